@@ -1,0 +1,2 @@
+//! The goconductor command; dev is the four services in one process
+fn main() {}

@@ -1,0 +1,1 @@
+//! The leader elector: elections over the configured backend, with fencing tokens

@@ -1,0 +1,1 @@
+//! Runs beside a microservice: takes commands, has them executed, decides, commits; hosts the duties

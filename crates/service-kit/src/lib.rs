@@ -1,0 +1,1 @@
+//! What each service has: configuration, logs, metrics, health, drain

@@ -1,0 +1,1 @@
+//! The state store: groups what arrives together into one database transaction

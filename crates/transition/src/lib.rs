@@ -1,0 +1,1 @@
+//! Turns news about a workflow into a committed transition and published commands

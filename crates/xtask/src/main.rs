@@ -1,0 +1,2 @@
+//! Checks of the code base
+fn main() {}
