@@ -1,1 +1,178 @@
-//! What durable state has to promise: the trait, SQLite, PostgreSQL and their conformance cases
+//! What durable state has to promise.
+//!
+//! [`Store`] is the port; [`sqlite`] and [`postgres`] are its adapters; [`conformance`] is the one array
+//! of cases that both run. The state store service wraps an adapter in the same trait, so a caller
+//! does not know whether it talks to a database, to a group, or (later) to another process.
+//!
+//! The crate deliberately knows nothing of queues, services or expressions, and takes no decision: it
+//! commits what `saga` decided, if the workflow is still at the `seq` that it was decided from.
+//!
+//! Invariants: what was answered is durable; a write of a workflow changes its row, its history and its
+//! ledger together or not at all; history has no gap; the ledger equals `owed(state)`; a write with a
+//! fencing token is refused once a higher one was seen.
+
+pub mod conformance;
+mod definition;
+mod error;
+mod filter;
+mod ledger;
+pub mod postgres;
+pub mod sqlite;
+mod workflow;
+
+use async_trait::async_trait;
+use goconductor_saga::{Event, Timestamp, WorkflowId};
+
+pub use definition::{DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord};
+pub use error::Error;
+pub use filter::{Comparison, Field, Filter, Value};
+pub use ledger::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind};
+pub use workflow::{
+    Count, ListPage, ListRequest, Loaded, NewWorkflow, Publishes, Seen, Summary, TransitionWrite, Write,
+    WriteOutcome,
+};
+
+/// Durable state: definitions, services, workflows with their histories, and the dispatch ledger.
+#[async_trait]
+pub trait Store: std::fmt::Debug + Send + Sync {
+    /// Writes a group of starts and transitions in one database transaction, each judged on its own:
+    /// one that lost its race says so and holds up nobody. The answers are in the order of the group,
+    /// and are given only once the group is durable.
+    ///
+    /// # Errors
+    /// When nobody can say whether the group was written, or it certainly was not; then none was.
+    async fn write(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error>;
+
+    /// Workflows as they stand, in the order of the ids; none: no such workflow.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error>;
+
+    /// A part of a workflow's history, in order.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error>;
+
+    /// What changed: `seq` and status of those of `ids` that exist. One read, however many wait.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error>;
+
+    /// A page of workflows, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, Error>;
+
+    /// How many workflows there are of each status, or of each definition, that fit the filter.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn counts(&self, namespace: &str, by: Field, filter: Option<&Filter>) -> Result<Vec<Count>, Error>;
+
+    /// Applies a definition: equal content changes nothing, changed content is the next version.
+    ///
+    /// # Errors
+    /// When it certainly was not, or nobody can say whether it was, written.
+    async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error>;
+
+    /// A definition; none for `version` means the newest.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn definition(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<DefinitionRecord>, Error>;
+
+    /// The newest version of each definition, by name; or every version of one, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn definitions(&self, namespace: &str, name: Option<&str>) -> Result<Vec<DefinitionRecord>, Error>;
+
+    /// Says how a service is reached; what is there is replaced.
+    ///
+    /// # Errors
+    /// When it certainly was not, or nobody can say whether it was, written.
+    async fn put_service(&self, service: ServiceRecord) -> Result<(), Error>;
+
+    /// All services of all namespaces, by name.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn services(&self) -> Result<Vec<ServiceRecord>, Error>;
+
+    /// Claims rows of the ledger that are due: marks them, in the same transaction, as delivered once
+    /// more and due again after `redelivery`, so that two claimers never get the same row.
+    ///
+    /// # Errors
+    /// When the fence's token is not the newest, or the claim certainly was not made.
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error>;
+
+    /// Moves the next delivery of rows to `due_at`: their commands are under way. A row whose attempt is
+    /// another one by now is left as it is.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    async fn extend(&self, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error>;
+
+    /// Takes back one delivery of rows whose commands were taken but certainly not sent: due at once.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    async fn release(&self, rows: &[LedgerRowKey]) -> Result<(), Error>;
+
+    /// Makes every delivered row due now: for a process whose queue died with it, at its start.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error>;
+
+    /// The ledger's rows of some workflows; for checks and for `waiting_on`.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error>;
+
+    /// How many rows of each service are in the ledger and due.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error>;
+
+    /// Workflow ids of all namespaces in order, after `after`: for a check that reads everything.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn ids(&self, after: Option<WorkflowId>, limit: u32) -> Result<Vec<WorkflowId>, Error>;
+
+    /// Ledger rows whose workflow does not exist: there are none, which a check wants to see.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error>;
+
+    /// Raises a named counter that outlives every process, and returns it: the source of fencing tokens.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    async fn raise_epoch(&self, name: &str) -> Result<u64, Error>;
+
+    /// The time by the database's clock: leases and timers go by it.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    async fn now(&self) -> Result<Timestamp, Error>;
+
+    /// Whether the database answers and its tables are those of this release.
+    ///
+    /// # Errors
+    /// When they are not, with what to do.
+    async fn check(&self) -> Result<(), Error>;
+}

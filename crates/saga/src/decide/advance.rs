@@ -1,0 +1,187 @@
+//! What a state brings about by itself: steps that became ready, undo that became possible, the end.
+
+use super::Decision;
+use crate::{Condition, EventKind, Failure, Join, Json, Phase, Scope, Side, StepIndex, StepStatus};
+use alloc::borrow::ToOwned;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+/// What becomes of a pending step.
+enum Fate {
+    Wait,
+    Skip(&'static str),
+    Queue,
+    Fail(Failure),
+}
+
+impl Decision<'_> {
+    /// Goes on as far as it goes without further news.
+    pub(super) fn advance(&mut self) {
+        if self.state.phase.is_forward() {
+            self.advance_forward();
+        }
+        // Not an else: a step whose expression has no value begins the roll-back right here.
+        if self.state.phase == Phase::RollingBack {
+            self.advance_rollback();
+        }
+    }
+
+    fn advance_forward(&mut self) {
+        if self.state.paused || self.state.rollback_pending {
+            return;
+        }
+        // One pass is enough: in topological order a step's dependencies have been looked at before it.
+        for at in 0..self.plan.topological().len() {
+            let Some(&index) = self.plan.topological().get(at) else { break };
+            if self.state.step(index).is_none_or(|step| step.forward != StepStatus::Pending) {
+                continue;
+            }
+            match self.fate(index) {
+                Fate::Wait => {}
+                Fate::Skip(why) => self.emit(EventKind::StepSkipped {
+                    step: index,
+                    why: why.to_owned(),
+                    reason: None,
+                    doubt_until: None,
+                }),
+                Fate::Queue => self.emit(EventKind::StepQueued { step: index }),
+                Fate::Fail(failure) => {
+                    self.end_in_failure(index, 0, None, failure);
+                    self.step_failed(index);
+                    if !self.state.phase.is_forward() {
+                        return;
+                    }
+                }
+            }
+        }
+        let done = |status| matches!(status, StepStatus::Completed | StepStatus::Skipped);
+        if self.state.steps.iter().all(|step| done(step.forward)) {
+            self.complete();
+        }
+    }
+
+    fn complete(&mut self) {
+        let rendered = match &self.plan.definition().output {
+            Some(template) => template.render(self.expressions, &Scope::new(self.plan, &self.state)),
+            None => Ok(Json::Null),
+        };
+        // All that was to be done is done; a mapping that has no value does not undo it.
+        let (output, failure) = match rendered {
+            Ok(output) => (output, None),
+            Err(error) => (Json::Null, Some(Failure::of("OUTPUT_EXPRESSION_FAILED", error.to_string()))),
+        };
+        self.emit(EventKind::WorkflowCompleted { output, failure });
+    }
+
+    fn fate(&self, index: StepIndex) -> Fate {
+        let Some(step) = self.plan.step(index) else { return Fate::Wait };
+        let mut waiting = false;
+        let mut completed = false;
+        for dependency in &step.depends_on {
+            let Some(on) = self.state.step(*dependency) else { return Fate::Wait };
+            match on.forward {
+                StepStatus::Completed => completed = true,
+                // An operator's skip stands in for its completion: what follows is wanted.
+                StepStatus::Skipped => completed |= on.waived,
+                StepStatus::Pending
+                | StepStatus::Queued
+                | StepStatus::InProgress
+                | StepStatus::Retrying
+                | StepStatus::Failed
+                | StepStatus::Unknown
+                | StepStatus::CompensationQueued
+                | StepStatus::Compensating
+                | StepStatus::CompensationRetrying
+                | StepStatus::Compensated
+                | StepStatus::CompensationFailed => waiting = true,
+            }
+        }
+        let all_skipped = !step.depends_on.is_empty() && !waiting && !completed;
+        match step.join {
+            Join::Any if completed => {}
+            Join::All | Join::Any | Join::Settled if waiting => return Fate::Wait,
+            Join::All | Join::Any if all_skipped => return Fate::Skip("DEPENDENCIES"),
+            Join::All | Join::Any | Join::Settled => {}
+        }
+        match self.holds(&step.when) {
+            Err(failure) => return Fate::Fail(failure),
+            Ok(false) => return Fate::Skip("CONDITION"),
+            Ok(true) => {}
+        }
+        match self.plan.command_input(&self.state, index, Side::Execute, self.expressions) {
+            Ok(_) => Fate::Queue,
+            Err(error) => Fate::Fail(Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())),
+        }
+    }
+
+    fn holds(&self, conditions: &[Condition]) -> Result<bool, Failure> {
+        let scope = Scope::new(self.plan, &self.state);
+        for condition in conditions {
+            match self.expressions.evaluate(&condition.expression, &scope) {
+                Ok(Json::Bool(value)) if value == condition.holds => {}
+                Ok(Json::Bool(_)) => return Ok(false),
+                Ok(other) => {
+                    let message = alloc::format!(
+                        "`{}`: a condition has to be true or false, not {other}",
+                        condition.expression
+                    );
+                    return Err(Failure::of("CONDITION_FAILED", message));
+                }
+                Err(error) => return Err(Failure::of("CONDITION_FAILED", error.to_string())),
+            }
+        }
+        Ok(true)
+    }
+
+    fn advance_rollback(&mut self) {
+        if !self.state.paused {
+            let ready: Vec<StepIndex> = self
+                .plan
+                .topological()
+                .iter()
+                .rev()
+                .copied()
+                .filter(|index| self.may_be_undone(*index))
+                .collect();
+            for index in ready {
+                self.issue_compensation(index);
+            }
+        }
+        let settled = |(index, step): (StepIndex, &crate::StepState)| {
+            !step.status().is_open() && (!self.needs_undo(index) || step.is_undone())
+        };
+        if (0u32..).map(StepIndex).zip(&self.state.steps).all(settled) {
+            self.emit(EventKind::WorkflowRolledBack {});
+        }
+    }
+
+    fn needs_undo(&self, index: StepIndex) -> bool {
+        self.plan.step(index).is_some_and(|step| step.compensate.is_some())
+            && self.state.step(index).is_some_and(crate::StepState::may_have_happened)
+    }
+
+    /// Whether its undo is wanted, not yet issued, and nothing downstream is left to be awaited.
+    fn may_be_undone(&self, index: StepIndex) -> bool {
+        let Some(step) = self.state.step(index) else { return false };
+        if step.undo.is_some() || step.forward.is_open() || !self.needs_undo(index) {
+            return false;
+        }
+        self.plan.downstream(index).iter().all(|below| {
+            self.state
+                .step(*below)
+                .is_some_and(|step| !step.forward.is_open() && (!self.needs_undo(*below) || step.is_undone()))
+        })
+    }
+
+    fn issue_compensation(&mut self, step: StepIndex) {
+        if let Err(error) = self.plan.command_input(&self.state, step, Side::Compensate, self.expressions) {
+            let failure = Failure::of("INPUT_EXPRESSION_FAILED", error.to_string());
+            self.emit(EventKind::CompensationFailed { step, attempt: 0, started_at: None, failure });
+            return;
+        }
+        let doubt_until = self.state.step(step).and_then(|step| step.doubt_until);
+        // An execute that ended unknown must not land after its own compensation.
+        let due_at = self.now.max(doubt_until.unwrap_or_default());
+        self.emit(EventKind::CompensationQueued { step, due_at });
+    }
+}

@@ -1,0 +1,295 @@
+//! News about attempts: started, ended, lost, withdrawn, out of time.
+
+use super::{Decision, Input, Outcome, Refusal};
+use crate::{EventKind, Failure, Kind, Retry, RollbackCause, Side, StepIndex, StepStatus, Timestamp};
+use alloc::format;
+use core::time::Duration;
+
+/// An attempt that failed, in one form for all ways to fail.
+pub(super) struct Failed {
+    pub(super) attempt: u32,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) failure: Failure,
+    /// It may take effect until then.
+    pub(super) doubt_until: Option<Timestamp>,
+    pub(super) not_before: Option<Timestamp>,
+    /// The participant refused: trying again is of no use.
+    pub(super) refused: bool,
+    /// Nothing is gained by waiting before the next try.
+    pub(super) at_once: bool,
+}
+
+impl Decision<'_> {
+    pub(super) fn start_attempt(&mut self, input: &Input) -> Result<(), Refusal> {
+        let Input::StartAttempt { step, side, attempt, started_at, deadline, executor, sent } = input else {
+            return Err(Refusal::Stale);
+        };
+        let status = self.open_attempt(*step, *side, *attempt)?;
+        if matches!(status, StepStatus::InProgress | StepStatus::Compensating) {
+            return Err(Refusal::Stale);
+        }
+        let unwanted = *side == Side::Execute && !self.state.phase.is_forward();
+        if !sent && (unwanted || self.state.paused || self.state.rollback_pending) {
+            return Err(Refusal::Conflict("the command is not to be sent any more".into()));
+        }
+        self.emit(EventKind::AttemptStarted {
+            step: *step,
+            side: *side,
+            attempt: *attempt,
+            started_at: *started_at,
+            deadline: *deadline,
+            executor: executor.clone(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn report_outcome(
+        &mut self,
+        step: StepIndex,
+        side: Side,
+        attempt: u32,
+        (started_at, deadline): (Timestamp, Timestamp),
+        outcome: &Outcome,
+    ) -> Result<(), Refusal> {
+        self.open_attempt(step, side, attempt)?;
+        let failed = |failure: &Failure, doubt_until, not_before, refused| Failed {
+            attempt,
+            started_at: Some(started_at),
+            failure: failure.clone(),
+            doubt_until,
+            not_before,
+            refused,
+            at_once: false,
+        };
+        match outcome {
+            Outcome::Done { output } => {
+                let started_at = Some(started_at);
+                match side {
+                    Side::Execute => {
+                        let (output, reason, doubt_until) = (output.clone(), None, None);
+                        self.emit(EventKind::StepCompleted {
+                            step,
+                            attempt,
+                            started_at,
+                            output,
+                            reason,
+                            doubt_until,
+                        });
+                        self.pivot_completed(step);
+                    }
+                    Side::Compensate => {
+                        self.emit(EventKind::StepCompensated { step, attempt, started_at, reason: None });
+                    }
+                }
+            }
+            Outcome::Retryable { failure, not_before } => {
+                self.attempt_failed(step, side, failed(failure, None, *not_before, false));
+            }
+            Outcome::Refused { failure } => {
+                self.attempt_failed(step, side, failed(failure, None, None, true))
+            }
+            Outcome::Unknown { failure, not_before } => {
+                // A compensation in doubt is only tried again: undoing twice is the inbox's matter.
+                let doubt_until = (side == Side::Execute).then_some(deadline);
+                self.attempt_failed(step, side, failed(failure, doubt_until, *not_before, false));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn lose_attempt(
+        &mut self,
+        step: StepIndex,
+        side: Side,
+        attempt: u32,
+        doubt_until: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.open_attempt(step, side, attempt)?;
+        let running = self.state.step(step).and_then(|step| step.progress(side).running.clone());
+        // A start on record says exactly how long it may still take effect.
+        let doubt_until = running.as_ref().map_or(doubt_until, |running| running.deadline);
+        let failed = Failed {
+            attempt,
+            started_at: running.map(|running| running.started_at),
+            failure: Failure::of("ATTEMPT_LOST", "the executor that had the command is gone, or lost it"),
+            doubt_until: (side == Side::Execute).then_some(doubt_until),
+            not_before: None,
+            refused: false,
+            at_once: true,
+        };
+        self.attempt_failed(step, side, failed);
+        Ok(())
+    }
+
+    pub(super) fn withdraw(&mut self, step: StepIndex, attempt: u32) -> Result<(), Refusal> {
+        let status = self.open_attempt(step, Side::Execute, attempt)?;
+        let wanted = self.state.phase.is_forward() && !self.state.rollback_pending;
+        if wanted || status == StepStatus::InProgress {
+            return Err(Refusal::Stale);
+        }
+        let Some(state) = self.state.step(step) else { return Err(Refusal::UnknownStep) };
+        if state.execute.ended == 0 {
+            self.emit(EventKind::StepWithdrawn { step });
+        } else {
+            let failure = state.error.clone().unwrap_or_else(|| {
+                Failure::of("WITHDRAWN", "the workflow is rolled back before another attempt was made")
+            });
+            let ended = state.execute.ended;
+            self.end_in_failure(step, ended, None, failure);
+        }
+        if self.state.phase.is_forward() {
+            self.begin_rollback(RollbackCause::Cancelled, None, None);
+        }
+        Ok(())
+    }
+
+    /// A limit of a step is reached while no attempt is under way.
+    pub(super) fn time_up(&mut self, step: StepIndex, code: &str, what: &str) -> Result<(), Refusal> {
+        let Some(state) = self.state.step(step) else { return Err(Refusal::UnknownStep) };
+        let waits = matches!(state.forward, StepStatus::Queued | StepStatus::Retrying);
+        if !waits || !self.state.phase.is_forward() {
+            return Err(Refusal::Stale);
+        }
+        let attempts = state.execute.ended;
+        let failure = Failure::of(code, format!("the step {what}"));
+        if self.is_pivot(step) && state.doubt_until.is_some() {
+            // A pivot in doubt is tried until the answer is known, beyond every limit.
+            return Err(Refusal::Stale);
+        }
+        self.end_in_failure(step, attempts, None, failure);
+        self.step_failed(step);
+        Ok(())
+    }
+
+    /// The status of a step whose attempt is open; refuses all others.
+    fn open_attempt(&self, step: StepIndex, side: Side, attempt: u32) -> Result<StepStatus, Refusal> {
+        let state = self.state.step(step).ok_or(Refusal::UnknownStep)?;
+        let status = state.side_status(side).filter(|status| status.is_open()).ok_or(Refusal::Stale)?;
+        if state.progress(side).attempt() == attempt { Ok(status) } else { Err(Refusal::Stale) }
+    }
+
+    fn attempt_failed(&mut self, step: StepIndex, side: Side, failed: Failed) {
+        match side {
+            Side::Execute => self.execute_failed(step, failed),
+            Side::Compensate => self.compensate_failed(step, failed),
+        }
+    }
+
+    fn execute_failed(&mut self, step: StepIndex, failed: Failed) {
+        let Some(definition) = self.plan.step(step) else { return };
+        let Some(state) = self.state.step(step) else { return };
+        let doubt = state.doubt_until.max(failed.doubt_until);
+        let used = state.execute.used().saturating_add(1);
+        let in_doubt_for_ever = self.is_pivot(step) && doubt.is_some();
+        let wanted = self.state.phase.is_forward() && !self.state.rollback_pending;
+        let allowed = wanted && !failed.refused && definition.retry.allows(used, &failed.failure.code);
+        if in_doubt_for_ever || allowed {
+            let retry_at = self.retry_at(&definition.retry, step, Side::Execute, used, &failed);
+            let limit = definition.timeout.total.filter(|_| !in_doubt_for_ever);
+            let last = limit.and_then(|limit| Some(state.execute.queued_at?.after(limit)));
+            if last.is_none_or(|last| retry_at < last) {
+                self.emit(EventKind::AttemptFailed {
+                    step,
+                    side: Side::Execute,
+                    attempt: failed.attempt,
+                    started_at: failed.started_at,
+                    failure: failed.failure,
+                    doubt_until: failed.doubt_until,
+                    retry_at,
+                });
+                return;
+            }
+        }
+        match doubt {
+            Some(doubt_until) => self.emit(EventKind::StepUnknown {
+                step,
+                attempt: failed.attempt,
+                started_at: failed.started_at,
+                failure: failed.failure,
+                doubt_until,
+            }),
+            None => self.emit(EventKind::StepFailed {
+                step,
+                attempt: failed.attempt,
+                started_at: failed.started_at,
+                failure: failed.failure,
+                reason: None,
+            }),
+        }
+        self.step_failed(step);
+    }
+
+    /// A step that ends with no further attempt: unknown if any attempt was, else failed.
+    pub(super) fn end_in_failure(
+        &mut self,
+        step: StepIndex,
+        attempt: u32,
+        started_at: Option<Timestamp>,
+        failure: Failure,
+    ) {
+        match self.state.step(step).and_then(|state| state.doubt_until) {
+            Some(doubt_until) => {
+                self.emit(EventKind::StepUnknown { step, attempt, started_at, failure, doubt_until });
+            }
+            None => self.emit(EventKind::StepFailed { step, attempt, started_at, failure, reason: None }),
+        }
+    }
+
+    /// What a step's failure means for its workflow.
+    pub(super) fn step_failed(&mut self, step: StepIndex) {
+        let retriable = self.plan.step(step).is_some_and(|step| step.kind == Kind::Retriable);
+        // After the pivot nothing is undone: the workflow is in error until an operator helps.
+        if self.state.phase.is_forward() && !retriable {
+            self.begin_rollback(RollbackCause::StepFailed, Some(step), None);
+        }
+    }
+
+    fn compensate_failed(&mut self, step: StepIndex, failed: Failed) {
+        let Some(retry) =
+            self.plan.step(step).and_then(|step| step.compensate.as_ref()).map(|undo| &undo.retry)
+        else {
+            return;
+        };
+        let Some(state) = self.state.step(step) else { return };
+        let used = state.compensate.used().saturating_add(1);
+        if failed.refused || !retry.allows(used, &failed.failure.code) {
+            self.emit(EventKind::CompensationFailed {
+                step,
+                attempt: failed.attempt,
+                started_at: failed.started_at,
+                failure: failed.failure,
+            });
+            return;
+        }
+        let retry_at = self.retry_at(retry, step, Side::Compensate, used, &failed);
+        self.emit(EventKind::AttemptFailed {
+            step,
+            side: Side::Compensate,
+            attempt: failed.attempt,
+            started_at: failed.started_at,
+            failure: failed.failure,
+            doubt_until: None,
+            retry_at,
+        });
+    }
+
+    fn retry_at(&self, retry: &Retry, step: StepIndex, side: Side, used: u32, failed: &Failed) -> Timestamp {
+        let salt = u64::from(step.0) << 1 | u64::from(side == Side::Compensate);
+        let delay = if failed.at_once { Duration::ZERO } else { retry.delay(used, self.state.id, salt) };
+        self.now.after(delay).max(failed.not_before.unwrap_or_default())
+    }
+
+    pub(super) fn is_pivot(&self, step: StepIndex) -> bool {
+        self.plan.pivot() == Some(step)
+    }
+
+    /// Once the pivot has completed there is no roll-back: what was asked for meanwhile is refused.
+    pub(super) fn pivot_completed(&mut self, step: StepIndex) {
+        if self.is_pivot(step)
+            && self.state.rollback_pending
+            && let Some(cause) = self.state.cause
+        {
+            self.emit(EventKind::RollbackRefused { cause });
+        }
+    }
+}

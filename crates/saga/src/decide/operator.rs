@@ -1,0 +1,103 @@
+//! An operator's help: retry, skip, complete. During a roll-back it is the compensation that is meant.
+
+use super::{Decision, Refusal};
+use crate::{EventKind, Failure, Json, RollbackCause, Side, StepIndex, StepState, StepStatus, Timestamp};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+
+impl Decision<'_> {
+    pub(super) fn retry_step(&mut self, step: StepIndex, reason: Option<String>) -> Result<(), Refusal> {
+        let (side, _) = self.helpable(step, "retried")?;
+        self.emit(EventKind::StepRetried { step, side, reason });
+        Ok(())
+    }
+
+    pub(super) fn skip_step(&mut self, step: StepIndex, reason: &str) -> Result<(), Refusal> {
+        let (side, state) = self.helpable(step, "skipped")?;
+        if side == Side::Compensate {
+            self.emit(EventKind::CompensationSkipped { step, reason: reason.to_owned() });
+            return Ok(());
+        }
+        if self.is_pivot(step) {
+            // There is no going on without the pivot: the operator says that it did not happen.
+            let attempt = state.execute.ended;
+            let failure = state.error.unwrap_or_else(|| Failure::of("OPERATOR", reason));
+            let reason = Some(reason.to_owned());
+            self.emit(EventKind::StepFailed { step, attempt, started_at: None, failure, reason });
+            self.begin_rollback(RollbackCause::Operator, Some(step), None);
+            return Ok(());
+        }
+        let doubt_until = self.doubt_of_next_attempt(step, &state);
+        self.emit(EventKind::StepSkipped {
+            step,
+            why: "OPERATOR".to_owned(),
+            reason: Some(reason.to_owned()),
+            doubt_until,
+        });
+        Ok(())
+    }
+
+    pub(super) fn complete_step(
+        &mut self,
+        step: StepIndex,
+        output: &Json,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        let (side, state) = self.helpable(step, "completed")?;
+        let reason = Some(reason.to_owned());
+        let attempt = state.progress(side).ended;
+        match side {
+            Side::Compensate => {
+                self.emit(EventKind::StepCompensated { step, attempt, started_at: None, reason });
+            }
+            Side::Execute => {
+                let doubt_until = self.doubt_of_next_attempt(step, &state);
+                let output = output.clone();
+                self.emit(EventKind::StepCompleted {
+                    step,
+                    attempt,
+                    started_at: None,
+                    output,
+                    reason,
+                    doubt_until,
+                });
+                self.pivot_completed(step);
+            }
+        }
+        Ok(())
+    }
+
+    /// The side of a step that an operator can help: one that failed, or waits for its next attempt.
+    fn helpable(&self, step: StepIndex, verb: &str) -> Result<(Side, StepState), Refusal> {
+        let state = self.state.step(step).ok_or(Refusal::UnknownStep)?.clone();
+        let (side, status) = if self.state.phase.is_forward() {
+            (Side::Execute, Some(state.forward))
+        } else {
+            (Side::Compensate, state.undo)
+        };
+        let helpable = match status {
+            Some(StepStatus::Failed | StepStatus::Unknown | StepStatus::Retrying) => true,
+            Some(StepStatus::CompensationRetrying) => true,
+            Some(StepStatus::CompensationFailed) => !state.waived,
+            Some(_) | None => false,
+        };
+        if helpable {
+            return Ok((side, state));
+        }
+        let what = match side {
+            Side::Execute => "step",
+            Side::Compensate => "compensation",
+        };
+        let status = status.unwrap_or(state.forward).as_str();
+        Err(Refusal::Conflict(format!(
+            "a {what} can be {verb} once it has failed or while it waits for its next attempt; this one is {status}"
+        )))
+    }
+
+    /// A step that waits for its next attempt may have begun it without that being on record yet.
+    fn doubt_of_next_attempt(&self, step: StepIndex, state: &StepState) -> Option<Timestamp> {
+        let timeout = self.plan.step(step)?.timeout.attempt;
+        (state.forward == StepStatus::Retrying).then(|| self.now.after(timeout))
+    }
+}

@@ -1,0 +1,291 @@
+//! The state after an event. States are built by this alone.
+
+use crate::state::{Phase, Progress, Running, STATE_FORMAT, State, StepState, StepStatus};
+use crate::{Event, EventKind, Failure, Side, Timestamp};
+use alloc::vec;
+
+/// The state after an event; `None` before the first.
+///
+/// An event that does not follow the state (a number that is not the next, a first event that is no
+/// start) changes nothing: a checker sees it as a `seq` that lags behind.
+#[must_use]
+pub fn evolve(state: Option<State>, event: &Event) -> Option<State> {
+    match (state, &event.kind) {
+        (None, EventKind::WorkflowStarted { .. }) => started(event),
+        (None, _) => None,
+        (Some(mut state), _) => {
+            if event.seq == state.seq.saturating_add(1) {
+                state.seq = event.seq;
+                apply(&mut state, event);
+            }
+            Some(state)
+        }
+    }
+}
+
+fn started(event: &Event) -> Option<State> {
+    let EventKind::WorkflowStarted { id, namespace, definition, version, steps, input, labels, deadline } =
+        &event.kind
+    else {
+        return None;
+    };
+    Some(State {
+        format: STATE_FORMAT,
+        id: *id,
+        namespace: namespace.clone(),
+        definition: definition.clone(),
+        version: *version,
+        seq: event.seq,
+        phase: Phase::Queued,
+        paused: false,
+        cause: None,
+        rollback_pending: false,
+        input: input.clone(),
+        output: None,
+        error: None,
+        labels: labels.clone(),
+        created_at: event.time,
+        ended_at: None,
+        deadline: *deadline,
+        steps: vec![StepState::default(); usize::try_from(*steps).unwrap_or(0)],
+    })
+}
+
+/// Applies all but the first event; steps and the workflow's own part are kept apart.
+pub(crate) fn apply(state: &mut State, event: &Event) {
+    if let Some(index) = event.kind.step()
+        && let Some(step) = state.steps.get_mut(index.at())
+    {
+        apply_to_step(step, event);
+    }
+    apply_to_workflow(state, event);
+}
+
+fn apply_to_workflow(state: &mut State, event: &Event) {
+    match &event.kind {
+        EventKind::AttemptStarted { .. }
+        | EventKind::AttemptFailed { .. }
+        | EventKind::StepCompleted { .. } => begin(state),
+        EventKind::StepFailed { failure, .. } | EventKind::StepUnknown { failure, .. } => {
+            begin(state);
+            note_error(state, failure);
+        }
+        EventKind::CompensationFailed { failure, .. } => note_error(state, failure),
+        EventKind::RollbackRequested { cause, .. } => {
+            state.cause = Some(*cause);
+            state.rollback_pending = true;
+            state.paused = false;
+        }
+        EventKind::RollbackRefused { .. } => {
+            state.cause = None;
+            state.rollback_pending = false;
+        }
+        EventKind::RollbackStarted { cause, .. } => {
+            state.phase = Phase::RollingBack;
+            state.cause = Some(*cause);
+            state.rollback_pending = false;
+        }
+        EventKind::WorkflowPaused { .. } => state.paused = true,
+        EventKind::WorkflowResumed { .. } => state.paused = false,
+        EventKind::WorkflowCompleted { output, failure } => {
+            state.output = Some(output.clone());
+            state.error.clone_from(failure);
+            end(state, Phase::Completed, event.time);
+        }
+        EventKind::WorkflowRolledBack {} => end(state, Phase::RolledBack, event.time),
+        EventKind::WorkflowTerminated { .. } => end(state, Phase::Terminated, event.time),
+        EventKind::WorkflowStarted { .. }
+        | EventKind::StepQueued { .. }
+        | EventKind::StepSkipped { .. }
+        | EventKind::StepWithdrawn { .. }
+        | EventKind::CompensationQueued { .. }
+        | EventKind::StepCompensated { .. }
+        | EventKind::CompensationSkipped { .. }
+        | EventKind::StepRetried { .. } => {}
+    }
+}
+
+fn begin(state: &mut State) {
+    if state.phase == Phase::Queued {
+        state.phase = Phase::InProgress;
+    }
+}
+
+fn note_error(state: &mut State, failure: &Failure) {
+    // The first failure is the cause, what follows from it is not.
+    if state.error.is_none() {
+        state.error = Some(failure.clone());
+    }
+}
+
+fn end(state: &mut State, phase: Phase, at: Timestamp) {
+    state.phase = phase;
+    state.paused = false;
+    state.rollback_pending = false;
+    state.ended_at = Some(at);
+}
+
+fn apply_to_step(step: &mut StepState, event: &Event) {
+    let at = event.time;
+    match &event.kind {
+        EventKind::StepQueued { .. } => {
+            step.forward = StepStatus::Queued;
+            issue(&mut step.execute, at, at);
+        }
+        EventKind::StepSkipped { why, doubt_until, .. } => {
+            step.waived = why == "OPERATOR";
+            doubt(step, *doubt_until);
+            settle(step, Side::Execute, StepStatus::Skipped, None, at);
+        }
+        EventKind::AttemptStarted { side, started_at, deadline, executor, .. } => {
+            let progress = step.progress_mut(*side);
+            progress.started_at.get_or_insert(*started_at);
+            progress.running =
+                Some(Running { started_at: *started_at, deadline: *deadline, executor: executor.clone() });
+            match side {
+                Side::Execute => step.forward = StepStatus::InProgress,
+                Side::Compensate => step.undo = Some(StepStatus::Compensating),
+            }
+        }
+        EventKind::AttemptFailed { side, attempt, started_at, failure, doubt_until, retry_at, .. } => {
+            retry(step, *side, *attempt, *started_at, *retry_at);
+            doubt(step, *doubt_until);
+            step.error = Some(failure.clone());
+        }
+        EventKind::StepCompleted { attempt, started_at, output, doubt_until, .. } => {
+            step.output = Some(output.clone());
+            step.error = None;
+            step.execute.ended = (*attempt).max(step.execute.ended);
+            doubt(step, *doubt_until);
+            settle(step, Side::Execute, StepStatus::Completed, *started_at, at);
+        }
+        EventKind::StepFailed { attempt, started_at, failure, .. } => {
+            step.error = Some(failure.clone());
+            // It is certain now: an operator may have said so of a pivot in doubt.
+            step.doubt_until = None;
+            step.execute.ended = (*attempt).max(step.execute.ended);
+            settle(step, Side::Execute, StepStatus::Failed, *started_at, at);
+        }
+        EventKind::StepUnknown { attempt, started_at, failure, doubt_until, .. } => {
+            step.error = Some(failure.clone());
+            step.execute.ended = (*attempt).max(step.execute.ended);
+            doubt(step, Some(*doubt_until));
+            settle(step, Side::Execute, StepStatus::Unknown, *started_at, at);
+        }
+        EventKind::StepWithdrawn { .. } => {
+            step.forward = StepStatus::Pending;
+            step.execute = Progress::default();
+        }
+        EventKind::CompensationQueued { .. }
+        | EventKind::StepCompensated { .. }
+        | EventKind::CompensationFailed { .. }
+        | EventKind::CompensationSkipped { .. } => apply_to_undo(step, event),
+        EventKind::StepRetried { side, .. } => retried(step, *side, at),
+        EventKind::WorkflowStarted { .. }
+        | EventKind::RollbackRequested { .. }
+        | EventKind::RollbackRefused { .. }
+        | EventKind::RollbackStarted { .. }
+        | EventKind::WorkflowPaused { .. }
+        | EventKind::WorkflowResumed { .. }
+        | EventKind::WorkflowCompleted { .. }
+        | EventKind::WorkflowRolledBack {}
+        | EventKind::WorkflowTerminated { .. } => {}
+    }
+}
+
+/// The events of the compensate side.
+fn apply_to_undo(step: &mut StepState, event: &Event) {
+    let at = event.time;
+    match &event.kind {
+        EventKind::CompensationQueued { due_at, .. } => {
+            step.undo = Some(StepStatus::CompensationQueued);
+            issue(&mut step.compensate, at, *due_at);
+        }
+        EventKind::StepCompensated { attempt, started_at, .. } => {
+            step.compensate.ended = (*attempt).max(step.compensate.ended);
+            settle(step, Side::Compensate, StepStatus::Compensated, *started_at, at);
+        }
+        EventKind::CompensationFailed { attempt, started_at, failure, .. } => {
+            step.error = Some(failure.clone());
+            step.compensate.ended = (*attempt).max(step.compensate.ended);
+            settle(step, Side::Compensate, StepStatus::CompensationFailed, *started_at, at);
+        }
+        EventKind::CompensationSkipped { .. } => {
+            step.waived = true;
+            settle(step, Side::Compensate, StepStatus::CompensationFailed, None, at);
+        }
+        EventKind::WorkflowStarted { .. }
+        | EventKind::StepQueued { .. }
+        | EventKind::StepSkipped { .. }
+        | EventKind::AttemptStarted { .. }
+        | EventKind::AttemptFailed { .. }
+        | EventKind::StepCompleted { .. }
+        | EventKind::StepFailed { .. }
+        | EventKind::StepUnknown { .. }
+        | EventKind::StepWithdrawn { .. }
+        | EventKind::StepRetried { .. }
+        | EventKind::RollbackRequested { .. }
+        | EventKind::RollbackRefused { .. }
+        | EventKind::RollbackStarted { .. }
+        | EventKind::WorkflowPaused { .. }
+        | EventKind::WorkflowResumed { .. }
+        | EventKind::WorkflowCompleted { .. }
+        | EventKind::WorkflowRolledBack {}
+        | EventKind::WorkflowTerminated { .. } => {}
+    }
+}
+
+fn issue(progress: &mut Progress, at: Timestamp, due_at: Timestamp) {
+    progress.queued_at.get_or_insert(at);
+    progress.due_at = Some(due_at);
+}
+
+fn retry(step: &mut StepState, side: Side, attempt: u32, started_at: Option<Timestamp>, retry_at: Timestamp) {
+    let progress = step.progress_mut(side);
+    progress.ended = attempt;
+    progress.running = None;
+    progress.due_at = Some(retry_at);
+    if progress.started_at.is_none() {
+        progress.started_at = started_at;
+    }
+    match side {
+        Side::Execute => step.forward = StepStatus::Retrying,
+        Side::Compensate => step.undo = Some(StepStatus::CompensationRetrying),
+    }
+}
+
+fn retried(step: &mut StepState, side: Side, at: Timestamp) {
+    let progress = step.progress_mut(side);
+    progress.forgiven = progress.ended;
+    progress.running = None;
+    progress.ended_at = None;
+    issue(progress, at, at);
+    match side {
+        Side::Execute => step.forward = StepStatus::Queued,
+        Side::Compensate => step.undo = Some(StepStatus::CompensationQueued),
+    }
+}
+
+fn doubt(step: &mut StepState, until: Option<Timestamp>) {
+    step.doubt_until = step.doubt_until.max(until);
+}
+
+fn settle(
+    step: &mut StepState,
+    side: Side,
+    status: StepStatus,
+    started_at: Option<Timestamp>,
+    at: Timestamp,
+) {
+    let progress = step.progress_mut(side);
+    progress.running = None;
+    progress.due_at = None;
+    progress.ended_at = Some(at);
+    if progress.started_at.is_none() {
+        progress.started_at = started_at;
+    }
+    match side {
+        Side::Execute => step.forward = status,
+        Side::Compensate => step.undo = Some(status),
+    }
+}

@@ -1,0 +1,90 @@
+//! What a state still owes. The dispatch ledger equals it, always.
+
+use crate::{Action, OwedKey, Phase, Plan, Side, State, StepIndex, StepStatus, TimerKind, Timestamp};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// One row that the dispatch ledger has to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owed {
+    /// What it is for.
+    pub key: OwedKey,
+    /// The attempt that is open; 0 for a timer.
+    pub attempt: u32,
+    /// The service whose queue it goes to; none for a timer.
+    pub service: Option<String>,
+    /// What is to be done with it.
+    pub due: Due,
+}
+
+/// What is to be done with a row of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Publish the command, or act on the timer, at this time.
+    At(Timestamp),
+    /// Nothing, as an operator holds the workflow.
+    Held,
+    /// Take the command back if it was never sent; else await its end.
+    Withdraw,
+}
+
+/// The commands and timers that are due or running, in the order of the steps.
+#[must_use]
+pub fn owed(plan: &Plan, state: &State) -> Vec<Owed> {
+    let mut all = Vec::new();
+    if state.phase.is_final() {
+        return all;
+    }
+    if let (Some(deadline), true) = (state.deadline, can_still_time_out(plan, state)) {
+        all.push(timer(TimerKind::Workflow, deadline));
+    }
+    for index in (0u32..).map(StepIndex).take(state.steps.len()) {
+        owed_by_step(plan, state, index, &mut all);
+    }
+    all
+}
+
+fn can_still_time_out(plan: &Plan, state: &State) -> bool {
+    let pivot = plan.pivot().and_then(|index| state.step(index)).map(|step| step.forward);
+    state.phase.is_forward() && !state.rollback_pending && pivot != Some(StepStatus::Completed)
+}
+
+fn timer(kind: TimerKind, at: Timestamp) -> Owed {
+    Owed { key: OwedKey::Timer(kind), attempt: 0, service: None, due: Due::At(at) }
+}
+
+fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed>) {
+    let (Some(definition), Some(step)) = (plan.step(index), state.step(index)) else { return };
+    for side in [Side::Execute, Side::Compensate] {
+        let Some(status) = step.side_status(side).filter(|status| status.is_open()) else { continue };
+        let progress = step.progress(side);
+        let due_at = progress.due_at.unwrap_or_default();
+        let running = progress.running.is_some();
+        let withdraw = side == Side::Execute
+            && (state.phase == Phase::RollingBack || (state.rollback_pending && step.doubt_until.is_none()));
+        let due = if running {
+            Due::At(due_at)
+        } else if withdraw {
+            Due::Withdraw
+        } else if state.paused {
+            Due::Held
+        } else {
+            Due::At(due_at)
+        };
+        let service = definition.action(side).map(|Action::Run { service, .. }| service.clone());
+        all.push(Owed { key: OwedKey::Command(index, side), attempt: progress.attempt(), service, due });
+        // The limits of a step are watched only while no attempt is under way: an attempt's own
+        // deadline is never later than theirs.
+        if side == Side::Execute && matches!(due, Due::At(_)) && !running && state.phase.is_forward() {
+            let from = progress.queued_at.unwrap_or(due_at);
+            if let (Some(limit), StepStatus::Queued, None) =
+                (definition.timeout.queue, status, progress.started_at)
+            {
+                all.push(timer(TimerKind::StepQueue(index), from.after(limit)));
+            }
+            if let Some(limit) = definition.timeout.total {
+                all.push(timer(TimerKind::StepTotal(index), from.after(limit)));
+            }
+        }
+    }
+}

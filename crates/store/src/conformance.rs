@@ -1,0 +1,1 @@
+//! The one array of cases that every store runs.

@@ -1,0 +1,68 @@
+//! Which workflows a list shows: the meaning of a filter, apart from its text and from any SQL.
+
+use goconductor_saga::Timestamp;
+
+/// A condition on workflows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// All hold.
+    All(Vec<Filter>),
+    /// At least one holds.
+    Any(Vec<Filter>),
+    /// It does not hold.
+    Not(Box<Filter>),
+    /// A field compared with a value. A label that a workflow does not have equals nothing, and differs
+    /// from everything.
+    Compare(Field, Comparison, Value),
+}
+
+/// What can be compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Field {
+    /// The workflow's id, as text.
+    Id,
+    /// `QUEUED`, …
+    Status,
+    /// The definition's name.
+    Definition,
+    /// The definition's version.
+    Version,
+    /// Why it is rolled back; a workflow without a cause has the empty text.
+    Cause,
+    /// The key that it was started with; the empty text if without.
+    IdempotencyKey,
+    /// When its start was accepted.
+    CreatedAt,
+    /// When it became final; one that has not is not before, after or equal to any time.
+    EndedAt,
+    /// A label.
+    Label(String),
+}
+
+/// How it is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+/// What it is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// For texts.
+    Text(String),
+    /// For versions.
+    Number(i64),
+    /// For times.
+    Time(Timestamp),
+}

@@ -1,0 +1,95 @@
+//! The dispatch ledger: everything that is owed.
+
+use goconductor_saga::{OwedKey, Side, Timestamp, WorkflowId};
+
+/// Names one row, of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LedgerRowKey {
+    /// The workflow.
+    pub id: WorkflowId,
+    /// What it is for.
+    pub key: OwedKey,
+    /// The attempt that is open; 0 for a timer.
+    pub attempt: u32,
+}
+
+/// What is to be done with a row when it is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowKind {
+    /// Publish the command, or act on the timer.
+    Run,
+    /// Nothing: an operator holds the workflow. Never due.
+    Held,
+    /// Take the command back if it was never delivered. Due at once if so; else after its redelivery.
+    Withdraw,
+}
+
+/// A row as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerRow {
+    /// Which.
+    pub key: LedgerRowKey,
+    /// Where its workflow lives.
+    pub namespace: String,
+    /// The service whose queue it goes to; none for a timer.
+    pub service: Option<String>,
+    /// What is to be done with it.
+    pub kind: RowKind,
+    /// When it is due.
+    pub due_at: Timestamp,
+    /// How often its command was, or may have been, published.
+    pub deliveries: u32,
+    /// When its command was last published, or else issued.
+    pub issued_at: Timestamp,
+}
+
+/// Proof of leadership: a claim with a token that is not the newest is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// What is led.
+    pub name: String,
+    /// The leader's token.
+    pub token: u64,
+}
+
+/// What to claim.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// Proof of leadership.
+    pub fence: Option<Fence>,
+    /// The present time.
+    pub now: Timestamp,
+    /// Commands of these namespaces' services and lanes, each with how far its queue has been taken: a row
+    /// that was delivered after that still waits in the queue and is no loss. None: the queue is empty.
+    pub lanes: Vec<LaneClaim>,
+    /// Whether timers, and commands to withdraw that were never delivered, are claimed too, of whatever service.
+    pub timers: bool,
+    /// At most so many of each lane, and of the timers, the longest due first.
+    pub limit: u32,
+    /// Claimed rows are due again after this, longer with each delivery.
+    pub redelivery: std::time::Duration,
+}
+
+/// The commands of one service, of one side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneClaim {
+    /// Where the service lives.
+    pub namespace: String,
+    /// The service.
+    pub service: String,
+    /// Execute or compensate.
+    pub side: Side,
+    /// Rows last delivered at or after this time still wait in the queue.
+    pub waiting_since: Option<Timestamp>,
+    /// At most so many: how many the service can take now.
+    pub limit: u32,
+}
+
+/// What was claimed.
+#[derive(Debug, Clone, Default)]
+pub struct Claim {
+    /// The rows as they were before the claim.
+    pub rows: Vec<LedgerRow>,
+    /// When the next row of these lanes, or the next timer, is due; none: there is none.
+    pub next_due: Option<Timestamp>,
+}

@@ -1,0 +1,1 @@
+//! The store on PostgreSQL 13 and later.
