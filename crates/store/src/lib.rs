@@ -28,8 +28,7 @@ pub use error::Error;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use ledger::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind};
 pub use workflow::{
-    Count, ListPage, ListRequest, Loaded, NewWorkflow, Publishes, Seen, Summary, TransitionWrite, Write,
-    WriteOutcome,
+    Count, ListPage, ListRequest, Loaded, NewWorkflow, Seen, Summary, TransitionWrite, Write, WriteOutcome,
 };
 
 /// Durable state: definitions, services, workflows with their histories, and the dispatch ledger.

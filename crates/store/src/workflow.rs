@@ -1,6 +1,6 @@
 //! Workflows as they are written and read.
 
-use goconductor_saga::{Json, LedgerChange, RollbackCause, State, Status, Timestamp, Transition, WorkflowId};
+use goconductor_saga::{Json, OwedKey, RollbackCause, State, Status, Timestamp, Transition, WorkflowId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,16 +31,14 @@ pub struct NewWorkflow {
 pub struct TransitionWrite {
     /// What to write.
     pub transition: Arc<Transition>,
-    /// Commands of these services are published by the writer right after the commit: their rows count
-    /// as delivered once and are due again after `redelivery`. Other rows are due as they say, not
-    /// delivered, and left to the duty runner.
-    pub publishes: Arc<dyn Publishes>,
-}
-
-/// Which commands a writer publishes by itself.
-pub trait Publishes: std::fmt::Debug + Send + Sync {
-    /// The time at which a command that this writer publishes is due again; none: it does not publish it.
-    fn next_delivery(&self, change: &LedgerChange) -> Option<Timestamp>;
+    /// Rows of the transition's ledger changes whose commands the writer publishes right after the
+    /// commit: they count as delivered once, at `now`, and are due again at `redeliver_at`. All other
+    /// rows are due as they say, not delivered, and left to the duty runner.
+    pub publishes: Vec<OwedKey>,
+    /// The present time.
+    pub now: Timestamp,
+    /// When published commands are due again.
+    pub redeliver_at: Timestamp,
 }
 
 /// What became of one member of a group.
