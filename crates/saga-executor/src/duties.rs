@@ -1,0 +1,169 @@
+//! The duties of the elected: what is due in the ledger is published, timers fire, commands that are not
+//! wanted any more are taken back. One pass after the other, for as long as it leads: recovery is a
+//! continuous claim, never a pass at launch.
+
+use crate::Settings;
+use crate::registry::{Registry, Served};
+use goconductor_election::{Election, Leadership};
+use goconductor_saga::{Input, OwedKey, Side, Timestamp};
+use goconductor_store::{ClaimRequest, Fence, LaneClaim, LedgerRow, RowKind};
+use goconductor_transition::{COMMAND_FORMAT, Command, Conductor, Error, clock, topic_of};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// What is led.
+const DUTY: &str = "duties";
+/// Between looks at the ledger when nothing is known to be due: other processes' timers are seen then.
+const IDLE: Duration = Duration::from_millis(500);
+/// Between looks when what is due has no room: an attempt has to end first.
+const BUSY: Duration = Duration::from_millis(5);
+/// Timers of one pass.
+const TIMERS: u32 = 500;
+
+/// What the elected does.
+#[derive(Debug)]
+pub(crate) struct Duties {
+    pub(crate) conductor: Arc<Conductor>,
+    pub(crate) election: Arc<dyn Election>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) settings: Arc<Settings>,
+}
+
+impl Duties {
+    /// Campaigns, and does the duties while it leads, until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            // Safe to cancel: a campaign that is dropped leaves nothing behind.
+            let elected = tokio::select! {
+                () = stop.cancelled() => return,
+                elected = self.election.campaign(DUTY, &self.settings.identity) => elected,
+            };
+            match elected {
+                Ok(leadership) => self.lead(leadership, &stop).await,
+                Err(error) => {
+                    tracing::warn!(%error, "the election is tried again");
+                    tokio::time::sleep(IDLE).await;
+                }
+            }
+        }
+    }
+
+    async fn lead(&self, leadership: Leadership, stop: &CancellationToken) {
+        let fence = Fence { name: DUTY.to_owned(), token: leadership.token().0 };
+        tracing::info!(token = fence.token, "leads the duties");
+        while leadership.is_valid() && !stop.is_cancelled() {
+            let wait = match self.pass(&fence).await {
+                Ok(wait) => wait,
+                Err(goconductor_store::Error::Fenced { newest, .. }) => {
+                    tracing::warn!(newest, "was replaced as leader of the duties");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the ledger can't be claimed");
+                    IDLE
+                }
+            };
+            // Safe to cancel: the next pass reads what this wait would have waited for.
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = leadership.lost() => {}
+                () = self.conductor.left_to_ledger().notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        if let Err(error) = leadership.resign().await {
+            tracing::debug!(%error, "the lease runs out by itself");
+        }
+    }
+
+    /// Claims what is due and acts on it; how long nothing more is due.
+    async fn pass(&self, fence: &Fence) -> Result<Duration, goconductor_store::Error> {
+        let now = clock::now();
+        let mut lanes = Vec::new();
+        for served in self.registry.served() {
+            for side in [Side::Execute, Side::Compensate] {
+                if let Some(lane) = self.lane(&served, side).await {
+                    lanes.push(lane);
+                }
+            }
+        }
+        let request = ClaimRequest {
+            fence: Some(fence.clone()),
+            now,
+            lanes,
+            timers: true,
+            limit: TIMERS,
+            redelivery: self.settings.redelivery,
+        };
+        let claim = self.conductor.store().claim(&request).await?;
+        self.act(claim.rows, now).await;
+        Ok(claim.next_due.map_or(IDLE, |due| due.since(clock::now()).clamp(BUSY, IDLE)))
+    }
+
+    /// What may be claimed for one lane: no more than it can take soon.
+    async fn lane(&self, served: &Served, side: Side) -> Option<LaneClaim> {
+        let topic = topic_of(&served.namespace, &served.service, side);
+        let queue = self.conductor.queue();
+        if !queue.has_consumer(&topic).await.unwrap_or(false) {
+            return None;
+        }
+        let backlog = queue.backlog(&topic).await.ok()?;
+        let capacity = match side {
+            Side::Execute => served.executes,
+            Side::Compensate => served.compensations,
+        };
+        let waiting = usize::try_from(backlog.waiting).unwrap_or(usize::MAX);
+        let room = (2 * capacity).saturating_sub(waiting);
+        Some(LaneClaim {
+            namespace: served.namespace.clone(),
+            service: served.service.clone(),
+            side,
+            waiting_since: backlog.oldest_waiting_ms.map(|at| Timestamp(at.saturating_mul(1000))),
+            limit: u32::try_from(room).unwrap_or(u32::MAX),
+        })
+    }
+
+    async fn act(&self, rows: Vec<LedgerRow>, now: Timestamp) {
+        let mut commands = Vec::new();
+        let mut news = Vec::new();
+        for row in rows {
+            match row.key.key {
+                OwedKey::Timer(timer) => news.push((row.key.id, Input::FireTimer { timer })),
+                OwedKey::Command(step, side) => match (row.kind, row.deliveries, &row.service) {
+                    (RowKind::Withdraw, 0, _) => {
+                        let attempt = row.key.attempt;
+                        news.push((row.key.id, Input::WithdrawCommand { step, attempt }));
+                    }
+                    (RowKind::Run | RowKind::Withdraw, redelivery, Some(service)) => {
+                        if redelivery > 0 {
+                            metrics::counter!("goconductor_redeliveries_total").increment(1);
+                        }
+                        let command = Command {
+                            format: COMMAND_FORMAT,
+                            id: row.key.id,
+                            seq: 0,
+                            step,
+                            side,
+                            attempt: row.key.attempt,
+                            redelivery,
+                            published_at: now,
+                        };
+                        commands.push((topic_of(&row.namespace, service, side), command));
+                    }
+                    (RowKind::Held, _, _) | (RowKind::Run | RowKind::Withdraw, _, None) => {
+                        tracing::error!(workflow = %row.key.id, "the ledger gave a row that is not due");
+                    }
+                },
+            }
+        }
+        self.conductor.publish(commands).await;
+        let news = news.into_iter().map(|(id, input)| async move {
+            match self.conductor.submit(id, input).await {
+                Ok(_) | Err(Error::Refused(_)) => {}
+                Err(error) => tracing::warn!(workflow = %id, %error, "a timer is left to the ledger"),
+            }
+        });
+        futures::future::join_all(news).await;
+    }
+}

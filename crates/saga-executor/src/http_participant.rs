@@ -1,0 +1,191 @@
+//! A microservice that is reached by HTTP.
+
+use crate::task::{Participant, Task};
+use async_trait::async_trait;
+use bytes::Bytes;
+use goconductor_saga::{Failure, Json, Outcome, Timestamp};
+use goconductor_transition::clock;
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::time::Duration;
+
+/// A connection that stood idle for longer is not used again: many servers close theirs after five
+/// seconds, and a request that meets the close ends unknown.
+const IDLE: Duration = Duration::from_secs(3);
+/// A participant's `Retry-After` is honoured up to this.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// Of a refusal's text, so much is kept.
+const MESSAGE_CHARS: usize = 2000;
+
+/// The client that all HTTP participants of a process share.
+pub(crate) type HttpClient = Client<HttpConnector, Full<Bytes>>;
+
+/// A client whose connections are kept for the next request.
+pub(crate) fn client(connect_timeout: Duration) -> HttpClient {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(connect_timeout));
+    connector.set_keepalive(Some(Duration::from_secs(15)));
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(256)
+        .build(connector)
+}
+
+/// A microservice that is reached by `POST {url}/{action}`.
+#[derive(Debug)]
+pub struct HttpParticipant {
+    client: HttpClient,
+    url: String,
+    output_bytes: usize,
+}
+
+impl HttpParticipant {
+    pub(crate) fn new(client: HttpClient, url: &str, output_bytes: usize) -> Self {
+        Self { client, url: url.trim_end_matches('/').to_owned(), output_bytes }
+    }
+
+    fn request(&self, task: &Task) -> Result<Request<Full<Bytes>>, String> {
+        let uri: Uri = format!("{}/{}", self.url, task.action).parse().map_err(|error| format!("{error}"))?;
+        let body = serde_json::to_vec(&task.input).map_err(|error| error.to_string())?;
+        Request::builder()
+            .method(Method::POST)
+            .uri(uri)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json")
+            .header("idempotency-key", &task.idempotency_key)
+            .header("goconductor-workflow-id", task.workflow.to_string())
+            .header("goconductor-step", &task.step)
+            .header("goconductor-operation", task.side.as_str())
+            .header("goconductor-attempt", task.attempt)
+            .header("goconductor-deadline", rfc3339(task.deadline))
+            .header("traceparent", task.traceparent())
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| error.to_string())
+    }
+}
+
+#[async_trait]
+impl Participant for HttpParticipant {
+    async fn attempt(&self, task: &Task) -> Outcome {
+        let request = match self.request(task) {
+            Ok(request) => request,
+            Err(reason) => {
+                let message = format!("no request can be made of {}: {reason}", self.url);
+                return Outcome::Retryable {
+                    failure: Failure::of("BAD_ENDPOINT", message),
+                    not_before: None,
+                };
+            }
+        };
+        let response = match self.client.request(request).await {
+            Ok(response) => response,
+            // No connection, so no request: certainly nothing happened.
+            Err(error) if error.is_connect() => {
+                let message = format!("no connection to {}: {}", self.url, chain(&error));
+                return Outcome::Retryable {
+                    failure: Failure::of("CONNECTION_REFUSED", message),
+                    not_before: None,
+                };
+            }
+            Err(error) => return unknown("CONNECTION_BROKEN", chain(&error), None),
+        };
+        let (parts, body) = response.into_parts();
+        let not_before = retry_after(&parts.headers, clock::now());
+        match Limited::new(body, self.output_bytes).collect().await {
+            Ok(body) => classify(parts.status, not_before, &body.to_bytes()),
+            // A refusal is a refusal, whatever became of its text.
+            Err(_) if is_clean(parts.status) => classify(parts.status, not_before, &[]),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                let message = format!("the answer is longer than {} bytes", self.output_bytes);
+                unknown("OUTPUT_TOO_LARGE", message, not_before)
+            }
+            Err(error) => unknown("CONNECTION_BROKEN", error.to_string(), not_before),
+        }
+    }
+}
+
+/// Whether the status alone says that nothing happened.
+fn is_clean(status: StatusCode) -> bool {
+    status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE
+}
+
+/// What an answer means. The statuses are the participants' contract.
+fn classify(status: StatusCode, not_before: Option<Timestamp>, body: &[u8]) -> Outcome {
+    if status.is_success() {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Outcome::Done { output: Json::Null };
+        }
+        return match serde_json::from_slice(body) {
+            Ok(output) => Outcome::Done { output },
+            Err(error) => {
+                unknown("UNREADABLE_ANSWER", format!("HTTP {status}, but no JSON: {error}"), not_before)
+            }
+        };
+    }
+    match status {
+        StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_EARLY
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::SERVICE_UNAVAILABLE => {
+            Outcome::Retryable { failure: failure(status, body), not_before }
+        }
+        _ if status.is_client_error() => Outcome::Refused { failure: failure(status, body) },
+        _ => Outcome::Unknown { failure: failure(status, body), not_before },
+    }
+}
+
+fn unknown(code: &str, message: String, not_before: Option<Timestamp>) -> Outcome {
+    Outcome::Unknown { failure: Failure::of(code, message), not_before }
+}
+
+/// The participant's own `{"code": …, "message": …}`, as far as it gave one.
+fn failure(status: StatusCode, body: &[u8]) -> Failure {
+    let code = format!("HTTP_{}", status.as_u16());
+    let Ok(Json::Object(mut fields)) = serde_json::from_slice::<Json>(body) else {
+        let text: String = String::from_utf8_lossy(body).chars().take(MESSAGE_CHARS).collect();
+        let message = if text.trim().is_empty() { format!("HTTP {status}") } else { text };
+        return Failure { code, message, detail: None };
+    };
+    let mut text = |name: &str| match fields.remove(name) {
+        Some(Json::String(value)) if !value.is_empty() => Some(value.chars().take(MESSAGE_CHARS).collect()),
+        Some(_) | None => None,
+    };
+    let code = text("code").unwrap_or(code);
+    let message = text("message").unwrap_or_else(|| format!("HTTP {status}"));
+    let detail = (!fields.is_empty()).then_some(Json::Object(fields));
+    Failure { code, message, detail }
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+            Timestamp(date.as_microsecond()).since(now)
+        }
+    };
+    Some(now.after(wait.min(LONGEST_WAIT)))
+}
+
+/// RFC 3339 in UTC.
+fn rfc3339(at: Timestamp) -> String {
+    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.3}"))
+}
+
+/// An error with what it stems from: the outermost alone says little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

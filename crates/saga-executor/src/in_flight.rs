@@ -1,0 +1,76 @@
+//! The commands that this executor has under way.
+
+use goconductor_store::{LedgerRowKey, Store};
+use goconductor_transition::clock;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// What is under way, so that a duplicate is dropped and the ledger does not deliver it again.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    store: Arc<dyn Store>,
+    redelivery: Duration,
+    rows: Mutex<HashMap<LedgerRowKey, Instant>>,
+}
+
+/// As long as it lives, the command is under way here.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    in_flight: Arc<InFlight>,
+    row: LedgerRowKey,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.in_flight.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.row);
+    }
+}
+
+impl InFlight {
+    pub(crate) fn new(store: Arc<dyn Store>, redelivery: Duration) -> Arc<Self> {
+        Arc::new(Self { store, redelivery, rows: Mutex::new(HashMap::new()) })
+    }
+
+    /// Takes a command on, unless it is under way here already.
+    pub(crate) fn enter(self: &Arc<Self>, row: LedgerRowKey) -> Option<Entry> {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        match rows.entry(row) {
+            std::collections::hash_map::Entry::Occupied(_) => None,
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(clock::monotonic());
+                Some(Entry { in_flight: Arc::clone(self), row })
+            }
+        }
+    }
+
+    /// Keeps the ledger from delivering again what takes longer than a third of its redelivery time.
+    pub(crate) async fn heartbeat(self: Arc<Self>, stop: CancellationToken) {
+        let every = self.redelivery / 3;
+        loop {
+            // Safe to cancel: a sleep holds nothing.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+            }
+            let long = self.longer_than(every);
+            if long.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.store.extend(&long, clock::now().after(self.redelivery)).await {
+                tracing::warn!(%error, rows = long.len(), "heartbeats could not be written");
+            }
+        }
+    }
+
+    fn longer_than(&self, time: Duration) -> Vec<LedgerRowKey> {
+        let now = clock::monotonic();
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        // One period ahead: what is younger will be caught by the next heartbeat in time.
+        rows.iter()
+            .filter(|(_, since)| now.duration_since(**since) >= time / 2)
+            .map(|(row, _)| *row)
+            .collect()
+    }
+}

@@ -1,0 +1,51 @@
+//! What a participant is asked to do, apart from how it is reached.
+
+use async_trait::async_trait;
+use goconductor_saga::{Json, Outcome, Side, Timestamp, WorkflowId};
+use std::time::Duration;
+
+/// One attempt at one side of one step.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// The step's name.
+    pub step: String,
+    /// Execute or compensate.
+    pub side: Side,
+    /// What the service is asked to do.
+    pub action: String,
+    /// From 1.
+    pub attempt: u32,
+    /// The same for every attempt and every redelivery.
+    pub idempotency_key: String,
+    /// What it is given.
+    pub input: Json,
+    /// When its time is up, by the wall clock: for the participant's information.
+    pub deadline: Timestamp,
+    /// How long it may take: enforced by the caller.
+    pub timeout: Duration,
+}
+
+impl Task {
+    /// A W3C trace context: one trace a workflow, one span an attempt. The same for the same attempt.
+    #[must_use]
+    pub fn traceparent(&self) -> String {
+        let digest = |text: &str| {
+            // FNV-1a: a span id has to be spread, not secret.
+            text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            })
+        };
+        let span = digest(&format!("{}#{}", self.idempotency_key, self.attempt)).max(1);
+        format!("00-{}-{span:016x}-01", self.workflow.0.simple())
+    }
+}
+
+/// A way to reach a microservice.
+#[async_trait]
+pub trait Participant: std::fmt::Debug + Send + Sync {
+    /// Has it done, and says how that ended. Always answers: what can't be known is an outcome, too.
+    /// Not called after the task's deadline, and given up at it by the caller.
+    async fn attempt(&self, task: &Task) -> Outcome;
+}

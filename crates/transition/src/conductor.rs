@@ -1,0 +1,472 @@
+//! Loads, decides, commits, publishes.
+
+use crate::cache::{Plans, States, Waiting};
+use crate::{Command, Error, clock, topic_of};
+use goconductor_queue::{Message, Queue, Topic};
+use goconductor_saga::{
+    Expressions, Input, Json, LedgerChange, OwedKey, Plan, Refusal, Side, StartWorkflow, State, Timestamp,
+    Transition, WorkflowId, decide, start, transition,
+};
+use goconductor_store::{LedgerRowKey, Loaded, NewWorkflow, Store, TransitionWrite, Write, WriteOutcome};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::task::TaskTracker;
+
+/// A lost race is decided again this often before the caller is told to come back: each loss means that
+/// somebody else got on, so this is reached only if something is wrong.
+const TRIES: u32 = 100;
+
+/// What a conductor is set to.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// A command that was published is due again after this, unless somebody says that it is under way.
+    pub redelivery: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { redelivery: Duration::from_secs(5) }
+    }
+}
+
+/// A start.
+#[derive(Debug, Clone)]
+pub struct StartRequest {
+    /// Where it lives.
+    pub namespace: String,
+    /// What runs.
+    pub plan: Arc<Plan>,
+    /// Its input, already found to fit the definition's schema.
+    pub input: Json,
+    /// To find it by.
+    pub labels: BTreeMap<String, String>,
+    /// Unique in its namespace.
+    pub idempotency_key: Option<String>,
+    /// Who starts it.
+    pub actor: Option<String>,
+}
+
+/// A start that was accepted, now or before.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// The workflow.
+    pub state: Arc<State>,
+    /// Whether it was there before.
+    pub replayed: bool,
+}
+
+/// What waits for a workflow: some news and whoever wants to know what became of it.
+type News = (Input, oneshot::Sender<Result<Arc<State>, Error>>);
+
+/// A transition that is ready to be written.
+struct Prepared {
+    write: TransitionWrite,
+    /// What this process publishes itself, once it is written.
+    commands: Vec<(Topic, Command)>,
+    /// Whether something is left to the ledger.
+    leaves: bool,
+}
+
+/// The one of a process that turns news into transitions.
+#[derive(Debug)]
+pub struct Conductor {
+    store: Arc<dyn Store>,
+    queue: Arc<dyn Queue>,
+    expressions: Arc<dyn Expressions>,
+    settings: Settings,
+    plans: Plans,
+    states: States,
+    waiting: Waiting<News>,
+    tasks: TaskTracker,
+    left_to_ledger: Notify,
+    services_changed: Notify,
+}
+
+impl Conductor {
+    /// One conductor for a process.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        queue: Arc<dyn Queue>,
+        expressions: Arc<dyn Expressions>,
+        settings: Settings,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            queue,
+            expressions,
+            settings,
+            plans: Plans::new(),
+            states: States::new(),
+            waiting: Waiting::new(),
+            tasks: TaskTracker::new(),
+            left_to_ledger: Notify::new(),
+            services_changed: Notify::new(),
+        })
+    }
+
+    /// Durable state.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Where commands wait.
+    #[must_use]
+    pub fn queue(&self) -> &Arc<dyn Queue> {
+        &self.queue
+    }
+
+    /// What computes expressions.
+    #[must_use]
+    pub fn expressions(&self) -> &dyn Expressions {
+        &*self.expressions
+    }
+
+    /// Rings when something became due that only the ledger knows of: for the duty runner.
+    #[must_use]
+    pub fn left_to_ledger(&self) -> &Notify {
+        &self.left_to_ledger
+    }
+
+    /// Rings when it was changed how a service is reached: for the executor.
+    #[must_use]
+    pub fn services_changed(&self) -> &Notify {
+        &self.services_changed
+    }
+
+    /// A definition in the form that the rules use; none for `version` means the newest.
+    ///
+    /// # Errors
+    /// When there is none, or it can't be read.
+    pub async fn plan(&self, namespace: &str, name: &str, version: Option<u32>) -> Result<Arc<Plan>, Error> {
+        if let Some(plan) = version.and_then(|version| self.plans.get(namespace, name, version)) {
+            return Ok(plan);
+        }
+        let record = self.store.definition(namespace, name, version).await?.ok_or(Error::NoSuchDefinition)?;
+        if let Some(plan) = self.plans.get(namespace, name, record.version) {
+            return Ok(plan);
+        }
+        let plan = Plan::new(record.definition, record.version).map_err(|error| {
+            Error::Internal(format!("definition {name} version {} can't run: {error}", record.version))
+        })?;
+        let plan = Arc::new(plan);
+        self.plans.put(namespace, &plan);
+        Ok(plan)
+    }
+
+    /// The plan of a workflow.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn plan_of(&self, state: &State) -> Result<Arc<Plan>, Error> {
+        self.plan(&state.namespace, &state.definition, Some(state.version)).await
+    }
+
+    /// Starts a workflow: once this has answered, it is never lost.
+    ///
+    /// # Errors
+    /// When the key belongs to another start, or the database does not answer.
+    pub async fn start(self: &Arc<Self>, request: StartRequest) -> Result<Started, Error> {
+        let now = clock::now();
+        let first = StartWorkflow {
+            id: WorkflowId(uuid::Uuid::now_v7()),
+            namespace: request.namespace,
+            input: request.input,
+            labels: request.labels,
+            actor: request.actor,
+        };
+        let request_digest = request_digest(&request.plan.definition().name, &first.input);
+        let (events, state) = start(&request.plan, &*self.expressions, &first, now);
+        let transition = Arc::new(transition(&request.plan, None, events, state));
+        let Prepared { write, commands, leaves } = self.prepare(&first.namespace, transition, now).await;
+        let state = Arc::new(write.transition.state.clone());
+        let new = NewWorkflow { write, idempotency_key: request.idempotency_key, request_digest };
+        match self.write_one(Write::Start(new)).await? {
+            WriteOutcome::Written => {
+                self.written(&state, commands, leaves).await;
+                Ok(Started { state, replayed: false })
+            }
+            WriteOutcome::Replayed(loaded) => Ok(Started { state: Arc::new(loaded.state), replayed: true }),
+            WriteOutcome::KeyConflict(id) => Err(Error::KeyConflict(id)),
+            WriteOutcome::Lost(_) | WriteOutcome::Missing => {
+                Err(Error::Internal("the store judged a start as a transition".to_owned()))
+            }
+        }
+    }
+
+    /// Hands in news of a workflow; the state after it.
+    ///
+    /// # Errors
+    /// When it changes nothing, with why.
+    pub async fn submit(self: &Arc<Self>, id: WorkflowId, input: Input) -> Result<Arc<State>, Error> {
+        let (answer, answered) = oneshot::channel();
+        if self.waiting.add(id, (input, answer)) {
+            // In a task of its own: the caller may go away, the others who wait may not be left alone.
+            let this = Arc::clone(self);
+            self.tasks.spawn(async move {
+                loop {
+                    let batch = this.waiting.take(id);
+                    if batch.is_empty() {
+                        break;
+                    }
+                    this.settle(id, batch).await;
+                }
+            });
+        }
+        answered.await.unwrap_or_else(|_| Err(Error::Internal("the decision was dropped".to_owned())))
+    }
+
+    /// The state of a workflow as this process last saw it, or as it is stored.
+    ///
+    /// # Errors
+    /// When there is no such workflow, or it can't be read.
+    pub async fn remembered(&self, id: WorkflowId) -> Result<Arc<State>, Error> {
+        if let Some(state) = self.states.get(id) {
+            return Ok(state);
+        }
+        self.load(id).await.map(|loaded| Arc::new(loaded.state))
+    }
+
+    /// A workflow as it is stored.
+    ///
+    /// # Errors
+    /// When there is no such workflow, or it can't be read.
+    pub async fn load(&self, id: WorkflowId) -> Result<Loaded, Error> {
+        let loaded = self.store.load(&[id]).await?.into_iter().next().flatten();
+        let loaded = loaded.ok_or(Error::NoSuchWorkflow)?;
+        self.states.put(&Arc::new(loaded.state.clone()));
+        Ok(loaded)
+    }
+
+    /// Publishes commands; what does not fit is left to the ledger.
+    pub async fn publish(&self, commands: Vec<(Topic, Command)>) {
+        let mut by_topic: BTreeMap<Topic, (Vec<Message>, Vec<LedgerRowKey>)> = BTreeMap::new();
+        for (topic, command) in commands {
+            let (messages, rows) = by_topic.entry(topic).or_default();
+            messages.push(command.message());
+            rows.push(command.row());
+        }
+        for (topic, (messages, rows)) in by_topic {
+            if let Err(error) = self.queue.publish(&topic, messages).await {
+                tracing::debug!(%topic, %error, "commands are left to the ledger");
+                // Certainly not published, so the next delivery is to count as the first.
+                if let Err(error) = self.store.release(&rows).await {
+                    tracing::warn!(%topic, %error, "commands that were not published wait for their redelivery");
+                }
+            }
+        }
+    }
+
+    /// Waits until all news that was handed in is settled.
+    pub async fn drain(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Decides all news of one workflow that waits together, and commits it as one transition.
+    async fn settle(&self, id: WorkflowId, batch: Vec<News>) {
+        let (inputs, answers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        match self.settle_inputs(id, &inputs).await {
+            Ok(results) => {
+                for (answer, result) in answers.into_iter().zip(results) {
+                    // A caller who went away does not want to know.
+                    drop(answer.send(result));
+                }
+            }
+            Err(error) => {
+                self.states.forget(id);
+                for answer in answers {
+                    drop(answer.send(Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    async fn settle_inputs(
+        &self,
+        id: WorkflowId,
+        inputs: &[Input],
+    ) -> Result<Vec<Result<Arc<State>, Error>>, Error> {
+        let mut base = match self.states.get(id) {
+            Some(state) => (state, false),
+            None => (Arc::new(self.load(id).await?.state), true),
+        };
+        for _ in 0..TRIES {
+            let (before, fresh) = (&base.0, base.1);
+            let plan = self.plan_of(before).await?;
+            let now = clock::now();
+            let (events, after, refusals) = decide_all(&plan, &*self.expressions, before, inputs, now);
+            // A memory may lag behind: nobody is refused on the word of it.
+            if !fresh && refusals.iter().any(Option::is_some) {
+                base = (Arc::new(self.load(id).await?.state), true);
+                continue;
+            }
+            let after = if events.is_empty() {
+                Arc::clone(before)
+            } else {
+                let transition = Arc::new(transition(&plan, Some(before), events, after));
+                match self.commit(&before.namespace, transition, now).await? {
+                    Ok(state) => state,
+                    Err(present) => {
+                        base = (present, true);
+                        continue;
+                    }
+                }
+            };
+            let result = |refusal: Option<Refusal>| {
+                refusal.map_or_else(|| Ok(Arc::clone(&after)), |why| Err(why.into()))
+            };
+            return Ok(refusals.into_iter().map(result).collect());
+        }
+        Err(Error::Contention(TRIES))
+    }
+
+    /// The state after the transition; or, if the race was lost, the state as it stands.
+    async fn commit(
+        &self,
+        namespace: &str,
+        transition: Arc<Transition>,
+        now: Timestamp,
+    ) -> Result<Result<Arc<State>, Arc<State>>, Error> {
+        let Prepared { write, commands, leaves } = self.prepare(namespace, transition, now).await;
+        let state = Arc::new(write.transition.state.clone());
+        match self.write_one(Write::Transition(write)).await? {
+            WriteOutcome::Written => {
+                self.written(&state, commands, leaves).await;
+                Ok(Ok(state))
+            }
+            WriteOutcome::Lost(present) => {
+                metrics::counter!("goconductor_transitions_lost_total").increment(1);
+                let present = Arc::new(present.state);
+                self.states.put(&present);
+                Ok(Err(present))
+            }
+            WriteOutcome::Missing => Err(Error::NoSuchWorkflow),
+            WriteOutcome::Replayed(_) | WriteOutcome::KeyConflict(_) => {
+                Err(Error::Internal("the store judged a transition as a start".to_owned()))
+            }
+        }
+    }
+
+    /// Which commands this process publishes itself, and which it leaves to the ledger.
+    async fn prepare(&self, namespace: &str, transition: Arc<Transition>, now: Timestamp) -> Prepared {
+        let mut publishes = Vec::new();
+        let mut commands = Vec::new();
+        let mut leaves = false;
+        for change in &transition.ledger {
+            let Some(row) = change.due_command(now) else {
+                leaves |= !matches!(change, LedgerChange::Settle(_));
+                continue;
+            };
+            let (OwedKey::Command(step, side), Some(service)) = (row.key, &row.service) else { continue };
+            let topic = topic_of(namespace, service, side);
+            // A change of a row that may be under way is the duty runner's, who knows how often it was sent.
+            let issued = matches!(change, LedgerChange::Issue(_));
+            if issued && self.queue.has_consumer(&topic).await.unwrap_or(false) {
+                publishes.push(row.key);
+                commands.push((topic, command(&transition, step, side, row.attempt, now)));
+            } else {
+                leaves = true;
+            }
+        }
+        let redeliver_at = now.after(self.settings.redelivery);
+        Prepared { write: TransitionWrite { transition, publishes, now, redeliver_at }, commands, leaves }
+    }
+
+    /// What follows a commit, and never comes before it.
+    async fn written(&self, state: &Arc<State>, commands: Vec<(Topic, Command)>, leaves: bool) {
+        self.states.put(state);
+        if leaves {
+            self.left_to_ledger.notify_one();
+        }
+        self.publish(commands).await;
+    }
+
+    async fn write_one(&self, write: Write) -> Result<WriteOutcome, Error> {
+        let outcome = self.store.write(vec![write]).await?.into_iter().next();
+        outcome.ok_or_else(|| Error::Internal("the store gave no answer".to_owned()))
+    }
+}
+
+fn command(
+    transition: &Transition,
+    step: goconductor_saga::StepIndex,
+    side: Side,
+    attempt: u32,
+    now: Timestamp,
+) -> Command {
+    Command {
+        format: crate::COMMAND_FORMAT,
+        id: transition.id,
+        seq: transition.state.seq,
+        step,
+        side,
+        attempt,
+        redelivery: 0,
+        published_at: now,
+    }
+}
+
+/// Decides one input after the other; a refused one changes nothing for those behind it.
+fn decide_all(
+    plan: &Plan,
+    expressions: &dyn Expressions,
+    before: &State,
+    inputs: &[Input],
+    now: Timestamp,
+) -> (Vec<goconductor_saga::Event>, State, Vec<Option<Refusal>>) {
+    let mut events = Vec::new();
+    let mut state = before.clone();
+    let mut refusals = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        match decide(plan, expressions, &state, input, now) {
+            Ok((more, after)) => {
+                events.extend(more);
+                state = after;
+                refusals.push(None);
+            }
+            Err(refusal) => refusals.push(Some(refusal)),
+        }
+    }
+    (events, state, refusals)
+}
+
+/// What a repeat of a start has to be equal in.
+fn request_digest(definition: &str, input: &Json) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(definition.as_bytes());
+    hasher.update(b"\0");
+    hash_json(&mut hasher, input);
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Equal values have equal digests, in whatever order their keys came.
+fn hash_json(hasher: &mut blake3::Hasher, value: &Json) {
+    match value {
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {
+            hasher.update(value.to_string().as_bytes());
+        }
+        Json::Array(items) => {
+            hasher.update(b"[");
+            for item in items {
+                hash_json(hasher, item);
+                hasher.update(b",");
+            }
+            hasher.update(b"]");
+        }
+        Json::Object(entries) => {
+            let sorted: BTreeMap<&String, &Json> = entries.iter().collect();
+            hasher.update(b"{");
+            for (key, value) in sorted {
+                hasher.update(Json::String(key.clone()).to_string().as_bytes());
+                hasher.update(b":");
+                hash_json(hasher, value);
+                hasher.update(b",");
+            }
+            hasher.update(b"}");
+        }
+    }
+}
