@@ -1,0 +1,101 @@
+//! Measures a three-step saga with HTTP participants over `goconductor dev`, durable SQLite: idle
+//! latency start to end, throughput with N in flight, memory.
+#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
+use goconductor_harness::{Dev, DevOptions, ORDER, Participants};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut numbers = std::env::args().skip(1).map(|arg| arg.parse::<usize>());
+    let idle = numbers.next().transpose()?.unwrap_or(200);
+    let count = numbers.next().transpose()?.unwrap_or(4000);
+    let in_flight = numbers.next().transpose()?.unwrap_or(64);
+    let data = tempfile::tempdir()?;
+    let begun = now();
+    let dev = Dev::start(data.path(), DevOptions::default()).await?;
+    println!("ready after {:.0} ms", millis(begun.elapsed()));
+    let participants = Participants::start_silent().await?;
+    for service in ["stock", "payments", "shipping"] {
+        dev.api.serve(service, &participants.url(service)).await?;
+    }
+    dev.api.apply("order", ORDER).await?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    println!("idle memory {:.1} MiB", dev.resident_kib()? as f64 / 1024.0);
+    measure_idle(&dev, idle).await?;
+    measure_load(&dev, count, in_flight, json!({"order_id": "o-1"})).await?;
+    println!("memory after load {:.1} MiB", dev.resident_kib()? as f64 / 1024.0);
+    Ok(())
+}
+
+async fn measure_idle(dev: &Dev, count: usize) -> anyhow::Result<()> {
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let begun = now();
+        let id = dev.api.start("order", json!({"order_id": "o-1"}), None).await?;
+        dev.api.ended(&id, Duration::from_secs(10)).await?;
+        times.push(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    print_percentiles("idle, start to end", &mut times);
+    Ok(())
+}
+
+async fn measure_load(
+    dev: &Dev,
+    count: usize,
+    in_flight: usize,
+    input: serde_json::Value,
+) -> anyhow::Result<()> {
+    let next = Arc::new(AtomicUsize::new(0));
+    let begun = now();
+    let mut lanes = tokio::task::JoinSet::new();
+    for _ in 0..in_flight {
+        let (api, next, input) = (dev.api.clone(), Arc::clone(&next), input.clone());
+        lanes.spawn(async move {
+            let mut times = Vec::new();
+            while next.fetch_add(1, Ordering::Relaxed) < count {
+                let begun = now();
+                let id = api.start("order", input.clone(), None).await?;
+                api.ended(&id, Duration::from_secs(60)).await?;
+                times.push(begun.elapsed());
+            }
+            anyhow::Ok(times)
+        });
+    }
+    let mut times = Vec::with_capacity(count);
+    while let Some(lane) = lanes.join_next().await {
+        times.extend(lane??);
+    }
+    let took = begun.elapsed();
+    println!("{count} sagas with {in_flight} in flight: {:.0} sagas/s", count as f64 / took.as_secs_f64());
+    print_percentiles("under load, start to end", &mut times);
+    Ok(())
+}
+
+fn print_percentiles(what: &str, times: &mut [Duration]) {
+    times.sort();
+    let at = |part: f64| {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an index below the length"
+        )]
+        let index = ((times.len() as f64 - 1.0) * part).max(0.0) as usize;
+        times.get(index).map_or(0.0, |time| millis(*time))
+    };
+    println!("{what}: p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms", at(0.5), at(0.95), at(0.99));
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn now() -> Instant {
+    #[allow(clippy::disallowed_methods, reason = "measuring is what it is for")]
+    Instant::now()
+}

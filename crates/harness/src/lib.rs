@@ -1,0 +1,23 @@
+//! Starts a real `goconductor dev` and real participants, breaks them, and checks what was promised.
+//!
+//! Everything here sees the product from outside only: its command, its REST API, and what reaches the
+//! participants. Nothing in the product knows of it.
+
+mod api;
+mod check;
+mod participant;
+mod process;
+
+pub use api::Api;
+pub use check::{Finding, check_effects};
+pub use participant::{Call, Participants};
+pub use process::{Dev, DevOptions, free_port, goconductor};
+
+/// A definition in which every step goes to `service/action` of [`Participants`].
+pub const ORDER: &str = "
+workflow: order
+steps:
+  - { name: reserve, run: stock/reserve, compensate: stock/release, timeout: 2s }
+  - { name: charge, run: payments/charge, compensate: payments/refund, timeout: 2s }
+  - { name: ship, run: shipping/ship, compensate: shipping/cancel, timeout: 2s }
+";

@@ -1,0 +1,219 @@
+//! Participants over real HTTP that do as the workflow's input tells them, and keep a log.
+//!
+//! `input.script` says for `action` what each call of one workflow does in turn, the last again and
+//! again: `ok`, `refuse` (409), `busy` (503), `retry-after:N`, `fail` (500), `hang` (never answers),
+//! `reset` (takes effect, then breaks the connection), `slow:MS` (then ok), `garbage` (200, no JSON),
+//! `redirect`. Without a script it is `ok`. A key that took effect before is a duplicate.
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+/// One request as a participant saw it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// When it came in, since the participants were started.
+    pub at: Duration,
+    /// `service/action`.
+    pub action: String,
+    /// `Idempotency-Key`.
+    pub key: String,
+    /// `GoConductor-Workflow-Id`.
+    pub workflow: String,
+    /// `GoConductor-Step`.
+    pub step: String,
+    /// `GoConductor-Operation`.
+    pub operation: String,
+    /// `GoConductor-Attempt`.
+    pub attempt: u32,
+    /// `GoConductor-Deadline`.
+    pub deadline: String,
+    /// `traceparent`.
+    pub traceparent: String,
+    /// The body.
+    pub body: Value,
+    /// What it did: `applied`, `duplicate`, `refused`, `null`, or nothing.
+    pub effect: &'static str,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    calls: Vec<Call>,
+    counts: HashMap<String, usize>,
+    applied: HashSet<String>,
+}
+
+/// All participants of a run, on one port.
+#[derive(Debug, Clone)]
+pub struct Participants {
+    log: Arc<Mutex<Log>>,
+    started: Instant,
+    url: String,
+    keeps_log: bool,
+}
+
+impl Participants {
+    /// Starts them on a free port.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(true).await
+    }
+
+    /// Starts them without a log: for measuring.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn start_silent() -> anyhow::Result<Self> {
+        Self::start_with(false).await
+    }
+
+    async fn start_with(keeps_log: bool) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let this = Self {
+            log: Arc::default(),
+            #[allow(clippy::disallowed_methods, reason = "the harness keeps its own time")]
+            started: Instant::now(),
+            url: format!("http://{}", listener.local_addr()?),
+            keeps_log,
+        };
+        let router = Router::new().route("/{service}/{action}", post(answer)).with_state(this.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(this)
+    }
+
+    /// Where a service is reached.
+    #[must_use]
+    pub fn url(&self, service: &str) -> String {
+        format!("{}/{service}", self.url)
+    }
+
+    /// All calls so far, in order.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).calls.clone()
+    }
+
+    /// The calls of one workflow.
+    #[must_use]
+    pub fn calls_of(&self, workflow: &str) -> Vec<Call> {
+        self.calls().into_iter().filter(|call| call.workflow == workflow).collect()
+    }
+
+    fn record(&self, mut call: Call) -> (usize, &'static str) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = log.counts.entry(call.key.clone()).or_default();
+        let nth = *count;
+        *count += 1;
+        let script = script_of(&call, nth);
+        let takes_effect = matches!(script.as_str(), "ok" | "reset" | "garbage" | "hang-applied")
+            || script.starts_with("slow");
+        call.effect = if script == "refuse" {
+            "refused"
+        } else if !takes_effect {
+            ""
+        } else if log.applied.contains(&call.key) {
+            "duplicate"
+        } else if call.operation == "compensate"
+            && !log.applied.contains(&format!("{}/{}/execute", call.workflow, call.step))
+        {
+            log.applied.insert(call.key.clone());
+            "null"
+        } else {
+            log.applied.insert(call.key.clone());
+            "applied"
+        };
+        let effect = call.effect;
+        log.calls.push(call);
+        (nth, effect)
+    }
+}
+
+fn script_of(call: &Call, nth: usize) -> String {
+    let input = if call.operation == "compensate" { call.body.get("input") } else { Some(&call.body) };
+    let action = call.action.split('/').next_back().unwrap_or_default();
+    let script = input.and_then(|input| input.get("script")).and_then(|script| script.get(action));
+    let turn = match script {
+        Some(Value::Array(turns)) => turns.get(nth).or_else(|| turns.last()).and_then(Value::as_str),
+        Some(Value::String(turn)) => Some(turn.as_str()),
+        Some(_) | None => None,
+    };
+    turn.unwrap_or("ok").to_owned()
+}
+
+async fn answer(
+    State(participants): State<Participants>,
+    Path((service, action)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if !participants.keeps_log {
+        return axum::Json(json!({"ok": true})).into_response();
+    }
+    let header =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let call = Call {
+        at: participants.started.elapsed(),
+        action: format!("{service}/{action}"),
+        key: header("idempotency-key"),
+        workflow: header("goconductor-workflow-id"),
+        step: header("goconductor-step"),
+        operation: header("goconductor-operation"),
+        attempt: header("goconductor-attempt").parse().unwrap_or(0),
+        deadline: header("goconductor-deadline"),
+        traceparent: header("traceparent"),
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        effect: "",
+    };
+    let output = json!({"action": action, "attempt": call.attempt, "step": call.step});
+    let step = call.clone();
+    let (nth, _) = participants.record(call);
+    play(&script_of(&step, nth), output).await
+}
+
+async fn play(script: &str, output: Value) -> Response {
+    let problem = |status: StatusCode, code: &str| {
+        (status, axum::Json(json!({"code": code, "message": format!("told to answer {code}")})))
+            .into_response()
+    };
+    if let Some(wait) = script.strip_prefix("slow:") {
+        tokio::time::sleep(Duration::from_millis(wait.parse().unwrap_or(0))).await;
+        return axum::Json(output).into_response();
+    }
+    if let Some(seconds) = script.strip_prefix("retry-after:") {
+        let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "BUSY");
+        if let Ok(value) = seconds.parse() {
+            response.headers_mut().insert("retry-after", value);
+        }
+        return response;
+    }
+    match script {
+        "refuse" => problem(StatusCode::CONFLICT, "REFUSED"),
+        "busy" => problem(StatusCode::SERVICE_UNAVAILABLE, "BUSY"),
+        "fail" => problem(StatusCode::INTERNAL_SERVER_ERROR, "BROKEN"),
+        "redirect" => (StatusCode::FOUND, [("location", "/elsewhere")]).into_response(),
+        "garbage" => "this is no JSON".into_response(),
+        "hang" | "hang-applied" => {
+            futures::future::pending::<()>().await;
+            StatusCode::OK.into_response()
+        }
+        // A body that breaks off: the connection is closed in the middle of the answer.
+        "reset" => {
+            let broken = futures::stream::iter([
+                Ok(Bytes::from_static(b"{\"ok\":")),
+                Err(std::io::Error::other("told to break")),
+            ]);
+            Body::from_stream(broken).into_response()
+        }
+        _ => axum::Json(output).into_response(),
+    }
+}

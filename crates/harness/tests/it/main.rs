@@ -1,0 +1,3 @@
+//! Whole runs against a real `goconductor dev`, seen from outside only.
+
+mod crash;
