@@ -1,0 +1,104 @@
+//! What the client makes of answers.
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::IntoResponse;
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use goconductor_client::{Client, Error, Outcome, StartWorkflow};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+pub(crate) async fn serve(router: Router) -> Client {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Client::new(&format!("http://{address}/"), "shop").unwrap()
+}
+
+#[tokio::test]
+async fn a_start_says_whether_it_repeats_another() {
+    let router = Router::new().route(
+        "/api/v1/workflows",
+        post(|headers: HeaderMap, Json(body): Json<Value>| async move {
+            assert_eq!(headers["goconductor-namespace"], "shop");
+            let answer = json!({"id": "w", "status": "QUEUED", "later": body["input"]});
+            if body["idempotency_key"] == "again" {
+                return (StatusCode::OK, [("idempotency-replayed", "true")], Json(answer)).into_response();
+            }
+            (StatusCode::CREATED, Json(answer)).into_response()
+        }),
+    );
+    let client = serve(router).await;
+    let mut start = StartWorkflow { definition: "d".to_owned(), ..StartWorkflow::default() };
+    start.input = Some(json!({"b": 1, "a": 2}));
+    let first = client.start_workflow(&start).await.unwrap();
+    assert!(!first.value.replayed);
+    assert!(first.text.contains("later"));
+    start.idempotency_key = Some("again".to_owned());
+    assert!(client.start_workflow(&start).await.unwrap().value.replayed);
+}
+
+#[tokio::test]
+async fn a_segment_may_be_any_text() {
+    let router = Router::new().route(
+        "/api/v1/workflows/{id}",
+        get(|Path(id): Path<String>| async move { Json(json!({"id": id})) }),
+    );
+    let client = serve(router).await;
+    assert_eq!(client.workflow("a/b c?d").await.unwrap().value.id, "a/b c?d");
+}
+
+#[tokio::test]
+async fn a_wait_ends_or_not_yet() {
+    let router = Router::new().route(
+        "/api/v1/workflows/{id}/result",
+        get(|Path(id): Path<String>, uri: Uri| async move {
+            assert_eq!(uri.query(), Some("wait=1500ms"));
+            let status = if id == "ended" { StatusCode::OK } else { StatusCode::ACCEPTED };
+            (status, Json(json!({"id": id, "status": "ROLLED_BACK"})))
+        }),
+    );
+    let client = serve(router).await;
+    let wait = Duration::from_millis(1500);
+    assert!(matches!(client.result("ended", wait).await.unwrap(), Outcome::Ended(_)));
+    assert!(matches!(client.result("runs", wait).await.unwrap(), Outcome::NotYet(_)));
+}
+
+#[tokio::test]
+async fn problems_are_parsed() {
+    let problem = json!({
+        "type": "t", "title": "Invalid", "status": 422, "detail": "2 problems", "code": "GC1001",
+        "errors": [{"pointer": "/steps/0", "line": 3, "column": 5, "code": "GC1004", "detail": "no undo"}],
+        "retryable": false, "trace_id": "x", "addition": true
+    });
+    let router = Router::new().fallback(any(move || {
+        let problem = problem.clone();
+        async move { (StatusCode::UNPROCESSABLE_ENTITY, Json(problem)) }
+    }));
+    let client = serve(router).await;
+    let error = client.apply_definition("d", "application/yaml", "x", true).await.unwrap_err();
+    let Error::Invalid(problem) = error else { panic!("{error:?}") };
+    assert_eq!(problem.errors[0].line, Some(3));
+    assert_eq!(problem.to_string(), "2 problems");
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable_and_another_protocol_is_unreadable() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let client = Client::new(&format!("http://{address}"), "default").unwrap();
+    assert!(matches!(client.workflow("w").await, Err(Error::Unreachable { .. })));
+
+    let client = serve(Router::new().fallback(any(|| async { "hello" }))).await;
+    assert!(matches!(client.workflow("w").await, Err(Error::Unreadable { .. })));
+}
+
+#[test]
+fn an_address_is_checked() {
+    for wrong in ["", "127.0.0.1:8470", "https://a", "ftp://a", "mailto:a"] {
+        assert!(matches!(Client::new(wrong, "default"), Err(Error::Address { .. })), "{wrong}");
+    }
+    assert!(Client::new("http://127.0.0.1:8470", "with\nbreak").is_err());
+}
