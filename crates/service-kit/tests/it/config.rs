@@ -1,0 +1,432 @@
+//! Tables of what is written and what comes of it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use goconductor_service_kit::config::{
+    Config, ElectionBackend, Flag, Invalid, LogFormat, Origin, QueueBackend, Sources, StateStoreBackend,
+};
+
+/// A configuration's sources, with a file of their own.
+struct Written {
+    sources: Sources,
+    directory: tempfile::TempDir,
+}
+
+impl Written {
+    fn yaml(text: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("goconductor.yaml");
+        std::fs::write(&file, text).expect("written");
+        Self { sources: Sources { file: Some(file), ..Sources::default() }, directory }
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.sources.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn flag(mut self, path: &str, value: &str, name: &str) -> Self {
+        let flag = Flag { path: path.to_owned(), value: value.to_owned(), name: name.to_owned() };
+        self.sources.flags.push(flag);
+        self
+    }
+
+    fn file(self, name: &str, text: &str) -> Self {
+        std::fs::write(self.directory.path().join(name), text).expect("written");
+        self
+    }
+
+    fn load(&self) -> Result<Config, Invalid> {
+        Config::load(&self.sources)
+    }
+
+    /// The problems, with the directory's name taken away.
+    fn problems(&self) -> Vec<String> {
+        let prefix = format!("{}/", self.directory.path().display());
+        let invalid = self.load().expect_err("something is wrong");
+        assert_eq!(invalid.code(), "GC0001");
+        invalid.problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
+    }
+
+    fn explained(&self) -> Vec<String> {
+        let prefix = format!("{}/", self.directory.path().display());
+        let config = self.load().expect("nothing is wrong");
+        config.explain().iter().map(|setting| setting.to_string().replace(&prefix, "")).collect()
+    }
+}
+
+#[test]
+fn nothing_written_gives_the_defaults() {
+    let config = Config::load(&Sources::default()).expect("the defaults are valid");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8470");
+    assert!(!config.allow_insecure_bind);
+    assert_eq!(config.data_dir, PathBuf::from("goconductor-data"));
+    assert_eq!(config.state_store.backend, StateStoreBackend::Sqlite);
+    assert_eq!(config.state_store.url, None);
+    assert_eq!(config.queue.backend, QueueBackend::Memory);
+    assert_eq!(config.election.backend, ElectionBackend::Local);
+    assert!(config.services.is_empty());
+    assert_eq!((config.limits.body_bytes, config.limits.json_depth), (1_048_576, 64));
+    assert_eq!((config.limits.input_bytes, config.limits.output_bytes), (524_288, 524_288));
+    assert_eq!((config.executor.max_in_flight, config.executor.compensations_in_flight), (256, 64));
+    assert_eq!(config.executor.start_grace, Duration::from_millis(200));
+    assert_eq!(config.executor.redelivery, Duration::from_secs(5));
+    assert_eq!(config.executor.drain, Duration::from_secs(10));
+    assert_eq!(config.telemetry.log_format, LogFormat::Text);
+    assert!(config.explain().iter().all(|setting| setting.origin == Origin::Default));
+}
+
+#[test]
+fn the_documented_file_is_read() {
+    let written = Written::yaml(
+        "listen: 127.0.0.1:9000\n\
+         state_store: { backend: postgres, url: \"postgres://me@127.0.0.1/orders\" }\n\
+         queue: { backend: memory }\n\
+         election: { backend: local }\n\
+         services:\n  \
+           payments: { http: { url: http://127.0.0.1:9101/ } }\n  \
+           order-book: { http: { url: https://books.example/saga }, max_in_flight: 8 }\n\
+         limits: { body_bytes: 2MiB, input_bytes: 1000 }\n\
+         executor: { drain: 1m30s }\n\
+         telemetry:\n",
+    );
+    let config = written.load().expect("valid");
+    assert_eq!(config.listen.port(), 9000);
+    assert_eq!(config.state_store.url.expect("given").expose(), "postgres://me@127.0.0.1/orders");
+    let urls: Vec<_> = config
+        .services
+        .iter()
+        .map(|(name, service)| (name.as_str(), service.http.url.expose(), service.max_in_flight))
+        .collect();
+    assert_eq!(
+        urls,
+        [("order-book", "https://books.example/saga", 8), ("payments", "http://127.0.0.1:9101", 64)]
+    );
+    assert_eq!((config.limits.body_bytes, config.limits.input_bytes), (2 << 20, 1000));
+    assert_eq!(config.executor.drain, Duration::from_secs(90));
+}
+
+#[test]
+fn an_empty_file_and_json_are_read() {
+    for text in ["", "# nothing yet\n", "{}", "null\n", "state_store:\nservices: {}\n"] {
+        assert!(Written::yaml(text).load().is_ok(), "{text:?}");
+    }
+    let json = Written::yaml(r#"{"executor": {"max_in_flight": 3}}"#);
+    assert_eq!(json.load().expect("valid").executor.max_in_flight, 3);
+}
+
+#[test]
+fn the_later_layer_wins() {
+    let yaml = "executor: { max_in_flight: 2 }\n";
+    let value = |written: &Written| written.load().expect("valid").executor.max_in_flight;
+    let file = Written::yaml(yaml);
+    assert_eq!(value(&file), 2);
+    let env = file.env("GOCONDUCTOR_EXECUTOR__MAX_IN_FLIGHT", "3");
+    assert_eq!(value(&env), 3);
+    let flag = env.flag("executor.max_in_flight", "4", "--max-in-flight");
+    assert_eq!(value(&flag), 4);
+}
+
+#[test]
+fn the_environment_reaches_every_level() {
+    let config = Written::yaml("")
+        .env("GOCONDUCTOR_LISTEN", "[::1]:80")
+        .env("GOCONDUCTOR_STATE_STORE__BACKEND", "sqlite")
+        .env("GOCONDUCTOR_SERVICES__ORDER_BOOK__HTTP__URL", "http://127.0.0.1:9103")
+        .env("GOCONDUCTOR_ALLOW_INSECURE_BIND", "true")
+        .env("GOCONDUCTOR_CONFIG", "is no setting")
+        .env("PATH", "is not ours")
+        .load()
+        .expect("valid");
+    assert_eq!(config.listen.to_string(), "[::1]:80");
+    assert!(config.allow_insecure_bind);
+    assert_eq!(config.services["order-book"].http.url.expose(), "http://127.0.0.1:9103");
+}
+
+#[test]
+fn what_others_read_is_passed_over() {
+    let mut written = Written::yaml("").env("GOCONDUCTOR_CONTEXT", "production");
+    assert_eq!(written.problems(), ["env GOCONDUCTOR_CONTEXT: context: unknown key"]);
+    written.sources.other_env.push("GOCONDUCTOR_CONTEXT".to_owned());
+    assert!(written.load().is_ok());
+}
+
+/// What is written in the file, and everything that is said about it.
+const WRONG: &[(&str, &[&str])] = &[
+    ("lisen: 127.0.0.1:1", &["goconductor.yaml:1:1: lisen: unknown key; did you mean listen?"]),
+    ("zebra: 1", &["goconductor.yaml:1:1: zebra: unknown key"]),
+    (
+        "state_store:\n  backend: sqlite\n  max_conections: 3\n",
+        &["goconductor.yaml:3:3: state_store.max_conections: unknown key; did you mean max_connections?"],
+    ),
+    (
+        "max_connections: 3",
+        &["goconductor.yaml:1:1: max_connections: unknown key; did you mean state_store.max_connections?"],
+    ),
+    (
+        "sate_store:\n  backend: sqlite\n  url: x\n",
+        &["goconductor.yaml:1:1: sate_store: unknown key; did you mean state_store?"],
+    ),
+    (
+        "services:\n  payments: { htp: { url: http://a } }\n",
+        &[
+            "goconductor.yaml:2:3: services.payments.http.url: is missing: expected a URL such as \
+             http://127.0.0.1:9101, without query or fragment",
+            "goconductor.yaml:2:15: services.payments.htp: unknown key; did you mean http?",
+        ],
+    ),
+    (
+        "services:\n  Pay_ments: { http: { url: http://a } }\n",
+        &[
+            "goconductor.yaml:2:3: services.Pay_ments: a service's name is up to 63 lower-case letters, digits and \
+           hyphens inside",
+        ],
+    ),
+    (
+        "listen: 8470",
+        &["goconductor.yaml:1:9: listen: expected an address and port such as 127.0.0.1:8470, found 8470"],
+    ),
+    (
+        "listen: { port: 1 }",
+        &["goconductor.yaml:1:11: listen: expected an address and port such as 127.0.0.1:8470, found keys"],
+    ),
+    ("queue: memory", &["goconductor.yaml:1:1: queue: expected keys (backend), found a value"]),
+    ("queue: [memory]", &["goconductor.yaml:1:1: queue: expected keys (backend), found a list"]),
+    ("services: payments", &["goconductor.yaml:1:1: services: expected keys, found a value"]),
+    ("data_dir: [a]", &["goconductor.yaml:1:11: data_dir: expected a path, found a list"]),
+    (
+        "executor: { max_in_flight: many }",
+        &[
+            "goconductor.yaml:1:28: executor.max_in_flight: expected a whole number from 1 to 100000, found many",
+        ],
+    ),
+    (
+        "executor: { max_in_flight: \"3\" }",
+        &[
+            "goconductor.yaml:1:28: executor.max_in_flight: expected a whole number from 1 to 100000, found the text \
+           \"3\"",
+        ],
+    ),
+    (
+        "executor:\n  max_in_flight: 0\n",
+        &["goconductor.yaml:2:18: executor.max_in_flight: expected a whole number from 1 to 100000, found 0"],
+    ),
+    (
+        "allow_insecure_bind: yes",
+        &["goconductor.yaml:1:22: allow_insecure_bind: expected true or false, found yes"],
+    ),
+    (
+        "executor: { drain: 5 }",
+        &[
+            "goconductor.yaml:1:20: executor.drain: expected a duration such as 250ms or 1h30m, from 0s to 1d, found 5: a \
+         duration needs a unit: ms, s, m, h or d",
+        ],
+    ),
+    (
+        "executor: { start_grace: 5s }",
+        &[
+            "goconductor.yaml:1:26: executor.start_grace: has to be shorter than executor.redelivery, or every command \
+         would be sent twice",
+        ],
+    ),
+    (
+        "limits: { body_bytes: 1MB }",
+        &[
+            "goconductor.yaml:1:23: limits.body_bytes: expected a size such as 65536 or 512KiB, from 1 to 64MiB, found \
+         1MB",
+        ],
+    ),
+    (
+        "telemetry: { log_level: inof, log_format: xml }",
+        &[
+            "goconductor.yaml:1:25: telemetry.log_level: expected a level (error, warn, info, debug, trace), or a filter \
+         such as info,goconductor=debug, found inof",
+            "goconductor.yaml:1:43: telemetry.log_format: expected text or json, found xml",
+        ],
+    ),
+    (
+        "queue: { backend: kafka }",
+        &["goconductor.yaml:1:19: queue.backend: kafka is not supported yet: memory is"],
+    ),
+    (
+        "election: { backend: etcd }",
+        &["goconductor.yaml:1:22: election.backend: etcd is not supported yet: local is"],
+    ),
+    (
+        "state_store: { backend: mysql }",
+        &["goconductor.yaml:1:25: state_store.backend: expected sqlite or postgres, found mysql"],
+    ),
+    (
+        "state_store: { backend: postgres }",
+        &["goconductor.yaml:1:25: state_store.url: is missing: expected a URL such as \
+         postgres://user@127.0.0.1/goconductor"],
+    ),
+    (
+        "state_store: { backend: postgres, url: 'mysql://me:hunter2@db' }",
+        &[
+            "goconductor.yaml:1:40: state_store.url: expected a URL such as postgres://user@127.0.0.1/goconductor",
+        ],
+    ),
+    (
+        "data_dir: env://NOWHERE",
+        &["goconductor.yaml:1:11: data_dir: env://NOWHERE stands for a variable that is not set"],
+    ),
+    (
+        "data_dir: secret://database",
+        &["goconductor.yaml:1:11: data_dir: secret:// is not supported yet: use env://NAME or file://path"],
+    ),
+    (
+        "listen: &here 127.0.0.1:1\ndata_dir: *here",
+        &["goconductor.yaml:2:11: data_dir: aliases are not supported here"],
+    ),
+    ("data_dir: !!str a", &["goconductor.yaml:1:11: data_dir: tags are not supported here"]),
+    (
+        "data_dir: a\ndata_dir: b",
+        &["goconductor.yaml:2:1: data_dir: is said twice, first at goconductor.yaml:1:1"],
+    ),
+    (
+        "queue.backend: memory",
+        &["goconductor.yaml:1:1: the key queue.backend has a dot: nest the keys instead"],
+    ),
+    ("- a", &["goconductor.yaml:1:1: holds no keys with values"]),
+    ("{}\n---\n{}", &["goconductor.yaml:2:1: holds more than one document"]),
+];
+
+#[test]
+fn what_is_wrong_in_a_file_is_said_with_its_place() {
+    for (yaml, expected) in WRONG {
+        let written = Written::yaml(yaml);
+        assert!(written.load().is_err(), "{yaml}");
+        assert_eq!(written.problems(), *expected, "{yaml}");
+    }
+}
+
+#[test]
+fn what_is_wrong_in_the_environment_and_in_flags_is_said_by_name() {
+    let written = Written::yaml("lisen: 1\n")
+        .env("GOCONDUCTOR_STATE_STORE_BACKEND", "sqlite")
+        .env("GOCONDUCTOR_EXECUTOR__DRAIN", "soon")
+        .flag("limits.page_size", "0", "--page-size");
+    assert_eq!(
+        written.problems(),
+        [
+            "goconductor.yaml:1:1: lisen: unknown key; did you mean listen?",
+            "env GOCONDUCTOR_EXECUTOR__DRAIN: executor.drain: expected a duration such as 250ms or 1h30m, from 0s to \
+             1d, found soon: a duration is a number and a unit, such as 250ms or 1h30m",
+            "env GOCONDUCTOR_STATE_STORE_BACKEND: state_store_backend: unknown key; did you mean \
+             GOCONDUCTOR_STATE_STORE__BACKEND?",
+            "flag --page-size: limits.page_size: expected a whole number from 1 to 1000, found 0",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_yaml_or_not_there_is_one_problem() {
+    let broken = Written::yaml("listen: [\nservices: {a: b\n").problems();
+    assert_eq!(broken.len(), 1, "{broken:?}");
+    assert!(broken[0].contains("this is not YAML"), "{broken:?}");
+
+    let mut missing = Written::yaml("");
+    missing.sources.file = Some(missing.directory.path().join("other.yaml"));
+    let problems = missing.problems();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("other.yaml:1:1: can't be read: "), "{problems:?}");
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    let yaml: String = (0..100).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let problems = Written::yaml(&yaml).problems();
+    assert!(problems.iter().any(|problem| problem.contains("nested too deeply")), "{problems:?}");
+}
+
+#[test]
+fn only_this_machine_is_listened_to_unless_it_is_said() {
+    for (listen, allowed) in [
+        ("127.0.0.1:1", true),
+        ("127.8.0.1:1", true),
+        ("\"[::1]:1\"", true),
+        ("\"[::ffff:127.0.0.1]:1\"", true),
+        ("0.0.0.0:1", false),
+        ("\"[::]:1\"", false),
+        ("192.168.0.1:1", false),
+    ] {
+        let plain = Written::yaml(&format!("listen: {listen}\n"));
+        assert_eq!(plain.load().is_ok(), allowed, "{listen}");
+        if !allowed {
+            let problems = plain.problems();
+            assert!(problems[0].contains("`allow_insecure_bind: true`"), "{problems:?}");
+            assert!(problems[0].contains("GOCONDUCTOR_ALLOW_INSECURE_BIND=true"), "{problems:?}");
+        }
+        let said = Written::yaml(&format!("listen: {listen}\nallow_insecure_bind: true\n"));
+        assert!(said.load().is_ok(), "{listen}");
+    }
+}
+
+#[test]
+fn references_stand_for_values_in_every_layer() {
+    let written = Written::yaml(
+        "state_store: { backend: postgres, url: file://url.txt, max_connections: env://MAX }\n",
+    )
+    .file("url.txt", "postgres://me:hunter2@db/orders\n")
+    .env("MAX", "7")
+    .env("DIRECTORY", "/var/lib/somewhere")
+    .flag("data_dir", "env://DIRECTORY", "--data-dir");
+    let config = written.load().expect("valid");
+    assert_eq!(config.state_store.url.expect("given").expose(), "postgres://me:hunter2@db/orders");
+    assert_eq!(config.state_store.max_connections, 7);
+    assert_eq!(config.data_dir, PathBuf::from("/var/lib/somewhere"));
+}
+
+#[test]
+fn what_a_reference_stands_for_is_never_repeated() {
+    let problems = Written::yaml(
+        "state_store: { backend: postgres, url: file://url.txt, max_connections: env://MAX }\n",
+    )
+    .file("url.txt", "hunter2")
+    .env("MAX", "hunter2")
+    .problems();
+    assert_eq!(
+        problems,
+        [
+            "goconductor.yaml:1:40: state_store.url: expected a URL such as postgres://user@127.0.0.1/goconductor, \
+             but what file://url.txt stands for is not",
+            "goconductor.yaml:1:73: state_store.max_connections: expected a whole number from 1 to 1000, but what \
+             env://MAX stands for is not",
+        ]
+    );
+}
+
+#[test]
+fn each_value_is_explained_with_its_origin_and_secrets_masked() {
+    let written = Written::yaml(
+        "state_store:\n  backend: postgres\n  url: postgres://me:hunter2@db/orders\n\
+         services:\n  payments: { http: { url: \"env://PAYMENTS\" } }\n",
+    )
+    .env("PAYMENTS", "http://user:hunter2@pay.example")
+    .env("GOCONDUCTOR_EXECUTOR__DRAIN", "90s")
+    .flag("listen", "127.0.0.1:9", "--listen");
+    let explained = written.explained();
+    for line in [
+        "listen = 127.0.0.1:9  (flag --listen)",
+        "data_dir = goconductor-data  (default)",
+        "state_store.backend = postgres  (goconductor.yaml:2:12)",
+        "state_store.url = postgres://me:***@db/orders  (goconductor.yaml:3:8)",
+        "services.payments.http.url = ***  (goconductor.yaml:5:28, env://PAYMENTS)",
+        "executor.drain = 1m30s  (env GOCONDUCTOR_EXECUTOR__DRAIN)",
+        "limits.input_bytes = 512KiB  (default)",
+    ] {
+        assert!(explained.iter().any(|known| known == line), "{line} is not in {explained:#?}");
+    }
+    let config = written.load().expect("valid");
+    assert!(!format!("{config:?} {explained:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_whole_error_lists_every_problem() {
+    let invalid = Written::yaml("lisen: 1\nzebra: 2\n").load().expect_err("two problems");
+    let text = invalid.to_string();
+    assert!(text.starts_with("GC0001: configuration is invalid\n  "), "{text}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+}
