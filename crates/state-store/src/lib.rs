@@ -39,10 +39,13 @@ impl Default for Limits {
 /// How many changes a slow listener may lag behind before it is told that it missed some.
 const CHANGES: usize = 4096;
 
+/// Where the answer to one caller goes.
+type Answer = oneshot::Sender<Result<Vec<WriteOutcome>, Error>>;
+
 /// One caller's writes, and where the answer goes.
 struct Request {
     writes: Vec<Write>,
-    answer: oneshot::Sender<Result<Vec<WriteOutcome>, Error>>,
+    answer: Answer,
 }
 
 /// A store that groups the writes of many callers.
@@ -138,12 +141,7 @@ impl Lane {
         }
     }
 
-    fn answer(
-        &self,
-        answers: Vec<(usize, oneshot::Sender<Result<Vec<WriteOutcome>, Error>>)>,
-        outcomes: Vec<WriteOutcome>,
-        seen: &[Seen],
-    ) {
+    fn answer(&self, answers: Vec<(usize, Answer)>, outcomes: Vec<WriteOutcome>, seen: &[Seen]) {
         for (outcome, seen) in outcomes.iter().zip(seen) {
             if matches!(outcome, WriteOutcome::Written) {
                 // Nobody may be listening.

@@ -1,3 +1,12 @@
 //! Whole runs against a real `goconductor dev`, seen from outside only.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test says what it expects")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects"
+)]
 mod crash;
+mod forward;
+mod rollback;
+mod world;

@@ -1,0 +1,170 @@
+//! What goes forward: order, mappings, conditions, retries, limits.
+
+use crate::world::World;
+use serde_json::json;
+use std::time::Duration;
+
+const THREE: &str = "workflow: three
+steps:
+  - { name: one, run: a/one, compensate: a/undo_one }
+  - { name: two, run: b/two, compensate: b/undo_two, retry: { initial: 20ms, max_attempts: 4 } }
+  - { name: three, run: c/three, compensate: c/undo_three }
+";
+
+#[tokio::test]
+async fn a_list_runs_in_its_order_with_every_header() {
+    let world = World::new().await;
+    let ended = world.run(THREE, json!({})).await;
+    assert_eq!(ended.status(), "COMPLETED");
+    assert_eq!(ended.actions(), ["a/one", "b/two", "c/three"]);
+    let call = &ended.calls[0];
+    assert_eq!(call.key, format!("{}/one/execute", ended.id));
+    assert_eq!((call.operation.as_str(), call.attempt), ("execute", 1));
+    assert!(call.deadline.ends_with('Z') && call.traceparent.starts_with("00-"), "{call:?}");
+    let step = ended.step("one");
+    assert_eq!((step["attempts"].as_u64(), step["compensation_attempts"].as_u64()), (Some(1), Some(0)));
+    assert!(step["queued_at"].is_string() && step["started_at"].is_string() && step["ended_at"].is_string());
+}
+
+#[tokio::test]
+async fn what_is_retryable_is_tried_again_with_the_same_key() {
+    let world = World::new().await;
+    for script in ["busy", "fail", "garbage", "redirect", "reset"] {
+        let ended = world.run(THREE, json!({"two": [script, script, "ok"]})).await;
+        assert_eq!(ended.status(), "COMPLETED", "{script}");
+        let tries: Vec<_> = ended.calls.iter().filter(|call| call.action == "b/two").collect();
+        assert_eq!(tries.iter().map(|call| call.attempt).collect::<Vec<_>>(), [1, 2, 3], "{script}");
+        assert!(tries.iter().all(|call| call.key == tries[0].key));
+        assert_eq!(ended.step("two")["attempts"], 3);
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured() {
+    let world = World::new().await;
+    let ended = world.run(THREE, json!({"two": ["retry-after:1", "ok"]})).await;
+    let tries: Vec<_> = ended.calls.iter().filter(|call| call.action == "b/two").collect();
+    let waited = tries[1].at - tries[0].at;
+    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(3), "{waited:?}");
+}
+
+#[tokio::test]
+async fn parallel_branches_join_and_types_are_kept() {
+    let world = World::new().await;
+    let yaml = "workflow: diamond
+steps:
+  - { name: first, run: a/first, compensate: none }
+  - name: both
+    parallel:
+      left: [{ name: left, run: b/left, compensate: none, input: { n: '${ steps.first.output.attempt + 1 }', script: '${ input.script }' } }]
+      right: [{ name: right, run: c/right, compensate: none }]
+  - { name: last, run: d/last, compensate: none, input: { text: 'left ${ steps.left.output.action }!', list: ['${ input.script }', 2.5, null] } }
+output: { sum: '${ steps.left.output.attempt + steps.right.output.attempt }' }
+";
+    let ended = world.run(yaml, json!({"left": "slow:100", "right": "slow:100"})).await;
+    assert_eq!(ended.status(), "COMPLETED");
+    assert_eq!(ended.view["output"], json!({"sum": 2}));
+    let last = ended.calls.last().unwrap();
+    assert_eq!(
+        last.body,
+        json!({"text": "left left!", "list": [{"left": "slow:100", "right": "slow:100"}, 2.5, null]})
+    );
+    let at = |action: &str| ended.calls.iter().find(|call| call.action == action).unwrap().at;
+    assert!(
+        at("b/left").abs_diff(at("c/right")) < Duration::from_millis(90),
+        "the branches run side by side"
+    );
+    assert_eq!(ended.calls[1].body["n"].as_i64().or(ended.calls[2].body["n"].as_i64()), Some(2));
+}
+
+#[tokio::test]
+async fn conditions_skip_and_joins_say_what_follows() {
+    let world = World::new().await;
+    let yaml = "workflow: skips
+steps:
+  - { name: one, run: a/one, compensate: none }
+  - { name: no, run: b/no, compensate: none, when: 'has(input.never)' }
+  - { name: cascade, run: b/cascade, compensate: none }
+  - { name: settled, run: c/settled, compensate: none, join: settled }
+  - name: choice
+    depends_on: [one]
+    switch:
+      - { when: 'steps.one.output.attempt > 5', steps: [{ name: many, run: b/many, compensate: none }] }
+      - { when: 'steps.one.output.attempt == 1', steps: [{ name: single, run: b/single, compensate: none }] }
+      - { steps: [{ name: other, run: b/other, compensate: none }] }
+  - { name: after, run: d/after, compensate: none }
+";
+    let ended = world.run(yaml, json!({})).await;
+    assert_eq!(
+        ended.steps(),
+        [
+            "one=COMPLETED",
+            "no=SKIPPED",
+            "cascade=SKIPPED",
+            "settled=COMPLETED",
+            "many=SKIPPED",
+            "single=COMPLETED",
+            "other=SKIPPED",
+            "after=COMPLETED"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn fifty_starts_with_one_key_are_one_workflow() {
+    let world = World::new().await;
+    world.apply(THREE).await;
+    let starts = (0..50).map(|_| world.dev.api.start("three", json!({}), Some("the-key")));
+    let ids: std::collections::BTreeSet<_> =
+        futures::future::join_all(starts).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(ids.len(), 1);
+    let other = json!({"definition": "three", "input": {"x": 1}, "idempotency_key": "the-key"});
+    assert_eq!(world.dev.api.send("POST", "/workflows", Some(other)).await.unwrap().0, 409);
+}
+
+#[tokio::test]
+async fn a_service_that_nobody_serves_holds_up_nobody_else() {
+    let world = World::new().await;
+    let waits = "workflow: waits
+steps: [{ name: one, run: nobody/one, compensate: nobody/undo }]
+";
+    world.apply(waits).await;
+    let mut ids = Vec::new();
+    for _ in 0..200 {
+        ids.push(world.dev.api.start("waits", json!({}), None).await.unwrap());
+    }
+    let view = world.view(&ids[0]).await;
+    assert_eq!(view["status"], "QUEUED");
+    assert_eq!(view["waiting_on"][0]["kind"], "NO_WORKER", "{view:#}");
+    assert_eq!(world.run(THREE, json!({})).await.status(), "COMPLETED");
+    // One of them is cancelled while it waits: nothing was sent, so nothing is undone.
+    assert_eq!(world.verb(&ids[1], "cancel", json!({})).await.0, 200);
+    assert_eq!(world.ended(&ids[1]).await.status(), "ROLLED_BACK");
+    world.dev.api.serve("nobody", &world.participants.url("a")).await.unwrap();
+    for (number, id) in ids.iter().enumerate().filter(|(number, _)| *number != 1) {
+        let ended = world.ended(id).await;
+        assert_eq!(ended.status(), "COMPLETED", "{number}");
+        assert_eq!(ended.calls.len(), 1);
+        assert_eq!(ended.calls[0].attempt, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_running_workflow_keeps_its_version() {
+    let world = World::new().await;
+    let version = |last: &str| {
+        format!(
+            "workflow: versions
+steps:
+  - {{ name: one, run: a/one, compensate: none }}
+  - {{ name: two, run: b/{last}, compensate: none }}
+"
+        )
+    };
+    let id = world.start(&version("old"), json!({"one": "slow:400"})).await;
+    world.apply(&version("new")).await;
+    let ended = world.ended(&id).await;
+    assert_eq!(ended.actions(), ["a/one", "b/old"]);
+    assert_eq!(ended.view["version"], 1);
+    assert_eq!(world.run(&version("new"), json!({})).await.actions(), ["a/one", "b/new"]);
+}

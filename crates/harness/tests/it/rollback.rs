@@ -1,0 +1,192 @@
+//! What is undone: order, unknown outcomes, the pivot, cancel, an operator's help.
+
+use crate::world::{World, step, steps};
+use serde_json::json;
+use std::time::Duration;
+
+const CHAIN: &str = "workflow: chain
+steps:
+  - { name: one, run: a/one, compensate: a/undo_one, timeout: 1s }
+  - { name: two, run: b/two, compensate: b/undo_two, timeout: 1s, retry: none }
+  - { name: three, run: c/three, compensate: c/undo_three, timeout: 1s, retry: none }
+";
+
+#[tokio::test]
+async fn a_refusal_rolls_back_in_reverse() {
+    let world = World::new().await;
+    let ended = world.run(CHAIN, json!({"three": "refuse"})).await;
+    assert_eq!((ended.status(), ended.cause()), ("ROLLED_BACK", "STEP_FAILED"));
+    assert_eq!(ended.actions(), ["a/one", "b/two", "c/three", "b/undo_two", "a/undo_one"]);
+    assert_eq!(ended.steps(), ["one=COMPENSATED", "two=COMPENSATED", "three=FAILED"]);
+    assert_eq!(ended.view["error"]["code"], "REFUSED");
+    let undo = &ended.calls[3];
+    assert_eq!(undo.key, format!("{}/two/compensate", ended.id));
+    assert_eq!(undo.body["output"]["action"], "two");
+    assert!(undo.body["input"]["script"].is_object(), "{undo:?}");
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_compensated_and_never_before_its_time_is_up() {
+    let world = World::new().await;
+    for script in ["hang", "reset", "fail", "garbage"] {
+        let ended = world.run(CHAIN, json!({"two": script})).await;
+        assert_eq!(ended.status(), "ROLLED_BACK", "{script}");
+        assert_eq!(ended.actions(), ["a/one", "b/two", "b/undo_two", "a/undo_one"], "{script}");
+        assert_eq!(ended.steps(), ["one=COMPENSATED", "two=COMPENSATED", "three=PENDING"], "{script}");
+        let waited = ended.calls[2].at - ended.calls[1].at;
+        assert!(waited >= Duration::from_millis(990), "{script}: undone after {waited:?}");
+        assert!(ended.calls[2].body.get("output").is_none(), "{script}: {:?}", ended.calls[2].body);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_take_an_earlier_doubt_away() {
+    let world = World::new().await;
+    let yaml = "workflow: doubt
+steps:
+  - { name: one, run: a/one, compensate: a/undo_one, timeout: 500ms, retry: { initial: 10ms } }
+";
+    let ended = world.run(yaml, json!({"one": ["fail", "refuse"]})).await;
+    assert_eq!(ended.actions(), ["a/one", "a/one", "a/undo_one"]);
+    assert_eq!(ended.steps(), ["one=COMPENSATED"]);
+}
+
+#[tokio::test]
+async fn refused_connections_are_clean() {
+    let world = World::new().await;
+    world.dev.api.serve("gone", "http://127.0.0.1:9").await.unwrap();
+    let yaml = "workflow: gone
+steps:
+  - { name: one, run: a/one, compensate: a/undo_one }
+  - { name: two, run: gone/two, compensate: gone/undo, retry: { max_attempts: 3, initial: 10ms } }
+";
+    let ended = world.run(yaml, json!({})).await;
+    assert_eq!(ended.status(), "ROLLED_BACK");
+    assert_eq!(ended.steps(), ["one=COMPENSATED", "two=FAILED"]);
+    assert_eq!(ended.step("two")["attempts"], 3);
+}
+
+#[tokio::test]
+async fn a_branch_in_flight_is_awaited_and_its_late_success_undone() {
+    let world = World::new().await;
+    let yaml = "workflow: branches
+steps:
+  - { name: first, run: a/first, compensate: a/undo_first }
+  - name: both
+    parallel:
+      slow: [{ name: slow, run: b/slow, compensate: b/undo_slow }]
+      bad: [{ name: good, run: c/good, compensate: c/undo_good }, { name: bad, run: c/bad, compensate: c/undo_bad }]
+";
+    let ended = world.run(yaml, json!({"slow": "slow:600", "bad": "refuse"})).await;
+    assert_eq!(ended.status(), "ROLLED_BACK");
+    assert_eq!(ended.steps(), ["first=COMPENSATED", "slow=COMPENSATED", "good=COMPENSATED", "bad=FAILED"]);
+    let at = |action: &str| ended.calls.iter().find(|call| call.action == action).unwrap().at;
+    assert!(at("c/undo_good") < at("b/undo_slow"), "a settled branch need not wait for an unrelated one");
+    assert_eq!(ended.actions().last(), Some(&"a/undo_first"));
+}
+
+const PIVOT: &str = "workflow: pivot
+steps:
+  - { name: before, run: a/before, compensate: a/undo_before }
+  - { name: point, kind: pivot, run: b/point, timeout: 400ms, retry: { max_attempts: 2, initial: 10ms, max: 50ms } }
+  - { name: after, kind: retriable, run: c/after, retry: { max_attempts: 2, initial: 10ms } }
+";
+
+#[tokio::test]
+async fn the_pivot_decides() {
+    let world = World::new().await;
+    let refused = world.run(PIVOT, json!({"point": "refuse"})).await;
+    assert_eq!(refused.steps(), ["before=COMPENSATED", "point=FAILED", "after=PENDING"]);
+    let clean = world.run(PIVOT, json!({"point": "busy"})).await;
+    assert_eq!((clean.status(), clean.calls.len()), ("ROLLED_BACK", 4));
+    // In doubt it is tried beyond its limit, until the answer is known; a cancel waits for that.
+    let id = world.start(PIVOT, json!({"point": ["fail", "refuse", "busy", "fail", "slow:300", "ok"]})).await;
+    world.until(&id, "doubt", |view| step(view, "point")["attempts"].as_u64() >= Some(2)).await;
+    assert_eq!(world.verb(&id, "cancel", json!({"reason": "changed my mind"})).await.0, 200);
+    let ended = world.ended(&id).await;
+    assert_eq!(ended.status(), "COMPLETED");
+    assert_eq!(ended.steps(), ["before=COMPLETED", "point=COMPLETED", "after=COMPLETED"]);
+    assert_eq!(ended.cause(), "");
+}
+
+#[tokio::test]
+async fn after_the_pivot_an_operator_helps() {
+    let world = World::new().await;
+    let id = world.start(PIVOT, json!({"after": ["busy", "busy", "ok"]})).await;
+    let view = world.until_status(&id, "ERROR").await;
+    assert_eq!(view["waiting_on"][0]["kind"], "OPERATOR", "{view:#}");
+    assert_eq!(world.verb(&id, "cancel", json!({})).await.0, 409);
+    assert_eq!(world.verb(&id, "steps/after/skip", json!({})).await.0, 422);
+    assert_eq!(world.verb(&id, "steps/after/retry", json!({})).await.0, 200);
+    assert_eq!(world.ended(&id).await.status(), "COMPLETED");
+    assert_eq!(world.verb(&id, "steps/after/retry", json!({})).await.0, 409);
+}
+
+#[tokio::test]
+async fn a_stuck_compensation_is_an_error_and_nothing_else_is_touched() {
+    let world = World::new().await;
+    let yaml = "workflow: stuck
+steps:
+  - { name: one, run: a/one, compensate: a/undo_one }
+  - { name: two, run: b/two, compensate: { run: b/undo_two, retry: { max_attempts: 2, initial: 10ms } } }
+  - { name: three, run: c/three, compensate: none }
+";
+    for (verb, body) in [
+        ("retry", json!({})),
+        ("skip", json!({"reason": "done by hand"})),
+        ("complete", json!({"reason": "done by hand", "output": {}})),
+    ] {
+        let id = world.start(yaml, json!({"three": "refuse", "undo_two": ["busy", "fail", "ok"]})).await;
+        let view = world.until_status(&id, "ERROR").await;
+        assert_eq!(steps(&view), ["one=COMPLETED", "two=COMPENSATION_FAILED", "three=FAILED"]);
+        assert_eq!(step(&view, "two")["compensation_attempts"], 2);
+        assert_eq!(world.verb(&id, &format!("steps/two/{verb}"), body).await.0, 200, "{verb}");
+        let ended = world.ended(&id).await;
+        assert_eq!(ended.status(), "ROLLED_BACK", "{verb}");
+        assert_eq!(ended.actions().last(), Some(&"a/undo_one"), "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn cancel_pause_resume_terminate() {
+    let world = World::new().await;
+    let id = world.start(CHAIN, json!({"two": "slow:300"})).await;
+    world.until(&id, "two", |view| step(view, "two")["status"] != "PENDING").await;
+    assert_eq!(world.verb(&id, "cancel", json!({"reason": "no longer wanted"})).await.0, 200);
+    let ended = world.ended(&id).await;
+    assert_eq!((ended.status(), ended.cause()), ("ROLLED_BACK", "CANCELLED"));
+    assert_eq!(ended.actions(), ["a/one", "b/two", "b/undo_two", "a/undo_one"]);
+    assert_eq!(world.verb(&id, "cancel", json!({})).await.0, 409);
+
+    let id = world.start(CHAIN, json!({"one": "slow:300"})).await;
+    assert_eq!(world.verb(&id, "pause", json!({})).await.0, 200);
+    assert_eq!(world.verb(&id, "pause", json!({})).await.0, 409);
+    let view = world.until(&id, "one", |view| step(view, "one")["status"] == "COMPLETED").await;
+    assert_eq!(view["status"], "PAUSED");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(world.participants.calls_of(&id).len(), 1, "nothing new is issued");
+    assert_eq!(world.verb(&id, "resume", json!({})).await.0, 200);
+    assert_eq!(world.ended(&id).await.status(), "COMPLETED");
+
+    let id = world.start(CHAIN, json!({"two": "slow:300"})).await;
+    assert_eq!(world.verb(&id, "terminate", json!({})).await.0, 422);
+    assert_eq!(world.verb(&id, "terminate", json!({"reason": "a test order"})).await.0, 200);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let ended = world.ended(&id).await;
+    assert_eq!(ended.status(), "TERMINATED");
+    assert!(!ended.actions().iter().any(|action| action.contains("undo")));
+}
+
+#[tokio::test]
+async fn the_time_of_a_workflow_is_up() {
+    let world = World::new().await;
+    let yaml = "workflow: late
+timeout: 500ms
+steps:
+  - { name: one, run: a/one, compensate: a/undo_one }
+  - { name: two, run: b/two, compensate: b/undo_two, retry: { initial: 100ms } }
+";
+    let ended = world.run(yaml, json!({"two": "busy"})).await;
+    assert_eq!((ended.status(), ended.cause()), ("ROLLED_BACK", "TIMED_OUT"));
+    assert_eq!(ended.steps(), ["one=COMPENSATED", "two=FAILED"]);
+}
