@@ -68,7 +68,7 @@ impl Duties {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = leadership.lost() => {}
-                () = self.conductor.left_to_ledger().notified() => {}
+                () = self.conductor.alarm().rung() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -96,9 +96,14 @@ impl Duties {
             limit: TIMERS,
             redelivery: self.settings.redelivery,
         };
+        // Until it is known when to look again, whatever becomes due rings.
+        self.conductor.alarm().sleeps_until(Timestamp(i64::MAX));
         let claim = self.conductor.store().claim(&request).await?;
         self.act(claim.rows, now).await;
-        Ok(claim.next_due.map_or(IDLE, |due| due.since(clock::now()).clamp(BUSY, IDLE)))
+        let now = clock::now();
+        let wait = claim.next_due.map_or(IDLE, |due| due.since(now).clamp(BUSY, IDLE));
+        self.conductor.alarm().sleeps_until(now.after(wait));
+        Ok(wait)
     }
 
     /// What may be claimed for one lane: no more than it can take soon.

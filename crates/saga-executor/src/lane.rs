@@ -38,7 +38,7 @@ impl Lane {
             let error = match self.runner.conductor.queue().consume(&topic).await {
                 Ok(mut consumer) => {
                     // The backlog that the ledger has kept for this service is wanted now.
-                    self.runner.conductor.left_to_ledger().notify_one();
+                    self.runner.conductor.alarm().ring();
                     match self.take_all(&mut *consumer, &tasks, &stop).await {
                         Ok(()) => {
                             self.give_back(&mut *consumer).await;

@@ -107,17 +107,19 @@ impl Registry {
     }
 
     fn serve(&self, service: &ServiceRecord, stop: &CancellationToken) {
-        let Some(participant) = self.participant(service) else { return };
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (service.namespace.clone(), service.name.clone());
         if let Some(entry) = entries.get_mut(&key) {
-            if entry.settings != service.settings {
+            if entry.settings != service.settings
+                && let Some(participant) = self.participant(service)
+            {
                 tracing::info!(service = service.name, "the service is reached in another way now");
                 *entry.endpoint.write().unwrap_or_else(PoisonError::into_inner) = participant;
                 entry.settings = service.settings.clone();
             }
             return;
         }
+        let Some(participant) = self.participant(service) else { return };
         let executes = service
             .settings
             .get("max_in_flight")

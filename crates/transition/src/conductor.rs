@@ -1,11 +1,11 @@
 //! Loads, decides, commits, publishes.
 
 use crate::cache::{Plans, States, Waiting};
-use crate::{Command, Error, clock, topic_of};
+use crate::{Alarm, Command, Error, clock, topic_of};
 use goconductor_queue::{Message, Queue, Topic};
 use goconductor_saga::{
-    Expressions, Input, Json, LedgerChange, OwedKey, Plan, Refusal, Side, StartWorkflow, State, Timestamp,
-    Transition, WorkflowId, decide, start, transition,
+    Due, Expressions, Input, Json, LedgerChange, OwedKey, Plan, Refusal, Side, StartWorkflow, State,
+    Timestamp, Transition, WorkflowId, decide, start, transition,
 };
 use goconductor_store::{LedgerRowKey, Loaded, NewWorkflow, Store, TransitionWrite, Write, WriteOutcome};
 use std::collections::BTreeMap;
@@ -65,8 +65,8 @@ struct Prepared {
     write: TransitionWrite,
     /// What this process publishes itself, once it is written.
     commands: Vec<(Topic, Command)>,
-    /// Whether something is left to the ledger.
-    leaves: bool,
+    /// When the first of what is left to the ledger is due.
+    left: Option<Timestamp>,
 }
 
 /// The one of a process that turns news into transitions.
@@ -80,7 +80,7 @@ pub struct Conductor {
     states: States,
     waiting: Waiting<News>,
     tasks: TaskTracker,
-    left_to_ledger: Notify,
+    alarm: Alarm,
     services_changed: Notify,
 }
 
@@ -102,7 +102,7 @@ impl Conductor {
             states: States::new(),
             waiting: Waiting::new(),
             tasks: TaskTracker::new(),
-            left_to_ledger: Notify::new(),
+            alarm: Alarm::new(),
             services_changed: Notify::new(),
         })
     }
@@ -125,10 +125,10 @@ impl Conductor {
         &*self.expressions
     }
 
-    /// Rings when something became due that only the ledger knows of: for the duty runner.
+    /// Rings when something becomes due that only the ledger knows of: for the duty runner.
     #[must_use]
-    pub fn left_to_ledger(&self) -> &Notify {
-        &self.left_to_ledger
+    pub fn alarm(&self) -> &Alarm {
+        &self.alarm
     }
 
     /// Rings when it was changed how a service is reached: for the executor.
@@ -181,12 +181,12 @@ impl Conductor {
         let request_digest = request_digest(&request.plan.definition().name, &first.input);
         let (events, state) = start(&request.plan, &*self.expressions, &first, now);
         let transition = Arc::new(transition(&request.plan, None, events, state));
-        let Prepared { write, commands, leaves } = self.prepare(&first.namespace, transition, now).await;
+        let Prepared { write, commands, left } = self.prepare(&first.namespace, transition, now).await;
         let state = Arc::new(write.transition.state.clone());
         let new = NewWorkflow { write, idempotency_key: request.idempotency_key, request_digest };
         match self.write_one(Write::Start(new)).await? {
             WriteOutcome::Written => {
-                self.written(&state, commands, leaves).await;
+                self.written(&state, commands, left).await;
                 Ok(Started { state, replayed: false })
             }
             WriteOutcome::Replayed(loaded) => Ok(Started { state: Arc::new(loaded.state), replayed: true }),
@@ -331,11 +331,11 @@ impl Conductor {
         transition: Arc<Transition>,
         now: Timestamp,
     ) -> Result<Result<Arc<State>, Arc<State>>, Error> {
-        let Prepared { write, commands, leaves } = self.prepare(namespace, transition, now).await;
+        let Prepared { write, commands, left } = self.prepare(namespace, transition, now).await;
         let state = Arc::new(write.transition.state.clone());
         match self.write_one(Write::Transition(write)).await? {
             WriteOutcome::Written => {
-                self.written(&state, commands, leaves).await;
+                self.written(&state, commands, left).await;
                 Ok(Ok(state))
             }
             WriteOutcome::Lost(present) => {
@@ -355,32 +355,47 @@ impl Conductor {
     async fn prepare(&self, namespace: &str, transition: Arc<Transition>, now: Timestamp) -> Prepared {
         let mut publishes = Vec::new();
         let mut commands = Vec::new();
-        let mut leaves = false;
+        let mut left: Option<Timestamp> = None;
         for change in &transition.ledger {
-            let Some(row) = change.due_command(now) else {
-                leaves |= !matches!(change, LedgerChange::Settle(_));
-                continue;
+            let (LedgerChange::Issue(row) | LedgerChange::Change(row)) = change else { continue };
+            let at = match row.due {
+                Due::At(at) => at,
+                Due::Withdraw => now,
+                Due::Held => continue,
             };
-            let (OwedKey::Command(step, side), Some(service)) = (row.key, &row.service) else { continue };
-            let topic = topic_of(namespace, service, side);
+            let topic = match (row.key, &row.service) {
+                (OwedKey::Command(step, side), Some(service)) => {
+                    Some((topic_of(namespace, service, side), step, side))
+                }
+                (OwedKey::Command(..) | OwedKey::Timer(_), _) => None,
+            };
+            let served = match &topic {
+                Some((topic, ..)) => self.queue.has_consumer(topic).await.unwrap_or(false),
+                None => true,
+            };
             // A change of a row that may be under way is the duty runner's, who knows how often it was sent.
-            let issued = matches!(change, LedgerChange::Issue(_));
-            if issued && self.queue.has_consumer(&topic).await.unwrap_or(false) {
-                publishes.push(row.key);
-                commands.push((topic, command(&transition, step, side, row.attempt, now)));
-            } else {
-                leaves = true;
+            let due = matches!(change, LedgerChange::Issue(_)) && matches!(row.due, Due::At(_)) && at <= now;
+            match topic {
+                Some((topic, step, side)) if due && served => {
+                    publishes.push(row.key);
+                    commands.push((topic, command(&transition, step, side, row.attempt, now)));
+                }
+                // What nobody serves is looked at when somebody does; but a command to be taken back is not for its service.
+                Some(_) | None if served || row.due == Due::Withdraw => {
+                    left = Some(left.map_or(at, |left| left.min(at)))
+                }
+                Some(_) | None => {}
             }
         }
         let redeliver_at = now.after(self.settings.redelivery);
-        Prepared { write: TransitionWrite { transition, publishes, now, redeliver_at }, commands, leaves }
+        Prepared { write: TransitionWrite { transition, publishes, now, redeliver_at }, commands, left }
     }
 
     /// What follows a commit, and never comes before it.
-    async fn written(&self, state: &Arc<State>, commands: Vec<(Topic, Command)>, leaves: bool) {
+    async fn written(&self, state: &Arc<State>, commands: Vec<(Topic, Command)>, left: Option<Timestamp>) {
         self.states.put(state);
-        if leaves {
-            self.left_to_ledger.notify_one();
+        if let Some(at) = left {
+            self.alarm.due(at);
         }
         self.publish(commands).await;
     }

@@ -10,12 +10,14 @@
 //! Invariants: nothing is published but after the commit that issued it; what is not published is in
 //! the ledger; news of one workflow that waits together is decided in order and committed as one.
 
+mod alarm;
 mod cache;
 pub mod clock;
 mod command;
 mod conductor;
 mod error;
 
+pub use alarm::Alarm;
 pub use command::{COMMAND_FORMAT, Command, topic_of};
 pub use conductor::{Conductor, Settings, StartRequest, Started};
 pub use error::Error;
