@@ -93,3 +93,16 @@ pub struct Claim {
     /// When the next row of these lanes, or the next timer, is due; none: there is none.
     pub next_due: Option<Timestamp>,
 }
+
+/// The queue column of a command's row: what a lane's claim looks for.
+pub(crate) fn lane_queue(namespace: &str, service: &str, side: Side) -> String {
+    format!("{namespace}/{service}/{}", side.as_str())
+}
+
+/// The queue column of any row; empty for what no service has to do.
+pub(crate) fn queue_of(namespace: &str, service: Option<&str>, key: OwedKey) -> String {
+    match (key, service) {
+        (OwedKey::Command(_, side), Some(service)) => lane_queue(namespace, service, side),
+        (OwedKey::Command(..) | OwedKey::Timer(_), _) => String::new(),
+    }
+}

@@ -1,1 +1,322 @@
 //! The store on SQLite, for one machine.
+//!
+//! One thread writes, and commits together what waits together; readers stand beside it, as the
+//! write-ahead log lets them. A commit is durable when it answers (`synchronous = FULL`).
+//!
+//! rusqlite and not sqlx: the writer keeps its statements prepared on its own thread, where sqlx sends
+//! each statement through a channel to one and back.
+
+mod claim;
+mod definitions;
+mod filter;
+mod group;
+mod migrations;
+mod read;
+mod rows;
+mod writer;
+
+use crate::{
+    Claim, ClaimRequest, Count, DefinitionRecord, Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage,
+    ListRequest, Loaded, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Write, WriteOutcome,
+};
+use async_trait::async_trait;
+use goconductor_saga::{Event, Timestamp, WorkflowId};
+use rusqlite::{Connection, OpenFlags};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
+use writer::Writer;
+
+/// Reads at once: more would only wait for the processor.
+const READERS: usize = 3;
+/// How long a statement waits for another process's lock.
+const BUSY: Duration = Duration::from_secs(5);
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unavailable { reason: error.to_string() }
+    }
+}
+
+/// A store in one file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    /// Before the lock: dropped first, so that the file is closed when another may open it.
+    writer: Option<Writer>,
+    readers: Arc<Readers>,
+    _lock: Option<File>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+#[derive(Debug)]
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    places: Arc<Semaphore>,
+}
+
+impl SqliteStore {
+    /// Opens the file for writing, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// When another process has it, when it is of a newer release, or when it can't be opened.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let cannot = |what: &Path, error: &dyn std::fmt::Display| Error::Configuration {
+            reason: format!("{}: {error}", what.display()),
+        };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| cannot(folder, &error))?;
+        }
+        let lock_path = path.with_extension("lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|error| cannot(&lock_path, &error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let reason = format!(
+                    "{} is used by another process: end that one, or choose another data directory",
+                    path.display()
+                );
+                return Err(Error::Configuration { reason });
+            }
+            Err(TryLockError::Error(error)) => return Err(cannot(&lock_path, &error)),
+        }
+        let mut connection = Connection::open(path).map_err(|error| cannot(path, &error))?;
+        prepare(&connection)?;
+        migrations::run(&mut connection)?;
+        Ok(Self {
+            writer: Some(Writer::start(connection)?),
+            readers: Readers::new(path),
+            _lock: Some(lock),
+            _folder: None,
+        })
+    }
+
+    /// Opens the file for reading only, beside a process that may be writing it.
+    ///
+    /// # Errors
+    /// When it is not there, is of another release, or can't be opened.
+    pub fn open_reading(path: &Path) -> Result<Self, Error> {
+        if !path.is_file() {
+            return Err(Error::Configuration { reason: format!("{} is not there", path.display()) });
+        }
+        let readers = Readers::new(path);
+        migrations::check(&readers.connect()?)?;
+        Ok(Self { writer: None, readers, _lock: None, _folder: None })
+    }
+
+    /// A store that is gone when it is dropped.
+    ///
+    /// # Errors
+    /// When no temporary folder can be made.
+    pub fn ephemeral() -> Result<Self, Error> {
+        let folder = tempfile::Builder::new()
+            .prefix("goconductor-")
+            .tempdir()
+            .map_err(|error| Error::Configuration { reason: error.to_string() })?;
+        let mut store = Self::open(&folder.path().join("ephemeral.db"))?;
+        store._folder = Some(folder);
+        Ok(store)
+    }
+
+    async fn read<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let gone = |error: &dyn std::fmt::Display| Error::Unavailable { reason: error.to_string() };
+        let readers = Arc::clone(&self.readers);
+        let place = Arc::clone(&readers.places).acquire_owned().await.map_err(|error| gone(&error))?;
+        tokio::task::spawn_blocking(move || {
+            let result = readers.with(work);
+            drop(place);
+            result
+        })
+        .await
+        .map_err(|error| gone(&error))?
+    }
+
+    async fn write_job<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        match &self.writer {
+            Some(writer) => writer.run(work).await,
+            None => {
+                Err(Error::Configuration { reason: "the database was opened for reading only".to_owned() })
+            }
+        }
+    }
+}
+
+/// What every connection that writes is set to.
+fn prepare(connection: &Connection) -> Result<(), Error> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -8192)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+impl Readers {
+    fn new(path: &Path) -> Arc<Self> {
+        let (idle, places) = (Mutex::new(Vec::new()), Arc::new(Semaphore::new(READERS)));
+        Arc::new(Self { path: path.to_owned(), idle, places })
+    }
+
+    fn connect(&self) -> Result<Connection, Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "cache_size", -2048)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(connection)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let result = work(&connection);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        result
+    }
+}
+
+fn clock() -> Timestamp {
+    #[allow(clippy::disallowed_methods, reason = "this machine's clock is the database's clock")]
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn write(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+        self.write_job(move |connection| group.iter().map(|write| group::write(connection, write)).collect())
+            .await
+    }
+
+    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
+        let ids = ids.to_vec();
+        self.read(move |connection| ids.into_iter().map(|id| rows::load_one(connection, id)).collect()).await
+    }
+
+    async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {
+        self.read(move |connection| read::history(connection, id, after_seq, limit)).await
+    }
+
+    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
+        let ids = ids.to_vec();
+        self.read(move |connection| read::seen(connection, &ids)).await
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, Error> {
+        let request = request.clone();
+        self.read(move |connection| read::list(connection, &request)).await
+    }
+
+    async fn counts(&self, namespace: &str, by: Field, filter: Option<&Filter>) -> Result<Vec<Count>, Error> {
+        let (namespace, filter) = (namespace.to_owned(), filter.cloned());
+        self.read(move |connection| read::counts(connection, &namespace, &by, filter.as_ref())).await
+    }
+
+    async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error> {
+        self.write_job(move |connection| definitions::put(connection, &new, clock())).await
+    }
+
+    async fn definition(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<DefinitionRecord>, Error> {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        self.read(move |connection| definitions::get(connection, &namespace, &name, version)).await
+    }
+
+    async fn definitions(&self, namespace: &str, name: Option<&str>) -> Result<Vec<DefinitionRecord>, Error> {
+        let (namespace, name) = (namespace.to_owned(), name.map(str::to_owned));
+        self.read(move |connection| definitions::all(connection, &namespace, name.as_deref())).await
+    }
+
+    async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
+        self.write_job(move |connection| definitions::put_service(connection, &service)).await
+    }
+
+    async fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
+        self.read(definitions::services).await
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
+        let request = request.clone();
+        let looked_at = request.clone();
+        // A look beside the writer first: mostly there is nothing to claim.
+        let seen = self.read(move |connection| claim::due(connection, &looked_at)).await?;
+        if seen.rows.is_empty() {
+            return Ok(seen);
+        }
+        self.write_job(move |connection| claim::claim(connection, &request)).await
+    }
+
+    async fn extend(&self, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
+        let rows = rows.to_vec();
+        self.write_job(move |connection| claim::extend(connection, &rows, due_at)).await
+    }
+
+    async fn release(&self, rows: &[LedgerRowKey]) -> Result<(), Error> {
+        let rows = rows.to_vec();
+        self.write_job(move |connection| claim::release(connection, &rows)).await
+    }
+
+    async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
+        self.write_job(move |connection| {
+            let sql =
+                "UPDATE dispatch SET due_at = ?1 WHERE deliveries > 0 AND kind <> 'held' AND due_at > ?1";
+            Ok(rows::number(i64::try_from(connection.execute(sql, [now.0])?).unwrap_or(0)))
+        })
+        .await
+    }
+
+    async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error> {
+        let ids = ids.to_vec();
+        self.read(move |connection| read::ledger(connection, &ids)).await
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
+        self.read(move |connection| read::backlog(connection, now)).await
+    }
+
+    async fn ids(&self, after: Option<WorkflowId>, limit: u32) -> Result<Vec<WorkflowId>, Error> {
+        self.read(move |connection| read::ids(connection, after, limit)).await
+    }
+
+    async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {
+        self.read(move |connection| read::orphans(connection, limit)).await
+    }
+
+    async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
+        let name = name.to_owned();
+        self.write_job(move |connection| definitions::raise_epoch(connection, &name)).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, Error> {
+        Ok(clock())
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.read(migrations::check).await
+    }
+}

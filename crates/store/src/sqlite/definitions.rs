@@ -1,0 +1,169 @@
+//! Definitions, services and epochs.
+
+use super::rows::{json, number, parsed};
+use crate::{DefinitionRecord, Error, NewDefinition, PutDefinition, ServiceRecord};
+use goconductor_saga::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::sync::Arc;
+
+const COLUMNS: &str =
+    "namespace, name, version, digest, definition, source, source_format, created_at, actor";
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<(DefinitionParts, String)> {
+    let parts = DefinitionParts {
+        namespace: row.get(0)?,
+        name: row.get(1)?,
+        version: row.get(2)?,
+        digest: row.get(3)?,
+        source: row.get(5)?,
+        source_format: row.get(6)?,
+        created_at: row.get(7)?,
+        actor: row.get(8)?,
+    };
+    Ok((parts, row.get(4)?))
+}
+
+struct DefinitionParts {
+    namespace: String,
+    name: String,
+    version: u32,
+    digest: String,
+    source: String,
+    source_format: String,
+    created_at: i64,
+    actor: Option<String>,
+}
+
+fn record((parts, definition): (DefinitionParts, String)) -> Result<DefinitionRecord, Error> {
+    let what = format!("definition {} version {}", parts.name, parts.version);
+    Ok(DefinitionRecord {
+        definition: parsed(&what, &definition)?,
+        namespace: parts.namespace,
+        name: parts.name,
+        version: parts.version,
+        digest: parts.digest,
+        source: parts.source,
+        source_format: parts.source_format,
+        created_at: Timestamp(parts.created_at),
+        actor: parts.actor,
+    })
+}
+
+pub(super) fn put(
+    connection: &Connection,
+    new: &NewDefinition,
+    now: Timestamp,
+) -> Result<PutDefinition, Error> {
+    let newest = get(connection, &new.namespace, &new.definition.name, None)?;
+    if let Some(same) = newest.as_ref().filter(|newest| newest.digest == new.digest) {
+        return Ok(PutDefinition { record: Arc::new(same.clone()), created: false });
+    }
+    let version = newest.map_or(1, |newest| newest.version.saturating_add(1));
+    connection
+        .prepare_cached(
+            "INSERT INTO definitions (namespace, name, version, digest, definition, source, source_format,
+                 created_at, actor)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            new.namespace,
+            new.definition.name,
+            version,
+            new.digest,
+            json("a definition", &new.definition)?,
+            new.source,
+            new.source_format,
+            now.0,
+            new.actor
+        ])?;
+    let record = DefinitionRecord {
+        namespace: new.namespace.clone(),
+        name: new.definition.name.clone(),
+        version,
+        digest: new.digest.clone(),
+        definition: new.definition.clone(),
+        source: new.source.clone(),
+        source_format: new.source_format.clone(),
+        created_at: now,
+        actor: new.actor.clone(),
+    };
+    Ok(PutDefinition { record: Arc::new(record), created: true })
+}
+
+pub(super) fn get(
+    connection: &Connection,
+    namespace: &str,
+    name: &str,
+    version: Option<u32>,
+) -> Result<Option<DefinitionRecord>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM definitions
+         WHERE namespace = ?1 AND name = ?2 AND (?3 IS NULL OR version = ?3) ORDER BY version DESC LIMIT 1"
+    );
+    let row =
+        connection.prepare_cached(&sql)?.query_row(params![namespace, name, version], raw).optional()?;
+    row.map(record).transpose()
+}
+
+pub(super) fn all(
+    connection: &Connection,
+    namespace: &str,
+    name: Option<&str>,
+) -> Result<Vec<DefinitionRecord>, Error> {
+    let sql = match name {
+        Some(_) => format!(
+            "SELECT {COLUMNS} FROM definitions WHERE namespace = ?1 AND name = ?2 ORDER BY version DESC"
+        ),
+        None => format!(
+            "SELECT {COLUMNS} FROM definitions AS newest WHERE namespace = ?1 AND ?2 IS NULL AND version =
+                 (SELECT max(version) FROM definitions AS each
+                  WHERE each.namespace = newest.namespace AND each.name = newest.name)
+             ORDER BY name"
+        ),
+    };
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![namespace, name], raw)?;
+    rows.map(|row| record(row?)).collect()
+}
+
+pub(super) fn put_service(connection: &Connection, service: &ServiceRecord) -> Result<(), Error> {
+    connection
+        .prepare_cached(
+            "INSERT INTO services (namespace, name, settings, updated_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (namespace, name) DO UPDATE SET settings = excluded.settings,
+                 updated_at = excluded.updated_at",
+        )?
+        .execute(params![
+            service.namespace,
+            service.name,
+            json("a service", &service.settings)?,
+            service.updated_at.0
+        ])?;
+    Ok(())
+}
+
+pub(super) fn services(connection: &Connection) -> Result<Vec<ServiceRecord>, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT namespace, name, settings, updated_at FROM services ORDER BY namespace, name",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let texts: (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok((texts, row.get::<_, i64>(3)?))
+    })?;
+    rows.map(|row| {
+        let ((namespace, name, settings), updated_at) = row?;
+        let settings = parsed(&format!("service {name}"), &settings)?;
+        Ok(ServiceRecord { namespace, name, settings, updated_at: Timestamp(updated_at) })
+    })
+    .collect()
+}
+
+pub(super) fn raise_epoch(connection: &Connection, name: &str) -> Result<u64, Error> {
+    let value: i64 = connection
+        .prepare_cached(
+            "INSERT INTO epochs (name, value) VALUES (?1, 1)
+             ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+        )?
+        .query_row(params![format!("epoch/{name}")], |row| row.get(0))?;
+    Ok(number(value))
+}

@@ -1,0 +1,73 @@
+//! A filter as SQL, with every value bound.
+
+use crate::{Comparison, Field, Filter, Value};
+use rusqlite::types::Value as Bound;
+
+/// Appends a condition and what is bound in it.
+pub(super) fn condition(filter: &Filter, sql: &mut String, bound: &mut Vec<Bound>) {
+    match filter {
+        Filter::All(parts) => joined(parts, " AND ", "1", sql, bound),
+        Filter::Any(parts) => joined(parts, " OR ", "0", sql, bound),
+        Filter::Not(part) => {
+            sql.push_str("NOT coalesce(");
+            condition(part, sql, bound);
+            sql.push_str(", 0)");
+        }
+        Filter::Compare(field, comparison, value) => compare(field, *comparison, value, sql, bound),
+    }
+}
+
+fn joined(parts: &[Filter], with: &str, empty: &str, sql: &mut String, bound: &mut Vec<Bound>) {
+    sql.push('(');
+    for (number, part) in parts.iter().enumerate() {
+        if number > 0 {
+            sql.push_str(with);
+        }
+        condition(part, sql, bound);
+    }
+    if parts.is_empty() {
+        sql.push_str(empty);
+    }
+    sql.push(')');
+}
+
+fn compare(field: &Field, comparison: Comparison, value: &Value, sql: &mut String, bound: &mut Vec<Bound>) {
+    let column = match field {
+        // As text: half of an id can be compared, too.
+        Field::Id => "id".to_owned(),
+        Field::Status => "status".to_owned(),
+        Field::Definition => "definition".to_owned(),
+        Field::Version => "version".to_owned(),
+        Field::Cause => "cause".to_owned(),
+        Field::IdempotencyKey => "idempotency_key".to_owned(),
+        Field::CreatedAt => "created_at".to_owned(),
+        Field::EndedAt => "ended_at".to_owned(),
+        Field::Label(name) => {
+            bound.push(Bound::Text(name.clone()));
+            // By `json_each` and not by a path: a label's name may hold anything.
+            format!("(SELECT each.value FROM json_each(labels) AS each WHERE each.key = ?{})", bound.len())
+        }
+    };
+    bound.push(match (field, value) {
+        (Field::Id, Value::Text(text)) => match uuid::Uuid::try_parse(text) {
+            Ok(id) => Bound::Blob(id.into_bytes().to_vec()),
+            // Equals nothing.
+            Err(_) => Bound::Null,
+        },
+        (_, Value::Text(text)) => Bound::Text(text.clone()),
+        (_, Value::Number(number)) => Bound::Integer(*number),
+        (_, Value::Time(at)) => Bound::Integer(at.0),
+    });
+    let place = bound.len();
+    let text = match comparison {
+        Comparison::Equal => format!("coalesce({column} = ?{place}, 0)"),
+        // What is not there differs from everything; but a time that is not there is like no other.
+        Comparison::NotEqual if *field == Field::EndedAt => format!("coalesce({column} <> ?{place}, 0)"),
+        Comparison::NotEqual => format!("({column} IS NOT ?{place})"),
+        Comparison::Less => format!("coalesce({column} < ?{place}, 0)"),
+        Comparison::LessOrEqual => format!("coalesce({column} <= ?{place}, 0)"),
+        Comparison::Greater => format!("coalesce({column} > ?{place}, 0)"),
+        Comparison::GreaterOrEqual => format!("coalesce({column} >= ?{place}, 0)"),
+    };
+    sql.push_str(&text);
+}

@@ -1,0 +1,192 @@
+//! Starts and transitions: what a group changes.
+
+use super::rows::{id_bytes, json, load_one, text_of};
+use crate::ledger::queue_of;
+use crate::{Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
+use goconductor_saga::{Due, LedgerChange, Owed, State, Timestamp, Transition};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Never due.
+pub(super) const NEVER: i64 = i64::MAX;
+
+pub(super) fn write(connection: &Connection, write: &Write) -> Result<WriteOutcome, Error> {
+    match write {
+        Write::Start(new) => start(connection, new),
+        Write::Transition(write) => transition(connection, write),
+    }
+}
+
+fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Error> {
+    let state = &new.write.transition.state;
+    if let Some(key) = &new.idempotency_key {
+        let known: Option<(Vec<u8>, String)> = connection
+            .prepare_cached(
+                "SELECT workflow_id, request_digest FROM start_keys WHERE namespace = ?1 AND key = ?2",
+            )?
+            .query_row(params![state.namespace, key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if let Some((id, digest)) = known {
+            let id = super::rows::id_of(&id)?;
+            if digest != new.request_digest {
+                return Ok(WriteOutcome::KeyConflict(id));
+            }
+            let loaded = load_one(connection, id)?.ok_or_else(|| Error::Corrupt {
+                what: format!("the start of {id}"),
+                reason: "its key is there, but the workflow is not".to_owned(),
+            })?;
+            return Ok(WriteOutcome::Replayed(Box::new(loaded)));
+        }
+        connection
+            .prepare_cached(
+                "INSERT INTO start_keys (namespace, key, workflow_id, request_digest) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![state.namespace, key, id_bytes(state.id), new.request_digest])?;
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO workflows (id, namespace, definition, version, status, cause, seq, state, created_at,
+                 ended_at, idempotency_key, labels, error)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?
+        .execute(params![
+            id_bytes(state.id),
+            state.namespace,
+            state.definition,
+            state.version,
+            state.status().as_str(),
+            state.cause.map_or("", |cause| cause.as_str()),
+            seq(state),
+            json("a state", state)?,
+            state.created_at.0,
+            state.ended_at.map(|at| at.0),
+            new.idempotency_key.as_deref().unwrap_or_default(),
+            json("labels", &state.labels)?,
+            state.error.as_ref().map(|error| json("an error", error)).transpose()?,
+        ])?;
+    events(connection, &new.write.transition)?;
+    ledger(connection, &new.write)?;
+    Ok(WriteOutcome::Written)
+}
+
+fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteOutcome, Error> {
+    let transition = &write.transition;
+    let state = &transition.state;
+    let changed = connection
+        .prepare_cached(
+            "UPDATE workflows SET status = ?3, cause = ?4, seq = ?5, state = ?6, ended_at = ?7, error = ?8
+             WHERE id = ?1 AND seq = ?2",
+        )?
+        .execute(params![
+            id_bytes(transition.id),
+            i64::try_from(transition.from_seq).unwrap_or(NEVER),
+            state.status().as_str(),
+            state.cause.map_or("", |cause| cause.as_str()),
+            seq(state),
+            json("a state", state)?,
+            state.ended_at.map(|at| at.0),
+            state.error.as_ref().map(|error| json("an error", error)).transpose()?,
+        ])?;
+    if changed == 0 {
+        return Ok(match load_one(connection, transition.id)? {
+            Some(present) => WriteOutcome::Lost(Box::new(present)),
+            None => WriteOutcome::Missing,
+        });
+    }
+    events(connection, transition)?;
+    ledger(connection, write)?;
+    Ok(WriteOutcome::Written)
+}
+
+fn seq(state: &State) -> i64 {
+    i64::try_from(state.seq).unwrap_or(NEVER)
+}
+
+fn events(connection: &Connection, transition: &Transition) -> Result<(), Error> {
+    let mut insert =
+        connection.prepare_cached("INSERT INTO events (workflow_id, seq, body) VALUES (?1, ?2, ?3)")?;
+    for event in &transition.events {
+        let number = i64::try_from(event.seq).unwrap_or(NEVER);
+        insert.execute(params![id_bytes(transition.id), number, json("an event", event)?])?;
+    }
+    Ok(())
+}
+
+fn ledger(connection: &Connection, write: &TransitionWrite) -> Result<(), Error> {
+    for change in &write.transition.ledger {
+        match change {
+            LedgerChange::Settle(key) => {
+                connection
+                    .prepare_cached("DELETE FROM dispatch WHERE workflow_id = ?1 AND key = ?2")?
+                    .execute(params![id_bytes(write.transition.id), key.to_string()])?;
+            }
+            LedgerChange::Issue(row) => issue(connection, write, row)?,
+            LedgerChange::Change(row) => change_row(connection, write, row)?,
+        }
+    }
+    Ok(())
+}
+
+/// How a row is treated: its kind, its queue if it was never delivered, and when it is due then.
+fn treatment(write: &TransitionWrite, row: &Owed) -> (&'static str, String, i64) {
+    let queue = queue_of(&write.transition.state.namespace, row.service.as_deref(), row.key);
+    match row.due {
+        Due::At(Timestamp(at)) => ("run", queue, at),
+        Due::Held => ("held", queue, NEVER),
+        Due::Withdraw => ("withdraw", String::new(), write.now.0),
+    }
+}
+
+fn issue(connection: &Connection, write: &TransitionWrite, row: &Owed) -> Result<(), Error> {
+    let published = write.publishes.contains(&row.key);
+    let (kind, queue, due_at) = treatment(write, row);
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue,
+                 due_at, deliveries, issued_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            id_bytes(write.transition.id),
+            text_of(row.key),
+            row.attempt,
+            write.transition.state.namespace,
+            row.service,
+            kind,
+            queue,
+            if published { write.redeliver_at.0 } else { due_at },
+            i64::from(published),
+            write.now.0,
+        ])?;
+    Ok(())
+}
+
+/// A row of the same attempt: what was delivered stays so.
+fn change_row(connection: &Connection, write: &TransitionWrite, row: &Owed) -> Result<(), Error> {
+    let (kind, queue, due_at) = treatment(write, row);
+    let in_lane = queue_of(&write.transition.state.namespace, row.service.as_deref(), row.key);
+    let changed = connection
+        .prepare_cached(
+            "UPDATE dispatch SET
+                 due_at = CASE
+                     WHEN ?3 = 'held' THEN ?5
+                     WHEN deliveries = 0 OR kind = 'held' THEN ?5
+                     ELSE due_at END,
+                 queue = CASE WHEN deliveries = 0 THEN ?4 ELSE ?6 END,
+                 kind = ?3
+             WHERE workflow_id = ?1 AND key = ?2 AND attempt = ?7",
+        )?
+        .execute(params![
+            id_bytes(write.transition.id),
+            text_of(row.key),
+            kind,
+            queue,
+            due_at,
+            in_lane,
+            row.attempt
+        ])?;
+    if changed == 0 {
+        tracing::warn!(workflow = %write.transition.id, key = %row.key, "a row of the ledger was missing");
+        return issue(connection, write, row);
+    }
+    Ok(())
+}

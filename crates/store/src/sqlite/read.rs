@@ -1,0 +1,191 @@
+//! What is read of workflows.
+
+use super::filter::condition;
+use super::rows::{LEDGER, corrupt, id_bytes, id_of, ledger_row, number, parsed, status_of};
+use crate::{Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Seen, Summary};
+use goconductor_saga::{Event, RollbackCause, Timestamp, WorkflowId};
+use rusqlite::types::Value as Bound;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+
+pub(super) fn history(
+    connection: &Connection,
+    id: WorkflowId,
+    after_seq: u64,
+    limit: u32,
+) -> Result<Vec<Event>, Error> {
+    let after = i64::try_from(after_seq).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(
+        "SELECT body FROM events WHERE workflow_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![id_bytes(id), after, limit], |row| row.get::<_, String>(0))?;
+    rows.map(|body| parsed(&format!("an event of {id}"), &body?)).collect()
+}
+
+pub(super) fn seen(connection: &Connection, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
+    let mut statement = connection.prepare_cached("SELECT seq, status FROM workflows WHERE id = ?1")?;
+    let mut all = Vec::with_capacity(ids.len());
+    for id in ids {
+        let row: Option<(i64, String)> =
+            statement.query_row(params![id_bytes(*id)], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        if let Some((seq, status)) = row {
+            all.push(Seen { id: *id, seq: number(seq), status: status_of(&status)? });
+        }
+    }
+    Ok(all)
+}
+
+struct RawSummary {
+    id: Vec<u8>,
+    definition: String,
+    version: u32,
+    status: String,
+    cause: String,
+    seq: i64,
+    created_at: i64,
+    ended_at: Option<i64>,
+    labels: String,
+    idempotency_key: String,
+    error: Option<String>,
+}
+
+fn raw_summary(row: &Row<'_>) -> rusqlite::Result<RawSummary> {
+    Ok(RawSummary {
+        id: row.get(0)?,
+        definition: row.get(1)?,
+        version: row.get(2)?,
+        status: row.get(3)?,
+        cause: row.get(4)?,
+        seq: row.get(5)?,
+        created_at: row.get(6)?,
+        ended_at: row.get(7)?,
+        labels: row.get(8)?,
+        idempotency_key: row.get(9)?,
+        error: row.get(10)?,
+    })
+}
+
+fn summary(raw: RawSummary) -> Result<Summary, Error> {
+    let id = id_of(&raw.id)?;
+    let cause = match raw.cause.as_str() {
+        "" => None,
+        "STEP_FAILED" => Some(RollbackCause::StepFailed),
+        "CANCELLED" => Some(RollbackCause::Cancelled),
+        "TIMED_OUT" => Some(RollbackCause::TimedOut),
+        "OPERATOR" => Some(RollbackCause::Operator),
+        other => return Err(corrupt("a cause", format!("{other} is none"))),
+    };
+    Ok(Summary {
+        id,
+        definition: raw.definition,
+        version: raw.version,
+        status: status_of(&raw.status)?,
+        cause,
+        seq: number(raw.seq),
+        created_at: Timestamp(raw.created_at),
+        ended_at: raw.ended_at.map(Timestamp),
+        labels: parsed(&format!("the labels of {id}"), &raw.labels)?,
+        idempotency_key: (!raw.idempotency_key.is_empty()).then_some(raw.idempotency_key),
+        error: raw.error.map(|text| parsed(&format!("the error of {id}"), &text)).transpose()?,
+    })
+}
+
+pub(super) fn list(connection: &Connection, request: &ListRequest) -> Result<ListPage, Error> {
+    let mut sql = "SELECT id, definition, version, status, cause, seq, created_at, ended_at, labels,
+             idempotency_key, error FROM workflows WHERE namespace = ?1"
+        .to_owned();
+    let mut bound = vec![Bound::Text(request.namespace.clone())];
+    if let Some(before) = request.before {
+        bound.push(Bound::Blob(id_bytes(before).to_vec()));
+        sql.push_str(" AND id < ?2");
+    }
+    if let Some(filter) = &request.filter {
+        sql.push_str(" AND ");
+        condition(filter, &mut sql, &mut bound);
+    }
+    bound.push(Bound::Integer(i64::from(request.limit) + 1));
+    sql.push_str(&format!(" ORDER BY id DESC LIMIT ?{}", bound.len()));
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map(params_from_iter(bound), raw_summary)?;
+    let mut workflows = rows.map(|row| summary(row?)).collect::<Result<Vec<_>, Error>>()?;
+    let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+    let more = workflows.len() > limit;
+    workflows.truncate(limit);
+    Ok(ListPage { workflows, more })
+}
+
+pub(super) fn counts(
+    connection: &Connection,
+    namespace: &str,
+    by: &Field,
+    filter: Option<&Filter>,
+) -> Result<Vec<Count>, Error> {
+    let column = match by {
+        Field::Definition => "definition",
+        Field::Version => "version",
+        Field::Cause => "cause",
+        Field::Status
+        | Field::Id
+        | Field::IdempotencyKey
+        | Field::CreatedAt
+        | Field::EndedAt
+        | Field::Label(_) => "status",
+    };
+    let mut sql = format!("SELECT CAST({column} AS TEXT), count(*) FROM workflows WHERE namespace = ?1");
+    let mut bound = vec![Bound::Text(namespace.to_owned())];
+    if let Some(filter) = filter {
+        sql.push_str(" AND ");
+        condition(filter, &mut sql, &mut bound);
+    }
+    sql.push_str(&format!(" GROUP BY {column} ORDER BY 1"));
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement
+        .query_map(params_from_iter(bound), |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    rows.map(|row| {
+        let (value, count) = row?;
+        Ok(Count { by: by.clone(), value, count: number(count) })
+    })
+    .collect()
+}
+
+pub(super) fn ledger(connection: &Connection, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error> {
+    let sql = format!("SELECT {LEDGER} FROM dispatch WHERE workflow_id = ?1 ORDER BY key");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut all = Vec::new();
+    for id in ids {
+        for row in statement.query_map(params![id_bytes(*id)], ledger_row)? {
+            all.push(row?.read()?);
+        }
+    }
+    Ok(all)
+}
+
+pub(super) fn orphans(connection: &Connection, limit: u32) -> Result<Vec<LedgerRow>, Error> {
+    let sql = format!(
+        "SELECT {LEDGER} FROM dispatch AS row
+         WHERE NOT EXISTS (SELECT 1 FROM workflows WHERE workflows.id = row.workflow_id) LIMIT ?1"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![limit], ledger_row)?;
+    rows.map(|row| row?.read()).collect()
+}
+
+pub(super) fn ids(
+    connection: &Connection,
+    after: Option<WorkflowId>,
+    limit: u32,
+) -> Result<Vec<WorkflowId>, Error> {
+    let mut statement =
+        connection.prepare_cached("SELECT id FROM workflows WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let after = after.map_or_else(Vec::new, |id| id_bytes(id).to_vec());
+    let rows = statement.query_map(params![after, limit], |row| row.get::<_, Vec<u8>>(0))?;
+    rows.map(|bytes| id_of(&bytes?)).collect()
+}
+
+pub(super) fn backlog(connection: &Connection, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT queue, count(*) FROM dispatch WHERE queue <> '' AND due_at <= ?1 GROUP BY queue ORDER BY queue",
+    )?;
+    let rows =
+        statement.query_map(params![now.0], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    rows.map(|row| row.map(|(queue, count)| (queue, number(count))).map_err(Error::from)).collect()
+}

@@ -1,0 +1,103 @@
+//! Rows to values and back.
+
+use crate::{Error, LedgerRow, LedgerRowKey, Loaded, RowKind};
+use goconductor_saga::{OwedKey, State, Status, Timestamp, WorkflowId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(super) fn id_bytes(id: WorkflowId) -> [u8; 16] {
+    id.0.into_bytes()
+}
+
+pub(super) fn id_of(bytes: &[u8]) -> Result<WorkflowId, Error> {
+    uuid::Uuid::from_slice(bytes).map(WorkflowId).map_err(|error| corrupt("a workflow's id", error))
+}
+
+pub(super) fn text_of(key: OwedKey) -> String {
+    key.to_string()
+}
+
+pub(super) fn corrupt(what: &str, why: impl std::fmt::Display) -> Error {
+    Error::Corrupt { what: what.to_owned(), reason: why.to_string() }
+}
+
+pub(super) fn json<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| corrupt(what, error))
+}
+
+pub(super) fn parsed<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| corrupt(what, error))
+}
+
+pub(super) fn status_of(text: &str) -> Result<Status, Error> {
+    let found = Status::ALL.into_iter().find(|status| status.as_str() == text);
+    found.ok_or_else(|| corrupt("a status", format!("{text} is none")))
+}
+
+pub(super) fn number(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+pub(super) fn load_one(connection: &Connection, id: WorkflowId) -> Result<Option<Loaded>, Error> {
+    let row: Option<(String, String)> = connection
+        .prepare_cached("SELECT state, idempotency_key FROM workflows WHERE id = ?1")?
+        .query_row(params![id_bytes(id)], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((state, key)) = row else { return Ok(None) };
+    let state: State = parsed(&format!("the state of {id}"), &state)?;
+    Ok(Some(Loaded { state, idempotency_key: (!key.is_empty()).then_some(key) }))
+}
+
+/// The columns that [`ledger_row`] reads.
+pub(super) const LEDGER: &str =
+    "workflow_id, key, attempt, namespace, service, kind, due_at, deliveries, issued_at";
+
+/// A ledger row's raw columns: reading them can't fail for a reason of ours.
+pub(super) struct RawLedgerRow {
+    id: Vec<u8>,
+    key: String,
+    attempt: u32,
+    namespace: String,
+    service: Option<String>,
+    kind: String,
+    due_at: i64,
+    deliveries: u32,
+    issued_at: i64,
+}
+
+pub(super) fn ledger_row(row: &Row<'_>) -> rusqlite::Result<RawLedgerRow> {
+    Ok(RawLedgerRow {
+        id: row.get(0)?,
+        key: row.get(1)?,
+        attempt: row.get(2)?,
+        namespace: row.get(3)?,
+        service: row.get(4)?,
+        kind: row.get(5)?,
+        due_at: row.get(6)?,
+        deliveries: row.get(7)?,
+        issued_at: row.get(8)?,
+    })
+}
+
+impl RawLedgerRow {
+    pub(super) fn read(self) -> Result<LedgerRow, Error> {
+        let id = id_of(&self.id)?;
+        let key: OwedKey = self.key.parse().map_err(|error| corrupt("a ledger row's key", error))?;
+        let kind = match self.kind.as_str() {
+            "run" => RowKind::Run,
+            "held" => RowKind::Held,
+            "withdraw" => RowKind::Withdraw,
+            other => return Err(corrupt("a ledger row's kind", format!("{other} is none"))),
+        };
+        Ok(LedgerRow {
+            key: LedgerRowKey { id, key, attempt: self.attempt },
+            namespace: self.namespace,
+            service: self.service,
+            kind,
+            due_at: Timestamp(self.due_at),
+            deliveries: self.deliveries,
+            issued_at: Timestamp(self.issued_at),
+        })
+    }
+}
