@@ -1,0 +1,164 @@
+//! Three steps to their end, and back.
+
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json as Body, Router};
+use goconductor_election::local::LocalElection;
+use goconductor_queue::memory::{Limits, MemoryQueue};
+use goconductor_saga::{
+    Action, Compensation, DEFINITION_FORMAT, Definition, ExpressionError, Expressions, Json, Kind, Phase,
+    Retry, Scope, State, Step, StepIndex, StepStatus, Timeouts, WorkflowId,
+};
+use goconductor_saga_executor::{Executor, Settings};
+use goconductor_store::sqlite::SqliteStore;
+use goconductor_store::{NewDefinition, ServiceRecord, Store};
+use goconductor_transition::{Conductor, StartRequest, clock};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// These definitions have no expressions.
+#[derive(Debug)]
+struct NoExpressions;
+
+impl Expressions for NoExpressions {
+    fn evaluate(&self, expression: &str, _: &Scope<'_>) -> Result<Json, ExpressionError> {
+        Err(ExpressionError { expression: expression.to_owned(), reason: "there are none here".to_owned() })
+    }
+}
+
+fn step(index: u32, name: &str) -> Step {
+    let run = |action: &str| Action::Run { service: "shop".to_owned(), action: action.to_owned() };
+    Step {
+        name: name.to_owned(),
+        title: None,
+        labels: Default::default(),
+        depends_on: index.checked_sub(1).map(StepIndex).into_iter().collect(),
+        join: Default::default(),
+        when: Vec::new(),
+        blocks: Vec::new(),
+        action: run(name),
+        kind: Kind::Compensatable,
+        input: None,
+        compensate: Some(Compensation {
+            action: run(&format!("undo_{name}")),
+            input: None,
+            retry: Retry::of_compensation(),
+            timeout: Duration::from_secs(2),
+        }),
+        retry: Retry::default(),
+        timeout: Timeouts { attempt: Duration::from_secs(2), ..Timeouts::default() },
+    }
+}
+
+async fn world() -> (Arc<Conductor>, CancellationToken, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = |Path(action): Path<String>, Body(input): Body<Json>| async move {
+        let refused = input["refuse"].as_str() == Some(action.as_str());
+        if refused {
+            return (StatusCode::CONFLICT, Body(json!({"code": "NO", "message": "refused"})));
+        }
+        (StatusCode::OK, Body(json!({"did": action})))
+    };
+    let router = Router::new().route("/{action}", post(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::ephemeral().unwrap());
+    let settings = json!({"http": {"url": url}});
+    let (namespace, name, updated_at) = ("default".to_owned(), "shop".to_owned(), clock::now());
+    store.put_service(ServiceRecord { namespace, name, settings, updated_at }).await.unwrap();
+    let definition = Definition {
+        format: DEFINITION_FORMAT,
+        name: "order".to_owned(),
+        title: None,
+        description: None,
+        labels: Default::default(),
+        input: None,
+        output: None,
+        timeout: None,
+        steps: vec![step(0, "reserve"), step(1, "charge"), step(2, "ship")],
+    };
+    let new = NewDefinition {
+        namespace: "default".to_owned(),
+        definition,
+        digest: "1".to_owned(),
+        source: String::new(),
+        source_format: "yaml".to_owned(),
+        actor: None,
+    };
+    store.put_definition(new).await.unwrap();
+    let queue = Arc::new(MemoryQueue::new(Limits::default()));
+    let conductor =
+        Conductor::new(store, queue, Arc::new(NoExpressions), goconductor_transition::Settings::default());
+    let stop = CancellationToken::new();
+    let executor =
+        Executor::new(Arc::clone(&conductor), Arc::new(LocalElection::new(1)), Settings::default());
+    let running = tokio::spawn(executor.run(stop.clone()));
+    (conductor, stop, running)
+}
+
+async fn start(conductor: &Arc<Conductor>, input: Json) -> WorkflowId {
+    let plan = conductor.plan("default", "order", None).await.unwrap();
+    let request = StartRequest {
+        namespace: "default".to_owned(),
+        plan,
+        input,
+        labels: Default::default(),
+        idempotency_key: None,
+        actor: None,
+    };
+    conductor.start(request).await.unwrap().state.id
+}
+
+async fn ended(conductor: &Arc<Conductor>, id: WorkflowId) -> State {
+    for _ in 0..2000 {
+        let state = conductor.load(id).await.unwrap().state;
+        if state.phase.is_final() {
+            return state;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it does not end: {:#?}", conductor.load(id).await)
+}
+
+#[tokio::test]
+async fn runs_to_its_end_and_owes_nothing() {
+    let (conductor, stop, running) = world().await;
+    let id = start(&conductor, json!({})).await;
+    let state = ended(&conductor, id).await;
+    assert_eq!(state.phase, Phase::Completed);
+    assert_eq!(state.steps[2].output, Some(json!({"did": "ship"})));
+    assert_eq!(conductor.store().ledger(&[id]).await.unwrap(), Vec::new());
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn rolls_back_and_owes_nothing() {
+    let (conductor, stop, running) = world().await;
+    let id = start(&conductor, json!({"refuse": "ship"})).await;
+    let state = ended(&conductor, id).await;
+    assert_eq!(state.phase, Phase::RolledBack);
+    let statuses: Vec<_> = state.steps.iter().map(|step| step.status()).collect();
+    assert_eq!(statuses, [StepStatus::Compensated, StepStatus::Compensated, StepStatus::Failed]);
+    assert_eq!(conductor.store().ledger(&[id]).await.unwrap(), Vec::new());
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_all_end() {
+    let (conductor, stop, running) = world().await;
+    let mut ids = Vec::new();
+    for number in 0..300 {
+        let input = if number % 3 == 0 { json!({"refuse": "ship"}) } else { json!({}) };
+        ids.push(start(&conductor, input).await);
+    }
+    for id in ids {
+        ended(&conductor, id).await;
+    }
+    stop.cancel();
+    running.await.unwrap();
+}
