@@ -25,8 +25,11 @@ const DRIVERS: &[Driver] = &[
     driver("clap", &["cli"], &[]),
     driver("hyper", &["saga-executor"], &[]),
     driver("hyper-util", &["saga-executor"], &[]),
-    // cli: the participants of the demo.
-    Driver { tests: &["client"], ..driver("axum", &["api-gateway", "cli", "harness", "bench"], &[]) },
+    // cli: the participants of the demo. Those for tests: what an HTTP client is tested against.
+    Driver {
+        tests: &["client", "saga-executor"],
+        ..driver("axum", &["api-gateway", "cli", "harness", "bench"], &[])
+    },
     // cli: its tests look at the server beside the client, so as not to check the one with the other.
     Driver { tests: &["cli"], ..driver("reqwest", &["client", "harness", "bench"], &[]) },
     driver("rdkafka", &["queue"], &["crates/queue/src/kafka"]),
