@@ -1,12 +1,23 @@
-//! The cases that every adapter runs.
+//! The cases that every adapter runs: one array, so that none can be left out.
+//!
+//! A case opens elections of its own through a [`Factory`], and gives a sentence that says what it found.
+
+mod crowd;
+mod expect;
+mod records;
+mod terms;
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::Election;
+
+/// A case that is not through by then hangs.
+const CASE_LIMIT: Duration = Duration::from_secs(120);
 
 /// A future that a table can hold.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -22,6 +33,11 @@ pub trait Factory: fmt::Debug + Send + Sync {
     /// # Errors
     /// Why there is none.
     async fn open(&self) -> Result<Arc<dyn Election>, String>;
+
+    /// How long a change of leader may take before it counts as not happening.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(10)
+    }
 }
 
 /// One promise.
@@ -33,5 +49,30 @@ pub struct Case {
     pub run: fn(Arc<dyn Factory>) -> BoxFuture<Verdict>,
 }
 
+impl Case {
+    /// Checks it, and takes a case that hangs for one that found something.
+    ///
+    /// # Errors
+    /// What was found.
+    pub async fn check(&self, factory: Arc<dyn Factory>) -> Verdict {
+        match tokio::time::timeout(CASE_LIMIT, (self.run)(factory)).await {
+            Ok(verdict) => verdict,
+            Err(_) => Err(format!("not through after {} s", CASE_LIMIT.as_secs())),
+        }
+    }
+}
+
 /// Every promise.
-pub const CASES: &[Case] = &[];
+pub const CASES: &[Case] = &[
+    Case { name: "one_leads_at_a_time", run: |f| Box::pin(crowd::one_at_a_time(f)) },
+    Case { name: "a_hundred_candidates_lead_once_each", run: |f| Box::pin(crowd::each_once(f)) },
+    Case { name: "tokens_rise", run: |f| Box::pin(terms::tokens_rise(f)) },
+    Case { name: "a_term_lasts_until_it_ends", run: |f| Box::pin(terms::lasts(f)) },
+    Case { name: "resigning_hands_over", run: |f| Box::pin(terms::resign(f)) },
+    Case { name: "dropping_hands_over", run: |f| Box::pin(terms::drop_it(f)) },
+    Case { name: "stepping_down_hands_over", run: |f| Box::pin(terms::step_down(f)) },
+    Case { name: "an_old_term_can_t_end_a_new_one", run: |f| Box::pin(terms::old_and_new(f)) },
+    Case { name: "a_cancelled_campaign_leaves_nothing_behind", run: |f| Box::pin(terms::cancelled(f)) },
+    Case { name: "names_are_independent", run: |f| Box::pin(records::names(f)) },
+    Case { name: "leaders_are_observed_and_listed", run: |f| Box::pin(records::observed(f)) },
+];
