@@ -5,10 +5,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use goconductor_saga::{Failure, Json, Outcome, Timestamp};
 use goconductor_transition::clock;
+use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client, ResponseFuture, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A connection that stood idle for longer is not used again: many servers close theirs after five
@@ -19,20 +22,54 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// Of a refusal's text, so much is kept.
 const MESSAGE_CHARS: usize = 2000;
 
-/// The client that all HTTP participants of a process share.
-pub(crate) type HttpClient = Client<HttpConnector, Full<Bytes>>;
+type SecureClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// A client whose connections are kept for the next request.
-pub(crate) fn client(connect_timeout: Duration) -> HttpClient {
+/// The client that all HTTP participants of a process share: connections are kept for the next request.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpClient {
+    plain: Client<HttpConnector, Full<Bytes>>,
+    connect_timeout: Duration,
+    /// Made when the first participant needs it: reading this machine's certificates takes its time.
+    secure: Arc<OnceLock<Result<SecureClient, String>>>,
+}
+
+impl HttpClient {
+    pub(crate) fn new(connect_timeout: Duration) -> Self {
+        let plain = pool().build(connector(connect_timeout));
+        Self { plain, connect_timeout, secure: Arc::default() }
+    }
+
+    fn send(&self, request: Request<Full<Bytes>>) -> Result<ResponseFuture, String> {
+        if request.uri().scheme() != Some(&Scheme::HTTPS) {
+            return Ok(self.plain.request(request));
+        }
+        let secure = self.secure.get_or_init(|| {
+            let mut inner = connector(self.connect_timeout);
+            inner.enforce_http(false);
+            let https = HttpsConnectorBuilder::new()
+                .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
+                .map_err(|error| format!("this machine's certificates can't be read: {error}"))?
+                .https_only()
+                .enable_http1()
+                .wrap_connector(inner);
+            Ok(pool().build(https))
+        });
+        secure.as_ref().map(|client| client.request(request)).map_err(Clone::clone)
+    }
+}
+
+fn connector(connect_timeout: Duration) -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(connect_timeout));
     connector.set_keepalive(Some(Duration::from_secs(15)));
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(256)
-        .build(connector)
+    connector
+}
+
+fn pool() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(256);
+    builder
 }
 
 /// A microservice that is reached by `POST {url}/{action}`.
@@ -71,8 +108,9 @@ impl HttpParticipant {
 #[async_trait]
 impl Participant for HttpParticipant {
     async fn attempt(&self, task: &Task) -> Outcome {
-        let request = match self.request(task) {
-            Ok(request) => request,
+        let sent = self.request(task).and_then(|request| self.client.send(request));
+        let answer = match sent {
+            Ok(answer) => answer,
             Err(reason) => {
                 let message = format!("no request can be made of {}: {reason}", self.url);
                 return Outcome::Retryable {
@@ -81,7 +119,7 @@ impl Participant for HttpParticipant {
                 };
             }
         };
-        let response = match self.client.request(request).await {
+        let response = match answer.await {
             Ok(response) => response,
             // No connection, so no request: certainly nothing happened.
             Err(error) if error.is_connect() => {

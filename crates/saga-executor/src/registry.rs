@@ -2,7 +2,7 @@
 
 use crate::Settings;
 use crate::attempt::Runner;
-use crate::http_participant::{HttpClient, HttpParticipant, client};
+use crate::http_participant::{HttpClient, HttpParticipant};
 use crate::in_flight::InFlight;
 use crate::lane::{Endpoint, Lane};
 use crate::task::Participant;
@@ -67,7 +67,7 @@ impl Registry {
             conductor,
             settings,
             runner,
-            http: client(CONNECT),
+            http: HttpClient::new(CONNECT),
             entries: Mutex::new(BTreeMap::new()),
             lanes: TaskTracker::new(),
             give_up,
