@@ -1,0 +1,43 @@
+//! `goconductor config explain`
+
+use crate::args::SettingArgs;
+use crate::fault::{Ended, Exit};
+use crate::output::Output;
+use goconductor_service_kit::config::{Config, Setting};
+use serde_json::json;
+
+/// Shows each value and where it came from.
+pub(super) fn explain(args: &SettingArgs, out: &Output) -> Ended {
+    let config = Config::load(&args.sources())?;
+    let settings = config.explain();
+    let documents: Vec<_> = settings.iter().map(document).collect();
+    let answer = json!({ "settings": documents }).to_string();
+    if out.answer_list(&answer, "settings")? {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        for setting in settings {
+            out.data(&setting.path)?;
+        }
+        return Ok(Exit::Done);
+    }
+    let rows = settings.iter().map(|each| vec![each.path.clone(), each.value.clone(), origin(each)]);
+    out.table(&["SETTING", "VALUE", "FROM"], rows.collect())?;
+    Ok(Exit::Done)
+}
+
+fn document(setting: &Setting) -> serde_json::Value {
+    json!({
+        "path": setting.path,
+        "value": setting.value,
+        "origin": setting.origin.to_string(),
+        "reference": setting.reference,
+    })
+}
+
+fn origin(setting: &Setting) -> String {
+    match &setting.reference {
+        Some(reference) => format!("{}, {reference}", setting.origin),
+        None => setting.origin.to_string(),
+    }
+}

@@ -1,0 +1,67 @@
+//! `goconductor definition apply`
+
+use crate::command::Session;
+use crate::document::Document;
+use crate::fault::{Ended, Exit, Fault};
+use crate::source::{Finding, Source};
+use goconductor_client::{AppliedDefinition, Error, Reply};
+use std::path::PathBuf;
+
+/// Applies files, in order. One that is refused holds up nobody; the others are applied.
+pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let sources = Source::read_all(files)?;
+    let mut applied = Vec::new();
+    let mut refused = 0;
+    for source in &sources {
+        match client.apply_definition(&source.name(), source.content_type(), &source.text, dry_run).await {
+            Ok(reply) => applied.push(reply),
+            Err(Error::Invalid(problem)) if !problem.errors.is_empty() => {
+                refused += 1;
+                for part in &problem.errors {
+                    out.error_text(&source.show(&Finding::from(part), out.message_look()));
+                }
+            }
+            Err(error) => return Err(Fault::from(error).place(source.path.clone())),
+        }
+    }
+    write(&applied, dry_run, session)?;
+    if refused > 0 {
+        let message = format!("{refused} of {} definitions are invalid", sources.len());
+        return Err(Fault::new(Exit::Invalid, message));
+    }
+    Ok(Exit::Done)
+}
+
+fn write(applied: &[Reply<AppliedDefinition>], dry_run: bool, session: &Session) -> Result<(), Fault> {
+    let out = &session.out;
+    for reply in applied {
+        let definition = &reply.value;
+        if out.names_only() {
+            out.data(&definition.name)?;
+        } else if out.is_for_people() {
+            out.data(&line(definition, dry_run))?;
+        }
+    }
+    if out.is_for_people() || out.names_only() || applied.is_empty() {
+        return Ok(());
+    }
+    if let [one] = applied {
+        out.answer(&one.text)?;
+        return Ok(());
+    }
+    let members = applied.iter().filter_map(|reply| Document::parse(&reply.text).ok()).collect();
+    let list = Document::Object(vec![("definitions".to_owned(), Document::List(members))]);
+    out.answer_list(&list.to_line(), "definitions")?;
+    Ok(())
+}
+
+fn line(definition: &AppliedDefinition, dry_run: bool) -> String {
+    let AppliedDefinition { name, version, created, .. } = definition;
+    match (dry_run, created) {
+        (true, true) => format!("{name} version {version} would be new"),
+        (true, false) => format!("{name} is valid (version {version})"),
+        (false, true) => format!("{name} version {version} applied"),
+        (false, false) => format!("{name} version {version} unchanged"),
+    }
+}

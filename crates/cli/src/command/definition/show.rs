@@ -1,0 +1,148 @@
+//! `goconductor definition list`, `get`, `diff` and `versions`
+
+use crate::command::Session;
+use crate::fault::{Ended, Exit, Fault};
+use crate::output::{Look, Tone};
+use crate::source::Source;
+use goconductor_client::{DefinitionRecord, Error};
+use similar::{ChangeTag, TextDiff};
+use std::path::Path;
+
+/// Lines around a difference.
+const CONTEXT: usize = 3;
+
+/// How much of a digest tells versions apart.
+const DIGEST: usize = 12;
+
+/// Lists the definitions.
+pub(super) async fn list(session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let reply = client.definitions().await?;
+    if out.answer_list(&reply.text, "definitions")? {
+        return Ok(Exit::Done);
+    }
+    let definitions = &reply.value.definitions;
+    if out.names_only() {
+        for definition in definitions {
+            out.data(&definition.name)?;
+        }
+    } else if definitions.is_empty() {
+        out.message("no definitions; add one by `goconductor definition apply FILE`");
+    } else {
+        let rows = definitions.iter().map(|each| {
+            let title = each.title.clone().or_else(|| each.description.clone()).unwrap_or_default();
+            vec![each.name.clone(), each.version.to_string(), applied_at(each), title]
+        });
+        out.table(&["NAME", "VERSION", "APPLIED", "TITLE"], rows.collect())?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Lists a definition's versions.
+pub(super) async fn versions(name: &str, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let reply = client.definition_versions(name).await?;
+    let document = crate::document::Document::parse(&reply.text).ok();
+    let key = if document.is_some_and(|each| each.field("versions").is_some()) {
+        "versions"
+    } else {
+        "definitions"
+    };
+    if out.answer_list(&reply.text, key)? {
+        return Ok(Exit::Done);
+    }
+    let versions = &reply.value.definitions;
+    if out.names_only() {
+        for version in versions {
+            out.data(&version.version.to_string())?;
+        }
+        return Ok(Exit::Done);
+    }
+    let rows = versions.iter().map(|each| {
+        let digest: String = each.digest.chars().take(DIGEST).collect();
+        vec![each.version.to_string(), applied_at(each), digest, each.actor.clone().unwrap_or_default()]
+    });
+    out.table(&["VERSION", "APPLIED", "DIGEST", "BY"], rows.collect())?;
+    Ok(Exit::Done)
+}
+
+fn applied_at(definition: &DefinitionRecord) -> String {
+    definition.created_at.clone().unwrap_or_else(|| "-".to_owned())
+}
+
+/// Shows a definition's text.
+pub(super) async fn get(name: &str, version: Option<u32>, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let reply = client.definition(name, version).await?;
+    if out.names_only() {
+        out.data(&reply.value.name)?;
+    } else if !out.answer(&reply.text)? {
+        out.message(&format!("{} version {}", reply.value.name, reply.value.version));
+        out.data(source_of(&reply.value)?.trim_end())?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A definition's text as it was applied.
+pub(super) fn source_of(definition: &DefinitionRecord) -> Result<&str, Fault> {
+    definition.source.as_deref().ok_or_else(|| {
+        Fault::new(Exit::Other, format!("the server does not show the text of {}", definition.name))
+            .code("GC3003")
+    })
+}
+
+/// Compares a file with what the server has.
+pub(super) async fn diff(file: &Path, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let source = Source::read(file)?;
+    let name = source.name();
+    let (theirs, label) = match client.definition(&name, None).await {
+        Ok(reply) => (source_of(&reply.value)?.to_owned(), format!("{name} version {}", reply.value.version)),
+        // Not there yet: everything is new.
+        Err(Error::NotFound(_)) => (String::new(), format!("{name} (not on the server)")),
+        Err(error) => return Err(error.into()),
+    };
+    let difference = unified(&theirs, &source.text, &label, &source.path, out.look);
+    if difference.is_empty() {
+        out.message(&format!("no difference between {} and {label}", source.path));
+        return Ok(Exit::Done);
+    }
+    out.raw(&difference)?;
+    Ok(Exit::Difference)
+}
+
+/// A unified difference; empty: none.
+fn unified(old: &str, new: &str, old_name: &str, new_name: &str, look: Look) -> String {
+    let diff = TextDiff::from_lines(old, new);
+    let mut text = String::new();
+    for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
+        if text.is_empty() {
+            text.push_str(&format!("--- {old_name}\n+++ {new_name}\n"));
+        }
+        text.push_str(&look.paint(Tone::Busy, &hunk.header().to_string()));
+        text.push('\n');
+        for change in hunk.iter_changes() {
+            let line = format!("{}{}", change.tag(), change.value().trim_end_matches(['\n', '\r']));
+            text.push_str(&match change.tag() {
+                ChangeTag::Insert => look.paint(Tone::Good, &line),
+                ChangeTag::Delete => look.paint(Tone::Bad, &line),
+                ChangeTag::Equal => line,
+            });
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_unified() {
+        let look = Look { width: 80, unicode: true, colour: false, terminal: false };
+        assert_eq!(unified("a\nb\n", "a\nb\n", "x", "y", look), "");
+        let expected = "--- x\n+++ y\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n";
+        assert_eq!(unified("a\nb\n", "a\nc\n", "x", "y", look), expected);
+    }
+}

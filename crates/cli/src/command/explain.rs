@@ -1,0 +1,52 @@
+//! `goconductor explain`: the pages of `docs/errors`, which are part of the program.
+
+use crate::fault::{Ended, Exit, Fault};
+use crate::output::Output;
+use serde_json::json;
+
+/// A page about an error.
+struct Page {
+    code: &'static str,
+    title: &'static str,
+    text: &'static str,
+}
+
+include!(concat!(env!("OUT_DIR"), "/pages.rs"));
+
+/// Shows a code's page, or lists all.
+pub(super) fn run(code: Option<&str>, out: &Output) -> Ended {
+    match code {
+        Some(code) => show(code, out),
+        None => list(out),
+    }
+}
+
+fn show(code: &str, out: &Output) -> Ended {
+    let wanted = code.trim().to_ascii_uppercase();
+    let Some(page) = PAGES.iter().find(|page| page.code == wanted) else {
+        return Err(Fault::new(Exit::NotFound, format!("no error has the code {code}"))
+            .hint("`goconductor explain` lists all codes"));
+    };
+    if out.names_only() {
+        out.data(page.code)?;
+    } else if !out.answer(&json!({"code": page.code, "title": page.title, "text": page.text}).to_string())? {
+        out.data(page.text.trim_end())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn list(out: &Output) -> Ended {
+    let pages: Vec<_> = PAGES.iter().map(|page| json!({"code": page.code, "title": page.title})).collect();
+    if out.answer_list(&json!({ "pages": pages }).to_string(), "pages")? {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        for page in PAGES {
+            out.data(page.code)?;
+        }
+        return Ok(Exit::Done);
+    }
+    let rows = PAGES.iter().map(|page| vec![page.code.to_owned(), page.title.to_owned()]);
+    out.table(&["CODE", "ABOUT"], rows.collect())?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,163 @@
+//! What operators do: to one workflow, to all that fit a filter, to a step.
+
+use super::workflow::{checked, status_words};
+use super::{Session, json_argument};
+use crate::args::{BulkArgs, WorkflowVerb};
+use crate::fault::{Ended, Exit, Fault};
+use crate::output::Output;
+use goconductor_client::{Error, Listing, Reply, Workflow};
+use std::io::{BufRead, IsTerminal};
+
+/// What is done to a workflow.
+#[derive(Debug, Clone, Copy)]
+enum Deed<'a> {
+    Cancel(Option<&'a str>),
+    Terminate(&'a str),
+    Pause(Option<&'a str>),
+    Resume(Option<&'a str>),
+}
+
+impl Deed<'_> {
+    /// `N workflows will be …`
+    fn done(self) -> &'static str {
+        match self {
+            Self::Cancel(_) => "cancelled",
+            Self::Terminate(_) => "terminated without a roll-back",
+            Self::Pause(_) => "paused",
+            Self::Resume(_) => "resumed",
+        }
+    }
+
+    async fn to(self, session: &Session, id: &str) -> Result<Reply<Workflow>, Error> {
+        let client = &session.client;
+        match self {
+            Self::Cancel(reason) => client.cancel(id, reason).await,
+            Self::Terminate(reason) => client.terminate(id, reason).await,
+            Self::Pause(reason) => client.pause(id, reason).await,
+            Self::Resume(reason) => client.resume(id, reason).await,
+        }
+    }
+}
+
+/// Carries out one of the operator's verbs; other verbs never come here.
+pub(super) async fn run(verb: WorkflowVerb, session: &Session) -> Ended {
+    let client = &session.client;
+    let reply = match verb {
+        WorkflowVerb::Cancel(args) => {
+            return run_deed(&args.which, Deed::Cancel(args.reason.as_deref()), session).await;
+        }
+        WorkflowVerb::Terminate(args) => {
+            return run_deed(&args.which, Deed::Terminate(&args.reason), session).await;
+        }
+        WorkflowVerb::Pause(args) => {
+            return run_deed(&args.which, Deed::Pause(args.reason.as_deref()), session).await;
+        }
+        WorkflowVerb::Resume(args) => {
+            return run_deed(&args.which, Deed::Resume(args.reason.as_deref()), session).await;
+        }
+        WorkflowVerb::Retry { step, reason } => {
+            client.retry_step(&checked(&step.id)?, &step.step, reason.as_deref()).await?
+        }
+        WorkflowVerb::Skip(args) => {
+            client.skip_step(&checked(&args.step.id)?, &args.step.step, &args.reason).await?
+        }
+        WorkflowVerb::Complete { step: args, result } => {
+            let result = result.as_deref().map(|text| json_argument("--result", text)).transpose()?;
+            let id = checked(&args.step.id)?;
+            client.complete_step(&id, &args.step.step, &args.reason, result.as_ref()).await?
+        }
+        WorkflowVerb::Start(_)
+        | WorkflowVerb::List(_)
+        | WorkflowVerb::Count { .. }
+        | WorkflowVerb::Describe { .. }
+        | WorkflowVerb::History { .. }
+        | WorkflowVerb::Watch { .. }
+        | WorkflowVerb::Result { .. } => return Ok(Exit::Done),
+    };
+    show(&reply, &session.out)?;
+    Ok(Exit::Done)
+}
+
+fn show(reply: &Reply<Workflow>, out: &Output) -> Result<(), Fault> {
+    if out.names_only() {
+        return out.data(&reply.value.id);
+    }
+    if !out.answer(&reply.text)? {
+        out.data(&format!("{} {}", reply.value.id, status_words(&reply.value)))?;
+    }
+    Ok(())
+}
+
+async fn run_deed(which: &BulkArgs, deed: Deed<'_>, session: &Session) -> Ended {
+    match (&which.id, &which.filter) {
+        (Some(id), _) => {
+            let reply = deed.to(session, &checked(id)?).await?;
+            show(&reply, &session.out)?;
+            Ok(Exit::Done)
+        }
+        (None, Some(filter)) => to_all(filter, which.yes, deed, session).await,
+        (None, None) => Ok(Exit::Done),
+    }
+}
+
+/// Freezes the set first, so that what fits the filter later is left alone.
+async fn to_all(filter: &str, yes: bool, deed: Deed<'_>, session: &Session) -> Ended {
+    let out = &session.out;
+    let listing = Listing { filter: Some(filter.to_owned()), page_size: Some(1000), page_token: None };
+    let (workflows, _) = super::workflow::all(&session.client, listing).await?;
+    let ids: Vec<String> =
+        workflows.into_iter().filter(|each| !each.status.is_final()).map(|each| each.id).collect();
+    let count = ids.len();
+    if count == 0 {
+        out.message("no workflow that has not ended fits the filter");
+        return Ok(Exit::Done);
+    }
+    if !yes && !confirmed(count, deed.done(), filter)? {
+        out.message("nothing was done");
+        return Ok(Exit::Done);
+    }
+    let progress = progress(out, count);
+    let mut refused = Vec::new();
+    for id in &ids {
+        match deed.to(session, id).await {
+            Ok(reply) => progress.suspend(|| show(&reply, out))?,
+            // Somebody, or the end, was first: the others are not held up by it.
+            Err(error @ (Error::Conflict(_) | Error::NotFound(_))) => refused.push(format!("{id}: {error}")),
+            Err(error) => return Err(error.into()),
+        }
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    let done = count - refused.len();
+    out.message(&format!("{done} of {count} workflows {}", deed.done()));
+    if refused.is_empty() {
+        return Ok(Exit::Done);
+    }
+    Err(Fault::new(Exit::Conflict, format!("{} of {count} workflows refused", refused.len()))
+        .details(refused))
+}
+
+fn progress(out: &Output, count: usize) -> indicatif::ProgressBar {
+    if !out.shows_progress() {
+        return indicatif::ProgressBar::hidden();
+    }
+    indicatif::ProgressBar::new(u64::try_from(count).unwrap_or(u64::MAX))
+}
+
+/// Asks a person; without one it has to be said beforehand.
+#[allow(clippy::print_stderr, reason = "a question is asked where messages go")]
+fn confirmed(count: usize, done: &str, filter: &str) -> Result<bool, Fault> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Fault::new(
+            Exit::Usage,
+            format!("{count} workflows would be {done}, and nobody can confirm it"),
+        )
+        .hint("look at them by `goconductor workflow list --filter …`, then add --yes")
+        .code("GC3007"));
+    }
+    eprint!("{count} workflows fit {filter:?} and will be {done}. Go on? [y/N] ");
+    let mut answer = String::new();
+    let read = stdin.lock().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+}

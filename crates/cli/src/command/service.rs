@@ -1,0 +1,63 @@
+//! `goconductor service …`
+
+use super::Session;
+use crate::args::ServiceVerb;
+use crate::fault::{Ended, Exit};
+use goconductor_client::ServiceRecord;
+use serde_json::{Value, json};
+
+/// Carries out a verb.
+pub(super) async fn run(verb: ServiceVerb, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let (reply, done) = match verb {
+        ServiceVerb::List => return list(session).await,
+        ServiceVerb::Get { name } => (client.service(&name).await?, ""),
+        ServiceVerb::Set { name, url } => {
+            let reply = client.set_service(&name, &json!({"http": {"url": url}})).await?;
+            (reply, "set")
+        }
+    };
+    if out.answer(&reply.text)? {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        out.data(&reply.value.name)?;
+    } else {
+        out.table(&HEADS, vec![row(&reply.value)])?;
+    }
+    if !done.is_empty() {
+        out.message(&format!("service {} is {done}", reply.value.name));
+    }
+    Ok(Exit::Done)
+}
+
+const HEADS: [&str; 3] = ["SERVICE", "URL", "ALSO"];
+
+async fn list(session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let reply = client.services().await?;
+    if out.answer_list(&reply.text, "services")? {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        for service in &reply.value.services {
+            out.data(&service.name)?;
+        }
+    } else if reply.value.services.is_empty() {
+        out.message("no services; add one by `goconductor service set NAME --url URL`");
+    } else {
+        out.table(&HEADS, reply.value.services.iter().map(row).collect())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row(service: &ServiceRecord) -> Vec<String> {
+    let url = service.http.as_ref().and_then(|http| http.get("url")).and_then(Value::as_str);
+    let also = service.more.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| match value {
+        Value::String(text) => format!("{key}={text}"),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            format!("{key}={value}")
+        }
+    });
+    vec![service.name.clone(), url.unwrap_or("-").to_owned(), also.collect::<Vec<_>>().join(" ")]
+}

@@ -1,0 +1,51 @@
+//! `goconductor workflow …`
+
+mod list;
+mod show;
+mod start;
+
+pub(super) use list::all;
+
+use super::{Session, operate};
+use crate::args::WorkflowVerb;
+use crate::fault::{Ended, Exit, Fault};
+use goconductor_client::Workflow;
+use uuid::Uuid;
+
+/// Carries out a verb.
+pub(super) async fn run(verb: WorkflowVerb, session: &Session) -> Ended {
+    match verb {
+        WorkflowVerb::Start(args) => start::run(args, session).await,
+        WorkflowVerb::List(args) => list::run(args, session).await,
+        WorkflowVerb::Count { by, filter } => list::count(by, filter.as_deref(), session).await,
+        WorkflowVerb::Describe { id } => show::describe(&checked(&id)?, session).await,
+        WorkflowVerb::History { id, follow } => show::history(&checked(&id)?, follow, session).await,
+        WorkflowVerb::Watch { id } => show::watch(&checked(&id)?, session).await,
+        WorkflowVerb::Result { id, wait } => show::result(&checked(&id)?, wait, session).await,
+        verb @ (WorkflowVerb::Cancel(_)
+        | WorkflowVerb::Terminate(_)
+        | WorkflowVerb::Pause(_)
+        | WorkflowVerb::Resume(_)
+        | WorkflowVerb::Retry { .. }
+        | WorkflowVerb::Skip(_)
+        | WorkflowVerb::Complete { .. }) => operate::run(verb, session).await,
+    }
+}
+
+/// An id in full, as the server has it.
+pub(super) fn checked(id: &str) -> Result<String, Fault> {
+    match Uuid::try_parse(id) {
+        Ok(uuid) => Ok(uuid.to_string()),
+        Err(_) => Err(Fault::new(Exit::NotFound, format!("no workflow has the id {id:?}"))
+            .hint("an id is given in full, 36 characters; `goconductor workflow list -o name` shows them")
+            .code("GC3006")),
+    }
+}
+
+/// A workflow's status, with why it is rolled back.
+pub(super) fn status_words(workflow: &Workflow) -> String {
+    match &workflow.cause {
+        Some(cause) => format!("{} ({cause})", workflow.status),
+        None => workflow.status.to_string(),
+    }
+}

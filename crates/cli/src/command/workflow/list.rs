@@ -1,0 +1,128 @@
+//! `goconductor workflow list` and `count`
+
+use crate::args::{CountBy, Format, ListArgs};
+use crate::command::Session;
+use crate::document::Document;
+use crate::fault::{Ended, Exit, Fault};
+use goconductor_client::{Client, Listing, Reply, Workflow, WorkflowPage};
+
+/// Every page is of this size when all are wanted: the largest that the API allows.
+const PAGE: u32 = 1000;
+
+const HEADS: [&str; 5] = ["ID", "DEFINITION", "STATUS", "CREATED", "ENDED"];
+const WIDE_HEADS: [&str; 10] =
+    ["ID", "DEFINITION", "VERSION", "STATUS", "CAUSE", "CREATED", "ENDED", "LABELS", "KEY", "ERROR"];
+
+/// Lists workflows.
+pub(super) async fn run(args: ListArgs, session: &Session) -> Ended {
+    let listing = Listing {
+        filter: args.filter,
+        page_size: args.page_size.or(args.all.then_some(PAGE)),
+        page_token: args.page_token,
+    };
+    if args.all {
+        let (workflows, members) = all(&session.client, listing).await?;
+        let text = Document::Object(vec![("workflows".to_owned(), Document::List(members))]).to_line();
+        let page = WorkflowPage { workflows, next_page_token: None };
+        return write(session, &Reply { value: page, text });
+    }
+    write(session, &session.client.workflows(&listing).await?)
+}
+
+/// All pages of a list, as types and as they came.
+pub(in crate::command) async fn all(
+    client: &Client,
+    mut listing: Listing,
+) -> Result<(Vec<Workflow>, Vec<Document>), Fault> {
+    let (mut workflows, mut members) = (Vec::new(), Vec::new());
+    loop {
+        let Reply { value: page, text } = client.workflows(&listing).await?;
+        workflows.extend(page.workflows);
+        if let Ok(document) = Document::parse(&text) {
+            let list = document.field("workflows").map(Document::members).unwrap_or_default();
+            members.extend(list.iter().cloned());
+        }
+        listing.page_token = page.next_page_token.filter(|token| !token.is_empty());
+        if listing.page_token.is_none() {
+            return Ok((workflows, members));
+        }
+    }
+}
+
+fn write(session: &Session, reply: &Reply<WorkflowPage>) -> Ended {
+    let out = &session.out;
+    let page = &reply.value;
+    if out.answer_list(&reply.text, "workflows")? {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        for workflow in &page.workflows {
+            out.data(&workflow.id)?;
+        }
+    } else if page.workflows.is_empty() {
+        out.message("no workflows");
+    } else if out.format == Format::Wide {
+        out.table(&WIDE_HEADS, page.workflows.iter().map(wide).collect())?;
+    } else {
+        out.table(&HEADS, page.workflows.iter().map(row).collect())?;
+    }
+    if let Some(token) = page.next_page_token.as_ref().filter(|token| !token.is_empty()) {
+        out.message(&format!("there are more: --all, or --page-token {token}"));
+    }
+    Ok(Exit::Done)
+}
+
+fn row(workflow: &Workflow) -> Vec<String> {
+    vec![
+        workflow.id.clone(),
+        workflow.definition.clone(),
+        workflow.status.to_string(),
+        or_dash(workflow.created_at.as_deref()),
+        or_dash(workflow.ended_at.as_deref()),
+    ]
+}
+
+fn wide(workflow: &Workflow) -> Vec<String> {
+    let labels: Vec<String> = workflow.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    vec![
+        workflow.id.clone(),
+        workflow.definition.clone(),
+        workflow.version.to_string(),
+        workflow.status.to_string(),
+        or_dash(workflow.cause.as_deref()),
+        or_dash(workflow.created_at.as_deref()),
+        or_dash(workflow.ended_at.as_deref()),
+        or_dash(Some(&labels.join(","))),
+        or_dash(workflow.idempotency_key.as_deref()),
+        or_dash(workflow.error.as_ref().map(|error| error.code.as_str())),
+    ]
+}
+
+fn or_dash(text: Option<&str>) -> String {
+    text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned()
+}
+
+/// Counts workflows.
+pub(super) async fn count(by: CountBy, filter: Option<&str>, session: &Session) -> Ended {
+    let out = &session.out;
+    let (by, head) = match by {
+        CountBy::Status => ("status", "STATUS"),
+        CountBy::Definition => ("definition", "DEFINITION"),
+    };
+    let reply = session.client.workflow_counts(by, filter).await?;
+    if out.answer_list(&reply.text, "counts")? {
+        return Ok(Exit::Done);
+    }
+    let counts = &reply.value.counts;
+    if out.names_only() {
+        for count in counts {
+            out.data(&count.value)?;
+        }
+    } else if counts.is_empty() {
+        out.message("no workflows");
+    } else {
+        let rows = counts.iter().map(|each| vec![each.value.clone(), each.count.to_string()]);
+        out.table(&[head, "COUNT"], rows.collect())?;
+    }
+    Ok(Exit::Done)
+}

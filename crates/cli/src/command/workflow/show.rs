@@ -1,0 +1,215 @@
+//! `goconductor workflow describe`, `history`, `watch` and `result`
+
+use super::status_words;
+use crate::command::{Session, wait};
+use crate::document::Document;
+use crate::event_line::{self, Lines};
+use crate::fault::{Ended, Exit, Fault};
+use crate::{moment, timeline};
+use goconductor_client::{Error, Event, Outcome, Reply, Status, Workflow};
+use std::time::Duration;
+
+/// Every page of a history is of this size: the largest that the API allows.
+const PAGE: u32 = 1000;
+
+/// One long poll is no longer than this, so that an error is seen although it is no end.
+const POLL: Duration = Duration::from_secs(2);
+
+/// Shows a workflow.
+pub(super) async fn describe(id: &str, session: &Session) -> Ended {
+    let out = &session.out;
+    let reply = session.client.workflow(id).await?;
+    if out.names_only() {
+        out.data(&reply.value.id)?;
+    } else if !out.answer(&reply.text)? {
+        out.data(&picture(session, &reply.value).await?)?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn picture(session: &Session, workflow: &Workflow) -> Result<String, Fault> {
+    let (events, _) = all_events(session, &workflow.id).await?;
+    Ok(timeline::draw(workflow, &events, session.out.look, moment::now()))
+}
+
+/// A whole history, as types and as it came.
+async fn all_events(session: &Session, id: &str) -> Result<(Vec<Event>, Vec<Document>), Fault> {
+    let (mut events, mut members) = (Vec::<Event>::new(), Vec::new());
+    loop {
+        let after = events.last().map_or(0, |event| event.seq);
+        let Reply { value: page, text } = session.client.events(id, after, Some(PAGE)).await?;
+        if let Ok(document) = Document::parse(&text) {
+            let list = document.field("events").map(Document::members).unwrap_or_default();
+            members.extend(list.iter().cloned());
+        }
+        let full = page.events.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX);
+        events.extend(page.events.into_iter().filter(|event| event.seq > after));
+        if !full {
+            return Ok((events, members));
+        }
+    }
+}
+
+/// Shows what happened.
+pub(super) async fn history(id: &str, follow: bool, session: &Session) -> Ended {
+    let out = &session.out;
+    if follow {
+        return follow_history(id, session).await;
+    }
+    let (events, members) = all_events(session, id).await?;
+    let text = Document::Object(vec![("events".to_owned(), Document::List(members))]).to_line();
+    if out.answer_list(&text, "events")? {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        for event in &events {
+            out.data(&event.seq.to_string())?;
+        }
+        return Ok(Exit::Done);
+    }
+    let rows = events.iter().map(|event| {
+        let step = event.step.clone().unwrap_or_else(|| "-".to_owned());
+        vec![event.seq.to_string(), event.time.clone(), event.kind.clone(), step, event_line::words(event)]
+    });
+    out.table(&["SEQ", "TIME", "EVENT", "STEP", "DETAIL"], rows.collect())?;
+    Ok(Exit::Done)
+}
+
+async fn follow_history(id: &str, session: &Session) -> Ended {
+    let out = &session.out;
+    let mut lines = Lines::new(out.look);
+    let mut follow = session.client.follow(id, 0);
+    while let Some(event) = follow.next().await {
+        let event = event?;
+        if out.is_for_people() {
+            out.data(&lines.line(&event))?;
+        } else if out.names_only() {
+            out.data(&event.seq.to_string())?;
+        } else {
+            // What is followed has no end yet: one object a line, whatever form of JSON is wanted.
+            out.data(&line_of(&event))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn line_of(event: &Event) -> String {
+    serde_json::json!({
+        "seq": event.seq, "time": event.time, "type": event.kind, "step": event.step,
+        "attempt": event.attempt, "detail": event.detail, "actor": event.actor,
+    })
+    .to_string()
+}
+
+/// Shows a workflow until it ends: as a picture on a terminal, else as lines.
+pub(super) async fn watch(id: &str, session: &Session) -> Ended {
+    let out = &session.out;
+    let reply = if out.look.terminal && out.is_for_people() {
+        watch_picture(id, session).await?
+    } else {
+        watch_lines(id, session).await?
+    };
+    Ok(wait::exit_of(&reply.value.status))
+}
+
+async fn watch_lines(id: &str, session: &Session) -> Result<Reply<Workflow>, Fault> {
+    let out = &session.out;
+    let mut lines = Lines::new(out.look);
+    let mut written = Ok(());
+    let reply = wait::until_end(session, id, None, |event| {
+        if written.is_ok() {
+            written = out.data(&if out.is_for_people() { lines.line(event) } else { line_of(event) });
+        }
+    })
+    .await?;
+    written?;
+    if out.is_for_people() {
+        out.data(&format!("{id} {}", status_words(&reply.value)))?;
+    }
+    Ok(reply)
+}
+
+/// How often a picture is drawn anew although nothing happened, so that bars grow.
+const REDRAW: Duration = Duration::from_millis(500);
+
+async fn watch_picture(id: &str, session: &Session) -> Result<Reply<Workflow>, Fault> {
+    let mut drawn = 0;
+    let mut events = Vec::new();
+    let mut follow = session.client.follow(id, 0);
+    let mut open = true;
+    loop {
+        let reply = session.client.workflow(id).await?;
+        // Events that are late for this state are drawn with the next.
+        let picture = timeline::draw(&reply.value, &events, session.out.look, moment::now());
+        drawn = over(&picture, drawn, session)?;
+        let ended = reply.value.status.is_final() && !open;
+        if ended || reply.value.status == Status::Error {
+            return Ok(reply);
+        }
+        // Safe to cancel: an event that was not yet handed over stays with the follower.
+        match tokio::time::timeout(REDRAW, follow.next()).await {
+            Ok(Some(event)) => events.push(event?),
+            Ok(None) => open = false,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Draws over what was drawn before; the number of lines that there are now.
+fn over(picture: &str, lines_before: usize, session: &Session) -> Result<usize, Fault> {
+    let mut text = String::new();
+    if lines_before > 0 {
+        text.push_str(&format!("\u{1b}[{lines_before}A\r"));
+    }
+    text.push_str("\u{1b}[J");
+    text.push_str(picture);
+    text.push('\n');
+    session.out.raw(&text)?;
+    Ok(picture.lines().count())
+}
+
+/// Shows how a workflow ended, and waits for it if that is wanted.
+pub(super) async fn result(id: &str, wait: Option<Duration>, session: &Session) -> Ended {
+    let out = &session.out;
+    let limit = wait.unwrap_or_default();
+    let ended = match tokio::time::timeout(limit.saturating_add(POLL), poll(id, limit, session)).await {
+        Ok(ended) => ended?,
+        Err(_) => None,
+    };
+    let Some(reply) = ended else { return Err(wait::not_yet(id, limit)) };
+    // What the end looks like in full is the workflow's own page.
+    let workflow = &reply.value;
+    if out.names_only() {
+        out.data(id)?;
+    } else if !out.answer(&reply.text)? {
+        if let Some(output) = &workflow.output {
+            let text = serde_json::to_string(output).unwrap_or_default();
+            out.data(&Document::parse(&text).map_or(text, |document| document.to_json()))?;
+        }
+        out.message(&format!("{id} {}", status_words(workflow)));
+    }
+    if let Some(error) = &workflow.error {
+        out.message(&format!("{}: {}", error.code, error.message));
+    }
+    Ok(wait::exit_of(&workflow.status))
+}
+
+/// Polls until the end, an error or the limit.
+async fn poll(id: &str, limit: Duration, session: &Session) -> Result<Option<Reply<Workflow>>, Error> {
+    let mut left = limit;
+    loop {
+        let turn = left.min(POLL);
+        match session.client.result(id, turn).await? {
+            Outcome::Ended(reply) => return Ok(Some(reply)),
+            Outcome::NotYet(_) => {}
+        }
+        let reply = session.client.workflow(id).await?;
+        if reply.value.status == Status::Error {
+            return Ok(Some(reply));
+        }
+        left = left.saturating_sub(turn);
+        if left.is_zero() {
+            return Ok(None);
+        }
+    }
+}

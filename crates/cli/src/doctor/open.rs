@@ -1,0 +1,48 @@
+//! Opening the store that is to be checked.
+
+use crate::args::DoctorArgs;
+use crate::fault::{Exit, Fault};
+use goconductor_service_kit::config::{Config, StateStoreBackend};
+use goconductor_store::Store;
+use goconductor_store::postgres::PostgresStore;
+use goconductor_store::sqlite::SqliteStore;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A check asks for one thing at a time.
+const CONNECTIONS: u32 = 2;
+
+/// The store that the arguments name, or that a server with this configuration would use.
+pub(super) async fn store(args: &DoctorArgs) -> Result<Arc<dyn Store>, Fault> {
+    if let Some(url) = &args.state_store_url {
+        return by_url(url).await;
+    }
+    let config = Config::load(&args.settings.sources())?;
+    match (config.state_store.backend, &config.state_store.url) {
+        (_, Some(url)) => by_url(url.expose()).await,
+        (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, None) => {
+            sqlite(&config.data_dir.join(crate::dev::DATABASE))
+        }
+    }
+}
+
+async fn by_url(url: &str) -> Result<Arc<dyn Store>, Fault> {
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        return sqlite(&PathBuf::from(path));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Arc::new(PostgresStore::connect(url, CONNECTIONS).await?));
+    }
+    Err(Fault::new(Exit::Usage, "the store's address is neither sqlite:// nor postgres://")
+        .hint("such as sqlite:///var/lib/goconductor/goconductor.db or postgres://user@127.0.0.1/goconductor")
+        .code("GC3010"))
+}
+
+fn sqlite(path: &Path) -> Result<Arc<dyn Store>, Fault> {
+    if !path.exists() {
+        return Err(Fault::new(Exit::NotFound, format!("there is no store at {}", path.display()))
+            .hint("say where it is by --data-dir, --config or --state-store-url")
+            .code("GC3010"));
+    }
+    Ok(Arc::new(SqliteStore::open_reading(path)?))
+}

@@ -1,0 +1,62 @@
+//! Points in time and durations, as they are read from answers and shown to people.
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+pub(crate) type Micros = i64;
+
+const MILLI: Micros = 1_000;
+const SECOND: Micros = 1_000 * MILLI;
+const MINUTE: Micros = 60 * SECOND;
+const HOUR: Micros = 60 * MINUTE;
+const DAY: Micros = 24 * HOUR;
+
+/// The present time, from the one clock that pictures are drawn by.
+pub(crate) fn now() -> Micros {
+    jiff::Timestamp::now().as_microsecond()
+}
+
+/// Reads an RFC 3339 time.
+pub(crate) fn parse(text: &str) -> Option<Micros> {
+    text.parse::<jiff::Timestamp>().ok().map(|time| time.as_microsecond())
+}
+
+/// A duration in few characters: `0.4ms`, `12ms`, `1.24s`, `3m05s`, `2h03m`, `4d06h`.
+pub(crate) fn short(duration: Micros) -> String {
+    let duration = duration.max(0);
+    match duration {
+        0 => "0ms".to_owned(),
+        ..MILLI => format!("0.{}ms", (duration / 100).max(1)),
+        ..SECOND => format!("{}ms", duration / MILLI),
+        ..MINUTE => format!("{}.{:02}s", duration / SECOND, duration % SECOND / (10 * MILLI)),
+        ..HOUR => format!("{}m{:02}s", duration / MINUTE, duration % MINUTE / SECOND),
+        ..DAY => format!("{}h{:02}m", duration / HOUR, duration % HOUR / MINUTE),
+        _ => format!("{}d{:02}h", duration / DAY, duration % DAY / HOUR),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        for (duration, text) in [
+            (-5, "0ms"),
+            (0, "0ms"),
+            (40, "0.1ms"),
+            (400, "0.4ms"),
+            (12 * MILLI + 999, "12ms"),
+            (1_240 * MILLI, "1.24s"),
+            (3 * MINUTE + 5 * SECOND, "3m05s"),
+            (2 * HOUR + 3 * MINUTE, "2h03m"),
+            (4 * DAY + 6 * HOUR, "4d06h"),
+        ] {
+            assert_eq!(short(duration), text);
+        }
+    }
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(parse("1970-01-01T00:00:01.5Z"), Some(1_500_000));
+        assert_eq!(parse("today"), None);
+    }
+}

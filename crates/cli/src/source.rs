@@ -1,0 +1,182 @@
+//! Files of definitions: found, read, and what is wrong with them shown at its place.
+
+use crate::fault::{Exit, Fault};
+use crate::output::{Look, Tone};
+use goconductor_client::ProblemDetail;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A definition's text.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// As people call it.
+    pub(crate) path: String,
+    /// What is in it.
+    pub(crate) text: String,
+    /// Whether it is JSON; else YAML.
+    pub(crate) json: bool,
+}
+
+/// What is wrong at a place of a source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// From 1; 0: the text as a whole.
+    pub(crate) line: usize,
+    /// From 1.
+    pub(crate) column: usize,
+    /// Stable.
+    pub(crate) code: String,
+    /// What is wrong.
+    pub(crate) detail: String,
+    /// What to write instead.
+    pub(crate) hint: Option<String>,
+}
+
+impl From<&ProblemDetail> for Finding {
+    fn from(part: &ProblemDetail) -> Self {
+        let number =
+            |number: Option<u32>| number.and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
+        Self {
+            line: number(part.line),
+            column: number(part.column).max(1),
+            code: part.code.clone(),
+            detail: part.detail.clone(),
+            hint: part.hint.clone(),
+        }
+    }
+}
+
+impl Source {
+    /// Reads a file; `-` is standard input.
+    pub(crate) fn read(path: &Path) -> Result<Self, Fault> {
+        let shown = path.display().to_string();
+        let text = if shown == "-" {
+            std::io::read_to_string(std::io::stdin().lock())
+        } else {
+            fs::read_to_string(path)
+        };
+        let text = text.map_err(|error| crate::command::unreadable(&shown, &error))?;
+        let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+            || (shown == "-" && text.trim_start().starts_with('{'));
+        Ok(Self { path: shown, text, json })
+    }
+
+    /// Reads files, and those in directories; a directory without any is a mistake.
+    pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Self>, Fault> {
+        let mut sources = Vec::new();
+        for path in paths {
+            if !path.is_dir() {
+                sources.push(Self::read(path)?);
+                continue;
+            }
+            let files = files_in(path)?;
+            if files.is_empty() {
+                let message = format!("{} holds no .yaml, .yml or .json file", path.display());
+                return Err(Fault::new(Exit::NotFound, message).code("GC3004"));
+            }
+            for file in files {
+                sources.push(Self::read(&file)?);
+            }
+        }
+        Ok(sources)
+    }
+
+    /// `application/yaml` or `application/json`.
+    pub(crate) fn content_type(&self) -> &'static str {
+        if self.json { "application/json" } else { "application/yaml" }
+    }
+
+    /// The definition's name as far as it can be seen without understanding the text; else the file's.
+    pub(crate) fn name(&self) -> String {
+        let said = self.text.lines().find_map(|line| {
+            let rest = line.trim_start_matches(['{', ' ']).trim_start_matches(['"', '\'']);
+            let rest = rest.strip_prefix("workflow")?.trim_start_matches(['"', '\'']).trim_start();
+            let value = rest.strip_prefix(':')?.trim_start().trim_start_matches(['"', '\'']);
+            let end = value.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).unwrap_or(value.len());
+            value.get(..end).filter(|name| !name.is_empty()).map(str::to_owned)
+        });
+        said.unwrap_or_else(|| {
+            Path::new(&self.path)
+                .file_stem()
+                .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+        })
+    }
+
+    /// A finding with the line that it is about and a caret below its column.
+    pub(crate) fn show(&self, finding: &Finding, look: Look) -> String {
+        let mut place = self.path.clone();
+        if finding.line > 0 {
+            place.push_str(&format!(":{}:{}", finding.line, finding.column));
+        }
+        let code = if finding.code.is_empty() { String::new() } else { format!(" {}:", finding.code) };
+        let code = look.paint(Tone::Bad, &code);
+        let mut shown = format!("{}:{code} {}", look.paint(Tone::Strong, &place), finding.detail);
+        if let Some(line) = finding.line.checked_sub(1).and_then(|at| self.text.lines().nth(at)) {
+            let number = finding.line.to_string();
+            let margin = " ".repeat(number.len());
+            let before: String = line.chars().take(finding.column.saturating_sub(1)).collect();
+            // A tab stays a tab, so that the caret stands below its column whatever a tab's width.
+            let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let caret = look.paint(Tone::Bad, "^");
+            shown.push_str(&format!("\n {number} | {line}\n {margin} | {indent}{caret}"));
+        }
+        if let Some(hint) = &finding.hint {
+            shown.push_str(&format!("\n   hint: {hint}"));
+        }
+        shown
+    }
+}
+
+/// The files of definitions in a directory, by name; directories in it are let be.
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let shown = directory.display().to_string();
+    let failed = |error: std::io::Error| crate::command::unreadable(&shown, &error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        if path.is_file() && matches!(extension.as_str(), "yaml" | "yml" | "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source { path: "dir/file.yaml".to_owned(), text: text.to_owned(), json: false }
+    }
+
+    #[test]
+    fn a_name_is_seen_without_understanding_the_text() {
+        for (text, name) in [
+            ("# c\nworkflow: a-1 # c\nsteps: []", "a-1"),
+            ("workflow: \"b\"", "b"),
+            ("{\"workflow\": \"c\", \"steps\": []}", "c"),
+            ("{\n  \"workflow\" : \"d\"\n}", "d"),
+            ("steps: [", "file"),
+            ("workflows: x", "file"),
+        ] {
+            assert_eq!(source(text).name(), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_finding_is_shown_at_its_place() {
+        let look = Look { width: 80, unicode: true, colour: false, terminal: false };
+        let finding = Finding {
+            line: 2,
+            column: 4,
+            code: "GC1004".to_owned(),
+            detail: "no undo".to_owned(),
+            hint: Some("say compensate: none".to_owned()),
+        };
+        let shown = source("steps:\n\t- run: a/b").show(&finding, look);
+        let expected = "dir/file.yaml:2:4: GC1004: no undo\n 2 | \t- run: a/b\n   | \t  ^\n   hint: say compensate: none";
+        assert_eq!(shown, expected);
+    }
+}

@@ -1,0 +1,225 @@
+//! A workflow as a picture: what it is, each step's way forward and back on one time axis, and why it
+//! stands still. Pure: from the API's answers and the present time to text.
+
+mod bar;
+mod spans;
+mod waiting;
+
+use crate::moment::{self, Micros};
+use crate::output::{Look, Tone};
+use bar::Axis;
+use goconductor_client::{Event, Failure, Status, Step, Workflow};
+use spans::{Lane, Lanes};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// A bar narrower than this says nothing.
+const MIN_BAR: usize = 12;
+
+/// A bar wider than this is hard to follow with the eye.
+const MAX_BAR: usize = 72;
+
+/// Below this width a step's status is left to its symbol.
+const STATUS_FROM_WIDTH: usize = 72;
+
+/// Draws a workflow.
+pub(crate) fn draw(workflow: &Workflow, events: &[Event], look: Look, now: Micros) -> String {
+    let mut lines = header(workflow, look, now);
+    lines.push(String::new());
+    lines.extend(steps(workflow, events, look, now));
+    if !workflow.waiting_on.is_empty() {
+        lines.push(String::new());
+        lines.push(look.paint(Tone::Strong, "Why it stands still"));
+        lines.extend(workflow.waiting_on.iter().map(|each| format!("  {}", waiting::line(each, now))));
+    }
+    lines.join("\n")
+}
+
+fn header(workflow: &Workflow, look: Look, now: Micros) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = |name: &str, value: String| lines.push(format!("{name:<11} {value}"));
+    line("Workflow", workflow.id.clone());
+    line("Definition", format!("{} version {}", workflow.definition, workflow.version));
+    let cause = workflow.cause.as_ref().map_or_else(String::new, |cause| format!(" ({cause})"));
+    line("Status", look.paint(status_tone(&workflow.status), &format!("{}{cause}", workflow.status)));
+    if let Some(created) = &workflow.created_at {
+        line("Created", created.clone());
+        let began = moment::parse(created).unwrap_or(now);
+        match &workflow.ended_at {
+            Some(ended) => {
+                let took = moment::short(moment::parse(ended).unwrap_or(now) - began);
+                line("Ended", format!("{ended}, after {took}"));
+            }
+            None => line("Runs for", moment::short(now - began)),
+        }
+    }
+    if !workflow.labels.is_empty() {
+        let labels: Vec<String> =
+            workflow.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        line("Labels", labels.join(" "));
+    }
+    if let Some(key) = &workflow.idempotency_key {
+        line("Key", key.clone());
+    }
+    let room = look.width.saturating_sub(12);
+    if !workflow.input.is_null() {
+        line("Input", cut(&workflow.input.to_string(), room, look));
+    }
+    if let Some(output) = workflow.output.as_ref().filter(|output| !output.is_null()) {
+        line("Output", cut(&output.to_string(), room, look));
+    }
+    if let Some(error) = &workflow.error {
+        line("Error", look.paint(Tone::Bad, &failure(error)));
+    }
+    lines
+}
+
+/// The columns of the table of steps.
+struct Columns {
+    title: usize,
+    status: usize,
+    axis: Axis,
+}
+
+fn steps(workflow: &Workflow, events: &[Event], look: Look, now: Micros) -> Vec<String> {
+    let lanes = spans::of(workflow, events, now);
+    let took: Vec<String> =
+        workflow.steps.iter().zip(&lanes).map(|(step, lanes)| took(step, lanes, look)).collect();
+    let columns = columns(workflow, &took, look, now);
+    let gap = columns.title + 4 + if columns.status > 0 { columns.status + 2 } else { 0 };
+    let mut lines = vec![look.paint(Tone::Faint, &format!("{:gap$}{}", "", columns.axis.scale(look)))];
+    for ((step, lanes), took) in workflow.steps.iter().zip(&lanes).zip(&took) {
+        lines.push(row(step, lanes, took, &columns, look));
+        if let Some(error) = &step.error {
+            let text = cut(&failure(error), look.width.saturating_sub(4), look);
+            lines.push(format!("    {}", look.paint(Tone::Bad, &text)));
+        }
+    }
+    lines
+}
+
+fn columns(workflow: &Workflow, took: &[String], look: Look, now: Micros) -> Columns {
+    let widest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
+    let title =
+        widest(&mut workflow.steps.iter().map(|step| title(step).width())).clamp(4, look.width.max(24) / 3);
+    let status = if look.width < STATUS_FROM_WIDTH {
+        0
+    } else {
+        widest(&mut workflow.steps.iter().map(|step| step.status.len()))
+    };
+    let took = widest(&mut took.iter().map(|text| text.width()));
+    // Symbol and space, and two spaces behind each column.
+    let used = 2 + title + 2 + if status > 0 { status + 2 } else { 0 } + 2 + took;
+    let cells = look.width.saturating_sub(used).clamp(MIN_BAR, MAX_BAR);
+    let from = workflow.created_at.as_deref().and_then(moment::parse).unwrap_or(now);
+    let to = workflow.ended_at.as_deref().and_then(moment::parse).unwrap_or(now).max(from);
+    Columns { title, status, axis: Axis { from, to, cells } }
+}
+
+fn row(step: &Step, lanes: &Lanes, took: &str, columns: &Columns, look: Look) -> String {
+    let tone = step_tone(&step.status);
+    let title = cut(title(step), columns.title, look);
+    let pad = columns.title.saturating_sub(title.width());
+    let mut line = format!("{} {title}{:pad$}  ", look.paint(tone, symbol(&step.status, look)), "");
+    if columns.status > 0 {
+        line.push_str(&look.paint(tone, &format!("{:<width$}", step.status, width = columns.status)));
+        line.push_str("  ");
+    }
+    let failed = matches!(step.status.as_str(), "FAILED" | "UNKNOWN");
+    line.push_str(&columns.axis.bar(lanes, failed, look));
+    line.push_str("  ");
+    line.push_str(took);
+    line.trim_end().to_owned()
+}
+
+/// How long a step took forward and back, and in how many attempts.
+fn took(step: &Step, lanes: &Lanes, look: Look) -> String {
+    let side = |lane: &Lane, attempts: u32| {
+        let tries = match attempts {
+            0 | 1 => String::new(),
+            more if look.unicode => format!(" ×{more}"),
+            more => format!(" x{more}"),
+        };
+        format!("{}{tries}", moment::short(lane.took()))
+    };
+    let mut text = String::new();
+    if lanes.forward.ran() {
+        text.push_str(&side(&lanes.forward, step.attempts));
+    }
+    if lanes.undo.ran() {
+        let comma = if text.is_empty() { "" } else { ", " };
+        text.push_str(&format!("{comma}undo {}", side(&lanes.undo, step.compensation_attempts)));
+    }
+    text
+}
+
+fn title(step: &Step) -> &str {
+    step.title.as_deref().unwrap_or(&step.name)
+}
+
+fn failure(failure: &Failure) -> String {
+    if failure.message.is_empty() {
+        failure.code.clone()
+    } else {
+        format!("{}: {}", failure.code, failure.message)
+    }
+}
+
+fn status_tone(status: &Status) -> Tone {
+    match status {
+        Status::Completed => Tone::Good,
+        Status::Error | Status::Terminated => Tone::Bad,
+        Status::RollingBack | Status::RolledBack => Tone::Undo,
+        Status::Queued | Status::InProgress | Status::Paused | Status::Other(_) => Tone::Busy,
+    }
+}
+
+fn step_tone(status: &str) -> Tone {
+    match status {
+        "COMPLETED" => Tone::Good,
+        "FAILED" | "UNKNOWN" | "COMPENSATION_FAILED" => Tone::Bad,
+        "COMPENSATED" | "COMPENSATING" | "COMPENSATION_QUEUED" | "COMPENSATION_RETRYING" => Tone::Undo,
+        "PENDING" | "SKIPPED" => Tone::Faint,
+        _ => Tone::Busy,
+    }
+}
+
+fn symbol(status: &str, look: Look) -> &'static str {
+    let (unicode, ascii) = match status {
+        "PENDING" => ("·", "."),
+        "QUEUED" => ("…", ":"),
+        "IN_PROGRESS" => ("▶", ">"),
+        "RETRYING" => ("↻", "r"),
+        "COMPLETED" => ("✔", "+"),
+        "FAILED" => ("✘", "x"),
+        "UNKNOWN" => ("?", "?"),
+        "SKIPPED" => ("○", "o"),
+        "COMPENSATION_QUEUED" | "COMPENSATING" => ("◀", "<"),
+        "COMPENSATION_RETRYING" => ("↺", "R"),
+        "COMPENSATED" => ("↩", "u"),
+        "COMPENSATION_FAILED" => ("!", "!"),
+        _ => (" ", " "),
+    };
+    if look.unicode { unicode } else { ascii }
+}
+
+/// The beginning of a text, as far as there is room.
+fn cut(text: &str, room: usize, look: Look) -> String {
+    if text.width() <= room {
+        return text.to_owned();
+    }
+    let end = if look.unicode { "…" } else { "..." };
+    let mut left = room.saturating_sub(end.width());
+    let mut short = String::new();
+    for c in text.chars() {
+        let width = c.width().unwrap_or(0);
+        if width > left {
+            break;
+        }
+        left -= width;
+        short.push(c);
+    }
+    short + end
+}
+
+#[cfg(test)]
+mod tests;

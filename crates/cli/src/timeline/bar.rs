@@ -1,0 +1,112 @@
+//! A step's lanes as cells on a time axis that all steps share.
+
+use super::spans::{Lane, Lanes};
+use crate::moment::Micros;
+use crate::output::{Look, Tone};
+
+/// The time that a bar shows, and its width in cells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Axis {
+    pub(super) from: Micros,
+    pub(super) to: Micros,
+    pub(super) cells: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cell {
+    Empty,
+    Wait,
+    Start,
+    Run,
+    UndoWait,
+    UndoStart,
+    Undo,
+}
+
+impl Cell {
+    fn glyph(self, look: Look) -> char {
+        let (unicode, ascii) = match self {
+            Self::Empty => (' ', ' '),
+            Self::Wait | Self::UndoWait => ('·', '.'),
+            Self::Start => ('▶', '>'),
+            Self::Run => ('█', '='),
+            Self::UndoStart => ('◀', '<'),
+            Self::Undo => ('░', '~'),
+        };
+        if look.unicode { unicode } else { ascii }
+    }
+}
+
+impl Axis {
+    fn cell(self, at: Micros) -> usize {
+        let length = i128::from((self.to - self.from).max(1));
+        let cells = i128::try_from(self.cells).unwrap_or(1);
+        let at = i128::from(at - self.from).max(0) * cells / length;
+        usize::try_from(at).unwrap_or(0).min(self.cells.saturating_sub(1))
+    }
+
+    /// A line above the bars that says what their ends mean.
+    pub(super) fn scale(self, look: Look) -> String {
+        let end = crate::moment::short(self.to - self.from);
+        let line = if look.unicode { "─" } else { "-" };
+        let room = self.cells.saturating_sub(end.len() + 3);
+        format!("0 {} {end}", line.repeat(room))
+    }
+
+    /// The bar of a step.
+    pub(super) fn bar(self, lanes: &Lanes, failed: bool, look: Look) -> String {
+        let mut cells = vec![Cell::Empty; self.cells];
+        let end = self.draw(&mut cells, &lanes.forward, 0, Cell::Wait, Cell::Start, Cell::Run);
+        self.draw(&mut cells, &lanes.undo, end, Cell::UndoWait, Cell::UndoStart, Cell::Undo);
+        let tone = |cell: Cell| match cell {
+            Cell::Empty => None,
+            Cell::Wait | Cell::UndoWait => Some(Tone::Faint),
+            Cell::Start | Cell::Run => Some(if failed { Tone::Bad } else { Tone::Good }),
+            Cell::UndoStart | Cell::Undo => Some(Tone::Undo),
+        };
+        cells
+            .chunk_by(|a, b| tone(*a) == tone(*b))
+            .map(|run| {
+                let text: String = run.iter().map(|cell| cell.glyph(look)).collect();
+                run.first().and_then(|cell| tone(*cell)).map_or(text.clone(), |tone| look.paint(tone, &text))
+            })
+            .collect()
+    }
+
+    /// Draws a lane from cell `first` on; the cell behind it. What is shorter than a cell gets one.
+    fn draw(
+        self,
+        cells: &mut [Cell],
+        lane: &Lane,
+        first: usize,
+        wait: Cell,
+        start: Cell,
+        run: Cell,
+    ) -> usize {
+        // The last cell is kept free for an undo that begins and ends in it.
+        let last = self.cells.saturating_sub(1);
+        let mut behind = first;
+        for span in &lane.spans {
+            let from = self.cell(span.from).max(first).min(last);
+            let to = self.cell(span.to).max(from);
+            if !span.runs && to <= from {
+                continue;
+            }
+            // An attempt starts behind what is drawn, as far as there is room, so that each is seen.
+            let from = if span.runs { from.max(behind).min(last) } else { from };
+            let to = to.max(from);
+            for (at, cell) in cells.iter_mut().enumerate().skip(from).take(to - from + 1) {
+                match (span.runs, at == from) {
+                    (true, true) => *cell = start,
+                    (true, false) => *cell = run,
+                    (false, _) if at >= behind && *cell == Cell::Empty => *cell = wait,
+                    (false, _) => {}
+                }
+            }
+            if span.runs {
+                behind = to + 1;
+            }
+        }
+        behind
+    }
+}
