@@ -1,1 +1,126 @@
-//! The leader elector: elections over the configured backend, with fencing tokens
+//! The leader elector: elections over the configured backend, with fencing tokens.
+//!
+//! [`LeaderElector`] is an [`Election`] itself: it hands every call on, and says in logs and metrics who
+//! leads. Whoever stands for a duty need not know whether there is an elector in between.
+//!
+//! It deliberately knows no backend, keeps no state that anything is decided by, and does not make a
+//! leadership safer than its election does: the token does, checked where a write lands.
+//!
+//! Invariant: a name that a term of this process leads is counted as led until the end of its newest term.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use goconductor_election::{Election, Error, FencingToken, Leader, Leadership};
+use goconductor_service_kit::telemetry::{Metric, MetricKind, describe};
+use metrics::Unit;
+use tokio::task::JoinSet;
+
+const WON: &str = "goconductor_elections_won_total";
+const IS_LEADER: &str = "goconductor_election_is_leader";
+
+const METRICS: [Metric; 2] = [
+    Metric {
+        name: WON,
+        kind: MetricKind::Counter,
+        unit: Unit::Count,
+        help: "How many terms of leadership this process has won, by election.",
+    },
+    Metric {
+        name: IS_LEADER,
+        kind: MetricKind::Gauge,
+        unit: Unit::Count,
+        help: "1 while this process leads the election, else 0.",
+    },
+];
+
+/// Elections over one backend, with logs and metrics. It has to live as long as the leaderships that are
+/// won through it are to be watched.
+pub struct LeaderElector {
+    election: Arc<dyn Election>,
+    led: Arc<Led>,
+    /// One task for each term of this process; it ends with the term.
+    watchers: Mutex<JoinSet<()>>,
+}
+
+impl LeaderElector {
+    /// An elector over a backend.
+    #[must_use]
+    pub fn new(election: Arc<dyn Election>) -> Self {
+        describe(&METRICS);
+        Self { election, led: Arc::default(), watchers: Mutex::default() }
+    }
+
+    fn watch(&self, leadership: &Leadership) {
+        let (led, lost, leader) = (Arc::clone(&self.led), leadership.lost(), leadership.leader().clone());
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        while watchers.try_join_next().is_some() {}
+        watchers.spawn(async move {
+            lost.await;
+            led.ended(&leader);
+        });
+    }
+}
+
+impl fmt::Debug for LeaderElector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaderElector").field("election", &self.election).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Election for LeaderElector {
+    async fn campaign(&self, name: &str, candidate: &str) -> Result<Leadership, Error> {
+        // The only place to be cancelled at: after it nothing waits.
+        let leadership = self.election.campaign(name, candidate).await?;
+        self.led.began(leadership.leader());
+        self.watch(&leadership);
+        Ok(leadership)
+    }
+
+    async fn observe(&self, name: &str) -> Result<Option<Leader>, Error> {
+        self.election.observe(name).await
+    }
+
+    async fn list(&self) -> Result<Vec<Leader>, Error> {
+        self.election.list().await
+    }
+
+    async fn step_down(&self, name: &str) -> Result<bool, Error> {
+        let ended = self.election.step_down(name).await?;
+        if ended {
+            tracing::info!(election = name, "the leader was told to step down");
+        }
+        Ok(ended)
+    }
+}
+
+/// What this process leads, by name: the token of the newest term.
+#[derive(Debug, Default)]
+struct Led {
+    newest: Mutex<BTreeMap<String, FencingToken>>,
+}
+
+impl Led {
+    fn began(&self, leader: &Leader) {
+        let Leader { name, candidate, token, .. } = leader;
+        tracing::info!(election = %name, %candidate, %token, "leads");
+        // Under the lock, so that the end of an old term can't come after the beginning of a new one.
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.insert(name.clone(), *token);
+        metrics::counter!(WON, "election" => name.clone()).increment(1);
+        metrics::gauge!(IS_LEADER, "election" => name.clone()).set(1.0);
+    }
+
+    fn ended(&self, leader: &Leader) {
+        let Leader { name, candidate, token, .. } = leader;
+        tracing::info!(election = %name, %candidate, %token, "leads no more");
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.get(name) == Some(token) {
+            newest.remove(name);
+            metrics::gauge!(IS_LEADER, "election" => name.clone()).set(0.0);
+        }
+    }
+}
