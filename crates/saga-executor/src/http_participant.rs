@@ -227,3 +227,69 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{classify, retry_after};
+    use goconductor_saga::{Failure, Json, Outcome, Timestamp};
+    use http::{HeaderMap, StatusCode};
+    use serde_json::json;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
+
+    #[test]
+    fn each_status_is_one_of_three_outcomes() {
+        let cases = [
+            ("200 201 202 204 299", "done"),
+            ("408 425 429 503", "retryable"),
+            ("400 401 403 404 409 410 422 451 499", "refused"),
+            ("301 302 307 308 304 500 501 502 504 599", "unknown"),
+        ];
+        for (statuses, expected) in cases {
+            for status in statuses.split(' ') {
+                let status = StatusCode::from_bytes(status.as_bytes()).unwrap();
+                let outcome = match classify(status, Some(NOW), b"{}") {
+                    Outcome::Done { .. } => "done",
+                    Outcome::Retryable { not_before: Some(NOW), .. } => "retryable",
+                    Outcome::Refused { .. } => "refused",
+                    Outcome::Unknown { not_before: Some(NOW), .. } => "unknown",
+                    Outcome::Retryable { .. } | Outcome::Unknown { .. } => "forgets when to come back",
+                };
+                assert_eq!(outcome, expected, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_answer_is_null_and_one_that_is_no_json_is_unknown() {
+        assert_eq!(classify(StatusCode::NO_CONTENT, None, b" \n"), Outcome::Done { output: Json::Null });
+        assert!(matches!(classify(StatusCode::OK, None, b"OK"), Outcome::Unknown { .. }));
+    }
+
+    #[test]
+    fn a_refusal_keeps_what_the_participant_said() {
+        let failure = |body: &[u8]| match classify(StatusCode::CONFLICT, None, body) {
+            Outcome::Refused { failure } => failure,
+            other => panic!("{other:?}"),
+        };
+        let said = failure(br#"{"code": "CARD_DECLINED", "message": "no", "limit": 5}"#);
+        let detail = Some(json!({"limit": 5}));
+        assert_eq!(said, Failure { code: "CARD_DECLINED".into(), message: "no".into(), detail });
+        assert_eq!(failure(b"<html>"), Failure::of("HTTP_409", "<html>"));
+        assert_eq!(failure(b""), Failure::of("HTTP_409", "HTTP 409 Conflict"));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let at = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("retry-after", value.parse().unwrap());
+            retry_after(&headers, NOW).map(|at| (at.0 - NOW.0) / 1_000_000)
+        };
+        assert_eq!(at("7"), Some(7));
+        assert_eq!(at("Fri, 15 Jan 2027 08:00:30 GMT"), Some(30));
+        assert_eq!(at("Wed, 15 Jan 2020 08:00:30 GMT"), Some(0));
+        assert_eq!(at("99999999999"), Some(86400));
+        assert_eq!(at("soon"), None);
+    }
+}
