@@ -23,6 +23,8 @@ pub(super) struct Reader<'a> {
     known: BTreeMap<String, String>,
     /// Sections whose keys are names that the user chooses.
     open_sections: BTreeSet<String>,
+    /// Variables that a reference named: they are not settings, whatever they are called.
+    referenced: BTreeSet<String>,
     settings: Vec<Setting>,
     problems: Vec<Problem>,
 }
@@ -41,6 +43,7 @@ impl<'a> Reader<'a> {
             said: document.keys.into_iter().collect(),
             known: BTreeMap::new(),
             open_sections: BTreeSet::new(),
+            referenced: BTreeSet::new(),
             settings: Vec::new(),
             problems: document.problems,
         };
@@ -125,6 +128,8 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When anything is.
     pub(super) fn finish(mut self) -> Result<Vec<Setting>, Invalid> {
+        let referenced = &self.referenced;
+        self.said.retain(|(_, origin)| !matches!(origin, Origin::Env { name } if referenced.contains(name)));
         let unknown = unknown::Keys { known: &self.known, open_sections: &self.open_sections };
         self.problems.extend(unknown.problems(&self.said, &self.values));
         if self.problems.is_empty() {
@@ -144,6 +149,7 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
+        self.referenced.extend(reference::variable(&text).map(str::to_owned));
         let resolved = match reference::resolve(&text, &origin, self.sources) {
             Ok(resolved) => resolved,
             Err(message) => {

@@ -13,9 +13,14 @@ pub(super) struct Resolved {
     pub(super) reference: Option<String>,
 }
 
+/// The variable that a text refers to.
+pub(super) fn variable(text: &str) -> Option<&str> {
+    text.strip_prefix("env://")
+}
+
 /// The text itself, or what it refers to. What is found is never part of a message.
 pub(super) fn resolve(text: &str, origin: &Origin, sources: &Sources) -> Result<Resolved, String> {
-    let found = if let Some(name) = text.strip_prefix("env://") {
+    let found = if let Some(name) = variable(text) {
         sources
             .variable(name)
             .map(str::to_owned)

@@ -380,6 +380,13 @@ fn references_stand_for_values_in_every_layer() {
 }
 
 #[test]
+fn a_variable_that_a_reference_names_is_no_setting() {
+    let yaml = "data_dir: env://GOCONDUCTOR_HOME\n";
+    let written = Written::yaml(yaml).env("GOCONDUCTOR_HOME", "/var/lib/somewhere");
+    assert_eq!(written.load().expect("valid").data_dir, PathBuf::from("/var/lib/somewhere"));
+}
+
+#[test]
 fn what_a_reference_stands_for_is_never_repeated() {
     let problems = Written::yaml(
         "state_store: { backend: postgres, url: file://url.txt, max_connections: env://MAX }\n",
