@@ -1,1 +1,214 @@
 //! The store on PostgreSQL 13 and later.
+//!
+//! A group of any size is a handful of statements: one for each kind of row, over arrays. Rows are
+//! locked in one order everywhere, so that groups never wait for one another in a circle.
+
+mod definitions;
+mod group;
+mod ledger;
+mod migrations;
+mod read;
+mod rows;
+
+use crate::{
+    Claim, ClaimRequest, Count, DefinitionRecord, Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage,
+    ListRequest, Loaded, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Write, WriteOutcome,
+};
+use async_trait::async_trait;
+use goconductor_saga::{Event, Timestamp, WorkflowId};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgPool, Postgres, Transaction};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A transaction that the database ended to resolve a conflict is tried again this often.
+const TRIES: u32 = 5;
+/// A connection that can't be had for this long is no connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// A store in a PostgreSQL database.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// Connects, and brings the tables up to date.
+    ///
+    /// # Errors
+    /// When the address is wrong, the database does not answer, or is of a newer release.
+    pub async fn connect(url: &str, max_connections: u32) -> Result<Self, Error> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|error| Error::Configuration { reason: error.to_string() })?
+            .application_name("goconductor")
+            // Durable whatever the server's default is: what was answered is on disk.
+            .options([("synchronous_commit", "on")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections.max(1))
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options)
+            .await
+            .map_err(unavailable)?;
+        let store = Self { pool };
+        migrations::run(&mut *store.connection().await?).await?;
+        Ok(store)
+    }
+
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
+        self.pool.acquire().await.map_err(unavailable)
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        self.pool.begin().await.map_err(unavailable)
+    }
+}
+
+/// What a driver's error means before the commit: certainly nothing was done.
+fn unavailable(error: sqlx::Error) -> Error {
+    Error::Unavailable { reason: error.to_string() }
+}
+
+async fn commit(transaction: Transaction<'static, Postgres>) -> Result<(), Error> {
+    // The answer may be what was lost: only a read can tell.
+    transaction.commit().await.map_err(|error| Error::OutcomeUnknown { reason: error.to_string() })
+}
+
+/// Whether the database ended a transaction to resolve a conflict (40001, 40P01).
+fn is_conflict(error: &Error) -> bool {
+    match error {
+        Error::Unavailable { reason } => {
+            reason.contains("deadlock detected") || reason.contains("could not serialize access")
+        }
+        Error::OutcomeUnknown { .. }
+        | Error::Fenced { .. }
+        | Error::Schema { .. }
+        | Error::Corrupt { .. }
+        | Error::Configuration { .. } => false,
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn write(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+        let mut tries = 1;
+        loop {
+            let mut transaction = self.begin().await?;
+            match group::write(&mut transaction, &group).await {
+                Ok(outcomes) => {
+                    commit(transaction).await?;
+                    return Ok(outcomes);
+                }
+                Err(error) if is_conflict(&error) && tries < TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
+        rows::load(&mut *self.connection().await?, ids).await
+    }
+
+    async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {
+        read::history(&mut *self.connection().await?, id, after_seq, limit).await
+    }
+
+    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
+        read::seen(&mut *self.connection().await?, ids).await
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, Error> {
+        read::list(&mut *self.connection().await?, request).await
+    }
+
+    async fn counts(&self, namespace: &str, by: Field, filter: Option<&Filter>) -> Result<Vec<Count>, Error> {
+        read::counts(&mut *self.connection().await?, namespace, &by, filter).await
+    }
+
+    async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error> {
+        let now = self.now().await?;
+        let mut transaction = self.begin().await?;
+        let put = definitions::put(&mut transaction, &new, now).await?;
+        commit(transaction).await?;
+        Ok(put)
+    }
+
+    async fn definition(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<DefinitionRecord>, Error> {
+        definitions::get(&mut *self.connection().await?, namespace, name, version).await
+    }
+
+    async fn definitions(&self, namespace: &str, name: Option<&str>) -> Result<Vec<DefinitionRecord>, Error> {
+        definitions::all(&mut *self.connection().await?, namespace, name).await
+    }
+
+    async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
+        definitions::put_service(&mut *self.connection().await?, &service).await
+    }
+
+    async fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
+        definitions::services(&mut *self.connection().await?).await
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
+        let (due, next_due) = ledger::anything_due(&mut *self.connection().await?, request).await?;
+        if !due {
+            return Ok(Claim { rows: Vec::new(), next_due });
+        }
+        let mut transaction = self.begin().await?;
+        let claim = ledger::claim(&mut transaction, request).await?;
+        commit(transaction).await?;
+        Ok(claim)
+    }
+
+    async fn extend(&self, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
+        ledger::extend(&mut *self.connection().await?, rows, due_at).await
+    }
+
+    async fn release(&self, rows: &[LedgerRowKey]) -> Result<(), Error> {
+        ledger::release(&mut *self.connection().await?, rows).await
+    }
+
+    async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
+        let sql = "UPDATE dispatch SET due_at = $1 WHERE deliveries > 0 AND kind <> 'held' AND due_at > $1";
+        let changed = sqlx::query(sql).bind(now.0).execute(&self.pool).await.map_err(unavailable)?;
+        Ok(changed.rows_affected())
+    }
+
+    async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error> {
+        read::ledger(&mut *self.connection().await?, ids).await
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
+        read::backlog(&mut *self.connection().await?, now).await
+    }
+
+    async fn ids(&self, after: Option<WorkflowId>, limit: u32) -> Result<Vec<WorkflowId>, Error> {
+        read::ids(&mut *self.connection().await?, after, limit).await
+    }
+
+    async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {
+        read::orphans(&mut *self.connection().await?, limit).await
+    }
+
+    async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
+        definitions::raise_epoch(&mut *self.connection().await?, name).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, Error> {
+        let micros: i64 =
+            sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+                .fetch_one(&self.pool)
+                .await
+                .map_err(unavailable)?;
+        Ok(Timestamp(micros))
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        migrations::check(&mut *self.connection().await?).await
+    }
+}

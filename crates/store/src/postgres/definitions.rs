@@ -1,0 +1,178 @@
+//! Definitions, services and epochs.
+
+use super::rows::{json, number, parsed};
+use super::unavailable;
+use crate::{DefinitionRecord, Error, NewDefinition, PutDefinition, ServiceRecord};
+use goconductor_saga::Timestamp;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, Row};
+use std::sync::Arc;
+
+struct Raw {
+    namespace: String,
+    name: String,
+    version: i32,
+    digest: String,
+    definition: String,
+    source: String,
+    source_format: String,
+    created_at: i64,
+    actor: Option<String>,
+}
+
+impl<'r> FromRow<'r, PgRow> for Raw {
+    fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            namespace: row.try_get("namespace")?,
+            name: row.try_get("name")?,
+            version: row.try_get("version")?,
+            digest: row.try_get("digest")?,
+            definition: row.try_get("definition")?,
+            source: row.try_get("source")?,
+            source_format: row.try_get("source_format")?,
+            created_at: row.try_get("created_at")?,
+            actor: row.try_get("actor")?,
+        })
+    }
+}
+
+fn record(raw: Raw) -> Result<DefinitionRecord, Error> {
+    let what = format!("definition {} version {}", raw.name, raw.version);
+    Ok(DefinitionRecord {
+        definition: parsed(&what, &raw.definition)?,
+        namespace: raw.namespace,
+        name: raw.name,
+        version: u32::try_from(raw.version).unwrap_or(0),
+        digest: raw.digest,
+        source: raw.source,
+        source_format: raw.source_format,
+        created_at: Timestamp(raw.created_at),
+        actor: raw.actor,
+    })
+}
+
+/// Applies a definition; the caller commits.
+pub(super) async fn put(
+    connection: &mut PgConnection,
+    new: &NewDefinition,
+    now: Timestamp,
+) -> Result<PutDefinition, Error> {
+    // One at a time for each name, so that two of equal content don't become two versions.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(format!("definition/{}/{}", new.namespace, new.definition.name))
+        .execute(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    let newest = get(connection, &new.namespace, &new.definition.name, None).await?;
+    if let Some(same) = newest.as_ref().filter(|newest| newest.digest == new.digest) {
+        return Ok(PutDefinition { record: Arc::new(same.clone()), created: false });
+    }
+    let version = newest.map_or(1, |newest| newest.version.saturating_add(1));
+    sqlx::query(
+        "INSERT INTO definitions (namespace, name, version, digest, definition, source, source_format,
+             created_at, actor)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(&new.namespace)
+    .bind(&new.definition.name)
+    .bind(i32::try_from(version).unwrap_or(i32::MAX))
+    .bind(&new.digest)
+    .bind(json("a definition", &new.definition)?)
+    .bind(&new.source)
+    .bind(&new.source_format)
+    .bind(now.0)
+    .bind(&new.actor)
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
+    let record = DefinitionRecord {
+        namespace: new.namespace.clone(),
+        name: new.definition.name.clone(),
+        version,
+        digest: new.digest.clone(),
+        definition: new.definition.clone(),
+        source: new.source.clone(),
+        source_format: new.source_format.clone(),
+        created_at: now,
+        actor: new.actor.clone(),
+    };
+    Ok(PutDefinition { record: Arc::new(record), created: true })
+}
+
+pub(super) async fn get(
+    connection: &mut PgConnection,
+    namespace: &str,
+    name: &str,
+    version: Option<u32>,
+) -> Result<Option<DefinitionRecord>, Error> {
+    let raw: Option<Raw> = sqlx::query_as(
+        "SELECT * FROM definitions WHERE namespace = $1 AND name = $2 AND ($3::int IS NULL OR version = $3)
+         ORDER BY version DESC LIMIT 1",
+    )
+    .bind(namespace)
+    .bind(name)
+    .bind(version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)))
+    .fetch_optional(connection)
+    .await
+    .map_err(unavailable)?;
+    raw.map(record).transpose()
+}
+
+pub(super) async fn all(
+    connection: &mut PgConnection,
+    namespace: &str,
+    name: Option<&str>,
+) -> Result<Vec<DefinitionRecord>, Error> {
+    let sql = match name {
+        Some(_) => "SELECT * FROM definitions WHERE namespace = $1 AND name = $2 ORDER BY version DESC",
+        None => {
+            "SELECT DISTINCT ON (name) * FROM definitions WHERE namespace = $1 AND $2::text IS NULL
+             ORDER BY name, version DESC"
+        }
+    };
+    let rows: Vec<Raw> =
+        sqlx::query_as(sql).bind(namespace).bind(name).fetch_all(connection).await.map_err(unavailable)?;
+    rows.into_iter().map(record).collect()
+}
+
+pub(super) async fn put_service(connection: &mut PgConnection, service: &ServiceRecord) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO services (namespace, name, settings, updated_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (namespace, name) DO UPDATE SET settings = excluded.settings,
+             updated_at = excluded.updated_at",
+    )
+    .bind(&service.namespace)
+    .bind(&service.name)
+    .bind(json("a service", &service.settings)?)
+    .bind(service.updated_at.0)
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+pub(super) async fn services(connection: &mut PgConnection) -> Result<Vec<ServiceRecord>, Error> {
+    let rows: Vec<(String, String, String, i64)> =
+        sqlx::query_as("SELECT namespace, name, settings, updated_at FROM services ORDER BY namespace, name")
+            .fetch_all(connection)
+            .await
+            .map_err(unavailable)?;
+    rows.into_iter()
+        .map(|(namespace, name, settings, updated_at)| {
+            let settings = parsed(&format!("service {name}"), &settings)?;
+            Ok(ServiceRecord { namespace, name, settings, updated_at: Timestamp(updated_at) })
+        })
+        .collect()
+}
+
+pub(super) async fn raise_epoch(connection: &mut PgConnection, name: &str) -> Result<u64, Error> {
+    let value: i64 = sqlx::query_scalar(
+        "INSERT INTO epochs (name, value) VALUES ($1, 1)
+         ON CONFLICT (name) DO UPDATE SET value = epochs.value + 1 RETURNING value",
+    )
+    .bind(format!("epoch/{name}"))
+    .fetch_one(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(number(value))
+}

@@ -1,0 +1,326 @@
+//! The dispatch ledger: what transitions change of it, and claims.
+
+use super::rows::{RawLedgerRow, uuids};
+use super::unavailable;
+use crate::ledger::{lane_queue, queue_of};
+use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, TransitionWrite};
+use goconductor_saga::{Due, LedgerChange, Owed, Timestamp};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// Never due.
+const NEVER: i64 = i64::MAX;
+/// The queue of timers, and of commands to be taken back that were never delivered.
+const NO_LANE: &str = "";
+
+/// Rows of a group, column by column.
+#[derive(Default, Clone)]
+struct Columns {
+    ids: Vec<Uuid>,
+    keys: Vec<String>,
+    attempts: Vec<i64>,
+    namespaces: Vec<String>,
+    services: Vec<Option<String>>,
+    kinds: Vec<String>,
+    queues: Vec<String>,
+    lanes: Vec<String>,
+    dues: Vec<i64>,
+    deliveries: Vec<i64>,
+    issued: Vec<i64>,
+}
+
+impl Columns {
+    fn push(&mut self, write: &TransitionWrite, row: &Owed) {
+        let namespace = &write.transition.state.namespace;
+        let lane = queue_of(namespace, row.service.as_deref(), row.key);
+        let (kind, queue, due_at) = match row.due {
+            Due::At(Timestamp(at)) => ("run", lane.clone(), at),
+            Due::Held => ("held", lane.clone(), NEVER),
+            Due::Withdraw => ("withdraw", NO_LANE.to_owned(), write.now.0),
+        };
+        let published = write.publishes.contains(&row.key);
+        self.ids.push(write.transition.id.0);
+        self.keys.push(row.key.to_string());
+        self.attempts.push(i64::from(row.attempt));
+        self.namespaces.push(namespace.clone());
+        self.services.push(row.service.clone());
+        self.kinds.push(kind.to_owned());
+        self.queues.push(queue);
+        self.lanes.push(lane);
+        self.dues.push(if published { write.redeliver_at.0 } else { due_at });
+        self.deliveries.push(i64::from(published));
+        self.issued.push(write.now.0);
+    }
+}
+
+/// Applies the ledger changes of a group's transitions.
+pub(super) async fn apply(connection: &mut PgConnection, writes: &[&TransitionWrite]) -> Result<(), Error> {
+    let (mut settled_ids, mut settled_keys) = (Vec::new(), Vec::new());
+    let (mut issued, mut changed) = (Columns::default(), Columns::default());
+    for write in writes {
+        for change in &write.transition.ledger {
+            match change {
+                LedgerChange::Settle(key) => {
+                    settled_ids.push(write.transition.id.0);
+                    settled_keys.push(key.to_string());
+                }
+                LedgerChange::Issue(row) => issued.push(write, row),
+                LedgerChange::Change(row) => changed.push(write, row),
+            }
+        }
+    }
+    if !settled_ids.is_empty() {
+        sqlx::query(
+            "DELETE FROM dispatch USING unnest($1::uuid[], $2::text[]) AS row (id, key)
+             WHERE dispatch.workflow_id = row.id AND dispatch.key = row.key",
+        )
+        .bind(settled_ids)
+        .bind(settled_keys)
+        .execute(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    }
+    let replace = "UPDATE SET attempt = excluded.attempt, service = excluded.service, kind = excluded.kind,
+         queue = excluded.queue, due_at = excluded.due_at, deliveries = excluded.deliveries,
+         issued_at = excluded.issued_at";
+    insert(connection, issued, replace).await?;
+    change(connection, changed).await
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    rows: Columns,
+    on_conflict: &'static str,
+) -> Result<(), Error> {
+    if rows.ids.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue, due_at,
+             deliveries, issued_at)
+         SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
+             $7::text[], $8::bigint[], $9::bigint[], $10::bigint[])
+         ON CONFLICT (workflow_id, key) DO {on_conflict}"
+    );
+    // Safe: made of constants only.
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(rows.ids)
+        .bind(rows.keys)
+        .bind(rows.attempts)
+        .bind(rows.namespaces)
+        .bind(rows.services)
+        .bind(rows.kinds)
+        .bind(rows.queues)
+        .bind(rows.dues)
+        .bind(rows.deliveries)
+        .bind(rows.issued)
+        .execute(connection)
+        .await
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+/// Rows of the same attempt: what was delivered stays so.
+async fn change(connection: &mut PgConnection, rows: Columns) -> Result<(), Error> {
+    if rows.ids.is_empty() {
+        return Ok(());
+    }
+    let (wanted, all) = (rows.ids.len(), rows.clone());
+    let changed = sqlx::query(
+        "UPDATE dispatch SET
+             due_at = CASE
+                 WHEN row.kind = 'held' OR dispatch.deliveries = 0 OR dispatch.kind = 'held' THEN row.due_at
+                 ELSE dispatch.due_at END,
+             queue = CASE WHEN dispatch.deliveries = 0 THEN row.queue ELSE row.lane END,
+             kind = row.kind
+         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[])
+             AS row (id, key, attempt, kind, queue, lane, due_at)
+         WHERE dispatch.workflow_id = row.id AND dispatch.key = row.key AND dispatch.attempt = row.attempt",
+    )
+    .bind(rows.ids)
+    .bind(rows.keys)
+    .bind(rows.attempts)
+    .bind(rows.kinds)
+    .bind(rows.queues)
+    .bind(rows.lanes)
+    .bind(rows.dues)
+    .execute(&mut *connection)
+    .await
+    .map_err(unavailable)?
+    .rows_affected();
+    if usize::try_from(changed).unwrap_or(usize::MAX) != wanted {
+        tracing::warn!("a row of the ledger was missing");
+        insert(connection, all, "NOTHING").await?;
+    }
+    Ok(())
+}
+
+/// Claims what is due; the caller commits.
+pub(super) async fn claim(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Claim, Error> {
+    if let Some(fence) = &request.fence {
+        check_fence(connection, fence).await?;
+    }
+    let mut claim = Claim::default();
+    for lane in &request.lanes {
+        let queue = lane_queue(&lane.namespace, &lane.service, lane.side);
+        let waiting = lane.waiting_since.map_or(NEVER, |since| since.0);
+        claim_in(connection, request, &queue, waiting, lane.limit.min(request.limit), &mut claim).await?;
+    }
+    if request.timers {
+        claim_in(connection, request, NO_LANE, NEVER, request.limit, &mut claim).await?;
+    }
+    Ok(claim)
+}
+
+async fn claim_in(
+    connection: &mut PgConnection,
+    request: &ClaimRequest,
+    queue: &str,
+    waiting_since: i64,
+    limit: u32,
+    claim: &mut Claim,
+) -> Result<(), Error> {
+    // Each delivery doubles the time to the next, up to five times.
+    let rows: Vec<RawLedgerRow> = sqlx::query_as(
+        "WITH due AS (
+             SELECT * FROM dispatch
+             WHERE queue = $1 AND due_at <= $2 AND (deliveries = 0 OR issued_at < $3)
+             ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
+         )
+         UPDATE dispatch SET
+             deliveries = due.deliveries + CASE
+                 WHEN due.service IS NULL OR (due.kind = 'withdraw' AND due.deliveries = 0) THEN 0 ELSE 1 END,
+             issued_at = $2,
+             due_at = $2 + $5 * (1 << least(due.deliveries, 5)::int)
+         FROM due WHERE dispatch.workflow_id = due.workflow_id AND dispatch.key = due.key
+         RETURNING due.workflow_id, due.key, due.attempt, due.namespace, due.service, due.kind, due.due_at,
+             due.deliveries, due.issued_at",
+    )
+    .bind(queue)
+    .bind(request.now.0)
+    .bind(waiting_since)
+    .bind(i64::from(limit))
+    .bind(i64::try_from(request.redelivery.as_micros()).unwrap_or(NEVER))
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(unavailable)?;
+    let full = u32::try_from(rows.len()).unwrap_or(u32::MAX) >= limit;
+    let mut rows = rows.into_iter().map(RawLedgerRow::read).collect::<Result<Vec<LedgerRow>, _>>()?;
+    rows.sort_by_key(|row| row.due_at);
+    claim.rows.extend(rows);
+    let next = if full {
+        Some(request.now.0)
+    } else {
+        sqlx::query_scalar(
+            "SELECT min(due_at) FROM dispatch WHERE queue = $1 AND due_at > $2 AND due_at < $3",
+        )
+        .bind(queue)
+        .bind(request.now.0)
+        .bind(NEVER)
+        .fetch_one(connection)
+        .await
+        .map_err(unavailable)?
+    };
+    if let Some(next) = next.map(Timestamp) {
+        claim.next_due = Some(claim.next_due.map_or(next, |known| known.min(next)));
+    }
+    Ok(())
+}
+
+async fn check_fence(connection: &mut PgConnection, fence: &Fence) -> Result<(), Error> {
+    let token = i64::try_from(fence.token).unwrap_or(NEVER);
+    // Locks the row until the commit: one who was replaced can't slip in behind his successor.
+    let newest: i64 = sqlx::query_scalar(
+        "INSERT INTO epochs (name, value) VALUES ($1, $2)
+         ON CONFLICT (name) DO UPDATE SET value = greatest(epochs.value, excluded.value) RETURNING value",
+    )
+    .bind(format!("fence/{}", fence.name))
+    .bind(token)
+    .fetch_one(connection)
+    .await
+    .map_err(unavailable)?;
+    if newest > token {
+        return Err(Error::Fenced {
+            name: fence.name.clone(),
+            token: fence.token,
+            newest: super::rows::number(newest),
+        });
+    }
+    Ok(())
+}
+
+/// Whether anything is due in any of these queues: a look before the claim that locks.
+pub(super) async fn anything_due(
+    connection: &mut PgConnection,
+    request: &ClaimRequest,
+) -> Result<(bool, Option<Timestamp>), Error> {
+    let mut queues: Vec<String> = request
+        .lanes
+        .iter()
+        .filter(|lane| lane.limit > 0)
+        .map(|lane| lane_queue(&lane.namespace, &lane.service, lane.side))
+        .collect();
+    if request.timers {
+        queues.push(NO_LANE.to_owned());
+    }
+    let next: Option<i64> = sqlx::query_scalar(
+        "SELECT min(next.due_at) FROM unnest($1::text[]) AS lane (queue)
+         CROSS JOIN LATERAL (
+             SELECT due_at FROM dispatch WHERE dispatch.queue = lane.queue ORDER BY due_at LIMIT 1
+         ) AS next",
+    )
+    .bind(queues)
+    .fetch_one(connection)
+    .await
+    .map_err(unavailable)?;
+    let next = next.filter(|next| *next < NEVER).map(Timestamp);
+    Ok((next.is_some_and(|next| next <= request.now), next))
+}
+
+fn columns(rows: &[LedgerRowKey]) -> (Vec<Uuid>, Vec<String>, Vec<i64>) {
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let keys = rows.iter().map(|row| row.key.to_string()).collect();
+    (uuids(&ids), keys, rows.iter().map(|row| i64::from(row.attempt)).collect())
+}
+
+pub(super) async fn extend(
+    connection: &mut PgConnection,
+    rows: &[LedgerRowKey],
+    due_at: Timestamp,
+) -> Result<(), Error> {
+    let (ids, keys, attempts) = columns(rows);
+    sqlx::query(
+        "UPDATE dispatch SET due_at = $4
+         FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS row (id, key, attempt)
+         WHERE workflow_id = row.id AND dispatch.key = row.key AND dispatch.attempt = row.attempt
+             AND kind <> 'held' AND deliveries > 0",
+    )
+    .bind(ids)
+    .bind(keys)
+    .bind(attempts)
+    .bind(due_at.0)
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+pub(super) async fn release(connection: &mut PgConnection, rows: &[LedgerRowKey]) -> Result<(), Error> {
+    let (ids, keys, attempts) = columns(rows);
+    sqlx::query(
+        "UPDATE dispatch SET
+             due_at = CASE WHEN kind = 'held' THEN due_at ELSE 0 END,
+             queue = CASE WHEN kind = 'withdraw' AND deliveries = 1 THEN '' ELSE queue END,
+             deliveries = deliveries - 1
+         FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS row (id, key, attempt)
+         WHERE workflow_id = row.id AND dispatch.key = row.key AND dispatch.attempt = row.attempt
+             AND deliveries > 0",
+    )
+    .bind(ids)
+    .bind(keys)
+    .bind(attempts)
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}

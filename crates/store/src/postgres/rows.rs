@@ -1,0 +1,105 @@
+//! Rows to values and back.
+
+use super::unavailable;
+use crate::{Error, LedgerRow, LedgerRowKey, Loaded, RowKind};
+use goconductor_saga::{OwedKey, State, Status, Timestamp, WorkflowId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, Row};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+pub(super) fn corrupt(what: &str, why: impl std::fmt::Display) -> Error {
+    Error::Corrupt { what: what.to_owned(), reason: why.to_string() }
+}
+
+pub(super) fn json<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| corrupt(what, error))
+}
+
+pub(super) fn parsed<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| corrupt(what, error))
+}
+
+pub(super) fn status_of(text: &str) -> Result<Status, Error> {
+    let found = Status::ALL.into_iter().find(|status| status.as_str() == text);
+    found.ok_or_else(|| corrupt("a status", format!("{text} is none")))
+}
+
+pub(super) fn number(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+pub(super) fn uuids(ids: &[WorkflowId]) -> Vec<Uuid> {
+    ids.iter().map(|id| id.0).collect()
+}
+
+pub(super) async fn load(
+    connection: &mut PgConnection,
+    ids: &[WorkflowId],
+) -> Result<Vec<Option<Loaded>>, Error> {
+    let rows: Vec<(Uuid, String, String)> =
+        sqlx::query_as("SELECT id, state, idempotency_key FROM workflows WHERE id = ANY ($1)")
+            .bind(uuids(ids))
+            .fetch_all(connection)
+            .await
+            .map_err(unavailable)?;
+    let mut found = BTreeMap::new();
+    for (id, state, key) in rows {
+        let state: State = parsed(&format!("the state of {id}"), &state)?;
+        found.insert(WorkflowId(id), Loaded { state, idempotency_key: (!key.is_empty()).then_some(key) });
+    }
+    Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+}
+
+/// A ledger row's columns.
+pub(super) struct RawLedgerRow {
+    workflow_id: Uuid,
+    key: String,
+    attempt: i64,
+    namespace: String,
+    service: Option<String>,
+    kind: String,
+    due_at: i64,
+    deliveries: i64,
+    issued_at: i64,
+}
+
+impl<'r> FromRow<'r, PgRow> for RawLedgerRow {
+    fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            workflow_id: row.try_get("workflow_id")?,
+            key: row.try_get("key")?,
+            attempt: row.try_get("attempt")?,
+            namespace: row.try_get("namespace")?,
+            service: row.try_get("service")?,
+            kind: row.try_get("kind")?,
+            due_at: row.try_get("due_at")?,
+            deliveries: row.try_get("deliveries")?,
+            issued_at: row.try_get("issued_at")?,
+        })
+    }
+}
+
+impl RawLedgerRow {
+    pub(super) fn read(self) -> Result<LedgerRow, Error> {
+        let key: OwedKey = self.key.parse().map_err(|error| corrupt("a ledger row's key", error))?;
+        let kind = match self.kind.as_str() {
+            "run" => RowKind::Run,
+            "held" => RowKind::Held,
+            "withdraw" => RowKind::Withdraw,
+            other => return Err(corrupt("a ledger row's kind", format!("{other} is none"))),
+        };
+        let count = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
+        Ok(LedgerRow {
+            key: LedgerRowKey { id: WorkflowId(self.workflow_id), key, attempt: count(self.attempt) },
+            namespace: self.namespace,
+            service: self.service,
+            kind,
+            due_at: Timestamp(self.due_at),
+            deliveries: count(self.deliveries),
+            issued_at: Timestamp(self.issued_at),
+        })
+    }
+}
