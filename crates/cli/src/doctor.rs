@@ -78,3 +78,6 @@ fn progress(out: &Output) -> indicatif::ProgressBar {
         Err(_) => bar,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,12 @@
 
 mod args;
 mod command;
+#[path = "dev_tmp.rs"]
 mod demo;
 mod dev;
 mod doctor;
 mod document;
+mod drawing;
 mod event_line;
 mod fault;
 mod moment;

@@ -136,7 +136,7 @@ pub(crate) struct BulkArgs {
     #[arg(long, conflicts_with = "id")]
     pub(crate) filter: Option<String>,
     /// Don't ask for confirmation
-    #[arg(long, short, requires = "filter")]
+    #[arg(long, short)]
     pub(crate) yes: bool,
 }
 

@@ -21,7 +21,7 @@ const LOOKS: u32 = 3;
 const MAX_LOOKS: u32 = 20;
 
 /// Between two looks.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Definitions that were looked up, by namespace, name and version; none: it can't be used.
 type Plans = BTreeMap<(String, String, u32), Option<Arc<Plan>>>;
@@ -121,7 +121,8 @@ async fn settle(
 }
 
 async fn look(store: &dyn Store, id: WorkflowId, plans: &mut Plans) -> Result<Look, Error> {
-    let unreadable = |why: String| Look::Still(vec![Finding { code: "GC3016", workflow: id.to_string(), detail: why }]);
+    let unreadable =
+        |why: String| Look::Still(vec![Finding { code: "GC3016", workflow: id.to_string(), detail: why }]);
     let state = match load(store, id).await {
         Ok(Some(state)) => state,
         Ok(None) => return Ok(Look::Gone),

@@ -1,0 +1,191 @@
+//! A store is broken in each way that `doctor` has a page for.
+
+use super::{Report, sweep};
+use goconductor_saga::{
+    Action, DEFINITION_FORMAT, Definition, EventKind, ExpressionError, Expressions, Input, Join, Json, Kind,
+    LedgerChange, Outcome, Plan, Retry, Scope, Side, StartWorkflow, State, Step, StepIndex, Timeouts,
+    Timestamp, Transition, WorkflowId, decide, start, transition,
+};
+use goconductor_store::sqlite::SqliteStore;
+use goconductor_store::{NewDefinition, NewWorkflow, Store, TransitionWrite, Write, WriteOutcome};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The definition of these tests has none.
+#[derive(Debug)]
+struct NoExpressions;
+
+impl Expressions for NoExpressions {
+    fn evaluate(&self, expression: &str, _: &Scope<'_>) -> Result<Json, ExpressionError> {
+        panic!("{expression}")
+    }
+}
+
+const NOW: Timestamp = Timestamp(1_767_225_600_000_000);
+
+fn definition() -> Definition {
+    let step = Step {
+        name: "pay".to_owned(),
+        title: None,
+        labels: BTreeMap::new(),
+        depends_on: Vec::new(),
+        join: Join::All,
+        when: Vec::new(),
+        blocks: Vec::new(),
+        action: Action::Run { service: "payments".to_owned(), action: "charge".to_owned() },
+        kind: Kind::Compensatable,
+        input: None,
+        compensate: None,
+        retry: Retry::default(),
+        timeout: Timeouts::default(),
+    };
+    Definition {
+        format: DEFINITION_FORMAT,
+        name: "d".to_owned(),
+        title: None,
+        description: None,
+        labels: BTreeMap::new(),
+        input: None,
+        output: None,
+        timeout: None,
+        steps: vec![step],
+    }
+}
+
+async fn apply(store: &SqliteStore) -> Plan {
+    let definition = definition();
+    let new = NewDefinition {
+        namespace: "default".to_owned(),
+        definition: definition.clone(),
+        digest: "d".to_owned(),
+        source: String::new(),
+        source_format: "yaml".to_owned(),
+        actor: None,
+    };
+    let version = store.put_definition(new).await.unwrap().record.version;
+    Plan::new(definition, version).unwrap()
+}
+
+fn started(plan: &Plan, nth: u128) -> Transition {
+    let request = StartWorkflow {
+        id: WorkflowId(uuid::Uuid::from_u128(nth)),
+        namespace: "default".to_owned(),
+        input: Json::Null,
+        labels: BTreeMap::new(),
+        actor: None,
+    };
+    let (events, state) = start(plan, &NoExpressions, &request, NOW);
+    transition(plan, None, events, state)
+}
+
+/// What follows when the step is done.
+fn done(plan: &Plan, state: &State) -> Transition {
+    let input = Input::ReportOutcome {
+        step: StepIndex(0),
+        side: Side::Execute,
+        attempt: 1,
+        started_at: NOW,
+        deadline: NOW,
+        outcome: Outcome::Done { output: Json::Null },
+    };
+    let (events, after) = decide(plan, &NoExpressions, state, &input, NOW).unwrap();
+    transition(plan, Some(state), events, after)
+}
+
+async fn write(store: &SqliteStore, transition: Transition) {
+    let is_start = transition.from_seq == 0;
+    let write = TransitionWrite {
+        transition: Arc::new(transition),
+        publishes: Vec::new(),
+        now: NOW,
+        redeliver_at: NOW,
+    };
+    let write = if is_start {
+        Write::Start(NewWorkflow { write, idempotency_key: None, request_digest: String::new() })
+    } else {
+        Write::Transition(write)
+    };
+    let outcome = store.write(vec![write]).await.unwrap();
+    assert!(matches!(outcome[..], [WriteOutcome::Written]), "{outcome:?}");
+}
+
+async fn report(store: &SqliteStore) -> Report {
+    sweep::run(store, &|_| {}).await.unwrap()
+}
+
+fn codes(report: &Report) -> Vec<&'static str> {
+    report.findings.iter().map(|finding| finding.code).collect()
+}
+
+#[tokio::test]
+async fn nothing_is_found_in_a_sound_store() {
+    let store = SqliteStore::ephemeral().unwrap();
+    let plan = apply(&store).await;
+    for nth in 1..=450 {
+        let first = started(&plan, nth);
+        let state = first.state.clone();
+        write(&store, first).await;
+        if nth % 2 == 0 {
+            write(&store, done(&plan, &state)).await;
+        }
+    }
+    let report = report(&store).await;
+    assert_eq!(report, Report { checked: 450, ..Report::default() });
+}
+
+#[tokio::test]
+async fn each_fault_is_found() {
+    type Break = fn(&Plan, &mut Transition);
+    let breaks: [(Break, &str); 5] = [
+        (|_, transition| transition.ledger.clear(), "GC3013"),
+        (
+            |_, transition| {
+                for change in &mut transition.ledger {
+                    if let LedgerChange::Issue(row) = change {
+                        row.attempt = 7;
+                    }
+                }
+            },
+            "GC3013",
+        ),
+        (
+            |_, transition| transition.state.labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+            "GC3012",
+        ),
+        (
+            |_, transition| {
+                transition.events.pop();
+            },
+            "GC3011",
+        ),
+        (|_, transition| transition.state.version = 9, "GC3016"),
+    ];
+    for (nth, (fault, code)) in (1..).zip(breaks) {
+        let store = SqliteStore::ephemeral().unwrap();
+        let plan = apply(&store).await;
+        let mut first = started(&plan, nth);
+        fault(&plan, &mut first);
+        if code == "GC3011" {
+            // The row says more than its history holds.
+            assert!(!first.events.is_empty());
+        }
+        write(&store, first).await;
+        let report = report(&store).await;
+        assert_eq!(codes(&report), [code], "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_ended_owes_nothing() {
+    let store = SqliteStore::ephemeral().unwrap();
+    let plan = apply(&store).await;
+    let first = started(&plan, 1);
+    let mut last = done(&plan, &first.state);
+    last.ledger.clear();
+    assert!(last.events.iter().any(|event| matches!(event.kind, EventKind::WorkflowCompleted { .. })));
+    write(&store, first).await;
+    write(&store, last).await;
+    let report = report(&store).await;
+    assert_eq!(codes(&report), ["GC3015"]);
+    assert_eq!(report.findings[0].detail, "pay/execute is still in the ledger");
+}

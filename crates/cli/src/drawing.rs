@@ -1,0 +1,176 @@
+//! A definition as a picture: for a terminal, for Mermaid, for Graphviz. Pure.
+
+use crate::output::{Look, Tone};
+use goconductor_saga::{Action, Definition, Join, Kind, Step, StepIndex};
+use unicode_width::UnicodeWidthStr;
+
+/// For a terminal: steps by the longest way to them, with what they do and what undoes them.
+pub(crate) fn text(definition: &Definition, look: Look) -> String {
+    let levels = levels(definition);
+    let glyph = |unicode: &'static str, ascii: &'static str| if look.unicode { unicode } else { ascii };
+    let widest = |width: &dyn Fn(&Step) -> usize| definition.steps.iter().map(width).max().unwrap_or(0);
+    let (name_width, action_width) =
+        (widest(&|step| step.name.width()), widest(&|step| action_name(&step.action).width()));
+    let mut text = look.paint(Tone::Strong, &definition.name);
+    text.push('\n');
+    for (nth, level) in levels.iter().enumerate() {
+        if nth > 0 {
+            text.push_str(&format!("  {}\n", glyph("│", "|")));
+        }
+        for (at, index) in level.iter().enumerate() {
+            let Some(step) = definition.steps.get(index.at()) else { continue };
+            let branch = match (level.len(), at) {
+                (1, _) => glyph("●", "o"),
+                (_, 0) => glyph("┬─●", "+-o"),
+                (many, at) if at + 1 == many => glyph("└─●", "+-o"),
+                (_, _) => glyph("├─●", "+-o"),
+            };
+            let line = format!(
+                "  {branch} {:<name_width$}  {:<action_width$}  {}",
+                step.name,
+                action_name(&step.action),
+                notes(definition, step, nth.checked_sub(1).and_then(|above| levels.get(above)), look)
+            );
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The undo, the place in the saga, and what a reader could not guess from the level above.
+fn notes(definition: &Definition, step: &Step, above: Option<&Vec<StepIndex>>, look: Look) -> String {
+    let mut notes = Vec::new();
+    if let Some(undo) = &step.compensate {
+        let arrow = if look.unicode { "↩" } else { "undo" };
+        notes.push(look.paint(Tone::Undo, &format!("{arrow} {}", action_name(&undo.action))));
+    }
+    match step.kind {
+        Kind::Pivot => notes.push(look.paint(Tone::Strong, "[pivot]")),
+        Kind::Retriable => notes.push("[retriable]".to_owned()),
+        Kind::Compensatable => {}
+    }
+    match step.join {
+        Join::All => {}
+        Join::Any => notes.push("[join: any]".to_owned()),
+        Join::Settled => notes.push("[join: settled]".to_owned()),
+    }
+    if above.is_some_and(|above| *above != step.depends_on) {
+        notes.push(format!("after {}", names(definition, &step.depends_on).join(", ")));
+    }
+    notes.extend(step.when.iter().map(|when| {
+        let not = if when.holds { "when" } else { "unless" };
+        format!("{not} {}", when.expression)
+    }));
+    notes.join("  ")
+}
+
+/// Steps by the longest way to them from a start.
+fn levels(definition: &Definition) -> Vec<Vec<StepIndex>> {
+    let mut depth = vec![0usize; definition.steps.len()];
+    // A checked graph has no cycle, so as many rounds as there are steps are enough in any order.
+    for _ in 0..definition.steps.len() {
+        for (at, step) in definition.steps.iter().enumerate() {
+            let above = step.depends_on.iter().filter_map(|index| depth.get(index.at())).max();
+            let own = above.map_or(0, |above| above + 1);
+            if let Some(slot) = depth.get_mut(at) {
+                *slot = own;
+            }
+        }
+    }
+    let mut levels: Vec<Vec<StepIndex>> = Vec::new();
+    for (index, depth) in (0u32..).map(StepIndex).zip(depth) {
+        if levels.len() <= depth {
+            levels.resize_with(depth + 1, Vec::new);
+        }
+        if let Some(level) = levels.get_mut(depth) {
+            level.push(index);
+        }
+    }
+    levels
+}
+
+/// For Mermaid.
+pub(crate) fn mermaid(definition: &Definition) -> String {
+    let quote = |text: &str| text.replace('"', "#quot;");
+    let mut text = String::from("flowchart LR\n");
+    for step in &definition.steps {
+        let (open, close) = if step.kind == Kind::Pivot { ("{{", "}}") } else { ("[", "]") };
+        let (name, action) = (&step.name, action_name(&step.action));
+        text.push_str(&format!("  {name}{open}\"{}<br/>{action}\"{close}\n", quote(title(step))));
+        if let Some(undo) = &step.compensate {
+            text.push_str(&format!(
+                "  {name} -. undo .-> undo_{name}([\"{}\"])\n",
+                action_name(&undo.action)
+            ));
+        }
+    }
+    for (from, to, label) in edges(definition) {
+        match label {
+            Some(label) => text.push_str(&format!("  {from} -->|\"{}\"| {to}\n", quote(&label))),
+            None => text.push_str(&format!("  {from} --> {to}\n")),
+        }
+    }
+    text
+}
+
+/// For Graphviz.
+pub(crate) fn dot(definition: &Definition) -> String {
+    let quote = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let mut text =
+        format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=box];\n", quote(&definition.name));
+    for step in &definition.steps {
+        let shape = if step.kind == Kind::Pivot { ", shape=hexagon" } else { "" };
+        let (name, action) = (&step.name, action_name(&step.action));
+        text.push_str(&format!("  {name} [label=\"{}\\n{action}\"{shape}];\n", quote(title(step))));
+        if let Some(undo) = &step.compensate {
+            let undo = action_name(&undo.action);
+            text.push_str(&format!("  undo_{name} [label=\"{undo}\", shape=oval, style=dashed];\n"));
+            text.push_str(&format!(
+                "  {name} -> undo_{name} [label=\"undo\", style=dashed, constraint=false];\n"
+            ));
+        }
+    }
+    for (from, to, label) in edges(definition) {
+        let label = label.map_or_else(String::new, |label| format!(" [label=\"{}\"]", quote(&label)));
+        text.push_str(&format!("  {from} -> {to}{label};\n"));
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// From, to, and the condition of the latter.
+fn edges(definition: &Definition) -> Vec<(String, String, Option<String>)> {
+    let condition = |step: &Step| {
+        let each = step.when.iter().map(|when| match when.holds {
+            true => when.expression.clone(),
+            false => format!("not ({})", when.expression),
+        });
+        Some(each.collect::<Vec<_>>().join(" and ")).filter(|text| !text.is_empty())
+    };
+    let of_step = |step: &Step| {
+        names(definition, &step.depends_on)
+            .into_iter()
+            .map(|from| (from.to_owned(), step.name.clone(), condition(step)))
+            .collect::<Vec<_>>()
+    };
+    definition.steps.iter().flat_map(of_step).collect()
+}
+
+fn names<'a>(definition: &'a Definition, indices: &[StepIndex]) -> Vec<&'a str> {
+    indices
+        .iter()
+        .filter_map(|index| definition.steps.get(index.at()))
+        .map(|step| step.name.as_str())
+        .collect()
+}
+
+fn title(step: &Step) -> &str {
+    step.title.as_deref().unwrap_or(&step.name)
+}
+
+fn action_name(action: &Action) -> String {
+    match action {
+        Action::Run { service, action } => format!("{service}/{action}"),
+    }
+}

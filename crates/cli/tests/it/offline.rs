@@ -1,0 +1,1 @@
+//! Checking and drawing definitions without a server.

@@ -1,0 +1,150 @@
+//! A small server that answers as the API says, for what a real one can't be brought to at will.
+
+use axum::extract::{Path, Query};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Ids whose last digit says how the workflow stands.
+pub(crate) fn id(nth: u32) -> String {
+    format!("01999999-0000-7000-8000-00000000000{nth}")
+}
+
+/// Completed, rolled back, in error, under way, terminated.
+const STATUSES: [&str; 5] = ["COMPLETED", "ROLLED_BACK", "ERROR", "IN_PROGRESS", "TERMINATED"];
+
+fn nth(id: &str) -> Option<usize> {
+    id.strip_prefix("01999999-0000-7000-8000-00000000000")?.parse().ok().filter(|nth| *nth < STATUSES.len())
+}
+
+fn workflow(nth: usize) -> Value {
+    let status = STATUSES[nth];
+    let mut workflow = json!({
+        "id": id(u32::try_from(nth).unwrap()), "definition": "d", "version": 1, "status": status, "seq": 2,
+        "input": {"z": 1, "a": 2}, "created_at": "2026-01-01T00:00:00Z", "steps": [], "waiting_on": [],
+    });
+    if status == "COMPLETED" {
+        workflow["output"] = json!({"total": 3});
+    }
+    if status == "ROLLED_BACK" {
+        workflow["cause"] = json!("STEP_FAILED");
+        workflow["error"] = json!({"code": "NO_STOCK", "message": "none left"});
+    }
+    workflow
+}
+
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let body = json!({"status": status.as_u16(), "title": "t", "detail": detail, "code": "GC2999"});
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
+
+async fn describe(Path(id): Path<String>) -> Response {
+    match nth(&id) {
+        Some(nth) => Json(workflow(nth)).into_response(),
+        None => problem(StatusCode::NOT_FOUND, "no such workflow"),
+    }
+}
+
+async fn start(Json(body): Json<Value>) -> Response {
+    match body["definition"].as_str().unwrap() {
+        "missing" => problem(StatusCode::NOT_FOUND, "no such definition"),
+        "conflict" => problem(StatusCode::CONFLICT, "the key is that of another start"),
+        "forbidden" => problem(StatusCode::FORBIDDEN, "not yours"),
+        "invalid" => problem(StatusCode::UNPROCESSABLE_ENTITY, "the input does not fit"),
+        "broken" => problem(StatusCode::INTERNAL_SERVER_ERROR, "a fault of the server"),
+        digit => (StatusCode::CREATED, Json(workflow(digit.parse().unwrap()))).into_response(),
+    }
+}
+
+async fn events(Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let Some(nth) = nth(&id) else { return problem(StatusCode::NOT_FOUND, "no such workflow") };
+    let event = |seq: u64, kind: &str| json!({"seq": seq, "time": "2026-01-01T00:00:00Z", "type": kind});
+    let mut events = vec![event(1, "WORKFLOW_STARTED")];
+    match STATUSES[nth] {
+        "COMPLETED" => events.push(event(2, "WORKFLOW_COMPLETED")),
+        "ROLLED_BACK" => events.push(event(2, "WORKFLOW_ROLLED_BACK")),
+        "TERMINATED" => events.push(event(2, "WORKFLOW_TERMINATED")),
+        "ERROR" => events.push(event(2, "COMPENSATION_FAILED")),
+        _ => events.push(event(2, "STEP_QUEUED")),
+    }
+    if headers.get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream") {
+        let text: String =
+            events.iter().map(|event| format!("id: {}\ndata: {event}\n\n", event["seq"])).collect();
+        let body = futures::stream::iter([Ok::<_, std::io::Error>(text)]);
+        // What is under way stays open.
+        let rest = futures::stream::pending();
+        let body = futures::StreamExt::chain(body, rest);
+        let answer = axum::body::Body::from_stream(body);
+        return ([(header::CONTENT_TYPE, "text/event-stream")], answer).into_response();
+    }
+    Json(json!({ "events": events })).into_response()
+}
+
+async fn result(Path(id): Path<String>) -> Response {
+    match nth(&id) {
+        Some(nth) if matches!(nth, 0 | 1 | 4) => Json(workflow(nth)).into_response(),
+        Some(nth) => (StatusCode::ACCEPTED, Json(workflow(nth))).into_response(),
+        None => problem(StatusCode::NOT_FOUND, "no such workflow"),
+    }
+}
+
+async fn list(Query(query): Query<BTreeMap<String, String>>) -> Response {
+    let page = |from: usize, next: Option<&str>| {
+        let workflows: Vec<Value> = (from..from + 2).map(workflow).collect();
+        Json(json!({"workflows": workflows, "next_page_token": next})).into_response()
+    };
+    match query.get("page_token").map(String::as_str) {
+        None => page(0, Some("more")),
+        Some(_) => page(2, None),
+    }
+}
+
+async fn cancel(Path(id): Path<String>) -> Response {
+    match nth(&id) {
+        Some(3) => Json(workflow(3)).into_response(),
+        Some(_) => problem(StatusCode::CONFLICT, "the workflow has ended"),
+        None => problem(StatusCode::NOT_FOUND, "no such workflow"),
+    }
+}
+
+/// Its address.
+pub(crate) fn serve() -> String {
+    let router = Router::new()
+        .route("/api/v1/workflows", post(start).get(list))
+        .route("/api/v1/workflows/{id}", get(describe))
+        .route("/api/v1/workflows/{id}/events", get(events))
+        .route("/api/v1/workflows/{id}/result", get(result))
+        .route("/api/v1/workflows/{id}/cancel", post(cancel))
+        .route("/api/v1/definitions/{name}", get(definition).put(apply))
+        .fallback(any(|| async { problem(StatusCode::NOT_FOUND, "no such thing") }));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, router).await.unwrap();
+        });
+    });
+    format!("http://{address}")
+}
+
+async fn definition(Path(name): Path<String>) -> Response {
+    if name != "shop" {
+        return problem(StatusCode::NOT_FOUND, "no such definition");
+    }
+    Json(json!({"name": "shop", "version": 2, "source": "workflow: shop\nsteps: []\n"})).into_response()
+}
+
+async fn apply(Path(name): Path<String>, body: String) -> Response {
+    if body.contains("wrong") {
+        let errors = json!([{"line": 2, "column": 3, "code": "GC1004", "detail": "says no undo"}]);
+        let body = json!({"status": 422, "detail": "1 problem", "code": "GC1000", "errors": errors});
+        return (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response();
+    }
+    (StatusCode::CREATED, Json(json!({"name": name, "version": 1, "digest": "d"}))).into_response()
+}
