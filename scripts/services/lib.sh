@@ -1,0 +1,152 @@
+# shellcheck shell=bash
+# What the services' scripts share: a server that is thrown away, one a folder. Source it, do not run it.
+#
+# A script sets SERVICE (its name) and STOP (the signal of an orderly stop), and defines
+#   install      puts the server on this machine, or ends with what to do
+#   launch       starts the process in the background and calls `remember_process "$DIR/pid" $!`
+#   is_ready     whether it answers
+#   environment  prints `export NAME=value` lines for those who use it
+# and may define `prepare` (before launch) and `complete` (once it is ready), then calls `main "$@"`.
+# shellcheck source-path=SCRIPTDIR source=../lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
+# All that the services write. The server's user has to reach it: not below a home directory of root.
+SERVICES=${GOCONDUCTOR_SERVICES:-${TMPDIR:-/tmp}/goconductor-services}
+READY_WITHIN=60
+SERVICE='' # the script's
+STOP=TERM
+
+pid() { process_of "$DIR/pid"; }
+
+# port: the port of this server: the one it had, as long as nobody else has taken it.
+port() {
+  local port=
+  { read -r port <"$DIR/port"; } 2>/dev/null || true
+  if [ -z "$port" ] || { ! pid >/dev/null && ! port_is_free "$port"; }; then
+    port=$(free_port)
+    echo "$port" >"$DIR/port"
+  fi
+  echo "$port"
+}
+
+# family PID: it and its children; servers put their children into process groups of their own.
+family() {
+  local stat rest
+  echo "$1"
+  for stat in /proc/[0-9]*/stat; do
+    { read -r rest <"$stat"; } 2>/dev/null || continue
+    rest=${rest##*) }
+    read -r _ rest _ <<<"$rest"
+    if [ "$rest" = "$1" ]; then stat=${stat#/proc/}; echo "${stat%/stat}"; fi
+  done
+}
+
+# signal NAME PID...: some may have ended by themselves.
+signal() {
+  local name=$1
+  shift
+  kill -"$name" "$@" 2>/dev/null || true
+}
+
+# start: returns once the server answers; nothing to do when it runs.
+start() {
+  local try
+  if pid >/dev/null; then
+    resume
+    await_ready || die "$SERVICE runs but does not answer: $0 kill, and try again"
+    return
+  fi
+  for try in 1 2 3 4 5; do # after a crash what it held may take a moment to be free
+    prepare
+    if [ -e "$DIR/log" ]; then mv -f "$DIR/log" "$DIR/log.previous"; fi
+    launch
+    if await_ready; then return; fi
+    stop_with KILL
+    sleep "$try"
+  done
+  tail -n 20 "$DIR/log" >&2 || true
+  die "$SERVICE does not start, see $DIR/log; $0 wipe begins again with nothing"
+}
+
+await_ready() {
+  local end=$((SECONDS + READY_WITHIN))
+  until is_ready >/dev/null 2>&1; do
+    pid >/dev/null && ((SECONDS < end)) || return 1
+    sleep 0.1
+  done
+}
+
+# stop_with SIGNAL: and wait until it is gone; one that does not go is killed.
+stop_with() {
+  local pid members
+  pid=$(pid) || return 0
+  mapfile -t members < <(family "$pid")
+  if [ "$1" = KILL ]; then
+    signal KILL "${members[@]}"
+  else
+    signal CONT "${members[@]}" # a paused one could not stop
+    signal "$1" "$pid"
+    if await_end "$pid" 20; then return; fi
+    say "$SERVICE does not stop: killing it"
+    signal KILL "${members[@]}"
+  fi
+  await_end "$pid" 10 || die "$SERVICE, process $pid, does not end"
+}
+
+pause() {
+  local pid members
+  pid=$(pid) || die "$SERVICE does not run"
+  signal STOP "$pid" # first, so that it has no more children meanwhile
+  mapfile -t members < <(family "$pid")
+  signal STOP "${members[@]}"
+}
+
+resume() {
+  local pid members
+  pid=$(pid) || die "$SERVICE does not run"
+  mapfile -t members < <(family "$pid")
+  signal CONT "${members[@]}"
+}
+
+prepare() { :; }
+complete() { :; }
+
+main() {
+  DIR=$SERVICES/$SERVICE
+  local verb=${1:-help}
+  if [ "$verb" != help ] && [ "$verb" != install ]; then
+    mkdir -p "$DIR" || die "$SERVICES can't be written: set GOCONDUCTOR_SERVICES to a directory of yours"
+    exec 9>"$SERVICES/$SERVICE.lock" || die "$SERVICES belongs to somebody else: set GOCONDUCTOR_SERVICES"
+    flock 9 # one at a time; each server is started without it
+  fi
+  case $verb in
+    install) install ;;
+    up) install; start; complete; environment ;;
+    env) environment ;;
+    start) start ;;
+    stop) stop_with "$STOP" ;;
+    kill) stop_with KILL ;;
+    pause) pause ;;
+    resume) resume ;;
+    status) if pid >/dev/null; then echo "$SERVICE runs: process $(pid), port $(port)"; else
+      echo "$SERVICE does not run"
+      exit 3 # as service(8) has it
+    fi ;;
+    wipe) stop_with KILL; rm -rf -- "${DIR:?}" "$SERVICES/$SERVICE.lock"; rmdir "$SERVICES" 2>/dev/null || true ;;
+    *) cat >&2 <<EOF
+usage: $0 VERB
+  install   put $SERVICE on this machine
+  up        install, start, and print how it is reached; as often as you like
+  env       print how it is reached
+  start     start it again after stop or kill, on the same data
+  stop      stop it in order
+  kill      kill -9, the crash of a machine's process
+  pause     freeze it: it holds its connections and answers nothing
+  resume    let it go on
+  status    say whether it runs; exit code 3 when it does not
+  wipe      kill it and remove its data
+It lives in $DIR; GOCONDUCTOR_SERVICES chooses another place than $SERVICES.
+EOF
+      [ "$verb" = help ] || exit 2 ;;
+  esac
+}
