@@ -1,0 +1,206 @@
+//! Reads values out of a document and notes what is wrong, without stopping at the first.
+
+use crate::node::{Entry, Node, Value};
+use crate::problem::{MISSING_KEY, Problem, TYPE, UNKNOWN_KEY, VALUE};
+use goconductor_saga::Json;
+use std::time::Duration;
+
+/// A value and its place in the document.
+#[derive(Debug, Clone)]
+pub(crate) struct At<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) pointer: String,
+}
+
+/// An object's fields.
+#[derive(Debug, Clone)]
+pub(crate) struct Fields<'a> {
+    pub(crate) at: At<'a>,
+    entries: &'a [Entry],
+}
+
+/// What has been found to be wrong so far.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl<'a> At<'a> {
+    pub(crate) fn root(node: &'a Node) -> Self {
+        Self { node, pointer: String::new() }
+    }
+
+    pub(crate) fn problem(&self, code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem::at(self.node, &self.pointer, code, detail.into())
+    }
+
+    /// The items of a list, each with its place.
+    pub(crate) fn items(&self) -> Option<Vec<At<'a>>> {
+        let Value::List(items) = &self.node.value else { return None };
+        let at = |(index, node)| At { node, pointer: format!("{}/{index}", self.pointer) };
+        Some(items.iter().enumerate().map(at).collect())
+    }
+
+    /// The entries of an object, each with its place.
+    pub(crate) fn entries(&self) -> Option<Vec<(&'a Entry, At<'a>)>> {
+        let Value::Map(entries) = &self.node.value else { return None };
+        let at = |entry: &'a Entry| {
+            let pointer = format!("{}/{}", self.pointer, escape(&entry.key));
+            (entry, At { node: &entry.value, pointer })
+        };
+        Some(entries.iter().map(at).collect())
+    }
+}
+
+/// A key as part of a pointer (RFC 6901, 3).
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn get(&self, key: &str) -> Option<At<'a>> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        Some(At { node: &entry.value, pointer: format!("{}/{}", self.at.pointer, escape(key)) })
+    }
+}
+
+impl Reader {
+    pub(crate) fn push(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// An object's fields; notes those that are not known, and how the nearest is called.
+    pub(crate) fn fields<'a>(&mut self, at: &At<'a>, known: &[&str]) -> Option<Fields<'a>> {
+        let Value::Map(entries) = &at.node.value else {
+            self.wrong_type(at, "an object");
+            return None;
+        };
+        for entry in entries {
+            if known.contains(&entry.key.as_str()) || entry.key.starts_with("x-") {
+                continue;
+            }
+            let pointer = format!("{}/{}", at.pointer, escape(&entry.key));
+            let detail = format!("`{}` is not known here", entry.key);
+            let problem = Problem::new(UNKNOWN_KEY, &pointer, (entry.line, entry.column), detail);
+            self.push(match nearest(&entry.key, known) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem.hint(format!("known are {}; keys of your own begin with x-", known.join(", "))),
+            });
+        }
+        Some(Fields { at: at.clone(), entries })
+    }
+
+    pub(crate) fn required<'a>(&mut self, fields: &Fields<'a>, key: &str) -> Option<At<'a>> {
+        let found = fields.get(key);
+        if found.is_none() {
+            self.push(fields.at.problem(MISSING_KEY, format!("`{key}` is missing")));
+        }
+        found
+    }
+
+    pub(crate) fn wrong_type(&mut self, at: &At<'_>, expected: &str) {
+        self.push(at.problem(TYPE, format!("this is {}; expected {expected}", at.node.kind())));
+    }
+
+    pub(crate) fn text<'a>(&mut self, at: &At<'a>) -> Option<&'a str> {
+        let text = at.node.text();
+        if text.is_none() {
+            self.wrong_type(at, "a text");
+        }
+        text
+    }
+
+    pub(crate) fn optional_text(&mut self, fields: &Fields<'_>, key: &str) -> Option<String> {
+        let at = fields.get(key)?;
+        self.text(&at).map(str::to_owned)
+    }
+
+    pub(crate) fn duration(&mut self, at: &At<'_>) -> Option<Duration> {
+        let text = self.text(at)?;
+        match crate::duration::parse(text) {
+            Ok(duration) => Some(duration),
+            Err(detail) => {
+                self.push(at.problem(VALUE, detail));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn number(&mut self, at: &At<'_>, least: f64, most: f64) -> Option<f64> {
+        let number = match &at.node.value {
+            Value::Scalar(Json::Number(number)) => number.as_f64(),
+            Value::Scalar(_) | Value::List(_) | Value::Map(_) => None,
+        };
+        let Some(number) = number else {
+            self.wrong_type(at, "a number");
+            return None;
+        };
+        if !(least..=most).contains(&number) {
+            self.push(at.problem(VALUE, format!("{number} is not allowed: it is from {least} to {most}")));
+            return None;
+        }
+        Some(number)
+    }
+
+    pub(crate) fn count(&mut self, at: &At<'_>) -> Option<u32> {
+        let count = match &at.node.value {
+            Value::Scalar(Json::Number(number)) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
+            Value::Scalar(_) | Value::List(_) | Value::Map(_) => None,
+        };
+        match count {
+            Some(count) if count > 0 => Some(count),
+            Some(_) | None => {
+                self.push(at.problem(VALUE, "expected a whole number of at least 1"));
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(crate) fn choice<T: Copy>(&mut self, at: &At<'_>, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.text(at)?;
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+            return Some(*value);
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let problem = at.problem(VALUE, format!("`{text}` is not one of {}", words.join(", ")));
+        self.push(match nearest(text, &words) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem,
+        });
+        None
+    }
+
+    pub(crate) fn texts(&mut self, at: &At<'_>) -> Vec<(String, String)> {
+        let Some(items) = at.items() else {
+            self.wrong_type(at, "a list of texts");
+            return Vec::new();
+        };
+        items
+            .iter()
+            .filter_map(|item| Some((self.text(item)?.to_owned(), item.pointer.clone())))
+            .collect()
+    }
+
+    pub(crate) fn labels(&mut self, fields: &Fields<'_>) -> std::collections::BTreeMap<String, String> {
+        let Some(at) = fields.get("labels") else { return std::collections::BTreeMap::new() };
+        let Some(entries) = at.entries() else {
+            self.wrong_type(&at, "an object of texts");
+            return std::collections::BTreeMap::new();
+        };
+        entries
+            .iter()
+            .filter_map(|(entry, value)| Some((entry.key.clone(), self.text(value)?.to_owned())))
+            .collect()
+    }
+}
+
+/// The known word that is most like this one, if any is like it at all.
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    known
+        .iter()
+        .map(|each| (strsim::jaro_winkler(word, each), *each))
+        .filter(|(likeness, _)| *likeness > 0.78)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, each)| each)
+}
