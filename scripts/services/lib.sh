@@ -59,6 +59,7 @@ start() {
   for try in 1 2 3 4 5; do # after a crash what it held may take a moment to be free
     prepare
     if [ -e "$DIR/log" ]; then mv -f "$DIR/log" "$DIR/log.previous"; fi
+    port >/dev/null # chosen here, once, for the server and for those who ask it
     launch
     if await_ready; then return; fi
     stop_with KILL

@@ -96,6 +96,7 @@ launch() {
     exec setsid env -C / "${server[@]}"
   ) >"$DIR/log" 2>&1 </dev/null &
   remember_process "$DIR/pid" $!
+  disown $!
 }
 
 # The role is no superuser: what the project asks of PostgreSQL in production has to suffice here.

@@ -7,7 +7,6 @@
 mod args;
 mod command;
 #[path = "dev_tmp.rs"]
-mod demo;
 mod dev;
 mod doctor;
 mod document;

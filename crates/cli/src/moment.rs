@@ -22,14 +22,23 @@ pub(crate) fn parse(text: &str) -> Option<Micros> {
 /// A duration in few characters: `0.4ms`, `12ms`, `1.24s`, `3m05s`, `2h03m`, `4d06h`.
 pub(crate) fn short(duration: Micros) -> String {
     let duration = duration.max(0);
-    match duration {
-        0 => "0ms".to_owned(),
-        ..MILLI => format!("0.{}ms", (duration / 100).max(1)),
-        ..SECOND => format!("{}ms", duration / MILLI),
-        ..MINUTE => format!("{}.{:02}s", duration / SECOND, duration % SECOND / (10 * MILLI)),
-        ..HOUR => format!("{}m{:02}s", duration / MINUTE, duration % MINUTE / SECOND),
-        ..DAY => format!("{}h{:02}m", duration / HOUR, duration % HOUR / MINUTE),
-        _ => format!("{}d{:02}h", duration / DAY, duration % DAY / HOUR),
+    let two = |large: Micros, large_unit: &str, small: Micros, small_unit: &str| {
+        format!("{}{large_unit}{:02}{small_unit}", duration / large, duration % large / small)
+    };
+    if duration == 0 {
+        "0ms".to_owned()
+    } else if duration < MILLI {
+        format!("0.{}ms", (duration / 100).max(1))
+    } else if duration < SECOND {
+        format!("{}ms", duration / MILLI)
+    } else if duration < MINUTE {
+        two(SECOND, ".", 10 * MILLI, "s")
+    } else if duration < HOUR {
+        two(MINUTE, "m", SECOND, "s")
+    } else if duration < DAY {
+        two(HOUR, "h", MINUTE, "m")
+    } else {
+        two(DAY, "d", HOUR, "h")
     }
 }
 

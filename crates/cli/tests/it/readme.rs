@@ -1,1 +1,235 @@
-//! The README's commands do what it says.
+//! The README's commands do what it says: every ```console block is run against a real server.
+//!
+//! In a block a line that begins with `$ ` is a command; it goes on behind a backslash at a line's end and
+//! through a here-document. Other lines are what it prints: `…` stands for any text, and alone on a line for
+//! any lines. A command without any such line may print whatever it likes.
+
+use crate::command::goconductor;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const README: &str = include_str!("../../../../README.md");
+
+/// The address that the README uses.
+const DEFAULT: &str = "127.0.0.1:8470";
+
+/// A server that is not ready by then will not be.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Stands before the output of each command.
+const MARK: &str = "@@@ the output of command";
+
+#[test]
+fn every_console_block_does_what_it_says() {
+    let server = Server::start();
+    let blocks = blocks(README);
+    assert!(blocks.len() >= 3, "the README has lost its blocks");
+    for block in &blocks {
+        check(block, &server);
+    }
+}
+
+/// A command and what it prints.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Step {
+    command: String,
+    expected: Vec<String>,
+}
+
+fn blocks(text: &str) -> Vec<Vec<Step>> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim_end() == "```console" {
+            blocks.push(steps(&mut lines));
+        }
+    }
+    blocks
+}
+
+fn steps<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut here: Option<String> = None;
+    while let Some(line) = lines.next().filter(|line| *line != "```") {
+        let goes_on = here.is_some() || steps.last().is_some_and(|step| step.command.ends_with('\\'));
+        if let Some(command) = line.strip_prefix("$ ") {
+            steps.push(Step { command: command.to_owned(), expected: Vec::new() });
+        } else if let (true, Some(step)) = (goes_on, steps.last_mut()) {
+            step.command.push('\n');
+            step.command.push_str(line);
+        } else {
+            steps.last_mut().expect("a block begins with a command").expected.push(line.to_owned());
+            continue;
+        }
+        here = match (here, line.split_once("<<'")) {
+            (Some(end), _) if end == line => None,
+            (Some(end), _) => Some(end),
+            (None, Some((_, rest))) => rest.split_once('\'').map(|(end, _)| end.to_owned()),
+            (None, None) => None,
+        };
+    }
+    steps
+}
+
+fn check(block: &[Step], server: &Server) {
+    let mut script = String::from("set -e -o pipefail\nexec 2>&1\n");
+    for (nth, step) in block.iter().enumerate() {
+        script.push_str(&format!("echo; echo '{MARK} {nth}'\n{}\n", server.here(&step.command)));
+    }
+    let output = Command::new("bash")
+        .args(["-c", &script])
+        .envs(server.environment())
+        .current_dir(server.folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
+    for (nth, step) in block.iter().enumerate() {
+        let (_, rest) =
+            output.split_once(&format!("{MARK} {nth}\n")).unwrap_or_else(|| panic!("{step:?}\n{output}"));
+        let printed: Vec<&str> =
+            rest.split(&format!("\n{MARK}")).next().unwrap_or_default().trim_end().lines().collect();
+        let expected: Vec<String> = step.expected.iter().map(|line| server.here(line)).collect();
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        assert!(
+            step.expected.is_empty() || lines_match(&expected, &printed),
+            "{}\n--- expected\n{}\n--- printed\n{}",
+            step.command,
+            expected.join("\n"),
+            printed.join("\n")
+        );
+    }
+}
+
+fn lines_match(expected: &[&str], printed: &[&str]) -> bool {
+    match (expected.split_first(), printed.split_first()) {
+        (None, None) => true,
+        (None, Some(_)) => false,
+        (Some((&"…", rest)), _) => (0..=printed.len()).any(|skipped| lines_match(rest, &printed[skipped..])),
+        (Some(_), None) => false,
+        (Some((first, expected)), Some((line, printed))) => {
+            line_matches(first, line.trim_end()) && lines_match(expected, printed)
+        }
+    }
+}
+
+fn line_matches(expected: &str, printed: &str) -> bool {
+    let mut parts = expected.trim_end().split('…');
+    let Some(mut rest) = printed.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some((_, behind)) = rest.split_once(part) else { return false };
+        rest = behind;
+    }
+    true
+}
+
+/// A `goconductor dev --demo` on a port of its own. Killed when it is dropped.
+struct Server {
+    child: Child,
+    address: String,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let child = goconductor(&format!("http://{address}"))
+            .args(["dev", "--demo", "--listen", &address, "--data-dir"])
+            .arg(folder.path().join("data"))
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut this = Self { child, address, folder };
+        let give_up = Instant::now() + READY_WITHIN;
+        while !this.is_ready() {
+            let ended = this.child.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < give_up, "{ended:?}: {}", this.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        this
+    }
+
+    fn is_ready(&self) -> bool {
+        let asked = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(&self.address)?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        asked().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// The text with this server in the place of the README's.
+    fn here(&self, text: &str) -> String {
+        text.replace(DEFAULT, &self.address)
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let binary = Path::new(env!("CARGO_BIN_EXE_goconductor"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        vec![
+            ("PATH", format!("{}:{path}", binary.parent().unwrap().display())),
+            ("GOCONDUCTOR_SERVER", format!("http://{}", self.address)),
+            ("COLUMNS", "100".to_owned()),
+            ("LC_ALL", "C.UTF-8".to_owned()),
+        ]
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn blocks_are_taken_apart() {
+    let text = "a\n```console\n$ one \\\n    more\nout …\n$ cat <<'END'\n$x\nEND\nsaid\n```\n```sh\n$ no\n```\n";
+    let step = |command: &str, expected: &str| Step {
+        command: command.to_owned(),
+        expected: vec![expected.to_owned()],
+    };
+    assert_eq!(
+        blocks(text),
+        [[step("one \\\n    more", "out …"), step("cat <<'END'\n$x\nEND", "said")]]
+    );
+}
+
+#[test]
+fn lines_are_matched() {
+    for (expected, printed, matches) in [
+        (vec!["a … c"], vec!["a b c"], true),
+        (vec!["a … c"], vec!["a c"], false),
+        (vec!["…c"], vec!["abc"], true),
+        (vec!["a…"], vec!["a"], true),
+        (vec!["a…b…c"], vec!["a1b2c"], true),
+        (vec!["a", "…", "c"], vec!["a", "b", "b", "c"], true),
+        (vec!["a", "…", "c"], vec!["a", "c"], true),
+        (vec!["a", "…"], vec!["a"], true),
+        (vec!["a"], vec!["a", "b"], false),
+        (vec!["a", "b"], vec!["a"], false),
+    ] {
+        assert_eq!(lines_match(&expected, &printed), matches, "{expected:?} {printed:?}");
+    }
+}

@@ -1,0 +1,237 @@
+//! Retry, time-outs, compensation: what a step is set to.
+
+use crate::fields::{At, Fields, Reader};
+use crate::node::Value;
+use crate::problem::{Problem, TYPE, UNSUPPORTED, VALUE};
+use goconductor_saga::{Action, Backoff, Json, Retry, Timeouts};
+use std::time::Duration;
+
+/// What steps have unless they say otherwise.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Defaults {
+    pub(crate) retry: Option<Retry>,
+    pub(crate) timeout: Option<Timeouts>,
+    pub(crate) service: Option<String>,
+    pub(crate) compensation_retry: Option<Retry>,
+    pub(crate) compensation_timeout: Option<Duration>,
+    pub(crate) compensation_required: bool,
+}
+
+/// How a step is undone, as it is written.
+#[derive(Debug, Clone)]
+pub(crate) enum Undo<'a> {
+    /// `none`: there is nothing to undo.
+    None,
+    Action { action: Action, input: Option<At<'a>>, retry: Option<Retry>, timeout: Option<Duration> },
+}
+
+pub(crate) fn not_yet(at: &At<'_>, what: &str) -> Problem {
+    at.problem(UNSUPPORTED, format!("{what} is not supported yet"))
+        .hint("it is part of the language and comes with a later release")
+}
+
+impl Reader {
+    pub(crate) fn defaults(&mut self, fields: &Fields<'_>) -> Defaults {
+        let mut defaults = Defaults::default();
+        if let Some(at) = fields.get("defaults")
+            && let Some(inner) = self.fields(&at, &["retry", "timeout", "service"])
+        {
+            defaults.retry = inner.get("retry").and_then(|at| self.retry(&at, &Retry::default()));
+            defaults.timeout = inner.get("timeout").and_then(|at| self.timeouts(&at, &Timeouts::default()));
+            defaults.service = inner.get("service").and_then(|at| self.service_name(&at));
+        }
+        if let Some(at) = fields.get("compensation") {
+            self.compensation_defaults(&at, &mut defaults);
+        }
+        defaults
+    }
+
+    fn compensation_defaults(&mut self, at: &At<'_>, defaults: &mut Defaults) {
+        if let Some(text) = at.node.text() {
+            if text == "required" {
+                defaults.compensation_required = true;
+            } else {
+                self.push(at.problem(VALUE, format!("`{text}` is not `required`, nor an object")));
+            }
+            return;
+        }
+        let Some(inner) = self.fields(at, &["order", "on_error", "retry", "timeout", "required"]) else { return };
+        if let Some(order) = inner.get("order")
+            && self.choice(&order, &[("reverse", false), ("parallel", true)]) == Some(true)
+        {
+            self.push(not_yet(&order, "`order: parallel`"));
+        }
+        if let Some(on_error) = inner.get("on_error")
+            && self.choice(&on_error, &[("pause", false), ("continue", true)]) == Some(true)
+        {
+            self.push(not_yet(&on_error, "`on_error: continue`"));
+        }
+        defaults.compensation_retry = inner.get("retry").and_then(|at| self.retry(&at, &Retry::of_compensation()));
+        defaults.compensation_timeout = inner.get("timeout").and_then(|at| self.duration(&at));
+        if let Some(required) = inner.get("required") {
+            match &required.node.value {
+                Value::Scalar(Json::Bool(value)) => defaults.compensation_required = *value,
+                Value::Scalar(_) | Value::List(_) | Value::Map(_) => self.wrong_type(&required, "true or false"),
+            }
+        }
+    }
+
+    fn service_name(&mut self, at: &At<'_>) -> Option<String> {
+        let text = self.text(at)?;
+        if is_service(text) {
+            return Some(text.to_owned());
+        }
+        self.push(at.problem(VALUE, format!("`{text}` is no service's name: it has lower-case letters, digits and hyphens")));
+        None
+    }
+
+    /// `service/action`; or an action alone, of the default service.
+    pub(crate) fn action(&mut self, at: &At<'_>, service: Option<&str>) -> Option<Action> {
+        let text = self.text(at)?;
+        let (of, action) = match (text.split_once('/'), service) {
+            (Some((of, action)), _) => (of, action),
+            (None, Some(service)) => (service, text),
+            (None, None) => {
+                self.push(at.problem(VALUE, format!("`{text}` is no action: write service/action")));
+                return None;
+            }
+        };
+        let named = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        let dots = action.bytes().all(|byte| byte == b'.');
+        if !is_service(of) || action.is_empty() || action.len() > 128 || dots || !action.chars().all(named) {
+            let detail = format!(
+                "`{text}` is no action: a service has lower-case letters, digits and hyphens, an action \
+                 letters, digits, `_`, `.` and `-`"
+            );
+            self.push(at.problem(VALUE, detail));
+            return None;
+        }
+        Some(Action::Run { service: of.to_owned(), action: action.to_owned() })
+    }
+
+    pub(crate) fn retry(&mut self, at: &At<'_>, base: &Retry) -> Option<Retry> {
+        match &at.node.value {
+            Value::Scalar(Json::String(word)) if word == "none" => {
+                return Some(Retry { max_attempts: Some(1), ..base.clone() });
+            }
+            Value::Scalar(Json::String(word)) if word == "forever" => {
+                return Some(Retry { max_attempts: None, ..base.clone() });
+            }
+            Value::Scalar(Json::Number(_)) => {
+                return self.count(at).map(|max| Retry { max_attempts: Some(max), ..base.clone() });
+            }
+            Value::Map(_) => {}
+            Value::Scalar(_) | Value::List(_) => {
+                self.push(at.problem(TYPE, "expected `none`, `forever`, a number of attempts, or an object"));
+                return None;
+            }
+        }
+        let known = ["max_attempts", "backoff", "initial", "max", "factor", "jitter", "on", "not_on"];
+        let fields = self.fields(at, &known)?;
+        let mut retry = base.clone();
+        if let Some(max) = fields.get("max_attempts") {
+            retry.max_attempts =
+                if max.node.text() == Some("unlimited") { None } else { Some(self.count(&max)?) };
+        }
+        if let Some(initial) = fields.get("initial") {
+            retry.initial = self.duration(&initial)?;
+        }
+        if let Some(max) = fields.get("max") {
+            retry.max = self.duration(&max)?;
+        }
+        retry.backoff = self.backoff(&fields, &retry)?;
+        if let Some(jitter) = fields.get("jitter") {
+            retry.jitter = self.number(&jitter, 0.0, 1.0)?;
+        }
+        let mut codes = |key: &str| {
+            fields.get(key).map(|at| self.texts(&at).into_iter().map(|(text, _)| text).collect())
+        };
+        retry.on = codes("on").unwrap_or_default();
+        retry.not_on = codes("not_on").unwrap_or_default();
+        // A first delay above the default limit is meant: the limit follows it.
+        if retry.initial > retry.max {
+            if let Some(max) = fields.get("max") {
+                self.push(max.problem(VALUE, "`max` is shorter than `initial`"));
+                return None;
+            }
+            retry.max = retry.initial;
+        }
+        Some(retry)
+    }
+
+    fn backoff(&mut self, fields: &Fields<'_>, retry: &Retry) -> Option<Backoff> {
+        let factor = match fields.get("factor") {
+            Some(at) => Some(self.number(&at, 1.0, 1000.0)?),
+            None => None,
+        };
+        let exponential = Backoff::Exponential { factor: factor.unwrap_or(2.0) };
+        match fields.get("backoff") {
+            None if factor.is_some() => Some(exponential),
+            None => Some(retry.backoff),
+            Some(at) => self.choice(
+                &at,
+                &[("exponential", exponential), ("linear", Backoff::Linear), ("fixed", Backoff::Fixed)],
+            ),
+        }
+    }
+
+    pub(crate) fn timeouts(&mut self, at: &At<'_>, base: &Timeouts) -> Option<Timeouts> {
+        if at.node.text().is_some() {
+            return self.duration(at).map(|attempt| Timeouts { attempt, ..base.clone() });
+        }
+        let fields = self.fields(at, &["attempt", "queue", "total", "heartbeat"])?;
+        if let Some(heartbeat) = fields.get("heartbeat") {
+            self.push(not_yet(&heartbeat, "a time-out of heartbeats"));
+        }
+        let mut timeouts = base.clone();
+        if let Some(attempt) = fields.get("attempt") {
+            timeouts.attempt = self.duration(&attempt)?;
+        }
+        if let Some(queue) = fields.get("queue") {
+            timeouts.queue = Some(self.duration(&queue)?);
+        }
+        if let Some(total) = fields.get("total") {
+            timeouts.total = Some(self.duration(&total)?);
+        }
+        Some(timeouts)
+    }
+
+    pub(crate) fn undo<'a>(&mut self, at: &At<'a>, service: Option<&str>) -> Option<Undo<'a>> {
+        match &at.node.value {
+            Value::Scalar(Json::String(word)) if word == "none" => return Some(Undo::None),
+            Value::Scalar(Json::String(_)) => {
+                let action = self.action(at, service)?;
+                return Some(Undo::Action { action, input: None, retry: None, timeout: None });
+            }
+            Value::Map(_) => {}
+            Value::Scalar(_) | Value::List(_) => {
+                self.push(at.problem(TYPE, "expected `none`, service/action, or an object with `run`"));
+                return None;
+            }
+        }
+        let fields = self.fields(at, &["run", "input", "retry", "timeout", "when", "call"])?;
+        for key in ["call", "when"] {
+            if let Some(found) = fields.get(key) {
+                self.push(not_yet(&found, &format!("`{key}` of a compensation")));
+            }
+        }
+        if fields.get("call").is_some() && fields.get("run").is_none() {
+            return None;
+        }
+        let run = self.required(&fields, "run")?;
+        let action = self.action(&run, service);
+        let retry = fields.get("retry").and_then(|at| self.retry(&at, &Retry::of_compensation()));
+        let timeout = fields
+            .get("timeout")
+            .and_then(|at| self.timeouts(&at, &Timeouts::default()))
+            .map(|timeouts| timeouts.attempt);
+        Some(Undo::Action { action: action?, input: fields.get("input"), retry, timeout })
+    }
+}
+
+fn is_service(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}

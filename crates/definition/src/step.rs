@@ -1,0 +1,289 @@
+//! A step as it is written: with its block structure, before it is expanded.
+
+use crate::fields::{At, Fields, Reader};
+use crate::problem::{ACTION, COMPENSATION, EXPRESSION, PIVOT, VALUE};
+use crate::settings::{Defaults, Undo, not_yet};
+use crate::template::condition;
+use goconductor_saga::{Action, Join, Kind, Retry, Timeouts};
+use std::collections::BTreeMap;
+
+/// What a step may say.
+const KNOWN: &[&str] = &[
+    "name", "title", "description", "depends_on", "when", "run", "parallel", "switch", "child",
+    "wait_for_signal", "sleep", "call", "for_each", "kind", "input", "compensate", "retry", "timeout",
+    "lock", "on_error", "labels", "join", "probe", "on_unknown",
+];
+/// Of which a step has exactly one.
+const ACTIONS: &[&str] = &["run", "parallel", "switch", "child", "wait_for_signal", "sleep", "call"];
+/// Blocks in blocks.
+const BLOCK_DEPTH: usize = 16;
+
+/// A step, or a block of steps.
+#[derive(Debug)]
+pub(crate) struct Written<'a> {
+    pub(crate) at: At<'a>,
+    pub(crate) name: String,
+    pub(crate) name_at: At<'a>,
+    pub(crate) title: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Names with their places; none: the step above.
+    pub(crate) depends_on: Option<Vec<(String, String)>>,
+    pub(crate) depends_at: Option<At<'a>>,
+    pub(crate) when: Option<(String, At<'a>)>,
+    pub(crate) body: Body<'a>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Body<'a> {
+    Step(Box<Single<'a>>),
+    Block(Vec<Branch<'a>>),
+    /// What could not be read; it keeps its name, so that nothing else seems wrong for its sake.
+    Broken,
+}
+
+/// A step that does something.
+#[derive(Debug)]
+pub(crate) struct Single<'a> {
+    pub(crate) action: Action,
+    pub(crate) kind: Kind,
+    pub(crate) join: Join,
+    pub(crate) input: Option<At<'a>>,
+    pub(crate) undo: Option<Undo<'a>>,
+    pub(crate) retry: Retry,
+    pub(crate) timeout: Timeouts,
+}
+
+/// A branch of a block.
+#[derive(Debug)]
+pub(crate) struct Branch<'a> {
+    pub(crate) name: String,
+    /// Of a switch: its own condition; none: the default.
+    pub(crate) when: Option<(String, At<'a>)>,
+    /// Whether the branches above it have to be false.
+    pub(crate) exclusive: bool,
+    pub(crate) steps: Vec<Written<'a>>,
+}
+
+impl Reader {
+    pub(crate) fn steps<'a>(&mut self, at: &At<'a>, defaults: &Defaults, depth: usize) -> Vec<Written<'a>> {
+        let Some(items) = at.items() else {
+            self.wrong_type(at, "a list of steps");
+            return Vec::new();
+        };
+        if items.is_empty() {
+            self.push(at.problem(VALUE, "at least one step is needed"));
+        }
+        items.iter().filter_map(|item| self.step(item, defaults, depth)).collect()
+    }
+
+    fn step<'a>(&mut self, at: &At<'a>, defaults: &Defaults, depth: usize) -> Option<Written<'a>> {
+        let fields = self.fields(at, KNOWN)?;
+        let name_at = self.required(&fields, "name")?;
+        let name = self.text(&name_at)?.to_owned();
+        if !is_name(&name) {
+            let detail = format!("`{name}` is no step's name: it begins with a-z and has up to 63 of a-z, 0-9 and _");
+            self.push(name_at.problem(VALUE, detail).hint("the title is free text"));
+        }
+        let depends_at = fields.get("depends_on");
+        let depends_on = depends_at.as_ref().map(|at| self.texts(at));
+        let when = fields.get("when").and_then(|at| self.condition(&at));
+        self.optional_text(&fields, "description");
+        Some(Written {
+            at: at.clone(),
+            name,
+            name_at,
+            title: self.optional_text(&fields, "title"),
+            labels: self.labels(&fields),
+            depends_on,
+            depends_at,
+            when,
+            body: self.body(&fields, defaults, depth).unwrap_or(Body::Broken),
+        })
+    }
+
+    pub(crate) fn condition<'a>(&mut self, at: &At<'a>) -> Option<(String, At<'a>)> {
+        match condition(self.text(at)?) {
+            Ok(text) => Some((text, at.clone())),
+            Err(detail) => {
+                self.push(at.problem(EXPRESSION, detail));
+                None
+            }
+        }
+    }
+
+    fn body<'a>(&mut self, fields: &Fields<'a>, defaults: &Defaults, depth: usize) -> Option<Body<'a>> {
+        self.refuse_what_is_not_supported_yet(fields);
+        let actions: Vec<&str> = ACTIONS.iter().copied().filter(|key| fields.get(key).is_some()).collect();
+        let action = match actions.as_slice() {
+            [action] => *action,
+            [] => {
+                let problem = fields.at.problem(ACTION, "the step has no action");
+                self.push(problem.hint(format!("give it one of {}", ACTIONS.join(", "))));
+                return None;
+            }
+            several => {
+                let detail = format!("the step has {} actions: {}", several.len(), several.join(" and "));
+                self.push(fields.at.problem(ACTION, detail).hint("make a step of each"));
+                return None;
+            }
+        };
+        let at = fields.get(action)?;
+        match action {
+            "run" => self.single(fields, &at, defaults),
+            "parallel" | "switch" => {
+                self.refuse_on_blocks(fields);
+                if depth >= BLOCK_DEPTH {
+                    let detail = format!("blocks are nested deeper than {BLOCK_DEPTH}");
+                    self.push(at.problem(crate::problem::LIMIT, detail));
+                    return None;
+                }
+                let branches =
+                    if action == "parallel" { self.parallel(&at, defaults, depth) } else { self.switch(&at, defaults, depth) };
+                branches.map(Body::Block)
+            }
+            _ => {
+                self.push(not_yet(&at, &format!("`{action}`")));
+                None
+            }
+        }
+    }
+
+    fn refuse_what_is_not_supported_yet(&mut self, fields: &Fields<'_>) {
+        for key in ["for_each", "lock", "probe"] {
+            if let Some(at) = fields.get(key) {
+                self.push(not_yet(&at, &format!("`{key}`")));
+            }
+        }
+        let choices: [(&str, &[(&str, bool)]); 2] = [
+            ("on_error", &[("compensate", true), ("continue", false), ("pause", false)]),
+            ("on_unknown", &[("compensate", true), ("probe", false), ("retry", false), ("park", false)]),
+        ];
+        for (key, choices) in choices {
+            if let Some(at) = fields.get(key)
+                && self.choice(&at, choices) == Some(false)
+            {
+                self.push(not_yet(&at, &format!("`{key}` other than `compensate`")));
+            }
+        }
+    }
+
+    fn refuse_on_blocks(&mut self, fields: &Fields<'_>) {
+        for key in ["kind", "input", "compensate", "retry", "timeout", "join"] {
+            if let Some(at) = fields.get(key) {
+                let problem = at.problem(VALUE, format!("`{key}` says something of a step, and this is a block of steps"));
+                self.push(problem.hint("say it of the steps in it"));
+            }
+        }
+    }
+
+    fn single<'a>(&mut self, fields: &Fields<'a>, run: &At<'a>, defaults: &Defaults) -> Option<Body<'a>> {
+        let service = defaults.service.as_deref();
+        let action = self.action(run, service);
+        let kind = fields.get("kind").and_then(|at| {
+            let kinds =
+                [("compensatable", Kind::Compensatable), ("pivot", Kind::Pivot), ("retriable", Kind::Retriable)];
+            self.choice(&at, &kinds)
+        });
+        let undo_at = fields.get("compensate");
+        let undo = undo_at.as_ref().and_then(|at| self.undo(at, service));
+        self.check_undo(fields, kind, undo_at.as_ref(), undo.as_ref(), defaults);
+        let joins = [("all", Join::All), ("any", Join::Any), ("settled", Join::Settled)];
+        let join = fields.get("join").and_then(|at| self.choice(&at, &joins));
+        let retry_base = defaults.retry.clone().unwrap_or_default();
+        let timeout_base = defaults.timeout.clone().unwrap_or_default();
+        let retry = fields.get("retry").and_then(|at| self.retry(&at, &retry_base));
+        let timeout = fields.get("timeout").and_then(|at| self.timeouts(&at, &timeout_base));
+        Some(Body::Step(Box::new(Single {
+            action: action?,
+            kind: kind.unwrap_or(Kind::Compensatable),
+            join: join.unwrap_or_default(),
+            input: fields.get("input"),
+            undo,
+            retry: retry.unwrap_or(retry_base),
+            timeout: timeout.unwrap_or(timeout_base),
+        })))
+    }
+
+    /// Every step says its place in the saga: undeclared is an error, never a default.
+    fn check_undo(
+        &mut self,
+        fields: &Fields<'_>,
+        kind: Option<Kind>,
+        undo_at: Option<&At<'_>>,
+        undo: Option<&Undo<'_>>,
+        defaults: &Defaults,
+    ) {
+        match (kind, undo_at) {
+            (Some(Kind::Pivot | Kind::Retriable), Some(at)) => {
+                let problem = at.problem(PIVOT, "a pivot, and a retriable step after it, is never undone");
+                self.push(problem.hint("drop `compensate`, or drop `kind`"));
+            }
+            (None | Some(Kind::Compensatable), None) if fields.get("kind").is_none() || kind.is_some() => {
+                let problem = fields.at.problem(COMPENSATION, "the step does not say how it is undone");
+                self.push(problem.hint(
+                    "say `compensate: service/action`, or `compensate: none` if there is nothing to undo, \
+                     or `kind: pivot` or `kind: retriable`",
+                ));
+            }
+            (Some(Kind::Compensatable), Some(at)) if matches!(undo, Some(Undo::None)) => {
+                let problem = at.problem(COMPENSATION, "`kind: compensatable` says that it can be undone, `none` that it need not be");
+                self.push(problem.hint("drop `kind`, or name the action that undoes it"));
+            }
+            (None, Some(at)) if defaults.compensation_required && matches!(undo, Some(Undo::None)) => {
+                let detail = "this definition says `compensation: required`, and the step says `compensate: none`";
+                self.push(at.problem(COMPENSATION, detail));
+            }
+            (_, _) => {}
+        }
+    }
+
+    fn parallel<'a>(&mut self, at: &At<'a>, defaults: &Defaults, depth: usize) -> Option<Vec<Branch<'a>>> {
+        let Some(entries) = at.entries() else {
+            self.wrong_type(at, "an object of branches, each a list of steps");
+            return None;
+        };
+        if entries.len() < 2 {
+            self.push(at.problem(VALUE, "a parallel block has at least two branches"));
+        }
+        let mut branches = Vec::new();
+        for (entry, steps) in entries {
+            if !is_name(&entry.key) {
+                let detail = format!("`{}` is no branch's name: it begins with a-z and has a-z, 0-9 and _", entry.key);
+                self.push(steps.problem(VALUE, detail));
+            }
+            let steps = self.steps(&steps, defaults, depth + 1);
+            branches.push(Branch { name: entry.key.clone(), when: None, exclusive: false, steps });
+        }
+        Some(branches)
+    }
+
+    fn switch<'a>(&mut self, at: &At<'a>, defaults: &Defaults, depth: usize) -> Option<Vec<Branch<'a>>> {
+        let Some(items) = at.items() else {
+            self.wrong_type(at, "a list of branches, each with `when` and `steps`");
+            return None;
+        };
+        if items.is_empty() {
+            self.push(at.problem(VALUE, "a switch has at least one branch"));
+        }
+        let mut branches = Vec::new();
+        for (number, item) in items.iter().enumerate() {
+            let Some(fields) = self.fields(item, &["when", "steps"]) else { continue };
+            let when_at = fields.get("when");
+            if when_at.is_none() && number + 1 < items.len() {
+                let problem = item.problem(VALUE, "a branch without `when` is taken always: those below it never are");
+                self.push(problem.hint("put it last"));
+            }
+            let when = when_at.and_then(|at| self.condition(&at));
+            let Some(steps) = self.required(&fields, "steps") else { continue };
+            let steps = self.steps(&steps, defaults, depth + 1);
+            branches.push(Branch { name: (number + 1).to_string(), when, exclusive: true, steps });
+        }
+        Some(branches)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}

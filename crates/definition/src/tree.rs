@@ -1,0 +1,128 @@
+//! A definition as it is written: the top level.
+
+use crate::Limits;
+use crate::fields::{At, Fields, Reader};
+use crate::node::Node;
+use crate::problem::{DUPLICATE, LIMIT, VALUE};
+use crate::settings::{Defaults, not_yet};
+use crate::step::{Body, Written};
+use goconductor_saga::Json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a definition may say.
+const KNOWN: &[&str] = &[
+    "$schema", "workflow", "title", "description", "labels", "input", "output", "timeout", "defaults",
+    "compensation", "steps", "namespace", "schedule", "lock",
+];
+
+/// A definition as it is written.
+#[derive(Debug)]
+pub(crate) struct Document<'a> {
+    pub(crate) at: At<'a>,
+    pub(crate) name: String,
+    pub(crate) title: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) input: Option<Json>,
+    pub(crate) output: Option<At<'a>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) defaults: Defaults,
+    pub(crate) steps: Vec<Written<'a>>,
+}
+
+/// Reads the document; nothing if there is nothing to go on with.
+pub(crate) fn document<'a>(reader: &mut Reader, root: &'a Node, limits: &Limits) -> Option<Document<'a>> {
+    let at = At::root(root);
+    let fields = reader.fields(&at, KNOWN)?;
+    let name = reader.required(&fields, "workflow").and_then(|at| name(reader, &at));
+    refuse(reader, &fields);
+    let defaults = reader.defaults(&fields);
+    let steps_at = reader.required(&fields, "steps");
+    let steps = steps_at.as_ref().map(|at| reader.steps(at, &defaults, 0)).unwrap_or_default();
+    if let (true, Some(at)) = (count(&steps) > limits.steps, &steps_at) {
+        reader.push(at.problem(LIMIT, format!("it has {} steps; at most {} are run", count(&steps), limits.steps)));
+        return None;
+    }
+    names(reader, &steps, &mut BTreeMap::new());
+    let input = fields.get("input").and_then(|at| input_schema(reader, &at));
+    Some(Document {
+        name: name.unwrap_or_default(),
+        title: reader.optional_text(&fields, "title"),
+        description: reader.optional_text(&fields, "description"),
+        labels: reader.labels(&fields),
+        input,
+        output: fields.get("output"),
+        timeout: fields.get("timeout").and_then(|at| reader.duration(&at)),
+        defaults,
+        steps,
+        at,
+    })
+}
+
+fn name(reader: &mut Reader, at: &At<'_>) -> Option<String> {
+    let text = reader.text(at)?;
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=63).contains(&text.len())
+        && text.bytes().all(inside)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+    {
+        return Some(text.to_owned());
+    }
+    let detail = format!("`{text}` is no workflow's name: it has up to 63 lower-case letters, digits and hyphens inside");
+    reader.push(at.problem(VALUE, detail).hint("the title is free text"));
+    None
+}
+
+fn refuse(reader: &mut Reader, fields: &Fields<'_>) {
+    for key in ["schedule", "lock"] {
+        if let Some(at) = fields.get(key) {
+            reader.push(not_yet(&at, &format!("`{key}`")));
+        }
+    }
+    if let Some(at) = fields.get("namespace") {
+        let problem = at.problem(VALUE, "a definition lives where it is applied, and does not say where");
+        reader.push(problem.hint("drop it, and name the namespace in the request"));
+    }
+}
+
+fn input_schema(reader: &mut Reader, at: &At<'_>) -> Option<Json> {
+    let schema = at.node.to_json();
+    if !schema.is_object() {
+        reader.wrong_type(at, "an object: a JSON Schema");
+        return None;
+    }
+    match crate::input::check_schema(&schema) {
+        Ok(()) => Some(schema),
+        Err(reason) => {
+            reader.push(at.problem(VALUE, format!("this is no JSON Schema: {reason}")));
+            None
+        }
+    }
+}
+
+fn count(steps: &[Written<'_>]) -> usize {
+    steps
+        .iter()
+        .map(|step| match &step.body {
+            Body::Block(branches) => branches.iter().map(|branch| count(&branch.steps)).sum(),
+            Body::Step(_) | Body::Broken => 1,
+        })
+        .sum()
+}
+
+/// Steps and blocks share their names.
+fn names<'a>(reader: &mut Reader, steps: &[Written<'a>], seen: &mut BTreeMap<String, usize>) {
+    for step in steps {
+        if let Some(line) = seen.insert(step.name.clone(), step.name_at.node.line) {
+            let detail = format!("the name `{}` is given already, in line {line}", step.name);
+            reader.push(step.name_at.problem(DUPLICATE, detail));
+        }
+        if let Body::Block(branches) = &step.body {
+            for branch in branches {
+                names(reader, &branch.steps, seen);
+            }
+        }
+    }
+}
