@@ -15,7 +15,9 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
         let (number, after) = rest.split_at(digits);
-        if !number.starts_with(|c: char| c.is_ascii_digit()) || !number.ends_with(|c: char| c.is_ascii_digit()) {
+        if !number.starts_with(|c: char| c.is_ascii_digit())
+            || !number.ends_with(|c: char| c.is_ascii_digit())
+        {
             return Err(wrong());
         }
         let number: f64 = number.parse().map_err(|_| wrong())?;

@@ -84,7 +84,9 @@ impl Reader {
             let problem = Problem::new(UNKNOWN_KEY, &pointer, (entry.line, entry.column), detail);
             self.push(match nearest(&entry.key, known) {
                 Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem.hint(format!("known are {}; keys of your own begin with x-", known.join(", "))),
+                None => {
+                    problem.hint(format!("known are {}; keys of your own begin with x-", known.join(", ")))
+                }
             });
         }
         Some(Fields { at: at.clone(), entries })
@@ -144,7 +146,9 @@ impl Reader {
 
     pub(crate) fn count(&mut self, at: &At<'_>) -> Option<u32> {
         let count = match &at.node.value {
-            Value::Scalar(Json::Number(number)) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
+            Value::Scalar(Json::Number(number)) => {
+                number.as_u64().and_then(|number| u32::try_from(number).ok())
+            }
             Value::Scalar(_) | Value::List(_) | Value::Map(_) => None,
         };
         match count {
@@ -176,10 +180,7 @@ impl Reader {
             self.wrong_type(at, "a list of texts");
             return Vec::new();
         };
-        items
-            .iter()
-            .filter_map(|item| Some((self.text(item)?.to_owned(), item.pointer.clone())))
-            .collect()
+        items.iter().filter_map(|item| Some((self.text(item)?.to_owned(), item.pointer.clone()))).collect()
     }
 
     pub(crate) fn labels(&mut self, fields: &Fields<'_>) -> std::collections::BTreeMap<String, String> {
@@ -197,9 +198,13 @@ impl Reader {
 
 /// The known word that is most like this one, if any is like it at all.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    // The first sees a common beginning, the second two letters that changed places.
+    let likeness = |each: &str| {
+        strsim::jaro_winkler(word, each).max(strsim::normalized_damerau_levenshtein(word, each) + 0.15)
+    };
     known
         .iter()
-        .map(|each| (strsim::jaro_winkler(word, each), *each))
+        .map(|each| (likeness(each), *each))
         .filter(|(likeness, _)| *likeness > 0.78)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, each)| each)

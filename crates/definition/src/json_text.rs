@@ -145,8 +145,8 @@ impl Cursor<'_> {
         }
         let Some(end) = end else { return Err(self.wrong("a text is not ended by a double quote")) };
         let literal = self.rest().get(..end).unwrap_or_default();
-        let string: String =
-            serde_json::from_str(literal).map_err(|error| self.wrong(&format!("a text is wrong: {error}")))?;
+        let string: String = serde_json::from_str(literal)
+            .map_err(|error| self.wrong(&format!("a text is wrong: {error}")))?;
         if string.contains('\0') {
             return Err(self.wrong("a NUL character can't be part of a text"));
         }

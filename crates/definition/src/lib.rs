@@ -15,7 +15,6 @@ mod digest;
 mod duration;
 mod expand;
 mod fields;
-pub mod graph;
 mod input;
 mod json_text;
 mod node;
@@ -27,10 +26,10 @@ mod tree;
 mod yaml;
 
 use fields::Reader;
-use goconductor_saga::{Definition, Json, Plan};
+use goconductor_saga::{Definition, Json};
 
 pub use cel::Cel;
-pub use input::{InputProblem, check_input};
+pub use input::{InputProblem, InputSchema, check_input};
 pub use problem::{ERROR_CODES, Problem};
 
 /// The form of a text.
@@ -68,8 +67,6 @@ pub struct Checked {
     pub definition: Definition,
     /// `blake3:…` of its content.
     pub digest: String,
-    /// What is allowed, but may not be what is meant.
-    pub warnings: Vec<Problem>,
 }
 
 /// Reads a definition.
@@ -81,23 +78,15 @@ pub fn parse(text: &[u8], format: Format, limits: &Limits) -> Result<Checked, Ve
     let mut reader = Reader::default();
     let mut checked = None;
     if let Some(document) = tree::document(&mut reader, &root, limits)
-        && let Some(definition) = expand::expand(&mut reader, &document)
+        && let Some(expanded) = expand::expand(&mut reader, &document)
     {
-        check::rules(&mut reader, &document, &definition);
-        check::expressions(&mut reader, &document, &definition);
-        checked = Some(definition.definition);
+        let plan = check::rules(&mut reader, &document, &expanded);
+        check::expressions_of(&mut reader, &document, &expanded, plan.as_ref());
+        checked = plan.map(|_| expanded.definition);
     }
     let mut problems = reader.problems;
-    match checked {
-        Some(definition) if problems.is_empty() => match Plan::new(definition, 1) {
-            Ok(plan) => {
-                let definition = plan.definition().clone();
-                let digest = digest::of(&root.to_json());
-                return Ok(Checked { definition, digest, warnings: Vec::new() });
-            }
-            Err(error) => problems.push(Problem::at(&root, "", problem::CYCLE, error.to_string())),
-        },
-        Some(_) | None => {}
+    if let (Some(definition), true) = (checked, problems.is_empty()) {
+        return Ok(Checked { definition, digest: digest::of(&root.to_json()) });
     }
     problems.sort_by(|a, b| (a.line, a.column, a.code).cmp(&(b.line, b.column, b.code)));
     problems.dedup();

@@ -35,9 +35,9 @@ impl Node {
         match &self.value {
             Value::Scalar(scalar) => scalar.clone(),
             Value::List(items) => Json::Array(items.iter().map(Self::to_json).collect()),
-            Value::Map(entries) => Json::Object(
-                entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect(),
-            ),
+            Value::Map(entries) => {
+                Json::Object(entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect())
+            }
         }
     }
 

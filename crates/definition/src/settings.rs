@@ -22,7 +22,16 @@ pub(crate) struct Defaults {
 pub(crate) enum Undo<'a> {
     /// `none`: there is nothing to undo.
     None,
-    Action { action: Action, input: Option<At<'a>>, retry: Option<Retry>, timeout: Option<Duration> },
+    By(Box<Compensate<'a>>),
+}
+
+/// An action that undoes a step, and what it says of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Compensate<'a> {
+    pub(crate) action: Action,
+    pub(crate) input: Option<At<'a>>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 pub(crate) fn not_yet(at: &At<'_>, what: &str) -> Problem {
@@ -55,7 +64,9 @@ impl Reader {
             }
             return;
         }
-        let Some(inner) = self.fields(at, &["order", "on_error", "retry", "timeout", "required"]) else { return };
+        let Some(inner) = self.fields(at, &["order", "on_error", "retry", "timeout", "required"]) else {
+            return;
+        };
         if let Some(order) = inner.get("order")
             && self.choice(&order, &[("reverse", false), ("parallel", true)]) == Some(true)
         {
@@ -66,12 +77,15 @@ impl Reader {
         {
             self.push(not_yet(&on_error, "`on_error: continue`"));
         }
-        defaults.compensation_retry = inner.get("retry").and_then(|at| self.retry(&at, &Retry::of_compensation()));
+        defaults.compensation_retry =
+            inner.get("retry").and_then(|at| self.retry(&at, &Retry::of_compensation()));
         defaults.compensation_timeout = inner.get("timeout").and_then(|at| self.duration(&at));
         if let Some(required) = inner.get("required") {
             match &required.node.value {
                 Value::Scalar(Json::Bool(value)) => defaults.compensation_required = *value,
-                Value::Scalar(_) | Value::List(_) | Value::Map(_) => self.wrong_type(&required, "true or false"),
+                Value::Scalar(_) | Value::List(_) | Value::Map(_) => {
+                    self.wrong_type(&required, "true or false")
+                }
             }
         }
     }
@@ -81,7 +95,10 @@ impl Reader {
         if is_service(text) {
             return Some(text.to_owned());
         }
-        self.push(at.problem(VALUE, format!("`{text}` is no service's name: it has lower-case letters, digits and hyphens")));
+        self.push(at.problem(
+            VALUE,
+            format!("`{text}` is no service's name: it has lower-case letters, digits and hyphens"),
+        ));
         None
     }
 
@@ -143,9 +160,8 @@ impl Reader {
         if let Some(jitter) = fields.get("jitter") {
             retry.jitter = self.number(&jitter, 0.0, 1.0)?;
         }
-        let mut codes = |key: &str| {
-            fields.get(key).map(|at| self.texts(&at).into_iter().map(|(text, _)| text).collect())
-        };
+        let mut codes =
+            |key: &str| fields.get(key).map(|at| self.texts(&at).into_iter().map(|(text, _)| text).collect());
         retry.on = codes("on").unwrap_or_default();
         retry.not_on = codes("not_on").unwrap_or_default();
         // A first delay above the default limit is meant: the limit follows it.
@@ -201,7 +217,12 @@ impl Reader {
             Value::Scalar(Json::String(word)) if word == "none" => return Some(Undo::None),
             Value::Scalar(Json::String(_)) => {
                 let action = self.action(at, service)?;
-                return Some(Undo::Action { action, input: None, retry: None, timeout: None });
+                return Some(Undo::By(Box::new(Compensate {
+                    action,
+                    input: None,
+                    retry: None,
+                    timeout: None,
+                })));
             }
             Value::Map(_) => {}
             Value::Scalar(_) | Value::List(_) => {
@@ -225,7 +246,7 @@ impl Reader {
             .get("timeout")
             .and_then(|at| self.timeouts(&at, &Timeouts::default()))
             .map(|timeouts| timeouts.attempt);
-        Some(Undo::Action { action: action?, input: fields.get("input"), retry, timeout })
+        Some(Undo::By(Box::new(Compensate { action: action?, input: fields.get("input"), retry, timeout })))
     }
 }
 

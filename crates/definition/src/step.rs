@@ -9,9 +9,30 @@ use std::collections::BTreeMap;
 
 /// What a step may say.
 const KNOWN: &[&str] = &[
-    "name", "title", "description", "depends_on", "when", "run", "parallel", "switch", "child",
-    "wait_for_signal", "sleep", "call", "for_each", "kind", "input", "compensate", "retry", "timeout",
-    "lock", "on_error", "labels", "join", "probe", "on_unknown",
+    "name",
+    "title",
+    "description",
+    "depends_on",
+    "when",
+    "run",
+    "parallel",
+    "switch",
+    "child",
+    "wait_for_signal",
+    "sleep",
+    "call",
+    "for_each",
+    "kind",
+    "input",
+    "compensate",
+    "retry",
+    "timeout",
+    "lock",
+    "on_error",
+    "labels",
+    "join",
+    "probe",
+    "on_unknown",
 ];
 /// Of which a step has exactly one.
 const ACTIONS: &[&str] = &["run", "parallel", "switch", "child", "wait_for_signal", "sleep", "call"];
@@ -81,7 +102,8 @@ impl Reader {
         let name_at = self.required(&fields, "name")?;
         let name = self.text(&name_at)?.to_owned();
         if !is_name(&name) {
-            let detail = format!("`{name}` is no step's name: it begins with a-z and has up to 63 of a-z, 0-9 and _");
+            let detail =
+                format!("`{name}` is no step's name: it begins with a-z and has up to 63 of a-z, 0-9 and _");
             self.push(name_at.problem(VALUE, detail).hint("the title is free text"));
         }
         let depends_at = fields.get("depends_on");
@@ -137,8 +159,11 @@ impl Reader {
                     self.push(at.problem(crate::problem::LIMIT, detail));
                     return None;
                 }
-                let branches =
-                    if action == "parallel" { self.parallel(&at, defaults, depth) } else { self.switch(&at, defaults, depth) };
+                let branches = if action == "parallel" {
+                    self.parallel(&at, defaults, depth)
+                } else {
+                    self.switch(&at, defaults, depth)
+                };
                 branches.map(Body::Block)
             }
             _ => {
@@ -170,7 +195,10 @@ impl Reader {
     fn refuse_on_blocks(&mut self, fields: &Fields<'_>) {
         for key in ["kind", "input", "compensate", "retry", "timeout", "join"] {
             if let Some(at) = fields.get(key) {
-                let problem = at.problem(VALUE, format!("`{key}` says something of a step, and this is a block of steps"));
+                let problem = at.problem(
+                    VALUE,
+                    format!("`{key}` says something of a step, and this is a block of steps"),
+                );
                 self.push(problem.hint("say it of the steps in it"));
             }
         }
@@ -180,8 +208,11 @@ impl Reader {
         let service = defaults.service.as_deref();
         let action = self.action(run, service);
         let kind = fields.get("kind").and_then(|at| {
-            let kinds =
-                [("compensatable", Kind::Compensatable), ("pivot", Kind::Pivot), ("retriable", Kind::Retriable)];
+            let kinds = [
+                ("compensatable", Kind::Compensatable),
+                ("pivot", Kind::Pivot),
+                ("retriable", Kind::Retriable),
+            ];
             self.choice(&at, &kinds)
         });
         let undo_at = fields.get("compensate");
@@ -226,11 +257,15 @@ impl Reader {
                 ));
             }
             (Some(Kind::Compensatable), Some(at)) if matches!(undo, Some(Undo::None)) => {
-                let problem = at.problem(COMPENSATION, "`kind: compensatable` says that it can be undone, `none` that it need not be");
+                let problem = at.problem(
+                    COMPENSATION,
+                    "`kind: compensatable` says that it can be undone, `none` that it need not be",
+                );
                 self.push(problem.hint("drop `kind`, or name the action that undoes it"));
             }
             (None, Some(at)) if defaults.compensation_required && matches!(undo, Some(Undo::None)) => {
-                let detail = "this definition says `compensation: required`, and the step says `compensate: none`";
+                let detail =
+                    "this definition says `compensation: required`, and the step says `compensate: none`";
                 self.push(at.problem(COMPENSATION, detail));
             }
             (_, _) => {}
@@ -248,7 +283,8 @@ impl Reader {
         let mut branches = Vec::new();
         for (entry, steps) in entries {
             if !is_name(&entry.key) {
-                let detail = format!("`{}` is no branch's name: it begins with a-z and has a-z, 0-9 and _", entry.key);
+                let detail =
+                    format!("`{}` is no branch's name: it begins with a-z and has a-z, 0-9 and _", entry.key);
                 self.push(steps.problem(VALUE, detail));
             }
             let steps = self.steps(&steps, defaults, depth + 1);
@@ -270,7 +306,8 @@ impl Reader {
             let Some(fields) = self.fields(item, &["when", "steps"]) else { continue };
             let when_at = fields.get("when");
             if when_at.is_none() && number + 1 < items.len() {
-                let problem = item.problem(VALUE, "a branch without `when` is taken always: those below it never are");
+                let problem =
+                    item.problem(VALUE, "a branch without `when` is taken always: those below it never are");
                 self.push(problem.hint("put it last"));
             }
             let when = when_at.and_then(|at| self.condition(&at));

@@ -12,8 +12,20 @@ use std::time::Duration;
 
 /// What a definition may say.
 const KNOWN: &[&str] = &[
-    "$schema", "workflow", "title", "description", "labels", "input", "output", "timeout", "defaults",
-    "compensation", "steps", "namespace", "schedule", "lock",
+    "$schema",
+    "workflow",
+    "title",
+    "description",
+    "labels",
+    "input",
+    "output",
+    "timeout",
+    "defaults",
+    "compensation",
+    "steps",
+    "namespace",
+    "schedule",
+    "lock",
 ];
 
 /// A definition as it is written.
@@ -41,7 +53,9 @@ pub(crate) fn document<'a>(reader: &mut Reader, root: &'a Node, limits: &Limits)
     let steps_at = reader.required(&fields, "steps");
     let steps = steps_at.as_ref().map(|at| reader.steps(at, &defaults, 0)).unwrap_or_default();
     if let (true, Some(at)) = (count(&steps) > limits.steps, &steps_at) {
-        reader.push(at.problem(LIMIT, format!("it has {} steps; at most {} are run", count(&steps), limits.steps)));
+        reader.push(
+            at.problem(LIMIT, format!("it has {} steps; at most {} are run", count(&steps), limits.steps)),
+        );
         return None;
     }
     names(reader, &steps, &mut BTreeMap::new());
@@ -70,7 +84,9 @@ fn name(reader: &mut Reader, at: &At<'_>) -> Option<String> {
     {
         return Some(text.to_owned());
     }
-    let detail = format!("`{text}` is no workflow's name: it has up to 63 lower-case letters, digits and hyphens inside");
+    let detail = format!(
+        "`{text}` is no workflow's name: it has up to 63 lower-case letters, digits and hyphens inside"
+    );
     reader.push(at.problem(VALUE, detail).hint("the title is free text"));
     None
 }
@@ -93,8 +109,8 @@ fn input_schema(reader: &mut Reader, at: &At<'_>) -> Option<Json> {
         reader.wrong_type(at, "an object: a JSON Schema");
         return None;
     }
-    match crate::input::check_schema(&schema) {
-        Ok(()) => Some(schema),
+    match crate::InputSchema::new(&schema) {
+        Ok(_) => Some(schema),
         Err(reason) => {
             reader.push(at.problem(VALUE, format!("this is no JSON Schema: {reason}")));
             None

@@ -28,8 +28,7 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<Node, Problem> {
         let detail = format!("it is nested {depth} deep; at most {} is read", limits.depth);
         return Err(Problem::new(LIMIT, "", (1, 1), detail));
     }
-    let mut builder =
-        Builder { limits, open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None };
+    let mut builder = Builder { limits, open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None };
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
@@ -106,7 +105,8 @@ impl Builder<'_> {
                     *key = Some((text.into_owned(), at.0, at.1));
                     return Ok(());
                 }
-                let value = if style == ScalarStyle::Plain { plain(&text) } else { Json::String(text.into_owned()) };
+                let value =
+                    if style == ScalarStyle::Plain { plain(&text) } else { Json::String(text.into_owned()) };
                 self.put(Node { value: Value::Scalar(value), line: at.0, column: at.1 }, anchor, at)
             }
             Event::SequenceStart(anchor, tag) => {
@@ -141,7 +141,8 @@ impl Builder<'_> {
     fn count(&mut self, more: usize, at: (usize, usize)) -> Result<(), Problem> {
         self.nodes = self.nodes.saturating_add(more);
         if self.nodes > self.limits.nodes {
-            let detail = format!("it holds more than {} values, with what its aliases repeat", self.limits.nodes);
+            let detail =
+                format!("it holds more than {} values, with what its aliases repeat", self.limits.nodes);
             return Err(Problem::new(LIMIT, "", at, detail));
         }
         Ok(())
@@ -204,7 +205,9 @@ fn plain(text: &str) -> Json {
     if let Some(number) = radix("0x", 16).or_else(|| radix("0o", 8)) {
         return Json::from(number);
     }
-    if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') && digits.contains(|c: char| c.is_ascii_digit()) {
+    if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && digits.contains(|c: char| c.is_ascii_digit())
+    {
         let unsigned = text.strip_prefix('+').unwrap_or(text);
         if digits.bytes().all(|byte| byte.is_ascii_digit()) {
             if let Ok(number) = unsigned.parse::<i64>() {

@@ -1,0 +1,208 @@
+//! CEL behind `saga`'s trait.
+//!
+//! Expressions come from people, run inside every decision, and have no budget of their own at run time:
+//! what could take long, much memory or the stack is refused before it runs, by what it looks like
+//! ([`source`]) and by what it is given ([`value`]).
+
+mod names;
+mod source;
+mod value;
+
+use crate::problem::EXPRESSION;
+use cel::{Context, Env, Program, Value};
+use goconductor_saga::{ExpressionError, Expressions, Json, Scope, StepView, Timestamp};
+use lru::LruCache;
+use names::{Fields, Names};
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use value::Size;
+
+/// Compiled expressions that are remembered: some hundred definitions' worth.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// Characters of a message: it repeats values, which may be long.
+const MESSAGE: usize = 300;
+
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// Something that is wrong with an expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) code: &'static str,
+    pub(crate) detail: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Finding {
+    fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// An expression that can be computed.
+pub(crate) struct Compiled {
+    program: Program,
+    names: Names,
+    /// How often `+` is written: each may double a text or a list.
+    additions: usize,
+}
+
+impl Compiled {
+    /// The steps that it names.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &str> {
+        self.names.steps.keys().map(String::as_str)
+    }
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiled").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// Compiles an expression, or says everything that is wrong with it.
+pub(crate) fn compile(text: &str) -> Result<Compiled, Vec<Finding>> {
+    source::check(text).map_err(|finding| vec![finding])?;
+    let parsed = catch_unwind(|| Program::compile(text));
+    let program = match parsed {
+        Ok(Ok(program)) => program,
+        Ok(Err(errors)) => {
+            let detail = format!("`{text}` can't be read: {}", first_line(&errors.to_string()));
+            return Err(vec![Finding::new(EXPRESSION, detail)]);
+        }
+        Err(_) => return Err(vec![Finding::new(EXPRESSION, format!("`{text}` can't be read"))]),
+    };
+    let names = names::of(program.expression())?;
+    Ok(Compiled { program, names, additions: source::additions(text) })
+}
+
+/// The parser's message, without the drawing below it.
+fn first_line(message: &str) -> &str {
+    message.lines().find(|line| !line.trim().is_empty()).unwrap_or(message).trim()
+}
+
+/// Computes expressions; one for a process, as it remembers what it compiled.
+pub struct Cel {
+    compiled: Mutex<LruCache<String, Arc<Compiled>>>,
+}
+
+impl Cel {
+    /// Remembers nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { compiled: Mutex::new(LruCache::new(REMEMBERED)) }
+    }
+
+    fn compiled(&self, text: &str) -> Result<Arc<Compiled>, String> {
+        let remembered = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = remembered().get(text) {
+            return Ok(Arc::clone(compiled));
+        }
+        let compiled = compile(text).map_err(|findings| {
+            findings.into_iter().map(|finding| finding.detail).collect::<Vec<_>>().join("; ")
+        })?;
+        let compiled = Arc::new(compiled);
+        remembered().put(text.to_owned(), Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}
+
+impl Default for Cel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Cel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cel").finish_non_exhaustive()
+    }
+}
+
+impl Expressions for Cel {
+    fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
+        let error = |reason: String| ExpressionError {
+            expression: expression.to_owned(),
+            reason: reason.chars().take(MESSAGE).collect(),
+        };
+        let compiled = self.compiled(expression).map_err(error)?;
+        compute(&compiled, scope).map_err(error)
+    }
+}
+
+fn compute(compiled: &Compiled, scope: &Scope<'_>) -> Result<Json, String> {
+    let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+    let mut size = value::Size::default();
+    for (name, variable) in variables(&compiled.names, scope, &mut size) {
+        context.add_variable_from_value(name, variable);
+    }
+    size.check(compiled.names.has_comprehension, compiled.additions)?;
+    // The interpreter is not ours: were it to panic, one expression has no value, and that is all.
+    let computed = catch_unwind(AssertUnwindSafe(|| compiled.program.execute(&context)));
+    let computed = computed.map_err(|_| "it can't be computed".to_owned())?;
+    value::to_json(&computed.map_err(|error| error.to_string())?)
+}
+
+/// What the expression names, and nothing else: inputs and outputs may be large.
+fn variables(names: &Names, scope: &Scope<'_>, size: &mut Size) -> Vec<(&'static str, Value)> {
+    let mut variables = Vec::new();
+    if let Some(fields) = &names.input {
+        variables.push(("input", part(scope.input(), fields, size)));
+    }
+    if !names.steps.is_empty() {
+        let mut steps = Vec::new();
+        for (name, fields) in &names.steps {
+            steps.extend(scope.step(name).map(|view| (name.as_str(), step(&view, fields, size))));
+        }
+        variables.push(("steps", value::map(steps)));
+    }
+    if names.workflow {
+        let workflow = scope.workflow();
+        let text = |text: &str| Value::from(text.to_owned());
+        let labels = workflow.labels.iter().map(|(key, value)| (key.as_str(), text(value)));
+        variables.push((
+            "workflow",
+            value::map([
+                ("id", text(&workflow.id.to_string())),
+                ("definition", text(&workflow.definition)),
+                ("version", Value::Int(i64::from(workflow.version))),
+                ("created_at", text(&rfc3339(workflow.created_at))),
+                ("labels", value::map(labels)),
+            ]),
+        ));
+    }
+    variables
+}
+
+fn part(value: &Json, fields: &Fields, size: &mut Size) -> Value {
+    match (value, fields) {
+        (Json::Object(object), Fields::Some(names)) => value::map(
+            names.iter().filter_map(|name| Some((name.as_str(), value::from_json(object.get(name)?, size)))),
+        ),
+        (whole, _) => value::from_json(whole, size),
+    }
+}
+
+fn step(view: &StepView<'_>, fields: &Fields, size: &mut Size) -> Value {
+    let mut step = Vec::new();
+    if fields.has("output") {
+        step.push(("output", view.output.map_or(Value::Null, |output| value::from_json(output, size))));
+    }
+    if fields.has("status") {
+        step.push(("status", Value::from(view.status.as_str().to_owned())));
+    }
+    if fields.has("error") {
+        let error = view.error.and_then(|error| serde_json::to_value(error).ok());
+        step.push(("error", error.map_or(Value::Null, |error| value::from_json(&error, size))));
+    }
+    value::map(step)
+}
+
+fn rfc3339(time: Timestamp) -> String {
+    jiff::Timestamp::from_microsecond(time.0).map(|time| time.to_string()).unwrap_or_default()
+}

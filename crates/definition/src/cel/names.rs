@@ -1,0 +1,245 @@
+//! What an expression names.
+
+use super::Finding;
+use crate::fields::nearest;
+use crate::problem::{EXPRESSION, LIMIT, REFERENCE, UNSUPPORTED};
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What can be called, beside operators. Without clocks, chance and patterns: the same text over the same
+/// scope yields the same value, soon.
+const FUNCTIONS: &[&str] =
+    &["size", "contains", "startsWith", "endsWith", "string", "int", "uint", "double", "bool", "dyn"];
+/// What `steps.<name>` has.
+const STEP: &[&str] = &["output", "status", "error"];
+/// What `workflow` has.
+const WORKFLOW: &[&str] = &["id", "definition", "version", "created_at", "labels"];
+/// How deep the tree may be that is computed.
+const DEPTH: usize = 250;
+
+/// What an expression names.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) input: Option<Fields>,
+    pub(super) steps: BTreeMap<String, Fields>,
+    pub(super) workflow: bool,
+    pub(super) has_comprehension: bool,
+}
+
+/// Which fields of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fields {
+    /// The object as it is.
+    All,
+    /// These.
+    Some(BTreeSet<String>),
+}
+
+impl Fields {
+    pub(super) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(names) => names.contains(name),
+        }
+    }
+
+    fn add(&mut self, field: Option<&str>) {
+        match (self, field) {
+            (Self::All, _) => {}
+            (Self::Some(names), Some(field)) => {
+                names.insert(field.to_owned());
+            }
+            (whole @ Self::Some(_), None) => *whole = Self::All,
+        }
+    }
+}
+
+/// The names of an expression, or everything that is wrong with them.
+pub(super) fn of(expression: &IdedExpr) -> Result<Names, Vec<Finding>> {
+    let mut walk = Walk { names: Names::default(), findings: Vec::new(), bound: Vec::new(), in_loop: false };
+    walk.expression(expression, DEPTH);
+    if walk.findings.is_empty() {
+        return Ok(walk.names);
+    }
+    walk.findings.dedup();
+    Err(walk.findings)
+}
+
+struct Walk {
+    names: Names,
+    findings: Vec<Finding>,
+    /// Variables of the comprehensions around.
+    bound: Vec<String>,
+    in_loop: bool,
+}
+
+impl Walk {
+    fn expression(&mut self, expression: &IdedExpr, depth: usize) {
+        let Some(depth) = depth.checked_sub(1) else {
+            self.findings
+                .push(Finding::new(LIMIT, "the expression is nested too deeply").hint("take it apart"));
+            return;
+        };
+        if let Some((root, fields)) = path(&expression.expr) {
+            self.name(root, &fields);
+            return;
+        }
+        match &expression.expr {
+            Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => {}
+            Expr::Call(call) => self.call(call, depth),
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension, depth),
+            Expr::List(list) => list.elements.iter().for_each(|element| self.expression(element, depth)),
+            Expr::Map(map) => {
+                for entry in &map.entries {
+                    self.entry(&entry.expr, depth);
+                }
+            }
+            Expr::Select(select) => self.expression(&select.operand, depth),
+            Expr::Struct(message) => {
+                let detail = format!("`{}` is no type here: values are those of JSON", message.type_name);
+                self.findings.push(Finding::new(EXPRESSION, detail));
+            }
+        }
+    }
+
+    fn entry(&mut self, entry: &EntryExpr, depth: usize) {
+        match entry {
+            EntryExpr::MapEntry(entry) => {
+                self.expression(&entry.key, depth);
+                self.expression(&entry.value, depth);
+            }
+            EntryExpr::StructField(field) => self.expression(&field.value, depth),
+        }
+    }
+
+    fn call(&mut self, call: &CallExpr, depth: usize) {
+        let is_operator = call.func_name.contains(|c: char| "_!-@".contains(c)) && !is_word(&call.func_name);
+        let optional = [operators::OPT_INDEX, operators::OPT_SELECT].contains(&call.func_name.as_str());
+        if optional || !(is_operator || FUNCTIONS.contains(&call.func_name.as_str())) {
+            let finding = Finding::new(EXPRESSION, format!("there is no function `{}`", call.func_name));
+            self.findings.push(match nearest(&call.func_name, FUNCTIONS) {
+                Some(near) => finding.hint(format!("did you mean `{near}`?")),
+                None => finding.hint(format!(
+                    "there are {}, has, all, exists, exists_one, map, filter",
+                    FUNCTIONS.join(", ")
+                )),
+            });
+        }
+        for part in call.target.as_deref().into_iter().chain(&call.args) {
+            self.expression(part, depth);
+        }
+    }
+
+    fn comprehension(&mut self, comprehension: &ComprehensionExpr, depth: usize) {
+        self.names.has_comprehension = true;
+        if self.in_loop {
+            let finding = Finding::new(LIMIT, "a loop (all, exists, exists_one, map, filter) is in a loop");
+            self.findings
+                .push(finding.hint("compute it in the service: time grows with the square of the list"));
+            return;
+        }
+        self.expression(&comprehension.iter_range, depth);
+        self.expression(&comprehension.accu_init, depth);
+        let bound = self.bound.len();
+        self.bound.extend([comprehension.iter_var.clone(), comprehension.accu_var.clone()]);
+        self.bound.extend(comprehension.iter_var2.clone());
+        self.in_loop = true;
+        for part in [&comprehension.loop_cond, &comprehension.loop_step, &comprehension.result] {
+            self.expression(part, depth);
+        }
+        self.in_loop = false;
+        self.bound.truncate(bound);
+    }
+
+    /// Notes a name with the fields that are selected of it.
+    fn name(&mut self, root: &str, fields: &[&str]) {
+        if self.bound.iter().any(|bound| bound == root) {
+            return;
+        }
+        match (root, fields) {
+            ("input", _) => {
+                let field = fields.first().copied();
+                self.names.input.get_or_insert_with(|| Fields::Some(BTreeSet::new())).add(field);
+            }
+            ("steps", []) => {
+                let finding = Finding::new(REFERENCE, "`steps` alone has no value");
+                self.findings.push(finding.hint("name a step and what of it: `steps.<name>.output`"));
+            }
+            ("steps", [step, rest @ ..]) => self.step(step, rest.first().copied()),
+            ("workflow", [field, ..]) if !WORKFLOW.contains(field) => {
+                self.unknown(field, "workflow", WORKFLOW);
+            }
+            ("workflow", _) => self.names.workflow = true,
+            ("signals", _) => {
+                self.findings.push(Finding::new(UNSUPPORTED, "`signals` are not supported yet"));
+            }
+            (_, _) => {
+                let known = ["input", "steps", "workflow"];
+                let finding = Finding::new(REFERENCE, format!("`{root}` is not known"));
+                self.findings.push(match nearest(root, &known) {
+                    Some(near) => finding.hint(format!("did you mean `{near}`?")),
+                    None => finding.hint("there are input, steps.<name>.output|status|error, workflow"),
+                });
+            }
+        }
+    }
+
+    fn step(&mut self, step: &str, field: Option<&str>) {
+        match field {
+            Some(field) if !STEP.contains(&field) => {
+                self.unknown(field, &format!("steps.{step}"), STEP);
+            }
+            Some(_) | None => {
+                let fields = self.names.steps.entry(step.to_owned());
+                fields.or_insert_with(|| Fields::Some(BTreeSet::new())).add(field);
+            }
+        }
+    }
+
+    fn unknown(&mut self, field: &str, of: &str, known: &[&str]) {
+        let finding = Finding::new(REFERENCE, format!("`{of}` has no `{field}`"));
+        let has = format!("it has {}", known.join(", "));
+        self.findings.push(match nearest(field, known) {
+            Some(near) => finding.hint(format!("did you mean `{of}.{near}`? {has}")),
+            None if known == STEP => finding.hint(format!("{has}: did you mean `{of}.output.{field}`?")),
+            None => finding.hint(has),
+        });
+    }
+}
+
+/// Whether a function's name is one that can be written, and no operator's.
+fn is_word(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
+        && name.chars().any(|c| c.is_ascii_alphabetic())
+}
+
+/// A name with the fields that are selected of it: `steps.pay.output`, or `steps["pay"].output`.
+fn path(expression: &Expr) -> Option<(&str, Vec<&str>)> {
+    let mut fields = Vec::new();
+    let mut at = expression;
+    loop {
+        match at {
+            Expr::Ident(name) => {
+                fields.reverse();
+                return Some((name, fields));
+            }
+            Expr::Select(select) => {
+                fields.push(select.field.as_str());
+                at = &select.operand.expr;
+            }
+            Expr::Call(call) if call.func_name == operators::INDEX => {
+                let [operand, index] = call.args.as_slice() else { return None };
+                let Expr::Literal(LiteralValue::String(key)) = &index.expr else { return None };
+                fields.push(key.inner());
+                at = &operand.expr;
+            }
+            Expr::Unspecified
+            | Expr::Call(_)
+            | Expr::Comprehension(_)
+            | Expr::List(_)
+            | Expr::Literal(_)
+            | Expr::Map(_)
+            | Expr::Struct(_) => return None,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Definitions that are accepted, and what becomes of them.
+
+use crate::yaml;
+use goconductor_definition::{Format, Limits, parse};
+use goconductor_saga::{Definition, Join, StepIndex};
+
+fn definition(text: &str) -> Definition {
+    yaml(text).unwrap_or_else(|problems| panic!("{text}\n{problems:#?}")).definition
+}
+
+/// Each step with the names of what it waits for.
+fn edges(definition: &Definition) -> Vec<(String, Vec<String>)> {
+    let name = |index: &StepIndex| definition.steps[index.at()].name.clone();
+    definition
+        .steps
+        .iter()
+        .map(|step| (step.name.clone(), step.depends_on.iter().map(name).collect()))
+        .collect()
+}
+
+fn expect_edges(text: &str, expected: &[(&str, &[&str])]) {
+    let found = edges(&definition(text));
+    let expected: Vec<(String, Vec<String>)> = expected
+        .iter()
+        .map(|(name, on)| ((*name).to_owned(), on.iter().map(|each| (*each).to_owned()).collect()))
+        .collect();
+    assert_eq!(found, expected, "{text}");
+}
+
+fn steps(lines: &str) -> String {
+    format!("workflow: a\ndefaults: {{service: a}}\nsteps:\n{lines}")
+}
+
+fn plain(name: &str) -> String {
+    format!("{{name: {name}, run: do, compensate: undo}}")
+}
+
+#[test]
+fn a_plain_list_is_a_sequence() {
+    let text = steps(&format!("- {}\n- {}\n- {}", plain("x"), plain("y"), plain("z")));
+    expect_edges(&text, &[("x", &[]), ("y", &["x"]), ("z", &["y"])]);
+}
+
+#[test]
+fn depends_on_replaces_the_edge_to_the_step_above() {
+    let text = steps(
+        "- {name: x, run: do, compensate: none}\n\
+         - {name: y, run: do, compensate: none, depends_on: []}\n\
+         - {name: z, run: do, compensate: none, depends_on: [y, x]}\n\
+         - {name: w, run: do, compensate: none, depends_on: [x]}",
+    );
+    expect_edges(&text, &[("x", &[]), ("y", &[]), ("z", &["x", "y"]), ("w", &["x"])]);
+}
+
+#[test]
+fn a_block_forks_and_joins() {
+    let text = steps(&format!(
+        "- {}\n- name: fork\n  parallel:\n    left: [{}, {}]\n    right: [{}]\n- {}\n- {{name: late, run: do, compensate: none, depends_on: [fork]}}",
+        plain("first"),
+        plain("l1"),
+        plain("l2"),
+        plain("r1"),
+        plain("after"),
+    ));
+    expect_edges(
+        &text,
+        &[
+            ("first", &[]),
+            ("l1", &["first"]),
+            ("l2", &["l1"]),
+            ("r1", &["first"]),
+            ("after", &["l2", "r1"]),
+            ("late", &["l2", "r1"]),
+        ],
+    );
+}
+
+#[test]
+fn blocks_in_blocks_and_branches_that_end_more_than_once() {
+    let text = steps(&format!(
+        "- name: outer\n  parallel:\n    one:\n    - name: inner\n      parallel:\n        p: [{}]\n        q: [{}, {{name: q2, run: do, compensate: none, depends_on: []}}]\n    two: [{}]\n- {}",
+        plain("p1"),
+        plain("q1"),
+        plain("t1"),
+        plain("after"),
+    ));
+    expect_edges(
+        &text,
+        &[("p1", &[]), ("q1", &[]), ("q2", &[]), ("t1", &[]), ("after", &["p1", "q1", "q2", "t1"])],
+    );
+}
+
+#[test]
+fn a_switch_takes_the_first_branch_that_holds() {
+    let text = steps(&format!(
+        "- {}\n- name: how\n  when: input.on\n  switch:\n  - {{when: input.a, steps: [{}]}}\n  - {{when: '${{ input.b }}', steps: [{}]}}\n  - {{steps: [{}]}}\n- {}",
+        plain("first"),
+        plain("x"),
+        plain("y"),
+        plain("z"),
+        plain("after"),
+    ));
+    let definition = definition(&text);
+    let conditions = |name: &str| -> Vec<(String, bool)> {
+        let step = definition.steps.iter().find(|step| step.name == name).unwrap();
+        step.when.iter().map(|condition| (condition.expression.clone(), condition.holds)).collect()
+    };
+    let of = |list: &[(&str, bool)]| -> Vec<(String, bool)> {
+        list.iter().map(|(text, holds)| ((*text).to_owned(), *holds)).collect()
+    };
+    assert_eq!(conditions("x"), of(&[("input.on", true), ("input.a", true)]));
+    assert_eq!(conditions("y"), of(&[("input.on", true), ("input.a", false), ("input.b", true)]));
+    assert_eq!(conditions("z"), of(&[("input.on", true), ("input.a", false), ("input.b", false)]));
+    assert_eq!(conditions("after"), of(&[]));
+    expect_edges(
+        &text,
+        &[
+            ("first", &[]),
+            ("x", &["first"]),
+            ("y", &["first"]),
+            ("z", &["first"]),
+            ("after", &["x", "y", "z"]),
+        ],
+    );
+}
+
+#[test]
+fn blocks_that_name_one_anothers_steps_are_no_circle() {
+    let text = steps(
+        "- name: one\n  parallel:\n    a: [{name: a1, run: do, compensate: none}]\n    b: [{name: b1, run: do, compensate: none, depends_on: [c1]}]\n\
+         - name: two\n  depends_on: []\n  parallel:\n    c: [{name: c1, run: do, compensate: none}]\n    d: [{name: d1, run: do, compensate: none, depends_on: [one]}]",
+    );
+    expect_edges(&text, &[("a1", &[]), ("b1", &["c1"]), ("c1", &[]), ("d1", &["a1", "b1"])]);
+}
+
+#[test]
+fn equal_content_has_an_equal_digest_whatever_its_form() {
+    let digest = |text: &str, format| parse(text.as_bytes(), format, &Limits::default()).unwrap().digest;
+    let block = "# a comment\nworkflow: a\nsteps:\n  - name: s\n    run: a/b\n    compensate: none\n";
+    let flow = "steps: [{compensate: none, run: a/b, name: s}]\nworkflow: 'a'";
+    let json = r#"{"workflow": "a", "steps": [{"name": "s", "run": "a/b", "compensate": "none"}]}"#;
+    let other = r#"{"workflow": "a", "steps": [{"name": "s", "run": "a/c", "compensate": "none"}]}"#;
+    assert_eq!(digest(block, Format::Yaml), digest(flow, Format::Yaml));
+    assert_eq!(digest(block, Format::Yaml), digest(json, Format::Json));
+    assert_ne!(digest(json, Format::Json), digest(other, Format::Json));
+}
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let definition = definition("workflow: a\nsteps: [{name: s, run: a/b, compensate: a/c}]");
+    let step = &definition.steps[0];
+    let undo = step.compensate.as_ref().unwrap();
+    assert_eq!(step.retry.max_attempts, Some(10));
+    assert_eq!((step.retry.initial.as_millis(), step.retry.max.as_secs()), (200, 30));
+    assert_eq!(step.timeout.attempt.as_secs(), 30);
+    assert_eq!((undo.retry.max_attempts, undo.retry.max.as_secs()), (None, 60));
+    assert_eq!(step.join, Join::All);
+}
+
+#[test]
+fn a_compensation_may_name_its_own_steps_output() {
+    definition(
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, input: {id: '${ steps.s.output.id }'}, retry: {max_attempts: 3}, timeout: 2s}}",
+    );
+}
+
+#[test]
+fn keys_of_ones_own_are_free() {
+    definition(
+        "workflow: a\nx-owner: shop\nsteps: [{name: s, run: a/b, compensate: none, x-note: {a: [1]}}]",
+    );
+}
+
+#[test]
+fn the_schema_is_json_and_accepts_what_the_parser_accepts() {
+    let schema = goconductor_definition::schema();
+    assert!(schema.is_object());
+    let example = include_str!("../../../../examples/order-processing.yaml");
+    definition(example);
+    let json = serde_json::json!({
+        "workflow": "a",
+        "steps": [
+            {"name": "s", "run": "a/b", "compensate": {"run": "a/c", "retry": {"max_attempts": 3}}},
+            {"name": "f", "parallel": {"x": [{"name": "x1", "run": "a/b", "compensate": "none"}], "y": [{"name": "y1", "run": "a/b", "compensate": "none", "when": "input.a"}]}},
+            {"name": "p", "run": "a/b", "kind": "pivot", "timeout": {"attempt": "1s", "queue": "2s", "total": "3s"}},
+            {"name": "r", "run": "a/b", "kind": "retriable", "retry": "forever", "join": "settled"}
+        ]
+    });
+    parse(json.to_string().as_bytes(), Format::Json, &Limits::default()).unwrap();
+    goconductor_definition::check_input(&schema, &json).unwrap();
+    let wrong =
+        serde_json::json!({"workflow": "a", "steps": [{"name": "s", "run": "a/b", "compensat": "none"}]});
+    goconductor_definition::check_input(&schema, &wrong).unwrap_err();
+}

@@ -1,0 +1,302 @@
+//! Wrong definitions: each is refused with its code, where it is wrong, and what is wrong.
+
+use crate::yaml;
+
+/// A definition, and what is wrong with it: code, pointer, line, and a part of the message.
+type Case = (&'static str, &'static [(&'static str, &'static str, u32, &'static str)]);
+
+const CASES: &[Case] = &[
+    // The text and its shape.
+    ("workflow: a\nsteps: [", &[("GC1001", "", 3, "")]),
+    ("[1, 2]", &[("GC1003", "", 1, "a list")]),
+    ("just text", &[("GC1003", "", 1, "a text")]),
+    ("", &[("GC1001", "", 1, "empty")]),
+    ("workflow: a\n", &[("GC1005", "", 1, "`steps`")]),
+    ("steps: [{name: s, run: a/b, compensate: none}]", &[("GC1005", "", 1, "`workflow`")]),
+    (
+        "workflow: a\nworkflow: b\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1007", "/workflow", 2, "workflow")],
+    ),
+    ("workflow: a\nsteps: []", &[("GC1006", "/steps", 2, "at least one")]),
+    ("workflow: a\nsteps: {name: s}", &[("GC1003", "/steps", 2, "a list")]),
+    (
+        "workflow: a\nstesp: []\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1004", "/stesp", 2, "stesp")],
+    ),
+    (
+        "workflow: My Workflow\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1006", "/workflow", 1, "no workflow's name")],
+    ),
+    (
+        "workflow: 7\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1003", "/workflow", 1, "a number")],
+    ),
+    (
+        "workflow: a\ninput: {type: objekt}\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1006", "/input", 2, "JSON Schema")],
+    ),
+    (
+        "workflow: a\ninput: 5\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1003", "/input", 2, "JSON Schema")],
+    ),
+    (
+        "workflow: a\ninput: {$ref: 'http://example.com/x.json'}\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1006", "/input", 2, "")],
+    ),
+    (
+        "workflow: a\nlock: k\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1020", "/lock", 2, "not supported yet")],
+    ),
+    (
+        "workflow: a\ntimeout: 0s\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1006", "/timeout", 2, "")],
+    ),
+    // A step.
+    ("workflow: a\nsteps:\n- {name: s, run: a/b}", &[("GC1011", "/steps/0", 3, "undone")]),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, depend_on: [x]}",
+        &[("GC1004", "/steps/0/depend_on", 3, "depend_on")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, sleep: 5s, compensate: none}",
+        &[("GC1010", "/steps/0", 3, "2 actions")],
+    ),
+    ("workflow: a\nsteps:\n- {name: s, compensate: none}", &[("GC1010", "/steps/0", 3, "no action")]),
+    ("workflow: a\nsteps:\n- {run: a/b, compensate: none}", &[("GC1005", "/steps/0", 3, "`name`")]),
+    (
+        "workflow: a\nsteps:\n- {name: Pay-It, run: a/b, compensate: none}",
+        &[("GC1006", "/steps/0/name", 3, "no step's name")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: ab, compensate: none}",
+        &[("GC1006", "/steps/0/run", 3, "service/action")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/../b, compensate: none}",
+        &[("GC1006", "/steps/0/run", 3, "no action")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: undo}",
+        &[("GC1006", "/steps/0/compensate", 3, "no action")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, timeout: 5 minutes}",
+        &[("GC1006", "/steps/0/timeout", 3, "5 minutes")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, retry: {max_attempts: 0}}",
+        &[("GC1006", "/steps/0/retry/max_attempts", 3, "at least 1")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, retry: {jitter: 2}}",
+        &[("GC1006", "/steps/0/retry/jitter", 3, "0 to 1")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, kind: pivto}",
+        &[("GC1006", "/steps/0/kind", 3, "pivto")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, join: most}",
+        &[("GC1006", "/steps/0/join", 3, "most")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none}\n- {name: s, run: a/c, compensate: none}",
+        &[("GC1007", "/steps/1/name", 4, "line 3")],
+    ),
+    // What comes later.
+    ("workflow: a\nsteps:\n- {name: s, sleep: 5s}", &[("GC1020", "/steps/0/sleep", 3, "not supported yet")]),
+    (
+        "workflow: a\nsteps:\n- {name: s, wait_for_signal: go}",
+        &[("GC1020", "/steps/0/wait_for_signal", 3, "not supported yet")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, child: other}",
+        &[("GC1020", "/steps/0/child", 3, "not supported yet")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {url: 'http://x'}, compensate: none}",
+        &[("GC1020", "/steps/0/call", 3, "not supported yet")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: k}",
+        &[("GC1020", "/steps/0/lock", 3, "not supported yet")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, probe: a/p}",
+        &[("GC1020", "/steps/0/probe", 3, "not supported yet")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: {in: 'x', as: i}}",
+        &[("GC1020", "/steps/0/for_each", 3, "not supported yet")],
+    ),
+    // The graph.
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: a/c, depends_on: [t]}\n- {name: t, run: a/t, compensate: a/u}",
+        &[("GC1009", "/steps/0", 3, "wait for one another")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: a/c, depends_on: [s]}",
+        &[("GC1009", "/steps/0/depends_on/0", 3, "itself")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: pay, run: a/b, compensate: a/c}\n- {name: t, run: a/b, compensate: a/c, depends_on: [pya]}",
+        &[("GC1008", "/steps/1/depends_on/0", 4, "pya")],
+    ),
+    (
+        "workflow: a\nsteps:\n- name: f\n  parallel:\n    x: [{name: p, run: a/p, compensate: none, depends_on: [f]}]\n    y: [{name: q, run: a/p, compensate: none}]",
+        &[("GC1009", "/steps/0/parallel/x/0/depends_on/0", 5, "block")],
+    ),
+    (
+        "workflow: a\nsteps:\n- name: f\n  parallel:\n    x: [{name: p, run: a/p, compensate: none}]",
+        &[("GC1006", "/steps/0/parallel", 5, "two branches")],
+    ),
+    (
+        "workflow: a\nsteps:\n- name: f\n  switch:\n  - {steps: [{name: p, run: a/p, compensate: none}]}\n  - {when: 'true', steps: [{name: q, run: a/p, compensate: none}]}",
+        &[("GC1006", "/steps/0/switch/0", 5, "always")],
+    ),
+    (
+        "workflow: a\nsteps:\n- name: f\n  retry: none\n  parallel:\n    x: [{name: p, run: a/p, compensate: none}]\n    y: [{name: q, run: a/p, compensate: none}]",
+        &[("GC1006", "/steps/0/retry", 4, "block")],
+    ),
+    // The pivot.
+    (
+        "workflow: a\nsteps:\n- {name: s, kind: pivot, run: a/b, compensate: a/c}",
+        &[("GC1012", "/steps/0/compensate", 3, "never undone")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: p, kind: pivot, run: a/p}\n- {name: s, run: a/b, compensate: a/c}",
+        &[("GC1012", "/steps/1", 4, "after the pivot")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: p, kind: pivot, run: a/p}\n- {name: q, kind: pivot, run: a/p}",
+        &[("GC1012", "/steps/1", 4, "second pivot")],
+    ),
+    ("workflow: a\nsteps:\n- {name: r, kind: retriable, run: a/p}", &[("GC1012", "/steps/0", 3, "no pivot")]),
+    (
+        "workflow: a\nsteps:\n- {name: r, kind: retriable, run: a/p}\n- {name: p, kind: pivot, run: a/p}",
+        &[("GC1012", "/steps/0", 3, "before the pivot")],
+    ),
+    (
+        "workflow: a\nsteps:\n- name: f\n  parallel:\n    x: [{name: p, kind: pivot, run: a/p}]\n    y: [{name: s, run: a/b, compensate: a/c}]",
+        &[("GC1012", "/steps/0/parallel/y/0", 6, "neither before nor after")],
+    ),
+    // Expressions.
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'input.a >'}",
+        &[("GC1013", "/steps/0/when", 3, "can't be read")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, input: '${ input.a'}",
+        &[("GC1013", "/steps/0/input", 3, "not ended")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, input: {x: '${ }'}}",
+        &[("GC1013", "/steps/0/input/x", 3, "empty")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'inptu.a > 1'}",
+        &[("GC1014", "/steps/0/when", 3, "`inptu` is not known")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'now() > 1'}",
+        &[("GC1013", "/steps/0/when", 3, "no function `now`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'steps.t.output.x == 1'}",
+        &[("GC1014", "/steps/0/when", 3, "no step `t`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: a/c, input: {v: '${ steps.t.output.v }'}}\n- {name: t, run: a/t, compensate: a/u}",
+        &[("GC1014", "/steps/0/input/v", 3, "may not have run")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: a/c, input: {v: '${ steps.s.output.v }'}}",
+        &[("GC1014", "/steps/0/input/v", 3, "may not have run")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none}\n- {name: t, run: a/b, compensate: none, when: steps.s.result == 1}",
+        &[("GC1014", "/steps/1/when", 4, "has no `result`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: size(steps) > 1}",
+        &[("GC1014", "/steps/0/when", 3, "`steps` alone")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: signals.go}",
+        &[("GC1020", "/steps/0/when", 3, "signals")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: workflow.time == 1}",
+        &[("GC1014", "/steps/0/when", 3, "has no `time`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'input.a.all(x, input.b.all(y, x == y))'}",
+        &[("GC1002", "/steps/0/when", 3, "in a loop")],
+    ),
+    (
+        "workflow: a\nsteps:\n- name: f\n  parallel:\n    x: [{name: p, run: a/p, compensate: none}]\n    y: [{name: q, run: a/p, compensate: none}]\noutput: '${ steps.f.output }'",
+        &[("GC1014", "/output", 7, "is a block")],
+    ),
+];
+
+#[test]
+fn each_is_refused_with_its_place() {
+    let failures: Vec<String> = CASES.iter().filter_map(check).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+fn check((text, expected): &Case) -> Option<String> {
+    let Err(problems) = yaml(text) else { return Some(format!("accepted:\n{text}")) };
+    let as_expected = problems.len() == expected.len()
+        && problems.iter().zip(*expected).all(|(problem, (code, pointer, line, says))| {
+            (problem.code, problem.pointer.as_str(), problem.line) == (*code, *pointer, *line)
+                && problem.column >= 1
+                && problem.detail.contains(says)
+        });
+    (!as_expected).then(|| format!("{text}\nexpected {expected:?}\nfound {problems:#?}"))
+}
+
+#[test]
+fn all_problems_come_at_once_in_the_order_of_the_text() {
+    let problems = yaml(
+        "workflow: Bad Name\n\
+         titel: x\n\
+         steps:\n\
+         - {name: s, run: a/b}\n\
+         - {name: t, run: ab, compensate: none, timeout: soon}\n\
+         - {name: u, run: a/b, compensate: none, when: steps.nope.output}\n",
+    )
+    .unwrap_err();
+    let found: Vec<_> = problems.iter().map(|problem| (problem.line, problem.code)).collect();
+    assert_eq!(
+        found,
+        [(1, "GC1006"), (2, "GC1004"), (4, "GC1011"), (5, "GC1006"), (5, "GC1006"), (6, "GC1014")],
+        "{problems:#?}"
+    );
+}
+
+#[test]
+fn the_nearest_name_is_suggested() {
+    let hint = |text: &str| yaml(text).unwrap_err()[0].hint.clone().unwrap_or_default();
+    let step = |rest: &str| {
+        format!(
+            "workflow: a\nsteps:\n- {{name: pay, run: a/b, compensate: none}}\n- {{name: t, run: a/b, {rest}}}"
+        )
+    };
+    assert_eq!(hint(&step("compensate: none, depend_on: [pay]")), "did you mean `depends_on`?");
+    assert_eq!(hint(&step("compensate: none, depends_on: [pya]")), "did you mean `pay`?");
+    assert_eq!(hint(&step("compensate: none, when: steps.pya.output.x")), "did you mean `steps.pay`?");
+    assert!(hint(&step("compensate: none, when: steps.pay.id == 1")).contains("steps.pay.output.id"));
+}
+
+#[test]
+fn json_has_its_places_too() {
+    let text = "{\n  \"workflow\": \"a\",\n  \"steps\": [\n    {\"name\": \"s\", \"run\": \"a/b\"}\n  ]\n}";
+    let problems = goconductor_definition::parse(
+        text.as_bytes(),
+        goconductor_definition::Format::Json,
+        &goconductor_definition::Limits::default(),
+    )
+    .unwrap_err();
+    assert_eq!((problems[0].code, problems[0].line, problems[0].column), ("GC1011", 4, 5));
+}
