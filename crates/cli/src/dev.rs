@@ -2,6 +2,7 @@
 
 use crate::args::DevArgs;
 use crate::demo;
+use crate::fault::Fault;
 use anyhow::Context;
 use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
@@ -11,44 +12,50 @@ use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::Executor;
 use goconductor_service_kit::config::{Config, StateStoreBackend};
+use goconductor_service_kit::drain::Drain;
+use goconductor_service_kit::health::Readiness;
+use goconductor_service_kit::telemetry::{self, Metrics};
 use goconductor_state_store::StateStore;
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{ServiceRecord, Store};
 use goconductor_transition::{Conductor, Settings, clock};
 use serde_json::json;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 /// The file that holds everything, in the data directory.
 pub(crate) const DATABASE: &str = "goconductor.db";
+/// Fencing tokens that one run may give out: the next one begins above them.
+const TOKENS: u32 = 32;
 
 /// Runs until SIGTERM or SIGINT, then ends what is under way.
 ///
 /// # Errors
 /// When it can't start: the configuration, the address, the database.
-pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
-    let config = crate::config::load(&args)?;
-    crate::config::start_telemetry(&config)?;
+pub(crate) async fn run(args: DevArgs) -> Result<(), Fault> {
+    let config = Config::load(&args.sources())?;
+    let metrics = telemetry::init(&config.telemetry).map_err(anyhow::Error::from)?;
     // Bound first: an address that is taken is the likeliest mistake, and nothing has been opened yet.
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("{} can't be listened on: choose another by --listen", config.listen))?;
-    let address = listener.local_addr()?;
+    let address = listener.local_addr().context("the address can't be read")?;
     let backend = open(&config, args.ephemeral).await?;
     // The queue of this process died with the one before it: what was on its way is due again.
     let expired = backend.expire_deliveries(clock::now()).await?;
     if expired > 0 {
         tracing::info!(commands = expired, "commands of an earlier process are taken up again");
     }
-    let process = Process::start(&config, backend, args.demo).await?;
+    let process = Process::start(&config, backend, metrics, args.demo).await?;
     say_hello(&address.to_string(), &config, &args);
-    process.serve(listener, &config).await
+    process.serve(listener).await?;
+    Ok(())
 }
 
 /// The database, as it is configured.
-async fn open(config: &Config, ephemeral: bool) -> anyhow::Result<Arc<dyn Store>> {
+async fn open(config: &Config, ephemeral: bool) -> Result<Arc<dyn Store>, Fault> {
     if ephemeral {
         return Ok(Arc::new(SqliteStore::ephemeral()?));
     }
@@ -57,67 +64,121 @@ async fn open(config: &Config, ephemeral: bool) -> anyhow::Result<Arc<dyn Store>
             Arc::new(PostgresStore::connect(url.expose(), config.state_store.max_connections).await?)
         }
         (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, _) => {
-            Arc::new(SqliteStore::open(&crate::config::database(config))?)
+            let file = database(config);
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)
+                    .with_context(|| format!("the folder {} can't be made", folder.display()))?;
+            }
+            Arc::new(SqliteStore::open(&file)?)
         }
     })
 }
 
+/// Where SQLite's file is.
+fn database(config: &Config) -> PathBuf {
+    match &config.state_store.url {
+        Some(url) => PathBuf::from(url.expose().trim_start_matches("sqlite://")),
+        None => config.data_dir.join(DATABASE),
+    }
+}
+
 /// What runs in this process.
 struct Process {
-    stop: CancellationToken,
+    drain: Drain,
     conductor: Arc<Conductor>,
-    state_store: Arc<StateStore>,
+    gateway: gateway::Dependencies,
     executor: tokio::task::JoinHandle<()>,
 }
 
 impl Process {
-    async fn start(config: &Config, backend: Arc<dyn Store>, demo: bool) -> anyhow::Result<Self> {
-        let stop = CancellationToken::new();
+    async fn start(
+        config: &Config,
+        backend: Arc<dyn Store>,
+        metrics: Metrics,
+        demo: bool,
+    ) -> anyhow::Result<Self> {
+        let drain = Drain::new();
+        drain.on_signals().context("signals can't be listened to")?;
         let state_store = Arc::new(StateStore::new(backend, goconductor_state_store::Limits::default()));
-        let store: Arc<dyn Store> = Arc::clone(&state_store) as Arc<dyn Store>;
-        // Tokens rise over every boot, so that a leader of an earlier one is told from this one.
-        let first_token = store.raise_epoch("boot").await? << 20;
+        let changes = state_store.changes();
+        let store: Arc<dyn Store> = state_store;
+        // Tokens rise over every run, so that a leader of an earlier one is told from this one.
+        let first_token = store.raise_epoch("boot").await? << TOKENS;
         let election: Arc<dyn Election> =
             Arc::new(LeaderElector::new(Arc::new(LocalElection::new(first_token))));
         let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::new(QueueLimits::default()));
         let settings = Settings { redelivery: config.executor.redelivery };
         let conductor = Conductor::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
-        for (name, service) in &config.services {
-            let settings = json!({
-                "http": {"url": service.http.url.expose()},
-                "max_in_flight": service.max_in_flight,
-            });
-            let (namespace, name, updated_at) = ("default".to_owned(), name.clone(), clock::now());
-            store.put_service(ServiceRecord { namespace, name, settings, updated_at }).await?;
-        }
+        set_services(config, &store).await?;
         if demo {
-            demo::start(&store, stop.clone()).await?;
+            demo::start(&store, drain.token()).await?;
         }
-        let executor =
-            Executor::new(Arc::clone(&conductor), election, executor_settings(config)).run(stop.clone());
-        Ok(Self { stop, conductor, state_store, executor: tokio::spawn(executor) })
+        let executor = Executor::new(Arc::clone(&conductor), election, executor_settings(config));
+        let gateway = gateway::Dependencies {
+            conductor: Arc::clone(&conductor),
+            changes,
+            limits: gateway_limits(config),
+            readiness: readiness(&store),
+            metrics: metrics.clone(),
+            stop: drain.token(),
+        };
+        drop(tokio::spawn(metrics.keep_up()));
+        let executor = tokio::spawn(executor.run(drain.token()));
+        Ok(Self { drain, conductor, gateway, executor })
     }
 
     /// Serves until a signal, then ends in the order in which things depend on one another.
-    async fn serve(self, listener: TcpListener, config: &Config) -> anyhow::Result<()> {
-        let router = gateway::router(gateway::Dependencies {
-            conductor: Arc::clone(&self.conductor),
-            changes: self.state_store.changes(),
-            limits: crate::config::gateway_limits(config),
-        });
-        let served = gateway::serve(listener, router, crate::config::shutdown_signal()).await;
+    async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
+        let served = gateway::serve(listener, self.gateway).await;
+        // Without a gateway nobody could tell the rest to end.
+        self.drain.signal();
         tracing::info!("ends what is under way");
-        self.stop.cancel();
         self.executor.await.context("the executor has failed")?;
         self.conductor.drain().await;
         served.context("the gateway has failed")
     }
 }
 
+/// The services that the configuration names.
+async fn set_services(config: &Config, store: &Arc<dyn Store>) -> anyhow::Result<()> {
+    for (name, service) in &config.services {
+        let settings = json!({
+            "http": {"url": service.http.url.expose()},
+            "max_in_flight": service.max_in_flight,
+        });
+        let (namespace, name, updated_at) = ("default".to_owned(), name.clone(), clock::now());
+        store.put_service(ServiceRecord { namespace, name, settings, updated_at }).await?;
+    }
+    Ok(())
+}
+
+fn readiness(store: &Arc<dyn Store>) -> Readiness {
+    let readiness = Readiness::new();
+    let store = Arc::clone(store);
+    readiness.add("state_store", move || {
+        let store = Arc::clone(&store);
+        async move { store.check().await.map_err(|error| error.to_string()) }
+    });
+    readiness
+}
+
+fn gateway_limits(config: &Config) -> gateway::Limits {
+    gateway::Limits {
+        body_bytes: config.limits.body_bytes,
+        json_depth: count(config.limits.json_depth),
+        input_bytes: config.limits.input_bytes,
+        page_size: config.limits.page_size,
+    }
+}
+
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 fn executor_settings(config: &Config) -> goconductor_saga_executor::Settings {
-    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     goconductor_saga_executor::Settings {
         identity: format!("dev-{}", uuid::Uuid::now_v7().simple()),
+        executes_in_flight: count(config.executor.max_in_flight),
         compensations_in_flight: count(config.executor.compensations_in_flight),
         start_grace: config.executor.start_grace,
         redelivery: config.executor.redelivery,
@@ -131,16 +192,12 @@ fn executor_settings(config: &Config) -> goconductor_saga_executor::Settings {
 fn say_hello(address: &str, config: &Config, args: &DevArgs) {
     eprintln!("GoConductor {} is ready", env!("CARGO_PKG_VERSION"));
     eprintln!("  console and API  http://{address}/");
-    if args.ephemeral {
-        eprintln!("  data             in memory: gone when it ends");
-    } else {
-        match config.state_store.backend {
-            StateStoreBackend::Sqlite => {
-                eprintln!("  data             {}", crate::config::database(config).display());
-            }
-            StateStoreBackend::Postgres => eprintln!("  data             PostgreSQL"),
-        }
-    }
+    let data = match (args.ephemeral, config.state_store.backend) {
+        (true, _) => "in memory: gone when it ends".to_owned(),
+        (false, StateStoreBackend::Sqlite) => database(config).display().to_string(),
+        (false, StateStoreBackend::Postgres) => "PostgreSQL".to_owned(),
+    };
+    eprintln!("  data             {data}");
     if args.demo {
         eprintln!("  try              goconductor workflow start order-processing --wait --input \\");
         eprintln!(r#"                     '{{"order_id":"o-1","amount":42,"items":[{{"sku":"book","quantity":1}}]}}'"#);

@@ -1,35 +1,10 @@
-//! The `goconductor` command: a client of the API, a checker of stores, and, as `dev`, a whole server
-//! in one process.
-//!
-//! Data goes to standard output, everything else to standard error; exit codes say what scripts need to
-//! know. The command deliberately takes no decision about a workflow: that is the server's.
+//! The `goconductor` command.
 
-mod args;
-mod command;
-#[path = "dev_tmp.rs"]
-mod dev;
-mod doctor;
-mod document;
-mod drawing;
-mod event_line;
-mod fault;
-mod moment;
-mod output;
-mod source;
-mod timeline;
-
-use clap::Parser;
 use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
-    let out = output::Output::new(&cli.global);
-    let code = command::run_to_end(cli, &out).unwrap_or_else(|fault| {
-        out.fault(&fault);
-        fault.exit_code()
-    });
-    ExitCode::from(code)
+    goconductor_cli::main()
 }

@@ -46,6 +46,19 @@ impl From<&ProblemDetail> for Finding {
     }
 }
 
+impl From<&goconductor_definition::Problem> for Finding {
+    fn from(problem: &goconductor_definition::Problem) -> Self {
+        let number = |number: u32| usize::try_from(number).unwrap_or(0);
+        Self {
+            line: number(problem.line),
+            column: number(problem.column).max(1),
+            code: problem.code.to_owned(),
+            detail: problem.detail.clone(),
+            hint: problem.hint.clone(),
+        }
+    }
+}
+
 impl Source {
     /// Reads a file; `-` is standard input.
     pub(crate) fn read(path: &Path) -> Result<Self, Fault> {

@@ -15,7 +15,7 @@ const CASES: &[Case] = &[
     ("steps: [{name: s, run: a/b, compensate: none}]", &[("GC1005", "", 1, "`workflow`")]),
     (
         "workflow: a\nworkflow: b\nsteps: [{name: s, run: a/b, compensate: none}]",
-        &[("GC1007", "/workflow", 2, "workflow")],
+        &[("GC1007", "", 2, "workflow")],
     ),
     ("workflow: a\nsteps: []", &[("GC1006", "/steps", 2, "at least one")]),
     ("workflow: a\nsteps: {name: s}", &[("GC1003", "/steps", 2, "a list")]),

@@ -2,7 +2,8 @@
 
 use crate::fault::{Ended, Exit, Fault};
 use crate::output::Output;
-use crate::source::Source;
+use crate::source::{Finding, Source};
+use goconductor_definition::{Format, Limits};
 use goconductor_saga::Definition;
 use std::path::PathBuf;
 
@@ -14,8 +15,19 @@ pub(super) fn run(files: &[PathBuf], out: &Output) -> Ended {
     Ok(Exit::Done)
 }
 
-/// The definition in a source.
-pub(super) fn checked(source: &Source, _out: &Output) -> Result<Definition, Fault> {
-    Err(Fault::new(Exit::Other, "this build can't check definitions without a server")
-        .place(source.path.clone()))
+/// The definition in a source; what is wrong with it is shown where it stands.
+pub(super) fn checked(source: &Source, out: &Output) -> Result<Definition, Fault> {
+    let format = if source.json { Format::Json } else { Format::Yaml };
+    let problems = match goconductor_definition::parse(source.text.as_bytes(), format, &Limits::default()) {
+        Ok(checked) => return Ok(checked.definition),
+        Err(problems) => problems,
+    };
+    for problem in &problems {
+        out.error_text(&source.show(&Finding::from(problem), out.message_look()));
+    }
+    let count = match problems.len() {
+        1 => "1 problem".to_owned(),
+        several => format!("{several} problems"),
+    };
+    Err(Fault::new(Exit::Invalid, format!("{} has {count}", source.path)))
 }
