@@ -141,7 +141,7 @@ fn compute(compiled: &Compiled, scope: &Scope<'_>) -> Result<Json, String> {
     for (name, variable) in variables(&compiled.names, scope, &mut size) {
         context.add_variable_from_value(name, variable);
     }
-    size.check(compiled.names.has_comprehension, compiled.additions)?;
+    size.check(compiled.names.loops_over_outside, compiled.additions)?;
     // The interpreter is not ours: were it to panic, one expression has no value, and that is all.
     let computed = catch_unwind(AssertUnwindSafe(|| compiled.program.execute(&context)));
     let computed = computed.map_err(|_| "it can't be computed".to_owned())?;

@@ -23,7 +23,8 @@ pub(super) struct Names {
     pub(super) input: Option<Fields>,
     pub(super) steps: BTreeMap<String, Fields>,
     pub(super) workflow: bool,
-    pub(super) has_comprehension: bool,
+    /// A loop names something outside of it: each turn may go through all of that.
+    pub(super) loops_over_outside: bool,
 }
 
 /// Which fields of an object.
@@ -131,7 +132,6 @@ impl Walk {
     }
 
     fn comprehension(&mut self, comprehension: &ComprehensionExpr, depth: usize) {
-        self.names.has_comprehension = true;
         if self.in_loop {
             let finding = Finding::new(LIMIT, "a loop (all, exists, exists_one, map, filter) is in a loop");
             self.findings
@@ -156,6 +156,7 @@ impl Walk {
         if self.bound.iter().any(|bound| bound == root) {
             return;
         }
+        self.names.loops_over_outside |= self.in_loop;
         match (root, fields) {
             ("input", _) => {
                 let field = fields.first().copied();
