@@ -1,0 +1,12 @@
+//! The conformance cases against SQLite and PostgreSQL, and against stores that are broken on purpose.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects"
+)]
+
+mod postgres;
+mod sqlite;

@@ -1,0 +1,110 @@
+//! PostgreSQL keeps every promise. Needs one: `GOCONDUCTOR_TEST_POSTGRES_URL` says where; each run makes
+//! a database of its own there, and drops it at the end.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use goconductor_store::Store;
+use goconductor_store::conformance::{CASES, Factory};
+use goconductor_store::postgres::PostgresStore;
+use sqlx::{Connection, PgConnection};
+
+/// Where PostgreSQL is; none: skipped, and said so.
+fn server() -> Option<String> {
+    let url = std::env::var("GOCONDUCTOR_TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty());
+    if url.is_none() {
+        let required = std::env::var("GOCONDUCTOR_TEST_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
+        assert!(!required, "GOCONDUCTOR_TEST_POSTGRES_URL is not set, and services are required");
+        println!("skipped: GOCONDUCTOR_TEST_POSTGRES_URL is not set");
+    }
+    url
+}
+
+/// A database of a test's own.
+#[derive(Debug)]
+struct Database {
+    server: String,
+    name: String,
+    url: String,
+}
+
+impl Database {
+    async fn make(server: String, options: &str) -> Self {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("goconductor_test_{}_{number}", std::process::id());
+        execute(&server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+        execute(&server, &format!("CREATE DATABASE {name} {options}")).await;
+        let (start, query) = server.split_once('?').map_or((server.as_str(), None), |(a, b)| (a, Some(b)));
+        let (host, _) = start.rsplit_once('/').expect("a URL that names a database");
+        let url = format!("{host}/{name}{}", query.map(|query| format!("?{query}")).unwrap_or_default());
+        Self { server, name, url }
+    }
+
+    /// Runs a test with a database, and drops that whether the test passed or not.
+    async fn with<F: Future<Output = ()> + Send + 'static>(
+        options: &str,
+        test: impl FnOnce(Arc<Self>) -> F,
+    ) {
+        let Some(server) = server() else { return };
+        let database = Arc::new(Self::make(server, options).await);
+        let ended = tokio::spawn(test(Arc::clone(&database))).await;
+        execute(&database.server, &format!("DROP DATABASE {} WITH (FORCE)", database.name)).await;
+        if let Err(panicked) = ended {
+            std::panic::resume_unwind(panicked.into_panic());
+        }
+    }
+}
+
+async fn execute(url: &str, sql: &str) {
+    let mut connection = PgConnection::connect(url).await.expect("the server answers");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.expect("it can be done");
+}
+
+/// Each store is a schema of its own.
+#[derive(Debug)]
+struct Schemas {
+    database: Arc<Database>,
+    opened: AtomicU64,
+    last: Mutex<String>,
+}
+
+async fn opened(url: &str) -> Result<Arc<dyn Store>, String> {
+    PostgresStore::connect(url, 8).await.map(|store| Arc::new(store) as _).map_err(|error| error.to_string())
+}
+
+#[async_trait]
+impl Factory for Schemas {
+    async fn open(&self) -> Result<Arc<dyn Store>, String> {
+        let schema = format!("s{}", self.opened.fetch_add(1, Ordering::Relaxed));
+        execute(&self.database.url, &format!("CREATE SCHEMA {schema}")).await;
+        let joined = if self.database.url.contains('?') { '&' } else { '?' };
+        let url = format!("{}{joined}options=-c%20search_path%3D{schema}", self.database.url);
+        self.last.lock().expect("no panic under the lock").clone_from(&url);
+        opened(&url).await
+    }
+
+    async fn reopen(&self, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, String> {
+        drop(store);
+        let url = self.last.lock().expect("no panic under the lock").clone();
+        opened(&url).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn conformance() {
+    Database::with("", |database| async move {
+        let factory: Arc<dyn Factory> =
+            Arc::new(Schemas { database, opened: AtomicU64::new(0), last: Mutex::default() });
+        let mut found = Vec::new();
+        for case in CASES {
+            if let Err(what) = case.check(Arc::clone(&factory)).await {
+                found.push(format!("{}: {what}", case.name));
+            }
+        }
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    })
+    .await;
+}
