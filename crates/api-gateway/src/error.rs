@@ -44,6 +44,10 @@ pub(crate) const REASON: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2017",
 pub(crate) const DEFINITION: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2018", "the definition has problems");
 pub(crate) const LATER: Kind = kind(StatusCode::NOT_FOUND, "GC2019", "not supported yet");
+pub(crate) const CROSS_SITE: Kind =
+    kind(StatusCode::FORBIDDEN, "GC2022", "a page of another site may not do this");
+pub(crate) const TOO_SLOW: Kind =
+    kind(StatusCode::REQUEST_TIMEOUT, "GC2023", "the body did not arrive in time");
 pub(crate) const UNAVAILABLE: Kind =
     kind(StatusCode::SERVICE_UNAVAILABLE, "GC2020", "the database does not answer");
 pub(crate) const INTERNAL: Kind =
@@ -97,7 +101,20 @@ impl Problem {
         self
     }
 
-    /// With a header, such as `Allow`.
+    /// With one place of a text, of the kind's own code.
+    pub(crate) fn at_line(mut self, line: usize, column: usize, detail: impl Into<String>) -> Self {
+        let number = |number: usize| u32::try_from(number).ok();
+        self.errors.push(Place {
+            pointer: String::new(),
+            line: number(line),
+            column: number(column),
+            code: self.kind.code,
+            detail: detail.into(),
+        });
+        self
+    }
+
+    /// With a header, such as `Location`.
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -131,7 +148,7 @@ impl IntoResponse for Problem {
             tracing::error!(%trace_id, code, detail = self.detail, "a call failed");
         }
         let body = ProblemBody {
-            page: format!("https://goconductor.dev/errors/{code}"),
+            page: format!("/errors/{code}"),
             title,
             status: status.as_u16(),
             detail: self.detail,

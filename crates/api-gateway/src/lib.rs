@@ -9,13 +9,34 @@
 //! code that has a page; an answer that says that something was done is given once it is durable.
 
 mod error;
+mod extract;
+mod filter;
+mod guard;
+mod measure;
+mod moment;
+pub mod pages;
+mod routes;
+mod schemas;
+mod view;
+mod waiters;
 
+use axum::Router;
+use axum::serve::ListenerExt;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
-use goconductor_store::Seen;
+use goconductor_store::{Seen, Store};
 use goconductor_transition::Conductor;
+use schemas::Schemas;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use waiters::Waiters;
+
+/// How long calls under way may take to end, once the gateway is told to.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the gateway stands on.
 #[derive(Debug, Clone)]
@@ -30,6 +51,8 @@ pub struct Dependencies {
     pub readiness: Readiness,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// Ends what waits: long polls, streams, and in the end the gateway.
+    pub stop: CancellationToken,
 }
 
 /// How much one call may bring and take.
@@ -43,4 +66,71 @@ pub struct Limits {
     pub input_bytes: usize,
     /// Elements of a page, unless it is asked for otherwise.
     pub page_size: u32,
+}
+
+/// What every handler has.
+#[derive(Debug, Clone)]
+pub(crate) struct App(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) conductor: Arc<Conductor>,
+    pub(crate) changes: broadcast::Sender<Seen>,
+    pub(crate) limits: Limits,
+    pub(crate) readiness: Readiness,
+    pub(crate) metrics: Metrics,
+    pub(crate) stop: CancellationToken,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) schemas: Schemas,
+}
+
+impl Deref for App {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Inner {
+    pub(crate) fn store(&self) -> &dyn Store {
+        &**self.conductor.store()
+    }
+}
+
+/// The whole surface. To be called within a runtime: what waits for changes is its task.
+#[must_use]
+pub fn router(dependencies: Dependencies) -> Router {
+    measure::describe();
+    let Dependencies { conductor, changes, limits, readiness, metrics, stop } = dependencies;
+    let waiters = Waiters::new(Arc::clone(conductor.store()), &changes, stop.clone());
+    let schemas = Schemas::default();
+    let app = App(Arc::new(Inner { conductor, changes, limits, readiness, metrics, stop, waiters, schemas }));
+    routes::all(app)
+}
+
+/// Serves until the dependencies' `stop`, then until the calls under way have ended, for a while.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, dependencies: Dependencies) -> std::io::Result<()> {
+    let stop = dependencies.stop.clone();
+    let router = router(dependencies);
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::trace!(%error, "a connection stays as it is");
+        }
+    });
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let give_up = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    // Both are safe to cancel: what is cut off after the drain has had its time.
+    tokio::select! {
+        served = serving => served,
+        () = give_up => {
+            tracing::warn!("calls were under way for longer than the drain");
+            Ok(())
+        }
+    }
 }

@@ -97,12 +97,16 @@ async fn serve(
 }
 
 fn act(service: &str, action: &str, input: &Value) -> (StatusCode, Value) {
-    let refused = |code: &str, message: String| (StatusCode::CONFLICT, json!({"code": code, "message": message}));
+    let refused =
+        |code: &str, message: String| (StatusCode::CONFLICT, json!({"code": code, "message": message}));
     match (service, action) {
         ("payments", "charge") => {
             let amount = input.get("amount").and_then(Value::as_f64).unwrap_or_default();
             if amount > CREDIT_LIMIT {
-                return refused("CARD_DECLINED", format!("{amount} is over the credit limit of {CREDIT_LIMIT}"));
+                return refused(
+                    "CARD_DECLINED",
+                    format!("{amount} is over the credit limit of {CREDIT_LIMIT}"),
+                );
             }
             let order = input.get("order_id").cloned().unwrap_or(Value::Null);
             (StatusCode::OK, json!({"payment_id": format!("pay-{}", text(&order)), "charged": amount}))

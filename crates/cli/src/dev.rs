@@ -200,6 +200,8 @@ fn say_hello(address: &str, config: &Config, args: &DevArgs) {
     eprintln!("  data             {data}");
     if args.demo {
         eprintln!("  try              goconductor workflow start order-processing --wait --input \\");
-        eprintln!(r#"                     '{{"order_id":"o-1","amount":42,"items":[{{"sku":"book","quantity":1}}]}}'"#);
+        eprintln!(
+            r#"                     '{{"order_id":"o-1","amount":42,"items":[{{"sku":"book","quantity":1}}]}}'"#
+        );
     }
 }

@@ -2,16 +2,8 @@
 
 use crate::fault::{Ended, Exit, Fault};
 use crate::output::Output;
+use goconductor_api_gateway::pages::PAGES;
 use serde_json::json;
-
-/// A page about an error.
-struct Page {
-    code: &'static str,
-    title: &'static str,
-    text: &'static str,
-}
-
-include!(concat!(env!("OUT_DIR"), "/pages.rs"));
 
 /// Shows a code's page, or lists all.
 pub(super) fn run(code: Option<&str>, out: &Output) -> Ended {

@@ -108,7 +108,9 @@ fn lines_match(expected: &[&str], printed: &[&str]) -> bool {
     match (expected.split_first(), printed.split_first()) {
         (None, None) => true,
         (None, Some(_)) => false,
-        (Some((&"…", rest)), _) => (0..=printed.len()).any(|skipped| lines_match(rest, &printed[skipped..])),
+        (Some((&"…", rest)), _) => {
+            (0..=printed.len()).any(|skipped| lines_match(rest, &printed[skipped..]))
+        }
         (Some(_), None) => false,
         (Some((first, expected)), Some((line, printed))) => {
             line_matches(first, line.trim_end()) && lines_match(expected, printed)
@@ -205,15 +207,13 @@ impl Drop for Server {
 
 #[test]
 fn blocks_are_taken_apart() {
-    let text = "a\n```console\n$ one \\\n    more\nout …\n$ cat <<'END'\n$x\nEND\nsaid\n```\n```sh\n$ no\n```\n";
+    let text =
+        "a\n```console\n$ one \\\n    more\nout …\n$ cat <<'END'\n$x\nEND\nsaid\n```\n```sh\n$ no\n```\n";
     let step = |command: &str, expected: &str| Step {
         command: command.to_owned(),
         expected: vec![expected.to_owned()],
     };
-    assert_eq!(
-        blocks(text),
-        [[step("one \\\n    more", "out …"), step("cat <<'END'\n$x\nEND", "said")]]
-    );
+    assert_eq!(blocks(text), [[step("one \\\n    more", "out …"), step("cat <<'END'\n$x\nEND", "said")]]);
 }
 
 #[test]

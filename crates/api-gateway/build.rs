@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     files.sort();
-    let mut table = String::from("static PAGES: &[Page] = &[\n");
+    let mut table = String::from("/// Every page, by code.\npub static PAGES: &[Page] = &[\n");
     for (code, path) in files {
         println!("cargo::rerun-if-changed={}", path.display());
         let text = fs::read_to_string(&path)?;

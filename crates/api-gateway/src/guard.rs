@@ -1,0 +1,53 @@
+//! What every call goes through: pages of other sites, headers that keep browsers careful, panics.
+
+use crate::error::{CROSS_SITE, INTERNAL, Problem};
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::any::Any;
+use std::net::IpAddr;
+
+/// Lets no page of another site change anything, and keeps browsers careful with the answers.
+pub(crate) async fn same_site(request: Request, next: Next) -> Response {
+    if is_foreign(&request) {
+        let detail = "the call comes from a page of another site; open the console by this server's address";
+        return Problem::new(CROSS_SITE, detail).into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A browser sends a page's calls to any address; nobody is authenticated here, so a page of another site
+/// may not change anything, and neither may one whose name was made to lead to this machine.
+fn is_foreign(request: &Request) -> bool {
+    let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let text = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = text(header::ORIGIN).filter(|_| writes) else { return false };
+    let host = text(header::HOST).or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
+    let origin = origin.split_once("://").map(|(_, host)| host);
+    origin.is_none() || origin != host || !host.is_some_and(is_an_address)
+}
+
+/// Whether a host is given by address, or is this machine by its own name: such a host can't be rebound.
+fn is_an_address(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    name == "localhost" || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
+}
+
+/// A panic is a bug of ours; its caller hears of it in the one form, and everybody else is served.
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    tracing::error!(message, "a handler panicked");
+    Problem::new(INTERNAL, "a bug; the server's log has the rest").into_response()
+}

@@ -1,0 +1,66 @@
+//! Every route, and what all calls go through.
+
+mod definitions;
+mod events;
+mod later;
+mod operate;
+mod operational;
+mod services;
+mod watch;
+mod workflows;
+
+use crate::error::{METHOD, NO_ROUTE, Problem};
+use crate::{App, guard, measure};
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "GoConductor",
+    description = "Sagas that finish or are undone. The namespace of a call is the header \
+                   GoConductor-Namespace; errors are application/problem+json, each with a code that has a \
+                   page at /errors/{code}.",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
+struct Document;
+
+/// The router of everything.
+pub(crate) fn all(app: App) -> Router {
+    let api = OpenApiRouter::new()
+        .merge(definitions::routes())
+        .merge(services::routes())
+        .merge(workflows::routes())
+        .merge(events::routes())
+        .merge(operate::routes())
+        .merge(watch::routes());
+    let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
+        .nest("/api/v1", api)
+        .merge(operational::routes())
+        .split_for_parts();
+    let document = axum::Json(document);
+    router
+        .route("/openapi.json", get(|| async move { document }))
+        .nest("/api/v1", later::routes())
+        .merge(operational::pages())
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(no_route)
+        .layer(axum::middleware::from_fn(guard::same_site))
+        .layer(axum::middleware::from_fn(measure::measure))
+        .layer(CatchPanicLayer::custom(guard::panicked))
+        .with_state(app)
+}
+
+async fn no_route(request: Request) -> Response {
+    let detail = format!("nothing is at {}; /openapi.json lists what there is", request.uri().path());
+    Problem::new(NO_ROUTE, detail).into_response()
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let detail = format!("{} is not known at {}", request.method(), request.uri().path());
+    Problem::new(METHOD, detail).into_response()
+}
