@@ -19,7 +19,7 @@ pub enum Filter {
 /// What can be compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
-    /// The workflow's id, as text.
+    /// The workflow's id, as text; a text that is none equals no id, and differs from every one.
     Id,
     /// `QUEUED`, …
     Status,
@@ -37,6 +37,27 @@ pub enum Field {
     EndedAt,
     /// A label.
     Label(String),
+}
+
+impl Field {
+    /// Whether such values can be compared with it. One that can't equals nothing, differs from
+    /// everything, and stands before or after nothing.
+    pub(crate) fn takes(&self, value: &Value) -> bool {
+        match (self, value) {
+            (
+                Self::Id
+                | Self::Status
+                | Self::Definition
+                | Self::Cause
+                | Self::IdempotencyKey
+                | Self::Label(_),
+                Value::Text(_),
+            )
+            | (Self::Version, Value::Number(_))
+            | (Self::CreatedAt | Self::EndedAt, Value::Time(_)) => true,
+            (_, Value::Text(_) | Value::Number(_) | Value::Time(_)) => false,
+        }
+    }
 }
 
 /// How it is compared.

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// A transaction that the database ended to resolve a conflict is tried again this often.
 const TRIES: u32 = 5;
+/// Serialisation failure, and deadlock detected.
+const CONFLICTS: [&str; 2] = ["(40001)", "(40P01)"];
 /// A connection that can't be had for this long is no connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
@@ -66,7 +68,20 @@ impl PostgresStore {
 
 /// What a driver's error means before the commit: certainly nothing was done.
 fn unavailable(error: sqlx::Error) -> Error {
-    Error::Unavailable { reason: error.to_string() }
+    let code = error.as_database_error().and_then(|error| error.code());
+    let reason = code.map_or_else(|| error.to_string(), |code| format!("{error} ({code})"));
+    Error::Unavailable { reason }
+}
+
+/// What a driver's error means of a statement that is its own transaction: what the database itself
+/// refused was not done, but a connection that broke may have taken the answer with it.
+fn uncertain(error: sqlx::Error) -> Error {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => {
+            Error::OutcomeUnknown { reason: error.to_string() }
+        }
+        certain => unavailable(certain),
+    }
 }
 
 async fn commit(transaction: Transaction<'static, Postgres>) -> Result<(), Error> {
@@ -74,12 +89,11 @@ async fn commit(transaction: Transaction<'static, Postgres>) -> Result<(), Error
     transaction.commit().await.map_err(|error| Error::OutcomeUnknown { reason: error.to_string() })
 }
 
-/// Whether the database ended a transaction to resolve a conflict (40001, 40P01).
+/// Whether the database ended a transaction to resolve a conflict. By the code that [`unavailable`] puts
+/// last: what the database says in words depends on its language.
 fn is_conflict(error: &Error) -> bool {
     match error {
-        Error::Unavailable { reason } => {
-            reason.contains("deadlock detected") || reason.contains("could not serialize access")
-        }
+        Error::Unavailable { reason } => CONFLICTS.iter().any(|code| reason.ends_with(code)),
         Error::OutcomeUnknown { .. }
         | Error::Fenced { .. }
         | Error::Schema { .. }

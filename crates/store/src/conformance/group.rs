@@ -178,7 +178,8 @@ pub(super) async fn sizes(factory: Arc<dyn Factory>) -> Verdict {
     }
     let ids: Vec<_> = flows.iter().map(Flow::id).collect();
     let loaded = bench.store.load(&ids).await.map_err(unexpected("load"))?;
-    let found: Vec<_> = loaded.into_iter().map(|each| each.map(|each| (each.state.id, each.state.seq))).collect();
+    let found: Vec<_> =
+        loaded.into_iter().map(|each| each.map(|each| (each.state.id, each.state.seq))).collect();
     let expected: Vec<_> = flows.iter().map(|flow| Some((flow.id(), flow.state.seq))).collect();
     same("300 workflows, in the order of the ids", &found, &expected)
 }

@@ -1,7 +1,7 @@
 //! Definitions, services and epochs.
 
-use super::rows::{json, number, parsed};
-use super::unavailable;
+use super::rows::{given, json, number, parsed, stored};
+use super::{unavailable, uncertain};
 use crate::{DefinitionRecord, Error, NewDefinition, PutDefinition, ServiceRecord};
 use goconductor_saga::Timestamp;
 use sqlx::postgres::PgRow;
@@ -40,14 +40,14 @@ fn record(raw: Raw) -> Result<DefinitionRecord, Error> {
     let what = format!("definition {} version {}", raw.name, raw.version);
     Ok(DefinitionRecord {
         definition: parsed(&what, &raw.definition)?,
-        namespace: raw.namespace,
-        name: raw.name,
+        namespace: given(raw.namespace),
+        name: given(raw.name),
         version: u32::try_from(raw.version).unwrap_or(0),
-        digest: raw.digest,
-        source: raw.source,
-        source_format: raw.source_format,
+        digest: given(raw.digest),
+        source: given(raw.source),
+        source_format: given(raw.source_format),
         created_at: Timestamp(raw.created_at),
-        actor: raw.actor,
+        actor: raw.actor.map(given),
     })
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn put(
 ) -> Result<PutDefinition, Error> {
     // One at a time for each name, so that two of equal content don't become two versions.
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(format!("definition/{}/{}", new.namespace, new.definition.name))
+        .bind(stored(&format!("definition/{}/{}", new.namespace, new.definition.name)))
         .execute(&mut *connection)
         .await
         .map_err(unavailable)?;
@@ -73,15 +73,15 @@ pub(super) async fn put(
              created_at, actor)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
-    .bind(&new.namespace)
-    .bind(&new.definition.name)
+    .bind(stored(&new.namespace))
+    .bind(stored(&new.definition.name))
     .bind(i32::try_from(version).unwrap_or(i32::MAX))
-    .bind(&new.digest)
+    .bind(stored(&new.digest))
     .bind(json("a definition", &new.definition)?)
-    .bind(&new.source)
-    .bind(&new.source_format)
+    .bind(stored(&new.source))
+    .bind(stored(&new.source_format))
     .bind(now.0)
-    .bind(&new.actor)
+    .bind(new.actor.as_deref().map(stored))
     .execute(connection)
     .await
     .map_err(unavailable)?;
@@ -109,8 +109,8 @@ pub(super) async fn get(
         "SELECT * FROM definitions WHERE namespace = $1 AND name = $2 AND ($3::int IS NULL OR version = $3)
          ORDER BY version DESC LIMIT 1",
     )
-    .bind(namespace)
-    .bind(name)
+    .bind(stored(namespace))
+    .bind(stored(name))
     .bind(version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)))
     .fetch_optional(connection)
     .await
@@ -126,12 +126,16 @@ pub(super) async fn all(
     let sql = match name {
         Some(_) => "SELECT * FROM definitions WHERE namespace = $1 AND name = $2 ORDER BY version DESC",
         None => {
-            "SELECT DISTINCT ON (name) * FROM definitions WHERE namespace = $1 AND $2::text IS NULL
-             ORDER BY name, version DESC"
+            "SELECT DISTINCT ON (name COLLATE \"C\") * FROM definitions
+             WHERE namespace = $1 AND $2::text IS NULL ORDER BY name COLLATE \"C\", version DESC"
         }
     };
-    let rows: Vec<Raw> =
-        sqlx::query_as(sql).bind(namespace).bind(name).fetch_all(connection).await.map_err(unavailable)?;
+    let rows: Vec<Raw> = sqlx::query_as(sql)
+        .bind(stored(namespace))
+        .bind(name.map(stored))
+        .fetch_all(connection)
+        .await
+        .map_err(unavailable)?;
     rows.into_iter().map(record).collect()
 }
 
@@ -141,25 +145,28 @@ pub(super) async fn put_service(connection: &mut PgConnection, service: &Service
          ON CONFLICT (namespace, name) DO UPDATE SET settings = excluded.settings,
              updated_at = excluded.updated_at",
     )
-    .bind(&service.namespace)
-    .bind(&service.name)
+    .bind(stored(&service.namespace))
+    .bind(stored(&service.name))
     .bind(json("a service", &service.settings)?)
     .bind(service.updated_at.0)
     .execute(connection)
     .await
-    .map_err(unavailable)?;
+    .map_err(uncertain)?;
     Ok(())
 }
 
 pub(super) async fn services(connection: &mut PgConnection) -> Result<Vec<ServiceRecord>, Error> {
-    let rows: Vec<(String, String, String, i64)> =
-        sqlx::query_as("SELECT namespace, name, settings, updated_at FROM services ORDER BY namespace, name")
-            .fetch_all(connection)
-            .await
-            .map_err(unavailable)?;
+    let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
+        "SELECT namespace, name, settings, updated_at FROM services
+             ORDER BY namespace COLLATE \"C\", name COLLATE \"C\"",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(unavailable)?;
     rows.into_iter()
         .map(|(namespace, name, settings, updated_at)| {
             let settings = parsed(&format!("service {name}"), &settings)?;
+            let (namespace, name) = (given(namespace), given(name));
             Ok(ServiceRecord { namespace, name, settings, updated_at: Timestamp(updated_at) })
         })
         .collect()
@@ -170,9 +177,9 @@ pub(super) async fn raise_epoch(connection: &mut PgConnection, name: &str) -> Re
         "INSERT INTO epochs (name, value) VALUES ($1, 1)
          ON CONFLICT (name) DO UPDATE SET value = epochs.value + 1 RETURNING value",
     )
-    .bind(format!("epoch/{name}"))
+    .bind(stored(&format!("epoch/{name}")))
     .fetch_one(connection)
     .await
-    .map_err(unavailable)?;
+    .map_err(uncertain)?;
     Ok(number(value))
 }

@@ -1,8 +1,8 @@
 //! A group of starts and transitions: one statement for each kind of row, whatever the group's size.
 
-use super::rows::{json, load};
+use super::rows::{json, load, stored, stored_labels};
 use super::unavailable;
-use crate::{Error, Loaded, NewWorkflow, TransitionWrite, Write, WriteOutcome};
+use crate::{Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::{State, WorkflowId};
 use sqlx::PgConnection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,36 +14,47 @@ pub(super) async fn write(
     group: &[Write],
 ) -> Result<Vec<WriteOutcome>, Error> {
     let mut outcomes: Vec<Option<WriteOutcome>> = vec![None; group.len()];
-    let mut starts: Vec<(usize, &NewWorkflow)> = Vec::new();
-    // The n-th transition of a workflow is written in the n-th round: each is judged by what the one
-    // before it left.
-    let mut rounds: Vec<Vec<(usize, &TransitionWrite)>> = Vec::new();
-    let mut seen: BTreeMap<WorkflowId, usize> = BTreeMap::new();
+    let (mut starts, mut transitions) = (Rounds::default(), Rounds::default());
     for (place, write) in group.iter().enumerate() {
         match write {
-            Write::Start(new) => starts.push((place, new)),
-            Write::Transition(write) => {
-                let round = seen.entry(write.transition.id).or_default();
-                if rounds.len() <= *round {
-                    rounds.push(Vec::new());
-                }
-                if let Some(round) = rounds.get_mut(*round) {
-                    round.push((place, write));
-                }
-                *round += 1;
-            }
+            Write::Start(new) => starts.push(new.write.transition.id, place, new),
+            Write::Transition(write) => transitions.push(write.transition.id, place, write),
         }
     }
-    if !starts.is_empty() {
-        write_starts(connection, &starts, &mut outcomes).await?;
+    for round in &starts.rounds {
+        write_starts(connection, round, &mut outcomes).await?;
     }
-    for round in &rounds {
+    for round in &transitions.rounds {
         write_round(connection, round, &mut outcomes).await?;
     }
-    // Invariant: every member was a start or in one round, and each of those gives it an outcome.
+    // Invariant: every member was a start or a transition, in one round, and that gave it an outcome.
     let missing =
         || Error::Corrupt { what: "a group".to_owned(), reason: "a member has no outcome".to_owned() };
     outcomes.into_iter().map(|outcome| outcome.ok_or_else(missing)).collect()
+}
+
+/// Members with their places in the group. The n-th of a workflow is written in the n-th round: each is
+/// judged by what the one before it left, and no round has a workflow twice.
+struct Rounds<'a, T> {
+    rounds: Vec<Vec<(usize, &'a T)>>,
+    seen: BTreeMap<WorkflowId, usize>,
+}
+
+impl<T> Default for Rounds<'_, T> {
+    fn default() -> Self {
+        Self { rounds: Vec::new(), seen: BTreeMap::new() }
+    }
+}
+
+impl<'a, T> Rounds<'a, T> {
+    fn push(&mut self, id: WorkflowId, place: usize, member: &'a T) {
+        let round = self.seen.entry(id).or_default();
+        match self.rounds.get_mut(*round) {
+            Some(round) => round.push((place, member)),
+            None => self.rounds.push(vec![(place, member)]),
+        }
+        *round += 1;
+    }
 }
 
 fn set(outcomes: &mut [Option<WriteOutcome>], place: usize, outcome: WriteOutcome) {
@@ -58,21 +69,58 @@ async fn write_starts(
     outcomes: &mut [Option<WriteOutcome>],
 ) -> Result<(), Error> {
     let claimed = claim_keys(connection, starts).await?;
-    let accepted: Vec<_> = starts
+    let (free, repeats): (Vec<_>, Vec<_>) = starts
         .iter()
-        .filter(|(_, new)| new.idempotency_key.is_none() || claimed.contains(&new.write.transition.id.0))
-        .collect();
-    insert_workflows(connection, &accepted).await?;
+        .copied()
+        .partition(|(_, new)| new.idempotency_key.is_none() || claimed.contains(&new.write.transition.id.0));
+    let inserted = insert_workflows(connection, &free).await?;
+    let (accepted, taken): (Vec<_>, Vec<_>) =
+        free.into_iter().partition(|(_, new)| inserted.contains(&new.write.transition.id.0));
     let writes: Vec<&TransitionWrite> = accepted.iter().map(|(_, new)| &new.write).collect();
     insert_events(connection, &writes).await?;
     super::ledger::apply(connection, &writes).await?;
-    for (place, _) in &accepted {
-        set(outcomes, *place, WriteOutcome::Written);
+    for (place, _) in accepted {
+        set(outcomes, place, WriteOutcome::Written);
     }
-    for (place, new) in starts {
-        if accepted.iter().all(|(written, _)| written != place) {
-            set(outcomes, *place, replayed(connection, new).await?);
-        }
+    for (place, new) in repeats {
+        set(outcomes, place, replayed(connection, new).await?);
+    }
+    give_back_keys(connection, &taken).await?;
+    let taken: Vec<_> = taken.iter().map(|(place, new)| (*place, new.write.transition.id)).collect();
+    set_present(connection, &taken, outcomes).await
+}
+
+/// A start whose id is taken has no use for the key that it has just claimed.
+async fn give_back_keys(connection: &mut PgConnection, taken: &[(usize, &NewWorkflow)]) -> Result<(), Error> {
+    let keyed = || taken.iter().filter_map(|(_, new)| Some((new, new.idempotency_key.as_deref()?)));
+    if keyed().next().is_none() {
+        return Ok(());
+    }
+    sqlx::query(
+        "DELETE FROM start_keys USING unnest($1::text[], $2::text[]) AS row (namespace, key)
+         WHERE start_keys.namespace = row.namespace AND start_keys.key = row.key",
+    )
+    .bind(keyed().map(|(new, _)| stored(&new.write.transition.state.namespace)).collect::<Vec<_>>())
+    .bind(keyed().map(|(_, key)| stored(key)).collect::<Vec<_>>())
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+/// The outcomes of those who were too late.
+async fn set_present(
+    connection: &mut PgConnection,
+    late: &[(usize, WorkflowId)],
+    outcomes: &mut [Option<WriteOutcome>],
+) -> Result<(), Error> {
+    if late.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<WorkflowId> = late.iter().map(|(_, id)| *id).collect();
+    for ((place, _), present) in late.iter().zip(load(connection, &ids).await?) {
+        let outcome = present.map_or(WriteOutcome::Missing, |present| WriteOutcome::Lost(Box::new(present)));
+        set(outcomes, *place, outcome);
     }
     Ok(())
 }
@@ -83,29 +131,31 @@ async fn claim_keys(
     connection: &mut PgConnection,
     starts: &[(usize, &NewWorkflow)],
 ) -> Result<BTreeSet<Uuid>, Error> {
-    let mut keyed: Vec<(&str, &str, Uuid, &str)> = starts
+    let mut keyed: Vec<(String, String, Uuid, String)> = starts
         .iter()
         .filter_map(|(_, new)| {
             let key = new.idempotency_key.as_deref()?;
             let state = &new.write.transition.state;
-            Some((state.namespace.as_str(), key, state.id.0, new.request_digest.as_str()))
+            Some((stored(&state.namespace), stored(key), state.id.0, stored(&new.request_digest)))
         })
         .collect();
     if keyed.is_empty() {
         return Ok(BTreeSet::new());
     }
-    keyed.sort_by_key(|(namespace, key, ..)| (*namespace, *key));
-    let column = |of: fn(&(&str, &str, Uuid, &str)) -> String| keyed.iter().map(of).collect::<Vec<String>>();
+    // Of two with one key the first of the group wins.
+    keyed.sort_by(|left, right| (&left.0, &left.1).cmp(&(&right.0, &right.1)));
     let ids: Vec<Uuid> = keyed.iter().map(|(_, _, id, _)| *id).collect();
+    let column =
+        |of: fn(&(String, String, Uuid, String)) -> &String| keyed.iter().map(of).collect::<Vec<_>>();
     let claimed: Vec<Uuid> = sqlx::query_scalar(
         "INSERT INTO start_keys (namespace, key, workflow_id, request_digest)
          SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[])
          ON CONFLICT DO NOTHING RETURNING workflow_id",
     )
-    .bind(column(|(namespace, ..)| (*namespace).to_owned()))
-    .bind(column(|(_, key, ..)| (*key).to_owned()))
+    .bind(column(|(namespace, ..)| namespace))
+    .bind(column(|(_, key, ..)| key))
     .bind(ids)
-    .bind(column(|(.., digest)| (*digest).to_owned()))
+    .bind(column(|(.., digest)| digest))
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
@@ -117,13 +167,13 @@ async fn replayed(connection: &mut PgConnection, new: &NewWorkflow) -> Result<Wr
     let (id, digest): (Uuid, String) = sqlx::query_as(
         "SELECT workflow_id, request_digest FROM start_keys WHERE namespace = $1 AND key = $2",
     )
-    .bind(namespace)
-    .bind(new.idempotency_key.as_deref().unwrap_or_default())
+    .bind(stored(namespace))
+    .bind(new.idempotency_key.as_deref().map(stored))
     .fetch_one(&mut *connection)
     .await
     .map_err(unavailable)?;
     let id = WorkflowId(id);
-    if digest != new.request_digest {
+    if digest != stored(&new.request_digest) {
         return Ok(WriteOutcome::KeyConflict(id));
     }
     let loaded = load(connection, &[id]).await?.into_iter().next().flatten();
@@ -134,18 +184,21 @@ async fn replayed(connection: &mut PgConnection, new: &NewWorkflow) -> Result<Wr
     Ok(WriteOutcome::Replayed(Box::new(loaded)))
 }
 
+/// The ids of those that were free.
 async fn insert_workflows(
     connection: &mut PgConnection,
-    starts: &[&(usize, &NewWorkflow)],
-) -> Result<(), Error> {
+    starts: &[(usize, &NewWorkflow)],
+) -> Result<BTreeSet<Uuid>, Error> {
     if starts.is_empty() {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
     let states = || starts.iter().map(|(_, new)| &new.write.transition.state);
     let texts = |of: fn(&State) -> String| states().map(of).collect::<Vec<String>>();
-    let keys: Vec<String> =
-        starts.iter().map(|(_, new)| new.idempotency_key.clone().unwrap_or_default()).collect();
-    sqlx::query(
+    let keys: Vec<String> = starts
+        .iter()
+        .map(|(_, new)| new.idempotency_key.as_deref().map(stored).unwrap_or_default())
+        .collect();
+    let inserted: Vec<Uuid> = sqlx::query_scalar(
         "INSERT INTO workflows (id, namespace, definition, version, status, cause, seq, state, created_at,
              ended_at, idempotency_key, labels, error)
          SELECT id, namespace, definition, version, status, cause, seq, state, created_at, ended_at,
@@ -153,11 +206,12 @@ async fn insert_workflows(
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[], $7::bigint[],
              $8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[])
              AS row (id, namespace, definition, version, status, cause, seq, state, created_at, ended_at,
-             idempotency_key, labels, error)",
+             idempotency_key, labels, error)
+         ON CONFLICT (id) DO NOTHING RETURNING id",
     )
     .bind(states().map(|state| state.id.0).collect::<Vec<_>>())
-    .bind(texts(|state| state.namespace.clone()))
-    .bind(texts(|state| state.definition.clone()))
+    .bind(texts(|state| stored(&state.namespace)))
+    .bind(texts(|state| stored(&state.definition)))
     .bind(states().map(|state| i32::try_from(state.version).unwrap_or(i32::MAX)).collect::<Vec<_>>())
     .bind(texts(|state| state.status().as_str().to_owned()))
     .bind(texts(cause))
@@ -166,12 +220,12 @@ async fn insert_workflows(
     .bind(states().map(|state| state.created_at.0).collect::<Vec<_>>())
     .bind(states().map(|state| state.ended_at.map(|at| at.0)).collect::<Vec<_>>())
     .bind(keys)
-    .bind(states().map(|state| json("labels", &state.labels)).collect::<Result<Vec<_>, _>>()?)
+    .bind(states().map(|state| stored_labels(&state.labels)).collect::<Result<Vec<_>, _>>()?)
     .bind(states().map(error_text).collect::<Result<Vec<_>, _>>()?)
-    .execute(connection)
+    .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    Ok(())
+    Ok(inserted.into_iter().collect())
 }
 
 fn cause(state: &State) -> String {
@@ -200,16 +254,8 @@ async fn write_round(
     for (place, _) in won {
         set(outcomes, place, WriteOutcome::Written);
     }
-    if lost.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<WorkflowId> = lost.iter().map(|(_, write)| write.transition.id).collect();
-    let present: Vec<Option<Loaded>> = load(connection, &ids).await?;
-    for ((place, _), present) in lost.into_iter().zip(present) {
-        let outcome = present.map_or(WriteOutcome::Missing, |present| WriteOutcome::Lost(Box::new(present)));
-        set(outcomes, place, outcome);
-    }
-    Ok(())
+    let lost: Vec<_> = lost.iter().map(|(place, write)| (*place, write.transition.id)).collect();
+    set_present(connection, &lost, outcomes).await
 }
 
 /// The ids of those workflows that were still at the `seq` that their transition was computed from.

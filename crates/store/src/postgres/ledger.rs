@@ -1,6 +1,6 @@
 //! The dispatch ledger: what transitions change of it, and claims.
 
-use super::rows::{RawLedgerRow, uuids};
+use super::rows::{RawLedgerRow, stored, uuids};
 use super::unavailable;
 use crate::ledger::{lane_queue, queue_of};
 use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, TransitionWrite};
@@ -32,7 +32,7 @@ struct Columns {
 impl Columns {
     fn push(&mut self, write: &TransitionWrite, row: &Owed) {
         let namespace = &write.transition.state.namespace;
-        let lane = queue_of(namespace, row.service.as_deref(), row.key);
+        let lane = stored(&queue_of(namespace, row.service.as_deref(), row.key));
         let (kind, queue, due_at) = match row.due {
             Due::At(Timestamp(at)) => ("run", lane.clone(), at),
             Due::Held => ("held", lane.clone(), NEVER),
@@ -42,8 +42,8 @@ impl Columns {
         self.ids.push(write.transition.id.0);
         self.keys.push(row.key.to_string());
         self.attempts.push(i64::from(row.attempt));
-        self.namespaces.push(namespace.clone());
-        self.services.push(row.service.clone());
+        self.namespaces.push(stored(namespace));
+        self.services.push(row.service.as_deref().map(stored));
         self.kinds.push(kind.to_owned());
         self.queues.push(queue);
         self.lanes.push(lane);
@@ -162,7 +162,7 @@ pub(super) async fn claim(connection: &mut PgConnection, request: &ClaimRequest)
     }
     let mut claim = Claim::default();
     for lane in &request.lanes {
-        let queue = lane_queue(&lane.namespace, &lane.service, lane.side);
+        let queue = stored(&lane_queue(&lane.namespace, &lane.service, lane.side));
         let waiting = lane.waiting_since.map_or(NEVER, |since| since.0);
         claim_in(connection, request, &queue, waiting, lane.limit.min(request.limit), &mut claim).await?;
     }
@@ -234,7 +234,7 @@ async fn check_fence(connection: &mut PgConnection, fence: &Fence) -> Result<(),
         "INSERT INTO epochs (name, value) VALUES ($1, $2)
          ON CONFLICT (name) DO UPDATE SET value = greatest(epochs.value, excluded.value) RETURNING value",
     )
-    .bind(format!("fence/{}", fence.name))
+    .bind(stored(&format!("fence/{}", fence.name)))
     .bind(token)
     .fetch_one(connection)
     .await
@@ -258,7 +258,7 @@ pub(super) async fn anything_due(
         .lanes
         .iter()
         .filter(|lane| lane.limit > 0)
-        .map(|lane| lane_queue(&lane.namespace, &lane.service, lane.side))
+        .map(|lane| stored(&lane_queue(&lane.namespace, &lane.service, lane.side)))
         .collect();
     if request.timers {
         queues.push(NO_LANE.to_owned());

@@ -1,6 +1,6 @@
 //! What is read of workflows.
 
-use super::rows::{RawLedgerRow, corrupt, number, parsed, status_of, uuids};
+use super::rows::{RawLedgerRow, corrupt, given, given_labels, number, parsed, status_of, stored, uuids};
 use super::unavailable;
 use crate::{
     Comparison, Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Seen, Summary, Value,
@@ -86,15 +86,15 @@ fn summary(raw: RawSummary) -> Result<Summary, Error> {
     };
     Ok(Summary {
         id: WorkflowId(id),
-        definition: raw.definition,
+        definition: given(raw.definition),
         version: u32::try_from(raw.version).unwrap_or(0),
         status: status_of(&raw.status)?,
         cause,
         seq: number(raw.seq),
         created_at: Timestamp(raw.created_at),
         ended_at: raw.ended_at.map(Timestamp),
-        labels: parsed(&format!("the labels of {id}"), &raw.labels)?,
-        idempotency_key: (!raw.idempotency_key.is_empty()).then_some(raw.idempotency_key),
+        labels: given_labels(&format!("the labels of {id}"), &raw.labels)?,
+        idempotency_key: (!raw.idempotency_key.is_empty()).then(|| given(raw.idempotency_key)),
         error: raw.error.map(|text| parsed(&format!("the error of {id}"), &text)).transpose()?,
     })
 }
@@ -104,7 +104,7 @@ pub(super) async fn list(connection: &mut PgConnection, request: &ListRequest) -
         "SELECT id, definition, version, status, cause, seq, created_at, ended_at, labels::text AS labels,
              idempotency_key, error FROM workflows WHERE namespace = ",
     );
-    query.push_bind(request.namespace.clone());
+    query.push_bind(stored(&request.namespace));
     if let Some(before) = request.before {
         query.push(" AND id < ").push_bind(before.0);
     }
@@ -139,15 +139,18 @@ pub(super) async fn counts(
         | Field::Label(_) => "status",
     };
     let mut query = QueryBuilder::<Postgres>::new("SELECT ");
-    query.push(column).push("::text AS value, count(*) FROM workflows WHERE namespace = ");
-    query.push_bind(namespace.to_owned());
+    query.push(column).push("::text COLLATE \"C\" AS value, count(*) FROM workflows WHERE namespace = ");
+    query.push_bind(stored(namespace));
     if let Some(filter) = filter {
         query.push(" AND ");
         condition(filter, &mut query);
     }
     query.push(" GROUP BY 1 ORDER BY 1");
     let rows: Vec<(String, i64)> = query.build_query_as().fetch_all(connection).await.map_err(unavailable)?;
-    Ok(rows.into_iter().map(|(value, count)| Count { by: by.clone(), value, count: number(count) }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(value, count)| Count { by: by.clone(), value: given(value), count: number(count) })
+        .collect())
 }
 
 /// Appends a condition, with every value bound.
@@ -179,6 +182,10 @@ fn joined(parts: &[Filter], with: &str, empty: &str, query: &mut QueryBuilder<Po
 }
 
 fn compare(field: &Field, comparison: Comparison, value: &Value, query: &mut QueryBuilder<Postgres>) {
+    if !field.takes(value) {
+        query.push(if comparison == Comparison::NotEqual { "true" } else { "false" });
+        return;
+    }
     let operator = match comparison {
         Comparison::Equal => " = ",
         // What is not there differs from everything; but a time that is not there is like no other.
@@ -200,12 +207,12 @@ fn compare(field: &Field, comparison: Comparison, value: &Value, query: &mut Que
         Field::IdempotencyKey => query.push("idempotency_key COLLATE \"C\""),
         Field::CreatedAt => query.push("created_at"),
         Field::EndedAt => query.push("ended_at"),
-        Field::Label(name) => query.push("(labels ->> ").push_bind(name.clone()).push(") COLLATE \"C\""),
+        Field::Label(name) => query.push("(labels ->> ").push_bind(stored(name)).push(") COLLATE \"C\""),
     };
     query.push(operator);
     match (field, value) {
         (Field::Id, Value::Text(text)) => query.push_bind(Uuid::try_parse(text).ok()),
-        (_, Value::Text(text)) => query.push_bind(text.clone()),
+        (_, Value::Text(text)) => query.push_bind(stored(text)),
         (_, Value::Number(number)) => query.push_bind(*number),
         (_, Value::Time(at)) => query.push_bind(at.0),
     };
@@ -265,5 +272,5 @@ pub(super) async fn backlog(
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    Ok(rows.into_iter().map(|(queue, count)| (queue, number(count))).collect())
+    Ok(rows.into_iter().map(|(queue, count)| (given(queue), number(count))).collect())
 }

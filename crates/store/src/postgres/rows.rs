@@ -14,6 +14,59 @@ pub(super) fn corrupt(what: &str, why: impl std::fmt::Display) -> Error {
     Error::Corrupt { what: what.to_owned(), reason: why.to_string() }
 }
 
+/// Begins what stands for a character that PostgreSQL's texts can't hold.
+const ESCAPE: char = '\u{1}';
+
+/// A text as it is stored. PostgreSQL's texts hold no U+0000: it is written as U+0001 and `0`, and
+/// U+0001 as itself and `1`. All else is as it was, and texts keep their order.
+pub(super) fn stored(text: &str) -> String {
+    if !text.contains(['\0', ESCAPE]) {
+        return text.to_owned();
+    }
+    let mut stored = String::with_capacity(text.len() + 8);
+    for each in text.chars() {
+        match each {
+            '\0' => stored.extend([ESCAPE, '0']),
+            ESCAPE => stored.extend([ESCAPE, '1']),
+            other => stored.push(other),
+        }
+    }
+    stored
+}
+
+/// A stored text as it was given.
+pub(super) fn given(stored: String) -> String {
+    if !stored.contains(ESCAPE) {
+        return stored;
+    }
+    let mut text = String::with_capacity(stored.len());
+    let mut rest = stored.chars();
+    while let Some(each) = rest.next() {
+        match each {
+            ESCAPE if rest.next() == Some('0') => text.push('\0'),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+/// Labels as they are stored; their names and values are texts.
+pub(super) fn stored_labels(labels: &BTreeMap<String, String>) -> Result<String, Error> {
+    if labels.iter().all(|(name, value)| !name.contains(['\0', ESCAPE]) && !value.contains(['\0', ESCAPE])) {
+        return json("labels", labels);
+    }
+    json(
+        "labels",
+        &labels.iter().map(|(name, value)| (stored(name), stored(value))).collect::<BTreeMap<_, _>>(),
+    )
+}
+
+/// The same, read.
+pub(super) fn given_labels(what: &str, text: &str) -> Result<BTreeMap<String, String>, Error> {
+    let labels: BTreeMap<String, String> = parsed(what, text)?;
+    Ok(labels.into_iter().map(|(name, value)| (given(name), given(value))).collect())
+}
+
 pub(super) fn json<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| corrupt(what, error))
 }
@@ -48,7 +101,8 @@ pub(super) async fn load(
     let mut found = BTreeMap::new();
     for (id, state, key) in rows {
         let state: State = parsed(&format!("the state of {id}"), &state)?;
-        found.insert(WorkflowId(id), Loaded { state, idempotency_key: (!key.is_empty()).then_some(key) });
+        found
+            .insert(WorkflowId(id), Loaded { state, idempotency_key: (!key.is_empty()).then(|| given(key)) });
     }
     Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
 }
@@ -94,8 +148,8 @@ impl RawLedgerRow {
         let count = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
         Ok(LedgerRow {
             key: LedgerRowKey { id: WorkflowId(self.workflow_id), key, attempt: count(self.attempt) },
-            namespace: self.namespace,
-            service: self.service,
+            namespace: given(self.namespace),
+            service: self.service.map(given),
             kind,
             due_at: Timestamp(self.due_at),
             deliveries: count(self.deliveries),

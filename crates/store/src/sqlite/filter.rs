@@ -32,8 +32,11 @@ fn joined(parts: &[Filter], with: &str, empty: &str, sql: &mut String, bound: &m
 }
 
 fn compare(field: &Field, comparison: Comparison, value: &Value, sql: &mut String, bound: &mut Vec<Bound>) {
+    if !field.takes(value) {
+        sql.push_str(if comparison == Comparison::NotEqual { "1" } else { "0" });
+        return;
+    }
     let column = match field {
-        // As text: half of an id can be compared, too.
         Field::Id => "id".to_owned(),
         Field::Status => "status".to_owned(),
         Field::Definition => "definition".to_owned(),

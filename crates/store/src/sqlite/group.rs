@@ -3,7 +3,7 @@
 use super::rows::{id_bytes, json, load_one, text_of};
 use crate::ledger::queue_of;
 use crate::{Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
-use goconductor_saga::{Due, LedgerChange, Owed, State, Timestamp, Transition};
+use goconductor_saga::{Due, LedgerChange, Owed, State, Timestamp, Transition, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Never due.
@@ -36,17 +36,12 @@ fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Err
             })?;
             return Ok(WriteOutcome::Replayed(Box::new(loaded)));
         }
-        connection
-            .prepare_cached(
-                "INSERT INTO start_keys (namespace, key, workflow_id, request_digest) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![state.namespace, key, id_bytes(state.id), new.request_digest])?;
     }
-    connection
+    let inserted = connection
         .prepare_cached(
             "INSERT INTO workflows (id, namespace, definition, version, status, cause, seq, state, created_at,
                  ended_at, idempotency_key, labels, error)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
             id_bytes(state.id),
@@ -63,6 +58,16 @@ fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Err
             json("labels", &state.labels)?,
             state.error.as_ref().map(|error| json("an error", error)).transpose()?,
         ])?;
+    if inserted == 0 {
+        return present(connection, state.id);
+    }
+    if let Some(key) = &new.idempotency_key {
+        connection
+            .prepare_cached(
+                "INSERT INTO start_keys (namespace, key, workflow_id, request_digest) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![state.namespace, key, id_bytes(state.id), new.request_digest])?;
+    }
     events(connection, &new.write.transition)?;
     ledger(connection, &new.write)?;
     Ok(WriteOutcome::Written)
@@ -87,14 +92,19 @@ fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteO
             state.error.as_ref().map(|error| json("an error", error)).transpose()?,
         ])?;
     if changed == 0 {
-        return Ok(match load_one(connection, transition.id)? {
-            Some(present) => WriteOutcome::Lost(Box::new(present)),
-            None => WriteOutcome::Missing,
-        });
+        return present(connection, transition.id);
     }
     events(connection, transition)?;
     ledger(connection, write)?;
     Ok(WriteOutcome::Written)
+}
+
+/// The outcome for one who was too late.
+fn present(connection: &Connection, id: WorkflowId) -> Result<WriteOutcome, Error> {
+    Ok(match load_one(connection, id)? {
+        Some(present) => WriteOutcome::Lost(Box::new(present)),
+        None => WriteOutcome::Missing,
+    })
 }
 
 fn seq(state: &State) -> i64 {

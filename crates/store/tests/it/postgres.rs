@@ -44,10 +44,7 @@ impl Database {
     }
 
     /// Runs a test with a database, and drops that whether the test passed or not.
-    async fn with<F: Future<Output = ()> + Send + 'static>(
-        options: &str,
-        test: impl FnOnce(Arc<Self>) -> F,
-    ) {
+    async fn with<F: Future<Output = ()> + Send + 'static>(options: &str, test: impl FnOnce(Arc<Self>) -> F) {
         let Some(server) = server() else { return };
         let database = Arc::new(Self::make(server, options).await);
         let ended = tokio::spawn(test(Arc::clone(&database))).await;
@@ -60,7 +57,10 @@ impl Database {
 
 async fn execute(url: &str, sql: &str) {
     let mut connection = PgConnection::connect(url).await.expect("the server answers");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.expect("it can be done");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))
+        .execute(&mut connection)
+        .await
+        .expect("it can be done");
 }
 
 /// Each store is a schema of its own.
