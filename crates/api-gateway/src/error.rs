@@ -1,6 +1,6 @@
 //! Refusals: `application/problem+json` (RFC 9457), each with a stable code that has a page.
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use goconductor_transition as transition;
 use serde::Serialize;
@@ -76,7 +76,6 @@ pub(crate) struct Problem {
     kind: Kind,
     detail: String,
     errors: Vec<Place>,
-    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What a handler gives.
@@ -85,7 +84,7 @@ pub(crate) type Answer<T> = Result<T, Problem>;
 impl Problem {
     /// A refusal with what is wrong and what to do.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
+        Self { kind, detail: detail.into(), errors: Vec::new() }
     }
 
     /// With every place.
@@ -111,12 +110,6 @@ impl Problem {
             code: self.kind.code,
             detail: detail.into(),
         });
-        self
-    }
-
-    /// With a header, such as `Location`.
-    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
         self
     }
 }
@@ -160,9 +153,6 @@ impl IntoResponse for Problem {
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        for (name, value) in self.headers {
-            headers.insert(name, value);
-        }
         response
     }
 }

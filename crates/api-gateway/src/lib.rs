@@ -98,7 +98,6 @@ impl Inner {
 }
 
 /// The whole surface. To be called within a runtime: what waits for changes is its task.
-#[must_use]
 pub fn router(dependencies: Dependencies) -> Router {
     measure::describe();
     let Dependencies { conductor, changes, limits, readiness, metrics, stop } = dependencies;

@@ -184,7 +184,6 @@ fn executor_settings(config: &Config) -> goconductor_saga_executor::Settings {
         redelivery: config.executor.redelivery,
         drain: config.executor.drain,
         output_bytes: config.limits.output_bytes,
-        ..goconductor_saga_executor::Settings::default()
     }
 }
 

@@ -2,8 +2,7 @@
 
 use crate::App;
 use crate::error::{
-    Answer, CONFLICT, INPUT, NO_DEFINITION, NO_WORKFLOW, PARAMETER, Place, Problem, ProblemBody, TOO_LARGE,
-    WRONG_SHAPE,
+    Answer, INPUT, NO_DEFINITION, NO_WORKFLOW, PARAMETER, Place, Problem, ProblemBody, TOO_LARGE, WRONG_SHAPE,
 };
 use crate::extract::{Body, Caller, Path, Query, text_header};
 use crate::filter;
@@ -12,7 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use goconductor_saga::{Plan, Status, WorkflowId};
+use goconductor_saga::{Plan, WorkflowId};
 use goconductor_store::{Field, ListRequest, Loaded};
 use goconductor_transition::{Error, StartRequest, clock};
 use serde::{Deserialize, Serialize};
@@ -322,9 +321,4 @@ pub(super) async fn shown(app: &App, loaded: Loaded) -> Answer<WorkflowView> {
 
 async fn waiting(app: &App, plan: &Plan, state: &goconductor_saga::State) -> Vec<view::Waiting> {
     view::waiting_on(&**app.conductor.queue(), plan, state, clock::now()).await
-}
-
-/// Why a workflow is refused what its status does not allow.
-pub(super) fn conflict(status: Status, why: &str) -> Problem {
-    Problem::new(CONFLICT, format!("the workflow is {}: {why}", status.as_str()))
 }
