@@ -1,21 +1,15 @@
 //! What a call brings, read with limits; whatever can't be read is a problem that says where.
 
 use crate::App;
-use crate::error::{MALFORMED, MEDIA_TYPE, PARAMETER, Problem, TOO_LARGE, TOO_SLOW, WRONG_SHAPE};
+use crate::error::{MALFORMED, MEDIA_TYPE, PARAMETER, Problem, WRONG_SHAPE};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use goconductor_saga::Json;
-use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
-use std::time::Duration;
 
-/// A body has to arrive within this.
-const BODY_TIME: Duration = Duration::from_secs(30);
-/// What is read, and dropped, of a body over the limit, so that its sender gets to see the answer.
-const DRAINED: usize = 16 << 20;
 /// Characters of a header that names something.
 const HEADER: usize = 200;
 
@@ -100,7 +94,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read(body, app.limits.body_bytes).await?;
+        let bytes = read(body).await?;
         if !is_json(&parts.headers) {
             return Err(Problem::new(
                 MEDIA_TYPE,
@@ -120,7 +114,7 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read(body, app.limits.body_bytes).await?;
+        let bytes = read(body).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(T::default()));
         }
@@ -141,8 +135,8 @@ pub(crate) struct Raw(pub(crate) Bytes);
 impl FromRequest<App> for Raw {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        read(request.into_body(), app.limits.body_bytes).await.map(Self)
+    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
+        read(request.into_body()).await.map(Self)
     }
 }
 
@@ -156,33 +150,10 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type(headers).is_some_and(|kind| kind == "application/json" || kind.ends_with("+json"))
 }
 
-async fn read(body: axum::body::Body, limit: usize) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(BODY_TIME, read_all(body, limit)).await {
-        Ok(read) => read,
-        Err(_) => Err(Problem::new(TOO_SLOW, "the body did not arrive within 30 s")),
-    }
-}
-
-async fn read_all(mut body: axum::body::Body, limit: usize) -> Result<Bytes, Problem> {
-    let mut kept = BytesMut::new();
-    let mut length = 0_usize;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Problem::new(MALFORMED, "the body broke off"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        length = length.saturating_add(data.len());
-        if length <= limit {
-            kept.extend_from_slice(&data);
-        } else {
-            kept.clear();
-        }
-        if length > limit.saturating_add(DRAINED) {
-            break;
-        }
-    }
-    if length > limit {
-        return Err(Problem::new(TOO_LARGE, format!("a body has at most {limit} bytes")));
-    }
-    Ok(kept.freeze())
+/// The bytes of a body that the guard has read already, with its limits.
+async fn read(body: axum::body::Body) -> Result<Bytes, Problem> {
+    let whole = axum::body::to_bytes(body, usize::MAX).await;
+    whole.map_err(|_| Problem::new(MALFORMED, "the body broke off"))
 }
 
 fn json(bytes: &[u8], depth: usize) -> Result<Json, Problem> {

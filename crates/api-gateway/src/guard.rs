@@ -1,12 +1,22 @@
 //! What every call goes through: pages of other sites, headers that keep browsers careful, panics.
 
-use crate::error::{CROSS_SITE, INTERNAL, Problem};
-use axum::extract::Request;
+use crate::App;
+use crate::error::{CROSS_SITE, INTERNAL, MALFORMED, Problem, TOO_LARGE, TOO_SLOW};
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use std::any::Any;
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// A body has to arrive within this.
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// What is read, and dropped, of a body over the limit, so that its sender gets to see the answer.
+const DRAINED: usize = 16 << 20;
 
 /// Lets no page of another site change anything, and keeps browsers careful with the answers.
 pub(crate) async fn same_site(request: Request, next: Next) -> Response {
@@ -40,6 +50,49 @@ fn is_an_address(host: &str) -> bool {
         Some(_) | None => host,
     };
     name == "localhost" || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
+}
+
+/// Reads the whole body before anybody looks at it: one that is left unread breaks its connection, and the
+/// next call on it with it.
+pub(crate) async fn whole_body(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    if body.is_end_stream() {
+        return next.run(Request::from_parts(parts, body)).await;
+    }
+    match tokio::time::timeout(BODY_TIME, read(body, app.limits.body_bytes)).await {
+        Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(Err(problem)) => closing(problem),
+        Err(_) => closing(Problem::new(TOO_SLOW, "the body did not arrive within 30 s")),
+    }
+}
+
+/// What is left of the body is not read: the connection can't be used again.
+fn closing(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let mut kept = BytesMut::new();
+    let mut length = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::new(MALFORMED, "the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length <= limit {
+            kept.extend_from_slice(&data);
+        } else {
+            kept = BytesMut::new();
+        }
+        if length > limit.saturating_add(DRAINED) {
+            break;
+        }
+    }
+    if length > limit {
+        return Err(Problem::new(TOO_LARGE, format!("a body has at most {limit} bytes")));
+    }
+    Ok(kept.freeze())
 }
 
 /// A panic is a bug of ours; its caller hears of it in the one form, and everybody else is served.

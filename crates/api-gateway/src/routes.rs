@@ -50,6 +50,7 @@ pub(crate) fn all(app: App) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(no_route)
         .layer(axum::middleware::from_fn(guard::same_site))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::whole_body))
         .layer(axum::middleware::from_fn(measure::measure))
         .layer(CatchPanicLayer::custom(guard::panicked))
         .with_state(app)

@@ -4,16 +4,30 @@ use crate::Api;
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago; below those that the system gives to clients, so that none of them
+/// takes it in between.
 ///
 /// # Errors
 /// When none is.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes begin at different places, and never give one port twice.
+    let begin = u16::try_from(std::process::id() % 100).unwrap_or(0) * 100;
+    for _ in 0..PORTS {
+        let port = FIRST_PORT + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port from {FIRST_PORT} on is free")
 }
+
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 10_000;
 
 /// The `goconductor` command that was built together with this: beside it, or one folder up.
 ///

@@ -6,7 +6,9 @@
     clippy::indexing_slicing,
     reason = "a test says what it expects"
 )]
+mod api;
 mod crash;
 mod forward;
+mod garbage;
 mod rollback;
 mod world;
