@@ -3,7 +3,17 @@
 //! A case opens stores of its own through a [`Factory`], and gives a sentence that says what it found.
 
 mod bench;
+mod catalogue;
+mod claims;
+mod course;
+mod crowd;
+mod delivered;
+mod fences;
 mod group;
+mod lists;
+mod starts;
+mod surveys;
+mod values;
 
 use std::fmt;
 use std::pin::Pin;
@@ -72,4 +82,52 @@ pub const CASES: &[Case] = &[
     Case { name: "one_of_many_writers_wins", run: |f| Box::pin(group::one_wins(f)) },
     Case { name: "a_taken_id_is_not_started_again", run: |f| Box::pin(group::taken_id(f)) },
     Case { name: "a_group_may_be_large_or_empty", run: |f| Box::pin(group::sizes(f)) },
+    Case { name: "one_key_is_one_workflow", run: |f| Box::pin(starts::replayed(f)) },
+    Case { name: "another_request_with_a_key_conflicts", run: |f| Box::pin(starts::conflict(f)) },
+    Case { name: "fifty_starts_with_one_key_are_one", run: |f| Box::pin(starts::concurrent(f)) },
+    Case { name: "one_key_in_one_group_is_one_workflow", run: |f| Box::pin(starts::in_one_group(f)) },
+    Case { name: "namespaces_share_nothing", run: |f| Box::pin(starts::namespaces(f)) },
+    Case { name: "what_was_answered_is_durable", run: |f| Box::pin(starts::durable(f)) },
+    Case { name: "the_ledger_is_what_is_owed_forward", run: |f| Box::pin(course::completes(f)) },
+    Case { name: "the_ledger_is_what_is_owed_in_a_roll_back", run: |f| Box::pin(course::rolls_back(f)) },
+    Case { name: "the_ledger_is_what_is_owed_after_a_cancel", run: |f| Box::pin(course::cancelled(f)) },
+    Case { name: "the_ledger_is_what_is_owed_while_held", run: |f| Box::pin(course::held(f)) },
+    Case { name: "the_ledger_has_the_timers", run: |f| Box::pin(course::timers(f)) },
+    Case { name: "a_group_is_written_whole_or_not_at_all", run: |f| Box::pin(course::all_or_nothing(f)) },
+    Case { name: "a_history_has_no_gap", run: |f| Box::pin(course::history(f)) },
+    Case { name: "only_what_is_due_is_claimed", run: |f| Box::pin(claims::due_only(f)) },
+    Case { name: "only_what_is_served_is_claimed", run: |f| Box::pin(claims::served_only(f)) },
+    Case { name: "no_more_is_claimed_than_asked_for", run: |f| Box::pin(claims::limits(f)) },
+    Case { name: "no_two_claim_one_row", run: |f| Box::pin(claims::two_claimers(f)) },
+    Case { name: "what_is_not_settled_is_delivered_again", run: |f| Box::pin(claims::redelivery(f)) },
+    Case { name: "what_still_waits_is_not_delivered_again", run: |f| Box::pin(claims::still_waits(f)) },
+    Case { name: "what_is_held_is_never_claimed", run: |f| Box::pin(claims::held(f)) },
+    Case { name: "what_is_not_wanted_is_taken_back", run: |f| Box::pin(claims::withdrawn(f)) },
+    Case { name: "timers_are_claimed_when_due", run: |f| Box::pin(claims::of_timers(f)) },
+    Case { name: "what_the_writer_publishes_is_delivered", run: |f| Box::pin(delivered::published(f)) },
+    Case { name: "what_is_under_way_is_extended", run: |f| Box::pin(delivered::extended(f)) },
+    Case { name: "what_was_not_sent_is_released", run: |f| Box::pin(delivered::released(f)) },
+    Case { name: "what_died_with_its_queue_is_due", run: |f| Box::pin(delivered::expired(f)) },
+    Case { name: "one_who_was_replaced_claims_nothing", run: |f| Box::pin(fences::replaced(f)) },
+    Case { name: "epochs_only_rise", run: |f| Box::pin(fences::epochs(f)) },
+    Case { name: "the_database_tells_the_time", run: |f| Box::pin(fences::clock(f)) },
+    Case { name: "changed_content_is_the_next_version", run: |f| Box::pin(catalogue::versions(f)) },
+    Case { name: "a_definition_comes_as_it_was_given", run: |f| Box::pin(catalogue::as_given(f)) },
+    Case { name: "definitions_applied_at_once_are_in_line", run: |f| Box::pin(catalogue::at_once(f)) },
+    Case { name: "services_are_replaced", run: |f| Box::pin(catalogue::services(f)) },
+    Case { name: "every_field_can_be_compared", run: |f| Box::pin(lists::compared_by_every_field(f)) },
+    Case { name: "conditions_can_be_combined", run: |f| Box::pin(lists::combined(f)) },
+    Case { name: "lists_are_paged_newest_first", run: |f| Box::pin(lists::paged(f)) },
+    Case { name: "workflows_are_counted", run: |f| Box::pin(lists::counted(f)) },
+    Case { name: "texts_come_as_they_were_given", run: |f| Box::pin(values::texts(f)) },
+    Case { name: "keys_are_told_apart", run: |f| Box::pin(values::keys(f)) },
+    Case { name: "names_are_told_apart", run: |f| Box::pin(values::names(f)) },
+    Case { name: "large_values_come_as_they_were_given", run: |f| Box::pin(values::large(f)) },
+    Case { name: "numbers_come_as_they_were_given", run: |f| Box::pin(values::numbers(f)) },
+    Case { name: "deep_values_come_as_they_were_given", run: |f| Box::pin(values::deep(f)) },
+    Case { name: "one_read_shows_what_changed", run: |f| Box::pin(surveys::seen(f)) },
+    Case { name: "every_id_is_found", run: |f| Box::pin(surveys::ids(f)) },
+    Case { name: "the_backlog_is_what_is_due", run: |f| Box::pin(surveys::backlog(f)) },
+    Case { name: "no_row_is_without_a_workflow", run: |f| Box::pin(surveys::orphans(f)) },
+    Case { name: "a_crowd_gets_through", run: |f| Box::pin(crowd::crowd(f)) },
 ];

@@ -15,6 +15,7 @@ pub mod conformance;
 mod definition;
 mod error;
 mod filter;
+mod json;
 mod ledger;
 pub mod postgres;
 pub mod sqlite;

@@ -169,9 +169,8 @@ impl Store for PostgresStore {
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
-        let (due, next_due) = ledger::anything_due(&mut *self.connection().await?, request).await?;
-        if !due {
-            return Ok(Claim { rows: Vec::new(), next_due });
+        if let Some(nothing) = ledger::look(&mut *self.connection().await?, request).await? {
+            return Ok(nothing);
         }
         let mut transaction = self.begin().await?;
         let claim = ledger::claim(&mut transaction, request).await?;

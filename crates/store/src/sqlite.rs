@@ -263,10 +263,8 @@ impl Store for SqliteStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
         let request = request.clone();
         let looked_at = request.clone();
-        // A look beside the writer first: mostly there is nothing to claim.
-        let seen = self.read(move |connection| claim::due(connection, &looked_at)).await?;
-        if seen.rows.is_empty() {
-            return Ok(seen);
+        if let Some(nothing) = self.read(move |connection| claim::look(connection, &looked_at)).await? {
+            return Ok(nothing);
         }
         self.write_job(move |connection| claim::claim(connection, &request)).await
     }

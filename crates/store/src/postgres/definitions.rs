@@ -1,7 +1,8 @@
 //! Definitions, services and epochs.
 
-use super::rows::{given, json, number, parsed, stored};
+use super::rows::{given, number, stored};
 use super::{unavailable, uncertain};
+use crate::json::{json, parsed};
 use crate::{DefinitionRecord, Error, NewDefinition, PutDefinition, ServiceRecord};
 use goconductor_saga::Timestamp;
 use sqlx::postgres::PgRow;

@@ -1,7 +1,8 @@
 //! A group of starts and transitions: one statement for each kind of row, whatever the group's size.
 
-use super::rows::{json, load, stored, stored_labels};
+use super::rows::{load, stored, stored_labels};
 use super::unavailable;
+use crate::json::json;
 use crate::{Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::{State, WorkflowId};
 use sqlx::PgConnection;

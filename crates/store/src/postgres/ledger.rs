@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 /// Never due.
 const NEVER: i64 = i64::MAX;
+/// In microseconds; so long that no sum with it runs over.
+const LONGEST_REDELIVERY: i64 = NEVER >> 10;
 /// The queue of timers, and of commands to be taken back that were never delivered.
 const NO_LANE: &str = "";
 
@@ -80,18 +82,12 @@ pub(super) async fn apply(connection: &mut PgConnection, writes: &[&TransitionWr
         .await
         .map_err(unavailable)?;
     }
-    let replace = "UPDATE SET attempt = excluded.attempt, service = excluded.service, kind = excluded.kind,
-         queue = excluded.queue, due_at = excluded.due_at, deliveries = excluded.deliveries,
-         issued_at = excluded.issued_at";
-    insert(connection, issued, replace).await?;
+    insert(connection, issued, "").await?;
     change(connection, changed).await
 }
 
-async fn insert(
-    connection: &mut PgConnection,
-    rows: Columns,
-    on_conflict: &'static str,
-) -> Result<(), Error> {
+/// Rows of an earlier attempt, or of none, are replaced; of others, those for which `only_if` holds.
+async fn insert(connection: &mut PgConnection, rows: Columns, only_if: &'static str) -> Result<(), Error> {
     if rows.ids.is_empty() {
         return Ok(());
     }
@@ -100,7 +96,10 @@ async fn insert(
              deliveries, issued_at)
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
              $7::text[], $8::bigint[], $9::bigint[], $10::bigint[])
-         ON CONFLICT (workflow_id, key) DO {on_conflict}"
+         ON CONFLICT (workflow_id, key) DO UPDATE SET attempt = excluded.attempt,
+             service = excluded.service, kind = excluded.kind, queue = excluded.queue,
+             due_at = excluded.due_at, deliveries = excluded.deliveries, issued_at = excluded.issued_at
+         {only_if}"
     );
     // Safe: made of constants only.
     sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -129,12 +128,16 @@ async fn change(connection: &mut PgConnection, rows: Columns) -> Result<(), Erro
     let changed = sqlx::query(
         "UPDATE dispatch SET
              due_at = CASE
-                 WHEN row.kind = 'held' OR dispatch.deliveries = 0 OR dispatch.kind = 'held' THEN row.due_at
+                 WHEN row.published > 0 OR row.kind = 'held' OR dispatch.deliveries = 0
+                     OR dispatch.kind = 'held' THEN row.due_at
                  ELSE dispatch.due_at END,
-             queue = CASE WHEN dispatch.deliveries = 0 THEN row.queue ELSE row.lane END,
+             queue = CASE WHEN row.published > 0 OR dispatch.deliveries > 0 THEN row.lane ELSE row.queue END,
+             deliveries = dispatch.deliveries + row.published,
+             issued_at = CASE WHEN row.published > 0 THEN row.issued_at ELSE dispatch.issued_at END,
              kind = row.kind
-         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[])
-             AS row (id, key, attempt, kind, queue, lane, due_at)
+         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[],
+             $8::bigint[], $9::bigint[])
+             AS row (id, key, attempt, kind, queue, lane, due_at, published, issued_at)
          WHERE dispatch.workflow_id = row.id AND dispatch.key = row.key AND dispatch.attempt = row.attempt",
     )
     .bind(rows.ids)
@@ -144,13 +147,15 @@ async fn change(connection: &mut PgConnection, rows: Columns) -> Result<(), Erro
     .bind(rows.queues)
     .bind(rows.lanes)
     .bind(rows.dues)
+    .bind(rows.deliveries)
+    .bind(rows.issued)
     .execute(&mut *connection)
     .await
     .map_err(unavailable)?
     .rows_affected();
     if usize::try_from(changed).unwrap_or(usize::MAX) != wanted {
         tracing::warn!("a row of the ledger was missing");
-        insert(connection, all, "NOTHING").await?;
+        insert(connection, all, "WHERE dispatch.attempt <> excluded.attempt").await?;
     }
     Ok(())
 }
@@ -180,11 +185,43 @@ async fn claim_in(
     limit: u32,
     claim: &mut Claim,
 ) -> Result<(), Error> {
+    if limit > 0 {
+        let mut rows = mark(connection, request, queue, waiting_since, limit).await?;
+        rows.sort_by_key(|row| row.due_at);
+        claim.rows.extend(rows);
+    }
+    // Now or before, if there was no room for it.
+    let next: Option<i64> = sqlx::query_scalar(
+        "SELECT due_at FROM dispatch
+         WHERE queue = $1 AND due_at < $2 AND (due_at > $3 OR deliveries = 0 OR issued_at < $4)
+         ORDER BY due_at LIMIT 1",
+    )
+    .bind(queue)
+    .bind(NEVER)
+    .bind(request.now.0)
+    .bind(waiting_since)
+    .fetch_optional(connection)
+    .await
+    .map_err(unavailable)?;
+    if let Some(next) = next.map(Timestamp) {
+        claim.next_due = Some(claim.next_due.map_or(next, |known| known.min(next)));
+    }
+    Ok(())
+}
+
+/// Marks what is due as delivered once more; the rows as they were before.
+async fn mark(
+    connection: &mut PgConnection,
+    request: &ClaimRequest,
+    queue: &str,
+    waiting_since: i64,
+    limit: u32,
+) -> Result<Vec<LedgerRow>, Error> {
     // Each delivery doubles the time to the next, up to five times.
     let rows: Vec<RawLedgerRow> = sqlx::query_as(
         "WITH due AS (
              SELECT * FROM dispatch
-             WHERE queue = $1 AND due_at <= $2 AND (deliveries = 0 OR issued_at < $3)
+             WHERE queue = $1 AND due_at <= $6 AND (deliveries = 0 OR issued_at < $3)
              ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
          )
          UPDATE dispatch SET
@@ -200,31 +237,13 @@ async fn claim_in(
     .bind(request.now.0)
     .bind(waiting_since)
     .bind(i64::from(limit))
-    .bind(i64::try_from(request.redelivery.as_micros()).unwrap_or(NEVER))
-    .fetch_all(&mut *connection)
+    .bind(i64::try_from(request.redelivery.as_micros()).unwrap_or(NEVER).min(LONGEST_REDELIVERY))
+    // What is held is due at the end of time, and not even then.
+    .bind(request.now.0.min(NEVER - 1))
+    .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    let full = u32::try_from(rows.len()).unwrap_or(u32::MAX) >= limit;
-    let mut rows = rows.into_iter().map(RawLedgerRow::read).collect::<Result<Vec<LedgerRow>, _>>()?;
-    rows.sort_by_key(|row| row.due_at);
-    claim.rows.extend(rows);
-    let next = if full {
-        Some(request.now.0)
-    } else {
-        sqlx::query_scalar(
-            "SELECT min(due_at) FROM dispatch WHERE queue = $1 AND due_at > $2 AND due_at < $3",
-        )
-        .bind(queue)
-        .bind(request.now.0)
-        .bind(NEVER)
-        .fetch_one(connection)
-        .await
-        .map_err(unavailable)?
-    };
-    if let Some(next) = next.map(Timestamp) {
-        claim.next_due = Some(claim.next_due.map_or(next, |known| known.min(next)));
-    }
-    Ok(())
+    rows.into_iter().map(RawLedgerRow::read).collect()
 }
 
 async fn check_fence(connection: &mut PgConnection, fence: &Fence) -> Result<(), Error> {
@@ -239,42 +258,52 @@ async fn check_fence(connection: &mut PgConnection, fence: &Fence) -> Result<(),
     .fetch_one(connection)
     .await
     .map_err(unavailable)?;
-    if newest > token {
-        return Err(Error::Fenced {
-            name: fence.name.clone(),
-            token: fence.token,
-            newest: super::rows::number(newest),
-        });
+    refused(fence, newest)
+}
+
+fn refused(fence: &Fence, newest: i64) -> Result<(), Error> {
+    let newest = super::rows::number(newest);
+    if newest > fence.token {
+        return Err(Error::Fenced { name: fence.name.clone(), token: fence.token, newest });
     }
     Ok(())
 }
 
-/// Whether anything is due in any of these queues: a look before the claim that locks.
-pub(super) async fn anything_due(
+/// A look before the claim that locks, as mostly there is nothing to claim: what the claim would give, if
+/// it would write nothing.
+pub(super) async fn look(
     connection: &mut PgConnection,
     request: &ClaimRequest,
-) -> Result<(bool, Option<Timestamp>), Error> {
+) -> Result<Option<Claim>, Error> {
     let mut queues: Vec<String> = request
         .lanes
         .iter()
-        .filter(|lane| lane.limit > 0)
         .map(|lane| stored(&lane_queue(&lane.namespace, &lane.service, lane.side)))
         .collect();
     if request.timers {
         queues.push(NO_LANE.to_owned());
     }
-    let next: Option<i64> = sqlx::query_scalar(
-        "SELECT min(next.due_at) FROM unnest($1::text[]) AS lane (queue)
+    let (next, newest): (Option<i64>, Option<i64>) = sqlx::query_as(
+        "SELECT min(next.due_at), (SELECT value FROM epochs WHERE name = $2)
+         FROM unnest($1::text[]) AS lane (queue)
          CROSS JOIN LATERAL (
              SELECT due_at FROM dispatch WHERE dispatch.queue = lane.queue ORDER BY due_at LIMIT 1
          ) AS next",
     )
     .bind(queues)
+    .bind(request.fence.as_ref().map(|fence| stored(&format!("fence/{}", fence.name))))
     .fetch_one(connection)
     .await
     .map_err(unavailable)?;
-    let next = next.filter(|next| *next < NEVER).map(Timestamp);
-    Ok((next.is_some_and(|next| next <= request.now), next))
+    if let Some(fence) = &request.fence {
+        refused(fence, newest.unwrap_or_default())?;
+        if newest.map(super::rows::number) != Some(fence.token) {
+            return Ok(None);
+        }
+    }
+    let next_due = next.filter(|next| *next < NEVER).map(Timestamp);
+    let due = next_due.is_some_and(|next| next <= request.now);
+    Ok((!due).then(|| Claim { rows: Vec::new(), next_due }))
 }
 
 fn columns(rows: &[LedgerRowKey]) -> (Vec<Uuid>, Vec<String>, Vec<i64>) {

@@ -1,7 +1,8 @@
 //! What is read of workflows.
 
-use super::rows::{RawLedgerRow, corrupt, given, given_labels, number, parsed, status_of, stored, uuids};
+use super::rows::{RawLedgerRow, given, given_labels, number, status_of, stored, uuids};
 use super::unavailable;
+use crate::json::{corrupt, parsed};
 use crate::{
     Comparison, Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Seen, Summary, Value,
 };

@@ -1,18 +1,13 @@
 //! Rows to values and back.
 
 use super::unavailable;
+use crate::json::{corrupt, json, parsed};
 use crate::{Error, LedgerRow, LedgerRowKey, Loaded, RowKind};
 use goconductor_saga::{OwedKey, State, Status, Timestamp, WorkflowId};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
 use std::collections::BTreeMap;
 use uuid::Uuid;
-
-pub(super) fn corrupt(what: &str, why: impl std::fmt::Display) -> Error {
-    Error::Corrupt { what: what.to_owned(), reason: why.to_string() }
-}
 
 /// Begins what stands for a character that PostgreSQL's texts can't hold.
 const ESCAPE: char = '\u{1}';
@@ -65,14 +60,6 @@ pub(super) fn stored_labels(labels: &BTreeMap<String, String>) -> Result<String,
 pub(super) fn given_labels(what: &str, text: &str) -> Result<BTreeMap<String, String>, Error> {
     let labels: BTreeMap<String, String> = parsed(what, text)?;
     Ok(labels.into_iter().map(|(name, value)| (given(name), given(value))).collect())
-}
-
-pub(super) fn json<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| corrupt(what, error))
-}
-
-pub(super) fn parsed<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|error| corrupt(what, error))
 }
 
 pub(super) fn status_of(text: &str) -> Result<Status, Error> {

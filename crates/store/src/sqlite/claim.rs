@@ -1,5 +1,6 @@
 //! The ledger's claims.
 
+use super::group::NEVER;
 use super::rows::{LEDGER, id_bytes, ledger_row, text_of};
 use crate::ledger::lane_queue;
 use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, RowKind};
@@ -11,18 +12,36 @@ const NO_LANE: &str = "";
 /// Each delivery doubles the time to the next, up to this many times.
 const DOUBLINGS: u32 = 5;
 
-/// What would be claimed now, and when the next is due.
-pub(super) fn due(connection: &Connection, request: &ClaimRequest) -> Result<Claim, Error> {
-    let mut claim = Claim::default();
+/// The queues of a claim, each with since when what was delivered still waits in it, and a limit.
+fn queues(request: &ClaimRequest) -> Vec<(String, i64, u32)> {
+    let mut queues = Vec::with_capacity(request.lanes.len() + 1);
     for lane in &request.lanes {
+        let waiting_since = lane.waiting_since.map_or(NEVER, |since| since.0);
         let queue = lane_queue(&lane.namespace, &lane.service, lane.side);
-        let waiting = lane.waiting_since.map_or(i64::MAX, |since| since.0);
-        due_in(connection, request.now, &queue, waiting, lane.limit.min(request.limit), &mut claim)?;
+        queues.push((queue, waiting_since, lane.limit.min(request.limit)));
     }
     if request.timers {
-        due_in(connection, request.now, NO_LANE, i64::MAX, request.limit, &mut claim)?;
+        queues.push((NO_LANE.to_owned(), NEVER, request.limit));
     }
-    Ok(claim)
+    queues
+}
+
+/// A look beside the writer, as mostly there is nothing to claim: what the claim would give, if it would
+/// write nothing.
+pub(super) fn look(connection: &Connection, request: &ClaimRequest) -> Result<Option<Claim>, Error> {
+    if let Some(fence) = &request.fence
+        && !is_newest(connection, fence)?
+    {
+        return Ok(None);
+    }
+    let mut claim = Claim::default();
+    for (queue, waiting_since, limit) in queues(request) {
+        if limit > 0 && !due_in(connection, request.now, &queue, waiting_since, 1)?.is_empty() {
+            return Ok(None);
+        }
+        note_next(connection, request.now, &queue, waiting_since, &mut claim)?;
+    }
+    Ok(Some(claim))
 }
 
 fn due_in(
@@ -31,30 +50,35 @@ fn due_in(
     queue: &str,
     waiting_since: i64,
     limit: u32,
-    claim: &mut Claim,
-) -> Result<(), Error> {
+) -> Result<Vec<LedgerRow>, Error> {
     let sql = format!(
         "SELECT {LEDGER} FROM dispatch
          WHERE queue = ?1 AND due_at <= ?2 AND (deliveries = 0 OR issued_at < ?3)
          ORDER BY due_at LIMIT ?4"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![queue, now.0, waiting_since, limit], ledger_row)?;
-    let mut found = 0;
-    for row in rows {
-        claim.rows.push(row?.read()?);
-        found += 1;
-    }
-    // A full page: there may be more that is due now.
-    let next = if found >= limit {
-        Some(now.0)
-    } else {
-        connection
-            .prepare_cached(
-                "SELECT min(due_at) FROM dispatch WHERE queue = ?1 AND due_at > ?2 AND due_at < ?3",
-            )?
-            .query_row(params![queue, now.0, i64::MAX], |row| row.get::<_, Option<i64>>(0))?
-    };
+    // What is held is due at the end of time, and not even then.
+    let now = now.0.min(NEVER - 1);
+    let rows = statement.query_map(params![queue, now, waiting_since, limit], ledger_row)?;
+    rows.map(|row| row?.read()).collect()
+}
+
+/// When the next of a queue is due; now or before, if there was no room for it.
+fn note_next(
+    connection: &Connection,
+    now: Timestamp,
+    queue: &str,
+    waiting_since: i64,
+    claim: &mut Claim,
+) -> Result<(), Error> {
+    let next: Option<i64> = connection
+        .prepare_cached(
+            "SELECT due_at FROM dispatch
+             WHERE queue = ?1 AND due_at < ?2 AND (due_at > ?3 OR deliveries = 0 OR issued_at < ?4)
+             ORDER BY due_at LIMIT 1",
+        )?
+        .query_row(params![queue, NEVER, now.0, waiting_since], |row| row.get(0))
+        .optional()?;
     if let Some(next) = next.map(Timestamp) {
         claim.next_due = Some(claim.next_due.map_or(next, |known| known.min(next)));
     }
@@ -64,13 +88,23 @@ fn due_in(
 /// Marks what is due as delivered once more.
 pub(super) fn claim(connection: &Connection, request: &ClaimRequest) -> Result<Claim, Error> {
     if let Some(fence) = &request.fence {
-        check_fence(connection, fence)?;
+        note_fence(connection, fence)?;
     }
-    let claim = due(connection, request)?;
+    let mut claim = Claim::default();
+    for (queue, waiting_since, limit) in queues(request) {
+        let rows = due_in(connection, request.now, &queue, waiting_since, limit)?;
+        mark(connection, request, &rows)?;
+        claim.rows.extend(rows);
+        note_next(connection, request.now, &queue, waiting_since, &mut claim)?;
+    }
+    Ok(claim)
+}
+
+fn mark(connection: &Connection, request: &ClaimRequest, rows: &[LedgerRow]) -> Result<(), Error> {
     let mut mark = connection.prepare_cached(
         "UPDATE dispatch SET deliveries = ?3, issued_at = ?4, due_at = ?5 WHERE workflow_id = ?1 AND key = ?2",
     )?;
-    for row in &claim.rows {
+    for row in rows {
         let delivered = delivered(row);
         let pause = request.redelivery.saturating_mul(1 << row.deliveries.min(DOUBLINGS));
         mark.execute(params![
@@ -81,7 +115,7 @@ pub(super) fn claim(connection: &Connection, request: &ClaimRequest) -> Result<C
             request.now.after(pause).0
         ])?;
     }
-    Ok(claim)
+    Ok(())
 }
 
 fn delivered(row: &LedgerRow) -> u32 {
@@ -93,30 +127,31 @@ fn delivered(row: &LedgerRow) -> u32 {
     }
 }
 
-fn check_fence(connection: &Connection, fence: &Fence) -> Result<(), Error> {
-    let name = format!("fence/{}", fence.name);
+/// Whether a fence's token is known as the newest; an error if a newer one is.
+fn is_newest(connection: &Connection, fence: &Fence) -> Result<bool, Error> {
     let newest: Option<i64> = connection
         .prepare_cached("SELECT value FROM epochs WHERE name = ?1")?
-        .query_row(params![name], |row| row.get(0))
+        .query_row(params![format!("fence/{}", fence.name)], |row| row.get(0))
         .optional()?;
-    let token = i64::try_from(fence.token).unwrap_or(i64::MAX);
-    match newest {
-        Some(newest) if newest > token => Err(Error::Fenced {
-            name: fence.name.clone(),
-            token: fence.token,
-            newest: super::rows::number(newest),
-        }),
-        Some(newest) if newest == token => Ok(()),
-        Some(_) | None => {
-            connection
-                .prepare_cached(
-                    "INSERT INTO epochs (name, value) VALUES (?1, ?2)
-                     ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                )?
-                .execute(params![name, token])?;
-            Ok(())
+    match newest.map(super::rows::number) {
+        Some(newest) if newest > fence.token => {
+            Err(Error::Fenced { name: fence.name.clone(), token: fence.token, newest })
         }
+        newest => Ok(newest == Some(fence.token)),
     }
+}
+
+fn note_fence(connection: &Connection, fence: &Fence) -> Result<(), Error> {
+    if is_newest(connection, fence)? {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO epochs (name, value) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )?
+        .execute(params![format!("fence/{}", fence.name), i64::try_from(fence.token).unwrap_or(NEVER)])?;
+    Ok(())
 }
 
 pub(super) fn extend(connection: &Connection, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Definitions, services and epochs.
 
-use super::rows::{json, number, parsed};
+use super::rows::number;
+use crate::json::{json, parsed};
 use crate::{DefinitionRecord, Error, NewDefinition, PutDefinition, ServiceRecord};
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};

@@ -1,6 +1,7 @@
 //! Starts and transitions: what a group changes.
 
-use super::rows::{id_bytes, json, load_one, text_of};
+use super::rows::{id_bytes, load_one, text_of};
+use crate::json::json;
 use crate::ledger::queue_of;
 use crate::{Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::{Due, LedgerChange, Owed, State, Timestamp, Transition, WorkflowId};
@@ -172,16 +173,18 @@ fn issue(connection: &Connection, write: &TransitionWrite, row: &Owed) -> Result
 
 /// A row of the same attempt: what was delivered stays so.
 fn change_row(connection: &Connection, write: &TransitionWrite, row: &Owed) -> Result<(), Error> {
+    let published = write.publishes.contains(&row.key);
     let (kind, queue, due_at) = treatment(write, row);
     let in_lane = queue_of(&write.transition.state.namespace, row.service.as_deref(), row.key);
     let changed = connection
         .prepare_cached(
             "UPDATE dispatch SET
                  due_at = CASE
-                     WHEN ?3 = 'held' THEN ?5
-                     WHEN deliveries = 0 OR kind = 'held' THEN ?5
+                     WHEN ?8 OR ?3 = 'held' OR deliveries = 0 OR kind = 'held' THEN ?5
                      ELSE due_at END,
-                 queue = CASE WHEN deliveries = 0 THEN ?4 ELSE ?6 END,
+                 queue = CASE WHEN ?8 OR deliveries > 0 THEN ?6 ELSE ?4 END,
+                 deliveries = deliveries + ?8,
+                 issued_at = CASE WHEN ?8 THEN ?9 ELSE issued_at END,
                  kind = ?3
              WHERE workflow_id = ?1 AND key = ?2 AND attempt = ?7",
         )?
@@ -190,9 +193,11 @@ fn change_row(connection: &Connection, write: &TransitionWrite, row: &Owed) -> R
             text_of(row.key),
             kind,
             queue,
-            due_at,
+            if published { write.redeliver_at.0 } else { due_at },
             in_lane,
-            row.attempt
+            row.attempt,
+            published,
+            write.now.0,
         ])?;
     if changed == 0 {
         tracing::warn!(workflow = %write.transition.id, key = %row.key, "a row of the ledger was missing");

@@ -1,7 +1,8 @@
 //! What is read of workflows.
 
 use super::filter::condition;
-use super::rows::{LEDGER, corrupt, id_bytes, id_of, ledger_row, number, parsed, status_of};
+use super::rows::{LEDGER, id_bytes, id_of, ledger_row, number, status_of};
+use crate::json::{corrupt, parsed};
 use crate::{Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Seen, Summary};
 use goconductor_saga::{Event, RollbackCause, Timestamp, WorkflowId};
 use rusqlite::types::Value as Bound;

@@ -1,10 +1,9 @@
 //! Rows to values and back.
 
+use crate::json::{corrupt, parsed};
 use crate::{Error, LedgerRow, LedgerRowKey, Loaded, RowKind};
 use goconductor_saga::{OwedKey, State, Status, Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 pub(super) fn id_bytes(id: WorkflowId) -> [u8; 16] {
     id.0.into_bytes()
@@ -16,18 +15,6 @@ pub(super) fn id_of(bytes: &[u8]) -> Result<WorkflowId, Error> {
 
 pub(super) fn text_of(key: OwedKey) -> String {
     key.to_string()
-}
-
-pub(super) fn corrupt(what: &str, why: impl std::fmt::Display) -> Error {
-    Error::Corrupt { what: what.to_owned(), reason: why.to_string() }
-}
-
-pub(super) fn json<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| corrupt(what, error))
-}
-
-pub(super) fn parsed<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|error| corrupt(what, error))
 }
 
 pub(super) fn status_of(text: &str) -> Result<Status, Error> {

@@ -1,0 +1,326 @@
+//! Lists and counts: which workflows a filter shows, in which order.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use goconductor_saga::{Input, Plan, Timestamp, WorkflowId};
+
+use super::bench::{
+    Bench, Flow, Given, NAMESPACE, answered, at, cancel, definition, done, ensure, keyed, new_id, order,
+    parallel, pause, refused, same, step, undone, unexpected, unkeyed,
+};
+use super::{Factory, Verdict};
+use crate::{Comparison, Count, Field, Filter, ListRequest, Summary, Value};
+
+const COMPARISONS: [Comparison; 6] = [
+    Comparison::Equal,
+    Comparison::NotEqual,
+    Comparison::Less,
+    Comparison::LessOrEqual,
+    Comparison::Greater,
+    Comparison::GreaterOrEqual,
+];
+
+/// Names and values of labels that some database reads as something else.
+const ODD: [&str; 14] = [
+    "team",
+    "it's",
+    "a \"b\"",
+    "100%",
+    "a_b",
+    "a.b",
+    "$.a[0]",
+    "ünïcödé",
+    "🏳️‍🌈",
+    "\\",
+    "nul\0here",
+    "\u{1}0",
+    "",
+    "10",
+];
+
+/// All of a namespace, on one page.
+pub(super) fn all(namespace: &str) -> ListRequest {
+    ListRequest { namespace: namespace.to_owned(), filter: None, limit: 1000, before: None }
+}
+
+fn version(plan: &Arc<Plan>, version: u32) -> Result<Arc<Plan>, String> {
+    Plan::new(plan.definition().clone(), version).map(Arc::new).map_err(|error| error.to_string())
+}
+
+/// What a list has to show of a workflow.
+fn summary(flow: &Flow, key: Option<&str>) -> Result<Summary, String> {
+    let state = &flow.state;
+    let error =
+        state.error.as_ref().map(serde_json::to_value).transpose().map_err(|error| error.to_string())?;
+    Ok(Summary {
+        id: state.id,
+        definition: state.definition.clone(),
+        version: state.version,
+        status: state.status(),
+        cause: state.cause,
+        seq: state.seq,
+        created_at: state.created_at,
+        ended_at: state.ended_at,
+        labels: state.labels.clone(),
+        idempotency_key: key.map(str::to_owned),
+        error,
+    })
+}
+
+/// Workflows that differ in everything that can be compared, as a list has to show them.
+async fn varied(bench: &Bench) -> Result<Vec<Summary>, String> {
+    let order = order()?;
+    let mut named = definition("Order", vec![step("only", "stock", &[])]);
+    named.labels.insert("team".to_owned(), "of the definition".to_owned());
+    let terminate = Input::Terminate { actor: None, reason: "enough".to_owned() };
+    let time_up = Input::FireTimer { timer: goconductor_saga::TimerKind::Workflow };
+    let courses: Vec<(Arc<Plan>, Vec<Input>)> = vec![
+        (Arc::clone(&order), vec![]),
+        (version(&order, 2)?, vec![done(0), done(1), done(2)]),
+        (version(&order, 10)?, vec![done(0), refused(1)]),
+        (Arc::clone(&order), vec![done(0), refused(1), undone(0)]),
+        (parallel(2, "work")?, vec![cancel()]),
+        (super::bench::plan_of(named)?, vec![pause()]),
+        (Arc::clone(&order), vec![terminate]),
+        (super::course::timed()?, vec![time_up]),
+        (Arc::clone(&order), vec![answered(0, serde_json::json!("x"))]),
+    ];
+    let mut summaries = Vec::new();
+    for (number, (plan, course)) in (0i64..).zip(courses) {
+        let odd = ODD.iter().cycle().skip(usize::try_from(number).unwrap_or_default() * 2);
+        let labels = odd
+            .clone()
+            .take(5)
+            .zip(odd.skip(1))
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let given = Given { now: at(number * 10), labels: labels.collect(), ..Given::default() };
+        let (mut flow, start) = Flow::start(&plan, given);
+        let key = (number % 3 != 0).then(|| {
+            format!("key {}", number % 5)
+                + ODD.get(usize::try_from(number).unwrap_or_default()).unwrap_or(&"")
+        });
+        bench
+            .write(vec![
+                key.as_deref().map_or_else(|| unkeyed(start.clone()), |key| keyed(start.clone(), key, "d")),
+            ])
+            .await?;
+        for (later, input) in (1..).zip(course) {
+            bench.news(&mut flow, &input, at(number * 10 + later)).await?;
+        }
+        summaries.push(summary(&flow, key.as_deref())?);
+    }
+    // Nobody's business in another namespace.
+    bench.begin_with(&order, Given { namespace: "other".to_owned(), ..Given::default() }).await?;
+    summaries.reverse();
+    Ok(summaries)
+}
+
+async fn listed(bench: &Bench, filter: Option<Filter>) -> Result<Vec<Summary>, String> {
+    let request = ListRequest { filter, ..all(NAMESPACE) };
+    let page = bench.store.list(&request).await.map_err(unexpected("list"))?;
+    same("whether there are more", &page.more, &false)?;
+    Ok(page.workflows)
+}
+
+/// What a filter means, apart from any database.
+fn holds(filter: &Filter, of: &Summary) -> bool {
+    match filter {
+        Filter::All(parts) => parts.iter().all(|part| holds(part, of)),
+        Filter::Any(parts) => parts.iter().any(|part| holds(part, of)),
+        Filter::Not(part) => !holds(part, of),
+        Filter::Compare(field, comparison, value) => {
+            let order = compared(field, value, of);
+            if order.is_none() && *field == Field::EndedAt && matches!(value, Value::Time(_)) {
+                return false;
+            }
+            match comparison {
+                Comparison::Equal => order == Some(Ordering::Equal),
+                Comparison::NotEqual => order != Some(Ordering::Equal),
+                Comparison::Less => order == Some(Ordering::Less),
+                Comparison::LessOrEqual => order.is_some_and(Ordering::is_le),
+                Comparison::Greater => order == Some(Ordering::Greater),
+                Comparison::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
+            }
+        }
+    }
+}
+
+/// How a field stands to a value; none: it has nothing that could be compared with it.
+fn compared(field: &Field, value: &Value, of: &Summary) -> Option<Ordering> {
+    let text = |text: &str| match value {
+        Value::Text(value) => Some(text.cmp(value)),
+        Value::Number(_) | Value::Time(_) => None,
+    };
+    let time = |time: Timestamp| match value {
+        Value::Time(value) => Some(time.cmp(value)),
+        Value::Text(_) | Value::Number(_) => None,
+    };
+    match (field, value) {
+        (Field::Id, Value::Text(text)) => text.parse::<WorkflowId>().ok().map(|id| of.id.cmp(&id)),
+        (Field::Version, Value::Number(number)) => Some(i64::from(of.version).cmp(number)),
+        (Field::Id | Field::Version, _) => None,
+        (Field::Status, _) => text(of.status.as_str()),
+        (Field::Definition, _) => text(&of.definition),
+        (Field::Cause, _) => text(of.cause.map_or("", |cause| cause.as_str())),
+        (Field::IdempotencyKey, _) => text(of.idempotency_key.as_deref().unwrap_or_default()),
+        (Field::CreatedAt, _) => time(of.created_at),
+        (Field::EndedAt, _) => of.ended_at.and_then(time),
+        (Field::Label(name), _) => of.labels.get(name).and_then(|value| text(value)),
+    }
+}
+
+/// Every field with values that some workflow has, that lie between, and of another kind.
+fn comparisons(summaries: &[Summary]) -> Vec<Filter> {
+    let mut values: Vec<(Field, Value)> = Vec::new();
+    let text = |text: &str| Value::Text(text.to_owned());
+    for each in summaries {
+        values.push((Field::Id, text(&each.id.to_string())));
+        values.push((Field::Status, text(each.status.as_str())));
+        values.push((Field::Definition, text(&each.definition)));
+        values.push((Field::Version, Value::Number(i64::from(each.version))));
+        values.push((Field::Cause, text(each.cause.map_or("", |cause| cause.as_str()))));
+        values.push((Field::IdempotencyKey, text(each.idempotency_key.as_deref().unwrap_or_default())));
+        values.push((Field::CreatedAt, Value::Time(each.created_at)));
+        values.extend(each.ended_at.map(|at| (Field::EndedAt, Value::Time(at))));
+    }
+    for name in ODD.iter().chain(&["no such label", "tea"]) {
+        for value in ODD.iter().chain(&["of the definition", "9", "zz"]) {
+            values.push((Field::Label((*name).to_owned()), text(value)));
+        }
+    }
+    let others = [
+        Field::Id,
+        Field::Status,
+        Field::Version,
+        Field::CreatedAt,
+        Field::EndedAt,
+        Field::Label("10".to_owned()),
+    ];
+    for field in others {
+        for value in [text("no such"), text("1"), Value::Number(10), Value::Time(at(15))] {
+            values.push((field.clone(), value));
+        }
+    }
+    let mut filters = Vec::new();
+    for (field, value) in values {
+        let each = COMPARISONS.iter().map(|by| Filter::Compare(field.clone(), *by, value.clone()));
+        filters.extend(each.filter(|filter| !filters.contains(filter)).collect::<Vec<_>>());
+    }
+    filters
+}
+
+async fn shows(bench: &Bench, summaries: &[Summary], filter: &Filter) -> Verdict {
+    let found: Vec<WorkflowId> =
+        listed(bench, Some(filter.clone())).await?.iter().map(|each| each.id).collect();
+    let expected = summaries.iter().filter(|each| holds(filter, each)).map(|each| each.id).collect();
+    same(&format!("{filter:?}"), &found, &expected)
+}
+
+pub(super) async fn compared_by_every_field(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let summaries = varied(&bench).await?;
+    same("all", &listed(&bench, None).await?, &summaries)?;
+    for filter in comparisons(&summaries) {
+        shows(&bench, &summaries, &filter).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn combined(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let summaries = varied(&bench).await?;
+    let parts: Vec<Filter> = comparisons(&summaries).into_iter().step_by(61).collect();
+    let not = |filter: &Filter| Filter::Not(Box::new(filter.clone()));
+    let mut filters = vec![
+        Filter::All(Vec::new()),
+        Filter::Any(Vec::new()),
+        Filter::Not(Box::new(Filter::Any(Vec::new()))),
+        Filter::Any(parts.clone()),
+        Filter::All(parts.iter().map(not).collect()),
+    ];
+    for (left, right) in parts.iter().zip(parts.iter().skip(1)) {
+        filters.push(not(left));
+        filters.push(Filter::Any(vec![left.clone(), right.clone()]));
+        filters.push(Filter::All(vec![left.clone(), not(right)]));
+        filters.push(not(&Filter::All(vec![not(left), Filter::Any(vec![not(right), left.clone()])])));
+    }
+    let mut deep = Filter::Compare(Field::Status, Comparison::Equal, Value::Text("COMPLETED".to_owned()));
+    for _ in 0..33 {
+        deep = Filter::Not(Box::new(Filter::All(vec![deep])));
+    }
+    filters.push(deep);
+    for filter in filters {
+        shows(&bench, &summaries, &filter).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn paged(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let plan = order()?;
+    let mut ids = BTreeSet::new();
+    for number in 0..25 {
+        let labels = BTreeMap::from([("parity".to_owned(), (number % 2).to_string())]);
+        ids.insert(bench.begin_with(&plan, Given { labels, ..Given::default() }).await?.id());
+        bench.begin_with(&plan, Given { namespace: "other".to_owned(), ..Given::default() }).await?;
+    }
+    let newest: Vec<WorkflowId> = ids.iter().rev().copied().collect();
+    let odd =
+        Filter::Compare(Field::Label("parity".to_owned()), Comparison::Equal, Value::Text("1".to_owned()));
+    let odds: Vec<WorkflowId> = ids.iter().skip(1).step_by(2).rev().copied().collect();
+    for (filter, expected, sizes) in [
+        (None, newest.clone(), vec![10, 10, 5]),
+        (Some(odd), odds, vec![10, 2]),
+        (Some(Filter::All(Vec::new())), newest, vec![10, 10, 5]),
+    ] {
+        let (mut found, mut before) = (Vec::new(), None);
+        for (number, size) in (1..).zip(&sizes) {
+            let request = ListRequest { filter: filter.clone(), limit: 10, before, ..all(NAMESPACE) };
+            let page = bench.store.list(&request).await.map_err(unexpected("list"))?;
+            same(&format!("the size of page {number}"), &page.workflows.len(), size)?;
+            same(&format!("whether there is more after page {number}"), &page.more, &(number < sizes.len()))?;
+            before = page.workflows.last().map(|each| each.id);
+            found.extend(page.workflows.iter().map(|each| each.id));
+        }
+        same("the pages, newest first", &found, &expected)?;
+    }
+    let exactly = ListRequest { limit: 25, ..all(NAMESPACE) };
+    let page = bench.store.list(&exactly).await.map_err(unexpected("list"))?;
+    same("a page of exactly all", &(page.workflows.len(), page.more), &(25, false))?;
+    let none = ListRequest { before: ids.first().copied(), ..all(NAMESPACE) };
+    let page = bench.store.list(&none).await.map_err(unexpected("list"))?;
+    same("a page before the oldest", &(page.workflows.len(), page.more), &(0, false))?;
+    let later = ListRequest { before: Some(new_id()), limit: 1, ..all(NAMESPACE) };
+    let page = bench.store.list(&later).await.map_err(unexpected("list"))?;
+    let first = page.workflows.first().map(|each| each.id);
+    ensure(first == ids.last().copied() && page.more, || format!("a page of one: {first:?}"))
+}
+
+pub(super) async fn counted(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let summaries = varied(&bench).await?;
+    let final_only = Filter::Compare(Field::EndedAt, Comparison::Greater, Value::Time(at(0)));
+    let value = |by: &Field, of: &Summary| match by {
+        Field::Definition => of.definition.clone(),
+        Field::Version => of.version.to_string(),
+        Field::Cause => of.cause.map_or("", |cause| cause.as_str()).to_owned(),
+        _ => of.status.as_str().to_owned(),
+    };
+    for by in [Field::Status, Field::Definition, Field::Version, Field::Cause] {
+        for filter in [None, Some(&final_only), Some(&Filter::Any(Vec::new()))] {
+            let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+            for each in summaries.iter().filter(|each| filter.is_none_or(|filter| holds(filter, each))) {
+                *expected.entry(value(&by, each)).or_default() += 1;
+            }
+            let expected: Vec<Count> =
+                expected.into_iter().map(|(value, count)| Count { by: by.clone(), value, count }).collect();
+            let found =
+                bench.store.counts(NAMESPACE, by.clone(), filter).await.map_err(unexpected("counts"))?;
+            same(&format!("the counts by {by:?}"), &found, &expected)?;
+        }
+    }
+    let nowhere = bench.store.counts("nowhere", Field::Status, None).await.map_err(unexpected("counts"))?;
+    same("the counts of an empty namespace", &nowhere, &Vec::new())
+}

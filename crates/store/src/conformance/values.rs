@@ -1,0 +1,224 @@
+//! Whatever users write comes back as it was: every character, every number, of any size and depth.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use goconductor_saga::{Failure, Input, Json, Outcome, Side};
+use serde_json::json;
+
+use super::bench::{
+    Bench, Flow, Given, answered, at, definition, ensure, keyed, lane, lanes, normal, order, plan_of,
+    refused, report, said, same, step, undone, unexpected,
+};
+use super::{Factory, Verdict};
+use crate::{ClaimRequest, Comparison, Field, Filter, LaneClaim, ListRequest, Value, Write};
+
+/// Texts that some database can't hold, cuts, folds, or reads as something else.
+const TEXTS: &[&str] = &[
+    "\0",
+    "\0\0",
+    "a\0b",
+    "\u{1}",
+    "\u{1}0",
+    "\u{1}1",
+    "\u{1}\0\u{1}",
+    "\\u0000",
+    "\\0",
+    "'",
+    "''",
+    "\"",
+    "\\",
+    "`",
+    "%",
+    "_",
+    "$1",
+    "?1",
+    ":a",
+    "--",
+    ";",
+    "{}",
+    "null",
+    "\r\n\t",
+    " ",
+    "  a  ",
+    "é",
+    "e\u{301}",
+    "\u{301}",
+    "\u{7f}",
+    "\u{80}",
+    "\u{feff}",
+    "\u{fffd}",
+    "\u{ffff}",
+    "\u{10ffff}",
+    "\u{e000}",
+    "\u{d7ff}",
+    "\u{202e}abc",
+    "\u{2028}",
+    "🏳️‍🌈",
+    "ß",
+    "ẞ",
+    "İ",
+    "i",
+];
+
+/// A workflow that carries a value wherever users can put one, written and read again.
+async fn carried(bench: &Bench, value: &Json, text: &str) -> Verdict {
+    let labels =
+        BTreeMap::from([("plain".to_owned(), text.to_owned()), (text.to_owned(), "plain".to_owned())]);
+    let given = Given { input: value.clone(), labels, ..Given::default() };
+    let mut flow = bench.begin_with(&order()?, given).await?;
+    let failure = Failure { code: text.to_owned(), message: text.to_owned(), detail: Some(value.clone()) };
+    let tried_again = Outcome::Retryable { failure: failure.clone(), not_before: None };
+    let course = [
+        report(0, Side::Execute, 1, tried_again),
+        report(0, Side::Execute, 2, Outcome::Done { output: value.clone() }),
+        Input::Pause { actor: Some(text.to_owned()), reason: Some(text.to_owned()) },
+        Input::Resume { actor: Some(text.to_owned()), reason: Some(text.to_owned()) },
+        report(1, Side::Execute, 1, Outcome::Refused { failure }),
+        undone(0),
+    ];
+    for input in course {
+        bench.news(&mut flow, &input, at(1)).await?;
+        bench.whole(&flow).await?;
+    }
+    let loaded = bench.load(flow.id()).await?.ok_or("the workflow is not there")?;
+    let as_text = |state| serde_json::to_string(&state).map_err(|error| error.to_string());
+    same("the state, as text", &as_text(normal(loaded.state))?, &as_text(normal(flow.state.clone()))?)?;
+    let by_label = |name: &str, value: &str| {
+        Filter::Compare(Field::Label(name.to_owned()), Comparison::Equal, Value::Text(value.to_owned()))
+    };
+    let filter = Some(Filter::All(vec![by_label("plain", text), by_label(text, "plain")]));
+    let page = bench.store.list(&ListRequest { filter, ..super::lists::all(&flow.state.namespace) }).await;
+    let page = page.map_err(unexpected("list"))?;
+    let shown = page.workflows.first().map(|each| (each.id, each.labels.clone(), each.error.clone()));
+    let error =
+        flow.state.error.as_ref().map(serde_json::to_value).transpose().map_err(|error| error.to_string())?;
+    same("what a list shows", &shown, &Some((flow.id(), flow.state.labels.clone(), error)))
+}
+
+pub(super) async fn texts(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    for text in TEXTS {
+        carried(&bench, &json!({"value": text, *text: [text]}), text)
+            .await
+            .map_err(|found| format!("{text:?}: {found}"))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn keys(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let plan = order()?;
+    let long = "\u{10ffff}".repeat(200);
+    let mut started = Vec::new();
+    for key in TEXTS.iter().copied().chain([long.as_str()]) {
+        let (flow, start) = Flow::start(&plan, Given::default());
+        let outcome = said(&bench.outcome(keyed(start, key, key)).await?);
+        same(&format!("a start with the key {key:?}"), &outcome, &"written".to_owned())?;
+        started.push((key, flow));
+    }
+    for (key, flow) in started {
+        let (_, again) = Flow::start(&plan, Given::default());
+        let outcome = said(&bench.outcome(keyed(again, key, key)).await?);
+        same(
+            &format!("a repeat with the key {key:?}"),
+            &outcome,
+            &format!("replayed {} at {}", flow.id(), flow.state.seq),
+        )?;
+        let filter =
+            Some(Filter::Compare(Field::IdempotencyKey, Comparison::Equal, Value::Text(key.to_owned())));
+        let page = bench.store.list(&ListRequest { filter, ..super::lists::all("default") }).await;
+        let page = page.map_err(unexpected("list"))?;
+        let found: Vec<_> =
+            page.workflows.iter().map(|each| (each.id, each.idempotency_key.as_deref())).collect();
+        same(&format!("what has the key {key:?}"), &found, &vec![(flow.id(), Some(key))])?;
+    }
+    Ok(())
+}
+
+pub(super) async fn names(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    for text in TEXTS {
+        let plan = plan_of(definition(text, vec![step(text, text, &[])]))?;
+        let given = Given { namespace: (*text).to_owned(), ..Given::default() };
+        let flow = bench.begin_with(&plan, given).await?;
+        bench.whole(&flow).await.map_err(|found| format!("in {text:?}: {found}"))?;
+        let page = bench.store.list(&super::lists::all(text)).await.map_err(unexpected("list"))?;
+        let found: Vec<_> = page.workflows.iter().map(|each| (each.id, each.definition.as_str())).collect();
+        same(&format!("the list of {text:?}"), &found, &vec![(flow.id(), *text)])?;
+        let lane = LaneClaim { namespace: (*text).to_owned(), ..lane(text, Side::Execute) };
+        let rows = bench.claim(&ClaimRequest { lanes: vec![lane], ..lanes(&[], at(1)) }).await?;
+        let found: Vec<_> = rows.iter().map(|row| (row.key.id, row.service.as_deref())).collect();
+        same(&format!("the claim of {text:?}"), &found, &vec![(flow.id(), Some(*text))])?;
+        let absent = bench.store.definition(text, text, None).await.map_err(unexpected("definition"))?;
+        ensure(absent.is_none(), || format!("a definition {text:?}"))?;
+        bench.store.raise_epoch(text).await.map_err(unexpected("raise_epoch"))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn large(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    // Neither compressible nor of one byte a character.
+    let mut seed = 7_u32;
+    let mut text = String::new();
+    while text.len() < 1 << 20 {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        text.extend(char::from_u32((seed >> 12) % 0xd000));
+    }
+    carried(&bench, &json!({"payload": text}), "large").await
+}
+
+pub(super) async fn numbers(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let mut all = vec![
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(i64::MAX),
+        json!((1_u64 << 53) + 1),
+        json!(0),
+        json!(-0.0),
+        json!(0.1),
+        json!(f64::MAX),
+        json!(f64::MIN),
+        json!(f64::MIN_POSITIVE),
+        json!(5e-324),
+        json!(1e23),
+        json!(1.0),
+        json!(2.225_073_858_507_201e-308),
+        json!(9_007_199_254_740_993.0_f64),
+        json!(1e16),
+        json!(1e-7),
+    ];
+    let mut seed = 1_u64;
+    while all.len() < 2_000 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let float = f64::from_bits(seed ^ (seed >> 29));
+        if float.is_finite() {
+            all.push(json!(float));
+        }
+    }
+    carried(&bench, &json!(all), "numbers").await
+}
+
+pub(super) async fn deep(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    for depth in [100, 127, 200] {
+        let (mut list, mut object) = (json!(1), json!(1));
+        for _ in 0..depth {
+            list = json!([list]);
+            object = json!({"a": object});
+        }
+        for value in [list, object] {
+            let found = carried(&bench, &value, &format!("depth {depth}")).await;
+            found.map_err(|found| format!("{depth} deep: {found}"))?;
+        }
+    }
+    let mut flow = bench.begin(&order()?).await?;
+    for input in [answered(0, json!([[[]]])), refused(1)] {
+        let (next, write) = flow.next(&input, at(1))?;
+        bench.write(vec![Write::Transition(write)]).await?;
+        flow = next;
+    }
+    bench.whole(&flow).await
+}
