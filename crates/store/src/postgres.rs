@@ -102,21 +102,39 @@ fn is_conflict(error: &Error) -> bool {
     }
 }
 
+/// The value of a transaction's attempt, tried again if the database ended it to resolve a conflict.
+macro_rules! until_no_conflict {
+    ($attempt:expr) => {{
+        let mut tries = 1;
+        loop {
+            match $attempt {
+                Err(error) if is_conflict(&error) && tries < TRIES => tries += 1,
+                ended => break ended,
+            }
+        }
+    }};
+}
+
+impl PostgresStore {
+    async fn write_once(&self, group: &[Write]) -> Result<Vec<WriteOutcome>, Error> {
+        let mut transaction = self.begin().await?;
+        let outcomes = group::write(&mut transaction, group).await?;
+        commit(transaction).await?;
+        Ok(outcomes)
+    }
+
+    async fn claim_once(&self, request: &ClaimRequest) -> Result<Claim, Error> {
+        let mut transaction = self.begin().await?;
+        let claim = ledger::claim(&mut transaction, request).await?;
+        commit(transaction).await?;
+        Ok(claim)
+    }
+}
+
 #[async_trait]
 impl Store for PostgresStore {
     async fn write(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
-        let mut tries = 1;
-        loop {
-            let mut transaction = self.begin().await?;
-            match group::write(&mut transaction, &group).await {
-                Ok(outcomes) => {
-                    commit(transaction).await?;
-                    return Ok(outcomes);
-                }
-                Err(error) if is_conflict(&error) && tries < TRIES => tries += 1,
-                Err(error) => return Err(error),
-            }
-        }
+        until_no_conflict!(self.write_once(&group).await)
     }
 
     async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
@@ -172,24 +190,22 @@ impl Store for PostgresStore {
         if let Some(nothing) = ledger::look(&mut *self.connection().await?, request).await? {
             return Ok(nothing);
         }
-        let mut transaction = self.begin().await?;
-        let claim = ledger::claim(&mut transaction, request).await?;
-        commit(transaction).await?;
-        Ok(claim)
+        until_no_conflict!(self.claim_once(request).await)
     }
 
     async fn extend(&self, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
-        ledger::extend(&mut *self.connection().await?, rows, due_at).await
+        let mut connection = self.connection().await?;
+        until_no_conflict!(ledger::extend(&mut connection, rows, due_at).await)
     }
 
     async fn release(&self, rows: &[LedgerRowKey]) -> Result<(), Error> {
-        ledger::release(&mut *self.connection().await?, rows).await
+        let mut connection = self.connection().await?;
+        until_no_conflict!(ledger::release(&mut connection, rows).await)
     }
 
     async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
-        let sql = "UPDATE dispatch SET due_at = $1 WHERE deliveries > 0 AND kind <> 'held' AND due_at > $1";
-        let changed = sqlx::query(sql).bind(now.0).execute(&self.pool).await.map_err(unavailable)?;
-        Ok(changed.rows_affected())
+        let mut connection = self.connection().await?;
+        until_no_conflict!(ledger::expire_deliveries(&mut connection, now).await)
     }
 
     async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error> {

@@ -1,7 +1,7 @@
 //! The dispatch ledger: what transitions change of it, and claims.
 
 use super::rows::{RawLedgerRow, stored, uuids};
-use super::unavailable;
+use super::{unavailable, uncertain};
 use crate::ledger::{lane_queue, queue_of};
 use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, TransitionWrite};
 use goconductor_saga::{Due, LedgerChange, Owed, Timestamp};
@@ -312,44 +312,68 @@ fn columns(rows: &[LedgerRowKey]) -> (Vec<Uuid>, Vec<String>, Vec<i64>) {
     (uuids(&ids), keys, rows.iter().map(|row| i64::from(row.attempt)).collect())
 }
 
+/// Locks rows in one order everywhere, so that callers wait for one another in line.
+const LOCKED: &str = "WITH row AS (
+         SELECT workflow_id, dispatch.key FROM dispatch
+         JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) AS named (id, key, attempt)
+             ON workflow_id = named.id AND dispatch.key = named.key AND dispatch.attempt = named.attempt
+         WHERE deliveries > 0 ORDER BY workflow_id, dispatch.key FOR UPDATE OF dispatch
+     )";
+
 pub(super) async fn extend(
     connection: &mut PgConnection,
     rows: &[LedgerRowKey],
     due_at: Timestamp,
 ) -> Result<(), Error> {
     let (ids, keys, attempts) = columns(rows);
-    sqlx::query(
-        "UPDATE dispatch SET due_at = $4
-         FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS row (id, key, attempt)
-         WHERE workflow_id = row.id AND dispatch.key = row.key AND dispatch.attempt = row.attempt
-             AND kind <> 'held' AND deliveries > 0",
-    )
-    .bind(ids)
-    .bind(keys)
-    .bind(attempts)
-    .bind(due_at.0)
-    .execute(connection)
-    .await
-    .map_err(unavailable)?;
+    let sql = format!(
+        "{LOCKED} UPDATE dispatch SET due_at = $4 FROM row
+         WHERE dispatch.workflow_id = row.workflow_id AND dispatch.key = row.key AND kind <> 'held'"
+    );
+    // Safe: made of constants only.
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(ids)
+        .bind(keys)
+        .bind(attempts)
+        .bind(due_at.0)
+        .execute(connection)
+        .await
+        .map_err(uncertain)?;
     Ok(())
 }
 
 pub(super) async fn release(connection: &mut PgConnection, rows: &[LedgerRowKey]) -> Result<(), Error> {
     let (ids, keys, attempts) = columns(rows);
-    sqlx::query(
-        "UPDATE dispatch SET
+    let sql = format!(
+        "{LOCKED} UPDATE dispatch SET
              due_at = CASE WHEN kind = 'held' THEN due_at ELSE 0 END,
              queue = CASE WHEN kind = 'withdraw' AND deliveries = 1 THEN '' ELSE queue END,
              deliveries = deliveries - 1
-         FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS row (id, key, attempt)
-         WHERE workflow_id = row.id AND dispatch.key = row.key AND dispatch.attempt = row.attempt
-             AND deliveries > 0",
+         FROM row WHERE dispatch.workflow_id = row.workflow_id AND dispatch.key = row.key"
+    );
+    // Safe: made of constants only.
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(ids)
+        .bind(keys)
+        .bind(attempts)
+        .execute(connection)
+        .await
+        .map_err(uncertain)?;
+    Ok(())
+}
+
+pub(super) async fn expire_deliveries(connection: &mut PgConnection, now: Timestamp) -> Result<u64, Error> {
+    let changed = sqlx::query(
+        "WITH row AS (
+             SELECT workflow_id, key FROM dispatch WHERE deliveries > 0 AND kind <> 'held' AND due_at > $1
+             ORDER BY workflow_id, key FOR UPDATE
+         )
+         UPDATE dispatch SET due_at = $1 FROM row
+         WHERE dispatch.workflow_id = row.workflow_id AND dispatch.key = row.key",
     )
-    .bind(ids)
-    .bind(keys)
-    .bind(attempts)
+    .bind(now.0)
     .execute(connection)
     .await
-    .map_err(unavailable)?;
-    Ok(())
+    .map_err(uncertain)?;
+    Ok(changed.rows_affected())
 }
