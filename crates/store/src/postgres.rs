@@ -76,12 +76,10 @@ fn unavailable(error: sqlx::Error) -> Error {
 /// What a driver's error means of a statement that is its own transaction: what the database itself
 /// refused was not done, but a connection that broke may have taken the answer with it.
 fn uncertain(error: sqlx::Error) -> Error {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => {
-            Error::OutcomeUnknown { reason: error.to_string() }
-        }
-        certain => unavailable(certain),
+    if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_)) {
+        return Error::OutcomeUnknown { reason: error.to_string() };
     }
+    unavailable(error)
 }
 
 async fn commit(transaction: Transaction<'static, Postgres>) -> Result<(), Error> {

@@ -307,7 +307,7 @@ impl Bench {
         same("the state", &normal(loaded.state), &normal(flow.state.clone()))?;
         let history = self.store.history(flow.id(), 0, u32::MAX).await.map_err(unexpected("history"))?;
         same("the history", &history, &flow.events)?;
-        let folded = history.iter().fold(None, |state, event| evolve(state, event));
+        let folded = history.iter().fold(None, evolve);
         same("the history, folded", &folded.map(normal), &Some(normal(flow.state.clone())))?;
         let rows = self.rows(flow.id()).await?;
         let found: Vec<AsOwed> = rows.iter().map(as_owed).collect();

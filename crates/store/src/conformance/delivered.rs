@@ -61,6 +61,7 @@ pub(super) async fn extended(factory: Arc<dyn Factory>) -> Verdict {
     same("the deliveries", &bench.claim(&lanes(&["stock"], at(0))).await?.len(), &3)?;
     let stale = bench.row(retried.id(), KEY).await?.key;
     bench.news(&mut retried, &failed(0, 1), at(1)).await?;
+    same("the second attempt", &bench.claim(&lanes(&["stock"], at(2))).await?.len(), &1)?;
     let mut held = bench.begin(&plan).await?;
     same("the last delivery", &bench.claim(&lanes(&["stock"], at(0))).await?.len(), &1)?;
     bench.news(&mut held, &pause(), at(1)).await?;
@@ -102,6 +103,7 @@ pub(super) async fn released(factory: Arc<dyn Factory>) -> Verdict {
     }
     let stale = bench.row(retried.id(), KEY).await?.key;
     bench.news(&mut retried, &failed(0, 1), at(6)).await?;
+    same("the second attempt", &bench.claim(&lanes(&["stock"], at(7))).await?.len(), &1)?;
     let fresh = bench.begin_with(&plan, Given { now: at(50), ..Given::default() }).await?;
     let mut before = Vec::new();
     for flow in [&other, &retried, &fresh] {
@@ -113,7 +115,7 @@ pub(super) async fn released(factory: Arc<dyn Factory>) -> Verdict {
     for (flow, before) in [&other, &retried, &fresh].iter().zip(before) {
         same("a row that was not to be released", &bench.rows(flow.id()).await?, &before)?;
     }
-    let claimed = bench.claim(&lanes(&["stock"], at(6))).await?;
+    let claimed = bench.claim(&lanes(&["stock"], at(7))).await?;
     let found: Vec<_> = claimed.iter().map(|row| (row.key.id, row.deliveries)).collect();
     same("what is released is due at once", &found, &vec![(taken.id(), 1)])
 }

@@ -5,8 +5,10 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test says what it expects"
 )]
 
+mod broken;
 mod postgres;
 mod sqlite;

@@ -1,0 +1,137 @@
+//! How a fault spoils what is written, and what is asked.
+
+use std::sync::Arc;
+
+use goconductor_saga::{Due, EventKind, Json, LedgerChange, OwedKey, Side, StepIndex, Transition};
+use goconductor_store::{ClaimRequest, Comparison, Filter, TransitionWrite, Write};
+
+use super::Fault;
+
+pub(super) fn write(fault: Fault, mut write: Write) -> Write {
+    match &mut write {
+        Write::Start(new) => {
+            if fault == Fault::ForgetsKeys {
+                new.idempotency_key = None;
+            }
+            if fault == Fault::IgnoresDigests {
+                new.request_digest.clear();
+            }
+            if fault == Fault::StripsNul {
+                new.idempotency_key = new.idempotency_key.as_ref().map(|key| key.replace('\0', ""));
+            }
+            transition_write(fault, &mut new.write);
+        }
+        Write::Transition(write) => transition_write(fault, write),
+    }
+    write
+}
+
+fn transition_write(fault: Fault, write: &mut TransitionWrite) {
+    if fault == Fault::ForgetsPublishes {
+        write.publishes.clear();
+    }
+    let transition = Arc::make_mut(&mut write.transition);
+    transition.ledger.retain(|change| !forgets(fault, change));
+    if fault == Fault::LosesEvents && transition.events.len() > 2 {
+        transition.events.remove(1);
+    }
+    values(fault, transition);
+}
+
+fn forgets(fault: Fault, change: &LedgerChange) -> bool {
+    let (settles, key, due) = match change {
+        LedgerChange::Settle(key) => (true, *key, None),
+        LedgerChange::Issue(row) | LedgerChange::Change(row) => (false, row.key, Some(row.due)),
+    };
+    match fault {
+        Fault::ForgetsRows => !settles,
+        Fault::ForgetsCommands => matches!(key, OwedKey::Command(StepIndex(2), _)),
+        Fault::ForgetsCompensations => matches!(key, OwedKey::Command(_, Side::Compensate)),
+        Fault::ForgetsTimers => matches!(key, OwedKey::Timer(_)),
+        Fault::KeepsSettledRows => settles,
+        Fault::NeverHolds => due == Some(Due::Held),
+        Fault::NeverWithdraws => due == Some(Due::Withdraw),
+        _ => false,
+    }
+}
+
+fn values(fault: Fault, transition: &mut Transition) {
+    match fault {
+        Fault::StripsNul => {
+            for value in transition.state.labels.values_mut() {
+                *value = value.replace('\0', "");
+            }
+        }
+        Fault::CutsPayloads | Fault::RoundsNumbers => {
+            value(fault, &mut transition.state.input);
+            for event in &mut transition.events {
+                if let EventKind::WorkflowStarted { input, .. } = &mut event.kind {
+                    value(fault, input);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn value(fault: Fault, json: &mut Json) {
+    match json {
+        Json::String(text) if fault == Fault::CutsPayloads && text.len() > 1 << 16 => {
+            *text = text.chars().take(1 << 14).collect();
+        }
+        Json::Number(number) if fault == Fault::RoundsNumbers => *json = serde_json::json!(number.as_f64()),
+        Json::Array(items) => items.iter_mut().for_each(|item| value(fault, item)),
+        Json::Object(fields) => fields.values_mut().for_each(|field| value(fault, field)),
+        _ => {}
+    }
+}
+
+/// A transition as if it had been computed from the workflow as it stands at `seq`.
+pub(super) fn rebased(write: &TransitionWrite, seq: u64) -> TransitionWrite {
+    let mut transition = (*write.transition).clone();
+    transition.from_seq = seq;
+    transition.state.seq = seq;
+    for event in &mut transition.events {
+        transition.state.seq += 1;
+        event.seq = transition.state.seq;
+    }
+    TransitionWrite { transition: Arc::new(transition), ..write.clone() }
+}
+
+pub(super) fn claim(fault: Fault, request: &ClaimRequest) -> ClaimRequest {
+    let mut request = request.clone();
+    match fault {
+        Fault::ClaimsWhatIsNotDue => request.now = request.now.after(std::time::Duration::from_secs(3600)),
+        Fault::ClaimsForBothSides => {
+            let mut others = request.lanes.clone();
+            for lane in &mut others {
+                lane.side = if lane.side == Side::Execute { Side::Compensate } else { Side::Execute };
+            }
+            request.lanes.extend(others);
+        }
+        Fault::IgnoresLimits => {
+            request.limit = 1000;
+            request.lanes.iter_mut().for_each(|lane| lane.limit = 1000);
+        }
+        Fault::IgnoresTheQueue => request.lanes.iter_mut().for_each(|lane| lane.waiting_since = None),
+        Fault::IgnoresFences => request.fence = None,
+        Fault::NeverClaimsTimers => request.timers = false,
+        Fault::NeverDeliversAgain => request.redelivery = std::time::Duration::from_secs(1 << 30),
+        _ => {}
+    }
+    request
+}
+
+pub(super) fn filter(fault: Fault, filter: &Filter) -> Filter {
+    let all = |parts: &[Filter]| parts.iter().map(|part| self::filter(fault, part)).collect();
+    match filter {
+        Filter::Any(parts) if fault == Fault::TakesAnyForAll => Filter::All(all(parts)),
+        Filter::All(parts) => Filter::All(all(parts)),
+        Filter::Any(parts) => Filter::Any(all(parts)),
+        Filter::Not(part) => Filter::Not(Box::new(self::filter(fault, part))),
+        Filter::Compare(field, Comparison::LessOrEqual, value) if fault == Fault::TakesLessForLessOrEqual => {
+            Filter::Compare(field.clone(), Comparison::Less, value.clone())
+        }
+        same @ Filter::Compare(..) => same.clone(),
+    }
+}

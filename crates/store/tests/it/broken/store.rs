@@ -1,0 +1,345 @@
+//! A good store with one fault.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use goconductor_saga::{Event, State, Timestamp, WorkflowId};
+use goconductor_store::sqlite::SqliteStore;
+use goconductor_store::{
+    Claim, ClaimRequest, Count, DefinitionRecord, Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage,
+    ListRequest, Loaded, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Write, WriteOutcome,
+};
+
+use super::{Fault, spoil};
+
+type Key = (String, String);
+
+#[derive(Debug)]
+pub(super) struct Broken {
+    fault: Fault,
+    inner: Arc<SqliteStore>,
+    calls: AtomicU64,
+    epochs: Mutex<BTreeMap<String, u64>>,
+    keys: Mutex<BTreeMap<Key, WorkflowId>>,
+    given: Mutex<Vec<LedgerRow>>,
+}
+
+impl Broken {
+    pub(super) fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            inner: Arc::new(SqliteStore::ephemeral().expect("room for a folder")),
+            calls: AtomicU64::new(0),
+            epochs: Mutex::default(),
+            keys: Mutex::default(),
+            given: Mutex::default(),
+        }
+    }
+
+    async fn present(&self, id: WorkflowId) -> Result<Option<Loaded>, Error> {
+        Ok(self.inner.load(&[id]).await?.pop().flatten())
+    }
+
+    async fn write_each(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+        let (mut outcomes, mut failed) = (Vec::new(), Ok(()));
+        for write in group {
+            let ended = self.fault == Fault::ALoserEndsItsGroup
+                && outcomes.last().is_some_and(|last| !matches!(last, WriteOutcome::Written));
+            if ended {
+                outcomes.push(WriteOutcome::Missing);
+                continue;
+            }
+            match self.inner.write(vec![write]).await {
+                Ok(mut outcome) => outcomes.append(&mut outcome),
+                Err(error) => failed = Err(error),
+            }
+        }
+        failed.map(|()| outcomes)
+    }
+
+    /// Each key is looked up before the group is written, and noted after it.
+    async fn write_with_keys(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+        let mut outcomes = Vec::new();
+        let mut started = Vec::new();
+        for write in &group {
+            let Write::Start(new) = write else { continue };
+            let Some(key) = &new.idempotency_key else { continue };
+            let key = (new.write.transition.state.namespace.clone(), key.clone());
+            let known = self.keys.lock().expect("no panic under the lock").get(&key).copied();
+            if let Some(id) = known {
+                let present = self.present(id).await?.expect("a workflow that was started");
+                outcomes.push(WriteOutcome::Replayed(Box::new(present)));
+            } else {
+                started.push((key, write.clone()));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        for (key, write) in started {
+            let Write::Start(mut new) = write else { continue };
+            new.idempotency_key = None;
+            let id = new.write.transition.id;
+            outcomes.extend(self.inner.write(vec![Write::Start(new)]).await?);
+            self.keys.lock().expect("no panic under the lock").insert(key, id);
+        }
+        Ok(outcomes)
+    }
+
+    async fn write_whatever_the_seq(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+        let mut outcomes = Vec::new();
+        for mut write in group {
+            if let Write::Transition(late) = &write
+                && let Some(present) = self.present(late.transition.id).await?
+            {
+                write = Write::Transition(spoil::rebased(late, present.state.seq));
+            }
+            outcomes.extend(self.inner.write(vec![write]).await?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Says that it wrote what `left` names, and does not.
+    async fn write_but(
+        &self,
+        group: Vec<Write>,
+        mut left: impl FnMut(usize, &Write) -> bool,
+    ) -> Result<Vec<WriteOutcome>, Error> {
+        let mut outcomes = Vec::new();
+        let mut rest = Vec::new();
+        for (place, write) in group.into_iter().enumerate() {
+            outcomes.push(WriteOutcome::Written);
+            if !left(place, &write) {
+                rest.push((place, write));
+            }
+        }
+        let (places, rest): (Vec<usize>, Vec<Write>) = rest.into_iter().unzip();
+        for (place, outcome) in places.into_iter().zip(self.inner.write(rest).await?) {
+            outcomes[place] = outcome;
+        }
+        Ok(outcomes)
+    }
+
+    async fn with_present_attempts(&self, rows: &[LedgerRowKey]) -> Result<Vec<LedgerRowKey>, Error> {
+        let mut present = Vec::new();
+        for row in rows {
+            let ledger = self.inner.ledger(&[row.id]).await?;
+            present.extend(ledger.iter().map(|each| each.key).filter(|each| each.key == row.key));
+        }
+        Ok(present)
+    }
+}
+
+fn state_of(write: &Write) -> &State {
+    match write {
+        Write::Start(new) => &new.write.transition.state,
+        Write::Transition(write) => &write.transition.state,
+    }
+}
+
+fn spoilt(fault: Fault, write: &Write, outcome: WriteOutcome) -> WriteOutcome {
+    match (fault, write, outcome) {
+        (Fault::TellsTheLoserItsOwn, _, WriteOutcome::Lost(mut present)) => {
+            present.state = state_of(write).clone();
+            WriteOutcome::Lost(present)
+        }
+        (Fault::AnswersWrittenToATakenId, Write::Start(_), WriteOutcome::Lost(_)) => WriteOutcome::Written,
+        (_, _, outcome) => outcome,
+    }
+}
+
+#[async_trait]
+impl Store for Broken {
+    async fn write(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+        let group: Vec<Write> = group.into_iter().map(|write| spoil::write(self.fault, write)).collect();
+        let asked = group.clone();
+        let mut seen = BTreeSet::new();
+        let outcomes = match self.fault {
+            Fault::ALoserEndsItsGroup | Fault::WritesOneByOne => self.write_each(group).await?,
+            Fault::ChecksKeysBeforehand => self.write_with_keys(group).await?,
+            Fault::IgnoresSeq => self.write_whatever_the_seq(group).await?,
+            Fault::CutsGroups => self.write_but(group, |place, _| place >= 256).await?,
+            Fault::WritesOnceInAGroup => {
+                self.write_but(group, |_, write| !seen.insert(state_of(write).id)).await?
+            }
+            Fault::AnswersBeforeItWrites => {
+                let (inner, answer) = (Arc::clone(&self.inner), vec![WriteOutcome::Written; group.len()]);
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    drop(inner.write(group).await);
+                });
+                answer
+            }
+            _ => self.inner.write(group).await?,
+        };
+        Ok(asked.iter().zip(outcomes).map(|(write, outcome)| spoilt(self.fault, write, outcome)).collect())
+    }
+
+    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
+        let mut ids = ids.to_vec();
+        if self.fault == Fault::LoadsInAnyOrder {
+            ids.sort();
+        }
+        let loaded = self.inner.load(&ids).await?;
+        for loaded in loaded.iter().flatten().filter(|_| self.fault == Fault::LikesNoDepth) {
+            let text = serde_json::to_string(&loaded.state).expect("a state is JSON");
+            let read: Result<State, _> = serde_json::from_str(&text);
+            read.map_err(|error| Error::Corrupt { what: "a state".to_owned(), reason: error.to_string() })?;
+        }
+        Ok(loaded)
+    }
+
+    async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {
+        self.inner.history(id, after_seq, limit).await
+    }
+
+    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
+        self.inner.seen(ids).await
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, Error> {
+        let mut request = request.clone();
+        request.filter = request.filter.as_ref().map(|filter| spoil::filter(self.fault, filter));
+        match self.fault {
+            Fault::ListsAnyNamespace => request.namespace = "default".to_owned(),
+            Fault::StripsNul => request.namespace = request.namespace.replace('\0', ""),
+            _ => {}
+        }
+        let mut page = self.inner.list(&request).await?;
+        match self.fault {
+            Fault::ListsTheOldestFirst => page.workflows.reverse(),
+            Fault::SaysThereIsMore => page.more = true,
+            _ => {}
+        }
+        Ok(page)
+    }
+
+    async fn counts(&self, namespace: &str, by: Field, filter: Option<&Filter>) -> Result<Vec<Count>, Error> {
+        let filter = filter.filter(|_| self.fault != Fault::CountsWithoutFilter);
+        self.inner.counts(namespace, by, filter).await
+    }
+
+    async fn put_definition(&self, mut new: NewDefinition) -> Result<PutDefinition, Error> {
+        match self.fault {
+            Fault::EachApplyIsAVersion => {
+                new.digest = format!("{}#{}", new.digest, self.calls.fetch_add(1, Ordering::Relaxed));
+            }
+            Fault::CutsSources => new.source = new.source.trim_end().to_owned(),
+            _ => {}
+        }
+        self.inner.put_definition(new).await
+    }
+
+    async fn definition(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<DefinitionRecord>, Error> {
+        self.inner.definition(namespace, name, version).await
+    }
+
+    async fn definitions(&self, namespace: &str, name: Option<&str>) -> Result<Vec<DefinitionRecord>, Error> {
+        self.inner.definitions(namespace, name).await
+    }
+
+    async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
+        let known = self.inner.services().await?.iter().any(|known| known.name == service.name);
+        if self.fault == Fault::KeepsOldServices && known {
+            Ok(())
+        } else {
+            self.inner.put_service(service).await
+        }
+    }
+
+    async fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
+        self.inner.services().await
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
+        let mut claim = self.inner.claim(&spoil::claim(self.fault, request)).await?;
+        if self.fault == Fault::HandsOutTwice {
+            let mut given = self.given.lock().expect("no panic under the lock");
+            let again = given.pop();
+            given.extend(claim.rows.first().cloned());
+            claim.rows.extend(again);
+        }
+        Ok(claim)
+    }
+
+    async fn extend(&self, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
+        match self.fault {
+            Fault::NeverExtends => Ok(()),
+            Fault::GivesUp if self.calls.fetch_add(1, Ordering::Relaxed) == 10 => {
+                Err(Error::Unavailable { reason: "others came first".to_owned() })
+            }
+            Fault::ExtendsAnyAttempt => {
+                let rows = self.with_present_attempts(rows).await?;
+                self.inner.extend(&rows, due_at).await
+            }
+            _ => self.inner.extend(rows, due_at).await,
+        }
+    }
+
+    async fn release(&self, rows: &[LedgerRowKey]) -> Result<(), Error> {
+        match self.fault {
+            Fault::NeverReleases => Ok(()),
+            Fault::ReleasesAnyAttempt => {
+                let rows = self.with_present_attempts(rows).await?;
+                self.inner.release(&rows).await
+            }
+            _ => self.inner.release(rows).await,
+        }
+    }
+
+    async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
+        if self.fault == Fault::NeverExpires { Ok(2) } else { self.inner.expire_deliveries(now).await }
+    }
+
+    async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error> {
+        self.inner.ledger(ids).await
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
+        let later =
+            if self.fault == Fault::CountsWhatIsNotDue { Duration::from_secs(3600) } else { Duration::ZERO };
+        self.inner.backlog(now.after(later)).await
+    }
+
+    async fn ids(&self, after: Option<WorkflowId>, limit: u32) -> Result<Vec<WorkflowId>, Error> {
+        let mut ids = self.inner.ids(after, limit).await?;
+        if self.fault == Fault::SkipsIds && after.is_some() && !ids.is_empty() {
+            ids.remove(0);
+        }
+        Ok(ids)
+    }
+
+    async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {
+        if self.fault != Fault::FindsOrphans {
+            return self.inner.orphans(limit).await;
+        }
+        let ids = self.inner.ids(None, limit).await?;
+        self.inner.ledger(&ids).await
+    }
+
+    async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
+        if self.fault != Fault::EpochsAreNotAtomic {
+            return self.inner.raise_epoch(name).await;
+        }
+        let known =
+            self.epochs.lock().expect("no panic under the lock").get(name).copied().unwrap_or_default();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        self.epochs.lock().expect("no panic under the lock").insert(name.to_owned(), known + 1);
+        Ok(known + 1)
+    }
+
+    async fn now(&self) -> Result<Timestamp, Error> {
+        let now = self.inner.now().await?;
+        Ok(if self.fault == Fault::TellsSeconds { Timestamp(now.0 / 1_000_000) } else { now })
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.inner.check().await
+    }
+}
