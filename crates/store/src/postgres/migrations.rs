@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/postgres/0001
 const LOCK: i64 = 0x676f_636f_6e64_7563;
 
 pub(super) async fn run(connection: &mut PgConnection) -> Result<(), Error> {
+    check_encoding(connection).await?;
     let mut transaction = connection.begin().await.map_err(unavailable)?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(LOCK)
@@ -45,6 +46,20 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<(), Error> {
         "start a server over it once, which brings it up to date"
     };
     Err(Error::Schema { reason: format!("it has version {have}, this release has {want}: {what_to_do}") })
+}
+
+/// Any text may come from users, so a database that holds only some characters is of no use.
+async fn check_encoding(connection: &mut PgConnection) -> Result<(), Error> {
+    let encoding: String =
+        sqlx::query_scalar("SHOW server_encoding").fetch_one(connection).await.map_err(unavailable)?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let reason = format!(
+        "its encoding is {encoding}, which does not hold every character: make one with \
+         CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+    );
+    Err(Error::Configuration { reason })
 }
 
 async fn version(connection: &mut PgConnection) -> Result<i64, Error> {

@@ -108,3 +108,94 @@ async fn conformance() {
     })
     .await;
 }
+
+async fn said_by_connect(url: &str) -> String {
+    PostgresStore::connect(url, 2).await.expect_err("it can't be used").to_string()
+}
+
+#[tokio::test]
+async fn a_database_of_another_release_is_refused_with_what_to_do() {
+    Database::with("", |database| async move {
+        let store = PostgresStore::connect(&database.url, 2).await.expect("a new database");
+        store.check().await.expect("of this release");
+        execute(&database.url, "INSERT INTO schema_version (version) VALUES (999)").await;
+        let said = store.check().await.expect_err("it is newer").to_string();
+        assert!(said.contains("it has version 999"), "{said}");
+        assert!(said.contains("start the release that wrote it, or a newer one"), "{said}");
+        assert_eq!(said_by_connect(&database.url).await, said);
+        execute(&database.url, "TRUNCATE schema_version").await;
+        let said = store.check().await.expect_err("it is older").to_string();
+        assert!(said.contains("it has version 0") && said.contains("start a server over it once"), "{said}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_database_that_can_not_hold_every_character_is_refused() {
+    let latin = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
+    Database::with(latin, |database| async move {
+        let said = said_by_connect(&database.url).await;
+        assert!(said.contains("LATIN1") && said.contains("ENCODING 'UTF8'"), "{said}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_may_open_a_new_database_at_once() {
+    Database::with("", |database| async move {
+        let mut opening = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let database = Arc::clone(&database);
+            opening.spawn(async move { PostgresStore::connect(&database.url, 1).await });
+        }
+        let opened = opening.join_all().await;
+        for (number, store) in opened.into_iter().enumerate() {
+            let store = store.unwrap_or_else(|error| panic!("the one of number {number}: {error}"));
+            store.check().await.expect("of this release");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_row_without_a_workflow_is_found() {
+    Database::with("", |database| async move {
+        let store = PostgresStore::connect(&database.url, 2).await.expect("a new database");
+        let row =
+            "INSERT INTO dispatch VALUES ('0199c000-0000-7000-8000-000000000001', '0/execute', 1, 'default',
+             'stock', 'run', 'default/stock/execute', 5, 0, 5)";
+        execute(&database.url, row).await;
+        let found = store.orphans(10).await.expect("a read");
+        let named: Vec<String> = found.iter().map(|row| format!("{} {}", row.key.id, row.key.key)).collect();
+        assert_eq!(named, ["0199c000-0000-7000-8000-000000000001 0/execute"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_broke_is_replaced() {
+    Database::with("", |database| async move {
+        let store = PostgresStore::connect(&database.url, 1).await.expect("a new database");
+        assert_eq!(store.raise_epoch("duties").await.expect("writes"), 1);
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        execute(&database.url, end).await;
+        let mut tries = 0;
+        while let Err(error) = store.raise_epoch("duties").await {
+            assert!(error.is_retryable(), "{error}");
+            tries += 1;
+            assert!(tries < 10, "{error}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_there_is_an_error_with_the_reason() {
+    let Err(error) = PostgresStore::connect("postgres://nobody@127.0.0.1:1/none", 1).await else {
+        panic!("there is no server at port 1");
+    };
+    assert!(error.is_retryable(), "{error}");
+    let Err(error) = PostgresStore::connect("not a url", 1).await else { panic!("that is no address") };
+    assert!(!error.is_retryable(), "{error}");
+}
