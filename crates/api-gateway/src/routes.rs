@@ -13,8 +13,10 @@ use crate::error::{METHOD, NO_ROUTE, Problem};
 use crate::{App, guard, measure};
 use axum::Router;
 use axum::extract::Request;
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -42,9 +44,11 @@ pub(crate) fn all(app: App) -> Router {
         .nest("/api/v1", api)
         .merge(operational::routes())
         .split_for_parts();
-    let document = axum::Json(document);
+    // Bytes: the router is cloned for each connection, and a document of objects with it.
+    let document = Bytes::from(document.to_json().unwrap_or_default());
+    let kind = [(header::CONTENT_TYPE, "application/json")];
     router
-        .route("/openapi.json", get(|| async move { document }))
+        .route("/openapi.json", get(|| async move { (kind, document) }))
         .nest("/api/v1", later::routes())
         .merge(operational::pages())
         .method_not_allowed_fallback(wrong_method)

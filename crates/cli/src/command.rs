@@ -16,6 +16,9 @@ use goconductor_client::Client;
 use serde_json::Value;
 use std::io::Read;
 
+/// Threads for what blocks: reads of SQLite, of which few run at once, and names of hosts. Each keeps memory.
+const BLOCKING_THREADS: usize = 6;
+
 /// A command's surroundings.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
@@ -47,6 +50,7 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8, Fault> {
     };
     let runtime = builder
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| Fault::new(Exit::Other, format!("no threads can be started: {error}")))?;
     runtime.block_on(run(cli, out)).map(Exit::code)

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// States together are kept to about this many bytes of payload.
-const STATE_BYTES: usize = 16 << 20;
+const STATE_BYTES: usize = 4 << 20;
 /// A state with more payload is read again instead.
 const ONE_STATE_BYTES: usize = 256 << 10;
 /// Plans are small and few; more than these and the least used is compiled again.
