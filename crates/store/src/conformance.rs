@@ -11,6 +11,7 @@ mod course;
 mod crowd;
 mod delivered;
 mod fences;
+pub mod flow;
 mod group;
 mod lists;
 mod starts;
@@ -52,6 +53,14 @@ pub trait Factory: fmt::Debug + Send + Sync {
     async fn reopen(&self, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, String> {
         Ok(store)
     }
+}
+
+/// Whether a workflow's row, history and ledger are what they have to be.
+///
+/// # Errors
+/// What is not.
+pub async fn whole(store: &Arc<dyn Store>, flow: &flow::Flow) -> Verdict {
+    bench::Bench { store: Arc::clone(store) }.whole(flow).await
 }
 
 /// One promise.

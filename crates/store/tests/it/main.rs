@@ -10,5 +10,7 @@
 )]
 
 mod broken;
+mod golden;
+mod killed;
 mod postgres;
 mod sqlite;

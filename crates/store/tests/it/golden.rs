@@ -1,0 +1,341 @@
+//! What an earlier release wrote is read by this one: a dump of each version of the tables, never
+//! changed once that version is released.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use goconductor_saga::{
+    Failure, Input, Kind, Outcome, OwedKey, Plan, Side, Status, StepIndex, TimerKind, Timestamp, WorkflowId,
+    evolve,
+};
+use goconductor_store::conformance::flow::{
+    Flow, Given, NAMESPACE, REDELIVERY, answered, at, cancel, command, definition, done, failed, keyed,
+    order, pause, publishing, refused, report, resume, step, undone, unkeyed,
+};
+use goconductor_store::conformance::whole;
+use goconductor_store::sqlite::SqliteStore;
+use goconductor_store::{
+    ClaimRequest, Fence, LaneClaim, ListRequest, NewDefinition, RowKind, ServiceRecord, Store, Write,
+    WriteOutcome,
+};
+use serde_json::json;
+
+/// Every kind of line that a history of this version has.
+const KINDS: [&str; 22] = [
+    "ATTEMPT_FAILED",
+    "ATTEMPT_STARTED",
+    "COMPENSATION_FAILED",
+    "COMPENSATION_QUEUED",
+    "COMPENSATION_SKIPPED",
+    "ROLLBACK_REFUSED",
+    "ROLLBACK_REQUESTED",
+    "ROLLBACK_STARTED",
+    "STEP_COMPENSATED",
+    "STEP_COMPLETED",
+    "STEP_FAILED",
+    "STEP_QUEUED",
+    "STEP_RETRIED",
+    "STEP_SKIPPED",
+    "STEP_UNKNOWN",
+    "STEP_WITHDRAWN",
+    "WORKFLOW_COMPLETED",
+    "WORKFLOW_PAUSED",
+    "WORKFLOW_RESUMED",
+    "WORKFLOW_ROLLED_BACK",
+    "WORKFLOW_STARTED",
+    "WORKFLOW_TERMINATED",
+];
+
+/// How the workflows of the first version ended, by the number in their id.
+const ENDS: [(u8, Status); 9] = [
+    (1, Status::Completed),
+    (2, Status::RolledBack),
+    (3, Status::Paused),
+    (4, Status::RollingBack),
+    (5, Status::InProgress),
+    (6, Status::Terminated),
+    (7, Status::Completed),
+    (8, Status::RolledBack),
+    (9, Status::RollingBack),
+];
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn id(number: u8) -> WorkflowId {
+    WorkflowId(uuid::Uuid::from_u128(0x0199_c000_0000_7000_8000_0000_0000_0000 | u128::from(number)))
+}
+
+fn actor() -> Option<String> {
+    Some("ops".to_owned())
+}
+
+fn unknown(step: u32, side: Side, attempt: u32) -> Input {
+    let failure =
+        Failure { code: "TIMED_OUT".to_owned(), message: "no answer".to_owned(), detail: Some(json!([1])) };
+    report(step, side, attempt, Outcome::Unknown { failure, not_before: None })
+}
+
+/// Limits, a pivot and what follows it, and compensations that are not tried for ever.
+fn full() -> goconductor_saga::Definition {
+    let mut steps = vec![
+        step("reserve", "stock", &[]),
+        step("charge", "payments", &[0]),
+        step("ship", "shipping", &[1]),
+        step("tell", "mail", &[2]),
+    ];
+    steps[0].compensate.as_mut().expect("it has one").retry.max_attempts = Some(1);
+    steps[0].retry.max_attempts = Some(2);
+    steps[1].timeout.queue = Some(Duration::from_secs(20));
+    steps[1].timeout.total = Some(Duration::from_secs(60));
+    (steps[2].kind, steps[2].compensate) = (Kind::Pivot, None);
+    (steps[3].kind, steps[3].compensate) = (Kind::Retriable, None);
+    let mut full = definition("full", steps);
+    full.timeout = Some(Duration::from_secs(600));
+    full.labels.insert("it's".to_owned(), "100% \"ünï\"".to_owned());
+    full
+}
+
+/// By number: which definition, and what happens.
+fn courses() -> Vec<(u8, &'static str, Vec<Input>)> {
+    let operator = |step: u32| (StepIndex(step), actor(), "by hand".to_owned());
+    let (step, who, reason) = operator(0);
+    let retry = Input::RetryStep { step, actor: who, reason: Some(reason) };
+    let (step, who, reason) = operator(0);
+    let skip_undo = Input::SkipStep { step, actor: who, reason };
+    let (step, who, reason) = operator(1);
+    let skip = Input::SkipStep { step, actor: who, reason };
+    let begun = Input::StartAttempt {
+        step: StepIndex(0),
+        side: Side::Execute,
+        attempt: 1,
+        started_at: at(1),
+        deadline: at(31),
+        executor: "one".to_owned(),
+        sent: true,
+    };
+    let terminate = Input::Terminate { actor: actor(), reason: "enough".to_owned() };
+    let withdraw = Input::WithdrawCommand { step: StepIndex(2), attempt: 1 };
+    let failure = Failure::of("NO", "can't be undone");
+    let not_undone =
+        |attempt| report(0, Side::Compensate, attempt, Outcome::Refused { failure: failure.clone() });
+    vec![
+        (
+            1,
+            "order",
+            vec![
+                failed(0, 1),
+                report(0, Side::Execute, 2, Outcome::Done { output: json!(0.1) }),
+                done(1),
+                done(2),
+            ],
+        ),
+        (2, "order", vec![done(0), done(1), refused(2), undone(1), undone(0)]),
+        (3, "order", vec![done(0), pause()]),
+        (4, "order", vec![done(0), cancel()]),
+        (5, "full", vec![begun]),
+        (6, "full", vec![done(0), pause(), resume(), terminate]),
+        (7, "full", vec![done(0), done(1), cancel(), done(2), answered(3, json!({"big": u64::MAX}))]),
+        (
+            8,
+            "full",
+            vec![
+                unknown(0, Side::Execute, 1),
+                unknown(0, Side::Execute, 2),
+                not_undone(1),
+                retry,
+                not_undone(2),
+                skip_undo,
+            ],
+        ),
+        (9, "full", vec![done(0), failed(1, 1), skip, cancel(), withdraw]),
+    ]
+}
+
+async fn write(store: &Arc<dyn Store>, write: Write) {
+    let outcomes = store.write(vec![write]).await.expect("it can be written");
+    assert!(matches!(outcomes.as_slice(), [WriteOutcome::Written]), "{outcomes:?}");
+}
+
+async fn fill(store: &Arc<dyn Store>) {
+    let definitions = [("order", order().expect("a graph").definition().clone()), ("full", full())];
+    for (name, definition) in &definitions {
+        let new = NewDefinition {
+            namespace: NAMESPACE.to_owned(),
+            definition: definition.clone(),
+            digest: format!("digest of {name}"),
+            source: format!("name: {name} # it's ünï\n"),
+            source_format: "yaml".to_owned(),
+            actor: actor(),
+        };
+        store.put_definition(new).await.expect("it can be written");
+    }
+    for (number, name, course) in courses() {
+        let (_, definition) = definitions.iter().find(|(known, _)| known == &name).expect("one of them");
+        let plan = Arc::new(Plan::new(definition.clone(), 1).expect("a graph"));
+        let input = json!({"number": number, "text": "it's ünï 🏳️‍🌈", "float": 1e-7, "nul": "\0"});
+        let (mut flow, start) = Flow::start(&plan, Given { id: Some(id(number)), input, ..Given::default() });
+        let start = if number == 9 { publishing(start) } else { start };
+        let key = format!("key {number}");
+        write(store, if number % 2 == 1 { keyed(start, &key, "digest") } else { unkeyed(start) }).await;
+        for (second, input) in (1..).zip(course) {
+            let (next, transition) = flow
+                .next(&input, at(second))
+                .unwrap_or_else(|why| panic!("workflow {number}, {input:?}: {why}"));
+            write(store, Write::Transition(transition)).await;
+            flow = next;
+        }
+    }
+    let settings = json!({"http": {"url": "http://127.0.0.1:1"}});
+    let service = ServiceRecord {
+        namespace: NAMESPACE.to_owned(),
+        name: "stock".to_owned(),
+        settings,
+        updated_at: at(3),
+    };
+    store.put_service(service).await.expect("it can be written");
+    for _ in 0..3 {
+        store.raise_epoch("duties").await.expect("it can be written");
+    }
+    store.claim(&claim(5, at(40))).await.expect("it can be written");
+}
+
+/// What `payments` has to undo at that time, under a token.
+fn claim(token: u64, now: Timestamp) -> ClaimRequest {
+    ClaimRequest {
+        fence: Some(Fence { name: "duties".to_owned(), token }),
+        now,
+        lanes: vec![LaneClaim {
+            namespace: NAMESPACE.to_owned(),
+            service: "payments".to_owned(),
+            side: Side::Compensate,
+            waiting_since: None,
+            limit: 10,
+        }],
+        timers: false,
+        limit: 10,
+        redelivery: REDELIVERY,
+    }
+}
+
+/// The tables and rows of a file, as SQL.
+fn dump(path: &Path) -> String {
+    let connection = rusqlite::Connection::open(path).expect("a file");
+    let version: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number");
+    let mut sql = format!("PRAGMA user_version = {version};\n");
+    let texts = |query: &str| -> Vec<String> {
+        let mut statement = connection.prepare(query).expect("SQL");
+        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+        rows.collect::<Result<_, _>>().expect("texts")
+    };
+    for table in texts("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid") {
+        sql += &format!("{table};\n");
+    }
+    for table in texts("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name") {
+        let columns = texts(&format!("SELECT 'quote(' || name || ')' FROM pragma_table_info('{table}')"));
+        let rows = format!("SELECT {} FROM {table}", columns.join(" || ', ' || "));
+        for row in texts(&rows) {
+            sql += &format!("INSERT INTO {table} VALUES ({row});\n");
+        }
+    }
+    sql
+}
+
+#[tokio::test]
+#[ignore = "writes the dump of a new version of the tables, once"]
+async fn write_golden() {
+    let folder = tempfile::tempdir().expect("room for a folder");
+    let path = folder.path().join("goconductor.db");
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).expect("a new file"));
+    fill(&store).await;
+    drop(store);
+    std::fs::write(golden("0001.sql"), dump(&path)).expect("a folder that can be written");
+}
+
+fn restored(folder: &Path, dump: &str) -> Arc<dyn Store> {
+    let path = folder.join("goconductor.db");
+    let connection = rusqlite::Connection::open(&path).expect("a new file");
+    connection.execute_batch(dump).expect("SQL");
+    drop(connection);
+    Arc::new(SqliteStore::open(&path).expect("a file of an earlier release, or of this one"))
+}
+
+#[tokio::test]
+async fn the_first_version_is_read() {
+    let sql = std::fs::read_to_string(golden("0001.sql")).expect("it is kept in the repository");
+    let folder = tempfile::tempdir().expect("room for a folder");
+    let store = restored(folder.path(), &sql);
+    let mut kinds = BTreeSet::new();
+    assert_eq!(store.ids(None, 100).await.expect("a read"), ENDS.map(|(number, _)| id(number)));
+    for (number, status) in ENDS {
+        let loaded = store.load(&[id(number)]).await.expect("a read").remove(0).expect("it is there");
+        assert_eq!(loaded.state.status(), status, "workflow {number}");
+        let expected = json!({"number": number, "text": "it's ünï 🏳️‍🌈", "float": 1e-7, "nul": "\0"});
+        assert_eq!(loaded.state.input, expected);
+        assert_eq!(loaded.idempotency_key, (number % 2 == 1).then(|| format!("key {number}")));
+        let name = &loaded.state.definition;
+        let record = store.definition(NAMESPACE, name, Some(loaded.state.version)).await.expect("a read");
+        let record = record.expect("the definition that it started with");
+        assert_eq!(record.source, format!("name: {name} # it's ünï\n"));
+        let plan = Arc::new(Plan::new(record.definition, record.version).expect("a graph"));
+        let events = store.history(id(number), 0, 1000).await.expect("a read");
+        for event in &events {
+            let line = serde_json::to_value(event).expect("JSON");
+            kinds.insert(line["type"].as_str().expect("each has its type").to_owned());
+        }
+        assert!(events.iter().fold(None, evolve).is_some());
+        let flow = Flow { plan, state: loaded.state, events };
+        whole(&store, &flow).await.unwrap_or_else(|found| panic!("workflow {number}: {found}"));
+    }
+    assert_eq!(kinds, KINDS.map(str::to_owned).into());
+}
+
+#[tokio::test]
+async fn the_first_version_goes_on() {
+    let sql = std::fs::read_to_string(golden("0001.sql")).expect("it is kept in the repository");
+    let folder = tempfile::tempdir().expect("room for a folder");
+    let store = restored(folder.path(), &sql);
+    assert_eq!(store.raise_epoch("duties").await.expect("writes"), 4);
+    let fenced = store.claim(&claim(4, at(1_000))).await.expect_err("5 was seen").to_string();
+    assert_eq!(fenced, "fencing token 4 of duties was replaced by 5");
+    let again = store.claim(&claim(5, at(1_000))).await.expect("a claim").rows;
+    let shown: Vec<_> = again.iter().map(|row| (row.key.id, row.kind, row.deliveries)).collect();
+    assert_eq!(shown, [(id(9), RowKind::Run, 1)]);
+    let held = store.ledger(&[id(3)]).await.expect("a read");
+    assert_eq!(held.iter().map(|row| row.kind).collect::<Vec<_>>(), [RowKind::Held]);
+    let withdrawn = store.ledger(&[id(4)]).await.expect("a read");
+    assert_eq!(withdrawn.iter().map(|row| row.kind).collect::<Vec<_>>(), [RowKind::Withdraw]);
+    let timers = store.ledger(&[id(5)]).await.expect("a read");
+    let keys: Vec<OwedKey> = timers.iter().map(|row| row.key.key).collect();
+    assert_eq!(keys, [command(0, Side::Execute), OwedKey::Timer(TimerKind::Workflow)]);
+    let services = store.services().await.expect("a read");
+    assert_eq!(services.len(), 1);
+    assert_eq!(services[0].settings, json!({"http": {"url": "http://127.0.0.1:1"}}));
+    let request = ListRequest { namespace: NAMESPACE.to_owned(), filter: None, limit: 100, before: None };
+    let listed = store.list(&request).await.expect("a read").workflows;
+    assert_eq!(
+        listed.iter().map(|each| each.id).collect::<Vec<_>>(),
+        ENDS.map(|(number, _)| id(10 - number))
+    );
+    assert_eq!(listed[0].labels["it's"], "100% \"ünï\"");
+    // A repeat of a start of then is one of now.
+    let plan = order().expect("a graph");
+    let (_, start) = Flow::start(&plan, Given::default());
+    let outcome = store.write(vec![keyed(start, "key 3", "digest")]).await.expect("a write").remove(0);
+    assert!(matches!(&outcome, WriteOutcome::Replayed(present) if present.state.id == id(3)), "{outcome:?}");
+    // And the workflow goes on to its end.
+    let state = store.load(&[id(3)]).await.expect("a read").remove(0).expect("it is there").state;
+    let events = store.history(id(3), 0, 1000).await.expect("a read");
+    let mut flow = Flow { plan, state, events };
+    for input in [resume(), done(1), done(2)] {
+        let (next, transition) = flow.next(&input, at(100)).expect("it can happen");
+        write(&store, Write::Transition(transition)).await;
+        flow = next;
+    }
+    whole(&store, &flow).await.expect("whole");
+    assert_eq!(flow.state.status(), Status::Completed);
+}
