@@ -6,8 +6,9 @@
 //!
 //! It deliberately knows no SQL and takes no decision.
 //!
-//! Invariants: the answers of a group are given once it is durable; a member that lost its race says so
-//! and holds up nobody; a caller who goes away takes nothing with him.
+//! Invariants: the answers of a group are given once it is durable; a member that lost its race says so,
+//! one that can't be written gets its error, and neither holds up anybody; a caller who goes away takes
+//! nothing with him; changes of one workflow are announced in order.
 
 use async_trait::async_trait;
 use goconductor_saga::{Event, State, Timestamp, WorkflowId};
@@ -15,7 +16,8 @@ use goconductor_store::{
     Claim, ClaimRequest, Count, DefinitionRecord, Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage,
     ListRequest, Loaded, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Write, WriteOutcome,
 };
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
 
 /// How much is grouped, and how much may wait.
@@ -64,11 +66,13 @@ impl StateStore {
         let (requests, waiting) = mpsc::channel(limits.waiting.max(1));
         let (changes, _) = broadcast::channel(CHANGES);
         let waiting = Arc::new(Mutex::new(waiting));
+        let announcements = Arc::new(Announcements::default());
         for _ in 0..limits.lanes.max(1) {
             let lane = Lane {
                 backend: Arc::clone(&backend),
                 waiting: Arc::clone(&waiting),
                 changes: changes.clone(),
+                announcements: Arc::clone(&announcements),
                 group: limits.group.max(1),
             };
             tokio::spawn(lane.run());
@@ -76,10 +80,44 @@ impl StateStore {
         Self { backend, requests, changes }
     }
 
-    /// Every durable change of a workflow that was written through this store, as it is written.
+    /// Every durable change of a workflow that was written through this store; those of one workflow in
+    /// the order of their `seq`.
     #[must_use]
     pub fn changes(&self) -> broadcast::Sender<Seen> {
         self.changes.clone()
+    }
+}
+
+/// Puts the changes of groups in the order in which the groups were formed. A group that builds on
+/// another was formed after it, but with more lanes than one it may be heard of first.
+#[derive(Debug, Default)]
+struct Announcements {
+    /// The groups that are being written, and those that wait for an earlier one with their changes.
+    formed: std::sync::Mutex<VecDeque<(u64, Option<Vec<Seen>>)>>,
+}
+
+impl Announcements {
+    /// The next group's number. To be called while groups are formed one at a time.
+    fn form(&self) -> u64 {
+        let mut formed = self.formed.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = formed.back().map_or(0, |(last, _)| last.wrapping_add(1));
+        formed.push_back((number, None));
+        number
+    }
+
+    /// Announces a group's changes once those of all earlier groups are; nobody waits for that here.
+    fn written(&self, number: u64, changes: Vec<Seen>, to: &broadcast::Sender<Seen>) {
+        let mut formed = self.formed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, slot)) = formed.iter_mut().find(|(each, _)| *each == number) {
+            *slot = Some(changes);
+        }
+        while let Some((_, Some(changes))) = formed.front() {
+            for seen in changes {
+                // Nobody may be listening.
+                drop(to.send(*seen));
+            }
+            formed.pop_front();
+        }
     }
 }
 
@@ -87,24 +125,22 @@ struct Lane {
     backend: Arc<dyn Store>,
     waiting: Arc<Mutex<mpsc::Receiver<Request>>>,
     changes: broadcast::Sender<Seen>,
+    announcements: Arc<Announcements>,
     group: usize,
 }
 
 impl Lane {
     async fn run(self) {
         loop {
-            let group = self.next_group().await;
-            if group.is_empty() {
-                return;
-            }
-            self.write(group).await;
+            let Some((number, group)) = self.next_group().await else { return };
+            self.write(number, group).await;
         }
     }
 
-    /// All that waits now, but at least one; nothing once the store is gone.
-    async fn next_group(&self) -> Vec<Request> {
+    /// All that waits now, but at least one, with the group's number; nothing once the store is gone.
+    async fn next_group(&self) -> Option<(u64, Vec<Request>)> {
         let mut waiting = self.waiting.lock().await;
-        let Some(first) = waiting.recv().await else { return Vec::new() };
+        let first = waiting.recv().await?;
         let mut size = first.writes.len();
         let mut group = vec![first];
         while size < self.group
@@ -113,46 +149,98 @@ impl Lane {
             size += next.writes.len();
             group.push(next);
         }
-        group
+        Some((self.announcements.form(), group))
     }
 
-    async fn write(&self, group: Vec<Request>) {
-        let mut writes = Vec::new();
-        let mut answers = Vec::with_capacity(group.len());
-        for request in group {
-            answers.push((request.writes.len(), request.answer));
-            writes.extend(request.writes);
-        }
-        let seen: Vec<Seen> = writes.iter().map(after).collect();
+    async fn write(&self, number: u64, group: Vec<Request>) {
+        let writes: Vec<Write> = group.iter().flat_map(|request| request.writes.iter().cloned()).collect();
+        let changes = match self.write_group(writes).await {
+            Ok(outcomes) => {
+                let changes = changes(group.iter().flat_map(|request| &request.writes), &outcomes);
+                self.announcements.written(number, changes, &self.changes);
+                let mut outcomes = outcomes.into_iter();
+                for request in group {
+                    let count = request.writes.len();
+                    request.answer(Ok(outcomes.by_ref().take(count).collect()));
+                }
+                return;
+            }
+            Err(error) if group.len() > 1 && self.is_a_members(&error).await => self.write_each(group).await,
+            Err(error) => {
+                refuse(group, &error);
+                Vec::new()
+            }
+        };
+        self.announcements.written(number, changes, &self.changes);
+    }
+
+    async fn write_group(&self, writes: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
         metrics::histogram!("goconductor_store_group_size").record(writes.len() as f64);
         let begun = tokio::time::Instant::now();
         let written = self.backend.write(writes).await;
         metrics::histogram!("goconductor_store_write_seconds").record(begun.elapsed().as_secs_f64());
-        match written {
-            Ok(outcomes) => self.answer(answers, outcomes, &seen),
-            Err(error) => {
-                metrics::counter!("goconductor_store_write_errors_total").increment(1);
-                for (_, answer) in answers {
-                    // A caller who went away does not want to know.
-                    drop(answer.send(Err(again(&error))));
+        if written.is_err() {
+            metrics::counter!("goconductor_store_write_errors_total").increment(1);
+        }
+        written
+    }
+
+    /// Whether a group was certainly not written though the database is well: then it may be for one
+    /// member that can't be written, which is nothing to the others.
+    async fn is_a_members(&self, error: &Error) -> bool {
+        let certain = match error {
+            Error::Unavailable { .. } | Error::Corrupt { .. } => true,
+            Error::OutcomeUnknown { .. }
+            | Error::Fenced { .. }
+            | Error::Schema { .. }
+            | Error::Configuration { .. } => false,
+        };
+        certain && self.backend.check().await.is_ok()
+    }
+
+    /// Writes the members of a group one by one, for as long as the database is well; what changed.
+    async fn write_each(&self, group: Vec<Request>) -> Vec<Seen> {
+        let mut all = Vec::new();
+        let mut members = group.into_iter();
+        while let Some(member) = members.next() {
+            match self.write_group(member.writes.clone()).await {
+                Ok(outcomes) => {
+                    all.extend(changes(&member.writes, &outcomes));
+                    member.answer(Ok(outcomes));
+                }
+                Err(error) => {
+                    let is_a_members = self.is_a_members(&error).await;
+                    if is_a_members {
+                        tracing::warn!(%error, "a write can't be done, and was taken out of its group");
+                    } else {
+                        refuse(members.by_ref(), &error);
+                    }
+                    member.answer(Err(error));
                 }
             }
         }
+        all
     }
+}
 
-    fn answer(&self, answers: Vec<(usize, Answer)>, outcomes: Vec<WriteOutcome>, seen: &[Seen]) {
-        for (outcome, seen) in outcomes.iter().zip(seen) {
-            if matches!(outcome, WriteOutcome::Written) {
-                // Nobody may be listening.
-                drop(self.changes.send(*seen));
-            }
-        }
-        let mut outcomes = outcomes.into_iter();
-        for (count, answer) in answers {
-            drop(answer.send(Ok(outcomes.by_ref().take(count).collect())));
-        }
+impl Request {
+    fn answer(self, answer: Result<Vec<WriteOutcome>, Error>) {
+        // A caller who went away does not want to know.
+        drop(self.answer.send(answer));
     }
+}
+
+fn refuse(group: impl IntoIterator<Item = Request>, error: &Error) {
+    for request in group {
+        request.answer(Err(again(error)));
+    }
+}
+
+/// What a group changed.
+fn changes<'a>(writes: impl IntoIterator<Item = &'a Write>, outcomes: &[WriteOutcome]) -> Vec<Seen> {
+    let written = outcomes.iter().map(|outcome| matches!(outcome, WriteOutcome::Written));
+    writes.into_iter().zip(written).filter(|(_, written)| *written).map(|(write, _)| after(write)).collect()
 }
 
 fn after(write: &Write) -> Seen {

@@ -1,0 +1,40 @@
+//! A caller does not know whether it talks to a database or to a group.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use goconductor_state_store::{Limits, StateStore};
+use goconductor_store::Store;
+use goconductor_store::conformance::{CASES, Factory};
+use goconductor_store::sqlite::SqliteStore;
+
+#[derive(Debug)]
+struct Grouped(Limits);
+
+#[async_trait]
+impl Factory for Grouped {
+    async fn open(&self) -> Result<Arc<dyn Store>, String> {
+        let backend = SqliteStore::ephemeral().map_err(|error| error.to_string())?;
+        Ok(Arc::new(StateStore::new(Arc::new(backend), self.0)))
+    }
+}
+
+async fn keeps_every_promise(limits: Limits, but: &[&str]) {
+    let mut found = Vec::new();
+    for case in CASES.iter().filter(|case| !but.contains(&case.name)) {
+        if let Err(what) = case.check(Arc::new(Grouped(limits))).await {
+            found.push(format!("{}: {what}", case.name));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn with_one_lane() {
+    keeps_every_promise(Limits::default(), &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn with_small_groups_on_many_lanes() {
+    keeps_every_promise(Limits { group: 3, lanes: 4, waiting: 2 }, &[]).await;
+}
