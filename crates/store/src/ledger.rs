@@ -43,7 +43,8 @@ pub struct LedgerRow {
     pub issued_at: Timestamp,
 }
 
-/// Proof of leadership: a claim with a token that is not the newest is refused.
+/// Proof of leadership: a claim with a token that is not the newest is refused, and one with a newer token
+/// than any before makes that the newest, even if nothing is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
     /// What is led.
@@ -90,7 +91,8 @@ pub struct LaneClaim {
 pub struct Claim {
     /// The rows as they were before the claim.
     pub rows: Vec<LedgerRow>,
-    /// When the next row of these lanes, or the next timer, is due; none: there is none.
+    /// When the next row of these lanes, or the next timer, is due: in the past if the limits left no room
+    /// for one that is due already; none: there is none.
     pub next_due: Option<Timestamp>,
 }
 

@@ -7,6 +7,9 @@
 //! The crate deliberately knows nothing of queues, services or expressions, and takes no decision: it
 //! commits what `saga` decided, if the workflow is still at the `seq` that it was decided from.
 //!
+//! Texts may hold any character, U+0000 among them, and values may be of any size and depth: all come
+//! back as they were given, and are told apart in lists and by keys.
+//!
 //! Invariants: what was answered is durable; a write of a workflow changes its row, its history and its
 //! ledger together or not at all; history has no gap; the ledger equals `owed(state)`; a write with a
 //! fencing token is refused once a higher one was seen.
@@ -36,8 +39,8 @@ pub use workflow::{
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync {
     /// Writes a group of starts and transitions in one database transaction, each judged on its own:
-    /// one that lost its race says so and holds up nobody. The answers are in the order of the group,
-    /// and are given only once the group is durable.
+    /// one that lost its race says so and holds up nobody; so does a start whose id is taken. The answers
+    /// are in the order of the group, and are given only once the group is durable.
     ///
     /// # Errors
     /// When nobody can say whether the group was written, or it certainly was not; then none was.
@@ -140,7 +143,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// When the database can't be read.
     async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error>;
 
-    /// How many rows of each service are in the ledger and due.
+    /// How many rows of each lane, as `namespace/service/side`, are in the ledger and due.
     ///
     /// # Errors
     /// When the database can't be read.

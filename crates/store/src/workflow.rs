@@ -32,7 +32,7 @@ pub struct TransitionWrite {
     /// What to write.
     pub transition: Arc<Transition>,
     /// Rows of the transition's ledger changes whose commands the writer publishes right after the
-    /// commit: they count as delivered once, at `now`, and are due again at `redeliver_at`. All other
+    /// commit: they count as delivered once more, at `now`, and are due again at `redeliver_at`. All other
     /// rows are due as they say, not delivered, and left to the duty runner.
     pub publishes: Vec<OwedKey>,
     /// The present time.
@@ -50,7 +50,8 @@ pub enum WriteOutcome {
     Replayed(Box<Loaded>),
     /// A start with the same idempotency key is there, of another definition or input.
     KeyConflict(WorkflowId),
-    /// The workflow has moved on: this is how it stands. Nothing of the transition was written.
+    /// The workflow has moved on, or the id of a start is taken: this is how it stands. Nothing of the
+    /// transition was written.
     Lost(Box<Loaded>),
     /// No such workflow.
     Missing,

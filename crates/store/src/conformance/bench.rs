@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use goconductor_saga::{Due, Input, Json, OwedKey, Plan, Side, State, Timestamp, WorkflowId, evolve, owed};
+use goconductor_saga::{Due, Input, OwedKey, Plan, Side, Timestamp, WorkflowId, evolve, owed};
 
 pub(super) use super::flow::{
     Flow, Given, NAMESPACE, REDELIVERY, answered, at, cancel, command, definition, done, done_at, failed,
@@ -82,11 +82,11 @@ impl Bench {
     /// Its row, its history and its ledger are what they have to be.
     pub(super) async fn whole(&self, flow: &Flow) -> Verdict {
         let loaded = self.load(flow.id()).await?.ok_or("the workflow is not there")?;
-        same("the state", &normal(loaded.state), &normal(flow.state.clone()))?;
+        same("the state", &loaded.state, &flow.state)?;
         let history = self.store.history(flow.id(), 0, u32::MAX).await.map_err(unexpected("history"))?;
         same("the history", &history, &flow.events)?;
         let folded = history.iter().fold(None, evolve);
-        same("the history, folded", &folded.map(normal), &Some(normal(flow.state.clone())))?;
+        same("the history, folded", &folded.as_ref(), &Some(&flow.state))?;
         let rows = self.rows(flow.id()).await?;
         let found: Vec<AsOwed> = rows.iter().map(as_owed).collect();
         let mut expected = expected_rows(flow);
@@ -115,20 +115,6 @@ fn as_owed(row: &LedgerRow) -> AsOwed {
 
 fn found_due(row: &LedgerRow) -> Option<Timestamp> {
     (row.kind == RowKind::Run && row.deliveries == 0).then_some(row.due_at)
-}
-
-/// A state with null for absent where its stored form does not tell one from the other.
-pub(super) fn normal(mut state: State) -> State {
-    let mut values = vec![&mut state.output];
-    values.extend(state.error.as_mut().map(|error| &mut error.detail));
-    for step in &mut state.steps {
-        values.push(&mut step.output);
-        values.extend(step.error.as_mut().map(|error| &mut error.detail));
-    }
-    for value in values.into_iter().filter(|value| **value == Some(Json::Null)) {
-        *value = None;
-    }
-    state
 }
 
 fn expected_rows(flow: &Flow) -> Vec<AsOwed> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::bench::{Bench, Flow, Given, at, done, ensure, keyed, normal, order, said, same, unkeyed};
+use super::bench::{Bench, Flow, Given, at, done, ensure, keyed, order, said, same, unkeyed};
 use super::group::nothing_of;
 use super::{Factory, Verdict};
 use crate::{Write, WriteOutcome};
@@ -21,7 +21,7 @@ pub(super) async fn replayed(factory: Arc<dyn Factory>) -> Verdict {
         let WriteOutcome::Replayed(present) = outcome else {
             return Err(format!("a repeat at seq {}: {}", flow.state.seq, said(&outcome)));
         };
-        same("the state that a repeat gets", &normal(present.state), &normal(flow.state.clone()))?;
+        same("the state that a repeat gets", &present.state, &flow.state)?;
         same("the key that a repeat gets", &present.idempotency_key, &Some("key".to_owned()))?;
         nothing_of(&bench, &repeat).await?;
         bench.whole(&flow).await?;

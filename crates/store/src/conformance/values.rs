@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use goconductor_saga::{Failure, Input, Json, Outcome, Side};
+use goconductor_saga::{Failure, Input, Json, Outcome, Side, State};
 use serde_json::json;
 
 use super::bench::{
-    Bench, Flow, Given, answered, at, definition, ensure, keyed, lane, lanes, normal, order, plan_of,
-    refused, report, said, same, step, undone, unexpected,
+    Bench, Flow, Given, answered, at, definition, ensure, keyed, lane, lanes, order, plan_of, refused,
+    report, said, same, step, undone, unexpected,
 };
 use super::{Factory, Verdict};
 use crate::{ClaimRequest, Comparison, Field, Filter, LaneClaim, ListRequest, Value, Write};
@@ -82,8 +82,8 @@ async fn carried(bench: &Bench, value: &Json, text: &str) -> Verdict {
         bench.whole(&flow).await?;
     }
     let loaded = bench.load(flow.id()).await?.ok_or("the workflow is not there")?;
-    let as_text = |state| serde_json::to_string(&state).map_err(|error| error.to_string());
-    same("the state, as text", &as_text(normal(loaded.state))?, &as_text(normal(flow.state.clone()))?)?;
+    let as_text = |state: &State| serde_json::to_string(state).map_err(|error| error.to_string());
+    same("the state, as text", &as_text(&loaded.state)?, &as_text(&flow.state)?)?;
     let by_label = |name: &str, value: &str| {
         Filter::Compare(Field::Label(name.to_owned()), Comparison::Equal, Value::Text(value.to_owned()))
     };
