@@ -92,6 +92,10 @@ impl Lane {
 
     fn begin(&self, delivery: &Delivery, permit: OwnedSemaphorePermit, tasks: &TaskTracker) {
         let command = match Command::read(&delivery.message) {
+            // Another consumer may have sent it already: such a command brings doubt with it.
+            Ok(command) if delivery.redelivered => {
+                Command { redelivery: command.redelivery.max(1), ..command }
+            }
             Ok(command) => command,
             Err(reason) => {
                 metrics::counter!("goconductor_poison_messages_total").increment(1);

@@ -38,7 +38,7 @@ pub struct State {
     /// What it was started with.
     pub input: Json,
     /// Its result.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub output: Option<Json>,
     /// What went wrong first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,6 +56,11 @@ pub struct State {
     pub deadline: Option<Timestamp>,
     /// One for each step of the definition, in its order.
     pub steps: Vec<StepState>,
+}
+
+/// A value that is there, be it null: an answer of null is an answer.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
 }
 
 /// How far a workflow is, apart from what holds it up.
@@ -239,7 +244,7 @@ pub struct Failure {
     /// For people.
     pub message: String,
     /// Whatever else the participant said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub detail: Option<Json>,
 }
 
@@ -258,7 +263,7 @@ pub struct StepState {
     #[serde(default, skip_serializing_if = "Progress::is_untouched")]
     pub compensate: Progress,
     /// What it answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub output: Option<Json>,
     /// Its last failure, of either side.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -96,6 +96,9 @@ impl Decision<'_> {
                 | StepStatus::CompensationFailed => waiting = true,
             }
         }
+        if !self.pivot_allows(index) {
+            return Fate::Wait;
+        }
         let all_skipped = !step.depends_on.is_empty() && !waiting && !completed;
         match step.join {
             Join::Any if completed => {}
@@ -131,6 +134,22 @@ impl Decision<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// By `join: any` a step may be ready while others before it are under way. Not across the pivot: past
+    /// it nothing is undone, so it waits for all that comes before it, and what comes after it waits for it.
+    fn pivot_allows(&self, index: StepIndex) -> bool {
+        let Some(pivot) = self.plan.pivot() else { return true };
+        let settled = |index: StepIndex| {
+            let status = self.state.step(index).map(|step| step.forward);
+            matches!(status, Some(StepStatus::Completed | StepStatus::Skipped))
+        };
+        let after = self.plan.downstream(pivot);
+        if index != pivot {
+            return !after.contains(&index) || settled(pivot);
+        }
+        let mut all = (0u32..).map(StepIndex).take(self.state.steps.len());
+        all.all(|each| each == pivot || after.contains(&each) || settled(each))
     }
 
     fn advance_rollback(&mut self) {

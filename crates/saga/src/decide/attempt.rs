@@ -28,8 +28,11 @@ impl Decision<'_> {
         if matches!(status, StepStatus::InProgress | StepStatus::Compensating) {
             return Err(Refusal::Stale);
         }
-        let unwanted = *side == Side::Execute && !self.state.phase.is_forward();
-        if !sent && (unwanted || self.state.paused || self.state.rollback_pending) {
+        let in_doubt = self.state.step(*step).is_some_and(|step| step.doubt_until.is_some());
+        // A pivot in doubt is asked again, even though a roll-back waits: for its answer.
+        let unwanted = *side == Side::Execute
+            && (!self.state.phase.is_forward() || (self.state.rollback_pending && !in_doubt));
+        if !sent && (unwanted || self.state.paused) {
             return Err(Refusal::Conflict("the command is not to be sent any more".into()));
         }
         self.emit(EventKind::AttemptStarted {

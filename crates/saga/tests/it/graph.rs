@@ -1,0 +1,165 @@
+//! Definitions for tests: by hand, and at random, always within the rule of the pivot.
+
+use crate::noise::Noise;
+use goconductor_saga::{
+    Action, Compensation, Condition, DEFINITION_FORMAT, Definition, ExpressionError, Expressions, Join, Json,
+    Kind, Plan, Retry, Scope, Step, StepIndex, Timeouts,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Expressions that are their own value: `true`, `false`, `error`; anything else is a text.
+#[derive(Debug)]
+pub(crate) struct Literal;
+
+impl Expressions for Literal {
+    fn evaluate(&self, expression: &str, _: &Scope<'_>) -> Result<Json, ExpressionError> {
+        match expression {
+            "true" => Ok(Json::Bool(true)),
+            "false" => Ok(Json::Bool(false)),
+            "error" => {
+                Err(ExpressionError { expression: expression.to_owned(), reason: "as asked".to_owned() })
+            }
+            text => Ok(Json::String(text.to_owned())),
+        }
+    }
+}
+
+fn action(name: &str, what: &str) -> Action {
+    Action::Run { service: name.to_owned(), action: what.to_owned() }
+}
+
+/// A compensatable step that waits for `on`.
+pub(crate) fn step(name: &str, on: &[u32]) -> Step {
+    Step {
+        name: name.to_owned(),
+        title: None,
+        labels: BTreeMap::new(),
+        depends_on: on.iter().copied().map(StepIndex).collect(),
+        join: Join::All,
+        when: Vec::new(),
+        blocks: Vec::new(),
+        action: action(name, "do"),
+        kind: Kind::Compensatable,
+        input: None,
+        compensate: Some(compensation(name)),
+        retry: Retry { initial: Duration::from_millis(10), jitter: 0.0, ..Retry::default() },
+        timeout: Timeouts { attempt: Duration::from_secs(1), queue: None, total: None },
+    }
+}
+
+fn compensation(name: &str) -> Compensation {
+    Compensation {
+        action: action(name, "undo"),
+        input: None,
+        retry: Retry { initial: Duration::from_millis(10), jitter: 0.0, ..Retry::of_compensation() },
+        timeout: Duration::from_secs(1),
+    }
+}
+
+/// The step as another kind; a pivot and a retriable step have nothing that undoes them.
+pub(crate) fn of_kind(mut step: Step, kind: Kind) -> Step {
+    step.kind = kind;
+    if kind != Kind::Compensatable {
+        step.compensate = None;
+    }
+    step
+}
+
+/// The step with so many attempts.
+pub(crate) fn tries(mut step: Step, max: u32) -> Step {
+    step.retry.max_attempts = Some(max);
+    step
+}
+
+pub(crate) fn plan(steps: Vec<Step>) -> Plan {
+    Plan::new(definition(steps), 1).unwrap()
+}
+
+pub(crate) fn definition(steps: Vec<Step>) -> Definition {
+    Definition {
+        format: DEFINITION_FORMAT,
+        name: "w".to_owned(),
+        title: None,
+        description: None,
+        labels: BTreeMap::new(),
+        input: None,
+        output: None,
+        timeout: None,
+        steps,
+    }
+}
+
+/// The same steps without an edge between them: for worlds in which the order is wrong on purpose.
+pub(crate) fn without_edges(plan: &Plan) -> Plan {
+    let mut definition = plan.definition().clone();
+    for step in &mut definition.steps {
+        step.depends_on.clear();
+    }
+    Plan::new(definition, plan.version()).unwrap()
+}
+
+/// The same with a step like any other in the place of the pivot, for the same purpose.
+pub(crate) fn without_pivot(plan: &Plan) -> Plan {
+    let mut definition = plan.definition().clone();
+    for step in &mut definition.steps {
+        step.kind = Kind::Compensatable;
+    }
+    Plan::new(definition, plan.version()).unwrap()
+}
+
+/// A graph of up to seven steps.
+pub(crate) fn random(noise: &mut Noise) -> Plan {
+    let count = 1 + noise.below(7);
+    let pivot = noise.once_in(3).then(|| noise.below(count));
+    let mut steps = Vec::new();
+    for at in 0..count {
+        let kind = match pivot {
+            Some(pivot) if at == pivot => Kind::Pivot,
+            Some(pivot) if at > pivot => Kind::Retriable,
+            Some(_) | None => Kind::Compensatable,
+        };
+        let mut on: Vec<u32> = (0..at).filter(|_| noise.once_in(2)).map(number).collect();
+        match pivot {
+            // All that stands before it is upstream of the pivot, and it is upstream of all behind it.
+            Some(pivot) if at == pivot => on = (0..at).map(number).collect(),
+            Some(pivot) if at > pivot => on.push(number(pivot)),
+            Some(_) | None => {}
+        }
+        on.sort_unstable();
+        on.dedup();
+        steps.push(random_step(noise, &format!("s{at}"), &on, kind));
+    }
+    let mut definition = definition(steps);
+    definition.timeout = noise.once_in(8).then(|| Duration::from_millis(500 + number_of(noise.below(5000))));
+    Plan::new(definition, 1).unwrap()
+}
+
+fn random_step(noise: &mut Noise, name: &str, on: &[u32], kind: Kind) -> Step {
+    let mut step = of_kind(step(name, on), kind);
+    step.join = *noise.pick(&[Join::All, Join::All, Join::All, Join::Any, Join::Settled]);
+    let when = *noise.pick(&["", "", "", "", "", "true", "false", "error"]);
+    // A condition that has no value is rare: it would end most worlds before they begin.
+    if !when.is_empty() && (when != "error" || noise.once_in(4)) {
+        step.when.push(Condition { expression: when.to_owned(), holds: !noise.once_in(4) });
+    }
+    step.retry.max_attempts = Some(1 + u32::try_from(noise.below(3)).unwrap());
+    if noise.once_in(4) && kind == Kind::Compensatable {
+        step.compensate = None;
+    }
+    if let Some(undo) = &mut step.compensate {
+        undo.retry.max_attempts = noise.once_in(4).then_some(2);
+    }
+    step.timeout.attempt = Duration::from_millis(200 + number_of(noise.below(1500)));
+    step.timeout.queue = noise.once_in(10).then(|| Duration::from_millis(300));
+    step.timeout.total = noise.once_in(10).then(|| Duration::from_millis(800));
+    step
+}
+
+fn number(at: usize) -> u32 {
+    u32::try_from(at).unwrap()
+}
+
+fn number_of(at: usize) -> u64 {
+    u64::try_from(at).unwrap()
+}

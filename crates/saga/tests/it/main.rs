@@ -1,0 +1,16 @@
+//! The rules: by tables, by golden files, and in random worlds that lose, repeat and reorder everything.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects"
+)]
+
+mod checks;
+mod golden;
+mod graph;
+mod noise;
+mod property;
+mod rules;
+mod world;

@@ -1,0 +1,605 @@
+//! A world around the rules: a store, a queue that loses, repeats and reorders, executors that die and that
+//! lag behind, participants that answer anything or nothing, and operators.
+//!
+//! Everything follows from the seed. A [`Mutant`] breaks one promise on purpose: the checks have to see it.
+
+use crate::checks::{self, Effect, Evidence};
+use crate::graph::{self, Literal};
+use crate::noise::Noise;
+use goconductor_saga::{
+    Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal, Side,
+    StartWorkflow, State, Status, StepIndex, StepStatus, Timestamp, WorkflowId, decide, owed, start,
+    transition,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// A command that was delivered is due again after this; longer than any attempt.
+const REDELIVERY: i64 = 5_000_000;
+/// A message that waited longer is judged by the store, not by what is remembered.
+const STALE: i64 = 250_000;
+/// Turns of a world: far above what any needs to end once nothing fails any more.
+const TURNS: usize = 4000;
+/// Turns in which everything may fail.
+const BAD_TURNS: usize = 120;
+
+/// Which promise is broken on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    None,
+    /// A row of the ledger is forgotten now and then.
+    ForgetsLedgerRow,
+    /// A commit does not look at `seq`.
+    IgnoresSeq,
+    /// A line of the history is not written now and then.
+    LosesEvent,
+    /// An outcome that nobody knows is taken for one where nothing happened.
+    SwallowsDoubt,
+    /// A command that is delivered again is sent as if it had never been.
+    ForgetsLostAttempts,
+    /// A compensation is sent at once, though an execute may still land.
+    CompensatesEarly,
+    /// Compensations do not wait for one another.
+    CompensatesInParallel,
+    /// A pivot in doubt is given up like any other step.
+    GivesUpPivot,
+}
+
+/// A row of the ledger.
+struct Row {
+    owed: Owed,
+    deliveries: u32,
+    due_at: i64,
+}
+
+/// A command on its way.
+#[derive(Clone)]
+struct Message {
+    step: StepIndex,
+    side: Side,
+    attempt: u32,
+    redelivery: u32,
+    published_at: i64,
+}
+
+/// An attempt under way.
+struct Run {
+    message: Message,
+    started_at: i64,
+    deadline: i64,
+    /// When the participant acts, if it gets the request.
+    acts_at: Option<i64>,
+    /// What is reported, and when; none once its executor is dead.
+    answer: Option<(i64, Outcome)>,
+    /// Its executor lags behind, and does not say that it is under way.
+    lags: bool,
+}
+
+pub(crate) struct World {
+    plan: Plan,
+    /// What decisions are taken by; the same, but for a mutant.
+    rules: Plan,
+    mutant: Mutant,
+    noise: Noise,
+    now: i64,
+    journal: Vec<String>,
+    /// As it was stored.
+    state: State,
+    /// States as they were: what somebody who lags behind decides by.
+    memories: VecDeque<State>,
+    ledger: BTreeMap<OwedKey, Row>,
+    queue: Vec<Message>,
+    runs: Vec<Run>,
+    effects: Vec<Effect>,
+    bad: bool,
+}
+
+/// How a world ended.
+pub(crate) struct Ended {
+    pub(crate) status: Status,
+    pub(crate) events: usize,
+    pub(crate) helped: bool,
+}
+
+/// Lives through a world; what did not hold, with the seed.
+pub(crate) fn live(seed: u64, mutant: Mutant) -> Result<Ended, String> {
+    let mut noise = Noise(seed);
+    let plan = graph::random(&mut noise);
+    let mut world = World::new(plan, mutant, noise);
+    let ended = world.live();
+    let checked = ended.and_then(|ended| {
+        let evidence = Evidence {
+            plan: &world.plan,
+            journal: &world.journal,
+            state: &world.state,
+            effects: &world.effects,
+        };
+        checks::all(&evidence).map(|()| ended)
+    });
+    checked.map_err(|wrong| format!("seed {seed}: {wrong}\n{}", world.journal.join("\n")))
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan, mutant: Mutant, noise: Noise) -> Self {
+        let begin = StartWorkflow {
+            id: WorkflowId("018f0000-0000-7000-8000-000000000001".parse().unwrap()),
+            namespace: "default".to_owned(),
+            input: Json::Null,
+            labels: BTreeMap::new(),
+            actor: None,
+        };
+        let (events, state) = start(&plan, &Literal, &begin, Timestamp(0));
+        let mut world = Self {
+            rules: match mutant {
+                Mutant::CompensatesInParallel => graph::without_edges(&plan),
+                Mutant::GivesUpPivot => graph::without_pivot(&plan),
+                _ => plan.clone(),
+            },
+            plan,
+            mutant,
+            noise,
+            now: 0,
+            journal: Vec::new(),
+            state: state.clone(),
+            memories: VecDeque::new(),
+            ledger: BTreeMap::new(),
+            queue: Vec::new(),
+            runs: Vec::new(),
+            effects: Vec::new(),
+            bad: true,
+        };
+        world.write(None, events, state).unwrap();
+        world
+    }
+
+    fn live(&mut self) -> Result<Ended, String> {
+        let mut helped = false;
+        for turn in 0..TURNS {
+            self.bad = turn < BAD_TURNS;
+            if self.state.phase.is_final() {
+                return Ok(self.ended(helped));
+            }
+            if self.bad && self.noise.once_in(6) {
+                self.fault()?;
+                continue;
+            }
+            if self.bad && self.noise.once_in(25) {
+                self.operator()?;
+                continue;
+            }
+            if self.state.paused && (!self.bad || self.is_idle()) {
+                self.submit(&Input::Resume { actor: None, reason: None }, false)?;
+                continue;
+            }
+            if self.is_idle() {
+                if self.state.status() != Status::Error {
+                    return Err(format!("T4: nothing is owed, and it is {:?}", self.state.status()));
+                }
+                helped = true;
+                self.help()?;
+                continue;
+            }
+            self.turn()?;
+        }
+        Err(format!("T4: it has not ended after {TURNS} turns: {:?}", self.state.status()))
+    }
+
+    fn ended(&self, helped: bool) -> Ended {
+        Ended { status: self.state.status(), events: self.journal.len(), helped }
+    }
+
+    /// Nothing will happen by itself any more.
+    fn is_idle(&self) -> bool {
+        let waits = |row: &Row| !matches!(row.owed.due, Due::Held);
+        self.queue.is_empty() && self.runs.is_empty() && !self.ledger.values().any(waits)
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
+        match self.noise.below(4) {
+            0 => self.duties(),
+            1 if !self.queue.is_empty() => {
+                let at = self.noise.below(self.queue.len());
+                let message = self.queue.remove(at);
+                self.take(message)
+            }
+            _ => self.pass_time(),
+        }
+    }
+
+    /// Goes on to what happens next, or a little further than that.
+    fn pass_time(&mut self) -> Result<(), String> {
+        let runs =
+            self.runs.iter().flat_map(|run| [run.acts_at, run.answer.as_ref().map(|(at, _)| *at)]).flatten();
+        let rows =
+            self.ledger.values().filter(|row| !matches!(row.owed.due, Due::Held)).map(|row| row.due_at);
+        let next = runs.chain(rows).filter(|at| *at > self.now).min().unwrap_or(self.now + 1000);
+        self.now = next + if self.noise.once_in(4) { self.noise.micros(50) } else { 0 };
+        self.participants_act();
+        self.answers_come()
+    }
+
+    fn participants_act(&mut self) {
+        let now = self.now;
+        let mut acting: Vec<(i64, StepIndex, Side)> = Vec::new();
+        for run in &mut self.runs {
+            if let Some(at) = run.acts_at.filter(|at| *at <= now) {
+                run.acts_at = None;
+                acting.push((at, run.message.step, run.message.side));
+            }
+        }
+        acting.sort_by_key(|(at, ..)| *at);
+        for (_, step, side) in acting {
+            let done = |side: Side| {
+                self.effects.iter().any(|each| each.step == step && each.side == side && each.applied)
+            };
+            // By its key a participant recognises a repeat, and what never happened needs no undo.
+            let applied = !done(side) && (side == Side::Execute || done(Side::Execute));
+            self.effects.push(Effect { step, side, applied });
+        }
+    }
+
+    fn answers_come(&mut self) -> Result<(), String> {
+        while let Some(at) =
+            self.runs.iter().position(|run| run.answer.as_ref().is_some_and(|(at, _)| *at <= self.now))
+        {
+            let run = self.runs.remove(at);
+            let Some((_, outcome)) = run.answer else { continue };
+            if let Some(acts_at) = run.acts_at {
+                // The request is still on its way: it lands, and nobody waits for it.
+                self.runs.push(Run {
+                    answer: None,
+                    acts_at: Some(acts_at),
+                    message: run.message.clone(),
+                    ..run
+                });
+            }
+            let Message { step, side, attempt, .. } = run.message;
+            let (started_at, deadline) = (Timestamp(run.started_at), Timestamp(run.deadline));
+            self.submit(
+                &Input::ReportOutcome { step, side, attempt, started_at, deadline, outcome },
+                self.bad,
+            )?;
+        }
+        // Whoever died with an answer leaves nothing but what has been sent.
+        self.runs.retain(|run| run.answer.is_some() || run.acts_at.is_some());
+        Ok(())
+    }
+
+    /// Claims what is due, and acts on it.
+    fn duties(&mut self) -> Result<(), String> {
+        let under_way: Vec<OwedKey> = self
+            .runs
+            .iter()
+            .filter(|run| run.answer.is_some() && !run.lags)
+            .map(|run| OwedKey::Command(run.message.step, run.message.side))
+            .collect();
+        // What still waits in the queue is no loss.
+        let waiting: Vec<OwedKey> =
+            self.queue.iter().map(|message| OwedKey::Command(message.step, message.side)).collect();
+        let mut news = Vec::new();
+        for (key, row) in &mut self.ledger {
+            if row.due_at > self.now || row.owed.due == Due::Held {
+                continue;
+            }
+            if under_way.contains(key) || (row.deliveries > 0 && waiting.contains(key)) {
+                row.due_at = self.now + REDELIVERY;
+                continue;
+            }
+            match (*key, row.owed.due) {
+                (OwedKey::Timer(timer), _) => {
+                    row.due_at = self.now + REDELIVERY;
+                    news.push(Input::FireTimer { timer });
+                }
+                (OwedKey::Command(step, _), Due::Withdraw) if row.deliveries == 0 => {
+                    news.push(Input::WithdrawCommand { step, attempt: row.owed.attempt });
+                }
+                (OwedKey::Command(step, side), _) => {
+                    let (attempt, redelivery) = (row.owed.attempt, row.deliveries);
+                    self.queue.push(Message { step, side, attempt, redelivery, published_at: self.now });
+                    row.deliveries += 1;
+                    row.due_at = self.now + REDELIVERY;
+                }
+            }
+        }
+        for input in news {
+            self.submit(&input, self.bad)?;
+        }
+        Ok(())
+    }
+
+    /// An executor takes a command.
+    fn take(&mut self, message: Message) -> Result<(), String> {
+        let Message { step, side, attempt, redelivery, published_at } = message;
+        let known =
+            if redelivery > 0 || self.now - published_at > STALE { &self.state } else { self.memory() };
+        let timeout = self.plan.step(step).unwrap().attempt_timeout(side);
+        let this = known.steps[step.at()].clone();
+        let open = this.side_status(side).is_some_and(StepStatus::is_open)
+            && this.progress(side).attempt() == attempt;
+        if known.phase.is_final() || !open {
+            return Ok(());
+        }
+        let running = this.progress(side).running.is_some();
+        let rolling =
+            known.phase == Phase::RollingBack || (known.rollback_pending && this.doubt_until.is_none());
+        if redelivery > 0 && self.mutant != Mutant::ForgetsLostAttempts {
+            let doubt_until = Timestamp(self.now).after(timeout);
+            return self.submit(&Input::LoseAttempt { step, side, attempt, doubt_until }, self.bad);
+        }
+        if side == Side::Execute && rolling && !running {
+            return self.submit(&Input::WithdrawCommand { step, attempt }, self.bad);
+        }
+        if known.paused && !running {
+            self.release(step, side);
+            return Ok(());
+        }
+        self.send(message, timeout)
+    }
+
+    /// Gives back a command that was taken and certainly not sent.
+    fn release(&mut self, step: StepIndex, side: Side) {
+        if let Some(row) = self.ledger.get_mut(&OwedKey::Command(step, side)) {
+            row.deliveries = row.deliveries.saturating_sub(1);
+            row.due_at = row.due_at.min(self.now);
+        }
+    }
+
+    fn send(&mut self, message: Message, timeout: Duration) -> Result<(), String> {
+        let Message { step, side, attempt, .. } = message;
+        let deadline = Timestamp(self.now).after(timeout).0;
+        let (started_at, of) = (self.now, self.plan.step(step).unwrap());
+        if side == Side::Execute && of.timeout.start_is_recorded_first() {
+            let input = self.started(&message, deadline, false);
+            if !self.accepted(&input)? {
+                self.release(step, side);
+                return Ok(());
+            }
+        }
+        let (acts, outcome) = self.behaviour(step, side);
+        let longest = usize::try_from((deadline - started_at) / 1000).unwrap();
+        let within = if self.noise.once_in(2) { 5 } else { longest };
+        let acts_at = acts.then(|| started_at + self.noise.micros(within));
+        let answered = match &outcome {
+            Outcome::Unknown { .. } if self.noise.once_in(2) => deadline,
+            // A connection that breaks does not wait for what the participant does with the request.
+            Outcome::Unknown { .. } => started_at + self.noise.micros(20),
+            Outcome::Done { .. } | Outcome::Retryable { .. } | Outcome::Refused { .. } => {
+                acts_at.unwrap_or(started_at) + self.noise.micros(5)
+            }
+        };
+        let lags = self.bad && self.noise.once_in(8);
+        let run = Run {
+            message,
+            started_at,
+            deadline,
+            acts_at,
+            answer: Some((answered.min(deadline), outcome)),
+            lags,
+        };
+        if self.noise.once_in(3) && attempt > 0 {
+            let input = self.started(&run.message, deadline, true);
+            self.submit(&input, self.bad)?;
+        }
+        self.runs.push(run);
+        Ok(())
+    }
+
+    fn started(&self, message: &Message, deadline: i64, sent: bool) -> Input {
+        Input::StartAttempt {
+            step: message.step,
+            side: message.side,
+            attempt: message.attempt,
+            started_at: Timestamp(self.now),
+            deadline: Timestamp(deadline),
+            executor: "e".to_owned(),
+            sent,
+        }
+    }
+
+    /// Whether the participant acts, and what the executor gets to know of it.
+    fn behaviour(&mut self, step: StepIndex, side: Side) -> (bool, Outcome) {
+        let failure = Failure::of("AS_ASKED", "as asked");
+        let done = Outcome::Done { output: Json::Null };
+        let before = self.effects.iter().any(|each| each.step == step && each.side == side && each.applied);
+        if !self.bad {
+            return (true, done);
+        }
+        let unknown = Outcome::Unknown { failure: failure.clone(), not_before: None };
+        let unknown = match self.mutant {
+            Mutant::SwallowsDoubt => Outcome::Retryable { failure: failure.clone(), not_before: None },
+            _ => unknown,
+        };
+        match self.noise.below(10) {
+            0..=3 => (true, done),
+            4 | 5 => (true, unknown),
+            6 => (false, unknown),
+            7 => (false, Outcome::Retryable { failure, not_before: Some(Timestamp(self.now + 30_000)) }),
+            // Not every participant honours the key: it may refuse what it did before.
+            8 if before || side == Side::Execute || self.noise.once_in(3) => {
+                (false, Outcome::Refused { failure })
+            }
+            _ => (true, done),
+        }
+    }
+
+    fn fault(&mut self) -> Result<(), String> {
+        match self.noise.below(5) {
+            0 if !self.queue.is_empty() => {
+                let at = self.noise.below(self.queue.len());
+                self.queue.remove(at);
+            }
+            1 if !self.queue.is_empty() => {
+                // A queue that delivers twice says so.
+                let mut again = self.noise.pick(&self.queue).clone();
+                again.redelivery = again.redelivery.max(1);
+                self.queue.push(again);
+            }
+            2 => {
+                // The process dies: nobody hears the answers, and what was remembered is read again.
+                self.runs.iter_mut().for_each(|run| run.answer = None);
+                self.runs.retain(|run| run.acts_at.is_some());
+                self.queue.clear();
+                self.memories.clear();
+                self.state = serde_json::from_str(&serde_json::to_string(&self.state).unwrap()).unwrap();
+            }
+            3 => self.now += self.noise.micros(500),
+            _ => {
+                // The same news twice, or news of what is long over.
+                let step = StepIndex(u32::try_from(self.noise.below(self.state.steps.len())).unwrap());
+                let side = *self.noise.pick(&[Side::Execute, Side::Compensate]);
+                let attempt = u32::try_from(self.noise.below(3)).unwrap();
+                let open = self.state.steps[step.at()].progress(side).attempt();
+                if attempt != open {
+                    let (started_at, deadline) = (Timestamp(self.now), Timestamp(self.now));
+                    let outcome = Outcome::Done { output: Json::Null };
+                    self.submit(
+                        &Input::ReportOutcome { step, side, attempt, started_at, deadline, outcome },
+                        true,
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn operator(&mut self) -> Result<(), String> {
+        let input = match self.noise.below(6) {
+            0 | 1 => Input::Cancel { actor: None, reason: None },
+            2 => Input::Pause { actor: None, reason: None },
+            3 | 4 => Input::Resume { actor: None, reason: None },
+            _ if self.noise.once_in(6) => Input::Terminate { actor: None, reason: "test".to_owned() },
+            _ => return self.help(),
+        };
+        self.submit(&input, false)
+    }
+
+    /// Helps one of the steps that need it.
+    fn help(&mut self) -> Result<(), String> {
+        let needy: Vec<StepIndex> = (0u32..)
+            .map(StepIndex)
+            .zip(&self.state.steps)
+            .filter(|(_, step)| step.needs_operator(self.state.phase))
+            .map(|(index, _)| index)
+            .collect();
+        let Some(&step) = needy.first() else {
+            return if self.state.status() == Status::Error {
+                Err("T4: an error of no step".to_owned())
+            } else {
+                Ok(())
+            };
+        };
+        if self.state.steps[step.at()].error.is_none() {
+            return Err("T4: an error without a cause".to_owned());
+        }
+        let actor = Some("op".to_owned());
+        let input = match self.noise.below(3) {
+            0 => Input::RetryStep { step, actor, reason: None },
+            1 => Input::SkipStep { step, actor, reason: "test".to_owned() },
+            _ => Input::CompleteStep { step, output: Json::Null, actor, reason: "test".to_owned() },
+        };
+        self.submit(&input, false)
+    }
+
+    /// A state that somebody remembers: the present one, or one before it.
+    fn memory(&self) -> &State {
+        self.memories.back().unwrap_or(&self.state)
+    }
+
+    fn accepted(&mut self, input: &Input) -> Result<bool, String> {
+        let seq = self.state.seq;
+        self.submit(input, false)?;
+        Ok(self.state.seq > seq)
+    }
+
+    /// Decides by what is remembered, if need be by what is stored, and commits.
+    fn submit(&mut self, input: &Input, may_lag: bool) -> Result<(), String> {
+        let mut base = self.state.clone();
+        if may_lag && !self.memories.is_empty() && self.noise.once_in(3) {
+            base = self.memories[self.noise.below(self.memories.len())].clone();
+        }
+        loop {
+            let fresh = base.seq == self.state.seq;
+            let rules = match self.mutant {
+                Mutant::CompensatesInParallel if base.phase != Phase::RollingBack => &self.plan,
+                _ => &self.rules,
+            };
+            match decide(rules, &Literal, &base, input, Timestamp(self.now)) {
+                Ok((events, after)) => {
+                    if fresh || self.mutant == Mutant::IgnoresSeq {
+                        return self.write(Some(&base), events, after);
+                    }
+                }
+                Err(Refusal::Final(_) | Refusal::Stale | Refusal::Conflict(_) | Refusal::UnknownStep)
+                    if fresh =>
+                {
+                    return Ok(());
+                }
+                Err(_) => {}
+            }
+            base = self.state.clone();
+        }
+    }
+
+    fn write(&mut self, before: Option<&State>, events: Vec<Event>, after: State) -> Result<(), String> {
+        let change = transition(&self.plan, before, events, after);
+        for event in &change.events {
+            if self.mutant == Mutant::LosesEvent && self.noise.once_in(20) {
+                continue;
+            }
+            self.journal.push(serde_json::to_string(event).unwrap());
+        }
+        for change in &change.ledger {
+            match change {
+                LedgerChange::Settle(key) => {
+                    self.ledger.remove(key);
+                }
+                LedgerChange::Issue(owed) => {
+                    self.ledger.insert(
+                        owed.key,
+                        Row { due_at: self.due_at(owed), owed: owed.clone(), deliveries: 0 },
+                    );
+                }
+                LedgerChange::Change(owed) => {
+                    let due_at = self.due_at(owed);
+                    if let Some(row) = self.ledger.get_mut(&owed.key) {
+                        // What was delivered is awaited, but for a time in which it is held.
+                        let held = |due: Due| matches!(due, Due::Held);
+                        if row.deliveries == 0 || held(owed.due) || held(row.owed.due) {
+                            row.due_at = due_at;
+                        }
+                        row.owed = owed.clone();
+                    }
+                }
+            }
+        }
+        if self.mutant == Mutant::ForgetsLedgerRow && self.noise.once_in(20) {
+            self.ledger.pop_first();
+        }
+        self.memories.push_back(self.state.clone());
+        if self.memories.len() > 4 {
+            self.memories.pop_front();
+        }
+        self.state = change.state;
+        self.ledger_is_owed()
+    }
+
+    fn due_at(&self, owed: &Owed) -> i64 {
+        match owed.due {
+            Due::At(at) if self.mutant == Mutant::CompensatesEarly => at.0.min(self.now),
+            Due::At(at) => at.0,
+            Due::Held => i64::MAX,
+            Due::Withdraw => self.now,
+        }
+    }
+
+    /// T15
+    fn ledger_is_owed(&self) -> Result<(), String> {
+        let is: Vec<&Owed> = self.ledger.values().map(|row| &row.owed).collect();
+        let mut should: Vec<Owed> = owed(&self.plan, &self.state);
+        should.sort_by_key(|owed| owed.key);
+        if is.iter().copied().eq(should.iter()) {
+            return Ok(());
+        }
+        Err(format!("T15: the ledger has {is:?}, and {should:?} is owed"))
+    }
+}
