@@ -4,11 +4,14 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use goconductor_store::Store;
+use goconductor_saga::{Side, WorkflowId};
+use goconductor_store::conformance::flow::{Flow, Given, at, command, order, publishing, unkeyed};
 use goconductor_store::conformance::{CASES, Factory};
 use goconductor_store::postgres::PostgresStore;
+use goconductor_store::{LedgerRowKey, Store};
 use sqlx::{Connection, PgConnection};
 
 /// Where PostgreSQL is; none: skipped, and said so.
@@ -198,4 +201,56 @@ async fn nobody_there_is_an_error_with_the_reason() {
     assert!(error.is_retryable(), "{error}");
     let Err(error) = PostgresStore::connect("not a url", 1).await else { panic!("that is no address") };
     assert!(!error.is_retryable(), "{error}");
+}
+
+/// Whether somebody in this database waits for a lock.
+async fn somebody_waits(connection: &mut PgConnection) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    for _ in 0..500 {
+        let count: i64 = sqlx::query_scalar(waiting).fetch_one(&mut *connection).await.expect("a read");
+        if count > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody waits for a lock");
+}
+
+async fn lock_row(connection: &mut PgConnection, id: WorkflowId) {
+    let lock = "SELECT 1 FROM dispatch WHERE workflow_id = $1 FOR UPDATE";
+    sqlx::query(lock).bind(id.0).execute(connection).await.expect("the other one gives way");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_who_gives_way_to_another_tries_again() {
+    Database::with("", |database| async move {
+        let store = PostgresStore::connect(&database.url, 4).await.expect("a new database");
+        let plan = order().expect("a graph");
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let (flow, start) = Flow::start(&plan, Given::default());
+            store.write(vec![unkeyed(publishing(start))]).await.expect("written");
+            ids.push(flow.state.id);
+        }
+        let mut other = PgConnection::connect(&database.url).await.expect("the server answers");
+        let mut watcher = PgConnection::connect(&database.url).await.expect("the server answers");
+        execute_in(&mut other, "BEGIN").await;
+        lock_row(&mut other, ids[1]).await;
+        let rows = ids.iter().map(|id| LedgerRowKey { id: *id, key: command(0, Side::Execute), attempt: 1 });
+        let (rows, extending) = (rows.collect::<Vec<_>>(), store.clone());
+        let extended = tokio::spawn(async move { extending.extend(&rows, at(60)).await });
+        somebody_waits(&mut watcher).await;
+        // Each waits for the other now. The one who has waited longer finds out, and gives way.
+        lock_row(&mut other, ids[0]).await;
+        execute_in(&mut other, "ROLLBACK").await;
+        extended.await.expect("no panic").expect("the second try");
+        let dues: Vec<_> = store.ledger(&ids).await.expect("a read").iter().map(|row| row.due_at).collect();
+        assert_eq!(dues, [at(60), at(60)]);
+    })
+    .await;
+}
+
+async fn execute_in(connection: &mut PgConnection, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(connection).await.expect("it can be done");
 }
