@@ -133,6 +133,7 @@ pub const CASES: &[Case] = &[
     Case { name: "texts_come_as_they_were_given", run: |f| Box::pin(values::texts(f)) },
     Case { name: "keys_are_told_apart", run: |f| Box::pin(values::keys(f)) },
     Case { name: "names_are_told_apart", run: |f| Box::pin(values::names(f)) },
+    Case { name: "lanes_are_told_apart", run: |f| Box::pin(values::slashes(f)) },
     Case { name: "large_values_come_as_they_were_given", run: |f| Box::pin(values::large(f)) },
     Case { name: "numbers_come_as_they_were_given", run: |f| Box::pin(values::numbers(f)) },
     Case { name: "deep_values_come_as_they_were_given", run: |f| Box::pin(values::deep(f)) },

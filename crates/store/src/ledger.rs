@@ -1,6 +1,7 @@
 //! The dispatch ledger: everything that is owed.
 
 use goconductor_saga::{OwedKey, Side, Timestamp, WorkflowId};
+use std::borrow::Cow;
 
 /// Names one row, of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,7 +99,15 @@ pub struct Claim {
 
 /// The queue column of a command's row: what a lane's claim looks for.
 pub(crate) fn lane_queue(namespace: &str, service: &str, side: Side) -> String {
-    format!("{namespace}/{service}/{}", side.as_str())
+    format!("{}/{}/{}", part(namespace), part(service), side.as_str())
+}
+
+/// A name without a slash, so that no two lanes have one queue.
+fn part(name: &str) -> Cow<'_, str> {
+    if name.contains(['/', '%']) {
+        return name.replace('%', "%25").replace('/', "%2F").into();
+    }
+    name.into()
 }
 
 /// The queue column of any row; empty for what no service has to do.

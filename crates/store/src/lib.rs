@@ -143,7 +143,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// When the database can't be read.
     async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error>;
 
-    /// How many rows of each lane, as `namespace/service/side`, are in the ledger and due.
+    /// How many rows of each lane, as `namespace/service/side`, are in the ledger and due. A slash in a
+    /// name stands as `%2F`, and `%` as `%25`.
     ///
     /// # Errors
     /// When the database can't be read.

@@ -157,6 +157,26 @@ pub(super) async fn names(factory: Arc<dyn Factory>) -> Verdict {
     Ok(())
 }
 
+pub(super) async fn slashes(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let lanes_of = [("a/b", "c"), ("a", "b/c"), ("a%2Fb", "c"), ("a", "b%2Fc"), ("a%252Fb", "c")];
+    let mut started = Vec::new();
+    for (namespace, service) in lanes_of {
+        let plan = plan_of(definition("one", vec![step("only", service, &[])]))?;
+        let given = Given { namespace: namespace.to_owned(), ..Given::default() };
+        started.push(bench.begin_with(&plan, given).await?);
+    }
+    let backlog = bench.store.backlog(at(1)).await.map_err(unexpected("backlog"))?;
+    same("lanes that differ only in where a slash stands", &backlog.len(), &started.len())?;
+    for ((namespace, service), flow) in lanes_of.into_iter().zip(started) {
+        let lane = LaneClaim { namespace: namespace.to_owned(), ..lane(service, Side::Execute) };
+        let rows = bench.claim(&ClaimRequest { lanes: vec![lane], ..lanes(&[], at(1)) }).await?;
+        let found: Vec<_> = rows.iter().map(|row| row.key.id).collect();
+        same(&format!("the claim of {service} in {namespace}"), &found, &vec![flow.id()])?;
+    }
+    Ok(())
+}
+
 pub(super) async fn large(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     // Neither compressible nor of one byte a character.

@@ -89,13 +89,20 @@ impl Broken {
 
     async fn write_whatever_the_seq(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let mut outcomes = Vec::new();
-        for mut write in group {
-            if let Write::Transition(late) = &write
-                && let Some(present) = self.present(late.transition.id).await?
-            {
-                write = Write::Transition(spoil::rebased(late, present.state.seq));
+        for write in group {
+            loop {
+                let mut write = write.clone();
+                if let Write::Transition(late) = &write
+                    && let Some(present) = self.present(late.transition.id).await?
+                {
+                    write = Write::Transition(spoil::rebased(late, present.state.seq));
+                }
+                let mut outcome = self.inner.write(vec![write]).await?;
+                if !matches!(outcome.as_slice(), [WriteOutcome::Lost(_)]) {
+                    outcomes.append(&mut outcome);
+                    break;
+                }
             }
-            outcomes.extend(self.inner.write(vec![write]).await?);
         }
         Ok(outcomes)
     }
@@ -304,7 +311,15 @@ impl Store for Broken {
     async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
         let later =
             if self.fault == Fault::CountsWhatIsNotDue { Duration::from_secs(3600) } else { Duration::ZERO };
-        self.inner.backlog(now.after(later)).await
+        let mut backlog = self.inner.backlog(now.after(later)).await?;
+        if self.fault == Fault::MixesLanes {
+            let mut lanes: BTreeMap<String, u64> = BTreeMap::new();
+            for (lane, count) in backlog {
+                *lanes.entry(lane.replace("%2F", "/")).or_default() += count;
+            }
+            backlog = lanes.into_iter().collect();
+        }
+        Ok(backlog)
     }
 
     async fn ids(&self, after: Option<WorkflowId>, limit: u32) -> Result<Vec<WorkflowId>, Error> {
