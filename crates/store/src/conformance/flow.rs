@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use goconductor_saga::{
-    Action, Compensation, Definition, Event, ExpressionError, Expressions, Failure, Input, Json, Kind,
-    Outcome, OwedKey, Plan, Retry, Scope, Side, StartWorkflow, State, Step, StepIndex, Timeouts, Timestamp,
-    WorkflowId, decide, start, transition,
+    Action, Compensation, Definition, Due, Event, ExpressionError, Expressions, Failure, Input, Json, Kind,
+    LedgerChange, Outcome, Owed, OwedKey, Plan, Retry, Scope, Side, StartWorkflow, State, Step, StepIndex,
+    Timeouts, Timestamp, WorkflowId, decide, start, transition,
 };
 
 use crate::{NewWorkflow, TransitionWrite, Write};
@@ -208,9 +208,12 @@ pub fn keyed(write: TransitionWrite, key: &str, digest: &str) -> Write {
 /// The same write, whose due commands the writer publishes itself.
 #[must_use]
 pub fn publishing(mut write: TransitionWrite) -> TransitionWrite {
-    let now = write.now;
-    let due = write.transition.ledger.iter().filter_map(|change| change.due_command(now));
-    write.publishes = due.map(|row| row.key).collect();
+    let is_due = |row: &&Owed| row.service.is_some() && matches!(row.due, Due::At(at) if at <= write.now);
+    let rows = write.transition.ledger.iter().filter_map(|change| match change {
+        LedgerChange::Issue(row) | LedgerChange::Change(row) => Some(row),
+        LedgerChange::Settle(_) => None,
+    });
+    write.publishes = rows.filter(is_due).map(|row| row.key).collect();
     write
 }
 
