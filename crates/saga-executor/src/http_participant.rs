@@ -270,7 +270,9 @@ mod tests {
     fn a_refusal_keeps_what_the_participant_said() {
         let failure = |body: &[u8]| match classify(StatusCode::CONFLICT, None, body) {
             Outcome::Refused { failure } => failure,
-            other => panic!("{other:?}"),
+            other @ (Outcome::Done { .. } | Outcome::Retryable { .. } | Outcome::Unknown { .. }) => {
+                panic!("{other:?}")
+            }
         };
         let said = failure(br#"{"code": "CARD_DECLINED", "message": "no", "limit": 5}"#);
         let detail = Some(json!({"limit": 5}));

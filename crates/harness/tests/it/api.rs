@@ -239,22 +239,7 @@ async fn a_workflow_is_read_listed_and_counted() {
         .unwrap()
         .to_owned();
 
-    let mut found = Vec::new();
-    let mut token = String::new();
-    loop {
-        let page = server.get(&format!("/api/v1/workflows?page_size=4&page_token={token}")).await.body;
-        found.extend(
-            page["workflows"].as_array().unwrap().iter().map(|each| each["id"].as_str().unwrap().to_owned()),
-        );
-        token = page["next_page_token"].as_str().unwrap().to_owned();
-        if token.is_empty() {
-            break;
-        }
-    }
-    let mut expected: Vec<String> = ids.iter().rev().cloned().collect();
-    expected.insert(0, waits.clone());
-    assert_eq!(found, expected);
-
+    pages_hold_all_newest_first(&server, &ids, &waits).await;
     for (filter, count) in [
         ("status = COMPLETED", 5),
         ("status = QUEUED OR status = IN_PROGRESS", 1),
@@ -292,6 +277,24 @@ async fn a_workflow_is_read_listed_and_counted() {
         assert_eq!(server.get(&format!("/api/v1/workflows{path}")).await.status, status, "{path}");
     }
     assert_eq!(server.get("/api/v1/workflow-counts?by=mood").await.status, 400);
+}
+
+async fn pages_hold_all_newest_first(server: &Server, ids: &[String], waits: &str) {
+    let mut found = Vec::new();
+    let mut token = String::new();
+    loop {
+        let page = server.get(&format!("/api/v1/workflows?page_size=4&page_token={token}")).await.body;
+        found.extend(
+            page["workflows"].as_array().unwrap().iter().map(|each| each["id"].as_str().unwrap().to_owned()),
+        );
+        token = page["next_page_token"].as_str().unwrap().to_owned();
+        if token.is_empty() {
+            break;
+        }
+    }
+    let mut expected: Vec<String> = ids.iter().rev().cloned().collect();
+    expected.insert(0, waits.to_owned());
+    assert_eq!(found, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,1 +1,173 @@
+//! What was stored can be read, and is written as it was: every event, and a state.
+//!
+//! The files are never changed: a later form is a further file, read beside them. `GOCONDUCTOR_TEST_GOLDEN=write`
+//! makes those that are missing.
 
+use goconductor_saga::{
+    Event, EventKind, Failure, RollbackCause, Side, State, StepIndex, Timestamp, WorkflowId, evolve,
+};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+fn golden(name: &str, now: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if !path.exists() && std::env::var("GOCONDUCTOR_TEST_GOLDEN").is_ok_and(|value| value == "write") {
+        std::fs::write(&path, now).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(kept, now, "{} is written in another form", path.display());
+}
+
+/// One of each, with every field.
+fn kinds() -> Vec<EventKind> {
+    let (step, attempt, time) = (StepIndex(1), 2, Timestamp(1_700_000_000_000_001));
+    let failure = Failure {
+        code: "OUT_OF_STOCK".to_owned(),
+        message: "no book is left".to_owned(),
+        detail: Some(json!({"left": 0})),
+    };
+    let (side, reason, some) = (Side::Execute, Some("asked for".to_owned()), Some(time));
+    let mut kinds = vec![
+        EventKind::WorkflowStarted {
+            id: WorkflowId("018f0000-0000-7000-8000-000000000001".parse().unwrap()),
+            namespace: "default".to_owned(),
+            definition: "order-processing".to_owned(),
+            version: 3,
+            steps: 2,
+            input: json!({"amount": 42, "big": 9_007_199_254_740_993_i64, "rate": 1.5, "none": null}),
+            labels: BTreeMap::from([("team".to_owned(), "shop".to_owned())]),
+            deadline: some,
+        },
+        EventKind::StepQueued { step },
+        EventKind::StepSkipped {
+            step,
+            why: "OPERATOR".to_owned(),
+            reason: reason.clone(),
+            doubt_until: some,
+        },
+        EventKind::AttemptStarted {
+            step,
+            side,
+            attempt,
+            started_at: time,
+            deadline: time,
+            executor: "e-1".to_owned(),
+        },
+        EventKind::AttemptFailed {
+            step,
+            side,
+            attempt,
+            started_at: some,
+            failure: failure.clone(),
+            doubt_until: some,
+            retry_at: time,
+        },
+        EventKind::StepCompleted {
+            step,
+            attempt,
+            started_at: some,
+            output: json!({"id": "x"}),
+            reason: reason.clone(),
+            doubt_until: some,
+        },
+        EventKind::StepFailed {
+            step,
+            attempt,
+            started_at: some,
+            failure: failure.clone(),
+            reason: reason.clone(),
+        },
+        EventKind::StepUnknown {
+            step,
+            attempt,
+            started_at: some,
+            failure: failure.clone(),
+            doubt_until: time,
+        },
+        EventKind::StepWithdrawn { step },
+    ];
+    kinds.extend(kinds_of_the_rest(&failure, time));
+    kinds
+}
+
+fn kinds_of_the_rest(failure: &Failure, time: Timestamp) -> Vec<EventKind> {
+    let (step, attempt, some, reason) = (StepIndex(1), 2, Some(time), Some("asked for".to_owned()));
+    vec![
+        EventKind::RollbackRequested { cause: RollbackCause::Cancelled, reason: reason.clone() },
+        EventKind::RollbackRefused { cause: RollbackCause::TimedOut },
+        EventKind::RollbackStarted {
+            cause: RollbackCause::StepFailed,
+            step: Some(step),
+            reason: reason.clone(),
+        },
+        EventKind::CompensationQueued { step, due_at: time },
+        EventKind::StepCompensated { step, attempt, started_at: some, reason: reason.clone() },
+        EventKind::CompensationFailed { step, attempt, started_at: some, failure: failure.clone() },
+        EventKind::CompensationSkipped { step, reason: "by hand".to_owned() },
+        EventKind::StepRetried { step, side: Side::Compensate, reason: reason.clone() },
+        EventKind::WorkflowPaused { reason: reason.clone() },
+        EventKind::WorkflowResumed { reason },
+        EventKind::WorkflowCompleted { output: json!(null), failure: Some(failure.clone()) },
+        EventKind::WorkflowRolledBack {},
+        EventKind::WorkflowTerminated { reason: "enough".to_owned() },
+    ]
+}
+
+/// A place in [`kinds`]; a variant that is added does not compile without one.
+fn place(kind: &EventKind) -> usize {
+    match kind {
+        EventKind::WorkflowStarted { .. } => 0,
+        EventKind::StepQueued { .. } => 1,
+        EventKind::StepSkipped { .. } => 2,
+        EventKind::AttemptStarted { .. } => 3,
+        EventKind::AttemptFailed { .. } => 4,
+        EventKind::StepCompleted { .. } => 5,
+        EventKind::StepFailed { .. } => 6,
+        EventKind::StepUnknown { .. } => 7,
+        EventKind::StepWithdrawn { .. } => 8,
+        EventKind::RollbackRequested { .. } => 9,
+        EventKind::RollbackRefused { .. } => 10,
+        EventKind::RollbackStarted { .. } => 11,
+        EventKind::CompensationQueued { .. } => 12,
+        EventKind::StepCompensated { .. } => 13,
+        EventKind::CompensationFailed { .. } => 14,
+        EventKind::CompensationSkipped { .. } => 15,
+        EventKind::StepRetried { .. } => 16,
+        EventKind::WorkflowPaused { .. } => 17,
+        EventKind::WorkflowResumed { .. } => 18,
+        EventKind::WorkflowCompleted { .. } => 19,
+        EventKind::WorkflowRolledBack {} => 20,
+        EventKind::WorkflowTerminated { .. } => 21,
+    }
+}
+
+#[test]
+fn events_are_read_and_written_as_they_were() {
+    let kinds = kinds();
+    assert_eq!(kinds.iter().map(place).collect::<Vec<_>>(), (0..kinds.len()).collect::<Vec<_>>());
+    let actor = Some("ada".to_owned());
+    let events: Vec<Event> = (1..)
+        .zip(kinds)
+        .map(|(seq, kind)| Event { seq, time: Timestamp(1_700_000_000_000_000), actor: actor.clone(), kind })
+        .collect();
+    let lines: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    golden("events-1.jsonl", &(lines.join("\n") + "\n"));
+    let read: Vec<Event> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(read, events);
+}
+
+#[test]
+fn a_state_is_read_and_written_as_it_was() {
+    let some = [0, 1, 3, 4, 5, 11, 12, 14];
+    let events = (1..).zip(some).map(|(seq, at)| Event {
+        seq,
+        time: Timestamp(1_700_000_000_000_000),
+        actor: None,
+        kind: kinds()[at].clone(),
+    });
+    let state = events.fold(None, |state, event| evolve(state, &event)).unwrap();
+    let text = serde_json::to_string_pretty(&state).unwrap() + "\n";
+    golden("state-1.json", &text);
+    assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+}
