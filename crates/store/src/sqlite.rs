@@ -318,3 +318,20 @@ impl Store for SqliteStore {
         self.read(migrations::check).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SqliteStore;
+
+    #[tokio::test]
+    async fn a_commit_is_on_disk_when_it_answers() {
+        let store = SqliteStore::ephemeral().expect("room for a folder");
+        let set = store.write_job(|connection| {
+            let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+            let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+            Ok((synchronous, journal))
+        });
+        // FULL: the log is synced at each commit.
+        assert_eq!(set.await.expect("settings"), (2, "wal".to_owned()));
+    }
+}

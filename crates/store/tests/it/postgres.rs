@@ -254,3 +254,24 @@ async fn one_who_gives_way_to_another_tries_again() {
 async fn execute_in(connection: &mut PgConnection, sql: &'static str) {
     sqlx::raw_sql(sql).execute(connection).await.expect("it can be done");
 }
+
+#[tokio::test]
+async fn a_commit_is_on_disk_when_it_answers() {
+    Database::with("", |database| async move {
+        // Whatever the server, the database or the role is set to.
+        execute(&database.url, &format!("ALTER DATABASE {} SET synchronous_commit = off", database.name))
+            .await;
+        let store = PostgresStore::connect(&database.url, 2).await.expect("a new database");
+        let note = "CREATE TABLE noted (setting TEXT);
+             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN INSERT INTO noted VALUES (current_setting(''synchronous_commit'')); RETURN NEW; END';
+             CREATE TRIGGER note BEFORE INSERT ON epochs FOR EACH ROW EXECUTE FUNCTION note()";
+        execute(&database.url, note).await;
+        store.raise_epoch("duties").await.expect("writes");
+        let mut connection = PgConnection::connect(&database.url).await.expect("the server answers");
+        let noted: Vec<String> =
+            sqlx::query_scalar("SELECT setting FROM noted").fetch_all(&mut connection).await.expect("a read");
+        assert_eq!(noted, ["on"]);
+    })
+    .await;
+}
