@@ -192,3 +192,12 @@ fn the_schema_is_json_and_accepts_what_the_parser_accepts() {
         serde_json::json!({"workflow": "a", "steps": [{"name": "s", "run": "a/b", "compensat": "none"}]});
     goconductor_definition::check_input(&schema, &wrong).unwrap_err();
 }
+
+#[test]
+fn the_example_of_the_language_reference_is_accepted() {
+    let text = include_str!("../../../../docs/language.md");
+    let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(definition(example).steps.len(), 2);
+    let fragment = text.split("```yaml\n").nth(2).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(definition(&format!("workflow: a\nsteps:\n{fragment}")).steps.len(), 4);
+}
