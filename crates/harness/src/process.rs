@@ -164,7 +164,14 @@ const TICKS_PER_SECOND: f64 = 100.0;
 fn spawn(data: &Path, port: u16, options: &DevOptions) -> anyhow::Result<Child> {
     std::fs::create_dir_all(data)?;
     let log = std::fs::File::options().create(true).append(true).open(data.join("harness.log"))?;
-    let child = Command::new(goconductor()?)
+    let mut command = Command::new(goconductor()?);
+    // What this test run is set to is no setting of a server, which refuses what it does not know.
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GOCONDUCTOR_"))
+    {
+        command.env_remove(name);
+    }
+    let child = command
         .arg("dev")
         .args(["--data-dir", &data.join("data").display().to_string()])
         .args(["--listen", &format!("127.0.0.1:{port}")])
