@@ -29,11 +29,23 @@ pub fn free_port() -> anyhow::Result<u16> {
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 10_000;
 
-/// The `goconductor` command that was built together with this: beside it, or one folder up.
+/// The `goconductor` command that was built together with this, without arguments. What the test run is set
+/// to by `GOCONDUCTOR_…` is no setting of a server, which refuses what it does not know.
 ///
 /// # Errors
 /// When it was not built.
-pub fn goconductor() -> anyhow::Result<PathBuf> {
+pub fn goconductor() -> anyhow::Result<Command> {
+    let mut command = Command::new(path()?);
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GOCONDUCTOR_"))
+    {
+        command.env_remove(name);
+    }
+    Ok(command)
+}
+
+/// Beside this, or one folder up.
+fn path() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("GOCONDUCTOR_BIN") {
         return Ok(path.into());
     }
@@ -164,14 +176,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 fn spawn(data: &Path, port: u16, options: &DevOptions) -> anyhow::Result<Child> {
     std::fs::create_dir_all(data)?;
     let log = std::fs::File::options().create(true).append(true).open(data.join("harness.log"))?;
-    let mut command = Command::new(goconductor()?);
-    // What this test run is set to is no setting of a server, which refuses what it does not know.
-    for (name, _) in
-        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GOCONDUCTOR_"))
-    {
-        command.env_remove(name);
-    }
-    let child = command
+    let child = goconductor()?
         .arg("dev")
         .args(["--data-dir", &data.join("data").display().to_string()])
         .args(["--listen", &format!("127.0.0.1:{port}")])

@@ -81,7 +81,8 @@ async fn keep_starting(api: &Api, lane: usize, stop: &AtomicBool) -> Vec<String>
 }
 
 async fn doctor_finds_nothing(folder: &Path) {
-    let doctor = tokio::process::Command::new(goconductor().unwrap())
+    let doctor = goconductor()
+        .unwrap()
         .args(["doctor", "--data-dir"])
         .arg(folder.join("data"))
         .output()
