@@ -10,7 +10,7 @@ mod wait;
 mod workflow;
 
 use crate::args::{Cli, ConfigVerb, GlobalArgs, Noun};
-use crate::fault::{Ended, Exit, Fault};
+use crate::fault::{Ended, Exit, Fault, unreadable};
 use crate::output::Output;
 use goconductor_client::Client;
 use serde_json::Value;
@@ -104,10 +104,4 @@ fn json_argument(name: &str, text: &str) -> Result<Value, Fault> {
             .place(format!("{place}:{}:{}", error.line(), error.column()))
             .hint("write JSON in single quotes, or @FILE for a file")
     })
-}
-
-/// A file that can't be read.
-pub(crate) fn unreadable(path: &str, error: &std::io::Error) -> Fault {
-    let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Other };
-    Fault::new(exit, format!("{path} can't be read: {error}")).code("GC3004")
 }

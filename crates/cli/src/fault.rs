@@ -114,6 +114,12 @@ impl fmt::Display for Fault {
     }
 }
 
+/// A file that can't be read.
+pub(crate) fn unreadable(path: &str, error: &std::io::Error) -> Fault {
+    let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Other };
+    Fault::new(exit, format!("{path} can't be read: {error}")).code("GC3004")
+}
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let message = error.to_string();

@@ -68,7 +68,7 @@ impl Source {
         } else {
             fs::read_to_string(path)
         };
-        let text = text.map_err(|error| crate::command::unreadable(&shown, &error))?;
+        let text = text.map_err(|error| crate::fault::unreadable(&shown, &error))?;
         let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
             || (shown == "-" && text.trim_start().starts_with('{'));
         Ok(Self { path: shown, text, json })
@@ -143,7 +143,7 @@ impl Source {
 /// The files of definitions in a directory, by name; directories in it are let be.
 fn files_in(directory: &Path) -> Result<Vec<PathBuf>, Fault> {
     let shown = directory.display().to_string();
-    let failed = |error: std::io::Error| crate::command::unreadable(&shown, &error);
+    let failed = |error: std::io::Error| crate::fault::unreadable(&shown, &error);
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
