@@ -13,10 +13,11 @@ use crate::error::{METHOD, NO_ROUTE, Problem};
 use crate::{App, guard, measure};
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
+use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -45,7 +46,7 @@ pub(crate) fn all(app: App) -> Router {
         .merge(operational::routes())
         .split_for_parts();
     // Bytes: the router is cloned for each connection, and a document of objects with it.
-    let document = Bytes::from(document.to_json().unwrap_or_default());
+    let document = Bytes::from(described(serde_json::to_value(document).unwrap_or_default()).to_string());
     let kind = [(header::CONTENT_TYPE, "application/json")];
     router
         .route("/openapi.json", get(|| async move { (kind, document) }))
@@ -58,6 +59,28 @@ pub(crate) fn all(app: App) -> Router {
         .layer(axum::middleware::from_fn(measure::measure))
         .layer(CatchPanicLayer::custom(guard::panicked))
         .with_state(app)
+}
+
+/// What the document needs beyond what the handlers say: names of operations that are unique, and a
+/// description of each answer, which is its status in words where there is nothing to add.
+fn described(mut document: Value) -> Value {
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
+    let operations = paths.filter_map(|(_, path)| path.as_object_mut()).flatten();
+    for (_, operation) in operations {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let name = format!("{}_{}", text(operation.pointer("/tags/0")), text(operation.get("operationId")));
+        let Some(operation) = operation.as_object_mut() else { continue };
+        operation.insert("operationId".to_owned(), name.into());
+        let answers = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
+        for (status, answer) in answers {
+            let status = status.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
+            let reason = status.and_then(|status| status.canonical_reason()).unwrap_or_default();
+            if let Some(answer) = answer.as_object_mut() {
+                answer.entry("description").or_insert_with(|| reason.into());
+            }
+        }
+    }
+    document
 }
 
 async fn no_route(request: Request) -> Response {

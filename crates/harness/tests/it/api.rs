@@ -473,6 +473,15 @@ async fn what_operates_a_server_is_there() {
         assert!(document["paths"][path][method].is_object(), "{method} {path}");
     }
     check_references(&document, &document);
+    let mut names = std::collections::BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            assert!(names.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
+            for answer in operation["responses"].as_object().unwrap().values() {
+                assert!(answer["description"].is_string(), "{method} {path}: {answer}");
+            }
+        }
+    }
     let foreign = [("content-type", "application/json"), ("origin", "http://evil.example")];
     assert_eq!(server.call("POST", "/api/v1/workflows", &foreign, "{}").await.status, 403);
     let odd = server.call("DELETE", "/api/v1/workflows", &[], "").await;
