@@ -1,6 +1,6 @@
 //! A transition: what one commit changes of one workflow.
 
-use crate::{Due, Event, Owed, OwedKey, Plan, State, WorkflowId, owed};
+use crate::{Event, Owed, OwedKey, Plan, State, WorkflowId, owed};
 use alloc::vec::Vec;
 
 /// The atomic change of one workflow from one `seq` to another.
@@ -49,18 +49,4 @@ pub fn transition(plan: &Plan, before: Option<&State>, events: Vec<Event>, after
     }
     let from_seq = before.map_or(0, |state| state.seq);
     Transition { id: after.id, from_seq, events, state: after, ledger }
-}
-
-impl LedgerChange {
-    /// The row that a service is to be told of at once, if this is one: due, and not in the future.
-    #[must_use]
-    pub fn due_command(&self, now: crate::Timestamp) -> Option<&Owed> {
-        match self {
-            Self::Issue(row) | Self::Change(row) => match row.due {
-                Due::At(at) if at <= now && row.service.is_some() => Some(row),
-                Due::At(_) | Due::Held | Due::Withdraw => None,
-            },
-            Self::Settle(_) => None,
-        }
-    }
 }
