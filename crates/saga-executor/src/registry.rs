@@ -36,6 +36,22 @@ struct Entry {
     served: Served,
     settings: Json,
     endpoint: Endpoint,
+    /// Places for executes: as many as `served.executes`.
+    places: Arc<Semaphore>,
+}
+
+impl Entry {
+    /// Gives the lane as many places as it is to have. What is taken is not taken away: the next look goes
+    /// on where this one had to stop.
+    fn resize(&mut self, executes: usize) {
+        let now = &mut self.served.executes;
+        if executes > *now {
+            self.places.add_permits(executes - *now);
+            *now = executes;
+        } else {
+            *now -= self.places.forget_permits(*now - executes);
+        }
+    }
 }
 
 /// What is served here.
@@ -117,16 +133,11 @@ impl Registry {
                 *entry.endpoint.write().unwrap_or_else(PoisonError::into_inner) = participant;
                 entry.settings = service.settings.clone();
             }
+            entry.resize(self.executes(service));
             return;
         }
         let Some(participant) = self.participant(service) else { return };
-        let executes = service
-            .settings
-            .get("max_in_flight")
-            .and_then(Json::as_u64)
-            .and_then(|limit| usize::try_from(limit).ok())
-            .filter(|limit| *limit > 0)
-            .unwrap_or(self.settings.executes_in_flight);
+        let executes = self.executes(service);
         let served = Served {
             namespace: service.namespace.clone(),
             service: service.name.clone(),
@@ -135,18 +146,27 @@ impl Registry {
         };
         tracing::info!(service = service.name, namespace = service.namespace, "the service is served here");
         let endpoint: Endpoint = Arc::new(RwLock::new(participant));
-        for (side, limit) in [(Side::Execute, executes), (Side::Compensate, served.compensations)] {
+        let places = Arc::new(Semaphore::new(executes));
+        let compensation_places = Arc::new(Semaphore::new(served.compensations));
+        for (side, permits) in [(Side::Execute, &places), (Side::Compensate, &compensation_places)] {
             let lane = Lane {
                 runner: Arc::clone(&self.runner),
                 namespace: service.namespace.clone(),
                 service: service.name.clone(),
                 side,
                 endpoint: Arc::clone(&endpoint),
-                permits: Arc::new(Semaphore::new(limit)),
+                permits: Arc::clone(permits),
             };
             self.lanes.spawn(lane.run(stop.clone()));
         }
-        entries.insert(key, Entry { served, settings: service.settings.clone(), endpoint });
+        entries.insert(key, Entry { served, settings: service.settings.clone(), endpoint, places });
+    }
+
+    /// How many of its executes may be under way at once.
+    fn executes(&self, service: &ServiceRecord) -> usize {
+        let limit = service.settings.get("max_in_flight").and_then(Json::as_u64);
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+        limit.unwrap_or(self.settings.executes_in_flight)
     }
 
     fn participant(&self, service: &ServiceRecord) -> Option<Arc<dyn Participant>> {

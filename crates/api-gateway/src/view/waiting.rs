@@ -3,7 +3,9 @@
 use super::{action_name, open_side, since};
 use crate::moment::rfc3339;
 use goconductor_queue::Queue;
-use goconductor_saga::{Action, Plan, Progress, Side, State, Status, Step, StepState, StepStatus, Timestamp};
+use goconductor_saga::{
+    Action, Failure, Plan, Progress, Side, State, Status, Step, StepState, StepStatus, Timestamp,
+};
 use goconductor_transition::topic_of;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -50,7 +52,8 @@ pub(crate) async fn waiting_on(
             let topic = topic_of(&state.namespace, service, side);
             // Nobody is said to be missing on the word of a queue that does not answer.
             let served = queue.has_consumer(&topic).await.unwrap_or(true);
-            waiting.push(command(&Command { of, side, status: step_status, progress, action, served }, now));
+            let (status, failure) = (step_status, step.error.as_ref());
+            waiting.push(command(&Command { of, side, status, progress, action, failure, served }, now));
         }
     }
     waiting
@@ -63,11 +66,12 @@ struct Command<'a> {
     status: StepStatus,
     progress: &'a Progress,
     action: &'a Action,
+    failure: Option<&'a Failure>,
     served: bool,
 }
 
 fn command(command: &Command<'_>, now: Timestamp) -> Waiting {
-    let Command { of, side, status, progress, action, served } = command;
+    let Command { of, side, status, progress, action, failure, served } = command;
     let attempt = progress.attempt();
     let doing = match side {
         Side::Execute => action_name(action),
@@ -81,7 +85,9 @@ fn command(command: &Command<'_>, now: Timestamp) -> Waiting {
             ("IN_FLIGHT", Some(running.started_at), Some(running.deadline), detail)
         }
         (None, Some(due)) if retrying => {
-            let detail = format!("attempt {attempt} at {doing} waits for its time");
+            let after = failure.map(|failure| format!(", after {}: {}", failure.code, failure.message));
+            let detail =
+                format!("attempt {attempt} at {doing} waits for its time{}", after.unwrap_or_default());
             ("BACKOFF", since(progress), Some(due), detail)
         }
         (None, Some(due)) => {

@@ -168,3 +168,29 @@ steps:
     assert_eq!(ended.view["version"], 1);
     assert_eq!(world.run(&version("new"), json!({})).await.actions(), ["a/one", "b/new"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_asked_for_no_more_at_once_than_it_can_take() {
+    let world = World::new().await;
+    let slow = "workflow: slow\nsteps: [{name: s, run: a/slow, compensate: none}]";
+    let limit = |most: u32| json!({"http": {"url": world.participants.url("a")}, "max_in_flight": most});
+    // Six calls of 600 ms each: how many are under way together?
+    for (most, at_least) in [(1, 1), (6, 3), (2, 2)] {
+        let (status, _) = world.dev.api.send("PUT", "/services/a", Some(limit(most))).await.unwrap();
+        assert_eq!(status, 200);
+        // The executor follows within a second.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let mut ids = Vec::new();
+        for _ in 0..6 {
+            ids.push(world.start(slow, json!({"slow": "slow:600"})).await);
+        }
+        let mut begun = Vec::new();
+        for id in &ids {
+            begun.extend(world.ended(id).await.calls.iter().map(|call| call.at.as_millis()));
+        }
+        // A little less than a call takes: the next one begins as soon as it has ended.
+        let under_way = |at: &u128| begun.iter().filter(|other| (*at..*at + 550).contains(other)).count();
+        let together = begun.iter().map(under_way).max().unwrap();
+        assert!((at_least..=most as usize).contains(&together), "at most {most}: {together}, {begun:?}");
+    }
+}
