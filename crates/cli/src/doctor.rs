@@ -65,7 +65,7 @@ fn write(report: &Report, out: &Output) -> Result<(), Fault> {
     if !too_busy.is_empty() {
         out.message(&format!("{} workflows changed too fast to be judged", too_busy.len()));
     }
-    out.data(&format!("{checked} workflows checked, {} findings", findings.len()))
+    out.data(&format!("workflows checked: {checked}, findings: {}", findings.len()))
 }
 
 fn progress(out: &Output) -> indicatif::ProgressBar {

@@ -27,7 +27,7 @@ pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &Session) -> 
     }
     write(&applied, dry_run, session)?;
     if refused > 0 {
-        let message = format!("{refused} of {} definitions are invalid", sources.len());
+        let message = format!("definitions refused: {refused} of {}", sources.len());
         return Err(Fault::new(Exit::Invalid, message));
     }
     Ok(Exit::Done)
