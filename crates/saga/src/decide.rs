@@ -6,8 +6,8 @@ mod operator;
 
 use crate::evolve::apply;
 use crate::{
-    Event, EventKind, Expressions, Failure, Json, Plan, RollbackCause, Side, State, Status, StepIndex,
-    StepStatus, TimerKind, Timestamp, WorkflowId, evolve,
+    Due, Event, EventKind, Expressions, Failure, Json, Owed, OwedKey, Plan, RollbackCause, Side, State,
+    Status, StepIndex, StepStatus, TimerKind, Timestamp, WorkflowId, evolve, owed,
 };
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -362,6 +362,7 @@ impl Decision<'_> {
                 self.request_rollback(RollbackCause::TimedOut, Some("its time was up".to_owned()))
                     .map_err(|_| Refusal::Stale)
             }
+            TimerKind::StepQueue(_) | TimerKind::StepTotal(_) if !self.is_due(timer) => Err(Refusal::Stale),
             TimerKind::StepQueue(step) => {
                 self.time_up(step, "QUEUE_TIMEOUT", "did not start within its time")
             }
@@ -369,6 +370,14 @@ impl Decision<'_> {
                 self.time_up(step, "TOTAL_TIMEOUT", "did not succeed within its time")
             }
         }
+    }
+
+    /// Whoever fires a step's timer may lag behind: the limit may be met by now, or count anew.
+    fn is_due(&self, timer: TimerKind) -> bool {
+        let mut rows = owed(self.plan, &self.state).into_iter();
+        rows.any(|Owed { key, due, .. }| {
+            key == OwedKey::Timer(timer) && matches!(due, Due::At(at) if at <= self.now)
+        })
     }
 }
 

@@ -206,6 +206,8 @@ fn apply_to_undo(step: &mut StepState, event: &Event) {
             settle(step, Side::Compensate, StepStatus::Compensated, *started_at, at);
         }
         EventKind::CompensationFailed { attempt, started_at, failure, .. } => {
+            // A skip of its execute says nothing about its undo.
+            step.waived = false;
             step.error = Some(failure.clone());
             step.compensate.ended = (*attempt).max(step.compensate.ended);
             settle(step, Side::Compensate, StepStatus::CompensationFailed, *started_at, at);
@@ -259,6 +261,8 @@ fn retried(step: &mut StepState, side: Side, at: Timestamp) {
     progress.forgiven = progress.ended;
     progress.running = None;
     progress.ended_at = None;
+    // Its limits count anew: those that are used up would end it again at once.
+    progress.queued_at = Some(at);
     issue(progress, at, at);
     match side {
         Side::Execute => step.forward = StepStatus::Queued,

@@ -77,12 +77,14 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         // deadline is never later than theirs.
         if side == Side::Execute && matches!(due, Due::At(_)) && !running && state.phase.is_forward() {
             let from = progress.queued_at.unwrap_or(due_at);
+            // A pivot in doubt is tried until the answer is known, beyond every limit.
+            let in_doubt_for_ever = plan.pivot() == Some(index) && step.doubt_until.is_some();
             if let (Some(limit), StepStatus::Queued, None) =
                 (definition.timeout.queue, status, progress.started_at)
             {
                 all.push(timer(TimerKind::StepQueue(index), from.after(limit)));
             }
-            if let Some(limit) = definition.timeout.total {
+            if let Some(limit) = definition.timeout.total.filter(|_| !in_doubt_for_ever) {
                 all.push(timer(TimerKind::StepTotal(index), from.after(limit)));
             }
         }

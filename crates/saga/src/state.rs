@@ -284,7 +284,7 @@ pub struct Progress {
     /// How many of them an operator's retry has forgiven.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub forgiven: u32,
-    /// When its first command was issued.
+    /// When its first command was issued, or an operator had it tried again: its limits count from then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<Timestamp>,
     /// When its first attempt started.

@@ -126,11 +126,13 @@ impl Decision<'_> {
 
     pub(super) fn withdraw(&mut self, step: StepIndex, attempt: u32) -> Result<(), Refusal> {
         let status = self.open_attempt(step, Side::Execute, attempt)?;
-        let wanted = self.state.phase.is_forward() && !self.state.rollback_pending;
+        let Some(state) = self.state.step(step) else { return Err(Refusal::UnknownStep) };
+        // A pivot in doubt is asked again, even though a roll-back waits: for its answer.
+        let in_doubt = state.doubt_until.is_some();
+        let wanted = self.state.phase.is_forward() && (!self.state.rollback_pending || in_doubt);
         if wanted || status == StepStatus::InProgress {
             return Err(Refusal::Stale);
         }
-        let Some(state) = self.state.step(step) else { return Err(Refusal::UnknownStep) };
         if state.execute.ended == 0 {
             self.emit(EventKind::StepWithdrawn { step });
         } else {
@@ -149,16 +151,8 @@ impl Decision<'_> {
     /// A limit of a step is reached while no attempt is under way.
     pub(super) fn time_up(&mut self, step: StepIndex, code: &str, what: &str) -> Result<(), Refusal> {
         let Some(state) = self.state.step(step) else { return Err(Refusal::UnknownStep) };
-        let waits = matches!(state.forward, StepStatus::Queued | StepStatus::Retrying);
-        if !waits || !self.state.phase.is_forward() {
-            return Err(Refusal::Stale);
-        }
         let attempts = state.execute.ended;
         let failure = Failure::of(code, format!("the step {what}"));
-        if self.is_pivot(step) && state.doubt_until.is_some() {
-            // A pivot in doubt is tried until the answer is known, beyond every limit.
-            return Err(Refusal::Stale);
-        }
         self.end_in_failure(step, attempts, None, failure);
         self.step_failed(step);
         Ok(())

@@ -499,9 +499,40 @@ fn times_that_are_up() {
         (TimerKind::StepTotal(StepIndex(0)), "TOTAL_TIMEOUT"),
     ] {
         let mut told = Told::new(plan(vec![slow.clone()]));
+        assert_eq!(told.tell(&Input::FireTimer { timer }), Err(Refusal::Stale), "its time is not up");
+        told.now = 2_000_000;
         told.tell(&Input::FireTimer { timer }).unwrap();
         assert_eq!((told.statuses(), told.state.error.as_ref().unwrap().code.as_str()), (vec![Failed], code));
     }
+}
+
+#[test]
+fn limits_count_anew_after_an_operators_retry() {
+    let mut after = of_kind(step("r", &[0]), Kind::Retriable);
+    after.timeout.total = Some(Duration::from_secs(2));
+    let mut told = Told::new(plan(vec![of_kind(step("p", &[]), Kind::Pivot), after]));
+    told.done("p");
+    told.now = 2_000_000;
+    let timer = TimerKind::StepTotal(told.index("r"));
+    told.tell(&Input::FireTimer { timer }).unwrap();
+    assert_eq!(told.state.status(), Status::Error);
+    told.now = 9_000_000;
+    let step = told.index("r");
+    told.tell(&Input::RetryStep { step, actor: None, reason: None }).unwrap();
+    assert_eq!(told.tell(&Input::FireTimer { timer }), Err(Refusal::Stale));
+    told.done("r");
+    assert_eq!(told.state.status(), Status::Completed);
+}
+
+#[test]
+fn a_skipped_step_whose_undo_fails_is_an_error() {
+    let mut told = Told::new(list(&["a", "b"]));
+    told.unknown("a");
+    let (step, actor, reason) = (told.index("a"), Some("ada".to_owned()), "by hand".to_owned());
+    told.tell(&Input::SkipStep { step, actor, reason }).unwrap();
+    told.refuses("b");
+    told.report("a", Side::Compensate, Outcome::Refused { failure: failure("NO") }).unwrap();
+    assert_eq!(told.state.status(), Status::Error);
 }
 
 #[test]
