@@ -20,7 +20,11 @@ struct Driver {
 
 const DRIVERS: &[Driver] = &[
     driver("rusqlite", &["store"], &["crates/store/src/sqlite"]),
-    driver("sqlx", &["store", "election"], &["crates/store/src/postgres", "crates/election/src/postgres"]),
+    driver(
+        "sqlx",
+        &["store", "election", "inbox"],
+        &["crates/store/src/postgres", "crates/election/src/postgres", "crates/inbox/src"],
+    ),
     driver("cel", &["definition"], &[]),
     driver("clap", &["cli"], &[]),
     driver("hyper", &["saga-executor"], &[]),

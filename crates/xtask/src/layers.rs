@@ -6,7 +6,8 @@ use crate::tree::Package;
 /// The folders under `crates/`, from the bottom up. A crate may depend on those of lower layers only.
 const LAYERS: &[&[&str]] = &[
     &["saga"],
-    &["definition", "wire", "store", "queue", "election", "secrets"],
+    &["definition", "store", "queue", "election", "secrets", "inbox"],
+    &["wire"],
     &["service-kit", "client", "transition"],
     &["api-gateway", "state-store", "saga-executor", "leader-elector", "sdk"],
     &["cli"],
@@ -129,7 +130,7 @@ mod tests {
             [
                 "saga (layer 0) depends upwards on queue (layer 1)",
                 "store (layer 1) depends sideways on queue (layer 1)",
-                "api-gateway (layer 3) depends sideways on state-store (layer 3)",
+                "api-gateway (layer 4) depends sideways on state-store (layer 4)",
             ]
         );
     }
