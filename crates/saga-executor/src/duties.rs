@@ -90,6 +90,7 @@ impl Duties {
         }
         let request = ClaimRequest {
             fence: Some(fence.clone()),
+            shard: None,
             now,
             lanes,
             timers: true,

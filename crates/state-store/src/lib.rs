@@ -13,8 +13,9 @@
 use async_trait::async_trait;
 use goconductor_saga::{Event, State, Timestamp, WorkflowId};
 use goconductor_store::{
-    Claim, ClaimRequest, Count, DefinitionRecord, Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage,
-    ListRequest, Loaded, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Write, WriteOutcome,
+    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
+    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
+    Seen, ServiceRecord, Store, Write, WriteOutcome,
 };
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -357,6 +358,34 @@ impl Store for StateStore {
 
     async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
         self.backend.raise_epoch(name).await
+    }
+
+    async fn announce(&self, member: &Announcement) -> Result<(), Error> {
+        self.backend.announce(member).await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, Error> {
+        self.backend.members().await
+    }
+
+    async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error> {
+        self.backend.put_dead_letters(letters).await
+    }
+
+    async fn dead_letters(
+        &self,
+        before: Option<&DeadLetterPlace>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        self.backend.dead_letters(before, limit).await
+    }
+
+    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, Error> {
+        self.backend.dead_letter(id).await
+    }
+
+    async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
+        self.backend.delete_dead_letter(id).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

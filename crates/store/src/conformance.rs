@@ -14,6 +14,7 @@ mod fences;
 pub mod flow;
 mod group;
 mod lists;
+mod processes;
 mod starts;
 mod surveys;
 mod values;
@@ -141,5 +142,8 @@ pub const CASES: &[Case] = &[
     Case { name: "every_id_is_found", run: |f| Box::pin(surveys::ids(f)) },
     Case { name: "the_backlog_is_what_is_due", run: |f| Box::pin(surveys::backlog(f)) },
     Case { name: "no_row_is_without_a_workflow", run: |f| Box::pin(surveys::orphans(f)) },
+    Case { name: "a_claim_keeps_to_its_share", run: |f| Box::pin(processes::shards(f)) },
+    Case { name: "who_is_there_is_known", run: |f| Box::pin(processes::members(f)) },
+    Case { name: "dead_letters_are_kept_once", run: |f| Box::pin(processes::dead_letters(f)) },
     Case { name: "a_crowd_gets_through", run: |f| Box::pin(crowd::crowd(f)) },
 ];

@@ -8,13 +8,20 @@ pub(crate) fn corrupt(what: &str, why: impl std::fmt::Display) -> Error {
     Error::Corrupt { what: what.to_owned(), reason: why.to_string() }
 }
 
-pub(crate) fn json<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
+/// A value as text.
+///
+/// # Errors
+/// When it has no JSON form.
+pub fn json<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| corrupt(what, error))
 }
 
-/// Without a limit in depth: what users wrote was limited when it came in, and stands some levels deeper
+/// A value from its text. Without a limit in depth: what users wrote was limited when it came in, and stands some levels deeper
 /// in a state than it did there. What was written has to be readable.
-pub(crate) fn parsed<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Error> {
+///
+/// # Errors
+/// When the text is none of the type: `what` says in the error what it was to be.
+pub fn parsed<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
     reader.disable_recursion_limit();
     let value = T::deserialize(&mut reader).map_err(|error| corrupt(what, error))?;

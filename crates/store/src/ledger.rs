@@ -54,11 +54,33 @@ pub struct Fence {
     pub token: u64,
 }
 
+/// A share of the workflows: those whose slot, the last four bits of the id, divided by `of` leaves `index`.
+/// The slots are random, so that shares are even.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// Which, from 0.
+    pub index: u8,
+    /// Of how many: at most [`Shard::MOST`].
+    pub of: u8,
+}
+
+impl Shard {
+    /// There are no more slots.
+    pub const MOST: u8 = 16;
+
+    /// The slots of this share, as a claim looks for them; all if there is no share.
+    pub(crate) fn slots(shard: Option<Self>) -> (i32, i32) {
+        shard.map_or((1, 0), |shard| (i32::from(shard.of.clamp(1, Self::MOST)), i32::from(shard.index)))
+    }
+}
+
 /// What to claim.
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
     /// Proof of leadership.
     pub fence: Option<Fence>,
+    /// Rows of this share of the workflows only; none: of all.
+    pub shard: Option<Shard>,
     /// The present time.
     pub now: Timestamp,
     /// Commands of these namespaces' services and lanes, each with how far its queue has been taken: a row

@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is the port; [`sqlite`] and [`postgres`] are its adapters; [`conformance`] is the one array
 //! of cases that both run. The state store service wraps an adapter in the same trait, so a caller
-//! does not know whether it talks to a database, to a group, or (later) to another process.
+//! does not know whether it talks to a database, to a group, or to another process.
 //!
 //! The crate deliberately knows nothing of queues, services or expressions, and takes no decision: it
 //! commits what `saga` decided, if the workflow is still at the `seq` that it was decided from.
@@ -15,11 +15,13 @@
 //! fencing token is refused once a higher one was seen.
 
 pub mod conformance;
+mod dead_letter;
 mod definition;
 mod error;
 mod filter;
-mod json;
+pub mod json;
 mod ledger;
+mod member;
 pub mod postgres;
 pub mod sqlite;
 mod workflow;
@@ -27,10 +29,12 @@ mod workflow;
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
 
+pub use dead_letter::{DeadLetter, DeadLetterPlace};
 pub use definition::{DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord};
 pub use error::Error;
 pub use filter::{Comparison, Field, Filter, Value};
-pub use ledger::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind};
+pub use ledger::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, Shard};
+pub use member::{Announcement, Member};
 pub use workflow::{
     Count, ListPage, ListRequest, Loaded, NewWorkflow, Seen, Summary, TransitionWrite, Write, WriteOutcome,
 };
@@ -167,6 +171,46 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When the database can't be written.
     async fn raise_epoch(&self, name: &str) -> Result<u64, Error>;
+
+    /// Says of a process that it is there.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    async fn announce(&self, member: &Announcement) -> Result<(), Error>;
+
+    /// The processes that are there, by the database's clock: by kind and identity.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn members(&self) -> Result<Vec<Member>, Error>;
+
+    /// Keeps messages that nobody could act on; how many of them were not there before.
+    ///
+    /// # Errors
+    /// When it certainly was not, or nobody can say whether it was, written.
+    async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error>;
+
+    /// A page of dead letters, newest first, at most `limit`, behind a place.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn dead_letters(
+        &self,
+        before: Option<&DeadLetterPlace>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, Error>;
+
+    /// A dead letter.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, Error>;
+
+    /// Removes a dead letter; whether it was there.
+    ///
+    /// # Errors
+    /// When it certainly was not, or nobody can say whether it was, written.
+    async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error>;
 
     /// The time by the database's clock: leases and timers go by it.
     ///

@@ -7,12 +7,14 @@ mod definitions;
 mod group;
 mod ledger;
 mod migrations;
+mod processes;
 mod read;
 mod rows;
 
 use crate::{
-    Claim, ClaimRequest, Count, DefinitionRecord, Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage,
-    ListRequest, Loaded, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Write, WriteOutcome,
+    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
+    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
+    Seen, ServiceRecord, Store, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
@@ -224,6 +226,34 @@ impl Store for PostgresStore {
 
     async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
         definitions::raise_epoch(&mut *self.connection().await?, name).await
+    }
+
+    async fn announce(&self, member: &Announcement) -> Result<(), Error> {
+        processes::announce(&mut *self.connection().await?, member).await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, Error> {
+        processes::members(&mut *self.connection().await?).await
+    }
+
+    async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error> {
+        processes::put_dead_letters(&mut *self.connection().await?, letters).await
+    }
+
+    async fn dead_letters(
+        &self,
+        before: Option<&DeadLetterPlace>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        processes::dead_letters(&mut *self.connection().await?, before, limit).await
+    }
+
+    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, Error> {
+        processes::dead_letter(&mut *self.connection().await?, id).await
+    }
+
+    async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
+        processes::delete_dead_letter(&mut *self.connection().await?, id).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

@@ -11,13 +11,15 @@ mod definitions;
 mod filter;
 mod group;
 mod migrations;
+mod processes;
 mod read;
 mod rows;
 mod writer;
 
 use crate::{
-    Claim, ClaimRequest, Count, DefinitionRecord, Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage,
-    ListRequest, Loaded, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Write, WriteOutcome,
+    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
+    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
+    Seen, ServiceRecord, Store, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
@@ -308,6 +310,39 @@ impl Store for SqliteStore {
     async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
         let name = name.to_owned();
         self.write_job(move |connection| definitions::raise_epoch(connection, &name)).await
+    }
+
+    async fn announce(&self, member: &Announcement) -> Result<(), Error> {
+        let member = member.clone();
+        self.write_job(move |connection| processes::announce(connection, &member, clock())).await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, Error> {
+        self.read(|connection| processes::members(connection, clock())).await
+    }
+
+    async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error> {
+        let letters = letters.to_vec();
+        self.write_job(move |connection| processes::put_dead_letters(connection, &letters)).await
+    }
+
+    async fn dead_letters(
+        &self,
+        before: Option<&DeadLetterPlace>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        let before = before.cloned();
+        self.read(move |connection| processes::dead_letters(connection, before.as_ref(), limit)).await
+    }
+
+    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, Error> {
+        let id = id.to_owned();
+        self.read(move |connection| processes::dead_letter(connection, &id)).await
+    }
+
+    async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
+        let id = id.to_owned();
+        self.write_job(move |connection| processes::delete_dead_letter(connection, &id)).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

@@ -136,6 +136,7 @@ fn expected_rows(flow: &Flow) -> Vec<AsOwed> {
 /// A claim of these services' executes, without timers.
 pub(super) fn lanes(services: &[&str], now: Timestamp) -> ClaimRequest {
     ClaimRequest {
+        shard: None,
         fence: None,
         now,
         lanes: services.iter().map(|service| lane(service, Side::Execute)).collect(),

@@ -3,7 +3,7 @@
 use super::rows::{RawLedgerRow, stored, uuids};
 use super::{unavailable, uncertain};
 use crate::ledger::{lane_queue, queue_of};
-use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, TransitionWrite};
+use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, Shard, TransitionWrite};
 use goconductor_saga::{Due, LedgerChange, Owed, Timestamp};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -190,16 +190,20 @@ async fn claim_in(
         rows.sort_by_key(|row| row.due_at);
         claim.rows.extend(rows);
     }
+    let (of, index) = Shard::slots(request.shard);
     // Now or before, if there was no room for it.
     let next: Option<i64> = sqlx::query_scalar(
         "SELECT due_at FROM dispatch
          WHERE queue = $1 AND due_at < $2 AND (due_at > $3 OR deliveries = 0 OR issued_at < $4)
+             AND (get_byte(uuid_send(workflow_id), 15) & 15) % $5 = $6
          ORDER BY due_at LIMIT 1",
     )
     .bind(queue)
     .bind(NEVER)
     .bind(request.now.0)
     .bind(waiting_since)
+    .bind(of)
+    .bind(index)
     .fetch_optional(connection)
     .await
     .map_err(unavailable)?;
@@ -217,11 +221,13 @@ async fn mark(
     waiting_since: i64,
     limit: u32,
 ) -> Result<Vec<LedgerRow>, Error> {
+    let (of, index) = Shard::slots(request.shard);
     // Each delivery doubles the time to the next, up to five times.
     let rows: Vec<RawLedgerRow> = sqlx::query_as(
         "WITH due AS (
              SELECT * FROM dispatch
              WHERE queue = $1 AND due_at <= $6 AND (deliveries = 0 OR issued_at < $3)
+                 AND (get_byte(uuid_send(workflow_id), 15) & 15) % $7 = $8
              ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
          )
          UPDATE dispatch SET
@@ -240,6 +246,8 @@ async fn mark(
     .bind(i64::try_from(request.redelivery.as_micros()).unwrap_or(NEVER).min(LONGEST_REDELIVERY))
     // What is held is due at the end of time, and not even then.
     .bind(request.now.0.min(NEVER - 1))
+    .bind(of)
+    .bind(index)
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;

@@ -3,12 +3,14 @@
 use super::group::NEVER;
 use super::rows::{LEDGER, id_bytes, ledger_row, text_of};
 use crate::ledger::lane_queue;
-use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, RowKind};
+use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, RowKind, Shard};
 use goconductor_saga::{OwedKey, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The queue of timers, and of commands to be taken back that were never delivered.
 const NO_LANE: &str = "";
+/// The last four bits of a workflow's id.
+const SLOT: &str = "(instr('0123456789ABCDEF', substr(hex(workflow_id), 32, 1)) - 1)";
 /// Each delivery doubles the time to the next, up to this many times.
 const DOUBLINGS: u32 = 5;
 
@@ -36,17 +38,17 @@ pub(super) fn look(connection: &Connection, request: &ClaimRequest) -> Result<Op
     }
     let mut claim = Claim::default();
     for (queue, waiting_since, limit) in queues(request) {
-        if limit > 0 && !due_in(connection, request.now, &queue, waiting_since, 1)?.is_empty() {
+        if limit > 0 && !due_in(connection, request, &queue, waiting_since, 1)?.is_empty() {
             return Ok(None);
         }
-        note_next(connection, request.now, &queue, waiting_since, &mut claim)?;
+        note_next(connection, request, &queue, waiting_since, &mut claim)?;
     }
     Ok(Some(claim))
 }
 
 fn due_in(
     connection: &Connection,
-    now: Timestamp,
+    request: &ClaimRequest,
     queue: &str,
     waiting_since: i64,
     limit: u32,
@@ -54,30 +56,35 @@ fn due_in(
     let sql = format!(
         "SELECT {LEDGER} FROM dispatch
          WHERE queue = ?1 AND due_at <= ?2 AND (deliveries = 0 OR issued_at < ?3)
+             AND {SLOT} % ?5 = ?6
          ORDER BY due_at LIMIT ?4"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     // What is held is due at the end of time, and not even then.
-    let now = now.0.min(NEVER - 1);
-    let rows = statement.query_map(params![queue, now, waiting_since, limit], ledger_row)?;
+    let now = request.now.0.min(NEVER - 1);
+    let (of, index) = Shard::slots(request.shard);
+    let rows = statement.query_map(params![queue, now, waiting_since, limit, of, index], ledger_row)?;
     rows.map(|row| row?.read()).collect()
 }
 
 /// When the next of a queue is due; now or before, if there was no room for it.
 fn note_next(
     connection: &Connection,
-    now: Timestamp,
+    request: &ClaimRequest,
     queue: &str,
     waiting_since: i64,
     claim: &mut Claim,
 ) -> Result<(), Error> {
+    let sql = format!(
+        "SELECT due_at FROM dispatch
+         WHERE queue = ?1 AND due_at < ?2 AND (due_at > ?3 OR deliveries = 0 OR issued_at < ?4)
+             AND {SLOT} % ?5 = ?6
+         ORDER BY due_at LIMIT 1"
+    );
+    let (of, index) = Shard::slots(request.shard);
     let next: Option<i64> = connection
-        .prepare_cached(
-            "SELECT due_at FROM dispatch
-             WHERE queue = ?1 AND due_at < ?2 AND (due_at > ?3 OR deliveries = 0 OR issued_at < ?4)
-             ORDER BY due_at LIMIT 1",
-        )?
-        .query_row(params![queue, NEVER, now.0, waiting_since], |row| row.get(0))
+        .prepare_cached(&sql)?
+        .query_row(params![queue, NEVER, request.now.0, waiting_since, of, index], |row| row.get(0))
         .optional()?;
     if let Some(next) = next.map(Timestamp) {
         claim.next_due = Some(claim.next_due.map_or(next, |known| known.min(next)));
@@ -92,10 +99,10 @@ pub(super) fn claim(connection: &Connection, request: &ClaimRequest) -> Result<C
     }
     let mut claim = Claim::default();
     for (queue, waiting_since, limit) in queues(request) {
-        let rows = due_in(connection, request.now, &queue, waiting_since, limit)?;
+        let rows = due_in(connection, request, &queue, waiting_since, limit)?;
         mark(connection, request, &rows)?;
         claim.rows.extend(rows);
-        note_next(connection, request.now, &queue, waiting_since, &mut claim)?;
+        note_next(connection, request, &queue, waiting_since, &mut claim)?;
     }
     Ok(claim)
 }

@@ -4,7 +4,10 @@ use crate::Error;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// In order; never changed once released. The number of those applied is the file's `user_version`.
-const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../migrations/sqlite/0001_first.sql"),
+    include_str!("../../../../migrations/sqlite/0002_processes.sql"),
+];
 
 pub(super) fn run(connection: &mut Connection) -> Result<(), Error> {
     let have = version(connection)?;

@@ -206,6 +206,7 @@ async fn fill(store: &Arc<dyn Store>) {
 /// What `payments` has to undo at that time, under a token.
 fn claim(token: u64, now: Timestamp) -> ClaimRequest {
     ClaimRequest {
+        shard: None,
         fence: Some(Fence { name: "duties".to_owned(), token }),
         now,
         lanes: vec![LaneClaim {

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use goconductor_saga::{Event, State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    Claim, ClaimRequest, Count, DefinitionRecord, Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage,
-    ListRequest, Loaded, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Write, WriteOutcome,
+    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
+    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
+    Seen, ServiceRecord, Store, Write, WriteOutcome,
 };
 
 use super::{Fault, spoil};
@@ -347,6 +348,34 @@ impl Store for Broken {
         tokio::time::sleep(Duration::from_millis(2)).await;
         self.epochs.lock().expect("no panic under the lock").insert(name.to_owned(), known + 1);
         Ok(known + 1)
+    }
+
+    async fn announce(&self, member: &Announcement) -> Result<(), Error> {
+        self.inner.announce(member).await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, Error> {
+        self.inner.members().await
+    }
+
+    async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error> {
+        self.inner.put_dead_letters(letters).await
+    }
+
+    async fn dead_letters(
+        &self,
+        before: Option<&DeadLetterPlace>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        self.inner.dead_letters(before, limit).await
+    }
+
+    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, Error> {
+        self.inner.dead_letter(id).await
+    }
+
+    async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
+        self.inner.delete_dead_letter(id).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

@@ -1,0 +1,90 @@
+//! Errors of the ports as statuses, and back: a caller sees the same error whether the adapter is in its
+//! process or behind a connection.
+//!
+//! What broke on the way is judged by what the caller may conclude: a connection that was never made did
+//! nothing, one that broke after the request was sent may have done it.
+
+use crate::internal::{self as wire, store_error::Reason};
+use crate::store::Malformed;
+use goconductor_store::Error;
+use prost::Message;
+use tonic::{Code, Status};
+
+/// Where a port's error travels: a header of our own, as `grpc-status-details-bin` has a fixed shape.
+const STORE_ERROR: &str = "goconductor-store-error-bin";
+
+/// A store's error as a status.
+#[must_use]
+pub fn of_store(error: &Error) -> Status {
+    let (code, reason) = match error {
+        Error::Unavailable { reason } => (Code::Unavailable, Reason::Unavailable(reason.clone())),
+        Error::OutcomeUnknown { reason } => (Code::Unknown, Reason::OutcomeUnknown(reason.clone())),
+        Error::Fenced { name, token, newest } => {
+            let fenced = wire::Fenced { name: name.clone(), token: *token, newest: *newest };
+            (Code::Aborted, Reason::Fenced(fenced))
+        }
+        Error::Schema { reason } => (Code::FailedPrecondition, Reason::Schema(reason.clone())),
+        Error::Corrupt { what, reason } => {
+            let corrupt = wire::Corrupt { what: what.clone(), reason: reason.clone() };
+            (Code::DataLoss, Reason::Corrupt(corrupt))
+        }
+        Error::Configuration { reason } => (Code::FailedPrecondition, Reason::Configuration(reason.clone())),
+    };
+    let mut status = Status::new(code, error.to_string());
+    let detail = wire::StoreError { reason: Some(reason) }.encode_to_vec();
+    let value = tonic::metadata::MetadataValue::from_bytes(&detail);
+    status.metadata_mut().insert_bin(STORE_ERROR, value);
+    status
+}
+
+/// A status as a store's error. One that the other side did not write itself comes from the way there.
+#[must_use]
+pub fn to_store(status: &Status) -> Error {
+    let detail = status.metadata().get_bin(STORE_ERROR).and_then(|value| value.to_bytes().ok());
+    let reason = detail.and_then(|bytes| wire::StoreError::decode(bytes).ok()).and_then(|error| error.reason);
+    match reason {
+        Some(Reason::Unavailable(reason)) => Error::Unavailable { reason },
+        Some(Reason::OutcomeUnknown(reason)) => Error::OutcomeUnknown { reason },
+        Some(Reason::Fenced(wire::Fenced { name, token, newest })) => Error::Fenced { name, token, newest },
+        Some(Reason::Schema(reason)) => Error::Schema { reason },
+        Some(Reason::Corrupt(wire::Corrupt { what, reason })) => Error::Corrupt { what, reason },
+        Some(Reason::Configuration(reason)) => Error::Configuration { reason },
+        None => broken(status),
+    }
+}
+
+fn broken(status: &Status) -> Error {
+    let reason = format!("the state store: {}", status.message());
+    match status.code() {
+        // What the other side refused unread.
+        Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => {
+            Error::Corrupt { what: "a call to the state store".to_owned(), reason }
+        }
+        Code::ResourceExhausted | Code::PermissionDenied | Code::Unauthenticated => {
+            Error::Unavailable { reason }
+        }
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => Error::OutcomeUnknown { reason },
+    }
+}
+
+impl From<Malformed> for Status {
+    fn from(error: Malformed) -> Self {
+        Self::invalid_argument(error.to_string())
+    }
+}
+
+/// A message of the other side that can't be read.
+#[must_use]
+pub fn malformed(error: &Malformed) -> Error {
+    Error::Corrupt { what: "an answer of the state store".to_owned(), reason: error.to_string() }
+}

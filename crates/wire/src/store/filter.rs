@@ -1,0 +1,168 @@
+//! Filters, lists and counts.
+
+use super::{Malformed, id, id_bytes, there};
+use crate::internal as wire;
+use goconductor_saga::Timestamp;
+use goconductor_store::{Comparison, Field, Filter, ListPage, ListRequest, Value};
+
+/// Groups within groups: more than any filter that the gateway reads.
+const DEPTH: usize = 64;
+
+/// A field, with the label's name if it is one.
+#[must_use]
+pub fn field(field: &Field) -> (wire::FilterField, String) {
+    let plain = |field| (field, String::new());
+    match field {
+        Field::Id => plain(wire::FilterField::Id),
+        Field::Status => plain(wire::FilterField::Status),
+        Field::Definition => plain(wire::FilterField::Definition),
+        Field::Version => plain(wire::FilterField::Version),
+        Field::Cause => plain(wire::FilterField::Cause),
+        Field::IdempotencyKey => plain(wire::FilterField::IdempotencyKey),
+        Field::CreatedAt => plain(wire::FilterField::CreatedAt),
+        Field::EndedAt => plain(wire::FilterField::EndedAt),
+        Field::Label(name) => (wire::FilterField::Label, name.clone()),
+    }
+}
+
+/// A field from its parts.
+///
+/// # Errors
+/// When there is none.
+pub fn field_of(field: wire::FilterField, label: String) -> Result<Field, Malformed> {
+    Ok(match field {
+        wire::FilterField::Id => Field::Id,
+        wire::FilterField::Status => Field::Status,
+        wire::FilterField::Definition => Field::Definition,
+        wire::FilterField::Version => Field::Version,
+        wire::FilterField::Cause => Field::Cause,
+        wire::FilterField::IdempotencyKey => Field::IdempotencyKey,
+        wire::FilterField::CreatedAt => Field::CreatedAt,
+        wire::FilterField::EndedAt => Field::EndedAt,
+        wire::FilterField::Label => Field::Label(label),
+        wire::FilterField::Unspecified => return Err(Malformed("a field is missing".to_owned())),
+    })
+}
+
+impl From<&Filter> for wire::Filter {
+    fn from(filter: &Filter) -> Self {
+        use wire::filter::Filter as Kind;
+        let group =
+            |filters: &[Filter]| wire::FilterGroup { filters: filters.iter().map(Into::into).collect() };
+        let filter = match filter {
+            Filter::All(filters) => Kind::All(group(filters)),
+            Filter::Any(filters) => Kind::Any(group(filters)),
+            Filter::Not(filter) => Kind::Not(Box::new((&**filter).into())),
+            Filter::Compare(of, comparison, value) => {
+                let (field, label) = field(of);
+                Kind::Compare(wire::FilterCompare {
+                    field: field.into(),
+                    label,
+                    comparison: compared(*comparison).into(),
+                    value: Some(wire::FilterValue { value: Some(value_of(value)) }),
+                })
+            }
+        };
+        Self { filter: Some(filter) }
+    }
+}
+
+fn compared(comparison: Comparison) -> wire::Comparison {
+    match comparison {
+        Comparison::Equal => wire::Comparison::Equal,
+        Comparison::NotEqual => wire::Comparison::NotEqual,
+        Comparison::Less => wire::Comparison::Less,
+        Comparison::LessOrEqual => wire::Comparison::LessOrEqual,
+        Comparison::Greater => wire::Comparison::Greater,
+        Comparison::GreaterOrEqual => wire::Comparison::GreaterOrEqual,
+    }
+}
+
+fn value_of(value: &Value) -> wire::filter_value::Value {
+    match value {
+        Value::Text(text) => wire::filter_value::Value::Text(text.clone()),
+        Value::Number(number) => wire::filter_value::Value::Number(*number),
+        Value::Time(time) => wire::filter_value::Value::Time(time.0),
+    }
+}
+
+impl TryFrom<wire::Filter> for Filter {
+    type Error = Malformed;
+
+    fn try_from(filter: wire::Filter) -> Result<Self, Malformed> {
+        read(filter, DEPTH)
+    }
+}
+
+fn read(filter: wire::Filter, depth: usize) -> Result<Filter, Malformed> {
+    use wire::filter::Filter as Kind;
+    let depth = there(depth.checked_sub(1), "an end of the groups within groups")?;
+    let group = |group: wire::FilterGroup| group.filters.into_iter().map(|each| read(each, depth)).collect();
+    Ok(match there(filter.filter, "a filter")? {
+        Kind::All(filters) => Filter::All(group(filters)?),
+        Kind::Any(filters) => Filter::Any(group(filters)?),
+        Kind::Not(filter) => Filter::Not(Box::new(read(*filter, depth)?)),
+        Kind::Compare(compare) => {
+            let comparison = match compare.comparison() {
+                wire::Comparison::Equal => Comparison::Equal,
+                wire::Comparison::NotEqual => Comparison::NotEqual,
+                wire::Comparison::Less => Comparison::Less,
+                wire::Comparison::LessOrEqual => Comparison::LessOrEqual,
+                wire::Comparison::Greater => Comparison::Greater,
+                wire::Comparison::GreaterOrEqual => Comparison::GreaterOrEqual,
+                wire::Comparison::Unspecified => {
+                    return Err(Malformed("a comparison is missing".to_owned()));
+                }
+            };
+            let field = field_of(compare.field(), compare.label)?;
+            let value = match there(compare.value.and_then(|value| value.value), "a value")? {
+                wire::filter_value::Value::Text(text) => Value::Text(text),
+                wire::filter_value::Value::Number(number) => Value::Number(number),
+                wire::filter_value::Value::Time(time) => Value::Time(Timestamp(time)),
+            };
+            Filter::Compare(field, comparison, value)
+        }
+    })
+}
+
+impl From<&ListRequest> for wire::ListRequest {
+    fn from(request: &ListRequest) -> Self {
+        Self {
+            namespace: request.namespace.clone(),
+            filter: request.filter.as_ref().map(Into::into),
+            limit: request.limit,
+            before: request.before.map(id_bytes).unwrap_or_default(),
+        }
+    }
+}
+
+impl TryFrom<wire::ListRequest> for ListRequest {
+    type Error = Malformed;
+
+    fn try_from(wire: wire::ListRequest) -> Result<Self, Malformed> {
+        Ok(Self {
+            namespace: wire.namespace,
+            filter: wire.filter.map(TryInto::try_into).transpose()?,
+            limit: wire.limit,
+            before: if wire.before.is_empty() { None } else { Some(id(&wire.before)?) },
+        })
+    }
+}
+
+impl TryFrom<&ListPage> for wire::ListResponse {
+    type Error = Malformed;
+
+    fn try_from(page: &ListPage) -> Result<Self, Malformed> {
+        let workflows = page.workflows.iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+        Ok(Self { workflows, more: page.more })
+    }
+}
+
+impl TryFrom<wire::ListResponse> for ListPage {
+    type Error = Malformed;
+
+    fn try_from(wire: wire::ListResponse) -> Result<Self, Malformed> {
+        let workflows = wire.workflows.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+        Ok(Self { workflows, more: wire.more })
+    }
+}

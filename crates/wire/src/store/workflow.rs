@@ -1,0 +1,224 @@
+//! Writes, and workflows as they are read.
+
+use super::{Malformed, id, id_bytes, owed_key, parsed, there, value};
+use crate::internal as wire;
+use goconductor_saga::{Due, Event, LedgerChange, Owed, State, Status, Timestamp, Transition};
+use goconductor_store::{Loaded, NewWorkflow, Seen, Summary, TransitionWrite, Write, WriteOutcome};
+use std::sync::Arc;
+
+impl TryFrom<&Write> for wire::Write {
+    type Error = Malformed;
+
+    fn try_from(write: &Write) -> Result<Self, Malformed> {
+        let write = match write {
+            Write::Start(new) => wire::write::Write::Start(wire::NewWorkflow {
+                transition: Some((&new.write).try_into()?),
+                idempotency_key: new.idempotency_key.clone(),
+                request_digest: new.request_digest.clone(),
+            }),
+            Write::Transition(write) => wire::write::Write::Transition(write.try_into()?),
+        };
+        Ok(Self { write: Some(write) })
+    }
+}
+
+impl TryFrom<wire::Write> for Write {
+    type Error = Malformed;
+
+    fn try_from(write: wire::Write) -> Result<Self, Malformed> {
+        Ok(match there(write.write, "what to write")? {
+            wire::write::Write::Start(new) => Self::Start(NewWorkflow {
+                write: there(new.transition, "a start's transition")?.try_into()?,
+                idempotency_key: new.idempotency_key,
+                request_digest: new.request_digest,
+            }),
+            wire::write::Write::Transition(transition) => Self::Transition(transition.try_into()?),
+        })
+    }
+}
+
+impl TryFrom<&TransitionWrite> for wire::Transition {
+    type Error = Malformed;
+
+    fn try_from(write: &TransitionWrite) -> Result<Self, Malformed> {
+        let Transition { id: _, from_seq, events, state, ledger } = &*write.transition;
+        Ok(Self {
+            from_seq: *from_seq,
+            state_json: value("a state", state)?,
+            event_jsons: events.iter().map(|event| value("an event", event)).collect::<Result<_, _>>()?,
+            ledger: ledger.iter().map(change).collect(),
+            publishes: write.publishes.iter().map(ToString::to_string).collect(),
+            now: write.now.0,
+            redeliver_at: write.redeliver_at.0,
+        })
+    }
+}
+
+impl TryFrom<wire::Transition> for TransitionWrite {
+    type Error = Malformed;
+
+    fn try_from(wire: wire::Transition) -> Result<Self, Malformed> {
+        let state: State = parsed("a state", &wire.state_json)?;
+        let events: Result<Vec<Event>, _> =
+            wire.event_jsons.iter().map(|event| parsed("an event", event)).collect();
+        let ledger: Result<Vec<LedgerChange>, _> = wire.ledger.into_iter().map(change_of).collect();
+        let transition =
+            Transition { id: state.id, from_seq: wire.from_seq, events: events?, state, ledger: ledger? };
+        Ok(Self {
+            transition: Arc::new(transition),
+            publishes: wire.publishes.iter().map(|key| owed_key(key)).collect::<Result<_, _>>()?,
+            now: Timestamp(wire.now),
+            redeliver_at: Timestamp(wire.redeliver_at),
+        })
+    }
+}
+
+fn change(change: &LedgerChange) -> wire::LedgerChange {
+    let change = match change {
+        LedgerChange::Issue(row) => wire::ledger_change::Change::Issue(owed(row)),
+        LedgerChange::Change(row) => wire::ledger_change::Change::Amend(owed(row)),
+        LedgerChange::Settle(key) => wire::ledger_change::Change::Settle(key.to_string()),
+    };
+    wire::LedgerChange { change: Some(change) }
+}
+
+fn change_of(change: wire::LedgerChange) -> Result<LedgerChange, Malformed> {
+    Ok(match there(change.change, "a change of the ledger")? {
+        wire::ledger_change::Change::Issue(row) => LedgerChange::Issue(owed_of(row)?),
+        wire::ledger_change::Change::Amend(row) => LedgerChange::Change(owed_of(row)?),
+        wire::ledger_change::Change::Settle(key) => LedgerChange::Settle(owed_key(&key)?),
+    })
+}
+
+fn owed(row: &Owed) -> wire::OwedRow {
+    let due = match row.due {
+        Due::At(at) => wire::owed_row::Due::At(at.0),
+        Due::Held => wire::owed_row::Due::Held(wire::Held {}),
+        Due::Withdraw => wire::owed_row::Due::Withdraw(wire::Withdraw {}),
+    };
+    wire::OwedRow {
+        key: row.key.to_string(),
+        attempt: row.attempt,
+        service: row.service.clone(),
+        due: Some(due),
+    }
+}
+
+fn owed_of(row: wire::OwedRow) -> Result<Owed, Malformed> {
+    let due = match there(row.due, "when a row is due")? {
+        wire::owed_row::Due::At(at) => Due::At(Timestamp(at)),
+        wire::owed_row::Due::Held(wire::Held {}) => Due::Held,
+        wire::owed_row::Due::Withdraw(wire::Withdraw {}) => Due::Withdraw,
+    };
+    Ok(Owed { key: owed_key(&row.key)?, attempt: row.attempt, service: row.service, due })
+}
+
+impl TryFrom<&WriteOutcome> for wire::WriteOutcome {
+    type Error = Malformed;
+
+    fn try_from(outcome: &WriteOutcome) -> Result<Self, Malformed> {
+        use wire::write_outcome::Outcome;
+        let outcome = match outcome {
+            WriteOutcome::Written => Outcome::Written(wire::Written {}),
+            WriteOutcome::Replayed(loaded) => Outcome::Replayed((&**loaded).try_into()?),
+            WriteOutcome::KeyConflict(id) => Outcome::KeyConflict(id_bytes(*id)),
+            WriteOutcome::Lost(loaded) => Outcome::Lost((&**loaded).try_into()?),
+            WriteOutcome::Missing => Outcome::Missing(wire::Missing {}),
+        };
+        Ok(Self { outcome: Some(outcome) })
+    }
+}
+
+impl TryFrom<wire::WriteOutcome> for WriteOutcome {
+    type Error = Malformed;
+
+    fn try_from(outcome: wire::WriteOutcome) -> Result<Self, Malformed> {
+        use wire::write_outcome::Outcome;
+        Ok(match there(outcome.outcome, "an outcome")? {
+            Outcome::Written(wire::Written {}) => Self::Written,
+            Outcome::Replayed(loaded) => Self::Replayed(Box::new(loaded.try_into()?)),
+            Outcome::KeyConflict(bytes) => Self::KeyConflict(id(&bytes)?),
+            Outcome::Lost(loaded) => Self::Lost(Box::new(loaded.try_into()?)),
+            Outcome::Missing(wire::Missing {}) => Self::Missing,
+        })
+    }
+}
+
+impl TryFrom<&Loaded> for wire::Loaded {
+    type Error = Malformed;
+
+    fn try_from(loaded: &Loaded) -> Result<Self, Malformed> {
+        let state_json = value("a state", &loaded.state)?;
+        Ok(Self { state_json, idempotency_key: loaded.idempotency_key.clone() })
+    }
+}
+
+impl TryFrom<wire::Loaded> for Loaded {
+    type Error = Malformed;
+
+    fn try_from(loaded: wire::Loaded) -> Result<Self, Malformed> {
+        let state = parsed("a state", &loaded.state_json)?;
+        Ok(Self { state, idempotency_key: loaded.idempotency_key })
+    }
+}
+
+impl From<Seen> for wire::Change {
+    fn from(seen: Seen) -> Self {
+        Self { id: id_bytes(seen.id), seq: seen.seq, status: seen.status.as_str().to_owned() }
+    }
+}
+
+impl TryFrom<wire::Change> for Seen {
+    type Error = Malformed;
+
+    fn try_from(change: wire::Change) -> Result<Self, Malformed> {
+        Ok(Self { id: id(&change.id)?, seq: change.seq, status: status(&change.status)? })
+    }
+}
+
+fn status(text: &str) -> Result<Status, Malformed> {
+    let found = Status::ALL.into_iter().find(|status| status.as_str() == text);
+    found.ok_or_else(|| Malformed(format!("{text:?} is no status")))
+}
+
+impl TryFrom<&Summary> for wire::Summary {
+    type Error = Malformed;
+
+    fn try_from(summary: &Summary) -> Result<Self, Malformed> {
+        Ok(Self {
+            id: id_bytes(summary.id),
+            definition: summary.definition.clone(),
+            version: summary.version,
+            status: summary.status.as_str().to_owned(),
+            cause: summary.cause.map(|cause| cause.as_str().to_owned()),
+            seq: summary.seq,
+            created_at: summary.created_at.0,
+            ended_at: summary.ended_at.map(|at| at.0),
+            labels: summary.labels.clone().into_iter().collect(),
+            idempotency_key: summary.idempotency_key.clone(),
+            error_json: summary.error.as_ref().map(|error| value("an error", error)).transpose()?,
+        })
+    }
+}
+
+impl TryFrom<wire::Summary> for Summary {
+    type Error = Malformed;
+
+    fn try_from(wire: wire::Summary) -> Result<Self, Malformed> {
+        let cause =
+            wire.cause.map(|cause| parsed("a cause", format!("\"{cause}\"").as_bytes())).transpose()?;
+        Ok(Self {
+            id: id(&wire.id)?,
+            definition: wire.definition,
+            version: wire.version,
+            status: status(&wire.status)?,
+            cause,
+            seq: wire.seq,
+            created_at: Timestamp(wire.created_at),
+            ended_at: wire.ended_at.map(Timestamp),
+            labels: wire.labels.into_iter().collect(),
+            idempotency_key: wire.idempotency_key,
+            error: wire.error_json.map(|error| parsed("an error", &error)).transpose()?,
+        })
+    }
+}
