@@ -26,10 +26,13 @@ impl TryFrom<wire::ClaimRequest> for ClaimRequest {
 
     fn try_from(wire: wire::ClaimRequest) -> Result<Self, Malformed> {
         let byte = |number: u32| u8::try_from(number).map_err(|_| Malformed(format!("{number} is no shard")));
-        let shard = wire.shard.map(|shard| Ok(Shard { index: byte(shard.index)?, of: byte(shard.of)? }));
+        let shard = match wire.shard {
+            Some(shard) => Some(Shard { index: byte(shard.index)?, of: byte(shard.of)? }),
+            None => None,
+        };
         Ok(Self {
             fence: wire.fence.map(|fence| Fence { name: fence.name, token: fence.token }),
-            shard: shard.transpose()?,
+            shard,
             now: Timestamp(wire.now),
             lanes: wire.lanes.into_iter().map(lane_of).collect::<Result<_, _>>()?,
             timers: wire.timers,

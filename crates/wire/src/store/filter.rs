@@ -97,7 +97,9 @@ impl TryFrom<wire::Filter> for Filter {
 fn read(filter: wire::Filter, depth: usize) -> Result<Filter, Malformed> {
     use wire::filter::Filter as Kind;
     let depth = there(depth.checked_sub(1), "an end of the groups within groups")?;
-    let group = |group: wire::FilterGroup| group.filters.into_iter().map(|each| read(each, depth)).collect();
+    let group = |group: wire::FilterGroup| -> Result<Vec<Filter>, Malformed> {
+        group.filters.into_iter().map(|each| read(each, depth)).collect()
+    };
     Ok(match there(filter.filter, "a filter")? {
         Kind::All(filters) => Filter::All(group(filters)?),
         Kind::Any(filters) => Filter::Any(group(filters)?),
