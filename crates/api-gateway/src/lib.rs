@@ -16,6 +16,7 @@ mod measure;
 mod moment;
 pub mod pages;
 mod routes;
+mod run;
 mod schemas;
 mod view;
 mod waiters;
@@ -34,6 +35,8 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use waiters::Waiters;
+
+pub use run::{limits, run};
 
 /// How long calls under way may take to end, once the gateway is told to.
 const DRAIN: Duration = Duration::from_secs(5);

@@ -117,7 +117,7 @@ impl Process {
         let gateway = gateway::Dependencies {
             conductor: Arc::clone(&conductor),
             changes,
-            limits: gateway_limits(config),
+            limits: gateway::limits(config),
             readiness: readiness(&store),
             metrics: metrics.clone(),
             stop: drain.token(),
@@ -162,28 +162,12 @@ fn readiness(store: &Arc<dyn Store>) -> Readiness {
     readiness
 }
 
-fn gateway_limits(config: &Config) -> gateway::Limits {
-    gateway::Limits {
-        body_bytes: config.limits.body_bytes,
-        json_depth: count(config.limits.json_depth),
-        input_bytes: config.limits.input_bytes,
-        page_size: config.limits.page_size,
-    }
-}
-
-fn count(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
 fn executor_settings(config: &Config) -> goconductor_saga_executor::Settings {
+    let identity = format!("dev-{}", uuid::Uuid::now_v7().simple());
+    // One process: shares would be led by the same leader.
     goconductor_saga_executor::Settings {
-        identity: format!("dev-{}", uuid::Uuid::now_v7().simple()),
-        executes_in_flight: count(config.executor.max_in_flight),
-        compensations_in_flight: count(config.executor.compensations_in_flight),
-        start_grace: config.executor.start_grace,
-        redelivery: config.executor.redelivery,
-        drain: config.executor.drain,
-        output_bytes: config.limits.output_bytes,
+        duty_shards: 1,
+        ..goconductor_saga_executor::settings(config, identity)
     }
 }
 

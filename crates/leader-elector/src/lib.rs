@@ -8,6 +8,9 @@
 //!
 //! Invariant: a name that a term of this process leads is counted as led until the end of its newest term.
 
+mod run;
+mod service;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +20,9 @@ use goconductor_election::{Election, Error, FencingToken, Leader, Leadership};
 use goconductor_service_kit::telemetry::{Metric, MetricKind, describe};
 use metrics::Unit;
 use tokio::task::JoinSet;
+
+pub use run::run;
+pub use service::{Service, service};
 
 const WON: &str = "goconductor_elections_won_total";
 const IS_LEADER: &str = "goconductor_election_is_leader";

@@ -146,6 +146,19 @@ pub trait Queue: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Closed`], [`Error::Unavailable`].
     async fn has_consumer(&self, topic: &Topic) -> Result<bool, Error>;
+
+    /// Whether what it holds outlives the processes that use it, as what a broker holds does.
+    fn outlives_processes(&self) -> bool {
+        false
+    }
+
+    /// Whether it answers: for readiness.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Unavailable`].
+    async fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Takes messages of one topic.

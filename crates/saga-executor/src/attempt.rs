@@ -3,9 +3,11 @@
 use crate::Settings;
 use crate::in_flight::InFlight;
 use crate::task::{Participant, Task};
+use goconductor_queue::{Message, Topic};
 use goconductor_saga::{
     Action, Failure, Input, Outcome, Phase, Plan, Refusal, Side, State, StepState, StepStatus, Timestamp,
 };
+use goconductor_store::DeadLetter;
 use goconductor_transition::{Command, Conductor, Error, clock};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,11 +29,19 @@ pub(crate) struct Runner {
     pub(crate) give_up: CancellationToken,
 }
 
-/// When an attempt was taken on, by both clocks.
-#[derive(Clone, Copy)]
-struct Taken {
+/// When a command was taken on, by both clocks. Before it was acknowledged: whoever is paused in between
+/// finds its time used up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
     at: Timestamp,
     instant: Instant,
+}
+
+impl Taken {
+    /// It is taken on now.
+    pub(crate) fn now() -> Self {
+        Self { at: clock::now(), instant: clock::monotonic() }
+    }
 }
 
 /// What is to be done with a command.
@@ -39,7 +49,10 @@ enum Verdict {
     Run(Box<About>),
     Submit(Input),
     Release,
-    Drop,
+    /// It is refused; why is counted.
+    Drop(&'static str),
+    /// It names what does not exist.
+    DeadLetter(&'static str),
 }
 
 /// A command with what it is about.
@@ -50,9 +63,17 @@ struct About {
 
 impl Runner {
     /// Sees a command through. Never fails: what goes wrong is left to the ledger.
-    pub(crate) async fn see_through(&self, command: Command, participant: Arc<dyn Participant>) {
-        let Some(_entry) = self.in_flight.enter(command.row()) else { return };
-        let taken = Taken { at: clock::now(), instant: clock::monotonic() };
+    pub(crate) async fn see_through(
+        &self,
+        command: Command,
+        topic: &Topic,
+        taken: Taken,
+        participant: Arc<dyn Participant>,
+    ) {
+        let Some(entry) = self.in_flight.enter(command.row()) else {
+            refuse(&command, "under_way");
+            return;
+        };
         let verdict = match self.judge(&command, taken).await {
             Ok(verdict) => verdict,
             Err(error) => {
@@ -61,43 +82,69 @@ impl Runner {
             }
         };
         match verdict {
-            Verdict::Run(about) => self.run(&command, &about, taken, &*participant).await,
+            Verdict::Run(about) => {
+                let cancelled = entry.cancelled.clone();
+                self.run(&command, &about, taken, cancelled, &*participant).await;
+            }
             Verdict::Submit(input) => self.report(&command, input).await,
             Verdict::Release => self.release(&command).await,
-            Verdict::Drop => metrics::counter!("goconductor_commands_dropped_total").increment(1),
+            Verdict::Drop(why) => refuse(&command, why),
+            Verdict::DeadLetter(why) => self.bury(&command, topic, why).await,
         }
     }
 
     async fn judge(&self, command: &Command, taken: Taken) -> Result<Verdict, Error> {
         let waited = taken.at.since(command.published_at);
-        let mut state = if command.redelivery > 0 || waited > STALE {
-            Arc::new(self.conductor.load(command.id).await?.state)
+        let state = if command.redelivery > 0 || waited > STALE {
+            self.conductor.load(command.id).await.map(|loaded| Arc::new(loaded.state))
         } else {
-            self.conductor.remembered(command.id).await?
+            self.conductor.remembered(command.id).await
+        };
+        let mut state = match state {
+            Ok(state) => state,
+            Err(Error::NoSuchWorkflow) => return Ok(Verdict::DeadLetter("no such workflow")),
+            Err(error) => return Err(error),
         };
         if state.seq < command.seq {
             state = Arc::new(self.conductor.load(command.id).await?.state);
         }
         let plan = self.conductor.plan_of(&state).await?;
-        let Some(step) = open_step(&state, command) else { return Ok(Verdict::Drop) };
+        if state.step(command.step).is_none() {
+            return Ok(Verdict::DeadLetter("the workflow has no such step"));
+        }
+        let Some(step) = open_step(&state, command) else {
+            let ended = state.phase.is_final();
+            return Ok(Verdict::Drop(if ended { "ended" } else { "settled" }));
+        };
         let running = step.progress(command.side).running.is_some();
         if command.redelivery > 0 {
             return Ok(Verdict::Submit(lost(command, &plan, taken.at)));
         }
-        if !running && unwanted(&state, step, command.side) {
+        if running {
+            // Its start is on record, so this is a copy: the first is under way elsewhere.
+            return Ok(Verdict::Drop("under_way"));
+        }
+        if unwanted(&state, step, command.side) {
             return Ok(Verdict::Submit(Input::WithdrawCommand {
                 step: command.step,
                 attempt: command.attempt,
             }));
         }
-        if !running && state.paused {
+        if state.paused {
             return Ok(Verdict::Release);
         }
         Ok(Verdict::Run(Box::new(About { plan, state })))
     }
 
-    async fn run(&self, command: &Command, about: &About, taken: Taken, participant: &dyn Participant) {
-        let Some(task) = self.task(command, about, taken).await else { return };
+    async fn run(
+        &self,
+        command: &Command,
+        about: &About,
+        taken: Taken,
+        cancelled: CancellationToken,
+        participant: &dyn Participant,
+    ) {
+        let Some(task) = self.task(command, about, taken, cancelled).await else { return };
         let labels = [("action", task.action.clone()), ("operation", task.side.as_str().to_owned())];
         let outcome = self.attempt(command, &task, taken, participant, about).await;
         let Some(outcome) = outcome else { return };
@@ -116,7 +163,13 @@ impl Runner {
     }
 
     /// The task; none: it has no input, which is reported.
-    async fn task(&self, command: &Command, about: &About, taken: Taken) -> Option<Task> {
+    async fn task(
+        &self,
+        command: &Command,
+        about: &About,
+        taken: Taken,
+        cancelled: CancellationToken,
+    ) -> Option<Task> {
         let (plan, state) = (&about.plan, &about.state);
         let step = plan.step(command.step)?;
         let Action::Run { action, .. } = step.action(command.side)?;
@@ -145,6 +198,7 @@ impl Runner {
             input,
             deadline,
             timeout,
+            cancelled,
         })
     }
 
@@ -175,6 +229,10 @@ impl Runner {
         let left = task.timeout.checked_sub(taken.instant.elapsed()).filter(|left| !left.is_zero());
         let Some(left) = left else {
             // This process was held up past the deadline: the command is not sent any more.
+            if recorded {
+                let failure = Failure::of("NOT_SENT", "the executor was held up past the deadline");
+                return Some(Outcome::Retryable { failure, not_before: None });
+            }
             self.release(command).await;
             return None;
         };
@@ -243,10 +301,41 @@ impl Runner {
         }
     }
 
+    /// Keeps a command that names what does not exist, for a person to look at.
+    async fn bury(&self, command: &Command, topic: &Topic, reason: &str) {
+        let letter = dead_letter(topic, &command.message(), reason);
+        if let Err(error) = self.conductor.store().put_dead_letters(&[letter]).await {
+            tracing::error!(workflow = %command.id, reason, %error, "a dead letter could not be kept");
+        }
+    }
+
     async fn release(&self, command: &Command) {
         if let Err(error) = self.conductor.store().release(&[command.row()]).await {
             tracing::warn!(workflow = %command.id, %error, "a command waits for its redelivery");
         }
+    }
+}
+
+fn refuse(command: &Command, reason: &'static str) {
+    metrics::counter!("goconductor_commands_refused_total", "reason" => reason).increment(1);
+    tracing::debug!(workflow = %command.id, reason, "a command is not acted on");
+}
+
+/// A message that nobody can act on, named by what it holds, so that copies are kept once.
+pub(crate) fn dead_letter(topic: &Topic, message: &Message, reason: &str) -> DeadLetter {
+    metrics::counter!("goconductor_dead_letters_total").increment(1);
+    tracing::warn!(%topic, reason, "a message goes to the dead letters");
+    let mut name = blake3::Hasher::new();
+    for part in [topic.to_string().as_bytes(), message.key.as_bytes(), &message.payload] {
+        name.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes()).update(part);
+    }
+    DeadLetter {
+        id: name.finalize().to_hex().as_str().chars().take(32).collect(),
+        topic: topic.to_string(),
+        key: message.key.clone(),
+        payload: message.payload.to_vec(),
+        reason: reason.to_owned(),
+        at: clock::now(),
     }
 }
 

@@ -3,41 +3,45 @@
 //! continuous claim, never a pass at launch.
 
 use crate::Settings;
-use crate::registry::{Registry, Served};
+use crate::crew::Crew;
+use crate::registry::Served;
 use goconductor_election::{Election, Leadership};
 use goconductor_saga::{Input, OwedKey, Side, Timestamp};
-use goconductor_store::{ClaimRequest, Fence, LaneClaim, LedgerRow, RowKind};
+use goconductor_store::{ClaimRequest, Fence, LaneClaim, LedgerRow, RowKind, Shard};
 use goconductor_transition::{COMMAND_FORMAT, Command, Conductor, Error, clock, topic_of};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// What is led.
-const DUTY: &str = "duties";
 /// Between looks at the ledger when nothing is known to be due: other processes' timers are seen then.
 const IDLE: Duration = Duration::from_millis(500);
-/// Between looks when what is due has no room: an attempt has to end first.
+/// Between looks when what is due has no room: an attempt has to end first. With a broker, it has to be
+/// heard of first.
 const BUSY: Duration = Duration::from_millis(5);
+const BUSY_AFAR: Duration = Duration::from_millis(100);
 /// Timers of one pass.
 const TIMERS: u32 = 500;
 
-/// What the elected does.
+/// What the elected of one share does.
 #[derive(Debug)]
 pub(crate) struct Duties {
+    /// The share of the workflows that this duty is for.
+    pub(crate) shard: Shard,
     pub(crate) conductor: Arc<Conductor>,
     pub(crate) election: Arc<dyn Election>,
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) crew: Arc<Crew>,
     pub(crate) settings: Arc<Settings>,
 }
 
 impl Duties {
     /// Campaigns, and does the duties while it leads, until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
+        let name = format!("duties/{}-of-{}", self.shard.index, self.shard.of);
         while !stop.is_cancelled() {
             // Safe to cancel: a campaign that is dropped leaves nothing behind.
             let elected = tokio::select! {
                 () = stop.cancelled() => return,
-                elected = self.election.campaign(DUTY, &self.settings.identity) => elected,
+                elected = self.election.campaign(&name, &self.settings.identity) => elected,
             };
             match elected {
                 Ok(leadership) => self.lead(leadership, &stop).await,
@@ -50,8 +54,8 @@ impl Duties {
     }
 
     async fn lead(&self, leadership: Leadership, stop: &CancellationToken) {
-        let fence = Fence { name: DUTY.to_owned(), token: leadership.token().0 };
-        tracing::info!(token = fence.token, "leads the duties");
+        let fence = Fence { name: leadership.leader().name.clone(), token: leadership.token().0 };
+        tracing::info!(duty = fence.name, token = fence.token, "leads");
         while leadership.is_valid() && !stop.is_cancelled() {
             let wait = match self.pass(&fence).await {
                 Ok(wait) => wait,
@@ -81,7 +85,7 @@ impl Duties {
     async fn pass(&self, fence: &Fence) -> Result<Duration, goconductor_store::Error> {
         let now = clock::now();
         let mut lanes = Vec::new();
-        for served in self.registry.served() {
+        for served in self.crew.served() {
             for side in [Side::Execute, Side::Compensate] {
                 if let Some(lane) = self.lane(&served, side).await {
                     lanes.push(lane);
@@ -90,7 +94,7 @@ impl Duties {
         }
         let request = ClaimRequest {
             fence: Some(fence.clone()),
-            shard: None,
+            shard: Some(self.shard),
             now,
             lanes,
             timers: true,
@@ -102,7 +106,8 @@ impl Duties {
         let claim = self.conductor.store().claim(&request).await?;
         self.act(claim.rows, now).await;
         let now = clock::now();
-        let wait = claim.next_due.map_or(IDLE, |due| due.since(now).clamp(BUSY, IDLE));
+        let busy = if self.conductor.queue().outlives_processes() { BUSY_AFAR } else { BUSY };
+        let wait = claim.next_due.map_or(IDLE, |due| due.since(now).clamp(busy, IDLE));
         self.conductor.alarm().sleeps_until(now.after(wait));
         Ok(wait)
     }
@@ -114,7 +119,7 @@ impl Duties {
         if !queue.has_consumer(&topic).await.unwrap_or(false) {
             return None;
         }
-        let backlog = queue.backlog(&topic).await.ok()?;
+        let backlog = self.crew.backlog(&topic).await.ok()?;
         let capacity = match side {
             Side::Execute => served.executes,
             Side::Compensate => served.compensations,

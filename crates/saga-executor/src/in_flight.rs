@@ -1,6 +1,6 @@
 //! The commands that this executor has under way.
 
-use goconductor_store::{LedgerRowKey, Store};
+use goconductor_store::{LedgerRowKey, RowKind, Store};
 use goconductor_transition::clock;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,13 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct InFlight {
     store: Arc<dyn Store>,
     redelivery: Duration,
-    rows: Mutex<HashMap<LedgerRowKey, Instant>>,
+    rows: Mutex<HashMap<LedgerRowKey, Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    since: Instant,
+    cancelled: CancellationToken,
 }
 
 /// As long as it lives, the command is under way here.
@@ -20,6 +26,8 @@ pub(crate) struct InFlight {
 pub(crate) struct Entry {
     in_flight: Arc<InFlight>,
     row: LedgerRowKey,
+    /// Cancelled when the workflow does not want the command any more.
+    pub(crate) cancelled: CancellationToken,
 }
 
 impl Drop for Entry {
@@ -39,8 +47,9 @@ impl InFlight {
         match rows.entry(row) {
             std::collections::hash_map::Entry::Occupied(_) => None,
             std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(clock::monotonic());
-                Some(Entry { in_flight: Arc::clone(self), row })
+                let cancelled = CancellationToken::new();
+                place.insert(Running { since: clock::monotonic(), cancelled: cancelled.clone() });
+                Some(Entry { in_flight: Arc::clone(self), row, cancelled })
             }
         }
     }
@@ -60,6 +69,24 @@ impl InFlight {
             }
             if let Err(error) = self.store.extend(&long, clock::now().after(self.redelivery)).await {
                 tracing::warn!(%error, rows = long.len(), "heartbeats could not be written");
+                continue;
+            }
+            self.tell_unwanted(&long).await;
+        }
+    }
+
+    /// Tells those whose commands the ledger wants back, or does not know any more.
+    async fn tell_unwanted(&self, long: &[LedgerRowKey]) {
+        let mut ids: Vec<_> = long.iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let Ok(owed) = self.store.ledger(&ids).await else { return };
+        let wanted =
+            |row: &LedgerRowKey| owed.iter().any(|owed| owed.key == *row && owed.kind != RowKind::Withdraw);
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in long.iter().filter(|row| !wanted(row)) {
+            if let Some(running) = rows.get(row) {
+                running.cancelled.cancel();
             }
         }
     }
@@ -69,7 +96,7 @@ impl InFlight {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         // One period ahead: what is younger will be caught by the next heartbeat in time.
         rows.iter()
-            .filter(|(_, since)| now.duration_since(**since) >= time / 2)
+            .filter(|(_, running)| now.duration_since(running.since) >= time / 2)
             .map(|(row, _)| *row)
             .collect()
     }

@@ -1,8 +1,8 @@
 //! One lane of one service: takes no more commands than it can run soon.
 
-use crate::attempt::Runner;
+use crate::attempt::{Runner, Taken, dead_letter};
 use crate::task::Participant;
-use goconductor_queue::{Consumer, Delivery};
+use goconductor_queue::{Consumer, Delivery, Topic};
 use goconductor_saga::Side;
 use goconductor_store::LedgerRowKey;
 use goconductor_transition::{Command, topic_of};
@@ -39,7 +39,9 @@ impl Lane {
                 Ok(mut consumer) => {
                     // The backlog that the ledger has kept for this service is wanted now.
                     self.runner.conductor.alarm().ring();
-                    match self.take_all(&mut *consumer, &tasks, &stop).await {
+                    match self.take_all(&mut *consumer, &topic, &tasks, &stop).await {
+                        // What a broker holds is taken by the next consumer.
+                        Ok(()) if self.runner.conductor.queue().outlives_processes() => break,
                         Ok(()) => {
                             self.give_back(&mut *consumer).await;
                             break;
@@ -59,6 +61,7 @@ impl Lane {
     async fn take_all(
         &self,
         consumer: &mut dyn Consumer,
+        topic: &Topic,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<(), goconductor_queue::Error> {
@@ -74,10 +77,12 @@ impl Lane {
                 () = stop.cancelled() => return Ok(()),
                 deliveries = consumer.take(room) => deliveries?,
             };
+            let taken = Taken::now();
+            let commands = self.read(topic, &deliveries).await?;
             let tags: Vec<_> = deliveries.iter().map(|delivery| delivery.tag).collect();
             consumer.acknowledge(&tags).await?;
             let mut first = Some(first);
-            for delivery in deliveries {
+            for command in commands {
                 let permit = match first.take() {
                     Some(permit) => permit,
                     None => match Arc::clone(&self.permits).acquire_owned().await {
@@ -85,28 +90,48 @@ impl Lane {
                         Err(_) => return Ok(()),
                     },
                 };
-                self.begin(&delivery, permit, tasks);
+                self.begin(command, topic, taken, permit, tasks);
             }
         }
     }
 
-    fn begin(&self, delivery: &Delivery, permit: OwnedSemaphorePermit, tasks: &TaskTracker) {
-        let command = match Command::read(&delivery.message) {
-            // Another consumer may have sent it already: such a command brings doubt with it.
-            Ok(command) if delivery.redelivered => {
-                Command { redelivery: command.redelivery.max(1), ..command }
+    /// The commands among the messages; what is none is kept as a dead letter before it is acknowledged.
+    async fn read(
+        &self,
+        topic: &Topic,
+        deliveries: &[Delivery],
+    ) -> Result<Vec<Command>, goconductor_queue::Error> {
+        let mut commands = Vec::with_capacity(deliveries.len());
+        let mut dead = Vec::new();
+        for delivery in deliveries {
+            match Command::read(&delivery.message) {
+                // Another consumer may have sent it already: such a command brings doubt with it.
+                Ok(command) if delivery.redelivered => {
+                    commands.push(Command { redelivery: command.redelivery.max(1), ..command });
+                }
+                Ok(command) => commands.push(command),
+                Err(reason) => dead.push(dead_letter(topic, &delivery.message, &reason)),
             }
-            Ok(command) => command,
-            Err(reason) => {
-                metrics::counter!("goconductor_poison_messages_total").increment(1);
-                tracing::error!(service = self.service, reason, "a message is no command: it is dropped");
-                return;
-            }
-        };
-        let runner = Arc::clone(&self.runner);
+        }
+        if !dead.is_empty() {
+            let kept = self.runner.conductor.store().put_dead_letters(&dead).await;
+            kept.map_err(|error| goconductor_queue::Error::Unavailable { reason: error.to_string() })?;
+        }
+        Ok(commands)
+    }
+
+    fn begin(
+        &self,
+        command: Command,
+        topic: &Topic,
+        taken: Taken,
+        permit: OwnedSemaphorePermit,
+        tasks: &TaskTracker,
+    ) {
+        let (runner, topic) = (Arc::clone(&self.runner), topic.clone());
         let participant = Arc::clone(&self.endpoint.read().unwrap_or_else(PoisonError::into_inner));
         tasks.spawn(async move {
-            runner.see_through(command, participant).await;
+            runner.see_through(command, &topic, taken, participant).await;
             drop(permit);
         });
     }

@@ -11,21 +11,37 @@
 //! happened; no compensation waits behind an execute.
 
 mod attempt;
+mod crew;
 mod duties;
 mod http_participant;
 mod in_flight;
 mod lane;
 mod registry;
+mod run;
 mod task;
+mod worker_service;
+mod workers;
 
+use crew::Crew;
+use duties::Duties;
 use goconductor_election::Election;
+use goconductor_saga::Json;
+use goconductor_store::Shard;
 use goconductor_transition::Conductor;
-use std::sync::Arc;
+use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
+use in_flight::InFlight;
+use registry::Registry;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use workers::ServiceKey;
 
 pub use http_participant::HttpParticipant;
+pub use run::{run, settings};
 pub use task::{Participant, Task};
+pub use worker_service::Service as WorkerService;
+pub use workers::Workers;
 
 /// What an executor is set to.
 #[derive(Debug, Clone)]
@@ -44,6 +60,12 @@ pub struct Settings {
     pub drain: Duration,
     /// The most that a participant may answer, in bytes.
     pub output_bytes: usize,
+    /// The services that it is there for; none: all.
+    pub services: Vec<String>,
+    /// In how many shares the duties are led; 0: it does not stand for them.
+    pub duty_shards: u8,
+    /// A worker on whose stream nothing is heard for this long is lost.
+    pub worker_lease: Duration,
 }
 
 impl Default for Settings {
@@ -56,6 +78,9 @@ impl Default for Settings {
             redelivery: Duration::from_secs(5),
             drain: Duration::from_secs(10),
             output_bytes: 512 << 10,
+            services: Vec::new(),
+            duty_shards: 1,
+            worker_lease: Duration::from_secs(5),
         }
     }
 }
@@ -66,34 +91,88 @@ pub struct Executor {
     conductor: Arc<Conductor>,
     election: Arc<dyn Election>,
     settings: Arc<Settings>,
+    in_flight: Arc<InFlight>,
+    workers: Arc<Workers>,
+    in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
+    registry: Arc<OnceLock<Arc<Registry>>>,
 }
 
 impl Executor {
     /// An executor that is not running yet.
     #[must_use]
     pub fn new(conductor: Arc<Conductor>, election: Arc<dyn Election>, settings: Settings) -> Self {
-        Self { conductor, election, settings: Arc::new(settings) }
+        let in_flight = InFlight::new(Arc::clone(conductor.store()), settings.redelivery);
+        Self {
+            conductor,
+            election,
+            settings: Arc::new(settings),
+            in_flight,
+            workers: Arc::default(),
+            in_process: BTreeMap::new(),
+            registry: Arc::default(),
+        }
+    }
+
+    /// Has a service carried out in this process, `capacity` attempts of each side at once.
+    #[must_use]
+    pub fn with_participant(
+        mut self,
+        namespace: &str,
+        service: &str,
+        participant: Arc<dyn Participant>,
+        capacity: usize,
+    ) -> Self {
+        let key = (namespace.to_owned(), service.to_owned());
+        self.in_process.insert(key, (participant, capacity));
+        self
+    }
+
+    /// What seats workers that connect; at `stop` they are told to go elsewhere.
+    #[must_use]
+    pub fn worker_service(&self, stop: CancellationToken) -> WorkerServiceServer<WorkerService> {
+        worker_service::service(Arc::clone(&self.workers), Arc::clone(&self.settings), stop)
+    }
+
+    /// Says of this executor what it serves, whenever it is asked.
+    pub fn about(&self) -> impl Fn() -> Json + Send + 'static {
+        let (registry, workers) = (Arc::clone(&self.registry), Arc::clone(&self.workers));
+        move || match registry.get() {
+            Some(registry) => crew::about(registry, |namespace, service| {
+                workers.count(&(namespace.to_owned(), service.to_owned()))
+            }),
+            None => Json::Null,
+        }
     }
 
     /// Runs until `stop`, then ends what is under way.
     pub async fn run(self, stop: CancellationToken) {
-        let in_flight =
-            in_flight::InFlight::new(Arc::clone(self.conductor.store()), self.settings.redelivery);
-        let registry = registry::Registry::new(
+        let registry = Registry::new(
             Arc::clone(&self.conductor),
             Arc::clone(&self.settings),
-            Arc::clone(&in_flight),
+            Arc::clone(&self.in_flight),
+            Arc::clone(&self.workers),
+            self.in_process,
         );
-        let duties = duties::Duties {
-            conductor: Arc::clone(&self.conductor),
-            election: self.election,
-            registry: Arc::clone(&registry),
-            settings: Arc::clone(&self.settings),
-        };
+        // Run once: it is taken by value.
+        drop(self.registry.set(Arc::clone(&registry)));
+        let identity = self.settings.identity.clone();
+        let crew = Crew::new(Arc::clone(&self.conductor), Arc::clone(&registry), identity);
+        let of = self.settings.duty_shards;
+        let duties = (0..of).map(|index| {
+            let duties = Duties {
+                shard: Shard { index, of },
+                conductor: Arc::clone(&self.conductor),
+                election: Arc::clone(&self.election),
+                crew: Arc::clone(&crew),
+                settings: Arc::clone(&self.settings),
+            };
+            duties.run(stop.clone())
+        });
         // Heartbeats go on until the last attempt has ended, so they have a stop of their own.
         let last = CancellationToken::new();
-        let heartbeats = tokio::spawn(Arc::clone(&in_flight).heartbeat(last.clone()));
-        tokio::join!(duties.run(stop.clone()), registry.run(stop));
+        let heartbeats = tokio::spawn(Arc::clone(&self.in_flight).heartbeat(last.clone()));
+        let duties = futures::future::join_all(duties);
+        tokio::join!(duties, Arc::clone(&crew).follow(stop.clone()), registry.run(stop));
         last.cancel();
         drop(heartbeats.await);
     }

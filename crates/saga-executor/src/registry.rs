@@ -1,18 +1,24 @@
 //! The services that this executor serves, and how each is reached: followed while it runs.
+//!
+//! A service is served for as long as there is a way to reach it: in this process, by workers that are
+//! connected, or by its address, in this order.
+
+mod entry;
 
 use crate::Settings;
 use crate::attempt::Runner;
 use crate::http_participant::{HttpClient, HttpParticipant};
 use crate::in_flight::InFlight;
-use crate::lane::{Endpoint, Lane};
+use crate::lane::Lane;
 use crate::task::Participant;
+use crate::workers::{ServiceKey, Workers};
+use entry::{Entry, Way};
 use goconductor_saga::{Json, Side};
 use goconductor_store::ServiceRecord;
 use goconductor_transition::Conductor;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,8 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A connection that is not there after this long is taken for refused.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// A service that is served here.
-#[derive(Debug, Clone)]
+/// A service that is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Served {
     pub(crate) namespace: String,
     pub(crate) service: String,
@@ -31,27 +37,11 @@ pub(crate) struct Served {
     pub(crate) compensations: usize,
 }
 
-#[derive(Debug)]
-struct Entry {
-    served: Served,
-    settings: Json,
-    endpoint: Endpoint,
-    /// Places for executes: as many as `served.executes`.
-    places: Arc<Semaphore>,
-}
-
-impl Entry {
-    /// Gives the lane as many places as it is to have. What is taken is not taken away: the next look goes
-    /// on where this one had to stop.
-    fn resize(&mut self, executes: usize) {
-        let now = &mut self.served.executes;
-        if executes > *now {
-            self.places.add_permits(executes - *now);
-            *now = executes;
-        } else {
-            *now -= self.places.forget_permits(*now - executes);
-        }
-    }
+/// How a service is to be served.
+struct Wanted {
+    way: Way,
+    executes: usize,
+    compensations: usize,
 }
 
 /// What is served here.
@@ -60,8 +50,10 @@ pub(crate) struct Registry {
     conductor: Arc<Conductor>,
     settings: Arc<Settings>,
     runner: Arc<Runner>,
+    workers: Arc<Workers>,
+    in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
     http: HttpClient,
-    entries: Mutex<BTreeMap<(String, String), Entry>>,
+    entries: Mutex<BTreeMap<ServiceKey, Entry>>,
     lanes: TaskTracker,
     give_up: CancellationToken,
 }
@@ -71,6 +63,8 @@ impl Registry {
         conductor: Arc<Conductor>,
         settings: Arc<Settings>,
         in_flight: Arc<InFlight>,
+        workers: Arc<Workers>,
+        in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
     ) -> Arc<Self> {
         let give_up = CancellationToken::new();
         let runner = Arc::new(Runner {
@@ -83,6 +77,8 @@ impl Registry {
             conductor,
             settings,
             runner,
+            workers,
+            in_process,
             http: HttpClient::new(CONNECT),
             entries: Mutex::new(BTreeMap::new()),
             lanes: TaskTracker::new(),
@@ -93,24 +89,29 @@ impl Registry {
     /// What is served just now.
     pub(crate) fn served(&self) -> Vec<Served> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.values().map(|entry| entry.served.clone()).collect()
+        entries.iter().map(|(key, entry)| entry.served(key)).collect()
+    }
+
+    /// How each service is reached just now, in a word.
+    pub(crate) fn ways(&self) -> Vec<(Served, &'static str)> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().map(|(key, entry)| (entry.served(key), entry.way.name())).collect()
     }
 
     /// Follows the services until `stop`, then waits for what is under way, for as long as is set.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut services = Vec::new();
         while !stop.is_cancelled() {
             match self.conductor.store().services().await {
-                Ok(services) => {
-                    for service in services {
-                        self.serve(&service, &stop);
-                    }
-                }
+                Ok(read) => services = read,
                 Err(error) => tracing::warn!(%error, "the services can't be read"),
             }
+            self.serve(self.wanted(&services), &stop);
             // Safe to cancel: a notification that is missed is made good by the next look.
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.conductor.services_changed().notified() => {}
+                () = self.workers.changed().notified() => self.serve(self.wanted(&services), &stop),
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
@@ -122,44 +123,84 @@ impl Registry {
         }
     }
 
-    fn serve(&self, service: &ServiceRecord, stop: &CancellationToken) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (service.namespace.clone(), service.name.clone());
-        if let Some(entry) = entries.get_mut(&key) {
-            if entry.settings != service.settings
-                && let Some(participant) = self.participant(service)
-            {
-                tracing::info!(service = service.name, "the service is reached in another way now");
-                *entry.endpoint.write().unwrap_or_else(PoisonError::into_inner) = participant;
-                entry.settings = service.settings.clone();
+    /// Whether this executor is there for the service.
+    fn is_ours(&self, service: &str) -> bool {
+        self.settings.services.is_empty() || self.settings.services.iter().any(|each| each == service)
+    }
+
+    fn wanted(&self, services: &[ServiceRecord]) -> BTreeMap<ServiceKey, Wanted> {
+        let mut wanted = BTreeMap::new();
+        for service in services.iter().filter(|service| self.is_ours(&service.name)) {
+            if address(service).is_some() {
+                let key = (service.namespace.clone(), service.name.clone());
+                let executes = self.executes(service);
+                let compensations = self.settings.compensations_in_flight;
+                let way = Way::Http(service.settings.clone());
+                wanted.insert(key, Wanted { way, executes, compensations });
             }
-            entry.resize(self.executes(service));
-            return;
         }
-        let Some(participant) = self.participant(service) else { return };
-        let executes = self.executes(service);
-        let served = Served {
-            namespace: service.namespace.clone(),
-            service: service.name.clone(),
-            executes,
-            compensations: self.settings.compensations_in_flight,
+        let of = |participant: Arc<dyn Participant>, capacity: usize| Wanted {
+            way: Way::Participant(participant),
+            executes: capacity.min(self.settings.executes_in_flight),
+            compensations: capacity.min(self.settings.compensations_in_flight),
         };
-        tracing::info!(service = service.name, namespace = service.namespace, "the service is served here");
-        let endpoint: Endpoint = Arc::new(RwLock::new(participant));
-        let places = Arc::new(Semaphore::new(executes));
-        let compensation_places = Arc::new(Semaphore::new(served.compensations));
-        for (side, permits) in [(Side::Execute, &places), (Side::Compensate, &compensation_places)] {
+        for (key, pool, capacity) in self.workers.serving() {
+            wanted.insert(key, of(pool, capacity));
+        }
+        for (key, (participant, capacity)) in &self.in_process {
+            wanted.insert(key.clone(), of(Arc::clone(participant), *capacity));
+        }
+        wanted
+    }
+
+    fn serve(&self, wanted: BTreeMap<ServiceKey, Wanted>, stop: &CancellationToken) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|key, entry| {
+            let stays = wanted.contains_key(key);
+            if !stays {
+                tracing::info!(service = key.1, namespace = key.0, "the service is served here no more");
+                entry.stop.cancel();
+            }
+            stays
+        });
+        for (key, wanted) in wanted {
+            if let Some(entry) = entries.get_mut(&key) {
+                if !entry.way.is(&wanted.way) {
+                    let participant = self.participant(&wanted.way);
+                    tracing::info!(service = key.1, "the service is reached in another way now");
+                    *entry.endpoint.write().unwrap_or_else(PoisonError::into_inner) = participant;
+                    entry.way = wanted.way;
+                }
+                entry.executes.resize(wanted.executes);
+                entry.compensations.resize(wanted.compensations);
+                continue;
+            }
+            let participant = self.participant(&wanted.way);
+            let entry = Entry::new(
+                wanted.way,
+                participant,
+                wanted.executes,
+                wanted.compensations,
+                stop.child_token(),
+            );
+            tracing::info!(service = key.1, namespace = key.0, "the service is served here");
+            self.begin(&key, &entry);
+            entries.insert(key, entry);
+        }
+    }
+
+    fn begin(&self, (namespace, service): &ServiceKey, entry: &Entry) {
+        for (side, places) in [(Side::Execute, &entry.executes), (Side::Compensate, &entry.compensations)] {
             let lane = Lane {
                 runner: Arc::clone(&self.runner),
-                namespace: service.namespace.clone(),
-                service: service.name.clone(),
+                namespace: namespace.clone(),
+                service: service.clone(),
                 side,
-                endpoint: Arc::clone(&endpoint),
-                permits: Arc::clone(permits),
+                endpoint: Arc::clone(&entry.endpoint),
+                permits: places.permits(),
             };
-            self.lanes.spawn(lane.run(stop.clone()));
+            self.lanes.spawn(lane.run(entry.stop.clone()));
         }
-        entries.insert(key, Entry { served, settings: service.settings.clone(), endpoint, places });
     }
 
     /// How many of its executes may be under way at once.
@@ -169,8 +210,17 @@ impl Registry {
         limit.unwrap_or(self.settings.executes_in_flight)
     }
 
-    fn participant(&self, service: &ServiceRecord) -> Option<Arc<dyn Participant>> {
-        let url = service.settings.get("http")?.get("url")?.as_str()?;
-        Some(Arc::new(HttpParticipant::new(self.http.clone(), url, self.settings.output_bytes)))
+    fn participant(&self, way: &Way) -> Arc<dyn Participant> {
+        match way {
+            Way::Http(settings) => {
+                let url = settings.pointer("/http/url").and_then(Json::as_str).unwrap_or_default();
+                Arc::new(HttpParticipant::new(self.http.clone(), url, self.settings.output_bytes))
+            }
+            Way::Participant(participant) => Arc::clone(participant),
+        }
     }
+}
+
+fn address(service: &ServiceRecord) -> Option<&str> {
+    service.settings.pointer("/http/url")?.as_str()
 }

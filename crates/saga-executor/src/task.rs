@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use goconductor_saga::{Json, Outcome, Side, Timestamp, WorkflowId};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// One attempt at one side of one step.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct Task {
     pub deadline: Timestamp,
     /// How long it may take: enforced by the caller.
     pub timeout: Duration,
+    /// The workflow does not want it any more: stop if you can, and answer all the same.
+    pub cancelled: CancellationToken,
 }
 
 impl Task {

@@ -5,6 +5,7 @@
 //! `env://NAME` and `file://path` stand for values in all of them. A variable can't hold a hyphen: in a
 //! service's name `_` stands for it.
 
+mod backend;
 mod document;
 mod reader;
 mod reference;
@@ -17,8 +18,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use backend::{
+    Election, ElectionBackend, Kafka, Queue, QueueBackend, Sasl, SaslMechanism, Security, StateStore,
+    StateStoreBackend, Tls,
+};
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
-pub use value::SecretUrl;
+pub use value::{SecretText, SecretUrl};
 
 use reader::Reader;
 
@@ -46,54 +51,6 @@ pub struct Config {
     /// What is said about it all.
     pub telemetry: Telemetry,
     settings: Vec<Setting>,
-}
-
-/// Where durable state lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StateStore {
-    /// In which database.
-    pub backend: StateStoreBackend,
-    /// How it is reached; for SQLite none: a file in the data directory.
-    pub url: Option<SecretUrl>,
-    /// How many connections are open at most.
-    pub max_connections: u32,
-}
-
-/// A database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StateStoreBackend {
-    /// A file.
-    Sqlite,
-    /// A server.
-    Postgres,
-}
-
-/// What carries commands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queue {
-    /// Which queue.
-    pub backend: QueueBackend,
-}
-
-/// A queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QueueBackend {
-    /// In this process.
-    Memory,
-}
-
-/// What chooses leaders.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Election {
-    /// Which election.
-    pub backend: ElectionBackend,
-}
-
-/// An election.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ElectionBackend {
-    /// In this process.
-    Local,
 }
 
 /// How a service is reached.
@@ -130,6 +87,16 @@ pub struct Limits {
 /// How commands are run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Executor {
+    /// Where a saga-executor listens, for workers and for whoever asks how it is.
+    pub listen: SocketAddr,
+    /// The services that it serves; none: all that have an address, or a worker that connects.
+    pub services: Vec<String>,
+    /// Whether it stands for the duties: redelivery and timers.
+    pub duties: bool,
+    /// In how many shares the duties are led, so that they spread over executors.
+    pub duty_shards: u32,
+    /// A worker on whose stream nothing is heard for this long is lost.
+    pub worker_lease: Duration,
     /// How many execute at once.
     pub max_in_flight: u32,
     /// How many compensate at once, beside them.
@@ -171,9 +138,9 @@ impl Config {
             listen: reader.get("listen", &value::address(), SocketAddr::from((Ipv4Addr::LOCALHOST, 8470))),
             allow_insecure_bind: reader.get("allow_insecure_bind", &value::boolean(), false),
             data_dir: reader.get("data_dir", &value::path(), PathBuf::from("goconductor-data")),
-            state_store: state_store(&mut reader),
-            queue: queue(&mut reader),
-            election: election(&mut reader),
+            state_store: backend::state_store(&mut reader),
+            queue: backend::queue(&mut reader),
+            election: backend::election(&mut reader),
             limits: limits(&mut reader),
             executor: executor(&mut reader),
             telemetry: telemetry(&mut reader),
@@ -193,15 +160,28 @@ impl Config {
 
     /// What each value by itself can't show.
     fn check(&self, reader: &mut Reader<'_>) {
-        if !self.allow_insecure_bind && !self.listen.ip().to_canonical().is_loopback() {
+        let listens = [
+            ("listen", self.listen),
+            ("state_store.listen", self.state_store.listen),
+            ("election.listen", self.election.listen),
+            ("executor.listen", self.executor.listen),
+        ];
+        for (path, listen) in listens {
+            if self.allow_insecure_bind || listen.ip().to_canonical().is_loopback() {
+                continue;
+            }
             let message = format!(
-                "{} can be reached from other machines, and nobody is authenticated yet: listen on 127.0.0.1 or \
+                "{listen} can be reached from other machines, and nobody is authenticated yet: listen on 127.0.0.1 or \
                  [::1]; or, if something in front of it keeps strangers out, say `allow_insecure_bind: true` \
-                 (GOCONDUCTOR_ALLOW_INSECURE_BIND=true)",
-                self.listen
+                 (GOCONDUCTOR_ALLOW_INSECURE_BIND=true)"
             );
-            reader.problem("listen", reader.origin("listen"), message);
+            reader.problem(path, reader.origin(path), message);
         }
+        if !self.executor.duty_shards.is_power_of_two() {
+            let message = "is one of 1, 2, 4, 8, 16: shares have to be even";
+            reader.problem("executor.duty_shards", reader.origin("executor.duty_shards"), message);
+        }
+        self.check_election(reader);
         if self.executor.start_grace >= self.executor.redelivery {
             let message = "has to be shorter than executor.redelivery, or every command would be sent twice";
             reader.problem("executor.start_grace", reader.origin("executor.start_grace"), message);
@@ -209,48 +189,28 @@ impl Config {
     }
 }
 
-fn state_store(reader: &mut Reader<'_>) -> StateStore {
-    const BACKENDS: &[(&str, StateStoreBackend)] =
-        &[("sqlite", StateStoreBackend::Sqlite), ("postgres", StateStoreBackend::Postgres)];
-    let kind = value::choice(BACKENDS, |backend| {
-        match backend {
-            StateStoreBackend::Sqlite => "sqlite",
-            StateStoreBackend::Postgres => "postgres",
-        }
-        .to_owned()
-    });
-    let backend = reader.get("state_store.backend", &kind, StateStoreBackend::Sqlite);
-    let url = match backend {
-        StateStoreBackend::Sqlite => reader
-            .optional("state_store.url", &value::url(&["sqlite"], "sqlite:///var/lib/goconductor/state.db")),
-        StateStoreBackend::Postgres => {
-            let kind = value::url(&["postgres", "postgresql"], "postgres://user@127.0.0.1/goconductor");
-            reader.required("state_store.url", &kind, "state_store.backend")
-        }
-    };
-    let max_connections = reader.get("state_store.max_connections", &value::integer(1, 1_000), 10);
-    StateStore { backend, url, max_connections }
-}
-
-fn queue(reader: &mut Reader<'_>) -> Queue {
-    let kind = value::backend(
-        &[("memory", QueueBackend::Memory)],
-        &["kafka", "kinesis", "nats", "rabbitmq"],
-        |backend| match backend {
-            QueueBackend::Memory => "memory".to_owned(),
-        },
-    );
-    Queue { backend: reader.get("queue.backend", &kind, QueueBackend::Memory) }
-}
-
-fn election(reader: &mut Reader<'_>) -> Election {
-    let kind =
-        value::backend(&[("local", ElectionBackend::Local)], &["postgres", "etcd", "zookeeper"], |backend| {
-            match backend {
-                ElectionBackend::Local => "local".to_owned(),
-            }
+impl Config {
+    /// An election on PostgreSQL needs to know where that is.
+    fn check_election(&self, reader: &mut Reader<'_>) {
+        let url = self.election.url.as_ref().or(match self.state_store.backend {
+            StateStoreBackend::Postgres => self.state_store.url.as_ref(),
+            StateStoreBackend::Sqlite => None,
         });
-    Election { backend: reader.get("election.backend", &kind, ElectionBackend::Local) }
+        if self.election.backend == ElectionBackend::Postgres
+            && url.is_none()
+            && self.election.endpoints.is_empty()
+        {
+            let message = "is missing: expected a URL such as postgres://user@127.0.0.1/goconductor, the \
+                           database's direct address";
+            reader.problem("election.url", reader.origin("election.backend"), message);
+        }
+    }
+
+    /// Where the database of the election is; that of the state store unless it is said otherwise.
+    #[must_use]
+    pub fn election_url(&self) -> Option<&SecretUrl> {
+        self.election.url.as_ref().or(self.state_store.url.as_ref())
+    }
 }
 
 fn services(reader: &mut Reader<'_>) -> BTreeMap<String, Service> {
@@ -293,7 +253,21 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
 
 fn executor(reader: &mut Reader<'_>) -> Executor {
     let day = Duration::from_secs(24 * 3600);
+    let seconds = Duration::from_secs;
     Executor {
+        listen: reader.get(
+            "executor.listen",
+            &value::address(),
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 8472)),
+        ),
+        services: reader.get(
+            "executor.services",
+            &value::list("a list of services such as [payments, inventory]", is_service_name),
+            Vec::new(),
+        ),
+        duties: reader.get("executor.duties", &value::boolean(), true),
+        duty_shards: reader.get("executor.duty_shards", &value::integer(1, 16), 4),
+        worker_lease: reader.get("executor.worker_lease", &value::span(seconds(1), seconds(300)), seconds(5)),
         max_in_flight: reader.get("executor.max_in_flight", &value::integer(1, 100_000), 256),
         compensations_in_flight: reader.get(
             "executor.compensations_in_flight",

@@ -10,6 +10,9 @@
 //! one that can't be written gets its error, and neither holds up anybody; a caller who goes away takes
 //! nothing with him; changes of one workflow are announced in order.
 
+mod run;
+mod service;
+
 use async_trait::async_trait;
 use goconductor_saga::{Event, State, Timestamp, WorkflowId};
 use goconductor_store::{
@@ -20,6 +23,9 @@ use goconductor_store::{
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
+
+pub use run::run;
+pub use service::{Service, service};
 
 /// How much is grouped, and how much may wait.
 #[derive(Debug, Clone, Copy)]

@@ -37,6 +37,12 @@ pub fn of_store(error: &Error) -> Status {
     status
 }
 
+/// Whether the other side's store itself answered so.
+#[must_use]
+pub fn is_of_store(status: &Status) -> bool {
+    status.metadata().contains_key(STORE_ERROR)
+}
+
 /// A status as a store's error. One that the other side did not write itself comes from the way there.
 #[must_use]
 pub fn to_store(status: &Status) -> Error {

@@ -26,13 +26,26 @@ const DRIVERS: &[Driver] = &[
         &["crates/store/src/postgres", "crates/election/src/postgres", "crates/inbox/src"],
     ),
     driver("cel", &["definition"], &[]),
-    driver("clap", &["cli"], &[]),
-    driver("hyper", &["saga-executor"], &[]),
+    driver("clap", &["cli", "process"], &[]),
+    driver("hyper", &["saga-executor", "remote"], &[]),
     driver("hyper-util", &["saga-executor"], &[]),
     // cli: the participants of the demo. Those for tests: what an HTTP client is tested against.
     Driver {
         tests: &["client", "saga-executor"],
-        ..driver("axum", &["api-gateway", "cli", "harness", "bench"], &[])
+        ..driver(
+            "axum",
+            &[
+                "api-gateway",
+                "state-store",
+                "saga-executor",
+                "leader-elector",
+                "process",
+                "cli",
+                "harness",
+                "bench",
+            ],
+            &[],
+        )
     },
     // cli: its tests look at the server beside the client, so as not to check the one with the other.
     Driver { tests: &["cli"], ..driver("reqwest", &["client", "harness", "bench"], &[]) },

@@ -8,7 +8,8 @@ const LAYERS: &[&[&str]] = &[
     &["saga"],
     &["definition", "store", "queue", "election", "secrets", "inbox"],
     &["wire"],
-    &["service-kit", "client", "transition"],
+    &["service-kit", "client", "remote", "transition"],
+    &["process"],
     &["api-gateway", "state-store", "saga-executor", "leader-elector", "sdk"],
     &["cli"],
     &["harness", "simulation", "bench", "xtask"],
@@ -130,7 +131,7 @@ mod tests {
             [
                 "saga (layer 0) depends upwards on queue (layer 1)",
                 "store (layer 1) depends sideways on queue (layer 1)",
-                "api-gateway (layer 4) depends sideways on state-store (layer 4)",
+                "api-gateway (layer 5) depends sideways on state-store (layer 5)",
             ]
         );
     }

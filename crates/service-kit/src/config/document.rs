@@ -21,8 +21,8 @@ pub(super) enum Raw {
     Quoted(String),
     /// From outside YAML: the setting gives it its type.
     Untyped(String),
-    /// A list, which no setting takes.
-    List,
+    /// A list of texts.
+    List(Vec<String>),
 }
 
 /// A value and where it was said.
@@ -180,8 +180,7 @@ impl<'a> Reader<'a> {
                 Err("is nested too deeply")
             }
             Event::SequenceStart(..) => {
-                self.skip(&event);
-                Ok(Raw::List)
+                self.list().map(Raw::List).ok_or("is a list of something else than texts")
             }
             Event::Alias(_) => Err("aliases are not supported here"),
             // Invariant: the parser opens what it closes, and a document ends after its mapping.
@@ -197,6 +196,35 @@ impl<'a> Reader<'a> {
             Ok(raw) => drop(self.document.values.insert(path.to_owned(), Entry { raw, origin })),
             Err(message) => self.document.problem(origin, path, message),
         }
+    }
+
+    /// The texts of a list; none if something else is among them.
+    fn list(&mut self) -> Option<Vec<String>> {
+        let mut items = Some(Vec::new());
+        while let Some((event, _)) = self.next() {
+            match event {
+                Event::SequenceEnd => break,
+                Event::Scalar(text, _, _, None) => {
+                    if let Some(items) = &mut items {
+                        items.push(text.into_owned());
+                    }
+                }
+                Event::Scalar(_, _, _, Some(_))
+                | Event::Nothing
+                | Event::StreamStart
+                | Event::StreamEnd
+                | Event::DocumentStart(_)
+                | Event::DocumentEnd
+                | Event::Alias(_)
+                | Event::SequenceStart(..)
+                | Event::MappingStart(..)
+                | Event::MappingEnd => {
+                    self.skip(&event);
+                    items = None;
+                }
+            }
+        }
+        items
     }
 
     /// Passes over the rest of a value that began with this event.

@@ -144,7 +144,8 @@ impl<'a> Reader<'a> {
         let quoted = matches!(raw, Raw::Quoted(_));
         let text = match raw {
             Raw::Plain(text) | Raw::Quoted(text) | Raw::Untyped(text) => text,
-            Raw::List => {
+            Raw::List(items) if kind.yaml == Yaml::List => items.join(","),
+            Raw::List(_) => {
                 self.problem(path, origin, format!("expected {}, found a list", kind.expected));
                 return None;
             }

@@ -48,7 +48,7 @@ impl Keys<'_> {
             let in_file = |at: &Origin| matches!(at, Origin::File { .. });
             let same = |at: &Origin| at == origin || (in_file(at) && in_file(origin));
             let value = values.get(path).filter(|entry| same(&entry.origin))?;
-            let found = if value.raw == Raw::List { "a list" } else { "a value" };
+            let found = if matches!(value.raw, Raw::List(_)) { "a list" } else { "a value" };
             return Some((path.to_owned(), format!("expected keys{}, found {found}", self.children(path))));
         }
         let mut end = 0;

@@ -31,6 +31,36 @@ impl fmt::Display for SecretUrl {
     }
 }
 
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// Takes a text for a secret.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for whoever shows it to the other side.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
 impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -74,6 +104,8 @@ pub(super) enum Yaml {
     Text,
     /// A number or a truth value: never in quotes.
     Bare,
+    /// A list; outside YAML, its texts with commas between them.
+    List,
 }
 
 pub(super) fn address() -> Kind<SocketAddr> {
@@ -103,6 +135,66 @@ pub(super) fn path() -> Kind<PathBuf> {
         secret: false,
         read: Box::new(|text| if text.is_empty() { Err(Refusal::Other) } else { Ok(PathBuf::from(text)) }),
         show: |path| path.display().to_string(),
+    }
+}
+
+/// Texts, each of which has to be in order.
+pub(super) fn list(expected: &str, is_one: fn(&str) -> bool) -> Kind<Vec<String>> {
+    Kind {
+        expected: expected.to_owned(),
+        yaml: Yaml::List,
+        secret: false,
+        read: Box::new(move |text| {
+            let items: Vec<String> =
+                text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
+            match items.iter().find(|item| !is_one(item)) {
+                None => Ok(items),
+                Some(wrong) => Err(Refusal::Because(format!("{wrong:?} is none"))),
+            }
+        }),
+        show: |items| items.join(","),
+    }
+}
+
+/// The places of another service's processes.
+pub(super) fn endpoints(example: &str) -> Kind<Vec<String>> {
+    list(&format!("a list of addresses such as [{example}]"), |text| {
+        let uri: Option<http::Uri> = text.parse().ok();
+        uri.is_some_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some_and(|host| !host.is_empty())
+                && uri.path() == "/"
+                && uri.query().is_none()
+        })
+    })
+}
+
+/// Names of hosts with ports.
+pub(super) fn hosts(example: &str) -> Kind<Vec<String>> {
+    list(&format!("a list of hosts with ports such as [{example}]"), |text| {
+        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    })
+}
+
+/// A text that is not shown.
+pub(super) fn secret_text() -> Kind<SecretText> {
+    Kind {
+        expected: "a text".to_owned(),
+        yaml: Yaml::Text,
+        secret: true,
+        read: Box::new(|text| if text.is_empty() { Err(Refusal::Other) } else { Ok(SecretText::new(text)) }),
+        show: SecretText::to_string,
+    }
+}
+
+/// A text that names something.
+pub(super) fn text(expected: &str, is_one: fn(&str) -> bool) -> Kind<String> {
+    Kind {
+        expected: expected.to_owned(),
+        yaml: Yaml::Text,
+        secret: false,
+        read: Box::new(move |text| if is_one(text) { Ok(text.to_owned()) } else { Err(Refusal::Other) }),
+        show: String::clone,
     }
 }
 

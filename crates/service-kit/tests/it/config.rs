@@ -191,7 +191,12 @@ const WRONG: &[(&str, &[&str])] = &[
         "listen: { port: 1 }",
         &["goconductor.yaml:1:11: listen: expected an address and port such as 127.0.0.1:8470, found keys"],
     ),
-    ("queue: memory", &["goconductor.yaml:1:1: queue: expected keys (backend), found a value"]),
+    (
+        "queue: memory",
+        &[
+            "goconductor.yaml:1:1: queue: expected keys (backend, brokers, partitions, prefix, replication, sasl, security, tls), found a value",
+        ],
+    ),
     ("queue: [memory]", &["goconductor.yaml:1:1: queue: expected keys (backend), found a list"]),
     ("services: payments", &["goconductor.yaml:1:1: services: expected keys, found a value"]),
     ("data_dir: [a]", &["goconductor.yaml:1:11: data_dir: expected a path, found a list"]),

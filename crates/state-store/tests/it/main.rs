@@ -11,4 +11,5 @@
 mod changes;
 mod conformance;
 mod groups;
+mod remote;
 mod watched;

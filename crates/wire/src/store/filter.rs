@@ -5,9 +5,6 @@ use crate::internal as wire;
 use goconductor_saga::Timestamp;
 use goconductor_store::{Comparison, Field, Filter, ListPage, ListRequest, Value};
 
-/// Groups within groups: more than any filter that the gateway reads.
-const DEPTH: usize = 64;
-
 /// A field, with the label's name if it is one.
 #[must_use]
 pub fn field(field: &Field) -> (wire::FilterField, String) {
@@ -46,25 +43,39 @@ pub fn field_of(field: wire::FilterField, label: String) -> Result<Field, Malfor
 
 impl From<&Filter> for wire::Filter {
     fn from(filter: &Filter) -> Self {
-        use wire::filter::Filter as Kind;
-        let group =
-            |filters: &[Filter]| wire::FilterGroup { filters: filters.iter().map(Into::into).collect() };
-        let filter = match filter {
-            Filter::All(filters) => Kind::All(group(filters)),
-            Filter::Any(filters) => Kind::Any(group(filters)),
-            Filter::Not(filter) => Kind::Not(Box::new((&**filter).into())),
-            Filter::Compare(of, comparison, value) => {
-                let (field, label) = field(of);
-                Kind::Compare(wire::FilterCompare {
-                    field: field.into(),
-                    label,
-                    comparison: compared(*comparison).into(),
-                    value: Some(wire::FilterValue { value: Some(value_of(value)) }),
-                })
-            }
-        };
-        Self { filter: Some(filter) }
+        let mut nodes = Vec::new();
+        write(filter, &mut nodes);
+        Self { nodes }
     }
+}
+
+fn write(filter: &Filter, nodes: &mut Vec<wire::FilterNode>) {
+    use wire::filter_node::Node;
+    let count = |filters: &[Filter]| u32::try_from(filters.len()).unwrap_or(u32::MAX);
+    let node = match filter {
+        Filter::All(filters) => {
+            filters.iter().for_each(|each| write(each, nodes));
+            Node::All(count(filters))
+        }
+        Filter::Any(filters) => {
+            filters.iter().for_each(|each| write(each, nodes));
+            Node::Any(count(filters))
+        }
+        Filter::Not(filter) => {
+            write(filter, nodes);
+            Node::Not(wire::FilterNot {})
+        }
+        Filter::Compare(of, comparison, value) => {
+            let (field, label) = field(of);
+            Node::Compare(wire::FilterCompare {
+                field: field.into(),
+                label,
+                comparison: compared(*comparison).into(),
+                value: Some(wire::FilterValue { value: Some(value_of(value)) }),
+            })
+        }
+    };
+    nodes.push(wire::FilterNode { node: Some(node) });
 }
 
 fn compared(comparison: Comparison) -> wire::Comparison {
@@ -90,41 +101,45 @@ impl TryFrom<wire::Filter> for Filter {
     type Error = Malformed;
 
     fn try_from(filter: wire::Filter) -> Result<Self, Malformed> {
-        read(filter, DEPTH)
+        use wire::filter_node::Node;
+        let mut read: Vec<Self> = Vec::new();
+        let last = |read: &mut Vec<Self>, count: u32| {
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            there(read.len().checked_sub(count), "an operand of a filter").map(|from| read.split_off(from))
+        };
+        for node in filter.nodes {
+            let next = match there(node.node, "a filter's node")? {
+                Node::All(count) => Self::All(last(&mut read, count)?),
+                Node::Any(count) => Self::Any(last(&mut read, count)?),
+                Node::Not(wire::FilterNot {}) => {
+                    Self::Not(Box::new(there(read.pop(), "an operand of a filter")?))
+                }
+                Node::Compare(compare) => compare_of(compare)?,
+            };
+            read.push(next);
+        }
+        let whole = there(read.pop(), "a filter")?;
+        if read.is_empty() { Ok(whole) } else { Err(Malformed("a filter has more than one end".to_owned())) }
     }
 }
 
-fn read(filter: wire::Filter, depth: usize) -> Result<Filter, Malformed> {
-    use wire::filter::Filter as Kind;
-    let depth = there(depth.checked_sub(1), "an end of the groups within groups")?;
-    let group = |group: wire::FilterGroup| -> Result<Vec<Filter>, Malformed> {
-        group.filters.into_iter().map(|each| read(each, depth)).collect()
+fn compare_of(compare: wire::FilterCompare) -> Result<Filter, Malformed> {
+    let comparison = match compare.comparison() {
+        wire::Comparison::Equal => Comparison::Equal,
+        wire::Comparison::NotEqual => Comparison::NotEqual,
+        wire::Comparison::Less => Comparison::Less,
+        wire::Comparison::LessOrEqual => Comparison::LessOrEqual,
+        wire::Comparison::Greater => Comparison::Greater,
+        wire::Comparison::GreaterOrEqual => Comparison::GreaterOrEqual,
+        wire::Comparison::Unspecified => return Err(Malformed("a comparison is missing".to_owned())),
     };
-    Ok(match there(filter.filter, "a filter")? {
-        Kind::All(filters) => Filter::All(group(filters)?),
-        Kind::Any(filters) => Filter::Any(group(filters)?),
-        Kind::Not(filter) => Filter::Not(Box::new(read(*filter, depth)?)),
-        Kind::Compare(compare) => {
-            let comparison = match compare.comparison() {
-                wire::Comparison::Equal => Comparison::Equal,
-                wire::Comparison::NotEqual => Comparison::NotEqual,
-                wire::Comparison::Less => Comparison::Less,
-                wire::Comparison::LessOrEqual => Comparison::LessOrEqual,
-                wire::Comparison::Greater => Comparison::Greater,
-                wire::Comparison::GreaterOrEqual => Comparison::GreaterOrEqual,
-                wire::Comparison::Unspecified => {
-                    return Err(Malformed("a comparison is missing".to_owned()));
-                }
-            };
-            let field = field_of(compare.field(), compare.label)?;
-            let value = match there(compare.value.and_then(|value| value.value), "a value")? {
-                wire::filter_value::Value::Text(text) => Value::Text(text),
-                wire::filter_value::Value::Number(number) => Value::Number(number),
-                wire::filter_value::Value::Time(time) => Value::Time(Timestamp(time)),
-            };
-            Filter::Compare(field, comparison, value)
-        }
-    })
+    let field = field_of(compare.field(), compare.label)?;
+    let value = match there(compare.value.and_then(|value| value.value), "a value")? {
+        wire::filter_value::Value::Text(text) => Value::Text(text),
+        wire::filter_value::Value::Number(number) => Value::Number(number),
+        wire::filter_value::Value::Time(time) => Value::Time(Timestamp(time)),
+    };
+    Ok(Filter::Compare(field, comparison, value))
 }
 
 impl From<&ListRequest> for wire::ListRequest {

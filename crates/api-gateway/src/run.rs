@@ -1,0 +1,42 @@
+//! The gateway as a process of its own.
+
+use crate::{Dependencies, Limits, router};
+use goconductor_process::{Backends, Host, Presence, Process};
+use goconductor_service_kit::config::Config;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Serves people and clients until SIGTERM or SIGINT, then ends what is under way.
+///
+/// # Errors
+/// When it can't start: the configuration, the address.
+pub async fn run(process: Process) -> anyhow::Result<()> {
+    let host = Host::listen(&process, process.config.listen).await?;
+    let Backends { store, changes, conductor } = Backends::open(&process).await?;
+    let dependencies = Dependencies {
+        conductor: Arc::clone(&conductor),
+        changes: changes.sender(),
+        limits: limits(&process.config),
+        readiness: process.readiness.clone(),
+        metrics: process.metrics.clone(),
+        stop: process.drain.token(),
+    };
+    host.open(router(dependencies));
+    let presence = Presence::announce(&process, host.address(), store, || json!({}));
+    process.drain.draining().await;
+    presence.withdraw().await;
+    let closed = host.close().await;
+    conductor.drain().await;
+    closed
+}
+
+/// How much one call may bring and take, as configured.
+#[must_use]
+pub fn limits(config: &Config) -> Limits {
+    Limits {
+        body_bytes: config.limits.body_bytes,
+        json_depth: usize::try_from(config.limits.json_depth).unwrap_or(usize::MAX),
+        input_bytes: config.limits.input_bytes,
+        page_size: config.limits.page_size,
+    }
+}

@@ -1,0 +1,168 @@
+//! Opens what the configuration names. What can't be reached now is tried until it can; what can't work is
+//! refused.
+
+use crate::Process;
+use anyhow::Context;
+use goconductor_definition::Cel;
+use goconductor_election::Election;
+use goconductor_queue::Queue;
+use goconductor_remote::{ChangesFeed, Endpoints, RemoteElection, RemoteStore};
+use goconductor_service_kit::config::{Config, ElectionBackend, QueueBackend, StateStoreBackend};
+use goconductor_store::Store;
+use goconductor_store::postgres::PostgresStore;
+use goconductor_store::sqlite::SqliteStore;
+use goconductor_transition::{Conductor, Settings};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between tries to reach what can't be reached: doubled from the first to the last.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// The file that holds everything, in the data directory.
+const DATABASE: &str = "goconductor.db";
+
+/// What the services that carry workflows on stand on.
+#[derive(Debug)]
+pub struct Backends {
+    /// Durable state.
+    pub store: Arc<dyn Store>,
+    /// What is written, as it is written.
+    pub changes: ChangesFeed,
+    /// Decides, commits, publishes.
+    pub conductor: Arc<Conductor>,
+}
+
+impl Backends {
+    /// Opens store and queue.
+    ///
+    /// # Errors
+    /// When what is configured can't work.
+    pub async fn open(process: &Process) -> anyhow::Result<Self> {
+        let config = &process.config;
+        if config.state_store.endpoints.is_empty() {
+            anyhow::bail!(
+                "state_store.endpoints is missing: name the state-store processes, such as \
+                 [http://127.0.0.1:8471]; or run `goconductor dev`, which is everything in one process"
+            );
+        }
+        let endpoints = Endpoints::new(&config.state_store.endpoints).context("state_store.endpoints")?;
+        let store = RemoteStore::new(endpoints);
+        let changes = store.changes();
+        let store: Arc<dyn Store> = Arc::new(store);
+        process.check("state_store", &store, |store| async move {
+            store.check().await.map_err(|error| error.to_string())
+        });
+        let queue = process.queue().await?;
+        let settings = Settings { redelivery: config.executor.redelivery };
+        let conductor = Conductor::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
+        Ok(Self { store, changes, conductor })
+    }
+}
+
+/// The database, as it is configured.
+///
+/// # Errors
+/// When it can't be opened: whether that may change is in the error.
+pub async fn open_database(config: &Config) -> Result<Arc<dyn Store>, goconductor_store::Error> {
+    Ok(match (config.state_store.backend, &config.state_store.url) {
+        (StateStoreBackend::Postgres, Some(url)) => {
+            Arc::new(PostgresStore::connect(url.expose(), config.state_store.max_connections).await?)
+        }
+        (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, _) => {
+            Arc::new(SqliteStore::open(&database_file(config))?)
+        }
+    })
+}
+
+fn database_file(config: &Config) -> PathBuf {
+    match &config.state_store.url {
+        Some(url) => PathBuf::from(url.expose().trim_start_matches("sqlite://")),
+        None => config.data_dir.join(DATABASE),
+    }
+}
+
+impl Process {
+    /// Opens something, and tries again for as long as it only can't be reached. Readiness says so meanwhile.
+    ///
+    /// # Errors
+    /// When it can't work, or the process is to end.
+    pub async fn until_open<T>(
+        &self,
+        what: &'static str,
+        open: impl AsyncFn() -> Result<T, goconductor_store::Error>,
+    ) -> anyhow::Result<T> {
+        let [mut pause, longest] = PAUSES;
+        loop {
+            // Safe to cancel: what was half opened is let go.
+            let opened = tokio::select! {
+                () = self.drain.draining() => anyhow::bail!("ended before {what} could be reached"),
+                opened = open() => opened,
+            };
+            match opened {
+                Ok(open) => return Ok(open),
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(%error, what, "can't be reached, and is tried again");
+                    let said = error.to_string();
+                    self.readiness.add(what, move || {
+                        let said = said.clone();
+                        async move { Err(said) }
+                    });
+                }
+                Err(error) => return Err(error).with_context(|| format!("{what} can't be opened")),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Adds a check of something to readiness.
+    pub fn check<T, F>(
+        &self,
+        name: &'static str,
+        what: &Arc<T>,
+        check: impl Fn(Arc<T>) -> F + Send + Sync + 'static,
+    ) where
+        T: ?Sized + Send + Sync + 'static,
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let what = Arc::clone(what);
+        self.readiness.add(name, move || check(Arc::clone(&what)));
+    }
+
+    async fn queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
+        match self.config.queue.backend {
+            QueueBackend::Memory => anyhow::bail!(
+                "queue.backend is memory, which reaches no other process: set queue.backend to kafka and \
+                 queue.brokers; or run `goconductor dev`, which is everything in one process"
+            ),
+            QueueBackend::Kafka => anyhow::bail!("soon"),
+        }
+    }
+
+    /// The election, as it is configured: that of the leader electors if some are named, else its own.
+    ///
+    /// # Errors
+    /// When it can't work.
+    pub async fn election(&self) -> anyhow::Result<Arc<dyn Election>> {
+        if self.config.election.endpoints.is_empty() {
+            return self.own_election().await;
+        }
+        let endpoints = Endpoints::new(&self.config.election.endpoints).context("election.endpoints")?;
+        Ok(Arc::new(RemoteElection::new(endpoints)))
+    }
+
+    /// The election of this process's own backend.
+    ///
+    /// # Errors
+    /// When it can't work.
+    pub async fn own_election(&self) -> anyhow::Result<Arc<dyn Election>> {
+        match self.config.election.backend {
+            ElectionBackend::Local => anyhow::bail!(
+                "election.backend is local, which reaches no other process: set election.backend to postgres, \
+                 or name leader-electors by election.endpoints; or run `goconductor dev`, which is everything \
+                 in one process"
+            ),
+            ElectionBackend::Postgres => anyhow::bail!("soon"),
+        }
+    }
+}

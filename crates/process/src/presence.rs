@@ -1,0 +1,66 @@
+//! Says that a process is there, for as long as it is.
+
+use crate::Process;
+use goconductor_saga::Json;
+use goconductor_store::{Announcement, Store};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often.
+const EVERY: Duration = Duration::from_secs(2);
+/// One that is not heard of for this long is taken for gone.
+const LIVES: Duration = Duration::from_secs(7);
+
+/// A process that says of itself that it is there.
+#[derive(Debug)]
+pub struct Presence {
+    store: Arc<dyn Store>,
+    last: Announcement,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Presence {
+    /// Says so at once, and then again and again. `about` is asked each time.
+    pub fn announce(
+        process: &Process,
+        address: SocketAddr,
+        store: Arc<dyn Store>,
+        about: impl Fn() -> Json + Send + 'static,
+    ) -> Self {
+        let announcement = Announcement {
+            instance: process.instance.clone(),
+            kind: process.name.to_owned(),
+            address: address.to_string(),
+            about: Json::Null,
+            lives: LIVES,
+        };
+        let stop = CancellationToken::new();
+        let (to, first, until) = (Arc::clone(&store), announcement.clone(), stop.clone());
+        let task = tokio::spawn(async move {
+            while !until.is_cancelled() {
+                let now = Announcement { about: about(), ..first.clone() };
+                if let Err(error) = to.announce(&now).await {
+                    tracing::debug!(%error, "the process could not say that it is there");
+                }
+                // Safe to cancel: a sleep holds nothing.
+                tokio::select! {
+                    () = until.cancelled() => {}
+                    () = tokio::time::sleep(EVERY) => {}
+                }
+            }
+        });
+        Self { store, last: announcement, stop, task }
+    }
+
+    /// Says that it goes.
+    pub async fn withdraw(self) {
+        self.stop.cancel();
+        drop(self.task.await);
+        let gone = Announcement { lives: Duration::ZERO, ..self.last };
+        // Who does not hear of it notices by itself.
+        drop(tokio::time::timeout(Duration::from_secs(1), self.store.announce(&gone)).await);
+    }
+}

@@ -1,0 +1,38 @@
+//! The state store as a process of its own.
+
+use crate::{Limits, StateStore, service};
+use axum::Router;
+use goconductor_process::{Host, Presence, Process, open_database};
+use goconductor_service_kit::config::StateStoreBackend;
+use goconductor_store::Store;
+use serde_json::json;
+use std::sync::Arc;
+use tonic::service::Routes;
+
+/// Serves the configured database until SIGTERM or SIGINT, then ends what is under way.
+///
+/// # Errors
+/// When it can't start: the configuration, the address, a database that is not ours.
+pub async fn run(process: Process) -> anyhow::Result<()> {
+    let host = Host::listen(&process, process.config.state_store.listen).await?;
+    let config = &process.config;
+    let backend = process.until_open("database", async || open_database(config).await).await?;
+    process.check("database", &backend, |backend| async move {
+        backend.check().await.map_err(|error| error.to_string())
+    });
+    let limits = match config.state_store.backend {
+        StateStoreBackend::Sqlite => Limits::default(),
+        // One group is written while the next is on its way.
+        StateStoreBackend::Postgres => Limits { lanes: 2, ..Limits::default() },
+    };
+    let store = StateStore::new(backend, limits);
+    let changes = store.changes();
+    let store: Arc<dyn Store> = Arc::new(store);
+    let served = service(Arc::clone(&store), changes, process.drain.token());
+    let router: Router = Routes::new(served).into_axum_router();
+    host.open(router);
+    let presence = Presence::announce(&process, host.address(), store, || json!({}));
+    process.drain.draining().await;
+    presence.withdraw().await;
+    host.close().await
+}

@@ -1,0 +1,140 @@
+//! A state store in another process behaves as one in this: every case of the port, over gRPC.
+
+use async_trait::async_trait;
+use goconductor_remote::{Endpoints, RemoteStore};
+use goconductor_state_store::{Limits, StateStore, service};
+use goconductor_store::conformance::{CASES, Factory};
+use goconductor_store::sqlite::SqliteStore;
+use goconductor_store::{Error, Seen, Store};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+/// Serves a store until the token is cancelled; where.
+async fn serve(backend: Arc<dyn Store>, stop: CancellationToken) -> String {
+    let store = StateStore::new(backend, Limits::default());
+    let changes = store.changes();
+    let served = service(Arc::new(store), changes, stop.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let incoming = TcpListenerStream::new(listener);
+    tokio::spawn(async move {
+        Server::builder()
+            .add_service(served)
+            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+            .await
+    });
+    address
+}
+
+fn remote(addresses: &[String]) -> RemoteStore {
+    RemoteStore::new(Endpoints::new(addresses).unwrap())
+}
+
+#[derive(Debug, Default)]
+struct Remote {
+    /// The folder of each store that was opened, by the store's address in memory.
+    folders: Mutex<BTreeMap<usize, (Arc<tempfile::TempDir>, CancellationToken)>>,
+}
+
+impl Remote {
+    async fn open_in(&self, folder: Arc<tempfile::TempDir>) -> Result<Arc<dyn Store>, String> {
+        let mut backend = Err("not opened".to_owned());
+        for _ in 0..200 {
+            match SqliteStore::open(&folder.path().join("store.db")) {
+                Ok(store) => {
+                    backend = Ok(store);
+                    break;
+                }
+                // The server before it has still to let go.
+                Err(error) => backend = Err(error.to_string()),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let stop = CancellationToken::new();
+        let store: Arc<dyn Store> = Arc::new(remote(&[serve(Arc::new(backend?), stop.clone()).await]));
+        let key = Arc::as_ptr(&store).cast::<()>() as usize;
+        self.folders.lock().unwrap().insert(key, (folder, stop));
+        Ok(store)
+    }
+}
+
+#[async_trait]
+impl Factory for Remote {
+    async fn open(&self) -> Result<Arc<dyn Store>, String> {
+        self.open_in(Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    async fn reopen(&self, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, String> {
+        let key = Arc::as_ptr(&store).cast::<()>() as usize;
+        let (folder, stop) = self.folders.lock().unwrap().remove(&key).ok_or("no such store")?;
+        stop.cancel();
+        drop(store);
+        self.open_in(folder).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_remote_store_keeps_every_promise() {
+    let factory: Arc<dyn Factory> = Arc::new(Remote::default());
+    let mut broken = Vec::new();
+    for case in CASES {
+        let begun = std::time::Instant::now();
+        if let Err(why) = case.check(Arc::clone(&factory)).await {
+            broken.push(format!("{}: {why}", case.name));
+        }
+        println!("{:?} {}", begun.elapsed(), case.name);
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[tokio::test]
+async fn one_that_is_gone_is_passed_over() {
+    let stop = CancellationToken::new();
+    let backend: Arc<dyn Store> = Arc::new(SqliteStore::ephemeral().unwrap());
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = format!("http://{}", gone.local_addr().unwrap());
+    drop(gone);
+    let there = serve(backend, stop).await;
+    for order in [[nobody.clone(), there.clone()], [there, nobody.clone()]] {
+        let store = remote(&order);
+        for _ in 0..3 {
+            store.check().await.unwrap();
+            assert!(store.write(Vec::new()).await.unwrap().is_empty());
+        }
+    }
+    let store = remote(&[nobody]);
+    let refused = store.write(Vec::new()).await.unwrap_err();
+    assert!(matches!(refused, Error::Unavailable { .. }), "certainly not written: {refused}");
+}
+
+#[tokio::test]
+async fn changes_are_told_by_every_state_store() {
+    let backend: Arc<dyn Store> = Arc::new(SqliteStore::ephemeral().unwrap());
+    let mut addresses = Vec::new();
+    for _ in 0..2 {
+        addresses.push(serve(Arc::clone(&backend), CancellationToken::new()).await);
+    }
+    let feed = remote(&addresses).changes();
+    let mut told = feed.sender().subscribe();
+    let plan = goconductor_store::conformance::flow::order().unwrap();
+    for address in &addresses {
+        let (flow, write) = goconductor_store::conformance::flow::Flow::start(&plan, Default::default());
+        let write = goconductor_store::conformance::flow::unkeyed(write);
+        // The stream opens in its own time: a change that comes before is found by a look.
+        let seen = loop {
+            let store = remote(std::slice::from_ref(address));
+            store.write(vec![write.clone()]).await.unwrap();
+            match tokio::time::timeout(Duration::from_secs(1), told.recv()).await {
+                Ok(seen) => break seen.unwrap(),
+                Err(_) => break Seen { id: flow.id(), seq: 0, status: flow.state.status() },
+            }
+        };
+        assert_eq!((seen.id, seen.status), (flow.id(), flow.state.status()));
+        assert!(seen.seq == flow.state.seq, "no change was told");
+    }
+}
