@@ -160,19 +160,82 @@ async fn change(connection: &mut PgConnection, rows: Columns) -> Result<(), Erro
     Ok(())
 }
 
+/// The queues of a claim, each with since when what was delivered still waits in it, and a limit.
+fn queues(request: &ClaimRequest) -> Vec<(String, i64, u32)> {
+    let mut queues: Vec<_> = request
+        .lanes
+        .iter()
+        .map(|lane| {
+            let queue = stored(&lane_queue(&lane.namespace, &lane.service, lane.side));
+            let waiting_since = lane.waiting_since.map_or(NEVER, |since| since.0);
+            (queue, waiting_since, lane.limit.min(request.limit))
+        })
+        .collect();
+    if request.timers {
+        queues.push((NO_LANE.to_owned(), NEVER, request.limit));
+    }
+    queues
+}
+
+/// A look that writes nothing, as mostly there is nothing to claim: what the claim would give, if it would
+/// write nothing. A claim that writes costs the disk a sync.
+pub(super) async fn look(
+    connection: &mut PgConnection,
+    request: &ClaimRequest,
+) -> Result<Option<Claim>, Error> {
+    let (of, index) = Shard::slots(request.shard);
+    let mut names = Vec::new();
+    let mut sinces = Vec::new();
+    let mut rooms = Vec::new();
+    for (name, waiting_since, limit) in queues(request) {
+        names.push(name);
+        sinces.push(waiting_since);
+        rooms.push(limit > 0);
+    }
+    // Each queue by its own index range; a row that is due and has room ends the look.
+    let (is_due, next, newest): (Option<bool>, Option<i64>, Option<i64>) = sqlx::query_as(
+        "SELECT bool_or(due.due_at <= $5 AND row.has_room), min(due.due_at),
+             (SELECT value FROM epochs WHERE name = $8)
+         FROM unnest($1::text[], $2::bigint[], $3::bool[]) AS row (queue, waiting_since, has_room)
+         CROSS JOIN LATERAL (
+             SELECT due_at FROM dispatch
+             WHERE dispatch.queue = row.queue AND due_at < $4
+                 AND (due_at > $5 OR deliveries = 0 OR issued_at < row.waiting_since)
+                 AND (get_byte(uuid_send(workflow_id), 15) & 15) % $6 = $7
+             ORDER BY due_at LIMIT 1
+         ) AS due",
+    )
+    .bind(names)
+    .bind(sinces)
+    .bind(rooms)
+    .bind(NEVER)
+    .bind(request.now.0.min(NEVER - 1))
+    .bind(of)
+    .bind(index)
+    .bind(request.fence.as_ref().map(|fence| stored(&format!("fence/{}", fence.name))))
+    .fetch_one(connection)
+    .await
+    .map_err(unavailable)?;
+    if let Some(fence) = &request.fence {
+        refused(fence, newest.unwrap_or_default())?;
+        if newest.map(super::rows::number) != Some(fence.token) {
+            return Ok(None);
+        }
+    }
+    if is_due == Some(true) {
+        return Ok(None);
+    }
+    Ok(Some(Claim { rows: Vec::new(), next_due: next.map(Timestamp) }))
+}
+
 /// Claims what is due; the caller commits.
 pub(super) async fn claim(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Claim, Error> {
     if let Some(fence) = &request.fence {
         check_fence(connection, fence).await?;
     }
     let mut claim = Claim::default();
-    for lane in &request.lanes {
-        let queue = stored(&lane_queue(&lane.namespace, &lane.service, lane.side));
-        let waiting = lane.waiting_since.map_or(NEVER, |since| since.0);
-        claim_in(connection, request, &queue, waiting, lane.limit.min(request.limit), &mut claim).await?;
-    }
-    if request.timers {
-        claim_in(connection, request, NO_LANE, NEVER, request.limit, &mut claim).await?;
+    for (queue, waiting_since, limit) in queues(request) {
+        claim_in(connection, request, &queue, waiting_since, limit, &mut claim).await?;
     }
     Ok(claim)
 }
@@ -275,43 +338,6 @@ fn refused(fence: &Fence, newest: i64) -> Result<(), Error> {
         return Err(Error::Fenced { name: fence.name.clone(), token: fence.token, newest });
     }
     Ok(())
-}
-
-/// A look before the claim that locks, as mostly there is nothing to claim: what the claim would give, if
-/// it would write nothing.
-pub(super) async fn look(
-    connection: &mut PgConnection,
-    request: &ClaimRequest,
-) -> Result<Option<Claim>, Error> {
-    let mut queues: Vec<String> = request
-        .lanes
-        .iter()
-        .map(|lane| stored(&lane_queue(&lane.namespace, &lane.service, lane.side)))
-        .collect();
-    if request.timers {
-        queues.push(NO_LANE.to_owned());
-    }
-    let (next, newest): (Option<i64>, Option<i64>) = sqlx::query_as(
-        "SELECT min(next.due_at), (SELECT value FROM epochs WHERE name = $2)
-         FROM unnest($1::text[]) AS lane (queue)
-         CROSS JOIN LATERAL (
-             SELECT due_at FROM dispatch WHERE dispatch.queue = lane.queue ORDER BY due_at LIMIT 1
-         ) AS next",
-    )
-    .bind(queues)
-    .bind(request.fence.as_ref().map(|fence| stored(&format!("fence/{}", fence.name))))
-    .fetch_one(connection)
-    .await
-    .map_err(unavailable)?;
-    if let Some(fence) = &request.fence {
-        refused(fence, newest.unwrap_or_default())?;
-        if newest.map(super::rows::number) != Some(fence.token) {
-            return Ok(None);
-        }
-    }
-    let next_due = next.filter(|next| *next < NEVER).map(Timestamp);
-    let due = next_due.is_some_and(|next| next <= request.now);
-    Ok((!due).then(|| Claim { rows: Vec::new(), next_due }))
 }
 
 fn columns(rows: &[LedgerRowKey]) -> (Vec<Uuid>, Vec<String>, Vec<i64>) {

@@ -26,6 +26,7 @@ enum Fault {
     CutsGroups,
     CutsPayloads,
     CutsSources,
+    DoublesDeadLetters,
     EachApplyIsAVersion,
     EpochsAreNotAtomic,
     ExtendsAnyAttempt,
@@ -43,8 +44,10 @@ enum Fault {
     IgnoresFences,
     IgnoresLimits,
     IgnoresSeq,
+    IgnoresShares,
     IgnoresTheQueue,
     KeepsOldServices,
+    KeepsTheGone,
     KeepsSettledRows,
     LikesNoDepth,
     ListsAnyNamespace,
@@ -141,6 +144,9 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::SkipsIds, "every_id_is_found", "the ids of all namespaces: "),
     (Fault::CountsWhatIsNotDue, "the_backlog_is_what_is_due", "the backlog: "),
     (Fault::FindsOrphans, "no_row_is_without_a_workflow", "rows without a workflow: "),
+    (Fault::IgnoresShares, "a_claim_keeps_to_its_share", "share 0 of 4 has "),
+    (Fault::KeepsTheGone, "who_is_there_is_known", "who is there: "),
+    (Fault::DoublesDeadLetters, "dead_letters_are_kept_once", "one of them again: "),
     (Fault::GivesUp, "a_crowd_gets_through", "extend: "),
 ];
 

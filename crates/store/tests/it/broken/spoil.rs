@@ -115,6 +115,7 @@ pub(super) fn claim(fault: Fault, request: &ClaimRequest) -> ClaimRequest {
         }
         Fault::IgnoresTheQueue => request.lanes.iter_mut().for_each(|lane| lane.waiting_since = None),
         Fault::IgnoresFences => request.fence = None,
+        Fault::IgnoresShares => request.shard = None,
         Fault::NeverClaimsTimers => request.timers = false,
         Fault::NeverDeliversAgain => request.redelivery = std::time::Duration::from_secs(1 << 30),
         _ => {}

@@ -351,6 +351,10 @@ impl Store for Broken {
     }
 
     async fn announce(&self, member: &Announcement) -> Result<(), Error> {
+        if self.fault == Fault::KeepsTheGone {
+            let lives = Duration::from_secs(3600);
+            return self.inner.announce(&Announcement { lives, ..member.clone() }).await;
+        }
         self.inner.announce(member).await
     }
 
@@ -359,7 +363,11 @@ impl Store for Broken {
     }
 
     async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error> {
-        self.inner.put_dead_letters(letters).await
+        let mut letters = letters.to_vec();
+        if self.fault == Fault::DoublesDeadLetters {
+            letters.iter_mut().for_each(|letter| letter.id = uuid::Uuid::now_v7().to_string());
+        }
+        self.inner.put_dead_letters(&letters).await
     }
 
     async fn dead_letters(
