@@ -318,6 +318,32 @@ pub struct ServiceList {
     pub services: Vec<ServiceRecord>,
 }
 
+/// A process that is there.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    /// A random identity at each boot.
+    pub instance: String,
+    /// `api-gateway`, `state-store`, `saga-executor`, `leader-elector`
+    pub kind: String,
+    /// Where it listens.
+    pub address: String,
+    /// When it was first heard of.
+    pub since: Option<String>,
+    /// When it was last heard of.
+    pub seen_at: Option<String>,
+    /// What else it says of itself.
+    pub about: Value,
+}
+
+/// The processes that are there.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ProcessList {
+    /// By kind.
+    pub processes: Vec<Process>,
+}
+
 /// A server's health.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]

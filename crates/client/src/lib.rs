@@ -24,7 +24,8 @@ use std::time::Duration;
 
 pub use answer::{
     AppliedDefinition, Count, Counts, DefinitionList, DefinitionRecord, Event, EventPage, Failure, Health,
-    ServiceList, ServiceRecord, Status, Step, Version, WaitingOn, Workflow, WorkflowPage,
+    Process, ProcessList, ServiceList, ServiceRecord, Status, Step, Version, WaitingOn, Workflow,
+    WorkflowPage,
 };
 pub use error::{Error, Problem, ProblemDetail};
 pub use follow::Follow;

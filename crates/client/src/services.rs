@@ -1,6 +1,6 @@
 //! Calls about services.
 
-use crate::{Client, Error, Reply, ServiceList, ServiceRecord};
+use crate::{Client, Error, ProcessList, Reply, ServiceList, ServiceRecord};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -19,6 +19,14 @@ impl Client {
     /// [`Error::NotFound`] when there is none.
     pub async fn service(&self, name: &str) -> Result<Reply<ServiceRecord>, Error> {
         self.call(self.api(Method::GET, &["services", name])).await
+    }
+
+    /// The processes that are there.
+    ///
+    /// # Errors
+    /// When the server can't be reached, or refuses.
+    pub async fn processes(&self) -> Result<Reply<ProcessList>, Error> {
+        self.call(self.api(Method::GET, &["processes"])).await
     }
 
     /// Says how a service is reached, as `{"http": {"url": …}}`; what is there is replaced.

@@ -155,6 +155,14 @@ impl Client {
         self.verb(&["workflows", id, "terminate"], Some(reason), None).await
     }
 
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such workflow; [`Error::Conflict`] when it has ended.
+    pub async fn signal(&self, id: &str, name: &str, payload: &Value) -> Result<Reply<Workflow>, Error> {
+        self.call(self.api(Method::POST, &["workflows", id, "signals", name]).json(payload)).await
+    }
+
     /// Holds a workflow: nothing new is issued.
     ///
     /// # Errors

@@ -68,7 +68,7 @@ where
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(async { run(Process::new(name, config)?).await });
+    let ended = runtime.block_on(async { run(Process::start(name, config)?).await });
     // What still blocks a thread, such as a broker's library, is not waited for.
     runtime.shutdown_background();
     match ended {
@@ -95,7 +95,11 @@ fn complain(text: &str) {
 }
 
 impl Process {
-    fn new(name: &'static str, config: Config) -> anyhow::Result<Self> {
+    /// Begins a process: its log, its metrics, its end by signals. To be called within a runtime.
+    ///
+    /// # Errors
+    /// When the log can't be set up, or signals can't be listened to.
+    pub fn start(name: &'static str, config: Config) -> anyhow::Result<Self> {
         let metrics = telemetry::init(&config.telemetry)?;
         drop(tokio::spawn(metrics.clone().keep_up()));
         let drain = Drain::new();

@@ -89,7 +89,7 @@ impl Crew {
 }
 
 /// What an executor says of itself.
-pub(crate) fn about(registry: &Registry, workers: impl Fn(&str, &str) -> usize) -> Json {
+pub(crate) fn about(registry: &Registry, only: &[String], workers: impl Fn(&str, &str) -> usize) -> Json {
     let lanes: Vec<Json> = registry
         .ways()
         .into_iter()
@@ -104,7 +104,7 @@ pub(crate) fn about(registry: &Registry, workers: impl Fn(&str, &str) -> usize) 
             })
         })
         .collect();
-    json!({ "services": lanes })
+    json!({ "services": lanes, "only": only })
 }
 
 fn lanes(member: &Member) -> Vec<Served> {

@@ -37,8 +37,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use workers::ServiceKey;
 
+pub use goconductor_transition::clock::now;
 pub use http_participant::HttpParticipant;
-pub use run::{run, settings};
+pub use run::{InProcess, run, run_with, settings};
 pub use task::{Participant, Task};
 pub use worker_service::Service as WorkerService;
 pub use workers::Workers;
@@ -136,8 +137,9 @@ impl Executor {
     /// Says of this executor what it serves, whenever it is asked.
     pub fn about(&self) -> impl Fn() -> Json + Send + 'static {
         let (registry, workers) = (Arc::clone(&self.registry), Arc::clone(&self.workers));
+        let only = self.settings.services.clone();
         move || match registry.get() {
-            Some(registry) => crew::about(registry, |namespace, service| {
+            Some(registry) => crew::about(registry, &only, |namespace, service| {
                 workers.count(&(namespace.to_owned(), service.to_owned()))
             }),
             None => Json::Null,

@@ -1,6 +1,6 @@
 //! The executor as a process of its own.
 
-use crate::{Executor, Settings};
+use crate::{Executor, Participant, Settings};
 use anyhow::Context;
 use axum::Router;
 use goconductor_process::{Backends, Host, Presence, Process};
@@ -13,11 +13,35 @@ use tonic::service::Routes;
 /// # Errors
 /// When it can't start: the configuration, the address.
 pub async fn run(process: Process) -> anyhow::Result<()> {
+    run_with(process, Vec::new()).await
+}
+
+/// A service that is carried out in the executor's own process.
+#[derive(Debug)]
+pub struct InProcess {
+    /// Where it lives.
+    pub namespace: String,
+    /// Its name.
+    pub service: String,
+    /// What carries it out.
+    pub participant: Arc<dyn Participant>,
+    /// Attempts of each side at once.
+    pub capacity: usize,
+}
+
+/// The same, with services that are carried out in this process.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.executor.listen).await?;
     let Backends { store, changes: _, conductor } = Backends::open(&process).await?;
     let election = process.election().await?;
     let settings = settings(&process.config, process.instance.clone());
-    let executor = Executor::new(Arc::clone(&conductor), election, settings);
+    let mut executor = Executor::new(Arc::clone(&conductor), election, settings);
+    for InProcess { namespace, service, participant, capacity } in services {
+        executor = executor.with_participant(&namespace, &service, participant, capacity);
+    }
     let stop = process.drain.token();
     let router: Router = Routes::new(executor.worker_service(stop.clone())).into_axum_router();
     host.open(router);

@@ -1,6 +1,7 @@
 //! Loads, decides, commits, publishes.
 
 use crate::cache::{Plans, States, Waiting};
+use crate::digest::request_digest;
 use crate::{Alarm, Command, Error, clock, topic_of};
 use goconductor_queue::{Message, Queue, Topic};
 use goconductor_saga::{
@@ -499,41 +500,4 @@ fn decide_all(
         }
     }
     (events, state, refusals)
-}
-
-/// What a repeat of a start has to be equal in.
-fn request_digest(definition: &str, input: &Json) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(definition.as_bytes());
-    hasher.update(b"\0");
-    hash_json(&mut hasher, input);
-    hasher.finalize().to_hex().to_string()
-}
-
-/// Equal values have equal digests, in whatever order their keys came.
-fn hash_json(hasher: &mut blake3::Hasher, value: &Json) {
-    match value {
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {
-            hasher.update(value.to_string().as_bytes());
-        }
-        Json::Array(items) => {
-            hasher.update(b"[");
-            for item in items {
-                hash_json(hasher, item);
-                hasher.update(b",");
-            }
-            hasher.update(b"]");
-        }
-        Json::Object(entries) => {
-            let sorted: BTreeMap<&String, &Json> = entries.iter().collect();
-            hasher.update(b"{");
-            for (key, value) in sorted {
-                hasher.update(Json::String(key.clone()).to_string().as_bytes());
-                hasher.update(b":");
-                hash_json(hasher, value);
-                hasher.update(b",");
-            }
-            hasher.update(b"}");
-        }
-    }
 }

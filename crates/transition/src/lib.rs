@@ -15,6 +15,7 @@ mod cache;
 pub mod clock;
 mod command;
 mod conductor;
+mod digest;
 mod error;
 
 pub use alarm::Alarm;
