@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// When it can't start: the configuration, the address.
 pub async fn run(process: Process) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.listen).await?;
-    let Backends { store, changes, conductor } = Backends::open(&process).await?;
+    let Backends { store, changes, conductor } = Backends::open(&process)?;
     let dependencies = Dependencies {
         conductor: Arc::clone(&conductor),
         changes: changes.sender(),

@@ -9,6 +9,12 @@ pub enum Error {
         /// What the driver said.
         reason: String,
     },
+    /// The backend's address or settings can't work.
+    #[error("the election can't be held: {reason}")]
+    Configuration {
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// No token is left that is higher than the last one.
     #[error("election {name} has no fencing token left")]
     TokensExhausted {
@@ -22,6 +28,8 @@ pub enum Error {
 pub enum ErrorKind {
     /// No answer.
     Unavailable,
+    /// It can't work.
+    Configuration,
     /// No further term is possible.
     TokensExhausted,
 }
@@ -32,6 +40,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Configuration { .. } => ErrorKind::Configuration,
             Self::TokensExhausted { .. } => ErrorKind::TokensExhausted,
         }
     }
@@ -41,7 +50,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self.kind() {
             ErrorKind::Unavailable => true,
-            ErrorKind::TokensExhausted => false,
+            ErrorKind::TokensExhausted | ErrorKind::Configuration => false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What an election has to promise.
 //!
-//! [`Election`] is the port; [`local`] is the election of a single process; [`conformance`] is the one
+//! [`Election`] is the port; [`local`] is the election of a single process, [`postgres`] one on a database; [`conformance`] is the one
 //! array of cases that every adapter runs. A leader is whoever holds the term with the highest
 //! [`FencingToken`]; a process that was paused may still believe that it leads, so the token is checked
 //! where its writes land, and [`Leadership::is_valid`] only saves the attempt.
@@ -15,6 +15,7 @@ pub mod conformance;
 mod error;
 mod leadership;
 pub mod local;
+pub mod postgres;
 
 use std::fmt;
 
@@ -23,6 +24,7 @@ use async_trait::async_trait;
 pub use error::{Error, ErrorKind};
 pub use leadership::{Leadership, Lost, Term};
 pub use local::LocalElection;
+pub use postgres::PostgresElection;
 
 /// Names a term of leadership: higher than that of every term of the same name before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,10 +4,13 @@
 use crate::Process;
 use anyhow::Context;
 use goconductor_definition::Cel;
-use goconductor_election::Election;
+use goconductor_election::{Election, PostgresElection};
 use goconductor_queue::Queue;
+use goconductor_queue::kafka::{self, KafkaQueue};
 use goconductor_remote::{ChangesFeed, Endpoints, RemoteElection, RemoteStore};
-use goconductor_service_kit::config::{Config, ElectionBackend, QueueBackend, StateStoreBackend};
+use goconductor_service_kit::config::{
+    self, Config, ElectionBackend, QueueBackend, SaslMechanism, Security, StateStoreBackend,
+};
 use goconductor_store::Store;
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
@@ -37,7 +40,7 @@ impl Backends {
     ///
     /// # Errors
     /// When what is configured can't work.
-    pub async fn open(process: &Process) -> anyhow::Result<Self> {
+    pub fn open(process: &Process) -> anyhow::Result<Self> {
         let config = &process.config;
         if config.state_store.endpoints.is_empty() {
             anyhow::bail!(
@@ -52,7 +55,7 @@ impl Backends {
         process.check("state_store", &store, |store| async move {
             store.check().await.map_err(|error| error.to_string())
         });
-        let queue = process.queue().await?;
+        let queue = process.queue()?;
         let settings = Settings { redelivery: config.executor.redelivery };
         let conductor = Conductor::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
         Ok(Self { store, changes, conductor })
@@ -129,13 +132,21 @@ impl Process {
         self.readiness.add(name, move || check(Arc::clone(&what)));
     }
 
-    async fn queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
+    fn queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
         match self.config.queue.backend {
             QueueBackend::Memory => anyhow::bail!(
                 "queue.backend is memory, which reaches no other process: set queue.backend to kafka and \
                  queue.brokers; or run `goconductor dev`, which is everything in one process"
             ),
-            QueueBackend::Kafka => anyhow::bail!("soon"),
+            QueueBackend::Kafka => {
+                let kafka = &self.config.queue.kafka;
+                let queue = KafkaQueue::new(kafka_settings(kafka)).context("queue")?;
+                let queue: Arc<dyn Queue> = Arc::new(queue);
+                self.check("queue", &queue, |queue| async move {
+                    queue.check().await.map_err(|error| error.to_string())
+                });
+                Ok(queue)
+            }
         }
     }
 
@@ -162,7 +173,35 @@ impl Process {
                  or name leader-electors by election.endpoints; or run `goconductor dev`, which is everything \
                  in one process"
             ),
-            ElectionBackend::Postgres => anyhow::bail!("soon"),
+            ElectionBackend::Postgres => {
+                let url = self.config.election_url().context("election.url is missing")?;
+                let settings = goconductor_election::postgres::Settings { lease: self.config.election.lease };
+                let election = PostgresElection::connect(url.expose(), settings).await;
+                Ok(Arc::new(election.context("election.url")?))
+            }
         }
+    }
+}
+
+fn kafka_settings(of: &config::Kafka) -> kafka::Settings {
+    kafka::Settings {
+        brokers: of.brokers.clone(),
+        prefix: of.prefix.clone(),
+        partitions: of.partitions,
+        replication: of.replication,
+        tls: matches!(of.security, Security::Tls | Security::SaslTls).then(|| kafka::Tls {
+            ca_file: of.tls.ca_file.clone(),
+            certificate_file: of.tls.certificate_file.clone(),
+            key_file: of.tls.key_file.clone(),
+        }),
+        sasl: of.sasl.as_ref().map(|sasl| kafka::Sasl {
+            mechanism: match sasl.mechanism {
+                SaslMechanism::Plain => kafka::Mechanism::Plain,
+                SaslMechanism::ScramSha256 => kafka::Mechanism::ScramSha256,
+                SaslMechanism::ScramSha512 => kafka::Mechanism::ScramSha512,
+            },
+            user: sasl.user.clone(),
+            password: sasl.password.expose().to_owned(),
+        }),
     }
 }

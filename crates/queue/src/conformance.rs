@@ -48,6 +48,12 @@ pub trait Factory: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Whether the adapter is a log: a consumer has its own part of the keys, acknowledges up to a place of
+    /// each part, and what it has taken and not acknowledged can't be told from what nobody has taken.
+    fn is_log(&self) -> bool {
+        false
+    }
+
     /// How long a delivery may take before it counts as lost.
     fn patience(&self) -> Duration {
         Duration::from_secs(10)

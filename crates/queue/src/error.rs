@@ -26,6 +26,12 @@ pub enum Error {
     /// The queue was closed, and stays so.
     #[error("the queue is closed")]
     Closed,
+    /// The broker's address or settings can't work.
+    #[error("the queue can't be used: {reason}")]
+    Configuration {
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// The broker did not answer; the same call may succeed later.
     #[error("the queue can't be reached: {reason}")]
     Unavailable {
@@ -61,6 +67,8 @@ pub enum ErrorKind {
     TooLarge,
     /// No queue any more.
     Closed,
+    /// It can't work.
+    Configuration,
     /// No answer.
     Unavailable,
 }
@@ -73,6 +81,7 @@ impl Error {
             Self::Full { .. } => ErrorKind::Full,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Closed => ErrorKind::Closed,
+            Self::Configuration { .. } => ErrorKind::Configuration,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
         }
     }
@@ -82,7 +91,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self.kind() {
             ErrorKind::Full | ErrorKind::Unavailable => true,
-            ErrorKind::TooLarge | ErrorKind::Closed => false,
+            ErrorKind::TooLarge | ErrorKind::Closed | ErrorKind::Configuration => false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a queue has to promise.
 //!
-//! [`Queue`] is the port; [`memory`] is the in-process adapter; [`conformance`] is the one array of cases
+//! [`Queue`] is the port; [`memory`] is the in-process adapter, [`kafka`] that of a broker; [`conformance`] is the one array of cases
 //! that every adapter runs. A message is a hint that a command is owed: the dispatch ledger is the truth,
 //! so what a queue loses, repeats or refuses is brought back by the ledger, and costs time but no saga.
 //!
@@ -13,6 +13,7 @@
 
 pub mod conformance;
 mod error;
+pub mod kafka;
 pub mod memory;
 
 use std::fmt;

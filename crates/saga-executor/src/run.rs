@@ -35,7 +35,7 @@ pub struct InProcess {
 /// As [`run`].
 pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.executor.listen).await?;
-    let Backends { store, changes: _, conductor } = Backends::open(&process).await?;
+    let Backends { store, changes: _, conductor } = Backends::open(&process)?;
     let election = process.election().await?;
     let settings = settings(&process.config, process.instance.clone());
     let mut executor = Executor::new(Arc::clone(&conductor), election, settings);

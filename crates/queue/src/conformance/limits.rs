@@ -74,9 +74,10 @@ pub(super) async fn backlog(factory: Arc<dyn Factory>) -> Verdict {
     bench.settle_all(&mut consumer, 1, 1).await?;
     is(2, Some(20), "after one was taken").await?;
     bench.take_all(&mut consumer, 2, 2).await?;
-    is(0, None, "after the others were taken and not acknowledged").await?;
+    let taken = if factory.is_log() { (2, Some(20)) } else { (0, None) };
+    is(taken.0, taken.1, "after the others were taken and not acknowledged").await?;
     bench.publish(&topic, "workflow", [40]).await?;
-    is(1, Some(40), "after one more").await?;
+    is(taken.0 + 1, Some(taken.1.unwrap_or(40)), "after one more").await?;
     drop(consumer);
     is(3, Some(20), "after they were given back").await?;
     let mut consumer = bench.consumer(&topic).await?;
