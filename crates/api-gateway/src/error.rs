@@ -34,6 +34,7 @@ pub(crate) const NO_WORKFLOW: Kind = kind(StatusCode::NOT_FOUND, "GC2010", "no s
 pub(crate) const NO_DEFINITION: Kind = kind(StatusCode::NOT_FOUND, "GC2011", "no such definition");
 pub(crate) const NO_SERVICE: Kind = kind(StatusCode::NOT_FOUND, "GC2012", "no such service");
 pub(crate) const NO_STEP: Kind = kind(StatusCode::NOT_FOUND, "GC2013", "no such step");
+pub(crate) const NO_DEAD_LETTER: Kind = kind(StatusCode::NOT_FOUND, "GC2024", "no such dead letter");
 pub(crate) const KEY_CONFLICT: Kind =
     kind(StatusCode::CONFLICT, "GC2014", "the idempotency key belongs to another start");
 pub(crate) const CONFLICT: Kind =

@@ -5,6 +5,7 @@ mod events;
 mod later;
 mod operate;
 mod operational;
+mod processes;
 mod services;
 mod watch;
 mod workflows;
@@ -40,6 +41,7 @@ pub(crate) fn all(app: App) -> Router {
         .merge(workflows::routes())
         .merge(events::routes())
         .merge(operate::routes())
+        .merge(processes::routes())
         .merge(watch::routes());
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .nest("/api/v1", api)

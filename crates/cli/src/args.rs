@@ -82,6 +82,12 @@ pub(crate) enum Noun {
     /// Services: who carries out steps
     #[command(subcommand)]
     Service(ServiceVerb),
+    /// The processes that are there
+    #[command(subcommand)]
+    Process(ProcessVerb),
+    /// Dead letters: messages that nobody could act on
+    #[command(subcommand)]
+    Dlq(DlqVerb),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -197,6 +203,39 @@ pub(crate) enum ServiceVerb {
         /// Where it is called: actions are appended to it
         #[arg(long)]
         url: String,
+    },
+}
+
+/// What to do with processes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProcessVerb {
+    /// List the processes
+    List,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqVerb {
+    /// List the newest
+    List {
+        /// How many at most
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Show one
+    Get {
+        /// Its id
+        id: String,
+    },
+    /// Put one back where it came from
+    Requeue {
+        /// Its id
+        id: String,
+    },
+    /// Remove one
+    Delete {
+        /// Its id
+        id: String,
     },
 }
 

@@ -5,6 +5,7 @@ mod config;
 mod definition;
 mod explain;
 mod operate;
+mod process;
 mod service;
 mod wait;
 mod workflow;
@@ -42,6 +43,8 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8, Fault> {
         Noun::Definition(_)
         | Noun::Workflow(_)
         | Noun::Service(_)
+        | Noun::Process(_)
+        | Noun::Dlq(_)
         | Noun::Config(_)
         | Noun::Doctor(_)
         | Noun::Explain { .. }
@@ -66,6 +69,8 @@ async fn run(cli: Cli, out: &Output) -> Ended {
         Noun::Definition(verb) => definition::run(verb, || Session::new(global, out), out).await,
         Noun::Workflow(verb) => workflow::run(verb, &Session::new(global, out)?).await,
         Noun::Service(verb) => service::run(verb, &Session::new(global, out)?).await,
+        Noun::Process(verb) => process::run(verb, &Session::new(global, out)?).await,
+        Noun::Dlq(verb) => process::dead_letters(verb, &Session::new(global, out)?).await,
         Noun::Config(ConfigVerb::Explain(args)) => config::explain(&args, out),
         Noun::Doctor(args) => crate::doctor::run(&args, out).await,
         Noun::Explain { code } => explain::run(code.as_deref(), out),

@@ -318,6 +318,36 @@ pub struct ServiceList {
     pub services: Vec<ServiceRecord>,
 }
 
+/// A message that nobody could act on.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct DeadLetter {
+    /// Its id.
+    pub id: String,
+    /// Where it came from.
+    pub topic: String,
+    /// Its key there.
+    pub key: String,
+    /// Why nobody could act on it.
+    pub reason: String,
+    /// When it was put here.
+    pub at: String,
+    /// How large it is.
+    pub bytes: u64,
+    /// What it holds, as text as far as it is.
+    pub payload: String,
+}
+
+/// A part of the messages that nobody could act on.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct DeadLetterPage {
+    /// Newest first.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Asks for the next page; empty on the last.
+    pub next_page_token: String,
+}
+
 /// A process that is there.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]

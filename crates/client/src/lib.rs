@@ -23,9 +23,9 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 pub use answer::{
-    AppliedDefinition, Count, Counts, DefinitionList, DefinitionRecord, Event, EventPage, Failure, Health,
-    Process, ProcessList, ServiceList, ServiceRecord, Status, Step, Version, WaitingOn, Workflow,
-    WorkflowPage,
+    AppliedDefinition, Count, Counts, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord, Event,
+    EventPage, Failure, Health, Process, ProcessList, ServiceList, ServiceRecord, Status, Step, Version,
+    WaitingOn, Workflow, WorkflowPage,
 };
 pub use error::{Error, Problem, ProblemDetail};
 pub use follow::Follow;

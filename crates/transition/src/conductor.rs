@@ -258,6 +258,10 @@ impl Conductor {
         for (topic, (messages, rows)) in by_topic {
             if let Err(error) = self.queue.publish(&topic, messages).await {
                 tracing::debug!(%topic, %error, "commands are left to the ledger");
+                if error.kind() == goconductor_queue::ErrorKind::Unavailable {
+                    // Some may have been published: they are redelivered in their time, with doubt.
+                    continue;
+                }
                 // Certainly not published, so the next delivery is to count as the first.
                 if let Err(error) = self.store.release(&rows).await {
                     tracing::warn!(%topic, %error, "commands that were not published wait for their redelivery");

@@ -18,9 +18,6 @@ const PATHS: &[(&str, &str)] = &[
     ("/elections/{name}/{verb}", "elections"),
     ("/queues", "queues"),
     ("/queues/{verb}", "queues"),
-    ("/dead-letters", "dead letters"),
-    ("/dead-letters/{id}", "dead letters"),
-    ("/dead-letters/{id}/{verb}", "dead letters"),
 ];
 
 pub(super) fn routes() -> Router<App> {

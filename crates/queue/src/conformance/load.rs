@@ -1,6 +1,6 @@
 //! Many messages, several publishers, several consumers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,6 +20,15 @@ const BATCH: usize = 100;
 /// How long a consumer waits before it looks whether all is done.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// What a consumer was given.
+#[derive(Default)]
+struct Came {
+    /// And acknowledged.
+    sure: Vec<u64>,
+    /// And could not say whether it acknowledged it.
+    doubtful: BTreeSet<u64>,
+}
+
 pub(super) async fn exactly_once(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     let topic = Topic::execute("payments");
@@ -28,14 +37,17 @@ pub(super) async fn exactly_once(factory: Arc<dyn Factory>) -> Verdict {
     let mut consumers = JoinSet::new();
     for _ in 0..CONSUMERS {
         let consumer = bench.consumer(&topic).await?;
-        consumers.spawn(consume(consumer, Arc::clone(&came), bench.patience));
+        consumers.spawn(consume(consumer, Arc::clone(&came), bench.patience, factory.is_log()));
     }
     for first in 0..PUBLISHERS {
         publishers.spawn(publish(Arc::clone(&bench.queue), topic.clone(), first));
     }
     let mut all = Vec::with_capacity(MESSAGES);
+    let mut doubtful = BTreeSet::new();
     while let Some(ended) = consumers.join_next().await {
-        all.extend(ended.map_err(|error| format!("a consumer ended: {error}"))??);
+        let came = ended.map_err(|error| format!("a consumer ended: {error}"))??;
+        all.extend(came.sure);
+        doubtful.extend(came.doubtful);
     }
     // Without consumers a publisher may wait for ever; on the way out of here it is stopped.
     while let Ok(Some(ended)) = tokio::time::timeout(bench.patience, publishers.join_next()).await {
@@ -44,6 +56,9 @@ pub(super) async fn exactly_once(factory: Arc<dyn Factory>) -> Verdict {
     all.sort_unstable();
     let doubles = all.windows(2).filter(|pair| pair.first() == pair.last()).count();
     ensure(doubles == 0, || format!("{doubles} of {MESSAGES} messages came twice"))?;
+    all.extend(doubtful);
+    all.sort_unstable();
+    all.dedup();
     ensure(all.len() == MESSAGES, || format!("{} of {MESSAGES} messages came", all.len()))?;
     let backlog = bench.queue.backlog(&topic).await.map_err(unexpected("backlog"))?;
     same("what still waits", &[backlog.waiting], &[0])
@@ -74,8 +89,9 @@ async fn consume(
     mut consumer: Box<dyn Consumer>,
     came: Arc<AtomicUsize>,
     patience: Duration,
-) -> Result<Vec<u64>, String> {
-    let mut own = Vec::new();
+    is_log: bool,
+) -> Result<Came, String> {
+    let mut own = Came::default();
     let mut newest: BTreeMap<String, u64> = BTreeMap::new();
     let mut idle = Duration::ZERO;
     let mut seen = 0;
@@ -91,9 +107,20 @@ async fn consume(
             continue;
         };
         let taken = taken.map_err(unexpected("take"))?;
+        // A log whose part has gone to another consumer says so, and brings what was taken of it to that one.
+        let acknowledged = consumer.acknowledge(&tags(&taken)).await;
+        if is_log && acknowledged.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+            // Nobody can say whether it was acknowledged: it may come again, or not.
+            newest.clear();
+            for delivery in &taken {
+                own.doubtful.insert(number(delivery)?);
+            }
+            continue;
+        }
+        acknowledged.map_err(unexpected("acknowledge"))?;
         for delivery in &taken {
             let number = number(delivery)?;
-            own.push(number);
+            own.sure.push(number);
             // A broker that moves a partition may step back.
             if delivery.redelivered {
                 continue;
@@ -102,7 +129,6 @@ async fn consume(
             let rises = before.is_none_or(|before| before < number);
             ensure(rises, || format!("{} came {number} after {before:?}", delivery.message.key))?;
         }
-        consumer.acknowledge(&tags(&taken)).await.map_err(unexpected("acknowledge"))?;
         came.fetch_add(taken.len(), Ordering::Relaxed);
     }
 }

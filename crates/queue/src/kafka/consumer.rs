@@ -301,28 +301,28 @@ fn commit(
         let reason = format!("partition {} has gone to another consumer", partition_of(*tag));
         return Err(Error::Unavailable { reason });
     }
-    for tag in tags {
-        if let Some(held) = state.held.get_mut(&partition_of(*tag)) {
-            held.taken.remove(&offset_of(*tag));
-        }
-    }
     let mut offsets = TopicPartitionList::new();
     for (partition, held) in &state.held {
-        let done = held.taken.first().copied().unwrap_or(held.given);
+        let is_left = |offset: &&i64| !tags.contains(&tag(*partition, **offset));
+        let done = held.taken.iter().find(is_left).copied().unwrap_or(held.given);
         if done > held.committed {
             offsets
                 .add_partition_offset(name, *partition, Offset::Offset(done))
                 .map_err(|error| Error::Unavailable { reason: error.to_string() })?;
         }
     }
-    if offsets.count() == 0 {
-        return Ok(Committed::Known);
+    if offsets.count() > 0 {
+        match consumer.commit(&offsets, CommitMode::Sync) {
+            Ok(()) => {}
+            Err(error) if is_rebalance(&error) => return Ok(Committed::Rebalancing),
+            Err(error) => {
+                return Err(Error::Unavailable { reason: format!("offsets can't be committed: {error}") });
+            }
+        }
     }
-    match consumer.commit(&offsets, CommitMode::Sync) {
-        Ok(()) => {}
-        Err(error) if is_rebalance(&error) => return Ok(Committed::Rebalancing),
-        Err(error) => {
-            return Err(Error::Unavailable { reason: format!("offsets can't be committed: {error}") });
+    for tag in tags {
+        if let Some(held) = state.held.get_mut(&partition_of(*tag)) {
+            held.taken.remove(&offset_of(*tag));
         }
     }
     for each in offsets.elements() {

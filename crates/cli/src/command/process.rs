@@ -1,0 +1,100 @@
+//! `goconductor process …` and `goconductor dlq …`
+
+use super::Session;
+use crate::args::{DlqVerb, ProcessVerb};
+use crate::fault::{Ended, Exit};
+use goconductor_client::{DeadLetter, Process};
+use serde_json::Value;
+
+/// Characters of a payload that a table shows.
+const PAYLOAD: usize = 60;
+
+/// Carries a verb about processes out.
+pub(super) async fn run(ProcessVerb::List: ProcessVerb, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let reply = client.processes().await?;
+    if out.answer_list(&reply.text, "processes")? {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        for process in &reply.value.processes {
+            out.data(&process.instance)?;
+        }
+    } else if reply.value.processes.is_empty() {
+        out.message("no processes: `goconductor dev` is all of them in one");
+    } else {
+        let rows = reply.value.processes.iter().map(row).collect();
+        out.table(&["KIND", "ADDRESS", "INSTANCE", "SERVES"], rows)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row(process: &Process) -> Vec<String> {
+    let services = process.about.get("services").and_then(Value::as_array);
+    let serves: Vec<String> = services.into_iter().flatten().filter_map(served).collect();
+    vec![process.kind.clone(), process.address.clone(), process.instance.clone(), serves.join(" ")]
+}
+
+fn served(service: &Value) -> Option<String> {
+    let name = service.get("service")?.as_str()?;
+    match (service.get("by").and_then(Value::as_str), service.get("workers").and_then(Value::as_u64)) {
+        (Some("workers"), Some(count)) => Some(format!("{name} (workers: {count})")),
+        (Some(way), _) => Some(format!("{name} ({way})")),
+        (None, _) => Some(name.to_owned()),
+    }
+}
+
+/// Carries a verb about dead letters out.
+pub(super) async fn dead_letters(verb: DlqVerb, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let (reply, done) = match verb {
+        DlqVerb::List { limit } => return list(limit, session).await,
+        DlqVerb::Get { id } => (client.dead_letter(&id).await?, ""),
+        DlqVerb::Requeue { id } => (client.requeue_dead_letter(&id).await?, "is back in its topic"),
+        DlqVerb::Delete { id } => {
+            client.delete_dead_letter(&id).await?;
+            out.message(&format!("dead letter {id} is removed"));
+            return Ok(Exit::Done);
+        }
+    };
+    if out.answer(&reply.text)? {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        out.data(&reply.value.id)?;
+    } else {
+        out.table(&HEADS, vec![letter(&reply.value)])?;
+    }
+    if !done.is_empty() {
+        out.message(&format!("dead letter {} {done}", reply.value.id));
+    }
+    Ok(Exit::Done)
+}
+
+const HEADS: [&str; 5] = ["ID", "TOPIC", "AT", "REASON", "PAYLOAD"];
+
+async fn list(limit: u32, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let reply = client.dead_letters(Some(limit), None).await?;
+    if out.answer_list(&reply.text, "dead_letters")? {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        for letter in &reply.value.dead_letters {
+            out.data(&letter.id)?;
+        }
+    } else if reply.value.dead_letters.is_empty() {
+        out.message("no dead letters");
+    } else {
+        out.table(&HEADS, reply.value.dead_letters.iter().map(letter).collect())?;
+        if !reply.value.next_page_token.is_empty() {
+            out.message("there are more: raise --limit, up to 1000");
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn letter(letter: &DeadLetter) -> Vec<String> {
+    let shown: String = letter.payload.chars().take(PAYLOAD).flat_map(char::escape_debug).collect();
+    vec![letter.id.clone(), letter.topic.clone(), letter.at.clone(), letter.reason.clone(), shown]
+}
