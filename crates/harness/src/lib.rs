@@ -5,11 +5,13 @@
 
 mod api;
 mod check;
+mod cluster;
 mod participant;
 mod process;
 
 pub use api::Api;
 pub use check::{Finding, check_effects};
+pub use cluster::{Cluster, ClusterOptions, Services};
 pub use participant::{Call, Participants};
 pub use process::{Dev, DevOptions, free_port, goconductor};
 

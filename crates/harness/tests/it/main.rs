@@ -5,9 +5,11 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
+    clippy::print_stderr,
     reason = "a test says what it expects"
 )]
 mod api;
+mod cluster;
 mod crash;
 mod forward;
 mod garbage;

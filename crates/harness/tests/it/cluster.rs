@@ -1,0 +1,175 @@
+//! The whole system as processes, broken in every way while orders run: every saga ends, and right.
+
+use goconductor_harness::{Api, Cluster, ClusterOptions, Participants, check_effects, goconductor};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Three steps of two services.
+const ORDER: &str = "
+workflow: order
+steps:
+  - { name: reserve, run: stock/reserve, compensate: stock/release, timeout: 3s }
+  - { name: charge, run: payments/charge, compensate: payments/refund, timeout: 3s }
+  - { name: ship, run: stock/ship, compensate: stock/unship, timeout: 3s }
+";
+
+/// How many orders run while things are broken: enough to see something, few enough for each test run. The
+/// full check is asked for by `GOCONDUCTOR_HARNESS_ORDERS=2000`.
+fn orders() -> usize {
+    std::env::var("GOCONDUCTOR_HARNESS_ORDERS").ok().and_then(|count| count.parse().ok()).unwrap_or(400)
+}
+
+/// Whether there is anything to start a cluster with.
+fn possible() -> bool {
+    let required = std::env::var("GOCONDUCTOR_TEST_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
+    if !required {
+        eprintln!("not run: GOCONDUCTOR_TEST_REQUIRE_SERVICES is not 1");
+    }
+    required
+}
+
+async fn cluster(brokers: u32) -> (Cluster, Participants) {
+    let services = ["stock", "payments"].map(str::to_owned).to_vec();
+    let options = ClusterOptions { brokers, services, settings: String::new() };
+    let cluster = Cluster::start(options).await.unwrap();
+    let participants = Participants::start().await.unwrap();
+    let api = &cluster.gateways[0];
+    for service in ["stock", "payments"] {
+        api.serve(service, &participants.url(service)).await.unwrap();
+    }
+    api.apply("order", ORDER).await.unwrap();
+    (cluster, participants)
+}
+
+/// What an order's participants do, by its number: some refuse, some are busy, slow, or break.
+fn script(number: usize) -> Value {
+    match number % 10 {
+        0 => json!({"ship": "refuse"}),
+        1 => json!({"charge": ["reset", "ok"]}),
+        2 => json!({"charge": "slow:300"}),
+        3 => json!({"reserve": ["busy", "ok"], "ship": "refuse"}),
+        4 => json!({"ship": ["fail", "slow:50"]}),
+        5 => json!({"charge": "refuse"}),
+        6 => json!({"ship": "refuse", "refund": ["fail", "busy", "ok"]}),
+        _ => json!({}),
+    }
+}
+
+/// Starts an order until somebody acknowledges it; a repeat has the same key.
+async fn start(gateways: &[Api], number: usize) -> String {
+    let key = format!("order-{number}");
+    for attempt in 0..2000 {
+        let api = &gateways[(number + attempt) % gateways.len()];
+        let input = json!({"script": script(number), "number": number});
+        let started =
+            tokio::time::timeout(Duration::from_secs(5), api.start("order", input, Some(&key))).await;
+        if let Ok(Ok(id)) = started {
+            return id;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("order {number} could not be started");
+}
+
+/// Starts orders, a few at a time, until all are acknowledged or `enough` says so; their ids by key.
+struct Load {
+    tasks: tokio::task::JoinSet<Vec<(usize, String)>>,
+    stop: Arc<AtomicUsize>,
+}
+
+impl Load {
+    fn begin(cluster: &Cluster, pause: Duration) -> Self {
+        let mut tasks = tokio::task::JoinSet::new();
+        let stop = Arc::new(AtomicUsize::new(usize::MAX));
+        let next = Arc::new(AtomicUsize::new(0));
+        for _ in 0..8 {
+            let (gateways, next, stop) = (cluster.gateways.clone(), Arc::clone(&next), Arc::clone(&stop));
+            tasks.spawn(async move {
+                let mut started = Vec::new();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= stop.load(Ordering::Relaxed) {
+                        return started;
+                    }
+                    started.push((number, start(&gateways, number).await));
+                    tokio::time::sleep(pause).await;
+                }
+            });
+        }
+        Self { tasks, stop }
+    }
+
+    /// No more starts, once there are this many; the ids of all.
+    async fn end(mut self, count: usize) -> Vec<String> {
+        self.stop.store(count, Ordering::Relaxed);
+        let mut all = BTreeMap::new();
+        while let Some(ended) = self.tasks.join_next().await {
+            for (number, id) in ended.unwrap() {
+                assert!(all.insert(number, id).is_none());
+            }
+        }
+        all.into_values().collect()
+    }
+}
+
+/// Waits until all have ended, and checks everything that can be seen from outside.
+async fn all_end_right(cluster: &Cluster, participants: &Participants, ids: &[String], within: Duration) {
+    let give_up = Instant::now() + within;
+    let mut ended = BTreeMap::new();
+    for (place, id) in ids.iter().enumerate() {
+        let api = &cluster.gateways[place % cluster.gateways.len()];
+        let left = give_up.saturating_duration_since(Instant::now());
+        let result = api.ended(id, left).await.unwrap();
+        ended.insert(id.clone(), result["status"].as_str().unwrap().to_owned());
+    }
+    let unique: std::collections::BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(unique.len(), ids.len(), "two orders are one workflow");
+    let findings = check_effects(&participants.calls(), &ended);
+    assert!(findings.is_empty(), "{findings:#?}");
+    let count = |status: &str| ended.values().filter(|each| *each == status).count();
+    assert_eq!(count("COMPLETED") + count("ROLLED_BACK"), ids.len(), "{ended:?}");
+    assert!(count("COMPLETED") * 3 > ids.len() && count("ROLLED_BACK") * 5 > ids.len(), "nothing was tried");
+    let output = goconductor()
+        .unwrap()
+        .args(["doctor", "--state-store-url", &cluster.database])
+        .output()
+        .await
+        .unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_and_paused_one_after_the_other() {
+    if !possible() {
+        return;
+    }
+    let (mut cluster, participants) = cluster(1).await;
+    let load = Load::begin(&cluster, Duration::from_millis(40));
+    let pause = if orders() >= 2000 { Duration::from_secs(20) } else { Duration::from_secs(8) };
+    for name in ["gateway-1", "store-1", "elector-1", "executor-stock-1", "executor-payments-2"] {
+        cluster.kill(name).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        cluster.restart(name).await.unwrap();
+    }
+    for name in ["gateway-2", "store-2", "elector-2", "executor-stock-2", "executor-payments-1"] {
+        cluster.pause(name).await.unwrap();
+        tokio::time::sleep(pause).await;
+        cluster.resume(name).await.unwrap();
+    }
+    cluster.services().call("postgres.sh", &["kill"]).await.unwrap();
+    cluster.services().call("postgres.sh", &["start"]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let ids = load.end(orders()).await;
+    all_end_right(&cluster, &participants, &ids, Duration::from_secs(120)).await;
+    // A run in which nothing happened proves nothing.
+    let calls = participants.calls();
+    assert!(calls.iter().any(|call| call.effect == "duplicate"), "no duplicate was seen");
+    let late = cluster.measured("saga-executor", "goconductor_redeliveries_total").await.unwrap();
+    assert!(late > 0.0, "nothing was taken over");
+    cluster.down().await.unwrap();
+}
