@@ -1,0 +1,86 @@
+//! Idempotency keys.
+
+use crate::Error;
+use std::fmt;
+
+/// Which side of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Doing it.
+    Execute,
+    /// Undoing it.
+    Compensate,
+}
+
+impl Operation {
+    /// As it stands in a key.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Execute => "execute",
+            Self::Compensate => "compensate",
+        }
+    }
+}
+
+/// An idempotency key: `<workflow>/<step>/<execute or compensate>`. An index of a step that runs for each of
+/// several elements belongs to the step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Workflow and step: what both operations share.
+    step: String,
+    operation: Operation,
+}
+
+impl Key {
+    /// Reads a key, which has to be of an operation.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when it is none, or of the other operation.
+    pub fn of(text: &str, operation: Operation) -> Result<Self, Error> {
+        let expected = operation.as_str();
+        let wrong = || Error::Key { text: text.to_owned(), expected };
+        let step = text.strip_suffix(expected).and_then(|rest| rest.strip_suffix('/')).ok_or_else(wrong)?;
+        match step.split_once('/') {
+            Some((workflow, name)) if !workflow.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Ok(Self { step: step.to_owned(), operation })
+            }
+            Some(_) | None => Err(wrong()),
+        }
+    }
+
+    /// Workflow and step: the same for both operations.
+    #[must_use]
+    pub fn step(&self) -> &str {
+        &self.step
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.step, self.operation.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read() {
+        let key = Key::of("01a2/book[3]/execute", Operation::Execute).expect("a key");
+        assert_eq!((key.step(), key.to_string().as_str()), ("01a2/book[3]", "01a2/book[3]/execute"));
+        for text in [
+            "",
+            "execute",
+            "/execute",
+            "a/execute",
+            "a//execute",
+            "/b/execute",
+            "a/b/compensate",
+            "a/b/c/execute",
+        ] {
+            assert!(Key::of(text, Operation::Execute).is_err(), "{text}");
+        }
+    }
+}
