@@ -11,6 +11,7 @@
 mod error;
 mod extract;
 mod filter;
+mod grpc;
 mod guard;
 mod measure;
 mod moment;
@@ -22,6 +23,9 @@ mod view;
 mod waiters;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::response::Response;
 use axum::serve::ListenerExt;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
@@ -34,6 +38,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use waiters::Waiters;
 
 pub use run::{limits, run};
@@ -106,8 +111,29 @@ pub fn router(dependencies: Dependencies) -> Router {
     let Dependencies { conductor, changes, limits, readiness, metrics, stop } = dependencies;
     let waiters = Waiters::new(Arc::clone(conductor.store()), &changes, stop.clone());
     let schemas = Schemas::default();
+    let (known, end) = (readiness.clone(), stop.clone());
     let app = App(Arc::new(Inner { conductor, changes, limits, readiness, metrics, stop, waiters, schemas }));
-    routes::all(app)
+    let rest = routes::all(app);
+    let calls = grpc::routes(rest.clone(), limits.body_bytes, known, end);
+    // What is called by gRPC says so; everything else is REST's, its refusals of unknown paths included.
+    let both = Both { rest, calls };
+    Router::new().fallback(either).with_state(both)
+}
+
+/// The two forms of one API.
+#[derive(Clone)]
+struct Both {
+    rest: Router,
+    calls: Router,
+}
+
+async fn either(State(both): State<Both>, request: Request) -> Response {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let is_call = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let router = if is_call { both.calls } else { both.rest };
+    match router.oneshot(request).await {
+        Ok(response) => response,
+    }
 }
 
 /// Serves until the dependencies' `stop`, then until the calls under way have ended, for a while.

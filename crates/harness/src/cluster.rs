@@ -58,6 +58,9 @@ impl Services {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services").join(script);
         let mut command = Command::new(path);
         command.args(arguments).env("GOCONDUCTOR_SERVICES", &self.folder).stdin(Stdio::null());
+        if let Some(cache) = std::env::var_os("GOCONDUCTOR_TEST_CACHE") {
+            command.env("GOCONDUCTOR_CACHE", cache);
+        }
         let output = command.output().await.with_context(|| format!("{script} can't be run"))?;
         if !output.status.success() {
             bail!("{script} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
