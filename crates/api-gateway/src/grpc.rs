@@ -43,6 +43,7 @@ pub(crate) fn routes(
     body_bytes: usize,
     readiness: Readiness,
     stop: CancellationToken,
+    more: impl FnOnce(Routes) -> Routes,
 ) -> Router {
     let door = Door { rest };
     // A message has a little more than the JSON in it.
@@ -76,7 +77,7 @@ pub(crate) fn routes(
         Ok(reflection) => routes = routes.add_service(reflection),
         Err(error) => tracing::error!(%error, "gRPC reflection is not served"),
     }
-    routes.into_axum_router()
+    more(routes).into_axum_router()
 }
 
 /// One REST call.

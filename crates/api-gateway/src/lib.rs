@@ -38,6 +38,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tower::ServiceExt;
 use waiters::Waiters;
 
@@ -107,6 +108,11 @@ impl Inner {
 
 /// The whole surface. To be called within a runtime: what waits for changes is its task.
 pub fn router(dependencies: Dependencies) -> Router {
+    router_with(dependencies, |calls| calls)
+}
+
+/// The whole surface, with further gRPC services on the same port.
+pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Routes) -> Router {
     measure::describe();
     let Dependencies { conductor, changes, limits, readiness, metrics, stop } = dependencies;
     let waiters = Waiters::new(Arc::clone(conductor.store()), &changes, stop.clone());
@@ -114,7 +120,7 @@ pub fn router(dependencies: Dependencies) -> Router {
     let (known, end) = (readiness.clone(), stop.clone());
     let app = App(Arc::new(Inner { conductor, changes, limits, readiness, metrics, stop, waiters, schemas }));
     let rest = routes::all(app);
-    let calls = grpc::routes(rest.clone(), limits.body_bytes, known, end);
+    let calls = grpc::routes(rest.clone(), limits.body_bytes, known, end, more);
     // What is called by gRPC says so; everything else is REST's, its refusals of unknown paths included.
     let both = Both { rest, calls };
     Router::new().fallback(either).with_state(both)
@@ -136,13 +142,17 @@ async fn either(State(both): State<Both>, request: Request) -> Response {
     }
 }
 
-/// Serves until the dependencies' `stop`, then until the calls under way have ended, for a while.
+/// Serves, with further gRPC services, until the dependencies' `stop`, then until the calls under way have ended, for a while.
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, dependencies: Dependencies) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    dependencies: Dependencies,
+    more: impl FnOnce(Routes) -> Routes,
+) -> std::io::Result<()> {
     let stop = dependencies.stop.clone();
-    let router = router(dependencies);
+    let router = router_with(dependencies, more);
     let listener = listener.tap_io(|connection| {
         if let Err(error) = connection.set_nodelay(true) {
             tracing::trace!(%error, "a connection stays as it is");

@@ -22,7 +22,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         stop: process.drain.token(),
     };
     host.open(router(dependencies));
-    let presence = Presence::announce(&process, host.address(), store, || json!({}));
+    let presence = Presence::announce(process.name, &process.instance, host.address(), store, || json!({}));
     process.drain.draining().await;
     presence.withdraw().await;
     let closed = host.close().await;

@@ -8,9 +8,10 @@ use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
+use goconductor_process::Presence;
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
-use goconductor_saga_executor::Executor;
+use goconductor_saga_executor::{Executor, WorkerService};
 use goconductor_service_kit::config::{Config, StateStoreBackend};
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
@@ -20,7 +21,9 @@ use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{ServiceRecord, Store};
 use goconductor_transition::{Conductor, Settings, clock};
+use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use serde_json::json;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -48,7 +51,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<(), Fault> {
     if expired > 0 {
         tracing::info!(commands = expired, "commands of an earlier process are taken up again");
     }
-    let process = Process::start(&config, backend, metrics, args.demo).await?;
+    let process = Process::start(&config, backend, metrics, args.demo, address).await?;
     say_hello(&address.to_string(), &config, &args);
     process.serve(listener).await?;
     Ok(())
@@ -88,6 +91,8 @@ struct Process {
     conductor: Arc<Conductor>,
     gateway: gateway::Dependencies,
     executor: tokio::task::JoinHandle<()>,
+    workers: WorkerServiceServer<WorkerService>,
+    presence: Presence,
 }
 
 impl Process {
@@ -96,6 +101,7 @@ impl Process {
         backend: Arc<dyn Store>,
         metrics: Metrics,
         demo: bool,
+        address: SocketAddr,
     ) -> anyhow::Result<Self> {
         let drain = Drain::new();
         drain.on_signals().context("signals can't be listened to")?;
@@ -113,7 +119,13 @@ impl Process {
         if demo {
             demo::start(&store, drain.token()).await?;
         }
-        let executor = Executor::new(Arc::clone(&conductor), election, executor_settings(config));
+        let settings = executor_settings(config);
+        let instance = settings.identity.clone();
+        let executor = Executor::new(Arc::clone(&conductor), election, settings);
+        // Workers ask who is there, and find this process.
+        let presence =
+            Presence::announce("saga-executor", &instance, address, Arc::clone(&store), executor.about());
+        let workers = executor.worker_service(drain.token());
         let gateway = gateway::Dependencies {
             conductor: Arc::clone(&conductor),
             changes,
@@ -124,15 +136,16 @@ impl Process {
         };
         drop(tokio::spawn(metrics.keep_up()));
         let executor = tokio::spawn(executor.run(drain.token()));
-        Ok(Self { drain, conductor, gateway, executor })
+        Ok(Self { drain, conductor, gateway, executor, workers, presence })
     }
 
     /// Serves until a signal, then ends in the order in which things depend on one another.
     async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        let served = gateway::serve(listener, self.gateway).await;
+        let served = gateway::serve(listener, self.gateway, |calls| calls.add_service(self.workers)).await;
         // Without a gateway nobody could tell the rest to end.
         self.drain.signal();
         tracing::info!("ends what is under way");
+        self.presence.withdraw().await;
         self.executor.await.context("the executor has failed")?;
         self.conductor.drain().await;
         served.context("the gateway has failed")

@@ -1,6 +1,5 @@
 //! Says that a process is there, for as long as it is.
 
-use crate::Process;
 use goconductor_saga::Json;
 use goconductor_store::{Announcement, Store};
 use std::net::SocketAddr;
@@ -25,14 +24,15 @@ pub struct Presence {
 impl Presence {
     /// Says so at once, and then again and again. `about` is asked each time.
     pub fn announce(
-        process: &Process,
+        kind: &str,
+        instance: &str,
         address: SocketAddr,
         store: Arc<dyn Store>,
         about: impl Fn() -> Json + Send + 'static,
     ) -> Self {
         let announcement = Announcement {
-            instance: process.instance.clone(),
-            kind: process.name.to_owned(),
+            instance: instance.to_owned(),
+            kind: kind.to_owned(),
             address: address.to_string(),
             about: Json::Null,
             lives: LIVES,

@@ -45,7 +45,8 @@ pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Res
     let stop = process.drain.token();
     let router: Router = Routes::new(executor.worker_service(stop.clone())).into_axum_router();
     host.open(router);
-    let presence = Presence::announce(&process, host.address(), store, executor.about());
+    let presence =
+        Presence::announce(process.name, &process.instance, host.address(), store, executor.about());
     let running = tokio::spawn(executor.run(stop));
     process.drain.draining().await;
     running.await.context("the executor has failed")?;

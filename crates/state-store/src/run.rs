@@ -31,7 +31,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let served = service(Arc::clone(&store), changes, process.drain.token());
     let router: Router = Routes::new(served).into_axum_router();
     host.open(router);
-    let presence = Presence::announce(&process, host.address(), store, || json!({}));
+    let presence = Presence::announce(process.name, &process.instance, host.address(), store, || json!({}));
     process.drain.draining().await;
     presence.withdraw().await;
     host.close().await
