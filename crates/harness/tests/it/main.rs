@@ -13,5 +13,6 @@ mod cluster;
 mod crash;
 mod forward;
 mod garbage;
+mod grpc;
 mod rollback;
 mod world;
