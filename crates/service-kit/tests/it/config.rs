@@ -197,7 +197,12 @@ const WRONG: &[(&str, &[&str])] = &[
             "goconductor.yaml:1:1: queue: expected keys (backend, brokers, partitions, prefix, replication, sasl, security, tls), found a value",
         ],
     ),
-    ("queue: [memory]", &["goconductor.yaml:1:1: queue: expected keys (backend), found a list"]),
+    (
+        "queue: [memory]",
+        &[
+            "goconductor.yaml:1:1: queue: expected keys (backend, brokers, partitions, prefix, replication, sasl, security, tls), found a list",
+        ],
+    ),
     ("services: payments", &["goconductor.yaml:1:1: services: expected keys, found a value"]),
     ("data_dir: [a]", &["goconductor.yaml:1:11: data_dir: expected a path, found a list"]),
     (
