@@ -256,12 +256,12 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "queue: { backend: kafka }",
-        &["goconductor.yaml:1:19: queue.backend: kafka is not supported yet: memory is"],
+        "queue: { backend: nats }",
+        &["goconductor.yaml:1:19: queue.backend: nats is not supported yet: memory or kafka is"],
     ),
     (
         "election: { backend: etcd }",
-        &["goconductor.yaml:1:22: election.backend: etcd is not supported yet: local is"],
+        &["goconductor.yaml:1:22: election.backend: etcd is not supported yet: local or postgres is"],
     ),
     (
         "state_store: { backend: mysql }",
