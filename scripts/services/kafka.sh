@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Kafka that is thrown away: eval "$(scripts/services/kafka.sh up [1|3])"
 #
-# The brokers are numbered from 1; `kill 2` and the like mean the second, without a number all of them.
+# `lose` has them forget everything. The brokers are numbered from 1; `kill 2` and the like mean the second, without a number all of them.
 # What Kafka is made of is kept in the cache and loaded once.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -133,6 +133,11 @@ whole() {
       each start && environment
       ;;
     start | stop | kill | pause | resume) each "$verb" "${2:-}" ;;
+    lose) # the brokers, with everything that they held: they come back empty
+      each kill
+      for ((i = 1; i <= $(size); i++)); do rm -rf -- "$(cluster)/$i/data"; done
+      each start
+      ;;
     status) each status "${2:-}" ;;
     wipe)
       each kill

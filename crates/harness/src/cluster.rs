@@ -55,6 +55,16 @@ impl Services {
     /// # Errors
     /// When it fails.
     pub async fn call(&self, script: &str, arguments: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
+        let text = self.output(script, arguments).await?;
+        let exported = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+        Ok(exported.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect())
+    }
+
+    /// Calls a script; what it prints.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn output(&self, script: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services").join(script);
         let mut command = Command::new(path);
         command.args(arguments).env("GOCONDUCTOR_SERVICES", &self.folder).stdin(Stdio::null());
@@ -65,9 +75,7 @@ impl Services {
         if !output.status.success() {
             bail!("{script} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let exported = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
-        Ok(exported.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

@@ -2,6 +2,7 @@
 //! refused.
 
 use crate::Process;
+use crate::election::ElectorsOrNot;
 use anyhow::Context;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, PostgresElection};
@@ -159,7 +160,14 @@ impl Process {
             return self.own_election().await;
         }
         let endpoints = Endpoints::new(&self.config.election.endpoints).context("election.endpoints")?;
-        Ok(Arc::new(RemoteElection::new(endpoints)))
+        let electors = RemoteElection::new(endpoints);
+        match (self.config.election.backend, self.config.election_url()) {
+            (ElectionBackend::Postgres, Some(url)) => {
+                let lease = self.config.election.lease;
+                Ok(Arc::new(ElectorsOrNot::new(electors, url.clone(), lease)))
+            }
+            (ElectionBackend::Postgres | ElectionBackend::Local, _) => Ok(Arc::new(electors)),
+        }
     }
 
     /// The election of this process's own backend.

@@ -12,6 +12,7 @@
 
 mod arguments;
 mod backends;
+mod election;
 mod host;
 mod presence;
 

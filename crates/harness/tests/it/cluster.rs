@@ -1,6 +1,8 @@
 //! The whole system as processes, broken in every way while orders run: every saga ends, and right.
 
 use goconductor_harness::{Api, Cluster, ClusterOptions, Participants, check_effects, goconductor};
+use goconductor_queue::kafka::{KafkaQueue, Settings};
+use goconductor_queue::{Message, Queue, Topic};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +33,9 @@ fn possible() -> bool {
     required
 }
 
+/// One cluster at a time: each is a dozen processes.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 async fn cluster(brokers: u32) -> (Cluster, Participants) {
     let services = ["stock", "payments"].map(str::to_owned).to_vec();
     let options = ClusterOptions { brokers, services, settings: String::new() };
@@ -58,6 +63,9 @@ fn script(number: usize) -> Value {
     }
 }
 
+/// The most calls that a start has taken, in this process.
+static MOST_TRIES: AtomicUsize = AtomicUsize::new(0);
+
 /// Starts an order until somebody acknowledges it; a repeat has the same key.
 async fn start(gateways: &[Api], number: usize) -> String {
     let key = format!("order-{number}");
@@ -67,6 +75,7 @@ async fn start(gateways: &[Api], number: usize) -> String {
         let started =
             tokio::time::timeout(Duration::from_secs(5), api.start("order", input, Some(&key))).await;
         if let Ok(Ok(id)) = started {
+            MOST_TRIES.fetch_max(attempt + 1, Ordering::Relaxed);
             return id;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -148,6 +157,7 @@ async fn killed_and_paused_one_after_the_other() {
     if !possible() {
         return;
     }
+    let _one = ONE.lock().await;
     let (mut cluster, participants) = cluster(1).await;
     let load = Load::begin(&cluster, Duration::from_millis(40));
     let pause = if orders() >= 2000 { Duration::from_secs(20) } else { Duration::from_secs(8) };
@@ -171,5 +181,115 @@ async fn killed_and_paused_one_after_the_other() {
     assert!(calls.iter().any(|call| call.effect == "duplicate"), "no duplicate was seen");
     let late = cluster.measured("saga-executor", "goconductor_redeliveries_total").await.unwrap();
     assert!(late > 0.0, "nothing was taken over");
+    cluster.down().await.unwrap();
+}
+
+/// Publishes raw messages to a service's topic.
+async fn publish(queue: &KafkaQueue, service: &str, payloads: Vec<(String, Vec<u8>)>) {
+    let messages = payloads
+        .into_iter()
+        .map(|(key, payload)| Message { key, payload: payload.into(), published_at_ms: 1_700_000_000_000 })
+        .collect();
+    queue.publish(&Topic::execute(service), messages).await.unwrap();
+}
+
+async fn dead_letters(api: &Api) -> usize {
+    let page = api.get("/dead-letters?page_size=1000").await.unwrap();
+    page["dead_letters"].as_array().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_copies_and_the_loss_of_the_queue_harm_nobody() {
+    if !possible() {
+        return;
+    }
+    let _one = ONE.lock().await;
+    let (cluster, participants) = cluster(1).await;
+    let queue = KafkaQueue::new(Settings::of(vec![cluster.brokers.clone()])).unwrap();
+    let load = Load::begin(&cluster, Duration::from_millis(40));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // What is no command, or names what does not exist, is kept with the reason.
+    let unknown = |number: u128| {
+        let id = format!("01890000-0000-7000-8000-{number:012x}");
+        let text = json!({"format": 1, "id": id, "seq": 1, "step": 0, "side": "execute", "attempt": 1,
+            "redelivery": 0, "published_at": 1_700_000_000_000_000_i64});
+        (id, text.to_string().into_bytes())
+    };
+    let mut garbage: Vec<(String, Vec<u8>)> = (0..100_u8)
+        .map(|number| {
+            (format!("k{number}"), (0..number).map(|byte| byte.wrapping_mul(37) ^ number).collect())
+        })
+        .collect();
+    garbage.extend((0..50).map(unknown));
+    garbage.extend((50..100).map(unknown).map(|(key, mut cut)| {
+        cut.truncate(cut.len() / 2);
+        (key, cut)
+    }));
+    let count = garbage.len();
+    publish(&queue, "stock", garbage).await;
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while dead_letters(&cluster.gateways[0]).await < count && Instant::now() < give_up {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(dead_letters(&cluster.gateways[0]).await, count);
+    // Every command of every workflow so far, and some that are not issued yet, twice more in another order.
+    let page = cluster.gateways[0].get("/workflows?page_size=1000").await.unwrap();
+    let mut copies = 0;
+    for (service, steps) in [("stock", &[2_u32, 0][..]), ("payments", &[1])] {
+        let mut records = Vec::new();
+        for workflow in page["workflows"].as_array().unwrap() {
+            let id = workflow["id"].as_str().unwrap().to_owned();
+            for step in steps {
+                let command = json!({"format": 1, "id": id, "seq": 1, "step": step, "side": "execute",
+                    "attempt": 1, "redelivery": 0, "published_at": 1_700_000_000_000_000_i64});
+                records.push((id.clone(), command.to_string().into_bytes()));
+            }
+        }
+        copies += records.len();
+        publish(&queue, service, records.clone()).await;
+        publish(&queue, service, records).await;
+    }
+    assert!(copies > 50, "only {copies} records were copied");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cluster.services().call("kafka.sh", &["lose"]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let ids = load.end(orders() / 2).await;
+    all_end_right(&cluster, &participants, &ids, Duration::from_secs(120)).await;
+    let refused = cluster.measured("saga-executor", "goconductor_commands_refused_total").await.unwrap();
+    assert!(refused > 0.0, "no copy was refused");
+    cluster.down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_can_be_ended_in_order_and_gateways_and_electors_are_not_needed() {
+    if !possible() {
+        return;
+    }
+    let _one = ONE.lock().await;
+    let (mut cluster, participants) = cluster(3).await;
+    let load = Load::begin(&cluster, Duration::from_millis(60));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    MOST_TRIES.store(0, Ordering::Relaxed);
+    for name in ["gateway-1", "store-1", "elector-1", "executor-stock-1", "executor-payments-1"] {
+        let took = cluster.terminate(name).await.unwrap();
+        assert!(took < Duration::from_secs(15), "{name} took {took:?} to end");
+        cluster.restart(name).await.unwrap();
+    }
+    let tries = MOST_TRIES.load(Ordering::Relaxed);
+    assert!(tries <= 2, "a start took {tries} calls");
+    // One broker of three may be lost.
+    cluster.services().call("kafka.sh", &["kill", "2"]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.services().call("kafka.sh", &["start", "2"]).await.unwrap();
+    let ids = load.end(orders() / 2).await;
+    for name in ["gateway-1", "gateway-2", "elector-1", "elector-2"] {
+        cluster.terminate(name).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let alone = Instant::now();
+    cluster.restart("gateway-1").await.unwrap();
+    cluster.restart("gateway-2").await.unwrap();
+    let took = alone.elapsed();
+    all_end_right(&cluster, &participants, &ids, Duration::from_secs(2) + took).await;
     cluster.down().await.unwrap();
 }
