@@ -161,13 +161,17 @@ impl Dev {
     /// # Errors
     /// When the system does not say.
     pub fn processor_seconds(&self) -> anyhow::Result<f64> {
-        let pid = self.pid().context("it runs no more")?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // Behind the name, which may hold anything: user and system time are the 12th and 13th from there.
-        let (_, rest) = stat.rsplit_once(')').context("no name")?;
-        let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-        Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
+        processor_seconds(self.pid().context("it runs no more")?)
     }
+}
+
+/// Processor time that a process has used, in seconds.
+pub(crate) fn processor_seconds(pid: u32) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Behind the name, which may hold anything: user and system time are the 12th and 13th from there.
+    let (_, rest) = stat.rsplit_once(')').context("no name")?;
+    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
 }
 
 /// Linux counts processor time in these, on every machine of today.

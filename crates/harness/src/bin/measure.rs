@@ -3,10 +3,12 @@
 //! and the participants among it.
 //!
 //!     measure [IDLE [COUNT [AT_REST]]]    how many of each; 200, 6000 and 10000 by default
+//!     measure cluster [IDLE [COUNT]]      the same over two of each service, PostgreSQL and Kafka;
+//!                                         GOCONDUCTOR_SERVICES_DURABLE=1 has PostgreSQL sync its disk
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
-use goconductor_harness::{Dev, DevOptions, ORDER, Participants};
+use goconductor_harness::{Api, Cluster, ClusterOptions, Dev, DevOptions, ORDER, Participants};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,9 +16,14 @@ use std::time::{Duration, Instant};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut numbers = std::env::args().skip(1).map(|arg| arg.parse::<usize>());
+    let mut arguments = std::env::args().skip(1).peekable();
+    let cluster = arguments.next_if(|argument| argument == "cluster").is_some();
+    let mut numbers = arguments.map(|arg| arg.parse::<usize>());
     let idle = numbers.next().transpose()?.unwrap_or(200);
     let count = numbers.next().transpose()?.unwrap_or(6000);
+    if cluster {
+        return measure_cluster(idle, count).await;
+    }
     let at_rest = numbers.next().transpose()?.unwrap_or(10_000);
     let data = tempfile::tempdir()?;
     let begun = now();
@@ -29,15 +36,39 @@ async fn main() -> anyhow::Result<()> {
     dev.api.apply("order", ORDER).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
     print_memory("idle", &dev)?;
-    measure_idle(&dev, idle).await?;
+    measure_idle(&dev.api, idle).await?;
+    let busy = || dev.processor_seconds();
     let forward = json!({"order_id": "o-1"});
     let undone = json!({"order_id": "o-1", "script": {"ship": ["refuse"]}});
-    measure_load("forward", &dev, count, 64, forward.clone()).await?;
-    measure_load("forward", &dev, count, 256, forward).await?;
-    measure_load("undone", &dev, count, 64, undone).await?;
+    measure_load("forward", &dev.api, &busy, count, 64, forward.clone()).await?;
+    measure_load("forward", &dev.api, &busy, count, 256, forward).await?;
+    measure_load("undone", &dev.api, &busy, count, 64, undone).await?;
     print_memory("after the load", &dev)?;
     drop(dev);
     measure_rest(at_rest).await
+}
+
+/// The same over processes of their own.
+async fn measure_cluster(idle: usize, count: usize) -> anyhow::Result<()> {
+    let services = ["stock", "payments", "shipping"].map(str::to_owned);
+    let options = ClusterOptions { brokers: 1, services: services.to_vec(), settings: String::new() };
+    let cluster = Cluster::start(options).await?;
+    let participants = Participants::start_silent().await?;
+    let api = cluster.gateways.first().ok_or_else(|| anyhow::anyhow!("no gateway"))?;
+    for service in &services {
+        api.serve(service, &participants.url(service)).await?;
+    }
+    api.apply("order", ORDER).await?;
+    let forward = json!({"order_id": "o-1"});
+    let undone = json!({"order_id": "o-1", "script": {"ship": ["refuse"]}});
+    // Topics are made and shared out.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    measure_idle(api, idle).await?;
+    let busy = || cluster.processor_seconds();
+    measure_load("forward", api, &busy, count, 64, forward.clone()).await?;
+    measure_load("forward", api, &busy, count, 256, forward).await?;
+    measure_load("undone", api, &busy, count, 64, undone).await?;
+    cluster.down().await
 }
 
 /// A saga that nobody serves: it stays where it is.
@@ -64,12 +95,12 @@ fn print_memory(when: &str, dev: &Dev) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure_idle(dev: &Dev, count: usize) -> anyhow::Result<()> {
+async fn measure_idle(api: &Api, count: usize) -> anyhow::Result<()> {
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let begun = now();
-        let id = dev.api.start("order", json!({"order_id": "o-1"}), None).await?;
-        dev.api.ended(&id, Duration::from_secs(10)).await?;
+        let id = api.start("order", json!({"order_id": "o-1"}), None).await?;
+        api.ended(&id, Duration::from_secs(10)).await?;
         times.push(begun.elapsed());
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -79,16 +110,17 @@ async fn measure_idle(dev: &Dev, count: usize) -> anyhow::Result<()> {
 
 async fn measure_load(
     what: &str,
-    dev: &Dev,
+    api: &Api,
+    busy: &dyn Fn() -> anyhow::Result<f64>,
     count: usize,
     in_flight: usize,
     input: serde_json::Value,
 ) -> anyhow::Result<()> {
     let next = Arc::new(AtomicUsize::new(0));
-    let (begun, busy) = (now(), dev.processor_seconds()?);
+    let (begun, before) = (now(), busy()?);
     let mut lanes = tokio::task::JoinSet::new();
     for _ in 0..in_flight {
-        let (api, next, input) = (dev.api.clone(), Arc::clone(&next), input.clone());
+        let (api, next, input) = (api.clone(), Arc::clone(&next), input.clone());
         lanes.spawn(async move {
             let mut times = Vec::new();
             while next.fetch_add(1, Ordering::Relaxed) < count {
@@ -105,7 +137,7 @@ async fn measure_load(
         times.extend(lane??);
     }
     let took = begun.elapsed();
-    let busy = (dev.processor_seconds()? - busy) * 1000.0 / count as f64;
+    let busy = (busy()? - before) * 1000.0 / count as f64;
     let rate = count as f64 / took.as_secs_f64();
     println!(
         "{count} sagas {what}, {in_flight} in flight: {rate:.0} sagas/s, {busy:.2} CPU s per 1000 in the server"
