@@ -157,7 +157,10 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     if !participants.keeps_log {
-        return axum::Json(json!({"ok": true})).into_response();
+        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let input = body.get("input").unwrap_or(&body);
+        let refused = input.pointer(&format!("/script/{action}/0")).is_some_and(|turn| turn == "refuse");
+        return play(if refused { "refuse" } else { "ok" }, json!({"ok": true})).await;
     }
     let header =
         |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
