@@ -22,8 +22,13 @@ const DRIVERS: &[Driver] = &[
     driver("rusqlite", &["store"], &["crates/store/src/sqlite"]),
     driver(
         "sqlx",
-        &["store", "election", "inbox"],
-        &["crates/store/src/postgres", "crates/election/src/postgres", "crates/inbox/src"],
+        &["store", "election", "inbox", "harness"],
+        &[
+            "crates/store/src/postgres",
+            "crates/election/src/postgres",
+            "crates/inbox/src",
+            "crates/harness/src/bin",
+        ],
     ),
     driver("cel", &["definition"], &[]),
     driver("clap", &["cli", "process"], &[]),

@@ -15,4 +15,5 @@ mod forward;
 mod garbage;
 mod grpc;
 mod rollback;
+mod sdk;
 mod world;
