@@ -16,6 +16,9 @@ pub struct ClusterOptions {
     pub brokers: u32,
     /// Services that have two executors of their own each.
     pub services: Vec<String>,
+    /// Whether a Toxiproxy stands between the state stores and the database, so that their connections can be
+    /// cut.
+    pub proxied: bool,
     /// Further lines of the configuration, at its top level.
     pub settings: String,
 }
@@ -26,6 +29,7 @@ pub struct Cluster {
     folder: tempfile::TempDir,
     services: Services,
     members: BTreeMap<String, Member>,
+    proxy: Option<Proxy>,
     /// The gateways' APIs.
     pub gateways: Vec<Api>,
     /// The database's address.
@@ -100,7 +104,8 @@ impl Cluster {
         let database = postgres.get("DATABASE_URL").context("no DATABASE_URL")?.clone();
         let brokers = kafka.get("KAFKA_BROKERS").context("no KAFKA_BROKERS")?.clone();
         let members = members(&options)?;
-        let mut this = Self { folder, services, members, gateways: Vec::new(), database, brokers };
+        let proxy = if options.proxied { Some(Proxy::start(&services, &database).await?) } else { None };
+        let mut this = Self { folder, services, members, proxy, gateways: Vec::new(), database, brokers };
         this.configure(&options)?;
         this.gateways =
             this.ports("api-gateway").map(|port| Api::new(format!("http://127.0.0.1:{port}"))).collect();
@@ -124,10 +129,11 @@ impl Cluster {
         let text = format!(
             "state_store:\n  backend: postgres\n  url: {}\n  endpoints: [{}]\n\
              queue: {{ backend: kafka, brokers: [{}] }}\n\
-             election: {{ backend: postgres, endpoints: [{}] }}\n{}",
-            self.database,
+             election: {{ backend: postgres, url: {}, endpoints: [{}] }}\n{}",
+            self.proxy.as_ref().map_or(&self.database, |proxy| &proxy.database),
             list("state-store"),
             self.brokers.replace(',', ", "),
+            self.database,
             list("leader-elector"),
             options.settings,
         );
@@ -283,6 +289,21 @@ impl Cluster {
         Ok(sum)
     }
 
+    /// Resets every connection of the state stores to the database, whatever is on its way, for a while.
+    ///
+    /// # Errors
+    /// When there is no proxy, or it does not do it.
+    pub async fn cut_database(&self, for_a: Duration) -> anyhow::Result<()> {
+        let proxy = self.proxy.as_ref().context("there is no proxy: ClusterOptions::proxied")?;
+        let toxics = format!("{}/proxies/{PROXY}/toxics", proxy.url);
+        let toxic = serde_json::json!({"name": "cut", "type": "reset_peer", "attributes": {"timeout": 0}});
+        let client = reqwest::Client::new();
+        client.post(&toxics).json(&toxic).send().await?.error_for_status()?;
+        tokio::time::sleep(for_a).await;
+        client.delete(format!("{toxics}/cut")).send().await?.error_for_status()?;
+        Ok(())
+    }
+
     /// Processor time that its own processes have used, in seconds: without the real servers.
     ///
     /// # Errors
@@ -301,8 +322,9 @@ impl Cluster {
             // One that was killed has gone already.
             drop(self.kill(&name).await);
         }
-        self.services.call("kafka.sh", &["wipe"]).await?;
-        self.services.call("postgres.sh", &["wipe"]).await?;
+        for script in SCRIPTS {
+            self.services.call(script, &["wipe"]).await?;
+        }
         Ok(())
     }
 }
@@ -310,12 +332,45 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // A test that failed did not come to `down`: the servers would outlive it.
-        for script in ["kafka.sh", "postgres.sh"] {
+        for script in SCRIPTS {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services").join(script);
             let mut command = std::process::Command::new(path);
             command.arg("wipe").env("GOCONDUCTOR_SERVICES", &self.services.folder);
             drop(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status());
         }
+    }
+}
+
+/// What stands below a cluster.
+const SCRIPTS: [&str; 3] = ["toxiproxy.sh", "kafka.sh", "postgres.sh"];
+/// The proxy's name for the way to the database.
+const PROXY: &str = "database";
+
+/// A Toxiproxy between the state stores and the database.
+#[derive(Debug)]
+struct Proxy {
+    /// Where it is told what to do.
+    url: String,
+    /// The database's address through it.
+    database: String,
+}
+
+impl Proxy {
+    async fn start(services: &Services, database: &str) -> anyhow::Result<Self> {
+        let exported = services.call("toxiproxy.sh", &["up"]).await?;
+        let url = exported.get("TOXIPROXY_URL").context("no TOXIPROXY_URL")?.clone();
+        let (before, rest) = database.split_once('@').context("a database's address has a user")?;
+        let (upstream, name) = rest.split_once('/').context("a database's address has a name")?;
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        let proxy =
+            serde_json::json!({"name": PROXY, "listen": listen, "upstream": upstream, "enabled": true});
+        reqwest::Client::new()
+            .post(format!("{url}/proxies"))
+            .json(&proxy)
+            .send()
+            .await?
+            .error_for_status()?;
+        Ok(Self { url, database: format!("{before}@{listen}/{name}") })
     }
 }
 

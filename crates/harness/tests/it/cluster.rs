@@ -38,7 +38,7 @@ static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn cluster(brokers: u32) -> (Cluster, Participants) {
     let services = ["stock", "payments"].map(str::to_owned).to_vec();
-    let options = ClusterOptions { brokers, services, settings: String::new() };
+    let options = ClusterOptions { brokers, services, proxied: true, settings: String::new() };
     let cluster = Cluster::start(options).await.unwrap();
     let participants = Participants::start().await.unwrap();
     let api = &cluster.gateways[0];
@@ -171,9 +171,16 @@ async fn killed_and_paused_one_after_the_other() {
         tokio::time::sleep(pause).await;
         cluster.resume(name).await.unwrap();
     }
-    cluster.services().call("postgres.sh", &["kill"]).await.unwrap();
-    cluster.services().call("postgres.sh", &["start"]).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    for _ in 0..3 {
+        cluster.services().call("postgres.sh", &["kill"]).await.unwrap();
+        cluster.services().call("postgres.sh", &["start"]).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    // In the middle of commits: whether they were done is found out by reading.
+    for _ in 0..5 {
+        cluster.cut_database(Duration::from_millis(200)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
     let ids = load.end(orders()).await;
     all_end_right(&cluster, &participants, &ids, Duration::from_secs(120)).await;
     // A run in which nothing happened proves nothing.

@@ -1,0 +1,32 @@
+//! The gateway as a process of its own: what can't work is refused at its start, with what is wrong and where.
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
+use std::process::{Command, Output};
+
+fn started(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_api-gateway"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GOCONDUCTOR_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).output().expect("it runs")
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_what_and_where() {
+    for (arguments, code, said) in [
+        (&["--set", "listne=127.0.0.1:0"][..], 8, "did you mean"),
+        (&["--listen", "nowhere"], 8, "--listen"),
+        (&["--listen", "0.0.0.0:0"], 8, "nobody is authenticated"),
+        (&["--set", "queue.backend=kafka"], 8, "queue.brokers"),
+        (&["--config", "/no/such/file.yaml"], 8, "/no/such/file.yaml"),
+        (&["--listen", "127.0.0.1:0"], 1, "state_store.endpoints is missing"),
+        (&["--nonsense"], 2, "--nonsense"),
+    ] {
+        let output = started(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(said), "{arguments:?}: {stderr}");
+    }
+}
