@@ -1,66 +1,117 @@
-//! Holds the participants' logs against what the workflows say of themselves.
+//! Holds what the participants have on record against what the workflows say of themselves, and proves the
+//! promises for every workflow of a run. Pure: a run is plain data, wherever it comes from.
+//!
+//! J is a workflow's history, E the participants' own logs. Each promise is a function by itself, so that
+//! none leans on another; none stops at the first finding.
 
-use crate::Call;
-use std::collections::{BTreeMap, BTreeSet};
+mod coverage;
+mod digest;
+mod effects;
+mod ends;
+mod evidence;
+mod ledger;
+mod order;
+mod owners;
+mod replay;
+mod run;
+mod shown;
+mod starts;
+
+pub use coverage::{Coverage, Fault};
+pub use digest::digest;
+pub use effects::{t7, t8, t9, t10, t12};
+pub use ends::{t4, t11};
+pub use evidence::{Clocks, Evidence};
+pub use ledger::t15;
+pub use order::t6;
+pub use owners::t3;
+pub use run::{
+    CompensationView, Doctor, DoctorFinding, Edge, Effect, Fence, Graph, History, LedgerRow, Moment, Node,
+    Run, ShownEvent, Start, StepView, Took, View, Waiting,
+};
+pub use shown::{t2, t5};
+pub use starts::t1;
+
+use serde::Serialize;
 
 /// Something that must not be.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// The workflow.
+    /// The promise that is broken: `T7`.
+    pub promise: &'static str,
+    /// The workflow; empty: the run as a whole.
     pub workflow: String,
-    /// What is wrong.
+    /// What is wrong, and where to look.
     pub what: String,
 }
 
-/// Checks the effects of ended workflows, by id, with the status that each ended in.
-///
-/// Each effect is applied once at most; one key belongs to one side of one step; nothing is executed
-/// after its compensation; `ROLLED_BACK` leaves nothing applied, `COMPLETED` nothing undone.
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let workflow = if self.workflow.is_empty() { "the run" } else { &self.workflow };
+        write!(f, "{} {workflow}: {}", self.promise, self.what)
+    }
+}
+
+/// A promise, and how it is proved.
+#[derive(Debug, Clone, Copy)]
+pub struct Promise {
+    /// `T1`, …
+    pub name: &'static str,
+    /// What it says.
+    pub says: &'static str,
+    /// What breaks it.
+    pub prove: fn(&Evidence<'_>) -> Vec<Finding>,
+}
+
+/// The promises that a run can be held to after it has come to rest.
+pub const PROMISES: [Promise; 13] = [
+    promise("T1", "an acknowledged start is never lost; one key is one workflow", t1),
+    promise("T2", "a history has no gap and no double, and what is shown follows from it", t2),
+    promise("T3", "tokens never fall, and one has one owner", t3),
+    promise("T4", "every workflow ends, or says how an operator may help it", t4),
+    promise("T5", "nothing follows an end", t5),
+    promise("T6", "a step starts only after what it depends on, and none after a roll-back began", t6),
+    promise("T7", "nothing is executed after its compensate", t7),
+    promise("T8", "nothing is compensated once the pivot has completed", t8),
+    promise("T9", "a compensation begins after those of all that depend on it", t9),
+    promise("T10", "each effect is applied once at most, under one key", t10),
+    promise("T11", "an end says what was done and what was not", t11),
+    promise("T12", "nothing is done that was not commanded before", t12),
+    promise("T15", "the ledger equals what is owed", t15),
+];
+
+const fn promise(
+    name: &'static str,
+    says: &'static str,
+    prove: fn(&Evidence<'_>) -> Vec<Finding>,
+) -> Promise {
+    Promise { name, says, prove }
+}
+
+/// Everything that breaks one of the promises, in their order.
 #[must_use]
-pub fn check_effects(calls: &[Call], ended: &BTreeMap<String, String>) -> Vec<Finding> {
-    let mut findings = BTreeSet::new();
-    let mut by_workflow: BTreeMap<&str, Vec<&Call>> = BTreeMap::new();
-    for call in calls {
-        by_workflow.entry(&call.workflow).or_default().push(call);
+pub fn check(run: &Run, clocks: Clocks) -> Vec<Finding> {
+    let evidence = Evidence::new(run, clocks);
+    PROMISES.iter().flat_map(|promise| (promise.prove)(&evidence)).collect()
+}
+
+/// Whether nothing can follow a status.
+fn is_final(status: &str) -> bool {
+    matches!(status, "COMPLETED" | "ROLLED_BACK" | "TERMINATED")
+}
+
+/// The findings about one promise.
+struct Findings {
+    promise: &'static str,
+    list: Vec<Finding>,
+}
+
+impl Findings {
+    fn of(promise: &'static str) -> Self {
+        Self { promise, list: Vec::new() }
     }
-    for (workflow, calls) in by_workflow {
-        let mut find = |what: String| {
-            findings.insert(Finding { workflow: workflow.to_owned(), what });
-        };
-        let Some(status) = ended.get(workflow) else {
-            find("it has effects, but nobody was told of its start".to_owned());
-            continue;
-        };
-        let mut keys: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
-        let mut applied: BTreeSet<&str> = BTreeSet::new();
-        let mut undone: BTreeSet<&str> = BTreeSet::new();
-        for call in calls {
-            keys.entry((&call.step, &call.operation)).or_default().insert(&call.key);
-            match (call.operation.as_str(), call.effect) {
-                ("execute", "applied") => {
-                    if undone.contains(call.step.as_str()) {
-                        find(format!("{} was executed after its compensation", call.step));
-                    }
-                    applied.insert(&call.step);
-                }
-                ("compensate", "applied" | "null") => {
-                    undone.insert(&call.step);
-                }
-                _ => {}
-            }
-        }
-        for ((step, operation), keys) in keys {
-            if keys.len() > 1 {
-                find(format!("{step}/{operation} was asked for under {} keys", keys.len()));
-            }
-        }
-        let left: Vec<_> = applied.difference(&undone).copied().collect();
-        if status == "ROLLED_BACK" && !left.is_empty() {
-            find(format!("it is rolled back, but still applied: {}", left.join(", ")));
-        }
-        if status == "COMPLETED" && !undone.is_empty() {
-            find(format!("it is completed, but undone: {undone:?}"));
-        }
+
+    fn push(&mut self, workflow: &str, what: impl Into<String>) {
+        self.list.push(Finding { promise: self.promise, workflow: workflow.to_owned(), what: what.into() });
     }
-    findings.into_iter().collect()
 }

@@ -5,6 +5,8 @@
 //! `reset` (takes effect, then breaks the connection), `slow:MS` (then ok), `garbage` (200, no JSON),
 //! `redirect`. Without a script it is `ok`. A key that took effect before is a duplicate.
 
+use crate::check::{Effect, Took};
+use crate::effect_log::wall_clock;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
@@ -22,6 +24,8 @@ use tokio::net::TcpListener;
 pub struct Call {
     /// When it came in, since the participants were started.
     pub at: Duration,
+    /// The same by the wall clock, in microseconds since 1970.
+    pub wall_clock: i64,
     /// `service/action`.
     pub action: String,
     /// `Idempotency-Key`.
@@ -109,8 +113,16 @@ impl Participants {
         self.calls().into_iter().filter(|call| call.workflow == workflow).collect()
     }
 
+    /// All calls so far as a participant's log has them.
+    #[must_use]
+    pub fn effects(&self) -> Vec<Effect> {
+        (1..).zip(self.calls()).map(|(number, call)| call.into_effect(number)).collect()
+    }
+
     fn record(&self, mut call: Call) -> (usize, &'static str) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that the order by time is that in which they took effect.
+        call.wall_clock = wall_clock();
         let count = log.counts.entry(call.key.clone()).or_default();
         let nth = *count;
         *count += 1;
@@ -135,6 +147,30 @@ impl Participants {
         let effect = call.effect;
         log.calls.push(call);
         (nth, effect)
+    }
+}
+
+impl Call {
+    fn into_effect(self, number: u64) -> Effect {
+        Effect {
+            participant: "participants".to_owned(),
+            process: "participants".to_owned(),
+            number,
+            at: self.wall_clock,
+            workflow: self.workflow,
+            step: self.step,
+            operation: self.operation,
+            key: self.key,
+            attempt: self.attempt,
+            effect: match self.effect {
+                "applied" => Some(Took::Applied),
+                "duplicate" => Some(Took::Duplicate),
+                "refused" => Some(Took::Refused),
+                "null" => Some(Took::Null),
+                _ => None,
+            },
+            fence: None,
+        }
     }
 }
 
@@ -166,6 +202,7 @@ async fn answer(
         |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let call = Call {
         at: participants.started.elapsed(),
+        wall_clock: 0,
         action: format!("{service}/{action}"),
         key: header("idempotency-key"),
         workflow: header("goconductor-workflow-id"),

@@ -1,13 +1,14 @@
 //! The whole system as processes, broken in every way while orders run: every saga ends, and right.
 
-use goconductor_harness::{Api, Cluster, ClusterOptions, Participants, check_effects, goconductor};
+use goconductor_harness::check::{Clocks, Coverage, Fault, Moment, Run, Start, check, digest};
+use goconductor_harness::{Api, Cluster, ClusterOptions, Participants, collect, doctor};
 use goconductor_queue::kafka::{KafkaQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// Three steps of two services.
 const ORDER: &str = "
@@ -67,8 +68,9 @@ fn script(number: usize) -> Value {
 static MOST_TRIES: AtomicUsize = AtomicUsize::new(0);
 
 /// Starts an order until somebody acknowledges it; a repeat has the same key.
-async fn start(gateways: &[Api], number: usize) -> String {
+async fn start(gateways: &[Api], number: usize) -> Start {
     let key = format!("order-{number}");
+    let at = Moment(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
     for attempt in 0..2000 {
         let api = &gateways[(number + attempt) % gateways.len()];
         let input = json!({"script": script(number), "number": number});
@@ -76,7 +78,9 @@ async fn start(gateways: &[Api], number: usize) -> String {
             tokio::time::timeout(Duration::from_secs(5), api.start("order", input, Some(&key))).await;
         if let Ok(Ok(id)) = started {
             MOST_TRIES.fetch_max(attempt + 1, Ordering::Relaxed);
-            return id;
+            let input = digest(&json!({"script": script(number), "number": number}));
+            let definition = "order".to_owned();
+            return Start { key: Some(key), definition, input, acknowledged: Some(id), at };
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -85,7 +89,7 @@ async fn start(gateways: &[Api], number: usize) -> String {
 
 /// Starts orders, a few at a time, until all are acknowledged or `enough` says so; their ids by key.
 struct Load {
-    tasks: tokio::task::JoinSet<Vec<(usize, String)>>,
+    tasks: tokio::task::JoinSet<Vec<(usize, Start)>>,
     stop: Arc<AtomicUsize>,
 }
 
@@ -111,45 +115,45 @@ impl Load {
         Self { tasks, stop }
     }
 
-    /// No more starts, once there are this many; the ids of all.
-    async fn end(mut self, count: usize) -> Vec<String> {
+    /// No more starts, once there are this many; all of them.
+    async fn end(mut self, count: usize) -> Vec<Start> {
         self.stop.store(count, Ordering::Relaxed);
         let mut all = BTreeMap::new();
         while let Some(ended) = self.tasks.join_next().await {
-            for (number, id) in ended.unwrap() {
-                assert!(all.insert(number, id).is_none());
+            for (number, start) in ended.unwrap() {
+                assert!(all.insert(number, start).is_none());
             }
         }
         all.into_values().collect()
     }
 }
 
-/// Waits until all have ended, and checks everything that can be seen from outside.
-async fn all_end_right(cluster: &Cluster, participants: &Participants, ids: &[String], within: Duration) {
+/// Waits until all have ended, and proves every promise for each of them; what the run has met.
+async fn all_end_right(
+    cluster: &Cluster,
+    participants: &Participants,
+    starts: Vec<Start>,
+    within: Duration,
+) -> Coverage {
     let give_up = Instant::now() + within;
-    let mut ended = BTreeMap::new();
-    for (place, id) in ids.iter().enumerate() {
+    for (place, start) in starts.iter().enumerate() {
         let api = &cluster.gateways[place % cluster.gateways.len()];
         let left = give_up.saturating_duration_since(Instant::now());
-        let result = api.ended(id, left).await.unwrap();
-        ended.insert(id.clone(), result["status"].as_str().unwrap().to_owned());
+        api.ended(start.acknowledged.as_ref().unwrap(), left).await.unwrap();
     }
-    let unique: std::collections::BTreeSet<&String> = ids.iter().collect();
-    assert_eq!(unique.len(), ids.len(), "two orders are one workflow");
-    let findings = check_effects(&participants.calls(), &ended);
+    let run = Run {
+        starts,
+        workflows: collect(&cluster.gateways[0]).await.unwrap(),
+        effects: participants.effects(),
+        doctor: Some(doctor(["--state-store-url", &cluster.database]).await.unwrap()),
+        ..Run::default()
+    };
+    let findings = check(&run, Clocks::default());
     assert!(findings.is_empty(), "{findings:#?}");
-    let count = |status: &str| ended.values().filter(|each| *each == status).count();
-    assert_eq!(count("COMPLETED") + count("ROLLED_BACK"), ids.len(), "{ended:?}");
-    assert!(count("COMPLETED") * 3 > ids.len() && count("ROLLED_BACK") * 5 > ids.len(), "nothing was tried");
-    let output = goconductor()
-        .unwrap()
-        .args(["doctor", "--state-store-url", &cluster.database])
-        .output()
-        .await
-        .unwrap();
-    let said =
-        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
+    let coverage = Coverage::of(&run, Clocks::default());
+    assert!(coverage.completed * 3 > coverage.workflows, "nothing was tried: {coverage:#?}");
+    assert!(coverage.roll_backs * 5 > coverage.workflows, "nothing was tried: {coverage:#?}");
+    coverage
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -181,11 +185,19 @@ async fn killed_and_paused_one_after_the_other() {
         cluster.cut_database(Duration::from_millis(200)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
-    let ids = load.end(orders()).await;
-    all_end_right(&cluster, &participants, &ids, Duration::from_secs(120)).await;
+    let starts = load.end(orders()).await;
+    let coverage = all_end_right(&cluster, &participants, starts, Duration::from_secs(120)).await;
     // A run in which nothing happened proves nothing.
-    let calls = participants.calls();
-    assert!(calls.iter().any(|call| call.effect == "duplicate"), "no duplicate was seen");
+    let met = [
+        Fault::RollBack,
+        Fault::Retry,
+        Fault::Unknown,
+        Fault::LostAttempt,
+        Fault::TakeOver,
+        Fault::Duplicate,
+    ];
+    let lacks = coverage.demand(&met);
+    assert!(lacks.is_empty(), "{lacks:#?} {coverage:#?}");
     let late = cluster.measured("saga-executor", "goconductor_redeliveries_total").await.unwrap();
     assert!(late > 0.0, "nothing was taken over");
     cluster.down().await.unwrap();
@@ -260,8 +272,8 @@ async fn garbage_copies_and_the_loss_of_the_queue_harm_nobody() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     cluster.services().call("kafka.sh", &["lose"]).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let ids = load.end(orders() / 2).await;
-    all_end_right(&cluster, &participants, &ids, Duration::from_secs(120)).await;
+    let starts = load.end(orders() / 2).await;
+    all_end_right(&cluster, &participants, starts, Duration::from_secs(120)).await;
     let refused = cluster.measured("saga-executor", "goconductor_commands_refused_total").await.unwrap();
     assert!(refused > 0.0, "no copy was refused");
     cluster.down().await.unwrap();
@@ -288,7 +300,7 @@ async fn each_can_be_ended_in_order_and_gateways_and_electors_are_not_needed() {
     cluster.services().call("kafka.sh", &["kill", "2"]).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     cluster.services().call("kafka.sh", &["start", "2"]).await.unwrap();
-    let ids = load.end(orders() / 2).await;
+    let starts = load.end(orders() / 2).await;
     for name in ["gateway-1", "gateway-2", "elector-1", "elector-2"] {
         cluster.terminate(name).await.unwrap();
     }
@@ -297,6 +309,6 @@ async fn each_can_be_ended_in_order_and_gateways_and_electors_are_not_needed() {
     cluster.restart("gateway-1").await.unwrap();
     cluster.restart("gateway-2").await.unwrap();
     let took = alone.elapsed();
-    all_end_right(&cluster, &participants, &ids, Duration::from_secs(2) + took).await;
+    all_end_right(&cluster, &participants, starts, Duration::from_secs(2) + took).await;
     cluster.down().await.unwrap();
 }

@@ -1,13 +1,12 @@
-//! `kill -9` under load, twice: nothing acknowledged is lost, nothing is done under two keys, and the
-//! database is sound.
+//! `kill -9` under load, twice: every promise holds for every workflow, and the run has met what it was to.
 
-use goconductor_harness::{Api, Dev, DevOptions, ORDER, Participants, check_effects, goconductor};
+use goconductor_harness::check::{Clocks, Coverage, Fault, Moment, Run, Start, check, digest};
+use goconductor_harness::{Api, Dev, DevOptions, ORDER, Participants, collect, doctor};
 use serde_json::json;
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_twice_under_load_loses_nothing() {
@@ -32,29 +31,36 @@ async fn kill_9_twice_under_load_loses_nothing() {
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     stop.store(true, Ordering::Relaxed);
-    let mut ids = Vec::new();
+    let mut starts = Vec::new();
     while let Some(lane) = starters.join_next().await {
-        ids.extend(lane.unwrap());
+        starts.extend(lane.unwrap());
     }
     let last_start = Instant::now();
-    let mut ended = BTreeMap::new();
-    for id in &ids {
-        let result = dev.api.ended(id, Duration::from_secs(60)).await.unwrap();
-        ended.insert(id.clone(), result["status"].as_str().unwrap().to_owned());
+    for start in &starts {
+        dev.api.ended(start.acknowledged.as_ref().unwrap(), Duration::from_secs(60)).await.unwrap();
     }
     let took = last_start.elapsed();
     assert!(took < Duration::from_secs(15), "the last ended {took:?} after the last start");
-    assert!(ids.len() > 100, "only {} orders: the run proves nothing", ids.len());
-    let rolled_back = ended.values().filter(|status| *status == "ROLLED_BACK").count();
-    assert!(rolled_back > 10, "only {rolled_back} were rolled back: the run proves nothing");
-    let findings = check_effects(&participants.calls(), &ended);
+    let run = Run {
+        starts,
+        workflows: collect(&dev.api).await.unwrap(),
+        effects: participants.effects(),
+        doctor: Some(
+            doctor([OsStr::new("--data-dir"), folder.path().join("data").as_os_str()]).await.unwrap(),
+        ),
+        ..Run::default()
+    };
+    let findings = check(&run, Clocks::default());
     assert!(findings.is_empty(), "{findings:#?}");
-    doctor_finds_nothing(folder.path()).await;
+    let coverage = Coverage::of(&run, Clocks::default());
+    let lacks = coverage.demand(&[Fault::RollBack, Fault::Retry, Fault::Refused, Fault::LostAttempt]);
+    assert!(lacks.is_empty(), "{lacks:#?} {coverage:#?}");
+    assert!(coverage.workflows > 100 && coverage.roll_backs > 10, "the run proves nothing: {coverage:#?}");
 }
 
-/// Starts orders until `stop`; the ids of those that were acknowledged.
-async fn keep_starting(api: &Api, lane: usize, stop: &AtomicBool) -> Vec<String> {
-    let mut acknowledged = Vec::new();
+/// Starts orders until `stop`; all of them, each acknowledged in the end.
+async fn keep_starting(api: &Api, lane: usize, stop: &AtomicBool) -> Vec<Start> {
+    let mut starts = Vec::new();
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -67,27 +73,19 @@ async fn keep_starting(api: &Api, lane: usize, stop: &AtomicBool) -> Vec<String>
         };
         // The same key until it is acknowledged: an answer that was lost is no second order.
         let key = format!("order-{lane}-{number}");
+        let input = json!({"script": script});
+        let at = Moment(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
         loop {
-            match api.start("order", json!({"script": script}), Some(&key)).await {
+            match api.start("order", input.clone(), Some(&key)).await {
                 Ok(id) => {
-                    acknowledged.push(id);
+                    let (definition, input) = ("order".to_owned(), digest(&input));
+                    let (key, acknowledged) = (Some(key), Some(id));
+                    starts.push(Start { key, definition, input, acknowledged, at });
                     break;
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
     }
-    acknowledged
-}
-
-async fn doctor_finds_nothing(folder: &Path) {
-    let doctor = goconductor()
-        .unwrap()
-        .args(["doctor", "--data-dir"])
-        .arg(folder.join("data"))
-        .output()
-        .await
-        .unwrap();
-    let text = [doctor.stdout, doctor.stderr].concat();
-    assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&text));
+    starts
 }

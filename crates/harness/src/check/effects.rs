@@ -1,0 +1,255 @@
+//! T7 to T10 and T12 in E: what the participants were asked for, when, and what they did.
+
+use super::evidence::{Case, Evidence, Seen};
+use super::order;
+use super::replay::attempt_of;
+use super::run::{Effect, Took};
+use super::{Finding, Findings};
+use goconductor_saga::{EventKind, Side};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// T7: no execute of a step is issued after its compensate was, none takes effect after a compensate did
+/// (no hanging), and a compensate finds nothing to undo only where nothing was done.
+#[must_use]
+pub fn t7(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Findings::of("T7");
+    order::t7(evidence, &mut found);
+    for (id, case) in &evidence.cases {
+        too_early(evidence, id, case, &mut found);
+        for undo in case.seen.iter().filter(|seen| seen.undone()) {
+            let same = |seen: &&Seen<'_>| seen.instance == undo.instance && seen.applied(Side::Execute);
+            for execute in case.seen.iter().filter(same) {
+                let (name, one, other) = (undo.instance, execute.effect, undo.effect);
+                if evidence.before(other, one) {
+                    found.push(id, format!("{name} was executed after its compensate: {}", pair(other, one)));
+                } else if other.effect == Some(Took::Null) && evidence.before(one, other) {
+                    let what = format!("{name} had been executed, and its compensate found nothing to undo");
+                    found.push(id, format!("{what}: {}", pair(one, other)));
+                }
+            }
+        }
+    }
+    found.list
+}
+
+/// A compensate that is sent while an execute may still land.
+fn too_early(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, found: &mut Findings) {
+    for event in &case.events {
+        let EventKind::CompensationQueued { step, due_at } = &event.kind else { continue };
+        let early = |seen: &&Seen<'_>| evidence.earlier(seen.effect.at, due_at.0);
+        if let Some(seen) = case.about(step.at(), Side::Compensate).find(early) {
+            let (Seen { instance, effect, .. }, early) = (seen, due_at.0 - seen.effect.at);
+            let what =
+                format!("{instance} was compensated {early} µs before its execute could not land any more");
+            found.push(id, format!("{what}: {} line {}", effect.process, effect.number));
+        }
+    }
+}
+
+/// Where two lines are found, the earlier first.
+fn pair(one: &Effect, other: &Effect) -> String {
+    format!("{} line {}, then {} line {}", one.process, one.number, other.process, other.number)
+}
+
+/// T8: nothing at or before the pivot is compensated once the pivot has completed, and nothing is rolled
+/// back that the pivot did.
+#[must_use]
+pub fn t8(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Findings::of("T8");
+    order::t8(evidence, &mut found);
+    for (id, case) in &evidence.cases {
+        let Some(pivot) = case.shape.pivot else { continue };
+        // What an operator said of the pivot is the operator's word.
+        if case.after.step(pivot).is_none_or(|step| step.by_hand) {
+            continue;
+        }
+        let Some(done) = case.about(pivot, Side::Execute).find(|seen| seen.applied(Side::Execute)) else {
+            continue;
+        };
+        let name = case.shape.name(pivot);
+        if case.history.view.status == "ROLLED_BACK" {
+            let line = done.effect.number;
+            found.push(id, format!("it is rolled back, and its pivot {name} took effect: line {line}"));
+        }
+        let after = |seen: &&Seen<'_>| {
+            seen.applied(Side::Compensate) && evidence.before(done.effect, seen.effect) && seen.step != pivot
+        };
+        for undo in case.seen.iter().filter(after) {
+            let what = format!("{} was undone after the pivot {name} had been done", undo.instance);
+            found.push(id, format!("{what}: {}", pair(done.effect, undo.effect)));
+        }
+    }
+    found.list
+}
+
+/// T9: a compensation begins after those of all that depend on it have ended.
+#[must_use]
+pub fn t9(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Findings::of("T9");
+    order::t9(evidence, &mut found);
+    for (id, case) in &evidence.cases {
+        for undo in case.seen.iter().filter(|seen| seen.side == Side::Compensate) {
+            let below = case.shape.below(undo.step).filter(|below| {
+                case.shape.can_be_undone(*below) && case.after.step(*below).is_some_and(|step| !step.by_hand)
+            });
+            for late in below.filter_map(|below| undone_too_late(evidence, case, undo, below)) {
+                let what = format!("{} was undone before {late}, which depends on it", undo.instance);
+                found.push(id, format!("{what}: {} line {}", undo.effect.process, undo.effect.number));
+            }
+        }
+    }
+    found.list
+}
+
+/// What had been done of a step below another when that was undone, and was not undone by then.
+fn undone_too_late<'a>(
+    evidence: &Evidence<'_>,
+    case: &Case<'a>,
+    undo: &Seen<'_>,
+    below: usize,
+) -> Option<&'a str> {
+    let done = case
+        .about(below, Side::Execute)
+        .filter(|seen| seen.applied(Side::Execute) && evidence.before(seen.effect, undo.effect));
+    let is_left = |done: &&Seen<'_>| {
+        !case.about(below, Side::Compensate).any(|seen| {
+            seen.instance == done.instance
+                && seen.applied(Side::Compensate)
+                && !evidence.before(undo.effect, seen.effect)
+        })
+    };
+    let mut left = done.filter(is_left);
+    left.next().map(|done| done.instance)
+}
+
+/// T10: each effect is applied once at most; every attempt of one side of one step has one key, of the
+/// documented form. Nothing is missing in the logs that could say otherwise.
+#[must_use]
+pub fn t10(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Findings::of("T10");
+    for (id, case) in &evidence.cases {
+        let mut applied: BTreeMap<(&str, Side), &Effect> = BTreeMap::new();
+        let mut keys: BTreeSet<&str> = BTreeSet::new();
+        for seen in &case.seen {
+            let (effect, side) = (seen.effect, seen.side.as_str());
+            let (name, key) = (case.shape.name(seen.step), effect.key.as_str());
+            if key != format!("{id}/{}/{side}", seen.instance) && keys.insert(key) {
+                found.push(id, format!("{name} was asked for under {key:?}, not {id}/{name}/{side}"));
+            }
+            if effect.effect == Some(Took::Applied)
+                && let Some(first) = applied.insert((seen.instance, seen.side), effect)
+            {
+                found
+                    .push(id, format!("{}/{side} was applied twice: {}", seen.instance, pair(first, effect)));
+            }
+        }
+    }
+    gaps(evidence, &mut found);
+    found.list
+}
+
+/// A line that is lost could be that of a second effect.
+fn gaps(evidence: &Evidence<'_>, found: &mut Findings) {
+    let mut logs: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
+    for effect in &evidence.run.effects {
+        logs.entry((&effect.participant, &effect.process)).or_default().push(effect.number);
+    }
+    for ((participant, process), mut numbers) in logs {
+        numbers.sort_unstable();
+        if let Some((expected, number)) = (1..).zip(numbers).find(|(expected, number)| expected != number) {
+            let what = "so nobody can say what was applied how often";
+            found.push(
+                "",
+                format!(
+                    "the log {process} of {participant} has line {number} where {expected} should be, {what}"
+                ),
+            );
+        }
+    }
+}
+
+/// T12: no effect without a workflow, and none before the transition that commanded it was committed.
+#[must_use]
+pub fn t12(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Findings::of("T12");
+    for effect in &evidence.strays {
+        found.push(&effect.workflow, format!("{} was asked for, and there is no such workflow", effect.key));
+    }
+    for (id, case) in &evidence.cases {
+        for effect in &case.odd {
+            let Effect { step, operation, .. } = effect;
+            found.push(id, format!("{operation} of {step} was asked for: its definition has no such thing"));
+        }
+        let commands = commands(case);
+        for seen in &case.seen {
+            let Effect { at, attempt, process, number, .. } = seen.effect;
+            let what = format!("attempt {attempt} of {} ({process} line {number})", seen.effect.key);
+            match commands.get(&(seen.step, seen.side, *attempt)) {
+                None => found.push(id, format!("{what} was made, and its history commands none")),
+                Some(command) if evidence.earlier(*at, *command) => {
+                    let early = command - at;
+                    found.push(id, format!("{what} was made {early} µs before it was commanded"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    found.list
+}
+
+/// When each attempt was first commanded. What was taken back was never sent.
+fn commands(case: &Case<'_>) -> BTreeMap<(usize, Side, u32), i64> {
+    let mut all: BTreeMap<(usize, Side, u32), i64> = BTreeMap::new();
+    case.walk(|before, event| {
+        let Some(index) = event.kind.step().map(goconductor_saga::StepIndex::at) else { return };
+        let ended = |side| before.step(index).map_or(0, |step| step.attempts_ended(side));
+        let commanded = match &event.kind {
+            EventKind::StepQueued { .. } => Some((Side::Execute, 1)),
+            EventKind::CompensationQueued { .. } => Some((Side::Compensate, 1)),
+            EventKind::StepRetried { side, .. } => Some((*side, ended(*side).saturating_add(1))),
+            EventKind::AttemptFailed { side, attempt, .. } => Some((*side, attempt.saturating_add(1))),
+            EventKind::StepWithdrawn { .. } => {
+                all.remove(&(index, Side::Execute, 1));
+                None
+            }
+            EventKind::StepSkipped { .. }
+            | EventKind::AttemptStarted { .. }
+            | EventKind::StepCompleted { .. }
+            | EventKind::StepFailed { .. }
+            | EventKind::StepUnknown { .. }
+            | EventKind::StepCompensated { .. }
+            | EventKind::CompensationFailed { .. }
+            | EventKind::CompensationSkipped { .. }
+            | EventKind::WorkflowStarted { .. }
+            | EventKind::RollbackRequested { .. }
+            | EventKind::RollbackRefused { .. }
+            | EventKind::RollbackStarted { .. }
+            | EventKind::WorkflowPaused { .. }
+            | EventKind::WorkflowResumed { .. }
+            | EventKind::WorkflowCompleted { .. }
+            | EventKind::WorkflowRolledBack {}
+            | EventKind::WorkflowTerminated { .. } => None,
+        };
+        if let Some((side, attempt)) = commanded {
+            all.entry((index, side, attempt)).or_insert(event.time.0);
+        }
+    });
+    all
+}
+
+/// Calls that came when the engine had given their attempt up already.
+pub(super) fn late(evidence: &Evidence<'_>, case: &Case<'_>) -> u64 {
+    let mut given_up: BTreeMap<(usize, Side, u32), i64> = BTreeMap::new();
+    for event in &case.events {
+        if let Some((index, side, attempt)) = attempt_of(&event.kind)
+            && !matches!(event.kind, EventKind::AttemptStarted { .. })
+        {
+            given_up.entry((index.at(), side, attempt)).or_insert(event.time.0);
+        }
+    }
+    let is_late = |seen: &&Seen<'_>| {
+        let ended = given_up.get(&(seen.step, seen.side, seen.effect.attempt));
+        ended.is_some_and(|ended| evidence.earlier(*ended, seen.effect.at))
+    };
+    u64::try_from(case.seen.iter().filter(is_late).count()).unwrap_or(u64::MAX)
+}

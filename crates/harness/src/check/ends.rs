@@ -1,0 +1,162 @@
+//! T4 and T11: every workflow ends, and what its end says is so.
+
+use super::evidence::{Case, Evidence, Seen};
+use super::replay::{Forward, Undo};
+use super::run::{StepView, View};
+use super::{Finding, Findings, is_final};
+use goconductor_saga::{EventKind, Side};
+
+/// T4: every workflow has reached an end, or `ERROR` with the step, the cause and what an operator may do.
+#[must_use]
+pub fn t4(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Findings::of("T4");
+    for (id, case) in &evidence.cases {
+        let view = &case.history.view;
+        if view.status == "ERROR" {
+            can_be_helped(id, view, &mut found);
+        } else if !is_final(&view.status) {
+            let waits = |waiting: &super::run::Waiting| {
+                format!(
+                    "{} {}: {}",
+                    waiting.kind,
+                    waiting.step.as_deref().unwrap_or_default(),
+                    waiting.detail
+                )
+            };
+            let waits: Vec<String> = view.waiting_on.iter().map(waits).collect();
+            let waits = if waits.is_empty() { "nothing that it names".to_owned() } else { waits.join("; ") };
+            found.push(
+                id,
+                format!("it stands still in {} at event {}: it waits for {waits}", view.status, view.seq),
+            );
+        }
+    }
+    found.list
+}
+
+fn can_be_helped(id: &str, view: &View, found: &mut Findings) {
+    if view.error.is_none() {
+        found.push(id, "it is in ERROR, and does not say what went wrong first");
+    }
+    let mut asked = 0;
+    for waiting in view.waiting_on.iter().filter(|waiting| waiting.kind == "OPERATOR") {
+        let Some(name) = &waiting.step else { continue };
+        asked += 1;
+        let Some(step) = view.steps.iter().find(|step| step.name == *name) else {
+            found.push(id, format!("it is in ERROR for the step {name}, which it has not"));
+            continue;
+        };
+        let StepView { status, error, .. } = step;
+        if !matches!(status.as_str(), "FAILED" | "UNKNOWN" | "COMPENSATION_FAILED") {
+            found.push(id, format!("it is in ERROR for the step {name}, which is {status}"));
+        }
+        if error.is_none() {
+            found.push(id, format!("it is in ERROR for the step {name}, which has no cause"));
+        }
+        if !["retry", "skip", "complete"].iter().any(|verb| waiting.detail.contains(verb)) {
+            found.push(id, format!("it is in ERROR for the step {name}, and does not say what may be done"));
+        }
+    }
+    if asked == 0 {
+        found.push(
+            id,
+            "it is in ERROR, and asks no operator for help: waiting_on names no step with OPERATOR",
+        );
+    }
+}
+
+/// T11: `COMPLETED` means that every step that is done was applied once, and no other; `ROLLED_BACK` that
+/// nothing that can be undone is left applied. What a step's end says was so when it was said. Where an
+/// operator gave the word, it is the operator's.
+#[must_use]
+pub fn t11(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Findings::of("T11");
+    for (id, case) in &evidence.cases {
+        match case.history.view.status.as_str() {
+            "COMPLETED" => completed(id, case, &mut found),
+            "ROLLED_BACK" => rolled_back(id, case, &mut found),
+            _ => {}
+        }
+        said_too_early(evidence, id, case, &mut found);
+    }
+    found.list
+}
+
+fn completed(id: &str, case: &Case<'_>, found: &mut Findings) {
+    for (index, name, step) in case.steps() {
+        if !step.is_settled() {
+            found.push(id, format!("it is COMPLETED, and {name} is {:?}", step.forward));
+        }
+        if step.by_hand {
+            continue;
+        }
+        let applied = |side| case.about(index, side).filter(move |seen| seen.applied(side)).count();
+        let (done, undone) = (applied(Side::Execute), applied(Side::Compensate));
+        let many = case.about(index, Side::Execute).any(Seen::is_one_of_many);
+        match step.forward {
+            Forward::Completed if done == 0 => {
+                found.push(id, format!("it is COMPLETED, and {name} was never applied"));
+            }
+            Forward::Completed if done > 1 && !many => {
+                found.push(id, format!("it is COMPLETED, and {name} was applied {done} times"));
+            }
+            Forward::Completed => {}
+            Forward::Pending | Forward::Open | Forward::Skipped | Forward::Failed | Forward::Unknown => {
+                if done > 0 {
+                    found.push(id, format!("it is COMPLETED without {name}, which was applied"));
+                }
+            }
+        }
+        if undone > 0 {
+            found.push(id, format!("it is COMPLETED, and {name} was undone"));
+        }
+    }
+}
+
+fn rolled_back(id: &str, case: &Case<'_>, found: &mut Findings) {
+    for (index, name, step) in case.steps() {
+        let undoable = case.shape.can_be_undone(index);
+        if step.forward == Forward::Open || step.undo == Undo::Open {
+            found.push(id, format!("it is ROLLED_BACK, and a command for {name} is still open"));
+        } else if undoable && step.may_have_happened() && !step.is_undone() {
+            found.push(id, format!("it is ROLLED_BACK, and {name}, which may have happened, is not undone"));
+        }
+        if step.by_hand || !undoable {
+            continue;
+        }
+        for done in case.about(index, Side::Execute).filter(|seen| seen.applied(Side::Execute)) {
+            let mut undo = case.about(index, Side::Compensate).filter(|seen| seen.applied(Side::Compensate));
+            if !undo.any(|seen| seen.instance == done.instance) {
+                let Seen { instance, effect, .. } = done;
+                let what = format!("it is ROLLED_BACK, and {instance} is left applied");
+                found.push(id, format!("{what}: {} line {}", effect.process, effect.number));
+            }
+        }
+        if step.undo == Undo::Done
+            && !case.about(index, Side::Compensate).any(|seen| seen.effect.effect.is_some())
+        {
+            found.push(id, format!("it is ROLLED_BACK, and nobody was ever asked to undo {name}"));
+        }
+    }
+}
+
+/// A step is said to be done, or undone, only after it was.
+fn said_too_early(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, found: &mut Findings) {
+    for event in &case.events {
+        let (index, side) = match (&event.kind, event.kind.step()) {
+            (EventKind::StepCompleted { reason: None, .. }, Some(step)) => (step.at(), Side::Execute),
+            (EventKind::StepCompensated { reason: None, .. }, Some(step)) => (step.at(), Side::Compensate),
+            (_, _) => continue,
+        };
+        let took = |seen: &&Seen<'_>| match side {
+            Side::Execute => seen.applied(side),
+            Side::Compensate => seen.undone(),
+        };
+        let first = case.about(index, side).filter(took).map(|seen| seen.effect.at).min();
+        if let Some(first) = first.filter(|first| evidence.earlier(event.time.0, *first)) {
+            let (name, late) = (case.shape.name(index), first - event.time.0);
+            let what = format!("{name}/{} is on record as done {late} µs before it was", side.as_str());
+            found.push(id, format!("event {}: {what}", event.seq));
+        }
+    }
+}

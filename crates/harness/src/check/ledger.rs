@@ -1,0 +1,78 @@
+//! T15: the ledger equals what is owed.
+
+use super::evidence::{Case, Evidence};
+use super::shown::is_of_histories;
+use super::{Finding, Findings, is_final};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// T15: `doctor` looked at every workflow and found that the ledger is what is owed; and where the ledger
+/// was read, it has a command for each step that the API shows as under way, and for no other.
+#[must_use]
+pub fn t15(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Findings::of("T15");
+    doctor(evidence, &mut found);
+    rows(evidence, &mut found);
+    found.list
+}
+
+fn doctor(evidence: &Evidence<'_>, found: &mut Findings) {
+    let Some(doctor) = &evidence.run.doctor else {
+        found.push("", "nobody asked doctor: run `goconductor doctor -o json` on the store of the run");
+        return;
+    };
+    let there = evidence.cases.len();
+    if doctor.checked < u64::try_from(there).unwrap_or(u64::MAX) {
+        found.push(
+            "",
+            format!("doctor looked at {} of {there} workflows: is it the same store?", doctor.checked),
+        );
+    }
+    for id in &doctor.too_busy {
+        found.push(id, "it changed each time doctor looked at it: ask again when the run has come to rest");
+    }
+    for each in doctor.findings.iter().filter(|each| !is_of_histories(&each.code)) {
+        found.push(&each.workflow, format!("doctor says {}: {}", each.code, each.detail));
+    }
+}
+
+fn rows(evidence: &Evidence<'_>, found: &mut Findings) {
+    let Some(ledger) = &evidence.run.ledger else { return };
+    let mut by_workflow: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for row in ledger {
+        by_workflow.entry(&row.workflow).or_default().insert(&row.key);
+    }
+    for (id, case) in &evidence.cases {
+        let is = by_workflow.remove(id).unwrap_or_default();
+        if is_final(&case.history.view.status) {
+            for key in is {
+                found.push(id, format!("it has ended, and {key} is still in the ledger"));
+            }
+            continue;
+        }
+        let is: BTreeSet<String> =
+            is.into_iter().filter(|key| !key.contains("timer")).map(str::to_owned).collect();
+        let should = open_commands(case);
+        for key in should.difference(&is) {
+            found.push(id, format!("{key} is under way, and not in the ledger: nobody will see to it"));
+        }
+        for key in is.difference(&should) {
+            found.push(id, format!("{key} is in the ledger, and not under way"));
+        }
+    }
+    for (id, keys) in by_workflow {
+        let keys: Vec<&str> = keys.into_iter().collect();
+        found.push(id, format!("{} is in the ledger, and there is no such workflow", keys.join(", ")));
+    }
+}
+
+fn open_commands(case: &Case<'_>) -> BTreeSet<String> {
+    let steps = case.history.view.steps.iter().zip(0..);
+    let key = |(step, index): (&super::run::StepView, u32)| match step.status.as_str() {
+        "QUEUED" | "IN_PROGRESS" | "RETRYING" => Some(format!("{index}/execute")),
+        "COMPENSATION_QUEUED" | "COMPENSATING" | "COMPENSATION_RETRYING" => {
+            Some(format!("{index}/compensate"))
+        }
+        _ => None,
+    };
+    steps.filter_map(key).collect()
+}

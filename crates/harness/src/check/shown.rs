@@ -1,0 +1,181 @@
+//! T2 and T5: the numbers of a history, what it folds to, what the API shows of it, and that it ends.
+
+use super::evidence::{Case, Evidence};
+use super::run::{Moment, View};
+use super::{Finding, Findings};
+use goconductor_saga::{Failure, Json, RollbackCause, State, StepState, Timestamp, evolve};
+use serde_json::json;
+
+/// What `doctor` says of histories and states.
+const OF_HISTORIES: [&str; 3] = ["GC3011", "GC3012", "GC3016"];
+
+/// T2: the numbers in J are 1…n, without a gap, none twice; what the API shows is the fold of J; `doctor`
+/// found that it is the stored state, too.
+#[must_use]
+pub fn t2(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Findings::of("T2");
+    for (id, case) in &evidence.cases {
+        for why in &case.unread {
+            found.push(id, why.clone());
+        }
+        if numbers_are_right(id, case, &mut found) && case.unread.is_empty() {
+            folds_to_view(id, case, &mut found);
+        }
+    }
+    for each in evidence.run.doctor.iter().flat_map(|doctor| &doctor.findings) {
+        if OF_HISTORIES.contains(&each.code.as_str()) {
+            found.push(&each.workflow, format!("doctor says {}: {}", each.code, each.detail));
+        }
+    }
+    found.list
+}
+
+pub(super) fn is_of_histories(code: &str) -> bool {
+    OF_HISTORIES.contains(&code)
+}
+
+fn numbers_are_right(id: &str, case: &Case<'_>, found: &mut Findings) -> bool {
+    let events = &case.history.events;
+    if let Some((expected, event)) = (1..).zip(events).find(|(expected, event)| *expected != event.seq) {
+        let what = if event.seq < expected { "is there twice or out of order" } else { "follows a gap" };
+        found.push(
+            id,
+            format!("where event {expected} should be, event {} ({}) {what}", event.seq, event.kind),
+        );
+        return false;
+    }
+    let last = events.last().map_or(0, |event| event.seq);
+    if last != case.history.view.seq {
+        let seq = case.history.view.seq;
+        found.push(id, format!("its seq is shown as {seq}, and its history ends at {last}"));
+        return false;
+    }
+    true
+}
+
+fn folds_to_view(id: &str, case: &Case<'_>, found: &mut Findings) {
+    let Some(state) = case.events.iter().fold(None, evolve) else {
+        found.push(id, "its history does not begin with a start");
+        return;
+    };
+    let (folded, shown) = match (expected(&state, case), serde_json::to_value(&case.history.view)) {
+        (folded, Ok(shown)) => (folded, shown),
+        (_, Err(error)) => return found.push(id, format!("what is shown of it can't be written: {error}")),
+    };
+    let mut differences = Vec::new();
+    differ("", &folded, &shown, &mut differences);
+    for what in differences {
+        found.push(id, what);
+    }
+}
+
+/// Each member of what was expected that is shown otherwise.
+fn differ(path: &str, expected: &Json, shown: &Json, found: &mut Vec<String>) {
+    match (expected, shown) {
+        (Json::Object(members), Json::Object(_)) if is_view(path) => {
+            for (name, member) in members {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                differ(&path, member, shown.get(name).unwrap_or(&Json::Null), found);
+            }
+        }
+        (Json::Array(items), Json::Array(others)) if path == "steps" => {
+            if items.len() != others.len() {
+                found.push(format!("its history is of {} steps, {} are shown", items.len(), others.len()));
+            }
+            for (item, other) in items.iter().zip(others) {
+                let name = item.get("name").and_then(Json::as_str).unwrap_or_default();
+                differ(&format!("steps.{name}"), item, other, found);
+            }
+        }
+        (_, _) if expected == shown => {}
+        (_, _) => found.push(format!("{path} is shown as {shown}, its history says {expected}")),
+    }
+}
+
+/// Objects of our own making; what users gave is compared whole.
+fn is_view(path: &str) -> bool {
+    let depth = path.split('.').count();
+    path.is_empty()
+        || (path.starts_with("steps.") && (depth == 2 || (depth == 3 && path.ends_with(".compensation"))))
+}
+
+fn expected(state: &State, case: &Case<'_>) -> Json {
+    let steps: Vec<Json> = state
+        .steps
+        .iter()
+        .zip(0..)
+        .map(|(step, index)| expected_step(step, case.shape.name(index)))
+        .collect();
+    json!({
+        "id": state.id.to_string(),
+        "definition": state.definition,
+        "version": state.version,
+        "status": state.status().as_str(),
+        "cause": state.cause.map(RollbackCause::as_str),
+        "labels": state.labels,
+        "input": state.input,
+        "output": state.output,
+        "error": state.error.as_ref().map(failure),
+        "seq": state.seq,
+        "created_at": moment(state.created_at),
+        "ended_at": state.ended_at.map(moment),
+        "deadline": state.deadline.map(moment),
+        "steps": steps,
+    })
+}
+
+fn expected_step(step: &StepState, name: &str) -> Json {
+    let compensation = step.undo.map(|_| {
+        json!({
+            "queued_at": step.compensate.queued_at.map(moment),
+            "started_at": step.compensate.started_at.map(moment),
+            "ended_at": step.compensate.ended_at.map(moment),
+        })
+    });
+    json!({
+        "name": name,
+        "status": step.status().as_str(),
+        "attempts": step.execute.begun(),
+        "compensation_attempts": step.compensate.begun(),
+        "queued_at": step.execute.queued_at.map(moment),
+        "started_at": step.execute.started_at.map(moment),
+        "ended_at": step.execute.ended_at.map(moment),
+        "output": step.output,
+        "error": step.error.as_ref().map(failure),
+        "compensation": compensation,
+    })
+}
+
+fn moment(at: Timestamp) -> String {
+    Moment(at.0).to_string()
+}
+
+fn failure(failure: &Failure) -> Json {
+    serde_json::to_value(failure).unwrap_or_default()
+}
+
+/// The events that nothing may follow.
+const ENDS: [&str; 3] = ["WORKFLOW_COMPLETED", "WORKFLOW_ROLLED_BACK", "WORKFLOW_TERMINATED"];
+
+/// T5: nothing follows an end, and what has ended waits for nothing.
+#[must_use]
+pub fn t5(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Findings::of("T5");
+    for (id, case) in &evidence.cases {
+        let mut lines = case.history.events.iter();
+        let end = lines.by_ref().find(|event| ENDS.contains(&event.kind.as_str()));
+        if let Some(end) = end {
+            for event in lines {
+                found.push(id, format!("event {} ({}) follows {}", event.seq, event.kind, end.kind));
+            }
+        }
+        let View { status, waiting_on, .. } = &case.history.view;
+        if let (true, Some(waiting)) = (super::is_final(status), waiting_on.first()) {
+            found.push(
+                id,
+                format!("it is {status}, and is said to wait: {}: {}", waiting.kind, waiting.detail),
+            );
+        }
+    }
+    found.list
+}

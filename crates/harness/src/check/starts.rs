@@ -1,0 +1,103 @@
+//! T1: an acknowledged start is never lost; one key is one workflow.
+
+use super::digest::digest;
+use super::evidence::Evidence;
+use super::run::{History, Start};
+use super::{Finding, Findings};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// T1: every acknowledged start exists, as it was asked for; one key is one workflow; a start that nobody
+/// acknowledged exists once at most; and nothing exists that nobody asked for.
+#[must_use]
+pub fn t1(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Findings::of("T1");
+    for id in &evidence.twice {
+        found.push(id, "it is listed twice");
+    }
+    acknowledged(evidence, &mut found);
+    keys(evidence, &mut found);
+    unasked(evidence, &mut found);
+    found.list
+}
+
+fn acknowledged(evidence: &Evidence<'_>, found: &mut Findings) {
+    for start in &evidence.run.starts {
+        let Some(id) = &start.acknowledged else { continue };
+        let Some(case) = evidence.cases.get(id.as_str()) else {
+            let key = named(start.key.as_deref());
+            found
+                .push(id, format!("its start was acknowledged {key}, sent at {}: it is not there", start.at));
+            continue;
+        };
+        let view = &case.history.view;
+        if view.idempotency_key != start.key {
+            let (was, is) = (named(start.key.as_deref()), named(view.idempotency_key.as_deref()));
+            found.push(id, format!("it was started {was}, and is there {is}"));
+        }
+        if !is_of(start, case.history) {
+            let what = format!(
+                "it was started as {} with an input of digest {}, and is {} with {}",
+                start.definition,
+                start.input,
+                view.definition,
+                digest(&view.input)
+            );
+            found.push(id, what);
+        }
+    }
+}
+
+fn is_of(start: &Start, history: &History) -> bool {
+    start.definition == history.view.definition && start.input == digest(&history.view.input)
+}
+
+fn named(key: Option<&str>) -> String {
+    key.map_or_else(|| "without a key".to_owned(), |key| format!("under the key {key:?}"))
+}
+
+/// One key is one workflow: by what exists, and by what clients were told.
+fn keys(evidence: &Evidence<'_>, found: &mut Findings) {
+    let mut by_key: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (id, case) in &evidence.cases {
+        if let Some(key) = &case.history.view.idempotency_key {
+            by_key.entry(key).or_default().insert(id);
+        }
+    }
+    for start in &evidence.run.starts {
+        if let (Some(key), Some(id)) = (&start.key, &start.acknowledged) {
+            by_key.entry(key).or_default().insert(id);
+        }
+    }
+    for (key, ids) in by_key {
+        if ids.len() > 1 {
+            let ids: Vec<&str> = ids.into_iter().collect();
+            let first = ids.first().copied().unwrap_or_default();
+            found.push(
+                first,
+                format!("the key {key:?} is that of {} workflows: {}", ids.len(), ids.join(", ")),
+            );
+        }
+    }
+}
+
+/// What exists was asked for: by its key, by its acknowledgement, or by a start without a key whose answer
+/// was lost, and that is one workflow at most.
+fn unasked(evidence: &Evidence<'_>, found: &mut Findings) {
+    let starts = &evidence.run.starts;
+    let keys: BTreeSet<&str> = starts.iter().filter_map(|start| start.key.as_deref()).collect();
+    let told: BTreeSet<&str> = starts.iter().filter_map(|start| start.acknowledged.as_deref()).collect();
+    let mut untold: Vec<&Start> =
+        starts.iter().filter(|start| start.key.is_none() && start.acknowledged.is_none()).collect();
+    for (id, case) in &evidence.cases {
+        let key = case.history.view.idempotency_key.as_deref();
+        if told.contains(id) || key.is_some_and(|key| keys.contains(key)) {
+            continue;
+        }
+        let lost = untold.iter().position(|start| key.is_none() && is_of(start, case.history));
+        if let Some(at) = lost {
+            untold.swap_remove(at);
+        } else {
+            found.push(id, format!("nobody asked for it {}, or not so often", named(key)));
+        }
+    }
+}

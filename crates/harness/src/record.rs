@@ -1,0 +1,150 @@
+//! Reads all that is known of a run: by the REST API, by `goconductor doctor`, from files and to them.
+
+use crate::Api;
+use crate::check::{Doctor, Graph, History, Run, ShownEvent, View};
+use crate::goconductor;
+use anyhow::{Context, bail};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Elements of a page: as many as the API gives.
+const PAGE: usize = 1000;
+/// Requests under way at once: the run's own load is what the server is there for.
+const IN_FLIGHT: usize = 16;
+/// A workflow that changed so often while it was read is in no state that could be judged.
+const LOOKS: u32 = 50;
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A page of the list of workflows.
+#[derive(Deserialize)]
+struct ListPage {
+    workflows: Vec<Listed>,
+    next_page_token: String,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    id: String,
+    definition: String,
+    version: u32,
+}
+
+/// A page of a history.
+#[derive(Deserialize)]
+struct EventPage {
+    events: Vec<ShownEvent>,
+}
+
+/// Reads every workflow of a namespace with its history and its definition's graph.
+///
+/// # Errors
+/// When something can't be read, or has another form than the API promises; or when a workflow never
+/// stands still.
+pub async fn collect(api: &Api) -> anyhow::Result<Vec<History>> {
+    let listed = list(api).await?;
+    let mut graphs: BTreeMap<(&str, u32), Arc<Graph>> = BTreeMap::new();
+    for each in &listed {
+        let key = (each.definition.as_str(), each.version);
+        if let std::collections::btree_map::Entry::Vacant(place) = graphs.entry(key) {
+            let path = format!("/definitions/{}/versions/{}/graph", each.definition, each.version);
+            place.insert(Arc::new(read(api, &path).await?));
+        }
+    }
+    let reads = listed.iter().map(|each| {
+        let graph = graphs.get(&(each.definition.as_str(), each.version)).map(Arc::clone);
+        history(api, &each.id, graph)
+    });
+    stream::iter(reads).buffered(IN_FLIGHT).try_collect().await
+}
+
+async fn list(api: &Api) -> anyhow::Result<Vec<Listed>> {
+    let mut all = Vec::new();
+    let mut token = String::new();
+    loop {
+        let page: ListPage = read(api, &format!("/workflows?page_size={PAGE}&page_token={token}")).await?;
+        all.extend(page.workflows);
+        if page.next_page_token.is_empty() {
+            return Ok(all);
+        }
+        token = page.next_page_token;
+    }
+}
+
+async fn history(api: &Api, id: &str, graph: Option<Arc<Graph>>) -> anyhow::Result<History> {
+    let graph = graph.context("no graph")?;
+    for _ in 0..LOOKS {
+        let before: View = read(api, &format!("/workflows/{id}")).await?;
+        let events = events(api, id).await?;
+        let view: View = read(api, &format!("/workflows/{id}")).await?;
+        // What was read belongs together if it did not move on meanwhile. A history that does not fit then
+        // is not read again until it does: that is for the checker to find.
+        if before.seq == view.seq {
+            return Ok(History { id: id.to_owned(), graph, view, events });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    bail!("{id} changed each time it was read: read the run when it has come to rest")
+}
+
+async fn events(api: &Api, id: &str) -> anyhow::Result<Vec<ShownEvent>> {
+    let mut all: Vec<ShownEvent> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |event| event.seq);
+        let path = format!("/workflows/{id}/events?page_size={PAGE}&after_seq={after}");
+        let page: EventPage = read(api, &path).await?;
+        let full = page.events.len() >= PAGE;
+        all.extend(page.events);
+        if !full {
+            return Ok(all);
+        }
+    }
+}
+
+async fn read<T: DeserializeOwned>(api: &Api, path: &str) -> anyhow::Result<T> {
+    let body = api.get(path).await?;
+    serde_json::from_value(body.clone())
+        .with_context(|| format!("GET {path} answers in another form: {body}"))
+}
+
+/// Has `goconductor doctor` look at a store; `store` says which, as its command line has it.
+///
+/// # Errors
+/// When it can't, or does not say what it found.
+pub async fn doctor<S: AsRef<OsStr>>(store: impl IntoIterator<Item = S>) -> anyhow::Result<Doctor> {
+    let output = goconductor()?.args(["doctor", "-o", "json"]).args(store).output().await?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    // It ends with 1 if it finds something, too: what it says decides, not how it ends.
+    serde_json::from_str(&said).with_context(|| {
+        format!("doctor ended with {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr))
+    })
+}
+
+impl Run {
+    /// Writes it to a file, as JSON.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let file = std::fs::File::create(path).with_context(|| path.display().to_string())?;
+        let mut file = std::io::BufWriter::new(file);
+        serde_json::to_writer(&mut file, self)?;
+        std::io::Write::flush(&mut file)?;
+        Ok(())
+    }
+
+    /// Reads it from a file.
+    ///
+    /// # Errors
+    /// When the file can't be read, or is no run.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+        serde_json::from_reader(std::io::BufReader::new(file)).with_context(|| path.display().to_string())
+    }
+}
