@@ -8,6 +8,7 @@
     reason = "a test says what it expects"
 )]
 mod api;
+mod check;
 mod crash;
 mod forward;
 mod garbage;
