@@ -9,6 +9,7 @@
     reason = "a test says what it expects"
 )]
 mod api;
+mod check;
 mod cluster;
 mod crash;
 mod forward;

@@ -1,0 +1,114 @@
+//! The checker itself is checked: right runs, made by the real rules, have no finding; and each of many ways
+//! to be wrong is found, by the promise that it breaks.
+
+mod draft;
+mod graphs;
+mod life;
+mod noise;
+mod shown;
+mod wrongs;
+
+use draft::Draft;
+use goconductor_harness::check::{Clocks, Coverage, Evidence, Fault, Finding, PROMISES, Run, check};
+use noise::Noise;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Right runs that are looked at, unless `GOCONDUCTOR_TEST_WORLDS` says otherwise.
+const RUNS: u64 = 5_000;
+/// Runs that are made wrong, in each way; and further ones for those ways that are met rarely.
+const WRONG_RUNS: u64 = 400;
+const MOST_RUNS: u64 = 20_000;
+/// Each way to be wrong is to be met so often, at least.
+const MET: usize = 5;
+
+fn findings(run: &Run) -> Vec<Finding> {
+    check(run, Clocks::default())
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A failing run is made again by `GOCONDUCTOR_TEST_SEED`.
+#[test]
+fn right_runs_have_no_finding() {
+    let first = number("GOCONDUCTOR_TEST_SEED", 0);
+    let runs = if first > 0 { 1 } else { number("GOCONDUCTOR_TEST_WORLDS", RUNS) };
+    let mut statuses: BTreeMap<String, u64> = BTreeMap::new();
+    let mut met: BTreeMap<Fault, u64> = BTreeMap::new();
+    for seed in first..first + runs {
+        let run = Draft::right(seed).run;
+        let found = findings(&run);
+        assert!(found.is_empty(), "seed {seed}: {found:#?}\n{}", serde_json::to_string_pretty(&run).unwrap());
+        for workflow in &run.workflows {
+            *statuses.entry(workflow.view.status.clone()).or_default() += 1;
+        }
+        let coverage = Coverage::of(&run, Clocks::default());
+        for fault in Fault::ALL {
+            *met.entry(fault).or_default() += coverage.seen(fault);
+        }
+    }
+    if runs >= RUNS {
+        // Runs in which nothing happened would prove nothing.
+        for status in ["COMPLETED", "ROLLED_BACK", "TERMINATED", "ERROR"] {
+            assert!(statuses[status] > runs / 50, "{statuses:?}");
+        }
+        assert!(met.values().all(|count| *count > 20), "{met:?}");
+    }
+}
+
+#[test]
+fn each_way_to_be_wrong_is_found_by_the_promise_that_it_breaks() {
+    let wrongs = wrongs::all();
+    let mut met = vec![0; wrongs.len()];
+    for seed in 0..MOST_RUNS {
+        if seed >= WRONG_RUNS && met.iter().all(|met| *met >= MET) {
+            break;
+        }
+        let right = Draft::right(seed);
+        for (wrong, met) in wrongs.iter().zip(&mut met) {
+            let mut draft = right.clone();
+            if (wrong.make)(&mut draft, &mut Noise(seed)).is_none() {
+                continue;
+            }
+            *met += 1;
+            let found = findings(&draft.run);
+            assert!(
+                found.iter().any(|finding| finding.promise == wrong.promise),
+                "{} is not found by {}; seed {seed}: {found:#?}\n{}",
+                wrong.name,
+                wrong.promise,
+                serde_json::to_string_pretty(&draft.run).unwrap()
+            );
+        }
+    }
+    for (wrong, met) in wrongs.iter().zip(met) {
+        assert!(met >= MET, "{} was met {met} times only", wrong.name);
+    }
+}
+
+/// No promise is proved by another's way: without any one of them something wrong passes.
+#[test]
+fn without_any_one_promise_something_wrong_passes() {
+    let wrongs = wrongs::all();
+    let mut passes: BTreeMap<&str, &str> = BTreeMap::new();
+    for seed in 0..MOST_RUNS {
+        if passes.len() == PROMISES.len() {
+            break;
+        }
+        let right = Draft::right(seed);
+        for wrong in wrongs.iter().filter(|wrong| !passes.contains_key(wrong.promise)).collect::<Vec<_>>() {
+            let mut draft = right.clone();
+            if (wrong.make)(&mut draft, &mut Noise(seed)).is_none() {
+                continue;
+            }
+            let evidence = Evidence::new(&draft.run, Clocks::default());
+            let others = PROMISES.iter().filter(|promise| promise.name != wrong.promise);
+            if others.flat_map(|promise| (promise.prove)(&evidence)).next().is_none() {
+                passes.insert(wrong.promise, wrong.name);
+            }
+        }
+    }
+    let promises: BTreeSet<&str> = PROMISES.iter().map(|promise| promise.name).collect();
+    assert_eq!(passes.keys().copied().collect::<BTreeSet<_>>(), promises, "{passes:#?}");
+}
