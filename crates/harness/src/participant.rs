@@ -107,6 +107,12 @@ impl Participants {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).calls.clone()
     }
 
+    /// How long they have run: [`Call::at`] counts from the same.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// The calls of one workflow.
     #[must_use]
     pub fn calls_of(&self, workflow: &str) -> Vec<Call> {

@@ -151,6 +151,8 @@ impl KafkaConsumer {
         while given.len() < max
             && let Some(delivery) = state.fetched.pop_front()
         {
+            // It went to another consumer, and has come back: it can be acknowledged again.
+            state.lost.remove(&delivery.tag);
             if let Some(partition) = state.held.get_mut(&partition_of(delivery.tag)) {
                 let offset = offset_of(delivery.tag);
                 partition.taken.insert(offset);

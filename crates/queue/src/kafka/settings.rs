@@ -177,7 +177,8 @@ impl Settings {
             // Who comes takes over only what has to move.
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", "6000")
-            .set("heartbeat.interval.ms", "1000")
+            // Who leaves is replaced at the others' next heartbeat.
+            .set("heartbeat.interval.ms", "300")
             .set("max.poll.interval.ms", "60000")
             .set("fetch.wait.max.ms", "500")
             .set("fetch.error.backoff.ms", "100")

@@ -5,8 +5,13 @@
 //!     measure [IDLE [COUNT [AT_REST]]]    how many of each; 200, 6000 and 10000 by default
 //!     measure cluster [IDLE [COUNT]]      the same over two of each service, PostgreSQL and Kafka;
 //!                                         GOCONDUCTOR_SERVICES_DURABLE=1 has PostgreSQL sync its disk
+//!     measure take-over [ROUNDS]          executors of such a cluster killed: when others do their work
+//!     measure hand-over [ROUNDS]          each kind ended by SIGTERM: failed calls, the longest wait
+//!     measure garbage [RATE]              so many messages a second that are none: what orders notice
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
+mod faults;
 
 use goconductor_harness::{Api, Cluster, ClusterOptions, Dev, DevOptions, ORDER, Participants};
 use serde_json::json;
@@ -17,11 +22,21 @@ use std::time::{Duration, Instant};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1).peekable();
-    let cluster = arguments.next_if(|argument| argument == "cluster").is_some();
+    let what = arguments.next_if(|argument| argument.parse::<usize>().is_err());
     let mut numbers = arguments.map(|arg| arg.parse::<usize>());
+    match what.as_deref() {
+        Some("take-over") => return faults::take_over(numbers.next().transpose()?.unwrap_or(12)).await,
+        Some("hand-over") => return faults::hand_over(numbers.next().transpose()?.unwrap_or(10)).await,
+        Some("garbage") => {
+            let rate = numbers.next().transpose()?.unwrap_or(300);
+            return faults::garbage(u64::try_from(rate)?).await;
+        }
+        Some("cluster") | None => {}
+        Some(other) => anyhow::bail!("there is no measurement {other}"),
+    }
     let idle = numbers.next().transpose()?.unwrap_or(200);
     let count = numbers.next().transpose()?.unwrap_or(6000);
-    if cluster {
+    if what.is_some() {
         return measure_cluster(idle, count).await;
     }
     let at_rest = numbers.next().transpose()?.unwrap_or(10_000);
@@ -148,17 +163,20 @@ async fn measure_load(
 }
 
 fn print_percentiles(what: &str, times: &mut [Duration]) {
+    let [p50, p95, p99, most] = [0.5, 0.95, 0.99, 1.0].map(|part| percentile(times, part));
+    println!("{what}: p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms, longest {most:.2} ms");
+}
+
+/// The time, in milliseconds, that this part of them does not exceed.
+fn percentile(times: &mut [Duration], part: f64) -> f64 {
     times.sort();
-    let at = |part: f64| {
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "an index below the length"
-        )]
-        let index = ((times.len() as f64 - 1.0) * part).max(0.0) as usize;
-        times.get(index).map_or(0.0, |time| millis(*time))
-    };
-    println!("{what}: p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms", at(0.5), at(0.95), at(0.99));
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index below the length"
+    )]
+    let index = ((times.len() as f64 - 1.0) * part).max(0.0) as usize;
+    times.get(index).map_or(0.0, |time| millis(*time))
 }
 
 fn millis(time: Duration) -> f64 {

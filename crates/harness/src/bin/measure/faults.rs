@@ -1,0 +1,255 @@
+//! What others notice when a process of a cluster is killed or ended, and when garbage is on the topics.
+
+use crate::{millis, now, percentile, print_percentiles};
+use goconductor_harness::{Api, Call, Cluster, ClusterOptions, ORDER, Participants};
+use goconductor_queue::kafka::{KafkaQueue, Settings};
+use goconductor_queue::{Message, Queue, Topic};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+const SERVICES: [&str; 3] = ["stock", "payments", "shipping"];
+/// Before anything is measured: topics are made and shared out.
+const SETTLE: Duration = Duration::from_secs(10);
+/// How long a call may take before it counts as failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn cluster() -> anyhow::Result<(Cluster, Participants)> {
+    let services = SERVICES.map(str::to_owned).to_vec();
+    let options = ClusterOptions { brokers: 1, services, proxied: false, settings: String::new() };
+    let cluster = Cluster::start(options).await?;
+    let participants = Participants::start().await?;
+    let api = cluster.gateways.first().ok_or_else(|| anyhow::anyhow!("no gateway"))?;
+    for service in SERVICES {
+        api.serve(service, &participants.url(service)).await?;
+    }
+    api.apply("order", ORDER).await?;
+    Ok((cluster, participants))
+}
+
+/// An order from its start to its end.
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    begun: Instant,
+    took: Duration,
+    /// How often its most repeated call was made.
+    calls: usize,
+}
+
+/// Orders that follow one another, so many at a time, until it is ended.
+struct Flow {
+    lanes: tokio::task::JoinSet<anyhow::Result<()>>,
+    stop: Arc<AtomicBool>,
+    done: Arc<Mutex<Vec<Done>>>,
+}
+
+impl Flow {
+    fn begin(cluster: &Cluster, in_flight: usize, input: &Value) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let mut lanes = tokio::task::JoinSet::new();
+        for lane in 0..in_flight {
+            let (stop, done, input) = (Arc::clone(&stop), Arc::clone(&done), input.clone());
+            let mut gateways = cluster.gateways.clone();
+            gateways.rotate_left(lane % cluster.gateways.len());
+            lanes.spawn(async move {
+                let mut number = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    number += 1;
+                    let one = order(&gateways, &format!("{lane}-{number}"), &input).await?;
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+                }
+                Ok(())
+            });
+        }
+        Self { lanes, stop, done }
+    }
+
+    async fn end(mut self) -> anyhow::Result<Vec<Done>> {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(lane) = self.lanes.join_next().await {
+            lane??;
+        }
+        let done = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(done)
+    }
+}
+
+async fn order(gateways: &[Api], key: &str, input: &Value) -> anyhow::Result<Done> {
+    let begun = now();
+    let (id, starts) = repeated(gateways, |api| api.start("order", input.clone(), Some(key))).await?;
+    let (_, ends) = repeated(gateways, |api| api.ended(&id, PATIENCE)).await?;
+    Ok(Done { begun, took: begun.elapsed(), calls: starts.max(ends) })
+}
+
+/// A call that is made again at the next gateway if it fails; and how often it was made.
+async fn repeated<'a, T, F>(gateways: &'a [Api], call: impl Fn(&'a Api) -> F) -> anyhow::Result<(T, usize)>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let mut last = anyhow::anyhow!("there is no gateway");
+    for (api, calls) in gateways.iter().cycle().zip(1..20) {
+        match call(api).await {
+            Ok(answer) => return Ok((answer, calls)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn times(done: &[Done], from: Instant, to: Instant) -> Vec<Duration> {
+    done.iter().filter(|one| one.begun >= from && one.begun < to).map(|one| one.took).collect()
+}
+
+/// Kills executors with attempts under way: when each of those is sent again by another.
+pub(crate) async fn take_over(rounds: usize) -> anyhow::Result<()> {
+    let (mut cluster, participants) = cluster().await?;
+    tokio::time::sleep(SETTLE).await;
+    let slow = json!({"script": {"reserve": "slow:1500", "charge": "slow:1500", "ship": "slow:1500"}});
+    let flow = Flow::begin(&cluster, 64, &slow);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut kills = Vec::new();
+    for (round, service) in SERVICES.iter().cycle().take(rounds).enumerate() {
+        let name = format!("executor-{service}-{}", 1 + round / SERVICES.len() % 2);
+        kills.push((service, participants.elapsed()));
+        cluster.kill(&name).await?;
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        cluster.restart(&name).await?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    let done = flow.end().await?;
+    let mut by_key: BTreeMap<&str, Vec<&Call>> = BTreeMap::new();
+    let calls = participants.calls();
+    for call in &calls {
+        by_key.entry(&call.key).or_default().push(call);
+    }
+    let mut took = Vec::new();
+    for (service, killed) in kills {
+        for calls in by_key.values() {
+            let under_way = |call: &&&Call| {
+                call.action.starts_with(*service)
+                    && call.at <= killed
+                    && call.at + Duration::from_millis(1500) > killed
+            };
+            if calls.iter().any(|call| under_way(&call))
+                && let Some(again) = calls.iter().find(|call| call.at > killed)
+            {
+                took.push(again.at.saturating_sub(killed));
+            }
+        }
+    }
+    println!("{rounds} executors killed: {} attempts taken over of {} orders", took.len(), done.len());
+    print_percentiles("  from the kill to the next attempt", &mut took);
+    print_percentiles("  orders, start to end", &mut done.iter().map(|one| one.took).collect::<Vec<_>>());
+    cluster.down().await
+}
+
+/// Ends each kind in order, so many times: failed calls, and what an order waits for longest.
+pub(crate) async fn hand_over(rounds: usize) -> anyhow::Result<()> {
+    let (mut cluster, _participants) = cluster().await?;
+    tokio::time::sleep(SETTLE).await;
+    // A retry waits for a timer, and that for the elected.
+    let input = json!({"script": {"charge": ["busy", "ok"]}});
+    let flow = Flow::begin(&cluster, 16, &input);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let quiet_from = now();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let quiet_to = now();
+    let mut ends = Vec::new();
+    for round in 0..rounds {
+        for kind in ["gateway", "store", "elector", "executor-stock", "executor-payments"] {
+            let name = format!("{kind}-{}", 1 + round % 2);
+            let begun = now();
+            let took = cluster.terminate(&name).await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            ends.push((kind, begun, now(), took));
+            cluster.restart(&name).await?;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    }
+    let done = flow.end().await?;
+    let mut quiet = times(&done, quiet_from, quiet_to);
+    print_percentiles("nothing ended: start to end with one retry", &mut quiet);
+    let usual = percentile(&mut quiet, 0.5);
+    for kind in ["gateway", "store", "elector", "executor-stock", "executor-payments"] {
+        let mut around = Vec::new();
+        let mut slowest = Duration::ZERO;
+        for (_, begun, ended, took) in ends.iter().filter(|end| end.0 == kind) {
+            // Those that were under way when the signal came, too.
+            around.extend(times(&done, *begun - Duration::from_millis(500), *ended));
+            slowest = slowest.max(*took);
+        }
+        around.sort();
+        let most = around.last().copied().unwrap_or_default();
+        println!(
+            "{kind} ended {rounds} times: slowest order {:.0} ms, {:.0} ms above the usual; gone after at most {:.0} ms",
+            millis(most),
+            millis(most) - usual,
+            millis(slowest),
+        );
+    }
+    let again = done.iter().filter(|one| one.calls > 1).count();
+    let most = done.iter().map(|one| one.calls).max().unwrap_or(0);
+    println!("{} orders: {again} with a call that was repeated, at most {most} calls", done.len());
+    cluster.down().await
+}
+
+/// Garbage on the topics, so many messages a second: what orders notice of it.
+pub(crate) async fn garbage(rate: u64) -> anyhow::Result<()> {
+    let (cluster, _participants) = cluster().await?;
+    let queue = KafkaQueue::new(Settings::of(vec![cluster.brokers.clone()]))?;
+    tokio::time::sleep(SETTLE).await;
+    let flow = Flow::begin(&cluster, 16, &json!({}));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut spans = Vec::new();
+    let mut sent = 0_u64;
+    for flooded in [false, true, false, true, false] {
+        let (from, until) = (now(), now() + Duration::from_secs(10));
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        while now() < until {
+            tick.tick().await;
+            if !flooded {
+                continue;
+            }
+            for service in SERVICES {
+                let count = rate / 10 / 3;
+                let junk = |number: u64| Message {
+                    key: format!("junk-{number}"),
+                    payload: format!("{number}: no command").into_bytes().into(),
+                    published_at_ms: 1,
+                };
+                queue.publish(&Topic::execute(service), (sent..sent + count).map(junk).collect()).await?;
+                sent += count;
+            }
+        }
+        spans.push((flooded, from, now()));
+    }
+    let done = flow.end().await?;
+    for (flooded, from, to) in spans {
+        let mut took = times(&done, from, to);
+        let what = if flooded { "with garbage" } else { "without" };
+        print_percentiles(&format!("{what}: {} orders", took.len()), &mut took);
+    }
+    let mut kept = 0;
+    for _ in 0..100 {
+        kept = 0;
+        let mut token = String::new();
+        loop {
+            let api = cluster.gateways.first().ok_or_else(|| anyhow::anyhow!("no gateway"))?;
+            let page = api.get(&format!("/dead-letters?page_size=1000&page_token={token}")).await?;
+            kept += page.get("dead_letters").and_then(Value::as_array).map_or(0, Vec::len);
+            let next = page.get("next_page_token").and_then(Value::as_str);
+            next.unwrap_or_default().clone_into(&mut token);
+            if token.is_empty() {
+                break;
+            }
+        }
+        if u64::try_from(kept)? >= sent {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!("{sent} messages that are none, {kept} dead letters");
+    cluster.down().await
+}
