@@ -196,9 +196,6 @@ impl Reader {
             return self.duration(at).map(|attempt| Timeouts { attempt, ..base.clone() });
         }
         let fields = self.fields(at, &["attempt", "queue", "total", "heartbeat"])?;
-        if let Some(heartbeat) = fields.get("heartbeat") {
-            self.push(not_yet(&heartbeat, "a time-out of heartbeats"));
-        }
         let mut timeouts = base.clone();
         if let Some(attempt) = fields.get("attempt") {
             timeouts.attempt = self.duration(&attempt)?;
@@ -208,6 +205,9 @@ impl Reader {
         }
         if let Some(total) = fields.get("total") {
             timeouts.total = Some(self.duration(&total)?);
+        }
+        if let Some(heartbeat) = fields.get("heartbeat") {
+            timeouts.heartbeat = Some(self.duration(&heartbeat)?);
         }
         Some(timeouts)
     }

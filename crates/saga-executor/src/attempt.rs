@@ -2,7 +2,7 @@
 
 use crate::Settings;
 use crate::in_flight::InFlight;
-use crate::task::{Participant, Task};
+use crate::task::{Participant, Pulse, Task};
 use goconductor_queue::{Message, Topic};
 use goconductor_saga::{
     Action, Failure, Input, Outcome, Phase, Plan, Refusal, Side, State, StepState, StepStatus, Timestamp,
@@ -198,6 +198,7 @@ impl Runner {
             input,
             deadline,
             timeout,
+            pulse: step.timeout.heartbeat.filter(|_| command.side == Side::Execute).map(Pulse::of),
             cancelled,
         })
     }

@@ -40,7 +40,7 @@ use workers::ServiceKey;
 pub use goconductor_transition::clock::now;
 pub use http_participant::HttpParticipant;
 pub use run::{InProcess, run, run_with, settings};
-pub use task::{Participant, Task};
+pub use task::{Participant, Pulse, Task};
 pub use worker_service::Service as WorkerService;
 pub use workers::Workers;
 

@@ -1,8 +1,10 @@
 //! What a participant is asked to do, apart from how it is reached.
 
 use async_trait::async_trait;
-use goconductor_saga::{Json, Outcome, Side, Timestamp, WorkflowId};
+use goconductor_saga::{Failure, Json, Outcome, Side, Timestamp, WorkflowId};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// One attempt at one side of one step.
@@ -26,6 +28,8 @@ pub struct Task {
     pub deadline: Timestamp,
     /// How long it may take: enforced by the caller.
     pub timeout: Duration,
+    /// What is heard of it, if it has to be heard of now and then.
+    pub pulse: Option<Pulse>,
     /// The workflow does not want it any more: stop if you can, and answer all the same.
     pub cancelled: CancellationToken,
 }
@@ -42,6 +46,50 @@ impl Task {
         };
         let span = digest(&format!("{}#{}", self.idempotency_key, self.attempt)).max(1);
         format!("00-{}-{span:016x}-01", self.workflow.0.simple())
+    }
+}
+
+/// The heartbeats of an attempt: one that was not heard of for too long is given up before its time is up, and
+/// may have happened.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    limit: Duration,
+    beat: Arc<Notify>,
+}
+
+impl Pulse {
+    /// Nothing may pass for longer than this.
+    #[must_use]
+    pub fn of(limit: Duration) -> Self {
+        Self { limit, beat: Arc::default() }
+    }
+
+    /// How long it may be silent.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// It was heard of.
+    pub fn beat(&self) {
+        self.beat.notify_one();
+    }
+
+    /// Waits until it was silent for too long, from now on; what became of the attempt then.
+    pub async fn stopped(&self) -> Outcome {
+        while tokio::time::timeout(self.limit, self.beat.notified()).await.is_ok() {}
+        let reason = format!("no heartbeat for {:?}", self.limit);
+        Outcome::Unknown { failure: Failure::of("HEARTBEAT_TIMED_OUT", reason), not_before: None }
+    }
+}
+
+impl Task {
+    /// Waits until the attempt was silent for too long; for ever if it need not be heard of.
+    pub async fn fell_silent(&self) -> Outcome {
+        match &self.pulse {
+            Some(pulse) => pulse.stopped().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

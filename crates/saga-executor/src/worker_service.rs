@@ -200,6 +200,7 @@ impl Stream {
         match message {
             From::Hello(_) => return Err(Status::invalid_argument("hello is said once")),
             From::Heartbeat(wire::Heartbeat {}) => {}
+            From::TaskHeartbeat(wire::TaskHeartbeat { task_id }) => self.seat.beat(task_id),
             From::Drain(wire::Drain {}) => self.workers.leaving(&self.seat),
             From::Result(result) => {
                 let outcome = self.outcome(result.outcome);
@@ -279,6 +280,7 @@ fn encoded_task(task_id: u64, task: &Task) -> wire::Task {
         timeout: Some(span(task.timeout)),
         traceparent: task.traceparent(),
         lock_tokens: HashMap::new(),
+        heartbeat_timeout: task.pulse.as_ref().map(|pulse| span(pulse.limit())),
     }
 }
 

@@ -3,7 +3,7 @@
 //! A worker has a seat for as long as its stream lives. A task that was handed to a seat which is then lost
 //! counts as one that may have happened; one that found no seat certainly did not.
 
-use crate::task::{Participant, Task};
+use crate::task::{Participant, Pulse, Task};
 use async_trait::async_trait;
 use goconductor_saga::{Failure, Outcome, Side};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -61,7 +61,15 @@ struct SeatState {
     /// It takes no more tasks.
     leaving: bool,
     next: u64,
-    pending: HashMap<u64, (Side, oneshot::Sender<Outcome>)>,
+    pending: HashMap<u64, Pending>,
+}
+
+/// A task that a worker has.
+#[derive(Debug)]
+struct Pending {
+    side: Side,
+    pulse: Option<Pulse>,
+    answer: oneshot::Sender<Outcome>,
 }
 
 impl Workers {
@@ -141,8 +149,15 @@ impl Seat {
         let waiting = self.state().pending.remove(&task);
         match waiting {
             // Whoever waited may have gone in between.
-            Some((_, waiting)) => drop(waiting.send(outcome)),
+            Some(waiting) => drop(waiting.answer.send(outcome)),
             None => metrics::counter!("goconductor_late_answers_total").increment(1),
+        }
+    }
+
+    /// A sign of life of a task.
+    pub(crate) fn beat(&self, task: u64) {
+        if let Some(Pending { pulse: Some(pulse), .. }) = self.state().pending.get(&task) {
+            pulse.beat();
         }
     }
 
@@ -152,7 +167,7 @@ impl Seat {
         if state.leaving || !self.worker.actions.contains(action) {
             return 0;
         }
-        let taken = state.pending.values().filter(|(of, _)| *of == side).count();
+        let taken = state.pending.values().filter(|pending| pending.side == side).count();
         self.worker.capacity.saturating_sub(taken)
     }
 
@@ -165,7 +180,7 @@ impl Seat {
         }
         let id = state.next;
         state.next += 1;
-        state.pending.insert(id, (task.side, answer));
+        state.pending.insert(id, Pending { side: task.side, pulse: task.pulse.clone(), answer });
         if self.orders.send(Order::Task(id, Box::new(task.clone()))).is_err() {
             state.pending.remove(&id);
             return None;
@@ -238,18 +253,25 @@ impl Participant for Pool {
             return Outcome::Retryable { failure: Failure::of("NO_WORKER", reason), not_before: None };
         };
         let handed = Handed { pool: self, seat, id };
-        // Safe to cancel: the answer stays in its channel.
-        let answer = tokio::select! {
-            answer = &mut answered => answer,
-            () = task.cancelled.cancelled() => {
-                handed.seat.cancel(id, "the workflow is rolled back");
-                answered.await
-            }
+        let answer = async {
+            // Safe to cancel: the answer stays in its channel.
+            let answer = tokio::select! {
+                answer = &mut answered => answer,
+                () = task.cancelled.cancelled() => {
+                    handed.seat.cancel(id, "the workflow is rolled back");
+                    answered.await
+                }
+            };
+            answer.unwrap_or_else(|_| {
+                let reason = format!("the stream of worker {} was lost", handed.seat.worker.identity);
+                Outcome::Unknown { failure: Failure::of("WORKER_LOST", reason), not_before: None }
+            })
         };
-        answer.unwrap_or_else(|_| {
-            let reason = format!("the stream of worker {} was lost", handed.seat.worker.identity);
-            Outcome::Unknown { failure: Failure::of("WORKER_LOST", reason), not_before: None }
-        })
+        // Safe to cancel: one whose heartbeats have stopped is told that nobody waits.
+        tokio::select! {
+            outcome = answer => outcome,
+            outcome = task.fell_silent() => outcome,
+        }
     }
 }
 
@@ -279,6 +301,7 @@ mod tests {
             input: Json::Null,
             deadline: Timestamp(0),
             timeout,
+            pulse: None,
             cancelled: CancellationToken::new(),
         }
     }
@@ -304,6 +327,26 @@ mod tests {
         let Outcome::Unknown { failure, .. } = attempt.await.unwrap() else { panic!("no doubt") };
         assert_eq!(failure.code, "WORKER_LOST");
         assert!(workers.serving().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_heartbeats_stop_is_given_up_in_doubt() {
+        let workers = Workers::default();
+        let (seat, mut orders) = workers.sit(&key(), worker(&["charge"], 1));
+        let pool = pool(&workers);
+        let pulse = Some(Pulse::of(Duration::from_secs(2)));
+        let task = Task { pulse, ..task("charge", Duration::from_secs(60)) };
+        let attempt = tokio::spawn(async move { pool.attempt(&task).await });
+        assert!(matches!(orders.recv().await, Some(Order::Task(0, _))));
+        let begun = tokio::time::Instant::now();
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            seat.beat(0);
+        }
+        let Outcome::Unknown { failure, .. } = attempt.await.unwrap() else { panic!("no doubt") };
+        assert_eq!(failure.code, "HEARTBEAT_TIMED_OUT");
+        assert_eq!(begun.elapsed().as_secs(), 7, "two seconds after the last");
+        assert!(matches!(orders.recv().await, Some(Order::Cancel(0, _))));
     }
 
     #[tokio::test(start_paused = true)]

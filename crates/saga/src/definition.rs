@@ -162,11 +162,19 @@ pub struct Timeouts {
         rename = "total_ms"
     )]
     pub total: Option<Duration>,
+    /// Between two heartbeats of an attempt, for participants that can send some.
+    #[serde(
+        with = "crate::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none",
+        rename = "heartbeat_ms"
+    )]
+    pub heartbeat: Option<Duration>,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { attempt: Duration::from_secs(30), queue: None, total: None }
+        Self { attempt: Duration::from_secs(30), queue: None, total: None, heartbeat: None }
     }
 }
 

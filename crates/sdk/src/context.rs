@@ -1,9 +1,12 @@
 //! What an action knows of the attempt that it is.
 
+use goconductor_wire::v1::connect_request::Message as From;
+use goconductor_wire::v1::{ConnectRequest, TaskHeartbeat};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +36,28 @@ pub(crate) struct Inner {
     pub(crate) traceparent: String,
     pub(crate) lock_tokens: BTreeMap<String, u64>,
     pub(crate) cancelled: CancellationToken,
+    pub(crate) heart: Heart,
+}
+
+/// How heartbeats reach who waits for the attempt.
+#[derive(Debug)]
+pub(crate) struct Heart {
+    /// How long it may be silent; none: as long as it likes.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) way: Way,
+}
+
+/// The way of a heartbeat.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// On the stream that the task came by.
+    Stream(mpsc::Sender<ConnectRequest>, u64),
+    /// To the executor of this process.
+    #[cfg(feature = "embedded")]
+    Here(goconductor_saga_executor::Pulse),
+    /// Nobody listens.
+    #[cfg(feature = "embedded")]
+    Nowhere,
 }
 
 impl Context {
@@ -82,6 +107,29 @@ impl Context {
     #[must_use]
     pub fn lock_token(&self, key: &str) -> Option<u64> {
         self.inner.lock_tokens.get(key).copied()
+    }
+
+    /// Says that the attempt is still being worked on. Where the step has a `timeout.heartbeat`, one of which
+    /// nothing is heard for so long is given up before its time is up, as one that may have happened.
+    pub fn heartbeat(&self) {
+        match &self.inner.heart.way {
+            // One that finds no room is made up for by the next.
+            Way::Stream(say, task_id) if self.inner.heart.timeout.is_some() => {
+                let beat = From::TaskHeartbeat(TaskHeartbeat { task_id: *task_id });
+                drop(say.try_send(ConnectRequest { message: Some(beat) }));
+            }
+            Way::Stream(..) => {}
+            #[cfg(feature = "embedded")]
+            Way::Here(pulse) => pulse.beat(),
+            #[cfg(feature = "embedded")]
+            Way::Nowhere => {}
+        }
+    }
+
+    /// How long it may be silent; none: no heartbeat is waited for.
+    #[must_use]
+    pub fn heartbeat_timeout(&self) -> Option<Duration> {
+        self.inner.heart.timeout
     }
 
     /// Whether nobody waits for the result any more: its time is up, the saga is rolled back, or the

@@ -4,13 +4,13 @@
 //! It is configured like a `saga-executor`: by the same YAML file (`GOCONDUCTOR_CONFIG`) and the same
 //! environment.
 
-use crate::context::Inner;
+use crate::context::{Heart, Inner, Way};
 use crate::handlers::Handlers;
 use crate::{Context, Error, Failure, Operation, Service};
 use async_trait::async_trait;
 use goconductor_process::Process;
 use goconductor_saga::{Failure as SagaFailure, Outcome, Side};
-use goconductor_saga_executor::{InProcess, Participant, Task};
+use goconductor_saga_executor::{InProcess, Participant, Pulse, Task};
 use goconductor_service_kit::config::{Config, Sources};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,13 +62,21 @@ impl Participant for Embedded {
             traceparent: task.traceparent(),
             lock_tokens: BTreeMap::new(),
             cancelled: task.cancelled.clone(),
+            heart: Heart {
+                timeout: task.pulse.as_ref().map(Pulse::limit),
+                way: task.pulse.clone().map_or(Way::Nowhere, Way::Here),
+            },
         };
         let context = Context { inner: Arc::new(inner) };
         // A task of its own: an action that is given up goes on to its end, as one elsewhere would.
         let (handlers, action, input) = (self.0.clone(), task.action.clone(), task.input.clone());
         let running = tokio::spawn(async move { handlers.carry_out(&action, context, input).await });
-        let ended =
-            running.await.unwrap_or_else(|_| Err(Failure::unknown("PANICKED", "the action was ended")));
+        // Safe to cancel: the action goes on by itself.
+        let ended = tokio::select! {
+            ended = running => ended,
+            outcome = task.fell_silent() => return outcome,
+        };
+        let ended = ended.unwrap_or_else(|_| Err(Failure::unknown("PANICKED", "the action was ended")));
         match ended {
             Ok(output) => Outcome::Done { output },
             Err(Failure::Retryable { code, message, after }) => {

@@ -120,6 +120,42 @@ output: { charged: '${ steps.charge.output.charged }' }
     panic!("{:?}", waits.describe().await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_stops_beating_is_given_up_before_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_dev, conductor) = dev(&folder).await;
+    let service = Service::new("long").action("work", |context: Context, _: Value| async move {
+        assert_eq!(context.heartbeat_timeout(), Some(Duration::from_millis(500)));
+        // The first hangs; the second is as slow, and says that it lives.
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            if context.attempt() > 1 {
+                context.heartbeat();
+            }
+        }
+        if context.attempt() == 1 {
+            assert!(context.is_cancelled(), "it is told that nobody waits");
+        }
+        Ok(json!({"attempt": context.attempt()}))
+    });
+    let serving = conductor.serve(service).await.unwrap();
+    serving.connected().await.unwrap();
+    let yaml = "
+workflow: long
+steps:
+  - { name: work, run: long/work, compensate: none, timeout: { attempt: 60s, heartbeat: 500ms }, retry: { initial: 20ms } }
+output: { attempt: '${ steps.work.output.attempt }' }
+";
+    conductor.apply("long", yaml).await.unwrap();
+    let handle = conductor.start(Start::of("long")).await.unwrap();
+    let ended =
+        tokio::time::timeout(Duration::from_secs(20), handle.result()).await.expect("it ends").unwrap();
+    assert_eq!(
+        (ended.status.clone(), ended.output::<Value>().unwrap()),
+        (Status::Completed, json!({"attempt": 2}))
+    );
+}
+
 /// The fragile microservice, started again whenever it has died; how often that was.
 async fn keep_alive(gateway: String, database: std::path::PathBuf, deaths: Arc<AtomicU32>) {
     let program = goconductor().unwrap().as_std().get_program().to_owned();

@@ -37,7 +37,8 @@ pub(super) async fn exactly_once(factory: Arc<dyn Factory>) -> Verdict {
     let mut consumers = JoinSet::new();
     for _ in 0..CONSUMERS {
         let consumer = bench.consumer(&topic).await?;
-        consumers.spawn(consume(consumer, Arc::clone(&came), bench.patience, factory.is_log()));
+        let again = factory.is_log().then(|| (Arc::clone(&bench.queue), topic.clone()));
+        consumers.spawn(consume(consumer, again, Arc::clone(&came), bench.patience));
     }
     for first in 0..PUBLISHERS {
         publishers.spawn(publish(Arc::clone(&bench.queue), topic.clone(), first));
@@ -84,12 +85,13 @@ async fn publish(queue: Arc<dyn Queue>, topic: Topic, first: usize) -> Verdict {
     Ok(())
 }
 
-/// Takes until everybody together has taken all, or nothing has come for too long.
+/// Takes until everybody together has taken all, or nothing has come for too long. Where an acknowledgement
+/// may fail, as parts of a log move, it goes on as a new consumer then: `again` says of what.
 async fn consume(
     mut consumer: Box<dyn Consumer>,
+    again: Option<(Arc<dyn Queue>, Topic)>,
     came: Arc<AtomicUsize>,
     patience: Duration,
-    is_log: bool,
 ) -> Result<Came, String> {
     let mut own = Came::default();
     let mut newest: BTreeMap<String, u64> = BTreeMap::new();
@@ -107,10 +109,11 @@ async fn consume(
             continue;
         };
         let taken = taken.map_err(unexpected("take"))?;
-        // A log whose part has gone to another consumer says so, and brings what was taken of it to that one.
         let acknowledged = consumer.acknowledge(&tags(&taken)).await;
-        if is_log && acknowledged.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+        let failed = acknowledged.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
+        if let (true, Some((queue, topic))) = (failed, &again) {
             // Nobody can say whether it was acknowledged: it may come again, or not.
+            consumer = queue.consume(topic).await.map_err(unexpected("consume"))?;
             newest.clear();
             for delivery in &taken {
                 own.doubtful.insert(number(delivery)?);

@@ -24,9 +24,10 @@ const FETCH_AGAIN: usize = 500;
 /// One poll: also how long an end takes to be noticed.
 const POLL: Duration = Duration::from_millis(100);
 const POLL_PAUSED: Duration = Duration::from_millis(2);
-/// A commit that meets a rebalance is tried again, for longer than one takes.
-const REBALANCE_TRIES: usize = 300;
-const REBALANCE_PAUSE: Duration = Duration::from_millis(20);
+/// A commit that meets a rebalance, or brokers that are busy with themselves, is tried again, for longer than
+/// either takes: the other way is to leave the group, which shares everything out once more.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
+const COMMIT_PAUSE: Duration = Duration::from_millis(20);
 /// A tag holds the partition above so many bits, and the offset below.
 const OFFSET_BITS: u32 = 48;
 
@@ -261,13 +262,19 @@ impl Consumer for KafkaConsumer {
         let committing = move || {
             // While the group is being shared out anew nothing can be committed: what is still held then is
             // committed once that is done, and what has gone is refused.
-            for _ in 0..REBALANCE_TRIES {
-                match commit(&shared, &consumer, &name, &tags)? {
+            let mut waited = Duration::ZERO;
+            loop {
+                let why = match commit(&shared, &consumer, &name, &tags)? {
                     Committed::Known => return Ok(()),
-                    Committed::Rebalancing => std::thread::sleep(REBALANCE_PAUSE),
+                    Committed::NotNow(why) => why,
+                };
+                if waited >= COMMIT_PATIENCE {
+                    let reason = format!("offsets can't be committed: {why}");
+                    return Err(Error::Unavailable { reason });
                 }
+                std::thread::sleep(COMMIT_PAUSE);
+                waited += COMMIT_PAUSE;
             }
-            Err(Error::Unavailable { reason: "the group is being shared out for too long".to_owned() })
         };
         tokio::task::spawn_blocking(committing)
             .await
@@ -280,13 +287,26 @@ enum Committed {
     /// The broker knows.
     Known,
     /// It can't be made just now.
-    Rebalancing,
+    NotNow(KafkaError),
 }
 
-fn is_rebalance(error: &KafkaError) -> bool {
+/// Whether the same commit can be right a little later. That it was made, and only its answer lost, does no
+/// harm: it says up to where, not how much further.
+fn passes(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration)
+        Some(
+            RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::WaitingForCoordinator
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+        )
     )
 }
 
@@ -316,7 +336,7 @@ fn commit(
     if offsets.count() > 0 {
         match consumer.commit(&offsets, CommitMode::Sync) {
             Ok(()) => {}
-            Err(error) if is_rebalance(&error) => return Ok(Committed::Rebalancing),
+            Err(error) if passes(&error) => return Ok(Committed::NotNow(error)),
             Err(error) => {
                 return Err(Error::Unavailable { reason: format!("offsets can't be committed: {error}") });
             }

@@ -44,7 +44,7 @@ pub(crate) fn step(name: &str, on: &[u32]) -> Step {
         input: None,
         compensate: Some(compensation(name)),
         retry: Retry { initial: Duration::from_millis(10), jitter: 0.0, ..Retry::default() },
-        timeout: Timeouts { attempt: Duration::from_secs(1), queue: None, total: None },
+        timeout: Timeouts { attempt: Duration::from_secs(1), queue: None, total: None, heartbeat: None },
     }
 }
 

@@ -1,6 +1,6 @@
 //! One stream to one executor.
 
-use crate::context::Inner;
+use crate::context::{Heart, Inner, Way};
 use crate::{Context, Failure, Operation, Service};
 use goconductor_wire::v1::connect_request::Message as From;
 use goconductor_wire::v1::connect_response::Message as To;
@@ -174,7 +174,7 @@ impl Open {
         self.cancels.insert(id, cancelled.clone());
         let (service, say) = (Arc::clone(&self.service), self.say.clone());
         self.running.spawn(async move {
-            let outcome = carry_out(&service, task, cancelled).await;
+            let outcome = carry_out(&service, task, cancelled, say.clone()).await;
             let result = wire::TaskResult { task_id: id, outcome: Some(outcome) };
             // Where nobody hears it, it is asked for again.
             drop(say.send(ConnectRequest { message: Some(From::Result(result)) }).await);
@@ -183,7 +183,12 @@ impl Open {
     }
 }
 
-async fn carry_out(service: &Service, task: wire::Task, cancelled: CancellationToken) -> Outcome {
+async fn carry_out(
+    service: &Service,
+    task: wire::Task,
+    cancelled: CancellationToken,
+    say: mpsc::Sender<ConnectRequest>,
+) -> Outcome {
     let operation = match task.operation() {
         wire::Operation::Compensate => Operation::Compensate,
         wire::Operation::Execute | wire::Operation::Unspecified => Operation::Execute,
@@ -199,6 +204,10 @@ async fn carry_out(service: &Service, task: wire::Task, cancelled: CancellationT
         traceparent: task.traceparent,
         lock_tokens: task.lock_tokens.into_iter().collect(),
         cancelled,
+        heart: Heart {
+            timeout: task.heartbeat_timeout.and_then(|timeout| Duration::try_from(timeout).ok()),
+            way: Way::Stream(say, task.task_id),
+        },
     };
     let input: Value = match serde_json::from_str(&task.input_json) {
         Ok(input) => input,

@@ -56,7 +56,7 @@ pub(super) async fn held(factory: Arc<dyn Factory>) -> Verdict {
 pub(super) fn timed() -> Result<Arc<Plan>, String> {
     let mut first = step("reserve", "stock", &[]);
     let (queue, total) = (Some(Duration::from_secs(20)), Some(Duration::from_secs(60)));
-    first.timeout = Timeouts { attempt: Duration::from_secs(30), queue, total };
+    first.timeout = Timeouts { attempt: Duration::from_secs(30), queue, total, heartbeat: None };
     let mut definition = definition("timed", vec![first, step("charge", "payments", &[0])]);
     definition.timeout = Some(Duration::from_secs(600));
     plan_of(definition)

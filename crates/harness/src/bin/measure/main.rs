@@ -170,11 +170,7 @@ fn print_percentiles(what: &str, times: &mut [Duration]) {
 /// The time, in milliseconds, that this part of them does not exceed.
 fn percentile(times: &mut [Duration], part: f64) -> f64 {
     times.sort();
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an index below the length"
-    )]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index below the length")]
     let index = ((times.len() as f64 - 1.0) * part).max(0.0) as usize;
     times.get(index).map_or(0.0, |time| millis(*time))
 }

@@ -87,6 +87,7 @@ fn step(noise: &mut Noise, name: &str, on: &[usize], kind: Kind) -> Step {
             attempt: Duration::from_millis(millis(noise, 200, 1500)),
             queue: noise.once_in(10).then(|| Duration::from_millis(300)),
             total: noise.once_in(10).then(|| Duration::from_millis(800)),
+            heartbeat: None,
         },
     }
 }
