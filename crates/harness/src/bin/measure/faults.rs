@@ -1,6 +1,6 @@
 //! What others notice when a process of a cluster is killed or ended, and when garbage is on the topics.
 
-use crate::{millis, now, percentile, print_percentiles};
+use crate::{now, print_percentiles};
 use goconductor_harness::{Api, Call, Cluster, ClusterOptions, ORDER, Participants};
 use goconductor_queue::kafka::{KafkaQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
@@ -46,7 +46,7 @@ struct Flow {
 }
 
 impl Flow {
-    fn begin(cluster: &Cluster, in_flight: usize, input: &Value) -> Self {
+    fn begin(cluster: &Cluster, name: &'static str, in_flight: usize, input: &Value) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let mut lanes = tokio::task::JoinSet::new();
         for lane in 0..in_flight {
@@ -57,7 +57,7 @@ impl Flow {
                 let mut number = 0;
                 while !stop.load(Ordering::Relaxed) {
                     number += 1;
-                    let one = order(&gateways, &format!("{lane}-{number}"), &input).await?;
+                    let one = order(&gateways, &format!("{name}-{lane}-{number}"), &input).await?;
                     done.lock().unwrap_or_else(PoisonError::into_inner).push(one);
                 }
                 Ok(())
@@ -107,7 +107,7 @@ pub(crate) async fn take_over(rounds: usize) -> anyhow::Result<()> {
     let (mut cluster, participants) = cluster().await?;
     tokio::time::sleep(SETTLE).await;
     let slow = json!({"script": {"reserve": "slow:1500", "charge": "slow:1500", "ship": "slow:1500"}});
-    let flow = Flow::begin(&cluster, 64, &slow);
+    let flow = Flow::begin(&cluster, "slow", 64, &slow);
     tokio::time::sleep(Duration::from_secs(5)).await;
     let mut kills = Vec::new();
     for (round, service) in SERVICES.iter().cycle().take(rounds).enumerate() {
@@ -145,53 +145,54 @@ pub(crate) async fn take_over(rounds: usize) -> anyhow::Result<()> {
     cluster.down().await
 }
 
-/// Ends each kind in order, so many times: failed calls, and what an order waits for longest.
+const KINDS: [&str; 5] = ["gateway", "store", "elector", "executor-stock", "executor-payments"];
+
+/// Ends each kind in order, and starts it again, so many times: failed calls, and what an order waits for
+/// longest.
 pub(crate) async fn hand_over(rounds: usize) -> anyhow::Result<()> {
     let (mut cluster, _participants) = cluster().await?;
     tokio::time::sleep(SETTLE).await;
+    let flow = Flow::begin(&cluster, "plain", 8, &json!({}));
     // A retry waits for a timer, and that for the elected.
-    let input = json!({"script": {"charge": ["busy", "ok"]}});
-    let flow = Flow::begin(&cluster, 16, &input);
+    let retrying = Flow::begin(&cluster, "retrying", 8, &json!({"script": {"charge": ["busy", "ok"]}}));
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let quiet_from = now();
+    let quiet = now();
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let quiet_to = now();
-    let mut ends = Vec::new();
+    let mut spans = vec![("nothing", quiet, now())];
+    let mut slowest: BTreeMap<&str, Duration> = BTreeMap::new();
     for round in 0..rounds {
-        for kind in ["gateway", "store", "elector", "executor-stock", "executor-payments"] {
+        for kind in KINDS {
             let name = format!("{kind}-{}", 1 + round % 2);
-            let begun = now();
+            // Those that were under way when the signal came, too.
+            let begun = now() - Duration::from_millis(200);
             let took = cluster.terminate(&name).await?;
             tokio::time::sleep(Duration::from_secs(1)).await;
-            ends.push((kind, begun, now(), took));
-            cluster.restart(&name).await?;
+            spans.push((kind, begun, now()));
             tokio::time::sleep(Duration::from_secs(2)).await;
+            let back = now();
+            cluster.restart(&name).await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            spans.push(("all that came back", back, now()));
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let longest = slowest.entry(kind).or_default();
+            *longest = took.max(*longest);
         }
     }
-    let done = flow.end().await?;
-    let mut quiet = times(&done, quiet_from, quiet_to);
-    print_percentiles("nothing ended: start to end with one retry", &mut quiet);
-    let usual = percentile(&mut quiet, 0.5);
-    for kind in ["gateway", "store", "elector", "executor-stock", "executor-payments"] {
-        let mut around = Vec::new();
-        let mut slowest = Duration::ZERO;
-        for (_, begun, ended, took) in ends.iter().filter(|end| end.0 == kind) {
-            // Those that were under way when the signal came, too.
-            around.extend(times(&done, *begun - Duration::from_millis(500), *ended));
-            slowest = slowest.max(*took);
-        }
-        around.sort();
-        let most = around.last().copied().unwrap_or_default();
-        println!(
-            "{kind} ended {rounds} times: slowest order {:.0} ms, {:.0} ms above the usual; gone after at most {:.0} ms",
-            millis(most),
-            millis(most) - usual,
-            millis(slowest),
-        );
+    let (done, retried) = (flow.end().await?, retrying.end().await?);
+    for kind in ["nothing"].into_iter().chain(KINDS).chain(["all that came back"]) {
+        let within = |done: &[Done]| -> Vec<Duration> {
+            let spans = spans.iter().filter(|span| span.0 == kind);
+            spans.flat_map(|(_, from, to)| times(done, *from, *to)).collect()
+        };
+        let gone = slowest.get(kind).map_or(String::new(), |took| format!(", gone after {took:.0?}"));
+        println!("{kind}{gone}");
+        print_percentiles("  orders, start to end", &mut within(&done));
+        print_percentiles("  with one retry", &mut within(&retried));
     }
-    let again = done.iter().filter(|one| one.calls > 1).count();
-    let most = done.iter().map(|one| one.calls).max().unwrap_or(0);
-    println!("{} orders: {again} with a call that was repeated, at most {most} calls", done.len());
+    let all = || done.iter().chain(&retried);
+    let again = all().filter(|one| one.calls > 1).count();
+    let most = all().map(|one| one.calls).max().unwrap_or(0);
+    println!("{} orders: {again} with a call that was repeated, at most {most} calls", all().count());
     cluster.down().await
 }
 
@@ -200,7 +201,7 @@ pub(crate) async fn garbage(rate: u64) -> anyhow::Result<()> {
     let (cluster, _participants) = cluster().await?;
     let queue = KafkaQueue::new(Settings::of(vec![cluster.brokers.clone()]))?;
     tokio::time::sleep(SETTLE).await;
-    let flow = Flow::begin(&cluster, 16, &json!({}));
+    let flow = Flow::begin(&cluster, "plain", 16, &json!({}));
     tokio::time::sleep(Duration::from_secs(5)).await;
     let mut spans = Vec::new();
     let mut sent = 0_u64;
