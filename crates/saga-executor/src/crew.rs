@@ -1,13 +1,13 @@
 //! What the executors together serve: the duties are led by one of them on behalf of all.
 
 use crate::registry::{Registry, Served};
-use goconductor_queue::{Backlog, Error, Topic};
+use goconductor_queue::{Backlog, Error, Queue, Topic};
 use goconductor_saga::Json;
 use goconductor_store::Member;
 use goconductor_transition::{Conductor, clock};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,42 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How far a broker's topic has been taken is asked again after this long: it costs the broker something.
 const BACKLOG_AGE: Duration = Duration::from_millis(150);
 
+/// How far a broker's topic has been taken: what is known, and who is asking.
+#[derive(Debug, Default)]
+struct Lane {
+    known: Mutex<Option<Known>>,
+    asking: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    asked: Instant,
+    backlog: Backlog,
+    /// What was published since then.
+    since: u64,
+}
+
+impl Lane {
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was heard within this time.
+    fn heard(&self, within: Duration) -> Option<Backlog> {
+        let known = (*self.known())?;
+        let fresh = clock::monotonic().duration_since(known.asked) < within;
+        let Backlog { waiting, oldest_waiting_ms } = known.backlog;
+        fresh.then(|| Backlog { waiting: waiting.saturating_add(known.since), oldest_waiting_ms })
+    }
+
+    async fn ask(&self, queue: &dyn Queue, topic: &Topic) -> Result<(), Error> {
+        let asked = clock::monotonic();
+        let backlog = queue.backlog(topic).await?;
+        *self.known() = Some(Known { asked, backlog, since: 0 });
+        Ok(())
+    }
+}
+
 /// What the executors together serve.
 #[derive(Debug)]
 pub(crate) struct Crew {
@@ -23,13 +59,20 @@ pub(crate) struct Crew {
     registry: Arc<Registry>,
     identity: String,
     others: Mutex<Vec<Served>>,
-    backlogs: tokio::sync::Mutex<HashMap<Topic, (Instant, Backlog)>>,
+    /// What was heard of a topic is good for this long: a command is published again long after.
+    patience: Duration,
+    lanes: Mutex<HashMap<Topic, Arc<Lane>>>,
 }
 
 impl Crew {
-    pub(crate) fn new(conductor: Arc<Conductor>, registry: Arc<Registry>, identity: String) -> Arc<Self> {
-        let (others, backlogs) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { conductor, registry, identity, others, backlogs })
+    pub(crate) fn new(
+        conductor: Arc<Conductor>,
+        registry: Arc<Registry>,
+        identity: String,
+        redelivery: Duration,
+    ) -> Arc<Self> {
+        let (others, lanes, patience) = (Mutex::default(), Mutex::default(), redelivery / 2);
+        Arc::new(Self { conductor, registry, identity, others, patience, lanes })
     }
 
     /// Follows who else is there, until `stop`.
@@ -68,23 +111,47 @@ impl Crew {
         all.into_values().collect()
     }
 
-    /// How far a topic has been taken.
+    fn lane(&self, topic: &Topic) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lanes.entry(topic.clone()).or_default())
+    }
+
+    /// How far a topic has been taken. A broker needs a while to say so, and the duties do not wait for it:
+    /// what it said a moment ago leaves more waiting than there is, never less, as long as what it is asked
+    /// about was published before. A row is published again only after twice the time that this is good for.
     pub(crate) async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
         let queue = self.conductor.queue();
         if !queue.outlives_processes() {
             return queue.backlog(topic).await;
         }
-        // Held while it is asked: the duties of this process ask once together.
-        let mut backlogs = self.backlogs.lock().await;
-        let now = clock::monotonic();
-        if let Some((asked, backlog)) = backlogs.get(topic)
-            && now.duration_since(*asked) < BACKLOG_AGE
-        {
-            return Ok(*backlog);
+        let lane = self.lane(topic);
+        if let Some(backlog) = lane.heard(BACKLOG_AGE) {
+            return Ok(backlog);
         }
-        let backlog = queue.backlog(topic).await?;
-        backlogs.insert(topic.clone(), (clock::monotonic(), backlog));
-        Ok(backlog)
+        if let Some(backlog) = lane.heard(self.patience) {
+            if let Ok(asks) = Arc::clone(&lane.asking).try_lock_owned() {
+                let (queue, topic) = (Arc::clone(queue), topic.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = lane.ask(&*queue, &topic).await {
+                        tracing::debug!(%topic, %error, "what waits is not known for now");
+                    }
+                    drop(asks);
+                });
+            }
+            return Ok(backlog);
+        }
+        let _asks = lane.asking.lock().await;
+        if lane.heard(BACKLOG_AGE).is_none() {
+            lane.ask(&**queue, topic).await?;
+        }
+        lane.heard(self.patience).ok_or_else(|| Error::Unavailable { reason: "it took too long".to_owned() })
+    }
+
+    /// So many messages were published to a topic.
+    pub(crate) fn published(&self, topic: &Topic, count: u64) {
+        if let Some(known) = &mut *self.lane(topic).known() {
+            known.since = known.since.saturating_add(count);
+        }
     }
 }
 

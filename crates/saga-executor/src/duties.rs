@@ -168,6 +168,9 @@ impl Duties {
                 },
             }
         }
+        for (topic, _) in &commands {
+            self.crew.published(topic, 1);
+        }
         self.conductor.publish(commands).await;
         let news = news.into_iter().map(|(id, input)| async move {
             match self.conductor.submit(id, input).await {

@@ -158,7 +158,8 @@ impl Executor {
         // Run once: it is taken by value.
         drop(self.registry.set(Arc::clone(&registry)));
         let identity = self.settings.identity.clone();
-        let crew = Crew::new(Arc::clone(&self.conductor), Arc::clone(&registry), identity);
+        let crew =
+            Crew::new(Arc::clone(&self.conductor), Arc::clone(&registry), identity, self.settings.redelivery);
         let of = self.settings.duty_shards;
         let duties = (0..of).map(|index| {
             let duties = Duties {

@@ -30,8 +30,9 @@ async fn cluster() -> anyhow::Result<(Cluster, Participants)> {
 }
 
 /// An order from its start to its end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Done {
+    id: String,
     begun: Instant,
     took: Duration,
     /// How often its most repeated call was made.
@@ -80,7 +81,7 @@ async fn order(gateways: &[Api], key: &str, input: &Value) -> anyhow::Result<Don
     let begun = now();
     let (id, starts) = repeated(gateways, |api| api.start("order", input.clone(), Some(key))).await?;
     let (_, ends) = repeated(gateways, |api| api.ended(&id, PATIENCE)).await?;
-    Ok(Done { begun, took: begun.elapsed(), calls: starts.max(ends) })
+    Ok(Done { id, begun, took: begun.elapsed(), calls: starts.max(ends) })
 }
 
 /// A call that is made again at the next gateway if it fails; and how often it was made.
@@ -190,6 +191,14 @@ pub(crate) async fn hand_over(rounds: usize) -> anyhow::Result<()> {
         print_percentiles("  with one retry", &mut within(&retried));
     }
     let all = || done.iter().chain(&retried);
+    if let Some(slowest) = all().max_by_key(|one| one.took) {
+        println!("the slowest took {:.0?}:", slowest.took);
+        let api = cluster.gateways.first().ok_or_else(|| anyhow::anyhow!("no gateway"))?;
+        let page = api.get(&format!("/workflows/{}/events", slowest.id)).await?;
+        for event in page.get("events").and_then(Value::as_array).into_iter().flatten() {
+            println!("  {event}");
+        }
+    }
     let again = all().filter(|one| one.calls > 1).count();
     let most = all().map(|one| one.calls).max().unwrap_or(0);
     println!("{} orders: {again} with a call that was repeated, at most {most} calls", all().count());
