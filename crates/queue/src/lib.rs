@@ -175,11 +175,16 @@ pub trait Consumer: fmt::Debug + Send {
 
     /// Says that these were taken over. What was not acknowledged when the consumer is dropped is
     /// delivered again to another. A tag that this consumer does not hold, or no longer, is passed over:
-    /// the same acknowledgement can be given twice.
+    /// the same acknowledgement can be given twice. Gives back those that were taken from it before they
+    /// were acknowledged, where that can happen: another consumer has them, or will.
     ///
     /// # Errors
-    /// [`Error::Closed`], [`Error::Unavailable`].
-    async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<(), Error>;
+    /// [`Error::Closed`], [`Error::Unavailable`]: nobody can say what was acknowledged.
+    async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<Vec<DeliveryTag>, Error>;
+
+    /// Leaves what it holds to the others, and waits until they can have it: to drop it does the same, but a
+    /// process that ends right after that is missed for a while.
+    async fn leave(self: Box<Self>) {}
 }
 
 #[cfg(test)]

@@ -254,16 +254,17 @@ impl Consumer for MemoryConsumer {
         }
     }
 
-    async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<(), Error> {
+    async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<Vec<DeliveryTag>, Error> {
         let mut state = self.shared.lock();
         state.check_open()?;
-        let Some(line) = state.lines.get_mut(&self.topic) else { return Ok(()) };
+        let Some(line) = state.lines.get_mut(&self.topic) else { return Ok(Vec::new()) };
         for tag in deliveries {
             if let Some(message) = self.held.remove(&tag.get()) {
                 line.settle(&message);
             }
         }
-        Ok(())
+        // Nothing is taken from who holds it.
+        Ok(Vec::new())
     }
 }
 

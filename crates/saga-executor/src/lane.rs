@@ -2,7 +2,7 @@
 
 use crate::attempt::{Runner, Taken, dead_letter};
 use crate::task::Participant;
-use goconductor_queue::{Consumer, Delivery, Topic};
+use goconductor_queue::{Consumer, Delivery, DeliveryTag, Topic};
 use goconductor_saga::Side;
 use goconductor_store::LedgerRowKey;
 use goconductor_transition::{Command, topic_of};
@@ -40,10 +40,12 @@ impl Lane {
                     // The backlog that the ledger has kept for this service is wanted now.
                     self.runner.conductor.alarm().ring();
                     match self.take_all(&mut *consumer, &topic, &tasks, &stop).await {
-                        // What a broker holds is taken by the next consumer.
-                        Ok(()) if self.runner.conductor.queue().outlives_processes() => break,
                         Ok(()) => {
-                            self.give_back(&mut *consumer).await;
+                            // What a broker holds is taken by the next consumer.
+                            if !self.runner.conductor.queue().outlives_processes() {
+                                self.give_back(&mut *consumer).await;
+                            }
+                            consumer.leave().await;
                             break;
                         }
                         Err(error) => error,
@@ -80,9 +82,12 @@ impl Lane {
             let taken = Taken::now();
             let commands = self.read(topic, &deliveries).await?;
             let tags: Vec<_> = deliveries.iter().map(|delivery| delivery.tag).collect();
-            consumer.acknowledge(&tags).await?;
+            let gone = consumer.acknowledge(&tags).await?;
             let mut first = Some(first);
-            for command in commands {
+            for (tag, command) in commands {
+                if gone.contains(&tag) {
+                    continue;
+                }
                 let permit = match first.take() {
                     Some(permit) => permit,
                     None => match Arc::clone(&self.permits).acquire_owned().await {
@@ -100,16 +105,17 @@ impl Lane {
         &self,
         topic: &Topic,
         deliveries: &[Delivery],
-    ) -> Result<Vec<Command>, goconductor_queue::Error> {
+    ) -> Result<Vec<(DeliveryTag, Command)>, goconductor_queue::Error> {
         let mut commands = Vec::with_capacity(deliveries.len());
         let mut dead = Vec::new();
         for delivery in deliveries {
             match Command::read(&delivery.message) {
                 // Another consumer may have sent it already: such a command brings doubt with it.
                 Ok(command) if delivery.redelivered => {
-                    commands.push(Command { redelivery: command.redelivery.max(1), ..command });
+                    let redelivery = command.redelivery.max(1);
+                    commands.push((delivery.tag, Command { redelivery, ..command }));
                 }
-                Ok(command) => commands.push(command),
+                Ok(command) => commands.push((delivery.tag, command)),
                 Err(reason) => dead.push(dead_letter(topic, &delivery.message, &reason)),
             }
         }

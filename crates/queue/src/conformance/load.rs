@@ -120,9 +120,17 @@ async fn consume(
             }
             continue;
         }
-        acknowledged.map_err(unexpected("acknowledge"))?;
+        let gone = acknowledged.map_err(unexpected("acknowledge"))?;
+        if !gone.is_empty() {
+            newest.clear();
+        }
         for delivery in &taken {
             let number = number(delivery)?;
+            if gone.contains(&delivery.tag) {
+                // It is another's, unless an acknowledgement that was tried before did get through.
+                own.doubtful.insert(number);
+                continue;
+            }
             own.sure.push(number);
             // A broker that moves a partition may step back.
             if delivery.redelivered {
@@ -132,6 +140,6 @@ async fn consume(
             let rises = before.is_none_or(|before| before < number);
             ensure(rises, || format!("{} came {number} after {before:?}", delivery.message.key))?;
         }
-        came.fetch_add(taken.len(), Ordering::Relaxed);
+        came.fetch_add(taken.len() - gone.len(), Ordering::Relaxed);
     }
 }

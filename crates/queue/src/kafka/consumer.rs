@@ -16,18 +16,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// Messages that are fetched ahead, at most, and down to how many more are fetched again.
 const FETCHED: usize = 1000;
 const FETCH_AGAIN: usize = 500;
 /// One poll: also how long an end takes to be noticed.
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(50);
 const POLL_PAUSED: Duration = Duration::from_millis(2);
 /// A commit that meets a rebalance, or brokers that are busy with themselves, is tried again, for longer than
 /// either takes: the other way is to leave the group, which shares everything out once more.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
 const COMMIT_PAUSE: Duration = Duration::from_millis(20);
+/// How long the others are waited for to hear that a consumer leaves.
+const LEAVE: Duration = Duration::from_secs(3);
 /// A tag holds the partition above so many bits, and the offset below.
 const OFFSET_BITS: u32 = 48;
 
@@ -36,6 +38,8 @@ pub(super) struct KafkaConsumer {
     name: String,
     shared: Arc<Shared>,
     consumer: Arc<BaseConsumer<Context>>,
+    /// Rings when the group was left.
+    left: Option<oneshot::Receiver<()>>,
 }
 
 impl std::fmt::Debug for KafkaConsumer {
@@ -138,12 +142,18 @@ impl KafkaConsumer {
             settings.consumer(&name).create_with_context(context).map_err(|error| configuration(&error))?;
         consumer.subscribe(&[&name]).map_err(|error| Error::Unavailable { reason: error.to_string() })?;
         let consumer = Arc::new(consumer);
+        let (tell, left) = oneshot::channel();
         let (polled, to) = (Arc::clone(&consumer), Arc::clone(&shared));
         std::thread::Builder::new()
             .name("kafka-consumer".to_owned())
-            .spawn(move || poll(&polled, &to))
+            .spawn(move || {
+                poll(&polled, &to);
+                // The last that holds it says good-bye; the owner has gone before.
+                drop(polled);
+                tell.send(()).ok();
+            })
             .map_err(|error| Error::Unavailable { reason: error.to_string() })?;
-        Ok(Self { name, shared, consumer })
+        Ok(Self { name, shared, consumer, left: Some(left) })
     }
 
     fn give(&self, max: usize) -> Result<Vec<Delivery>, Error> {
@@ -253,19 +263,19 @@ impl Consumer for KafkaConsumer {
         }
     }
 
-    async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<(), Error> {
+    async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<Vec<DeliveryTag>, Error> {
         if deliveries.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let (shared, consumer) = (Arc::clone(&self.shared), Arc::clone(&self.consumer));
         let (name, tags) = (self.name.clone(), deliveries.to_vec());
         let committing = move || {
             // While the group is being shared out anew nothing can be committed: what is still held then is
-            // committed once that is done, and what has gone is refused.
+            // committed once that is done, and what has gone is given back.
             let mut waited = Duration::ZERO;
             loop {
                 let why = match commit(&shared, &consumer, &name, &tags)? {
-                    Committed::Known => return Ok(()),
+                    Committed::Known(gone) => return Ok(gone),
                     Committed::NotNow(why) => why,
                 };
                 if waited >= COMMIT_PATIENCE {
@@ -280,12 +290,22 @@ impl Consumer for KafkaConsumer {
             .await
             .map_err(|error| Error::Unavailable { reason: error.to_string() })?
     }
+
+    async fn leave(mut self: Box<Self>) {
+        let left = self.left.take();
+        drop(self);
+        if let Some(left) = left
+            && tokio::time::timeout(LEAVE, left).await.is_err()
+        {
+            tracing::warn!("a group was not left in time: what this process held moves when it is missed");
+        }
+    }
 }
 
 /// How a commit went.
 enum Committed {
-    /// The broker knows.
-    Known,
+    /// The broker knows; these had gone to another consumer before.
+    Known(Vec<DeliveryTag>),
     /// It can't be made just now.
     NotNow(KafkaError),
 }
@@ -319,10 +339,6 @@ fn commit(
     tags: &[DeliveryTag],
 ) -> Result<Committed, Error> {
     let mut state = shared.state();
-    if let Some(tag) = tags.iter().find(|tag| state.lost.contains(tag)) {
-        let reason = format!("partition {} has gone to another consumer", partition_of(*tag));
-        return Err(Error::Unavailable { reason });
-    }
     let mut offsets = TopicPartitionList::new();
     for (partition, held) in &state.held {
         let is_left = |offset: &&i64| !tags.contains(&tag(*partition, **offset));
@@ -352,7 +368,7 @@ fn commit(
             held.committed = done;
         }
     }
-    Ok(Committed::Known)
+    Ok(Committed::Known(tags.iter().copied().filter(|tag| state.lost.remove(tag)).collect()))
 }
 
 impl Drop for KafkaConsumer {

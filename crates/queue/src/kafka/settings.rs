@@ -174,8 +174,9 @@ impl Settings {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
-            // Who comes takes over only what has to move.
-            .set("partition.assignment.strategy", "cooperative-sticky")
+            // All is shared out anew in one round. Where only what has to move is moved, that takes two, and
+            // the library waits a second between them.
+            .set("partition.assignment.strategy", "roundrobin")
             .set("session.timeout.ms", "6000")
             // Who leaves is replaced at the others' next heartbeat.
             .set("heartbeat.interval.ms", "300")

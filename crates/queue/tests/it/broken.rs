@@ -284,10 +284,10 @@ impl Consumer for BrokenConsumer {
         Ok(taken)
     }
 
-    async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<(), Error> {
+    async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<Vec<DeliveryTag>, Error> {
         self.shared.acknowledged.lock().expect("no panic under the lock").extend(deliveries);
         if self.fault == Fault::ForgetsAcknowledgements {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let before = self.held.len();
         self.held.retain(|delivery| !deliveries.contains(&delivery.tag));
