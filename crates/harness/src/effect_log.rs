@@ -88,6 +88,7 @@ impl EffectLog {
             attempt,
             effect,
             fence,
+            answered: None,
         };
         let mut text = serde_json::to_string(&line)?;
         text.push('\n');

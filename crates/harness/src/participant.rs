@@ -46,6 +46,8 @@ pub struct Call {
     pub body: Value,
     /// What it did: `applied`, `duplicate`, `refused`, `null`, or nothing.
     pub effect: &'static str,
+    /// When it was answered, in microseconds since 1970; none yet.
+    pub answered: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -125,7 +127,8 @@ impl Participants {
         (1..).zip(self.calls()).map(|(number, call)| call.into_effect(number)).collect()
     }
 
-    fn record(&self, mut call: Call) -> (usize, &'static str) {
+    /// Puts a call on record: its place there, and how many came before it with the same key.
+    fn record(&self, mut call: Call) -> (usize, usize) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that the order by time is that in which they took effect.
         call.wall_clock = wall_clock();
@@ -150,9 +153,15 @@ impl Participants {
             log.applied.insert(call.key.clone());
             "applied"
         };
-        let effect = call.effect;
         log.calls.push(call);
-        (nth, effect)
+        (log.calls.len() - 1, nth)
+    }
+
+    fn answered(&self, place: usize) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(call) = log.calls.get_mut(place) {
+            call.answered = Some(wall_clock());
+        }
     }
 }
 
@@ -176,6 +185,7 @@ impl Call {
                 _ => None,
             },
             fence: None,
+            answered: self.answered,
         }
     }
 }
@@ -219,11 +229,18 @@ async fn answer(
         traceparent: header("traceparent"),
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
         effect: "",
+        answered: None,
     };
     let output = json!({"action": action, "attempt": call.attempt, "step": call.step});
     let step = call.clone();
-    let (nth, _) = participants.record(call);
-    play(&script_of(&step, nth), output).await
+    let (place, nth) = participants.record(call);
+    // A task of its own: a participant works on when the one who asked has hung up.
+    let playing = tokio::spawn(async move {
+        let response = play(&script_of(&step, nth), output).await;
+        participants.answered(place);
+        response
+    });
+    playing.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 async fn play(script: &str, output: Value) -> Response {

@@ -36,7 +36,7 @@ pub struct Coverage {
     pub duplicates: u64,
     /// Requests that a participant refused.
     pub refused: u64,
-    /// Requests that reached a participant when their attempt had been given up.
+    /// Requests that reached a participant, or were answered by it, when their attempt had been given up.
     pub late: u64,
     /// Compensates that found nothing to undo.
     pub null_compensations: u64,

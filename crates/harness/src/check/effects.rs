@@ -237,7 +237,7 @@ fn commands(case: &Case<'_>) -> BTreeMap<(usize, Side, u32), i64> {
     all
 }
 
-/// Calls that came when the engine had given their attempt up already.
+/// Calls that came, or were answered, when the engine had given their attempt up already.
 pub(super) fn late(evidence: &Evidence<'_>, case: &Case<'_>) -> u64 {
     let mut given_up: BTreeMap<(usize, Side, u32), i64> = BTreeMap::new();
     for event in &case.events {
@@ -249,7 +249,8 @@ pub(super) fn late(evidence: &Evidence<'_>, case: &Case<'_>) -> u64 {
     }
     let is_late = |seen: &&Seen<'_>| {
         let ended = given_up.get(&(seen.step, seen.side, seen.effect.attempt));
-        ended.is_some_and(|ended| evidence.earlier(*ended, seen.effect.at))
+        let last = seen.effect.answered.unwrap_or(seen.effect.at);
+        ended.is_some_and(|ended| evidence.earlier(*ended, last))
     };
     u64::try_from(case.seen.iter().filter(is_late).count()).unwrap_or(u64::MAX)
 }

@@ -222,6 +222,9 @@ pub struct Effect {
     /// The lock that it was done under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
+    /// When it was answered, in microseconds since 1970, where the participant keeps that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<i64>,
 }
 
 /// What became of a request at its participant.

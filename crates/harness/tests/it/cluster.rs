@@ -54,7 +54,7 @@ async fn cluster(brokers: u32) -> (Cluster, Participants) {
 
 /// What an order's participants do, by its number: some refuse, some are busy, slow, or break.
 fn script(number: usize) -> Value {
-    match number % 10 {
+    match number % 11 {
         0 => json!({"ship": "refuse"}),
         1 => json!({"charge": ["reset", "ok"]}),
         // Long enough for its start to be on record when its executor is killed or paused.
@@ -64,6 +64,8 @@ fn script(number: usize) -> Value {
         5 => json!({"charge": "refuse"}),
         6 => json!({"ship": "refuse", "refund": ["fail", "busy", "ok"]}),
         7 => json!({"reserve": "slow:1500"}),
+        // Its answer comes when its time is up.
+        8 => json!({"ship": ["slow:4000", "ok"]}),
         9 => json!({"charge": "slow:2500"}),
         _ => json!({}),
     }
@@ -208,6 +210,7 @@ async fn killed_and_paused_one_after_the_other() {
         Fault::TakeOver,
         Fault::Duplicate,
         Fault::Refused,
+        Fault::Late,
         Fault::NullCompensation,
         Fault::Zombie,
     ];

@@ -208,5 +208,6 @@ fn effect(life: &Life, id: WorkflowId, replicas: u32, call: &Call) -> Effect {
         // A lock of the workflow's own, held from its start to its end.
         fence: (call.effect == Some(Took::Applied))
             .then(|| Fence { lock: format!("account/{id}"), token: 7 }),
+        answered: None,
     }
 }
