@@ -92,6 +92,10 @@ pub const CASES: &[Case] = &[
     Case { name: "what_comes_again_keeps_its_order", run: |f| Box::pin(delivery::comes_again_in_order(f)) },
     Case { name: "an_acknowledgement_may_be_repeated", run: |f| Box::pin(delivery::acknowledged_twice(f)) },
     Case { name: "consumers_share_a_topic", run: |f| Box::pin(sharing::two_consumers(f)) },
+    Case {
+        name: "what_is_given_up_and_got_back_goes_on",
+        run: |f| Box::pin(sharing::given_up_and_got_back(f)),
+    },
     Case { name: "only_the_holder_acknowledges", run: |f| Box::pin(sharing::of_another(f)) },
     Case { name: "lanes_and_services_are_independent", run: |f| Box::pin(sharing::lanes(f)) },
     Case { name: "consumers_are_known", run: |f| Box::pin(sharing::has_consumer(f)) },

@@ -33,6 +33,9 @@ pub use settings::{Mechanism, Sasl, Settings, Tls};
 const PUBLISHED: &str = "published-at-ms";
 /// A broker that does not answer for this long is taken for gone.
 const ANSWER: Duration = Duration::from_secs(5);
+/// A message of which nothing is heard for this long, which is longer than the library tries, is left to the
+/// ledger: whoever published it has other things to do.
+const DELIVERED: Duration = Duration::from_secs(15);
 
 /// Commands on Kafka. Cheap to clone.
 #[derive(Clone)]
@@ -86,8 +89,9 @@ impl KafkaQueue {
                 Err((error, _)) => return Err(error),
             }
         }
-        for delivered in join_all(sent).await {
-            match delivered {
+        let delivered = tokio::time::timeout(DELIVERED, join_all(sent)).await;
+        for each in delivered.map_err(|_| KafkaError::Canceled)? {
+            match each {
                 Ok(Ok(_)) => {}
                 Ok(Err((error, _))) => return Err(error),
                 Err(_) => return Err(KafkaError::Canceled),

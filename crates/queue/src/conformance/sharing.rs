@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::expect::{Bench, ensure, message, numbers, same, tags, unexpected};
 use super::{Factory, Verdict};
 use crate::Topic;
+
+/// Long enough for a consumer that fetches ahead to have enough.
+const FETCHES_AHEAD: Duration = Duration::from_millis(500);
 
 pub(super) async fn two_consumers(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
@@ -40,6 +44,29 @@ pub(super) async fn two_consumers(factory: Arc<dyn Factory>) -> Verdict {
     same("both consumers together", &came, &Vec::from_iter(0..200))?;
     bench.silence(&mut left).await?;
     bench.silence(&mut right).await
+}
+
+/// One that fetches ahead stops when it has enough; what it gives up then, and gets back, has to go on.
+pub(super) async fn given_up_and_got_back(factory: Arc<dyn Factory>) -> Verdict {
+    const MESSAGES: u64 = 4000;
+    let bench = Bench::open(&factory).await?;
+    let topic = Topic::execute("payments");
+    let all = (0..MESSAGES).map(|number| message(&format!("workflow-{}", number % 40), number)).collect();
+    bench.queue.publish(&topic, all).await.map_err(unexpected("publish"))?;
+    let mut behind = bench.consumer(&topic).await?;
+    let mut came = BTreeSet::new();
+    came.extend(numbers(&bench.take(&mut behind, 1).await?)?);
+    tokio::time::sleep(FETCHES_AHEAD).await;
+    let mut guest = bench.consumer(&topic).await?;
+    bench.take(&mut guest, 50).await.map_err(|found| format!("the guest: {found}"))?;
+    guest.leave().await;
+    while came.len() < usize::try_from(MESSAGES).unwrap_or(usize::MAX) {
+        let taken = bench.take(&mut behind, 100).await;
+        let taken = taken.map_err(|found| format!("after {} of {MESSAGES}: {found}", came.len()))?;
+        came.extend(numbers(&taken)?);
+        behind.acknowledge(&tags(&taken)).await.map_err(unexpected("acknowledge"))?;
+    }
+    Ok(())
 }
 
 pub(super) async fn of_another(factory: Arc<dyn Factory>) -> Verdict {

@@ -54,6 +54,8 @@ struct Shared {
     state: Mutex<State>,
     came: Notify,
     stop: AtomicBool,
+    /// Whether what is assigned is paused.
+    paused: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +121,16 @@ impl ConsumerContext for Context {
             Rebalance::Error(error) => tracing::warn!(%error, "a rebalance failed"),
         }
     }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(partitions) = rebalance {
+            // A partition that went while it was paused is still paused when it comes back.
+            if let Err(error) = consumer.resume(partitions) {
+                tracing::warn!(%error, "partitions that were assigned may be paused");
+            }
+            self.shared.paused.store(false, Ordering::Release);
+        }
+    }
 }
 
 fn tag(partition: i32, offset: i64) -> DeliveryTag {
@@ -148,7 +160,11 @@ impl KafkaConsumer {
             .name("kafka-consumer".to_owned())
             .spawn(move || {
                 poll(&polled, &to);
-                // The last that holds it says good-bye; the owner has gone before.
+                // The last that holds it says good-bye, and waits for the others to hear it: that must not be
+                // one of the threads on which everything else goes on.
+                while Arc::strong_count(&polled) > 1 {
+                    std::thread::sleep(POLL_PAUSED);
+                }
                 drop(polled);
                 tell.send(()).ok();
             })
@@ -180,14 +196,14 @@ impl KafkaConsumer {
 
 /// Polls until it is told to end, then leaves the group.
 fn poll(consumer: &Arc<BaseConsumer<Context>>, shared: &Shared) {
-    let mut paused = false;
     while !shared.stop.load(Ordering::Acquire) {
-        let fetched = shared.state().fetched.len();
-        if let (Ok(all), true) =
-            (consumer.assignment(), paused != (fetched >= if paused { FETCH_AGAIN } else { FETCHED }))
+        let paused = shared.paused.load(Ordering::Acquire);
+        let enough = shared.state().fetched.len() >= if paused { FETCH_AGAIN } else { FETCHED };
+        if paused != enough
+            && let Ok(all) = consumer.assignment()
         {
             let done = if paused { consumer.resume(&all) } else { consumer.pause(&all) };
-            paused = if done.is_ok() { !paused } else { paused };
+            shared.paused.store(paused != done.is_ok(), Ordering::Release);
         }
         match consumer.poll(if paused { POLL_PAUSED } else { POLL }) {
             Some(Ok(message)) => fetch(shared, &message),

@@ -57,7 +57,9 @@ impl Topics {
         let unavailable = |reason: String| Error::Unavailable { reason };
         let topic = NewTopic::new(name, self.partitions, TopicReplication::Fixed(self.replication));
         let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
-        let made = self.admin.create_topics([&topic], &options).await;
+        // The library keeps to its own limits as long as it is well; all that waits for a topic waits here.
+        let made = tokio::time::timeout(2 * ANSWER, self.admin.create_topics([&topic], &options)).await;
+        let made = made.map_err(|_| unavailable("no answer to the making of a topic".to_owned()))?;
         let made = made.map_err(|error| unavailable(error.to_string()))?;
         match made.into_iter().next() {
             Some(Ok(_)) => {

@@ -56,6 +56,7 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::ForgetsAcknowledgements, "what_is_unacknowledged_comes_again", "0 came at place 0 where 1"),
     (Fault::ForgetsAcknowledgements, "an_acknowledgement_may_be_repeated", "0 came at place 0 where 3"),
     (Fault::GivesToBoth, "consumers_share_a_topic", "both consumers together"),
+    (Fault::ForgetsWhatWasHeld, "what_is_given_up_and_got_back_goes_on", "after 3950 of 4000: "),
     (Fault::BelievesAnybody, "only_the_holder_acknowledges", "0 of 3 messages came"),
     (Fault::SharesLanes, "lanes_and_services_are_independent", "too many came: [10]"),
     (Fault::SharesLanes, "a_full_lane_leaves_room_for_undo", "the lane of undo: "),
