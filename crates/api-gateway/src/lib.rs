@@ -115,7 +115,7 @@ pub fn router(dependencies: Dependencies) -> Router {
 pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Routes) -> Router {
     measure::describe();
     let Dependencies { conductor, changes, limits, readiness, metrics, stop } = dependencies;
-    let waiters = Waiters::new(Arc::clone(conductor.store()), &changes, stop.clone());
+    let waiters = Waiters::new(Arc::clone(&conductor), &changes, stop.clone());
     let schemas = Schemas::default();
     let (known, end) = (readiness.clone(), stop.clone());
     let app = App(Arc::new(Inner { conductor, changes, limits, readiness, metrics, stop, waiters, schemas }));

@@ -2,7 +2,8 @@
 //! for all of them together, as other processes write too.
 
 use goconductor_saga::WorkflowId;
-use goconductor_store::{Seen, Store};
+use goconductor_store::Seen;
+use goconductor_transition::Conductor;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,34 +15,41 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub(crate) struct Waiters {
-    store: Arc<dyn Store>,
+    conductor: Arc<Conductor>,
     stop: CancellationToken,
-    /// The newest `seq` that was seen of each workflow that somebody waits for.
-    newest: Mutex<BTreeMap<WorkflowId, watch::Sender<u64>>>,
+    /// What was seen of each workflow that somebody waits for.
+    newest: Mutex<BTreeMap<WorkflowId, watch::Sender<Newest>>>,
+}
+
+/// How far a workflow was seen to be.
+#[derive(Debug, Clone, Copy, Default)]
+struct Newest {
+    seq: u64,
+    ended: bool,
 }
 
 /// Watches one workflow, from before it is read: no change falls in between.
 #[derive(Debug)]
 pub(crate) struct Watch {
     id: WorkflowId,
-    newest: watch::Receiver<u64>,
+    newest: watch::Receiver<Newest>,
     waiters: Arc<Waiters>,
 }
 
 impl Waiters {
     pub(crate) fn new(
-        store: Arc<dyn Store>,
+        conductor: Arc<Conductor>,
         changes: &broadcast::Sender<Seen>,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let this = Arc::new(Self { store, stop, newest: Mutex::new(BTreeMap::new()) });
+        let this = Arc::new(Self { conductor, stop, newest: Mutex::new(BTreeMap::new()) });
         drop(tokio::spawn(Arc::clone(&this).run(changes.subscribe())));
         this
     }
 
     pub(crate) fn watch(self: &Arc<Self>, id: WorkflowId) -> Watch {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = newest.entry(id).or_insert_with(|| watch::Sender::new(0)).subscribe();
+        let newest = newest.entry(id).or_insert_with(|| watch::Sender::new(Newest::default())).subscribe();
         Watch { id, newest, waiters: Arc::clone(self) }
     }
 
@@ -64,11 +72,18 @@ impl Waiters {
     }
 
     fn tell(&self, seen: Seen) {
+        let ended = seen.status.is_final();
+        if ended {
+            // Whoever comes now and asks for its end is not to wait for what has been told already.
+            self.conductor.forget(seen.id);
+        }
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = newest.get(&seen.id) {
             sender.send_if_modified(|newest| {
-                let is_newer = seen.seq > *newest;
-                *newest = (*newest).max(seen.seq);
+                let is_newer = seen.seq > newest.seq;
+                if is_newer {
+                    *newest = Newest { seq: seen.seq, ended };
+                }
                 is_newer
             });
         }
@@ -81,7 +96,7 @@ impl Waiters {
         if ids.is_empty() {
             return;
         }
-        match self.store.seen(&ids).await {
+        match self.conductor.store().seen(&ids).await {
             Ok(seen) => seen.into_iter().for_each(|seen| self.tell(seen)),
             Err(error) => tracing::warn!(%error, "those who wait are not told of changes for now"),
         }
@@ -91,9 +106,18 @@ impl Waiters {
 impl Watch {
     /// Waits until the workflow is past a `seq`; whether it is: false if the gateway ends. Safe to cancel.
     pub(crate) async fn past(&mut self, seq: u64) -> bool {
+        self.until(|newest| newest.seq > seq).await
+    }
+
+    /// Waits until the workflow has ended; whether it has: false if the gateway ends. Safe to cancel.
+    pub(crate) async fn ended(&mut self) -> bool {
+        self.until(|newest| newest.ended).await
+    }
+
+    async fn until(&mut self, is_so: impl Fn(&Newest) -> bool) -> bool {
         tokio::select! {
             () = self.waiters.stop.cancelled() => false,
-            passed = self.newest.wait_for(|newest| *newest > seq) => passed.is_ok(),
+            seen = self.newest.wait_for(is_so) => seen.is_ok(),
         }
     }
 }

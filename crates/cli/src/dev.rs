@@ -16,7 +16,7 @@ use goconductor_service_kit::config::{Config, StateStoreBackend};
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::{self, Metrics};
-use goconductor_state_store::StateStore;
+use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{ServiceRecord, Store};
@@ -105,7 +105,7 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let drain = Drain::new();
         drain.on_signals().context("signals can't be listened to")?;
-        let state_store = Arc::new(StateStore::new(backend, goconductor_state_store::Limits::default()));
+        let state_store = Arc::new(Grouped::new(backend, Limits::default()));
         let changes = state_store.changes();
         let store: Arc<dyn Store> = state_store;
         // Tokens rise over every run, so that a leader of an earlier one is told from this one.

@@ -14,7 +14,9 @@ use tokio::process::{Child, Command};
 pub struct ClusterOptions {
     /// Of Kafka.
     pub brokers: u32,
-    /// Services that have two executors of their own each.
+    /// Processes of each kind.
+    pub each: u32,
+    /// Services that have executors of their own; none: the executors serve all.
     pub services: Vec<String>,
     /// Whether a Toxiproxy stands between the state stores and the database, so that their connections can be
     /// cut.
@@ -380,10 +382,13 @@ fn members(options: &ClusterOptions) -> anyhow::Result<BTreeMap<String, Member>>
         members.insert(name, Member { binary, port: free_port()?, arguments, child: None });
         Ok(())
     };
-    for number in 1..=2 {
+    for number in 1..=options.each {
         add(format!("gateway-{number}"), "api-gateway", Vec::new())?;
         add(format!("store-{number}"), "state-store", Vec::new())?;
         add(format!("elector-{number}"), "leader-elector", Vec::new())?;
+        if options.services.is_empty() {
+            add(format!("executor-{number}"), "saga-executor", Vec::new())?;
+        }
         for service in &options.services {
             let serves = vec!["--set".to_owned(), format!("executor.services={service}")];
             add(format!("executor-{service}-{number}"), "saga-executor", serves)?;

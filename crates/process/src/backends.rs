@@ -13,6 +13,7 @@ use goconductor_service_kit::config::{
     self, Config, ElectionBackend, QueueBackend, SaslMechanism, Security, StateStoreBackend,
 };
 use goconductor_store::Store;
+use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_transition::{Conductor, Settings};
@@ -22,6 +23,9 @@ use std::time::Duration;
 
 /// Between tries to reach what can't be reached: doubled from the first to the last.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// What one process has on its way to the state store at once. While one group is being written there the next
+/// is on its way; more of them would only be smaller.
+const CALLS: Limits = Limits { group: 128, lanes: 3, waiting: 1024 };
 /// The file that holds everything, in the data directory.
 const DATABASE: &str = "goconductor.db";
 
@@ -52,7 +56,8 @@ impl Backends {
         let endpoints = Endpoints::new(&config.state_store.endpoints).context("state_store.endpoints")?;
         let store = RemoteStore::new(endpoints);
         let changes = store.changes();
-        let store: Arc<dyn Store> = Arc::new(store);
+        // What ends together is one call.
+        let store: Arc<dyn Store> = Arc::new(Grouped::new(Arc::new(store), CALLS));
         process.check("state_store", &store, |store| async move {
             store.check().await.map_err(|error| error.to_string())
         });

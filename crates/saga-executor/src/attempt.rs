@@ -94,11 +94,15 @@ impl Runner {
     }
 
     async fn judge(&self, command: &Command, taken: Taken) -> Result<Verdict, Error> {
-        let waited = taken.at.since(command.published_at);
-        let state = if command.redelivery > 0 || waited > STALE {
-            self.conductor.load(command.id).await.map(|loaded| Arc::new(loaded.state))
-        } else {
-            self.conductor.remembered(command.id).await
+        // By the publisher's clock, which may be ahead of ours.
+        let age = taken.at.since(command.published_at).max(command.published_at.since(taken.at));
+        let state = match &command.state {
+            _ if command.redelivery > 0 || age > STALE => {
+                self.conductor.load(command.id).await.map(|loaded| Arc::new(loaded.state))
+            }
+            // A copy of what has just ended here must not be taken for new.
+            Some(state) if !self.in_flight.ended_lately(&command.row()) => Ok(self.conductor.adopt(state)),
+            Some(_) | None => self.conductor.remembered(command.id).await,
         };
         let mut state = match state {
             Ok(state) => state,

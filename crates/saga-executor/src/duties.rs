@@ -159,6 +159,7 @@ impl Duties {
                             attempt: row.key.attempt,
                             redelivery,
                             published_at: now,
+                            state: None,
                         };
                         commands.push((topic_of(&row.namespace, service, side), command));
                     }

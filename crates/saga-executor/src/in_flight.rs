@@ -2,10 +2,13 @@
 
 use goconductor_store::{LedgerRowKey, RowKind, Store};
 use goconductor_transition::clock;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+
+/// What has ended is remembered for so long: longer than a state that travels with a command is believed.
+const ENDED: Duration = Duration::from_secs(2);
 
 /// What is under way, so that a duplicate is dropped and the ledger does not deliver it again.
 #[derive(Debug)]
@@ -13,6 +16,29 @@ pub(crate) struct InFlight {
     store: Arc<dyn Store>,
     redelivery: Duration,
     rows: Mutex<HashMap<LedgerRowKey, Running>>,
+    ended: Mutex<Ended>,
+}
+
+/// What has ended lately, the first first.
+#[derive(Debug, Default)]
+struct Ended {
+    order: VecDeque<(Instant, LedgerRowKey)>,
+    newest: HashMap<LedgerRowKey, Instant>,
+}
+
+impl Ended {
+    fn push(&mut self, row: LedgerRowKey, now: Instant) {
+        while let Some((at, old)) = self.order.front().copied()
+            && now.duration_since(at) > ENDED
+        {
+            self.order.pop_front();
+            if self.newest.get(&old) == Some(&at) {
+                self.newest.remove(&old);
+            }
+        }
+        self.order.push_back((now, row));
+        self.newest.insert(row, now);
+    }
 }
 
 #[derive(Debug)]
@@ -32,13 +58,23 @@ pub(crate) struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.in_flight.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.row);
+        self.in_flight.end(self.row);
     }
 }
 
 impl InFlight {
     pub(crate) fn new(store: Arc<dyn Store>, redelivery: Duration) -> Arc<Self> {
-        Arc::new(Self { store, redelivery, rows: Mutex::new(HashMap::new()) })
+        Arc::new(Self { store, redelivery, rows: Mutex::default(), ended: Mutex::default() })
+    }
+
+    /// Whether a command was under way here and has ended lately.
+    pub(crate) fn ended_lately(&self, row: &LedgerRowKey) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).newest.contains_key(row)
+    }
+
+    fn end(&self, row: LedgerRowKey) {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&row);
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(row, clock::monotonic());
     }
 
     /// Takes a command on, unless it is under way here already.

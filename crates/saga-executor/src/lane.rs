@@ -3,9 +3,8 @@
 use crate::attempt::{Runner, Taken, dead_letter};
 use crate::task::Participant;
 use goconductor_queue::{Consumer, Delivery, DeliveryTag, Topic};
-use goconductor_saga::Side;
 use goconductor_store::LedgerRowKey;
-use goconductor_transition::{Command, topic_of};
+use goconductor_transition::Command;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,24 +21,23 @@ pub(crate) type Endpoint = Arc<RwLock<Arc<dyn Participant>>>;
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) runner: Arc<Runner>,
-    pub(crate) namespace: String,
-    pub(crate) service: String,
-    pub(crate) side: Side,
+    pub(crate) topic: Topic,
     pub(crate) endpoint: Endpoint,
     pub(crate) permits: Arc<Semaphore>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Lane {
-    /// Runs until `stop`, then waits for what is under way.
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        let topic = topic_of(&self.namespace, &self.service, self.side);
-        let tasks = TaskTracker::new();
+    /// Runs until it is stopped, then waits for what is under way.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let Self { topic, tasks, stop, .. } = &*self;
         while !stop.is_cancelled() {
-            let error = match self.runner.conductor.queue().consume(&topic).await {
+            let error = match self.runner.conductor.queue().consume(topic).await {
                 Ok(mut consumer) => {
                     // The backlog that the ledger has kept for this service is wanted now.
                     self.runner.conductor.alarm().ring();
-                    match self.take_all(&mut *consumer, &topic, &tasks, &stop).await {
+                    match self.take_all(&mut *consumer).await {
                         Ok(()) => {
                             // What a broker holds is taken by the next consumer.
                             if !self.runner.conductor.queue().outlives_processes() {
@@ -60,13 +58,21 @@ impl Lane {
         tasks.wait().await;
     }
 
-    async fn take_all(
-        &self,
-        consumer: &mut dyn Consumer,
-        topic: &Topic,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Result<(), goconductor_queue::Error> {
+    /// Takes a command that was issued in this process, if there is a place for it now.
+    pub(crate) fn offer(&self, command: Command) -> Option<Command> {
+        // In this order: once it is stopped, the lane waits for whoever has a token.
+        let under_way = self.tasks.token();
+        if self.stop.is_cancelled() {
+            return Some(command);
+        }
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Some(command) };
+        self.begin(command, Taken::now(), permit);
+        drop(under_way);
+        None
+    }
+
+    async fn take_all(&self, consumer: &mut dyn Consumer) -> Result<(), goconductor_queue::Error> {
+        let stop = &self.stop;
         loop {
             // Safe to cancel: an acquire holds nothing yet, and `take` loses no message.
             let first = tokio::select! {
@@ -80,7 +86,7 @@ impl Lane {
                 deliveries = consumer.take(room) => deliveries?,
             };
             let taken = Taken::now();
-            let commands = self.read(topic, &deliveries).await?;
+            let commands = self.read(&deliveries).await?;
             let tags: Vec<_> = deliveries.iter().map(|delivery| delivery.tag).collect();
             let gone = consumer.acknowledge(&tags).await?;
             let mut first = Some(first);
@@ -95,7 +101,7 @@ impl Lane {
                         Err(_) => return Ok(()),
                     },
                 };
-                self.begin(command, topic, taken, permit, tasks);
+                self.begin(command, taken, permit);
             }
         }
     }
@@ -103,7 +109,6 @@ impl Lane {
     /// The commands among the messages; what is none is kept as a dead letter before it is acknowledged.
     async fn read(
         &self,
-        topic: &Topic,
         deliveries: &[Delivery],
     ) -> Result<Vec<(DeliveryTag, Command)>, goconductor_queue::Error> {
         let mut commands = Vec::with_capacity(deliveries.len());
@@ -116,7 +121,7 @@ impl Lane {
                     commands.push((delivery.tag, Command { redelivery, ..command }));
                 }
                 Ok(command) => commands.push((delivery.tag, command)),
-                Err(reason) => dead.push(dead_letter(topic, &delivery.message, &reason)),
+                Err(reason) => dead.push(dead_letter(&self.topic, &delivery.message, &reason)),
             }
         }
         if !dead.is_empty() {
@@ -126,17 +131,10 @@ impl Lane {
         Ok(commands)
     }
 
-    fn begin(
-        &self,
-        command: Command,
-        topic: &Topic,
-        taken: Taken,
-        permit: OwnedSemaphorePermit,
-        tasks: &TaskTracker,
-    ) {
-        let (runner, topic) = (Arc::clone(&self.runner), topic.clone());
+    fn begin(&self, command: Command, taken: Taken, permit: OwnedSemaphorePermit) {
+        let (runner, topic) = (Arc::clone(&self.runner), self.topic.clone());
         let participant = Arc::clone(&self.endpoint.read().unwrap_or_else(PoisonError::into_inner));
-        tasks.spawn(async move {
+        self.tasks.spawn(async move {
             runner.see_through(command, &topic, taken, participant).await;
             drop(permit);
         });

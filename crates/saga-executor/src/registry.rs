@@ -13,11 +13,12 @@ use crate::lane::Lane;
 use crate::task::Participant;
 use crate::workers::{ServiceKey, Workers};
 use entry::{Entry, Way};
+use goconductor_queue::Topic;
 use goconductor_saga::{Json, Side};
 use goconductor_store::ServiceRecord;
-use goconductor_transition::Conductor;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use goconductor_transition::{Command, Conductor, Shortcut, topic_of};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -54,6 +55,7 @@ pub(crate) struct Registry {
     in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
     http: HttpClient,
     entries: Mutex<BTreeMap<ServiceKey, Entry>>,
+    by_topic: RwLock<HashMap<Topic, Arc<Lane>>>,
     lanes: TaskTracker,
     give_up: CancellationToken,
 }
@@ -73,17 +75,21 @@ impl Registry {
             in_flight,
             give_up: give_up.clone(),
         });
-        Arc::new(Self {
+        let this = Arc::new(Self {
             conductor,
             settings,
             runner,
             workers,
             in_process,
             http: HttpClient::new(CONNECT),
-            entries: Mutex::new(BTreeMap::new()),
+            entries: Mutex::default(),
+            by_topic: RwLock::default(),
             lanes: TaskTracker::new(),
             give_up,
-        })
+        });
+        let shortcut: Weak<dyn Shortcut> = Arc::downgrade(&this) as Weak<dyn Shortcut>;
+        this.conductor.set_shortcut(shortcut);
+        this
     }
 
     /// What is served just now.
@@ -163,6 +169,9 @@ impl Registry {
             }
             stays
         });
+        let mut by_topic = self.by_topic.write().unwrap_or_else(PoisonError::into_inner);
+        by_topic.retain(|_, lane| !lane.stop.is_cancelled());
+        drop(by_topic);
         for (key, wanted) in wanted {
             if let Some(entry) = entries.get_mut(&key) {
                 if !entry.way.is(&wanted.way) {
@@ -191,15 +200,17 @@ impl Registry {
 
     fn begin(&self, (namespace, service): &ServiceKey, entry: &Entry) {
         for (side, places) in [(Side::Execute, &entry.executes), (Side::Compensate, &entry.compensations)] {
-            let lane = Lane {
+            let lane = Arc::new(Lane {
                 runner: Arc::clone(&self.runner),
-                namespace: namespace.clone(),
-                service: service.clone(),
-                side,
+                topic: topic_of(namespace, service, side),
                 endpoint: Arc::clone(&entry.endpoint),
                 permits: places.permits(),
-            };
-            self.lanes.spawn(lane.run(entry.stop.clone()));
+                tasks: TaskTracker::new(),
+                stop: entry.stop.clone(),
+            });
+            self.lanes.spawn(Arc::clone(&lane).run());
+            let mut by_topic = self.by_topic.write().unwrap_or_else(PoisonError::into_inner);
+            by_topic.insert(lane.topic.clone(), lane);
         }
     }
 
@@ -217,6 +228,19 @@ impl Registry {
                 Arc::new(HttpParticipant::new(self.http.clone(), url, self.settings.output_bytes))
             }
             Way::Participant(participant) => Arc::clone(participant),
+        }
+    }
+}
+
+impl Shortcut for Registry {
+    fn take(&self, topic: &Topic, command: Command) -> Option<Command> {
+        let lane = {
+            let lanes = self.by_topic.read().unwrap_or_else(PoisonError::into_inner);
+            lanes.get(topic).cloned()
+        };
+        match lane {
+            Some(lane) => lane.offer(command),
+            None => Some(command),
         }
     }
 }

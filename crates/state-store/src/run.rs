@@ -1,10 +1,11 @@
 //! The state store as a process of its own.
 
-use crate::{Limits, StateStore, service};
+use crate::service;
 use axum::Router;
 use goconductor_process::{Host, Presence, Process, open_database};
 use goconductor_service_kit::config::StateStoreBackend;
 use goconductor_store::Store;
+use goconductor_store::grouped::{Grouped, Limits};
 use serde_json::json;
 use std::sync::Arc;
 use tonic::service::Routes;
@@ -25,7 +26,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         // One group is written while the next is on its way.
         StateStoreBackend::Postgres => Limits { lanes: 2, ..Limits::default() },
     };
-    let store = StateStore::new(backend, limits);
+    let store = Grouped::new(backend, limits);
     let changes = store.changes();
     let store: Arc<dyn Store> = Arc::new(store);
     let served = service(Arc::clone(&store), changes, process.drain.token());

@@ -19,6 +19,7 @@ mod dead_letter;
 mod definition;
 mod error;
 mod filter;
+pub mod grouped;
 pub mod json;
 mod ledger;
 mod member;

@@ -28,6 +28,8 @@ use std::time::Duration;
 const TRIES: u32 = 5;
 /// Serialisation failure, and deadlock detected.
 const CONFLICTS: [&str; 2] = ["(40001)", "(40P01)"];
+/// Groups that are written at once, at most: more than two lanes gain nothing (measured).
+const WRITERS: u32 = 2;
 /// A connection that can't be had for this long is no connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
@@ -35,6 +37,8 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    /// Connections that groups are written by: none waits for a reader's.
+    writers: PgPool,
 }
 
 impl PostgresStore {
@@ -48,13 +52,16 @@ impl PostgresStore {
             .application_name("goconductor")
             // Durable whatever the server's default is: what was answered is on disk.
             .options([("synchronous_commit", "on")]);
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections.max(1))
-            .acquire_timeout(ACQUIRE)
-            .connect_with(options)
-            .await
-            .map_err(unavailable)?;
-        let store = Self { pool };
+        let pool = |connections: u32| {
+            PgPoolOptions::new().max_connections(connections.max(1)).acquire_timeout(ACQUIRE)
+        };
+        // A group's one statement has one plan, whatever its size: to plan it each time would cost more than
+        // to carry it out.
+        let of_writers = options.clone().options([("plan_cache_mode", "force_generic_plan")]);
+        let writers = pool(WRITERS).connect_lazy_with(of_writers);
+        let readers = max_connections.saturating_sub(WRITERS);
+        let pool = pool(readers).connect_with(options).await.map_err(unavailable)?;
+        let store = Self { pool, writers };
         migrations::run(&mut *store.connection().await?).await?;
         Ok(store)
     }
@@ -84,7 +91,7 @@ fn uncertain(error: sqlx::Error) -> Error {
     unavailable(error)
 }
 
-async fn commit(transaction: Transaction<'static, Postgres>) -> Result<(), Error> {
+async fn commit(transaction: Transaction<'_, Postgres>) -> Result<(), Error> {
     // The answer may be what was lost: only a read can tell.
     transaction.commit().await.map_err(|error| Error::OutcomeUnknown { reason: error.to_string() })
 }
@@ -117,10 +124,8 @@ macro_rules! until_no_conflict {
 
 impl PostgresStore {
     async fn write_once(&self, group: &[Write]) -> Result<Vec<WriteOutcome>, Error> {
-        let mut transaction = self.begin().await?;
-        let outcomes = group::write(&mut transaction, group).await?;
-        commit(transaction).await?;
-        Ok(outcomes)
+        let mut connection = self.writers.acquire().await.map_err(unavailable)?;
+        group::write(&mut connection, group).await
     }
 
     async fn claim_once(&self, request: &ClaimRequest) -> Result<Claim, Error> {

@@ -2,15 +2,18 @@
 
 use bytes::Bytes;
 use goconductor_queue::{Lane, Message, Topic};
-use goconductor_saga::{OwedKey, Side, StepIndex, Timestamp, WorkflowId};
+use goconductor_saga::{OwedKey, Side, State, StepIndex, Timestamp, WorkflowId};
 use goconductor_store::LedgerRowKey;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The format that commands are published in; raised when an older reader could not read a newer one.
 pub const COMMAND_FORMAT: u16 = 1;
+/// A command of more bytes leaves out the workflow's state: whoever takes it reads that.
+const WITH_STATE_BYTES: usize = 64 << 10;
 
 /// A hint that a row of the ledger is due. The ledger is the truth.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Command {
     /// [`COMMAND_FORMAT`] when it was published.
     pub format: u16,
@@ -28,6 +31,9 @@ pub struct Command {
     pub redelivery: u32,
     /// When it was published.
     pub published_at: Timestamp,
+    /// The workflow as it stood when the command was issued, so that nothing need be read before it is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Arc<State>>,
 }
 
 impl Command {
@@ -42,6 +48,9 @@ impl Command {
     pub fn message(&self) -> Message {
         // Invariant: a struct of numbers and ids has a JSON form; an empty payload would be refused as poison.
         let payload = serde_json::to_vec(self).map(Bytes::from).unwrap_or_default();
+        if payload.len() > WITH_STATE_BYTES && self.state.is_some() {
+            return Self { state: None, ..self.clone() }.message();
+        }
         Message { key: self.id.to_string(), payload, published_at_ms: self.published_at.as_millis() }
     }
 
@@ -56,6 +65,9 @@ impl Command {
                 "format {} is not {COMMAND_FORMAT}, which this release reads",
                 command.format
             ));
+        }
+        if command.state.as_ref().is_some_and(|state| state.id != command.id) {
+            return Err("its state is that of another workflow".to_owned());
         }
         Ok(command)
     }

@@ -1,5 +1,6 @@
 //! Loads, decides, commits, publishes.
 
+mod shortcut;
 mod write;
 
 use crate::cache::{Plans, States, Waiting};
@@ -12,10 +13,12 @@ use goconductor_saga::{
 };
 use goconductor_store::{LedgerRowKey, Loaded, NewWorkflow, Store, TransitionWrite, Write, WriteOutcome};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
+
+pub use shortcut::Shortcut;
 
 /// A lost race is decided again this often before the caller is told to come back: each loss means that
 /// somebody else got on, so this is reached only if something is wrong.
@@ -85,6 +88,7 @@ pub struct Conductor {
     tasks: TaskTracker,
     alarm: Alarm,
     services_changed: Notify,
+    shortcut: OnceLock<Weak<dyn Shortcut>>,
 }
 
 impl Conductor {
@@ -107,6 +111,7 @@ impl Conductor {
             tasks: TaskTracker::new(),
             alarm: Alarm::new(),
             services_changed: Notify::new(),
+            shortcut: OnceLock::new(),
         })
     }
 
@@ -222,6 +227,17 @@ impl Conductor {
         answered.await.unwrap_or_else(|_| Err(Error::Internal("the decision was dropped".to_owned())))
     }
 
+    /// The state of a workflow that has not ended, as this process last saw it; none: it is not known here.
+    #[must_use]
+    pub fn known(&self, id: WorkflowId) -> Option<Arc<State>> {
+        self.states.get(id)
+    }
+
+    /// Whatever is known of a workflow is not to be relied on any more.
+    pub fn forget(&self, id: WorkflowId) {
+        self.states.forget(id);
+    }
+
     /// The state of a workflow as this process last saw it, or as it is stored.
     ///
     /// # Errors
@@ -231,6 +247,13 @@ impl Conductor {
             return Ok(state);
         }
         self.load(id).await.map(|loaded| Arc::new(loaded.state))
+    }
+
+    /// A state that came with a command, or a newer one that is known here.
+    #[must_use]
+    pub fn adopt(&self, state: &Arc<State>) -> Arc<State> {
+        self.states.put(state);
+        self.states.get(state.id).unwrap_or_else(|| Arc::clone(state))
     }
 
     /// A workflow as it is stored.
@@ -404,7 +427,7 @@ impl Conductor {
         if let Some(at) = left {
             self.alarm.due(at);
         }
-        self.publish(commands).await;
+        self.publish(self.keep(commands, state)).await;
     }
 }
 
@@ -424,6 +447,7 @@ fn command(
         attempt,
         redelivery: 0,
         published_at: now,
+        state: None,
     }
 }
 

@@ -20,5 +20,5 @@ mod error;
 
 pub use alarm::Alarm;
 pub use command::{COMMAND_FORMAT, Command, topic_of};
-pub use conductor::{Conductor, Settings, StartRequest, Started};
+pub use conductor::{Conductor, Settings, Shortcut, StartRequest, Started};
 pub use error::Error;

@@ -230,14 +230,19 @@ async fn result(
             .min(LONGEST_WAIT),
     };
     let give_up = tokio::time::Instant::now() + wait;
-    // Watched before it is read: no change falls in between.
-    let mut watch = app.waiters.watch(workflow_id(&id)?);
+    // Watched before it is looked at: no end falls in between.
+    let number = workflow_id(&id)?;
+    let mut watch = app.waiters.watch(number);
+    if app.conductor.known(number).is_some_and(|state| state.namespace == caller.namespace) {
+        // Under way, as far as is known here: it is read once it has ended, or the time is up.
+        drop(tokio::time::timeout_at(give_up, watch.ended()).await);
+    }
     loop {
         let loaded = load(&app, &caller, &id).await?;
         if loaded.state.status().is_final() {
             return Ok((StatusCode::OK, Json(shown(&app, loaded).await?)));
         }
-        match tokio::time::timeout_at(give_up, watch.past(loaded.state.seq)).await {
+        match tokio::time::timeout_at(give_up, watch.ended()).await {
             Ok(true) => {}
             Ok(false) | Err(_) => return Ok((StatusCode::ACCEPTED, Json(shown(&app, loaded).await?))),
         }

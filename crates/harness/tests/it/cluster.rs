@@ -41,7 +41,7 @@ static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn cluster(brokers: u32) -> (Cluster, Participants) {
     let services = ["stock", "payments"].map(str::to_owned).to_vec();
-    let options = ClusterOptions { brokers, services, proxied: true, settings: String::new() };
+    let options = ClusterOptions { brokers, each: 2, services, proxied: true, settings: String::new() };
     let cluster = Cluster::start(options).await.unwrap();
     let participants = Participants::start().await.unwrap();
     let api = &cluster.gateways[0];

@@ -3,26 +3,26 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use goconductor_state_store::{Limits, StateStore};
 use goconductor_store::Store;
 use goconductor_store::conformance::{CASES, Factory};
+use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::sqlite::SqliteStore;
 
 #[derive(Debug)]
-struct Grouped(Limits);
+struct Groups(Limits);
 
 #[async_trait]
-impl Factory for Grouped {
+impl Factory for Groups {
     async fn open(&self) -> Result<Arc<dyn Store>, String> {
         let backend = SqliteStore::ephemeral().map_err(|error| error.to_string())?;
-        Ok(Arc::new(StateStore::new(Arc::new(backend), self.0)))
+        Ok(Arc::new(Grouped::new(Arc::new(backend), self.0)))
     }
 }
 
 async fn keeps_every_promise(limits: Limits, but: &[&str]) {
     let mut found = Vec::new();
     for case in CASES.iter().filter(|case| !but.contains(&case.name)) {
-        if let Err(what) = case.check(Arc::new(Grouped(limits))).await {
+        if let Err(what) = case.check(Arc::new(Groups(limits))).await {
             found.push(format!("{}: {what}", case.name));
         }
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use goconductor_state_store::{Limits, StateStore};
 use goconductor_store::conformance::flow::{Flow, Given, at, cancel, done, order, unkeyed};
 use goconductor_store::conformance::whole;
+use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::{Error, Store, Write, WriteOutcome};
 use tokio::task::JoinHandle;
 
@@ -17,7 +17,7 @@ type Answer = Result<Vec<WriteOutcome>, Error>;
 /// A state store, and what is behind it.
 fn over(limits: Limits) -> (Arc<Watched>, Arc<dyn Store>) {
     let backend = Watched::new();
-    let store = StateStore::new(Arc::clone(&backend) as _, limits);
+    let store = Grouped::new(Arc::clone(&backend) as _, limits);
     (backend, Arc::new(store))
 }
 

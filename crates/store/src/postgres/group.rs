@@ -1,60 +1,240 @@
-//! A group of starts and transitions: one statement for each kind of row, whatever the group's size.
+//! A group of starts and transitions: one statement, whatever the group's size.
+//!
+//! One statement is one transaction and one way to the database and back. Only where a workflow is in a group
+//! more than once, or a row of the ledger is changed in place, it is a transaction of several.
 
+use super::ledger::{self, Rows};
 use super::rows::{load, stored, stored_labels};
-use super::unavailable;
+use super::{commit, unavailable, uncertain};
 use crate::json::json;
 use crate::{Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::{State, WorkflowId};
-use sqlx::PgConnection;
+use sqlx::{Acquire, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// Writes a group; the caller commits.
+/// Writes a group: when it returns, it is durable.
 pub(super) async fn write(
     connection: &mut PgConnection,
     group: &[Write],
 ) -> Result<Vec<WriteOutcome>, Error> {
     let mut outcomes: Vec<Option<WriteOutcome>> = vec![None; group.len()];
-    let (mut starts, mut transitions) = (Rounds::default(), Rounds::default());
-    for (place, write) in group.iter().enumerate() {
-        match write {
-            Write::Start(new) => starts.push(new.write.transition.id, place, new),
-            Write::Transition(write) => transitions.push(write.transition.id, place, write),
+    let rounds = rounds(group);
+    match rounds.as_slice() {
+        [only] if !only.members.iter().any(|member| ledger::changes_in_place(member.write())) => {
+            only.write(connection, uncertain, &mut outcomes).await?;
+        }
+        several => {
+            let mut transaction = connection.begin().await.map_err(unavailable)?;
+            for round in several {
+                let accepted = round.write(&mut transaction, unavailable, &mut outcomes).await?;
+                ledger::change(&mut transaction, &accepted).await?;
+            }
+            commit(transaction).await?;
         }
     }
-    for round in &starts.rounds {
-        write_starts(connection, round, &mut outcomes).await?;
-    }
-    for round in &transitions.rounds {
-        write_round(connection, round, &mut outcomes).await?;
-    }
-    // Invariant: every member was a start or a transition, in one round, and that gave it an outcome.
+    // Invariant: every member was in one round, and that gave it an outcome.
     let missing =
         || Error::Corrupt { what: "a group".to_owned(), reason: "a member has no outcome".to_owned() };
     outcomes.into_iter().map(|outcome| outcome.ok_or_else(missing)).collect()
 }
 
-/// Members with their places in the group. The n-th of a workflow is written in the n-th round: each is
-/// judged by what the one before it left, and no round has a workflow twice.
-struct Rounds<'a, T> {
-    rounds: Vec<Vec<(usize, &'a T)>>,
-    seen: BTreeMap<WorkflowId, usize>,
+/// A start or a transition, with its place in the group.
+struct Member<'a> {
+    place: usize,
+    write: &'a Write,
 }
 
-impl<T> Default for Rounds<'_, T> {
-    fn default() -> Self {
-        Self { rounds: Vec::new(), seen: BTreeMap::new() }
+impl<'a> Member<'a> {
+    fn write(&self) -> &'a TransitionWrite {
+        match self.write {
+            Write::Start(new) => &new.write,
+            Write::Transition(write) => write,
+        }
+    }
+
+    fn start(&self) -> Option<&'a NewWorkflow> {
+        match self.write {
+            Write::Start(new) => Some(new),
+            Write::Transition(_) => None,
+        }
+    }
+
+    fn state(&self) -> &'a State {
+        &self.write().transition.state
+    }
+
+    fn id(&self) -> WorkflowId {
+        self.write().transition.id
+    }
+
+    fn key(&self) -> Option<&'a str> {
+        self.start()?.idempotency_key.as_deref()
     }
 }
 
-impl<'a, T> Rounds<'a, T> {
-    fn push(&mut self, id: WorkflowId, place: usize, member: &'a T) {
-        let round = self.seen.entry(id).or_default();
-        match self.rounds.get_mut(*round) {
-            Some(round) => round.push((place, member)),
-            None => self.rounds.push(vec![(place, member)]),
+/// Members, none of which is of the same workflow as another.
+#[derive(Default)]
+struct Round<'a> {
+    members: Vec<Member<'a>>,
+}
+
+/// The n-th member of a workflow is written in the n-th round: each is judged by what the one before it left.
+/// In the ids' order, so that groups wait for one another in line.
+fn rounds(group: &[Write]) -> Vec<Round<'_>> {
+    let mut rounds: Vec<Round<'_>> = Vec::new();
+    let mut seen: BTreeMap<WorkflowId, usize> = BTreeMap::new();
+    for (place, write) in group.iter().enumerate() {
+        let member = Member { place, write };
+        let round = seen.entry(member.id()).or_default();
+        match rounds.get_mut(*round) {
+            Some(round) => round.members.push(member),
+            None => rounds.push(Round { members: vec![member] }),
         }
         *round += 1;
+    }
+    for round in &mut rounds {
+        round.members.sort_by_key(Member::id);
+    }
+    rounds
+}
+
+/// Keys are claimed in their own order, so that two groups don't wait for one another; of two with one key the
+/// first of the group wins. One whose id is taken has no use for a key. Workflows are locked before they are
+/// updated, in the ids' order. What follows is written for those that were accepted only.
+const WRITE: &str = "
+    WITH row AS MATERIALIZED (
+        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::int[],
+            $7::text[], $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::text[],
+            $14::text[], $15::text[], $16::text[])
+            AS row (id, place, from_seq, namespace, definition, version, status, cause, seq, state, created_at,
+            ended_at, key, digest, labels, error)
+    ), keyed AS (
+        INSERT INTO start_keys (namespace, key, workflow_id, request_digest)
+        SELECT namespace, key, id, digest FROM row
+        WHERE key <> '' AND NOT EXISTS (SELECT FROM workflows WHERE workflows.id = row.id)
+        ORDER BY namespace, key, place
+        ON CONFLICT DO NOTHING RETURNING workflow_id
+    ), inserted AS (
+        INSERT INTO workflows (id, namespace, definition, version, status, cause, seq, state, created_at,
+            ended_at, idempotency_key, labels, error)
+        SELECT id, namespace, definition, version, status, cause, seq, state, created_at, ended_at, key,
+            labels::jsonb, error
+        FROM row WHERE from_seq = 0 AND (key = '' OR id IN (SELECT workflow_id FROM keyed))
+        ON CONFLICT (id) DO NOTHING RETURNING id
+    ), locked AS (
+        SELECT id, seq FROM workflows WHERE id = ANY ($1) ORDER BY id FOR UPDATE
+    ), updated AS (
+        UPDATE workflows SET status = row.status, cause = row.cause, seq = row.seq, state = row.state,
+            ended_at = row.ended_at, error = row.error
+        FROM locked JOIN row ON row.id = locked.id AND row.from_seq = locked.seq
+        WHERE workflows.id = locked.id RETURNING workflows.id
+    ), accepted AS MATERIALIZED (
+        SELECT id FROM inserted UNION ALL SELECT id FROM updated
+    ), event AS (
+        INSERT INTO events (workflow_id, seq, body)
+        SELECT * FROM unnest($17::uuid[], $18::bigint[], $19::text[]) AS event (id, seq, body)
+        WHERE id IN (SELECT id FROM accepted)
+    ), settled AS (
+        DELETE FROM dispatch USING unnest($20::uuid[], $21::text[]) AS old (id, key)
+        WHERE dispatch.workflow_id = old.id AND dispatch.key = old.key
+            AND old.id IN (SELECT id FROM accepted)
+    ), issued AS (
+        INSERT INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue, due_at, deliveries,
+            issued_at)
+        SELECT * FROM unnest($22::uuid[], $23::text[], $24::bigint[], $25::text[], $26::text[], $27::text[],
+            $28::text[], $29::bigint[], $30::bigint[], $31::bigint[])
+            AS new (id, key, attempt, namespace, service, kind, queue, due_at, deliveries, issued_at)
+        WHERE id IN (SELECT id FROM accepted)
+        ON CONFLICT (workflow_id, key) DO UPDATE SET attempt = excluded.attempt,
+            service = excluded.service, kind = excluded.kind, queue = excluded.queue,
+            due_at = excluded.due_at, deliveries = excluded.deliveries, issued_at = excluded.issued_at
+    )
+    SELECT id FROM accepted";
+
+impl<'a> Round<'a> {
+    /// The members that were accepted. `failed` says what a driver's error means.
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        failed: fn(sqlx::Error) -> Error,
+        outcomes: &mut [Option<WriteOutcome>],
+    ) -> Result<Vec<&'a TransitionWrite>, Error> {
+        let accepted = self.accepted(connection, failed).await?;
+        let mut writes = Vec::with_capacity(accepted.len());
+        let mut late = Vec::new();
+        for member in &self.members {
+            if accepted.contains(&member.id().0) {
+                set(outcomes, member.place, WriteOutcome::Written);
+                writes.push(member.write());
+            } else if let (Some(new), Some(key)) = (member.start(), member.key())
+                && let Some(outcome) = replayed(connection, new, key).await?
+            {
+                set(outcomes, member.place, outcome);
+            } else {
+                late.push(member);
+            }
+        }
+        if late.is_empty() {
+            return Ok(writes);
+        }
+        let ids: Vec<WorkflowId> = late.iter().map(|member| member.id()).collect();
+        for (member, present) in late.iter().zip(load(connection, &ids).await?) {
+            let lost = |present| WriteOutcome::Lost(Box::new(present));
+            set(outcomes, member.place, present.map_or(WriteOutcome::Missing, lost));
+        }
+        Ok(writes)
+    }
+
+    async fn accepted(
+        &self,
+        connection: &mut PgConnection,
+        failed: fn(sqlx::Error) -> Error,
+    ) -> Result<BTreeSet<Uuid>, Error> {
+        let states = || self.members.iter().map(Member::state);
+        let texts = |of: fn(&State) -> String| states().map(of).collect::<Vec<String>>();
+        let numbers = |of: fn(&Member<'_>) -> i64| self.members.iter().map(of).collect::<Vec<i64>>();
+        let starts = |of: fn(&Member<'_>) -> Option<String>| {
+            self.members.iter().map(|member| of(member).unwrap_or_default()).collect::<Vec<String>>()
+        };
+        let events = events(self.members.iter().map(Member::write))?;
+        let Rows { settled_ids, settled_keys, issued } = Rows::of(self.members.iter().map(Member::write));
+        let accepted: Vec<Uuid> = sqlx::query_scalar(WRITE)
+            .bind(states().map(|state| state.id.0).collect::<Vec<_>>())
+            .bind(numbers(|member| i64::try_from(member.place).unwrap_or(i64::MAX)))
+            .bind(numbers(|member| i64::try_from(member.write().transition.from_seq).unwrap_or(i64::MAX)))
+            .bind(texts(|state| stored(&state.namespace)))
+            .bind(texts(|state| stored(&state.definition)))
+            .bind(states().map(|state| i32::try_from(state.version).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+            .bind(texts(|state| state.status().as_str().to_owned()))
+            .bind(texts(|state| state.cause.map_or("", |cause| cause.as_str()).to_owned()))
+            .bind(numbers(|member| i64::try_from(member.state().seq).unwrap_or(i64::MAX)))
+            .bind(states().map(|state| json("a state", state)).collect::<Result<Vec<_>, _>>()?)
+            .bind(numbers(|member| member.state().created_at.0))
+            .bind(states().map(|state| state.ended_at.map(|at| at.0)).collect::<Vec<_>>())
+            .bind(starts(|member| member.key().map(stored)))
+            .bind(starts(|member| member.start().map(|new| stored(&new.request_digest))))
+            .bind(self.members.iter().map(labels).collect::<Result<Vec<_>, _>>()?)
+            .bind(states().map(error_text).collect::<Result<Vec<_>, _>>()?)
+            .bind(events.ids)
+            .bind(events.numbers)
+            .bind(events.bodies)
+            .bind(settled_ids)
+            .bind(settled_keys)
+            .bind(issued.ids)
+            .bind(issued.keys)
+            .bind(issued.attempts)
+            .bind(issued.namespaces)
+            .bind(issued.services)
+            .bind(issued.kinds)
+            .bind(issued.queues)
+            .bind(issued.dues)
+            .bind(issued.deliveries)
+            .bind(issued.issued)
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?;
+        Ok(accepted.into_iter().collect())
     }
 }
 
@@ -64,258 +244,58 @@ fn set(outcomes: &mut [Option<WriteOutcome>], place: usize, outcome: WriteOutcom
     }
 }
 
-async fn write_starts(
-    connection: &mut PgConnection,
-    starts: &[(usize, &NewWorkflow)],
-    outcomes: &mut [Option<WriteOutcome>],
-) -> Result<(), Error> {
-    let claimed = claim_keys(connection, starts).await?;
-    let (free, repeats): (Vec<_>, Vec<_>) = starts
-        .iter()
-        .copied()
-        .partition(|(_, new)| new.idempotency_key.is_none() || claimed.contains(&new.write.transition.id.0));
-    let inserted = insert_workflows(connection, &free).await?;
-    let (accepted, taken): (Vec<_>, Vec<_>) =
-        free.into_iter().partition(|(_, new)| inserted.contains(&new.write.transition.id.0));
-    let writes: Vec<&TransitionWrite> = accepted.iter().map(|(_, new)| &new.write).collect();
-    insert_events(connection, &writes).await?;
-    super::ledger::apply(connection, &writes).await?;
-    for (place, _) in accepted {
-        set(outcomes, place, WriteOutcome::Written);
-    }
-    for (place, new) in repeats {
-        set(outcomes, place, replayed(connection, new).await?);
-    }
-    give_back_keys(connection, &taken).await?;
-    let taken: Vec<_> = taken.iter().map(|(place, new)| (*place, new.write.transition.id)).collect();
-    set_present(connection, &taken, outcomes).await
-}
-
-/// A start whose id is taken has no use for the key that it has just claimed.
-async fn give_back_keys(connection: &mut PgConnection, taken: &[(usize, &NewWorkflow)]) -> Result<(), Error> {
-    let keyed = || taken.iter().filter_map(|(_, new)| Some((new, new.idempotency_key.as_deref()?)));
-    if keyed().next().is_none() {
-        return Ok(());
-    }
-    sqlx::query(
-        "DELETE FROM start_keys USING unnest($1::text[], $2::text[]) AS row (namespace, key)
-         WHERE start_keys.namespace = row.namespace AND start_keys.key = row.key",
-    )
-    .bind(keyed().map(|(new, _)| stored(&new.write.transition.state.namespace)).collect::<Vec<_>>())
-    .bind(keyed().map(|(_, key)| stored(key)).collect::<Vec<_>>())
-    .execute(connection)
-    .await
-    .map_err(unavailable)?;
-    Ok(())
-}
-
-/// The outcomes of those who were too late.
-async fn set_present(
-    connection: &mut PgConnection,
-    late: &[(usize, WorkflowId)],
-    outcomes: &mut [Option<WriteOutcome>],
-) -> Result<(), Error> {
-    if late.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<WorkflowId> = late.iter().map(|(_, id)| *id).collect();
-    for ((place, _), present) in late.iter().zip(load(connection, &ids).await?) {
-        let outcome = present.map_or(WriteOutcome::Missing, |present| WriteOutcome::Lost(Box::new(present)));
-        set(outcomes, *place, outcome);
-    }
-    Ok(())
-}
-
-/// The ids of those starts whose key was free. In the keys' order, so that two groups don't wait for
-/// one another.
-async fn claim_keys(
-    connection: &mut PgConnection,
-    starts: &[(usize, &NewWorkflow)],
-) -> Result<BTreeSet<Uuid>, Error> {
-    let mut keyed: Vec<(String, String, Uuid, String)> = starts
-        .iter()
-        .filter_map(|(_, new)| {
-            let key = new.idempotency_key.as_deref()?;
-            let state = &new.write.transition.state;
-            Some((stored(&state.namespace), stored(key), state.id.0, stored(&new.request_digest)))
-        })
-        .collect();
-    if keyed.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    // Of two with one key the first of the group wins.
-    keyed.sort_by(|left, right| (&left.0, &left.1).cmp(&(&right.0, &right.1)));
-    let ids: Vec<Uuid> = keyed.iter().map(|(_, _, id, _)| *id).collect();
-    let column =
-        |of: fn(&(String, String, Uuid, String)) -> &String| keyed.iter().map(of).collect::<Vec<_>>();
-    let claimed: Vec<Uuid> = sqlx::query_scalar(
-        "INSERT INTO start_keys (namespace, key, workflow_id, request_digest)
-         SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[])
-         ON CONFLICT DO NOTHING RETURNING workflow_id",
-    )
-    .bind(column(|(namespace, ..)| namespace))
-    .bind(column(|(_, key, ..)| key))
-    .bind(ids)
-    .bind(column(|(.., digest)| digest))
-    .fetch_all(connection)
-    .await
-    .map_err(unavailable)?;
-    Ok(claimed.into_iter().collect())
-}
-
-async fn replayed(connection: &mut PgConnection, new: &NewWorkflow) -> Result<WriteOutcome, Error> {
-    let namespace = &new.write.transition.state.namespace;
-    let (id, digest): (Uuid, String) = sqlx::query_as(
-        "SELECT workflow_id, request_digest FROM start_keys WHERE namespace = $1 AND key = $2",
-    )
-    .bind(stored(namespace))
-    .bind(new.idempotency_key.as_deref().map(stored))
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(unavailable)?;
-    let id = WorkflowId(id);
-    if digest != stored(&new.request_digest) {
-        return Ok(WriteOutcome::KeyConflict(id));
-    }
-    let loaded = load(connection, &[id]).await?.into_iter().next().flatten();
-    let loaded = loaded.ok_or_else(|| Error::Corrupt {
-        what: format!("the start of {id}"),
-        reason: "its key is there, but the workflow is not".to_owned(),
-    })?;
-    Ok(WriteOutcome::Replayed(Box::new(loaded)))
-}
-
-/// The ids of those that were free.
-async fn insert_workflows(
-    connection: &mut PgConnection,
-    starts: &[(usize, &NewWorkflow)],
-) -> Result<BTreeSet<Uuid>, Error> {
-    if starts.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let states = || starts.iter().map(|(_, new)| &new.write.transition.state);
-    let texts = |of: fn(&State) -> String| states().map(of).collect::<Vec<String>>();
-    let keys: Vec<String> = starts
-        .iter()
-        .map(|(_, new)| new.idempotency_key.as_deref().map(stored).unwrap_or_default())
-        .collect();
-    let inserted: Vec<Uuid> = sqlx::query_scalar(
-        "INSERT INTO workflows (id, namespace, definition, version, status, cause, seq, state, created_at,
-             ended_at, idempotency_key, labels, error)
-         SELECT id, namespace, definition, version, status, cause, seq, state, created_at, ended_at,
-             idempotency_key, labels::jsonb, error
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[], $7::bigint[],
-             $8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[])
-             AS row (id, namespace, definition, version, status, cause, seq, state, created_at, ended_at,
-             idempotency_key, labels, error)
-         ON CONFLICT (id) DO NOTHING RETURNING id",
-    )
-    .bind(states().map(|state| state.id.0).collect::<Vec<_>>())
-    .bind(texts(|state| stored(&state.namespace)))
-    .bind(texts(|state| stored(&state.definition)))
-    .bind(states().map(|state| i32::try_from(state.version).unwrap_or(i32::MAX)).collect::<Vec<_>>())
-    .bind(texts(|state| state.status().as_str().to_owned()))
-    .bind(texts(cause))
-    .bind(states().map(seq).collect::<Vec<_>>())
-    .bind(states().map(|state| json("a state", state)).collect::<Result<Vec<_>, _>>()?)
-    .bind(states().map(|state| state.created_at.0).collect::<Vec<_>>())
-    .bind(states().map(|state| state.ended_at.map(|at| at.0)).collect::<Vec<_>>())
-    .bind(keys)
-    .bind(states().map(|state| stored_labels(&state.labels)).collect::<Result<Vec<_>, _>>()?)
-    .bind(states().map(error_text).collect::<Result<Vec<_>, _>>()?)
-    .fetch_all(connection)
-    .await
-    .map_err(unavailable)?;
-    Ok(inserted.into_iter().collect())
-}
-
-fn cause(state: &State) -> String {
-    state.cause.map_or("", |cause| cause.as_str()).to_owned()
-}
-
-fn seq(state: &State) -> i64 {
-    i64::try_from(state.seq).unwrap_or(i64::MAX)
+/// A transition changes no labels.
+fn labels(member: &Member<'_>) -> Result<String, Error> {
+    member.start().map_or_else(|| Ok("{}".to_owned()), |_| stored_labels(&member.state().labels))
 }
 
 fn error_text(state: &State) -> Result<Option<String>, Error> {
     state.error.as_ref().map(|error| json("an error", error)).transpose()
 }
 
-async fn write_round(
-    connection: &mut PgConnection,
-    round: &[(usize, &TransitionWrite)],
-    outcomes: &mut [Option<WriteOutcome>],
-) -> Result<(), Error> {
-    let written: BTreeSet<Uuid> = update_workflows(connection, round).await?.into_iter().collect();
-    let (won, lost): (Vec<_>, Vec<_>) =
-        round.iter().partition(|(_, write)| written.contains(&write.transition.id.0));
-    let writes: Vec<&TransitionWrite> = won.iter().map(|(_, write)| *write).collect();
-    insert_events(connection, &writes).await?;
-    super::ledger::apply(connection, &writes).await?;
-    for (place, _) in won {
-        set(outcomes, place, WriteOutcome::Written);
-    }
-    let lost: Vec<_> = lost.iter().map(|(place, write)| (*place, write.transition.id)).collect();
-    set_present(connection, &lost, outcomes).await
+/// Events, column by column.
+#[derive(Default)]
+struct Events {
+    ids: Vec<Uuid>,
+    numbers: Vec<i64>,
+    bodies: Vec<String>,
 }
 
-/// The ids of those workflows that were still at the `seq` that their transition was computed from.
-async fn update_workflows(
-    connection: &mut PgConnection,
-    round: &[(usize, &TransitionWrite)],
-) -> Result<Vec<Uuid>, Error> {
-    let states = || round.iter().map(|(_, write)| &write.transition.state);
-    let texts = |of: fn(&State) -> String| states().map(of).collect::<Vec<String>>();
-    let from: Vec<i64> =
-        round.iter().map(|(_, write)| i64::try_from(write.transition.from_seq).unwrap_or(i64::MAX)).collect();
-    // Locked in the ids' order first, so that two groups don't wait for one another.
-    sqlx::query_scalar(
-        "WITH locked AS (
-             SELECT id, seq FROM workflows WHERE id = ANY ($1) ORDER BY id FOR UPDATE
-         )
-         UPDATE workflows SET status = row.status, cause = row.cause, seq = row.seq, state = row.state,
-             ended_at = row.ended_at, error = row.error
-         FROM locked JOIN unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[],
-             $7::bigint[], $8::text[])
-             AS row (id, from_seq, status, cause, seq, state, ended_at, error)
-             ON row.id = locked.id AND row.from_seq = locked.seq
-         WHERE workflows.id = locked.id
-         RETURNING workflows.id",
-    )
-    .bind(states().map(|state| state.id.0).collect::<Vec<_>>())
-    .bind(from)
-    .bind(texts(|state| state.status().as_str().to_owned()))
-    .bind(texts(cause))
-    .bind(states().map(seq).collect::<Vec<_>>())
-    .bind(states().map(|state| json("a state", state)).collect::<Result<Vec<_>, _>>()?)
-    .bind(states().map(|state| state.ended_at.map(|at| at.0)).collect::<Vec<_>>())
-    .bind(states().map(error_text).collect::<Result<Vec<_>, _>>()?)
-    .fetch_all(connection)
-    .await
-    .map_err(unavailable)
-}
-
-async fn insert_events(connection: &mut PgConnection, writes: &[&TransitionWrite]) -> Result<(), Error> {
-    let (mut ids, mut numbers, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+fn events<'a>(writes: impl Iterator<Item = &'a TransitionWrite>) -> Result<Events, Error> {
+    let mut all = Events::default();
     for write in writes {
         for event in &write.transition.events {
-            ids.push(write.transition.id.0);
-            numbers.push(i64::try_from(event.seq).unwrap_or(i64::MAX));
-            bodies.push(json("an event", event)?);
+            all.ids.push(write.transition.id.0);
+            all.numbers.push(i64::try_from(event.seq).unwrap_or(i64::MAX));
+            all.bodies.push(json("an event", event)?);
         }
     }
-    if ids.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO events (workflow_id, seq, body)
-         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[])",
+    Ok(all)
+}
+
+/// What the start is that has its key; none: nobody has it.
+async fn replayed(
+    connection: &mut PgConnection,
+    new: &NewWorkflow,
+    key: &str,
+) -> Result<Option<WriteOutcome>, Error> {
+    let found: Option<(Uuid, String)> = sqlx::query_as(
+        "SELECT workflow_id, request_digest FROM start_keys WHERE namespace = $1 AND key = $2",
     )
-    .bind(ids)
-    .bind(numbers)
-    .bind(bodies)
-    .execute(connection)
+    .bind(stored(&new.write.transition.state.namespace))
+    .bind(stored(key))
+    .fetch_optional(&mut *connection)
     .await
     .map_err(unavailable)?;
-    Ok(())
+    let Some((id, digest)) = found else { return Ok(None) };
+    let id = WorkflowId(id);
+    if digest != stored(&new.request_digest) {
+        return Ok(Some(WriteOutcome::KeyConflict(id)));
+    }
+    let loaded = load(connection, &[id]).await?.into_iter().next().flatten();
+    let loaded = loaded.ok_or_else(|| Error::Corrupt {
+        what: format!("the start of {id}"),
+        reason: "its key is there, but the workflow is not".to_owned(),
+    })?;
+    Ok(Some(WriteOutcome::Replayed(Box::new(loaded))))
 }

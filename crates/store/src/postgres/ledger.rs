@@ -17,18 +17,18 @@ const NO_LANE: &str = "";
 
 /// Rows of a group, column by column.
 #[derive(Default, Clone)]
-struct Columns {
-    ids: Vec<Uuid>,
-    keys: Vec<String>,
-    attempts: Vec<i64>,
-    namespaces: Vec<String>,
-    services: Vec<Option<String>>,
-    kinds: Vec<String>,
-    queues: Vec<String>,
+pub(super) struct Columns {
+    pub(super) ids: Vec<Uuid>,
+    pub(super) keys: Vec<String>,
+    pub(super) attempts: Vec<i64>,
+    pub(super) namespaces: Vec<String>,
+    pub(super) services: Vec<Option<String>>,
+    pub(super) kinds: Vec<String>,
+    pub(super) queues: Vec<String>,
     lanes: Vec<String>,
-    dues: Vec<i64>,
-    deliveries: Vec<i64>,
-    issued: Vec<i64>,
+    pub(super) dues: Vec<i64>,
+    pub(super) deliveries: Vec<i64>,
+    pub(super) issued: Vec<i64>,
 }
 
 impl Columns {
@@ -55,43 +55,41 @@ impl Columns {
     }
 }
 
-/// Applies the ledger changes of a group's transitions.
-pub(super) async fn apply(connection: &mut PgConnection, writes: &[&TransitionWrite]) -> Result<(), Error> {
-    let (mut settled_ids, mut settled_keys) = (Vec::new(), Vec::new());
-    let (mut issued, mut changed) = (Columns::default(), Columns::default());
-    for write in writes {
-        for change in &write.transition.ledger {
-            match change {
-                LedgerChange::Settle(key) => {
-                    settled_ids.push(write.transition.id.0);
-                    settled_keys.push(key.to_string());
-                }
-                LedgerChange::Issue(row) => issued.push(write, row),
-                LedgerChange::Change(row) => changed.push(write, row),
-            }
-        }
-    }
-    if !settled_ids.is_empty() {
-        sqlx::query(
-            "DELETE FROM dispatch USING unnest($1::uuid[], $2::text[]) AS row (id, key)
-             WHERE dispatch.workflow_id = row.id AND dispatch.key = row.key",
-        )
-        .bind(settled_ids)
-        .bind(settled_keys)
-        .execute(&mut *connection)
-        .await
-        .map_err(unavailable)?;
-    }
-    insert(connection, issued, "").await?;
-    change(connection, changed).await
+/// Rows that go and rows that come with a group's transitions.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) settled_ids: Vec<Uuid>,
+    pub(super) settled_keys: Vec<String>,
+    pub(super) issued: Columns,
 }
 
-/// Rows of an earlier attempt, or of none, are replaced; of others, those for which `only_if` holds.
-async fn insert(connection: &mut PgConnection, rows: Columns, only_if: &'static str) -> Result<(), Error> {
-    if rows.ids.is_empty() {
-        return Ok(());
+impl Rows {
+    pub(super) fn of<'a>(writes: impl Iterator<Item = &'a TransitionWrite>) -> Self {
+        let mut rows = Self::default();
+        for write in writes {
+            for change in &write.transition.ledger {
+                match change {
+                    LedgerChange::Settle(key) => {
+                        rows.settled_ids.push(write.transition.id.0);
+                        rows.settled_keys.push(key.to_string());
+                    }
+                    LedgerChange::Issue(row) => rows.issued.push(write, row),
+                    LedgerChange::Change(_) => {}
+                }
+            }
+        }
+        rows
     }
-    let sql = format!(
+}
+
+/// Whether a transition changes rows that stay.
+pub(super) fn changes_in_place(write: &TransitionWrite) -> bool {
+    write.transition.ledger.iter().any(|change| matches!(change, LedgerChange::Change(_)))
+}
+
+/// Rows that should have been there: of another attempt, or of none.
+async fn insert(connection: &mut PgConnection, rows: Columns) -> Result<(), Error> {
+    sqlx::query(
         "INSERT INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue, due_at,
              deliveries, issued_at)
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
@@ -99,28 +97,34 @@ async fn insert(connection: &mut PgConnection, rows: Columns, only_if: &'static 
          ON CONFLICT (workflow_id, key) DO UPDATE SET attempt = excluded.attempt,
              service = excluded.service, kind = excluded.kind, queue = excluded.queue,
              due_at = excluded.due_at, deliveries = excluded.deliveries, issued_at = excluded.issued_at
-         {only_if}"
-    );
-    // Safe: made of constants only.
-    sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(rows.ids)
-        .bind(rows.keys)
-        .bind(rows.attempts)
-        .bind(rows.namespaces)
-        .bind(rows.services)
-        .bind(rows.kinds)
-        .bind(rows.queues)
-        .bind(rows.dues)
-        .bind(rows.deliveries)
-        .bind(rows.issued)
-        .execute(connection)
-        .await
-        .map_err(unavailable)?;
+         WHERE dispatch.attempt <> excluded.attempt",
+    )
+    .bind(rows.ids)
+    .bind(rows.keys)
+    .bind(rows.attempts)
+    .bind(rows.namespaces)
+    .bind(rows.services)
+    .bind(rows.kinds)
+    .bind(rows.queues)
+    .bind(rows.dues)
+    .bind(rows.deliveries)
+    .bind(rows.issued)
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
     Ok(())
 }
 
-/// Rows of the same attempt: what was delivered stays so.
-async fn change(connection: &mut PgConnection, rows: Columns) -> Result<(), Error> {
+/// Changes the rows of attempts that stay open: what was delivered stays so.
+pub(super) async fn change(connection: &mut PgConnection, writes: &[&TransitionWrite]) -> Result<(), Error> {
+    let mut rows = Columns::default();
+    for write in writes {
+        for change in &write.transition.ledger {
+            if let LedgerChange::Change(row) = change {
+                rows.push(write, row);
+            }
+        }
+    }
     if rows.ids.is_empty() {
         return Ok(());
     }
@@ -155,7 +159,7 @@ async fn change(connection: &mut PgConnection, rows: Columns) -> Result<(), Erro
     .rows_affected();
     if usize::try_from(changed).unwrap_or(usize::MAX) != wanted {
         tracing::warn!("a row of the ledger was missing");
-        insert(connection, all, "WHERE dispatch.attempt <> excluded.attempt").await?;
+        insert(connection, all).await?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn cluster() -> anyhow::Result<(Cluster, Participants)> {
     let services = SERVICES.map(str::to_owned).to_vec();
-    let options = ClusterOptions { brokers: 1, services, proxied: false, settings: String::new() };
+    let options = ClusterOptions { brokers: 1, each: 2, services, proxied: false, settings: String::new() };
     let cluster = Cluster::start(options).await?;
     let participants = Participants::start().await?;
     let api = cluster.gateways.first().ok_or_else(|| anyhow::anyhow!("no gateway"))?;

@@ -66,8 +66,13 @@ async fn main() -> anyhow::Result<()> {
 /// The same over processes of their own.
 async fn measure_cluster(idle: usize, count: usize) -> anyhow::Result<()> {
     let services = ["stock", "payments", "shipping"].map(str::to_owned);
-    let options =
-        ClusterOptions { brokers: 1, services: services.to_vec(), proxied: false, settings: String::new() };
+    let options = ClusterOptions {
+        brokers: 1,
+        each: 2,
+        services: services.to_vec(),
+        proxied: false,
+        settings: String::new(),
+    };
     let cluster = Cluster::start(options).await?;
     let participants = Participants::start_silent().await?;
     let api = cluster.gateways.first().ok_or_else(|| anyhow::anyhow!("no gateway"))?;
