@@ -1,5 +1,6 @@
 //! The command line as types.
 
+mod bench;
 mod definition;
 mod workflow;
 
@@ -8,6 +9,7 @@ use goconductor_service_kit::config::{Flag, Sources};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
 pub(crate) use definition::{DefinitionVerb, GraphArgs, GraphFormat};
 pub(crate) use workflow::{BulkArgs, CountBy, ListArgs, StartArgs, WorkflowVerb};
 
@@ -93,6 +95,11 @@ pub(crate) enum Noun {
     Config(ConfigVerb),
     /// Check a store: histories, states and ledger have to agree
     Doctor(DoctorArgs),
+    /// Measure GoConductor on this machine: sagas a second, latency, processor time, memory
+    Bench(BenchArgs),
+    /// The participants of `bench`
+    #[command(hide = true)]
+    BenchParticipants(ParticipantsArgs),
     /// Explain an error's code; without one, list them
     Explain {
         /// Such as GC2004
@@ -115,6 +122,9 @@ pub(crate) struct DevArgs {
     pub(crate) demo: bool,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
+    /// Have the participants of `bench` in this process
+    #[arg(long, hide = true)]
+    pub(crate) bench_participants: bool,
     /// Where to listen
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod bench;
 mod completion;
 mod config;
 mod definition;
@@ -47,6 +48,8 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8, Fault> {
         | Noun::Dlq(_)
         | Noun::Config(_)
         | Noun::Doctor(_)
+        | Noun::Bench(_)
+        | Noun::BenchParticipants(_)
         | Noun::Explain { .. }
         | Noun::Completion { .. }
         | Noun::Version => tokio::runtime::Builder::new_current_thread(),
@@ -73,6 +76,8 @@ async fn run(cli: Cli, out: &Output) -> Ended {
         Noun::Dlq(verb) => process::dead_letters(verb, &Session::new(global, out)?).await,
         Noun::Config(ConfigVerb::Explain(args)) => config::explain(&args, out),
         Noun::Doctor(args) => crate::doctor::run(&args, out).await,
+        Noun::Bench(args) => bench::run(&args, out).await,
+        Noun::BenchParticipants(args) => bench::participants(&args).await,
         Noun::Explain { code } => explain::run(code.as_deref(), out),
         Noun::Completion { shell } => completion::run(shell, out),
         Noun::Version => version(out),

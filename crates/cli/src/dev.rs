@@ -51,7 +51,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<(), Fault> {
     if expired > 0 {
         tracing::info!(commands = expired, "commands of an earlier process are taken up again");
     }
-    let process = Process::start(&config, backend, metrics, args.demo, address).await?;
+    let process = Process::start(&config, backend, metrics, &args, address).await?;
     say_hello(&address.to_string(), &config, &args);
     process.serve(listener).await?;
     Ok(())
@@ -100,7 +100,7 @@ impl Process {
         config: &Config,
         backend: Arc<dyn Store>,
         metrics: Metrics,
-        demo: bool,
+        args: &DevArgs,
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
         let drain = Drain::new();
@@ -116,12 +116,22 @@ impl Process {
         let settings = Settings { redelivery: config.executor.redelivery };
         let conductor = Conductor::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
         set_services(config, &store).await?;
-        if demo {
+        if args.demo {
             demo::start(&store, drain.token()).await?;
         }
         let settings = executor_settings(config);
         let instance = settings.identity.clone();
-        let executor = Executor::new(Arc::clone(&conductor), election, settings);
+        let mut executor = Executor::new(Arc::clone(&conductor), election, settings);
+        if args.bench_participants {
+            for each in goconductor_bench::in_process() {
+                executor = executor.with_participant(
+                    &each.namespace,
+                    &each.service,
+                    each.participant,
+                    each.capacity,
+                );
+            }
+        }
         // Workers ask who is there, and find this process.
         let presence =
             Presence::announce("saga-executor", &instance, address, Arc::clone(&store), executor.about());

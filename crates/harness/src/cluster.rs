@@ -306,15 +306,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Processor time that its own processes have used, in seconds: without the real servers.
-    ///
-    /// # Errors
-    /// When the system does not say.
-    pub fn processor_seconds(&self) -> anyhow::Result<f64> {
-        let pids = self.members.values().filter_map(|member| member.child.as_ref()?.id());
-        pids.map(crate::process::processor_seconds).sum()
-    }
-
     /// Ends the real servers. What is dropped without it leaves them to the next start of the machine.
     ///
     /// # Errors

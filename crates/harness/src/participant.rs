@@ -63,7 +63,6 @@ pub struct Participants {
     log: Arc<Mutex<Log>>,
     started: Instant,
     url: String,
-    keeps_log: bool,
 }
 
 impl Participants {
@@ -72,25 +71,12 @@ impl Participants {
     /// # Errors
     /// When no port can be bound.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::start_with(true).await
-    }
-
-    /// Starts them without a log: for measuring.
-    ///
-    /// # Errors
-    /// When no port can be bound.
-    pub async fn start_silent() -> anyhow::Result<Self> {
-        Self::start_with(false).await
-    }
-
-    async fn start_with(keeps_log: bool) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let this = Self {
             log: Arc::default(),
             #[allow(clippy::disallowed_methods, reason = "the harness keeps its own time")]
             started: Instant::now(),
             url: format!("http://{}", listener.local_addr()?),
-            keeps_log,
         };
         let router = Router::new().route("/{service}/{action}", post(answer)).with_state(this.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -208,12 +194,6 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if !participants.keeps_log {
-        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let input = body.get("input").unwrap_or(&body);
-        let refused = input.pointer(&format!("/script/{action}/0")).is_some_and(|turn| turn == "refuse");
-        return play(if refused { "refuse" } else { "ok" }, json!({"ok": true})).await;
-    }
     let header =
         |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let call = Call {

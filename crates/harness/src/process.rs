@@ -141,41 +141,7 @@ impl Dev {
         self.child = spawn(&self.data, self.port, &self.options)?;
         self.ready().await
     }
-
-    /// Resident memory in KiB.
-    ///
-    /// # Errors
-    /// When the system does not say.
-    pub fn resident_kib(&self) -> anyhow::Result<u64> {
-        let pid = self.pid().context("it runs no more")?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-        let number = line.split_whitespace().nth(1).context("no number")?;
-        Ok(number.parse()?)
-    }
 }
-
-impl Dev {
-    /// Processor time that it has used, in seconds.
-    ///
-    /// # Errors
-    /// When the system does not say.
-    pub fn processor_seconds(&self) -> anyhow::Result<f64> {
-        processor_seconds(self.pid().context("it runs no more")?)
-    }
-}
-
-/// Processor time that a process has used, in seconds.
-pub(crate) fn processor_seconds(pid: u32) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // Behind the name, which may hold anything: user and system time are the 12th and 13th from there.
-    let (_, rest) = stat.rsplit_once(')').context("no name")?;
-    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
-}
-
-/// Linux counts processor time in these, on every machine of today.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 fn spawn(data: &Path, port: u16, options: &DevOptions) -> anyhow::Result<Child> {
     std::fs::create_dir_all(data)?;

@@ -12,6 +12,7 @@
 
 mod backlog;
 mod consumer;
+mod remove;
 mod settings;
 mod topics;
 
@@ -27,6 +28,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use topics::Topics;
 
+pub use remove::remove_topics;
 pub use settings::{Mechanism, Sasl, Settings, Tls};
 
 /// Names the header of a publish time that is before 1970, which only tests have.

@@ -32,15 +32,21 @@ pub async fn run(service: Service) -> Result<(), Error> {
 /// # Errors
 /// As [`run`].
 pub async fn run_with(service: Service, config: Config) -> Result<(), Error> {
+    let participant = in_process(service);
+    let process = Process::start("saga-executor", config).map_err(Error::Embedded)?;
+    goconductor_saga_executor::run_with(process, vec![participant]).await.map_err(Error::Embedded)
+}
+
+/// A service as an executor in the same process takes it, for who puts an executor together themselves.
+#[must_use]
+pub fn in_process(service: Service) -> InProcess {
     let Service { name, handlers, capacity, version: _ } = service;
-    let participant = InProcess {
+    InProcess {
         namespace: "default".to_owned(),
         service: name,
         participant: Arc::new(Embedded(handlers)),
         capacity: usize::try_from(capacity).unwrap_or(usize::MAX),
-    };
-    let process = Process::start("saga-executor", config).map_err(Error::Embedded)?;
-    goconductor_saga_executor::run_with(process, vec![participant]).await.map_err(Error::Embedded)
+    }
 }
 
 #[derive(Debug)]

@@ -19,12 +19,14 @@ struct Driver {
 }
 
 const DRIVERS: &[Driver] = &[
-    driver("rusqlite", &["store"], &["crates/store/src/sqlite"]),
+    // bench: what a database takes by itself is measured without the store's adapter.
+    driver("rusqlite", &["store", "bench"], &["crates/store/src/sqlite", "crates/bench/src/sqlite"]),
     driver(
         "sqlx",
-        &["store", "election", "inbox", "harness"],
+        &["store", "election", "inbox", "bench", "harness"],
         &[
             "crates/store/src/postgres",
+            "crates/bench/src/postgres",
             "crates/election/src/postgres",
             "crates/inbox/src",
             "crates/harness/src/bin",
@@ -53,7 +55,7 @@ const DRIVERS: &[Driver] = &[
         )
     },
     // cli: its tests look at the server beside the client, so as not to check the one with the other.
-    Driver { tests: &["cli"], ..driver("reqwest", &["client", "harness", "bench"], &[]) },
+    Driver { tests: &["cli"], ..driver("reqwest", &["client", "harness"], &[]) },
     driver("rdkafka", &["queue"], &["crates/queue/src/kafka"]),
     driver("aws-sdk-kinesis", &["queue"], &["crates/queue/src/kinesis"]),
     driver("async-nats", &["queue"], &["crates/queue/src/nats"]),

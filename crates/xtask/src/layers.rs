@@ -11,8 +11,9 @@ const LAYERS: &[&[&str]] = &[
     &["service-kit", "client", "remote", "transition"],
     &["process"],
     &["api-gateway", "state-store", "saga-executor", "leader-elector", "sdk"],
+    &["bench"],
     &["cli"],
-    &["harness", "simulation", "bench", "xtask"],
+    &["harness", "simulation", "xtask"],
 ];
 
 /// Edges that do not go down and are right all the same: from, to, and why.

@@ -7,6 +7,7 @@
     reason = "a test fails by a panic"
 )]
 
+mod bench;
 mod command;
 mod exit_codes;
 mod offline;

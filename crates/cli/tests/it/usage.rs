@@ -45,7 +45,7 @@ fn a_wrong_command_line_ends_with_2() {
 
 #[test]
 fn nouns_of_later_releases_are_not_there() {
-    for noun in ["queue", "dlq", "lock", "election", "schedule", "secret", "db", "audit", "bench", "top"] {
+    for noun in ["queue", "dlq", "lock", "election", "schedule", "secret", "db", "audit", "top"] {
         assert_eq!(run(NOBODY, noun).code, 2, "{noun}");
     }
 }

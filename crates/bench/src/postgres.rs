@@ -1,0 +1,62 @@
+//! What is asked of PostgreSQL beside the store's own.
+
+pub(crate) mod limit;
+
+use crate::database::{Size, bytes_mib};
+use anyhow::Context;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+async fn connect(url: &str) -> anyhow::Result<PgConnection> {
+    PgConnection::connect(url).await.context("the PostgreSQL of --database-url can't be reached")
+}
+
+/// Makes an empty database.
+pub(crate) async fn make(url: &str, name: &str) -> anyhow::Result<()> {
+    let mut connection = connect(url).await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.context(
+        "no database can be made there, and the bench measures in one of its own: \
+         ALTER ROLE … CREATEDB, or name another role in --database-url",
+    )?;
+    Ok(())
+}
+
+/// Removes a database, whoever is connected to it.
+pub(crate) async fn remove(url: &str, name: &str) -> anyhow::Result<()> {
+    let mut connection = connect(url).await?;
+    let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(&mut connection)
+        .await
+        .with_context(|| format!("the database {name} is left behind"))?;
+    Ok(())
+}
+
+/// Whether what the server has acknowledged is on its disk.
+pub(crate) async fn is_durable(url: &str) -> anyhow::Result<bool> {
+    let mut connection = connect(url).await?;
+    // A commit's own setting is the store's: it asks for it.
+    let set: String = sqlx::query_scalar("SHOW fsync").fetch_one(&mut connection).await?;
+    let whole: String = sqlx::query_scalar("SHOW full_page_writes").fetch_one(&mut connection).await?;
+    Ok(set == "on" && whole == "on")
+}
+
+/// How large the tables are, with their indexes; the largest first.
+pub(crate) async fn sizes(url: &str) -> anyhow::Result<Vec<Size>> {
+    let mut connection = connect(url).await?;
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT relname::text, pg_total_relation_size(relid) FROM pg_stat_user_tables
+         WHERE schemaname = current_schema() ORDER BY 2 DESC, 1 LIMIT 5",
+    )
+    .fetch_all(&mut connection)
+    .await?;
+    let size =
+        |(name, bytes): (String, i64)| Size { name, mib: bytes_mib(u64::try_from(bytes).unwrap_or(0)) };
+    Ok(rows.into_iter().map(size).collect())
+}
+
+/// Clears away dead rows and counts the living, as the server would do some time later.
+pub(crate) async fn vacuum(url: &str) -> anyhow::Result<()> {
+    let mut connection = connect(url).await?;
+    sqlx::raw_sql("VACUUM (ANALYZE)").execute(&mut connection).await?;
+    Ok(())
+}

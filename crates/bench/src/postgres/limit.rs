@@ -1,0 +1,131 @@
+//! The limit of PostgreSQL: tables like the store's, and each way of writing a transition to them.
+
+use super::connect;
+use crate::limit::{Count, HISTORY, LEDGER, STATE, WORKFLOWS, Way, clients, text};
+use sqlx::{Connection, PgConnection};
+use std::time::Duration;
+use uuid::Uuid;
+
+const TABLES: &str = "
+CREATE SCHEMA IF NOT EXISTS bench_limit;
+DROP TABLE IF EXISTS bench_limit.workflows, bench_limit.events, bench_limit.dispatch;
+CREATE TABLE bench_limit.workflows (id UUID NOT NULL PRIMARY KEY, seq BIGINT NOT NULL, state TEXT NOT NULL)
+    WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+CREATE TABLE bench_limit.events (
+    workflow_id UUID NOT NULL, seq BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (workflow_id, seq)
+);
+CREATE TABLE bench_limit.dispatch (
+    workflow_id UUID NOT NULL, key BIGINT NOT NULL, due_at BIGINT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (workflow_id, key)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000,
+        autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX dispatch_due ON bench_limit.dispatch (due_at);
+";
+
+const UPDATE: &str = "UPDATE bench_limit.workflows SET seq = $2, state = $3 WHERE id = $1 AND seq = $2 - 1";
+const INSERT_EVENT: &str = "INSERT INTO bench_limit.events VALUES ($1, $2, $3)";
+const DELETE_ROW: &str = "DELETE FROM bench_limit.dispatch WHERE workflow_id = $1 AND key = $2 - 1";
+const INSERT_ROW: &str = "INSERT INTO bench_limit.dispatch VALUES ($1, $2, $2, $3)";
+
+/// A group in one statement: one way there and back, and one commit.
+const GROUP: &str = "
+WITH given AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS given (id, state, event, ledger)
+), moved AS (
+    UPDATE bench_limit.workflows SET seq = $5::bigint, state = given.state FROM given
+    WHERE workflows.id = given.id AND workflows.seq = $5 - 1 RETURNING workflows.id
+), happened AS (
+    INSERT INTO bench_limit.events SELECT given.id, $5, given.event FROM given
+), settled AS (
+    DELETE FROM bench_limit.dispatch USING given WHERE workflow_id = given.id AND key = $5 - 1
+), issued AS (
+    INSERT INTO bench_limit.dispatch SELECT given.id, $5, $5, given.ledger FROM given
+)
+SELECT count(*) FROM moved";
+
+/// Writes transitions in one way for so long; how many, and in what time.
+pub(crate) async fn measure(url: &str, way: Way, span: Duration) -> anyhow::Result<(u64, f64)> {
+    let mut connection = connect(url).await?;
+    sqlx::raw_sql(TABLES).execute(&mut connection).await?;
+    let mut all = Vec::new();
+    for _ in 0..way.clients {
+        let ids: Vec<Uuid> = (0..WORKFLOWS).map(|_| Uuid::now_v7()).collect();
+        fill(&mut connection, &ids).await?;
+        let mut connection = connect(url).await?;
+        // As the store has it.
+        sqlx::raw_sql("SET synchronous_commit = on").execute(&mut connection).await?;
+        all.push(move |count| write(connection, ids, way.group, count));
+    }
+    sqlx::raw_sql("VACUUM ANALYZE bench_limit.workflows, bench_limit.dispatch")
+        .execute(&mut connection)
+        .await?;
+    clients(all, span).await
+}
+
+async fn fill(connection: &mut PgConnection, ids: &[Uuid]) -> anyhow::Result<()> {
+    sqlx::query("INSERT INTO bench_limit.workflows SELECT id, 0, $2 FROM unnest($1::uuid[]) AS row (id)")
+        .bind(ids)
+        .bind(text(STATE, 0))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("INSERT INTO bench_limit.dispatch SELECT id, 0, 0, $2 FROM unnest($1::uuid[]) AS row (id)")
+        .bind(ids)
+        .bind(text(LEDGER, 0))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// One client: its workflows in turn, until the time is up.
+async fn write(
+    mut connection: PgConnection,
+    ids: Vec<Uuid>,
+    group: usize,
+    count: Count,
+) -> anyhow::Result<()> {
+    for seq in 1.. {
+        for ids in ids.chunks(group) {
+            match ids {
+                [id] if group == 1 => write_one(&mut connection, *id, seq).await?,
+                ids => write_group(&mut connection, ids, seq).await?,
+            }
+            if !count.add(ids.len()) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn write_one(connection: &mut PgConnection, id: Uuid, seq: i64) -> anyhow::Result<()> {
+    let number = u64::try_from(seq).unwrap_or(0);
+    let mut transaction = connection.begin().await?;
+    let moved =
+        sqlx::query(UPDATE).bind(id).bind(seq).bind(text(STATE, number)).execute(&mut *transaction).await?;
+    anyhow::ensure!(moved.rows_affected() == 1, "a workflow of the limit has moved on by itself");
+    let event = sqlx::query(INSERT_EVENT).bind(id).bind(seq).bind(text(HISTORY, number));
+    event.execute(&mut *transaction).await?;
+    sqlx::query(DELETE_ROW).bind(id).bind(seq).execute(&mut *transaction).await?;
+    let row = sqlx::query(INSERT_ROW).bind(id).bind(seq).bind(text(LEDGER, number));
+    row.execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn write_group(connection: &mut PgConnection, ids: &[Uuid], seq: i64) -> anyhow::Result<()> {
+    let number = u64::try_from(seq).unwrap_or(0);
+    let texts = |bytes: usize| vec![text(bytes, number); ids.len()];
+    let moved: i64 = sqlx::query_scalar(GROUP)
+        .bind(ids)
+        .bind(texts(STATE))
+        .bind(texts(HISTORY))
+        .bind(texts(LEDGER))
+        .bind(seq)
+        .fetch_one(connection)
+        .await?;
+    anyhow::ensure!(
+        usize::try_from(moved) == Ok(ids.len()),
+        "workflows of the limit have moved on by themselves"
+    );
+    Ok(())
+}

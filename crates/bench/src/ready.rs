@@ -1,0 +1,193 @@
+//! Transitions that are ready to be written: for the state store alone, and for what is there beforehand.
+
+use crate::saga::{self, Saga};
+use goconductor_saga::{Plan, Transition, WorkflowId, transition};
+use goconductor_store::conformance::flow::{Flow, Given, answered, publishing, refused, undone, unkeyed};
+use goconductor_store::{NewWorkflow, Store, TransitionWrite, Write, WriteOutcome};
+use serde_json::json;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Workflows in one write where there are many: larger groups gain nothing.
+const GROUP: usize = 500;
+
+/// The transitions of one order, in order: its start, and one for each step.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) writes: Vec<Write>,
+}
+
+/// The orders' plan, and what starts one.
+fn order() -> anyhow::Result<(Arc<Plan>, Given)> {
+    Ok((saga::plan(&Saga::Order.source())?, Given { input: Saga::Order.input(), ..Given::default() }))
+}
+
+/// So many orders, each with its transitions.
+pub(crate) fn orders(count: u64) -> anyhow::Result<Vec<Ready>> {
+    let (plan, given) = order()?;
+    (0..count).map(|_| one_order(&plan, given.clone())).collect()
+}
+
+fn one_order(plan: &Arc<Plan>, given: Given) -> anyhow::Result<Ready> {
+    let now = given.now;
+    let (mut flow, start) = Flow::start(plan, given);
+    let mut writes = vec![unkeyed(publishing(start))];
+    for step in 0..3 {
+        let (next, write) = flow.next(&answered(step, output()), now).map_err(anyhow::Error::msg)?;
+        writes.push(Write::Transition(publishing(write)));
+        flow = next;
+    }
+    Ok(Ready { writes })
+}
+
+fn output() -> goconductor_saga::Json {
+    crate::participant::output()
+}
+
+/// Workflows that are there before anything is measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Filling {
+    /// That have ended: of ten, nine completed and one was rolled back.
+    pub(crate) ended: u64,
+    /// That wait for a service that nobody runs.
+    pub(crate) waiting: u64,
+}
+
+impl Filling {
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    pub(crate) fn count(self) -> u64 {
+        self.ended + self.waiting
+    }
+
+    /// Writes them, so many groups at once; how many at a time is told.
+    pub(crate) async fn write(
+        self,
+        store: &dyn Store,
+        lanes: usize,
+        written: &dyn Fn(u64),
+    ) -> anyhow::Result<()> {
+        use futures::stream::{StreamExt, TryStreamExt};
+        let molds = Molds::new()?;
+        let writes = (0..self.count()).map(|number| {
+            let mold = if number >= self.ended {
+                &molds.waiting
+            } else if number % 10 == 9 {
+                &molds.rolled_back
+            } else {
+                &molds.completed
+            };
+            cast(mold)
+        });
+        let groups = futures::stream::iter(Groups { writes });
+        let write = |group: Vec<Write>| async move {
+            let count = crate::figures::whole(group.len());
+            let outcomes = store.write(group).await?;
+            let all = outcomes.iter().all(|outcome| matches!(outcome, WriteOutcome::Written));
+            anyhow::ensure!(all, "not all of a group were written");
+            written(count);
+            Ok(())
+        };
+        groups.map(write).buffer_unordered(lanes).try_collect::<()>().await
+    }
+}
+
+/// Gives out what is made in groups, as they are asked for.
+struct Groups<I> {
+    writes: I,
+}
+
+impl<I: Iterator<Item = Write>> Iterator for Groups<I> {
+    type Item = Vec<Write>;
+
+    fn next(&mut self) -> Option<Vec<Write>> {
+        let group: Vec<Write> = self.writes.by_ref().take(GROUP).collect();
+        (!group.is_empty()).then_some(group)
+    }
+}
+
+/// One workflow of each kind, whole, as others are cast from it.
+struct Molds {
+    completed: TransitionWrite,
+    rolled_back: TransitionWrite,
+    waiting: TransitionWrite,
+}
+
+impl Molds {
+    fn new() -> anyhow::Result<Self> {
+        let (plan, given) = order()?;
+        let wrong = anyhow::Error::msg;
+        let mut completed = Flow::start(&plan, given.clone()).0;
+        for step in 0..3 {
+            completed = completed.next(&answered(step, output()), given.now).map_err(wrong)?.0;
+        }
+        let mut rolled_back = Flow::start(&plan, given.clone()).0;
+        let answers = [answered(0, output()), answered(1, output())];
+        for news in answers.into_iter().chain([refused(2), undone(1), undone(0)]) {
+            rolled_back = rolled_back.next(&news, given.now).map_err(wrong)?.0;
+        }
+        let waiting = Flow::start(&saga::plan(&saga::waiting().1)?, given).1;
+        Ok(Self { completed: whole(completed, &waiting), rolled_back: whole(rolled_back, &waiting), waiting })
+    }
+}
+
+/// All that happened to a workflow, as one transition from nothing.
+fn whole(flow: Flow, like: &TransitionWrite) -> TransitionWrite {
+    let all: Transition = transition(&flow.plan, None, flow.events, flow.state);
+    TransitionWrite { transition: Arc::new(all), ..like.clone() }
+}
+
+/// Another workflow of the same kind.
+fn cast(mold: &TransitionWrite) -> Write {
+    let id = WorkflowId(Uuid::now_v7());
+    let mut transition = (*mold.transition).clone();
+    transition.id = id;
+    transition.state.id = id;
+    let write = TransitionWrite { transition: Arc::new(transition), ..mold.clone() };
+    let request_digest = json!(null).to_string();
+    Write::Start(NewWorkflow { write, idempotency_key: None, request_digest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goconductor_saga::Status;
+    use goconductor_store::Field;
+    use goconductor_store::sqlite::SqliteStore;
+    use std::cell::Cell;
+
+    #[tokio::test]
+    async fn what_is_there_beforehand_is_as_if_it_had_run() {
+        let store = SqliteStore::ephemeral().unwrap();
+        let told = Cell::new(0);
+        let filling = Filling { ended: 1020, waiting: 30 };
+        filling.write(&store, 2, &|count| told.set(told.get() + count)).await.unwrap();
+        assert_eq!(told.get(), 1050);
+        let mut counts: Vec<(String, u64)> = store
+            .counts("default", Field::Status, None)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|count| (count.value, count.count))
+            .collect();
+        counts.sort();
+        let expected = [("COMPLETED", 918), ("QUEUED", 30), ("ROLLED_BACK", 102)];
+        assert_eq!(counts, expected.map(|(value, count)| (value.to_owned(), count)));
+        let ids = store.ids(None, 2000).await.unwrap();
+        let ledger = store.ledger(&ids).await.unwrap();
+        assert_eq!(ledger.len(), 30, "only those that wait are owed anything");
+    }
+
+    #[test]
+    fn an_order_is_four_transitions_and_ends() {
+        let orders = orders(2).unwrap();
+        for order in orders {
+            assert_eq!(order.writes.len(), 4);
+            let Some(Write::Transition(last)) = order.writes.last() else { panic!("no transition") };
+            assert_eq!(last.transition.state.status(), Status::Completed);
+            assert_eq!(last.transition.ledger.len(), 1);
+        }
+    }
+}

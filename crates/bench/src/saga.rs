@@ -1,0 +1,179 @@
+//! The sagas that are measured.
+
+use goconductor_saga::Plan;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The services whose actions the sagas' steps are, with the actions.
+pub(crate) static SERVICES: [(&str, &[&str]); 4] = [
+    ("stock", &["reserve", "release"]),
+    ("payments", &["charge", "refund"]),
+    ("shipping", &["ship", "cancel"]),
+    ("work", &["do", "undo"]),
+];
+
+/// A service that nobody runs.
+const NOBODY: &str = "nobody";
+/// Steps of the chain, and of the parallel saga before its join.
+const WIDTH: u64 = 10;
+
+const ORDER: &str = "\
+workflow: bench-order
+steps:
+- { name: reserve, run: stock/reserve, compensate: stock/release }
+- { name: charge, run: payments/charge, compensate: payments/refund }
+- { name: ship, run: shipping/ship, compensate: shipping/cancel }
+";
+
+/// A saga that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Saga {
+    /// Three steps of three services, one after the other.
+    Order,
+    /// The same, of which the third is refused: two are undone.
+    Undo,
+    /// Ten steps one after the other.
+    Chain,
+    /// Ten steps at once, and one that waits for all of them.
+    Parallel,
+}
+
+impl Saga {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Order, Self::Undo, Self::Chain, Self::Parallel];
+
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Undo => "undo",
+            Self::Chain => "chain",
+            Self::Parallel => "parallel",
+        }
+    }
+
+    /// The definition that it is a run of.
+    pub(crate) fn definition(self) -> &'static str {
+        match self {
+            Self::Order | Self::Undo => "bench-order",
+            Self::Chain => "bench-chain",
+            Self::Parallel => "bench-parallel",
+        }
+    }
+
+    /// That definition's text.
+    pub(crate) fn source(self) -> String {
+        let step = |number: u64| format!("name: s{number}, run: work/do, compensate: work/undo");
+        let mut text = match self {
+            Self::Order | Self::Undo => return ORDER.to_owned(),
+            Self::Chain | Self::Parallel => format!("workflow: {}\nsteps:\n", self.definition()),
+        };
+        if self == Self::Chain {
+            text.extend((1..=WIDTH).map(|number| format!("- {{ {} }}\n", step(number))));
+        } else {
+            text.push_str("- name: fork\n  parallel:\n");
+            text.extend((1..=WIDTH).map(|number| format!("    b{number}: [{{ {} }}]\n", step(number))));
+            text.push_str("- { name: join, run: work/do, compensate: work/undo }\n");
+        }
+        text
+    }
+
+    /// What it is started with: about 200 bytes.
+    pub(crate) fn input(self) -> Value {
+        json!({
+            "order_id": "o-1042",
+            "customer": {"id": "c-4711", "name": "Ada Example", "city": "Zürich"},
+            "items": [{"sku": "book-1", "quantity": 1, "price": 1299}, {"sku": "pen", "quantity": 3, "price": 199}],
+            "refuse": if self == Self::Undo { "ship" } else { "nothing" },
+        })
+    }
+
+    /// Calls of participants that one makes.
+    pub(crate) fn steps(self) -> u64 {
+        match self {
+            Self::Order => 3,
+            // Two that are done, one that is refused, two that are undone.
+            Self::Undo => 5,
+            Self::Chain => WIDTH,
+            Self::Parallel => WIDTH + 1,
+        }
+    }
+
+    /// Transitions that one is written in, at most: news of one workflow that waits together is one.
+    pub(crate) fn transitions(self) -> u64 {
+        self.steps() + 1
+    }
+
+    /// What stands how often in a result: of the workflow, and of each step that ended as it should.
+    pub(crate) fn ends(self) -> &'static [(&'static str, usize)] {
+        const COMPLETED: &str = r#""status":"COMPLETED""#;
+        match self {
+            Self::Order => &[(COMPLETED, 4)],
+            Self::Undo => &[
+                (r#""status":"ROLLED_BACK""#, 1),
+                (r#""status":"COMPENSATED""#, 2),
+                (r#""status":"FAILED""#, 1),
+            ],
+            Self::Chain => &[(COMPLETED, 11)],
+            Self::Parallel => &[(COMPLETED, 12)],
+        }
+    }
+
+    /// Of how many of these a run is made, where it is of so many orders: about as much work.
+    pub(crate) fn share(self, count: u64) -> u64 {
+        let share = match self {
+            Self::Order => count,
+            Self::Undo => count / 2,
+            Self::Chain | Self::Parallel => count / 4,
+        };
+        share.max(1)
+    }
+}
+
+/// A saga whose only step waits for a service that nobody runs.
+pub(crate) fn waiting() -> (&'static str, String) {
+    let name = "bench-waiting";
+    let step = format!("{{ name: s, run: {NOBODY}/do, compensate: {NOBODY}/undo }}");
+    (name, format!("workflow: {name}\nsteps:\n- {step}\n"))
+}
+
+/// A definition's text as the rules take it.
+pub(crate) fn plan(source: &str) -> anyhow::Result<Arc<Plan>> {
+    let limits = goconductor_definition::Limits::default();
+    let checked =
+        goconductor_definition::parse(source.as_bytes(), goconductor_definition::Format::Yaml, &limits)
+            .map_err(|problems| anyhow::anyhow!("a definition of the bench is wrong: {problems:?}"))?;
+    Ok(Arc::new(Plan::new(checked.definition, 1)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_definition_can_run_and_has_the_steps_that_it_says() {
+        for saga in Saga::ALL {
+            let plan = plan(&saga.source()).unwrap();
+            assert_eq!(plan.definition().name, saga.definition());
+            let steps = u64::try_from(plan.definition().steps.len()).unwrap();
+            let expected = if saga == Saga::Undo { 3 } else { saga.steps() };
+            assert_eq!(steps, expected, "{saga:?}");
+        }
+        assert_eq!(plan(&waiting().1).unwrap().definition().name, waiting().0);
+    }
+
+    #[test]
+    fn an_input_has_about_200_bytes() {
+        for saga in Saga::ALL {
+            let bytes = saga.input().to_string().len();
+            assert!((180..=220).contains(&bytes), "{saga:?}: {bytes}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_never_nothing() {
+        assert_eq!(Saga::ALL.map(|saga| saga.share(1)), [1; 4]);
+        assert_eq!(Saga::ALL.map(|saga| saga.share(400)), [400, 200, 100, 100]);
+    }
+}

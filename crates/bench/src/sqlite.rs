@@ -1,0 +1,85 @@
+//! The limit of SQLite: one connection, set as the store's is.
+
+use crate::limit::{HISTORY, LEDGER, STATE, WORKFLOWS, Way, text};
+use rusqlite::{Connection, params};
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const TABLES: &str = "
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA temp_store = MEMORY;
+PRAGMA cache_size = -8192;
+PRAGMA wal_autocheckpoint = 4000;
+DROP TABLE IF EXISTS workflows;
+DROP TABLE IF EXISTS events;
+DROP TABLE IF EXISTS dispatch;
+CREATE TABLE workflows (id BLOB NOT NULL PRIMARY KEY, seq INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE events (
+    workflow_id BLOB NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (workflow_id, seq)
+) WITHOUT ROWID;
+CREATE TABLE dispatch (
+    workflow_id BLOB NOT NULL, key INTEGER NOT NULL, due_at INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (workflow_id, key)
+) WITHOUT ROWID;
+CREATE INDEX dispatch_due ON dispatch (due_at);
+";
+
+/// Writes transitions in one way for so long; how many, and in what time.
+#[allow(clippy::unused_async, reason = "as that of PostgreSQL is")]
+pub(crate) async fn limit(path: &Path, way: Way, span: Duration) -> anyhow::Result<(u64, f64)> {
+    let mut connection = Connection::open(path)?;
+    connection.execute_batch(TABLES)?;
+    let ids: Vec<[u8; 16]> = (0..WORKFLOWS).map(|_| *uuid::Uuid::now_v7().as_bytes()).collect();
+    let transaction = connection.transaction()?;
+    for id in &ids {
+        transaction
+            .prepare_cached("INSERT INTO workflows VALUES (?1, 0, ?2)")?
+            .execute(params![id, text(STATE, 0)])?;
+        transaction
+            .prepare_cached("INSERT INTO dispatch VALUES (?1, 0, 0, ?2)")?
+            .execute(params![id, text(LEDGER, 0)])?;
+    }
+    transaction.commit()?;
+    let begun = Instant::now();
+    let (mut written, mut seq) = (0, 0_i64);
+    while begun.elapsed() < span {
+        seq += 1;
+        for group in ids.chunks(way.group) {
+            let transaction = connection.transaction()?;
+            for id in group {
+                step(&transaction, id, seq)?;
+            }
+            transaction.commit()?;
+            written += crate::figures::whole(group.len());
+            if begun.elapsed() >= span {
+                break;
+            }
+        }
+    }
+    Ok((written, begun.elapsed().as_secs_f64()))
+}
+
+/// One transition.
+fn step(connection: &Connection, id: &[u8; 16], seq: i64) -> anyhow::Result<()> {
+    let number = u64::try_from(seq).unwrap_or(0);
+    let changed = connection
+        .prepare_cached("UPDATE workflows SET seq = ?2, state = ?3 WHERE id = ?1 AND seq = ?2 - 1")?
+        .execute(params![id, seq, text(STATE, number)])?;
+    anyhow::ensure!(changed == 1, "a workflow of the limit has moved on by itself");
+    connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3)")?.execute(params![
+        id,
+        seq,
+        text(HISTORY, number)
+    ])?;
+    connection
+        .prepare_cached("DELETE FROM dispatch WHERE workflow_id = ?1 AND key = ?2 - 1")?
+        .execute(params![id, seq])?;
+    connection.prepare_cached("INSERT INTO dispatch VALUES (?1, ?2, ?2, ?3)")?.execute(params![
+        id,
+        seq,
+        text(LEDGER, number)
+    ])?;
+    Ok(())
+}
