@@ -70,6 +70,7 @@ transaction.state.log.min.isr=$(((n + 1) / 2))
 share.coordinator.state.topic.replication.factor=$n
 share.coordinator.state.topic.min.isr=$(((n + 1) / 2))
 group.initial.rebalance.delay.ms=0
+log.retention.ms=-1
 broker.session.timeout.ms=6000
 log.cleaner.dedupe.buffer.size=16777216
 CONF

@@ -5,7 +5,7 @@ use crate::figures::{Latencies, Percentiles, per_second, rounded, whole};
 use crate::limit::apart;
 use crate::proc;
 use crate::ready::{self, Ready};
-use goconductor_state_store::{Limits, StateStore};
+use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::{Store, WriteOutcome};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,7 +54,7 @@ async fn drive(
     in_flight: u32,
 ) -> anyhow::Result<(Latencies, f64, f64)> {
     let limits = Limits { lanes: database.lanes(), ..Limits::default() };
-    let store: Arc<dyn Store> = Arc::new(StateStore::new(database.open().await?, limits));
+    let store: Arc<dyn Store> = Arc::new(Grouped::new(database.open().await?, limits));
     let orders = Arc::new(Mutex::new(orders));
     let me = std::process::id();
     let (begun, cpu) = (Instant::now(), proc::cpu_seconds(me, false).unwrap_or(0.0));
