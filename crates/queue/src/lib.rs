@@ -116,6 +116,8 @@ pub struct Backlog {
     /// The publish time of the oldest of them: what was published before it was taken. None: nothing
     /// waits, so everything was taken.
     pub oldest_waiting_ms: Option<i64>,
+    /// How many have been taken so far, from wherever the count began: two looks tell the pace.
+    pub taken: u64,
 }
 
 /// Carries commands to the executors of a service.

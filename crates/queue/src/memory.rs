@@ -114,6 +114,7 @@ impl Queue for MemoryQueue {
             waiting: u64::try_from(line.waiting.len()).unwrap_or(u64::MAX),
             // Publishers' times need not rise along the line, and the line is bounded: look at all.
             oldest_waiting_ms: line.waiting.iter().map(|waiting| waiting.message.published_at_ms).min(),
+            taken: line.settled,
         })
     }
 
@@ -169,6 +170,8 @@ struct Line {
     waiting: VecDeque<Waiting>,
     /// How many messages consumers hold.
     taken: usize,
+    /// How many have been acknowledged.
+    settled: u64,
     /// What waits and what is taken.
     bytes: usize,
     consumers: usize,
@@ -198,6 +201,7 @@ impl Line {
 
     fn settle(&mut self, message: &Message) {
         self.taken -= 1;
+        self.settled += 1;
         self.bytes -= size(message);
     }
 

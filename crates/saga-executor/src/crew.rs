@@ -40,8 +40,8 @@ impl Lane {
     fn heard(&self, within: Duration) -> Option<Backlog> {
         let known = (*self.known())?;
         let fresh = clock::monotonic().duration_since(known.asked) < within;
-        let Backlog { waiting, oldest_waiting_ms } = known.backlog;
-        fresh.then(|| Backlog { waiting: waiting.saturating_add(known.since), oldest_waiting_ms })
+        let waiting = known.backlog.waiting.saturating_add(known.since);
+        fresh.then_some(Backlog { waiting, ..known.backlog })
     }
 
     async fn ask(&self, queue: &dyn Queue, topic: &Topic) -> Result<(), Error> {

@@ -60,6 +60,8 @@ pub struct Service {
     pub http: HttpService,
     /// How many of its commands run at once.
     pub max_in_flight: u32,
+    /// How many commands of each of these actions run at once.
+    pub actions: BTreeMap<String, u32>,
 }
 
 /// A service that is called by HTTP.
@@ -82,6 +84,21 @@ pub struct Limits {
     pub output_bytes: usize,
     /// How many of a list a page holds, where the request does not say.
     pub page_size: u32,
+    /// Calls that are carried out at once.
+    pub calls_in_flight: u32,
+    /// What the bodies of calls that are carried out hold together.
+    pub bodies_bytes: usize,
+    /// Long polls and streams at once.
+    pub waiting_callers: u32,
+    /// Starts that are carried out at once.
+    pub starts_in_flight: u32,
+    /// Starts of one namespace that wait for their turn.
+    pub starts_waiting: u32,
+    /// How long a start waits for its turn.
+    pub start_wait: Duration,
+    /// Commands of one service of one namespace, or of one of its actions, that wait: with more no starts that
+    /// need it are taken in.
+    pub backlog: u32,
 }
 
 /// How commands are run.
@@ -97,8 +114,10 @@ pub struct Executor {
     pub duty_shards: u32,
     /// A worker on whose stream nothing is heard for this long is lost.
     pub worker_lease: Duration,
-    /// How many execute at once.
+    /// How many of one service execute at once, unless the service says otherwise.
     pub max_in_flight: u32,
+    /// How many of all services execute at once, and as many compensate: namespaces share them fairly.
+    pub all_in_flight: u32,
     /// How many compensate at once, beside them.
     pub compensations_in_flight: u32,
     /// How long an attempt runs before its start is written by itself.
@@ -223,12 +242,25 @@ fn services(reader: &mut Reader<'_>) -> BTreeMap<String, Service> {
         }
         let path = format!("services.{name}");
         let max_in_flight = reader.get(&format!("{path}.max_in_flight"), &value::integer(1, 100_000), 64);
+        let actions = actions(reader, &format!("{path}.actions"));
         let url = reader.required(&format!("{path}.http.url"), &value::http_url(), &path);
         if let Some(url) = url {
-            services.insert(name, Service { http: HttpService { url }, max_in_flight });
+            services.insert(name, Service { http: HttpService { url }, max_in_flight, actions });
         }
     }
     services
+}
+
+/// How many commands of each action run at once.
+fn actions(reader: &mut Reader<'_>, section: &str) -> BTreeMap<String, u32> {
+    let mut actions = BTreeMap::new();
+    for name in reader.names(section) {
+        let path = format!("{section}.{name}.max_in_flight");
+        if let Some(limit) = reader.required(&path, &value::integer(1, 100_000), section) {
+            actions.insert(name, limit);
+        }
+    }
+    actions
 }
 
 fn is_service_name(name: &str) -> bool {
@@ -241,6 +273,7 @@ fn is_service_name(name: &str) -> bool {
 
 fn limits(reader: &mut Reader<'_>) -> Limits {
     let size = value::bytes(1, 64 * 1024 * 1024);
+    let count = value::integer(1, 1_000_000);
     Limits {
         body_bytes: reader.get("limits.body_bytes", &size, 1024 * 1024),
         // The JSON parser has a limit of its own at 128.
@@ -248,6 +281,17 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
         input_bytes: reader.get("limits.input_bytes", &size, 512 * 1024),
         output_bytes: reader.get("limits.output_bytes", &size, 512 * 1024),
         page_size: reader.get("limits.page_size", &value::integer(1, 1_000), 100),
+        calls_in_flight: reader.get("limits.calls_in_flight", &count, 1024),
+        bodies_bytes: reader.get("limits.bodies_bytes", &value::bytes(1, 1 << 30), 64 * 1024 * 1024),
+        waiting_callers: reader.get("limits.waiting_callers", &count, 4096),
+        starts_in_flight: reader.get("limits.starts_in_flight", &count, 128),
+        starts_waiting: reader.get("limits.starts_waiting", &count, 256),
+        start_wait: reader.get(
+            "limits.start_wait",
+            &value::span(Duration::ZERO, Duration::from_secs(60)),
+            Duration::from_millis(500),
+        ),
+        backlog: reader.get("limits.backlog", &count, 1000),
     }
 }
 
@@ -269,6 +313,7 @@ fn executor(reader: &mut Reader<'_>) -> Executor {
         duty_shards: reader.get("executor.duty_shards", &value::integer(1, 16), 4),
         worker_lease: reader.get("executor.worker_lease", &value::span(seconds(1), seconds(300)), seconds(5)),
         max_in_flight: reader.get("executor.max_in_flight", &value::integer(1, 100_000), 256),
+        all_in_flight: reader.get("executor.all_in_flight", &value::integer(1, 1_000_000), 1024),
         compensations_in_flight: reader.get(
             "executor.compensations_in_flight",
             &value::integer(1, 100_000),

@@ -1,4 +1,4 @@
-//! What each service has: configuration, logs, metrics, health, drain.
+//! What each service has: configuration, logs, metrics, health, drain, and fair shares of what is limited.
 //!
 //! The crate deliberately knows nothing of workflows, of databases or of HTTP: a service mounts what is
 //! here on its own routes, and registers its own checks and tasks.
@@ -9,5 +9,6 @@
 pub mod config;
 pub mod drain;
 pub mod duration;
+pub mod fair;
 pub mod health;
 pub mod telemetry;

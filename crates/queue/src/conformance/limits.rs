@@ -58,29 +58,29 @@ pub(super) async fn backlog(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     let topic = Topic::execute("payments");
     let other = Topic::execute("inventory");
-    let is = async |waiting: u64, oldest_waiting_ms: Option<i64>, when: &str| -> Verdict {
-        let expected = Backlog { waiting, oldest_waiting_ms };
+    let is = async |waiting: u64, oldest_waiting_ms: Option<i64>, taken: u64, when: &str| -> Verdict {
+        let expected = Backlog { waiting, oldest_waiting_ms, taken };
         let look = || async {
             let found = bench.queue.backlog(&topic).await.map_err(unexpected("backlog"))?;
             ensure(found == expected, || format!("{found:?}, {expected:?} was expected"))
         };
         bench.becomes(when, look).await
     };
-    is(0, None, "at first").await?;
+    is(0, None, 0, "at first").await?;
     bench.publish(&topic, "workflow", [10, 20, 30]).await?;
     bench.publish(&other, "workflow", [5]).await?;
-    is(3, Some(10), "after three").await?;
+    is(3, Some(10), 0, "after three").await?;
     let mut consumer = bench.consumer(&topic).await?;
     bench.settle_all(&mut consumer, 1, 1).await?;
-    is(2, Some(20), "after one was taken").await?;
+    is(2, Some(20), 1, "after one was taken").await?;
     bench.take_all(&mut consumer, 2, 2).await?;
     let taken = if factory.is_log() { (2, Some(20)) } else { (0, None) };
-    is(taken.0, taken.1, "after the others were taken and not acknowledged").await?;
+    is(taken.0, taken.1, 1, "after the others were taken and not acknowledged").await?;
     bench.publish(&topic, "workflow", [40]).await?;
-    is(taken.0 + 1, Some(taken.1.unwrap_or(40)), "after one more").await?;
+    is(taken.0 + 1, Some(taken.1.unwrap_or(40)), 1, "after one more").await?;
     drop(consumer);
-    is(3, Some(20), "after they were given back").await?;
+    is(3, Some(20), 1, "after they were given back").await?;
     let mut consumer = bench.consumer(&topic).await?;
     bench.settle_all(&mut consumer, 3, 3).await?;
-    is(0, None, "at last").await
+    is(0, None, 4, "at last").await
 }

@@ -55,7 +55,7 @@ impl Observers {
         let mut ends = TopicPartitionList::new();
         ends.add_partition_range(name, 0, (partitions - 1).max(0));
         let committed = observer.committed_offsets(ends.clone(), ANSWER)?;
-        let mut waiting = 0;
+        let (mut waiting, mut taken) = (0, 0);
         let mut first = TopicPartitionList::new();
         for each in committed.elements() {
             let (low, high) = observer.fetch_watermarks(name, each.partition(), ANSWER)?;
@@ -67,15 +67,16 @@ impl Observers {
                 | Offset::Invalid
                 | Offset::OffsetTail(_) => low,
             };
+            taken += u64::try_from(done).unwrap_or(0);
             if high > done {
                 waiting += u64::try_from(high - done).unwrap_or(0);
                 first.add_partition_offset(name, each.partition(), Offset::Offset(done))?;
             }
         }
         if waiting == 0 {
-            return Ok(Backlog::default());
+            return Ok(Backlog { taken, ..Backlog::default() });
         }
-        Ok(Backlog { waiting, oldest_waiting_ms: Some(oldest(&observer, &first)?) })
+        Ok(Backlog { waiting, oldest_waiting_ms: Some(oldest(&observer, &first)?), taken })
     }
 }
 

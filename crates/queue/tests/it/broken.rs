@@ -39,6 +39,7 @@ enum Fault {
     StaysFull,
     CountsWhatIsHeld,
     SaysTheNewest,
+    LosesCount,
 }
 
 /// Each fault, a case that has to find it, and a part of what the case has to say.
@@ -69,6 +70,7 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::StaysFull, "a_full_topic_refuses_whole", "up to the limit"),
     (Fault::CountsWhatIsHeld, "the_backlog_is_what_waits", "taken and not acknowledged"),
     (Fault::SaysTheNewest, "the_backlog_is_what_waits", "after three: "),
+    (Fault::LosesCount, "the_backlog_is_what_waits", "after one was taken: "),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -202,6 +204,7 @@ impl Queue for Broken {
         match self.fault {
             Fault::CountsWhatIsHeld => backlog.waiting += self.shared.held.load(Ordering::Relaxed),
             Fault::SaysTheNewest => backlog.oldest_waiting_ms = backlog.oldest_waiting_ms.map(|_| 30),
+            Fault::LosesCount => backlog.taken = 0,
             _ => {}
         }
         Ok(backlog)
