@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use goconductor_transition as transition;
 use serde::Serialize;
+use std::time::Duration;
 
 /// A kind of refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,14 @@ pub(crate) const CROSS_SITE: Kind =
     kind(StatusCode::FORBIDDEN, "GC2022", "a page of another site may not do this");
 pub(crate) const TOO_SLOW: Kind =
     kind(StatusCode::REQUEST_TIMEOUT, "GC2023", "the body did not arrive in time");
+pub(crate) const TOO_MANY_CALLS: Kind =
+    kind(StatusCode::TOO_MANY_REQUESTS, "GC2030", "too many calls are carried out");
+pub(crate) const TOO_MANY_WAIT: Kind =
+    kind(StatusCode::TOO_MANY_REQUESTS, "GC2031", "too many callers wait");
+pub(crate) const STARTS: Kind =
+    kind(StatusCode::TOO_MANY_REQUESTS, "GC2032", "the namespace starts too much at once");
+pub(crate) const BEHIND: Kind =
+    kind(StatusCode::TOO_MANY_REQUESTS, "GC2033", "a service that it needs is behind");
 pub(crate) const UNAVAILABLE: Kind =
     kind(StatusCode::SERVICE_UNAVAILABLE, "GC2020", "the database does not answer");
 pub(crate) const INTERNAL: Kind =
@@ -71,12 +80,16 @@ pub(crate) struct Place {
     pub(crate) detail: String,
 }
 
+/// When a database that does not answer is worth asking again.
+const SOON: Duration = Duration::from_secs(1);
+
 /// A refusal.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     kind: Kind,
     detail: String,
     errors: Vec<Place>,
+    after: Option<Duration>,
 }
 
 /// What a handler gives.
@@ -85,7 +98,13 @@ pub(crate) type Answer<T> = Result<T, Problem>;
 impl Problem {
     /// A refusal with what is wrong and what to do.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new() }
+        Self { kind, detail: detail.into(), errors: Vec::new(), after: None }
+    }
+
+    /// With when to come back.
+    pub(crate) fn after(mut self, after: Duration) -> Self {
+        self.after = Some(after);
+        self
     }
 
     /// With every place.
@@ -148,12 +167,17 @@ impl IntoResponse for Problem {
             detail: self.detail,
             code,
             errors: self.errors,
-            retryable: self.kind == UNAVAILABLE,
+            retryable: self.kind == UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS,
             trace_id,
         };
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(after) = self.after {
+            // Whole seconds, and never too soon.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
         response
     }
 }
@@ -169,7 +193,8 @@ impl From<transition::Error> for Problem {
             transition::Error::Unavailable(_) | transition::Error::Contention(_) => UNAVAILABLE,
             transition::Error::Internal(_) => INTERNAL,
         };
-        Self::new(kind, error.to_string())
+        let problem = Self::new(kind, error.to_string());
+        if kind == UNAVAILABLE { problem.after(SOON) } else { problem }
     }
 }
 

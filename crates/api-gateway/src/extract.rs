@@ -1,6 +1,7 @@
 //! What a call brings, read with limits; whatever can't be read is a problem that says where.
 
 use crate::App;
+use crate::admission::CallPlace;
 use crate::error::{MALFORMED, MEDIA_TYPE, PARAMETER, Problem, WRONG_SHAPE};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::HeaderMap;
@@ -18,6 +19,8 @@ const HEADER: usize = 200;
 pub(crate) struct Caller {
     pub(crate) namespace: String,
     pub(crate) actor: Option<String>,
+    /// Its place among the calls that are carried out.
+    pub(crate) place: Option<CallPlace>,
 }
 
 impl FromRequestParts<App> for Caller {
@@ -35,7 +38,8 @@ impl FromRequestParts<App> for Caller {
             return Err(Problem::new(PARAMETER, detail));
         }
         let actor = text_header(&parts.headers, "goconductor-actor")?;
-        Ok(Self { namespace: namespace.to_owned(), actor: actor.map(str::to_owned) })
+        let place = parts.extensions.get::<CallPlace>().cloned();
+        Ok(Self { namespace: namespace.to_owned(), actor: actor.map(str::to_owned), place })
     }
 }
 

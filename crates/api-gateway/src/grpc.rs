@@ -140,12 +140,13 @@ impl Door {
     /// Carries a call out; status and JSON of a success.
     pub(crate) async fn call<T>(&self, call: &Call<T>, rest: Rest) -> Result<(StatusCode, Value), Status> {
         let response = self.send(call, rest).await?;
-        let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), ANSWER_BYTES)
+        let (head, body) = response.into_parts();
+        let status = head.status;
+        let bytes = axum::body::to_bytes(body, ANSWER_BYTES)
             .await
             .map_err(|error| Status::internal(format!("the answer can't be read: {error}")))?;
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        if status.is_success() { Ok((status, body)) } else { Err(refusal::status(status, &body)) }
+        if status.is_success() { Ok((status, body)) } else { Err(refusal::status(status, &head.headers, &body)) }
     }
 
     /// Carries a call out; what a success streams.

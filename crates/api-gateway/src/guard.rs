@@ -1,6 +1,7 @@
 //! What every call goes through: pages of other sites, headers that keep browsers careful, panics.
 
 use crate::App;
+use crate::admission::CallPlace;
 use crate::error::{CROSS_SITE, INTERNAL, MALFORMED, Problem, TOO_LARGE, TOO_SLOW};
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
@@ -17,6 +18,10 @@ use std::time::Duration;
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// What is read, and dropped, of a body over the limit, so that its sender gets to see the answer.
 const DRAINED: usize = 16 << 20;
+/// How long the body of a refused call is read.
+const DROP_TIME: Duration = Duration::from_secs(2);
+/// Characters of a namespace.
+const NAMESPACE: usize = 63;
 
 /// Lets no page of another site change anything, and keeps browsers careful with the answers.
 pub(crate) async fn same_site(request: Request, next: Next) -> Response {
@@ -52,6 +57,34 @@ fn is_an_address(host: &str) -> bool {
     name == "localhost" || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
 
+/// Lets no more calls in than are carried out at once. One that is refused is answered before anything of it
+/// was looked at, but for its namespace; what it brings is read, and dropped.
+pub(crate) async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let header = request.headers().get("goconductor-namespace");
+    // Not checked yet: one that is too long to be any has no share of its own.
+    let namespace = header.map_or(Ok("default"), HeaderValue::to_str).unwrap_or_default();
+    let namespace = if namespace.len() <= NAMESPACE { namespace } else { "" };
+    let call: CallPlace = match app.admission.call(namespace) {
+        Ok(call) => call,
+        Err(problem) => return dropping(request.into_body(), problem, app.limits.body_bytes).await,
+    };
+    request.extensions_mut().insert(call.clone());
+    let response = next.run(request).await;
+    drop(call);
+    response
+}
+
+/// Answers a call whose body nobody looks at.
+async fn dropping(body: Body, problem: Problem, limit: usize) -> Response {
+    if body.is_end_stream() {
+        return problem.into_response();
+    }
+    match tokio::time::timeout(DROP_TIME, read(body, 0, limit)).await {
+        Ok(_) => problem.into_response(),
+        Err(_) => closing(problem),
+    }
+}
+
 /// Reads the whole body before anybody looks at it: one that is left unread breaks its connection, and the
 /// next call on it with it.
 pub(crate) async fn whole_body(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -59,11 +92,20 @@ pub(crate) async fn whole_body(State(app): State<App>, request: Request, next: N
     if body.is_end_stream() {
         return next.run(Request::from_parts(parts, body)).await;
     }
-    match tokio::time::timeout(BODY_TIME, read(body, app.limits.body_bytes)).await {
+    let limit = app.limits.body_bytes;
+    // What is over the limit is not kept.
+    let most = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
+    let room = match app.admission.body(if most > limit { 0 } else { most }) {
+        Ok(room) => room,
+        Err(problem) => return dropping(body, problem, limit).await,
+    };
+    let response = match tokio::time::timeout(BODY_TIME, read(body, limit, DRAINED)).await {
         Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Ok(Err(problem)) => closing(problem),
         Err(_) => closing(Problem::new(TOO_SLOW, "the body did not arrive within 30 s")),
-    }
+    };
+    drop(room);
+    response
 }
 
 /// What is left of the body is not read: the connection can't be used again.
@@ -73,7 +115,8 @@ fn closing(problem: Problem) -> Response {
     response
 }
 
-async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// A body of at most `limit` bytes; of one that is larger so many more are read, and dropped.
+async fn read(mut body: Body, limit: usize, dropped: usize) -> Result<Bytes, Problem> {
     let mut kept = BytesMut::new();
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
@@ -85,7 +128,7 @@ async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
         } else {
             kept = BytesMut::new();
         }
-        if length > limit.saturating_add(DRAINED) {
+        if length > limit.saturating_add(dropped) {
             break;
         }
     }

@@ -8,6 +8,7 @@
 //! Invariants: no input makes a 5xx or a panic; every refusal is `application/problem+json` with a stable
 //! code that has a page; an answer that says that something was done is given once it is durable.
 
+mod admission;
 mod error;
 mod extract;
 mod filter;
@@ -22,6 +23,7 @@ mod schemas;
 mod view;
 mod waiters;
 
+use admission::Admission;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -42,7 +44,8 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 use waiters::Waiters;
 
-pub use run::{limits, run};
+pub use admission::Limits as AdmissionLimits;
+pub use run::{admission, limits, run};
 
 /// How long calls under way may take to end, once the gateway is told to.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -56,6 +59,8 @@ pub struct Dependencies {
     pub changes: broadcast::Sender<Seen>,
     /// How much one call may bring and take.
     pub limits: Limits,
+    /// How much is taken in at once.
+    pub admission: AdmissionLimits,
     /// What `/readyz` asks.
     pub readiness: Readiness,
     /// What `/metrics` shows.
@@ -86,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) conductor: Arc<Conductor>,
     pub(crate) changes: broadcast::Sender<Seen>,
     pub(crate) limits: Limits,
+    pub(crate) admission: Admission,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
     pub(crate) stop: CancellationToken,
@@ -114,11 +120,23 @@ pub fn router(dependencies: Dependencies) -> Router {
 /// The whole surface, with further gRPC services on the same port.
 pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Routes) -> Router {
     measure::describe();
-    let Dependencies { conductor, changes, limits, readiness, metrics, stop } = dependencies;
+    let Dependencies { conductor, changes, limits, admission, readiness, metrics, stop } = dependencies;
     let waiters = Waiters::new(Arc::clone(&conductor), &changes, stop.clone());
     let schemas = Schemas::default();
     let (known, end) = (readiness.clone(), stop.clone());
-    let app = App(Arc::new(Inner { conductor, changes, limits, readiness, metrics, stop, waiters, schemas }));
+    let admission = Admission::new(admission);
+    let app = App(Arc::new(Inner {
+        conductor,
+        changes,
+        limits,
+        admission,
+        readiness,
+        metrics,
+        stop,
+        waiters,
+        schemas,
+    }));
+    drop(tokio::spawn(admission::follow(app.clone())));
     let rest = routes::all(app);
     let calls = grpc::routes(rest.clone(), limits.body_bytes, known, end, more);
     // What is called by gRPC says so; everything else is REST's, its refusals of unknown paths included.

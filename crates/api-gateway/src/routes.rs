@@ -13,8 +13,9 @@ mod workflows;
 use crate::error::{METHOD, NO_ROUTE, Problem};
 use crate::{App, guard, measure};
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -58,9 +59,19 @@ pub(crate) fn all(app: App) -> Router {
         .fallback(no_route)
         .layer(axum::middleware::from_fn(guard::same_site))
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::whole_body))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), admit))
         .layer(axum::middleware::from_fn(measure::measure))
         .layer(CatchPanicLayer::custom(guard::panicked))
         .with_state(app)
+}
+
+/// What people and tools ask to see how the gateway fares is answered even when it is busy.
+async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/api/") {
+        guard::admit(State(app), request, next).await
+    } else {
+        next.run(request).await
+    }
 }
 
 /// What the document needs beyond what the handlers say: names of operations that are unique, and a

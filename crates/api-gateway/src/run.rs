@@ -1,6 +1,6 @@
 //! The gateway as a process of its own.
 
-use crate::{Dependencies, Limits, router};
+use crate::{AdmissionLimits, Dependencies, Limits, router};
 use goconductor_process::{Backends, Host, Presence, Process};
 use goconductor_service_kit::config::Config;
 use serde_json::json;
@@ -17,6 +17,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         conductor: Arc::clone(&conductor),
         changes: changes.sender(),
         limits: limits(&process.config),
+        admission: admission(&process.config),
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
         stop: process.drain.token(),
@@ -38,5 +39,22 @@ pub fn limits(config: &Config) -> Limits {
         json_depth: usize::try_from(config.limits.json_depth).unwrap_or(usize::MAX),
         input_bytes: config.limits.input_bytes,
         page_size: config.limits.page_size,
+    }
+}
+
+/// How much is taken in at once, as configured.
+#[must_use]
+pub fn admission(config: &Config) -> AdmissionLimits {
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let limits = &config.limits;
+    AdmissionLimits {
+        calls: count(limits.calls_in_flight),
+        // One body always has room.
+        bodies_bytes: limits.bodies_bytes.max(limits.body_bytes),
+        waiting: count(limits.waiting_callers),
+        starts: count(limits.starts_in_flight),
+        starts_waiting: count(limits.starts_waiting),
+        start_wait: limits.start_wait,
+        backlog: u64::from(limits.backlog),
     }
 }

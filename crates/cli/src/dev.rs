@@ -140,6 +140,7 @@ impl Process {
             conductor: Arc::clone(&conductor),
             changes,
             limits: gateway::limits(config),
+            admission: gateway::admission(config),
             readiness: readiness(&store),
             metrics: metrics.clone(),
             stop: drain.token(),

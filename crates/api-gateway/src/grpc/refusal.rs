@@ -1,16 +1,17 @@
 //! Problems as statuses: the same code, the same places.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 use std::collections::HashMap;
+use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 /// Whose codes they are.
 const DOMAIN: &str = "goconductor";
 
-/// A problem of the REST API as a status.
-pub(super) fn status(status: StatusCode, problem: &Value) -> Status {
+/// A problem of the REST API as a status; with when to come back, if it says so.
+pub(super) fn status(status: StatusCode, headers: &HeaderMap, problem: &Value) -> Status {
     let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let code = text("code");
     let retryable = problem.get("retryable").and_then(Value::as_bool).unwrap_or(false);
@@ -22,6 +23,10 @@ pub(super) fn status(status: StatusCode, problem: &Value) -> Status {
     ]);
     details.set_error_info(code.clone(), DOMAIN, metadata);
     details.set_request_info(text("trace_id"), "");
+    let after = headers.get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+    if let Some(seconds) = after {
+        details.set_retry_info(Some(Duration::from_secs(seconds)));
+    }
     let places: Vec<FieldViolation> =
         problem.get("errors").and_then(Value::as_array).into_iter().flatten().map(place).collect();
     if !places.is_empty() {

@@ -114,11 +114,12 @@ impl WorkflowService for Door {
             .query("after_seq", after_seq)
             .header("accept", "text/event-stream");
         let response = self.send(&request, rest).await?;
-        let status = response.status();
-        let body = response.into_body();
+        let (head, body) = response.into_parts();
+        let status = head.status;
         if !status.is_success() {
             let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
-            return Err(refusal::status(status, &serde_json::from_slice(&bytes).unwrap_or(Value::Null)));
+            let problem = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            return Err(refusal::status(status, &head.headers, &problem));
         }
         Ok(Response::new(followed(body.into_data_stream()).boxed()))
     }

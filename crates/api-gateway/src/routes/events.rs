@@ -13,6 +13,7 @@ use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, TryStreamExt};
 use goconductor_saga::{EventKind, Plan, WorkflowId};
+use goconductor_service_kit::fair::Place;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
@@ -49,7 +50,7 @@ struct EventPage {
     params(("id" = String, Path), EventsQuery,
         ("Last-Event-ID" = Option<u64>, Header, description = "Of a stream: the last event that was seen")),
     responses((status = 200, content((EventPage = "application/json"), (String = "text/event-stream"))),
-        (status = 404, body = ProblemBody)))]
+        (status = 404, body = ProblemBody), (status = 429, body = ProblemBody)))]
 async fn events(
     State(app): State<App>,
     caller: Caller,
@@ -64,7 +65,8 @@ async fn events(
     let after = query.after_seq.unwrap_or(0);
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);
-        let follow = Follow { watch: app.waiters.watch(id), app, id, plan, after, ended: false };
+        let place = app.admission.wait(&caller.namespace, caller.place.as_ref())?;
+        let follow = Follow { watch: app.waiters.watch(id), app, id, plan, after, ended: false, _place: place };
         return Ok(Sse::new(follow.stream()).keep_alive(KeepAlive::default()).into_response());
     }
     let events = app.store().history(id, after, limit).await?;
@@ -91,6 +93,8 @@ struct Follow {
     watch: Watch,
     after: u64,
     ended: bool,
+    /// Among those who wait.
+    _place: Place,
 }
 
 impl Follow {

@@ -9,6 +9,7 @@ use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, TryStreamExt};
 use goconductor_saga::WorkflowId;
+use goconductor_service_kit::fair::Place;
 use goconductor_store::{Comparison, Field, Filter, ListRequest, Seen, Summary, Value};
 use goconductor_transition::clock;
 use serde::Deserialize;
@@ -40,12 +41,14 @@ struct WatchQuery {
 /// Each message is a workflow as the list shows it, once it has changed and fits the filter. `lagged` says
 /// that changes were missed: list again.
 #[utoipa::path(get, path = "/watch", tag = "workflows", params(WatchQuery),
-    responses((status = 200, content((String = "text/event-stream"))), (status = 400, body = ProblemBody)))]
+    responses((status = 200, content((String = "text/event-stream"))), (status = 400, body = ProblemBody),
+        (status = 429, body = ProblemBody)))]
 async fn watch(State(app): State<App>, caller: Caller, Query(query): Query<WatchQuery>) -> Answer<Response> {
     let text = query.filter.unwrap_or_default();
     let filter = filter::parse(&text, clock::now())?;
     let changes = app.changes.subscribe();
-    let watching = Watching { app, namespace: caller.namespace, filter, changes };
+    let place = app.admission.wait(&caller.namespace, caller.place.as_ref())?;
+    let watching = Watching { app, namespace: caller.namespace, filter, changes, _place: place };
     Ok(Sse::new(watching.stream()).keep_alive(KeepAlive::default()).into_response())
 }
 
@@ -54,6 +57,8 @@ struct Watching {
     namespace: String,
     filter: Option<Filter>,
     changes: broadcast::Receiver<Seen>,
+    /// Among those who wait.
+    _place: Place,
 }
 
 /// What came of listening.

@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use goconductor_saga::{Plan, WorkflowId};
+use goconductor_service_kit::fair::Place as WaitingPlace;
 use goconductor_store::{Field, ListRequest, Loaded};
 use goconductor_transition::{Error, StartRequest, clock};
 use serde::{Deserialize, Serialize};
@@ -107,16 +108,21 @@ struct CountView {
         (status = 200, body = WorkflowView, description = "A repeat, with Idempotency-Replayed: true"),
         (status = 404, body = ProblemBody, description = "No such definition"),
         (status = 409, body = ProblemBody, description = "The key belongs to another start"),
-        (status = 422, body = ProblemBody, description = "The input does not fit the definition's schema")))]
+        (status = 422, body = ProblemBody, description = "The input does not fit the definition's schema"),
+        (status = 429, body = ProblemBody, description = "Nothing was started: come back after Retry-After")))]
 async fn start(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
     Body(body): Body<StartBody>,
 ) -> Answer<Response> {
+    let (namespace, version) = (&caller.namespace, body.version);
+    // Before anything is looked at: what is refused for being too much costs next to nothing.
+    app.admission.early(namespace, &body.definition, version, clock::monotonic())?;
     let key = idempotency_key(&headers, body.idempotency_key)?;
     let labels = body.labels.unwrap_or_default();
     check_labels(&labels)?;
+    let turn = app.admission.turn(namespace).await?;
     let input = body.input.unwrap_or_else(|| serde_json::json!({}));
     let plan = app.conductor.plan(&caller.namespace, &body.definition, body.version).await.map_err(
         |error| match (&error, body.version) {
@@ -131,6 +137,7 @@ async fn start(
         },
     )?;
     check_input(&app, &caller.namespace, &plan, &input)?;
+    app.admission.start(&caller.namespace, &plan, version, clock::monotonic())?;
     let request = StartRequest {
         namespace: caller.namespace,
         plan: plan.clone(),
@@ -140,6 +147,7 @@ async fn start(
         actor: caller.actor,
     };
     let started = app.conductor.start(request).await?;
+    drop(turn);
     // A repeat is of the version that it was started with.
     let plan = if started.replayed { app.conductor.plan_of(&started.state).await? } else { plan };
     let view = view::workflow(&plan, &started.state, key, waiting(&app, &plan, &started.state).await);
@@ -216,7 +224,8 @@ async fn get(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> 
 #[utoipa::path(get, path = "/workflows/{id}/result", tag = "workflows",
     params(("id" = String, Path), ResultQuery),
     responses((status = 200, body = WorkflowView, description = "It has ended"),
-        (status = 202, body = WorkflowView, description = "Not yet"), (status = 404, body = ProblemBody)))]
+        (status = 202, body = WorkflowView, description = "Not yet"), (status = 404, body = ProblemBody),
+        (status = 429, body = ProblemBody, description = "Too many wait: come back after Retry-After")))]
 async fn result(
     State(app): State<App>,
     caller: Caller,
@@ -233,8 +242,10 @@ async fn result(
     // Watched before it is looked at: no end falls in between.
     let number = workflow_id(&id)?;
     let mut watch = app.waiters.watch(number);
+    let mut waits = None;
     if app.conductor.known(number).is_some_and(|state| state.namespace == caller.namespace) {
         // Under way, as far as is known here: it is read once it has ended, or the time is up.
+        waits = places(&app, &caller, wait)?;
         drop(tokio::time::timeout_at(give_up, watch.ended()).await);
     }
     loop {
@@ -242,11 +253,22 @@ async fn result(
         if loaded.state.status().is_final() {
             return Ok((StatusCode::OK, Json(shown(&app, loaded).await?)));
         }
+        if waits.is_none() {
+            waits = places(&app, &caller, wait)?;
+        }
         match tokio::time::timeout_at(give_up, watch.ended()).await {
             Ok(true) => {}
             Ok(false) | Err(_) => return Ok((StatusCode::ACCEPTED, Json(shown(&app, loaded).await?))),
         }
     }
+}
+
+/// A place among those who wait, for who does.
+fn places(app: &App, caller: &Caller, wait: Duration) -> Answer<Option<WaitingPlace>> {
+    if wait.is_zero() {
+        return Ok(None);
+    }
+    app.admission.wait(&caller.namespace, caller.place.as_ref()).map(Some)
 }
 
 /// List workflows, newest first

@@ -1,0 +1,283 @@
+//! How far behind the services are that starts need, and how many more starts may come.
+//!
+//! Each lane (a service of a namespace, or one of its actions that has a limit of its own) gets credit at each
+//! look: as many starts as commands may still wait, divided by the gateways that there are. A start takes one
+//! from each lane that it needs. So gateways that know nothing of one another never let in more than there is
+//! room for, and a lane that drains at its limit takes in what it drains.
+//!
+//! A service that nobody serves has no lane that could be behind: its commands wait in the database, for
+//! nobody's account.
+
+use goconductor_queue::Backlog;
+use goconductor_saga::{Action, Plan, Side};
+use lru::LruCache;
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Definitions whose services are remembered: more are looked up again.
+const DEFINITIONS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// Lanes that are followed: of more nobody knows how far behind they are.
+const MOST_LANES: usize = 8192;
+/// A lane that no start has needed for this long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(10);
+/// What was heard of a lane is good for this long: who can't be asked refuses nobody.
+const GOOD: Duration = Duration::from_secs(5);
+/// When to come back.
+const AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+/// A part of the limit is to be free before it is worth coming back.
+const WORTH: u64 = 4;
+
+/// A service of a namespace, or an action of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LaneKey {
+    pub(crate) namespace: String,
+    pub(crate) service: String,
+    pub(crate) action: Option<String>,
+}
+
+/// A lane that is over its limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Behind {
+    /// `payments`, or `payments/charge`.
+    pub(crate) what: String,
+    pub(crate) waiting: u64,
+    /// When it is worth coming back.
+    pub(crate) after: Duration,
+}
+
+/// What is known of a lane.
+#[derive(Debug)]
+struct Lane {
+    needed_at: Instant,
+    /// Whether a start needed it since the last look.
+    needed: bool,
+    known: Option<Known>,
+    /// Starts that were let in since this was counted from.
+    taken: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    at: Instant,
+    waiting: u64,
+    /// Starts that this gateway may let in.
+    credit: u64,
+    /// Commands that it has taken so far.
+    done: u64,
+    /// Commands that it takes in a second.
+    pace: f64,
+}
+
+/// What a definition needs, by namespace, name and version that was asked for.
+type Needs = LruCache<(String, String, Option<u32>), Arc<[LaneKey]>>;
+
+/// The lanes that starts need.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    limit: u64,
+    state: Mutex<State>,
+    needed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    lanes: HashMap<LaneKey, Lane>,
+    needs: Needs,
+    gateways: u64,
+}
+
+/// What a look at a lane begins with.
+#[derive(Debug, Clone)]
+pub(super) struct Look {
+    pub(super) key: LaneKey,
+    /// Starts that had been let in.
+    taken: u64,
+    at: Instant,
+}
+
+impl Lanes {
+    pub(super) fn new(limit: u64) -> Self {
+        let state = State { lanes: HashMap::new(), needs: LruCache::new(DEFINITIONS), gateways: 1 };
+        Self { limit, state: Mutex::new(state), needed: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a start has needed a lane. Safe to cancel.
+    pub(super) async fn needed(&self) {
+        self.needed.notified().await;
+    }
+
+    /// Refuses a start whose definition is remembered to need a lane that is behind.
+    pub(super) fn early(
+        &self,
+        namespace: &str,
+        definition: &str,
+        version: Option<u32>,
+        now: Instant,
+    ) -> Result<(), Behind> {
+        let mut state = self.state();
+        let key = (namespace.to_owned(), definition.to_owned(), version);
+        let Some(needs) = state.needs.get(&key).cloned() else { return Ok(()) };
+        let behind = state.behind(&needs, self.limit, now);
+        if behind.is_some() {
+            // It is looked at again for as long as it is needed.
+            state.need(&needs, 0);
+            drop(state);
+            self.needed.notify_one();
+        }
+        behind.map_or(Ok(()), Err)
+    }
+
+    /// Lets a start in, and takes its credit of every lane that it needs.
+    pub(super) fn take(
+        &self,
+        namespace: &str,
+        plan: &Plan,
+        version: Option<u32>,
+        now: Instant,
+    ) -> Result<(), Behind> {
+        let key = (namespace.to_owned(), plan.definition().name.clone(), version);
+        let mut state = self.state();
+        let needs: Arc<[LaneKey]> = needs(namespace, plan).into();
+        state.needs.put(key, Arc::clone(&needs));
+        for lane in needs.iter() {
+            state.know(lane, now);
+        }
+        let behind = state.behind(&needs, self.limit, now);
+        state.need(&needs, u64::from(behind.is_none()));
+        for lane in needs.iter() {
+            if let Some(lane) = state.lanes.get_mut(lane) {
+                lane.needed_at = now;
+            }
+        }
+        drop(state);
+        self.needed.notify_one();
+        behind.map_or(Ok(()), Err)
+    }
+
+    /// The lanes that were needed since the last look; those that nobody needs any more are forgotten.
+    pub(super) fn looks(&self, now: Instant) -> Vec<Look> {
+        let mut state = self.state();
+        state.lanes.retain(|_, lane| lane.needed || now.saturating_duration_since(lane.needed_at) < FORGOTTEN);
+        let mut looks = Vec::new();
+        for (key, lane) in &mut state.lanes {
+            if std::mem::take(&mut lane.needed) {
+                lane.needed_at = now;
+                looks.push(Look { key: key.clone(), taken: lane.taken, at: now });
+            }
+        }
+        looks
+    }
+
+    /// How many gateways let starts in.
+    pub(super) fn share(&self, gateways: u64) {
+        self.state().gateways = gateways.max(1);
+    }
+
+    /// What a look has found: nobody serves it, or nobody could say.
+    pub(super) fn open(&self, look: &Look) {
+        if let Some(lane) = self.state().lanes.get_mut(&look.key) {
+            lane.known = None;
+        }
+    }
+
+    /// What a look has found.
+    pub(super) fn found(&self, look: &Look, backlog: Backlog) {
+        let mut state = self.state();
+        let gateways = state.gateways;
+        let Some(lane) = state.lanes.get_mut(&look.key) else { return };
+        let since = lane.taken.saturating_sub(look.taken);
+        let room = self.limit.saturating_sub(backlog.waiting).div_ceil(gateways);
+        let pace = lane.known.as_ref().and_then(|known| pace(known, look.at, backlog.taken));
+        lane.known = Some(Known {
+            at: look.at,
+            waiting: backlog.waiting,
+            credit: room.saturating_sub(since),
+            done: backlog.taken,
+            pace: pace.unwrap_or(0.0),
+        });
+    }
+}
+
+impl State {
+    /// A lane that is not known yet has all its credit.
+    fn know(&mut self, key: &LaneKey, now: Instant) {
+        if self.lanes.len() >= MOST_LANES || self.lanes.contains_key(key) {
+            return;
+        }
+        self.lanes.insert(key.clone(), Lane { needed_at: now, needed: true, known: None, taken: 0 });
+    }
+
+    fn need(&mut self, needs: &[LaneKey], starts: u64) {
+        for key in needs {
+            let Some(lane) = self.lanes.get_mut(key) else { continue };
+            lane.needed = true;
+            lane.taken += starts;
+            if let Some(known) = &mut lane.known {
+                known.credit = known.credit.saturating_sub(starts);
+            }
+        }
+    }
+
+    /// The lane that is the furthest behind, if one is.
+    fn behind(&self, needs: &[LaneKey], limit: u64, now: Instant) -> Option<Behind> {
+        let behind = |key: &LaneKey| {
+            let known = self.lanes.get(key)?.known.as_ref()?;
+            if known.credit > 0 || now.saturating_duration_since(known.at) > GOOD {
+                return None;
+            }
+            let what = match &key.action {
+                Some(action) => format!("{}/{action}", key.service),
+                None => key.service.clone(),
+            };
+            Some(Behind { what, waiting: known.waiting, after: known.after(limit) })
+        };
+        needs.iter().filter_map(behind).max_by_key(|behind| behind.after)
+    }
+}
+
+impl Known {
+    /// When enough will have been taken, at the pace of late.
+    fn after(&self, limit: u64) -> Duration {
+        let [least, most] = AFTER;
+        let surplus = self.waiting.saturating_sub(limit - limit / WORTH);
+        if self.pace < 0.1 {
+            return if surplus == 0 { least } else { least * 5 };
+        }
+        #[allow(clippy::cast_precision_loss, reason = "a guess")]
+        let seconds = (surplus as f64 / self.pace).min(most.as_secs_f64());
+        Duration::from_secs_f64(seconds).clamp(least, most)
+    }
+}
+
+/// Commands in a second: what was measured just now counts for a half.
+fn pace(known: &Known, at: Instant, done: u64) -> Option<f64> {
+    let time = at.saturating_duration_since(known.at);
+    if time.is_zero() || time > GOOD {
+        return None;
+    }
+    // A count that began anew says nothing.
+    let done = done.checked_sub(known.done)?;
+    #[allow(clippy::cast_precision_loss, reason = "a guess")]
+    let now = done as f64 / time.as_secs_f64();
+    Some(if known.pace > 0.0 { (now + known.pace) / 2.0 } else { now })
+}
+
+/// What starts of a plan need: the services that execute its steps, and their actions. Undo has lanes of its own,
+/// and is never refused.
+fn needs(namespace: &str, plan: &Plan) -> Vec<LaneKey> {
+    let mut all = BTreeSet::new();
+    for step in &plan.definition().steps {
+        let Some(Action::Run { service, action }) = step.action(Side::Execute) else { continue };
+        for action in [None, Some(action.clone())] {
+            all.insert(LaneKey { namespace: namespace.to_owned(), service: service.clone(), action });
+        }
+    }
+    all.into_iter().collect()
+}
