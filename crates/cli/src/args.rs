@@ -206,14 +206,28 @@ pub(crate) enum ServiceVerb {
         /// Its name
         name: String,
     },
-    /// Say how a service is reached
+    /// Say how a service is reached, and what it is limited to; what is there is replaced
     Set {
         /// Its name
         name: String,
-        /// Where it is called: actions are appended to it
+        /// Where it is called: actions are appended to it; without, workers carry it out
+        #[arg(long, required_unless_present_any = ["max_in_flight", "limit"])]
+        url: Option<String>,
+        /// Commands of it under way at once
         #[arg(long)]
-        url: String,
+        max_in_flight: Option<u32>,
+        /// Commands of one of its actions under way at once, such as charge=4; repeat it for others
+        #[arg(long, value_name = "ACTION=N", value_parser = limit)]
+        limit: Vec<(String, u32)>,
     },
+}
+
+/// `charge=4`
+fn limit(text: &str) -> Result<(String, u32), String> {
+    let wrong = || format!("expected an action and a number such as charge=4, found {text}");
+    let (action, number) = text.split_once('=').ok_or_else(wrong)?;
+    let number = number.parse().map_err(|_| wrong())?;
+    Ok((action.to_owned(), number))
 }
 
 /// What to do with processes.

@@ -166,9 +166,11 @@ impl Process {
 /// The services that the configuration names.
 async fn set_services(config: &Config, store: &Arc<dyn Store>) -> anyhow::Result<()> {
     for (name, service) in &config.services {
+        let limit = |(action, limit): (&String, &u32)| (action.clone(), json!({"max_in_flight": limit}));
         let settings = json!({
             "http": {"url": service.http.url.expose()},
             "max_in_flight": service.max_in_flight,
+            "actions": service.actions.iter().map(limit).collect::<serde_json::Map<_, _>>(),
         });
         let (namespace, name, updated_at) = ("default".to_owned(), name.clone(), clock::now());
         store.put_service(ServiceRecord { namespace, name, settings, updated_at }).await?;

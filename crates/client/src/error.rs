@@ -2,6 +2,12 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use std::time::Duration;
+
+/// The status of a call that was refused for being too much.
+const TOO_MANY: u16 = 429;
+/// When to come back, where nobody said.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Why a call did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +80,9 @@ pub struct Problem {
     pub retryable: bool,
     /// To find it in the server's logs.
     pub trace_id: Option<String>,
+    /// When to come back, where the server said so.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
     /// What else the server said.
     #[serde(flatten)]
     pub more: serde_json::Map<String, Value>,
@@ -139,11 +148,19 @@ impl Error {
         }
     }
 
+    /// When to come back with a call that the server refused for being too much at the time: such a call was
+    /// certainly not carried out, and can be repeated whatever it is.
+    #[must_use]
+    pub fn refused_for_now(&self) -> Option<Duration> {
+        let problem = self.problem().filter(|problem| problem.status == TOO_MANY)?;
+        Some(problem.retry_after.unwrap_or(SOON))
+    }
+
     /// The error that an answer stands for. A body that describes no problem is tolerated: a proxy in
     /// between may have written it.
-    pub(crate) fn from_answer(status: u16, body: &str) -> Self {
+    pub(crate) fn from_answer(status: u16, retry_after: Option<Duration>, body: &str) -> Self {
         let mut problem: Problem = serde_json::from_str(body).unwrap_or_default();
-        problem.status = status;
+        (problem.status, problem.retry_after) = (status, retry_after);
         let problem = Box::new(problem);
         match status {
             404 | 410 => Self::NotFound(problem),
@@ -172,7 +189,7 @@ mod tests {
             (500, "Other"),
             (429, "Other"),
         ] {
-            let error = Error::from_answer(status, r#"{"detail":"d","code":"GC2001","new":1}"#);
+            let error = Error::from_answer(status, None, r#"{"detail":"d","code":"GC2001","new":1}"#);
             assert!(format!("{error:?}").starts_with(expected), "{status}: {error:?}");
             assert_eq!(error.to_string(), "d");
         }
@@ -180,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_problem_is_tolerated() {
-        let error = Error::from_answer(503, "<html>busy</html>");
+        let error = Error::from_answer(503, None, "<html>busy</html>");
         assert_eq!(error.to_string(), "the server answered 503");
         assert!(error.is_retryable());
     }

@@ -5,7 +5,8 @@
 //! not know. A call that does not succeed is an [`Error`], with variants by what the caller can do.
 //!
 //! The crate deliberately knows nothing of the rules of a saga and takes no decision: it repeats no
-//! call by itself, but for [`Client::follow`], which is a read and resumes where it was cut.
+//! call by itself, but for [`Client::follow`], which is a read and resumes where it was cut, and
+//! [`Client::start_workflow_within`], for starts that the server certainly did not carry out.
 //!
 //! Invariants: fields that are added to an answer break nothing; events of a followed workflow are
 //! passed on in order, each once.
@@ -152,8 +153,10 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
+        let after = response.headers().get(header::RETRY_AFTER);
+        let after = after.and_then(|after| after.to_str().ok()?.parse().ok()).map(Duration::from_secs);
         let text = self.text(response).await.unwrap_or_default();
-        Err(Error::from_answer(status.as_u16(), &text))
+        Err(Error::from_answer(status.as_u16(), after, &text))
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<Reply<T>, Error> {

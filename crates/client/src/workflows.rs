@@ -73,6 +73,29 @@ impl Client {
         Ok(Reply { value: Started { workflow: value, replayed }, text })
     }
 
+    /// Starts a workflow; for as long as the server says that too much is going on, comes back when it says,
+    /// for so long in all. Such a start was certainly not carried out, so it needs no idempotency key.
+    ///
+    /// # Errors
+    /// As [`Client::start_workflow`]; at last with the server's refusal.
+    pub async fn start_workflow_within(
+        &self,
+        patience: Duration,
+        start: &StartWorkflow,
+    ) -> Result<Reply<Started>, Error> {
+        let give_up = tokio::time::Instant::now() + patience;
+        loop {
+            let error = match self.start_workflow(start).await {
+                Ok(started) => return Ok(started),
+                Err(error) => error,
+            };
+            match error.refused_for_now().map(|after| tokio::time::Instant::now() + after) {
+                Some(again) if again <= give_up => tokio::time::sleep_until(again).await,
+                Some(_) | None => return Err(error),
+            }
+        }
+    }
+
     /// A workflow as it stands.
     ///
     /// # Errors

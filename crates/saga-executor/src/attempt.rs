@@ -2,6 +2,7 @@
 
 use crate::Settings;
 use crate::in_flight::InFlight;
+use crate::room::{Entered, Room};
 use crate::task::{Participant, Pulse, Task};
 use goconductor_queue::{Message, Topic};
 use goconductor_saga::{
@@ -61,24 +62,43 @@ struct About {
     state: Arc<State>,
 }
 
+impl About {
+    /// What the service is asked to do.
+    fn action(&self, command: &Command) -> Option<&str> {
+        let Action::Run { action, .. } = self.plan.step(command.step)?.action(command.side)?;
+        Some(action)
+    }
+}
+
 impl Runner {
     /// Sees a command through. Never fails: what goes wrong is left to the ledger.
     pub(crate) async fn see_through(
         &self,
         command: Command,
         topic: &Topic,
-        taken: Taken,
+        mut taken: Taken,
         participant: Arc<dyn Participant>,
+        mut room: Room,
     ) {
         let Some(entry) = self.in_flight.enter(command.row()) else {
             refuse(&command, "under_way");
             return;
         };
-        let verdict = match self.judge(&command, taken).await {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                tracing::warn!(workflow = %command.id, %error, "a command is left to the ledger");
-                return;
+        let verdict = loop {
+            let verdict = match self.judge(&command, taken).await {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    tracing::warn!(workflow = %command.id, %error, "a command is left to the ledger");
+                    return;
+                }
+            };
+            let Verdict::Run(about) = &verdict else { break verdict };
+            let Some(action) = about.action(&command) else { break verdict };
+            match room.enter(action, &entry.cancelled).await {
+                Entered::Free => break verdict,
+                // Its time begins now, and it may not be wanted any more.
+                Entered::Waited => taken = Taken::now(),
+                Entered::Left => break Verdict::Release,
             }
         };
         match verdict {

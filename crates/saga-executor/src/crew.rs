@@ -1,6 +1,6 @@
 //! What the executors together serve: the duties are led by one of them on behalf of all.
 
-use crate::registry::{Registry, Served};
+use crate::registry::{About, Registry, Served};
 use goconductor_queue::{Backlog, Error, Queue, Topic};
 use goconductor_saga::Json;
 use goconductor_store::Member;
@@ -158,15 +158,20 @@ impl Crew {
 /// What an executor says of itself.
 pub(crate) fn about(registry: &Registry, only: &[String], workers: impl Fn(&str, &str) -> usize) -> Json {
     let lanes: Vec<Json> = registry
-        .ways()
+        .about()
         .into_iter()
-        .map(|(served, way)| {
+        .map(|About { served, way, actions }| {
+            let actions: Vec<Json> = actions
+                .into_iter()
+                .map(|(action, waiting)| json!({"action": action, "waiting": waiting}))
+                .collect();
             json!({
                 "namespace": served.namespace,
                 "service": served.service,
                 "executes": served.executes,
                 "compensations": served.compensations,
                 "by": way,
+                "actions": actions,
                 "workers": workers(&served.namespace, &served.service),
             })
         })

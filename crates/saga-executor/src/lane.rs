@@ -1,13 +1,14 @@
 //! One lane of one service: takes no more commands than it can run soon.
 
 use crate::attempt::{Runner, Taken, dead_letter};
+use crate::room::{Room, Rooms};
 use crate::task::Participant;
 use goconductor_queue::{Consumer, Delivery, DeliveryTag, Topic};
 use goconductor_store::LedgerRowKey;
 use goconductor_transition::Command;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +24,7 @@ pub(crate) struct Lane {
     pub(crate) runner: Arc<Runner>,
     pub(crate) topic: Topic,
     pub(crate) endpoint: Endpoint,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) rooms: Rooms,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -65,8 +66,14 @@ impl Lane {
         if self.stop.is_cancelled() {
             return Some(command);
         }
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Some(command) };
-        self.begin(command, Taken::now(), permit);
+        let rooms = &self.rooms;
+        let (true, Ok(permit)) =
+            (rooms.actions.has_room_beside(rooms.side), Arc::clone(&rooms.lane).try_acquire_owned())
+        else {
+            return Some(command);
+        };
+        let Some(place) = rooms.executor.try_take(&rooms.namespace) else { return Some(command) };
+        self.begin(command, Taken::now(), Room::new(rooms.clone(), permit, place, self.stop.clone()));
         drop(under_way);
         None
     }
@@ -77,33 +84,44 @@ impl Lane {
             // Safe to cancel: an acquire holds nothing yet, and `take` loses no message.
             let first = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                permit = Arc::clone(&self.permits).acquire_owned() => permit,
+                permit = self.permit() => permit,
             };
             let Ok(first) = first else { return Ok(()) };
-            let room = 1 + self.permits.available_permits();
-            let deliveries = tokio::select! {
+            let room = 1 + self.rooms.lane.available_permits();
+            let mut deliveries = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 deliveries = consumer.take(room) => deliveries?,
             };
-            let taken = Taken::now();
-            let commands = self.read(&deliveries).await?;
-            let tags: Vec<_> = deliveries.iter().map(|delivery| delivery.tag).collect();
-            let gone = consumer.acknowledge(&tags).await?;
             let mut first = Some(first);
-            for (tag, command) in commands {
-                if gone.contains(&tag) {
-                    continue;
+            // By turns with other namespaces, if there is not room for all.
+            while !deliveries.is_empty()
+                && let Ok(mut places) =
+                    self.rooms.executor.take_some(&self.rooms.namespace, deliveries.len()).await
+            {
+                let some: Vec<_> = deliveries.drain(..places.len()).collect();
+                let taken = Taken::now();
+                let commands = self.read(&some).await?;
+                let tags: Vec<_> = some.iter().map(|delivery| delivery.tag).collect();
+                let gone = consumer.acknowledge(&tags).await?;
+                for (tag, command) in commands {
+                    let (false, Some(place)) = (gone.contains(&tag), places.pop()) else { continue };
+                    let permit = match first.take() {
+                        Some(permit) => permit,
+                        None => match Arc::clone(&self.rooms.lane).acquire_owned().await {
+                            Ok(permit) => permit,
+                            Err(_) => return Ok(()),
+                        },
+                    };
+                    self.begin(command, taken, Room::new(self.rooms.clone(), permit, place, stop.clone()));
                 }
-                let permit = match first.take() {
-                    Some(permit) => permit,
-                    None => match Arc::clone(&self.permits).acquire_owned().await {
-                        Ok(permit) => permit,
-                        Err(_) => return Ok(()),
-                    },
-                };
-                self.begin(command, taken, permit);
             }
         }
+    }
+
+    /// A place, once not too many of limited actions wait beside the lane.
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.rooms.actions.room_beside(self.rooms.side).await;
+        Arc::clone(&self.rooms.lane).acquire_owned().await
     }
 
     /// The commands among the messages; what is none is kept as a dead letter before it is acknowledged.
@@ -131,12 +149,11 @@ impl Lane {
         Ok(commands)
     }
 
-    fn begin(&self, command: Command, taken: Taken, permit: OwnedSemaphorePermit) {
+    fn begin(&self, command: Command, taken: Taken, room: Room) {
         let (runner, topic) = (Arc::clone(&self.runner), self.topic.clone());
         let participant = Arc::clone(&self.endpoint.read().unwrap_or_else(PoisonError::into_inner));
         self.tasks.spawn(async move {
-            runner.see_through(command, &topic, taken, participant).await;
-            drop(permit);
+            runner.see_through(command, &topic, taken, participant, room).await;
         });
     }
 

@@ -17,6 +17,7 @@ mod http_participant;
 mod in_flight;
 mod lane;
 mod registry;
+mod room;
 mod run;
 mod task;
 mod worker_service;
@@ -49,6 +50,8 @@ pub use workers::Workers;
 pub struct Settings {
     /// Its name in histories; a random one at each boot, so that no two are ever the same.
     pub identity: String,
+    /// Executes of all services under way at once, and as many compensations: namespaces share them fairly.
+    pub all_in_flight: usize,
     /// Executes of one service under way at once, unless the service says otherwise.
     pub executes_in_flight: usize,
     /// Compensations of one service under way at once.
@@ -73,6 +76,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             identity: "executor".to_owned(),
+            all_in_flight: 1024,
             executes_in_flight: 64,
             compensations_in_flight: 32,
             start_grace: Duration::from_millis(200),

@@ -10,11 +10,13 @@ use crate::attempt::Runner;
 use crate::http_participant::{HttpClient, HttpParticipant};
 use crate::in_flight::InFlight;
 use crate::lane::Lane;
+use crate::room::{Rooms, limits};
 use crate::task::Participant;
 use crate::workers::{ServiceKey, Workers};
 use entry::{Entry, Way};
 use goconductor_queue::Topic;
 use goconductor_saga::{Json, Side};
+use goconductor_service_kit::fair::{FairPlaces, Limits};
 use goconductor_store::ServiceRecord;
 use goconductor_transition::{Command, Conductor, Shortcut, topic_of};
 use std::collections::{BTreeMap, HashMap};
@@ -43,6 +45,17 @@ struct Wanted {
     way: Way,
     executes: usize,
     compensations: usize,
+    /// What its settings say of its actions.
+    actions: BTreeMap<String, usize>,
+}
+
+/// A service that is served, as it is told to others.
+pub(crate) struct About {
+    pub(crate) served: Served,
+    /// How it is reached, in a word.
+    pub(crate) way: &'static str,
+    /// How many executes of each limited action wait.
+    pub(crate) actions: Vec<(String, usize)>,
 }
 
 /// What is served here.
@@ -56,6 +69,8 @@ pub(crate) struct Registry {
     http: HttpClient,
     entries: Mutex<BTreeMap<ServiceKey, Entry>>,
     by_topic: RwLock<HashMap<Topic, Arc<Lane>>>,
+    /// The places of all services, for executes and for compensations.
+    places: [FairPlaces; 2],
     lanes: TaskTracker,
     give_up: CancellationToken,
 }
@@ -69,6 +84,9 @@ impl Registry {
         in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
     ) -> Arc<Self> {
         let give_up = CancellationToken::new();
+        let places = settings.all_in_flight;
+        let places =
+            [(); 2].map(|()| FairPlaces::new(Limits { places, each: places, waiting_each: usize::MAX }));
         let runner = Arc::new(Runner {
             conductor: Arc::clone(&conductor),
             settings: Arc::clone(&settings),
@@ -84,6 +102,7 @@ impl Registry {
             http: HttpClient::new(CONNECT),
             entries: Mutex::default(),
             by_topic: RwLock::default(),
+            places,
             lanes: TaskTracker::new(),
             give_up,
         });
@@ -98,10 +117,15 @@ impl Registry {
         entries.iter().map(|(key, entry)| entry.served(key)).collect()
     }
 
-    /// How each service is reached just now, in a word.
-    pub(crate) fn ways(&self) -> Vec<(Served, &'static str)> {
+    /// How each service fares just now.
+    pub(crate) fn about(&self) -> Vec<About> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().map(|(key, entry)| (entry.served(key), entry.way.name())).collect()
+        let about = |(key, entry): (&ServiceKey, &Entry)| About {
+            served: entry.served(key),
+            way: entry.way.name(),
+            actions: entry.actions.waiting(),
+        };
+        entries.iter().map(about).collect()
     }
 
     /// Follows the services until `stop`, then waits for what is under way, for as long as is set.
@@ -142,19 +166,24 @@ impl Registry {
                 let executes = self.executes(service);
                 let compensations = self.settings.compensations_in_flight;
                 let way = Way::Http(service.settings.clone());
-                wanted.insert(key, Wanted { way, executes, compensations });
+                wanted.insert(key, Wanted { way, executes, compensations, actions: limits(&service.settings) });
             }
         }
-        let of = |participant: Arc<dyn Participant>, capacity: usize| Wanted {
-            way: Way::Participant(participant),
-            executes: capacity.min(self.settings.executes_in_flight),
-            compensations: capacity.min(self.settings.compensations_in_flight),
+        let of = |key: &ServiceKey, participant: Arc<dyn Participant>, capacity: usize| {
+            let known = services.iter().find(|service| service.namespace == key.0 && service.name == key.1);
+            Wanted {
+                way: Way::Participant(participant),
+                executes: capacity.min(known.map_or(self.settings.executes_in_flight, |known| self.executes(known))),
+                compensations: capacity.min(self.settings.compensations_in_flight),
+                actions: known.map(|known| limits(&known.settings)).unwrap_or_default(),
+            }
         };
         for (key, pool, capacity) in self.workers.serving() {
-            wanted.insert(key, of(pool, capacity));
+            let of = of(&key, pool, capacity);
+            wanted.insert(key, of);
         }
         for (key, (participant, capacity)) in &self.in_process {
-            wanted.insert(key.clone(), of(Arc::clone(participant), *capacity));
+            wanted.insert(key.clone(), of(key, Arc::clone(participant), *capacity));
         }
         wanted
     }
@@ -182,6 +211,7 @@ impl Registry {
                 }
                 entry.executes.resize(wanted.executes);
                 entry.compensations.resize(wanted.compensations);
+                entry.actions.set(&wanted.actions);
                 continue;
             }
             let participant = self.participant(&wanted.way);
@@ -192,6 +222,7 @@ impl Registry {
                 wanted.compensations,
                 stop.child_token(),
             );
+            entry.actions.set(&wanted.actions);
             tracing::info!(service = key.1, namespace = key.0, "the service is served here");
             self.begin(&key, &entry);
             entries.insert(key, entry);
@@ -199,12 +230,23 @@ impl Registry {
     }
 
     fn begin(&self, (namespace, service): &ServiceKey, entry: &Entry) {
-        for (side, places) in [(Side::Execute, &entry.executes), (Side::Compensate, &entry.compensations)] {
+        let [executes, compensations] = &self.places;
+        let sides = [
+            (Side::Execute, &entry.executes, executes),
+            (Side::Compensate, &entry.compensations, compensations),
+        ];
+        for (side, places, executor) in sides {
             let lane = Arc::new(Lane {
                 runner: Arc::clone(&self.runner),
                 topic: topic_of(namespace, service, side),
                 endpoint: Arc::clone(&entry.endpoint),
-                permits: places.permits(),
+                rooms: Rooms {
+                    side,
+                    namespace: namespace.clone(),
+                    lane: places.permits(),
+                    executor: executor.clone(),
+                    actions: Arc::clone(&entry.actions),
+                },
                 tasks: TaskTracker::new(),
                 stop: entry.stop.clone(),
             });

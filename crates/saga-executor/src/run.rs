@@ -62,6 +62,7 @@ pub fn settings(config: &Config, identity: String) -> Settings {
     let executor = &config.executor;
     Settings {
         identity,
+        all_in_flight: count(executor.all_in_flight),
         executes_in_flight: count(executor.max_in_flight),
         compensations_in_flight: count(executor.compensations_in_flight),
         start_grace: executor.start_grace,

@@ -7,9 +7,12 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The namespace of a call that names none.
 const NAMESPACE: &str = "default";
+/// How long a start is repeated that the gateway refuses because too much is going on.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The door to GoConductor. Cheap to clone; clones share their workers.
 #[derive(Debug, Clone)]
@@ -136,17 +139,18 @@ impl Conductor {
         Ok(Arc::clone(all.entry(name.clone()).or_insert(serving)))
     }
 
-    /// Starts a workflow of a definition that is there.
+    /// Starts a workflow of a definition that is there. While the gateway says that too much is going on, it
+    /// comes back when the gateway says, for up to a minute.
     ///
     /// # Errors
-    /// When there is no such definition, the input does not fit, the key belongs to another start, or there
-    /// was no answer: then it may have been started.
+    /// When there is no such definition, the input does not fit, the key belongs to another start, too much is
+    /// still going on, or there was no answer: then it may have been started.
     pub async fn start(&self, start: Start) -> Result<Handle, Error> {
         self.begin(&start.start).await
     }
 
     async fn begin(&self, start: &StartWorkflow) -> Result<Handle, Error> {
-        let started = self.client.start_workflow(start).await?.value;
+        let started = self.client.start_workflow_within(PATIENCE, start).await?.value;
         Ok(self.workflow(started.workflow.id))
     }
 

@@ -108,7 +108,7 @@ pub(crate) fn is_passing(error: &goconductor_client::Error) -> bool {
     use goconductor_client::Error as E;
     match error {
         E::Unreachable { .. } | E::Timeout { .. } => true,
-        E::Other(problem) => problem.retryable || problem.status == 503,
+        E::Other(problem) => problem.retryable || matches!(problem.status, 429 | 503),
         E::Address { .. }
         | E::NotFound(_)
         | E::Conflict(_)

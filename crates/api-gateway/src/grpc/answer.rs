@@ -132,6 +132,8 @@ pub(super) fn definition(of: &Value) -> wire::Definition {
 }
 
 pub(super) fn service(of: &Value) -> wire::Service {
+    let actions = of.get("actions").and_then(Value::as_object).into_iter().flatten();
+    let limits = actions.map(|(name, action)| (name.clone(), small(action, "max_in_flight")));
     wire::Service {
         name: text(of, "name"),
         http_url: of.get("http").map(|http| text(http, "url")).unwrap_or_default(),
@@ -139,6 +141,7 @@ pub(super) fn service(of: &Value) -> wire::Service {
         served: of.get("served").and_then(Value::as_bool).unwrap_or(false),
         backlog: number(of, "backlog"),
         updated_at: time(of, "updated_at"),
+        max_in_flight_by_action: limits.collect(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Door, Rest};
 use axum::http::Method;
 use goconductor_wire::v1::service_service_server::ServiceService;
 use goconductor_wire::v1::{self as wire};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -16,12 +16,21 @@ impl ServiceService for Door {
         &self,
         request: Request<wire::PutServiceRequest>,
     ) -> Answer<wire::PutServiceResponse> {
-        let wire::PutServiceRequest { name, http_url, max_in_flight } = request.get_ref();
-        let mut body = json!({"http": {"url": http_url}});
-        if let (Some(fields), true) = (body.as_object_mut(), *max_in_flight > 0) {
-            fields.insert("max_in_flight".to_owned(), (*max_in_flight).into());
+        let wire::PutServiceRequest { name, http_url, max_in_flight, max_in_flight_by_action } =
+            request.get_ref();
+        let mut body = Map::new();
+        if !http_url.is_empty() {
+            body.insert("http".to_owned(), json!({"url": http_url}));
         }
-        let rest = Rest::of(Method::PUT, &["services", name]).json(&body);
+        if *max_in_flight > 0 {
+            body.insert("max_in_flight".to_owned(), (*max_in_flight).into());
+        }
+        if !max_in_flight_by_action.is_empty() {
+            let limit = |(name, limit): (&String, &u32)| (name.clone(), json!({"max_in_flight": limit}));
+            let actions: Map<String, Value> = max_in_flight_by_action.iter().map(limit).collect();
+            body.insert("actions".to_owned(), actions.into());
+        }
+        let rest = Rest::of(Method::PUT, &["services", name]).json(&body.into());
         let (_, body) = self.call(&request, rest).await?;
         Ok(Response::new(wire::PutServiceResponse { service: Some(service(&body)) }))
     }

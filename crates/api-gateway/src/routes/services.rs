@@ -18,6 +18,9 @@ use utoipa_axum::routes;
 
 /// Commands of one service under way at once, at most.
 const MOST_IN_FLIGHT: u32 = 100_000;
+/// Actions of a service that have limits of their own, and bytes of a name of one.
+const MOST_ACTIONS: usize = 256;
+const ACTION: usize = 256;
 /// Bytes of a URL.
 const URL: usize = 2048;
 
@@ -25,13 +28,23 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, put))
 }
 
-/// How a service is reached when it has no worker.
+/// How a service is reached when it has no worker, and what it is limited to.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ServiceBody {
-    http: HttpBody,
+    /// None: it is reached by workers only.
+    http: Option<HttpBody>,
     /// Commands of it under way at once, of each side.
     max_in_flight: Option<u32>,
+    /// What some of its actions are limited to, by name.
+    actions: Option<BTreeMap<String, ActionBody>>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ActionBody {
+    /// Commands of it under way at once, of each side. The other actions go on meanwhile.
+    max_in_flight: u32,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -45,14 +58,24 @@ struct HttpBody {
 #[derive(Debug, Serialize, ToSchema)]
 struct ServiceView {
     name: String,
-    http: HttpView,
+    /// None: it is reached by workers only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<HttpView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_in_flight: Option<u64>,
+    /// What some of its actions are limited to, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    actions: BTreeMap<String, ActionView>,
     /// Whether somebody takes its commands.
     served: bool,
     /// Commands of it that are due.
     backlog: u64,
     updated_at: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ActionView {
+    max_in_flight: u64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -77,17 +100,7 @@ async fn put(
     Body(body): Body<ServiceBody>,
 ) -> Answer<Json<ServiceView>> {
     check_name(&name)?;
-    let url = check_url(&body.http.url)?;
-    let mut settings = json!({"http": {"url": url}});
-    if let Some(max) = body.max_in_flight {
-        if !(1..=MOST_IN_FLIGHT).contains(&max) {
-            let detail = format!("max_in_flight is from 1 to {MOST_IN_FLIGHT}");
-            return Err(Problem::new(WRONG_SHAPE, detail.clone()).at("/max_in_flight", detail));
-        }
-        if let Some(settings) = settings.as_object_mut() {
-            settings.insert("max_in_flight".to_owned(), max.into());
-        }
-    }
+    let settings = check_settings(body)?;
     let record = ServiceRecord { namespace: caller.namespace, name, settings, updated_at: clock::now() };
     app.store().put_service(record.clone()).await?;
     app.conductor.services_changed().notify_one();
@@ -121,6 +134,44 @@ async fn get(State(app): State<App>, caller: Caller, Path(name): Path<String>) -
         )
     })?;
     Ok(Json(view(&app, record, &backlog(&app).await?).await))
+}
+
+/// What the executors are told of a service.
+fn check_settings(body: ServiceBody) -> Answer<serde_json::Value> {
+    let ServiceBody { http, max_in_flight, actions } = body;
+    if http.is_none() && max_in_flight.is_none() && actions.is_none() {
+        let detail = "it says neither how the service is reached nor what it is limited to";
+        return Err(Problem::new(WRONG_SHAPE, detail).at("/http", detail));
+    }
+    let mut settings = serde_json::Map::new();
+    if let Some(http) = http {
+        settings.insert("http".to_owned(), json!({"url": check_url(&http.url)?}));
+    }
+    if let Some(most) = max_in_flight {
+        settings.insert("max_in_flight".to_owned(), check_most(most, "/max_in_flight")?.into());
+    }
+    let actions = actions.unwrap_or_default();
+    if actions.len() > MOST_ACTIONS || actions.keys().any(|name| name.is_empty() || name.len() > ACTION) {
+        let detail = format!("up to {MOST_ACTIONS} actions are limited, with names of up to {ACTION} bytes");
+        return Err(Problem::new(WRONG_SHAPE, detail.clone()).at("/actions", detail));
+    }
+    let mut limits = serde_json::Map::new();
+    for (name, ActionBody { max_in_flight }) in actions {
+        let pointer = format!("/actions/{}/max_in_flight", name.replace('~', "~0").replace('/', "~1"));
+        limits.insert(name, json!({"max_in_flight": check_most(max_in_flight, &pointer)?}));
+    }
+    if !limits.is_empty() {
+        settings.insert("actions".to_owned(), limits.into());
+    }
+    Ok(settings.into())
+}
+
+fn check_most(most: u32, pointer: &str) -> Answer<u32> {
+    if (1..=MOST_IN_FLIGHT).contains(&most) {
+        return Ok(most);
+    }
+    let detail = format!("max_in_flight is from 1 to {MOST_IN_FLIGHT}");
+    Err(Problem::new(WRONG_SHAPE, detail.clone()).at(pointer, detail))
 }
 
 fn check_name(name: &str) -> Answer<()> {
@@ -166,10 +217,17 @@ async fn backlog(app: &App) -> Answer<BTreeMap<String, u64>> {
 
 async fn view(app: &App, record: ServiceRecord, backlog: &BTreeMap<String, u64>) -> ServiceView {
     let ServiceRecord { namespace, name, settings, updated_at } = record;
-    let url = settings.pointer("/http/url").and_then(|url| url.as_str()).unwrap_or_default();
+    let url = settings.pointer("/http/url").and_then(|url| url.as_str());
+    let limit = |(name, action): (&String, &serde_json::Value)| {
+        Some((name.clone(), ActionView { max_in_flight: action.get("max_in_flight")?.as_u64()? }))
+    };
+    let actions = settings.get("actions").and_then(serde_json::Value::as_object).into_iter().flatten();
     let topic = topic_of(&namespace, &name, Side::Execute);
     ServiceView {
-        http: HttpView { url: goconductor_service_kit::config::SecretUrl::new(url).to_string() },
+        http: url.map(|url| HttpView {
+            url: goconductor_service_kit::config::SecretUrl::new(url).to_string(),
+        }),
+        actions: actions.filter_map(limit).collect(),
         max_in_flight: settings.get("max_in_flight").and_then(serde_json::Value::as_u64),
         served: app.conductor.queue().has_consumer(&topic).await.unwrap_or(false),
         backlog: [Side::Execute, Side::Compensate]

@@ -4,7 +4,7 @@ use super::Session;
 use crate::args::ServiceVerb;
 use crate::fault::{Ended, Exit};
 use goconductor_client::ServiceRecord;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Carries out a verb.
 pub(super) async fn run(verb: ServiceVerb, session: &Session) -> Ended {
@@ -12,9 +12,16 @@ pub(super) async fn run(verb: ServiceVerb, session: &Session) -> Ended {
     let (reply, done) = match verb {
         ServiceVerb::List => return list(session).await,
         ServiceVerb::Get { name } => (client.service(&name).await?, ""),
-        ServiceVerb::Set { name, url } => {
-            let reply = client.set_service(&name, &json!({"http": {"url": url}})).await?;
-            (reply, "set")
+        ServiceVerb::Set { name, url, max_in_flight, limit: limits } => {
+            let mut settings = Map::new();
+            settings.extend(url.map(|url| ("http".to_owned(), json!({"url": url}))));
+            settings.extend(max_in_flight.map(|most| ("max_in_flight".to_owned(), most.into())));
+            if !limits.is_empty() {
+                let limit = |(action, most): (String, u32)| (action, json!({"max_in_flight": most}));
+                let actions: Map<String, Value> = limits.into_iter().map(limit).collect();
+                settings.insert("actions".to_owned(), actions.into());
+            }
+            (client.set_service(&name, &settings.into()).await?, "set")
         }
     };
     if out.answer(&reply.text)? {

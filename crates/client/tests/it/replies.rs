@@ -7,6 +7,8 @@ use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use goconductor_client::{Client, Error, Outcome, StartWorkflow};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(crate) async fn serve(router: Router) -> Client {
@@ -37,6 +39,36 @@ async fn a_start_says_whether_it_repeats_another() {
     assert!(first.text.contains("later"));
     start.idempotency_key = Some("again".to_owned());
     assert!(client.start_workflow(&start).await.unwrap().value.replayed);
+}
+
+#[tokio::test]
+async fn a_start_that_was_refused_for_now_comes_back_when_it_is_told_to() {
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&calls);
+    let router = Router::new().route(
+        "/api/v1/workflows",
+        post(move || {
+            let nth = counted.fetch_add(1, Ordering::Relaxed);
+            async move {
+                if nth == 1 {
+                    return (StatusCode::CREATED, Json(json!({"id": "w"}))).into_response();
+                }
+                let problem = json!({"detail": "payments is behind", "code": "GC2033", "retryable": true});
+                (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")], Json(problem)).into_response()
+            }
+        }),
+    );
+    let client = serve(router).await;
+    let start = StartWorkflow { definition: "d".to_owned(), ..StartWorkflow::default() };
+    let begun = tokio::time::Instant::now();
+    let started = client.start_workflow_within(Duration::from_secs(10), &start).await.unwrap();
+    assert_eq!((started.value.workflow.id.as_str(), calls.load(Ordering::Relaxed)), ("w", 2));
+    assert!(begun.elapsed() >= Duration::from_secs(1), "it came back too soon");
+    // Who can't wait that long is told at once.
+    let refused = client.start_workflow_within(Duration::from_millis(500), &start).await.unwrap_err();
+    assert_eq!(refused.refused_for_now(), Some(Duration::from_secs(1)));
+    assert!(refused.is_retryable());
+    assert_eq!(calls.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use super::Served;
 use crate::lane::Endpoint;
+use crate::room::{Actions, Places};
 use crate::task::Participant;
 use crate::workers::ServiceKey;
 use goconductor_saga::Json;
 use std::sync::{Arc, RwLock};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// How a service is reached.
@@ -36,34 +36,6 @@ impl Way {
     }
 }
 
-/// Places of one lane.
-#[derive(Debug)]
-pub(super) struct Places {
-    permits: Arc<Semaphore>,
-    size: usize,
-}
-
-impl Places {
-    fn new(size: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(size)), size }
-    }
-
-    pub(super) fn permits(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.permits)
-    }
-
-    /// Gives the lane as many places as it is to have. What is taken is not taken away: the next look goes
-    /// on where this one had to stop.
-    pub(super) fn resize(&mut self, size: usize) {
-        if size > self.size {
-            self.permits.add_permits(size - self.size);
-            self.size = size;
-        } else {
-            self.size -= self.permits.forget_permits(self.size - size);
-        }
-    }
-}
-
 /// One service that is served.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -71,6 +43,7 @@ pub(super) struct Entry {
     pub(super) endpoint: Endpoint,
     pub(super) executes: Places,
     pub(super) compensations: Places,
+    pub(super) actions: Arc<Actions>,
     /// Ends its lanes.
     pub(super) stop: CancellationToken,
 }
@@ -88,6 +61,7 @@ impl Entry {
             endpoint: Arc::new(RwLock::new(participant)),
             executes: Places::new(executes),
             compensations: Places::new(compensations),
+            actions: Arc::default(),
             stop,
         }
     }
@@ -96,8 +70,8 @@ impl Entry {
         Served {
             namespace: namespace.clone(),
             service: service.clone(),
-            executes: self.executes.size,
-            compensations: self.compensations.size,
+            executes: self.executes.size(),
+            compensations: self.compensations.size(),
         }
     }
 }

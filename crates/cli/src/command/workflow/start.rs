@@ -6,6 +6,10 @@ use crate::command::{Session, json_argument, wait};
 use crate::event_line;
 use crate::fault::{Ended, Exit, Fault};
 use goconductor_client::{StartWorkflow, Started};
+use std::time::Duration;
+
+/// How long a start is repeated that the server refuses because too much is going on.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts a workflow, and waits for its end if that is wanted.
 pub(super) async fn run(args: StartArgs, session: &Session) -> Ended {
@@ -18,7 +22,8 @@ pub(super) async fn run(args: StartArgs, session: &Session) -> Ended {
         idempotency_key: args.idempotency_key,
         labels: args.labels.into_iter().collect(),
     };
-    let reply = client.start_workflow(&start).await?;
+    let patience = args.timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE));
+    let reply = client.start_workflow_within(patience, &start).await?;
     if args.wait {
         return ended(&reply.value, args.timeout, session).await;
     }
@@ -38,7 +43,7 @@ fn say(started: &Started, session: &Session) -> Result<(), Fault> {
     session.out.data(&format!("{id} {what}: {definition} version {version}, {}", workflow.status))
 }
 
-async fn ended(started: &Started, limit: Option<std::time::Duration>, session: &Session) -> Ended {
+async fn ended(started: &Started, limit: Option<Duration>, session: &Session) -> Ended {
     let out = &session.out;
     let id = &started.workflow.id;
     out.message(&format!("workflow {id}"));
