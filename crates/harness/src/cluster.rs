@@ -306,6 +306,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// The most resident memory that each of its own processes ever had, in KiB.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn peak_kib(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let running = self.members.iter().filter_map(|(name, member)| Some((name, member.child.as_ref()?.id()?)));
+        running.map(|(name, pid)| Ok((name.clone(), crate::process::peak_kib(pid)?))).collect()
+    }
+
     /// Ends the real servers. What is dropped without it leaves them to the next start of the machine.
     ///
     /// # Errors

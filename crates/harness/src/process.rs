@@ -141,6 +141,22 @@ impl Dev {
         self.child = spawn(&self.data, self.port, &self.options)?;
         self.ready().await
     }
+
+    /// The most resident memory that it ever had, in KiB.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn peak_kib(&self) -> anyhow::Result<u64> {
+        peak_kib(self.pid().context("it runs no more")?)
+    }
+}
+
+/// The most resident memory that a process ever had, in KiB.
+pub(crate) fn peak_kib(pid: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
+    let number = line.split_whitespace().nth(1).context("no number")?;
+    Ok(number.parse()?)
 }
 
 fn spawn(data: &Path, port: u16, options: &DevOptions) -> anyhow::Result<Child> {

@@ -6,11 +6,13 @@ use crate::Settings;
 use crate::crew::Crew;
 use crate::registry::Served;
 use goconductor_election::{Election, Leadership};
+use goconductor_queue::Topic;
 use goconductor_saga::{Input, OwedKey, Side, Timestamp};
 use goconductor_store::{ClaimRequest, Fence, LaneClaim, LedgerRow, RowKind, Shard};
 use goconductor_transition::{COMMAND_FORMAT, Command, Conductor, Error, clock, topic_of};
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Between looks at the ledger when nothing is known to be due: other processes' timers are seen then.
@@ -19,6 +21,10 @@ const IDLE: Duration = Duration::from_millis(500);
 /// heard of first.
 const BUSY: Duration = Duration::from_millis(5);
 const BUSY_AFAR: Duration = Duration::from_millis(100);
+/// What is due in the ledger does not wait for a queue to empty that others keep filling: this often, it gets a
+/// part of a lane's capacity whatever waits there already.
+const FEED: Duration = Duration::from_millis(100);
+const FEED_PART: usize = 4;
 /// Timers of one pass.
 const TIMERS: u32 = 500;
 
@@ -31,6 +37,8 @@ pub(crate) struct Duties {
     pub(crate) election: Arc<dyn Election>,
     pub(crate) crew: Arc<Crew>,
     pub(crate) settings: Arc<Settings>,
+    /// When each full lane was last given something of the ledger.
+    pub(crate) fed: Mutex<HashMap<Topic, Instant>>,
 }
 
 impl Duties {
@@ -125,7 +133,10 @@ impl Duties {
             Side::Compensate => served.compensations,
         };
         let waiting = usize::try_from(backlog.waiting).unwrap_or(usize::MAX);
-        let room = (2 * capacity).saturating_sub(waiting);
+        let room = match (2 * capacity).saturating_sub(waiting) {
+            0 => self.feed(&topic, capacity),
+            room => room,
+        };
         Some(LaneClaim {
             namespace: served.namespace.clone(),
             service: served.service.clone(),
@@ -133,6 +144,18 @@ impl Duties {
             waiting_since: backlog.oldest_waiting_ms.map(|at| Timestamp(at.saturating_mul(1000))),
             limit: u32::try_from(room).unwrap_or(u32::MAX),
         })
+    }
+
+    /// What a lane is given that has no room: retries, and what a crash has left, would otherwise wait for as
+    /// long as new starts keep coming.
+    fn feed(&self, topic: &Topic, capacity: usize) -> usize {
+        let now = clock::monotonic();
+        let mut fed = self.fed.lock().unwrap_or_else(PoisonError::into_inner);
+        if fed.get(topic).is_some_and(|last| now.saturating_duration_since(*last) < FEED) {
+            return 0;
+        }
+        fed.insert(topic.clone(), now);
+        (capacity / FEED_PART / usize::from(self.shard.of.max(1))).max(1)
     }
 
     async fn act(&self, rows: Vec<LedgerRow>, now: Timestamp) {

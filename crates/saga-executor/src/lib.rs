@@ -33,7 +33,7 @@ use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use in_flight::InFlight;
 use registry::Registry;
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use workers::ServiceKey;
@@ -172,6 +172,7 @@ impl Executor {
                 election: Arc::clone(&self.election),
                 crew: Arc::clone(&crew),
                 settings: Arc::clone(&self.settings),
+                fed: Mutex::default(),
             };
             duties.run(stop.clone())
         });

@@ -15,6 +15,7 @@ mod crash;
 mod forward;
 mod garbage;
 mod grpc;
+mod overload;
 mod rollback;
 mod sdk;
 mod world;

@@ -4,10 +4,14 @@
 //!     measure take-over [ROUNDS]          executors killed: when others do their work
 //!     measure hand-over [ROUNDS]          each kind ended by SIGTERM: failed calls, the longest wait
 //!     measure garbage [RATE]              so many messages a second that are none: what orders notice
+//!     measure overload [SECONDS]          ten times what dev can do, while a modest namespace asks for a fifth
+//!     measure overload-cluster [SECONDS]  the same over a cluster
+//!     measure waiting [COUNT]             what others notice of so many workflows that wait
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 mod faults;
+mod overload;
 
 use anyhow::Context;
 use std::time::{Duration, Instant};
@@ -15,13 +19,17 @@ use std::time::{Duration, Instant};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let what = arguments.next().context("measure what? take-over, hand-over or garbage")?;
+    let known = "take-over, hand-over, garbage, overload, overload-cluster or waiting";
+    let what = arguments.next().with_context(|| format!("measure what? {known}"))?;
     let number = arguments.next().map(|text| text.parse::<usize>()).transpose()?;
     match what.as_str() {
         "take-over" => faults::take_over(number.unwrap_or(12)).await,
         "hand-over" => faults::hand_over(number.unwrap_or(10)).await,
         "garbage" => faults::garbage(u64::try_from(number.unwrap_or(300))?).await,
-        other => anyhow::bail!("there is no measurement {other}: take-over, hand-over or garbage"),
+        "overload" => overload::overload("dev", number.unwrap_or(60)).await,
+        "overload-cluster" => overload::overload("cluster", number.unwrap_or(60)).await,
+        "waiting" => overload::waiting(number.unwrap_or(100_000)).await,
+        other => anyhow::bail!("there is no measurement {other}: {known}"),
     }
 }
 
