@@ -281,3 +281,137 @@ fn needs(namespace: &str, plan: &Plan) -> Vec<LaneKey> {
     }
     all.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goconductor_definition::{Format, Limits};
+
+    const ORDER: &str = "workflow: order\nsteps:\n\
+        - {name: charge, run: payments/charge, compensate: payments/refund}\n\
+        - {name: ship, run: shipping/ship, compensate: none}\n";
+
+    fn plan() -> Plan {
+        let checked = goconductor_definition::parse(ORDER.as_bytes(), Format::Yaml, &Limits::default());
+        Plan::new(checked.unwrap().definition, 1).unwrap()
+    }
+
+    /// Lanes and a clock.
+    struct Bench {
+        lanes: Lanes,
+        plan: Plan,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new(limit: u64) -> Self {
+            #[allow(clippy::disallowed_methods, reason = "an instant to begin with")]
+            let now = Instant::now();
+            Self { lanes: Lanes::new(limit), plan: plan(), now }
+        }
+
+        fn after(&mut self, millis: u64) {
+            self.now += Duration::from_millis(millis);
+        }
+
+        fn start(&self, namespace: &str) -> Result<(), Behind> {
+            self.lanes.early(namespace, "order", None, self.now)?;
+            self.lanes.take(namespace, &self.plan, None, self.now)
+        }
+
+        /// How many of so many starts are let in.
+        fn starts(&self, namespace: &str, count: usize) -> usize {
+            (0..count).filter(|_| self.start(namespace).is_ok()).count()
+        }
+
+        /// Looks at all that is needed; `waiting` and `taken` of payments, nothing elsewhere.
+        fn look(&self, waiting: u64, taken: u64) -> usize {
+            let looks = self.lanes.looks(self.now);
+            for look in &looks {
+                let payments = look.key.service == "payments" && look.key.action.is_none();
+                match (payments, &look.key.action) {
+                    (true, _) => self.lanes.found(look, Backlog { waiting, taken, oldest_waiting_ms: None }),
+                    (false, None) => self.lanes.found(look, Backlog::default()),
+                    (false, Some(_)) => self.lanes.open(look),
+                }
+            }
+            looks.len()
+        }
+    }
+
+    #[test]
+    fn no_more_is_let_in_than_there_is_room_for() {
+        let mut bench = Bench::new(100);
+        assert_eq!(bench.starts("shop", 5), 5, "what is not known yet refuses nobody");
+        assert_eq!(bench.look(90, 0), 4, "two services and their actions");
+        assert_eq!(bench.starts("shop", 50), 10);
+        let behind = bench.start("shop").unwrap_err();
+        assert_eq!((behind.what.as_str(), behind.waiting), ("payments", 90));
+        assert_eq!(bench.starts("other", 50), 50, "another namespace has lanes of its own");
+        bench.after(1000);
+        // Forty were taken in that second, and the ten came.
+        bench.look(60, 40);
+        assert_eq!(bench.starts("shop", 100), 40);
+    }
+
+    #[test]
+    fn what_was_let_in_during_a_look_is_counted() {
+        let bench = Bench::new(100);
+        assert_eq!(bench.starts("shop", 1), 1);
+        let looks = bench.lanes.looks(bench.now);
+        assert_eq!(bench.starts("shop", 30), 30);
+        for look in &looks {
+            bench.lanes.found(look, Backlog { waiting: 50, ..Backlog::default() });
+        }
+        assert_eq!(bench.starts("shop", 100), 20);
+    }
+
+    #[test]
+    fn gateways_share_the_room() {
+        let bench = Bench::new(100);
+        bench.lanes.share(4);
+        assert_eq!(bench.starts("shop", 1), 1);
+        bench.look(60, 0);
+        assert_eq!(bench.starts("shop", 100), 10);
+    }
+
+    #[test]
+    fn when_to_come_back_follows_the_pace() {
+        let mut bench = Bench::new(100);
+        for (waiting, taken, seconds) in [(400, 0, 5), (400, 10, 30), (400, 110, 6), (101, 1000, 1)] {
+            bench.start("shop").ok();
+            bench.look(waiting, taken);
+            let behind = bench.start("shop").unwrap_err();
+            assert_eq!(behind.after.as_secs(), seconds, "{waiting} {taken}");
+            bench.after(1000);
+        }
+    }
+
+    #[test]
+    fn who_can_not_be_asked_refuses_nobody() {
+        let mut bench = Bench::new(100);
+        assert_eq!(bench.starts("shop", 1), 1);
+        bench.look(500, 0);
+        assert_eq!(bench.starts("shop", 3), 0);
+        // A lane that is refused is looked at again: nobody serves it any more.
+        bench.after(100);
+        let looks = bench.lanes.looks(bench.now);
+        assert!(!looks.is_empty());
+        looks.iter().for_each(|look| bench.lanes.open(look));
+        assert_eq!(bench.starts("shop", 300), 300);
+        bench.look(500, 0);
+        assert_eq!(bench.starts("shop", 3), 0);
+        bench.after(6000);
+        assert_eq!(bench.starts("shop", 3), 3, "what was heard long ago is not held against anybody");
+    }
+
+    #[test]
+    fn what_nobody_needs_is_forgotten() {
+        let mut bench = Bench::new(100);
+        assert_eq!(bench.starts("shop", 1), 1);
+        bench.look(10, 0);
+        bench.after(11_000);
+        assert_eq!(bench.look(10, 0), 0);
+        assert!(bench.lanes.state().lanes.is_empty());
+    }
+}
