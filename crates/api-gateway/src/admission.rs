@@ -57,6 +57,9 @@ pub(crate) struct Admission {
     named: Mutex<BTreeSet<String>>,
 }
 
+/// What a body takes of the room that all have together.
+pub(crate) type BodyRoom = OwnedSemaphorePermit;
+
 /// The place of a call that is carried out: one that only waits gives it back meanwhile.
 #[derive(Debug, Clone)]
 pub(crate) struct CallPlace(Arc<Mutex<Option<Place>>>);
@@ -103,8 +106,8 @@ impl Admission {
         Problem::new(TOO_MANY_CALLS, detail).after(SOON)
     }
 
-    /// Room for a body of at most so many bytes.
-    pub(crate) fn body(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    /// Room for so many bytes more of a body.
+    pub(crate) fn body(&self, bytes: usize) -> Result<BodyRoom, Problem> {
         let bytes = u32::try_from(bytes.min(self.limits.bodies_bytes)).unwrap_or(u32::MAX);
         Arc::clone(&self.bodies).try_acquire_many_owned(bytes).map_err(|_| {
             metrics::counter!("goconductor_calls_refused_total").increment(1);

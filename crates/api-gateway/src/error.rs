@@ -52,8 +52,7 @@ pub(crate) const TOO_SLOW: Kind =
     kind(StatusCode::REQUEST_TIMEOUT, "GC2023", "the body did not arrive in time");
 pub(crate) const TOO_MANY_CALLS: Kind =
     kind(StatusCode::TOO_MANY_REQUESTS, "GC2030", "too many calls are carried out");
-pub(crate) const TOO_MANY_WAIT: Kind =
-    kind(StatusCode::TOO_MANY_REQUESTS, "GC2031", "too many callers wait");
+pub(crate) const TOO_MANY_WAIT: Kind = kind(StatusCode::TOO_MANY_REQUESTS, "GC2031", "too many callers wait");
 pub(crate) const STARTS: Kind =
     kind(StatusCode::TOO_MANY_REQUESTS, "GC2032", "the namespace starts too much at once");
 pub(crate) const BEHIND: Kind =

@@ -146,7 +146,11 @@ impl Door {
             .await
             .map_err(|error| Status::internal(format!("the answer can't be read: {error}")))?;
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        if status.is_success() { Ok((status, body)) } else { Err(refusal::status(status, &head.headers, &body)) }
+        if status.is_success() {
+            Ok((status, body))
+        } else {
+            Err(refusal::status(status, &head.headers, &body))
+        }
     }
 
     /// Carries a call out; what a success streams.

@@ -1,7 +1,7 @@
 //! What every call goes through: pages of other sites, headers that keep browsers careful, panics.
 
 use crate::App;
-use crate::admission::CallPlace;
+use crate::admission::{Admission, BodyRoom, CallPlace};
 use crate::error::{CROSS_SITE, INTERNAL, MALFORMED, Problem, TOO_LARGE, TOO_SLOW};
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
@@ -79,7 +79,7 @@ async fn dropping(body: Body, problem: Problem, limit: usize) -> Response {
     if body.is_end_stream() {
         return problem.into_response();
     }
-    match tokio::time::timeout(DROP_TIME, read(body, 0, limit)).await {
+    match tokio::time::timeout(DROP_TIME, read(body, 0, limit, None)).await {
         Ok(_) => problem.into_response(),
         Err(_) => closing(problem),
     }
@@ -92,20 +92,16 @@ pub(crate) async fn whole_body(State(app): State<App>, request: Request, next: N
     if body.is_end_stream() {
         return next.run(Request::from_parts(parts, body)).await;
     }
-    let limit = app.limits.body_bytes;
-    // What is over the limit is not kept.
-    let most = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
-    let room = match app.admission.body(if most > limit { 0 } else { most }) {
-        Ok(room) => room,
-        Err(problem) => return dropping(body, problem, limit).await,
-    };
-    let response = match tokio::time::timeout(BODY_TIME, read(body, limit, DRAINED)).await {
-        Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+    let reading = read(body, app.limits.body_bytes, DRAINED, Some(&app.admission));
+    match tokio::time::timeout(BODY_TIME, reading).await {
+        Ok(Ok((bytes, room))) => {
+            let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+            drop(room);
+            response
+        }
         Ok(Err(problem)) => closing(problem),
         Err(_) => closing(Problem::new(TOO_SLOW, "the body did not arrive within 30 s")),
-    };
-    drop(room);
-    response
+    }
 }
 
 /// What is left of the body is not read: the connection can't be used again.
@@ -115,27 +111,48 @@ fn closing(problem: Problem) -> Response {
     response
 }
 
-/// A body of at most `limit` bytes; of one that is larger so many more are read, and dropped.
-async fn read(mut body: Body, limit: usize, dropped: usize) -> Result<Bytes, Problem> {
+/// A body of at most `limit` bytes, and the room that it takes of what all bodies may hold together; of one that
+/// is larger, or has no room, so many more bytes are read, and dropped.
+async fn read(
+    mut body: Body,
+    limit: usize,
+    dropped: usize,
+    admission: Option<&Admission>,
+) -> Result<(Bytes, Option<BodyRoom>), Problem> {
     let mut kept = BytesMut::new();
+    let mut room: Option<BodyRoom> = None;
+    let mut refused = None;
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::new(MALFORMED, "the body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
         length = length.saturating_add(data.len());
-        if length <= limit {
+        if length > limit {
+            refused = Some(Problem::new(TOO_LARGE, format!("a body has at most {limit} bytes")));
+        } else if refused.is_none()
+            && let Some(admission) = admission
+        {
+            match admission.body(data.len()) {
+                Ok(more) => match &mut room {
+                    Some(room) => room.merge(more),
+                    None => room = Some(more),
+                },
+                Err(problem) => refused = Some(problem),
+            }
+        }
+        if refused.is_none() {
             kept.extend_from_slice(&data);
         } else {
-            kept = BytesMut::new();
+            (kept, room) = (BytesMut::new(), None);
         }
         if length > limit.saturating_add(dropped) {
             break;
         }
     }
-    if length > limit {
-        return Err(Problem::new(TOO_LARGE, format!("a body has at most {limit} bytes")));
+    match refused {
+        Some(problem) => Err(problem),
+        None => Ok((kept.freeze(), room)),
     }
-    Ok(kept.freeze())
 }
 
 /// A panic is a bug of ours; its caller hears of it in the one form, and everybody else is served.

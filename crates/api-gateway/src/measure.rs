@@ -23,7 +23,10 @@ pub(crate) fn describe() {
             unit: metrics::Unit::Seconds,
             help: "How long calls of the API take until their answer begins.",
         },
-        counter("goconductor_calls_refused_total", "Calls that were refused because too many were carried out."),
+        counter(
+            "goconductor_calls_refused_total",
+            "Calls that were refused because too many were carried out.",
+        ),
         counter("goconductor_starts_refused_total", "Starts that were refused, by reason and namespace."),
         gauge("goconductor_calls_in_flight", "Calls that are carried out."),
         gauge("goconductor_callers_waiting", "Long polls and streams that are held open."),

@@ -12,6 +12,8 @@ use crate::{Backlog, Capacity, Consumer, Delivery, DeliveryTag, Error, Message, 
 /// A topic's room for new messages is given back to the allocator above this when it empties, so that a
 /// burst does not hold memory for ever.
 const KEPT_ROOM: usize = 64;
+/// What a topic may hold whatever the others do.
+const OWN_ROOM: usize = 64;
 
 /// What each topic holds at most. What was taken but not acknowledged counts, as it may come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +23,14 @@ pub struct Limits {
     pub messages: usize,
     /// How many bytes of keys and payloads; 16 MiB by default.
     pub bytes: usize,
+    /// How many bytes all topics hold together; 64 MiB by default. A topic with next to nothing in it takes what
+    /// comes all the same: one that is never empty does not take the room of another.
+    pub all_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { messages: 10_000, bytes: 16 * 1024 * 1024 }
+        Self { messages: 10_000, bytes: 16 * 1024 * 1024, all_bytes: 64 * 1024 * 1024 }
     }
 }
 
@@ -45,7 +50,7 @@ impl MemoryQueue {
     /// Refuses everything from now on, and lets consumers that wait know it. What waits is dropped.
     pub fn close(&self) {
         let mut state = self.shared.lock();
-        state.closed = true;
+        (state.closed, state.bytes) = (true, 0);
         for line in std::mem::take(&mut state.lines).into_values() {
             line.arrived.notify_waiters();
         }
@@ -81,6 +86,11 @@ impl Queue for MemoryQueue {
         if messages.is_empty() {
             return Ok(());
         }
+        let all = state.bytes.saturating_add(bytes);
+        if all > limits.all_bytes && held.0 + messages.len() > OWN_ROOM {
+            return Err(Error::Full { topic: topic.clone(), capacity: Capacity::Bytes(limits.all_bytes) });
+        }
+        state.bytes = all;
         let first = state.next_number(messages.len());
         let line = state.lines.entry(topic.clone()).or_default();
         line.bytes += bytes;
@@ -141,6 +151,8 @@ impl Shared {
 #[derive(Default)]
 struct State {
     lines: HashMap<Topic, Line>,
+    /// What all of them hold.
+    bytes: usize,
     published: u64,
     closed: bool,
 }
@@ -261,10 +273,12 @@ impl Consumer for MemoryConsumer {
     async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<Vec<DeliveryTag>, Error> {
         let mut state = self.shared.lock();
         state.check_open()?;
-        let Some(line) = state.lines.get_mut(&self.topic) else { return Ok(Vec::new()) };
+        let State { lines, bytes, .. } = &mut *state;
+        let Some(line) = lines.get_mut(&self.topic) else { return Ok(Vec::new()) };
         for tag in deliveries {
             if let Some(message) = self.held.remove(&tag.get()) {
                 line.settle(&message);
+                *bytes -= size(&message);
             }
         }
         // Nothing is taken from who holds it.

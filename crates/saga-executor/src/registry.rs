@@ -166,14 +166,16 @@ impl Registry {
                 let executes = self.executes(service);
                 let compensations = self.settings.compensations_in_flight;
                 let way = Way::Http(service.settings.clone());
-                wanted.insert(key, Wanted { way, executes, compensations, actions: limits(&service.settings) });
+                wanted
+                    .insert(key, Wanted { way, executes, compensations, actions: limits(&service.settings) });
             }
         }
         let of = |key: &ServiceKey, participant: Arc<dyn Participant>, capacity: usize| {
             let known = services.iter().find(|service| service.namespace == key.0 && service.name == key.1);
             Wanted {
                 way: Way::Participant(participant),
-                executes: capacity.min(known.map_or(self.settings.executes_in_flight, |known| self.executes(known))),
+                executes: capacity
+                    .min(known.map_or(self.settings.executes_in_flight, |known| self.executes(known))),
                 compensations: capacity.min(self.settings.compensations_in_flight),
                 actions: known.map(|known| limits(&known.settings)).unwrap_or_default(),
             }

@@ -91,7 +91,10 @@ impl Actions {
     /// How many executes of each limited action wait.
     pub(crate) fn waiting(&self) -> Vec<(String, usize)> {
         let limited = self.limited();
-        limited.iter().map(|(action, [execute, _])| (action.clone(), execute.waiting.load(Ordering::Relaxed))).collect()
+        limited
+            .iter()
+            .map(|(action, [execute, _])| (action.clone(), execute.waiting.load(Ordering::Relaxed)))
+            .collect()
     }
 
     fn of(&self, side: Side, action: &str) -> Option<(Arc<Semaphore>, Arc<AtomicUsize>)> {
@@ -179,7 +182,12 @@ impl Drop for Beside<'_> {
 }
 
 impl Room {
-    pub(crate) fn new(rooms: Rooms, permit: OwnedSemaphorePermit, place: Place, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        rooms: Rooms,
+        permit: OwnedSemaphorePermit,
+        place: Place,
+        stop: CancellationToken,
+    ) -> Self {
         Self { rooms, held: Some((permit, place)), action: None, stop }
     }
 

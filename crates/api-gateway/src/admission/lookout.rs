@@ -45,7 +45,8 @@ pub(crate) async fn follow(app: App) {
         let looks = app.admission.lanes.looks(clock::monotonic());
         if !looks.is_empty() {
             let heard = served.refresh(&app).await;
-            let (actions, services): (Vec<_>, Vec<_>) = looks.iter().partition(|look| look.key.action.is_some());
+            let (actions, services): (Vec<_>, Vec<_>) =
+                looks.iter().partition(|look| look.key.action.is_some());
             // Of an action nothing more is known than the executors said.
             for look in actions.into_iter().filter(|_| heard) {
                 look_at_action(&app, &served, look);

@@ -66,7 +66,8 @@ async fn events(
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);
         let place = app.admission.wait(&caller.namespace, caller.place.as_ref())?;
-        let follow = Follow { watch: app.waiters.watch(id), app, id, plan, after, ended: false, _place: place };
+        let follow =
+            Follow { watch: app.waiters.watch(id), app, id, plan, after, ended: false, _place: place };
         return Ok(Sse::new(follow.stream()).keep_alive(KeepAlive::default()).into_response());
     }
     let events = app.store().history(id, after, limit).await?;

@@ -224,9 +224,8 @@ async fn view(app: &App, record: ServiceRecord, backlog: &BTreeMap<String, u64>)
     let actions = settings.get("actions").and_then(serde_json::Value::as_object).into_iter().flatten();
     let topic = topic_of(&namespace, &name, Side::Execute);
     ServiceView {
-        http: url.map(|url| HttpView {
-            url: goconductor_service_kit::config::SecretUrl::new(url).to_string(),
-        }),
+        http: url
+            .map(|url| HttpView { url: goconductor_service_kit::config::SecretUrl::new(url).to_string() }),
         actions: actions.filter_map(limit).collect(),
         max_in_flight: settings.get("max_in_flight").and_then(serde_json::Value::as_u64),
         served: app.conductor.queue().has_consumer(&topic).await.unwrap_or(false),

@@ -40,7 +40,13 @@ impl Server {
     }
 
     /// A call of a namespace; status, `Retry-After`, body.
-    async fn call(&self, namespace: &str, method: &str, path: &str, body: String) -> (u16, Option<u64>, Value) {
+    async fn call(
+        &self,
+        namespace: &str,
+        method: &str,
+        path: &str,
+        body: String,
+    ) -> (u16, Option<u64>, Value) {
         let url = format!("{}/api/v1{path}", self.dev.api.base());
         let kind = if body.starts_with("workflow:") { "application/yaml" } else { "application/json" };
         let request = self.http.request(method.parse().unwrap(), url).header("content-type", kind);
@@ -255,15 +261,17 @@ async fn what_bodies_hold_together_is_bounded() {
     let server = Server::start(&["limits.body_bytes=64KiB", "limits.bodies_bytes=64KiB"]).await;
     // One whose body takes its time holds all there is.
     let (slow, body) = futures::channel::mpsc::unbounded::<Result<Vec<u8>, std::io::Error>>();
-    slow.unbounded_send(Ok(b"{".to_vec())).unwrap();
+    slow.unbounded_send(Ok(format!("{{\"x\":\"{}", "x".repeat(60 << 10)).into_bytes())).unwrap();
     let url = format!("{}/api/v1/workflows", server.dev.api.base());
     let request = server.http.post(url).header("content-type", "application/json");
     let held = tokio::spawn(request.body(reqwest::Body::wrap_stream(body)).send());
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let (status, after, body) = server.call("default", "POST", "/workflows", "{}".to_owned()).await;
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(10 << 10));
+    let (status, after, body) = server.call("default", "POST", "/workflows", large.clone()).await;
     assert_eq!((status, &body["code"], after), (429, &json!("GC2030"), Some(1)));
-    slow.unbounded_send(Ok(b"}".to_vec())).unwrap();
+    assert_eq!(server.call("default", "POST", "/workflows", "{}".to_owned()).await.0, 422, "it has room");
+    slow.unbounded_send(Ok(b"\"}".to_vec())).unwrap();
     drop(slow);
     assert_eq!(held.await.unwrap().unwrap().status().as_u16(), 422);
-    assert_eq!(server.call("default", "POST", "/workflows", "{}".to_owned()).await.0, 422);
+    assert_eq!(server.call("default", "POST", "/workflows", large).await.0, 422);
 }

@@ -71,6 +71,24 @@ async fn what_is_held_still_takes_up_room() {
 }
 
 #[tokio::test]
+async fn all_topics_together_are_bounded_and_none_takes_the_room_of_another() {
+    let queue = MemoryQueue::new(Limits { all_bytes: 1000, ..Limits::default() });
+    let (full, other) = (Topic::execute("full"), Topic::execute("other"));
+    let mut consumer = queue.consume(&full).await.expect("open");
+    queue.publish(&full, (0..100).map(|_| message(10)).collect()).await.expect("room");
+    let refused = queue.publish(&full, vec![message(10)]).await.expect_err("it holds all there is");
+    assert_eq!(refused, Error::Full { topic: full.clone(), capacity: Capacity::Bytes(1000) });
+    for _ in 0..64 {
+        queue.publish(&other, vec![message(10)]).await.expect("room of its own");
+    }
+    assert!(queue.publish(&other, vec![message(10)]).await.is_err());
+    let taken = consumer.take(100).await.expect("open");
+    let tags: Vec<_> = taken.iter().map(|delivery| delivery.tag).collect();
+    consumer.acknowledge(&tags).await.expect("open");
+    queue.publish(&other, vec![message(10)]).await.expect("room again");
+}
+
+#[tokio::test]
 async fn the_oldest_is_found_wherever_it_stands() {
     let queue = MemoryQueue::default();
     let topic = Topic::execute("payments");

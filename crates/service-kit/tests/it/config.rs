@@ -73,7 +73,10 @@ fn nothing_written_gives_the_defaults() {
     assert_eq!((config.executor.all_in_flight, config.limits.backlog), (1024, 1000));
     assert_eq!((config.limits.calls_in_flight, config.limits.waiting_callers), (1024, 4096));
     assert_eq!((config.limits.starts_in_flight, config.limits.starts_waiting), (128, 256));
-    assert_eq!((config.limits.start_wait, config.limits.bodies_bytes), (Duration::from_millis(500), 64 << 20));
+    assert_eq!(
+        (config.limits.start_wait, config.limits.bodies_bytes),
+        (Duration::from_millis(500), 64 << 20)
+    );
     assert_eq!(config.executor.start_grace, Duration::from_millis(200));
     assert_eq!(config.executor.redelivery, Duration::from_secs(5));
     assert_eq!(config.executor.drain, Duration::from_secs(10));
@@ -114,7 +117,9 @@ fn the_documented_file_is_read() {
 #[test]
 fn actions_have_limits_of_their_own() {
     let service = "services:\n  payments:\n    http: { url: http://127.0.0.1:9101 }\n    actions: ";
-    let written = Written::yaml(&format!("{service}{{ charge: {{ max_in_flight: 4 }}, refund: {{ max_in_flight: 9 }} }}\n"));
+    let written = Written::yaml(&format!(
+        "{service}{{ charge: {{ max_in_flight: 4 }}, refund: {{ max_in_flight: 9 }} }}\n"
+    ));
     let config = written.load().expect("valid");
     let limits: Vec<_> =
         config.services["payments"].actions.iter().map(|(name, limit)| (name.as_str(), *limit)).collect();

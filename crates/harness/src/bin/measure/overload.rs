@@ -129,7 +129,8 @@ impl Door {
         let (status, _, answer) = self.call("GET", path, "application/json", String::new()).await?;
         anyhow::ensure!(status == 200, "{path}: {status} {answer}");
         let counts = answer.get("counts").and_then(Value::as_array).into_iter().flatten();
-        let count = |count: &Value| Some((count.get("value")?.as_str()?.to_owned(), count.get("count")?.as_u64()?));
+        let count =
+            |count: &Value| Some((count.get("value")?.as_str()?.to_owned(), count.get("count")?.as_u64()?));
         Ok(counts.filter_map(count).collect())
     }
 }
@@ -354,7 +355,8 @@ async fn all_ended(doors: &[&Door]) -> anyhow::Result<()> {
     for door in doors {
         loop {
             let counts = door.counts().await?;
-            let open: u64 = counts.iter().filter(|(status, _)| !is_final(status)).map(|(_, count)| count).sum();
+            let open: u64 =
+                counts.iter().filter(|(status, _)| !is_final(status)).map(|(_, count)| count).sum();
             if open == 0 {
                 println!("{}: all that was accepted has ended: {counts:?}", door.namespace);
                 break;
