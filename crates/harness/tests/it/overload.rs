@@ -168,6 +168,34 @@ async fn a_greedy_namespace_is_told_to_come_back_and_a_modest_one_is_served() {
     assert!(matches!(server.begin("greedy", "work", slow()).await, Start::Accepted(_)));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_does_not_wait_for_the_flood_to_end() {
+    let server = two_namespaces().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flood = tokio::spawn({
+        let (server, stop) = (Arc::clone(&server), Arc::clone(&stop));
+        async move { greedy(&server, &stop).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut retried = Vec::new();
+    while retried.len() < 3 {
+        match server.begin("greedy", "work", json!({"do": ["busy", "ok"]})).await {
+            Start::Accepted(id) => retried.push(id),
+            Start::Refused(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+    let begun = Instant::now();
+    server.ended("greedy", &retried).await;
+    assert!(!flood.is_finished() && begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    for id in &retried {
+        assert_eq!(server.participants.calls_of(id).len(), 2, "it was retried");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (_, refused) = flood.await.unwrap();
+    assert!(refused > 50, "{refused}: there was no flood");
+}
+
 /// Starts by gRPC until one is refused.
 async fn refused_by_grpc(server: &Server) -> tonic::Status {
     let channel = tonic::transport::Endpoint::from_shared(server.dev.api.base().to_owned()).unwrap();
