@@ -29,6 +29,8 @@ const NAMED: usize = 256;
 /// How much is taken in at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// Connections that are held at once.
+    pub connections: usize,
     /// Calls that are carried out at once.
     pub calls: usize,
     /// What their bodies hold together, in bytes.

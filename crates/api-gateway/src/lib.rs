@@ -28,7 +28,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
-use axum::serve::ListenerExt;
+use goconductor_process::Connections;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
 use goconductor_store::{Seen, Store};
@@ -170,13 +170,9 @@ pub async fn serve(
     more: impl FnOnce(Routes) -> Routes,
 ) -> std::io::Result<()> {
     let stop = dependencies.stop.clone();
+    let connections = Connections::new(listener, dependencies.admission.connections);
     let router = router_with(dependencies, more);
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::trace!(%error, "a connection stays as it is");
-        }
-    });
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving = axum::serve(connections, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let give_up = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;

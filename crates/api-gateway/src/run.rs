@@ -48,6 +48,7 @@ pub fn admission(config: &Config) -> AdmissionLimits {
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let limits = &config.limits;
     AdmissionLimits {
+        connections: count(limits.connections),
         calls: count(limits.calls_in_flight),
         // One body always has room.
         bodies_bytes: limits.bodies_bytes.max(limits.body_bytes),

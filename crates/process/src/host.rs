@@ -1,7 +1,7 @@
 //! One port: health and metrics from the first moment on, the service itself once it is open. HTTP/1.1 and
 //! HTTP/2 are both spoken, so gRPC and REST share it.
 
-use crate::Process;
+use crate::{Connections, Process};
 use anyhow::Context;
 use axum::Router;
 use axum::body::Body;
@@ -9,7 +9,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures::StreamExt;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
 use serde_json::json;
@@ -18,7 +17,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -65,7 +63,9 @@ impl Host {
             service: Arc::clone(&service),
         };
         let closing = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, front, closing.clone()));
+        let most = usize::try_from(process.config.limits.connections).unwrap_or(usize::MAX);
+        let connections = Connections::new(listener, most);
+        let serving = tokio::spawn(serve(connections, front, closing.clone()));
         tracing::info!(%address, service = process.name, "listens");
         Ok(Self { address, service, closing, serving })
     }
@@ -100,7 +100,7 @@ impl Host {
 }
 
 async fn serve(
-    listener: TcpListener,
+    connections: Connections,
     front: Front,
     closing: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
@@ -111,12 +111,9 @@ async fn serve(
         .route("/version", get(|| async { axum::Json(json!({"version": env!("CARGO_PKG_VERSION")})) }))
         .fallback(pass_on)
         .with_state(front);
-    let connections = TcpListenerStream::new(listener).inspect(|connection| {
-        if let Ok(connection) = connection
-            && let Err(error) = connection.set_nodelay(true)
-        {
-            tracing::trace!(%error, "a connection stays as it is");
-        }
+    let connections = futures::stream::unfold(connections, |mut connections| async move {
+        let (connection, _) = connections.next().await;
+        Some((Ok::<_, std::io::Error>(connection), connections))
     });
     Server::builder()
         .accept_http1(true)

@@ -12,6 +12,7 @@
 
 mod arguments;
 mod backends;
+mod connections;
 mod election;
 mod host;
 mod presence;
@@ -24,6 +25,7 @@ use goconductor_service_kit::telemetry::{self, Metrics};
 use std::process::ExitCode;
 
 pub use backends::{Backends, open_database};
+pub use connections::{Connection, Connections};
 pub use host::Host;
 pub use presence::Presence;
 

@@ -84,6 +84,8 @@ pub struct Limits {
     pub output_bytes: usize,
     /// How many of a list a page holds, where the request does not say.
     pub page_size: u32,
+    /// Connections that are held at once.
+    pub connections: u32,
     /// Calls that are carried out at once.
     pub calls_in_flight: u32,
     /// What the bodies of calls that are carried out hold together.
@@ -281,6 +283,7 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
         input_bytes: reader.get("limits.input_bytes", &size, 512 * 1024),
         output_bytes: reader.get("limits.output_bytes", &size, 512 * 1024),
         page_size: reader.get("limits.page_size", &value::integer(1, 1_000), 100),
+        connections: reader.get("limits.connections", &count, 6000),
         calls_in_flight: reader.get("limits.calls_in_flight", &count, 1024),
         bodies_bytes: reader.get("limits.bodies_bytes", &value::bytes(1, 1 << 30), 64 * 1024 * 1024),
         waiting_callers: reader.get("limits.waiting_callers", &count, 4096),
