@@ -52,7 +52,7 @@ pub(crate) struct Behind {
 #[derive(Debug)]
 struct Lane {
     needed_at: Instant,
-    /// Whether a start needed it since the last look.
+    /// Whether it is to be looked at: a start needed it since the last look, or it is behind.
     needed: bool,
     known: Option<Known>,
     /// Starts that were let in since this was counted from.
@@ -126,8 +126,7 @@ impl Lanes {
         let Some(needs) = state.needs.get(&key).cloned() else { return Ok(()) };
         let behind = state.behind(&needs, self.limit, now);
         if behind.is_some() {
-            // It is looked at again for as long as it is needed.
-            state.need(&needs, 0);
+            state.need(&needs, 0, now);
             drop(state);
             self.needed.notify_one();
         }
@@ -150,27 +149,19 @@ impl Lanes {
             state.know(lane, now);
         }
         let behind = state.behind(&needs, self.limit, now);
-        state.need(&needs, u64::from(behind.is_none()));
-        for lane in needs.iter() {
-            if let Some(lane) = state.lanes.get_mut(lane) {
-                lane.needed_at = now;
-            }
-        }
+        state.need(&needs, u64::from(behind.is_none()), now);
         drop(state);
         self.needed.notify_one();
         behind.map_or(Ok(()), Err)
     }
 
-    /// The lanes that were needed since the last look; those that nobody needs any more are forgotten.
+    /// The lanes that were needed since the last look, and those that are behind; those that nobody needs any more are forgotten.
     pub(super) fn looks(&self, now: Instant) -> Vec<Look> {
         let mut state = self.state();
-        state
-            .lanes
-            .retain(|_, lane| lane.needed || now.saturating_duration_since(lane.needed_at) < FORGOTTEN);
+        state.lanes.retain(|_, lane| now.saturating_duration_since(lane.needed_at) < FORGOTTEN);
         let mut looks = Vec::new();
         for (key, lane) in &mut state.lanes {
             if std::mem::take(&mut lane.needed) {
-                lane.needed_at = now;
                 looks.push(Look { key: key.clone(), taken: lane.taken, at: now });
             }
         }
@@ -189,6 +180,17 @@ impl Lanes {
         }
     }
 
+    /// Nothing new could be heard: who is behind is looked at again.
+    pub(super) fn later(&self, look: &Look) {
+        let mut state = self.state();
+        let Some(lane) = state.lanes.get_mut(&look.key) else { return };
+        lane.needed = lane.known.is_some_and(|known| known.credit == 0);
+        if lane.needed {
+            drop(state);
+            self.needed.notify_one();
+        }
+    }
+
     /// What a look has found.
     pub(super) fn found(&self, look: &Look, backlog: Backlog) {
         let mut state = self.state();
@@ -197,13 +199,15 @@ impl Lanes {
         let since = lane.taken.saturating_sub(look.taken);
         let room = self.limit.saturating_sub(backlog.waiting).div_ceil(gateways);
         let pace = lane.known.as_ref().and_then(|known| pace(known, look.at, backlog.taken));
-        lane.known = Some(Known {
-            at: look.at,
-            waiting: backlog.waiting,
-            credit: room.saturating_sub(since),
-            done: backlog.taken,
-            pace: pace.unwrap_or(0.0),
-        });
+        let credit = room.saturating_sub(since);
+        let (at, waiting, done) = (look.at, backlog.waiting, backlog.taken);
+        lane.known = Some(Known { at, waiting, credit, done, pace: pace.unwrap_or(0.0) });
+        if credit == 0 {
+            // Followed until it has caught up: who comes then is not refused for what was.
+            lane.needed = true;
+            drop(state);
+            self.needed.notify_one();
+        }
     }
 }
 
@@ -216,10 +220,10 @@ impl State {
         self.lanes.insert(key.clone(), Lane { needed_at: now, needed: true, known: None, taken: 0 });
     }
 
-    fn need(&mut self, needs: &[LaneKey], starts: u64) {
+    fn need(&mut self, needs: &[LaneKey], starts: u64, now: Instant) {
         for key in needs {
             let Some(lane) = self.lanes.get_mut(key) else { continue };
-            lane.needed = true;
+            (lane.needed, lane.needed_at) = (true, now);
             lane.taken += starts;
             if let Some(known) = &mut lane.known {
                 known.credit = known.credit.saturating_sub(starts);
@@ -408,10 +412,27 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_later_is_not_refused_for_what_was() {
+        let mut bench = Bench::new(100);
+        assert_eq!(bench.starts("shop", 1), 1);
+        bench.look(100, 0);
+        assert_eq!(bench.starts("shop", 1), 0);
+        bench.after(100);
+        bench.look(100, 0);
+        for waiting in [100, 50] {
+            bench.after(100);
+            assert!(bench.look(waiting, 0) > 0, "it is looked at though nobody comes");
+        }
+        assert_eq!(bench.starts("shop", 1), 1);
+    }
+
+    #[test]
     fn what_nobody_needs_is_forgotten() {
         let mut bench = Bench::new(100);
         assert_eq!(bench.starts("shop", 1), 1);
         bench.look(10, 0);
+        bench.after(100);
+        assert_eq!(bench.look(10, 0), 0, "nobody needs it, and it is not behind");
         bench.after(11_000);
         assert_eq!(bench.look(10, 0), 0);
         assert!(bench.lanes.state().lanes.is_empty());

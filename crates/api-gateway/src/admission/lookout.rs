@@ -48,8 +48,12 @@ pub(crate) async fn follow(app: App) {
             let (actions, services): (Vec<_>, Vec<_>) =
                 looks.iter().partition(|look| look.key.action.is_some());
             // Of an action nothing more is known than the executors said.
-            for look in actions.into_iter().filter(|_| heard) {
-                look_at_action(&app, &served, look);
+            for look in actions {
+                if heard {
+                    look_at_action(&app, &served, look);
+                } else {
+                    app.admission.lanes.later(look);
+                }
             }
             for some in services.chunks(AT_ONCE) {
                 futures::future::join_all(some.iter().map(|look| look_at(&app, &served, look))).await;
