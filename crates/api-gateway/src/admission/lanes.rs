@@ -184,8 +184,8 @@ impl Lanes {
     pub(super) fn later(&self, look: &Look) {
         let mut state = self.state();
         let Some(lane) = state.lanes.get_mut(&look.key) else { return };
-        lane.needed = lane.known.is_some_and(|known| known.credit == 0);
-        if lane.needed {
+        if lane.known.is_some_and(|known| known.credit == 0) {
+            lane.needed = true;
             drop(state);
             self.needed.notify_one();
         }
