@@ -137,7 +137,7 @@ impl Door {
 
 /// What is flooded.
 enum System {
-    Dev(Box<Dev>, tempfile::TempDir),
+    Dev { dev: Box<Dev>, _data: tempfile::TempDir },
     Cluster(Box<Cluster>),
 }
 
@@ -149,19 +149,20 @@ impl System {
             return Ok(Self::Cluster(Box::new(Cluster::start(options).await?)));
         }
         let data = tempfile::tempdir()?;
-        Ok(Self::Dev(Box::new(Dev::start(data.path(), DevOptions::default()).await?), data))
+        let dev = Box::new(Dev::start(data.path(), DevOptions::default()).await?);
+        Ok(Self::Dev { dev, _data: data })
     }
 
     fn gateways(&self) -> Vec<String> {
         match self {
-            Self::Dev(dev, _) => vec![dev.api.base().to_owned()],
+            Self::Dev { dev, .. } => vec![dev.api.base().to_owned()],
             Self::Cluster(cluster) => cluster.gateways.iter().map(|api| api.base().to_owned()).collect(),
         }
     }
 
     fn peaks(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         match self {
-            Self::Dev(dev, _) => Ok(BTreeMap::from([("dev".to_owned(), dev.peak_kib()?)])),
+            Self::Dev { dev, .. } => Ok(BTreeMap::from([("dev".to_owned(), dev.peak_kib()?)])),
             Self::Cluster(cluster) => cluster.peak_kib(),
         }
     }
@@ -315,7 +316,7 @@ pub(crate) async fn overload(of: &str, seconds: usize) -> anyhow::Result<()> {
         println!("most memory of {name}: {:.1} MiB (512 may be)", kib as f64 / 1024.0);
     }
     match system {
-        System::Dev(..) => Ok(()),
+        System::Dev { .. } => Ok(()),
         System::Cluster(cluster) => cluster.down().await,
     }
 }
