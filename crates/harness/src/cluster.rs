@@ -311,7 +311,8 @@ impl Cluster {
     /// # Errors
     /// When the system does not say.
     pub fn peak_kib(&self) -> anyhow::Result<BTreeMap<String, u64>> {
-        let running = self.members.iter().filter_map(|(name, member)| Some((name, member.child.as_ref()?.id()?)));
+        let running =
+            self.members.iter().filter_map(|(name, member)| Some((name, member.child.as_ref()?.id()?)));
         running.map(|(name, pid)| Ok((name.clone(), crate::process::peak_kib(pid)?))).collect()
     }
 
