@@ -32,7 +32,7 @@ impl Filter {
     pub(crate) fn certain(&self) -> Vec<(&Field, &str)> {
         match self {
             Self::All(parts) => parts.iter().flat_map(Self::certain).collect(),
-            Self::Compare(field, Comparison::Equal, Value::Text(text)) => vec![(field, text)],
+            Self::Compare(field, Comparison::Equal, Value::Text(text)) => vec![(field, text.as_str())],
             Self::Any(_) | Self::Not(_) | Self::Compare(..) => Vec::new(),
         }
     }

@@ -182,7 +182,6 @@ fn queues(request: &ClaimRequest) -> Vec<(String, i64, u32)> {
 }
 
 /// What is found out about the queues of a claim.
-#[derive(sqlx::FromRow)]
 struct Survey {
     /// Whether a row is due for which there is room.
     is_due: Option<bool>,
@@ -202,7 +201,7 @@ async fn survey(connection: &mut PgConnection, request: &ClaimRequest) -> Result
         sinces.push(waiting_since);
         rooms.push(limit > 0);
     }
-    sqlx::query_as(
+    let (is_due, next, newest) = sqlx::query_as(
         "SELECT bool_or(due.due_at <= $5 AND row.has_room) AS is_due, min(due.due_at) AS next,
              (SELECT value FROM epochs WHERE name = $8) AS newest
          FROM unnest($1::text[], $2::bigint[], $3::bool[]) AS row (queue, waiting_since, has_room)
@@ -235,7 +234,8 @@ async fn survey(connection: &mut PgConnection, request: &ClaimRequest) -> Result
     .bind(request.fence.as_ref().map(|fence| stored(&format!("fence/{}", fence.name))))
     .fetch_one(connection)
     .await
-    .map_err(unavailable)
+    .map_err(unavailable)?;
+    Ok(Survey { is_due, next, newest })
 }
 
 /// A look that writes nothing, as mostly there is nothing to claim: what the claim would give, if it would

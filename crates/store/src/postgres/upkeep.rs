@@ -75,8 +75,10 @@ pub(super) async fn upkeep(store: &PostgresStore, request: &UpkeepRequest) -> Re
 
 /// Whether nobody else makes or drops partitions, until the end of the transaction.
 async fn is_alone(connection: &mut PgConnection, alone: &'static str) -> Result<bool, Error> {
-    sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *connection).await.map_err(unavailable)?;
-    sqlx::query_scalar(alone).bind(LOCK).fetch_one(connection).await.map_err(unavailable)
+    let is_alone =
+        sqlx::query_scalar(alone).bind(LOCK).fetch_one(&mut *connection).await.map_err(unavailable)?;
+    sqlx::raw_sql(LOCK_TIMEOUT).execute(connection).await.map_err(unavailable)?;
+    Ok(is_alone)
 }
 
 /// Makes partitions ahead of time. What is written meanwhile, or if this fails for days, is in the default
@@ -140,7 +142,6 @@ async fn make_partition(connection: &mut PgConnection, from: i64, to: i64) -> Re
 }
 
 /// History of the workflows with ids from one bound up to the other.
-#[derive(sqlx::FromRow)]
 struct Partition {
     /// As SQL names it.
     name: String,
@@ -150,7 +151,7 @@ struct Partition {
 
 /// All but the default one, by their bounds.
 async fn partitions(connection: &mut PgConnection) -> Result<Vec<Partition>, Error> {
-    sqlx::query_as(
+    let rows: Vec<(String, Uuid, Uuid)> = sqlx::query_as(
         "SELECT name, coalesce(lower, '00000000-0000-0000-0000-000000000000') AS lower, upper FROM (
              SELECT part.oid::regclass::text AS name,
                  (regexp_match(bounds, 'FROM \\(''([0-9a-f-]{36})''\\)'))[1]::uuid AS lower,
@@ -162,7 +163,8 @@ async fn partitions(connection: &mut PgConnection) -> Result<Vec<Partition>, Err
     )
     .fetch_all(connection)
     .await
-    .map_err(unavailable)
+    .map_err(unavailable)?;
+    Ok(rows.into_iter().map(|(name, lower, upper)| Partition { name, lower, upper }).collect())
 }
 
 /// Removes some of those that ended by a time, with their keys; how many. Their histories go with their
