@@ -19,7 +19,7 @@ use goconductor_service_kit::telemetry::{self, Metrics};
 use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{ServiceRecord, Store};
+use goconductor_store::{ServiceRecord, Store, keep_up};
 use goconductor_transition::{Conductor, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use serde_json::json;
@@ -93,6 +93,7 @@ struct Process {
     executor: tokio::task::JoinHandle<()>,
     workers: WorkerServiceServer<WorkerService>,
     presence: Presence,
+    keeping: tokio::task::JoinHandle<()>,
 }
 
 impl Process {
@@ -145,9 +146,12 @@ impl Process {
             metrics: metrics.clone(),
             stop: drain.token(),
         };
+        let retention = config.state_store.retention;
+        let keeping = keep_up(Arc::clone(&store), retention, drain.token().cancelled_owned());
+        let keeping = tokio::spawn(keeping);
         drop(tokio::spawn(metrics.keep_up()));
         let executor = tokio::spawn(executor.run(drain.token()));
-        Ok(Self { drain, conductor, gateway, executor, workers, presence })
+        Ok(Self { drain, conductor, gateway, executor, workers, presence, keeping })
     }
 
     /// Serves until a signal, then ends in the order in which things depend on one another.
@@ -158,6 +162,7 @@ impl Process {
         tracing::info!("ends what is under way");
         self.presence.withdraw().await;
         self.executor.await.context("the executor has failed")?;
+        self.keeping.await.context("the upkeep has failed")?;
         self.conductor.drain().await;
         served.context("the gateway has failed")
     }

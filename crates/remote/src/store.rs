@@ -8,7 +8,7 @@ use goconductor_saga::{Event, Timestamp, WorkflowId};
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
     Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Write, WriteOutcome,
+    Seen, ServiceRecord, Store, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
@@ -306,6 +306,13 @@ impl Store for RemoteStore {
         let request = wire::DeleteDeadLetterRequest { id: id.to_owned() };
         let answer = self.call(Repeat::Never, rpc!(delete_dead_letter, request)).await?;
         Ok(answer.deleted)
+    }
+
+    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+        let keep_us = request.keep.map(|keep| u64::try_from(keep.as_micros()).unwrap_or(u64::MAX));
+        let request = wire::UpkeepRequest { now: request.now.0, keep_us };
+        let answer = self.call(Repeat::Harmless, rpc!(upkeep, request)).await?;
+        Ok(Upkeep { removed: answer.removed, more: answer.more })
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

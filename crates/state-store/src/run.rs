@@ -4,8 +4,8 @@ use crate::service;
 use axum::Router;
 use goconductor_process::{Host, Presence, Process, open_database};
 use goconductor_service_kit::config::StateStoreBackend;
-use goconductor_store::Store;
 use goconductor_store::grouped::{Grouped, Limits};
+use goconductor_store::{Store, keep_up};
 use serde_json::json;
 use std::sync::Arc;
 use tonic::service::Routes;
@@ -32,8 +32,12 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let served = service(Arc::clone(&store), changes, process.drain.token());
     let router: Router = Routes::new(served).into_axum_router();
     host.open(router);
+    let keeping =
+        keep_up(Arc::clone(&store), config.state_store.retention, process.drain.token().cancelled_owned());
+    let keeping = tokio::spawn(keeping);
     let presence = Presence::announce(process.name, &process.instance, host.address(), store, || json!({}));
     process.drain.draining().await;
     presence.withdraw().await;
+    keeping.await?;
     host.close().await
 }

@@ -2,13 +2,14 @@
 
 use futures::stream::{BoxStream, StreamExt};
 use goconductor_saga::Timestamp;
-use goconductor_store::{DeadLetterPlace, Error, Seen, Store, Write};
+use goconductor_store::{DeadLetterPlace, Error, Seen, Store, UpkeepRequest, Write};
 use goconductor_wire::internal::state_store_service_server::{StateStoreService, StateStoreServiceServer};
 use goconductor_wire::internal::{self as wire};
 use goconductor_wire::status::of_store;
 use goconductor_wire::store::filter::field_of;
 use goconductor_wire::store::{Malformed, id, ids, value};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -265,6 +266,13 @@ impl StateStoreService for Service {
     ) -> Answer<wire::DeleteDeadLetterResponse> {
         let deleted = answered(self.store.delete_dead_letter(&request.get_ref().id).await)?;
         Ok(Response::new(wire::DeleteDeadLetterResponse { deleted }))
+    }
+
+    async fn upkeep(&self, request: Request<wire::UpkeepRequest>) -> Answer<wire::UpkeepResponse> {
+        let wire::UpkeepRequest { now, keep_us } = request.into_inner();
+        let request = UpkeepRequest { now: Timestamp(now), keep: keep_us.map(Duration::from_micros) };
+        let done = answered(self.store.upkeep(&request).await)?;
+        Ok(Response::new(wire::UpkeepResponse { removed: done.removed, more: done.more }))
     }
 
     async fn now(&self, _: Request<wire::NowRequest>) -> Answer<wire::NowResponse> {

@@ -17,6 +17,7 @@ mod lists;
 mod processes;
 mod starts;
 mod surveys;
+mod upkeep;
 mod values;
 
 use std::fmt;
@@ -145,5 +146,8 @@ pub const CASES: &[Case] = &[
     Case { name: "a_claim_keeps_to_its_share", run: |f| Box::pin(processes::shards(f)) },
     Case { name: "who_is_there_is_known", run: |f| Box::pin(processes::members(f)) },
     Case { name: "dead_letters_are_kept_once", run: |f| Box::pin(processes::dead_letters(f)) },
+    Case { name: "what_has_ended_is_kept_for_its_time", run: |f| Box::pin(upkeep::kept(f)) },
+    Case { name: "what_is_over_is_removed_whole", run: |f| Box::pin(upkeep::removed(f)) },
+    Case { name: "much_is_removed_in_parts", run: |f| Box::pin(upkeep::in_parts(f)) },
     Case { name: "a_crowd_gets_through", run: |f| Box::pin(crowd::crowd(f)) },
 ];

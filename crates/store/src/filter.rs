@@ -16,6 +16,28 @@ pub enum Filter {
     Compare(Field, Comparison, Value),
 }
 
+impl Filter {
+    /// Whether it asks for nothing but what ended workflows are counted by.
+    pub(crate) fn is_counted(&self) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().all(Self::is_counted),
+            Self::Not(part) => part.is_counted(),
+            Self::Compare(field, ..) => {
+                matches!(field, Field::Status | Field::Definition | Field::Version | Field::Cause)
+            }
+        }
+    }
+
+    /// Texts that certain fields of every workflow that fits have: what an index can be asked for.
+    pub(crate) fn certain(&self) -> Vec<(&Field, &str)> {
+        match self {
+            Self::All(parts) => parts.iter().flat_map(Self::certain).collect(),
+            Self::Compare(field, Comparison::Equal, Value::Text(text)) => vec![(field, text.as_str())],
+            Self::Any(_) | Self::Not(_) | Self::Compare(..) => Vec::new(),
+        }
+    }
+}
+
 /// What can be compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {

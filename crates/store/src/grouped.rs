@@ -15,7 +15,7 @@ mod reads;
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
     Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Write, WriteOutcome,
+    Seen, ServiceRecord, Store, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, State, Timestamp, WorkflowId};
@@ -391,6 +391,10 @@ impl Store for Grouped {
 
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
         self.backend.delete_dead_letter(id).await
+    }
+
+    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+        self.backend.upkeep(request).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

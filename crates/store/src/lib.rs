@@ -25,6 +25,7 @@ mod ledger;
 mod member;
 pub mod postgres;
 pub mod sqlite;
+mod upkeep;
 mod workflow;
 
 use async_trait::async_trait;
@@ -36,6 +37,7 @@ pub use error::Error;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use ledger::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, Shard};
 pub use member::{Announcement, Member};
+pub use upkeep::{KEEP, Upkeep, UpkeepRequest, keep_up};
 pub use workflow::{
     Count, ListPage, ListRequest, Loaded, NewWorkflow, Seen, Summary, TransitionWrite, Write, WriteOutcome,
 };
@@ -212,6 +214,14 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When it certainly was not, or nobody can say whether it was, written.
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error>;
+
+    /// A part of what keeps the store steady: room is made for what is to come, and workflows that ended long
+    /// enough ago are removed with their histories and their keys. It takes a moment, holds up nobody, and may
+    /// be called by many at once.
+    ///
+    /// # Errors
+    /// When it was not done, or not all of it.
+    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error>;
 
     /// The time by the database's clock: leases and timers go by it.
     ///

@@ -10,11 +10,12 @@ mod migrations;
 mod processes;
 mod read;
 mod rows;
+mod upkeep;
 
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
     Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Write, WriteOutcome,
+    Seen, ServiceRecord, Store, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
@@ -63,6 +64,7 @@ impl PostgresStore {
         let pool = pool(readers).connect_with(options).await.map_err(unavailable)?;
         let store = Self { pool, writers };
         migrations::run(&mut *store.connection().await?).await?;
+        upkeep::make_first_room(&store).await?;
         Ok(store)
     }
 
@@ -259,6 +261,10 @@ impl Store for PostgresStore {
 
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
         processes::delete_dead_letter(&mut *self.connection().await?, id).await
+    }
+
+    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+        upkeep::upkeep(self, request).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

@@ -14,12 +14,13 @@ mod migrations;
 mod processes;
 mod read;
 mod rows;
+mod upkeep;
 mod writer;
 
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
     Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Write, WriteOutcome,
+    Seen, ServiceRecord, Store, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
@@ -343,6 +344,16 @@ impl Store for SqliteStore {
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
         let id = id.to_owned();
         self.write_job(move |connection| processes::delete_dead_letter(connection, &id)).await
+    }
+
+    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+        let Some(ended_by) = request.ended_by() else { return Ok(Upkeep::default()) };
+        // Found beside the writer, as mostly there is nothing to remove.
+        let found = self.read(move |connection| upkeep::ended(connection, ended_by)).await?;
+        if found.is_empty() {
+            return Ok(Upkeep::default());
+        }
+        self.write_job(move |connection| upkeep::remove(connection, &found, ended_by)).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

@@ -16,6 +16,8 @@ pub struct StateStore {
     pub url: Option<SecretUrl>,
     /// How many connections are open at most.
     pub max_connections: u32,
+    /// How long a workflow is kept after its end; zero: for ever.
+    pub retention: Duration,
     /// Where a state-store listens.
     pub listen: SocketAddr,
     /// The state-stores that the other services ask; none: each opens the database itself.
@@ -163,8 +165,10 @@ pub(super) fn state_store(reader: &mut Reader<'_>) -> StateStore {
         StateStoreBackend::Postgres => reader.required("state_store.url", &postgres, "state_store.backend"),
     };
     let max_connections = reader.get("state_store.max_connections", &value::integer(1, 1_000), 10);
+    let day = Duration::from_secs(24 * 3600);
+    let retention = reader.get("state_store.retention", &value::span(Duration::ZERO, 36_500 * day), 30 * day);
     let listen = reader.get("state_store.listen", &value::address(), local(8471));
-    StateStore { backend, url, max_connections, listen, endpoints }
+    StateStore { backend, url, max_connections, retention, listen, endpoints }
 }
 
 fn local(port: u16) -> SocketAddr {

@@ -10,7 +10,7 @@ use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
     Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Write, WriteOutcome,
+    Seen, ServiceRecord, Store, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use tokio::sync::Semaphore;
 
@@ -210,6 +210,10 @@ impl Store for Watched {
 
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
         self.inner.delete_dead_letter(id).await
+    }
+
+    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+        self.inner.upkeep(request).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

@@ -101,7 +101,7 @@ fn rounds(group: &[Write]) -> Vec<Round<'_>> {
 
 /// Keys are claimed in their own order, so that two groups don't wait for one another; of two with one key the
 /// first of the group wins. One whose id is taken has no use for a key. Workflows are locked before they are
-/// updated, in the ids' order. What follows is written for those that were accepted only.
+/// updated, in the ids' order. Who ends is counted. What follows is written for those that were accepted only.
 const WRITE: &str = "
     WITH row AS MATERIALIZED (
         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::int[],
@@ -121,14 +121,22 @@ const WRITE: &str = "
         SELECT id, namespace, definition, version, status, cause, seq, state, created_at, ended_at, key,
             labels::jsonb, error
         FROM row WHERE from_seq = 0 AND (key = '' OR id IN (SELECT workflow_id FROM keyed))
-        ON CONFLICT (id) DO NOTHING RETURNING id
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id, namespace, definition, version, status, cause, ended_at IS NOT NULL AS ends
     ), locked AS (
-        SELECT id, seq FROM workflows WHERE id = ANY ($1) ORDER BY id FOR UPDATE
+        SELECT id, seq, ended_at FROM workflows WHERE id = ANY ($1) ORDER BY id FOR UPDATE
     ), updated AS (
         UPDATE workflows SET status = row.status, cause = row.cause, seq = row.seq, state = row.state,
             ended_at = row.ended_at, error = row.error
         FROM locked JOIN row ON row.id = locked.id AND row.from_seq = locked.seq
-        WHERE workflows.id = locked.id RETURNING workflows.id
+        WHERE workflows.id = locked.id
+        RETURNING workflows.id, workflows.namespace, workflows.definition, workflows.version, row.status,
+            row.cause, locked.ended_at IS NULL AND row.ended_at IS NOT NULL AS ends
+    ), counted AS (
+        INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
+        SELECT namespace, definition, version, status, cause, count(*)
+        FROM (TABLE inserted UNION ALL TABLE updated) AS written WHERE ends
+        GROUP BY namespace, definition, version, status, cause
     ), accepted AS MATERIALIZED (
         SELECT id FROM inserted UNION ALL SELECT id FROM updated
     ), event AS (

@@ -181,38 +181,53 @@ fn queues(request: &ClaimRequest) -> Vec<(String, i64, u32)> {
     queues
 }
 
-/// A look that writes nothing, as mostly there is nothing to claim: what the claim would give, if it would
-/// write nothing. A claim that writes costs the disk a sync.
-pub(super) async fn look(
-    connection: &mut PgConnection,
-    request: &ClaimRequest,
-) -> Result<Option<Claim>, Error> {
+/// What is found out about the queues of a claim.
+struct Survey {
+    /// Whether a row is due for which there is room.
+    is_due: Option<bool>,
+    /// When the next row is due; now or before, if there is no room for it.
+    next: Option<i64>,
+    /// The newest token that was seen of the claim's fence.
+    newest: Option<i64>,
+}
+
+/// Looks at each queue by ranges of indexes that hold nothing else, so that neither what waits for its time
+/// nor what waits in the queue, is held or is another lane's costs anything.
+async fn survey(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Survey, Error> {
     let (of, index) = Shard::slots(request.shard);
-    let mut names = Vec::new();
-    let mut sinces = Vec::new();
-    let mut rooms = Vec::new();
+    let (mut names, mut sinces, mut rooms) = (Vec::new(), Vec::new(), Vec::new());
     for (name, waiting_since, limit) in queues(request) {
         names.push(name);
         sinces.push(waiting_since);
         rooms.push(limit > 0);
     }
-    // Each queue by its own index range; a row that is due and has room ends the look.
-    let (is_due, next, newest): (Option<bool>, Option<i64>, Option<i64>) = sqlx::query_as(
-        "SELECT bool_or(due.due_at <= $5 AND row.has_room), min(due.due_at),
-             (SELECT value FROM epochs WHERE name = $8)
+    let (is_due, next, newest) = sqlx::query_as(
+        "SELECT bool_or(due.due_at <= $5 AND row.has_room) AS is_due, min(due.due_at) AS next,
+             (SELECT value FROM epochs WHERE name = $8) AS newest
          FROM unnest($1::text[], $2::bigint[], $3::bool[]) AS row (queue, waiting_since, has_room)
          CROSS JOIN LATERAL (
-             SELECT due_at FROM dispatch
-             WHERE dispatch.queue = row.queue AND due_at < $4
-                 AND (due_at > $5 OR deliveries = 0 OR issued_at < row.waiting_since)
-                 AND (get_byte(uuid_send(workflow_id), 15) & 15) % $6 = $7
-             ORDER BY due_at LIMIT 1
+             (SELECT due_at FROM dispatch
+              WHERE dispatch.queue = row.queue AND deliveries = 0 AND due_at < $4
+                  AND (get_byte(uuid_send(workflow_id), 15) & 15) % $6 = $7
+              ORDER BY due_at LIMIT 1)
+             UNION ALL
+             (SELECT due_at FROM dispatch
+              WHERE dispatch.queue = row.queue AND deliveries > 0 AND due_at > $5 AND due_at < $4
+                  AND (get_byte(uuid_send(workflow_id), 15) & 15) % $6 = $7
+              ORDER BY due_at LIMIT 1)
+             UNION ALL
+             (SELECT due_at FROM dispatch
+              WHERE dispatch.queue = row.queue AND deliveries > 0 AND kind <> 'held'
+                  AND issued_at < row.waiting_since AND due_at <= $5
+                  AND (get_byte(uuid_send(workflow_id), 15) & 15) % $6 = $7
+              ORDER BY issued_at LIMIT 1)
          ) AS due",
     )
     .bind(names)
     .bind(sinces)
     .bind(rooms)
     .bind(NEVER)
+    // What is held is due at the end of time, and not even then.
     .bind(request.now.0.min(NEVER - 1))
     .bind(of)
     .bind(index)
@@ -220,6 +235,16 @@ pub(super) async fn look(
     .fetch_one(connection)
     .await
     .map_err(unavailable)?;
+    Ok(Survey { is_due, next, newest })
+}
+
+/// A look that writes nothing, as mostly there is nothing to claim: what the claim would give, if it would
+/// write nothing. A claim that writes costs the disk a sync.
+pub(super) async fn look(
+    connection: &mut PgConnection,
+    request: &ClaimRequest,
+) -> Result<Option<Claim>, Error> {
+    let Survey { is_due, next, newest } = survey(connection, request).await?;
     if let Some(fence) = &request.fence {
         refused(fence, newest.unwrap_or_default())?;
         if newest.map(super::rows::number) != Some(fence.token) {
@@ -239,45 +264,14 @@ pub(super) async fn claim(connection: &mut PgConnection, request: &ClaimRequest)
     }
     let mut claim = Claim::default();
     for (queue, waiting_since, limit) in queues(request) {
-        claim_in(connection, request, &queue, waiting_since, limit, &mut claim).await?;
+        if limit > 0 {
+            let mut rows = mark(connection, request, &queue, waiting_since, limit).await?;
+            rows.sort_by_key(|row| row.due_at);
+            claim.rows.extend(rows);
+        }
     }
+    claim.next_due = survey(connection, request).await?.next.map(Timestamp);
     Ok(claim)
-}
-
-async fn claim_in(
-    connection: &mut PgConnection,
-    request: &ClaimRequest,
-    queue: &str,
-    waiting_since: i64,
-    limit: u32,
-    claim: &mut Claim,
-) -> Result<(), Error> {
-    if limit > 0 {
-        let mut rows = mark(connection, request, queue, waiting_since, limit).await?;
-        rows.sort_by_key(|row| row.due_at);
-        claim.rows.extend(rows);
-    }
-    let (of, index) = Shard::slots(request.shard);
-    // Now or before, if there was no room for it.
-    let next: Option<i64> = sqlx::query_scalar(
-        "SELECT due_at FROM dispatch
-         WHERE queue = $1 AND due_at < $2 AND (due_at > $3 OR deliveries = 0 OR issued_at < $4)
-             AND (get_byte(uuid_send(workflow_id), 15) & 15) % $5 = $6
-         ORDER BY due_at LIMIT 1",
-    )
-    .bind(queue)
-    .bind(NEVER)
-    .bind(request.now.0)
-    .bind(waiting_since)
-    .bind(of)
-    .bind(index)
-    .fetch_optional(connection)
-    .await
-    .map_err(unavailable)?;
-    if let Some(next) = next.map(Timestamp) {
-        claim.next_due = Some(claim.next_due.map_or(next, |known| known.min(next)));
-    }
-    Ok(())
 }
 
 /// Marks what is due as delivered once more; the rows as they were before.
@@ -291,11 +285,18 @@ async fn mark(
     let (of, index) = Shard::slots(request.shard);
     // Each delivery doubles the time to the next, up to five times.
     let rows: Vec<RawLedgerRow> = sqlx::query_as(
-        "WITH due AS (
+        "WITH fresh AS (
              SELECT * FROM dispatch
-             WHERE queue = $1 AND due_at <= $6 AND (deliveries = 0 OR issued_at < $3)
+             WHERE queue = $1 AND deliveries = 0 AND due_at <= $6
                  AND (get_byte(uuid_send(workflow_id), 15) & 15) % $7 = $8
              ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
+         ), again AS (
+             SELECT * FROM dispatch
+             WHERE queue = $1 AND deliveries > 0 AND kind <> 'held' AND issued_at < $3 AND due_at <= $6
+                 AND (get_byte(uuid_send(workflow_id), 15) & 15) % $7 = $8
+             ORDER BY issued_at LIMIT $4 FOR UPDATE SKIP LOCKED
+         ), due AS (
+             SELECT * FROM (TABLE fresh UNION ALL TABLE again) AS both_kinds ORDER BY due_at LIMIT $4
          )
          UPDATE dispatch SET
              deliveries = due.deliveries + CASE

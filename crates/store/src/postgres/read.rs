@@ -18,7 +18,9 @@ pub(super) async fn history(
     limit: u32,
 ) -> Result<Vec<Event>, Error> {
     let bodies: Vec<String> = sqlx::query_scalar(
-        "SELECT body FROM events WHERE workflow_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+        // The history of one that was removed is there until its partition is dropped.
+        "SELECT body FROM events WHERE workflow_id = $1 AND seq > $2
+             AND EXISTS (SELECT 1 FROM workflows WHERE id = $1) ORDER BY seq LIMIT $3",
     )
     .bind(id.0)
     .bind(i64::try_from(after_seq).unwrap_or(i64::MAX))
@@ -109,10 +111,7 @@ pub(super) async fn list(connection: &mut PgConnection, request: &ListRequest) -
     if let Some(before) = request.before {
         query.push(" AND id < ").push_bind(before.0);
     }
-    if let Some(filter) = &request.filter {
-        query.push(" AND ");
-        condition(filter, &mut query);
-    }
+    and(request.filter.as_ref(), &request.namespace, &mut query);
     query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(request.limit) + 1);
     let rows: Vec<RawSummary> = query.build_query_as().fetch_all(connection).await.map_err(unavailable)?;
     let mut workflows = rows.into_iter().map(summary).collect::<Result<Vec<_>, _>>()?;
@@ -139,19 +138,70 @@ pub(super) async fn counts(
         | Field::EndedAt
         | Field::Label(_) => "status",
     };
-    let mut query = QueryBuilder::<Postgres>::new("SELECT ");
-    query.push(column).push("::text COLLATE \"C\" AS value, count(*) FROM workflows WHERE namespace = ");
+    let mut query =
+        QueryBuilder::<Postgres>::new("SELECT value COLLATE \"C\", sum(count)::bigint FROM (SELECT ");
+    query.push(column).push("::text AS value, count(*) AS count FROM workflows WHERE namespace = ");
     query.push_bind(stored(namespace));
-    if let Some(filter) = filter {
-        query.push(" AND ");
-        condition(filter, &mut query);
+    // Those that have ended are counted already, unless the filter asks for more than what by.
+    let is_counted = filter.is_none_or(Filter::is_counted);
+    if is_counted {
+        query.push(" AND listed IN ('OPEN', 'ROLLING_BACK', 'PAUSED', 'ERROR')");
     }
-    query.push(" GROUP BY 1 ORDER BY 1");
+    and(filter, namespace, &mut query);
+    query.push(" GROUP BY 1");
+    if is_counted {
+        query
+            .push(" UNION ALL SELECT ")
+            .push(column)
+            .push("::text, count FROM ended_counts WHERE namespace = ");
+        query.push_bind(stored(namespace));
+        if let Some(filter) = filter {
+            query.push(" AND ");
+            condition(filter, &mut query);
+        }
+    }
+    query.push(") AS counted GROUP BY 1 HAVING sum(count) > 0 ORDER BY 1");
     let rows: Vec<(String, i64)> = query.build_query_as().fetch_all(connection).await.map_err(unavailable)?;
     Ok(rows
         .into_iter()
         .map(|(value, count)| Count { by: by.clone(), value: given(value), count: number(count) })
         .collect())
+}
+
+/// Appends a filter to a condition on the workflows of a namespace.
+fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgres>) {
+    let Some(filter) = filter else { return };
+    query.push(" AND ");
+    condition(filter, query);
+    // The same once more, as an index can be asked for it.
+    for (field, text) in filter.certain() {
+        let text = stored(text);
+        match field {
+            Field::Status if text == "QUEUED" || text == "IN_PROGRESS" => {
+                query.push(" AND listed = 'OPEN'");
+            }
+            Field::Status => {
+                query.push(" AND listed = ").push_bind(text);
+            }
+            Field::Definition => {
+                query.push(" AND definition = ").push_bind(text);
+            }
+            Field::IdempotencyKey if !text.is_empty() => {
+                query.push(" AND id IN (SELECT workflow_id FROM start_keys WHERE namespace = ");
+                query.push_bind(stored(namespace)).push(" AND key = ").push_bind(text).push(")");
+            }
+            Field::Label(name) => {
+                query.push(" AND labels <> '{}'::jsonb AND labels @> jsonb_build_object(");
+                query.push_bind(stored(name)).push("::text, ").push_bind(text).push("::text)");
+            }
+            Field::Id
+            | Field::Version
+            | Field::Cause
+            | Field::IdempotencyKey
+            | Field::CreatedAt
+            | Field::EndedAt => {}
+        }
+    }
 }
 
 /// Appends a condition, with every value bound.

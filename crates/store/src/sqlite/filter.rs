@@ -3,8 +3,39 @@
 use crate::{Comparison, Field, Filter, Value};
 use rusqlite::types::Value as Bound;
 
+/// Appends a filter to a condition of which the first that is bound is the namespace.
+pub(super) fn and(filter: Option<&Filter>, sql: &mut String, bound: &mut Vec<Bound>) {
+    let Some(filter) = filter else { return };
+    sql.push_str(" AND ");
+    condition(filter, sql, bound);
+    // The same once more, as an index can be asked for it.
+    for (field, text) in filter.certain() {
+        let column = match field {
+            Field::Status => "status",
+            Field::Definition => "definition",
+            Field::IdempotencyKey if !text.is_empty() => "key",
+            Field::Id
+            | Field::Version
+            | Field::Cause
+            | Field::IdempotencyKey
+            | Field::CreatedAt
+            | Field::EndedAt
+            | Field::Label(_) => continue,
+        };
+        bound.push(Bound::Text(text.to_owned()));
+        let place = bound.len();
+        if column == "key" {
+            sql.push_str(&format!(
+                " AND id IN (SELECT workflow_id FROM start_keys WHERE namespace = ?1 AND key = ?{place})"
+            ));
+        } else {
+            sql.push_str(&format!(" AND {column} = ?{place}"));
+        }
+    }
+}
+
 /// Appends a condition and what is bound in it.
-pub(super) fn condition(filter: &Filter, sql: &mut String, bound: &mut Vec<Bound>) {
+fn condition(filter: &Filter, sql: &mut String, bound: &mut Vec<Bound>) {
     match filter {
         Filter::All(parts) => joined(parts, " AND ", "1", sql, bound),
         Filter::Any(parts) => joined(parts, " OR ", "0", sql, bound),

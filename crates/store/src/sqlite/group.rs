@@ -1,6 +1,7 @@
 //! Starts and transitions: what a group changes.
 
 use super::rows::{id_bytes, load_one, text_of};
+use super::upkeep::count_ended;
 use crate::json::json;
 use crate::ledger::queue_of;
 use crate::{Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
@@ -69,6 +70,9 @@ fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Err
             )?
             .execute(params![state.namespace, key, id_bytes(state.id), new.request_digest])?;
     }
+    if state.ended_at.is_some() {
+        count_ended(connection, state.id)?;
+    }
     events(connection, &new.write.transition)?;
     ledger(connection, &new.write)?;
     Ok(WriteOutcome::Written)
@@ -77,6 +81,7 @@ fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Err
 fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteOutcome, Error> {
     let transition = &write.transition;
     let state = &transition.state;
+    let ends = state.ended_at.is_some() && is_open(connection, transition.id)?;
     let changed = connection
         .prepare_cached(
             "UPDATE workflows SET status = ?3, cause = ?4, seq = ?5, state = ?6, ended_at = ?7, error = ?8
@@ -95,9 +100,21 @@ fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteO
     if changed == 0 {
         return present(connection, transition.id);
     }
+    if ends {
+        count_ended(connection, transition.id)?;
+    }
     events(connection, transition)?;
     ledger(connection, write)?;
     Ok(WriteOutcome::Written)
+}
+
+/// Whether a workflow is there that has not ended.
+fn is_open(connection: &Connection, id: WorkflowId) -> Result<bool, Error> {
+    let open = connection
+        .prepare_cached("SELECT ended_at IS NULL FROM workflows WHERE id = ?1")?
+        .query_row(params![id_bytes(id)], |row| row.get(0))
+        .optional()?;
+    Ok(open.unwrap_or(false))
 }
 
 /// The outcome for one who was too late.

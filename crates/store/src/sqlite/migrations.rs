@@ -7,6 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0001_first.sql"),
     include_str!("../../../../migrations/sqlite/0002_processes.sql"),
+    include_str!("../../../../migrations/sqlite/0003_steady.sql"),
 ];
 
 pub(super) fn run(connection: &mut Connection) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! What is read of workflows.
 
-use super::filter::condition;
+use super::filter::and;
 use super::rows::{LEDGER, id_bytes, id_of, ledger_row, number, status_of};
 use crate::json::{corrupt, parsed};
 use crate::{Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Seen, Summary};
@@ -99,10 +99,7 @@ pub(super) fn list(connection: &Connection, request: &ListRequest) -> Result<Lis
         bound.push(Bound::Blob(id_bytes(before).to_vec()));
         sql.push_str(" AND id < ?2");
     }
-    if let Some(filter) = &request.filter {
-        sql.push_str(" AND ");
-        condition(filter, &mut sql, &mut bound);
-    }
+    and(request.filter.as_ref(), &mut sql, &mut bound);
     bound.push(Bound::Integer(i64::from(request.limit) + 1));
     sql.push_str(&format!(" ORDER BY id DESC LIMIT ?{}", bound.len()));
     let mut statement = connection.prepare(&sql)?;
@@ -131,13 +128,25 @@ pub(super) fn counts(
         | Field::EndedAt
         | Field::Label(_) => "status",
     };
-    let mut sql = format!("SELECT CAST({column} AS TEXT), count(*) FROM workflows WHERE namespace = ?1");
     let mut bound = vec![Bound::Text(namespace.to_owned())];
-    if let Some(filter) = filter {
-        sql.push_str(" AND ");
-        condition(filter, &mut sql, &mut bound);
+    let mut sql = format!(
+        "SELECT value, sum(count) FROM (SELECT CAST({column} AS TEXT) AS value, count(*) AS count
+             FROM workflows WHERE namespace = ?1"
+    );
+    // Those that have ended are counted already, unless the filter asks for more than what by.
+    let is_counted = filter.is_none_or(Filter::is_counted);
+    if is_counted {
+        sql.push_str(" AND status IN ('QUEUED', 'IN_PROGRESS', 'ROLLING_BACK', 'PAUSED', 'ERROR')");
     }
-    sql.push_str(&format!(" GROUP BY {column} ORDER BY 1"));
+    and(filter, &mut sql, &mut bound);
+    sql.push_str(" GROUP BY 1");
+    if is_counted {
+        sql.push_str(&format!(
+            " UNION ALL SELECT CAST({column} AS TEXT), count FROM ended_counts WHERE namespace = ?1"
+        ));
+        and(filter, &mut sql, &mut bound);
+    }
+    sql.push_str(") GROUP BY value HAVING sum(count) > 0 ORDER BY value");
     let mut statement = connection.prepare(&sql)?;
     let rows = statement
         .query_map(params_from_iter(bound), |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;

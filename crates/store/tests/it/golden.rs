@@ -15,12 +15,15 @@ use goconductor_store::conformance::flow::{
     order, pause, publishing, refused, report, resume, step, undone, unkeyed,
 };
 use goconductor_store::conformance::whole;
+use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    ClaimRequest, Fence, LaneClaim, ListRequest, NewDefinition, RowKind, ServiceRecord, Store, Write,
-    WriteOutcome,
+    ClaimRequest, Fence, Field, LaneClaim, ListRequest, NewDefinition, RowKind, ServiceRecord, Store,
+    UpkeepRequest, Write, WriteOutcome,
 };
 use serde_json::json;
+
+use super::postgres::{Database, execute};
 
 /// Every kind of line that a history of this version has.
 const KINDS: [&str; 22] = [
@@ -269,11 +272,45 @@ fn restored(folder: &Path, dump: &str) -> Arc<dyn Store> {
     Arc::new(SqliteStore::open(&path).expect("a file of an earlier release, or of this one"))
 }
 
+/// The same rows in PostgreSQL, under the tables of that release.
+async fn restored_on_postgres(url: &str, dump: &str) -> Arc<dyn Store> {
+    let (_, rows) = dump.split_once("\nINSERT INTO ").expect("there are rows");
+    // An id is a blob there and a UUID here.
+    let rows = format!("INSERT INTO {}", rows.replace("X'0199", "'0199"));
+    let tables = include_str!("../../../../migrations/postgres/0001_first.sql");
+    let version =
+        "CREATE TABLE schema_version (version BIGINT NOT NULL); INSERT INTO schema_version VALUES (1)";
+    execute(url, &format!("{tables}; {version}; {rows}")).await;
+    Arc::new(PostgresStore::connect(url, 4).await.expect("a database of an earlier release"))
+}
+
 #[tokio::test]
 async fn the_first_version_is_read() {
     let sql = first_dump().await;
     let folder = tempfile::tempdir().expect("room for a folder");
-    let store = restored(folder.path(), &sql);
+    is_read(&restored(folder.path(), &sql)).await;
+}
+
+#[tokio::test]
+async fn the_first_version_is_read_on_postgres() {
+    Database::with("", |database| async move {
+        let store = restored_on_postgres(&database.url, &first_dump().await).await;
+        is_read(&store).await;
+        // And goes on: what there was is where it was, and is removed like what came since.
+        let order = order().expect("a graph");
+        let (flow, start) = Flow::start(&order, Given::default());
+        write(&store, unkeyed(start)).await;
+        whole(&store, &flow).await.expect("whole");
+        let over = UpkeepRequest { now: at(3600), keep: Some(Duration::from_secs(60)) };
+        assert_eq!(store.upkeep(&over).await.expect("an upkeep").removed, 5);
+        assert_eq!(store.ids(None, 100).await.expect("a read").len(), 5);
+        let counts = store.counts(NAMESPACE, Field::Version, None).await.expect("a read");
+        assert_eq!(counts.iter().map(|count| count.count).collect::<Vec<_>>(), [5]);
+    })
+    .await;
+}
+
+async fn is_read(store: &Arc<dyn Store>) {
     let mut kinds = BTreeSet::new();
     assert_eq!(store.ids(None, 100).await.expect("a read"), ENDS.map(|(number, _)| id(number)));
     for (number, status) in ENDS {
@@ -294,9 +331,16 @@ async fn the_first_version_is_read() {
         }
         assert!(events.iter().fold(None, evolve).is_some());
         let flow = Flow { plan, state: loaded.state, events };
-        whole(&store, &flow).await.unwrap_or_else(|found| panic!("workflow {number}: {found}"));
+        whole(store, &flow).await.unwrap_or_else(|found| panic!("workflow {number}: {found}"));
     }
     assert_eq!(kinds, KINDS.map(str::to_owned).into());
+    // They are counted as what they are.
+    let counts = store.counts(NAMESPACE, Field::Status, None).await.expect("a read");
+    for count in &counts {
+        let expected = ENDS.iter().filter(|(_, status)| status.as_str() == count.value).count();
+        assert_eq!(usize::try_from(count.count), Ok(expected), "{}", count.value);
+    }
+    assert_eq!(counts.len(), 6);
 }
 
 #[tokio::test]

@@ -12,5 +12,6 @@
 mod broken;
 mod golden;
 mod killed;
+mod partitions;
 mod postgres;
 mod sqlite;

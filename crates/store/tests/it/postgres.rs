@@ -27,10 +27,10 @@ fn server() -> Option<String> {
 
 /// A database of a test's own.
 #[derive(Debug)]
-struct Database {
+pub(super) struct Database {
     server: String,
     name: String,
-    url: String,
+    pub(super) url: String,
 }
 
 impl Database {
@@ -47,7 +47,10 @@ impl Database {
     }
 
     /// Runs a test with a database, and drops that whether the test passed or not.
-    async fn with<F: Future<Output = ()> + Send + 'static>(options: &str, test: impl FnOnce(Arc<Self>) -> F) {
+    pub(super) async fn with<F: Future<Output = ()> + Send + 'static>(
+        options: &str,
+        test: impl FnOnce(Arc<Self>) -> F,
+    ) {
         let Some(server) = server() else { return };
         let database = Arc::new(Self::make(server, options).await);
         let ended = tokio::spawn(test(Arc::clone(&database))).await;
@@ -58,7 +61,7 @@ impl Database {
     }
 }
 
-async fn execute(url: &str, sql: &str) {
+pub(super) async fn execute(url: &str, sql: &str) {
     let mut connection = PgConnection::connect(url).await.expect("the server answers");
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))
         .execute(&mut connection)

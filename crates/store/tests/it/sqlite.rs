@@ -94,7 +94,7 @@ async fn a_file_of_another_release_is_refused_with_what_to_do() {
     assert!(said.contains("start the release that wrote it, or a newer one"), "{said}");
     let reading = SqliteStore::open_reading(&path).expect_err("it can't be read").to_string();
     assert!(reading.contains("or a newer one"), "{reading}");
-    execute(&path, "PRAGMA user_version = 2");
+    execute(&path, "PRAGMA user_version = 3");
     assert_eq!(std::fs::read(&path).expect("the file").len(), before.len(), "it was changed");
     SqliteStore::open(&path).expect("as it was");
     let old = folder.path().join("old.db");

@@ -11,7 +11,7 @@ use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
     Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Write, WriteOutcome,
+    Seen, ServiceRecord, Store, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 
 use super::{Fault, spoil};
@@ -26,6 +26,7 @@ pub(super) struct Broken {
     epochs: Mutex<BTreeMap<String, u64>>,
     keys: Mutex<BTreeMap<Key, WorkflowId>>,
     given: Mutex<Vec<LedgerRow>>,
+    counted: Mutex<Vec<Count>>,
 }
 
 impl Broken {
@@ -37,6 +38,7 @@ impl Broken {
             epochs: Mutex::default(),
             keys: Mutex::default(),
             given: Mutex::default(),
+            counted: Mutex::default(),
         }
     }
 
@@ -225,7 +227,14 @@ impl Store for Broken {
 
     async fn counts(&self, namespace: &str, by: Field, filter: Option<&Filter>) -> Result<Vec<Count>, Error> {
         let filter = filter.filter(|_| self.fault != Fault::CountsWithoutFilter);
-        self.inner.counts(namespace, by, filter).await
+        let counts = self.inner.counts(namespace, by, filter).await?;
+        if self.fault != Fault::CountsWhatIsGone {
+            return Ok(counts);
+        }
+        let mut counted = self.counted.lock().expect("no panic under the lock");
+        counted.retain(|known| counts.iter().all(|count| count.value != known.value));
+        counted.extend(counts);
+        Ok(counted.clone())
     }
 
     async fn put_definition(&self, mut new: NewDefinition) -> Result<PutDefinition, Error> {
@@ -384,6 +393,17 @@ impl Store for Broken {
 
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
         self.inner.delete_dead_letter(id).await
+    }
+
+    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+        let mut request = *request;
+        match self.fault {
+            Fault::NeverRemoves => request.keep = None,
+            Fault::RemovesTooSoon => request.now = request.now.after(Duration::from_secs(2 * 24 * 3600)),
+            _ => {}
+        }
+        let done = self.inner.upkeep(&request).await?;
+        Ok(Upkeep { more: done.more && self.fault != Fault::StopsHalfway, ..done })
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

@@ -1,0 +1,72 @@
+//! What is removed: a few workflows at a time, so that the writer is held for some milliseconds at most.
+//! Their pages are used again.
+
+use super::rows::{id_bytes, id_of};
+use crate::upkeep::above;
+use crate::{Error, Upkeep};
+use goconductor_saga::{Timestamp, WorkflowId};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Workflows of one transaction.
+const BATCH: usize = 32;
+
+/// The oldest of those that ended by a time.
+pub(super) fn ended(connection: &Connection, ended_by: Timestamp) -> Result<Vec<WorkflowId>, Error> {
+    let mut statement = connection
+        .prepare_cached("SELECT id FROM workflows WHERE id < ?1 AND ended_at <= ?2 ORDER BY id LIMIT ?3")?;
+    let rows = statement.query_map(
+        params![id_bytes(above(ended_by)), ended_by.0, i64::try_from(BATCH).unwrap_or(i64::MAX)],
+        |row| row.get::<_, Vec<u8>>(0),
+    )?;
+    rows.map(|bytes| id_of(&bytes?)).collect()
+}
+
+pub(super) fn remove(
+    connection: &Connection,
+    ids: &[WorkflowId],
+    ended_by: Timestamp,
+) -> Result<Upkeep, Error> {
+    let mut removed = 0;
+    for id in ids {
+        if remove_one(connection, *id, ended_by)? {
+            removed += 1;
+        }
+    }
+    Ok(Upkeep { removed, more: ids.len() == BATCH })
+}
+
+/// Removes a workflow with all that belongs to it; whether it was there.
+fn remove_one(connection: &Connection, id: WorkflowId, ended_by: Timestamp) -> Result<bool, Error> {
+    let gone: Option<(String, String)> = connection
+        .prepare_cached("SELECT namespace, idempotency_key FROM workflows WHERE id = ?1 AND ended_at <= ?2")?
+        .query_row(params![id_bytes(id), ended_by.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((namespace, key)) = gone else { return Ok(false) };
+    connection
+        .prepare_cached(
+            "UPDATE ended_counts SET count = count - 1
+             WHERE (namespace, definition, version, status, cause) =
+                 (SELECT namespace, definition, version, status, cause FROM workflows WHERE id = ?1)",
+        )?
+        .execute(params![id_bytes(id)])?;
+    if !key.is_empty() {
+        connection
+            .prepare_cached("DELETE FROM start_keys WHERE namespace = ?1 AND key = ?2 AND workflow_id = ?3")?
+            .execute(params![namespace, key, id_bytes(id)])?;
+    }
+    connection.prepare_cached("DELETE FROM events WHERE workflow_id = ?1")?.execute(params![id_bytes(id)])?;
+    connection.prepare_cached("DELETE FROM workflows WHERE id = ?1")?.execute(params![id_bytes(id)])?;
+    Ok(true)
+}
+
+/// Counts a workflow that has just ended.
+pub(super) fn count_ended(connection: &Connection, id: WorkflowId) -> Result<(), Error> {
+    connection
+        .prepare_cached(
+            "INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
+             SELECT namespace, definition, version, status, cause, 1 FROM workflows WHERE id = ?1
+             ON CONFLICT DO UPDATE SET count = count + 1",
+        )?
+        .execute(params![id_bytes(id)])?;
+    Ok(())
+}
