@@ -92,14 +92,11 @@ impl Duties {
     /// Claims what is due and acts on it; how long nothing more is due.
     async fn pass(&self, fence: &Fence) -> Result<Duration, goconductor_store::Error> {
         let now = clock::now();
-        let mut lanes = Vec::new();
-        for served in self.crew.served() {
-            for side in [Side::Execute, Side::Compensate] {
-                if let Some(lane) = self.lane(&served, side).await {
-                    lanes.push(lane);
-                }
-            }
-        }
+        // All at once: a broker takes its time for each, and whoever has just been elected knows of none.
+        let served = self.crew.served();
+        let sides = served.iter().flat_map(|served| [(served, Side::Execute), (served, Side::Compensate)]);
+        let lanes = futures::future::join_all(sides.map(|(served, side)| self.lane(served, side))).await;
+        let lanes = lanes.into_iter().flatten().collect();
         let request = ClaimRequest {
             fence: Some(fence.clone()),
             shard: Some(self.shard),

@@ -145,7 +145,8 @@ impl System {
     async fn start(of: &str) -> anyhow::Result<Self> {
         if of == "cluster" {
             let services = SERVICES.map(str::to_owned).to_vec();
-            let options = ClusterOptions { brokers: 1, services, proxied: false, settings: String::new() };
+            let options =
+                ClusterOptions { brokers: 1, each: 2, services, proxied: false, settings: String::new() };
             return Ok(Self::Cluster(Box::new(Cluster::start(options).await?)));
         }
         let data = tempfile::tempdir()?;
