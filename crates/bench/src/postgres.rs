@@ -23,8 +23,15 @@ pub(crate) async fn make(url: &str, name: &str) -> anyhow::Result<()> {
 /// Removes a database, whoever is connected to it.
 pub(crate) async fn remove(url: &str, name: &str) -> anyhow::Result<()> {
     let mut connection = connect(url).await?;
-    let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-    sqlx::raw_sql(AssertSqlSafe(sql))
+    // Our own connections first. WITH (FORCE) would have to end the server's own as well, such as a vacuum,
+    // which a role without privileges may not; without it the server does that itself.
+    sqlx::query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user",
+    )
+    .bind(name)
+    .execute(&mut connection)
+    .await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name}")))
         .execute(&mut connection)
         .await
         .with_context(|| format!("the database {name} is left behind"))?;

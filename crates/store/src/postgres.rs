@@ -57,8 +57,10 @@ impl PostgresStore {
             PgPoolOptions::new().max_connections(connections.max(1)).acquire_timeout(ACQUIRE)
         };
         // A group's one statement has one plan, whatever its size: to plan it each time would cost more than
-        // to carry it out.
-        let of_writers = options.clone().options([("plan_cache_mode", "force_generic_plan")]);
+        // to carry it out. It is made while the tables are as good as empty, and has to be right when they are
+        // not: every table is reached by an index.
+        let of_writers =
+            options.clone().options([("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")]);
         let writers = pool(WRITERS).connect_lazy_with(of_writers);
         let readers = max_connections.saturating_sub(WRITERS);
         let pool = pool(readers).connect_with(options).await.map_err(unavailable)?;

@@ -1,9 +1,10 @@
 //! How far behind the services are that starts need, and how many more starts may come.
 //!
 //! Each lane (a service of a namespace, or one of its actions that has a limit of its own) gets credit at each
-//! look: as many starts as commands may still wait, divided by the gateways that there are. A start takes one
-//! from each lane that it needs. So gateways that know nothing of one another never let in more than there is
-//! room for, and a lane that drains at its limit takes in what it drains.
+//! look: as many starts as commands may still wait, divided by the gateways that there are, and twice what it
+//! was seen to take on since the look before. A start takes one from each lane that it needs. So gateways that
+//! know nothing of one another let in little more than there is room for, a lane that keeps up is never held
+//! up by the time between two looks, and one that is at its limit takes in nothing.
 //!
 //! A service that nobody serves has no lane that could be behind: its commands wait in the database, for
 //! nobody's account.
@@ -65,6 +66,8 @@ struct Known {
     waiting: u64,
     /// Starts that this gateway may let in.
     credit: u64,
+    /// Starts that had been let in when this was found.
+    let_in: u64,
     /// Commands that it has taken so far.
     done: u64,
     /// Commands that it takes in a second.
@@ -197,11 +200,16 @@ impl Lanes {
         let gateways = state.gateways;
         let Some(lane) = state.lanes.get_mut(&look.key) else { return };
         let since = lane.taken.saturating_sub(look.taken);
-        let room = self.limit.saturating_sub(backlog.waiting).div_ceil(gateways);
         let pace = lane.known.as_ref().and_then(|known| pace(known, look.at, backlog.taken));
-        let credit = room.saturating_sub(since);
-        let (at, waiting, done) = (look.at, backlog.waiting, backlog.taken);
-        lane.known = Some(Known { at, waiting, credit, done, pace: pace.unwrap_or(0.0) });
+        let (at, waiting, done, let_in) = (look.at, backlog.waiting, backlog.taken, lane.taken);
+        // Most of a workflow's steps go by no queue: what came and does not wait was taken on.
+        let before = lane.known.map_or((0, 0), |known| (known.let_in, known.waiting));
+        let taken_on = (let_in - before.0 + before.1).saturating_sub(waiting);
+        let credit = match self.limit.saturating_sub(waiting) {
+            0 => 0,
+            room => (room.div_ceil(gateways) + 2 * taken_on).saturating_sub(since),
+        };
+        lane.known = Some(Known { at, waiting, credit, let_in, done, pace: pace.unwrap_or(0.0) });
         if credit == 0 {
             // Followed until it has caught up: who comes then is not refused for what was.
             lane.needed = true;
@@ -355,9 +363,13 @@ mod tests {
         assert_eq!((behind.what.as_str(), behind.waiting), ("payments", 90));
         assert_eq!(bench.starts("other", 50), 50, "another namespace has lanes of its own");
         bench.after(1000);
-        // Forty were taken in that second, and the ten came.
+        // Forty were taken in that second, and the ten came: there is room for forty, and as many again twice are
+        // taken until the look after the next.
         bench.look(60, 40);
-        assert_eq!(bench.starts("shop", 100), 40);
+        assert_eq!(bench.starts("shop", 200), 40 + 2 * 40);
+        bench.after(1000);
+        bench.look(100, 120);
+        assert_eq!(bench.starts("shop", 1), 0, "at its limit it takes in nothing");
     }
 
     #[test]
