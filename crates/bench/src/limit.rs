@@ -18,8 +18,8 @@ use tokio::time::Instant;
 pub(crate) const STATE: usize = 400;
 pub(crate) const HISTORY: usize = 200;
 pub(crate) const LEDGER: usize = 300;
-/// Workflows of each client.
-pub(crate) const WORKFLOWS: usize = 2000;
+/// Workflows of all clients together: so many that each is written a few times only, as a saga is.
+pub(crate) const WORKFLOWS: usize = 32_000;
 
 /// How transitions are written: in groups of so many, by so many clients at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

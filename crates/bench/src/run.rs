@@ -297,7 +297,7 @@ impl Session<'_> {
         if kinds.is_empty() {
             kinds.push(self.server.is_none());
         }
-        kinds.sort_unstable();
+        kinds.sort_unstable_by(|one, other| other.cmp(one));
         kinds.dedup();
         for is_dev in kinds {
             let database = &self.database(is_dev, folder.path()).await?;

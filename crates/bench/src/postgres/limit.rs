@@ -49,7 +49,7 @@ pub(crate) async fn measure(url: &str, way: Way, span: Duration) -> anyhow::Resu
     sqlx::raw_sql(TABLES).execute(&mut connection).await?;
     let mut all = Vec::new();
     for _ in 0..way.clients {
-        let ids: Vec<Uuid> = (0..WORKFLOWS).map(|_| Uuid::now_v7()).collect();
+        let ids: Vec<Uuid> = (0..WORKFLOWS / way.clients).map(|_| Uuid::now_v7()).collect();
         fill(&mut connection, &ids).await?;
         let mut connection = connect(url).await?;
         // As the store has it.
