@@ -15,7 +15,6 @@ mod consumer;
 mod remove;
 mod settings;
 mod topics;
-mod watch;
 
 use crate::{Backlog, Consumer, Error, Message, Queue, Topic};
 use async_trait::async_trait;

@@ -3,6 +3,7 @@
 use crate::attempt::{Runner, Taken, dead_letter};
 use crate::room::{Room, Rooms};
 use crate::task::Participant;
+use crate::vigil::Vigil;
 use goconductor_queue::{Consumer, Delivery, DeliveryTag, Topic};
 use goconductor_store::LedgerRowKey;
 use goconductor_transition::Command;
@@ -33,12 +34,13 @@ impl Lane {
     /// Runs until it is stopped, then waits for what is under way.
     pub(crate) async fn run(self: Arc<Self>) {
         let Self { topic, tasks, stop, .. } = &*self;
+        let mut vigil = Vigil::new();
         while !stop.is_cancelled() {
             let error = match self.runner.conductor.queue().consume(topic).await {
                 Ok(mut consumer) => {
                     // The backlog that the ledger has kept for this service is wanted now.
                     self.runner.conductor.alarm().ring();
-                    match self.take_all(&mut *consumer).await {
+                    match self.take_all(&mut *consumer, &mut vigil).await {
                         Ok(()) => {
                             // What a broker holds is taken by the next consumer.
                             if !self.runner.conductor.queue().outlives_processes() {
@@ -78,8 +80,13 @@ impl Lane {
         None
     }
 
-    async fn take_all(&self, consumer: &mut dyn Consumer) -> Result<(), goconductor_queue::Error> {
-        let stop = &self.stop;
+    async fn take_all(
+        &self,
+        consumer: &mut dyn Consumer,
+        vigil: &mut Vigil,
+    ) -> Result<(), goconductor_queue::Error> {
+        let Self { topic, stop, .. } = self;
+        let queue = &**self.runner.conductor.queue();
         loop {
             // Safe to cancel: an acquire holds nothing yet, and `take` loses no message.
             let first = tokio::select! {
@@ -91,7 +98,15 @@ impl Lane {
             let mut deliveries = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 deliveries = consumer.take(room) => deliveries?,
+                () = vigil.due(queue) => {
+                    if vigil.stands_still(queue, topic).await {
+                        let reason = "messages wait, and none comes: the consumer begins anew".to_owned();
+                        return Err(goconductor_queue::Error::Unavailable { reason });
+                    }
+                    continue;
+                }
             };
+            vigil.came();
             let mut first = Some(first);
             // By turns with other namespaces, if there is not room for all.
             while !deliveries.is_empty()

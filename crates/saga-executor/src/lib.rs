@@ -20,6 +20,7 @@ mod registry;
 mod room;
 mod run;
 mod task;
+mod vigil;
 mod worker_service;
 mod workers;
 

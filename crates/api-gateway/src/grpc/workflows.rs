@@ -51,7 +51,10 @@ impl WorkflowService for Door {
             );
             fields.extend(key.map(|key| ("idempotency_key".to_owned(), key.as_str().into())));
         }
-        let rest = Rest::of(Method::POST, &["workflows"]).json(&body);
+        let mut rest = Rest::of(Method::POST, &["workflows"]).json(&body);
+        if let Some(wait) = start.wait.and_then(|wait| Duration::try_from(wait).ok()) {
+            rest = rest.query("wait", format!("{}ms", wait.as_millis()));
+        }
         let (status, body) = self.call(&request, rest).await?;
         let replayed = status == StatusCode::OK;
         Ok(Response::new(wire::StartWorkflowResponse { workflow: Some(workflow(&body)), replayed }))

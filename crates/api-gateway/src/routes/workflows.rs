@@ -17,6 +17,7 @@ use goconductor_store::{Field, ListRequest, Loaded};
 use goconductor_transition::{Error, StartRequest, clock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -77,6 +78,13 @@ struct CountQuery {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+struct StartQuery {
+    /// How long to wait for the end, such as `30s`, at most `5m`: the answer then shows the end, if it came
+    wait: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct ResultQuery {
     /// How long to wait for the end, such as `30s`; at most `5m`
     wait: Option<String>,
@@ -103,7 +111,8 @@ struct CountView {
 
 /// Start a workflow
 #[utoipa::path(post, path = "/workflows", tag = "workflows", request_body = StartBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Equals the field idempotency_key")),
+    params(StartQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "Equals the field idempotency_key")),
     responses((status = 201, body = WorkflowView, description = "Started: it is durable"),
         (status = 200, body = WorkflowView, description = "A repeat, with Idempotency-Replayed: true"),
         (status = 404, body = ProblemBody, description = "No such definition"),
@@ -114,14 +123,18 @@ async fn start(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
+    Query(query): Query<StartQuery>,
     Body(body): Body<StartBody>,
 ) -> Answer<Response> {
     let (namespace, version) = (&caller.namespace, body.version);
+    let wait = waiting_time(query.wait.as_deref())?;
     // Before anything is looked at: what is refused for being too much costs next to nothing.
     app.admission.early(namespace, &body.definition, version, clock::monotonic())?;
     let key = idempotency_key(&headers, body.idempotency_key)?;
     let labels = body.labels.unwrap_or_default();
     check_labels(&labels)?;
+    // Before anything is started, as whoever may not wait is told that nothing was.
+    let waits = places(&app, &caller, wait)?;
     let turn = app.admission.turn(namespace).await?;
     let input = body.input.unwrap_or_else(|| serde_json::json!({}));
     let plan = app.conductor.plan(&caller.namespace, &body.definition, body.version).await.map_err(
@@ -139,18 +152,26 @@ async fn start(
     check_input(&app, &caller.namespace, &plan, &input)?;
     app.admission.start(&caller.namespace, &plan, version, clock::monotonic())?;
     let request = StartRequest {
-        namespace: caller.namespace,
+        namespace: caller.namespace.clone(),
         plan: plan.clone(),
         input,
         labels,
         idempotency_key: key.clone(),
-        actor: caller.actor,
+        actor: caller.actor.clone(),
     };
     let started = app.conductor.start(request).await?;
     drop(turn);
     // A repeat is of the version that it was started with.
     let plan = if started.replayed { app.conductor.plan_of(&started.state).await? } else { plan };
-    let view = view::workflow(&plan, &started.state, key, waiting(&app, &plan, &started.state).await);
+    let mut state = started.state;
+    if !wait.is_zero() {
+        let give_up = tokio::time::Instant::now() + wait;
+        // It is started, whatever becomes of the wait.
+        if let Ok(loaded) = ended(&app, &caller, &state.id.to_string(), give_up, waits).await {
+            state = Arc::new(loaded.state);
+        }
+    }
+    let view = view::workflow(&plan, &state, key, waiting(&app, &plan, &state).await);
     if started.replayed {
         let replayed = [("idempotency-replayed", HeaderValue::from_static("true"))];
         return Ok((StatusCode::OK, replayed, Json(view)).into_response());
@@ -232,33 +253,50 @@ async fn result(
     Path(id): Path<String>,
     Query(query): Query<ResultQuery>,
 ) -> Answer<(StatusCode, Json<WorkflowView>)> {
-    let wait = match query.wait.as_deref() {
-        None => Duration::ZERO,
-        Some(text) => goconductor_service_kit::duration::parse(text)
-            .map_err(|error| Problem::new(PARAMETER, format!("wait: {error}")))?
-            .min(LONGEST_WAIT),
-    };
+    let wait = waiting_time(query.wait.as_deref())?;
     let give_up = tokio::time::Instant::now() + wait;
+    let loaded = ended(&app, &caller, &id, give_up, None).await?;
+    let status = if loaded.state.status().is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(shown(&app, loaded).await?)))
+}
+
+/// What a caller says of how long he waits.
+fn waiting_time(text: Option<&str>) -> Answer<Duration> {
+    let Some(text) = text else { return Ok(Duration::ZERO) };
+    let wrong = |error| Problem::new(PARAMETER, format!("wait: {error}"));
+    Ok(goconductor_service_kit::duration::parse(text).map_err(wrong)?.min(LONGEST_WAIT))
+}
+
+/// A workflow once it has ended, or as it stands when the time is up or the gateway ends. Who has a place among
+/// those who wait already brings it.
+async fn ended(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    give_up: tokio::time::Instant,
+    mut waits: Option<WaitingPlace>,
+) -> Answer<Loaded> {
+    let place = |waits: Option<WaitingPlace>| match waits {
+        Some(place) => Ok(Some(place)),
+        None => places(app, caller, give_up.saturating_duration_since(tokio::time::Instant::now())),
+    };
     // Watched before it is looked at: no end falls in between.
-    let number = workflow_id(&id)?;
+    let number = workflow_id(id)?;
     let mut watch = app.waiters.watch(number);
-    let mut waits = None;
     if app.conductor.known(number).is_some_and(|state| state.namespace == caller.namespace) {
         // Under way, as far as is known here: it is read once it has ended, or the time is up.
-        waits = places(&app, &caller, wait)?;
+        waits = place(waits)?;
         drop(tokio::time::timeout_at(give_up, watch.ended()).await);
     }
     loop {
-        let loaded = load(&app, &caller, &id).await?;
+        let loaded = load(app, caller, id).await?;
         if loaded.state.status().is_final() {
-            return Ok((StatusCode::OK, Json(shown(&app, loaded).await?)));
+            return Ok(loaded);
         }
-        if waits.is_none() {
-            waits = places(&app, &caller, wait)?;
-        }
+        waits = place(waits)?;
         match tokio::time::timeout_at(give_up, watch.ended()).await {
             Ok(true) => {}
-            Ok(false) | Err(_) => return Ok((StatusCode::ACCEPTED, Json(shown(&app, loaded).await?))),
+            Ok(false) | Err(_) => return Ok(loaded),
         }
     }
 }

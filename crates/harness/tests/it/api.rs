@@ -327,6 +327,28 @@ async fn a_long_poll_is_woken_by_the_end_and_ends_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_may_wait_for_the_end() {
+    let server = Server::start().await;
+    server.apply("order", ORDER).await;
+    server.apply("waits", WAITS).await;
+    let start = |definition: &str| json!({"definition": definition, "idempotency_key": definition});
+    let ended = server.post("/api/v1/workflows?wait=20s", start("order")).await;
+    assert_eq!((ended.status, &ended.body["status"]), (201, &json!("COMPLETED")), "{}", ended.body);
+    let again = server.post("/api/v1/workflows?wait=20s", start("order")).await;
+    assert_eq!((again.status, &again.body["id"]), (200, &ended.body["id"]));
+    assert_eq!(again.body["status"], "COMPLETED");
+    let begun = Instant::now();
+    let open = server.post("/api/v1/workflows?wait=300ms", start("waits")).await;
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert_eq!(open.status, 201, "{}", open.body);
+    assert_ne!(open.body["status"], "COMPLETED");
+    let wrong = server.post("/api/v1/workflows?wait=soon", start("never")).await;
+    assert_eq!(wrong.status, 400, "{}", wrong.body);
+    let page = server.get("/api/v1/workflows?filter=idempotency_key%20%3D%20%22never%22").await;
+    assert_eq!(page.body["workflows"], json!([]), "what was refused is not started");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_history_is_read_by_page_and_followed_from_anywhere() {
     let server = Server::start().await;
     server.apply("order", ORDER).await;

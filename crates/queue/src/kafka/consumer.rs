@@ -4,7 +4,6 @@
 //! enough has been fetched its partitions are paused.
 
 use super::settings::{Settings, configuration};
-use super::watch::{Reached, Watch};
 use super::{PUBLISHED, is_missing};
 use crate::{Consumer, Delivery, DeliveryTag, Error, Message};
 use async_trait::async_trait;
@@ -94,16 +93,6 @@ impl Shared {
         self.state().failed = Some(why);
         self.came.notify_waiters();
     }
-
-    /// How far each partition that is held has come.
-    fn reached(&self) -> BTreeMap<i32, Reached> {
-        let state = self.state();
-        let reached = state
-            .held
-            .iter()
-            .map(|(partition, held)| (*partition, Reached { next: held.next, committed: held.committed }));
-        reached.collect()
-    }
 }
 
 /// Hears of assignments.
@@ -173,11 +162,11 @@ impl KafkaConsumer {
         consumer.subscribe(&[&name]).map_err(|error| Error::Unavailable { reason: error.to_string() })?;
         let consumer = Arc::new(consumer);
         let (tell, left) = oneshot::channel();
-        let (polled, to, topic) = (Arc::clone(&consumer), Arc::clone(&shared), name.clone());
+        let (polled, to) = (Arc::clone(&consumer), Arc::clone(&shared));
         std::thread::Builder::new()
             .name("kafka-consumer".to_owned())
             .spawn(move || {
-                poll(&polled, &to, &topic);
+                poll(&polled, &to);
                 // The last that holds it says good-bye, and waits for the others to hear it: that must not be
                 // one of the threads on which everything else goes on.
                 while Arc::strong_count(&polled) > 1 {
@@ -213,8 +202,7 @@ impl KafkaConsumer {
 }
 
 /// Polls until it is told to end, then leaves the group.
-fn poll(consumer: &Arc<BaseConsumer<Context>>, shared: &Shared, topic: &str) {
-    let mut watch = Watch::begin();
+fn poll(consumer: &Arc<BaseConsumer<Context>>, shared: &Shared) {
     while !shared.stop.load(Ordering::Acquire) {
         let paused = shared.paused.load(Ordering::Acquire);
         let enough = shared.state().fetched.len() >= if paused { FETCH_AGAIN } else { FETCHED };
@@ -232,14 +220,6 @@ fn poll(consumer: &Arc<BaseConsumer<Context>>, shared: &Shared, topic: &str) {
                 break;
             }
             None => {}
-        }
-        if watch.is_due() {
-            let reached =
-                if shared.paused.load(Ordering::Acquire) { BTreeMap::new() } else { shared.reached() };
-            if let Some(why) = watch.look(consumer, topic, reached) {
-                shared.fail(why);
-                break;
-            }
         }
     }
     // To leave is to let the others have the partitions at once.

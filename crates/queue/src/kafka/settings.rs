@@ -158,8 +158,9 @@ impl Settings {
         self.client()
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // A batch forms while the one before it is on its way.
-            .set("linger.ms", "0")
+            // A batch forms while the one before it is on its way, and a little longer: a request costs the broker
+            // more than a message does.
+            .set("linger.ms", "1")
             .set("message.timeout.ms", "10000")
             .set("request.timeout.ms", "5000")
             .create()
