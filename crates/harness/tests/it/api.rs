@@ -331,9 +331,7 @@ async fn a_start_may_wait_for_the_end() {
     let server = Server::start().await;
     server.apply("order", ORDER).await;
     server.apply("waits", WAITS).await;
-    let start = |definition: &str| {
-        json!({"definition": definition, "idempotency_key": definition, "input": {"amount": 1}})
-    };
+    let start = |definition: &str| json!({"definition": definition, "idempotency_key": definition, "input": {"amount": 1}});
     let ended = server.post("/api/v1/workflows?wait=20s", start("order")).await;
     assert_eq!((ended.status, &ended.body["status"]), (201, &json!("COMPLETED")), "{}", ended.body);
     let again = server.post("/api/v1/workflows?wait=20s", start("order")).await;

@@ -8,7 +8,7 @@ use super::{PostgresStore, commit, unavailable};
 use crate::upkeep::{KEEP, above, first_id};
 use crate::{Error, Store, Upkeep, UpkeepRequest};
 use goconductor_saga::Timestamp;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -97,8 +97,9 @@ async fn make_room(
         }
         newest = newest.max(newest_bound(&mut transaction).await?);
         let Some((from, to)) = next_range(newest, now.0.div_euclid(1000), length) else { return Ok(()) };
-        match make_partition(&mut transaction, from, to).await {
-            Ok(()) => commit(transaction).await?,
+        let made = make_partition(&mut transaction, from, to).await;
+        match finish(transaction, made).await {
+            Ok(()) => {}
             Err(Error::Unavailable { reason }) if reason.ends_with(TIMED_OUT) => {
                 tracing::info!("the history is in use: a partition is made later");
                 return Ok(());
@@ -111,6 +112,20 @@ async fn make_room(
         }
     }
     Ok(())
+}
+
+/// Commits what was done, and rolls back what failed: a transaction that is only dropped keeps its locks until
+/// its connection is used again, and the next step would wait for them.
+async fn finish(transaction: Transaction<'_, Postgres>, done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Ok(()) => commit(transaction).await,
+        Err(error) => {
+            if let Err(why) = transaction.rollback().await {
+                tracing::debug!(%why, "a transaction ends with its connection");
+            }
+            Err(error)
+        }
+    }
 }
 
 /// Where the last partition ends, in milliseconds.
@@ -213,8 +228,9 @@ async fn drop_partitions(
         if !is_alone(&mut transaction, alone).await? {
             return Ok(());
         }
-        match drop_partition(&mut transaction, &partition).await {
-            Ok(()) => commit(transaction).await?,
+        let dropped = drop_partition(&mut transaction, &partition).await;
+        match finish(transaction, dropped).await {
+            Ok(()) => {}
             Err(Error::Unavailable { reason }) if reason.ends_with(TIMED_OUT) => {
                 tracing::info!(partition.name, "the history is in use: a partition is dropped later");
                 return Ok(());
