@@ -38,7 +38,7 @@ impl Database {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("goconductor_test_{}_{number}", std::process::id());
-        execute(&server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+        remove(&server, &name).await;
         execute(&server, &format!("CREATE DATABASE {name} {options}")).await;
         let (start, query) = server.split_once('?').map_or((server.as_str(), None), |(a, b)| (a, Some(b)));
         let (host, _) = start.rsplit_once('/').expect("a URL that names a database");
@@ -54,11 +54,20 @@ impl Database {
         let Some(server) = server() else { return };
         let database = Arc::new(Self::make(server, options).await);
         let ended = tokio::spawn(test(Arc::clone(&database))).await;
-        execute(&database.server, &format!("DROP DATABASE {} WITH (FORCE)", database.name)).await;
+        remove(&database.server, &database.name).await;
         if let Err(panicked) = ended {
             std::panic::resume_unwind(panicked.into_panic());
         }
     }
+}
+
+/// Removes a database, and ends our connections to it first. WITH (FORCE) would have to end a vacuum of the
+/// server's own as well, which a role without privileges may not; without it the server does that itself.
+async fn remove(server: &str, name: &str) {
+    let ours =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND datname";
+    execute(server, &format!("{ours} = '{name}'")).await;
+    execute(server, &format!("DROP DATABASE IF EXISTS {name}")).await;
 }
 
 pub(super) async fn execute(url: &str, sql: &str) {
