@@ -284,15 +284,15 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
         output_bytes: reader.get("limits.output_bytes", &size, 512 * 1024),
         page_size: reader.get("limits.page_size", &value::integer(1, 1_000), 100),
         connections: reader.get("limits.connections", &count, 6000),
-        calls_in_flight: reader.get("limits.calls_in_flight", &count, 1024),
+        calls_in_flight: reader.get("limits.calls_in_flight", &count, 4096),
         bodies_bytes: reader.get("limits.bodies_bytes", &value::bytes(1, 1 << 30), 64 * 1024 * 1024),
         waiting_callers: reader.get("limits.waiting_callers", &count, 4096),
         starts_in_flight: reader.get("limits.starts_in_flight", &count, 128),
-        starts_waiting: reader.get("limits.starts_waiting", &count, 256),
+        starts_waiting: reader.get("limits.starts_waiting", &count, 2048),
         start_wait: reader.get(
             "limits.start_wait",
             &value::span(Duration::ZERO, Duration::from_secs(60)),
-            Duration::from_millis(500),
+            Duration::from_secs(2),
         ),
         backlog: reader.get("limits.backlog", &count, 1000),
     }

@@ -194,7 +194,10 @@ impl Conductor {
         let new = NewWorkflow { write, idempotency_key: request.idempotency_key, request_digest };
         match self.write_one(Write::Start(new)).await? {
             WriteOutcome::Written => {
-                self.written(&state, commands, left).await;
+                self.states.put(&state);
+                let (this, after) = (Arc::clone(self), Arc::clone(&state));
+                // It is durable: nobody has to wait for the queue to hear that.
+                self.tasks.spawn(async move { this.written(&after, commands, left).await });
                 Ok(Started { state, replayed: false })
             }
             WriteOutcome::Replayed(loaded) => Ok(Started { state: Arc::new(loaded.state), replayed: true }),

@@ -71,12 +71,9 @@ fn nothing_written_gives_the_defaults() {
     assert_eq!((config.limits.input_bytes, config.limits.output_bytes), (524_288, 524_288));
     assert_eq!((config.executor.max_in_flight, config.executor.compensations_in_flight), (256, 64));
     assert_eq!((config.executor.all_in_flight, config.limits.backlog), (1024, 1000));
-    assert_eq!((config.limits.calls_in_flight, config.limits.waiting_callers), (1024, 4096));
-    assert_eq!((config.limits.starts_in_flight, config.limits.starts_waiting), (128, 256));
-    assert_eq!(
-        (config.limits.start_wait, config.limits.bodies_bytes),
-        (Duration::from_millis(500), 64 << 20)
-    );
+    assert_eq!((config.limits.calls_in_flight, config.limits.waiting_callers), (4096, 4096));
+    assert_eq!((config.limits.starts_in_flight, config.limits.starts_waiting), (128, 2048));
+    assert_eq!((config.limits.start_wait, config.limits.bodies_bytes), (Duration::from_secs(2), 64 << 20));
     assert_eq!(config.executor.start_grace, Duration::from_millis(200));
     assert_eq!(config.executor.redelivery, Duration::from_secs(5));
     assert_eq!(config.executor.drain, Duration::from_secs(10));
