@@ -4,9 +4,9 @@ use crate::figures::{float, rounded, whole};
 use crate::meter::{Role, Target};
 use crate::{postgres, proc};
 use anyhow::Context;
-use goconductor_store::Store;
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
+use goconductor_store::{KEEP, Store, UpkeepRequest};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,12 +73,15 @@ impl Database {
         }
     }
 
-    /// As its state store opens it.
+    /// As its state store opens it, with room for what is to come.
     pub(crate) async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
-        Ok(match self {
+        let store: Arc<dyn Store> = match self {
             Self::Sqlite(path) => Arc::new(SqliteStore::open(path)?),
             Self::Postgres { url, .. } => Arc::new(PostgresStore::connect(url, CONNECTIONS).await?),
-        })
+        };
+        let request = UpkeepRequest { now: store.now().await?, keep: Some(KEEP) };
+        while store.upkeep(&request).await?.more {}
+        Ok(store)
     }
 
     /// Groups that are written to it at once: as many as its state store does.

@@ -23,6 +23,8 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
+    /// Nothing was done: the call is to be repeated after so many seconds.
+    pub(crate) retry_after: Option<u64>,
     pub(crate) body: &'a str,
 }
 
@@ -30,6 +32,7 @@ pub(crate) struct Answer<'a> {
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
+    retry_after: Option<u64>,
     begin: usize,
     end: usize,
 }
@@ -54,8 +57,13 @@ impl Connection {
         while self.heard.len() < head.end {
             self.hear().await?;
         }
-        let body = self.heard.get(head.begin..head.end).unwrap_or_default();
-        Ok(Answer { status: head.status, body: std::str::from_utf8(body)? })
+        answer(&self.heard, &head)
+    }
+
+    /// The answer to the last call, once more.
+    pub(crate) fn last(&self) -> anyhow::Result<Answer<'_>> {
+        let head = head(&self.heard)?.context("nothing was asked of the gateway")?;
+        answer(&self.heard, &head)
     }
 
     async fn hear(&mut self) -> anyhow::Result<()> {
@@ -67,6 +75,11 @@ impl Connection {
     }
 }
 
+fn answer<'a>(heard: &'a [u8], head: &Head) -> anyhow::Result<Answer<'a>> {
+    let body = std::str::from_utf8(heard.get(head.begin..head.end).unwrap_or_default())?;
+    Ok(Answer { status: head.status, retry_after: head.retry_after, body })
+}
+
 /// An answer's head, once it is there as a whole.
 fn head(heard: &[u8]) -> anyhow::Result<Option<Head>> {
     let Some(end) = heard.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
@@ -74,16 +87,17 @@ fn head(heard: &[u8]) -> anyhow::Result<Option<Head>> {
         return Ok(None);
     };
     let text = std::str::from_utf8(heard.get(..end).unwrap_or_default())?;
-    let mut lines = text.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.with_context(|| format!("the gateway did not answer in HTTP: {text}"))?;
-    let length = lines.find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    });
+    let field = |wanted: &str| {
+        let mut fields = text.split("\r\n").filter_map(|line| line.split_once(':'));
+        fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
+    };
+    let length = field("content-length").and_then(|length| length.parse::<usize>().ok());
     let length = length.with_context(|| format!("the gateway did not say how long its answer is: {text}"))?;
     let begin = end + 4;
-    Ok(Some(Head { status, begin, end: begin + length }))
+    let retry_after = field("retry-after").and_then(|seconds| seconds.parse().ok());
+    Ok(Some(Head { status, retry_after, begin, end: begin + length }))
 }
 
 /// A request with a body of JSON.
@@ -107,11 +121,11 @@ mod tests {
 
     #[test]
     fn a_head_is_read_once_it_is_whole() {
-        let answer = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nx: y\r\n\r\n{}";
+        let answer = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\nretry-after: 3\r\n\r\n{}";
         for cut in 0..answer.len() - 2 {
             assert_eq!(head(&answer[..cut]).unwrap(), None, "{cut}");
         }
-        let expected = Head { status: 201, begin: answer.len() - 2, end: answer.len() };
+        let expected = Head { status: 429, retry_after: Some(3), begin: answer.len() - 2, end: answer.len() };
         assert_eq!(head(answer).unwrap(), Some(expected));
     }
 

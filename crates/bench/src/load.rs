@@ -6,7 +6,7 @@
 
 use crate::Progress;
 use crate::figures::{Latencies, float};
-use crate::http::{Connection, get, post};
+use crate::http::{Answer, Connection, get, post};
 use crate::saga::Saga;
 use anyhow::{Context, bail};
 use futures::stream::{FuturesUnordered, TryStreamExt};
@@ -50,6 +50,7 @@ pub(crate) struct Running<'a> {
     /// Those of the present interval, for whoever takes them.
     interval: RefCell<Latencies>,
     all: RefCell<Latencies>,
+    refused: Cell<u64>,
     progress: &'a dyn Progress,
     ended: Cell<u64>,
 }
@@ -72,6 +73,7 @@ impl<'a> Running<'a> {
             tickets: Cell::new(0),
             interval: RefCell::default(),
             all: RefCell::new(Latencies::with_capacity(4096)),
+            refused: Cell::new(0),
             progress,
             ended: Cell::new(0),
         }
@@ -84,6 +86,11 @@ impl<'a> Running<'a> {
         lanes.try_collect::<()>().await?;
         self.progress.advance(self.ended.replace(0));
         Ok(self.begun.elapsed())
+    }
+
+    /// Calls that were told to come back later.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.get()
     }
 
     /// How long each took.
@@ -143,7 +150,7 @@ impl<'a> Running<'a> {
 
     /// Starts one, and waits for its end.
     async fn saga(&self, connection: &mut Connection) -> anyhow::Result<()> {
-        let answer = connection.call(&self.start).await?;
+        let answer = self.call(connection, &self.start).await?;
         let id = id(answer.body).filter(|_| answer.status == 201);
         let id = id.with_context(|| format!("a start was answered {}: {}", answer.status, answer.body))?;
         if ended_well(self.load.saga, answer.body).is_ok() {
@@ -151,13 +158,22 @@ impl<'a> Running<'a> {
         }
         let result = get(&format!("/api/v1/workflows/{id}/result?wait=60s"));
         loop {
-            let answer = connection.call(&result).await?;
+            let answer = self.call(connection, &result).await?;
             match answer.status {
                 200 => return ended_well(self.load.saga, answer.body),
                 202 => {}
                 status => bail!("the result was answered {status}: {}", answer.body),
             }
         }
+    }
+
+    /// One call; where the gateway has too much to do it is repeated when the gateway says.
+    async fn call<'b>(&self, connection: &'b mut Connection, request: &[u8]) -> anyhow::Result<Answer<'b>> {
+        while let Some(seconds) = connection.call(request).await?.retry_after {
+            self.refused.set(self.refused.get() + 1);
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        }
+        connection.last()
     }
 }
 

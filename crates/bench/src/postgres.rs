@@ -47,12 +47,13 @@ pub(crate) async fn is_durable(url: &str) -> anyhow::Result<bool> {
     Ok(set == "on" && whole == "on")
 }
 
-/// How large the tables are, with their indexes; the largest first.
+/// How large the tables are, with their indexes and partitions; the largest first.
 pub(crate) async fn sizes(url: &str) -> anyhow::Result<Vec<Size>> {
     let mut connection = connect(url).await?;
     let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT relname::text, pg_total_relation_size(relid) FROM pg_stat_user_tables
-         WHERE schemaname = current_schema() ORDER BY 2 DESC, 1 LIMIT 5",
+        "SELECT coalesce(pg_partition_root(relid), relid)::regclass::text,
+                sum(pg_total_relation_size(relid))::bigint
+         FROM pg_stat_user_tables WHERE schemaname = current_schema() GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5",
     )
     .fetch_all(&mut connection)
     .await?;

@@ -19,13 +19,15 @@ pub(crate) struct Ready {
 
 /// The orders' plan, and what starts one.
 fn order() -> anyhow::Result<(Arc<Plan>, Given)> {
-    Ok((saga::plan(&Saga::Order.source())?, Given { input: Saga::Order.input(), ..Given::default() }))
+    // Now: what has ended long ago would be removed by and by.
+    let (now, input) = (goconductor_saga_executor::now(), Saga::Order.input());
+    Ok((saga::plan(&Saga::Order.source())?, Given { now, input, ..Given::default() }))
 }
 
 /// So many orders, each with its transitions.
 pub(crate) fn orders(count: u64) -> anyhow::Result<Vec<Ready>> {
     let (plan, given) = order()?;
-    (0..count).map(|_| one_order(&plan, given.clone())).collect()
+    (0..count).map(|_| one_order(&plan, Given { id: Some(new_id()), ..given.clone() })).collect()
 }
 
 fn one_order(plan: &Arc<Plan>, given: Given) -> anyhow::Result<Ready> {
@@ -38,6 +40,10 @@ fn one_order(plan: &Arc<Plan>, given: Given) -> anyhow::Result<Ready> {
         flow = next;
     }
     Ok(Ready { writes })
+}
+
+fn new_id() -> WorkflowId {
+    WorkflowId(Uuid::now_v7())
 }
 
 fn output() -> goconductor_saga::Json {
@@ -141,7 +147,7 @@ fn whole(flow: Flow, like: &TransitionWrite) -> TransitionWrite {
 
 /// Another workflow of the same kind.
 fn cast(mold: &TransitionWrite) -> Write {
-    let id = WorkflowId(Uuid::now_v7());
+    let id = new_id();
     let mut transition = (*mold.transition).clone();
     transition.id = id;
     transition.state.id = id;

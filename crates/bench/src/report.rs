@@ -72,6 +72,8 @@ pub struct Run {
     pub rate: Option<u32>,
     /// Sagas that ended, each as it should.
     pub count: u64,
+    /// Calls that the gateway had no room for, and that were repeated when it said: the wait counts.
+    pub refused: u64,
     /// In what time.
     pub seconds: f64,
     /// Sagas each second.
@@ -188,6 +190,7 @@ mod tests {
             in_flight,
             rate: None,
             count: 10,
+            refused: 0,
             seconds: 1.0,
             sagas_per_second: rate,
             steps_per_second: 3.0 * rate,

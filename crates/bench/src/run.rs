@@ -262,6 +262,7 @@ impl Session<'_> {
                 }
             }
         };
+        let refused = running.refused();
         let mut latencies = running.into_latencies();
         let count = latencies.count();
         let Metered { usages, others } = meter.end(count);
@@ -271,6 +272,7 @@ impl Session<'_> {
             in_flight: load.in_flight,
             rate: load.rate,
             count,
+            refused,
             seconds: rounded(seconds, 3),
             sagas_per_second: per_second(count, seconds),
             steps_per_second: per_second(count * load.saga.steps(), seconds),

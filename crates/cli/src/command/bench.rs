@@ -172,6 +172,7 @@ fn loads(report: &Report, out: &Output) -> Result<(), Fault> {
             run.name(),
             number(run.sagas_per_second, 0),
             number(run.steps_per_second, 0),
+            run.refused.to_string(),
             number(run.latency.p50_ms, 1),
             number(run.latency.p95_ms, 1),
             number(run.latency.p99_ms, 1),
@@ -179,8 +180,10 @@ fn loads(report: &Report, out: &Output) -> Result<(), Fault> {
             number(run.cpu_seconds_per_1000, 2),
         ]
     };
-    let heads = ["SETTING", "SAGA", "SAGAS/S", "STEPS/S", "P50", "P95", "P99 MS", "CPU S/1000", "ALL"];
+    let heads =
+        ["SETTING", "SAGA", "SAGAS/S", "STEPS/S", "REFUSED", "P50", "P95", "P99 MS", "CPU S/1000", "ALL"];
     section(out, &heads, runs(report).map(row).collect())?;
+    out.data("REFUSED: calls that were told to come back later, and did; their wait counts")?;
     out.data("CPU S/1000: processor time of GoConductor's own processes for 1,000 sagas; ALL: of all below")
 }
 

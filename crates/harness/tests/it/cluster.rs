@@ -1,5 +1,6 @@
 //! The whole system as processes, broken in every way while orders run: every saga ends, and right.
 
+use futures::StreamExt;
 use goconductor_harness::check::{Clocks, Coverage, Fault, Moment, Run, Start, check, digest};
 use goconductor_harness::{Api, Cluster, ClusterOptions, Participants, collect, doctor};
 use goconductor_queue::kafka::{KafkaQueue, Settings};
@@ -94,6 +95,9 @@ async fn start(gateways: &[Api], number: usize) -> Start {
     panic!("order {number} could not be started");
 }
 
+/// How many orders of one caller may not have ended when it starts another one.
+const UNDER_WAY: usize = 8;
+
 /// Starts orders, a few at a time, until all are acknowledged or `enough` says so; their ids by key.
 struct Load {
     tasks: tokio::task::JoinSet<Vec<(usize, Start)>>,
@@ -108,7 +112,7 @@ impl Load {
         for _ in 0..16 {
             let (gateways, next, stop) = (cluster.gateways.clone(), Arc::clone(&next), Arc::clone(&stop));
             tasks.spawn(async move {
-                let mut started = Vec::new();
+                let mut started: Vec<(usize, Start)> = Vec::new();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= stop.load(Ordering::Relaxed) {
@@ -116,6 +120,13 @@ impl Load {
                     }
                     started.push((number, start(&gateways, number).await));
                     tokio::time::sleep(pause).await;
+                    // No more are under way than a slow machine can end in time. What is broken just now may
+                    // say nothing, or that it is not there: whether all end is asked of them all afterwards.
+                    if let Some((_, earlier)) = started.iter().rev().nth(UNDER_WAY) {
+                        let api = &gateways[number % gateways.len()];
+                        let id = earlier.acknowledged.as_ref().unwrap();
+                        let _any = api.ended(id, Duration::from_secs(2)).await;
+                    }
                 }
             });
         }
@@ -143,11 +154,12 @@ async fn all_end_right(
     within: Duration,
 ) -> Coverage {
     let give_up = Instant::now() + within;
-    for (place, start) in starts.iter().enumerate() {
-        let api = &cluster.gateways[place % cluster.gateways.len()];
-        let left = give_up.saturating_duration_since(Instant::now());
-        api.ended(start.acknowledged.as_ref().unwrap(), left).await.unwrap();
-    }
+    futures::stream::iter(starts.iter().zip(cluster.gateways.iter().cycle()))
+        .for_each_concurrent(16, |(start, api)| async move {
+            let left = give_up.saturating_duration_since(Instant::now());
+            api.ended(start.acknowledged.as_ref().unwrap(), left).await.unwrap();
+        })
+        .await;
     let run = Run {
         starts,
         workflows: collect(&cluster.gateways[0]).await.unwrap(),
