@@ -18,7 +18,7 @@ mod topics;
 
 use crate::{Backlog, Consumer, Error, Message, Queue, Topic};
 use async_trait::async_trait;
-use backlog::Observers;
+use backlog::{Look, Observers};
 use consumer::KafkaConsumer;
 use futures::future::join_all;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -100,6 +100,27 @@ impl KafkaQueue {
             }
         }
         Ok(())
+    }
+
+    async fn look(&self, topic: &Topic, look: Look) -> Result<Backlog, Error> {
+        let name = self.inner.settings.name_of(topic);
+        let observers = self.inner.observers.clone();
+        let asked = name.clone();
+        let backlog = tokio::task::spawn_blocking(move || observers.look(&asked, look))
+            .await
+            .map_err(|error| Error::Unavailable { reason: error.to_string() })?;
+        if backlog
+            .as_ref()
+            .is_err_and(|error| matches!(error, KafkaError::MetadataFetch(_)) || is_missing(error))
+        {
+            self.inner.topics.forget(&name);
+            self.inner.topics.ensure(&name).await?;
+            return Ok(Backlog::default());
+        }
+        let backlog = backlog.map_err(|error| Error::Unavailable { reason: error.to_string() })?;
+        #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+        metrics::gauge!("goconductor_queue_lag", "topic" => name).set(backlog.waiting as f64);
+        Ok(backlog)
     }
 
     /// A producer that has failed for good is replaced by another.
@@ -184,24 +205,11 @@ impl Queue for KafkaQueue {
     }
 
     async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
-        let name = self.inner.settings.name_of(topic);
-        let observers = self.inner.observers.clone();
-        let asked = name.clone();
-        let backlog = tokio::task::spawn_blocking(move || observers.backlog(&asked))
-            .await
-            .map_err(|error| Error::Unavailable { reason: error.to_string() })?;
-        if backlog
-            .as_ref()
-            .is_err_and(|error| matches!(error, KafkaError::MetadataFetch(_)) || is_missing(error))
-        {
-            self.inner.topics.forget(&name);
-            self.inner.topics.ensure(&name).await?;
-            return Ok(Backlog::default());
-        }
-        let backlog = backlog.map_err(|error| Error::Unavailable { reason: error.to_string() })?;
-        #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
-        metrics::gauge!("goconductor_queue_lag", "topic" => name).set(backlog.waiting as f64);
-        Ok(backlog)
+        self.look(topic, Look::Since).await
+    }
+
+    async fn depth(&self, topic: &Topic) -> Result<Backlog, Error> {
+        self.look(topic, Look::Depth).await
     }
 
     async fn has_consumer(&self, _: &Topic) -> Result<bool, Error> {

@@ -143,6 +143,15 @@ pub trait Queue: fmt::Debug + Send + Sync {
     /// [`Error::Closed`], [`Error::Unavailable`].
     async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error>;
 
+    /// The same, for those who look often, and do not need to know since when the oldest waits: a broker
+    /// has to be asked for a message to say that, and it is left out here.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Unavailable`].
+    async fn depth(&self, topic: &Topic) -> Result<Backlog, Error> {
+        self.backlog(topic).await
+    }
+
     /// Whether somebody consumes the topic. Where nobody does, a publisher leaves the command to the
     /// ledger. Only an in-process queue knows it; a broker keeps what comes and says true.
     ///

@@ -16,6 +16,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How far a broker's topic has been taken is asked again after this long: it costs the broker something.
 const BACKLOG_AGE: Duration = Duration::from_millis(150);
 
+/// Since when the oldest waits is asked again after this: it costs more, and what was said stays true, only
+/// that by then more has been taken.
+const SINCE_AGE: Duration = Duration::from_secs(1);
+
 /// How far a broker's topic has been taken: what is known, and who is asking.
 #[derive(Debug, Default)]
 struct Lane {
@@ -27,8 +31,11 @@ struct Lane {
 struct Known {
     asked: Instant,
     backlog: Backlog,
+    /// When it was last asked since when the oldest waits, and what was said.
+    since_asked: Instant,
+    oldest_ms: Option<i64>,
     /// What was published since then.
-    since: u64,
+    more: u64,
 }
 
 impl Lane {
@@ -40,14 +47,25 @@ impl Lane {
     fn heard(&self, within: Duration) -> Option<Backlog> {
         let known = (*self.known())?;
         let fresh = clock::monotonic().duration_since(known.asked) < within;
-        let waiting = known.backlog.waiting.saturating_add(known.since);
-        fresh.then_some(Backlog { waiting, ..known.backlog })
+        let waiting = known.backlog.waiting.saturating_add(known.more);
+        // What came to wait after it was said that nothing does: nobody knows since when.
+        let oldest_waiting_ms = (known.backlog.waiting > 0).then_some(known.oldest_ms.unwrap_or(0));
+        fresh.then_some(Backlog { waiting, oldest_waiting_ms, taken: known.backlog.taken })
     }
 
     async fn ask(&self, queue: &dyn Queue, topic: &Topic) -> Result<(), Error> {
         let asked = clock::monotonic();
-        let backlog = queue.backlog(topic).await?;
-        *self.known() = Some(Known { asked, backlog, since: 0 });
+        let before = *self.known();
+        let before = before.filter(|known| asked.duration_since(known.since_asked) < SINCE_AGE);
+        let known = match before {
+            Some(known) => Known { asked, backlog: queue.depth(topic).await?, more: 0, ..known },
+            None => {
+                let backlog = queue.backlog(topic).await?;
+                let oldest_ms = backlog.oldest_waiting_ms;
+                Known { asked, backlog, since_asked: asked, oldest_ms, more: 0 }
+            }
+        };
+        *self.known() = Some(known);
         Ok(())
     }
 }
@@ -150,7 +168,7 @@ impl Crew {
     /// So many messages were published to a topic.
     pub(crate) fn published(&self, topic: &Topic, count: u64) {
         if let Some(known) = &mut *self.lane(topic).known() {
-            known.since = known.since.saturating_add(count);
+            known.more = known.more.saturating_add(count);
         }
     }
 }

@@ -39,7 +39,7 @@ impl Vigil {
 
     /// Whether messages wait of which nobody has taken any since the last look.
     pub(crate) async fn stands_still(&mut self, queue: &dyn Queue, topic: &Topic) -> bool {
-        match queue.backlog(topic).await {
+        match queue.depth(topic).await {
             Ok(backlog) => self.judge(backlog),
             // A broker that does not answer is no reason to begin anew.
             Err(_) => false,

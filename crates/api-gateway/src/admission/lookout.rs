@@ -88,7 +88,7 @@ async fn look_at(app: &App, served: &Served, look: &Look) {
         lanes.open(look);
         return;
     }
-    match queue.backlog(&topic).await {
+    match queue.depth(&topic).await {
         Ok(backlog) => lanes.found(look, backlog),
         Err(error) => {
             tracing::debug!(%topic, %error, "how far it is behind is not known for now");

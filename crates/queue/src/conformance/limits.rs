@@ -62,7 +62,10 @@ pub(super) async fn backlog(factory: Arc<dyn Factory>) -> Verdict {
         let expected = Backlog { waiting, oldest_waiting_ms, taken };
         let look = || async {
             let found = bench.queue.backlog(&topic).await.map_err(unexpected("backlog"))?;
-            ensure(found == expected, || format!("{found:?}, {expected:?} was expected"))
+            ensure(found == expected, || format!("{found:?}, {expected:?} was expected"))?;
+            let found = bench.queue.depth(&topic).await.map_err(unexpected("depth"))?;
+            let agrees = (found.waiting, found.taken) == (waiting, taken);
+            ensure(agrees, || format!("{found:?} was its depth, {expected:?} its backlog"))
         };
         bench.becomes(when, look).await
     };

@@ -15,6 +15,15 @@ use std::time::{Duration, Instant};
 /// How long the first message that waits is looked for.
 const LOOK: Duration = Duration::from_millis(700);
 
+/// How closely is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// How much waits: three requests, whatever the number of partitions.
+    Depth,
+    /// Also since when: the first message of each partition is fetched.
+    Since,
+}
+
 /// Clients that look at a topic and belong to no group.
 #[derive(Clone)]
 pub(super) struct Observers {
@@ -46,19 +55,22 @@ impl Observers {
     }
 
     /// Blocks: for a thread of its own.
-    pub(super) fn backlog(&self, name: &str) -> Result<Backlog, KafkaError> {
+    pub(super) fn look(&self, name: &str, look: Look) -> Result<Backlog, KafkaError> {
         let observer = self.of(name)?;
         let observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
         let metadata = observer.fetch_metadata(Some(name), ANSWER)?;
         let partitions = metadata.topics().first().map(|topic| topic.partitions().len()).unwrap_or_default();
         let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
-        let mut ends = TopicPartitionList::new();
-        ends.add_partition_range(name, 0, (partitions - 1).max(0));
-        let committed = observer.committed_offsets(ends.clone(), ANSWER)?;
+        let mut all = TopicPartitionList::new();
+        all.add_partition_range(name, 0, (partitions - 1).max(0));
+        let committed = observer.committed_offsets(all.clone(), ANSWER)?;
+        let lows = marks(&observer, &all, Offset::Beginning)?;
+        let highs = marks(&observer, &all, Offset::End)?;
         let (mut waiting, mut taken) = (0, 0);
         let mut first = TopicPartitionList::new();
         for each in committed.elements() {
-            let (low, high) = observer.fetch_watermarks(name, each.partition(), ANSWER)?;
+            let mark = |of: &BTreeMap<i32, i64>| of.get(&each.partition()).copied().unwrap_or(0);
+            let (low, high) = (mark(&lows), mark(&highs).max(mark(&lows)));
             let done = match each.offset() {
                 Offset::Offset(offset) => offset.clamp(low, high),
                 Offset::Beginning
@@ -73,11 +85,31 @@ impl Observers {
                 first.add_partition_offset(name, each.partition(), Offset::Offset(done))?;
             }
         }
-        if waiting == 0 {
-            return Ok(Backlog { taken, ..Backlog::default() });
+        if waiting == 0 || look == Look::Depth {
+            return Ok(Backlog { waiting, taken, oldest_waiting_ms: None });
         }
         Ok(Backlog { waiting, oldest_waiting_ms: Some(oldest(&observer, &first)?), taken })
     }
+}
+
+/// The first or the next offset of every partition. A look-up by time takes these two for times, and asks for
+/// all partitions of a broker at once; a look at one partition's marks asks twice for each.
+fn marks(
+    observer: &BaseConsumer,
+    all: &TopicPartitionList,
+    mark: Offset,
+) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    let mut asked = all.clone();
+    asked.set_all_offsets(mark)?;
+    let found = observer.offsets_for_times(asked, ANSWER)?;
+    let mut marks = BTreeMap::new();
+    for each in found.elements() {
+        each.error()?;
+        if let Offset::Offset(offset) = each.offset() {
+            marks.insert(each.partition(), offset);
+        }
+    }
+    Ok(marks)
 }
 
 /// The publish time of the oldest first message. What can't be found out is taken for the beginning of time:
