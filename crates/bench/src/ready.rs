@@ -3,7 +3,7 @@
 use crate::saga::{self, Saga};
 use goconductor_saga::{Plan, Transition, WorkflowId, transition};
 use goconductor_store::conformance::flow::{Flow, Given, answered, publishing, refused, undone, unkeyed};
-use goconductor_store::{NewWorkflow, Store, TransitionWrite, Write, WriteOutcome};
+use goconductor_store::{NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -32,7 +32,7 @@ pub(crate) fn orders(count: u64) -> anyhow::Result<Vec<Ready>> {
 
 fn one_order(plan: &Arc<Plan>, given: Given) -> anyhow::Result<Ready> {
     let now = given.now;
-    let (mut flow, start) = Flow::start(plan, given);
+    let (mut flow, start) = Flow::start(plan, given).map_err(anyhow::Error::msg)?;
     let mut writes = vec![unkeyed(publishing(start))];
     for step in 0..3 {
         let (next, write) = flow.next(&answered(step, output()), now).map_err(anyhow::Error::msg)?;
@@ -125,33 +125,35 @@ impl Molds {
     fn new() -> anyhow::Result<Self> {
         let (plan, given) = order()?;
         let wrong = anyhow::Error::msg;
-        let mut completed = Flow::start(&plan, given.clone()).0;
+        let mut completed = Flow::start(&plan, given.clone()).map_err(anyhow::Error::msg)?.0;
         for step in 0..3 {
             completed = completed.next(&answered(step, output()), given.now).map_err(wrong)?.0;
         }
-        let mut rolled_back = Flow::start(&plan, given.clone()).0;
+        let mut rolled_back = Flow::start(&plan, given.clone()).map_err(anyhow::Error::msg)?.0;
         let answers = [answered(0, output()), answered(1, output())];
         for news in answers.into_iter().chain([refused(2), undone(1), undone(0)]) {
             rolled_back = rolled_back.next(&news, given.now).map_err(wrong)?.0;
         }
-        let waiting = Flow::start(&saga::plan(&saga::waiting().1)?, given).1;
-        Ok(Self { completed: whole(completed, &waiting), rolled_back: whole(rolled_back, &waiting), waiting })
+        let waiting = Flow::start(&saga::plan(&saga::waiting().1)?, given).map_err(anyhow::Error::msg)?.1;
+        let (completed, rolled_back) = (whole(completed, &waiting)?, whole(rolled_back, &waiting)?);
+        Ok(Self { completed, rolled_back, waiting })
     }
 }
 
 /// All that happened to a workflow, as one transition from nothing.
-fn whole(flow: Flow, like: &TransitionWrite) -> TransitionWrite {
+fn whole(flow: Flow, like: &TransitionWrite) -> anyhow::Result<TransitionWrite> {
     let all: Transition = transition(&flow.plan, None, flow.events, flow.state);
-    TransitionWrite { transition: Arc::new(all), ..like.clone() }
+    Ok(TransitionWrite { record: Arc::new(Record::of(&all)?), ..like.clone() })
 }
 
 /// Another workflow of the same kind.
 fn cast(mold: &TransitionWrite) -> Write {
-    let id = new_id();
-    let mut transition = (*mold.transition).clone();
-    transition.id = id;
-    transition.state.id = id;
-    let write = TransitionWrite { transition: Arc::new(transition), ..mold.clone() };
+    let mut record = (*mold.record).clone();
+    let old = std::mem::replace(&mut record.id, new_id()).to_string();
+    let renamed = |text: &str| text.replace(&old, &record.id.to_string()).into();
+    let state = renamed(&record.state);
+    let events = record.events.iter().map(|(seq, event)| (*seq, renamed(event))).collect();
+    let write = TransitionWrite { record: Arc::new(Record { state, events, ..record }), ..mold.clone() };
     let request_digest = json!(null).to_string();
     Write::Start(NewWorkflow { write, idempotency_key: None, request_digest })
 }
@@ -192,8 +194,8 @@ mod tests {
         for order in orders {
             assert_eq!(order.writes.len(), 4);
             let Some(Write::Transition(last)) = order.writes.last() else { panic!("no transition") };
-            assert_eq!(last.transition.state.status(), Status::Completed);
-            assert_eq!(last.transition.ledger.len(), 1);
+            assert_eq!(last.record.status, Status::Completed);
+            assert_eq!(last.record.ledger.len(), 1);
         }
     }
 }

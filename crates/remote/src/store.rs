@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
-    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition, PutDefinition,
+    Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
@@ -148,7 +148,7 @@ impl Store for RemoteStore {
         Err(Error::OutcomeUnknown { reason: format!("{} answers to {expected} writes", outcomes.len()) })
     }
 
-    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
+    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
         let request = wire::LoadRequest { ids: ids.iter().copied().map(id_bytes).collect() };
         let answer = self.read(rpc!(load, request)).await?;
         let each = |found: wire::MaybeLoaded| found.workflow.map(|found| one(found.try_into())).transpose();

@@ -328,7 +328,7 @@ impl Runner {
 
     /// Keeps a command that names what does not exist, for a person to look at.
     async fn bury(&self, command: &Command, topic: &Topic, reason: &str) {
-        let letter = dead_letter(topic, &command.message(), reason);
+        let letter = dead_letter(topic, &command.message(None), reason);
         if let Err(error) = self.conductor.store().put_dead_letters(&[letter]).await {
             tracing::error!(workflow = %command.id, reason, %error, "a dead letter could not be kept");
         }

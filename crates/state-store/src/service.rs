@@ -71,12 +71,9 @@ impl StateStoreService for Service {
     }
 
     async fn load(&self, request: Request<wire::LoadRequest>) -> Answer<wire::LoadResponse> {
-        let found = answered(self.store.load(&ids(&request.get_ref().ids)?).await)?;
-        let each = |found: &Option<goconductor_store::Loaded>| {
-            Ok(wire::MaybeLoaded { workflow: found.as_ref().map(TryInto::try_into).transpose()? })
-        };
-        let workflows: Result<_, Malformed> = found.iter().map(each).collect();
-        written(workflows.map(|workflows| wire::LoadResponse { workflows }))
+        let found = answered(self.store.stored(&ids(&request.get_ref().ids)?).await)?;
+        let workflows = found.iter().map(|found| wire::MaybeLoaded { workflow: found.as_ref().map(Into::into) });
+        Ok(Response::new(wire::LoadResponse { workflows: workflows.collect() }))
     }
 
     async fn history(&self, request: Request<wire::HistoryRequest>) -> Answer<wire::HistoryResponse> {

@@ -14,11 +14,11 @@ mod reads;
 
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
-    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition, PutDefinition,
+    Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
-use goconductor_saga::{Event, State, Timestamp, WorkflowId};
+use goconductor_saga::{Event, Timestamp, WorkflowId};
 use reads::Reads;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -250,11 +250,11 @@ fn changes<'a>(writes: impl IntoIterator<Item = &'a Write>, outcomes: &[WriteOut
 }
 
 fn after(write: &Write) -> Seen {
-    let state: &State = match write {
-        Write::Start(new) => &new.write.transition.state,
-        Write::Transition(write) => &write.transition.state,
+    let record = match write {
+        Write::Start(new) => &new.write.record,
+        Write::Transition(write) => &write.record,
     };
-    Seen { id: state.id, seq: state.seq, status: state.status() }
+    Seen { id: record.id, seq: record.seq, status: record.status }
 }
 
 /// The same error for each member of a group.
@@ -284,8 +284,8 @@ impl Store for Grouped {
         answered.await.unwrap_or_else(|_| Err(lost()))
     }
 
-    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
-        self.reads.load(ids).await
+    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
+        self.reads.stored(ids).await
     }
 
     async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {

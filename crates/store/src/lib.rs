@@ -24,6 +24,7 @@ pub mod json;
 mod ledger;
 mod member;
 pub mod postgres;
+mod record;
 pub mod sqlite;
 mod upkeep;
 mod workflow;
@@ -37,6 +38,7 @@ pub use error::Error;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use ledger::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, Shard};
 pub use member::{Announcement, Member};
+pub use record::{Record, Stored};
 pub use upkeep::{KEEP, Upkeep, UpkeepRequest, keep_up};
 pub use workflow::{
     Count, ListPage, ListRequest, Loaded, NewWorkflow, Seen, Summary, TransitionWrite, Write, WriteOutcome,
@@ -57,7 +59,16 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the database can't be read.
-    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error>;
+    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
+        let stored = self.stored(ids).await?;
+        ids.iter().zip(stored).map(|(id, found)| found.map(|found| found.loaded(*id)).transpose()).collect()
+    }
+
+    /// The same, for those who pass them on: as they are stored.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error>;
 
     /// A part of a workflow's history, in order.
     ///

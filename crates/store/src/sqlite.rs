@@ -19,8 +19,8 @@ mod writer;
 
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
-    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition, PutDefinition,
+    Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
@@ -212,9 +212,9 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
+    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
         let ids = ids.to_vec();
-        self.read(move |connection| ids.into_iter().map(|id| rows::load_one(connection, id)).collect()).await
+        self.read(move |connection| ids.into_iter().map(|id| rows::read_one(connection, id)).collect()).await
     }
 
     async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {

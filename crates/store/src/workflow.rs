@@ -1,10 +1,10 @@
 //! Workflows as they are written and read.
 
-use goconductor_saga::{Json, OwedKey, RollbackCause, State, Status, Timestamp, Transition, WorkflowId};
+use goconductor_saga::{Json, OwedKey, RollbackCause, State, Status, Timestamp, WorkflowId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Field, Filter};
+use crate::{Field, Filter, Record};
 
 /// One member of a group.
 #[derive(Debug, Clone)]
@@ -30,8 +30,8 @@ pub struct NewWorkflow {
 #[derive(Debug, Clone)]
 pub struct TransitionWrite {
     /// What to write.
-    pub transition: Arc<Transition>,
-    /// Rows of the transition's ledger changes whose commands the writer publishes right after the
+    pub record: Arc<Record>,
+    /// Rows of its ledger changes whose commands the writer publishes right after the
     /// commit: they count as delivered once more, at `now`, and are due again at `redeliver_at`. All other
     /// rows are due as they say, not delivered, and left to the duty runner.
     pub publishes: Vec<OwedKey>,

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub const COMMAND_FORMAT: u16 = 1;
 /// A command of more bytes leaves out the workflow's state: whoever takes it reads that.
 const WITH_STATE_BYTES: usize = 64 << 10;
+/// What stands before the state in a command's text: it was made into text already, for the database.
+const STATE: &str = r#","state":"#;
 
 /// A hint that a row of the ledger is due. The ledger is the truth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,8 +33,9 @@ pub struct Command {
     pub redelivery: u32,
     /// When it was published.
     pub published_at: Timestamp,
-    /// The workflow as it stood when the command was issued, so that nothing need be read before it is run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The workflow as it stood when the command was issued, so that nothing need be read before it is run: it
+    /// comes with the message.
+    #[serde(default, skip_serializing)]
     pub state: Option<Arc<State>>,
 }
 
@@ -43,14 +46,21 @@ impl Command {
         LedgerRowKey { id: self.id, key: OwedKey::Command(self.step, self.side), attempt: self.attempt }
     }
 
-    /// As a message; ordered by workflow.
+    /// As a message; ordered by workflow. The workflow's state goes with it, if its text is given and is not
+    /// too long.
     #[must_use]
-    pub fn message(&self) -> Message {
+    pub fn message(&self, state: Option<&str>) -> Message {
         // Invariant: a struct of numbers and ids has a JSON form; an empty payload would be refused as poison.
-        let payload = serde_json::to_vec(self).map(Bytes::from).unwrap_or_default();
-        if payload.len() > WITH_STATE_BYTES && self.state.is_some() {
-            return Self { state: None, ..self.clone() }.message();
+        let mut payload = serde_json::to_vec(self).unwrap_or_default();
+        if let Some(state) = state
+            && payload.len() + state.len() < WITH_STATE_BYTES
+            && payload.pop() == Some(b'}')
+        {
+            payload.extend_from_slice(STATE.as_bytes());
+            payload.extend_from_slice(state.as_bytes());
+            payload.push(b'}');
         }
+        let payload = Bytes::from(payload);
         Message { key: self.id.to_string(), payload, published_at_ms: self.published_at.as_millis() }
     }
 

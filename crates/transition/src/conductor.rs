@@ -11,7 +11,7 @@ use goconductor_saga::{
     Due, Expressions, Input, Json, LedgerChange, OwedKey, Plan, Refusal, Side, StartWorkflow, State,
     Timestamp, Transition, WorkflowId, decide, start, transition,
 };
-use goconductor_store::{LedgerRowKey, Loaded, NewWorkflow, Store, TransitionWrite, Write, WriteOutcome};
+use goconductor_store::{LedgerRowKey, Loaded, NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -69,6 +69,8 @@ type News = (Input, oneshot::Sender<Result<Arc<State>, Error>>);
 /// A transition that is ready to be written.
 struct Prepared {
     write: TransitionWrite,
+    /// The state after it.
+    state: Arc<State>,
     /// What this process publishes itself, once it is written.
     commands: Vec<(Topic, Command)>,
     /// When the first of what is left to the ledger is due.
@@ -188,16 +190,16 @@ impl Conductor {
         };
         let request_digest = request_digest(&request.plan.definition().name, &first.input);
         let (events, state) = start(&request.plan, &*self.expressions, &first, now);
-        let transition = Arc::new(transition(&request.plan, None, events, state));
-        let Prepared { write, commands, left } = self.prepare(&first.namespace, transition, now).await;
-        let state = Arc::new(write.transition.state.clone());
+        let transition = transition(&request.plan, None, events, state);
+        let Prepared { write, state, commands, left } = self.prepare(transition, now).await?;
+        let record = Arc::clone(&write.record);
         let new = NewWorkflow { write, idempotency_key: request.idempotency_key, request_digest };
         match self.write_one(Write::Start(new)).await? {
             WriteOutcome::Written => {
                 self.states.put(&state);
                 let (this, after) = (Arc::clone(self), Arc::clone(&state));
                 // It is durable: nobody has to wait for the queue to hear that.
-                self.tasks.spawn(async move { this.written(&after, commands, left).await });
+                self.tasks.spawn(async move { this.written(&after, &record, commands, left).await });
                 Ok(Started { state, replayed: false })
             }
             WriteOutcome::Replayed(loaded) => Ok(Started { state: Arc::new(loaded.state), replayed: true }),
@@ -272,10 +274,16 @@ impl Conductor {
 
     /// Publishes commands; what does not fit is left to the ledger.
     pub async fn publish(&self, commands: Vec<(Topic, Command)>) {
+        self.publish_with(commands, None).await;
+    }
+
+    /// With the state of the workflow that they are of, for whoever takes them, if that may be another process.
+    async fn publish_with(&self, commands: Vec<(Topic, Command)>, state: Option<&str>) {
+        let state = state.filter(|_| self.queue.outlives_processes());
         let mut by_topic: BTreeMap<Topic, (Vec<Message>, Vec<LedgerRowKey>)> = BTreeMap::new();
         for (topic, command) in commands {
             let (messages, rows) = by_topic.entry(topic).or_default();
-            messages.push(command.message());
+            messages.push(command.message(state));
             rows.push(command.row());
         }
         for (topic, (messages, rows)) in by_topic {
@@ -337,15 +345,17 @@ impl Conductor {
                 base = (Arc::new(self.load(id).await?.state), true);
                 continue;
             }
-            let after = if events.is_empty() {
-                Arc::clone(before)
-            } else {
-                let transition = Arc::new(transition(&plan, Some(before), events, after));
-                match self.commit(&before.namespace, transition, now).await? {
-                    Ok(state) => state,
-                    Err(present) => {
-                        base = (present, true);
-                        continue;
+            let after = match after {
+                None => Arc::clone(before),
+                Some(_) if events.is_empty() => Arc::clone(before),
+                Some(after) => {
+                    let transition = transition(&plan, Some(before), events, after);
+                    match self.commit(transition, now).await? {
+                        Ok(state) => state,
+                        Err(present) => {
+                            base = (present, true);
+                            continue;
+                        }
                     }
                 }
             };
@@ -360,15 +370,14 @@ impl Conductor {
     /// The state after the transition; or, if the race was lost, the state as it stands.
     async fn commit(
         &self,
-        namespace: &str,
-        transition: Arc<Transition>,
+        transition: Transition,
         now: Timestamp,
     ) -> Result<Result<Arc<State>, Arc<State>>, Error> {
-        let Prepared { write, commands, left } = self.prepare(namespace, transition, now).await;
-        let state = Arc::new(write.transition.state.clone());
+        let Prepared { write, state, commands, left } = self.prepare(transition, now).await?;
+        let record = Arc::clone(&write.record);
         match self.write_one(Write::Transition(write)).await? {
             WriteOutcome::Written => {
-                self.written(&state, commands, left).await;
+                self.written(&state, &record, commands, left).await;
                 Ok(Ok(state))
             }
             WriteOutcome::Lost(present) => {
@@ -385,11 +394,13 @@ impl Conductor {
     }
 
     /// Which commands this process publishes itself, and which it leaves to the ledger.
-    async fn prepare(&self, namespace: &str, transition: Arc<Transition>, now: Timestamp) -> Prepared {
+    async fn prepare(&self, transition: Transition, now: Timestamp) -> Result<Prepared, Error> {
+        let record = Arc::new(Record::of(&transition)?);
+        let state = Arc::new(transition.state);
         let mut publishes = Vec::new();
         let mut commands = Vec::new();
         let mut left: Option<Timestamp> = None;
-        for change in &transition.ledger {
+        for change in &record.ledger {
             let (LedgerChange::Issue(row) | LedgerChange::Change(row)) = change else { continue };
             let at = match row.due {
                 Due::At(at) => at,
@@ -398,7 +409,7 @@ impl Conductor {
             };
             let topic = match (row.key, &row.service) {
                 (OwedKey::Command(step, side), Some(service)) => {
-                    Some((topic_of(namespace, service, side), step, side))
+                    Some((topic_of(&state.namespace, service, side), step, side))
                 }
                 (OwedKey::Command(..) | OwedKey::Timer(_), _) => None,
             };
@@ -411,7 +422,7 @@ impl Conductor {
             match topic {
                 Some((topic, step, side)) if due && served => {
                     publishes.push(row.key);
-                    commands.push((topic, command(&transition, step, side, row.attempt, now)));
+                    commands.push((topic, command(&state, step, side, row.attempt, now)));
                 }
                 // What nobody serves is looked at when somebody does; but a command to be taken back is not for its service.
                 Some(_) | None if served || row.due == Due::Withdraw => {
@@ -421,21 +432,28 @@ impl Conductor {
             }
         }
         let redeliver_at = now.after(self.settings.redelivery);
-        Prepared { write: TransitionWrite { transition, publishes, now, redeliver_at }, commands, left }
+        let write = TransitionWrite { record, publishes, now, redeliver_at };
+        Ok(Prepared { write, state, commands, left })
     }
 
     /// What follows a commit, and never comes before it.
-    async fn written(&self, state: &Arc<State>, commands: Vec<(Topic, Command)>, left: Option<Timestamp>) {
+    async fn written(
+        &self,
+        state: &Arc<State>,
+        record: &Record,
+        commands: Vec<(Topic, Command)>,
+        left: Option<Timestamp>,
+    ) {
         self.states.put(state);
         if let Some(at) = left {
             self.alarm.due(at);
         }
-        self.publish(self.keep(commands, state)).await;
+        self.publish_with(self.keep(commands), Some(&record.state)).await;
     }
 }
 
 fn command(
-    transition: &Transition,
+    state: &State,
     step: goconductor_saga::StepIndex,
     side: Side,
     attempt: u32,
@@ -443,8 +461,8 @@ fn command(
 ) -> Command {
     Command {
         format: crate::COMMAND_FORMAT,
-        id: transition.id,
-        seq: transition.state.seq,
+        id: state.id,
+        seq: state.seq,
         step,
         side,
         attempt,
@@ -454,22 +472,22 @@ fn command(
     }
 }
 
-/// Decides one input after the other; a refused one changes nothing for those behind it.
+/// Decides one input after the other; a refused one changes nothing for those behind it. No state: all were refused.
 fn decide_all(
     plan: &Plan,
     expressions: &dyn Expressions,
     before: &State,
     inputs: &[Input],
     now: Timestamp,
-) -> (Vec<goconductor_saga::Event>, State, Vec<Option<Refusal>>) {
+) -> (Vec<goconductor_saga::Event>, Option<State>, Vec<Option<Refusal>>) {
     let mut events = Vec::new();
-    let mut state = before.clone();
+    let mut state: Option<State> = None;
     let mut refusals = Vec::with_capacity(inputs.len());
     for input in inputs {
-        match decide(plan, expressions, &state, input, now) {
+        match decide(plan, expressions, state.as_ref().unwrap_or(before), input, now) {
             Ok((more, after)) => {
                 events.extend(more);
-                state = after;
+                state = Some(after);
                 refusals.push(None);
             }
             Err(refusal) => refusals.push(Some(refusal)),

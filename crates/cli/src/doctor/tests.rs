@@ -7,7 +7,7 @@ use goconductor_saga::{
     Timestamp, Transition, WorkflowId, decide, start, transition,
 };
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{NewDefinition, NewWorkflow, Store, TransitionWrite, Write, WriteOutcome};
+use goconductor_store::{NewDefinition, NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ fn done(plan: &Plan, state: &State) -> Transition {
 async fn write(store: &SqliteStore, transition: Transition) {
     let is_start = transition.from_seq == 0;
     let write = TransitionWrite {
-        transition: Arc::new(transition),
+        record: Arc::new(Record::of(&transition).unwrap()),
         publishes: Vec::new(),
         now: NOW,
         redeliver_at: NOW,

@@ -34,8 +34,8 @@ async fn what_is_written_is_announced_and_nothing_else() {
     let store = Grouped::new(Arc::clone(&backend) as _, Limits::default());
     let mut listener = store.changes().subscribe();
     let plan = order().expect("a graph");
-    let (flow, start) = Flow::start(&plan, Given::default());
-    let (_, repeat) = Flow::start(&plan, Given::default());
+    let (flow, start) = Flow::start(&plan, Given::default()).unwrap();
+    let (_, repeat) = Flow::start(&plan, Given::default()).unwrap();
     let (next, write) = flow.next(&done(0), at(1)).expect("it can happen");
     let (_, late) = flow.next(&cancel(), at(1)).expect("it can happen");
     let group = vec![
@@ -48,7 +48,7 @@ async fn what_is_written_is_announced_and_nothing_else() {
     store.write(group).await.expect("an answer");
     assert_eq!(announced(&mut listener), [seen(&flow), seen(&next)]);
     backend.says(&[Some(|| Error::Unavailable { reason: "away".to_owned() })]);
-    let (lost, start) = Flow::start(&plan, Given::default());
+    let (lost, start) = Flow::start(&plan, Given::default()).unwrap();
     store.write(vec![unkeyed(start.clone())]).await.expect_err("it was not written");
     assert_eq!(announced(&mut listener), []);
     store.write(vec![unkeyed(start)]).await.expect("an answer");
@@ -59,7 +59,7 @@ async fn what_is_written_is_announced_and_nothing_else() {
 async fn a_group_that_is_heard_of_late_is_still_announced_first() {
     let backend = Watched::new();
     let store = Arc::new(Grouped::new(Arc::clone(&backend) as _, Limits { lanes: 2, ..Limits::default() }));
-    let (flow, start) = Flow::start(&order().expect("a graph"), Given::default());
+    let (flow, start) = Flow::start(&order().expect("a graph"), Given::default()).unwrap();
     store.write(vec![unkeyed(start)]).await.expect("an answer");
     let mut listener = store.changes().subscribe();
     let (one, first) = flow.next(&done(0), at(1)).expect("it can happen");
@@ -90,7 +90,7 @@ async fn a_workflows_changes_are_announced_in_order() {
     for _ in 0..60 {
         let (store, plan) = (Arc::clone(&store), Arc::clone(&plan));
         writers.spawn(async move {
-            let (mut flow, start) = Flow::start(&plan, Given::default());
+            let (mut flow, start) = Flow::start(&plan, Given::default()).unwrap();
             store.write(vec![unkeyed(start)]).await.expect("an answer");
             for step in 0..3 {
                 let (next, write) = flow.next(&done(step), at(1)).expect("it can happen");

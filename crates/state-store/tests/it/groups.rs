@@ -22,7 +22,7 @@ fn over(limits: Limits) -> (Arc<Watched>, Arc<dyn Store>) {
 }
 
 fn started() -> (Flow, Write) {
-    let (flow, start) = Flow::start(&order().expect("a graph"), Given::default());
+    let (flow, start) = Flow::start(&order().expect("a graph"), Given::default()).unwrap();
     (flow, unkeyed(start))
 }
 
@@ -216,7 +216,7 @@ async fn a_write_that_can_not_be_done_is_nothing_to_the_others() {
     store.write(vec![start]).await.expect("an answer");
     let (_, Write::Transition(mut impossible)) = next(&flow, &done(0)) else { panic!("it is a transition") };
     // A number that the history has already.
-    Arc::make_mut(&mut impossible.transition).events[0].seq = 1;
+    Arc::make_mut(&mut impossible.record).events[0].0 = 1;
     let first = held_up(&backend, &store).await;
     let ((left, before), (right, behind)) = (started(), started());
     let groups = [vec![before], vec![started().1, Write::Transition(impossible)], vec![behind]];

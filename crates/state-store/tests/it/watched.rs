@@ -9,8 +9,8 @@ use goconductor_saga::{Event, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
-    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest,  Member, NewDefinition, PutDefinition,
+    Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use tokio::sync::Semaphore;
 
@@ -103,8 +103,8 @@ impl Store for Watched {
         written
     }
 
-    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
-        self.inner.load(ids).await
+    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
+        self.inner.stored(ids).await
     }
 
     async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {

@@ -49,7 +49,7 @@ impl Bench {
     }
 
     pub(super) async fn begin_with(&self, plan: &Arc<Plan>, given: Given) -> Result<Flow, String> {
-        let (flow, write) = Flow::start(plan, given);
+        let (flow, write) = Flow::start(plan, given)?;
         self.write(vec![unkeyed(write)]).await?;
         Ok(flow)
     }

@@ -13,7 +13,7 @@ use super::bench::{
 };
 use super::group::nothing_of;
 use super::{Factory, Verdict};
-use crate::{TransitionWrite, Write};
+use crate::{Record, TransitionWrite, Write};
 
 /// Starts a workflow and moves it on, and looks at all of it after each move; it ends so, and is owed nothing.
 async fn follow(factory: Arc<dyn Factory>, plan: &Arc<Plan>, course: &[Input], end: Status) -> Verdict {
@@ -88,9 +88,11 @@ pub(super) async fn all_or_nothing(factory: Arc<dyn Factory>) -> Verdict {
     let (_, write) = broken.next(&done(0), at(1))?;
     let event =
         |seq| Event { seq, time: at(1), actor: None, kind: EventKind::WorkflowPaused { reason: None } };
-    let transition = Transition { events: vec![event(1)], ..(*write.transition).clone() };
-    let impossible = TransitionWrite { transition: Arc::new(transition), ..write };
-    let (never, start) = Flow::start(&plan, Given::default());
+    let transition =
+        Transition { events: vec![event(1)], ..write.record.transition().map_err(|error| error.to_string())? };
+    let record = Record::of(&transition).map_err(|error| error.to_string())?;
+    let impossible = TransitionWrite { record: Arc::new(record), ..write };
+    let (never, start) = Flow::start(&plan, Given::default())?;
     let group = vec![Write::Transition(good), unkeyed(start), Write::Transition(impossible)];
     // Another group that is written at the same time has nothing to do with it.
     let (moved, other) = beside.next(&done(0), at(1))?;

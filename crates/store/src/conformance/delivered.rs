@@ -25,7 +25,7 @@ async fn state_of(
 
 pub(super) async fn published(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
-    let (mut flow, start) = Flow::start(&parallel(2, "work")?, Given::default());
+    let (mut flow, start) = Flow::start(&parallel(2, "work")?, Given::default())?;
     let mut start = publishing(start);
     // One is published by the writer, the other is left to whoever claims it.
     start.publishes.truncate(1);

@@ -9,10 +9,10 @@ use std::time::Duration;
 use goconductor_saga::{
     Action, Compensation, Definition, Due, Event, ExpressionError, Expressions, Failure, Input, Json, Kind,
     LedgerChange, Outcome, Owed, OwedKey, Plan, Retry, Scope, Side, StartWorkflow, State, Step, StepIndex,
-    Timeouts, Timestamp, WorkflowId, decide, start, transition,
+    Timeouts, Timestamp, Transition, WorkflowId, decide, start, transition,
 };
 
-use crate::{NewWorkflow, TransitionWrite, Write};
+use crate::{NewWorkflow, Record, TransitionWrite, Write};
 
 /// Where the cases' workflows live, unless they say otherwise.
 pub const NAMESPACE: &str = "default";
@@ -149,8 +149,10 @@ impl Default for Given {
 
 impl Flow {
     /// A start that is not written yet.
-    #[must_use]
-    pub fn start(plan: &Arc<Plan>, given: Given) -> (Self, TransitionWrite) {
+    ///
+    /// # Errors
+    /// When it has no stored form.
+    pub fn start(plan: &Arc<Plan>, given: Given) -> Result<(Self, TransitionWrite), String> {
         let start_with = StartWorkflow {
             id: given.id.unwrap_or_else(new_id),
             namespace: given.namespace,
@@ -159,18 +161,18 @@ impl Flow {
             actor: None,
         };
         let (events, state) = start(plan, &NoExpressions, &start_with, given.now);
-        let write = written(transition(plan, None, events.clone(), state.clone()), given.now);
-        (Self { plan: Arc::clone(plan), state, events }, write)
+        let write = written(&transition(plan, None, events.clone(), state.clone()), given.now)?;
+        Ok((Self { plan: Arc::clone(plan), state, events }, write))
     }
 
     /// What follows from some news, not written yet.
     ///
     /// # Errors
-    /// When the rules refuse the news.
+    /// When the rules refuse the news, or it has no stored form.
     pub fn next(&self, input: &Input, now: Timestamp) -> Result<(Self, TransitionWrite), String> {
         let (new, state) = decide(&self.plan, &NoExpressions, &self.state, input, now)
             .map_err(|refusal| format!("the case itself is wrong: {input:?} is refused: {refusal}"))?;
-        let write = written(transition(&self.plan, Some(&self.state), new.clone(), state.clone()), now);
+        let write = written(&transition(&self.plan, Some(&self.state), new.clone(), state.clone()), now)?;
         let mut events = self.events.clone();
         events.extend(new);
         Ok((Self { plan: Arc::clone(&self.plan), state, events }, write))
@@ -183,13 +185,13 @@ impl Flow {
     }
 }
 
-fn written(transition: goconductor_saga::Transition, now: Timestamp) -> TransitionWrite {
-    TransitionWrite {
-        transition: Arc::new(transition),
+fn written(transition: &Transition, now: Timestamp) -> Result<TransitionWrite, String> {
+    Ok(TransitionWrite {
+        record: Arc::new(Record::of(transition).map_err(|error| error.to_string())?),
         publishes: Vec::new(),
         now,
         redeliver_at: now.after(REDELIVERY),
-    }
+    })
 }
 
 /// A start without a key.
@@ -209,7 +211,7 @@ pub fn keyed(write: TransitionWrite, key: &str, digest: &str) -> Write {
 #[must_use]
 pub fn publishing(mut write: TransitionWrite) -> TransitionWrite {
     let is_due = |row: &&Owed| row.service.is_some() && matches!(row.due, Due::At(at) if at <= write.now);
-    let rows = write.transition.ledger.iter().filter_map(|change| match change {
+    let rows = write.record.ledger.iter().filter_map(|change| match change {
         LedgerChange::Issue(row) | LedgerChange::Change(row) => Some(row),
         LedgerChange::Settle(_) => None,
     });

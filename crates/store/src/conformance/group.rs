@@ -15,15 +15,15 @@ pub(super) async fn judged_alone(factory: Arc<dyn Factory>) -> Verdict {
     let (mut ahead, write) = moved_on.next(&done(0), super::bench::at(1))?;
     bench.write(vec![Write::Transition(write)]).await?;
     let (_, late) = moved_on.next(&cancel(), super::bench::at(2))?;
-    let (known, first) = Flow::start(&plan, Given::default());
+    let (known, first) = Flow::start(&plan, Given::default())?;
     bench.write(vec![keyed(first, "a key", "a digest")]).await?;
 
-    let (started, start) = Flow::start(&plan, Given::default());
-    let (never, _) = Flow::start(&plan, Given::default());
+    let (started, start) = Flow::start(&plan, Given::default())?;
+    let (never, _) = Flow::start(&plan, Given::default())?;
     let (_, nowhere) = never.next(&done(0), super::bench::at(2))?;
     let (next, good) = ahead.next(&done(1), super::bench::at(2))?;
-    let (unwanted, conflict) = Flow::start(&plan, Given::default());
-    let (repeat, replay) = Flow::start(&plan, Given::default());
+    let (unwanted, conflict) = Flow::start(&plan, Given::default())?;
+    let (repeat, replay) = Flow::start(&plan, Given::default())?;
     let outcomes = bench
         .outcomes(vec![
             Write::Transition(late),
@@ -71,7 +71,7 @@ pub(super) async fn nothing_of(bench: &Bench, flow: &Flow) -> Verdict {
 pub(super) async fn loser(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     let plan = order()?;
-    let (before, start) = Flow::start(&plan, Given::default());
+    let (before, start) = Flow::start(&plan, Given::default())?;
     bench.write(vec![keyed(start, "its key", "digest")]).await?;
     let mut winner = before.clone();
     bench.news(&mut winner, &done(0), super::bench::at(1)).await?;
@@ -129,10 +129,10 @@ pub(super) async fn one_wins(factory: Arc<dyn Factory>) -> Verdict {
 pub(super) async fn taken_id(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     let plan = order()?;
-    let (flow, first) = Flow::start(&plan, Given::default());
+    let (flow, first) = Flow::start(&plan, Given::default())?;
     bench.write(vec![keyed(first.clone(), "key", "digest")]).await?;
-    let (other, beside) = Flow::start(&plan, Given::default());
-    let (double, same_group) = Flow::start(&plan, Given::default());
+    let (other, beside) = Flow::start(&plan, Given::default())?;
+    let (double, same_group) = Flow::start(&plan, Given::default())?;
     let outcomes = bench
         .outcomes(vec![
             unkeyed(first.clone()),
@@ -159,7 +159,7 @@ pub(super) async fn taken_id(factory: Arc<dyn Factory>) -> Verdict {
         bench.whole(flow).await?;
     }
     // The key of a start that was not written is free.
-    let (later, start) = Flow::start(&plan, Given::default());
+    let (later, start) = Flow::start(&plan, Given::default())?;
     bench.write(vec![keyed(start, "another key", "digest")]).await?;
     bench.whole(&later).await
 }
@@ -168,7 +168,8 @@ pub(super) async fn sizes(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     same("the outcomes of nobody", &bench.outcomes(Vec::new()).await?.len(), &0)?;
     let plan = order()?;
-    let (flows, starts): (Vec<Flow>, Vec<_>) = (0..300).map(|_| Flow::start(&plan, Given::default())).unzip();
+    let all: Result<Vec<_>, String> = (0..300).map(|_| Flow::start(&plan, Given::default())).collect();
+    let (flows, starts): (Vec<Flow>, Vec<_>) = all?.into_iter().unzip();
     bench.write(starts.into_iter().map(unkeyed).collect()).await?;
     let next = flows.iter().map(|flow| flow.next(&done(0), super::bench::at(1)));
     let (flows, writes): (Vec<Flow>, Vec<_>) = next.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();

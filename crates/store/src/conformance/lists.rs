@@ -96,7 +96,7 @@ async fn varied(bench: &Bench) -> Result<Vec<Summary>, String> {
             .zip(odd.skip(1))
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let given = Given { now: at(number * 10), labels: labels.collect(), ..Given::default() };
-        let (mut flow, start) = Flow::start(&plan, given);
+        let (mut flow, start) = Flow::start(&plan, given)?;
         let key = (number % 3 != 0).then(|| {
             format!("key {}", number % 5)
                 + ODD.get(usize::try_from(number).unwrap_or_default()).unwrap_or(&"")

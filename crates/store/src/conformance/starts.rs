@@ -11,12 +11,12 @@ use crate::{Write, WriteOutcome};
 pub(super) async fn replayed(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     let plan = order()?;
-    let (mut flow, first) = Flow::start(&plan, Given::default());
+    let (mut flow, first) = Flow::start(&plan, Given::default())?;
     bench.write(vec![keyed(first, "key", "digest")]).await?;
     let loaded = bench.load(flow.id()).await?.ok_or("the workflow is not there")?;
     same("the key that it was started with", &loaded.idempotency_key, &Some("key".to_owned()))?;
     for input in [done(0), done(1), done(2)] {
-        let (repeat, again) = Flow::start(&plan, Given { now: at(9), ..Given::default() });
+        let (repeat, again) = Flow::start(&plan, Given { now: at(9), ..Given::default() })?;
         let outcome = bench.outcome(keyed(again, "key", "digest")).await?;
         let WriteOutcome::Replayed(present) = outcome else {
             return Err(format!("a repeat at seq {}: {}", flow.state.seq, said(&outcome)));
@@ -27,7 +27,7 @@ pub(super) async fn replayed(factory: Arc<dyn Factory>) -> Verdict {
         bench.whole(&flow).await?;
         bench.news(&mut flow, &input, at(1)).await?;
     }
-    let (_, again) = Flow::start(&plan, Given::default());
+    let (_, again) = Flow::start(&plan, Given::default())?;
     let outcome = said(&bench.outcome(keyed(again, "key", "digest")).await?);
     let expected = format!("replayed {} at {}", flow.id(), flow.state.seq);
     same("a repeat after its end", &outcome, &expected)
@@ -36,9 +36,9 @@ pub(super) async fn replayed(factory: Arc<dyn Factory>) -> Verdict {
 pub(super) async fn conflict(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     let plan = order()?;
-    let (flow, first) = Flow::start(&plan, Given::default());
+    let (flow, first) = Flow::start(&plan, Given::default())?;
     bench.write(vec![keyed(first, "key", "digest")]).await?;
-    let (other, start) = Flow::start(&plan, Given::default());
+    let (other, start) = Flow::start(&plan, Given::default())?;
     let outcome = said(&bench.outcome(keyed(start, "key", "another")).await?);
     same("another request with the key", &outcome, &format!("conflict with {}", flow.id()))?;
     nothing_of(&bench, &other).await?;
@@ -47,7 +47,7 @@ pub(super) async fn conflict(factory: Arc<dyn Factory>) -> Verdict {
     for _ in 0..2 {
         bench.begin(&plan).await?;
     }
-    let (_, start) = Flow::start(&plan, Given::default());
+    let (_, start) = Flow::start(&plan, Given::default())?;
     bench.write(vec![keyed(start, "Key", "digest")]).await
 }
 
@@ -56,7 +56,7 @@ pub(super) async fn concurrent(factory: Arc<dyn Factory>) -> Verdict {
     let plan = order()?;
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..50 {
-        let (flow, start) = Flow::start(&plan, Given::default());
+        let (flow, start) = Flow::start(&plan, Given::default())?;
         let bench = bench.clone();
         callers.spawn(async move { (flow, bench.outcome(keyed(start, "key", "digest")).await) });
     }
@@ -82,10 +82,10 @@ pub(super) async fn concurrent(factory: Arc<dyn Factory>) -> Verdict {
 pub(super) async fn in_one_group(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     let plan = order()?;
-    let (first, one) = Flow::start(&plan, Given::default());
-    let (second, two) = Flow::start(&plan, Given::default());
-    let (third, three) = Flow::start(&plan, Given::default());
-    let (fourth, four) = Flow::start(&plan, Given::default());
+    let (first, one) = Flow::start(&plan, Given::default())?;
+    let (second, two) = Flow::start(&plan, Given::default())?;
+    let (third, three) = Flow::start(&plan, Given::default())?;
+    let (fourth, four) = Flow::start(&plan, Given::default())?;
     let group = vec![
         keyed(one, "key", "digest"),
         keyed(two, "key", "digest"),
@@ -116,7 +116,7 @@ pub(super) async fn namespaces(factory: Arc<dyn Factory>) -> Verdict {
     let mut flows = Vec::new();
     for namespace in ["default", "other", "Default"] {
         let given = Given { namespace: namespace.to_owned(), ..Given::default() };
-        let (flow, start) = Flow::start(&plan, given);
+        let (flow, start) = Flow::start(&plan, given)?;
         let outcome = said(&bench.outcome(keyed(start, "key", namespace)).await?);
         same(&format!("the same key in {namespace}"), &outcome, &"written".to_owned())?;
         flows.push(flow);
@@ -134,7 +134,7 @@ pub(super) async fn namespaces(factory: Arc<dyn Factory>) -> Verdict {
 pub(super) async fn durable(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     let plan = order()?;
-    let (first, start) = Flow::start(&plan, Given::default());
+    let (first, start) = Flow::start(&plan, Given::default())?;
     bench.write(vec![keyed(start, "key", "digest")]).await?;
     let mut moved = bench.begin(&plan).await?;
     bench.news(&mut moved, &done(0), at(1)).await?;
@@ -143,13 +143,13 @@ pub(super) async fn durable(factory: Arc<dyn Factory>) -> Verdict {
     for flow in [&first, &moved] {
         reopened.whole(flow).await?;
     }
-    let (_, again) = Flow::start(&plan, Given::default());
+    let (_, again) = Flow::start(&plan, Given::default())?;
     let outcome = said(&reopened.outcome(keyed(again, "key", "digest")).await?);
     same("the key", &outcome, &format!("replayed {} at {}", first.id(), first.state.seq))?;
     let next = reopened.store.raise_epoch("duties").await.map_err(super::bench::unexpected("raise_epoch"))?;
     ensure(next > epoch, || format!("epoch {next} came after {epoch}"))?;
     reopened.news(&mut moved, &done(1), at(2)).await?;
-    let (later, write) = Flow::start(&plan, Given::default());
+    let (later, write) = Flow::start(&plan, Given::default())?;
     reopened.write(vec![unkeyed(write)]).await?;
     let (_, late) = first.next(&done(0), at(3))?;
     reopened.write(vec![Write::Transition(late)]).await?;

@@ -36,7 +36,7 @@ async fn kept_up(bench: &Bench, now: Timestamp, keep: Option<Duration>) -> Resul
 /// A workflow that was started with a key, and ended at that second.
 async fn ended(bench: &Bench, key: &str, second: i64) -> Result<Flow, String> {
     let plan = order()?;
-    let (mut flow, start) = Flow::start(&plan, Given::default());
+    let (mut flow, start) = Flow::start(&plan, Given::default())?;
     bench.write(vec![keyed(start, key, "digest")]).await?;
     for step in 0..3 {
         bench.news(&mut flow, &done(step), at(second)).await?;
@@ -56,7 +56,7 @@ pub(super) async fn kept(factory: Arc<dyn Factory>) -> Verdict {
         same("what is removed before its time", &kept_up(&bench, now, keep).await?, &0)?;
         bench.whole(&early).await?;
     }
-    let (_, again) = Flow::start(&early.plan, Given::default());
+    let (_, again) = Flow::start(&early.plan, Given::default())?;
     let outcome = said(&bench.outcome(keyed(again, "early", "digest")).await?);
     same("a repeat", &outcome, &format!("replayed {} at {}", early.id(), early.state.seq))?;
     kept_up(&bench, over, Some(KEEP)).await?;
@@ -97,10 +97,10 @@ pub(super) async fn removed(factory: Arc<dyn Factory>) -> Verdict {
     let total: u64 = counts(&bench, None).await?.values().sum();
     same("how many are left", &total, &2)?;
     // Its key is another's now, and its news are nobody's.
-    let (next, start) = Flow::start(&gone.plan, Given::default());
+    let (next, start) = Flow::start(&gone.plan, Given::default())?;
     bench.write(vec![keyed(start, "key", "another digest")]).await?;
     bench.whole(&next).await?;
-    let (late, _) = Flow::start(&gone.plan, Given { id: Some(gone.id()), ..Given::default() });
+    let (late, _) = Flow::start(&gone.plan, Given { id: Some(gone.id()), ..Given::default() })?;
     let (_, late) = late.next(&done(0), at(30))?;
     let outcome = bench.outcome(Write::Transition(late)).await?;
     ensure(matches!(outcome, WriteOutcome::Missing), || {
@@ -117,7 +117,7 @@ pub(super) async fn in_parts(factory: Arc<dyn Factory>) -> Verdict {
     let plan = order()?;
     let (mut flows, mut starts) = (Vec::new(), Vec::new());
     for _ in 0..500 {
-        let (flow, start) = Flow::start(&plan, Given::default());
+        let (flow, start) = Flow::start(&plan, Given::default())?;
         flows.push(flow);
         starts.push(unkeyed(start));
     }

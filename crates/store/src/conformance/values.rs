@@ -112,13 +112,13 @@ pub(super) async fn keys(factory: Arc<dyn Factory>) -> Verdict {
     let long = "\u{10ffff}".repeat(200);
     let mut started = Vec::new();
     for key in TEXTS.iter().copied().chain([long.as_str()]) {
-        let (flow, start) = Flow::start(&plan, Given::default());
+        let (flow, start) = Flow::start(&plan, Given::default())?;
         let outcome = said(&bench.outcome(keyed(start, key, key)).await?);
         same(&format!("a start with the key {key:?}"), &outcome, &"written".to_owned())?;
         started.push((key, flow));
     }
     for (key, flow) in started {
-        let (_, again) = Flow::start(&plan, Given::default());
+        let (_, again) = Flow::start(&plan, Given::default())?;
         let outcome = said(&bench.outcome(keyed(again, key, key)).await?);
         same(
             &format!("a repeat with the key {key:?}"),

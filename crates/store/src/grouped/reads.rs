@@ -1,13 +1,13 @@
 //! Reads of workflows that wait together are one read.
 
 use super::{Limits, again, gone};
-use crate::{Error, Loaded, Store};
+use crate::{Error, Store, Stored};
 use goconductor_saga::WorkflowId;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// Where the answer to one caller goes.
-type Answer = oneshot::Sender<Result<Vec<Option<Loaded>>, Error>>;
+type Answer = oneshot::Sender<Result<Vec<Option<Stored>>, Error>>;
 
 /// One caller's workflows, and where they go.
 struct Request {
@@ -33,7 +33,7 @@ impl Reads {
         Self { requests }
     }
 
-    pub(super) async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
+    pub(super) async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request { ids: ids.to_vec(), answer }).await.map_err(|_| gone())?;
         answered.await.unwrap_or_else(|_| Err(gone()))
@@ -70,18 +70,12 @@ impl Lane {
 
     async fn read(&self, group: Vec<Request>) {
         let ids: Vec<WorkflowId> = group.iter().flat_map(|request| request.ids.iter().copied()).collect();
-        match self.backend.load(&ids).await {
+        match self.backend.stored(&ids).await {
             Ok(found) => {
                 let mut found = found.into_iter();
                 for Request { ids, answer } in group {
                     // A caller who went away does not want to know.
                     drop(answer.send(Ok(found.by_ref().take(ids.len()).collect())));
-                }
-            }
-            // One that can't be read is nothing to the others.
-            Err(Error::Corrupt { .. }) if group.len() > 1 => {
-                for Request { ids, answer } in group {
-                    drop(answer.send(self.backend.load(&ids).await));
                 }
             }
             Err(error) => {

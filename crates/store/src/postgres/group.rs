@@ -6,9 +6,8 @@
 use super::ledger::{self, Rows};
 use super::rows::{load, stored, stored_labels};
 use super::{commit, unavailable, uncertain};
-use crate::json::json;
-use crate::{Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
-use goconductor_saga::{State, WorkflowId};
+use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};
+use goconductor_saga::WorkflowId;
 use sqlx::{Acquire, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -60,12 +59,12 @@ impl<'a> Member<'a> {
         }
     }
 
-    fn state(&self) -> &'a State {
-        &self.write().transition.state
+    fn record(&self) -> &'a Record {
+        &self.write().record
     }
 
     fn id(&self) -> WorkflowId {
-        self.write().transition.id
+        self.record().id
     }
 
     fn key(&self) -> Option<&'a str> {
@@ -199,31 +198,31 @@ impl<'a> Round<'a> {
         connection: &mut PgConnection,
         failed: fn(sqlx::Error) -> Error,
     ) -> Result<BTreeSet<Uuid>, Error> {
-        let states = || self.members.iter().map(Member::state);
-        let texts = |of: fn(&State) -> String| states().map(of).collect::<Vec<String>>();
+        let records = || self.members.iter().map(Member::record);
+        let texts = |of: fn(&Record) -> String| records().map(of).collect::<Vec<String>>();
         let numbers = |of: fn(&Member<'_>) -> i64| self.members.iter().map(of).collect::<Vec<i64>>();
         let starts = |of: fn(&Member<'_>) -> Option<String>| {
             self.members.iter().map(|member| of(member).unwrap_or_default()).collect::<Vec<String>>()
         };
-        let events = events(self.members.iter().map(Member::write))?;
+        let events = Events::of(records());
         let Rows { settled_ids, settled_keys, issued } = Rows::of(self.members.iter().map(Member::write));
         let accepted: Vec<Uuid> = sqlx::query_scalar(WRITE)
-            .bind(states().map(|state| state.id.0).collect::<Vec<_>>())
+            .bind(records().map(|record| record.id.0).collect::<Vec<_>>())
             .bind(numbers(|member| i64::try_from(member.place).unwrap_or(i64::MAX)))
-            .bind(numbers(|member| i64::try_from(member.write().transition.from_seq).unwrap_or(i64::MAX)))
-            .bind(texts(|state| stored(&state.namespace)))
-            .bind(texts(|state| stored(&state.definition)))
-            .bind(states().map(|state| i32::try_from(state.version).unwrap_or(i32::MAX)).collect::<Vec<_>>())
-            .bind(texts(|state| state.status().as_str().to_owned()))
-            .bind(texts(|state| state.cause.map_or("", |cause| cause.as_str()).to_owned()))
-            .bind(numbers(|member| i64::try_from(member.state().seq).unwrap_or(i64::MAX)))
-            .bind(states().map(|state| json("a state", state)).collect::<Result<Vec<_>, _>>()?)
-            .bind(numbers(|member| member.state().created_at.0))
-            .bind(states().map(|state| state.ended_at.map(|at| at.0)).collect::<Vec<_>>())
+            .bind(numbers(|member| number(member.record().from_seq)))
+            .bind(texts(|record| stored(&record.namespace)))
+            .bind(texts(|record| stored(&record.definition)))
+            .bind(records().map(|record| i32::try_from(record.version).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+            .bind(records().map(|record| record.status.as_str()).collect::<Vec<_>>())
+            .bind(records().map(|record| record.cause.map_or("", |cause| cause.as_str())).collect::<Vec<_>>())
+            .bind(numbers(|member| number(member.record().seq)))
+            .bind(records().map(|record| &*record.state).collect::<Vec<&str>>())
+            .bind(numbers(|member| member.record().created_at.0))
+            .bind(records().map(|record| record.ended_at.map(|at| at.0)).collect::<Vec<_>>())
             .bind(starts(|member| member.key().map(stored)))
             .bind(starts(|member| member.start().map(|new| stored(&new.request_digest))))
             .bind(self.members.iter().map(labels).collect::<Result<Vec<_>, _>>()?)
-            .bind(states().map(error_text).collect::<Result<Vec<_>, _>>()?)
+            .bind(records().map(|record| record.error.as_deref()).collect::<Vec<_>>())
             .bind(events.ids)
             .bind(events.numbers)
             .bind(events.bodies)
@@ -252,33 +251,35 @@ fn set(outcomes: &mut [Option<WriteOutcome>], place: usize, outcome: WriteOutcom
     }
 }
 
-/// A transition changes no labels.
-fn labels(member: &Member<'_>) -> Result<String, Error> {
-    member.start().map_or_else(|| Ok("{}".to_owned()), |_| stored_labels(&member.state().labels))
+fn number(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
-fn error_text(state: &State) -> Result<Option<String>, Error> {
-    state.error.as_ref().map(|error| json("an error", error)).transpose()
+/// A transition changes no labels.
+fn labels(member: &Member<'_>) -> Result<String, Error> {
+    member.start().map_or_else(|| Ok("{}".to_owned()), |_| stored_labels(&member.record().labels))
 }
 
 /// Events, column by column.
 #[derive(Default)]
-struct Events {
+struct Events<'a> {
     ids: Vec<Uuid>,
     numbers: Vec<i64>,
-    bodies: Vec<String>,
+    bodies: Vec<&'a str>,
 }
 
-fn events<'a>(writes: impl Iterator<Item = &'a TransitionWrite>) -> Result<Events, Error> {
-    let mut all = Events::default();
-    for write in writes {
-        for event in &write.transition.events {
-            all.ids.push(write.transition.id.0);
-            all.numbers.push(i64::try_from(event.seq).unwrap_or(i64::MAX));
-            all.bodies.push(json("an event", event)?);
+impl<'a> Events<'a> {
+    fn of(records: impl Iterator<Item = &'a Record>) -> Self {
+        let mut all = Self::default();
+        for record in records {
+            for (seq, event) in &record.events {
+                all.ids.push(record.id.0);
+                all.numbers.push(number(*seq));
+                all.bodies.push(event);
+            }
         }
+        all
     }
-    Ok(all)
 }
 
 /// What the start is that has its key; none: nobody has it.
@@ -290,7 +291,7 @@ async fn replayed(
     let found: Option<(Uuid, String)> = sqlx::query_as(
         "SELECT workflow_id, request_digest FROM start_keys WHERE namespace = $1 AND key = $2",
     )
-    .bind(stored(&new.write.transition.state.namespace))
+    .bind(stored(&new.write.record.namespace))
     .bind(stored(key))
     .fetch_optional(&mut *connection)
     .await

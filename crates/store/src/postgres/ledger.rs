@@ -33,7 +33,7 @@ pub(super) struct Columns {
 
 impl Columns {
     fn push(&mut self, write: &TransitionWrite, row: &Owed) {
-        let namespace = &write.transition.state.namespace;
+        let namespace = &write.record.namespace;
         let lane = stored(&queue_of(namespace, row.service.as_deref(), row.key));
         let (kind, queue, due_at) = match row.due {
             Due::At(Timestamp(at)) => ("run", lane.clone(), at),
@@ -41,7 +41,7 @@ impl Columns {
             Due::Withdraw => ("withdraw", NO_LANE.to_owned(), write.now.0),
         };
         let published = write.publishes.contains(&row.key);
-        self.ids.push(write.transition.id.0);
+        self.ids.push(write.record.id.0);
         self.keys.push(row.key.to_string());
         self.attempts.push(i64::from(row.attempt));
         self.namespaces.push(stored(namespace));
@@ -67,10 +67,10 @@ impl Rows {
     pub(super) fn of<'a>(writes: impl Iterator<Item = &'a TransitionWrite>) -> Self {
         let mut rows = Self::default();
         for write in writes {
-            for change in &write.transition.ledger {
+            for change in &write.record.ledger {
                 match change {
                     LedgerChange::Settle(key) => {
-                        rows.settled_ids.push(write.transition.id.0);
+                        rows.settled_ids.push(write.record.id.0);
                         rows.settled_keys.push(key.to_string());
                     }
                     LedgerChange::Issue(row) => rows.issued.push(write, row),
@@ -84,7 +84,7 @@ impl Rows {
 
 /// Whether a transition changes rows that stay.
 pub(super) fn changes_in_place(write: &TransitionWrite) -> bool {
-    write.transition.ledger.iter().any(|change| matches!(change, LedgerChange::Change(_)))
+    write.record.ledger.iter().any(|change| matches!(change, LedgerChange::Change(_)))
 }
 
 /// Rows that should have been there: of another attempt, or of none.
@@ -119,7 +119,7 @@ async fn insert(connection: &mut PgConnection, rows: Columns) -> Result<(), Erro
 pub(super) async fn change(connection: &mut PgConnection, writes: &[&TransitionWrite]) -> Result<(), Error> {
     let mut rows = Columns::default();
     for write in writes {
-        for change in &write.transition.ledger {
+        for change in &write.record.ledger {
             if let LedgerChange::Change(row) = change {
                 rows.push(write, row);
             }

@@ -2,8 +2,8 @@
 
 use super::unavailable;
 use crate::json::{corrupt, json, parsed};
-use crate::{Error, LedgerRow, LedgerRowKey, Loaded, RowKind};
-use goconductor_saga::{OwedKey, State, Status, Timestamp, WorkflowId};
+use crate::{Error, LedgerRow, LedgerRowKey, Loaded, RowKind, Stored};
+use goconductor_saga::{OwedKey, Status, Timestamp, WorkflowId};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
 use std::collections::BTreeMap;
@@ -75,10 +75,10 @@ pub(super) fn uuids(ids: &[WorkflowId]) -> Vec<Uuid> {
     ids.iter().map(|id| id.0).collect()
 }
 
-pub(super) async fn load(
+pub(super) async fn read(
     connection: &mut PgConnection,
     ids: &[WorkflowId],
-) -> Result<Vec<Option<Loaded>>, Error> {
+) -> Result<Vec<Option<Stored>>, Error> {
     let rows: Vec<(Uuid, String, String)> =
         sqlx::query_as("SELECT id, state, idempotency_key FROM workflows WHERE id = ANY ($1)")
             .bind(uuids(ids))
@@ -87,11 +87,18 @@ pub(super) async fn load(
             .map_err(unavailable)?;
     let mut found = BTreeMap::new();
     for (id, state, key) in rows {
-        let state: State = parsed(&format!("the state of {id}"), &state)?;
-        found
-            .insert(WorkflowId(id), Loaded { state, idempotency_key: (!key.is_empty()).then(|| given(key)) });
+        let idempotency_key = (!key.is_empty()).then(|| given(key));
+        found.insert(WorkflowId(id), Stored { state: state.into(), idempotency_key });
     }
     Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+}
+
+pub(super) async fn load(
+    connection: &mut PgConnection,
+    ids: &[WorkflowId],
+) -> Result<Vec<Option<Loaded>>, Error> {
+    let stored = read(connection, ids).await?;
+    ids.iter().zip(stored).map(|(id, found)| found.map(|found| found.loaded(*id)).transpose()).collect()
 }
 
 /// A ledger row's columns.

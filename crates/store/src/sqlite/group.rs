@@ -4,8 +4,8 @@ use super::rows::{id_bytes, load_one, text_of};
 use super::upkeep::count_ended;
 use crate::json::json;
 use crate::ledger::queue_of;
-use crate::{Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
-use goconductor_saga::{Due, LedgerChange, Owed, State, Timestamp, Transition, WorkflowId};
+use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};
+use goconductor_saga::{Due, LedgerChange, Owed, Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Never due.
@@ -19,13 +19,13 @@ pub(super) fn write(connection: &Connection, write: &Write) -> Result<WriteOutco
 }
 
 fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Error> {
-    let state = &new.write.transition.state;
+    let record = &*new.write.record;
     if let Some(key) = &new.idempotency_key {
         let known: Option<(Vec<u8>, String)> = connection
             .prepare_cached(
                 "SELECT workflow_id, request_digest FROM start_keys WHERE namespace = ?1 AND key = ?2",
             )?
-            .query_row(params![state.namespace, key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row(params![record.namespace, key], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         if let Some((id, digest)) = known {
             let id = super::rows::id_of(&id)?;
@@ -46,64 +46,63 @@ fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Err
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
-            id_bytes(state.id),
-            state.namespace,
-            state.definition,
-            state.version,
-            state.status().as_str(),
-            state.cause.map_or("", |cause| cause.as_str()),
-            seq(state),
-            json("a state", state)?,
-            state.created_at.0,
-            state.ended_at.map(|at| at.0),
+            id_bytes(record.id),
+            record.namespace,
+            record.definition,
+            record.version,
+            record.status.as_str(),
+            record.cause.map_or("", |cause| cause.as_str()),
+            number(record.seq),
+            &*record.state,
+            record.created_at.0,
+            record.ended_at.map(|at| at.0),
             new.idempotency_key.as_deref().unwrap_or_default(),
-            json("labels", &state.labels)?,
-            state.error.as_ref().map(|error| json("an error", error)).transpose()?,
+            json("labels", &record.labels)?,
+            record.error,
         ])?;
     if inserted == 0 {
-        return present(connection, state.id);
+        return present(connection, record.id);
     }
     if let Some(key) = &new.idempotency_key {
         connection
             .prepare_cached(
                 "INSERT INTO start_keys (namespace, key, workflow_id, request_digest) VALUES (?1, ?2, ?3, ?4)",
             )?
-            .execute(params![state.namespace, key, id_bytes(state.id), new.request_digest])?;
+            .execute(params![record.namespace, key, id_bytes(record.id), new.request_digest])?;
     }
-    if state.ended_at.is_some() {
-        count_ended(connection, state.id)?;
+    if record.ended_at.is_some() {
+        count_ended(connection, record.id)?;
     }
-    events(connection, &new.write.transition)?;
+    events(connection, record)?;
     ledger(connection, &new.write)?;
     Ok(WriteOutcome::Written)
 }
 
 fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteOutcome, Error> {
-    let transition = &write.transition;
-    let state = &transition.state;
-    let ends = state.ended_at.is_some() && is_open(connection, transition.id)?;
+    let record = &*write.record;
+    let ends = record.ended_at.is_some() && is_open(connection, record.id)?;
     let changed = connection
         .prepare_cached(
             "UPDATE workflows SET status = ?3, cause = ?4, seq = ?5, state = ?6, ended_at = ?7, error = ?8
              WHERE id = ?1 AND seq = ?2",
         )?
         .execute(params![
-            id_bytes(transition.id),
-            i64::try_from(transition.from_seq).unwrap_or(NEVER),
-            state.status().as_str(),
-            state.cause.map_or("", |cause| cause.as_str()),
-            seq(state),
-            json("a state", state)?,
-            state.ended_at.map(|at| at.0),
-            state.error.as_ref().map(|error| json("an error", error)).transpose()?,
+            id_bytes(record.id),
+            number(record.from_seq),
+            record.status.as_str(),
+            record.cause.map_or("", |cause| cause.as_str()),
+            number(record.seq),
+            &*record.state,
+            record.ended_at.map(|at| at.0),
+            record.error,
         ])?;
     if changed == 0 {
-        return present(connection, transition.id);
+        return present(connection, record.id);
     }
     if ends {
-        count_ended(connection, transition.id)?;
+        count_ended(connection, record.id)?;
     }
-    events(connection, transition)?;
+    events(connection, record)?;
     ledger(connection, write)?;
     Ok(WriteOutcome::Written)
 }
@@ -125,27 +124,26 @@ fn present(connection: &Connection, id: WorkflowId) -> Result<WriteOutcome, Erro
     })
 }
 
-fn seq(state: &State) -> i64 {
-    i64::try_from(state.seq).unwrap_or(NEVER)
+fn number(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(NEVER)
 }
 
-fn events(connection: &Connection, transition: &Transition) -> Result<(), Error> {
+fn events(connection: &Connection, record: &Record) -> Result<(), Error> {
     let mut insert =
         connection.prepare_cached("INSERT INTO events (workflow_id, seq, body) VALUES (?1, ?2, ?3)")?;
-    for event in &transition.events {
-        let number = i64::try_from(event.seq).unwrap_or(NEVER);
-        insert.execute(params![id_bytes(transition.id), number, json("an event", event)?])?;
+    for (seq, event) in &record.events {
+        insert.execute(params![id_bytes(record.id), number(*seq), &**event])?;
     }
     Ok(())
 }
 
 fn ledger(connection: &Connection, write: &TransitionWrite) -> Result<(), Error> {
-    for change in &write.transition.ledger {
+    for change in &write.record.ledger {
         match change {
             LedgerChange::Settle(key) => {
                 connection
                     .prepare_cached("DELETE FROM dispatch WHERE workflow_id = ?1 AND key = ?2")?
-                    .execute(params![id_bytes(write.transition.id), key.to_string()])?;
+                    .execute(params![id_bytes(write.record.id), key.to_string()])?;
             }
             LedgerChange::Issue(row) => issue(connection, write, row)?,
             LedgerChange::Change(row) => change_row(connection, write, row)?,
@@ -156,7 +154,7 @@ fn ledger(connection: &Connection, write: &TransitionWrite) -> Result<(), Error>
 
 /// How a row is treated: its kind, its queue if it was never delivered, and when it is due then.
 fn treatment(write: &TransitionWrite, row: &Owed) -> (&'static str, String, i64) {
-    let queue = queue_of(&write.transition.state.namespace, row.service.as_deref(), row.key);
+    let queue = queue_of(&write.record.namespace, row.service.as_deref(), row.key);
     match row.due {
         Due::At(Timestamp(at)) => ("run", queue, at),
         Due::Held => ("held", queue, NEVER),
@@ -174,10 +172,10 @@ fn issue(connection: &Connection, write: &TransitionWrite, row: &Owed) -> Result
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
-            id_bytes(write.transition.id),
+            id_bytes(write.record.id),
             text_of(row.key),
             row.attempt,
-            write.transition.state.namespace,
+            write.record.namespace,
             row.service,
             kind,
             queue,
@@ -192,7 +190,7 @@ fn issue(connection: &Connection, write: &TransitionWrite, row: &Owed) -> Result
 fn change_row(connection: &Connection, write: &TransitionWrite, row: &Owed) -> Result<(), Error> {
     let published = write.publishes.contains(&row.key);
     let (kind, queue, due_at) = treatment(write, row);
-    let in_lane = queue_of(&write.transition.state.namespace, row.service.as_deref(), row.key);
+    let in_lane = queue_of(&write.record.namespace, row.service.as_deref(), row.key);
     let changed = connection
         .prepare_cached(
             "UPDATE dispatch SET
@@ -206,7 +204,7 @@ fn change_row(connection: &Connection, write: &TransitionWrite, row: &Owed) -> R
              WHERE workflow_id = ?1 AND key = ?2 AND attempt = ?7",
         )?
         .execute(params![
-            id_bytes(write.transition.id),
+            id_bytes(write.record.id),
             text_of(row.key),
             kind,
             queue,
@@ -217,7 +215,7 @@ fn change_row(connection: &Connection, write: &TransitionWrite, row: &Owed) -> R
             write.now.0,
         ])?;
     if changed == 0 {
-        tracing::warn!(workflow = %write.transition.id, key = %row.key, "a row of the ledger was missing");
+        tracing::warn!(workflow = %write.record.id, key = %row.key, "a row of the ledger was missing");
         return issue(connection, write, row);
     }
     Ok(())

@@ -180,7 +180,7 @@ async fn fill(store: &Arc<dyn Store>) {
         let (_, definition) = definitions.iter().find(|(known, _)| known == &name).expect("one of them");
         let plan = Arc::new(Plan::new(definition.clone(), 1).expect("a graph"));
         let input = json!({"number": number, "text": "it's ünï 🏳️‍🌈", "float": 1e-7, "nul": "\0"});
-        let (mut flow, start) = Flow::start(&plan, Given { id: Some(id(number)), input, ..Given::default() });
+        let (mut flow, start) = Flow::start(&plan, Given { id: Some(id(number)), input, ..Given::default() }).unwrap();
         let start = if number == 9 { publishing(start) } else { start };
         let key = format!("key {number}");
         write(store, if number % 2 == 1 { keyed(start, &key, "digest") } else { unkeyed(start) }).await;
@@ -298,7 +298,7 @@ async fn the_first_version_is_read_on_postgres() {
         is_read(&store).await;
         // And goes on: what there was is where it was, and is removed like what came since.
         let order = order().expect("a graph");
-        let (flow, start) = Flow::start(&order, Given::default());
+        let (flow, start) = Flow::start(&order, Given::default()).unwrap();
         write(&store, unkeyed(start)).await;
         whole(&store, &flow).await.expect("whole");
         let over = UpkeepRequest { now: at(3600), keep: Some(Duration::from_secs(60)) };
@@ -373,7 +373,7 @@ async fn the_first_version_goes_on() {
     assert_eq!(listed[0].labels["it's"], "100% \"ünï\"");
     // A repeat of a start of then is one of now.
     let plan = order().expect("a graph");
-    let (_, start) = Flow::start(&plan, Given::default());
+    let (_, start) = Flow::start(&plan, Given::default()).unwrap();
     let outcome = store.write(vec![keyed(start, "key 3", "digest")]).await.expect("a write").remove(0);
     assert!(matches!(&outcome, WriteOutcome::Replayed(present) if present.state.id == id(3)), "{outcome:?}");
     // And the workflow goes on to its end.

@@ -47,7 +47,7 @@ async fn write_for_ever(store: Arc<dyn Store>) {
     for course in courses.iter().cycle() {
         // Ids of one child are not those of the next.
         let id = WorkflowId(uuid::Uuid::now_v7());
-        let (mut flow, start) = Flow::start(&plan(), Given { id: Some(id), ..Given::default() });
+        let (mut flow, start) = Flow::start(&plan(), Given { id: Some(id), ..Given::default() }).unwrap();
         acknowledged(&store, keyed(start, &id.to_string(), "digest"), &flow).await;
         for input in course {
             let (next, write) = flow.next(input, at(1)).expect("a course that can happen");

@@ -45,7 +45,7 @@ async fn write(store: &Arc<dyn Store>, write: Write) {
 async fn begin(store: &Arc<dyn Store>, plan: &Arc<Plan>) -> Flow {
     let now = store.now().await.expect("a clock");
     let id = Some(WorkflowId(uuid::Uuid::now_v7()));
-    let (flow, start) = Flow::start(plan, Given { id, now, ..Given::default() });
+    let (flow, start) = Flow::start(plan, Given { id, now, ..Given::default() }).unwrap();
     write(store, unkeyed(start)).await;
     flow
 }

@@ -241,7 +241,7 @@ async fn one_who_gives_way_to_another_tries_again() {
         let plan = order().expect("a graph");
         let mut ids = Vec::new();
         for _ in 0..2 {
-            let (flow, start) = Flow::start(&plan, Given::default());
+            let (flow, start) = Flow::start(&plan, Given::default()).unwrap();
             store.write(vec![unkeyed(publishing(start))]).await.expect("written");
             ids.push(flow.state.id);
         }

@@ -3,8 +3,7 @@
 use super::Conductor;
 use crate::Command;
 use goconductor_queue::Topic;
-use goconductor_saga::State;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 /// Takes commands past the queue. The ledger has them as delivered: one that is lost with this process comes
 /// back as one that was taken from a queue would.
@@ -19,22 +18,10 @@ impl Conductor {
         drop(self.shortcut.set(shortcut));
     }
 
-    /// Has this process run what it has room for; what is left is to be published, with the state for whoever
-    /// takes it, if that may be another process.
-    pub(super) fn keep(&self, commands: Vec<(Topic, Command)>, state: &Arc<State>) -> Vec<(Topic, Command)> {
-        let shortcut = self.shortcut.get().and_then(Weak::upgrade);
-        let travels = self.queue.outlives_processes();
-        let mut left = Vec::with_capacity(commands.len());
-        for (topic, command) in commands {
-            let command = match &shortcut {
-                Some(shortcut) => shortcut.take(&topic, command),
-                None => Some(command),
-            };
-            if let Some(command) = command {
-                let state = travels.then(|| Arc::clone(state));
-                left.push((topic, Command { state, ..command }));
-            }
-        }
-        left
+    /// Has this process run what it has room for; what is left is to be published.
+    pub(super) fn keep(&self, commands: Vec<(Topic, Command)>) -> Vec<(Topic, Command)> {
+        let Some(shortcut) = self.shortcut.get().and_then(Weak::upgrade) else { return commands };
+        let left = |(topic, command)| shortcut.take(&topic, command).map(|command| (topic, command));
+        commands.into_iter().filter_map(left).collect()
     }
 }

@@ -45,9 +45,9 @@ impl Conductor {
     /// What a second write of the same says: whoever finds his own events where he would have written them
     /// was there before.
     async fn judged_again(&self, write: &Write, outcome: WriteOutcome) -> Result<WriteOutcome, Error> {
-        let transition = match write {
-            Write::Start(new) => &new.write.transition,
-            Write::Transition(write) => &write.transition,
+        let record = match write {
+            Write::Start(new) => &new.write.record,
+            Write::Transition(write) => &write.record,
         };
         let present = match &outcome {
             WriteOutcome::Lost(present) | WriteOutcome::Replayed(present) => &present.state,
@@ -55,11 +55,11 @@ impl Conductor {
                 return Ok(outcome);
             }
         };
-        if present.id != transition.id || present.seq < transition.state.seq {
+        if present.id != record.id || present.seq < record.seq {
             return Ok(outcome);
         }
-        let count = u32::try_from(transition.events.len()).unwrap_or(u32::MAX);
-        let there = self.store.history(transition.id, transition.from_seq, count).await?;
-        Ok(if there == transition.events { WriteOutcome::Written } else { outcome })
+        let count = u32::try_from(record.events.len()).unwrap_or(u32::MAX);
+        let there = self.store.history(record.id, record.from_seq, count).await?;
+        Ok(if there == record.happened()? { WriteOutcome::Written } else { outcome })
     }
 }

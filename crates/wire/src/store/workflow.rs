@@ -2,8 +2,12 @@
 
 use super::{Malformed, id, id_bytes, owed_key, parsed, there, value};
 use crate::internal as wire;
-use goconductor_saga::{Due, Event, LedgerChange, Owed, State, Status, Timestamp, Transition};
-use goconductor_store::{Loaded, NewWorkflow, Seen, Summary, TransitionWrite, Write, WriteOutcome};
+use bytes::Bytes;
+use bytestring::ByteString;
+use goconductor_saga::{Due, LedgerChange, Owed, RollbackCause, Status, Timestamp};
+use goconductor_store::{
+    Loaded, NewWorkflow, Record, Seen, Stored, Summary, TransitionWrite, Write, WriteOutcome,
+};
 use std::sync::Arc;
 
 impl TryFrom<&Write> for wire::Write {
@@ -41,12 +45,24 @@ impl TryFrom<&TransitionWrite> for wire::Transition {
     type Error = Malformed;
 
     fn try_from(write: &TransitionWrite) -> Result<Self, Malformed> {
-        let Transition { id: _, from_seq, events, state, ledger } = &*write.transition;
+        let record = &*write.record;
         Ok(Self {
-            from_seq: *from_seq,
-            state_json: value("a state", state)?,
-            event_jsons: events.iter().map(|event| value("an event", event)).collect::<Result<_, _>>()?,
-            ledger: ledger.iter().map(change).collect(),
+            id: id_bytes(record.id),
+            from_seq: record.from_seq,
+            seq: record.seq,
+            namespace: record.namespace.clone(),
+            definition: record.definition.clone(),
+            version: record.version,
+            status: record.status.as_str().to_owned(),
+            cause: record.cause.map(|cause| cause.as_str().to_owned()),
+            created_at: record.created_at.0,
+            ended_at: record.ended_at.map(|at| at.0),
+            labels: record.labels.clone().into_iter().collect(),
+            error_json: record.error.clone(),
+            state_json: bytes(&record.state),
+            event_jsons: record.events.iter().map(|(_, event)| bytes(event)).collect(),
+            event_seqs: record.events.iter().map(|(seq, _)| *seq).collect(),
+            ledger: record.ledger.iter().map(change).collect(),
             publishes: write.publishes.iter().map(ToString::to_string).collect(),
             now: write.now.0,
             redeliver_at: write.redeliver_at.0,
@@ -58,19 +74,44 @@ impl TryFrom<wire::Transition> for TransitionWrite {
     type Error = Malformed;
 
     fn try_from(wire: wire::Transition) -> Result<Self, Malformed> {
-        let state: State = parsed("a state", &wire.state_json)?;
-        let events: Result<Vec<Event>, _> =
-            wire.event_jsons.iter().map(|event| parsed("an event", event)).collect();
-        let ledger: Result<Vec<LedgerChange>, _> = wire.ledger.into_iter().map(change_of).collect();
-        let transition =
-            Transition { id: state.id, from_seq: wire.from_seq, events: events?, state, ledger: ledger? };
+        if wire.event_seqs.len() != wire.event_jsons.len() {
+            return Err(Malformed("there are not as many events as numbers of them".to_owned()));
+        }
+        let events = wire.event_seqs.into_iter().zip(wire.event_jsons);
+        let events = events.map(|(seq, event)| Ok((seq, text("an event", event)?)));
+        let record = Record {
+            id: id(&wire.id)?,
+            from_seq: wire.from_seq,
+            seq: wire.seq,
+            namespace: wire.namespace,
+            definition: wire.definition,
+            version: wire.version,
+            status: status(&wire.status)?,
+            cause: wire.cause.as_deref().map(cause).transpose()?,
+            created_at: Timestamp(wire.created_at),
+            ended_at: wire.ended_at.map(Timestamp),
+            labels: wire.labels.into_iter().collect(),
+            error: wire.error_json,
+            state: text("a state", wire.state_json)?,
+            events: events.collect::<Result<_, Malformed>>()?,
+            ledger: wire.ledger.into_iter().map(change_of).collect::<Result<_, _>>()?,
+        };
         Ok(Self {
-            transition: Arc::new(transition),
+            record: Arc::new(record),
             publishes: wire.publishes.iter().map(|key| owed_key(key)).collect::<Result<_, _>>()?,
             now: Timestamp(wire.now),
             redeliver_at: Timestamp(wire.redeliver_at),
         })
     }
+}
+
+/// A text goes on as it came.
+fn bytes(text: &ByteString) -> Bytes {
+    text.as_bytes().clone()
+}
+
+fn text(what: &str, bytes: Bytes) -> Result<ByteString, Malformed> {
+    ByteString::try_from(bytes).map_err(|error| Malformed(format!("{what}: {error}")))
 }
 
 fn change(change: &LedgerChange) -> wire::LedgerChange {
@@ -162,6 +203,20 @@ impl TryFrom<wire::Loaded> for Loaded {
     }
 }
 
+impl From<&Stored> for wire::Loaded {
+    fn from(stored: &Stored) -> Self {
+        Self { state_json: bytes(&stored.state), idempotency_key: stored.idempotency_key.clone() }
+    }
+}
+
+impl TryFrom<wire::Loaded> for Stored {
+    type Error = Malformed;
+
+    fn try_from(loaded: wire::Loaded) -> Result<Self, Malformed> {
+        Ok(Self { state: text("a state", loaded.state_json)?, idempotency_key: loaded.idempotency_key })
+    }
+}
+
 impl From<Seen> for wire::Change {
     fn from(seen: Seen) -> Self {
         Self { id: id_bytes(seen.id), seq: seen.seq, status: seen.status.as_str().to_owned() }
@@ -179,6 +234,10 @@ impl TryFrom<wire::Change> for Seen {
 fn status(text: &str) -> Result<Status, Malformed> {
     let found = Status::ALL.into_iter().find(|status| status.as_str() == text);
     found.ok_or_else(|| Malformed(format!("{text:?} is no status")))
+}
+
+fn cause(text: &str) -> Result<RollbackCause, Malformed> {
+    parsed("a cause", format!("\"{text}\"").as_bytes())
 }
 
 impl TryFrom<&Summary> for wire::Summary {
@@ -205,14 +264,12 @@ impl TryFrom<wire::Summary> for Summary {
     type Error = Malformed;
 
     fn try_from(wire: wire::Summary) -> Result<Self, Malformed> {
-        let cause =
-            wire.cause.map(|cause| parsed("a cause", format!("\"{cause}\"").as_bytes())).transpose()?;
         Ok(Self {
             id: id(&wire.id)?,
             definition: wire.definition,
             version: wire.version,
             status: status(&wire.status)?,
-            cause,
+            cause: wire.cause.as_deref().map(cause).transpose()?,
             seq: wire.seq,
             created_at: Timestamp(wire.created_at),
             ended_at: wire.ended_at.map(Timestamp),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use goconductor_saga::{Due, EventKind, Json, LedgerChange, OwedKey, Side, StepIndex, Transition};
-use goconductor_store::{ClaimRequest, Comparison, Filter, TransitionWrite, Write};
+use goconductor_store::{ClaimRequest, Comparison, Filter, Record, TransitionWrite, Write};
 
 use super::Fault;
 
@@ -30,12 +30,13 @@ fn transition_write(fault: Fault, write: &mut TransitionWrite) {
     if fault == Fault::ForgetsPublishes {
         write.publishes.clear();
     }
-    let transition = Arc::make_mut(&mut write.transition);
+    let transition = &mut write.record.transition().expect("a transition");
     transition.ledger.retain(|change| !forgets(fault, change));
     if fault == Fault::LosesEvents && transition.events.len() > 2 {
         transition.events.remove(1);
     }
     values(fault, transition);
+    write.record = Arc::new(Record::of(transition).expect("a transition"));
 }
 
 fn forgets(fault: Fault, change: &LedgerChange) -> bool {
@@ -88,14 +89,14 @@ fn value(fault: Fault, json: &mut Json) {
 
 /// A transition as if it had been computed from the workflow as it stands at `seq`.
 pub(super) fn rebased(write: &TransitionWrite, seq: u64) -> TransitionWrite {
-    let mut transition = (*write.transition).clone();
+    let mut transition = write.record.transition().expect("a transition");
     transition.from_seq = seq;
     transition.state.seq = seq;
     for event in &mut transition.events {
         transition.state.seq += 1;
         event.seq = transition.state.seq;
     }
-    TransitionWrite { transition: Arc::new(transition), ..write.clone() }
+    TransitionWrite { record: Arc::new(Record::of(&transition).expect("a transition")), ..write.clone() }
 }
 
 pub(super) fn claim(fault: Fault, request: &ClaimRequest) -> ClaimRequest {

@@ -11,7 +11,7 @@ use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
     Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 
 use super::{Fault, spoil};
@@ -70,7 +70,7 @@ impl Broken {
         for write in &group {
             let Write::Start(new) = write else { continue };
             let Some(key) = &new.idempotency_key else { continue };
-            let key = (new.write.transition.state.namespace.clone(), key.clone());
+            let key = (new.write.record.namespace.clone(), key.clone());
             let known = self.keys.lock().expect("no panic under the lock").get(&key).copied();
             if let Some(id) = known {
                 let present = self.present(id).await?.expect("a workflow that was started");
@@ -83,7 +83,7 @@ impl Broken {
         for (key, write) in started {
             let Write::Start(mut new) = write else { continue };
             new.idempotency_key = None;
-            let id = new.write.transition.id;
+            let id = new.write.record.id;
             outcomes.extend(self.inner.write(vec![Write::Start(new)]).await?);
             self.keys.lock().expect("no panic under the lock").insert(key, id);
         }
@@ -96,7 +96,7 @@ impl Broken {
             loop {
                 let mut write = write.clone();
                 if let Write::Transition(late) = &write
-                    && let Some(present) = self.present(late.transition.id).await?
+                    && let Some(present) = self.present(late.record.id).await?
                 {
                     write = Write::Transition(spoil::rebased(late, present.state.seq));
                 }
@@ -141,17 +141,18 @@ impl Broken {
     }
 }
 
-fn state_of(write: &Write) -> &State {
-    match write {
-        Write::Start(new) => &new.write.transition.state,
-        Write::Transition(write) => &write.transition.state,
-    }
+fn state_of(write: &Write) -> State {
+    let record = match write {
+        Write::Start(new) => &new.write.record,
+        Write::Transition(write) => &write.record,
+    };
+    record.transition().expect("a transition").state
 }
 
 fn spoilt(fault: Fault, write: &Write, outcome: WriteOutcome) -> WriteOutcome {
     match (fault, write, outcome) {
         (Fault::TellsTheLoserItsOwn, _, WriteOutcome::Lost(mut present)) => {
-            present.state = state_of(write).clone();
+            present.state = state_of(write);
             WriteOutcome::Lost(present)
         }
         (Fault::AnswersWrittenToATakenId, Write::Start(_), WriteOutcome::Lost(_)) => WriteOutcome::Written,
@@ -186,18 +187,17 @@ impl Store for Broken {
         Ok(asked.iter().zip(outcomes).map(|(write, outcome)| spoilt(self.fault, write, outcome)).collect())
     }
 
-    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
+    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
         let mut ids = ids.to_vec();
         if self.fault == Fault::LoadsInAnyOrder {
             ids.sort();
         }
-        let loaded = self.inner.load(&ids).await?;
-        for loaded in loaded.iter().flatten().filter(|_| self.fault == Fault::LikesNoDepth) {
-            let text = serde_json::to_string(&loaded.state).expect("a state is JSON");
-            let read: Result<State, _> = serde_json::from_str(&text);
+        let stored = self.inner.stored(&ids).await?;
+        for stored in stored.iter().flatten().filter(|_| self.fault == Fault::LikesNoDepth) {
+            let read: Result<State, _> = serde_json::from_str(&stored.state);
             read.map_err(|error| Error::Corrupt { what: "a state".to_owned(), reason: error.to_string() })?;
         }
-        Ok(loaded)
+        Ok(stored)
     }
 
     async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {
