@@ -174,10 +174,13 @@ impl Admission {
     fn behind(&self, namespace: &str, behind: Behind) -> Problem {
         let Behind { what, waiting, after } = behind;
         self.count("backlog", namespace);
-        let detail = format!(
-            "{what} is behind: {waiting} of its commands wait, {} may; nothing was started, come back later",
-            self.limits.backlog
-        );
+        let limit = self.limits.backlog;
+        let why = if waiting < limit {
+            format!("{what} may be behind: as much was let in since it was last looked at as it has room for")
+        } else {
+            format!("{what} is behind: {waiting} of its commands wait, {limit} may")
+        };
+        let detail = format!("{why}; nothing was started, come back later");
         Problem::new(BEHIND, detail).after(after)
     }
 

@@ -13,6 +13,7 @@ use goconductor_saga::{
 use goconductor_store::Summary;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// A workflow as it stands.
@@ -28,8 +29,10 @@ pub(crate) struct WorkflowView {
     pub(crate) cause: Option<&'static str>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) idempotency_key: Option<String>,
-    pub(crate) input: Json,
-    pub(crate) output: Option<Json>,
+    #[schema(value_type = Json)]
+    pub(crate) input: Arc<Json>,
+    #[schema(value_type = Option<Json>)]
+    pub(crate) output: Option<Arc<Json>>,
     /// What went wrong first.
     pub(crate) error: Option<FailureView>,
     /// The number of its last event.
@@ -75,7 +78,8 @@ pub(crate) struct StepView {
     pub(crate) queued_at: Option<String>,
     pub(crate) started_at: Option<String>,
     pub(crate) ended_at: Option<String>,
-    pub(crate) output: Option<Json>,
+    #[schema(value_type = Option<Json>)]
+    pub(crate) output: Option<Arc<Json>>,
     /// Its last failure, of either side.
     pub(crate) error: Option<FailureView>,
     /// Its undo, once that is issued.

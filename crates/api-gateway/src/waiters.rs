@@ -3,22 +3,34 @@
 
 use goconductor_saga::WorkflowId;
 use goconductor_store::Seen;
-use goconductor_transition::Conductor;
+use goconductor_transition::{Conductor, clock};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-/// What other processes wrote is seen after this at the latest.
+/// Between looks at the store.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// What other processes wrote, and nobody told, is seen after this at the latest: most have ended by then, and
+/// are never looked for.
+const QUIET: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Waiters {
     conductor: Arc<Conductor>,
     stop: CancellationToken,
-    /// What was seen of each workflow that somebody waits for.
-    newest: Mutex<BTreeMap<WorkflowId, watch::Sender<Newest>>>,
+    /// Each workflow that somebody waits for.
+    watched: Mutex<BTreeMap<WorkflowId, Watched>>,
+}
+
+/// A workflow that somebody waits for.
+#[derive(Debug)]
+struct Watched {
+    /// What was seen of it.
+    newest: watch::Sender<Newest>,
+    /// When it was last looked for, or first waited for.
+    looked: Instant,
 }
 
 /// How far a workflow was seen to be.
@@ -42,15 +54,20 @@ impl Waiters {
         changes: &broadcast::Sender<Seen>,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let this = Arc::new(Self { conductor, stop, newest: Mutex::new(BTreeMap::new()) });
+        let this = Arc::new(Self { conductor, stop, watched: Mutex::new(BTreeMap::new()) });
         drop(tokio::spawn(Arc::clone(&this).run(changes.subscribe())));
         this
     }
 
     pub(crate) fn watch(self: &Arc<Self>, id: WorkflowId) -> Watch {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = newest.entry(id).or_insert_with(|| watch::Sender::new(Newest::default())).subscribe();
+        let mut watched = self.watched();
+        let new = || Watched { newest: watch::Sender::default(), looked: clock::monotonic() };
+        let newest = watched.entry(id).or_insert_with(new).newest.subscribe();
         Watch { id, newest, waiters: Arc::clone(self) }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, BTreeMap<WorkflowId, Watched>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn run(self: Arc<Self>, mut changes: broadcast::Receiver<Seen>) {
@@ -63,10 +80,10 @@ impl Waiters {
                 () = self.stop.cancelled() => return,
                 change = changes.recv(), if open => match change {
                     Ok(seen) => self.tell(seen),
-                    Err(broadcast::error::RecvError::Lagged(_)) => self.look().await,
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.look(Duration::ZERO).await,
                     Err(broadcast::error::RecvError::Closed) => open = false,
                 },
-                _ = ticks.tick() => self.look().await,
+                _ = ticks.tick() => self.look(QUIET).await,
             }
         }
     }
@@ -77,9 +94,8 @@ impl Waiters {
             // Whoever comes now and asks for its end is not to wait for what has been told already.
             self.conductor.forget(seen.id);
         }
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = newest.get(&seen.id) {
-            sender.send_if_modified(|newest| {
+        if let Some(watched) = self.watched().get(&seen.id) {
+            watched.newest.send_if_modified(|newest| {
                 let is_newer = seen.seq > newest.seq;
                 if is_newer {
                     *newest = Newest { seq: seen.seq, ended };
@@ -89,10 +105,16 @@ impl Waiters {
         }
     }
 
-    /// One read, however many wait.
-    async fn look(&self) {
-        let ids: Vec<WorkflowId> =
-            self.newest.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+    /// One read of all that were not looked for within this time, however many they are.
+    async fn look(&self, quiet: Duration) {
+        let now = clock::monotonic();
+        let mut ids = Vec::new();
+        for (id, watched) in &mut *self.watched() {
+            if now.saturating_duration_since(watched.looked) >= quiet {
+                watched.looked = now;
+                ids.push(*id);
+            }
+        }
         if ids.is_empty() {
             return;
         }
@@ -124,10 +146,10 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut newest = self.waiters.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.waiters.watched();
         // This one is the last.
-        if newest.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
-            newest.remove(&self.id);
+        if watched.get(&self.id).is_some_and(|watched| watched.newest.receiver_count() <= 1) {
+            watched.remove(&self.id);
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct Task {
     /// The same for every attempt and every redelivery.
     pub idempotency_key: String,
     /// What it is given.
-    pub input: Json,
+    pub input: Arc<Json>,
     /// When its time is up, by the wall clock: for the participant's information.
     pub deadline: Timestamp,
     /// How long it may take: enforced by the caller.

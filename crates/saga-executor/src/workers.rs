@@ -298,7 +298,7 @@ mod tests {
             action: action.to_owned(),
             attempt: 1,
             idempotency_key: "k".to_owned(),
-            input: Json::Null,
+            input: Json::Null.into(),
             deadline: Timestamp(0),
             timeout,
             pulse: None,

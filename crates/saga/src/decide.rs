@@ -12,6 +12,7 @@ use crate::{
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// What a workflow is started with.
@@ -213,7 +214,7 @@ pub fn start(
             definition: definition.name.clone(),
             version: plan.version(),
             steps: u32::try_from(definition.steps.len()).unwrap_or(u32::MAX),
-            input: start.input.clone(),
+            input: Arc::new(start.input.clone()),
             labels,
             deadline: definition.timeout.map(|limit| now.after(limit)),
         },

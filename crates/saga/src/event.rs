@@ -3,6 +3,7 @@
 use crate::{Failure, Json, Side, StepIndex, Timestamp, WorkflowId};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// One line of a history; never changed once it is written.
@@ -64,7 +65,7 @@ pub enum EventKind {
         /// How many steps the definition has.
         steps: u32,
         /// What it was started with.
-        input: Json,
+        input: Arc<Json>,
         /// To find it by.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         labels: BTreeMap<String, String>,
@@ -134,7 +135,7 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         started_at: Option<Timestamp>,
         /// What it answered.
-        output: Json,
+        output: Arc<Json>,
         /// Given by an operator: why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
@@ -264,7 +265,7 @@ pub enum EventKind {
     /// All is done.
     WorkflowCompleted {
         /// Its result.
-        output: Json,
+        output: Arc<Json>,
         /// Why it has no result, though all is done.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,

@@ -4,6 +4,7 @@ use crate::{Failure, Json, Plan, State, StepIndex, StepStatus};
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +95,7 @@ impl<'a> Scope<'a> {
     pub fn step(&self, name: &str) -> Option<StepView<'a>> {
         let index = self.plan.step_named(name)?;
         let step = self.state.step(index)?;
-        Some(StepView { output: step.output.as_ref(), status: step.forward, error: step.error.as_ref() })
+        Some(StepView { output: step.output.as_deref(), status: step.forward, error: step.error.as_ref() })
     }
 
     /// `workflow`: `id`, `definition`, `version`, `labels`.
@@ -158,25 +159,25 @@ impl Plan {
         index: StepIndex,
         side: crate::Side,
         expressions: &dyn Expressions,
-    ) -> Result<Json, ExpressionError> {
+    ) -> Result<Arc<Json>, ExpressionError> {
         let scope = Scope::new(self, state);
-        let Some(step) = self.step(index) else { return Ok(Json::Null) };
+        let Some(step) = self.step(index) else { return Ok(Arc::new(Json::Null)) };
         let execute_input = || match &step.input {
-            Some(template) => template.render(expressions, &scope),
-            None => Ok(state.input.clone()),
+            Some(template) => template.render(expressions, &scope).map(Arc::new),
+            None => Ok(Arc::clone(&state.input)),
         };
         match (side, &step.compensate) {
             (crate::Side::Execute, _) | (crate::Side::Compensate, None) => execute_input(),
             (crate::Side::Compensate, Some(undo)) => match &undo.input {
-                Some(template) => template.render(expressions, &scope),
+                Some(template) => template.render(expressions, &scope).map(Arc::new),
                 None => {
                     let mut body = serde_json::Map::new();
-                    body.insert("input".to_owned(), execute_input()?);
+                    body.insert("input".to_owned(), Arc::unwrap_or_clone(execute_input()?));
                     // Absent when unknown: a null would say that it answered null.
                     if let Some(output) = state.step(index).and_then(|step| step.output.clone()) {
-                        body.insert("output".to_owned(), output);
+                        body.insert("output".to_owned(), Arc::unwrap_or_clone(output));
                     }
-                    Ok(Json::Object(body))
+                    Ok(Arc::new(Json::Object(body)))
                 }
             },
         }

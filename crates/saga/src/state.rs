@@ -3,6 +3,7 @@
 use crate::{Json, RollbackCause, Side, StepIndex, Timestamp, WorkflowId};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -36,10 +37,10 @@ pub struct State {
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub rollback_pending: bool,
     /// What it was started with.
-    pub input: Json,
+    pub input: Arc<Json>,
     /// Its result.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub output: Option<Json>,
+    pub output: Option<Arc<Json>>,
     /// What went wrong first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
@@ -59,8 +60,12 @@ pub struct State {
 }
 
 /// A value that is there, be it null: an answer of null is an answer.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Json::deserialize(deserializer).map(Some)
+fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }
 
 /// How far a workflow is, apart from what holds it up.
@@ -264,7 +269,7 @@ pub struct StepState {
     pub compensate: Progress,
     /// What it answered.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub output: Option<Json>,
+    pub output: Option<Arc<Json>>,
     /// Its last failure, of either side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,

@@ -9,7 +9,7 @@ use crate::handlers::Handlers;
 use crate::{Context, Error, Failure, Operation, Service};
 use async_trait::async_trait;
 use goconductor_process::Process;
-use goconductor_saga::{Failure as SagaFailure, Outcome, Side};
+use goconductor_saga::{Failure as SagaFailure, Json, Outcome, Side};
 use goconductor_saga_executor::{InProcess, Participant, Pulse, Task};
 use goconductor_service_kit::config::{Config, Sources};
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ impl Participant for Embedded {
         };
         let context = Context { inner: Arc::new(inner) };
         // A task of its own: an action that is given up goes on to its end, as one elsewhere would.
-        let (handlers, action, input) = (self.0.clone(), task.action.clone(), task.input.clone());
+        let (handlers, action, input) = (self.0.clone(), task.action.clone(), Json::clone(&task.input));
         let running = tokio::spawn(async move { handlers.carry_out(&action, context, input).await });
         // Safe to cancel: the action goes on by itself.
         let ended = tokio::select! {

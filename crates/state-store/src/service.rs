@@ -72,7 +72,8 @@ impl StateStoreService for Service {
 
     async fn load(&self, request: Request<wire::LoadRequest>) -> Answer<wire::LoadResponse> {
         let found = answered(self.store.stored(&ids(&request.get_ref().ids)?).await)?;
-        let workflows = found.iter().map(|found| wire::MaybeLoaded { workflow: found.as_ref().map(Into::into) });
+        let workflows =
+            found.iter().map(|found| wire::MaybeLoaded { workflow: found.as_ref().map(Into::into) });
         Ok(Response::new(wire::LoadResponse { workflows: workflows.collect() }))
     }
 

@@ -3,9 +3,9 @@
 //! A value is made into text once, by whoever computed it, and read once, by whoever wants to know it: what is
 //! in between, groups, connections and databases, passes the text on.
 
+use crate::Error;
 use crate::Loaded;
 use crate::json::{json, parsed};
-use crate::Error;
 use bytestring::ByteString;
 use goconductor_saga::{
     Event, LedgerChange, RollbackCause, State, Status, Timestamp, Transition, WorkflowId,

@@ -68,7 +68,7 @@ impl States {
 
 /// About how many bytes a state holds.
 fn weight(state: &State) -> usize {
-    let outputs: usize = state.steps.iter().filter_map(|step| step.output.as_ref()).map(json_weight).sum();
+    let outputs: usize = state.steps.iter().filter_map(|step| step.output.as_deref()).map(json_weight).sum();
     512 + 256 * state.steps.len() + json_weight(&state.input) + outputs
 }
 

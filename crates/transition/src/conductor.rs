@@ -11,7 +11,9 @@ use goconductor_saga::{
     Due, Expressions, Input, Json, LedgerChange, OwedKey, Plan, Refusal, Side, StartWorkflow, State,
     Timestamp, Transition, WorkflowId, decide, start, transition,
 };
-use goconductor_store::{LedgerRowKey, Loaded, NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome};
+use goconductor_store::{
+    LedgerRowKey, Loaded, NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome,
+};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;

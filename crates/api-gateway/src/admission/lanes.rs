@@ -66,6 +66,8 @@ struct Known {
     waiting: u64,
     /// Starts that this gateway may let in.
     credit: u64,
+    /// How many they were at the look.
+    granted: u64,
     /// Starts that had been let in when this was found.
     let_in: u64,
     /// Commands that it has taken so far.
@@ -83,6 +85,8 @@ pub(crate) struct Lanes {
     limit: u64,
     state: Mutex<State>,
     needed: Notify,
+    /// Rings when half of a lane's credit is used up.
+    scarce: Notify,
 }
 
 #[derive(Debug)]
@@ -104,7 +108,7 @@ pub(super) struct Look {
 impl Lanes {
     pub(super) fn new(limit: u64) -> Self {
         let state = State { lanes: HashMap::new(), needs: LruCache::new(DEFINITIONS), gateways: 1 };
-        Self { limit, state: Mutex::new(state), needed: Notify::new() }
+        Self { limit, state: Mutex::new(state), needed: Notify::new(), scarce: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -114,6 +118,12 @@ impl Lanes {
     /// Waits until a start has needed a lane. Safe to cancel.
     pub(super) async fn needed(&self) {
         self.needed.notified().await;
+    }
+
+    /// Waits until a lane is to be looked at before its time: a burst is not refused for what nobody has looked
+    /// at. Safe to cancel.
+    pub(super) async fn scarce(&self) {
+        self.scarce.notified().await;
     }
 
     /// Refuses a start whose definition is remembered to need a lane that is behind.
@@ -152,9 +162,12 @@ impl Lanes {
             state.know(lane, now);
         }
         let behind = state.behind(&needs, self.limit, now);
-        state.need(&needs, u64::from(behind.is_none()), now);
+        let is_scarce = state.need(&needs, u64::from(behind.is_none()), now);
         drop(state);
         self.needed.notify_one();
+        if is_scarce {
+            self.scarce.notify_one();
+        }
         behind.map_or(Ok(()), Err)
     }
 
@@ -209,7 +222,8 @@ impl Lanes {
             0 => 0,
             room => (room.div_ceil(gateways) + 2 * taken_on).saturating_sub(since),
         };
-        lane.known = Some(Known { at, waiting, credit, let_in, done, pace: pace.unwrap_or(0.0) });
+        lane.known =
+            Some(Known { at, waiting, credit, granted: credit, let_in, done, pace: pace.unwrap_or(0.0) });
         if credit == 0 {
             // Followed until it has caught up: who comes then is not refused for what was.
             lane.needed = true;
@@ -228,15 +242,20 @@ impl State {
         self.lanes.insert(key.clone(), Lane { needed_at: now, needed: true, known: None, taken: 0 });
     }
 
-    fn need(&mut self, needs: &[LaneKey], starts: u64, now: Instant) {
+    /// Whether half of the credit of one of the lanes is used up by this.
+    fn need(&mut self, needs: &[LaneKey], starts: u64, now: Instant) -> bool {
+        let mut is_scarce = false;
         for key in needs {
             let Some(lane) = self.lanes.get_mut(key) else { continue };
             (lane.needed, lane.needed_at) = (true, now);
             lane.taken += starts;
             if let Some(known) = &mut lane.known {
+                let half = known.granted / 2;
+                is_scarce |= known.credit > half && known.credit.saturating_sub(starts) <= half;
                 known.credit = known.credit.saturating_sub(starts);
             }
         }
+        is_scarce
     }
 
     /// The lane that is the furthest behind, if one is.

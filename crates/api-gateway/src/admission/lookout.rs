@@ -10,7 +10,8 @@ use goconductor_transition::{clock, topic_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Between looks at an in-process queue, and at a broker, whom it costs something.
+/// Between looks at an in-process queue, and at a broker, whom it costs something: unless much has been let in
+/// since.
 const EVERY: Duration = Duration::from_millis(100);
 const EVERY_AFAR: Duration = Duration::from_millis(500);
 /// Who serves what is asked again after this.
@@ -59,7 +60,12 @@ pub(crate) async fn follow(app: App) {
                 futures::future::join_all(some.iter().map(|look| look_at(&app, &served, look))).await;
             }
         }
-        tokio::time::sleep(every).await;
+        tokio::time::sleep(EVERY).await;
+        // Both are safe to cancel: what is scarce is looked at now.
+        tokio::select! {
+            () = tokio::time::sleep(every - EVERY) => {}
+            () = app.admission.lanes.scarce() => {}
+        }
     }
 }
 

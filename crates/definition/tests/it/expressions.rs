@@ -7,6 +7,7 @@ use goconductor_saga::{
 };
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A workflow of two steps, of which the first has answered.
@@ -24,7 +25,7 @@ fn workflow(input: Json) -> (Plan, State) {
     };
     let (_, mut state) = start(&plan, &Cel::new(), &begin, Timestamp(1_700_000_000_000_000));
     state.steps[0].forward = goconductor_saga::StepStatus::Completed;
-    state.steps[0].output = Some(json!({"id": "pay-1", "amount": 12.5, "parts": [1, 2, 3]}));
+    state.steps[0].output = Some(Arc::new(json!({"id": "pay-1", "amount": 12.5, "parts": [1, 2, 3]})));
     (plan, state)
 }
 

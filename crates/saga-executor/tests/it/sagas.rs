@@ -129,7 +129,7 @@ async fn runs_to_its_end_and_owes_nothing() {
     let id = start(&conductor, json!({})).await;
     let state = ended(&conductor, id).await;
     assert_eq!(state.phase, Phase::Completed);
-    assert_eq!(state.steps[2].output, Some(json!({"did": "ship"})));
+    assert_eq!(state.steps[2].output, Some(json!({"did": "ship"}).into()));
     assert_eq!(conductor.store().ledger(&[id]).await.unwrap(), Vec::new());
     stop.cancel();
     running.await.unwrap();

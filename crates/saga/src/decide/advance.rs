@@ -4,6 +4,7 @@ use super::Decision;
 use crate::{Condition, EventKind, Failure, Join, Json, Phase, Scope, Side, StepIndex, StepStatus};
 use alloc::borrow::ToOwned;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// What becomes of a pending step.
@@ -70,7 +71,7 @@ impl Decision<'_> {
             Ok(output) => (output, None),
             Err(error) => (Json::Null, Some(Failure::of("OUTPUT_EXPRESSION_FAILED", error.to_string()))),
         };
-        self.emit(EventKind::WorkflowCompleted { output, failure });
+        self.emit(EventKind::WorkflowCompleted { output: Arc::new(output), failure });
     }
 
     fn fate(&self, index: StepIndex) -> Fate {

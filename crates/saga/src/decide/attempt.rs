@@ -3,6 +3,7 @@
 use super::{Decision, Input, Outcome, Refusal};
 use crate::{EventKind, Failure, Kind, Retry, RollbackCause, Side, StepIndex, StepStatus, Timestamp};
 use alloc::format;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 /// An attempt that failed, in one form for all ways to fail.
@@ -69,7 +70,7 @@ impl Decision<'_> {
                 let started_at = Some(started_at);
                 match side {
                     Side::Execute => {
-                        let (output, reason, doubt_until) = (output.clone(), None, None);
+                        let (output, reason, doubt_until) = (Arc::new(output.clone()), None, None);
                         self.emit(EventKind::StepCompleted {
                             step,
                             attempt,

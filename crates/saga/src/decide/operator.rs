@@ -5,6 +5,7 @@ use crate::{EventKind, Failure, Json, RollbackCause, Side, StepIndex, StepState,
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 
 impl Decision<'_> {
     pub(super) fn retry_step(&mut self, step: StepIndex, reason: Option<String>) -> Result<(), Refusal> {
@@ -53,7 +54,7 @@ impl Decision<'_> {
             }
             Side::Execute => {
                 let doubt_until = self.doubt_of_next_attempt(step, &state);
-                let output = output.clone();
+                let output = Arc::new(output.clone());
                 self.emit(EventKind::StepCompleted {
                     step,
                     attempt,

@@ -125,7 +125,8 @@ async fn changes_are_told_by_every_state_store() {
     feed.open().await;
     let plan = goconductor_store::conformance::flow::order().unwrap();
     for address in &addresses {
-        let (flow, write) = goconductor_store::conformance::flow::Flow::start(&plan, Default::default()).unwrap();
+        let (flow, write) =
+            goconductor_store::conformance::flow::Flow::start(&plan, Default::default()).unwrap();
         let write = goconductor_store::conformance::flow::unkeyed(write);
         remote(std::slice::from_ref(address)).write(vec![write]).await.unwrap();
         let seen: Seen = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.unwrap().unwrap();

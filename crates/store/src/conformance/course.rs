@@ -88,8 +88,10 @@ pub(super) async fn all_or_nothing(factory: Arc<dyn Factory>) -> Verdict {
     let (_, write) = broken.next(&done(0), at(1))?;
     let event =
         |seq| Event { seq, time: at(1), actor: None, kind: EventKind::WorkflowPaused { reason: None } };
-    let transition =
-        Transition { events: vec![event(1)], ..write.record.transition().map_err(|error| error.to_string())? };
+    let transition = Transition {
+        events: vec![event(1)],
+        ..write.record.transition().map_err(|error| error.to_string())?
+    };
     let record = Record::of(&transition).map_err(|error| error.to_string())?;
     let impossible = TransitionWrite { record: Arc::new(record), ..write };
     let (never, start) = Flow::start(&plan, Given::default())?;

@@ -212,7 +212,9 @@ impl<'a> Round<'a> {
             .bind(numbers(|member| number(member.record().from_seq)))
             .bind(texts(|record| stored(&record.namespace)))
             .bind(texts(|record| stored(&record.definition)))
-            .bind(records().map(|record| i32::try_from(record.version).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+            .bind(
+                records().map(|record| i32::try_from(record.version).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
+            )
             .bind(records().map(|record| record.status.as_str()).collect::<Vec<_>>())
             .bind(records().map(|record| record.cause.map_or("", |cause| cause.as_str())).collect::<Vec<_>>())
             .bind(numbers(|member| number(member.record().seq)))

@@ -180,7 +180,8 @@ async fn fill(store: &Arc<dyn Store>) {
         let (_, definition) = definitions.iter().find(|(known, _)| known == &name).expect("one of them");
         let plan = Arc::new(Plan::new(definition.clone(), 1).expect("a graph"));
         let input = json!({"number": number, "text": "it's ünï 🏳️‍🌈", "float": 1e-7, "nul": "\0"});
-        let (mut flow, start) = Flow::start(&plan, Given { id: Some(id(number)), input, ..Given::default() }).unwrap();
+        let (mut flow, start) =
+            Flow::start(&plan, Given { id: Some(id(number)), input, ..Given::default() }).unwrap();
         let start = if number == 9 { publishing(start) } else { start };
         let key = format!("key {number}");
         write(store, if number % 2 == 1 { keyed(start, &key, "digest") } else { unkeyed(start) }).await;
@@ -317,7 +318,7 @@ async fn is_read(store: &Arc<dyn Store>) {
         let loaded = store.load(&[id(number)]).await.expect("a read").remove(0).expect("it is there");
         assert_eq!(loaded.state.status(), status, "workflow {number}");
         let expected = json!({"number": number, "text": "it's ünï 🏳️‍🌈", "float": 1e-7, "nul": "\0"});
-        assert_eq!(loaded.state.input, expected);
+        assert_eq!(*loaded.state.input, expected);
         assert_eq!(loaded.idempotency_key, (number % 2 == 1).then(|| format!("key {number}")));
         let name = &loaded.state.definition;
         let record = store.definition(NAMESPACE, name, Some(loaded.state.version)).await.expect("a read");

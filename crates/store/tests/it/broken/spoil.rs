@@ -64,10 +64,10 @@ fn values(fault: Fault, transition: &mut Transition) {
             }
         }
         Fault::CutsPayloads | Fault::RoundsNumbers => {
-            value(fault, &mut transition.state.input);
+            value(fault, Arc::make_mut(&mut transition.state.input));
             for event in &mut transition.events {
                 if let EventKind::WorkflowStarted { input, .. } = &mut event.kind {
-                    value(fault, input);
+                    value(fault, Arc::make_mut(input));
                 }
             }
         }
