@@ -146,15 +146,7 @@ impl Lane {
     /// All that waits now, but at least one, with the group's number; nothing once the store is gone.
     async fn next_group(&self) -> Option<(u64, Vec<Request>)> {
         let mut waiting = self.waiting.lock().await;
-        let first = waiting.recv().await?;
-        let mut size = first.writes.len();
-        let mut group = vec![first];
-        while size < self.group
-            && let Ok(next) = waiting.try_recv()
-        {
-            size += next.writes.len();
-            group.push(next);
-        }
+        let group = gather(&mut waiting, self.group, |request| request.writes.len()).await?;
         Some((self.announcements.form(), group))
     }
 
@@ -241,6 +233,20 @@ fn refuse(group: impl IntoIterator<Item = Request>, error: &Error) {
     for request in group {
         request.answer(Err(again(error)));
     }
+}
+
+/// All that waits now, but at least one, up to about this size; nothing once nobody can send any more.
+async fn gather<T>(waiting: &mut mpsc::Receiver<T>, most: usize, size: fn(&T) -> usize) -> Option<Vec<T>> {
+    let first = waiting.recv().await?;
+    let mut sum = size(&first);
+    let mut group = vec![first];
+    while sum < most
+        && let Ok(next) = waiting.try_recv()
+    {
+        sum += size(&next);
+        group.push(next);
+    }
+    Some(group)
 }
 
 /// What a group changed.

@@ -1,6 +1,6 @@
 //! Reads of workflows that wait together are one read.
 
-use super::{Limits, again, gone};
+use super::{Limits, again, gather, gone};
 use crate::{Error, Store, Stored};
 use goconductor_saga::WorkflowId;
 use std::sync::Arc;
@@ -55,17 +55,7 @@ impl Lane {
 
     /// All that waits now, but at least one; nothing once the store is gone.
     async fn next_group(&self) -> Option<Vec<Request>> {
-        let mut waiting = self.waiting.lock().await;
-        let first = waiting.recv().await?;
-        let mut size = first.ids.len();
-        let mut group = vec![first];
-        while size < self.group
-            && let Ok(next) = waiting.try_recv()
-        {
-            size += next.ids.len();
-            group.push(next);
-        }
-        Some(group)
+        gather(&mut *self.waiting.lock().await, self.group, |request| request.ids.len()).await
     }
 
     async fn read(&self, group: Vec<Request>) {
