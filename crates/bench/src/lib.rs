@@ -30,7 +30,7 @@ mod world;
 pub use alone::Alone;
 pub use database::Size;
 pub use figures::{Percentiles, ratio};
-pub use limit::{Limit, LimitRow};
+pub use limit::{Bytes, Limit, LimitRow};
 pub use meter::{Role, Usage};
 pub use participant::{in_process, serve_http, serve_streams};
 pub use report::{Machine, Measured, Ratio, Report, Run};

@@ -1,8 +1,8 @@
 //! The limit: how fast the database itself takes what a transition has to write, and nothing else.
 //!
-//! A transition updates 400 bytes of state, inserts 200 bytes of history, and deletes and inserts a row of 300
-//! bytes in a ledger with an index on its due time. Ungrouped these are four statements in a transaction of
-//! their own; grouped they are those of many workflows at once.
+//! A transition updates a state, inserts into a history, and deletes and inserts a row of a ledger with an index
+//! on its due time: as many bytes of each as a transition of the order does on average. Ungrouped these are four
+//! statements in a transaction of their own; grouped they are those of many workflows at once.
 
 use crate::database::Database;
 use crate::figures::per_second;
@@ -14,10 +14,19 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// What a transition writes, in bytes.
-pub(crate) const STATE: usize = 400;
-pub(crate) const HISTORY: usize = 200;
-pub(crate) const LEDGER: usize = 300;
+/// What a transition writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Bytes {
+    /// Of the state that is updated.
+    pub state: usize,
+    /// Rows of history that are inserted.
+    pub events: usize,
+    /// Of each of them.
+    pub event: usize,
+    /// Of the ledger's row that is inserted, and of the one that is deleted.
+    pub ledger: usize,
+}
+
 /// Workflows of all clients together: so many that each is written a few times only, as a saga is.
 pub(crate) const WORKFLOWS: usize = 32_000;
 
@@ -47,6 +56,8 @@ pub struct Limit {
     pub database: &'static str,
     /// Whether what was acknowledged is on a disk.
     pub durable: bool,
+    /// What each transition wrote.
+    pub bytes: Bytes,
     /// By the way of writing.
     pub rows: Vec<LimitRow>,
 }
@@ -100,12 +111,17 @@ impl Count {
 }
 
 /// Measures one way for so long.
-pub(crate) async fn measure(database: &Database, way: Way, span: Duration) -> anyhow::Result<LimitRow> {
+pub(crate) async fn measure(
+    database: &Database,
+    bytes: Bytes,
+    way: Way,
+    span: Duration,
+) -> anyhow::Result<LimitRow> {
     let database = database.clone();
     let (written, seconds) = apart(move || async move {
         match &database {
-            Database::Sqlite(path) => sqlite::limit(&path.with_file_name("limit.db"), way, span).await,
-            Database::Postgres { url, .. } => postgres::limit::measure(url, way, span).await,
+            Database::Sqlite(path) => sqlite::limit(&path.with_file_name("limit.db"), bytes, way, span),
+            Database::Postgres { url, .. } => postgres::limit::measure(url, bytes, way, span).await,
         }
     })
     .await?;
@@ -164,9 +180,11 @@ pub(crate) fn text(bytes: usize, number: u64) -> String {
 mod tests {
     use super::*;
 
+    const BYTES: Bytes = Bytes { state: 400, events: 2, event: 200, ledger: 100 };
+
     #[test]
     fn a_text_has_its_length_and_its_number() {
-        for bytes in [STATE, HISTORY, LEDGER] {
+        for bytes in [20, 200, 900] {
             assert_eq!(text(bytes, 7).len(), bytes);
             assert_ne!(text(bytes, 7), text(bytes, 8));
         }
@@ -177,7 +195,7 @@ mod tests {
         let row =
             |group, clients, transitions_per_second| LimitRow { group, clients, transitions_per_second };
         let rows = vec![row(1, 1, 10.0), row(1, 4, 30.0), row(20, 1, 200.0), row(100, 1, 150.0)];
-        let limit = Limit { database: "postgres", durable: true, rows };
+        let limit = Limit { database: "postgres", durable: true, bytes: BYTES, rows };
         assert_eq!((limit.grouped(), limit.ungrouped()), (200.0, 30.0));
     }
 
@@ -186,7 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::sqlite(folder.path()).unwrap();
         for way in ways(&database) {
-            let row = measure(&database, way, Duration::from_millis(50)).await.unwrap();
+            let row = measure(&database, BYTES, way, Duration::from_millis(50)).await.unwrap();
             assert!(row.transitions_per_second > 0.0, "{row:?}");
         }
     }

@@ -1,7 +1,8 @@
 //! Transitions that are ready to be written: for the state store alone, and for what is there beforehand.
 
+use crate::limit::Bytes;
 use crate::saga::{self, Saga};
-use goconductor_saga::{Plan, Transition, WorkflowId, transition};
+use goconductor_saga::{LedgerChange, Plan, Transition, WorkflowId, transition};
 use goconductor_store::conformance::flow::{Flow, Given, answered, publishing, refused, undone, unkeyed};
 use goconductor_store::{NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome};
 use serde_json::json;
@@ -11,8 +12,11 @@ use uuid::Uuid;
 /// Workflows in one write where there are many: larger groups gain nothing.
 const GROUP: usize = 500;
 
+/// What a row of the ledger has beside its id and its service.
+const LEDGER_ROW: usize = 80;
+
 /// The transitions of one order, in order: its start, and one for each step.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ready {
     pub(crate) writes: Vec<Write>,
 }
@@ -40,6 +44,35 @@ fn one_order(plan: &Arc<Plan>, given: Given) -> anyhow::Result<Ready> {
         flow = next;
     }
     Ok(Ready { writes })
+}
+
+/// What a transition of an order writes, on average.
+pub(crate) fn bytes() -> anyhow::Result<Bytes> {
+    let order = orders(1)?.into_iter().next().unwrap_or_default();
+    let records: Vec<&Record> = order
+        .writes
+        .iter()
+        .map(|write| match write {
+            Write::Start(new) => &*new.write.record,
+            Write::Transition(write) => &*write.record,
+        })
+        .collect();
+    let average = |sizes: Vec<usize>| sizes.iter().sum::<usize>() / sizes.len().max(1);
+    let events = || records.iter().flat_map(|record| record.events.iter());
+    let row = |change: &LedgerChange| match change {
+        LedgerChange::Issue(row) | LedgerChange::Change(row) => {
+            Some(row.service.as_deref().map_or(0, str::len))
+        }
+        LedgerChange::Settle(_) => None,
+    };
+    let services = records.iter().flat_map(|record| record.ledger.iter()).filter_map(row).collect();
+    Ok(Bytes {
+        state: average(records.iter().map(|record| record.state.len()).collect()),
+        events: events().count() / records.len().max(1),
+        event: average(events().map(|(_, event)| event.len()).collect()),
+        // A row names its service twice, once with its lane; it has five numbers, and its namespace and kind.
+        ledger: LEDGER_ROW + 2 * average(services),
+    })
 }
 
 fn new_id() -> WorkflowId {

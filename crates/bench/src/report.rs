@@ -181,7 +181,7 @@ pub(crate) fn ratios(settings: &[Measured], limits: &[Limit], stores: &[Alone]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::LimitRow;
+    use crate::limit::{Bytes, LimitRow};
 
     fn run(saga: &'static str, in_flight: u32, rate: f64, cpu: f64) -> Run {
         let latency = Percentiles { p50_ms: 10.0 / rate, p95_ms: 0.0, p99_ms: 0.0, max_ms: 0.0 };
@@ -224,9 +224,14 @@ mod tests {
 
     #[test]
     fn loads_are_compared_with_the_limit_of_their_database() {
+        let bytes = Bytes { state: 400, events: 2, event: 200, ledger: 100 };
         let row = |group, transitions_per_second| LimitRow { group, clients: 1, transitions_per_second };
-        let limit =
-            |database| Limit { database, durable: true, rows: vec![row(1, 1000.0), row(100, 40_000.0)] };
+        let limit = |database| Limit {
+            database,
+            durable: true,
+            bytes,
+            rows: vec![row(1, 1000.0), row(100, 40_000.0)],
+        };
         let settings = [measured(0, vec![run("order", 1, 50.0, 1.0), run("order", 64, 1000.0, 1.0)])];
         let ratios = ratios(&settings, &[limit("sqlite"), limit("postgres")], &[]);
         assert_eq!(

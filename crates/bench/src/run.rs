@@ -6,7 +6,7 @@ use crate::figures::{per_second, rounded};
 use crate::limit::{self, Limit};
 use crate::load::{Length, Load, Running};
 use crate::meter::{Meter, Metered, Role, Target, mib};
-use crate::ready::Filling;
+use crate::ready::{self, Filling};
 use crate::report::{self, Machine, Measured, Report, Run};
 use crate::saga::Saga;
 use crate::steady::{self, Resident};
@@ -314,15 +314,15 @@ impl Session<'_> {
     }
 
     async fn limit(&self, database: &Database) -> anyhow::Result<Limit> {
-        let ways = limit::ways(database);
+        let (ways, bytes) = (limit::ways(database), ready::bytes()?);
         let what = format!("limit of {}", database.kind());
         self.progress.begin(&what, crate::figures::whole(ways.len()));
         let mut rows = Vec::new();
         for way in ways {
-            rows.push(limit::measure(database, way, self.options.limit_span).await?);
+            rows.push(limit::measure(database, bytes, way, self.options.limit_span).await?);
             self.progress.advance(1);
         }
-        Ok(Limit { database: database.kind(), durable: database.is_durable().await?, rows })
+        Ok(Limit { database: database.kind(), durable: database.is_durable().await?, bytes, rows })
     }
 
     async fn alone(&self, database: &Database) -> anyhow::Result<Vec<Alone>> {

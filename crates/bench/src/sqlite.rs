@@ -1,6 +1,6 @@
 //! The limit of SQLite: one connection, set as the store's is.
 
-use crate::limit::{HISTORY, LEDGER, STATE, WORKFLOWS, Way, text};
+use crate::limit::{Bytes, WORKFLOWS, Way, text};
 use rusqlite::{Connection, params};
 use std::path::Path;
 use std::time::Duration;
@@ -27,8 +27,7 @@ CREATE INDEX dispatch_due ON dispatch (due_at);
 ";
 
 /// Writes transitions in one way for so long; how many, and in what time.
-#[allow(clippy::unused_async, reason = "as that of PostgreSQL is")]
-pub(crate) async fn limit(path: &Path, way: Way, span: Duration) -> anyhow::Result<(u64, f64)> {
+pub(crate) fn limit(path: &Path, bytes: Bytes, way: Way, span: Duration) -> anyhow::Result<(u64, f64)> {
     let mut connection = Connection::open(path)?;
     connection.execute_batch(TABLES)?;
     let ids: Vec<[u8; 16]> = (0..WORKFLOWS).map(|_| *uuid::Uuid::now_v7().as_bytes()).collect();
@@ -36,10 +35,10 @@ pub(crate) async fn limit(path: &Path, way: Way, span: Duration) -> anyhow::Resu
     for id in &ids {
         transaction
             .prepare_cached("INSERT INTO workflows VALUES (?1, 0, ?2)")?
-            .execute(params![id, text(STATE, 0)])?;
+            .execute(params![id, text(bytes.state, 0)])?;
         transaction
             .prepare_cached("INSERT INTO dispatch VALUES (?1, 0, 0, ?2)")?
-            .execute(params![id, text(LEDGER, 0)])?;
+            .execute(params![id, text(bytes.ledger, 0)])?;
     }
     transaction.commit()?;
     let begun = Instant::now();
@@ -49,7 +48,7 @@ pub(crate) async fn limit(path: &Path, way: Way, span: Duration) -> anyhow::Resu
         for group in ids.chunks(way.group) {
             let transaction = connection.transaction()?;
             for id in group {
-                step(&transaction, id, seq)?;
+                step(&transaction, bytes, id, seq)?;
             }
             transaction.commit()?;
             written += crate::figures::whole(group.len());
@@ -62,24 +61,27 @@ pub(crate) async fn limit(path: &Path, way: Way, span: Duration) -> anyhow::Resu
 }
 
 /// One transition.
-fn step(connection: &Connection, id: &[u8; 16], seq: i64) -> anyhow::Result<()> {
+fn step(connection: &Connection, bytes: Bytes, id: &[u8; 16], seq: i64) -> anyhow::Result<()> {
     let number = u64::try_from(seq).unwrap_or(0);
     let changed = connection
         .prepare_cached("UPDATE workflows SET seq = ?2, state = ?3 WHERE id = ?1 AND seq = ?2 - 1")?
-        .execute(params![id, seq, text(STATE, number)])?;
+        .execute(params![id, seq, text(bytes.state, number)])?;
     anyhow::ensure!(changed == 1, "a workflow of the limit has moved on by itself");
-    connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3)")?.execute(params![
-        id,
-        seq,
-        text(HISTORY, number)
-    ])?;
+    for event in 0..i64::try_from(bytes.events)? {
+        let number_of_event = seq * i64::try_from(bytes.events)? + event;
+        connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3)")?.execute(params![
+            id,
+            number_of_event,
+            text(bytes.event, number)
+        ])?;
+    }
     connection
         .prepare_cached("DELETE FROM dispatch WHERE workflow_id = ?1 AND key = ?2 - 1")?
         .execute(params![id, seq])?;
     connection.prepare_cached("INSERT INTO dispatch VALUES (?1, ?2, ?2, ?3)")?.execute(params![
         id,
         seq,
-        text(LEDGER, number)
+        text(bytes.ledger, number)
     ])?;
     Ok(())
 }

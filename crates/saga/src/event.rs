@@ -280,6 +280,15 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Whether nothing follows it.
+    #[must_use]
+    pub fn ends(&self) -> bool {
+        matches!(
+            self,
+            Self::WorkflowCompleted { .. } | Self::WorkflowRolledBack {} | Self::WorkflowTerminated { .. }
+        )
+    }
+
     /// The step that it is about.
     #[must_use]
     pub fn step(&self) -> Option<StepIndex> {

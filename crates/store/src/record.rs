@@ -35,6 +35,8 @@ pub struct Record {
     pub created_at: Timestamp,
     /// When it became final.
     pub ended_at: Option<Timestamp>,
+    /// Whether this is what ended it.
+    pub ends: bool,
     /// To find it by; only a start says them, as nothing changes them.
     pub labels: BTreeMap<String, String>,
     /// What went wrong first, as JSON.
@@ -54,6 +56,7 @@ impl Record {
     /// When a value has no JSON form.
     pub fn of(transition: &Transition) -> Result<Self, Error> {
         let Transition { id, from_seq, events, state, ledger } = transition;
+        let ends = events.iter().any(|event| event.kind.ends());
         let events = events.iter().map(|event| Ok((event.seq, json("an event", event)?.into())));
         Ok(Self {
             id: *id,
@@ -66,6 +69,7 @@ impl Record {
             cause: state.cause,
             created_at: state.created_at,
             ended_at: state.ended_at,
+            ends,
             labels: if *from_seq == 0 { state.labels.clone() } else { BTreeMap::new() },
             error: state.error.as_ref().map(|error| json("an error", error)).transpose()?,
             state: json("a state", state)?.into(),

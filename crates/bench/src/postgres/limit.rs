@@ -1,7 +1,7 @@
 //! The limit of PostgreSQL: tables like the store's, and each way of writing a transition to them.
 
 use super::connect;
-use crate::limit::{Count, HISTORY, LEDGER, STATE, WORKFLOWS, Way, clients, text};
+use crate::limit::{Bytes, Count, WORKFLOWS, Way, clients, text};
 use sqlx::{Connection, PgConnection};
 use std::time::Duration;
 use uuid::Uuid;
@@ -23,7 +23,7 @@ CREATE INDEX dispatch_due ON bench_limit.dispatch (due_at);
 ";
 
 const UPDATE: &str = "UPDATE bench_limit.workflows SET seq = $2, state = $3 WHERE id = $1 AND seq = $2 - 1";
-const INSERT_EVENT: &str = "INSERT INTO bench_limit.events VALUES ($1, $2, $3)";
+const INSERT_EVENTS: &str = "INSERT INTO bench_limit.events SELECT $1, $2 * $4 + number, $3 FROM generate_series(0, $4 - 1) AS number";
 const DELETE_ROW: &str = "DELETE FROM bench_limit.dispatch WHERE workflow_id = $1 AND key = $2 - 1";
 const INSERT_ROW: &str = "INSERT INTO bench_limit.dispatch VALUES ($1, $2, $2, $3)";
 
@@ -35,7 +35,8 @@ WITH given AS (
     UPDATE bench_limit.workflows SET seq = $5::bigint, state = given.state FROM given
     WHERE workflows.id = given.id AND workflows.seq = $5 - 1 RETURNING workflows.id
 ), happened AS (
-    INSERT INTO bench_limit.events SELECT given.id, $5, given.event FROM given
+    INSERT INTO bench_limit.events SELECT given.id, $5 * $6 + number, given.event
+    FROM given, generate_series(0, $6 - 1) AS number
 ), settled AS (
     DELETE FROM bench_limit.dispatch USING given WHERE workflow_id = given.id AND key = $5 - 1
 ), issued AS (
@@ -44,17 +45,17 @@ WITH given AS (
 SELECT count(*) FROM moved";
 
 /// Writes transitions in one way for so long; how many, and in what time.
-pub(crate) async fn measure(url: &str, way: Way, span: Duration) -> anyhow::Result<(u64, f64)> {
+pub(crate) async fn measure(url: &str, bytes: Bytes, way: Way, span: Duration) -> anyhow::Result<(u64, f64)> {
     let mut connection = connect(url).await?;
     sqlx::raw_sql(TABLES).execute(&mut connection).await?;
     let mut all = Vec::new();
     for _ in 0..way.clients {
         let ids: Vec<Uuid> = (0..WORKFLOWS / way.clients).map(|_| Uuid::now_v7()).collect();
-        fill(&mut connection, &ids).await?;
+        fill(&mut connection, bytes, &ids).await?;
         let mut connection = connect(url).await?;
         // As the store has it.
         sqlx::raw_sql("SET synchronous_commit = on").execute(&mut connection).await?;
-        all.push(move |count| write(connection, ids, way.group, count));
+        all.push(move |count| write(connection, bytes, ids, way.group, count));
     }
     sqlx::raw_sql("VACUUM ANALYZE bench_limit.workflows, bench_limit.dispatch")
         .execute(&mut connection)
@@ -62,15 +63,15 @@ pub(crate) async fn measure(url: &str, way: Way, span: Duration) -> anyhow::Resu
     clients(all, span).await
 }
 
-async fn fill(connection: &mut PgConnection, ids: &[Uuid]) -> anyhow::Result<()> {
+async fn fill(connection: &mut PgConnection, bytes: Bytes, ids: &[Uuid]) -> anyhow::Result<()> {
     sqlx::query("INSERT INTO bench_limit.workflows SELECT id, 0, $2 FROM unnest($1::uuid[]) AS row (id)")
         .bind(ids)
-        .bind(text(STATE, 0))
+        .bind(text(bytes.state, 0))
         .execute(&mut *connection)
         .await?;
     sqlx::query("INSERT INTO bench_limit.dispatch SELECT id, 0, 0, $2 FROM unnest($1::uuid[]) AS row (id)")
         .bind(ids)
-        .bind(text(LEDGER, 0))
+        .bind(text(bytes.ledger, 0))
         .execute(connection)
         .await?;
     Ok(())
@@ -79,6 +80,7 @@ async fn fill(connection: &mut PgConnection, ids: &[Uuid]) -> anyhow::Result<()>
 /// One client: its workflows in turn, until the time is up.
 async fn write(
     mut connection: PgConnection,
+    bytes: Bytes,
     ids: Vec<Uuid>,
     group: usize,
     count: Count,
@@ -86,8 +88,8 @@ async fn write(
     for seq in 1.. {
         for ids in ids.chunks(group) {
             match ids {
-                [id] if group == 1 => write_one(&mut connection, *id, seq).await?,
-                ids => write_group(&mut connection, ids, seq).await?,
+                [id] if group == 1 => write_one(&mut connection, bytes, *id, seq).await?,
+                ids => write_group(&mut connection, bytes, ids, seq).await?,
             }
             if !count.add(ids.len()) {
                 return Ok(());
@@ -97,30 +99,40 @@ async fn write(
     Ok(())
 }
 
-async fn write_one(connection: &mut PgConnection, id: Uuid, seq: i64) -> anyhow::Result<()> {
+async fn write_one(connection: &mut PgConnection, bytes: Bytes, id: Uuid, seq: i64) -> anyhow::Result<()> {
     let number = u64::try_from(seq).unwrap_or(0);
     let mut transaction = connection.begin().await?;
-    let moved =
-        sqlx::query(UPDATE).bind(id).bind(seq).bind(text(STATE, number)).execute(&mut *transaction).await?;
+    let moved = sqlx::query(UPDATE)
+        .bind(id)
+        .bind(seq)
+        .bind(text(bytes.state, number))
+        .execute(&mut *transaction)
+        .await?;
     anyhow::ensure!(moved.rows_affected() == 1, "a workflow of the limit has moved on by itself");
-    let event = sqlx::query(INSERT_EVENT).bind(id).bind(seq).bind(text(HISTORY, number));
-    event.execute(&mut *transaction).await?;
+    let events = sqlx::query(INSERT_EVENTS).bind(id).bind(seq).bind(text(bytes.event, number));
+    events.bind(i64::try_from(bytes.events)?).execute(&mut *transaction).await?;
     sqlx::query(DELETE_ROW).bind(id).bind(seq).execute(&mut *transaction).await?;
-    let row = sqlx::query(INSERT_ROW).bind(id).bind(seq).bind(text(LEDGER, number));
+    let row = sqlx::query(INSERT_ROW).bind(id).bind(seq).bind(text(bytes.ledger, number));
     row.execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(())
 }
 
-async fn write_group(connection: &mut PgConnection, ids: &[Uuid], seq: i64) -> anyhow::Result<()> {
+async fn write_group(
+    connection: &mut PgConnection,
+    bytes: Bytes,
+    ids: &[Uuid],
+    seq: i64,
+) -> anyhow::Result<()> {
     let number = u64::try_from(seq).unwrap_or(0);
-    let texts = |bytes: usize| vec![text(bytes, number); ids.len()];
+    let texts = |size: usize| vec![text(size, number); ids.len()];
     let moved: i64 = sqlx::query_scalar(GROUP)
         .bind(ids)
-        .bind(texts(STATE))
-        .bind(texts(HISTORY))
-        .bind(texts(LEDGER))
+        .bind(texts(bytes.state))
+        .bind(texts(bytes.event))
+        .bind(texts(bytes.ledger))
         .bind(seq)
+        .bind(i64::try_from(bytes.events)?)
         .fetch_one(connection)
         .await?;
     anyhow::ensure!(

@@ -3,7 +3,7 @@
 use crate::args::{BenchArgs, Measurement, ParticipantsArgs};
 use crate::fault::{Ended, Exit, Fault};
 use crate::output::Output;
-use goconductor_bench::{Error, Limit, Measured, Options, Progress, Report, Run, Saga};
+use goconductor_bench::{Bytes, Error, Limit, Measured, Options, Progress, Report, Run, Saga};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::Duration;
@@ -262,7 +262,13 @@ fn limits(report: &Report, out: &Output) -> Result<(), Fault> {
     if rows.is_empty() {
         return Ok(());
     }
-    section(out, &["DATABASE", "HOW", "AT ONCE", "TRANSITIONS/S"], rows)
+    section(out, &["DATABASE", "HOW", "AT ONCE", "TRANSITIONS/S"], rows)?;
+    let Some(limit) = report.limits.first() else { return Ok(()) };
+    let Bytes { state, events, event, ledger } = limit.bytes;
+    out.data(&format!(
+        "what the ways above write for a transition, as many bytes as an order's on average: {state} of state, \
+         {events} events of {event}, a ledger row of {ledger} that comes and one that goes"
+    ))
 }
 
 fn named(limit: &Limit) -> String {

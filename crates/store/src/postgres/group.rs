@@ -99,15 +99,15 @@ fn rounds(group: &[Write]) -> Vec<Round<'_>> {
 }
 
 /// Keys are claimed in their own order, so that two groups don't wait for one another; of two with one key the
-/// first of the group wins. One whose id is taken has no use for a key. Workflows are locked before they are
-/// updated, in the ids' order. Who ends is counted. What follows is written for those that were accepted only.
+/// first of the group wins. One whose id is taken has no use for a key. Workflows are updated in the ids' order, in
+/// which they come. Who ends is counted. What follows is written for those that were accepted only.
 const WRITE: &str = "
     WITH row AS MATERIALIZED (
         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::int[],
             $7::text[], $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::text[],
-            $14::text[], $15::text[], $16::text[])
+            $14::text[], $15::text[], $16::text[], $32::bool[])
             AS row (id, place, from_seq, namespace, definition, version, status, cause, seq, state, created_at,
-            ended_at, key, digest, labels, error)
+            ended_at, key, digest, labels, error, ends)
     ), keyed AS (
         INSERT INTO start_keys (namespace, key, workflow_id, request_digest)
         SELECT namespace, key, id, digest FROM row
@@ -121,23 +121,19 @@ const WRITE: &str = "
             labels::jsonb, error
         FROM row WHERE from_seq = 0 AND (key = '' OR id IN (SELECT workflow_id FROM keyed))
         ON CONFLICT (id) DO NOTHING
-        RETURNING id, namespace, definition, version, status, cause, ended_at IS NOT NULL AS ends
-    ), locked AS (
-        SELECT id, seq, ended_at FROM workflows WHERE id = ANY ($1) ORDER BY id FOR UPDATE
+        RETURNING id
     ), updated AS (
         UPDATE workflows SET status = row.status, cause = row.cause, seq = row.seq, state = row.state,
             ended_at = row.ended_at, error = row.error
-        FROM locked JOIN row ON row.id = locked.id AND row.from_seq = locked.seq
-        WHERE workflows.id = locked.id
-        RETURNING workflows.id, workflows.namespace, workflows.definition, workflows.version, row.status,
-            row.cause, locked.ended_at IS NULL AND row.ended_at IS NOT NULL AS ends
+        FROM row WHERE workflows.id = row.id AND workflows.seq = row.from_seq AND row.from_seq > 0
+        RETURNING workflows.id
+    ), accepted AS MATERIALIZED (
+        SELECT id FROM inserted UNION ALL SELECT id FROM updated
     ), counted AS (
         INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
         SELECT namespace, definition, version, status, cause, count(*)
-        FROM (TABLE inserted UNION ALL TABLE updated) AS written WHERE ends
+        FROM row WHERE ends AND id IN (SELECT id FROM accepted)
         GROUP BY namespace, definition, version, status, cause
-    ), accepted AS MATERIALIZED (
-        SELECT id FROM inserted UNION ALL SELECT id FROM updated
     ), event AS (
         INSERT INTO events (workflow_id, seq, body)
         SELECT * FROM unnest($17::uuid[], $18::bigint[], $19::text[]) AS event (id, seq, body)
@@ -240,6 +236,7 @@ impl<'a> Round<'a> {
             .bind(issued.dues)
             .bind(issued.deliveries)
             .bind(issued.issued)
+            .bind(records().map(|record| record.ends).collect::<Vec<_>>())
             .fetch_all(connection)
             .await
             .map_err(failed)?;

@@ -70,7 +70,7 @@ fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Err
             )?
             .execute(params![record.namespace, key, id_bytes(record.id), new.request_digest])?;
     }
-    if record.ended_at.is_some() {
+    if record.ends {
         count_ended(connection, record.id)?;
     }
     events(connection, record)?;
@@ -80,7 +80,6 @@ fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Err
 
 fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteOutcome, Error> {
     let record = &*write.record;
-    let ends = record.ended_at.is_some() && is_open(connection, record.id)?;
     let changed = connection
         .prepare_cached(
             "UPDATE workflows SET status = ?3, cause = ?4, seq = ?5, state = ?6, ended_at = ?7, error = ?8
@@ -99,21 +98,12 @@ fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteO
     if changed == 0 {
         return present(connection, record.id);
     }
-    if ends {
+    if record.ends {
         count_ended(connection, record.id)?;
     }
     events(connection, record)?;
     ledger(connection, write)?;
     Ok(WriteOutcome::Written)
-}
-
-/// Whether a workflow is there that has not ended.
-fn is_open(connection: &Connection, id: WorkflowId) -> Result<bool, Error> {
-    let open = connection
-        .prepare_cached("SELECT ended_at IS NULL FROM workflows WHERE id = ?1")?
-        .query_row(params![id_bytes(id)], |row| row.get(0))
-        .optional()?;
-    Ok(open.unwrap_or(false))
 }
 
 /// The outcome for one who was too late.
