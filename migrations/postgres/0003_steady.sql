@@ -41,10 +41,6 @@ CREATE TABLE ended_counts (
 INSERT INTO ended_counts SELECT namespace, definition, version, status, cause, count(*) FROM workflows
     WHERE ended_at IS NOT NULL GROUP BY namespace, definition, version, status, cause;
 
--- A workflow is written four times or more within a moment, and grows each time: with this much room the next
--- state stands beside the present one, and no index is touched. At 70 three of five updates found no room.
-ALTER TABLE workflows SET (fillfactor = 45);
-
 -- What a list by status looks for. An index on the status itself would have every step forward touch every
 -- index of the table; this one changes where somebody would look for the workflow: at its end, mostly.
 ALTER TABLE workflows ADD COLUMN listed TEXT NOT NULL GENERATED ALWAYS AS

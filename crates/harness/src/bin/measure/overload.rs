@@ -21,9 +21,9 @@ const MODEST: &str = "modest";
 const CAPACITY: Duration = Duration::from_secs(10);
 /// Orders under way when it is.
 const IN_FLIGHT: usize = 64;
-/// Connections of the flood, and of the modest one.
-const FLOOD: usize = 64;
-const MODEST_CONNECTIONS: usize = 16;
+/// Connections of the flood, and of the modest one: so many that neither waits for its own answers.
+const FLOOD: usize = 2500;
+const MODEST_CONNECTIONS: usize = 128;
 /// The flood's part of the capacity, and the modest one's.
 const TIMES: f64 = 10.0;
 const PART: f64 = 0.2;
