@@ -1,13 +1,19 @@
-//! The state store alone: transitions that were decided beforehand, written as fast as it takes them.
+//! The state store alone: transitions that were decided beforehand, written as fast as it takes them. Over
+//! PostgreSQL it is a process of its own, and is driven over gRPC as an executor drives it; over SQLite it is
+//! within this process, as it is within `goconductor dev`.
 
+use crate::child::{Member, Start, beside, free_port};
 use crate::database::Database;
 use crate::figures::{Latencies, Percentiles, per_second, rounded, whole};
 use crate::limit::apart;
+use crate::meter::Role;
 use crate::proc;
 use crate::ready::{self, Ready};
+use goconductor_remote::{Endpoints, RemoteStore};
 use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::{Store, WriteOutcome};
 use serde::Serialize;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
@@ -26,16 +32,79 @@ pub struct Alone {
     pub transitions_per_second: f64,
     /// From handing one in to knowing that it is durable.
     pub latency: Percentiles,
-    /// Processor time of this process for each 1,000 transitions: without the database's.
+    /// Processor time of the state store for each 1,000 transitions: without the database's.
     pub cpu_seconds_per_1000: f64,
 }
 
+/// A state store over a database.
+#[derive(Debug)]
+pub(crate) struct Server {
+    database: Database,
+    /// The process, and where it is called.
+    process: Option<(Member, String)>,
+}
+
+impl Server {
+    /// Starts it, with its files in a folder, and waits until it takes writes.
+    pub(crate) async fn start(database: &Database, folder: &Path) -> anyhow::Result<Self> {
+        let process = match database {
+            Database::Sqlite(_) => None,
+            Database::Postgres { url, .. } => {
+                // Its tables, and room for what is to come.
+                database.open().await?;
+                let (port, file) = (free_port()?, folder.join("state-store.yaml"));
+                std::fs::write(&file, format!("state_store: {{ backend: postgres, url: \"{url}\" }}\n"))?;
+                let listen = format!("127.0.0.1:{port}");
+                let arguments = ["--config", &file.display().to_string(), "--listen", &listen];
+                let arguments = arguments.map(str::to_owned).to_vec();
+                let name = "state-store";
+                let start = Start { name, role: Role::Server, binary: beside(name)?, arguments, folder };
+                let mut member = start.begin()?;
+                member.ready(port).await?;
+                Some((member, format!("http://{listen}")))
+            }
+        };
+        Ok(Self { database: database.clone(), process })
+    }
+
+    /// Whose processor time counts.
+    fn pid(&self) -> anyhow::Result<u32> {
+        match &self.process {
+            Some((member, _)) => Ok(member.target()?.pid),
+            None => Ok(std::process::id()),
+        }
+    }
+
+    pub(crate) async fn end(self) -> anyhow::Result<()> {
+        match self.process {
+            Some((member, _)) => member.end().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where writes go: to a state store in another process, or to a database.
+async fn open(database: Database, url: Option<String>) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match url {
+        Some(url) => {
+            Arc::new(Grouped::new(Arc::new(RemoteStore::new(Endpoints::new(&[url])?)), Limits::CALLS))
+        }
+        None => {
+            let limits = Limits { lanes: database.lanes(), ..Limits::default() };
+            Arc::new(Grouped::new(database.open().await?, limits))
+        }
+    })
+}
+
 /// Has so many orders written, so many at once.
-pub(crate) async fn measure(database: &Database, in_flight: u32, count: u64) -> anyhow::Result<Alone> {
-    let (kind, database) = (database.kind(), database.clone());
+pub(crate) async fn measure(server: &Server, in_flight: u32, count: u64) -> anyhow::Result<Alone> {
+    let (kind, database) = (server.database.kind(), server.database.clone());
+    let (url, pid) = (server.process.as_ref().map(|(_, url)| url.clone()), server.pid()?);
     let orders = ready::orders(count)?;
     let transitions = whole(orders.iter().map(|order| order.writes.len()).sum());
-    let (mut latencies, seconds, cpu) = apart(move || drive(database, orders, in_flight)).await?;
+    let driven =
+        apart(move || async move { drive(open(database, url).await?, pid, orders, in_flight).await });
+    let (mut latencies, seconds, cpu) = driven.await?;
     Ok(Alone {
         database: kind,
         in_flight,
@@ -49,15 +118,13 @@ pub(crate) async fn measure(database: &Database, in_flight: u32, count: u64) -> 
 
 /// Time of each write, of all, and of the processor.
 async fn drive(
-    database: Database,
+    store: Arc<dyn Store>,
+    pid: u32,
     orders: Vec<Ready>,
     in_flight: u32,
 ) -> anyhow::Result<(Latencies, f64, f64)> {
-    let limits = Limits { lanes: database.lanes(), ..Limits::default() };
-    let store: Arc<dyn Store> = Arc::new(Grouped::new(database.open().await?, limits));
     let orders = Arc::new(Mutex::new(orders));
-    let me = std::process::id();
-    let (begun, cpu) = (Instant::now(), proc::cpu_seconds(me, false).unwrap_or(0.0));
+    let (begun, cpu) = (Instant::now(), proc::cpu_seconds(pid, false).unwrap_or(0.0));
     let mut lanes = tokio::task::JoinSet::new();
     for _ in 0..in_flight {
         let (store, orders) = (Arc::clone(&store), Arc::clone(&orders));
@@ -82,7 +149,7 @@ async fn drive(
     while let Some(lane) = lanes.join_next().await {
         lane??.into_iter().for_each(|took| latencies.add(took));
     }
-    let cpu = proc::cpu_seconds(me, false).unwrap_or(0.0) - cpu;
+    let cpu = proc::cpu_seconds(pid, false).unwrap_or(0.0) - cpu;
     Ok((latencies, begun.elapsed().as_secs_f64(), cpu))
 }
 
@@ -94,7 +161,9 @@ mod tests {
     async fn every_transition_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::sqlite(folder.path()).unwrap();
-        let alone = measure(&database, 8, 20).await.unwrap();
+        let server = Server::start(&database, folder.path()).await.unwrap();
+        let alone = measure(&server, 8, 20).await.unwrap();
+        server.end().await.unwrap();
         assert_eq!((alone.database, alone.transitions), ("sqlite", 80));
         assert!(alone.transitions_per_second > 0.0 && alone.latency.p50_ms > 0.0, "{alone:?}");
         let store = database.open().await.unwrap();

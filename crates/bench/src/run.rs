@@ -12,11 +12,12 @@ use crate::saga::Saga;
 use crate::steady::{self, Resident};
 use crate::world::{Setting, World};
 use crate::{Options, Progress};
+use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 /// Orders that are written to a state store alone at once.
-const ALONE: [u32; 2] = [64, 256];
+const ALONE: [u32; 3] = [64, 256, 1024];
 
 /// Why there is no report.
 #[derive(Debug)]
@@ -307,7 +308,7 @@ impl Session<'_> {
                 limits.push(self.limit(database).await?);
             }
             if self.options.store {
-                stores.extend(self.alone(database).await?);
+                stores.extend(self.alone(database, folder.path()).await?);
             }
         }
         Ok((limits, stores))
@@ -325,14 +326,16 @@ impl Session<'_> {
         Ok(Limit { database: database.kind(), durable: database.is_durable().await?, bytes, rows })
     }
 
-    async fn alone(&self, database: &Database) -> anyhow::Result<Vec<Alone>> {
+    async fn alone(&self, database: &Database, folder: &Path) -> anyhow::Result<Vec<Alone>> {
         let what = format!("state store alone, {}", database.kind());
         self.progress.begin(&what, crate::figures::whole(ALONE.len()));
+        let server = alone::Server::start(database, folder).await?;
         let mut all = Vec::new();
         for in_flight in ALONE {
-            all.push(alone::measure(database, in_flight, self.options.count).await?);
+            all.push(alone::measure(&server, in_flight, self.options.count).await?);
             self.progress.advance(1);
         }
+        server.end().await?;
         Ok(all)
     }
 }

@@ -23,9 +23,6 @@ use std::time::Duration;
 
 /// Between tries to reach what can't be reached: doubled from the first to the last.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
-/// What one process has on its way to the state store at once. While one group is being written there the next
-/// is on its way; more of them would only be smaller.
-const CALLS: Limits = Limits { group: 128, lanes: 3, waiting: 1024 };
 /// The file that holds everything, in the data directory.
 const DATABASE: &str = "goconductor.db";
 
@@ -57,7 +54,7 @@ impl Backends {
         let store = RemoteStore::new(endpoints);
         let changes = store.changes();
         // What ends together is one call.
-        let store: Arc<dyn Store> = Arc::new(Grouped::new(Arc::new(store), CALLS));
+        let store: Arc<dyn Store> = Arc::new(Grouped::new(Arc::new(store), Limits::CALLS));
         process.check("state_store", &store, |store| async move {
             store.check().await.map_err(|error| error.to_string())
         });

@@ -36,6 +36,12 @@ pub struct Limits {
     pub waiting: usize,
 }
 
+impl Limits {
+    /// Of what one process has on its way to a state store in another. While one group is being written there
+    /// the next is on its way; more of them would only be smaller.
+    pub const CALLS: Self = Self { group: 128, lanes: 3, waiting: 1024 };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { group: 256, lanes: 1, waiting: 1024 }
