@@ -115,7 +115,8 @@ pub struct Claim {
     /// The rows as they were before the claim.
     pub rows: Vec<LedgerRow>,
     /// When the next row of these lanes, or the next timer, is due: in the past if the limits left no room
-    /// for one that is due already; none: there is none.
+    /// for one that is due already; none: there is none. Of rows that were delivered, the one that was issued
+    /// first may stand for them all.
     pub next_due: Option<Timestamp>,
 }
 

@@ -6,11 +6,13 @@
 mod definitions;
 mod group;
 mod ledger;
+mod listings;
 mod migrations;
 mod processes;
 mod read;
 mod rows;
 mod upkeep;
+mod written;
 
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,

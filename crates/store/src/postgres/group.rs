@@ -5,6 +5,7 @@
 
 use super::ledger::{self, Rows};
 use super::rows::{load, stored, stored_labels};
+use super::written::{WorkflowRow, number};
 use super::{commit, unavailable, uncertain};
 use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::WorkflowId;
@@ -70,6 +71,21 @@ impl<'a> Member<'a> {
     fn key(&self) -> Option<&'a str> {
         self.start()?.idempotency_key.as_deref()
     }
+
+    fn row(&self) -> Result<WorkflowRow<'a>, Error> {
+        let start = self.start();
+        Ok(WorkflowRow {
+            place: i64::try_from(self.place).unwrap_or(i64::MAX),
+            record: self.record(),
+            key: self.key().map(stored).unwrap_or_default(),
+            digest: start.map(|new| stored(&new.request_digest)).unwrap_or_default(),
+            // A transition changes none.
+            labels: match start {
+                Some(_) => stored_labels(&self.record().labels)?.into(),
+                None => "{}".into(),
+            },
+        })
+    }
 }
 
 /// Members, none of which is of the same workflow as another.
@@ -103,15 +119,11 @@ fn rounds(group: &[Write]) -> Vec<Round<'_>> {
 /// which they come. Who ends is counted. What follows is written for those that were accepted only.
 const WRITE: &str = "
     WITH row AS MATERIALIZED (
-        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::int[],
-            $7::text[], $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::text[],
-            $14::text[], $15::text[], $16::text[], $32::bool[])
-            AS row (id, place, from_seq, namespace, definition, version, status, cause, seq, state, created_at,
-            ended_at, key, digest, labels, error, ends)
+        SELECT * FROM unnest($1::workflow_row[])
     ), keyed AS (
         INSERT INTO start_keys (namespace, key, workflow_id, request_digest)
         SELECT namespace, key, id, digest FROM row
-        WHERE key <> '' AND NOT EXISTS (SELECT FROM workflows WHERE workflows.id = row.id)
+        WHERE key <> '' AND (SELECT workflows.id FROM workflows WHERE workflows.id = row.id) IS NULL
         ORDER BY namespace, key, place
         ON CONFLICT DO NOTHING RETURNING workflow_id
     ), inserted AS (
@@ -121,34 +133,39 @@ const WRITE: &str = "
             labels::jsonb, error
         FROM row WHERE from_seq = 0 AND (key = '' OR id IN (SELECT workflow_id FROM keyed))
         ON CONFLICT (id) DO NOTHING
-        RETURNING id
+        RETURNING id, namespace, definition, version, status, cause, ended_at IS NOT NULL AS ends
     ), updated AS (
         UPDATE workflows SET status = row.status, cause = row.cause, seq = row.seq, state = row.state,
             ended_at = row.ended_at, error = row.error
         FROM row WHERE workflows.id = row.id AND workflows.seq = row.from_seq AND row.from_seq > 0
-        RETURNING workflows.id
+        RETURNING workflows.id, workflows.namespace, workflows.definition, workflows.version,
+            workflows.status, workflows.cause, row.ends
     ), accepted AS MATERIALIZED (
-        SELECT id FROM inserted UNION ALL SELECT id FROM updated
+        TABLE inserted UNION ALL TABLE updated
+    ), listed AS (
+        INSERT INTO listings (namespace, definition, listed, id)
+        SELECT namespace, definition, CASE WHEN ends THEN status ELSE 'OPEN' END, id FROM inserted
+    ), moved AS (
+        UPDATE listings SET listed = updated.status FROM updated
+        WHERE updated.ends AND listings.namespace = updated.namespace
+            AND listings.definition = updated.definition AND listings.listed = 'OPEN'
+            AND listings.id = updated.id
     ), counted AS (
         INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
-        SELECT namespace, definition, version, status, cause, count(*)
-        FROM row WHERE ends AND id IN (SELECT id FROM accepted)
+        SELECT namespace, definition, version, status, cause, count(*) FROM accepted WHERE ends
         GROUP BY namespace, definition, version, status, cause
     ), event AS (
         INSERT INTO events (workflow_id, seq, body)
-        SELECT * FROM unnest($17::uuid[], $18::bigint[], $19::text[]) AS event (id, seq, body)
+        SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[]) AS event (id, seq, body)
         WHERE id IN (SELECT id FROM accepted)
     ), settled AS (
-        DELETE FROM dispatch USING unnest($20::uuid[], $21::text[]) AS old (id, key)
+        DELETE FROM dispatch USING unnest($5::uuid[], $6::text[]) AS old (id, key)
         WHERE dispatch.workflow_id = old.id AND dispatch.key = old.key
             AND old.id IN (SELECT id FROM accepted)
     ), issued AS (
         INSERT INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue, due_at, deliveries,
             issued_at)
-        SELECT * FROM unnest($22::uuid[], $23::text[], $24::bigint[], $25::text[], $26::text[], $27::text[],
-            $28::text[], $29::bigint[], $30::bigint[], $31::bigint[])
-            AS new (id, key, attempt, namespace, service, kind, queue, due_at, deliveries, issued_at)
-        WHERE id IN (SELECT id FROM accepted)
+        SELECT * FROM unnest($7::ledger_row[]) AS new WHERE id IN (SELECT id FROM accepted)
         ON CONFLICT (workflow_id, key) DO UPDATE SET attempt = excluded.attempt,
             service = excluded.service, kind = excluded.kind, queue = excluded.queue,
             due_at = excluded.due_at, deliveries = excluded.deliveries, issued_at = excluded.issued_at
@@ -194,49 +211,17 @@ impl<'a> Round<'a> {
         connection: &mut PgConnection,
         failed: fn(sqlx::Error) -> Error,
     ) -> Result<BTreeSet<Uuid>, Error> {
-        let records = || self.members.iter().map(Member::record);
-        let texts = |of: fn(&Record) -> String| records().map(of).collect::<Vec<String>>();
-        let numbers = |of: fn(&Member<'_>) -> i64| self.members.iter().map(of).collect::<Vec<i64>>();
-        let starts = |of: fn(&Member<'_>) -> Option<String>| {
-            self.members.iter().map(|member| of(member).unwrap_or_default()).collect::<Vec<String>>()
-        };
-        let events = Events::of(records());
+        let rows = self.members.iter().map(Member::row).collect::<Result<Vec<_>, _>>()?;
+        let events = Events::of(self.members.iter().map(Member::record));
         let Rows { settled_ids, settled_keys, issued } = Rows::of(self.members.iter().map(Member::write));
         let accepted: Vec<Uuid> = sqlx::query_scalar(WRITE)
-            .bind(records().map(|record| record.id.0).collect::<Vec<_>>())
-            .bind(numbers(|member| i64::try_from(member.place).unwrap_or(i64::MAX)))
-            .bind(numbers(|member| number(member.record().from_seq)))
-            .bind(texts(|record| stored(&record.namespace)))
-            .bind(texts(|record| stored(&record.definition)))
-            .bind(
-                records().map(|record| i32::try_from(record.version).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
-            )
-            .bind(records().map(|record| record.status.as_str()).collect::<Vec<_>>())
-            .bind(records().map(|record| record.cause.map_or("", |cause| cause.as_str())).collect::<Vec<_>>())
-            .bind(numbers(|member| number(member.record().seq)))
-            .bind(records().map(|record| &*record.state).collect::<Vec<&str>>())
-            .bind(numbers(|member| member.record().created_at.0))
-            .bind(records().map(|record| record.ended_at.map(|at| at.0)).collect::<Vec<_>>())
-            .bind(starts(|member| member.key().map(stored)))
-            .bind(starts(|member| member.start().map(|new| stored(&new.request_digest))))
-            .bind(self.members.iter().map(labels).collect::<Result<Vec<_>, _>>()?)
-            .bind(records().map(|record| record.error.as_deref()).collect::<Vec<_>>())
+            .bind(rows)
             .bind(events.ids)
             .bind(events.numbers)
             .bind(events.bodies)
             .bind(settled_ids)
             .bind(settled_keys)
-            .bind(issued.ids)
-            .bind(issued.keys)
-            .bind(issued.attempts)
-            .bind(issued.namespaces)
-            .bind(issued.services)
-            .bind(issued.kinds)
-            .bind(issued.queues)
-            .bind(issued.dues)
-            .bind(issued.deliveries)
-            .bind(issued.issued)
-            .bind(records().map(|record| record.ends).collect::<Vec<_>>())
+            .bind(issued)
             .fetch_all(connection)
             .await
             .map_err(failed)?;
@@ -248,15 +233,6 @@ fn set(outcomes: &mut [Option<WriteOutcome>], place: usize, outcome: WriteOutcom
     if let Some(slot) = outcomes.get_mut(place) {
         *slot = Some(outcome);
     }
-}
-
-fn number(seq: u64) -> i64 {
-    i64::try_from(seq).unwrap_or(i64::MAX)
-}
-
-/// A transition changes no labels.
-fn labels(member: &Member<'_>) -> Result<String, Error> {
-    member.start().map_or_else(|| Ok("{}".to_owned()), |_| stored_labels(&member.record().labels))
 }
 
 /// Events, column by column.

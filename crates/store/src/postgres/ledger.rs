@@ -1,70 +1,26 @@
 //! The dispatch ledger: what transitions change of it, and claims.
 
 use super::rows::{RawLedgerRow, stored, uuids};
+use super::written::{LedgerEntry, NEVER, NO_LANE};
 use super::{unavailable, uncertain};
-use crate::ledger::{lane_queue, queue_of};
+use crate::ledger::lane_queue;
 use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, Shard, TransitionWrite};
-use goconductor_saga::{Due, LedgerChange, Owed, Timestamp};
+use goconductor_saga::{LedgerChange, Timestamp};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Never due.
-const NEVER: i64 = i64::MAX;
 /// In microseconds; so long that no sum with it runs over.
 const LONGEST_REDELIVERY: i64 = NEVER >> 10;
-/// The queue of timers, and of commands to be taken back that were never delivered.
-const NO_LANE: &str = "";
-
-/// Rows of a group, column by column.
-#[derive(Default, Clone)]
-pub(super) struct Columns {
-    pub(super) ids: Vec<Uuid>,
-    pub(super) keys: Vec<String>,
-    pub(super) attempts: Vec<i64>,
-    pub(super) namespaces: Vec<String>,
-    pub(super) services: Vec<Option<String>>,
-    pub(super) kinds: Vec<String>,
-    pub(super) queues: Vec<String>,
-    lanes: Vec<String>,
-    pub(super) dues: Vec<i64>,
-    pub(super) deliveries: Vec<i64>,
-    pub(super) issued: Vec<i64>,
-}
-
-impl Columns {
-    fn push(&mut self, write: &TransitionWrite, row: &Owed) {
-        let namespace = &write.record.namespace;
-        let lane = stored(&queue_of(namespace, row.service.as_deref(), row.key));
-        let (kind, queue, due_at) = match row.due {
-            Due::At(Timestamp(at)) => ("run", lane.clone(), at),
-            Due::Held => ("held", lane.clone(), NEVER),
-            Due::Withdraw => ("withdraw", NO_LANE.to_owned(), write.now.0),
-        };
-        let published = write.publishes.contains(&row.key);
-        self.ids.push(write.record.id.0);
-        self.keys.push(row.key.to_string());
-        self.attempts.push(i64::from(row.attempt));
-        self.namespaces.push(stored(namespace));
-        self.services.push(row.service.as_deref().map(stored));
-        self.kinds.push(kind.to_owned());
-        self.queues.push(queue);
-        self.lanes.push(lane);
-        self.dues.push(if published { write.redeliver_at.0 } else { due_at });
-        self.deliveries.push(i64::from(published));
-        self.issued.push(write.now.0);
-    }
-}
-
 /// Rows that go and rows that come with a group's transitions.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(super) struct Rows<'a> {
     pub(super) settled_ids: Vec<Uuid>,
     pub(super) settled_keys: Vec<String>,
-    pub(super) issued: Columns,
+    pub(super) issued: Vec<LedgerEntry<'a>>,
 }
 
-impl Rows {
-    pub(super) fn of<'a>(writes: impl Iterator<Item = &'a TransitionWrite>) -> Self {
+impl<'a> Rows<'a> {
+    pub(super) fn of(writes: impl Iterator<Item = &'a TransitionWrite>) -> Self {
         let mut rows = Self::default();
         for write in writes {
             for change in &write.record.ledger {
@@ -73,7 +29,7 @@ impl Rows {
                         rows.settled_ids.push(write.record.id.0);
                         rows.settled_keys.push(key.to_string());
                     }
-                    LedgerChange::Issue(row) => rows.issued.push(write, row),
+                    LedgerChange::Issue(row) => rows.issued.push(LedgerEntry::of(write, row)),
                     LedgerChange::Change(_) => {}
                 }
             }
@@ -88,27 +44,17 @@ pub(super) fn changes_in_place(write: &TransitionWrite) -> bool {
 }
 
 /// Rows that should have been there: of another attempt, or of none.
-async fn insert(connection: &mut PgConnection, rows: Columns) -> Result<(), Error> {
+async fn insert(connection: &mut PgConnection, rows: &[LedgerEntry<'_>]) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue, due_at,
              deliveries, issued_at)
-         SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
-             $7::text[], $8::bigint[], $9::bigint[], $10::bigint[])
+         SELECT * FROM unnest($1::ledger_row[])
          ON CONFLICT (workflow_id, key) DO UPDATE SET attempt = excluded.attempt,
              service = excluded.service, kind = excluded.kind, queue = excluded.queue,
              due_at = excluded.due_at, deliveries = excluded.deliveries, issued_at = excluded.issued_at
          WHERE dispatch.attempt <> excluded.attempt",
     )
-    .bind(rows.ids)
-    .bind(rows.keys)
-    .bind(rows.attempts)
-    .bind(rows.namespaces)
-    .bind(rows.services)
-    .bind(rows.kinds)
-    .bind(rows.queues)
-    .bind(rows.dues)
-    .bind(rows.deliveries)
-    .bind(rows.issued)
+    .bind(rows)
     .execute(connection)
     .await
     .map_err(unavailable)?;
@@ -117,49 +63,40 @@ async fn insert(connection: &mut PgConnection, rows: Columns) -> Result<(), Erro
 
 /// Changes the rows of attempts that stay open: what was delivered stays so.
 pub(super) async fn change(connection: &mut PgConnection, writes: &[&TransitionWrite]) -> Result<(), Error> {
-    let mut rows = Columns::default();
+    let mut rows = Vec::new();
     for write in writes {
         for change in &write.record.ledger {
             if let LedgerChange::Change(row) = change {
-                rows.push(write, row);
+                rows.push(LedgerEntry::of(write, row));
             }
         }
     }
-    if rows.ids.is_empty() {
+    if rows.is_empty() {
         return Ok(());
     }
-    let (wanted, all) = (rows.ids.len(), rows.clone());
     let changed = sqlx::query(
         "UPDATE dispatch SET
              due_at = CASE
-                 WHEN row.published > 0 OR row.kind = 'held' OR dispatch.deliveries = 0
+                 WHEN row.deliveries > 0 OR row.kind = 'held' OR dispatch.deliveries = 0
                      OR dispatch.kind = 'held' THEN row.due_at
                  ELSE dispatch.due_at END,
-             queue = CASE WHEN row.published > 0 OR dispatch.deliveries > 0 THEN row.lane ELSE row.queue END,
-             deliveries = dispatch.deliveries + row.published,
-             issued_at = CASE WHEN row.published > 0 THEN row.issued_at ELSE dispatch.issued_at END,
+             queue = CASE WHEN row.deliveries > 0 OR dispatch.deliveries > 0 THEN row.lane ELSE row.queue END,
+             deliveries = dispatch.deliveries + row.deliveries,
+             issued_at = CASE WHEN row.deliveries > 0 THEN row.issued_at ELSE dispatch.issued_at END,
              kind = row.kind
-         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-             $8::bigint[], $9::bigint[])
-             AS row (id, key, attempt, kind, queue, lane, due_at, published, issued_at)
+         FROM ROWS FROM (unnest($1::ledger_row[]), unnest($2::text[])) AS row (id, key, attempt, namespace,
+             service, kind, queue, due_at, deliveries, issued_at, lane)
          WHERE dispatch.workflow_id = row.id AND dispatch.key = row.key AND dispatch.attempt = row.attempt",
     )
-    .bind(rows.ids)
-    .bind(rows.keys)
-    .bind(rows.attempts)
-    .bind(rows.kinds)
-    .bind(rows.queues)
-    .bind(rows.lanes)
-    .bind(rows.dues)
-    .bind(rows.deliveries)
-    .bind(rows.issued)
+    .bind(&rows)
+    .bind(rows.iter().map(|row| &*row.lane).collect::<Vec<_>>())
     .execute(&mut *connection)
     .await
     .map_err(unavailable)?
     .rows_affected();
-    if usize::try_from(changed).unwrap_or(usize::MAX) != wanted {
+    if usize::try_from(changed).unwrap_or(usize::MAX) != rows.len() {
         tracing::warn!("a row of the ledger was missing");
-        insert(connection, all).await?;
+        insert(connection, &rows).await?;
     }
     Ok(())
 }
@@ -170,7 +107,7 @@ fn queues(request: &ClaimRequest) -> Vec<(String, i64, u32)> {
         .lanes
         .iter()
         .map(|lane| {
-            let queue = stored(&lane_queue(&lane.namespace, &lane.service, lane.side));
+            let queue = stored(&lane_queue(&lane.namespace, &lane.service, lane.side)).into_owned();
             let waiting_since = lane.waiting_since.map_or(NEVER, |since| since.0);
             (queue, waiting_since, lane.limit.min(request.limit))
         })
@@ -212,13 +149,13 @@ async fn survey(connection: &mut PgConnection, request: &ClaimRequest) -> Result
               ORDER BY due_at LIMIT 1)
              UNION ALL
              (SELECT due_at FROM dispatch
-              WHERE dispatch.queue = row.queue AND deliveries > 0 AND due_at > $5 AND due_at < $4
-                  AND (get_byte(uuid_send(workflow_id), 15) & 15) % $6 = $7
-              ORDER BY due_at LIMIT 1)
-             UNION ALL
-             (SELECT due_at FROM dispatch
               WHERE dispatch.queue = row.queue AND deliveries > 0 AND kind <> 'held'
                   AND issued_at < row.waiting_since AND due_at <= $5
+                  AND (get_byte(uuid_send(workflow_id), 15) & 15) % $6 = $7
+              ORDER BY issued_at LIMIT 1)
+             UNION ALL
+             (SELECT due_at FROM dispatch
+              WHERE dispatch.queue = row.queue AND deliveries > 0 AND kind <> 'held' AND due_at > $5
                   AND (get_byte(uuid_send(workflow_id), 15) & 15) % $6 = $7
               ORDER BY issued_at LIMIT 1)
          ) AS due",
@@ -231,7 +168,7 @@ async fn survey(connection: &mut PgConnection, request: &ClaimRequest) -> Result
     .bind(request.now.0.min(NEVER - 1))
     .bind(of)
     .bind(index)
-    .bind(request.fence.as_ref().map(|fence| stored(&format!("fence/{}", fence.name))))
+    .bind(request.fence.as_ref().map(|fence| stored(&format!("fence/{}", fence.name)).into_owned()))
     .fetch_one(connection)
     .await
     .map_err(unavailable)?;

@@ -1,5 +1,6 @@
 //! What is read of workflows.
 
+use super::listings::{self, Page};
 use super::rows::{RawLedgerRow, given, given_labels, number, status_of, stored, uuids};
 use super::unavailable;
 use crate::json::{corrupt, parsed};
@@ -10,6 +11,9 @@ use goconductor_saga::{Event, RollbackCause, Timestamp, WorkflowId};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
+
+/// Open, and not on their way forward: `workflows_astray` finds them.
+const ASTRAY: [&str; 3] = ["ROLLING_BACK", "PAUSED", "ERROR"];
 
 pub(super) async fn history(
     connection: &mut PgConnection,
@@ -103,16 +107,22 @@ fn summary(raw: RawSummary) -> Result<Summary, Error> {
 }
 
 pub(super) async fn list(connection: &mut PgConnection, request: &ListRequest) -> Result<ListPage, Error> {
+    let limit = i64::from(request.limit) + 1;
     let mut query = QueryBuilder::<Postgres>::new(
-        "SELECT id, definition, version, status, cause, seq, created_at, ended_at, labels::text AS labels,
-             idempotency_key, error FROM workflows WHERE namespace = ",
+        "SELECT workflows.id, definition, version, status, cause, seq, created_at, ended_at, labels::text AS labels,
+             idempotency_key, error FROM ",
     );
-    query.push_bind(stored(&request.namespace));
-    if let Some(before) = request.before {
-        query.push(" AND id < ").push_bind(before.0);
+    if finds_few(request.filter.as_ref()) {
+        query.push("workflows WHERE namespace = ").push_bind(stored(&request.namespace));
+        if let Some(before) = request.before {
+            query.push(" AND id < ").push_bind(before.0);
+        }
+        and(request.filter.as_ref(), &request.namespace, &mut query);
+    } else {
+        let page = Page { before: request.before, limit };
+        listings::push(&request.namespace, request.filter.as_ref(), Some(page), &mut query);
     }
-    and(request.filter.as_ref(), &request.namespace, &mut query);
-    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(request.limit) + 1);
+    query.push(" ORDER BY workflows.id DESC LIMIT ").push_bind(limit);
     let rows: Vec<RawSummary> = query.build_query_as().fetch_all(connection).await.map_err(unavailable)?;
     let mut workflows = rows.into_iter().map(summary).collect::<Result<Vec<_>, _>>()?;
     let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
@@ -140,14 +150,19 @@ pub(super) async fn counts(
     };
     let mut query =
         QueryBuilder::<Postgres>::new("SELECT value COLLATE \"C\", sum(count)::bigint FROM (SELECT ");
-    query.push(column).push("::text AS value, count(*) AS count FROM workflows WHERE namespace = ");
-    query.push_bind(stored(namespace));
+    query.push(column).push("::text AS value, count(*) AS count FROM ");
     // Those that have ended are counted already, unless the filter asks for more than what by.
     let is_counted = filter.is_none_or(Filter::is_counted);
     if is_counted {
-        query.push(" AND listed IN ('OPEN', 'ROLLING_BACK', 'PAUSED', 'ERROR')");
+        listings::push_open(namespace, &mut query);
+        query.push(" WHERE true");
+        and(filter, namespace, &mut query);
+    } else if finds_few(filter) || !listings::narrows(filter) {
+        query.push("workflows WHERE namespace = ").push_bind(stored(namespace));
+        and(filter, namespace, &mut query);
+    } else {
+        listings::push(namespace, filter, None, &mut query);
     }
-    and(filter, namespace, &mut query);
     query.push(" GROUP BY 1");
     if is_counted {
         query
@@ -168,6 +183,18 @@ pub(super) async fn counts(
         .collect())
 }
 
+/// Whether an index of the workflows themselves leads to the few that fit.
+fn finds_few(filter: Option<&Filter>) -> bool {
+    filter.into_iter().flat_map(Filter::certain).any(|(field, text)| match field {
+        Field::IdempotencyKey => !text.is_empty(),
+        Field::Label(_) => true,
+        Field::Status => ASTRAY.contains(&text),
+        Field::Id | Field::Definition | Field::Version | Field::Cause | Field::CreatedAt | Field::EndedAt => {
+            false
+        }
+    })
+}
+
 /// Appends a filter to a condition on the workflows of a namespace.
 fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgres>) {
     let Some(filter) = filter else { return };
@@ -175,26 +202,23 @@ fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgr
     condition(filter, query);
     // The same once more, as an index can be asked for it.
     for (field, text) in filter.certain() {
-        let text = stored(text);
         match field {
-            Field::Status if text == "QUEUED" || text == "IN_PROGRESS" => {
-                query.push(" AND listed = 'OPEN'");
-            }
             Field::Status => {
-                query.push(" AND listed = ").push_bind(text);
-            }
-            Field::Definition => {
-                query.push(" AND definition = ").push_bind(text);
+                // Not bound: a plan that holds for every status would have no use for their index.
+                if let Some(status) = ASTRAY.into_iter().find(|status| *status == text) {
+                    query.push(" AND status = '").push(status).push("'");
+                }
             }
             Field::IdempotencyKey if !text.is_empty() => {
                 query.push(" AND id IN (SELECT workflow_id FROM start_keys WHERE namespace = ");
-                query.push_bind(stored(namespace)).push(" AND key = ").push_bind(text).push(")");
+                query.push_bind(stored(namespace)).push(" AND key = ").push_bind(stored(text)).push(")");
             }
             Field::Label(name) => {
                 query.push(" AND labels <> '{}'::jsonb AND labels @> jsonb_build_object(");
-                query.push_bind(stored(name)).push("::text, ").push_bind(text).push("::text)");
+                query.push_bind(stored(name)).push("::text, ").push_bind(stored(text)).push("::text)");
             }
             Field::Id
+            | Field::Definition
             | Field::Version
             | Field::Cause
             | Field::IdempotencyKey
@@ -205,7 +229,7 @@ fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgr
 }
 
 /// Appends a condition, with every value bound.
-fn condition(filter: &Filter, query: &mut QueryBuilder<Postgres>) {
+pub(super) fn condition(filter: &Filter, query: &mut QueryBuilder<Postgres>) {
     match filter {
         Filter::All(parts) => joined(parts, " AND ", "true", query),
         Filter::Any(parts) => joined(parts, " OR ", "false", query),

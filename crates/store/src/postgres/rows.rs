@@ -6,6 +6,7 @@ use crate::{Error, LedgerRow, LedgerRowKey, Loaded, RowKind, Stored};
 use goconductor_saga::{OwedKey, Status, Timestamp, WorkflowId};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -14,9 +15,9 @@ const ESCAPE: char = '\u{1}';
 
 /// A text as it is stored. PostgreSQL's texts hold no U+0000: it is written as U+0001 and `0`, and
 /// U+0001 as itself and `1`. All else is as it was, and texts keep their order.
-pub(super) fn stored(text: &str) -> String {
+pub(super) fn stored(text: &str) -> Cow<'_, str> {
     if !text.contains(['\0', ESCAPE]) {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let mut stored = String::with_capacity(text.len() + 8);
     for each in text.chars() {
@@ -26,7 +27,7 @@ pub(super) fn stored(text: &str) -> String {
             other => stored.push(other),
         }
     }
-    stored
+    Cow::Owned(stored)
 }
 
 /// A stored text as it was given.

@@ -195,6 +195,10 @@ async fn remove(connection: &mut PgConnection, ended_by: Timestamp) -> Result<u6
              DELETE FROM start_keys USING gone
              WHERE gone.idempotency_key <> '' AND start_keys.namespace = gone.namespace
                  AND start_keys.key = gone.idempotency_key AND start_keys.workflow_id = gone.id
+         ), unlisted AS (
+             DELETE FROM listings USING gone
+             WHERE listings.namespace = gone.namespace AND listings.definition = gone.definition
+                 AND listings.listed = gone.status AND listings.id = gone.id
          ), history AS (
              DELETE FROM events_other USING gone WHERE events_other.workflow_id = gone.id
          ), counted AS (

@@ -1,0 +1,144 @@
+//! Rows as a group hands them to the server: arrays of its types `workflow_row` and `ledger_row`.
+
+use super::rows::stored;
+use crate::ledger::queue_of;
+use crate::{Record, TransitionWrite};
+use goconductor_saga::{Due, Owed, Timestamp};
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::PgRecordEncoder;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo};
+use sqlx::{Postgres, Type};
+use std::borrow::Cow;
+use uuid::Uuid;
+
+/// Never due.
+pub(super) const NEVER: i64 = i64::MAX;
+/// The queue of timers, and of commands to be taken back that were never delivered.
+pub(super) const NO_LANE: &str = "";
+
+/// A start, or a transition.
+pub(super) struct WorkflowRow<'a> {
+    pub(super) place: i64,
+    pub(super) record: &'a Record,
+    /// What only a start has; else empty.
+    pub(super) key: Cow<'a, str>,
+    pub(super) digest: Cow<'a, str>,
+    pub(super) labels: Cow<'a, str>,
+}
+
+/// A row of the ledger as it is issued.
+#[derive(Clone)]
+pub(super) struct LedgerEntry<'a> {
+    pub(super) id: Uuid,
+    pub(super) key: String,
+    pub(super) attempt: i64,
+    pub(super) namespace: Cow<'a, str>,
+    pub(super) service: Option<Cow<'a, str>>,
+    pub(super) kind: &'static str,
+    pub(super) queue: String,
+    /// The queue in which it waits once it is delivered.
+    pub(super) lane: String,
+    pub(super) due_at: i64,
+    pub(super) deliveries: i64,
+    pub(super) issued_at: i64,
+}
+
+impl<'a> LedgerEntry<'a> {
+    pub(super) fn of(write: &'a TransitionWrite, row: &'a Owed) -> Self {
+        let namespace = &write.record.namespace;
+        let lane = stored(&queue_of(namespace, row.service.as_deref(), row.key)).into_owned();
+        let (kind, queue, due_at) = match row.due {
+            Due::At(Timestamp(at)) => ("run", lane.clone(), at),
+            Due::Held => ("held", lane.clone(), NEVER),
+            Due::Withdraw => ("withdraw", NO_LANE.to_owned(), write.now.0),
+        };
+        let published = write.publishes.contains(&row.key);
+        Self {
+            id: write.record.id.0,
+            key: row.key.to_string(),
+            attempt: i64::from(row.attempt),
+            namespace: stored(namespace),
+            service: row.service.as_deref().map(stored),
+            kind,
+            queue,
+            lane,
+            due_at: if published { write.redeliver_at.0 } else { due_at },
+            deliveries: i64::from(published),
+            issued_at: write.now.0,
+        }
+    }
+}
+
+pub(super) fn number(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+impl Encode<'_, Postgres> for WorkflowRow<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let record = self.record;
+        let mut row = PgRecordEncoder::new(buffer);
+        // In the order of the type's columns.
+        row.encode(record.id.0)?
+            .encode(self.place)?
+            .encode(number(record.from_seq))?
+            .encode(&*stored(&record.namespace))?
+            .encode(&*stored(&record.definition))?
+            .encode(i32::try_from(record.version).unwrap_or(i32::MAX))?
+            .encode(record.status.as_str())?
+            .encode(record.cause.map_or("", |cause| cause.as_str()))?
+            .encode(number(record.seq))?
+            .encode(&*record.state)?
+            .encode(record.created_at.0)?
+            .encode(record.ended_at.map(|at| at.0))?
+            .encode(&*self.key)?
+            .encode(&*self.digest)?
+            .encode(&*self.labels)?
+            .encode(record.error.as_deref())?
+            .encode(record.ends)?;
+        row.finish();
+        Ok(IsNull::No)
+    }
+}
+
+impl Encode<'_, Postgres> for LedgerEntry<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let mut row = PgRecordEncoder::new(buffer);
+        row.encode(self.id)?
+            .encode(&*self.key)?
+            .encode(self.attempt)?
+            .encode(&*self.namespace)?
+            .encode(self.service.as_deref())?
+            .encode(self.kind)?
+            .encode(&*self.queue)?
+            .encode(self.due_at)?
+            .encode(self.deliveries)?
+            .encode(self.issued_at)?;
+        row.finish();
+        Ok(IsNull::No)
+    }
+}
+
+impl Type<Postgres> for WorkflowRow<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("workflow_row")
+    }
+}
+
+impl PgHasArrayType for WorkflowRow<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::array_of("workflow_row")
+    }
+}
+
+impl Type<Postgres> for LedgerEntry<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("ledger_row")
+    }
+}
+
+impl PgHasArrayType for LedgerEntry<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::array_of("ledger_row")
+    }
+}
