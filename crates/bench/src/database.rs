@@ -88,7 +88,7 @@ impl Database {
     pub(crate) fn lanes(&self) -> usize {
         match self {
             Self::Sqlite(_) => 1,
-            Self::Postgres { .. } => 2,
+            Self::Postgres { .. } => 3,
         }
     }
 

@@ -25,6 +25,9 @@ use tower::ServiceExt;
 /// A connection on which nothing is heard is asked this often, and given up when it does not answer in
 /// time: who was paused or cut off holds nothing up.
 const KEEPALIVE: Duration = Duration::from_secs(2);
+/// The longest piece in which a call may come: a group of writes has some hundred kilobytes, and would be cut
+/// into dozens.
+const FRAME: u32 = 1 << 20;
 /// How long calls under way may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -117,6 +120,7 @@ async fn serve(
     });
     Server::builder()
         .accept_http1(true)
+        .max_frame_size(Some(FRAME))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_routes(Routes::from(router))

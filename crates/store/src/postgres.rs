@@ -31,8 +31,8 @@ use std::time::Duration;
 const TRIES: u32 = 5;
 /// Serialisation failure, and deadlock detected.
 const CONFLICTS: [&str; 2] = ["(40001)", "(40P01)"];
-/// Groups that are written at once, at most: more than two lanes gain nothing (measured).
-const WRITERS: u32 = 2;
+/// Groups that are written at once, at most: more lanes than three gain nothing (measured).
+const WRITERS: u32 = 3;
 /// A connection that can't be had for this long is no connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
@@ -100,6 +100,11 @@ fn uncertain(error: sqlx::Error) -> Error {
 async fn commit(transaction: Transaction<'_, Postgres>) -> Result<(), Error> {
     // The answer may be what was lost: only a read can tell.
     transaction.commit().await.map_err(|error| Error::OutcomeUnknown { reason: error.to_string() })
+}
+
+/// Whether a row was to be written that is there already.
+fn is_there(error: &Error) -> bool {
+    matches!(error, Error::Unavailable { reason } if reason.ends_with("(23505)"))
 }
 
 /// Whether the database ended a transaction to resolve a conflict. By the code that [`unavailable`] puts

@@ -97,6 +97,13 @@ async fn start(gateways: &[Api], number: usize) -> Start {
 
 /// How many orders of one caller may not have ended when it starts another one.
 const UNDER_WAY: usize = 8;
+const CALLERS: u32 = 16;
+
+/// How many orders are started each second, whatever became of those before, if
+/// `GOCONDUCTOR_HARNESS_RATE` says so: the full check is run at half of what the cluster can do.
+fn rate() -> Option<u32> {
+    std::env::var("GOCONDUCTOR_HARNESS_RATE").ok().and_then(|rate| rate.parse().ok()).filter(|rate| *rate > 0)
+}
 
 /// Starts orders, a few at a time, until all are acknowledged or `enough` says so; their ids by key.
 struct Load {
@@ -109,20 +116,26 @@ impl Load {
         let mut tasks = tokio::task::JoinSet::new();
         let stop = Arc::new(AtomicUsize::new(usize::MAX));
         let next = Arc::new(AtomicUsize::new(0));
-        for _ in 0..16 {
+        let (pause, under_way) = match rate() {
+            Some(rate) => (Duration::from_secs(1) * CALLERS / rate, usize::MAX),
+            None => (pause, UNDER_WAY),
+        };
+        for _ in 0..CALLERS {
             let (gateways, next, stop) = (cluster.gateways.clone(), Arc::clone(&next), Arc::clone(&stop));
             tasks.spawn(async move {
                 let mut started: Vec<(usize, Start)> = Vec::new();
+                let mut turns = tokio::time::interval(pause);
+                turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                 loop {
+                    turns.tick().await;
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= stop.load(Ordering::Relaxed) {
                         return started;
                     }
                     started.push((number, start(&gateways, number).await));
-                    tokio::time::sleep(pause).await;
                     // No more are under way than a slow machine can end in time. What is broken just now may
                     // say nothing, or that it is not there: whether all end is asked of them all afterwards.
-                    if let Some((_, earlier)) = started.iter().rev().nth(UNDER_WAY) {
+                    if let Some((_, earlier)) = started.iter().rev().nth(under_way) {
                         let api = &gateways[number % gateways.len()];
                         let id = earlier.acknowledged.as_ref().unwrap();
                         let _any = api.ended(id, Duration::from_secs(2)).await;

@@ -29,7 +29,14 @@ impl<'a> Rows<'a> {
                         rows.settled_ids.push(write.record.id.0);
                         rows.settled_keys.push(key.to_string());
                     }
-                    LedgerChange::Issue(row) => rows.issued.push(LedgerEntry::of(write, row)),
+                    LedgerChange::Issue(row) => {
+                        // It takes the place of the attempt before it.
+                        if row.attempt > 1 {
+                            rows.settled_ids.push(write.record.id.0);
+                            rows.settled_keys.push(row.key.to_string());
+                        }
+                        rows.issued.push(LedgerEntry::of(write, row));
+                    }
                     LedgerChange::Change(_) => {}
                 }
             }

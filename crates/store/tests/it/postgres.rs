@@ -11,7 +11,7 @@ use goconductor_saga::{Side, WorkflowId};
 use goconductor_store::conformance::flow::{Flow, Given, at, command, order, publishing, unkeyed};
 use goconductor_store::conformance::{CASES, Factory};
 use goconductor_store::postgres::PostgresStore;
-use goconductor_store::{LedgerRowKey, Store};
+use goconductor_store::{LedgerRowKey, Store, WriteOutcome};
 use sqlx::{Connection, PgConnection};
 
 /// Where PostgreSQL is; none: skipped, and said so.
@@ -273,6 +273,51 @@ async fn one_who_gives_way_to_another_tries_again() {
         assert!(gave_way, "the store never had to give way");
         let dues: Vec<_> = store.ledger(&ids).await.expect("a read").iter().map(|row| row.due_at).collect();
         assert_eq!(dues, [at(60), at(60)]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_there_already_fails_no_group() {
+    Database::with("", |database| async move {
+        let store = PostgresStore::connect(&database.url, 4).await.expect("a new database");
+        let plan = order().expect("a graph");
+        let [twice, stray, new] = [(); 3].map(|()| Flow::start(&plan, Given::default()).unwrap());
+        // A row of the ledger that should not be there.
+        let row = "INSERT INTO dispatch VALUES ($1, '0/execute', 7, 'default', 'stock', 'run',
+             'default/stock/execute', 5, 0, 5)";
+        let mut other = PgConnection::connect(&database.url).await.expect("the server answers");
+        sqlx::query(row).bind(stray.0.state.id.0).execute(&mut other).await.expect("a row");
+        // A start whose first try is not committed yet when it is written once more.
+        execute_in(&mut other, "BEGIN").await;
+        let record = &twice.1.record;
+        sqlx::query(
+            "INSERT INTO workflows (id, namespace, definition, version, status, cause, seq, state, created_at,
+                 idempotency_key, labels) VALUES ($1, $2, $3, 1, $4, '', $5, $6, 0, '', '{}')",
+        )
+        .bind(record.id.0)
+        .bind(&record.namespace)
+        .bind(&record.definition)
+        .bind(record.status.as_str())
+        .bind(i64::try_from(record.seq).expect("a small number"))
+        .bind(&*record.state)
+        .execute(&mut other)
+        .await
+        .expect("a row");
+        let (writing, group) =
+            (store.clone(), [&twice, &stray, &new].map(|(_, start)| unkeyed(start.clone())));
+        let written = tokio::spawn(async move { writing.write(group.to_vec()).await });
+        let mut watcher = PgConnection::connect(&database.url).await.expect("the server answers");
+        somebody_waits(&mut watcher).await;
+        execute_in(&mut other, "COMMIT").await;
+        let outcomes = written.await.expect("no panic").expect("the second try");
+        let [WriteOutcome::Lost(present), WriteOutcome::Written, WriteOutcome::Written] = outcomes.as_slice()
+        else {
+            panic!("{outcomes:?}");
+        };
+        assert_eq!(present.state, twice.0.state);
+        let ledger = store.ledger(&[stray.0.state.id, new.0.state.id]).await.expect("a read");
+        assert!(ledger.iter().all(|row| row.key.attempt == 1) && ledger.len() == 2, "{ledger:?}");
     })
     .await;
 }
