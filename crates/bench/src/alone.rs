@@ -15,6 +15,7 @@ use goconductor_store::{Store, WriteOutcome};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What a state store took.
@@ -86,9 +87,7 @@ impl Server {
 /// Where writes go: to a state store in another process, or to a database.
 async fn open(database: Database, url: Option<String>) -> anyhow::Result<Arc<dyn Store>> {
     Ok(match url {
-        Some(url) => {
-            Arc::new(Grouped::new(Arc::new(RemoteStore::new(Endpoints::new(&[url])?)), Limits::CALLS))
-        }
+        Some(url) => Arc::new(RemoteStore::new(Endpoints::new(&[url])?)),
         None => {
             let limits = Limits { lanes: database.lanes(), ..Limits::default() };
             Arc::new(Grouped::new(database.open().await?, limits))
@@ -125,25 +124,14 @@ async fn drive(
 ) -> anyhow::Result<(Latencies, f64, f64)> {
     let orders = Arc::new(Mutex::new(orders));
     let (begun, cpu) = (Instant::now(), proc::cpu_seconds(pid, false).unwrap_or(0.0));
+    // What is at once comes in as many calls as an executor makes at once, and waits for nothing to be put
+    // together: it is the store that is measured.
+    let calls = Limits::CALLS.lanes.min(usize::try_from(in_flight)?);
+    let together = usize::try_from(in_flight)? / calls;
     let mut lanes = tokio::task::JoinSet::new();
-    for _ in 0..in_flight {
+    for _ in 0..calls {
         let (store, orders) = (Arc::clone(&store), Arc::clone(&orders));
-        lanes.spawn(async move {
-            let mut took = Vec::new();
-            loop {
-                let next = orders.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let Some(order) = next else { return anyhow::Ok(took) };
-                for write in order.writes {
-                    let begun = Instant::now();
-                    let outcomes = store.write(vec![write]).await?;
-                    anyhow::ensure!(
-                        matches!(outcomes.as_slice(), [WriteOutcome::Written]),
-                        "a transition was not written: {outcomes:?}"
-                    );
-                    took.push(begun.elapsed());
-                }
-            }
-        });
+        lanes.spawn(lane(store, orders, together));
     }
     let mut latencies = Latencies::default();
     while let Some(lane) = lanes.join_next().await {
@@ -170,5 +158,39 @@ mod tests {
         let ids = store.ids(None, 100).await.unwrap();
         assert_eq!(ids.len(), 20);
         assert!(store.ledger(&ids).await.unwrap().is_empty());
+    }
+}
+
+/// Takes some orders, and writes the next transition of each together, until none is left; how long each took.
+async fn lane(
+    store: Arc<dyn Store>,
+    orders: Arc<Mutex<Vec<Ready>>>,
+    together: usize,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut took = Vec::new();
+    loop {
+        let next = {
+            let mut orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
+            let rest = orders.len().saturating_sub(together);
+            orders.split_off(rest)
+        };
+        if next.is_empty() {
+            return Ok(took);
+        }
+        let mut next: Vec<_> = next.into_iter().map(|order| order.writes.into_iter()).collect();
+        loop {
+            let group: Vec<_> = next.iter_mut().filter_map(Iterator::next).collect();
+            let (begun, count) = (Instant::now(), group.len());
+            if count == 0 {
+                break;
+            }
+            let outcomes = store.write(group).await?;
+            let written = |outcome: &WriteOutcome| matches!(outcome, WriteOutcome::Written);
+            anyhow::ensure!(
+                outcomes.len() == count && outcomes.iter().all(written),
+                "a transition was not written: {outcomes:?}"
+            );
+            took.extend(std::iter::repeat_n(begun.elapsed(), count));
+        }
     }
 }
