@@ -1,7 +1,8 @@
 //! Groups what arrives together: writes into one transaction, reads of workflows into one read.
 //!
 //! A group forms while the one before it is under way, so nobody waits for it to fill: a lone write
-//! goes at once, and under load the groups grow by themselves. [`Grouped`] is itself a [`Store`], so a caller
+//! goes at once, and under load the groups grow by themselves. Several are under way at once only where each
+//! is large enough to be worth it. [`Grouped`] is itself a [`Store`], so a caller
 //! does not know whether it talks to a database, to a state store in another process, or to a group.
 //!
 //! It deliberately knows no SQL and takes no decision.
@@ -10,6 +11,7 @@
 //! one that can't be written gets its error, and neither holds up anybody; a caller who goes away takes
 //! nothing with him; changes of one workflow are announced in order.
 
+mod former;
 mod reads;
 
 use crate::{
@@ -18,11 +20,13 @@ use crate::{
     ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
+use former::Former;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
 use reads::Reads;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// How much is grouped, and how much may wait.
 #[derive(Debug, Clone, Copy)]
@@ -70,24 +74,15 @@ pub struct Grouped {
 }
 
 impl Grouped {
-    /// Groups the writes to a backend. To be called within a runtime: the lanes are its tasks, and end
-    /// when the store is dropped.
+    /// Groups the writes to a backend. To be called within a runtime: groups are its tasks, and end when the
+    /// store is dropped.
     #[must_use]
     pub fn new(backend: Arc<dyn Store>, limits: Limits) -> Self {
         let (requests, waiting) = mpsc::channel(limits.waiting.max(1));
         let (changes, _) = broadcast::channel(CHANGES);
-        let waiting = Arc::new(Mutex::new(waiting));
         let announcements = Arc::new(Announcements::default());
-        for _ in 0..limits.lanes.max(1) {
-            let lane = Lane {
-                backend: Arc::clone(&backend),
-                waiting: Arc::clone(&waiting),
-                changes: changes.clone(),
-                announcements: Arc::clone(&announcements),
-                group: limits.group.max(1),
-            };
-            tokio::spawn(lane.run());
-        }
+        let writer = Writer { backend: Arc::clone(&backend), changes: changes.clone(), announcements };
+        tokio::spawn(writer.run(Former::new(waiting, limits, |request: &Request| request.writes.len())));
         let reads = Reads::new(&backend, limits);
         Self { backend, requests, reads, changes }
     }
@@ -133,27 +128,21 @@ impl Announcements {
     }
 }
 
-struct Lane {
+/// Carries groups out.
+#[derive(Clone)]
+struct Writer {
     backend: Arc<dyn Store>,
-    waiting: Arc<Mutex<mpsc::Receiver<Request>>>,
     changes: broadcast::Sender<Seen>,
     announcements: Arc<Announcements>,
-    group: usize,
 }
 
-impl Lane {
-    async fn run(self) {
-        loop {
-            let Some((number, group)) = self.next_group().await else { return };
-            self.write(number, group).await;
+impl Writer {
+    async fn run(self, mut former: Former<Request>) {
+        let mut under_way = JoinSet::new();
+        while let Some(group) = former.next(&mut under_way).await {
+            let (writer, number) = (self.clone(), self.announcements.form());
+            under_way.spawn(async move { writer.write(number, group).await });
         }
-    }
-
-    /// All that waits now, but at least one, with the group's number; nothing once the store is gone.
-    async fn next_group(&self) -> Option<(u64, Vec<Request>)> {
-        let mut waiting = self.waiting.lock().await;
-        let group = gather(&mut waiting, self.group, |request| request.writes.len()).await?;
-        Some((self.announcements.form(), group))
     }
 
     async fn write(&self, number: u64, group: Vec<Request>) {
@@ -239,20 +228,6 @@ fn refuse(group: impl IntoIterator<Item = Request>, error: &Error) {
     for request in group {
         request.answer(Err(again(error)));
     }
-}
-
-/// All that waits now, but at least one, up to about this size; nothing once nobody can send any more.
-async fn gather<T>(waiting: &mut mpsc::Receiver<T>, most: usize, size: fn(&T) -> usize) -> Option<Vec<T>> {
-    let first = waiting.recv().await?;
-    let mut sum = size(&first);
-    let mut group = vec![first];
-    while sum < most
-        && let Ok(next) = waiting.try_recv()
-    {
-        sum += size(&next);
-        group.push(next);
-    }
-    Some(group)
 }
 
 /// What a group changed.

@@ -1,10 +1,12 @@
 //! Reads of workflows that wait together are one read.
 
-use super::{Limits, again, gather, gone};
+use super::former::Former;
+use super::{Limits, again, gone};
 use crate::{Error, Store, Stored};
 use goconductor_saga::WorkflowId;
 use std::sync::Arc;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// Where the answer to one caller goes.
 type Answer = oneshot::Sender<Result<Vec<Option<Stored>>, Error>>;
@@ -24,12 +26,14 @@ pub(super) struct Reads {
 impl Reads {
     pub(super) fn new(backend: &Arc<dyn Store>, limits: Limits) -> Self {
         let (requests, waiting) = mpsc::channel(limits.waiting.max(1));
-        let waiting = Arc::new(Mutex::new(waiting));
-        for _ in 0..limits.lanes.max(1) {
-            let lane =
-                Lane { backend: Arc::clone(backend), waiting: Arc::clone(&waiting), group: limits.group };
-            tokio::spawn(lane.run());
-        }
+        let mut former = Former::new(waiting, limits, |request: &Request| request.ids.len());
+        let backend = Arc::clone(backend);
+        tokio::spawn(async move {
+            let mut under_way = JoinSet::new();
+            while let Some(group) = former.next(&mut under_way).await {
+                under_way.spawn(read(Arc::clone(&backend), group));
+            }
+        });
         Self { requests }
     }
 
@@ -40,38 +44,19 @@ impl Reads {
     }
 }
 
-struct Lane {
-    backend: Arc<dyn Store>,
-    waiting: Arc<Mutex<mpsc::Receiver<Request>>>,
-    group: usize,
-}
-
-impl Lane {
-    async fn run(self) {
-        while let Some(group) = self.next_group().await {
-            self.read(group).await;
-        }
-    }
-
-    /// All that waits now, but at least one; nothing once the store is gone.
-    async fn next_group(&self) -> Option<Vec<Request>> {
-        gather(&mut *self.waiting.lock().await, self.group, |request| request.ids.len()).await
-    }
-
-    async fn read(&self, group: Vec<Request>) {
-        let ids: Vec<WorkflowId> = group.iter().flat_map(|request| request.ids.iter().copied()).collect();
-        match self.backend.stored(&ids).await {
-            Ok(found) => {
-                let mut found = found.into_iter();
-                for Request { ids, answer } in group {
-                    // A caller who went away does not want to know.
-                    drop(answer.send(Ok(found.by_ref().take(ids.len()).collect())));
-                }
+async fn read(backend: Arc<dyn Store>, group: Vec<Request>) {
+    let ids: Vec<WorkflowId> = group.iter().flat_map(|request| request.ids.iter().copied()).collect();
+    match backend.stored(&ids).await {
+        Ok(found) => {
+            let mut found = found.into_iter();
+            for Request { ids, answer } in group {
+                // A caller who went away does not want to know.
+                drop(answer.send(Ok(found.by_ref().take(ids.len()).collect())));
             }
-            Err(error) => {
-                for Request { answer, .. } in group {
-                    drop(answer.send(Err(again(&error))));
-                }
+        }
+        Err(error) => {
+            for Request { answer, .. } in group {
+                drop(answer.send(Err(again(&error))));
             }
         }
     }
