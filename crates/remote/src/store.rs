@@ -6,9 +6,9 @@ use crate::endpoints::{Endpoints, Fate, fate};
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
 use goconductor_store::{
-    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
-    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition, PutDefinition, Seen,
-    ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
+    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition,
+    PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
@@ -185,6 +185,16 @@ impl Store for RemoteStore {
         let answer = self.call(Repeat::Harmless, rpc!(put_definition, request)).await?;
         let record = one(there(answer.definition, "a definition").and_then(TryInto::try_into))?;
         Ok(PutDefinition { record: Arc::new(record), created: answer.created })
+    }
+
+    async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
+        let name = |each: &DefinitionName| {
+            let DefinitionName { namespace, name } = each.clone();
+            wire::DefinitionName { namespace, name }
+        };
+        let request = wire::NewestVersionsRequest { names: names.iter().map(name).collect() };
+        let versions = self.read(rpc!(newest_versions, request)).await?.versions;
+        Ok(versions.into_iter().map(|version| (version > 0).then_some(version)).collect())
     }
 
     async fn definition(

@@ -2,7 +2,7 @@
 
 use futures::stream::{BoxStream, StreamExt};
 use goconductor_saga::Timestamp;
-use goconductor_store::{DeadLetterPlace, Error, Seen, Store, UpkeepRequest, Write};
+use goconductor_store::{DeadLetterPlace, DefinitionName, Error, Seen, Store, UpkeepRequest, Write};
 use goconductor_wire::internal::state_store_service_server::{StateStoreService, StateStoreServiceServer};
 use goconductor_wire::internal::{self as wire};
 use goconductor_wire::status::of_store;
@@ -122,6 +122,17 @@ impl StateStoreService for Service {
             definition: Some(definition),
             created: put.created,
         }))
+    }
+
+    async fn newest_versions(
+        &self,
+        request: Request<wire::NewestVersionsRequest>,
+    ) -> Answer<wire::NewestVersionsResponse> {
+        let name = |wire::DefinitionName { namespace, name }| DefinitionName { namespace, name };
+        let names: Vec<_> = request.into_inner().names.into_iter().map(name).collect();
+        let found = answered(self.store.newest(&names).await)?;
+        let versions = found.into_iter().map(Option::unwrap_or_default).collect();
+        Ok(Response::new(wire::NewestVersionsResponse { versions }))
     }
 
     async fn get_definition(

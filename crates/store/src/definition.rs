@@ -20,6 +20,15 @@ pub struct NewDefinition {
     pub actor: Option<String>,
 }
 
+/// What a definition is found by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DefinitionName {
+    /// Where it lives.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// What applying a definition did.
 #[derive(Debug, Clone)]
 pub struct PutDefinition {

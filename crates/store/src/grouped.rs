@@ -15,9 +15,9 @@ mod former;
 mod reads;
 
 use crate::{
-    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
-    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition, PutDefinition, Seen,
-    ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
+    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition,
+    PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use former::Former;
@@ -69,7 +69,8 @@ struct Request {
 pub struct Grouped {
     backend: Arc<dyn Store>,
     requests: mpsc::Sender<Request>,
-    reads: Reads,
+    stored: Reads<WorkflowId, Option<Stored>>,
+    newest: Reads<DefinitionName, Option<u32>>,
     changes: broadcast::Sender<Seen>,
 }
 
@@ -83,8 +84,9 @@ impl Grouped {
         let announcements = Arc::new(Announcements::default());
         let writer = Writer { backend: Arc::clone(&backend), changes: changes.clone(), announcements };
         tokio::spawn(writer.run(Former::new(waiting, limits, |request: &Request| request.writes.len())));
-        let reads = Reads::new(&backend, limits);
-        Self { backend, requests, reads, changes }
+        let stored = Reads::new(&backend, limits, reads::stored);
+        let newest = Reads::new(&backend, limits, reads::newest);
+        Self { backend, requests, stored, newest, changes }
     }
 
     /// Every durable change of a workflow that was written through this store; those of one workflow in
@@ -272,7 +274,7 @@ impl Store for Grouped {
     }
 
     async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
-        self.reads.stored(ids).await
+        self.stored.read(ids).await
     }
 
     async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {
@@ -293,6 +295,10 @@ impl Store for Grouped {
 
     async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error> {
         self.backend.put_definition(new).await
+    }
+
+    async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
+        self.newest.read(names).await
     }
 
     async fn definition(

@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
 
 pub use dead_letter::{DeadLetter, DeadLetterPlace};
-pub use definition::{DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord};
+pub use definition::{DefinitionName, DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord};
 pub use error::Error;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use ledger::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, Shard};
@@ -99,6 +99,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When it certainly was not, or nobody can say whether it was, written.
     async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error>;
+
+    /// The newest version of each of these definitions, in their order; none where there is none.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error>;
 
     /// A definition; none for `version` means the newest.
     ///

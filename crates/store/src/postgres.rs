@@ -15,9 +15,9 @@ mod upkeep;
 mod written;
 
 use crate::{
-    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
-    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition, PutDefinition, Seen,
-    ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
+    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition,
+    PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
@@ -179,6 +179,10 @@ impl Store for PostgresStore {
         let put = definitions::put(&mut transaction, &new, now).await?;
         commit(transaction).await?;
         Ok(put)
+    }
+
+    async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
+        definitions::newest(&mut *self.connection().await?, names).await
     }
 
     async fn definition(

@@ -18,9 +18,9 @@ mod upkeep;
 mod writer;
 
 use crate::{
-    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
-    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition, PutDefinition, Seen,
-    ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
+    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition,
+    PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
@@ -238,6 +238,11 @@ impl Store for SqliteStore {
 
     async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error> {
         self.write_job(move |connection| definitions::put(connection, &new, clock())).await
+    }
+
+    async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
+        let names = names.to_vec();
+        self.read(move |connection| definitions::newest(connection, &names)).await
     }
 
     async fn definition(

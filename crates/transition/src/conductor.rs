@@ -12,7 +12,7 @@ use goconductor_saga::{
     Timestamp, Transition, WorkflowId, decide, start, transition,
 };
 use goconductor_store::{
-    LedgerRowKey, Loaded, NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome,
+    DefinitionName, LedgerRowKey, Loaded, NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -154,19 +154,29 @@ impl Conductor {
     /// # Errors
     /// When there is none, or it can't be read.
     pub async fn plan(&self, namespace: &str, name: &str, version: Option<u32>) -> Result<Arc<Plan>, Error> {
-        if let Some(plan) = version.and_then(|version| self.plans.get(namespace, name, version)) {
+        let version = match version {
+            Some(version) => version,
+            None => self.newest(namespace, name).await?,
+        };
+        if let Some(plan) = self.plans.get(namespace, name, version) {
             return Ok(plan);
         }
-        let record = self.store.definition(namespace, name, version).await?.ok_or(Error::NoSuchDefinition)?;
-        if let Some(plan) = self.plans.get(namespace, name, record.version) {
-            return Ok(plan);
-        }
+        let record = self.store.definition(namespace, name, Some(version)).await?;
+        let record = record.ok_or(Error::NoSuchDefinition)?;
         let plan = Plan::new(record.definition, record.version).map_err(|error| {
             Error::Internal(format!("definition {name} version {} can't run: {error}", record.version))
         })?;
         let plan = Arc::new(plan);
         self.plans.put(namespace, &plan);
         Ok(plan)
+    }
+
+    /// Asked anew for each start, as another process may just have been given another version; but those who ask
+    /// together are one read, of a number.
+    async fn newest(&self, namespace: &str, name: &str) -> Result<u32, Error> {
+        let name = DefinitionName { namespace: namespace.to_owned(), name: name.to_owned() };
+        let found = self.store.newest(&[name]).await?;
+        found.into_iter().next().flatten().ok_or(Error::NoSuchDefinition)
     }
 
     /// The plan of a workflow.

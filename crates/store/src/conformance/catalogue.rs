@@ -6,7 +6,7 @@ use goconductor_saga::{Backoff, Definition, Template, Timestamp};
 
 use super::bench::{Bench, NAMESPACE, at, definition, ensure, same, step, unexpected};
 use super::{Factory, Verdict};
-use crate::{DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord};
+use crate::{DefinitionName, DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord};
 
 fn named(name: &str, digest: &str) -> NewDefinition {
     let mut content = definition(name, vec![step("only", "stock", &[])]);
@@ -72,6 +72,19 @@ pub(super) async fn versions(factory: Arc<dyn Factory>) -> Verdict {
         let found = get(&bench, name, version).await?.is_some();
         same(&format!("{name} {version:?}, which is not there"), &found, &false)?;
     }
+    let names = [
+        ("default", "order"),
+        ("other", "order"),
+        ("default", "orde"),
+        ("default", "Order"),
+        ("default", "order"),
+    ];
+    let name = |(namespace, name): (&str, &str)| DefinitionName {
+        namespace: if namespace == "default" { NAMESPACE } else { namespace }.to_owned(),
+        name: name.to_owned(),
+    };
+    let newest = bench.store.newest(&names.map(name)).await.map_err(unexpected("newest"))?;
+    same("the newest versions", &newest, &vec![Some(3), Some(1), None, Some(1), Some(3)])?;
     let list = async |namespace: &str, name: Option<&str>| {
         let found = bench.store.definitions(namespace, name).await.map_err(unexpected("definitions"))?;
         Ok::<_, String>(found.into_iter().map(|each| (each.name, each.version)).collect::<Vec<_>>())

@@ -3,7 +3,7 @@
 use super::rows::{given, number, stored};
 use super::{unavailable, uncertain};
 use crate::json::{json, parsed};
-use crate::{DefinitionRecord, Error, NewDefinition, PutDefinition, ServiceRecord};
+use crate::{DefinitionName, DefinitionRecord, Error, NewDefinition, PutDefinition, ServiceRecord};
 use goconductor_saga::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
@@ -98,6 +98,23 @@ pub(super) async fn put(
         actor: new.actor.clone(),
     };
     Ok(PutDefinition { record: Arc::new(record), created: true })
+}
+
+pub(super) async fn newest(
+    connection: &mut PgConnection,
+    names: &[DefinitionName],
+) -> Result<Vec<Option<u32>>, Error> {
+    let versions: Vec<Option<i32>> = sqlx::query_scalar(
+        "SELECT (SELECT max(version) FROM definitions
+             WHERE definitions.namespace = row.namespace AND definitions.name = row.name)
+         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS row (namespace, name, place) ORDER BY place",
+    )
+    .bind(names.iter().map(|each| stored(&each.namespace)).collect::<Vec<_>>())
+    .bind(names.iter().map(|each| stored(&each.name)).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(versions.into_iter().map(|version| version.and_then(|version| u32::try_from(version).ok())).collect())
 }
 
 pub(super) async fn get(

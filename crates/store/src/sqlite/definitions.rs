@@ -2,7 +2,7 @@
 
 use super::rows::number;
 use crate::json::{json, parsed};
-use crate::{DefinitionRecord, Error, NewDefinition, PutDefinition, ServiceRecord};
+use crate::{DefinitionName, DefinitionRecord, Error, NewDefinition, PutDefinition, ServiceRecord};
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
@@ -89,6 +89,15 @@ pub(super) fn put(
         actor: new.actor.clone(),
     };
     Ok(PutDefinition { record: Arc::new(record), created: true })
+}
+
+pub(super) fn newest(connection: &Connection, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
+    let mut statement = connection
+        .prepare_cached("SELECT max(version) FROM definitions WHERE namespace = ?1 AND name = ?2")?;
+    names
+        .iter()
+        .map(|each| Ok(statement.query_row(params![each.namespace, each.name], |row| row.get(0))?))
+        .collect()
 }
 
 pub(super) fn get(

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use goconductor_saga::{Event, State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionRecord, Error, Field,
-    Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition, PutDefinition,
-    Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
+    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition,
+    PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 
 use super::{Fault, spoil};
@@ -246,6 +246,10 @@ impl Store for Broken {
             _ => {}
         }
         self.inner.put_definition(new).await
+    }
+
+    async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
+        self.inner.newest(names).await
     }
 
     async fn definition(
