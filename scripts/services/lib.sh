@@ -6,7 +6,8 @@
 #   launch       starts the process in the background and calls `remember_process "$DIR/pid" $!`
 #   is_ready     whether it answers
 #   environment  prints `export NAME=value` lines for those who use it
-# and may define `prepare` (before launch) and `complete` (once it is ready), then calls `main "$@"`.
+# and may define `prepare` (before launch), `complete` (once it is ready) and `stopped` (once it is gone), then calls
+# `main "$@"`.
 # shellcheck source-path=SCRIPTDIR source=../lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
@@ -80,18 +81,21 @@ await_ready() {
 # stop_with SIGNAL: and wait until it is gone; one that does not go is killed.
 stop_with() {
   local pid members
-  pid=$(pid) || return 0
-  mapfile -t members < <(family "$pid")
-  if [ "$1" = KILL ]; then
-    signal KILL "${members[@]}"
-  else
-    signal CONT "${members[@]}" # a paused one could not stop
-    signal "$1" "$pid"
-    if await_end "$pid" 20; then return; fi
-    say "$SERVICE does not stop: killing it"
-    signal KILL "${members[@]}"
+  if pid=$(pid); then
+    mapfile -t members < <(family "$pid")
+    if [ "$1" = KILL ]; then
+      signal KILL "${members[@]}"
+    else
+      signal CONT "${members[@]}" # a paused one could not stop
+      signal "$1" "$pid"
+      if ! await_end "$pid" 20; then
+        say "$SERVICE does not stop: killing it"
+        signal KILL "${members[@]}"
+      fi
+    fi
+    await_end "$pid" 10 || die "$SERVICE, process $pid, does not end"
   fi
-  await_end "$pid" 10 || die "$SERVICE, process $pid, does not end"
+  stopped
 }
 
 pause() {
@@ -111,6 +115,40 @@ resume() {
 
 prepare() { :; }
 complete() { :; }
+stopped() { :; }
+
+# new_password FILE: one of this server's own.
+new_password() { (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$1"); }
+
+# certificates FOLDER: an authority (ca), and what it has signed for the server on this machine (server) and for those
+# who use it (client), each as .pem with its .key; and a password.
+certificates() {
+  have openssl || install_packages openssl
+  mkdir -p "$1"
+  (
+    cd "$1" || exit 1
+    key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
+    openssl req -x509 "${key[@]}" -days 3650 -subj "/CN=goconductor test authority" -keyout ca.key -out ca.pem
+    for name in server client; do
+      openssl req -new "${key[@]}" -subj "/CN=goconductor $name" -keyout "$name.key" -out "$name.csr"
+      printf '%s\n' "subjectAltName=IP:127.0.0.1,DNS:localhost" "extendedKeyUsage=serverAuth,clientAuth" >"$name.ext"
+      openssl x509 -req -in "$name.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -extfile "$name.ext" \
+        -out "$name.pem"
+    done
+  ) >"$1/log" 2>&1 || die "certificates can't be made: $(tail -n 3 "$1/log")"
+  new_password "$1/password"
+}
+
+# secured_environment NAME FOLDER USER: who may use the server, and with what, as NAME_USER and so on.
+secured_environment() {
+  echo "export $1_USER='$3'"
+  echo "export $1_PASSWORD='$(cat "$2/password")'"
+  if [ -e "$2/client.pem" ]; then
+    echo "export $1_CA='$2/ca.pem'"
+    echo "export $1_CERTIFICATE='$2/client.pem'"
+    echo "export $1_KEY='$2/client.key'"
+  fi
+}
 
 main() {
   DIR=$SERVICES/$SERVICE
