@@ -4,6 +4,7 @@
 
 mod delivery;
 mod expect;
+mod faults;
 mod limits;
 mod load;
 mod sharing;
@@ -16,10 +17,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::Queue;
+use crate::{Queue, Topic};
 
 /// A case that is not through by then hangs: the longest moves 100,000 messages.
-const CASE_LIMIT: Duration = Duration::from_secs(180);
+const CASE_LIMIT: Duration = Duration::from_secs(240);
 
 /// A future that a table can hold.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -54,10 +55,89 @@ pub trait Factory: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether a consumer fetches more than it was asked for: what it has, and did not give, no other consumer
+    /// gets as long as it is there.
+    fn fetches_ahead(&self) -> bool {
+        self.is_log()
+    }
+
+    /// Whether a backlog is without what was taken and not acknowledged.
+    fn tells_taken(&self) -> bool {
+        !self.is_log()
+    }
+
+    /// Whether the adapter knows when the oldest message that waits was published. One that does not may say an
+    /// earlier time.
+    fn knows_oldest(&self) -> bool {
+        true
+    }
+
+    /// The same queue with servers and consumers that can be broken; none: all of it is this process.
+    ///
+    /// # Errors
+    /// Why there is none.
+    async fn breakable(&self) -> Result<Option<Arc<dyn Breakable>>, String> {
+        Ok(None)
+    }
+
     /// How long a delivery may take before it counts as lost.
     fn patience(&self) -> Duration {
         Duration::from_secs(10)
     }
+}
+
+/// A queue that can be broken.
+#[async_trait]
+pub trait Breakable: fmt::Debug + Send + Sync {
+    /// The queue, empty at first.
+    fn queue(&self) -> Arc<dyn Queue>;
+
+    /// `kill -9` of its server, and its start on what it has on its disk. Of several servers, one is gone for a
+    /// while.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    async fn crash(&self) -> Verdict;
+
+    /// A consumer in a process of its own.
+    ///
+    /// # Errors
+    /// When there is none.
+    async fn elsewhere(&self, topic: &Topic) -> Result<Box<dyn Elsewhere>, String>;
+}
+
+/// A consumer in a process of its own.
+#[async_trait]
+pub trait Elsewhere: fmt::Debug + Send {
+    /// Takes so many messages; their numbers.
+    ///
+    /// # Errors
+    /// When they do not come.
+    async fn take(&mut self, count: usize) -> Result<Vec<u64>, String>;
+
+    /// Acknowledges all that it took; how many of them it was told to be another's. None: the queue could not say.
+    ///
+    /// # Errors
+    /// When it can't be asked.
+    async fn acknowledge(&mut self) -> Result<Option<usize>, String>;
+
+    /// SIGSTOP.
+    ///
+    /// # Errors
+    /// When it does not run.
+    async fn pause(&mut self) -> Verdict;
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// When it does not run.
+    async fn resume(&mut self) -> Verdict;
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    async fn kill(self: Box<Self>) -> Verdict;
 }
 
 /// One promise.
@@ -104,5 +184,12 @@ pub const CASES: &[Case] = &[
     Case { name: "a_full_topic_refuses_whole", run: |f| Box::pin(limits::refuses_whole(f)) },
     Case { name: "a_full_lane_leaves_room_for_undo", run: |f| Box::pin(limits::undo_has_room(f)) },
     Case { name: "the_backlog_is_what_waits", run: |f| Box::pin(limits::backlog(f)) },
+    Case {
+        name: "what_kills_its_consumers_comes_until_it_is_acknowledged",
+        run: |f| Box::pin(faults::poison(f)),
+    },
+    Case { name: "what_a_killed_consumer_held_comes_again", run: |f| Box::pin(faults::killed_consumer(f)) },
+    Case { name: "one_who_was_paused_for_too_long_is_told", run: |f| Box::pin(faults::paused_consumer(f)) },
+    Case { name: "nothing_is_lost_by_the_kill_of_a_server", run: |f| Box::pin(faults::killed_server(f)) },
     Case { name: "many_messages_come_exactly_once", run: |f| Box::pin(load::exactly_once(f)) },
 ];

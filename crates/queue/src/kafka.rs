@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use topics::Topics;
 
 pub use remove::remove_topics;
-pub use settings::{Mechanism, Sasl, Settings, Tls};
+pub use settings::{Mechanism, Sasl, Settings};
 
 /// Names the header of a publish time that is before 1970, which only tests have.
 const PUBLISHED: &str = "published-at-ms";

@@ -1,7 +1,7 @@
 //! What a queue has to promise.
 //!
-//! [`Queue`] is the port; [`memory`] is the in-process adapter, [`kafka`] that of a broker; [`conformance`] is the one array of cases
-//! that every adapter runs. A message is a hint that a command is owed: the dispatch ledger is the truth,
+//! [`Queue`] is the port; [`memory`] is the in-process adapter, [`kafka`], and [`nats`] are those of
+//! brokers; [`conformance`] is the one array of cases that every adapter runs. A message is a hint that a command is owed: the dispatch ledger is the truth,
 //! so what a queue loses, repeats or refuses is brought back by the ledger, and costs time but no saga.
 //!
 //! The crate deliberately knows nothing of workflows, steps, databases or clocks: a payload is bytes, and
@@ -15,6 +15,9 @@ pub mod conformance;
 mod error;
 pub mod kafka;
 pub mod memory;
+pub mod nats;
+mod room;
+mod tls;
 
 use std::fmt;
 
@@ -22,6 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{Capacity, Error, ErrorKind};
+pub use tls::Tls;
 
 /// Which side of its steps a topic carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -27,8 +27,8 @@ pub(super) async fn two_consumers(factory: Arc<dyn Factory>) -> Verdict {
             bench.take(&mut right, max).await.map_err(|found| format!("the other consumer: {found}"))?;
         came.extend(numbers(&taken)?);
     }
-    if factory.is_log() {
-        // A part that moves to the other consumer brings again what was taken of it.
+    if factory.fetches_ahead() {
+        // A part of a log that moves to the other consumer brings again what was taken of it.
         let mut all: BTreeSet<u64> = came.drain(..).collect();
         while all.len() < 200 {
             let taken = tokio::select! {

@@ -1,11 +1,10 @@
 //! How Kafka is used.
 
-use crate::{Error, Topic};
+use crate::{Error, Tls, Topic};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 use std::fmt;
-use std::path::PathBuf;
 
 /// A message's key and payload together: what a broker takes by default, less what it adds.
 const MESSAGE_BYTES: usize = 1_000_000 - 1024;
@@ -25,17 +24,6 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Who connects.
     pub sasl: Option<Sasl>,
-}
-
-/// Files in PEM form.
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    /// Whom to trust; none: whom this machine trusts.
-    pub ca_file: Option<PathBuf>,
-    /// The client's certificate.
-    pub certificate_file: Option<PathBuf>,
-    /// Its key.
-    pub key_file: Option<PathBuf>,
 }
 
 /// Who connects. The password is not printed.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goconductor_queue::conformance::{CASES, Factory};
+use goconductor_queue::conformance::{Breakable, CASES, Elsewhere, Factory, Verdict};
 use goconductor_queue::memory::{Limits, MemoryQueue};
 use goconductor_queue::{
     Backlog, Capacity, Consumer, Delivery, DeliveryTag, Error, ErrorKind, Message, Queue, Topic,
@@ -40,6 +40,10 @@ enum Fault {
     CountsWhatIsHeld,
     SaysTheNewest,
     LosesCount,
+    GivesUp,
+    ForgetsTheDead,
+    BelievesThePaused,
+    LosesAtACrash,
 }
 
 /// Each fault, a case that has to find it, and a part of what the case has to say.
@@ -71,6 +75,14 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::CountsWhatIsHeld, "the_backlog_is_what_waits", "taken and not acknowledged"),
     (Fault::SaysTheNewest, "the_backlog_is_what_waits", "after three: "),
     (Fault::LosesCount, "the_backlog_is_what_waits", "after one was taken: "),
+    (
+        Fault::GivesUp,
+        "what_kills_its_consumers_comes_until_it_is_acknowledged",
+        "after 20 deaths: nothing came",
+    ),
+    (Fault::ForgetsTheDead, "what_a_killed_consumer_held_comes_again", "0 of 6 messages came"),
+    (Fault::BelievesThePaused, "one_who_was_paused_for_too_long_is_told", "that Some(0) of its 3"),
+    (Fault::LosesAtACrash, "nothing_is_lost_by_the_kill_of_a_server", "are lost, as Some(100)"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -104,6 +116,77 @@ impl Factory for Fault {
 
     fn patience(&self) -> Duration {
         Duration::from_millis(500)
+    }
+
+    async fn breakable(&self) -> Result<Option<Arc<dyn Breakable>>, String> {
+        Ok(Some(Arc::new(Broken::new(*self, Limits::default()))))
+    }
+}
+
+/// Killed and paused as the real ones are, but for its fault.
+#[async_trait]
+impl Breakable for Broken {
+    fn queue(&self) -> Arc<dyn Queue> {
+        Arc::new(Self {
+            fault: self.fault,
+            inner: self.inner.clone(),
+            published: AtomicU64::new(0),
+            was_full: AtomicBool::new(false),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    async fn crash(&self) -> Verdict {
+        if self.fault == Fault::LosesAtACrash {
+            let mut consumer = self.inner.consume(&Topic::execute("payments")).await.expect("open");
+            let lost = ready(consumer.take(1000)).expect("something waits").expect("open");
+            let tags: Vec<_> = lost.iter().map(|delivery| delivery.tag).collect();
+            consumer.acknowledge(&tags).await.expect("open");
+        }
+        Ok(())
+    }
+
+    async fn elsewhere(&self, topic: &Topic) -> Result<Box<dyn Elsewhere>, String> {
+        let consumer = Some(self.inner.consume(topic).await.map_err(|error| error.to_string())?);
+        Ok(Box::new(Other { fault: self.fault, consumer, taken: Vec::new() }))
+    }
+}
+
+#[derive(Debug)]
+struct Other {
+    fault: Fault,
+    consumer: Option<Box<dyn Consumer>>,
+    taken: Vec<DeliveryTag>,
+}
+
+#[async_trait]
+impl Elsewhere for Other {
+    async fn take(&mut self, count: usize) -> Result<Vec<u64>, String> {
+        let taken = self.consumer.as_mut().expect("not paused").take(count).await.expect("open");
+        self.taken = taken.iter().map(|delivery| delivery.tag).collect();
+        let number = |each: &Delivery| String::from_utf8_lossy(&each.message.payload).parse();
+        Ok(taken.iter().map(|each| number(each).expect("a number")).collect())
+    }
+
+    async fn acknowledge(&mut self) -> Result<Option<usize>, String> {
+        Ok(Some(if self.fault == Fault::BelievesThePaused { 0 } else { self.taken.len() }))
+    }
+
+    async fn pause(&mut self) -> Verdict {
+        self.consumer = None;
+        Ok(())
+    }
+
+    async fn resume(&mut self) -> Verdict {
+        Ok(())
+    }
+
+    async fn kill(mut self: Box<Self>) -> Verdict {
+        if self.fault == Fault::ForgetsTheDead {
+            let consumer = self.consumer.as_mut().expect("not paused");
+            consumer.acknowledge(&self.taken).await.expect("open");
+        }
+        Ok(())
     }
 }
 
@@ -309,6 +392,7 @@ impl Drop for BrokenConsumer {
         let mut inner = self.inner.take().expect("present until the drop");
         match self.fault {
             Fault::ForgetsWhatWasHeld => drop(ready(inner.acknowledge(&held))),
+            Fault::GivesUp if self.number >= 19 => drop(ready(inner.acknowledge(&held))),
             Fault::BelievesAnybody => drop(ready(inner.acknowledge(&Vec::from_iter(acknowledged)))),
             Fault::PutsBackAtTheEnd => {
                 drop(ready(inner.acknowledge(&held)));

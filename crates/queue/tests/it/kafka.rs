@@ -1,35 +1,34 @@
 //! Kafka keeps every promise: with one broker, and with three.
 
+use super::servers::{Broken, Servers, variable};
 use async_trait::async_trait;
-use goconductor_queue::conformance::{CASES, Factory};
+use goconductor_queue::conformance::{Breakable, Factory};
 use goconductor_queue::kafka::{KafkaQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The brokers; none: say so, unless that is a failure.
-fn brokers(variable: &str) -> Option<Vec<String>> {
-    let list = std::env::var(variable).ok();
-    if list.is_none() {
-        let required = std::env::var("GOCONDUCTOR_TEST_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
-        assert!(!required, "{variable} is not set");
-        eprintln!("not run: {variable} is not set");
-    }
-    Some(list?.split(',').map(str::to_owned).collect())
+fn settings(brokers: &str) -> Settings {
+    let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
+    Settings { prefix, partitions: 4, ..Settings::of(brokers.split(',').map(str::to_owned).collect()) }
 }
 
-fn queue(brokers: &[String]) -> KafkaQueue {
-    let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
-    KafkaQueue::new(Settings { prefix, partitions: 4, ..Settings::of(brokers.to_vec()) }).unwrap()
+/// The queue of a text that says where and with what prefix.
+pub(crate) fn open(text: &str) -> Arc<dyn Queue> {
+    let (brokers, prefix) = text.split_once(' ').unwrap();
+    Arc::new(KafkaQueue::new(Settings { prefix: prefix.to_owned(), ..settings(brokers) }).unwrap())
 }
 
 #[derive(Debug)]
-struct Brokers(Vec<String>);
+struct Brokers {
+    brokers: String,
+    count: u32,
+}
 
 #[async_trait]
 impl Factory for Brokers {
     async fn open(&self) -> Result<Arc<dyn Queue>, String> {
-        Ok(Arc::new(queue(&self.0)))
+        Ok(Arc::new(KafkaQueue::new(settings(&self.brokers)).unwrap()))
     }
 
     async fn open_bounded(&self, _: usize) -> Result<Option<Arc<dyn Queue>>, String> {
@@ -47,32 +46,34 @@ impl Factory for Brokers {
     fn patience(&self) -> Duration {
         Duration::from_secs(30)
     }
+
+    async fn breakable(&self) -> Result<Option<Arc<dyn Breakable>>, String> {
+        let servers = Servers::up("kafka.sh", self.count, &[]).await?;
+        let settings = settings(&servers.get("KAFKA_BROKERS"));
+        let open = format!("kafka {} {}", settings.brokers.join(","), settings.prefix);
+        let queue = Arc::new(KafkaQueue::new(settings).unwrap());
+        Ok(Some(Arc::new(Broken { servers, queue, open })))
+    }
 }
 
-async fn conformance(variable: &str) {
-    let Some(brokers) = brokers(variable) else { return };
-    let mut broken = Vec::new();
-    for case in CASES {
-        if let Err(why) = case.check(Arc::new(Brokers(brokers.clone()))).await {
-            broken.push(format!("{}: {why}", case.name));
-        }
-    }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+async fn conformance(name: &str, count: u32) {
+    let Some(brokers) = variable(name) else { return };
+    super::keeps_every_promise(Arc::new(Brokers { brokers, count })).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_broker_keeps_every_promise() {
-    conformance("GOCONDUCTOR_TEST_KAFKA_BROKERS").await;
+    conformance("GOCONDUCTOR_TEST_KAFKA_BROKERS", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn three_brokers_keep_every_promise() {
-    conformance("GOCONDUCTOR_TEST_KAFKA3_BROKERS").await;
+    conformance("GOCONDUCTOR_TEST_KAFKA3_BROKERS", 3).await;
 }
 
 #[tokio::test]
 async fn brokers_that_are_not_there_are_said_to_be_out_of_reach() {
-    let queue = queue(&["127.0.0.1:1".to_owned()]);
+    let queue = KafkaQueue::new(settings("127.0.0.1:1")).unwrap();
     let message = Message { key: "k".to_owned(), payload: "p".into(), published_at_ms: 1 };
     let error = queue.publish(&Topic::execute("payments"), vec![message]).await.unwrap_err();
     assert!(error.retryable(), "{error}");

@@ -11,3 +11,33 @@
 mod broken;
 mod kafka;
 mod memory;
+mod nats;
+mod servers;
+
+use goconductor_queue::Queue;
+use goconductor_queue::conformance::{CASES, Factory};
+use std::sync::Arc;
+
+/// Every case, and all that they have found together. `GOCONDUCTOR_TEST_CASE` names one of them.
+async fn keeps_every_promise(factory: Arc<dyn Factory>) {
+    let one = std::env::var("GOCONDUCTOR_TEST_CASE").ok();
+    let mut broken = Vec::new();
+    for case in CASES.iter().filter(|case| one.as_ref().is_none_or(|one| case.name == one)) {
+        let begun = std::time::Instant::now();
+        if let Err(why) = case.check(Arc::clone(&factory)).await {
+            broken.push(format!("{}: {why}", case.name));
+        }
+        println!("{} took {:.1} s", case.name, begun.elapsed().as_secs_f32());
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The queue that a consumer in a process of its own is to consume: the adapter's name, and what it needs.
+fn open(text: &str) -> Arc<dyn Queue> {
+    let (adapter, rest) = text.split_once(' ').unwrap();
+    match adapter {
+        "kafka" => kafka::open(rest),
+        "nats" => nats::open(rest),
+        other => panic!("{other} is no adapter"),
+    }
+}

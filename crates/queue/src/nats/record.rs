@@ -1,0 +1,94 @@
+//! A message as it stands in a stream.
+
+use crate::Message;
+use async_nats::HeaderMap;
+use async_nats::header::NATS_MESSAGE_ID;
+use bytes::Bytes;
+
+/// The headers of what the payload does not hold.
+const KEY: &str = "Goconductor-Key";
+const PUBLISHED: &str = "Goconductor-Published-At-Ms";
+
+/// The headers of a message; by its id the servers know a repeat.
+pub(super) fn headers(message: &Message, id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, id);
+    headers.insert(KEY, escaped(&message.key));
+    headers.insert(PUBLISHED, message.published_at_ms.to_string());
+    headers
+}
+
+/// The message of a record. One that somebody else has published has no key, and was published when it came.
+pub(super) fn message(headers: Option<&HeaderMap>, payload: Bytes, stored_at_ms: i64) -> Message {
+    let text = |name: &str| Some(headers?.get(name)?.as_str());
+    Message {
+        key: text(KEY).map(unescaped).unwrap_or_default(),
+        payload,
+        published_at_ms: published_at(headers).unwrap_or(stored_at_ms),
+    }
+}
+
+/// When a record's message was published, if it says so.
+pub(super) fn published_at(headers: Option<&HeaderMap>) -> Option<i64> {
+    headers?.get(PUBLISHED)?.as_str().parse().ok()
+}
+
+/// A header holds a line of plain text: everything else is written as its bytes, each as % and two digits.
+fn escaped(key: &str) -> String {
+    let mut text = String::with_capacity(key.len());
+    for byte in key.bytes() {
+        if byte.is_ascii_graphic() && byte != b'%' {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        bytes.extend_from_slice(before.as_bytes());
+        let digits = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (digits, after.get(2..)) {
+            (Some(byte), Some(left)) => {
+                bytes.push(byte);
+                rest = left;
+            }
+            _ => {
+                bytes.push(b'%');
+                rest = after;
+            }
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_comes_back() {
+        for key in ["", "018f-7000", "ключ/🔑", "100%", "%41", " a\r\nb\t", "%"] {
+            let message =
+                Message { key: key.to_owned(), payload: Bytes::from_static(b"p"), published_at_ms: -1 };
+            let headers = headers(&message, "id");
+            assert!(headers.get(KEY).unwrap().as_str().chars().all(|c| c.is_ascii_graphic()), "{key:?}");
+            assert_eq!(super::message(Some(&headers), message.payload.clone(), 7), message);
+        }
+    }
+
+    #[test]
+    fn what_others_have_published_is_a_message_too() {
+        let read = message(None, Bytes::from_static(b"?"), 7);
+        assert_eq!(
+            read,
+            Message { key: String::new(), payload: Bytes::from_static(b"?"), published_at_ms: 7 }
+        );
+        assert_eq!(unescaped("50%-%4"), "50%-%4");
+    }
+}
