@@ -1,6 +1,6 @@
 //! What a queue has to promise.
 //!
-//! [`Queue`] is the port; [`memory`] is the in-process adapter, [`kafka`], and [`nats`] are those of
+//! [`Queue`] is the port; [`memory`] is the in-process adapter, [`kafka`], [`nats`] and [`rabbitmq`] are those of
 //! brokers; [`conformance`] is the one array of cases that every adapter runs. A message is a hint that a command is owed: the dispatch ledger is the truth,
 //! so what a queue loses, repeats or refuses is brought back by the ledger, and costs time but no saga.
 //!
@@ -16,6 +16,7 @@ mod error;
 pub mod kafka;
 pub mod memory;
 pub mod nats;
+pub mod rabbitmq;
 mod room;
 mod tls;
 
@@ -180,7 +181,8 @@ pub trait Queue: fmt::Debug + Send + Sync {
 /// Takes messages of one topic.
 #[async_trait]
 pub trait Consumer: fmt::Debug + Send {
-    /// Waits for at least one message, and gives at most `max`; with a `max` of 0, none, at once.
+    /// Waits for at least one message, and gives at most `max`; with a `max` of 0, none, at once. One that holds much
+    /// that it has not acknowledged may be given no more before it does.
     ///
     /// Safe to cancel: a message is never lost by dropping the future.
     ///

@@ -71,15 +71,20 @@ impl Bench {
         Ok(all)
     }
 
-    /// The same, and acknowledges them.
+    /// The same, and acknowledges them as they come.
     pub(super) async fn settle_all(
         &self,
         consumer: &mut Box<dyn Consumer>,
         count: usize,
         max: usize,
     ) -> Result<Vec<Delivery>, String> {
-        let all = self.take_all(consumer, count, max).await?;
-        consumer.acknowledge(&tags(&all)).await.map_err(unexpected("acknowledge"))?;
+        let mut all = Vec::with_capacity(count);
+        while all.len() < count {
+            let taken = self.take(consumer, max.min(count - all.len())).await;
+            let taken = taken.map_err(|error| format!("{error}: {} of {count} messages came", all.len()))?;
+            consumer.acknowledge(&tags(&taken)).await.map_err(unexpected("acknowledge"))?;
+            all.extend(taken);
+        }
         Ok(all)
     }
 

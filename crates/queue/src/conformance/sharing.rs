@@ -19,22 +19,28 @@ pub(super) async fn two_consumers(factory: Arc<dyn Factory>) -> Verdict {
     let all = (0..200).map(|number| message(&format!("workflow-{number}"), number)).collect();
     bench.queue.publish(&topic, all).await.map_err(unexpected("publish"))?;
     // Neither acknowledges, and neither keeps the other from taking.
-    let mut came = Vec::new();
+    let (mut of_left, mut of_right) = (Vec::new(), Vec::new());
     for max in [1, 2, 3, 4, 5, 6, 7, 8] {
         let taken = bench.take(&mut left, max).await.map_err(|found| format!("the one consumer: {found}"))?;
-        came.extend(numbers(&taken)?);
+        of_left.extend(taken);
         let taken =
             bench.take(&mut right, max).await.map_err(|found| format!("the other consumer: {found}"))?;
-        came.extend(numbers(&taken)?);
+        of_right.extend(taken);
     }
+    let mut came = numbers(&of_left)?;
+    came.extend(numbers(&of_right)?);
     if factory.fetches_ahead() {
-        // A part of a log that moves to the other consumer brings again what was taken of it.
+        // One that holds much is given no more before it acknowledges some of it. A part of a log that moves to
+        // the other consumer brings again what was taken of it.
+        left.acknowledge(&tags(&of_left)).await.map_err(unexpected("acknowledge"))?;
+        right.acknowledge(&tags(&of_right)).await.map_err(unexpected("acknowledge"))?;
         let mut all: BTreeSet<u64> = came.drain(..).collect();
         while all.len() < 200 {
-            let taken = tokio::select! {
-                taken = bench.take(&mut left, 50) => taken?,
-                taken = bench.take(&mut right, 50) => taken?,
+            let (taken, by) = tokio::select! {
+                taken = bench.take(&mut left, 50) => (taken?, &mut left),
+                taken = bench.take(&mut right, 50) => (taken?, &mut right),
             };
+            by.acknowledge(&tags(&taken)).await.map_err(unexpected("acknowledge"))?;
             all.extend(numbers(&taken)?);
         }
         return same("both consumers together", &Vec::from_iter(all), &Vec::from_iter(0..200));

@@ -155,11 +155,7 @@ impl State {
     }
 
     /// Those of these that may still be acknowledged, and how; the others are lost.
-    fn to_settle(
-        &mut self,
-        tags: &[DeliveryTag],
-        gone: &mut Vec<DeliveryTag>,
-    ) -> Vec<(DeliveryTag, Subject)> {
+    fn settle(&mut self, tags: &[DeliveryTag], gone: &mut Vec<DeliveryTag>) -> Vec<(DeliveryTag, Subject)> {
         let now = now();
         let mut settle = Vec::with_capacity(tags.len());
         for tag in tags {
@@ -438,7 +434,7 @@ impl Consumer for NatsConsumer {
 
     async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<Vec<DeliveryTag>, Error> {
         let mut gone = Vec::new();
-        let mut left = self.shared.state().to_settle(deliveries, &mut gone);
+        let mut left = self.shared.state().settle(deliveries, &mut gone);
         while !left.is_empty() {
             let asked = left.iter().map(async |(_, reply)| ask(&self.client, reply.clone(), "+ACK").await);
             let heard = join_all(asked).await;

@@ -3,6 +3,7 @@
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,
     reason = "a test that can't set itself up has failed, or says why it was not run"
@@ -12,6 +13,7 @@ mod broken;
 mod kafka;
 mod memory;
 mod nats;
+mod rabbitmq;
 mod servers;
 
 use goconductor_queue::Queue;
@@ -38,6 +40,7 @@ fn open(text: &str) -> Arc<dyn Queue> {
     match adapter {
         "kafka" => kafka::open(rest),
         "nats" => nats::open(rest),
+        "rabbitmq" => rabbitmq::open(rest),
         other => panic!("{other} is no adapter"),
     }
 }
