@@ -6,11 +6,13 @@ use crate::election::ElectorsOrNot;
 use anyhow::Context;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, PostgresElection};
-use goconductor_queue::Queue;
 use goconductor_queue::kafka::{self, KafkaQueue};
+use goconductor_queue::nats::{self, NatsQueue};
+use goconductor_queue::rabbitmq::{self, RabbitQueue};
+use goconductor_queue::{Queue, Tls};
 use goconductor_remote::{ChangesFeed, Endpoints, RemoteElection, RemoteStore};
 use goconductor_service_kit::config::{
-    self, Config, ElectionBackend, QueueBackend, SaslMechanism, Security, StateStoreBackend,
+    self, Config, ElectionBackend, NatsCredentials, QueueBackend, SaslMechanism, Security, StateStoreBackend,
 };
 use goconductor_store::Store;
 use goconductor_store::grouped::{Grouped, Limits};
@@ -136,21 +138,22 @@ impl Process {
     }
 
     fn queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
-        match self.config.queue.backend {
+        let of = &self.config.queue;
+        let queue: Arc<dyn Queue> = match of.backend {
             QueueBackend::Memory => anyhow::bail!(
                 "queue.backend is memory, which reaches no other process: set queue.backend to kafka and \
-                 queue.brokers; or run `goconductor dev`, which is everything in one process"
+                 queue.brokers, or to another broker; or run `goconductor dev`, which is everything in one process"
             ),
-            QueueBackend::Kafka => {
-                let kafka = &self.config.queue.kafka;
-                let queue = KafkaQueue::new(kafka_settings(kafka)).context("queue")?;
-                let queue: Arc<dyn Queue> = Arc::new(queue);
-                self.check("queue", &queue, |queue| async move {
-                    queue.check().await.map_err(|error| error.to_string())
-                });
-                Ok(queue)
-            }
-        }
+            QueueBackend::Kafka => Arc::new(KafkaQueue::new(kafka_settings(of)).context("queue")?),
+            QueueBackend::Nats => Arc::new(NatsQueue::new(nats_settings(of)).context("queue")?),
+            QueueBackend::RabbitMq => Arc::new(RabbitQueue::new(rabbitmq_settings(of)).context("queue")?),
+        };
+        self.check(
+            "queue",
+            &queue,
+            |queue| async move { queue.check().await.map_err(|error| error.to_string()) },
+        );
+        Ok(queue)
     }
 
     /// The election, as it is configured: that of the leader electors if some are named, else its own.
@@ -193,18 +196,15 @@ impl Process {
     }
 }
 
-fn kafka_settings(of: &config::Kafka) -> kafka::Settings {
+fn kafka_settings(of: &config::Queue) -> kafka::Settings {
+    let kafka = &of.kafka;
     kafka::Settings {
-        brokers: of.brokers.clone(),
+        brokers: kafka.brokers.clone(),
         prefix: of.prefix.clone(),
-        partitions: of.partitions,
-        replication: of.replication,
-        tls: matches!(of.security, Security::Tls | Security::SaslTls).then(|| kafka::Tls {
-            ca_file: of.tls.ca_file.clone(),
-            certificate_file: of.tls.certificate_file.clone(),
-            key_file: of.tls.key_file.clone(),
-        }),
-        sasl: of.sasl.as_ref().map(|sasl| kafka::Sasl {
+        partitions: kafka.partitions,
+        replication: kafka.replication,
+        tls: matches!(kafka.security, Security::Tls | Security::SaslTls).then(|| tls(&kafka.tls)),
+        sasl: kafka.sasl.as_ref().map(|sasl| kafka::Sasl {
             mechanism: match sasl.mechanism {
                 SaslMechanism::Plain => kafka::Mechanism::Plain,
                 SaslMechanism::ScramSha256 => kafka::Mechanism::ScramSha256,
@@ -213,5 +213,46 @@ fn kafka_settings(of: &config::Kafka) -> kafka::Settings {
             user: sasl.user.clone(),
             password: sasl.password.expose().to_owned(),
         }),
+    }
+}
+
+fn nats_settings(of: &config::Queue) -> nats::Settings {
+    let nats = &of.nats;
+    nats::Settings {
+        servers: nats.servers.clone(),
+        prefix: of.prefix.clone(),
+        replication: nats.replication,
+        max_messages: u64::from(nats.max_messages),
+        tls: nats.tls.as_ref().map(tls),
+        credentials: nats.credentials.as_ref().map(|credentials| match credentials {
+            NatsCredentials::Password(user, password) => {
+                nats::Credentials::Password { user: user.clone(), password: password.expose().to_owned() }
+            }
+            NatsCredentials::Token(token) => nats::Credentials::Token(token.expose().to_owned()),
+            NatsCredentials::Jwt(text) => nats::Credentials::Jwt(text.expose().to_owned()),
+        }),
+    }
+}
+
+fn rabbitmq_settings(of: &config::Queue) -> rabbitmq::Settings {
+    let rabbitmq = &of.rabbitmq;
+    rabbitmq::Settings {
+        hosts: rabbitmq.hosts.clone(),
+        vhost: rabbitmq.vhost.clone(),
+        prefix: of.prefix.clone(),
+        replication: rabbitmq.replication,
+        max_messages: u64::from(rabbitmq.max_messages),
+        prefetch: rabbitmq.prefetch,
+        tls: rabbitmq.tls.as_ref().map(tls),
+        user: rabbitmq.user.clone(),
+        password: rabbitmq.password.expose().to_owned(),
+    }
+}
+
+fn tls(of: &config::Tls) -> Tls {
+    Tls {
+        ca_file: of.ca_file.clone(),
+        certificate_file: of.certificate_file.clone(),
+        key_file: of.key_file.clone(),
     }
 }

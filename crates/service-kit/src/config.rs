@@ -6,6 +6,7 @@
 //! service's name `_` stands for it.
 
 mod backend;
+mod brokers;
 mod document;
 mod reader;
 mod reference;
@@ -22,6 +23,7 @@ pub use backend::{
     Election, ElectionBackend, Kafka, Queue, QueueBackend, Sasl, SaslMechanism, Security, StateStore,
     StateStoreBackend, Tls,
 };
+pub use brokers::{Nats, NatsCredentials, RabbitMq};
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
 pub use value::{SecretText, SecretUrl};
 

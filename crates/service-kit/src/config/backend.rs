@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::brokers::{self, Nats, RabbitMq};
 use super::reader::Reader;
 use super::value::{self, SecretText, SecretUrl};
 
@@ -38,8 +39,14 @@ pub enum StateStoreBackend {
 pub struct Queue {
     /// Which queue.
     pub backend: QueueBackend,
+    /// What the names of topics begin with.
+    pub prefix: String,
     /// How Kafka is used.
     pub kafka: Kafka,
+    /// How NATS is used.
+    pub nats: Nats,
+    /// How RabbitMQ is used.
+    pub rabbitmq: RabbitMq,
 }
 
 /// A queue.
@@ -49,6 +56,10 @@ pub enum QueueBackend {
     Memory,
     /// Kafka.
     Kafka,
+    /// NATS JetStream.
+    Nats,
+    /// RabbitMQ.
+    RabbitMq,
 }
 
 /// How Kafka is used.
@@ -56,8 +67,6 @@ pub enum QueueBackend {
 pub struct Kafka {
     /// Brokers that are asked first.
     pub brokers: Vec<String>,
-    /// What the names of topics and groups begin with.
-    pub prefix: String,
     /// Partitions of a topic that is made because it is missing.
     pub partitions: u32,
     /// Replicas of such a topic; none: as the brokers have it.
@@ -176,14 +185,31 @@ fn local(port: u16) -> SocketAddr {
 }
 
 pub(super) fn queue(reader: &mut Reader<'_>) -> Queue {
-    const BACKENDS: &[(&str, QueueBackend)] =
-        &[("memory", QueueBackend::Memory), ("kafka", QueueBackend::Kafka)];
-    let kind = value::backend(BACKENDS, &["kinesis", "nats", "rabbitmq"], |backend| match backend {
+    const BACKENDS: &[(&str, QueueBackend)] = &[
+        ("memory", QueueBackend::Memory),
+        ("kafka", QueueBackend::Kafka),
+        ("nats", QueueBackend::Nats),
+        ("rabbitmq", QueueBackend::RabbitMq),
+    ];
+    let kind = value::backend(BACKENDS, &["kinesis"], |backend| match backend {
         QueueBackend::Memory => "memory".to_owned(),
         QueueBackend::Kafka => "kafka".to_owned(),
+        QueueBackend::Nats => "nats".to_owned(),
+        QueueBackend::RabbitMq => "rabbitmq".to_owned(),
     });
     let backend = reader.get("queue.backend", &kind, QueueBackend::Memory);
-    Queue { backend, kafka: kafka(reader, backend) }
+    let is_prefix = |text: &str| {
+        let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        (1..=100).contains(&text.len()) && text.chars().all(inside)
+    };
+    let prefix = value::text("up to 100 letters, digits, hyphens and dots", is_prefix);
+    Queue {
+        backend,
+        prefix: reader.get("queue.prefix", &prefix, "goconductor".to_owned()),
+        kafka: kafka(reader, backend),
+        nats: brokers::nats(reader, backend),
+        rabbitmq: brokers::rabbitmq(reader, backend),
+    }
 }
 
 fn kafka(reader: &mut Reader<'_>, backend: QueueBackend) -> Kafka {
@@ -194,23 +220,18 @@ fn kafka(reader: &mut Reader<'_>, backend: QueueBackend) -> Kafka {
         ("sasl_tls", Security::SaslTls),
     ];
     let hosts = value::hosts("127.0.0.1:9092");
-    let brokers = match backend {
-        QueueBackend::Kafka => reader.required("queue.brokers", &hosts, "queue.backend"),
-        QueueBackend::Memory => reader.optional("queue.brokers", &hosts),
+    let brokers = if backend == QueueBackend::Kafka {
+        reader.required("queue.brokers", &hosts, "queue.backend")
+    } else {
+        reader.optional("queue.brokers", &hosts)
     };
     let security = value::choice(SECURITIES, |security| {
         let name = SECURITIES.iter().find(|(_, known)| known == security).map(|(name, _)| *name);
         name.unwrap_or_default().to_owned()
     });
     let security = reader.get("queue.security", &security, Security::Plaintext);
-    let is_prefix = |text: &str| {
-        let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-        (1..=100).contains(&text.len()) && text.chars().all(inside)
-    };
-    let prefix = value::text("up to 100 letters, digits, hyphens and dots", is_prefix);
     Kafka {
         brokers: brokers.unwrap_or_default(),
-        prefix: reader.get("queue.prefix", &prefix, "goconductor".to_owned()),
         partitions: reader.get("queue.partitions", &value::integer(1, 10_000), 8),
         replication: reader.optional("queue.replication", &value::integer(1, 100)),
         security,

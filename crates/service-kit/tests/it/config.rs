@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use goconductor_service_kit::config::{
-    Config, ElectionBackend, Flag, Invalid, LogFormat, Origin, QueueBackend, Sources, StateStoreBackend,
+    Config, ElectionBackend, Flag, Invalid, LogFormat, NatsCredentials, Origin, QueueBackend, RabbitMq,
+    Sources, StateStoreBackend,
 };
 
 /// A configuration's sources, with a file of their own.
@@ -133,6 +134,28 @@ fn actions_have_limits_of_their_own() {
 }
 
 #[test]
+fn brokers_have_sections_of_their_own() {
+    let written = Written::yaml(
+        "queue:\n  backend: rabbitmq\n  prefix: shop\n  nats: { servers: [n:4222], credentials: file://user.creds }\n  \
+           rabbitmq:\n    hosts: [a:5671, b:5671]\n    user: me\n    password: env://SECRET\n    prefetch: 8\n    \
+           security: tls\n    tls: { ca_file: /ca.pem }\n",
+    )
+    .file("user.creds", "hunter2")
+    .env("SECRET", "hunter2");
+    let config = written.load().expect("valid");
+    assert_eq!((config.queue.backend, &*config.queue.prefix), (QueueBackend::RabbitMq, "shop"));
+    let RabbitMq { hosts, user, password, prefetch, tls, vhost, .. } = &config.queue.rabbitmq;
+    assert_eq!((hosts.join(" "), &**user, password.expose()), ("a:5671 b:5671".to_owned(), "me", "hunter2"));
+    assert_eq!((*prefetch, &**vhost), (8, "/"));
+    assert_eq!(tls.as_ref().and_then(|tls| tls.ca_file.clone()), Some(PathBuf::from("/ca.pem")));
+    let Some(NatsCredentials::Jwt(text)) = &config.queue.nats.credentials else {
+        panic!("{:?}", config.queue.nats)
+    };
+    assert_eq!((text.expose(), &config.queue.nats.tls), ("hunter2", &None));
+    assert!(!format!("{config:?} {:?}", written.explained()).contains("hunter2"));
+}
+
+#[test]
 fn an_empty_file_and_json_are_read() {
     for text in ["", "# nothing yet\n", "{}", "null\n", "state_store:\nservices: {}\n"] {
         assert!(Written::yaml(text).load().is_ok(), "{text:?}");
@@ -219,13 +242,13 @@ const WRONG: &[(&str, &[&str])] = &[
     (
         "queue: memory",
         &[
-            "goconductor.yaml:1:1: queue: expected keys (backend, brokers, partitions, prefix, replication, sasl, security, tls), found a value",
+            "goconductor.yaml:1:1: queue: expected keys (backend, brokers, nats, partitions, prefix, rabbitmq, replication, sasl, security, tls), found a value",
         ],
     ),
     (
         "queue: [memory]",
         &[
-            "goconductor.yaml:1:1: queue: expected keys (backend, brokers, partitions, prefix, replication, sasl, security, tls), found a list",
+            "goconductor.yaml:1:1: queue: expected keys (backend, brokers, nats, partitions, prefix, rabbitmq, replication, sasl, security, tls), found a list",
         ],
     ),
     ("services: payments", &["goconductor.yaml:1:1: services: expected keys, found a value"]),
@@ -281,8 +304,34 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "queue: { backend: kinesis }",
+        &[
+            "goconductor.yaml:1:19: queue.backend: kinesis is not supported yet: memory or kafka or nats or rabbitmq is",
+        ],
+    ),
+    (
         "queue: { backend: nats }",
-        &["goconductor.yaml:1:19: queue.backend: nats is not supported yet: memory or kafka is"],
+        &[
+            "goconductor.yaml:1:19: queue.nats.servers: is missing: expected a list of hosts with ports such as \
+             [127.0.0.1:4222]",
+        ],
+    ),
+    (
+        "queue: { backend: rabbitmq, rabbitmq: { hosts: [here], user: me } }",
+        &[
+            "goconductor.yaml:1:19: queue.rabbitmq.password: is missing: expected a text",
+            "goconductor.yaml:1:48: queue.rabbitmq.hosts: expected a list of hosts with ports such as \
+             [127.0.0.1:5672]: \"here\" is none",
+        ],
+    ),
+    (
+        "queue: { nats: { user: me, token: t, tls: { key_file: k } } }",
+        &[
+            "goconductor.yaml:1:10: queue.nats: has user and password, token, and credentials: say one of them",
+            "goconductor.yaml:1:24: queue.nats.password: is missing: a user has one",
+            "goconductor.yaml:1:38: queue.nats.security: has to be tls where files for TLS are named",
+            "goconductor.yaml:1:55: queue.nats.tls.certificate_file: is missing: key_file needs it",
+        ],
     ),
     (
         "election: { backend: etcd }",
