@@ -1,4 +1,4 @@
-//! The whole system as processes of their own, over real PostgreSQL and Kafka: each can be killed, paused,
+//! The whole system as processes of their own, over a real PostgreSQL and a real queue: each can be killed, paused,
 //! ended and started again by its name.
 
 use crate::{Api, free_port, goconductor};
@@ -12,8 +12,8 @@ use tokio::process::{Child, Command};
 /// What a cluster is made of.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
-    /// Of Kafka.
-    pub brokers: u32,
+    /// What carries commands.
+    pub queue: Broker,
     /// Processes of each kind.
     pub each: u32,
     /// Services that have executors of their own; none: the executors serve all.
@@ -23,6 +23,54 @@ pub struct ClusterOptions {
     pub proxied: bool,
     /// Further lines of the configuration, at its top level.
     pub settings: String,
+}
+
+/// What carries commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broker {
+    /// So many brokers of Kafka.
+    Kafka(u32),
+    /// So many servers of NATS.
+    Nats(u32),
+    /// One RabbitMQ.
+    RabbitMq,
+}
+
+impl Broker {
+    /// The project's script for it, such as `kafka.sh`.
+    #[must_use]
+    pub fn script(self) -> &'static str {
+        match self {
+            Self::Kafka(_) => "kafka.sh",
+            Self::Nats(_) => "nats.sh",
+            Self::RabbitMq => "rabbitmq.sh",
+        }
+    }
+
+    /// Starts it; where it is, and the lines that name it in the configuration.
+    async fn up(self, services: &Services) -> anyhow::Result<(String, String)> {
+        let (Self::Kafka(count) | Self::Nats(count)) = self else {
+            let exported = services.call(self.script(), &["up"]).await?;
+            let get = |name: &str| exported.get(name).cloned().with_context(|| format!("no {name}"));
+            let hosts = get("RABBITMQ_HOSTS")?;
+            let (user, password) = (get("RABBITMQ_USER")?, get("RABBITMQ_PASSWORD")?);
+            let lines = format!(
+                "queue:\n  backend: rabbitmq\n  rabbitmq: {{ hosts: [{hosts}], user: {user}, password: \"{password}\" }}\n"
+            );
+            return Ok((hosts, lines));
+        };
+        let exported = services.call(self.script(), &["up", &count.to_string()]).await?;
+        let of_kafka = matches!(self, Self::Kafka(_));
+        let name = if of_kafka { "KAFKA_BROKERS" } else { "NATS_SERVERS" };
+        let all = exported.get(name).with_context(|| format!("no {name}"))?.clone();
+        let list = all.replace(',', ", ");
+        let lines = if of_kafka {
+            format!("queue: {{ backend: kafka, brokers: [{list}] }}\n")
+        } else {
+            format!("queue:\n  backend: nats\n  nats: {{ servers: [{list}] }}\n")
+        };
+        Ok((all, lines))
+    }
 }
 
 /// A running cluster. Everything is killed and removed when it is dropped.
@@ -38,6 +86,7 @@ pub struct Cluster {
     pub database: String,
     /// The brokers' addresses, with commas between them.
     pub brokers: String,
+    queue: Broker,
 }
 
 /// A process of the cluster.
@@ -99,16 +148,15 @@ impl Cluster {
             let status = Command::new("chmod").arg("755").arg(path).status().await?;
             anyhow::ensure!(status.success(), "chmod failed");
         }
-        let count = options.brokers.to_string();
-        let up = ["up", &count];
-        let (postgres, kafka) =
-            tokio::try_join!(services.call("postgres.sh", &["up"]), services.call("kafka.sh", &up))?;
+        let queue = options.queue;
+        let (postgres, (brokers, lines)) =
+            tokio::try_join!(services.call("postgres.sh", &["up"]), queue.up(&services))?;
         let database = postgres.get("DATABASE_URL").context("no DATABASE_URL")?.clone();
-        let brokers = kafka.get("KAFKA_BROKERS").context("no KAFKA_BROKERS")?.clone();
         let members = members(&options)?;
         let proxy = if options.proxied { Some(Proxy::start(&services, &database).await?) } else { None };
-        let mut this = Self { folder, services, members, proxy, gateways: Vec::new(), database, brokers };
-        this.configure(&options)?;
+        let gateways = Vec::new();
+        let mut this = Self { folder, services, members, proxy, gateways, database, brokers, queue };
+        this.configure(&options, &lines)?;
         this.gateways =
             this.ports("api-gateway").map(|port| Api::new(format!("http://127.0.0.1:{port}"))).collect();
         for name in this.names() {
@@ -124,17 +172,16 @@ impl Cluster {
         self.members.values().filter(move |member| member.binary == binary).map(|member| member.port)
     }
 
-    fn configure(&self, options: &ClusterOptions) -> anyhow::Result<()> {
+    fn configure(&self, options: &ClusterOptions, queue: &str) -> anyhow::Result<()> {
         let list = |binary: &str| {
             self.ports(binary).map(|port| format!("http://127.0.0.1:{port}")).collect::<Vec<_>>().join(", ")
         };
         let text = format!(
             "state_store:\n  backend: postgres\n  url: {}\n  endpoints: [{}]\n\
-             queue: {{ backend: kafka, brokers: [{}] }}\n\
+             {queue}\
              election: {{ backend: postgres, url: {}, endpoints: [{}] }}\n{}",
             self.proxy.as_ref().map_or(&self.database, |proxy| &proxy.database),
             list("state-store"),
-            self.brokers.replace(',', ", "),
             self.database,
             list("leader-elector"),
             options.settings,
@@ -325,7 +372,7 @@ impl Cluster {
             // One that was killed has gone already.
             drop(self.kill(&name).await);
         }
-        for script in SCRIPTS {
+        for script in scripts(self.queue) {
             self.services.call(script, &["wipe"]).await?;
         }
         Ok(())
@@ -335,7 +382,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // A test that failed did not come to `down`: the servers would outlive it.
-        for script in SCRIPTS {
+        for script in scripts(self.queue) {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services").join(script);
             let mut command = std::process::Command::new(path);
             command.arg("wipe").env("GOCONDUCTOR_SERVICES", &self.services.folder);
@@ -345,7 +392,9 @@ impl Drop for Cluster {
 }
 
 /// What stands below a cluster.
-const SCRIPTS: [&str; 3] = ["toxiproxy.sh", "kafka.sh", "postgres.sh"];
+fn scripts(queue: Broker) -> [&'static str; 3] {
+    ["toxiproxy.sh", queue.script(), "postgres.sh"]
+}
 /// The proxy's name for the way to the database.
 const PROXY: &str = "database";
 

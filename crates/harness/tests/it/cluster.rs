@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use goconductor_harness::check::{Clocks, Coverage, Fault, Moment, Run, Start, check, digest};
-use goconductor_harness::{Api, Cluster, ClusterOptions, Participants, collect, doctor};
+use goconductor_harness::{Api, Broker, Cluster, ClusterOptions, Participants, collect, doctor};
 use goconductor_queue::kafka::{KafkaQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
 use goconductor_store::postgres::PostgresStore;
@@ -41,8 +41,12 @@ fn possible() -> bool {
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn cluster(brokers: u32) -> (Cluster, Participants) {
+    cluster_over(Broker::Kafka(brokers)).await
+}
+
+async fn cluster_over(queue: Broker) -> (Cluster, Participants) {
     let services = ["stock", "payments"].map(str::to_owned).to_vec();
-    let options = ClusterOptions { brokers, each: 2, services, proxied: true, settings: String::new() };
+    let options = ClusterOptions { queue, each: 2, services, proxied: true, settings: String::new() };
     let cluster = Cluster::start(options).await.unwrap();
     let participants = Participants::start().await.unwrap();
     let api = &cluster.gateways[0];
@@ -368,4 +372,42 @@ async fn each_can_be_ended_in_order_and_gateways_and_electors_are_not_needed() {
     }
     all_end_right(&cluster, &participants, starts, Duration::from_secs(60)).await;
     cluster.down().await.unwrap();
+}
+
+/// The same over another queue, which is killed in the middle, as is an executor.
+async fn all_end_right_over(queue: Broker) {
+    if !possible() {
+        return;
+    }
+    let _one = ONE.lock().await;
+    let (mut cluster, participants) = cluster_over(queue).await;
+    let load = Load::begin(&cluster, Duration::from_millis(40));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.kill("executor-stock-1").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    cluster.restart("executor-stock-1").await.unwrap();
+    cluster.services().call(queue.script(), &["kill"]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cluster.services().call(queue.script(), &["start"]).await.unwrap();
+    cluster.pause("executor-payments-1").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    cluster.resume("executor-payments-1").await.unwrap();
+    let starts = load.end(orders() / 4).await;
+    let coverage = all_end_right(&cluster, &participants, starts, Duration::from_secs(180)).await;
+    println!("{coverage:#?}");
+    let published = cluster.measured("saga-executor", "goconductor_queue_published_total").await.unwrap();
+    let taken = cluster.measured("saga-executor", "goconductor_queue_taken_total").await.unwrap();
+    assert!(published > 0.0 && taken > 0.0, "{published} commands were published, {taken} taken");
+    assert_eq!(dead_letters(&cluster.gateways[0]).await, 0);
+    cluster.down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_nats_every_saga_ends_right() {
+    all_end_right_over(Broker::Nats(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_rabbitmq_every_saga_ends_right() {
+    all_end_right_over(Broker::RabbitMq).await;
 }

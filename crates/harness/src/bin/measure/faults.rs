@@ -1,7 +1,7 @@
 //! What others notice when a process of a cluster is killed or ended, and when garbage is on the topics.
 
 use crate::{now, print_percentiles};
-use goconductor_harness::{Api, Call, Cluster, ClusterOptions, ORDER, Participants};
+use goconductor_harness::{Api, Broker, Call, Cluster, ClusterOptions, ORDER, Participants};
 use goconductor_queue::kafka::{KafkaQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
 use serde_json::{Value, json};
@@ -18,7 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn cluster() -> anyhow::Result<(Cluster, Participants)> {
     let services = SERVICES.map(str::to_owned).to_vec();
-    let options = ClusterOptions { brokers: 1, each: 2, services, proxied: false, settings: String::new() };
+    let options = ClusterOptions {
+        queue: Broker::Kafka(1),
+        each: 2,
+        services,
+        proxied: false,
+        settings: String::new(),
+    };
     let cluster = Cluster::start(options).await?;
     let participants = Participants::start().await?;
     let api = cluster.gateways.first().ok_or_else(|| anyhow::anyhow!("no gateway"))?;

@@ -7,7 +7,7 @@
 
 use crate::{now, percentile, print_percentiles};
 use anyhow::Context;
-use goconductor_harness::{Cluster, ClusterOptions, Dev, DevOptions, ORDER};
+use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions, ORDER};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -145,8 +145,13 @@ impl System {
     async fn start(of: &str) -> anyhow::Result<Self> {
         if of == "cluster" {
             let services = SERVICES.map(str::to_owned).to_vec();
-            let options =
-                ClusterOptions { brokers: 1, each: 2, services, proxied: false, settings: String::new() };
+            let options = ClusterOptions {
+                queue: Broker::Kafka(1),
+                each: 2,
+                services,
+                proxied: false,
+                settings: String::new(),
+            };
             return Ok(Self::Cluster(Box::new(Cluster::start(options).await?)));
         }
         let data = tempfile::tempdir()?;
