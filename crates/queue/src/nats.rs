@@ -22,7 +22,9 @@
 //! brings back what it held.
 
 mod consumer;
+mod held;
 mod link;
+mod receiver;
 mod record;
 mod settings;
 mod streams;
@@ -49,6 +51,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const DELIVERED: Duration = Duration::from_secs(12);
 /// Before it is published again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What a message's headers take up beside its key.
+const HEADERS: usize = 4096;
 /// How long readiness waits for an answer.
 const READY: Duration = Duration::from_millis(1500);
 /// How often the first message is looked for, when it goes in between.
@@ -189,13 +193,13 @@ impl NatsQueue {
             }
             Err(link.unavailable("the first message can't be found"))
         };
-        tokio::time::timeout(2 * ANSWER, looking).await.unwrap_or_else(|_| Err(link.unavailable("no answer")))
+        tokio::time::timeout(ANSWER, looking).await.unwrap_or_else(|_| Err(link.unavailable("no answer")))
     }
 
     async fn look_again(&self, topic: &Topic, oldest: bool) -> Result<Backlog, Error> {
-        let names = self.inner.settings.names_of(topic);
+        let (names, link) = (self.inner.settings.names_of(topic), &self.inner.link);
         let mut found = self.look(&names, oldest).await;
-        if found.is_err() {
+        if found.is_err() && link.is_up().await {
             // It may have been deleted: then it comes back empty.
             self.inner.streams.forget(&names);
             found = self.look(&names, oldest).await;
@@ -243,12 +247,13 @@ impl Queue for NatsQueue {
         if messages.is_empty() {
             return Ok(());
         }
-        let limit = self.inner.settings.message_bytes();
+        let names = self.inner.settings.names_of(topic);
+        let (connected, _) = self.ready(&names).await?;
+        let limit = connected.client.max_payload().saturating_sub(HEADERS);
         let largest = messages.iter().map(|message| message.key.len() + message.payload.len()).max();
         if let Some(bytes) = largest.filter(|bytes| *bytes > limit) {
             return Err(Error::TooLarge { topic: topic.clone(), bytes, limit });
         }
-        let names = self.inner.settings.names_of(topic);
         #[allow(clippy::disallowed_methods, reason = "a figure for people")]
         let begun = Instant::now();
         self.room(topic, &names, messages.len()).await?;

@@ -171,7 +171,7 @@ impl RabbitQueue {
             }
             Ok(0)
         };
-        tokio::time::timeout(2 * ANSWER, looking)
+        tokio::time::timeout(ANSWER, looking)
             .await
             .unwrap_or_else(|_| Err(unavailable("no answer to a look")))
     }

@@ -4,6 +4,7 @@
 use super::ANSWER;
 use super::settings::Settings;
 use crate::Error;
+use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, ConnectErrorKind, Event};
@@ -71,6 +72,15 @@ impl Link {
                 Err(error)
             }
         }
+    }
+
+    /// Whether there is a connection at present.
+    pub(super) async fn is_up(&self) -> bool {
+        let tried = self.connected.lock().await;
+        tried
+            .connected
+            .as_ref()
+            .is_some_and(|connected| connected.client.connection_state() == State::Connected)
     }
 
     async fn connect(&self) -> Result<Connected, Error> {

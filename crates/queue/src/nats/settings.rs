@@ -7,8 +7,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A message's key and payload together: what a server takes by default, less what is added.
-const MESSAGE_BYTES: usize = 1024 * 1024 - 4096;
 /// Between tries to reach a server: doubled from the first to the last.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 /// A server that does not answer a connection for this long is passed over.
@@ -84,10 +82,6 @@ impl Settings {
         let subject = format!("{}.{}", self.prefix, topic.to_string().replace('/', "_"));
         let stream = subject.replace('.', "__");
         Names { subject, stream }
-    }
-
-    pub(super) fn message_bytes(&self) -> usize {
-        MESSAGE_BYTES
     }
 
     /// Where the servers are.
