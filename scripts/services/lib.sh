@@ -93,7 +93,10 @@ stop_with() {
         signal KILL "${members[@]}"
       fi
     fi
-    await_end "$pid" 10 || die "$SERVICE, process $pid, does not end"
+    # Each of them: a child may still listen when its parent is gone.
+    for pid in "${members[@]}"; do
+      await_end "$pid" 10 || die "$SERVICE, process $pid, does not end"
+    done
   fi
   stopped
 }
