@@ -394,7 +394,7 @@ async fn all_end_right_over(queue: Broker) {
     cluster.resume("executor-payments-1").await.unwrap();
     let starts = load.end(orders() / 4).await;
     let coverage = all_end_right(&cluster, &participants, starts, Duration::from_secs(180)).await;
-    println!("{coverage:#?}");
+    eprintln!("{coverage:#?}");
     let published = cluster.measured("saga-executor", "goconductor_queue_published_total").await.unwrap();
     let taken = cluster.measured("saga-executor", "goconductor_queue_taken_total").await.unwrap();
     assert!(published > 0.0 && taken > 0.0, "{published} commands were published, {taken} taken");

@@ -321,7 +321,7 @@ const WRONG: &[(&str, &[&str])] = &[
         &[
             "goconductor.yaml:1:19: queue.rabbitmq.password: is missing: expected a text",
             "goconductor.yaml:1:48: queue.rabbitmq.hosts: expected a list of hosts with ports such as \
-             [127.0.0.1:5672]: \"here\" is none",
+             [127.0.0.1:5672], found here: \"here\" is none",
         ],
     ),
     (
