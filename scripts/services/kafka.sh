@@ -130,7 +130,8 @@ whole() {
           free_port >"$(cluster)/$i/port"
           free_port >"$(cluster)/$i/controller"
         done
-        head -c16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n' >"$(cluster)/id"
+        # Without hyphens: one at its beginning would be taken for an option.
+        head -c16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '=\n' >"$(cluster)/id"
         echo "${2:-1}" >"$(cluster)/size"
       fi
       [ "$(size)" = "${2:-1}" ] || die "there are $(size) brokers here: $0 wipe begins again"
