@@ -411,3 +411,24 @@ async fn over_nats_every_saga_ends_right() {
 async fn over_rabbitmq_every_saga_ends_right() {
     all_end_right_over(Broker::RabbitMq).await;
 }
+
+/// It stays away: what it led is led by another, and commands are published and taken without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_one_nats_server_of_three_sagas_go_on() {
+    if !possible() {
+        return;
+    }
+    let _one = ONE.lock().await;
+    let (cluster, participants) = cluster_over(Broker::Nats(3)).await;
+    let load = Load::begin(&cluster, Duration::from_millis(40));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.services().call("nats.sh", &["kill", "1"]).await.unwrap();
+    let taken = async || cluster.measured("saga-executor", "goconductor_queue_taken_total").await.unwrap();
+    let before = taken().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let starts = load.end(orders() / 8).await;
+    all_end_right(&cluster, &participants, starts, Duration::from_secs(180)).await;
+    let after = taken().await;
+    assert!(after > before, "nothing was taken without it: {before} commands, then {after}");
+    cluster.down().await.unwrap();
+}
