@@ -141,26 +141,6 @@ async fn drive(
     Ok((latencies, begun.elapsed().as_secs_f64(), cpu))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn every_transition_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::sqlite(folder.path()).unwrap();
-        let server = Server::start(&database, folder.path()).await.unwrap();
-        let alone = measure(&server, 8, 20).await.unwrap();
-        server.end().await.unwrap();
-        assert_eq!((alone.database, alone.transitions), ("sqlite", 80));
-        assert!(alone.transitions_per_second > 0.0 && alone.latency.p50_ms > 0.0, "{alone:?}");
-        let store = database.open().await.unwrap();
-        let ids = store.ids(None, 100).await.unwrap();
-        assert_eq!(ids.len(), 20);
-        assert!(store.ledger(&ids).await.unwrap().is_empty());
-    }
-}
-
 /// Takes some orders, and writes the next transition of each together, until none is left; how long each took.
 async fn lane(
     store: Arc<dyn Store>,
@@ -192,5 +172,25 @@ async fn lane(
             );
             took.extend(std::iter::repeat_n(begun.elapsed(), count));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_transition_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::sqlite(folder.path()).unwrap();
+        let server = Server::start(&database, folder.path()).await.unwrap();
+        let alone = measure(&server, 8, 20).await.unwrap();
+        server.end().await.unwrap();
+        assert_eq!((alone.database, alone.transitions), ("sqlite", 80));
+        assert!(alone.transitions_per_second > 0.0 && alone.latency.p50_ms > 0.0, "{alone:?}");
+        let store = database.open().await.unwrap();
+        let ids = store.ids(None, 100).await.unwrap();
+        assert_eq!(ids.len(), 20);
+        assert!(store.ledger(&ids).await.unwrap().is_empty());
     }
 }
