@@ -102,6 +102,8 @@ async fn start(gateways: &[Api], number: usize) -> Start {
 /// How many orders of one caller may not have ended when it starts another one.
 const UNDER_WAY: usize = 8;
 const CALLERS: u32 = 16;
+/// As many start at a rate: what is broken holds up those who wait for it, and not the rate.
+const CALLERS_AT_A_RATE: u32 = 256;
 
 /// How many orders are started each second, whatever became of those before, if
 /// `GOCONDUCTOR_HARNESS_RATE` says so: the full check is run at half of what the cluster can do.
@@ -120,11 +122,11 @@ impl Load {
         let mut tasks = tokio::task::JoinSet::new();
         let stop = Arc::new(AtomicUsize::new(usize::MAX));
         let next = Arc::new(AtomicUsize::new(0));
-        let (pause, under_way) = match rate() {
-            Some(rate) => (Duration::from_secs(1) * CALLERS / rate, usize::MAX),
-            None => (pause, UNDER_WAY),
+        let (callers, pause, under_way) = match rate() {
+            Some(rate) => (CALLERS_AT_A_RATE, Duration::from_secs(1) * CALLERS_AT_A_RATE / rate, usize::MAX),
+            None => (CALLERS, pause, UNDER_WAY),
         };
-        for _ in 0..CALLERS {
+        for _ in 0..callers {
             let (gateways, next, stop) = (cluster.gateways.clone(), Arc::clone(&next), Arc::clone(&stop));
             tasks.spawn(async move {
                 let mut started: Vec<(usize, Start)> = Vec::new();
