@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# An etcd that is thrown away, of one member or of three: eval "$(scripts/services/etcd.sh up [1|3])"
+#
+# It is built from its Go module, and kept in the cache. By default it does not sync to the disk: a crash of the
+# server loses nothing, only a crash of the machine does. GOCONDUCTOR_SERVICES_DURABLE=1 has it sync.
+# shellcheck source-path=SCRIPTDIR source=members.sh
+. "$(dirname "${BASH_SOURCE[0]}")/members.sh"
+VERSION=v3.7.3
+SERVER=$CACHE/etcd-$VERSION
+GROUP=etcd
+PORTS=(peer health)
+
+install() {
+  if [ -x "$SERVER" ]; then return; fi
+  have go || install_packages golang-go
+  say "building etcd $VERSION into $SERVER; that takes some minutes"
+  local built
+  built=$(mktemp -d)
+  mkdir -p "$CACHE"
+  # Its module replaces others, so `go install` refuses it; as a dependency of a module of ours it is built.
+  (
+    cd "$built"
+    export CGO_ENABLED=0 GOFLAGS="-buildvcs=false -mod=mod"
+    go mod init throwaway
+    go get "go.etcd.io/etcd/server/v3@$VERSION"
+    go build -trimpath -ldflags '-s -w' -o etcd go.etcd.io/etcd/server/v3
+  ) >"$built/log" 2>&1 || {
+    tail -n 5 "$built/log" >&2
+    die "etcd could not be built: does Go reach its proxy, and is it new enough? See $built/log"
+  }
+  mv "$built/etcd" "$SERVER"
+  rm -rf -- "$built"
+}
+
+launch() {
+  local i peers='' options=() scheme=http
+  for ((i = 1; i <= $(size); i++)); do peers+="${peers:+,}member-$i=http://127.0.0.1:$(port_of "$i" peer)"; done
+  if [ "$DURABLE" != 1 ]; then options+=(--unsafe-no-fsync); fi
+  if has_tls; then
+    scheme=https
+    options+=(--cert-file "$(group)/server.pem" --key-file "$(group)/server.key"
+      --trusted-ca-file "$(group)/ca.pem" --client-cert-auth)
+  fi
+  setsid "$SERVER" --name "member-$MEMBER" --data-dir "$DIR/data" --logger zap --log-level warn \
+    --listen-client-urls "$scheme://127.0.0.1:$(port)" --advertise-client-urls "$scheme://127.0.0.1:$(port)" \
+    --listen-peer-urls "http://127.0.0.1:$(port_of "$MEMBER" peer)" \
+    --initial-advertise-peer-urls "http://127.0.0.1:$(port_of "$MEMBER" peer)" \
+    --listen-metrics-urls "http://127.0.0.1:$(port_of "$MEMBER" health)" \
+    --initial-cluster "$peers" --initial-cluster-state new --initial-cluster-token "$GROUP" \
+    "${options[@]}" >"$DIR/log" 2>&1 </dev/null 9>&- &
+  remember_process "$DIR/pid" $!
+  disown $!
+}
+
+is_ready() { # true only with a leader
+  answer "127.0.0.1:$(port_of "$MEMBER" health)" 'GET /health HTTP/1.0\r\n\r\n' | grep -q '"health":"true"'
+}
+
+environment() {
+  echo "export ETCD_ENDPOINTS='$(addresses)'"
+  if has_tls; then echo "export ETCD_CERTIFICATES='$(group)'"; fi
+}
+
+members "$@"
