@@ -47,7 +47,7 @@ configuration() {
   cat <<CONF
 tickTime=500
 initLimit=20
-syncLimit=10
+syncLimit=4
 maxSessionTimeout=60000
 maxClientCnxns=0
 admin.enableServer=false

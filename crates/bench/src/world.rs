@@ -107,7 +107,7 @@ impl World {
         let configuration = format!(
             "state_store:\n  backend: postgres\n  url: {url}\n  endpoints: [http://127.0.0.1:{state_store}]\n\
              queue: {{ backend: kafka, brokers: [{}], prefix: {} }}\n\
-             election: {{ backend: postgres, url: {url}, endpoints: [http://127.0.0.1:{elector}] }}\n",
+             election: {{ backend: postgres, url: {url}, electors: [http://127.0.0.1:{elector}] }}\n",
             brokers.replace(',', ", "),
             crate::database::prefix(name),
         );

@@ -5,6 +5,7 @@
 mod crowd;
 mod expect;
 mod records;
+mod stale;
 mod terms;
 
 use std::fmt;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::Election;
+
+pub use stale::{HeldUp, Sleeper};
 
 /// A case that is not through by then hangs.
 const CASE_LIMIT: Duration = Duration::from_secs(120);
@@ -33,6 +36,18 @@ pub trait Factory: fmt::Debug + Send + Sync {
     /// # Errors
     /// Why there is none.
     async fn open(&self) -> Result<Arc<dyn Election>, String>;
+
+    /// A leader of `name` who was held up past its lease; by default one who was told to step down and has not
+    /// looked, as there is no lease where everybody stands in one process.
+    ///
+    /// # Errors
+    /// Why there is none.
+    async fn held_up(&self, name: &str) -> Result<HeldUp, String> {
+        let election = self.open().await?;
+        let term = election.campaign(name, "asleep").await.map_err(|error| format!("campaign: {error}"))?;
+        election.step_down(name).await.map_err(|error| format!("step_down: {error}"))?;
+        Ok(HeldUp { token: term.token(), election, sleeper: None })
+    }
 
     /// How long a change of leader may take before it counts as not happening.
     fn patience(&self) -> Duration {
@@ -74,5 +89,6 @@ pub const CASES: &[Case] = &[
     Case { name: "an_old_term_can_t_end_a_new_one", run: |f| Box::pin(terms::old_and_new(f)) },
     Case { name: "a_cancelled_campaign_leaves_nothing_behind", run: |f| Box::pin(terms::cancelled(f)) },
     Case { name: "names_are_independent", run: |f| Box::pin(records::names(f)) },
+    Case { name: "a_write_of_one_who_was_replaced_is_refused", run: |f| Box::pin(stale::refused(f)) },
     Case { name: "leaders_are_observed_and_listed", run: |f| Box::pin(records::observed(f)) },
 ];

@@ -35,6 +35,15 @@ impl Leadership {
         Self { leader, lost, term }
     }
 
+    /// The same term, with its leader told in another way. Where that can't be, the term is given up.
+    pub(crate) fn told_as(
+        mut self,
+        tell: impl FnOnce(Leader) -> Result<Leader, Error>,
+    ) -> Result<Self, Error> {
+        self.leader = tell(self.leader)?;
+        Ok(self)
+    }
+
     /// What every write on behalf of this term carries.
     #[must_use]
     pub fn token(&self) -> FencingToken {

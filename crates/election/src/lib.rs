@@ -1,9 +1,13 @@
 //! What an election has to promise.
 //!
-//! [`Election`] is the port; [`local`] is the election of a single process, [`postgres`] one on a database; [`conformance`] is the one
-//! array of cases that every adapter runs. A leader is whoever holds the term with the highest
-//! [`FencingToken`]; a process that was paused may still believe that it leads, so the token is checked
-//! where its writes land, and [`Leadership::is_valid`] only saves the attempt.
+//! [`Election`] is the port; [`local`] is the election of a single process, [`postgres`] one on a database,
+//! [`etcd`] and [`zookeeper`] are those on what is made for it; [`conformance`] is the one array of cases that
+//! every adapter runs. A leader is whoever holds the term with the highest [`FencingToken`]; a process that was
+//! paused may still believe that it leads, so the token is checked where its writes land, and
+//! [`Leadership::is_valid`] only saves the attempt.
+//!
+//! [`Hosted`] holds candidacies and terms for those who are elsewhere. [`InEra`] has tokens rise over a change of
+//! the backend.
 //!
 //! The crate deliberately knows nothing of what is led, nor of the store: a floor for the tokens is given
 //! by the caller.
@@ -11,20 +15,32 @@
 //! Invariants: a name has at most one leader; tokens rise with every change of leader, for ever; a term
 //! that ends, however it ends, says so through [`Leadership::lost`].
 
+mod access;
+mod clock;
 pub mod conformance;
+mod era;
 mod error;
+pub mod etcd;
+mod hosted;
 mod leadership;
+mod line;
 pub mod local;
 pub mod postgres;
+pub mod zookeeper;
 
 use std::fmt;
 
 use async_trait::async_trait;
 
+pub use access::{Credentials, Tls};
+pub use era::{InEra, LAST_ERA};
 pub use error::{Error, ErrorKind};
+pub use etcd::EtcdElection;
+pub use hosted::{Hosted, Refusal, Told};
 pub use leadership::{Leadership, Lost, Term};
 pub use local::LocalElection;
 pub use postgres::PostgresElection;
+pub use zookeeper::ZooKeeperElection;
 
 /// Names a term of leadership: higher than that of every term of the same name before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

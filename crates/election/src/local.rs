@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
+use crate::clock::wall_clock_ms;
 use crate::{Election, Error, FencingToken, Leader, Leadership, Term};
 
 /// The election of a single process. Candidates lead in the order in which they stood.
@@ -209,10 +209,4 @@ impl fmt::Debug for LocalTerm {
             .field("token", &self.token)
             .finish_non_exhaustive()
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "the one place: a time for people, nothing is decided by it")]
-fn wall_clock_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

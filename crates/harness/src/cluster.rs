@@ -179,7 +179,7 @@ impl Cluster {
         let text = format!(
             "state_store:\n  backend: postgres\n  url: {}\n  endpoints: [{}]\n\
              {queue}\
-             election: {{ backend: postgres, url: {}, endpoints: [{}] }}\n{}",
+             election: {{ backend: postgres, url: {}, electors: [{}] }}\n{}",
             self.proxy.as_ref().map_or(&self.database, |proxy| &proxy.database),
             list("state-store"),
             self.database,

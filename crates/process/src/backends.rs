@@ -2,17 +2,15 @@
 //! refused.
 
 use crate::Process;
-use crate::election::ElectorsOrNot;
 use anyhow::Context;
 use goconductor_definition::Cel;
-use goconductor_election::{Election, PostgresElection};
 use goconductor_queue::kafka::{self, KafkaQueue};
 use goconductor_queue::nats::{self, NatsQueue};
 use goconductor_queue::rabbitmq::{self, RabbitQueue};
 use goconductor_queue::{Queue, Tls};
-use goconductor_remote::{ChangesFeed, Endpoints, RemoteElection, RemoteStore};
+use goconductor_remote::{ChangesFeed, Endpoints, RemoteStore};
 use goconductor_service_kit::config::{
-    self, Config, ElectionBackend, NatsCredentials, QueueBackend, SaslMechanism, Security, StateStoreBackend,
+    self, Config, NatsCredentials, QueueBackend, SaslMechanism, Security, StateStoreBackend,
 };
 use goconductor_store::Store;
 use goconductor_store::grouped::{Grouped, Limits};
@@ -154,45 +152,6 @@ impl Process {
             |queue| async move { queue.check().await.map_err(|error| error.to_string()) },
         );
         Ok(queue)
-    }
-
-    /// The election, as it is configured: that of the leader electors if some are named, else its own.
-    ///
-    /// # Errors
-    /// When it can't work.
-    pub async fn election(&self) -> anyhow::Result<Arc<dyn Election>> {
-        if self.config.election.endpoints.is_empty() {
-            return self.own_election().await;
-        }
-        let endpoints = Endpoints::new(&self.config.election.endpoints).context("election.endpoints")?;
-        let electors = RemoteElection::new(endpoints);
-        match (self.config.election.backend, self.config.election_url()) {
-            (ElectionBackend::Postgres, Some(url)) => {
-                let lease = self.config.election.lease;
-                Ok(Arc::new(ElectorsOrNot::new(electors, url.clone(), lease)))
-            }
-            (ElectionBackend::Postgres | ElectionBackend::Local, _) => Ok(Arc::new(electors)),
-        }
-    }
-
-    /// The election of this process's own backend.
-    ///
-    /// # Errors
-    /// When it can't work.
-    pub async fn own_election(&self) -> anyhow::Result<Arc<dyn Election>> {
-        match self.config.election.backend {
-            ElectionBackend::Local => anyhow::bail!(
-                "election.backend is local, which reaches no other process: set election.backend to postgres, \
-                 or name leader-electors by election.endpoints; or run `goconductor dev`, which is everything \
-                 in one process"
-            ),
-            ElectionBackend::Postgres => {
-                let url = self.config.election_url().context("election.url is missing")?;
-                let settings = goconductor_election::postgres::Settings { lease: self.config.election.lease };
-                let election = PostgresElection::connect(url.expose(), settings).await;
-                Ok(Arc::new(election.context("election.url")?))
-            }
-        }
     }
 }
 

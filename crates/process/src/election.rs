@@ -1,34 +1,132 @@
-//! The election of a process that asks leader-electors, and can do without them.
+//! The election, as it is configured: of electors, of a backend, or of a backend while no elector can be reached.
 //!
-//! Electors and whoever stands in the election directly hold the same locks and draw their tokens from the
-//! same epochs, so it does not matter through which a term was won. A process that knows where the database
-//! is stands for itself while no elector can be reached: its duties do not depend on electors being alive.
+//! Electors and whoever stands in the election directly hold the same locks, keys or nodes and draw their tokens
+//! from the same counter, so it does not matter through which a term was won. A process that knows where the
+//! backend is stands for itself while no elector can be reached: its duties do not depend on electors being alive.
 
+use crate::Process;
+use anyhow::Context;
 use async_trait::async_trait;
-use goconductor_election::postgres::Settings;
-use goconductor_election::{Election, Error, Leader, Leadership, PostgresElection};
-use goconductor_remote::RemoteElection;
-use goconductor_service_kit::config::SecretUrl;
-use std::time::Duration;
+use goconductor_election::{
+    Credentials, Election, Error, EtcdElection, InEra, Leader, Leadership, PostgresElection, Tls,
+    ZooKeeperElection, etcd, postgres, zookeeper,
+};
+use goconductor_remote::{Endpoints, RemoteElection};
+use goconductor_service_kit::config::{self, Config, ElectionBackend};
+use std::sync::Arc;
 use tokio::sync::OnceCell;
 
-/// The electors, and the database behind them.
+impl Process {
+    /// The election, as it is configured: that of the leader electors if some are named, else its own.
+    ///
+    /// # Errors
+    /// When it can't work.
+    pub async fn election(&self) -> anyhow::Result<Arc<dyn Election>> {
+        let config = &self.config.election;
+        if config.electors.is_empty() {
+            return self.own_election().await;
+        }
+        let endpoints = Endpoints::new(&config.electors).context("election.electors")?;
+        let electors = RemoteElection::new(endpoints);
+        let knows_backend = match config.backend {
+            ElectionBackend::Local => false,
+            ElectionBackend::Postgres => self.config.election_url().is_some(),
+            ElectionBackend::Etcd | ElectionBackend::ZooKeeper => !config.endpoints.is_empty(),
+        };
+        if knows_backend {
+            Ok(Arc::new(ElectorsOrNot::new(electors, self.config.clone())))
+        } else {
+            Ok(Arc::new(electors))
+        }
+    }
+
+    /// The election of this process's own backend.
+    ///
+    /// # Errors
+    /// When it can't work.
+    pub async fn own_election(&self) -> anyhow::Result<Arc<dyn Election>> {
+        open(&self.config).await.context("the election can't be opened")
+    }
+}
+
+/// The election of the configured backend.
+async fn open(config: &Config) -> Result<Arc<dyn Election>, Error> {
+    let election: Arc<dyn Election> = match config.election.backend {
+        ElectionBackend::Local => {
+            let reason = "election.backend is local, which reaches no other process: set it to postgres, etcd or \
+                          zookeeper, or name leader-electors by election.electors; or run `goconductor dev`, which \
+                          is everything in one process";
+            return Err(Error::Configuration { reason: reason.to_owned() });
+        }
+        ElectionBackend::Postgres => {
+            let missing = || Error::Configuration { reason: "election.url is missing".to_owned() };
+            let url = config.election_url().ok_or_else(missing)?;
+            let settings = postgres::Settings { lease: config.election.lease };
+            Arc::new(PostgresElection::connect(url.expose(), settings).await?)
+        }
+        ElectionBackend::Etcd => {
+            let config::Election { endpoints, prefix, lease, .. } = config.election.clone();
+            Arc::new(
+                EtcdElection::connect(etcd::Settings {
+                    endpoints,
+                    prefix,
+                    lease,
+                    connect_timeout: config.election.connect_timeout,
+                    request_timeout: config.election.request_timeout,
+                    tls: tls(&config.election),
+                    credentials: credentials(&config.election),
+                })
+                .await?,
+            )
+        }
+        ElectionBackend::ZooKeeper => {
+            let config::Election { endpoints, prefix, lease, .. } = config.election.clone();
+            Arc::new(
+                ZooKeeperElection::connect(zookeeper::Settings {
+                    endpoints,
+                    prefix,
+                    lease,
+                    connect_timeout: config.election.connect_timeout,
+                    request_timeout: config.election.request_timeout,
+                    tls: tls(&config.election),
+                    credentials: credentials(&config.election),
+                })
+                .await?,
+            )
+        }
+    };
+    Ok(Arc::new(InEra::new(election, config.election.era)?))
+}
+
+fn tls(of: &config::Election) -> Option<Tls> {
+    of.tls.clone().map(|config::Tls { ca_file, certificate_file, key_file }| Tls {
+        ca_file,
+        certificate_file,
+        key_file,
+    })
+}
+
+fn credentials(of: &config::Election) -> Option<Credentials> {
+    of.user
+        .as_ref()
+        .map(|user| Credentials { user: user.name.clone(), password: user.password.expose().to_owned() })
+}
+
+/// The electors, and the backend behind them.
 #[derive(Debug)]
-pub(crate) struct ElectorsOrNot {
+struct ElectorsOrNot {
     electors: RemoteElection,
-    url: SecretUrl,
-    lease: Duration,
-    direct: OnceCell<PostgresElection>,
+    config: Config,
+    direct: OnceCell<Arc<dyn Election>>,
 }
 
 impl ElectorsOrNot {
-    pub(crate) fn new(electors: RemoteElection, url: SecretUrl, lease: Duration) -> Self {
-        Self { electors, url, lease, direct: OnceCell::new() }
+    fn new(electors: RemoteElection, config: Config) -> Self {
+        Self { electors, config, direct: OnceCell::new() }
     }
 
-    async fn direct(&self) -> Result<&PostgresElection, Error> {
-        let connect = || PostgresElection::connect(self.url.expose(), Settings { lease: self.lease });
-        self.direct.get_or_try_init(connect).await
+    async fn direct(&self) -> Result<&Arc<dyn Election>, Error> {
+        self.direct.get_or_try_init(|| open(&self.config)).await
     }
 }
 
@@ -45,14 +143,23 @@ impl Election for ElectorsOrNot {
     }
 
     async fn observe(&self, name: &str) -> Result<Option<Leader>, Error> {
-        self.electors.observe(name).await
+        match self.electors.observe(name).await {
+            Err(error) if error.retryable() => self.direct().await?.observe(name).await,
+            other => other,
+        }
     }
 
     async fn list(&self) -> Result<Vec<Leader>, Error> {
-        self.electors.list().await
+        match self.electors.list().await {
+            Err(error) if error.retryable() => self.direct().await?.list().await,
+            other => other,
+        }
     }
 
     async fn step_down(&self, name: &str) -> Result<bool, Error> {
-        self.electors.step_down(name).await
+        match self.electors.step_down(name).await {
+            Err(error) if error.retryable() => self.direct().await?.step_down(name).await,
+            other => other,
+        }
     }
 }

@@ -78,18 +78,23 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("error: {error:#}"));
-            let configuration = error.chain().any(|cause| {
-                matches!(
-                    cause.downcast_ref::<goconductor_store::Error>(),
-                    Some(
-                        goconductor_store::Error::Configuration { .. }
-                            | goconductor_store::Error::Schema { .. }
-                    )
-                )
-            });
+            let configuration = error.chain().any(is_about_configuration);
             if configuration { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Whether to start again would make no difference, unless something is configured in another way.
+fn is_about_configuration(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let of_store = matches!(
+        cause.downcast_ref::<goconductor_store::Error>(),
+        Some(goconductor_store::Error::Configuration { .. } | goconductor_store::Error::Schema { .. })
+    );
+    let of_election = matches!(
+        cause.downcast_ref::<goconductor_election::Error>(),
+        Some(goconductor_election::Error::Configuration { .. })
+    );
+    of_store || of_election
 }
 
 #[allow(clippy::print_stderr, reason = "the log may not be there yet, and this is for a person")]

@@ -11,7 +11,8 @@ use goconductor_election::{Election, Error, Leader, Leadership, Term};
 use goconductor_wire::v1::campaign_response::Message;
 use goconductor_wire::v1::election_service_client::ElectionServiceClient;
 use goconductor_wire::v1::{self as wire, CampaignResponse};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tonic::transport::Channel;
@@ -30,13 +31,17 @@ type Client = ElectionServiceClient<Channel>;
 #[derive(Debug, Clone)]
 pub struct RemoteElection {
     endpoints: Arc<Endpoints>,
+    /// What tells the end of the terms of this process, by name and token.
+    terms: Arc<Mutex<Terms>>,
 }
+
+type Terms = BTreeMap<(String, u64), Arc<watch::Sender<bool>>>;
 
 impl RemoteElection {
     /// The electors at these endpoints.
     #[must_use]
     pub fn new(endpoints: Endpoints) -> Self {
-        Self { endpoints: Arc::new(endpoints) }
+        Self { endpoints: Arc::new(endpoints), terms: Arc::default() }
     }
 
     async fn ask<T, F>(&self, ask: impl Fn(Client) -> F + Send) -> Result<T, Error>
@@ -61,7 +66,7 @@ impl RemoteElection {
         mut stream: Streaming<CampaignResponse>,
         leader: Leader,
         mut wanted: oneshot::Receiver<()>,
-        lost: watch::Sender<bool>,
+        known: Known,
     ) {
         let ended = loop {
             // Safe to cancel: a message that was not read is of no use once the term is given up.
@@ -85,9 +90,8 @@ impl RemoteElection {
                 }
             }
         }
-        if lost.send(true).is_err() {
-            tracing::trace!("nobody asked for the end of the term");
-        }
+        // Nobody may be asking any more.
+        known.lost.send_replace(true);
     }
 }
 
@@ -106,7 +110,8 @@ impl Election for RemoteElection {
         let leader = elected(&mut stream).await?;
         let (tell, lost) = watch::channel(false);
         let (holder, wanted) = oneshot::channel();
-        drop(tokio::spawn(self.clone().hold(stream, leader.clone(), wanted, tell)));
+        let known = Known::new(&self.terms, &leader, Arc::new(tell));
+        drop(tokio::spawn(self.clone().hold(stream, leader.clone(), wanted, known)));
         let term = RemoteTerm { election: self.clone(), leader: leader.clone(), _holder: holder };
         Ok(Leadership::new(leader, lost, Box::new(term)))
     }
@@ -136,7 +141,35 @@ impl Election for RemoteElection {
                 async move { to.step_down(request).await }
             })
             .await?;
+        // One's own term needs no elector to hear of it.
+        if answer.ended {
+            let terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+            for (_, lost) in terms.iter().filter(|((led, _), _)| led == name) {
+                lost.send_replace(true);
+            }
+        }
         Ok(answer.ended)
+    }
+}
+
+/// A term that is known to be this process's, for as long as it is held.
+struct Known {
+    terms: Arc<Mutex<Terms>>,
+    key: (String, u64),
+    lost: Arc<watch::Sender<bool>>,
+}
+
+impl Known {
+    fn new(terms: &Arc<Mutex<Terms>>, leader: &Leader, lost: Arc<watch::Sender<bool>>) -> Self {
+        let key = (leader.name.clone(), leader.token.0);
+        terms.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Arc::clone(&lost));
+        Self { terms: Arc::clone(terms), key, lost }
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 

@@ -8,6 +8,7 @@
 mod backend;
 mod brokers;
 mod document;
+mod election;
 mod reader;
 mod reference;
 mod source;
@@ -20,10 +21,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use backend::{
-    Election, ElectionBackend, Kafka, Queue, QueueBackend, Sasl, SaslMechanism, Security, StateStore,
-    StateStoreBackend, Tls,
+    Kafka, Queue, QueueBackend, Sasl, SaslMechanism, Security, StateStore, StateStoreBackend, Tls,
 };
 pub use brokers::{Nats, NatsCredentials, RabbitMq};
+pub use election::{Election, ElectionBackend, User};
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
 pub use value::{SecretText, SecretUrl};
 
@@ -163,7 +164,7 @@ impl Config {
             data_dir: reader.get("data_dir", &value::path(), PathBuf::from("goconductor-data")),
             state_store: backend::state_store(&mut reader),
             queue: backend::queue(&mut reader),
-            election: backend::election(&mut reader),
+            election: election::election(&mut reader),
             limits: limits(&mut reader),
             executor: executor(&mut reader),
             telemetry: telemetry(&mut reader),
@@ -205,6 +206,7 @@ impl Config {
             reader.problem("executor.duty_shards", reader.origin("executor.duty_shards"), message);
         }
         self.check_election(reader);
+        election::check(&self.election, reader);
         if self.executor.start_grace >= self.executor.redelivery {
             let message = "has to be shorter than executor.redelivery, or every command would be sent twice";
             reader.problem("executor.start_grace", reader.origin("executor.start_grace"), message);
@@ -221,7 +223,7 @@ impl Config {
         });
         if self.election.backend == ElectionBackend::Postgres
             && url.is_none()
-            && self.election.endpoints.is_empty()
+            && self.election.electors.is_empty()
         {
             let message = "is missing: expected a URL such as postgres://user@127.0.0.1/goconductor, the \
                            database's direct address";

@@ -1,7 +1,8 @@
 //! Between the election's port and its messages.
 
 use crate::v1 as wire;
-use goconductor_election::{FencingToken, Leader};
+use crate::v1::campaign_response::Message;
+use goconductor_election::{FencingToken, Leader, Told};
 
 impl From<&Leader> for wire::Leader {
     fn from(leader: &Leader) -> Self {
@@ -27,5 +28,15 @@ impl From<wire::Leader> for Leader {
             token: FencingToken(wire.fencing_token),
             since_ms: since.seconds.saturating_mul(1000).saturating_add(i64::from(since.nanos / 1_000_000)),
         }
+    }
+}
+
+impl From<Told> for wire::CampaignResponse {
+    fn from(told: Told) -> Self {
+        let message = match told {
+            Told::Beat => Message::Beat(wire::Beat {}),
+            Told::Elected(leader) => Message::Elected((&leader).into()),
+        };
+        Self { message: Some(message) }
     }
 }

@@ -60,7 +60,6 @@ const DRIVERS: &[Driver] = &[
     driver("aws-sdk-kinesis", &["queue"], &["crates/queue/src/kinesis"]),
     driver("async-nats", &["queue"], &["crates/queue/src/nats"]),
     driver("lapin", &["queue"], &["crates/queue/src/rabbitmq"]),
-    driver("etcd-client", &["election"], &["crates/election/src/etcd"]),
     driver("zookeeper-client", &["election"], &["crates/election/src/zookeeper"]),
 ];
 

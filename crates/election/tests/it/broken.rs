@@ -57,6 +57,8 @@ const FAULTS: &[(Fault, &str, &str)] = &[
         "a_cancelled_campaign_leaves_nothing_behind",
         "after campaigns that were cancelled",
     ),
+    (Fault::TokensStay, "a_write_of_one_who_was_replaced_is_refused", "a write with token 7 is taken after"),
+    (Fault::TokensFall, "a_write_of_one_who_was_replaced_is_refused", "is refused after one with"),
     (Fault::SharesNames, "names_are_independent", "beside relay"),
     (Fault::ObservesNobody, "leaders_are_observed_and_listed", "None is observed"),
     (Fault::ListsNobody, "leaders_are_observed_and_listed", "[] are listed"),

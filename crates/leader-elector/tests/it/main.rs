@@ -1,6 +1,8 @@
 //! An elector keeps the promises of its election, and says who leads.
 
-#![allow(clippy::expect_used, reason = "a test that can't set itself up has failed")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that can't set itself up has failed")]
+
+mod remote;
 
 use std::sync::Arc;
 

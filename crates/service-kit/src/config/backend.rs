@@ -1,4 +1,4 @@
-//! What is built in: databases, queues, elections.
+//! What is built in: databases and queues.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -125,30 +125,6 @@ pub enum SaslMechanism {
     ScramSha512,
 }
 
-/// What chooses leaders.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Election {
-    /// Which election.
-    pub backend: ElectionBackend,
-    /// The database's direct address; none: that of the state store.
-    pub url: Option<SecretUrl>,
-    /// One who leads and is not heard of for this long is replaced.
-    pub lease: Duration,
-    /// Where a leader-elector listens.
-    pub listen: SocketAddr,
-    /// The leader-electors that the other services ask; none: each stands in the election itself.
-    pub endpoints: Vec<String>,
-}
-
-/// An election.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ElectionBackend {
-    /// In this process.
-    Local,
-    /// On a database, by advisory locks.
-    Postgres,
-}
-
 pub(super) fn state_store(reader: &mut Reader<'_>) -> StateStore {
     const BACKENDS: &[(&str, StateStoreBackend)] =
         &[("sqlite", StateStoreBackend::Sqlite), ("postgres", StateStoreBackend::Postgres)];
@@ -265,26 +241,4 @@ fn sasl(reader: &mut Reader<'_>, security: Security) -> Option<Sasl> {
     drop(reader.optional("queue.sasl.user", &user));
     drop(reader.optional("queue.sasl.password", &password));
     None
-}
-
-pub(super) fn election(reader: &mut Reader<'_>) -> Election {
-    const BACKENDS: &[(&str, ElectionBackend)] =
-        &[("local", ElectionBackend::Local), ("postgres", ElectionBackend::Postgres)];
-    let kind = value::backend(BACKENDS, &["etcd", "zookeeper"], |backend| match backend {
-        ElectionBackend::Local => "local".to_owned(),
-        ElectionBackend::Postgres => "postgres".to_owned(),
-    });
-    let postgres = value::url(&["postgres", "postgresql"], "postgres://user@127.0.0.1/goconductor");
-    let seconds = Duration::from_secs;
-    Election {
-        backend: reader.get("election.backend", &kind, ElectionBackend::Local),
-        url: reader.optional("election.url", &postgres),
-        lease: reader.get("election.lease", &value::span(seconds(2), seconds(300)), seconds(5)),
-        listen: reader.get("election.listen", &value::address(), local(8473)),
-        endpoints: reader.get(
-            "election.endpoints",
-            &value::endpoints("http://127.0.0.1:8473, http://127.0.0.1:8483"),
-            Vec::new(),
-        ),
-    }
 }

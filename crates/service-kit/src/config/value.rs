@@ -172,7 +172,8 @@ pub(super) fn endpoints(example: &str) -> Kind<Vec<String>> {
 /// Names of hosts with ports.
 pub(super) fn hosts(example: &str) -> Kind<Vec<String>> {
     list(&format!("a list of hosts with ports such as [{example}]"), |text| {
-        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '@']);
+        text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok())
     })
 }
 

@@ -113,6 +113,31 @@ fn the_documented_file_is_read() {
 }
 
 #[test]
+fn an_election_on_servers_of_its_own_is_read() {
+    let written = Written::yaml(
+        "election:\n  backend: etcd\n  endpoints: [10.0.0.1:2379, 10.0.0.2:2379]\n  prefix: shop\n  \
+           lease: 10s\n  connect_timeout: 2s\n  request_timeout: 500ms\n  security: tls\n  \
+           tls: { ca_file: ca.pem, certificate_file: me.pem, key_file: me.key }\n  \
+           user: elector\n  password: env://ELECTOR\n  era: 2\n",
+    )
+    .env("ELECTOR", "hunter2");
+    let election = written.load().expect("valid").election;
+    assert_eq!(election.backend, ElectionBackend::Etcd);
+    assert_eq!(election.endpoints, ["10.0.0.1:2379", "10.0.0.2:2379"]);
+    assert_eq!((election.prefix.as_str(), election.era), ("shop", 2));
+    let times = (election.lease, election.connect_timeout, election.request_timeout);
+    assert_eq!(times, (Duration::from_secs(10), Duration::from_secs(2), Duration::from_millis(500)));
+    assert_eq!(election.tls.expect("spoken").ca_file, Some(PathBuf::from("ca.pem")));
+    let user = election.user.expect("given");
+    assert_eq!((user.name.as_str(), user.password.expose()), ("elector", "hunter2"));
+    assert!(!written.explained().concat().contains("hunter2"));
+    // Who asks electors need not know by what they are elected.
+    let asking = Written::yaml("election: { backend: zookeeper, electors: ['http://127.0.0.1:8473'] }");
+    let election = asking.load().expect("valid").election;
+    assert_eq!((election.backend, election.electors.len()), (ElectionBackend::ZooKeeper, 1));
+}
+
+#[test]
 fn actions_have_limits_of_their_own() {
     let service = "services:\n  payments:\n    http: { url: http://127.0.0.1:9101 }\n    actions: ";
     let written = Written::yaml(&format!(
@@ -334,8 +359,45 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "election: { backend: raft }",
+        &[
+            "goconductor.yaml:1:22: election.backend: expected local or postgres or etcd or zookeeper, found raft",
+        ],
+    ),
+    (
         "election: { backend: etcd }",
-        &["goconductor.yaml:1:22: election.backend: etcd is not supported yet: local or postgres is"],
+        &[
+            "goconductor.yaml:1:22: election.endpoints: is missing: expected a list of hosts with ports such as \
+         [127.0.0.1:2379]",
+        ],
+    ),
+    (
+        "election: { backend: zookeeper, endpoints: ['http://127.0.0.1:2181'] }",
+        &[
+            "goconductor.yaml:1:44: election.endpoints: expected a list of hosts with ports such as [127.0.0.1:2181], \
+         found http://127.0.0.1:2181: \"http://127.0.0.1:2181\" is none",
+        ],
+    ),
+    (
+        "election: { backend: postgres, url: 'postgres://db/x', endpoints: ['127.0.0.1:8473'] }",
+        &[
+            "goconductor.yaml:1:67: election.endpoints: is for the backends etcd and zookeeper; the leader-electors are \
+         named by election.electors",
+        ],
+    ),
+    (
+        "election: { lease: 2s, request_timeout: 1500ms, password: hunter2, tls: { ca_file: ca.pem }, era: 128 }",
+        &[
+            "goconductor.yaml:1:41: election.request_timeout: has to be half of election.lease at most, or one server \
+             that is silent would cost the lease",
+            "goconductor.yaml:1:59: election.password: is of no use without election.user",
+            "goconductor.yaml:1:74: election.tls: is of no use unless election.security is tls",
+            "goconductor.yaml:1:98: election.era: expected a whole number from 0 to 127, found 128",
+        ],
+    ),
+    (
+        "election: { backend: etcd, endpoints: ['127.0.0.1:2379'], user: elector }",
+        &["goconductor.yaml:1:65: election.password: is missing: expected a text"],
     ),
     (
         "state_store: { backend: mysql }",

@@ -1,0 +1,223 @@
+//! Servers that don't let everybody in: what is let in, and what is told to who is not.
+
+use crate::backends::{ETCD, ETCD3, LEASE, ZOOKEEPER, address, lead};
+use crate::own::Own;
+use goconductor_election::{
+    Credentials, Election, Error, EtcdElection, Tls, ZooKeeperElection, etcd, zookeeper,
+};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Has servers speak TLS only, and with those who show a certificate.
+const WITH_TLS: [(&str, &str); 1] = [("GOCONDUCTOR_SERVICES_TLS", "1")];
+
+fn list(addresses: &str) -> Vec<String> {
+    addresses.split(',').map(str::to_owned).collect()
+}
+
+fn etcd_at(addresses: &str) -> etcd::Settings {
+    etcd::Settings { lease: LEASE, ..etcd::Settings::of(list(addresses)) }
+}
+
+fn zookeeper_at(addresses: &str) -> zookeeper::Settings {
+    zookeeper::Settings { lease: LEASE, ..zookeeper::Settings::of(list(addresses)) }
+}
+
+fn certificates(folder: &str) -> Tls {
+    let file = |name: &str| Some(Path::new(folder).join(name));
+    Tls { ca_file: file("ca.pem"), certificate_file: file("client.pem"), key_file: file("client.key") }
+}
+
+fn user(name: &str, password: &str) -> Option<Credentials> {
+    Some(Credentials { user: name.to_owned(), password: password.to_owned() })
+}
+
+/// It can't work, and it is said what to do.
+fn is_refused<T: std::fmt::Debug>(opened: Result<T, Error>, says: &str) {
+    match opened {
+        Err(Error::Configuration { reason }) => assert!(reason.contains(says), "{reason}"),
+        other => panic!("{other:?} where something about {says} was to be said"),
+    }
+}
+
+/// It may work later; it is said what may be wrong.
+async fn waits(election: impl Election, says: &str) {
+    let error = election.observe("relay").await.expect_err("nobody answers");
+    assert!(error.retryable() && error.to_string().contains(says), "{error}");
+}
+
+async fn leads(election: impl Election) {
+    let term = lead(&election, "relay", "a").await;
+    assert_eq!(election.observe("relay").await.unwrap().as_ref(), Some(term.leader()));
+    assert!(term.is_valid());
+    term.resign().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_over_tls() {
+    let (_, variable) = ETCD;
+    if address(variable).is_none() {
+        return;
+    }
+    let own = Own::start("etcd.sh", &["up"], &WITH_TLS).await;
+    let (at, folder) = (etcd_at(&own.exported("ETCD_ENDPOINTS")), own.exported("ETCD_CERTIFICATES"));
+    let tls = certificates(&folder);
+    let with = |tls: Tls| EtcdElection::connect(etcd::Settings { tls: Some(tls), ..at.clone() });
+    leads(with(tls.clone()).await.unwrap()).await;
+    is_refused(with(Tls { certificate_file: None, key_file: None, ..tls.clone() }).await, "certificate_file");
+    is_refused(with(Tls { key_file: None, ..tls.clone() }).await, "belong together");
+    is_refused(with(Tls { ca_file: None, ..tls.clone() }).await, "ca_file");
+    is_refused(
+        with(Tls { ca_file: Some("/nowhere/ca.pem".into()), ..tls.clone() }).await,
+        "/nowhere/ca.pem can't be read",
+    );
+    is_refused(with(Tls { certificate_file: tls.key_file.clone(), ..tls.clone() }).await, "election.tls");
+    waits(EtcdElection::connect(at.clone()).await.unwrap(), "election.security: tls").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zookeeper_over_tls() {
+    let (_, variable) = ZOOKEEPER;
+    if address(variable).is_none() {
+        return;
+    }
+    let own = Own::start("zookeeper.sh", &["up"], &WITH_TLS).await;
+    let (at, folder) =
+        (zookeeper_at(&own.exported("ZOOKEEPER_SERVERS")), own.exported("ZOOKEEPER_CERTIFICATES"));
+    let tls = certificates(&folder);
+    let with = |tls: Tls| ZooKeeperElection::connect(zookeeper::Settings { tls: Some(tls), ..at.clone() });
+    leads(with(tls.clone()).await.unwrap()).await;
+    // What TLS fails by is not told by the client library.
+    waits(
+        with(Tls { certificate_file: None, key_file: None, ..tls.clone() }).await.unwrap(),
+        "certificate_file",
+    )
+    .await;
+    is_refused(with(Tls { ca_file: None, ..tls.clone() }).await, "election.tls.ca_file is missing");
+    is_refused(with(Tls { ca_file: tls.key_file.clone(), ..tls.clone() }).await, "election.tls.ca_file");
+    is_refused(with(Tls { key_file: None, ..tls.clone() }).await, "belong together");
+    let plain: PathBuf = [folder.as_str(), "1", "data", "myid"].iter().collect();
+    is_refused(with(Tls { key_file: Some(plain), ..tls.clone() }).await, "certificate_file with key_file");
+    waits(ZooKeeperElection::connect(at.clone()).await.unwrap(), "election.security: tls").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_with_users() {
+    let (_, variable) = ETCD3;
+    if address(variable).is_none() {
+        return;
+    }
+    let own = Own::start("etcd.sh", &["up", "3"], &[]).await;
+    let at = etcd_at(&own.exported("ETCD_ENDPOINTS"));
+    let as_user = |name: &str, password: &str| {
+        EtcdElection::connect(etcd::Settings { credentials: user(name, password), ..at.clone() })
+    };
+    is_refused(as_user("elector", "secret").await, "leave election.user and election.password out");
+    let one = at.endpoints.first().unwrap();
+    let key = |text: &str| base64(text.as_bytes());
+    let (from, to) = (key("/goconductor/elections/"), key("/goconductor/elections0"));
+    for (path, body) in [
+        ("user/add", r#"{"name":"root","password":"secret"}"#.to_owned()),
+        ("user/add", r#"{"name":"elector","password":"secret"}"#.to_owned()),
+        ("user/add", r#"{"name":"nobody","password":"secret"}"#.to_owned()),
+        ("role/add", r#"{"name":"root"}"#.to_owned()),
+        ("role/add", r#"{"name":"elections"}"#.to_owned()),
+        (
+            "role/grant",
+            format!(
+                r#"{{"name":"elections","perm":{{"permType":"READWRITE","key":"{from}","range_end":"{to}"}}}}"#
+            ),
+        ),
+        ("user/grant", r#"{"user":"root","role":"root"}"#.to_owned()),
+        ("user/grant", r#"{"user":"elector","role":"elections"}"#.to_owned()),
+        ("enable", "{}".to_owned()),
+    ] {
+        post(one, &format!("/v3/auth/{path}"), &body);
+    }
+    leads(as_user("elector", "secret").await.unwrap()).await;
+    is_refused(as_user("elector", "wrong").await, "see election.user and election.password");
+    is_refused(as_user("nobody", "secret").await, "needs a role");
+    is_refused(EtcdElection::connect(at.clone()).await, "set election.user and election.password");
+    let other =
+        etcd::Settings { prefix: "other".to_owned(), credentials: user("elector", "secret"), ..at.clone() };
+    is_refused(EtcdElection::connect(other).await, "election.prefix");
+    // What was given for the password is not known for ever: whoever leads goes on.
+    let election = as_user("elector", "secret").await.unwrap();
+    let term = lead(&election, "relay", "a").await;
+    post_as_root(one, "/v3/auth/role/add", r#"{"name":"later"}"#);
+    tokio::time::sleep(LEASE * 2).await;
+    assert!(term.is_valid());
+    assert_eq!(election.observe("relay").await.unwrap().as_ref(), Some(term.leader()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zookeeper_with_users() {
+    let (_, variable) = ZOOKEEPER;
+    let Some(address) = address(variable) else { return };
+    let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
+    let at = zookeeper::Settings { prefix, ..zookeeper_at(&address) };
+    let as_user = |name: &str, password: &str| {
+        ZooKeeperElection::connect(zookeeper::Settings { credentials: user(name, password), ..at.clone() })
+    };
+    leads(as_user("elector", "secret").await.unwrap()).await;
+    is_refused(as_user("elector", "wrong").await, "see election.user and election.password");
+    is_refused(ZooKeeperElection::connect(at.clone()).await, "see election.user and election.password");
+    leads(as_user("elector", "secret").await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn what_can_t_be_an_address_is_refused() {
+    is_refused(EtcdElection::connect(etcd_at("no address")).await, "127.0.0.1:2379");
+    is_refused(EtcdElection::connect(etcd::Settings::of(Vec::new())).await, "no member");
+    is_refused(ZooKeeperElection::connect(zookeeper_at("127.0.0.1:port")).await, "election.endpoints");
+    // Those that are not there yet may come.
+    waits(EtcdElection::connect(etcd_at("127.0.0.1:1,127.0.0.1:2")).await.unwrap(), "127.0.0.1:").await;
+    waits(ZooKeeperElection::connect(zookeeper_at("127.0.0.1:1")).await.unwrap(), "127.0.0.1:1").await;
+}
+
+#[test]
+fn passwords_are_not_printed() {
+    let settings = etcd::Settings { credentials: user("elector", "hunter2"), ..etcd_at("127.0.0.1:1") };
+    let printed = format!("{settings:?}");
+    assert!(printed.contains("elector") && !printed.contains("hunter2"), "{printed}");
+}
+
+/// One call of etcd's HTTP form, which has the calls for users.
+fn post(address: &str, path: &str, body: &str) -> String {
+    send(address, path, body, "")
+}
+
+fn post_as_root(address: &str, path: &str, body: &str) -> String {
+    let told = post(address, "/v3/auth/authenticate", r#"{"name":"root","password":"secret"}"#);
+    let token = told.split("\"token\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    send(address, path, body, &format!("Authorization: {token}\r\n"))
+}
+
+fn send(address: &str, path: &str, body: &str, header: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         {header}Content-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    answer
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let byte = |place: usize| usize::from(chunk.get(place).copied().unwrap_or(0));
+        let number = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let known = DIGITS.get(number >> (18 - 6 * digit) & 63).filter(|_| digit <= chunk.len());
+            text.push(known.map_or('=', |digit| char::from(*digit)));
+        }
+    }
+    text
+}
