@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # An etcd that is thrown away, of one member or of three: eval "$(scripts/services/etcd.sh up [1|3])"
 #
-# It is built from its Go module, and kept in the cache. By default it does not sync to the disk: a crash of the
-# server loses nothing, only a crash of the machine does. GOCONDUCTOR_SERVICES_DURABLE=1 has it sync.
+# It is built from its Go module, and kept in the cache; where there is no Go that can, it is Debian's. By default it
+# does not sync to the disk: a crash of the server loses nothing, only a crash of the machine does.
+# GOCONDUCTOR_SERVICES_DURABLE=1 has it sync.
 # shellcheck source-path=SCRIPTDIR source=members.sh
 . "$(dirname "${BASH_SOURCE[0]}")/members.sh"
 VERSION=v3.7.3
@@ -10,9 +11,22 @@ SERVER=$CACHE/etcd-$VERSION
 GROUP=etcd
 PORTS=(peer health)
 
+# server: what is there to be run.
+server() { if [ -x "$SERVER" ]; then echo "$SERVER"; else command -v etcd; fi; }
+
+# has_new_go: whether the Go here builds it, or loads the one that does, as each since 1.21 can.
+has_new_go() {
+  local version
+  version=$(go env GOVERSION 2>/dev/null) || return 1
+  [[ $version =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 21))
+}
+
 install() {
   if [ -x "$SERVER" ]; then return; fi
-  have go || install_packages golang-go
+  if ! has_new_go; then
+    have etcd || install_packages etcd-server
+    return
+  fi
   say "building etcd $VERSION into $SERVER; that takes some minutes"
   local built
   built=$(mktemp -d)
@@ -26,22 +40,23 @@ install() {
     go build -trimpath -ldflags '-s -w' -o etcd go.etcd.io/etcd/server/v3
   ) >"$built/log" 2>&1 || {
     tail -n 5 "$built/log" >&2
-    die "etcd could not be built: does Go reach its proxy, and is it new enough? See $built/log"
+    die "etcd could not be built: does Go reach its proxy? See $built/log"
   }
   mv "$built/etcd" "$SERVER"
   rm -rf -- "$built"
 }
 
 launch() {
-  local i peers='' options=() scheme=http
+  local i peers='' options=() scheme=http server
+  server=$(server)
   for ((i = 1; i <= $(size); i++)); do peers+="${peers:+,}member-$i=http://127.0.0.1:$(port_of "$i" peer)"; done
-  if [ "$DURABLE" != 1 ]; then options+=(--unsafe-no-fsync); fi
+  if [ "$DURABLE" != 1 ] && "$server" --help 2>&1 | grep -q -- --unsafe-no-fsync; then options+=(--unsafe-no-fsync); fi
   if has_tls; then
     scheme=https
     options+=(--cert-file "$(group)/server.pem" --key-file "$(group)/server.key"
       --trusted-ca-file "$(group)/ca.pem" --client-cert-auth)
   fi
-  setsid "$SERVER" --name "member-$MEMBER" --data-dir "$DIR/data" --logger zap --log-level warn \
+  setsid "$server" --name "member-$MEMBER" --data-dir "$DIR/data" --logger zap --log-level warn \
     --listen-client-urls "$scheme://127.0.0.1:$(port)" --advertise-client-urls "$scheme://127.0.0.1:$(port)" \
     --listen-peer-urls "http://127.0.0.1:$(port_of "$MEMBER" peer)" \
     --initial-advertise-peer-urls "http://127.0.0.1:$(port_of "$MEMBER" peer)" \

@@ -1,6 +1,6 @@
 //! Refusals: `application/problem+json` (RFC 9457), each with a stable code that has a page.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use goconductor_transition as transition;
 use serde::Serialize;
@@ -36,6 +36,12 @@ pub(crate) const NO_DEFINITION: Kind = kind(StatusCode::NOT_FOUND, "GC2011", "no
 pub(crate) const NO_SERVICE: Kind = kind(StatusCode::NOT_FOUND, "GC2012", "no such service");
 pub(crate) const NO_STEP: Kind = kind(StatusCode::NOT_FOUND, "GC2013", "no such step");
 pub(crate) const NO_DEAD_LETTER: Kind = kind(StatusCode::NOT_FOUND, "GC2024", "no such dead letter");
+pub(crate) const NO_LEADER: Kind = kind(StatusCode::NOT_FOUND, "GC2025", "nobody leads the election");
+pub(crate) const LOCK_HELD: Kind = kind(StatusCode::CONFLICT, "GC2026", "another holds the lock");
+pub(crate) const LOCK_LOST: Kind = kind(StatusCode::CONFLICT, "GC2027", "the lock is not held any more");
+pub(crate) const ELECTION: Kind =
+    kind(StatusCode::SERVICE_UNAVAILABLE, "GC2028", "the election does not answer");
+pub(crate) const NO_ELECTION: Kind = kind(StatusCode::NOT_FOUND, "GC2029", "there is no election here");
 pub(crate) const KEY_CONFLICT: Kind =
     kind(StatusCode::CONFLICT, "GC2014", "the idempotency key belongs to another start");
 pub(crate) const CONFLICT: Kind =
@@ -79,8 +85,8 @@ pub(crate) struct Place {
     pub(crate) detail: String,
 }
 
-/// When a database that does not answer is worth asking again.
-const SOON: Duration = Duration::from_secs(1);
+/// When a database or an election that does not answer is worth asking again.
+pub(crate) const SOON: Duration = Duration::from_secs(1);
 
 /// A refusal.
 #[derive(Debug, Clone)]
@@ -152,8 +158,9 @@ pub(crate) struct ProblemBody {
     pub(crate) trace_id: String,
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// As it goes over the wire.
+    pub(crate) fn told(self) -> (StatusCode, HeaderMap, ProblemBody) {
         let Kind { status, code, title } = self.kind;
         let trace_id = uuid::Uuid::now_v7().simple().to_string();
         if status.is_server_error() {
@@ -166,18 +173,25 @@ impl IntoResponse for Problem {
             detail: self.detail,
             code,
             errors: self.errors,
-            retryable: self.kind == UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS,
+            retryable: [UNAVAILABLE, ELECTION, LOCK_HELD].contains(&self.kind)
+                || status == StatusCode::TOO_MANY_REQUESTS,
             trace_id,
         };
-        let mut response = (status, axum::Json(body)).into_response();
-        let headers = response.headers_mut();
+        let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.after {
             // Whole seconds, and never too soon.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        response
+        (status, headers, body)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, headers, body) = self.told();
+        (status, headers, axum::Json(body)).into_response()
     }
 }
 

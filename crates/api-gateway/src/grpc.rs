@@ -5,21 +5,25 @@
 
 mod answer;
 mod definitions;
+mod elections;
+mod locks;
 mod refusal;
 mod services;
 mod workflows;
 
+use crate::App;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use axum::response::Response;
-use goconductor_service_kit::health::Readiness;
+use elections::Elections;
 use goconductor_wire::v1::definition_service_server::DefinitionServiceServer;
+use goconductor_wire::v1::election_service_server::ElectionServiceServer;
+use goconductor_wire::v1::lock_service_server::LockServiceServer;
 use goconductor_wire::v1::service_service_server::ServiceServiceServer;
 use goconductor_wire::v1::workflow_service_server::WorkflowServiceServer;
 use serde_json::Value;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request as Call, Status};
 use tower::ServiceExt;
@@ -38,16 +42,11 @@ pub(crate) struct Door {
 }
 
 /// The gRPC services over the REST API, with health and reflection.
-pub(crate) fn routes(
-    rest: Router,
-    body_bytes: usize,
-    readiness: Readiness,
-    stop: CancellationToken,
-    more: impl FnOnce(Routes) -> Routes,
-) -> Router {
+pub(crate) fn routes(rest: Router, app: App, more: impl FnOnce(Routes) -> Routes) -> Router {
     let door = Door { rest };
     // A message has a little more than the JSON in it.
-    let bytes = body_bytes.saturating_add(64 << 10);
+    let bytes = app.limits.body_bytes.saturating_add(64 << 10);
+    let (readiness, stop) = (app.readiness.clone(), app.stop.clone());
     let (reporter, health) = tonic_health::server::health_reporter();
     drop(tokio::spawn(async move {
         while !stop.is_cancelled() {
@@ -67,7 +66,9 @@ pub(crate) fn routes(
     }));
     let mut routes = Routes::new(WorkflowServiceServer::new(door.clone()).max_decoding_message_size(bytes))
         .add_service(DefinitionServiceServer::new(door.clone()).max_decoding_message_size(bytes))
-        .add_service(ServiceServiceServer::new(door).max_decoding_message_size(bytes))
+        .add_service(ServiceServiceServer::new(door.clone()).max_decoding_message_size(bytes))
+        .add_service(LockServiceServer::new(door.clone()).max_decoding_message_size(bytes))
+        .add_service(ElectionServiceServer::new(Elections { door, app }).max_decoding_message_size(bytes))
         .add_service(health);
     match tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(goconductor_wire::DESCRIPTORS)

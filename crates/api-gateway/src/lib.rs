@@ -28,6 +28,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
+use goconductor_election::{Election, Hosted};
 use goconductor_process::Connections;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
@@ -55,6 +56,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct Dependencies {
     /// Starts workflows, hands in news, reads.
     pub conductor: Arc<Conductor>,
+    /// Who leads what; none: that is not known here.
+    pub election: Option<Arc<dyn Election>>,
     /// Every durable change that this process writes, as it is written; others' are polled for.
     pub changes: broadcast::Sender<Seen>,
     /// How much one call may bring and take.
@@ -89,6 +92,8 @@ pub(crate) struct App(Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) conductor: Arc<Conductor>,
+    /// The election, with what is held in it through this gateway.
+    pub(crate) hosted: Option<Arc<Hosted>>,
     pub(crate) changes: broadcast::Sender<Seen>,
     pub(crate) limits: Limits,
     pub(crate) admission: Admission,
@@ -120,13 +125,14 @@ pub fn router(dependencies: Dependencies) -> Router {
 /// The whole surface, with further gRPC services on the same port.
 pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Routes) -> Router {
     measure::describe();
-    let Dependencies { conductor, changes, limits, admission, readiness, metrics, stop } = dependencies;
+    let Dependencies { conductor, election, changes, limits, admission, readiness, metrics, stop } =
+        dependencies;
     let waiters = Waiters::new(Arc::clone(&conductor), &changes, stop.clone());
     let schemas = Schemas::default();
-    let (known, end) = (readiness.clone(), stop.clone());
     let admission = Admission::new(admission);
     let app = App(Arc::new(Inner {
         conductor,
+        hosted: election.map(Hosted::new),
         changes,
         limits,
         admission,
@@ -137,8 +143,8 @@ pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Rout
         schemas,
     }));
     drop(tokio::spawn(admission::follow(app.clone())));
-    let rest = routes::all(app);
-    let calls = grpc::routes(rest.clone(), limits.body_bytes, known, end, more);
+    let rest = routes::all(app.clone());
+    let calls = grpc::routes(rest.clone(), app, more);
     // What is called by gRPC says so; everything else is REST's, its refusals of unknown paths included.
     let both = Both { rest, calls };
     Router::new().fallback(either).with_state(both)

@@ -1,8 +1,10 @@
 //! Every route, and what all calls go through.
 
 mod definitions;
+pub(crate) mod elections;
 mod events;
 mod later;
+mod locks;
 mod operate;
 mod operational;
 mod processes;
@@ -43,6 +45,8 @@ pub(crate) fn all(app: App) -> Router {
         .merge(events::routes())
         .merge(operate::routes())
         .merge(processes::routes())
+        .merge(elections::routes())
+        .merge(locks::routes())
         .merge(watch::routes());
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .nest("/api/v1", api)

@@ -1,8 +1,9 @@
 //! The gateway as a process of its own.
 
 use crate::{AdmissionLimits, Dependencies, Limits, router};
+use goconductor_election::Election;
 use goconductor_process::{Backends, Host, Presence, Process};
-use goconductor_service_kit::config::Config;
+use goconductor_service_kit::config::{Config, ElectionBackend};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let Backends { store, changes, conductor } = Backends::open(&process)?;
     let dependencies = Dependencies {
         conductor: Arc::clone(&conductor),
+        election: election(&process).await?,
         changes: changes.sender(),
         limits: limits(&process.config),
         admission: admission(&process.config),
@@ -29,6 +31,16 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let closed = host.close().await;
     conductor.drain().await;
     closed
+}
+
+/// The election that people look at, and that others may stand in; none: the configuration names none that
+/// reaches other processes.
+async fn election(process: &Process) -> anyhow::Result<Option<Arc<dyn Election>>> {
+    let config = &process.config.election;
+    if config.backend == ElectionBackend::Local && config.electors.is_empty() {
+        return Ok(None);
+    }
+    process.election().await.map(Some)
 }
 
 /// How much one call may bring and take, as configured.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod definition;
+mod lock;
 mod workflow;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
 pub(crate) use definition::{DefinitionVerb, GraphArgs, GraphFormat};
+pub(crate) use lock::{ElectionVerb, HoldArgs, LockVerb};
 pub(crate) use workflow::{BulkArgs, CountBy, ListArgs, StartArgs, WorkflowVerb};
 
 /// Variables that the command line reads itself, so that they are not taken for settings.
@@ -90,6 +92,12 @@ pub(crate) enum Noun {
     /// Dead letters: messages that nobody could act on
     #[command(subcommand)]
     Dlq(DlqVerb),
+    /// Locks: keys that one owner holds at a time
+    #[command(subcommand)]
+    Lock(LockVerb),
+    /// Elections: who leads what
+    #[command(subcommand)]
+    Election(ElectionVerb),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigVerb),

@@ -5,6 +5,7 @@ mod completion;
 mod config;
 mod definition;
 mod explain;
+mod lock;
 mod operate;
 mod process;
 mod service;
@@ -46,6 +47,8 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8, Fault> {
         | Noun::Service(_)
         | Noun::Process(_)
         | Noun::Dlq(_)
+        | Noun::Lock(_)
+        | Noun::Election(_)
         | Noun::Config(_)
         | Noun::Doctor(_)
         | Noun::Bench(_)
@@ -74,6 +77,8 @@ async fn run(cli: Cli, out: &Output) -> Ended {
         Noun::Service(verb) => service::run(verb, &Session::new(global, out)?).await,
         Noun::Process(verb) => process::run(verb, &Session::new(global, out)?).await,
         Noun::Dlq(verb) => process::dead_letters(verb, &Session::new(global, out)?).await,
+        Noun::Lock(verb) => lock::run(verb, &Session::new(global, out)?).await,
+        Noun::Election(verb) => lock::elections(verb, &Session::new(global, out)?).await,
         Noun::Config(ConfigVerb::Explain(args)) => config::explain(&args, out),
         Noun::Doctor(args) => crate::doctor::run(&args, out).await,
         Noun::Bench(args) => bench::run(&args, out).await,

@@ -122,7 +122,7 @@ impl Process {
         }
         let settings = executor_settings(config);
         let instance = settings.identity.clone();
-        let mut executor = Executor::new(Arc::clone(&conductor), election, settings);
+        let mut executor = Executor::new(Arc::clone(&conductor), Arc::clone(&election), settings);
         if args.bench_participants {
             for each in goconductor_bench::in_process() {
                 executor = executor.with_participant(
@@ -139,6 +139,7 @@ impl Process {
         let workers = executor.worker_service(drain.token());
         let gateway = gateway::Dependencies {
             conductor: Arc::clone(&conductor),
+            election: Some(Arc::clone(&election)),
             changes,
             limits: gateway::limits(config),
             admission: gateway::admission(config),

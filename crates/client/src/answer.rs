@@ -389,3 +389,68 @@ pub struct Version {
     /// `0.1.0`
     pub version: String,
 }
+
+/// A lock that is held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Lock {
+    /// What is locked.
+    pub key: String,
+    /// Who holds it, as it calls itself.
+    pub owner: String,
+    /// Higher than that of every hold of the same key before it: to be checked where something is done on behalf
+    /// of the lock.
+    pub fencing_token: u64,
+    /// Since when.
+    pub acquired_at: String,
+    /// When it is free unless it is renewed.
+    pub expires_at: String,
+}
+
+/// A part of the locks that are held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LockPage {
+    /// By key.
+    pub locks: Vec<Lock>,
+    /// Asks for the next page; empty on the last.
+    pub next_page_token: String,
+}
+
+/// What became of a lock that was to be given back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Released {
+    /// False: nobody held it.
+    pub released: bool,
+}
+
+/// Who leads an election.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Leader {
+    /// What is led.
+    pub name: String,
+    /// Who leads it, as it calls itself.
+    pub candidate: String,
+    /// Higher than that of every term before it.
+    pub fencing_token: u64,
+    /// When the term began.
+    pub since: String,
+}
+
+/// Who leads what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ElectionList {
+    /// By name.
+    pub elections: Vec<Leader>,
+}
+
+/// What became of a leader that was to step down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct SteppedDown {
+    /// False: nobody led.
+    pub ended: bool,
+}

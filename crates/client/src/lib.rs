@@ -15,6 +15,7 @@ mod answer;
 mod definitions;
 mod error;
 mod follow;
+mod locks;
 mod services;
 mod sse;
 mod workflows;
@@ -24,9 +25,9 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 pub use answer::{
-    AppliedDefinition, Count, Counts, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord, Event,
-    EventPage, Failure, Health, Process, ProcessList, ServiceList, ServiceRecord, Status, Step, Version,
-    WaitingOn, Workflow, WorkflowPage,
+    AppliedDefinition, Count, Counts, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord,
+    ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process, ProcessList, Released,
+    ServiceList, ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };
 pub use error::{Error, Problem, ProblemDetail};
 pub use follow::Follow;

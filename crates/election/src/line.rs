@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use keeper::{Keeper, State};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use terms::Terms;
 use tokio::sync::{mpsc, watch};
@@ -85,8 +86,9 @@ pub(crate) trait Session: fmt::Debug + Send + Sync + 'static {
     /// Ends when the servers have said that the session has. Safe to cancel.
     async fn ended(&self);
 
-    /// Makes an entry at the end of a line. `id` is nobody else's.
-    async fn stand(&self, name: &str, id: &str, candidate: &str) -> Result<Entry, Error>;
+    /// Makes an entry at the end of a line. `id` is nobody else's; `again`: this was asked for before, and was
+    /// perhaps done.
+    async fn stand(&self, name: &str, id: &str, candidate: &str, again: bool) -> Result<Entry, Error>;
 
     /// Waits until an entry is the first of its line; false: it is there no more. Safe to cancel.
     async fn until_first(&self, entry: &Entry) -> Result<bool, Error>;
@@ -254,7 +256,9 @@ impl Candidacy {
         number: u64,
         candidate: &str,
     ) -> Result<Option<Leadership>, Error> {
-        let entry = session.stand(&self.name, &self.id, candidate).await?;
+        let asked = AtomicBool::new(false);
+        let stand = || session.stand(&self.name, &self.id, candidate, asked.swap(true, Ordering::Relaxed));
+        let entry = patiently(stand).await?;
         self.entry = Some(entry.clone());
         if !patiently(|| session.until_first(&entry)).await? {
             return Ok(None);

@@ -21,6 +21,8 @@ pub struct ClusterOptions {
     /// Whether a Toxiproxy stands between the state stores and the database, so that their connections can be
     /// cut.
     pub proxied: bool,
+    /// What chooses leaders.
+    pub election: ElectionServers,
     /// Further lines of the configuration, at its top level.
     pub settings: String,
 }
@@ -73,6 +75,38 @@ impl Broker {
     }
 }
 
+/// What chooses leaders, with how many servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ElectionServers {
+    /// The database.
+    Postgres,
+    /// An etcd of its own.
+    Etcd(u32),
+    /// A ZooKeeper of its own.
+    ZooKeeper(u32),
+}
+
+impl ElectionServers {
+    /// Its script, backend, variable and number of servers; none: the database does it.
+    fn parts(self) -> Option<(&'static str, &'static str, &'static str, u32)> {
+        match self {
+            Self::Postgres => None,
+            Self::Etcd(count) => Some(("etcd.sh", "etcd", "ETCD_ENDPOINTS", count)),
+            Self::ZooKeeper(count) => Some(("zookeeper.sh", "zookeeper", "ZOOKEEPER_SERVERS", count)),
+        }
+    }
+
+    /// Starts them; what the configuration says of them.
+    async fn start(self, services: &Services, database: &str) -> anyhow::Result<String> {
+        let Some((script, backend, variable, count)) = self.parts() else {
+            return Ok(format!("backend: postgres, url: {database}"));
+        };
+        let exported = services.call(script, &["up", &count.to_string()]).await?;
+        let servers = exported.get(variable).with_context(|| format!("no {variable}"))?;
+        Ok(format!("backend: {backend}, endpoints: [{}]", servers.replace(',', ", ")))
+    }
+}
+
 /// A running cluster. Everything is killed and removed when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -86,7 +120,8 @@ pub struct Cluster {
     pub database: String,
     /// The brokers' addresses, with commas between them.
     pub brokers: String,
-    queue: Broker,
+    /// Of all that stands below it.
+    scripts: Vec<&'static str>,
 }
 
 /// A process of the cluster.
@@ -152,11 +187,12 @@ impl Cluster {
         let (postgres, (brokers, lines)) =
             tokio::try_join!(services.call("postgres.sh", &["up"]), queue.up(&services))?;
         let database = postgres.get("DATABASE_URL").context("no DATABASE_URL")?.clone();
+        let election = options.election.start(&services, &database).await?;
         let members = members(&options)?;
         let proxy = if options.proxied { Some(Proxy::start(&services, &database).await?) } else { None };
-        let gateways = Vec::new();
-        let mut this = Self { folder, services, members, proxy, gateways, database, brokers, queue };
-        this.configure(&options, &lines)?;
+        let (gateways, scripts) = (Vec::new(), scripts(&options));
+        let mut this = Self { folder, services, members, proxy, gateways, database, brokers, scripts };
+        this.configure(&options, &lines, &election)?;
         this.gateways =
             this.ports("api-gateway").map(|port| Api::new(format!("http://127.0.0.1:{port}"))).collect();
         for name in this.names() {
@@ -172,17 +208,16 @@ impl Cluster {
         self.members.values().filter(move |member| member.binary == binary).map(|member| member.port)
     }
 
-    fn configure(&self, options: &ClusterOptions, queue: &str) -> anyhow::Result<()> {
+    fn configure(&self, options: &ClusterOptions, queue: &str, election: &str) -> anyhow::Result<()> {
         let list = |binary: &str| {
             self.ports(binary).map(|port| format!("http://127.0.0.1:{port}")).collect::<Vec<_>>().join(", ")
         };
         let text = format!(
             "state_store:\n  backend: postgres\n  url: {}\n  endpoints: [{}]\n\
              {queue}\
-             election: {{ backend: postgres, url: {}, electors: [{}] }}\n{}",
+             election: {{ {election}, electors: [{}] }}\n{}",
             self.proxy.as_ref().map_or(&self.database, |proxy| &proxy.database),
             list("state-store"),
-            self.database,
             list("leader-elector"),
             options.settings,
         );
@@ -372,7 +407,7 @@ impl Cluster {
             // One that was killed has gone already.
             drop(self.kill(&name).await);
         }
-        for script in scripts(self.queue) {
+        for script in &self.scripts {
             self.services.call(script, &["wipe"]).await?;
         }
         Ok(())
@@ -382,7 +417,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // A test that failed did not come to `down`: the servers would outlive it.
-        for script in scripts(self.queue) {
+        for script in &self.scripts {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services").join(script);
             let mut command = std::process::Command::new(path);
             command.arg("wipe").env("GOCONDUCTOR_SERVICES", &self.services.folder);
@@ -392,9 +427,11 @@ impl Drop for Cluster {
 }
 
 /// What stands below a cluster.
-fn scripts(queue: Broker) -> [&'static str; 3] {
-    ["toxiproxy.sh", queue.script(), "postgres.sh"]
+fn scripts(options: &ClusterOptions) -> Vec<&'static str> {
+    let election = options.election.parts().map(|(script, ..)| script);
+    ["toxiproxy.sh", options.queue.script()].into_iter().chain(election).chain(["postgres.sh"]).collect()
 }
+
 /// The proxy's name for the way to the database.
 const PROXY: &str = "database";
 

@@ -13,7 +13,7 @@ mod process;
 mod record;
 
 pub use api::Api;
-pub use cluster::{Broker, Cluster, ClusterOptions, Services};
+pub use cluster::{Broker, Cluster, ClusterOptions, ElectionServers, Services};
 pub use effect_log::{EffectLog, Request};
 pub use participant::{Call, Participants};
 pub use process::{Dev, DevOptions, free_port, goconductor};

@@ -7,15 +7,17 @@ use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition,
-    PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock, LockAnswer, LockHold,
+    LockRequest, Member, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep,
+    UpkeepRequest, Write, WriteOutcome,
 };
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
 use goconductor_wire::status;
 use goconductor_wire::store::filter::field;
-use goconductor_wire::store::{Malformed, id_bytes, parsed, there};
+use goconductor_wire::store::{Malformed, id_bytes, lock, parsed, there};
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
@@ -316,6 +318,31 @@ impl Store for RemoteStore {
         let request = wire::DeleteDeadLetterRequest { id: id.to_owned() };
         let answer = self.call(Repeat::Never, rpc!(delete_dead_letter, request)).await?;
         Ok(answer.deleted)
+    }
+
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+        let LockRequest { namespace, key, owner, ttl } = request.clone();
+        let request = wire::AcquireLockRequest { namespace, key, owner, ttl_us: lock::micros(ttl) };
+        let answer = self.call(Repeat::Harmless, rpc!(acquire_lock, request)).await?.answer;
+        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+    }
+
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+        let request = wire::RenewLockRequest { hold: Some(hold.into()), ttl_us: lock::micros(ttl) };
+        let answer = self.call(Repeat::Harmless, rpc!(renew_lock, request)).await?.answer;
+        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+    }
+
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+        let request = wire::ReleaseLockRequest { hold: Some(hold.into()) };
+        let answer = self.call(Repeat::Harmless, rpc!(release_lock, request)).await?.answer;
+        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+    }
+
+    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
+        let (namespace, after) = (namespace.to_owned(), after.map(str::to_owned));
+        let request = wire::ListLocksRequest { namespace, after, limit };
+        Ok(self.read(rpc!(list_locks, request)).await?.locks.into_iter().map(Into::into).collect())
     }
 
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {

@@ -25,6 +25,8 @@ const BUSY_AFAR: Duration = Duration::from_millis(100);
 /// part of a lane's capacity whatever waits there already.
 const FEED: Duration = Duration::from_millis(100);
 const FEED_PART: usize = 4;
+/// Before the next try of one whose tokens are refused though it leads.
+const BEHIND: Duration = Duration::from_secs(5);
 /// Timers of one pass.
 const TIMERS: u32 = 500;
 
@@ -68,7 +70,7 @@ impl Duties {
             let wait = match self.pass(&fence).await {
                 Ok(wait) => wait,
                 Err(goconductor_store::Error::Fenced { newest, .. }) => {
-                    tracing::warn!(newest, "was replaced as leader of the duties");
+                    self.refused(leadership, newest, stop).await;
                     return;
                 }
                 Err(error) => {
@@ -86,6 +88,29 @@ impl Duties {
         }
         if let Err(error) = leadership.resign().await {
             tracing::debug!(%error, "the lease runs out by itself");
+        }
+    }
+
+    /// A higher token was seen: mostly as another leads by now. If the election says that none does, it counts
+    /// from lower than it did once, and only people can know why.
+    async fn refused(&self, leadership: Leadership, newest: u64, stop: &CancellationToken) {
+        let leader = leadership.leader();
+        let present = self.election.observe(&leader.name).await;
+        if !matches!(&present, Ok(Some(present)) if present == leader) {
+            tracing::warn!(newest, "was replaced as leader of the duties");
+            return;
+        }
+        tracing::error!(
+            duty = leader.name,
+            token = leader.token.0,
+            newest,
+            "the election gives lower tokens than it did once: if its backend was changed, or has lost its data, \
+             raise election.era for all processes"
+        );
+        // Safe to cancel: nothing is waited for but time.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(BEHIND) => {}
         }
     }
 

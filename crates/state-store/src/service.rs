@@ -2,7 +2,9 @@
 
 use futures::stream::{BoxStream, StreamExt};
 use goconductor_saga::Timestamp;
-use goconductor_store::{DeadLetterPlace, DefinitionName, Error, Seen, Store, UpkeepRequest, Write};
+use goconductor_store::{
+    DeadLetterPlace, DefinitionName, Error, LockRequest, Seen, Store, UpkeepRequest, Write,
+};
 use goconductor_wire::internal::state_store_service_server::{StateStoreService, StateStoreServiceServer};
 use goconductor_wire::internal::{self as wire};
 use goconductor_wire::status::of_store;
@@ -275,6 +277,38 @@ impl StateStoreService for Service {
     ) -> Answer<wire::DeleteDeadLetterResponse> {
         let deleted = answered(self.store.delete_dead_letter(&request.get_ref().id).await)?;
         Ok(Response::new(wire::DeleteDeadLetterResponse { deleted }))
+    }
+
+    async fn acquire_lock(
+        &self,
+        request: Request<wire::AcquireLockRequest>,
+    ) -> Answer<wire::AcquireLockResponse> {
+        let wire::AcquireLockRequest { namespace, key, owner, ttl_us } = request.into_inner();
+        let request = LockRequest { namespace, key, owner, ttl: Duration::from_micros(ttl_us) };
+        let answer = answered(self.store.acquire_lock(&request).await)?;
+        Ok(Response::new(wire::AcquireLockResponse { answer: Some((&answer).into()) }))
+    }
+
+    async fn renew_lock(&self, request: Request<wire::RenewLockRequest>) -> Answer<wire::RenewLockResponse> {
+        let wire::RenewLockRequest { hold, ttl_us } = request.into_inner();
+        let hold = goconductor_wire::store::there(hold, "a hold")?.into();
+        let answer = answered(self.store.renew_lock(&hold, Duration::from_micros(ttl_us)).await)?;
+        Ok(Response::new(wire::RenewLockResponse { answer: Some((&answer).into()) }))
+    }
+
+    async fn release_lock(
+        &self,
+        request: Request<wire::ReleaseLockRequest>,
+    ) -> Answer<wire::ReleaseLockResponse> {
+        let hold = goconductor_wire::store::there(request.into_inner().hold, "a hold")?.into();
+        let answer = answered(self.store.release_lock(&hold).await)?;
+        Ok(Response::new(wire::ReleaseLockResponse { answer: Some((&answer).into()) }))
+    }
+
+    async fn list_locks(&self, request: Request<wire::ListLocksRequest>) -> Answer<wire::ListLocksResponse> {
+        let wire::ListLocksRequest { namespace, after, limit } = request.into_inner();
+        let locks = answered(self.store.locks(&namespace, after.as_deref(), limit).await)?;
+        Ok(Response::new(wire::ListLocksResponse { locks: locks.iter().map(Into::into).collect() }))
     }
 
     async fn upkeep(&self, request: Request<wire::UpkeepRequest>) -> Answer<wire::UpkeepResponse> {

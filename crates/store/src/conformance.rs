@@ -14,6 +14,7 @@ mod fences;
 pub mod flow;
 mod group;
 mod lists;
+mod locks;
 mod processes;
 mod starts;
 mod surveys;
@@ -146,6 +147,11 @@ pub const CASES: &[Case] = &[
     Case { name: "a_claim_keeps_to_its_share", run: |f| Box::pin(processes::shards(f)) },
     Case { name: "who_is_there_is_known", run: |f| Box::pin(processes::members(f)) },
     Case { name: "dead_letters_are_kept_once", run: |f| Box::pin(processes::dead_letters(f)) },
+    Case { name: "a_lock_has_one_holder", run: |f| Box::pin(locks::one_holder(f)) },
+    Case { name: "a_lock_is_free_after_its_lease", run: |f| Box::pin(locks::leases(f)) },
+    Case { name: "tokens_of_locks_rise_for_ever", run: |f| Box::pin(locks::tokens_rise(f)) },
+    Case { name: "twenty_hold_a_lock_in_turn", run: |f| Box::pin(locks::crowd(f)) },
+    Case { name: "locks_are_listed_by_key", run: |f| Box::pin(locks::listed(f)) },
     Case { name: "what_has_ended_is_kept_for_its_time", run: |f| Box::pin(upkeep::kept(f)) },
     Case { name: "what_is_over_is_removed_whole", run: |f| Box::pin(upkeep::removed(f)) },
     Case { name: "much_is_removed_in_parts", run: |f| Box::pin(upkeep::in_parts(f)) },

@@ -16,8 +16,9 @@ mod reads;
 
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition,
-    PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock, LockAnswer, LockHold,
+    LockRequest, Member, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep,
+    UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use former::Former;
@@ -25,6 +26,7 @@ use goconductor_saga::{Event, Timestamp, WorkflowId};
 use reads::Reads;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -384,6 +386,22 @@ impl Store for Grouped {
 
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
         self.backend.delete_dead_letter(id).await
+    }
+
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+        self.backend.acquire_lock(request).await
+    }
+
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+        self.backend.renew_lock(hold, ttl).await
+    }
+
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+        self.backend.release_lock(hold).await
+    }
+
+    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
+        self.backend.locks(namespace, after, limit).await
     }
 
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {

@@ -12,7 +12,8 @@
 //!
 //! Invariants: what was answered is durable; a write of a workflow changes its row, its history and its
 //! ledger together or not at all; history has no gap; the ledger equals `owed(state)`; a write with a
-//! fencing token is refused once a higher one was seen.
+//! fencing token is refused once a higher one was seen; a lock has one holder at most, and its tokens rise for
+//! ever.
 
 pub mod conformance;
 mod dead_letter;
@@ -22,6 +23,7 @@ mod filter;
 pub mod grouped;
 pub mod json;
 mod ledger;
+mod lock;
 mod member;
 pub mod postgres;
 mod record;
@@ -31,12 +33,14 @@ mod workflow;
 
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
+use std::time::Duration;
 
 pub use dead_letter::{DeadLetter, DeadLetterPlace};
 pub use definition::{DefinitionName, DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord};
 pub use error::Error;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use ledger::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, Shard};
+pub use lock::{Lock, LockAnswer, LockHold, LockRequest};
 pub use member::{Announcement, Member};
 pub use record::{Record, Stored};
 pub use upkeep::{KEEP, Upkeep, UpkeepRequest, keep_up};
@@ -231,6 +235,30 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When it certainly was not, or nobody can say whether it was, written.
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error>;
+
+    /// Takes a lock that is free. One that this owner holds already lasts for so long from now.
+    ///
+    /// # Errors
+    /// When it certainly was not, or nobody can say whether it was, taken: the same call again tells.
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error>;
+
+    /// Has a lock that is held last for so long from now.
+    ///
+    /// # Errors
+    /// When it certainly does not, or nobody can say whether it does: the same call again tells.
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error>;
+
+    /// Gives a lock back.
+    ///
+    /// # Errors
+    /// When it certainly was not, or nobody can say whether it was, given back.
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error>;
+
+    /// A page of the locks of a namespace that are held, by key, at most `limit`, behind a key.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error>;
 
     /// A part of what keeps the store steady: room is made for what is to come, and workflows that ended long
     /// enough ago are removed with their histories and their keys. It takes a moment, holds up nobody, and may

@@ -7,6 +7,7 @@ mod definitions;
 mod group;
 mod ledger;
 mod listings;
+mod locks;
 mod migrations;
 mod processes;
 mod read;
@@ -16,8 +17,9 @@ mod written;
 
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition,
-    PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock, LockAnswer, LockHold,
+    LockRequest, Member, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep,
+    UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
@@ -274,6 +276,22 @@ impl Store for PostgresStore {
 
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
         processes::delete_dead_letter(&mut *self.connection().await?, id).await
+    }
+
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+        locks::acquire(&mut *self.connection().await?, request).await
+    }
+
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+        locks::last_for(&mut *self.connection().await?, hold, ttl).await
+    }
+
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+        locks::last_for(&mut *self.connection().await?, hold, Duration::ZERO).await
+    }
+
+    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
+        locks::list(&mut *self.connection().await?, namespace, after, limit).await
     }
 
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {

@@ -10,6 +10,7 @@ mod claim;
 mod definitions;
 mod filter;
 mod group;
+mod locks;
 mod migrations;
 mod processes;
 mod read;
@@ -19,8 +20,9 @@ mod writer;
 
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition,
-    PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock, LockAnswer, LockHold,
+    LockRequest, Member, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep,
+    UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
@@ -351,7 +353,35 @@ impl Store for SqliteStore {
         self.write_job(move |connection| processes::delete_dead_letter(connection, &id)).await
     }
 
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+        let request = request.clone();
+        self.write_job(move |connection| locks::acquire(connection, &request, clock())).await
+    }
+
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+        let hold = hold.clone();
+        let renew = move |connection: &Connection| {
+            let now = clock();
+            locks::last_until(connection, &hold, now.after(ttl), now)
+        };
+        self.write_job(renew).await
+    }
+
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+        self.renew_lock(hold, Duration::ZERO).await
+    }
+
+    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
+        let (namespace, after) = (namespace.to_owned(), after.map(str::to_owned));
+        self.read(move |connection| locks::list(connection, &namespace, after.as_deref(), limit, clock()))
+            .await
+    }
+
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+        let now = Timestamp(request.now.0.min(clock().0));
+        if self.read(move |connection| locks::has_free(connection, now)).await? {
+            self.write_job(move |connection| locks::remove_free(connection, now)).await?;
+        }
         let Some(ended_by) = request.ended_by() else { return Ok(Upkeep::default()) };
         // Found beside the writer, as mostly there is nothing to remove.
         let found = self.read(move |connection| upkeep::ended(connection, ended_by)).await?;

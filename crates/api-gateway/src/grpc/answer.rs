@@ -145,6 +145,25 @@ pub(super) fn service(of: &Value) -> wire::Service {
     }
 }
 
+pub(super) fn leader(of: &Value) -> wire::Leader {
+    wire::Leader {
+        name: text(of, "name"),
+        candidate: text(of, "candidate"),
+        fencing_token: number(of, "fencing_token"),
+        since: time(of, "since"),
+    }
+}
+
+pub(super) fn lock(of: &Value) -> wire::Lock {
+    wire::Lock {
+        key: text(of, "key"),
+        owner: text(of, "owner"),
+        fencing_token: number(of, "fencing_token"),
+        acquired_at: time(of, "acquired_at"),
+        expires_at: time(of, "expires_at"),
+    }
+}
+
 pub(super) fn process(of: &Value) -> wire::Process {
     wire::Process {
         instance: text(of, "instance"),

@@ -1,5 +1,6 @@
 //! Problems as statuses: the same code, the same places.
 
+use crate::error::Problem;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -33,6 +34,17 @@ pub(super) fn status(status: StatusCode, headers: &HeaderMap, problem: &Value) -
         details.set_bad_request(places);
     }
     Status::with_error_details(canonical(status, &code), text("detail"), details)
+}
+
+/// A problem as a status.
+pub(super) fn of(problem: Problem) -> Status {
+    let (code, headers, body) = problem.told();
+    status(code, &headers, &serde_json::to_value(body).unwrap_or_default())
+}
+
+/// The code of a status that was a problem.
+pub(super) fn code(status: &Status) -> Option<String> {
+    status.get_details_error_info().map(|info| info.reason)
 }
 
 fn place(place: &Value) -> FieldViolation {

@@ -12,10 +12,6 @@ const PATHS: &[(&str, &str)] = &[
     ("/config/{what}", "dynamic settings"),
     ("/secrets", "secrets"),
     ("/secrets/{name}", "secrets"),
-    ("/locks", "locks"),
-    ("/locks/{key}/{verb}", "locks"),
-    ("/elections", "elections"),
-    ("/elections/{name}/{verb}", "elections"),
     ("/queues", "queues"),
     ("/queues/{verb}", "queues"),
 ];

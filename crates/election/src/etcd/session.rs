@@ -181,7 +181,7 @@ impl Session for EtcdSession {
         std::future::pending().await
     }
 
-    async fn stand(&self, name: &str, id: &str, candidate: &str) -> Result<Entry, Error> {
+    async fn stand(&self, name: &str, id: &str, candidate: &str, _again: bool) -> Result<Entry, Error> {
         let key = format!("{}{id}", self.line(name));
         let value = Record::of(candidate).to_json();
         let put = api::PutRequest { key: key.as_str().into(), value, lease: self.lease };

@@ -113,8 +113,12 @@ impl Keeper {
 
     /// Waits before the next try; whether one is wanted.
     async fn rest(&mut self, error: Error) -> bool {
+        let [first, longest] = PAUSES;
+        // Said once, not each time.
+        if self.pause == first && self.sessions > 0 {
+            tracing::warn!(%error, "the election's servers can't be reached, and are tried again");
+        }
         self.state.send_replace(State::Closed(error));
-        let [_, longest] = PAUSES;
         let over = sleep(self.pause);
         self.pause = (self.pause * 2).min(longest);
         tokio::pin!(over);

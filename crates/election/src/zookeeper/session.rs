@@ -5,7 +5,7 @@ use crate::{Error, FencingToken, Leader};
 use async_trait::async_trait;
 use std::time::Duration;
 use tokio::time::timeout;
-use zookeeper_client::{Acls, Client, CreateMode, Error as Refusal, EventType};
+use zookeeper_client::{Acls, Client, CreateMode, Error as Refusal, EventType, Stat};
 
 /// A session with ZooKeeper.
 #[derive(Debug)]
@@ -139,6 +139,20 @@ impl ZooKeeperSession {
         }
     }
 
+    /// The entry with an id, if there is one.
+    async fn made(&self, name: &str, id: &str) -> Result<Option<Entry>, Error> {
+        self.sync().await?;
+        let line = self.line(name);
+        let Some(node) = self.nodes(&line).await?.into_iter().find(|node| node.split('-').next() == Some(id))
+        else {
+            return Ok(None);
+        };
+        let key = format!("{line}/{node}");
+        let stat = self.ask(self.client.check_stat(&key)).await.map_err(|error| meaning(&error))?;
+        let entry = |stat: Stat| Ok(Entry { name: name.to_owned(), key, number: number(name, stat.czxid)? });
+        stat.map(entry).transpose()
+    }
+
     /// Has reads that follow see what was written before.
     async fn sync(&self) -> Result<(), Error> {
         self.ask(self.client.sync(&self.root)).await.map_err(|error| meaning(&error))
@@ -168,9 +182,12 @@ impl Session for ZooKeeperSession {
         }
     }
 
-    async fn stand(&self, name: &str, id: &str, candidate: &str) -> Result<Entry, Error> {
+    async fn stand(&self, name: &str, id: &str, candidate: &str, again: bool) -> Result<Entry, Error> {
         let line = self.line(name);
         let begin = format!("{line}/{id}-");
+        if again && let Some(entry) = self.made(name, id).await? {
+            return Ok(entry);
+        }
         let data = Record::of(candidate).to_json();
         loop {
             let options = CreateMode::EphemeralSequential.with_acls(self.acls);

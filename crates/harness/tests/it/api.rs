@@ -490,6 +490,12 @@ async fn what_operates_a_server_is_there() {
         ("/api/v1/workflows/{id}/steps/{step}/retry", "post"),
         ("/api/v1/workflow-counts", "get"),
         ("/api/v1/watch", "get"),
+        ("/api/v1/locks", "get"),
+        ("/api/v1/locks/{key}/acquire", "post"),
+        ("/api/v1/locks/{key}/renew", "post"),
+        ("/api/v1/locks/{key}/release", "post"),
+        ("/api/v1/elections", "get"),
+        ("/api/v1/elections/{name}/step-down", "post"),
         ("/readyz", "get"),
     ] {
         assert!(document["paths"][path][method].is_object(), "{method} {path}");

@@ -2,7 +2,9 @@
 
 use futures::StreamExt;
 use goconductor_harness::check::{Clocks, Coverage, Fault, Moment, Run, Start, check, digest};
-use goconductor_harness::{Api, Broker, Cluster, ClusterOptions, Participants, collect, doctor};
+use goconductor_harness::{
+    Api, Broker, Cluster, ClusterOptions, ElectionServers, Participants, collect, doctor,
+};
 use goconductor_queue::kafka::{KafkaQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
 use goconductor_store::postgres::PostgresStore;
@@ -24,12 +26,12 @@ steps:
 
 /// How many orders run while things are broken: enough to see something, few enough for each test run. The
 /// full check is asked for by `GOCONDUCTOR_HARNESS_ORDERS=2000`.
-fn orders() -> usize {
+pub(crate) fn orders() -> usize {
     std::env::var("GOCONDUCTOR_HARNESS_ORDERS").ok().and_then(|count| count.parse().ok()).unwrap_or(400)
 }
 
 /// Whether there is anything to start a cluster with.
-fn possible() -> bool {
+pub(crate) fn possible() -> bool {
     let required = std::env::var("GOCONDUCTOR_TEST_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
     if !required {
         eprintln!("not run: GOCONDUCTOR_TEST_REQUIRE_SERVICES is not 1");
@@ -38,15 +40,20 @@ fn possible() -> bool {
 }
 
 /// One cluster at a time: each is a dozen processes.
-static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+pub(crate) static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn cluster(brokers: u32) -> (Cluster, Participants) {
     cluster_over(Broker::Kafka(brokers)).await
 }
 
 async fn cluster_over(queue: Broker) -> (Cluster, Participants) {
+    cluster_with(queue, ElectionServers::Postgres).await
+}
+
+pub(crate) async fn cluster_with(queue: Broker, election: ElectionServers) -> (Cluster, Participants) {
     let services = ["stock", "payments"].map(str::to_owned).to_vec();
-    let options = ClusterOptions { queue, each: 2, services, proxied: true, settings: String::new() };
+    let options =
+        ClusterOptions { queue, each: 2, services, proxied: true, election, settings: String::new() };
     let cluster = Cluster::start(options).await.unwrap();
     let participants = Participants::start().await.unwrap();
     let api = &cluster.gateways[0];
@@ -112,13 +119,13 @@ fn rate() -> Option<u32> {
 }
 
 /// Starts orders, a few at a time, until all are acknowledged or `enough` says so; their ids by key.
-struct Load {
+pub(crate) struct Load {
     tasks: tokio::task::JoinSet<Vec<(usize, Start)>>,
     stop: Arc<AtomicUsize>,
 }
 
 impl Load {
-    fn begin(cluster: &Cluster, pause: Duration) -> Self {
+    pub(crate) fn begin(cluster: &Cluster, pause: Duration) -> Self {
         let mut tasks = tokio::task::JoinSet::new();
         let stop = Arc::new(AtomicUsize::new(usize::MAX));
         let next = Arc::new(AtomicUsize::new(0));
@@ -153,7 +160,7 @@ impl Load {
     }
 
     /// No more starts, once there are this many; all of them.
-    async fn end(mut self, count: usize) -> Vec<Start> {
+    pub(crate) async fn end(mut self, count: usize) -> Vec<Start> {
         self.stop.store(count, Ordering::Relaxed);
         let mut all = BTreeMap::new();
         while let Some(ended) = self.tasks.join_next().await {
@@ -166,7 +173,7 @@ impl Load {
 }
 
 /// Waits until all have ended, and proves every promise for each of them; what the run has met.
-async fn all_end_right(
+pub(crate) async fn all_end_right(
     cluster: &Cluster,
     participants: &Participants,
     starts: Vec<Start>,

@@ -61,6 +61,8 @@ fn bodies() -> Vec<Body> {
         body(json, br#"{"definition": "nope", "idempotency_key": ""}"#),
         body(json, br#"{"definition": "ok", "input": 1e400}"#),
         body(json, br#"{"reason": {}, "output": [1]}"#),
+        body(json, br#"{"owner": "a", "ttl": "1h", "fencing_token": -1}"#),
+        body(json, br#"{"owner": "a\u0000b", "ttl": "99999999999999999999h"}"#),
         body(json, br#"{"http": {"url": "file:///etc/passwd"}}"#),
         body(json, br#"{"http": {"url": "http://"}, "max_in_flight": 0}"#),
         body(json, "[".repeat(100_000).as_bytes()),

@@ -177,6 +177,9 @@ async fn no_garbage_is_an_internal_error() {
         "WorkflowService/GetResult",
         "DefinitionService/ApplyDefinition",
         "WorkerService/Connect",
+        "LockService/AcquireLock",
+        "ElectionService/Campaign",
+        "ElectionService/StepDown",
         "Nothing/AtAll",
     ] {
         for body in [&b""[..], b"\0\0\0\0\x05hello", b"\0\xff\xff\xff\xff", b"\x01\0\0\0\x01\0", &[0xff; 300]]

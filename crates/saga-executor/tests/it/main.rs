@@ -8,3 +8,4 @@
 )]
 
 mod sagas;
+mod tokens;

@@ -391,8 +391,8 @@ const WRONG: &[(&str, &[&str])] = &[
             "goconductor.yaml:1:41: election.request_timeout: has to be half of election.lease at most, or one server \
              that is silent would cost the lease",
             "goconductor.yaml:1:59: election.password: is of no use without election.user",
-            "goconductor.yaml:1:74: election.tls: is of no use unless election.security is tls",
-            "goconductor.yaml:1:98: election.era: expected a whole number from 0 to 127, found 128",
+            "goconductor.yaml:1:68: election.tls: is of no use unless election.security is tls",
+            "goconductor.yaml:1:99: election.era: expected a whole number from 0 to 127, found 128",
         ],
     ),
     (

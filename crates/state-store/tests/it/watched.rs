@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Member, NewDefinition,
-    PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock, LockAnswer, LockHold,
+    LockRequest, Member, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep,
+    UpkeepRequest, Write, WriteOutcome,
 };
 use tokio::sync::Semaphore;
 
@@ -214,6 +216,22 @@ impl Store for Watched {
 
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
         self.inner.delete_dead_letter(id).await
+    }
+
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+        self.inner.acquire_lock(request).await
+    }
+
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+        self.inner.renew_lock(hold, ttl).await
+    }
+
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+        self.inner.release_lock(hold).await
+    }
+
+    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
+        self.inner.locks(namespace, after, limit).await
     }
 
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {

@@ -4,7 +4,7 @@
 //! than writers can wait for it. What could not be done is done the next time.
 
 use super::rows::number;
-use super::{PostgresStore, commit, unavailable};
+use super::{PostgresStore, commit, locks, unavailable};
 use crate::upkeep::{KEEP, above, first_id};
 use crate::{Error, Store, Upkeep, UpkeepRequest};
 use goconductor_saga::Timestamp;
@@ -68,7 +68,9 @@ pub(super) async fn upkeep(store: &PostgresStore, request: &UpkeepRequest) -> Re
         }
     }
     if !done.more {
-        fold_counts(&mut *store.connection().await?).await?;
+        let mut connection = store.connection().await?;
+        fold_counts(&mut connection).await?;
+        locks::remove_free(&mut connection, request.now).await?;
     }
     Ok(done)
 }

@@ -8,6 +8,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0001_first.sql"),
     include_str!("../../../../migrations/sqlite/0002_processes.sql"),
     include_str!("../../../../migrations/sqlite/0003_steady.sql"),
+    include_str!("../../../../migrations/sqlite/0004_locks.sql"),
 ];
 
 pub(super) fn run(connection: &mut Connection) -> Result<(), Error> {

@@ -88,13 +88,16 @@ async fn a_file_of_another_release_is_refused_with_what_to_do() {
     let path = folder.path().join("goconductor.db");
     drop(SqliteStore::open(&path).expect("a new file"));
     let before = std::fs::read(&path).expect("the file");
+    let version: i64 = rusqlite::Connection::open(&path)
+        .and_then(|file| file.pragma_query_value(None, "user_version", |row| row.get(0)))
+        .expect("a number");
     execute(&path, "PRAGMA user_version = 999");
     let said = refused(&path);
     assert!(said.contains("it has version 999"), "{said}");
     assert!(said.contains("start the release that wrote it, or a newer one"), "{said}");
     let reading = SqliteStore::open_reading(&path).expect_err("it can't be read").to_string();
     assert!(reading.contains("or a newer one"), "{reading}");
-    execute(&path, "PRAGMA user_version = 3");
+    execute(&path, &format!("PRAGMA user_version = {version}"));
     assert_eq!(std::fs::read(&path).expect("the file").len(), before.len(), "it was changed");
     SqliteStore::open(&path).expect("as it was");
     let old = folder.path().join("old.db");

@@ -1,7 +1,7 @@
 //! What others notice when a process of a cluster is killed or ended, and when garbage is on the topics.
 
 use crate::{now, print_percentiles};
-use goconductor_harness::{Api, Broker, Call, Cluster, ClusterOptions, ORDER, Participants};
+use goconductor_harness::{Api, Broker, Call, Cluster, ClusterOptions, ElectionServers, ORDER, Participants};
 use goconductor_queue::kafka::{KafkaQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ async fn cluster() -> anyhow::Result<(Cluster, Participants)> {
         each: 2,
         services,
         proxied: false,
+        election: ElectionServers::Postgres,
         settings: String::new(),
     };
     let cluster = Cluster::start(options).await?;

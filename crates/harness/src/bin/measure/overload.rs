@@ -7,7 +7,7 @@
 
 use crate::{now, percentile, print_percentiles};
 use anyhow::Context;
-use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions, ORDER};
+use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions, ElectionServers, ORDER};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -150,6 +150,7 @@ impl System {
                 each: 2,
                 services,
                 proxied: false,
+                election: ElectionServers::Postgres,
                 settings: String::new(),
             };
             return Ok(Self::Cluster(Box::new(Cluster::start(options).await?)));

@@ -10,8 +10,9 @@ use goconductor_saga::{Event, State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Member, NewDefinition,
-    PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Lock, LockAnswer, LockHold,
+    LockRequest, Member, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep,
+    UpkeepRequest, Write, WriteOutcome,
 };
 
 use super::{Fault, spoil};
@@ -129,6 +130,12 @@ impl Broken {
             outcomes[place] = outcome;
         }
         Ok(outcomes)
+    }
+
+    /// A hold as the good store knows it.
+    fn known(&self, hold: &LockHold) -> LockHold {
+        let is_other = self.fault == Fault::RepeatsTokensOfLocks;
+        LockHold { token: hold.token.filter(|_| !is_other), ..hold.clone() }
     }
 
     async fn with_present_attempts(&self, rows: &[LedgerRowKey]) -> Result<Vec<LedgerRowKey>, Error> {
@@ -397,6 +404,39 @@ impl Store for Broken {
 
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
         self.inner.delete_dead_letter(id).await
+    }
+
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+        let mut request = request.clone();
+        if self.fault == Fault::KeepsLocksForEver {
+            request.ttl = Duration::from_secs(3600);
+        }
+        let answer = self.inner.acquire_lock(&request).await?;
+        Ok(match (self.fault, answer) {
+            (Fault::LetsTwoHoldALock, LockAnswer::Held(lock)) => {
+                LockAnswer::Granted(Lock { owner: request.owner, token: lock.token + 1, ..lock })
+            }
+            (Fault::RepeatsTokensOfLocks, LockAnswer::Granted(lock)) => {
+                LockAnswer::Granted(Lock { token: 7, ..lock })
+            }
+            (_, answer) => answer,
+        })
+    }
+
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+        self.inner.renew_lock(&self.known(hold), ttl).await
+    }
+
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+        self.inner.release_lock(&self.known(hold)).await
+    }
+
+    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
+        let mut locks = self.inner.locks(namespace, after, limit).await?;
+        if self.fault == Fault::ListsFreeLocks && !locks.is_empty() {
+            locks.insert(1, Lock { key: "a0".to_owned(), ..locks[0].clone() });
+        }
+        Ok(locks)
     }
 
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {

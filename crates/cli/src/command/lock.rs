@@ -1,0 +1,126 @@
+//! `goconductor lock …` and `goconductor election …`
+
+use super::Session;
+use crate::args::{ElectionVerb, HoldArgs, LockVerb};
+use crate::fault::{Ended, Exit, Fault};
+use goconductor_client::{Leader, Lock, Reply};
+
+const LOCK: [&str; 4] = ["KEY", "OWNER", "TOKEN", "UNTIL"];
+const LEADER: [&str; 4] = ["ELECTION", "LEADER", "TOKEN", "SINCE"];
+
+/// Carries a verb about locks out.
+pub(super) async fn run(verb: LockVerb, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    match verb {
+        LockVerb::List { limit } => list(limit, session).await,
+        LockVerb::Acquire { key, owner, ttl } => {
+            shown(&client.acquire_lock(&key, &owner, ttl).await?, "is taken", session)
+        }
+        LockVerb::Renew { hold: HoldArgs { key, owner, token }, ttl } => {
+            shown(&client.renew_lock(&key, &owner, token, ttl).await?, "is renewed", session)
+        }
+        LockVerb::Release { hold: HoldArgs { key, owner, token } } => {
+            let reply = client.release_lock(&key, &owner, token).await?;
+            if out.answer(&reply.text)? {
+                return Ok(Exit::Done);
+            }
+            let what = if reply.value.released { "is given back" } else { "was free already" };
+            out.message(&format!("lock {key} {what}"));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn shown(reply: &Reply<Lock>, done: &str, session: &Session) -> Ended {
+    let out = &session.out;
+    if out.answer(&reply.text)? {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        out.data(&reply.value.fencing_token.to_string())?;
+    } else {
+        out.table(&LOCK, vec![lock(&reply.value)])?;
+    }
+    out.message(&format!("lock {} {done}", reply.value.key));
+    Ok(Exit::Done)
+}
+
+async fn list(limit: u32, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let reply = client.locks(Some(limit), None).await?;
+    if out.answer_list(&reply.text, "locks")? {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        for lock in &reply.value.locks {
+            out.data(&lock.key)?;
+        }
+    } else if reply.value.locks.is_empty() {
+        out.message("no locks are held");
+    } else {
+        out.table(&LOCK, reply.value.locks.iter().map(lock).collect())?;
+    }
+    if !reply.value.next_page_token.is_empty() {
+        out.message("there are more: raise --limit, up to 1000");
+    }
+    Ok(Exit::Done)
+}
+
+fn lock(lock: &Lock) -> Vec<String> {
+    vec![lock.key.clone(), lock.owner.clone(), lock.fencing_token.to_string(), lock.expires_at.clone()]
+}
+
+/// Carries a verb about elections out.
+pub(super) async fn elections(verb: ElectionVerb, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let (text, leaders, key) = match verb {
+        ElectionVerb::List => {
+            let reply = client.elections().await?;
+            (reply.text, reply.value.elections, Some("elections"))
+        }
+        ElectionVerb::Describe { name } => {
+            let reply = client.election(&name).await?;
+            (reply.text, vec![reply.value], None)
+        }
+        ElectionVerb::StepDown { name } => return step_down(&name, session).await,
+    };
+    let is_written = match key {
+        Some(key) => out.answer_list(&text, key)?,
+        None => out.answer(&text)?,
+    };
+    if is_written {
+        return Ok(Exit::Done);
+    }
+    if out.names_only() {
+        for leader in &leaders {
+            out.data(&leader.name)?;
+        }
+    } else if leaders.is_empty() {
+        out.message("nobody leads anything");
+    } else {
+        out.table(&LEADER, leaders.iter().map(leader).collect())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn leader(leader: &Leader) -> Vec<String> {
+    vec![
+        leader.name.clone(),
+        leader.candidate.clone(),
+        leader.fencing_token.to_string(),
+        leader.since.clone(),
+    ]
+}
+
+async fn step_down(name: &str, session: &Session) -> Ended {
+    let Session { client, out } = session;
+    let reply = client.step_down(name).await?;
+    if !reply.value.ended {
+        let fault = Fault::new(Exit::NotFound, format!("nobody leads {name}")).code("GC2025");
+        return Err(fault.hint("`goconductor election list` shows who leads what"));
+    }
+    if !out.answer(&reply.text)? {
+        out.message(&format!("the leader of {name} has stepped down"));
+    }
+    Ok(Exit::Done)
+}

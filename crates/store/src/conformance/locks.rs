@@ -1,0 +1,194 @@
+//! Locks: one holder at a time, leases by the database's clock, and tokens that rise for ever.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::bench::{Bench, NAMESPACE, ensure, same, unexpected};
+use super::{Factory, Verdict};
+use crate::{Lock, LockAnswer, LockHold, LockRequest, UpkeepRequest};
+
+/// Long enough to be held to the end of a case.
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(60);
+
+fn request(key: &str, owner: &str, ttl: Duration) -> LockRequest {
+    LockRequest { namespace: NAMESPACE.to_owned(), key: key.to_owned(), owner: owner.to_owned(), ttl }
+}
+
+fn hold(lock: &Lock) -> LockHold {
+    LockHold {
+        namespace: lock.namespace.clone(),
+        key: lock.key.clone(),
+        owner: lock.owner.clone(),
+        token: Some(lock.token),
+    }
+}
+
+impl Bench {
+    async fn acquire(&self, key: &str, owner: &str, ttl: Duration) -> Result<LockAnswer, String> {
+        self.store.acquire_lock(&request(key, owner, ttl)).await.map_err(unexpected("acquire_lock"))
+    }
+
+    /// A lock that has to be had.
+    async fn take(&self, key: &str, owner: &str, ttl: Duration) -> Result<Lock, String> {
+        match self.acquire(key, owner, ttl).await? {
+            LockAnswer::Granted(lock) => Ok(lock),
+            other => Err(format!("{owner} does not get {key}: {other:?}")),
+        }
+    }
+
+    async fn renew(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, String> {
+        self.store.renew_lock(hold, ttl).await.map_err(unexpected("renew_lock"))
+    }
+
+    async fn give_back(&self, hold: &LockHold) -> Result<LockAnswer, String> {
+        self.store.release_lock(hold).await.map_err(unexpected("release_lock"))
+    }
+}
+
+pub(super) async fn one_holder(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let first = bench.take("account/7", "a", LONG).await?;
+    let now = bench.store.now().await.map_err(unexpected("now"))?;
+    let lasts = first.expires_at.since(now);
+    ensure(lasts <= LONG && lasts > LONG / 2, || format!("{first:?} lasts for {lasts:?}"))?;
+    ensure(first.acquired_at <= now, || format!("{first:?} is held from later than {}", now.0))?;
+    let mine = (first.namespace.as_str(), first.key.as_str(), first.owner.as_str());
+    same("what is held", &mine, &(NAMESPACE, "account/7", "a"))?;
+    same(
+        "who comes second",
+        &bench.acquire("account/7", "b", LONG).await?,
+        &LockAnswer::Held(first.clone()),
+    )?;
+    // The answer to the first time may have been lost.
+    let again = bench.take("account/7", "a", LONG * 2).await?;
+    same("its token, asked again", &(again.token, again.acquired_at), &(first.token, first.acquired_at))?;
+    ensure(again.expires_at > first.expires_at, || format!("{again:?} does not last longer than {first:?}"))?;
+    let others = bench.take("account/8", "b", LONG).await?;
+    ensure(others.token > 0 && first.token > 0, || "a token is nothing".to_owned())?;
+    let renewed = bench.renew(&hold(&first), LONG * 4).await?;
+    let LockAnswer::Granted(renewed) = renewed else { return Err(format!("to renew: {renewed:?}")) };
+    ensure(renewed.expires_at > again.expires_at, || format!("{renewed:?} does not last longer"))?;
+    let strange = LockHold { owner: "b".to_owned(), ..hold(&first) };
+    same("a stranger renews", &bench.renew(&strange, LONG).await?, &LockAnswer::Held(renewed.clone()))?;
+    same("a stranger gives it back", &bench.give_back(&strange).await?, &LockAnswer::Held(renewed.clone()))?;
+    let stale = LockHold { token: Some(first.token - 1), ..hold(&first) };
+    same("an old token gives it back", &bench.give_back(&stale).await?, &LockAnswer::Held(renewed.clone()))?;
+    // Who names no token means whichever it has.
+    let any = LockHold { token: None, ..hold(&first) };
+    let given = bench.give_back(&any).await?;
+    ensure(matches!(&given, LockAnswer::Granted(lock) if lock.token == first.token), || {
+        format!("to give it back: {given:?}")
+    })?;
+    same("to give it back again", &bench.give_back(&any).await?, &LockAnswer::Free)?;
+    same("to renew what is free", &bench.renew(&any, LONG).await?, &LockAnswer::Free)?;
+    let next = bench.take("account/7", "b", LONG).await?;
+    ensure(next.token > first.token, || format!("token {} came after {}", next.token, first.token))?;
+    same("who had it renews", &bench.renew(&hold(&first), LONG).await?, &LockAnswer::Held(next))
+}
+
+pub(super) async fn leases(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let first = bench.take("a", "a", SHORT).await?;
+    tokio::time::sleep(SHORT * 2).await;
+    same("to renew too late", &bench.renew(&hold(&first), LONG).await?, &LockAnswer::Free)?;
+    same(
+        "what is held",
+        &bench.store.locks(NAMESPACE, None, 10).await.map_err(unexpected("locks"))?,
+        &vec![],
+    )?;
+    let second = bench.take("a", "b", LONG).await?;
+    ensure(second.token > first.token, || format!("token {} came after {}", second.token, first.token))?;
+    ensure(second.acquired_at > first.acquired_at, || format!("{second:?} began before {first:?}"))?;
+    same("to give it back too late", &bench.give_back(&hold(&first)).await?, &LockAnswer::Held(second))?;
+    // The same owner after its lease is another one: it may have been away.
+    let third = bench.take("b", "a", SHORT).await?;
+    tokio::time::sleep(SHORT * 2).await;
+    let fourth = bench.take("b", "a", LONG).await?;
+    ensure(fourth.token > third.token, || format!("token {} came after {}", fourth.token, third.token))
+}
+
+pub(super) async fn tokens_rise(factory: Arc<dyn Factory>) -> Verdict {
+    let mut bench = Bench::open(&factory).await?;
+    let mut last = 0;
+    for round in 0..9 {
+        let lock = bench.take("a", if round % 2 == 0 { "a" } else { "b" }, LONG).await?;
+        ensure(lock.token > last, || format!("token {} came after {last} in round {round}", lock.token))?;
+        last = lock.token;
+        bench.give_back(&hold(&lock)).await?;
+        if round % 3 == 1 {
+            // What is free for long is not kept; and what is counted on is.
+            let held = bench.take("held", "a", LONG).await?;
+            let now = bench.store.now().await.map_err(unexpected("now"))?.after(Duration::from_secs(7200));
+            let request = UpkeepRequest { now, keep: None };
+            bench.store.upkeep(&request).await.map_err(unexpected("upkeep"))?;
+            same(
+                "what is held, after upkeep",
+                &bench.acquire("held", "b", LONG).await?,
+                &LockAnswer::Held(held),
+            )?;
+        }
+        if round % 3 == 2 {
+            bench.store = factory.reopen(bench.store).await?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn crowd(factory: Arc<dyn Factory>) -> Verdict {
+    const OWNERS: usize = 20;
+    const TIMES: usize = 5;
+    let bench = Bench::open(&factory).await?;
+    let (inside, highest) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut owners = tokio::task::JoinSet::new();
+    for owner in 0..OWNERS {
+        let (bench, inside, highest) = (bench.clone(), Arc::clone(&inside), Arc::clone(&highest));
+        owners.spawn(async move {
+            let owner = format!("owner-{owner}");
+            let mut taken = 0;
+            for _ in 0..10_000 {
+                let LockAnswer::Granted(lock) = bench.acquire("a", &owner, LONG).await? else {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    continue;
+                };
+                let others = inside.fetch_add(1, Ordering::SeqCst);
+                ensure(others == 0, || format!("{owner} holds it beside {others} others"))?;
+                let last = highest.swap(lock.token, Ordering::SeqCst);
+                ensure(lock.token > last, || format!("token {} came after {last}", lock.token))?;
+                tokio::task::yield_now().await;
+                inside.fetch_sub(1, Ordering::SeqCst);
+                bench.give_back(&hold(&lock)).await?;
+                taken += 1;
+                if taken == TIMES {
+                    return Ok(());
+                }
+            }
+            Err(format!("{owner} had it {taken} of {TIMES} times"))
+        });
+    }
+    while let Some(ended) = owners.join_next().await {
+        ended.map_err(|error| error.to_string())??;
+    }
+    Ok(())
+}
+
+pub(super) async fn listed(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let page =
+        async |after: Option<&str>| bench.store.locks(NAMESPACE, after, 2).await.map_err(unexpected("locks"));
+    same("none", &page(None).await?, &Vec::new())?;
+    let odd = "ü/\u{0}";
+    let (b, a, odd) = (
+        bench.take("b", "x", LONG).await?,
+        bench.take("a", "y", LONG).await?,
+        bench.take(odd, odd, LONG).await?,
+    );
+    bench.give_back(&hold(&bench.take("a0", "x", LONG).await?)).await?;
+    let elsewhere = LockRequest { namespace: "other".to_owned(), ..request("a", "x", LONG) };
+    let elsewhere = bench.store.acquire_lock(&elsewhere).await.map_err(unexpected("acquire_lock"))?;
+    ensure(matches!(elsewhere, LockAnswer::Granted(_)), || format!("another namespace's: {elsewhere:?}"))?;
+    same("the first page", &page(None).await?, &vec![a, b.clone()])?;
+    same("the one behind it", &page(Some(&b.key)).await?, &vec![odd.clone()])?;
+    same("the one behind that", &page(Some(&odd.key)).await?, &Vec::new())
+}

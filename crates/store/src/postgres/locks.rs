@@ -1,0 +1,144 @@
+//! Locks.
+
+use super::rows::{given, number, stored};
+use super::{unavailable, uncertain};
+use crate::lock::KEEP_FREE;
+use crate::{Error, Lock, LockAnswer, LockHold, LockRequest};
+use goconductor_saga::Timestamp;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+use std::time::Duration;
+
+/// The database's clock, in microseconds.
+const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+const COLUMNS: &str = "namespace, key, owner, token, acquired_at, expires_at";
+/// Whether whoever asks holds it already: the answer to the first time may have been lost.
+const STILL: &str = "known.owner = excluded.owner
+     AND known.expires_at > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+/// What was in the way may be gone when it is looked at: then it is tried again.
+const TRIES: u32 = 5;
+
+fn lock(row: &PgRow) -> Result<Lock, sqlx::Error> {
+    Ok(Lock {
+        namespace: given(row.try_get(0)?),
+        key: given(row.try_get(1)?),
+        owner: given(row.try_get(2)?),
+        token: number(row.try_get(3)?),
+        acquired_at: Timestamp(row.try_get(4)?),
+        expires_at: Timestamp(row.try_get(5)?),
+    })
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX >> 2)
+}
+
+/// The lock, if somebody holds it.
+async fn held(connection: &mut PgConnection, namespace: &str, key: &str) -> Result<Option<Lock>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM locks WHERE namespace = $1 AND key = $2 AND expires_at > {NOW}");
+    // Safe: made of constants only.
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(stored(namespace))
+        .bind(stored(key))
+        .fetch_optional(connection)
+        .await
+        .map_err(unavailable)?;
+    row.map(|row| lock(&row).map_err(unavailable)).transpose()
+}
+
+/// One statement takes a lock or finds it held. The token of a row that is there already is drawn under the
+/// row's lock, so that it is higher than any that the row had.
+pub(super) async fn acquire(
+    connection: &mut PgConnection,
+    request: &LockRequest,
+) -> Result<LockAnswer, Error> {
+    let sql = format!(
+        "INSERT INTO locks AS known (namespace, key, owner, token, acquired_at, expires_at)
+         VALUES ($1, $2, $3, nextval('lock_tokens'), {NOW}, {NOW} + $4)
+         ON CONFLICT (namespace, key) DO UPDATE SET
+             token = CASE WHEN {STILL} THEN known.token ELSE nextval('lock_tokens') END,
+             acquired_at = CASE WHEN {STILL} THEN known.acquired_at ELSE {NOW} END,
+             owner = excluded.owner, expires_at = {NOW} + $4
+         WHERE known.owner = excluded.owner OR known.expires_at <= {NOW}
+         RETURNING {COLUMNS}"
+    );
+    for _ in 0..TRIES {
+        // Safe: made of constants only.
+        let row = sqlx::query(AssertSqlSafe(sql.clone()))
+            .bind(stored(&request.namespace))
+            .bind(stored(&request.key))
+            .bind(stored(&request.owner))
+            .bind(micros(request.ttl))
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(uncertain)?;
+        if let Some(row) = row {
+            return lock(&row).map(LockAnswer::Granted).map_err(unavailable);
+        }
+        if let Some(lock) = held(connection, &request.namespace, &request.key).await? {
+            return Ok(LockAnswer::Held(lock));
+        }
+    }
+    Err(Error::Unavailable { reason: "the lock is taken and given back all the time".to_owned() })
+}
+
+/// Has a hold last for so long from now; that of somebody else is let be.
+pub(super) async fn last_for(
+    connection: &mut PgConnection,
+    hold: &LockHold,
+    ttl: Duration,
+) -> Result<LockAnswer, Error> {
+    let sql = format!(
+        "UPDATE locks SET expires_at = {NOW} + $5
+         WHERE namespace = $1 AND key = $2 AND owner = $3 AND ($4::bigint IS NULL OR token = $4)
+             AND expires_at > {NOW}
+         RETURNING {COLUMNS}"
+    );
+    // Safe: made of constants only.
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(stored(&hold.namespace))
+        .bind(stored(&hold.key))
+        .bind(stored(&hold.owner))
+        .bind(hold.token.map(|token| i64::try_from(token).unwrap_or(i64::MAX)))
+        .bind(micros(ttl))
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(uncertain)?;
+    if let Some(row) = row {
+        return lock(&row).map(LockAnswer::Granted).map_err(unavailable);
+    }
+    Ok(held(connection, &hold.namespace, &hold.key).await?.map_or(LockAnswer::Free, LockAnswer::Held))
+}
+
+pub(super) async fn list(
+    connection: &mut PgConnection,
+    namespace: &str,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Lock>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM locks
+         WHERE namespace = $1 AND ($2::text IS NULL OR key > $2) AND expires_at > {NOW} ORDER BY key LIMIT $3"
+    );
+    // Safe: made of constants only.
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(stored(namespace))
+        .bind(after.map(stored))
+        .bind(i64::from(limit))
+        .fetch_all(connection)
+        .await
+        .map_err(unavailable)?;
+    rows.iter().map(|row| lock(row).map_err(unavailable)).collect()
+}
+
+/// Removes the rows of locks that have been free for long enough.
+pub(super) async fn remove_free(connection: &mut PgConnection, now: Timestamp) -> Result<(), Error> {
+    let sql = format!("DELETE FROM locks WHERE expires_at < $1 AND expires_at < {NOW}");
+    // Safe: made of constants only.
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(now.0.saturating_sub(micros(KEEP_FREE)))
+        .execute(connection)
+        .await
+        .map_err(uncertain)?;
+    Ok(())
+}

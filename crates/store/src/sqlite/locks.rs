@@ -1,0 +1,104 @@
+//! Locks.
+
+use super::rows::number;
+use crate::lock::KEEP_FREE;
+use crate::{Error, Lock, LockAnswer, LockHold, LockRequest};
+use goconductor_saga::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+fn lock(row: &Row<'_>) -> rusqlite::Result<Lock> {
+    Ok(Lock {
+        namespace: row.get(0)?,
+        key: row.get(1)?,
+        owner: row.get(2)?,
+        token: number(row.get(3)?),
+        acquired_at: Timestamp(row.get(4)?),
+        expires_at: Timestamp(row.get(5)?),
+    })
+}
+
+/// The lock, if somebody holds it.
+fn held(connection: &Connection, namespace: &str, key: &str, now: Timestamp) -> Result<Option<Lock>, Error> {
+    let sql = "SELECT namespace, key, owner, token, acquired_at, expires_at FROM locks
+               WHERE namespace = ?1 AND key = ?2 AND expires_at > ?3";
+    Ok(connection.prepare_cached(sql)?.query_row(params![namespace, key, now.0], lock).optional()?)
+}
+
+fn next_token(connection: &Connection) -> Result<i64, Error> {
+    let sql = "INSERT INTO epochs (name, value) VALUES ('lock/token', 1)
+               ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value";
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
+pub(super) fn acquire(
+    connection: &Connection,
+    request: &LockRequest,
+    now: Timestamp,
+) -> Result<LockAnswer, Error> {
+    let LockRequest { namespace, key, owner, ttl } = request;
+    let expires_at = now.after(*ttl);
+    let (token, acquired_at) = match held(connection, namespace, key, now)? {
+        // The answer to the first time may have been lost.
+        Some(lock) if lock.owner == *owner => {
+            (i64::try_from(lock.token).unwrap_or(i64::MAX), lock.acquired_at)
+        }
+        Some(lock) => return Ok(LockAnswer::Held(lock)),
+        None => (next_token(connection)?, now),
+    };
+    let sql = "INSERT INTO locks (namespace, key, owner, token, acquired_at, expires_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (namespace, key) DO UPDATE SET owner = excluded.owner, token = excluded.token,
+                   acquired_at = excluded.acquired_at, expires_at = excluded.expires_at
+               RETURNING namespace, key, owner, token, acquired_at, expires_at";
+    let row = params![namespace, key, owner, token, acquired_at.0, expires_at.0];
+    Ok(LockAnswer::Granted(connection.prepare_cached(sql)?.query_row(row, lock)?))
+}
+
+/// Has a hold last until then; that of somebody else is let be.
+pub(super) fn last_until(
+    connection: &Connection,
+    hold: &LockHold,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<LockAnswer, Error> {
+    let Some(found) = held(connection, &hold.namespace, &hold.key, now)? else { return Ok(LockAnswer::Free) };
+    if found.owner != hold.owner || hold.token.is_some_and(|token| token != found.token) {
+        return Ok(LockAnswer::Held(found));
+    }
+    connection
+        .prepare_cached("UPDATE locks SET expires_at = ?3 WHERE namespace = ?1 AND key = ?2")?
+        .execute(params![hold.namespace, hold.key, until.0])?;
+    Ok(LockAnswer::Granted(Lock { expires_at: until, ..found }))
+}
+
+pub(super) fn list(
+    connection: &Connection,
+    namespace: &str,
+    after: Option<&str>,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<Lock>, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT namespace, key, owner, token, acquired_at, expires_at FROM locks
+         WHERE namespace = ?1 AND (?2 IS NULL OR key > ?2) AND expires_at > ?3 ORDER BY key LIMIT ?4",
+    )?;
+    let rows = statement.query_map(params![namespace, after, now.0, limit], lock)?;
+    rows.map(|row| Ok(row?)).collect()
+}
+
+/// Who has been free since before this has been so for long enough.
+fn free_before(now: Timestamp) -> i64 {
+    now.0.saturating_sub(i64::try_from(KEEP_FREE.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Whether there are rows of locks that have been free for long enough.
+pub(super) fn has_free(connection: &Connection, now: Timestamp) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM locks WHERE expires_at < ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([free_before(now)], |row| row.get(0))?)
+}
+
+/// Removes them.
+pub(super) fn remove_free(connection: &Connection, now: Timestamp) -> Result<(), Error> {
+    connection.prepare_cached("DELETE FROM locks WHERE expires_at < ?1")?.execute([free_before(now)])?;
+    Ok(())
+}
