@@ -178,14 +178,14 @@ pub async fn serve(
     let stop = dependencies.stop.clone();
     let connections = Connections::new(listener, dependencies.admission.connections);
     let router = router_with(dependencies, more);
-    let serving = axum::serve(connections, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving = goconductor_process::serve(connections, router, stop.clone());
     let give_up = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     // Both are safe to cancel: what is cut off after the drain has had its time.
     tokio::select! {
-        served = serving => served,
+        served = serving => served.map_err(std::io::Error::other),
         () = give_up => {
             tracing::warn!("calls were under way for longer than the drain");
             Ok(())

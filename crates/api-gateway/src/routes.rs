@@ -4,7 +4,7 @@ mod definitions;
 pub(crate) mod elections;
 mod events;
 mod later;
-mod locks;
+pub(crate) mod locks;
 mod operate;
 mod operational;
 mod processes;

@@ -4,6 +4,7 @@ use crate::{Election, Error, Leader, Leadership};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// How often a candidate is told that it goes on.
@@ -117,7 +118,9 @@ impl Hosted {
                 () = tell.closed() => return None,
                 () = &mut *stop => Refusal::Ending,
                 _ = beats.tick() => {
-                    tell.send(Ok(Told::Beat)).await.ok()?;
+                    if !beat(tell) {
+                        return None;
+                    }
                     continue;
                 }
             };
@@ -130,6 +133,12 @@ impl Hosted {
     fn terms(&self) -> MutexGuard<'_, BTreeMap<(String, u64), Resign>> {
         self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Tells that it goes on; false: nobody listens. Who has not heard the last beats needs no further one, and is
+/// not waited for: the end of the term would be missed.
+fn beat(tell: &Tell) -> bool {
+    !matches!(tell.try_send(Ok(Told::Beat)), Err(TrySendError::Closed(_)))
 }
 
 /// Until the term ends, in any way.
@@ -154,7 +163,7 @@ async fn hold(
             }
             answer = &mut asked => break answer.ok(),
             _ = beats.tick() => {
-                if tell.send(Ok(Told::Beat)).await.is_err() {
+                if !beat(tell) {
                     break None;
                 }
             }

@@ -68,7 +68,7 @@ impl Host {
         let closing = CancellationToken::new();
         let most = usize::try_from(process.config.limits.connections).unwrap_or(usize::MAX);
         let connections = Connections::new(listener, most);
-        let serving = tokio::spawn(serve(connections, front, closing.clone()));
+        let serving = tokio::spawn(serve(connections, surface(front), closing.clone()));
         tracing::info!(%address, service = process.name, "listens");
         Ok(Self { address, service, closing, serving })
     }
@@ -102,18 +102,26 @@ impl Host {
     }
 }
 
-async fn serve(
-    connections: Connections,
-    front: Front,
-    closing: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
-    let router = Router::new()
+fn surface(front: Front) -> Router {
+    Router::new()
         .route("/healthz", get(|| async { axum::Json(json!({"status": "ok"})) }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/version", get(|| async { axum::Json(json!({"version": env!("CARGO_PKG_VERSION")})) }))
         .fallback(pass_on)
-        .with_state(front);
+        .with_state(front)
+}
+
+/// Serves over HTTP/1.1 and HTTP/2 until `closing`, then until the calls under way have ended. Who holds a
+/// stream and was paused or cut off is let go within seconds.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    connections: Connections,
+    router: Router,
+    closing: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
     let connections = futures::stream::unfold(connections, |mut connections| async move {
         let (connection, _) = connections.next().await;
         Some((Ok::<_, std::io::Error>(connection), connections))

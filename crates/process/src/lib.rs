@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 pub use backends::{Backends, open_database};
 pub use connections::{Connection, Connections};
-pub use host::Host;
+pub use host::{Host, serve};
 pub use presence::Presence;
 
 /// What every service has.

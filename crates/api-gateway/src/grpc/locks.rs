@@ -1,7 +1,8 @@
 //! `LockService`.
 
 use super::answer::{each, lock, text};
-use super::{Door, Rest};
+use super::{Door, Rest, refusal};
+use crate::routes::locks::check_key;
 use axum::http::Method;
 use goconductor_wire::v1 as wire;
 use goconductor_wire::v1::lock_service_server::LockService;
@@ -24,6 +25,11 @@ fn with_token(mut body: Value, token: Option<u64>) -> Value {
     body
 }
 
+/// A key that can stand in a path.
+fn checked(key: &str) -> Result<String, Status> {
+    check_key(key).map_err(refusal::of)
+}
+
 #[tonic::async_trait]
 impl LockService for Door {
     async fn acquire_lock(
@@ -32,7 +38,7 @@ impl LockService for Door {
     ) -> Answer<wire::AcquireLockResponse> {
         let wire::AcquireLockRequest { key, owner, ttl: lease } = request.get_ref();
         let body = json!({"owner": owner, "ttl": ttl(*lease)});
-        let rest = Rest::of(Method::POST, &["locks", key, "acquire"]).json(&body);
+        let rest = Rest::of(Method::POST, &["locks", &checked(key)?, "acquire"]).json(&body);
         let (_, body) = self.call(&request, rest).await?;
         Ok(Response::new(wire::AcquireLockResponse { lock: Some(lock(&body)) }))
     }
@@ -40,7 +46,7 @@ impl LockService for Door {
     async fn renew_lock(&self, request: Request<wire::RenewLockRequest>) -> Answer<wire::RenewLockResponse> {
         let wire::RenewLockRequest { key, owner, fencing_token, ttl: lease } = request.get_ref();
         let body = with_token(json!({"owner": owner, "ttl": ttl(*lease)}), *fencing_token);
-        let rest = Rest::of(Method::POST, &["locks", key, "renew"]).json(&body);
+        let rest = Rest::of(Method::POST, &["locks", &checked(key)?, "renew"]).json(&body);
         let (_, body) = self.call(&request, rest).await?;
         Ok(Response::new(wire::RenewLockResponse { lock: Some(lock(&body)) }))
     }
@@ -51,7 +57,7 @@ impl LockService for Door {
     ) -> Answer<wire::ReleaseLockResponse> {
         let wire::ReleaseLockRequest { key, owner, fencing_token } = request.get_ref();
         let body = with_token(json!({"owner": owner}), *fencing_token);
-        let rest = Rest::of(Method::POST, &["locks", key, "release"]).json(&body);
+        let rest = Rest::of(Method::POST, &["locks", &checked(key)?, "release"]).json(&body);
         let (_, body) = self.call(&request, rest).await?;
         let released = body.get("released").and_then(Value::as_bool).unwrap_or(false);
         Ok(Response::new(wire::ReleaseLockResponse { released }))

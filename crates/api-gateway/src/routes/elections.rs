@@ -89,8 +89,13 @@ pub(crate) fn no_election() -> Problem {
 
 /// A name that a call brings.
 pub(crate) fn checked(name: String, what: &str) -> Answer<String> {
-    if name.is_empty() || name.len() > NAME || name.contains(char::is_control) {
-        let detail = format!("{what} has 1 to {NAME} bytes without control characters");
+    // The last two can't be named in a URL.
+    if name.is_empty()
+        || name.len() > NAME
+        || name.contains(char::is_control)
+        || [".", ".."].contains(&&*name)
+    {
+        let detail = format!("{what} has 1 to {NAME} bytes without control characters, and is not . or ..");
         return Err(Problem::new(PARAMETER, detail));
     }
     Ok(name)

@@ -128,7 +128,7 @@ async fn acquire(
     Path(key): Path<String>,
     Body(AcquireBody { owner, ttl }): Body<AcquireBody>,
 ) -> Answer<Json<LockView>> {
-    let (key, owner, ttl) = (check_key(key)?, check_owner(owner)?, check_ttl(&ttl)?);
+    let (key, owner, ttl) = (check_key(&key)?, check_owner(owner)?, check_ttl(&ttl)?);
     let request = LockRequest { namespace: caller.namespace, key, owner, ttl };
     match app.store().acquire_lock(&request).await? {
         LockAnswer::Granted(lock) => Ok(Json(view(lock))),
@@ -196,19 +196,23 @@ fn lost(key: &str) -> Problem {
 }
 
 fn hold(caller: Caller, key: String, owner: String, token: Option<u64>) -> Answer<LockHold> {
-    Ok(LockHold { namespace: caller.namespace, key: check_key(key)?, owner: check_owner(owner)?, token })
+    Ok(LockHold { namespace: caller.namespace, key: check_key(&key)?, owner: check_owner(owner)?, token })
 }
 
-fn check_key(key: String) -> Answer<String> {
-    if key.is_empty() || key.len() > KEY {
-        return Err(Problem::new(PARAMETER, format!("a lock's key has 1 to {KEY} bytes")));
+/// A key that a call brings.
+pub(crate) fn check_key(key: &str) -> Answer<String> {
+    // The last two can't be named in a URL.
+    if key.is_empty() || key.len() > KEY || key.contains(char::is_control) || [".", ".."].contains(&key) {
+        let detail =
+            format!("a lock's key has 1 to {KEY} bytes without control characters, and is not . or ..");
+        return Err(Problem::new(PARAMETER, detail));
     }
-    Ok(key)
+    Ok(key.to_owned())
 }
 
 fn check_owner(owner: String) -> Answer<String> {
-    if owner.is_empty() || owner.len() > OWNER {
-        let detail = format!("an owner has 1 to {OWNER} bytes");
+    if owner.is_empty() || owner.len() > OWNER || owner.contains(char::is_control) {
+        let detail = format!("an owner has 1 to {OWNER} bytes without control characters");
         return Err(Problem::new(WRONG_SHAPE, detail.clone()).at("/owner", detail));
     }
     Ok(owner)

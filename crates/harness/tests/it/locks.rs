@@ -128,6 +128,15 @@ async fn a_lock_over_grpc() {
     let without = wire::AcquireLockRequest { ttl: None, ..acquire("c") };
     let refused = locks.acquire_lock(without).await.unwrap_err();
     assert_eq!((refused.code(), code_of(&refused).as_str()), (Code::InvalidArgument, "GC2002"));
+    for key in ["", ".", "..", "a\nb"] {
+        let refused = locks.acquire_lock(wire::AcquireLockRequest { key: key.to_owned(), ..acquire("c") });
+        let refused = refused.await.unwrap_err();
+        assert_eq!(
+            (refused.code(), code_of(&refused).as_str()),
+            (Code::InvalidArgument, "GC2007"),
+            "{key:?}"
+        );
+    }
     let renew = wire::RenewLockRequest {
         key: held.key.clone(),
         owner: "a".to_owned(),
@@ -248,6 +257,54 @@ async fn anybody_can_stand_in_an_election() {
     assert_eq!((refused.code(), code_of(&refused).as_str()), (Code::InvalidArgument, "GC2007"));
     let refused = elections.observe(wire::ObserveRequest { name: String::new() }).await.unwrap_err();
     assert_eq!((refused.code(), code_of(&refused).as_str()), (Code::InvalidArgument, "GC2007"));
+}
+
+/// Who stands, leads, and stands still from then on, as a process does that is paused; what it leads by, what
+/// wakes it, and how it finds its term then.
+fn asleep(base: String) -> (wire::Leader, std::sync::mpsc::Sender<()>, std::thread::JoinHandle<Status>) {
+    let (elected_one, led) = std::sync::mpsc::channel();
+    let (wake, woken) = std::sync::mpsc::channel::<()>();
+    let sleeper = std::thread::spawn(move || {
+        // Its connection as well is served by nobody meanwhile.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut stream = runtime.block_on(async {
+            let channel = Endpoint::from_shared(base).unwrap().connect().await.unwrap();
+            let campaign =
+                wire::CampaignRequest { name: "reports".to_owned(), candidate: "asleep".to_owned() };
+            let mut stream =
+                ElectionServiceClient::new(channel).campaign(campaign).await.unwrap().into_inner();
+            elected_one.send(elected(&mut stream).await).unwrap();
+            stream
+        });
+        woken.recv().unwrap();
+        runtime.block_on(async move {
+            loop {
+                match stream.message().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("nobody could tell it"),
+                    Err(status) => return status,
+                }
+            }
+        })
+    });
+    (led.recv().unwrap(), wake, sleeper)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stands_still_is_replaced_within_its_lease() {
+    let (_folder, dev) = dev().await;
+    let base = dev.api.base().to_owned();
+    let (first, wake, sleeper) = tokio::task::spawn_blocking(move || asleep(base)).await.unwrap();
+    let campaign = wire::CampaignRequest { name: "reports".to_owned(), candidate: "b".to_owned() };
+    let begun = std::time::Instant::now();
+    let mut stream =
+        ElectionServiceClient::new(channel(&dev).await).campaign(campaign).await.unwrap().into_inner();
+    let next = tokio::time::timeout(Duration::from_secs(7), elected(&mut stream)).await.expect("in time");
+    println!("replaced after {:?}", begun.elapsed());
+    assert!(next.fencing_token > first.fencing_token, "{next:?} after {first:?}");
+    wake.send(()).unwrap();
+    let told = tokio::task::spawn_blocking(move || sleeper.join().unwrap()).await.unwrap();
+    assert_ne!(told.code(), Code::Ok, "it has to learn that it is over");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
