@@ -152,7 +152,7 @@ async fn renew(
     let hold = hold(caller, key, owner, fencing_token)?;
     match app.store().renew_lock(&hold, ttl).await? {
         LockAnswer::Granted(lock) => Ok(Json(view(lock))),
-        LockAnswer::Held(lock) => Err(held(&lock)),
+        LockAnswer::Held(lock) => Err(taken(&lock)),
         LockAnswer::Free => Err(lost(&hold.key)),
     }
 }
@@ -171,7 +171,7 @@ async fn release(
     match app.store().release_lock(&hold).await? {
         LockAnswer::Granted(_) => Ok(Json(Released { released: true })),
         LockAnswer::Free => Ok(Json(Released { released: false })),
-        LockAnswer::Held(lock) => Err(held(&lock)),
+        LockAnswer::Held(lock) => Err(taken(&lock)),
     }
 }
 
@@ -189,6 +189,12 @@ fn held(lock: &Lock) -> Problem {
     let Lock { key, owner, token, expires_at, .. } = lock;
     let until = rfc3339(*expires_at);
     Problem::new(LOCK_HELD, format!("{key} is held by {owner} with token {token}, until {until} at least"))
+}
+
+/// To whom believes in a hold that another came after.
+fn taken(lock: &Lock) -> Problem {
+    let Lock { key, owner, token, .. } = lock;
+    Problem::new(LOCK_LOST, format!("{key} is held by {owner} with token {token}, and by nobody else"))
 }
 
 fn lost(key: &str) -> Problem {
@@ -225,5 +231,5 @@ fn check_ttl(text: &str) -> Answer<Duration> {
         return Ok(ttl);
     }
     let (from, to) = (duration::format(SHORTEST), duration::format(LONGEST));
-    Err(wrong(format!("a ttl is from {from} to {to}, not {text}")))
+    Err(wrong(format!("a ttl is from {from} to {to}, not {}", duration::format(ttl))))
 }

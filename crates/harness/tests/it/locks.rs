@@ -65,7 +65,12 @@ async fn a_lock_over_rest() {
     let list = dev.api.get("/locks").await.unwrap();
     assert_eq!(list["locks"].as_array().unwrap().len(), 1, "{list}");
     let stale = json!({"owner": "a", "fencing_token": token + 1});
-    assert_eq!(post(&dev, &format!("{path}/release"), stale).await.0, 409);
+    let (status, lost) = post(&dev, &format!("{path}/release"), stale).await;
+    assert_eq!((status, &lost["code"], &lost["retryable"]), (409, &json!("GC2027"), &json!(false)), "{lost}");
+    let other = json!({"owner": "b", "ttl": "1m"});
+    let (status, lost) = post(&dev, &format!("{path}/renew"), other).await;
+    assert_eq!((status, &lost["code"]), (409, &json!("GC2027")));
+    assert!(lost["detail"].as_str().unwrap().contains("is held by a with token"), "{lost}");
     let (status, released) = post(&dev, &format!("{path}/release"), json!({"owner": "a"})).await;
     assert_eq!((status, released), (200, json!({"released": true})));
     let (status, released) = post(&dev, &format!("{path}/release"), json!({"owner": "a"})).await;
