@@ -1,7 +1,7 @@
 //! Locks: one holder at a time, leases by the database's clock, and tokens that rise for ever.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::bench::{Bench, NAMESPACE, ensure, same, unexpected};
@@ -136,14 +136,50 @@ pub(super) async fn tokens_rise(factory: Arc<dyn Factory>) -> Verdict {
     Ok(())
 }
 
+/// What was seen of a lock that many hold in turn.
+#[derive(Debug, Default)]
+struct Seen {
+    inside: AtomicUsize,
+    /// As many as held it beside another.
+    beside: AtomicUsize,
+    last: AtomicU64,
+    /// A token that did not rise, and the one before it.
+    fell: OnceLock<(u64, u64)>,
+}
+
+impl Seen {
+    fn enters(&self, token: u64) {
+        let others = self.inside.fetch_add(1, Ordering::SeqCst);
+        self.beside.fetch_max(others, Ordering::SeqCst);
+        let last = self.last.swap(token, Ordering::SeqCst);
+        if token <= last {
+            self.fell.get_or_init(|| (token, last));
+        }
+    }
+
+    fn leaves(&self) {
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// One of two who hold it together has a token that does not rise, mostly: so that they do is told first.
+    fn verdict(&self) -> Verdict {
+        let beside = self.beside.load(Ordering::SeqCst);
+        ensure(beside == 0, || format!("somebody holds it beside {beside} others"))?;
+        match self.fell.get() {
+            Some((token, last)) => Err(format!("token {token} came after {last}")),
+            None => Ok(()),
+        }
+    }
+}
+
 pub(super) async fn crowd(factory: Arc<dyn Factory>) -> Verdict {
     const OWNERS: usize = 20;
     const TIMES: usize = 5;
     let bench = Bench::open(&factory).await?;
-    let (inside, highest) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+    let seen = Arc::new(Seen::default());
     let mut owners = tokio::task::JoinSet::new();
     for owner in 0..OWNERS {
-        let (bench, inside, highest) = (bench.clone(), Arc::clone(&inside), Arc::clone(&highest));
+        let (bench, seen) = (bench.clone(), Arc::clone(&seen));
         owners.spawn(async move {
             let owner = format!("owner-{owner}");
             let mut taken = 0;
@@ -152,12 +188,9 @@ pub(super) async fn crowd(factory: Arc<dyn Factory>) -> Verdict {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                     continue;
                 };
-                let others = inside.fetch_add(1, Ordering::SeqCst);
-                ensure(others == 0, || format!("{owner} holds it beside {others} others"))?;
-                let last = highest.swap(lock.token, Ordering::SeqCst);
-                ensure(lock.token > last, || format!("token {} came after {last}", lock.token))?;
-                tokio::task::yield_now().await;
-                inside.fetch_sub(1, Ordering::SeqCst);
+                seen.enters(lock.token);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                seen.leaves();
                 bench.give_back(&hold(&lock)).await?;
                 taken += 1;
                 if taken == TIMES {
@@ -170,7 +203,7 @@ pub(super) async fn crowd(factory: Arc<dyn Factory>) -> Verdict {
     while let Some(ended) = owners.join_next().await {
         ended.map_err(|error| error.to_string())??;
     }
-    Ok(())
+    seen.verdict()
 }
 
 pub(super) async fn listed(factory: Arc<dyn Factory>) -> Verdict {

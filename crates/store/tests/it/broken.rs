@@ -156,7 +156,7 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::KeepsTheGone, "who_is_there_is_known", "who is there: "),
     (Fault::DoublesDeadLetters, "dead_letters_are_kept_once", "one of them again: "),
     (Fault::LetsTwoHoldALock, "a_lock_has_one_holder", "who comes second: "),
-    (Fault::LetsTwoHoldALock, "twenty_hold_a_lock_in_turn", "holds it beside 1 others"),
+    (Fault::LetsTwoHoldALock, "twenty_hold_a_lock_in_turn", "somebody holds it beside "),
     (Fault::KeepsLocksForEver, "a_lock_is_free_after_its_lease", "to renew too late: "),
     (Fault::RepeatsTokensOfLocks, "tokens_of_locks_rise_for_ever", "token 7 came after 7 in round 1"),
     (Fault::RepeatsTokensOfLocks, "twenty_hold_a_lock_in_turn", "token 7 came after 7"),
