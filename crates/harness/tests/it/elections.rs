@@ -41,13 +41,21 @@ async fn all_led(api: &Api, fits: impl Fn(&str, &str, u64) -> bool) -> Duration 
 /// The cluster's name for the process that leads the first share.
 async fn name_of_leader(cluster: &Cluster) -> (String, String) {
     let api = &cluster.gateways[0];
-    let (candidate, _) = leaders(api).await.into_values().next().unwrap();
-    let processes = api.get("/processes").await.unwrap();
-    let process =
-        processes["processes"].as_array().unwrap().iter().find(|each| each["instance"] == candidate).unwrap();
-    let address = format!("http://{}", process["address"].as_str().unwrap());
-    let name = cluster.names().into_iter().find(|name| cluster.address(name).as_deref() == Some(&address));
-    (name.unwrap(), candidate)
+    let begun = Instant::now();
+    loop {
+        // Who has just been started again may not answer yet, or not be known.
+        let led = leaders(api).await.into_values().next();
+        if let (Some((candidate, _)), Ok(known)) = (led, api.get("/processes").await) {
+            let processes = known["processes"].as_array().unwrap();
+            if let Some(process) = processes.iter().find(|each| each["instance"] == candidate) {
+                let address = format!("http://{}", process["address"].as_str().unwrap());
+                let is_it = |name: &String| cluster.address(name).as_deref() == Some(&address);
+                return (cluster.names().into_iter().find(is_it).unwrap(), candidate);
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is not known who leads");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 async fn sagas_go_on(election: ElectionServers, script: &str) {
