@@ -32,6 +32,8 @@ pub struct ClusterOptions {
 pub enum Broker {
     /// So many brokers of Kafka.
     Kafka(u32),
+    /// An emulator of Kinesis: the one that keeps what it has answered.
+    Kinesis,
     /// So many servers of NATS.
     Nats(u32),
     /// One RabbitMQ.
@@ -44,6 +46,7 @@ impl Broker {
     pub fn script(self) -> &'static str {
         match self {
             Self::Kafka(_) => "kafka.sh",
+            Self::Kinesis => "kinesis.sh",
             Self::Nats(_) => "nats.sh",
             Self::RabbitMq => "rabbitmq.sh",
         }
@@ -51,27 +54,44 @@ impl Broker {
 
     /// Starts it; where it is, and the lines that name it in the configuration.
     async fn up(self, services: &Services) -> anyhow::Result<(String, String)> {
-        let (Self::Kafka(count) | Self::Nats(count)) = self else {
-            let exported = services.call(self.script(), &["up"]).await?;
-            let get = |name: &str| exported.get(name).cloned().with_context(|| format!("no {name}"));
-            let hosts = get("RABBITMQ_HOSTS")?;
-            let (user, password) = (get("RABBITMQ_USER")?, get("RABBITMQ_PASSWORD")?);
-            let lines = format!(
-                "queue:\n  backend: rabbitmq\n  rabbitmq: {{ hosts: [{hosts}], user: {user}, password: \"{password}\" }}\n"
-            );
-            return Ok((hosts, lines));
-        };
-        let exported = services.call(self.script(), &["up", &count.to_string()]).await?;
-        let of_kafka = matches!(self, Self::Kafka(_));
-        let name = if of_kafka { "KAFKA_BROKERS" } else { "NATS_SERVERS" };
-        let all = exported.get(name).with_context(|| format!("no {name}"))?.clone();
-        let list = all.replace(',', ", ");
-        let lines = if of_kafka {
-            format!("queue: {{ backend: kafka, brokers: [{list}] }}\n")
-        } else {
-            format!("queue:\n  backend: nats\n  nats: {{ servers: [{list}] }}\n")
-        };
-        Ok((all, lines))
+        let mut up = vec!["up".to_owned()];
+        if let Self::Kafka(count) | Self::Nats(count) = self {
+            up.push(count.to_string());
+        }
+        let up: Vec<&str> = up.iter().map(String::as_str).collect();
+        let exported = services.call(self.script(), &up).await?;
+        let get = |name: &str| exported.get(name).cloned().with_context(|| format!("no {name}"));
+        Ok(match self {
+            Self::Kafka(_) => {
+                let all = get("KAFKA_BROKERS")?;
+                let lines = format!("queue: {{ backend: kafka, brokers: [{}] }}\n", all.replace(',', ", "));
+                (all, lines)
+            }
+            Self::Kinesis => {
+                let (endpoint, region) = (get("KINESIS_ENDPOINT")?, get("AWS_REGION")?);
+                let (id, secret) = (get("AWS_ACCESS_KEY_ID")?, get("AWS_SECRET_ACCESS_KEY")?);
+                let lines = format!(
+                    "queue:\n  backend: kinesis\n  kinesis:\n    region: {region}\n    endpoint: {endpoint}\n    \
+                     credentials: {{ access_key_id: {id}, secret_access_key: {secret} }}\n"
+                );
+                (endpoint, lines)
+            }
+            Self::Nats(_) => {
+                let all = get("NATS_SERVERS")?;
+                let list = all.replace(',', ", ");
+                let lines = format!("queue:\n  backend: nats\n  nats: {{ servers: [{list}] }}\n");
+                (all, lines)
+            }
+            Self::RabbitMq => {
+                let hosts = get("RABBITMQ_HOSTS")?;
+                let (user, password) = (get("RABBITMQ_USER")?, get("RABBITMQ_PASSWORD")?);
+                let lines = format!(
+                    "queue:\n  backend: rabbitmq\n  rabbitmq: {{ hosts: [{hosts}], user: {user}, \
+                     password: \"{password}\" }}\n"
+                );
+                (hosts, lines)
+            }
+        })
     }
 }
 
@@ -118,7 +138,7 @@ pub struct Cluster {
     pub gateways: Vec<Api>,
     /// The database's address.
     pub database: String,
-    /// The brokers' addresses, with commas between them.
+    /// The brokers' addresses, with commas between them; of Kinesis its endpoint.
     pub brokers: String,
     /// Of all that stands below it.
     scripts: Vec<&'static str>,

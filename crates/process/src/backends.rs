@@ -2,15 +2,17 @@
 //! refused.
 
 use crate::Process;
+use crate::leases::StoreLeases;
 use anyhow::Context;
 use goconductor_definition::Cel;
 use goconductor_queue::kafka::{self, KafkaQueue};
+use goconductor_queue::kinesis::{self, KinesisQueue};
 use goconductor_queue::nats::{self, NatsQueue};
 use goconductor_queue::rabbitmq::{self, RabbitQueue};
 use goconductor_queue::{Queue, Tls};
 use goconductor_remote::{ChangesFeed, Endpoints, RemoteStore};
 use goconductor_service_kit::config::{
-    self, Config, NatsCredentials, QueueBackend, SaslMechanism, Security, StateStoreBackend,
+    self, Config, KinesisCapacity, NatsCredentials, QueueBackend, SaslMechanism, Security, StateStoreBackend,
 };
 use goconductor_store::Store;
 use goconductor_store::grouped::{Grouped, Limits};
@@ -58,7 +60,7 @@ impl Backends {
         process.check("state_store", &store, |store| async move {
             store.check().await.map_err(|error| error.to_string())
         });
-        let queue = process.queue()?;
+        let queue = process.queue(&store)?;
         let settings = Settings { redelivery: config.executor.redelivery };
         let conductor = Conductor::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
         Ok(Self { store, changes, conductor })
@@ -135,7 +137,8 @@ impl Process {
         self.readiness.add(name, move || check(Arc::clone(&what)));
     }
 
-    fn queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
+    /// The queue, as it is configured; `store` keeps what a queue leaves to its readers.
+    fn queue(&self, store: &Arc<dyn Store>) -> anyhow::Result<Arc<dyn Queue>> {
         let of = &self.config.queue;
         let queue: Arc<dyn Queue> = match of.backend {
             QueueBackend::Memory => anyhow::bail!(
@@ -143,6 +146,11 @@ impl Process {
                  queue.brokers, or to another broker; or run `goconductor dev`, which is everything in one process"
             ),
             QueueBackend::Kafka => Arc::new(KafkaQueue::new(kafka_settings(of)).context("queue")?),
+            QueueBackend::Kinesis => {
+                let leases = Arc::new(StoreLeases(Arc::clone(store)));
+                let settings = kinesis_settings(of, &self.instance);
+                Arc::new(KinesisQueue::new(settings, leases).context("queue")?)
+            }
             QueueBackend::Nats => Arc::new(NatsQueue::new(nats_settings(of)).context("queue")?),
             QueueBackend::RabbitMq => Arc::new(RabbitQueue::new(rabbitmq_settings(of)).context("queue")?),
         };
@@ -172,6 +180,28 @@ fn kafka_settings(of: &config::Queue) -> kafka::Settings {
             user: sasl.user.clone(),
             password: sasl.password.expose().to_owned(),
         }),
+    }
+}
+
+fn kinesis_settings(of: &config::Queue, identity: &str) -> kinesis::Settings {
+    let kinesis = &of.kinesis;
+    kinesis::Settings {
+        endpoint: kinesis.endpoint.as_ref().map(|endpoint| endpoint.expose().to_owned()),
+        ca_file: kinesis.ca_file.clone(),
+        prefix: of.prefix.clone(),
+        capacity: match kinesis.capacity {
+            KinesisCapacity::Provisioned => kinesis::Capacity::Shards(kinesis.shards),
+            KinesisCapacity::OnDemand => kinesis::Capacity::OnDemand,
+        },
+        credentials: match &kinesis.credentials {
+            Some(keys) => kinesis::Credentials::Keys {
+                id: keys.id.clone(),
+                secret: keys.secret.expose().to_owned(),
+                token: keys.token.as_ref().map(|token| token.expose().to_owned()),
+            },
+            None => kinesis::Credentials::Chain,
+        },
+        ..kinesis::Settings::of(&kinesis.region, identity)
     }
 }
 

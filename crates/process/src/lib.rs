@@ -15,6 +15,7 @@ mod backends;
 mod connections;
 mod election;
 mod host;
+mod leases;
 mod presence;
 
 use anyhow::Context;

@@ -1,6 +1,6 @@
 //! What a queue has to promise.
 //!
-//! [`Queue`] is the port; [`memory`] is the in-process adapter, [`kafka`], [`nats`] and [`rabbitmq`] are those of
+//! [`Queue`] is the port; [`memory`] is the in-process adapter, [`kafka`], [`kinesis`], [`nats`] and [`rabbitmq`] are those of
 //! brokers; [`conformance`] is the one array of cases that every adapter runs. A message is a hint that a command is owed: the dispatch ledger is the truth,
 //! so what a queue loses, repeats or refuses is brought back by the ledger, and costs time but no saga.
 //!
@@ -14,6 +14,7 @@
 pub mod conformance;
 mod error;
 pub mod kafka;
+pub mod kinesis;
 pub mod memory;
 pub mod nats;
 pub mod rabbitmq;

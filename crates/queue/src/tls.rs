@@ -66,7 +66,7 @@ impl Tls {
 }
 
 /// All certificates in a file; at least one.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
         Ok(all) if all.is_empty() => Err(format!("{} holds no certificate in PEM form", file.display())),

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock, LockAnswer, LockHold,
-    LockRequest, Member, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep,
-    UpkeepRequest, Write, WriteOutcome,
+    Error, Field, Filter, LeaseMark, LeaseTake, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock,
+    LockAnswer, LockHold, LockRequest, Member, NewDefinition, NewLease, PutDefinition, Seen, ServiceRecord,
+    ShardLease, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
@@ -134,6 +134,14 @@ where
 
 fn one<T>(result: Result<T, Malformed>) -> Result<T, Error> {
     result.map_err(|error| status::malformed(&error))
+}
+
+/// An answer to each.
+fn of_each(answers: Vec<bool>, expected: usize) -> Result<Vec<bool>, Error> {
+    if answers.len() == expected {
+        return Ok(answers);
+    }
+    Err(Error::OutcomeUnknown { reason: format!("{} answers to {expected} leases", answers.len()) })
 }
 
 #[async_trait]
@@ -343,6 +351,32 @@ impl Store for RemoteStore {
         let (namespace, after) = (namespace.to_owned(), after.map(str::to_owned));
         let request = wire::ListLocksRequest { namespace, after, limit };
         Ok(self.read(rpc!(list_locks, request)).await?.locks.into_iter().map(Into::into).collect())
+    }
+
+    async fn leases(&self, stream: &str) -> Result<Vec<ShardLease>, Error> {
+        let request = wire::ListLeasesRequest { stream: stream.to_owned() };
+        all(self.read(rpc!(list_leases, request)).await?.leases)
+    }
+
+    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+        let (stream, new) = (stream.to_owned(), new.iter().map(Into::into).collect());
+        let request = wire::SyncLeasesRequest { stream, new, gone: gone.to_vec() };
+        self.call(Repeat::Harmless, rpc!(sync_leases, request)).await?;
+        Ok(())
+    }
+
+    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+        let request = wire::TakeLeasesRequest::of(stream, take);
+        let answer = self.call(Repeat::Never, rpc!(take_leases, request)).await?;
+        of_each(answer.taken, take.shards.len())
+    }
+
+    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
+        let (stream, owner) = (stream.to_owned(), owner.to_owned());
+        let request =
+            wire::MarkLeasesRequest { stream, owner, marks: marks.iter().map(Into::into).collect() };
+        let answer = self.call(Repeat::Harmless, rpc!(mark_leases, request)).await?;
+        of_each(answer.kept, marks.len())
     }
 
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {

@@ -9,6 +9,7 @@ mod backend;
 mod brokers;
 mod document;
 mod election;
+mod kinesis;
 mod reader;
 mod reference;
 mod source;
@@ -25,6 +26,7 @@ pub use backend::{
 };
 pub use brokers::{Nats, NatsCredentials, RabbitMq};
 pub use election::{Election, ElectionBackend, User};
+pub use kinesis::{Kinesis, KinesisCapacity, KinesisKeys};
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
 pub use value::{SecretText, SecretUrl};
 

@@ -311,6 +311,42 @@ impl StateStoreService for Service {
         Ok(Response::new(wire::ListLocksResponse { locks: locks.iter().map(Into::into).collect() }))
     }
 
+    async fn list_leases(
+        &self,
+        request: Request<wire::ListLeasesRequest>,
+    ) -> Answer<wire::ListLeasesResponse> {
+        let leases = answered(self.store.leases(&request.get_ref().stream).await)?;
+        Ok(Response::new(wire::ListLeasesResponse { leases: leases.iter().map(Into::into).collect() }))
+    }
+
+    async fn sync_leases(
+        &self,
+        request: Request<wire::SyncLeasesRequest>,
+    ) -> Answer<wire::SyncLeasesResponse> {
+        let wire::SyncLeasesRequest { stream, new, gone } = request.into_inner();
+        let new: Vec<_> = new.into_iter().map(Into::into).collect();
+        answered(self.store.sync_leases(&stream, &new, &gone).await)?;
+        Ok(Response::new(wire::SyncLeasesResponse {}))
+    }
+
+    async fn take_leases(
+        &self,
+        request: Request<wire::TakeLeasesRequest>,
+    ) -> Answer<wire::TakeLeasesResponse> {
+        let (stream, take) = request.into_inner().into();
+        let taken = answered(self.store.take_leases(&stream, &take).await)?;
+        Ok(Response::new(wire::TakeLeasesResponse { taken }))
+    }
+
+    async fn mark_leases(
+        &self,
+        request: Request<wire::MarkLeasesRequest>,
+    ) -> Answer<wire::MarkLeasesResponse> {
+        let wire::MarkLeasesRequest { stream, owner, marks } = request.into_inner();
+        let kept = answered(self.store.mark_leases(&stream, &owner, &listed(marks)?).await)?;
+        Ok(Response::new(wire::MarkLeasesResponse { kept }))
+    }
+
     async fn upkeep(&self, request: Request<wire::UpkeepRequest>) -> Answer<wire::UpkeepResponse> {
         let wire::UpkeepRequest { now, keep_us } = request.into_inner();
         let request = UpkeepRequest { now: Timestamp(now), keep: keep_us.map(Duration::from_micros) };

@@ -13,6 +13,7 @@ mod delivered;
 mod fences;
 pub mod flow;
 mod group;
+mod leases;
 mod lists;
 mod locks;
 mod processes;
@@ -152,6 +153,9 @@ pub const CASES: &[Case] = &[
     Case { name: "tokens_of_locks_rise_for_ever", run: |f| Box::pin(locks::tokens_rise(f)) },
     Case { name: "twenty_hold_a_lock_in_turn", run: |f| Box::pin(locks::crowd(f)) },
     Case { name: "locks_are_listed_by_key", run: |f| Box::pin(locks::listed(f)) },
+    Case { name: "a_shard_has_one_lease", run: |f| Box::pin(leases::synced(f)) },
+    Case { name: "one_at_a_time_has_a_lease", run: |f| Box::pin(leases::taken(f)) },
+    Case { name: "one_who_was_replaced_checkpoints_nothing", run: |f| Box::pin(leases::marked(f)) },
     Case { name: "what_has_ended_is_kept_for_its_time", run: |f| Box::pin(upkeep::kept(f)) },
     Case { name: "what_is_over_is_removed_whole", run: |f| Box::pin(upkeep::removed(f)) },
     Case { name: "much_is_removed_in_parts", run: |f| Box::pin(upkeep::in_parts(f)) },

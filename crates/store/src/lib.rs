@@ -22,6 +22,7 @@ mod error;
 mod filter;
 pub mod grouped;
 pub mod json;
+mod lease;
 mod ledger;
 mod lock;
 mod member;
@@ -39,6 +40,7 @@ pub use dead_letter::{DeadLetter, DeadLetterPlace};
 pub use definition::{DefinitionName, DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord};
 pub use error::Error;
 pub use filter::{Comparison, Field, Filter, Value};
+pub use lease::{LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease};
 pub use ledger::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, Shard};
 pub use lock::{Lock, LockAnswer, LockHold, LockRequest};
 pub use member::{Announcement, Member};
@@ -259,6 +261,34 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When the database can't be read.
     async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error>;
+
+    /// All leases of a stream, by their shards.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn leases(&self, stream: &str) -> Result<Vec<ShardLease>, Error>;
+
+    /// Adds leases of shards that have none, owned by nobody, with nothing read; and removes those of shards that
+    /// are no more.
+    ///
+    /// # Errors
+    /// When it certainly was not, or nobody can say whether it was, written.
+    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error>;
+
+    /// Takes leases whose counters are still those that are given, and that nobody holds by the database's clock,
+    /// unless it is said to steal; of each whether it was taken. Its counter is raised by one.
+    ///
+    /// # Errors
+    /// When it certainly was not, or nobody can say whether it was, written.
+    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error>;
+
+    /// Writes down how far shards were read, and keeps their leases or gives them up; of each whether it was still
+    /// its owner's, by the counter. May be repeated: it comes to the same. One that arrives late, after another that
+    /// has more messages taken, changes nothing.
+    ///
+    /// # Errors
+    /// When it certainly was not, or nobody can say whether it was, written.
+    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error>;
 
     /// A part of what keeps the store steady: room is made for what is to come, and workflows that ended long
     /// enough ago are removed with their histories and their keys. It takes a moment, holds up nobody, and may

@@ -5,6 +5,7 @@
 
 mod definitions;
 mod group;
+mod leases;
 mod ledger;
 mod listings;
 mod locks;
@@ -17,9 +18,9 @@ mod written;
 
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock, LockAnswer, LockHold,
-    LockRequest, Member, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep,
-    UpkeepRequest, Write, WriteOutcome,
+    Error, Field, Filter, LeaseMark, LeaseTake, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock,
+    LockAnswer, LockHold, LockRequest, Member, NewDefinition, NewLease, PutDefinition, Seen, ServiceRecord,
+    ShardLease, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
@@ -292,6 +293,25 @@ impl Store for PostgresStore {
 
     async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
         locks::list(&mut *self.connection().await?, namespace, after, limit).await
+    }
+
+    async fn leases(&self, stream: &str) -> Result<Vec<ShardLease>, Error> {
+        leases::list(&mut *self.connection().await?, stream).await
+    }
+
+    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+        let mut connection = self.connection().await?;
+        until_no_conflict!(leases::sync(&mut connection, stream, new, gone).await)
+    }
+
+    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+        let mut connection = self.connection().await?;
+        until_no_conflict!(leases::take(&mut connection, stream, take).await)
+    }
+
+    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
+        let mut connection = self.connection().await?;
+        until_no_conflict!(leases::mark(&mut connection, stream, owner, marks).await)
     }
 
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {

@@ -10,6 +10,7 @@ mod claim;
 mod definitions;
 mod filter;
 mod group;
+mod leases;
 mod locks;
 mod migrations;
 mod processes;
@@ -20,9 +21,9 @@ mod writer;
 
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock, LockAnswer, LockHold,
-    LockRequest, Member, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep,
-    UpkeepRequest, Write, WriteOutcome,
+    Error, Field, Filter, LeaseMark, LeaseTake, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock,
+    LockAnswer, LockHold, LockRequest, Member, NewDefinition, NewLease, PutDefinition, Seen, ServiceRecord,
+    ShardLease, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
@@ -375,6 +376,26 @@ impl Store for SqliteStore {
         let (namespace, after) = (namespace.to_owned(), after.map(str::to_owned));
         self.read(move |connection| locks::list(connection, &namespace, after.as_deref(), limit, clock()))
             .await
+    }
+
+    async fn leases(&self, stream: &str) -> Result<Vec<ShardLease>, Error> {
+        let stream = stream.to_owned();
+        self.read(move |connection| leases::list(connection, &stream, clock())).await
+    }
+
+    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+        let (stream, new, gone) = (stream.to_owned(), new.to_vec(), gone.to_vec());
+        self.write_job(move |connection| leases::sync(connection, &stream, &new, &gone)).await
+    }
+
+    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+        let (stream, take) = (stream.to_owned(), take.clone());
+        self.write_job(move |connection| leases::take(connection, &stream, &take, clock())).await
+    }
+
+    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
+        let (stream, owner, marks) = (stream.to_owned(), owner.to_owned(), marks.to_vec());
+        self.write_job(move |connection| leases::mark(connection, &stream, &owner, &marks, clock())).await
     }
 
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {

@@ -3,6 +3,7 @@
 mod claim;
 mod definition;
 pub mod filter;
+mod lease;
 pub mod lock;
 mod process;
 mod workflow;

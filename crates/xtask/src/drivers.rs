@@ -57,7 +57,10 @@ const DRIVERS: &[Driver] = &[
     // cli: its tests look at the server beside the client, so as not to check the one with the other.
     Driver { tests: &["cli"], ..driver("reqwest", &["client", "harness"], &[]) },
     driver("rdkafka", &["queue"], &["crates/queue/src/kafka"]),
+    driver("aws-config", &["queue"], &["crates/queue/src/kinesis"]),
+    driver("aws-credential-types", &["queue"], &["crates/queue/src/kinesis"]),
     driver("aws-sdk-kinesis", &["queue"], &["crates/queue/src/kinesis"]),
+    driver("aws-smithy-http-client", &["queue"], &["crates/queue/src/kinesis"]),
     driver("async-nats", &["queue"], &["crates/queue/src/nats"]),
     driver("lapin", &["queue"], &["crates/queue/src/rabbitmq"]),
     driver("zookeeper-client", &["election"], &["crates/election/src/zookeeper"]),

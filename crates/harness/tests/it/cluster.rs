@@ -383,7 +383,7 @@ async fn each_can_be_ended_in_order_and_gateways_and_electors_are_not_needed() {
     cluster.down().await.unwrap();
 }
 
-/// The same over another queue, which is killed in the middle, as is an executor.
+/// The same over another queue, which is killed in the middle, as are an executor and a state store.
 async fn all_end_right_over(queue: Broker) {
     if !possible() {
         return;
@@ -392,9 +392,11 @@ async fn all_end_right_over(queue: Broker) {
     let (mut cluster, participants) = cluster_over(queue).await;
     let load = Load::begin(&cluster, Duration::from_millis(40));
     tokio::time::sleep(Duration::from_secs(3)).await;
-    cluster.kill("executor-stock-1").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    cluster.restart("executor-stock-1").await.unwrap();
+    for name in ["executor-stock-1", "store-1"] {
+        cluster.kill(name).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        cluster.restart(name).await.unwrap();
+    }
     cluster.services().call(queue.script(), &["kill"]).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     cluster.services().call(queue.script(), &["start"]).await.unwrap();
@@ -409,6 +411,11 @@ async fn all_end_right_over(queue: Broker) {
     assert!(published > 0.0 && taken > 0.0, "{published} commands were published, {taken} taken");
     assert_eq!(dead_letters(&cluster.gateways[0]).await, 0);
     cluster.down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_kinesis_every_saga_ends_right() {
+    all_end_right_over(Broker::Kinesis).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,12 +50,22 @@ impl Servers {
         count: u32,
         settings: &[(&str, &str)],
     ) -> Result<Self, String> {
+        Self::start(script, count, &count.to_string(), settings).await
+    }
+
+    /// Starts those of a kind.
+    pub(crate) async fn start(
+        script: &'static str,
+        count: u32,
+        kind: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         // The server's own user has to reach its folder.
         let status = Command::new("chmod").arg("755").arg(folder.path()).status().await;
         assert!(status.is_ok_and(|status| status.success()), "chmod failed");
         let mut this = Self { folder, script, count, exported: BTreeMap::new() };
-        let text = this.call(&["up", &count.to_string()], settings).await?;
+        let text = this.call(&["up", kind], settings).await?;
         let exported = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
         this.exported =
             exported.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect();

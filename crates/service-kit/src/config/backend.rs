@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::brokers::{self, Nats, RabbitMq};
+use super::kinesis::{Kinesis, kinesis};
 use super::reader::Reader;
 use super::value::{self, SecretText, SecretUrl};
 
@@ -43,6 +44,8 @@ pub struct Queue {
     pub prefix: String,
     /// How Kafka is used.
     pub kafka: Kafka,
+    /// How Kinesis is used.
+    pub kinesis: Kinesis,
     /// How NATS is used.
     pub nats: Nats,
     /// How RabbitMQ is used.
@@ -56,6 +59,8 @@ pub enum QueueBackend {
     Memory,
     /// Kafka.
     Kafka,
+    /// Amazon Kinesis.
+    Kinesis,
     /// NATS JetStream.
     Nats,
     /// RabbitMQ.
@@ -164,12 +169,14 @@ pub(super) fn queue(reader: &mut Reader<'_>) -> Queue {
     const BACKENDS: &[(&str, QueueBackend)] = &[
         ("memory", QueueBackend::Memory),
         ("kafka", QueueBackend::Kafka),
+        ("kinesis", QueueBackend::Kinesis),
         ("nats", QueueBackend::Nats),
         ("rabbitmq", QueueBackend::RabbitMq),
     ];
-    let kind = value::backend(BACKENDS, &["kinesis"], |backend| match backend {
+    let kind = value::choice(BACKENDS, |backend| match backend {
         QueueBackend::Memory => "memory".to_owned(),
         QueueBackend::Kafka => "kafka".to_owned(),
+        QueueBackend::Kinesis => "kinesis".to_owned(),
         QueueBackend::Nats => "nats".to_owned(),
         QueueBackend::RabbitMq => "rabbitmq".to_owned(),
     });
@@ -183,6 +190,7 @@ pub(super) fn queue(reader: &mut Reader<'_>) -> Queue {
         backend,
         prefix: reader.get("queue.prefix", &prefix, "goconductor".to_owned()),
         kafka: kafka(reader, backend),
+        kinesis: kinesis(reader, backend),
         nats: brokers::nats(reader, backend),
         rabbitmq: brokers::rabbitmq(reader, backend),
     }

@@ -90,6 +90,11 @@ impl<'a> Reader<'a> {
         self.optional(path, kind)
     }
 
+    /// Whether anybody said something of a setting.
+    pub(super) fn is_said(&self, path: &str) -> bool {
+        self.values.contains_key(path)
+    }
+
     /// The names that the user chose under a section.
     pub(super) fn names(&mut self, section: &str) -> Vec<String> {
         self.open_sections.insert(section.to_owned());

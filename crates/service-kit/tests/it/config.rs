@@ -267,13 +267,13 @@ const WRONG: &[(&str, &[&str])] = &[
     (
         "queue: memory",
         &[
-            "goconductor.yaml:1:1: queue: expected keys (backend, brokers, nats, partitions, prefix, rabbitmq, replication, sasl, security, tls), found a value",
+            "goconductor.yaml:1:1: queue: expected keys (backend, brokers, kinesis, nats, partitions, prefix, rabbitmq, replication, sasl, security, tls), found a value",
         ],
     ),
     (
         "queue: [memory]",
         &[
-            "goconductor.yaml:1:1: queue: expected keys (backend, brokers, nats, partitions, prefix, rabbitmq, replication, sasl, security, tls), found a list",
+            "goconductor.yaml:1:1: queue: expected keys (backend, brokers, kinesis, nats, partitions, prefix, rabbitmq, replication, sasl, security, tls), found a list",
         ],
     ),
     ("services: payments", &["goconductor.yaml:1:1: services: expected keys, found a value"]),
@@ -330,9 +330,19 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "queue: { backend: kinesis }",
+        &["goconductor.yaml:1:19: queue.kinesis.region: is missing: expected a region such as eu-central-1"],
+    ),
+    (
+        "queue: { kinesis: { shards: 0, capacity: large, region: 'eu central' } }",
         &[
-            "goconductor.yaml:1:19: queue.backend: kinesis is not supported yet: memory or kafka or nats or rabbitmq is",
+            "goconductor.yaml:1:29: queue.kinesis.shards: expected a whole number from 1 to 10000, found 0",
+            "goconductor.yaml:1:42: queue.kinesis.capacity: expected provisioned or on_demand, found large",
+            "goconductor.yaml:1:57: queue.kinesis.region: expected a region such as eu-central-1, found eu central",
         ],
+    ),
+    (
+        "queue:\n  kinesis:\n    credentials: { access_key_id: AKIA1 }\n",
+        &["goconductor.yaml:3:5: queue.kinesis.credentials.secret_access_key: is missing: expected a text"],
     ),
     (
         "queue: { backend: nats }",

@@ -10,9 +10,9 @@ use goconductor_saga::{Event, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock, LockAnswer, LockHold,
-    LockRequest, Member, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep,
-    UpkeepRequest, Write, WriteOutcome,
+    Error, Field, Filter, LeaseMark, LeaseTake, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock,
+    LockAnswer, LockHold, LockRequest, Member, NewDefinition, NewLease, PutDefinition, Seen, ServiceRecord,
+    ShardLease, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 use tokio::sync::Semaphore;
 
@@ -232,6 +232,22 @@ impl Store for Watched {
 
     async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
         self.inner.locks(namespace, after, limit).await
+    }
+
+    async fn leases(&self, stream: &str) -> Result<Vec<ShardLease>, Error> {
+        self.inner.leases(stream).await
+    }
+
+    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+        self.inner.sync_leases(stream, new, gone).await
+    }
+
+    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+        self.inner.take_leases(stream, take).await
+    }
+
+    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
+        self.inner.mark_leases(stream, owner, marks).await
     }
 
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {

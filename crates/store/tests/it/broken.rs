@@ -16,8 +16,11 @@ use goconductor_store::conformance::{CASES, Factory};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     ALoserEndsItsGroup,
+    AlwaysSteals,
     AnswersBeforeItWrites,
     AnswersWrittenToATakenId,
+    BeginsLeasesAnew,
+    BelievesAnyReader,
     ChecksKeysBeforehand,
     ClaimsForBothSides,
     ClaimsWhatIsNotDue,
@@ -161,6 +164,9 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::RepeatsTokensOfLocks, "tokens_of_locks_rise_for_ever", "token 7 came after 7 in round 1"),
     (Fault::RepeatsTokensOfLocks, "twenty_hold_a_lock_in_turn", "token 7 came after 7"),
     (Fault::ListsFreeLocks, "locks_are_listed_by_key", "the first page: "),
+    (Fault::BeginsLeasesAnew, "a_shard_has_one_lease", "one that was there: "),
+    (Fault::AlwaysSteals, "one_at_a_time_has_a_lease", "one that is held: "),
+    (Fault::BelievesAnyReader, "one_who_was_replaced_checkpoints_nothing", "with a wrong counter: "),
     (Fault::RemovesTooSoon, "what_has_ended_is_kept_for_its_time", "removed before its time: 2"),
     (Fault::NeverRemoves, "what_is_over_is_removed_whole", "it is still there"),
     (Fault::CountsWhatIsGone, "what_is_over_is_removed_whole", "completed and are left: "),

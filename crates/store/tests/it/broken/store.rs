@@ -10,9 +10,9 @@ use goconductor_saga::{Event, State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Lock, LockAnswer, LockHold,
-    LockRequest, Member, NewDefinition, PutDefinition, Seen, ServiceRecord, Store, Stored, Upkeep,
-    UpkeepRequest, Write, WriteOutcome,
+    Error, Field, Filter, LeaseMark, LeaseTake, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Lock,
+    LockAnswer, LockHold, LockRequest, Member, NewDefinition, NewLease, PutDefinition, Seen, ServiceRecord,
+    ShardLease, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
 };
 
 use super::{Fault, spoil};
@@ -437,6 +437,30 @@ impl Store for Broken {
             locks.insert(1, Lock { key: "a0".to_owned(), ..locks[0].clone() });
         }
         Ok(locks)
+    }
+
+    async fn leases(&self, stream: &str) -> Result<Vec<ShardLease>, Error> {
+        self.inner.leases(stream).await
+    }
+
+    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+        let mut gone = gone.to_vec();
+        if self.fault == Fault::BeginsLeasesAnew {
+            gone.extend(new.iter().map(|new| new.shard.clone()));
+            self.inner.sync_leases(stream, &[], &gone).await?;
+        }
+        self.inner.sync_leases(stream, new, &gone).await
+    }
+
+    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+        let steal = take.steal || self.fault == Fault::AlwaysSteals;
+        self.inner.take_leases(stream, &LeaseTake { steal, ..take.clone() }).await
+    }
+
+    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
+        let kept = self.inner.mark_leases(stream, owner, marks).await?;
+        let believes = self.fault == Fault::BelievesAnyReader;
+        Ok(kept.into_iter().map(|kept| kept || believes).collect())
     }
 
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {

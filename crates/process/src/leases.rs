@@ -1,0 +1,104 @@
+//! Leases of a queue's shards, in the state store's database: where all processes find them.
+
+use async_trait::async_trait;
+use goconductor_queue::Error;
+use goconductor_queue::kinesis::{Checkpoint, Lease, Leases, Mark, NewLease, Progress, Take};
+use goconductor_store::{LeaseMark, LeaseProgress, LeaseTake, ShardLease, Store};
+use std::sync::Arc;
+
+/// Leases in a state store.
+#[derive(Debug)]
+pub(crate) struct StoreLeases(pub(crate) Arc<dyn Store>);
+
+fn unavailable(error: goconductor_store::Error) -> Error {
+    Error::Unavailable { reason: format!("leases: {error}") }
+}
+
+fn stored(progress: &Progress) -> LeaseProgress {
+    LeaseProgress {
+        checkpoint: progress.checkpoint.to_string(),
+        taken: progress.taken,
+        waiting: progress.waiting,
+        oldest_waiting_ms: progress.oldest_waiting_ms,
+    }
+}
+
+fn lease(stored: ShardLease) -> Lease {
+    let LeaseProgress { checkpoint, taken, waiting, oldest_waiting_ms } = stored.progress;
+    let checkpoint = Checkpoint::from(checkpoint.as_str());
+    Lease {
+        shard: stored.shard,
+        parents: stored.parents,
+        owner: stored.owner,
+        counter: stored.counter,
+        left: stored.left,
+        progress: Progress { checkpoint, taken, waiting, oldest_waiting_ms },
+    }
+}
+
+#[async_trait]
+impl Leases for StoreLeases {
+    async fn list(&self, stream: &str) -> Result<Vec<Lease>, Error> {
+        let leases = self.0.leases(stream).await.map_err(unavailable)?;
+        Ok(leases.into_iter().map(lease).collect())
+    }
+
+    async fn sync(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+        let new: Vec<_> = new
+            .iter()
+            .map(|NewLease { shard, parents }| goconductor_store::NewLease {
+                shard: shard.clone(),
+                parents: parents.clone(),
+            })
+            .collect();
+        self.0.sync_leases(stream, &new, gone).await.map_err(unavailable)
+    }
+
+    async fn take(&self, stream: &str, take: &Take) -> Result<Vec<bool>, Error> {
+        let Take { owner, shards, steal, lives } = take.clone();
+        let take = LeaseTake { owner, shards, steal, lives };
+        self.0.take_leases(stream, &take).await.map_err(unavailable)
+    }
+
+    async fn mark(&self, stream: &str, owner: &str, marks: &[Mark]) -> Result<Vec<bool>, Error> {
+        let mark = |mark: &Mark| LeaseMark {
+            shard: mark.shard.clone(),
+            counter: mark.counter,
+            progress: stored(&mark.progress),
+            lives: mark.lives,
+        };
+        let marks: Vec<_> = marks.iter().map(mark).collect();
+        self.0.mark_leases(stream, owner, &marks).await.map_err(unavailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goconductor_store::sqlite::SqliteStore;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn what_a_reader_says_is_what_the_next_one_finds() {
+        let leases = StoreLeases(Arc::new(SqliteStore::ephemeral().expect("room for a folder")));
+        let new = NewLease { shard: "a/1".to_owned(), parents: vec!["0/1".to_owned()] };
+        leases.sync("s", &[new], &[]).await.expect("a write");
+        let lives = Duration::from_secs(60);
+        let take = |owner: &str, counter, steal| Take {
+            owner: owner.to_owned(),
+            shards: vec![("a/1".to_owned(), counter)],
+            steal,
+            lives,
+        };
+        assert_eq!(leases.take("s", &take("me", 0, false)).await, Ok(vec![true]));
+        let checkpoint = Checkpoint::Within("17".to_owned(), 3);
+        let progress = Progress { checkpoint, taken: 5, waiting: 2, oldest_waiting_ms: Some(-1) };
+        let mark = Mark { shard: "a/1".to_owned(), counter: 1, progress: progress.clone(), lives };
+        assert_eq!(leases.mark("s", "me", std::slice::from_ref(&mark)).await, Ok(vec![true]));
+        let found = leases.list("s").await.expect("a read").remove(0);
+        assert!(found.is_held() && found.parents == ["0/1"] && found.counter == 1, "{found:?}");
+        assert_eq!(found.progress, progress);
+        assert_eq!(leases.take("s", &take("you", 1, true)).await, Ok(vec![true]));
+        assert_eq!(leases.mark("s", "me", &[mark]).await, Ok(vec![false]));
+    }
+}

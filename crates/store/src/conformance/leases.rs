@@ -1,0 +1,157 @@
+//! A shard is read by one at a time, and one who was replaced writes nothing more down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::bench::{Bench, ensure, same, unexpected};
+use super::{Factory, Verdict};
+use crate::{LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease};
+
+const STREAM: &str = "päyments\u{0}";
+const LONG: Duration = Duration::from_secs(3600);
+const SHORT: Duration = Duration::from_millis(50);
+
+impl Bench {
+    async fn leases(&self) -> Result<Vec<ShardLease>, String> {
+        self.store.leases(STREAM).await.map_err(unexpected("leases"))
+    }
+
+    async fn sync(&self, new: &[NewLease], gone: &[&str]) -> Verdict {
+        let gone: Vec<String> = gone.iter().map(|&shard| shard.to_owned()).collect();
+        self.store.sync_leases(STREAM, new, &gone).await.map_err(unexpected("sync_leases"))
+    }
+
+    async fn take(&self, owner: &str, shards: &[(&str, u64)], steal: bool) -> Result<Vec<bool>, String> {
+        self.take_for(owner, shards, steal, LONG).await
+    }
+
+    async fn take_for(
+        &self,
+        owner: &str,
+        shards: &[(&str, u64)],
+        steal: bool,
+        lives: Duration,
+    ) -> Result<Vec<bool>, String> {
+        let shards = shards.iter().map(|&(shard, counter)| (shard.to_owned(), counter)).collect();
+        let take = LeaseTake { owner: owner.to_owned(), shards, steal, lives };
+        self.store.take_leases(STREAM, &take).await.map_err(unexpected("take_leases"))
+    }
+
+    async fn mark(&self, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, String> {
+        self.store.mark_leases(STREAM, owner, marks).await.map_err(unexpected("mark_leases"))
+    }
+}
+
+fn new(shard: &str, parents: &[&str]) -> NewLease {
+    NewLease { shard: shard.to_owned(), parents: parents.iter().map(|&each| each.to_owned()).collect() }
+}
+
+fn free(shard: &str, parents: &[&str]) -> ShardLease {
+    let NewLease { shard, parents } = new(shard, parents);
+    let progress = LeaseProgress::default();
+    ShardLease { shard, parents, owner: None, counter: 0, left: Duration::ZERO, progress }
+}
+
+/// So many messages were taken, and the checkpoint stands behind them.
+fn mark(shard: &str, counter: u64, taken: u64, lives: Duration) -> LeaseMark {
+    let progress = LeaseProgress {
+        checkpoint: format!("{taken}\u{0}"),
+        taken,
+        waiting: 3,
+        oldest_waiting_ms: (taken > 1).then_some(-7),
+    };
+    LeaseMark { shard: shard.to_owned(), counter, progress, lives }
+}
+
+pub(super) async fn synced(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    same("nobody's", &bench.leases().await?, &Vec::new())?;
+    bench.sync(&[new("b\u{0}", &["a", "é"]), new("a", &[])], &[]).await?;
+    same("new ones", &bench.leases().await?, &vec![free("a", &[]), free("b\u{0}", &["a", "é"])])?;
+    same("to take one", &bench.take("me", &[("a", 0)], false).await?, &vec![true])?;
+    same("to mark it", &bench.mark("me", &[mark("a", 1, 5, LONG)]).await?, &vec![true])?;
+    bench.sync(&[new("a", &["x"]), new("c", &[])], &["b\u{0}", "none"]).await?;
+    let found = bench.leases().await?;
+    let shards: Vec<&str> = found.iter().map(|lease| lease.shard.as_str()).collect();
+    same("what is there", &shards, &vec!["a", "c"])?;
+    let kept = found.first().map(|lease| (lease.progress.clone(), lease.parents.clone()));
+    same("one that was there", &kept, &Some((mark("a", 1, 5, LONG).progress, Vec::new())))?;
+    let others = bench.store.leases("other").await.map_err(unexpected("leases"))?;
+    same("of another stream", &others, &Vec::new())
+}
+
+pub(super) async fn taken(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    bench.sync(&[new("a", &[]), new("b", &[]), new("c", &[])], &[]).await?;
+    same("none", &bench.take("me", &[], false).await?, &Vec::new())?;
+    let taken = bench.take("me", &[("b", 0), ("a", 1), ("none", 0), ("c", 0)], false).await?;
+    same("with the right counter", &taken, &vec![true, false, false, true])?;
+    same("one that is held", &bench.take("you", &[("b", 1)], false).await?, &vec![false])?;
+    let held = bench.leases().await?;
+    let of = |lease: &ShardLease| (lease.owner.clone(), lease.counter, lease.left > LONG / 2);
+    let me = (Some("me".to_owned()), 1, true);
+    same("who has them", &held.iter().map(of).collect(), &vec![(None, 0, false), me.clone(), me])?;
+    same("one that is stolen", &bench.take("you", &[("b", 1)], true).await?, &vec![true])?;
+    same("with an old counter", &bench.take("he", &[("b", 1)], true).await?, &vec![false])?;
+    same("for a moment", &bench.take_for("he", &[("b", 2)], true, SHORT).await?, &vec![true])?;
+    tokio::time::sleep(SHORT * 2).await;
+    let run_out = bench.leases().await?.into_iter().find(|lease| lease.shard == "b");
+    let run_out = run_out.map(|lease| (lease.owner, lease.counter, lease.left));
+    same("one that has run out", &run_out, &Some((Some("he".to_owned()), 3, Duration::ZERO)))?;
+    same("after it has run out", &bench.take("me", &[("b", 3)], false).await?, &vec![true])?;
+    let mut racers = JoinSet::new();
+    for number in 0..10 {
+        let bench = bench.clone();
+        racers.spawn(async move {
+            let both = if number % 2 == 0 { [("a", 0), ("b", 4)] } else { [("b", 4), ("a", 0)] };
+            let mut taken = bench.take(&format!("racer-{number}"), &both, true).await?;
+            if number % 2 == 1 {
+                taken.reverse();
+            }
+            Ok::<_, String>(taken)
+        });
+    }
+    let mut won = [0, 0];
+    while let Some(racer) = racers.join_next().await {
+        let taken = racer.map_err(|error| error.to_string())??;
+        for (won, taken) in won.iter_mut().zip(taken) {
+            *won += u32::from(taken);
+        }
+    }
+    ensure(won == [1, 1], || format!("of ten at once {won:?} took them"))
+}
+
+pub(super) async fn marked(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    bench.sync(&[new("a", &[]), new("b", &[])], &[]).await?;
+    bench.take("me", &[("a", 0), ("b", 0)], false).await?;
+    let wrong = [mark("a", 0, 1, LONG), mark("a", 2, 1, LONG), mark("none", 1, 1, LONG)];
+    for wrong in wrong {
+        same("with a wrong counter", &bench.mark("me", &[wrong]).await?, &vec![false])?;
+    }
+    same("by another", &bench.mark("you", &[mark("a", 1, 1, LONG)]).await?, &vec![false])?;
+    for _ in 0..2 {
+        let marks = [mark("b", 1, 2, LONG), mark("a", 1, 3, SHORT)];
+        same("by its owner", &bench.mark("me", &marks).await?, &vec![true, true])?;
+    }
+    same("one that is late", &bench.mark("me", &[mark("b", 1, 1, LONG)]).await?, &vec![false])?;
+    let found = bench.leases().await?;
+    let progress: Vec<LeaseProgress> = found.iter().map(|lease| lease.progress.clone()).collect();
+    let expected = vec![mark("a", 1, 3, SHORT).progress, mark("b", 1, 2, LONG).progress];
+    same("what was written down", &progress, &expected)?;
+    tokio::time::sleep(SHORT * 2).await;
+    // Nobody has taken it: it is still its own.
+    same("after it ran out", &bench.mark("me", &[mark("a", 1, 4, LONG)]).await?, &vec![true])?;
+    bench.take("you", &[("a", 1)], true).await?;
+    same("after it was taken", &bench.mark("me", &[mark("a", 1, 5, LONG)]).await?, &vec![false])?;
+    for _ in 0..2 {
+        let given_up = bench.mark("me", &[mark("b", 1, 6, Duration::ZERO)]).await?;
+        same("one that is given up", &given_up, &vec![true])?;
+    }
+    let of = |lease: ShardLease| (lease.owner, lease.counter, lease.progress.taken);
+    let found: Vec<_> = bench.leases().await?.into_iter().map(of).collect();
+    same("in the end", &found, &vec![(Some("you".to_owned()), 2, 4), (None, 1, 6)])?;
+    same("one that nobody has", &bench.take("he", &[("b", 1)], false).await?, &vec![true])
+}

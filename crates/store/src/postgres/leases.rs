@@ -1,0 +1,134 @@
+//! Leases of shards.
+
+use super::rows::{given, number, stored};
+use super::{unavailable, uncertain};
+use crate::json::{json, parsed};
+use crate::lease::{micros, stored_number};
+use crate::{Error, LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease};
+use sqlx::{PgConnection, Row};
+use std::time::Duration;
+
+/// The database's clock, in microseconds.
+const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+
+pub(super) async fn list(connection: &mut PgConnection, stream: &str) -> Result<Vec<ShardLease>, Error> {
+    let sql = format!(
+        "SELECT shard, parents, owner, counter, expires_at - {NOW}, checkpoint, taken, waiting, oldest_waiting_ms
+         FROM shard_leases WHERE stream = $1 ORDER BY shard COLLATE \"C\""
+    );
+    // Safe: made of constants only.
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(stored(stream)).fetch_all(connection).await;
+    rows.map_err(unavailable)?.iter().map(lease).collect()
+}
+
+fn lease(row: &sqlx::postgres::PgRow) -> Result<ShardLease, Error> {
+    let parents: String = row.try_get(1).map_err(unavailable)?;
+    let read = || -> Result<ShardLease, sqlx::Error> {
+        Ok(ShardLease {
+            shard: given(row.try_get(0)?),
+            parents: Vec::new(),
+            owner: row.try_get::<Option<String>, _>(2)?.map(given),
+            counter: number(row.try_get(3)?),
+            left: Duration::from_micros(number(row.try_get(4)?)),
+            progress: LeaseProgress {
+                checkpoint: given(row.try_get(5)?),
+                taken: number(row.try_get(6)?),
+                waiting: number(row.try_get(7)?),
+                oldest_waiting_ms: row.try_get(8)?,
+            },
+        })
+    };
+    Ok(ShardLease { parents: parsed("a lease's parents", &parents)?, ..read().map_err(unavailable)? })
+}
+
+pub(super) async fn sync(
+    connection: &mut PgConnection,
+    stream: &str,
+    new: &[NewLease],
+    gone: &[String],
+) -> Result<(), Error> {
+    let parents: Vec<String> =
+        new.iter().map(|new| json("a lease's parents", &new.parents)).collect::<Result<_, _>>()?;
+    sqlx::query(
+        "WITH gone AS (DELETE FROM shard_leases WHERE stream = $1 AND shard = ANY($2))
+         INSERT INTO shard_leases (stream, shard, parents, counter, expires_at, checkpoint, taken, waiting)
+         SELECT $1, shard, parents, 0, 0, '', 0, 0 FROM unnest($3::text[], $4::text[]) AS new (shard, parents)
+         ORDER BY shard COLLATE \"C\"
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(stored(stream))
+    .bind(gone.iter().map(|shard| stored(shard)).collect::<Vec<_>>())
+    .bind(new.iter().map(|new| stored(&new.shard)).collect::<Vec<_>>())
+    .bind(parents)
+    .execute(connection)
+    .await
+    .map_err(uncertain)?;
+    Ok(())
+}
+
+pub(super) async fn take(
+    connection: &mut PgConnection,
+    stream: &str,
+    take: &LeaseTake,
+) -> Result<Vec<bool>, Error> {
+    let sql = format!(
+        "WITH free AS (
+             SELECT shard FROM shard_leases JOIN unnest($3::text[], $4::bigint[]) AS want (shard, counter)
+                 USING (shard, counter)
+             WHERE stream = $1 AND ($5 OR owner IS NULL OR expires_at <= {NOW})
+             ORDER BY shard COLLATE \"C\" FOR UPDATE OF shard_leases)
+         UPDATE shard_leases SET owner = $2, counter = counter + 1, expires_at = {NOW} + $6
+         FROM free WHERE shard_leases.stream = $1 AND shard_leases.shard = free.shard
+         RETURNING shard_leases.shard"
+    );
+    // Safe: made of constants only.
+    let taken: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(stored(stream))
+        .bind(stored(&take.owner))
+        .bind(take.shards.iter().map(|(shard, _)| stored(shard)).collect::<Vec<_>>())
+        .bind(take.shards.iter().map(|(_, counter)| stored_number(*counter)).collect::<Vec<_>>())
+        .bind(take.steal)
+        .bind(micros(take.lives))
+        .fetch_all(connection)
+        .await
+        .map_err(uncertain)?;
+    Ok(take.shards.iter().map(|(shard, _)| taken.contains(&stored(shard))).collect())
+}
+
+pub(super) async fn mark(
+    connection: &mut PgConnection,
+    stream: &str,
+    owner: &str,
+    marks: &[LeaseMark],
+) -> Result<Vec<bool>, Error> {
+    let sql = format!(
+        "WITH said AS (
+             SELECT * FROM unnest($3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
+                 $9::bigint[]) AS said (shard, counter, checkpoint, taken, waiting, oldest_waiting_ms, lives)),
+         own AS (
+             SELECT held.shard FROM shard_leases AS held JOIN said USING (shard, counter)
+             WHERE held.stream = $1 AND (held.owner IS NULL OR held.owner = $2) AND held.taken <= said.taken
+             ORDER BY held.shard COLLATE \"C\" FOR UPDATE OF held)
+         UPDATE shard_leases AS held SET owner = CASE WHEN said.lives > 0 THEN $2 END,
+             expires_at = {NOW} + said.lives, checkpoint = said.checkpoint, taken = said.taken,
+             waiting = said.waiting, oldest_waiting_ms = said.oldest_waiting_ms
+         FROM own JOIN said USING (shard) WHERE held.stream = $1 AND held.shard = own.shard
+         RETURNING held.shard"
+    );
+    let numbers = |of: fn(&LeaseMark) -> i64| marks.iter().map(of).collect::<Vec<_>>();
+    // Safe: made of constants only.
+    let kept: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(stored(stream))
+        .bind(stored(owner))
+        .bind(marks.iter().map(|mark| stored(&mark.shard)).collect::<Vec<_>>())
+        .bind(numbers(|mark| stored_number(mark.counter)))
+        .bind(marks.iter().map(|mark| stored(&mark.progress.checkpoint)).collect::<Vec<_>>())
+        .bind(numbers(|mark| stored_number(mark.progress.taken)))
+        .bind(numbers(|mark| stored_number(mark.progress.waiting)))
+        .bind(marks.iter().map(|mark| mark.progress.oldest_waiting_ms).collect::<Vec<_>>())
+        .bind(numbers(|mark| micros(mark.lives)))
+        .fetch_all(connection)
+        .await
+        .map_err(uncertain)?;
+    Ok(marks.iter().map(|mark| kept.contains(&stored(&mark.shard))).collect())
+}

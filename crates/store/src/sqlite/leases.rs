@@ -1,0 +1,109 @@
+//! Leases of shards.
+
+use super::rows::number;
+use crate::json::{json, parsed};
+use crate::lease::{micros, stored_number};
+use crate::{Error, LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease};
+use goconductor_saga::Timestamp;
+use rusqlite::{Connection, params};
+use std::time::Duration;
+
+pub(super) fn list(connection: &Connection, stream: &str, now: Timestamp) -> Result<Vec<ShardLease>, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT shard, owner, counter, expires_at - ?2, checkpoint, taken, waiting, oldest_waiting_ms, parents
+         FROM shard_leases WHERE stream = ?1 ORDER BY shard",
+    )?;
+    let rows = statement.query_map(params![stream, now.0], |row| {
+        let progress = LeaseProgress {
+            checkpoint: row.get(4)?,
+            taken: number(row.get(5)?),
+            waiting: number(row.get(6)?),
+            oldest_waiting_ms: row.get(7)?,
+        };
+        let lease = ShardLease {
+            shard: row.get(0)?,
+            parents: Vec::new(),
+            owner: row.get(1)?,
+            counter: number(row.get(2)?),
+            left: Duration::from_micros(number(row.get(3)?)),
+            progress,
+        };
+        Ok((lease, row.get::<_, String>(8)?))
+    })?;
+    rows.map(|row| {
+        let (lease, parents) = row?;
+        Ok(ShardLease { parents: parsed("a lease's parents", &parents)?, ..lease })
+    })
+    .collect()
+}
+
+pub(super) fn sync(
+    connection: &Connection,
+    stream: &str,
+    new: &[NewLease],
+    gone: &[String],
+) -> Result<(), Error> {
+    let mut delete =
+        connection.prepare_cached("DELETE FROM shard_leases WHERE stream = ?1 AND shard = ?2")?;
+    for shard in gone {
+        delete.execute(params![stream, shard])?;
+    }
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO shard_leases (stream, shard, parents, counter, expires_at, checkpoint, taken, waiting)
+         VALUES (?1, ?2, ?3, 0, 0, '', 0, 0) ON CONFLICT DO NOTHING",
+    )?;
+    for NewLease { shard, parents } in new {
+        insert.execute(params![stream, shard, json("a lease's parents", parents)?])?;
+    }
+    Ok(())
+}
+
+pub(super) fn take(
+    connection: &Connection,
+    stream: &str,
+    take: &LeaseTake,
+    now: Timestamp,
+) -> Result<Vec<bool>, Error> {
+    let mut update = connection.prepare_cached(
+        "UPDATE shard_leases SET owner = ?3, counter = counter + 1, expires_at = ?4 + ?5
+         WHERE stream = ?1 AND shard = ?2 AND counter = ?6 AND (?7 OR owner IS NULL OR expires_at <= ?4)",
+    )?;
+    let mut taken = Vec::with_capacity(take.shards.len());
+    for (shard, counter) in &take.shards {
+        let (lives, counter) = (micros(take.lives), stored_number(*counter));
+        taken
+            .push(update.execute(params![stream, shard, take.owner, now.0, lives, counter, take.steal])? > 0);
+    }
+    Ok(taken)
+}
+
+pub(super) fn mark(
+    connection: &Connection,
+    stream: &str,
+    owner: &str,
+    marks: &[LeaseMark],
+    now: Timestamp,
+) -> Result<Vec<bool>, Error> {
+    let mut update = connection.prepare_cached(
+        "UPDATE shard_leases SET owner = ?5, expires_at = ?6, checkpoint = ?7, taken = ?8, waiting = ?9,
+             oldest_waiting_ms = ?10
+         WHERE stream = ?1 AND shard = ?2 AND counter = ?4 AND (owner IS NULL OR owner = ?3) AND taken <= ?8",
+    )?;
+    let mut kept = Vec::with_capacity(marks.len());
+    for LeaseMark { shard, counter, progress, lives } in marks {
+        let changed = update.execute(params![
+            stream,
+            shard,
+            owner,
+            stored_number(*counter),
+            Some(owner).filter(|_| !lives.is_zero()),
+            now.0.saturating_add(micros(*lives)),
+            progress.checkpoint,
+            stored_number(progress.taken),
+            stored_number(progress.waiting),
+            progress.oldest_waiting_ms,
+        ])?;
+        kept.push(changed > 0);
+    }
+    Ok(kept)
+}

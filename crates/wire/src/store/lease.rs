@@ -1,0 +1,125 @@
+//! Leases of shards.
+
+use super::{Malformed, there};
+use crate::internal as wire;
+use goconductor_store::{LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease};
+use std::time::Duration;
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl From<&LeaseProgress> for wire::LeaseProgress {
+    fn from(progress: &LeaseProgress) -> Self {
+        Self {
+            checkpoint: progress.checkpoint.clone(),
+            taken: progress.taken,
+            waiting: progress.waiting,
+            oldest_waiting_ms: progress.oldest_waiting_ms,
+        }
+    }
+}
+
+impl From<wire::LeaseProgress> for LeaseProgress {
+    fn from(wire: wire::LeaseProgress) -> Self {
+        Self {
+            checkpoint: wire.checkpoint,
+            taken: wire.taken,
+            waiting: wire.waiting,
+            oldest_waiting_ms: wire.oldest_waiting_ms,
+        }
+    }
+}
+
+impl From<&ShardLease> for wire::ShardLease {
+    fn from(lease: &ShardLease) -> Self {
+        Self {
+            shard: lease.shard.clone(),
+            parents: lease.parents.clone(),
+            owner: lease.owner.clone(),
+            counter: lease.counter,
+            left_us: micros(lease.left),
+            progress: Some((&lease.progress).into()),
+        }
+    }
+}
+
+impl TryFrom<wire::ShardLease> for ShardLease {
+    type Error = Malformed;
+
+    fn try_from(wire: wire::ShardLease) -> Result<Self, Malformed> {
+        Ok(Self {
+            shard: wire.shard,
+            parents: wire.parents,
+            owner: wire.owner,
+            counter: wire.counter,
+            left: Duration::from_micros(wire.left_us),
+            progress: there(wire.progress, "how far a shard was read")?.into(),
+        })
+    }
+}
+
+impl From<&NewLease> for wire::NewLease {
+    fn from(new: &NewLease) -> Self {
+        Self { shard: new.shard.clone(), parents: new.parents.clone() }
+    }
+}
+
+impl From<wire::NewLease> for NewLease {
+    fn from(wire: wire::NewLease) -> Self {
+        Self { shard: wire.shard, parents: wire.parents }
+    }
+}
+
+impl wire::TakeLeasesRequest {
+    /// Leases that somebody wants.
+    #[must_use]
+    pub fn of(stream: &str, take: &LeaseTake) -> Self {
+        let one =
+            |(shard, counter): &(String, u64)| wire::LeaseCounter { shard: shard.clone(), counter: *counter };
+        Self {
+            stream: stream.to_owned(),
+            owner: take.owner.clone(),
+            shards: take.shards.iter().map(one).collect(),
+            steal: take.steal,
+            lives_us: micros(take.lives),
+        }
+    }
+}
+
+/// The stream, and the leases that somebody wants.
+impl From<wire::TakeLeasesRequest> for (String, LeaseTake) {
+    fn from(wire: wire::TakeLeasesRequest) -> Self {
+        let take = LeaseTake {
+            owner: wire.owner,
+            shards: wire.shards.into_iter().map(|one| (one.shard, one.counter)).collect(),
+            steal: wire.steal,
+            lives: Duration::from_micros(wire.lives_us),
+        };
+        (wire.stream, take)
+    }
+}
+
+impl From<&LeaseMark> for wire::LeaseMark {
+    fn from(mark: &LeaseMark) -> Self {
+        Self {
+            shard: mark.shard.clone(),
+            counter: mark.counter,
+            progress: Some((&mark.progress).into()),
+            lives_us: micros(mark.lives),
+        }
+    }
+}
+
+impl TryFrom<wire::LeaseMark> for LeaseMark {
+    type Error = Malformed;
+
+    fn try_from(wire: wire::LeaseMark) -> Result<Self, Malformed> {
+        Ok(Self {
+            shard: wire.shard,
+            counter: wire.counter,
+            progress: there(wire.progress, "how far a shard was read")?.into(),
+            lives: Duration::from_micros(wire.lives_us),
+        })
+    }
+}

@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# A Kinesis that is thrown away: eval "$(scripts/services/kinesis.sh up [kinesalite|kinesis-local])"
+#
+# Two emulators: kinesalite is quick, and what it has answered outlives `kill`; kinesis-local knows more of the API,
+# speaks TLS too, and forgets everything when it ends. `lose` has either forget everything.
+# Both are kept in the cache and loaded once.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+SERVICE=kinesis
+KINESALITE=3.3.3
+LOCAL=0.6.2
+EMULATORS=$CACHE/kinesis-$KINESALITE-$LOCAL
+# Streams are made, and shards are split, within this time.
+QUICK=50
+
+install() {
+  have node || install_packages nodejs
+  if [ -e "$EMULATORS/complete" ]; then return; fi
+  have npm || install_packages npm
+  say "loading two emulators of Kinesis into $EMULATORS"
+  mkdir -p "$EMULATORS"
+  # Without scripts: what one of them would compile comes compiled with it.
+  npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$EMULATORS" \
+    "kinesalite@$KINESALITE" "kinesis-local@$LOCAL" >&2 ||
+    die "the emulators of Kinesis could not be loaded: does npm reach its registry?"
+  # Either would listen on every address.
+  cat >"$EMULATORS/loopback.js" <<'JS'
+const { Server } = require('net');
+const listen = Server.prototype.listen;
+Server.prototype.listen = function (where, ...rest) {
+  if (where && typeof where === 'object') return listen.call(this, { ...where, host: '127.0.0.1' }, ...rest);
+  return listen.call(this, { port: Number(where), host: '127.0.0.1' }, ...rest.filter((each) => typeof each === 'function'));
+};
+JS
+  touch "$EMULATORS/complete"
+}
+
+kind() { cat "$DIR/kind" 2>/dev/null || echo kinesalite; }
+
+# tls_port: of kinesis-local, for as long as this folder lives.
+tls_port() {
+  [ -s "$DIR/tls/port" ] || free_port >"$DIR/tls/port"
+  cat "$DIR/tls/port"
+}
+
+prepare() {
+  if [ "$(kind)" != kinesis-local ] || [ -s "$DIR/tls/server.json" ]; then return; fi
+  certificates "$DIR/tls"
+  # In the form that it reads.
+  node -e 'const text = (file) => require("fs").readFileSync(file, "utf8");
+    console.log(JSON.stringify({ server: { key: text(process.argv[1]), cert: text(process.argv[2]) } }))' \
+    "$DIR/tls/server.key" "$DIR/tls/server.pem" >"$DIR/tls/server.json"
+}
+
+launch() {
+  local node=(node --require "$EMULATORS/loopback.js") each settings=() folder
+  case $(kind) in
+    kinesalite)
+      setsid "${node[@]}" "$EMULATORS/node_modules/kinesalite/cli.js" --port "$(port)" --path "$DIR/data" \
+        --createStreamMs "$QUICK" --deleteStreamMs "$QUICK" --updateStreamMs "$QUICK" --shardLimit 5000 \
+        >"$DIR/log" 2>&1 </dev/null 9>&- &
+      ;;
+    kinesis-local)
+      for each in CREATE_STREAM DELETE_STREAM MERGE_SHARDS SPLIT_SHARD UPDATE_SHARD_COUNT; do
+        settings+=("${each}_DURATION=${QUICK}ms")
+      done
+      # It is started in a folder of its own.
+      folder=$(cd "$DIR" && pwd)
+      setsid env -C "$EMULATORS/node_modules/kinesis-local" "${settings[@]}" SHARD_LIMIT=5000 LOG_LEVEL=ERROR \
+        KINESIS_MOCK_PLAIN_PORT="$(port)" KINESIS_MOCK_TLS_PORT="$(tls_port)" \
+        KINESIS_MOCK_CERT_PATH="$folder/tls/server.json" "${node[@]}" main.js \
+        >"$DIR/log" 2>&1 </dev/null 9>&- &
+      ;;
+  esac
+  remember_process "$DIR/pid" $!
+  disown $!
+}
+
+is_ready() { ! port_is_free "$(port)"; }
+
+environment() {
+  [ -e "$DIR/port" ] || die "there is no Kinesis yet: $0 up"
+  echo "export KINESIS_ENDPOINT='http://127.0.0.1:$(port)'"
+  if [ "$(kind)" = kinesis-local ]; then
+    printf "export %s\n" "KINESIS_TLS_ENDPOINT='https://localhost:$(tls_port)'" "KINESIS_CA='$DIR/tls/ca.pem'"
+  fi
+  # It takes any.
+  printf "export %s\n" "AWS_REGION='us-east-1'" "AWS_ACCESS_KEY_ID='test'" "AWS_SECRET_ACCESS_KEY='test'"
+}
+
+if [ "${1:-}" = up ]; then
+  DIR=$SERVICES/$SERVICE
+  mkdir -p "$DIR" || die "$SERVICES can't be written: set GOCONDUCTOR_SERVICES to a directory of yours"
+  case ${2:-kinesalite} in kinesalite | kinesis-local) ;; *) die "there is no emulator $2: kinesalite or kinesis-local" ;; esac
+  if [ ! -e "$DIR/kind" ]; then echo "${2:-kinesalite}" >"$DIR/kind"; fi
+  [ "$(kind)" = "${2:-$(kind)}" ] || die "there is a $(kind) here: $0 wipe begins again"
+fi
+if [ "${1:-}" = lose ]; then
+  "$0" kill
+  rm -rf -- "$SERVICES/$SERVICE/data"
+  exec "$0" start
+fi
+main "$@"
