@@ -21,6 +21,9 @@ use tokio::sync::OnceCell;
 /// A call that is not answered in this time has failed.
 const ANSWER: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(3);
+/// What is sent over a connection that is being closed is in doubt, so that one that was idle for this long is not
+/// used again. Servers wait longer before they close one.
+const IDLE: Duration = Duration::from_secs(4);
 /// Shards that one answer names, at most.
 const SHARDS: i32 = 1000;
 
@@ -280,7 +283,7 @@ fn http(settings: &Settings) -> Result<SharedHttpClient, Error> {
     let context = tls::TlsContext::builder().with_trust_store(trusted).build();
     let context = context.map_err(|error| wrong(error.to_string()))?;
     let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-    Ok(Builder::new().tls_provider(provider).tls_context(context).build_https())
+    Ok(Builder::new().tls_provider(provider).tls_context(context).pool_idle_timeout(IDLE).build_https())
 }
 
 #[cfg(test)]

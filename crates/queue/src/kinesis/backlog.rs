@@ -56,7 +56,7 @@ impl Counts {
         let mut backlog = Backlog::default();
         for lease in &leases {
             backlog.taken += lease.progress.taken;
-            if lease.progress.checkpoint == Checkpoint::End {
+            if lease.is_ended() {
                 continue;
             }
             let Progress { waiting, oldest_waiting_ms, .. } = lease.progress;

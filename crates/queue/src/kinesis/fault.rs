@@ -157,7 +157,7 @@ fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {
 
 /// An error and what is below it.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 /// Pauses between tries: each twice as long as the one before, up to a limit, and spread by who waits.

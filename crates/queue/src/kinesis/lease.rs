@@ -36,6 +36,11 @@ impl Lease {
     pub fn is_held(&self) -> bool {
         self.owner.is_some() && !self.left.is_zero()
     }
+
+    /// Whether it has been read to its end.
+    pub(super) fn is_ended(&self) -> bool {
+        self.progress.checkpoint == Checkpoint::End
+    }
 }
 
 /// How far a shard has been read, and what its reader knows of what follows.

@@ -1,6 +1,6 @@
 //! Keeps a consumer's leases, and takes its share: one pass after the other.
 
-use super::super::api::Shard;
+use super::super::api::{Shard, id_of};
 use super::super::fault::{Fault, Kind};
 use super::super::lease::{Lease, NewLease, Take};
 use super::Shared;
@@ -140,12 +140,19 @@ impl Keeper {
         let new: Vec<NewLease> = new
             .map(|Shard { key, parents }| NewLease { shard: key.clone(), parents: parents.clone() })
             .collect();
-        let gone: Vec<String> = known.difference(&listed).map(|&shard| shard.to_owned()).collect();
+        let names: BTreeSet<&str> = shards.iter().map(|shard| id_of(&shard.key)).collect();
+        // A list may be older than what somebody reads already: that is there, unless its name is another's now.
+        let may_be_there = |lease: &Lease| lease.is_held() && !names.contains(id_of(&lease.shard));
+        let is_gone = |lease: &&Lease| !listed.contains(&*lease.shard) && !may_be_there(lease);
+        let gone: Vec<String> = leases.iter().filter(is_gone).map(|lease| lease.shard.clone()).collect();
         let is_news = !new.is_empty() || !gone.is_empty();
         if is_news {
             self.shared.leases.sync(stream, &new, &gone).await?;
         }
-        self.synced = Some(Instant::now());
+        // A shard that has ended has others in its place: as long as they are missing it is looked again.
+        let has_heirs = |ended: &Lease| shards.iter().any(|shard| shard.parents.contains(&ended.shard));
+        let mut ended = leases.iter().filter(|lease| lease.is_ended() && listed.contains(&*lease.shard));
+        self.synced = ended.all(has_heirs).then(Instant::now);
         Ok(is_news)
     }
 

@@ -1,6 +1,6 @@
 //! Which shards a consumer takes, from what all of them hold: no process says so, and none is asked.
 
-use super::super::lease::{Checkpoint, Lease};
+use super::super::lease::Lease;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a consumer should take.
@@ -17,12 +17,12 @@ pub(super) enum Wanted<'a> {
 /// What `me`, who holds `mine`, should take.
 pub(super) fn wanted<'a>(leases: &'a [Lease], me: &str, mine: &BTreeSet<&str>) -> Wanted<'a> {
     let ended: BTreeSet<&str> =
-        leases.iter().filter(|lease| is_ended(lease)).map(|lease| &*lease.shard).collect();
+        leases.iter().filter(|lease| lease.is_ended()).map(|lease| &*lease.shard).collect();
     let known: BTreeSet<&str> = leases.iter().map(|lease| &*lease.shard).collect();
     // A parent of which there is no lease any more was read long ago, or holds nothing any more.
     let may_be_read = |lease: &&Lease| {
         let is_over = |parent: &String| ended.contains(&**parent) || !known.contains(&**parent);
-        !is_ended(lease) && lease.parents.iter().all(is_over)
+        !lease.is_ended() && lease.parents.iter().all(is_over)
     };
     let open: Vec<&Lease> = leases.iter().filter(may_be_read).collect();
     let mut held: BTreeMap<&str, Vec<&Lease>> = BTreeMap::new();
@@ -55,13 +55,9 @@ pub(super) fn wanted<'a>(leases: &'a [Lease], me: &str, mine: &BTreeSet<&str>) -
     }
 }
 
-fn is_ended(lease: &Lease) -> bool {
-    lease.progress.checkpoint == Checkpoint::End
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::super::lease::Progress;
+    use super::super::super::lease::{Checkpoint, Progress};
     use super::*;
     use std::time::Duration;
 
