@@ -23,15 +23,6 @@ install() {
   npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$EMULATORS" \
     "kinesalite@$KINESALITE" "kinesis-local@$LOCAL" >&2 ||
     die "the emulators of Kinesis could not be loaded: does npm reach its registry?"
-  # Either would listen on every address.
-  cat >"$EMULATORS/loopback.js" <<'JS'
-const { Server } = require('net');
-const listen = Server.prototype.listen;
-Server.prototype.listen = function (where, ...rest) {
-  if (where && typeof where === 'object') return listen.call(this, { ...where, host: '127.0.0.1' }, ...rest);
-  return listen.call(this, { port: Number(where), host: '127.0.0.1' }, ...rest.filter((each) => typeof each === 'function'));
-};
-JS
   touch "$EMULATORS/complete"
 }
 
@@ -44,6 +35,16 @@ tls_port() {
 }
 
 prepare() {
+  # Either would listen on every address, and one would have each answer wait 40 ms for its second packet.
+  cat >"$DIR/loopback.js" <<'JS'
+const { Server } = require('net');
+const listen = Server.prototype.listen;
+Server.prototype.listen = function (where, ...rest) {
+  this.on('connection', (socket) => socket.setNoDelay(true));
+  if (where && typeof where === 'object') return listen.call(this, { ...where, host: '127.0.0.1' }, ...rest);
+  return listen.call(this, { port: Number(where), host: '127.0.0.1' }, ...rest.filter((each) => typeof each === 'function'));
+};
+JS
   if [ "$(kind)" != kinesis-local ] || [ -s "$DIR/tls/server.json" ]; then return; fi
   certificates "$DIR/tls"
   # In the form that it reads.
@@ -53,7 +54,9 @@ prepare() {
 }
 
 launch() {
-  local node=(node --require "$EMULATORS/loopback.js") each settings=() folder
+  local folder node each settings=()
+  folder=$(cd "$DIR" && pwd)
+  node=(node --require "$folder/loopback.js")
   case $(kind) in
     kinesalite)
       setsid "${node[@]}" "$EMULATORS/node_modules/kinesalite/cli.js" --port "$(port)" --path "$DIR/data" \
@@ -65,7 +68,6 @@ launch() {
         settings+=("${each}_DURATION=${QUICK}ms")
       done
       # It is started in a folder of its own.
-      folder=$(cd "$DIR" && pwd)
       setsid env -C "$EMULATORS/node_modules/kinesis-local" "${settings[@]}" SHARD_LIMIT=5000 LOG_LEVEL=ERROR \
         KINESIS_MOCK_PLAIN_PORT="$(port)" KINESIS_MOCK_TLS_PORT="$(tls_port)" \
         KINESIS_MOCK_CERT_PATH="$folder/tls/server.json" "${node[@]}" main.js \
