@@ -92,7 +92,7 @@ pub(super) async fn take(
         .fetch_all(connection)
         .await
         .map_err(uncertain)?;
-    Ok(take.shards.iter().map(|(shard, _)| taken.contains(&stored(shard))).collect())
+    Ok(take.shards.iter().map(|(shard, _)| is_among(&taken, shard)).collect())
 }
 
 pub(super) async fn mark(
@@ -130,5 +130,11 @@ pub(super) async fn mark(
         .fetch_all(connection)
         .await
         .map_err(uncertain)?;
-    Ok(marks.iter().map(|mark| kept.contains(&stored(&mark.shard))).collect())
+    Ok(marks.iter().map(|mark| is_among(&kept, &mark.shard)).collect())
+}
+
+/// Whether a shard is among those that a statement gave back.
+fn is_among(all: &[String], shard: &str) -> bool {
+    let shard = stored(shard);
+    all.iter().any(|each| *each == shard)
 }

@@ -182,7 +182,7 @@ impl Shared {
 /// An HTTP message, its head and its body. An answer ends with its connection.
 async fn message(from: &mut TcpStream, to_the_end: bool) -> Option<(String, Vec<u8>)> {
     let mut all = Vec::new();
-    let mut part = [0; 16 * 1024];
+    let mut part = vec![0; 16 * 1024];
     let mut end = None;
     loop {
         if end.is_none() {
