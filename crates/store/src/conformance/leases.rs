@@ -23,7 +23,12 @@ impl Bench {
         self.store.sync_leases(STREAM, new, &gone).await.map_err(unexpected("sync_leases"))
     }
 
-    async fn take(&self, owner: &str, shards: &[(&str, u64)], steal: bool) -> Result<Vec<bool>, String> {
+    async fn take_shards(
+        &self,
+        owner: &str,
+        shards: &[(&str, u64)],
+        steal: bool,
+    ) -> Result<Vec<bool>, String> {
         self.take_for(owner, shards, steal, LONG).await
     }
 
@@ -70,7 +75,7 @@ pub(super) async fn synced(factory: Arc<dyn Factory>) -> Verdict {
     same("nobody's", &bench.leases().await?, &Vec::new())?;
     bench.sync(&[new("b\u{0}", &["a", "é"]), new("a", &[])], &[]).await?;
     same("new ones", &bench.leases().await?, &vec![free("a", &[]), free("b\u{0}", &["a", "é"])])?;
-    same("to take one", &bench.take("me", &[("a", 0)], false).await?, &vec![true])?;
+    same("to take one", &bench.take_shards("me", &[("a", 0)], false).await?, &vec![true])?;
     same("to mark it", &bench.mark("me", &[mark("a", 1, 5, LONG)]).await?, &vec![true])?;
     bench.sync(&[new("a", &["x"]), new("c", &[])], &["b\u{0}", "none"]).await?;
     let found = bench.leases().await?;
@@ -85,28 +90,28 @@ pub(super) async fn synced(factory: Arc<dyn Factory>) -> Verdict {
 pub(super) async fn taken(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     bench.sync(&[new("a", &[]), new("b", &[]), new("c", &[])], &[]).await?;
-    same("none", &bench.take("me", &[], false).await?, &Vec::new())?;
-    let taken = bench.take("me", &[("b", 0), ("a", 1), ("none", 0), ("c", 0)], false).await?;
+    same("none", &bench.take_shards("me", &[], false).await?, &Vec::new())?;
+    let taken = bench.take_shards("me", &[("b", 0), ("a", 1), ("none", 0), ("c", 0)], false).await?;
     same("with the right counter", &taken, &vec![true, false, false, true])?;
-    same("one that is held", &bench.take("you", &[("b", 1)], false).await?, &vec![false])?;
+    same("one that is held", &bench.take_shards("you", &[("b", 1)], false).await?, &vec![false])?;
     let held = bench.leases().await?;
     let of = |lease: &ShardLease| (lease.owner.clone(), lease.counter, lease.left > LONG / 2);
     let me = (Some("me".to_owned()), 1, true);
     same("who has them", &held.iter().map(of).collect(), &vec![(None, 0, false), me.clone(), me])?;
-    same("one that is stolen", &bench.take("you", &[("b", 1)], true).await?, &vec![true])?;
-    same("with an old counter", &bench.take("he", &[("b", 1)], true).await?, &vec![false])?;
+    same("one that is stolen", &bench.take_shards("you", &[("b", 1)], true).await?, &vec![true])?;
+    same("with an old counter", &bench.take_shards("he", &[("b", 1)], true).await?, &vec![false])?;
     same("for a moment", &bench.take_for("he", &[("b", 2)], true, SHORT).await?, &vec![true])?;
     tokio::time::sleep(SHORT * 2).await;
     let run_out = bench.leases().await?.into_iter().find(|lease| lease.shard == "b");
     let run_out = run_out.map(|lease| (lease.owner, lease.counter, lease.left));
     same("one that has run out", &run_out, &Some((Some("he".to_owned()), 3, Duration::ZERO)))?;
-    same("after it has run out", &bench.take("me", &[("b", 3)], false).await?, &vec![true])?;
+    same("after it has run out", &bench.take_shards("me", &[("b", 3)], false).await?, &vec![true])?;
     let mut racers = JoinSet::new();
     for number in 0..10 {
         let bench = bench.clone();
         racers.spawn(async move {
             let both = if number % 2 == 0 { [("a", 0), ("b", 4)] } else { [("b", 4), ("a", 0)] };
-            let mut taken = bench.take(&format!("racer-{number}"), &both, true).await?;
+            let mut taken = bench.take_shards(&format!("racer-{number}"), &both, true).await?;
             if number % 2 == 1 {
                 taken.reverse();
             }
@@ -126,7 +131,7 @@ pub(super) async fn taken(factory: Arc<dyn Factory>) -> Verdict {
 pub(super) async fn marked(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     bench.sync(&[new("a", &[]), new("b", &[])], &[]).await?;
-    bench.take("me", &[("a", 0), ("b", 0)], false).await?;
+    bench.take_shards("me", &[("a", 0), ("b", 0)], false).await?;
     let wrong = [mark("a", 0, 1, LONG), mark("a", 2, 1, LONG), mark("none", 1, 1, LONG)];
     for wrong in wrong {
         same("with a wrong counter", &bench.mark("me", &[wrong]).await?, &vec![false])?;
@@ -144,7 +149,7 @@ pub(super) async fn marked(factory: Arc<dyn Factory>) -> Verdict {
     tokio::time::sleep(SHORT * 2).await;
     // Nobody has taken it: it is still its own.
     same("after it ran out", &bench.mark("me", &[mark("a", 1, 4, LONG)]).await?, &vec![true])?;
-    bench.take("you", &[("a", 1)], true).await?;
+    bench.take_shards("you", &[("a", 1)], true).await?;
     same("after it was taken", &bench.mark("me", &[mark("a", 1, 5, LONG)]).await?, &vec![false])?;
     for _ in 0..2 {
         let given_up = bench.mark("me", &[mark("b", 1, 6, Duration::ZERO)]).await?;
@@ -153,5 +158,5 @@ pub(super) async fn marked(factory: Arc<dyn Factory>) -> Verdict {
     let of = |lease: ShardLease| (lease.owner, lease.counter, lease.progress.taken);
     let found: Vec<_> = bench.leases().await?.into_iter().map(of).collect();
     same("in the end", &found, &vec![(Some("you".to_owned()), 2, 4), (None, 1, 6)])?;
-    same("one that nobody has", &bench.take("he", &[("b", 1)], false).await?, &vec![true])
+    same("one that nobody has", &bench.take_shards("he", &[("b", 1)], false).await?, &vec![true])
 }
