@@ -188,7 +188,6 @@ impl<'a> Reader<'a> {
 
 fn wrong<T>(kind: &Kind<T>, resolved: &Resolved, refusal: Refusal) -> String {
     let more = match refusal {
-        Refusal::Said(message) => return message,
         Refusal::Because(reason) => format!(": {reason}"),
         Refusal::Other => String::new(),
     };

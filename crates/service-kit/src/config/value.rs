@@ -77,8 +77,6 @@ pub(super) enum Refusal {
     Other,
     /// It is not what was expected, because of this.
     Because(String),
-    /// This is all there is to say.
-    Said(String),
 }
 
 pub(super) type Read<T> = Box<dyn Fn(&str) -> Result<T, Refusal>>;
@@ -261,26 +259,6 @@ pub(super) fn choice<T: Copy + 'static>(
             words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or(Refusal::Other)
         }),
         show,
-    }
-}
-
-/// A backend: one of a few words, where others are known but not there yet.
-pub(super) fn backend<T: Copy + 'static>(
-    words: &'static [(&'static str, T)],
-    planned: &'static [&'static str],
-    show: fn(&T) -> String,
-) -> Kind<T> {
-    let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" or ");
-    let plain = choice(words, show);
-    let read = plain.read;
-    Kind {
-        read: Box::new(move |text| match read(text) {
-            Err(_) if planned.contains(&text) => {
-                Err(Refusal::Said(format!("{text} is not supported yet: {known} is")))
-            }
-            other => other,
-        }),
-        ..plain
     }
 }
 
