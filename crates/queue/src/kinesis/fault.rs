@@ -186,6 +186,11 @@ impl Pauses {
 mod tests {
     use super::*;
 
+    /// A call that failed by its credentials.
+    #[derive(Debug, thiserror::Error)]
+    #[error("dispatch failure")]
+    struct Around(#[source] CredentialsError);
+
     #[test]
     fn what_is_said_has_its_kind() {
         for (code, kind) in [
@@ -212,9 +217,9 @@ mod tests {
 
     #[test]
     fn one_who_is_nobody_is_told_how_to_be_somebody() {
-        let nobody = std::io::Error::other(CredentialsError::not_loaded("no role, no profile"));
+        let nobody = Around(CredentialsError::not_loaded("no role, no profile"));
         assert!(lacks_credentials(&nobody));
-        let late = std::io::Error::other(CredentialsError::provider_timed_out(Duration::from_secs(1)));
+        let late = Around(CredentialsError::provider_timed_out(Duration::from_secs(1)));
         assert!(!lacks_credentials(&late) && was_heard_by_nobody(&late));
         assert!(hint("PutRecords", None).contains("queue.kinesis.credentials"));
     }
