@@ -288,6 +288,24 @@ impl Store for RemoteStore {
         Ok(answer.epoch)
     }
 
+    async fn agreement(&self, name: &str) -> Result<Option<goconductor_store::Agreement>, Error> {
+        let request = wire::AgreementRequest { name: name.to_owned() };
+        let answer = self.read(rpc!(agreement, request)).await?;
+        answer.agreed.map(|agreed| one(agreed.try_into())).transpose()
+    }
+
+    async fn agree(
+        &self,
+        name: &str,
+        revision: u64,
+        value: &goconductor_saga::Json,
+    ) -> Result<Option<goconductor_store::Agreement>, Error> {
+        let value_json = one(goconductor_wire::store::value("an agreement", value))?;
+        let request = wire::AgreeRequest { name: name.to_owned(), revision, value_json };
+        let answer = self.call(Repeat::Never, rpc!(agree, request)).await?;
+        answer.agreed.map(|agreed| one(agreed.try_into())).transpose()
+    }
+
     async fn announce(&self, member: &Announcement) -> Result<(), Error> {
         let request = wire::AnnounceRequest { member: Some(one(member.try_into())?) };
         self.call(Repeat::Harmless, rpc!(announce, request)).await?;

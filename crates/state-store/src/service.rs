@@ -231,6 +231,20 @@ impl StateStoreService for Service {
         Ok(Response::new(wire::RaiseEpochResponse { epoch }))
     }
 
+    async fn agreement(&self, request: Request<wire::AgreementRequest>) -> Answer<wire::AgreementResponse> {
+        let found = answered(self.store.agreement(&request.get_ref().name).await)?;
+        let agreed = found.as_ref().map(TryInto::try_into).transpose();
+        written(agreed.map(|agreed| wire::AgreementResponse { agreed }))
+    }
+
+    async fn agree(&self, request: Request<wire::AgreeRequest>) -> Answer<wire::AgreeResponse> {
+        let wire::AgreeRequest { name, revision, value_json } = request.into_inner();
+        let value = goconductor_wire::store::parsed("an agreement", &value_json)?;
+        let agreed = answered(self.store.agree(&name, revision, &value).await)?;
+        let agreed = agreed.as_ref().map(TryInto::try_into).transpose();
+        written(agreed.map(|agreed| wire::AgreeResponse { agreed }))
+    }
+
     async fn announce(&self, request: Request<wire::AnnounceRequest>) -> Answer<wire::AnnounceResponse> {
         let member = goconductor_wire::store::there(request.into_inner().member, "a member")?;
         answered(self.store.announce(&member.try_into()?).await)?;

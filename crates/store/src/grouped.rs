@@ -360,6 +360,19 @@ impl Store for Grouped {
         self.backend.raise_epoch(name).await
     }
 
+    async fn agreement(&self, name: &str) -> Result<Option<crate::Agreement>, Error> {
+        self.backend.agreement(name).await
+    }
+
+    async fn agree(
+        &self,
+        name: &str,
+        revision: u64,
+        value: &goconductor_saga::Json,
+    ) -> Result<Option<crate::Agreement>, Error> {
+        self.backend.agree(name, revision, value).await
+    }
+
     async fn announce(&self, member: &Announcement) -> Result<(), Error> {
         self.backend.announce(member).await
     }

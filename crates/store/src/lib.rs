@@ -15,6 +15,7 @@
 //! fencing token is refused once a higher one was seen; a lock has one holder at most, and its tokens rise for
 //! ever.
 
+mod agreement;
 pub mod conformance;
 mod dead_letter;
 mod definition;
@@ -36,6 +37,7 @@ use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
 use std::time::Duration;
 
+pub use agreement::Agreement;
 pub use dead_letter::{DeadLetter, DeadLetterPlace};
 pub use definition::{DefinitionName, DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord};
 pub use error::Error;
@@ -197,6 +199,24 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When the database can't be written.
     async fn raise_epoch(&self, name: &str) -> Result<u64, Error>;
+
+    /// What all processes agree on under a name; none: nothing yet.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    async fn agreement(&self, name: &str) -> Result<Option<Agreement>, Error>;
+
+    /// Changes what all processes agree on under a name, if it is still of that revision, which is 0 where there is
+    /// nothing yet; what they agree on then. None: it was changed before, and was left as it is.
+    ///
+    /// # Errors
+    /// When it certainly was not, or nobody can say whether it was, written.
+    async fn agree(
+        &self,
+        name: &str,
+        revision: u64,
+        value: &goconductor_saga::Json,
+    ) -> Result<Option<Agreement>, Error>;
 
     /// Says of a process that it is there.
     ///

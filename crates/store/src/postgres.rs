@@ -3,6 +3,7 @@
 //! A group of any size is a handful of statements: one for each kind of row, over arrays. Rows are
 //! locked in one order everywhere, so that groups never wait for one another in a circle.
 
+mod agreements;
 mod definitions;
 mod group;
 mod leases;
@@ -249,6 +250,20 @@ impl Store for PostgresStore {
 
     async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
         definitions::raise_epoch(&mut *self.connection().await?, name).await
+    }
+
+    async fn agreement(&self, name: &str) -> Result<Option<crate::Agreement>, Error> {
+        agreements::get(&mut *self.connection().await?, name).await
+    }
+
+    async fn agree(
+        &self,
+        name: &str,
+        revision: u64,
+        value: &goconductor_saga::Json,
+    ) -> Result<Option<crate::Agreement>, Error> {
+        let mut connection = self.connection().await?;
+        until_no_conflict!(agreements::put(&mut connection, name, revision, value).await)
     }
 
     async fn announce(&self, member: &Announcement) -> Result<(), Error> {

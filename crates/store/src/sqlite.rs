@@ -6,6 +6,7 @@
 //! rusqlite and not sqlx: the writer keeps its statements prepared on its own thread, where sqlx sends
 //! each statement through a channel to one and back.
 
+mod agreements;
 mod claim;
 mod definitions;
 mod filter;
@@ -319,6 +320,21 @@ impl Store for SqliteStore {
     async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
         let name = name.to_owned();
         self.write_job(move |connection| definitions::raise_epoch(connection, &name)).await
+    }
+
+    async fn agreement(&self, name: &str) -> Result<Option<crate::Agreement>, Error> {
+        let name = name.to_owned();
+        self.read(move |connection| agreements::get(connection, &name)).await
+    }
+
+    async fn agree(
+        &self,
+        name: &str,
+        revision: u64,
+        value: &goconductor_saga::Json,
+    ) -> Result<Option<crate::Agreement>, Error> {
+        let (name, value) = (name.to_owned(), value.clone());
+        self.write_job(move |connection| agreements::put(connection, &name, revision, value, clock())).await
     }
 
     async fn announce(&self, member: &Announcement) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! Between the store's port and its messages.
 
+mod agreement;
 mod claim;
 mod definition;
 pub mod filter;

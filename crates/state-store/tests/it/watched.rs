@@ -190,6 +190,19 @@ impl Store for Watched {
         self.inner.raise_epoch(name).await
     }
 
+    async fn agreement(&self, name: &str) -> Result<Option<goconductor_store::Agreement>, Error> {
+        self.inner.agreement(name).await
+    }
+
+    async fn agree(
+        &self,
+        name: &str,
+        revision: u64,
+        value: &goconductor_saga::Json,
+    ) -> Result<Option<goconductor_store::Agreement>, Error> {
+        self.inner.agree(name, revision, value).await
+    }
+
     async fn announce(&self, member: &Announcement) -> Result<(), Error> {
         self.inner.announce(member).await
     }

@@ -15,6 +15,7 @@ use goconductor_store::conformance::{CASES, Factory};
 /// What is wrong with a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
+    AgreesWithAnybody,
     ALoserEndsItsGroup,
     AlwaysSteals,
     AnswersBeforeItWrites,
@@ -133,6 +134,7 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::ReleasesAnyAttempt, "what_was_not_sent_is_released", "not to be released: "),
     (Fault::NeverExpires, "what_died_with_its_queue_is_due", "what was delivered: "),
     (Fault::IgnoresFences, "one_who_was_replaced_claims_nothing", "one who was replaced: Ok(1)"),
+    (Fault::AgreesWithAnybody, "what_all_agree_on_is_changed_by_one", "a second first"),
     (Fault::EpochsAreNotAtomic, "epochs_only_rise", "the epochs of 50 at once: "),
     (Fault::TellsSeconds, "the_database_tells_the_time", "the time "),
     (Fault::EachApplyIsAVersion, "changed_content_is_the_next_version", "content a: (2, true)"),

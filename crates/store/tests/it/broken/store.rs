@@ -370,6 +370,22 @@ impl Store for Broken {
         Ok(known + 1)
     }
 
+    async fn agreement(&self, name: &str) -> Result<Option<goconductor_store::Agreement>, Error> {
+        self.inner.agreement(name).await
+    }
+
+    async fn agree(
+        &self,
+        name: &str,
+        mut revision: u64,
+        value: &goconductor_saga::Json,
+    ) -> Result<Option<goconductor_store::Agreement>, Error> {
+        if self.fault == Fault::AgreesWithAnybody && revision == 0 {
+            revision = self.inner.agreement(name).await?.map_or(0, |known| known.revision);
+        }
+        self.inner.agree(name, revision, value).await
+    }
+
     async fn announce(&self, member: &Announcement) -> Result<(), Error> {
         if self.fault == Fault::KeepsTheGone {
             let lives = Duration::from_secs(3600);

@@ -1,0 +1,7 @@
+-- What all processes agree on, such as which queue they use. Changed by who knows the newest revision only.
+CREATE TABLE agreements (
+    name     TEXT    NOT NULL PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    value    TEXT    NOT NULL,               -- JSON
+    since    INTEGER NOT NULL                -- by the database's clock
+) WITHOUT ROWID;
