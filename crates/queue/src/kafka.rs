@@ -212,6 +212,17 @@ impl Queue for KafkaQueue {
         self.look(topic, Look::Depth).await
     }
 
+    async fn prepare(&self, topic: &Topic) -> Result<(), Error> {
+        let name = self.inner.settings.name_of(topic);
+        self.inner.topics.ensure(&name).await?;
+        let producer = self.inner.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // Where its partitions are; the connections to them are made with that.
+        let asked =
+            tokio::task::spawn_blocking(move || producer.client().fetch_metadata(Some(&name), ANSWER));
+        let known = asked.await.map_err(|error| Error::Unavailable { reason: error.to_string() })?;
+        known.map(drop).map_err(|error| Error::Unavailable { reason: error.to_string() })
+    }
+
     async fn has_consumer(&self, _: &Topic) -> Result<bool, Error> {
         Ok(true)
     }

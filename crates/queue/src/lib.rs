@@ -1,7 +1,8 @@
 //! What a queue has to promise.
 //!
-//! [`Queue`] is the port; [`memory`] is the in-process adapter, [`kafka`], [`kinesis`], [`nats`] and [`rabbitmq`] are those of
-//! brokers; [`conformance`] is the one array of cases that every adapter runs. A message is a hint that a command is owed: the dispatch ledger is the truth,
+//! [`Queue`] is the port; [`memory`] is the in-process adapter, [`kafka`], [`kinesis`], [`nats`] and [`rabbitmq`] are
+//! those of brokers; [`switching`] is two of them as one, while all move from the one to the other; [`conformance`] is
+//! the one array of cases that every adapter runs. A message is a hint that a command is owed: the dispatch ledger is the truth,
 //! so what a queue loses, repeats or refuses is brought back by the ledger, and costs time but no saga.
 //!
 //! The crate deliberately knows nothing of workflows, steps, databases or clocks: a payload is bytes, and
@@ -19,6 +20,7 @@ pub mod memory;
 pub mod nats;
 pub mod rabbitmq;
 mod room;
+pub mod switching;
 mod tls;
 
 use std::fmt;
@@ -158,6 +160,14 @@ pub trait Queue: fmt::Debug + Send + Sync {
         self.backlog(topic).await
     }
 
+    /// Makes what a publish needs, such as connections and the topic itself, so that the first does not wait for it.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Unavailable`].
+    async fn prepare(&self, topic: &Topic) -> Result<(), Error> {
+        self.depth(topic).await.map(drop)
+    }
+
     /// Whether somebody consumes the topic. Where nobody does, a publisher leaves the command to the
     /// ledger. Only an in-process queue knows it; a broker keeps what comes and says true.
     ///
@@ -199,6 +209,15 @@ pub trait Consumer: fmt::Debug + Send {
     /// # Errors
     /// [`Error::Closed`], [`Error::Unavailable`]: nobody can say what was acknowledged.
     async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<Vec<DeliveryTag>, Error>;
+
+    /// Waits until what is published from now on comes to somebody: where consumers of a topic share it out among
+    /// them, that takes a moment. Safe to cancel.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: it does not come to that.
+    async fn ready(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Leaves what it holds to the others, and waits until they can have it: to drop it does the same, but a
     /// process that ends right after that is missed for a while.

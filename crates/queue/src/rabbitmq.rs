@@ -293,6 +293,11 @@ impl Queue for RabbitQueue {
         Ok(Backlog { waiting, oldest_waiting_ms, taken: fetched.taken })
     }
 
+    async fn prepare(&self, topic: &Topic) -> Result<(), Error> {
+        self.ensure(&self.inner.settings.name_of(topic)).await?;
+        self.publisher().await.map(drop)
+    }
+
     async fn has_consumer(&self, _: &Topic) -> Result<bool, Error> {
         Ok(true)
     }

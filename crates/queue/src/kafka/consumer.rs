@@ -28,6 +28,8 @@ const POLL_PAUSED: Duration = Duration::from_millis(2);
 /// either takes: the other way is to leave the group, which shares everything out once more.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
 const COMMIT_PAUSE: Duration = Duration::from_millis(20);
+/// How long it may take a group to share its partitions out.
+const JOIN: Duration = Duration::from_secs(20);
 /// How long the others are waited for to hear that a consumer leaves.
 const LEAVE: Duration = Duration::from_secs(3);
 /// A tag holds the partition above so many bits, and the offset below.
@@ -67,6 +69,8 @@ struct State {
     lost: BTreeSet<DeliveryTag>,
     /// Why there will be no more.
     failed: Option<String>,
+    /// Whether partitions have been shared out among the group since this joined it; none may be this one's.
+    shared_out: bool,
 }
 
 /// A partition, from its assignment to its end.
@@ -112,6 +116,7 @@ impl ConsumerContext for Context {
         let mut state = self.shared.state();
         match rebalance {
             Rebalance::Assign(partitions) => {
+                state.shared_out = true;
                 for each in partitions.elements() {
                     state.held.insert(each.partition(), Partition::default());
                 }
@@ -136,6 +141,7 @@ impl ConsumerContext for Context {
                 tracing::warn!(%error, "partitions that were assigned may be paused");
             }
             self.shared.paused.store(false, Ordering::Release);
+            self.shared.came.notify_waiters();
         }
     }
 }
@@ -310,6 +316,27 @@ impl Consumer for KafkaConsumer {
         tokio::task::spawn_blocking(committing)
             .await
             .map_err(|error| Error::Unavailable { reason: error.to_string() })?
+    }
+
+    async fn ready(&mut self) -> Result<(), Error> {
+        let ready = async {
+            loop {
+                let came = self.shared.came.notified();
+                tokio::pin!(came);
+                came.as_mut().enable();
+                let (is_ready, failed) = {
+                    let state = self.shared.state();
+                    (state.shared_out, state.failed.clone())
+                };
+                match failed {
+                    Some(reason) => return Err(Error::Unavailable { reason }),
+                    None if is_ready => return Ok(()),
+                    None => came.await,
+                }
+            }
+        };
+        let late = || Error::Unavailable { reason: "the group does not share its partitions out".to_owned() };
+        tokio::time::timeout(JOIN, ready).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn leave(mut self: Box<Self>) {

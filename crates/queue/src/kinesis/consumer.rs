@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 /// Messages that are read ahead, at most, and their bytes. One answer may be larger.
 const AHEAD: usize = 1000;
@@ -27,6 +28,11 @@ const AHEAD_BYTES: usize = 4 << 20;
 /// takes the shards meanwhile, as nobody reaches it.
 const MARK_PATIENCE: Duration = Duration::from_secs(15);
 const MARK_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// Shards are shared out when none has moved for so long: longer than a newcomer lets others keep what they have.
+const SHARED_OUT: Duration = Duration::from_secs(3);
+/// How long that may take, and how often it is looked at.
+const READY: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(500);
 /// How long a good-bye may take.
 const LEAVE: Duration = Duration::from_secs(3);
 
@@ -184,6 +190,26 @@ impl Consumer for KinesisConsumer {
         }
         let mut state = self.shared.state();
         Ok(deliveries.iter().copied().filter(|tag| state.lost.remove(tag)).collect())
+    }
+
+    /// Once each shard has been the same reader's for a while: where several begin, shards move.
+    async fn ready(&mut self) -> Result<(), Error> {
+        let late = || Error::Unavailable { reason: "nobody reads some of the stream's shards".to_owned() };
+        let shared_out = async {
+            let (mut before, mut since) = (Vec::new(), Instant::now());
+            loop {
+                let leases = self.shared.leases.list(&self.shared.stream).await?;
+                let read: Vec<_> = leases.iter().filter(|lease| !lease.is_ended()).collect();
+                let now: Vec<_> = read.iter().map(|lease| (lease.shard.clone(), lease.counter)).collect();
+                if read.is_empty() || !read.iter().all(|lease| lease.is_held()) || now != before {
+                    (before, since) = (now, Instant::now());
+                } else if since.elapsed() >= SHARED_OUT {
+                    return Ok(());
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(READY, shared_out).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn leave(mut self: Box<Self>) {

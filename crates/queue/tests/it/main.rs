@@ -17,6 +17,7 @@ mod memory;
 mod nats;
 mod rabbitmq;
 mod servers;
+mod switching;
 
 use goconductor_queue::Queue;
 use goconductor_queue::conformance::{CASES, Factory};
