@@ -63,6 +63,10 @@ pub(crate) const STARTS: Kind =
     kind(StatusCode::TOO_MANY_REQUESTS, "GC2032", "the namespace starts too much at once");
 pub(crate) const BEHIND: Kind =
     kind(StatusCode::TOO_MANY_REQUESTS, "GC2033", "a service that it needs is behind");
+pub(crate) const NO_QUEUE: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2034", "no such queue");
+pub(crate) const QUEUE_BUSY: Kind = kind(StatusCode::CONFLICT, "GC2035", "the queue can't be changed now");
+pub(crate) const QUEUE_DOWN: Kind =
+    kind(StatusCode::SERVICE_UNAVAILABLE, "GC2036", "the queue can't be used now");
 pub(crate) const UNAVAILABLE: Kind =
     kind(StatusCode::SERVICE_UNAVAILABLE, "GC2020", "the database does not answer");
 pub(crate) const INTERNAL: Kind =
@@ -173,7 +177,7 @@ impl Problem {
             detail: self.detail,
             code,
             errors: self.errors,
-            retryable: [UNAVAILABLE, ELECTION, LOCK_HELD].contains(&self.kind)
+            retryable: [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_DOWN].contains(&self.kind)
                 || status == StatusCode::TOO_MANY_REQUESTS,
             trace_id,
         };

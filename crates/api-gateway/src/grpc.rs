@@ -7,6 +7,7 @@ mod answer;
 mod definitions;
 mod elections;
 mod locks;
+mod queues;
 mod refusal;
 mod services;
 mod workflows;
@@ -20,6 +21,7 @@ use elections::Elections;
 use goconductor_wire::v1::definition_service_server::DefinitionServiceServer;
 use goconductor_wire::v1::election_service_server::ElectionServiceServer;
 use goconductor_wire::v1::lock_service_server::LockServiceServer;
+use goconductor_wire::v1::queue_service_server::QueueServiceServer;
 use goconductor_wire::v1::service_service_server::ServiceServiceServer;
 use goconductor_wire::v1::workflow_service_server::WorkflowServiceServer;
 use serde_json::Value;
@@ -66,6 +68,7 @@ pub(crate) fn routes(rest: Router, app: App, more: impl FnOnce(Routes) -> Routes
     }));
     let mut routes = Routes::new(WorkflowServiceServer::new(door.clone()).max_decoding_message_size(bytes))
         .add_service(DefinitionServiceServer::new(door.clone()).max_decoding_message_size(bytes))
+        .add_service(QueueServiceServer::new(door.clone()).max_decoding_message_size(bytes))
         .add_service(ServiceServiceServer::new(door.clone()).max_decoding_message_size(bytes))
         .add_service(LockServiceServer::new(door.clone()).max_decoding_message_size(bytes))
         .add_service(ElectionServiceServer::new(Elections { door, app }).max_decoding_message_size(bytes))

@@ -29,7 +29,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
 use goconductor_election::{Election, Hosted};
-use goconductor_process::Connections;
+use goconductor_process::{Connections, Queues};
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
 use goconductor_store::{Seen, Store};
@@ -58,6 +58,8 @@ pub struct Dependencies {
     pub conductor: Arc<Conductor>,
     /// Who leads what; none: that is not known here.
     pub election: Option<Arc<dyn Election>>,
+    /// Which queue is used, if there is more than the one of this process.
+    pub queues: Option<Arc<Queues>>,
     /// Every durable change that this process writes, as it is written; others' are polled for.
     pub changes: broadcast::Sender<Seen>,
     /// How much one call may bring and take.
@@ -94,6 +96,7 @@ pub(crate) struct Inner {
     pub(crate) conductor: Arc<Conductor>,
     /// The election, with what is held in it through this gateway.
     pub(crate) hosted: Option<Arc<Hosted>>,
+    pub(crate) queues: Option<Arc<Queues>>,
     pub(crate) changes: broadcast::Sender<Seen>,
     pub(crate) limits: Limits,
     pub(crate) admission: Admission,
@@ -125,7 +128,7 @@ pub fn router(dependencies: Dependencies) -> Router {
 /// The whole surface, with further gRPC services on the same port.
 pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Routes) -> Router {
     measure::describe();
-    let Dependencies { conductor, election, changes, limits, admission, readiness, metrics, stop } =
+    let Dependencies { conductor, election, queues, changes, limits, admission, readiness, metrics, stop } =
         dependencies;
     let waiters = Waiters::new(Arc::clone(&conductor), &changes, stop.clone());
     let schemas = Schemas::default();
@@ -133,6 +136,7 @@ pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Rout
     let app = App(Arc::new(Inner {
         conductor,
         hosted: election.map(Hosted::new),
+        queues,
         changes,
         limits,
         admission,

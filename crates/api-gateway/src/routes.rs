@@ -8,6 +8,7 @@ pub(crate) mod locks;
 mod operate;
 mod operational;
 mod processes;
+mod queues;
 mod services;
 mod watch;
 mod workflows;
@@ -47,6 +48,7 @@ pub(crate) fn all(app: App) -> Router {
         .merge(processes::routes())
         .merge(elections::routes())
         .merge(locks::routes())
+        .merge(queues::routes())
         .merge(watch::routes());
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .nest("/api/v1", api)

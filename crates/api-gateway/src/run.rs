@@ -13,10 +13,11 @@ use std::sync::Arc;
 /// When it can't start: the configuration, the address.
 pub async fn run(process: Process) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.listen).await?;
-    let Backends { store, changes, conductor } = Backends::open(&process)?;
+    let Backends { store, changes, queues, conductor } = Backends::open(&process)?;
     let dependencies = Dependencies {
         conductor: Arc::clone(&conductor),
         election: election(&process).await?,
+        queues: Some(Arc::clone(&queues)),
         changes: changes.sender(),
         limits: limits(&process.config),
         admission: admission(&process.config),
@@ -25,7 +26,10 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         stop: process.drain.token(),
     };
     host.open(router(dependencies));
-    let presence = Presence::announce(process.name, &process.instance, host.address(), store, || json!({}));
+    let news = queues.news();
+    let about = move || queues.about(json!({}));
+    let presence =
+        Presence::announce_news(process.name, &process.instance, host.address(), store, about, news);
     process.drain.draining().await;
     presence.withdraw().await;
     let closed = host.close().await;

@@ -3,6 +3,7 @@
 mod bench;
 mod definition;
 mod lock;
+mod queue;
 mod workflow;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
 pub(crate) use definition::{DefinitionVerb, GraphArgs, GraphFormat};
 pub(crate) use lock::{ElectionVerb, HoldArgs, LockVerb};
+pub(crate) use queue::QueueVerb;
 pub(crate) use workflow::{BulkArgs, CountBy, ListArgs, StartArgs, WorkflowVerb};
 
 /// Variables that the command line reads itself, so that they are not taken for settings.
@@ -98,6 +100,9 @@ pub(crate) enum Noun {
     /// Elections: who leads what
     #[command(subcommand)]
     Election(ElectionVerb),
+    /// Queues: what waits in the one that is in use, and the move to another one
+    #[command(subcommand)]
+    Queue(QueueVerb),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigVerb),

@@ -8,6 +8,7 @@ mod explain;
 mod lock;
 mod operate;
 mod process;
+mod queue;
 mod service;
 mod wait;
 mod workflow;
@@ -49,6 +50,7 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8, Fault> {
         | Noun::Dlq(_)
         | Noun::Lock(_)
         | Noun::Election(_)
+        | Noun::Queue(_)
         | Noun::Config(_)
         | Noun::Doctor(_)
         | Noun::Bench(_)
@@ -79,6 +81,7 @@ async fn run(cli: Cli, out: &Output) -> Ended {
         Noun::Dlq(verb) => process::dead_letters(verb, &Session::new(global, out)?).await,
         Noun::Lock(verb) => lock::run(verb, &Session::new(global, out)?).await,
         Noun::Election(verb) => lock::elections(verb, &Session::new(global, out)?).await,
+        Noun::Queue(verb) => queue::run(verb, &Session::new(global, out)?).await,
         Noun::Config(ConfigVerb::Explain(args)) => config::explain(&args, out),
         Noun::Doctor(args) => crate::doctor::run(&args, out).await,
         Noun::Bench(args) => bench::run(&args, out).await,

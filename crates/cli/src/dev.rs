@@ -140,6 +140,7 @@ impl Process {
         let gateway = gateway::Dependencies {
             conductor: Arc::clone(&conductor),
             election: Some(Arc::clone(&election)),
+            queues: None,
             changes,
             limits: gateway::limits(config),
             admission: gateway::admission(config),

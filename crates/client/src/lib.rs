@@ -16,6 +16,7 @@ mod definitions;
 mod error;
 mod follow;
 mod locks;
+mod queues;
 mod services;
 mod sse;
 mod workflows;
@@ -26,8 +27,9 @@ use std::time::Duration;
 
 pub use answer::{
     AppliedDefinition, Count, Counts, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord,
-    ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process, ProcessList, Released,
-    ServiceList, ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
+    ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process, ProcessList,
+    QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, Released, ServiceList, ServiceRecord,
+    Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };
 pub use error::{Error, Problem, ProblemDetail};
 pub use follow::Follow;

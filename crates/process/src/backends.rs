@@ -2,6 +2,7 @@
 //! refused.
 
 use crate::Process;
+use crate::Queues;
 use crate::leases::StoreLeases;
 use anyhow::Context;
 use goconductor_definition::Cel;
@@ -35,12 +36,14 @@ pub struct Backends {
     pub store: Arc<dyn Store>,
     /// What is written, as it is written.
     pub changes: ChangesFeed,
+    /// Which queue is used.
+    pub queues: Arc<Queues>,
     /// Decides, commits, publishes.
     pub conductor: Arc<Conductor>,
 }
 
 impl Backends {
-    /// Opens store and queue.
+    /// Opens store and queue. To be called within a runtime.
     ///
     /// # Errors
     /// When what is configured can't work.
@@ -60,10 +63,13 @@ impl Backends {
         process.check("state_store", &store, |store| async move {
             store.check().await.map_err(|error| error.to_string())
         });
-        let queue = process.queue(&store)?;
+        let queues = Queues::new(Arc::clone(&store), config.queue.clone(), &process.instance)?;
+        process.check("queue", &queues, |queues| async move { queues.check().await });
+        drop(tokio::spawn(Arc::clone(&queues).follow()));
+        let queue = queues.queue();
         let settings = Settings { redelivery: config.executor.redelivery };
         let conductor = Conductor::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
-        Ok(Self { store, changes, conductor })
+        Ok(Self { store, changes, queues, conductor })
     }
 }
 
@@ -136,31 +142,25 @@ impl Process {
         let what = Arc::clone(what);
         self.readiness.add(name, move || check(Arc::clone(&what)));
     }
+}
 
-    /// The queue, as it is configured; `store` keeps what a queue leaves to its readers.
-    fn queue(&self, store: &Arc<dyn Store>) -> anyhow::Result<Arc<dyn Queue>> {
-        let of = &self.config.queue;
-        let queue: Arc<dyn Queue> = match of.backend {
-            QueueBackend::Memory => anyhow::bail!(
-                "queue.backend is memory, which reaches no other process: set queue.backend to kafka and \
-                 queue.brokers, or to another broker; or run `goconductor dev`, which is everything in one process"
-            ),
-            QueueBackend::Kafka => Arc::new(KafkaQueue::new(kafka_settings(of)).context("queue")?),
-            QueueBackend::Kinesis => {
-                let leases = Arc::new(StoreLeases(Arc::clone(store)));
-                let settings = kinesis_settings(of, &self.instance);
-                Arc::new(KinesisQueue::new(settings, leases).context("queue")?)
-            }
-            QueueBackend::Nats => Arc::new(NatsQueue::new(nats_settings(of)).context("queue")?),
-            QueueBackend::RabbitMq => Arc::new(RabbitQueue::new(rabbitmq_settings(of)).context("queue")?),
-        };
-        self.check(
-            "queue",
-            &queue,
-            |queue| async move { queue.check().await.map_err(|error| error.to_string()) },
-        );
-        Ok(queue)
-    }
+/// A queue, as it is configured; `store` keeps what a queue leaves to its readers, of whom `identity` is one.
+pub(crate) fn open_queue(
+    of: &config::Queue,
+    backend: QueueBackend,
+    store: &Arc<dyn Store>,
+    identity: &str,
+) -> anyhow::Result<Arc<dyn Queue>> {
+    Ok(match backend {
+        QueueBackend::Memory => anyhow::bail!("an in-process queue reaches no other process"),
+        QueueBackend::Kafka => Arc::new(KafkaQueue::new(kafka_settings(of))?),
+        QueueBackend::Kinesis => {
+            let leases = Arc::new(StoreLeases(Arc::clone(store)));
+            Arc::new(KinesisQueue::new(kinesis_settings(of, identity), leases)?)
+        }
+        QueueBackend::Nats => Arc::new(NatsQueue::new(nats_settings(of))?),
+        QueueBackend::RabbitMq => Arc::new(RabbitQueue::new(rabbitmq_settings(of))?),
+    })
 }
 
 fn kafka_settings(of: &config::Queue) -> kafka::Settings {

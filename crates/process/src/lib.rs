@@ -1,6 +1,7 @@
 //! What a service that runs in a process of its own is made of: [`main`] reads arguments and configuration,
 //! [`Process`] holds what every service has, [`Host`] is its one port, [`Backends`] opens what the
-//! configuration names, [`Presence`] says that the process is there.
+//! configuration names, [`Queues`] knows which queue is in use and moves to another one, [`Presence`] says that the
+//! process is there.
 //!
 //! A process listens at once and says by `/readyz` what is still missing, so that processes can be started
 //! in any order; what is open waits for nobody, and what is not answers that it may be tried again.
@@ -17,6 +18,7 @@ mod election;
 mod host;
 mod leases;
 mod presence;
+mod queues;
 
 use anyhow::Context;
 use goconductor_service_kit::config::Config;
@@ -29,6 +31,7 @@ pub use backends::{Backends, open_database};
 pub use connections::{Connection, Connections};
 pub use host::{Host, serve};
 pub use presence::Presence;
+pub use queues::{Move, MoveError, Phase, Queues, Standing, Status, User, served};
 
 /// What every service has.
 #[derive(Debug)]

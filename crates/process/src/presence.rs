@@ -5,6 +5,7 @@ use goconductor_store::{Announcement, Store};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// How often.
@@ -30,6 +31,18 @@ impl Presence {
         store: Arc<dyn Store>,
         about: impl Fn() -> Json + Send + 'static,
     ) -> Self {
+        Self::announce_news(kind, instance, address, store, about, Arc::default())
+    }
+
+    /// The same, and at once whenever `news` rings.
+    pub fn announce_news(
+        kind: &str,
+        instance: &str,
+        address: SocketAddr,
+        store: Arc<dyn Store>,
+        about: impl Fn() -> Json + Send + 'static,
+        news: Arc<Notify>,
+    ) -> Self {
         let announcement = Announcement {
             instance: instance.to_owned(),
             kind: kind.to_owned(),
@@ -45,9 +58,10 @@ impl Presence {
                 if let Err(error) = to.announce(&now).await {
                     tracing::debug!(%error, "the process could not say that it is there");
                 }
-                // Safe to cancel: a sleep holds nothing.
+                // All are safe to cancel: news that is missed is told the next time.
                 tokio::select! {
                     () = until.cancelled() => {}
+                    () = news.notified() => {}
                     () = tokio::time::sleep(EVERY) => {}
                 }
             }

@@ -35,7 +35,7 @@ pub struct InProcess {
 /// As [`run`].
 pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.executor.listen).await?;
-    let Backends { store, changes: _, conductor } = Backends::open(&process)?;
+    let Backends { store, changes: _, queues, conductor } = Backends::open(&process)?;
     let election = process.election().await?;
     let settings = settings(&process.config, process.instance.clone());
     let mut executor = Executor::new(Arc::clone(&conductor), election, settings);
@@ -45,8 +45,10 @@ pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Res
     let stop = process.drain.token();
     let router: Router = Routes::new(executor.worker_service(stop.clone())).into_axum_router();
     host.open(router);
+    let (about, news) = (executor.about(), queues.news());
+    let about = move || queues.about(about());
     let presence =
-        Presence::announce(process.name, &process.instance, host.address(), store, executor.about());
+        Presence::announce_news(process.name, &process.instance, host.address(), store, about, news);
     let running = tokio::spawn(executor.run(stop));
     process.drain.draining().await;
     running.await.context("the executor has failed")?;

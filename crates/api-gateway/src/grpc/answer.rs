@@ -164,6 +164,36 @@ pub(super) fn lock(of: &Value) -> wire::Lock {
     }
 }
 
+pub(super) fn backlog(of: &Value) -> wire::QueueBacklog {
+    let lane = |name: &str| {
+        let lane = of.get(name)?;
+        let waiting = lane.get("waiting").and_then(Value::as_u64);
+        Some(wire::QueueLane { waiting, oldest_waiting_at: time(lane, "oldest_waiting_at") })
+    };
+    wire::QueueBacklog {
+        namespace: text(of, "namespace"),
+        service: text(of, "service"),
+        served: of.get("served").and_then(Value::as_bool).unwrap_or(false),
+        execute: lane("execute"),
+        compensate: lane("compensate"),
+    }
+}
+
+pub(super) fn queue_move(of: &Value) -> wire::QueueMove {
+    let phase = wire::QueuePhase::from_str_name(&word(of, "phase", "QUEUE_PHASE_"));
+    let user = |of: &Value| wire::QueueUser { instance: text(of, "instance"), kind: text(of, "kind") };
+    wire::QueueMove {
+        queue: text(of, "queue"),
+        to: text(of, "to"),
+        phase: phase.unwrap_or_default().into(),
+        since: time(of, "since"),
+        revision: number(of, "revision"),
+        actor: text(of, "actor"),
+        behind: each(of, "behind").map(user).collect(),
+        waiting: of.get("waiting").and_then(Value::as_u64),
+    }
+}
+
 pub(super) fn process(of: &Value) -> wire::Process {
     wire::Process {
         instance: text(of, "instance"),

@@ -12,8 +12,6 @@ const PATHS: &[(&str, &str)] = &[
     ("/config/{what}", "dynamic settings"),
     ("/secrets", "secrets"),
     ("/secrets/{name}", "secrets"),
-    ("/queues", "queues"),
-    ("/queues/{verb}", "queues"),
 ];
 
 pub(super) fn routes() -> Router<App> {

@@ -186,6 +186,6 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn span(text: &str) -> Result<Duration, String> {
+pub(super) fn span(text: &str) -> Result<Duration, String> {
     duration::parse(text).map_err(|error| error.to_string())
 }

@@ -38,7 +38,7 @@ pub enum StateStoreBackend {
 /// What carries commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
-    /// Which queue.
+    /// Which queue; once all processes have moved to another one, that is used whatever stands here.
     pub backend: QueueBackend,
     /// What the names of topics begin with.
     pub prefix: String,
@@ -65,6 +65,43 @@ pub enum QueueBackend {
     Nats,
     /// RabbitMQ.
     RabbitMq,
+}
+
+impl QueueBackend {
+    /// All of them, by their names.
+    pub const ALL: &[(&str, Self)] = &[
+        ("memory", Self::Memory),
+        ("kafka", Self::Kafka),
+        ("kinesis", Self::Kinesis),
+        ("nats", Self::Nats),
+        ("rabbitmq", Self::RabbitMq),
+    ];
+
+    /// What it is called in a configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Kafka => "kafka",
+            Self::Kinesis => "kinesis",
+            Self::Nats => "nats",
+            Self::RabbitMq => "rabbitmq",
+        }
+    }
+}
+
+impl Queue {
+    /// Whether it says how a queue is reached: such a queue can be moved to while the process runs.
+    #[must_use]
+    pub fn reaches(&self, backend: QueueBackend) -> bool {
+        match backend {
+            QueueBackend::Memory => false,
+            QueueBackend::Kafka => !self.kafka.brokers.is_empty(),
+            QueueBackend::Kinesis => !self.kinesis.region.is_empty(),
+            QueueBackend::Nats => !self.nats.servers.is_empty(),
+            QueueBackend::RabbitMq => !self.rabbitmq.hosts.is_empty(),
+        }
+    }
 }
 
 /// How Kafka is used.
@@ -166,20 +203,7 @@ fn local(port: u16) -> SocketAddr {
 }
 
 pub(super) fn queue(reader: &mut Reader<'_>) -> Queue {
-    const BACKENDS: &[(&str, QueueBackend)] = &[
-        ("memory", QueueBackend::Memory),
-        ("kafka", QueueBackend::Kafka),
-        ("kinesis", QueueBackend::Kinesis),
-        ("nats", QueueBackend::Nats),
-        ("rabbitmq", QueueBackend::RabbitMq),
-    ];
-    let kind = value::choice(BACKENDS, |backend| match backend {
-        QueueBackend::Memory => "memory".to_owned(),
-        QueueBackend::Kafka => "kafka".to_owned(),
-        QueueBackend::Kinesis => "kinesis".to_owned(),
-        QueueBackend::Nats => "nats".to_owned(),
-        QueueBackend::RabbitMq => "rabbitmq".to_owned(),
-    });
+    let kind = value::choice(QueueBackend::ALL, |backend| backend.name().to_owned());
     let backend = reader.get("queue.backend", &kind, QueueBackend::Memory);
     let is_prefix = |text: &str| {
         let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');

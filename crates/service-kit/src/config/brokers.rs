@@ -99,13 +99,14 @@ fn tls(reader: &mut Reader<'_>, section: &str) -> Option<Tls> {
 }
 
 /// A setting that must not be left out where its queue is used.
-fn needed<T>(reader: &mut Reader<'_>, is_used: bool, path: &str, kind: &Kind<T>) -> Option<T> {
-    if is_used { reader.required(path, kind, "queue.backend") } else { reader.optional(path, kind) }
+fn needed<T>(reader: &mut Reader<'_>, is_used: bool, path: &str, kind: &Kind<T>, because: &str) -> Option<T> {
+    if is_used { reader.required(path, kind, because) } else { reader.optional(path, kind) }
 }
 
 pub(super) fn nats(reader: &mut Reader<'_>, backend: QueueBackend) -> Nats {
     let is_used = backend == QueueBackend::Nats;
-    let servers = needed(reader, is_used, "queue.nats.servers", &value::hosts("127.0.0.1:4222"));
+    let servers = value::hosts("127.0.0.1:4222");
+    let servers = needed(reader, is_used, "queue.nats.servers", &servers, "queue.backend");
     Nats {
         servers: servers.unwrap_or_default(),
         replication: reader.optional("queue.nats.replication", &value::integer(1, 5)),
@@ -148,9 +149,13 @@ fn credentials(reader: &mut Reader<'_>) -> Option<NatsCredentials> {
 
 pub(super) fn rabbitmq(reader: &mut Reader<'_>, backend: QueueBackend) -> RabbitMq {
     let is_used = backend == QueueBackend::RabbitMq;
-    let hosts = needed(reader, is_used, "queue.rabbitmq.hosts", &value::hosts("127.0.0.1:5672"));
-    let user = needed(reader, is_used, "queue.rabbitmq.user", &user());
-    let password = needed(reader, is_used, "queue.rabbitmq.password", &value::secret_text());
+    let hosts = value::hosts("127.0.0.1:5672");
+    let hosts = needed(reader, is_used, "queue.rabbitmq.hosts", &hosts, "queue.backend");
+    // One that is not used now can be moved to: it has to be whole.
+    let because = if is_used { "queue.backend" } else { "queue.rabbitmq.hosts" };
+    let is_used = is_used || hosts.is_some();
+    let user = needed(reader, is_used, "queue.rabbitmq.user", &user(), because);
+    let password = needed(reader, is_used, "queue.rabbitmq.password", &value::secret_text(), because);
     let is_vhost = |text: &str| !text.is_empty() && !text.contains(char::is_control);
     let prefetch = reader.get("queue.rabbitmq.prefetch", &value::integer(1, 10_000), 64);
     RabbitMq {
