@@ -19,6 +19,8 @@ use servers::{PROXY, Proxy};
 pub struct ClusterOptions {
     /// What carries commands.
     pub queue: Broker,
+    /// Other queues that its processes know how to reach.
+    pub more_queues: Vec<Broker>,
     /// Processes of each kind.
     pub each: u32,
     /// Services that have executors of their own; none: the executors serve all.
@@ -73,8 +75,12 @@ impl Cluster {
             anyhow::ensure!(status.success(), "chmod failed");
         }
         let queue = options.queue;
-        let (postgres, (brokers, lines)) =
+        let (postgres, (brokers, mut lines)) =
             tokio::try_join!(services.call("postgres.sh", &["up"]), queue.up(&services))?;
+        for more in &options.more_queues {
+            lines.push_str(&more.up(&services).await?.1);
+        }
+        let lines = format!("queue:\n  backend: {}\n{lines}", queue.name());
         let database = postgres.get("DATABASE_URL").context("no DATABASE_URL")?.clone();
         let election = options.election.start(&services, &database).await?;
         let members = members(&options)?;
@@ -318,7 +324,8 @@ impl Drop for Cluster {
 /// What stands below a cluster.
 fn scripts(options: &ClusterOptions) -> Vec<&'static str> {
     let election = options.election.parts().map(|(script, ..)| script);
-    ["toxiproxy.sh", options.queue.script()].into_iter().chain(election).chain(["postgres.sh"]).collect()
+    let queues = std::iter::once(&options.queue).chain(&options.more_queues).map(|queue| queue.script());
+    ["toxiproxy.sh"].into_iter().chain(queues).chain(election).chain(["postgres.sh"]).collect()
 }
 
 fn members(options: &ClusterOptions) -> anyhow::Result<BTreeMap<String, Member>> {

@@ -33,7 +33,18 @@ impl Broker {
         }
     }
 
-    /// Starts it; where it is, and the lines that name it in the configuration.
+    /// What the configuration calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kafka(_) => "kafka",
+            Self::Kinesis => "kinesis",
+            Self::Nats(_) => "nats",
+            Self::RabbitMq => "rabbitmq",
+        }
+    }
+
+    /// Starts it; where it is, and the lines below `queue` that say how it is reached.
     pub(super) async fn up(self, services: &Services) -> anyhow::Result<(String, String)> {
         let mut up = vec!["up".to_owned()];
         if let Self::Kafka(count) | Self::Nats(count) = self {
@@ -45,14 +56,14 @@ impl Broker {
         Ok(match self {
             Self::Kafka(_) => {
                 let all = get("KAFKA_BROKERS")?;
-                let lines = format!("queue: {{ backend: kafka, brokers: [{}] }}\n", all.replace(',', ", "));
+                let lines = format!("  brokers: [{}]\n", all.replace(',', ", "));
                 (all, lines)
             }
             Self::Kinesis => {
                 let (endpoint, region) = (get("KINESIS_ENDPOINT")?, get("AWS_REGION")?);
                 let (id, secret) = (get("AWS_ACCESS_KEY_ID")?, get("AWS_SECRET_ACCESS_KEY")?);
                 let lines = format!(
-                    "queue:\n  backend: kinesis\n  kinesis:\n    region: {region}\n    endpoint: {endpoint}\n    \
+                    "  kinesis:\n    region: {region}\n    endpoint: {endpoint}\n    \
                      credentials: {{ access_key_id: {id}, secret_access_key: {secret} }}\n"
                 );
                 (endpoint, lines)
@@ -60,14 +71,14 @@ impl Broker {
             Self::Nats(_) => {
                 let all = get("NATS_SERVERS")?;
                 let list = all.replace(',', ", ");
-                let lines = format!("queue:\n  backend: nats\n  nats: {{ servers: [{list}] }}\n");
+                let lines = format!("  nats: {{ servers: [{list}] }}\n");
                 (all, lines)
             }
             Self::RabbitMq => {
                 let hosts = get("RABBITMQ_HOSTS")?;
                 let (user, password) = (get("RABBITMQ_USER")?, get("RABBITMQ_PASSWORD")?);
                 let lines = format!(
-                    "queue:\n  backend: rabbitmq\n  rabbitmq: {{ hosts: [{hosts}], user: {user}, \
+                    "  rabbitmq: {{ hosts: [{hosts}], user: {user}, \
                      password: \"{password}\" }}\n"
                 );
                 (hosts, lines)

@@ -1,5 +1,7 @@
 //! The whole system as processes, broken in every way while orders run: every saga ends, and right.
 
+mod switching;
+
 use futures::StreamExt;
 use goconductor_harness::check::{Clocks, Coverage, Fault, Moment, Run, Start, check, digest};
 use goconductor_harness::{
@@ -51,9 +53,17 @@ async fn cluster_over(queue: Broker) -> (Cluster, Participants) {
 }
 
 pub(crate) async fn cluster_with(queue: Broker, election: ElectionServers) -> (Cluster, Participants) {
+    cluster_of(queue, Vec::new(), election).await
+}
+
+async fn cluster_of(
+    queue: Broker,
+    more_queues: Vec<Broker>,
+    election: ElectionServers,
+) -> (Cluster, Participants) {
     let services = ["stock", "payments"].map(str::to_owned).to_vec();
-    let options =
-        ClusterOptions { queue, each: 2, services, proxied: true, election, settings: String::new() };
+    let settings = String::new();
+    let options = ClusterOptions { queue, more_queues, each: 2, services, proxied: true, election, settings };
     let cluster = Cluster::start(options).await.unwrap();
     let participants = Participants::start().await.unwrap();
     let api = &cluster.gateways[0];

@@ -3,6 +3,7 @@
 use crate::world::World;
 use goconductor_harness::ORDER;
 use goconductor_wire::v1::definition_service_client::DefinitionServiceClient;
+use goconductor_wire::v1::queue_service_client::QueueServiceClient;
 use goconductor_wire::v1::service_service_client::ServiceServiceClient;
 use goconductor_wire::v1::workflow_service_client::WorkflowServiceClient;
 use goconductor_wire::v1::{self as wire, WorkflowStatus};
@@ -201,4 +202,25 @@ async fn no_garbage_is_an_internal_error() {
         }
     }
     assert!(world.dev.api.is_ready().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_is_listed_and_one_process_has_one_queue() {
+    let world = world().await;
+    let mut queues = QueueServiceClient::new(channel(&world).await);
+    let listed = queues.list_queues(wire::ListQueuesRequest {}).await.unwrap().into_inner();
+    assert_eq!(listed.queue, "memory");
+    let names: Vec<&str> = listed.services.iter().map(|each| &*each.service).collect();
+    assert_eq!(names, ["payments", "shipping", "stock"]);
+    for service in &listed.services {
+        let waiting = |lane: &Option<wire::QueueLane>| lane.as_ref().and_then(|lane| lane.waiting);
+        assert_eq!((waiting(&service.execute), waiting(&service.compensate)), (Some(0), Some(0)));
+    }
+    let stands =
+        queues.get_queue_move(wire::GetQueueMoveRequest {}).await.unwrap().into_inner().r#move.unwrap();
+    assert_eq!((&*stands.queue, &*stands.to, stands.phase()), ("memory", "", wire::QueuePhase::Unspecified));
+    let to = "nats".to_owned();
+    let refused = queues.switch_queue(wire::SwitchQueueRequest { to }).await.unwrap_err();
+    assert_eq!((refused.code(), &*code_of(&refused)), (Code::FailedPrecondition, "GC2035"), "{refused}");
+    assert!(refused.message().contains("is in its one process"), "{refused}");
 }

@@ -20,6 +20,7 @@ async fn cluster() -> anyhow::Result<(Cluster, Participants)> {
     let services = SERVICES.map(str::to_owned).to_vec();
     let options = ClusterOptions {
         queue: Broker::Kafka(1),
+        more_queues: Vec::new(),
         each: 2,
         services,
         proxied: false,
@@ -38,10 +39,10 @@ async fn cluster() -> anyhow::Result<(Cluster, Participants)> {
 
 /// An order from its start to its end.
 #[derive(Debug, Clone)]
-struct Done {
+pub(crate) struct Done {
     id: String,
-    begun: Instant,
-    took: Duration,
+    pub(crate) begun: Instant,
+    pub(crate) took: Duration,
     /// How often its most repeated call was made.
     calls: usize,
 }
@@ -84,7 +85,7 @@ impl Flow {
     }
 }
 
-async fn order(gateways: &[Api], key: &str, input: &Value) -> anyhow::Result<Done> {
+pub(crate) async fn order(gateways: &[Api], key: &str, input: &Value) -> anyhow::Result<Done> {
     let begun = now();
     let (id, starts) = repeated(gateways, |api| api.start("order", input.clone(), Some(key))).await?;
     let (_, ends) = repeated(gateways, |api| api.ended(&id, PATIENCE)).await?;

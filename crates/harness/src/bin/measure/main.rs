@@ -6,12 +6,14 @@
 //!     measure garbage [RATE]              so many messages a second that are none: what orders notice
 //!     measure overload [SECONDS]          ten times what dev can do, while a modest namespace asks for a fifth
 //!     measure overload-cluster [SECONDS]  the same over a cluster
+//!     measure switch [RATE]               so many orders a second while all move from queue to queue
 //!     measure waiting [COUNT]             what others notice of so many workflows that wait
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 mod faults;
 mod overload;
+mod switch;
 
 use anyhow::Context;
 use std::time::{Duration, Instant};
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let known = "take-over, hand-over, garbage, overload, overload-cluster or waiting";
+    let known = "take-over, hand-over, garbage, overload, overload-cluster, switch or waiting";
     let what = arguments.next().with_context(|| format!("measure what? {known}"))?;
     let number = arguments.next().map(|text| text.parse::<usize>()).transpose()?;
     match what.as_str() {
@@ -28,6 +30,7 @@ async fn main() -> anyhow::Result<()> {
         "garbage" => faults::garbage(u64::try_from(number.unwrap_or(300))?).await,
         "overload" => overload::overload("dev", number.unwrap_or(60)).await,
         "overload-cluster" => overload::overload("cluster", number.unwrap_or(60)).await,
+        "switch" => switch::switch(u32::try_from(number.unwrap_or(200))?).await,
         "waiting" => overload::waiting(number.unwrap_or(100_000)).await,
         other => anyhow::bail!("there is no measurement {other}: {known}"),
     }

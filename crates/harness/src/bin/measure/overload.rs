@@ -147,6 +147,7 @@ impl System {
             let services = SERVICES.map(str::to_owned).to_vec();
             let options = ClusterOptions {
                 queue: Broker::Kafka(1),
+                more_queues: Vec::new(),
                 each: 2,
                 services,
                 proxied: false,

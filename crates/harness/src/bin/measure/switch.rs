@@ -1,0 +1,133 @@
+//! What orders notice while all processes move from one queue to another.
+
+use crate::faults::{Done, order};
+use crate::{now, print_percentiles};
+use goconductor_harness::{Api, Broker, Cluster, ClusterOptions, ElectionServers, ORDER, Participants};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+const SERVICES: [&str; 3] = ["stock", "payments", "shipping"];
+/// Before anything is measured: topics are made and shared out.
+const SETTLE: Duration = Duration::from_secs(10);
+/// Without a move, before the first and after each.
+const QUIET: Duration = Duration::from_secs(15);
+/// A move that is not over by then is given up.
+const MOVED: Duration = Duration::from_secs(120);
+/// Where to.
+const WAY: [&str; 4] = ["nats", "kinesis", "rabbitmq", "kafka"];
+
+/// Orders that begin at a steady rate, whatever becomes of those before.
+struct Arrivals {
+    ticking: tokio::task::JoinHandle<JoinSet<anyhow::Result<()>>>,
+    stop: Arc<AtomicBool>,
+    done: Arc<Mutex<Vec<Done>>>,
+}
+
+impl Arrivals {
+    fn begin(gateways: Vec<Api>, rate: u32) -> Self {
+        let (done, stop) = (Arc::<Mutex<Vec<Done>>>::default(), Arc::<AtomicBool>::default());
+        let (of, until) = (Arc::clone(&done), Arc::clone(&stop));
+        let ticking = tokio::spawn(async move {
+            let mut orders = JoinSet::new();
+            let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
+            for number in 0_usize.. {
+                ticks.tick().await;
+                if until.load(Ordering::Relaxed) {
+                    break;
+                }
+                let (mut gateways, done) = (gateways.clone(), Arc::clone(&of));
+                let turn = number % gateways.len();
+                gateways.rotate_left(turn);
+                orders.spawn(async move {
+                    let one = order(&gateways, &format!("order-{number}"), &json!({})).await?;
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+                    Ok(())
+                });
+                while let Some(ended) = orders.try_join_next() {
+                    if let Ok(Err(error)) = ended {
+                        println!("an order did not end: {error:#}");
+                    }
+                }
+            }
+            orders
+        });
+        Self { ticking, stop, done }
+    }
+
+    async fn end(self) -> anyhow::Result<Vec<Done>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut orders = self.ticking.await?;
+        while let Some(ended) = orders.join_next().await {
+            ended??;
+        }
+        Ok(std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// Moves from Kafka to NATS, Kinesis, RabbitMQ and back at so many orders a second.
+pub(crate) async fn switch(rate: u32) -> anyhow::Result<()> {
+    let options = ClusterOptions {
+        queue: Broker::Kafka(1),
+        more_queues: vec![Broker::Nats(1), Broker::Kinesis, Broker::RabbitMq],
+        each: 2,
+        services: SERVICES.map(str::to_owned).to_vec(),
+        proxied: false,
+        election: ElectionServers::Postgres,
+        settings: String::new(),
+    };
+    let cluster = Cluster::start(options).await?;
+    let participants = Participants::start().await?;
+    let api = cluster.gateways.first().ok_or_else(|| anyhow::anyhow!("no gateway"))?;
+    for service in SERVICES {
+        api.serve(service, &participants.url(service)).await?;
+    }
+    api.apply("order", ORDER).await?;
+    let arrivals = Arrivals::begin(cluster.gateways.clone(), rate);
+    tokio::time::sleep(SETTLE).await;
+    let mut spans: Vec<(String, Instant, Instant)> = Vec::new();
+    let quiet = async |queue: &str| {
+        let begun = now();
+        tokio::time::sleep(QUIET).await;
+        (format!("{queue}, no move"), begun, now())
+    };
+    spans.push(quiet("kafka").await);
+    for to in WAY {
+        let begun = now();
+        moved(api, to).await?;
+        spans.push((format!("move to {to}"), begun, now()));
+        spans.push(quiet(to).await);
+    }
+    let done = arrivals.end().await?;
+    for (what, from, to) in spans {
+        // Those that were under way when it began, too.
+        let noticed = |one: &&Done| one.begun < to && one.begun + one.took > from;
+        let mut took: Vec<Duration> = done.iter().filter(noticed).map(|one| one.took).collect();
+        println!("{what}: {:.1} s, {} orders", (to - from).as_secs_f64(), took.len());
+        print_percentiles("  orders, start to end", &mut took);
+    }
+    println!("{} orders, all ended", done.len());
+    cluster.down().await
+}
+
+async fn moved(api: &Api, to: &str) -> anyhow::Result<()> {
+    let begun = now();
+    let (status, said) = api.send("POST", "/queues/switch", Some(json!({"to": to}))).await?;
+    anyhow::ensure!(status == 200, "the move to {to} is refused: {said}");
+    let mut known = String::new();
+    loop {
+        let standing = api.get("/queues/switch").await?;
+        let phase = standing.get("phase").and_then(Value::as_str).unwrap_or("over").to_owned();
+        if phase != known {
+            println!("  {to}: {phase} after {:.1} s", begun.elapsed().as_secs_f64());
+            known = phase;
+        }
+        if known == "over" {
+            return Ok(());
+        }
+        anyhow::ensure!(begun.elapsed() < MOVED, "the move to {to} does not end: {standing}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
