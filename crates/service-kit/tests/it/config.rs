@@ -359,6 +359,11 @@ const WRONG: &[(&str, &[&str])] = &[
              [127.0.0.1:5672], found here: \"here\" is none",
         ],
     ),
+    // A queue that is not used now, but could be moved to, is whole as well.
+    (
+        "queue: { rabbitmq: { hosts: [here:1], user: me } }",
+        &["goconductor.yaml:1:29: queue.rabbitmq.password: is missing: expected a text"],
+    ),
     (
         "queue: { nats: { user: me, token: t, tls: { key_file: k } } }",
         &[
