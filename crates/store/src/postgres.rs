@@ -15,6 +15,7 @@ mod processes;
 mod read;
 mod rows;
 mod upkeep;
+mod writers;
 mod written;
 
 use crate::{
@@ -27,9 +28,10 @@ use async_trait::async_trait;
 use goconductor_saga::{Event, Timestamp, WorkflowId};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{Connection, PgPool, Postgres, Transaction};
 use std::str::FromStr;
 use std::time::Duration;
+use writers::Writers;
 
 /// A transaction that the database ended to resolve a conflict is tried again this often.
 const TRIES: u32 = 5;
@@ -37,6 +39,8 @@ const TRIES: u32 = 5;
 const CONFLICTS: [&str; 2] = ["(40001)", "(40P01)"];
 /// Groups that are written at once, at most: more lanes than three gain nothing (measured).
 const WRITERS: u32 = 3;
+/// A connection that was not used for so long may be gone.
+const UNUSED: Duration = Duration::from_secs(1);
 /// A connection that can't be had for this long is no connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
@@ -45,7 +49,7 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 pub struct PostgresStore {
     pool: PgPool,
     /// Connections that groups are written by: none waits for a reader's.
-    writers: PgPool,
+    writers: Writers,
 }
 
 impl PostgresStore {
@@ -59,17 +63,22 @@ impl PostgresStore {
             .application_name("goconductor")
             // Durable whatever the server's default is: what was answered is on disk.
             .options([("synchronous_commit", "on")]);
-        let pool = |connections: u32| {
-            PgPoolOptions::new().max_connections(connections.max(1)).acquire_timeout(ACQUIRE)
-        };
         // A group's one statement has one plan, whatever its size: to plan it each time would cost more than
         // to carry it out. It is made while the tables are as good as empty, and has to be right when they are
         // not: every table is reached by an index.
         let of_writers =
             options.clone().options([("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")]);
-        let writers = pool(WRITERS).connect_lazy_with(of_writers);
+        let writers = Writers::new(of_writers, usize::try_from(WRITERS).unwrap_or(1));
         let readers = max_connections.saturating_sub(WRITERS);
-        let pool = pool(readers).connect_with(options).await.map_err(unavailable)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(readers.max(1))
+            .acquire_timeout(ACQUIRE)
+            // A look is a way to the server and back, as a read is.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move { Ok(meta.idle_for < UNUSED || connection.ping().await.is_ok()) })
+            });
+        let pool = pool.connect_with(options).await.map_err(unavailable)?;
         let store = Self { pool, writers };
         migrations::run(&mut *store.connection().await?).await?;
         upkeep::make_first_room(&store).await?;
@@ -139,8 +148,11 @@ macro_rules! until_no_conflict {
 
 impl PostgresStore {
     async fn write_once(&self, group: &[Write]) -> Result<Vec<WriteOutcome>, Error> {
-        let mut connection = self.writers.acquire().await.map_err(unavailable)?;
-        group::write(&mut connection, group).await
+        let (mut writer, place) = self.writers.take().await?;
+        let outcomes = group::write(&mut writer.connection, group).await?;
+        self.writers.give_back(writer);
+        drop(place);
+        Ok(outcomes)
     }
 
     async fn claim_once(&self, request: &ClaimRequest) -> Result<Claim, Error> {
