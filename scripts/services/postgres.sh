@@ -84,12 +84,17 @@ forget_dead_server() {
 
 launch() {
   local options=()
-  if [ "$DURABLE" != 1 ]; then options=(-c fsync=off -c synchronous_commit=off -c full_page_writes=off); fi
+  if [ "$DURABLE" = 1 ]; then
+    # For what is measured: as a server of its own would be set up, if a small one.
+    options=(-c shared_buffers=512MB -c max_wal_size=4GB)
+  else
+    options=(-c shared_buffers=64MB -c fsync=off -c synchronous_commit=off -c full_page_writes=off)
+  fi
   # exec, so that the process that is remembered is the server; 9 is the lock of these scripts.
   (
     exec 9>&-
     server=("$(binaries)/postgres" -D "$DIR/data" -k "$DIR/socket" -p "$(port)" -c listen_addresses=127.0.0.1
-      -c max_connections=200 -c shared_buffers=64MB -c log_line_prefix='%m [%p] %d ' "${options[@]}")
+      -c max_connections=200 -c log_line_prefix='%m [%p] %d ' "${options[@]}")
     if [ "$(id -u)" = 0 ]; then
       server=(setpriv --reuid=postgres --regid=postgres --init-groups -- "${server[@]}")
     fi

@@ -9,9 +9,9 @@ use crate::limit::apart;
 use crate::meter::Role;
 use crate::proc;
 use crate::ready::{self, Ready};
-use goconductor_remote::{Endpoints, RemoteStore};
+use goconductor_remote::{Endpoints, ReadyGroup, RemoteStore};
 use goconductor_store::grouped::{Grouped, Limits};
-use goconductor_store::{Store, WriteOutcome};
+use goconductor_store::{Error, Store, Write, WriteOutcome};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,15 +84,38 @@ impl Server {
     }
 }
 
-/// Where writes go: to a state store in another process, or to a database.
-async fn open(database: Database, url: Option<String>) -> anyhow::Result<Arc<dyn Store>> {
-    Ok(match url {
-        Some(url) => Arc::new(RemoteStore::new(Endpoints::new(&[url])?)),
-        None => {
-            let limits = Limits { lanes: database.lanes(), ..Limits::default() };
-            Arc::new(Grouped::new(database.open().await?, limits))
-        }
-    })
+/// Where groups of writes go: to a state store in another process, or to a database.
+trait Target: Clone + Send + Sync + 'static {
+    /// A group, with all that can be done before it is written.
+    type Group: Send;
+
+    fn ready(group: Vec<Write>) -> Result<Self::Group, Error>;
+
+    fn write(&self, group: Self::Group) -> impl Future<Output = Result<Vec<WriteOutcome>, Error>> + Send;
+}
+
+impl Target for RemoteStore {
+    type Group = ReadyGroup;
+
+    fn ready(group: Vec<Write>) -> Result<ReadyGroup, Error> {
+        ReadyGroup::new(&group)
+    }
+
+    async fn write(&self, group: ReadyGroup) -> Result<Vec<WriteOutcome>, Error> {
+        self.write_ready(group).await
+    }
+}
+
+impl Target for Arc<Grouped> {
+    type Group = Vec<Write>;
+
+    fn ready(group: Vec<Write>) -> Result<Vec<Write>, Error> {
+        Ok(group)
+    }
+
+    async fn write(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+        Store::write(&**self, group).await
+    }
 }
 
 /// Has so many orders written, so many at once.
@@ -101,8 +124,16 @@ pub(crate) async fn measure(server: &Server, in_flight: u32, count: u64) -> anyh
     let (url, pid) = (server.process.as_ref().map(|(_, url)| url.clone()), server.pid()?);
     let orders = ready::orders(count)?;
     let transitions = whole(orders.iter().map(|order| order.writes.len()).sum());
-    let driven =
-        apart(move || async move { drive(open(database, url).await?, pid, orders, in_flight).await });
+    let driven = apart(move || async move {
+        match url {
+            Some(url) => drive(RemoteStore::new(Endpoints::new(&[url])?), pid, orders, in_flight).await,
+            None => {
+                let limits = Limits { lanes: database.lanes(), ..Limits::default() };
+                let store = Grouped::new(database.open().await?, limits);
+                drive(Arc::new(store), pid, orders, in_flight).await
+            }
+        }
+    });
     let (mut latencies, seconds, cpu) = driven.await?;
     Ok(Alone {
         database: kind,
@@ -115,23 +146,42 @@ pub(crate) async fn measure(server: &Server, in_flight: u32, count: u64) -> anyh
     })
 }
 
+/// Orders that are written together: the first transitions of all, the second of all, and so on, with how many
+/// those are.
+type Batch<G> = Vec<(usize, G)>;
+
+/// Puts orders together, so many at a time.
+fn batches<T: Target>(orders: Vec<Ready>, together: usize) -> anyhow::Result<Vec<Batch<T::Group>>> {
+    let mut writes = orders.into_iter().map(|order| order.writes.into_iter()).peekable();
+    let mut batches = Vec::new();
+    while writes.peek().is_some() {
+        let mut batch: Vec<_> = writes.by_ref().take(together).collect();
+        let next = || {
+            let group: Vec<Write> = batch.iter_mut().filter_map(Iterator::next).collect();
+            (!group.is_empty()).then_some(group)
+        };
+        let groups = std::iter::from_fn(next).map(|group| Ok((group.len(), T::ready(group)?)));
+        batches.push(groups.collect::<Result<_, Error>>()?);
+    }
+    Ok(batches)
+}
+
 /// Time of each write, of all, and of the processor.
-async fn drive(
-    store: Arc<dyn Store>,
+async fn drive<T: Target>(
+    target: T,
     pid: u32,
     orders: Vec<Ready>,
     in_flight: u32,
 ) -> anyhow::Result<(Latencies, f64, f64)> {
-    let orders = Arc::new(Mutex::new(orders));
-    let (begun, cpu) = (Instant::now(), proc::cpu_seconds(pid, false).unwrap_or(0.0));
     // What is at once comes in as many calls as an executor makes at once, and waits for nothing to be put
-    // together: it is the store that is measured.
+    // together, nor for a message to be made of it: it is the store that is measured.
     let calls = Limits::CALLS.lanes.min(usize::try_from(in_flight)?);
-    let together = usize::try_from(in_flight)? / calls;
+    let batches = batches::<T>(orders, usize::try_from(in_flight)? / calls)?;
+    let batches = Arc::new(Mutex::new(batches));
+    let (begun, cpu) = (Instant::now(), proc::cpu_seconds(pid, false).unwrap_or(0.0));
     let mut lanes = tokio::task::JoinSet::new();
     for _ in 0..calls {
-        let (store, orders) = (Arc::clone(&store), Arc::clone(&orders));
-        lanes.spawn(lane(store, orders, together));
+        lanes.spawn(lane(target.clone(), Arc::clone(&batches)));
     }
     let mut latencies = Latencies::default();
     while let Some(lane) = lanes.join_next().await {
@@ -141,30 +191,18 @@ async fn drive(
     Ok((latencies, begun.elapsed().as_secs_f64(), cpu))
 }
 
-/// Takes some orders, and writes the next transition of each together, until none is left; how long each took.
-async fn lane(
-    store: Arc<dyn Store>,
-    orders: Arc<Mutex<Vec<Ready>>>,
-    together: usize,
+/// Writes one batch after the other, group by group, until none is left; how long each transition took.
+async fn lane<T: Target>(
+    target: T,
+    batches: Arc<Mutex<Vec<Batch<T::Group>>>>,
 ) -> anyhow::Result<Vec<Duration>> {
     let mut took = Vec::new();
     loop {
-        let next = {
-            let mut orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
-            let rest = orders.len().saturating_sub(together);
-            orders.split_off(rest)
-        };
-        if next.is_empty() {
-            return Ok(took);
-        }
-        let mut next: Vec<_> = next.into_iter().map(|order| order.writes.into_iter()).collect();
-        loop {
-            let group: Vec<_> = next.iter_mut().filter_map(Iterator::next).collect();
-            let (begun, count) = (Instant::now(), group.len());
-            if count == 0 {
-                break;
-            }
-            let outcomes = store.write(group).await?;
+        let batch = batches.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let Some(batch) = batch else { return Ok(took) };
+        for (count, group) in batch {
+            let begun = Instant::now();
+            let outcomes = target.write(group).await?;
             let written = |outcome: &WriteOutcome| matches!(outcome, WriteOutcome::Written);
             anyhow::ensure!(
                 outcomes.len() == count && outcomes.iter().all(written),

@@ -15,4 +15,4 @@ mod store;
 
 pub use election::RemoteElection;
 pub use endpoints::{Endpoints, InvalidEndpoint};
-pub use store::{ChangesFeed, RemoteStore};
+pub use store::{ChangesFeed, ReadyGroup, RemoteStore};

@@ -45,6 +45,23 @@ pub struct RemoteStore {
     endpoints: Arc<Endpoints>,
 }
 
+/// A group of writes as it is sent.
+#[derive(Debug, Clone)]
+pub struct ReadyGroup {
+    request: wire::WriteRequest,
+}
+
+impl ReadyGroup {
+    /// These writes.
+    ///
+    /// # Errors
+    /// When one of them can't be sent.
+    pub fn new(group: &[Write]) -> Result<Self, Error> {
+        let writes = one(group.iter().map(TryInto::try_into).collect::<Result<_, _>>())?;
+        Ok(Self { request: wire::WriteRequest { writes } })
+    }
+}
+
 /// Whether a call may be sent again when its answer was lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeat {
@@ -65,6 +82,20 @@ impl RemoteStore {
     #[must_use]
     pub fn changes(&self) -> ChangesFeed {
         ChangesFeed::follow(&self.endpoints)
+    }
+
+    /// As [`write`](Store::write), of a group that was made ready beforehand.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn write_ready(&self, group: ReadyGroup) -> Result<Vec<WriteOutcome>, Error> {
+        let (request, expected) = (&group.request, group.request.writes.len());
+        let answer = self.call(Repeat::Never, rpc!(write, request)).await?;
+        let outcomes: Vec<WriteOutcome> = all(answer.outcomes)?;
+        if outcomes.len() == expected {
+            return Ok(outcomes);
+        }
+        Err(Error::OutcomeUnknown { reason: format!("{} answers to {expected} writes", outcomes.len()) })
     }
 
     async fn call<T, F>(&self, repeat: Repeat, send: impl Fn(Client) -> F + Send) -> Result<T, Error>
@@ -147,15 +178,7 @@ fn of_each(answers: Vec<bool>, expected: usize) -> Result<Vec<bool>, Error> {
 #[async_trait]
 impl Store for RemoteStore {
     async fn write(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
-        let expected = group.len();
-        let writes = one(group.iter().map(TryInto::try_into).collect::<Result<Vec<wire::Write>, _>>())?;
-        let request = wire::WriteRequest { writes };
-        let answer = self.call(Repeat::Never, rpc!(write, request)).await?;
-        let outcomes: Vec<WriteOutcome> = all(answer.outcomes)?;
-        if outcomes.len() == expected {
-            return Ok(outcomes);
-        }
-        Err(Error::OutcomeUnknown { reason: format!("{} answers to {expected} writes", outcomes.len()) })
+        self.write_ready(ReadyGroup::new(&group)?).await
     }
 
     async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {

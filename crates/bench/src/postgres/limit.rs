@@ -30,17 +30,16 @@ const INSERT_ROW: &str = "INSERT INTO bench_limit.dispatch VALUES ($1, $2, $2, $
 /// A group in one statement: one way there and back, and one commit.
 const GROUP: &str = "
 WITH given AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS given (id, state, event, ledger)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS given (id, state, ledger)
 ), moved AS (
-    UPDATE bench_limit.workflows SET seq = $5::bigint, state = given.state FROM given
-    WHERE workflows.id = given.id AND workflows.seq = $5 - 1 RETURNING workflows.id
+    UPDATE bench_limit.workflows SET seq = $4::bigint, state = given.state FROM given
+    WHERE workflows.id = given.id AND workflows.seq = $4 - 1 RETURNING workflows.id
 ), happened AS (
-    INSERT INTO bench_limit.events SELECT given.id, $5 * $6 + number, given.event
-    FROM given, generate_series(0, $6 - 1) AS number
+    INSERT INTO bench_limit.events SELECT * FROM unnest($5::uuid[], $6::bigint[], $7::text[])
 ), settled AS (
-    DELETE FROM bench_limit.dispatch USING given WHERE workflow_id = given.id AND key = $5 - 1
+    DELETE FROM bench_limit.dispatch USING given WHERE workflow_id = given.id AND key = $4 - 1
 ), issued AS (
-    INSERT INTO bench_limit.dispatch SELECT given.id, $5, $5, given.ledger FROM given
+    INSERT INTO bench_limit.dispatch SELECT given.id, $4, $4, given.ledger FROM given
 )
 SELECT count(*) FROM moved";
 
@@ -126,13 +125,17 @@ async fn write_group(
 ) -> anyhow::Result<()> {
     let number = u64::try_from(seq).unwrap_or(0);
     let texts = |size: usize| vec![text(size, number); ids.len()];
+    let events = || ids.iter().flat_map(|id| std::iter::repeat_n(id, bytes.events));
+    let first = seq * i64::try_from(bytes.events)?;
+    let numbers: Vec<i64> = (first..).take(bytes.events).cycle().take(events().count()).collect();
     let moved: i64 = sqlx::query_scalar(GROUP)
         .bind(ids)
         .bind(texts(bytes.state))
-        .bind(texts(bytes.event))
         .bind(texts(bytes.ledger))
         .bind(seq)
-        .bind(i64::try_from(bytes.events)?)
+        .bind(events().copied().collect::<Vec<_>>())
+        .bind(numbers)
+        .bind(vec![text(bytes.event, number); ids.len() * bytes.events])
         .fetch_one(connection)
         .await?;
     anyhow::ensure!(
