@@ -3,7 +3,8 @@
 use crate::{LeaderElector, service};
 use axum::Router;
 use goconductor_election::Election;
-use goconductor_process::{Host, Process};
+use goconductor_process::{Host, Presence, Process};
+use serde_json::json;
 use std::sync::Arc;
 use tonic::service::Routes;
 
@@ -20,6 +21,14 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let elector: Arc<dyn Election> = Arc::new(LeaderElector::new(backend));
     let router: Router = Routes::new(service(elector, process.drain.token())).into_axum_router();
     host.open(router);
+    // It needs no state store: it only is to be seen among the other processes.
+    let presence = process.state_stores()?.map(|store| {
+        let (name, address) = (process.name, host.address());
+        Presence::announce(name, &process.instance, address, Arc::new(store), || json!({}))
+    });
     process.drain.draining().await;
+    if let Some(presence) = presence {
+        presence.withdraw().await;
+    }
     host.close().await
 }

@@ -49,14 +49,10 @@ impl Backends {
     /// When what is configured can't work.
     pub fn open(process: &Process) -> anyhow::Result<Self> {
         let config = &process.config;
-        if config.state_store.endpoints.is_empty() {
-            anyhow::bail!(
-                "state_store.endpoints is missing: name the state-store processes, such as \
-                 [http://127.0.0.1:8471]; or run `goconductor dev`, which is everything in one process"
-            );
-        }
-        let endpoints = Endpoints::new(&config.state_store.endpoints).context("state_store.endpoints")?;
-        let store = RemoteStore::new(endpoints);
+        let store = process.state_stores()?.context(
+            "state_store.endpoints is missing: name the state-store processes, such as \
+             [http://127.0.0.1:8471]; or run `goconductor dev`, which is everything in one process",
+        )?;
         let changes = store.changes();
         // What ends together is one call.
         let store: Arc<dyn Store> = Arc::new(Grouped::new(Arc::new(store), Limits::CALLS));
@@ -96,6 +92,18 @@ fn database_file(config: &Config) -> PathBuf {
 }
 
 impl Process {
+    /// The state stores that the configuration names; none: it names none. To be called within a runtime.
+    ///
+    /// # Errors
+    /// When an address is none.
+    pub fn state_stores(&self) -> anyhow::Result<Option<RemoteStore>> {
+        let named = &self.config.state_store.endpoints;
+        if named.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(RemoteStore::new(Endpoints::new(named).context("state_store.endpoints")?)))
+    }
+
     /// Opens something, and tries again for as long as it only can't be reached. Readiness says so meanwhile.
     ///
     /// # Errors

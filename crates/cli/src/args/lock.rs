@@ -16,6 +16,7 @@ pub(crate) enum LockVerb {
     /// Take a lock, and print its fencing token with -o name
     Acquire {
         /// What is to be locked
+        #[arg(value_parser = nameable)]
         key: String,
         /// Who holds it then; the same owner gets the same hold again
         #[arg(long)]
@@ -43,6 +44,7 @@ pub(crate) enum LockVerb {
 #[derive(Debug, Args)]
 pub(crate) struct HoldArgs {
     /// What is locked
+    #[arg(value_parser = nameable)]
     pub(crate) key: String,
     /// Who holds it
     #[arg(long)]
@@ -60,11 +62,21 @@ pub(crate) enum ElectionVerb {
     /// Show who leads one
     Describe {
         /// Its name, such as duties/0-of-4
+        #[arg(value_parser = nameable)]
         name: String,
     },
     /// Have its leader step down: whoever is next in line leads it then
     StepDown {
         /// Its name
+        #[arg(value_parser = nameable)]
         name: String,
     },
+}
+
+/// What a URL can name: it would take these for the way to somewhere else, and the call would ask for something else.
+fn nameable(text: &str) -> Result<String, String> {
+    match text {
+        "" | "." | ".." => Err("a name is not empty, and not . or ..".to_owned()),
+        name => Ok(name.to_owned()),
+    }
 }
