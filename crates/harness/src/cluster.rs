@@ -323,9 +323,13 @@ impl Drop for Cluster {
 
 /// What stands below a cluster.
 fn scripts(options: &ClusterOptions) -> Vec<&'static str> {
-    let election = options.election.parts().map(|(script, ..)| script);
     let queues = std::iter::once(&options.queue).chain(&options.more_queues).map(|queue| queue.script());
-    ["toxiproxy.sh"].into_iter().chain(queues).chain(election).chain(["postgres.sh"]).collect()
+    ["toxiproxy.sh"]
+        .into_iter()
+        .chain(queues)
+        .chain(options.election.script())
+        .chain(["postgres.sh"])
+        .collect()
 }
 
 fn members(options: &ClusterOptions) -> anyhow::Result<BTreeMap<String, Member>> {

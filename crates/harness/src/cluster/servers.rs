@@ -99,6 +99,12 @@ pub enum ElectionServers {
 }
 
 impl ElectionServers {
+    /// The project's script for it; none: the database does it.
+    #[must_use]
+    pub fn script(self) -> Option<&'static str> {
+        self.parts().map(|(script, ..)| script)
+    }
+
     /// Its script, backend, variable and number of servers; none: the database does it.
     pub(super) fn parts(self) -> Option<(&'static str, &'static str, &'static str, u32)> {
         match self {

@@ -1,5 +1,6 @@
 //! The whole system as processes, broken in every way while orders run: every saga ends, and right.
 
+mod pairs;
 mod switching;
 
 use futures::StreamExt;
@@ -391,51 +392,6 @@ async fn each_can_be_ended_in_order_and_gateways_and_electors_are_not_needed() {
     }
     all_end_right(&cluster, &participants, starts, Duration::from_secs(60)).await;
     cluster.down().await.unwrap();
-}
-
-/// The same over another queue, which is killed in the middle, as are an executor and a state store.
-async fn all_end_right_over(queue: Broker) {
-    if !possible() {
-        return;
-    }
-    let _one = ONE.lock().await;
-    let (mut cluster, participants) = cluster_over(queue).await;
-    let load = Load::begin(&cluster, Duration::from_millis(40));
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    for name in ["executor-stock-1", "store-1"] {
-        cluster.kill(name).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        cluster.restart(name).await.unwrap();
-    }
-    cluster.services().call(queue.script(), &["kill"]).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    cluster.services().call(queue.script(), &["start"]).await.unwrap();
-    cluster.pause("executor-payments-1").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(12)).await;
-    cluster.resume("executor-payments-1").await.unwrap();
-    let starts = load.end(orders() / 4).await;
-    let coverage = all_end_right(&cluster, &participants, starts, Duration::from_secs(180)).await;
-    eprintln!("{coverage:#?}");
-    let published = cluster.measured("saga-executor", "goconductor_queue_published_total").await.unwrap();
-    let taken = cluster.measured("saga-executor", "goconductor_queue_taken_total").await.unwrap();
-    assert!(published > 0.0 && taken > 0.0, "{published} commands were published, {taken} taken");
-    assert_eq!(dead_letters(&cluster.gateways[0]).await, 0);
-    cluster.down().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_kinesis_every_saga_ends_right() {
-    all_end_right_over(Broker::Kinesis).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_nats_every_saga_ends_right() {
-    all_end_right_over(Broker::Nats(1)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_rabbitmq_every_saga_ends_right() {
-    all_end_right_over(Broker::RabbitMq).await;
 }
 
 /// It stays away: what it led is led by another, and commands are published and taken without it.

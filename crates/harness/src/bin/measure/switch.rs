@@ -1,7 +1,7 @@
 //! What orders notice while all processes move from one queue to another.
 
 use crate::faults::{Done, order};
-use crate::{now, print_percentiles};
+use crate::{now, percentile, print_percentiles};
 use goconductor_harness::{Api, Broker, Cluster, ClusterOptions, ElectionServers, ORDER, Participants};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,12 +101,23 @@ pub(crate) async fn switch(rate: u32) -> anyhow::Result<()> {
         spans.push(quiet(to).await);
     }
     let done = arrivals.end().await?;
+    let mut slowest = Vec::new();
     for (what, from, to) in spans {
         // Those that were under way when it began, too.
         let noticed = |one: &&Done| one.begun < to && one.begun + one.took > from;
         let mut took: Vec<Duration> = done.iter().filter(noticed).map(|one| one.took).collect();
         println!("{what}: {:.1} s, {} orders", (to - from).as_secs_f64(), took.len());
         print_percentiles("  orders, start to end", &mut took);
+        slowest.push((what, percentile(&mut took, 0.99)));
+    }
+    // Each move is between the two queues that it is from and to.
+    for around in slowest.windows(3).step_by(2) {
+        if let [(_, before), (what, during), (_, after)] = around {
+            println!(
+                "{what}: p99 {:.2} times that of the slower of its two queues",
+                during / before.max(*after)
+            );
+        }
     }
     println!("{} orders, all ended", done.len());
     cluster.down().await
