@@ -8,13 +8,14 @@
 //! Until a move is on record the configuration says which queue is used; after that it is the record.
 
 mod answer;
+mod asked;
 mod drained;
 mod phases;
 
 use crate::backends::open_queue;
 use anyhow::Context;
 use drained::topics;
-use goconductor_queue::switching::{LOST, Named, Route, SwitchingQueue};
+use goconductor_queue::switching::{Beside, Named, Route, SwitchingQueue};
 use goconductor_queue::{Queue, Topic};
 use goconductor_saga::{Json, Timestamp};
 use goconductor_service_kit::config::{self, QueueBackend};
@@ -38,10 +39,13 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_CLOSELY: Duration = Duration::from_millis(200);
 /// A phase takes at least so long: whoever is there, and could not say so just now, has looked in the meantime.
 const PHASE: Duration = Duration::from_secs(1);
-/// The old queue is empty when nothing has waited in it for so long: some brokers hear later what consumers have fetched.
-const EMPTY: Duration = Duration::from_secs(2);
-/// How long the queue that is to be moved to may take to answer, and to make its topics.
-const ANSWER: Duration = Duration::from_secs(25);
+/// Between looks at what waits in the old queue, to see whether it is empty.
+const LOOK_AT_OLD: Duration = Duration::from_secs(1);
+/// The old queue is empty when nothing has waited in it for so long: some brokers hear only every other second what
+/// consumers have fetched.
+const EMPTY: Duration = Duration::from_secs(5);
+/// A service counts as served for so long after it was: whoever serves it may just be starting again.
+const SERVED: Duration = Duration::from_secs(30);
 
 /// The queues of this process.
 #[derive(Debug)]
@@ -54,6 +58,8 @@ pub struct Queues {
     /// Those that are used just now.
     opened: Mutex<BTreeMap<String, Arc<dyn Queue>>>,
     known: Mutex<Known>,
+    /// One at a time acts by what is agreed on.
+    applying: Mutex<()>,
     /// Rings when there is something new to say of this process.
     news: Arc<Notify>,
     /// Rings when what is agreed on was changed here.
@@ -69,10 +75,15 @@ struct Known {
     /// The revision for which it is ready to publish to the new queue.
     prepared: u64,
     has_lost_old: bool,
-    /// Since when nothing waits in the old queue.
+    /// When it was last looked what waits in the old queue, and since when nothing does.
+    old_seen: Option<Instant>,
     empty_since: Option<Instant>,
+    /// Services, and when each was last seen to be served.
+    served: BTreeMap<(String, String), Instant>,
     /// Why it can't act by what is agreed on.
     trouble: Option<String>,
+    /// Why it can't use the old queue.
+    lacks_old: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -107,6 +118,7 @@ impl Queues {
             queue: SwitchingQueue::new(true),
             opened: Mutex::default(),
             known: Mutex::default(),
+            applying: Mutex::default(),
             news: Arc::default(),
             changed: Notify::new(),
         }))
@@ -131,12 +143,11 @@ impl Queues {
         let known = self.known();
         let said =
             json!({"applied": known.applied, "backends": backends, "has_lost_old": known.has_lost_old});
-        match &mut about {
-            Json::Object(about) => {
-                about.insert(ABOUT.to_owned(), said);
-            }
+        if let Json::Object(about) = &mut about {
+            about.insert(ABOUT.to_owned(), said);
+        } else {
             // Nothing else is known of it yet.
-            _ => about = json!({ ABOUT: said }),
+            about = json!({ ABOUT: said });
         }
         about
     }
@@ -164,6 +175,7 @@ impl Queues {
     /// Follows what is agreed on, and has it go on: for as long as the process lives.
     pub async fn follow(self: Arc<Self>) {
         drop(tokio::spawn(Arc::clone(&self).settle()));
+        drop(tokio::spawn(Arc::clone(&self).make_ready()));
         loop {
             let wait = match self.look().await {
                 Ok(Agreed { standing: Standing { moving: None, .. }, .. }) => LOOK,
@@ -181,20 +193,31 @@ impl Queues {
         }
     }
 
-    /// Gives consumers what they lack of the route: those of queues that are not reached may keep it busy for a while.
+    /// Gives consumers what they lack of the route.
     async fn settle(self: Arc<Self>) {
         loop {
-            let (settled, prepared) = tokio::join!(self.queue.settle(), self.prepare());
-            if let Err(error) = settled {
+            // What takes longer goes on by itself.
+            if let Ok(Err(error)) = tokio::time::timeout(LOOK, self.queue.settle()).await {
                 tracing::debug!(%error, "not every consumer takes from both queues yet");
             }
-            if let Err(error) = prepared {
+            self.tell();
+            tokio::time::sleep(self.pause()).await;
+        }
+    }
+
+    async fn make_ready(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.prepare().await {
                 tracing::debug!(%error, "can't publish to the new queue yet");
             }
             self.tell();
-            let wait = if self.is_moving() { LOOK_CLOSELY } else { LOOK };
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(self.pause()).await;
         }
+    }
+
+    fn pause(&self) -> Duration {
+        let is_quiet = self.known().agreed.as_ref().is_some_and(|agreed| agreed.standing.moving.is_none());
+        if is_quiet { LOOK } else { LOOK_CLOSELY }
     }
 
     /// Has the new queue ready before anybody publishes to it: orders are not to wait for connections.
@@ -208,10 +231,6 @@ impl Queues {
         self.queue.prepare_beside(&topics(&served(&members))).await?;
         self.known().prepared = revision;
         Ok(())
-    }
-
-    fn is_moving(&self) -> bool {
-        self.known().agreed.as_ref().is_none_or(|agreed| agreed.standing.moving.is_some())
     }
 
     /// What is agreed on now: acts by it, and has it go on if the time has come.
@@ -265,37 +284,59 @@ impl Queues {
         done.map(|done| self.agreed(Some(done))).transpose()
     }
 
-    /// Acts by what is agreed on, if it is not known yet.
+    /// Acts by what is agreed on, if it does not yet.
     fn apply(&self, agreed: &Agreed) {
-        if self.known().agreed.as_ref().is_some_and(|known| known.revision >= agreed.revision) {
-            return;
-        }
-        let (to, beside) = agreed.standing.route();
-        let route = self.named(to).and_then(|to| {
-            let beside = beside.map(|beside| self.named(beside)).transpose()?;
-            Ok(Route { to, beside })
-        });
-        let trouble = match route {
-            Ok(route) => {
-                let is_used = |name: &str| *name == *route.to.name || beside == Some(name);
-                let gone: Vec<_> = self.opened().extract_if(.., |name, _| !is_used(name)).collect();
-                self.queue.set(route);
-                // A broker's library may take its time to say good-bye.
-                drop(tokio::task::spawn_blocking(move || drop(gone)));
-                None
-            }
-            Err(error) => Some(format!("{error:#}")),
+        let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = {
+            let known = self.known();
+            let revision = known.agreed.as_ref().map(|known| known.revision);
+            (revision, known.trouble.is_none() && known.lacks_old.is_none())
         };
-        if let Some(trouble) = &trouble {
-            tracing::error!(trouble, "the queue in use can't be used by this process");
-        } else {
-            self.warn(agreed);
+        match known {
+            (Some(known), _) if known > agreed.revision => return,
+            (Some(known), true) if known == agreed.revision => return,
+            // It may have passed.
+            (Some(_) | None, _) => {}
+        }
+        let is_news = known.0 != Some(agreed.revision);
+        let (trouble, lacks_old) = match self.act(agreed) {
+            Ok(lacks) if agreed.standing.begins() => (lacks, None),
+            Ok(lacks) => (None, lacks),
+            Err(error) => (Some(format!("{error:#}")), None),
+        };
+        match (&trouble, &lacks_old) {
+            (Some(trouble), _) if is_news => tracing::error!(trouble, "this process can't use the queue"),
+            (_, Some(trouble)) if is_news => {
+                tracing::warn!(trouble, "this process can't take from the queue that is left: others do");
+            }
+            (Some(_), _) | (_, Some(_)) => {}
+            (None, None) => self.warn(agreed),
         }
         let mut known = self.known();
         (known.agreed, known.trouble) = (Some(agreed.clone()), trouble);
-        (known.has_lost_old, known.empty_since) = (false, None);
+        known.has_lost_old = lacks_old.is_some();
+        known.lacks_old = lacks_old;
+        (known.old_seen, known.empty_since) = (None, None);
         drop(known);
         self.tell();
+    }
+
+    /// Has the queues used that are to be; why the one that is consumed beside the other can't be, if so.
+    fn act(&self, agreed: &Agreed) -> anyhow::Result<Option<String>> {
+        let (to, beside) = agreed.standing.route();
+        let to = self.named(to)?;
+        let (beside, lacks) = match beside.map(|beside| self.named(beside)).transpose() {
+            Ok(beside) => (beside, None),
+            // It is no reason to do without the other.
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        let is_used =
+            |name: &str| *name == *to.name || beside.as_ref().is_some_and(|beside| *name == *beside.name);
+        let gone: Vec<_> = self.opened().extract_if(.., |name, _| !is_used(name)).collect();
+        self.queue.set(Route { to, beside, beside_is_new: agreed.standing.begins() });
+        // A broker's library may take its time to say good-bye.
+        drop(tokio::task::spawn_blocking(move || drop(gone)));
+        Ok(lacks)
     }
 
     /// Says so where the configuration is not what is in use.
@@ -348,13 +389,25 @@ impl Queues {
 
     /// What there is in the old queue, of what anybody takes from it: the rest comes back by the ledger.
     async fn old(&self, members: &[Member]) -> Old {
-        let waiting = self.queue.waiting_beside(&topics(&served(members))).await;
-        let has_lost_old = waiting.is_err() && self.queue.unreached_for().is_some_and(|time| time >= LOST);
-        let mut known = self.known();
-        known.empty_since = match waiting {
-            Ok(Some(0)) => known.empty_since.or(Some(Instant::now())),
-            Ok(_) | Err(_) => None,
+        let now = Instant::now();
+        let services = {
+            let mut known = self.known();
+            if known.old_seen.is_some_and(|seen| now.duration_since(seen) < LOOK_AT_OLD) {
+                return Old::Unknown;
+            }
+            known.old_seen = Some(now);
+            known.served.extend(served(members).into_iter().map(|service| (service, now)));
+            known.served.retain(|_, seen| now.duration_since(*seen) < SERVED);
+            known.served.keys().cloned().collect()
         };
+        let found = self.queue.waiting_beside(&topics(&services)).await;
+        let mut known = self.known();
+        let (is_empty, has_lost_old) = match found {
+            Some(Beside { waiting: 0, unknown: 0, lost }) => (lost == 0, lost > 0),
+            Some(_) => (false, false),
+            None => (false, known.lacks_old.is_some()),
+        };
+        known.empty_since = if is_empty { known.empty_since.or(Some(now)) } else { None };
         if std::mem::replace(&mut known.has_lost_old, has_lost_old) != has_lost_old {
             self.news.notify_one();
         }
@@ -362,91 +415,6 @@ impl Queues {
             Some(since) if since.elapsed() >= EMPTY => Old::Empty,
             _ if has_lost_old => Old::Lost,
             Some(_) | None => Old::Unknown,
-        }
-    }
-
-    /// How all processes stand with their queue.
-    ///
-    /// # Errors
-    /// When the state store does not answer.
-    pub async fn status(&self) -> Result<Status, Error> {
-        let agreed = self.agreed(self.store.agreement(NAME).await?)?;
-        self.status_of(agreed).await
-    }
-
-    async fn status_of(&self, agreed: Agreed) -> Result<Status, Error> {
-        let Agreed { revision, standing, since, .. } = agreed;
-        let (mut behind, mut waiting) = (Vec::new(), None);
-        if standing.moving.is_some() {
-            let members = self.store.members().await?;
-            behind = members.iter().filter_map(User::of).filter(|user| user.applied < revision).collect();
-            let old = self.opened().get(&standing.current).cloned();
-            if let Some(old) = old {
-                waiting = drained::waiting(&*old, &topics(&served(&members))).await;
-            }
-        }
-        Ok(Status { revision, standing, since, behind, waiting })
-    }
-
-    /// Has all processes move to another queue; to ask for the one that is being left turns a move back. It goes on by
-    /// itself: [`status`](Self::status) says how far it is.
-    ///
-    /// # Errors
-    /// When they can't, or may not now.
-    pub async fn switch(&self, to: &str, actor: Option<String>) -> Result<Status, MoveError> {
-        let Some(backend) = backend(to).filter(|backend| *backend != QueueBackend::Memory) else {
-            let all: Vec<&str> = QueueBackend::ALL.iter().map(|(name, _)| *name).skip(1).collect();
-            return Err(MoveError::Unknown(to.to_owned(), all.join(", ")));
-        };
-        let agreed = self.agreed(self.store.agreement(NAME).await?)?;
-        let next = match agreed.standing.asked(to, actor) {
-            Ok(next) => next,
-            // A call that is repeated comes to the same.
-            Err(Refused::AlreadyAsked) => return Ok(self.status_of(agreed).await?),
-            Err(Refused::InUse) => return Err(MoveError::InUse(to.to_owned())),
-            Err(Refused::Moving(moving)) => {
-                return Err(MoveError::Moving { from: agreed.standing.current, to: moving.to });
-            }
-        };
-        // Who turns back needs to know no more.
-        if agreed.standing.moving.is_none() {
-            self.can_move(to, backend).await?;
-        }
-        let done = self.agree(&agreed, &next).await?.ok_or(MoveError::Raced)?;
-        tracing::info!(from = next.current, to, "the queue is asked to move");
-        self.apply(&done);
-        self.changed.notify_one();
-        Ok(self.status_of(done).await?)
-    }
-
-    /// Whether all can reach a queue, and it can be used: its topics are made.
-    async fn can_move(&self, to: &str, backend: QueueBackend) -> Result<(), MoveError> {
-        let members = self.store.members().await?;
-        let mut who: Vec<String> = members
-            .iter()
-            .filter_map(User::of)
-            .filter(|user| !user.backends.iter().any(|each| each == to))
-            .map(|user| user.instance)
-            .collect();
-        if who.is_empty() && !self.config.reaches(backend) {
-            who.push("this gateway".to_owned());
-        }
-        if !who.is_empty() {
-            return Err(MoveError::Lacking { to: to.to_owned(), who });
-        }
-        let unreachable = |reason: String| MoveError::Unreachable { to: to.to_owned(), reason };
-        let queue = self.named(to).map_err(|error| unreachable(format!("{error:#}")))?.queue;
-        let topics: Vec<Topic> = topics(&served(&members));
-        let checked = async {
-            queue.check().await?;
-            for found in futures::future::join_all(topics.iter().map(|topic| queue.depth(topic))).await {
-                found?;
-            }
-            Ok::<(), goconductor_queue::Error>(())
-        };
-        match tokio::time::timeout(ANSWER, checked).await {
-            Ok(checked) => checked.map_err(|error| unreachable(error.to_string())),
-            Err(_) => Err(unreachable("it does not answer in time".to_owned())),
         }
     }
 }

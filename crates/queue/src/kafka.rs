@@ -43,6 +43,8 @@ const DELIVERED: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct KafkaQueue {
     inner: Arc<Inner>,
+    /// Goes after what it is held beside, so that whoever hears of it is the last who has that.
+    _held: std::sync::mpsc::Sender<()>,
 }
 
 struct Inner {
@@ -69,7 +71,19 @@ impl KafkaQueue {
         let producer = RwLock::new(settings.producer()?);
         let topics = Topics::new(&settings)?;
         let observers = Observers::new(settings.clone());
-        Ok(Self { inner: Arc::new(Inner { settings, topics, producer, observers }) })
+        let inner = Arc::new(Inner { settings, topics, producer, observers });
+        let (held, ended) = std::sync::mpsc::channel::<()>();
+        let last = Arc::clone(&inner);
+        // The library blocks whoever lets go of it until its own threads have ended.
+        std::thread::Builder::new()
+            .name("kafka-end".to_owned())
+            .spawn(move || {
+                // Nothing is ever sent: it ends with the last sender.
+                let _ended = ended.recv();
+                drop(last);
+            })
+            .map_err(|error| Error::Unavailable { reason: format!("no thread can be started: {error}") })?;
+        Ok(Self { inner, _held: held })
     }
 
     /// Sends messages in their order; the first failure, if there is one.
@@ -109,10 +123,8 @@ impl KafkaQueue {
         let backlog = tokio::task::spawn_blocking(move || observers.look(&asked, look))
             .await
             .map_err(|error| Error::Unavailable { reason: error.to_string() })?;
-        if backlog
-            .as_ref()
-            .is_err_and(|error| matches!(error, KafkaError::MetadataFetch(_)) || is_missing(error))
-        {
+        // To make a topic at a broker that does not answer only takes more time.
+        if backlog.as_ref().is_err_and(is_missing) {
             self.inner.topics.forget(&name);
             self.inner.topics.ensure(&name).await?;
             return Ok(Backlog::default());

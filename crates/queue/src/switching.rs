@@ -5,24 +5,25 @@
 //! the old one is consumed beside it; when that is empty it is let go. At all other times a route is one queue, and costs
 //! a look at which.
 //!
-//! A queue beside the other that can't be reached holds up nobody for long: after [`LOST`] it counts as empty, so that
-//! the dispatch ledger brings back what it held.
+//! A queue beside the other that can't be reached holds up nobody for long: a topic of it counts as empty after
+//! [`LOST`], so that the dispatch ledger brings back what it held.
 //!
 //! Nothing is asked of a queue before the first route is set: what asks waits for it for a while.
 
+mod beside;
 mod consumer;
 
 use crate::{Backlog, Consumer, Error, Message, Queue, Topic};
 use async_trait::async_trait;
+use beside::Looks;
 use consumer::{Seat, SwitchingConsumer};
 use futures::future::join_all;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-/// A queue beside the other that can't be reached for this long counts as empty.
-pub const LOST: Duration = Duration::from_secs(10);
+pub use beside::{Beside, LOST};
+
 /// How long it is waited for the first route.
 const KNOWN: Duration = Duration::from_secs(10);
 /// A consumer is begun on both of two queues, but waits for the slower one no longer than this.
@@ -44,9 +45,17 @@ pub struct Route {
     pub to: Named,
     /// It is consumed as well.
     pub beside: Option<Named>,
+    /// Nobody has published to the one beside yet: nothing waits there, and nobody need ask it.
+    pub beside_is_new: bool,
 }
 
 impl Route {
+    /// One queue.
+    #[must_use]
+    pub fn to(to: Named) -> Self {
+        Self { to, beside: None, beside_is_new: false }
+    }
+
     fn queues(&self) -> impl Iterator<Item = &Named> {
         std::iter::once(&self.to).chain(&self.beside)
     }
@@ -68,10 +77,8 @@ struct Inner {
     route: watch::Sender<Option<Arc<Route>>>,
     outlives_processes: bool,
     seats: Mutex<Vec<Weak<Seat>>>,
-    /// One at a time gives consumers what they lack.
-    settling: tokio::sync::Mutex<()>,
-    /// The queue that is consumed beside the other: which it is, and since when it can't be reached.
-    unreached: Mutex<Option<(Arc<str>, Instant)>>,
+    /// What is known of the queue that is consumed beside the other, by its name.
+    looks: Mutex<(Option<Arc<str>>, Arc<Looks>)>,
 }
 
 impl SwitchingQueue {
@@ -83,8 +90,7 @@ impl SwitchingQueue {
                 route: watch::Sender::new(None),
                 outlives_processes,
                 seats: Mutex::default(),
-                settling: tokio::sync::Mutex::default(),
-                unreached: Mutex::default(),
+                looks: Mutex::default(),
             }),
         }
     }
@@ -93,8 +99,16 @@ impl SwitchingQueue {
     /// the rest.
     pub fn set(&self, route: Route) {
         let beside = route.beside.as_ref().map(|beside| Arc::clone(&beside.name));
-        self.unreached().take_if(|(name, _)| beside.as_ref() != Some(name));
+        let mut looks = self.inner.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if looks.0 != beside {
+            *looks = (beside, Arc::default());
+        }
+        drop(looks);
         self.inner.route.send_replace(Some(Arc::new(route)));
+    }
+
+    fn looks(&self) -> Arc<Looks> {
+        Arc::clone(&self.inner.looks.lock().unwrap_or_else(PoisonError::into_inner).1)
     }
 
     /// The route, if there is one.
@@ -103,24 +117,28 @@ impl SwitchingQueue {
         self.inner.route.borrow().clone()
     }
 
-    /// Gives each consumer what it lacks of the route, and waits until it is ready.
+    /// Gives each consumer what it lacks of the route, each by itself, and waits until all have it. Who does not wait
+    /// for that stops nothing: what is under way is not begun again.
     ///
     /// # Errors
     /// The first of those who could not be given something; the others are.
     pub async fn settle(&self) -> Result<(), Error> {
-        let _one = self.inner.settling.lock().await;
         let Some(route) = self.known() else { return Ok(()) };
-        let lacking = self.seats().into_iter().flat_map(|seat| {
-            let lacks: Vec<Named> = route.queues().filter(|each| !seat.has(&each.name)).cloned().collect();
-            lacks.into_iter().map(move |named| (Arc::clone(&seat), named))
-        });
-        let given = lacking.map(async |(seat, named)| {
-            let mut consumer = named.queue.consume(seat.topic()).await?;
-            consumer.ready().await?;
-            seat.give(named, consumer);
-            Ok(())
-        });
-        join_all(given).await.into_iter().collect()
+        let mut given = Vec::new();
+        for seat in self.seats() {
+            for named in route.queues().filter(|each| seat.expect(&each.name)) {
+                let is_new = route.beside_is_new && named.name != route.to.name;
+                given.push(tokio::spawn(give(
+                    Arc::downgrade(&seat),
+                    seat.topic().clone(),
+                    named.clone(),
+                    is_new,
+                )));
+            }
+        }
+        let mut ended = join_all(given).await.into_iter();
+        let failed = |error: tokio::task::JoinError| Err(Error::Unavailable { reason: error.to_string() });
+        ended.try_for_each(|given| given.unwrap_or_else(failed))
     }
 
     /// Has the queue that is consumed beside the other ready to be published to.
@@ -138,25 +156,10 @@ impl SwitchingQueue {
         self.seats().iter().filter(|seat| !seat.has(name)).count()
     }
 
-    /// How many messages wait in the queue that is consumed beside the other; none: there is no such queue.
-    ///
-    /// # Errors
-    /// When it can't be reached.
-    pub async fn waiting_beside(&self, topics: &[Topic]) -> Result<Option<u64>, Error> {
-        let Some(beside) = self.known().and_then(|route| route.beside.clone()) else { return Ok(None) };
-        let looks = topics.iter().map(|topic| self.look_beside(&beside, topic, Look::Depth));
-        let found: Result<Vec<Backlog>, Error> = join_all(looks).await.into_iter().collect();
-        Ok(Some(found?.iter().map(|backlog| backlog.waiting).sum()))
-    }
-
-    /// For how long the queue that is consumed beside the other can't be reached.
-    #[must_use]
-    pub fn unreached_for(&self) -> Option<Duration> {
-        self.unreached().as_ref().map(|(_, since)| since.elapsed())
-    }
-
-    fn unreached(&self) -> MutexGuard<'_, Option<(Arc<str>, Instant)>> {
-        self.inner.unreached.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What waits in the queue that is consumed beside the other; none: there is no such queue.
+    pub async fn waiting_beside(&self, topics: &[Topic]) -> Option<Beside> {
+        let beside = self.known()?.beside.clone()?;
+        Some(self.looks().all(&beside.queue, topics).await)
     }
 
     /// The consumers that there are.
@@ -180,16 +183,19 @@ impl SwitchingQueue {
 
     async fn look(&self, topic: &Topic, look: Look) -> Result<Backlog, Error> {
         let route = self.route().await?;
-        let Some(beside) = &route.beside else { return look.at(&*route.to.queue, topic).await };
-        let is_lost = self.unreached_for().is_some_and(|time| time >= LOST);
-        let of_beside = async {
-            if is_lost {
-                return Ok(Backlog::default());
-            }
-            self.look_beside(beside, topic, look).await
+        let looks = self.looks();
+        let beside = match &route.beside {
+            Some(beside) if !route.beside_is_new && !looks.is_lost(topic) => beside,
+            Some(_) | None => return look.at(&*route.to.queue, topic).await,
         };
-        let (to, beside) = tokio::join!(look.at(&*route.to.queue, topic), of_beside);
-        let (to, beside) = (to?, beside?);
+        let (to, beside) =
+            tokio::join!(look.at(&*route.to.queue, topic), looks.look(&beside.queue, topic, look));
+        let to = to?;
+        let beside = match beside {
+            // It has just become so.
+            Err(_) if looks.is_lost(topic) => Backlog::default(),
+            beside => beside?,
+        };
         Ok(Backlog {
             waiting: to.waiting.saturating_add(beside.waiting),
             // Either may hold what was published before.
@@ -197,19 +203,26 @@ impl SwitchingQueue {
             taken: to.taken.saturating_add(beside.taken),
         })
     }
+}
 
-    /// Looks at the queue that is consumed beside the other, and remembers whether it could be reached.
-    async fn look_beside(&self, beside: &Named, topic: &Topic, look: Look) -> Result<Backlog, Error> {
-        let asked = Instant::now();
-        let found = look.at(&*beside.queue, topic).await;
-        let mut unreached = self.unreached();
-        match &found {
-            Ok(_) => *unreached = None,
-            Err(_) => {
-                unreached.get_or_insert_with(|| (Arc::clone(&beside.name), asked));
-            }
+/// Begins a consumer for a seat. Of a queue that nobody publishes to yet it is waited for until messages come to it.
+async fn give(seat: Weak<Seat>, topic: Topic, named: Named, is_new: bool) -> Result<(), Error> {
+    let begin = async {
+        let mut consumer = named.queue.consume(&topic).await?;
+        if is_new {
+            consumer.ready().await?;
         }
-        found
+        Ok(consumer)
+    };
+    let begun = begin.await;
+    match seat.upgrade() {
+        Some(seat) => seat.give(named, begun),
+        None => {
+            if let Ok(consumer) = begun {
+                consumer.leave().await;
+            }
+            Ok(())
+        }
     }
 }
 

@@ -98,12 +98,9 @@ impl Lane {
             let mut deliveries = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 deliveries = consumer.take(room) => deliveries?,
-                () = vigil.due(queue) => {
-                    if vigil.stands_still(queue, topic).await {
-                        let reason = "messages wait, and none comes: the consumer begins anew".to_owned();
-                        return Err(goconductor_queue::Error::Unavailable { reason });
-                    }
-                    continue;
+                () = vigil.stands_still(queue, topic) => {
+                    let reason = "messages wait, and none comes: the consumer begins anew".to_owned();
+                    return Err(goconductor_queue::Error::Unavailable { reason });
                 }
             };
             vigil.came();

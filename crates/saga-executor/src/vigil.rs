@@ -24,12 +24,21 @@ impl Vigil {
         Self { look: LOOK[0], taken: None }
     }
 
-    /// Waits until it is time to look; for ever where the queue ends with this process. Safe to cancel.
-    pub(crate) async fn due(&self, queue: &dyn Queue) {
+    /// Waits until messages wait of which nobody takes any; for ever where the queue ends with this process. Safe to
+    /// cancel: what a broker that is slow has not said is asked again.
+    pub(crate) async fn stands_still(&mut self, queue: &dyn Queue, topic: &Topic) {
         if !queue.outlives_processes() {
             std::future::pending::<()>().await;
         }
-        tokio::time::sleep(self.look).await;
+        loop {
+            tokio::time::sleep(self.look).await;
+            // One that does not answer is no reason to begin anew.
+            if let Ok(backlog) = queue.depth(topic).await
+                && self.judge(backlog)
+            {
+                return;
+            }
+        }
     }
 
     /// Something came.
@@ -38,14 +47,6 @@ impl Vigil {
     }
 
     /// Whether messages wait of which nobody has taken any since the last look.
-    pub(crate) async fn stands_still(&mut self, queue: &dyn Queue, topic: &Topic) -> bool {
-        match queue.depth(topic).await {
-            Ok(backlog) => self.judge(backlog),
-            // A broker that does not answer is no reason to begin anew.
-            Err(_) => false,
-        }
-    }
-
     fn judge(&mut self, backlog: Backlog) -> bool {
         let taken = (backlog.waiting > 0).then_some(backlog.taken);
         let stands_still = taken.is_some() && taken == self.taken;

@@ -96,7 +96,7 @@ struct LaneView {
 #[utoipa::path(get, path = "/queues", tag = "queues", responses((status = 200, body = QueueList)))]
 async fn list(State(app): State<App>) -> Answer<Json<QueueList>> {
     let queue = match &app.queues {
-        Some(queues) => queues.status().await?.standing.current,
+        Some(queues) => queues.standing().await?.current,
         None => "memory".to_owned(),
     };
     let served = served(&app.store().members().await?);

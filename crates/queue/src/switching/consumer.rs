@@ -3,10 +3,15 @@
 use super::{Named, Route};
 use crate::{Consumer, Delivery, DeliveryTag, Error, Topic};
 use async_trait::async_trait;
+use futures::FutureExt;
 use futures::future::{join_all, select_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
+
+/// How long an acknowledgement to the queue that is consumed beside the other may take.
+const BESIDE: Duration = Duration::from_secs(1);
 
 /// What a consumer is given from outside: it may be busy, and not look for itself.
 #[derive(Debug)]
@@ -20,6 +25,8 @@ pub(super) struct Seat {
 struct State {
     /// The queues that it takes from, or is about to.
     has: BTreeSet<Arc<str>>,
+    /// Those of which a consumer is being begun for it.
+    expects: BTreeSet<Arc<str>>,
     /// What it is to take over.
     given: Vec<(Named, Box<dyn Consumer>)>,
 }
@@ -37,12 +44,22 @@ impl Seat {
         self.state().has.contains(name)
     }
 
-    pub(super) fn give(&self, named: Named, consumer: Box<dyn Consumer>) {
+    /// Whether a consumer is to be begun for it: it lacks one, and expects it from now on.
+    pub(super) fn expect(&self, name: &Arc<str>) -> bool {
         let mut state = self.state();
+        !state.has.contains(name) && state.expects.insert(Arc::clone(name))
+    }
+
+    /// What it expects, or why that does not come.
+    pub(super) fn give(&self, named: Named, begun: Result<Box<dyn Consumer>, Error>) -> Result<(), Error> {
+        let mut state = self.state();
+        state.expects.remove(&named.name);
+        let consumer = begun?;
         state.has.insert(Arc::clone(&named.name));
         state.given.push((named, consumer));
         drop(state);
         self.came.notify_one();
+        Ok(())
     }
 }
 
@@ -75,7 +92,7 @@ impl SwitchingConsumer {
         begun: Vec<(Named, Box<dyn Consumer>)>,
     ) -> Self {
         let has = begun.iter().map(|(named, _)| Arc::clone(&named.name)).collect();
-        let state = Mutex::new(State { has, given: begun });
+        let state = Mutex::new(State { has, given: begun, ..State::default() });
         let seat = Arc::new(Seat { topic, state, came: Notify::new() });
         let (parts, held) = (Vec::new(), BTreeMap::new());
         Self { seat, route, parts, parts_so_far: 0, held, given_so_far: 0 }
@@ -85,16 +102,35 @@ impl SwitchingConsumer {
         &self.seat
     }
 
-    /// Takes over what it was given, and lets go of what is not on the route any more; that of which it holds something
-    /// only once it does not.
+    /// Takes over what it was given.
     fn follow(&mut self) {
-        let route = self.route.borrow_and_update().clone();
-        let is_wanted = |name: &str| route.as_ref().is_some_and(|route| route.has(name));
         let mut state = self.seat.state();
         for (named, consumer) in state.given.drain(..) {
             self.parts_so_far += 1;
             self.parts.push(Part { id: self.parts_so_far, name: named.name, consumer, held: 0 });
         }
+    }
+
+    /// What a part has fetched that is not on the route any more: nobody would take it from there again.
+    fn rest(&mut self, route: Option<&Route>, max: usize) -> Option<Vec<Delivery>> {
+        let is_wanted = |name: &str| route.is_some_and(|route| route.has(name));
+        for index in 0..self.parts.len() {
+            let Some(part) = self.parts.get_mut(index).filter(|part| !is_wanted(&part.name)) else {
+                continue;
+            };
+            if let Some(Ok(rest)) = part.consumer.take(max).now_or_never()
+                && !rest.is_empty()
+            {
+                return Some(self.mark(index, rest));
+            }
+        }
+        None
+    }
+
+    /// Lets go of what is not on the route any more; that of which it holds something only once it does not.
+    fn let_go(&mut self, route: Option<&Route>) {
+        let is_wanted = |name: &str| route.is_some_and(|route| route.has(name));
+        let mut state = self.seat.state();
         for part in self.parts.extract_if(.., |part| part.held == 0 && !is_wanted(&part.name)) {
             state.has.remove(&part.name);
             tracing::debug!(topic = %self.seat.topic, queue = %part.name, "is let go");
@@ -154,7 +190,11 @@ impl Consumer for SwitchingConsumer {
             if max == 0 {
                 return Ok(Vec::new());
             }
-            let route = self.route.borrow().clone();
+            let route = self.route.borrow_and_update().clone();
+            if let Some(rest) = self.rest(route.as_deref(), max) {
+                return Ok(rest);
+            }
+            self.let_go(route.as_deref());
             // All are safe to cancel: a take loses nothing, and what has changed is looked at again.
             let (index, taken) = tokio::select! {
                 taken = Self::any(&mut self.parts, route.as_deref(), max) => taken,
@@ -184,6 +224,7 @@ impl Consumer for SwitchingConsumer {
                 by_part.entry(part).or_default().push((*outer, inner));
             }
         }
+        let to = self.route.borrow().as_ref().map(|route| Arc::clone(&route.to.name)).unwrap_or_default();
         let mut gone = Vec::new();
         for (id, tags) in by_part {
             let Some(index) = self.parts.iter().position(|part| part.id == id) else {
@@ -194,7 +235,15 @@ impl Consumer for SwitchingConsumer {
             let inner: Vec<DeliveryTag> = tags.iter().map(|(_, inner)| *inner).collect();
             let Some(part) = self.parts.get_mut(index) else { continue };
             part.held = part.held.saturating_sub(tags.len());
-            match part.consumer.acknowledge(&inner).await {
+            let acknowledging = part.consumer.acknowledge(&inner);
+            let acknowledged = if part.name == to {
+                acknowledging.await
+            } else {
+                // It may be lost, and what comes by the other is not to wait for that.
+                let late = || Error::Unavailable { reason: "no answer to an acknowledgement".to_owned() };
+                tokio::time::timeout(BESIDE, acknowledging).await.unwrap_or_else(|_| Err(late()))
+            };
+            match acknowledged {
                 Ok(lost) => {
                     gone.extend(
                         tags.into_iter().filter(|(_, inner)| lost.contains(inner)).map(|(outer, _)| outer),

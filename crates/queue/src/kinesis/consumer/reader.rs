@@ -16,6 +16,9 @@ const PAUSES: [Duration; 2] = [PACE, Duration::from_secs(2)];
 const SETTLED: Duration = Duration::from_secs(1);
 /// Faults in a row of which it is said.
 const SAY_AFTER: u32 = 5;
+/// A reader that has not been answered for so long gives its shard up: what it says of it is old, and somebody else may
+/// be answered.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// Reads one shard.
 pub(super) struct Reader {
@@ -26,6 +29,8 @@ pub(super) struct Reader {
     /// Where to go on if nothing has come until then.
     further: Option<(Instant, String)>,
     faults: u32,
+    /// Since when there were nothing but faults.
+    faulty: Option<Instant>,
 }
 
 /// What there is to do next.
@@ -37,7 +42,7 @@ enum Next {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, shard: String, counter: u64) -> Self {
-        Self { shared, shard, counter, iterator: None, further: None, faults: 0 }
+        Self { shared, shard, counter, iterator: None, further: None, faults: 0, faulty: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -49,7 +54,7 @@ impl Reader {
             let asked = Instant::now();
             let next = match self.read(limit).await {
                 Ok(next) => {
-                    (pauses, self.faults) = (fresh.clone(), 0);
+                    (pauses, self.faults, self.faulty) = (fresh.clone(), 0, None);
                     tokio::time::sleep_until(asked + PACE).await;
                     next
                 }
@@ -137,6 +142,7 @@ impl Reader {
     /// What can be done about a fault.
     fn mend(&mut self, fault: Fault) -> Next {
         self.faults += 1;
+        let faulty = *self.faulty.get_or_insert_with(Instant::now);
         if self.faults == SAY_AFTER {
             let (stream, shard) = (&self.shared.stream, &self.shard);
             tracing::warn!(stream, shard, %fault, "can't be read, and is tried again");
@@ -149,6 +155,10 @@ impl Reader {
             }
             // The stream is not the one that it was, or nobody may read it.
             Kind::Iterator | Kind::Missing | Kind::Refused => {
+                self.shared.fail(fault.into());
+                Next::End
+            }
+            Kind::NotSent | Kind::Unknown if faulty.elapsed() >= SILENT => {
                 self.shared.fail(fault.into());
                 Next::End
             }
