@@ -4,7 +4,7 @@ use super::answer::{MoveError, Status};
 use super::drained::{served, topics, waiting};
 use super::phases::{Refused, User};
 use super::{Agreed, NAME, Queues, Standing, backend};
-use goconductor_queue::{Queue, Topic};
+use goconductor_queue::Topic;
 use goconductor_service_kit::config::QueueBackend;
 use goconductor_store::Error;
 use std::time::Duration;
