@@ -27,6 +27,11 @@ impl Latencies {
         Self { micros: Vec::with_capacity(count) }
     }
 
+    /// Those of several as one.
+    pub(crate) fn together(some: &[Self]) -> Self {
+        Self { micros: some.iter().flat_map(|each| each.micros.iter().copied()).collect() }
+    }
+
     /// Adds one; more than an hour counts as an hour and some minutes.
     pub(crate) fn add(&mut self, took: Duration) {
         self.micros.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));

@@ -250,12 +250,12 @@ impl Session<'_> {
     async fn load(&self, load: Load, targets: &[Target], database: &Database) -> anyhow::Result<Run> {
         let meter = Meter::begin(targets)?;
         let running = Running::new(load, self.progress);
-        let mut intervals = Vec::new();
+        let mut seen = steady::Seen::default();
         let took = match load.length {
             Length::Count(_) => running.run().await?,
             Length::Span(span) => {
                 let every = steady::interval(span);
-                let watch = steady::watch(every, &running, targets, database, &mut intervals);
+                let watch = steady::watch(every, &running, targets, database, &mut seen);
                 // Safe to cancel: what was seen by then is kept.
                 tokio::select! {
                     took = running.run() => took?,
@@ -283,7 +283,7 @@ impl Session<'_> {
             cpu_seconds_per_1000: Run::cpu_of(&usages, |_| true),
             others_cpu_seconds: others,
             processes: usages,
-            steady: (!intervals.is_empty()).then(|| steady::summary(intervals)),
+            steady: steady::summary(seen),
         })
     }
 

@@ -1,7 +1,7 @@
 //! What happens over a longer time: latency by interval, memory by process, the database's size.
 
 use crate::database::{Database, Size};
-use crate::figures::{Percentiles, per_second, ratio, rounded, slope_per_hour};
+use crate::figures::{Latencies, Percentiles, per_second, ratio, rounded, slope_per_hour};
 use crate::load::Running;
 use crate::meter::{Target, mib};
 use serde::Serialize;
@@ -14,6 +14,10 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// The part of a measurement in which caches still fill: a fifth.
 const WARM_UP: usize = 5;
+/// The parts of a measurement whose latencies are compared, the first and the last: sixths.
+const ENDS: usize = 6;
+/// Between looks at memory: an allocator gives back at its own pace, so that a single look says little.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A longer time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,7 +26,7 @@ pub struct Steady {
     pub intervals: Vec<Interval>,
     /// By how much each process's memory rises in an hour, after the first fifth.
     pub memory_slopes: Vec<Slope>,
-    /// The median of the last interval, of that of the first one after the first fifth.
+    /// The median of the last sixth, of that of the first.
     pub p50_last_of_first: Option<f64>,
     /// The same of the 99th of 100.
     pub p99_last_of_first: Option<f64>,
@@ -37,7 +41,7 @@ pub struct Interval {
     pub sagas_per_second: f64,
     /// How long they took.
     pub latency: Percentiles,
-    /// Memory of each process at its end.
+    /// Memory of each process: the mean of what it was each second.
     pub memory: Vec<Resident>,
     /// The database at its end.
     pub sizes: Vec<Size>,
@@ -72,31 +76,54 @@ pub(crate) async fn watch(
     running: &Running<'_>,
     targets: &[Target],
     database: &Database,
-    seen: &mut Vec<Interval>,
+    seen: &mut Seen,
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let mut ticks = tokio::time::interval_at(begun + every, every);
+    let mut ticks = tokio::time::interval_at(begun + LOOK, LOOK);
     let mut last = begun;
+    let (mut looks, mut sums) = (0_u64, vec![0_u64; targets.len()]);
     loop {
         ticks.tick().await;
-        let mut latencies = running.take_interval();
+        looks += 1;
+        for (sum, target) in sums.iter_mut().zip(targets) {
+            *sum += target.memory().pss_kib;
+        }
         let now = Instant::now();
+        // The last of an interval's looks may come a moment early.
+        if now.duration_since(last) + LOOK / 2 < every {
+            continue;
+        }
+        let mut latencies = running.take_interval();
         let took = now.duration_since(last).as_secs_f64();
         last = now;
-        let resident =
-            |target: &Target| Resident { name: target.name.clone(), pss_mib: mib(target.memory().pss_kib) };
-        seen.push(Interval {
+        let mean = |(target, sum): (&Target, &u64)| Resident {
+            name: target.name.clone(),
+            pss_mib: mib(sum / looks),
+        };
+        let memory = targets.iter().zip(&sums).map(mean).collect();
+        (looks, sums) = (0, vec![0; targets.len()]);
+        seen.intervals.push(Interval {
             at_seconds: rounded(now.duration_since(begun).as_secs_f64(), 1),
             sagas_per_second: per_second(latencies.count(), took),
             latency: latencies.percentiles(),
-            memory: targets.iter().map(resident).collect(),
+            memory,
             sizes: database.sizes().await?,
         });
+        seen.latencies.push(latencies);
     }
 }
 
-/// What the intervals come to.
-pub(crate) fn summary(intervals: Vec<Interval>) -> Steady {
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    intervals: Vec<Interval>,
+    /// Of each interval.
+    latencies: Vec<Latencies>,
+}
+
+/// What that comes to; none: nothing was seen.
+pub(crate) fn summary(seen: Seen) -> Option<Steady> {
+    let Seen { intervals, latencies } = seen;
     let warm = intervals.get(intervals.len().div_ceil(WARM_UP)..).unwrap_or_default();
     let names =
         warm.first().map(|first| first.memory.iter().map(|each| each.name.clone()).collect::<Vec<_>>());
@@ -110,43 +137,60 @@ pub(crate) fn summary(intervals: Vec<Interval>) -> Steady {
         Some(Slope { name, mib_per_hour })
     };
     let memory_slopes = names.into_iter().flatten().filter_map(slope).collect();
-    let compared = |of: fn(&Percentiles) -> f64| {
-        let (first, last) = (warm.first()?, warm.last()?);
-        ratio(of(&last.latency), of(&first.latency))
-    };
+    let part = latencies.len() / ENDS;
+    let together = |some: &[Latencies]| Latencies::together(some).percentiles();
+    let ends = (part > 0).then(|| {
+        let last = latencies.get(latencies.len() - part..).unwrap_or_default();
+        (together(latencies.get(..part).unwrap_or_default()), together(last))
+    });
+    let compared = |of: fn(&Percentiles) -> f64| ends.and_then(|(first, last)| ratio(of(&last), of(&first)));
     let p50_last_of_first = compared(|latency| latency.p50_ms);
     let p99_last_of_first = compared(|latency| latency.p99_ms);
-    Steady { memory_slopes, p50_last_of_first, p99_last_of_first, intervals }
+    (!intervals.is_empty()).then_some(Steady {
+        memory_slopes,
+        p50_last_of_first,
+        p99_last_of_first,
+        intervals,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(minute: u32, p50: f64, memory: f64) -> Interval {
-        Interval {
-            at_seconds: f64::from(minute) * 60.0,
-            sagas_per_second: 1.0,
-            latency: Percentiles { p50_ms: p50, p95_ms: p50, p99_ms: 2.0 * p50, max_ms: 9.0 },
-            memory: vec![Resident { name: "dev".to_owned(), pss_mib: memory }],
-            sizes: Vec::new(),
+    /// Minutes, each with how long its one saga took, and with its memory.
+    fn seen(minutes: &[(u64, f64)]) -> Seen {
+        let mut seen = Seen::default();
+        for (minute, (millis, memory)) in (1_u32..).zip(minutes) {
+            let mut latencies = Latencies::with_capacity(1);
+            latencies.add(Duration::from_millis(*millis));
+            seen.intervals.push(Interval {
+                at_seconds: f64::from(minute) * 60.0,
+                sagas_per_second: 1.0,
+                latency: latencies.percentiles(),
+                memory: vec![Resident { name: "dev".to_owned(), pss_mib: *memory }],
+                sizes: Vec::new(),
+            });
+            seen.latencies.push(latencies);
         }
+        seen
     }
 
     #[test]
-    fn what_rises_in_the_first_fifth_does_not_count() {
-        let mut intervals = vec![at(1, 50.0, 10.0), at(2, 20.0, 70.0)];
-        intervals.extend((3..=10).map(|minute| at(minute, f64::from(minute), 100.0 + f64::from(minute))));
-        let steady = summary(intervals);
+    fn memory_of_the_first_fifth_does_not_count_and_the_ends_are_compared() {
+        let mut minutes = vec![(50, 10.0), (20, 70.0)];
+        minutes.extend((3_u32..=12).map(|minute| (u64::from(minute), 100.0 + f64::from(minute))));
+        let steady = summary(seen(&minutes)).unwrap();
         assert_eq!(steady.memory_slopes, [Slope { name: "dev".to_owned(), mib_per_hour: 60.0 }]);
-        assert_eq!((steady.p50_last_of_first, steady.p99_last_of_first), (Some(3.3333), Some(3.3333)));
+        // 11 and 12 ms after 20 and 50.
+        assert_eq!((steady.p50_last_of_first, steady.p99_last_of_first), (Some(0.55), Some(0.24)));
     }
 
     #[test]
     fn too_short_a_time_says_nothing() {
-        let steady = summary(vec![at(1, 1.0, 1.0)]);
+        let steady = summary(seen(&[(1, 1.0)])).unwrap();
         assert_eq!((steady.memory_slopes, steady.p50_last_of_first), (Vec::new(), None));
-        assert_eq!(summary(Vec::new()).intervals, []);
+        assert_eq!(summary(Seen::default()), None);
     }
 
     #[test]

@@ -236,7 +236,7 @@ fn over_time(report: &Report, out: &Output) -> Result<(), Fault> {
         }
         for (what, ratio) in [("p50", steady.p50_last_of_first), ("p99", steady.p99_last_of_first)] {
             if let Some(ratio) = ratio {
-                out.data(&format!("{what}, last interval to first after the warm-up: {}", number(ratio, 2)))?;
+                out.data(&format!("{what}, last sixth to first: {}", number(ratio, 2)))?;
             }
         }
     }
