@@ -16,8 +16,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 const WARM_UP: usize = 5;
 /// The parts of a measurement whose latencies are compared, the first and the last: sixths.
 const ENDS: usize = 6;
-/// Between looks at memory: an allocator gives back at its own pace, so that a single look says little.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between looks at memory, at most: an allocator gives back at its own pace, so that a single look says little. But to
+/// look costs time: the system counts the pages of each process, of a database with much in memory a hundred thousand.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// A longer time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,7 +42,7 @@ pub struct Interval {
     pub sagas_per_second: f64,
     /// How long they took.
     pub latency: Percentiles,
-    /// Memory of each process: the mean of what it was each second.
+    /// Memory of each process: the mean of several looks.
     pub memory: Vec<Resident>,
     /// The database at its end.
     pub sizes: Vec<Size>,
@@ -79,7 +80,8 @@ pub(crate) async fn watch(
     seen: &mut Seen,
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let mut ticks = tokio::time::interval_at(begun + LOOK, LOOK);
+    let look = LOOK.min(every);
+    let mut ticks = tokio::time::interval_at(begun + look, look);
     let mut last = begun;
     let (mut looks, mut sums) = (0_u64, vec![0_u64; targets.len()]);
     loop {
@@ -90,7 +92,7 @@ pub(crate) async fn watch(
         }
         let now = Instant::now();
         // The last of an interval's looks may come a moment early.
-        if now.duration_since(last) + LOOK / 2 < every {
+        if now.duration_since(last) + look / 2 < every {
             continue;
         }
         let mut latencies = running.take_interval();
