@@ -82,8 +82,8 @@ struct Known {
     served: BTreeMap<(String, String), Instant>,
     /// Why it can't act by what is agreed on.
     trouble: Option<String>,
-    /// Why it can't use the old queue.
-    lacks_old: Option<String>,
+    /// Whether it can't use the old queue.
+    lacks_old: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -235,7 +235,7 @@ impl Queues {
 
     /// What is agreed on now: acts by it, and has it go on if the time has come.
     async fn look(&self) -> Result<Agreed, Error> {
-        let agreed = self.agreed(self.store.agreement(NAME).await?)?;
+        let agreed = self.on_record().await?;
         self.apply(&agreed);
         self.tell();
         let Some(Move { phase, .. }) = agreed.standing.moving else { return Ok(agreed) };
@@ -261,6 +261,11 @@ impl Queues {
         }
         self.apply(&done);
         Ok(done)
+    }
+
+    /// What is agreed on now.
+    async fn on_record(&self) -> Result<Agreed, Error> {
+        self.agreed(self.store.agreement(NAME).await?)
     }
 
     /// What is agreed on, in a form that this process can use.
@@ -290,7 +295,7 @@ impl Queues {
         let known = {
             let known = self.known();
             let revision = known.agreed.as_ref().map(|known| known.revision);
-            (revision, known.trouble.is_none() && known.lacks_old.is_none())
+            (revision, known.trouble.is_none() && !known.lacks_old)
         };
         match known {
             (Some(known), _) if known > agreed.revision => return,
@@ -314,8 +319,8 @@ impl Queues {
         }
         let mut known = self.known();
         (known.agreed, known.trouble) = (Some(agreed.clone()), trouble);
-        known.has_lost_old = lacks_old.is_some();
-        known.lacks_old = lacks_old;
+        known.lacks_old = lacks_old.is_some();
+        known.has_lost_old = known.lacks_old;
         (known.old_seen, known.empty_since) = (None, None);
         drop(known);
         self.tell();
@@ -332,10 +337,8 @@ impl Queues {
         };
         let is_used =
             |name: &str| *name == *to.name || beside.as_ref().is_some_and(|beside| *name == *beside.name);
-        let gone: Vec<_> = self.opened().extract_if(.., |name, _| !is_used(name)).collect();
+        self.opened().retain(|name, _| is_used(name));
         self.queue.set(Route { to, beside, beside_is_new: agreed.standing.begins() });
-        // A broker's library may take its time to say good-bye.
-        drop(tokio::task::spawn_blocking(move || drop(gone)));
         Ok(lacks)
     }
 
@@ -405,7 +408,7 @@ impl Queues {
         let (is_empty, has_lost_old) = match found {
             Some(Beside { waiting: 0, unknown: 0, lost }) => (lost == 0, lost > 0),
             Some(_) => (false, false),
-            None => (false, known.lacks_old.is_some()),
+            None => (false, known.lacks_old),
         };
         known.empty_since = if is_empty { known.empty_since.or(Some(now)) } else { None };
         if std::mem::replace(&mut known.has_lost_old, has_lost_old) != has_lost_old {

@@ -3,7 +3,7 @@
 use super::answer::{MoveError, Status};
 use super::drained::{served, topics, waiting};
 use super::phases::{Refused, User};
-use super::{Agreed, NAME, Queues, Standing, backend};
+use super::{Agreed, Queues, Standing, backend};
 use goconductor_queue::Topic;
 use goconductor_service_kit::config::QueueBackend;
 use goconductor_store::Error;
@@ -20,7 +20,7 @@ impl Queues {
     /// # Errors
     /// When the state store does not answer.
     pub async fn standing(&self) -> Result<Standing, Error> {
-        Ok(self.agreed(self.store.agreement(NAME).await?)?.standing)
+        Ok(self.on_record().await?.standing)
     }
 
     /// How all processes stand with their queue.
@@ -28,8 +28,7 @@ impl Queues {
     /// # Errors
     /// When the state store does not answer.
     pub async fn status(&self) -> Result<Status, Error> {
-        let agreed = self.agreed(self.store.agreement(NAME).await?)?;
-        self.status_of(agreed).await
+        self.status_of(self.on_record().await?).await
     }
 
     async fn status_of(&self, agreed: Agreed) -> Result<Status, Error> {
@@ -57,10 +56,11 @@ impl Queues {
     /// When they can't, or may not now.
     pub async fn switch(&self, to: &str, actor: Option<String>) -> Result<Status, MoveError> {
         let Some(backend) = backend(to).filter(|backend| *backend != QueueBackend::Memory) else {
-            let all: Vec<&str> = QueueBackend::ALL.iter().map(|(name, _)| *name).skip(1).collect();
+            let others = QueueBackend::ALL.iter().filter(|(_, backend)| *backend != QueueBackend::Memory);
+            let all: Vec<&str> = others.map(|(name, _)| *name).collect();
             return Err(MoveError::Unknown(to.to_owned(), all.join(", ")));
         };
-        let agreed = self.agreed(self.store.agreement(NAME).await?)?;
+        let agreed = self.on_record().await?;
         let next = match agreed.standing.asked(to, actor) {
             Ok(next) => next,
             // A call that is repeated comes to the same.
@@ -74,23 +74,14 @@ impl Queues {
             None => self.can_move(to, backend).await?,
             // Nobody has left it yet.
             Some(_) if agreed.standing.begins() => {}
-            Some(_) => self.is_there(to).await?,
+            // All have used it until just now.
+            Some(_) => self.answers(to, &[], THERE).await?,
         }
         let done = self.agree(&agreed, &next).await?.ok_or(MoveError::Raced)?;
         tracing::info!(from = next.current, to, "the queue is asked to move");
         self.apply(&done);
         self.changed.notify_one();
         Ok(self.status_of(done).await?)
-    }
-
-    /// Whether a queue answers, which all have used until just now.
-    async fn is_there(&self, to: &str) -> Result<(), MoveError> {
-        let unreachable = |reason: String| MoveError::Unreachable { to: to.to_owned(), reason };
-        let queue = self.named(to).map_err(|error| unreachable(format!("{error:#}")))?.queue;
-        match tokio::time::timeout(THERE, queue.check()).await {
-            Ok(checked) => checked.map_err(|error| unreachable(error.to_string())),
-            Err(_) => Err(unreachable("it does not answer in time".to_owned())),
-        }
     }
 
     /// Whether all can reach a queue, and it can be used: its topics are made.
@@ -108,9 +99,13 @@ impl Queues {
         if !who.is_empty() {
             return Err(MoveError::Lacking { to: to.to_owned(), who });
         }
+        self.answers(to, &topics(&served(&members)), ANSWER).await
+    }
+
+    /// Whether a queue answers in time, also for these topics, which are made if they are missing.
+    async fn answers(&self, to: &str, topics: &[Topic], within: Duration) -> Result<(), MoveError> {
         let unreachable = |reason: String| MoveError::Unreachable { to: to.to_owned(), reason };
         let queue = self.named(to).map_err(|error| unreachable(format!("{error:#}")))?.queue;
-        let topics: Vec<Topic> = topics(&served(&members));
         let checked = async {
             queue.check().await?;
             for found in futures::future::join_all(topics.iter().map(|topic| queue.depth(topic))).await {
@@ -118,7 +113,7 @@ impl Queues {
             }
             Ok::<(), goconductor_queue::Error>(())
         };
-        match tokio::time::timeout(ANSWER, checked).await {
+        match tokio::time::timeout(within, checked).await {
             Ok(checked) => checked.map_err(|error| unreachable(error.to_string())),
             Err(_) => Err(unreachable("it does not answer in time".to_owned())),
         }

@@ -73,6 +73,12 @@ struct Part {
     held: usize,
 }
 
+impl Part {
+    fn is_on(&self, route: Option<&Route>) -> bool {
+        route.is_some_and(|route| route.has(&self.name))
+    }
+}
+
 /// A consumer of what the route says.
 #[derive(Debug)]
 pub(super) struct SwitchingConsumer {
@@ -113,25 +119,18 @@ impl SwitchingConsumer {
 
     /// What a part has fetched that is not on the route any more: nobody would take it from there again.
     fn rest(&mut self, route: Option<&Route>, max: usize) -> Option<Vec<Delivery>> {
-        let is_wanted = |name: &str| route.is_some_and(|route| route.has(name));
-        for index in 0..self.parts.len() {
-            let Some(part) = self.parts.get_mut(index).filter(|part| !is_wanted(&part.name)) else {
-                continue;
-            };
-            if let Some(Ok(rest)) = part.consumer.take(max).now_or_never()
-                && !rest.is_empty()
-            {
-                return Some(self.mark(index, rest));
-            }
-        }
-        None
+        let mut unwanted = self.parts.iter_mut().enumerate().filter(|(_, part)| !part.is_on(route));
+        let (index, rest) = unwanted.find_map(|(index, part)| {
+            let rest = part.consumer.take(max).now_or_never()?.ok()?;
+            (!rest.is_empty()).then_some((index, rest))
+        })?;
+        Some(self.mark(index, rest))
     }
 
     /// Lets go of what is not on the route any more; that of which it holds something only once it does not.
     fn let_go(&mut self, route: Option<&Route>) {
-        let is_wanted = |name: &str| route.is_some_and(|route| route.has(name));
         let mut state = self.seat.state();
-        for part in self.parts.extract_if(.., |part| part.held == 0 && !is_wanted(&part.name)) {
+        for part in self.parts.extract_if(.., |part| part.held == 0 && !part.is_on(route)) {
             state.has.remove(&part.name);
             tracing::debug!(topic = %self.seat.topic, queue = %part.name, "is let go");
             // Others are to have what it fetched; nobody waits for that here.
@@ -166,7 +165,7 @@ impl SwitchingConsumer {
         let wanted = parts
             .iter_mut()
             .enumerate()
-            .filter(|(_, part)| route.is_some_and(|route| route.has(&part.name)))
+            .filter(|(_, part)| part.is_on(route))
             .map(|(index, part)| Box::pin(async move { (index, part.consumer.take(max).await) }));
         let mut wanted: Vec<_> = wanted.collect();
         match wanted.len() {

@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 
 const SERVICES: [&str; 3] = ["stock", "payments", "shipping"];
 /// Before anything is measured: topics are made and shared out.
-const SETTLE: Duration = Duration::from_secs(10);
+pub(crate) const SETTLE: Duration = Duration::from_secs(10);
 /// How long a call may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn cluster() -> anyhow::Result<(Cluster, Participants)> {
+/// Two of each over Kafka, and whichever queues they could move to, with what an order needs.
+pub(crate) async fn cluster(more_queues: Vec<Broker>) -> anyhow::Result<(Cluster, Participants)> {
     let services = SERVICES.map(str::to_owned).to_vec();
     let options = ClusterOptions {
         queue: Broker::Kafka(1),
-        more_queues: Vec::new(),
+        more_queues,
         each: 2,
         services,
         proxied: false,
@@ -113,7 +114,7 @@ fn times(done: &[Done], from: Instant, to: Instant) -> Vec<Duration> {
 
 /// Kills executors with attempts under way: when each of those is sent again by another.
 pub(crate) async fn take_over(rounds: usize) -> anyhow::Result<()> {
-    let (mut cluster, participants) = cluster().await?;
+    let (mut cluster, participants) = cluster(Vec::new()).await?;
     tokio::time::sleep(SETTLE).await;
     let slow = json!({"script": {"reserve": "slow:1500", "charge": "slow:1500", "ship": "slow:1500"}});
     let flow = Flow::begin(&cluster, "slow", 64, &slow);
@@ -159,7 +160,7 @@ const KINDS: [&str; 5] = ["gateway", "store", "elector", "executor-stock", "exec
 /// Ends each kind in order, and starts it again, so many times: failed calls, and what an order waits for
 /// longest.
 pub(crate) async fn hand_over(rounds: usize) -> anyhow::Result<()> {
-    let (mut cluster, _participants) = cluster().await?;
+    let (mut cluster, _participants) = cluster(Vec::new()).await?;
     tokio::time::sleep(SETTLE).await;
     let flow = Flow::begin(&cluster, "plain", 8, &json!({}));
     // A retry waits for a timer, and that for the elected.
@@ -215,7 +216,7 @@ pub(crate) async fn hand_over(rounds: usize) -> anyhow::Result<()> {
 
 /// Garbage on the topics, so many messages a second: what orders notice of it.
 pub(crate) async fn garbage(rate: u64) -> anyhow::Result<()> {
-    let (cluster, _participants) = cluster().await?;
+    let (cluster, _participants) = cluster(Vec::new()).await?;
     let queue = KafkaQueue::new(Settings::of(vec![cluster.brokers.clone()]))?;
     tokio::time::sleep(SETTLE).await;
     let flow = Flow::begin(&cluster, "plain", 16, &json!({}));

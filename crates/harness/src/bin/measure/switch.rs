@@ -1,17 +1,14 @@
 //! What orders notice while all processes move from one queue to another.
 
-use crate::faults::{Done, order};
+use crate::faults::{Done, SETTLE, cluster, order};
 use crate::{now, percentile, print_percentiles};
-use goconductor_harness::{Api, Broker, Cluster, ClusterOptions, ElectionServers, ORDER, Participants};
+use goconductor_harness::{Api, Broker};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-const SERVICES: [&str; 3] = ["stock", "payments", "shipping"];
-/// Before anything is measured: topics are made and shared out.
-const SETTLE: Duration = Duration::from_secs(10);
 /// Without a move, before the first and after each.
 const QUIET: Duration = Duration::from_secs(15);
 /// A move that is not over by then is given up.
@@ -69,22 +66,9 @@ impl Arrivals {
 
 /// Moves from Kafka to NATS, Kinesis, RabbitMQ and back at so many orders a second.
 pub(crate) async fn switch(rate: u32) -> anyhow::Result<()> {
-    let options = ClusterOptions {
-        queue: Broker::Kafka(1),
-        more_queues: vec![Broker::Nats(1), Broker::Kinesis, Broker::RabbitMq],
-        each: 2,
-        services: SERVICES.map(str::to_owned).to_vec(),
-        proxied: false,
-        election: ElectionServers::Postgres,
-        settings: String::new(),
-    };
-    let cluster = Cluster::start(options).await?;
-    let participants = Participants::start().await?;
+    let more = vec![Broker::Nats(1), Broker::Kinesis, Broker::RabbitMq];
+    let (cluster, _participants) = cluster(more).await?;
     let api = cluster.gateways.first().ok_or_else(|| anyhow::anyhow!("no gateway"))?;
-    for service in SERVICES {
-        api.serve(service, &participants.url(service)).await?;
-    }
-    api.apply("order", ORDER).await?;
     let arrivals = Arrivals::begin(cluster.gateways.clone(), rate);
     tokio::time::sleep(SETTLE).await;
     let mut spans: Vec<(String, Instant, Instant)> = Vec::new();
