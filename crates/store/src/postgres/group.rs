@@ -4,8 +4,8 @@
 //! more than once, or a row of the ledger is changed in place, it is a transaction of several.
 
 use super::ledger::{self, Rows};
-use super::rows::{load, stored, stored_labels};
-use super::written::{WorkflowRow, number};
+use super::rows::{load, stored};
+use super::written::{StartRow, StepRow, number};
 use super::{commit, is_there, unavailable, uncertain};
 use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::WorkflowId;
@@ -79,19 +79,8 @@ impl<'a> Member<'a> {
         self.start()?.idempotency_key.as_deref()
     }
 
-    fn row(&self) -> Result<WorkflowRow<'a>, Error> {
-        let start = self.start();
-        Ok(WorkflowRow {
-            place: i64::try_from(self.place).unwrap_or(i64::MAX),
-            record: self.record(),
-            key: self.key().map(stored).unwrap_or_default(),
-            digest: start.map(|new| stored(&new.request_digest)).unwrap_or_default(),
-            // A transition changes none.
-            labels: match start {
-                Some(_) => stored_labels(&self.record().labels)?.into(),
-                None => "{}".into(),
-            },
-        })
+    fn place(&self) -> i64 {
+        i64::try_from(self.place).unwrap_or(i64::MAX)
     }
 }
 
@@ -140,12 +129,12 @@ static ANY: LazyLock<String> = LazyLock::new(|| {
 /// which they come. Who ends is counted. What follows is written for those that were accepted only; rows of the
 /// ledger come once those are gone that they replace.
 const WRITE: &str = "
-    WITH row AS MATERIALIZED (
+    WITH new AS MATERIALIZED (
         SELECT * FROM unnest($1::workflow_row[])
     ), keyed AS (
         INSERT INTO start_keys (namespace, key, workflow_id, request_digest)
-        SELECT namespace, key, id, digest FROM row
-        WHERE key <> '' AND (SELECT workflows.id FROM workflows WHERE workflows.id = row.id) IS NULL
+        SELECT namespace, key, id, digest FROM new
+        WHERE key <> '' AND (SELECT workflows.id FROM workflows WHERE workflows.id = new.id) IS NULL
         ORDER BY namespace, key, place
         ON CONFLICT DO NOTHING RETURNING workflow_id
     ), inserted AS (
@@ -153,16 +142,16 @@ const WRITE: &str = "
             ended_at, idempotency_key, labels, error)
         SELECT id, namespace, definition, version, status, cause, seq, state, created_at, ended_at, key,
             labels::jsonb, error
-        FROM row WHERE from_seq = 0 AND (key = '' OR id IN (SELECT workflow_id FROM keyed))
-            AND (SELECT workflows.id FROM workflows WHERE workflows.id = row.id) IS NULL
+        FROM new WHERE (key = '' OR id IN (SELECT workflow_id FROM keyed))
+            AND (SELECT workflows.id FROM workflows WHERE workflows.id = new.id) IS NULL
         {over workflow}
         RETURNING id, namespace, definition, version, status, cause, ended_at IS NOT NULL AS ends
     ), updated AS (
-        UPDATE workflows SET status = row.status, cause = row.cause, seq = row.seq, state = row.state,
-            ended_at = row.ended_at, error = row.error
-        FROM row WHERE workflows.id = row.id AND workflows.seq = row.from_seq AND row.from_seq > 0
+        UPDATE workflows SET status = step.status, cause = step.cause, seq = step.seq, state = step.state,
+            ended_at = step.ended_at, error = step.error
+        FROM unnest($2::step_row[]) AS step WHERE workflows.id = step.id AND workflows.seq = step.from_seq
         RETURNING workflows.id, workflows.namespace, workflows.definition, workflows.version,
-            workflows.status, workflows.cause, row.ends
+            workflows.status, workflows.cause, step.ends
     ), accepted AS MATERIALIZED (
         TABLE inserted UNION ALL TABLE updated
     ), listed AS (
@@ -179,17 +168,17 @@ const WRITE: &str = "
         GROUP BY namespace, definition, version, status, cause
     ), event AS (
         INSERT INTO events (workflow_id, seq, body)
-        SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[]) AS event (id, seq, body)
+        SELECT * FROM unnest($3::uuid[], $4::bigint[], $5::text[]) AS event (id, seq, body)
         WHERE id IN (SELECT id FROM accepted)
     ), settled AS (
-        DELETE FROM dispatch USING unnest($5::uuid[], $6::text[]) AS old (id, key)
+        DELETE FROM dispatch USING unnest($6::uuid[], $7::text[]) AS old (id, key)
         WHERE dispatch.workflow_id = old.id AND dispatch.key = old.key
             AND old.id IN (SELECT id FROM accepted)
         RETURNING 1
     ), issued AS (
         INSERT INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue, due_at, deliveries,
             issued_at)
-        SELECT * FROM unnest($7::ledger_row[]) AS new
+        SELECT * FROM unnest($8::ledger_row[]) AS new
         WHERE id IN (SELECT id FROM accepted) AND (SELECT count(*) FROM settled) >= 0
         {over row}
     )
@@ -236,11 +225,18 @@ impl<'a> Round<'a> {
         statement: &'static str,
         failed: fn(sqlx::Error) -> Error,
     ) -> Result<BTreeSet<Uuid>, Error> {
-        let rows = self.members.iter().map(Member::row).collect::<Result<Vec<_>, _>>()?;
+        let (mut starts, mut steps) = (Vec::new(), Vec::new());
+        for member in &self.members {
+            match member.start() {
+                Some(new) => starts.push(StartRow::of(member.place(), new)?),
+                None => steps.push(StepRow(member.record())),
+            }
+        }
         let events = Events::of(self.members.iter().map(Member::record));
         let Rows { settled_ids, settled_keys, issued } = Rows::of(self.members.iter().map(Member::write));
         let accepted: Vec<Uuid> = sqlx::query_scalar(statement)
-            .bind(rows)
+            .bind(starts)
+            .bind(steps)
             .bind(events.ids)
             .bind(events.numbers)
             .bind(events.bodies)

@@ -1,8 +1,8 @@
-//! Rows as a group hands them to the server: arrays of its types `workflow_row` and `ledger_row`.
+//! Rows as a group hands them to the server: arrays of its types `workflow_row`, `step_row` and `ledger_row`.
 
-use super::rows::stored;
+use super::rows::{stored, stored_labels};
 use crate::ledger::queue_of;
-use crate::{Record, TransitionWrite};
+use crate::{Error, NewWorkflow, Record, TransitionWrite};
 use goconductor_saga::{Due, Owed, Timestamp};
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
@@ -17,15 +17,30 @@ pub(super) const NEVER: i64 = i64::MAX;
 /// The queue of timers, and of commands to be taken back that were never delivered.
 pub(super) const NO_LANE: &str = "";
 
-/// A start, or a transition.
-pub(super) struct WorkflowRow<'a> {
-    pub(super) place: i64,
-    pub(super) record: &'a Record,
-    /// What only a start has; else empty.
-    pub(super) key: Cow<'a, str>,
-    pub(super) digest: Cow<'a, str>,
-    pub(super) labels: Cow<'a, str>,
+/// A start: a `workflow_row`.
+pub(super) struct StartRow<'a> {
+    /// In the group.
+    place: i64,
+    record: &'a Record,
+    key: Cow<'a, str>,
+    digest: Cow<'a, str>,
+    labels: String,
 }
+
+impl<'a> StartRow<'a> {
+    pub(super) fn of(place: i64, new: &'a NewWorkflow) -> Result<Self, Error> {
+        Ok(Self {
+            place,
+            record: &new.write.record,
+            key: new.idempotency_key.as_deref().map(stored).unwrap_or_default(),
+            digest: stored(&new.request_digest),
+            labels: stored_labels(&new.write.record.labels)?,
+        })
+    }
+}
+
+/// A transition of a workflow that is there: a `step_row`, which has nothing that only a start says.
+pub(super) struct StepRow<'a>(pub(super) &'a Record);
 
 /// A row of the ledger as it is issued.
 #[derive(Clone)]
@@ -74,7 +89,12 @@ pub(super) fn number(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
-impl Encode<'_, Postgres> for WorkflowRow<'_> {
+/// Why it is rolled back; empty: it is not.
+fn cause(record: &Record) -> &'static str {
+    record.cause.map_or("", |cause| cause.as_str())
+}
+
+impl Encode<'_, Postgres> for StartRow<'_> {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         let record = self.record;
         let mut row = PgRecordEncoder::new(buffer);
@@ -86,7 +106,7 @@ impl Encode<'_, Postgres> for WorkflowRow<'_> {
             .encode(&*stored(&record.definition))?
             .encode(i32::try_from(record.version).unwrap_or(i32::MAX))?
             .encode(record.status.as_str())?
-            .encode(record.cause.map_or("", |cause| cause.as_str()))?
+            .encode(cause(record))?
             .encode(number(record.seq))?
             .encode(&*record.state)?
             .encode(record.created_at.0)?
@@ -94,6 +114,24 @@ impl Encode<'_, Postgres> for WorkflowRow<'_> {
             .encode(&*self.key)?
             .encode(&*self.digest)?
             .encode(&*self.labels)?
+            .encode(record.error.as_deref())?
+            .encode(record.ends)?;
+        row.finish();
+        Ok(IsNull::No)
+    }
+}
+
+impl Encode<'_, Postgres> for StepRow<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let Self(record) = self;
+        let mut row = PgRecordEncoder::new(buffer);
+        row.encode(record.id.0)?
+            .encode(number(record.from_seq))?
+            .encode(record.status.as_str())?
+            .encode(cause(record))?
+            .encode(number(record.seq))?
+            .encode(&*record.state)?
+            .encode(record.ended_at.map(|at| at.0))?
             .encode(record.error.as_deref())?
             .encode(record.ends)?;
         row.finish();
@@ -119,15 +157,27 @@ impl Encode<'_, Postgres> for LedgerEntry<'_> {
     }
 }
 
-impl Type<Postgres> for WorkflowRow<'_> {
+impl Type<Postgres> for StartRow<'_> {
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_name("workflow_row")
     }
 }
 
-impl PgHasArrayType for WorkflowRow<'_> {
+impl PgHasArrayType for StartRow<'_> {
     fn array_type_info() -> PgTypeInfo {
         PgTypeInfo::array_of("workflow_row")
+    }
+}
+
+impl Type<Postgres> for StepRow<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("step_row")
+    }
+}
+
+impl PgHasArrayType for StepRow<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::array_of("step_row")
     }
 }
 
