@@ -15,7 +15,7 @@ use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
 use goconductor_wire::status;
 use goconductor_wire::store::filter::field;
-use goconductor_wire::store::{Malformed, id_bytes, lock, parsed, there};
+use goconductor_wire::store::{Malformed, id_bytes, lock, parsed, there, write_bytes};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -57,7 +57,7 @@ impl ReadyGroup {
     /// # Errors
     /// When one of them can't be sent.
     pub fn new(group: &[Write]) -> Result<Self, Error> {
-        let writes = one(group.iter().map(TryInto::try_into).collect::<Result<_, _>>())?;
+        let writes = one(group.iter().map(write_bytes).collect::<Result<_, _>>())?;
         Ok(Self { request: wire::WriteRequest { writes } })
     }
 }

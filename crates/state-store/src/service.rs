@@ -9,7 +9,7 @@ use goconductor_wire::internal::state_store_service_server::{StateStoreService, 
 use goconductor_wire::internal::{self as wire};
 use goconductor_wire::status::of_store;
 use goconductor_wire::store::filter::field_of;
-use goconductor_wire::store::{Malformed, id, ids, value};
+use goconductor_wire::store::{Malformed, id, ids, value, write_of};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -66,7 +66,8 @@ impl StateStoreService for Service {
     type ChangesStream = BoxStream<'static, Result<wire::ChangesResponse, Status>>;
 
     async fn write(&self, request: Request<wire::WriteRequest>) -> Answer<wire::WriteResponse> {
-        let group: Vec<Write> = listed(request.into_inner().writes)?;
+        let writes = request.into_inner().writes.into_iter();
+        let group: Vec<Write> = writes.map(write_of).collect::<Result<_, _>>()?;
         let outcomes = answered(self.store.write(group).await)?;
         let outcomes: Result<_, _> = outcomes.iter().map(TryInto::try_into).collect();
         written(outcomes.map(|outcomes| wire::WriteResponse { outcomes }))

@@ -15,6 +15,8 @@ use goconductor_store::json;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use workflow::{write_bytes, write_of};
+
 /// A message that is not what it has to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the message can't be read: {0}")]

@@ -112,11 +112,16 @@ fn rounds(group: &[Write]) -> Vec<Round<'_>> {
 
 /// Writes what is new only: a row that is there already fails the whole group. To be prepared for one costs an
 /// eighth of the server's time, and nearly none ever is.
-static NEW: LazyLock<String> =
-    LazyLock::new(|| WRITE.replace("{over workflow}", "").replace("{over row}", ""));
+static NEW: LazyLock<String> = LazyLock::new(|| {
+    ["{unless there}", "{over workflow}", "{over row}"]
+        .iter()
+        .fold(WRITE.to_owned(), |statement, place| statement.replace(place, ""))
+});
 /// Is prepared for everything that may be there.
 static ANY: LazyLock<String> = LazyLock::new(|| {
-    WRITE.replace("{over workflow}", "ON CONFLICT (id) DO NOTHING").replace(
+    let unless_there = "AND (SELECT workflows.id FROM workflows WHERE workflows.id = new.id) IS NULL";
+    let statement = WRITE.replace("{unless there}", unless_there);
+    statement.replace("{over workflow}", "ON CONFLICT (id) DO NOTHING").replace(
         "{over row}",
         "ON CONFLICT (workflow_id, key) DO UPDATE SET attempt = excluded.attempt,
             service = excluded.service, kind = excluded.kind, queue = excluded.queue,
@@ -134,7 +139,7 @@ const WRITE: &str = "
     ), keyed AS (
         INSERT INTO start_keys (namespace, key, workflow_id, request_digest)
         SELECT namespace, key, id, digest FROM new
-        WHERE key <> '' AND (SELECT workflows.id FROM workflows WHERE workflows.id = new.id) IS NULL
+        WHERE key <> '' {unless there}
         ORDER BY namespace, key, place
         ON CONFLICT DO NOTHING RETURNING workflow_id
     ), inserted AS (
@@ -142,8 +147,7 @@ const WRITE: &str = "
             ended_at, idempotency_key, labels, error)
         SELECT id, namespace, definition, version, status, cause, seq, state, created_at, ended_at, key,
             labels::jsonb, error
-        FROM new WHERE (key = '' OR id IN (SELECT workflow_id FROM keyed))
-            AND (SELECT workflows.id FROM workflows WHERE workflows.id = new.id) IS NULL
+        FROM new WHERE (key = '' OR id IN (SELECT workflow_id FROM keyed)) {unless there}
         {over workflow}
         RETURNING id, namespace, definition, version, status, cause, ended_at IS NOT NULL AS ends
     ), updated AS (

@@ -8,7 +8,25 @@ use goconductor_saga::{Due, LedgerChange, Owed, RollbackCause, Status, Timestamp
 use goconductor_store::{
     Loaded, NewWorkflow, Record, Seen, Stored, Summary, TransitionWrite, Write, WriteOutcome,
 };
+use prost::Message;
 use std::sync::Arc;
+
+/// A write as the bytes of its message.
+///
+/// # Errors
+/// When it has none.
+pub fn write_bytes(write: &Write) -> Result<Bytes, Malformed> {
+    Ok(wire::Write::try_from(write)?.encode_to_vec().into())
+}
+
+/// A write from the bytes of its message.
+///
+/// # Errors
+/// When they are none.
+pub fn write_of(bytes: Bytes) -> Result<Write, Malformed> {
+    let write = wire::Write::decode(bytes).map_err(|error| Malformed(format!("a write: {error}")))?;
+    write.try_into()
+}
 
 impl TryFrom<&Write> for wire::Write {
     type Error = Malformed;
