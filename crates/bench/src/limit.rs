@@ -166,11 +166,14 @@ where
     told.await?
 }
 
-/// Text of so many bytes that differs by a number, as states do.
+/// Text of so many bytes that is another one from its beginning to its end with each number, as a state is after
+/// each transition: of one that differs in its first bytes only, PostgreSQL logs no more than those.
 pub(crate) fn text(bytes: usize, number: u64) -> String {
     let mut text = format!("{number:020}");
+    let mut word = number;
     while text.len() < bytes {
-        text.push_str("the same words again ");
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(&format!(" {word:016x}"));
     }
     text.truncate(bytes);
     text
@@ -186,7 +189,11 @@ mod tests {
     fn a_text_has_its_length_and_its_number() {
         for bytes in [20, 200, 900] {
             assert_eq!(text(bytes, 7).len(), bytes);
-            assert_ne!(text(bytes, 7), text(bytes, 8));
+            let (seven, eight) = (text(bytes, 7), text(bytes, 8));
+            assert_ne!(seven, eight);
+            assert!(
+                bytes == 20 || seven.bytes().rev().zip(eight.bytes().rev()).take(40).any(|(a, b)| a != b)
+            );
         }
     }
 

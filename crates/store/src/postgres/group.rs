@@ -10,7 +10,7 @@ use super::{commit, is_there, unavailable, uncertain};
 use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::WorkflowId;
 use sqlx::{Acquire, PgConnection};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 use uuid::Uuid;
 
@@ -94,7 +94,7 @@ struct Round<'a> {
 /// In the ids' order, so that groups wait for one another in line.
 fn rounds(group: &[Write]) -> Vec<Round<'_>> {
     let mut rounds: Vec<Round<'_>> = Vec::new();
-    let mut seen: BTreeMap<WorkflowId, usize> = BTreeMap::new();
+    let mut seen: HashMap<WorkflowId, usize> = HashMap::with_capacity(group.len());
     for (place, write) in group.iter().enumerate() {
         let member = Member { place, write };
         let round = seen.entry(member.id()).or_default();
@@ -186,7 +186,7 @@ const WRITE: &str = "
         WHERE id IN (SELECT id FROM accepted) AND (SELECT count(*) FROM settled) >= 0
         {over row}
     )
-    SELECT id FROM accepted";
+    SELECT array_agg(id) FROM accepted";
 
 impl<'a> Round<'a> {
     /// The members that were accepted, by one of the two statements. `failed` says what a driver's error means.
@@ -228,7 +228,7 @@ impl<'a> Round<'a> {
         connection: &mut PgConnection,
         statement: &'static str,
         failed: fn(sqlx::Error) -> Error,
-    ) -> Result<BTreeSet<Uuid>, Error> {
+    ) -> Result<HashSet<Uuid>, Error> {
         let (mut starts, mut steps) = (Vec::new(), Vec::new());
         for member in &self.members {
             match member.start() {
@@ -238,7 +238,8 @@ impl<'a> Round<'a> {
         }
         let events = Events::of(self.members.iter().map(Member::record));
         let Rows { settled_ids, settled_keys, issued } = Rows::of(self.members.iter().map(Member::write));
-        let accepted: Vec<Uuid> = sqlx::query_scalar(statement)
+        // In one row: each would cost the server, and us, as much as all of them.
+        let accepted: Option<Vec<Uuid>> = sqlx::query_scalar(statement)
             .bind(starts)
             .bind(steps)
             .bind(events.ids)
@@ -247,10 +248,10 @@ impl<'a> Round<'a> {
             .bind(settled_ids)
             .bind(settled_keys)
             .bind(issued)
-            .fetch_all(connection)
+            .fetch_one(connection)
             .await
             .map_err(failed)?;
-        Ok(accepted.into_iter().collect())
+        Ok(accepted.unwrap_or_default().into_iter().collect())
     }
 }
 
