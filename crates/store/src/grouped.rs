@@ -437,6 +437,10 @@ impl Store for Grouped {
         self.backend.upkeep(request).await
     }
 
+    async fn sweep(&self) -> Result<(), Error> {
+        self.backend.sweep().await
+    }
+
     async fn now(&self) -> Result<Timestamp, Error> {
         self.backend.now().await
     }

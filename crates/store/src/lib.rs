@@ -318,6 +318,16 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// When it was not done, or not all of it.
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error>;
 
+    /// Clears away what rows of the ledger leave behind where they come and go, for whoever keeps the store: every
+    /// few seconds, as looks at the ledger would read it. Mostly there is nothing to be done, and in many stores
+    /// there never is.
+    ///
+    /// # Errors
+    /// When it was not done.
+    async fn sweep(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// The time by the database's clock: leases and timers go by it.
     ///
     /// # Errors

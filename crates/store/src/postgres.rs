@@ -345,6 +345,10 @@ impl Store for PostgresStore {
         upkeep::upkeep(self, request).await
     }
 
+    async fn sweep(&self) -> Result<(), Error> {
+        upkeep::sweep(&mut *self.connection().await?).await
+    }
+
     async fn now(&self) -> Result<Timestamp, Error> {
         let micros: i64 =
             sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")

@@ -4,12 +4,15 @@ use crate::{Error, Store};
 use goconductor_saga::{Timestamp, WorkflowId};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long ended workflows are kept, where nobody says otherwise.
 pub const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Between upkeeps when nothing more is to be done.
 const IDLE: Duration = Duration::from_secs(60);
+/// Between sweeps.
+const SWEEP: Duration = Duration::from_secs(2);
 /// Between parts of one that has more to do: others come first.
 const PACE: Duration = Duration::from_millis(20);
 
@@ -53,12 +56,24 @@ pub async fn keep_up(store: Arc<dyn Store>, retention: Duration, stop: impl Futu
                 IDLE
             }
         };
-        // Safe to cancel: a wait loses nothing.
+        // Safe to cancel: a wait loses nothing, and who sweeps next does what this sweep would have done.
         tokio::select! {
             () = &mut stop => return,
-            () = tokio::time::sleep(wait) => {}
+            () = swept_for(&store, wait) => {}
         }
     }
+}
+
+/// Sweeps for so long.
+async fn swept_for(store: &Arc<dyn Store>, wait: Duration) {
+    let until = Instant::now() + wait;
+    while Instant::now() + SWEEP < until {
+        tokio::time::sleep(SWEEP).await;
+        if let Err(error) = store.sweep().await {
+            tracing::warn!(%error, "the ledger is swept again later");
+        }
+    }
+    tokio::time::sleep_until(until).await;
 }
 
 async fn once(store: &Arc<dyn Store>, keep: Option<Duration>) -> Result<Upkeep, Error> {

@@ -32,6 +32,10 @@ const PARTS: u32 = 30;
 const AHEAD: i64 = 3;
 /// In one upkeep; there are never so many to make.
 const MOST_MADE: u32 = 64;
+/// Dead rows of the ledger that are not worth a vacuum.
+const UNSWEPT: i64 = 2_000;
+/// Waits for nobody: not for one who is at it already, nor for those who read, so as to give pages back.
+const SWEEP: &str = "VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF) dispatch";
 /// Rows of `ended_counts` that are not worth folding.
 const UNFOLDED: i64 = 256;
 
@@ -73,6 +77,20 @@ pub(super) async fn upkeep(store: &PostgresStore, request: &UpkeepRequest) -> Re
         locks::remove_free(&mut connection, request.now).await?;
     }
     Ok(done)
+}
+
+/// A look at the ledger goes through the entries of all rows that went since the last vacuum, and the server's own
+/// comes once in a minute: by then there are some hundred thousand where some thousand sagas a second end.
+pub(super) async fn sweep(connection: &mut PgConnection) -> Result<(), Error> {
+    let dead: Option<i64> =
+        sqlx::query_scalar("SELECT n_dead_tup FROM pg_stat_all_tables WHERE relid = 'dispatch'::regclass")
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+    if dead.is_some_and(|dead| dead >= UNSWEPT) {
+        sqlx::raw_sql(SWEEP).execute(connection).await.map_err(unavailable)?;
+    }
+    Ok(())
 }
 
 /// Whether nobody else makes or drops partitions, until the end of the transaction.

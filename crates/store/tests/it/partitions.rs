@@ -24,6 +24,42 @@ async fn column(database: &Database, sql: &'static str) -> Vec<String> {
     sqlx::query_scalar(sql).fetch_all(&mut connection).await.expect("a read")
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_ledger_leaves_behind_is_swept() {
+    Database::with("", |database| async move {
+        let store = connect(&database).await;
+        let sql = "SELECT (n_dead_tup >= 3000)::text || vacuum_count FROM pg_stat_all_tables
+             WHERE relid = 'dispatch'::regclass";
+        store.sweep().await.expect("a sweep");
+        assert_eq!(column(&database, sql).await, ["false0"], "there was nothing to sweep");
+        // The server's own vacuum comes within a minute, and is to have no part in this.
+        execute(
+            &database.url,
+            "ALTER TABLE dispatch SET (autovacuum_enabled = off);
+             INSERT INTO dispatch SELECT gen_random_uuid(), number, 1, 'n', 's', 'run', 'q', 0, 1, 0
+                 FROM generate_series(1, 3000) AS number;
+             DELETE FROM dispatch",
+        )
+        .await;
+        // What is counted is told a second late.
+        for _ in 0..100 {
+            if column(&database, sql).await == ["true0"] {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        store.sweep().await.expect("a sweep");
+        for _ in 0..100 {
+            if column(&database, sql).await == ["false1"] {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("not swept: {:?}", column(&database, sql).await);
+    })
+    .await;
+}
+
 /// The names of the partitions.
 async fn partitions(database: &Database) -> Vec<String> {
     let sql = "SELECT relname::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
