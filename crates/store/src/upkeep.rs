@@ -70,7 +70,7 @@ async fn swept_for(store: &Arc<dyn Store>, wait: Duration) {
     while Instant::now() + SWEEP < until {
         tokio::time::sleep(SWEEP).await;
         if let Err(error) = store.sweep().await {
-            tracing::warn!(%error, "the ledger is swept again later");
+            tracing::debug!(%error, "the ledger is swept again later");
         }
     }
     tokio::time::sleep_until(until).await;
