@@ -335,7 +335,7 @@ impl Session<'_> {
         let server = alone::Server::start(database, folder).await?;
         let mut all = Vec::new();
         for in_flight in ALONE {
-            all.push(alone::measure(&server, in_flight, OF_EACH * self.options.count).await?);
+            all.push(alone::measure(&server, in_flight, self.options.count.saturating_mul(OF_EACH)).await?);
             self.progress.advance(1);
         }
         server.end().await?;

@@ -47,33 +47,31 @@ impl UpkeepRequest {
 pub async fn keep_up(store: Arc<dyn Store>, retention: Duration, stop: impl Future<Output = ()> + Send) {
     let keep = (!retention.is_zero()).then_some(retention);
     tokio::pin!(stop);
+    let (mut upkeep, mut sweep) = (Instant::now(), Instant::now() + SWEEP);
     loop {
-        let wait = match once(&store, keep).await {
-            Ok(done) if done.more => PACE,
-            Ok(_) => IDLE,
-            Err(error) => {
-                tracing::warn!(%error, "the upkeep of the database is tried again");
-                IDLE
+        if Instant::now() >= upkeep {
+            let wait = match once(&store, keep).await {
+                Ok(done) if done.more => PACE,
+                Ok(_) => IDLE,
+                Err(error) => {
+                    tracing::warn!(%error, "the upkeep of the database is tried again");
+                    IDLE
+                }
+            };
+            upkeep = Instant::now() + wait;
+        }
+        if Instant::now() >= sweep {
+            if let Err(error) = store.sweep().await {
+                tracing::debug!(%error, "the ledger is swept again later");
             }
-        };
-        // Safe to cancel: a wait loses nothing, and who sweeps next does what this sweep would have done.
+            sweep = Instant::now() + SWEEP;
+        }
+        // Safe to cancel: a wait loses nothing.
         tokio::select! {
             () = &mut stop => return,
-            () = swept_for(&store, wait) => {}
+            () = tokio::time::sleep_until(upkeep.min(sweep)) => {}
         }
     }
-}
-
-/// Sweeps for so long.
-async fn swept_for(store: &Arc<dyn Store>, wait: Duration) {
-    let until = Instant::now() + wait;
-    while Instant::now() + SWEEP < until {
-        tokio::time::sleep(SWEEP).await;
-        if let Err(error) = store.sweep().await {
-            tracing::debug!(%error, "the ledger is swept again later");
-        }
-    }
-    tokio::time::sleep_until(until).await;
 }
 
 async fn once(store: &Arc<dyn Store>, keep: Option<Duration>) -> Result<Upkeep, Error> {

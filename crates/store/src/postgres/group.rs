@@ -112,22 +112,22 @@ fn rounds(group: &[Write]) -> Vec<Round<'_>> {
 
 /// Writes what is new only: a row that is there already fails the whole group. To be prepared for one costs an
 /// eighth of the server's time, and nearly none ever is.
-static NEW: LazyLock<String> = LazyLock::new(|| {
-    ["{unless there}", "{over workflow}", "{over row}"]
-        .iter()
-        .fold(WRITE.to_owned(), |statement, place| statement.replace(place, ""))
-});
+static NEW: LazyLock<String> = LazyLock::new(|| statement("", "", ""));
 /// Is prepared for everything that may be there.
 static ANY: LazyLock<String> = LazyLock::new(|| {
-    let unless_there = "AND (SELECT workflows.id FROM workflows WHERE workflows.id = new.id) IS NULL";
-    let statement = WRITE.replace("{unless there}", unless_there);
-    statement.replace("{over workflow}", "ON CONFLICT (id) DO NOTHING").replace(
-        "{over row}",
+    statement(
+        "AND (SELECT workflows.id FROM workflows WHERE workflows.id = new.id) IS NULL",
+        "ON CONFLICT (id) DO NOTHING",
         "ON CONFLICT (workflow_id, key) DO UPDATE SET attempt = excluded.attempt,
             service = excluded.service, kind = excluded.kind, queue = excluded.queue,
             due_at = excluded.due_at, deliveries = excluded.deliveries, issued_at = excluded.issued_at",
     )
 });
+
+fn statement(unless_there: &str, over_workflow: &str, over_row: &str) -> String {
+    let statement = WRITE.replace("{unless there}", unless_there);
+    statement.replace("{over workflow}", over_workflow).replace("{over row}", over_row)
+}
 
 /// Keys are claimed in their own order, so that two groups don't wait for one another; of two with one key the
 /// first of the group wins. One whose id is taken has no use for a key. Workflows are updated in the ids' order, in

@@ -56,10 +56,8 @@ impl Writers {
                     return Ok((writer, place));
                 }
             }
-            Ok((
-                Writer { connection: self.connect().await?, since: Instant::now(), used: Instant::now() },
-                place,
-            ))
+            let (connection, now) = (self.connect().await?, Instant::now());
+            Ok((Writer { connection, since: now, used: now }, place))
         };
         timeout(ACQUIRE, taken).await.unwrap_or_else(|_| Err(late()))
     }
@@ -74,7 +72,7 @@ impl Writers {
 
     async fn connect(&self) -> Result<PgConnection, Error> {
         let mut connection = PgConnection::connect_with(&self.options).await.map_err(unavailable)?;
-        sqlx::query(KEEP).execute(&mut connection).await.map_err(unavailable)?;
+        sqlx::raw_sql(KEEP).execute(&mut connection).await.map_err(unavailable)?;
         Ok(connection)
     }
 

@@ -157,38 +157,23 @@ impl Encode<'_, Postgres> for LedgerEntry<'_> {
     }
 }
 
-impl Type<Postgres> for StartRow<'_> {
-    fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_name("workflow_row")
-    }
+/// What the server calls a row, and an array of such rows.
+macro_rules! is_called {
+    ($row:ident, $name:literal) => {
+        impl Type<Postgres> for $row<'_> {
+            fn type_info() -> PgTypeInfo {
+                PgTypeInfo::with_name($name)
+            }
+        }
+
+        impl PgHasArrayType for $row<'_> {
+            fn array_type_info() -> PgTypeInfo {
+                PgTypeInfo::array_of($name)
+            }
+        }
+    };
 }
 
-impl PgHasArrayType for StartRow<'_> {
-    fn array_type_info() -> PgTypeInfo {
-        PgTypeInfo::array_of("workflow_row")
-    }
-}
-
-impl Type<Postgres> for StepRow<'_> {
-    fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_name("step_row")
-    }
-}
-
-impl PgHasArrayType for StepRow<'_> {
-    fn array_type_info() -> PgTypeInfo {
-        PgTypeInfo::array_of("step_row")
-    }
-}
-
-impl Type<Postgres> for LedgerEntry<'_> {
-    fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_name("ledger_row")
-    }
-}
-
-impl PgHasArrayType for LedgerEntry<'_> {
-    fn array_type_info() -> PgTypeInfo {
-        PgTypeInfo::array_of("ledger_row")
-    }
-}
+is_called!(StartRow, "workflow_row");
+is_called!(StepRow, "step_row");
+is_called!(LedgerEntry, "ledger_row");
