@@ -80,7 +80,7 @@ fn participants_over_http_are_seen_by_themselves_and_a_limit_is_compared_with() 
     let [limit] = &report["limits"].as_array().unwrap()[..] else { panic!("{report}") };
     assert_eq!(limit["database"], "sqlite");
     assert!(limit["rows"].as_array().unwrap().iter().all(|row| number(&row["transitions_per_second"]) > 0.0));
-    assert!(report["stores"].as_array().unwrap().iter().all(|store| store["transitions"] == 160));
+    assert!(report["stores"].as_array().unwrap().iter().all(|store| store["transitions"] == 640));
     let whats: Vec<&str> =
         report["ratios"].as_array().unwrap().iter().map(|each| each["what"].as_str().unwrap()).collect();
     for what in [

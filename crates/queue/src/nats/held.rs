@@ -101,6 +101,8 @@ impl State {
                 }
             };
         }
+        // Said while the last of these were on their way; else as many would be asked for, and held for nobody.
+        self.wanted = None;
         let count = max.min(self.fetched.len());
         let given: Vec<Delivery> = self.fetched.drain(..count).collect();
         for delivery in &given {
@@ -166,5 +168,33 @@ impl State {
             }
         }
         Ok(again)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Message;
+
+    fn came(state: &mut State, place: u64) {
+        let tag = DeliveryTag::new(place);
+        let held = Held { reply: "reply".into(), until: now() + Duration::from_secs(8) };
+        state.held.insert(tag, held);
+        let message = Message { key: String::new(), payload: "p".into(), published_at_ms: 0 };
+        state.fetched.push_back(Delivery { tag, message, redelivered: false });
+    }
+
+    #[test]
+    fn what_came_in_two_parts_is_not_asked_for_again() {
+        let mut state = State::default();
+        assert!(state.give(2).unwrap().is_empty());
+        assert_eq!(state.wanted.take(), Some(2), "nothing is there yet");
+        state.asked = Some(Asked { subject: "s".to_owned(), at: now(), left: 1, came: Some(now()) });
+        came(&mut state, 1);
+        assert!(state.give(2).unwrap().is_empty(), "the other is on its way");
+        state.asked = None;
+        came(&mut state, 2);
+        assert_eq!(state.give(2).unwrap().len(), 2);
+        assert_eq!(state.wanted, None, "whoever has what it wanted wants nothing");
     }
 }
