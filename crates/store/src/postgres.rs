@@ -39,6 +39,12 @@ const TRIES: u32 = 5;
 const CONFLICTS: [&str; 2] = ["(40001)", "(40P01)"];
 /// Groups that are written at once, at most: more lanes than three gain nothing (measured).
 const WRITERS: u32 = 3;
+/// A group's one statement has one plan, whatever its size: to plan it each time would cost more than to carry it out.
+/// It is made by what the server has last counted, when a table may have been as good as empty: then it would read a
+/// table of one row as a whole rather than look rows up, and still do so when there are a hundred thousand. Bitmaps
+/// are only ever made of rows that were looked up, and cost no more.
+const ONE_PLAN: [(&str, &str); 3] =
+    [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("enable_indexscan", "off")];
 /// A connection that was not used for so long may be gone.
 const UNUSED: Duration = Duration::from_secs(1);
 /// A connection that can't be had for this long is no connection.
@@ -63,12 +69,7 @@ impl PostgresStore {
             .application_name("goconductor")
             // Durable whatever the server's default is: what was answered is on disk.
             .options([("synchronous_commit", "on")]);
-        // A group's one statement has one plan, whatever its size: to plan it each time would cost more than
-        // to carry it out. It is made while the tables are as good as empty, and has to be right when they are
-        // not: every table is reached by an index.
-        let of_writers =
-            options.clone().options([("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")]);
-        let writers = Writers::new(of_writers, usize::try_from(WRITERS).unwrap_or(1));
+        let writers = Writers::new(options.clone().options(ONE_PLAN), usize::try_from(WRITERS).unwrap_or(1));
         let readers = max_connections.saturating_sub(WRITERS);
         let pool = PgPoolOptions::new()
             .max_connections(readers.max(1))

@@ -133,6 +133,10 @@ fn statement(unless_there: &str, over_workflow: &str, over_row: &str) -> String 
 /// first of the group wins. One whose id is taken has no use for a key. Workflows are updated in the ids' order, in
 /// which they come. Who ends is counted. What follows is written for those that were accepted only; rows of the
 /// ledger come once those are gone that they replace.
+///
+/// `IS TRUE` has the accepted looked up in a table of hashes, whatever the plan takes their number for: a join of what
+/// is taken for one row goes through all of them for each. Of a table that many rows are in, nothing is asked for that
+/// is the same for all (`listed`): those that are so would be looked at, one by one.
 const WRITE: &str = "
     WITH new AS MATERIALIZED (
         SELECT * FROM unnest($1::workflow_row[])
@@ -158,14 +162,15 @@ const WRITE: &str = "
             workflows.status, workflows.cause, step.ends
     ), accepted AS MATERIALIZED (
         TABLE inserted UNION ALL TABLE updated
+    ), ended AS MATERIALIZED (
+        SELECT *, 'OPEN' AS listed FROM updated WHERE ends
     ), listed AS (
         INSERT INTO listings (namespace, definition, listed, id)
         SELECT namespace, definition, CASE WHEN ends THEN status ELSE 'OPEN' END, id FROM inserted
     ), moved AS (
-        UPDATE listings SET listed = updated.status FROM updated
-        WHERE updated.ends AND listings.namespace = updated.namespace
-            AND listings.definition = updated.definition AND listings.listed = 'OPEN'
-            AND listings.id = updated.id
+        UPDATE listings SET listed = ended.status FROM ended
+        WHERE listings.namespace = ended.namespace AND listings.definition = ended.definition
+            AND listings.listed = ended.listed AND listings.id = ended.id
     ), counted AS (
         INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
         SELECT namespace, definition, version, status, cause, count(*) FROM accepted WHERE ends
@@ -173,17 +178,17 @@ const WRITE: &str = "
     ), event AS (
         INSERT INTO events (workflow_id, seq, body)
         SELECT * FROM unnest($3::uuid[], $4::bigint[], $5::text[]) AS event (id, seq, body)
-        WHERE id IN (SELECT id FROM accepted)
+        WHERE (id IN (SELECT id FROM accepted)) IS TRUE
     ), settled AS (
         DELETE FROM dispatch USING unnest($6::uuid[], $7::text[]) AS old (id, key)
         WHERE dispatch.workflow_id = old.id AND dispatch.key = old.key
-            AND old.id IN (SELECT id FROM accepted)
+            AND (old.id IN (SELECT id FROM accepted)) IS TRUE
         RETURNING 1
     ), issued AS (
         INSERT INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue, due_at, deliveries,
             issued_at)
         SELECT * FROM unnest($8::ledger_row[]) AS new
-        WHERE id IN (SELECT id FROM accepted) AND (SELECT count(*) FROM settled) >= 0
+        WHERE (id IN (SELECT id FROM accepted)) IS TRUE AND (SELECT count(*) FROM settled) >= 0
         {over row}
     )
     SELECT array_agg(id) FROM accepted";

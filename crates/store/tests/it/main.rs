@@ -12,6 +12,7 @@
 mod broken;
 mod golden;
 mod killed;
+mod lookups;
 mod partitions;
 mod postgres;
 mod sqlite;

@@ -15,11 +15,11 @@ use super::postgres::{Database, execute};
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
 
-async fn connect(database: &Database) -> Arc<dyn Store> {
+pub(super) async fn connect(database: &Database) -> Arc<dyn Store> {
     Arc::new(PostgresStore::connect(&database.url, 4).await.expect("a database of this release"))
 }
 
-async fn column(database: &Database, sql: &'static str) -> Vec<String> {
+pub(super) async fn column(database: &Database, sql: &'static str) -> Vec<String> {
     let mut connection = PgConnection::connect(&database.url).await.expect("the server answers");
     sqlx::query_scalar(sql).fetch_all(&mut connection).await.expect("a read")
 }
@@ -78,7 +78,7 @@ async fn write(store: &Arc<dyn Store>, write: Write) {
 }
 
 /// A workflow that begins now, with an id of now.
-async fn begin(store: &Arc<dyn Store>, plan: &Arc<Plan>) -> Flow {
+pub(super) async fn begin(store: &Arc<dyn Store>, plan: &Arc<Plan>) -> Flow {
     let now = store.now().await.expect("a clock");
     let id = Some(WorkflowId(uuid::Uuid::now_v7()));
     let (flow, start) = Flow::start(plan, Given { id, now, ..Given::default() }).unwrap();
