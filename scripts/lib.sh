@@ -40,10 +40,10 @@ need_cargo() {
   cargo --version >&2 || die "cargo does not run. Is a toolchain installed? rustup toolchain install stable"
 }
 
-# need_compiler: a C compiler builds SQLite and links everything.
+# need_compiler: a C compiler builds SQLite and the allocator, by make, and links everything.
 need_compiler() {
-  if have cc; then return; fi
-  install_packages gcc libc6-dev
+  if have cc && have make; then return; fi
+  install_packages gcc libc6-dev make
 }
 
 # install_packages PACKAGE...: with apt-get as root; says what to do otherwise.

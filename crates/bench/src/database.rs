@@ -145,6 +145,13 @@ impl Server {
         Ok(Database::Postgres { url: named(&self.url, &name), name })
     }
 
+    /// Has the server write down all that it holds back, so that none of it falls into what is measured next: it does
+    /// so before a database is removed, and needs no other right for that.
+    pub(crate) async fn write_down(&self) -> anyhow::Result<()> {
+        let Database::Postgres { name, .. } = self.make().await? else { return Ok(()) };
+        postgres::remove(&self.url, &name).await
+    }
+
     /// Removes every database that was made; their names.
     pub(crate) async fn clear(&self) -> anyhow::Result<Vec<String>> {
         let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner));

@@ -90,6 +90,7 @@ pub(crate) fn ways(database: &Database) -> Vec<Way> {
             let mut ways: Vec<Way> = [1, 2, 4, 16].map(way(1)).to_vec();
             ways.extend([1, 2, 4].map(way(20)));
             ways.extend([1, 2, 4].map(way(100)));
+            ways.extend([1, 2, 4].map(way(500)));
             ways
         }
     }

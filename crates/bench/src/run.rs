@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 /// Orders that are written to a state store alone at once.
-const ALONE: [u32; 3] = [64, 256, 1024];
+const ALONE: [u32; 4] = [64, 256, 1024, 2048];
 /// A state store alone is given so many orders for each that a setting carries out: it takes them that much faster,
 /// and what it does in less than a second says little.
 const OF_EACH: u64 = 4;
@@ -317,12 +317,21 @@ impl Session<'_> {
         Ok((limits, stores))
     }
 
+    /// The databases are measured one after the other, and each way begins with a server that has nothing left to do.
+    async fn write_down(&self, database: &Database) -> anyhow::Result<()> {
+        match (database, &self.server) {
+            (Database::Postgres { .. }, Some(server)) => server.write_down().await,
+            _ => Ok(()),
+        }
+    }
+
     async fn limit(&self, database: &Database) -> anyhow::Result<Limit> {
         let (ways, bytes) = (limit::ways(database), ready::bytes()?);
         let what = format!("limit of {}", database.kind());
         self.progress.begin(&what, crate::figures::whole(ways.len()));
         let mut rows = Vec::new();
         for way in ways {
+            self.write_down(database).await?;
             rows.push(limit::measure(database, bytes, way, self.options.limit_span).await?);
             self.progress.advance(1);
         }
@@ -335,6 +344,7 @@ impl Session<'_> {
         let server = alone::Server::start(database, folder).await?;
         let mut all = Vec::new();
         for in_flight in ALONE {
+            self.write_down(database).await?;
             all.push(alone::measure(&server, in_flight, self.options.count.saturating_mul(OF_EACH)).await?);
             self.progress.advance(1);
         }

@@ -127,7 +127,7 @@ fn processes_are_measured_each_by_itself() {
     }
     assert!(seen.contains(&("participants", "participants")), "{seen:?}");
     let [limit] = &report["limits"].as_array().unwrap()[..] else { panic!("{report}") };
-    assert_eq!((limit["database"].as_str(), limit["rows"].as_array().unwrap().len()), (Some("postgres"), 10));
+    assert_eq!((limit["database"].as_str(), limit["rows"].as_array().unwrap().len()), (Some("postgres"), 13));
 }
 
 #[test]

@@ -9,7 +9,8 @@ use super::written::{StartRow, StepRow, number};
 use super::{commit, is_there, unavailable, uncertain};
 use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::WorkflowId;
-use sqlx::{Acquire, PgConnection};
+use sqlx::postgres::PgArguments;
+use sqlx::{Acquire, Arguments, PgConnection};
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 use uuid::Uuid;
@@ -77,6 +78,13 @@ impl<'a> Member<'a> {
 
     fn key(&self) -> Option<&'a str> {
         self.start()?.idempotency_key.as_deref()
+    }
+
+    /// About as much of it goes to the server.
+    fn bytes(&self) -> usize {
+        let record = self.record();
+        let events: usize = record.events.iter().map(|(_, event)| 64 + event.len()).sum();
+        record.state.len() + events + 256 * (1 + record.ledger.len())
     }
 
     fn place(&self) -> i64 {
@@ -243,20 +251,24 @@ impl<'a> Round<'a> {
         }
         let events = Events::of(self.members.iter().map(Member::record));
         let Rows { settled_ids, settled_keys, issued } = Rows::of(self.members.iter().map(Member::write));
+        let mut arguments = PgArguments::default();
+        // Some MiB, which are copied each time that there is not enough room.
+        arguments.reserve(8, self.members.iter().map(Member::bytes).sum());
+        let bind = || {
+            arguments.add(starts)?;
+            arguments.add(steps)?;
+            arguments.add(events.ids)?;
+            arguments.add(events.numbers)?;
+            arguments.add(events.bodies)?;
+            arguments.add(settled_ids)?;
+            arguments.add(settled_keys)?;
+            arguments.add(issued)
+        };
+        bind().map_err(|error| failed(sqlx::Error::Encode(error)))?;
         // In one row, as each costs both sides about as much as one that has them all; and all answers are waited
         // for, as that row comes before the commit.
-        let answers: Vec<Option<Vec<Uuid>>> = sqlx::query_scalar(statement)
-            .bind(starts)
-            .bind(steps)
-            .bind(events.ids)
-            .bind(events.numbers)
-            .bind(events.bodies)
-            .bind(settled_ids)
-            .bind(settled_keys)
-            .bind(issued)
-            .fetch_all(connection)
-            .await
-            .map_err(failed)?;
+        let answers: Vec<Option<Vec<Uuid>>> =
+            sqlx::query_scalar_with(statement, arguments).fetch_all(connection).await.map_err(failed)?;
         Ok(answers.into_iter().flatten().flatten().collect())
     }
 }

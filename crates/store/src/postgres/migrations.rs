@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/postgres/0006_leases.sql"),
     include_str!("../../../../migrations/postgres/0007_agreements.sql"),
     include_str!("../../../../migrations/postgres/0008_steps.sql"),
+    include_str!("../../../../migrations/postgres/0009_in_place.sql"),
 ];
 /// Any number, the same in every process: one at a time brings the tables up to date.
 const LOCK: i64 = 0x676f_636f_6e64_7563;

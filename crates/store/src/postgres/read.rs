@@ -204,9 +204,8 @@ fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgr
     for (field, text) in filter.certain() {
         match field {
             Field::Status => {
-                // Not bound: a plan that holds for every status would have no use for their index.
-                if let Some(status) = ASTRAY.into_iter().find(|status| *status == text) {
-                    query.push(" AND status = '").push(status).push("'");
+                if ASTRAY.contains(&text) {
+                    query.push(" AND astray = ").push_bind(text.to_owned());
                 }
             }
             Field::IdempotencyKey if !text.is_empty() => {
