@@ -4,6 +4,7 @@ use crate::figures::{float, rounded, whole};
 use crate::meter::{Role, Target};
 use crate::{postgres, proc};
 use anyhow::Context;
+use goconductor_store::grouped::Limits;
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{KEEP, Store, UpkeepRequest};
@@ -87,8 +88,8 @@ impl Database {
     /// Groups that are written to it at once: as many as its state store does.
     pub(crate) fn lanes(&self) -> usize {
         match self {
-            Self::Sqlite(_) => 1,
-            Self::Postgres { .. } => 3,
+            Self::Sqlite(_) => Limits::default().lanes,
+            Self::Postgres { .. } => Limits::POSTGRES.lanes,
         }
     }
 

@@ -23,8 +23,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     });
     let limits = match config.state_store.backend {
         StateStoreBackend::Sqlite => Limits::default(),
-        // One group is written while the next is on its way.
-        StateStoreBackend::Postgres => Limits { lanes: 3, ..Limits::default() },
+        StateStoreBackend::Postgres => Limits::POSTGRES,
     };
     let store = Grouped::new(backend, limits);
     let changes = store.changes();

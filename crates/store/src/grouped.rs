@@ -36,13 +36,16 @@ pub struct Limits {
     /// Starts and transitions in one database transaction at most: beyond this a group gains nothing
     /// (measured on PostgreSQL: groups of 500 are no faster than groups of 100), and a lost one costs more.
     pub group: usize,
-    /// Groups that are being written at once: one for SQLite, three keep PostgreSQL and its disk busy.
+    /// Groups that are being written at once: one for SQLite.
     pub lanes: usize,
     /// Callers that may wait for the next group; one more waits for a place.
     pub waiting: usize,
 }
 
 impl Limits {
+    /// Of a state store over PostgreSQL: one group is written while the next is on its way. More lanes gain nothing
+    /// (measured).
+    pub const POSTGRES: Self = Self { group: 256, lanes: 3, waiting: 1024 };
     /// Of what one process has on its way to a state store in another. While one group is being written there
     /// the next is on its way; more of them would only be smaller.
     pub const CALLS: Self = Self { group: 256, lanes: 4, waiting: 1024 };

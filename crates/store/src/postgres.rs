@@ -18,6 +18,7 @@ mod upkeep;
 mod writers;
 mod written;
 
+use crate::grouped::Limits;
 use crate::{
     Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
     Error, Field, Filter, LeaseMark, LeaseTake, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock,
@@ -37,8 +38,6 @@ use writers::Writers;
 const TRIES: u32 = 5;
 /// Serialisation failure, and deadlock detected.
 const CONFLICTS: [&str; 2] = ["(40001)", "(40P01)"];
-/// Groups that are written at once, at most: more lanes than three gain nothing (measured).
-const WRITERS: u32 = 3;
 /// A group's one statement has one plan, whatever its size: to plan it each time would cost more than to carry it out.
 /// It is made by what the server has last counted, when a table may have been as good as empty: then it would read a
 /// table of one row as a whole rather than look rows up, and still do so when there are a hundred thousand. Bitmaps
@@ -67,10 +66,12 @@ impl PostgresStore {
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| Error::Configuration { reason: error.to_string() })?
             .application_name("goconductor")
-            // Durable whatever the server's default is: what was answered is on disk.
-            .options([("synchronous_commit", "on")]);
-        let writers = Writers::new(options.clone().options(ONE_PLAN), usize::try_from(WRITERS).unwrap_or(1));
-        let readers = max_connections.saturating_sub(WRITERS);
+            // Durable whatever the server's default is: what was answered is on disk. And nothing asked here takes
+            // as long as to compile it, which a server does that takes it for costly, each time anew.
+            .options([("synchronous_commit", "on"), ("jit", "off")]);
+        let lanes = Limits::POSTGRES.lanes;
+        let writers = Writers::new(options.clone().options(ONE_PLAN), lanes);
+        let readers = max_connections.saturating_sub(u32::try_from(lanes).unwrap_or(u32::MAX));
         let pool = PgPoolOptions::new()
             .max_connections(readers.max(1))
             .acquire_timeout(ACQUIRE)
