@@ -10,7 +10,7 @@ use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{KEEP, Store, UpkeepRequest};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The file that holds everything, as `goconductor dev` names it.
 const FILE: &str = "goconductor.db";
@@ -35,7 +35,7 @@ pub(crate) enum Database {
 #[derive(Debug)]
 pub(crate) struct Server {
     url: String,
-    made: std::sync::Mutex<Vec<String>>,
+    made: Mutex<Vec<String>>,
 }
 
 /// How large something of a database is.
@@ -131,35 +131,48 @@ pub(crate) fn bytes_mib(bytes: u64) -> f64 {
 
 impl Server {
     pub(crate) fn new(url: &str) -> Self {
-        Self { url: url.to_owned(), made: std::sync::Mutex::default() }
+        Self { url: url.to_owned(), made: Mutex::default() }
     }
 
     /// An empty database of the measurement's own.
     pub(crate) async fn make(&self) -> anyhow::Result<Database> {
+        let name = self.empty().await?;
+        Ok(Database::Postgres { url: named(&self.url, &name), name })
+    }
+
+    /// Makes an empty database; its name.
+    async fn empty(&self) -> anyhow::Result<String> {
         let name = {
-            let mut made = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut made = self.made();
             let name = format!("goconductor_bench_{}_{}", std::process::id(), whole(made.len()) + 1);
             made.push(name.clone());
             name
         };
         postgres::make(&self.url, &name).await?;
-        Ok(Database::Postgres { url: named(&self.url, &name), name })
+        Ok(name)
     }
 
     /// Has the server write down all that it holds back, so that none of it falls into what is measured next: it does
     /// so before a database is removed, and needs no other right for that.
     pub(crate) async fn write_down(&self) -> anyhow::Result<()> {
-        let Database::Postgres { name, .. } = self.make().await? else { return Ok(()) };
-        postgres::remove(&self.url, &name).await
+        let name = self.empty().await?;
+        postgres::remove(&self.url, &name).await?;
+        // It is gone, and had no topics: nothing is left to clear.
+        self.made().retain(|made| *made != name);
+        Ok(())
     }
 
     /// Removes every database that was made; their names.
     pub(crate) async fn clear(&self) -> anyhow::Result<Vec<String>> {
-        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let made = std::mem::take(&mut *self.made());
         for name in &made {
             postgres::remove(&self.url, name).await?;
         }
         Ok(made)
+    }
+
+    fn made(&self) -> MutexGuard<'_, Vec<String>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server's processes, where they are on this machine and can be seen.

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// A third of the time at full load went into the C library's; and of what it was given once it gives back what is not
-/// in use, so that what a process takes stays the same for as long as its load does.
+/// A third of the time at full load went into the C library's. This one gives back what is not in use, so that what a
+/// process takes stays the same for as long as its load does.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
