@@ -38,12 +38,19 @@ use writers::Writers;
 const TRIES: u32 = 5;
 /// Serialisation failure, and deadlock detected.
 const CONFLICTS: [&str; 2] = ["(40001)", "(40P01)"];
+/// Rows are looked up, never read as a whole, and no statement is compiled.
+///
+/// A plan is made by what the server last counted, when a table may have been as good as empty, and is kept. So what
+/// is good for a table of one row must be good for a hundred thousand, too: without `enable_seqscan` a table is gone
+/// through only where nothing else is possible, and a join by `id = ANY (ARRAY[other.id])` in the place of
+/// `id = other.id` can't be done but by looking each row up. A merge or a hash join reads the table or its index from
+/// end to end, and the server prefers that for one row.
+///
+/// What has to be avoided counts as so costly that the server would compile the statement, which takes it most of a
+/// second, each time.
+const LOOKED_UP: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 /// A group's one statement has one plan, whatever its size: to plan it each time would cost more than to carry it out.
-/// It is made by what the server has last counted, when a table may have been as good as empty: then it would read a
-/// table of one row as a whole rather than look rows up, and still do so when there are a hundred thousand. Bitmaps
-/// are only ever made of rows that were looked up, and cost no more.
-const ONE_PLAN: [(&str, &str); 3] =
-    [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("enable_indexscan", "off")];
+const ONE_PLAN: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
 /// A connection that was not used for so long may be gone.
 const UNUSED: Duration = Duration::from_secs(1);
 /// A connection that can't be had for this long is no connection.
@@ -66,9 +73,9 @@ impl PostgresStore {
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| Error::Configuration { reason: error.to_string() })?
             .application_name("goconductor")
-            // Durable whatever the server's default is: what was answered is on disk. And nothing asked here takes
-            // as long as to compile it, which a server does that takes it for costly, each time anew.
-            .options([("synchronous_commit", "on"), ("jit", "off")]);
+            // Durable whatever the server's default is: what was answered is on disk.
+            .options([("synchronous_commit", "on")])
+            .options(LOOKED_UP);
         let lanes = Limits::POSTGRES.lanes;
         let writers = Writers::new(options.clone().options(ONE_PLAN), lanes);
         let readers = max_connections.saturating_sub(u32::try_from(lanes).unwrap_or(u32::MAX));

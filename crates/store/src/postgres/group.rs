@@ -142,9 +142,9 @@ fn statement(unless_there: &str, over_workflow: &str, over_row: &str) -> String 
 /// which they come. Who ends is counted. What follows is written for those that were accepted only; rows of the
 /// ledger come once those are gone that they replace.
 ///
-/// `IS TRUE` has the accepted looked up in a table of hashes, whatever the plan takes their number for: a join of what
-/// is taken for one row goes through all of them for each. Of a table that many rows are in, nothing is asked for that
-/// is the same for all (`listed`): those that are so would be looked at, one by one.
+/// The plan is made for any number of rows, see [`super::LOOKED_UP`]. `IS TRUE` has the accepted looked up in a table
+/// of hashes: a join of what is taken for one row goes through all of them for each. Of a table that many rows are in,
+/// nothing is asked for that is the same for all (`listed`): those that are so would be looked at, one by one.
 const WRITE: &str = "
     WITH new AS MATERIALIZED (
         SELECT * FROM unnest($1::workflow_row[])
@@ -165,7 +165,8 @@ const WRITE: &str = "
     ), updated AS (
         UPDATE workflows SET status = step.status, cause = step.cause, seq = step.seq, state = step.state,
             ended_at = step.ended_at, error = step.error
-        FROM unnest($2::step_row[]) AS step WHERE workflows.id = step.id AND workflows.seq = step.from_seq
+        FROM unnest($2::step_row[]) AS step
+        WHERE workflows.id = ANY (ARRAY[step.id]) AND workflows.seq = step.from_seq
         RETURNING workflows.id, workflows.namespace, workflows.definition, workflows.version,
             workflows.status, workflows.cause, step.ends
     ), accepted AS MATERIALIZED (
@@ -177,7 +178,7 @@ const WRITE: &str = "
         SELECT namespace, definition, CASE WHEN ends THEN status ELSE 'OPEN' END, id FROM inserted
     ), moved AS (
         UPDATE listings SET listed = ended.status FROM ended
-        WHERE listings.namespace = ended.namespace AND listings.definition = ended.definition
+        WHERE listings.namespace = ANY (ARRAY[ended.namespace]) AND listings.definition = ended.definition
             AND listings.listed = ended.listed AND listings.id = ended.id
     ), counted AS (
         INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
@@ -189,7 +190,7 @@ const WRITE: &str = "
         WHERE (id IN (SELECT id FROM accepted)) IS TRUE
     ), settled AS (
         DELETE FROM dispatch USING unnest($6::uuid[], $7::text[]) AS old (id, key)
-        WHERE dispatch.workflow_id = old.id AND dispatch.key = old.key
+        WHERE dispatch.workflow_id = ANY (ARRAY[old.id]) AND dispatch.key = old.key
             AND (old.id IN (SELECT id FROM accepted)) IS TRUE
         RETURNING 1
     ), issued AS (

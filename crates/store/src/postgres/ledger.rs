@@ -93,7 +93,8 @@ pub(super) async fn change(connection: &mut PgConnection, writes: &[&TransitionW
              kind = row.kind
          FROM ROWS FROM (unnest($1::ledger_row[]), unnest($2::text[])) AS row (id, key, attempt, namespace,
              service, kind, queue, due_at, deliveries, issued_at, lane)
-         WHERE dispatch.workflow_id = row.id AND dispatch.key = row.key AND dispatch.attempt = row.attempt",
+         WHERE dispatch.workflow_id = ANY (ARRAY[row.id]) AND dispatch.key = row.key
+             AND dispatch.attempt = row.attempt",
     )
     .bind(&rows)
     .bind(rows.iter().map(|row| &*row.lane).collect::<Vec<_>>())
@@ -247,7 +248,7 @@ async fn mark(
                  WHEN due.service IS NULL OR (due.kind = 'withdraw' AND due.deliveries = 0) THEN 0 ELSE 1 END,
              issued_at = $2,
              due_at = $2 + $5 * (1 << least(due.deliveries, 5)::int)
-         FROM due WHERE dispatch.workflow_id = due.workflow_id AND dispatch.key = due.key
+         FROM due WHERE dispatch.workflow_id = ANY (ARRAY[due.workflow_id]) AND dispatch.key = due.key
          RETURNING due.workflow_id, due.key, due.attempt, due.namespace, due.service, due.kind, due.due_at,
              due.deliveries, due.issued_at",
     )
@@ -299,7 +300,7 @@ fn columns(rows: &[LedgerRowKey]) -> (Vec<Uuid>, Vec<String>, Vec<i64>) {
 const LOCKED: &str = "WITH row AS (
          SELECT workflow_id, dispatch.key FROM dispatch
          JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) AS named (id, key, attempt)
-             ON workflow_id = named.id AND dispatch.key = named.key AND dispatch.attempt = named.attempt
+             ON workflow_id = ANY (ARRAY[named.id]) AND dispatch.key = named.key AND dispatch.attempt = named.attempt
          WHERE deliveries > 0 ORDER BY workflow_id, dispatch.key FOR UPDATE OF dispatch
      )";
 
@@ -311,7 +312,7 @@ pub(super) async fn extend(
     let (ids, keys, attempts) = columns(rows);
     let sql = format!(
         "{LOCKED} UPDATE dispatch SET due_at = $4 FROM row
-         WHERE dispatch.workflow_id = row.workflow_id AND dispatch.key = row.key AND kind <> 'held'"
+         WHERE dispatch.workflow_id = ANY (ARRAY[row.workflow_id]) AND dispatch.key = row.key AND kind <> 'held'"
     );
     // Safe: made of constants only.
     sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -332,7 +333,7 @@ pub(super) async fn release(connection: &mut PgConnection, rows: &[LedgerRowKey]
              due_at = CASE WHEN kind = 'held' THEN due_at ELSE 0 END,
              queue = CASE WHEN kind = 'withdraw' AND deliveries = 1 THEN '' ELSE queue END,
              deliveries = deliveries - 1
-         FROM row WHERE dispatch.workflow_id = row.workflow_id AND dispatch.key = row.key"
+         FROM row WHERE dispatch.workflow_id = ANY (ARRAY[row.workflow_id]) AND dispatch.key = row.key"
     );
     // Safe: made of constants only.
     sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -352,7 +353,7 @@ pub(super) async fn expire_deliveries(connection: &mut PgConnection, now: Timest
              ORDER BY workflow_id, key FOR UPDATE
          )
          UPDATE dispatch SET due_at = $1 FROM row
-         WHERE dispatch.workflow_id = row.workflow_id AND dispatch.key = row.key",
+         WHERE dispatch.workflow_id = ANY (ARRAY[row.workflow_id]) AND dispatch.key = row.key",
     )
     .bind(now.0)
     .execute(connection)
