@@ -17,7 +17,8 @@ const WARM_UP: usize = 5;
 /// The parts of a measurement whose latencies are compared, the first and the last: sixths.
 const ENDS: usize = 6;
 /// Between looks at memory, at most: an allocator gives back at its own pace, so that a single look says little. But to
-/// look costs time: the system counts the pages of each process, of a database with much in memory a hundred thousand.
+/// look costs time: the system counts the pages of each process. A family, of which that takes it long, is looked at
+/// once in an interval.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// A longer time.
@@ -42,7 +43,7 @@ pub struct Interval {
     pub sagas_per_second: f64,
     /// How long they took.
     pub latency: Percentiles,
-    /// Memory of each process: the mean of several looks.
+    /// Memory of each process: the mean of several looks, of a family one.
     pub memory: Vec<Resident>,
     /// The database at its end.
     pub sizes: Vec<Size>,
@@ -83,27 +84,30 @@ pub(crate) async fn watch(
     let look = LOOK.min(every);
     let mut ticks = tokio::time::interval_at(begun + look, look);
     let mut last = begun;
-    let (mut looks, mut sums) = (0_u64, vec![0_u64; targets.len()]);
+    let mut looked = vec![(0_u64, 0_u64); targets.len()];
     loop {
         ticks.tick().await;
-        looks += 1;
-        for (sum, target) in sums.iter_mut().zip(targets) {
-            *sum += target.memory().pss_kib;
-        }
         let now = Instant::now();
         // The last of an interval's looks may come a moment early.
-        if now.duration_since(last) + look / 2 < every {
+        let is_last = now.duration_since(last) + look / 2 >= every;
+        for ((looks, sum), target) in looked.iter_mut().zip(targets) {
+            if is_last || !target.family {
+                *looks += 1;
+                *sum += target.memory().pss_kib;
+            }
+        }
+        if !is_last {
             continue;
         }
         let mut latencies = running.take_interval();
         let took = now.duration_since(last).as_secs_f64();
         last = now;
-        let mean = |(target, sum): (&Target, &u64)| Resident {
+        let mean = |(target, (looks, sum)): (&Target, &(u64, u64))| Resident {
             name: target.name.clone(),
             pss_mib: mib(sum / looks),
         };
-        let memory = targets.iter().zip(&sums).map(mean).collect();
-        (looks, sums) = (0, vec![0; targets.len()]);
+        let memory = targets.iter().zip(&looked).map(mean).collect();
+        looked.fill((0, 0));
         seen.intervals.push(Interval {
             at_seconds: rounded(now.duration_since(begun).as_secs_f64(), 1),
             sagas_per_second: per_second(latencies.count(), took),
