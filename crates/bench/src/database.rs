@@ -103,16 +103,18 @@ impl Database {
 
     /// How large its parts are.
     pub(crate) async fn sizes(&self) -> anyhow::Result<Vec<Size>> {
-        match self {
-            Self::Sqlite(path) => Ok([path.clone(), path.with_extension("db-wal")]
+        let parts = match self {
+            Self::Sqlite(path) => [path.clone(), path.with_extension("db-wal")]
                 .into_iter()
-                .map(|file| Size {
-                    name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                    mib: bytes_mib(std::fs::metadata(&file).map_or(0, |about| about.len())),
+                .map(|file| {
+                    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    (name, std::fs::metadata(&file).map_or(0, |about| about.len()))
                 })
-                .collect()),
-            Self::Postgres { url, .. } => postgres::sizes(url).await,
-        }
+                .collect(),
+            Self::Postgres { url, .. } => postgres::sizes(url).await?,
+        };
+        let size = |(name, bytes)| Size { name, mib: rounded(float(bytes) / 1024.0 / 1024.0, 2) };
+        Ok(parts.into_iter().map(size).collect())
     }
 
     /// Clears away what a large load of rows has left behind, so that nothing of it falls into a measurement.
@@ -123,10 +125,6 @@ impl Database {
             Self::Postgres { url, .. } => postgres::vacuum(url).await,
         }
     }
-}
-
-pub(crate) fn bytes_mib(bytes: u64) -> f64 {
-    rounded(float(bytes) / 1024.0 / 1024.0, 2)
 }
 
 impl Server {

@@ -1,7 +1,7 @@
 //! Processor time and memory, by process, as the kernel counts them.
 
 use crate::figures::{float, rounded};
-use crate::proc;
+use crate::proc::{self, Memory};
 use serde::Serialize;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -55,19 +55,6 @@ pub struct Usage {
     pub rss_peak_mib: f64,
     /// The most memory, in which what is shared counts once.
     pub pss_peak_mib: f64,
-}
-
-/// Resident memory in KiB.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Memory {
-    pub(crate) rss_kib: u64,
-    pub(crate) pss_kib: u64,
-}
-
-impl Memory {
-    fn largest(self, other: Self) -> Self {
-        Self { rss_kib: self.rss_kib.max(other.rss_kib), pss_kib: self.pss_kib.max(other.pss_kib) }
-    }
 }
 
 /// A measurement that is under way.

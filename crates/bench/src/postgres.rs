@@ -2,7 +2,6 @@
 
 pub(crate) mod limit;
 
-use crate::database::{Size, bytes_mib};
 use anyhow::Context;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -47,8 +46,8 @@ pub(crate) async fn is_durable(url: &str) -> anyhow::Result<bool> {
     Ok(set == "on" && whole == "on")
 }
 
-/// How large the tables are, with their indexes and partitions; the largest first.
-pub(crate) async fn sizes(url: &str) -> anyhow::Result<Vec<Size>> {
+/// How many bytes the tables take, with their indexes and partitions; the largest first.
+pub(crate) async fn sizes(url: &str) -> anyhow::Result<Vec<(String, u64)>> {
     let mut connection = connect(url).await?;
     let rows: Vec<(String, i64)> = sqlx::query_as(
         "SELECT coalesce(pg_partition_root(relid), relid)::regclass::text,
@@ -57,9 +56,7 @@ pub(crate) async fn sizes(url: &str) -> anyhow::Result<Vec<Size>> {
     )
     .fetch_all(&mut connection)
     .await?;
-    let size =
-        |(name, bytes): (String, i64)| Size { name, mib: bytes_mib(u64::try_from(bytes).unwrap_or(0)) };
-    Ok(rows.into_iter().map(size).collect())
+    Ok(rows.into_iter().map(|(name, bytes)| (name, u64::try_from(bytes).unwrap_or(0))).collect())
 }
 
 /// Clears away dead rows and counts the living, as the server would do some time later.

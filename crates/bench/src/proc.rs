@@ -1,6 +1,5 @@
 //! What Linux says of processes, under `/proc`.
 
-use crate::meter::Memory;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -42,6 +41,19 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
 fn all() -> impl Iterator<Item = u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Resident memory in KiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    pub(crate) rss_kib: u64,
+    pub(crate) pss_kib: u64,
+}
+
+impl Memory {
+    pub(crate) fn largest(self, other: Self) -> Self {
+        Self { rss_kib: self.rss_kib.max(other.rss_kib), pss_kib: self.pss_kib.max(other.pss_kib) }
+    }
 }
 
 /// A process's resident memory. Who may not see what is shared takes all for the process's own.
