@@ -5,7 +5,7 @@ use crate::tree::Package;
 
 /// The folders under `crates/`, from the bottom up. A crate may depend on those of lower layers only.
 const LAYERS: &[&[&str]] = &[
-    &["saga"],
+    &["saga", "telemetry"],
     &["definition", "store", "queue", "election", "secrets", "inbox"],
     &["wire"],
     &["service-kit", "client", "remote", "transition"],
