@@ -4,7 +4,7 @@ use crate::{AdmissionLimits, Dependencies, Limits, router};
 use goconductor_election::Election;
 use goconductor_process::{Backends, Host, Presence, Process};
 use goconductor_service_kit::config::{Config, ElectionBackend};
-use serde_json::json;
+use goconductor_store::ProcessInfo;
 use std::sync::Arc;
 
 /// Serves people and clients until SIGTERM or SIGINT, then ends what is under way.
@@ -27,9 +27,9 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     };
     host.open(router(dependencies));
     let news = queues.news();
-    let about = move || queues.about(json!({}));
+    let info = move || ProcessInfo { queue: Some(queues.view()), ..ProcessInfo::default() };
     let presence =
-        Presence::announce_news(process.name, &process.instance, host.address(), store, about, news);
+        Presence::announce_news(process.name, &process.instance, host.address(), store, info, news);
     process.drain.draining().await;
     presence.withdraw().await;
     let closed = host.close().await;

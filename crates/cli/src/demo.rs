@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Json, Router};
-use goconductor_store::{NewDefinition, ServiceRecord, Store};
+use goconductor_store::{NewDefinition, ServiceRecord, ServiceSettings, Store};
 use goconductor_transition::clock;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub(crate) async fn start(store: &Arc<dyn Store>, stop: CancellationToken) -> an
         let record = ServiceRecord {
             namespace: "default".to_owned(),
             name: service.to_owned(),
-            settings: json!({"http": {"url": format!("{url}/{service}")}}),
+            settings: ServiceSettings::http(format!("{url}/{service}")),
             updated_at: clock::now(),
         };
         store.put_service(record).await?;

@@ -19,10 +19,9 @@ use goconductor_service_kit::telemetry::{self, Metrics};
 use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{ServiceRecord, Store, keep_up};
+use goconductor_store::{ActionLimits, ServiceRecord, ServiceSettings, Store, keep_up};
 use goconductor_transition::{Conductor, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
-use serde_json::json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -134,8 +133,13 @@ impl Process {
             }
         }
         // Workers ask who is there, and find this process.
-        let presence =
-            Presence::announce("saga-executor", &instance, address, Arc::clone(&store), executor.about());
+        let presence = Presence::announce(
+            "saga-executor",
+            &instance,
+            address,
+            Arc::clone(&store),
+            executor.process_info(),
+        );
         let workers = executor.worker_service(drain.token());
         let gateway = gateway::Dependencies {
             conductor: Arc::clone(&conductor),
@@ -173,12 +177,14 @@ impl Process {
 /// The services that the configuration names.
 async fn set_services(config: &Config, store: &Arc<dyn Store>) -> anyhow::Result<()> {
     for (name, service) in &config.services {
-        let limit = |(action, limit): (&String, &u32)| (action.clone(), json!({"max_in_flight": limit}));
-        let settings = json!({
-            "http": {"url": service.http.url.expose()},
-            "max_in_flight": service.max_in_flight,
-            "actions": service.actions.iter().map(limit).collect::<serde_json::Map<_, _>>(),
-        });
+        let limits = |(action, limit): (&String, &u32)| {
+            (action.clone(), ActionLimits { max_in_flight: u64::from(*limit) })
+        };
+        let settings = ServiceSettings {
+            max_in_flight: Some(service.max_in_flight.into()),
+            actions: service.actions.iter().map(limits).collect(),
+            ..ServiceSettings::http(service.http.url.expose())
+        };
         let (namespace, name, updated_at) = ("default".to_owned(), name.clone(), clock::now());
         store.put_service(ServiceRecord { namespace, name, settings, updated_at }).await?;
     }

@@ -4,7 +4,7 @@ use crate::{LeaderElector, service};
 use axum::Router;
 use goconductor_election::Election;
 use goconductor_process::{Host, Presence, Process};
-use serde_json::json;
+use goconductor_store::ProcessInfo;
 use std::sync::Arc;
 use tonic::service::Routes;
 
@@ -24,7 +24,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     // It needs no state store: it only is to be seen among the other processes.
     let presence = process.state_stores()?.map(|store| {
         let (name, address) = (process.name, host.address());
-        Presence::announce(name, &process.instance, address, Arc::new(store), || json!({}))
+        Presence::announce(name, &process.instance, address, Arc::new(store), ProcessInfo::default)
     });
     process.drain.draining().await;
     if let Some(presence) = presence {

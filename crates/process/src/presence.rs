@@ -1,7 +1,6 @@
 //! Says that a process is there, for as long as it is.
 
-use goconductor_saga::Json;
-use goconductor_store::{Announcement, Store};
+use goconductor_store::{Announcement, ProcessInfo, Store};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 /// How often.
 const EVERY: Duration = Duration::from_secs(2);
 /// One that is not heard of for this long is taken for gone.
-const LIVES: Duration = Duration::from_secs(7);
+const TTL: Duration = Duration::from_secs(7);
 
 /// A process that says of itself that it is there.
 #[derive(Debug)]
@@ -23,15 +22,15 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Says so at once, and then again and again. `about` is asked each time.
+    /// Says so at once, and then again and again. `info` is called each time.
     pub fn announce(
         kind: &str,
         instance: &str,
         address: SocketAddr,
         store: Arc<dyn Store>,
-        about: impl Fn() -> Json + Send + 'static,
+        info: impl Fn() -> ProcessInfo + Send + 'static,
     ) -> Self {
-        Self::announce_news(kind, instance, address, store, about, Arc::default())
+        Self::announce_news(kind, instance, address, store, info, Arc::default())
     }
 
     /// The same, and at once whenever `news` rings.
@@ -40,21 +39,21 @@ impl Presence {
         instance: &str,
         address: SocketAddr,
         store: Arc<dyn Store>,
-        about: impl Fn() -> Json + Send + 'static,
+        info: impl Fn() -> ProcessInfo + Send + 'static,
         news: Arc<Notify>,
     ) -> Self {
         let announcement = Announcement {
             instance: instance.to_owned(),
             kind: kind.to_owned(),
             address: address.to_string(),
-            about: Json::Null,
-            lives: LIVES,
+            info: ProcessInfo::default(),
+            ttl: TTL,
         };
         let stop = CancellationToken::new();
         let (to, first, until) = (Arc::clone(&store), announcement.clone(), stop.clone());
         let task = tokio::spawn(async move {
             while !until.is_cancelled() {
-                let now = Announcement { about: about(), ..first.clone() };
+                let now = Announcement { info: info(), ..first.clone() };
                 if let Err(error) = to.announce(&now).await {
                     tracing::debug!(%error, "the process could not say that it is there");
                 }
@@ -73,7 +72,7 @@ impl Presence {
     pub async fn withdraw(self) {
         self.stop.cancel();
         drop(self.task.await);
-        let gone = Announcement { lives: Duration::ZERO, ..self.last };
+        let gone = Announcement { ttl: Duration::ZERO, ..self.last };
         // Who does not hear of it notices by itself.
         drop(tokio::time::timeout(Duration::from_secs(1), self.store.announce(&gone)).await);
     }

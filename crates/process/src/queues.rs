@@ -17,10 +17,10 @@ use anyhow::Context;
 use drained::topics;
 use goconductor_queue::Queue;
 use goconductor_queue::switching::{Beside, Named, Route, SwitchingQueue};
-use goconductor_saga::{Json, Timestamp};
+use goconductor_saga::Timestamp;
 use goconductor_service_kit::config::{self, QueueBackend};
-use goconductor_store::{Agreement, Error, Member, Store};
-use phases::{ABOUT, Old};
+use goconductor_store::{Agreement, Error, Member, QueueView, Store};
+use phases::Old;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -136,20 +136,13 @@ impl Queues {
         Arc::clone(&self.news)
     }
 
-    /// What a process says of itself, with how it stands with its queues.
+    /// The queues of this process, as it publishes them with its membership.
     #[must_use]
-    pub fn about(&self, mut about: Json) -> Json {
-        let backends: Vec<&str> = reached(&self.config).map(QueueBackend::name).collect();
+    pub fn view(&self) -> QueueView {
+        let backends = reached(&self.config).map(|backend| backend.name().to_owned()).collect();
         let known = self.known();
-        let said =
-            json!({"applied": known.applied, "backends": backends, "has_lost_old": known.has_lost_old});
-        if let Json::Object(about) = &mut about {
-            about.insert(ABOUT.to_owned(), said);
-        } else {
-            // Nothing else is known of it yet.
-            about = json!({ ABOUT: said });
-        }
-        about
+        let (applied, has_lost_old) = (known.applied, known.has_lost_old);
+        QueueView { applied, backends, has_lost_old, ..QueueView::default() }
     }
 
     /// Whether the queue in use answers: for readiness.

@@ -2,10 +2,8 @@
 
 use crate::registry::{About, Registry, Served};
 use goconductor_queue::{Backlog, Error, Queue, Topic};
-use goconductor_saga::Json;
-use goconductor_store::Member;
+use goconductor_store::{ActionBacklog, Member, ProcessInfo, ServedService};
 use goconductor_transition::{Conductor, clock};
-use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -173,43 +171,37 @@ impl Crew {
     }
 }
 
-/// What an executor says of itself.
-pub(crate) fn about(registry: &Registry, only: &[String], workers: impl Fn(&str, &str) -> usize) -> Json {
-    let lanes: Vec<Json> = registry
-        .about()
-        .into_iter()
-        .map(|About { served, way, actions }| {
-            let actions: Vec<Json> = actions
-                .into_iter()
-                .map(|(action, waiting)| json!({"action": action, "waiting": waiting}))
-                .collect();
-            json!({
-                "namespace": served.namespace,
-                "service": served.service,
-                "executes": served.executes,
-                "compensations": served.compensations,
-                "by": way,
-                "actions": actions,
-                "workers": workers(&served.namespace, &served.service),
-            })
-        })
-        .collect();
-    json!({ "services": lanes, "only": only })
+/// Describes what an executor serves, for its membership.
+pub(crate) fn process_info(
+    registry: &Registry,
+    only: &[String],
+    workers: impl Fn(&str, &str) -> usize,
+) -> ProcessInfo {
+    let services = registry.about().into_iter().map(|About { served, way, actions }| {
+        let actions = actions.into_iter().map(|(action, waiting)| ActionBacklog {
+            action,
+            waiting: u64::try_from(waiting).unwrap_or(u64::MAX),
+        });
+        ServedService {
+            workers: workers(&served.namespace, &served.service),
+            namespace: served.namespace,
+            service: served.service,
+            executes: served.executes,
+            compensations: served.compensations,
+            by: way.to_owned(),
+            actions: actions.collect(),
+            ..ServedService::default()
+        }
+    });
+    let services = Some(services.collect());
+    ProcessInfo { services, only: Some(only.to_vec()), ..ProcessInfo::default() }
 }
 
-fn lanes(member: &Member) -> Vec<Served> {
-    let text = |lane: &Json, name: &str| lane.get(name).and_then(Json::as_str).map(str::to_owned);
-    let count = |lane: &Json, name: &str| {
-        lane.get(name).and_then(Json::as_u64).and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
-    };
-    let services = member.announcement.about.get("services").and_then(Json::as_array);
-    let served = |lane: &Json| {
-        Some(Served {
-            namespace: text(lane, "namespace")?,
-            service: text(lane, "service")?,
-            executes: count(lane, "executes"),
-            compensations: count(lane, "compensations"),
-        })
-    };
-    services.into_iter().flatten().filter_map(served).collect()
+fn lanes(member: &Member) -> impl Iterator<Item = Served> {
+    member.announcement.info.served().map(|served| Served {
+        namespace: served.namespace.clone(),
+        service: served.service.clone(),
+        executes: served.executes,
+        compensations: served.compensations,
+    })
 }

@@ -27,8 +27,7 @@ mod workers;
 use crew::Crew;
 use duties::Duties;
 use goconductor_election::Election;
-use goconductor_saga::Json;
-use goconductor_store::Shard;
+use goconductor_store::{ProcessInfo, Shard};
 use goconductor_transition::Conductor;
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use in_flight::InFlight;
@@ -139,15 +138,15 @@ impl Executor {
         worker_service::service(Arc::clone(&self.workers), Arc::clone(&self.settings), stop)
     }
 
-    /// Says of this executor what it serves, whenever it is asked.
-    pub fn about(&self) -> impl Fn() -> Json + Send + 'static {
+    /// Returns a function that describes what this executor serves.
+    pub fn process_info(&self) -> impl Fn() -> ProcessInfo + Send + 'static {
         let (registry, workers) = (Arc::clone(&self.registry), Arc::clone(&self.workers));
         let only = self.settings.services.clone();
         move || match registry.get() {
-            Some(registry) => crew::about(registry, &only, |namespace, service| {
+            Some(registry) => crew::process_info(registry, &only, |namespace, service| {
                 workers.count(&(namespace.to_owned(), service.to_owned()))
             }),
-            None => Json::Null,
+            None => ProcessInfo::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::task::Participant;
 use crate::workers::{ServiceKey, Workers};
 use entry::{Entry, Way};
 use goconductor_queue::Topic;
-use goconductor_saga::{Json, Side};
+use goconductor_saga::Side;
 use goconductor_service_kit::fair::{FairPlaces, Limits};
 use goconductor_store::ServiceRecord;
 use goconductor_transition::{Command, Conductor, Shortcut, topic_of};
@@ -161,7 +161,7 @@ impl Registry {
     fn wanted(&self, services: &[ServiceRecord]) -> BTreeMap<ServiceKey, Wanted> {
         let mut wanted = BTreeMap::new();
         for service in services.iter().filter(|service| self.is_ours(&service.name)) {
-            if address(service).is_some() {
+            if service.settings.http.is_some() {
                 let key = (service.namespace.clone(), service.name.clone());
                 let executes = self.executes(service);
                 let compensations = self.settings.compensations_in_flight;
@@ -260,7 +260,7 @@ impl Registry {
 
     /// How many of its executes may be under way at once.
     fn executes(&self, service: &ServiceRecord) -> usize {
-        let limit = service.settings.get("max_in_flight").and_then(Json::as_u64);
+        let limit = service.settings.max_in_flight;
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
         limit.unwrap_or(self.settings.executes_in_flight)
     }
@@ -268,7 +268,7 @@ impl Registry {
     fn participant(&self, way: &Way) -> Arc<dyn Participant> {
         match way {
             Way::Http(settings) => {
-                let url = settings.pointer("/http/url").and_then(Json::as_str).unwrap_or_default();
+                let url = settings.url().unwrap_or_default();
                 Arc::new(HttpParticipant::new(self.http.clone(), url, self.settings.output_bytes))
             }
             Way::Participant(participant) => Arc::clone(participant),
@@ -287,8 +287,4 @@ impl Shortcut for Registry {
             None => Some(command),
         }
     }
-}
-
-fn address(service: &ServiceRecord) -> Option<&str> {
-    service.settings.pointer("/http/url")?.as_str()
 }

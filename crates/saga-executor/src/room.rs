@@ -4,8 +4,9 @@
 //! A command whose action has no place waits beside the lane and holds none of its places, so that a limited
 //! action holds up no other of the same service. Only so many wait so: then the lane takes no more.
 
-use goconductor_saga::{Json, Side};
+use goconductor_saga::Side;
 use goconductor_service_kit::fair::{FairPlaces, Place};
+use goconductor_store::{ActionLimits, ServiceSettings};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -123,14 +124,13 @@ impl Actions {
     }
 }
 
-/// The limits of a service's actions, as they are set: `{"charge": {"max_in_flight": 4}}`.
-pub(crate) fn limits(settings: &Json) -> BTreeMap<String, usize> {
-    let limit = |(action, of): (&String, &Json)| {
-        let limit = of.get("max_in_flight")?.as_u64().and_then(|limit| usize::try_from(limit).ok())?;
-        Some((action.clone(), limit.clamp(1, Semaphore::MAX_PERMITS)))
+/// The limits of a service's actions, by name.
+pub(crate) fn limits(settings: &ServiceSettings) -> BTreeMap<String, usize> {
+    let limit = |(action, limits): (&String, &ActionLimits)| {
+        let limit = usize::try_from(limits.max_in_flight).unwrap_or(usize::MAX);
+        (action.clone(), limit.clamp(1, Semaphore::MAX_PERMITS))
     };
-    let actions = settings.get("actions").and_then(Json::as_object);
-    actions.into_iter().flatten().filter_map(limit).collect()
+    settings.actions.iter().map(limit).collect()
 }
 
 /// What all commands of a lane have their room from.
@@ -234,13 +234,14 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use goconductor_saga::Json;
     use goconductor_service_kit::fair::Limits;
     use serde_json::json;
     use std::time::Duration;
 
-    fn rooms(lane: usize, limits: &Json) -> Rooms {
+    fn rooms(lane: usize, limits: Json) -> Rooms {
         let actions = Arc::new(Actions::default());
-        actions.set(&super::limits(limits));
+        actions.set(&super::limits(&limits.into()));
         Rooms {
             side: Side::Execute,
             namespace: "default".to_owned(),
@@ -258,7 +259,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_limited_action_holds_up_no_other() {
-        let rooms = rooms(2, &json!({"actions": {"charge": {"max_in_flight": 1}}}));
+        let rooms = rooms(2, json!({"actions": {"charge": {"max_in_flight": 1}}}));
         let never = CancellationToken::new();
         let mut first = room(&rooms).await;
         assert_eq!(first.enter("charge", &never).await, Entered::Free);
@@ -283,7 +284,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_leaves_when_it_is_not_wanted() {
-        let rooms = rooms(2, &json!({"actions": {"charge": {"max_in_flight": 1}}}));
+        let rooms = rooms(2, json!({"actions": {"charge": {"max_in_flight": 1}}}));
         let never = CancellationToken::new();
         let mut first = room(&rooms).await;
         assert_eq!(first.enter("charge", &never).await, Entered::Free);
@@ -298,11 +299,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn limits_change_and_go() {
-        let rooms = rooms(9, &json!({"actions": {"charge": {"max_in_flight": 1}, "odd": 3}}));
+        let rooms = rooms(9, json!({"actions": {"charge": {"max_in_flight": 1}, "odd": 3}}));
         let never = CancellationToken::new();
         let mut held = room(&rooms).await;
         assert_eq!(held.enter("charge", &never).await, Entered::Free);
-        rooms.actions.set(&super::limits(&json!({"actions": {"charge": {"max_in_flight": 2}}})));
+        rooms.actions.set(&super::limits(&json!({"actions": {"charge": {"max_in_flight": 2}}}).into()));
         let mut more = room(&rooms).await;
         assert_eq!(more.enter("charge", &never).await, Entered::Free);
         rooms.actions.set(&BTreeMap::new());
@@ -310,7 +311,7 @@ mod tests {
             let mut free = room(&rooms).await;
             assert_eq!(free.enter("charge", &never).await, Entered::Free);
         }
-        rooms.actions.set(&super::limits(&json!({"actions": {"charge": {"max_in_flight": 1}}})));
+        rooms.actions.set(&super::limits(&json!({"actions": {"charge": {"max_in_flight": 1}}}).into()));
         assert_eq!(held.enter("charge", &never).await, Entered::Free, "what is taken is not taken away");
     }
 }

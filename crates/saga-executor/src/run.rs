@@ -5,6 +5,7 @@ use anyhow::Context;
 use axum::Router;
 use goconductor_process::{Backends, Host, Presence, Process};
 use goconductor_service_kit::config::Config;
+use goconductor_store::ProcessInfo;
 use std::sync::Arc;
 use tonic::service::Routes;
 
@@ -45,10 +46,10 @@ pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Res
     let stop = process.drain.token();
     let router: Router = Routes::new(executor.worker_service(stop.clone())).into_axum_router();
     host.open(router);
-    let (about, news) = (executor.about(), queues.news());
-    let about = move || queues.about(about());
+    let (info, news) = (executor.process_info(), queues.news());
+    let info = move || ProcessInfo { queue: Some(queues.view()), ..info() };
     let presence =
-        Presence::announce_news(process.name, &process.instance, host.address(), store, about, news);
+        Presence::announce_news(process.name, &process.instance, host.address(), store, info, news);
     let running = tokio::spawn(executor.run(stop));
     process.drain.draining().await;
     running.await.context("the executor has failed")?;

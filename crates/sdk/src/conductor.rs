@@ -4,7 +4,6 @@ use crate::worker::Serving;
 use crate::{Error, Handle, Service, Workflow};
 use goconductor_client::{Client, StartWorkflow};
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -178,9 +177,4 @@ impl Conductor {
     pub fn client(&self) -> &Client {
         &self.client
     }
-}
-
-/// A value that may be absent.
-pub(crate) fn text(value: Option<&Value>) -> &str {
-    value.and_then(Value::as_str).unwrap_or_default()
 }

@@ -5,9 +5,9 @@
 
 mod stream;
 
-use crate::conductor::text;
 use crate::{Error, Service};
 use goconductor_client::Client;
+use goconductor_store::ProcessInfo;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,12 +163,8 @@ impl Crew {
             }
         };
         let executors = processes.into_iter().filter(|process| process.kind == "saga-executor");
-        let for_us = |about: &serde_json::Value| match about.get("only").and_then(|only| only.as_array()) {
-            Some(only) if !only.is_empty() => only.iter().any(|each| text(Some(each)) == self.service.name),
-            Some(_) | None => true,
-        };
         let found: Vec<String> = executors
-            .filter(|process| for_us(&process.about))
+            .filter(|process| ProcessInfo::from(process.about.clone()).accepts(&self.service.name))
             .map(|process| format!("http://{}", process.address))
             .collect();
         if found.is_empty() {

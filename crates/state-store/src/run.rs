@@ -5,8 +5,7 @@ use axum::Router;
 use goconductor_process::{Host, Presence, Process, open_database};
 use goconductor_service_kit::config::StateStoreBackend;
 use goconductor_store::grouped::{Grouped, Limits};
-use goconductor_store::{Store, keep_up};
-use serde_json::json;
+use goconductor_store::{ProcessInfo, Store, keep_up};
 use std::sync::Arc;
 use tonic::service::Routes;
 
@@ -34,7 +33,8 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let keeping =
         keep_up(Arc::clone(&store), config.state_store.retention, process.drain.token().cancelled_owned());
     let keeping = tokio::spawn(keeping);
-    let presence = Presence::announce(process.name, &process.instance, host.address(), store, || json!({}));
+    let presence =
+        Presence::announce(process.name, &process.instance, host.address(), store, ProcessInfo::default);
     process.drain.draining().await;
     presence.withdraw().await;
     keeping.await?;

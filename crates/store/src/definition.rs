@@ -1,6 +1,8 @@
 //! Definitions and services as they are written and read.
 
 use goconductor_saga::{Definition, Json, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A definition to apply.
@@ -61,15 +63,125 @@ pub struct DefinitionRecord {
     pub actor: Option<String>,
 }
 
-/// How a service is reached.
+/// A registered service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceRecord {
-    /// Where it lives.
+    /// The namespace of the service.
     pub namespace: String,
-    /// Its name.
+    /// The name of the service.
     pub name: String,
-    /// Its settings, as the API has them: `{"http": {"url": …}}`.
-    pub settings: Json,
-    /// When it was last changed.
+    /// How executors call the service, and its limits.
+    pub settings: ServiceSettings,
+    /// The time of the last change.
     pub updated_at: Timestamp,
+}
+
+/// How executors call a service, and its concurrency limits.
+///
+/// The stored form is JSON, as in the API: `{"http": {"url": …}, "max_in_flight": …, "actions": {…}}`. Reading never
+/// fails: keys of other releases are kept in `other`, and keys that cannot be read have their defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Json")]
+pub struct ServiceSettings {
+    /// The HTTP endpoint; `None` if only workers serve the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpEndpoint>,
+    /// Commands of each side that may be in flight; `None` for the executor's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u64>,
+    /// Limits of single actions, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub actions: BTreeMap<String, ActionLimits>,
+    /// Keys of other releases.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, Json>,
+}
+
+/// The HTTP endpoint of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpEndpoint {
+    /// The URL to which `/{action}` is appended.
+    pub url: String,
+}
+
+/// The limits of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionLimits {
+    /// Commands of each side that may be in flight.
+    pub max_in_flight: u64,
+}
+
+impl ServiceSettings {
+    /// The settings of a service with an HTTP endpoint and without limits.
+    #[must_use]
+    pub fn http(url: impl Into<String>) -> Self {
+        Self { http: Some(HttpEndpoint { url: url.into() }), ..Self::default() }
+    }
+
+    /// The URL of the HTTP endpoint.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        self.http.as_ref().map(|http| &*http.url)
+    }
+}
+
+impl From<Json> for ServiceSettings {
+    fn from(value: Json) -> Self {
+        let Json::Object(mut fields) = value else { return Self::default() };
+        let actions = match fields.remove("actions") {
+            Some(Json::Object(actions)) => actions,
+            Some(_) | None => serde_json::Map::new(),
+        };
+        let limits = |(name, limits)| Some((name, serde_json::from_value(limits).ok()?));
+        Self {
+            http: fields.remove("http").and_then(|http| serde_json::from_value(http).ok()),
+            max_in_flight: fields.remove("max_in_flight").as_ref().and_then(Json::as_u64),
+            actions: actions.into_iter().filter_map(limits).collect(),
+            other: fields,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn service_settings_of_previous_release_are_read_and_written_unchanged() {
+        let limited = ServiceSettings {
+            max_in_flight: Some(8),
+            actions: BTreeMap::from([("charge".to_owned(), ActionLimits { max_in_flight: 4 })]),
+            ..ServiceSettings::http("http://127.0.0.1:9101")
+        };
+        let cases = [
+            (
+                r#"{"actions":{"charge":{"max_in_flight":4}},"http":{"url":"http://127.0.0.1:9101"},"max_in_flight":8}"#,
+                limited,
+            ),
+            (r#"{"http":{"url":"http://127.0.0.1:1"}}"#, ServiceSettings::http("http://127.0.0.1:1")),
+            (
+                r#"{"max_in_flight":2}"#,
+                ServiceSettings { max_in_flight: Some(2), ..ServiceSettings::default() },
+            ),
+            ("{}", ServiceSettings::default()),
+        ];
+        for (text, settings) in cases {
+            assert_eq!(serde_json::from_str::<ServiceSettings>(text).unwrap(), settings);
+            assert_eq!(json!(settings).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn unknown_absent_and_unreadable_settings_are_tolerated() {
+        // `goconductor dev` of the previous release wrote absent values as null and an empty map.
+        let dev = json!({"http": {"url": "http://a"}, "max_in_flight": null, "actions": {}});
+        assert_eq!(ServiceSettings::from(dev), ServiceSettings::http("http://a"));
+        let odd =
+            json!({"http": 1, "max_in_flight": "x", "actions": {"charge": {"max_in_flight": 1}, "odd": 3}});
+        let actions = BTreeMap::from([("charge".to_owned(), ActionLimits { max_in_flight: 1 })]);
+        assert_eq!(ServiceSettings::from(odd), ServiceSettings { actions, ..ServiceSettings::default() });
+        let newer = json!({"http": {"url": "http://a"}, "tls": true});
+        assert_eq!(json!(ServiceSettings::from(newer.clone())), newer, "keys of a newer release are kept");
+    }
 }

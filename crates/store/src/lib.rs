@@ -39,13 +39,16 @@ use std::time::Duration;
 
 pub use agreement::Agreement;
 pub use dead_letter::{DeadLetter, DeadLetterPlace};
-pub use definition::{DefinitionName, DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord};
+pub use definition::{
+    ActionLimits, DefinitionName, DefinitionRecord, HttpEndpoint, NewDefinition, PutDefinition,
+    ServiceRecord, ServiceSettings,
+};
 pub use error::Error;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use lease::{LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease};
 pub use ledger::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, Shard};
 pub use lock::{Lock, LockAnswer, LockHold, LockRequest};
-pub use member::{Announcement, Member};
+pub use member::{ActionBacklog, Announcement, Member, ProcessInfo, QueueView, ServedService};
 pub use record::{Record, Stored};
 pub use upkeep::{KEEP, Upkeep, UpkeepRequest, keep_up};
 pub use workflow::{

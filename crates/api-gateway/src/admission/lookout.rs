@@ -4,7 +4,7 @@
 use super::lanes::Look;
 use crate::App;
 use goconductor_queue::Backlog;
-use goconductor_saga::{Json, Side};
+use goconductor_saga::Side;
 use goconductor_store::Member;
 use goconductor_transition::{clock, topic_of};
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,14 +129,11 @@ impl Served {
     }
 
     fn hear(&mut self, member: &Member) {
-        let text = |of: &Json, name: &str| of.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
-        let services = member.announcement.about.get("services").and_then(Json::as_array);
-        for service in services.into_iter().flatten() {
-            let (namespace, name) = (text(service, "namespace"), text(service, "service"));
-            for limited in service.get("actions").and_then(Json::as_array).into_iter().flatten() {
-                let waiting = limited.get("waiting").and_then(Json::as_u64).unwrap_or(0);
-                let key = (namespace.clone(), name.clone(), text(limited, "action"));
-                *self.actions.entry(key).or_default() += waiting;
+        for served in member.announcement.info.served() {
+            let (namespace, name) = (served.namespace.clone(), served.service.clone());
+            for limited in &served.actions {
+                let key = (namespace.clone(), name.clone(), limited.action.clone());
+                *self.actions.entry(key).or_default() += limited.waiting;
             }
             self.services.insert((namespace, name));
         }

@@ -96,7 +96,7 @@ fn process(member: Member) -> ProcessView {
         address: announcement.address,
         since: rfc3339(since),
         seen_at: rfc3339(seen_at),
-        about: announcement.about,
+        about: serde_json::json!(announcement.info),
     }
 }
 

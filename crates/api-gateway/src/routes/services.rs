@@ -7,10 +7,9 @@ use crate::moment::rfc3339;
 use axum::Json;
 use axum::extract::State;
 use goconductor_saga::Side;
-use goconductor_store::ServiceRecord;
+use goconductor_store::{ActionLimits, HttpEndpoint, ServiceRecord, ServiceSettings};
 use goconductor_transition::{clock, topic_of};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -137,38 +136,36 @@ async fn get(State(app): State<App>, caller: Caller, Path(name): Path<String>) -
 }
 
 /// What the executors are told of a service.
-fn check_settings(body: ServiceBody) -> Answer<serde_json::Value> {
+fn check_settings(body: ServiceBody) -> Answer<ServiceSettings> {
     let ServiceBody { http, max_in_flight, actions } = body;
     if http.is_none() && max_in_flight.is_none() && actions.is_none() {
         let detail = "it says neither how the service is reached nor what it is limited to";
         return Err(Problem::new(WRONG_SHAPE, detail).at("/http", detail));
     }
-    let mut settings = serde_json::Map::new();
-    if let Some(http) = http {
-        settings.insert("http".to_owned(), json!({"url": check_url(&http.url)?}));
-    }
-    if let Some(most) = max_in_flight {
-        settings.insert("max_in_flight".to_owned(), check_most(most, "/max_in_flight")?.into());
-    }
+    let http = match http {
+        Some(http) => Some(HttpEndpoint { url: check_url(&http.url)? }),
+        None => None,
+    };
+    let max_in_flight = match max_in_flight {
+        Some(most) => Some(check_most(most, "/max_in_flight")?),
+        None => None,
+    };
     let actions = actions.unwrap_or_default();
     if actions.len() > MOST_ACTIONS || actions.keys().any(|name| name.is_empty() || name.len() > ACTION) {
         let detail = format!("up to {MOST_ACTIONS} actions are limited, with names of up to {ACTION} bytes");
         return Err(Problem::new(WRONG_SHAPE, detail.clone()).at("/actions", detail));
     }
-    let mut limits = serde_json::Map::new();
+    let mut limits = BTreeMap::new();
     for (name, ActionBody { max_in_flight }) in actions {
         let pointer = format!("/actions/{}/max_in_flight", name.replace('~', "~0").replace('/', "~1"));
-        limits.insert(name, json!({"max_in_flight": check_most(max_in_flight, &pointer)?}));
+        limits.insert(name, ActionLimits { max_in_flight: check_most(max_in_flight, &pointer)? });
     }
-    if !limits.is_empty() {
-        settings.insert("actions".to_owned(), limits.into());
-    }
-    Ok(settings.into())
+    Ok(ServiceSettings { http, max_in_flight, actions: limits, ..ServiceSettings::default() })
 }
 
-fn check_most(most: u32, pointer: &str) -> Answer<u32> {
+fn check_most(most: u32, pointer: &str) -> Answer<u64> {
     if (1..=MOST_IN_FLIGHT).contains(&most) {
-        return Ok(most);
+        return Ok(most.into());
     }
     let detail = format!("max_in_flight is from 1 to {MOST_IN_FLIGHT}");
     Err(Problem::new(WRONG_SHAPE, detail.clone()).at(pointer, detail))
@@ -217,17 +214,16 @@ async fn backlog(app: &App) -> Answer<BTreeMap<String, u64>> {
 
 async fn view(app: &App, record: ServiceRecord, backlog: &BTreeMap<String, u64>) -> ServiceView {
     let ServiceRecord { namespace, name, settings, updated_at } = record;
-    let url = settings.pointer("/http/url").and_then(|url| url.as_str());
-    let limit = |(name, action): (&String, &serde_json::Value)| {
-        Some((name.clone(), ActionView { max_in_flight: action.get("max_in_flight")?.as_u64()? }))
+    let limits = |(name, limits): (&String, &ActionLimits)| {
+        (name.clone(), ActionView { max_in_flight: limits.max_in_flight })
     };
-    let actions = settings.get("actions").and_then(serde_json::Value::as_object).into_iter().flatten();
     let topic = topic_of(&namespace, &name, Side::Execute);
     ServiceView {
-        http: url
+        http: settings
+            .url()
             .map(|url| HttpView { url: goconductor_service_kit::config::SecretUrl::new(url).to_string() }),
-        actions: actions.filter_map(limit).collect(),
-        max_in_flight: settings.get("max_in_flight").and_then(serde_json::Value::as_u64),
+        actions: settings.actions.iter().map(limits).collect(),
+        max_in_flight: settings.max_in_flight,
         served: app.conductor.queue().has_consumer(&topic).await.unwrap_or(false),
         backlog: [Side::Execute, Side::Compensate]
             .iter()

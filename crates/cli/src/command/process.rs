@@ -4,7 +4,7 @@ use super::Session;
 use crate::args::{DlqVerb, ProcessVerb};
 use crate::fault::{Ended, Exit};
 use goconductor_client::{DeadLetter, Process};
-use serde_json::Value;
+use goconductor_store::{ProcessInfo, ServedService};
 
 /// Characters of a payload that a table shows.
 const PAYLOAD: usize = 60;
@@ -30,17 +30,16 @@ pub(super) async fn run(ProcessVerb::List: ProcessVerb, session: &Session) -> En
 }
 
 fn row(process: &Process) -> Vec<String> {
-    let services = process.about.get("services").and_then(Value::as_array);
-    let serves: Vec<String> = services.into_iter().flatten().filter_map(served).collect();
+    let info = ProcessInfo::from(process.about.clone());
+    let serves: Vec<String> = info.served().map(served).collect();
     vec![process.kind.clone(), process.address.clone(), process.instance.clone(), serves.join(" ")]
 }
 
-fn served(service: &Value) -> Option<String> {
-    let name = service.get("service")?.as_str()?;
-    match (service.get("by").and_then(Value::as_str), service.get("workers").and_then(Value::as_u64)) {
-        (Some("workers"), Some(count)) => Some(format!("{name} (workers: {count})")),
-        (Some(way), _) => Some(format!("{name} ({way})")),
-        (None, _) => Some(name.to_owned()),
+fn served(ServedService { service, by, workers, .. }: &ServedService) -> String {
+    match by.as_str() {
+        "workers" => format!("{service} (workers: {workers})"),
+        "" => service.clone(),
+        transport => format!("{service} ({transport})"),
     }
 }
 

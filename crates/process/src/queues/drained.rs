@@ -1,7 +1,7 @@
 //! What anybody takes from a queue, and how much of it waits.
 
 use goconductor_queue::{Queue, Topic};
-use goconductor_saga::{Json, Side};
+use goconductor_saga::Side;
 use goconductor_store::Member;
 use goconductor_transition::topic_of;
 use std::collections::BTreeSet;
@@ -9,13 +9,8 @@ use std::collections::BTreeSet;
 /// The services of which somebody takes commands, by namespace and name, as the processes say of themselves.
 #[must_use]
 pub fn served(members: &[Member]) -> BTreeSet<(String, String)> {
-    let services = |member: &Member| {
-        let all = member.announcement.about.get("services").and_then(Json::as_array);
-        let text = |of: &Json, name: &str| Some(of.get(name)?.as_str()?.to_owned());
-        let service = |of: &Json| Some((text(of, "namespace")?, text(of, "service")?));
-        all.into_iter().flatten().filter_map(service).collect::<Vec<_>>()
-    };
-    members.iter().flat_map(services).collect()
+    let served = members.iter().flat_map(|member| member.announcement.info.served());
+    served.map(|served| (served.namespace.clone(), served.service.clone())).collect()
 }
 
 /// Both lanes of each.
@@ -35,7 +30,7 @@ pub(crate) async fn waiting(queue: &dyn Queue, topics: &[Topic]) -> Option<u64> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use goconductor_saga::Timestamp;
+    use goconductor_saga::{Json, Timestamp};
     use goconductor_store::Announcement;
     use serde_json::json;
     use std::time::Duration;
@@ -47,8 +42,8 @@ mod tests {
                 instance: "i".to_owned(),
                 kind: "saga-executor".to_owned(),
                 address: String::new(),
-                about,
-                lives: Duration::ZERO,
+                info: about.into(),
+                ttl: Duration::ZERO,
             },
             since: Timestamp(0),
             seen_at: Timestamp(0),

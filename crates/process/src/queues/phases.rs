@@ -4,12 +4,9 @@
 //! about to be let go is taken from it as long as anybody consumes it, and is brought back by the dispatch ledger after
 //! that. So a phase needs no more than that those who are there have heard of it.
 
-use goconductor_saga::Json;
-use goconductor_store::Member;
+use goconductor_store::{Member, QueueView};
 use serde::{Deserialize, Serialize};
 
-/// What a member says of the queues that it uses, under this name.
-pub(super) const ABOUT: &str = "queue";
 /// Processes that neither publish nor consume.
 const OTHERS: [&str; 2] = ["state-store", "leader-elector"];
 
@@ -169,15 +166,14 @@ impl User {
             return None;
         }
         // One who says nothing is of a release that knows of no move, and never applies one.
-        let about = announced.about.get(ABOUT);
-        let said = |name: &str| about.and_then(|about| about.get(name));
-        let backends = said("backends").and_then(Json::as_array).into_iter().flatten();
+        let QueueView { applied, backends, has_lost_old, .. } =
+            announced.info.queue.clone().unwrap_or_default();
         Some(Self {
             instance: announced.instance.clone(),
             kind: announced.kind.clone(),
-            applied: said("applied").and_then(Json::as_u64).unwrap_or(0),
-            backends: backends.filter_map(Json::as_str).map(str::to_owned).collect(),
-            has_lost_old: said("has_lost_old").and_then(Json::as_bool).unwrap_or(false),
+            applied,
+            backends,
+            has_lost_old,
         })
     }
 }
@@ -186,7 +182,7 @@ impl User {
 mod tests {
     use super::*;
     use Phase::{ConsumingBoth, Draining, Producing};
-    use goconductor_saga::Timestamp;
+    use goconductor_saga::{Json, Timestamp};
     use goconductor_store::Announcement;
     use serde_json::json;
     use std::time::Duration;
@@ -284,8 +280,8 @@ mod tests {
                 instance: "i".to_owned(),
                 kind: kind.to_owned(),
                 address: String::new(),
-                about,
-                lives: Duration::ZERO,
+                info: about.into(),
+                ttl: Duration::ZERO,
             },
             since: Timestamp(0),
             seen_at: Timestamp(0),

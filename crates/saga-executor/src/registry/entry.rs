@@ -5,7 +5,7 @@ use crate::lane::Endpoint;
 use crate::room::{Actions, Places};
 use crate::task::Participant;
 use crate::workers::ServiceKey;
-use goconductor_saga::Json;
+use goconductor_store::ServiceSettings;
 use std::sync::{Arc, RwLock};
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone)]
 pub(super) enum Way {
     /// By its address: the service's settings.
-    Http(Json),
+    Http(ServiceSettings),
     /// By workers, or in this process.
     Participant(Arc<dyn Participant>),
 }

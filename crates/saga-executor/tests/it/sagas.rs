@@ -12,7 +12,7 @@ use goconductor_saga::{
 };
 use goconductor_saga_executor::{Executor, Settings};
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{NewDefinition, ServiceRecord, Store};
+use goconductor_store::{NewDefinition, ServiceRecord, ServiceSettings, Store};
 use goconductor_transition::{Conductor, StartRequest, clock};
 use serde_json::json;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ async fn world() -> (Arc<Conductor>, CancellationToken, tokio::task::JoinHandle<
     let router = Router::new().route("/{action}", post(answer));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let store: Arc<dyn Store> = Arc::new(SqliteStore::ephemeral().unwrap());
-    let settings = json!({"http": {"url": url}});
+    let settings = ServiceSettings::http(url);
     let (namespace, name, updated_at) = ("default".to_owned(), "shop".to_owned(), clock::now());
     store.put_service(ServiceRecord { namespace, name, settings, updated_at }).await.unwrap();
     let definition = Definition {

@@ -6,7 +6,7 @@ use goconductor_saga::{Backoff, Definition, Template, Timestamp};
 
 use super::bench::{Bench, NAMESPACE, at, definition, ensure, same, step, unexpected};
 use super::{Factory, Verdict};
-use crate::{DefinitionName, DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord};
+use crate::{DefinitionName, DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord, ServiceSettings};
 
 fn named(name: &str, digest: &str) -> NewDefinition {
     let mut content = definition(name, vec![step("only", "stock", &[])]);
@@ -163,7 +163,7 @@ pub(super) async fn services(factory: Arc<dyn Factory>) -> Verdict {
     let service = |namespace: &str, name: &str, port: u32, second: i64| ServiceRecord {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
-        settings: serde_json::json!({"http": {"url": format!("http://127.0.0.1:{port}/\0")}}),
+        settings: ServiceSettings::http(format!("http://127.0.0.1:{port}/\0")),
         updated_at: at(second),
     };
     same("services at first", &bench.store.services().await.map_err(unexpected("services"))?, &Vec::new())?;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goconductor_saga::{Timestamp, WorkflowId};
-use serde_json::json;
 
 use super::bench::{Bench, at, ensure, lanes, order, same, unexpected};
 use super::{Factory, Verdict};
-use crate::{Announcement, ClaimRequest, DeadLetter, DeadLetterPlace, Member, Shard};
+use crate::{
+    Announcement, ClaimRequest, DeadLetter, DeadLetterPlace, Member, ProcessInfo, ServedService, Shard,
+};
 
 pub(super) async fn shards(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
@@ -33,13 +34,19 @@ pub(super) async fn shards(factory: Arc<dyn Factory>) -> Verdict {
     same("what all shares have together", &claimed, &all)
 }
 
-fn member(instance: &str, lives: Duration) -> Announcement {
+fn member(instance: &str, ttl: Duration) -> Announcement {
+    let payments = ServedService {
+        namespace: "default".to_owned(),
+        service: "päyments\u{0}".to_owned(),
+        executes: 64,
+        ..ServedService::default()
+    };
     Announcement {
         instance: instance.to_owned(),
         kind: "saga-executor".to_owned(),
         address: "127.0.0.1:8473".to_owned(),
-        about: json!({"lanes": [{"service": "päyments\u{0}", "capacity": 64}]}),
-        lives,
+        info: ProcessInfo { services: Some(vec![payments]), ..ProcessInfo::default() },
+        ttl,
     }
 }
 
@@ -60,9 +67,9 @@ pub(super) async fn members(factory: Arc<dyn Factory>) -> Verdict {
     same("what is said of it", &found.first().map(|each| &each.announcement), &Some(&member("a", long)))?;
     let times = |each: &Member| each.since <= each.seen_at && each.seen_at <= now;
     ensure(found.iter().all(times), || format!("times of {found:?} at {}", now.0))?;
-    let changed = Announcement { about: json!(null), ..member("a", long) };
+    let changed = Announcement { info: ProcessInfo::default(), ..member("a", long) };
     announce(&changed).await?;
-    announce(&Announcement { lives: Duration::ZERO, ..member("b", long) }).await?;
+    announce(&Announcement { ttl: Duration::ZERO, ..member("b", long) }).await?;
     tokio::time::sleep(Duration::from_millis(2)).await;
     let found = there().await?;
     same(

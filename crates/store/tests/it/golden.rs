@@ -18,8 +18,8 @@ use goconductor_store::conformance::whole;
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    ClaimRequest, Fence, Field, LaneClaim, ListRequest, NewDefinition, RowKind, ServiceRecord, Store,
-    UpkeepRequest, Write, WriteOutcome,
+    ClaimRequest, Fence, Field, LaneClaim, ListRequest, NewDefinition, RowKind, ServiceRecord,
+    ServiceSettings, Store, UpkeepRequest, Write, WriteOutcome,
 };
 use serde_json::json;
 
@@ -193,7 +193,7 @@ async fn fill(store: &Arc<dyn Store>) {
             flow = next;
         }
     }
-    let settings = json!({"http": {"url": "http://127.0.0.1:1"}});
+    let settings = ServiceSettings::http("http://127.0.0.1:1");
     let service = ServiceRecord {
         namespace: NAMESPACE.to_owned(),
         name: "stock".to_owned(),
@@ -364,7 +364,7 @@ async fn the_first_version_goes_on() {
     assert_eq!(keys, [command(0, Side::Execute), OwedKey::Timer(TimerKind::Workflow)]);
     let services = store.services().await.expect("a read");
     assert_eq!(services.len(), 1);
-    assert_eq!(services[0].settings, json!({"http": {"url": "http://127.0.0.1:1"}}));
+    assert_eq!(services[0].settings, ServiceSettings::http("http://127.0.0.1:1"));
     let request = ListRequest { namespace: NAMESPACE.to_owned(), filter: None, limit: 100, before: None };
     let listed = store.list(&request).await.expect("a read").workflows;
     assert_eq!(

@@ -14,8 +14,8 @@ impl TryFrom<&Announcement> for wire::Announcement {
             instance: member.instance.clone(),
             kind: member.kind.clone(),
             address: member.address.clone(),
-            about_json: value("a member", &member.about)?,
-            lives_ms: u64::try_from(member.lives.as_millis()).unwrap_or(u64::MAX),
+            about_json: value("a member", &member.info)?,
+            lives_ms: u64::try_from(member.ttl.as_millis()).unwrap_or(u64::MAX),
         })
     }
 }
@@ -25,11 +25,11 @@ impl TryFrom<wire::Announcement> for Announcement {
 
     fn try_from(wire: wire::Announcement) -> Result<Self, Malformed> {
         Ok(Self {
-            about: parsed("a member", &wire.about_json)?,
+            info: parsed("a member", &wire.about_json)?,
             instance: wire.instance,
             kind: wire.kind,
             address: wire.address,
-            lives: Duration::from_millis(wire.lives_ms),
+            ttl: Duration::from_millis(wire.lives_ms),
         })
     }
 }

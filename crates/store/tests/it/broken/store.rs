@@ -388,8 +388,8 @@ impl Store for Broken {
 
     async fn announce(&self, member: &Announcement) -> Result<(), Error> {
         if self.fault == Fault::KeepsTheGone {
-            let lives = Duration::from_secs(3600);
-            return self.inner.announce(&Announcement { lives, ..member.clone() }).await;
+            let ttl = Duration::from_secs(3600);
+            return self.inner.announce(&Announcement { ttl, ..member.clone() }).await;
         }
         self.inner.announce(member).await
     }
