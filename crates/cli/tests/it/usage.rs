@@ -64,7 +64,7 @@ fn what_needs_no_server_works_without_one() {
         ("completion bash", "_goconductor"),
         ("completion zsh", "#compdef goconductor"),
         ("explain", "GC3001"),
-        ("explain gc3001", "GC3001: the server can't be reached"),
+        ("explain gc3001", "GC3001: unreachable server"),
         ("config explain", "executor.redelivery"),
         ("config explain --set limits.page_size=7", "flag --set"),
     ] {
