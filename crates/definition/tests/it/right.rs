@@ -195,7 +195,7 @@ fn the_schema_is_json_and_accepts_what_the_parser_accepts() {
 
 #[test]
 fn the_example_of_the_language_reference_is_accepted() {
-    let text = include_str!("../../../../docs/language.md");
+    let text = include_str!("../../../../docs/reference/definition-language.md");
     let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     assert_eq!(definition(example).steps.len(), 2);
     let fragment = text.split("```yaml\n").nth(2).and_then(|rest| rest.split("```").next()).unwrap();

@@ -125,7 +125,7 @@ fn kind_of(code: &str) -> Kind {
 fn hint(call: &str, code: Option<&str>) -> String {
     match code {
         Some("AccessDeniedException" | "NotAuthorized") => {
-            format!("; the role needs the right kinesis:{call} on this stream: see docs/operations.md")
+            format!("; the role needs the right kinesis:{call} on this stream: see docs/how-to/kinesis.md")
         }
         Some(code) if code.starts_with("KMS") => "; the role needs the stream's key".to_owned(),
         Some(_) => "; look at queue.kinesis.credentials and at this machine's clock".to_owned(),
