@@ -1,25 +1,25 @@
-//! A driver is named by the crate that owns it, and there by its module only: to change a database, a
-//! broker or a web framework is to change one place.
+//! Only the crate that owns a driver depends on it, and only one module of that crate uses it. A database, a
+//! broker or a web framework can then be replaced in one place.
 
 use crate::problem::Problem;
 use crate::rust;
 use crate::tree::{File, Kind, Package};
 
-/// Who may name a driver.
+/// The crates and modules that may use a driver.
 struct Driver {
-    /// The package of the driver.
+    /// The package name of the driver.
     name: &'static str,
-    /// The folders under `crates/` that may name it in their `Cargo.toml`.
+    /// The folders under `crates/` whose `Cargo.toml` may list it.
     owners: &'static [&'static str],
-    /// Those that may name it for their tests, too.
+    /// Further folders whose `Cargo.toml` may list it as a dev-dependency.
     tests: &'static [&'static str],
-    /// The modules, from the root of the workspace and without `.rs`, that may use it in an owner; all
-    /// modules when there are none here.
+    /// The modules of the owners that may use it, as paths from the root of the workspace without `.rs`.
+    /// An empty list allows all modules.
     modules: &'static [&'static str],
 }
 
 const DRIVERS: &[Driver] = &[
-    // bench: what a database takes by itself is measured without the store's adapter.
+    // bench: the limit of a database is measured without the store's adapter.
     driver("rusqlite", &["store", "bench"], &["crates/store/src/sqlite", "crates/bench/src/sqlite"]),
     driver(
         "sqlx",
@@ -36,7 +36,7 @@ const DRIVERS: &[Driver] = &[
     driver("clap", &["cli", "process"], &[]),
     driver("hyper", &["saga-executor", "remote"], &[]),
     driver("hyper-util", &["saga-executor"], &[]),
-    // cli: the participants of the demo. Those for tests: what an HTTP client is tested against.
+    // cli: the participants of the demo. The tests run servers for an HTTP client.
     Driver {
         tests: &["client", "saga-executor"],
         ..driver(
@@ -54,7 +54,7 @@ const DRIVERS: &[Driver] = &[
             &[],
         )
     },
-    // cli: its tests look at the server beside the client, so as not to check the one with the other.
+    // cli: its tests read the server directly, so that the client is not checked by itself.
     Driver { tests: &["cli"], ..driver("reqwest", &["client", "harness"], &[]) },
     driver("rdkafka", &["queue"], &["crates/queue/src/kafka"]),
     driver("aws-config", &["queue"], &["crates/queue/src/kinesis"]),
@@ -74,10 +74,10 @@ const fn driver(
     Driver { name, owners, tests: &[], modules }
 }
 
-/// The `Cargo.toml`s that name a driver of another crate.
+/// Returns the `Cargo.toml` files that list a driver of another crate.
 pub(crate) fn manifests(packages: &[Package]) -> Vec<Problem> {
     let mut problems = Vec::new();
-    // An example is a user's program: its drivers are its own.
+    // An example is a user's program and chooses its own drivers.
     for package in packages.iter().filter(|package| !package.manifest.starts_with("examples/")) {
         let folder = package.folder().unwrap_or_default();
         for dependency in &package.dependencies {
@@ -86,8 +86,8 @@ pub(crate) fn manifests(packages: &[Package]) -> Vec<Problem> {
             if !driver.owners.contains(&folder) && !for_tests {
                 problems.push(Problem::new(
                     &package.manifest,
-                    format!("names the driver {}, which belongs to {}", driver.name, driver.owners.join(", ")),
-                    "go through the owner's API, or change DRIVERS in crates/xtask/src/drivers.rs and say why",
+                    format!("depends on the driver {}, which belongs to {}", driver.name, driver.owners.join(", ")),
+                    "use the owner's API, or change DRIVERS in crates/xtask/src/drivers.rs and state the reason",
                 ));
             }
         }
@@ -95,7 +95,7 @@ pub(crate) fn manifests(packages: &[Package]) -> Vec<Problem> {
     problems
 }
 
-/// The sources that use a driver outside its module.
+/// Returns the sources that use a driver outside its module.
 pub(crate) fn sources(files: &[File]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for file in files.iter().filter(|file| file.is_rust() && !file.is_test()) {
@@ -111,10 +111,7 @@ pub(crate) fn sources(files: &[File]) -> Vec<Problem> {
                 problems.push(Problem::new(
                     format!("{}:{line}", file.path),
                     format!("{word} is used outside its module"),
-                    format!(
-                        "only {} may use it; hand the result out in words of ours",
-                        driver.modules.join(", ")
-                    ),
+                    format!("only {} may use it; return our own types from there", driver.modules.join(", ")),
                 ));
             }
         }
@@ -122,7 +119,7 @@ pub(crate) fn sources(files: &[File]) -> Vec<Problem> {
     problems
 }
 
-/// Whether `path` is the module `module`, or below it.
+/// Whether `path` is the module `module` or one of its descendants.
 fn is_within(path: &str, module: &str) -> bool {
     path.strip_prefix(module).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
 }
@@ -145,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_owner_names_a_driver() {
+    fn dependency_on_a_foreign_driver_is_reported() {
         assert_eq!(names("store", "rusqlite", Kind::Normal), []);
         assert_eq!(names("saga-executor", "rusqlite", Kind::Normal).len(), 1);
         assert_eq!(names("api-gateway", "sqlx", Kind::Dev).len(), 1);
@@ -154,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_module_uses_a_driver() {
+    fn use_outside_the_module_is_reported() {
         assert_eq!(uses("crates/store/src/sqlite.rs", "use rusqlite::Row;"), []);
         assert_eq!(uses("crates/store/src/sqlite/open.rs", "use rusqlite::Row;"), []);
         assert_eq!(uses("crates/store/src/lib.rs", "// rusqlite::Row\n"), []);

@@ -1,38 +1,38 @@
-//! Crates depend downwards only, so that the architecture can be read from one table.
+//! Crates depend on lower layers only, so that one table shows the architecture.
 
 use crate::problem::Problem;
 use crate::tree::Package;
 
-/// The folders under `crates/`, from the bottom up. A crate may depend on those of lower layers only.
+/// The folders under `crates/` by layer, lowest first. A crate may depend on crates of lower layers only.
 const LAYERS: &[&[&str]] = &[
     &["saga", "telemetry"],
-    &["definition", "store", "queue", "election", "secrets", "inbox"],
+    &["definition", "store", "queue", "election", "inbox"],
     &["wire"],
     &["service-kit", "client", "remote", "transition"],
     &["process"],
     &["api-gateway", "state-store", "saga-executor", "leader-elector", "sdk"],
     &["bench"],
     &["cli"],
-    &["harness", "simulation", "xtask"],
+    &["harness", "xtask"],
 ];
 
-/// Edges that do not go down and are right all the same: from, to, and why.
+/// Allowed edges within a layer: from, to, and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] =
     &[("sdk", "saga-executor", "the SDK is an executor inside the participant's own process")];
 
-/// Packages that are not named `goconductor-<folder>`: folder, and package.
+/// Packages that are not named `goconductor-<folder>`, as folder and package.
 const NAMES: &[(&str, &str)] = &[("sdk", "goconductor"), ("xtask", "xtask")];
 
-/// The edges that do not go down, the crates without a layer, and the packages with another's name.
+/// Returns the edges that do not lead to a lower layer, the crates without a layer and the misnamed packages.
 pub(crate) fn check(packages: &[Package]) -> Vec<Problem> {
     let mut problems = Vec::new();
-    // An example stands above everything: what it may name is what a user may.
+    // An example is a user's program and may depend on every public crate.
     for package in packages.iter().filter(|package| !package.manifest.starts_with("examples/")) {
         let Some((folder, layer)) = package.folder().and_then(|folder| Some((folder, layer(folder)?))) else {
             problems.push(Problem::new(
                 &package.manifest,
-                format!("the crate {} stands in no layer", package.name),
-                "say in which layer it stands: LAYERS in crates/xtask/src/layers.rs",
+                format!("the crate {} has no layer", package.name),
+                "add it to LAYERS in crates/xtask/src/layers.rs",
             ));
             continue;
         };
@@ -64,13 +64,13 @@ fn edge(from: &Package, folder: &str, layer_of: usize, to: &str, packages: &[Pac
     let target = packages.iter().find(|package| package.name == to).and_then(Package::folder);
     let (target, below) = match target.and_then(|target| Some((target, layer(target)?))) {
         Some(known) => known,
-        // One of the workspace is reported as a crate without a layer, at its own place.
+        // A crate of the workspace without a layer is reported at its own manifest.
         None if packages.iter().any(|package| package.name == to) => return None,
         None => {
             return Some(Problem::new(
                 &from.manifest,
-                format!("depends by path on {to}, which is no crate of the workspace"),
-                "move it under crates/ and say in which layer it stands",
+                format!("depends by path on {to}, which is not a crate of the workspace"),
+                "move it under crates/ and add it to LAYERS",
             ));
         }
     };
@@ -81,7 +81,7 @@ fn edge(from: &Package, folder: &str, layer_of: usize, to: &str, packages: &[Pac
     Some(Problem::new(
         &from.manifest,
         format!("{folder} (layer {layer_of}) depends {direction} on {target} (layer {below})"),
-        "move what both need a layer down, or hand it in from above through a trait or a parameter",
+        "move the shared part to a lower layer, or pass it in from above as a trait object or a parameter",
     ))
 }
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn edges_down_are_right() {
+    fn edges_to_lower_layers_are_accepted() {
         let tree = [
             package("saga", &[]),
             package("store", &["goconductor-saga"]),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn edges_sideways_and_upwards_are_found() {
+    fn sideways_and_upward_edges_are_reported() {
         let tree = [
             package("saga", &["goconductor-queue"]),
             package("queue", &[]),
@@ -139,21 +139,21 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_without_a_layer_is_found_once() {
+    fn crate_without_a_layer_is_reported_once() {
         let tree = [package("gossip", &[]), package("cli", &["goconductor-gossip"])];
-        assert_eq!(whats(&tree), ["the crate goconductor-gossip stands in no layer"]);
+        assert_eq!(whats(&tree), ["the crate goconductor-gossip has no layer"]);
     }
 
     #[test]
-    fn a_name_beside_the_folder_is_found() {
+    fn package_name_that_differs_from_its_folder_is_reported() {
         let mut store = package("store", &[]);
         store.name = "goconductor-storage".to_owned();
         assert_eq!(whats(&[store]), ["the package is named goconductor-storage"]);
     }
 
     #[test]
-    fn a_path_out_of_the_workspace_is_found() {
+    fn path_dependency_outside_the_workspace_is_reported() {
         let tree = [package("store", &["elsewhere"])];
-        assert_eq!(whats(&tree), ["depends by path on elsewhere, which is no crate of the workspace"]);
+        assert_eq!(whats(&tree), ["depends by path on elsewhere, which is not a crate of the workspace"]);
     }
 }

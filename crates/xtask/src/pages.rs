@@ -1,4 +1,4 @@
-//! Each error code has a page that says what it means and what to do, and each page has a code.
+//! Each error code has a page with its meaning and remedy, and each page has an error code.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::tree::File;
 
 const PAGES: &str = "docs/errors/";
 
-/// The codes without a page, the pages without a code, and the pages without a title.
+/// Returns the codes without a page, the pages without a code and the pages without a title.
 pub(crate) fn check(files: &[File]) -> Vec<Problem> {
     let codes = codes(files);
     let pages: BTreeMap<&str, &File> =
@@ -18,28 +18,28 @@ pub(crate) fn check(files: &[File]) -> Vec<Problem> {
             Problem::new(
                 place,
                 format!("the code {code} has no page"),
-                format!("write {PAGES}{code}.md, beginning with `# {code}: <title>`"),
+                format!("write {PAGES}{code}.md, with the first line `# {code}: <title>`"),
             )
         });
     let without_code = pages.iter().filter(|(code, _)| !codes.contains_key(**code)).map(|(code, page)| {
         Problem::new(
             &page.path,
-            format!("no source names the code {code}"),
-            "remove the page, or give the error that it explains its code",
+            format!("no source contains the code {code}"),
+            "remove the page, or use the code in the error that the page explains",
         )
     });
     let without_title =
         pages.iter().filter(|(code, page)| !is_titled(code, &page.text)).map(|(code, page)| {
             Problem::new(
                 format!("{}:1", page.path),
-                "the page does not begin with its code and title",
-                format!("begin it with `# {code}: <title>`"),
+                "the first line is not the code and the title",
+                format!("write `# {code}: <title>` as the first line"),
             )
         });
     without_page.chain(without_code).chain(without_title).collect()
 }
 
-/// The code that the page at `path` is for.
+/// The code that the page at `path` explains.
 fn page(path: &str) -> Option<&str> {
     let code = path.strip_prefix(PAGES)?.strip_suffix(".md")?;
     (find(code).next() == Some(code)).then_some(code)
@@ -54,7 +54,7 @@ fn is_titled(code: &str, text: &str) -> bool {
         .is_some_and(|title| !title.trim().is_empty())
 }
 
-/// The codes that literals in the sources name, each with the place of the first.
+/// The codes in the literals of the sources, each with its first place.
 fn codes(files: &[File]) -> BTreeMap<String, String> {
     let mut codes = BTreeMap::new();
     for file in files.iter().filter(|file| file.is_rust() && file.path.contains("/src/") && !file.is_test()) {
@@ -69,7 +69,7 @@ fn codes(files: &[File]) -> BTreeMap<String, String> {
     codes
 }
 
-/// Each `GC` with four digits that stands alone.
+/// Each `GC` with four digits that is a whole word.
 fn find(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| {
         word.len() == 6
@@ -92,18 +92,18 @@ mod tests {
     const CODE: (&str, &str) = ("crates/store/src/error.rs", "\nconst C: &str = \"GC2001: lost\";");
 
     #[test]
-    fn a_code_with_a_page_is_right() {
+    fn code_with_a_page_is_accepted() {
         assert_eq!(whats(&[CODE, ("docs/errors/GC2001.md", "# GC2001: Lost\n")]), [""; 0]);
         assert_eq!(whats(&[("docs/errors/README.md", "# Errors\n")]), [""; 0]);
     }
 
     #[test]
-    fn a_missing_page_is_found() {
+    fn code_without_a_page_is_reported() {
         assert_eq!(whats(&[CODE]), ["crates/store/src/error.rs:2 the code GC2001 has no page"]);
     }
 
     #[test]
-    fn examples_in_documentation_and_tests_are_no_codes() {
+    fn codes_in_documentation_and_tests_are_ignored() {
         let text =
             "/// As \"GC9999\".\nfn f() {}\n#[cfg(test)]\nmod tests {\nconst C: &str = \"GC9998\";\n}\n";
         assert_eq!(whats(&[("crates/store/src/lib.rs", text)]), [""; 0]);
@@ -111,16 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn a_page_without_a_code_is_found() {
+    fn page_without_a_code_is_reported() {
         assert_eq!(
             whats(&[("docs/errors/GC2002.md", "# GC2002: Gone\n")]),
-            ["docs/errors/GC2002.md no source names the code GC2002"]
+            ["docs/errors/GC2002.md no source contains the code GC2002"]
         );
     }
 
     #[test]
-    fn a_page_without_a_title_is_found() {
-        let found = ["docs/errors/GC2001.md:1 the page does not begin with its code and title"];
+    fn page_without_a_title_is_reported() {
+        let found = ["docs/errors/GC2001.md:1 the first line is not the code and the title"];
         for first in ["Lost", "# GC2002: Lost", "# GC2001: ", "# GC2001 Lost"] {
             assert_eq!(whats(&[CODE, ("docs/errors/GC2001.md", first)]), found, "{first}");
         }

@@ -1,15 +1,15 @@
-//! What a check found: where, what, and what to do about it.
+//! A broken rule: place, problem and remedy.
 
 use std::fmt;
 
-/// One thing that does not hold.
+/// One broken rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
-    /// A path from the root of the workspace, with `:line` where there is one.
+    /// A path from the root of the workspace, followed by `:line` if the line is known.
     pub(crate) place: String,
-    /// What is wrong.
+    /// The problem.
     pub(crate) what: String,
-    /// What to do about it.
+    /// The remedy.
     pub(crate) remedy: String,
 }
 

@@ -1,5 +1,5 @@
-//! `saga` does no IO and knows no time, chance or hash order: what it decides can be replayed, enumerated
-//! and simulated.
+//! `saga` does no IO and has no access to time, randomness or hash order, so that its decisions can be replayed,
+//! enumerated and simulated.
 
 use crate::problem::Problem;
 use crate::rust;
@@ -7,10 +7,10 @@ use crate::tree::{File, Kind, Package};
 
 const FOLDER: &str = "saga";
 
-/// What the core may depend on; tests may depend on more.
+/// The dependencies that `saga` may have. Its tests may have more.
 const ALLOWED: &[&str] = &["serde", "serde_json", "thiserror", "uuid"];
 
-/// Words that would bring IO, time, chance, hash order or another's schedule into the core.
+/// Words that would bring IO, time, randomness, hash order or a scheduler into `saga`.
 const FORBIDDEN: &[&str] = &[
     "std",
     "tokio",
@@ -25,7 +25,7 @@ const FORBIDDEN: &[&str] = &[
     "now_v7",
 ];
 
-/// The ways in which the core is not pure.
+/// Returns the impure parts of `saga`.
 pub(crate) fn check(packages: &[Package], files: &[File]) -> Vec<Problem> {
     let mut problems = dependencies(packages);
     let root = format!("crates/{FOLDER}/src/lib.rs");
@@ -33,8 +33,8 @@ pub(crate) fn check(packages: &[Package], files: &[File]) -> Vec<Problem> {
         if file.path == root && !file.text.lines().any(|line| line == "#![no_std]") {
             problems.push(Problem::new(
                 &root,
-                "the core is not #![no_std]",
-                "put #![no_std] back: it keeps files, sockets and clocks out",
+                "saga is not #![no_std]",
+                "restore #![no_std], which keeps files, sockets and clocks out",
             ));
         }
         if !file.is_test() {
@@ -53,8 +53,8 @@ fn dependencies(packages: &[Package]) -> Vec<Problem> {
         foreign.map(|dependency| {
             Problem::new(
                 &package.manifest,
-                format!("the core depends on {}", dependency.name),
-                format!("it may know {} only; hand in the rest through a trait", ALLOWED.join(", ")),
+                format!("saga depends on {}", dependency.name),
+                format!("it may depend on {} only; pass in everything else as a trait", ALLOWED.join(", ")),
             )
         })
     })
@@ -69,8 +69,8 @@ fn words(file: &File) -> Vec<Problem> {
         .map(|(word, line)| {
             Problem::new(
                 format!("{}:{line}", file.path),
-                format!("the core uses {word}"),
-                "time and chance are parameters, maps are ordered, IO belongs to a crate above",
+                format!("saga uses {word}"),
+                "take time and randomness as parameters, use ordered maps, and leave IO to the crates above",
             )
         })
         .collect()
@@ -94,26 +94,26 @@ mod tests {
     }
 
     #[test]
-    fn the_core_may_not_depend_on_a_runtime() {
+    fn dependency_on_a_runtime_is_reported() {
         assert_eq!(check(&[saga("serde", Kind::Normal)], &[]), []);
         assert_eq!(check(&[saga("proptest", Kind::Dev)], &[]), []);
-        assert_eq!(check(&[saga("tokio", Kind::Normal)], &[])[0].what, "the core depends on tokio");
+        assert_eq!(check(&[saga("tokio", Kind::Normal)], &[])[0].what, "saga depends on tokio");
         assert_eq!(check(&[saga("cc", Kind::Build)], &[]).len(), 1);
     }
 
     #[test]
-    fn the_core_may_not_use_time_or_the_standard_library() {
+    fn use_of_time_or_the_standard_library_is_reported() {
         let text = "/// As std's HashMap.\nfn f() {}\nuse std::time::Instant;\n#[cfg(test)]\nmod tests {\nuse std::fs;\n}\n";
         let found = check(&[], &[file("crates/saga/src/state.rs", text)]);
         let whats: Vec<_> = found.iter().map(|problem| problem.what.as_str()).collect();
-        assert_eq!(whats, ["the core uses std", "the core uses Instant"]);
+        assert_eq!(whats, ["saga uses std", "saga uses Instant"]);
         assert_eq!(found[0].place, "crates/saga/src/state.rs:3");
         assert_eq!(check(&[], &[file("crates/saga/tests/it/main.rs", text)]), []);
         assert_eq!(check(&[], &[file("crates/store/src/lib.rs", text)]), []);
     }
 
     #[test]
-    fn the_core_has_no_standard_library() {
+    fn missing_no_std_is_reported() {
         assert_eq!(check(&[], &[file("crates/saga/src/lib.rs", "#![no_std]\n")]), []);
         assert_eq!(check(&[], &[file("crates/saga/src/lib.rs", "// #![no_std]\n")]).len(), 1);
     }

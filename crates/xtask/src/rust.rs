@@ -1,17 +1,17 @@
-//! What the checks need to know of a Rust source, from its tokens: comments and the inside of strings are
-//! not mistaken for code, and syntax that is newer than this tool is no problem.
+//! Facts about a Rust source, read from its tokens. Comments and the contents of strings are not mistaken for
+//! code, and syntax that is newer than this tool causes no error.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-/// A source as its tokens.
+/// The facts of one source.
 #[derive(Debug, Default)]
 pub(crate) struct Source {
     /// Each identifier and keyword with its line.
     pub(crate) words: Vec<(String, usize)>,
-    /// Each literal, as written, with its line; documentation is not among them.
+    /// Each literal, as written, with its line. Documentation is excluded.
     pub(crate) literals: Vec<(String, usize)>,
     pub(crate) functions: Vec<Function>,
-    /// The modules that are declared, with their lines.
+    /// The declared modules with their lines.
     pub(crate) modules: Vec<(String, usize)>,
 }
 
@@ -25,7 +25,10 @@ pub(crate) struct Function {
     pub(crate) lines: usize,
 }
 
-/// Reads a source; the error is the line that is not Rust.
+/// Reads a source.
+///
+/// # Errors
+/// Returns the first line that is not Rust.
 pub(crate) fn scan(text: &str) -> Result<Source, usize> {
     let stream: TokenStream =
         text.parse().map_err(|error: proc_macro2::LexError| error.span().start().line)?;
@@ -34,7 +37,7 @@ pub(crate) fn scan(text: &str) -> Result<Source, usize> {
     Ok(source)
 }
 
-/// The number of lines that are not the tests at the end: a `mod … {` under `#[cfg(test)]`.
+/// The number of lines before the tests at the end of a file: a `mod … {` under `#[cfg(test)]`.
 pub(crate) fn lines_without_tests(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().collect();
     let tests = lines.iter().enumerate().position(|(at, line)| {
@@ -85,7 +88,7 @@ fn is_documentation(group: &Group) -> bool {
         && matches!(group.stream().into_iter().next(), Some(TokenTree::Ident(ident)) if ident == "doc")
 }
 
-/// The function whose parameters begin `rest`; `None` when it has no body.
+/// The function whose parameters begin `rest`, or `None` if it has no body.
 fn function(name: String, line: usize, rest: &[TokenTree]) -> Option<Function> {
     for token in rest {
         match token {
@@ -105,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn functions_are_measured() {
+    fn length_of_each_function_is_measured() {
         let source = scan(
             "trait T { fn none(&self); }\n\
              /// fn in_documentation() {}\n\
@@ -118,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_documentation_are_not_code() {
+    fn comments_and_documentation_are_ignored() {
         let source =
             scan("//! std\n/// std and \"GC9999\"\nfn f() { /* std */ let _ = \"GC0001\"; }").unwrap();
         assert!(source.words.iter().all(|(word, _)| word != "std"));
@@ -126,12 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_is_not_rust_has_a_line() {
+    fn error_is_the_line_that_is_not_rust() {
         assert_eq!(scan("fn f() {\n}\n}\n").unwrap_err(), 3);
     }
 
     #[test]
-    fn tests_at_the_end_do_not_count() {
+    fn tests_at_the_end_are_not_counted() {
         assert_eq!(lines_without_tests("a\n#[cfg(test)]\n#[path = \"x\"]\nmod tests {\nb\n}\n"), 1);
         assert_eq!(lines_without_tests("#[cfg(test)]\nmod tests;\nfn f() {}\n"), 3);
         assert_eq!(lines_without_tests("#[cfg(test)]\nuse a;\nfn f() {}\n"), 3);

@@ -1,16 +1,17 @@
-//! A function that fits a screen, a file that can be read at one go, a `main.rs` that only starts things.
+//! Limits on the length of functions and files.
 
 use crate::problem::Problem;
 use crate::rust;
 use crate::tree::File;
 
-/// From `fn` to the closing brace.
+/// Lines of a function, from `fn` to the closing brace.
 const FUNCTION: usize = 70;
-/// Without the tests at its end.
+/// Lines of a file, without the tests at its end.
 const FILE: usize = 500;
+/// Lines of a `main.rs`, which only starts the program.
 const MAIN: usize = 30;
 
-/// What is too long, and what can't be read at all.
+/// Returns the functions and files that are too long, and the files that are not Rust.
 pub(crate) fn check(files: &[File]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for file in files.iter().filter(|file| file.is_rust()) {
@@ -22,13 +23,13 @@ pub(crate) fn check(files: &[File]) -> Vec<Problem> {
                 Problem::new(
                     format!("{}:{}", file.path, f.line),
                     format!("the function {} has {} lines, more than {FUNCTION}", f.name, f.lines),
-                    "give a part that has a name of its own a function of its own",
+                    "move a part that has a clear name to a function",
                 )
             })),
             Err(line) => problems.push(Problem::new(
                 format!("{}:{line}", file.path),
-                "this is not Rust",
-                "make it compile: a bracket or a quote is open or too many",
+                "the file is not valid Rust",
+                "check for an unbalanced bracket or quote",
             )),
         }
     }
@@ -39,9 +40,9 @@ fn whole(file: &File) -> Option<Problem> {
     let lines = rust::lines_without_tests(&file.text);
     let main = file.path.ends_with("/src/main.rs");
     let (limit, remedy) = if main {
-        (MAIN, "move what is more than starting into lib.rs or a module, where it can be tested")
+        (MAIN, "move everything but the start-up to lib.rs or a module, where it can be tested")
     } else {
-        (FILE, "split it by what it is about: foo.rs and foo/part.rs")
+        (FILE, "split it by topic: foo.rs and foo/part.rs")
     };
     (lines > limit).then(|| {
         Problem::new(
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_function_is_found() {
+    fn long_function_is_reported() {
         assert_eq!(whats("crates/saga/src/lib.rs", function(70)), [""; 0]);
         let found = ["the function long has 71 lines, more than 70"];
         assert_eq!(whats("crates/saga/src/lib.rs", function(71)), found);
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_file_is_found() {
+    fn long_file_is_reported() {
         let lines = |count: usize| "// x\n".repeat(count);
         let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", lines(100));
         assert_eq!(whats("crates/saga/src/lib.rs", lines(500) + &tests), [""; 0]);
@@ -89,7 +90,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_rust_is_found() {
-        assert_eq!(whats("crates/saga/src/lib.rs", "fn f() { (] }".to_owned()), ["this is not Rust"]);
+    fn invalid_source_is_reported() {
+        assert_eq!(
+            whats("crates/saga/src/lib.rs", "fn f() { (] }".to_owned()),
+            ["the file is not valid Rust"]
+        );
     }
 }

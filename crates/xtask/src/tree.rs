@@ -1,4 +1,4 @@
-//! The files of the checkout as text, and the packages as cargo sees them.
+//! The files of the checkout as text, and the packages of the workspace.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// A file, with its path from the root of the workspace.
+/// A file with its path from the root of the workspace.
 #[derive(Debug, Clone)]
 pub(crate) struct File {
     pub(crate) path: String,
@@ -14,7 +14,7 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// The folder under `crates/` that the file is in.
+    /// The folder under `crates/` that contains the file.
     pub(crate) fn folder(&self) -> Option<&str> {
         self.path.strip_prefix("crates/")?.split_once('/').map(|(folder, _)| folder)
     }
@@ -23,7 +23,7 @@ impl File {
         self.path.starts_with("crates/") && self.path.ends_with(".rs")
     }
 
-    /// Whether the whole file is compiled for tests or measurements only.
+    /// Whether the whole file is compiled only for tests or benchmarks.
     pub(crate) fn is_test(&self) -> bool {
         let below = self.path.splitn(3, '/').nth(2).unwrap_or_default();
         below.starts_with("tests/") || below.starts_with("benches/") || below.ends_with("/tests.rs")
@@ -34,28 +34,28 @@ impl File {
 #[derive(Debug, Clone)]
 pub(crate) struct Package {
     pub(crate) name: String,
-    /// Its `Cargo.toml`, from the root of the workspace.
+    /// The path of its `Cargo.toml` from the root of the workspace.
     pub(crate) manifest: String,
     pub(crate) dependencies: Vec<Dependency>,
 }
 
 impl Package {
-    /// The folder under `crates/` of the package; `None` when it is elsewhere.
+    /// The folder under `crates/` that contains the package, if any.
     pub(crate) fn folder(&self) -> Option<&str> {
         self.manifest.strip_prefix("crates/")?.strip_suffix("/Cargo.toml")
     }
 }
 
-/// What a package's `Cargo.toml` names.
+/// A dependency in a `Cargo.toml`.
 #[derive(Debug, Clone)]
 pub(crate) struct Dependency {
     pub(crate) name: String,
     pub(crate) kind: Kind,
-    /// Whether it is in this workspace.
+    /// Whether it is a path dependency.
     pub(crate) local: bool,
 }
 
-/// The table of a `Cargo.toml` that a dependency stands in.
+/// The table of a `Cargo.toml` that lists a dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Normal,
@@ -63,7 +63,7 @@ pub(crate) enum Kind {
     Build,
 }
 
-/// All text files that are, or would be, committed.
+/// Reads all text files that are committed or would be with `git add`.
 pub(crate) fn files(root: &Path) -> Result<Vec<File>> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -73,11 +73,11 @@ pub(crate) fn files(root: &Path) -> Result<Vec<File>> {
         Ok(output) if output.status.success() => {
             String::from_utf8(output.stdout)?.split_terminator('\0').map(str::to_owned).collect()
         }
-        Ok(_) | Err(_) => walk(root)?, // an unpacked archive is no git checkout
+        Ok(_) | Err(_) => walk(root)?, // an unpacked archive is not a git checkout
     };
     let mut files = Vec::new();
     for path in paths {
-        // A file that is deleted but not yet committed, a picture: nothing to read.
+        // A deleted file and a binary file have no text.
         if let Ok(text) = std::fs::read_to_string(root.join(&path)) {
             files.push(File { path, text });
         }
@@ -106,32 +106,36 @@ fn walk(root: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The packages of the workspace, by `cargo metadata`.
+/// Reads the packages of the workspace with `cargo metadata`.
 pub(crate) fn packages(root: &Path) -> Result<Vec<Package>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .current_dir(root)
         .output()
-        .context("cargo could not be run")?;
+        .context("failed to run cargo")?;
     if !output.status.success() {
         bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     }
     parse(&String::from_utf8(output.stdout)?)
 }
 
-/// Reads the answer of `cargo metadata`.
+/// Parses the output of `cargo metadata`.
 pub(crate) fn parse(metadata: &str) -> Result<Vec<Package>> {
     let metadata: Value = serde_json::from_str(metadata)?;
     let root = text(&metadata, "workspace_root")?;
-    let packages = metadata.get("packages").and_then(Value::as_array).context("no packages")?;
+    let packages =
+        metadata.get("packages").and_then(Value::as_array).context("cargo metadata printed no packages")?;
     packages.iter().map(|value| package(value, root)).collect()
 }
 
 fn package(value: &Value, root: &str) -> Result<Package> {
     let manifest = text(value, "manifest_path")?;
     let manifest = manifest.strip_prefix(root).unwrap_or(manifest).trim_start_matches('/');
-    let dependencies = value.get("dependencies").and_then(Value::as_array).context("no dependencies")?;
+    let dependencies = value
+        .get("dependencies")
+        .and_then(Value::as_array)
+        .context("cargo metadata printed a package without dependencies")?;
     Ok(Package {
         name: text(value, "name")?.to_owned(),
         manifest: manifest.to_owned(),
@@ -144,14 +148,14 @@ fn dependency(value: &Value) -> Result<Dependency> {
         None => Kind::Normal,
         Some("dev") => Kind::Dev,
         Some("build") => Kind::Build,
-        Some(other) => bail!("a kind of dependency that is not known: {other}"),
+        Some(other) => bail!("cargo metadata printed an unknown kind of dependency: {other}"),
     };
     let local = value.get("path").is_some_and(Value::is_string);
     Ok(Dependency { name: text(value, "name")?.to_owned(), kind, local })
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str> {
-    value.get(key).and_then(Value::as_str).with_context(|| format!("cargo metadata has no {key}"))
+    value.get(key).and_then(Value::as_str).with_context(|| format!("cargo metadata printed no {key}"))
 }
 
 #[cfg(test)]
@@ -159,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_is_read() {
+    fn packages_and_dependencies_are_parsed() {
         let packages = parse(
             r#"{"workspace_root": "/x", "packages": [{"name": "goconductor-store",
                 "manifest_path": "/x/crates/store/Cargo.toml", "dependencies": [
@@ -173,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn test_files_are_told_from_code() {
+    fn test_files_are_distinguished_from_code() {
         let is_test = |path: &str| File { path: path.to_owned(), text: String::new() }.is_test();
         assert!(is_test("crates/saga/tests/it/main.rs"));
         assert!(is_test("crates/saga/benches/decide.rs"));

@@ -1,31 +1,31 @@
-//! Names that say nothing, work that is put off, and paths of one person's machine.
+//! Vague names, unfinished code, and paths of a single machine.
 
 use crate::problem::Problem;
 use crate::rust;
 use crate::tree::File;
 
-/// This file names what it forbids.
+/// This file contains the words that it forbids.
 const OWN: &str = "crates/xtask/src/words.rs";
 
-/// A crate or module of this name gathers what has nothing to do with one another.
+/// A crate or module with such a name collects unrelated code.
 const VAGUE: &[&str] =
     &["common", "util", "utils", "helper", "helpers", "manager", "managers", "misc", "types"];
 
-/// What would be merged unfinished.
+/// Marks of unfinished code.
 const UNFINISHED: &[&str] = &["TODO", "FIXME", "todo!(", "unimplemented!(", "#[ignore"];
 
-/// The beginnings of paths that exist on some machines only.
+/// Prefixes of paths that exist only on some machines.
 const MACHINE: &[&str] = &["/work/", "/root/"];
 
-/// Crates and modules with a name that says nothing, and `mod.rs`.
+/// Returns the crates and modules with a vague name, and each `mod.rs`.
 pub(crate) fn names(files: &[File]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for file in files.iter().filter(|file| file.is_rust()) {
         if file.path.ends_with("/mod.rs") {
             problems.push(Problem::new(
                 &file.path,
-                "this is a mod.rs",
-                "name it after its module: foo.rs beside foo/",
+                "the module is a mod.rs",
+                "rename it after its module: foo.rs next to foo/",
             ));
         }
         for part in file.path.trim_end_matches(".rs").split('/').skip(1).filter(|part| is_vague(part)) {
@@ -46,12 +46,12 @@ fn is_vague(name: &str) -> bool {
 fn vague(place: &str, name: &str) -> Problem {
     Problem::new(
         place,
-        format!("the name {name} says nothing"),
-        "name it for what it is about, and put what is about something else elsewhere",
+        format!("the name {name} is vague"),
+        "name it after its topic, and move unrelated code elsewhere",
     )
 }
 
-/// Work that is put off, in sources and scripts.
+/// Returns the unfinished code in sources and scripts.
 pub(crate) fn unfinished(files: &[File]) -> Vec<Problem> {
     let searched = files.iter().filter(|file| {
         file.path != OWN
@@ -60,19 +60,19 @@ pub(crate) fn unfinished(files: &[File]) -> Vec<Problem> {
     find(searched, UNFINISHED, |word| {
         Problem::new(
             "",
-            format!("{word} in the code"),
-            "do it now, or open an issue and say here what holds today",
+            format!("the code contains {word}"),
+            "finish it, or open an issue and describe the present behaviour here",
         )
     })
 }
 
-/// Paths of a machine, in all files.
+/// Returns the paths of a single machine in all files.
 pub(crate) fn paths(files: &[File]) -> Vec<Problem> {
     find(files.iter().filter(|file| file.path != OWN), MACHINE, |path| {
         Problem::new(
             "",
-            format!("{path} is a path of one machine"),
-            "write a path from the root of the checkout, or take it from a setting",
+            format!("{path} is a path of a single machine"),
+            "write a path from the root of the checkout, or read it from a setting",
         )
     })
 }
@@ -93,7 +93,7 @@ fn find<'a>(
     problems
 }
 
-/// Whether `word` begins somewhere in `text` where no other word, and no longer path, goes on.
+/// Whether `text` contains `word` as a whole word that does not continue another word or path.
 fn stands_alone(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
         let before = text.get(..at).and_then(|before| before.chars().next_back());
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_say_nothing_are_found() {
+    fn vague_names_are_reported() {
         for path in
             ["crates/common/src/lib.rs", "crates/saga/src/string_utils.rs", "crates/saga/src/util/a.rs"]
         {
@@ -126,13 +126,13 @@ mod tests {
         }
         let found = names(&file("crates/saga/src/lib.rs", "mod graph;\nmod types { }\n"));
         assert_eq!(found[0].place, "crates/saga/src/lib.rs:2");
-        assert_eq!(lines(&names(&file("crates/saga/src/graph/mod.rs", ""))), ["this is a mod.rs"]);
+        assert_eq!(lines(&names(&file("crates/saga/src/graph/mod.rs", ""))), ["the module is a mod.rs"]);
         assert_eq!(names(&file("crates/saga/src/common_ancestors.rs", "")).len(), 1);
         assert_eq!(names(&file("crates/saga/src/utilisation.rs", "mod managed;")), []);
     }
 
     #[test]
-    fn unfinished_work_is_found() {
+    fn unfinished_code_is_reported() {
         let text = "// TODO: later\nfn f() { todo!() }\n#[ignore = \"slow\"]\nunimplemented!(); // FIXME\n";
         let found = unfinished(&file("crates/saga/src/lib.rs", text));
         assert_eq!(found.len(), 5, "{found:?}");
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_a_machine_are_found() {
+    fn paths_of_a_single_machine_are_reported() {
         for text in ["cd /work/main", "\"/root/.cargo\"", "a=/work/x"] {
             assert_eq!(paths(&file("docs/x.md", text)).len(), 1, "{text}");
         }
