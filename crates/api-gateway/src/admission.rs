@@ -1,210 +1,216 @@
-//! How much is taken in at once, and who is told to come back later.
+//! Admission control: limits on what the gateway accepts at once.
 //!
-//! What is refused here was certainly not done, costs next to nothing, and is told when to come again. Calls,
-//! long polls and streams, starts, and what the bodies of calls hold are bounded each; a start is refused, too,
-//! when a service that it needs is far behind, which only the [`Lanes`] know.
+//! Requests in flight, long polls and streams, starts in flight and the memory of bodies each have a limit. A start
+//! is also refused if a service that it needs is overloaded, which [`BacklogLimits`] tracks.
 //!
-//! Everything is shared fairly between namespaces: one that asks for much is refused, another is not.
+//! Invariants: a refused request had no effect, costs next to nothing and is told when to retry. All limits are
+//! shared fairly between namespaces: a busy namespace is refused before it affects others.
 
-mod lanes;
-mod lookout;
+mod backlog;
+mod backlog_monitor;
 
-use crate::error::{BEHIND, Problem, STARTS, TOO_MANY_CALLS, TOO_MANY_WAIT};
+use crate::error::{OVERLOADED, Problem, TOO_MANY_REQUESTS, TOO_MANY_STARTS, TOO_MANY_WAITING};
+use crate::metrics::{
+    BODY_BYTES, REQUESTS_IN_FLIGHT, REQUESTS_REFUSED, STARTS_IN_FLIGHT, STARTS_REFUSED, WAITING_CALLERS,
+};
+use backlog::{BacklogLimits, Overloaded};
 use goconductor_saga::Plan;
-use goconductor_service_kit::fair::{FairPlaces, Limits as Places, Place};
-use lanes::{Behind, Lanes};
+use goconductor_service_kit::fair::{FairPlaces as FairSemaphore, Limits as FairLimits, Place as Permit};
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(crate) use lookout::follow;
+pub(crate) use backlog_monitor::monitor;
 
-const REFUSED: &str = "goconductor_starts_refused_total";
-/// When a place is likely to be free again, where nothing better is known.
-const SOON: Duration = Duration::from_secs(1);
-/// Namespaces that are named in metrics: everybody could make more, and each costs memory for ever.
-const NAMED: usize = 256;
+/// The retry delay where the backlog gives no better estimate: a permit is likely to be free by then.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The most namespaces with a metric of their own. Callers could otherwise create any number, and each takes memory
+/// until the process ends.
+const MAX_NAMED_NAMESPACES: usize = 256;
 
-/// How much is taken in at once.
+/// Limits on what the gateway accepts at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections that are held at once.
+    /// Open connections.
     pub connections: usize,
-    /// Calls that are carried out at once.
-    pub calls: usize,
-    /// What their bodies hold together, in bytes.
+    /// Requests in flight.
+    pub requests: usize,
+    /// Memory of the bodies of requests in flight, in bytes.
     pub bodies_bytes: usize,
-    /// Long polls and streams at once.
+    /// Open long polls and streams.
     pub waiting: usize,
-    /// Starts that are carried out at once.
+    /// Starts in flight.
     pub starts: usize,
-    /// Starts of one namespace that wait for their turn.
+    /// Queued starts of one namespace.
     pub starts_waiting: usize,
-    /// How long a start waits for its turn.
+    /// Time for which a start is queued at most.
     pub start_wait: Duration,
-    /// Commands of one service of one namespace, or of one of its actions, that may wait.
+    /// Commands in the backlog of one service of one namespace, or of one action with a limit of its own.
     pub backlog: u64,
 }
 
-/// Who is let in.
+/// The state of admission control.
 #[derive(Debug)]
 pub(crate) struct Admission {
     limits: Limits,
-    calls: FairPlaces,
-    waiting: FairPlaces,
-    starts: FairPlaces,
+    requests: FairSemaphore,
+    waiting: FairSemaphore,
+    starts: FairSemaphore,
     bodies: Arc<Semaphore>,
-    lanes: Lanes,
+    backlog: BacklogLimits,
     named: Mutex<BTreeSet<String>>,
 }
 
-/// What a body takes of the room that all have together.
-pub(crate) type BodyRoom = OwnedSemaphorePermit;
+/// The share of a body in the memory of all bodies.
+pub(crate) type BodyPermit = OwnedSemaphorePermit;
 
-/// The place of a call that is carried out: one that only waits gives it back meanwhile.
+/// The permit of a request in flight. A request that starts to wait releases it.
 #[derive(Debug, Clone)]
-pub(crate) struct CallPlace(Arc<Mutex<Option<Place>>>);
+pub(crate) struct RequestPermit(Arc<Mutex<Option<Permit>>>);
 
-impl CallPlace {
-    fn leave(&self) {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+impl RequestPermit {
+    fn release(&self) {
+        drop(self.0.lock().take());
     }
 }
 
 impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
-        // A quarter is always left to others than the one who asks for the most.
-        let most = |places: usize| (places - places / 4).max(1);
+        // A single namespace can use three quarters of the permits. The rest is always left to others.
+        let share = |permits: usize| (permits - permits / 4).max(1);
         let fair = |places: usize, each: usize, waiting_each: usize| {
-            FairPlaces::new(Places { places, each, waiting_each })
+            FairSemaphore::new(FairLimits { places, each, waiting_each })
         };
         Self {
             limits,
-            calls: fair(limits.calls, most(limits.calls), 0),
-            waiting: fair(limits.waiting, most(limits.waiting), 0),
+            requests: fair(limits.requests, share(limits.requests), 0),
+            waiting: fair(limits.waiting, share(limits.waiting), 0),
             starts: fair(limits.starts, limits.starts, limits.starts_waiting),
             bodies: Arc::new(Semaphore::new(limits.bodies_bytes.min(Semaphore::MAX_PERMITS))),
-            lanes: Lanes::new(limits.backlog),
+            backlog: BacklogLimits::new(limits.backlog),
             named: Mutex::default(),
         }
     }
 
-    /// Lets a call in.
-    pub(crate) fn call(&self, namespace: &str) -> Result<CallPlace, Problem> {
-        match self.calls.try_take(namespace) {
-            Some(place) => Ok(CallPlace(Arc::new(Mutex::new(Some(place))))),
-            None => Err(self.too_many_calls()),
-        }
+    /// Admits a request.
+    pub(crate) fn admit_request(&self, namespace: &str) -> Result<RequestPermit, Problem> {
+        let permit = self.requests.try_take(namespace).ok_or_else(|| {
+            REQUESTS_REFUSED.increment(1);
+            let detail = format!(
+                "too many requests in flight: the limit is {}, and three quarters of it for one namespace; the \
+                 request had no effect, retry later",
+                self.limits.requests
+            );
+            Problem::new(TOO_MANY_REQUESTS, detail).retry_after(RETRY_AFTER)
+        })?;
+        Ok(RequestPermit(Arc::new(Mutex::new(Some(permit)))))
     }
 
-    fn too_many_calls(&self) -> Problem {
-        metrics::counter!("goconductor_calls_refused_total").increment(1);
-        let detail = format!(
-            "{} calls are carried out at once, of one namespace three quarters of them: nothing was done, \
-             come back later",
-            self.limits.calls
-        );
-        Problem::new(TOO_MANY_CALLS, detail).after(SOON)
-    }
-
-    /// Room for so many bytes more of a body.
-    pub(crate) fn body(&self, bytes: usize) -> Result<BodyRoom, Problem> {
+    /// Reserves memory for `bytes` of a body.
+    pub(crate) fn reserve_body(&self, bytes: usize) -> Result<BodyPermit, Problem> {
         let bytes = u32::try_from(bytes.min(self.limits.bodies_bytes)).unwrap_or(u32::MAX);
         Arc::clone(&self.bodies).try_acquire_many_owned(bytes).map_err(|_| {
-            metrics::counter!("goconductor_calls_refused_total").increment(1);
+            REQUESTS_REFUSED.increment(1);
             let detail = format!(
-                "the bodies of calls hold {} bytes together at most: nothing was done, come back later",
+                "the bodies of the requests in flight use too much memory: the limit is {} bytes; the request had no \
+                 effect, retry later",
                 self.limits.bodies_bytes
             );
-            Problem::new(TOO_MANY_CALLS, detail).after(SOON)
+            Problem::new(TOO_MANY_REQUESTS, detail).retry_after(RETRY_AFTER)
         })
     }
 
-    /// Lets a caller wait, who is not counted among the calls meanwhile.
-    pub(crate) fn wait(&self, namespace: &str, call: Option<&CallPlace>) -> Result<Place, Problem> {
-        let Some(place) = self.waiting.try_take(namespace) else {
+    /// Admits a long poll or a stream, and releases the permit of its request.
+    pub(crate) fn admit_waiting(
+        &self,
+        namespace: &str,
+        request: Option<&RequestPermit>,
+    ) -> Result<Permit, Problem> {
+        let permit = self.waiting.try_take(namespace).ok_or_else(|| {
             let detail = format!(
-                "{} long polls and streams are held open at once, of one namespace three quarters of them: \
-                 ask without waiting, or come back later",
+                "too many open long polls and streams: the limit is {}, and three quarters of it for one namespace; \
+                 send the request without a wait, or retry later",
                 self.limits.waiting
             );
-            return Err(Problem::new(TOO_MANY_WAIT, detail).after(SOON));
-        };
-        if let Some(call) = call {
-            call.leave();
+            Problem::new(TOO_MANY_WAITING, detail).retry_after(RETRY_AFTER)
+        })?;
+        if let Some(request) = request {
+            request.release();
         }
-        Ok(place)
+        Ok(permit)
     }
 
-    /// Refuses a start at once of which it is known already that it would be.
-    pub(crate) fn early(
+    /// Refuses a start early if the services that its definition needs are already known to be overloaded.
+    pub(crate) fn precheck(
         &self,
         namespace: &str,
         definition: &str,
         version: Option<u32>,
         now: Instant,
     ) -> Result<(), Problem> {
-        self.lanes.early(namespace, definition, version, now).map_err(|behind| self.behind(namespace, behind))
+        let checked = self.backlog.precheck(namespace, definition, version, now);
+        checked.map_err(|overloaded| self.overloaded(namespace, overloaded))
     }
 
-    /// A start's turn.
-    pub(crate) async fn turn(&self, namespace: &str) -> Result<Place, Problem> {
-        self.starts.take(namespace, self.limits.start_wait).await.map_err(|why| {
-            self.count("starts", namespace);
+    /// Waits for a slot among the starts in flight.
+    pub(crate) async fn acquire_start_slot(&self, namespace: &str) -> Result<Permit, Problem> {
+        self.starts.take(namespace, self.limits.start_wait).await.map_err(|error| {
+            self.count_refused_start("starts", namespace);
             let detail = format!(
-                "the namespace has as many starts under way as it may ({why}): nothing was started, come back \
-                 later"
+                "too many starts in flight in this namespace ({error}); nothing was started, retry later"
             );
-            Problem::new(STARTS, detail).after(SOON)
+            Problem::new(TOO_MANY_STARTS, detail).retry_after(RETRY_AFTER)
         })
     }
 
-    /// Lets a start in, if the services that it needs are not far behind.
-    pub(crate) fn start(
+    /// Charges a start to the backlogs of the services that it needs. Refuses it if one of them is overloaded.
+    pub(crate) fn charge_start(
         &self,
         namespace: &str,
         plan: &Plan,
         version: Option<u32>,
         now: Instant,
     ) -> Result<(), Problem> {
-        self.lanes.take(namespace, plan, version, now).map_err(|behind| self.behind(namespace, behind))
+        let charged = self.backlog.charge(namespace, plan, version, now);
+        charged.map_err(|overloaded| self.overloaded(namespace, overloaded))
     }
 
-    fn behind(&self, namespace: &str, behind: Behind) -> Problem {
-        let Behind { what, waiting, after } = behind;
-        self.count("backlog", namespace);
+    fn overloaded(&self, namespace: &str, overloaded: Overloaded) -> Problem {
+        let Overloaded { target, waiting, retry_after } = overloaded;
+        self.count_refused_start("backlog", namespace);
         let limit = self.limits.backlog;
-        let why = if waiting < limit {
-            format!("{what} may be behind: as much was let in since it was last looked at as it has room for")
+        let cause = if waiting < limit {
+            format!("{target} may be overloaded: the starts since the last sample of its backlog fill it")
         } else {
-            format!("{what} is behind: {waiting} of its commands wait, {limit} may")
+            format!("{target} is overloaded: its backlog of {waiting} commands is over the limit of {limit}")
         };
-        let detail = format!("{why}; nothing was started, come back later");
-        Problem::new(BEHIND, detail).after(after)
+        Problem::new(OVERLOADED, format!("{cause}; nothing was started, retry later"))
+            .retry_after(retry_after)
     }
 
-    fn count(&self, reason: &'static str, namespace: &str) {
+    fn count_refused_start(&self, reason: &'static str, namespace: &str) {
         let namespace = {
-            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut named = self.named.lock();
             if named.contains(namespace) {
                 namespace.to_owned()
-            } else if named.len() < NAMED {
+            } else if named.len() < MAX_NAMED_NAMESPACES {
                 named.insert(namespace.to_owned());
                 namespace.to_owned()
             } else {
                 "other".to_owned()
             }
         };
-        metrics::counter!(REFUSED, "reason" => reason, "namespace" => namespace).increment(1);
+        STARTS_REFUSED.with([reason.into(), namespace.into()]).increment(1);
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "figures for people")]
-    fn show(&self) {
-        metrics::gauge!("goconductor_calls_in_flight").set(self.calls.taken() as f64);
-        metrics::gauge!("goconductor_callers_waiting").set(self.waiting.taken() as f64);
-        metrics::gauge!("goconductor_starts_in_flight").set(self.starts.taken() as f64);
-        let held = self.limits.bodies_bytes.saturating_sub(self.bodies.available_permits());
-        metrics::gauge!("goconductor_bodies_bytes").set(held as f64);
+    #[allow(clippy::cast_precision_loss, reason = "a gauge has no need for exact values over 2^52")]
+    fn record_gauges(&self) {
+        REQUESTS_IN_FLIGHT.set(self.requests.taken() as f64);
+        WAITING_CALLERS.set(self.waiting.taken() as f64);
+        STARTS_IN_FLIGHT.set(self.starts.taken() as f64);
+        let reserved = self.limits.bodies_bytes.saturating_sub(self.bodies.available_permits());
+        BODY_BYTES.set(reserved as f64);
     }
 }

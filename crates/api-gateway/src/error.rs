@@ -1,12 +1,15 @@
-//! Refusals: `application/problem+json` (RFC 9457), each with a stable code that has a page.
+//! Problems: each refused request gets a stable code, and each code has a page.
+//!
+//! REST sends a [`Problem`] as `application/problem+json` (RFC 9457), gRPC as a status with `google.rpc` details.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use goconductor_transition as transition;
 use serde::Serialize;
+use std::any::Any;
 use std::time::Duration;
 
-/// A kind of refusal.
+/// A kind of problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) status: StatusCode,
@@ -18,184 +21,206 @@ const fn kind(status: StatusCode, code: &'static str, title: &'static str) -> Ki
     Kind { status, code, title }
 }
 
-pub(crate) const MALFORMED: Kind = kind(StatusCode::BAD_REQUEST, "GC2001", "the body can't be read");
-pub(crate) const WRONG_SHAPE: Kind =
-    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2002", "the body is not what is asked for");
-pub(crate) const TOO_LARGE: Kind =
-    kind(StatusCode::PAYLOAD_TOO_LARGE, "GC2003", "the body is over the limit");
+pub(crate) const MALFORMED: Kind = kind(StatusCode::BAD_REQUEST, "GC2001", "malformed request body");
+pub(crate) const WRONG_SHAPE: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2002", "invalid request body");
+pub(crate) const TOO_LARGE: Kind = kind(StatusCode::PAYLOAD_TOO_LARGE, "GC2003", "request body too large");
 pub(crate) const MEDIA_TYPE: Kind =
-    kind(StatusCode::UNSUPPORTED_MEDIA_TYPE, "GC2004", "the content type is not known");
-pub(crate) const NO_ROUTE: Kind = kind(StatusCode::NOT_FOUND, "GC2005", "nothing is at this path");
-pub(crate) const METHOD: Kind =
-    kind(StatusCode::METHOD_NOT_ALLOWED, "GC2006", "the path does not know the method");
-pub(crate) const PARAMETER: Kind =
-    kind(StatusCode::BAD_REQUEST, "GC2007", "a parameter or header can't be read");
-pub(crate) const FILTER: Kind = kind(StatusCode::BAD_REQUEST, "GC2008", "the filter can't be read");
-pub(crate) const NO_WORKFLOW: Kind = kind(StatusCode::NOT_FOUND, "GC2010", "no such workflow");
-pub(crate) const NO_DEFINITION: Kind = kind(StatusCode::NOT_FOUND, "GC2011", "no such definition");
-pub(crate) const NO_SERVICE: Kind = kind(StatusCode::NOT_FOUND, "GC2012", "no such service");
-pub(crate) const NO_STEP: Kind = kind(StatusCode::NOT_FOUND, "GC2013", "no such step");
-pub(crate) const NO_DEAD_LETTER: Kind = kind(StatusCode::NOT_FOUND, "GC2024", "no such dead letter");
-pub(crate) const NO_LEADER: Kind = kind(StatusCode::NOT_FOUND, "GC2025", "nobody leads the election");
-pub(crate) const LOCK_HELD: Kind = kind(StatusCode::CONFLICT, "GC2026", "another holds the lock");
-pub(crate) const LOCK_LOST: Kind = kind(StatusCode::CONFLICT, "GC2027", "the lock is not held any more");
-pub(crate) const ELECTION: Kind =
-    kind(StatusCode::SERVICE_UNAVAILABLE, "GC2028", "the election does not answer");
-pub(crate) const NO_ELECTION: Kind = kind(StatusCode::NOT_FOUND, "GC2029", "there is no election here");
-pub(crate) const KEY_CONFLICT: Kind =
-    kind(StatusCode::CONFLICT, "GC2014", "the idempotency key belongs to another start");
+    kind(StatusCode::UNSUPPORTED_MEDIA_TYPE, "GC2004", "unsupported content type");
+pub(crate) const NO_ROUTE: Kind = kind(StatusCode::NOT_FOUND, "GC2005", "unknown path");
+pub(crate) const METHOD: Kind = kind(StatusCode::METHOD_NOT_ALLOWED, "GC2006", "method not allowed");
+pub(crate) const PARAMETER: Kind = kind(StatusCode::BAD_REQUEST, "GC2007", "invalid parameter or header");
+pub(crate) const FILTER: Kind = kind(StatusCode::BAD_REQUEST, "GC2008", "invalid filter");
+pub(crate) const NO_WORKFLOW: Kind = kind(StatusCode::NOT_FOUND, "GC2010", "workflow not found");
+pub(crate) const NO_DEFINITION: Kind = kind(StatusCode::NOT_FOUND, "GC2011", "definition not found");
+pub(crate) const NO_SERVICE: Kind = kind(StatusCode::NOT_FOUND, "GC2012", "service not found");
+pub(crate) const NO_STEP: Kind = kind(StatusCode::NOT_FOUND, "GC2013", "step not found");
+pub(crate) const KEY_CONFLICT: Kind = kind(StatusCode::CONFLICT, "GC2014", "idempotency key conflict");
 pub(crate) const CONFLICT: Kind =
-    kind(StatusCode::CONFLICT, "GC2015", "the workflow's status does not allow it");
+    kind(StatusCode::CONFLICT, "GC2015", "operation not allowed in the workflow's status");
 pub(crate) const INPUT: Kind =
-    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2016", "the input does not fit the definition's schema");
-pub(crate) const REASON: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2017", "a reason is needed");
-pub(crate) const DEFINITION: Kind =
-    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2018", "the definition has problems");
-pub(crate) const LATER: Kind = kind(StatusCode::NOT_FOUND, "GC2019", "not supported yet");
-pub(crate) const CROSS_SITE: Kind =
-    kind(StatusCode::FORBIDDEN, "GC2022", "a page of another site may not do this");
-pub(crate) const TOO_SLOW: Kind =
-    kind(StatusCode::REQUEST_TIMEOUT, "GC2023", "the body did not arrive in time");
-pub(crate) const TOO_MANY_CALLS: Kind =
-    kind(StatusCode::TOO_MANY_REQUESTS, "GC2030", "too many calls are carried out");
-pub(crate) const TOO_MANY_WAIT: Kind = kind(StatusCode::TOO_MANY_REQUESTS, "GC2031", "too many callers wait");
-pub(crate) const STARTS: Kind =
-    kind(StatusCode::TOO_MANY_REQUESTS, "GC2032", "the namespace starts too much at once");
-pub(crate) const BEHIND: Kind =
-    kind(StatusCode::TOO_MANY_REQUESTS, "GC2033", "a service that it needs is behind");
-pub(crate) const NO_QUEUE: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2034", "no such queue");
-pub(crate) const QUEUE_BUSY: Kind = kind(StatusCode::CONFLICT, "GC2035", "the queue can't be changed now");
-pub(crate) const QUEUE_DOWN: Kind =
-    kind(StatusCode::SERVICE_UNAVAILABLE, "GC2036", "the queue can't be used now");
-pub(crate) const UNAVAILABLE: Kind =
-    kind(StatusCode::SERVICE_UNAVAILABLE, "GC2020", "the database does not answer");
-pub(crate) const INTERNAL: Kind =
-    kind(StatusCode::INTERNAL_SERVER_ERROR, "GC2021", "something is broken in the server");
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2016", "input rejected by the definition's schema");
+pub(crate) const REASON: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2017", "missing or invalid reason");
+pub(crate) const DEFINITION: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2018", "invalid definition");
+pub(crate) const UNSUPPORTED: Kind = kind(StatusCode::NOT_FOUND, "GC2019", "unsupported feature");
+pub(crate) const UNAVAILABLE: Kind = kind(StatusCode::SERVICE_UNAVAILABLE, "GC2020", "database unavailable");
+pub(crate) const INTERNAL: Kind = kind(StatusCode::INTERNAL_SERVER_ERROR, "GC2021", "internal error");
+pub(crate) const CROSS_SITE: Kind = kind(StatusCode::FORBIDDEN, "GC2022", "cross-site request");
+pub(crate) const BODY_TIMEOUT: Kind = kind(StatusCode::REQUEST_TIMEOUT, "GC2023", "request body timeout");
+pub(crate) const NO_DEAD_LETTER: Kind = kind(StatusCode::NOT_FOUND, "GC2024", "dead letter not found");
+pub(crate) const NO_LEADER: Kind = kind(StatusCode::NOT_FOUND, "GC2025", "election without a leader");
+pub(crate) const LOCK_HELD: Kind = kind(StatusCode::CONFLICT, "GC2026", "lock held by another owner");
+pub(crate) const LOCK_LOST: Kind = kind(StatusCode::CONFLICT, "GC2027", "lock no longer held");
+pub(crate) const ELECTION: Kind = kind(StatusCode::SERVICE_UNAVAILABLE, "GC2028", "election unavailable");
+pub(crate) const NO_ELECTION: Kind = kind(StatusCode::NOT_FOUND, "GC2029", "no election configured");
+pub(crate) const TOO_MANY_REQUESTS: Kind =
+    kind(StatusCode::TOO_MANY_REQUESTS, "GC2030", "too many concurrent requests");
+pub(crate) const TOO_MANY_WAITING: Kind =
+    kind(StatusCode::TOO_MANY_REQUESTS, "GC2031", "too many long polls and streams");
+pub(crate) const TOO_MANY_STARTS: Kind =
+    kind(StatusCode::TOO_MANY_REQUESTS, "GC2032", "too many concurrent starts");
+pub(crate) const OVERLOADED: Kind = kind(StatusCode::TOO_MANY_REQUESTS, "GC2033", "service overloaded");
+pub(crate) const NO_QUEUE: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2034", "queue not found");
+pub(crate) const QUEUE_CONFLICT: Kind = kind(StatusCode::CONFLICT, "GC2035", "queue switch not possible");
+pub(crate) const QUEUE_UNAVAILABLE: Kind =
+    kind(StatusCode::SERVICE_UNAVAILABLE, "GC2036", "queue unavailable");
 
-/// One place where something is wrong.
+/// Kinds that a repeat of the same request may resolve, besides all with status 429.
+const RETRYABLE: [Kind; 4] = [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_UNAVAILABLE];
+
+/// The delay after which a request to an unavailable database, election or queue is worth a retry.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The location of an error in the request.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
-pub(crate) struct Place {
-    /// JSON pointer into what was sent.
+pub(crate) struct Location {
+    /// JSON pointer into the request body.
     pub(crate) pointer: String,
-    /// From 1; where the text's place is known.
+    /// Line, from 1. Absent if the position in the text is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) line: Option<u32>,
-    /// From 1; where the text's place is known.
+    /// Column, from 1. Absent if the position in the text is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) column: Option<u32>,
-    /// Stable; each has a page.
+    /// Stable error code. Each code has a page.
     pub(crate) code: &'static str,
-    /// What is wrong, and what to do.
+    /// What is wrong and how to correct it.
     pub(crate) detail: String,
 }
 
-/// When a database or an election that does not answer is worth asking again.
-pub(crate) const SOON: Duration = Duration::from_secs(1);
-
-/// A refusal.
-#[derive(Debug, Clone)]
+/// A refused or failed request.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}: {detail}", .kind.title)]
 pub(crate) struct Problem {
     kind: Kind,
     detail: String,
-    errors: Vec<Place>,
-    after: Option<Duration>,
+    errors: Vec<Location>,
+    retry_after: Option<Duration>,
 }
 
-/// What a handler gives.
-pub(crate) type Answer<T> = Result<T, Problem>;
+/// The result of an API operation.
+pub(crate) type ApiResult<T> = Result<T, Problem>;
 
 impl Problem {
-    /// A refusal with what is wrong and what to do.
+    /// Creates a problem. The detail states what is wrong and what to do.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), after: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
-    /// With when to come back.
-    pub(crate) fn after(mut self, after: Duration) -> Self {
-        self.after = Some(after);
+    /// Creates the problem of a body, or of a gRPC message, over the limit.
+    pub(crate) fn too_large(limit: usize) -> Self {
+        Self::new(TOO_LARGE, format!("the body is over the limit of {limit} bytes"))
+    }
+
+    /// Creates the problem of a handler that panicked, which is a bug, and logs the panic. Other requests are not
+    /// affected.
+    pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
+        let message = panic.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(message, "request handler panicked");
+        Self::new(INTERNAL, "the server has a bug: report it with this trace id and the server's log")
+    }
+
+    /// Sets the delay after which a retry may succeed.
+    pub(crate) fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
         self
     }
 
-    /// With every place.
-    pub(crate) fn with_errors(mut self, errors: Vec<Place>) -> Self {
+    /// Replaces the locations.
+    pub(crate) fn with_errors(mut self, errors: Vec<Location>) -> Self {
         self.errors = errors;
         self
     }
 
-    /// With one place, of the kind's own code.
-    pub(crate) fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        let (code, pointer, detail) = (self.kind.code, pointer.into(), detail.into());
-        self.errors.push(Place { pointer, line: None, column: None, code, detail });
-        self
+    /// Adds a location with the code of the problem.
+    pub(crate) fn at(self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.located(pointer.into(), None, detail.into())
     }
 
-    /// With one place of a text, of the kind's own code.
-    pub(crate) fn at_line(mut self, line: usize, column: usize, detail: impl Into<String>) -> Self {
+    /// Adds a location, with a position in its text and the code of the problem.
+    pub(crate) fn at_line(
+        self,
+        pointer: impl Into<String>,
+        (line, column): (usize, usize),
+        detail: impl Into<String>,
+    ) -> Self {
+        self.located(pointer.into(), Some((line, column)), detail.into())
+    }
+
+    fn located(mut self, pointer: String, position: Option<(usize, usize)>, detail: String) -> Self {
         let number = |number: usize| u32::try_from(number).ok();
-        self.errors.push(Place {
-            pointer: String::new(),
-            line: number(line),
-            column: number(column),
-            code: self.kind.code,
-            detail: detail.into(),
-        });
+        let (line, column) = (position.and_then(|at| number(at.0)), position.and_then(|at| number(at.1)));
+        self.errors.push(Location { pointer, line, column, code: self.kind.code, detail });
         self
     }
-}
 
-/// What goes over the wire.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct ProblemBody {
-    /// The page of the code.
-    #[serde(rename = "type")]
-    pub(crate) page: String,
-    pub(crate) title: &'static str,
-    pub(crate) status: u16,
-    pub(crate) detail: String,
-    /// Stable; each has a page.
-    pub(crate) code: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) errors: Vec<Place>,
-    /// Whether the same call may succeed later.
-    pub(crate) retryable: bool,
-    /// The same in the server's log.
-    pub(crate) trace_id: String,
-}
+    /// Whether the problem is of this kind.
+    pub(crate) fn is(&self, kind: Kind) -> bool {
+        self.kind == kind
+    }
 
-impl Problem {
-    /// As it goes over the wire.
-    pub(crate) fn told(self) -> (StatusCode, HeaderMap, ProblemBody) {
+    /// The HTTP status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.status
+    }
+
+    /// The value of `Retry-After`: whole seconds, rounded up.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        let delay = self.retry_after?;
+        Some((delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).max(1))
+    }
+
+    /// Assigns a trace id and returns the body. A server error is logged with the trace id.
+    pub(crate) fn into_body(self) -> ProblemBody {
         let Kind { status, code, title } = self.kind;
         let trace_id = uuid::Uuid::now_v7().simple().to_string();
         if status.is_server_error() {
-            tracing::error!(%trace_id, code, detail = self.detail, "a call failed");
+            tracing::error!(%trace_id, code, detail = self.detail, "request failed");
         }
-        let body = ProblemBody {
+        ProblemBody {
             page: format!("/errors/{code}"),
             title,
             status: status.as_u16(),
             detail: self.detail,
             code,
             errors: self.errors,
-            retryable: [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_DOWN].contains(&self.kind)
-                || status == StatusCode::TOO_MANY_REQUESTS,
+            retryable: RETRYABLE.contains(&self.kind) || status == StatusCode::TOO_MANY_REQUESTS,
             trace_id,
-        };
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(after) = self.after {
-            // Whole seconds, and never too soon.
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        (status, headers, body)
     }
+}
+
+/// An error response.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct ProblemBody {
+    /// Path of the page about the code.
+    #[serde(rename = "type")]
+    pub(crate) page: String,
+    /// Summary of the kind of problem.
+    pub(crate) title: &'static str,
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// What failed, which value caused it and what to do.
+    pub(crate) detail: String,
+    /// Stable error code. Each code has a page.
+    pub(crate) code: &'static str,
+    /// Locations of the errors in the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) errors: Vec<Location>,
+    /// Whether the same request may succeed later.
+    pub(crate) retryable: bool,
+    /// Identifier of this response in the server's log.
+    pub(crate) trace_id: String,
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, headers, body) = self.told();
-        (status, headers, axum::Json(body)).into_response()
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        (self.status(), headers, axum::Json(self.into_body())).into_response()
     }
 }
 
@@ -211,12 +236,18 @@ impl From<transition::Error> for Problem {
             transition::Error::Internal(_) => INTERNAL,
         };
         let problem = Self::new(kind, error.to_string());
-        if kind == UNAVAILABLE { problem.after(SOON) } else { problem }
+        if kind == UNAVAILABLE { problem.retry_after(RETRY_AFTER) } else { problem }
     }
 }
 
 impl From<goconductor_store::Error> for Problem {
     fn from(error: goconductor_store::Error) -> Self {
         transition::Error::from(error).into()
+    }
+}
+
+impl From<goconductor_election::Error> for Problem {
+    fn from(error: goconductor_election::Error) -> Self {
+        Self::new(ELECTION, error.to_string()).retry_after(RETRY_AFTER)
     }
 }

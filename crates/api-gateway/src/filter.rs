@@ -1,18 +1,19 @@
-//! Filters of lists: the part of AIP-160 that has a meaning here, from text to what a store understands.
+//! Parser of list filters: a subset of AIP-160.
 //!
-//! `AND`, `OR` (which binds closer), `NOT` or `-`, parentheses, and comparisons of a field with a value.
+//! A filter consists of comparisons of a field with a value, `AND`, `OR` (which has the higher precedence), `NOT` or
+//! `-`, and parentheses.
 
-use crate::error::{Answer, FILTER, Problem};
-use crate::moment;
+use crate::error::{ApiResult, FILTER, Problem};
+use crate::time;
 use goconductor_saga::{RollbackCause, Status, Timestamp};
 use goconductor_store::{Comparison, Field, Filter, Value};
 
-/// Bytes of a filter.
-const BYTES: usize = 4096;
-/// Parentheses in parentheses.
-const DEPTH: usize = 16;
-/// Comparisons.
-const COMPARISONS: usize = 64;
+/// The longest filter, in bytes.
+const MAX_BYTES: usize = 4096;
+/// The deepest nesting of parentheses.
+const MAX_DEPTH: usize = 16;
+/// The most comparisons.
+const MAX_COMPARISONS: usize = 64;
 
 const FIELDS: &str =
     "status, definition, version, cause, idempotency_key, created_at, ended_at, id, labels.<name>";
@@ -30,10 +31,13 @@ enum Token {
     Close,
 }
 
-/// Reads a filter; an empty one is none.
-pub(crate) fn parse(text: &str, now: Timestamp) -> Answer<Option<Filter>> {
-    if text.len() > BYTES {
-        return Err(Problem::new(FILTER, format!("the filter has more than {BYTES} bytes")));
+/// Parses a filter. An empty text is no filter. Times relative to `now` become absolute.
+pub(crate) fn parse(text: &str, now: Timestamp) -> ApiResult<Option<Filter>> {
+    if text.len() > MAX_BYTES {
+        return Err(Problem::new(
+            FILTER,
+            format!("the filter has {} bytes, which is over the limit of {MAX_BYTES} bytes", text.len()),
+        ));
     }
     let tokens = tokens(text)?;
     if tokens.is_empty() {
@@ -43,16 +47,16 @@ pub(crate) fn parse(text: &str, now: Timestamp) -> Answer<Option<Filter>> {
     let filter = parser.all(0)?;
     match parser.peek() {
         None => Ok(Some(filter)),
-        Some(_) => Err(parser.wrong("expected AND, OR or the end")),
+        Some(_) => Err(parser.invalid("expected AND, OR or the end of the filter")),
     }
 }
 
-fn wrong(at: usize, expected: &str) -> Problem {
-    Problem::new(FILTER, format!("at character {}: {expected}", at + 1))
+fn invalid(at: usize, reason: &str) -> Problem {
+    Problem::new(FILTER, format!("at character {}: {reason}", at + 1))
 }
 
-/// Each token with where it begins.
-fn tokens(text: &str) -> Answer<Vec<(usize, Token)>> {
+/// Splits a filter into tokens, each with its position.
+fn tokens(text: &str) -> ApiResult<Vec<(usize, Token)>> {
     let mut tokens = Vec::new();
     let mut rest = text.char_indices().peekable();
     while let Some((at, c)) = rest.next() {
@@ -70,7 +74,7 @@ fn tokens(text: &str) -> Answer<Vec<(usize, Token)>> {
             '>' => Token::Compare(Comparison::Greater),
             '-' => Token::Minus,
             '"' | '\'' => {
-                Token::Text(quoted(c, &mut rest).ok_or_else(|| wrong(at, "a quote is not closed"))?)
+                Token::Text(quoted(c, &mut rest).ok_or_else(|| invalid(at, "the quote is not closed"))?)
             }
             c if is_word(c) => {
                 let mut word = String::from(c);
@@ -79,7 +83,7 @@ fn tokens(text: &str) -> Answer<Vec<(usize, Token)>> {
                 }
                 Token::Word(word)
             }
-            _ => return Err(wrong(at, &format!("{c:?} means nothing here; put texts in quotes"))),
+            _ => return Err(invalid(at, &format!("unexpected character {c:?}; put texts in quotes"))),
         };
         tokens.push((at, token));
     }
@@ -121,43 +125,45 @@ impl Parser {
         token
     }
 
-    fn wrong(&self, expected: &str) -> Problem {
-        wrong(self.tokens.get(self.at).map_or(self.end, |(at, _)| *at), expected)
+    /// The problem of the next token.
+    fn invalid(&self, reason: &str) -> Problem {
+        invalid(self.tokens.get(self.at).map_or(self.end, |(at, _)| *at), reason)
     }
 
-    /// What was read last is wrong.
-    fn wrong_before(&self, expected: &str) -> Problem {
+    /// The problem of the previous token.
+    fn invalid_before(&self, reason: &str) -> Problem {
         let last = self.tokens.get(self.at.saturating_sub(1));
-        wrong(last.map_or(self.end, |(at, _)| *at), expected)
+        invalid(last.map_or(self.end, |(at, _)| *at), reason)
     }
 
-    fn takes(&mut self, keyword: &str) -> bool {
+    /// Consumes the next token if it is `keyword`.
+    fn accept(&mut self, keyword: &str) -> bool {
         let found = matches!(self.peek(), Some(Token::Word(word)) if word == keyword);
         self.at += usize::from(found);
         found
     }
 
-    fn all(&mut self, depth: usize) -> Answer<Filter> {
-        if depth > DEPTH {
-            return Err(self.wrong("too many parentheses in parentheses"));
+    fn all(&mut self, depth: usize) -> ApiResult<Filter> {
+        if depth > MAX_DEPTH {
+            return Err(self.invalid(&format!("more than {MAX_DEPTH} nested parentheses")));
         }
         let mut parts = vec![self.any(depth)?];
-        while self.takes("AND") {
+        while self.accept("AND") {
             parts.push(self.any(depth)?);
         }
         Ok(one_or(parts, Filter::All))
     }
 
-    fn any(&mut self, depth: usize) -> Answer<Filter> {
+    fn any(&mut self, depth: usize) -> ApiResult<Filter> {
         let mut parts = vec![self.term(depth)?];
-        while self.takes("OR") {
+        while self.accept("OR") {
             parts.push(self.term(depth)?);
         }
         Ok(one_or(parts, Filter::Any))
     }
 
-    fn term(&mut self, depth: usize) -> Answer<Filter> {
-        let negated = self.takes("NOT") || {
+    fn term(&mut self, depth: usize) -> ApiResult<Filter> {
+        let negated = self.accept("NOT") || {
             let minus = self.peek() == Some(&Token::Minus);
             self.at += usize::from(minus);
             minus
@@ -167,7 +173,7 @@ impl Parser {
             let inner = self.all(depth + 1)?;
             match self.next() {
                 Some(Token::Close) => inner,
-                _ => return Err(self.wrong_before("expected )")),
+                _ => return Err(self.invalid_before("expected )")),
             }
         } else {
             self.comparison()?
@@ -175,24 +181,24 @@ impl Parser {
         Ok(if negated { Filter::Not(Box::new(filter)) } else { filter })
     }
 
-    fn comparison(&mut self) -> Answer<Filter> {
+    fn comparison(&mut self) -> ApiResult<Filter> {
         self.comparisons += 1;
-        if self.comparisons > COMPARISONS {
-            return Err(self.wrong("too many comparisons"));
+        if self.comparisons > MAX_COMPARISONS {
+            return Err(self.invalid(&format!("more than {MAX_COMPARISONS} comparisons")));
         }
         let field = self.field()?;
         let Some(Token::Compare(comparison)) = self.next() else {
-            return Err(self.wrong_before("expected one of = != < <= > >="));
+            return Err(self.invalid_before("expected one of = != < <= > >="));
         };
         let text = self.value_text()?;
         let value = self.value(&field, comparison, text)?;
         Ok(Filter::Compare(field, comparison, value))
     }
 
-    fn field(&mut self) -> Answer<Field> {
+    fn field(&mut self) -> ApiResult<Field> {
         let name = match self.next() {
             Some(Token::Word(name)) => name,
-            _ => return Err(self.wrong_before(&format!("expected a field: {FIELDS}"))),
+            _ => return Err(self.invalid_before(&format!("expected a field: {FIELDS}"))),
         };
         let field = match name.as_str() {
             "id" => Field::Id,
@@ -208,15 +214,17 @@ impl Parser {
                     (Some(Token::Dot), Some(Token::Word(label) | Token::Text(label))) => {
                         Ok(self.label(label))
                     }
-                    _ => Err(self.wrong_before("expected a label: labels.team, or labels.\"a name\"")),
+                    _ => {
+                        Err(self.invalid_before("expected a label, such as labels.team or labels.\"a name\""))
+                    }
                 };
             }
-            _ => return Err(self.wrong_before(&format!("there is no field {name}; there are {FIELDS}"))),
+            _ => return Err(self.invalid_before(&format!("unknown field {name}; the fields are {FIELDS}"))),
         };
         Ok(field)
     }
 
-    /// A label's name may have dots in it.
+    /// Reads the rest of a label's name, which may contain dots.
     fn label(&mut self, mut label: String) -> Field {
         while let (Some((_, Token::Dot)), Some((_, Token::Word(more)))) =
             (self.tokens.get(self.at), self.tokens.get(self.at + 1))
@@ -228,16 +236,16 @@ impl Parser {
         Field::Label(label)
     }
 
-    /// A value; without quotes it may have dots and a minus in it, as numbers and times have.
-    fn value_text(&mut self) -> Answer<String> {
+    /// Reads a value. Without quotes, it may contain dots and begin with a minus, as numbers and times do.
+    fn value_text(&mut self) -> ApiResult<String> {
         let mut text = match self.next() {
             Some(Token::Text(text)) => return Ok(text),
             Some(Token::Word(word)) => word,
             Some(Token::Minus) => match self.next() {
                 Some(Token::Word(word)) => format!("-{word}"),
-                _ => return Err(self.wrong_before("expected a value")),
+                _ => return Err(self.invalid_before("expected a value")),
             },
-            _ => return Err(self.wrong_before("expected a value")),
+            _ => return Err(self.invalid_before("expected a value")),
         };
         while self.peek() == Some(&Token::Dot) {
             self.at += 1;
@@ -250,28 +258,28 @@ impl Parser {
         Ok(text)
     }
 
-    fn value(&self, field: &Field, comparison: Comparison, text: String) -> Answer<Value> {
+    fn value(&self, field: &Field, comparison: Comparison, text: String) -> ApiResult<Value> {
         let is_equality = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
         let one_of = |known: Vec<&str>| {
             if !is_equality {
-                return Err(self.wrong_before("it can be compared by = and != only"));
+                return Err(self.invalid_before("this field supports only = and !="));
             }
             if known.contains(&text.as_str()) {
                 return Ok(Value::Text(text.clone()));
             }
-            Err(self.wrong_before(&format!("{text:?} is not one of {}", known.join(", "))))
+            Err(self.invalid_before(&format!("{text:?} is not one of {}", known.join(", "))))
         };
         match field {
             Field::Status => one_of(Status::ALL.iter().map(|status| status.as_str()).collect()),
             Field::Cause => one_of(CAUSES.iter().map(|cause| cause.as_str()).chain([""]).collect()),
             Field::Version => match text.parse() {
                 Ok(number) => Ok(Value::Number(number)),
-                Err(_) => Err(self.wrong_before(&format!("{text:?} is no version: it is a whole number"))),
+                Err(_) => Err(self.invalid_before(&format!("invalid version {text:?}: it must be a whole number"))),
             },
             Field::CreatedAt | Field::EndedAt => match self.time(&text) {
                 Some(time) => Ok(Value::Time(time)),
-                None => Err(self.wrong_before(&format!(
-                    "{text:?} is no time: write \"2026-01-31T12:00:00Z\", or \"-24h\" for a day ago"
+                None => Err(self.invalid_before(&format!(
+                    "invalid time {text:?}: use a time such as \"2026-01-31T12:00:00Z\", or \"-24h\" for 24 hours ago"
                 ))),
             },
             Field::Id | Field::Definition | Field::IdempotencyKey | Field::Label(_) => Ok(Value::Text(text)),
@@ -279,7 +287,7 @@ impl Parser {
     }
 
     fn time(&self, text: &str) -> Option<Timestamp> {
-        let Some(ago) = text.strip_prefix('-') else { return moment::parse(text) };
+        let Some(ago) = text.strip_prefix('-') else { return time::parse(text) };
         let ago = goconductor_service_kit::duration::parse(ago).ok()?;
         let micros = i64::try_from(ago.as_micros()).ok()?;
         Some(Timestamp(self.now.0.saturating_sub(micros)))
@@ -297,13 +305,18 @@ fn one_or(mut parts: Vec<Filter>, many: fn(Vec<Filter>) -> Filter) -> Filter {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation fails the test"
+)]
 mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000_000_000_000);
 
-    fn read(text: &str) -> Filter {
+    fn parsed(text: &str) -> Filter {
         parse(text, NOW).unwrap_or_else(|problem| panic!("{text}: {problem:?}")).unwrap()
     }
 
@@ -312,10 +325,10 @@ mod tests {
     }
 
     #[test]
-    fn the_contracts_filter_is_read() {
+    fn filter_of_the_api_contract_is_parsed() {
         let day_ago = Timestamp(NOW.0 - 24 * 3600 * 1_000_000);
         assert_eq!(
-            read(
+            parsed(
                 r#"status = ERROR AND definition = "order-processing" AND labels.team = "shop" AND created_at > "-24h""#
             ),
             Filter::All(vec![
@@ -325,36 +338,36 @@ mod tests {
                 Filter::Compare(Field::CreatedAt, Comparison::Greater, Value::Time(day_ago)),
             ])
         );
-        assert_eq!(read(r#"idempotency_key = "order-o-1""#), is(Field::IdempotencyKey, "order-o-1"));
+        assert_eq!(parsed(r#"idempotency_key = "order-o-1""#), is(Field::IdempotencyKey, "order-o-1"));
     }
 
     #[test]
-    fn or_binds_closer_than_and_and_not_closest() {
+    fn not_precedes_or_and_or_precedes_and() {
         let (a, b, c) = (is(Field::Id, "a"), is(Field::Id, "b"), is(Field::Id, "c"));
         let not_a = Filter::Not(Box::new(a.clone()));
         assert_eq!(
-            read("id=a AND id=b OR id=c"),
+            parsed("id=a AND id=b OR id=c"),
             Filter::All(vec![a.clone(), Filter::Any(vec![b.clone(), c.clone()])])
         );
-        assert_eq!(read("(id=a AND id=b) OR id=c"), Filter::Any(vec![Filter::All(vec![a, b]), c]));
-        assert_eq!(read("NOT id=a"), not_a);
-        assert_eq!(read("-id=a"), not_a);
+        assert_eq!(parsed("(id=a AND id=b) OR id=c"), Filter::Any(vec![Filter::All(vec![a, b]), c]));
+        assert_eq!(parsed("NOT id=a"), not_a);
+        assert_eq!(parsed("-id=a"), not_a);
         assert_eq!(
-            read(r#"labels."odd name" != 'it\'s'"#),
+            parsed(r#"labels."odd name" != 'it\'s'"#),
             Filter::Compare(
                 Field::Label("odd name".to_owned()),
                 Comparison::NotEqual,
                 Value::Text("it's".to_owned()),
             )
         );
-        assert_eq!(read("labels.a.b-c = 1.5"), is(Field::Label("a.b-c".to_owned()), "1.5"));
+        assert_eq!(parsed("labels.a.b-c = 1.5"), is(Field::Label("a.b-c".to_owned()), "1.5"));
         assert_eq!(parse("  ", NOW).unwrap(), None);
     }
 
     #[test]
-    fn what_can_not_be_read_says_where() {
+    fn invalid_filter_error_says_where() {
         for (text, says) in [
-            ("stat = ERROR", "there is no field stat"),
+            ("stat = ERROR", "unknown field stat"),
             ("status = BROKEN", "not one of QUEUED"),
             ("status < ERROR", "only"),
             ("status ERROR", "expected one of ="),
@@ -362,11 +375,11 @@ mod tests {
             ("status = ERROR definition = x", "at character 16: expected AND"),
             ("(status = ERROR", "expected )"),
             ("version = one", "whole number"),
-            ("created_at > yesterday", "no time"),
+            ("created_at > yesterday", "invalid time"),
             ("definition = \"x", "not closed"),
             ("labels = x", "expected a label"),
             ("status = ERROR AND", "expected a field"),
-            ("definition = a*", "means nothing"),
+            ("definition = a*", "unexpected character"),
         ] {
             let problem = format!("{:?}", parse(text, NOW).expect_err(text));
             assert!(problem.contains(says), "{text}: {problem}");
@@ -376,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_makes_a_panic() {
+    fn random_text_never_panics() {
         let parts = [
             "status", "=", "(", ")", "AND", "OR", "NOT", "-", "\"", "'", "labels", ".", "x", "\\", "é", "<",
             "!", " ", "9",

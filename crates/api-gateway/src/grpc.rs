@@ -1,193 +1,206 @@
-//! The same API over gRPC, on the same port.
+//! The gRPC API, on the same port as REST.
 //!
-//! A call is carried out as the REST call that it stands for, by the same handlers: what is allowed, what is
-//! refused and with which code can't differ. Here messages become a call, and its answer messages.
+//! A handler translates messages to an operation of [`Api`] and its view to messages. It decides nothing itself, so
+//! a call has the same effect and the same error code as the REST request with the same operation.
 
-mod answer;
 mod definitions;
 mod elections;
 mod locks;
+mod message;
+mod operation;
 mod queues;
-mod refusal;
 mod services;
+mod status;
 mod workflows;
 
-use crate::App;
+use crate::admission::RequestPermit;
+use crate::api::{Api, CallContext, PageRequest, admission_namespace};
+use crate::error::{ApiResult, MALFORMED, NO_ROUTE, Problem};
+use crate::request;
 use axum::Router;
-use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
-use axum::response::Response;
-use elections::Elections;
+use axum::http::{HeaderMap, StatusCode};
+use futures::FutureExt;
+use goconductor_saga::Json;
 use goconductor_wire::v1::definition_service_server::DefinitionServiceServer;
 use goconductor_wire::v1::election_service_server::ElectionServiceServer;
 use goconductor_wire::v1::lock_service_server::LockServiceServer;
 use goconductor_wire::v1::queue_service_server::QueueServiceServer;
 use goconductor_wire::v1::service_service_server::ServiceServiceServer;
 use goconductor_wire::v1::workflow_service_server::WorkflowServiceServer;
-use serde_json::Value;
+use operation::Operation;
+use prost::Message;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use tonic::service::Routes;
-use tonic::{Request as Call, Status};
-use tower::ServiceExt;
+use tonic::{Request, Response, Status};
 
-/// How often health is asked of what it depends on.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// An answer that is read at once.
-const ANSWER_BYTES: usize = 64 << 20;
-/// What a call brings besides its message, as the headers of REST.
-const HEADERS: [&str; 3] = ["goconductor-namespace", "goconductor-actor", "idempotency-key"];
+/// The interval between updates of the health service.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+/// The bytes that a message may have besides those of its JSON, which has the limit of a REST body.
+const MESSAGE_OVERHEAD: usize = 64 << 10;
 
-/// Carries calls out by the REST API's own handlers.
+type RpcResult<T> = Result<Response<T>, Status>;
+
+/// The gRPC services.
 #[derive(Debug, Clone)]
-pub(crate) struct Door {
-    rest: Router,
+struct Services {
+    api: Api,
 }
 
-/// The gRPC services over the REST API, with health and reflection.
-pub(crate) fn routes(rest: Router, app: App, more: impl FnOnce(Routes) -> Routes) -> Router {
-    let door = Door { rest };
-    // A message has a little more than the JSON in it.
-    let bytes = app.limits.body_bytes.saturating_add(64 << 10);
-    let (readiness, stop) = (app.readiness.clone(), app.stop.clone());
+/// Builds the router of the gRPC services, `more` services, health and reflection.
+pub(crate) fn router(api: Api, more: impl FnOnce(Routes) -> Routes) -> Router {
+    let limit = api.limits.body_bytes.saturating_add(MESSAGE_OVERHEAD);
     let (reporter, health) = tonic_health::server::health_reporter();
-    drop(tokio::spawn(async move {
-        while !stop.is_cancelled() {
-            let status = if readiness.report().await.ready {
-                tonic_health::ServingStatus::Serving
-            } else {
-                tonic_health::ServingStatus::NotServing
-            };
-            reporter.set_service_status("", status).await;
-            // Safe to cancel: a sleep holds nothing.
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
-            }
-        }
-        reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-    }));
-    let mut routes = Routes::new(WorkflowServiceServer::new(door.clone()).max_decoding_message_size(bytes))
-        .add_service(DefinitionServiceServer::new(door.clone()).max_decoding_message_size(bytes))
-        .add_service(QueueServiceServer::new(door.clone()).max_decoding_message_size(bytes))
-        .add_service(ServiceServiceServer::new(door.clone()).max_decoding_message_size(bytes))
-        .add_service(LockServiceServer::new(door.clone()).max_decoding_message_size(bytes))
-        .add_service(ElectionServiceServer::new(Elections { door, app }).max_decoding_message_size(bytes))
-        .add_service(health);
+    drop(tokio::spawn(report_health(api.clone(), reporter)));
+    let services = Services { api };
+    let mut routes =
+        Routes::new(WorkflowServiceServer::new(services.clone()).max_decoding_message_size(limit))
+            .add_service(DefinitionServiceServer::new(services.clone()).max_decoding_message_size(limit))
+            .add_service(QueueServiceServer::new(services.clone()).max_decoding_message_size(limit))
+            .add_service(ServiceServiceServer::new(services.clone()).max_decoding_message_size(limit))
+            .add_service(LockServiceServer::new(services.clone()).max_decoding_message_size(limit))
+            .add_service(ElectionServiceServer::new(services).max_decoding_message_size(limit))
+            .add_service(health);
     match tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(goconductor_wire::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
     {
         Ok(reflection) => routes = routes.add_service(reflection),
-        Err(error) => tracing::error!(%error, "gRPC reflection is not served"),
+        Err(error) => tracing::error!(%error, "gRPC reflection failed to start"),
     }
     more(routes).into_axum_router()
 }
 
-/// One REST call.
-pub(crate) struct Rest {
-    method: Method,
-    path: String,
-    query: Vec<(&'static str, String)>,
-    content_type: &'static str,
-    body: Vec<u8>,
-    headers: Vec<(&'static str, String)>,
-}
-
-impl Rest {
-    /// A read. The parts of a path may be any text.
-    pub(crate) fn get(parts: &[&str]) -> Self {
-        Self::of(Method::GET, parts)
-    }
-
-    pub(crate) fn of(method: Method, parts: &[&str]) -> Self {
-        let path: String = parts.iter().flat_map(|part| ["/".to_owned(), escaped(part)]).collect();
-        let (query, body, headers) = (Vec::new(), Vec::new(), Vec::new());
-        Self { method, path, query, content_type: "application/json", body, headers }
-    }
-
-    /// A parameter of the query; one that is empty is left out.
-    pub(crate) fn query(mut self, name: &'static str, value: impl ToString) -> Self {
-        let value = value.to_string();
-        if !value.is_empty() {
-            self.query.push((name, value));
-        }
-        self
-    }
-
-    pub(crate) fn json(mut self, body: &Value) -> Self {
-        self.body = body.to_string().into_bytes();
-        self
-    }
-
-    pub(crate) fn text(mut self, content_type: &'static str, body: String) -> Self {
-        self.content_type = content_type;
-        self.body = body.into_bytes();
-        self
-    }
-
-    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, value.to_owned()));
-        self
-    }
-}
-
-/// A part of a path, or a value of a query.
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
-impl Door {
-    /// Carries a call out; status and JSON of a success.
-    pub(crate) async fn call<T>(&self, call: &Call<T>, rest: Rest) -> Result<(StatusCode, Value), Status> {
-        let response = self.send(call, rest).await?;
-        let (head, body) = response.into_parts();
-        let status = head.status;
-        let bytes = axum::body::to_bytes(body, ANSWER_BYTES)
-            .await
-            .map_err(|error| Status::internal(format!("the answer can't be read: {error}")))?;
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        if status.is_success() {
-            Ok((status, body))
+/// Copies the readiness of the gateway to the health service until the gateway shuts down.
+async fn report_health(api: Api, reporter: tonic_health::server::HealthReporter) {
+    while !api.stop.is_cancelled() {
+        let status = if api.readiness.report().await.ready {
+            tonic_health::ServingStatus::Serving
         } else {
-            Err(refusal::status(status, &head.headers, &body))
+            tonic_health::ServingStatus::NotServing
+        };
+        reporter.set_service_status("", status).await;
+        // Safe to cancel: a sleep has no state.
+        tokio::select! {
+            () = api.stop.cancelled() => {}
+            () = tokio::time::sleep(HEALTH_INTERVAL) => {}
         }
     }
+    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+}
 
-    /// Carries a call out; what a success streams.
-    pub(crate) async fn send<T>(&self, call: &Call<T>, rest: Rest) -> Result<Response, Status> {
-        let query: Vec<String> =
-            rest.query.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
-        let joint = if query.is_empty() { "" } else { "?" };
-        let uri = format!("/api/v1{}{joint}{}", rest.path, query.join("&"));
-        let mut request = Request::builder().method(rest.method).uri(uri);
-        if !rest.body.is_empty() {
-            request = request.header(header::CONTENT_TYPE, rest.content_type);
-        }
-        for (name, value) in rest.headers {
-            request = request.header(name, value);
-        }
-        for name in HEADERS {
-            if let Some(value) = call.metadata().get(name) {
-                request = request.header(name, value.as_bytes());
-            }
-        }
-        let request = request
-            .body(Body::from(rest.body))
-            .map_err(|error| Status::invalid_argument(format!("the call can't be read: {error}")))?;
-        match self.rest.clone().oneshot(request).await {
-            Ok(response) => Ok(response),
-        }
+/// An admitted call.
+struct Call<M> {
+    message: M,
+    headers: HeaderMap,
+    permit: RequestPermit,
+}
+
+impl<M> Call<M> {
+    /// Reads the caller and its namespace from the metadata.
+    fn context(&self) -> ApiResult<CallContext> {
+        CallContext::from_headers(&self.headers, Some(self.permit.clone()))
     }
 }
 
-/// JSON that a message brings as text; what is empty is absent.
-pub(crate) fn json_field(name: &str, text: &str) -> Result<Option<Value>, Status> {
+impl Services {
+    /// Serves a call: applies admission control and the limits of bodies, measures the call and catches panics, like
+    /// the middleware of REST.
+    async fn serve<M, T, F, Served>(
+        &self,
+        operation: Operation,
+        request: Request<M>,
+        handler: F,
+    ) -> ApiResult<T>
+    where
+        M: Message,
+        F: FnOnce(Api, Call<M>) -> Served,
+        Served: Future<Output = ApiResult<T>>,
+    {
+        self.serve_with_status(operation, request, |_| StatusCode::OK, handler).await
+    }
+
+    /// As [`serve`](Self::serve). `status` returns the HTTP status that the REST response would have.
+    async fn serve_with_status<M, T, F, Served>(
+        &self,
+        operation: Operation,
+        request: Request<M>,
+        status: fn(&T) -> StatusCode,
+        handler: F,
+    ) -> ApiResult<T>
+    where
+        M: Message,
+        F: FnOnce(Api, Call<M>) -> Served,
+        Served: Future<Output = ApiResult<T>>,
+    {
+        let (metadata, _, message) = request.into_parts();
+        let headers = metadata.into_headers();
+        let served = async {
+            let permit = self.api.admission.admit_request(admission_namespace(&headers))?;
+            let body = operation.has_body().then(|| self.reserve_body(message.encoded_len())).transpose()?;
+            let call = Call { message, headers, permit: permit.clone() };
+            let reply = handler(self.api.clone(), call).await;
+            drop((body, permit));
+            reply
+        };
+        let status = |reply: &ApiResult<T>| reply.as_ref().map_or_else(Problem::status, status);
+        let observed = request::observed(operation.method, operation.route, served, status);
+        match AssertUnwindSafe(observed).catch_unwind().await {
+            Ok(reply) => reply,
+            Err(panic) => Err(Problem::from_panic(&*panic)),
+        }
+    }
+
+    /// Reserves the memory of a message. Its size is nearly that of the equivalent REST body.
+    fn reserve_body(&self, bytes: usize) -> ApiResult<crate::admission::BodyPermit> {
+        let limit = self.api.limits.body_bytes;
+        if bytes > limit {
+            return Err(Problem::too_large(limit));
+        }
+        self.api.admission.reserve_body(bytes)
+    }
+}
+
+/// Returns a name that is part of the path in REST. No path has an empty name.
+fn path_name<'m>(field: &str, name: &'m str) -> ApiResult<&'m str> {
+    if name.is_empty() {
+        return Err(Problem::new(NO_ROUTE, format!("{field} is empty, but it is required")));
+    }
+    Ok(name)
+}
+
+/// Parses a field that holds JSON. An empty field and `null` are `None`.
+fn json_field(api: &Api, field: &str, text: &str) -> ApiResult<Option<Json>> {
     if text.is_empty() {
         return Ok(None);
     }
-    serde_json::from_str(text).map(Some).map_err(|error| refusal::malformed(name, &error))
+    let value: Json = serde_json::from_str(text).map_err(|error| {
+        let position = (error.line(), error.column());
+        let detail = format!("{field} is not valid JSON: {error}");
+        Problem::new(MALFORMED, detail).at_line(field, position, error.to_string())
+    })?;
+    // In REST, the value is inside the object of the body.
+    api.check_depth(&value, 1)?;
+    Ok(Some(value).filter(|value| !value.is_null()))
+}
+
+/// Returns a text, unless it is empty.
+fn optional(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Returns a number, unless it is 0.
+fn optional_number(number: u32) -> Option<u32> {
+    Some(number).filter(|number| *number > 0)
+}
+
+/// Converts a duration, cut to milliseconds. An absent or negative duration is zero.
+fn duration(duration: Option<prost_types::Duration>) -> Duration {
+    let duration = duration.and_then(|duration| Duration::try_from(duration).ok()).unwrap_or_default();
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn page(size: u32, token: String) -> PageRequest {
+    PageRequest { size: optional_number(size), token: Some(token) }
 }

@@ -1,29 +1,31 @@
-//! REST for people and clients.
+//! The API gateway: REST, gRPC and the web console on one port.
 //!
-//! [`router`] is the whole surface; [`serve`] holds it on a listener until it is told to end.
+//! `api` holds the operations of the API, typed. `rest` and `grpc` are codecs for them. [`router`] combines
+//! both, and [`serve`] serves it on a listener until shutdown.
 //!
-//! The gateway deliberately decides nothing about a workflow: it reads what people send, hands it to the
-//! [`Conductor`], and shows what is stored.
+//! The gateway deliberately decides nothing about a workflow: it passes requests to the [`Conductor`] and shows
+//! stored state.
 //!
-//! Invariants: no input makes a 5xx or a panic; every refusal is `application/problem+json` with a stable
-//! code that has a page; an answer that says that something was done is given once it is durable.
+//! Invariants: no input causes a 5xx or a panic. Each refused request gets a stable error code that has a page. A
+//! successful response is sent only after the change is durable.
 
 mod admission;
+mod api;
 mod error;
-mod extract;
 mod filter;
 mod grpc;
-mod guard;
-mod measure;
-mod moment;
+pub mod metrics;
 pub mod pages;
-mod routes;
+mod request;
+mod rest;
 mod run;
 mod schemas;
+mod time;
 mod view;
 mod waiters;
 
 use admission::Admission;
+use api::Api;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -32,10 +34,9 @@ use goconductor_election::{Election, Hosted};
 use goconductor_process::{Connections, Queues};
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
-use goconductor_store::{Seen, Store};
+use goconductor_store::Seen;
 use goconductor_transition::Conductor;
 use schemas::Schemas;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -48,132 +49,95 @@ use waiters::Waiters;
 pub use admission::Limits as AdmissionLimits;
 pub use run::{admission, limits, run};
 
-/// How long calls under way may take to end, once the gateway is told to.
-const DRAIN: Duration = Duration::from_secs(5);
+/// The time for which shutdown waits for requests in flight.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the gateway stands on.
+/// What the gateway needs.
 #[derive(Debug, Clone)]
 pub struct Dependencies {
-    /// Starts workflows, hands in news, reads.
+    /// Starts workflows, applies inputs and reads state.
     pub conductor: Arc<Conductor>,
-    /// Who leads what; none: that is not known here.
+    /// The election. `None` if the configuration has none that reaches other processes.
     pub election: Option<Arc<dyn Election>>,
-    /// Which queue is used, if there is more than the one of this process.
+    /// The queues of the cluster. `None` if all services run in this process.
     pub queues: Option<Arc<Queues>>,
-    /// Every durable change that this process writes, as it is written; others' are polled for.
+    /// The durable changes that this process receives. Changes of other processes that are not pushed are polled.
     pub changes: broadcast::Sender<Seen>,
-    /// How much one call may bring and take.
+    /// Limits of a single request.
     pub limits: Limits,
-    /// How much is taken in at once.
+    /// Limits on what is accepted at once.
     pub admission: AdmissionLimits,
-    /// What `/readyz` asks.
+    /// Readiness for `/readyz`.
     pub readiness: Readiness,
-    /// What `/metrics` shows.
+    /// Metrics for `/metrics`.
     pub metrics: Metrics,
-    /// Ends what waits: long polls, streams, and in the end the gateway.
+    /// Shuts down the gateway: first long polls and streams, then the server.
     pub stop: CancellationToken,
 }
 
-/// How much one call may bring and take.
+/// Limits of a single request.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of a body.
+    /// Size of a body, in bytes.
     pub body_bytes: usize,
-    /// How deeply a JSON body is nested.
+    /// Nesting depth of a JSON body.
     pub json_depth: usize,
-    /// Bytes of a workflow's input, as JSON.
+    /// Size of a workflow's input as JSON, in bytes.
     pub input_bytes: usize,
-    /// Elements of a page, unless it is asked for otherwise.
+    /// Size of a page if the request does not set one.
     pub page_size: u32,
 }
 
-/// What every handler has.
-#[derive(Debug, Clone)]
-pub(crate) struct App(Arc<Inner>);
-
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) conductor: Arc<Conductor>,
-    /// The election, with what is held in it through this gateway.
-    pub(crate) hosted: Option<Arc<Hosted>>,
-    pub(crate) queues: Option<Arc<Queues>>,
-    pub(crate) changes: broadcast::Sender<Seen>,
-    pub(crate) limits: Limits,
-    pub(crate) admission: Admission,
-    pub(crate) readiness: Readiness,
-    pub(crate) metrics: Metrics,
-    pub(crate) stop: CancellationToken,
-    pub(crate) waiters: Arc<Waiters>,
-    pub(crate) schemas: Schemas,
-}
-
-impl Deref for App {
-    type Target = Inner;
-    fn deref(&self) -> &Inner {
-        &self.0
-    }
-}
-
-impl Inner {
-    pub(crate) fn store(&self) -> &dyn Store {
-        &**self.conductor.store()
-    }
-}
-
-/// The whole surface. To be called within a runtime: what waits for changes is its task.
+/// Builds the router of the gateway. Must be called within a Tokio runtime, because it spawns background tasks.
 pub fn router(dependencies: Dependencies) -> Router {
-    router_with(dependencies, |calls| calls)
+    router_with(dependencies, |routes| routes)
 }
 
-/// The whole surface, with further gRPC services on the same port.
+/// Builds the router of the gateway with `more` gRPC services on the same port.
 pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Routes) -> Router {
-    measure::describe();
+    goconductor_telemetry::describe(self::metrics::ALL);
     let Dependencies { conductor, election, queues, changes, limits, admission, readiness, metrics, stop } =
         dependencies;
-    let waiters = Waiters::new(Arc::clone(&conductor), &changes, stop.clone());
-    let schemas = Schemas::default();
-    let admission = Admission::new(admission);
-    let app = App(Arc::new(Inner {
+    let api = Api::new(api::Inner {
+        waiters: Waiters::new(Arc::clone(&conductor), &changes, stop.clone()),
         conductor,
         hosted: election.map(Hosted::new),
         queues,
         changes,
         limits,
-        admission,
+        admission: Admission::new(admission),
         readiness,
         metrics,
         stop,
-        waiters,
-        schemas,
-    }));
-    drop(tokio::spawn(admission::follow(app.clone())));
-    let rest = routes::all(app.clone());
-    let calls = grpc::routes(rest.clone(), app, more);
-    // What is called by gRPC says so; everything else is REST's, its refusals of unknown paths included.
-    let both = Both { rest, calls };
-    Router::new().fallback(either).with_state(both)
+        schemas: Schemas::default(),
+    });
+    drop(tokio::spawn(admission::monitor(api.clone())));
+    let (rest, grpc) = (rest::router(api.clone()), grpc::router(api, more));
+    Router::new().fallback(dispatch).with_state(Protocols { rest, grpc })
 }
 
-/// The two forms of one API.
+/// The routers of the two protocols.
 #[derive(Clone)]
-struct Both {
+struct Protocols {
     rest: Router,
-    calls: Router,
+    grpc: Router,
 }
 
-async fn either(State(both): State<Both>, request: Request) -> Response {
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    let is_call = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    let router = if is_call { both.calls } else { both.rest };
+/// Dispatches gRPC calls by their content type. All other requests, with unknown paths as well, are REST.
+async fn dispatch(State(protocols): State<Protocols>, request: Request) -> Response {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let router = if is_grpc { protocols.grpc } else { protocols.rest };
     match router.oneshot(request).await {
         Ok(response) => response,
     }
 }
 
-/// Serves, with further gRPC services, until the dependencies' `stop`, then until the calls under way have ended, for a while.
+/// Serves the gateway with `more` gRPC services until `dependencies.stop` is cancelled, then waits up to 5 seconds
+/// for requests in flight.
 ///
 /// # Errors
-/// When the listener fails.
+/// Returns the error of the listener.
 pub async fn serve(
     listener: TcpListener,
     dependencies: Dependencies,
@@ -183,15 +147,15 @@ pub async fn serve(
     let connections = Connections::new(listener, dependencies.admission.connections);
     let router = router_with(dependencies, more);
     let serving = goconductor_process::serve(connections, router, stop.clone());
-    let give_up = async {
+    let drain_timeout = async {
         stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
-    // Both are safe to cancel: what is cut off after the drain has had its time.
+    // Both branches are safe to cancel: requests that are cut off had the time to finish.
     tokio::select! {
         served = serving => served.map_err(std::io::Error::other),
-        () = give_up => {
-            tracing::warn!("calls were under way for longer than the drain");
+        () = drain_timeout => {
+            tracing::warn!(timeout = ?DRAIN_TIMEOUT, "shutdown cut off requests in flight");
             Ok(())
         }
     }

@@ -1,13 +1,13 @@
-//! The pages of `docs/errors`, which are part of the program.
+//! The pages of `docs/errors`. They are embedded in the program.
 
-/// A page about an error.
+/// A page about an error code.
 #[derive(Debug)]
 pub struct Page {
-    /// `GC1004`
+    /// Error code, such as `GC1004`.
     pub code: &'static str,
-    /// In a few words.
+    /// Title of the page.
     pub title: &'static str,
-    /// Markdown.
+    /// Text of the page, as Markdown.
     pub text: &'static str,
 }
 

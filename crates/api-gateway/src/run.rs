@@ -7,10 +7,10 @@ use goconductor_service_kit::config::{Config, ElectionBackend};
 use goconductor_store::ProcessInfo;
 use std::sync::Arc;
 
-/// Serves people and clients until SIGTERM or SIGINT, then ends what is under way.
+/// Serves the API until SIGTERM or SIGINT, then drains the requests in flight.
 ///
 /// # Errors
-/// When it can't start: the configuration, the address.
+/// Returns an error if the configuration is invalid, the address cannot be bound or the server fails.
 pub async fn run(process: Process) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.listen).await?;
     let Backends { store, changes, queues, conductor } = Backends::open(&process)?;
@@ -37,8 +37,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     closed
 }
 
-/// The election that people look at, and that others may stand in; none: the configuration names none that
-/// reaches other processes.
+/// Connects to the election, unless the configuration has none that reaches other processes.
 async fn election(process: &Process) -> anyhow::Result<Option<Arc<dyn Election>>> {
     let config = &process.config.election;
     if config.backend == ElectionBackend::Local && config.electors.is_empty() {
@@ -47,7 +46,7 @@ async fn election(process: &Process) -> anyhow::Result<Option<Arc<dyn Election>>
     process.election().await.map(Some)
 }
 
-/// How much one call may bring and take, as configured.
+/// Returns the configured limits of a single request.
 #[must_use]
 pub fn limits(config: &Config) -> Limits {
     Limits {
@@ -58,15 +57,15 @@ pub fn limits(config: &Config) -> Limits {
     }
 }
 
-/// How much is taken in at once, as configured.
+/// Returns the configured limits of admission control.
 #[must_use]
 pub fn admission(config: &Config) -> AdmissionLimits {
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let limits = &config.limits;
     AdmissionLimits {
         connections: count(limits.connections),
-        calls: count(limits.calls_in_flight),
-        // One body always has room.
+        requests: count(limits.calls_in_flight),
+        // A single body of the largest size always fits.
         bodies_bytes: limits.bodies_bytes.max(limits.body_bytes),
         waiting: count(limits.waiting_callers),
         starts: count(limits.starts_in_flight),

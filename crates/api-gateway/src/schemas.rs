@@ -1,15 +1,15 @@
-//! Input schemas that are ready to check: making one ready takes longer than the check.
+//! A cache of compiled input schemas. Compiling a schema takes longer than the validation of an input.
 
 use goconductor_definition::InputSchema;
 use goconductor_saga::Plan;
 use lru::LruCache;
+use parking_lot::Mutex;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-/// Schemas that are kept ready.
-const KEPT: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
-/// By namespace, definition and version: a version never changes.
+/// Namespace, definition and version. A version never changes.
 type Key = (String, String, u32);
 
 #[derive(Debug)]
@@ -17,21 +17,21 @@ pub(crate) struct Schemas(Mutex<LruCache<Key, Arc<InputSchema>>>);
 
 impl Default for Schemas {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(KEPT)))
+        Self(Mutex::new(LruCache::new(CAPACITY)))
     }
 }
 
 impl Schemas {
-    /// The schema of a plan's input; none: anything goes.
+    /// Returns the schema of a plan's input, or `None` if the definition has none. The error is that of a schema that
+    /// does not compile.
     pub(crate) fn of(&self, namespace: &str, plan: &Plan) -> Result<Option<Arc<InputSchema>>, String> {
         let Some(schema) = &plan.definition().input else { return Ok(None) };
         let key = (namespace.to_owned(), plan.definition().name.clone(), plan.version());
-        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ready) = kept().get(&key) {
-            return Ok(Some(Arc::clone(ready)));
+        if let Some(compiled) = self.0.lock().get(&key) {
+            return Ok(Some(Arc::clone(compiled)));
         }
-        let ready = Arc::new(InputSchema::new(schema)?);
-        kept().put(key, Arc::clone(&ready));
-        Ok(Some(ready))
+        let compiled = Arc::new(InputSchema::new(schema)?);
+        self.0.lock().put(key, Arc::clone(&compiled));
+        Ok(Some(compiled))
     }
 }

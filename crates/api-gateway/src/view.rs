@@ -1,14 +1,15 @@
-//! What people see of a workflow.
+//! Views of workflows. They serialize as REST's JSON; `grpc::message` converts them to messages.
 
 mod event;
 mod waiting;
 
 pub(crate) use event::{EventView, event};
-pub(crate) use waiting::{Waiting, waiting_on};
+pub(crate) use waiting::{Waiting, WaitingKind, waiting_on};
 
-use crate::moment::rfc3339;
+use crate::time::Time;
 use goconductor_saga::{
-    Action, Failure, Json, Kind, Plan, Progress, Side, State, Step, StepState, StepStatus, Timestamp,
+    Action, Failure, Json, Kind, Plan, Progress, RollbackCause, Side, State, Status, Step, StepState,
+    StepStatus, Timestamp, WorkflowId,
 };
 use goconductor_store::Summary;
 use serde::Serialize;
@@ -16,45 +17,51 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// A workflow as it stands.
+/// A workflow and its steps.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkflowView {
-    pub(crate) id: String,
+    #[schema(value_type = String)]
+    pub(crate) id: WorkflowId,
     pub(crate) namespace: String,
     pub(crate) definition: String,
     pub(crate) version: u32,
     /// `QUEUED`, `IN_PROGRESS`, `ROLLING_BACK`, `PAUSED`, `ERROR`, `COMPLETED`, `ROLLED_BACK`, `TERMINATED`
-    pub(crate) status: &'static str,
-    /// Why it is rolled back: `STEP_FAILED`, `CANCELLED`, `TIMED_OUT`, `OPERATOR`
-    pub(crate) cause: Option<&'static str>,
+    #[schema(value_type = String)]
+    pub(crate) status: Status,
+    /// Cause of the rollback: `STEP_FAILED`, `CANCELLED`, `TIMED_OUT`, `OPERATOR`
+    #[schema(value_type = Option<String>)]
+    pub(crate) cause: Option<RollbackCause>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) idempotency_key: Option<String>,
     #[schema(value_type = Json)]
     pub(crate) input: Arc<Json>,
     #[schema(value_type = Option<Json>)]
     pub(crate) output: Option<Arc<Json>>,
-    /// What went wrong first.
+    /// The first failure.
     pub(crate) error: Option<FailureView>,
-    /// The number of its last event.
+    /// Number of the last event.
     pub(crate) seq: u64,
-    pub(crate) created_at: String,
-    pub(crate) ended_at: Option<String>,
-    /// When the time of its forward part is up.
+    #[schema(value_type = String)]
+    pub(crate) created_at: Time,
+    #[schema(value_type = Option<String>)]
+    pub(crate) ended_at: Option<Time>,
+    /// Time at which the workflow's timeout expires and a rollback begins.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) deadline: Option<String>,
-    /// In the definition's order.
+    #[schema(value_type = Option<String>)]
+    pub(crate) deadline: Option<Time>,
+    /// Steps, in the order of the definition.
     pub(crate) steps: Vec<StepView>,
-    /// Why it stands still.
+    /// Reasons why the workflow makes no progress.
     pub(crate) waiting_on: Vec<Waiting>,
 }
 
-/// What went wrong.
+/// A failure.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct FailureView {
-    /// The participant's own code, or one of the engine's: `TIMED_OUT`, …
+    /// Error code of the participant, or of the engine: `TIMED_OUT`, …
     pub(crate) code: String,
     pub(crate) message: String,
-    /// Whatever else the participant said.
+    /// Further information from the participant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<Json>,
 }
@@ -66,52 +73,64 @@ pub(crate) struct StepView {
     pub(crate) title: Option<String>,
     /// `compensatable`, `pivot`, `retriable`
     pub(crate) kind: &'static str,
-    /// `service/action`
+    /// Executing action: `service/action`
     pub(crate) action: String,
-    /// What undoes it: `service/action`
+    /// Compensating action: `service/action`
     pub(crate) compensate: Option<String>,
-    pub(crate) status: &'static str,
-    /// Attempts to do it that began, as far as is known.
+    #[schema(value_type = String)]
+    pub(crate) status: StepStatus,
+    /// Number of started attempts to execute the step.
     pub(crate) attempts: u32,
-    /// Attempts to undo it that began, as far as is known.
+    /// Number of started attempts to compensate the step.
     pub(crate) compensation_attempts: u32,
-    pub(crate) queued_at: Option<String>,
-    pub(crate) started_at: Option<String>,
-    pub(crate) ended_at: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) queued_at: Option<Time>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) started_at: Option<Time>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) ended_at: Option<Time>,
     #[schema(value_type = Option<Json>)]
     pub(crate) output: Option<Arc<Json>>,
-    /// Its last failure, of either side.
+    /// The last failure of an attempt to execute or to compensate the step.
     pub(crate) error: Option<FailureView>,
-    /// Its undo, once that is issued.
+    /// The compensation. Absent until it is issued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) compensation: Option<CompensationView>,
 }
 
-/// The undo of a step.
+/// The compensation of a step.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CompensationView {
-    pub(crate) queued_at: Option<String>,
-    pub(crate) started_at: Option<String>,
-    pub(crate) ended_at: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) queued_at: Option<Time>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) started_at: Option<Time>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) ended_at: Option<Time>,
 }
 
-/// What a list shows of a workflow.
+/// A workflow in a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SummaryView {
-    pub(crate) id: String,
+    #[schema(value_type = String)]
+    pub(crate) id: WorkflowId,
     pub(crate) definition: String,
     pub(crate) version: u32,
-    pub(crate) status: &'static str,
-    pub(crate) cause: Option<&'static str>,
+    #[schema(value_type = String)]
+    pub(crate) status: Status,
+    #[schema(value_type = Option<String>)]
+    pub(crate) cause: Option<RollbackCause>,
     pub(crate) error: Option<Json>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) seq: u64,
-    pub(crate) created_at: String,
-    pub(crate) ended_at: Option<String>,
+    #[schema(value_type = String)]
+    pub(crate) created_at: Time,
+    #[schema(value_type = Option<String>)]
+    pub(crate) ended_at: Option<Time>,
 }
 
-/// A workflow with its steps.
+/// Builds the view of a workflow.
 pub(crate) fn workflow(
     plan: &Plan,
     state: &State,
@@ -119,68 +138,69 @@ pub(crate) fn workflow(
     waiting_on: Vec<Waiting>,
 ) -> WorkflowView {
     WorkflowView {
-        id: state.id.to_string(),
+        id: state.id,
         namespace: state.namespace.clone(),
         definition: state.definition.clone(),
         version: state.version,
-        status: state.status().as_str(),
-        cause: state.cause.map(goconductor_saga::RollbackCause::as_str),
+        status: state.status(),
+        cause: state.cause,
         labels: state.labels.clone(),
         idempotency_key,
         input: state.input.clone(),
         output: state.output.clone(),
         error: state.error.as_ref().map(failure),
         seq: state.seq,
-        created_at: rfc3339(state.created_at),
-        ended_at: state.ended_at.map(rfc3339),
-        deadline: state.deadline.map(rfc3339),
+        created_at: state.created_at.into(),
+        ended_at: state.ended_at.map(Time),
+        deadline: state.deadline.map(Time),
         steps: plan
             .definition()
             .steps
             .iter()
             .zip(&state.steps)
-            .map(|(of, step)| step_view(of, step))
+            .map(|(step, state)| step_view(step, state))
             .collect(),
         waiting_on,
     }
 }
 
+/// Builds the view of a workflow in a list.
 pub(crate) fn summary(summary: Summary) -> SummaryView {
     SummaryView {
-        id: summary.id.to_string(),
+        id: summary.id,
         definition: summary.definition,
         version: summary.version,
-        status: summary.status.as_str(),
-        cause: summary.cause.map(goconductor_saga::RollbackCause::as_str),
+        status: summary.status,
+        cause: summary.cause,
         error: summary.error,
         labels: summary.labels,
         idempotency_key: summary.idempotency_key,
         seq: summary.seq,
-        created_at: rfc3339(summary.created_at),
-        ended_at: summary.ended_at.map(rfc3339),
+        created_at: summary.created_at.into(),
+        ended_at: summary.ended_at.map(Time),
     }
 }
 
-fn step_view(of: &Step, step: &StepState) -> StepView {
-    let Progress { queued_at, started_at, ended_at, .. } = step.execute;
+fn step_view(step: &Step, state: &StepState) -> StepView {
+    let Progress { queued_at, started_at, ended_at, .. } = state.execute;
     StepView {
-        name: of.name.clone(),
-        title: of.title.clone(),
-        kind: kind_name(of.kind),
-        action: action_name(&of.action),
-        compensate: of.compensate.as_ref().map(|undo| action_name(&undo.action)),
-        status: step.status().as_str(),
-        attempts: step.execute.begun(),
-        compensation_attempts: step.compensate.begun(),
-        queued_at: queued_at.map(rfc3339),
-        started_at: started_at.map(rfc3339),
-        ended_at: ended_at.map(rfc3339),
-        output: step.output.clone(),
-        error: step.error.as_ref().map(failure),
-        compensation: step.undo.map(|_| CompensationView {
-            queued_at: step.compensate.queued_at.map(rfc3339),
-            started_at: step.compensate.started_at.map(rfc3339),
-            ended_at: step.compensate.ended_at.map(rfc3339),
+        name: step.name.clone(),
+        title: step.title.clone(),
+        kind: kind_name(step.kind),
+        action: action_name(&step.action),
+        compensate: step.compensate.as_ref().map(|compensation| action_name(&compensation.action)),
+        status: state.status(),
+        attempts: state.execute.begun(),
+        compensation_attempts: state.compensate.begun(),
+        queued_at: queued_at.map(Time),
+        started_at: started_at.map(Time),
+        ended_at: ended_at.map(Time),
+        output: state.output.clone(),
+        error: state.error.as_ref().map(failure),
+        compensation: state.undo.map(|_| CompensationView {
+            queued_at: state.compensate.queued_at.map(Time),
+            started_at: state.compensate.started_at.map(Time),
+            ended_at: state.compensate.ended_at.map(Time),
         }),
     }
 }
@@ -193,6 +213,7 @@ fn failure(failure: &Failure) -> FailureView {
     }
 }
 
+/// Returns the name of a step's kind.
 pub(crate) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Compensatable => "compensatable",
@@ -201,12 +222,13 @@ pub(crate) fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
+/// Returns `service/action`.
 pub(crate) fn action_name(action: &Action) -> String {
     let Action::Run { service, action } = action;
     format!("{service}/{action}")
 }
 
-/// The side of a step that has a command out, with what is known of it.
+/// Returns the side of a step that has an open command, with its status and progress.
 fn open_side(step: &StepState) -> Option<(Side, StepStatus, &Progress)> {
     [Side::Compensate, Side::Execute].into_iter().find_map(|side| {
         let status = step.side_status(side)?;
@@ -214,7 +236,7 @@ fn open_side(step: &StepState) -> Option<(Side, StepStatus, &Progress)> {
     })
 }
 
-/// From its first command on.
+/// Returns the time since when a side waits: its first command, or its due time.
 fn since(progress: &Progress) -> Option<Timestamp> {
     progress.queued_at.or(progress.due_at)
 }

@@ -1,46 +1,47 @@
-//! Who waits for a workflow to move on is woken by what this process writes, and by a look at the store
-//! for all of them together, as other processes write too.
+//! Wakes the requests that wait for a workflow to progress.
+//!
+//! Changes that this process receives wake them at once. For changes that other processes wrote without a push, one
+//! query polls all watched workflows together.
 
 use goconductor_saga::WorkflowId;
 use goconductor_store::Seen;
 use goconductor_transition::{Conductor, clock};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Between looks at the store.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// What other processes wrote, and nobody told, is seen after this at the latest: most have ended by then, and
-/// are never looked for.
-const QUIET: Duration = Duration::from_millis(500);
+/// The interval between polls of the store.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// The age from which a watched workflow is polled. Most workflows end sooner and are never polled.
+const POLL_AFTER: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Waiters {
     conductor: Arc<Conductor>,
     stop: CancellationToken,
-    /// Each workflow that somebody waits for.
     watched: Mutex<BTreeMap<WorkflowId, Watched>>,
 }
 
-/// A workflow that somebody waits for.
+/// A workflow with waiting requests.
 #[derive(Debug)]
 struct Watched {
-    /// What was seen of it.
     newest: watch::Sender<Newest>,
-    /// When it was last looked for, or first waited for.
-    looked: Instant,
+    /// The time of the last poll, or of the first wait.
+    polled_at: Instant,
 }
 
-/// How far a workflow was seen to be.
+/// The newest known position of a workflow.
 #[derive(Debug, Clone, Copy, Default)]
 struct Newest {
     seq: u64,
-    ended: bool,
+    has_ended: bool,
 }
 
-/// Watches one workflow, from before it is read: no change falls in between.
+/// A subscription to the progress of one workflow. Subscribe before the workflow is read, so that no change in
+/// between is missed.
 #[derive(Debug)]
 pub(crate) struct Watch {
     id: WorkflowId,
@@ -59,59 +60,56 @@ impl Waiters {
         this
     }
 
+    /// Subscribes to a workflow.
     pub(crate) fn watch(self: &Arc<Self>, id: WorkflowId) -> Watch {
-        let mut watched = self.watched();
-        let new = || Watched { newest: watch::Sender::default(), looked: clock::monotonic() };
+        let mut watched = self.watched.lock();
+        let new = || Watched { newest: watch::Sender::default(), polled_at: clock::monotonic() };
         let newest = watched.entry(id).or_insert_with(new).newest.subscribe();
         Watch { id, newest, waiters: Arc::clone(self) }
     }
 
-    fn watched(&self) -> MutexGuard<'_, BTreeMap<WorkflowId, Watched>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn run(self: Arc<Self>, mut changes: broadcast::Receiver<Seen>) {
-        let mut ticks = tokio::time::interval(LOOK_AGAIN);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut open = true;
+        let mut polls = tokio::time::interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_open = true;
         loop {
-            // All are safe to cancel: a change that was not received stays in the channel.
+            // All branches are safe to cancel: a change that was not received stays in the channel.
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                change = changes.recv(), if open => match change {
-                    Ok(seen) => self.tell(seen),
-                    Err(broadcast::error::RecvError::Lagged(_)) => self.look(Duration::ZERO).await,
-                    Err(broadcast::error::RecvError::Closed) => open = false,
+                change = changes.recv(), if is_open => match change {
+                    Ok(seen) => self.notify(seen),
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.poll(Duration::ZERO).await,
+                    Err(broadcast::error::RecvError::Closed) => is_open = false,
                 },
-                _ = ticks.tick() => self.look(QUIET).await,
+                _ = polls.tick() => self.poll(POLL_AFTER).await,
             }
         }
     }
 
-    fn tell(&self, seen: Seen) {
-        let ended = seen.status.is_final();
-        if ended {
-            // Whoever comes now and asks for its end is not to wait for what has been told already.
+    fn notify(&self, seen: Seen) {
+        let has_ended = seen.status.is_final();
+        if has_ended {
+            // A later request for the end must read it instead of waiting for a notification that has passed.
             self.conductor.forget(seen.id);
         }
-        if let Some(watched) = self.watched().get(&seen.id) {
+        if let Some(watched) = self.watched.lock().get(&seen.id) {
             watched.newest.send_if_modified(|newest| {
                 let is_newer = seen.seq > newest.seq;
                 if is_newer {
-                    *newest = Newest { seq: seen.seq, ended };
+                    *newest = Newest { seq: seen.seq, has_ended };
                 }
                 is_newer
             });
         }
     }
 
-    /// One read of all that were not looked for within this time, however many they are.
-    async fn look(&self, quiet: Duration) {
+    /// Polls all workflows that were not polled within `age`, in one query.
+    async fn poll(&self, age: Duration) {
         let now = clock::monotonic();
         let mut ids = Vec::new();
-        for (id, watched) in &mut *self.watched() {
-            if now.saturating_duration_since(watched.looked) >= quiet {
-                watched.looked = now;
+        for (id, watched) in &mut *self.watched.lock() {
+            if now.saturating_duration_since(watched.polled_at) >= age {
+                watched.polled_at = now;
                 ids.push(*id);
             }
         }
@@ -119,36 +117,36 @@ impl Waiters {
             return;
         }
         match self.conductor.store().seen(&ids).await {
-            Ok(seen) => seen.into_iter().for_each(|seen| self.tell(seen)),
-            Err(error) => tracing::warn!(%error, "those who wait are not told of changes for now"),
+            Ok(seen) => seen.into_iter().for_each(|seen| self.notify(seen)),
+            Err(error) => tracing::warn!(%error, workflows = ids.len(), "poll of watched workflows failed"),
         }
     }
 }
 
 impl Watch {
-    /// Waits until the workflow is past a `seq`; whether it is: false if the gateway ends. Safe to cancel.
+    /// Waits until the workflow is past `seq`. Returns `false` if the gateway shuts down first. Safe to cancel.
     pub(crate) async fn past(&mut self, seq: u64) -> bool {
         self.until(|newest| newest.seq > seq).await
     }
 
-    /// Waits until the workflow has ended; whether it has: false if the gateway ends. Safe to cancel.
+    /// Waits until the workflow has ended. Returns `false` if the gateway shuts down first. Safe to cancel.
     pub(crate) async fn ended(&mut self) -> bool {
-        self.until(|newest| newest.ended).await
+        self.until(|newest| newest.has_ended).await
     }
 
-    async fn until(&mut self, is_so: impl Fn(&Newest) -> bool) -> bool {
+    async fn until(&mut self, condition: impl Fn(&Newest) -> bool) -> bool {
         tokio::select! {
             () = self.waiters.stop.cancelled() => false,
-            seen = self.newest.wait_for(is_so) => seen.is_ok(),
+            seen = self.newest.wait_for(condition) => seen.is_ok(),
         }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut watched = self.waiters.watched();
-        // This one is the last.
-        if watched.get(&self.id).is_some_and(|watched| watched.newest.receiver_count() <= 1) {
+        let mut watched = self.waiters.watched.lock();
+        let is_last = watched.get(&self.id).is_some_and(|watched| watched.newest.receiver_count() <= 1);
+        if is_last {
             watched.remove(&self.id);
         }
     }

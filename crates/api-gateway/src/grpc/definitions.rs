@@ -1,69 +1,86 @@
 //! `DefinitionService`.
 
-use super::answer::{definition, each, small, text};
-use super::{Door, Rest};
-use axum::http::{Method, StatusCode};
+use super::{RpcResult, Services, message, operation, path_name};
+use crate::api::definitions::ApplyDefinition;
+use axum::http::StatusCode;
+use goconductor_definition::Format;
+use goconductor_wire::v1 as wire;
 use goconductor_wire::v1::definition_service_server::DefinitionService;
-use goconductor_wire::v1::{self as wire};
-use tonic::{Request, Response, Status};
-
-type Answer<T> = Result<Response<T>, Status>;
+use tonic::{Request, Response};
 
 #[tonic::async_trait]
-impl DefinitionService for Door {
+impl DefinitionService for Services {
     async fn apply_definition(
         &self,
         request: Request<wire::ApplyDefinitionRequest>,
-    ) -> Answer<wire::ApplyDefinitionResponse> {
-        let wire::ApplyDefinitionRequest { name, source, dry_run, .. } = request.get_ref().clone();
-        let kind = match request.get_ref().format() {
-            wire::DefinitionFormat::Json => "application/json",
-            wire::DefinitionFormat::Yaml | wire::DefinitionFormat::Unspecified => "application/yaml",
+    ) -> RpcResult<wire::ApplyDefinitionResponse> {
+        let status = |applied: &wire::ApplyDefinitionResponse| {
+            if applied.created { StatusCode::CREATED } else { StatusCode::OK }
         };
-        let mut rest = Rest::of(Method::PUT, &["definitions", &name]).text(kind, source);
-        if dry_run {
-            rest = rest.query("dry_run", true);
-        }
-        // One without a text is as one whose text is empty.
-        let (status, body) = self.call(&request, rest.header("content-type", kind)).await?;
-        Ok(Response::new(wire::ApplyDefinitionResponse {
-            name: text(&body, "name"),
-            version: small(&body, "version"),
-            digest: text(&body, "digest"),
-            created: status == StatusCode::CREATED,
-        }))
+        let applied = self
+            .serve_with_status(operation::APPLY_DEFINITION, request, status, |api, call| async move {
+                path_name("name", &call.message.name)?;
+                let context = call.context()?;
+                let format = match call.message.format() {
+                    wire::DefinitionFormat::Json => Format::Json,
+                    wire::DefinitionFormat::Yaml | wire::DefinitionFormat::Unspecified => Format::Yaml,
+                };
+                let wire::ApplyDefinitionRequest { name, source, dry_run, .. } = call.message;
+                let apply = ApplyDefinition { name, format, source: source.into(), dry_run };
+                let applied = api.apply_definition(&context, apply).await?;
+                Ok(wire::ApplyDefinitionResponse {
+                    name: applied.name,
+                    version: applied.version,
+                    digest: applied.digest,
+                    created: applied.is_new,
+                })
+            })
+            .await?;
+        Ok(Response::new(applied))
     }
 
     async fn get_definition(
         &self,
         request: Request<wire::GetDefinitionRequest>,
-    ) -> Answer<wire::GetDefinitionResponse> {
-        let wire::GetDefinitionRequest { name, version } = request.get_ref();
-        let version = version.map(|version| version.to_string());
-        let rest = match &version {
-            Some(version) => Rest::get(&["definitions", name, "versions", version]),
-            None => Rest::get(&["definitions", name]),
+    ) -> RpcResult<wire::GetDefinitionResponse> {
+        let operation = match request.get_ref().version {
+            Some(_) => operation::GET_DEFINITION_VERSION,
+            None => operation::GET_DEFINITION,
         };
-        let (_, body) = self.call(&request, rest).await?;
-        Ok(Response::new(wire::GetDefinitionResponse { definition: Some(definition(&body)) }))
+        let definition = self
+            .serve(operation, request, |api, call| async move {
+                let name = path_name("name", &call.message.name)?;
+                api.definition(&call.context()?, name, call.message.version).await
+            })
+            .await?;
+        let definition = Some(message::definition(definition));
+        Ok(Response::new(wire::GetDefinitionResponse { definition }))
     }
 
     async fn list_definitions(
         &self,
         request: Request<wire::ListDefinitionsRequest>,
-    ) -> Answer<wire::ListDefinitionsResponse> {
-        let (_, body) = self.call(&request, Rest::get(&["definitions"])).await?;
-        let definitions = each(&body, "definitions").map(definition).collect();
+    ) -> RpcResult<wire::ListDefinitionsResponse> {
+        let list = self
+            .serve(operation::LIST_DEFINITIONS, request, |api, call| async move {
+                api.list_definitions(&call.context()?).await
+            })
+            .await?;
+        let definitions = list.definitions.into_iter().map(message::definition).collect();
         Ok(Response::new(wire::ListDefinitionsResponse { definitions }))
     }
 
     async fn list_definition_versions(
         &self,
         request: Request<wire::ListDefinitionVersionsRequest>,
-    ) -> Answer<wire::ListDefinitionVersionsResponse> {
-        let rest = Rest::get(&["definitions", &request.get_ref().name, "versions"]);
-        let (_, body) = self.call(&request, rest).await?;
-        let versions = each(&body, "versions").map(definition).collect();
+    ) -> RpcResult<wire::ListDefinitionVersionsResponse> {
+        let list = self
+            .serve(operation::LIST_VERSIONS, request, |api, call| async move {
+                let name = path_name("name", &call.message.name)?;
+                api.list_versions(&call.context()?, name).await
+            })
+            .await?;
+        let versions = list.versions.into_iter().map(message::definition).collect();
         Ok(Response::new(wire::ListDefinitionVersionsResponse { versions }))
     }
 }

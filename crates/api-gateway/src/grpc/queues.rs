@@ -1,41 +1,42 @@
 //! `QueueService`.
 
-use super::answer::{backlog, each, queue_move, text};
-use super::{Door, Rest};
-use axum::http::Method;
+use super::{RpcResult, Services, message, operation};
+use goconductor_wire::v1 as wire;
 use goconductor_wire::v1::queue_service_server::QueueService;
-use goconductor_wire::v1::{self as wire};
-use serde_json::json;
-use tonic::{Request, Response, Status};
-
-type Answer<T> = Result<Response<T>, Status>;
+use tonic::{Request, Response};
 
 #[tonic::async_trait]
-impl QueueService for Door {
+impl QueueService for Services {
     async fn list_queues(
         &self,
         request: Request<wire::ListQueuesRequest>,
-    ) -> Answer<wire::ListQueuesResponse> {
-        let (_, body) = self.call(&request, Rest::get(&["queues"])).await?;
-        let services = each(&body, "services").map(backlog).collect();
-        Ok(Response::new(wire::ListQueuesResponse { queue: text(&body, "queue"), services }))
+    ) -> RpcResult<wire::ListQueuesResponse> {
+        let list = self
+            .serve(operation::LIST_QUEUES, request, |api, _| async move { api.list_queues().await })
+            .await?;
+        let services = list.services.into_iter().map(message::backlog).collect();
+        Ok(Response::new(wire::ListQueuesResponse { queue: list.queue, services }))
     }
 
     async fn get_queue_move(
         &self,
         request: Request<wire::GetQueueMoveRequest>,
-    ) -> Answer<wire::GetQueueMoveResponse> {
-        let (_, body) = self.call(&request, Rest::get(&["queues", "switch"])).await?;
-        Ok(Response::new(wire::GetQueueMoveResponse { r#move: Some(queue_move(&body)) }))
+    ) -> RpcResult<wire::GetQueueMoveResponse> {
+        let switch = self
+            .serve(operation::GET_QUEUE_SWITCH, request, |api, _| async move { api.queue_switch().await })
+            .await?;
+        Ok(Response::new(wire::GetQueueMoveResponse { r#move: Some(message::queue_move(switch)) }))
     }
 
     async fn switch_queue(
         &self,
         request: Request<wire::SwitchQueueRequest>,
-    ) -> Answer<wire::SwitchQueueResponse> {
-        let body = json!({"to": request.get_ref().to});
-        let (_, body) =
-            self.call(&request, Rest::of(Method::POST, &["queues", "switch"]).json(&body)).await?;
-        Ok(Response::new(wire::SwitchQueueResponse { r#move: Some(queue_move(&body)) }))
+    ) -> RpcResult<wire::SwitchQueueResponse> {
+        let switch = self
+            .serve(operation::SWITCH_QUEUE, request, |api, call| async move {
+                api.switch_queue(&call.context()?, &call.message.to).await
+            })
+            .await?;
+        Ok(Response::new(wire::SwitchQueueResponse { r#move: Some(message::queue_move(switch)) }))
     }
 }

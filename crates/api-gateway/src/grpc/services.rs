@@ -1,63 +1,71 @@
 //! `ServiceService`.
 
-use super::answer::{each, process, service};
-use super::{Door, Rest};
-use axum::http::Method;
+use super::{RpcResult, Services, message, operation, optional, optional_number, path_name};
+use crate::api::services::PutService;
+use goconductor_wire::v1 as wire;
 use goconductor_wire::v1::service_service_server::ServiceService;
-use goconductor_wire::v1::{self as wire};
-use serde_json::{Map, Value, json};
-use tonic::{Request, Response, Status};
-
-type Answer<T> = Result<Response<T>, Status>;
+use std::collections::BTreeMap;
+use tonic::{Request, Response};
 
 #[tonic::async_trait]
-impl ServiceService for Door {
+impl ServiceService for Services {
     async fn put_service(
         &self,
         request: Request<wire::PutServiceRequest>,
-    ) -> Answer<wire::PutServiceResponse> {
-        let wire::PutServiceRequest { name, http_url, max_in_flight, max_in_flight_by_action } =
-            request.get_ref();
-        let mut body = Map::new();
-        if !http_url.is_empty() {
-            body.insert("http".to_owned(), json!({"url": http_url}));
-        }
-        if *max_in_flight > 0 {
-            body.insert("max_in_flight".to_owned(), (*max_in_flight).into());
-        }
-        if !max_in_flight_by_action.is_empty() {
-            let limit = |(name, limit): (&String, &u32)| (name.clone(), json!({"max_in_flight": limit}));
-            let actions: Map<String, Value> = max_in_flight_by_action.iter().map(limit).collect();
-            body.insert("actions".to_owned(), actions.into());
-        }
-        let rest = Rest::of(Method::PUT, &["services", name]).json(&body.into());
-        let (_, body) = self.call(&request, rest).await?;
-        Ok(Response::new(wire::PutServiceResponse { service: Some(service(&body)) }))
+    ) -> RpcResult<wire::PutServiceResponse> {
+        let service = self
+            .serve(operation::PUT_SERVICE, request, |api, call| async move {
+                path_name("name", &call.message.name)?;
+                let context = call.context()?;
+                let wire::PutServiceRequest { name, http_url, max_in_flight, max_in_flight_by_action } =
+                    call.message;
+                let limits: BTreeMap<_, _> = max_in_flight_by_action.into_iter().collect();
+                let put = PutService {
+                    name,
+                    http_url: optional(http_url),
+                    max_in_flight: optional_number(max_in_flight),
+                    max_in_flight_by_action: Some(limits).filter(|limits| !limits.is_empty()),
+                };
+                api.put_service(&context, put).await
+            })
+            .await?;
+        Ok(Response::new(wire::PutServiceResponse { service: Some(message::service(service)) }))
     }
 
     async fn get_service(
         &self,
         request: Request<wire::GetServiceRequest>,
-    ) -> Answer<wire::GetServiceResponse> {
-        let (_, body) = self.call(&request, Rest::get(&["services", &request.get_ref().name])).await?;
-        Ok(Response::new(wire::GetServiceResponse { service: Some(service(&body)) }))
+    ) -> RpcResult<wire::GetServiceResponse> {
+        let service = self
+            .serve(operation::GET_SERVICE, request, |api, call| async move {
+                let name = path_name("name", &call.message.name)?;
+                api.service(&call.context()?, name).await
+            })
+            .await?;
+        Ok(Response::new(wire::GetServiceResponse { service: Some(message::service(service)) }))
     }
 
     async fn list_services(
         &self,
         request: Request<wire::ListServicesRequest>,
-    ) -> Answer<wire::ListServicesResponse> {
-        let (_, body) = self.call(&request, Rest::get(&["services"])).await?;
-        let services = each(&body, "services").map(service).collect();
+    ) -> RpcResult<wire::ListServicesResponse> {
+        let list = self
+            .serve(operation::LIST_SERVICES, request, |api, call| async move {
+                api.list_services(&call.context()?).await
+            })
+            .await?;
+        let services = list.services.into_iter().map(message::service).collect();
         Ok(Response::new(wire::ListServicesResponse { services }))
     }
 
     async fn list_processes(
         &self,
         request: Request<wire::ListProcessesRequest>,
-    ) -> Answer<wire::ListProcessesResponse> {
-        let (_, body) = self.call(&request, Rest::get(&["processes"])).await?;
-        let processes = each(&body, "processes").map(process).collect();
+    ) -> RpcResult<wire::ListProcessesResponse> {
+        let list = self
+            .serve(operation::LIST_PROCESSES, request, |api, _| async move { api.list_processes().await })
+            .await?;
+        let processes = list.processes.into_iter().map(message::process).collect();
         Ok(Response::new(wire::ListProcessesResponse { processes }))
     }
 }

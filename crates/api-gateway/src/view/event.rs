@@ -1,34 +1,36 @@
-//! A line of a history as the API has it: steps by name, times as text.
+//! The view of an event: it names the step, and its times are RFC 3339.
 
-use crate::moment::rfc3339;
+use crate::time::{Time, rfc3339};
 use goconductor_saga::{Event, Json, Plan, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Fields of an event that are times.
+/// Fields of an event's detail that are times.
 const TIMES: &[&str] = &["started_at", "deadline", "doubt_until", "retry_at", "due_at"];
 
-/// One line of a history.
+/// An event in the history of a workflow.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EventView {
-    /// From 1, without a gap.
+    /// Number of the event: from 1, without gaps.
     pub(crate) seq: u64,
-    pub(crate) time: String,
-    /// `STEP_COMPLETED`, …
+    #[schema(value_type = String)]
+    pub(crate) time: Time,
+    /// Type of the event: `STEP_COMPLETED`, …
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) step: Option<String>,
     pub(crate) attempt: Option<u64>,
-    /// What else there is to say; its fields depend on the type.
+    /// Further fields. They depend on the type.
     pub(crate) detail: Json,
     pub(crate) actor: Option<String>,
 }
 
+/// Builds the view of an event.
 pub(crate) fn event(plan: &Plan, event: &Event) -> EventView {
     let step = event.kind.step().and_then(|index| plan.step(index)).map(|step| step.name.clone());
     let mut detail = match serde_json::to_value(&event.kind) {
         Ok(Json::Object(fields)) => fields,
-        // An event was read from JSON, and can be written as such.
+        // Unreachable: events are stored as JSON objects.
         Ok(_) | Err(_) => serde_json::Map::new(),
     };
     detail.remove("step");
@@ -41,7 +43,7 @@ pub(crate) fn event(plan: &Plan, event: &Event) -> EventView {
     }
     EventView {
         seq: event.seq,
-        time: rfc3339(event.time),
+        time: event.time.into(),
         kind,
         step,
         attempt,

@@ -1,7 +1,7 @@
-//! Why a workflow stands still.
+//! Reasons why a workflow makes no progress.
 
 use super::{action_name, open_side, since};
-use crate::moment::rfc3339;
+use crate::time::Time;
 use goconductor_queue::Queue;
 use goconductor_saga::{
     Action, Failure, Plan, Progress, Side, State, Status, Step, StepState, StepStatus, Timestamp,
@@ -10,22 +10,42 @@ use goconductor_transition::topic_of;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A command that is due for longer than this, and on record as neither started nor settled, waits for a
-/// place.
+/// Delay after which a due command that was neither started nor settled is reported to wait for capacity.
 const CAPACITY_AFTER_MICROS: i64 = 500_000;
 
-/// A reason why a workflow stands still.
+/// A reason why a workflow makes no progress.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Waiting {
     /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, `TIMER`, `CAPACITY`, `OPERATOR`
-    pub(crate) kind: &'static str,
+    #[schema(value_type = String)]
+    pub(crate) kind: WaitingKind,
     pub(crate) step: Option<String>,
-    pub(crate) since: Option<String>,
-    pub(crate) until: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) since: Option<Time>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) until: Option<Time>,
     pub(crate) detail: String,
 }
 
-/// Everything that a workflow waits for.
+/// The kind of a [`Waiting`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum WaitingKind {
+    /// No worker serves the service, and it has no address.
+    NoWorker,
+    /// An attempt is running.
+    InFlight,
+    /// The step waits for its next attempt.
+    Backoff,
+    /// The compensation waits for the deadline of an attempt of unknown outcome.
+    Timer,
+    /// The service is busy.
+    Capacity,
+    /// An operator must act.
+    Operator,
+}
+
+/// Returns everything that a workflow waits for.
 pub(crate) async fn waiting_on(
     queue: &dyn Queue,
     plan: &Plan,
@@ -38,98 +58,100 @@ pub(crate) async fn waiting_on(
         return waiting;
     }
     if state.paused {
-        let detail = "an operator has paused it; `resume` lets it go on".to_owned();
-        waiting.push(Waiting { kind: "OPERATOR", step: None, since: None, until: None, detail });
+        let detail = "an operator paused the workflow; resume it to continue".to_owned();
+        waiting.push(Waiting { kind: WaitingKind::Operator, step: None, since: None, until: None, detail });
     }
-    for (of, step) in plan.definition().steps.iter().zip(&state.steps) {
+    for (definition, step) in plan.definition().steps.iter().zip(&state.steps) {
         if status == Status::Error && step.needs_operator(state.phase) {
-            waiting.push(operator(of, step));
+            waiting.push(operator(definition, step));
         } else if let Some((side, step_status, progress)) = open_side(step) {
-            let (Some(action), true) = (of.action(side), progress.running.is_some() || !state.paused) else {
+            let (Some(action), true) = (definition.action(side), progress.running.is_some() || !state.paused)
+            else {
                 continue;
             };
             let Action::Run { service, .. } = action;
             let topic = topic_of(&state.namespace, service, side);
-            // Nobody is said to be missing on the word of a queue that does not answer.
-            let served = queue.has_consumer(&topic).await.unwrap_or(true);
+            // A queue that does not respond is no evidence that a worker is missing.
+            let is_served = queue.has_consumer(&topic).await.unwrap_or(true);
             let (status, failure) = (step_status, step.error.as_ref());
-            waiting.push(command(&Command { of, side, status, progress, action, failure, served }, now));
+            let command = Command { step: definition, side, status, progress, action, failure, is_served };
+            waiting.push(waiting_for(&command, now));
         }
     }
     waiting
 }
 
-/// A command that is out.
+/// An open command of a step.
 struct Command<'a> {
-    of: &'a Step,
+    step: &'a Step,
     side: Side,
     status: StepStatus,
     progress: &'a Progress,
     action: &'a Action,
     failure: Option<&'a Failure>,
-    served: bool,
+    is_served: bool,
 }
 
-fn command(command: &Command<'_>, now: Timestamp) -> Waiting {
-    let Command { of, side, status, progress, action, failure, served } = command;
+fn waiting_for(command: &Command<'_>, now: Timestamp) -> Waiting {
+    let Command { step, side, status, progress, action, failure, is_served } = command;
     let attempt = progress.attempt();
-    let doing = match side {
+    let operation = match side {
         Side::Execute => action_name(action),
-        Side::Compensate => format!("the undo by {}", action_name(action)),
+        Side::Compensate => format!("compensation {}", action_name(action)),
     };
     let due = progress.due_at.filter(|due| *due > now);
     let retrying = matches!(status, StepStatus::Retrying | StepStatus::CompensationRetrying);
     let (kind, since, until, detail) = match (&progress.running, due) {
         (Some(running), _) => {
-            let detail = format!("attempt {attempt} at {doing} is under way");
-            ("IN_FLIGHT", Some(running.started_at), Some(running.deadline), detail)
+            let detail = format!("attempt {attempt} of {operation} is running");
+            (WaitingKind::InFlight, Some(running.started_at), Some(running.deadline), detail)
         }
         (None, Some(due)) if retrying => {
-            let after = failure.map(|failure| format!(", after {}: {}", failure.code, failure.message));
-            let detail =
-                format!("attempt {attempt} at {doing} waits for its time{}", after.unwrap_or_default());
-            ("BACKOFF", since(progress), Some(due), detail)
+            let cause = failure.map(|failure| format!(" after {}: {}", failure.code, failure.message));
+            let detail = format!(
+                "attempt {attempt} of {operation} waits for its retry delay{}",
+                cause.unwrap_or_default()
+            );
+            (WaitingKind::Backoff, since(progress), Some(due), detail)
         }
         (None, Some(due)) => {
-            let detail =
-                format!("{doing} waits until an attempt of unknown outcome can't take effect any more");
-            ("TIMER", since(progress), Some(due), detail)
+            let detail = format!("{operation} waits for the deadline of an attempt of unknown outcome");
+            (WaitingKind::Timer, since(progress), Some(due), detail)
         }
-        (None, None) if !served => {
+        (None, None) if !is_served => {
             let Action::Run { service, .. } = action;
-            let detail = format!("no worker serves {service}, and it has no address");
-            ("NO_WORKER", progress.due_at.or(since(progress)), None, detail)
+            let detail = format!("no worker serves {service}, and the service has no HTTP address");
+            (WaitingKind::NoWorker, progress.due_at.or(since(progress)), None, detail)
         }
         (None, None) => {
             let ready = progress.due_at.or(since(progress));
-            let long = ready.is_some_and(|ready| now.0.saturating_sub(ready.0) > CAPACITY_AFTER_MICROS);
-            if long {
-                ("CAPACITY", ready, None, format!("{doing} waits for a place: the service is busy"))
+            let is_late = ready.is_some_and(|ready| now.0.saturating_sub(ready.0) > CAPACITY_AFTER_MICROS);
+            if is_late {
+                (
+                    WaitingKind::Capacity,
+                    ready,
+                    None,
+                    format!("{operation} waits for capacity: the service is busy"),
+                )
             } else {
-                ("IN_FLIGHT", ready, None, format!("attempt {attempt} at {doing} is under way"))
+                (WaitingKind::InFlight, ready, None, format!("attempt {attempt} of {operation} is running"))
             }
         }
     };
-    Waiting {
-        kind,
-        step: Some(of.name.clone()),
-        since: since.map(rfc3339),
-        until: until.map(rfc3339),
-        detail,
-    }
+    Waiting { kind, step: Some(step.name.clone()), since: since.map(Time), until: until.map(Time), detail }
 }
 
-fn operator(of: &Step, step: &StepState) -> Waiting {
-    let (undone, ended_at) = match step.undo {
-        Some(_) => ("could not be undone", step.compensate.ended_at),
-        None => ("could not be done", step.execute.ended_at),
+fn operator(step: &Step, state: &StepState) -> Waiting {
+    let (failed, ended_at) = match state.undo {
+        Some(_) => ("the compensation failed", state.compensate.ended_at),
+        None => ("the step failed", state.execute.ended_at),
     };
-    let why = step.error.as_ref().map(|error| format!(": {}: {}", error.code, error.message));
+    let cause = state.error.as_ref().map(|error| format!(": {}: {}", error.code, error.message));
     Waiting {
-        kind: "OPERATOR",
-        step: Some(of.name.clone()),
-        since: ended_at.map(rfc3339),
+        kind: WaitingKind::Operator,
+        step: Some(step.name.clone()),
+        since: ended_at.map(Time),
         until: None,
-        detail: format!("it {undone}{}; retry, skip or complete it", why.unwrap_or_default()),
+        detail: format!("{failed}{}; retry, skip or complete the step", cause.unwrap_or_default()),
     }
 }

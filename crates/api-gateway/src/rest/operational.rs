@@ -1,8 +1,8 @@
-//! Health, metrics, version, documents, the console.
+//! Health, metrics, version, error pages and the console.
 
-use crate::App;
+use super::extract::Path;
+use crate::api::Api;
 use crate::error::{NO_ROUTE, Problem};
-use crate::extract::Path;
 use crate::pages::PAGES;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -14,11 +14,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 const CONSOLE: &str = include_str!("../console.html");
-/// The page brings everything with it, and talks to nobody but this server.
+/// The content security policy of the console. The page is self-contained and connects only to this server.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
                       connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(healthz))
         .routes(routes!(readyz))
@@ -26,25 +26,25 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(version))
 }
 
-/// What is for people and tools, and not for the document.
-pub(super) fn pages() -> Router<App> {
+/// Endpoints that the OpenAPI document does not list.
+pub(super) fn pages() -> Router<Api> {
     Router::new()
         .route("/", get(console))
         .route("/schema/v1/workflow.json", get(schema))
         .route("/errors/{code}", get(page))
 }
 
-/// Whether the process lives
+/// Check that the process is alive
 #[utoipa::path(get, path = "/healthz", tag = "operational", responses((status = 200)))]
 async fn healthz() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// Whether it can serve, and why not
+/// Check whether the process is ready, and why not
 #[utoipa::path(get, path = "/readyz", tag = "operational", responses((status = 200), (status = 503)))]
-async fn readyz(State(app): State<App>) -> Response {
-    let report = app.readiness.report().await;
-    let draining = app.stop.is_cancelled();
+async fn readyz(State(api): State<Api>) -> Response {
+    let report = api.readiness.report().await;
+    let draining = api.stop.is_cancelled();
     let ready = report.ready && !draining;
     let status = match (ready, draining) {
         (true, _) => "ok",
@@ -55,30 +55,31 @@ async fn readyz(State(app): State<App>) -> Response {
     (code, Json(json!({"status": status, "ready": ready, "checks": report.checks}))).into_response()
 }
 
-/// What was measured, for Prometheus
+/// Get the metrics in the Prometheus text format
 #[utoipa::path(get, path = "/metrics", tag = "operational",
     responses((status = 200, content((String = "text/plain")))))]
-async fn metrics(State(app): State<App>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render())
+async fn metrics(State(api): State<Api>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render())
         .into_response()
 }
 
-/// Which release this is
+/// Get the version of the server
 #[utoipa::path(get, path = "/version", tag = "operational", responses((status = 200)))]
 async fn version() -> Json<Value> {
     Json(json!({"version": env!("CARGO_PKG_VERSION")}))
 }
 
 async fn schema() -> Response {
-    let kind = [(header::CONTENT_TYPE, "application/schema+json")];
-    (kind, goconductor_definition::schema().to_string()).into_response()
+    let content_type = [(header::CONTENT_TYPE, "application/schema+json")];
+    (content_type, goconductor_definition::schema().to_string()).into_response()
 }
 
 async fn page(Path(code): Path<String>) -> Response {
     let wanted = code.trim_end_matches(".md");
     match PAGES.iter().find(|page| page.code.eq_ignore_ascii_case(wanted)) {
         Some(page) => ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], page.text).into_response(),
-        None => Problem::new(NO_ROUTE, format!("no error has the code {code}")).into_response(),
+        None => Problem::new(NO_ROUTE, format!("unknown error code {code}; codes have the form GC2010"))
+            .into_response(),
     }
 }
 

@@ -1,0 +1,146 @@
+//! The operations of the API, typed.
+//!
+//! An operation takes a typed request and returns a typed view or a [`Problem`](crate::error::Problem). `rest` and
+//! `grpc` translate their protocols to these types and back, so that both have the same behaviour. All rules about
+//! names, limits, pages and filters are therefore here and not in the protocols.
+
+mod context;
+pub(crate) mod dead_letters;
+pub(crate) mod definitions;
+pub(crate) mod elections;
+pub(crate) mod events;
+pub(crate) mod locks;
+mod operate;
+pub(crate) mod processes;
+pub(crate) mod queues;
+pub(crate) mod services;
+pub(crate) mod watch;
+pub(crate) mod workflows;
+
+pub(crate) use context::{CallContext, admission_namespace, header_text};
+pub(crate) use operate::unsupported;
+
+use crate::Limits;
+use crate::admission::Admission;
+use crate::error::{ApiResult, MALFORMED, PARAMETER, Problem};
+use crate::schemas::Schemas;
+use crate::waiters::Waiters;
+use goconductor_election::Hosted;
+use goconductor_process::Queues;
+use goconductor_saga::Json;
+use goconductor_service_kit::health::Readiness;
+use goconductor_service_kit::telemetry::Metrics;
+use goconductor_store::{Seen, Store};
+use goconductor_transition::Conductor;
+use std::ops::Deref;
+use std::sync::Arc;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+/// The largest page.
+const MAX_PAGE_SIZE: u32 = 1000;
+
+/// The operations of the API. Clones share their state.
+#[derive(Debug, Clone)]
+pub(crate) struct Api(Arc<Inner>);
+
+/// The state behind [`Api`].
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) conductor: Arc<Conductor>,
+    /// The election, and the terms that gRPC clients hold through this gateway.
+    pub(crate) hosted: Option<Arc<Hosted>>,
+    pub(crate) queues: Option<Arc<Queues>>,
+    pub(crate) changes: broadcast::Sender<Seen>,
+    pub(crate) limits: Limits,
+    pub(crate) admission: Admission,
+    pub(crate) readiness: Readiness,
+    pub(crate) metrics: Metrics,
+    pub(crate) stop: CancellationToken,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) schemas: Schemas,
+}
+
+/// A page of a list.
+#[derive(Debug, Default)]
+pub(crate) struct PageRequest {
+    /// 1 to 1000. `None` for the configured size.
+    pub(crate) size: Option<u32>,
+    /// The token of the previous page. Empty or `None` for the first page.
+    pub(crate) token: Option<String>,
+}
+
+impl PageRequest {
+    /// The token, unless the first page is requested.
+    fn token(&self) -> Option<&str> {
+        self.token.as_deref().filter(|token| !token.is_empty())
+    }
+}
+
+impl Deref for Api {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Inner {
+    pub(crate) fn store(&self) -> &dyn Store {
+        &**self.conductor.store()
+    }
+}
+
+impl Api {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// Checks that a JSON value inside `outer` levels is not nested too deeply.
+    pub(crate) fn check_depth(&self, value: &Json, outer: usize) -> ApiResult<()> {
+        let depth = self.limits.json_depth;
+        if is_deeper(value, depth.saturating_sub(outer)) {
+            let detail = format!("the JSON is nested deeper than the limit of {depth} levels");
+            return Err(Problem::new(MALFORMED, detail));
+        }
+        Ok(())
+    }
+
+    /// Validates a page size.
+    pub(crate) fn page_size(&self, size: Option<u32>) -> ApiResult<u32> {
+        match size {
+            None => Ok(self.limits.page_size.clamp(1, MAX_PAGE_SIZE)),
+            Some(size) if (1..=MAX_PAGE_SIZE).contains(&size) => Ok(size),
+            Some(size) => Err(Problem::new(
+                PARAMETER,
+                format!("invalid page_size {size}: it must be between 1 and {MAX_PAGE_SIZE}"),
+            )),
+        }
+    }
+}
+
+/// Whether a value is nested deeper than `depth` levels.
+fn is_deeper(value: &Json, depth: usize) -> bool {
+    let Some(inner) = depth.checked_sub(1) else { return true };
+    match value {
+        Json::Array(items) => items.iter().any(|item| is_deeper(item, inner)),
+        Json::Object(entries) => entries.values().any(|value| is_deeper(value, inner)),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => false,
+    }
+}
+
+/// Cuts a list to one page. The store was asked for one element more, which shows that another page follows.
+/// Returns whether one does.
+fn cut_to_page<T>(elements: &mut Vec<T>, size: u32) -> bool {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let is_more = elements.len() > size;
+    elements.truncate(size);
+    is_more
+}
+
+fn invalid_page_token() -> Problem {
+    Problem::new(
+        PARAMETER,
+        "invalid page_token: use next_page_token of the previous page, or omit it for the first page",
+    )
+}

@@ -1,0 +1,81 @@
+//! The caller of an operation.
+
+use crate::admission::RequestPermit;
+use crate::error::{ApiResult, PARAMETER, Problem};
+use crate::request;
+use axum::http::{HeaderMap, HeaderValue};
+
+/// The longest accepted header value, in bytes.
+const MAX_HEADER_BYTES: usize = 400;
+const MAX_NAMESPACE_BYTES: usize = 63;
+
+/// The caller of an operation and its namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct CallContext {
+    pub(crate) namespace: String,
+    /// The name that the history records.
+    pub(crate) actor: Option<String>,
+    /// The idempotency key outside the request message: a header or gRPC metadata.
+    pub(crate) idempotency_key: Option<String>,
+    /// The request's permit. An operation that only waits releases it in the meantime.
+    pub(crate) permit: Option<RequestPermit>,
+}
+
+impl CallContext {
+    /// Reads the namespace and the actor from headers or gRPC metadata.
+    pub(crate) fn from_headers(headers: &HeaderMap, permit: Option<RequestPermit>) -> ApiResult<Self> {
+        let namespace = header_text(headers, "goconductor-namespace")?.unwrap_or("default");
+        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !(1..=MAX_NAMESPACE_BYTES).contains(&namespace.len())
+            || !namespace.bytes().all(is_allowed)
+            || namespace.starts_with('-')
+        {
+            let detail = format!(
+                "invalid namespace {namespace:?} in GoConductor-Namespace: use 1 to {MAX_NAMESPACE_BYTES} \
+                 lower-case letters, digits and hyphens, and do not begin with a hyphen"
+            );
+            return Err(Problem::new(PARAMETER, detail));
+        }
+        let actor = header_text(headers, "goconductor-actor")?;
+        request::record_namespace(namespace);
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            actor: actor.map(str::to_owned),
+            idempotency_key: None,
+            permit,
+        })
+    }
+
+    /// Adds the idempotency key of the headers or of the gRPC metadata.
+    pub(crate) fn with_idempotency_key(mut self, headers: &HeaderMap) -> ApiResult<Self> {
+        self.idempotency_key = header_text(headers, "idempotency-key")?.map(str::to_owned);
+        Ok(self)
+    }
+}
+
+/// Returns the namespace for admission control. It has not been validated yet: a text that is too long for a
+/// namespace has no share of its own.
+pub(crate) fn admission_namespace(headers: &HeaderMap) -> &str {
+    let header = headers.get("goconductor-namespace");
+    let namespace = header.map_or(Ok("default"), HeaderValue::to_str).unwrap_or_default();
+    if namespace.len() <= MAX_NAMESPACE_BYTES { namespace } else { "" }
+}
+
+/// Returns the text of a header that may occur once.
+pub(crate) fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> ApiResult<Option<&'h str>> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().map(str::trim).filter(|text| (1..=MAX_HEADER_BYTES).contains(&text.len()));
+    match (text, values.next()) {
+        (Some(text), None) => Ok(Some(text)),
+        (Some(_), Some(_)) => {
+            Err(Problem::new(PARAMETER, format!("duplicate header {name}: send it at most once")))
+        }
+        (None, _) => {
+            let detail = format!(
+                "invalid header {name}: its value must be 1 to {MAX_HEADER_BYTES} visible ASCII characters"
+            );
+            Err(Problem::new(PARAMETER, detail))
+        }
+    }
+}

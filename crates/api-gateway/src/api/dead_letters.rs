@@ -1,0 +1,114 @@
+//! Dead letters: messages that no process could handle.
+
+use super::{Api, PageRequest, cut_to_page, invalid_page_token};
+use crate::error::{ApiResult, NO_DEAD_LETTER, Problem, UNAVAILABLE};
+use crate::time::Time;
+use bytes::Bytes;
+use goconductor_queue::{Lane, Message, Topic};
+use goconductor_saga::Timestamp;
+use goconductor_store::{DeadLetter, DeadLetterPlace};
+use goconductor_transition::clock;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A dead letter.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeadLetterView {
+    pub(crate) id: String,
+    /// Topic of the message.
+    pub(crate) topic: String,
+    /// Key of the message in its topic.
+    pub(crate) key: String,
+    /// Reason why no process could handle the message.
+    pub(crate) reason: String,
+    /// Time at which the message became a dead letter.
+    #[schema(value_type = String)]
+    pub(crate) at: Time,
+    /// Size of the payload.
+    pub(crate) bytes: usize,
+    /// Payload as text. Bytes that are not UTF-8 are replaced.
+    pub(crate) payload: String,
+}
+
+/// A page of dead letters.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeadLetterPage {
+    /// Dead letters, newest first.
+    pub(crate) dead_letters: Vec<DeadLetterView>,
+    /// Token of the next page. Empty on the last page.
+    pub(crate) next_page_token: String,
+}
+
+impl Api {
+    /// Lists the dead letters, newest first.
+    pub(crate) async fn list_dead_letters(&self, page: &PageRequest) -> ApiResult<DeadLetterPage> {
+        let size = self.page_size(page.size)?;
+        let before = page.token().map(parse_page_token).transpose()?;
+        let mut letters = self.store().dead_letters(before.as_ref(), size.saturating_add(1)).await?;
+        let is_more = cut_to_page(&mut letters, size);
+        let last = letters.last().filter(|_| is_more).map(|letter| format!("{}-{}", letter.at.0, letter.id));
+        let dead_letters = letters.into_iter().map(view).collect();
+        Ok(DeadLetterPage { dead_letters, next_page_token: last.unwrap_or_default() })
+    }
+
+    /// Returns a dead letter.
+    pub(crate) async fn dead_letter(&self, id: &str) -> ApiResult<DeadLetterView> {
+        Ok(view(self.load_dead_letter(id).await?))
+    }
+
+    /// Deletes a dead letter.
+    pub(crate) async fn delete_dead_letter(&self, id: &str) -> ApiResult<()> {
+        if self.store().delete_dead_letter(id).await? { Ok(()) } else { Err(not_found(id)) }
+    }
+
+    /// Publishes a dead letter to its topic again.
+    pub(crate) async fn requeue_dead_letter(&self, id: &str) -> ApiResult<DeadLetterView> {
+        let letter = self.load_dead_letter(id).await?;
+        let message = Message {
+            key: letter.key.clone(),
+            payload: Bytes::from(letter.payload.clone()),
+            published_at_ms: clock::now().as_millis(),
+        };
+        let published = self.conductor.queue().publish(&topic(&letter.topic), vec![message]).await;
+        published.map_err(|error| {
+            Problem::new(UNAVAILABLE, format!("failed to publish the message to {}: {error}", letter.topic))
+        })?;
+        // Deleted after the publish: a duplicate is harmless, a lost message is not.
+        self.store().delete_dead_letter(id).await?;
+        Ok(view(letter))
+    }
+
+    async fn load_dead_letter(&self, id: &str) -> ApiResult<DeadLetter> {
+        self.store().dead_letter(id).await?.ok_or_else(|| not_found(id))
+    }
+}
+
+fn parse_page_token(token: &str) -> ApiResult<DeadLetterPlace> {
+    let (at, id) = token.split_once('-').ok_or_else(invalid_page_token)?;
+    let at = Timestamp(at.parse().map_err(|_| invalid_page_token())?);
+    Ok(DeadLetterPlace { at, id: id.to_owned() })
+}
+
+/// Parses the printed form of a topic.
+fn topic(printed: &str) -> Topic {
+    match printed.strip_suffix(".compensate") {
+        Some(service) => Topic { service: service.to_owned(), lane: Lane::Compensate },
+        None => Topic { service: printed.to_owned(), lane: Lane::Execute },
+    }
+}
+
+fn not_found(id: &str) -> Problem {
+    Problem::new(NO_DEAD_LETTER, format!("dead letter {id} not found"))
+}
+
+fn view(letter: DeadLetter) -> DeadLetterView {
+    DeadLetterView {
+        id: letter.id,
+        topic: letter.topic,
+        key: letter.key,
+        reason: letter.reason,
+        at: letter.at.into(),
+        bytes: letter.payload.len(),
+        payload: String::from_utf8_lossy(&letter.payload).into_owned(),
+    }
+}

@@ -1,0 +1,270 @@
+//! Definitions: apply, read, and read as a graph.
+
+use super::{Api, CallContext};
+use crate::error::{ApiResult, DEFINITION, Location, NO_DEFINITION, Problem};
+use crate::time::Time;
+use crate::view::{action_name, kind_name};
+use bytes::Bytes;
+use goconductor_definition::{Checked, Format, Limits};
+use goconductor_saga::{Definition, Join};
+use goconductor_store::{DefinitionRecord, NewDefinition};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A request to apply a definition.
+#[derive(Debug)]
+pub(crate) struct ApplyDefinition {
+    /// The name of the resource. The source must have the same name.
+    pub(crate) name: String,
+    pub(crate) format: Format,
+    pub(crate) source: Bytes,
+    /// Whether the definition is only checked and not stored.
+    pub(crate) dry_run: bool,
+}
+
+/// An applied definition.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AppliedDefinition {
+    pub(crate) name: String,
+    /// The newest version.
+    pub(crate) version: u32,
+    /// Digest of the content. Definitions with equal content have equal digests in both formats.
+    pub(crate) digest: String,
+    /// Whether the request created the version.
+    #[serde(skip)]
+    pub(crate) is_new: bool,
+}
+
+/// A version of a definition.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DefinitionView {
+    pub(crate) name: String,
+    pub(crate) version: u32,
+    pub(crate) digest: String,
+    pub(crate) title: Option<String>,
+    pub(crate) description: Option<String>,
+    #[schema(value_type = String)]
+    pub(crate) created_at: Time,
+    pub(crate) actor: Option<String>,
+    /// `yaml` or `json`
+    pub(crate) source_format: String,
+    /// The applied text. Absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<String>,
+}
+
+/// The newest version of each definition.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DefinitionList {
+    pub(crate) definitions: Vec<DefinitionView>,
+}
+
+/// The versions of a definition.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VersionList {
+    pub(crate) versions: Vec<DefinitionView>,
+}
+
+/// A definition as a graph, with its blocks and defaults expanded.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Graph {
+    name: String,
+    version: u32,
+    nodes: Vec<Node>,
+    edges: Vec<Edge>,
+}
+
+/// A step in a graph.
+#[derive(Debug, Serialize, ToSchema)]
+struct Node {
+    name: String,
+    title: Option<String>,
+    /// `compensatable`, `pivot`, `retriable`
+    kind: &'static str,
+    action: String,
+    compensate: Option<String>,
+    /// `all`, `any`, `settled`
+    join: &'static str,
+    /// Conditions of the step and of its blocks. The step is skipped unless each of them evaluates to its `holds`.
+    when: Vec<NodeCondition>,
+    /// Names of the blocks that contain the step, outermost first.
+    blocks: Vec<String>,
+}
+
+/// A condition of a step.
+#[derive(Debug, Serialize, ToSchema)]
+struct NodeCondition {
+    expression: String,
+    holds: bool,
+}
+
+/// A dependency between two steps.
+#[derive(Debug, Serialize, ToSchema)]
+struct Edge {
+    from: String,
+    to: String,
+}
+
+impl Api {
+    /// Applies a definition. Equal content changes nothing, changed content becomes the next version.
+    pub(crate) async fn apply_definition(
+        &self,
+        context: &CallContext,
+        apply: ApplyDefinition,
+    ) -> ApiResult<AppliedDefinition> {
+        let ApplyDefinition { name, format, source, dry_run } = apply;
+        let Checked { definition, digest } =
+            goconductor_definition::parse(&source, format, &Limits::default())
+                .map_err(|problems| invalid_definition(&problems))?;
+        if definition.name != name {
+            let detail = format!(
+                "the definition's name is {}, but the request is for {name}: use the same name",
+                definition.name
+            );
+            return Err(Problem::new(DEFINITION, detail.clone()).at("/workflow", detail));
+        }
+        if dry_run {
+            let newest = self.store().definition(&context.namespace, &name, None).await?;
+            let version = match newest {
+                Some(newest) if newest.digest == digest => newest.version,
+                newest => newest.map_or(0, |newest| newest.version).saturating_add(1),
+            };
+            return Ok(AppliedDefinition { name, version, digest, is_new: false });
+        }
+        let new = NewDefinition {
+            namespace: context.namespace.clone(),
+            definition,
+            digest,
+            source: String::from_utf8_lossy(&source).into_owned(),
+            source_format: match format {
+                Format::Yaml => "yaml".to_owned(),
+                Format::Json => "json".to_owned(),
+            },
+            actor: context.actor.clone(),
+        };
+        let put = self.store().put_definition(new).await?;
+        let DefinitionRecord { name, version, digest, .. } = (*put.record).clone();
+        Ok(AppliedDefinition { name, version, digest, is_new: put.created })
+    }
+
+    /// Lists the newest version of each definition.
+    pub(crate) async fn list_definitions(&self, context: &CallContext) -> ApiResult<DefinitionList> {
+        let records = self.store().definitions(&context.namespace, None).await?;
+        let definitions = records.into_iter().map(|record| view(record, false)).collect();
+        Ok(DefinitionList { definitions })
+    }
+
+    /// Returns a version of a definition, or the newest one.
+    pub(crate) async fn definition(
+        &self,
+        context: &CallContext,
+        name: &str,
+        version: Option<u32>,
+    ) -> ApiResult<DefinitionView> {
+        Ok(view(self.definition_record(context, name, version).await?, true))
+    }
+
+    /// Lists the versions of a definition, newest first.
+    pub(crate) async fn list_versions(&self, context: &CallContext, name: &str) -> ApiResult<VersionList> {
+        let records = self.store().definitions(&context.namespace, Some(name)).await?;
+        if records.is_empty() {
+            return Err(not_found(name, None));
+        }
+        Ok(VersionList { versions: records.into_iter().map(|record| view(record, false)).collect() })
+    }
+
+    /// Returns the graph of a version of a definition, or of the newest one.
+    pub(crate) async fn definition_graph(
+        &self,
+        context: &CallContext,
+        name: &str,
+        version: Option<u32>,
+    ) -> ApiResult<Graph> {
+        Ok(graph(&self.definition_record(context, name, version).await?))
+    }
+
+    async fn definition_record(
+        &self,
+        context: &CallContext,
+        name: &str,
+        version: Option<u32>,
+    ) -> ApiResult<DefinitionRecord> {
+        let found = self.store().definition(&context.namespace, name, version).await?;
+        found.ok_or_else(|| not_found(name, version.map(|version| version.to_string()).as_deref()))
+    }
+}
+
+/// Parses the number of a version. Any other text is the number of no version.
+pub(crate) fn parse_version(name: &str, version: &str) -> ApiResult<u32> {
+    version.parse().map_err(|_| not_found(name, Some(version)))
+}
+
+fn not_found(name: &str, version: Option<&str>) -> Problem {
+    let subject = match version {
+        Some(version) => format!("version {version} of definition {name}"),
+        None => format!("definition {name}"),
+    };
+    Problem::new(NO_DEFINITION, format!("{subject} not found in this namespace"))
+}
+
+fn invalid_definition(problems: &[goconductor_definition::Problem]) -> Problem {
+    let location = |problem: &goconductor_definition::Problem| Location {
+        pointer: problem.pointer.clone(),
+        line: Some(problem.line),
+        column: Some(problem.column),
+        code: problem.code,
+        detail: match &problem.hint {
+            Some(hint) => format!("{}; {hint}", problem.detail),
+            None => problem.detail.clone(),
+        },
+    };
+    let detail = match problems {
+        [only] => format!("line {}: {}", only.line, location(only).detail),
+        several => format!("{} problems", several.len()),
+    };
+    Problem::new(DEFINITION, detail).with_errors(problems.iter().map(location).collect())
+}
+
+fn view(record: DefinitionRecord, with_source: bool) -> DefinitionView {
+    DefinitionView {
+        name: record.name,
+        version: record.version,
+        digest: record.digest,
+        title: record.definition.title,
+        description: record.definition.description,
+        created_at: record.created_at.into(),
+        actor: record.actor,
+        source_format: record.source_format,
+        source: with_source.then_some(record.source),
+    }
+}
+
+fn graph(record: &DefinitionRecord) -> Graph {
+    let Definition { name, steps, .. } = &record.definition;
+    let nodes = steps.iter().map(|step| Node {
+        name: step.name.clone(),
+        title: step.title.clone(),
+        kind: kind_name(step.kind),
+        action: action_name(&step.action),
+        compensate: step.compensate.as_ref().map(|compensation| action_name(&compensation.action)),
+        join: match step.join {
+            Join::All => "all",
+            Join::Any => "any",
+            Join::Settled => "settled",
+        },
+        when: step
+            .when
+            .iter()
+            .map(|condition| NodeCondition {
+                expression: condition.expression.clone(),
+                holds: condition.holds,
+            })
+            .collect(),
+        blocks: step.blocks.clone(),
+    });
+    let edges = steps.iter().flat_map(|step| {
+        let from = step.depends_on.iter().filter_map(|index| steps.get(index.at()));
+        from.map(|from| Edge { from: from.name.clone(), to: step.name.clone() })
+    });
+    Graph { name: name.clone(), version: record.version, nodes: nodes.collect(), edges: edges.collect() }
+}

@@ -1,0 +1,146 @@
+//! Elections: leaders, their terms and campaigns.
+
+use super::Api;
+use crate::error::{ApiResult, ELECTION, NO_ELECTION, NO_LEADER, PARAMETER, Problem};
+use crate::time::Time;
+use futures::stream::{Stream, StreamExt};
+use goconductor_election::{Election, Hosted, Leader, Refusal, Told};
+use serde::Serialize;
+use std::sync::Arc;
+use tokio_stream::wrappers::ReceiverStream;
+use utoipa::ToSchema;
+
+/// The longest name of an election or of a candidate, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+/// The prefix of the names of the executors' own elections.
+const DUTIES: &str = "duties/";
+
+/// The leader of an election.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LeaderView {
+    /// Name of the election.
+    pub(crate) name: String,
+    /// Name of the leader.
+    pub(crate) candidate: String,
+    /// Fencing token. It is higher than the token of each earlier term of the same election. A resource that the
+    /// leader writes to must reject lower tokens than the highest it has seen.
+    pub(crate) fencing_token: u64,
+    /// Start of the term. Informative: the election does not use it.
+    #[schema(value_type = String)]
+    pub(crate) since: Time,
+}
+
+/// The elections that have a leader.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ElectionList {
+    /// Elections with a leader, ordered by name.
+    pub(crate) elections: Vec<LeaderView>,
+}
+
+/// The outcome of a request to step down.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SteppedDown {
+    /// Whether a term was ended. `false` if the election had no leader.
+    pub(crate) ended: bool,
+}
+
+impl Api {
+    /// Lists the elections that have a leader.
+    pub(crate) async fn list_elections(&self) -> ApiResult<ElectionList> {
+        let leaders = self.election()?.list().await?;
+        Ok(ElectionList { elections: leaders.into_iter().map(view).collect() })
+    }
+
+    /// Returns the leader of an election.
+    pub(crate) async fn leader(&self, name: &str) -> ApiResult<LeaderView> {
+        check_name("election", name)?;
+        let leader = self.election()?.observe(name).await?;
+        leader.map(view).ok_or_else(|| Problem::new(NO_LEADER, format!("election {name} has no leader")))
+    }
+
+    /// Ends the term of the leader of an election.
+    pub(crate) async fn step_down(&self, name: &str) -> ApiResult<SteppedDown> {
+        check_name("election", name)?;
+        Ok(SteppedDown { ended: self.election()?.step_down(name).await? })
+    }
+
+    /// Campaigns in an election for as long as the returned stream exists. The stream counts among the waiting
+    /// callers of `namespace`.
+    pub(crate) fn campaign(
+        &self,
+        namespace: &str,
+        name: String,
+        candidate: String,
+    ) -> ApiResult<impl Stream<Item = ApiResult<Told>> + Send + use<>> {
+        check_name("election", &name)?;
+        check_name("candidate", &candidate)?;
+        if name.starts_with(DUTIES) {
+            let detail = format!(
+                "invalid election name {name:?}: names that begin with {DUTIES} are reserved for executors"
+            );
+            return Err(Problem::new(PARAMETER, detail));
+        }
+        if self.stop.is_cancelled() {
+            return Err(Refusal::Ending.into());
+        }
+        let permit = self.admission.admit_waiting(namespace, None)?;
+        let events = self.hosted()?.stand(name, candidate, self.stop.clone().cancelled_owned());
+        Ok(ReceiverStream::new(events).map(move |event| {
+            let _permit = &permit;
+            event.map_err(Problem::from)
+        }))
+    }
+
+    /// Ends a term that was won through this gateway. Returns whether it was.
+    pub(crate) async fn resign(&self, name: String, fencing_token: u64) -> ApiResult<bool> {
+        Ok(self.hosted()?.resign(name, fencing_token).await)
+    }
+
+    fn election(&self) -> ApiResult<&Arc<dyn Election>> {
+        Ok(self.hosted()?.election())
+    }
+
+    fn hosted(&self) -> ApiResult<&Arc<Hosted>> {
+        self.hosted.as_ref().ok_or_else(|| {
+            let detail = "this gateway has no election: set election.electors to the leader electors, or \
+                          election.backend to a backend";
+            Problem::new(NO_ELECTION, detail)
+        })
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Ending => {
+                Self::new(ELECTION, "the gateway is shutting down: campaign through another gateway")
+            }
+            Refusal::Failed(error) => error.into(),
+        }
+    }
+}
+
+fn check_name(subject: &str, name: &str) -> ApiResult<()> {
+    // A URL cannot name `.` and `..`.
+    if name.is_empty()
+        || name.len() > MAX_NAME_BYTES
+        || name.contains(char::is_control)
+        || [".", ".."].contains(&name)
+    {
+        let detail = format!(
+            "invalid {subject} name {name:?}: use 1 to {MAX_NAME_BYTES} bytes without control characters, except . \
+             and .."
+        );
+        return Err(Problem::new(PARAMETER, detail));
+    }
+    Ok(())
+}
+
+fn view(leader: Leader) -> LeaderView {
+    LeaderView {
+        name: leader.name,
+        candidate: leader.candidate,
+        fencing_token: leader.token.0,
+        since: Time::from_millis(leader.since_ms),
+    }
+}

@@ -1,0 +1,203 @@
+//! Locks: leases on keys, with fencing tokens.
+
+use super::{Api, CallContext, PageRequest, cut_to_page};
+use crate::error::{ApiResult, LOCK_HELD, LOCK_LOST, PARAMETER, Problem, WRONG_SHAPE};
+use crate::time::{Time, rfc3339};
+use goconductor_service_kit::duration;
+use goconductor_store::{Lock, LockAnswer, LockHold, LockRequest};
+use serde::Serialize;
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// The longest key, in bytes.
+const MAX_KEY_BYTES: usize = 512;
+/// The longest name of an owner, in bytes.
+const MAX_OWNER_BYTES: usize = 256;
+/// The shortest lease. A shorter one could not be renewed in time.
+const MIN_TTL: Duration = Duration::from_millis(100);
+/// The longest lease. After a longer one, waiting for the lock of a failed owner would not be practical.
+const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// A request to acquire a lock.
+#[derive(Debug)]
+pub(crate) struct AcquireLock {
+    pub(crate) key: String,
+    pub(crate) owner: String,
+    pub(crate) ttl: Duration,
+}
+
+/// A request to renew a lock.
+#[derive(Debug)]
+pub(crate) struct RenewLock {
+    pub(crate) key: String,
+    pub(crate) owner: String,
+    /// `None` for any token.
+    pub(crate) fencing_token: Option<u64>,
+    pub(crate) ttl: Duration,
+}
+
+/// A request to release a lock.
+#[derive(Debug)]
+pub(crate) struct ReleaseLock {
+    pub(crate) key: String,
+    pub(crate) owner: String,
+    /// `None` for any token.
+    pub(crate) fencing_token: Option<u64>,
+}
+
+/// A held lock.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LockView {
+    pub(crate) key: String,
+    pub(crate) owner: String,
+    /// Fencing token. It is higher than the token of each earlier hold of the same key. A resource that the lock
+    /// protects must reject lower tokens than the highest it has seen.
+    pub(crate) fencing_token: u64,
+    #[schema(value_type = String)]
+    pub(crate) acquired_at: Time,
+    /// Time at which the lease expires unless it is renewed, by the database's clock.
+    #[schema(value_type = String)]
+    pub(crate) expires_at: Time,
+}
+
+/// A page of held locks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LockPage {
+    /// Locks, ordered by key.
+    pub(crate) locks: Vec<LockView>,
+    /// Token of the next page. Empty on the last page.
+    pub(crate) next_page_token: String,
+}
+
+/// The outcome of a release.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Released {
+    /// Whether the lock was held. `false` if no owner held it.
+    pub(crate) released: bool,
+}
+
+impl Api {
+    /// Lists the held locks of the namespace.
+    pub(crate) async fn list_locks(&self, context: &CallContext, page: &PageRequest) -> ApiResult<LockPage> {
+        let size = self.page_size(page.size)?;
+        let mut locks = self.store().locks(&context.namespace, page.token(), size.saturating_add(1)).await?;
+        let is_more = cut_to_page(&mut locks, size);
+        let last = locks.last().filter(|_| is_more).map(|lock| lock.key.clone());
+        let locks = locks.into_iter().map(view).collect();
+        Ok(LockPage { locks, next_page_token: last.unwrap_or_default() })
+    }
+
+    /// Acquires a lock. If `owner` already holds it, its lease is renewed for `ttl` and keeps its token.
+    pub(crate) async fn acquire_lock(
+        &self,
+        context: &CallContext,
+        acquire: AcquireLock,
+    ) -> ApiResult<LockView> {
+        let AcquireLock { key, owner, ttl } = acquire;
+        let (key, owner, ttl) = (check_key(key)?, check_owner(owner)?, check_ttl(ttl)?);
+        let request = LockRequest { namespace: context.namespace.clone(), key, owner, ttl };
+        match self.store().acquire_lock(&request).await? {
+            LockAnswer::Granted(lock) => Ok(view(lock)),
+            LockAnswer::Held(lock) => Err(held_by_other(&lock)),
+            LockAnswer::Free => Err(not_held(&request.key)),
+        }
+    }
+
+    /// Renews a lock for `ttl` from now.
+    pub(crate) async fn renew_lock(&self, context: &CallContext, renew: RenewLock) -> ApiResult<LockView> {
+        let RenewLock { key, owner, fencing_token, ttl } = renew;
+        let ttl = check_ttl(ttl)?;
+        let hold = hold(context, key, owner, fencing_token)?;
+        match self.store().renew_lock(&hold, ttl).await? {
+            LockAnswer::Granted(lock) => Ok(view(lock)),
+            LockAnswer::Held(lock) => Err(taken_over(&lock)),
+            LockAnswer::Free => Err(not_held(&hold.key)),
+        }
+    }
+
+    /// Releases a lock.
+    pub(crate) async fn release_lock(
+        &self,
+        context: &CallContext,
+        release: ReleaseLock,
+    ) -> ApiResult<Released> {
+        let ReleaseLock { key, owner, fencing_token } = release;
+        let hold = hold(context, key, owner, fencing_token)?;
+        match self.store().release_lock(&hold).await? {
+            LockAnswer::Granted(_) => Ok(Released { released: true }),
+            LockAnswer::Free => Ok(Released { released: false }),
+            LockAnswer::Held(lock) => Err(taken_over(&lock)),
+        }
+    }
+}
+
+/// The problem of a `ttl` that is malformed or out of range.
+pub(crate) fn invalid_ttl(detail: String) -> Problem {
+    Problem::new(WRONG_SHAPE, detail.clone()).at("/ttl", detail)
+}
+
+fn view(lock: Lock) -> LockView {
+    LockView {
+        key: lock.key,
+        owner: lock.owner,
+        fencing_token: lock.token,
+        acquired_at: lock.acquired_at.into(),
+        expires_at: lock.expires_at.into(),
+    }
+}
+
+fn held_by_other(lock: &Lock) -> Problem {
+    let Lock { key, owner, token, expires_at, .. } = lock;
+    let expires_at = rfc3339(*expires_at);
+    let detail = format!(
+        "lock {key} is held by {owner} with token {token}; its lease expires at {expires_at} at the earliest"
+    );
+    Problem::new(LOCK_HELD, detail)
+}
+
+/// The problem of a former owner whose lock another owner, or another hold of the same owner, has acquired.
+fn taken_over(lock: &Lock) -> Problem {
+    let Lock { key, owner, token, .. } = lock;
+    Problem::new(LOCK_LOST, format!("lock {key} is held by {owner} with token {token}: acquire it again"))
+}
+
+fn not_held(key: &str) -> Problem {
+    Problem::new(LOCK_LOST, format!("lock {key} is not held: acquire it again, which issues a higher token"))
+}
+
+fn hold(context: &CallContext, key: String, owner: String, token: Option<u64>) -> ApiResult<LockHold> {
+    let (key, owner) = (check_key(key)?, check_owner(owner)?);
+    Ok(LockHold { namespace: context.namespace.clone(), key, owner, token })
+}
+
+fn check_key(key: String) -> ApiResult<String> {
+    // A URL cannot name the keys `.` and `..`.
+    if key.is_empty()
+        || key.len() > MAX_KEY_BYTES
+        || key.contains(char::is_control)
+        || [".", ".."].contains(&&*key)
+    {
+        let detail = format!(
+            "invalid lock key {key:?}: use 1 to {MAX_KEY_BYTES} bytes without control characters, except . and .."
+        );
+        return Err(Problem::new(PARAMETER, detail));
+    }
+    Ok(key)
+}
+
+fn check_owner(owner: String) -> ApiResult<String> {
+    if owner.is_empty() || owner.len() > MAX_OWNER_BYTES || owner.contains(char::is_control) {
+        let detail =
+            format!("invalid owner {owner:?}: use 1 to {MAX_OWNER_BYTES} bytes without control characters");
+        return Err(Problem::new(WRONG_SHAPE, detail.clone()).at("/owner", detail));
+    }
+    Ok(owner)
+}
+
+fn check_ttl(ttl: Duration) -> ApiResult<Duration> {
+    if (MIN_TTL..=MAX_TTL).contains(&ttl) {
+        return Ok(ttl);
+    }
+    let [ttl, min, max] = [ttl, MIN_TTL, MAX_TTL].map(duration::format);
+    Err(invalid_ttl(format!("invalid ttl {ttl}: it must be between {min} and {max}")))
+}

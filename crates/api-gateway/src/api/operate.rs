@@ -1,0 +1,147 @@
+//! Interventions of an operator.
+
+use super::workflows::parse_id;
+use super::{Api, CallContext};
+use crate::error::{ApiResult, NO_STEP, Problem, REASON, UNSUPPORTED};
+use crate::view::WorkflowView;
+use goconductor_saga::{Input, Json, StepIndex};
+
+/// The longest reason, in bytes.
+const MAX_REASON_BYTES: usize = 4096;
+
+impl Api {
+    /// Cancels a workflow: it rolls back.
+    pub(crate) async fn cancel_workflow(
+        &self,
+        context: &CallContext,
+        id: &str,
+        reason: Option<String>,
+    ) -> ApiResult<WorkflowView> {
+        let reason = optional_reason(reason)?;
+        self.submit(context, id, |actor| Input::Cancel { actor, reason }).await
+    }
+
+    /// Ends a workflow without a rollback.
+    pub(crate) async fn terminate_workflow(
+        &self,
+        context: &CallContext,
+        id: &str,
+        reason: Option<String>,
+    ) -> ApiResult<WorkflowView> {
+        let reason = required_reason(reason)?;
+        self.submit(context, id, |actor| Input::Terminate { actor, reason }).await
+    }
+
+    /// Pauses a workflow: it issues no new commands.
+    pub(crate) async fn pause_workflow(
+        &self,
+        context: &CallContext,
+        id: &str,
+        reason: Option<String>,
+    ) -> ApiResult<WorkflowView> {
+        let reason = optional_reason(reason)?;
+        self.submit(context, id, |actor| Input::Pause { actor, reason }).await
+    }
+
+    /// Resumes a paused workflow.
+    pub(crate) async fn resume_workflow(
+        &self,
+        context: &CallContext,
+        id: &str,
+        reason: Option<String>,
+    ) -> ApiResult<WorkflowView> {
+        let reason = optional_reason(reason)?;
+        self.submit(context, id, |actor| Input::Resume { actor, reason }).await
+    }
+
+    /// Retries a step, or its compensation during a rollback.
+    pub(crate) async fn retry_step(
+        &self,
+        context: &CallContext,
+        id: &str,
+        step: &str,
+        reason: Option<String>,
+    ) -> ApiResult<WorkflowView> {
+        let reason = optional_reason(reason)?;
+        let step = self.step_index(context, id, step).await?;
+        self.submit(context, id, |actor| Input::RetryStep { step, actor, reason }).await
+    }
+
+    /// Skips a step, or its compensation during a rollback.
+    pub(crate) async fn skip_step(
+        &self,
+        context: &CallContext,
+        id: &str,
+        step: &str,
+        reason: Option<String>,
+    ) -> ApiResult<WorkflowView> {
+        let reason = required_reason(reason)?;
+        let step = self.step_index(context, id, step).await?;
+        self.submit(context, id, |actor| Input::SkipStep { step, actor, reason }).await
+    }
+
+    /// Supplies the result of a step, or completes its compensation during a rollback. The output of a compensation
+    /// is ignored.
+    pub(crate) async fn complete_step(
+        &self,
+        context: &CallContext,
+        id: &str,
+        step: &str,
+        reason: Option<String>,
+        output: Option<Json>,
+    ) -> ApiResult<WorkflowView> {
+        let reason = required_reason(reason)?;
+        let output = output.unwrap_or(Json::Null);
+        let step = self.step_index(context, id, step).await?;
+        self.submit(context, id, |actor| Input::CompleteStep { step, output, actor, reason }).await
+    }
+
+    async fn submit(
+        &self,
+        context: &CallContext,
+        id: &str,
+        input: impl FnOnce(Option<String>) -> Input,
+    ) -> ApiResult<WorkflowView> {
+        let id = self.load(context, parse_id(id)?).await?.state.id;
+        let actor = context.actor.clone().or_else(|| Some("api".to_owned()));
+        self.conductor.submit(id, input(actor)).await?;
+        self.workflow_view(self.load(context, id).await?).await
+    }
+
+    async fn step_index(&self, context: &CallContext, id: &str, step: &str) -> ApiResult<StepIndex> {
+        let loaded = self.load(context, parse_id(id)?).await?;
+        let plan = self.conductor.plan_of(&loaded.state).await?;
+        plan.step_named(step).ok_or_else(|| {
+            let names: Vec<&str> = plan.definition().steps.iter().map(|step| step.name.as_str()).collect();
+            Problem::new(
+                NO_STEP,
+                format!("step {step} not found; the workflow's steps are {}", names.join(", ")),
+            )
+        })
+    }
+}
+
+/// The problem of a request for a feature of the contract that this release does not implement.
+pub(crate) fn unsupported(feature: &str) -> Problem {
+    Problem::new(UNSUPPORTED, format!("{feature} are not supported by this release"))
+}
+
+fn optional_reason(reason: Option<String>) -> ApiResult<Option<String>> {
+    match reason {
+        Some(reason) if reason.len() > MAX_REASON_BYTES => {
+            let detail = format!(
+                "the reason has {} bytes, which is over the limit of {MAX_REASON_BYTES} bytes",
+                reason.len()
+            );
+            Err(Problem::new(REASON, detail.clone()).at("/reason", detail))
+        }
+        other => Ok(other.filter(|reason| !reason.trim().is_empty())),
+    }
+}
+
+fn required_reason(reason: Option<String>) -> ApiResult<String> {
+    optional_reason(reason)?.ok_or_else(|| {
+        let detail = "a reason is required: the history records it";
+        Problem::new(REASON, detail).at("/reason", detail)
+    })
+}

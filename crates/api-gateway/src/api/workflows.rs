@@ -1,0 +1,347 @@
+//! Workflows: start, read, list, count, wait for the end.
+
+use super::{Api, CallContext, PageRequest, invalid_page_token};
+use crate::error::{
+    ApiResult, INPUT, INTERNAL, Location, NO_DEFINITION, NO_WORKFLOW, PARAMETER, Problem, TOO_LARGE,
+    WRONG_SHAPE,
+};
+use crate::filter;
+use crate::request;
+use crate::view::{self, SummaryView, Waiting, WorkflowView};
+use goconductor_saga::{Json, Plan, State, WorkflowId};
+use goconductor_service_kit::fair::Place as Permit;
+use goconductor_store::{Field, ListRequest, Loaded};
+use goconductor_transition::{Error, StartRequest, clock};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+/// The longest long poll. A longer wait is cut to it.
+const MAX_WAIT: Duration = Duration::from_secs(300);
+/// The most labels of a workflow, and the most characters of a label's name or value.
+const MAX_LABELS: usize = 64;
+const MAX_LABEL_CHARS: usize = 256;
+/// The most characters of an idempotency key.
+const MAX_KEY_CHARS: usize = 256;
+
+/// A request to start a workflow.
+#[derive(Debug)]
+pub(crate) struct StartWorkflow {
+    pub(crate) definition: String,
+    /// `None` for the newest version.
+    pub(crate) version: Option<u32>,
+    /// `None` for `{}`.
+    pub(crate) input: Option<Json>,
+    /// The key in the message. The key of the [`CallContext`] must not differ from it.
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// How long to wait for the end. At most 5 minutes.
+    pub(crate) wait: Duration,
+}
+
+/// An accepted start.
+#[derive(Debug)]
+pub(crate) struct StartedWorkflow {
+    pub(crate) workflow: WorkflowView,
+    /// Whether an earlier start with the same idempotency key started the workflow.
+    pub(crate) is_replayed: bool,
+}
+
+/// A page of workflows.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowPage {
+    /// Workflows, newest first.
+    pub(crate) workflows: Vec<SummaryView>,
+    /// Token of the next page. Empty on the last page.
+    pub(crate) next_page_token: String,
+}
+
+/// The field by which workflows are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CountBy {
+    /// The workflow's status.
+    Status,
+    /// The name of the definition.
+    Definition,
+}
+
+/// Numbers of workflows.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowCounts {
+    pub(crate) counts: Vec<CountView>,
+}
+
+/// The number of workflows that share a value.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CountView {
+    pub(crate) value: String,
+    pub(crate) count: u64,
+}
+
+/// The outcome of a wait for a workflow's end.
+#[derive(Debug)]
+pub(crate) struct WorkflowResult {
+    pub(crate) workflow: WorkflowView,
+    pub(crate) has_ended: bool,
+}
+
+impl CountBy {
+    /// Parses the name of the field. An absent name means the status.
+    pub(crate) fn parse(name: Option<&str>) -> ApiResult<Self> {
+        match name {
+            None | Some("status") => Ok(Self::Status),
+            Some("definition") => Ok(Self::Definition),
+            Some(other) => {
+                let detail = format!("workflows cannot be counted by {other:?}: use status or definition");
+                Err(Problem::new(PARAMETER, detail))
+            }
+        }
+    }
+}
+
+impl Api {
+    /// Starts a workflow. The start is durable once this returns.
+    pub(crate) async fn start_workflow(
+        &self,
+        context: &CallContext,
+        start: StartWorkflow,
+    ) -> ApiResult<StartedWorkflow> {
+        let StartWorkflow { definition, version, input, idempotency_key, labels, wait } = start;
+        let namespace = context.namespace.as_str();
+        let wait = wait.min(MAX_WAIT);
+        // First of all, so that a request refused because of overload costs next to nothing.
+        self.admission.precheck(namespace, &definition, version, clock::monotonic())?;
+        let key = check_idempotency_key(context.idempotency_key.as_deref(), idempotency_key)?;
+        check_labels(&labels)?;
+        // Before the start, so that a refused wait means that nothing was started.
+        let waiting_permit = self.waiting_permit(context, wait)?;
+        let slot = self.admission.acquire_start_slot(namespace).await?;
+        let input = input.unwrap_or_else(|| serde_json::json!({}));
+        let plan = self.plan(namespace, &definition, version).await?;
+        self.check_input(namespace, &plan, &input)?;
+        self.admission.charge_start(namespace, &plan, version, clock::monotonic())?;
+        let request = StartRequest {
+            namespace: namespace.to_owned(),
+            plan: Arc::clone(&plan),
+            input,
+            labels,
+            idempotency_key: key.clone(),
+            actor: context.actor.clone(),
+        };
+        let started = self.conductor.start(request).await?;
+        drop(slot);
+        let mut state = started.state;
+        request::record_workflow(state.id);
+        // A replayed start keeps the version with which the workflow was started.
+        let plan = if started.replayed { self.conductor.plan_of(&state).await? } else { plan };
+        if !wait.is_zero() {
+            let deadline = Instant::now() + wait;
+            // The workflow is started even if the wait fails.
+            if let Ok(loaded) = self.wait_for_end(context, state.id, deadline, waiting_permit).await {
+                state = Arc::new(loaded.state);
+            }
+        }
+        let workflow = view::workflow(&plan, &state, key, self.waiting_on(&plan, &state).await);
+        Ok(StartedWorkflow { workflow, is_replayed: started.replayed })
+    }
+
+    /// Returns a workflow.
+    pub(crate) async fn workflow(&self, context: &CallContext, id: &str) -> ApiResult<WorkflowView> {
+        let loaded = self.load(context, parse_id(id)?).await?;
+        self.workflow_view(loaded).await
+    }
+
+    /// Waits until a workflow has ended or `wait`, at most 5 minutes, has passed.
+    pub(crate) async fn workflow_result(
+        &self,
+        context: &CallContext,
+        id: &str,
+        wait: Duration,
+    ) -> ApiResult<WorkflowResult> {
+        let deadline = Instant::now() + wait.min(MAX_WAIT);
+        let loaded = self.wait_for_end(context, parse_id(id)?, deadline, None).await?;
+        let has_ended = loaded.state.status().is_final();
+        Ok(WorkflowResult { workflow: self.workflow_view(loaded).await?, has_ended })
+    }
+
+    /// Lists the workflows that match an AIP-160 filter, newest first.
+    pub(crate) async fn list_workflows(
+        &self,
+        context: &CallContext,
+        filter: &str,
+        page: &PageRequest,
+    ) -> ApiResult<WorkflowPage> {
+        let limit = self.page_size(page.size)?;
+        let before = page.token().map(|token| token.parse::<WorkflowId>().map_err(|_| invalid_page_token()));
+        let before = before.transpose()?;
+        let filter = filter::parse(filter, clock::now())?;
+        let request = ListRequest { namespace: context.namespace.clone(), filter, limit, before };
+        let page = self.store().list(&request).await?;
+        let last = page.workflows.last().map(|summary| summary.id.to_string());
+        let next_page_token = if page.more { last.unwrap_or_default() } else { String::new() };
+        Ok(WorkflowPage {
+            workflows: page.workflows.into_iter().map(view::summary).collect(),
+            next_page_token,
+        })
+    }
+
+    /// Counts the workflows that match an AIP-160 filter.
+    pub(crate) async fn count_workflows(
+        &self,
+        context: &CallContext,
+        by: CountBy,
+        filter: &str,
+    ) -> ApiResult<WorkflowCounts> {
+        let field = match by {
+            CountBy::Status => Field::Status,
+            CountBy::Definition => Field::Definition,
+        };
+        let filter = filter::parse(filter, clock::now())?;
+        let counts = self.store().counts(&context.namespace, field, filter.as_ref()).await?;
+        let counts = counts.into_iter().map(|count| CountView { value: count.value, count: count.count });
+        Ok(WorkflowCounts { counts: counts.collect() })
+    }
+
+    /// Loads a workflow of the caller's namespace.
+    pub(super) async fn load(&self, context: &CallContext, id: WorkflowId) -> ApiResult<Loaded> {
+        request::record_workflow(id);
+        let loaded = match self.conductor.load(id).await {
+            Ok(loaded) => loaded,
+            Err(Error::NoSuchWorkflow) => return Err(not_found(&id.to_string())),
+            Err(other) => return Err(other.into()),
+        };
+        if loaded.state.namespace == context.namespace { Ok(loaded) } else { Err(not_found(&id.to_string())) }
+    }
+
+    /// Builds the view of a loaded workflow.
+    pub(super) async fn workflow_view(&self, loaded: Loaded) -> ApiResult<WorkflowView> {
+        let plan = self.conductor.plan_of(&loaded.state).await?;
+        let waiting_on = self.waiting_on(&plan, &loaded.state).await;
+        Ok(view::workflow(&plan, &loaded.state, loaded.idempotency_key, waiting_on))
+    }
+
+    async fn waiting_on(&self, plan: &Plan, state: &State) -> Vec<Waiting> {
+        view::waiting_on(&**self.conductor.queue(), plan, state, clock::now()).await
+    }
+
+    async fn plan(&self, namespace: &str, name: &str, version: Option<u32>) -> ApiResult<Arc<Plan>> {
+        self.conductor.plan(namespace, name, version).await.map_err(|error| match (&error, version) {
+            (Error::NoSuchDefinition, None) => {
+                Problem::new(NO_DEFINITION, format!("definition {name:?} not found in this namespace"))
+            }
+            (Error::NoSuchDefinition, Some(version)) => {
+                Problem::new(NO_DEFINITION, format!("version {version} of definition {name:?} not found"))
+            }
+            (_, _) => error.into(),
+        })
+    }
+
+    fn check_input(&self, namespace: &str, plan: &Plan, input: &Json) -> ApiResult<()> {
+        let bytes = input.to_string().len();
+        let limit = self.limits.input_bytes;
+        if bytes > limit {
+            let detail = format!("the input has {bytes} bytes, which is over the limit of {limit} bytes");
+            return Err(Problem::new(TOO_LARGE, detail));
+        }
+        let schema = self.schemas.of(namespace, plan).map_err(|reason| Problem::new(INTERNAL, reason))?;
+        let Some(schema) = schema else { return Ok(()) };
+        schema.check(input).map_err(|problems| {
+            let detail = match problems.as_slice() {
+                [only] => format!("the input does not match its schema: {}", only.detail),
+                several => format!("the input does not match its schema: {} errors", several.len()),
+            };
+            let locations = problems.into_iter().map(|problem| Location {
+                pointer: format!("/input{}", problem.pointer),
+                line: None,
+                column: None,
+                code: INPUT.code,
+                detail: problem.detail,
+            });
+            Problem::new(INPUT, detail).with_errors(locations.collect())
+        })
+    }
+
+    /// Waits until a workflow has ended, the deadline has passed or the gateway shuts down, and returns its state
+    /// then. A caller that already has a permit to wait passes it.
+    async fn wait_for_end(
+        &self,
+        context: &CallContext,
+        id: WorkflowId,
+        deadline: Instant,
+        mut waiting_permit: Option<Permit>,
+    ) -> ApiResult<Loaded> {
+        let acquire = |permit: Option<Permit>| match permit {
+            Some(permit) => Ok(Some(permit)),
+            None => self.waiting_permit(context, deadline.saturating_duration_since(Instant::now())),
+        };
+        // Subscribed before the read, so that an end in between is not missed.
+        let mut watch = self.waiters.watch(id);
+        if self.conductor.known(id).is_some_and(|state| state.namespace == context.namespace) {
+            // The workflow is running in the cache: it need not be read before its end or the deadline.
+            waiting_permit = acquire(waiting_permit)?;
+            drop(tokio::time::timeout_at(deadline, watch.ended()).await);
+        }
+        loop {
+            let loaded = self.load(context, id).await?;
+            if loaded.state.status().is_final() {
+                return Ok(loaded);
+            }
+            waiting_permit = acquire(waiting_permit)?;
+            match tokio::time::timeout_at(deadline, watch.ended()).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Ok(loaded),
+            }
+        }
+    }
+
+    /// Acquires a permit for a long poll, unless nothing is waited for.
+    fn waiting_permit(&self, context: &CallContext, wait: Duration) -> ApiResult<Option<Permit>> {
+        if wait.is_zero() {
+            return Ok(None);
+        }
+        self.admission.admit_waiting(&context.namespace, context.permit.as_ref()).map(Some)
+    }
+}
+
+/// Parses the id of a workflow. Any other text is the id of no workflow.
+pub(super) fn parse_id(text: &str) -> ApiResult<WorkflowId> {
+    text.parse().map_err(|_| not_found(text))
+}
+
+fn not_found(id: &str) -> Problem {
+    Problem::new(NO_WORKFLOW, format!("workflow {id} not found in this namespace"))
+}
+
+fn check_idempotency_key(outer: Option<&str>, field: Option<String>) -> ApiResult<Option<String>> {
+    let invalid = |detail: &str| Problem::new(WRONG_SHAPE, detail).at("/idempotency_key", detail);
+    let key = match (outer, field) {
+        (Some(outer), Some(field)) if outer != field => {
+            return Err(invalid(
+                "the header Idempotency-Key and the field idempotency_key differ: send only one of them",
+            ));
+        }
+        (_, Some(field)) => field,
+        (Some(outer), None) => outer.to_owned(),
+        (None, None) => return Ok(None),
+    };
+    if key.trim().is_empty() || key.chars().count() > MAX_KEY_CHARS || key.chars().any(char::is_control) {
+        return Err(invalid("invalid idempotency key: use 1 to 256 visible characters"));
+    }
+    Ok(Some(key))
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
+    let fits = |text: &str| text.chars().count() <= MAX_LABEL_CHARS && !text.chars().any(char::is_control);
+    let invalid = labels.iter().find(|(name, value)| name.is_empty() || !fits(name) || !fits(value));
+    if labels.len() > MAX_LABELS || invalid.is_some() {
+        let detail = format!(
+            "invalid labels: use at most {MAX_LABELS} labels, with names and values of at most {MAX_LABEL_CHARS} \
+             visible characters"
+        );
+        return Err(Problem::new(WRONG_SHAPE, detail.clone()).at("/labels", detail));
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! Views as messages.
+
+use crate::api::definitions::DefinitionView;
+use crate::api::elections::LeaderView;
+use crate::api::locks::LockView;
+use crate::api::processes::ProcessView;
+use crate::api::queues::{BacklogView, LaneView, QueueUserView, SwitchView};
+use crate::api::services::ServiceView;
+use crate::time::Time;
+use crate::view::{EventView, FailureView, StepView, SummaryView, Waiting, WaitingKind, WorkflowView};
+use goconductor_process::Phase;
+use goconductor_saga::{Failure, Json, RollbackCause, Status, StepStatus};
+use goconductor_wire::v1 as wire;
+use prost_types::Timestamp;
+
+pub(super) fn workflow(view: WorkflowView) -> wire::Workflow {
+    wire::Workflow {
+        id: view.id.to_string(),
+        namespace: view.namespace,
+        definition: view.definition,
+        version: view.version,
+        status: status(view.status).into(),
+        cause: cause(view.cause).into(),
+        labels: view.labels.into_iter().collect(),
+        idempotency_key: view.idempotency_key.unwrap_or_default(),
+        input_json: json_text(&view.input),
+        output_json: view.output.as_deref().map(json_text).unwrap_or_default(),
+        error: view.error.map(failure),
+        seq: view.seq,
+        created_at: Some(timestamp(view.created_at)),
+        ended_at: view.ended_at.map(timestamp),
+        deadline: view.deadline.map(timestamp),
+        steps: view.steps.into_iter().map(step).collect(),
+        waiting_on: view.waiting_on.into_iter().map(waiting).collect(),
+    }
+}
+
+/// A workflow of a list has no input, output, steps and reasons.
+pub(super) fn summary(view: SummaryView) -> wire::Workflow {
+    let stored = view.error.and_then(|error| serde_json::from_value::<Failure>(error).ok());
+    wire::Workflow {
+        id: view.id.to_string(),
+        definition: view.definition,
+        version: view.version,
+        status: status(view.status).into(),
+        cause: cause(view.cause).into(),
+        labels: view.labels.into_iter().collect(),
+        idempotency_key: view.idempotency_key.unwrap_or_default(),
+        error: stored.map(|Failure { code, message, detail }| failure(FailureView { code, message, detail })),
+        seq: view.seq,
+        created_at: Some(timestamp(view.created_at)),
+        ended_at: view.ended_at.map(timestamp),
+        ..wire::Workflow::default()
+    }
+}
+
+fn step(view: StepView) -> wire::Step {
+    wire::Step {
+        name: view.name,
+        title: view.title.unwrap_or_default(),
+        kind: view.kind.to_owned(),
+        action: view.action,
+        compensate: view.compensate.unwrap_or_default(),
+        status: step_status(view.status).into(),
+        attempts: view.attempts,
+        compensation_attempts: view.compensation_attempts,
+        queued_at: view.queued_at.map(timestamp),
+        started_at: view.started_at.map(timestamp),
+        ended_at: view.ended_at.map(timestamp),
+        output_json: view.output.as_deref().map(json_text).unwrap_or_default(),
+        error: view.error.map(failure),
+    }
+}
+
+fn waiting(waiting: Waiting) -> wire::Waiting {
+    let kind = match waiting.kind {
+        WaitingKind::NoWorker => wire::WaitingKind::NoWorker,
+        WaitingKind::InFlight => wire::WaitingKind::InFlight,
+        WaitingKind::Backoff => wire::WaitingKind::Backoff,
+        WaitingKind::Timer => wire::WaitingKind::Timer,
+        WaitingKind::Capacity => wire::WaitingKind::Capacity,
+        WaitingKind::Operator => wire::WaitingKind::Operator,
+    };
+    wire::Waiting {
+        kind: kind.into(),
+        step: waiting.step.unwrap_or_default(),
+        since: waiting.since.map(timestamp),
+        until: waiting.until.map(timestamp),
+        detail: waiting.detail,
+    }
+}
+
+pub(super) fn event(view: EventView) -> wire::Event {
+    wire::Event {
+        seq: view.seq,
+        time: Some(timestamp(view.time)),
+        r#type: view.kind,
+        step: view.step.unwrap_or_default(),
+        attempt: view.attempt.map(clamp).unwrap_or_default(),
+        detail_json: json_text(&view.detail),
+        actor: view.actor.unwrap_or_default(),
+    }
+}
+
+pub(super) fn definition(view: DefinitionView) -> wire::Definition {
+    let format = match view.source_format.as_str() {
+        "yaml" => wire::DefinitionFormat::Yaml,
+        "json" => wire::DefinitionFormat::Json,
+        _ => wire::DefinitionFormat::Unspecified,
+    };
+    wire::Definition {
+        name: view.name,
+        version: view.version,
+        digest: view.digest,
+        title: view.title.unwrap_or_default(),
+        description: view.description.unwrap_or_default(),
+        created_at: Some(timestamp(view.created_at)),
+        actor: view.actor.unwrap_or_default(),
+        source_format: format.into(),
+        source: view.source.unwrap_or_default(),
+    }
+}
+
+pub(super) fn service(view: ServiceView) -> wire::Service {
+    let limits = view.actions.into_iter().map(|(name, action)| (name, clamp(action.max_in_flight)));
+    wire::Service {
+        name: view.name,
+        http_url: view.http.map(|http| http.url).unwrap_or_default(),
+        max_in_flight: view.max_in_flight.unwrap_or_default(),
+        served: view.served,
+        backlog: view.backlog,
+        updated_at: Some(timestamp(view.updated_at)),
+        max_in_flight_by_action: limits.collect(),
+    }
+}
+
+pub(super) fn leader(view: LeaderView) -> wire::Leader {
+    wire::Leader {
+        name: view.name,
+        candidate: view.candidate,
+        fencing_token: view.fencing_token,
+        since: Some(timestamp(view.since)),
+    }
+}
+
+pub(super) fn lock(view: LockView) -> wire::Lock {
+    wire::Lock {
+        key: view.key,
+        owner: view.owner,
+        fencing_token: view.fencing_token,
+        acquired_at: Some(timestamp(view.acquired_at)),
+        expires_at: Some(timestamp(view.expires_at)),
+    }
+}
+
+pub(super) fn backlog(view: BacklogView) -> wire::QueueBacklog {
+    let lane = |lane: LaneView| wire::QueueLane {
+        waiting: lane.waiting,
+        oldest_waiting_at: lane.oldest_waiting_at.map(timestamp),
+    };
+    wire::QueueBacklog {
+        namespace: view.namespace,
+        service: view.service,
+        served: view.served,
+        execute: Some(lane(view.execute)),
+        compensate: Some(lane(view.compensate)),
+    }
+}
+
+pub(super) fn queue_move(view: SwitchView) -> wire::QueueMove {
+    let phase = match view.phase {
+        None => wire::QueuePhase::Unspecified,
+        Some(Phase::ConsumingBoth) => wire::QueuePhase::ConsumingBoth,
+        Some(Phase::Producing) => wire::QueuePhase::Producing,
+        Some(Phase::Draining) => wire::QueuePhase::Draining,
+    };
+    let user = |user: QueueUserView| wire::QueueUser { instance: user.instance, kind: user.kind };
+    wire::QueueMove {
+        queue: view.queue,
+        to: view.to.unwrap_or_default(),
+        phase: phase.into(),
+        since: view.since.map(timestamp),
+        revision: view.revision,
+        actor: view.actor.unwrap_or_default(),
+        behind: view.behind.into_iter().map(user).collect(),
+        waiting: view.waiting,
+    }
+}
+
+pub(super) fn process(view: ProcessView) -> wire::Process {
+    wire::Process {
+        instance: view.instance,
+        kind: view.kind,
+        address: view.address,
+        since: Some(timestamp(view.since)),
+        seen_at: Some(timestamp(view.seen_at)),
+        about_json: json_text(&view.about),
+    }
+}
+
+fn failure(view: FailureView) -> wire::Failure {
+    wire::Failure {
+        code: view.code,
+        message: view.message,
+        detail_json: view.detail.as_ref().map(json_text).unwrap_or_default(),
+    }
+}
+
+fn status(status: Status) -> wire::WorkflowStatus {
+    match status {
+        Status::Queued => wire::WorkflowStatus::Queued,
+        Status::InProgress => wire::WorkflowStatus::InProgress,
+        Status::RollingBack => wire::WorkflowStatus::RollingBack,
+        Status::Paused => wire::WorkflowStatus::Paused,
+        Status::Error => wire::WorkflowStatus::Error,
+        Status::Completed => wire::WorkflowStatus::Completed,
+        Status::RolledBack => wire::WorkflowStatus::RolledBack,
+        Status::Terminated => wire::WorkflowStatus::Terminated,
+    }
+}
+
+fn cause(cause: Option<RollbackCause>) -> wire::RollbackCause {
+    match cause {
+        None => wire::RollbackCause::Unspecified,
+        Some(RollbackCause::StepFailed) => wire::RollbackCause::StepFailed,
+        Some(RollbackCause::Cancelled) => wire::RollbackCause::Cancelled,
+        Some(RollbackCause::TimedOut) => wire::RollbackCause::TimedOut,
+        Some(RollbackCause::Operator) => wire::RollbackCause::Operator,
+    }
+}
+
+fn step_status(status: StepStatus) -> wire::StepStatus {
+    match status {
+        StepStatus::Pending => wire::StepStatus::Pending,
+        StepStatus::Queued => wire::StepStatus::Queued,
+        StepStatus::InProgress => wire::StepStatus::InProgress,
+        StepStatus::Retrying => wire::StepStatus::Retrying,
+        StepStatus::Completed => wire::StepStatus::Completed,
+        StepStatus::Failed => wire::StepStatus::Failed,
+        StepStatus::Unknown => wire::StepStatus::Unknown,
+        StepStatus::Skipped => wire::StepStatus::Skipped,
+        StepStatus::CompensationQueued => wire::StepStatus::CompensationQueued,
+        StepStatus::Compensating => wire::StepStatus::Compensating,
+        StepStatus::CompensationRetrying => wire::StepStatus::CompensationRetrying,
+        StepStatus::Compensated => wire::StepStatus::Compensated,
+        StepStatus::CompensationFailed => wire::StepStatus::CompensationFailed,
+    }
+}
+
+/// Formats a JSON value of a field. `null` is the empty text.
+fn json_text(value: &Json) -> String {
+    if value.is_null() { String::new() } else { value.to_string() }
+}
+
+fn timestamp(time: Time) -> Timestamp {
+    let micros = time.0.0;
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default();
+    Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
+}
+
+fn clamp(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

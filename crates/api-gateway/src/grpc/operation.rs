@@ -1,0 +1,78 @@
+//! The REST request with the same operation as each rpc. Calls are measured under its method and route.
+
+/// The method and the route of a REST request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Operation {
+    pub(super) method: &'static str,
+    pub(super) route: &'static str,
+}
+
+impl Operation {
+    /// Whether the limits of bodies apply.
+    pub(super) fn has_body(self) -> bool {
+        self.method != "GET"
+    }
+}
+
+macro_rules! operations {
+    ($($name:ident: $method:literal $route:literal;)+) => {
+        $(pub(super) const $name: Operation =
+            Operation { method: $method, route: concat!("/api/v1", $route) };)+
+
+        #[cfg(test)]
+        const ALL: &[Operation] = &[$($name),+];
+    };
+}
+
+operations! {
+    START_WORKFLOW: "POST" "/workflows";
+    GET_WORKFLOW: "GET" "/workflows/{id}";
+    LIST_WORKFLOWS: "GET" "/workflows";
+    COUNT_WORKFLOWS: "GET" "/workflow-counts";
+    LIST_EVENTS: "GET" "/workflows/{id}/events";
+    GET_RESULT: "GET" "/workflows/{id}/result";
+    CANCEL_WORKFLOW: "POST" "/workflows/{id}/cancel";
+    TERMINATE_WORKFLOW: "POST" "/workflows/{id}/terminate";
+    PAUSE_WORKFLOW: "POST" "/workflows/{id}/pause";
+    RESUME_WORKFLOW: "POST" "/workflows/{id}/resume";
+    RETRY_STEP: "POST" "/workflows/{id}/steps/{step}/retry";
+    SKIP_STEP: "POST" "/workflows/{id}/steps/{step}/skip";
+    COMPLETE_STEP: "POST" "/workflows/{id}/steps/{step}/complete";
+    APPLY_DEFINITION: "PUT" "/definitions/{name}";
+    GET_DEFINITION: "GET" "/definitions/{name}";
+    GET_DEFINITION_VERSION: "GET" "/definitions/{name}/versions/{version}";
+    LIST_DEFINITIONS: "GET" "/definitions";
+    LIST_VERSIONS: "GET" "/definitions/{name}/versions";
+    PUT_SERVICE: "PUT" "/services/{name}";
+    GET_SERVICE: "GET" "/services/{name}";
+    LIST_SERVICES: "GET" "/services";
+    LIST_PROCESSES: "GET" "/processes";
+    LIST_LOCKS: "GET" "/locks";
+    ACQUIRE_LOCK: "POST" "/locks/{key}/acquire";
+    RENEW_LOCK: "POST" "/locks/{key}/renew";
+    RELEASE_LOCK: "POST" "/locks/{key}/release";
+    LIST_ELECTIONS: "GET" "/elections";
+    GET_LEADER: "GET" "/elections/{name}";
+    STEP_DOWN: "POST" "/elections/{name}/step-down";
+    LIST_QUEUES: "GET" "/queues";
+    GET_QUEUE_SWITCH: "GET" "/queues/switch";
+    SWITCH_QUEUE: "POST" "/queues/switch";
+}
+
+/// The OpenAPI document does not list signals, which this release does not support.
+pub(super) const SIGNAL_WORKFLOW: Operation =
+    Operation { method: "POST", route: "/api/v1/workflows/{id}/signals/{name}" };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_is_in_the_openapi_document() {
+        let document = crate::rest::document();
+        for Operation { method, route } in ALL {
+            let operation = &document["paths"][route][method.to_lowercase()];
+            assert!(operation.is_object(), "{method} {route}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Problems as gRPC statuses, with the same code and the same locations.
+
+use crate::error::{KEY_CONFLICT, Location, Problem, UNSUPPORTED};
+use std::collections::HashMap;
+use std::time::Duration;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+/// The domain of the codes in `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "goconductor";
+
+impl From<Problem> for Status {
+    fn from(problem: Problem) -> Self {
+        let code = code(&problem);
+        let retry_delay = problem.retry_after_seconds().map(Duration::from_secs);
+        let body = problem.into_body();
+        let mut details = ErrorDetails::new();
+        let metadata = HashMap::from([
+            ("retryable".to_owned(), body.retryable.to_string()),
+            ("page".to_owned(), body.page),
+            ("title".to_owned(), body.title.to_owned()),
+        ]);
+        details.set_error_info(body.code, DOMAIN, metadata);
+        details.set_request_info(body.trace_id, "");
+        if let Some(delay) = retry_delay {
+            details.set_retry_info(Some(delay));
+        }
+        if !body.errors.is_empty() {
+            details.set_bad_request(body.errors.into_iter().map(violation).collect::<Vec<_>>());
+        }
+        Self::with_error_details(code, body.detail, details)
+    }
+}
+
+fn violation(location: Location) -> FieldViolation {
+    let Location { pointer, line, column, code, detail } = location;
+    let position = match (line, column) {
+        (Some(line), Some(column)) => format!(" (line {line}, column {column})"),
+        (Some(line), None) => format!(" (line {line})"),
+        (None, _) => String::new(),
+    };
+    FieldViolation::new(pointer, format!("{code}: {detail}{position}"))
+}
+
+/// Returns the canonical code for the HTTP status of a problem.
+fn code(problem: &Problem) -> Code {
+    match problem.status().as_u16() {
+        404 if problem.is(UNSUPPORTED) => Code::Unimplemented,
+        404 => Code::NotFound,
+        409 if problem.is(KEY_CONFLICT) => Code::AlreadyExists,
+        409 => Code::FailedPrecondition,
+        403 => Code::PermissionDenied,
+        408 => Code::DeadlineExceeded,
+        413 | 429 => Code::ResourceExhausted,
+        503 => Code::Unavailable,
+        400..=499 => Code::InvalidArgument,
+        _ => Code::Internal,
+    }
+}

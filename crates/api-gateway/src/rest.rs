@@ -1,0 +1,168 @@
+//! The REST API: routes and middleware.
+//!
+//! A handler translates HTTP to an operation of [`Api`] and its view to JSON. It decides nothing itself.
+
+mod definitions;
+mod elections;
+mod events;
+mod extract;
+mod guard;
+mod locks;
+mod operate;
+mod operational;
+mod processes;
+mod queues;
+mod services;
+mod unsupported;
+mod watch;
+mod workflows;
+
+use crate::api::{Api, PageRequest};
+use crate::error::{METHOD, NO_ROUTE, Problem};
+use crate::request;
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::{IntoParams, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "GoConductor",
+    description = "GoConductor runs sagas: workflows that complete or are rolled back. The header \
+                   GoConductor-Namespace selects the namespace of a request. Errors are application/problem+json; \
+                   each error code has a page at /errors/{code}.",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
+struct Document;
+
+/// The parameters of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct PageQuery {
+    /// Elements of a page: 1 to 1000
+    page_size: Option<u32>,
+    /// `next_page_token` of the previous page
+    page_token: Option<String>,
+}
+
+impl From<PageQuery> for PageRequest {
+    fn from(query: PageQuery) -> Self {
+        Self { size: query.page_size, token: query.page_token }
+    }
+}
+
+/// Builds the router of the REST API, the console and the operational endpoints.
+pub(crate) fn router(api: Api) -> Router {
+    let (router, document) = documented().split_for_parts();
+    // Serialized once: the router is cloned for each connection.
+    let document = Bytes::from(complete(serde_json::to_value(document).unwrap_or_default()).to_string());
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    router
+        .route("/openapi.json", get(|| async move { (content_type, document) }))
+        .nest("/api/v1", unsupported::routes())
+        .merge(operational::pages())
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(unknown_path)
+        .layer(axum::middleware::from_fn(guard::same_site))
+        .layer(axum::middleware::from_fn_with_state(api.clone(), guard::read_body))
+        .layer(axum::middleware::from_fn_with_state(api.clone(), admit))
+        .layer(axum::middleware::from_fn(measure))
+        .layer(CatchPanicLayer::custom(|panic| Problem::from_panic(&panic).into_response()))
+        .with_state(api)
+}
+
+/// The routes of the OpenAPI document.
+fn documented() -> OpenApiRouter<Api> {
+    let api = OpenApiRouter::new()
+        .merge(definitions::routes())
+        .merge(services::routes())
+        .merge(workflows::routes())
+        .merge(events::routes())
+        .merge(operate::routes())
+        .merge(processes::routes())
+        .merge(elections::routes())
+        .merge(locks::routes())
+        .merge(queues::routes())
+        .merge(watch::routes());
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", api).merge(operational::routes())
+}
+
+/// Applies admission control to the API. Operational endpoints respond even under overload.
+async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/api/") {
+        guard::admit(State(api), request, next).await
+    } else {
+        next.run(request).await
+    }
+}
+
+async fn measure(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let method = method_name(request.method());
+    request::observed(method, route, next.run(request), Response::status).await
+}
+
+/// Returns the name of a standard method, or `other`: clients could otherwise create any number of label values.
+fn method_name(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "PATCH" => "PATCH",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// Completes the OpenAPI document: it makes operation ids unique, and describes each response that has no
+/// description by the reason phrase of its status.
+fn complete(mut document: Value) -> Value {
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
+    let operations = paths.filter_map(|(_, path)| path.as_object_mut()).flatten();
+    for (_, operation) in operations {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let id = format!("{}_{}", text(operation.pointer("/tags/0")), text(operation.get("operationId")));
+        let Some(operation) = operation.as_object_mut() else { continue };
+        operation.insert("operationId".to_owned(), id.into());
+        let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
+        for (status, response) in responses {
+            let status = status.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
+            let reason = status.and_then(|status| status.canonical_reason()).unwrap_or_default();
+            if let Some(response) = response.as_object_mut() {
+                response.entry("description").or_insert_with(|| reason.into());
+            }
+        }
+    }
+    document
+}
+
+async fn unknown_path(request: Request) -> Response {
+    let detail = format!("unknown path {}; /openapi.json lists all paths", request.uri().path());
+    Problem::new(NO_ROUTE, detail).into_response()
+}
+
+async fn method_not_allowed(request: Request) -> Response {
+    let detail = format!(
+        "method {} is not allowed for {}; the header Allow lists the allowed methods",
+        request.method(),
+        request.uri().path()
+    );
+    Problem::new(METHOD, detail).into_response()
+}
+
+#[cfg(test)]
+pub(crate) fn document() -> Value {
+    let (_, document) = documented().split_for_parts();
+    serde_json::to_value(document).unwrap_or_default()
+}

@@ -1,0 +1,153 @@
+//! Definitions: apply, read, and read as a graph.
+
+use super::extract::{Caller, Path, Query, Raw, media_type};
+use crate::api::Api;
+use crate::api::definitions::{
+    AppliedDefinition, ApplyDefinition, DefinitionList, DefinitionView, Graph, VersionList, parse_version,
+};
+use crate::error::{ApiResult, MEDIA_TYPE, Problem, ProblemBody};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use goconductor_definition::Format;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get, put))
+        .routes(routes!(versions))
+        .routes(routes!(version))
+        .routes(routes!(graph))
+        .routes(routes!(version_graph))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ApplyQuery {
+    /// Check the definition without storing it (default: false)
+    dry_run: Option<bool>,
+}
+
+/// A query without parameters.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoQuery {}
+
+/// Apply a definition
+///
+/// Equal content changes nothing. Changed content becomes the next version. Running workflows keep the version they
+/// started with.
+#[utoipa::path(put, path = "/definitions/{name}", tag = "definitions",
+    params(("name" = String, Path), ApplyQuery),
+    request_body(content((String = "application/yaml"), (serde_json::Value = "application/json"))),
+    responses((status = 201, body = AppliedDefinition, description = "A new version was created"),
+        (status = 200, body = AppliedDefinition, description = "The content is unchanged, or dry_run was set"),
+        (status = 422, body = ProblemBody, description = "The definition is invalid: every problem with its location")))]
+async fn put(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(name): Path<String>,
+    Query(query): Query<ApplyQuery>,
+    headers: HeaderMap,
+    Raw(source): Raw,
+) -> ApiResult<(StatusCode, Json<AppliedDefinition>)> {
+    let format = format_of(&headers)?;
+    let apply = ApplyDefinition { name, format, source, dry_run: query.dry_run == Some(true) };
+    let applied = api.apply_definition(&context, apply).await?;
+    let status = if applied.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(applied)))
+}
+
+/// List the newest version of each definition
+#[utoipa::path(get, path = "/definitions", tag = "definitions", responses((status = 200, body = DefinitionList)))]
+async fn list(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> ApiResult<Json<DefinitionList>> {
+    api.list_definitions(&context).await.map(Json)
+}
+
+/// Get the newest version of a definition
+#[utoipa::path(get, path = "/definitions/{name}", tag = "definitions", params(("name" = String, Path)),
+    responses((status = 200, body = DefinitionView), (status = 404, body = ProblemBody)))]
+async fn get(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(name): Path<String>,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> ApiResult<Json<DefinitionView>> {
+    api.definition(&context, &name, None).await.map(Json)
+}
+
+/// List the versions of a definition, newest first
+#[utoipa::path(get, path = "/definitions/{name}/versions", tag = "definitions", params(("name" = String, Path)),
+    responses((status = 200, body = VersionList), (status = 404, body = ProblemBody)))]
+async fn versions(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(name): Path<String>,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> ApiResult<Json<VersionList>> {
+    api.list_versions(&context, &name).await.map(Json)
+}
+
+/// Get a version of a definition
+#[utoipa::path(get, path = "/definitions/{name}/versions/{version}", tag = "definitions",
+    params(("name" = String, Path), ("version" = u32, Path)),
+    responses((status = 200, body = DefinitionView), (status = 404, body = ProblemBody)))]
+async fn version(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path((name, version)): Path<(String, String)>,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> ApiResult<Json<DefinitionView>> {
+    let version = parse_version(&name, &version)?;
+    api.definition(&context, &name, Some(version)).await.map(Json)
+}
+
+/// Get the graph of the newest version of a definition
+#[utoipa::path(get, path = "/definitions/{name}/graph", tag = "definitions", params(("name" = String, Path)),
+    responses((status = 200, body = Graph), (status = 404, body = ProblemBody)))]
+async fn graph(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(name): Path<String>,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> ApiResult<Json<Graph>> {
+    api.definition_graph(&context, &name, None).await.map(Json)
+}
+
+/// Get the graph of a version of a definition
+#[utoipa::path(get, path = "/definitions/{name}/versions/{version}/graph", tag = "definitions",
+    params(("name" = String, Path), ("version" = u32, Path)),
+    responses((status = 200, body = Graph), (status = 404, body = ProblemBody)))]
+async fn version_graph(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path((name, version)): Path<(String, String)>,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> ApiResult<Json<Graph>> {
+    let version = parse_version(&name, &version)?;
+    api.definition_graph(&context, &name, Some(version)).await.map(Json)
+}
+
+fn format_of(headers: &HeaderMap) -> ApiResult<Format> {
+    let media_type = media_type(headers).unwrap_or_default();
+    match media_type.as_str() {
+        "application/json" => Ok(Format::Json),
+        "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" | "application/vnd.yaml" => {
+            Ok(Format::Yaml)
+        }
+        _ => {
+            let detail = format!(
+                "unsupported Content-Type {media_type:?} for a definition: use application/yaml or application/json"
+            );
+            Err(Problem::new(MEDIA_TYPE, detail))
+        }
+    }
+}

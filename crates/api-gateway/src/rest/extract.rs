@@ -1,0 +1,157 @@
+//! Extractors. Each applies the limits of the API, and its rejection is a [`Problem`] with a location.
+
+use super::guard::permit_of;
+use crate::api::{Api, CallContext};
+use crate::error::{ApiResult, MALFORMED, MEDIA_TYPE, PARAMETER, Problem, WRONG_SHAPE};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use bytes::Bytes;
+use goconductor_saga::Json;
+use serde::de::DeserializeOwned;
+
+/// The caller of a request and its namespace.
+#[derive(Debug)]
+pub(super) struct Caller(pub(super) CallContext);
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> ApiResult<Self> {
+        CallContext::from_headers(&parts.headers, permit_of(&parts.extensions)).map(Self)
+    }
+}
+
+/// The parameters of a query. Unknown parameters are refused.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> ApiResult<Self> {
+        axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(|error| {
+            Problem::new(PARAMETER, error.body_text().replace("Failed to deserialize query string: ", ""))
+        })
+    }
+}
+
+/// The parameters of a path.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Api> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> ApiResult<Self> {
+        match axum::extract::Path::<T>::from_request_parts(parts, api).await {
+            Ok(path) => Ok(Self(path.0)),
+            Err(error) => Err(Problem::new(PARAMETER, format!("malformed path: {}", error.body_text()))),
+        }
+    }
+}
+
+/// A JSON body.
+#[derive(Debug)]
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> ApiResult<Self> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(body).await?;
+        if !is_json(&parts.headers) {
+            return Err(not_json());
+        }
+        shape(json(api, &bytes)?).map(Self)
+    }
+}
+
+/// A JSON body, or the default of `T` if the body is empty.
+#[derive(Debug)]
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> ApiResult<Self> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(body).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(T::default()));
+        }
+        if !is_json(&parts.headers) {
+            return Err(not_json());
+        }
+        shape(json(api, &bytes)?).map(Self)
+    }
+}
+
+/// The bytes of a body.
+#[derive(Debug)]
+pub(super) struct Raw(pub(super) Bytes);
+
+impl FromRequest<Api> for Raw {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Api) -> ApiResult<Self> {
+        read(request.into_body()).await.map(Self)
+    }
+}
+
+/// Returns the media type of a body, without its parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn not_json() -> Problem {
+    Problem::new(MEDIA_TYPE, "the body must be JSON: send it with Content-Type: application/json")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    media_type(headers)
+        .is_some_and(|media_type| media_type == "application/json" || media_type.ends_with("+json"))
+}
+
+/// Returns the bytes of a body. The middleware has already read it and has checked its size.
+async fn read(body: axum::body::Body) -> ApiResult<Bytes> {
+    let whole = axum::body::to_bytes(body, usize::MAX).await;
+    whole.map_err(|_| Problem::new(MALFORMED, "the connection was closed before the end of the body"))
+}
+
+fn json(api: &Api, bytes: &[u8]) -> ApiResult<Json> {
+    let value: Json = serde_json::from_slice(bytes).map_err(|error| {
+        let position = (error.line(), error.column());
+        let detail = format!("the body is not valid JSON: {error}");
+        Problem::new(MALFORMED, detail).at_line("", position, error.to_string())
+    })?;
+    api.check_depth(&value, 0)?;
+    Ok(value)
+}
+
+fn shape<T: DeserializeOwned>(value: Json) -> ApiResult<T> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let pointer = pointer(error.path());
+        let detail = error.into_inner().to_string();
+        Problem::new(WRONG_SHAPE, detail.clone()).at(pointer, detail)
+    })
+}
+
+/// Formats a path as a JSON pointer (RFC 6901).
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => {
+                pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1")))
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}

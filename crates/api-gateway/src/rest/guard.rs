@@ -1,0 +1,160 @@
+//! Middleware: cross-site protection, admission control and body limits.
+
+use crate::admission::{Admission, BodyPermit, RequestPermit};
+use crate::api::{Api, admission_namespace};
+use crate::error::{BODY_TIMEOUT, CROSS_SITE, MALFORMED, Problem};
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{Extensions, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The time within which a body must arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// The bytes of a body over the limit that are read and dropped. A client that is still sending would otherwise not
+/// see the response.
+const MAX_DROPPED_BYTES: usize = 16 << 20;
+/// The time within which the body of a refused request is read and dropped.
+const DROP_TIME: Duration = Duration::from_secs(2);
+
+/// Refuses cross-site writes, and adds response headers that restrict browsers.
+pub(super) async fn same_site(request: Request, next: Next) -> Response {
+    if is_cross_site(&request) {
+        let detail =
+            "the request comes from a page of another site: open the console by this server's address";
+        return Problem::new(CROSS_SITE, detail).into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Whether a request is a write from a page of another site. A browser sends such requests to any address, and this
+/// server does not authenticate callers. A host name that was rebound to this machine counts as another site.
+fn is_cross_site(request: &Request) -> bool {
+    let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let text = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = text(header::ORIGIN).filter(|_| writes) else { return false };
+    let host = text(header::HOST).or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
+    let origin = origin.split_once("://").map(|(_, host)| host);
+    origin.is_none() || origin != host || !host.is_some_and(is_address)
+}
+
+/// Whether a host is an IP address or `localhost`. DNS rebinding cannot affect such a host.
+fn is_address(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    name == "localhost" || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
+}
+
+/// Limits the requests in flight. Of a refused request, only the namespace is read before the response; its body is
+/// dropped.
+pub(super) async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let permit = match api.admission.admit_request(admission_namespace(request.headers())) {
+        Ok(permit) => permit,
+        Err(problem) => return refuse(request.into_body(), problem, api.limits.body_bytes).await,
+    };
+    request.extensions_mut().insert(permit.clone());
+    let response = next.run(request).await;
+    drop(permit);
+    response
+}
+
+/// Returns the permit that [`admit`] has added to a request.
+pub(super) fn permit_of(extensions: &Extensions) -> Option<RequestPermit> {
+    extensions.get::<RequestPermit>().cloned()
+}
+
+/// Drops the body of a refused request, and responds.
+async fn refuse(body: Body, problem: Problem, limit: usize) -> Response {
+    if body.is_end_stream() {
+        return problem.into_response();
+    }
+    match tokio::time::timeout(DROP_TIME, read(body, 0, limit, None)).await {
+        Ok(_) => problem.into_response(),
+        Err(_) => close(problem),
+    }
+}
+
+/// Reads the whole body before the handler runs. A body that a handler left unread would break the connection and
+/// the next request on it.
+pub(super) async fn read_body(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    if body.is_end_stream() {
+        return next.run(Request::from_parts(parts, body)).await;
+    }
+    let reading = read(body, api.limits.body_bytes, MAX_DROPPED_BYTES, Some(&api.admission));
+    match tokio::time::timeout(BODY_TIME, reading).await {
+        Ok(Ok((bytes, permit))) => {
+            let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+            drop(permit);
+            response
+        }
+        Ok(Err(problem)) => close(problem),
+        Err(_) => {
+            let detail = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
+            close(Problem::new(BODY_TIMEOUT, detail))
+        }
+    }
+}
+
+/// Responds and closes the connection, which is unusable because the rest of the body was not read.
+fn close(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Reads a body of at most `limit` bytes, and reserves its memory. Of a body that is refused, up to `dropped` bytes
+/// more are read and dropped.
+async fn read(
+    mut body: Body,
+    limit: usize,
+    dropped: usize,
+    admission: Option<&Admission>,
+) -> Result<(Bytes, Option<BodyPermit>), Problem> {
+    let mut kept = BytesMut::new();
+    let mut permit: Option<BodyPermit> = None;
+    let mut refused = None;
+    let mut length = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|_| Problem::new(MALFORMED, "the connection was closed before the end of the body"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length > limit {
+            refused = Some(Problem::too_large(limit));
+        } else if refused.is_none()
+            && let Some(admission) = admission
+        {
+            match admission.reserve_body(data.len()) {
+                Ok(more) => match &mut permit {
+                    Some(permit) => permit.merge(more),
+                    None => permit = Some(more),
+                },
+                Err(problem) => refused = Some(problem),
+            }
+        }
+        if refused.is_none() {
+            kept.extend_from_slice(&data);
+        } else {
+            (kept, permit) = (BytesMut::new(), None);
+        }
+        if length > limit.saturating_add(dropped) {
+            break;
+        }
+    }
+    match refused {
+        Some(problem) => Err(problem),
+        None => Ok((kept.freeze(), permit)),
+    }
+}

@@ -1,0 +1,146 @@
+//! Interventions of an operator.
+
+use super::extract::{Caller, OptionalBody, Path};
+use crate::api::Api;
+use crate::error::{ApiResult, ProblemBody};
+use crate::view::WorkflowView;
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(cancel))
+        .routes(routes!(terminate))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(retry))
+        .routes(routes!(skip))
+        .routes(routes!(complete))
+}
+
+/// The reason of an intervention.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    /// Reason, recorded in the history
+    reason: Option<String>,
+}
+
+/// The result of a step, supplied by an operator.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Completion {
+    /// Reason, recorded in the history
+    reason: Option<String>,
+    /// Output of the step. Ignored for a compensation.
+    output: Option<serde_json::Value>,
+}
+
+type Response = ApiResult<Json<WorkflowView>>;
+
+/// Cancel a workflow
+///
+/// The workflow rolls back.
+#[utoipa::path(post, path = "/workflows/{id}/cancel", tag = "operate", params(("id" = String, Path)),
+    request_body = Option<Reason>, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody, description = "The workflow has ended, or its pivot has completed")))]
+async fn cancel(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    OptionalBody(body): OptionalBody<Reason>,
+) -> Response {
+    api.cancel_workflow(&context, &id, body.reason).await.map(Json)
+}
+
+/// Terminate a workflow without a rollback
+#[utoipa::path(post, path = "/workflows/{id}/terminate", tag = "operate", params(("id" = String, Path)),
+    request_body = Reason, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody), (status = 422, body = ProblemBody, description = "The reason is missing")))]
+async fn terminate(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    OptionalBody(body): OptionalBody<Reason>,
+) -> Response {
+    api.terminate_workflow(&context, &id, body.reason).await.map(Json)
+}
+
+/// Pause a workflow
+///
+/// A paused workflow issues no new commands.
+#[utoipa::path(post, path = "/workflows/{id}/pause", tag = "operate", params(("id" = String, Path)),
+    request_body = Option<Reason>, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody)))]
+async fn pause(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    OptionalBody(body): OptionalBody<Reason>,
+) -> Response {
+    api.pause_workflow(&context, &id, body.reason).await.map(Json)
+}
+
+/// Resume a paused workflow
+#[utoipa::path(post, path = "/workflows/{id}/resume", tag = "operate", params(("id" = String, Path)),
+    request_body = Option<Reason>, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody)))]
+async fn resume(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    OptionalBody(body): OptionalBody<Reason>,
+) -> Response {
+    api.resume_workflow(&context, &id, body.reason).await.map(Json)
+}
+
+/// Retry a step
+///
+/// During a rollback, the request applies to the step's compensation.
+#[utoipa::path(post, path = "/workflows/{id}/steps/{step}/retry", tag = "operate",
+    params(("id" = String, Path), ("step" = String, Path)), request_body = Option<Reason>,
+    responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+async fn retry(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path((id, step)): Path<(String, String)>,
+    OptionalBody(body): OptionalBody<Reason>,
+) -> Response {
+    api.retry_step(&context, &id, &step, body.reason).await.map(Json)
+}
+
+/// Skip a step
+///
+/// During a rollback, the request applies to the step's compensation.
+#[utoipa::path(post, path = "/workflows/{id}/steps/{step}/skip", tag = "operate",
+    params(("id" = String, Path), ("step" = String, Path)), request_body = Reason,
+    responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody), (status = 422, body = ProblemBody, description = "The reason is missing")))]
+async fn skip(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path((id, step)): Path<(String, String)>,
+    OptionalBody(body): OptionalBody<Reason>,
+) -> Response {
+    api.skip_step(&context, &id, &step, body.reason).await.map(Json)
+}
+
+/// Supply the result of a step
+///
+/// During a rollback, the request completes the step's compensation.
+#[utoipa::path(post, path = "/workflows/{id}/steps/{step}/complete", tag = "operate",
+    params(("id" = String, Path), ("step" = String, Path)), request_body = Completion,
+    responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody), (status = 422, body = ProblemBody, description = "The reason is missing")))]
+async fn complete(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path((id, step)): Path<(String, String)>,
+    OptionalBody(body): OptionalBody<Completion>,
+) -> Response {
+    api.complete_step(&context, &id, &step, body.reason, body.output).await.map(Json)
+}
