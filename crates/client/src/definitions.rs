@@ -1,14 +1,14 @@
-//! Calls about definitions.
+//! Requests about definitions.
 
 use crate::{AppliedDefinition, Client, DefinitionList, DefinitionRecord, Error, Reply};
 use reqwest::{Method, StatusCode, header};
 
 impl Client {
-    /// Applies a definition: equal content changes nothing, changed content is the next version. With
-    /// `dry_run` it is only checked.
+    /// Applies a definition. Equal content changes nothing, changed content becomes the next version. With `dry_run`,
+    /// the definition is only checked.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with every problem and its place.
+    /// Returns [`Error::Invalid`] with the location of every problem if the definition is invalid.
     pub async fn apply_definition(
         &self,
         name: &str,
@@ -31,18 +31,18 @@ impl Client {
         Ok(reply)
     }
 
-    /// The newest version of each definition.
+    /// Lists the newest version of each definition.
     ///
     /// # Errors
-    /// When the server can't be reached, or refuses.
+    /// Returns an error if the server cannot be reached or refuses the request.
     pub async fn definitions(&self) -> Result<Reply<DefinitionList>, Error> {
         self.call(self.api(Method::GET, &["definitions"])).await
     }
 
-    /// A definition; none for `version` means the newest.
+    /// Returns a version of a definition, or the newest one.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none.
+    /// Returns [`Error::NotFound`] if the definition or the version does not exist.
     pub async fn definition(
         &self,
         name: &str,
@@ -57,10 +57,10 @@ impl Client {
         }
     }
 
-    /// Every version of a definition, newest first.
+    /// Lists the versions of a definition, newest first.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none.
+    /// Returns [`Error::NotFound`] if the definition does not exist.
     pub async fn definition_versions(&self, name: &str) -> Result<Reply<DefinitionList>, Error> {
         self.call(self.api(Method::GET, &["definitions", name, "versions"])).await
     }

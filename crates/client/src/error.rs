@@ -1,115 +1,121 @@
-//! What can go wrong with a call, by what the caller can do about it.
+//! The errors of a request, by what the caller can do.
 
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
 
-/// The status of a call that was refused for being too much.
-const TOO_MANY: u16 = 429;
-/// When to come back, where nobody said.
-const SOON: Duration = Duration::from_secs(1);
+/// The status of a request that was refused because of overload. Such a request had no effect.
+const TOO_MANY_REQUESTS: u16 = 429;
+/// The retry delay if the server sets none.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Why a call did not succeed.
+/// The error of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address can't be one of a server: correct it.
-    #[error("{text} is no address of a server: {reason}")]
+    /// The address or the namespace is invalid: correct it.
+    #[error("invalid server address {text}: {reason}")]
     Address {
-        /// As it was given.
+        /// The address.
         text: String,
-        /// What is wrong with it.
+        /// The reason why it is invalid.
         reason: String,
     },
-    /// There was no answer: look whether the server runs. A call that writes may have been carried out.
-    #[error("the server at {url} can't be reached: {reason}")]
+    /// The server cannot be reached: check that it runs. A write may have taken effect.
+    #[error("failed to reach the server at {url}: {reason}")]
     Unreachable {
-        /// The server.
+        /// The address of the server.
         url: String,
-        /// What the system said.
+        /// The message of the operating system.
         reason: String,
+        /// The error of the HTTP client.
+        source: reqwest::Error,
     },
-    /// No answer in time. A call that writes may have been carried out.
-    #[error("the server at {url} did not answer in time")]
+    /// The response did not arrive in time. A write may have taken effect.
+    #[error("the server at {url} did not respond in time")]
     Timeout {
-        /// The server.
+        /// The address of the server.
         url: String,
+        /// The error of the HTTP client.
+        source: reqwest::Error,
     },
-    /// What the call is about does not exist.
+    /// The resource does not exist.
     #[error("{0}")]
     NotFound(Box<Problem>),
-    /// The present status does not allow it, or somebody else was first.
+    /// The current state does not allow the request.
     #[error("{0}")]
     Conflict(Box<Problem>),
-    /// What was sent is wrong: correct it. The problem's `errors` say where.
+    /// The request is invalid: correct it. The `errors` of the problem are the locations.
     #[error("{0}")]
     Invalid(Box<Problem>),
-    /// The caller may not do it.
+    /// The caller is not allowed to send the request.
     #[error("{0}")]
     NotAllowed(Box<Problem>),
-    /// Another answer; the problem says whether the same call may succeed later.
+    /// Any other response. The problem states whether the same request may succeed later.
     #[error("{0}")]
     Other(Box<Problem>),
-    /// What answered does not speak this API, or another release of it.
-    #[error("the answer of {url} can't be read: {reason}")]
+    /// The response is malformed: the address is that of another server, or of another release.
+    #[error("malformed response from {url}: {reason}")]
     Unreadable {
-        /// The server.
+        /// The address of the server.
         url: String,
-        /// What is wrong with the answer.
+        /// The message of the parser.
         reason: String,
+        /// The error of the parser.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// A problem as the server describes it (RFC 9457).
+/// A problem that the server describes (RFC 9457).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Problem {
-    /// A page about this kind of problem.
+    /// The page about the error code.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The kind of problem in a few words.
+    /// The kind of problem, as a short phrase.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What is wrong this time.
+    /// What failed, which value caused it and what to do.
     pub detail: String,
-    /// Stable: `GC1004`.
+    /// The stable error code, such as `GC1004`.
     pub code: String,
-    /// Each part that is wrong.
+    /// The locations of the errors in the request.
     pub errors: Vec<ProblemDetail>,
-    /// Whether the same call may succeed later.
+    /// Whether the same request may succeed later.
     pub retryable: bool,
-    /// To find it in the server's logs.
+    /// The identifier of the response in the server's log.
     pub trace_id: Option<String>,
-    /// When to come back, where the server said so.
+    /// The retry delay, if the server set one.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
-    /// What else the server said.
+    /// Further fields.
     #[serde(flatten)]
     pub more: serde_json::Map<String, Value>,
 }
 
-/// One part of what was sent that is wrong.
+/// The location of an error in the request.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ProblemDetail {
-    /// JSON Pointer into what was sent.
+    /// The JSON pointer into the request body.
     pub pointer: Option<String>,
-    /// From 1.
+    /// The line, from 1.
     pub line: Option<u32>,
-    /// From 1.
+    /// The column, from 1.
     pub column: Option<u32>,
-    /// Stable: `GC1004`.
+    /// The stable error code, such as `GC1004`.
     pub code: String,
-    /// What is wrong.
+    /// What is wrong and how to correct it.
     pub detail: String,
-    /// What to write instead.
+    /// A suggestion.
     pub hint: Option<String>,
 }
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.detail.as_str(), self.title.as_str()) {
-            ("", "") => write!(f, "the server answered {}", self.status),
+            ("", "") => write!(f, "the server responded with status {}", self.status),
             ("", title) => f.write_str(title),
             (detail, _) => f.write_str(detail),
         }
@@ -117,7 +123,7 @@ impl std::fmt::Display for Problem {
 }
 
 impl Error {
-    /// The problem that the server described, if it did.
+    /// Returns the problem that the server described, if it did.
     #[must_use]
     pub fn problem(&self) -> Option<&Problem> {
         match self {
@@ -133,7 +139,7 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later. One that writes needs an idempotency key for that.
+    /// Whether the same request may succeed later. A write must have an idempotency key to be retried.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -148,17 +154,16 @@ impl Error {
         }
     }
 
-    /// When to come back with a call that the server refused for being too much at the time: such a call was
-    /// certainly not carried out, and can be repeated whatever it is.
+    /// Returns the retry delay if the server refused the request because of overload. Such a request had no effect, so
+    /// it can always be retried.
     #[must_use]
-    pub fn refused_for_now(&self) -> Option<Duration> {
-        let problem = self.problem().filter(|problem| problem.status == TOO_MANY)?;
-        Some(problem.retry_after.unwrap_or(SOON))
+    pub fn retry_delay(&self) -> Option<Duration> {
+        let problem = self.problem().filter(|problem| problem.status == TOO_MANY_REQUESTS)?;
+        Some(problem.retry_after.unwrap_or(RETRY_DELAY))
     }
 
-    /// The error that an answer stands for. A body that describes no problem is tolerated: a proxy in
-    /// between may have written it.
-    pub(crate) fn from_answer(status: u16, retry_after: Option<Duration>, body: &str) -> Self {
+    /// Creates the error of a response. A body that describes no problem is accepted: a proxy may have written it.
+    pub(crate) fn from_response(status: u16, retry_after: Option<Duration>, body: &str) -> Self {
         let mut problem: Problem = serde_json::from_str(body).unwrap_or_default();
         (problem.status, problem.retry_after) = (status, retry_after);
         let problem = Box::new(problem);
@@ -172,12 +177,20 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Creates the error of a malformed response.
+    pub(crate) fn unreadable(url: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let source = source.into();
+        Self::Unreadable { url: url.to_owned(), reason: source.to_string(), source }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_becomes_what_the_caller_can_do() {
+    fn status_determines_the_variant() {
         for (status, expected) in [
             (404, "NotFound"),
             (409, "Conflict"),
@@ -189,16 +202,16 @@ mod tests {
             (500, "Other"),
             (429, "Other"),
         ] {
-            let error = Error::from_answer(status, None, r#"{"detail":"d","code":"GC2001","new":1}"#);
+            let error = Error::from_response(status, None, r#"{"detail":"d","code":"GC2001","new":1}"#);
             assert!(format!("{error:?}").starts_with(expected), "{status}: {error:?}");
             assert_eq!(error.to_string(), "d");
         }
     }
 
     #[test]
-    fn a_body_that_is_no_problem_is_tolerated() {
-        let error = Error::from_answer(503, None, "<html>busy</html>");
-        assert_eq!(error.to_string(), "the server answered 503");
+    fn body_without_a_problem_is_accepted() {
+        let error = Error::from_response(503, None, "<html>busy</html>");
+        assert_eq!(error.to_string(), "the server responded with status 503");
         assert!(error.is_retryable());
     }
 }

@@ -1,45 +1,43 @@
-//! Following a workflow's history until its end, across broken connections.
+//! Following the history of a workflow across broken connections.
 
-use crate::sse::Parser;
 use crate::{Client, Error, Event};
-use bytes::Bytes;
+use backon::{ExponentialBuilder, Retryable};
+use eventsource_stream::{EventStreamError, Eventsource};
 use futures::stream::{BoxStream, Stream, StreamExt};
 use reqwest::{Method, header};
-use std::collections::VecDeque;
 use std::fmt;
+use std::string::FromUtf8Error;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
-/// The first pause before a connection is made again; it doubles up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The first delay before a reconnect. It doubles up to [`MAX_RETRY_DELAY`].
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// The longest delay before a reconnect. A longer one would add to the delay after the server is back.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
+/// The time after which an unavailable server is given up.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time after which a connection without data is replaced. The server sends keep-alive comments.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The longest pause between two tries: a server that is back should soon be found.
-const MAX_PAUSE: Duration = Duration::from_secs(2);
-
-/// A server that has been away for so long is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A connection that was silent for so long, without even a sign of life, is made again.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// A workflow's events as they happen, in order, each once, until the last.
+/// The events of a workflow as they happen: in order, each once, until the last.
 ///
-/// A connection that breaks is made again and resumes after the last event that was passed on. Only a
-/// first connection that can't be made is reported at once.
+/// After a broken connection, the stream resumes after the last event that it returned. Only a failure of the first
+/// connection is returned at once.
 pub struct Follow {
     client: Client,
     id: String,
     last_seq: u64,
-    connection: Option<Connection>,
-    ready: VecDeque<Event>,
-    connected_before: bool,
-    done: bool,
+    messages: Option<Messages>,
+    was_connected: bool,
+    has_ended: bool,
 }
 
-struct Connection {
-    body: BoxStream<'static, reqwest::Result<Bytes>>,
-    parser: Parser,
-}
+type Messages = BoxStream<'static, Result<eventsource_stream::Event, EventStreamError<Disconnected>>>;
+
+/// The connection broke or was idle for too long.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("disconnected")]
+struct Disconnected;
 
 impl fmt::Debug for Follow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,43 +50,36 @@ impl fmt::Debug for Follow {
 
 impl Follow {
     pub(crate) fn new(client: Client, id: String, after_seq: u64) -> Self {
-        Self {
-            client,
-            id,
-            last_seq: after_seq,
-            connection: None,
-            ready: VecDeque::new(),
-            connected_before: false,
-            done: false,
-        }
+        Self { client, id, last_seq: after_seq, messages: None, was_connected: false, has_ended: false }
     }
 
-    /// The next event; none after the last.
+    /// Returns the next event, or `None` after the last.
     ///
     /// # Errors
-    /// When the workflow does not exist, or the server stayed away. Nothing follows an error.
+    /// Returns [`Error::NotFound`] if the workflow does not exist, [`Error::Unreachable`] if the server is unavailable
+    /// for 60 seconds, and [`Error::Unreadable`] if a message is malformed. Nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
-        if self.done {
+        if self.has_ended {
             return None;
         }
         match self.advance().await {
             Ok(Some(event)) => {
                 self.last_seq = event.seq;
-                self.done = event.is_last();
+                self.has_ended = event.is_last();
                 Some(Ok(event))
             }
             Ok(None) => {
-                self.done = true;
+                self.has_ended = true;
                 None
             }
             Err(error) => {
-                self.done = true;
+                self.has_ended = true;
                 Some(Err(error))
             }
         }
     }
 
-    /// The same as a stream.
+    /// Returns the events as a stream.
     pub fn into_stream(self) -> impl Stream<Item = Result<Event, Error>> + Send {
         futures::stream::unfold(self, |mut follow| async move {
             let item = follow.next().await?;
@@ -98,81 +89,77 @@ impl Follow {
 
     async fn advance(&mut self) -> Result<Option<Event>, Error> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
-                // A repeat after a resume is let go.
-                if event.seq > self.last_seq {
-                    return Ok(Some(event));
-                }
-                continue;
-            }
-            if self.connection.is_none() {
-                if self.connected_before && self.has_ended().await? {
+            if self.messages.is_none() {
+                if self.was_connected && self.is_complete().await? {
                     return Ok(None);
                 }
                 self.connect().await?;
             }
-            self.receive().await?;
-        }
-    }
-
-    /// Reads on; a connection that ended or broke is dropped, to be made again.
-    async fn receive(&mut self) -> Result<(), Error> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let Ok(Some(Ok(bytes))) = timeout(SILENCE, connection.body.next()).await else {
-            self.connection = None;
-            return Ok(());
-        };
-        let unreadable = |reason: String| Error::Unreadable { url: self.client.address().to_owned(), reason };
-        let messages = connection
-            .parser
-            .push(&bytes)
-            .map_err(|_| unreadable("a message of the event stream is too long".to_owned()))?;
-        for message in messages {
-            let event: Event = serde_json::from_str(&message.data).map_err(|e| unreadable(e.to_string()))?;
-            // What carries no number is no event of the history.
-            if event.seq > 0 {
-                self.ready.push_back(event);
+            // A resumed stream may repeat events. A message without a number is no event of the history.
+            if let Some(event) = self.receive().await?
+                && event.seq > self.last_seq
+            {
+                return Ok(Some(event));
             }
         }
-        Ok(())
     }
 
-    /// Whether the history ended with what was passed on: a server has no more to say then.
-    async fn has_ended(&mut self) -> Result<bool, Error> {
-        let (client, id) = (self.client.clone(), self.id.clone());
-        let reply = patiently(|| client.workflow(&id)).await?;
+    /// Receives a message. Returns `None` if the connection ended or broke, so that the caller reconnects.
+    async fn receive(&mut self) -> Result<Option<Event>, Error> {
+        let Some(messages) = &mut self.messages else { return Ok(None) };
+        match messages.next().await {
+            Some(Ok(message)) => serde_json::from_str(&message.data)
+                .map(Some)
+                .map_err(|error| Error::unreadable(self.client.address(), error)),
+            None | Some(Err(EventStreamError::Transport(Disconnected))) => {
+                self.messages = None;
+                Ok(None)
+            }
+            Some(Err(EventStreamError::Utf8(error))) if is_cut_off(&error) => {
+                self.messages = None;
+                Ok(None)
+            }
+            Some(Err(error)) => Err(Error::unreadable(self.client.address(), error)),
+        }
+    }
+
+    /// Whether the workflow has ended with the last event that was returned.
+    async fn is_complete(&self) -> Result<bool, Error> {
+        let reply = retry(|| self.client.workflow(&self.id)).await?;
         Ok(reply.value.status.is_final() && reply.value.seq <= self.last_seq)
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
-        let (client, id, last_seq) = (self.client.clone(), self.id.clone(), self.last_seq);
-        let open = || async {
-            let request = client
-                .api(Method::GET, &["workflows", &id, "events"])
-                .query(&[("after_seq", last_seq.to_string())])
+        let last_seq = self.last_seq.to_string();
+        let open = || {
+            let request = self
+                .client
+                .api(Method::GET, &["workflows", &self.id, "events"])
+                .query(&[("after_seq", &last_seq)])
                 .header(header::ACCEPT, "text/event-stream")
-                .header("last-event-id", last_seq.to_string());
-            client.send(request).await
+                .header("last-event-id", &last_seq);
+            self.client.send(request)
         };
-        let response = if self.connected_before { patiently(open).await? } else { open().await? };
-        self.connected_before = true;
-        self.connection =
-            Some(Connection { body: response.bytes_stream().boxed(), parser: Parser::default() });
+        let response = if self.was_connected { retry(open).await? } else { open().await? };
+        self.was_connected = true;
+        let bytes = tokio_stream::StreamExt::timeout(response.bytes_stream(), IDLE_TIMEOUT)
+            .map(|bytes| bytes.map_err(|_| Disconnected)?.map_err(|_| Disconnected));
+        self.messages = Some(bytes.eventsource().boxed());
         Ok(())
     }
 }
 
-/// Tries a read again, with growing pauses, while the server is away.
-async fn patiently<T, F: Future<Output = Result<T, Error>>>(read: impl Fn() -> F) -> Result<T, Error> {
-    let give_up = Instant::now() + PATIENCE;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match read().await {
-            Err(error) if error.is_retryable() && Instant::now() < give_up => {
-                sleep(pause).await;
-                pause = pause.saturating_mul(2).min(MAX_PAUSE);
-            }
-            other => return other,
-        }
-    }
+/// Whether the connection broke within a character.
+fn is_cut_off(error: &FromUtf8Error) -> bool {
+    error.utf8_error().error_len().is_none()
+}
+
+/// Retries a read with exponential backoff while the server is unavailable.
+async fn retry<T, F: Future<Output = Result<T, Error>>>(read: impl FnMut() -> F) -> Result<T, Error> {
+    let deadline = Instant::now() + RETRY_TIMEOUT;
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(MIN_RETRY_DELAY)
+        .with_max_delay(MAX_RETRY_DELAY)
+        .without_max_times();
+    read.retry(backoff).when(|error: &Error| error.is_retryable() && Instant::now() < deadline).await
 }

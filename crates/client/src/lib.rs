@@ -1,50 +1,49 @@
 //! The typed client of GoConductor's REST API, for programs and for the command line.
 //!
-//! A [`Client`] speaks for one namespace of one server. Each call returns a [`Reply`]: the answer as a
-//! type, and the JSON that it was read from, so that a caller can show fields that this release does
-//! not know. A call that does not succeed is an [`Error`], with variants by what the caller can do.
+//! A [`Client`] sends requests to one namespace of one server. Each request returns a [`Reply`]: the typed response,
+//! and its JSON text, so that a caller can show fields that this release does not know. A failed request returns an
+//! [`Error`], with variants by what the caller can do.
 //!
-//! The crate deliberately knows nothing of the rules of a saga and takes no decision: it repeats no
-//! call by itself, but for [`Client::follow`], which is a read and resumes where it was cut, and
-//! [`Client::start_workflow_within`], for starts that the server certainly did not carry out.
+//! The crate deliberately knows nothing about the rules of a saga. It retries no request by itself, except
+//! [`Client::follow`], which only reads and resumes after a broken connection, and [`Client::start_workflow_within`],
+//! which retries starts that had no effect.
 //!
-//! Invariants: fields that are added to an answer break nothing; events of a followed workflow are
-//! passed on in order, each once.
+//! Invariants: new fields in a response break nothing. The events of a followed workflow are returned in order, each
+//! once.
 
-mod answer;
 mod definitions;
 mod error;
 mod follow;
 mod locks;
 mod queues;
+mod response;
 mod services;
-mod sse;
 mod workflows;
 
 use reqwest::{Method, RequestBuilder, Response, Url, header};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-pub use answer::{
+pub use error::{Error, Problem, ProblemDetail};
+pub use follow::Follow;
+pub use response::{
     AppliedDefinition, Count, Counts, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord,
     ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process, ProcessList,
     QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, Released, ServiceList, ServiceRecord,
     Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };
-pub use error::{Error, Problem, ProblemDetail};
-pub use follow::Follow;
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 
-/// A connection that is not made after this long will not be made.
+/// The timeout for establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An ordinary call has this long; the slowest is a page of a large list.
+/// The timeout of a request that is no long poll. The slowest is a page of a large list.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The header that names the namespace.
+/// The header that selects the namespace.
 const NAMESPACE: &str = "goconductor-namespace";
 
-/// A client of one namespace of one server. Cheap to clone; clones share their connections.
+/// A client of one namespace of one server. Clones are cheap and share their connections.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -52,78 +51,78 @@ pub struct Client {
     namespace: String,
 }
 
-/// An answer, and the text it was read from.
+/// A response and its text.
 #[derive(Debug, Clone)]
 pub struct Reply<T> {
-    /// The answer.
+    /// The typed response.
     pub value: T,
     /// The body as the server sent it.
     pub text: String,
 }
 
 impl Client {
-    /// A client of `namespace` at a server such as `http://127.0.0.1:8470`. Nothing is sent yet.
+    /// Creates a client of `namespace` at a server such as `http://127.0.0.1:8470`. It sends no request yet.
     ///
     /// # Errors
-    /// [`Error::Address`] when `base_url` is no address of a server.
+    /// Returns [`Error::Address`] if `base_url` or `namespace` is invalid.
     pub fn new(base_url: &str, namespace: &str) -> Result<Self, Error> {
-        let wrong = |reason: &str| Error::Address { text: base_url.to_owned(), reason: reason.to_owned() };
-        let base = Url::parse(base_url).map_err(|error| wrong(&error.to_string()))?;
+        let invalid = |reason: &str| Error::Address { text: base_url.to_owned(), reason: reason.to_owned() };
+        let base = Url::parse(base_url).map_err(|error| invalid(&error.to_string()))?;
         if base.scheme() != "http" {
-            return Err(wrong("only http:// is spoken"));
+            return Err(invalid("the scheme must be http://"));
         }
         if base.cannot_be_a_base() || base.host_str().is_none() {
-            return Err(wrong("it names no host"));
+            return Err(invalid("the host is missing"));
         }
         if header::HeaderValue::from_str(namespace).is_err() {
-            return Err(wrong("the namespace can't stand in a header"));
+            return Err(invalid("the namespace contains characters that a header cannot contain"));
         }
         let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
         if is_loopback(&base) {
-            // A proxy has no way to this machine's own loopback.
+            // A proxy cannot reach the loopback interface of this machine.
             builder = builder.no_proxy();
         }
-        let http = builder.build().map_err(|error| wrong(&error.to_string()))?;
+        let http = builder.build().map_err(|error| invalid(&error.to_string()))?;
         Ok(Self { http, base, namespace: namespace.to_owned() })
     }
 
-    /// The server's address.
+    /// Returns the address of the server.
     #[must_use]
     pub fn address(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// The namespace that every call is about.
+    /// Returns the namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// Whether the server is ready to take work.
+    /// Checks that the server is ready.
     ///
     /// # Errors
-    /// When it can't be reached, or says that it is not.
+    /// Returns an error if the server cannot be reached or is not ready.
     pub async fn ready(&self) -> Result<(), Error> {
         let request = self.http.get(self.url(&["readyz"])).timeout(CALL_TIMEOUT);
         self.send(request).await.map(|_| ())
     }
 
-    /// What the server says of its health.
+    /// Returns the health of the server.
     ///
     /// # Errors
-    /// When it can't be reached, or is not healthy.
+    /// Returns an error if the server cannot be reached or is not healthy.
     pub async fn health(&self) -> Result<Health, Error> {
         let request = self.http.get(self.url(&["healthz"])).timeout(CALL_TIMEOUT);
         let response = self.send(request).await?;
         let text = self.text(response).await?;
-        // A health page may be plain words.
+        // The health endpoint of another release may return plain text.
         Ok(serde_json::from_str(&text).unwrap_or_else(|_| Health { status: text.trim().to_owned() }))
     }
 
-    /// The server's release.
+    /// Returns the version of the server.
     ///
     /// # Errors
-    /// When it can't be reached.
+    /// Returns an error if the server cannot be reached.
     pub async fn version(&self) -> Result<Reply<Version>, Error> {
         self.call(self.http.get(self.url(&["version"]))).await
     }
@@ -136,57 +135,56 @@ impl Client {
         url
     }
 
-    /// A request to the versioned API; a segment may be any text, it is escaped.
+    /// Builds a request to the versioned API. The segments of the path are escaped.
     fn api(&self, method: Method, path: &[&str]) -> RequestBuilder {
         let mut all = vec!["api", "v1"];
         all.extend_from_slice(path);
         self.http.request(method, self.url(&all)).header(NAMESPACE, &self.namespace)
     }
 
-    /// Sends an ordinary call and reads its answer.
+    /// Sends a request with the usual timeout, and reads its response.
     async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Reply<T>, Error> {
         let response = self.send(request.timeout(CALL_TIMEOUT)).await?;
         self.read(response).await
     }
 
-    /// Sends a request; an answer that is no success is an error.
+    /// Sends a request. A response without a success status is an error.
     async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
-        let response = request.send().await.map_err(|error| self.broken(&error))?;
+        let response = request.send().await.map_err(|error| self.transport_error(error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let after = response.headers().get(header::RETRY_AFTER);
-        let after = after.and_then(|after| after.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+        let retry_after = response.headers().get(header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+        let retry_after = retry_after.map(Duration::from_secs);
         let text = self.text(response).await.unwrap_or_default();
-        Err(Error::from_answer(status.as_u16(), after, &text))
+        Err(Error::from_response(status.as_u16(), retry_after, &text))
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<Reply<T>, Error> {
         let text = self.text(response).await?;
         match serde_json::from_str(&text) {
             Ok(value) => Ok(Reply { value, text }),
-            Err(error) => {
-                Err(Error::Unreadable { url: self.address().to_owned(), reason: error.to_string() })
-            }
+            Err(error) => Err(Error::unreadable(self.address(), error)),
         }
     }
 
     async fn text(&self, response: Response) -> Result<String, Error> {
-        response.text().await.map_err(|error| self.broken(&error))
+        response.text().await.map_err(|error| self.transport_error(error))
     }
 
-    fn broken(&self, error: &reqwest::Error) -> Error {
+    fn transport_error(&self, source: reqwest::Error) -> Error {
         let url = self.address().to_owned();
-        if error.is_timeout() && !error.is_connect() {
-            return Error::Timeout { url };
+        if source.is_timeout() && !source.is_connect() {
+            return Error::Timeout { url, source };
         }
-        Error::Unreachable { url, reason: innermost(error) }
+        Error::Unreachable { url, reason: root_cause(&source), source }
     }
 }
 
-/// The last link of a chain of errors: what the system said.
-fn innermost(error: &dyn std::error::Error) -> String {
+/// Returns the message of the last error of a chain, which is that of the operating system.
+fn root_cause(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;
@@ -200,7 +198,7 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether an answer says that it repeats an earlier one.
+/// Whether the server marked a response as that of a repeated request.
 fn is_replay(response: &Response) -> bool {
     response.headers().get("idempotency-replayed").is_some_and(|value| value == "true")
 }

@@ -1,16 +1,16 @@
-//! Calls about locks and elections.
+//! Requests about locks and elections.
 
 use crate::{Client, ElectionList, Error, Leader, Lock, LockPage, Released, Reply, SteppedDown};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// A lease as the API reads it.
-fn text(ttl: Duration) -> String {
+/// Formats the length of a lease for the API.
+fn ttl_text(ttl: Duration) -> String {
     format!("{}ms", ttl.as_millis())
 }
 
-/// Who holds a lock, by which token; none: by whichever.
+/// Builds the body that identifies a hold.
 fn hold(owner: &str, fencing_token: Option<u64>) -> Map<String, Value> {
     let mut hold = Map::new();
     hold.insert("owner".to_owned(), owner.into());
@@ -19,19 +19,20 @@ fn hold(owner: &str, fencing_token: Option<u64>) -> Map<String, Value> {
 }
 
 impl Client {
-    /// Takes a lock. The same owner gets the same hold again, so a call without an answer can be repeated.
+    /// Acquires a lock. If `owner` already holds it, its lease is renewed for `ttl` and keeps its token, so a request
+    /// whose response was lost can be repeated.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when another holds it.
+    /// Returns [`Error::Conflict`] if another owner holds the lock.
     pub async fn acquire_lock(&self, key: &str, owner: &str, ttl: Duration) -> Result<Reply<Lock>, Error> {
-        let body = json!({"owner": owner, "ttl": text(ttl)});
+        let body = json!({"owner": owner, "ttl": ttl_text(ttl)});
         self.call(self.api(Method::POST, &["locks", key, "acquire"]).json(&body)).await
     }
 
-    /// Has a lock last for so long from now.
+    /// Renews a lock for `ttl` from now. `None` for `fencing_token` accepts any token.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when another holds it, or nobody does any more.
+    /// Returns [`Error::Conflict`] if the lock is held by another owner or is no longer held.
     pub async fn renew_lock(
         &self,
         key: &str,
@@ -40,14 +41,14 @@ impl Client {
         ttl: Duration,
     ) -> Result<Reply<Lock>, Error> {
         let mut body = hold(owner, fencing_token);
-        body.insert("ttl".to_owned(), text(ttl).into());
+        body.insert("ttl".to_owned(), ttl_text(ttl).into());
         self.call(self.api(Method::POST, &["locks", key, "renew"]).json(&body)).await
     }
 
-    /// Gives a lock back.
+    /// Releases a lock. `None` for `fencing_token` accepts any token.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when another holds it.
+    /// Returns [`Error::Conflict`] if another owner holds the lock.
     pub async fn release_lock(
         &self,
         key: &str,
@@ -58,10 +59,10 @@ impl Client {
         self.call(self.api(Method::POST, &["locks", key, "release"]).json(&body)).await
     }
 
-    /// A page of the locks that are held, by key.
+    /// Lists the held locks, ordered by key.
     ///
     /// # Errors
-    /// When the server can't be reached, or refuses.
+    /// Returns an error if the server cannot be reached or refuses the request.
     pub async fn locks(
         &self,
         page_size: Option<u32>,
@@ -73,26 +74,26 @@ impl Client {
         self.call(self.api(Method::GET, &["locks"]).query(&query)).await
     }
 
-    /// Who leads what.
+    /// Lists the leaders of all elections.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the gateway has no election.
+    /// Returns [`Error::NotFound`] if no election is configured.
     pub async fn elections(&self) -> Result<Reply<ElectionList>, Error> {
         self.call(self.api(Method::GET, &["elections"])).await
     }
 
-    /// Who leads an election.
+    /// Returns the leader of an election.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when nobody does.
+    /// Returns [`Error::NotFound`] if the election has no leader.
     pub async fn election(&self, name: &str) -> Result<Reply<Leader>, Error> {
         self.call(self.api(Method::GET, &["elections", name])).await
     }
 
-    /// Has the leader of an election step down.
+    /// Ends the term of an election's leader.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the gateway has no election.
+    /// Returns [`Error::NotFound`] if no election is configured.
     pub async fn step_down(&self, name: &str) -> Result<Reply<SteppedDown>, Error> {
         self.call(self.api(Method::POST, &["elections", name, "step-down"])).await
     }

@@ -1,31 +1,31 @@
-//! Calls about queues.
+//! Requests about queues.
 
 use crate::{Client, Error, QueueBacklogs, QueueMove, Reply};
 use reqwest::Method;
 use serde_json::json;
 
 impl Client {
-    /// What waits, for each service of all namespaces.
+    /// Returns the backlog of the services of all namespaces.
     ///
     /// # Errors
-    /// When the server can't be reached, or refuses.
+    /// Returns an error if the server cannot be reached or refuses the request.
     pub async fn queues(&self) -> Result<Reply<QueueBacklogs>, Error> {
         self.call(self.api(Method::GET, &["queues"])).await
     }
 
-    /// Which queue is in use, and how far a move to another one is.
+    /// Returns the queue in use and the progress of a switch.
     ///
     /// # Errors
-    /// When the server can't be reached, or refuses.
+    /// Returns an error if the server cannot be reached or refuses the request.
     pub async fn queue_move(&self) -> Result<Reply<QueueMove>, Error> {
         self.call(self.api(Method::GET, &["queues", "switch"])).await
     }
 
-    /// Has all processes move to another queue: it goes on by itself. To ask for the one that is being left turns a
-    /// move back.
+    /// Begins the switch of all processes to another queue. It continues without further requests. During a switch, a
+    /// request for the queue that is being left reverses it.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when they may not now, [`Error::Invalid`] when there is no such queue.
+    /// Returns [`Error::Conflict`] if a switch is not possible now and [`Error::Invalid`] if the queue does not exist.
     pub async fn switch_queue(&self, to: &str) -> Result<Reply<QueueMove>, Error> {
         self.call(self.api(Method::POST, &["queues", "switch"]).json(&json!({"to": to}))).await
     }

@@ -1,38 +1,38 @@
-//! Calls about services.
+//! Requests about services, processes and dead letters.
 
 use crate::{Client, DeadLetter, DeadLetterPage, Error, ProcessList, Reply, ServiceList, ServiceRecord};
 use reqwest::Method;
 use serde_json::Value;
 
 impl Client {
-    /// All services.
+    /// Lists the services.
     ///
     /// # Errors
-    /// When the server can't be reached, or refuses.
+    /// Returns an error if the server cannot be reached or refuses the request.
     pub async fn services(&self) -> Result<Reply<ServiceList>, Error> {
         self.call(self.api(Method::GET, &["services"])).await
     }
 
-    /// A service.
+    /// Returns a service.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none.
+    /// Returns [`Error::NotFound`] if the service does not exist.
     pub async fn service(&self, name: &str) -> Result<Reply<ServiceRecord>, Error> {
         self.call(self.api(Method::GET, &["services", name])).await
     }
 
-    /// The processes that are there.
+    /// Lists the running processes.
     ///
     /// # Errors
-    /// When the server can't be reached, or refuses.
+    /// Returns an error if the server cannot be reached or refuses the request.
     pub async fn processes(&self) -> Result<Reply<ProcessList>, Error> {
         self.call(self.api(Method::GET, &["processes"])).await
     }
 
-    /// A page of the messages that nobody could act on, newest first.
+    /// Lists the dead letters, newest first.
     ///
     /// # Errors
-    /// When the server can't be reached, or refuses.
+    /// Returns an error if the server cannot be reached or refuses the request.
     pub async fn dead_letters(
         &self,
         page_size: Option<u32>,
@@ -44,35 +44,36 @@ impl Client {
         self.call(self.api(Method::GET, &["dead-letters"]).query(&query)).await
     }
 
-    /// A message that nobody could act on.
+    /// Returns a dead letter.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none.
+    /// Returns [`Error::NotFound`] if the dead letter does not exist.
     pub async fn dead_letter(&self, id: &str) -> Result<Reply<DeadLetter>, Error> {
         self.call(self.api(Method::GET, &["dead-letters", id])).await
     }
 
-    /// Puts a message back where it came from.
+    /// Publishes a dead letter to its topic again.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none.
+    /// Returns [`Error::NotFound`] if the dead letter does not exist.
     pub async fn requeue_dead_letter(&self, id: &str) -> Result<Reply<DeadLetter>, Error> {
         self.call(self.api(Method::POST, &["dead-letters", id, "requeue"])).await
     }
 
-    /// Removes a message that nobody could act on.
+    /// Deletes a dead letter.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none.
+    /// Returns [`Error::NotFound`] if the dead letter does not exist.
     pub async fn delete_dead_letter(&self, id: &str) -> Result<(), Error> {
         let request = self.api(Method::DELETE, &["dead-letters", id]).timeout(crate::CALL_TIMEOUT);
         self.send(request).await.map(|_| ())
     }
 
-    /// Says how a service is reached, as `{"http": {"url": …}}`; what is there is replaced.
+    /// Sets the address and the limits of a service, such as `{"http": {"url": …}}`. The previous settings are
+    /// replaced.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the settings can't be.
+    /// Returns [`Error::Invalid`] if the settings are invalid.
     pub async fn set_service(&self, name: &str, settings: &Value) -> Result<Reply<ServiceRecord>, Error> {
         self.call(self.api(Method::PUT, &["services", name]).json(settings)).await
     }

@@ -1,60 +1,62 @@
-//! Calls about workflows.
+//! Requests about workflows.
 
 use crate::{Client, Counts, Error, EventPage, Follow, Reply, Workflow, WorkflowPage, is_replay};
+use backon::{ConstantBuilder, Retryable};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// What an answer to a long poll may take beyond the time that was asked for.
+/// The time that a response to a long poll may take beyond the requested wait.
 const POLL_GRACE: Duration = Duration::from_secs(15);
 
-/// What to start.
+/// A request to start a workflow.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct StartWorkflow {
     /// The definition's name.
     pub definition: String,
-    /// The definition's version; none: the newest.
+    /// The version of the definition. `None` for the newest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
-    /// What to start it with.
+    /// The input. `None` for `{}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
-    /// A repeat with the same key returns the workflow that is there.
+    /// The idempotency key. A repeated start with the same key returns the existing workflow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// To find it by.
+    /// The labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
 
-/// A workflow that was started.
+/// An accepted start.
 #[derive(Debug, Clone)]
 pub struct Started {
     /// The workflow.
     pub workflow: Workflow,
-    /// Whether an earlier start with the same key had started it.
+    /// Whether an earlier start with the same idempotency key started the workflow.
     pub replayed: bool,
 }
 
-/// Which workflows to list.
+/// A request for a page of workflows.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
-    /// AIP-160: `status = ERROR AND labels.team = "shop"`.
+    /// The AIP-160 filter, such as `status = ERROR AND labels.team = "shop"`.
     pub filter: Option<String>,
-    /// 1 to 1000; none: the server's choice.
+    /// The size of the page: 1 to 1000. `None` for the server's default.
     pub page_size: Option<u32>,
-    /// From the page before.
+    /// The token of the previous page. `None` for the first page.
     pub page_token: Option<String>,
 }
 
-/// How a wait for the end went.
+/// The outcome of a wait for a workflow's end.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// It has ended.
+    /// The workflow has ended.
     Ended(Reply<Workflow>),
-    /// It has not, yet.
+    /// The workflow has not ended yet.
     NotYet(Reply<Workflow>),
 }
 
@@ -62,9 +64,10 @@ impl Client {
     /// Starts a workflow.
     ///
     /// # Errors
-    /// [`Error::NotFound`]: no such definition; [`Error::Conflict`]: the key is that of another start;
-    /// [`Error::Invalid`]: the input does not fit. Without an answer it may have been started: only with
-    /// an idempotency key can the call be repeated.
+    /// Returns [`Error::NotFound`] if the definition does not exist, [`Error::Conflict`] if the idempotency key belongs
+    /// to a start with another definition or input, and [`Error::Invalid`] if the input does not match its schema.
+    /// After [`Error::Unreachable`] or [`Error::Timeout`], the workflow may have been started: repeat the request only
+    /// if it has an idempotency key.
     pub async fn start_workflow(&self, start: &StartWorkflow) -> Result<Reply<Started>, Error> {
         let request = self.api(Method::POST, &["workflows"]).json(start).timeout(crate::CALL_TIMEOUT);
         let response = self.send(request).await?;
@@ -73,41 +76,36 @@ impl Client {
         Ok(Reply { value: Started { workflow: value, replayed }, text })
     }
 
-    /// Starts a workflow; for as long as the server says that too much is going on, comes back when it says,
-    /// for so long in all. Such a start was certainly not carried out, so it needs no idempotency key.
+    /// Starts a workflow, and retries for up to `timeout` while the server is overloaded, after the delays that it asks
+    /// for. A start that was refused because of overload had no effect, so it needs no idempotency key.
     ///
     /// # Errors
-    /// As [`Client::start_workflow`]; at last with the server's refusal.
+    /// Returns the errors of [`Client::start_workflow`]. After `timeout`, returns the last refusal.
     pub async fn start_workflow_within(
         &self,
-        patience: Duration,
+        timeout: Duration,
         start: &StartWorkflow,
     ) -> Result<Reply<Started>, Error> {
-        let give_up = tokio::time::Instant::now() + patience;
-        loop {
-            let error = match self.start_workflow(start).await {
-                Ok(started) => return Ok(started),
-                Err(error) => error,
-            };
-            match error.refused_for_now().map(|after| tokio::time::Instant::now() + after) {
-                Some(again) if again <= give_up => tokio::time::sleep_until(again).await,
-                Some(_) | None => return Err(error),
-            }
-        }
+        let deadline = Instant::now() + timeout;
+        (|| self.start_workflow(start))
+            .retry(ConstantBuilder::default().without_max_times())
+            // The server sets the delay. `None` gives up.
+            .adjust(|error, _| error.retry_delay().filter(|delay| Instant::now() + *delay <= deadline))
+            .await
     }
 
-    /// A workflow as it stands.
+    /// Returns a workflow.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none.
+    /// Returns [`Error::NotFound`] if the workflow does not exist.
     pub async fn workflow(&self, id: &str) -> Result<Reply<Workflow>, Error> {
         self.call(self.api(Method::GET, &["workflows", id])).await
     }
 
-    /// A page of workflows, newest first.
+    /// Lists workflows, newest first.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the filter can't be read.
+    /// Returns [`Error::Invalid`] if the filter is invalid.
     pub async fn workflows(&self, listing: &Listing) -> Result<Reply<WorkflowPage>, Error> {
         let mut query: Vec<(&str, String)> = Vec::new();
         query.extend(listing.filter.clone().map(|filter| ("filter", filter)));
@@ -116,20 +114,20 @@ impl Client {
         self.call(self.api(Method::GET, &["workflows"]).query(&query)).await
     }
 
-    /// How many workflows there are, by `status` or `definition`.
+    /// Counts workflows by `status` or `definition`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when they can't be counted by that, or the filter can't be read.
+    /// Returns [`Error::Invalid`] if `by` is another field or the filter is invalid.
     pub async fn workflow_counts(&self, by: &str, filter: Option<&str>) -> Result<Reply<Counts>, Error> {
         let mut query = vec![("by", by)];
         query.extend(filter.map(|filter| ("filter", filter)));
         self.call(self.api(Method::GET, &["workflow-counts"]).query(&query)).await
     }
 
-    /// A part of a workflow's history, in order.
+    /// Lists the events of a workflow after `after_seq`, in order.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such workflow.
+    /// Returns [`Error::NotFound`] if the workflow does not exist.
     pub async fn events(
         &self,
         id: &str,
@@ -141,16 +139,16 @@ impl Client {
         self.call(self.api(Method::GET, &["workflows", id, "events"]).query(&query)).await
     }
 
-    /// Follows a workflow's history from the event after `after_seq` until its last one.
+    /// Follows the history of a workflow from the event after `after_seq` to its last event.
     #[must_use]
     pub fn follow(&self, id: &str, after_seq: u64) -> Follow {
         Follow::new(self.clone(), id.to_owned(), after_seq)
     }
 
-    /// Waits up to `wait` for a workflow's end.
+    /// Waits up to `wait` for the end of a workflow.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such workflow.
+    /// Returns [`Error::NotFound`] if the workflow does not exist.
     pub async fn result(&self, id: &str, wait: Duration) -> Result<Outcome, Error> {
         let request = self
             .api(Method::GET, &["workflows", id, "result"])
@@ -162,71 +160,72 @@ impl Client {
         Ok(if ended { Outcome::Ended(reply) } else { Outcome::NotYet(reply) })
     }
 
-    /// Asks a workflow to be rolled back.
+    /// Cancels a workflow: it rolls back.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when it has ended, or its pivot has completed.
+    /// Returns [`Error::Conflict`] if the workflow has ended or its pivot has completed.
     pub async fn cancel(&self, id: &str, reason: Option<&str>) -> Result<Reply<Workflow>, Error> {
-        self.verb(&["workflows", id, "cancel"], reason, None).await
+        self.operate(&["workflows", id, "cancel"], reason, None).await
     }
 
-    /// Ends a workflow without a roll-back.
+    /// Ends a workflow without a rollback.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when it has ended; [`Error::Invalid`] without a reason.
+    /// Returns [`Error::Conflict`] if the workflow has ended and [`Error::Invalid`] if the reason is empty.
     pub async fn terminate(&self, id: &str, reason: &str) -> Result<Reply<Workflow>, Error> {
-        self.verb(&["workflows", id, "terminate"], Some(reason), None).await
+        self.operate(&["workflows", id, "terminate"], Some(reason), None).await
     }
 
-    /// Sends a signal.
+    /// Sends a signal to a workflow.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such workflow; [`Error::Conflict`] when it has ended.
+    /// Returns [`Error::NotFound`] if the workflow does not exist and [`Error::Conflict`] if it has ended.
     pub async fn signal(&self, id: &str, name: &str, payload: &Value) -> Result<Reply<Workflow>, Error> {
         self.call(self.api(Method::POST, &["workflows", id, "signals", name]).json(payload)).await
     }
 
-    /// Holds a workflow: nothing new is issued.
+    /// Pauses a workflow: it issues no new commands.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when its status does not allow it.
+    /// Returns [`Error::Conflict`] if the status does not allow it.
     pub async fn pause(&self, id: &str, reason: Option<&str>) -> Result<Reply<Workflow>, Error> {
-        self.verb(&["workflows", id, "pause"], reason, None).await
+        self.operate(&["workflows", id, "pause"], reason, None).await
     }
 
-    /// Lets a held workflow go on.
+    /// Resumes a paused workflow.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when it is not held.
+    /// Returns [`Error::Conflict`] if the workflow is not paused.
     pub async fn resume(&self, id: &str, reason: Option<&str>) -> Result<Reply<Workflow>, Error> {
-        self.verb(&["workflows", id, "resume"], reason, None).await
+        self.operate(&["workflows", id, "resume"], reason, None).await
     }
 
-    /// Has a step tried again; during a roll-back it is the compensation that is meant.
+    /// Retries a step, or its compensation during a rollback.
     ///
     /// # Errors
-    /// [`Error::NotFound`]: no such workflow or step; [`Error::Conflict`]: there is nothing to retry.
+    /// Returns [`Error::NotFound`] if the workflow or the step does not exist and [`Error::Conflict`] if the step cannot
+    /// be retried.
     pub async fn retry_step(
         &self,
         id: &str,
         step: &str,
         reason: Option<&str>,
     ) -> Result<Reply<Workflow>, Error> {
-        self.verb(&["workflows", id, "steps", step, "retry"], reason, None).await
+        self.operate(&["workflows", id, "steps", step, "retry"], reason, None).await
     }
 
-    /// Lets a step be; during a roll-back it is the compensation that is meant.
+    /// Skips a step, or its compensation during a rollback.
     ///
     /// # Errors
-    /// As [`Client::retry_step`]; [`Error::Invalid`] without a reason.
+    /// Returns the errors of [`Client::retry_step`], and [`Error::Invalid`] if the reason is empty.
     pub async fn skip_step(&self, id: &str, step: &str, reason: &str) -> Result<Reply<Workflow>, Error> {
-        self.verb(&["workflows", id, "steps", step, "skip"], Some(reason), None).await
+        self.operate(&["workflows", id, "steps", step, "skip"], Some(reason), None).await
     }
 
-    /// Gives a step's result by hand; during a roll-back it is the compensation that is meant.
+    /// Supplies the result of a step, or completes its compensation during a rollback.
     ///
     /// # Errors
-    /// As [`Client::skip_step`].
+    /// Returns the errors of [`Client::skip_step`].
     pub async fn complete_step(
         &self,
         id: &str,
@@ -234,10 +233,10 @@ impl Client {
         reason: &str,
         output: Option<&Value>,
     ) -> Result<Reply<Workflow>, Error> {
-        self.verb(&["workflows", id, "steps", step, "complete"], Some(reason), output).await
+        self.operate(&["workflows", id, "steps", step, "complete"], Some(reason), output).await
     }
 
-    async fn verb(
+    async fn operate(
         &self,
         path: &[&str],
         reason: Option<&str>,

@@ -35,7 +35,7 @@ fn a_wrong_command_line_ends_with_2() {
         ("election describe .", "not . or .."),
         ("completion nosh", "invalid value"),
         ("dev --listen nowhere", "invalid"),
-        ("workflow list --server https://x", "is no address of a server"),
+        ("workflow list --server https://x", "invalid server address"),
         ("doctor --state-store-url mysql://x", "neither sqlite:// nor postgres://"),
     ] {
         let ran = run(NOBODY, args);
@@ -81,7 +81,7 @@ fn an_error_is_said_in_one_form() {
     assert_eq!(ran.code, 6);
     let lines: Vec<&str> = ran.stderr.lines().collect();
     assert!(
-        lines[0].starts_with("error: the server at http://127.0.0.1:9 can't be reached: "),
+        lines[0].starts_with("error: failed to reach the server at http://127.0.0.1:9: "),
         "{}",
         ran.stderr
     );

@@ -1,6 +1,6 @@
 //! Following a history across broken connections.
 
-use crate::replies::serve;
+use crate::responses::serve;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,8 +10,8 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Sends two events and a repeat for each connection, then breaks it in the middle of a message.
-async fn two_at_a_time(State(connections): State<Arc<AtomicU64>>, headers: HeaderMap) -> Response {
+/// Sends a repeated event and two new ones on each connection, then breaks it in the middle of a message.
+async fn three_per_connection(State(connections): State<Arc<AtomicU64>>, headers: HeaderMap) -> Response {
     let nth = connections.fetch_add(1, Ordering::SeqCst);
     if nth == 1 {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -28,10 +28,10 @@ async fn two_at_a_time(State(connections): State<Arc<AtomicU64>>, headers: Heade
 }
 
 #[tokio::test]
-async fn events_come_in_order_each_once_until_the_last() {
+async fn broken_connections_do_not_lose_or_repeat_events() {
     let connections = Arc::new(AtomicU64::new(0));
     let router = Router::new()
-        .route("/api/v1/workflows/w/events", get(two_at_a_time))
+        .route("/api/v1/workflows/w/events", get(three_per_connection))
         .route("/api/v1/workflows/w", get(|| async { Json(json!({"status": "IN_PROGRESS", "seq": 4})) }))
         .with_state(Arc::clone(&connections));
     let mut follow = serve(router).await.follow("w", 0);
@@ -44,7 +44,7 @@ async fn events_come_in_order_each_once_until_the_last() {
 }
 
 #[tokio::test]
-async fn a_history_that_was_read_to_its_end_is_not_waited_for() {
+async fn complete_history_ends_the_stream() {
     let router = Router::new()
         .route("/api/v1/workflows/w/events", get(|| async { ": nothing more\n\n" }))
         .route("/api/v1/workflows/w", get(|| async { Json(json!({"status": "ROLLED_BACK", "seq": 7})) }));
@@ -53,7 +53,7 @@ async fn a_history_that_was_read_to_its_end_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_first_connection_that_fails_is_reported() {
+async fn failed_first_connection_is_returned_at_once() {
     let mut follow = serve(Router::new()).await.follow("w", 0);
     let error = follow.next().await.unwrap().unwrap_err();
     assert!(matches!(error, goconductor_client::Error::NotFound(_)));

@@ -1,5 +1,5 @@
-//! The client against a small server that behaves as the API says.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by a panic")]
+//! The client against a small server that follows the API contract.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic fails the test")]
 
 mod follow;
-mod replies;
+mod responses;

@@ -1,4 +1,4 @@
-//! What the client makes of answers.
+//! Requests and their responses.
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -19,16 +19,16 @@ pub(crate) async fn serve(router: Router) -> Client {
 }
 
 #[tokio::test]
-async fn a_start_says_whether_it_repeats_another() {
+async fn repeated_start_is_marked_as_replayed() {
     let router = Router::new().route(
         "/api/v1/workflows",
         post(|headers: HeaderMap, Json(body): Json<Value>| async move {
             assert_eq!(headers["goconductor-namespace"], "shop");
-            let answer = json!({"id": "w", "status": "QUEUED", "later": body["input"]});
+            let workflow = json!({"id": "w", "status": "QUEUED", "later": body["input"]});
             if body["idempotency_key"] == "again" {
-                return (StatusCode::OK, [("idempotency-replayed", "true")], Json(answer)).into_response();
+                return (StatusCode::OK, [("idempotency-replayed", "true")], Json(workflow)).into_response();
             }
-            (StatusCode::CREATED, Json(answer)).into_response()
+            (StatusCode::CREATED, Json(workflow)).into_response()
         }),
     );
     let client = serve(router).await;
@@ -42,7 +42,7 @@ async fn a_start_says_whether_it_repeats_another() {
 }
 
 #[tokio::test]
-async fn a_start_that_was_refused_for_now_comes_back_when_it_is_told_to() {
+async fn refused_start_is_retried_after_the_delay_of_the_server() {
     let calls = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&calls);
     let router = Router::new().route(
@@ -53,26 +53,27 @@ async fn a_start_that_was_refused_for_now_comes_back_when_it_is_told_to() {
                 if nth == 1 {
                     return (StatusCode::CREATED, Json(json!({"id": "w"}))).into_response();
                 }
-                let problem = json!({"detail": "payments is behind", "code": "GC2033", "retryable": true});
+                let problem =
+                    json!({"detail": "payments is overloaded", "code": "GC2033", "retryable": true});
                 (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")], Json(problem)).into_response()
             }
         }),
     );
     let client = serve(router).await;
     let start = StartWorkflow { definition: "d".to_owned(), ..StartWorkflow::default() };
-    let begun = tokio::time::Instant::now();
+    let started_at = tokio::time::Instant::now();
     let started = client.start_workflow_within(Duration::from_secs(10), &start).await.unwrap();
     assert_eq!((started.value.workflow.id.as_str(), calls.load(Ordering::Relaxed)), ("w", 2));
-    assert!(begun.elapsed() >= Duration::from_secs(1), "it came back too soon");
-    // Who can't wait that long is told at once.
+    assert!(started_at.elapsed() >= Duration::from_secs(1), "the retry came too early");
+    // If the delay is over the timeout, the refusal is returned at once.
     let refused = client.start_workflow_within(Duration::from_millis(500), &start).await.unwrap_err();
-    assert_eq!(refused.refused_for_now(), Some(Duration::from_secs(1)));
+    assert_eq!(refused.retry_delay(), Some(Duration::from_secs(1)));
     assert!(refused.is_retryable());
     assert_eq!(calls.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test]
-async fn a_segment_may_be_any_text() {
+async fn path_segments_are_escaped() {
     let router = Router::new().route(
         "/api/v1/workflows/{id}",
         get(|Path(id): Path<String>| async move { Json(json!({"id": id})) }),
@@ -82,7 +83,7 @@ async fn a_segment_may_be_any_text() {
 }
 
 #[tokio::test]
-async fn a_wait_ends_or_not_yet() {
+async fn status_of_a_long_poll_determines_the_outcome() {
     let router = Router::new().route(
         "/api/v1/workflows/{id}/result",
         get(|Path(id): Path<String>, uri: Uri| async move {
@@ -116,7 +117,7 @@ async fn problems_are_parsed() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_unreachable_and_another_protocol_is_unreadable() {
+async fn missing_server_is_unreachable_and_other_protocol_is_unreadable() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -128,9 +129,9 @@ async fn nobody_there_is_unreachable_and_another_protocol_is_unreadable() {
 }
 
 #[test]
-fn an_address_is_checked() {
-    for wrong in ["", "127.0.0.1:8470", "https://a", "ftp://a", "mailto:a"] {
-        assert!(matches!(Client::new(wrong, "default"), Err(Error::Address { .. })), "{wrong}");
+fn invalid_address_is_refused() {
+    for invalid in ["", "127.0.0.1:8470", "https://a", "ftp://a", "mailto:a"] {
+        assert!(matches!(Client::new(invalid, "default"), Err(Error::Address { .. })), "{invalid}");
     }
     assert!(Client::new("http://127.0.0.1:8470", "with\nbreak").is_err());
 }

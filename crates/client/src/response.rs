@@ -1,5 +1,4 @@
-//! The answers of the API as types. Every field that may be absent has a default, and fields that
-//! this release does not know are let be.
+//! The responses of the API. Every field that may be absent has a default, and unknown fields are ignored.
 
 mod queue;
 
@@ -14,28 +13,28 @@ pub use queue::{QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Status {
-    /// Accepted; no step has begun.
+    /// Accepted: no step has started yet.
     Queued,
-    /// Forward.
+    /// Running forward.
     InProgress,
-    /// Undoing.
+    /// Rolling back.
     RollingBack,
-    /// An operator holds it.
+    /// Paused by an operator.
     Paused,
-    /// Only an operator can help.
+    /// Stopped: only an operator can help.
     Error,
-    /// All done.
+    /// All steps have completed.
     Completed,
-    /// All undone.
+    /// The rollback has completed.
     RolledBack,
-    /// Ended by an operator who wanted no roll-back.
+    /// Ended by an operator without a rollback.
     Terminated,
     /// A status of a later release.
     Other(String),
 }
 
 impl Status {
-    /// As the API writes it.
+    /// Returns the name of the status in the API.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -51,7 +50,7 @@ impl Status {
         }
     }
 
-    /// Whether nothing can follow.
+    /// Whether the status is final.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
@@ -100,49 +99,49 @@ impl Default for Status {
     }
 }
 
-/// What went wrong.
+/// A failure.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Failure {
-    /// The participant's own code, or one of the engine's: `TIMED_OUT`, …
+    /// The error code of the participant, or of the engine: `TIMED_OUT`, …
     pub code: String,
-    /// For people.
+    /// The message, for people.
     pub message: String,
 }
 
-/// A workflow. In a page of a list, what costs a further read (steps, input, output) is absent.
+/// A workflow. In a list, its steps, input and output are absent.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Workflow {
-    /// Its id.
+    /// The id.
     pub id: String,
     /// The definition's name.
     pub definition: String,
     /// The definition's version.
     pub version: u32,
-    /// How far it is.
+    /// The status.
     pub status: Status,
-    /// Why it is rolled back.
+    /// The cause of the rollback.
     pub cause: Option<String>,
-    /// What it was started with.
+    /// The input.
     pub input: Value,
-    /// Its result.
+    /// The output.
     pub output: Option<Value>,
-    /// What went wrong first.
+    /// The first failure.
     pub error: Option<Failure>,
-    /// The number of its last event.
+    /// The number of the last event.
     pub seq: u64,
-    /// When its start was accepted; RFC 3339, like every time here.
+    /// The time at which the start was accepted. All times are RFC 3339.
     pub created_at: Option<String>,
-    /// When it became final.
+    /// The time at which the workflow ended.
     pub ended_at: Option<String>,
-    /// To find it by.
+    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The key that it was started with.
+    /// The idempotency key of the start.
     pub idempotency_key: Option<String>,
-    /// In the definition's order.
+    /// The steps, in the order of the definition.
     pub steps: Vec<Step>,
-    /// Why it stands still, if it does.
+    /// The reasons why the workflow makes no progress.
     pub waiting_on: Vec<WaitingOn>,
 }
 
@@ -150,41 +149,41 @@ pub struct Workflow {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Step {
-    /// Its name in the definition.
+    /// The name in the definition.
     pub name: String,
-    /// For people.
+    /// The title, for people.
     pub title: Option<String>,
-    /// `PENDING`, `COMPLETED`, `COMPENSATED`, …
+    /// The status: `PENDING`, `COMPLETED`, `COMPENSATED`, …
     pub status: String,
-    /// Attempts to do it that began.
+    /// The number of started attempts to execute the step.
     pub attempts: u32,
-    /// Attempts to undo it that began.
+    /// The number of started attempts to compensate the step.
     pub compensation_attempts: u32,
-    /// When its command was first issued.
+    /// The time at which the first command was issued.
     pub queued_at: Option<String>,
-    /// When its first attempt started.
+    /// The time at which the first attempt started.
     pub started_at: Option<String>,
-    /// When it was settled.
+    /// The time at which the step was settled.
     pub ended_at: Option<String>,
-    /// What it answered.
+    /// The output.
     pub output: Option<Value>,
-    /// Its last failure, of either side.
+    /// The last failure of an attempt to execute or to compensate the step.
     pub error: Option<Failure>,
 }
 
-/// A reason why a workflow stands still.
+/// A reason why a workflow makes no progress.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct WaitingOn {
-    /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, …
+    /// The kind: `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, …
     pub kind: String,
     /// The step that waits.
     pub step: Option<String>,
-    /// Since when.
+    /// The time since when it waits.
     pub since: Option<String>,
-    /// Until when, where that is known.
+    /// The time until when it waits, if it is known.
     pub until: Option<String>,
-    /// In words.
+    /// A description, for people.
     pub detail: Option<String>,
 }
 
@@ -194,105 +193,105 @@ pub struct WaitingOn {
 pub struct WorkflowPage {
     /// The workflows.
     pub workflows: Vec<Workflow>,
-    /// Asks for the next page; absent or empty on the last.
+    /// The token of the next page. Absent or empty on the last page.
     pub next_page_token: Option<String>,
 }
 
-/// How many workflows there are of each value.
+/// Numbers of workflows.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Counts {
-    /// One for each value.
+    /// One number for each value.
     pub counts: Vec<Count>,
 }
 
-/// How many workflows have a value.
+/// The number of workflows that share a value.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Count {
-    /// The value, as the API writes it.
+    /// The value.
     pub value: String,
-    /// How many.
+    /// The number.
     pub count: u64,
 }
 
-/// One line of a workflow's history.
+/// An event in the history of a workflow.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Event {
-    /// From 1, without a gap.
+    /// The number of the event: from 1, without gaps.
     pub seq: u64,
-    /// When it was decided.
+    /// The time of the event.
     pub time: String,
-    /// `STEP_COMPLETED`, …
+    /// The type: `STEP_COMPLETED`, …
     #[serde(rename = "type")]
     pub kind: String,
-    /// The step that it is about.
+    /// The step.
     pub step: Option<String>,
-    /// The attempt that it is about.
+    /// The attempt.
     pub attempt: Option<u32>,
-    /// What else there is to say; its fields depend on the type.
+    /// Further fields. They depend on the type.
     pub detail: Value,
-    /// Who asked for it, where a person did.
+    /// The person who caused the event, if a person did.
     pub actor: Option<String>,
 }
 
 impl Event {
-    /// Whether nothing follows it.
+    /// Whether the event is the last of its history.
     #[must_use]
     pub fn is_last(&self) -> bool {
         matches!(self.kind.as_str(), "WORKFLOW_COMPLETED" | "WORKFLOW_ROLLED_BACK" | "WORKFLOW_TERMINATED")
     }
 }
 
-/// A part of a history, in order.
+/// A page of a history.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct EventPage {
-    /// The events.
+    /// The events, in order.
     pub events: Vec<Event>,
 }
 
-/// What applying a definition did.
+/// An applied definition.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct AppliedDefinition {
     /// The definition's name.
     pub name: String,
-    /// Its newest version.
+    /// The newest version.
     pub version: u32,
-    /// Digest of its content.
+    /// The digest of the content.
     pub digest: String,
-    /// Whether this is a new version.
+    /// Whether the request created the version.
     #[serde(skip)]
     pub created: bool,
 }
 
-/// A definition as it is kept.
+/// A version of a definition.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct DefinitionRecord {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// From 1.
+    /// The number of the version, from 1.
     pub version: u32,
-    /// Digest of its content.
+    /// The digest of the content.
     pub digest: String,
-    /// For people.
+    /// The title, for people.
     pub title: Option<String>,
-    /// For people.
+    /// The description, for people.
     pub description: Option<String>,
-    /// The text as it was applied.
+    /// The applied text. Absent in lists.
     pub source: Option<String>,
-    /// `yaml` or `json`.
+    /// The format of the text: `yaml` or `json`.
     pub source_format: Option<String>,
-    /// When it was applied.
+    /// The time at which the version was applied.
     pub created_at: Option<String>,
-    /// Who applied it.
+    /// The caller who applied the version.
     pub actor: Option<String>,
 }
 
-/// Definitions, or versions of one.
+/// Definitions, or the versions of one definition.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct DefinitionList {
@@ -301,15 +300,15 @@ pub struct DefinitionList {
     pub definitions: Vec<DefinitionRecord>,
 }
 
-/// How a service is reached, and how it fares.
+/// A service.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ServiceRecord {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Where it is called, when it has no worker.
+    /// The HTTP address, if the service has one.
     pub http: Option<Value>,
-    /// What else the server says of it.
+    /// Further fields.
     #[serde(flatten)]
     pub more: serde_json::Map<String, Value>,
 }
@@ -318,143 +317,143 @@ pub struct ServiceRecord {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ServiceList {
-    /// By name.
+    /// The services, ordered by name.
     pub services: Vec<ServiceRecord>,
 }
 
-/// A message that nobody could act on.
+/// A message that no process could handle.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct DeadLetter {
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// Where it came from.
+    /// The topic of the message.
     pub topic: String,
-    /// Its key there.
+    /// The key of the message in its topic.
     pub key: String,
-    /// Why nobody could act on it.
+    /// The reason why no process could handle the message.
     pub reason: String,
-    /// When it was put here.
+    /// The time at which the message became a dead letter.
     pub at: String,
-    /// How large it is.
+    /// The size of the payload, in bytes.
     pub bytes: u64,
-    /// What it holds, as text as far as it is.
+    /// The payload as text. Bytes that are not UTF-8 are replaced.
     pub payload: String,
 }
 
-/// A part of the messages that nobody could act on.
+/// A page of dead letters.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct DeadLetterPage {
-    /// Newest first.
+    /// The dead letters, newest first.
     pub dead_letters: Vec<DeadLetter>,
-    /// Asks for the next page; empty on the last.
+    /// The token of the next page. Empty on the last page.
     pub next_page_token: String,
 }
 
-/// A process that is there.
+/// A running process.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Process {
-    /// A random identity at each boot.
+    /// The random identity of the process, new at each start.
     pub instance: String,
-    /// `api-gateway`, `state-store`, `saga-executor`, `leader-elector`
+    /// The service: `api-gateway`, `state-store`, `saga-executor`, `leader-elector`.
     pub kind: String,
-    /// Where it listens.
+    /// The address on which the process listens.
     pub address: String,
-    /// When it was first heard of.
+    /// The time at which the process joined the cluster.
     pub since: Option<String>,
-    /// When it was last heard of.
+    /// The time of the last heartbeat.
     pub seen_at: Option<String>,
-    /// What else it says of itself.
+    /// Further information, such as the services that an executor serves.
     pub about: Value,
 }
 
-/// The processes that are there.
+/// The running processes.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ProcessList {
-    /// By kind.
+    /// The processes, ordered by kind.
     pub processes: Vec<Process>,
 }
 
-/// A server's health.
+/// The health of a server.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Health {
-    /// In a word.
+    /// The status in one word.
     pub status: String,
 }
 
-/// A server's release.
+/// The version of a server.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Version {
-    /// `0.1.0`
+    /// The version, such as `0.1.0`.
     pub version: String,
 }
 
-/// A lock that is held.
+/// A held lock.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Lock {
-    /// What is locked.
+    /// The key.
     pub key: String,
-    /// Who holds it, as it calls itself.
+    /// The name of the owner.
     pub owner: String,
-    /// Higher than that of every hold of the same key before it: to be checked where something is done on behalf
-    /// of the lock.
+    /// The fencing token. It is higher than the token of each earlier hold of the same key. A resource that the lock
+    /// protects must reject lower tokens than the highest it has seen.
     pub fencing_token: u64,
-    /// Since when.
+    /// The time at which the lock was acquired.
     pub acquired_at: String,
-    /// When it is free unless it is renewed.
+    /// The time at which the lease expires unless it is renewed.
     pub expires_at: String,
 }
 
-/// A part of the locks that are held.
+/// A page of held locks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct LockPage {
-    /// By key.
+    /// The locks, ordered by key.
     pub locks: Vec<Lock>,
-    /// Asks for the next page; empty on the last.
+    /// The token of the next page. Empty on the last page.
     pub next_page_token: String,
 }
 
-/// What became of a lock that was to be given back.
+/// The outcome of a release.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Released {
-    /// False: nobody held it.
+    /// Whether the lock was held. `false` if no owner held it.
     pub released: bool,
 }
 
-/// Who leads an election.
+/// The leader of an election.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Leader {
-    /// What is led.
+    /// The name of the election.
     pub name: String,
-    /// Who leads it, as it calls itself.
+    /// The name of the leader.
     pub candidate: String,
-    /// Higher than that of every term before it.
+    /// The fencing token. It is higher than the token of each earlier term.
     pub fencing_token: u64,
-    /// When the term began.
+    /// The start of the term.
     pub since: String,
 }
 
-/// Who leads what.
+/// The elections that have a leader.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ElectionList {
-    /// By name.
+    /// The leaders, ordered by the name of the election.
     pub elections: Vec<Leader>,
 }
 
-/// What became of a leader that was to step down.
+/// The outcome of a request to step down.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct SteppedDown {
-    /// False: nobody led.
+    /// Whether a term was ended. `false` if the election had no leader.
     pub ended: bool,
 }
