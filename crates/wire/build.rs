@@ -1,4 +1,4 @@
-//! Generates the gRPC types from `proto/`. The compiler is Rust: nobody needs `protoc`.
+//! Generates the gRPC types from `proto/`. The compiler is written in Rust, so `protoc` is not needed.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
     tonic_prost_build::configure()
-        // An rpc may be called Connect; channels are the client's business.
+        // The generated `connect` of a client would conflict with the rpc Connect. Clients create their own channels.
         .build_transport(false)
         .bytes(".goconductor.internal")
         .compile_fds(descriptors)?;

@@ -15,7 +15,7 @@ use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
 use goconductor_wire::status;
 use goconductor_wire::store::filter::field;
-use goconductor_wire::store::{Malformed, id_bytes, lock, parsed, there, write_bytes};
+use goconductor_wire::store::{Malformed, id_bytes, lock, parsed, required, write_bytes};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -216,7 +216,7 @@ impl Store for RemoteStore {
     async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error> {
         let request = one(wire::PutDefinitionRequest::try_from(&new))?;
         let answer = self.call(Repeat::Harmless, rpc!(put_definition, request)).await?;
-        let record = one(there(answer.definition, "a definition").and_then(TryInto::try_into))?;
+        let record = one(required(answer.definition, "a definition").and_then(TryInto::try_into))?;
         Ok(PutDefinition { record: Arc::new(record), created: answer.created })
     }
 
@@ -373,19 +373,19 @@ impl Store for RemoteStore {
         let LockRequest { namespace, key, owner, ttl } = request.clone();
         let request = wire::AcquireLockRequest { namespace, key, owner, ttl_us: lock::micros(ttl) };
         let answer = self.call(Repeat::Harmless, rpc!(acquire_lock, request)).await?.answer;
-        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+        one(required(answer, "an answer about a lock").and_then(TryInto::try_into))
     }
 
     async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
         let request = wire::RenewLockRequest { hold: Some(hold.into()), ttl_us: lock::micros(ttl) };
         let answer = self.call(Repeat::Harmless, rpc!(renew_lock, request)).await?.answer;
-        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+        one(required(answer, "an answer about a lock").and_then(TryInto::try_into))
     }
 
     async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
         let request = wire::ReleaseLockRequest { hold: Some(hold.into()) };
         let answer = self.call(Repeat::Harmless, rpc!(release_lock, request)).await?.answer;
-        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+        one(required(answer, "an answer about a lock").and_then(TryInto::try_into))
     }
 
     async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {

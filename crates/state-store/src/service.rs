@@ -162,7 +162,7 @@ impl StateStoreService for Service {
         &self,
         request: Request<wire::PutServiceRequest>,
     ) -> Answer<wire::PutServiceResponse> {
-        let service = goconductor_wire::store::there(request.into_inner().service, "a service")?;
+        let service = goconductor_wire::store::required(request.into_inner().service, "a service")?;
         answered(self.store.put_service(service.try_into()?).await)?;
         Ok(Response::new(wire::PutServiceResponse {}))
     }
@@ -247,7 +247,7 @@ impl StateStoreService for Service {
     }
 
     async fn announce(&self, request: Request<wire::AnnounceRequest>) -> Answer<wire::AnnounceResponse> {
-        let member = goconductor_wire::store::there(request.into_inner().member, "a member")?;
+        let member = goconductor_wire::store::required(request.into_inner().member, "a member")?;
         answered(self.store.announce(&member.try_into()?).await)?;
         Ok(Response::new(wire::AnnounceResponse {}))
     }
@@ -306,7 +306,7 @@ impl StateStoreService for Service {
 
     async fn renew_lock(&self, request: Request<wire::RenewLockRequest>) -> Answer<wire::RenewLockResponse> {
         let wire::RenewLockRequest { hold, ttl_us } = request.into_inner();
-        let hold = goconductor_wire::store::there(hold, "a hold")?.into();
+        let hold = goconductor_wire::store::required(hold, "a hold")?.into();
         let answer = answered(self.store.renew_lock(&hold, Duration::from_micros(ttl_us)).await)?;
         Ok(Response::new(wire::RenewLockResponse { answer: Some((&answer).into()) }))
     }
@@ -315,7 +315,7 @@ impl StateStoreService for Service {
         &self,
         request: Request<wire::ReleaseLockRequest>,
     ) -> Answer<wire::ReleaseLockResponse> {
-        let hold = goconductor_wire::store::there(request.into_inner().hold, "a hold")?.into();
+        let hold = goconductor_wire::store::required(request.into_inner().hold, "a hold")?.into();
         let answer = answered(self.store.release_lock(&hold).await)?;
         Ok(Response::new(wire::ReleaseLockResponse { answer: Some((&answer).into()) }))
     }

@@ -1,4 +1,4 @@
-//! Between the election's port and its messages.
+//! Conversions between the types of the election and their messages.
 
 use crate::v1 as wire;
 use crate::v1::campaign_response::Message;
@@ -32,8 +32,8 @@ impl From<wire::Leader> for Leader {
 }
 
 impl From<Told> for wire::CampaignResponse {
-    fn from(told: Told) -> Self {
-        let message = match told {
+    fn from(event: Told) -> Self {
+        let message = match event {
             Told::Beat => Message::Beat(wire::Beat {}),
             Told::Elected(leader) => Message::Elected((&leader).into()),
         };

@@ -1,18 +1,18 @@
-//! The gRPC types that are generated from `proto/`, and the conversions between them and the ports' own.
+//! The gRPC types generated from `proto/`, and the conversions between them and the types of the ports.
 //!
-//! [`v1`] is for everybody, [`internal`] for the services of one release. [`store`] and [`election`]
-//! convert; [`status`] turns errors into statuses and back, so that a port behaves the same whether its
-//! adapter is in this process or another.
+//! [`v1`] is the public API. [`internal`] is the protocol between the services of one release. [`store`] and
+//! [`election`] convert values, and [`status`] converts errors to statuses and back, so that a port behaves the same
+//! whether its adapter is in this process or in another.
 //!
-//! The crate deliberately opens no connection and serves nothing.
+//! The crate deliberately opens no connections and serves nothing.
 //!
-//! Invariant: what is converted forth and back is what it was.
+//! Invariant: a value that is converted to its message and back is unchanged.
 
 pub mod election;
 pub mod status;
 pub mod store;
 
-/// What is open to everybody.
+/// The public API.
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -31,7 +31,7 @@ pub mod v1 {
     tonic::include_proto!("goconductor.v1");
 }
 
-/// What the services of one release say to one another.
+/// The protocol between the services of one release.
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -50,5 +50,5 @@ pub mod internal {
     tonic::include_proto!("goconductor.internal.v1");
 }
 
-/// The descriptors of all that is in `proto/`: for gRPC reflection.
+/// The descriptors of all files in `proto/`, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,4 +1,4 @@
-//! Between the store's port and its messages.
+//! Conversions between the types of the store and their messages.
 
 mod agreement;
 mod claim;
@@ -17,9 +17,9 @@ use serde::de::DeserializeOwned;
 
 pub use workflow::{write_bytes, write_of};
 
-/// A message that is not what it has to be.
+/// A malformed message. The text states which part of it, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the message can't be read: {0}")]
+#[error("malformed message: {0}")]
 pub struct Malformed(pub String);
 
 impl From<goconductor_store::Error> for Malformed {
@@ -28,48 +28,48 @@ impl From<goconductor_store::Error> for Malformed {
     }
 }
 
-/// What has to be in a message.
+/// Returns the value of a required field.
 ///
 /// # Errors
-/// When it is not.
-pub fn there<T>(value: Option<T>, what: &str) -> Result<T, Malformed> {
+/// Returns [`Malformed`] if the field is absent.
+pub fn required<T>(value: Option<T>, what: &str) -> Result<T, Malformed> {
     value.ok_or_else(|| Malformed(format!("{what} is missing")))
 }
 
-/// An id as bytes.
+/// Converts an id to its bytes.
 #[must_use]
 pub fn id_bytes(id: WorkflowId) -> Bytes {
     Bytes::copy_from_slice(id.0.as_bytes())
 }
 
-/// An id from its bytes.
+/// Parses an id.
 ///
 /// # Errors
-/// When they are none.
+/// Returns [`Malformed`] unless the length is 16 bytes.
 pub fn id(bytes: &[u8]) -> Result<WorkflowId, Malformed> {
-    uuid::Uuid::from_slice(bytes).map(WorkflowId).map_err(|error| Malformed(format!("an id: {error}")))
+    uuid::Uuid::from_slice(bytes).map(WorkflowId).map_err(|error| Malformed(format!("workflow id: {error}")))
 }
 
-/// Ids from their bytes.
+/// Parses ids.
 ///
 /// # Errors
-/// When one of them is none.
+/// Returns [`Malformed`] unless each has 16 bytes.
 pub fn ids(all: &[Bytes]) -> Result<Vec<WorkflowId>, Malformed> {
     all.iter().map(|bytes| id(bytes)).collect()
 }
 
-/// A value as the bytes of its JSON.
+/// Serializes a value to JSON.
 ///
 /// # Errors
-/// When it has none.
+/// Returns [`Malformed`] if the value cannot be represented in JSON.
 pub fn value<T: Serialize>(what: &str, value: &T) -> Result<Bytes, Malformed> {
     Ok(json::json(what, value)?.into())
 }
 
-/// A value from the bytes of its JSON.
+/// Parses a value from JSON.
 ///
 /// # Errors
-/// When they are none of the type.
+/// Returns [`Malformed`] if the bytes are not valid JSON or not of the type.
 pub fn parsed<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Malformed> {
     let text = std::str::from_utf8(bytes).map_err(|error| Malformed(format!("{what}: {error}")))?;
     Ok(json::parsed(what, text)?)

@@ -1,4 +1,4 @@
-//! What all processes agree on.
+//! Configuration entries.
 
 use super::{Malformed, parsed, value};
 use crate::internal as wire;
@@ -11,7 +11,7 @@ impl TryFrom<&Agreement> for wire::Agreed {
     fn try_from(agreement: &Agreement) -> Result<Self, Malformed> {
         Ok(Self {
             revision: agreement.revision,
-            value_json: value("an agreement", &agreement.value)?,
+            value_json: value("agreement", &agreement.value)?,
             since: agreement.since.0,
         })
     }
@@ -21,7 +21,7 @@ impl TryFrom<wire::Agreed> for Agreement {
     type Error = Malformed;
 
     fn try_from(wire: wire::Agreed) -> Result<Self, Malformed> {
-        let value = parsed("an agreement", &wire.value_json)?;
+        let value = parsed("agreement", &wire.value_json)?;
         Ok(Self { revision: wire.revision, value, since: Timestamp(wire.since) })
     }
 }

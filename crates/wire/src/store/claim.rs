@@ -1,6 +1,6 @@
 //! The dispatch ledger.
 
-use super::{Malformed, id, id_bytes, owed_key, there};
+use super::{Malformed, id, id_bytes, owed_key, required};
 use crate::internal as wire;
 use goconductor_saga::{Side, Timestamp};
 use goconductor_store::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, Shard};
@@ -25,7 +25,9 @@ impl TryFrom<wire::ClaimRequest> for ClaimRequest {
     type Error = Malformed;
 
     fn try_from(wire: wire::ClaimRequest) -> Result<Self, Malformed> {
-        let byte = |number: u32| u8::try_from(number).map_err(|_| Malformed(format!("{number} is no shard")));
+        let byte = |number: u32| {
+            u8::try_from(number).map_err(|_| Malformed(format!("shard number {number} is out of range")))
+        };
         let shard = match wire.shard {
             Some(shard) => Some(Shard { index: byte(shard.index)?, of: byte(shard.of)? }),
             None => None,
@@ -60,7 +62,7 @@ fn lane_of(lane: wire::LaneClaim) -> Result<LaneClaim, Malformed> {
     let side = match lane.side() {
         wire::Side::Execute => Side::Execute,
         wire::Side::Compensate => Side::Compensate,
-        wire::Side::Unspecified => return Err(Malformed("a lane's side is missing".to_owned())),
+        wire::Side::Unspecified => return Err(Malformed("side of a lane is missing".to_owned())),
     };
     Ok(LaneClaim {
         namespace: lane.namespace,
@@ -112,10 +114,12 @@ impl TryFrom<wire::LedgerRow> for LedgerRow {
             wire::RowKind::Run => RowKind::Run,
             wire::RowKind::Held => RowKind::Held,
             wire::RowKind::Withdraw => RowKind::Withdraw,
-            wire::RowKind::Unspecified => return Err(Malformed("a row's kind is missing".to_owned())),
+            wire::RowKind::Unspecified => {
+                return Err(Malformed("kind of a ledger row is missing".to_owned()));
+            }
         };
         Ok(Self {
-            key: there(wire.key, "a row's key")?.try_into()?,
+            key: required(wire.key, "key of a ledger row")?.try_into()?,
             namespace: wire.namespace,
             service: wire.service,
             kind,

@@ -11,7 +11,7 @@ impl TryFrom<&NewDefinition> for wire::PutDefinitionRequest {
     fn try_from(new: &NewDefinition) -> Result<Self, Malformed> {
         Ok(Self {
             namespace: new.namespace.clone(),
-            definition_json: value("a definition", &new.definition)?,
+            definition_json: value("definition", &new.definition)?,
             digest: new.digest.clone(),
             source: new.source.clone(),
             source_format: new.source_format.clone(),
@@ -25,7 +25,7 @@ impl TryFrom<wire::PutDefinitionRequest> for NewDefinition {
 
     fn try_from(wire: wire::PutDefinitionRequest) -> Result<Self, Malformed> {
         Ok(Self {
-            definition: parsed("a definition", &wire.definition_json)?,
+            definition: parsed("definition", &wire.definition_json)?,
             namespace: wire.namespace,
             digest: wire.digest,
             source: wire.source,
@@ -44,7 +44,7 @@ impl TryFrom<&DefinitionRecord> for wire::Definition {
             name: record.name.clone(),
             version: record.version,
             digest: record.digest.clone(),
-            definition_json: value("a definition", &record.definition)?,
+            definition_json: value("definition", &record.definition)?,
             source: record.source.clone(),
             source_format: record.source_format.clone(),
             created_at: record.created_at.0,
@@ -58,7 +58,7 @@ impl TryFrom<wire::Definition> for DefinitionRecord {
 
     fn try_from(wire: wire::Definition) -> Result<Self, Malformed> {
         Ok(Self {
-            definition: parsed("a definition", &wire.definition_json)?,
+            definition: parsed("definition", &wire.definition_json)?,
             namespace: wire.namespace,
             name: wire.name,
             version: wire.version,
@@ -78,7 +78,7 @@ impl TryFrom<&ServiceRecord> for wire::Service {
         Ok(Self {
             namespace: record.namespace.clone(),
             name: record.name.clone(),
-            settings_json: value("a service", &record.settings)?,
+            settings_json: value("service", &record.settings)?,
             updated_at: record.updated_at.0,
         })
     }
@@ -89,7 +89,7 @@ impl TryFrom<wire::Service> for ServiceRecord {
 
     fn try_from(wire: wire::Service) -> Result<Self, Malformed> {
         Ok(Self {
-            settings: parsed("a service", &wire.settings_json)?,
+            settings: parsed("service", &wire.settings_json)?,
             namespace: wire.namespace,
             name: wire.name,
             updated_at: Timestamp(wire.updated_at),

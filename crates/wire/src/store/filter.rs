@@ -1,11 +1,11 @@
 //! Filters, lists and counts.
 
-use super::{Malformed, id, id_bytes, there};
+use super::{Malformed, id, id_bytes, required};
 use crate::internal as wire;
 use goconductor_saga::Timestamp;
 use goconductor_store::{Comparison, Field, Filter, ListPage, ListRequest, Value};
 
-/// A field, with the label's name if it is one.
+/// Converts a field to its message, with the name of the label if the field is a label.
 #[must_use]
 pub fn field(field: &Field) -> (wire::FilterField, String) {
     let plain = |field| (field, String::new());
@@ -22,10 +22,10 @@ pub fn field(field: &Field) -> (wire::FilterField, String) {
     }
 }
 
-/// A field from its parts.
+/// Converts a field from its message.
 ///
 /// # Errors
-/// When there is none.
+/// Returns [`Malformed`] if the field is unspecified.
 pub fn field_of(field: wire::FilterField, label: String) -> Result<Field, Malformed> {
     Ok(match field {
         wire::FilterField::Id => Field::Id,
@@ -37,7 +37,7 @@ pub fn field_of(field: wire::FilterField, label: String) -> Result<Field, Malfor
         wire::FilterField::CreatedAt => Field::CreatedAt,
         wire::FilterField::EndedAt => Field::EndedAt,
         wire::FilterField::Label => Field::Label(label),
-        wire::FilterField::Unspecified => return Err(Malformed("a field is missing".to_owned())),
+        wire::FilterField::Unspecified => return Err(Malformed("field of a filter is missing".to_owned())),
     })
 }
 
@@ -105,21 +105,21 @@ impl TryFrom<wire::Filter> for Filter {
         let mut read: Vec<Self> = Vec::new();
         let last = |read: &mut Vec<Self>, count: u32| {
             let count = usize::try_from(count).unwrap_or(usize::MAX);
-            there(read.len().checked_sub(count), "an operand of a filter").map(|from| read.split_off(from))
+            required(read.len().checked_sub(count), "operand of a filter").map(|from| read.split_off(from))
         };
         for node in filter.nodes {
-            let next = match there(node.node, "a filter's node")? {
+            let next = match required(node.node, "node of a filter")? {
                 Node::All(count) => Self::All(last(&mut read, count)?),
                 Node::Any(count) => Self::Any(last(&mut read, count)?),
                 Node::Not(wire::FilterNot {}) => {
-                    Self::Not(Box::new(there(read.pop(), "an operand of a filter")?))
+                    Self::Not(Box::new(required(read.pop(), "operand of a filter")?))
                 }
                 Node::Compare(compare) => compare_of(compare)?,
             };
             read.push(next);
         }
-        let whole = there(read.pop(), "a filter")?;
-        if read.is_empty() { Ok(whole) } else { Err(Malformed("a filter has more than one end".to_owned())) }
+        let whole = required(read.pop(), "filter")?;
+        if read.is_empty() { Ok(whole) } else { Err(Malformed("the filter has unused operands".to_owned())) }
     }
 }
 
@@ -131,10 +131,12 @@ fn compare_of(compare: wire::FilterCompare) -> Result<Filter, Malformed> {
         wire::Comparison::LessOrEqual => Comparison::LessOrEqual,
         wire::Comparison::Greater => Comparison::Greater,
         wire::Comparison::GreaterOrEqual => Comparison::GreaterOrEqual,
-        wire::Comparison::Unspecified => return Err(Malformed("a comparison is missing".to_owned())),
+        wire::Comparison::Unspecified => {
+            return Err(Malformed("comparison of a filter is missing".to_owned()));
+        }
     };
     let field = field_of(compare.field(), compare.label)?;
-    let value = match there(compare.value.and_then(|value| value.value), "a value")? {
+    let value = match required(compare.value.and_then(|value| value.value), "value of a filter")? {
         wire::filter_value::Value::Text(text) => Value::Text(text),
         wire::filter_value::Value::Number(number) => Value::Number(number),
         wire::filter_value::Value::Time(time) => Value::Time(Timestamp(time)),

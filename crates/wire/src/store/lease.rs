@@ -1,12 +1,12 @@
 //! Leases of shards.
 
-use super::{Malformed, there};
+use super::{Malformed, required};
 use crate::internal as wire;
 use goconductor_store::{LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease};
 use std::time::Duration;
 
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl From<&LeaseProgress> for wire::LeaseProgress {
@@ -54,7 +54,7 @@ impl TryFrom<wire::ShardLease> for ShardLease {
             owner: wire.owner,
             counter: wire.counter,
             left: Duration::from_micros(wire.left_us),
-            progress: there(wire.progress, "how far a shard was read")?.into(),
+            progress: required(wire.progress, "progress of a shard lease")?.into(),
         })
     }
 }
@@ -72,7 +72,7 @@ impl From<wire::NewLease> for NewLease {
 }
 
 impl wire::TakeLeasesRequest {
-    /// Leases that somebody wants.
+    /// Builds the request of an owner for leases.
     #[must_use]
     pub fn of(stream: &str, take: &LeaseTake) -> Self {
         let one =
@@ -87,7 +87,7 @@ impl wire::TakeLeasesRequest {
     }
 }
 
-/// The stream, and the leases that somebody wants.
+/// The stream, and the request of an owner for its leases.
 impl From<wire::TakeLeasesRequest> for (String, LeaseTake) {
     fn from(wire: wire::TakeLeasesRequest) -> Self {
         let take = LeaseTake {
@@ -118,7 +118,7 @@ impl TryFrom<wire::LeaseMark> for LeaseMark {
         Ok(Self {
             shard: wire.shard,
             counter: wire.counter,
-            progress: there(wire.progress, "how far a shard was read")?.into(),
+            progress: required(wire.progress, "progress of a shard lease")?.into(),
             lives: Duration::from_micros(wire.lives_us),
         })
     }

@@ -1,13 +1,13 @@
 //! Locks.
 
-use super::{Malformed, there};
+use super::{Malformed, required};
 use crate::internal as wire;
 use crate::internal::lock_answer::Answer;
 use goconductor_saga::Timestamp;
 use goconductor_store::{Lock, LockAnswer, LockHold};
 use std::time::Duration;
 
-/// A lease as it is sent.
+/// Converts the length of a lease to microseconds.
 #[must_use]
 pub fn micros(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX)
@@ -71,7 +71,7 @@ impl TryFrom<wire::LockAnswer> for LockAnswer {
     type Error = Malformed;
 
     fn try_from(wire: wire::LockAnswer) -> Result<Self, Malformed> {
-        Ok(match there(wire.answer, "an answer about a lock")? {
+        Ok(match required(wire.answer, "lock response")? {
             Answer::Granted(lock) => Self::Granted(lock.into()),
             Answer::Held(lock) => Self::Held(lock.into()),
             Answer::Free(_) => Self::Free,

@@ -1,6 +1,6 @@
-//! Who is there, and dead letters.
+//! Who is required, and dead letters.
 
-use super::{Malformed, parsed, there, value};
+use super::{Malformed, parsed, required, value};
 use crate::internal as wire;
 use goconductor_saga::Timestamp;
 use goconductor_store::{Announcement, DeadLetter, Member};
@@ -14,7 +14,7 @@ impl TryFrom<&Announcement> for wire::Announcement {
             instance: member.instance.clone(),
             kind: member.kind.clone(),
             address: member.address.clone(),
-            about_json: value("a member", &member.info)?,
+            about_json: value("member", &member.info)?,
             lives_ms: u64::try_from(member.ttl.as_millis()).unwrap_or(u64::MAX),
         })
     }
@@ -25,7 +25,7 @@ impl TryFrom<wire::Announcement> for Announcement {
 
     fn try_from(wire: wire::Announcement) -> Result<Self, Malformed> {
         Ok(Self {
-            info: parsed("a member", &wire.about_json)?,
+            info: parsed("member", &wire.about_json)?,
             instance: wire.instance,
             kind: wire.kind,
             address: wire.address,
@@ -51,7 +51,7 @@ impl TryFrom<wire::Member> for Member {
 
     fn try_from(wire: wire::Member) -> Result<Self, Malformed> {
         Ok(Self {
-            announcement: there(wire.announcement, "what a member says of itself")?.try_into()?,
+            announcement: required(wire.announcement, "announcement of a member")?.try_into()?,
             since: Timestamp(wire.since),
             seen_at: Timestamp(wire.seen_at),
         })

@@ -1,6 +1,6 @@
-//! Writes, and workflows as they are read.
+//! Writes, and loaded workflows.
 
-use super::{Malformed, id, id_bytes, owed_key, parsed, there, value};
+use super::{Malformed, id, id_bytes, owed_key, parsed, required, value};
 use crate::internal as wire;
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -11,20 +11,20 @@ use goconductor_store::{
 use prost::Message;
 use std::sync::Arc;
 
-/// A write as the bytes of its message.
+/// Encodes a write.
 ///
 /// # Errors
-/// When it has none.
+/// Returns [`Malformed`] if a value of the write cannot be represented in JSON.
 pub fn write_bytes(write: &Write) -> Result<Bytes, Malformed> {
     Ok(wire::Write::try_from(write)?.encode_to_vec().into())
 }
 
-/// A write from the bytes of its message.
+/// Decodes a write.
 ///
 /// # Errors
-/// When they are none.
+/// Returns [`Malformed`] if the bytes are not a valid message.
 pub fn write_of(bytes: Bytes) -> Result<Write, Malformed> {
-    let write = wire::Write::decode(bytes).map_err(|error| Malformed(format!("a write: {error}")))?;
+    let write = wire::Write::decode(bytes).map_err(|error| Malformed(format!("write: {error}")))?;
     write.try_into()
 }
 
@@ -48,9 +48,9 @@ impl TryFrom<wire::Write> for Write {
     type Error = Malformed;
 
     fn try_from(write: wire::Write) -> Result<Self, Malformed> {
-        Ok(match there(write.write, "what to write")? {
+        Ok(match required(write.write, "write")? {
             wire::write::Write::Start(new) => Self::Start(NewWorkflow {
-                write: there(new.transition, "a start's transition")?.try_into()?,
+                write: required(new.transition, "transition of a start")?.try_into()?,
                 idempotency_key: new.idempotency_key,
                 request_digest: new.request_digest,
             }),
@@ -94,10 +94,10 @@ impl TryFrom<wire::Transition> for TransitionWrite {
 
     fn try_from(wire: wire::Transition) -> Result<Self, Malformed> {
         if wire.event_seqs.len() != wire.event_jsons.len() {
-            return Err(Malformed("there are not as many events as numbers of them".to_owned()));
+            return Err(Malformed("the numbers of events and of their sequence numbers differ".to_owned()));
         }
         let events = wire.event_seqs.into_iter().zip(wire.event_jsons);
-        let events = events.map(|(seq, event)| Ok((seq, text("an event", event)?)));
+        let events = events.map(|(seq, event)| Ok((seq, text("event", event)?)));
         let record = Record {
             id: id(&wire.id)?,
             from_seq: wire.from_seq,
@@ -112,7 +112,7 @@ impl TryFrom<wire::Transition> for TransitionWrite {
             ends: wire.ends,
             labels: wire.labels.into_iter().collect(),
             error: wire.error_json,
-            state: text("a state", wire.state_json)?,
+            state: text("state", wire.state_json)?,
             events: events.collect::<Result<_, Malformed>>()?,
             ledger: wire.ledger.into_iter().map(change_of).collect::<Result<_, _>>()?,
         };
@@ -125,7 +125,7 @@ impl TryFrom<wire::Transition> for TransitionWrite {
     }
 }
 
-/// A text goes on as it came.
+/// Returns the bytes of a text without a copy.
 fn bytes(text: &ByteString) -> Bytes {
     text.as_bytes().clone()
 }
@@ -144,7 +144,7 @@ fn change(change: &LedgerChange) -> wire::LedgerChange {
 }
 
 fn change_of(change: wire::LedgerChange) -> Result<LedgerChange, Malformed> {
-    Ok(match there(change.change, "a change of the ledger")? {
+    Ok(match required(change.change, "ledger change")? {
         wire::ledger_change::Change::Issue(row) => LedgerChange::Issue(owed_of(row)?),
         wire::ledger_change::Change::Amend(row) => LedgerChange::Change(owed_of(row)?),
         wire::ledger_change::Change::Settle(key) => LedgerChange::Settle(owed_key(&key)?),
@@ -166,7 +166,7 @@ fn owed(row: &Owed) -> wire::OwedRow {
 }
 
 fn owed_of(row: wire::OwedRow) -> Result<Owed, Malformed> {
-    let due = match there(row.due, "when a row is due")? {
+    let due = match required(row.due, "due time of a ledger row")? {
         wire::owed_row::Due::At(at) => Due::At(Timestamp(at)),
         wire::owed_row::Due::Held(wire::Held {}) => Due::Held,
         wire::owed_row::Due::Withdraw(wire::Withdraw {}) => Due::Withdraw,
@@ -195,7 +195,7 @@ impl TryFrom<wire::WriteOutcome> for WriteOutcome {
 
     fn try_from(outcome: wire::WriteOutcome) -> Result<Self, Malformed> {
         use wire::write_outcome::Outcome;
-        Ok(match there(outcome.outcome, "an outcome")? {
+        Ok(match required(outcome.outcome, "outcome")? {
             Outcome::Written(wire::Written {}) => Self::Written,
             Outcome::Replayed(loaded) => Self::Replayed(Box::new(loaded.try_into()?)),
             Outcome::KeyConflict(bytes) => Self::KeyConflict(id(&bytes)?),
@@ -209,7 +209,7 @@ impl TryFrom<&Loaded> for wire::Loaded {
     type Error = Malformed;
 
     fn try_from(loaded: &Loaded) -> Result<Self, Malformed> {
-        let state_json = value("a state", &loaded.state)?;
+        let state_json = value("state", &loaded.state)?;
         Ok(Self { state_json, idempotency_key: loaded.idempotency_key.clone() })
     }
 }
@@ -218,7 +218,7 @@ impl TryFrom<wire::Loaded> for Loaded {
     type Error = Malformed;
 
     fn try_from(loaded: wire::Loaded) -> Result<Self, Malformed> {
-        let state = parsed("a state", &loaded.state_json)?;
+        let state = parsed("state", &loaded.state_json)?;
         Ok(Self { state, idempotency_key: loaded.idempotency_key })
     }
 }
@@ -233,7 +233,7 @@ impl TryFrom<wire::Loaded> for Stored {
     type Error = Malformed;
 
     fn try_from(loaded: wire::Loaded) -> Result<Self, Malformed> {
-        Ok(Self { state: text("a state", loaded.state_json)?, idempotency_key: loaded.idempotency_key })
+        Ok(Self { state: text("state", loaded.state_json)?, idempotency_key: loaded.idempotency_key })
     }
 }
 
@@ -253,11 +253,11 @@ impl TryFrom<wire::Change> for Seen {
 
 fn status(text: &str) -> Result<Status, Malformed> {
     let found = Status::ALL.into_iter().find(|status| status.as_str() == text);
-    found.ok_or_else(|| Malformed(format!("{text:?} is no status")))
+    found.ok_or_else(|| Malformed(format!("unknown status {text:?}")))
 }
 
 fn cause(text: &str) -> Result<RollbackCause, Malformed> {
-    parsed("a cause", format!("\"{text}\"").as_bytes())
+    parsed("cause", format!("\"{text}\"").as_bytes())
 }
 
 impl TryFrom<&Summary> for wire::Summary {
@@ -275,7 +275,7 @@ impl TryFrom<&Summary> for wire::Summary {
             ended_at: summary.ended_at.map(|at| at.0),
             labels: summary.labels.clone().into_iter().collect(),
             idempotency_key: summary.idempotency_key.clone(),
-            error_json: summary.error.as_ref().map(|error| value("an error", error)).transpose()?,
+            error_json: summary.error.as_ref().map(|error| value("error", error)).transpose()?,
         })
     }
 }
@@ -295,7 +295,7 @@ impl TryFrom<wire::Summary> for Summary {
             ended_at: wire.ended_at.map(Timestamp),
             labels: wire.labels.into_iter().collect(),
             idempotency_key: wire.idempotency_key,
-            error: wire.error_json.map(|error| parsed("an error", &error)).transpose()?,
+            error: wire.error_json.map(|error| parsed("error", &error)).transpose()?,
         })
     }
 }
