@@ -1,5 +1,5 @@
-//! Puts the pages about errors into the program: one table row for each `docs/errors/GC*.md`.
-#![allow(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
+//! Embeds the error pages in the program: one table entry for each `docs/errors/GC*.md`.
+#![allow(clippy::print_stdout, reason = "a build script prints its instructions to cargo")]
 
 use std::error::Error;
 use std::fmt::Write;
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     files.sort();
-    let mut table = String::from("/// Every page, by code.\npub static PAGES: &[Page] = &[\n");
+    let mut table = String::from("/// All pages, ordered by code.\npub static PAGES: &[Page] = &[\n");
     for (code, path) in files {
         println!("cargo::rerun-if-changed={}", path.display());
         let text = fs::read_to_string(&path)?;

@@ -1,21 +1,21 @@
-//! The gateway as a process of its own: what can't work is refused at its start, with what is wrong and where.
-#![allow(clippy::expect_used, reason = "a test says what it expects")]
+//! The gateway as a process of its own: an invalid configuration is refused at startup.
+#![allow(clippy::expect_used, reason = "a failed expectation fails the test")]
 
 use std::process::{Command, Output};
 
-fn started(arguments: &[&str]) -> Output {
+fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_api-gateway"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("GOCONDUCTOR_") {
             command.env_remove(name);
         }
     }
-    command.args(arguments).output().expect("it runs")
+    command.args(arguments).output().expect("the binary runs")
 }
 
 #[test]
-fn a_wrong_configuration_is_refused_with_what_and_where() {
-    for (arguments, code, said) in [
+fn invalid_configuration_error_names_the_setting() {
+    for (arguments, code, message) in [
         (&["--set", "listne=127.0.0.1:0"][..], 8, "did you mean"),
         (&["--listen", "nowhere"], 8, "--listen"),
         (&["--listen", "0.0.0.0:0"], 8, "nobody is authenticated"),
@@ -24,9 +24,9 @@ fn a_wrong_configuration_is_refused_with_what_and_where() {
         (&["--listen", "127.0.0.1:0"], 1, "state_store.endpoints is missing"),
         (&["--nonsense"], 2, "--nonsense"),
     ] {
-        let output = started(arguments);
+        let output = run(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-        assert!(stderr.contains(said), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(message), "{arguments:?}: {stderr}");
     }
 }
