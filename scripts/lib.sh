@@ -1,23 +1,23 @@
 # shellcheck shell=bash
-# What the scripts share. Source it, do not run it; it changes nothing but the settings below.
+# Functions and settings that the scripts share. Source this file; do not run it.
 set -euo pipefail
 
-# The top of the checkout.
-# shellcheck disable=SC2034 # used by those who source this
+# The root of the checkout.
+# shellcheck disable=SC2034 # the sourcing script uses it
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# What is built and can be built again, outside the checkout: GOCONDUCTOR_CACHE.
+# Build results and downloads, outside the checkout. GOCONDUCTOR_CACHE overrides the directory.
 CACHE=${GOCONDUCTOR_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/goconductor}
-# Cargo's, the same for all scripts, so that nothing is built twice. One that is set is kept.
+# All scripts share one target directory, so that nothing is built twice. A value from the environment wins.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
-# GOCONDUCTOR_… in the environment of a server is a setting of the server, and these are none.
+# A server reads GOCONDUCTOR_… as its settings. These variables are settings of the scripts.
 export -n GOCONDUCTOR_CACHE GOCONDUCTOR_SERVICES GOCONDUCTOR_DEMO_DIR
 
-# Messages go to standard error: standard output belongs to results.
+# Messages go to standard error, results to standard output.
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# step TEXT: says which step begins, and how long the one before it took. STEPS is their number.
+# step TEXT: print the name of the next step and the duration of the previous one. STEPS is the number of steps.
 STEP=0
 STEP_BEGAN=0
 step() {
@@ -27,67 +27,67 @@ step() {
   say ""
   say "== $STEP${STEPS:+/$STEPS} $*"
 }
-# step_done: says how long the last step took.
+# step_done: print the duration of the last step.
 step_done() {
   if ((STEP > 0)); then say "   took $((SECONDS - STEP_BEGAN)) s"; fi
 }
 
-# need_cargo: ends with what to do unless cargo runs.
+# need_cargo: exit with instructions unless cargo runs.
 need_cargo() {
   have cargo || [ ! -x "${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo" ] ||
-    PATH=${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH # rustup has only just been installed
+    PATH=${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH # rustup was installed, but the shell was not restarted
   have cargo || die "cargo is not installed. Install Rust with rustup, see https://rustup.rs, then run this again."
-  cargo --version >&2 || die "cargo does not run. Is a toolchain installed? rustup toolchain install stable"
+  cargo --version >&2 || die "cargo does not run; install a toolchain with: rustup toolchain install stable"
 }
 
-# need_compiler: a C compiler builds SQLite and the allocator, by make, and links everything.
+# need_compiler: a C compiler and make build SQLite and the allocator and link the programs.
 need_compiler() {
   if have cc && have make; then return; fi
   install_packages gcc libc6-dev make
 }
 
-# install_packages PACKAGE...: with apt-get as root; says what to do otherwise.
+# install_packages PACKAGE...: install Debian packages as root; otherwise exit with instructions.
 install_packages() {
-  have apt-get || die "install first what is called $* on Debian; there is no apt-get here to do it"
+  have apt-get || die "install these first, named as on Debian: $*; apt-get was not found"
   [ "$(id -u)" = 0 ] || die "install first: sudo apt-get update && sudo apt-get install $*"
   say "installing $*"
-  # RUNLEVEL=1: what is installed does not start services of its own.
+  # RUNLEVEL=1 keeps the packages from starting their services.
   local -x DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-  apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || die "apt-get update failed: is the network there?"
+  apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || die "apt-get update failed; check the network connection"
   apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2 ||
-    die "apt-get could not install $*"
+    die "apt-get failed to install $*"
 }
 
-# port_is_free PORT: nothing answers there.
+# port_is_free PORT: succeed if no process listens on the port.
 port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# free_port: one below the ephemeral range, so that no client's connection takes it in between.
+# free_port: print a free port below the ephemeral range, where no outgoing connection can take it.
 free_port() {
   local port try
   for try in {1..200}; do
     port=$((20000 + RANDOM % 12000))
     if port_is_free "$port"; then echo "$port"; return; fi
   done
-  die "found no free port in $try tries"
+  die "found no free port in $try attempts"
 }
 
-# process_birth PID: when the kernel started it; fails for one that is gone or a zombie.
+# process_birth PID: print the start time of the process; fail if it has ended or is a zombie.
 process_birth() {
   local stat
   { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
-  stat=${stat##*) } # the name may contain blanks
+  stat=${stat##*) } # the name may contain spaces
   [ "${stat%% *}" != Z ] || return 1
   cut -d' ' -f20 <<<"$stat"
 }
 
-# remember_process FILE PID: so that another process that gets its number later is not taken for it.
+# remember_process FILE PID: record the process with its start time, because the system reuses process IDs.
 remember_process() {
   local born
   born=$(process_birth "$2") || born=gone
   echo "$2 $born" >"$1"
 }
 
-# process_of FILE: the number of the remembered process, if that very one lives.
+# process_of FILE: print the ID of the recorded process if it still runs.
 process_of() {
   local pid born
   { read -r pid born <"$1"; } 2>/dev/null || return 1
@@ -95,7 +95,7 @@ process_of() {
   echo "$pid"
 }
 
-# await_end PID SECONDS: until nothing is left of it, not even a zombie; fails when it takes longer.
+# await_end PID SECONDS: wait until the process and its zombie are gone; fail after SECONDS.
 await_end() {
   local tenths=$(($2 * 10))
   while [ -e "/proc/$1" ]; do

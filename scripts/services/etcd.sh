@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# An etcd that is thrown away, of one member or of three: eval "$(scripts/services/etcd.sh up [1|3])"
+# A temporary etcd with one or three members: eval "$(scripts/services/etcd.sh up [1|3])"
 #
-# It is built from its Go module, and kept in the cache; where there is no Go that can, it is Debian's. By default it
-# does not sync to the disk: a crash of the server loses nothing, only a crash of the machine does.
-# GOCONDUCTOR_SERVICES_DURABLE=1 has it sync.
+# The server is built from its Go module and kept in the cache. Without a suitable Go, Debian's package is used. By
+# default the server does not sync to disk: a crash of the server loses nothing, a crash of the machine can. With
+# GOCONDUCTOR_SERVICES_DURABLE=1 it syncs.
 # shellcheck source-path=SCRIPTDIR source=members.sh
 . "$(dirname "${BASH_SOURCE[0]}")/members.sh"
 VERSION=v3.7.3
@@ -11,10 +11,10 @@ SERVER=$CACHE/etcd-$VERSION
 GROUP=etcd
 PORTS=(peer health)
 
-# server: what is there to be run.
+# server: print the path of the server.
 server() { if [ -x "$SERVER" ]; then echo "$SERVER"; else command -v etcd; fi; }
 
-# has_new_go: whether the Go here builds it, or loads the one that does, as each since 1.21 can.
+# has_new_go: succeed if Go can build the server. Since 1.21, Go downloads the toolchain that a module needs.
 has_new_go() {
   local version
   version=$(go env GOVERSION 2>/dev/null) || return 1
@@ -27,11 +27,11 @@ install() {
     have etcd || install_packages etcd-server
     return
   fi
-  say "building etcd $VERSION into $SERVER; that takes some minutes"
+  say "building etcd $VERSION in $SERVER; this takes some minutes"
   local built
   built=$(mktemp -d)
   mkdir -p "$CACHE"
-  # Its module replaces others, so `go install` refuses it; as a dependency of a module of ours it is built.
+  # `go install` refuses a module with replace directives. As a dependency of another module it can be built.
   (
     cd "$built"
     export CGO_ENABLED=0 GOFLAGS="-buildvcs=false -mod=mod"
@@ -40,7 +40,7 @@ install() {
     go build -trimpath -ldflags '-s -w' -o etcd go.etcd.io/etcd/server/v3
   ) >"$built/log" 2>&1 || {
     tail -n 5 "$built/log" >&2
-    die "etcd could not be built: does Go reach its proxy? See $built/log"
+    die "failed to build etcd; check that Go reaches its module proxy, and see $built/log"
   }
   mv "$built/etcd" "$SERVER"
   rm -rf -- "$built"
@@ -67,7 +67,7 @@ launch() {
   disown $!
 }
 
-is_ready() { # true only with a leader
+is_ready() { # succeeds only if the members elected a leader
   answer "127.0.0.1:$(port_of "$MEMBER" health)" 'GET /health HTTP/1.0\r\n\r\n' | grep -q '"health":"true"'
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A Kafka that is thrown away: eval "$(scripts/services/kafka.sh up [1|3])"
+# A temporary Kafka with one or three brokers: eval "$(scripts/services/kafka.sh up [1|3])"
 #
-# `lose` has them forget everything. The brokers are numbered from 1; `kill 2` and the like mean the second, without a number all of them.
-# What Kafka is made of is kept in the cache and loaded once.
+# `lose` removes all data. The brokers are numbered from 1. `kill 2` kills the second broker, and `kill` kills all of
+# them; other verbs work alike. The libraries are downloaded once and kept in the cache.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 VERSION=4.4.0
@@ -16,7 +16,7 @@ install() {
   have java || install_packages openjdk-17-jre-headless
   if [ -e "$LIBRARIES/complete" ]; then return; fi
   have mvn || install_packages maven
-  say "loading Kafka $VERSION into $LIBRARIES"
+  say "downloading Kafka $VERSION to $LIBRARIES"
   mkdir -p "$LIBRARIES"
   cat >"$LIBRARIES/pom.xml" <<POM
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -28,7 +28,7 @@ install() {
   </dependencies>
 </project>
 POM
-  # Without a log of its own a broker never says that it is ready.
+  # is_ready reads the log, which is empty without a configuration.
   cat >"$LIBRARIES/log4j2.properties" <<'LOG'
 appender.out.type = Console
 appender.out.name = OUT
@@ -38,7 +38,7 @@ rootLogger.level = info
 rootLogger.appenderRef.out.ref = OUT
 LOG
   mvn -q -B -f "$LIBRARIES/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
-    -DoutputDirectory="$LIBRARIES" >&2 || die "Kafka could not be loaded: does Maven reach its repository?"
+    -DoutputDirectory="$LIBRARIES" >&2 || die "failed to download Kafka; check that Maven reaches its repository"
   touch "$LIBRARIES/complete"
 }
 
@@ -80,12 +80,12 @@ prepare() {
   properties >"$DIR/server.properties"
   if [ ! -e "$DIR/data/meta.properties" ]; then
     java_with kafka.tools.StorageTool format -t "$(cat "$(cluster)/id")" -c "$DIR/server.properties" \
-      >"$DIR/format.log" 2>&1 || die "a broker's storage can't be made: $(tail -n 3 "$DIR/format.log")"
+      >"$DIR/format.log" 2>&1 || die "failed to format the storage of a broker: $(tail -n 3 "$DIR/format.log")"
   fi
 }
 
 launch() {
-  # For a test it has to be there soon; where it is measured, it has to run as it does in production.
+  # Tests need a fast start. Benchmarks need the compiler that production uses.
   local compiler=(-XX:TieredStopAtLevel=1)
   if [ "${GOCONDUCTOR_SERVICES_DURABLE:-0}" = 1 ]; then compiler=(); fi
   setsid java -Xms128m -Xmx512m -XX:+UseSerialGC "${compiler[@]}" -XX:+ExitOnOutOfMemoryError \
@@ -95,17 +95,17 @@ launch() {
   disown $!
 }
 
-is_ready() { grep -q 'Kafka Server started' "$DIR/log"; } # said once the controller has let it in
+is_ready() { grep -q 'Kafka Server started' "$DIR/log"; } # logged when the controller has registered the broker
 
 environment() {
   local i brokers='' n
   n=$(size)
-  ((n > 0)) || die "there is no Kafka yet: $0 up"
+  ((n > 0)) || die "Kafka was not started; run $0 up"
   for ((i = 1; i <= n; i++)); do brokers+="${brokers:+,}127.0.0.1:$(port_of "$i" port)"; done
   echo "export KAFKA_BROKERS='$brokers'"
 }
 
-# each VERB [NODE]: of one broker, or of all at once.
+# each VERB [NODE]: call the verb for one broker, or for all brokers at once.
 each() {
   local i n failed=0 running=()
   n=$(size)
@@ -123,22 +123,22 @@ whole() {
   case $verb in
     up)
       install
-      mkdir -p "$(cluster)" || die "$SERVICES can't be written: set GOCONDUCTOR_SERVICES to a directory of yours"
+      mkdir -p "$(cluster)" || die "$SERVICES is not writable; set GOCONDUCTOR_SERVICES to another directory"
       if [ "$(size)" = 0 ]; then
         for ((i = 1; i <= ${2:-1}; i++)); do
           mkdir -p "$(cluster)/$i"
           free_port >"$(cluster)/$i/port"
           free_port >"$(cluster)/$i/controller"
         done
-        # Without hyphens: one at its beginning would be taken for an option.
+        # A leading hyphen would be read as an option.
         head -c16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '=\n' >"$(cluster)/id"
         echo "${2:-1}" >"$(cluster)/size"
       fi
-      [ "$(size)" = "${2:-1}" ] || die "there are $(size) brokers here: $0 wipe begins again"
+      [ "$(size)" = "${2:-1}" ] || die "the cluster has $(size) brokers; run $0 wipe first"
       each start && environment
       ;;
     start | stop | kill | pause | resume) each "$verb" "${2:-}" ;;
-    lose) # the brokers, with everything that they held: they come back empty
+    lose) # restart the brokers without data
       each kill
       for ((i = 1; i <= $(size); i++)); do rm -rf -- "$(cluster)/$i/data"; done
       each start

@@ -1,41 +1,40 @@
 #!/usr/bin/env bash
-# A Kinesis that is thrown away: eval "$(scripts/services/kinesis.sh up [kinesalite|kinesis-local])"
+# A temporary emulator of Kinesis: eval "$(scripts/services/kinesis.sh up [kinesalite|kinesis-local])"
 #
-# Two emulators: kinesalite is quick, and what it has answered outlives `kill`; kinesis-local knows more of the API,
-# speaks TLS too, and forgets everything when it ends. `lose` has either forget everything.
-# Both are kept in the cache and loaded once.
+# kinesalite is faster, and acknowledged data survives `kill`. kinesis-local implements more of the API, supports TLS,
+# and keeps its data in memory only. `lose` removes all data. Both are downloaded once and kept in the cache.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 SERVICE=kinesis
 KINESALITE=3.3.3
 LOCAL=0.6.2
 EMULATORS=$CACHE/kinesis-$KINESALITE-$LOCAL
-# Streams are made, and shards are split, within this time.
+# Milliseconds that it takes to create a stream or to split a shard.
 QUICK=50
 
 install() {
   have node || install_packages nodejs
   if [ -e "$EMULATORS/complete" ]; then return; fi
   have npm || install_packages npm
-  say "loading two emulators of Kinesis into $EMULATORS"
+  say "installing two emulators of Kinesis in $EMULATORS"
   mkdir -p "$EMULATORS"
-  # Without scripts: what one of them would compile comes compiled with it.
+  # The install scripts are not needed, because the packages contain their compiled parts.
   npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$EMULATORS" \
     "kinesalite@$KINESALITE" "kinesis-local@$LOCAL" >&2 ||
-    die "the emulators of Kinesis could not be loaded: does npm reach its registry?"
+    die "failed to install the emulators of Kinesis; check that npm reaches its registry"
   touch "$EMULATORS/complete"
 }
 
 kind() { cat "$DIR/kind" 2>/dev/null || echo kinesalite; }
 
-# tls_port: of kinesis-local, for as long as this folder lives.
+# tls_port: print the TLS port of kinesis-local, which stays the same as long as the folder exists.
 tls_port() {
   [ -s "$DIR/tls/port" ] || free_port >"$DIR/tls/port"
   cat "$DIR/tls/port"
 }
 
 prepare() {
-  # Either would listen on every address, and one would have each answer wait 40 ms for its second packet.
+  # Both emulators listen on all addresses, and Nagle's algorithm delays responses of one of them by 40 ms.
   cat >"$DIR/loopback.js" <<'JS'
 const { Server } = require('net');
 const listen = Server.prototype.listen;
@@ -47,7 +46,7 @@ Server.prototype.listen = function (where, ...rest) {
 JS
   if [ "$(kind)" != kinesis-local ] || [ -s "$DIR/tls/server.json" ]; then return; fi
   certificates "$DIR/tls"
-  # In the form that it reads.
+  # kinesis-local reads key and certificate from a JSON file.
   node -e 'const text = (file) => require("fs").readFileSync(file, "utf8");
     console.log(JSON.stringify({ server: { key: text(process.argv[1]), cert: text(process.argv[2]) } }))' \
     "$DIR/tls/server.key" "$DIR/tls/server.pem" >"$DIR/tls/server.json"
@@ -67,7 +66,7 @@ launch() {
       for each in CREATE_STREAM DELETE_STREAM MERGE_SHARDS SPLIT_SHARD UPDATE_SHARD_COUNT; do
         settings+=("${each}_DURATION=${QUICK}ms")
       done
-      # It is started in a folder of its own.
+      # kinesis-local reads files from its working directory.
       setsid env -C "$EMULATORS/node_modules/kinesis-local" "${settings[@]}" SHARD_LIMIT=5000 LOG_LEVEL=ERROR \
         KINESIS_MOCK_PLAIN_PORT="$(port)" KINESIS_MOCK_TLS_PORT="$(tls_port)" \
         KINESIS_MOCK_CERT_PATH="$folder/tls/server.json" "${node[@]}" main.js \
@@ -81,21 +80,21 @@ launch() {
 is_ready() { ! port_is_free "$(port)"; }
 
 environment() {
-  [ -e "$DIR/port" ] || die "there is no Kinesis yet: $0 up"
+  [ -e "$DIR/port" ] || die "Kinesis was not started; run $0 up"
   echo "export KINESIS_ENDPOINT='http://127.0.0.1:$(port)'"
   if [ "$(kind)" = kinesis-local ]; then
     printf "export %s\n" "KINESIS_TLS_ENDPOINT='https://localhost:$(tls_port)'" "KINESIS_CA='$DIR/tls/ca.pem'"
   fi
-  # It takes any.
+  # The emulators accept any credentials.
   printf "export %s\n" "AWS_REGION='us-east-1'" "AWS_ACCESS_KEY_ID='test'" "AWS_SECRET_ACCESS_KEY='test'"
 }
 
 if [ "${1:-}" = up ]; then
   DIR=$SERVICES/$SERVICE
-  mkdir -p "$DIR" || die "$SERVICES can't be written: set GOCONDUCTOR_SERVICES to a directory of yours"
-  case ${2:-kinesalite} in kinesalite | kinesis-local) ;; *) die "there is no emulator $2: kinesalite or kinesis-local" ;; esac
+  mkdir -p "$DIR" || die "$SERVICES is not writable; set GOCONDUCTOR_SERVICES to another directory"
+  case ${2:-kinesalite} in kinesalite | kinesis-local) ;; *) die "unknown emulator $2; use kinesalite or kinesis-local" ;; esac
   if [ ! -e "$DIR/kind" ]; then echo "${2:-kinesalite}" >"$DIR/kind"; fi
-  [ "$(kind)" = "${2:-$(kind)}" ] || die "there is a $(kind) here: $0 wipe begins again"
+  [ "$(kind)" = "${2:-$(kind)}" ] || die "the emulator is $(kind); run $0 wipe first"
 fi
 if [ "${1:-}" = lose ]; then
   "$0" kill

@@ -1,25 +1,26 @@
 # shellcheck shell=bash
-# What the services' scripts share: a server that is thrown away, one a folder. Source it, do not run it.
+# Functions that the scripts of the services share. Each service is a temporary server in a folder. Source this file;
+# do not run it.
 #
-# A script sets SERVICE (its name) and STOP (the signal of an orderly stop), and defines
-#   install      puts the server on this machine, or ends with what to do
+# A script sets SERVICE (the name) and STOP (the signal of an orderly stop), and defines
+#   install      installs the server, or exits with instructions
 #   launch       starts the process in the background and calls `remember_process "$DIR/pid" $!`
-#   is_ready     whether it answers
-#   environment  prints `export NAME=value` lines for those who use it
-# and may define `prepare` (before launch), `complete` (once it is ready) and `stopped` (once it is gone), then calls
-# `main "$@"`.
+#   is_ready     succeeds if the server accepts requests
+#   environment  prints `export NAME=value` lines for clients
+# It may define `prepare` (called before `launch`), `complete` (called when the server is ready) and `stopped` (called
+# when the server has ended). Then it calls `main "$@"`.
 # shellcheck source-path=SCRIPTDIR source=../lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-# All that the services write. The server's user has to reach it: not below a home directory of root.
+# The data of all services. The users of the servers need access, so the directory must not be below root's home.
 SERVICES=${GOCONDUCTOR_SERVICES:-${TMPDIR:-/tmp}/goconductor-services}
 READY_WITHIN=60
-SERVICE='' # the script's
+SERVICE='' # set by the script
 STOP=TERM
 
 pid() { process_of "$DIR/pid"; }
 
-# port: the port of this server: the one it had, as long as nobody else has taken it.
+# port: print the port of this server. It keeps its port unless another process took it.
 port() {
   local port=
   { read -r port <"$DIR/port"; } 2>/dev/null || true
@@ -30,7 +31,7 @@ port() {
   echo "$port"
 }
 
-# family PID: it and its children; servers put their children into process groups of their own.
+# family PID: print the process and its children. Servers put their children into separate process groups.
 family() {
   local stat rest
   echo "$1"
@@ -42,32 +43,32 @@ family() {
   done
 }
 
-# signal NAME PID...: some may have ended by themselves.
+# signal NAME PID...: ignore processes that have ended.
 signal() {
   local name=$1
   shift
   kill -"$name" "$@" 2>/dev/null || true
 }
 
-# start: returns once the server answers; nothing to do when it runs.
+# start: return when the server accepts requests. A running server is only resumed.
 start() {
   local try
   if pid >/dev/null; then
     resume
-    await_ready || die "$SERVICE runs but does not answer: $0 kill, and try again"
+    await_ready || die "$SERVICE runs but is not ready; run $0 kill and try again"
     return
   fi
-  for try in 1 2 3 4 5; do # after a crash what it held may take a moment to be free
+  for try in 1 2 3 4 5; do # after a crash, ports and locks may be in use for a short time
     prepare
     if [ -e "$DIR/log" ]; then mv -f "$DIR/log" "$DIR/log.previous"; fi
-    port >/dev/null # chosen here, once, for the server and for those who ask it
+    port >/dev/null # choose the port before the server and its clients read it
     launch
     if await_ready; then return; fi
     stop_with KILL
     sleep "$try"
   done
   tail -n 20 "$DIR/log" >&2 || true
-  die "$SERVICE does not start, see $DIR/log; $0 wipe begins again with nothing"
+  die "$SERVICE did not start; see $DIR/log, or run $0 wipe to remove its data"
 }
 
 await_ready() {
@@ -78,7 +79,7 @@ await_ready() {
   done
 }
 
-# stop_with SIGNAL: and wait until it is gone; one that does not go is killed.
+# stop_with SIGNAL: stop the server and wait for its end; kill it after 20 s.
 stop_with() {
   local pid members
   if pid=$(pid); then
@@ -86,16 +87,16 @@ stop_with() {
     if [ "$1" = KILL ]; then
       signal KILL "${members[@]}"
     else
-      signal CONT "${members[@]}" # a paused one could not stop
+      signal CONT "${members[@]}" # a paused process cannot handle the signal
       signal "$1" "$pid"
       if ! await_end "$pid" 20; then
-        say "$SERVICE does not stop: killing it"
+        say "$SERVICE did not stop in 20 s; killing it"
         signal KILL "${members[@]}"
       fi
     fi
-    # Each of them: a child may still listen when its parent is gone.
+    # Wait for each child as well, because it may still listen on the port.
     for pid in "${members[@]}"; do
-      await_end "$pid" 10 || die "$SERVICE, process $pid, does not end"
+      await_end "$pid" 10 || die "process $pid of $SERVICE did not end after SIGKILL"
     done
   fi
   stopped
@@ -103,15 +104,15 @@ stop_with() {
 
 pause() {
   local pid members
-  pid=$(pid) || die "$SERVICE does not run"
-  signal STOP "$pid" # first, so that it has no more children meanwhile
+  pid=$(pid) || die "$SERVICE is not running"
+  signal STOP "$pid" # first, so that it creates no further children
   mapfile -t members < <(family "$pid")
   signal STOP "${members[@]}"
 }
 
 resume() {
   local pid members
-  pid=$(pid) || die "$SERVICE does not run"
+  pid=$(pid) || die "$SERVICE is not running"
   mapfile -t members < <(family "$pid")
   signal CONT "${members[@]}"
 }
@@ -120,11 +121,11 @@ prepare() { :; }
 complete() { :; }
 stopped() { :; }
 
-# new_password FILE: one of this server's own.
+# new_password FILE: write a random password.
 new_password() { (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$1"); }
 
-# certificates FOLDER: an authority (ca), and what it has signed for the server on this machine (server) and for those
-# who use it (client), each as .pem with its .key; and a password.
+# certificates FOLDER: create a certificate authority (ca), a certificate for the server and one for the clients, each
+# as .pem and .key, and a password.
 certificates() {
   have openssl || install_packages openssl
   mkdir -p "$1"
@@ -138,11 +139,11 @@ certificates() {
       openssl x509 -req -in "$name.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -extfile "$name.ext" \
         -out "$name.pem"
     done
-  ) >"$1/log" 2>&1 || die "certificates can't be made: $(tail -n 3 "$1/log")"
+  ) >"$1/log" 2>&1 || die "openssl failed to create certificates: $(tail -n 3 "$1/log")"
   new_password "$1/password"
 }
 
-# secured_environment NAME FOLDER USER: who may use the server, and with what, as NAME_USER and so on.
+# secured_environment NAME FOLDER USER: print the credentials of a client as NAME_USER, NAME_PASSWORD and so on.
 secured_environment() {
   echo "export $1_USER='$3'"
   echo "export $1_PASSWORD='$(cat "$2/password")'"
@@ -157,9 +158,9 @@ main() {
   DIR=$SERVICES/$SERVICE
   local verb=${1:-help}
   if [ "$verb" != help ] && [ "$verb" != install ]; then
-    mkdir -p "$DIR" || die "$SERVICES can't be written: set GOCONDUCTOR_SERVICES to a directory of yours"
-    exec 9>"$SERVICES/$SERVICE.lock" || die "$SERVICES belongs to somebody else: set GOCONDUCTOR_SERVICES"
-    flock 9 # one at a time; each server is started without it
+    mkdir -p "$DIR" || die "$SERVICES is not writable; set GOCONDUCTOR_SERVICES to another directory"
+    exec 9>"$SERVICES/$SERVICE.lock" || die "$SERVICES belongs to another user; set GOCONDUCTOR_SERVICES to another directory"
+    flock 9 # one command at a time; the servers do not inherit the lock
   fi
   case $verb in
     install) install ;;
@@ -171,23 +172,23 @@ main() {
     pause) pause ;;
     resume) resume ;;
     status) if pid >/dev/null; then echo "$SERVICE runs: process $(pid), port $(port)"; else
-      echo "$SERVICE does not run"
-      exit 3 # as service(8) has it
+      echo "$SERVICE is not running"
+      exit 3 # the convention of service(8)
     fi ;;
     wipe) stop_with KILL; rm -rf -- "${DIR:?}" "$SERVICES/$SERVICE.lock"; rmdir "$SERVICES" 2>/dev/null || true ;;
     *) cat >&2 <<EOF
 usage: $0 VERB
-  install   put $SERVICE on this machine
-  up        install, start, and print how it is reached; as often as you like
-  env       print how it is reached
-  start     start it again after stop or kill, on the same data
+  install   install $SERVICE
+  up        install and start $SERVICE, and print its addresses; can be repeated
+  env       print the addresses
+  start     start it with the existing data
   stop      stop it in order
-  kill      kill -9, the crash of a machine's process
-  pause     freeze it: it holds its connections and answers nothing
-  resume    let it go on
-  status    say whether it runs; exit code 3 when it does not
+  kill      stop it with SIGKILL, like a crash
+  pause     suspend it: connections stay open, and requests get no response
+  resume    continue after pause
+  status    print whether it runs; the exit code is 3 if it does not
   wipe      kill it and remove its data
-It lives in $DIR; GOCONDUCTOR_SERVICES chooses another place than $SERVICES.
+Its data is in $DIR. GOCONDUCTOR_SERVICES selects another directory than $SERVICES.
 EOF
       [ "$verb" = help ] || exit 2 ;;
   esac

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# What servers of several members share. Source it, do not run it.
+# Functions for services with several members. Source this file; do not run it.
 #
-# Each member is a server of its own, as lib.sh has it. They are numbered from 1: `kill 2` and the like mean the
-# second, without a number all of them. A script sets GROUP (the name of the whole), PORTS (names of further
-# ports of each member), CREDENTIALS (whether it can speak TLS), defines what lib.sh asks for, where
-# `environment` is that of the whole, and calls `members "$@"`. In a member's functions MEMBER is its number.
+# Each member is a server as in lib.sh. The members are numbered from 1. `kill 2` kills the second member, and `kill`
+# kills all of them; other verbs work alike. A script sets GROUP (the name of the service) and PORTS (the names of
+# further ports of each member), defines the functions that lib.sh needs, with `environment` for the whole service,
+# and calls `members "$@"`. In the functions of a member, MEMBER is its number.
 #
-# GOCONDUCTOR_SERVICES_TLS=1 at the first `up` has clients speak TLS and show a certificate: there is one in
-# client.pem and client.key, and whom to trust in ca.pem.
+# With GOCONDUCTOR_SERVICES_TLS=1 at the first `up`, clients must use TLS and present a certificate. client.pem and
+# client.key contain a certificate and its key, ca.pem the certificate authority.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 MEMBER=${GOCONDUCTOR_SERVICE_MEMBER:-}
@@ -20,15 +20,15 @@ size() { cat "$(group)/size" 2>/dev/null || echo 0; }
 port_of() { cat "$(group)/$1/$2" 2>/dev/null; } # port_of MEMBER NAME
 has_tls() { [ -e "$(group)/ca.pem" ]; }
 
-# addresses [PORT]: of all members, with commas between them.
+# addresses [PORT]: print the addresses of all members, separated by commas.
 addresses() {
   local i all=''
-  (($(size) > 0)) || die "there is no $GROUP yet: $0 up"
+  (($(size) > 0)) || die "$GROUP was not started; run $0 up"
   for ((i = 1; i <= $(size); i++)); do all+="${all:+,}127.0.0.1:$(port_of "$i" "${1:-port}")"; done
   echo "$all"
 }
 
-# found MEMBERS: gives each of them its ports, for good, as they name one another.
+# found MEMBERS: choose the ports of all members. They are permanent, because the members refer to each other.
 found() {
   local i name port taken=' '
   for ((i = 1; i <= $1; i++)); do
@@ -43,7 +43,7 @@ found() {
   echo "$1" >"$(group)/size"
 }
 
-# certify: an authority of this group's own, a certificate for its members and one for their clients.
+# certify: create a certificate authority, a certificate for the members and one for the clients.
 certify() {
   local each
   have openssl || install_packages openssl
@@ -52,17 +52,17 @@ certify() {
     umask 077
     key() { openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1.key"; }
     key ca
-    openssl req -x509 -new -key ca.key -days 3650 -subj '/CN=throwaway authority' -out ca.pem
+    openssl req -x509 -new -key ca.key -days 3650 -subj '/CN=temporary authority' -out ca.pem
     for each in server client; do
       key "$each"
       openssl req -new -key "$each.key" -subj "/CN=$each" |
         openssl x509 -req -CA ca.pem -CAkey ca.key -days 3650 -out "$each.pem" \
           -extfile <(echo "subjectAltName=IP:127.0.0.1,DNS:localhost") 2>/dev/null
     done
-  ) || die "no certificates can be made: see above"
+  ) || die "openssl failed to create certificates; see above"
 }
 
-# each VERB [MEMBER]: of one member, or of all at once.
+# each VERB [MEMBER]: call the verb for one member, or for all members at once.
 each() {
   local i failed=0 running=()
   for ((i = 1; i <= $(size); i++)); do
@@ -71,12 +71,12 @@ each() {
       GOCONDUCTOR_SERVICES_DURABLE=$DURABLE "$0" "$1" &
     running+=($!)
   done
-  ((${#running[@]} > 0)) || die "there is no member ${2:-} of $GROUP: $0 up"
+  ((${#running[@]} > 0)) || die "$GROUP has no member ${2:-}; run $0 up"
   for i in "${running[@]}"; do wait "$i" || failed=$?; done
   return "$failed"
 }
 
-# answer HOST:PORT TEXT: what is answered to it at once.
+# answer HOST:PORT TEXT: send the text and print the response.
 answer() {
   exec 3<>"/dev/tcp/${1%:*}/${1#*:}" || return 1
   printf '%b' "$2" >&3
@@ -91,9 +91,9 @@ whole() {
       wanted=${2:-$(size)}
       if [ "$wanted" = 0 ]; then wanted=1; fi
       install
-      mkdir -p "$(group)" || die "$SERVICES can't be written: set GOCONDUCTOR_SERVICES to a directory of yours"
+      mkdir -p "$(group)" || die "$SERVICES is not writable; set GOCONDUCTOR_SERVICES to another directory"
       if [ "$(size)" = 0 ]; then found "$wanted"; fi
-      [ "$(size)" = "$wanted" ] || die "there are $(size) members here: $0 wipe begins again"
+      [ "$(size)" = "$wanted" ] || die "$GROUP has $(size) members; run $0 wipe first"
       each start && environment
       ;;
     start | stop | kill | pause | resume | status) each "$verb" "${2:-}" ;;

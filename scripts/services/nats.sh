@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A NATS with JetStream that is thrown away: eval "$(scripts/services/nats.sh up [1|3])"
+# A temporary NATS with JetStream, with one or three servers: eval "$(scripts/services/nats.sh up [1|3])"
 #
-# `lose` has them forget everything. The servers are numbered from 1; `kill 2` and the like mean the second, without a
-# number all of them. GOCONDUCTOR_SERVICES_SECURED=1, at the first `up`, has it take only TLS, a client's certificate, a
-# user and a password. The server is built once, and kept in the cache.
+# `lose` removes all data. The servers are numbered from 1. `kill 2` kills the second server, and `kill` kills all of
+# them; other verbs work alike. With GOCONDUCTOR_SERVICES_SECURED=1 at the first `up`, clients need TLS, a certificate,
+# a user and a password. The server is built once and kept in the cache.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 VERSION=v2.15.2
@@ -18,11 +18,11 @@ USER_NAME=goconductor
 install() {
   if [ -x "$SERVER" ]; then return; fi
   have go || install_packages golang-go
-  say "building the NATS server $VERSION into $SERVER; that takes some minutes"
+  say "building the NATS server $VERSION in $SERVER; this takes some minutes"
   local built=$CACHE/nats-build
   mkdir -p "$built"
   CGO_ENABLED=0 GOBIN=$built go install -ldflags '-s -w' "github.com/nats-io/nats-server/v2@$VERSION" >&2 ||
-    die "the NATS server could not be built: does Go, of a version that it takes, reach its proxy?"
+    die "failed to build the NATS server; check the version of Go and that it reaches its module proxy"
   mv "$built/nats-server" "$SERVER"
 }
 
@@ -69,7 +69,7 @@ launch() {
   disown $!
 }
 
-# JetStream itself, so with three servers also that they have chosen who leads.
+# Succeeds when JetStream is ready. With three servers this includes the election of a leader.
 is_ready() {
   local answer
   exec 3<>"/dev/tcp/127.0.0.1/$(port_of "$NODE" monitor)" || return 1
@@ -82,13 +82,13 @@ is_ready() {
 environment() {
   local i servers='' n
   n=$(size)
-  ((n > 0)) || die "there is no NATS yet: $0 up"
+  ((n > 0)) || die "NATS was not started; run $0 up"
   for ((i = 1; i <= n; i++)); do servers+="${servers:+,}127.0.0.1:$(port_of "$i" port)"; done
   echo "export NATS_SERVERS='$servers'"
   if [ -e "$(cluster)/secured" ]; then secured_environment NATS "$(cluster)/secured" "$USER_NAME"; fi
 }
 
-# each VERB [NODE]: of one server, or of all at once.
+# each VERB [NODE]: call the verb for one server, or for all servers at once.
 each() {
   local i n failed=0 running=()
   n=$(size)
@@ -107,7 +107,7 @@ whole() {
   case $verb in
     up)
       install
-      mkdir -p "$(cluster)" || die "$SERVICES can't be written: set GOCONDUCTOR_SERVICES to a directory of yours"
+      mkdir -p "$(cluster)" || die "$SERVICES is not writable; set GOCONDUCTOR_SERVICES to another directory"
       if [ "$(size)" = 0 ]; then
         for ((i = 1; i <= ${2:-1}; i++)); do
           mkdir -p "$(cluster)/$i"
@@ -118,11 +118,11 @@ whole() {
         if [ "$SECURED" = 1 ]; then certificates "$(cluster)/secured"; fi
         echo "${2:-1}" >"$(cluster)/size"
       fi
-      [ "$(size)" = "${2:-1}" ] || die "there are $(size) servers here: $0 wipe begins again"
+      [ "$(size)" = "${2:-1}" ] || die "the cluster has $(size) servers; run $0 wipe first"
       each start && environment
       ;;
     start | stop | kill | pause | resume) each "$verb" "${2:-}" ;;
-    lose) # the servers, with everything that they held: they come back empty
+    lose) # restart the servers without data
       each kill
       for ((i = 1; i <= $(size); i++)); do rm -rf -- "$(cluster)/$i/data"; done
       each start

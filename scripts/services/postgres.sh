@@ -1,30 +1,29 @@
 #!/usr/bin/env bash
-# A PostgreSQL that is thrown away: eval "$(scripts/services/postgres.sh up)"
+# A temporary PostgreSQL: eval "$(scripts/services/postgres.sh up)"
 #
-# GOCONDUCTOR_SERVICES_DURABLE=1 has it write to the disk before it answers, as in production. By default
-# it does not: a crash of the server loses nothing, only a crash of the machine does, and then it begins
-# again with nothing.
+# With GOCONDUCTOR_SERVICES_DURABLE=1 the server syncs each commit to disk, as in production. By default it does not
+# sync. A crash of the server then loses nothing. After a crash of the machine the data is removed.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 SERVICE=postgres
-STOP=INT # TERM would wait until every client has left
+STOP=INT # TERM would wait for all clients to disconnect
 DURABLE=${GOCONDUCTOR_SERVICES_DURABLE:-0}
 export -n GOCONDUCTOR_SERVICES_DURABLE
 ROLE=goconductor
 DATABASE=goconductor
 
-# binaries: the directory of the newest PostgreSQL here.
+# binaries: print the directory of the newest installed PostgreSQL.
 binaries() {
   local newest
   newest=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV | head -n 1)
   if [ -x "$newest/postgres" ]; then echo "$newest"; return; fi
-  newest=$(command -v postgres) && dirname "$newest" # other systems than Debian
+  newest=$(command -v postgres) && dirname "$newest" # for systems other than Debian
 }
 
 install() {
   if binaries >/dev/null; then return; fi
   install_packages postgresql
-  binaries >/dev/null || die "postgresql is installed, but its binaries are not in /usr/lib/postgresql/*/bin"
+  binaries >/dev/null || die "postgresql was installed, but its binaries are not in /usr/lib/postgresql/*/bin"
 }
 
 # as_server COMMAND...: PostgreSQL refuses to run as root.
@@ -36,20 +35,20 @@ as_server() {
   fi
 }
 
-sql() { # sql DATABASE TEXT: as the superuser, over the socket that only the server's user reaches
+sql() { # sql DATABASE TEXT: run as superuser over the Unix socket, which only the server's user can open
   as_server "$(binaries)/psql" -qAtX -v ON_ERROR_STOP=1 -h "$DIR/socket" -p "$(port)" -U postgres -d "$1" -c "$2"
 }
-is_ready() { sql postgres 'select 1'; } # pg_isready answers before a login can work
+is_ready() { sql postgres 'select 1'; } # pg_isready succeeds before logins are possible
 
 prepare() {
   local data=$DIR/data
   forget_after_power_cut
   mkdir -p "$data" "$DIR/socket"
   chmod 700 "$data" "$DIR/socket"
-  ((${#DIR} < 80)) || die "$DIR is too long for a socket's path: set GOCONDUCTOR_SERVICES to a shorter one"
+  ((${#DIR} < 80)) || die "$DIR is too long for the path of a Unix socket; set GOCONDUCTOR_SERVICES to a shorter path"
   if [ "$(id -u)" = 0 ]; then
     chown postgres: "$data" "$DIR/socket"
-    as_server test -x "$DIR" || die "the user postgres does not reach $DIR: set GOCONDUCTOR_SERVICES to a place it does"
+    as_server test -x "$DIR" || die "the user postgres cannot access $DIR; set GOCONDUCTOR_SERVICES to another directory"
   fi
   if [ ! -e "$data/PG_VERSION" ]; then
     as_server "$(binaries)/initdb" -D "$data" -U postgres -E UTF8 --locale=C.UTF-8 --no-sync \
@@ -63,21 +62,21 @@ prepare() {
 
 boot() { cat /proc/sys/kernel/random/boot_id; }
 
-# Without fsync a data directory that was in use when the machine went down can't be trusted.
+# Without fsync, a crash of the machine can corrupt the data directory of a running server.
 forget_after_power_cut() {
   if [ -e "$DIR/data/postmaster.pid" ] && [ "$(cat "$DIR/boot" 2>/dev/null)" != "$(boot)" ] && [ "$DURABLE" != 1 ]; then
-    say "the machine went down while PostgreSQL ran without fsync: beginning again with nothing"
+    say "the machine restarted while PostgreSQL ran without fsync; removing its data"
     rm -rf -- "${DIR:?}/data"
   fi
   if [ -d "$DIR/data" ]; then boot >"$DIR/boot"; fi
 }
 
-# After kill -9 or a reboot postmaster.pid is left, and its number may be somebody else's by now.
+# postmaster.pid remains after SIGKILL or a reboot, and another process may have the same ID by now.
 forget_dead_server() {
   local pid=
   { read -r pid <"$DIR/data/postmaster.pid"; } 2>/dev/null || return 0
   if [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "$DIR/data"; then
-    die "another PostgreSQL, process $pid, runs on $DIR/data: stop it first"
+    die "another PostgreSQL, process $pid, uses $DIR/data; stop it first"
   fi
   rm -f "$DIR/data/postmaster.pid"
 }
@@ -85,12 +84,12 @@ forget_dead_server() {
 launch() {
   local options=()
   if [ "$DURABLE" = 1 ]; then
-    # For what is measured: as a server of its own would be set up, if a small one.
+    # Settings of a small production server, for benchmarks.
     options=(-c shared_buffers=512MB -c max_wal_size=4GB)
   else
     options=(-c shared_buffers=64MB -c fsync=off -c synchronous_commit=off -c full_page_writes=off)
   fi
-  # exec, so that the process that is remembered is the server; 9 is the lock of these scripts.
+  # exec makes the recorded process the server. Descriptor 9 is the lock of these scripts.
   (
     exec 9>&-
     server=("$(binaries)/postgres" -D "$DIR/data" -k "$DIR/socket" -p "$(port)" -c listen_addresses=127.0.0.1
@@ -104,7 +103,7 @@ launch() {
   disown $!
 }
 
-# The role is no superuser: what the project asks of PostgreSQL in production has to suffice here.
+# The role is not a superuser, because the project must not need one in production.
 complete() {
   local password
   password=$(cat "$DIR/password")
@@ -115,7 +114,7 @@ complete() {
 }
 
 environment() {
-  [ -s "$DIR/password" ] || die "there is no PostgreSQL yet: $0 up"
+  [ -s "$DIR/password" ] || die "PostgreSQL was not started; run $0 up"
   echo "export DATABASE_URL='postgres://$ROLE:$(cat "$DIR/password")@127.0.0.1:$(port)/$DATABASE'"
 }
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A RabbitMQ that is thrown away: eval "$(scripts/services/rabbitmq.sh up)"
+# A temporary RabbitMQ: eval "$(scripts/services/rabbitmq.sh up)"
 #
-# `lose` has it forget everything. GOCONDUCTOR_SERVICES_SECURED=1, at the first `up`, has it take only TLS and a client's
-# certificate. It is Debian's server without Debian's wrapper, so that its data and logs stay in its folder; the daemon
-# by which Erlang's nodes find one another is its own too, and goes with it.
+# `lose` removes all data. With GOCONDUCTOR_SERVICES_SECURED=1 at the first `up`, clients need TLS and a certificate. The
+# server is Debian's, started without Debian's wrapper, so that data and logs stay in the folder of the service. It has
+# its own epmd, the name server of Erlang nodes, which ends together with it.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 SERVICE=rabbitmq
@@ -16,16 +16,16 @@ USER_NAME=goconductor
 install() {
   if [ -x "$BIN/rabbitmq-server" ]; then return; fi
   install_packages rabbitmq-server
-  [ -x "$BIN/rabbitmq-server" ] || die "rabbitmq-server is installed, but not in $BIN"
+  [ -x "$BIN/rabbitmq-server" ] || die "rabbitmq-server was installed, but not in $BIN"
 }
 
-# own_port NAME: another port of this server.
+# own_port NAME: print a further port of this server.
 own_port() {
   [ -s "$DIR/$1" ] || free_port >"$DIR/$1"
   cat "$DIR/$1"
 }
 
-# server COMMAND...: with this server's names, ports and folders, and as its user.
+# server COMMAND...: run with the names, ports and folders of this server, as its user.
 server() {
   local name
   name=goconductor$(port)@localhost
@@ -36,7 +36,7 @@ server() {
     RABBITMQ_MNESIA_BASE="$DIR/data" RABBITMQ_LOG_BASE="$DIR/logs" RABBITMQ_ENABLED_PLUGINS_FILE="$DIR/plugins"
     RABBITMQ_GENERATED_CONFIG_DIR="$DIR/generated"
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1} +sbwt none")
-  if [ "$(id -u)" = 0 ]; then # as its package has it
+  if [ "$(id -u)" = 0 ]; then # the user of Debian's package
     environment+=(setpriv --reuid=rabbitmq --regid=rabbitmq --clear-groups --)
   fi
   exec env -C / "${environment[@]}" "$@"
@@ -65,12 +65,12 @@ prepare() {
     chown -R rabbitmq: "$DIR/home" "$DIR/data" "$DIR/logs" "$DIR/generated" "$DIR/plugins" "$DIR/secured" \
       "$DIR/rabbitmq.conf"
     setpriv --reuid=rabbitmq --regid=rabbitmq --clear-groups -- test -x "$DIR" ||
-      die "the user rabbitmq does not reach $DIR: set GOCONDUCTOR_SERVICES to a place it does"
+      die "the user rabbitmq cannot access $DIR; set GOCONDUCTOR_SERVICES to another directory"
   fi
 }
 
 launch() {
-  # It begins by asking for this daemon, and would start one that outlives it.
+  # Without a running epmd, the server would start one that outlives it.
   (server epmd -port "$(own_port epmd)") >"$DIR/epmd.log" 2>&1 </dev/null 9>&- &
   remember_process "$DIR/epmd.pid" $!
   disown $!
@@ -87,16 +87,16 @@ stopped() {
   fi
 }
 
-# It listens once everything else has begun.
+# The server opens its port last.
 is_ready() { ! port_is_free "$(port)"; }
 
 environment() {
-  [ -s "$DIR/secured/password" ] || die "there is no RabbitMQ yet: $0 up"
+  [ -s "$DIR/secured/password" ] || die "RabbitMQ was not started; run $0 up"
   echo "export RABBITMQ_HOSTS='127.0.0.1:$(port)'"
   secured_environment RABBITMQ "$DIR/secured" "$USER_NAME"
 }
 
-if [ "${1:-}" = lose ]; then # everything that it held: it comes back empty
+if [ "${1:-}" = lose ]; then # restart the server without data
   "$0" kill
   rm -rf -- "$SERVICES/$SERVICE/data"
   exec "$0" start

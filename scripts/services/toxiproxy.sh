@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A Toxiproxy: TCP proxies that delay, cut and reset. eval "$(scripts/services/toxiproxy.sh up)"
+# A temporary Toxiproxy, whose TCP proxies delay, cut and reset connections:
+# eval "$(scripts/services/toxiproxy.sh up)"
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 SERVICE=toxiproxy
@@ -13,7 +14,7 @@ install() {
   local built=$CACHE/toxiproxy-build
   mkdir -p "$built"
   CGO_ENABLED=0 GOBIN=$built go install -ldflags '-s -w' "github.com/Shopify/toxiproxy/v2/cmd/server@$VERSION" >&2 ||
-    die "Toxiproxy could not be built: does Go reach its proxy?"
+    die "failed to build Toxiproxy; check that Go reaches its module proxy"
   mv "$built/server" "$SERVER"
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A ZooKeeper that is thrown away, of one server or of three: eval "$(scripts/services/zookeeper.sh up [1|3])"
+# A temporary ZooKeeper with one or three servers: eval "$(scripts/services/zookeeper.sh up [1|3])"
 #
-# What it is made of is kept in the cache and loaded once. By default it does not sync to the disk.
-# GOCONDUCTOR_SERVICES_DURABLE=1 has it sync.
+# The libraries are downloaded once and kept in the cache. By default the servers do not sync to disk. With
+# GOCONDUCTOR_SERVICES_DURABLE=1 they sync.
 # shellcheck source-path=SCRIPTDIR source=members.sh
 . "$(dirname "${BASH_SOURCE[0]}")/members.sh"
 VERSION=3.9.5
@@ -14,9 +14,9 @@ install() {
   have java || install_packages openjdk-17-jre-headless
   if [ -e "$LIBRARIES/complete" ]; then return; fi
   have mvn || install_packages maven
-  say "loading ZooKeeper $VERSION into $LIBRARIES"
+  say "downloading ZooKeeper $VERSION to $LIBRARIES"
   mkdir -p "$LIBRARIES"
-  # The last two are named as optional by ZooKeeper, and it does not start without them.
+  # ZooKeeper declares the last two as optional, but it does not start without them.
   cat >"$LIBRARIES/pom.xml" <<POM
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -38,7 +38,7 @@ POM
 </configuration>
 LOG
   mvn -q -B -f "$LIBRARIES/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
-    -DoutputDirectory="$LIBRARIES" >&2 || die "ZooKeeper could not be loaded: does Maven reach its repository?"
+    -DoutputDirectory="$LIBRARIES" >&2 || die "failed to download ZooKeeper; check that Maven reaches its repository"
   touch "$LIBRARIES/complete"
 }
 
@@ -76,7 +76,7 @@ CONF
 prepare() {
   mkdir -p "$DIR/data"
   echo "$MEMBER" >"$DIR/data/myid"
-  if has_tls; then # it wants key and certificate in one
+  if has_tls; then # ZooKeeper reads key and certificate from one file
     (umask 077 && cat "$(group)/server.key" "$(group)/server.pem" >"$(group)/server-chain.pem")
   fi
   configuration >"$DIR/zoo.cfg"
@@ -92,7 +92,7 @@ launch() {
   disown $!
 }
 
-# `ruok` is answered without a quorum; a mode is told by one that serves.
+# `ruok` succeeds without a quorum. Only a server that serves clients reports its mode.
 is_ready() { answer "127.0.0.1:$(port)" srvr | grep -q '^Mode:'; }
 
 environment() {
