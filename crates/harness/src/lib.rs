@@ -11,6 +11,7 @@ mod effect_log;
 mod participant;
 mod process;
 mod record;
+pub mod stored;
 
 pub use api::Api;
 pub use cluster::{Broker, Cluster, ClusterOptions, ElectionServers, Services};

@@ -63,6 +63,8 @@ pub struct Participants {
     log: Arc<Mutex<Log>>,
     started: Instant,
     url: String,
+    /// Whether they follow the script in the input. Otherwise they succeed.
+    scripted: bool,
 }
 
 impl Participants {
@@ -71,12 +73,25 @@ impl Participants {
     /// # Errors
     /// When no port can be bound.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_scripted(true).await
+    }
+
+    /// Starts them on a free port. They ignore the script in the input and succeed.
+    ///
+    /// # Errors
+    /// Returns an error if no port can be bound.
+    pub async fn start_without_scripts() -> anyhow::Result<Self> {
+        Self::start_scripted(false).await
+    }
+
+    async fn start_scripted(scripted: bool) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let this = Self {
             log: Arc::default(),
             #[allow(clippy::disallowed_methods, reason = "the harness keeps its own time")]
             started: Instant::now(),
             url: format!("http://{}", listener.local_addr()?),
+            scripted,
         };
         let router = Router::new().route("/{service}/{action}", post(answer)).with_state(this.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -121,7 +136,7 @@ impl Participants {
         let count = log.counts.entry(call.key.clone()).or_default();
         let nth = *count;
         *count += 1;
-        let script = script_of(&call, nth);
+        let script = self.script_of(&call, nth);
         let takes_effect = matches!(script.as_str(), "ok" | "reset" | "garbage" | "hang-applied")
             || script.starts_with("slow");
         call.effect = if script == "refuse" {
@@ -141,6 +156,10 @@ impl Participants {
         };
         log.calls.push(call);
         (log.calls.len() - 1, nth)
+    }
+
+    fn script_of(&self, call: &Call, nth: usize) -> String {
+        if self.scripted { script_of(call, nth) } else { "ok".to_owned() }
     }
 
     fn answered(&self, place: usize) {
@@ -216,7 +235,7 @@ async fn answer(
     let (place, nth) = participants.record(call);
     // A task of its own: a participant works on when the one who asked has hung up.
     let playing = tokio::spawn(async move {
-        let response = play(&script_of(&step, nth), output).await;
+        let response = play(&participants.script_of(&step, nth), output).await;
         participants.answered(place);
         response
     });

@@ -20,4 +20,5 @@ mod locks;
 mod overload;
 mod rollback;
 mod sdk;
+mod stored;
 mod world;
