@@ -14,7 +14,7 @@ mod wait;
 mod workflow;
 
 use crate::args::{Cli, ConfigVerb, GlobalArgs, Noun};
-use crate::fault::{Ended, Exit, Fault, unreadable};
+use crate::error::{CliError, Exit, Result, unreadable};
 use crate::output::Output;
 use goconductor_client::Client;
 use serde_json::Value;
@@ -33,13 +33,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn new(global: &GlobalArgs, out: &Output) -> Result<Self, Fault> {
+    fn new(global: &GlobalArgs, out: &Output) -> Result<Self> {
         Ok(Self { client: Client::new(&global.server, &global.namespace)?, out: out.clone() })
     }
 }
 
 /// Carries a command out, on a runtime of its own; the exit code.
-pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8, Fault> {
+pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
     let mut builder = match &cli.noun {
         Noun::Dev(_) => tokio::runtime::Builder::new_multi_thread(),
         // A client waits for one answer at a time.
@@ -63,11 +63,11 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8, Fault> {
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
-        .map_err(|error| Fault::new(Exit::Other, format!("no threads can be started: {error}")))?;
+        .map_err(|error| CliError::new(Exit::Other, format!("no threads can be started: {error}")))?;
     runtime.block_on(run(cli, out)).map(Exit::code)
 }
 
-async fn run(cli: Cli, out: &Output) -> Ended {
+async fn run(cli: Cli, out: &Output) -> Result {
     let global = &cli.global;
     match cli.noun {
         Noun::Dev(args) => {
@@ -92,7 +92,7 @@ async fn run(cli: Cli, out: &Output) -> Ended {
     }
 }
 
-fn version(out: &Output) -> Ended {
+fn version(out: &Output) -> Result {
     let version = env!("CARGO_PKG_VERSION");
     if out.names_only() {
         out.data(version)?;
@@ -103,7 +103,7 @@ fn version(out: &Output) -> Ended {
 }
 
 /// JSON as an argument gives it: itself, `@file`, or `-` for standard input.
-fn json_argument(name: &str, text: &str) -> Result<Value, Fault> {
+fn json_argument(name: &str, text: &str) -> Result<Value> {
     let (place, text) = match (text, text.strip_prefix('@')) {
         ("-", _) => {
             let mut read = String::new();
@@ -117,7 +117,7 @@ fn json_argument(name: &str, text: &str) -> Result<Value, Fault> {
         (text, None) => (name.to_owned(), text.to_owned()),
     };
     serde_json::from_str(&text).map_err(|error| {
-        Fault::new(Exit::Usage, format!("{name} is not JSON: {error}"))
+        CliError::new(Exit::Usage, format!("{name} is not JSON: {error}"))
             .code("GC3005")
             .place(format!("{place}:{}:{}", error.line(), error.column()))
             .hint("write JSON in single quotes, or @FILE for a file")

@@ -2,7 +2,7 @@
 
 use crate::args::DevArgs;
 use crate::demo;
-use crate::fault::Fault;
+use crate::error::Result;
 use anyhow::Context;
 use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
@@ -36,7 +36,7 @@ const TOKENS: u32 = 32;
 ///
 /// # Errors
 /// When it can't start: the configuration, the address, the database.
-pub(crate) async fn run(args: DevArgs) -> Result<(), Fault> {
+pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let config = Config::load(&args.sources())?;
     let metrics = telemetry::init(&config.telemetry).map_err(anyhow::Error::from)?;
     // Bound first: an address that is taken is the likeliest mistake, and nothing has been opened yet.
@@ -57,7 +57,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<(), Fault> {
 }
 
 /// The database, as it is configured.
-async fn open(config: &Config, ephemeral: bool) -> Result<Arc<dyn Store>, Fault> {
+async fn open(config: &Config, ephemeral: bool) -> Result<Arc<dyn Store>> {
     if ephemeral {
         return Ok(Arc::new(SqliteStore::ephemeral()?));
     }

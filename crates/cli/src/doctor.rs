@@ -8,7 +8,7 @@ mod open;
 mod sweep;
 
 use crate::args::DoctorArgs;
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{Exit, Result};
 use crate::output::Output;
 use serde::Serialize;
 use serde_json::json;
@@ -36,7 +36,7 @@ pub(crate) struct Report {
 }
 
 /// Checks a store.
-pub(crate) async fn run(args: &DoctorArgs, out: &Output) -> Ended {
+pub(crate) async fn run(args: &DoctorArgs, out: &Output) -> Result {
     let store = open::store(args).await?;
     store.check().await?;
     let progress = progress(out);
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &DoctorArgs, out: &Output) -> Ended {
     Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Other })
 }
 
-fn write(report: &Report, out: &Output) -> Result<(), Fault> {
+fn write(report: &Report, out: &Output) -> Result<()> {
     let Report { checked, too_busy, findings } = report;
     if out.answer_list(&json!(report).to_string(), "findings")? {
         return Ok(());

@@ -11,8 +11,8 @@ mod dev;
 mod doctor;
 mod document;
 mod drawing;
+mod error;
 mod event_line;
-mod fault;
 mod moment;
 mod output;
 mod source;
@@ -26,9 +26,9 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     let cli = args::Cli::parse();
     let out = output::Output::new(&cli.global);
-    let code = command::run_to_end(cli, &out).unwrap_or_else(|fault| {
-        out.fault(&fault);
-        fault.exit_code()
+    let code = command::run_to_end(cli, &out).unwrap_or_else(|error| {
+        out.error(&error);
+        error.exit_code()
     });
     ExitCode::from(code)
 }

@@ -3,7 +3,7 @@
 
 use crate::args::{Format, GlobalArgs};
 use crate::document::Document;
-use crate::fault::{Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use std::io::{self, IsTerminal, Write};
 
 /// How wide a page is where nobody can say.
@@ -82,34 +82,34 @@ impl Output {
     }
 
     /// Writes data and a line's end.
-    pub(crate) fn data(&self, text: &str) -> Result<(), Fault> {
+    pub(crate) fn data(&self, text: &str) -> Result<()> {
         let mut out = io::stdout().lock();
         written(writeln!(out, "{text}").and_then(|()| out.flush()))
     }
 
     /// Writes data as it is.
-    pub(crate) fn raw(&self, text: &str) -> Result<(), Fault> {
+    pub(crate) fn raw(&self, text: &str) -> Result<()> {
         let mut out = io::stdout().lock();
         written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
     }
 
     /// Writes one answer of the API in the format for programs; false: a person wants to read it.
-    pub(crate) fn answer(&self, text: &str) -> Result<bool, Fault> {
+    pub(crate) fn answer(&self, text: &str) -> Result<bool> {
         self.rendered(text, |document| document.to_line())
     }
 
     /// The same for an answer that holds a list under `key`: one member a line, where lines are wanted.
-    pub(crate) fn answer_list(&self, text: &str, key: &str) -> Result<bool, Fault> {
+    pub(crate) fn answer_list(&self, text: &str, key: &str) -> Result<bool> {
         self.rendered(text, |document| {
             let list = document.field(key).unwrap_or(document);
             list.members().iter().map(Document::to_line).collect::<Vec<_>>().join("\n")
         })
     }
 
-    fn rendered(&self, text: &str, lines: impl Fn(&Document) -> String) -> Result<bool, Fault> {
+    fn rendered(&self, text: &str, lines: impl Fn(&Document) -> String) -> Result<bool> {
         let document = || {
             Document::parse(text).map_err(|error| {
-                Fault::new(Exit::Other, format!("the answer is not JSON: {error}")).code("GC3003")
+                CliError::new(Exit::Other, format!("the answer is not JSON: {error}")).code("GC3003")
             })
         };
         let text = match self.format {
@@ -157,8 +157,8 @@ impl Output {
     }
 
     /// Says what went wrong, even to the quiet.
-    pub(crate) fn fault(&self, fault: &Fault) {
-        let text = fault.to_string();
+    pub(crate) fn error(&self, error: &CliError) {
+        let text = error.to_string();
         if !self.colour_errors {
             eprintln!("{text}");
             return;
@@ -176,7 +176,7 @@ impl Output {
     }
 
     /// Rows below their heads, as wide as they need.
-    pub(crate) fn table(&self, heads: &[&str], rows: Vec<Vec<String>>) -> Result<(), Fault> {
+    pub(crate) fn table(&self, heads: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::NOTHING);
         table.set_header(heads.to_vec());
@@ -192,10 +192,10 @@ impl Output {
 }
 
 /// A reader that has gone, such as `head`, is no error of ours.
-fn written(result: io::Result<()>) -> Result<(), Fault> {
+fn written(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(Fault::new(Exit::Other, format!("standard output can't be written: {error}"))),
+        Err(error) => Err(CliError::new(Exit::Other, format!("standard output can't be written: {error}"))),
         Ok(()) => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! Files of definitions: found, read, and what is wrong with them shown at its place.
 
-use crate::fault::{Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use crate::output::{Look, Tone};
 use goconductor_client::ProblemDetail;
 use std::fs;
@@ -61,21 +61,21 @@ impl From<&goconductor_definition::Problem> for Finding {
 
 impl Source {
     /// Reads a file; `-` is standard input.
-    pub(crate) fn read(path: &Path) -> Result<Self, Fault> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
         let text = if shown == "-" {
             std::io::read_to_string(std::io::stdin().lock())
         } else {
             fs::read_to_string(path)
         };
-        let text = text.map_err(|error| crate::fault::unreadable(&shown, &error))?;
+        let text = text.map_err(|error| crate::error::unreadable(&shown, &error))?;
         let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
             || (shown == "-" && text.trim_start().starts_with('{'));
         Ok(Self { path: shown, text, json })
     }
 
     /// Reads files, and those in directories; a directory without any is a mistake.
-    pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Self>, Fault> {
+    pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Self>> {
         let mut sources = Vec::new();
         for path in paths {
             if !path.is_dir() {
@@ -85,7 +85,7 @@ impl Source {
             let files = files_in(path)?;
             if files.is_empty() {
                 let message = format!("{} holds no .yaml, .yml or .json file", path.display());
-                return Err(Fault::new(Exit::NotFound, message).code("GC3004"));
+                return Err(CliError::new(Exit::NotFound, message).code("GC3004"));
             }
             for file in files {
                 sources.push(Self::read(&file)?);
@@ -141,9 +141,9 @@ impl Source {
 }
 
 /// The files of definitions in a directory, by name; directories in it are let be.
-fn files_in(directory: &Path) -> Result<Vec<PathBuf>, Fault> {
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
     let shown = directory.display().to_string();
-    let failed = |error: std::io::Error| crate::fault::unreadable(&shown, &error);
+    let failed = |error: std::io::Error| crate::error::unreadable(&shown, &error);
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();

@@ -47,7 +47,7 @@ fn header(workflow: &Workflow, look: Look, now: Micros) -> Vec<String> {
         match &workflow.ended_at {
             Some(ended) => {
                 let took = moment::short(moment::parse(ended).unwrap_or(now) - began);
-                line("Ended", format!("{ended}, after {took}"));
+                line("Result", format!("{ended}, after {took}"));
             }
             None => line("Runs for", moment::short(now - began)),
         }

@@ -1,7 +1,7 @@
 //! `goconductor bench …`
 
 use crate::args::{BenchArgs, Measurement, ParticipantsArgs};
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
 use goconductor_bench::{Bytes, Error, Limit, Measured, Options, Progress, Report, Run, Saga};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,16 +13,16 @@ const BY_DEFAULT: [Measurement; 4] =
     [Measurement::Dev, Measurement::DevHttp, Measurement::Limit, Measurement::Store];
 
 /// Measures, and shows what came of it.
-pub(crate) async fn run(args: &BenchArgs, out: &Output) -> Ended {
+pub(crate) async fn run(args: &BenchArgs, out: &Output) -> Result {
     let options = options(args);
     let bar = Bar { out, bar: bar(out) };
     let report = goconductor_bench::run(&options, &bar).await;
     bar.bar.finish_and_clear();
     let report = report.map_err(|error| match error {
-        Error::Options(reason) => Fault::new(Exit::Usage, reason).hint(
+        Error::Options(reason) => CliError::new(Exit::Usage, reason).hint(
             "scripts/services/postgres.sh up and scripts/services/kafka.sh up start both and say where",
         ),
-        Error::Interrupted => Fault::new(Exit::Other, "the measurement was ended by a signal"),
+        Error::Interrupted => CliError::new(Exit::Other, "the measurement was ended by a signal"),
         Error::Failed(error) => error.into(),
     })?;
     if !report.optimised {
@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &BenchArgs, out: &Output) -> Ended {
 }
 
 /// Carries the participants out until standard input ends.
-pub(crate) async fn participants(args: &ParticipantsArgs) -> Ended {
+pub(crate) async fn participants(args: &ParticipantsArgs) -> Result {
     match &args.gateway {
         Some(gateway) => goconductor_bench::serve_streams(gateway).await?,
         None => goconductor_bench::serve_http().await?,
@@ -105,7 +105,7 @@ fn bar(out: &Output) -> ProgressBar {
     }
 }
 
-fn write(report: &Report, out: &Output) -> Result<(), Fault> {
+fn write(report: &Report, out: &Output) -> Result<()> {
     if out.answer_list(&json!(report).to_string(), "settings")? {
         return Ok(());
     }
@@ -150,7 +150,7 @@ fn title(measured: &Measured) -> String {
     title
 }
 
-fn settings(report: &Report, out: &Output) -> Result<(), Fault> {
+fn settings(report: &Report, out: &Output) -> Result<()> {
     let row = |measured: &Measured| {
         let memory =
             measured.memory_at_rest.iter().map(|each| format!("{} {}", each.name, number(each.pss_mib, 0)));
@@ -165,7 +165,7 @@ fn settings(report: &Report, out: &Output) -> Result<(), Fault> {
     section(out, &heads, report.settings.iter().map(row).collect())
 }
 
-fn loads(report: &Report, out: &Output) -> Result<(), Fault> {
+fn loads(report: &Report, out: &Output) -> Result<()> {
     let row = |(measured, run): (&Measured, &Run)| {
         vec![
             title(measured),
@@ -187,7 +187,7 @@ fn loads(report: &Report, out: &Output) -> Result<(), Fault> {
     out.data("CPU S/1000: processor time of GoConductor's own processes for 1,000 sagas; ALL: of all below")
 }
 
-fn processes(report: &Report, out: &Output) -> Result<(), Fault> {
+fn processes(report: &Report, out: &Output) -> Result<()> {
     let mut rows = Vec::new();
     for (measured, run) in runs(report) {
         for usage in &run.processes {
@@ -212,7 +212,7 @@ fn processes(report: &Report, out: &Output) -> Result<(), Fault> {
     section(out, &["SETTING", "SAGA", "PROCESS", "CPU S/1000", "RSS MIB", "PSS MIB"], rows)
 }
 
-fn over_time(report: &Report, out: &Output) -> Result<(), Fault> {
+fn over_time(report: &Report, out: &Output) -> Result<()> {
     for (measured, run) in runs(report) {
         let Some(steady) = &run.steady else { continue };
         let row = |interval: &goconductor_bench::Interval| {
@@ -243,7 +243,7 @@ fn over_time(report: &Report, out: &Output) -> Result<(), Fault> {
     Ok(())
 }
 
-fn limits(report: &Report, out: &Output) -> Result<(), Fault> {
+fn limits(report: &Report, out: &Output) -> Result<()> {
     let mut rows = Vec::new();
     for limit in &report.limits {
         rows.extend(limit.rows.iter().map(|row| {
@@ -275,7 +275,7 @@ fn named(limit: &Limit) -> String {
     if limit.durable { limit.database.to_owned() } else { format!("{} (not durable)", limit.database) }
 }
 
-fn section(out: &Output, heads: &[&str], rows: Vec<Vec<String>>) -> Result<(), Fault> {
+fn section(out: &Output, heads: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
     out.data("")?;
     out.table(heads, rows)
 }

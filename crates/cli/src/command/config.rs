@@ -1,13 +1,13 @@
 //! `goconductor config explain`
 
 use crate::args::SettingArgs;
-use crate::fault::{Ended, Exit};
+use crate::error::{Exit, Result};
 use crate::output::Output;
 use goconductor_service_kit::config::{Config, Setting};
 use serde_json::json;
 
 /// Shows each value and where it came from.
-pub(super) fn explain(args: &SettingArgs, out: &Output) -> Ended {
+pub(super) fn explain(args: &SettingArgs, out: &Output) -> Result {
     let config = Config::load(&args.sources())?;
     let settings = config.explain();
     let documents: Vec<_> = settings.iter().map(document).collect();

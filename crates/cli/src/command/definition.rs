@@ -7,15 +7,15 @@ mod validate;
 
 use super::Session;
 use crate::args::DefinitionVerb;
-use crate::fault::{Ended, Fault};
+use crate::error::Result;
 use crate::output::Output;
 
 /// Carries out a verb; a session is opened only by those that need a server.
 pub(super) async fn run(
     verb: DefinitionVerb,
-    session: impl FnOnce() -> Result<Session, Fault>,
+    session: impl FnOnce() -> Result<Session>,
     out: &Output,
-) -> Ended {
+) -> Result {
     match verb {
         DefinitionVerb::Apply { files, dry_run } => apply::run(&files.files, dry_run, &session()?).await,
         DefinitionVerb::Validate(files) => validate::run(&files.files, out),

@@ -1,22 +1,22 @@
 //! `goconductor explain`: the pages of `docs/errors`, which are part of the program.
 
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
 use goconductor_api_gateway::pages::PAGES;
 use serde_json::json;
 
 /// Shows a code's page, or lists all.
-pub(super) fn run(code: Option<&str>, out: &Output) -> Ended {
+pub(super) fn run(code: Option<&str>, out: &Output) -> Result {
     match code {
         Some(code) => show(code, out),
         None => list(out),
     }
 }
 
-fn show(code: &str, out: &Output) -> Ended {
+fn show(code: &str, out: &Output) -> Result {
     let wanted = code.trim().to_ascii_uppercase();
     let Some(page) = PAGES.iter().find(|page| page.code == wanted) else {
-        return Err(Fault::new(Exit::NotFound, format!("no error has the code {code}"))
+        return Err(CliError::new(Exit::NotFound, format!("no error has the code {code}"))
             .hint("`goconductor explain` lists all codes"));
     };
     if out.names_only() {
@@ -27,7 +27,7 @@ fn show(code: &str, out: &Output) -> Ended {
     Ok(Exit::Done)
 }
 
-fn list(out: &Output) -> Ended {
+fn list(out: &Output) -> Result {
     let pages: Vec<_> = PAGES.iter().map(|page| json!({"code": page.code, "title": page.title})).collect();
     if out.answer_list(&json!({ "pages": pages }).to_string(), "pages")? {
         return Ok(Exit::Done);

@@ -2,14 +2,14 @@
 
 use super::Session;
 use crate::args::{ElectionVerb, HoldArgs, LockVerb};
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use goconductor_client::{Leader, Lock, Reply};
 
 const LOCK: [&str; 4] = ["KEY", "OWNER", "TOKEN", "UNTIL"];
 const LEADER: [&str; 4] = ["ELECTION", "LEADER", "TOKEN", "SINCE"];
 
 /// Carries a verb about locks out.
-pub(super) async fn run(verb: LockVerb, session: &Session) -> Ended {
+pub(super) async fn run(verb: LockVerb, session: &Session) -> Result {
     let Session { client, out } = session;
     match verb {
         LockVerb::List { limit } => list(limit, session).await,
@@ -31,7 +31,7 @@ pub(super) async fn run(verb: LockVerb, session: &Session) -> Ended {
     }
 }
 
-fn shown(reply: &Reply<Lock>, done: &str, session: &Session) -> Ended {
+fn shown(reply: &Reply<Lock>, done: &str, session: &Session) -> Result {
     let out = &session.out;
     if out.answer(&reply.text)? {
         return Ok(Exit::Done);
@@ -45,7 +45,7 @@ fn shown(reply: &Reply<Lock>, done: &str, session: &Session) -> Ended {
     Ok(Exit::Done)
 }
 
-async fn list(limit: u32, session: &Session) -> Ended {
+async fn list(limit: u32, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.locks(Some(limit), None).await?;
     if out.answer_list(&reply.text, "locks")? {
@@ -71,7 +71,7 @@ fn lock(lock: &Lock) -> Vec<String> {
 }
 
 /// Carries a verb about elections out.
-pub(super) async fn elections(verb: ElectionVerb, session: &Session) -> Ended {
+pub(super) async fn elections(verb: ElectionVerb, session: &Session) -> Result {
     let Session { client, out } = session;
     let (text, leaders, key) = match verb {
         ElectionVerb::List => {
@@ -112,12 +112,12 @@ fn leader(leader: &Leader) -> Vec<String> {
     ]
 }
 
-async fn step_down(name: &str, session: &Session) -> Ended {
+async fn step_down(name: &str, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.step_down(name).await?;
     if !reply.value.ended {
-        let fault = Fault::new(Exit::NotFound, format!("nobody leads {name}")).code("GC2025");
-        return Err(fault.hint("`goconductor election list` shows who leads what"));
+        let error = CliError::new(Exit::NotFound, format!("nobody leads {name}")).code("GC2025");
+        return Err(error.hint("`goconductor election list` shows who leads what"));
     }
     if !out.answer(&reply.text)? {
         out.message(&format!("the leader of {name} has stepped down"));

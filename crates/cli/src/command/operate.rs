@@ -3,7 +3,7 @@
 use super::workflow::{checked, status_words};
 use super::{Session, json_argument};
 use crate::args::{BulkArgs, WorkflowVerb};
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
 use goconductor_client::{Error, Listing, Reply, Workflow};
 use std::io::{BufRead, IsTerminal};
@@ -40,7 +40,7 @@ impl Deed<'_> {
 }
 
 /// Carries out one of the operator's verbs; other verbs never come here.
-pub(super) async fn run(verb: WorkflowVerb, session: &Session) -> Ended {
+pub(super) async fn run(verb: WorkflowVerb, session: &Session) -> Result {
     let client = &session.client;
     let reply = match verb {
         WorkflowVerb::Cancel(args) => {
@@ -78,7 +78,7 @@ pub(super) async fn run(verb: WorkflowVerb, session: &Session) -> Ended {
     Ok(Exit::Done)
 }
 
-fn show(reply: &Reply<Workflow>, out: &Output) -> Result<(), Fault> {
+fn show(reply: &Reply<Workflow>, out: &Output) -> Result<()> {
     if out.names_only() {
         return out.data(&reply.value.id);
     }
@@ -88,7 +88,7 @@ fn show(reply: &Reply<Workflow>, out: &Output) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn run_deed(which: &BulkArgs, deed: Deed<'_>, session: &Session) -> Ended {
+async fn run_deed(which: &BulkArgs, deed: Deed<'_>, session: &Session) -> Result {
     match (&which.id, &which.filter) {
         (Some(id), _) => {
             let reply = deed.to(session, &checked(id)?).await?;
@@ -101,7 +101,7 @@ async fn run_deed(which: &BulkArgs, deed: Deed<'_>, session: &Session) -> Ended 
 }
 
 /// Freezes the set first, so that what fits the filter later is left alone.
-async fn to_all(filter: &str, yes: bool, deed: Deed<'_>, session: &Session) -> Ended {
+async fn to_all(filter: &str, yes: bool, deed: Deed<'_>, session: &Session) -> Result {
     let out = &session.out;
     let listing = Listing { filter: Some(filter.to_owned()), page_size: Some(1000), page_token: None };
     let (workflows, _) = super::workflow::all(&session.client, listing).await?;
@@ -133,7 +133,7 @@ async fn to_all(filter: &str, yes: bool, deed: Deed<'_>, session: &Session) -> E
     if refused.is_empty() {
         return Ok(Exit::Done);
     }
-    Err(Fault::new(Exit::Conflict, format!("{} of {count} workflows refused", refused.len()))
+    Err(CliError::new(Exit::Conflict, format!("{} of {count} workflows refused", refused.len()))
         .details(refused))
 }
 
@@ -146,10 +146,10 @@ fn progress(out: &Output, count: usize) -> indicatif::ProgressBar {
 
 /// Asks a person; without one it has to be said beforehand.
 #[allow(clippy::print_stderr, reason = "a question is asked where messages go")]
-fn confirmed(count: usize, done: &str, filter: &str) -> Result<bool, Fault> {
+fn confirmed(count: usize, done: &str, filter: &str) -> Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        return Err(Fault::new(
+        return Err(CliError::new(
             Exit::Usage,
             format!("{count} workflows would be {done}, and nobody can confirm it"),
         )

@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::args::{DlqVerb, ProcessVerb};
-use crate::fault::{Ended, Exit};
+use crate::error::{Exit, Result};
 use goconductor_client::{DeadLetter, Process};
 use goconductor_store::{ProcessInfo, ServedService};
 
@@ -10,7 +10,7 @@ use goconductor_store::{ProcessInfo, ServedService};
 const PAYLOAD: usize = 60;
 
 /// Carries a verb about processes out.
-pub(super) async fn run(ProcessVerb::List: ProcessVerb, session: &Session) -> Ended {
+pub(super) async fn run(ProcessVerb::List: ProcessVerb, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.processes().await?;
     if out.answer_list(&reply.text, "processes")? {
@@ -44,7 +44,7 @@ fn served(ServedService { service, by, workers, .. }: &ServedService) -> String 
 }
 
 /// Carries a verb about dead letters out.
-pub(super) async fn dead_letters(verb: DlqVerb, session: &Session) -> Ended {
+pub(super) async fn dead_letters(verb: DlqVerb, session: &Session) -> Result {
     let Session { client, out } = session;
     let (reply, done) = match verb {
         DlqVerb::List { limit } => return list(limit, session).await,
@@ -72,7 +72,7 @@ pub(super) async fn dead_letters(verb: DlqVerb, session: &Session) -> Ended {
 
 const HEADS: [&str; 5] = ["ID", "TOPIC", "AT", "REASON", "PAYLOAD"];
 
-async fn list(limit: u32, session: &Session) -> Ended {
+async fn list(limit: u32, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.dead_letters(Some(limit), None).await?;
     if out.answer_list(&reply.text, "dead_letters")? {

@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::args::QueueVerb;
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use goconductor_client::{QueueBacklog, QueueLane, QueueMove, Reply};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Carries out a verb.
-pub(super) async fn run(verb: QueueVerb, session: &Session) -> Ended {
+pub(super) async fn run(verb: QueueVerb, session: &Session) -> Result {
     match verb {
         QueueVerb::List => list(session).await,
         QueueVerb::Status => show(&session.client.queue_move().await?, session),
@@ -18,7 +18,7 @@ pub(super) async fn run(verb: QueueVerb, session: &Session) -> Ended {
     }
 }
 
-async fn list(session: &Session) -> Ended {
+async fn list(session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.queues().await?;
     if out.answer_list(&reply.text, "services")? {
@@ -50,7 +50,7 @@ fn row(of: &QueueBacklog) -> Vec<String> {
     names.into_iter().chain(lane(&of.execute)).chain(lane(&of.compensate)).collect()
 }
 
-fn show(reply: &Reply<QueueMove>, session: &Session) -> Ended {
+fn show(reply: &Reply<QueueMove>, session: &Session) -> Result {
     let out = &session.out;
     if out.answer(&reply.text)? {
         return Ok(Exit::Done);
@@ -87,7 +87,7 @@ fn progress(of: &QueueMove) -> String {
     }
 }
 
-async fn switch(to: &str, wait: bool, timeout: Option<Duration>, session: &Session) -> Ended {
+async fn switch(to: &str, wait: bool, timeout: Option<Duration>, session: &Session) -> Result {
     let Session { client, out } = session;
     let mut reply = client.switch_queue(to).await?;
     if !wait {
@@ -105,11 +105,11 @@ async fn switch(to: &str, wait: bool, timeout: Option<Duration>, session: &Sessi
             tokio::time::sleep(LOOK).await;
             reply = client.queue_move().await?;
         }
-        Ok::<_, Fault>(reply)
+        Ok::<_, CliError>(reply)
     };
     let late = |limit| {
         let limit = goconductor_service_kit::duration::format(limit);
-        Fault::new(Exit::Timeout, format!("not all have moved to {to} within {limit}"))
+        CliError::new(Exit::Timeout, format!("not all have moved to {to} within {limit}"))
             .hint("it goes on by itself; `goconductor queue status` says what it waits for")
             .code("GC3002")
     };
@@ -119,7 +119,7 @@ async fn switch(to: &str, wait: bool, timeout: Option<Duration>, session: &Sessi
     };
     if reply.value.queue != to {
         let detail = format!("the move was turned back: {} is in use", reply.value.queue);
-        return Err(Fault::new(Exit::Conflict, detail).code("GC2035"));
+        return Err(CliError::new(Exit::Conflict, detail).code("GC2035"));
     }
     out.message(&format!("all have moved to {to}: set queue.backend to {to} in their configuration"));
     show(&reply, session)

@@ -2,12 +2,12 @@
 
 use super::Session;
 use crate::args::ServiceVerb;
-use crate::fault::{Ended, Exit};
+use crate::error::{Exit, Result};
 use goconductor_client::ServiceRecord;
 use serde_json::{Map, Value, json};
 
 /// Carries out a verb.
-pub(super) async fn run(verb: ServiceVerb, session: &Session) -> Ended {
+pub(super) async fn run(verb: ServiceVerb, session: &Session) -> Result {
     let Session { client, out } = session;
     let (reply, done) = match verb {
         ServiceVerb::List => return list(session).await,
@@ -40,7 +40,7 @@ pub(super) async fn run(verb: ServiceVerb, session: &Session) -> Ended {
 
 const HEADS: [&str; 3] = ["SERVICE", "URL", "ALSO"];
 
-async fn list(session: &Session) -> Ended {
+async fn list(session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.services().await?;
     if out.answer_list(&reply.text, "services")? {

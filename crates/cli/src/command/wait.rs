@@ -1,7 +1,7 @@
 //! Waiting for a workflow's end, and what the exit code makes of it.
 
 use super::Session;
-use crate::fault::{Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use goconductor_client::{Event, Reply, Status, Workflow};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(super) async fn until_end(
     id: &str,
     limit: Option<Duration>,
     mut see: impl FnMut(&Event),
-) -> Result<Reply<Workflow>, Fault> {
+) -> Result<Reply<Workflow>> {
     let following = async {
         let mut follow = session.client.follow(id, 0);
         while let Some(event) = follow.next().await {
@@ -54,9 +54,9 @@ pub(super) async fn until_end(
 }
 
 /// The time was up before the workflow ended.
-pub(super) fn not_yet(id: &str, waited: Duration) -> Fault {
+pub(super) fn not_yet(id: &str, waited: Duration) -> CliError {
     let waited = goconductor_service_kit::duration::format(waited);
-    Fault::new(Exit::Timeout, format!("workflow {id} has not ended within {waited}"))
+    CliError::new(Exit::Timeout, format!("workflow {id} has not ended within {waited}"))
         .hint(format!("it goes on by itself; `goconductor workflow describe {id}` says what it waits for"))
         .code("GC3002")
 }

@@ -8,12 +8,12 @@ pub(super) use list::all;
 
 use super::{Session, operate};
 use crate::args::WorkflowVerb;
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use goconductor_client::Workflow;
 use uuid::Uuid;
 
 /// Carries out a verb.
-pub(super) async fn run(verb: WorkflowVerb, session: &Session) -> Ended {
+pub(super) async fn run(verb: WorkflowVerb, session: &Session) -> Result {
     match verb {
         WorkflowVerb::Start(args) => start::run(args, session).await,
         WorkflowVerb::List(args) => list::run(args, session).await,
@@ -33,10 +33,10 @@ pub(super) async fn run(verb: WorkflowVerb, session: &Session) -> Ended {
 }
 
 /// An id in full, as the server has it.
-pub(super) fn checked(id: &str) -> Result<String, Fault> {
+pub(super) fn checked(id: &str) -> Result<String> {
     match Uuid::try_parse(id) {
         Ok(uuid) => Ok(uuid.to_string()),
-        Err(_) => Err(Fault::new(Exit::NotFound, format!("no workflow has the id {id:?}"))
+        Err(_) => Err(CliError::new(Exit::NotFound, format!("no workflow has the id {id:?}"))
             .hint("an id is given in full, 36 characters; `goconductor workflow list -o name` shows them")
             .code("GC3006")),
     }

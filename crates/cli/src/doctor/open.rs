@@ -1,7 +1,7 @@
 //! Opening the store that is to be checked.
 
 use crate::args::DoctorArgs;
-use crate::fault::{Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use goconductor_service_kit::config::{Config, StateStoreBackend};
 use goconductor_store::Store;
 use goconductor_store::postgres::PostgresStore;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 const CONNECTIONS: u32 = 2;
 
 /// The store that the arguments name, or that a server with this configuration would use.
-pub(super) async fn store(args: &DoctorArgs) -> Result<Arc<dyn Store>, Fault> {
+pub(super) async fn store(args: &DoctorArgs) -> Result<Arc<dyn Store>> {
     if let Some(url) = &args.state_store_url {
         return by_url(url).await;
     }
@@ -26,21 +26,21 @@ pub(super) async fn store(args: &DoctorArgs) -> Result<Arc<dyn Store>, Fault> {
     }
 }
 
-async fn by_url(url: &str) -> Result<Arc<dyn Store>, Fault> {
+async fn by_url(url: &str) -> Result<Arc<dyn Store>> {
     if let Some(path) = url.strip_prefix("sqlite://") {
         return sqlite(&PathBuf::from(path));
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(Arc::new(PostgresStore::connect(url, CONNECTIONS).await?));
     }
-    Err(Fault::new(Exit::Usage, "the store's address is neither sqlite:// nor postgres://")
+    Err(CliError::new(Exit::Usage, "the store's address is neither sqlite:// nor postgres://")
         .hint("such as sqlite:///var/lib/goconductor/goconductor.db or postgres://user@127.0.0.1/goconductor")
         .code("GC3010"))
 }
 
-fn sqlite(path: &Path) -> Result<Arc<dyn Store>, Fault> {
+fn sqlite(path: &Path) -> Result<Arc<dyn Store>> {
     if !path.exists() {
-        return Err(Fault::new(Exit::NotFound, format!("there is no store at {}", path.display()))
+        return Err(CliError::new(Exit::NotFound, format!("there is no store at {}", path.display()))
             .hint("say where it is by --data-dir, --config or --state-store-url")
             .code("GC3010"));
     }

@@ -2,13 +2,13 @@
 
 use crate::command::Session;
 use crate::document::Document;
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use crate::source::{Finding, Source};
 use goconductor_client::{AppliedDefinition, Error, Reply};
 use std::path::PathBuf;
 
 /// Applies files, in order. One that is refused holds up nobody; the others are applied.
-pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &Session) -> Ended {
+pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &Session) -> Result {
     let Session { client, out } = session;
     let sources = Source::read_all(files)?;
     let mut applied = Vec::new();
@@ -22,18 +22,18 @@ pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &Session) -> 
                     out.error_text(&source.show(&Finding::from(part), out.message_look()));
                 }
             }
-            Err(error) => return Err(Fault::from(error).place(source.path.clone())),
+            Err(error) => return Err(CliError::from(error).place(source.path.clone())),
         }
     }
     write(&applied, dry_run, session)?;
     if refused > 0 {
         let message = format!("definitions refused: {refused} of {}", sources.len());
-        return Err(Fault::new(Exit::Invalid, message));
+        return Err(CliError::new(Exit::Invalid, message));
     }
     Ok(Exit::Done)
 }
 
-fn write(applied: &[Reply<AppliedDefinition>], dry_run: bool, session: &Session) -> Result<(), Fault> {
+fn write(applied: &[Reply<AppliedDefinition>], dry_run: bool, session: &Session) -> Result<()> {
     let out = &session.out;
     for reply in applied {
         let definition = &reply.value;

@@ -5,7 +5,7 @@ use super::validate::checked;
 use crate::args::{GraphArgs, GraphFormat};
 use crate::command::Session;
 use crate::drawing;
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{Exit, Result};
 use crate::output::Output;
 use crate::source::Source;
 
@@ -13,9 +13,9 @@ use crate::source::Source;
 pub(super) async fn run(
     what: GraphArgs,
     format: GraphFormat,
-    session: impl FnOnce() -> Result<Session, Fault>,
+    session: impl FnOnce() -> Result<Session>,
     out: &Output,
-) -> Ended {
+) -> Result {
     let source = match (&what.file, &what.name) {
         (Some(file), _) => Source::read(file)?,
         (None, Some(name)) => {

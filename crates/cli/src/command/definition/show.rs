@@ -1,7 +1,7 @@
 //! `goconductor definition list`, `get`, `diff` and `versions`
 
 use crate::command::Session;
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use crate::output::{Look, Tone};
 use crate::source::Source;
 use goconductor_client::{DefinitionRecord, Error};
@@ -15,7 +15,7 @@ const CONTEXT: usize = 3;
 const DIGEST: usize = 12;
 
 /// Lists the definitions.
-pub(super) async fn list(session: &Session) -> Ended {
+pub(super) async fn list(session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.definitions().await?;
     if out.answer_list(&reply.text, "definitions")? {
@@ -39,7 +39,7 @@ pub(super) async fn list(session: &Session) -> Ended {
 }
 
 /// Lists a definition's versions.
-pub(super) async fn versions(name: &str, session: &Session) -> Ended {
+pub(super) async fn versions(name: &str, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.definition_versions(name).await?;
     let document = crate::document::Document::parse(&reply.text).ok();
@@ -71,7 +71,7 @@ fn applied_at(definition: &DefinitionRecord) -> String {
 }
 
 /// Shows a definition's text.
-pub(super) async fn get(name: &str, version: Option<u32>, session: &Session) -> Ended {
+pub(super) async fn get(name: &str, version: Option<u32>, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.definition(name, version).await?;
     if out.names_only() {
@@ -84,15 +84,15 @@ pub(super) async fn get(name: &str, version: Option<u32>, session: &Session) -> 
 }
 
 /// A definition's text as it was applied.
-pub(super) fn source_of(definition: &DefinitionRecord) -> Result<&str, Fault> {
+pub(super) fn source_of(definition: &DefinitionRecord) -> Result<&str> {
     definition.source.as_deref().ok_or_else(|| {
-        Fault::new(Exit::Other, format!("the server does not show the text of {}", definition.name))
+        CliError::new(Exit::Other, format!("the server does not show the text of {}", definition.name))
             .code("GC3003")
     })
 }
 
 /// Compares a file with what the server has.
-pub(super) async fn diff(file: &Path, session: &Session) -> Ended {
+pub(super) async fn diff(file: &Path, session: &Session) -> Result {
     let Session { client, out } = session;
     let source = Source::read(file)?;
     let name = source.name();

@@ -1,6 +1,6 @@
 //! `goconductor definition validate`
 
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
 use crate::source::{Finding, Source};
 use goconductor_definition::{Format, Limits};
@@ -8,7 +8,7 @@ use goconductor_saga::Definition;
 use std::path::PathBuf;
 
 /// Checks files without a server.
-pub(super) fn run(files: &[PathBuf], out: &Output) -> Ended {
+pub(super) fn run(files: &[PathBuf], out: &Output) -> Result {
     for source in Source::read_all(files)? {
         checked(&source, out)?;
     }
@@ -16,7 +16,7 @@ pub(super) fn run(files: &[PathBuf], out: &Output) -> Ended {
 }
 
 /// The definition in a source; what is wrong with it is shown where it stands.
-pub(super) fn checked(source: &Source, out: &Output) -> Result<Definition, Fault> {
+pub(super) fn checked(source: &Source, out: &Output) -> Result<Definition> {
     let format = if source.json { Format::Json } else { Format::Yaml };
     let problems = match goconductor_definition::parse(source.text.as_bytes(), format, &Limits::default()) {
         Ok(checked) => return Ok(checked.definition),
@@ -29,5 +29,5 @@ pub(super) fn checked(source: &Source, out: &Output) -> Result<Definition, Fault
         1 => "1 problem".to_owned(),
         several => format!("{several} problems"),
     };
-    Err(Fault::new(Exit::Invalid, format!("{} has {count}", source.path)))
+    Err(CliError::new(Exit::Invalid, format!("{} has {count}", source.path)))
 }

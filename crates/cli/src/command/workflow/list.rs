@@ -3,7 +3,7 @@
 use crate::args::{CountBy, Format, ListArgs};
 use crate::command::Session;
 use crate::document::Document;
-use crate::fault::{Ended, Exit, Fault};
+use crate::error::{Exit, Result};
 use goconductor_client::{Client, Listing, Reply, Workflow, WorkflowPage};
 
 /// Every page is of this size when all are wanted: the largest that the API allows.
@@ -14,7 +14,7 @@ const WIDE_HEADS: [&str; 10] =
     ["ID", "DEFINITION", "VERSION", "STATUS", "CAUSE", "CREATED", "ENDED", "LABELS", "KEY", "ERROR"];
 
 /// Lists workflows.
-pub(super) async fn run(args: ListArgs, session: &Session) -> Ended {
+pub(super) async fn run(args: ListArgs, session: &Session) -> Result {
     let listing = Listing {
         filter: args.filter,
         page_size: args.page_size.or(args.all.then_some(PAGE)),
@@ -33,7 +33,7 @@ pub(super) async fn run(args: ListArgs, session: &Session) -> Ended {
 pub(in crate::command) async fn all(
     client: &Client,
     mut listing: Listing,
-) -> Result<(Vec<Workflow>, Vec<Document>), Fault> {
+) -> Result<(Vec<Workflow>, Vec<Document>)> {
     let (mut workflows, mut members) = (Vec::new(), Vec::new());
     loop {
         let Reply { value: page, text } = client.workflows(&listing).await?;
@@ -49,7 +49,7 @@ pub(in crate::command) async fn all(
     }
 }
 
-fn write(session: &Session, reply: &Reply<WorkflowPage>) -> Ended {
+fn write(session: &Session, reply: &Reply<WorkflowPage>) -> Result {
     let out = &session.out;
     let page = &reply.value;
     if out.answer_list(&reply.text, "workflows")? {
@@ -103,7 +103,7 @@ fn or_dash(text: Option<&str>) -> String {
 }
 
 /// Counts workflows.
-pub(super) async fn count(by: CountBy, filter: Option<&str>, session: &Session) -> Ended {
+pub(super) async fn count(by: CountBy, filter: Option<&str>, session: &Session) -> Result {
     let out = &session.out;
     let (by, head) = match by {
         CountBy::Status => ("status", "STATUS"),

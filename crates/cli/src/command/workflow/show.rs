@@ -3,8 +3,8 @@
 use super::status_words;
 use crate::command::{Session, wait};
 use crate::document::Document;
+use crate::error::{Exit, Result};
 use crate::event_line::{self, Lines};
-use crate::fault::{Ended, Exit, Fault};
 use crate::{moment, timeline};
 use goconductor_client::{Error, Event, Outcome, Reply, Status, Workflow};
 use std::time::Duration;
@@ -16,7 +16,7 @@ const PAGE: u32 = 1000;
 const POLL: Duration = Duration::from_secs(2);
 
 /// Shows a workflow.
-pub(super) async fn describe(id: &str, session: &Session) -> Ended {
+pub(super) async fn describe(id: &str, session: &Session) -> Result {
     let out = &session.out;
     let reply = session.client.workflow(id).await?;
     if out.names_only() {
@@ -27,13 +27,13 @@ pub(super) async fn describe(id: &str, session: &Session) -> Ended {
     Ok(Exit::Done)
 }
 
-async fn picture(session: &Session, workflow: &Workflow) -> Result<String, Fault> {
+async fn picture(session: &Session, workflow: &Workflow) -> Result<String> {
     let (events, _) = all_events(session, &workflow.id).await?;
     Ok(timeline::draw(workflow, &events, session.out.look, moment::now()))
 }
 
 /// A whole history, as types and as it came.
-async fn all_events(session: &Session, id: &str) -> Result<(Vec<Event>, Vec<Document>), Fault> {
+async fn all_events(session: &Session, id: &str) -> Result<(Vec<Event>, Vec<Document>)> {
     let (mut events, mut members) = (Vec::<Event>::new(), Vec::new());
     loop {
         let after = events.last().map_or(0, |event| event.seq);
@@ -51,7 +51,7 @@ async fn all_events(session: &Session, id: &str) -> Result<(Vec<Event>, Vec<Docu
 }
 
 /// Shows what happened.
-pub(super) async fn history(id: &str, follow: bool, session: &Session) -> Ended {
+pub(super) async fn history(id: &str, follow: bool, session: &Session) -> Result {
     let out = &session.out;
     if follow {
         return follow_history(id, session).await;
@@ -75,7 +75,7 @@ pub(super) async fn history(id: &str, follow: bool, session: &Session) -> Ended 
     Ok(Exit::Done)
 }
 
-async fn follow_history(id: &str, session: &Session) -> Ended {
+async fn follow_history(id: &str, session: &Session) -> Result {
     let out = &session.out;
     let mut lines = Lines::new(out.look);
     let mut follow = session.client.follow(id, 0);
@@ -102,7 +102,7 @@ fn line_of(event: &Event) -> String {
 }
 
 /// Shows a workflow until it ends: as a picture on a terminal, else as lines.
-pub(super) async fn watch(id: &str, session: &Session) -> Ended {
+pub(super) async fn watch(id: &str, session: &Session) -> Result {
     let out = &session.out;
     let reply = if out.look.terminal && out.is_for_people() {
         watch_picture(id, session).await?
@@ -112,7 +112,7 @@ pub(super) async fn watch(id: &str, session: &Session) -> Ended {
     Ok(wait::exit_of(&reply.value.status))
 }
 
-async fn watch_lines(id: &str, session: &Session) -> Result<Reply<Workflow>, Fault> {
+async fn watch_lines(id: &str, session: &Session) -> Result<Reply<Workflow>> {
     let out = &session.out;
     let mut lines = Lines::new(out.look);
     let mut written = Ok(());
@@ -132,7 +132,7 @@ async fn watch_lines(id: &str, session: &Session) -> Result<Reply<Workflow>, Fau
 /// How often a picture is drawn anew although nothing happened, so that bars grow.
 const REDRAW: Duration = Duration::from_millis(500);
 
-async fn watch_picture(id: &str, session: &Session) -> Result<Reply<Workflow>, Fault> {
+async fn watch_picture(id: &str, session: &Session) -> Result<Reply<Workflow>> {
     let mut drawn = 0;
     let mut events = Vec::new();
     let mut follow = session.client.follow(id, 0);
@@ -156,7 +156,7 @@ async fn watch_picture(id: &str, session: &Session) -> Result<Reply<Workflow>, F
 }
 
 /// Draws over what was drawn before; the number of lines that there are now.
-fn over(picture: &str, lines_before: usize, session: &Session) -> Result<usize, Fault> {
+fn over(picture: &str, lines_before: usize, session: &Session) -> Result<usize> {
     let mut text = String::new();
     if lines_before > 0 {
         text.push_str(&format!("\u{1b}[{lines_before}A\r"));
@@ -169,7 +169,7 @@ fn over(picture: &str, lines_before: usize, session: &Session) -> Result<usize, 
 }
 
 /// Shows how a workflow ended, and waits for it if that is wanted.
-pub(super) async fn result(id: &str, wait: Option<Duration>, session: &Session) -> Ended {
+pub(super) async fn result(id: &str, wait: Option<Duration>, session: &Session) -> Result {
     let out = &session.out;
     let limit = wait.unwrap_or_default();
     let ended = match tokio::time::timeout(limit.saturating_add(POLL), poll(id, limit, session)).await {

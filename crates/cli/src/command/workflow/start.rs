@@ -3,8 +3,8 @@
 use super::status_words;
 use crate::args::StartArgs;
 use crate::command::{Session, json_argument, wait};
+use crate::error::{Exit, Result};
 use crate::event_line;
-use crate::fault::{Ended, Exit, Fault};
 use goconductor_client::{StartWorkflow, Started};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts a workflow, and waits for its end if that is wanted.
-pub(super) async fn run(args: StartArgs, session: &Session) -> Ended {
+pub(super) async fn run(args: StartArgs, session: &Session) -> Result {
     let Session { client, out } = session;
     let input = args.input.as_deref().map(|text| json_argument("--input", text)).transpose()?;
     let start = StartWorkflow {
@@ -33,7 +33,7 @@ pub(super) async fn run(args: StartArgs, session: &Session) -> Ended {
     Ok(Exit::Done)
 }
 
-fn say(started: &Started, session: &Session) -> Result<(), Fault> {
+fn say(started: &Started, session: &Session) -> Result<()> {
     let Started { workflow, replayed } = started;
     if session.out.names_only() {
         return session.out.data(&workflow.id);
@@ -43,7 +43,7 @@ fn say(started: &Started, session: &Session) -> Result<(), Fault> {
     session.out.data(&format!("{id} {what}: {definition} version {version}, {}", workflow.status))
 }
 
-async fn ended(started: &Started, limit: Option<Duration>, session: &Session) -> Ended {
+async fn ended(started: &Started, limit: Option<Duration>, session: &Session) -> Result {
     let out = &session.out;
     let id = &started.workflow.id;
     out.message(&format!("workflow {id}"));

@@ -35,7 +35,7 @@ pub(crate) enum Exit {
 
 /// Why a command did not do what it was asked to, for people.
 #[derive(Debug)]
-pub(crate) struct Fault(Box<Parts>);
+pub(crate) struct CliError(Box<Parts>);
 
 #[derive(Debug, Default)]
 struct Parts {
@@ -48,7 +48,7 @@ struct Parts {
 }
 
 /// What a command comes to.
-pub(crate) type Ended = Result<Exit, Fault>;
+pub(crate) type Result<T = Exit, E = CliError> = std::result::Result<T, E>;
 
 impl Exit {
     /// As a process has it.
@@ -57,7 +57,7 @@ impl Exit {
     }
 }
 
-impl Fault {
+impl CliError {
     /// An error that ends the command with `exit`.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self(Box::new(Parts { exit: exit.code(), message: message.into(), ..Parts::default() }))
@@ -95,7 +95,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.0.message)?;
         for detail in &self.0.details {
@@ -115,12 +115,12 @@ impl fmt::Display for Fault {
 }
 
 /// A file that can't be read.
-pub(crate) fn unreadable(path: &str, error: &std::io::Error) -> Fault {
+pub(crate) fn unreadable(path: &str, error: &std::io::Error) -> CliError {
     let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Other };
-    Fault::new(exit, format!("{path} can't be read: {error}")).code("GC3004")
+    CliError::new(exit, format!("{path} can't be read: {error}")).code("GC3004")
 }
 
-impl From<Error> for Fault {
+impl From<Error> for CliError {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
@@ -141,11 +141,11 @@ impl From<Error> for Fault {
                 Self::new(Exit::Invalid, message).code(&problem.code).details(details)
             }
             Error::Other(problem) => {
-                let mut fault = Self::new(Exit::Other, message).code(&problem.code);
+                let mut converted = Self::new(Exit::Other, message).code(&problem.code);
                 if let Some(trace) = &problem.trace_id {
-                    fault = fault.place(format!("the server's log, trace {trace}"));
+                    converted = converted.place(format!("the server's log, trace {trace}"));
                 }
-                fault
+                converted
             }
         }
     }
@@ -168,14 +168,14 @@ fn detail(part: &ProblemDetail) -> String {
     text
 }
 
-impl From<Invalid> for Fault {
+impl From<Invalid> for CliError {
     fn from(invalid: Invalid) -> Self {
         let details = invalid.problems.iter().map(ToString::to_string).collect();
         Self::new(Exit::Invalid, "the configuration is invalid").code(invalid.code()).details(details)
     }
 }
 
-impl From<goconductor_store::Error> for Fault {
+impl From<goconductor_store::Error> for CliError {
     fn from(error: goconductor_store::Error) -> Self {
         let exit = match &error {
             goconductor_store::Error::Unavailable { .. } => Exit::Unreachable,
@@ -190,7 +190,7 @@ impl From<goconductor_store::Error> for Fault {
 }
 
 /// An error of a server in this process: its chain in one line.
-impl From<anyhow::Error> for Fault {
+impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
         let error = match error.downcast::<Invalid>() {
             Ok(invalid) => return invalid.into(),
