@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
-pub(crate) use definition::{DefinitionVerb, GraphArgs, GraphFormat};
-pub(crate) use lock::{ElectionVerb, HoldArgs, LockVerb};
-pub(crate) use queue::QueueVerb;
-pub(crate) use workflow::{BulkArgs, CountBy, ListArgs, StartArgs, WorkflowVerb};
+pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
+pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
+pub(crate) use queue::QueueCommand;
+pub(crate) use workflow::{BulkArgs, CountBy, ListArgs, StartArgs, WorkflowCommand};
 
 /// Variables that the command line reads itself, so that they are not taken for settings.
 const OWN_VARIABLES: [&str; 2] = ["GOCONDUCTOR_SERVER", "GOCONDUCTOR_NAMESPACE"];
@@ -30,7 +30,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
     #[command(subcommand)]
-    pub(crate) noun: Noun,
+    pub(crate) command: Command,
 }
 
 /// What every command knows.
@@ -76,36 +76,36 @@ pub(crate) enum Format {
 
 /// What a command is about.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Noun {
+pub(crate) enum Command {
     /// Run a whole server in this process, over SQLite and an in-process queue
     Dev(DevArgs),
     /// Definitions: the graphs that workflows run
     #[command(subcommand)]
-    Definition(DefinitionVerb),
+    Definition(DefinitionCommand),
     /// Workflows: runs of a definition
     #[command(subcommand)]
-    Workflow(WorkflowVerb),
+    Workflow(WorkflowCommand),
     /// Services: who carries out steps
     #[command(subcommand)]
-    Service(ServiceVerb),
+    Service(ServiceCommand),
     /// The processes that are there
     #[command(subcommand)]
-    Process(ProcessVerb),
+    Process(ProcessCommand),
     /// Dead letters: messages that nobody could act on
     #[command(subcommand)]
-    Dlq(DlqVerb),
+    Dlq(DlqCommand),
     /// Locks: keys that one owner holds at a time
     #[command(subcommand)]
-    Lock(LockVerb),
+    Lock(LockCommand),
     /// Elections: who leads what
     #[command(subcommand)]
-    Election(ElectionVerb),
+    Election(ElectionCommand),
     /// Queues: what waits in the one that is in use, and the move to another one
     #[command(subcommand)]
-    Queue(QueueVerb),
+    Queue(QueueCommand),
     /// The configuration
     #[command(subcommand)]
-    Config(ConfigVerb),
+    Config(ConfigCommand),
     /// Check a store: histories, states and ledger have to agree
     Doctor(DoctorArgs),
     /// Measure GoConductor on this machine: sagas a second, latency, processor time, memory
@@ -211,7 +211,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 /// What to do with services.
 #[derive(Debug, Subcommand)]
-pub(crate) enum ServiceVerb {
+pub(crate) enum ServiceCommand {
     /// List the services
     List,
     /// Show a service
@@ -245,14 +245,14 @@ fn limit(text: &str) -> Result<(String, u32), String> {
 
 /// What to do with processes.
 #[derive(Debug, Subcommand)]
-pub(crate) enum ProcessVerb {
+pub(crate) enum ProcessCommand {
     /// List the processes
     List,
 }
 
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
-pub(crate) enum DlqVerb {
+pub(crate) enum DlqCommand {
     /// List the newest
     List {
         /// How many at most
@@ -278,7 +278,7 @@ pub(crate) enum DlqVerb {
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
-pub(crate) enum ConfigVerb {
+pub(crate) enum ConfigCommand {
     /// Show each value and where it came from, secrets masked
     Explain(SettingArgs),
 }

@@ -13,7 +13,7 @@ mod service;
 mod wait;
 mod workflow;
 
-use crate::args::{Cli, ConfigVerb, GlobalArgs, Noun};
+use crate::args::{Cli, Command, ConfigCommand, GlobalArgs};
 use crate::error::{CliError, Exit, Result, unreadable};
 use crate::output::Output;
 use goconductor_client::Client;
@@ -40,24 +40,24 @@ impl Session {
 
 /// Carries a command out, on a runtime of its own; the exit code.
 pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
-    let mut builder = match &cli.noun {
-        Noun::Dev(_) => tokio::runtime::Builder::new_multi_thread(),
+    let mut builder = match &cli.command {
+        Command::Dev(_) => tokio::runtime::Builder::new_multi_thread(),
         // A client waits for one answer at a time.
-        Noun::Definition(_)
-        | Noun::Workflow(_)
-        | Noun::Service(_)
-        | Noun::Process(_)
-        | Noun::Dlq(_)
-        | Noun::Lock(_)
-        | Noun::Election(_)
-        | Noun::Queue(_)
-        | Noun::Config(_)
-        | Noun::Doctor(_)
-        | Noun::Bench(_)
-        | Noun::BenchParticipants(_)
-        | Noun::Explain { .. }
-        | Noun::Completion { .. }
-        | Noun::Version => tokio::runtime::Builder::new_current_thread(),
+        Command::Definition(_)
+        | Command::Workflow(_)
+        | Command::Service(_)
+        | Command::Process(_)
+        | Command::Dlq(_)
+        | Command::Lock(_)
+        | Command::Election(_)
+        | Command::Queue(_)
+        | Command::Config(_)
+        | Command::Doctor(_)
+        | Command::Bench(_)
+        | Command::BenchParticipants(_)
+        | Command::Explain { .. }
+        | Command::Completion { .. }
+        | Command::Version => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = builder
         .enable_all()
@@ -69,26 +69,26 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
 
 async fn run(cli: Cli, out: &Output) -> Result {
     let global = &cli.global;
-    match cli.noun {
-        Noun::Dev(args) => {
+    match cli.command {
+        Command::Dev(args) => {
             crate::dev::run(args).await?;
             Ok(Exit::Done)
         }
-        Noun::Definition(verb) => definition::run(verb, || Session::new(global, out), out).await,
-        Noun::Workflow(verb) => workflow::run(verb, &Session::new(global, out)?).await,
-        Noun::Service(verb) => service::run(verb, &Session::new(global, out)?).await,
-        Noun::Process(verb) => process::run(verb, &Session::new(global, out)?).await,
-        Noun::Dlq(verb) => process::dead_letters(verb, &Session::new(global, out)?).await,
-        Noun::Lock(verb) => lock::run(verb, &Session::new(global, out)?).await,
-        Noun::Election(verb) => lock::elections(verb, &Session::new(global, out)?).await,
-        Noun::Queue(verb) => queue::run(verb, &Session::new(global, out)?).await,
-        Noun::Config(ConfigVerb::Explain(args)) => config::explain(&args, out),
-        Noun::Doctor(args) => crate::doctor::run(&args, out).await,
-        Noun::Bench(args) => bench::run(&args, out).await,
-        Noun::BenchParticipants(args) => bench::participants(&args).await,
-        Noun::Explain { code } => explain::run(code.as_deref(), out),
-        Noun::Completion { shell } => completion::run(shell, out),
-        Noun::Version => version(out),
+        Command::Definition(command) => definition::run(command, || Session::new(global, out), out).await,
+        Command::Workflow(command) => workflow::run(command, &Session::new(global, out)?).await,
+        Command::Service(command) => service::run(command, &Session::new(global, out)?).await,
+        Command::Process(command) => process::run(command, &Session::new(global, out)?).await,
+        Command::Dlq(command) => process::dead_letters(command, &Session::new(global, out)?).await,
+        Command::Lock(command) => lock::run(command, &Session::new(global, out)?).await,
+        Command::Election(command) => lock::elections(command, &Session::new(global, out)?).await,
+        Command::Queue(command) => queue::run(command, &Session::new(global, out)?).await,
+        Command::Config(ConfigCommand::Explain(args)) => config::explain(&args, out),
+        Command::Doctor(args) => crate::doctor::run(&args, out).await,
+        Command::Bench(args) => bench::run(&args, out).await,
+        Command::BenchParticipants(args) => bench::participants(&args).await,
+        Command::Explain { code } => explain::run(code.as_deref(), out),
+        Command::Completion { shell } => completion::run(shell, out),
+        Command::Version => version(out),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// What to do with definitions.
 #[derive(Debug, Subcommand)]
-pub(crate) enum DefinitionVerb {
+pub(crate) enum DefinitionCommand {
     /// Apply files: equal content changes nothing, changed content is the next version
     Apply {
         #[command(flatten)]

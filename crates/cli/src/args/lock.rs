@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What to do with locks.
 #[derive(Debug, Subcommand)]
-pub(crate) enum LockVerb {
+pub(crate) enum LockCommand {
     /// List the locks that are held, by key
     List {
         /// How many at most
@@ -56,7 +56,7 @@ pub(crate) struct HoldArgs {
 
 /// What to do with elections.
 #[derive(Debug, Subcommand)]
-pub(crate) enum ElectionVerb {
+pub(crate) enum ElectionCommand {
     /// List who leads what
     List,
     /// Show who leads one

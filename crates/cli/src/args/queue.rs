@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What to do with queues.
 #[derive(Debug, Subcommand)]
-pub(crate) enum QueueVerb {
+pub(crate) enum QueueCommand {
     /// List what waits, for each service of all namespaces
     List,
     /// Show which queue is in use, and how far a move to another one is

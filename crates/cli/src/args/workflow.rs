@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What to do with workflows.
 #[derive(Debug, Subcommand)]
-pub(crate) enum WorkflowVerb {
+pub(crate) enum WorkflowCommand {
     /// Start a workflow
     Start(StartArgs),
     /// List workflows, newest first

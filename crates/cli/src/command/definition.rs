@@ -6,23 +6,23 @@ mod show;
 mod validate;
 
 use super::Session;
-use crate::args::DefinitionVerb;
+use crate::args::DefinitionCommand;
 use crate::error::Result;
 use crate::output::Output;
 
-/// Carries out a verb; a session is opened only by those that need a server.
+/// Carries out a command; a session is opened only by those that need a server.
 pub(super) async fn run(
-    verb: DefinitionVerb,
+    command: DefinitionCommand,
     session: impl FnOnce() -> Result<Session>,
     out: &Output,
 ) -> Result {
-    match verb {
-        DefinitionVerb::Apply { files, dry_run } => apply::run(&files.files, dry_run, &session()?).await,
-        DefinitionVerb::Validate(files) => validate::run(&files.files, out),
-        DefinitionVerb::List => show::list(&session()?).await,
-        DefinitionVerb::Get(what) => show::get(&what.name, what.version, &session()?).await,
-        DefinitionVerb::Diff { file } => show::diff(&file, &session()?).await,
-        DefinitionVerb::Versions { name } => show::versions(&name, &session()?).await,
-        DefinitionVerb::Graph { what, format } => graph::run(what, format, session, out).await,
+    match command {
+        DefinitionCommand::Apply { files, dry_run } => apply::run(&files.files, dry_run, &session()?).await,
+        DefinitionCommand::Validate(files) => validate::run(&files.files, out),
+        DefinitionCommand::List => show::list(&session()?).await,
+        DefinitionCommand::Get(what) => show::get(&what.name, what.version, &session()?).await,
+        DefinitionCommand::Diff { file } => show::diff(&file, &session()?).await,
+        DefinitionCommand::Versions { name } => show::versions(&name, &session()?).await,
+        DefinitionCommand::Graph { what, format } => graph::run(what, format, session, out).await,
     }
 }

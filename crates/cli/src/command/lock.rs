@@ -1,25 +1,25 @@
 //! `goconductor lock …` and `goconductor election …`
 
 use super::Session;
-use crate::args::{ElectionVerb, HoldArgs, LockVerb};
+use crate::args::{ElectionCommand, HoldArgs, LockCommand};
 use crate::error::{CliError, Exit, Result};
 use goconductor_client::{Leader, Lock, Reply};
 
 const LOCK: [&str; 4] = ["KEY", "OWNER", "TOKEN", "UNTIL"];
 const LEADER: [&str; 4] = ["ELECTION", "LEADER", "TOKEN", "SINCE"];
 
-/// Carries a verb about locks out.
-pub(super) async fn run(verb: LockVerb, session: &Session) -> Result {
+/// Carries a command about locks out.
+pub(super) async fn run(command: LockCommand, session: &Session) -> Result {
     let Session { client, out } = session;
-    match verb {
-        LockVerb::List { limit } => list(limit, session).await,
-        LockVerb::Acquire { key, owner, ttl } => {
+    match command {
+        LockCommand::List { limit } => list(limit, session).await,
+        LockCommand::Acquire { key, owner, ttl } => {
             shown(&client.acquire_lock(&key, &owner, ttl).await?, "is taken", session)
         }
-        LockVerb::Renew { hold: HoldArgs { key, owner, token }, ttl } => {
+        LockCommand::Renew { hold: HoldArgs { key, owner, token }, ttl } => {
             shown(&client.renew_lock(&key, &owner, token, ttl).await?, "is renewed", session)
         }
-        LockVerb::Release { hold: HoldArgs { key, owner, token } } => {
+        LockCommand::Release { hold: HoldArgs { key, owner, token } } => {
             let reply = client.release_lock(&key, &owner, token).await?;
             if out.answer(&reply.text)? {
                 return Ok(Exit::Done);
@@ -70,19 +70,19 @@ fn lock(lock: &Lock) -> Vec<String> {
     vec![lock.key.clone(), lock.owner.clone(), lock.fencing_token.to_string(), lock.expires_at.clone()]
 }
 
-/// Carries a verb about elections out.
-pub(super) async fn elections(verb: ElectionVerb, session: &Session) -> Result {
+/// Carries a command about elections out.
+pub(super) async fn elections(command: ElectionCommand, session: &Session) -> Result {
     let Session { client, out } = session;
-    let (text, leaders, key) = match verb {
-        ElectionVerb::List => {
+    let (text, leaders, key) = match command {
+        ElectionCommand::List => {
             let reply = client.elections().await?;
             (reply.text, reply.value.elections, Some("elections"))
         }
-        ElectionVerb::Describe { name } => {
+        ElectionCommand::Describe { name } => {
             let reply = client.election(&name).await?;
             (reply.text, vec![reply.value], None)
         }
-        ElectionVerb::StepDown { name } => return step_down(&name, session).await,
+        ElectionCommand::StepDown { name } => return step_down(&name, session).await,
     };
     let is_written = match key {
         Some(key) => out.answer_list(&text, key)?,

@@ -2,7 +2,7 @@
 
 use super::workflow::{checked, status_words};
 use super::{Session, json_argument};
-use crate::args::{BulkArgs, WorkflowVerb};
+use crate::args::{BulkArgs, WorkflowCommand};
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
 use goconductor_client::{Error, Listing, Reply, Workflow};
@@ -40,39 +40,39 @@ impl Deed<'_> {
 }
 
 /// Carries out one of the operator's verbs; other verbs never come here.
-pub(super) async fn run(verb: WorkflowVerb, session: &Session) -> Result {
+pub(super) async fn run(command: WorkflowCommand, session: &Session) -> Result {
     let client = &session.client;
-    let reply = match verb {
-        WorkflowVerb::Cancel(args) => {
+    let reply = match command {
+        WorkflowCommand::Cancel(args) => {
             return run_deed(&args.which, Deed::Cancel(args.reason.as_deref()), session).await;
         }
-        WorkflowVerb::Terminate(args) => {
+        WorkflowCommand::Terminate(args) => {
             return run_deed(&args.which, Deed::Terminate(&args.reason), session).await;
         }
-        WorkflowVerb::Pause(args) => {
+        WorkflowCommand::Pause(args) => {
             return run_deed(&args.which, Deed::Pause(args.reason.as_deref()), session).await;
         }
-        WorkflowVerb::Resume(args) => {
+        WorkflowCommand::Resume(args) => {
             return run_deed(&args.which, Deed::Resume(args.reason.as_deref()), session).await;
         }
-        WorkflowVerb::Retry { step, reason } => {
+        WorkflowCommand::Retry { step, reason } => {
             client.retry_step(&checked(&step.id)?, &step.step, reason.as_deref()).await?
         }
-        WorkflowVerb::Skip(args) => {
+        WorkflowCommand::Skip(args) => {
             client.skip_step(&checked(&args.step.id)?, &args.step.step, &args.reason).await?
         }
-        WorkflowVerb::Complete { step: args, result } => {
+        WorkflowCommand::Complete { step: args, result } => {
             let result = result.as_deref().map(|text| json_argument("--result", text)).transpose()?;
             let id = checked(&args.step.id)?;
             client.complete_step(&id, &args.step.step, &args.reason, result.as_ref()).await?
         }
-        WorkflowVerb::Start(_)
-        | WorkflowVerb::List(_)
-        | WorkflowVerb::Count { .. }
-        | WorkflowVerb::Describe { .. }
-        | WorkflowVerb::History { .. }
-        | WorkflowVerb::Watch { .. }
-        | WorkflowVerb::Result { .. } => return Ok(Exit::Done),
+        WorkflowCommand::Start(_)
+        | WorkflowCommand::List(_)
+        | WorkflowCommand::Count { .. }
+        | WorkflowCommand::Describe { .. }
+        | WorkflowCommand::History { .. }
+        | WorkflowCommand::Watch { .. }
+        | WorkflowCommand::Result { .. } => return Ok(Exit::Done),
     };
     show(&reply, &session.out)?;
     Ok(Exit::Done)

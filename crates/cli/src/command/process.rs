@@ -1,7 +1,7 @@
 //! `goconductor process …` and `goconductor dlq …`
 
 use super::Session;
-use crate::args::{DlqVerb, ProcessVerb};
+use crate::args::{DlqCommand, ProcessCommand};
 use crate::error::{Exit, Result};
 use goconductor_client::{DeadLetter, Process};
 use goconductor_store::{ProcessInfo, ServedService};
@@ -9,8 +9,8 @@ use goconductor_store::{ProcessInfo, ServedService};
 /// Characters of a payload that a table shows.
 const PAYLOAD: usize = 60;
 
-/// Carries a verb about processes out.
-pub(super) async fn run(ProcessVerb::List: ProcessVerb, session: &Session) -> Result {
+/// Carries a command about processes out.
+pub(super) async fn run(ProcessCommand::List: ProcessCommand, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.processes().await?;
     if out.answer_list(&reply.text, "processes")? {
@@ -43,14 +43,14 @@ fn served(ServedService { service, by, workers, .. }: &ServedService) -> String 
     }
 }
 
-/// Carries a verb about dead letters out.
-pub(super) async fn dead_letters(verb: DlqVerb, session: &Session) -> Result {
+/// Carries a command about dead letters out.
+pub(super) async fn dead_letters(command: DlqCommand, session: &Session) -> Result {
     let Session { client, out } = session;
-    let (reply, done) = match verb {
-        DlqVerb::List { limit } => return list(limit, session).await,
-        DlqVerb::Get { id } => (client.dead_letter(&id).await?, ""),
-        DlqVerb::Requeue { id } => (client.requeue_dead_letter(&id).await?, "is back in its topic"),
-        DlqVerb::Delete { id } => {
+    let (reply, done) = match command {
+        DlqCommand::List { limit } => return list(limit, session).await,
+        DlqCommand::Get { id } => (client.dead_letter(&id).await?, ""),
+        DlqCommand::Requeue { id } => (client.requeue_dead_letter(&id).await?, "is back in its topic"),
+        DlqCommand::Delete { id } => {
             client.delete_dead_letter(&id).await?;
             out.message(&format!("dead letter {id} is removed"));
             return Ok(Exit::Done);

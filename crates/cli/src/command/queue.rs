@@ -1,7 +1,7 @@
 //! `goconductor queue …`
 
 use super::Session;
-use crate::args::QueueVerb;
+use crate::args::QueueCommand;
 use crate::error::{CliError, Exit, Result};
 use goconductor_client::{QueueBacklog, QueueLane, QueueMove, Reply};
 use std::time::Duration;
@@ -9,12 +9,12 @@ use std::time::Duration;
 /// Between looks at how far a move is.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Carries out a verb.
-pub(super) async fn run(verb: QueueVerb, session: &Session) -> Result {
-    match verb {
-        QueueVerb::List => list(session).await,
-        QueueVerb::Status => show(&session.client.queue_move().await?, session),
-        QueueVerb::Switch { to, wait, timeout } => switch(&to, wait, timeout, session).await,
+/// Carries out a command.
+pub(super) async fn run(command: QueueCommand, session: &Session) -> Result {
+    match command {
+        QueueCommand::List => list(session).await,
+        QueueCommand::Status => show(&session.client.queue_move().await?, session),
+        QueueCommand::Switch { to, wait, timeout } => switch(&to, wait, timeout, session).await,
     }
 }
 

@@ -1,18 +1,18 @@
 //! `goconductor service …`
 
 use super::Session;
-use crate::args::ServiceVerb;
+use crate::args::ServiceCommand;
 use crate::error::{Exit, Result};
 use goconductor_client::ServiceRecord;
 use serde_json::{Map, Value, json};
 
-/// Carries out a verb.
-pub(super) async fn run(verb: ServiceVerb, session: &Session) -> Result {
+/// Carries out a command.
+pub(super) async fn run(command: ServiceCommand, session: &Session) -> Result {
     let Session { client, out } = session;
-    let (reply, done) = match verb {
-        ServiceVerb::List => return list(session).await,
-        ServiceVerb::Get { name } => (client.service(&name).await?, ""),
-        ServiceVerb::Set { name, url, max_in_flight, limit: limits } => {
+    let (reply, done) = match command {
+        ServiceCommand::List => return list(session).await,
+        ServiceCommand::Get { name } => (client.service(&name).await?, ""),
+        ServiceCommand::Set { name, url, max_in_flight, limit: limits } => {
             let mut settings = Map::new();
             settings.extend(url.map(|url| ("http".to_owned(), json!({"url": url}))));
             settings.extend(max_in_flight.map(|most| ("max_in_flight".to_owned(), most.into())));

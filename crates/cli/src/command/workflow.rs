@@ -7,28 +7,28 @@ mod start;
 pub(super) use list::all;
 
 use super::{Session, operate};
-use crate::args::WorkflowVerb;
+use crate::args::WorkflowCommand;
 use crate::error::{CliError, Exit, Result};
 use goconductor_client::Workflow;
 use uuid::Uuid;
 
-/// Carries out a verb.
-pub(super) async fn run(verb: WorkflowVerb, session: &Session) -> Result {
-    match verb {
-        WorkflowVerb::Start(args) => start::run(args, session).await,
-        WorkflowVerb::List(args) => list::run(args, session).await,
-        WorkflowVerb::Count { by, filter } => list::count(by, filter.as_deref(), session).await,
-        WorkflowVerb::Describe { id } => show::describe(&checked(&id)?, session).await,
-        WorkflowVerb::History { id, follow } => show::history(&checked(&id)?, follow, session).await,
-        WorkflowVerb::Watch { id } => show::watch(&checked(&id)?, session).await,
-        WorkflowVerb::Result { id, wait } => show::result(&checked(&id)?, wait, session).await,
-        verb @ (WorkflowVerb::Cancel(_)
-        | WorkflowVerb::Terminate(_)
-        | WorkflowVerb::Pause(_)
-        | WorkflowVerb::Resume(_)
-        | WorkflowVerb::Retry { .. }
-        | WorkflowVerb::Skip(_)
-        | WorkflowVerb::Complete { .. }) => operate::run(verb, session).await,
+/// Carries out a command.
+pub(super) async fn run(command: WorkflowCommand, session: &Session) -> Result {
+    match command {
+        WorkflowCommand::Start(args) => start::run(args, session).await,
+        WorkflowCommand::List(args) => list::run(args, session).await,
+        WorkflowCommand::Count { by, filter } => list::count(by, filter.as_deref(), session).await,
+        WorkflowCommand::Describe { id } => show::describe(&checked(&id)?, session).await,
+        WorkflowCommand::History { id, follow } => show::history(&checked(&id)?, follow, session).await,
+        WorkflowCommand::Watch { id } => show::watch(&checked(&id)?, session).await,
+        WorkflowCommand::Result { id, wait } => show::result(&checked(&id)?, wait, session).await,
+        command @ (WorkflowCommand::Cancel(_)
+        | WorkflowCommand::Terminate(_)
+        | WorkflowCommand::Pause(_)
+        | WorkflowCommand::Resume(_)
+        | WorkflowCommand::Retry { .. }
+        | WorkflowCommand::Skip(_)
+        | WorkflowCommand::Complete { .. }) => operate::run(command, session).await,
     }
 }
 
