@@ -1,6 +1,6 @@
 //! A definition as a picture: for a terminal, for Mermaid, for Graphviz. Pure.
 
-use crate::output::{Look, Tone};
+use crate::output::{Look, Style};
 use goconductor_saga::{Action, Definition, Join, Kind, Step, StepIndex};
 use unicode_width::UnicodeWidthStr;
 
@@ -11,7 +11,7 @@ pub(crate) fn text(definition: &Definition, look: Look) -> String {
     let widest = |width: &dyn Fn(&Step) -> usize| definition.steps.iter().map(width).max().unwrap_or(0);
     let (name_width, action_width) =
         (widest(&|step| step.name.width()), widest(&|step| action_name(&step.action).width()));
-    let mut text = look.paint(Tone::Strong, &definition.name);
+    let mut text = look.paint(Style::Bold, &definition.name);
     text.push('\n');
     for (nth, level) in levels.iter().enumerate() {
         if nth > 0 {
@@ -43,10 +43,10 @@ fn notes(definition: &Definition, step: &Step, above: Option<&Vec<StepIndex>>, l
     let mut notes = Vec::new();
     if let Some(undo) = &step.compensate {
         let arrow = if look.unicode { "↩" } else { "undo" };
-        notes.push(look.paint(Tone::Undo, &format!("{arrow} {}", action_name(&undo.action))));
+        notes.push(look.paint(Style::Compensation, &format!("{arrow} {}", action_name(&undo.action))));
     }
     match step.kind {
-        Kind::Pivot => notes.push(look.paint(Tone::Strong, "[pivot]")),
+        Kind::Pivot => notes.push(look.paint(Style::Bold, "[pivot]")),
         Kind::Retriable => notes.push("[retriable]".to_owned()),
         Kind::Compensatable => {}
     }

@@ -1,7 +1,7 @@
 //! An event of a history as one line.
 
 use crate::moment::{self, Micros};
-use crate::output::{Look, Tone};
+use crate::output::{Look, Style};
 use goconductor_client::Event;
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ impl Lines {
         let time = moment::parse(&event.time);
         let began = *self.began.get_or_insert(time.unwrap_or_default());
         let since = time.map_or_else(String::new, |time| format!("+{}", moment::short(time - began)));
-        let kind = self.look.paint(tone(&event.kind), &format!("{:<KIND_WIDTH$}", event.kind));
+        let kind = self.look.paint(style(&event.kind), &format!("{:<KIND_WIDTH$}", event.kind));
         let step = event.step.as_deref().unwrap_or_default();
         let words = words(event);
         let line = format!("{:>4} {since:>8}  {kind}  {step:<18}  {words}", event.seq);
@@ -34,16 +34,16 @@ impl Lines {
     }
 }
 
-fn tone(kind: &str) -> Tone {
+fn style(kind: &str) -> Style {
     match kind {
-        "STEP_COMPLETED" | "WORKFLOW_COMPLETED" => Tone::Good,
+        "STEP_COMPLETED" | "WORKFLOW_COMPLETED" => Style::Success,
         "STEP_COMPENSATED" | "ROLLBACK_STARTED" | "WORKFLOW_ROLLED_BACK" | "COMPENSATION_QUEUED" => {
-            Tone::Undo
+            Style::Compensation
         }
         "STEP_FAILED" | "STEP_UNKNOWN" | "ATTEMPT_FAILED" | "COMPENSATION_FAILED" | "WORKFLOW_TERMINATED" => {
-            Tone::Bad
+            Style::Failure
         }
-        _ => Tone::Busy,
+        _ => Style::Running,
     }
 }
 

@@ -35,34 +35,34 @@ pub(crate) struct Look {
 
 /// A colour by its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tone {
+pub(crate) enum Style {
     /// Done.
-    Good,
+    Success,
     /// Went wrong.
-    Bad,
+    Failure,
     /// Undone, or being undone.
-    Undo,
+    Compensation,
     /// Under way.
-    Busy,
+    Running,
     /// Of less importance.
-    Faint,
+    Dim,
     /// Of more importance.
-    Strong,
+    Bold,
 }
 
 impl Look {
     /// A text in a colour, if there are colours.
-    pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
+    pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         if !self.colour || text.is_empty() {
             return text.to_owned();
         }
-        let code = match tone {
-            Tone::Good => "32",
-            Tone::Bad => "31",
-            Tone::Undo => "35",
-            Tone::Busy => "36",
-            Tone::Faint => "2",
-            Tone::Strong => "1",
+        let code = match style {
+            Style::Success => "32",
+            Style::Failure => "31",
+            Style::Compensation => "35",
+            Style::Running => "36",
+            Style::Dim => "2",
+            Style::Bold => "1",
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
@@ -166,9 +166,9 @@ impl Output {
         let look = Look { width: 0, unicode: true, colour: true, terminal: true };
         for line in text.lines() {
             match line.split_once(": ") {
-                Some(("error", rest)) => eprintln!("{} {rest}", look.paint(Tone::Bad, "error:")),
+                Some(("error", rest)) => eprintln!("{} {rest}", look.paint(Style::Failure, "error:")),
                 Some((head @ ("where" | "hint" | "see"), rest)) => {
-                    eprintln!("{} {rest}", look.paint(Tone::Strong, &format!("{head}:")));
+                    eprintln!("{} {rest}", look.paint(Style::Bold, &format!("{head}:")));
                 }
                 _ => eprintln!("{line}"),
             }

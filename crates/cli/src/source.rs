@@ -1,7 +1,7 @@
 //! Files of definitions: found, read, and what is wrong with them shown at its place.
 
 use crate::error::{CliError, Exit, Result};
-use crate::output::{Look, Tone};
+use crate::output::{Look, Style};
 use goconductor_client::ProblemDetail;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -122,15 +122,15 @@ impl Source {
             place.push_str(&format!(":{}:{}", finding.line, finding.column));
         }
         let code = if finding.code.is_empty() { String::new() } else { format!(" {}:", finding.code) };
-        let code = look.paint(Tone::Bad, &code);
-        let mut shown = format!("{}:{code} {}", look.paint(Tone::Strong, &place), finding.detail);
+        let code = look.paint(Style::Failure, &code);
+        let mut shown = format!("{}:{code} {}", look.paint(Style::Bold, &place), finding.detail);
         if let Some(line) = finding.line.checked_sub(1).and_then(|at| self.text.lines().nth(at)) {
             let number = finding.line.to_string();
             let margin = " ".repeat(number.len());
             let before: String = line.chars().take(finding.column.saturating_sub(1)).collect();
             // A tab stays a tab, so that the caret stands below its column whatever a tab's width.
             let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            let caret = look.paint(Tone::Bad, "^");
+            let caret = look.paint(Style::Failure, "^");
             shown.push_str(&format!("\n {number} | {line}\n {margin} | {indent}{caret}"));
         }
         if let Some(hint) = &finding.hint {

@@ -6,7 +6,7 @@ mod spans;
 mod waiting;
 
 use crate::moment::{self, Micros};
-use crate::output::{Look, Tone};
+use crate::output::{Look, Style};
 use bar::Axis;
 use goconductor_client::{Event, Failure, Status, Step, Workflow};
 use spans::{Lane, Lanes};
@@ -28,7 +28,7 @@ pub(crate) fn draw(workflow: &Workflow, events: &[Event], look: Look, now: Micro
     lines.extend(steps(workflow, events, look, now));
     if !workflow.waiting_on.is_empty() {
         lines.push(String::new());
-        lines.push(look.paint(Tone::Strong, "Why it stands still"));
+        lines.push(look.paint(Style::Bold, "Why it stands still"));
         lines.extend(workflow.waiting_on.iter().map(|each| format!("  {}", waiting::line(each, now))));
     }
     lines.join("\n")
@@ -40,7 +40,7 @@ fn header(workflow: &Workflow, look: Look, now: Micros) -> Vec<String> {
     line("Workflow", workflow.id.clone());
     line("Definition", format!("{} version {}", workflow.definition, workflow.version));
     let cause = workflow.cause.as_ref().map_or_else(String::new, |cause| format!(" ({cause})"));
-    line("Status", look.paint(status_tone(&workflow.status), &format!("{}{cause}", workflow.status)));
+    line("Status", look.paint(status_style(&workflow.status), &format!("{}{cause}", workflow.status)));
     if let Some(created) = &workflow.created_at {
         line("Created", created.clone());
         let began = moment::parse(created).unwrap_or(now);
@@ -68,7 +68,7 @@ fn header(workflow: &Workflow, look: Look, now: Micros) -> Vec<String> {
         line("Output", cut(&output.to_string(), room, look));
     }
     if let Some(error) = &workflow.error {
-        line("Error", look.paint(Tone::Bad, &failure(error)));
+        line("Error", look.paint(Style::Failure, &failure(error)));
     }
     lines
 }
@@ -86,12 +86,12 @@ fn steps(workflow: &Workflow, events: &[Event], look: Look, now: Micros) -> Vec<
         workflow.steps.iter().zip(&lanes).map(|(step, lanes)| took(step, lanes, look)).collect();
     let columns = columns(workflow, &took, look, now);
     let gap = columns.title + 4 + if columns.status > 0 { columns.status + 2 } else { 0 };
-    let mut lines = vec![look.paint(Tone::Faint, &format!("{:gap$}{}", "", columns.axis.scale(look)))];
+    let mut lines = vec![look.paint(Style::Dim, &format!("{:gap$}{}", "", columns.axis.scale(look)))];
     for ((step, lanes), took) in workflow.steps.iter().zip(&lanes).zip(&took) {
         lines.push(row(step, lanes, took, &columns, look));
         if let Some(error) = &step.error {
             let text = cut(&failure(error), look.width.saturating_sub(4), look);
-            lines.push(format!("    {}", look.paint(Tone::Bad, &text)));
+            lines.push(format!("    {}", look.paint(Style::Failure, &text)));
         }
     }
     lines
@@ -116,12 +116,12 @@ fn columns(workflow: &Workflow, took: &[String], look: Look, now: Micros) -> Col
 }
 
 fn row(step: &Step, lanes: &Lanes, took: &str, columns: &Columns, look: Look) -> String {
-    let tone = step_tone(&step.status);
+    let style = step_style(&step.status);
     let title = cut(title(step), columns.title, look);
     let pad = columns.title.saturating_sub(title.width());
-    let mut line = format!("{} {title}{:pad$}  ", look.paint(tone, symbol(&step.status, look)), "");
+    let mut line = format!("{} {title}{:pad$}  ", look.paint(style, symbol(&step.status, look)), "");
     if columns.status > 0 {
-        line.push_str(&look.paint(tone, &format!("{:<width$}", step.status, width = columns.status)));
+        line.push_str(&look.paint(style, &format!("{:<width$}", step.status, width = columns.status)));
         line.push_str("  ");
     }
     let failed = matches!(step.status.as_str(), "FAILED" | "UNKNOWN");
@@ -164,22 +164,22 @@ fn failure(failure: &Failure) -> String {
     }
 }
 
-fn status_tone(status: &Status) -> Tone {
+fn status_style(status: &Status) -> Style {
     match status {
-        Status::Completed => Tone::Good,
-        Status::Error | Status::Terminated => Tone::Bad,
-        Status::RollingBack | Status::RolledBack => Tone::Undo,
-        Status::Queued | Status::InProgress | Status::Paused | Status::Other(_) => Tone::Busy,
+        Status::Completed => Style::Success,
+        Status::Error | Status::Terminated => Style::Failure,
+        Status::RollingBack | Status::RolledBack => Style::Compensation,
+        Status::Queued | Status::InProgress | Status::Paused | Status::Other(_) => Style::Running,
     }
 }
 
-fn step_tone(status: &str) -> Tone {
+fn step_style(status: &str) -> Style {
     match status {
-        "COMPLETED" => Tone::Good,
-        "FAILED" | "UNKNOWN" | "COMPENSATION_FAILED" => Tone::Bad,
-        "COMPENSATED" | "COMPENSATING" | "COMPENSATION_QUEUED" | "COMPENSATION_RETRYING" => Tone::Undo,
-        "PENDING" | "SKIPPED" => Tone::Faint,
-        _ => Tone::Busy,
+        "COMPLETED" => Style::Success,
+        "FAILED" | "UNKNOWN" | "COMPENSATION_FAILED" => Style::Failure,
+        "COMPENSATED" | "COMPENSATING" | "COMPENSATION_QUEUED" | "COMPENSATION_RETRYING" => Style::Compensation,
+        "PENDING" | "SKIPPED" => Style::Dim,
+        _ => Style::Running,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::spans::{Lane, Lanes};
 use crate::moment::Micros;
-use crate::output::{Look, Tone};
+use crate::output::{Look, Style};
 
 /// The time that a bar shows, and its width in cells.
 #[derive(Debug, Clone, Copy)]
@@ -58,17 +58,17 @@ impl Axis {
         let mut cells = vec![Cell::Empty; self.cells];
         let end = self.draw(&mut cells, &lanes.forward, 0, Cell::Wait, Cell::Start, Cell::Run);
         self.draw(&mut cells, &lanes.undo, end, Cell::UndoWait, Cell::UndoStart, Cell::Undo);
-        let tone = |cell: Cell| match cell {
+        let style = |cell: Cell| match cell {
             Cell::Empty => None,
-            Cell::Wait | Cell::UndoWait => Some(Tone::Faint),
-            Cell::Start | Cell::Run => Some(if failed { Tone::Bad } else { Tone::Good }),
-            Cell::UndoStart | Cell::Undo => Some(Tone::Undo),
+            Cell::Wait | Cell::UndoWait => Some(Style::Dim),
+            Cell::Start | Cell::Run => Some(if failed { Style::Failure } else { Style::Success }),
+            Cell::UndoStart | Cell::Undo => Some(Style::Compensation),
         };
         cells
-            .chunk_by(|a, b| tone(*a) == tone(*b))
+            .chunk_by(|a, b| style(*a) == style(*b))
             .map(|run| {
                 let text: String = run.iter().map(|cell| cell.glyph(look)).collect();
-                run.first().and_then(|cell| tone(*cell)).map_or(text.clone(), |tone| look.paint(tone, &text))
+                run.first().and_then(|cell| style(*cell)).map_or(text.clone(), |style| look.paint(style, &text))
             })
             .collect()
     }

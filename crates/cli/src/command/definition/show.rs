@@ -2,7 +2,7 @@
 
 use crate::command::Session;
 use crate::error::{CliError, Exit, Result};
-use crate::output::{Look, Tone};
+use crate::output::{Look, Style};
 use crate::source::Source;
 use goconductor_client::{DefinitionRecord, Error};
 use similar::{ChangeTag, TextDiff};
@@ -119,13 +119,13 @@ fn unified(old: &str, new: &str, old_name: &str, new_name: &str, look: Look) -> 
         if text.is_empty() {
             text.push_str(&format!("--- {old_name}\n+++ {new_name}\n"));
         }
-        text.push_str(&look.paint(Tone::Busy, &hunk.header().to_string()));
+        text.push_str(&look.paint(Style::Running, &hunk.header().to_string()));
         text.push('\n');
         for change in hunk.iter_changes() {
             let line = format!("{}{}", change.tag(), change.value().trim_end_matches(['\n', '\r']));
             text.push_str(&match change.tag() {
-                ChangeTag::Insert => look.paint(Tone::Good, &line),
-                ChangeTag::Delete => look.paint(Tone::Bad, &line),
+                ChangeTag::Insert => look.paint(Style::Success, &line),
+                ChangeTag::Delete => look.paint(Style::Failure, &line),
                 ChangeTag::Equal => line,
             });
             text.push('\n');
