@@ -96,7 +96,7 @@ fn version(out: &Output) -> Result {
     let version = env!("CARGO_PKG_VERSION");
     if out.names_only() {
         out.data(version)?;
-    } else if !out.answer(&serde_json::json!({ "version": version }).to_string())? {
+    } else if !out.structured(&serde_json::json!({ "version": version }).to_string())? {
         out.data(&format!("goconductor {version}"))?;
     }
     Ok(Exit::Done)

@@ -49,7 +49,7 @@ pub(crate) async fn run(args: &DoctorArgs, out: &Output) -> Result {
 
 fn write(report: &Report, out: &Output) -> Result<()> {
     let Report { checked, too_busy, findings } = report;
-    if out.answer_list(&json!(report).to_string(), "findings")? {
+    if out.structured_list(&json!(report).to_string(), "findings")? {
         return Ok(());
     }
     if out.names_only() {

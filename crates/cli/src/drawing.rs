@@ -1,17 +1,17 @@
 //! A definition as a picture: for a terminal, for Mermaid, for Graphviz. Pure.
 
-use crate::output::{Look, Style};
+use crate::output::{Style, Terminal};
 use goconductor_saga::{Action, Definition, Join, Kind, Step, StepIndex};
 use unicode_width::UnicodeWidthStr;
 
 /// For a terminal: steps by the longest way to them, with what they do and what undoes them.
-pub(crate) fn text(definition: &Definition, look: Look) -> String {
+pub(crate) fn text(definition: &Definition, terminal: Terminal) -> String {
     let levels = levels(definition);
-    let glyph = |unicode: &'static str, ascii: &'static str| if look.unicode { unicode } else { ascii };
+    let glyph = |unicode: &'static str, ascii: &'static str| if terminal.unicode { unicode } else { ascii };
     let widest = |width: &dyn Fn(&Step) -> usize| definition.steps.iter().map(width).max().unwrap_or(0);
     let (name_width, action_width) =
         (widest(&|step| step.name.width()), widest(&|step| action_name(&step.action).width()));
-    let mut text = look.paint(Style::Bold, &definition.name);
+    let mut text = terminal.paint(Style::Bold, &definition.name);
     text.push('\n');
     for (nth, level) in levels.iter().enumerate() {
         if nth > 0 {
@@ -29,7 +29,7 @@ pub(crate) fn text(definition: &Definition, look: Look) -> String {
                 "  {branch} {:<name_width$}  {:<action_width$}  {}",
                 step.name,
                 action_name(&step.action),
-                notes(definition, step, nth.checked_sub(1).and_then(|above| levels.get(above)), look)
+                notes(definition, step, nth.checked_sub(1).and_then(|above| levels.get(above)), terminal)
             );
             text.push_str(line.trim_end());
             text.push('\n');
@@ -39,14 +39,14 @@ pub(crate) fn text(definition: &Definition, look: Look) -> String {
 }
 
 /// The undo, the place in the saga, and what a reader could not guess from the level above.
-fn notes(definition: &Definition, step: &Step, above: Option<&Vec<StepIndex>>, look: Look) -> String {
+fn notes(definition: &Definition, step: &Step, above: Option<&Vec<StepIndex>>, terminal: Terminal) -> String {
     let mut notes = Vec::new();
     if let Some(undo) = &step.compensate {
-        let arrow = if look.unicode { "↩" } else { "undo" };
-        notes.push(look.paint(Style::Compensation, &format!("{arrow} {}", action_name(&undo.action))));
+        let arrow = if terminal.unicode { "↩" } else { "undo" };
+        notes.push(terminal.paint(Style::Compensation, &format!("{arrow} {}", action_name(&undo.action))));
     }
     match step.kind {
-        Kind::Pivot => notes.push(look.paint(Style::Bold, "[pivot]")),
+        Kind::Pivot => notes.push(terminal.paint(Style::Bold, "[pivot]")),
         Kind::Retriable => notes.push("[retriable]".to_owned()),
         Kind::Compensatable => {}
     }

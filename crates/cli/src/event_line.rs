@@ -1,7 +1,7 @@
 //! An event of a history as one line.
 
 use crate::moment::{self, Micros};
-use crate::output::{Look, Style};
+use crate::output::{Style, Terminal};
 use goconductor_client::Event;
 use serde_json::Value;
 
@@ -11,14 +11,14 @@ const KIND_WIDTH: usize = 21;
 /// Lines that count the time from their first event.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    look: Look,
+    terminal: Terminal,
     began: Option<Micros>,
 }
 
 impl Lines {
-    /// Lines of that look.
-    pub(crate) fn new(look: Look) -> Self {
-        Self { look, began: None }
+    /// Lines of that terminal.
+    pub(crate) fn new(terminal: Terminal) -> Self {
+        Self { terminal, began: None }
     }
 
     /// The event's line.
@@ -26,7 +26,7 @@ impl Lines {
         let time = moment::parse(&event.time);
         let began = *self.began.get_or_insert(time.unwrap_or_default());
         let since = time.map_or_else(String::new, |time| format!("+{}", moment::short(time - began)));
-        let kind = self.look.paint(style(&event.kind), &format!("{:<KIND_WIDTH$}", event.kind));
+        let kind = self.terminal.paint(style(&event.kind), &format!("{:<KIND_WIDTH$}", event.kind));
         let step = event.step.as_deref().unwrap_or_default();
         let words = words(event);
         let line = format!("{:>4} {since:>8}  {kind}  {step:<18}  {words}", event.seq);

@@ -1,105 +1,119 @@
-//! The one place that writes: data to standard output, everything else to standard error.
-#![allow(clippy::print_stderr, reason = "messages of a command go to standard error, and this is where")]
+//! Output of the command: data goes to standard output, everything else to standard error.
+#![allow(clippy::print_stderr, reason = "this module is the only one that writes messages to standard error")]
 
 use crate::args::{Format, GlobalArgs};
 use crate::document::Document;
 use crate::error::{CliError, Exit, Result};
+use anstyle::AnsiColor;
 use std::io::{self, IsTerminal, Write};
 
-/// How wide a page is where nobody can say.
+/// The page width if neither `COLUMNS` nor the terminal provides one.
 const DEFAULT_WIDTH: usize = 100;
 
-/// Where a command writes, and how.
+/// The output settings of a command.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
-    /// How data is written.
+    /// The format of data.
     pub(crate) format: Format,
-    /// How pictures are drawn.
-    pub(crate) look: Look,
+    /// The capabilities of standard output.
+    pub(crate) terminal: Terminal,
     quiet: bool,
     colour_errors: bool,
 }
 
-/// How pictures are drawn.
+/// The capabilities of an output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Look {
-    /// Columns.
+pub(crate) struct Terminal {
+    /// The width in columns.
     pub(crate) width: usize,
-    /// Whether more than ASCII can be shown.
+    /// Whether it shows Unicode. Otherwise only ASCII is written.
     pub(crate) unicode: bool,
-    /// Whether colours can be shown.
+    /// Whether it shows colours.
     pub(crate) colour: bool,
-    /// Whether it can be drawn over.
-    pub(crate) terminal: bool,
+    /// Whether lines can be redrawn.
+    pub(crate) interactive: bool,
 }
 
-/// A colour by its meaning.
+/// The style of a piece of text, named by its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// Done.
+    /// Completed.
     Success,
-    /// Went wrong.
+    /// Failed.
     Failure,
-    /// Undone, or being undone.
+    /// Compensated, or being compensated.
     Compensation,
-    /// Under way.
+    /// In progress.
     Running,
-    /// Of less importance.
+    /// Less important.
     Dim,
-    /// Of more importance.
+    /// More important.
     Bold,
 }
 
-impl Look {
-    /// A text in a colour, if there are colours.
+impl Style {
+    fn ansi(self) -> anstyle::Style {
+        match self {
+            Self::Success => AnsiColor::Green.on_default(),
+            Self::Failure => AnsiColor::Red.on_default(),
+            Self::Compensation => AnsiColor::Magenta.on_default(),
+            Self::Running => AnsiColor::Cyan.on_default(),
+            Self::Dim => anstyle::Style::new().dimmed(),
+            Self::Bold => anstyle::Style::new().bold(),
+        }
+    }
+}
+
+impl Terminal {
+    /// Returns `text` in `style`, or unchanged if colours are off.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         if !self.colour || text.is_empty() {
             return text.to_owned();
         }
-        let code = match style {
-            Style::Success => "32",
-            Style::Failure => "31",
-            Style::Compensation => "35",
-            Style::Running => "36",
-            Style::Dim => "2",
-            Style::Bold => "1",
-        };
-        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        let style = style.ansi();
+        format!("{style}{text}{style:#}")
     }
 }
 
 impl Output {
-    /// As the command line and the environment want it.
+    /// Creates the output from the command line and the environment. `--no-color`, `NO_COLOR` and `TERM=dumb` turn
+    /// colours off, and so does an output that is not a terminal.
     pub(crate) fn new(args: &GlobalArgs) -> Self {
         let plain = args.no_color
             || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        let terminal = io::stdout().is_terminal();
-        let look =
-            Look { width: width(terminal), unicode: speaks_unicode(), colour: terminal && !plain, terminal };
+        let interactive = io::stdout().is_terminal();
+        let terminal = Terminal {
+            width: width(interactive),
+            unicode: locale_is_unicode(),
+            colour: interactive && !plain,
+            interactive,
+        };
         let colour_errors = io::stderr().is_terminal() && !plain;
-        Self { format: args.output, look, quiet: args.quiet, colour_errors }
+        Self { format: args.output, terminal, quiet: args.quiet, colour_errors }
     }
 
-    /// Writes data and a line's end.
+    /// Writes data and a line feed.
     pub(crate) fn data(&self, text: &str) -> Result<()> {
         let mut out = io::stdout().lock();
         written(writeln!(out, "{text}").and_then(|()| out.flush()))
     }
 
-    /// Writes data as it is.
+    /// Writes data unchanged.
     pub(crate) fn raw(&self, text: &str) -> Result<()> {
         let mut out = io::stdout().lock();
         written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
     }
 
-    /// Writes one answer of the API in the format for programs; false: a person wants to read it.
-    pub(crate) fn answer(&self, text: &str) -> Result<bool> {
-        self.rendered(text, |document| document.to_line())
+    /// Writes a response of the API if the format is JSON, YAML or JSONL. Returns `false` for the other formats,
+    /// which the caller writes.
+    pub(crate) fn structured(&self, text: &str) -> Result<bool> {
+        self.rendered(text, Document::to_line)
     }
 
-    /// The same for an answer that holds a list under `key`: one member a line, where lines are wanted.
-    pub(crate) fn answer_list(&self, text: &str, key: &str) -> Result<bool> {
+    /// Like [`structured`](Self::structured), for a response that holds a list under `key`: JSONL has one line per
+    /// member.
+    pub(crate) fn structured_list(&self, text: &str, key: &str) -> Result<bool> {
         self.rendered(text, |document| {
             let list = document.field(key).unwrap_or(document);
             list.members().iter().map(Document::to_line).collect::<Vec<_>>().join("\n")
@@ -109,7 +123,7 @@ impl Output {
     fn rendered(&self, text: &str, lines: impl Fn(&Document) -> String) -> Result<bool> {
         let document = || {
             Document::parse(text).map_err(|error| {
-                CliError::new(Exit::Other, format!("the answer is not JSON: {error}")).code("GC3003")
+                CliError::new(Exit::Other, format!("the response is not valid JSON: {error}")).code("GC3003")
             })
         };
         let text = match self.format {
@@ -124,58 +138,58 @@ impl Output {
         Ok(true)
     }
 
-    /// Whether only names are wanted.
+    /// Whether the format is `name`.
     pub(crate) fn names_only(&self) -> bool {
         self.format == Format::Name
     }
 
-    /// Whether a person reads it.
-    pub(crate) fn is_for_people(&self) -> bool {
+    /// Whether the format is `table` or `wide`.
+    pub(crate) fn is_human_readable(&self) -> bool {
         matches!(self.format, Format::Table | Format::Wide)
     }
 
-    /// Says something that is no data.
+    /// Writes a message to standard error unless `--quiet` is set.
     pub(crate) fn message(&self, text: &str) {
         if !self.quiet {
             eprintln!("{text}");
         }
     }
 
-    /// How messages look.
-    pub(crate) fn message_look(&self) -> Look {
-        Look { colour: self.colour_errors, terminal: io::stderr().is_terminal(), ..self.look }
+    /// The capabilities of standard error.
+    pub(crate) fn message_terminal(&self) -> Terminal {
+        Terminal { colour: self.colour_errors, interactive: io::stderr().is_terminal(), ..self.terminal }
     }
 
-    /// Whether progress can be shown.
+    /// Whether to draw a progress bar.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()
     }
 
-    /// Says a part of what went wrong, even to the quiet.
+    /// Writes a part of an error to standard error, even with `--quiet`.
     pub(crate) fn error_text(&self, text: &str) {
         eprintln!("{text}");
     }
 
-    /// Says what went wrong, even to the quiet.
+    /// Writes an error to standard error, even with `--quiet`.
     pub(crate) fn error(&self, error: &CliError) {
         let text = error.to_string();
-        if !self.colour_errors {
+        let terminal = self.message_terminal();
+        if !terminal.colour {
             eprintln!("{text}");
             return;
         }
-        let look = Look { width: 0, unicode: true, colour: true, terminal: true };
         for line in text.lines() {
             match line.split_once(": ") {
-                Some(("error", rest)) => eprintln!("{} {rest}", look.paint(Style::Failure, "error:")),
+                Some(("error", rest)) => eprintln!("{} {rest}", terminal.paint(Style::Failure, "error:")),
                 Some((head @ ("where" | "hint" | "see"), rest)) => {
-                    eprintln!("{} {rest}", look.paint(Style::Bold, &format!("{head}:")));
+                    eprintln!("{} {rest}", terminal.paint(Style::Bold, &format!("{head}:")));
                 }
                 _ => eprintln!("{line}"),
             }
         }
     }
 
-    /// Rows below their heads, as wide as they need.
+    /// Writes a table whose columns are as wide as their widest cell.
     pub(crate) fn table(&self, heads: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::NOTHING);
@@ -191,24 +205,24 @@ impl Output {
     }
 }
 
-/// A reader that has gone, such as `head`, is no error of ours.
+/// Ends the process successfully if the reader, such as `head`, has closed the pipe.
 fn written(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(CliError::new(Exit::Other, format!("standard output can't be written: {error}"))),
+        Err(error) => Err(CliError::new(Exit::Other, format!("failed to write to standard output: {error}"))),
         Ok(()) => Ok(()),
     }
 }
 
-fn width(terminal: bool) -> usize {
-    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    let seen =
-        || terminal.then(terminal_size::terminal_size).flatten().map(|(width, _)| usize::from(width.0));
-    said.or_else(seen).filter(|width| *width > 0).unwrap_or(DEFAULT_WIDTH)
+fn width(interactive: bool) -> usize {
+    let configured = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let detected =
+        || interactive.then(terminal_size::terminal_size).flatten().map(|(width, _)| usize::from(width.0));
+    configured.or_else(detected).filter(|width| *width > 0).unwrap_or(DEFAULT_WIDTH)
 }
 
-/// Unicode unless the locale says that it is something else.
-fn speaks_unicode() -> bool {
+/// Returns `true` unless the locale names another encoding.
+fn locale_is_unicode() -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));

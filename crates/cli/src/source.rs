@@ -1,7 +1,7 @@
 //! Files of definitions: found, read, and what is wrong with them shown at its place.
 
 use crate::error::{CliError, Exit, Result};
-use crate::output::{Look, Style};
+use crate::output::{Style, Terminal};
 use goconductor_client::ProblemDetail;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -116,21 +116,21 @@ impl Source {
     }
 
     /// A finding with the line that it is about and a caret below its column.
-    pub(crate) fn show(&self, finding: &Finding, look: Look) -> String {
+    pub(crate) fn show(&self, finding: &Finding, terminal: Terminal) -> String {
         let mut place = self.path.clone();
         if finding.line > 0 {
             place.push_str(&format!(":{}:{}", finding.line, finding.column));
         }
         let code = if finding.code.is_empty() { String::new() } else { format!(" {}:", finding.code) };
-        let code = look.paint(Style::Failure, &code);
-        let mut shown = format!("{}:{code} {}", look.paint(Style::Bold, &place), finding.detail);
+        let code = terminal.paint(Style::Failure, &code);
+        let mut shown = format!("{}:{code} {}", terminal.paint(Style::Bold, &place), finding.detail);
         if let Some(line) = finding.line.checked_sub(1).and_then(|at| self.text.lines().nth(at)) {
             let number = finding.line.to_string();
             let margin = " ".repeat(number.len());
             let before: String = line.chars().take(finding.column.saturating_sub(1)).collect();
             // A tab stays a tab, so that the caret stands below its column whatever a tab's width.
             let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            let caret = look.paint(Style::Failure, "^");
+            let caret = terminal.paint(Style::Failure, "^");
             shown.push_str(&format!("\n {number} | {line}\n {margin} | {indent}{caret}"));
         }
         if let Some(hint) = &finding.hint {
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_finding_is_shown_at_its_place() {
-        let look = Look { width: 80, unicode: true, colour: false, terminal: false };
+        let terminal = Terminal { width: 80, unicode: true, colour: false, interactive: false };
         let finding = Finding {
             line: 2,
             column: 4,
@@ -188,7 +188,7 @@ mod tests {
             detail: "no undo".to_owned(),
             hint: Some("say compensate: none".to_owned()),
         };
-        let shown = source("steps:\n\t- run: a/b").show(&finding, look);
+        let shown = source("steps:\n\t- run: a/b").show(&finding, terminal);
         let expected = "dir/file.yaml:2:4: GC1004: no undo\n 2 | \t- run: a/b\n   | \t  ^\n   hint: say compensate: none";
         assert_eq!(shown, expected);
     }

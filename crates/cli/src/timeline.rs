@@ -6,7 +6,7 @@ mod spans;
 mod waiting;
 
 use crate::moment::{self, Micros};
-use crate::output::{Look, Style};
+use crate::output::{Style, Terminal};
 use bar::Axis;
 use goconductor_client::{Event, Failure, Status, Step, Workflow};
 use spans::{Lane, Lanes};
@@ -22,25 +22,25 @@ const MAX_BAR: usize = 72;
 const STATUS_FROM_WIDTH: usize = 72;
 
 /// Draws a workflow.
-pub(crate) fn draw(workflow: &Workflow, events: &[Event], look: Look, now: Micros) -> String {
-    let mut lines = header(workflow, look, now);
+pub(crate) fn draw(workflow: &Workflow, events: &[Event], terminal: Terminal, now: Micros) -> String {
+    let mut lines = header(workflow, terminal, now);
     lines.push(String::new());
-    lines.extend(steps(workflow, events, look, now));
+    lines.extend(steps(workflow, events, terminal, now));
     if !workflow.waiting_on.is_empty() {
         lines.push(String::new());
-        lines.push(look.paint(Style::Bold, "Why it stands still"));
+        lines.push(terminal.paint(Style::Bold, "Why it stands still"));
         lines.extend(workflow.waiting_on.iter().map(|each| format!("  {}", waiting::line(each, now))));
     }
     lines.join("\n")
 }
 
-fn header(workflow: &Workflow, look: Look, now: Micros) -> Vec<String> {
+fn header(workflow: &Workflow, terminal: Terminal, now: Micros) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = |name: &str, value: String| lines.push(format!("{name:<11} {value}"));
     line("Workflow", workflow.id.clone());
     line("Definition", format!("{} version {}", workflow.definition, workflow.version));
     let cause = workflow.cause.as_ref().map_or_else(String::new, |cause| format!(" ({cause})"));
-    line("Status", look.paint(status_style(&workflow.status), &format!("{}{cause}", workflow.status)));
+    line("Status", terminal.paint(status_style(&workflow.status), &format!("{}{cause}", workflow.status)));
     if let Some(created) = &workflow.created_at {
         line("Created", created.clone());
         let began = moment::parse(created).unwrap_or(now);
@@ -60,15 +60,15 @@ fn header(workflow: &Workflow, look: Look, now: Micros) -> Vec<String> {
     if let Some(key) = &workflow.idempotency_key {
         line("Key", key.clone());
     }
-    let room = look.width.saturating_sub(12);
+    let room = terminal.width.saturating_sub(12);
     if !workflow.input.is_null() {
-        line("Input", cut(&workflow.input.to_string(), room, look));
+        line("Input", cut(&workflow.input.to_string(), room, terminal));
     }
     if let Some(output) = workflow.output.as_ref().filter(|output| !output.is_null()) {
-        line("Output", cut(&output.to_string(), room, look));
+        line("Output", cut(&output.to_string(), room, terminal));
     }
     if let Some(error) = &workflow.error {
-        line("Error", look.paint(Style::Failure, &failure(error)));
+        line("Error", terminal.paint(Style::Failure, &failure(error)));
     }
     lines
 }
@@ -80,28 +80,28 @@ struct Columns {
     axis: Axis,
 }
 
-fn steps(workflow: &Workflow, events: &[Event], look: Look, now: Micros) -> Vec<String> {
+fn steps(workflow: &Workflow, events: &[Event], terminal: Terminal, now: Micros) -> Vec<String> {
     let lanes = spans::of(workflow, events, now);
     let took: Vec<String> =
-        workflow.steps.iter().zip(&lanes).map(|(step, lanes)| took(step, lanes, look)).collect();
-    let columns = columns(workflow, &took, look, now);
+        workflow.steps.iter().zip(&lanes).map(|(step, lanes)| took(step, lanes, terminal)).collect();
+    let columns = columns(workflow, &took, terminal, now);
     let gap = columns.title + 4 + if columns.status > 0 { columns.status + 2 } else { 0 };
-    let mut lines = vec![look.paint(Style::Dim, &format!("{:gap$}{}", "", columns.axis.scale(look)))];
+    let mut lines = vec![terminal.paint(Style::Dim, &format!("{:gap$}{}", "", columns.axis.scale(terminal)))];
     for ((step, lanes), took) in workflow.steps.iter().zip(&lanes).zip(&took) {
-        lines.push(row(step, lanes, took, &columns, look));
+        lines.push(row(step, lanes, took, &columns, terminal));
         if let Some(error) = &step.error {
-            let text = cut(&failure(error), look.width.saturating_sub(4), look);
-            lines.push(format!("    {}", look.paint(Style::Failure, &text)));
+            let text = cut(&failure(error), terminal.width.saturating_sub(4), terminal);
+            lines.push(format!("    {}", terminal.paint(Style::Failure, &text)));
         }
     }
     lines
 }
 
-fn columns(workflow: &Workflow, took: &[String], look: Look, now: Micros) -> Columns {
+fn columns(workflow: &Workflow, took: &[String], terminal: Terminal, now: Micros) -> Columns {
     let widest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
-    let title =
-        widest(&mut workflow.steps.iter().map(|step| title(step).width())).clamp(4, look.width.max(24) / 3);
-    let status = if look.width < STATUS_FROM_WIDTH {
+    let title = widest(&mut workflow.steps.iter().map(|step| title(step).width()))
+        .clamp(4, terminal.width.max(24) / 3);
+    let status = if terminal.width < STATUS_FROM_WIDTH {
         0
     } else {
         widest(&mut workflow.steps.iter().map(|step| step.status.len()))
@@ -109,34 +109,34 @@ fn columns(workflow: &Workflow, took: &[String], look: Look, now: Micros) -> Col
     let took = widest(&mut took.iter().map(|text| text.width()));
     // Symbol and space, and two spaces behind each column.
     let used = 2 + title + 2 + if status > 0 { status + 2 } else { 0 } + 2 + took;
-    let cells = look.width.saturating_sub(used).clamp(MIN_BAR, MAX_BAR);
+    let cells = terminal.width.saturating_sub(used).clamp(MIN_BAR, MAX_BAR);
     let from = workflow.created_at.as_deref().and_then(moment::parse).unwrap_or(now);
     let to = workflow.ended_at.as_deref().and_then(moment::parse).unwrap_or(now).max(from);
     Columns { title, status, axis: Axis { from, to, cells } }
 }
 
-fn row(step: &Step, lanes: &Lanes, took: &str, columns: &Columns, look: Look) -> String {
+fn row(step: &Step, lanes: &Lanes, took: &str, columns: &Columns, terminal: Terminal) -> String {
     let style = step_style(&step.status);
-    let title = cut(title(step), columns.title, look);
+    let title = cut(title(step), columns.title, terminal);
     let pad = columns.title.saturating_sub(title.width());
-    let mut line = format!("{} {title}{:pad$}  ", look.paint(style, symbol(&step.status, look)), "");
+    let mut line = format!("{} {title}{:pad$}  ", terminal.paint(style, symbol(&step.status, terminal)), "");
     if columns.status > 0 {
-        line.push_str(&look.paint(style, &format!("{:<width$}", step.status, width = columns.status)));
+        line.push_str(&terminal.paint(style, &format!("{:<width$}", step.status, width = columns.status)));
         line.push_str("  ");
     }
     let failed = matches!(step.status.as_str(), "FAILED" | "UNKNOWN");
-    line.push_str(&columns.axis.bar(lanes, failed, look));
+    line.push_str(&columns.axis.bar(lanes, failed, terminal));
     line.push_str("  ");
     line.push_str(took);
     line.trim_end().to_owned()
 }
 
 /// How long a step took forward and back, and in how many attempts.
-fn took(step: &Step, lanes: &Lanes, look: Look) -> String {
+fn took(step: &Step, lanes: &Lanes, terminal: Terminal) -> String {
     let side = |lane: &Lane, attempts: u32| {
         let tries = match attempts {
             0 | 1 => String::new(),
-            more if look.unicode => format!(" ×{more}"),
+            more if terminal.unicode => format!(" ×{more}"),
             more => format!(" x{more}"),
         };
         format!("{}{tries}", moment::short(lane.took()))
@@ -177,13 +177,15 @@ fn step_style(status: &str) -> Style {
     match status {
         "COMPLETED" => Style::Success,
         "FAILED" | "UNKNOWN" | "COMPENSATION_FAILED" => Style::Failure,
-        "COMPENSATED" | "COMPENSATING" | "COMPENSATION_QUEUED" | "COMPENSATION_RETRYING" => Style::Compensation,
+        "COMPENSATED" | "COMPENSATING" | "COMPENSATION_QUEUED" | "COMPENSATION_RETRYING" => {
+            Style::Compensation
+        }
         "PENDING" | "SKIPPED" => Style::Dim,
         _ => Style::Running,
     }
 }
 
-fn symbol(status: &str, look: Look) -> &'static str {
+fn symbol(status: &str, terminal: Terminal) -> &'static str {
     let (unicode, ascii) = match status {
         "PENDING" => ("·", "."),
         "QUEUED" => ("…", ":"),
@@ -199,15 +201,15 @@ fn symbol(status: &str, look: Look) -> &'static str {
         "COMPENSATION_FAILED" => ("!", "!"),
         _ => (" ", " "),
     };
-    if look.unicode { unicode } else { ascii }
+    if terminal.unicode { unicode } else { ascii }
 }
 
 /// The beginning of a text, as far as there is room.
-fn cut(text: &str, room: usize, look: Look) -> String {
+fn cut(text: &str, room: usize, terminal: Terminal) -> String {
     if text.width() <= room {
         return text.to_owned();
     }
-    let end = if look.unicode { "…" } else { "..." };
+    let end = if terminal.unicode { "…" } else { "..." };
     let mut left = room.saturating_sub(end.width());
     let mut short = String::new();
     for c in text.chars() {

@@ -106,7 +106,7 @@ fn bar(out: &Output) -> ProgressBar {
 }
 
 fn write(report: &Report, out: &Output) -> Result<()> {
-    if out.answer_list(&json!(report).to_string(), "settings")? {
+    if out.structured_list(&json!(report).to_string(), "settings")? {
         return Ok(());
     }
     if out.names_only() {

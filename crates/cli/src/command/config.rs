@@ -12,7 +12,7 @@ pub(super) fn explain(args: &SettingArgs, out: &Output) -> Result {
     let settings = config.explain();
     let documents: Vec<_> = settings.iter().map(document).collect();
     let answer = json!({ "settings": documents }).to_string();
-    if out.answer_list(&answer, "settings")? {
+    if out.structured_list(&answer, "settings")? {
         return Ok(Exit::Done);
     }
     if out.names_only() {

@@ -21,7 +21,9 @@ fn show(code: &str, out: &Output) -> Result {
     };
     if out.names_only() {
         out.data(page.code)?;
-    } else if !out.answer(&json!({"code": page.code, "title": page.title, "text": page.text}).to_string())? {
+    } else if !out
+        .structured(&json!({"code": page.code, "title": page.title, "text": page.text}).to_string())?
+    {
         out.data(page.text.trim_end())?;
     }
     Ok(Exit::Done)
@@ -29,7 +31,7 @@ fn show(code: &str, out: &Output) -> Result {
 
 fn list(out: &Output) -> Result {
     let pages: Vec<_> = PAGES.iter().map(|page| json!({"code": page.code, "title": page.title})).collect();
-    if out.answer_list(&json!({ "pages": pages }).to_string(), "pages")? {
+    if out.structured_list(&json!({ "pages": pages }).to_string(), "pages")? {
         return Ok(Exit::Done);
     }
     if out.names_only() {

@@ -21,7 +21,7 @@ pub(super) async fn run(command: LockCommand, session: &Session) -> Result {
         }
         LockCommand::Release { hold: HoldArgs { key, owner, token } } => {
             let reply = client.release_lock(&key, &owner, token).await?;
-            if out.answer(&reply.text)? {
+            if out.structured(&reply.text)? {
                 return Ok(Exit::Done);
             }
             let what = if reply.value.released { "is given back" } else { "was free already" };
@@ -33,7 +33,7 @@ pub(super) async fn run(command: LockCommand, session: &Session) -> Result {
 
 fn shown(reply: &Reply<Lock>, done: &str, session: &Session) -> Result {
     let out = &session.out;
-    if out.answer(&reply.text)? {
+    if out.structured(&reply.text)? {
         return Ok(Exit::Done);
     }
     if out.names_only() {
@@ -48,7 +48,7 @@ fn shown(reply: &Reply<Lock>, done: &str, session: &Session) -> Result {
 async fn list(limit: u32, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.locks(Some(limit), None).await?;
-    if out.answer_list(&reply.text, "locks")? {
+    if out.structured_list(&reply.text, "locks")? {
         return Ok(Exit::Done);
     }
     if out.names_only() {
@@ -85,8 +85,8 @@ pub(super) async fn elections(command: ElectionCommand, session: &Session) -> Re
         ElectionCommand::StepDown { name } => return step_down(&name, session).await,
     };
     let is_written = match key {
-        Some(key) => out.answer_list(&text, key)?,
-        None => out.answer(&text)?,
+        Some(key) => out.structured_list(&text, key)?,
+        None => out.structured(&text)?,
     };
     if is_written {
         return Ok(Exit::Done);
@@ -119,7 +119,7 @@ async fn step_down(name: &str, session: &Session) -> Result {
         let error = CliError::new(Exit::NotFound, format!("nobody leads {name}")).code("GC2025");
         return Err(error.hint("`goconductor election list` shows who leads what"));
     }
-    if !out.answer(&reply.text)? {
+    if !out.structured(&reply.text)? {
         out.message(&format!("the leader of {name} has stepped down"));
     }
     Ok(Exit::Done)

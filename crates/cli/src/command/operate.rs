@@ -82,7 +82,7 @@ fn show(reply: &Reply<Workflow>, out: &Output) -> Result<()> {
     if out.names_only() {
         return out.data(&reply.value.id);
     }
-    if !out.answer(&reply.text)? {
+    if !out.structured(&reply.text)? {
         out.data(&format!("{} {}", reply.value.id, status_words(&reply.value)))?;
     }
     Ok(())

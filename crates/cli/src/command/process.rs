@@ -13,7 +13,7 @@ const PAYLOAD: usize = 60;
 pub(super) async fn run(ProcessCommand::List: ProcessCommand, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.processes().await?;
-    if out.answer_list(&reply.text, "processes")? {
+    if out.structured_list(&reply.text, "processes")? {
         return Ok(Exit::Done);
     }
     if out.names_only() {
@@ -56,7 +56,7 @@ pub(super) async fn dead_letters(command: DlqCommand, session: &Session) -> Resu
             return Ok(Exit::Done);
         }
     };
-    if out.answer(&reply.text)? {
+    if out.structured(&reply.text)? {
         return Ok(Exit::Done);
     }
     if out.names_only() {
@@ -75,7 +75,7 @@ const HEADS: [&str; 5] = ["ID", "TOPIC", "AT", "REASON", "PAYLOAD"];
 async fn list(limit: u32, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.dead_letters(Some(limit), None).await?;
-    if out.answer_list(&reply.text, "dead_letters")? {
+    if out.structured_list(&reply.text, "dead_letters")? {
         return Ok(Exit::Done);
     }
     if out.names_only() {

@@ -21,7 +21,7 @@ pub(super) async fn run(command: QueueCommand, session: &Session) -> Result {
 async fn list(session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.queues().await?;
-    if out.answer_list(&reply.text, "services")? {
+    if out.structured_list(&reply.text, "services")? {
         return Ok(Exit::Done);
     }
     if out.names_only() {
@@ -52,7 +52,7 @@ fn row(of: &QueueBacklog) -> Vec<String> {
 
 fn show(reply: &Reply<QueueMove>, session: &Session) -> Result {
     let out = &session.out;
-    if out.answer(&reply.text)? {
+    if out.structured(&reply.text)? {
         return Ok(Exit::Done);
     }
     if out.names_only() {

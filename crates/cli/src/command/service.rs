@@ -24,7 +24,7 @@ pub(super) async fn run(command: ServiceCommand, session: &Session) -> Result {
             (client.set_service(&name, &settings.into()).await?, "set")
         }
     };
-    if out.answer(&reply.text)? {
+    if out.structured(&reply.text)? {
         return Ok(Exit::Done);
     }
     if out.names_only() {
@@ -43,7 +43,7 @@ const HEADS: [&str; 3] = ["SERVICE", "URL", "ALSO"];
 async fn list(session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.services().await?;
-    if out.answer_list(&reply.text, "services")? {
+    if out.structured_list(&reply.text, "services")? {
         return Ok(Exit::Done);
     }
     if out.names_only() {

@@ -2,7 +2,7 @@
 
 use super::spans::{Lane, Lanes};
 use crate::moment::Micros;
-use crate::output::{Look, Style};
+use crate::output::{Style, Terminal};
 
 /// The time that a bar shows, and its width in cells.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ enum Cell {
 }
 
 impl Cell {
-    fn glyph(self, look: Look) -> char {
+    fn glyph(self, terminal: Terminal) -> char {
         let (unicode, ascii) = match self {
             Self::Empty => (' ', ' '),
             Self::Wait | Self::UndoWait => ('·', '.'),
@@ -33,7 +33,7 @@ impl Cell {
             Self::UndoStart => ('◀', '<'),
             Self::Undo => ('░', '~'),
         };
-        if look.unicode { unicode } else { ascii }
+        if terminal.unicode { unicode } else { ascii }
     }
 }
 
@@ -46,15 +46,15 @@ impl Axis {
     }
 
     /// A line above the bars that says what their ends mean.
-    pub(super) fn scale(self, look: Look) -> String {
+    pub(super) fn scale(self, terminal: Terminal) -> String {
         let end = crate::moment::short(self.to - self.from);
-        let line = if look.unicode { "─" } else { "-" };
+        let line = if terminal.unicode { "─" } else { "-" };
         let room = self.cells.saturating_sub(end.len() + 3);
         format!("0 {} {end}", line.repeat(room))
     }
 
     /// The bar of a step.
-    pub(super) fn bar(self, lanes: &Lanes, failed: bool, look: Look) -> String {
+    pub(super) fn bar(self, lanes: &Lanes, failed: bool, terminal: Terminal) -> String {
         let mut cells = vec![Cell::Empty; self.cells];
         let end = self.draw(&mut cells, &lanes.forward, 0, Cell::Wait, Cell::Start, Cell::Run);
         self.draw(&mut cells, &lanes.undo, end, Cell::UndoWait, Cell::UndoStart, Cell::Undo);
@@ -67,8 +67,10 @@ impl Axis {
         cells
             .chunk_by(|a, b| style(*a) == style(*b))
             .map(|run| {
-                let text: String = run.iter().map(|cell| cell.glyph(look)).collect();
-                run.first().and_then(|cell| style(*cell)).map_or(text.clone(), |style| look.paint(style, &text))
+                let text: String = run.iter().map(|cell| cell.glyph(terminal)).collect();
+                run.first()
+                    .and_then(|cell| style(*cell))
+                    .map_or(text.clone(), |style| terminal.paint(style, &text))
             })
             .collect()
     }

@@ -3,18 +3,18 @@
 use super::*;
 use serde_json::json;
 
-const WIDE: Look = Look { width: 100, unicode: true, colour: false, terminal: false };
-const NARROW: Look = Look { width: 60, unicode: false, colour: false, terminal: false };
+const WIDE: Terminal = Terminal { width: 100, unicode: true, colour: false, interactive: false };
+const NARROW: Terminal = Terminal { width: 60, unicode: false, colour: false, interactive: false };
 
 /// The time of a case: milliseconds after its start, as the API writes times.
 fn at(millis: i64) -> String {
     jiff::Timestamp::from_millisecond(1_767_225_600_000 + millis).unwrap().to_string()
 }
 
-fn picture(workflow: serde_json::Value, events: serde_json::Value, look: Look, now: i64) -> String {
+fn picture(workflow: serde_json::Value, events: serde_json::Value, terminal: Terminal, now: i64) -> String {
     let workflow: Workflow = serde_json::from_value(workflow).unwrap();
     let events: Vec<Event> = serde_json::from_value(events).unwrap();
-    draw(&workflow, &events, look, moment::parse(&at(now)).unwrap())
+    draw(&workflow, &events, terminal, moment::parse(&at(now)).unwrap())
 }
 
 fn event(seq: u64, millis: i64, kind: &str, step: &str, detail: serde_json::Value) -> serde_json::Value {
@@ -68,7 +68,7 @@ fn a_narrow_page_without_unicode() {
 fn colours_change_no_column() {
     let (workflow, events) = rolled_back();
     let plain = picture(workflow.clone(), events.clone(), WIDE, 60_000);
-    let coloured = picture(workflow, events, Look { colour: true, ..WIDE }, 60_000);
+    let coloured = picture(workflow, events, Terminal { colour: true, ..WIDE }, 60_000);
     assert!(coloured.contains("\u{1b}[35m"));
     let mut bare = String::new();
     let mut rest = coloured.as_str();

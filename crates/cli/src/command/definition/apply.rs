@@ -19,7 +19,7 @@ pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &Session) -> 
             Err(Error::Invalid(problem)) if !problem.errors.is_empty() => {
                 refused += 1;
                 for part in &problem.errors {
-                    out.error_text(&source.show(&Finding::from(part), out.message_look()));
+                    out.error_text(&source.show(&Finding::from(part), out.message_terminal()));
                 }
             }
             Err(error) => return Err(CliError::from(error).place(source.path.clone())),
@@ -39,20 +39,20 @@ fn write(applied: &[Reply<AppliedDefinition>], dry_run: bool, session: &Session)
         let definition = &reply.value;
         if out.names_only() {
             out.data(&definition.name)?;
-        } else if out.is_for_people() {
+        } else if out.is_human_readable() {
             out.data(&line(definition, dry_run))?;
         }
     }
-    if out.is_for_people() || out.names_only() || applied.is_empty() {
+    if out.is_human_readable() || out.names_only() || applied.is_empty() {
         return Ok(());
     }
     if let [one] = applied {
-        out.answer(&one.text)?;
+        out.structured(&one.text)?;
         return Ok(());
     }
     let members = applied.iter().filter_map(|reply| Document::parse(&reply.text).ok()).collect();
     let list = Document::Object(vec![("definitions".to_owned(), Document::List(members))]);
-    out.answer_list(&list.to_line(), "definitions")?;
+    out.structured_list(&list.to_line(), "definitions")?;
     Ok(())
 }
 

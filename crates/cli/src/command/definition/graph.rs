@@ -27,7 +27,7 @@ pub(super) async fn run(
     };
     let definition = checked(&source, out)?;
     let text = match format {
-        GraphFormat::Text => drawing::text(&definition, out.look),
+        GraphFormat::Text => drawing::text(&definition, out.terminal),
         GraphFormat::Mermaid => drawing::mermaid(&definition),
         GraphFormat::Dot => drawing::dot(&definition),
     };

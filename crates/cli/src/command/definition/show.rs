@@ -2,7 +2,7 @@
 
 use crate::command::Session;
 use crate::error::{CliError, Exit, Result};
-use crate::output::{Look, Style};
+use crate::output::{Style, Terminal};
 use crate::source::Source;
 use goconductor_client::{DefinitionRecord, Error};
 use similar::{ChangeTag, TextDiff};
@@ -18,7 +18,7 @@ const DIGEST: usize = 12;
 pub(super) async fn list(session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.definitions().await?;
-    if out.answer_list(&reply.text, "definitions")? {
+    if out.structured_list(&reply.text, "definitions")? {
         return Ok(Exit::Done);
     }
     let definitions = &reply.value.definitions;
@@ -48,7 +48,7 @@ pub(super) async fn versions(name: &str, session: &Session) -> Result {
     } else {
         "definitions"
     };
-    if out.answer_list(&reply.text, key)? {
+    if out.structured_list(&reply.text, key)? {
         return Ok(Exit::Done);
     }
     let versions = &reply.value.definitions;
@@ -76,7 +76,7 @@ pub(super) async fn get(name: &str, version: Option<u32>, session: &Session) -> 
     let reply = client.definition(name, version).await?;
     if out.names_only() {
         out.data(&reply.value.name)?;
-    } else if !out.answer(&reply.text)? {
+    } else if !out.structured(&reply.text)? {
         out.message(&format!("{} version {}", reply.value.name, reply.value.version));
         out.data(source_of(&reply.value)?.trim_end())?;
     }
@@ -102,7 +102,7 @@ pub(super) async fn diff(file: &Path, session: &Session) -> Result {
         Err(Error::NotFound(_)) => (String::new(), format!("{name} (not on the server)")),
         Err(error) => return Err(error.into()),
     };
-    let difference = unified(&theirs, &source.text, &label, &source.path, out.look);
+    let difference = unified(&theirs, &source.text, &label, &source.path, out.terminal);
     if difference.is_empty() {
         out.message(&format!("no difference between {} and {label}", source.path));
         return Ok(Exit::Done);
@@ -112,20 +112,20 @@ pub(super) async fn diff(file: &Path, session: &Session) -> Result {
 }
 
 /// A unified difference; empty: none.
-fn unified(old: &str, new: &str, old_name: &str, new_name: &str, look: Look) -> String {
+fn unified(old: &str, new: &str, old_name: &str, new_name: &str, terminal: Terminal) -> String {
     let diff = TextDiff::from_lines(old, new);
     let mut text = String::new();
     for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
         if text.is_empty() {
             text.push_str(&format!("--- {old_name}\n+++ {new_name}\n"));
         }
-        text.push_str(&look.paint(Style::Running, &hunk.header().to_string()));
+        text.push_str(&terminal.paint(Style::Running, &hunk.header().to_string()));
         text.push('\n');
         for change in hunk.iter_changes() {
             let line = format!("{}{}", change.tag(), change.value().trim_end_matches(['\n', '\r']));
             text.push_str(&match change.tag() {
-                ChangeTag::Insert => look.paint(Style::Success, &line),
-                ChangeTag::Delete => look.paint(Style::Failure, &line),
+                ChangeTag::Insert => terminal.paint(Style::Success, &line),
+                ChangeTag::Delete => terminal.paint(Style::Failure, &line),
                 ChangeTag::Equal => line,
             });
             text.push('\n');
@@ -140,9 +140,9 @@ mod tests {
 
     #[test]
     fn a_difference_is_unified() {
-        let look = Look { width: 80, unicode: true, colour: false, terminal: false };
-        assert_eq!(unified("a\nb\n", "a\nb\n", "x", "y", look), "");
+        let terminal = Terminal { width: 80, unicode: true, colour: false, interactive: false };
+        assert_eq!(unified("a\nb\n", "a\nb\n", "x", "y", terminal), "");
         let expected = "--- x\n+++ y\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n";
-        assert_eq!(unified("a\nb\n", "a\nc\n", "x", "y", look), expected);
+        assert_eq!(unified("a\nb\n", "a\nc\n", "x", "y", terminal), expected);
     }
 }

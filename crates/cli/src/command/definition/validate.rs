@@ -23,7 +23,7 @@ pub(super) fn checked(source: &Source, out: &Output) -> Result<Definition> {
         Err(problems) => problems,
     };
     for problem in &problems {
-        out.error_text(&source.show(&Finding::from(problem), out.message_look()));
+        out.error_text(&source.show(&Finding::from(problem), out.message_terminal()));
     }
     let count = match problems.len() {
         1 => "1 problem".to_owned(),

@@ -52,7 +52,7 @@ pub(in crate::command) async fn all(
 fn write(session: &Session, reply: &Reply<WorkflowPage>) -> Result {
     let out = &session.out;
     let page = &reply.value;
-    if out.answer_list(&reply.text, "workflows")? {
+    if out.structured_list(&reply.text, "workflows")? {
         return Ok(Exit::Done);
     }
     if out.names_only() {
@@ -110,7 +110,7 @@ pub(super) async fn count(by: CountBy, filter: Option<&str>, session: &Session) 
         CountBy::Definition => ("definition", "DEFINITION"),
     };
     let reply = session.client.workflow_counts(by, filter).await?;
-    if out.answer_list(&reply.text, "counts")? {
+    if out.structured_list(&reply.text, "counts")? {
         return Ok(Exit::Done);
     }
     let counts = &reply.value.counts;

@@ -21,7 +21,7 @@ pub(super) async fn describe(id: &str, session: &Session) -> Result {
     let reply = session.client.workflow(id).await?;
     if out.names_only() {
         out.data(&reply.value.id)?;
-    } else if !out.answer(&reply.text)? {
+    } else if !out.structured(&reply.text)? {
         out.data(&picture(session, &reply.value).await?)?;
     }
     Ok(Exit::Done)
@@ -29,7 +29,7 @@ pub(super) async fn describe(id: &str, session: &Session) -> Result {
 
 async fn picture(session: &Session, workflow: &Workflow) -> Result<String> {
     let (events, _) = all_events(session, &workflow.id).await?;
-    Ok(timeline::draw(workflow, &events, session.out.look, moment::now()))
+    Ok(timeline::draw(workflow, &events, session.out.terminal, moment::now()))
 }
 
 /// A whole history, as types and as it came.
@@ -58,7 +58,7 @@ pub(super) async fn history(id: &str, follow: bool, session: &Session) -> Result
     }
     let (events, members) = all_events(session, id).await?;
     let text = Document::Object(vec![("events".to_owned(), Document::List(members))]).to_line();
-    if out.answer_list(&text, "events")? {
+    if out.structured_list(&text, "events")? {
         return Ok(Exit::Done);
     }
     if out.names_only() {
@@ -77,11 +77,11 @@ pub(super) async fn history(id: &str, follow: bool, session: &Session) -> Result
 
 async fn follow_history(id: &str, session: &Session) -> Result {
     let out = &session.out;
-    let mut lines = Lines::new(out.look);
+    let mut lines = Lines::new(out.terminal);
     let mut follow = session.client.follow(id, 0);
     while let Some(event) = follow.next().await {
         let event = event?;
-        if out.is_for_people() {
+        if out.is_human_readable() {
             out.data(&lines.line(&event))?;
         } else if out.names_only() {
             out.data(&event.seq.to_string())?;
@@ -104,7 +104,7 @@ fn line_of(event: &Event) -> String {
 /// Shows a workflow until it ends: as a picture on a terminal, else as lines.
 pub(super) async fn watch(id: &str, session: &Session) -> Result {
     let out = &session.out;
-    let reply = if out.look.terminal && out.is_for_people() {
+    let reply = if out.terminal.interactive && out.is_human_readable() {
         watch_picture(id, session).await?
     } else {
         watch_lines(id, session).await?
@@ -114,16 +114,16 @@ pub(super) async fn watch(id: &str, session: &Session) -> Result {
 
 async fn watch_lines(id: &str, session: &Session) -> Result<Reply<Workflow>> {
     let out = &session.out;
-    let mut lines = Lines::new(out.look);
+    let mut lines = Lines::new(out.terminal);
     let mut written = Ok(());
     let reply = wait::until_end(session, id, None, |event| {
         if written.is_ok() {
-            written = out.data(&if out.is_for_people() { lines.line(event) } else { line_of(event) });
+            written = out.data(&if out.is_human_readable() { lines.line(event) } else { line_of(event) });
         }
     })
     .await?;
     written?;
-    if out.is_for_people() {
+    if out.is_human_readable() {
         out.data(&format!("{id} {}", status_words(&reply.value)))?;
     }
     Ok(reply)
@@ -140,7 +140,7 @@ async fn watch_picture(id: &str, session: &Session) -> Result<Reply<Workflow>> {
     loop {
         let reply = session.client.workflow(id).await?;
         // Events that are late for this state are drawn with the next.
-        let picture = timeline::draw(&reply.value, &events, session.out.look, moment::now());
+        let picture = timeline::draw(&reply.value, &events, session.out.terminal, moment::now());
         drawn = over(&picture, drawn, session)?;
         let ended = reply.value.status.is_final() && !open;
         if ended || reply.value.status == Status::Error {
@@ -181,7 +181,7 @@ pub(super) async fn result(id: &str, wait: Option<Duration>, session: &Session) 
     let workflow = &reply.value;
     if out.names_only() {
         out.data(id)?;
-    } else if !out.answer(&reply.text)? {
+    } else if !out.structured(&reply.text)? {
         if let Some(output) = &workflow.output {
             let text = serde_json::to_string(output).unwrap_or_default();
             out.data(&Document::parse(&text).map_or(text, |document| document.to_json()))?;

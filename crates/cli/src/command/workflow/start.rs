@@ -27,7 +27,7 @@ pub(super) async fn run(args: StartArgs, session: &Session) -> Result {
     if args.wait {
         return ended(&reply.value, args.timeout, session).await;
     }
-    if !out.answer(&reply.text)? {
+    if !out.structured(&reply.text)? {
         say(&reply.value, session)?;
     }
     Ok(Exit::Done)
@@ -47,9 +47,9 @@ async fn ended(started: &Started, limit: Option<Duration>, session: &Session) ->
     let out = &session.out;
     let id = &started.workflow.id;
     out.message(&format!("workflow {id}"));
-    let mut lines = event_line::Lines::new(out.message_look());
+    let mut lines = event_line::Lines::new(out.message_terminal());
     let reply = wait::until_end(session, id, limit, |event| {
-        if out.is_for_people() {
+        if out.is_human_readable() {
             out.message(&lines.line(event));
         }
     })
@@ -57,7 +57,7 @@ async fn ended(started: &Started, limit: Option<Duration>, session: &Session) ->
     let workflow = &reply.value;
     if out.names_only() {
         out.data(id)?;
-    } else if !out.answer(&reply.text)? {
+    } else if !out.structured(&reply.text)? {
         out.data(&format!("{id} {}", status_words(workflow)))?;
     }
     if let Some(error) = &workflow.error {
