@@ -1,6 +1,6 @@
 //! An event of a history as one line.
 
-use crate::moment::{self, Micros};
+use crate::time::{self, Micros};
 use crate::output::{Style, Terminal};
 use goconductor_client::Event;
 use serde_json::Value;
@@ -23,9 +23,9 @@ impl Lines {
 
     /// The event's line.
     pub(crate) fn line(&mut self, event: &Event) -> String {
-        let time = moment::parse(&event.time);
+        let time = time::parse(&event.time);
         let began = *self.began.get_or_insert(time.unwrap_or_default());
-        let since = time.map_or_else(String::new, |time| format!("+{}", moment::short(time - began)));
+        let since = time.map_or_else(String::new, |time| format!("+{}", time::format_duration(time - began)));
         let kind = self.terminal.paint(style(&event.kind), &format!("{:<KIND_WIDTH$}", event.kind));
         let step = event.step.as_deref().unwrap_or_default();
         let words = words(event);

@@ -13,7 +13,7 @@ mod document;
 mod drawing;
 mod error;
 mod event_line;
-mod moment;
+mod time;
 mod output;
 mod source;
 mod timeline;

@@ -5,7 +5,7 @@ mod bar;
 mod spans;
 mod waiting;
 
-use crate::moment::{self, Micros};
+use crate::time::{self, Micros};
 use crate::output::{Style, Terminal};
 use bar::Axis;
 use goconductor_client::{Event, Failure, Status, Step, Workflow};
@@ -43,13 +43,13 @@ fn header(workflow: &Workflow, terminal: Terminal, now: Micros) -> Vec<String> {
     line("Status", terminal.paint(status_style(&workflow.status), &format!("{}{cause}", workflow.status)));
     if let Some(created) = &workflow.created_at {
         line("Created", created.clone());
-        let began = moment::parse(created).unwrap_or(now);
+        let began = time::parse(created).unwrap_or(now);
         match &workflow.ended_at {
             Some(ended) => {
-                let took = moment::short(moment::parse(ended).unwrap_or(now) - began);
+                let took = time::format_duration(time::parse(ended).unwrap_or(now) - began);
                 line("Result", format!("{ended}, after {took}"));
             }
-            None => line("Runs for", moment::short(now - began)),
+            None => line("Runs for", time::format_duration(now - began)),
         }
     }
     if !workflow.labels.is_empty() {
@@ -110,8 +110,8 @@ fn columns(workflow: &Workflow, took: &[String], terminal: Terminal, now: Micros
     // Symbol and space, and two spaces behind each column.
     let used = 2 + title + 2 + if status > 0 { status + 2 } else { 0 } + 2 + took;
     let cells = terminal.width.saturating_sub(used).clamp(MIN_BAR, MAX_BAR);
-    let from = workflow.created_at.as_deref().and_then(moment::parse).unwrap_or(now);
-    let to = workflow.ended_at.as_deref().and_then(moment::parse).unwrap_or(now).max(from);
+    let from = workflow.created_at.as_deref().and_then(time::parse).unwrap_or(now);
+    let to = workflow.ended_at.as_deref().and_then(time::parse).unwrap_or(now).max(from);
     Columns { title, status, axis: Axis { from, to, cells } }
 }
 
@@ -139,7 +139,7 @@ fn took(step: &Step, lanes: &Lanes, terminal: Terminal) -> String {
             more if terminal.unicode => format!(" ×{more}"),
             more => format!(" x{more}"),
         };
-        format!("{}{tries}", moment::short(lane.took()))
+        format!("{}{tries}", time::format_duration(lane.took()))
     };
     let mut text = String::new();
     if lanes.forward.ran() {

@@ -1,7 +1,7 @@
 //! A step's lanes as cells on a time axis that all steps share.
 
 use super::spans::{Lane, Lanes};
-use crate::moment::Micros;
+use crate::time::Micros;
 use crate::output::{Style, Terminal};
 
 /// The time that a bar shows, and its width in cells.
@@ -47,7 +47,7 @@ impl Axis {
 
     /// A line above the bars that says what their ends mean.
     pub(super) fn scale(self, terminal: Terminal) -> String {
-        let end = crate::moment::short(self.to - self.from);
+        let end = crate::time::short(self.to - self.from);
         let line = if terminal.unicode { "─" } else { "-" };
         let room = self.cells.saturating_sub(end.len() + 3);
         format!("0 {} {end}", line.repeat(room))

@@ -1,6 +1,6 @@
 //! When each side of a step waited and ran, from a workflow's history.
 
-use crate::moment::{self, Micros};
+use crate::time::{self, Micros};
 use goconductor_client::{Event, Step, Workflow};
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ pub(crate) fn of(workflow: &Workflow, events: &[Event], now: Micros) -> Vec<Lane
                 lanes.forward = from_times(step, now);
             }
             // A workflow that ended leaves nothing open, whatever its last events say.
-            let until = workflow.ended_at.as_deref().and_then(moment::parse).unwrap_or(now);
+            let until = workflow.ended_at.as_deref().and_then(time::parse).unwrap_or(now);
             lanes.forward.close(until);
             lanes.undo.close(until);
             lanes
@@ -61,7 +61,7 @@ pub(crate) fn of(workflow: &Workflow, events: &[Event], now: Micros) -> Vec<Lane
 
 impl Lanes {
     fn take(&mut self, event: &Event) {
-        let Some(at) = moment::parse(&event.time) else { return };
+        let Some(at) = time::parse(&event.time) else { return };
         let started = time_of(event, "started_at");
         let undoes = event.detail.get("side").and_then(Value::as_str) == Some("compensate");
         let lane = if undoes { &mut self.undo } else { &mut self.forward };
@@ -127,7 +127,7 @@ impl Lane {
 
 /// Without a history: what the step itself says.
 fn from_times(step: &Step, now: Micros) -> Lane {
-    let time = |text: &Option<String>| text.as_deref().and_then(moment::parse);
+    let time = |text: &Option<String>| text.as_deref().and_then(time::parse);
     let mut lane = Lane::default();
     if let Some(queued) = time(&step.queued_at) {
         lane.wait(queued);
@@ -142,5 +142,5 @@ fn from_times(step: &Step, now: Micros) -> Lane {
 /// A time among an event's details: as the API writes times, or in microseconds.
 fn time_of(event: &Event, name: &str) -> Option<Micros> {
     let value = event.detail.get(name)?;
-    value.as_i64().or_else(|| value.as_str().and_then(moment::parse))
+    value.as_i64().or_else(|| value.as_str().and_then(time::parse))
 }

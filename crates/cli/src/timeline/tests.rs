@@ -14,7 +14,7 @@ fn at(millis: i64) -> String {
 fn picture(workflow: serde_json::Value, events: serde_json::Value, terminal: Terminal, now: i64) -> String {
     let workflow: Workflow = serde_json::from_value(workflow).unwrap();
     let events: Vec<Event> = serde_json::from_value(events).unwrap();
-    draw(&workflow, &events, terminal, moment::parse(&at(now)).unwrap())
+    draw(&workflow, &events, terminal, time::parse(&at(now)).unwrap())
 }
 
 fn event(seq: u64, millis: i64, kind: &str, step: &str, detail: serde_json::Value) -> serde_json::Value {

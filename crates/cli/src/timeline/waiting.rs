@@ -1,6 +1,6 @@
 //! Why a workflow stands still, in words.
 
-use crate::moment::{self, Micros};
+use crate::time::{self, Micros};
 use goconductor_client::WaitingOn;
 
 /// A line for one reason.
@@ -9,14 +9,14 @@ pub(super) fn line(waiting: &WaitingOn, now: Micros) -> String {
         Some(step) => format!("{step}: {}", words(&waiting.kind)),
         None => words(&waiting.kind).to_owned(),
     };
-    if let Some(since) = waiting.since.as_deref().and_then(moment::parse) {
-        line.push_str(&format!(", for {}", moment::short(now - since)));
+    if let Some(since) = waiting.since.as_deref().and_then(time::parse) {
+        line.push_str(&format!(", for {}", time::format_duration(now - since)));
     }
-    if let Some(until) = waiting.until.as_deref().and_then(moment::parse) {
+    if let Some(until) = waiting.until.as_deref().and_then(time::parse) {
         line.push_str(&if until > now {
-            format!(", {} more at most", moment::short(until - now))
+            format!(", {} more at most", time::format_duration(until - now))
         } else {
-            format!(", until {} ago", moment::short(now - until))
+            format!(", until {} ago", time::format_duration(now - until))
         });
     }
     if let Some(detail) = waiting.detail.as_deref().filter(|detail| !detail.is_empty()) {

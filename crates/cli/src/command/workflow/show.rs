@@ -5,7 +5,7 @@ use crate::command::{Session, wait};
 use crate::document::Document;
 use crate::error::{Exit, Result};
 use crate::event_line::{self, Lines};
-use crate::{moment, timeline};
+use crate::{time, timeline};
 use goconductor_client::{Error, Event, Outcome, Reply, Status, Workflow};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(super) async fn describe(id: &str, session: &Session) -> Result {
 
 async fn picture(session: &Session, workflow: &Workflow) -> Result<String> {
     let (events, _) = all_events(session, &workflow.id).await?;
-    Ok(timeline::draw(workflow, &events, session.out.terminal, moment::now()))
+    Ok(timeline::draw(workflow, &events, session.out.terminal, time::now()))
 }
 
 /// A whole history, as types and as it came.
@@ -140,7 +140,7 @@ async fn watch_picture(id: &str, session: &Session) -> Result<Reply<Workflow>> {
     loop {
         let reply = session.client.workflow(id).await?;
         // Events that are late for this state are drawn with the next.
-        let picture = timeline::draw(&reply.value, &events, session.out.terminal, moment::now());
+        let picture = timeline::draw(&reply.value, &events, session.out.terminal, time::now());
         drawn = over(&picture, drawn, session)?;
         let ended = reply.value.status.is_final() && !open;
         if ended || reply.value.status == Status::Error {

@@ -20,7 +20,7 @@ pub(crate) fn parse(text: &str) -> Option<Micros> {
 }
 
 /// A duration in few characters: `0.4ms`, `12ms`, `1.24s`, `3m05s`, `2h03m`, `4d06h`.
-pub(crate) fn short(duration: Micros) -> String {
+pub(crate) fn format_duration(duration: Micros) -> String {
     let duration = duration.max(0);
     let two = |large: Micros, large_unit: &str, small: Micros, small_unit: &str| {
         format!("{}{large_unit}{:02}{small_unit}", duration / large, duration % large / small)
@@ -59,7 +59,7 @@ mod tests {
             (2 * HOUR + 3 * MINUTE, "2h03m"),
             (4 * DAY + 6 * HOUR, "4d06h"),
         ] {
-            assert_eq!(short(duration), text);
+            assert_eq!(format_duration(duration), text);
         }
     }
 
