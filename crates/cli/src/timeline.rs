@@ -2,14 +2,14 @@
 //! stands still. Pure: from the API's answers and the present time to text.
 
 mod bar;
-mod spans;
+mod tracks;
 mod waiting;
 
 use crate::time::{self, Micros};
 use crate::output::{Style, Terminal};
 use bar::Axis;
 use goconductor_client::{Event, Failure, Status, Step, Workflow};
-use spans::{Lane, Lanes};
+use tracks::{Track, StepTracks};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// A bar narrower than this says nothing.
@@ -81,14 +81,14 @@ struct Columns {
 }
 
 fn steps(workflow: &Workflow, events: &[Event], terminal: Terminal, now: Micros) -> Vec<String> {
-    let lanes = spans::of(workflow, events, now);
+    let tracks = tracks::of(workflow, events, now);
     let took: Vec<String> =
-        workflow.steps.iter().zip(&lanes).map(|(step, lanes)| took(step, lanes, terminal)).collect();
+        workflow.steps.iter().zip(&tracks).map(|(step, tracks)| took(step, tracks, terminal)).collect();
     let columns = columns(workflow, &took, terminal, now);
     let gap = columns.title + 4 + if columns.status > 0 { columns.status + 2 } else { 0 };
     let mut lines = vec![terminal.paint(Style::Dim, &format!("{:gap$}{}", "", columns.axis.scale(terminal)))];
-    for ((step, lanes), took) in workflow.steps.iter().zip(&lanes).zip(&took) {
-        lines.push(row(step, lanes, took, &columns, terminal));
+    for ((step, tracks), took) in workflow.steps.iter().zip(&tracks).zip(&took) {
+        lines.push(row(step, tracks, took, &columns, terminal));
         if let Some(error) = &step.error {
             let text = cut(&failure(error), terminal.width.saturating_sub(4), terminal);
             lines.push(format!("    {}", terminal.paint(Style::Failure, &text)));
@@ -115,7 +115,7 @@ fn columns(workflow: &Workflow, took: &[String], terminal: Terminal, now: Micros
     Columns { title, status, axis: Axis { from, to, cells } }
 }
 
-fn row(step: &Step, lanes: &Lanes, took: &str, columns: &Columns, terminal: Terminal) -> String {
+fn row(step: &Step, tracks: &StepTracks, took: &str, columns: &Columns, terminal: Terminal) -> String {
     let style = step_style(&step.status);
     let title = cut(title(step), columns.title, terminal);
     let pad = columns.title.saturating_sub(title.width());
@@ -125,29 +125,29 @@ fn row(step: &Step, lanes: &Lanes, took: &str, columns: &Columns, terminal: Term
         line.push_str("  ");
     }
     let failed = matches!(step.status.as_str(), "FAILED" | "UNKNOWN");
-    line.push_str(&columns.axis.bar(lanes, failed, terminal));
+    line.push_str(&columns.axis.bar(tracks, failed, terminal));
     line.push_str("  ");
     line.push_str(took);
     line.trim_end().to_owned()
 }
 
 /// How long a step took forward and back, and in how many attempts.
-fn took(step: &Step, lanes: &Lanes, terminal: Terminal) -> String {
-    let side = |lane: &Lane, attempts: u32| {
+fn took(step: &Step, tracks: &StepTracks, terminal: Terminal) -> String {
+    let side = |track: &Track, attempts: u32| {
         let tries = match attempts {
             0 | 1 => String::new(),
             more if terminal.unicode => format!(" ×{more}"),
             more => format!(" x{more}"),
         };
-        format!("{}{tries}", time::format_duration(lane.took()))
+        format!("{}{tries}", time::format_duration(track.took()))
     };
     let mut text = String::new();
-    if lanes.forward.ran() {
-        text.push_str(&side(&lanes.forward, step.attempts));
+    if tracks.execution.ran() {
+        text.push_str(&side(&tracks.execution, step.attempts));
     }
-    if lanes.undo.ran() {
+    if tracks.compensation.ran() {
         let comma = if text.is_empty() { "" } else { ", " };
-        text.push_str(&format!("{comma}undo {}", side(&lanes.undo, step.compensation_attempts)));
+        text.push_str(&format!("{comma}undo {}", side(&tracks.compensation, step.compensation_attempts)));
     }
     text
 }

@@ -1,6 +1,6 @@
-//! A step's lanes as cells on a time axis that all steps share.
+//! A step's tracks as cells on a time axis that all steps share.
 
-use super::spans::{Lane, Lanes};
+use super::tracks::{Track, StepTracks};
 use crate::time::Micros;
 use crate::output::{Style, Terminal};
 
@@ -18,20 +18,20 @@ enum Cell {
     Wait,
     Start,
     Run,
-    UndoWait,
-    UndoStart,
-    Undo,
+    CompensationWait,
+    CompensationStart,
+    Compensation,
 }
 
 impl Cell {
     fn glyph(self, terminal: Terminal) -> char {
         let (unicode, ascii) = match self {
             Self::Empty => (' ', ' '),
-            Self::Wait | Self::UndoWait => ('·', '.'),
+            Self::Wait | Self::CompensationWait => ('·', '.'),
             Self::Start => ('▶', '>'),
             Self::Run => ('█', '='),
-            Self::UndoStart => ('◀', '<'),
-            Self::Undo => ('░', '~'),
+            Self::CompensationStart => ('◀', '<'),
+            Self::Compensation => ('░', '~'),
         };
         if terminal.unicode { unicode } else { ascii }
     }
@@ -54,15 +54,15 @@ impl Axis {
     }
 
     /// The bar of a step.
-    pub(super) fn bar(self, lanes: &Lanes, failed: bool, terminal: Terminal) -> String {
+    pub(super) fn bar(self, tracks: &StepTracks, failed: bool, terminal: Terminal) -> String {
         let mut cells = vec![Cell::Empty; self.cells];
-        let end = self.draw(&mut cells, &lanes.forward, 0, Cell::Wait, Cell::Start, Cell::Run);
-        self.draw(&mut cells, &lanes.undo, end, Cell::UndoWait, Cell::UndoStart, Cell::Undo);
+        let end = self.draw(&mut cells, &tracks.execution, 0, Cell::Wait, Cell::Start, Cell::Run);
+        self.draw(&mut cells, &tracks.compensation, end, Cell::CompensationWait, Cell::CompensationStart, Cell::Compensation);
         let style = |cell: Cell| match cell {
             Cell::Empty => None,
-            Cell::Wait | Cell::UndoWait => Some(Style::Dim),
+            Cell::Wait | Cell::CompensationWait => Some(Style::Dim),
             Cell::Start | Cell::Run => Some(if failed { Style::Failure } else { Style::Success }),
-            Cell::UndoStart | Cell::Undo => Some(Style::Compensation),
+            Cell::CompensationStart | Cell::Compensation => Some(Style::Compensation),
         };
         cells
             .chunk_by(|a, b| style(*a) == style(*b))
@@ -75,11 +75,11 @@ impl Axis {
             .collect()
     }
 
-    /// Draws a lane from cell `first` on; the cell behind it. What is shorter than a cell gets one.
+    /// Draws a track from cell `first` on; the cell behind it. What is shorter than a cell gets one.
     fn draw(
         self,
         cells: &mut [Cell],
-        lane: &Lane,
+        track: &Track,
         first: usize,
         wait: Cell,
         start: Cell,
@@ -88,24 +88,24 @@ impl Axis {
         // The last cell is kept free for an undo that begins and ends in it.
         let last = self.cells.saturating_sub(1);
         let mut behind = first;
-        for span in &lane.spans {
-            let from = self.cell(span.from).max(first).min(last);
-            let to = self.cell(span.to).max(from);
-            if !span.runs && to <= from {
+        for segment in &track.segments {
+            let from = self.cell(segment.from).max(first).min(last);
+            let to = self.cell(segment.to).max(from);
+            if !segment.runs && to <= from {
                 continue;
             }
             // An attempt starts behind what is drawn, as far as there is room, so that each is seen.
-            let from = if span.runs { from.max(behind).min(last) } else { from };
+            let from = if segment.runs { from.max(behind).min(last) } else { from };
             let to = to.max(from);
             for (at, cell) in cells.iter_mut().enumerate().skip(from).take(to - from + 1) {
-                match (span.runs, at == from) {
+                match (segment.runs, at == from) {
                     (true, true) => *cell = start,
                     (true, false) => *cell = run,
                     (false, _) if at >= behind && *cell == Cell::Empty => *cell = wait,
                     (false, _) => {}
                 }
             }
-            if span.runs {
+            if segment.runs {
                 behind = to + 1;
             }
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// A stretch of time of one side of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct Segment {
     /// From.
     pub(crate) from: Micros,
     /// To.
@@ -17,126 +17,126 @@ pub(crate) struct Span {
 
 /// One side of a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Lane {
+pub(crate) struct Track {
     /// In order.
-    pub(crate) spans: Vec<Span>,
-    open: Option<Open>,
+    pub(crate) segments: Vec<Segment>,
+    open: Option<OpenSegment>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Open {
+struct OpenSegment {
     from: Micros,
     runs: bool,
 }
 
 /// Both sides of a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Lanes {
+pub(crate) struct StepTracks {
     /// Doing it.
-    pub(crate) forward: Lane,
+    pub(crate) execution: Track,
     /// Undoing it.
-    pub(crate) undo: Lane,
+    pub(crate) compensation: Track,
 }
 
-/// The lanes of all steps, in their order. What is open goes on until `now`.
-pub(crate) fn of(workflow: &Workflow, events: &[Event], now: Micros) -> Vec<Lanes> {
+/// The tracks of all steps, in their order. What is open goes on until `now`.
+pub(crate) fn of(workflow: &Workflow, events: &[Event], now: Micros) -> Vec<StepTracks> {
     workflow
         .steps
         .iter()
         .map(|step| {
-            let mut lanes = Lanes::default();
+            let mut tracks = StepTracks::default();
             let mine = events.iter().filter(|event| event.step.as_deref() == Some(step.name.as_str()));
-            mine.for_each(|event| lanes.take(event));
-            if lanes == Lanes::default() {
-                lanes.forward = from_times(step, now);
+            mine.for_each(|event| tracks.apply(event));
+            if tracks == StepTracks::default() {
+                tracks.execution = from_times(step, now);
             }
             // A workflow that ended leaves nothing open, whatever its last events say.
             let until = workflow.ended_at.as_deref().and_then(time::parse).unwrap_or(now);
-            lanes.forward.close(until);
-            lanes.undo.close(until);
-            lanes
+            tracks.execution.close(until);
+            tracks.compensation.close(until);
+            tracks
         })
         .collect()
 }
 
-impl Lanes {
-    fn take(&mut self, event: &Event) {
+impl StepTracks {
+    fn apply(&mut self, event: &Event) {
         let Some(at) = time::parse(&event.time) else { return };
         let started = time_of(event, "started_at");
         let undoes = event.detail.get("side").and_then(Value::as_str) == Some("compensate");
-        let lane = if undoes { &mut self.undo } else { &mut self.forward };
+        let track = if undoes { &mut self.compensation } else { &mut self.execution };
         match event.kind.as_str() {
-            "STEP_QUEUED" => self.forward.wait(at),
-            "ATTEMPT_STARTED" => lane.run(started.unwrap_or(at)),
+            "STEP_QUEUED" => self.execution.wait(at),
+            "ATTEMPT_STARTED" => track.run(started.unwrap_or(at)),
             "ATTEMPT_FAILED" => {
-                lane.end(started, at);
-                lane.wait(at);
+                track.end(started, at);
+                track.wait(at);
             }
-            "STEP_COMPLETED" | "STEP_FAILED" | "STEP_UNKNOWN" => self.forward.end(started, at),
-            "STEP_SKIPPED" => self.forward.close(at),
-            "STEP_WITHDRAWN" => self.forward = Lane::default(),
-            "COMPENSATION_QUEUED" => self.undo.wait(at),
-            "STEP_COMPENSATED" | "COMPENSATION_FAILED" => self.undo.end(started, at),
-            "COMPENSATION_SKIPPED" => self.undo.close(at),
-            "STEP_RETRIED" => lane.wait(at),
+            "STEP_COMPLETED" | "STEP_FAILED" | "STEP_UNKNOWN" => self.execution.end(started, at),
+            "STEP_SKIPPED" => self.execution.close(at),
+            "STEP_WITHDRAWN" => self.execution = Track::default(),
+            "COMPENSATION_QUEUED" => self.compensation.wait(at),
+            "STEP_COMPENSATED" | "COMPENSATION_FAILED" => self.compensation.end(started, at),
+            "COMPENSATION_SKIPPED" => self.compensation.close(at),
+            "STEP_RETRIED" => track.wait(at),
             _ => {}
         }
     }
 }
 
-impl Lane {
+impl Track {
     /// How long its attempts took, together.
     pub(crate) fn took(&self) -> Micros {
-        self.spans.iter().filter(|span| span.runs).map(|span| span.to - span.from).sum()
+        self.segments.iter().filter(|segment| segment.runs).map(|segment| segment.to - segment.from).sum()
     }
 
     /// Whether there was any attempt.
     pub(crate) fn ran(&self) -> bool {
-        self.spans.iter().any(|span| span.runs)
+        self.segments.iter().any(|segment| segment.runs)
     }
 
     fn wait(&mut self, at: Micros) {
         self.close(at);
-        self.open = Some(Open { from: at, runs: false });
+        self.open = Some(OpenSegment { from: at, runs: false });
     }
 
     fn run(&mut self, at: Micros) {
         self.close(at);
-        self.open = Some(Open { from: at, runs: true });
+        self.open = Some(OpenSegment { from: at, runs: true });
     }
 
     /// An attempt ended; one whose start is not on record began when it was waited for.
     fn end(&mut self, started: Option<Micros>, at: Micros) {
-        if let (Some(started), Some(Open { runs: false, .. })) = (started, self.open) {
+        if let (Some(started), Some(OpenSegment { runs: false, .. })) = (started, self.open) {
             self.run(started);
         }
         if let Some(open) = &mut self.open {
             open.runs = true;
         } else if let Some(started) = started {
-            self.open = Some(Open { from: started, runs: true });
+            self.open = Some(OpenSegment { from: started, runs: true });
         }
         self.close(at);
     }
 
     fn close(&mut self, at: Micros) {
-        if let Some(Open { from, runs }) = self.open.take() {
-            self.spans.push(Span { from, to: at.max(from), runs });
+        if let Some(OpenSegment { from, runs }) = self.open.take() {
+            self.segments.push(Segment { from, to: at.max(from), runs });
         }
     }
 }
 
 /// Without a history: what the step itself says.
-fn from_times(step: &Step, now: Micros) -> Lane {
+fn from_times(step: &Step, now: Micros) -> Track {
     let time = |text: &Option<String>| text.as_deref().and_then(time::parse);
-    let mut lane = Lane::default();
+    let mut track = Track::default();
     if let Some(queued) = time(&step.queued_at) {
-        lane.wait(queued);
+        track.wait(queued);
     }
     if let Some(started) = time(&step.started_at) {
-        lane.run(started);
+        track.run(started);
     }
-    lane.close(time(&step.ended_at).unwrap_or(now));
-    lane
+    track.close(time(&step.ended_at).unwrap_or(now));
+    track
 }
 
 /// A time among an event's details: as the API writes times, or in microseconds.
