@@ -5,7 +5,7 @@
 
 mod check;
 mod open;
-mod sweep;
+mod scan;
 
 use crate::args::DoctorArgs;
 use crate::error::{Exit, Result};
@@ -26,7 +26,7 @@ pub(crate) struct Finding {
 
 /// What a sweep over all workflows came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct DoctorReport {
     /// How many workflows were checked.
     pub(crate) checked: u64,
     /// Workflows that changed each time they were looked at, and so could not be judged.
@@ -40,15 +40,15 @@ pub(crate) async fn run(args: &DoctorArgs, out: &Output) -> Result {
     let store = open::store(args).await?;
     store.check().await?;
     let progress = progress(out);
-    let report = sweep::run(store.as_ref(), &|checked| progress.set_position(checked)).await;
+    let report = scan::run(store.as_ref(), &|checked| progress.set_position(checked)).await;
     progress.finish_and_clear();
     let report = report?;
     write(&report, out)?;
     Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Other })
 }
 
-fn write(report: &Report, out: &Output) -> Result<()> {
-    let Report { checked, too_busy, findings } = report;
+fn write(report: &DoctorReport, out: &Output) -> Result<()> {
+    let DoctorReport { checked, too_busy, findings } = report;
     if out.structured_list(&json!(report).to_string(), "findings")? {
         return Ok(());
     }

@@ -6,41 +6,41 @@ use goconductor_store::{LedgerRow, RowKind};
 
 /// A workflow as it was read.
 #[derive(Debug, Clone)]
-pub(super) struct Reading {
+pub(super) struct Snapshot {
     pub(super) state: State,
     pub(super) events: Vec<Event>,
     pub(super) rows: Vec<LedgerRow>,
 }
 
 /// Everything that does not hold.
-pub(super) fn findings(plan: &Plan, reading: &Reading) -> Vec<Finding> {
+pub(super) fn findings(plan: &Plan, snapshot: &Snapshot) -> Vec<Finding> {
     let mut found = Vec::new();
-    history(reading, &mut found);
-    ledger(plan, reading, &mut found);
+    history(snapshot, &mut found);
+    ledger(plan, snapshot, &mut found);
     found
 }
 
-fn history(reading: &Reading, found: &mut Vec<Finding>) {
-    let Reading { state, events, .. } = reading;
+fn history(snapshot: &Snapshot, found: &mut Vec<Finding>) {
+    let Snapshot { state, events, .. } = snapshot;
     // Invariant: events are numbered 1…n, and n is the state's seq.
     let gap = (1..).zip(events).find(|(expected, event)| *expected != event.seq);
     let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
     if let Some((expected, event)) = gap {
-        found.push(about(state, "GC3011", format!("event {expected} is missing: {} is there", event.seq)));
+        found.push(finding(state, "GC3011", format!("event {expected} is missing: {} is there", event.seq)));
     } else if count != state.seq {
-        found.push(about(state, "GC3011", format!("the state is at {}, the history at {count}", state.seq)));
+        found.push(finding(state, "GC3011", format!("the state is at {}, the history at {count}", state.seq)));
     } else {
         // Invariant: the fold of the history is the state.
-        let folded = events.iter().fold(None, evolve).and_then(as_read_back);
+        let folded = events.iter().fold(None, evolve).and_then(normalized);
         if folded.as_ref() != Some(state) {
             let what = folded.map_or_else(|| "no state".to_owned(), |folded| difference(&folded, state));
-            found.push(about(state, "GC3012", format!("the history leads to {what}")));
+            found.push(finding(state, "GC3012", format!("the history leads to {what}")));
         }
     }
 }
 
 /// A state as it comes out of a store: JSON does not tell an optional null from an absent one.
-fn as_read_back(state: State) -> Option<State> {
+fn normalized(state: State) -> Option<State> {
     serde_json::from_value(serde_json::to_value(state).ok()?).ok()
 }
 
@@ -56,12 +56,12 @@ fn difference(folded: &State, stored: &State) -> String {
     }
 }
 
-fn ledger(plan: &Plan, reading: &Reading, found: &mut Vec<Finding>) {
-    let Reading { state, rows, .. } = reading;
+fn ledger(plan: &Plan, snapshot: &Snapshot, found: &mut Vec<Finding>) {
+    let Snapshot { state, rows, .. } = snapshot;
     if state.phase.is_final() {
         // Invariant: nothing follows an end.
         found.extend(rows.iter().map(|row| {
-            about(state, "GC3015", format!("{} is still in the ledger", named(plan, row.key.key)))
+            finding(state, "GC3015", format!("{} is still in the ledger", row_name(plan, row.key.key)))
         }));
         return;
     }
@@ -70,19 +70,19 @@ fn ledger(plan: &Plan, reading: &Reading, found: &mut Vec<Finding>) {
     for owed in &expected {
         match rows.iter().find(|row| row.key.key == owed.key) {
             None => {
-                found.push(about(state, "GC3013", format!("{} is not in the ledger", named(plan, owed.key))))
+                found.push(finding(state, "GC3013", format!("{} is not in the ledger", row_name(plan, owed.key))))
             }
             Some(row) => {
                 if let Some(differs) = differs(owed, row) {
-                    let detail = format!("{}: {differs}", named(plan, owed.key));
-                    found.push(about(state, "GC3013", detail));
+                    let detail = format!("{}: {differs}", row_name(plan, owed.key));
+                    found.push(finding(state, "GC3013", detail));
                 }
             }
         }
     }
     let extra = rows.iter().filter(|row| !expected.iter().any(|owed| owed.key == row.key.key));
     found.extend(extra.map(|row| {
-        about(state, "GC3013", format!("{} is in the ledger and not owed", named(plan, row.key.key)))
+        finding(state, "GC3013", format!("{} is in the ledger and not owed", row_name(plan, row.key.key)))
     }));
 }
 
@@ -103,7 +103,7 @@ fn differs(owed: &Owed, row: &LedgerRow) -> Option<String> {
 }
 
 /// A row as people call it: by the step's name.
-fn named(plan: &Plan, key: OwedKey) -> String {
+fn row_name(plan: &Plan, key: OwedKey) -> String {
     match key {
         OwedKey::Command(index, side) => match plan.step(index) {
             Some(step) => format!("{}/{}", step.name, side.as_str()),
@@ -113,6 +113,6 @@ fn named(plan: &Plan, key: OwedKey) -> String {
     }
 }
 
-fn about(state: &State, code: &'static str, detail: String) -> Finding {
+fn finding(state: &State, code: &'static str, detail: String) -> Finding {
     Finding { code, workflow: state.id.to_string(), detail }
 }

@@ -1,6 +1,6 @@
 //! A store is broken in each way that `doctor` has a page for.
 
-use super::{Report, sweep};
+use super::{DoctorReport, scan};
 use goconductor_saga::{
     Action, DEFINITION_FORMAT, Definition, EventKind, ExpressionError, Expressions, Input, Join, Json, Kind,
     LedgerChange, Outcome, Plan, Retry, Scope, Side, StartWorkflow, State, Step, StepIndex, Timeouts,
@@ -109,11 +109,11 @@ async fn write(store: &SqliteStore, transition: Transition) {
     assert!(matches!(outcome[..], [WriteOutcome::Written]), "{outcome:?}");
 }
 
-async fn report(store: &SqliteStore) -> Report {
-    sweep::run(store, &|_| {}).await.unwrap()
+async fn report(store: &SqliteStore) -> DoctorReport {
+    scan::run(store, &|_| {}).await.unwrap()
 }
 
-fn codes(report: &Report) -> Vec<&'static str> {
+fn codes(report: &DoctorReport) -> Vec<&'static str> {
     report.findings.iter().map(|finding| finding.code).collect()
 }
 
@@ -130,7 +130,7 @@ async fn nothing_is_found_in_a_sound_store() {
         }
     }
     let report = report(&store).await;
-    assert_eq!(report, Report { checked: 450, ..Report::default() });
+    assert_eq!(report, DoctorReport { checked: 450, ..DoctorReport::default() });
 }
 
 #[tokio::test]

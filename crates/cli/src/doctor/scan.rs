@@ -1,7 +1,7 @@
-//! Reading all workflows, and those that look wrong again.
+//! Snapshot all workflows, and those that look wrong again.
 
-use super::check::{Reading, findings};
-use super::{Finding, Report};
+use super::check::{Snapshot, findings};
+use super::{Finding, DoctorReport};
 use goconductor_saga::{Event, Plan, State, WorkflowId};
 use goconductor_store::{Error, LedgerRow, Loaded, Store};
 use std::collections::BTreeMap;
@@ -12,33 +12,33 @@ use std::time::Duration;
 const BATCH: u32 = 200;
 
 /// So many events are read together.
-const EVENTS: u32 = 1000;
+const EVENT_PAGE: u32 = 1000;
 
 /// A workflow is found wrong only if it looked wrong, standing still, so many times in a row.
-const LOOKS: u32 = 3;
+const CONFIRMATIONS: u32 = 3;
 
 /// A workflow that changed during so many looks is left to another day.
-const MAX_LOOKS: u32 = 20;
+const MAX_SCANS: u32 = 20;
 
 /// Between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// Definitions that were looked up, by namespace, name and version; none: it can't be used.
 type Plans = BTreeMap<(String, String, u32), Option<Arc<Plan>>>;
 
 /// What one look at a workflow came to.
-enum Look {
+enum ScanResult {
     /// It stood still meanwhile.
-    Still(Vec<Finding>),
+    Stable(Vec<Finding>),
     /// It changed meanwhile.
     Changed,
     /// It is no more.
-    Gone,
+    Missing,
 }
 
 /// Checks every workflow of the store; `progress` is told how many have been.
-pub(super) async fn run(store: &dyn Store, progress: &(dyn Fn(u64) + Sync)) -> Result<Report, Error> {
-    let mut report = Report::default();
+pub(super) async fn run(store: &dyn Store, progress: &(dyn Fn(u64) + Sync)) -> Result<DoctorReport, Error> {
+    let mut report = DoctorReport::default();
     let mut plans = Plans::new();
     let mut after = None;
     loop {
@@ -46,12 +46,12 @@ pub(super) async fn run(store: &dyn Store, progress: &(dyn Fn(u64) + Sync)) -> R
         let Some(last) = ids.last() else { break };
         after = Some(*last);
         for id in suspicious(store, &ids, &mut plans).await? {
-            settle(store, id, &mut plans, &mut report).await?;
+            confirm(store, id, &mut plans, &mut report).await?;
         }
         report.checked += u64::try_from(ids.len()).unwrap_or(u64::MAX);
         progress(report.checked);
     }
-    for row in store.orphans(EVENTS).await? {
+    for row in store.orphans(EVENT_PAGE).await? {
         report.findings.push(Finding {
             code: "GC3014",
             workflow: row.key.id.to_string(),
@@ -82,7 +82,7 @@ async fn suspicious(
         let id = state.id;
         let rows = rows.remove(&id).unwrap_or_default();
         let sound = match (plan(store, &state, plans).await?, history(store, id).await) {
-            (Some(plan), Ok(events)) => findings(&plan, &Reading { state, events, rows }).is_empty(),
+            (Some(plan), Ok(events)) => findings(&plan, &Snapshot { state, events, rows }).is_empty(),
             (_, Err(error)) if error.is_retryable() => return Err(error),
             (_, _) => false,
         };
@@ -94,38 +94,38 @@ async fn suspicious(
 }
 
 /// Looks at a workflow until it is clear whether it is wrong.
-async fn settle(
+async fn confirm(
     store: &dyn Store,
     id: WorkflowId,
     plans: &mut Plans,
-    report: &mut Report,
+    report: &mut DoctorReport,
 ) -> Result<(), Error> {
     let mut wrong = 0;
-    for _ in 0..MAX_LOOKS {
-        match look(store, id, plans).await? {
-            Look::Gone => return Ok(()),
-            Look::Changed => wrong = 0,
-            Look::Still(found) if found.is_empty() => return Ok(()),
-            Look::Still(found) => {
+    for _ in 0..MAX_SCANS {
+        match scan(store, id, plans).await? {
+            ScanResult::Missing => return Ok(()),
+            ScanResult::Changed => wrong = 0,
+            ScanResult::Stable(found) if found.is_empty() => return Ok(()),
+            ScanResult::Stable(found) => {
                 wrong += 1;
-                if wrong >= LOOKS {
+                if wrong >= CONFIRMATIONS {
                     report.findings.extend(found);
                     return Ok(());
                 }
             }
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
     report.too_busy.push(id.to_string());
     Ok(())
 }
 
-async fn look(store: &dyn Store, id: WorkflowId, plans: &mut Plans) -> Result<Look, Error> {
+async fn scan(store: &dyn Store, id: WorkflowId, plans: &mut Plans) -> Result<ScanResult, Error> {
     let unreadable =
-        |why: String| Look::Still(vec![Finding { code: "GC3016", workflow: id.to_string(), detail: why }]);
+        |why: String| ScanResult::Stable(vec![Finding { code: "GC3016", workflow: id.to_string(), detail: why }]);
     let state = match load(store, id).await {
         Ok(Some(state)) => state,
-        Ok(None) => return Ok(Look::Gone),
+        Ok(None) => return Ok(ScanResult::Missing),
         Err(error @ Error::Corrupt { .. }) => return Ok(unreadable(error.to_string())),
         Err(error) => return Err(error),
     };
@@ -142,9 +142,9 @@ async fn look(store: &dyn Store, id: WorkflowId, plans: &mut Plans) -> Result<Lo
     let rows = store.ledger(&[id]).await?;
     // What was read belongs together only if the workflow did not move on meanwhile.
     if load(store, id).await?.is_none_or(|now| now.seq != seq) {
-        return Ok(Look::Changed);
+        return Ok(ScanResult::Changed);
     }
-    Ok(Look::Still(findings(&plan, &Reading { state, events, rows })))
+    Ok(ScanResult::Stable(findings(&plan, &Snapshot { state, events, rows })))
 }
 
 async fn load(store: &dyn Store, id: WorkflowId) -> Result<Option<State>, Error> {
@@ -155,8 +155,8 @@ async fn history(store: &dyn Store, id: WorkflowId) -> Result<Vec<Event>, Error>
     let mut events: Vec<Event> = Vec::new();
     loop {
         let after = events.last().map_or(0, |event| event.seq);
-        let page = store.history(id, after, EVENTS).await?;
-        let full = page.len() >= usize::try_from(EVENTS).unwrap_or(usize::MAX);
+        let page = store.history(id, after, EVENT_PAGE).await?;
+        let full = page.len() >= usize::try_from(EVENT_PAGE).unwrap_or(usize::MAX);
         events.extend(page);
         if !full {
             return Ok(events);
