@@ -10,16 +10,16 @@ use std::io::{BufRead, IsTerminal};
 
 /// What is done to a workflow.
 #[derive(Debug, Clone, Copy)]
-enum Deed<'a> {
+enum Operation<'a> {
     Cancel(Option<&'a str>),
     Terminate(&'a str),
     Pause(Option<&'a str>),
     Resume(Option<&'a str>),
 }
 
-impl Deed<'_> {
+impl Operation<'_> {
     /// `N workflows will be …`
-    fn done(self) -> &'static str {
+    fn participle(self) -> &'static str {
         match self {
             Self::Cancel(_) => "cancelled",
             Self::Terminate(_) => "terminated without a roll-back",
@@ -28,7 +28,7 @@ impl Deed<'_> {
         }
     }
 
-    async fn to(self, session: &Session, id: &str) -> Result<Reply<Workflow>, Error> {
+    async fn apply(self, session: &Session, id: &str) -> Result<Reply<Workflow>, Error> {
         let client = &session.client;
         match self {
             Self::Cancel(reason) => client.cancel(id, reason).await,
@@ -44,16 +44,16 @@ pub(super) async fn run(command: WorkflowCommand, session: &Session) -> Result {
     let client = &session.client;
     let reply = match command {
         WorkflowCommand::Cancel(args) => {
-            return run_deed(&args.which, Deed::Cancel(args.reason.as_deref()), session).await;
+            return run_operation(&args.which, Operation::Cancel(args.reason.as_deref()), session).await;
         }
         WorkflowCommand::Terminate(args) => {
-            return run_deed(&args.which, Deed::Terminate(&args.reason), session).await;
+            return run_operation(&args.which, Operation::Terminate(&args.reason), session).await;
         }
         WorkflowCommand::Pause(args) => {
-            return run_deed(&args.which, Deed::Pause(args.reason.as_deref()), session).await;
+            return run_operation(&args.which, Operation::Pause(args.reason.as_deref()), session).await;
         }
         WorkflowCommand::Resume(args) => {
-            return run_deed(&args.which, Deed::Resume(args.reason.as_deref()), session).await;
+            return run_operation(&args.which, Operation::Resume(args.reason.as_deref()), session).await;
         }
         WorkflowCommand::Retry { step, reason } => {
             client.retry_step(&checked(&step.id)?, &step.step, reason.as_deref()).await?
@@ -88,20 +88,20 @@ fn show(reply: &Reply<Workflow>, out: &Output) -> Result<()> {
     Ok(())
 }
 
-async fn run_deed(which: &BulkArgs, deed: Deed<'_>, session: &Session) -> Result {
+async fn run_operation(which: &BulkArgs, operation: Operation<'_>, session: &Session) -> Result {
     match (&which.id, &which.filter) {
         (Some(id), _) => {
-            let reply = deed.to(session, &checked(id)?).await?;
+            let reply = operation.apply(session, &checked(id)?).await?;
             show(&reply, &session.out)?;
             Ok(Exit::Done)
         }
-        (None, Some(filter)) => to_all(filter, which.yes, deed, session).await,
+        (None, Some(filter)) => apply_to_all(filter, which.yes, operation, session).await,
         (None, None) => Ok(Exit::Done),
     }
 }
 
 /// Freezes the set first, so that what fits the filter later is left alone.
-async fn to_all(filter: &str, yes: bool, deed: Deed<'_>, session: &Session) -> Result {
+async fn apply_to_all(filter: &str, yes: bool, operation: Operation<'_>, session: &Session) -> Result {
     let out = &session.out;
     let listing = Listing { filter: Some(filter.to_owned()), page_size: Some(1000), page_token: None };
     let (workflows, _) = super::workflow::all(&session.client, listing).await?;
@@ -112,14 +112,14 @@ async fn to_all(filter: &str, yes: bool, deed: Deed<'_>, session: &Session) -> R
         out.message("no workflow that has not ended fits the filter");
         return Ok(Exit::Done);
     }
-    if !yes && !confirmed(count, deed.done(), filter)? {
+    if !yes && !confirmed(count, operation.participle(), filter)? {
         out.message("nothing was done");
         return Ok(Exit::Done);
     }
     let progress = progress(out, count);
     let mut refused = Vec::new();
     for id in &ids {
-        match deed.to(session, id).await {
+        match operation.apply(session, id).await {
             Ok(reply) => progress.suspend(|| show(&reply, out))?,
             // Somebody, or the end, was first: the others are not held up by it.
             Err(error @ (Error::Conflict(_) | Error::NotFound(_))) => refused.push(format!("{id}: {error}")),
@@ -129,7 +129,7 @@ async fn to_all(filter: &str, yes: bool, deed: Deed<'_>, session: &Session) -> R
     }
     progress.finish_and_clear();
     let done = count - refused.len();
-    out.message(&format!("{done} of {count} workflows {}", deed.done()));
+    out.message(&format!("{done} of {count} workflows {}", operation.participle()));
     if refused.is_empty() {
         return Ok(Exit::Done);
     }
