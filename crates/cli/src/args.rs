@@ -1,4 +1,4 @@
-//! The command line as types.
+//! The command line as types. Doc comments of fields and variants are the help texts.
 
 mod bench;
 mod definition;
@@ -17,15 +17,16 @@ pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
 pub(crate) use workflow::{BulkArgs, CountBy, ListArgs, StartArgs, WorkflowCommand};
 
-/// Variables that the command line reads itself, so that they are not taken for settings.
+/// Environment variables that the command line reads itself. The configuration must not reject them as unknown keys.
 const OWN_VARIABLES: [&str; 2] = ["GOCONDUCTOR_SERVER", "GOCONDUCTOR_NAMESPACE"];
 
-/// Runs sagas: every step done, or everything undone.
+/// Run sagas: either every step completes, or the completed steps are compensated
 #[derive(Debug, Parser)]
 #[command(name = "goconductor", version, disable_help_subcommand = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 other, 2 usage, 3 not found, 4 conflict, 5 not allowed, \
-    6 unreachable, 7 time-out, 8 invalid definition or configuration, 9 diff found a difference, \
-    10 the awaited workflow rolled back, 11 it is in error.")]
+#[command(after_help = "Exit codes: 0 success, 1 other failure, 2 usage error, 3 not found, 4 conflict, \
+    5 not allowed, 6 server unreachable, 7 timeout, 8 invalid definition or configuration, \
+    9 `definition diff` found a difference, 10 the awaited workflow was rolled back, \
+    11 the awaited workflow is in error")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
@@ -33,141 +34,141 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What every command knows.
+/// Options that every command accepts.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GlobalArgs {
-    /// The server's address
+    /// Address of the server
     #[arg(long, global = true, env = "GOCONDUCTOR_SERVER", default_value = "http://127.0.0.1:8470")]
     #[arg(value_name = "URL", hide_env_values = true, help_heading = "Global options")]
     pub(crate) server: String,
-    /// The namespace that the command is about
+    /// Namespace to use
     #[arg(long, global = true, env = "GOCONDUCTOR_NAMESPACE", default_value = "default")]
     #[arg(value_name = "NAME", hide_env_values = true, help_heading = "Global options")]
     pub(crate) namespace: String,
-    /// How data is written
+    /// Output format of data
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     #[arg(help_heading = "Global options")]
     pub(crate) output: Format,
-    /// Without colours; so does NO_COLOR
+    /// Disable colours, like the environment variable NO_COLOR
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) no_color: bool,
-    /// No messages and no progress, only data and errors
+    /// Suppress messages and progress; write only data and errors
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub(crate) quiet: bool,
 }
 
-/// How data is written.
+/// The output format of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    /// Aligned columns
     #[default]
     Table,
-    /// For people with a wide window
+    /// Aligned columns, with more of them
     Wide,
-    /// The API's JSON
+    /// JSON of the API, indented
     Json,
-    /// The same as YAML
+    /// The same data as YAML
     Yaml,
-    /// One JSON object a line
+    /// One JSON object per line
     Jsonl,
-    /// Names or ids only
+    /// Only names or ids
     Name,
 }
 
-/// What a command is about.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a whole server in this process, over SQLite and an in-process queue
+    /// Run all services in one process, with SQLite and an in-process queue
     Dev(DevArgs),
-    /// Definitions: the graphs that workflows run
+    /// Manage definitions, the graphs of steps that workflows run
     #[command(subcommand)]
     Definition(DefinitionCommand),
-    /// Workflows: runs of a definition
+    /// Start, inspect and operate workflows, the runs of a definition
     #[command(subcommand)]
     Workflow(WorkflowCommand),
-    /// Services: who carries out steps
+    /// Manage services, the participants that run steps
     #[command(subcommand)]
     Service(ServiceCommand),
-    /// The processes that are there
+    /// List running processes
     #[command(subcommand)]
     Process(ProcessCommand),
-    /// Dead letters: messages that nobody could act on
+    /// Manage dead letters, messages that could not be processed
     #[command(subcommand)]
     Dlq(DlqCommand),
-    /// Locks: keys that one owner holds at a time
+    /// Manage locks, keys that one owner holds at a time
     #[command(subcommand)]
     Lock(LockCommand),
-    /// Elections: who leads what
+    /// Inspect leader elections and make a leader step down
     #[command(subcommand)]
     Election(ElectionCommand),
-    /// Queues: what waits in the one that is in use, and the move to another one
+    /// Show the backlog of the queue and migrate to another queue
     #[command(subcommand)]
     Queue(QueueCommand),
-    /// The configuration
+    /// Inspect the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Check a store: histories, states and ledger have to agree
+    /// Check that the histories, states and dispatch ledger of a store agree
     Doctor(DoctorArgs),
-    /// Measure GoConductor on this machine: sagas a second, latency, processor time, memory
+    /// Measure throughput, latency, CPU time and memory on this machine
     Bench(BenchArgs),
-    /// The participants of `bench`
+    /// Run the participants of `bench`
     #[command(hide = true)]
     BenchParticipants(ParticipantsArgs),
-    /// Explain an error's code; without one, list them
+    /// Explain an error code
     Explain {
-        /// Such as GC2004
+        /// Error code, such as GC2004 (default: list all codes)
         code: Option<String>,
     },
-    /// Write a completion script for a shell
+    /// Print a completion script for a shell
     Completion {
-        /// Which shell
+        /// Shell to complete in
         shell: clap_complete::Shell,
     },
-    /// Show this program's release
+    /// Print the version
     Version,
 }
 
-/// `goconductor dev`: a whole server in this process.
+/// Arguments of `goconductor dev`.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DevArgs {
-    /// Serve demo participants, and apply the definition order-processing
+    /// Serve demo participants and apply the definition order-processing
     #[arg(long)]
     pub(crate) demo: bool,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
-    /// Have the participants of `bench` in this process
+    /// Run the participants of `bench` in this process
     #[arg(long, hide = true)]
     pub(crate) bench_participants: bool,
-    /// Where to listen
+    /// Address to listen on (default: the setting `listen`)
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Keep everything in memory: nothing is left at the end
+    /// Keep all data in memory and lose it on exit
     #[arg(long, conflicts_with = "data_dir")]
     pub(crate) ephemeral: bool,
-    /// Which lines are logged: a level, or a filter by target
+    /// Log level, or a filter by target (default: the setting `telemetry.log_level`)
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
-    /// How a line of the log looks: text or json
+    /// Format of log lines: text or json (default: the setting `telemetry.log_format`)
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<String>,
 }
 
-/// Where settings come from.
+/// Sources of the configuration.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SettingArgs {
-    /// A file with settings
+    /// Configuration file in YAML
     #[arg(long, env = "GOCONDUCTOR_CONFIG", value_name = "FILE", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
-    /// Where local files live
+    /// Directory of local files (default: the setting `data_dir`)
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// A setting by its dotted path; may be repeated
+    /// Set a configuration key by its dotted path; can be repeated
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = setting)]
     pub(crate) set: Vec<(String, String)>,
 }
 
 impl DevArgs {
-    /// What the server's configuration is made of.
+    /// Returns the sources of the server's configuration.
     #[must_use]
     pub(crate) fn sources(&self) -> Sources {
         let mut sources = self.settings.sources();
@@ -184,7 +185,7 @@ impl DevArgs {
 }
 
 impl SettingArgs {
-    /// What a configuration is made of.
+    /// Returns the sources of a configuration.
     #[must_use]
     pub(crate) fn sources(&self) -> Sources {
         let mut flags: Vec<Flag> =
@@ -205,90 +206,90 @@ fn flag(path: &str, name: &str, value: String) -> Flag {
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((path, value)) if !path.is_empty() => Ok((path.to_owned(), value.to_owned())),
-        _ => Err("a setting is written PATH=VALUE, such as limits.page_size=50".to_owned()),
+        _ => Err("expected PATH=VALUE, such as limits.page_size=50".to_owned()),
     }
 }
 
-/// What to do with services.
+/// Commands for services.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
-    /// List the services
+    /// List services
     List,
     /// Show a service
     Get {
-        /// Its name
+        /// Name of the service
         name: String,
     },
-    /// Say how a service is reached, and what it is limited to; what is there is replaced
+    /// Set the address and the limits of a service, replacing its previous settings
     Set {
-        /// Its name
+        /// Name of the service
         name: String,
-        /// Where it is called: actions are appended to it; without, workers carry it out
+        /// Base URL; the action is appended to it (default: workers run the steps)
         #[arg(long, required_unless_present_any = ["max_in_flight", "limit"])]
         url: Option<String>,
-        /// Commands of it under way at once
+        /// Maximum number of commands of the service in flight (default: the limit of the executor)
         #[arg(long)]
         max_in_flight: Option<u32>,
-        /// Commands of one of its actions under way at once, such as charge=4; repeat it for others
+        /// Maximum number of commands of one action in flight, such as charge=4; can be repeated
         #[arg(long, value_name = "ACTION=N", value_parser = limit)]
         limit: Vec<(String, u32)>,
     },
 }
 
-/// `charge=4`
+/// Parses the limit of an action, such as `charge=4`.
 fn limit(text: &str) -> Result<(String, u32), String> {
-    let wrong = || format!("expected an action and a number such as charge=4, found {text}");
+    let wrong = || format!("expected ACTION=N, such as charge=4, found {text:?}");
     let (action, number) = text.split_once('=').ok_or_else(wrong)?;
     let number = number.parse().map_err(|_| wrong())?;
     Ok((action.to_owned(), number))
 }
 
-/// What to do with processes.
+/// Commands for processes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProcessCommand {
-    /// List the processes
+    /// List running processes
     List,
 }
 
-/// What to do with dead letters.
+/// Commands for dead letters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
-    /// List the newest
+    /// List dead letters, newest first
     List {
-        /// How many at most
+        /// Maximum number to list
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// Show one
+    /// Show a dead letter
     Get {
-        /// Its id
+        /// Id of the dead letter
         id: String,
     },
-    /// Put one back where it came from
+    /// Publish a dead letter again to the topic that it came from
     Requeue {
-        /// Its id
+        /// Id of the dead letter
         id: String,
     },
-    /// Remove one
+    /// Delete a dead letter
     Delete {
-        /// Its id
+        /// Id of the dead letter
         id: String,
     },
 }
 
-/// What to do with the configuration.
+/// Commands for the configuration.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Show each value and where it came from, secrets masked
+    /// Show each setting and its origin, with secrets masked
     Explain(SettingArgs),
 }
 
-/// `goconductor doctor`: which store to check.
+/// Arguments of `goconductor doctor`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
-    /// The store's address: sqlite:///path or postgres://…
+    /// Address of the store: sqlite:///path or postgres://… (default: the store of the configuration)
     #[arg(long, value_name = "URL", conflicts_with_all = ["config", "data_dir"])]
     pub(crate) state_store_url: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What each command does.
+//! The commands.
 
 mod bench;
 mod completion;
@@ -6,43 +6,25 @@ mod config;
 mod definition;
 mod explain;
 mod lock;
-mod operate;
 mod process;
 mod queue;
 mod service;
 mod wait;
 mod workflow;
 
-use crate::args::{Cli, Command, ConfigCommand, GlobalArgs};
-use crate::error::{CliError, Exit, Result, unreadable};
+use crate::args::{Cli, Command, ConfigCommand};
+use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
-use goconductor_client::Client;
-use serde_json::Value;
-use std::io::Read;
+use crate::session::Session;
 
-/// Threads for what blocks: reads of SQLite, of which few run at once, and names of hosts. Each keeps memory.
+/// Threads for blocking calls: reads of SQLite, of which few run at once, and DNS lookups. Each thread costs memory.
 const BLOCKING_THREADS: usize = 6;
 
-/// A command's surroundings.
-#[derive(Debug, Clone)]
-pub(crate) struct Session {
-    /// The server.
-    pub(crate) client: Client,
-    /// Where to write.
-    pub(crate) out: Output,
-}
-
-impl Session {
-    fn new(global: &GlobalArgs, out: &Output) -> Result<Self> {
-        Ok(Self { client: Client::new(&global.server, &global.namespace)?, out: out.clone() })
-    }
-}
-
-/// Carries a command out, on a runtime of its own; the exit code.
+/// Runs a command on a new runtime and returns the exit code.
 pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
     let mut builder = match &cli.command {
         Command::Dev(_) => tokio::runtime::Builder::new_multi_thread(),
-        // A client waits for one answer at a time.
+        // A client waits for one response at a time.
         Command::Definition(_)
         | Command::Workflow(_)
         | Command::Service(_)
@@ -63,7 +45,7 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
-        .map_err(|error| CliError::new(Exit::Other, format!("no threads can be started: {error}")))?;
+        .map_err(|error| CliError::new(Exit::Other, format!("failed to start the runtime: {error}")))?;
     runtime.block_on(run(cli, out)).map(Exit::code)
 }
 
@@ -72,7 +54,7 @@ async fn run(cli: Cli, out: &Output) -> Result {
     match cli.command {
         Command::Dev(args) => {
             crate::dev::run(args).await?;
-            Ok(Exit::Done)
+            Ok(Exit::Success)
         }
         Command::Definition(command) => definition::run(command, || Session::new(global, out), out).await,
         Command::Workflow(command) => workflow::run(command, &Session::new(global, out)?).await,
@@ -99,27 +81,5 @@ fn version(out: &Output) -> Result {
     } else if !out.structured(&serde_json::json!({ "version": version }).to_string())? {
         out.data(&format!("goconductor {version}"))?;
     }
-    Ok(Exit::Done)
-}
-
-/// JSON as an argument gives it: itself, `@file`, or `-` for standard input.
-fn json_argument(name: &str, text: &str) -> Result<Value> {
-    let (place, text) = match (text, text.strip_prefix('@')) {
-        ("-", _) => {
-            let mut read = String::new();
-            let result = std::io::stdin().lock().read_to_string(&mut read);
-            result.map_err(|error| unreadable("standard input", &error))?;
-            ("standard input".to_owned(), read)
-        }
-        (_, Some(path)) => {
-            (path.to_owned(), std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?)
-        }
-        (text, None) => (name.to_owned(), text.to_owned()),
-    };
-    serde_json::from_str(&text).map_err(|error| {
-        CliError::new(Exit::Usage, format!("{name} is not JSON: {error}"))
-            .code("GC3005")
-            .place(format!("{place}:{}:{}", error.line(), error.column()))
-            .hint("write JSON in single quotes, or @FILE for a file")
-    })
+    Ok(Exit::Success)
 }

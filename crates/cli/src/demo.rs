@@ -1,7 +1,7 @@
-//! Participants for trying things out: the shop of the order saga, over real HTTP on loopback.
+//! Demo participants: the services of the definition order-processing, over HTTP on the loopback interface.
 //!
-//! They do what a participant has to do and no more: they honour the idempotency key, they refuse with a
-//! code, and a compensation of what never happened succeeds.
+//! They implement the minimum contract of a participant: they honour the idempotency key, reject with a code, and let
+//! the compensation of a step that never ran succeed.
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -9,40 +9,41 @@ use axum::routing::post;
 use axum::{Json, Router};
 use goconductor_store::{NewDefinition, ServiceRecord, ServiceSettings, Store};
 use goconductor_transition::clock;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// The definition that the demo applies; the same file that the README shows.
+/// The definition that the demo applies. The README shows the same file.
 pub(crate) const ORDER_PROCESSING: &str = include_str!("../../../examples/order-processing.yaml");
-/// An item that is not in stock.
+/// The SKU of an item that is out of stock.
 const SOLD_OUT: &str = "sold-out";
-/// An amount above this is refused by the bank.
+/// The bank declines amounts above this limit.
 const CREDIT_LIMIT: f64 = 10_000.0;
-/// Answers that are remembered; the oldest are forgotten, as this is a demo.
-const REMEMBERED: usize = 10_000;
+/// The number of responses kept for repeated requests. The demo drops further ones.
+const MAX_RESPONSES: usize = 10_000;
 
-/// What the shop remembers: its answer by idempotency key.
+/// The responses by idempotency key.
 #[derive(Debug, Default)]
-struct Shop {
-    answers: Mutex<BTreeMap<String, Value>>,
+struct Responses {
+    by_key: Mutex<BTreeMap<String, Value>>,
 }
 
-/// Starts the participants, says how they are reached, and applies the definition.
+/// Starts the participants, registers their addresses and applies the definition.
 ///
 /// # Errors
-/// When no port can be bound or the store does not answer.
+/// Returns an error if no port can be bound or the store is unavailable.
 pub(crate) async fn start(store: &Arc<dyn Store>, stop: CancellationToken) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
-    let shop = Arc::new(Shop::default());
-    let router = Router::new().route("/{service}/{action}", post(serve)).with_state(shop);
+    let responses = Arc::new(Responses::default());
+    let router = Router::new().route("/{service}/{action}", post(serve)).with_state(responses);
     tokio::spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = served.await {
-            tracing::error!(%error, "the demo's participants have stopped");
+            tracing::error!(%error, "demo participants failed");
         }
     });
     for service in ["payments", "inventory"] {
@@ -61,7 +62,7 @@ async fn apply(store: &Arc<dyn Store>) -> anyhow::Result<()> {
     let limits = goconductor_definition::Limits::default();
     let format = goconductor_definition::Format::Yaml;
     let checked = goconductor_definition::parse(ORDER_PROCESSING.as_bytes(), format, &limits)
-        .map_err(|problems| anyhow::anyhow!("the demo's definition is wrong: {problems:?}"))?;
+        .map_err(|problems| anyhow::anyhow!("the definition of the demo is invalid: {problems:?}"))?;
     let new = NewDefinition {
         namespace: "default".to_owned(),
         definition: checked.definition,
@@ -75,37 +76,37 @@ async fn apply(store: &Arc<dyn Store>) -> anyhow::Result<()> {
 }
 
 async fn serve(
-    State(shop): State<Arc<Shop>>,
+    State(responses): State<Arc<Responses>>,
     Path((service, action)): Path<(String, String)>,
     headers: HeaderMap,
     Json(input): Json<Value>,
 ) -> (StatusCode, Json<Value>) {
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
-    let mut answers = shop.answers.lock().unwrap_or_else(PoisonError::into_inner);
-    // A repeat gets the answer that the first one got: the effect is there once.
-    if let Some(answer) = answers.get(&key) {
-        return (StatusCode::OK, Json(answer.clone()));
+    let mut by_key = responses.by_key.lock();
+    // A repeated request gets the response of the first one, so its effect happens once.
+    if let Some(response) = by_key.get(&key) {
+        return (StatusCode::OK, Json(response.clone()));
     }
     let result = act(&service, &action, &input);
-    if let (StatusCode::OK, answer) = &result {
-        if answers.len() >= REMEMBERED {
-            answers.pop_first();
+    if let (StatusCode::OK, response) = &result {
+        if by_key.len() >= MAX_RESPONSES {
+            by_key.pop_first();
         }
-        answers.insert(key, answer.clone());
+        by_key.insert(key, response.clone());
     }
     (result.0, Json(result.1))
 }
 
 fn act(service: &str, action: &str, input: &Value) -> (StatusCode, Value) {
-    let refused =
+    let rejected =
         |code: &str, message: String| (StatusCode::CONFLICT, json!({"code": code, "message": message}));
     match (service, action) {
         ("payments", "charge") => {
             let amount = input.get("amount").and_then(Value::as_f64).unwrap_or_default();
             if amount > CREDIT_LIMIT {
-                return refused(
+                return rejected(
                     "CARD_DECLINED",
-                    format!("{amount} is over the credit limit of {CREDIT_LIMIT}"),
+                    format!("{amount} exceeds the credit limit of {CREDIT_LIMIT}"),
                 );
             }
             let order = input.get("order_id").cloned().unwrap_or(Value::Null);
@@ -119,14 +120,14 @@ fn act(service: &str, action: &str, input: &Value) -> (StatusCode, Value) {
             let items = input.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
             let sold_out = |item: &Value| item.get("sku").and_then(Value::as_str) == Some(SOLD_OUT);
             if items.iter().any(sold_out) {
-                return refused("OUT_OF_STOCK", format!("{SOLD_OUT} is not in stock"));
+                return rejected("OUT_OF_STOCK", format!("{SOLD_OUT} is not in stock"));
             }
             (StatusCode::OK, json!({"reserved": items.len()}))
         }
         ("inventory", "release") => (StatusCode::OK, json!({"released": true})),
         _ => (
             StatusCode::NOT_FOUND,
-            json!({"code": "NO_SUCH_ACTION", "message": format!("the demo has no {service}/{action}")}),
+            json!({"code": "NO_SUCH_ACTION", "message": format!("the demo does not implement {service}/{action}")}),
         ),
     }
 }

@@ -1,8 +1,8 @@
-//! `goconductor dev`: the four services in one process.
+//! `goconductor dev`: all services in one process.
 
 use crate::args::DevArgs;
 use crate::demo;
-use crate::error::Result;
+use crate::error::{CliError, Exit, Result};
 use anyhow::Context;
 use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
@@ -27,36 +27,40 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// The file that holds everything, in the data directory.
-pub(crate) const DATABASE: &str = "goconductor.db";
-/// Fencing tokens that one run may give out: the next one begins above them.
-const TOKENS: u32 = 32;
+/// The name of the SQLite file in the data directory.
+pub(crate) const DATABASE_FILE: &str = "goconductor.db";
+/// The bits of a fencing token that one run of the process can use. The next run starts above them.
+const TOKEN_BITS: u32 = 32;
 
-/// Runs until SIGTERM or SIGINT, then ends what is under way.
+/// Runs until SIGTERM or SIGINT, then drains work in progress.
 ///
 /// # Errors
-/// When it can't start: the configuration, the address, the database.
+/// Returns an error if the configuration is invalid, the address cannot be bound or the database cannot be opened.
 pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let config = Config::load(&args.sources())?;
     let metrics = telemetry::init(&config.telemetry).map_err(anyhow::Error::from)?;
-    // Bound first: an address that is taken is the likeliest mistake, and nothing has been opened yet.
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("{} can't be listened on: choose another by --listen", config.listen))?;
-    let address = listener.local_addr().context("the address can't be read")?;
+    // Bind before the database is opened: an address in use is the most frequent mistake.
+    let listener =
+        TcpListener::bind(config.listen).await.map_err(|error| bind_error(config.listen, &error))?;
+    let address = listener.local_addr().context("failed to read the local address")?;
     let backend = open(&config, args.ephemeral).await?;
-    // The queue of this process died with the one before it: what was on its way is due again.
+    // The in-process queue lost its messages when the previous process ended. Dispatch the commands again.
     let expired = backend.expire_deliveries(clock::now()).await?;
     if expired > 0 {
-        tracing::info!(commands = expired, "commands of an earlier process are taken up again");
+        tracing::info!(commands = expired, "dispatcher reset commands of an earlier process");
     }
-    let process = Process::start(&config, backend, metrics, &args, address).await?;
-    say_hello(&address.to_string(), &config, &args);
-    process.serve(listener).await?;
+    let services = Services::start(&config, backend, metrics, &args, address).await?;
+    print_banner(&address.to_string(), &config, &args);
+    services.serve(listener).await?;
     Ok(())
 }
 
-/// The database, as it is configured.
+fn bind_error(address: SocketAddr, error: &std::io::Error) -> CliError {
+    CliError::new(Exit::Other, format!("failed to bind {address}: {error}"))
+        .hint("choose another address with --listen")
+}
+
+/// Opens the configured database.
 async fn open(config: &Config, ephemeral: bool) -> Result<Arc<dyn Store>> {
     if ephemeral {
         return Ok(Arc::new(SqliteStore::ephemeral()?));
@@ -69,33 +73,33 @@ async fn open(config: &Config, ephemeral: bool) -> Result<Arc<dyn Store>> {
             let file = database(config);
             if let Some(folder) = file.parent() {
                 std::fs::create_dir_all(folder)
-                    .with_context(|| format!("the folder {} can't be made", folder.display()))?;
+                    .with_context(|| format!("failed to create the directory {}", folder.display()))?;
             }
             Arc::new(SqliteStore::open(&file)?)
         }
     })
 }
 
-/// Where SQLite's file is.
+/// Returns the path of the SQLite file.
 fn database(config: &Config) -> PathBuf {
     match &config.state_store.url {
         Some(url) => PathBuf::from(url.expose().trim_start_matches("sqlite://")),
-        None => config.data_dir.join(DATABASE),
+        None => config.data_dir.join(DATABASE_FILE),
     }
 }
 
-/// What runs in this process.
-struct Process {
+/// The services of this process.
+struct Services {
     drain: Drain,
     conductor: Arc<Conductor>,
     gateway: gateway::Dependencies,
     executor: tokio::task::JoinHandle<()>,
     workers: WorkerServiceServer<WorkerService>,
     presence: Presence,
-    keeping: tokio::task::JoinHandle<()>,
+    maintenance: tokio::task::JoinHandle<()>,
 }
 
-impl Process {
+impl Services {
     async fn start(
         config: &Config,
         backend: Arc<dyn Store>,
@@ -104,12 +108,12 @@ impl Process {
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
         let drain = Drain::new();
-        drain.on_signals().context("signals can't be listened to")?;
+        drain.on_signals().context("failed to install the signal handlers")?;
         let state_store = Arc::new(Grouped::new(backend, Limits::default()));
         let changes = state_store.changes();
         let store: Arc<dyn Store> = state_store;
-        // Tokens rise over every run, so that a leader of an earlier one is told from this one.
-        let first_token = store.raise_epoch("boot").await? << TOKENS;
+        // Fencing tokens increase over all runs, so a leader of an earlier run is fenced off.
+        let first_token = store.raise_epoch("boot").await? << TOKEN_BITS;
         let election: Arc<dyn Election> =
             Arc::new(LeaderElector::new(Arc::new(LocalElection::new(first_token))));
         let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::new(QueueLimits::default()));
@@ -132,7 +136,7 @@ impl Process {
                 );
             }
         }
-        // Workers ask who is there, and find this process.
+        // Workers discover executors through cluster membership.
         let presence = Presence::announce(
             "saga-executor",
             &instance,
@@ -153,28 +157,28 @@ impl Process {
             stop: drain.token(),
         };
         let retention = config.state_store.retention;
-        let keeping = keep_up(Arc::clone(&store), retention, drain.token().cancelled_owned());
-        let keeping = tokio::spawn(keeping);
+        let maintenance = keep_up(Arc::clone(&store), retention, drain.token().cancelled_owned());
+        let maintenance = tokio::spawn(maintenance);
         drop(tokio::spawn(metrics.keep_up()));
         let executor = tokio::spawn(executor.run(drain.token()));
-        Ok(Self { drain, conductor, gateway, executor, workers, presence, keeping })
+        Ok(Self { drain, conductor, gateway, executor, workers, presence, maintenance })
     }
 
-    /// Serves until a signal, then ends in the order in which things depend on one another.
+    /// Serves until a signal, then stops each part before the parts that it depends on.
     async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        let served = gateway::serve(listener, self.gateway, |calls| calls.add_service(self.workers)).await;
-        // Without a gateway nobody could tell the rest to end.
+        let served = gateway::serve(listener, self.gateway, |routes| routes.add_service(self.workers)).await;
+        // If the gateway failed, no signal has been received: start the drain here.
         self.drain.signal();
-        tracing::info!("ends what is under way");
+        tracing::info!("server started to drain work in progress");
         self.presence.withdraw().await;
-        self.executor.await.context("the executor has failed")?;
-        self.keeping.await.context("the upkeep has failed")?;
+        self.executor.await.context("the executor failed")?;
+        self.maintenance.await.context("the maintenance of the store failed")?;
         self.conductor.drain().await;
-        served.context("the gateway has failed")
+        served.context("the gateway failed")
     }
 }
 
-/// The services that the configuration names.
+/// Registers the services of the configuration.
 async fn set_services(config: &Config, store: &Arc<dyn Store>) -> anyhow::Result<()> {
     for (name, service) in &config.services {
         let limits = |(action, limit): (&String, &u32)| {
@@ -203,19 +207,19 @@ fn readiness(store: &Arc<dyn Store>) -> Readiness {
 
 fn executor_settings(config: &Config) -> goconductor_saga_executor::Settings {
     let identity = format!("dev-{}", uuid::Uuid::now_v7().simple());
-    // One process: shares would be led by the same leader.
+    // With one process, one executor would lead all shards.
     goconductor_saga_executor::Settings {
         duty_shards: 1,
         ..goconductor_saga_executor::settings(config, identity)
     }
 }
 
-#[allow(clippy::print_stderr, reason = "what a person who starts it wants to see first")]
-fn say_hello(address: &str, config: &Config, args: &DevArgs) {
+#[allow(clippy::print_stderr, reason = "the banner is for the person who starts the server")]
+fn print_banner(address: &str, config: &Config, args: &DevArgs) {
     eprintln!("GoConductor {} is ready", env!("CARGO_PKG_VERSION"));
     eprintln!("  console and API  http://{address}/");
     let data = match (args.ephemeral, config.state_store.backend) {
-        (true, _) => "in memory: gone when it ends".to_owned(),
+        (true, _) => "in memory, lost on exit".to_owned(),
         (false, StateStoreBackend::Sqlite) => database(config).display().to_string(),
         (false, StateStoreBackend::Postgres) => "PostgreSQL".to_owned(),
     };

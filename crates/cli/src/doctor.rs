@@ -1,41 +1,20 @@
-//! `goconductor doctor`: reads a store and says where histories, states and ledger do not agree.
+//! `goconductor doctor`: checks that the histories, states and dispatch ledger of a store agree.
 //!
-//! It opens the store itself, only reads, and may do so beside a running server: a workflow that looks
-//! wrong is looked at again before it is reported, as load, history and ledger are separate reads.
+//! It opens the store read-only and may run next to a server. State, history and ledger are separate reads, so an
+//! inconsistent workflow is read again before it is reported.
 
 mod check;
 mod open;
+mod report;
 mod scan;
 
 use crate::args::DoctorArgs;
 use crate::error::{Exit, Result};
 use crate::output::Output;
-use serde::Serialize;
+use report::{DoctorReport, Finding};
 use serde_json::json;
 
-/// Something that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Finding {
-    /// Its page.
-    pub(crate) code: &'static str,
-    /// The workflow that it is about.
-    pub(crate) workflow: String,
-    /// What was found.
-    pub(crate) detail: String,
-}
-
-/// What a sweep over all workflows came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct DoctorReport {
-    /// How many workflows were checked.
-    pub(crate) checked: u64,
-    /// Workflows that changed each time they were looked at, and so could not be judged.
-    pub(crate) too_busy: Vec<String>,
-    /// What does not hold.
-    pub(crate) findings: Vec<Finding>,
-}
-
-/// Checks a store.
+/// Checks the store and prints the findings. The exit code is 1 if there are any.
 pub(crate) async fn run(args: &DoctorArgs, out: &Output) -> Result {
     let store = open::store(args).await?;
     store.check().await?;
@@ -44,7 +23,7 @@ pub(crate) async fn run(args: &DoctorArgs, out: &Output) -> Result {
     progress.finish_and_clear();
     let report = report?;
     write(&report, out)?;
-    Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Other })
+    Ok(if report.findings.is_empty() { Exit::Success } else { Exit::Other })
 }
 
 fn write(report: &DoctorReport, out: &Output) -> Result<()> {
@@ -63,7 +42,7 @@ fn write(report: &DoctorReport, out: &Output) -> Result<()> {
         out.table(&["CODE", "WORKFLOW", "FINDING"], findings.iter().map(row).collect())?;
     }
     if !too_busy.is_empty() {
-        out.message(&format!("{} workflows changed too fast to be judged", too_busy.len()));
+        out.message(&format!("{} workflows changed too often to be checked", too_busy.len()));
     }
     out.data(&format!("workflows checked: {checked}, findings: {}", findings.len()))
 }

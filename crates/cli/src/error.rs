@@ -1,29 +1,29 @@
-//! How a command ends: exit codes, and errors in one form.
+//! Errors and exit codes of a command.
 
 use goconductor_client::{Error, ProblemDetail};
 use goconductor_service_kit::config::Invalid;
 use std::fmt;
 
-/// Exit codes. Scripts hold on to them.
+/// The exit codes. They are an interface for scripts and must not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Done.
-    Done = 0,
-    /// Anything that has no code of its own.
+    /// The command succeeded.
+    Success = 0,
+    /// A failure without an exit code of its own.
     Other = 1,
-    /// The command line is wrong.
+    /// The command line is invalid.
     Usage = 2,
-    /// No such thing.
+    /// The resource does not exist.
     NotFound = 3,
-    /// The present status does not allow it.
+    /// The current status does not allow the operation.
     Conflict = 4,
-    /// The caller may not do it.
+    /// The caller lacks permission.
     NotAllowed = 5,
-    /// No answer from the server.
+    /// The server cannot be reached.
     Unreachable = 6,
-    /// It took too long.
+    /// The operation timed out.
     Timeout = 7,
-    /// A definition, a configuration or an input is wrong.
+    /// A definition, a configuration or an input is invalid.
     Invalid = 8,
     /// A comparison found a difference.
     Difference = 9,
@@ -33,7 +33,7 @@ pub(crate) enum Exit {
     InError = 11,
 }
 
-/// Why a command did not do what it was asked to, for people.
+/// The error of a command, as shown to the user.
 #[derive(Debug)]
 pub(crate) struct CliError(Box<Parts>);
 
@@ -42,28 +42,28 @@ struct Parts {
     exit: u8,
     message: String,
     code: Option<String>,
-    place: Option<String>,
+    location: Option<String>,
     hint: Option<String>,
     details: Vec<String>,
 }
 
-/// What a command comes to.
+/// The result of a command, or of a part of it.
 pub(crate) type Result<T = Exit, E = CliError> = std::result::Result<T, E>;
 
 impl Exit {
-    /// As a process has it.
+    /// Returns the exit code as a number.
     pub(crate) fn code(self) -> u8 {
         self as u8
     }
 }
 
 impl CliError {
-    /// An error that ends the command with `exit`.
+    /// Creates an error that ends the command with `exit`.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self(Box::new(Parts { exit: exit.code(), message: message.into(), ..Parts::default() }))
     }
 
-    /// With a code that has a page.
+    /// Adds the code of an error page.
     pub(crate) fn code(mut self, code: &str) -> Self {
         if !code.is_empty() {
             self.0.code = Some(code.to_owned());
@@ -71,25 +71,25 @@ impl CliError {
         self
     }
 
-    /// With the place that it is about.
-    pub(crate) fn place(mut self, place: impl Into<String>) -> Self {
-        self.0.place = Some(place.into());
+    /// Adds the location of the error.
+    pub(crate) fn location(mut self, location: impl Into<String>) -> Self {
+        self.0.location = Some(location.into());
         self
     }
 
-    /// With what to do.
+    /// Adds advice for the user.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// With its parts, one a line.
+    /// Adds details, each on its own line.
     pub(crate) fn details(mut self, details: Vec<String>) -> Self {
         self.0.details = details;
         self
     }
 
-    /// What the process ends with.
+    /// Returns the exit code of the process.
     pub(crate) fn exit_code(&self) -> u8 {
         self.0.exit
     }
@@ -101,8 +101,8 @@ impl fmt::Display for CliError {
         for detail in &self.0.details {
             write!(f, "\n  {detail}")?;
         }
-        if let Some(place) = &self.0.place {
-            write!(f, "\nwhere: {place}")?;
+        if let Some(location) = &self.0.location {
+            write!(f, "\nwhere: {location}")?;
         }
         if let Some(hint) = &self.0.hint {
             write!(f, "\nhint: {hint}")?;
@@ -114,10 +114,10 @@ impl fmt::Display for CliError {
     }
 }
 
-/// A file that can't be read.
+/// Creates the error for a file that cannot be read.
 pub(crate) fn unreadable(path: &str, error: &std::io::Error) -> CliError {
     let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Other };
-    CliError::new(exit, format!("{path} can't be read: {error}")).code("GC3004")
+    CliError::new(exit, format!("failed to read {path}: {error}")).code("GC3004")
 }
 
 impl From<Error> for CliError {
@@ -125,13 +125,13 @@ impl From<Error> for CliError {
         let message = error.to_string();
         match error {
             Error::Address { .. } => Self::new(Exit::Usage, message)
-                .hint("an address is written http://HOST:PORT; it comes from --server or GOCONDUCTOR_SERVER"),
+                .hint("set --server or GOCONDUCTOR_SERVER to a URL of the form http://HOST:PORT"),
             Error::Unreachable { .. } => Self::new(Exit::Unreachable, message)
-                .hint("start a server by `goconductor dev`, or say where it is by --server or GOCONDUCTOR_SERVER")
+                .hint("start a server with `goconductor dev`, or set --server or GOCONDUCTOR_SERVER to its address")
                 .code("GC3001"),
             Error::Timeout { .. } => Self::new(Exit::Timeout, message).code("GC3002"),
             Error::Unreadable { url, .. } => Self::new(Exit::Other, message)
-                .hint(format!("is it GoConductor that answers at {url}, and of this release?"))
+                .hint(format!("check that {url} is a GoConductor server of the same release"))
                 .code("GC3003"),
             Error::NotFound(problem) => Self::new(Exit::NotFound, message).code(&problem.code),
             Error::Conflict(problem) => Self::new(Exit::Conflict, message).code(&problem.code),
@@ -143,7 +143,7 @@ impl From<Error> for CliError {
             Error::Other(problem) => {
                 let mut converted = Self::new(Exit::Other, message).code(&problem.code);
                 if let Some(trace) = &problem.trace_id {
-                    converted = converted.place(format!("the server's log, trace {trace}"));
+                    converted = converted.location(format!("log of the server, trace {trace}"));
                 }
                 converted
             }
@@ -151,6 +151,7 @@ impl From<Error> for CliError {
     }
 }
 
+/// Formats one error of a problem: its location, code, text and hint.
 fn detail(part: &ProblemDetail) -> String {
     let mut text = String::new();
     match (part.line, part.column, &part.pointer) {
@@ -189,7 +190,7 @@ impl From<goconductor_store::Error> for CliError {
     }
 }
 
-/// An error of a server in this process: its chain in one line.
+/// Errors of a server in this process. The message holds the chain of sources in one line.
 impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
         let error = match error.downcast::<Invalid>() {

@@ -1,35 +1,35 @@
-//! An event of a history as one line.
+//! Events of a history, one per line.
 
-use crate::time::{self, Micros};
 use crate::output::{Style, Terminal};
+use crate::time::{self, Micros};
 use goconductor_client::Event;
 use serde_json::Value;
 
-/// How wide the event's type is written: the longest of them.
+/// The width of the event type: the length of the longest one.
 const KIND_WIDTH: usize = 21;
 
-/// Lines that count the time from their first event.
+/// A formatter of events that prints the time since the first one.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct EventLines {
     terminal: Terminal,
     began: Option<Micros>,
 }
 
-impl Lines {
-    /// Lines of that terminal.
+impl EventLines {
+    /// Creates a formatter for a terminal.
     pub(crate) fn new(terminal: Terminal) -> Self {
         Self { terminal, began: None }
     }
 
-    /// The event's line.
+    /// Formats an event.
     pub(crate) fn line(&mut self, event: &Event) -> String {
         let time = time::parse(&event.time);
         let began = *self.began.get_or_insert(time.unwrap_or_default());
         let since = time.map_or_else(String::new, |time| format!("+{}", time::format_duration(time - began)));
         let kind = self.terminal.paint(style(&event.kind), &format!("{:<KIND_WIDTH$}", event.kind));
         let step = event.step.as_deref().unwrap_or_default();
-        let words = words(event);
-        let line = format!("{:>4} {since:>8}  {kind}  {step:<18}  {words}", event.seq);
+        let details = details(event);
+        let line = format!("{:>4} {since:>8}  {kind}  {step:<18}  {details}", event.seq);
         line.trim_end().to_owned()
     }
 }
@@ -47,13 +47,13 @@ fn style(kind: &str) -> Style {
     }
 }
 
-/// What else a person wants to know of an event: attempt, failure, cause, reason, actor.
-pub(crate) fn words(event: &Event) -> String {
+/// Returns the details of an event: attempt, failure, cause, next retry, reason and actor.
+pub(crate) fn details(event: &Event) -> String {
     let text = |name: &str| event.detail.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let mut parts: Vec<String> = Vec::new();
     if let Some(attempt) = event.attempt.filter(|attempt| *attempt > 0) {
         parts.push(match text("side") {
-            Some("compensate") => format!("undo attempt {attempt}"),
+            Some("compensate") => format!("compensation attempt {attempt}"),
             Some(_) | None => format!("attempt {attempt}"),
         });
     }
@@ -61,13 +61,13 @@ pub(crate) fn words(event: &Event) -> String {
         parts.push(failure);
     }
     parts.extend(["cause", "why"].iter().filter_map(|name| text(name)).map(str::to_owned));
-    parts.extend(text("retry_at").map(|at| format!("next try at {at}")));
+    parts.extend(text("retry_at").map(|at| format!("next retry at {at}")));
     parts.extend(text("reason").map(|reason| format!("reason: {reason}")));
     parts.extend(event.actor.as_deref().map(|actor| format!("by {actor}")));
     parts.join(", ")
 }
 
-/// `CODE: message` of an event that brings a failure.
+/// Returns `CODE: message` if the event reports a failure.
 fn failure(event: &Event) -> Option<String> {
     let failure = event.detail.get("failure").or_else(|| event.detail.get("error"))?;
     let part = |name: &str| failure.get(name).and_then(Value::as_str).unwrap_or_default();

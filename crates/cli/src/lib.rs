@@ -1,27 +1,32 @@
-//! The `goconductor` command: a client of the API, a checker of stores, and, as `dev`, a whole server
-//! in one process.
+//! The `goconductor` command: a client of the API, a consistency check for stores and, as `goconductor dev`, a server
+//! with all services in one process.
 //!
-//! Data goes to standard output, everything else to standard error; exit codes say what scripts need to
-//! know. The command deliberately takes no decision about a workflow: that is the server's.
+//! Data goes to standard output, everything else to standard error. Exit codes distinguish the outcomes that scripts
+//! need. The command deliberately makes no decision about a workflow: only the server does.
 
 mod args;
 mod command;
 mod demo;
 mod dev;
+mod diagram;
 mod doctor;
 mod document;
-mod drawing;
 mod error;
 mod event_line;
-mod time;
+mod json_argument;
 mod output;
+mod reference;
+mod session;
 mod source;
+mod time;
 mod timeline;
+
+pub use reference::reference;
 
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Does what the command line says.
+/// Runs the command of this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = args::Cli::parse();

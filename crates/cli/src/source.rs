@@ -1,4 +1,4 @@
-//! Files of definitions: found, read, and what is wrong with them shown at its place.
+//! Definition files, and the problems in them with an excerpt of the text.
 
 use crate::error::{CliError, Exit, Result};
 use crate::output::{Style, Terminal};
@@ -6,33 +6,33 @@ use goconductor_client::ProblemDetail;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A definition's text.
+/// The source of a definition.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    /// As people call it.
+    /// The path or name to print.
     pub(crate) path: String,
-    /// What is in it.
+    /// The text.
     pub(crate) text: String,
-    /// Whether it is JSON; else YAML.
+    /// Whether the text is JSON. Otherwise it is YAML.
     pub(crate) json: bool,
 }
 
-/// What is wrong at a place of a source.
+/// A problem at a position of a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Finding {
-    /// From 1; 0: the text as a whole.
+pub(crate) struct Diagnostic {
+    /// The line from 1, or 0 for the whole text.
     pub(crate) line: usize,
-    /// From 1.
+    /// The column from 1.
     pub(crate) column: usize,
-    /// Stable.
+    /// The stable error code.
     pub(crate) code: String,
-    /// What is wrong.
+    /// The problem.
     pub(crate) detail: String,
-    /// What to write instead.
+    /// Advice for the user.
     pub(crate) hint: Option<String>,
 }
 
-impl From<&ProblemDetail> for Finding {
+impl From<&ProblemDetail> for Diagnostic {
     fn from(part: &ProblemDetail) -> Self {
         let number =
             |number: Option<u32>| number.and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
@@ -46,7 +46,7 @@ impl From<&ProblemDetail> for Finding {
     }
 }
 
-impl From<&goconductor_definition::Problem> for Finding {
+impl From<&goconductor_definition::Problem> for Diagnostic {
     fn from(problem: &goconductor_definition::Problem) -> Self {
         let number = |number: u32| usize::try_from(number).unwrap_or(0);
         Self {
@@ -60,7 +60,7 @@ impl From<&goconductor_definition::Problem> for Finding {
 }
 
 impl Source {
-    /// Reads a file; `-` is standard input.
+    /// Reads a file, or standard input for `-`.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
         let text = if shown == "-" {
@@ -74,7 +74,10 @@ impl Source {
         Ok(Self { path: shown, text, json })
     }
 
-    /// Reads files, and those in directories; a directory without any is a mistake.
+    /// Reads files, and the definition files in directories.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read or a directory holds no definition file.
     pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Self>> {
         let mut sources = Vec::new();
         for path in paths {
@@ -84,7 +87,8 @@ impl Source {
             }
             let files = files_in(path)?;
             if files.is_empty() {
-                let message = format!("{} holds no .yaml, .yml or .json file", path.display());
+                let message =
+                    format!("the directory {} contains no .yaml, .yml or .json file", path.display());
                 return Err(CliError::new(Exit::NotFound, message).code("GC3004"));
             }
             for file in files {
@@ -94,53 +98,53 @@ impl Source {
         Ok(sources)
     }
 
-    /// `application/yaml` or `application/json`.
+    /// Returns `application/yaml` or `application/json`.
     pub(crate) fn content_type(&self) -> &'static str {
         if self.json { "application/json" } else { "application/yaml" }
     }
 
-    /// The definition's name as far as it can be seen without understanding the text; else the file's.
+    /// Returns the name of the definition, found without parsing the text, or the name of the file.
     pub(crate) fn name(&self) -> String {
-        let said = self.text.lines().find_map(|line| {
+        let declared = self.text.lines().find_map(|line| {
             let rest = line.trim_start_matches(['{', ' ']).trim_start_matches(['"', '\'']);
             let rest = rest.strip_prefix("workflow")?.trim_start_matches(['"', '\'']).trim_start();
             let value = rest.strip_prefix(':')?.trim_start().trim_start_matches(['"', '\'']);
             let end = value.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).unwrap_or(value.len());
             value.get(..end).filter(|name| !name.is_empty()).map(str::to_owned)
         });
-        said.unwrap_or_else(|| {
+        declared.unwrap_or_else(|| {
             Path::new(&self.path)
                 .file_stem()
                 .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
         })
     }
 
-    /// A finding with the line that it is about and a caret below its column.
-    pub(crate) fn show(&self, finding: &Finding, terminal: Terminal) -> String {
-        let mut place = self.path.clone();
-        if finding.line > 0 {
-            place.push_str(&format!(":{}:{}", finding.line, finding.column));
+    /// Formats a problem with its line and a caret below its column.
+    pub(crate) fn show(&self, diagnostic: &Diagnostic, terminal: Terminal) -> String {
+        let mut position = self.path.clone();
+        if diagnostic.line > 0 {
+            position.push_str(&format!(":{}:{}", diagnostic.line, diagnostic.column));
         }
-        let code = if finding.code.is_empty() { String::new() } else { format!(" {}:", finding.code) };
+        let code = if diagnostic.code.is_empty() { String::new() } else { format!(" {}:", diagnostic.code) };
         let code = terminal.paint(Style::Failure, &code);
-        let mut shown = format!("{}:{code} {}", terminal.paint(Style::Bold, &place), finding.detail);
-        if let Some(line) = finding.line.checked_sub(1).and_then(|at| self.text.lines().nth(at)) {
-            let number = finding.line.to_string();
+        let mut shown = format!("{}:{code} {}", terminal.paint(Style::Bold, &position), diagnostic.detail);
+        if let Some(line) = diagnostic.line.checked_sub(1).and_then(|at| self.text.lines().nth(at)) {
+            let number = diagnostic.line.to_string();
             let margin = " ".repeat(number.len());
-            let before: String = line.chars().take(finding.column.saturating_sub(1)).collect();
-            // A tab stays a tab, so that the caret stands below its column whatever a tab's width.
+            let before: String = line.chars().take(diagnostic.column.saturating_sub(1)).collect();
+            // Keep tabs, so the caret is below its column for any tab width.
             let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             let caret = terminal.paint(Style::Failure, "^");
             shown.push_str(&format!("\n {number} | {line}\n {margin} | {indent}{caret}"));
         }
-        if let Some(hint) = &finding.hint {
+        if let Some(hint) = &diagnostic.hint {
             shown.push_str(&format!("\n   hint: {hint}"));
         }
         shown
     }
 }
 
-/// The files of definitions in a directory, by name; directories in it are let be.
+/// Returns the definition files of a directory, sorted by name, without subdirectories.
 fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
     let shown = directory.display().to_string();
     let failed = |error: std::io::Error| crate::error::unreadable(&shown, &error);
@@ -165,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_seen_without_understanding_the_text() {
+    fn name_is_found_without_parsing() {
         for (text, name) in [
             ("# c\nworkflow: a-1 # c\nsteps: []", "a-1"),
             ("workflow: \"b\"", "b"),
@@ -179,16 +183,16 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_is_shown_at_its_place() {
+    fn diagnostic_shows_its_line_and_column() {
         let terminal = Terminal { width: 80, unicode: true, colour: false, interactive: false };
-        let finding = Finding {
+        let diagnostic = Diagnostic {
             line: 2,
             column: 4,
             code: "GC1004".to_owned(),
             detail: "no undo".to_owned(),
             hint: Some("say compensate: none".to_owned()),
         };
-        let shown = source("steps:\n\t- run: a/b").show(&finding, terminal);
+        let shown = source("steps:\n\t- run: a/b").show(&diagnostic, terminal);
         let expected = "dir/file.yaml:2:4: GC1004: no undo\n 2 | \t- run: a/b\n   | \t  ^\n   hint: say compensate: none";
         assert_eq!(shown, expected);
     }

@@ -1,4 +1,4 @@
-//! Points in time and durations, as they are read from answers and shown to people.
+//! Times and durations of API responses, and their formatting.
 
 /// Microseconds since 1970-01-01T00:00:00Z.
 pub(crate) type Micros = i64;
@@ -9,17 +9,17 @@ const MINUTE: Micros = 60 * SECOND;
 const HOUR: Micros = 60 * MINUTE;
 const DAY: Micros = 24 * HOUR;
 
-/// The present time, from the one clock that pictures are drawn by.
+/// Returns the current time. Pictures use only this clock.
 pub(crate) fn now() -> Micros {
     jiff::Timestamp::now().as_microsecond()
 }
 
-/// Reads an RFC 3339 time.
+/// Parses an RFC 3339 time.
 pub(crate) fn parse(text: &str) -> Option<Micros> {
     text.parse::<jiff::Timestamp>().ok().map(|time| time.as_microsecond())
 }
 
-/// A duration in few characters: `0.4ms`, `12ms`, `1.24s`, `3m05s`, `2h03m`, `4d06h`.
+/// Formats a duration in few characters: `0.4ms`, `12ms`, `1.24s`, `3m05s`, `2h03m`, `4d06h`.
 pub(crate) fn format_duration(duration: Micros) -> String {
     let duration = duration.max(0);
     let two = |large: Micros, large_unit: &str, small: Micros, small_unit: &str| {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_short() {
+    fn durations_are_formatted_in_few_characters() {
         for (duration, text) in [
             (-5, "0ms"),
             (0, "0ms"),
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read() {
+    fn rfc_3339_times_are_parsed() {
         assert_eq!(parse("1970-01-01T00:00:01.5Z"), Some(1_500_000));
         assert_eq!(parse("today"), None);
     }

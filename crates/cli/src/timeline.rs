@@ -1,24 +1,24 @@
-//! A workflow as a picture: what it is, each step's way forward and back on one time axis, and why it
-//! stands still. Pure: from the API's answers and the present time to text.
+//! A workflow as a picture: its properties, the execution and the compensation of each step on a shared time axis, and
+//! what it is waiting for. Performs no IO: the input is the API's responses and the current time, the output is text.
 
 mod bar;
 mod tracks;
 mod waiting;
 
-use crate::time::{self, Micros};
 use crate::output::{Style, Terminal};
+use crate::time::{self, Micros};
 use bar::Axis;
 use goconductor_client::{Event, Failure, Status, Step, Workflow};
-use tracks::{Track, StepTracks};
+use tracks::{StepTracks, Track};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// A bar narrower than this says nothing.
+/// The minimum width of a bar. A narrower one shows no detail.
 const MIN_BAR: usize = 12;
 
-/// A bar wider than this is hard to follow with the eye.
+/// The maximum width of a bar. A wider one is hard to follow with the eye.
 const MAX_BAR: usize = 72;
 
-/// Below this width a step's status is left to its symbol.
+/// The minimum page width for the status column. A narrower page shows only the symbol of the status.
 const STATUS_FROM_WIDTH: usize = 72;
 
 /// Draws a workflow.
@@ -28,7 +28,7 @@ pub(crate) fn draw(workflow: &Workflow, events: &[Event], terminal: Terminal, no
     lines.extend(steps(workflow, events, terminal, now));
     if !workflow.waiting_on.is_empty() {
         lines.push(String::new());
-        lines.push(terminal.paint(Style::Bold, "Why it stands still"));
+        lines.push(terminal.paint(Style::Bold, "Waiting for"));
         lines.extend(workflow.waiting_on.iter().map(|each| format!("  {}", waiting::line(each, now))));
     }
     lines.join("\n")
@@ -60,12 +60,12 @@ fn header(workflow: &Workflow, terminal: Terminal, now: Micros) -> Vec<String> {
     if let Some(key) = &workflow.idempotency_key {
         line("Key", key.clone());
     }
-    let room = terminal.width.saturating_sub(12);
+    let width = terminal.width.saturating_sub(12);
     if !workflow.input.is_null() {
-        line("Input", cut(&workflow.input.to_string(), room, terminal));
+        line("Input", cut(&workflow.input.to_string(), width, terminal));
     }
     if let Some(output) = workflow.output.as_ref().filter(|output| !output.is_null()) {
-        line("Output", cut(&output.to_string(), room, terminal));
+        line("Output", cut(&output.to_string(), width, terminal));
     }
     if let Some(error) = &workflow.error {
         line("Error", terminal.paint(Style::Failure, &failure(error)));
@@ -73,7 +73,7 @@ fn header(workflow: &Workflow, terminal: Terminal, now: Micros) -> Vec<String> {
     lines
 }
 
-/// The columns of the table of steps.
+/// The widths of the columns of the table of steps.
 struct Columns {
     title: usize,
     status: usize,
@@ -107,7 +107,7 @@ fn columns(workflow: &Workflow, took: &[String], terminal: Terminal, now: Micros
         widest(&mut workflow.steps.iter().map(|step| step.status.len()))
     };
     let took = widest(&mut took.iter().map(|text| text.width()));
-    // Symbol and space, and two spaces behind each column.
+    // A symbol, a space, and two spaces after each column.
     let used = 2 + title + 2 + if status > 0 { status + 2 } else { 0 } + 2 + took;
     let cells = terminal.width.saturating_sub(used).clamp(MIN_BAR, MAX_BAR);
     let from = workflow.created_at.as_deref().and_then(time::parse).unwrap_or(now);
@@ -131,15 +131,15 @@ fn row(step: &Step, tracks: &StepTracks, took: &str, columns: &Columns, terminal
     line.trim_end().to_owned()
 }
 
-/// How long a step took forward and back, and in how many attempts.
+/// Formats the duration and the number of attempts of the execution and the compensation of a step.
 fn took(step: &Step, tracks: &StepTracks, terminal: Terminal) -> String {
     let side = |track: &Track, attempts: u32| {
-        let tries = match attempts {
+        let times = match attempts {
             0 | 1 => String::new(),
             more if terminal.unicode => format!(" ×{more}"),
             more => format!(" x{more}"),
         };
-        format!("{}{tries}", time::format_duration(track.took()))
+        format!("{}{times}", time::format_duration(track.took()))
     };
     let mut text = String::new();
     if tracks.execution.ran() {
@@ -204,13 +204,13 @@ fn symbol(status: &str, terminal: Terminal) -> &'static str {
     if terminal.unicode { unicode } else { ascii }
 }
 
-/// The beginning of a text, as far as there is room.
-fn cut(text: &str, room: usize, terminal: Terminal) -> String {
-    if text.width() <= room {
+/// Truncates a text to a width.
+fn cut(text: &str, width: usize, terminal: Terminal) -> String {
+    if text.width() <= width {
         return text.to_owned();
     }
     let end = if terminal.unicode { "…" } else { "..." };
-    let mut left = room.saturating_sub(end.width());
+    let mut left = width.saturating_sub(end.width());
     let mut short = String::new();
     for c in text.chars() {
         let width = c.width().unwrap_or(0);

@@ -1,85 +1,85 @@
-//! `goconductor definition …`
+//! The arguments of `goconductor definition`.
 
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// What to do with definitions.
+/// Commands for definitions.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DefinitionCommand {
-    /// Apply files: equal content changes nothing, changed content is the next version
+    /// Apply definitions from files; changed content becomes the next version
     Apply {
         #[command(flatten)]
         files: FilesArgs,
-        /// Only let the server check them
+        /// Validate on the server without applying
         #[arg(long)]
         dry_run: bool,
     },
-    /// Check files without a server
+    /// Validate files without a server
     Validate(FilesArgs),
-    /// List the definitions
+    /// List definitions
     List,
-    /// Show a definition's text
+    /// Print the source of a definition
     Get(NamedArgs),
-    /// Compare a file with what the server has
+    /// Compare a file with the newest version on the server
     Diff {
-        /// The file
+        /// File to compare
         file: PathBuf,
     },
-    /// List a definition's versions
+    /// List the versions of a definition
     Versions {
-        /// Its name
+        /// Name of the definition
         name: String,
     },
-    /// Draw a definition
+    /// Draw the graph of a definition
     Graph {
         #[command(flatten)]
         what: GraphArgs,
-        /// How it is drawn
+        /// Format of the drawing
         #[arg(long, value_enum, default_value_t)]
         format: GraphFormat,
     },
 }
 
-/// Files of definitions.
+/// Definition files.
 #[derive(Debug, Args)]
 pub(crate) struct FilesArgs {
-    /// Files, or directories whose .yaml, .yml and .json files are meant
+    /// Files, or directories from which to read .yaml, .yml and .json files
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 }
 
-/// A definition of the server.
+/// A version of a definition on the server.
 #[derive(Debug, Args)]
 pub(crate) struct NamedArgs {
-    /// Its name
+    /// Name of the definition
     pub(crate) name: String,
-    /// Its version; the newest if absent
+    /// Version of the definition (default: the newest)
     #[arg(long, value_name = "N")]
     pub(crate) version: Option<u32>,
 }
 
-/// A definition of the server, or a file.
+/// A definition on the server or in a file.
 #[derive(Debug, Args)]
 pub(crate) struct GraphArgs {
-    /// A definition of the server
+    /// Name of a definition on the server
     #[arg(required_unless_present = "file")]
     pub(crate) name: Option<String>,
-    /// A file instead; no server is needed
+    /// Draw a file, without a server
     #[arg(long, conflicts_with_all = ["name", "version"])]
     pub(crate) file: Option<PathBuf>,
-    /// The definition's version; the newest if absent
+    /// Version of the definition (default: the newest)
     #[arg(long, value_name = "N")]
     pub(crate) version: Option<u32>,
 }
 
-/// How a graph is drawn.
+/// The format of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum GraphFormat {
-    /// For people
+    /// Text for the terminal
     #[default]
     Text,
-    /// Mermaid's flowchart
+    /// Mermaid flowchart
     Mermaid,
-    /// Graphviz
+    /// Graphviz DOT
     Dot,
 }

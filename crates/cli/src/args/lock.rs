@@ -1,82 +1,83 @@
-//! `goconductor lock …` and `goconductor election …` as types.
+//! The arguments of `goconductor lock` and `goconductor election`.
 
 use clap::{Args, Subcommand};
 use goconductor_service_kit::duration;
 use std::time::Duration;
 
-/// What to do with locks.
+/// Commands for locks.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LockCommand {
-    /// List the locks that are held, by key
+    /// List held locks in the order of their keys
     List {
-        /// How many at most
+        /// Maximum number to list
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// Take a lock, and print its fencing token with -o name
+    /// Acquire a lock; `-o name` prints its fencing token
     Acquire {
-        /// What is to be locked
-        #[arg(value_parser = nameable)]
+        /// Key of the lock
+        #[arg(value_parser = path_segment)]
         key: String,
-        /// Who holds it then; the same owner gets the same hold again
+        /// Owner of the lock; a repeated call by the same owner renews the lock
         #[arg(long)]
         owner: String,
-        /// For how long, unless it is renewed
+        /// Time to live, unless the lock is renewed
         #[arg(long, default_value = "30s", value_parser = duration::parse, value_name = "DURATION")]
         ttl: Duration,
     },
-    /// Hold a lock for longer
+    /// Renew a lock
     Renew {
         #[command(flatten)]
         hold: HoldArgs,
-        /// For how long from now
+        /// Time to live from now
         #[arg(long, default_value = "30s", value_parser = duration::parse, value_name = "DURATION")]
         ttl: Duration,
     },
-    /// Give a lock back
+    /// Release a lock
     Release {
         #[command(flatten)]
         hold: HoldArgs,
     },
 }
 
-/// A lock in somebody's hands.
+/// A held lock.
 #[derive(Debug, Args)]
 pub(crate) struct HoldArgs {
-    /// What is locked
-    #[arg(value_parser = nameable)]
+    /// Key of the lock
+    #[arg(value_parser = path_segment)]
     pub(crate) key: String,
-    /// Who holds it
+    /// Owner of the lock
     #[arg(long)]
     pub(crate) owner: String,
-    /// By which fencing token; without it, by whichever it is
+    /// Fencing token of the hold (default: any)
     #[arg(long, value_name = "TOKEN")]
     pub(crate) token: Option<u64>,
 }
 
-/// What to do with elections.
+/// Commands for elections.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ElectionCommand {
-    /// List who leads what
+    /// List elections and their leaders
     List,
-    /// Show who leads one
+    /// Show the leader of an election
     Describe {
-        /// Its name, such as duties/0-of-4
-        #[arg(value_parser = nameable)]
+        /// Name of the election, such as duties/0-of-4
+        #[arg(value_parser = path_segment)]
         name: String,
     },
-    /// Have its leader step down: whoever is next in line leads it then
+    /// Make the leader step down, so that the next candidate takes over
     StepDown {
-        /// Its name
-        #[arg(value_parser = nameable)]
+        /// Name of the election
+        #[arg(value_parser = path_segment)]
         name: String,
     },
 }
 
-/// What a URL can name: it would take these for the way to somewhere else, and the call would ask for something else.
-fn nameable(text: &str) -> Result<String, String> {
+/// Parses a name that becomes a path segment of a URL. A URL parser resolves `.` and `..`, so the request would go to
+/// another resource.
+fn path_segment(text: &str) -> Result<String, String> {
     match text {
-        "" | "." | ".." => Err("a name is not empty, and not . or ..".to_owned()),
+        "" | "." | ".." => Err("a name must not be empty, \".\" or \"..\"".to_owned()),
         name => Ok(name.to_owned()),
     }
 }

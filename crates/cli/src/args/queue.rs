@@ -1,25 +1,26 @@
-//! `goconductor queue …`
+//! The arguments of `goconductor queue`.
 
 use clap::Subcommand;
+use goconductor_service_kit::duration;
 use std::time::Duration;
 
-/// What to do with queues.
+/// Commands for queues.
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {
-    /// List what waits, for each service of all namespaces
+    /// List the backlog of each service in all namespaces
     List,
-    /// Show which queue is in use, and how far a move to another one is
+    /// Show the current queue and the progress of a migration
     Status,
-    /// Move all processes to another queue while they run; to name the one that is being left turns a move back
+    /// Migrate all processes to another queue without downtime; naming the current queue reverts a migration
     Switch {
-        /// kafka, kinesis, nats, rabbitmq
+        /// Queue to migrate to: kafka, kinesis, nats or rabbitmq
         #[arg(value_name = "QUEUE")]
         to: String,
-        /// Wait until all have moved
+        /// Wait until the migration has finished
         #[arg(long)]
         wait: bool,
-        /// How long to wait at most, such as 5m
-        #[arg(long, value_name = "DURATION", requires = "wait", value_parser = super::workflow::span)]
+        /// Maximum time to wait, such as 5m (default: unlimited)
+        #[arg(long, value_name = "DURATION", requires = "wait", value_parser = duration::parse)]
         timeout: Option<Duration>,
     },
 }

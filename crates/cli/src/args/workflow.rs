@@ -1,10 +1,10 @@
-//! `goconductor workflow …`
+//! The arguments of `goconductor workflow`.
 
 use clap::{Args, Subcommand, ValueEnum};
 use goconductor_service_kit::duration;
 use std::time::Duration;
 
-/// What to do with workflows.
+/// Commands for workflows.
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkflowCommand {
     /// Start a workflow
@@ -13,149 +13,149 @@ pub(crate) enum WorkflowCommand {
     List(ListArgs),
     /// Count workflows
     Count {
-        /// By what
+        /// Field to group by
         #[arg(long, value_enum, default_value_t)]
         by: CountBy,
-        /// Which: status = ERROR AND definition = "order-processing"
+        /// Filter, such as: status = ERROR AND definition = "order-processing" (default: all)
         #[arg(long)]
         filter: Option<String>,
     },
-    /// Show a workflow with its timeline, and why it stands still
+    /// Show a workflow, its timeline and what it is waiting for
     Describe {
-        /// The workflow
+        /// Id of the workflow
         id: String,
     },
-    /// Show what happened
+    /// Show the event history of a workflow
     History {
-        /// The workflow
+        /// Id of the workflow
         id: String,
-        /// Go on until the end
+        /// Follow new events until the workflow ends
         #[arg(long, short)]
         follow: bool,
     },
-    /// Show a workflow live until it ends
+    /// Show a workflow live until it ends; the exit code reports the outcome
     Watch {
-        /// The workflow
+        /// Id of the workflow
         id: String,
     },
-    /// Show a workflow's result
+    /// Show the result of a workflow; the exit code reports the outcome
     Result {
-        /// The workflow
+        /// Id of the workflow
         id: String,
-        /// Wait so long for the end, such as 30s
-        #[arg(long, value_parser = span, value_name = "DURATION")]
+        /// Maximum time to wait for the end, such as 30s (default: do not wait)
+        #[arg(long, value_parser = duration::parse, value_name = "DURATION")]
         wait: Option<Duration>,
     },
-    /// Roll workflows back
+    /// Cancel workflows: compensate their completed steps
     Cancel(CancelArgs),
-    /// End workflows without a roll-back
+    /// Terminate workflows without compensation
     Terminate(TerminateArgs),
-    /// Hold workflows: nothing new is begun
+    /// Pause workflows: start no further steps
     Pause(CancelArgs),
-    /// Let held workflows go on
+    /// Resume paused workflows
     Resume(CancelArgs),
-    /// Try a step again now; during a roll-back, its compensation
+    /// Retry a step now; during a rollback, its compensation
     Retry {
         #[command(flatten)]
         step: StepArgs,
-        /// Why
+        /// Reason, recorded in the history
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Let a step be; during a roll-back, its compensation
+    /// Skip a step; during a rollback, its compensation
     Skip(StepReasonArgs),
-    /// Give a step's result by hand; during a roll-back, its compensation's
+    /// Complete a step by hand; during a rollback, its compensation
     Complete {
         #[command(flatten)]
         step: StepReasonArgs,
-        /// What the step would have answered: JSON, @file or - for standard input
+        /// Result of the step: JSON, @FILE, or - for standard input (default: null)
         #[arg(long, value_name = "JSON")]
         result: Option<String>,
     },
 }
 
-/// A workflow to start.
+/// Arguments of `goconductor workflow start`.
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
-    /// The definition's name
+    /// Name of the definition
     pub(crate) definition: String,
-    /// What to start it with: JSON, @file or - for standard input
+    /// Input of the workflow: JSON, @FILE, or - for standard input (default: {})
     #[arg(long, short, value_name = "JSON")]
     pub(crate) input: Option<String>,
-    /// A repeat with the same key shows the workflow that is there
+    /// Idempotency key; a repeated start with the same key returns the existing workflow
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
-    /// The definition's version; the newest if absent
+    /// Version of the definition (default: the newest)
     #[arg(long, value_name = "N")]
     pub(crate) version: Option<u32>,
-    /// To find it by; may be repeated
+    /// Label to filter by; can be repeated
     #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
-    /// Wait for the end; the exit code says how it ended
+    /// Wait for the end; the exit code reports the outcome
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Wait no longer than this, such as 60s
-    #[arg(long, requires = "wait", value_parser = span, value_name = "DURATION")]
+    /// Maximum time to wait, such as 60s (default: unlimited)
+    #[arg(long, requires = "wait", value_parser = duration::parse, value_name = "DURATION")]
     pub(crate) timeout: Option<Duration>,
 }
 
-/// Which workflows to list.
+/// Arguments of `goconductor workflow list`.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Which: status = ERROR AND definition = "order-processing" AND created_at > "-24h"
+    /// Filter, such as: status = ERROR AND created_at > "-24h" (default: all)
     #[arg(long)]
     pub(crate) filter: Option<String>,
-    /// How many a page holds
+    /// Number of workflows per page (default: chosen by the server)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) page_size: Option<u32>,
-    /// Go on where an earlier page ended
+    /// Token of the next page, as printed with the previous page
     #[arg(long, value_name = "TOKEN", conflicts_with = "all")]
     pub(crate) page_token: Option<String>,
-    /// All pages
+    /// List all pages
     #[arg(long)]
     pub(crate) all: bool,
 }
 
-/// By what workflows are counted.
+/// The field by which workflows are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum CountBy {
-    /// By status
+    /// Count by status
     #[default]
     Status,
-    /// By definition
+    /// Count by definition
     Definition,
 }
 
-/// One workflow, or all that fit a filter.
+/// One workflow, or all that match a filter.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BulkArgs {
-    /// The workflow
+    /// Id of the workflow
     #[arg(required_unless_present = "filter")]
     pub(crate) id: Option<String>,
-    /// Instead of one: all that fit now, after a confirmation
+    /// Select all workflows that match a filter now, after a confirmation
     #[arg(long, conflicts_with = "id")]
     pub(crate) filter: Option<String>,
-    /// Don't ask for confirmation
+    /// Skip the confirmation
     #[arg(long, short)]
     pub(crate) yes: bool,
 }
 
-/// Workflows, and why.
+/// Workflows, with an optional reason.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CancelArgs {
     #[command(flatten)]
     pub(crate) which: BulkArgs,
-    /// Why
+    /// Reason, recorded in the history
     #[arg(long)]
     pub(crate) reason: Option<String>,
 }
 
-/// Workflows, and why: it has to be said.
+/// Workflows, with a required reason.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TerminateArgs {
     #[command(flatten)]
     pub(crate) which: BulkArgs,
-    /// Why
+    /// Reason, recorded in the history
     #[arg(long)]
     pub(crate) reason: String,
 }
@@ -163,18 +163,18 @@ pub(crate) struct TerminateArgs {
 /// A step of a workflow.
 #[derive(Debug, Args)]
 pub(crate) struct StepArgs {
-    /// The workflow
+    /// Id of the workflow
     pub(crate) id: String,
-    /// The step's name
+    /// Name of the step
     pub(crate) step: String,
 }
 
-/// A step of a workflow, and why: it has to be said.
+/// A step of a workflow, with a required reason.
 #[derive(Debug, Args)]
 pub(crate) struct StepReasonArgs {
     #[command(flatten)]
     pub(crate) step: StepArgs,
-    /// Why
+    /// Reason, recorded in the history
     #[arg(long)]
     pub(crate) reason: String,
 }
@@ -182,10 +182,6 @@ pub(crate) struct StepReasonArgs {
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("a label is written KEY=VALUE".to_owned()),
+        _ => Err("expected KEY=VALUE".to_owned()),
     }
-}
-
-pub(super) fn span(text: &str) -> Result<Duration, String> {
-    duration::parse(text).map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! `goconductor bench …`
+//! `goconductor bench`
 
 use crate::args::{BenchArgs, Measurement, ParticipantsArgs};
 use crate::error::{CliError, Exit, Result};
@@ -8,45 +8,45 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::Duration;
 
-/// What is measured unless it is said: all that needs nothing else on this machine.
-const BY_DEFAULT: [Measurement; 4] =
+/// The default measurements: those that need no other server.
+const DEFAULT_MEASUREMENTS: [Measurement; 4] =
     [Measurement::Dev, Measurement::DevHttp, Measurement::Limit, Measurement::Store];
 
-/// Measures, and shows what came of it.
+/// Runs the measurements and prints the report.
 pub(crate) async fn run(args: &BenchArgs, out: &Output) -> Result {
     let options = options(args);
-    let bar = Bar { out, bar: bar(out) };
-    let report = goconductor_bench::run(&options, &bar).await;
-    bar.bar.finish_and_clear();
+    let progress = BenchProgress { out, bar: bar(out) };
+    let report = goconductor_bench::run(&options, &progress).await;
+    progress.bar.finish_and_clear();
     let report = report.map_err(|error| match error {
         Error::Options(reason) => CliError::new(Exit::Usage, reason).hint(
-            "scripts/services/postgres.sh up and scripts/services/kafka.sh up start both and say where",
+            "scripts/services/postgres.sh up and scripts/services/kafka.sh up start both and print their addresses",
         ),
-        Error::Interrupted => CliError::new(Exit::Other, "the measurement was ended by a signal"),
+        Error::Interrupted => CliError::new(Exit::Other, "a signal interrupted the measurement"),
         Error::Failed(error) => error.into(),
     })?;
     if !report.optimised {
-        out.message("this program was not built for speed: the figures mean nothing");
+        out.message("this is a debug build, so its figures are not meaningful");
     }
     write(&report, out)?;
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
-/// Carries the participants out until standard input ends.
+/// Runs the participants until standard input is closed.
 pub(crate) async fn participants(args: &ParticipantsArgs) -> Result {
     match &args.gateway {
         Some(gateway) => goconductor_bench::serve_streams(gateway).await?,
         None => goconductor_bench::serve_http().await?,
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn options(args: &BenchArgs) -> Options {
-    let what = if args.what.is_empty() { &BY_DEFAULT[..] } else { &args.what };
-    let mut settings = Vec::new();
-    for setting in what.iter().filter_map(|each| each.setting()) {
-        if !settings.contains(&setting) {
-            settings.push(setting);
+    let what = if args.what.is_empty() { &DEFAULT_MEASUREMENTS[..] } else { &args.what };
+    let mut topologies = Vec::new();
+    for topology in what.iter().filter_map(|each| each.topology()) {
+        if !topologies.contains(&topology) {
+            topologies.push(topology);
         }
     }
     let mut sagas: Vec<Saga> = args.saga.iter().map(|saga| (*saga).into()).collect();
@@ -54,38 +54,38 @@ fn options(args: &BenchArgs) -> Options {
         sagas.extend(Saga::ALL);
     }
     Options {
-        settings,
+        topologies,
         limit: what.contains(&Measurement::Limit),
         store: what.contains(&Measurement::Store),
         sagas,
         in_flight: args.in_flight.clone(),
         count: args.count,
         idle: args.idle,
-        span: args.span,
+        duration: args.duration,
         rate: args.rate,
         ended: args.ended,
         waiting: args.waiting,
-        limit_span: args.limit_for,
+        limit_duration: args.limit_for,
         database_url: args.database_url.clone(),
         brokers: args.brokers.clone(),
         watch: args.watch_pid.clone(),
     }
 }
 
-/// Progress for people: a bar where it can be drawn, else a line for each part.
-struct Bar<'a> {
+/// Progress of the measurements: a bar on a terminal, otherwise one line for each part.
+struct BenchProgress<'a> {
     out: &'a Output,
     bar: ProgressBar,
 }
 
-impl Progress for Bar<'_> {
-    fn begin(&self, what: &str, parts: u64) {
+impl Progress for BenchProgress<'_> {
+    fn begin(&self, title: &str, parts: u64) {
         if !self.out.shows_progress() {
-            self.out.message(what);
+            self.out.message(title);
         }
         self.bar.reset();
         self.bar.set_length(parts);
-        self.bar.set_message(what.to_owned());
+        self.bar.set_message(title.to_owned());
     }
 
     fn advance(&self, parts: u64) {
@@ -136,7 +136,7 @@ fn runs(report: &Report) -> impl Iterator<Item = (&Measured, &Run)> {
     report.settings.iter().flat_map(|measured| measured.runs.iter().map(move |run| (measured, run)))
 }
 
-/// A setting with what was there beforehand, and whether it is durable.
+/// Returns the name of a topology, with its preloaded workflows and a note if it is not durable.
 fn title(measured: &Measured) -> String {
     let mut title = measured.setting.to_owned();
     for (count, what) in [(measured.ended_before, "ended"), (measured.waiting_before, "waiting")] {
@@ -183,8 +183,8 @@ fn loads(report: &Report, out: &Output) -> Result<()> {
     let heads =
         ["SETTING", "SAGA", "SAGAS/S", "STEPS/S", "REFUSED", "P50", "P95", "P99 MS", "CPU S/1000", "ALL"];
     section(out, &heads, runs(report).map(row).collect())?;
-    out.data("REFUSED: calls that were told to come back later, and did; their wait counts")?;
-    out.data("CPU S/1000: processor time of GoConductor's own processes for 1,000 sagas; ALL: of all below")
+    out.data("REFUSED: requests that the gateway rejected because of overload; their retries count towards the latency")?;
+    out.data("CPU S/1000: CPU time of GoConductor's own processes per 1,000 sagas; ALL: of all processes listed below")
 }
 
 fn processes(report: &Report, out: &Output) -> Result<()> {
@@ -203,8 +203,8 @@ fn processes(report: &Report, out: &Output) -> Result<()> {
         rows.push(vec![
             title(measured),
             run.name(),
-            "(all others)".to_owned(),
-            format!("{} s in all", number(run.others_cpu_seconds, 1)),
+            "(other processes)".to_owned(),
+            format!("{} s in total", number(run.others_cpu_seconds, 1)),
             String::new(),
             String::new(),
         ]);
@@ -232,11 +232,11 @@ fn over_time(report: &Report, out: &Output) -> Result<()> {
         let heads = ["AT S", "SAGAS/S", "P50", "P99 MS", "MEMORY MIB", "DATABASE MIB"];
         out.table(&heads, steady.intervals.iter().map(row).collect())?;
         for slope in &steady.memory_slopes {
-            out.data(&format!("{}: {} MiB an hour", slope.name, number(slope.mib_per_hour, 1)))?;
+            out.data(&format!("{}: {} MiB per hour", slope.name, number(slope.mib_per_hour, 1)))?;
         }
         for (what, ratio) in [("p50", steady.p50_last_of_first), ("p99", steady.p99_last_of_first)] {
             if let Some(ratio) = ratio {
-                out.data(&format!("{what}, last sixth to first: {}", number(ratio, 2)))?;
+                out.data(&format!("{what}, last sixth relative to first: {}", number(ratio, 2)))?;
             }
         }
     }
@@ -247,11 +247,11 @@ fn limits(report: &Report, out: &Output) -> Result<()> {
     let mut rows = Vec::new();
     for limit in &report.limits {
         rows.extend(limit.rows.iter().map(|row| {
-            let how = match row.group {
-                1 => "four statements in a transaction".to_owned(),
-                group => format!("groups of {group}"),
+            let how = match row.batch_size {
+                1 => "four statements per transaction".to_owned(),
+                size => format!("batches of {size}"),
             };
-            vec![named(limit), how, row.clients.to_string(), number(row.transitions_per_second, 0)]
+            vec![database_title(limit), how, row.clients.to_string(), number(row.transitions_per_second, 0)]
         }));
     }
     rows.extend(report.stores.iter().map(|store| {
@@ -262,16 +262,16 @@ fn limits(report: &Report, out: &Output) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    section(out, &["DATABASE", "HOW", "AT ONCE", "TRANSITIONS/S"], rows)?;
+    section(out, &["DATABASE", "HOW", "CONCURRENCY", "TRANSITIONS/S"], rows)?;
     let Some(limit) = report.limits.first() else { return Ok(()) };
     let Bytes { state, events, event, ledger } = limit.bytes;
     out.data(&format!(
-        "what the ways above write for a transition, as many bytes as an order's on average: {state} of state, \
-         {events} events of {event}, a ledger row of {ledger} that comes and one that goes"
+        "bytes written per transition, the average of an order: {state} of state, {events} events of {event}, \
+         one inserted and one deleted ledger row of {ledger}"
     ))
 }
 
-fn named(limit: &Limit) -> String {
+fn database_title(limit: &Limit) -> String {
     if limit.durable { limit.database.to_owned() } else { format!("{} (not durable)", limit.database) }
 }
 

@@ -6,24 +6,24 @@ use crate::output::Output;
 use goconductor_service_kit::config::{Config, Setting};
 use serde_json::json;
 
-/// Shows each value and where it came from.
+/// Shows each setting and its origin.
 pub(super) fn explain(args: &SettingArgs, out: &Output) -> Result {
     let config = Config::load(&args.sources())?;
     let settings = config.explain();
     let documents: Vec<_> = settings.iter().map(document).collect();
-    let answer = json!({ "settings": documents }).to_string();
-    if out.structured_list(&answer, "settings")? {
-        return Ok(Exit::Done);
+    let response = json!({ "settings": documents }).to_string();
+    if out.structured_list(&response, "settings")? {
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         for setting in settings {
             out.data(&setting.path)?;
         }
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     let rows = settings.iter().map(|each| vec![each.path.clone(), each.value.clone(), origin(each)]);
     out.table(&["SETTING", "VALUE", "FROM"], rows.collect())?;
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn document(setting: &Setting) -> serde_json::Value {

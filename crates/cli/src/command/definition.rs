@@ -5,12 +5,12 @@ mod graph;
 mod show;
 mod validate;
 
-use super::Session;
 use crate::args::DefinitionCommand;
 use crate::error::Result;
 use crate::output::Output;
+use crate::session::Session;
 
-/// Carries out a command; a session is opened only by those that need a server.
+/// Runs a command for definitions. Only commands that need a server open a session.
 pub(super) async fn run(
     command: DefinitionCommand,
     session: impl FnOnce() -> Result<Session>,

@@ -1,76 +1,76 @@
 //! `goconductor lock …` and `goconductor election …`
 
-use super::Session;
 use crate::args::{ElectionCommand, HoldArgs, LockCommand};
 use crate::error::{CliError, Exit, Result};
+use crate::session::Session;
 use goconductor_client::{Leader, Lock, Reply};
 
-const LOCK: [&str; 4] = ["KEY", "OWNER", "TOKEN", "UNTIL"];
-const LEADER: [&str; 4] = ["ELECTION", "LEADER", "TOKEN", "SINCE"];
+const LOCK_HEADS: [&str; 4] = ["KEY", "OWNER", "TOKEN", "UNTIL"];
+const LEADER_HEADS: [&str; 4] = ["ELECTION", "LEADER", "TOKEN", "SINCE"];
 
-/// Carries a command about locks out.
+/// Runs a command for locks.
 pub(super) async fn run(command: LockCommand, session: &Session) -> Result {
     let Session { client, out } = session;
     match command {
         LockCommand::List { limit } => list(limit, session).await,
         LockCommand::Acquire { key, owner, ttl } => {
-            shown(&client.acquire_lock(&key, &owner, ttl).await?, "is taken", session)
+            show(&client.acquire_lock(&key, &owner, ttl).await?, "acquired", session)
         }
         LockCommand::Renew { hold: HoldArgs { key, owner, token }, ttl } => {
-            shown(&client.renew_lock(&key, &owner, token, ttl).await?, "is renewed", session)
+            show(&client.renew_lock(&key, &owner, token, ttl).await?, "renewed", session)
         }
         LockCommand::Release { hold: HoldArgs { key, owner, token } } => {
             let reply = client.release_lock(&key, &owner, token).await?;
             if out.structured(&reply.text)? {
-                return Ok(Exit::Done);
+                return Ok(Exit::Success);
             }
-            let what = if reply.value.released { "is given back" } else { "was free already" };
-            out.message(&format!("lock {key} {what}"));
-            Ok(Exit::Done)
+            let done = if reply.value.released { "released" } else { "was not held" };
+            out.message(&format!("lock {key:?} {done}"));
+            Ok(Exit::Success)
         }
     }
 }
 
-fn shown(reply: &Reply<Lock>, done: &str, session: &Session) -> Result {
+fn show(reply: &Reply<Lock>, done: &str, session: &Session) -> Result {
     let out = &session.out;
     if out.structured(&reply.text)? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         out.data(&reply.value.fencing_token.to_string())?;
     } else {
-        out.table(&LOCK, vec![lock(&reply.value)])?;
+        out.table(&LOCK_HEADS, vec![lock(&reply.value)])?;
     }
-    out.message(&format!("lock {} {done}", reply.value.key));
-    Ok(Exit::Done)
+    out.message(&format!("lock {:?} {done}", reply.value.key));
+    Ok(Exit::Success)
 }
 
 async fn list(limit: u32, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.locks(Some(limit), None).await?;
     if out.structured_list(&reply.text, "locks")? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         for lock in &reply.value.locks {
             out.data(&lock.key)?;
         }
     } else if reply.value.locks.is_empty() {
-        out.message("no locks are held");
+        out.message("no locks");
     } else {
-        out.table(&LOCK, reply.value.locks.iter().map(lock).collect())?;
+        out.table(&LOCK_HEADS, reply.value.locks.iter().map(lock).collect())?;
     }
     if !reply.value.next_page_token.is_empty() {
-        out.message("there are more: raise --limit, up to 1000");
+        out.message("more locks exist: increase --limit, up to 1000");
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn lock(lock: &Lock) -> Vec<String> {
     vec![lock.key.clone(), lock.owner.clone(), lock.fencing_token.to_string(), lock.expires_at.clone()]
 }
 
-/// Carries a command about elections out.
+/// Runs a command for elections.
 pub(super) async fn elections(command: ElectionCommand, session: &Session) -> Result {
     let Session { client, out } = session;
     let (text, leaders, key) = match command {
@@ -89,18 +89,18 @@ pub(super) async fn elections(command: ElectionCommand, session: &Session) -> Re
         None => out.structured(&text)?,
     };
     if is_written {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         for leader in &leaders {
             out.data(&leader.name)?;
         }
     } else if leaders.is_empty() {
-        out.message("nobody leads anything");
+        out.message("no elections have a leader");
     } else {
-        out.table(&LEADER, leaders.iter().map(leader).collect())?;
+        out.table(&LEADER_HEADS, leaders.iter().map(leader).collect())?;
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn leader(leader: &Leader) -> Vec<String> {
@@ -116,11 +116,11 @@ async fn step_down(name: &str, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.step_down(name).await?;
     if !reply.value.ended {
-        let error = CliError::new(Exit::NotFound, format!("nobody leads {name}")).code("GC2025");
-        return Err(error.hint("`goconductor election list` shows who leads what"));
+        let error = CliError::new(Exit::NotFound, format!("election {name:?} has no leader")).code("GC2025");
+        return Err(error.hint("`goconductor election list` shows all elections that have a leader"));
     }
     if !out.structured(&reply.text)? {
         out.message(&format!("the leader of {name} has stepped down"));
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }

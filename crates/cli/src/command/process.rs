@@ -1,32 +1,32 @@
 //! `goconductor process …` and `goconductor dlq …`
 
-use super::Session;
 use crate::args::{DlqCommand, ProcessCommand};
 use crate::error::{Exit, Result};
+use crate::session::Session;
 use goconductor_client::{DeadLetter, Process};
 use goconductor_store::{ProcessInfo, ServedService};
 
-/// Characters of a payload that a table shows.
-const PAYLOAD: usize = 60;
+/// The number of characters of a payload in a table.
+const PAYLOAD_WIDTH: usize = 60;
 
-/// Carries a command about processes out.
+/// Runs a command for processes.
 pub(super) async fn run(ProcessCommand::List: ProcessCommand, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.processes().await?;
     if out.structured_list(&reply.text, "processes")? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         for process in &reply.value.processes {
             out.data(&process.instance)?;
         }
     } else if reply.value.processes.is_empty() {
-        out.message("no processes: `goconductor dev` is all of them in one");
+        out.message("no processes; `goconductor dev` runs all services in one process");
     } else {
         let rows = reply.value.processes.iter().map(row).collect();
         out.table(&["KIND", "ADDRESS", "INSTANCE", "SERVES"], rows)?;
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn row(process: &Process) -> Vec<String> {
@@ -43,21 +43,21 @@ fn served(ServedService { service, by, workers, .. }: &ServedService) -> String 
     }
 }
 
-/// Carries a command about dead letters out.
+/// Runs a command for dead letters.
 pub(super) async fn dead_letters(command: DlqCommand, session: &Session) -> Result {
     let Session { client, out } = session;
     let (reply, done) = match command {
         DlqCommand::List { limit } => return list(limit, session).await,
         DlqCommand::Get { id } => (client.dead_letter(&id).await?, ""),
-        DlqCommand::Requeue { id } => (client.requeue_dead_letter(&id).await?, "is back in its topic"),
+        DlqCommand::Requeue { id } => (client.requeue_dead_letter(&id).await?, "requeued"),
         DlqCommand::Delete { id } => {
             client.delete_dead_letter(&id).await?;
-            out.message(&format!("dead letter {id} is removed"));
-            return Ok(Exit::Done);
+            out.message(&format!("dead letter {id} deleted"));
+            return Ok(Exit::Success);
         }
     };
     if out.structured(&reply.text)? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         out.data(&reply.value.id)?;
@@ -67,7 +67,7 @@ pub(super) async fn dead_letters(command: DlqCommand, session: &Session) -> Resu
     if !done.is_empty() {
         out.message(&format!("dead letter {} {done}", reply.value.id));
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 const HEADS: [&str; 5] = ["ID", "TOPIC", "AT", "REASON", "PAYLOAD"];
@@ -76,7 +76,7 @@ async fn list(limit: u32, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.dead_letters(Some(limit), None).await?;
     if out.structured_list(&reply.text, "dead_letters")? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         for letter in &reply.value.dead_letters {
@@ -87,13 +87,13 @@ async fn list(limit: u32, session: &Session) -> Result {
     } else {
         out.table(&HEADS, reply.value.dead_letters.iter().map(letter).collect())?;
         if !reply.value.next_page_token.is_empty() {
-            out.message("there are more: raise --limit, up to 1000");
+            out.message("more dead letters exist: increase --limit, up to 1000");
         }
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn letter(letter: &DeadLetter) -> Vec<String> {
-    let shown: String = letter.payload.chars().take(PAYLOAD).flat_map(char::escape_debug).collect();
+    let shown: String = letter.payload.chars().take(PAYLOAD_WIDTH).flat_map(char::escape_debug).collect();
     vec![letter.id.clone(), letter.topic.clone(), letter.at.clone(), letter.reason.clone(), shown]
 }

@@ -1,15 +1,15 @@
 //! `goconductor queue …`
 
-use super::Session;
 use crate::args::QueueCommand;
 use crate::error::{CliError, Exit, Result};
+use crate::session::Session;
 use goconductor_client::{QueueBacklog, QueueLane, QueueMove, Reply};
 use std::time::Duration;
 
-/// Between looks at how far a move is.
-const LOOK: Duration = Duration::from_millis(500);
+/// The interval at which `--wait` polls the state of a migration.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Carries out a command.
+/// Runs a command for queues.
 pub(super) async fn run(command: QueueCommand, session: &Session) -> Result {
     match command {
         QueueCommand::List => list(session).await,
@@ -22,22 +22,22 @@ async fn list(session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.queues().await?;
     if out.structured_list(&reply.text, "services")? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         for service in &reply.value.services {
             out.data(&service.service)?;
         }
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
-    out.message(&format!("the queue in use is {}", reply.value.queue));
+    out.message(&format!("current queue: {}", reply.value.queue));
     if reply.value.services.is_empty() {
         out.message("no services");
     } else {
         let heads = ["NAMESPACE", "SERVICE", "SERVED", "WAITING", "OLDEST", "UNDO WAITING", "UNDO OLDEST"];
         out.table(&heads, reply.value.services.iter().map(row).collect())?;
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn row(of: &QueueBacklog) -> Vec<String> {
@@ -53,11 +53,11 @@ fn row(of: &QueueBacklog) -> Vec<String> {
 fn show(reply: &Reply<QueueMove>, session: &Session) -> Result {
     let out = &session.out;
     if out.structured(&reply.text)? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         out.data(&reply.value.queue)?;
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     let QueueMove { queue, to, phase, since, .. } = &reply.value;
     let text = |of: &Option<String>| of.clone().unwrap_or_default();
@@ -68,22 +68,26 @@ fn show(reply: &Reply<QueueMove>, session: &Session) -> Result {
     if to.is_some() {
         out.message(&progress(&reply.value));
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
-/// What a move waits for, in words.
+/// Describes the progress of a migration.
 fn progress(of: &QueueMove) -> String {
     let (from, to) = (&of.queue, of.to.as_deref().unwrap_or_default());
     let behind: Vec<String> = of.behind.iter().map(|user| user.instance.clone()).collect();
-    let waits = if behind.is_empty() { String::new() } else { format!("; not yet: {}", behind.join(", ")) };
-    let waiting =
-        of.waiting.map_or_else(|| "it does not answer".to_owned(), |waiting| format!("{waiting} wait"));
+    let pending =
+        if behind.is_empty() { String::new() } else { format!("; waiting for {}", behind.join(", ")) };
+    let backlog = of
+        .waiting
+        .map_or_else(|| "backlog unknown".to_owned(), |waiting| format!("{waiting} messages waiting"));
     match of.phase.as_deref() {
-        Some("CONSUMING_BOTH") => format!("{from} → {to}: all begin to consume both{waits}"),
-        Some("PRODUCING") => format!("{from} → {to}: all begin to publish to {to}{waits}"),
-        Some("DRAINING") => format!("{from} → {to}: {from} is emptied: {waiting}"),
-        Some(other) => format!("{from} → {to}: {other}{waits}"),
-        None => format!("{from} is in use"),
+        Some("CONSUMING_BOTH") => {
+            format!("{from} → {to}: processes start to consume from both queues{pending}")
+        }
+        Some("PRODUCING") => format!("{from} → {to}: processes start to publish to {to}{pending}"),
+        Some("DRAINING") => format!("{from} → {to}: draining {from}, {backlog}"),
+        Some(other) => format!("{from} → {to}: {other}{pending}"),
+        None => format!("{from} is the current queue"),
     }
 }
 
@@ -91,36 +95,38 @@ async fn switch(to: &str, wait: bool, timeout: Option<Duration>, session: &Sessi
     let Session { client, out } = session;
     let mut reply = client.switch_queue(to).await?;
     if !wait {
-        out.message(&format!("all move to {to}; `goconductor queue status` says how far they are"));
+        out.message(&format!("migration to {to} started; `goconductor queue status` shows its progress"));
         return show(&reply, session);
     }
     let watching = async {
-        let mut said = String::new();
+        let mut shown = String::new();
         while reply.value.to.is_some() {
             let now = progress(&reply.value);
-            if now != said {
+            if now != shown {
                 out.message(&now);
-                said = now;
+                shown = now;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             reply = client.queue_move().await?;
         }
         Ok::<_, CliError>(reply)
     };
-    let late = |limit| {
+    let timed_out = |limit| {
         let limit = goconductor_service_kit::duration::format(limit);
-        CliError::new(Exit::Timeout, format!("not all have moved to {to} within {limit}"))
-            .hint("it goes on by itself; `goconductor queue status` says what it waits for")
+        CliError::new(Exit::Timeout, format!("the migration to {to} did not finish within {limit}"))
+            .hint("the migration continues; `goconductor queue status` shows what it is waiting for")
             .code("GC3002")
     };
     let reply = match timeout {
-        Some(limit) => tokio::time::timeout(limit, watching).await.map_err(|_| late(limit))??,
+        Some(limit) => tokio::time::timeout(limit, watching).await.map_err(|_| timed_out(limit))??,
         None => watching.await?,
     };
     if reply.value.queue != to {
-        let detail = format!("the move was turned back: {} is in use", reply.value.queue);
+        let detail = format!("the migration was reverted: {} is the current queue", reply.value.queue);
         return Err(CliError::new(Exit::Conflict, detail).code("GC2035"));
     }
-    out.message(&format!("all have moved to {to}: set queue.backend to {to} in their configuration"));
+    out.message(&format!(
+        "migration to {to} finished; set queue.backend to {to} in the configuration of all processes"
+    ));
     show(&reply, session)
 }

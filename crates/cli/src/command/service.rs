@@ -1,12 +1,12 @@
 //! `goconductor service …`
 
-use super::Session;
 use crate::args::ServiceCommand;
 use crate::error::{Exit, Result};
+use crate::session::Session;
 use goconductor_client::ServiceRecord;
 use serde_json::{Map, Value, json};
 
-/// Carries out a command.
+/// Runs a command for services.
 pub(super) async fn run(command: ServiceCommand, session: &Session) -> Result {
     let Session { client, out } = session;
     let (reply, done) = match command {
@@ -15,17 +15,17 @@ pub(super) async fn run(command: ServiceCommand, session: &Session) -> Result {
         ServiceCommand::Set { name, url, max_in_flight, limit: limits } => {
             let mut settings = Map::new();
             settings.extend(url.map(|url| ("http".to_owned(), json!({"url": url}))));
-            settings.extend(max_in_flight.map(|most| ("max_in_flight".to_owned(), most.into())));
+            settings.extend(max_in_flight.map(|limit| ("max_in_flight".to_owned(), limit.into())));
             if !limits.is_empty() {
-                let limit = |(action, most): (String, u32)| (action, json!({"max_in_flight": most}));
+                let limit = |(action, limit): (String, u32)| (action, json!({"max_in_flight": limit}));
                 let actions: Map<String, Value> = limits.into_iter().map(limit).collect();
                 settings.insert("actions".to_owned(), actions.into());
             }
-            (client.set_service(&name, &settings.into()).await?, "set")
+            (client.set_service(&name, &settings.into()).await?, "updated")
         }
     };
     if out.structured(&reply.text)? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         out.data(&reply.value.name)?;
@@ -33,9 +33,9 @@ pub(super) async fn run(command: ServiceCommand, session: &Session) -> Result {
         out.table(&HEADS, vec![row(&reply.value)])?;
     }
     if !done.is_empty() {
-        out.message(&format!("service {} is {done}", reply.value.name));
+        out.message(&format!("service {:?} {done}", reply.value.name));
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 const HEADS: [&str; 3] = ["SERVICE", "URL", "ALSO"];
@@ -44,18 +44,18 @@ async fn list(session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.services().await?;
     if out.structured_list(&reply.text, "services")? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         for service in &reply.value.services {
             out.data(&service.name)?;
         }
     } else if reply.value.services.is_empty() {
-        out.message("no services; add one by `goconductor service set NAME --url URL`");
+        out.message("no services; add one with `goconductor service set NAME --url URL`");
     } else {
         out.table(&HEADS, reply.value.services.iter().map(row).collect())?;
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn row(service: &ServiceRecord) -> Vec<String> {

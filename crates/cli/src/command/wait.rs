@@ -1,11 +1,11 @@
-//! Waiting for a workflow's end, and what the exit code makes of it.
+//! Waiting for the end of a workflow, and the exit code for its outcome.
 
-use super::Session;
 use crate::error::{CliError, Exit, Result};
+use crate::session::Session;
 use goconductor_client::{Event, Reply, Status, Workflow};
 use std::time::Duration;
 
-/// What a command that waited ends with.
+/// Returns the exit code of a command that waited.
 pub(super) fn exit_of(status: &Status) -> Exit {
     match status {
         Status::RolledBack => Exit::RolledBack,
@@ -16,28 +16,28 @@ pub(super) fn exit_of(status: &Status) -> Exit {
         | Status::InProgress
         | Status::RollingBack
         | Status::Paused
-        | Status::Other(_) => Exit::Done,
+        | Status::Other(_) => Exit::Success,
     }
 }
 
-/// Whether an event may have brought its workflow where only an operator can help.
-fn may_need_operator(event: &Event) -> bool {
+/// Whether the workflow may be in error after the event.
+fn may_be_error(event: &Event) -> bool {
     event.kind.ends_with("FAILED") || event.kind.ends_with("UNKNOWN")
 }
 
-/// Follows a workflow until it ends, or only an operator can help it; each event is shown to `see`.
+/// Follows a workflow until it ends or is in error, and passes each event to `on_event`.
 pub(super) async fn until_end(
     session: &Session,
     id: &str,
     limit: Option<Duration>,
-    mut see: impl FnMut(&Event),
+    mut on_event: impl FnMut(&Event),
 ) -> Result<Reply<Workflow>> {
     let following = async {
         let mut follow = session.client.follow(id, 0);
         while let Some(event) = follow.next().await {
             let event = event?;
-            see(&event);
-            if may_need_operator(&event) {
+            on_event(&event);
+            if may_be_error(&event) {
                 let reply = session.client.workflow(id).await?;
                 if reply.value.status == Status::Error {
                     return Ok(reply);
@@ -49,14 +49,16 @@ pub(super) async fn until_end(
     let Some(limit) = limit else { return following.await };
     match tokio::time::timeout(limit, following).await {
         Ok(ended) => ended,
-        Err(_) => Err(not_yet(id, limit)),
+        Err(_) => Err(timeout_error(id, limit)),
     }
 }
 
-/// The time was up before the workflow ended.
-pub(super) fn not_yet(id: &str, waited: Duration) -> CliError {
+/// Creates the error for a workflow that did not end in time.
+pub(super) fn timeout_error(id: &str, waited: Duration) -> CliError {
     let waited = goconductor_service_kit::duration::format(waited);
-    CliError::new(Exit::Timeout, format!("workflow {id} has not ended within {waited}"))
-        .hint(format!("it goes on by itself; `goconductor workflow describe {id}` says what it waits for"))
+    CliError::new(Exit::Timeout, format!("workflow {id} did not end within {waited}"))
+        .hint(format!(
+            "the workflow continues; `goconductor workflow describe {id}` shows what it is waiting for"
+        ))
         .code("GC3002")
 }

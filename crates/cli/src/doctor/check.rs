@@ -1,10 +1,10 @@
-//! What has to hold of one workflow. Pure.
+//! The invariants of one workflow. Performs no IO.
 
-use super::Finding;
+use super::report::Finding;
 use goconductor_saga::{Due, Event, Owed, OwedKey, Plan, State, evolve, owed};
 use goconductor_store::{LedgerRow, RowKind};
 
-/// A workflow as it was read.
+/// The state, the history and the ledger rows of a workflow.
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub(super) state: State,
@@ -12,7 +12,7 @@ pub(super) struct Snapshot {
     pub(super) rows: Vec<LedgerRow>,
 }
 
-/// Everything that does not hold.
+/// Returns the violated invariants.
 pub(super) fn findings(plan: &Plan, snapshot: &Snapshot) -> Vec<Finding> {
     let mut found = Vec::new();
     history(snapshot, &mut found);
@@ -26,40 +26,48 @@ fn history(snapshot: &Snapshot, found: &mut Vec<Finding>) {
     let gap = (1..).zip(events).find(|(expected, event)| *expected != event.seq);
     let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
     if let Some((expected, event)) = gap {
-        found.push(finding(state, "GC3011", format!("event {expected} is missing: {} is there", event.seq)));
+        found.push(finding(
+            state,
+            "GC3011",
+            format!("event {expected} is missing; the next event is {}", event.seq),
+        ));
     } else if count != state.seq {
-        found.push(finding(state, "GC3011", format!("the state is at {}, the history at {count}", state.seq)));
+        found.push(finding(
+            state,
+            "GC3011",
+            format!("the state has seq {}, the history has {count} events", state.seq),
+        ));
     } else {
         // Invariant: the fold of the history is the state.
         let folded = events.iter().fold(None, evolve).and_then(normalized);
         if folded.as_ref() != Some(state) {
             let what = folded.map_or_else(|| "no state".to_owned(), |folded| difference(&folded, state));
-            found.push(finding(state, "GC3012", format!("the history leads to {what}")));
+            found.push(finding(state, "GC3012", format!("the history evolves to {what}")));
         }
     }
 }
 
-/// A state as it comes out of a store: JSON does not tell an optional null from an absent one.
+/// Returns a state as a store returns it: JSON does not distinguish an optional null from an absent value.
 fn normalized(state: State) -> Option<State> {
     serde_json::from_value(serde_json::to_value(state).ok()?).ok()
 }
 
-/// Which part of two states differs, roughly: for a person to begin with.
+/// Names the part in which two states differ, as a starting point for a person.
 fn difference(folded: &State, stored: &State) -> String {
     if folded.status() != stored.status() {
-        return format!("{}, {} is stored", folded.status().as_str(), stored.status().as_str());
+        return format!("{}, but the stored state is {}", folded.status().as_str(), stored.status().as_str());
     }
     let step = folded.steps.iter().zip(&stored.steps).position(|(folded, stored)| folded != stored);
     match step {
-        Some(nth) => format!("another state of step {nth}"),
-        None => "another state of the workflow itself".to_owned(),
+        Some(nth) => format!("a different state of step {nth}"),
+        None => "a different state of the workflow itself".to_owned(),
     }
 }
 
 fn ledger(plan: &Plan, snapshot: &Snapshot, found: &mut Vec<Finding>) {
     let Snapshot { state, rows, .. } = snapshot;
     if state.phase.is_final() {
-        // Invariant: nothing follows an end.
+        // Invariant: an ended workflow has no ledger rows.
         found.extend(rows.iter().map(|row| {
             finding(state, "GC3015", format!("{} is still in the ledger", row_name(plan, row.key.key)))
         }));
@@ -69,12 +77,14 @@ fn ledger(plan: &Plan, snapshot: &Snapshot, found: &mut Vec<Finding>) {
     let expected = owed(plan, state);
     for owed in &expected {
         match rows.iter().find(|row| row.key.key == owed.key) {
-            None => {
-                found.push(finding(state, "GC3013", format!("{} is not in the ledger", row_name(plan, owed.key))))
-            }
+            None => found.push(finding(
+                state,
+                "GC3013",
+                format!("{} is missing from the ledger", row_name(plan, owed.key)),
+            )),
             Some(row) => {
-                if let Some(differs) = differs(owed, row) {
-                    let detail = format!("{}: {differs}", row_name(plan, owed.key));
+                if let Some(difference) = row_difference(owed, row) {
+                    let detail = format!("{}: {difference}", row_name(plan, owed.key));
                     found.push(finding(state, "GC3013", detail));
                 }
             }
@@ -82,27 +92,27 @@ fn ledger(plan: &Plan, snapshot: &Snapshot, found: &mut Vec<Finding>) {
     }
     let extra = rows.iter().filter(|row| !expected.iter().any(|owed| owed.key == row.key.key));
     found.extend(extra.map(|row| {
-        finding(state, "GC3013", format!("{} is in the ledger and not owed", row_name(plan, row.key.key)))
+        finding(state, "GC3013", format!("{} is in the ledger, but not owed", row_name(plan, row.key.key)))
     }));
 }
 
-/// How a row differs from what is owed. When it is due is not compared: deliveries move it.
-fn differs(owed: &Owed, row: &LedgerRow) -> Option<String> {
+/// Describes how a row differs from the owed command. The due time is not compared, because deliveries change it.
+fn row_difference(owed: &Owed, row: &LedgerRow) -> Option<String> {
     let kind = match owed.due {
         Due::At(_) => RowKind::Run,
         Due::Held => RowKind::Held,
         Due::Withdraw => RowKind::Withdraw,
     };
     if row.key.attempt != owed.attempt {
-        return Some(format!("attempt {} is owed, {} is there", owed.attempt, row.key.attempt));
+        return Some(format!("attempt {} is owed, found {}", owed.attempt, row.key.attempt));
     }
     if row.service != owed.service {
-        return Some(format!("the service {:?} is owed, {:?} is there", owed.service, row.service));
+        return Some(format!("service {:?} is owed, found {:?}", owed.service, row.service));
     }
-    (row.kind != kind).then(|| format!("{kind:?} is owed, {:?} is there", row.kind))
+    (row.kind != kind).then(|| format!("{kind:?} is owed, found {:?}", row.kind))
 }
 
-/// A row as people call it: by the step's name.
+/// Returns the name of a ledger row, with the name of the step.
 fn row_name(plan: &Plan, key: OwedKey) -> String {
     match key {
         OwedKey::Command(index, side) => match plan.step(index) {

@@ -1,4 +1,4 @@
-//! Opening the store that is to be checked.
+//! Opening of the store to check.
 
 use crate::args::DoctorArgs;
 use crate::error::{CliError, Exit, Result};
@@ -9,10 +9,10 @@ use goconductor_store::sqlite::SqliteStore;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A check asks for one thing at a time.
+/// A check reads sequentially, so it needs few connections.
 const CONNECTIONS: u32 = 2;
 
-/// The store that the arguments name, or that a server with this configuration would use.
+/// Opens the store of the arguments, or the store that a server with this configuration would use.
 pub(super) async fn store(args: &DoctorArgs) -> Result<Arc<dyn Store>> {
     if let Some(url) = &args.state_store_url {
         return by_url(url).await;
@@ -21,7 +21,7 @@ pub(super) async fn store(args: &DoctorArgs) -> Result<Arc<dyn Store>> {
     match (config.state_store.backend, &config.state_store.url) {
         (_, Some(url)) => by_url(url.expose()).await,
         (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, None) => {
-            sqlite(&config.data_dir.join(crate::dev::DATABASE))
+            sqlite(&config.data_dir.join(crate::dev::DATABASE_FILE))
         }
     }
 }
@@ -33,15 +33,15 @@ async fn by_url(url: &str) -> Result<Arc<dyn Store>> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(Arc::new(PostgresStore::connect(url, CONNECTIONS).await?));
     }
-    Err(CliError::new(Exit::Usage, "the store's address is neither sqlite:// nor postgres://")
-        .hint("such as sqlite:///var/lib/goconductor/goconductor.db or postgres://user@127.0.0.1/goconductor")
+    Err(CliError::new(Exit::Usage, "the URL of the store is neither sqlite:// nor postgres://")
+        .hint("use a URL such as sqlite:///var/lib/goconductor/goconductor.db or postgres://user@127.0.0.1/goconductor")
         .code("GC3010"))
 }
 
 fn sqlite(path: &Path) -> Result<Arc<dyn Store>> {
     if !path.exists() {
-        return Err(CliError::new(Exit::NotFound, format!("there is no store at {}", path.display()))
-            .hint("say where it is by --data-dir, --config or --state-store-url")
+        return Err(CliError::new(Exit::NotFound, format!("no store exists at {}", path.display()))
+            .hint("set its location with --data-dir, --config or --state-store-url")
             .code("GC3010"));
     }
     Ok(Arc::new(SqliteStore::open_reading(path)?))

@@ -1,48 +1,48 @@
-//! Snapshot all workflows, and those that look wrong again.
+//! The scan of all workflows. Inconsistent ones are read again before they are reported.
 
 use super::check::{Snapshot, findings};
-use super::{Finding, DoctorReport};
+use super::report::{DoctorReport, Finding};
 use goconductor_saga::{Event, Plan, State, WorkflowId};
 use goconductor_store::{Error, LedgerRow, Loaded, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many workflows are read together.
-const BATCH: u32 = 200;
+/// The number of workflows per batch.
+const BATCH_SIZE: u32 = 200;
 
-/// So many events are read together.
+/// The number of events per read, and of orphaned rows to report.
 const EVENT_PAGE: u32 = 1000;
 
-/// A workflow is found wrong only if it looked wrong, standing still, so many times in a row.
+/// A workflow is reported only if this many consecutive scans found it inconsistent and unchanged.
 const CONFIRMATIONS: u32 = 3;
 
-/// A workflow that changed during so many looks is left to another day.
+/// The number of scans after which a workflow that keeps changing is reported as too busy.
 const MAX_SCANS: u32 = 20;
 
-/// Between two looks.
+/// The delay between two scans of a workflow.
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 
-/// Definitions that were looked up, by namespace, name and version; none: it can't be used.
+/// A cache of plans by namespace, name and version. `None` marks a definition that is missing or invalid.
 type Plans = BTreeMap<(String, String, u32), Option<Arc<Plan>>>;
 
-/// What one look at a workflow came to.
+/// The result of one scan of a workflow.
 enum ScanResult {
-    /// It stood still meanwhile.
+    /// The workflow did not change during the scan.
     Stable(Vec<Finding>),
-    /// It changed meanwhile.
+    /// The workflow changed during the scan.
     Changed,
-    /// It is no more.
+    /// The workflow was deleted.
     Missing,
 }
 
-/// Checks every workflow of the store; `progress` is told how many have been.
+/// Checks every workflow of the store and reports the number of checked workflows to `progress`.
 pub(super) async fn run(store: &dyn Store, progress: &(dyn Fn(u64) + Sync)) -> Result<DoctorReport, Error> {
     let mut report = DoctorReport::default();
     let mut plans = Plans::new();
     let mut after = None;
     loop {
-        let ids = store.ids(after, BATCH).await?;
+        let ids = store.ids(after, BATCH_SIZE).await?;
         let Some(last) = ids.last() else { break };
         after = Some(*last);
         for id in suspicious(store, &ids, &mut plans).await? {
@@ -55,22 +55,22 @@ pub(super) async fn run(store: &dyn Store, progress: &(dyn Fn(u64) + Sync)) -> R
         report.findings.push(Finding {
             code: "GC3014",
             workflow: row.key.id.to_string(),
-            detail: format!("{} is in the ledger, the workflow is not there", row.key.key),
+            detail: format!("{} is in the ledger, but the workflow does not exist", row.key.key),
         });
     }
     Ok(report)
 }
 
-/// Those of a batch that look wrong, or changed while they were read.
+/// Returns the workflows of a batch that are inconsistent, possibly because they changed between the reads.
 async fn suspicious(
     store: &dyn Store,
     ids: &[WorkflowId],
     plans: &mut Plans,
 ) -> Result<Vec<WorkflowId>, Error> {
-    let mut left = Vec::new();
+    let mut suspicious = Vec::new();
     let loaded = match store.load(ids).await {
         Ok(loaded) => loaded,
-        // One of them can't be read: each is looked at by itself.
+        // One workflow is unreadable. Scan each one separately.
         Err(Error::Corrupt { .. }) => return Ok(ids.to_vec()),
         Err(error) => return Err(error),
     };
@@ -81,34 +81,34 @@ async fn suspicious(
     for Loaded { state, .. } in loaded.into_iter().flatten() {
         let id = state.id;
         let rows = rows.remove(&id).unwrap_or_default();
-        let sound = match (plan(store, &state, plans).await?, history(store, id).await) {
+        let consistent = match (plan(store, &state, plans).await?, history(store, id).await) {
             (Some(plan), Ok(events)) => findings(&plan, &Snapshot { state, events, rows }).is_empty(),
             (_, Err(error)) if error.is_retryable() => return Err(error),
             (_, _) => false,
         };
-        if !sound {
-            left.push(id);
+        if !consistent {
+            suspicious.push(id);
         }
     }
-    Ok(left)
+    Ok(suspicious)
 }
 
-/// Looks at a workflow until it is clear whether it is wrong.
+/// Scans a workflow until it is consistent, deleted, repeatedly inconsistent or too busy.
 async fn confirm(
     store: &dyn Store,
     id: WorkflowId,
     plans: &mut Plans,
     report: &mut DoctorReport,
 ) -> Result<(), Error> {
-    let mut wrong = 0;
+    let mut confirmed = 0;
     for _ in 0..MAX_SCANS {
         match scan(store, id, plans).await? {
             ScanResult::Missing => return Ok(()),
-            ScanResult::Changed => wrong = 0,
+            ScanResult::Changed => confirmed = 0,
             ScanResult::Stable(found) if found.is_empty() => return Ok(()),
             ScanResult::Stable(found) => {
-                wrong += 1;
-                if wrong >= CONFIRMATIONS {
+                confirmed += 1;
+                if confirmed >= CONFIRMATIONS {
                     report.findings.extend(found);
                     return Ok(());
                 }
@@ -121,8 +121,9 @@ async fn confirm(
 }
 
 async fn scan(store: &dyn Store, id: WorkflowId, plans: &mut Plans) -> Result<ScanResult, Error> {
-    let unreadable =
-        |why: String| ScanResult::Stable(vec![Finding { code: "GC3016", workflow: id.to_string(), detail: why }]);
+    let unreadable = |detail: String| {
+        ScanResult::Stable(vec![Finding { code: "GC3016", workflow: id.to_string(), detail }])
+    };
     let state = match load(store, id).await {
         Ok(Some(state)) => state,
         Ok(None) => return Ok(ScanResult::Missing),
@@ -131,8 +132,9 @@ async fn scan(store: &dyn Store, id: WorkflowId, plans: &mut Plans) -> Result<Sc
     };
     let seq = state.seq;
     let Some(plan) = plan(store, &state, plans).await? else {
-        let why = format!("{} version {} is missing or unusable", state.definition, state.version);
-        return Ok(unreadable(why));
+        let detail =
+            format!("definition {} version {} is missing or invalid", state.definition, state.version);
+        return Ok(unreadable(detail));
     };
     let events = match history(store, id).await {
         Ok(events) => events,
@@ -140,7 +142,7 @@ async fn scan(store: &dyn Store, id: WorkflowId, plans: &mut Plans) -> Result<Sc
         Err(error) => return Err(error),
     };
     let rows = store.ledger(&[id]).await?;
-    // What was read belongs together only if the workflow did not move on meanwhile.
+    // The reads form one snapshot only if the workflow did not change in between.
     if load(store, id).await?.is_none_or(|now| now.seq != seq) {
         return Ok(ScanResult::Changed);
     }

@@ -1,6 +1,7 @@
-//! A store is broken in each way that `doctor` has a page for.
+//! One store for each violation that has an error page.
 
-use super::{DoctorReport, scan};
+use super::report::DoctorReport;
+use super::scan;
 use goconductor_saga::{
     Action, DEFINITION_FORMAT, Definition, EventKind, ExpressionError, Expressions, Input, Join, Json, Kind,
     LedgerChange, Outcome, Plan, Retry, Scope, Side, StartWorkflow, State, Step, StepIndex, Timeouts,
@@ -11,7 +12,7 @@ use goconductor_store::{NewDefinition, NewWorkflow, Record, Store, TransitionWri
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The definition of these tests has none.
+/// Rejects every expression: the definition of these tests has none.
 #[derive(Debug)]
 struct NoExpressions;
 
@@ -78,7 +79,7 @@ fn started(plan: &Plan, nth: u128) -> Transition {
     transition(plan, None, events, state)
 }
 
-/// What follows when the step is done.
+/// Returns the transition of a completed step.
 fn done(plan: &Plan, state: &State) -> Transition {
     let input = Input::ReportOutcome {
         step: StepIndex(0),
@@ -118,7 +119,7 @@ fn codes(report: &DoctorReport) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn nothing_is_found_in_a_sound_store() {
+async fn consistent_store_has_no_findings() {
     let store = SqliteStore::ephemeral().unwrap();
     let plan = apply(&store).await;
     for nth in 1..=450 {
@@ -134,9 +135,9 @@ async fn nothing_is_found_in_a_sound_store() {
 }
 
 #[tokio::test]
-async fn each_fault_is_found() {
-    type Break = fn(&Plan, &mut Transition);
-    let breaks: [(Break, &str); 5] = [
+async fn each_violation_is_found() {
+    type Violation = fn(&Plan, &mut Transition);
+    let violations: [(Violation, &str); 5] = [
         (|_, transition| transition.ledger.clear(), "GC3013"),
         (
             |_, transition| {
@@ -160,13 +161,13 @@ async fn each_fault_is_found() {
         ),
         (|_, transition| transition.state.version = 9, "GC3016"),
     ];
-    for (nth, (fault, code)) in (1..).zip(breaks) {
+    for (nth, (violate, code)) in (1..).zip(violations) {
         let store = SqliteStore::ephemeral().unwrap();
         let plan = apply(&store).await;
         let mut first = started(&plan, nth);
-        fault(&plan, &mut first);
+        violate(&plan, &mut first);
         if code == "GC3011" {
-            // The row says more than its history holds.
+            // The state counts one event more than the history holds.
             assert!(!first.events.is_empty());
         }
         write(&store, first).await;
@@ -176,7 +177,7 @@ async fn each_fault_is_found() {
 }
 
 #[tokio::test]
-async fn what_has_ended_owes_nothing() {
+async fn ended_workflow_with_ledger_row_is_reported() {
     let store = SqliteStore::ephemeral().unwrap();
     let plan = apply(&store).await;
     let first = started(&plan, 1);

@@ -1,10 +1,10 @@
-//! A step's tracks as cells on a time axis that all steps share.
+//! The tracks of a step as cells on a time axis that all steps share.
 
-use super::tracks::{Track, StepTracks};
-use crate::time::Micros;
+use super::tracks::{StepTracks, Track};
 use crate::output::{Style, Terminal};
+use crate::time::Micros;
 
-/// The time that a bar shows, and its width in cells.
+/// The time range of a bar and its width in cells.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Axis {
     pub(super) from: Micros,
@@ -45,19 +45,26 @@ impl Axis {
         usize::try_from(at).unwrap_or(0).min(self.cells.saturating_sub(1))
     }
 
-    /// A line above the bars that says what their ends mean.
+    /// Returns the line above the bars, with the times of their ends.
     pub(super) fn scale(self, terminal: Terminal) -> String {
         let end = crate::time::short(self.to - self.from);
         let line = if terminal.unicode { "─" } else { "-" };
-        let room = self.cells.saturating_sub(end.len() + 3);
-        format!("0 {} {end}", line.repeat(room))
+        let width = self.cells.saturating_sub(end.len() + 3);
+        format!("0 {} {end}", line.repeat(width))
     }
 
-    /// The bar of a step.
+    /// Returns the bar of a step.
     pub(super) fn bar(self, tracks: &StepTracks, failed: bool, terminal: Terminal) -> String {
         let mut cells = vec![Cell::Empty; self.cells];
         let end = self.draw(&mut cells, &tracks.execution, 0, Cell::Wait, Cell::Start, Cell::Run);
-        self.draw(&mut cells, &tracks.compensation, end, Cell::CompensationWait, Cell::CompensationStart, Cell::Compensation);
+        self.draw(
+            &mut cells,
+            &tracks.compensation,
+            end,
+            Cell::CompensationWait,
+            Cell::CompensationStart,
+            Cell::Compensation,
+        );
         let style = |cell: Cell| match cell {
             Cell::Empty => None,
             Cell::Wait | Cell::CompensationWait => Some(Style::Dim),
@@ -75,7 +82,7 @@ impl Axis {
             .collect()
     }
 
-    /// Draws a track from cell `first` on; the cell behind it. What is shorter than a cell gets one.
+    /// Draws a track from cell `first` on and returns the cell after it. A shorter segment gets one cell.
     fn draw(
         self,
         cells: &mut [Cell],
@@ -85,30 +92,30 @@ impl Axis {
         start: Cell,
         run: Cell,
     ) -> usize {
-        // The last cell is kept free for an undo that begins and ends in it.
+        // Reserve the last cell for a compensation that starts and ends in it.
         let last = self.cells.saturating_sub(1);
-        let mut behind = first;
+        let mut next = first;
         for segment in &track.segments {
             let from = self.cell(segment.from).max(first).min(last);
             let to = self.cell(segment.to).max(from);
             if !segment.runs && to <= from {
                 continue;
             }
-            // An attempt starts behind what is drawn, as far as there is room, so that each is seen.
-            let from = if segment.runs { from.max(behind).min(last) } else { from };
+            // If possible, an attempt starts after the previous one, so that each is visible.
+            let from = if segment.runs { from.max(next).min(last) } else { from };
             let to = to.max(from);
             for (at, cell) in cells.iter_mut().enumerate().skip(from).take(to - from + 1) {
                 match (segment.runs, at == from) {
                     (true, true) => *cell = start,
                     (true, false) => *cell = run,
-                    (false, _) if at >= behind && *cell == Cell::Empty => *cell = wait,
+                    (false, _) if at >= next && *cell == Cell::Empty => *cell = wait,
                     (false, _) => {}
                 }
             }
             if segment.runs {
-                behind = to + 1;
+                next = to + 1;
             }
         }
-        behind
+        next
     }
 }

@@ -1,4 +1,4 @@
-//! Pictures as snapshots: the API's JSON in, text out.
+//! Snapshots: JSON of the API in, text out.
 
 use super::*;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 const WIDE: Terminal = Terminal { width: 100, unicode: true, colour: false, interactive: false };
 const NARROW: Terminal = Terminal { width: 60, unicode: false, colour: false, interactive: false };
 
-/// The time of a case: milliseconds after its start, as the API writes times.
+/// Returns the time `millis` after the start of the workflow, as the API writes times.
 fn at(millis: i64) -> String {
     jiff::Timestamp::from_millisecond(1_767_225_600_000 + millis).unwrap().to_string()
 }
@@ -53,19 +53,19 @@ fn rolled_back() -> (serde_json::Value, serde_json::Value) {
 }
 
 #[test]
-fn a_roll_back_is_seen_at_a_glance() {
+fn rollback_shows_both_tracks() {
     let (workflow, events) = rolled_back();
     insta::assert_snapshot!(picture(workflow, events, WIDE, 60_000));
 }
 
 #[test]
-fn a_narrow_page_without_unicode() {
+fn narrow_ascii_terminal_hides_the_status() {
     let (workflow, events) = rolled_back();
     insta::assert_snapshot!(picture(workflow, events, NARROW, 60_000));
 }
 
 #[test]
-fn colours_change_no_column() {
+fn colours_keep_the_columns() {
     let (workflow, events) = rolled_back();
     let plain = picture(workflow.clone(), events.clone(), WIDE, 60_000);
     let coloured = picture(workflow, events, Terminal { colour: true, ..WIDE }, 60_000);
@@ -82,7 +82,7 @@ fn colours_change_no_column() {
 }
 
 #[test]
-fn what_stands_still_says_why() {
+fn waiting_workflow_shows_its_reasons() {
     let workflow = json!({
         "id": "01999999-0000-7000-8000-000000000002",
         "definition": "travel", "version": 3, "status": "IN_PROGRESS", "input": null,
@@ -114,7 +114,7 @@ fn what_stands_still_says_why() {
 }
 
 #[test]
-fn an_undo_that_failed_stands_out() {
+fn failed_compensation_is_marked() {
     let workflow = json!({
         "id": "01999999-0000-7000-8000-000000000003",
         "definition": "d", "version": 1, "status": "ERROR", "cause": "CANCELLED", "input": {"a": "x".repeat(200)},
@@ -143,7 +143,7 @@ fn an_undo_that_failed_stands_out() {
 }
 
 #[test]
-fn without_a_history_the_steps_speak() {
+fn missing_history_falls_back_to_step_times() {
     let workflow = json!({
         "id": "w", "definition": "d", "version": 1, "status": "COMPLETED", "input": {},
         "output": {"total": 3}, "created_at": at(0), "ended_at": at(100),

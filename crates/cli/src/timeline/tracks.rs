@@ -1,24 +1,24 @@
-//! When each side of a step waited and ran, from a workflow's history.
+//! The waiting and running times of each step, derived from the history of a workflow.
 
 use crate::time::{self, Micros};
 use goconductor_client::{Event, Step, Workflow};
 use serde_json::Value;
 
-/// A stretch of time of one side of a step.
+/// A part of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
-    /// From.
+    /// The start.
     pub(crate) from: Micros,
-    /// To.
+    /// The end.
     pub(crate) to: Micros,
-    /// An attempt was under way; else one was waited for.
+    /// Whether an attempt was running. Otherwise the step was waiting for one.
     pub(crate) runs: bool,
 }
 
-/// One side of a step.
+/// The execution or the compensation of a step over time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Track {
-    /// In order.
+    /// The segments in order.
     pub(crate) segments: Vec<Segment>,
     open: Option<OpenSegment>,
 }
@@ -29,28 +29,28 @@ struct OpenSegment {
     runs: bool,
 }
 
-/// Both sides of a step.
+/// The tracks of a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct StepTracks {
-    /// Doing it.
+    /// The execution.
     pub(crate) execution: Track,
-    /// Undoing it.
+    /// The compensation.
     pub(crate) compensation: Track,
 }
 
-/// The tracks of all steps, in their order. What is open goes on until `now`.
+/// Returns the tracks of all steps in order. An open segment lasts until `now`.
 pub(crate) fn of(workflow: &Workflow, events: &[Event], now: Micros) -> Vec<StepTracks> {
     workflow
         .steps
         .iter()
         .map(|step| {
             let mut tracks = StepTracks::default();
-            let mine = events.iter().filter(|event| event.step.as_deref() == Some(step.name.as_str()));
-            mine.for_each(|event| tracks.apply(event));
+            let own = events.iter().filter(|event| event.step.as_deref() == Some(step.name.as_str()));
+            own.for_each(|event| tracks.apply(event));
             if tracks == StepTracks::default() {
                 tracks.execution = from_times(step, now);
             }
-            // A workflow that ended leaves nothing open, whatever its last events say.
+            // The end of the workflow closes all segments.
             let until = workflow.ended_at.as_deref().and_then(time::parse).unwrap_or(now);
             tracks.execution.close(until);
             tracks.compensation.close(until);
@@ -63,8 +63,8 @@ impl StepTracks {
     fn apply(&mut self, event: &Event) {
         let Some(at) = time::parse(&event.time) else { return };
         let started = time_of(event, "started_at");
-        let undoes = event.detail.get("side").and_then(Value::as_str) == Some("compensate");
-        let track = if undoes { &mut self.compensation } else { &mut self.execution };
+        let is_compensation = event.detail.get("side").and_then(Value::as_str) == Some("compensate");
+        let track = if is_compensation { &mut self.compensation } else { &mut self.execution };
         match event.kind.as_str() {
             "STEP_QUEUED" => self.execution.wait(at),
             "ATTEMPT_STARTED" => track.run(started.unwrap_or(at)),
@@ -85,12 +85,12 @@ impl StepTracks {
 }
 
 impl Track {
-    /// How long its attempts took, together.
+    /// Returns the total duration of the attempts.
     pub(crate) fn took(&self) -> Micros {
         self.segments.iter().filter(|segment| segment.runs).map(|segment| segment.to - segment.from).sum()
     }
 
-    /// Whether there was any attempt.
+    /// Whether there was an attempt.
     pub(crate) fn ran(&self) -> bool {
         self.segments.iter().any(|segment| segment.runs)
     }
@@ -105,7 +105,7 @@ impl Track {
         self.open = Some(OpenSegment { from: at, runs: true });
     }
 
-    /// An attempt ended; one whose start is not on record began when it was waited for.
+    /// Ends an attempt. If its start was not recorded, the attempt gets the time of the wait before it.
     fn end(&mut self, started: Option<Micros>, at: Micros) {
         if let (Some(started), Some(OpenSegment { runs: false, .. })) = (started, self.open) {
             self.run(started);
@@ -125,7 +125,7 @@ impl Track {
     }
 }
 
-/// Without a history: what the step itself says.
+/// Returns the track of a step without a history, from the times of the step itself.
 fn from_times(step: &Step, now: Micros) -> Track {
     let time = |text: &Option<String>| text.as_deref().and_then(time::parse);
     let mut track = Track::default();
@@ -139,7 +139,7 @@ fn from_times(step: &Step, now: Micros) -> Track {
     track
 }
 
-/// A time among an event's details: as the API writes times, or in microseconds.
+/// Returns a time of the details of an event: RFC 3339 or microseconds.
 fn time_of(event: &Event, name: &str) -> Option<Micros> {
     let value = event.detail.get(name)?;
     value.as_i64().or_else(|| value.as_str().and_then(time::parse))

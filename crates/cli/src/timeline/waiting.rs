@@ -1,22 +1,22 @@
-//! Why a workflow stands still, in words.
+//! Descriptions of what a workflow is waiting for.
 
 use crate::time::{self, Micros};
 use goconductor_client::WaitingOn;
 
-/// A line for one reason.
+/// Formats one entry of `waiting_on`.
 pub(super) fn line(waiting: &WaitingOn, now: Micros) -> String {
     let mut line = match &waiting.step {
-        Some(step) => format!("{step}: {}", words(&waiting.kind)),
-        None => words(&waiting.kind).to_owned(),
+        Some(step) => format!("{step}: {}", description(&waiting.kind)),
+        None => description(&waiting.kind).to_owned(),
     };
     if let Some(since) = waiting.since.as_deref().and_then(time::parse) {
         line.push_str(&format!(", for {}", time::format_duration(now - since)));
     }
     if let Some(until) = waiting.until.as_deref().and_then(time::parse) {
         line.push_str(&if until > now {
-            format!(", {} more at most", time::format_duration(until - now))
+            format!(", at most {} left", time::format_duration(until - now))
         } else {
-            format!(", until {} ago", time::format_duration(now - until))
+            format!(", overdue by {}", time::format_duration(now - until))
         });
     }
     if let Some(detail) = waiting.detail.as_deref().filter(|detail| !detail.is_empty()) {
@@ -25,18 +25,18 @@ pub(super) fn line(waiting: &WaitingOn, now: Micros) -> String {
     format!("{line} [{}]", waiting.kind)
 }
 
-fn words(kind: &str) -> &str {
+fn description(kind: &str) -> &str {
     match kind {
-        "NO_WORKER" => "nobody serves its service",
-        "IN_FLIGHT" => "an attempt is under way",
-        "BACKOFF" => "waits before the next try",
-        "SIGNAL" => "waits for a signal",
-        "TIMER" => "waits for a time",
-        "LOCK" => "waits for a lock that another holds",
-        "CHILD" => "waits for a child",
-        "CAPACITY" => "waits for room: all that may run at once is running",
-        "QUEUE_PAUSED" => "its queue, or the workflow, is held by an operator",
-        "OPERATOR" => "only an operator can help: retry, skip or complete it",
-        _ => "waits",
+        "NO_WORKER" => "no worker serves the service",
+        "IN_FLIGHT" => "an attempt is running",
+        "BACKOFF" => "backing off before the next attempt",
+        "SIGNAL" => "waiting for a signal",
+        "TIMER" => "waiting for a timer",
+        "LOCK" => "waiting for a lock held by another owner",
+        "CHILD" => "waiting for a child workflow",
+        "CAPACITY" => "waiting for capacity: the concurrency limit is reached",
+        "QUEUE_PAUSED" => "the queue or the workflow is paused by an operator",
+        "OPERATOR" => "needs an operator to retry, skip or complete it",
+        _ => "waiting",
     }
 }

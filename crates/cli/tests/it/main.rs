@@ -9,8 +9,8 @@
 
 mod bench;
 mod command;
+mod docs;
 mod exit_codes;
-mod offline;
 mod readme;
 mod server;
 mod usage;

@@ -1,36 +1,36 @@
 //! `goconductor definition apply`
 
-use crate::command::Session;
 use crate::document::Document;
 use crate::error::{CliError, Exit, Result};
-use crate::source::{Finding, Source};
+use crate::session::Session;
+use crate::source::{Diagnostic, Source};
 use goconductor_client::{AppliedDefinition, Error, Reply};
 use std::path::PathBuf;
 
-/// Applies files, in order. One that is refused holds up nobody; the others are applied.
+/// Applies files in order. A rejected file does not stop the others.
 pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &Session) -> Result {
     let Session { client, out } = session;
     let sources = Source::read_all(files)?;
     let mut applied = Vec::new();
-    let mut refused = 0;
+    let mut rejected = 0;
     for source in &sources {
         match client.apply_definition(&source.name(), source.content_type(), &source.text, dry_run).await {
             Ok(reply) => applied.push(reply),
             Err(Error::Invalid(problem)) if !problem.errors.is_empty() => {
-                refused += 1;
+                rejected += 1;
                 for part in &problem.errors {
-                    out.error_text(&source.show(&Finding::from(part), out.message_terminal()));
+                    out.error_text(&source.show(&Diagnostic::from(part), out.message_terminal()));
                 }
             }
-            Err(error) => return Err(CliError::from(error).place(source.path.clone())),
+            Err(error) => return Err(CliError::from(error).location(source.path.clone())),
         }
     }
     write(&applied, dry_run, session)?;
-    if refused > 0 {
-        let message = format!("definitions refused: {refused} of {}", sources.len());
+    if rejected > 0 {
+        let message = format!("the server rejected {rejected} of {} definitions", sources.len());
         return Err(CliError::new(Exit::Invalid, message));
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn write(applied: &[Reply<AppliedDefinition>], dry_run: bool, session: &Session) -> Result<()> {
@@ -40,7 +40,7 @@ fn write(applied: &[Reply<AppliedDefinition>], dry_run: bool, session: &Session)
         if out.names_only() {
             out.data(&definition.name)?;
         } else if out.is_human_readable() {
-            out.data(&line(definition, dry_run))?;
+            out.data(&summary(definition, dry_run))?;
         }
     }
     if out.is_human_readable() || out.names_only() || applied.is_empty() {
@@ -56,10 +56,10 @@ fn write(applied: &[Reply<AppliedDefinition>], dry_run: bool, session: &Session)
     Ok(())
 }
 
-fn line(definition: &AppliedDefinition, dry_run: bool) -> String {
+fn summary(definition: &AppliedDefinition, dry_run: bool) -> String {
     let AppliedDefinition { name, version, created, .. } = definition;
     match (dry_run, created) {
-        (true, true) => format!("{name} version {version} would be new"),
+        (true, true) => format!("{name} version {version} would be created"),
         (true, false) => format!("{name} is valid (version {version})"),
         (false, true) => format!("{name} version {version} applied"),
         (false, false) => format!("{name} version {version} unchanged"),

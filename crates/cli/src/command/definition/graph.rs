@@ -1,15 +1,15 @@
 //! `goconductor definition graph`
 
 use super::show::source_of;
-use super::validate::checked;
+use super::validate::parsed;
 use crate::args::{GraphArgs, GraphFormat};
-use crate::command::Session;
-use crate::drawing;
+use crate::diagram;
 use crate::error::{Exit, Result};
 use crate::output::Output;
+use crate::session::Session;
 use crate::source::Source;
 
-/// Draws a definition of the server, or a file.
+/// Draws a definition from the server or from a file.
 pub(super) async fn run(
     what: GraphArgs,
     format: GraphFormat,
@@ -23,14 +23,14 @@ pub(super) async fn run(
             let json = reply.value.source_format.as_deref() == Some("json");
             Source { path: name.clone(), text: source_of(&reply.value)?.to_owned(), json }
         }
-        (None, None) => return Ok(Exit::Done),
+        (None, None) => return Ok(Exit::Success),
     };
-    let definition = checked(&source, out)?;
+    let definition = parsed(&source, out)?;
     let text = match format {
-        GraphFormat::Text => drawing::text(&definition, out.terminal),
-        GraphFormat::Mermaid => drawing::mermaid(&definition),
-        GraphFormat::Dot => drawing::dot(&definition),
+        GraphFormat::Text => diagram::text(&definition, out.terminal),
+        GraphFormat::Mermaid => diagram::mermaid(&definition),
+        GraphFormat::Dot => diagram::dot(&definition),
     };
     out.data(text.trim_end())?;
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }

@@ -1,25 +1,25 @@
 //! `goconductor definition list`, `get`, `diff` and `versions`
 
-use crate::command::Session;
 use crate::error::{CliError, Exit, Result};
 use crate::output::{Style, Terminal};
+use crate::session::Session;
 use crate::source::Source;
 use goconductor_client::{DefinitionRecord, Error};
 use similar::{ChangeTag, TextDiff};
 use std::path::Path;
 
-/// Lines around a difference.
-const CONTEXT: usize = 3;
+/// The number of unchanged lines around a difference.
+const CONTEXT_LINES: usize = 3;
 
-/// How much of a digest tells versions apart.
-const DIGEST: usize = 12;
+/// The number of digits of a digest in a table.
+const DIGEST_LENGTH: usize = 12;
 
-/// Lists the definitions.
+/// Lists definitions.
 pub(super) async fn list(session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.definitions().await?;
     if out.structured_list(&reply.text, "definitions")? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     let definitions = &reply.value.definitions;
     if out.names_only() {
@@ -27,7 +27,7 @@ pub(super) async fn list(session: &Session) -> Result {
             out.data(&definition.name)?;
         }
     } else if definitions.is_empty() {
-        out.message("no definitions; add one by `goconductor definition apply FILE`");
+        out.message("no definitions; add one with `goconductor definition apply FILE`");
     } else {
         let rows = definitions.iter().map(|each| {
             let title = each.title.clone().or_else(|| each.description.clone()).unwrap_or_default();
@@ -35,10 +35,10 @@ pub(super) async fn list(session: &Session) -> Result {
         });
         out.table(&["NAME", "VERSION", "APPLIED", "TITLE"], rows.collect())?;
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
-/// Lists a definition's versions.
+/// Lists the versions of a definition.
 pub(super) async fn versions(name: &str, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.definition_versions(name).await?;
@@ -49,28 +49,28 @@ pub(super) async fn versions(name: &str, session: &Session) -> Result {
         "definitions"
     };
     if out.structured_list(&reply.text, key)? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     let versions = &reply.value.definitions;
     if out.names_only() {
         for version in versions {
             out.data(&version.version.to_string())?;
         }
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     let rows = versions.iter().map(|each| {
-        let digest: String = each.digest.chars().take(DIGEST).collect();
+        let digest: String = each.digest.chars().take(DIGEST_LENGTH).collect();
         vec![each.version.to_string(), applied_at(each), digest, each.actor.clone().unwrap_or_default()]
     });
     out.table(&["VERSION", "APPLIED", "DIGEST", "BY"], rows.collect())?;
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn applied_at(definition: &DefinitionRecord) -> String {
     definition.created_at.clone().unwrap_or_else(|| "-".to_owned())
 }
 
-/// Shows a definition's text.
+/// Prints the source of a definition.
 pub(super) async fn get(name: &str, version: Option<u32>, session: &Session) -> Result {
     let Session { client, out } = session;
     let reply = client.definition(name, version).await?;
@@ -80,42 +80,45 @@ pub(super) async fn get(name: &str, version: Option<u32>, session: &Session) -> 
         out.message(&format!("{} version {}", reply.value.name, reply.value.version));
         out.data(source_of(&reply.value)?.trim_end())?;
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
-/// A definition's text as it was applied.
+/// Returns the source of a definition as it was applied.
 pub(super) fn source_of(definition: &DefinitionRecord) -> Result<&str> {
     definition.source.as_deref().ok_or_else(|| {
-        CliError::new(Exit::Other, format!("the server does not show the text of {}", definition.name))
-            .code("GC3003")
+        CliError::new(
+            Exit::Other,
+            format!("the response of the server has no source of definition {:?}", definition.name),
+        )
+        .code("GC3003")
     })
 }
 
-/// Compares a file with what the server has.
+/// Compares a file with the newest version on the server.
 pub(super) async fn diff(file: &Path, session: &Session) -> Result {
     let Session { client, out } = session;
     let source = Source::read(file)?;
     let name = source.name();
-    let (theirs, label) = match client.definition(&name, None).await {
+    let (current, label) = match client.definition(&name, None).await {
         Ok(reply) => (source_of(&reply.value)?.to_owned(), format!("{name} version {}", reply.value.version)),
-        // Not there yet: everything is new.
+        // The definition does not exist yet, so every line is new.
         Err(Error::NotFound(_)) => (String::new(), format!("{name} (not on the server)")),
         Err(error) => return Err(error.into()),
     };
-    let difference = unified(&theirs, &source.text, &label, &source.path, out.terminal);
+    let difference = unified(&current, &source.text, &label, &source.path, out.terminal);
     if difference.is_empty() {
         out.message(&format!("no difference between {} and {label}", source.path));
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     out.raw(&difference)?;
     Ok(Exit::Difference)
 }
 
-/// A unified difference; empty: none.
+/// Returns a unified diff. It is empty if the texts are equal.
 fn unified(old: &str, new: &str, old_name: &str, new_name: &str, terminal: Terminal) -> String {
     let diff = TextDiff::from_lines(old, new);
     let mut text = String::new();
-    for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
+    for hunk in diff.unified_diff().context_radius(CONTEXT_LINES).iter_hunks() {
         if text.is_empty() {
             text.push_str(&format!("--- {old_name}\n+++ {new_name}\n"));
         }
@@ -139,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_is_unified() {
+    fn diff_is_unified() {
         let terminal = Terminal { width: 80, unicode: true, colour: false, interactive: false };
         assert_eq!(unified("a\nb\n", "a\nb\n", "x", "y", terminal), "");
         let expected = "--- x\n+++ y\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n";

@@ -2,28 +2,28 @@
 
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
-use crate::source::{Finding, Source};
+use crate::source::{Diagnostic, Source};
 use goconductor_definition::{Format, Limits};
 use goconductor_saga::Definition;
 use std::path::PathBuf;
 
-/// Checks files without a server.
+/// Validates files without a server.
 pub(super) fn run(files: &[PathBuf], out: &Output) -> Result {
     for source in Source::read_all(files)? {
-        checked(&source, out)?;
+        parsed(&source, out)?;
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
-/// The definition in a source; what is wrong with it is shown where it stands.
-pub(super) fn checked(source: &Source, out: &Output) -> Result<Definition> {
+/// Parses the definition of a source. Prints each problem with its location.
+pub(super) fn parsed(source: &Source, out: &Output) -> Result<Definition> {
     let format = if source.json { Format::Json } else { Format::Yaml };
     let problems = match goconductor_definition::parse(source.text.as_bytes(), format, &Limits::default()) {
         Ok(checked) => return Ok(checked.definition),
         Err(problems) => problems,
     };
     for problem in &problems {
-        out.error_text(&source.show(&Finding::from(problem), out.message_terminal()));
+        out.error_text(&source.show(&Diagnostic::from(problem), out.message_terminal()));
     }
     let count = match problems.len() {
         1 => "1 problem".to_owned(),

@@ -1,13 +1,13 @@
 //! `goconductor workflow list` and `count`
 
 use crate::args::{CountBy, Format, ListArgs};
-use crate::command::Session;
 use crate::document::Document;
 use crate::error::{Exit, Result};
+use crate::session::Session;
 use goconductor_client::{Client, Listing, Reply, Workflow, WorkflowPage};
 
-/// Every page is of this size when all are wanted: the largest that the API allows.
-const PAGE: u32 = 1000;
+/// The page size of `--all`: the maximum of the API.
+const PAGE_SIZE: u32 = 1000;
 
 const HEADS: [&str; 5] = ["ID", "DEFINITION", "STATUS", "CREATED", "ENDED"];
 const WIDE_HEADS: [&str; 10] =
@@ -17,7 +17,7 @@ const WIDE_HEADS: [&str; 10] =
 pub(super) async fn run(args: ListArgs, session: &Session) -> Result {
     let listing = Listing {
         filter: args.filter,
-        page_size: args.page_size.or(args.all.then_some(PAGE)),
+        page_size: args.page_size.or(args.all.then_some(PAGE_SIZE)),
         page_token: args.page_token,
     };
     if args.all {
@@ -29,11 +29,8 @@ pub(super) async fn run(args: ListArgs, session: &Session) -> Result {
     write(session, &session.client.workflows(&listing).await?)
 }
 
-/// All pages of a list, as types and as they came.
-pub(in crate::command) async fn all(
-    client: &Client,
-    mut listing: Listing,
-) -> Result<(Vec<Workflow>, Vec<Document>)> {
+/// Returns all pages of a list, both typed and as the server sent them.
+pub(super) async fn all(client: &Client, mut listing: Listing) -> Result<(Vec<Workflow>, Vec<Document>)> {
     let (mut workflows, mut members) = (Vec::new(), Vec::new());
     loop {
         let Reply { value: page, text } = client.workflows(&listing).await?;
@@ -53,7 +50,7 @@ fn write(session: &Session, reply: &Reply<WorkflowPage>) -> Result {
     let out = &session.out;
     let page = &reply.value;
     if out.structured_list(&reply.text, "workflows")? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         for workflow in &page.workflows {
@@ -67,9 +64,9 @@ fn write(session: &Session, reply: &Reply<WorkflowPage>) -> Result {
         out.table(&HEADS, page.workflows.iter().map(row).collect())?;
     }
     if let Some(token) = page.next_page_token.as_ref().filter(|token| !token.is_empty()) {
-        out.message(&format!("there are more: --all, or --page-token {token}"));
+        out.message(&format!("more workflows exist: use --all, or --page-token {token}"));
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn row(workflow: &Workflow) -> Vec<String> {
@@ -111,7 +108,7 @@ pub(super) async fn count(by: CountBy, filter: Option<&str>, session: &Session) 
     };
     let reply = session.client.workflow_counts(by, filter).await?;
     if out.structured_list(&reply.text, "counts")? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     let counts = &reply.value.counts;
     if out.names_only() {
@@ -124,5 +121,5 @@ pub(super) async fn count(by: CountBy, filter: Option<&str>, session: &Session) 
         let rows = counts.iter().map(|each| vec![each.value.clone(), each.count.to_string()]);
         out.table(&[head, "COUNT"], rows.collect())?;
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }

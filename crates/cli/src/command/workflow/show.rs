@@ -1,19 +1,20 @@
 //! `goconductor workflow describe`, `history`, `watch` and `result`
 
-use super::status_words;
-use crate::command::{Session, wait};
+use super::identity::status_text;
+use crate::command::wait;
 use crate::document::Document;
 use crate::error::{Exit, Result};
-use crate::event_line::{self, Lines};
+use crate::event_line::{self, EventLines};
+use crate::session::Session;
 use crate::{time, timeline};
 use goconductor_client::{Error, Event, Outcome, Reply, Status, Workflow};
 use std::time::Duration;
 
-/// Every page of a history is of this size: the largest that the API allows.
-const PAGE: u32 = 1000;
+/// The page size of a history: the maximum of the API.
+const PAGE_SIZE: u32 = 1000;
 
-/// One long poll is no longer than this, so that an error is seen although it is no end.
-const POLL: Duration = Duration::from_secs(2);
+/// The duration of one long poll. `ERROR` does not end a workflow, so the status is read after each poll.
+const POLL_DURATION: Duration = Duration::from_secs(2);
 
 /// Shows a workflow.
 pub(super) async fn describe(id: &str, session: &Session) -> Result {
@@ -24,7 +25,7 @@ pub(super) async fn describe(id: &str, session: &Session) -> Result {
     } else if !out.structured(&reply.text)? {
         out.data(&picture(session, &reply.value).await?)?;
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 async fn picture(session: &Session, workflow: &Workflow) -> Result<String> {
@@ -32,17 +33,17 @@ async fn picture(session: &Session, workflow: &Workflow) -> Result<String> {
     Ok(timeline::draw(workflow, &events, session.out.terminal, time::now()))
 }
 
-/// A whole history, as types and as it came.
+/// Returns a whole history, both typed and as the server sent it.
 async fn all_events(session: &Session, id: &str) -> Result<(Vec<Event>, Vec<Document>)> {
     let (mut events, mut members) = (Vec::<Event>::new(), Vec::new());
     loop {
         let after = events.last().map_or(0, |event| event.seq);
-        let Reply { value: page, text } = session.client.events(id, after, Some(PAGE)).await?;
+        let Reply { value: page, text } = session.client.events(id, after, Some(PAGE_SIZE)).await?;
         if let Ok(document) = Document::parse(&text) {
             let list = document.field("events").map(Document::members).unwrap_or_default();
             members.extend(list.iter().cloned());
         }
-        let full = page.events.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let full = page.events.len() >= usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX);
         events.extend(page.events.into_iter().filter(|event| event.seq > after));
         if !full {
             return Ok((events, members));
@@ -50,7 +51,7 @@ async fn all_events(session: &Session, id: &str) -> Result<(Vec<Event>, Vec<Docu
     }
 }
 
-/// Shows what happened.
+/// Shows the history of a workflow.
 pub(super) async fn history(id: &str, follow: bool, session: &Session) -> Result {
     let out = &session.out;
     if follow {
@@ -59,25 +60,25 @@ pub(super) async fn history(id: &str, follow: bool, session: &Session) -> Result
     let (events, members) = all_events(session, id).await?;
     let text = Document::Object(vec![("events".to_owned(), Document::List(members))]).to_line();
     if out.structured_list(&text, "events")? {
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     if out.names_only() {
         for event in &events {
             out.data(&event.seq.to_string())?;
         }
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     let rows = events.iter().map(|event| {
         let step = event.step.clone().unwrap_or_else(|| "-".to_owned());
-        vec![event.seq.to_string(), event.time.clone(), event.kind.clone(), step, event_line::words(event)]
+        vec![event.seq.to_string(), event.time.clone(), event.kind.clone(), step, event_line::details(event)]
     });
     out.table(&["SEQ", "TIME", "EVENT", "STEP", "DETAIL"], rows.collect())?;
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 async fn follow_history(id: &str, session: &Session) -> Result {
     let out = &session.out;
-    let mut lines = Lines::new(out.terminal);
+    let mut lines = EventLines::new(out.terminal);
     let mut follow = session.client.follow(id, 0);
     while let Some(event) = follow.next().await {
         let event = event?;
@@ -86,14 +87,14 @@ async fn follow_history(id: &str, session: &Session) -> Result {
         } else if out.names_only() {
             out.data(&event.seq.to_string())?;
         } else {
-            // What is followed has no end yet: one object a line, whatever form of JSON is wanted.
-            out.data(&line_of(&event))?;
+            // A followed history is unbounded, so each structured format is written as one JSON object per line.
+            out.data(&json_line(&event))?;
         }
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
-fn line_of(event: &Event) -> String {
+fn json_line(event: &Event) -> String {
     serde_json::json!({
         "seq": event.seq, "time": event.time, "type": event.kind, "step": event.step,
         "attempt": event.attempt, "detail": event.detail, "actor": event.actor,
@@ -101,7 +102,7 @@ fn line_of(event: &Event) -> String {
     .to_string()
 }
 
-/// Shows a workflow until it ends: as a picture on a terminal, else as lines.
+/// Shows a workflow until it ends: as a picture on a terminal, otherwise as lines.
 pub(super) async fn watch(id: &str, session: &Session) -> Result {
     let out = &session.out;
     let reply = if out.terminal.interactive && out.is_human_readable() {
@@ -114,23 +115,23 @@ pub(super) async fn watch(id: &str, session: &Session) -> Result {
 
 async fn watch_lines(id: &str, session: &Session) -> Result<Reply<Workflow>> {
     let out = &session.out;
-    let mut lines = Lines::new(out.terminal);
+    let mut lines = EventLines::new(out.terminal);
     let mut written = Ok(());
     let reply = wait::until_end(session, id, None, |event| {
         if written.is_ok() {
-            written = out.data(&if out.is_human_readable() { lines.line(event) } else { line_of(event) });
+            written = out.data(&if out.is_human_readable() { lines.line(event) } else { json_line(event) });
         }
     })
     .await?;
     written?;
     if out.is_human_readable() {
-        out.data(&format!("{id} {}", status_words(&reply.value)))?;
+        out.data(&format!("{id} {}", status_text(&reply.value)))?;
     }
     Ok(reply)
 }
 
-/// How often a picture is drawn anew although nothing happened, so that bars grow.
-const REDRAW: Duration = Duration::from_millis(500);
+/// The interval at which a picture without new events is redrawn, so that its bars grow.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(500);
 
 async fn watch_picture(id: &str, session: &Session) -> Result<Reply<Workflow>> {
     let mut drawn = 0;
@@ -139,15 +140,15 @@ async fn watch_picture(id: &str, session: &Session) -> Result<Reply<Workflow>> {
     let mut open = true;
     loop {
         let reply = session.client.workflow(id).await?;
-        // Events that are late for this state are drawn with the next.
+        // Events that arrive after the state was read are drawn with the next picture.
         let picture = timeline::draw(&reply.value, &events, session.out.terminal, time::now());
-        drawn = over(&picture, drawn, session)?;
+        drawn = redraw(&picture, drawn, session)?;
         let ended = reply.value.status.is_final() && !open;
         if ended || reply.value.status == Status::Error {
             return Ok(reply);
         }
-        // Safe to cancel: an event that was not yet handed over stays with the follower.
-        match tokio::time::timeout(REDRAW, follow.next()).await {
+        // Safe to cancel: the stream keeps an event that was not yet returned.
+        match tokio::time::timeout(REDRAW_INTERVAL, follow.next()).await {
             Ok(Some(event)) => events.push(event?),
             Ok(None) => open = false,
             Err(_) => {}
@@ -155,8 +156,8 @@ async fn watch_picture(id: &str, session: &Session) -> Result<Reply<Workflow>> {
     }
 }
 
-/// Draws over what was drawn before; the number of lines that there are now.
-fn over(picture: &str, lines_before: usize, session: &Session) -> Result<usize> {
+/// Replaces the previous picture on the terminal and returns the number of lines of the new one.
+fn redraw(picture: &str, lines_before: usize, session: &Session) -> Result<usize> {
     let mut text = String::new();
     if lines_before > 0 {
         text.push_str(&format!("\u{1b}[{lines_before}A\r"));
@@ -168,16 +169,16 @@ fn over(picture: &str, lines_before: usize, session: &Session) -> Result<usize> 
     Ok(picture.lines().count())
 }
 
-/// Shows how a workflow ended, and waits for it if that is wanted.
+/// Shows the result of a workflow, after waiting for at most `wait`.
 pub(super) async fn result(id: &str, wait: Option<Duration>, session: &Session) -> Result {
     let out = &session.out;
     let limit = wait.unwrap_or_default();
-    let ended = match tokio::time::timeout(limit.saturating_add(POLL), poll(id, limit, session)).await {
-        Ok(ended) => ended?,
-        Err(_) => None,
-    };
-    let Some(reply) = ended else { return Err(wait::not_yet(id, limit)) };
-    // What the end looks like in full is the workflow's own page.
+    let ended =
+        match tokio::time::timeout(limit.saturating_add(POLL_DURATION), poll(id, limit, session)).await {
+            Ok(ended) => ended?,
+            Err(_) => None,
+        };
+    let Some(reply) = ended else { return Err(wait::timeout_error(id, limit)) };
     let workflow = &reply.value;
     if out.names_only() {
         out.data(id)?;
@@ -186,7 +187,7 @@ pub(super) async fn result(id: &str, wait: Option<Duration>, session: &Session) 
             let text = serde_json::to_string(output).unwrap_or_default();
             out.data(&Document::parse(&text).map_or(text, |document| document.to_json()))?;
         }
-        out.message(&format!("{id} {}", status_words(workflow)));
+        out.message(&format!("{id} {}", status_text(workflow)));
     }
     if let Some(error) = &workflow.error {
         out.message(&format!("{}: {}", error.code, error.message));
@@ -194,12 +195,12 @@ pub(super) async fn result(id: &str, wait: Option<Duration>, session: &Session) 
     Ok(wait::exit_of(&workflow.status))
 }
 
-/// Polls until the end, an error or the limit.
+/// Polls until the workflow ends or is in error. Returns `None` after `limit`.
 async fn poll(id: &str, limit: Duration, session: &Session) -> Result<Option<Reply<Workflow>>, Error> {
     let mut left = limit;
     loop {
-        let turn = left.min(POLL);
-        match session.client.result(id, turn).await? {
+        let duration = left.min(POLL_DURATION);
+        match session.client.result(id, duration).await? {
             Outcome::Ended(reply) => return Ok(Some(reply)),
             Outcome::NotYet(_) => {}
         }
@@ -207,7 +208,7 @@ async fn poll(id: &str, limit: Duration, session: &Session) -> Result<Option<Rep
         if reply.value.status == Status::Error {
             return Ok(Some(reply));
         }
-        left = left.saturating_sub(turn);
+        left = left.saturating_sub(duration);
         if left.is_zero() {
             return Ok(None);
         }

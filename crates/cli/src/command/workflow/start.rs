@@ -1,20 +1,22 @@
 //! `goconductor workflow start`
 
-use super::status_words;
+use super::identity::status_text;
 use crate::args::StartArgs;
-use crate::command::{Session, json_argument, wait};
+use crate::command::wait;
 use crate::error::{Exit, Result};
 use crate::event_line;
+use crate::json_argument;
+use crate::session::Session;
 use goconductor_client::{StartWorkflow, Started};
 use std::time::Duration;
 
-/// How long a start is repeated that the server refuses because too much is going on.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The maximum time for retries of a start that the server rejects because of overload.
+const START_RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Starts a workflow, and waits for its end if that is wanted.
+/// Starts a workflow. With `--wait`, waits for its end.
 pub(super) async fn run(args: StartArgs, session: &Session) -> Result {
     let Session { client, out } = session;
-    let input = args.input.as_deref().map(|text| json_argument("--input", text)).transpose()?;
+    let input = args.input.as_deref().map(|text| json_argument::parse("--input", text)).transpose()?;
     let start = StartWorkflow {
         definition: args.definition,
         version: args.version,
@@ -22,32 +24,32 @@ pub(super) async fn run(args: StartArgs, session: &Session) -> Result {
         idempotency_key: args.idempotency_key,
         labels: args.labels.into_iter().collect(),
     };
-    let patience = args.timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE));
-    let reply = client.start_workflow_within(patience, &start).await?;
+    let timeout = args.timeout.map_or(START_RETRY_TIMEOUT, |timeout| timeout.min(START_RETRY_TIMEOUT));
+    let reply = client.start_workflow_within(timeout, &start).await?;
     if args.wait {
-        return ended(&reply.value, args.timeout, session).await;
+        return wait_for_end(&reply.value, args.timeout, session).await;
     }
     if !out.structured(&reply.text)? {
-        say(&reply.value, session)?;
+        show(&reply.value, session)?;
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
-fn say(started: &Started, session: &Session) -> Result<()> {
+fn show(started: &Started, session: &Session) -> Result<()> {
     let Started { workflow, replayed } = started;
     if session.out.names_only() {
         return session.out.data(&workflow.id);
     }
-    let what = if *replayed { "was already started" } else { "started" };
+    let done = if *replayed { "already started" } else { "started" };
     let (id, definition, version) = (&workflow.id, &workflow.definition, workflow.version);
-    session.out.data(&format!("{id} {what}: {definition} version {version}, {}", workflow.status))
+    session.out.data(&format!("{id} {done}: {definition} version {version}, {}", workflow.status))
 }
 
-async fn ended(started: &Started, limit: Option<Duration>, session: &Session) -> Result {
+async fn wait_for_end(started: &Started, limit: Option<Duration>, session: &Session) -> Result {
     let out = &session.out;
     let id = &started.workflow.id;
     out.message(&format!("workflow {id}"));
-    let mut lines = event_line::Lines::new(out.message_terminal());
+    let mut lines = event_line::EventLines::new(out.message_terminal());
     let reply = wait::until_end(session, id, limit, |event| {
         if out.is_human_readable() {
             out.message(&lines.line(event));
@@ -58,7 +60,7 @@ async fn ended(started: &Started, limit: Option<Duration>, session: &Session) ->
     if out.names_only() {
         out.data(id)?;
     } else if !out.structured(&reply.text)? {
-        out.data(&format!("{id} {}", status_words(workflow)))?;
+        out.data(&format!("{id} {}", status_text(workflow)))?;
     }
     if let Some(error) = &workflow.error {
         out.message(&format!("{}: {}", error.code, error.message));

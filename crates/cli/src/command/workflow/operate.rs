@@ -1,14 +1,16 @@
-//! What operators do: to one workflow, to all that fit a filter, to a step.
+//! Operations on one workflow, on all workflows that match a filter, and on a step.
 
-use super::workflow::{checked, status_words};
-use super::{Session, json_argument};
+use super::identity::{parse_id, status_text};
+use super::list;
 use crate::args::{BulkArgs, WorkflowCommand};
 use crate::error::{CliError, Exit, Result};
+use crate::json_argument;
 use crate::output::Output;
+use crate::session::Session;
 use goconductor_client::{Error, Listing, Reply, Workflow};
 use std::io::{BufRead, IsTerminal};
 
-/// What is done to a workflow.
+/// An operation on a workflow.
 #[derive(Debug, Clone, Copy)]
 enum Operation<'a> {
     Cancel(Option<&'a str>),
@@ -18,11 +20,11 @@ enum Operation<'a> {
 }
 
 impl Operation<'_> {
-    /// `N workflows will be …`
+    /// Returns the past participle for messages: "3 workflows will be …".
     fn participle(self) -> &'static str {
         match self {
             Self::Cancel(_) => "cancelled",
-            Self::Terminate(_) => "terminated without a roll-back",
+            Self::Terminate(_) => "terminated without compensation",
             Self::Pause(_) => "paused",
             Self::Resume(_) => "resumed",
         }
@@ -39,7 +41,7 @@ impl Operation<'_> {
     }
 }
 
-/// Carries out one of the operator's verbs; other verbs never come here.
+/// Runs an operation. The caller handles all other commands.
 pub(super) async fn run(command: WorkflowCommand, session: &Session) -> Result {
     let client = &session.client;
     let reply = match command {
@@ -56,14 +58,14 @@ pub(super) async fn run(command: WorkflowCommand, session: &Session) -> Result {
             return run_operation(&args.which, Operation::Resume(args.reason.as_deref()), session).await;
         }
         WorkflowCommand::Retry { step, reason } => {
-            client.retry_step(&checked(&step.id)?, &step.step, reason.as_deref()).await?
+            client.retry_step(&parse_id(&step.id)?, &step.step, reason.as_deref()).await?
         }
         WorkflowCommand::Skip(args) => {
-            client.skip_step(&checked(&args.step.id)?, &args.step.step, &args.reason).await?
+            client.skip_step(&parse_id(&args.step.id)?, &args.step.step, &args.reason).await?
         }
         WorkflowCommand::Complete { step: args, result } => {
-            let result = result.as_deref().map(|text| json_argument("--result", text)).transpose()?;
-            let id = checked(&args.step.id)?;
+            let result = result.as_deref().map(|text| json_argument::parse("--result", text)).transpose()?;
+            let id = parse_id(&args.step.id)?;
             client.complete_step(&id, &args.step.step, &args.reason, result.as_ref()).await?
         }
         WorkflowCommand::Start(_)
@@ -72,10 +74,10 @@ pub(super) async fn run(command: WorkflowCommand, session: &Session) -> Result {
         | WorkflowCommand::Describe { .. }
         | WorkflowCommand::History { .. }
         | WorkflowCommand::Watch { .. }
-        | WorkflowCommand::Result { .. } => return Ok(Exit::Done),
+        | WorkflowCommand::Result { .. } => return Ok(Exit::Success),
     };
     show(&reply, &session.out)?;
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn show(reply: &Reply<Workflow>, out: &Output) -> Result<()> {
@@ -83,7 +85,7 @@ fn show(reply: &Reply<Workflow>, out: &Output) -> Result<()> {
         return out.data(&reply.value.id);
     }
     if !out.structured(&reply.text)? {
-        out.data(&format!("{} {}", reply.value.id, status_words(&reply.value)))?;
+        out.data(&format!("{} {}", reply.value.id, status_text(&reply.value)))?;
     }
     Ok(())
 }
@@ -91,50 +93,54 @@ fn show(reply: &Reply<Workflow>, out: &Output) -> Result<()> {
 async fn run_operation(which: &BulkArgs, operation: Operation<'_>, session: &Session) -> Result {
     match (&which.id, &which.filter) {
         (Some(id), _) => {
-            let reply = operation.apply(session, &checked(id)?).await?;
+            let reply = operation.apply(session, &parse_id(id)?).await?;
             show(&reply, &session.out)?;
-            Ok(Exit::Done)
+            Ok(Exit::Success)
         }
         (None, Some(filter)) => apply_to_all(filter, which.yes, operation, session).await,
-        (None, None) => Ok(Exit::Done),
+        (None, None) => Ok(Exit::Success),
     }
 }
 
-/// Freezes the set first, so that what fits the filter later is left alone.
+/// Applies an operation to the workflows that match the filter now. It lists them first, so workflows that match later
+/// are unaffected.
 async fn apply_to_all(filter: &str, yes: bool, operation: Operation<'_>, session: &Session) -> Result {
     let out = &session.out;
     let listing = Listing { filter: Some(filter.to_owned()), page_size: Some(1000), page_token: None };
-    let (workflows, _) = super::workflow::all(&session.client, listing).await?;
+    let (workflows, _) = list::all(&session.client, listing).await?;
     let ids: Vec<String> =
         workflows.into_iter().filter(|each| !each.status.is_final()).map(|each| each.id).collect();
     let count = ids.len();
     if count == 0 {
-        out.message("no workflow that has not ended fits the filter");
-        return Ok(Exit::Done);
+        out.message("no active workflow matches the filter");
+        return Ok(Exit::Success);
     }
     if !yes && !confirmed(count, operation.participle(), filter)? {
-        out.message("nothing was done");
-        return Ok(Exit::Done);
+        out.message("no workflow was changed");
+        return Ok(Exit::Success);
     }
     let progress = progress(out, count);
-    let mut refused = Vec::new();
+    let mut rejected = Vec::new();
     for id in &ids {
         match operation.apply(session, id).await {
             Ok(reply) => progress.suspend(|| show(&reply, out))?,
-            // Somebody, or the end, was first: the others are not held up by it.
-            Err(error @ (Error::Conflict(_) | Error::NotFound(_))) => refused.push(format!("{id}: {error}")),
+            // The workflow ended, or another operator was first. Continue with the others.
+            Err(error @ (Error::Conflict(_) | Error::NotFound(_))) => rejected.push(format!("{id}: {error}")),
             Err(error) => return Err(error.into()),
         }
         progress.inc(1);
     }
     progress.finish_and_clear();
-    let done = count - refused.len();
+    let done = count - rejected.len();
     out.message(&format!("{done} of {count} workflows {}", operation.participle()));
-    if refused.is_empty() {
-        return Ok(Exit::Done);
+    if rejected.is_empty() {
+        return Ok(Exit::Success);
     }
-    Err(CliError::new(Exit::Conflict, format!("{} of {count} workflows refused", refused.len()))
-        .details(refused))
+    Err(CliError::new(
+        Exit::Conflict,
+        format!("{} of {count} workflows rejected the operation", rejected.len()),
+    )
+    .details(rejected))
 }
 
 fn progress(out: &Output, count: usize) -> indicatif::ProgressBar {
@@ -144,19 +150,22 @@ fn progress(out: &Output, count: usize) -> indicatif::ProgressBar {
     indicatif::ProgressBar::new(u64::try_from(count).unwrap_or(u64::MAX))
 }
 
-/// Asks a person; without one it has to be said beforehand.
-#[allow(clippy::print_stderr, reason = "a question is asked where messages go")]
+/// Asks for confirmation on a terminal.
+///
+/// # Errors
+/// Returns a usage error if standard input is not a terminal.
+#[allow(clippy::print_stderr, reason = "the question goes to standard error, like all messages")]
 fn confirmed(count: usize, done: &str, filter: &str) -> Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         return Err(CliError::new(
             Exit::Usage,
-            format!("{count} workflows would be {done}, and nobody can confirm it"),
+            format!("{count} workflows would be {done}, but standard input is not a terminal to confirm it"),
         )
-        .hint("look at them by `goconductor workflow list --filter …`, then add --yes")
+        .hint("list them with `goconductor workflow list --filter …`, then add --yes")
         .code("GC3007"));
     }
-    eprint!("{count} workflows fit {filter:?} and will be {done}. Go on? [y/N] ");
+    eprint!("{count} workflows match {filter:?} and will be {done}. Continue? [y/N] ");
     let mut answer = String::new();
     let read = stdin.lock().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))

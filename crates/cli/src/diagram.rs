@@ -1,10 +1,10 @@
-//! A definition as a picture: for a terminal, for Mermaid, for Graphviz. Pure.
+//! Diagrams of a definition for the terminal, Mermaid and Graphviz. Performs no IO.
 
 use crate::output::{Style, Terminal};
 use goconductor_saga::{Action, Definition, Join, Kind, Step, StepIndex};
 use unicode_width::UnicodeWidthStr;
 
-/// For a terminal: steps by the longest way to them, with what they do and what undoes them.
+/// Draws a definition for the terminal: the steps by level, with their action and their compensation.
 pub(crate) fn text(definition: &Definition, terminal: Terminal) -> String {
     let levels = levels(definition);
     let glyph = |unicode: &'static str, ascii: &'static str| if terminal.unicode { unicode } else { ascii };
@@ -38,12 +38,15 @@ pub(crate) fn text(definition: &Definition, terminal: Terminal) -> String {
     text
 }
 
-/// The undo, the place in the saga, and what a reader could not guess from the level above.
+/// Returns the compensation, the kind and the join of a step, its conditions, and its dependencies unless they are exactly
+/// the steps of the level above.
 fn notes(definition: &Definition, step: &Step, above: Option<&Vec<StepIndex>>, terminal: Terminal) -> String {
     let mut notes = Vec::new();
-    if let Some(undo) = &step.compensate {
+    if let Some(compensation) = &step.compensate {
         let arrow = if terminal.unicode { "↩" } else { "undo" };
-        notes.push(terminal.paint(Style::Compensation, &format!("{arrow} {}", action_name(&undo.action))));
+        notes.push(
+            terminal.paint(Style::Compensation, &format!("{arrow} {}", action_name(&compensation.action))),
+        );
     }
     match step.kind {
         Kind::Pivot => notes.push(terminal.paint(Style::Bold, "[pivot]")),
@@ -65,10 +68,10 @@ fn notes(definition: &Definition, step: &Step, above: Option<&Vec<StepIndex>>, t
     notes.join("  ")
 }
 
-/// Steps by the longest way to them from a start.
+/// Groups the steps by the length of the longest path from a first step.
 fn levels(definition: &Definition) -> Vec<Vec<StepIndex>> {
     let mut depth = vec![0usize; definition.steps.len()];
-    // A checked graph has no cycle, so as many rounds as there are steps are enough in any order.
+    // A valid graph has no cycle, so one pass per step reaches the fixed point in any order.
     for _ in 0..definition.steps.len() {
         for (at, step) in definition.steps.iter().enumerate() {
             let above = step.depends_on.iter().filter_map(|index| depth.get(index.at())).max();
@@ -90,7 +93,7 @@ fn levels(definition: &Definition) -> Vec<Vec<StepIndex>> {
     levels
 }
 
-/// For Mermaid.
+/// Draws a definition as a Mermaid flowchart.
 pub(crate) fn mermaid(definition: &Definition) -> String {
     let quote = |text: &str| text.replace('"', "#quot;");
     let mut text = String::from("flowchart LR\n");
@@ -98,10 +101,10 @@ pub(crate) fn mermaid(definition: &Definition) -> String {
         let (open, close) = if step.kind == Kind::Pivot { ("{{", "}}") } else { ("[", "]") };
         let (name, action) = (&step.name, action_name(&step.action));
         text.push_str(&format!("  {name}{open}\"{}<br/>{action}\"{close}\n", quote(title(step))));
-        if let Some(undo) = &step.compensate {
+        if let Some(compensation) = &step.compensate {
             text.push_str(&format!(
                 "  {name} -. undo .-> undo_{name}([\"{}\"])\n",
-                action_name(&undo.action)
+                action_name(&compensation.action)
             ));
         }
     }
@@ -114,7 +117,7 @@ pub(crate) fn mermaid(definition: &Definition) -> String {
     text
 }
 
-/// For Graphviz.
+/// Draws a definition in Graphviz DOT.
 pub(crate) fn dot(definition: &Definition) -> String {
     let quote = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let mut text =
@@ -123,8 +126,8 @@ pub(crate) fn dot(definition: &Definition) -> String {
         let shape = if step.kind == Kind::Pivot { ", shape=hexagon" } else { "" };
         let (name, action) = (&step.name, action_name(&step.action));
         text.push_str(&format!("  {name} [label=\"{}\\n{action}\"{shape}];\n", quote(title(step))));
-        if let Some(undo) = &step.compensate {
-            let undo = action_name(&undo.action);
+        if let Some(compensation) = &step.compensate {
+            let undo = action_name(&compensation.action);
             text.push_str(&format!("  undo_{name} [label=\"{undo}\", shape=oval, style=dashed];\n"));
             text.push_str(&format!(
                 "  {name} -> undo_{name} [label=\"undo\", style=dashed, constraint=false];\n"
@@ -139,7 +142,7 @@ pub(crate) fn dot(definition: &Definition) -> String {
     text
 }
 
-/// From, to, and the condition of the latter.
+/// Returns the edges as source, target, and condition of the target.
 fn edges(definition: &Definition) -> Vec<(String, String, Option<String>)> {
     let condition = |step: &Step| {
         let each = step.when.iter().map(|when| match when.holds {

@@ -1,1 +1,0 @@
-//! Checking and drawing definitions without a server.
