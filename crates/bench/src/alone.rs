@@ -4,11 +4,11 @@
 
 use crate::child::{Member, Start, beside, free_port};
 use crate::database::Database;
-use crate::figures::{Latencies, Percentiles, per_second, rounded, whole};
-use crate::limit::apart;
+use crate::figures::{Latencies, Percentiles, per_second, rounded, to_u64};
 use crate::meter::Role;
 use crate::proc;
 use crate::ready::{self, Ready};
+use crate::runtime::on_own_runtime;
 use goconductor_remote::{Endpoints, ReadyGroup, RemoteStore};
 use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::{Error, Store, Write, WriteOutcome};
@@ -123,8 +123,8 @@ pub(crate) async fn measure(server: &Server, in_flight: u32, count: u64) -> anyh
     let (kind, database) = (server.database.kind(), server.database.clone());
     let (url, pid) = (server.process.as_ref().map(|(_, url)| url.clone()), server.pid()?);
     let orders = ready::orders(count)?;
-    let transitions = whole(orders.iter().map(|order| order.writes.len()).sum());
-    let driven = apart(move || async move {
+    let transitions = to_u64(orders.iter().map(|order| order.writes.len()).sum());
+    let driven = on_own_runtime(move || async move {
         match url {
             Some(url) => drive(RemoteStore::new(Endpoints::new(&[url])?), pid, orders, in_flight).await,
             None => {
@@ -142,7 +142,7 @@ pub(crate) async fn measure(server: &Server, in_flight: u32, count: u64) -> anyh
         seconds: rounded(seconds, 3),
         transitions_per_second: per_second(transitions, seconds),
         latency: latencies.percentiles(),
-        cpu_seconds_per_1000: rounded(cpu * 1000.0 / crate::figures::float(transitions.max(1)), 3),
+        cpu_seconds_per_1000: rounded(cpu * 1000.0 / crate::figures::to_f64(transitions.max(1)), 3),
     })
 }
 

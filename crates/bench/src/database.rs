@@ -1,6 +1,6 @@
 //! The databases of a measurement: each is empty at first, and gone at the end.
 
-use crate::figures::{float, rounded, whole};
+use crate::figures::{rounded, to_f64, to_u64};
 use crate::meter::{Role, Target};
 use crate::{postgres, proc};
 use anyhow::Context;
@@ -113,7 +113,7 @@ impl Database {
                 .collect(),
             Self::Postgres { url, .. } => postgres::sizes(url).await?,
         };
-        let size = |(name, bytes)| Size { name, mib: rounded(float(bytes) / 1024.0 / 1024.0, 2) };
+        let size = |(name, bytes)| Size { name, mib: rounded(to_f64(bytes) / 1024.0 / 1024.0, 2) };
         Ok(parts.into_iter().map(size).collect())
     }
 
@@ -142,7 +142,7 @@ impl Server {
     async fn empty(&self) -> anyhow::Result<String> {
         let name = {
             let mut made = self.made();
-            let name = format!("goconductor_bench_{}_{}", std::process::id(), whole(made.len()) + 1);
+            let name = format!("goconductor_bench_{}_{}", std::process::id(), to_u64(made.len()) + 1);
             made.push(name.clone());
             name
         };

@@ -38,7 +38,7 @@ impl Latencies {
     }
 
     pub(crate) fn count(&self) -> u64 {
-        whole(self.micros.len())
+        to_u64(self.micros.len())
     }
 
     /// All zero where nothing was measured.
@@ -69,7 +69,7 @@ pub fn ratio(this: f64, of: f64) -> Option<f64> {
 /// By how much a value rises in an hour, by least squares over (seconds, value); none where the points say
 /// nothing of it.
 pub(crate) fn slope_per_hour(points: &[(f64, f64)]) -> Option<f64> {
-    let count = float(whole(points.len()));
+    let count = to_f64(to_u64(points.len()));
     if points.len() < 3 {
         return None;
     }
@@ -88,15 +88,15 @@ pub(crate) fn rounded(value: f64, decimals: i32) -> f64 {
 
 /// How often a second.
 pub(crate) fn per_second(count: u64, seconds: f64) -> f64 {
-    if seconds > 0.0 { rounded(float(count) / seconds, 1) } else { 0.0 }
+    if seconds > 0.0 { rounded(to_f64(count) / seconds, 1) } else { 0.0 }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "figures for people: far below 2^53")]
-pub(crate) fn float(count: u64) -> f64 {
+pub(crate) fn to_f64(count: u64) -> f64 {
     count as f64
 }
 
-pub(crate) fn whole(count: usize) -> u64 {
+pub(crate) fn to_u64(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 

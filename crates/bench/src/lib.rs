@@ -22,8 +22,8 @@ mod proc;
 mod ready;
 mod report;
 mod run;
+mod runtime;
 mod saga;
-mod sqlite;
 mod steady;
 mod world;
 
@@ -66,7 +66,7 @@ pub struct Options {
     pub ended: u64,
     /// Workflows that wait beforehand, for a service that nobody runs.
     pub waiting: u64,
-    /// How long each way of the limit is measured.
+    /// How long each mode of the limit is measured.
     pub limit_span: Duration,
     /// A PostgreSQL in which databases can be made.
     pub database_url: Option<String>,

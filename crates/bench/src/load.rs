@@ -5,8 +5,8 @@
 //! as it should ends the measurement.
 
 use crate::Progress;
-use crate::figures::{Latencies, float};
-use crate::http::{Answer, Connection, get, post};
+use crate::figures::{Latencies, to_f64};
+use crate::http::{Connection, Response, get, post};
 use crate::saga::Saga;
 use anyhow::{Context, bail};
 use futures::stream::{FuturesUnordered, TryStreamExt};
@@ -34,14 +34,14 @@ pub(crate) enum Length {
 pub(crate) struct Load {
     pub(crate) port: u16,
     pub(crate) saga: Saga,
-    /// Sagas under way at once; at a constant rate, at most.
+    /// Sagas under mode at once; at a constant rate, at most.
     pub(crate) in_flight: u32,
     pub(crate) length: Length,
     /// Starts each second; none: the next begins where one has ended.
     pub(crate) rate: Option<u32>,
 }
 
-/// A load that is under way.
+/// A load that is under mode.
 pub(crate) struct Running<'a> {
     load: Load,
     start: Vec<u8>,
@@ -105,7 +105,7 @@ impl<'a> Running<'a> {
 
     fn turn(&self) -> Turn {
         let ticket = self.tickets.get();
-        let due = self.load.rate.map(|rate| Duration::from_secs_f64(float(ticket) / f64::from(rate.max(1))));
+        let due = self.load.rate.map(|rate| Duration::from_secs_f64(to_f64(ticket) / f64::from(rate.max(1))));
         let over = match self.load.length {
             Length::Count(count) => ticket >= count,
             Length::Span(span) => due.unwrap_or_else(|| self.begun.elapsed()) >= span,
@@ -150,25 +150,26 @@ impl<'a> Running<'a> {
 
     /// Starts one, and waits for its end.
     async fn saga(&self, connection: &mut Connection) -> anyhow::Result<()> {
-        let answer = self.call(connection, &self.start).await?;
-        let id = id(answer.body).filter(|_| answer.status == 201);
-        let id = id.with_context(|| format!("a start was answered {}: {}", answer.status, answer.body))?;
-        if ended_well(self.load.saga, answer.body).is_ok() {
+        let response = self.call(connection, &self.start).await?;
+        let id = id(response.body).filter(|_| response.status == 201);
+        let id =
+            id.with_context(|| format!("a start was answered {}: {}", response.status, response.body))?;
+        if ended_well(self.load.saga, response.body).is_ok() {
             return Ok(());
         }
         let result = get(&format!("/api/v1/workflows/{id}/result?wait=60s"));
         loop {
-            let answer = self.call(connection, &result).await?;
-            match answer.status {
-                200 => return ended_well(self.load.saga, answer.body),
+            let response = self.call(connection, &result).await?;
+            match response.status {
+                200 => return ended_well(self.load.saga, response.body),
                 202 => {}
-                status => bail!("the result was answered {status}: {}", answer.body),
+                status => bail!("the result was answered {status}: {}", response.body),
             }
         }
     }
 
     /// One call; where the gateway has too much to do it is repeated when the gateway says.
-    async fn call<'b>(&self, connection: &'b mut Connection, request: &[u8]) -> anyhow::Result<Answer<'b>> {
+    async fn call<'b>(&self, connection: &'b mut Connection, request: &[u8]) -> anyhow::Result<Response<'b>> {
         while let Some(seconds) = connection.call(request).await?.retry_after {
             self.refused.set(self.refused.get() + 1);
             tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -177,7 +178,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// The id that stands in an answer.
+/// The id that stands in an response.
 fn id(body: &str) -> Option<&str> {
     let (_, rest) = body.split_once(r#""id":""#)?;
     rest.split('"').next()

@@ -1,6 +1,6 @@
 //! Processor time and memory, by process, as the kernel counts them.
 
-use crate::figures::{float, rounded};
+use crate::figures::{rounded, to_f64};
 use crate::proc::{self, Memory};
 use serde::Serialize;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -57,7 +57,7 @@ pub struct Usage {
     pub pss_peak_mib: f64,
 }
 
-/// A measurement that is under way.
+/// A measurement that is under mode.
 #[derive(Debug)]
 pub(crate) struct Meter {
     targets: Vec<Target>,
@@ -109,7 +109,7 @@ impl Meter {
             .collect();
         drop(self.stop);
         let peaks = self.looking.join().unwrap_or_default();
-        let thousands = float(sagas.max(1)) / 1000.0;
+        let thousands = to_f64(sagas.max(1)) / 1000.0;
         let mut usages = Vec::new();
         for (place, (target, cpu)) in self.targets.into_iter().zip(&used).enumerate() {
             // A last look, for what grew since.
@@ -160,7 +160,7 @@ impl Target {
 }
 
 pub(crate) fn mib(kib: u64) -> f64 {
-    rounded(float(kib) / 1024.0, 1)
+    rounded(to_f64(kib) / 1024.0, 1)
 }
 
 #[cfg(test)]

@@ -1,29 +1,28 @@
-//! What is asked of PostgreSQL beside the store's own.
-
-pub(crate) mod limit;
+//! Administration of the PostgreSQL server: databases, sizes, vacuum.
 
 use anyhow::Context;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-async fn connect(url: &str) -> anyhow::Result<PgConnection> {
-    PgConnection::connect(url).await.context("the PostgreSQL of --database-url can't be reached")
+/// Connects to a database.
+pub(crate) async fn connect(url: &str) -> anyhow::Result<PgConnection> {
+    PgConnection::connect(url).await.context("failed to connect to the PostgreSQL server of --database-url")
 }
 
-/// Makes an empty database.
-pub(crate) async fn make(url: &str, name: &str) -> anyhow::Result<()> {
+/// Creates an empty database.
+pub(crate) async fn create(url: &str, name: &str) -> anyhow::Result<()> {
     let mut connection = connect(url).await?;
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.context(
-        "no database can be made there, and the bench measures in one of its own: \
-         ALTER ROLE … CREATEDB, or name another role in --database-url",
+        "failed to create a database for the measurement; grant the right with ALTER ROLE … CREATEDB, \
+         or use another role in --database-url",
     )?;
     Ok(())
 }
 
-/// Removes a database, whoever is connected to it.
-pub(crate) async fn remove(url: &str, name: &str) -> anyhow::Result<()> {
+/// Drops a database and terminates its connections.
+pub(crate) async fn drop_database(url: &str, name: &str) -> anyhow::Result<()> {
     let mut connection = connect(url).await?;
-    // Our own connections first. WITH (FORCE) would have to end the server's own as well, such as a vacuum,
-    // which a role without privileges may not; without it the server does that itself.
+    // Terminate only the connections of this role. WITH (FORCE) would also have to terminate processes of the server, such
+    // as a vacuum, which an unprivileged role may not. Without it, the server ends those itself.
     sqlx::query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user",
     )
@@ -33,20 +32,21 @@ pub(crate) async fn remove(url: &str, name: &str) -> anyhow::Result<()> {
     sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name}")))
         .execute(&mut connection)
         .await
-        .with_context(|| format!("the database {name} is left behind"))?;
+        .with_context(|| format!("failed to drop the database {name}"))?;
     Ok(())
 }
 
-/// Whether what the server has acknowledged is on its disk.
+/// Whether acknowledged writes are on the disk of the server.
 pub(crate) async fn is_durable(url: &str) -> anyhow::Result<bool> {
     let mut connection = connect(url).await?;
-    // A commit's own setting is the store's: it asks for it.
-    let set: String = sqlx::query_scalar("SHOW fsync").fetch_one(&mut connection).await?;
-    let whole: String = sqlx::query_scalar("SHOW full_page_writes").fetch_one(&mut connection).await?;
-    Ok(set == "on" && whole == "on")
+    // `synchronous_commit` is not checked: the store sets it for each connection.
+    let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&mut connection).await?;
+    let full_page_writes: String =
+        sqlx::query_scalar("SHOW full_page_writes").fetch_one(&mut connection).await?;
+    Ok(fsync == "on" && full_page_writes == "on")
 }
 
-/// How many bytes the tables take, with their indexes and partitions; the largest first.
+/// Returns the five largest tables with their size in bytes, including indexes and partitions.
 pub(crate) async fn sizes(url: &str) -> anyhow::Result<Vec<(String, u64)>> {
     let mut connection = connect(url).await?;
     let rows: Vec<(String, i64)> = sqlx::query_as(
@@ -59,7 +59,7 @@ pub(crate) async fn sizes(url: &str) -> anyhow::Result<Vec<(String, u64)>> {
     Ok(rows.into_iter().map(|(name, bytes)| (name, u64::try_from(bytes).unwrap_or(0))).collect())
 }
 
-/// Clears away dead rows and counts the living, as the server would do some time later.
+/// Vacuums and analyzes all tables, as autovacuum would do later.
 pub(crate) async fn vacuum(url: &str) -> anyhow::Result<()> {
     let mut connection = connect(url).await?;
     sqlx::raw_sql("VACUUM (ANALYZE)").execute(&mut connection).await?;

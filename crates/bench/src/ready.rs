@@ -122,7 +122,7 @@ impl Filling {
         });
         let groups = futures::stream::iter(Groups { writes });
         let write = |group: Vec<Write>| async move {
-            let count = crate::figures::whole(group.len());
+            let count = crate::figures::to_u64(group.len());
             let outcomes = store.write(group).await?;
             let all = outcomes.iter().all(|outcome| matches!(outcome, WriteOutcome::Written));
             anyhow::ensure!(all, "not all of a group were written");

@@ -145,20 +145,20 @@ pub(crate) fn ratios(settings: &[Measured], limits: &[Limit], stores: &[Alone]) 
         all.extend(ratio(this, of).map(|ratio| Ratio { what: what.to_owned(), to, ratio }));
     };
     for limit in limits {
-        let ways = [("grouped", limit.grouped()), ("ungrouped", limit.ungrouped())];
-        let to = |way: &str| format!("limit of {}, {way}, in transitions/s", limit.database);
+        let modes = [("grouped", limit.grouped()), ("ungrouped", limit.ungrouped())];
+        let to = |mode: &str| format!("limit of {}, {mode}, in transitions/s", limit.database);
         for store in stores.iter().filter(|store| store.database == limit.database) {
             let what = format!("state store alone, {} at once", store.in_flight);
-            for (way, rate) in ways {
-                add(&what, to(way), store.transitions_per_second, rate);
+            for (mode, rate) in modes {
+                add(&what, to(mode), store.transitions_per_second, rate);
             }
         }
         for measured in settings.iter().filter(|each| each.database == limit.database && each.is_plain()) {
             let loaded = measured.runs.iter().filter(|run| run.rate.is_none() && run.in_flight > 1);
             for run in loaded {
                 let what = format!("{}: {}", measured.setting, run.name());
-                for (way, rate) in ways {
-                    add(&what, to(way), run.transitions_per_second, rate);
+                for (mode, rate) in modes {
+                    add(&what, to(mode), run.transitions_per_second, rate);
                 }
             }
         }

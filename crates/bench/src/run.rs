@@ -317,7 +317,7 @@ impl Session<'_> {
         Ok((limits, stores))
     }
 
-    /// The databases are measured one after the other, and each way begins with a server that has nothing left to do.
+    /// The databases are measured one after the other, and each mode begins with a server that has nothing left to do.
     async fn write_down(&self, database: &Database) -> anyhow::Result<()> {
         match (database, &self.server) {
             (Database::Postgres { .. }, Some(server)) => server.write_down().await,
@@ -326,13 +326,13 @@ impl Session<'_> {
     }
 
     async fn limit(&self, database: &Database) -> anyhow::Result<Limit> {
-        let (ways, bytes) = (limit::ways(database), ready::bytes()?);
+        let (modes, bytes) = (limit::write_modes(database), ready::bytes()?);
         let what = format!("limit of {}", database.kind());
-        self.progress.begin(&what, crate::figures::whole(ways.len()));
+        self.progress.begin(&what, crate::figures::to_u64(modes.len()));
         let mut rows = Vec::new();
-        for way in ways {
+        for mode in modes {
             self.write_down(database).await?;
-            rows.push(limit::measure(database, bytes, way, self.options.limit_span).await?);
+            rows.push(limit::measure(database, bytes, mode, self.options.limit_span).await?);
             self.progress.advance(1);
         }
         Ok(Limit { database: database.kind(), durable: database.is_durable().await?, bytes, rows })
@@ -340,7 +340,7 @@ impl Session<'_> {
 
     async fn alone(&self, database: &Database, folder: &Path) -> anyhow::Result<Vec<Alone>> {
         let what = format!("state store alone, {}", database.kind());
-        self.progress.begin(&what, crate::figures::whole(ALONE.len()));
+        self.progress.begin(&what, crate::figures::to_u64(ALONE.len()));
         let server = alone::Server::start(database, folder).await?;
         let mut all = Vec::new();
         for in_flight in ALONE {

@@ -1,7 +1,7 @@
-//! The limit of PostgreSQL: tables like the store's, and each way of writing a transition to them.
+//! The limit of PostgreSQL, measured with tables like those of the store.
 
-use super::connect;
-use crate::limit::{Bytes, Count, WORKFLOWS, Way, clients, text};
+use super::workload::{Bytes, TransitionCounter, WORKFLOWS, WriteMode, payload, run_clients};
+use crate::postgres::connect;
 use sqlx::{Connection, PgConnection};
 use std::time::Duration;
 use uuid::Uuid;
@@ -27,70 +27,75 @@ const INSERT_EVENTS: &str = "INSERT INTO bench_limit.events SELECT $1, $2 * $4 +
 const DELETE_ROW: &str = "DELETE FROM bench_limit.dispatch WHERE workflow_id = $1 AND key = $2 - 1";
 const INSERT_ROW: &str = "INSERT INTO bench_limit.dispatch VALUES ($1, $2, $2, $3)";
 
-/// A group in one statement: one way there and back, and one commit.
-const GROUP: &str = "
-WITH given AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS given (id, state, ledger)
-), moved AS (
-    UPDATE bench_limit.workflows SET seq = $4::bigint, state = given.state FROM given
-    WHERE workflows.id = given.id AND workflows.seq = $4 - 1 RETURNING workflows.id
-), happened AS (
+/// Writes a batch in one statement: one round trip and one commit.
+const WRITE_BATCH: &str = "
+WITH input AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS input (id, state, ledger)
+), updated AS (
+    UPDATE bench_limit.workflows SET seq = $4::bigint, state = input.state FROM input
+    WHERE workflows.id = input.id AND workflows.seq = $4 - 1 RETURNING workflows.id
+), inserted_events AS (
     INSERT INTO bench_limit.events SELECT * FROM unnest($5::uuid[], $6::bigint[], $7::text[])
-), settled AS (
-    DELETE FROM bench_limit.dispatch USING given WHERE workflow_id = given.id AND key = $4 - 1
-), issued AS (
-    INSERT INTO bench_limit.dispatch SELECT given.id, $4, $4, given.ledger FROM given
+), deleted_rows AS (
+    DELETE FROM bench_limit.dispatch USING input WHERE workflow_id = input.id AND key = $4 - 1
+), inserted_rows AS (
+    INSERT INTO bench_limit.dispatch SELECT input.id, $4, $4, input.ledger FROM input
 )
-SELECT count(*) FROM moved";
+SELECT count(*) FROM updated";
 
-/// Writes transitions in one way for so long; how many, and in what time.
-pub(crate) async fn measure(url: &str, bytes: Bytes, way: Way, span: Duration) -> anyhow::Result<(u64, f64)> {
+/// Writes transitions in one mode for `duration`. Returns their number and the elapsed seconds.
+pub(crate) async fn measure(
+    url: &str,
+    bytes: Bytes,
+    mode: WriteMode,
+    duration: Duration,
+) -> anyhow::Result<(u64, f64)> {
     let mut connection = connect(url).await?;
     sqlx::raw_sql(TABLES).execute(&mut connection).await?;
     let mut all = Vec::new();
-    for _ in 0..way.clients {
-        let ids: Vec<Uuid> = (0..WORKFLOWS / way.clients).map(|_| Uuid::now_v7()).collect();
+    for _ in 0..mode.clients {
+        let ids: Vec<Uuid> = (0..WORKFLOWS / mode.clients).map(|_| Uuid::now_v7()).collect();
         fill(&mut connection, bytes, &ids).await?;
         let mut connection = connect(url).await?;
-        // As the store has it.
+        // The store uses the same setting.
         sqlx::raw_sql("SET synchronous_commit = on").execute(&mut connection).await?;
-        all.push(move |count| write(connection, bytes, ids, way.group, count));
+        all.push(move |counter| write(connection, bytes, ids, mode.batch_size, counter));
     }
     sqlx::raw_sql("VACUUM ANALYZE bench_limit.workflows, bench_limit.dispatch")
         .execute(&mut connection)
         .await?;
-    clients(all, span).await
+    run_clients(all, duration).await
 }
 
 async fn fill(connection: &mut PgConnection, bytes: Bytes, ids: &[Uuid]) -> anyhow::Result<()> {
     sqlx::query("INSERT INTO bench_limit.workflows SELECT id, 0, $2 FROM unnest($1::uuid[]) AS row (id)")
         .bind(ids)
-        .bind(text(bytes.state, 0))
+        .bind(payload(bytes.state, 0))
         .execute(&mut *connection)
         .await?;
     sqlx::query("INSERT INTO bench_limit.dispatch SELECT id, 0, 0, $2 FROM unnest($1::uuid[]) AS row (id)")
         .bind(ids)
-        .bind(text(bytes.ledger, 0))
+        .bind(payload(bytes.ledger, 0))
         .execute(connection)
         .await?;
     Ok(())
 }
 
-/// One client: its workflows in turn, until the time is up.
+/// Runs one client, which writes its workflows in turn until the deadline.
 async fn write(
     mut connection: PgConnection,
     bytes: Bytes,
     ids: Vec<Uuid>,
-    group: usize,
-    count: Count,
+    batch_size: usize,
+    counter: TransitionCounter,
 ) -> anyhow::Result<()> {
     for seq in 1.. {
-        for ids in ids.chunks(group) {
+        for ids in ids.chunks(batch_size) {
             match ids {
-                [id] if group == 1 => write_one(&mut connection, bytes, *id, seq).await?,
-                ids => write_group(&mut connection, bytes, ids, seq).await?,
+                [id] if batch_size == 1 => write_one(&mut connection, bytes, *id, seq).await?,
+                ids => write_batch(&mut connection, bytes, ids, seq).await?,
             }
-            if !count.add(ids.len()) {
+            if !counter.add(ids.len()) {
                 return Ok(());
             }
         }
@@ -101,46 +106,43 @@ async fn write(
 async fn write_one(connection: &mut PgConnection, bytes: Bytes, id: Uuid, seq: i64) -> anyhow::Result<()> {
     let number = u64::try_from(seq).unwrap_or(0);
     let mut transaction = connection.begin().await?;
-    let moved = sqlx::query(UPDATE)
+    let updated = sqlx::query(UPDATE)
         .bind(id)
         .bind(seq)
-        .bind(text(bytes.state, number))
+        .bind(payload(bytes.state, number))
         .execute(&mut *transaction)
         .await?;
-    anyhow::ensure!(moved.rows_affected() == 1, "a workflow of the limit has moved on by itself");
-    let events = sqlx::query(INSERT_EVENTS).bind(id).bind(seq).bind(text(bytes.event, number));
+    anyhow::ensure!(updated.rows_affected() == 1, "an update affected no workflow");
+    let events = sqlx::query(INSERT_EVENTS).bind(id).bind(seq).bind(payload(bytes.event, number));
     events.bind(i64::try_from(bytes.events)?).execute(&mut *transaction).await?;
     sqlx::query(DELETE_ROW).bind(id).bind(seq).execute(&mut *transaction).await?;
-    let row = sqlx::query(INSERT_ROW).bind(id).bind(seq).bind(text(bytes.ledger, number));
+    let row = sqlx::query(INSERT_ROW).bind(id).bind(seq).bind(payload(bytes.ledger, number));
     row.execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(())
 }
 
-async fn write_group(
+async fn write_batch(
     connection: &mut PgConnection,
     bytes: Bytes,
     ids: &[Uuid],
     seq: i64,
 ) -> anyhow::Result<()> {
     let number = u64::try_from(seq).unwrap_or(0);
-    let texts = |size: usize| vec![text(size, number); ids.len()];
+    let texts = |size: usize| vec![payload(size, number); ids.len()];
     let events = || ids.iter().flat_map(|id| std::iter::repeat_n(id, bytes.events));
     let first = seq * i64::try_from(bytes.events)?;
     let numbers: Vec<i64> = (first..).take(bytes.events).cycle().take(events().count()).collect();
-    let moved: i64 = sqlx::query_scalar(GROUP)
+    let updated: i64 = sqlx::query_scalar(WRITE_BATCH)
         .bind(ids)
         .bind(texts(bytes.state))
         .bind(texts(bytes.ledger))
         .bind(seq)
         .bind(events().copied().collect::<Vec<_>>())
         .bind(numbers)
-        .bind(vec![text(bytes.event, number); ids.len() * bytes.events])
+        .bind(vec![payload(bytes.event, number); ids.len() * bytes.events])
         .fetch_one(connection)
         .await?;
-    anyhow::ensure!(
-        usize::try_from(moved) == Ok(ids.len()),
-        "workflows of the limit have moved on by themselves"
-    );
+    anyhow::ensure!(usize::try_from(updated) == Ok(ids.len()), "a batch did not update all of its workflows");
     Ok(())
 }

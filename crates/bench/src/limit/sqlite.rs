@@ -1,6 +1,6 @@
-//! The limit of SQLite: one connection, set as the store's is.
+//! The limit of SQLite, measured on one connection with the settings of the store.
 
-use crate::limit::{Bytes, WORKFLOWS, Way, text};
+use super::workload::{Bytes, WORKFLOWS, WriteMode, payload};
 use rusqlite::{Connection, params};
 use std::path::Path;
 use std::time::Duration;
@@ -26,8 +26,13 @@ CREATE TABLE dispatch (
 CREATE INDEX dispatch_due ON dispatch (due_at);
 ";
 
-/// Writes transitions in one way for so long; how many, and in what time.
-pub(crate) fn limit(path: &Path, bytes: Bytes, way: Way, span: Duration) -> anyhow::Result<(u64, f64)> {
+/// Writes transitions in one mode for `duration`. Returns their number and the elapsed seconds.
+pub(crate) fn measure(
+    path: &Path,
+    bytes: Bytes,
+    mode: WriteMode,
+    duration: Duration,
+) -> anyhow::Result<(u64, f64)> {
     let mut connection = Connection::open(path)?;
     connection.execute_batch(TABLES)?;
     let ids: Vec<[u8; 16]> = (0..WORKFLOWS).map(|_| *uuid::Uuid::now_v7().as_bytes()).collect();
@@ -35,44 +40,44 @@ pub(crate) fn limit(path: &Path, bytes: Bytes, way: Way, span: Duration) -> anyh
     for id in &ids {
         transaction
             .prepare_cached("INSERT INTO workflows VALUES (?1, 0, ?2)")?
-            .execute(params![id, text(bytes.state, 0)])?;
+            .execute(params![id, payload(bytes.state, 0)])?;
         transaction
             .prepare_cached("INSERT INTO dispatch VALUES (?1, 0, 0, ?2)")?
-            .execute(params![id, text(bytes.ledger, 0)])?;
+            .execute(params![id, payload(bytes.ledger, 0)])?;
     }
     transaction.commit()?;
-    let begun = Instant::now();
+    let started = Instant::now();
     let (mut written, mut seq) = (0, 0_i64);
-    while begun.elapsed() < span {
+    while started.elapsed() < duration {
         seq += 1;
-        for group in ids.chunks(way.group) {
+        for batch in ids.chunks(mode.batch_size) {
             let transaction = connection.transaction()?;
-            for id in group {
-                step(&transaction, bytes, id, seq)?;
+            for id in batch {
+                write(&transaction, bytes, id, seq)?;
             }
             transaction.commit()?;
-            written += crate::figures::whole(group.len());
-            if begun.elapsed() >= span {
+            written += crate::figures::to_u64(batch.len());
+            if started.elapsed() >= duration {
                 break;
             }
         }
     }
-    Ok((written, begun.elapsed().as_secs_f64()))
+    Ok((written, started.elapsed().as_secs_f64()))
 }
 
-/// One transition.
-fn step(connection: &Connection, bytes: Bytes, id: &[u8; 16], seq: i64) -> anyhow::Result<()> {
+/// Writes one transition.
+fn write(connection: &Connection, bytes: Bytes, id: &[u8; 16], seq: i64) -> anyhow::Result<()> {
     let number = u64::try_from(seq).unwrap_or(0);
     let changed = connection
         .prepare_cached("UPDATE workflows SET seq = ?2, state = ?3 WHERE id = ?1 AND seq = ?2 - 1")?
-        .execute(params![id, seq, text(bytes.state, number)])?;
-    anyhow::ensure!(changed == 1, "a workflow of the limit has moved on by itself");
+        .execute(params![id, seq, payload(bytes.state, number)])?;
+    anyhow::ensure!(changed == 1, "an update affected no workflow");
     for event in 0..i64::try_from(bytes.events)? {
         let number_of_event = seq * i64::try_from(bytes.events)? + event;
         connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3)")?.execute(params![
             id,
             number_of_event,
-            text(bytes.event, number)
+            payload(bytes.event, number)
         ])?;
     }
     connection
@@ -81,7 +86,7 @@ fn step(connection: &Connection, bytes: Bytes, id: &[u8; 16], seq: i64) -> anyho
     connection.prepare_cached("INSERT INTO dispatch VALUES (?1, ?2, ?2, ?3)")?.execute(params![
         id,
         seq,
-        text(bytes.ledger, number)
+        payload(bytes.ledger, number)
     ])?;
     Ok(())
 }
