@@ -1,4 +1,4 @@
-//! The databases of a measurement: each is empty at first, and gone at the end.
+//! The databases of a measurement. Each is created empty and dropped at the end.
 
 use crate::figures::{rounded, to_f64, to_u64};
 use crate::meter::{Role, Target};
@@ -8,65 +8,66 @@ use goconductor_store::grouped::Limits;
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{KEEP, Store, UpkeepRequest};
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-/// The file that holds everything, as `goconductor dev` names it.
-const FILE: &str = "goconductor.db";
-/// Connections of a state store.
+/// The name of the SQLite file of `goconductor dev`.
+const SQLITE_FILE: &str = "goconductor.db";
+/// The number of connections of a state store.
 const CONNECTIONS: u32 = 10;
 
 /// A database.
 #[derive(Debug, Clone)]
 pub(crate) enum Database {
-    /// A file.
+    /// A SQLite file.
     Sqlite(PathBuf),
-    /// One of a server.
+    /// A database of a PostgreSQL server.
     Postgres {
-        /// Its address.
+        /// The URL.
         url: String,
-        /// Its name.
+        /// The name.
         name: String,
     },
 }
 
-/// The server whose databases are measured, and those that were made there.
+/// A PostgreSQL server, with the databases that were created on it.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct PostgresServer {
     url: String,
-    made: Mutex<Vec<String>>,
+    created: Mutex<Vec<String>>,
 }
 
-/// How large something of a database is.
+/// The size of a table or a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Size {
-    /// A table with its indexes, or a file.
+    /// The name of the table or the file.
     pub name: String,
-    /// On the disk.
+    /// The size on disk, including indexes.
     pub mib: f64,
 }
 
-/// Where `goconductor dev` keeps its data, within a folder of a measurement.
-pub(crate) fn folder(folder: &Path) -> PathBuf {
+/// Returns the data directory of `goconductor dev` in the directory of a measurement.
+pub(crate) fn data_dir(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
-/// What the topics of a database's own begin with.
-pub(crate) fn prefix(name: &str) -> String {
+/// Returns the prefix of the topics that belong to a database.
+pub(crate) fn topic_prefix(name: &str) -> String {
     name.replace('_', "-")
 }
 
 impl Database {
-    /// A file within a folder of a measurement.
+    /// Creates a SQLite database in the directory of a measurement.
     pub(crate) fn sqlite(within: &Path) -> anyhow::Result<Self> {
-        let folder = folder(within);
+        let folder = data_dir(within);
         std::fs::create_dir_all(&folder)
-            .with_context(|| format!("the folder {} can't be made", folder.display()))?;
-        Ok(Self::Sqlite(folder.join(FILE)))
+            .with_context(|| format!("failed to create the directory {}", folder.display()))?;
+        Ok(Self::Sqlite(folder.join(SQLITE_FILE)))
     }
 
-    /// Its name in reports.
+    /// Returns the name in reports.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "sqlite",
@@ -74,7 +75,7 @@ impl Database {
         }
     }
 
-    /// As its state store opens it, with room for what is to come.
+    /// Opens the database as its state store does, and runs its maintenance, which creates partitions.
     pub(crate) async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
         let store: Arc<dyn Store> = match self {
             Self::Sqlite(path) => Arc::new(SqliteStore::open(path)?),
@@ -85,15 +86,15 @@ impl Database {
         Ok(store)
     }
 
-    /// Groups that are written to it at once: as many as its state store does.
-    pub(crate) fn lanes(&self) -> usize {
+    /// Returns the number of concurrent batches of its state store.
+    pub(crate) fn max_concurrent_batches(&self) -> usize {
         match self {
             Self::Sqlite(_) => Limits::default().lanes,
             Self::Postgres { .. } => Limits::POSTGRES.lanes,
         }
     }
 
-    /// Whether what it has acknowledged is on a disk.
+    /// Whether acknowledged writes are on a disk.
     pub(crate) async fn is_durable(&self) -> anyhow::Result<bool> {
         match self {
             Self::Sqlite(path) => Ok(!proc::is_in_memory(path)),
@@ -101,14 +102,14 @@ impl Database {
         }
     }
 
-    /// How large its parts are.
+    /// Returns the sizes of its tables or files.
     pub(crate) async fn sizes(&self) -> anyhow::Result<Vec<Size>> {
         let parts = match self {
             Self::Sqlite(path) => [path.clone(), path.with_extension("db-wal")]
                 .into_iter()
                 .map(|file| {
                     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    (name, std::fs::metadata(&file).map_or(0, |about| about.len()))
+                    (name, std::fs::metadata(&file).map_or(0, |metadata| metadata.len()))
                 })
                 .collect(),
             Self::Postgres { url, .. } => postgres::sizes(url).await?,
@@ -117,93 +118,88 @@ impl Database {
         Ok(parts.into_iter().map(size).collect())
     }
 
-    /// Clears away what a large load of rows has left behind, so that nothing of it falls into a measurement.
-    pub(crate) async fn settle(&self) -> anyhow::Result<()> {
+    /// Vacuums after a bulk load, so that no vacuum falls into a measurement.
+    pub(crate) async fn vacuum(&self) -> anyhow::Result<()> {
         match self {
-            // Its log is folded in when it is closed.
+            // Closing SQLite has already run a checkpoint.
             Self::Sqlite(_) => Ok(()),
             Self::Postgres { url, .. } => postgres::vacuum(url).await,
         }
     }
 }
 
-impl Server {
+impl PostgresServer {
     pub(crate) fn new(url: &str) -> Self {
-        Self { url: url.to_owned(), made: Mutex::default() }
+        Self { url: url.to_owned(), created: Mutex::default() }
     }
 
-    /// An empty database of the measurement's own.
-    pub(crate) async fn make(&self) -> anyhow::Result<Database> {
-        let name = self.empty().await?;
-        Ok(Database::Postgres { url: named(&self.url, &name), name })
+    /// Creates an empty database for a measurement.
+    pub(crate) async fn create(&self) -> anyhow::Result<Database> {
+        let name = self.create_empty().await?;
+        Ok(Database::Postgres { url: with_database(&self.url, &name), name })
     }
 
-    /// Makes an empty database; its name.
-    async fn empty(&self) -> anyhow::Result<String> {
+    /// Creates an empty database and returns its name.
+    async fn create_empty(&self) -> anyhow::Result<String> {
         let name = {
-            let mut made = self.made();
-            let name = format!("goconductor_bench_{}_{}", std::process::id(), to_u64(made.len()) + 1);
-            made.push(name.clone());
+            let mut created = self.created.lock();
+            let name = format!("goconductor_bench_{}_{}", std::process::id(), to_u64(created.len()) + 1);
+            created.push(name.clone());
             name
         };
-        postgres::make(&self.url, &name).await?;
+        postgres::create(&self.url, &name).await?;
         Ok(name)
     }
 
-    /// Has the server write down all that it holds back, so that none of it falls into what is measured next: it does
-    /// so before a database is removed, and needs no other right for that.
-    pub(crate) async fn write_down(&self) -> anyhow::Result<()> {
-        let name = self.empty().await?;
-        postgres::remove(&self.url, &name).await?;
-        // It is gone, and had no topics: nothing is left to clear.
-        self.made().retain(|made| *made != name);
+    /// Makes the server flush its buffers, so that no flush falls into the next measurement. PostgreSQL runs a checkpoint
+    /// before it drops a database, and unlike CHECKPOINT this needs no further privilege.
+    pub(crate) async fn checkpoint(&self) -> anyhow::Result<()> {
+        let name = self.create_empty().await?;
+        postgres::drop_database(&self.url, &name).await?;
+        // The database is dropped and has no topics, so the cleanup can skip it.
+        self.created.lock().retain(|created| *created != name);
         Ok(())
     }
 
-    /// Removes every database that was made; their names.
+    /// Drops the databases that were created and returns their names.
     pub(crate) async fn clear(&self) -> anyhow::Result<Vec<String>> {
-        let made = std::mem::take(&mut *self.made());
-        for name in &made {
-            postgres::remove(&self.url, name).await?;
+        let created = std::mem::take(&mut *self.created.lock());
+        for name in &created {
+            postgres::drop_database(&self.url, name).await?;
         }
-        Ok(made)
+        Ok(created)
     }
 
-    fn made(&self) -> MutexGuard<'_, Vec<String>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The server's processes, where they are on this machine and can be seen.
+    /// Returns the processes of the server if they run on this machine and are visible.
     pub(crate) fn target(&self) -> Option<Target> {
         let (host, port) = address(&self.url)?;
         local("postgres", Role::Database, host, port)
     }
 }
 
-/// The processes behind an address, where that is this machine's.
+/// Returns the process that listens on an address of this machine, with its children.
 pub(crate) fn local(name: &str, role: Role, host: &str, port: u16) -> Option<Target> {
     let is_local = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
     let pid = proc::listens_on(port).filter(|_| is_local)?;
     Some(Target { name: name.to_owned(), role, pid, family: true })
 }
 
-/// The parts of a URL: before its path, its path, and what follows that.
+/// Splits a URL into the part before the path, the path, and the query.
 fn parts(url: &str) -> (&str, &str, &str) {
-    let begin = url.find("://").map_or(0, |place| place + 3);
-    let path =
-        url.get(begin..).and_then(|rest| rest.find(['/', '?'])).map_or(url.len(), |place| begin + place);
-    let query = url.get(path..).and_then(|rest| rest.find('?')).map_or(url.len(), |place| path + place);
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    let path = url.get(begin..).and_then(|rest| rest.find(['/', '?'])).map_or(url.len(), |at| begin + at);
+    let query = url.get(path..).and_then(|rest| rest.find('?')).map_or(url.len(), |at| path + at);
     let part = |from: usize, to: usize| url.get(from..to).unwrap_or_default();
     (part(0, path), part(path, query), part(query, url.len()))
 }
 
-/// The same server's database of another name.
-fn named(url: &str, name: &str) -> String {
+/// Returns the URL of another database on the same server.
+fn with_database(url: &str, name: &str) -> String {
     let (server, _, query) = parts(url);
     format!("{server}/{name}{query}")
 }
 
-/// Host and port of a server.
+/// Returns the host and the port of a server.
 fn address(url: &str) -> Option<(&str, u16)> {
     let (server, ..) = parts(url);
     let (_, server) = server.split_once("://")?;
@@ -219,19 +215,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_names_another_database() {
+    fn url_of_another_database_keeps_the_server() {
         for (url, expected) in [
             ("postgres://me:pw@127.0.0.1:5433/shop", "postgres://me:pw@127.0.0.1:5433/bench"),
             ("postgres://127.0.0.1", "postgres://127.0.0.1/bench"),
             ("postgres://h/shop?sslmode=require", "postgres://h/bench?sslmode=require"),
             ("postgres://h?sslmode=require", "postgres://h/bench?sslmode=require"),
         ] {
-            assert_eq!(named(url, "bench"), expected, "{url}");
+            assert_eq!(with_database(url, "bench"), expected, "{url}");
         }
     }
 
     #[test]
-    fn a_url_has_a_host_and_a_port() {
+    fn url_is_split_into_host_and_port() {
         for (url, expected) in [
             ("postgres://me:pw@127.0.0.1:5433/shop", Some(("127.0.0.1", 5433))),
             ("postgres://localhost/shop?x=:1", Some(("localhost", 5432))),

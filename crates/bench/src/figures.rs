@@ -1,24 +1,24 @@
-//! What is made of what was measured: percentiles, ratios, slopes.
+//! Statistics of measurements: percentiles, ratios, slopes.
 
 use serde::Serialize;
 use std::time::Duration;
 
-/// How long sagas took, from the first byte of the start to the known end.
+/// Latencies of sagas, from the first byte of the start request to the response with the outcome.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Latencies {
     micros: Vec<u32>,
 }
 
-/// Percentiles in milliseconds, by the nearest rank: each is a time that was measured.
+/// Percentiles in milliseconds, by the nearest-rank method: each is a measured value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Percentiles {
-    /// Half of all took no longer.
+    /// The median.
     pub p50_ms: f64,
-    /// 95 of 100 took no longer.
+    /// The 95th percentile.
     pub p95_ms: f64,
-    /// 99 of 100 took no longer.
+    /// The 99th percentile.
     pub p99_ms: f64,
-    /// The longest.
+    /// The maximum.
     pub max_ms: f64,
 }
 
@@ -27,12 +27,12 @@ impl Latencies {
         Self { micros: Vec::with_capacity(count) }
     }
 
-    /// Those of several as one.
-    pub(crate) fn together(some: &[Self]) -> Self {
+    /// Combines several sets of latencies.
+    pub(crate) fn merged(some: &[Self]) -> Self {
         Self { micros: some.iter().flat_map(|each| each.micros.iter().copied()).collect() }
     }
 
-    /// Adds one; more than an hour counts as an hour and some minutes.
+    /// Adds a latency. The maximum is about 71 minutes.
     pub(crate) fn add(&mut self, took: Duration) {
         self.micros.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
     }
@@ -41,7 +41,7 @@ impl Latencies {
         to_u64(self.micros.len())
     }
 
-    /// All zero where nothing was measured.
+    /// Returns the percentiles, which are 0 if there are no latencies.
     pub(crate) fn percentiles(&mut self) -> Percentiles {
         self.micros.sort_unstable();
         Percentiles {
@@ -52,7 +52,7 @@ impl Latencies {
         }
     }
 
-    /// The smallest that so many of a thousand do not exceed.
+    /// Returns the smallest latency that `permille` of 1,000 latencies do not exceed.
     fn at(&self, permille: usize) -> f64 {
         let rank = (self.micros.len() * permille).div_ceil(1000).max(1);
         let micros = self.micros.get(rank - 1).copied().unwrap_or(0);
@@ -60,14 +60,14 @@ impl Latencies {
     }
 }
 
-/// So much of that; none where there is nothing to compare with.
+/// Returns `value / reference`, or `None` if the reference is 0.
 #[must_use]
-pub fn ratio(this: f64, of: f64) -> Option<f64> {
-    (of > 0.0).then(|| rounded(this / of, 4))
+pub fn ratio(value: f64, reference: f64) -> Option<f64> {
+    (reference > 0.0).then(|| rounded(value / reference, 4))
 }
 
-/// By how much a value rises in an hour, by least squares over (seconds, value); none where the points say
-/// nothing of it.
+/// Returns the slope per hour of points of (seconds, value), by least squares. Returns `None` for fewer than three points
+/// or points without a spread in time.
 pub(crate) fn slope_per_hour(points: &[(f64, f64)]) -> Option<f64> {
     let count = to_f64(to_u64(points.len()));
     if points.len() < 3 {
@@ -75,23 +75,23 @@ pub(crate) fn slope_per_hour(points: &[(f64, f64)]) -> Option<f64> {
     }
     let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / count;
     let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / count;
-    let across: f64 = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
-    let spread: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
-    (spread > 0.0).then(|| rounded(across / spread * 3600.0, 2))
+    let covariance: f64 = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+    let variance: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
+    (variance > 0.0).then(|| rounded(covariance / variance * 3600.0, 2))
 }
 
-/// The same with so many decimals: more would be noise.
+/// Rounds to a number of decimals. Further decimals would be noise.
 pub(crate) fn rounded(value: f64, decimals: i32) -> f64 {
     let scale = 10_f64.powi(decimals);
     (value * scale).round() / scale
 }
 
-/// How often a second.
+/// Returns the rate per second, or 0 for no time.
 pub(crate) fn per_second(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { rounded(to_f64(count) / seconds, 1) } else { 0.0 }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "figures for people: far below 2^53")]
+#[allow(clippy::cast_precision_loss, reason = "the figures are far below 2^53")]
 pub(crate) fn to_f64(count: u64) -> f64 {
     count as f64
 }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_of_the_nearest_rank() {
+    fn percentiles_use_the_nearest_rank() {
         let hundred = latencies((1..=100).rev()).percentiles();
         let expected = Percentiles { p50_ms: 50.0, p95_ms: 95.0, p99_ms: 99.0, max_ms: 100.0 };
         assert_eq!(hundred, expected);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_took_for_ever_is_the_longest() {
+    fn latency_beyond_the_range_is_the_maximum() {
         let mut all = latencies([1]);
         all.add(Duration::from_secs(100_000));
         assert_eq!(all.count(), 2);
@@ -134,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_to_nothing_is_none() {
+    fn ratio_to_zero_is_none() {
         assert_eq!(ratio(1.0, 0.0), None);
         assert_eq!(ratio(1.0, 4.0), Some(0.25));
         assert_eq!(ratio(2.0, 3.0), Some(0.6667));
     }
 
     #[test]
-    fn a_slope_is_by_the_hour() {
+    fn slope_is_per_hour() {
         let rising: Vec<(f64, f64)> = (0..10).map(|n| (f64::from(n) * 60.0, 100.0 + f64::from(n))).collect();
         assert_eq!(slope_per_hour(&rising), Some(60.0));
         assert_eq!(slope_per_hour(&[(0.0, 5.0), (1.0, 5.0), (2.0, 5.0)]), Some(0.0));

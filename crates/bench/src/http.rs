@@ -1,34 +1,34 @@
-//! HTTP/1.1 over one connection that is kept, for calls whose shape is known: a client that costs as little
-//! as there is to be had, as it shares the processors with what it measures.
+//! A minimal HTTP/1.1 client with one persistent connection. It shares the processors with the measured processes, so it
+//! uses as little CPU time as possible.
 //!
-//! REST and not gRPC: the gateway answers gRPC by mode of its REST routes, so REST is the cheaper for both ends.
+//! It uses REST, because a REST request costs both sides less than a gRPC request.
 
 use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What is asked for at once, at first: an response about a workflow of three steps fits.
+/// The initial size of the receive buffer. A response with a workflow of three steps fits.
 const BUFFER_SIZE: usize = 8 << 10;
-/// An response's head that is longer is none of this server.
+/// The maximum length of a response head. The gateway sends shorter ones.
 const MAX_HEAD: usize = 64 << 10;
 
-/// A connection that is kept.
+/// A persistent connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// An response.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Response<'a> {
     pub(crate) status: u16,
-    /// Nothing was done: the call is to be repeated after so many seconds.
+    /// The delay in seconds after which to retry a request that the gateway rejected.
     pub(crate) retry_after: Option<u64>,
     pub(crate) body: &'a str,
 }
 
-/// Where an response's body begins and ends.
+/// The head of a response, with the position of the body.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
@@ -39,15 +39,16 @@ struct Head {
 
 impl Connection {
     pub(crate) async fn open(port: u16) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.context("the gateway is not there")?;
+        let stream =
+            TcpStream::connect(("127.0.0.1", port)).await.context("failed to connect to the gateway")?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(BUFFER_SIZE) })
     }
 
-    /// One call, after the one before it has been answered.
+    /// Sends a request and receives the response.
     pub(crate) async fn call(&mut self, request: &[u8]) -> anyhow::Result<Response<'_>> {
         self.buffer.clear();
-        self.stream.write_all(request).await.context("the gateway has gone")?;
+        self.stream.write_all(request).await.context("the connection to the gateway failed")?;
         let head = loop {
             if let Some(head) = head(&self.buffer)? {
                 break head;
@@ -60,16 +61,17 @@ impl Connection {
         response(&self.buffer, &head)
     }
 
-    /// The response to the last call, once more.
+    /// Returns the response to the last request again.
     pub(crate) fn last(&self) -> anyhow::Result<Response<'_>> {
-        let head = head(&self.buffer)?.context("nothing was asked of the gateway")?;
+        let head = head(&self.buffer)?.context("no request was sent")?;
         response(&self.buffer, &head)
     }
 
     async fn fill_buffer(&mut self) -> anyhow::Result<()> {
-        let count = self.stream.read_buf(&mut self.buffer).await.context("the gateway has gone")?;
+        let count =
+            self.stream.read_buf(&mut self.buffer).await.context("the connection to the gateway failed")?;
         if count == 0 {
-            bail!("the gateway closed the connection within a call");
+            bail!("the gateway closed the connection before the end of the response");
         }
         Ok(())
     }
@@ -80,10 +82,10 @@ fn response<'a>(buffer: &'a [u8], head: &Head) -> anyhow::Result<Response<'a>> {
     Ok(Response { status: head.status, retry_after: head.retry_after, body })
 }
 
-/// An response's head, once it is there as a whole.
+/// Parses the head of a response, or returns `None` if it is incomplete.
 fn head(buffer: &[u8]) -> anyhow::Result<Option<Head>> {
     let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
-        anyhow::ensure!(buffer.len() < MAX_HEAD, "the gateway's response has no end to its head");
+        anyhow::ensure!(buffer.len() < MAX_HEAD, "the head of the response exceeds {MAX_HEAD} bytes");
         return Ok(None);
     };
     let text = std::str::from_utf8(buffer.get(..end).unwrap_or_default())?;
@@ -94,14 +96,13 @@ fn head(buffer: &[u8]) -> anyhow::Result<Option<Head>> {
         fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
     };
     let length = field("content-length").and_then(|length| length.parse::<usize>().ok());
-    let length =
-        length.with_context(|| format!("the gateway did not say how long its response is: {text}"))?;
+    let length = length.with_context(|| format!("the response has no content-length: {text}"))?;
     let begin = end + 4;
     let retry_after = field("retry-after").and_then(|seconds| seconds.parse().ok());
     Ok(Some(Head { status, retry_after, begin, end: begin + length }))
 }
 
-/// A request with a body of JSON.
+/// Builds a POST request with a JSON body.
 pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
@@ -111,7 +112,7 @@ pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A request without a body.
+/// Builds a GET request.
 pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
 }
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_read_once_it_is_whole() {
+    fn head_is_parsed_once_complete() {
         let response = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\nretry-after: 3\r\n\r\n{}";
         for cut in 0..response.len() - 2 {
             assert_eq!(head(&response[..cut]).unwrap(), None, "{cut}");
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_unknown_length_is_refused() {
+    fn response_without_content_length_is_rejected() {
         assert!(head(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
         assert!(head(b"SSH-2.0\r\n\r\n").is_err());
         assert!(head(&[b'x'; MAX_HEAD]).is_err());

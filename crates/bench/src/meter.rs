@@ -1,4 +1,4 @@
-//! Processor time and memory, by process, as the kernel counts them.
+//! CPU time and memory of each process, as the kernel accounts them.
 
 use crate::figures::{rounded, to_f64};
 use crate::proc::{self, Memory};
@@ -7,31 +7,31 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How often memory is looked at.
-const EVERY: Duration = Duration::from_secs(1);
-/// That of a family only with one look of so many: the system counts each process's pages anew, of a database that has
-/// much in memory for 60 ms, in which a core does nothing else.
-const RARELY: usize = 20;
+/// The interval between two memory samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// A process with children is sampled only every 20th time. The kernel counts the pages of each process for each sample,
+/// which occupies a core for 60 ms for a database with a large buffer cache.
+const FAMILY_INTERVAL: usize = 20;
 
-/// What a process is there for.
+/// The role of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// GoConductor itself.
+    /// A process of GoConductor.
     Server,
-    /// The participants, where they have a process of their own.
+    /// The participants, if they are a separate process.
     Participants,
-    /// The one that starts sagas and waits for them.
+    /// The load generator.
     Client,
     /// PostgreSQL.
     Database,
     /// Kafka.
     Queue,
-    /// One that was named by an option.
+    /// A process named by an option.
     Watched,
 }
 
-/// A process that is watched, with its children where it has some.
+/// A process to measure, optionally with its children.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) name: String,
@@ -40,20 +40,20 @@ pub(crate) struct Target {
     pub(crate) family: bool,
 }
 
-/// What a process used in a run.
+/// The resource usage of a process in a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Usage {
-    /// Its name.
+    /// The name of the process.
     pub name: String,
-    /// What it is there for.
+    /// The role of the process.
     pub role: Role,
-    /// Processor time, user and system.
+    /// User and system CPU time.
     pub cpu_seconds: f64,
-    /// The same for each 1,000 sagas.
+    /// CPU time per 1,000 sagas.
     pub cpu_seconds_per_1000: f64,
-    /// The most memory that was resident: of several processes what they share counts for each.
+    /// The peak resident set size. Shared pages count for each process.
     pub rss_peak_mib: f64,
-    /// The most memory, in which what is shared counts once.
+    /// The peak proportional set size. Shared pages count once.
     pub pss_peak_mib: f64,
 }
 
@@ -64,14 +64,14 @@ pub(crate) struct Meter {
     cpu: Vec<f64>,
     all_cpu: f64,
     stop: Sender<()>,
-    looking: JoinHandle<Vec<Memory>>,
+    sampler: JoinHandle<Vec<Memory>>,
 }
 
-/// What a measurement came to.
+/// The result of a measurement.
 #[derive(Debug)]
 pub(crate) struct Metered {
     pub(crate) usages: Vec<Usage>,
-    /// Processor time of everything else on this machine.
+    /// CPU seconds of all other processes of this machine.
     pub(crate) others: f64,
 }
 
@@ -79,15 +79,15 @@ impl Meter {
     pub(crate) fn begin(targets: &[Target]) -> anyhow::Result<Self> {
         let (stop, stopped) = channel();
         let watched = targets.to_vec();
-        let looking = std::thread::Builder::new().name("memory".to_owned()).spawn(move || {
+        let sampler = std::thread::Builder::new().name("memory-sampler".to_owned()).spawn(move || {
             let mut peaks = vec![Memory::default(); watched.len()];
-            for look in 0_usize.. {
+            for sample in 0_usize.. {
                 for (peak, target) in peaks.iter_mut().zip(&watched) {
-                    if !target.family || look.is_multiple_of(RARELY) {
+                    if !target.family || sample.is_multiple_of(FAMILY_INTERVAL) {
                         *peak = peak.largest(target.memory());
                     }
                 }
-                if stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
+                if stopped.recv_timeout(SAMPLE_INTERVAL) != Err(RecvTimeoutError::Timeout) {
                     break;
                 }
             }
@@ -95,10 +95,10 @@ impl Meter {
         })?;
         let targets = targets.to_vec();
         let cpu = targets.iter().map(Target::cpu_seconds).collect();
-        Ok(Self { targets, cpu, all_cpu: proc::busy_seconds(), stop, looking })
+        Ok(Self { targets, cpu, all_cpu: proc::busy_seconds(), stop, sampler })
     }
 
-    /// What was used since it began, by so many sagas.
+    /// Ends the measurement of `sagas` sagas and returns the usage.
     pub(crate) fn end(self, sagas: u64) -> Metered {
         let all = proc::busy_seconds() - self.all_cpu;
         let used: Vec<f64> = self
@@ -108,12 +108,12 @@ impl Meter {
             .map(|(target, before)| (target.cpu_seconds() - before).max(0.0))
             .collect();
         drop(self.stop);
-        let peaks = self.looking.join().unwrap_or_default();
+        let peaks = self.sampler.join().unwrap_or_default();
         let thousands = to_f64(sagas.max(1)) / 1000.0;
         let mut usages = Vec::new();
-        for (place, (target, cpu)) in self.targets.into_iter().zip(&used).enumerate() {
-            // A last look, for what grew since.
-            let peak = peaks.get(place).copied().unwrap_or_default().largest(target.memory());
+        for (at, (target, cpu)) in self.targets.into_iter().zip(&used).enumerate() {
+            // One more sample covers the time since the last one.
+            let peak = peaks.get(at).copied().unwrap_or_default().largest(target.memory());
             usages.push(Usage {
                 role: target.role,
                 cpu_seconds: rounded(*cpu, 2),
@@ -132,7 +132,7 @@ impl Target {
         Self { name: name.to_owned(), role, pid, family: false }
     }
 
-    /// This very process.
+    /// Returns the target for this process.
     pub(crate) fn client() -> Self {
         Self::of("client", Role::Client, std::process::id())
     }
@@ -145,7 +145,8 @@ impl Target {
         pids
     }
 
-    /// Of those that are there and, in a family, of those that were: an ended child's time is its parent's.
+    /// Returns the CPU time of the process. With children, it includes the time of ended children, which the kernel adds to
+    /// their parent.
     fn cpu_seconds(&self) -> f64 {
         self.pids().into_iter().map(|pid| proc::cpu_seconds(pid, self.family).unwrap_or(0.0)).sum()
     }
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_uses_time_and_memory() {
+    fn usage_of_this_process_is_measured() {
         let meter = Meter::begin(&[Target::client()]).unwrap();
         let begun = std::time::Instant::now();
         let mut sum = 0_u64;
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_there_uses_nothing() {
+    fn usage_of_a_missing_process_is_zero() {
         let gone = Target::of("gone", Role::Watched, u32::MAX);
         assert_eq!(gone.cpu_seconds(), 0.0);
         assert_eq!(gone.memory(), Memory::default());

@@ -1,5 +1,5 @@
-//! The participants: trivial, and the same in the server's process, over streams and over HTTP. What they
-//! answer has about 200 bytes.
+//! The participants. They have the same trivial behaviour in process, over worker streams and over HTTP. Their responses
+//! have about 200 bytes.
 
 use crate::saga::SERVICES;
 use anyhow::Context;
@@ -17,21 +17,21 @@ use std::sync::OnceLock;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// Tasks of a service at once: never what limits.
+/// The capacity of a service. It is so high that it never limits the throughput.
 const CAPACITY: u32 = 1024;
-/// What is said once the participants are there; over HTTP their port follows.
+/// The line that announces readiness. For HTTP, the port follows.
 pub(crate) const READY: &str = "ready";
 
-/// The services' participants for an executor in this process.
+/// Returns the participants for an executor in this process.
 #[must_use]
 pub fn in_process() -> Vec<InProcess> {
     services().map(embedded::in_process).collect()
 }
 
-/// Carries the services out over streams to the executors behind a gateway, until standard input ends.
+/// Serves the participants over worker streams to the executors behind a gateway, until standard input is closed.
 ///
 /// # Errors
-/// When no executor takes them.
+/// Returns an error if no executor accepts them.
 pub async fn serve_streams(gateway: &str) -> anyhow::Result<()> {
     let conductor = Conductor::connect(gateway)?;
     let mut all = Vec::new();
@@ -41,26 +41,26 @@ pub async fn serve_streams(gateway: &str) -> anyhow::Result<()> {
     for each in &all {
         each.connected().await?;
     }
-    say(READY)?;
-    until_orphaned().await?;
+    print_line(READY)?;
+    until_stdin_closes().await?;
     for each in all {
         each.shutdown().await;
     }
     Ok(())
 }
 
-/// Serves them over HTTP on a free port, until standard input ends.
+/// Serves the participants over HTTP on a free port, until standard input is closed.
 ///
 /// # Errors
-/// When no port can be bound.
+/// Returns an error if no port can be bound.
 pub async fn serve_http() -> anyhow::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("no port is free")?;
-    say(&format!("{READY} {}", listener.local_addr()?.port()))?;
-    let router = Router::new().route("/{service}/{action}", post(answer));
-    // Safe to cancel: nobody asks any more.
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("failed to bind a free port")?;
+    print_line(&format!("{READY} {}", listener.local_addr()?.port()))?;
+    let router = Router::new().route("/{service}/{action}", post(respond));
+    // Safe to cancel: the client has stopped.
     tokio::select! {
         served = axum::serve(listener, router) => Ok(served?),
-        ended = until_orphaned() => ended,
+        ended = until_stdin_closes() => ended,
     }
 }
 
@@ -74,13 +74,13 @@ fn services() -> impl Iterator<Item = Service> {
 }
 
 fn act(action: &str, input: &Value) -> Result<Value, Failure> {
-    if is_refused(action, input) {
-        return Err(Failure::refused("REFUSED", "it was told to"));
+    if is_rejected(action, input) {
+        return Err(Failure::refused("REFUSED", "the input requests it"));
     }
     Ok(output())
 }
 
-fn is_refused(action: &str, input: &Value) -> bool {
+fn is_rejected(action: &str, input: &Value) -> bool {
     input.get("refuse").and_then(Value::as_str) == Some(action)
 }
 
@@ -94,56 +94,56 @@ pub(crate) fn output() -> Value {
     })
 }
 
-async fn answer(Path((_, action)): Path<(String, String)>, body: Bytes) -> Response {
+async fn respond(Path((_, action)): Path<(String, String)>, body: Bytes) -> Response {
     static OUTPUT: OnceLock<Bytes> = OnceLock::new();
     let json = [(header::CONTENT_TYPE, "application/json")];
     let Ok(input) = serde_json::from_slice(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    if is_refused(&action, &input) {
-        let problem = json!({"code": "REFUSED", "message": "it was told to"});
+    if is_rejected(&action, &input) {
+        let problem = json!({"code": "REFUSED", "message": "the input requests it"});
         return (StatusCode::CONFLICT, json, problem.to_string()).into_response();
     }
     (json, OUTPUT.get_or_init(|| output().to_string().into()).clone()).into_response()
 }
 
-fn say(text: &str) -> anyhow::Result<()> {
+fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()?;
     Ok(())
 }
 
-/// Until whoever started this closes its standard input, or is gone.
-async fn until_orphaned() -> anyhow::Result<()> {
-    let (tell, told) = oneshot::channel::<()>();
-    std::thread::Builder::new().name("orphaned".to_owned()).spawn(move || {
-        // Nothing is ever written there; an error is an end as well.
+/// Waits until the parent process closes standard input or exits.
+async fn until_stdin_closes() -> anyhow::Result<()> {
+    let (closed_sender, closed) = oneshot::channel::<()>();
+    std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        // The parent never writes. An error means the same as the end of the input.
         drop(std::io::stdin().lock().read(&mut [0; 1]));
-        drop(tell);
+        drop(closed_sender);
     })?;
-    drop(told.await);
+    drop(closed.await);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Saga;
+    use crate::saga::Saga;
 
     #[test]
-    fn an_output_has_about_200_bytes() {
+    fn output_has_about_200_bytes() {
         let bytes = output().to_string().len();
         assert!((180..=220).contains(&bytes), "{bytes}");
     }
 
     #[test]
-    fn only_the_third_step_of_an_undo_is_refused() {
+    fn only_the_third_step_of_an_undo_is_rejected() {
         for action in SERVICES.iter().flat_map(|(_, actions)| actions.iter()) {
             assert_eq!(act(action, &Saga::Undo.input()).is_err(), *action == "ship", "{action}");
             assert!(act(action, &Saga::Order.input()).is_ok(), "{action}");
         }
-        // What a compensation is given is beside the output: it refuses nothing.
+        // A compensation gets the input nested, so it is not rejected.
         assert!(act("ship", &json!({"input": Saga::Undo.input(), "output": null})).is_ok());
     }
 }

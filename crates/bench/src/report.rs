@@ -1,109 +1,109 @@
-//! What a measurement came to.
+//! The report of a measurement.
 
-use crate::alone::Alone;
 use crate::figures::{Percentiles, ratio};
 use crate::limit::Limit;
 use crate::meter::{Role, Usage};
 use crate::proc;
-use crate::steady::Steady;
+use crate::state_store::StateStoreRow;
+use crate::steady_state::SteadyState;
 use serde::Serialize;
 
-/// All that was measured.
+/// The results of all measurements.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// GoConductor's.
+    /// The release of GoConductor.
     pub release: &'static str,
-    /// Whether it was built for speed: figures of one that was not mean nothing.
+    /// Whether this is an optimised build. Figures of a debug build are not meaningful.
     pub optimised: bool,
-    /// Where it was measured.
+    /// The machine.
     pub machine: Machine,
-    /// By setting, and by what was there beforehand.
+    /// The results by topology and preload.
     pub settings: Vec<Measured>,
     /// The limits of the databases.
     pub limits: Vec<Limit>,
-    /// The state stores alone.
-    pub stores: Vec<Alone>,
-    /// What they are to one another.
+    /// The throughput of the state stores alone.
+    pub stores: Vec<StateStoreRow>,
+    /// Comparisons of the results.
     pub ratios: Vec<Ratio>,
 }
 
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Machine {
-    /// Processors that can be used.
+    /// The number of usable processors.
     pub cores: usize,
-    /// What they are called.
+    /// The model name of the processor.
     pub processor: String,
-    /// The kernel's release.
+    /// The release of the kernel.
     pub kernel: String,
 }
 
-/// A setting.
+/// The results of a topology.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measured {
-    /// Its name.
+    /// The name of the topology.
     pub setting: &'static str,
     /// `sqlite` or `postgres`.
     pub database: &'static str,
-    /// Whether what was acknowledged is on a disk.
+    /// Whether acknowledged writes are on a disk.
     pub durable: bool,
-    /// Workflows that had ended beforehand.
+    /// The number of preloaded ended workflows.
     pub ended_before: u64,
-    /// Workflows that waited beforehand, for a service that nobody runs.
+    /// The number of preloaded workflows that wait for a service without workers.
     pub waiting_before: u64,
-    /// How fast those were written, each second.
+    /// The preloaded workflows per second.
     pub filled_per_second: Option<f64>,
-    /// From the start of its processes until they take sagas.
+    /// The time from the start of the processes until they accept sagas.
     pub ready_ms: f64,
-    /// Its processes' memory before the first saga.
-    pub memory_at_rest: Vec<crate::steady::Resident>,
-    /// Each load.
+    /// The memory of the processes before the first saga.
+    pub memory_at_rest: Vec<crate::steady_state::ResidentMemory>,
+    /// The runs.
     pub runs: Vec<Run>,
 }
 
-/// A load.
+/// The results of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Run {
-    /// The saga's name.
+    /// The name of the saga.
     pub saga: &'static str,
-    /// Sagas at once; at a constant rate, at most.
+    /// The concurrency; at a constant rate, its maximum.
     pub in_flight: u32,
-    /// Starts each second; none: as fast as they end.
+    /// The starts per second. With `None`, a saga starts when another one ends.
     pub rate: Option<u32>,
-    /// Sagas that ended, each as it should.
+    /// The number of sagas, all with the expected outcome.
     pub count: u64,
-    /// Calls that the gateway had no room for, and that were repeated when it said: the wait counts.
+    /// The number of requests that the gateway rejected because of overload. Their retries count towards the latency.
     pub refused: u64,
-    /// In what time.
+    /// The duration in seconds.
     pub seconds: f64,
-    /// Sagas each second.
+    /// Sagas per second.
     pub sagas_per_second: f64,
-    /// Calls of participants each second.
+    /// Calls of participants per second.
     pub steps_per_second: f64,
-    /// Transitions each second, at most: news of one saga that waits together is one.
+    /// The maximum of transitions per second. Pending inputs of one saga are combined into one transition.
     pub transitions_per_second: f64,
-    /// From the first byte of a start to the known end.
+    /// The latency from the first byte of the start request to the response with the outcome.
     pub latency: Percentiles,
-    /// Processor time of GoConductor's own processes for each 1,000 sagas.
+    /// CPU time of GoConductor's own processes per 1,000 sagas.
     pub server_cpu_seconds_per_1000: f64,
-    /// The same of all that are listed.
+    /// CPU time of all listed processes per 1,000 sagas.
     pub cpu_seconds_per_1000: f64,
-    /// Processor time of everything else on this machine: much of it makes the figures worthless.
+    /// CPU time of all other processes of this machine. A high value invalidates the figures.
     pub others_cpu_seconds: f64,
-    /// By process.
+    /// The usage by process.
     pub processes: Vec<Usage>,
-    /// What happened over time, where it was long enough to tell.
-    pub steady: Option<Steady>,
+    /// The results over time, for a run with a duration.
+    pub steady: Option<SteadyState>,
 }
 
-/// A comparison.
+/// A ratio of two measurements.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ratio {
-    /// What is compared.
+    /// The measurement.
     pub what: String,
-    /// With what.
+    /// The reference.
     pub to: String,
-    /// So much of it.
+    /// The measurement divided by the reference.
     pub ratio: f64,
 }
 
@@ -115,7 +115,7 @@ impl Machine {
 }
 
 impl Run {
-    /// The name of this load.
+    /// Returns the name of the run.
     #[must_use]
     pub fn name(&self) -> String {
         match self.rate {
@@ -138,14 +138,14 @@ impl Measured {
     }
 }
 
-/// All comparisons that can be made.
-pub(crate) fn ratios(settings: &[Measured], limits: &[Limit], stores: &[Alone]) -> Vec<Ratio> {
+/// Returns all ratios for which both measurements exist.
+pub(crate) fn ratios(settings: &[Measured], limits: &[Limit], stores: &[StateStoreRow]) -> Vec<Ratio> {
     let mut all = Vec::new();
     let mut add = |what: &str, to: String, this: f64, of: f64| {
         all.extend(ratio(this, of).map(|ratio| Ratio { what: what.to_owned(), to, ratio }));
     };
     for limit in limits {
-        let modes = [("grouped", limit.grouped()), ("ungrouped", limit.ungrouped())];
+        let modes = [("batched", limit.batched()), ("unbatched", limit.unbatched())];
         let to = |mode: &str| format!("limit of {}, {mode}, in transitions/s", limit.database);
         for store in stores.iter().filter(|store| store.database == limit.database) {
             let what = format!("state store alone, {} at once", store.in_flight);
@@ -168,11 +168,11 @@ pub(crate) fn ratios(settings: &[Measured], limits: &[Limit], stores: &[Alone]) 
         for (run, before) in measured.runs.iter().zip(plain.into_iter().flat_map(|plain| &plain.runs)) {
             let beforehand = format!("{} ended, {} waiting", measured.ended_before, measured.waiting_before);
             let what = format!("{}: {}, with {beforehand}", measured.setting, run.name());
-            let to = |what: &str| format!("with none, in {what}");
+            let to = |what: &str| format!("without, in {what}");
             add(&what, to("sagas/s"), run.sagas_per_second, before.sagas_per_second);
             add(&what, to("p50"), run.latency.p50_ms, before.latency.p50_ms);
             add(&what, to("p99"), run.latency.p99_ms, before.latency.p99_ms);
-            add(&what, to("processor time"), run.cpu_seconds_per_1000, before.cpu_seconds_per_1000);
+            add(&what, to("CPU time"), run.cpu_seconds_per_1000, before.cpu_seconds_per_1000);
         }
     }
     all
@@ -218,14 +218,15 @@ mod tests {
         }
     }
 
-    fn said(ratios: &[Ratio]) -> Vec<(&str, &str, f64)> {
+    fn triples(ratios: &[Ratio]) -> Vec<(&str, &str, f64)> {
         ratios.iter().map(|each| (each.what.as_str(), each.to.as_str(), each.ratio)).collect()
     }
 
     #[test]
-    fn loads_are_compared_with_the_limit_of_their_database() {
+    fn runs_are_compared_with_the_limit_of_their_database() {
         let bytes = Bytes { state: 400, events: 2, event: 200, ledger: 100 };
-        let row = |group, transitions_per_second| LimitRow { group, clients: 1, transitions_per_second };
+        let row =
+            |batch_size, transitions_per_second| LimitRow { batch_size, clients: 1, transitions_per_second };
         let limit = |database| Limit {
             database,
             durable: true,
@@ -235,26 +236,26 @@ mod tests {
         let settings = [measured(0, vec![run("order", 1, 50.0, 1.0), run("order", 64, 1000.0, 1.0)])];
         let ratios = ratios(&settings, &[limit("sqlite"), limit("postgres")], &[]);
         assert_eq!(
-            said(&ratios),
+            triples(&ratios),
             [
-                ("dev: order, 64 at once", "limit of sqlite, grouped, in transitions/s", 0.1),
-                ("dev: order, 64 at once", "limit of sqlite, ungrouped, in transitions/s", 4.0),
+                ("dev: order, 64 at once", "limit of sqlite, batched, in transitions/s", 0.1),
+                ("dev: order, 64 at once", "limit of sqlite, unbatched, in transitions/s", 4.0),
             ]
         );
     }
 
     #[test]
-    fn what_was_there_beforehand_is_compared_with_nothing() {
+    fn preloaded_runs_are_compared_with_runs_without_preload() {
         let settings =
             [measured(0, vec![run("order", 64, 100.0, 1.0)]), measured(7, vec![run("order", 64, 80.0, 1.2)])];
         let ratios = ratios(&settings, &[], &[]);
         let what = "dev: order, 64 at once, with 7 ended, 0 waiting";
         assert_eq!(
-            said(&ratios),
+            triples(&ratios),
             [
-                (what, "with none, in sagas/s", 0.8),
-                (what, "with none, in p50", 1.25),
-                (what, "with none, in processor time", 1.2),
+                (what, "without, in sagas/s", 0.8),
+                (what, "without, in p50", 1.25),
+                (what, "without, in CPU time", 1.2),
             ]
         );
     }

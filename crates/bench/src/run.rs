@@ -1,35 +1,36 @@
-//! A measurement from its beginning to its end.
+//! The sequence of the measurements.
 
-use crate::alone::{self, Alone};
-use crate::database::{Database, Server, local};
+use crate::database::{Database, PostgresServer, local};
+use crate::deployment::{Deployment, Topology};
 use crate::figures::{per_second, rounded};
 use crate::limit::{self, Limit};
 use crate::load::{Length, Load, Running};
 use crate::meter::{Meter, Metered, Role, Target, mib};
-use crate::ready::{self, Filling};
+use crate::options::Options;
+use crate::prepared::{self, Preload};
+use crate::progress::Progress;
 use crate::report::{self, Machine, Measured, Report, Run};
 use crate::saga::Saga;
-use crate::steady::{self, Resident};
-use crate::world::{Setting, World};
-use crate::{Options, Progress};
+use crate::state_store::{self, StateStore, StateStoreRow};
+use crate::steady_state::{self, ResidentMemory};
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-/// Orders that are written to a state store alone at once.
-const ALONE: [u32; 4] = [64, 256, 1024, 2048];
-/// A state store alone is given so many orders for each that a setting carries out: it takes them that much faster,
-/// and what it does in less than a second says little.
-const OF_EACH: u64 = 4;
+/// The numbers of orders in flight for a state store alone.
+const STORE_IN_FLIGHT: [u32; 4] = [64, 256, 1024, 2048];
+/// The factor by which a state store alone writes more orders than a topology runs. The store alone is faster by about this
+/// factor, and a measurement of less than a second is not meaningful.
+const STORE_COUNT_FACTOR: u64 = 4;
 
-/// Why there is no report.
+/// The errors of a measurement.
 #[derive(Debug)]
 pub enum Error {
-    /// Options that can't be measured, with what to do.
+    /// The options are invalid. The text says how to correct them.
     Options(String),
-    /// Somebody ended it.
+    /// A signal interrupted the measurement.
     Interrupted,
-    /// Something did not do what it should.
+    /// A process or a saga failed.
     Failed(anyhow::Error),
 }
 
@@ -39,20 +40,20 @@ impl From<anyhow::Error> for Error {
     }
 }
 
-/// Measures what is asked for. All that it started has ended when this returns.
+/// Runs the measurements. When it returns, all started processes have ended.
 ///
 /// # Errors
-/// When the options can't be measured, a saga does not end as it should, something does not start, or a signal
-/// ends it.
+/// Returns `Error::Options` if the options are invalid, `Error::Interrupted` on SIGTERM or SIGINT, and `Error::Failed` if a
+/// process does not start or a saga has an unexpected outcome.
 pub async fn run(options: &Options, progress: &dyn Progress) -> Result<Report, Error> {
     check(options)?;
     let session = Session {
         options,
         progress,
-        server: options.database_url.as_deref().filter(|url| !url.is_empty()).map(Server::new),
+        server: options.database_url.as_deref().filter(|url| !url.is_empty()).map(PostgresServer::new),
         watched: watched(options),
     };
-    // Safe to cancel: processes are killed when they are dropped, and the databases are removed below.
+    // Safe to cancel: dropping the processes kills them, and the databases are dropped below.
     let ended = tokio::select! {
         ended = session.measure() => ended.map_err(Error::Failed),
         interrupted = interrupted() => Err(interrupted),
@@ -67,9 +68,9 @@ async fn interrupted() -> Error {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
-        return Error::Failed(anyhow::anyhow!("signals can't be listened to"));
+        return Error::Failed(anyhow::anyhow!("failed to install the signal handlers"));
     };
-    // Safe to cancel: a signal that was not received stays pending.
+    // Safe to cancel: an unreceived signal stays pending.
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -78,23 +79,23 @@ async fn interrupted() -> Error {
 }
 
 fn check(options: &Options) -> Result<(), Error> {
-    let wrong = |text: &str| Err(Error::Options(text.to_owned()));
-    let apart = options.settings.iter().any(|setting| !setting.is_dev());
-    // An empty address is what a variable that is not set comes to in a script.
+    let invalid = |text: &str| Err(Error::Options(text.to_owned()));
+    let distributed = options.topologies.iter().any(|topology| !topology.is_dev());
+    // Scripts pass an empty address if a variable is not set.
     let is_missing = |address: &Option<String>| address.as_deref().is_none_or(str::is_empty);
-    if apart && is_missing(&options.database_url) {
-        return wrong("processes need a PostgreSQL: --database-url postgres://…, or DATABASE_URL");
+    if distributed && is_missing(&options.database_url) {
+        return invalid("processes need PostgreSQL: set --database-url postgres://… or DATABASE_URL");
     }
-    if apart && is_missing(&options.brokers) {
-        return wrong("processes need a Kafka: --brokers HOST:PORT, or KAFKA_BROKERS");
+    if distributed && is_missing(&options.brokers) {
+        return invalid("processes need Kafka: set --brokers HOST:PORT or KAFKA_BROKERS");
     }
-    if options.settings.is_empty() && options.ended + options.waiting > 0 {
-        return wrong("--ended and --waiting are about sagas: name a setting such as dev");
+    if options.topologies.is_empty() && options.ended + options.waiting > 0 {
+        return invalid("--ended and --waiting apply to sagas: add a measurement such as dev");
     }
     Ok(())
 }
 
-/// The processes that were named, with their children.
+/// Returns the processes of the options, with their children.
 fn watched(options: &Options) -> Vec<Target> {
     let target =
         |(name, pid): &(String, u32)| Target { family: true, ..Target::of(name, Role::Watched, *pid) };
@@ -104,18 +105,18 @@ fn watched(options: &Options) -> Vec<Target> {
 struct Session<'a> {
     options: &'a Options,
     progress: &'a dyn Progress,
-    server: Option<Server>,
+    server: Option<PostgresServer>,
     watched: Vec<Target>,
 }
 
 impl Session<'_> {
     async fn measure(&self) -> anyhow::Result<Report> {
-        let filling = Filling { ended: self.options.ended, waiting: self.options.waiting };
+        let preload = Preload { ended: self.options.ended, waiting: self.options.waiting };
         let mut settings = Vec::new();
-        for setting in &self.options.settings {
-            settings.push(self.setting(*setting, Filling::default()).await?);
-            if !filling.is_empty() {
-                settings.push(self.setting(*setting, filling).await?);
+        for topology in &self.options.topologies {
+            settings.push(self.topology(*topology, Preload::default()).await?);
+            if !preload.is_empty() {
+                settings.push(self.topology(*topology, preload).await?);
             }
         }
         let (limits, stores) = self.databases().await?;
@@ -131,16 +132,16 @@ impl Session<'_> {
         })
     }
 
-    /// Removes what was made on servers.
+    /// Drops the databases and the topics of the measurements.
     async fn clear(&self) -> anyhow::Result<()> {
         let Some(server) = &self.server else { return Ok(()) };
-        let made = server.clear().await?;
+        let databases = server.clear().await?;
         let Some(brokers) = &self.options.brokers else { return Ok(()) };
-        for name in made {
+        for name in databases {
             let mut settings = goconductor_queue::kafka::Settings::of(
                 brokers.split(',').map(|broker| broker.trim().to_owned()).collect(),
             );
-            settings.prefix = crate::database::prefix(&name);
+            settings.prefix = crate::database::topic_prefix(&name);
             goconductor_queue::kafka::remove_topics(&settings).await?;
         }
         Ok(())
@@ -148,74 +149,76 @@ impl Session<'_> {
 
     async fn database(&self, is_dev: bool, folder: &std::path::Path) -> anyhow::Result<Database> {
         match &self.server {
-            Some(server) if !is_dev => server.make().await,
+            Some(server) if !is_dev => server.create().await,
             Some(_) | None => Database::sqlite(folder),
         }
     }
 
-    async fn setting(&self, setting: Setting, filling: Filling) -> anyhow::Result<Measured> {
+    async fn topology(&self, topology: Topology, preload: Preload) -> anyhow::Result<Measured> {
         let folder = tempfile::Builder::new().prefix("goconductor-bench-").tempdir()?;
-        let database = self.database(setting.is_dev(), folder.path()).await?;
-        let filled_per_second = self.fill(setting, &database, filling).await?;
+        let database = self.database(topology.is_dev(), folder.path()).await?;
+        let filled_per_second = self.preload(topology, &database, preload).await?;
         let brokers = self.options.brokers.as_deref().unwrap_or_default();
-        self.progress.begin(&format!("{}: start", setting.name()), 0);
-        let world = World::start(setting, &database, brokers, folder.path()).await?;
-        let mut targets = world.targets()?;
+        self.progress.begin(&format!("{}: start", topology.name()), 0);
+        let deployment = Deployment::start(topology, &database, brokers, folder.path()).await?;
+        let mut targets = deployment.targets()?;
         let memory_at_rest = targets
             .iter()
             .filter(|target| target.role == Role::Server)
-            .map(|target| Resident { name: target.name.clone(), pss_mib: mib(target.memory().pss_kib) })
+            .map(|target| ResidentMemory { name: target.name.clone(), pss_mib: mib(target.memory().pss_kib) })
             .collect();
-        if !setting.is_dev() {
-            targets.extend(self.server.as_ref().and_then(Server::target));
+        if !topology.is_dev() {
+            targets.extend(self.server.as_ref().and_then(PostgresServer::target));
             targets.extend(kafka(brokers));
         }
         targets.extend(self.watched.iter().cloned());
-        self.warm_up(setting, &world).await?;
+        self.warm_up(topology, &deployment).await?;
         let measured = Measured {
-            setting: setting.name(),
+            setting: topology.name(),
             database: database.kind(),
             durable: database.is_durable().await?,
-            ended_before: filling.ended,
-            waiting_before: filling.waiting,
+            ended_before: preload.ended,
+            waiting_before: preload.waiting,
             filled_per_second,
-            ready_ms: world.ready_ms,
+            ready_ms: deployment.ready_ms,
             memory_at_rest,
-            runs: self.runs(setting, &world, &targets, &database).await?,
+            runs: self.runs(topology, &deployment, &targets, &database).await?,
         };
-        world.end().await?;
+        deployment.end().await?;
         Ok(measured)
     }
 
-    /// Writes what is to be there beforehand; how many each second.
-    async fn fill(
+    /// Preloads the store and returns the workflows per second.
+    async fn preload(
         &self,
-        setting: Setting,
+        topology: Topology,
         database: &Database,
-        filling: Filling,
+        preload: Preload,
     ) -> anyhow::Result<Option<f64>> {
-        if filling.is_empty() {
+        if preload.is_empty() {
             return Ok(None);
         }
-        self.progress.begin(&format!("{}: fill", setting.name()), filling.count());
+        self.progress.begin(&format!("{}: preload", topology.name()), preload.count());
         let store = database.open().await?;
         let begun = Instant::now();
-        filling.write(&*store, database.lanes(), &|count| self.progress.advance(count)).await?;
-        let rate = per_second(filling.count(), begun.elapsed().as_secs_f64());
+        preload
+            .write(&*store, database.max_concurrent_batches(), &|count| self.progress.advance(count))
+            .await?;
+        let rate = per_second(preload.count(), begun.elapsed().as_secs_f64());
         drop(store);
-        database.settle().await?;
+        database.vacuum().await?;
         Ok(Some(rate))
     }
 
-    /// Drives each saga until nothing is new to anybody.
-    async fn warm_up(&self, setting: Setting, world: &World) -> anyhow::Result<()> {
+    /// Runs each saga for the warm-up time of the topology.
+    async fn warm_up(&self, topology: Topology, deployment: &Deployment) -> anyhow::Result<()> {
         let in_flight = self.options.in_flight.iter().copied().max().unwrap_or(1);
         let sagas = &self.options.sagas;
         let share = u32::try_from(sagas.len()).unwrap_or(1).max(1);
-        let length = Length::Span(setting.warm_up() / share);
+        let length = Length::Duration(topology.warm_up() / share);
         for saga in sagas {
-            self.progress.begin(&format!("{}: {}, warm-up", setting.name(), saga.name()), 0);
-            let load = Load { port: world.port, saga: *saga, in_flight, length, rate: None };
+            self.progress.begin(&format!("{}: {}, warm-up", topology.name(), saga.name()), 0);
+            let load = Load { port: deployment.port, saga: *saga, in_flight, length, rate: None };
             Running::new(load, self.progress).run().await?;
         }
         Ok(())
@@ -223,8 +226,8 @@ impl Session<'_> {
 
     async fn runs(
         &self,
-        setting: Setting,
-        world: &World,
+        topology: Topology,
+        deployment: &Deployment,
         targets: &[Target],
         database: &Database,
     ) -> anyhow::Result<Vec<Run>> {
@@ -237,13 +240,13 @@ impl Session<'_> {
             for in_flight in &self.options.in_flight {
                 let length = self
                     .options
-                    .span
-                    .map_or_else(|| Length::Count(saga.share(self.options.count)), Length::Span);
+                    .duration
+                    .map_or_else(|| Length::Count(saga.share(self.options.count)), Length::Duration);
                 loads.push((*in_flight, length, self.options.rate));
             }
             for (in_flight, length, rate) in loads {
-                let load = Load { port: world.port, saga: *saga, in_flight, length, rate };
-                self.progress.begin(&said(setting, load), parts(load));
+                let load = Load { port: deployment.port, saga: *saga, in_flight, length, rate };
+                self.progress.begin(&run_title(topology, load), expected_sagas(load));
                 runs.push(self.load(load, targets, database).await?);
             }
         }
@@ -253,16 +256,16 @@ impl Session<'_> {
     async fn load(&self, load: Load, targets: &[Target], database: &Database) -> anyhow::Result<Run> {
         let meter = Meter::begin(targets)?;
         let running = Running::new(load, self.progress);
-        let mut seen = steady::Seen::default();
+        let mut samples = steady::Samples::default();
         let took = match load.length {
             Length::Count(_) => running.run().await?,
-            Length::Span(span) => {
-                let every = steady::interval(span);
-                let watch = steady::watch(every, &running, targets, database, &mut seen);
-                // Safe to cancel: what was seen by then is kept.
+            Length::Duration(duration) => {
+                let every = steady::interval(duration);
+                let watch = steady::watch(every, &running, targets, database, &mut samples);
+                // Safe to cancel: the recorded samples are kept.
                 tokio::select! {
                     took = running.run() => took?,
-                    failed = watch => return Err(failed.err().unwrap_or_else(|| anyhow::anyhow!("nobody looks any more"))),
+                    failed = watch => return Err(failed.err().unwrap_or_else(|| anyhow::anyhow!("the sampling of memory ended"))),
                 }
             }
         };
@@ -286,20 +289,20 @@ impl Session<'_> {
             cpu_seconds_per_1000: Run::cpu_of(&usages, |_| true),
             others_cpu_seconds: others,
             processes: usages,
-            steady: steady::summary(seen),
+            steady: steady::summary(samples),
         })
     }
 
-    /// The limits of the databases, and the state stores alone on them.
-    async fn databases(&self) -> anyhow::Result<(Vec<Limit>, Vec<Alone>)> {
+    /// Measures the limits of the databases and the state stores alone.
+    async fn databases(&self) -> anyhow::Result<(Vec<Limit>, Vec<StateStoreRow>)> {
         let (mut limits, mut stores) = (Vec::new(), Vec::new());
         if !self.options.limit && !self.options.store {
             return Ok((limits, stores));
         }
         let folder = tempfile::Builder::new().prefix("goconductor-bench-").tempdir()?;
-        // Those of the settings; without any, the one that can be had.
-        let settings = &self.options.settings;
-        let mut kinds: Vec<bool> = settings.iter().map(|setting| setting.is_dev()).collect();
+        // Use the databases of the topologies; without a topology, the one that is available.
+        let settings = &self.options.topologies;
+        let mut kinds: Vec<bool> = settings.iter().map(|topology| topology.is_dev()).collect();
         if kinds.is_empty() {
             kinds.push(self.server.is_none());
         }
@@ -311,16 +314,16 @@ impl Session<'_> {
                 limits.push(self.limit(database).await?);
             }
             if self.options.store {
-                stores.extend(self.alone(database, folder.path()).await?);
+                stores.extend(self.store_alone(database, folder.path()).await?);
             }
         }
         Ok((limits, stores))
     }
 
-    /// The databases are measured one after the other, and each mode begins with a server that has nothing left to do.
-    async fn write_down(&self, database: &Database) -> anyhow::Result<()> {
+    /// Makes PostgreSQL flush its buffers, so that each measurement starts with an idle server.
+    async fn checkpoint(&self, database: &Database) -> anyhow::Result<()> {
         match (database, &self.server) {
-            (Database::Postgres { .. }, Some(server)) => server.write_down().await,
+            (Database::Postgres { .. }, Some(server)) => server.checkpoint().await,
             _ => Ok(()),
         }
     }
@@ -331,29 +334,36 @@ impl Session<'_> {
         self.progress.begin(&what, crate::figures::to_u64(modes.len()));
         let mut rows = Vec::new();
         for mode in modes {
-            self.write_down(database).await?;
-            rows.push(limit::measure(database, bytes, mode, self.options.limit_span).await?);
+            self.checkpoint(database).await?;
+            rows.push(limit::measure(database, bytes, mode, self.options.limit_duration).await?);
             self.progress.advance(1);
         }
         Ok(Limit { database: database.kind(), durable: database.is_durable().await?, bytes, rows })
     }
 
-    async fn alone(&self, database: &Database, folder: &Path) -> anyhow::Result<Vec<Alone>> {
+    async fn store_alone(&self, database: &Database, folder: &Path) -> anyhow::Result<Vec<StateStoreRow>> {
         let what = format!("state store alone, {}", database.kind());
-        self.progress.begin(&what, crate::figures::to_u64(ALONE.len()));
-        let server = alone::Server::start(database, folder).await?;
+        self.progress.begin(&what, crate::figures::to_u64(STORE_IN_FLIGHT.len()));
+        let server = StateStore::start(database, folder).await?;
         let mut all = Vec::new();
-        for in_flight in ALONE {
-            self.write_down(database).await?;
-            all.push(alone::measure(&server, in_flight, self.options.count.saturating_mul(OF_EACH)).await?);
+        for in_flight in STORE_IN_FLIGHT {
+            self.checkpoint(database).await?;
+            all.push(
+                state_store::measure(
+                    &server,
+                    in_flight,
+                    self.options.count.saturating_mul(STORE_COUNT_FACTOR),
+                )
+                .await?,
+            );
             self.progress.advance(1);
         }
-        server.end().await?;
+        server.stop().await?;
         Ok(all)
     }
 }
 
-/// Kafka's brokers that are on this machine and can be seen.
+/// Kafka's brokers that are on this machine and can be samples.
 fn kafka(brokers: &str) -> Vec<Target> {
     let mut all = Vec::new();
     for (number, broker) in brokers.split(',').enumerate() {
@@ -366,19 +376,19 @@ fn kafka(brokers: &str) -> Vec<Target> {
     all
 }
 
-fn said(setting: Setting, load: Load) -> String {
+fn run_title(topology: Topology, load: Load) -> String {
     let how = match load.rate {
         Some(rate) => format!("{rate}/s"),
         None => format!("{} at once", load.in_flight),
     };
-    format!("{}: {}, {how}", setting.name(), load.saga.name())
+    format!("{}: {}, {how}", topology.name(), load.saga.name())
 }
 
-/// Sagas that a load has; 0: nobody knows.
-fn parts(load: Load) -> u64 {
+/// Returns the expected number of sagas of a run, or 0 if it is unknown.
+fn expected_sagas(load: Load) -> u64 {
     match (load.length, load.rate) {
         (Length::Count(count), _) => count,
-        (Length::Span(span), Some(rate)) => span.as_secs() * u64::from(rate),
-        (Length::Span(_), None) => 0,
+        (Length::Duration(duration), Some(rate)) => duration.as_secs() * u64::from(rate),
+        (Length::Duration(_), None) => 0,
     }
 }

@@ -1,10 +1,10 @@
-//! The sagas that are measured.
+//! The sagas of the measurements.
 
 use goconductor_saga::Plan;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The services whose actions the sagas' steps are, with the actions.
+/// The services of the sagas, with their actions.
 pub(crate) static SERVICES: [(&str, &[&str]); 4] = [
     ("stock", &["reserve", "release"]),
     ("payments", &["charge", "refund"]),
@@ -12,9 +12,9 @@ pub(crate) static SERVICES: [(&str, &[&str]); 4] = [
     ("work", &["do", "undo"]),
 ];
 
-/// A service that nobody runs.
-const NOBODY: &str = "nobody";
-/// Steps of the chain, and of the parallel saga before its join.
+/// A service without workers.
+const UNSERVED: &str = "unserved";
+/// The number of steps of the chain, and of parallel steps before the join.
 const WIDTH: u64 = 10;
 
 const ORDER: &str = "\
@@ -25,24 +25,24 @@ steps:
 - { name: ship, run: shipping/ship, compensate: shipping/cancel }
 ";
 
-/// A saga that is measured.
+/// The sagas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Saga {
-    /// Three steps of three services, one after the other.
+    /// Three steps of three services, in sequence.
     Order,
-    /// The same, of which the third is refused: two are undone.
+    /// The same steps. The third is rejected, and two are compensated.
     Undo,
-    /// Ten steps one after the other.
+    /// Ten steps in sequence.
     Chain,
-    /// Ten steps at once, and one that waits for all of them.
+    /// Ten parallel steps and one that joins them.
     Parallel,
 }
 
 impl Saga {
-    /// Every one.
+    /// All sagas.
     pub const ALL: [Self; 4] = [Self::Order, Self::Undo, Self::Chain, Self::Parallel];
 
-    /// Its name on the command line and in reports.
+    /// Returns the name on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl Saga {
         }
     }
 
-    /// The definition that it is a run of.
+    /// Returns the name of the definition.
     pub(crate) fn definition(self) -> &'static str {
         match self {
             Self::Order | Self::Undo => "bench-order",
@@ -62,7 +62,7 @@ impl Saga {
         }
     }
 
-    /// That definition's text.
+    /// Returns the source of the definition.
     pub(crate) fn source(self) -> String {
         let step = |number: u64| format!("name: s{number}, run: work/do, compensate: work/undo");
         let mut text = match self {
@@ -79,7 +79,7 @@ impl Saga {
         text
     }
 
-    /// What it is started with: about 200 bytes.
+    /// Returns the input, which has about 200 bytes.
     pub(crate) fn input(self) -> Value {
         json!({
             "order_id": "o-1042",
@@ -89,24 +89,24 @@ impl Saga {
         })
     }
 
-    /// Calls of participants that one makes.
+    /// Returns the number of calls of participants.
     pub(crate) fn steps(self) -> u64 {
         match self {
             Self::Order => 3,
-            // Two that are done, one that is refused, two that are undone.
+            // Two completed, one rejected, two compensated.
             Self::Undo => 5,
             Self::Chain => WIDTH,
             Self::Parallel => WIDTH + 1,
         }
     }
 
-    /// Transitions that one is written in, at most: news of one workflow that waits together is one.
+    /// Returns the maximum number of transitions. Pending inputs of one workflow are combined into one transition.
     pub(crate) fn transitions(self) -> u64 {
         self.steps() + 1
     }
 
-    /// What stands how often in a result: of the workflow, and of each step that ended as it should.
-    pub(crate) fn ends(self) -> &'static [(&'static str, usize)] {
+    /// Returns the texts that a result must contain and how often: the statuses of the workflow and of its steps.
+    pub(crate) fn expected_outcomes(self) -> &'static [(&'static str, usize)] {
         const COMPLETED: &str = r#""status":"COMPLETED""#;
         match self {
             Self::Order => &[(COMPLETED, 4)],
@@ -120,7 +120,7 @@ impl Saga {
         }
     }
 
-    /// Of how many of these a run is made, where it is of so many orders: about as much work.
+    /// Returns the number of sagas that are about as much work as `count` orders.
     pub(crate) fn share(self, count: u64) -> u64 {
         let share = match self {
             Self::Order => count,
@@ -131,19 +131,19 @@ impl Saga {
     }
 }
 
-/// A saga whose only step waits for a service that nobody runs.
+/// Returns the name and the source of a definition whose only step waits for a service without workers.
 pub(crate) fn waiting() -> (&'static str, String) {
     let name = "bench-waiting";
-    let step = format!("{{ name: s, run: {NOBODY}/do, compensate: {NOBODY}/undo }}");
+    let step = format!("{{ name: s, run: {UNSERVED}/do, compensate: {UNSERVED}/undo }}");
     (name, format!("workflow: {name}\nsteps:\n- {step}\n"))
 }
 
-/// A definition's text as the rules take it.
+/// Parses a definition and returns its plan.
 pub(crate) fn plan(source: &str) -> anyhow::Result<Arc<Plan>> {
     let limits = goconductor_definition::Limits::default();
     let checked =
         goconductor_definition::parse(source.as_bytes(), goconductor_definition::Format::Yaml, &limits)
-            .map_err(|problems| anyhow::anyhow!("a definition of the bench is wrong: {problems:?}"))?;
+            .map_err(|problems| anyhow::anyhow!("a definition of bench is invalid: {problems:?}"))?;
     Ok(Arc::new(Plan::new(checked.definition, 1)?))
 }
 
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_definition_can_run_and_has_the_steps_that_it_says() {
+    fn definitions_are_valid_and_have_the_expected_steps() {
         for saga in Saga::ALL {
             let plan = plan(&saga.source()).unwrap();
             assert_eq!(plan.definition().name, saga.definition());
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_has_about_200_bytes() {
+    fn input_has_about_200_bytes() {
         for saga in Saga::ALL {
             let bytes = saga.input().to_string().len();
             assert!((180..=220).contains(&bytes), "{saga:?}: {bytes}");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_never_nothing() {
+    fn share_is_at_least_one() {
         assert_eq!(Saga::ALL.map(|saga| saga.share(1)), [1; 4]);
         assert_eq!(Saga::ALL.map(|saga| saga.share(400)), [400, 200, 100, 100]);
     }

@@ -1,6 +1,6 @@
-//! GoConductor as it is measured: one process, or each service in its own, with its participants.
+//! The deployments of GoConductor to measure: one process, or one process per service, with participants.
 
-use crate::child::{Member, Start, beside, free_port};
+use crate::child_process::{ChildCommand, ChildProcess, free_port, sibling_binary};
 use crate::database::Database;
 use crate::meter::{Role, Target};
 use crate::participant::READY;
@@ -11,21 +11,21 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Where GoConductor and its participants run.
+/// The processes of GoConductor and its participants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Setting {
-    /// `goconductor dev` over SQLite, the participants in it.
+pub enum Topology {
+    /// `goconductor dev` with SQLite and in-process participants.
     Dev,
-    /// The same, the participants over HTTP.
+    /// `goconductor dev` with SQLite and HTTP participants.
     DevHttp,
-    /// Each service in a process of its own, PostgreSQL, Kafka, and participants over worker streams.
+    /// One process per service, with PostgreSQL, Kafka and participants over worker streams.
     Processes,
-    /// The same, the participants over HTTP.
+    /// One process per service, with PostgreSQL, Kafka and HTTP participants.
     ProcessesHttp,
 }
 
-impl Setting {
-    /// Its name on the command line and in reports.
+impl Topology {
+    /// Returns the name on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,53 +44,53 @@ impl Setting {
         matches!(self, Self::DevHttp | Self::ProcessesHttp)
     }
 
-    /// How long it is driven before anything is measured: topics are made and shared out, caches filled.
+    /// Returns the duration of the warm-up, in which topics are created and assigned, and caches are filled.
     pub(crate) fn warm_up(self) -> Duration {
         if self.is_dev() { Duration::from_secs(1) } else { Duration::from_secs(8) }
     }
 }
 
-/// A running GoConductor with its participants. Killed when it is dropped.
+/// A running deployment. Dropping it kills its processes.
 #[derive(Debug)]
-pub(crate) struct World {
-    members: Vec<Member>,
-    /// The gateway's.
+pub(crate) struct Deployment {
+    processes: Vec<ChildProcess>,
+    /// The port of the gateway.
     pub(crate) port: u16,
     pub(crate) ready_ms: f64,
 }
 
-impl World {
-    /// Starts it over a database, with its files in a folder, and waits until it takes sagas.
+impl Deployment {
+    /// Starts a deployment with a database and a directory for its files, and waits until it accepts sagas.
     pub(crate) async fn start(
-        setting: Setting,
+        setting: Topology,
         database: &Database,
         brokers: &str,
         folder: &Path,
     ) -> anyhow::Result<Self> {
-        let begun = Instant::now();
-        let mut this = Self { members: Vec::new(), port: free_port()?, ready_ms: 0.0 };
+        let started = Instant::now();
+        let mut this = Self { processes: Vec::new(), port: free_port()?, ready_ms: 0.0 };
         match database {
             Database::Sqlite(_) => this.start_dev(setting, folder).await?,
             Database::Postgres { url, name } => this.start_processes(url, name, brokers, folder).await?,
         }
-        this.ready_ms = crate::figures::rounded(begun.elapsed().as_secs_f64() * 1000.0, 1);
+        this.ready_ms = crate::figures::rounded(started.elapsed().as_secs_f64() * 1000.0, 1);
         this.start_participants(setting, folder).await?;
         this.apply().await?;
         Ok(this)
     }
 
-    async fn start_dev(&mut self, setting: Setting, folder: &Path) -> anyhow::Result<()> {
+    async fn start_dev(&mut self, setting: Topology, folder: &Path) -> anyhow::Result<()> {
         let mut arguments = vec!["dev".to_owned()];
-        arguments.extend(["--data-dir".to_owned(), crate::database::folder(folder).display().to_string()]);
+        arguments.extend(["--data-dir".to_owned(), crate::database::data_dir(folder).display().to_string()]);
         arguments.extend(["--listen".to_owned(), format!("127.0.0.1:{}", self.port)]);
         if !setting.is_http() {
             arguments.push("--bench-participants".to_owned());
         }
         let binary = std::env::current_exe()?;
-        let dev = Start { name: "dev", role: Role::Server, binary, arguments, folder };
-        let mut dev = dev.begin()?;
-        dev.ready(self.port).await?;
-        self.members.push(dev);
+        let dev = ChildCommand { name: "dev", role: Role::Server, binary, arguments, folder };
+        let mut dev = dev.spawn()?;
+        dev.wait_until_ready(self.port).await?;
+        self.processes.push(dev);
         Ok(())
     }
 
@@ -103,18 +103,18 @@ impl World {
     ) -> anyhow::Result<()> {
         let ports = [free_port()?, free_port()?, free_port()?, self.port];
         let [state_store, elector, ..] = ports;
-        // Topics of its own, as the database is.
+        // Like the database, the topics are used by this measurement only.
         let configuration = format!(
             "state_store:\n  backend: postgres\n  url: {url}\n  endpoints: [http://127.0.0.1:{state_store}]\n\
              queue: {{ backend: kafka, brokers: [{}], prefix: {} }}\n\
              election: {{ backend: postgres, url: {url}, electors: [http://127.0.0.1:{elector}] }}\n",
             brokers.replace(',', ", "),
-            crate::database::prefix(name),
+            crate::database::topic_prefix(name),
         );
         let file = folder.join("bench.yaml");
         std::fs::write(&file, configuration)?;
         let names = ["state-store", "leader-elector", "saga-executor", "api-gateway"];
-        let mut begun = Vec::new();
+        let mut started = Vec::new();
         for (name, port) in names.into_iter().zip(ports) {
             let arguments = [
                 "--config".to_owned(),
@@ -122,40 +122,40 @@ impl World {
                 "--listen".to_owned(),
                 format!("127.0.0.1:{port}"),
             ];
-            let (role, binary, arguments) = (Role::Server, beside(name)?, arguments.to_vec());
-            begun.push((Start { name, role, binary, arguments, folder }.begin()?, port));
+            let (role, binary, arguments) = (Role::Server, sibling_binary(name)?, arguments.to_vec());
+            started.push((ChildCommand { name, role, binary, arguments, folder }.spawn()?, port));
         }
-        for (mut member, port) in begun {
-            member.ready(port).await?;
-            self.members.push(member);
+        for (mut process, port) in started {
+            process.wait_until_ready(port).await?;
+            self.processes.push(process);
         }
         Ok(())
     }
 
-    async fn start_participants(&mut self, setting: Setting, folder: &Path) -> anyhow::Result<()> {
+    async fn start_participants(&mut self, setting: Topology, folder: &Path) -> anyhow::Result<()> {
         let (name, role, binary) = ("participants", Role::Participants, std::env::current_exe()?);
         let mut arguments = vec!["bench-participants".to_owned()];
         match setting {
-            Setting::Dev => return Ok(()),
-            Setting::Processes => {
+            Topology::Dev => return Ok(()),
+            Topology::Processes => {
                 arguments.extend(["--gateway".to_owned(), format!("http://127.0.0.1:{}", self.port)]);
             }
-            Setting::DevHttp | Setting::ProcessesHttp => {}
+            Topology::DevHttp | Topology::ProcessesHttp => {}
         }
-        let start = Start { name, role, binary, arguments, folder };
-        let (member, said) = start.until_said(READY).await?;
-        self.members.push(member);
+        let start = ChildCommand { name, role, binary, arguments, folder };
+        let (process, port) = start.spawn_until_line(READY).await?;
+        self.processes.push(process);
         if setting.is_http() {
             let client = self.client()?;
             for (service, _) in SERVICES {
-                let url = format!("http://127.0.0.1:{said}/{service}");
+                let url = format!("http://127.0.0.1:{port}/{service}");
                 client.set_service(service, &json!({"http": {"url": url}})).await?;
             }
         }
         Ok(())
     }
 
-    /// The definitions; those of workflows that were there before are the same.
+    /// Applies the definitions. Preloaded workflows use the same ones.
     async fn apply(&self) -> anyhow::Result<()> {
         let client = self.client()?;
         let mut all: Vec<(&str, String)> =
@@ -163,7 +163,7 @@ impl World {
         all.push(saga::waiting());
         for (name, source) in all {
             let applied = client.apply_definition(name, "application/yaml", &source, false).await?;
-            anyhow::ensure!(applied.value.version == 1, "{name} is not the only version of its definition");
+            anyhow::ensure!(applied.value.version == 1, "definition {name} has more than one version");
         }
         Ok(())
     }
@@ -172,17 +172,17 @@ impl World {
         Ok(Client::new(&format!("http://127.0.0.1:{}", self.port), "default")?)
     }
 
-    /// Its processes, and this one.
+    /// Returns the processes to measure, including this one.
     pub(crate) fn targets(&self) -> anyhow::Result<Vec<Target>> {
-        let mut targets = self.members.iter().map(Member::target).collect::<Result<Vec<_>, _>>()?;
+        let mut targets = self.processes.iter().map(ChildProcess::target).collect::<Result<Vec<_>, _>>()?;
         targets.push(Target::client());
         Ok(targets)
     }
 
-    /// Ends it in order: who asks ends before who is asked.
-    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
-        while let Some(member) = self.members.pop() {
-            member.end().await?;
+    /// Stops the processes, clients before servers.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        while let Some(process) = self.processes.pop() {
+            process.stop().await?;
         }
         Ok(())
     }

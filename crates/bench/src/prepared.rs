@@ -1,4 +1,4 @@
-//! Transitions that are ready to be written: for the state store alone, and for what is there beforehand.
+//! Transitions that are decided before they are written: for the state store alone, and to preload a store.
 
 use crate::limit::Bytes;
 use crate::saga::{self, Saga};
@@ -9,32 +9,32 @@ use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Workflows in one write where there are many: larger groups gain nothing.
-const GROUP: usize = 500;
+/// The number of workflows per write of a preload. Larger batches are not faster.
+const BATCH_SIZE: usize = 500;
 
-/// What a row of the ledger has beside its id and its service.
+/// The size of a ledger row without its id and its service.
 const LEDGER_ROW: usize = 80;
 
-/// The transitions of one order, in order: its start, and one for each step.
+/// The transitions of one order: its start and one for each step.
 #[derive(Debug, Default)]
-pub(crate) struct Ready {
+pub(crate) struct PreparedOrder {
     pub(crate) writes: Vec<Write>,
 }
 
-/// The orders' plan, and what starts one.
+/// Returns the plan of the orders and the parameters of a start.
 fn order() -> anyhow::Result<(Arc<Plan>, Given)> {
-    // Now: what has ended long ago would be removed by and by.
+    // Use the current time: the retention would delete workflows that ended long ago.
     let (now, input) = (goconductor_saga_executor::now(), Saga::Order.input());
     Ok((saga::plan(&Saga::Order.source())?, Given { now, input, ..Given::default() }))
 }
 
-/// So many orders, each with its transitions.
-pub(crate) fn orders(count: u64) -> anyhow::Result<Vec<Ready>> {
+/// Returns `count` orders with their transitions.
+pub(crate) fn orders(count: u64) -> anyhow::Result<Vec<PreparedOrder>> {
     let (plan, given) = order()?;
     (0..count).map(|_| one_order(&plan, Given { id: Some(new_id()), ..given.clone() })).collect()
 }
 
-fn one_order(plan: &Arc<Plan>, given: Given) -> anyhow::Result<Ready> {
+fn one_order(plan: &Arc<Plan>, given: Given) -> anyhow::Result<PreparedOrder> {
     let now = given.now;
     let (mut flow, start) = Flow::start(plan, given).map_err(anyhow::Error::msg)?;
     let mut writes = vec![unkeyed(publishing(start))];
@@ -43,17 +43,17 @@ fn one_order(plan: &Arc<Plan>, given: Given) -> anyhow::Result<Ready> {
         writes.push(Write::Transition(publishing(write)));
         flow = next;
     }
-    Ok(Ready { writes })
+    Ok(PreparedOrder { writes })
 }
 
-/// What a transition of an order writes, on average.
+/// Returns the average size of the writes of a transition of an order.
 pub(crate) fn bytes() -> anyhow::Result<Bytes> {
     let order = orders(1)?.into_iter().next().unwrap_or_default();
     let records: Vec<&Record> = order
         .writes
         .iter()
         .map(|write| match write {
-            Write::Start(new) => &*new.write.record,
+            Write::ChildCommand(new) => &*new.write.record,
             Write::Transition(write) => &*write.record,
         })
         .collect();
@@ -70,7 +70,7 @@ pub(crate) fn bytes() -> anyhow::Result<Bytes> {
         state: average(records.iter().map(|record| record.state.len()).collect()),
         events: events().count() / records.len().max(1),
         event: average(events().map(|(_, event)| event.len()).collect()),
-        // A row names its service twice, once with its lane; it has five numbers, and its namespace and kind.
+        // A row contains its service twice, once with its lane, and five numbers, the namespace and the kind.
         ledger: LEDGER_ROW + 2 * average(services),
     })
 }
@@ -83,16 +83,16 @@ fn output() -> goconductor_saga::Json {
     crate::participant::output()
 }
 
-/// Workflows that are there before anything is measured.
+/// The workflows in a store before a measurement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Filling {
-    /// That have ended: of ten, nine completed and one was rolled back.
+pub(crate) struct Preload {
+    /// The number of ended workflows: nine of ten completed, one of ten was rolled back.
     pub(crate) ended: u64,
-    /// That wait for a service that nobody runs.
+    /// The number of workflows that wait for a service without workers.
     pub(crate) waiting: u64,
 }
 
-impl Filling {
+impl Preload {
     pub(crate) fn is_empty(self) -> bool {
         self == Self::default()
     }
@@ -101,94 +101,95 @@ impl Filling {
         self.ended + self.waiting
     }
 
-    /// Writes them, so many groups at once; how many at a time is told.
+    /// Writes the workflows in concurrent batches, and reports the number of each batch to `written`.
     pub(crate) async fn write(
         self,
         store: &dyn Store,
-        lanes: usize,
+        max_concurrent_batches: usize,
         written: &dyn Fn(u64),
     ) -> anyhow::Result<()> {
         use futures::stream::{StreamExt, TryStreamExt};
-        let molds = Molds::new()?;
+        let templates = Templates::new()?;
         let writes = (0..self.count()).map(|number| {
-            let mold = if number >= self.ended {
-                &molds.waiting
+            let template = if number >= self.ended {
+                &templates.waiting
             } else if number % 10 == 9 {
-                &molds.rolled_back
+                &templates.rolled_back
             } else {
-                &molds.completed
+                &templates.completed
             };
-            cast(mold)
+            instantiate(template)
         });
-        let groups = futures::stream::iter(Groups { writes });
-        let write = |group: Vec<Write>| async move {
-            let count = crate::figures::to_u64(group.len());
-            let outcomes = store.write(group).await?;
+        let batches = futures::stream::iter(Batches { writes });
+        let write = |batch: Vec<Write>| async move {
+            let count = crate::figures::to_u64(batch.len());
+            let outcomes = store.write(batch).await?;
             let all = outcomes.iter().all(|outcome| matches!(outcome, WriteOutcome::Written));
-            anyhow::ensure!(all, "not all of a group were written");
+            anyhow::ensure!(all, "the store did not write all workflows of a batch");
             written(count);
             Ok(())
         };
-        groups.map(write).buffer_unordered(lanes).try_collect::<()>().await
+        batches.map(write).buffer_unordered(max_concurrent_batches).try_collect::<()>().await
     }
 }
 
-/// Gives out what is made in groups, as they are asked for.
-struct Groups<I> {
+/// An iterator over batches that creates the writes on demand.
+struct Batches<I> {
     writes: I,
 }
 
-impl<I: Iterator<Item = Write>> Iterator for Groups<I> {
+impl<I: Iterator<Item = Write>> Iterator for Batches<I> {
     type Item = Vec<Write>;
 
     fn next(&mut self) -> Option<Vec<Write>> {
-        let group: Vec<Write> = self.writes.by_ref().take(GROUP).collect();
-        (!group.is_empty()).then_some(group)
+        let batch: Vec<Write> = self.writes.by_ref().take(BATCH_SIZE).collect();
+        (!batch.is_empty()).then_some(batch)
     }
 }
 
-/// One workflow of each kind, whole, as others are cast from it.
-struct Molds {
+/// One complete workflow of each kind, from which the others are instantiated.
+struct Templates {
     completed: TransitionWrite,
     rolled_back: TransitionWrite,
     waiting: TransitionWrite,
 }
 
-impl Molds {
+impl Templates {
     fn new() -> anyhow::Result<Self> {
         let (plan, given) = order()?;
-        let wrong = anyhow::Error::msg;
+        let error = anyhow::Error::msg;
         let mut completed = Flow::start(&plan, given.clone()).map_err(anyhow::Error::msg)?.0;
         for step in 0..3 {
-            completed = completed.next(&answered(step, output()), given.now).map_err(wrong)?.0;
+            completed = completed.next(&answered(step, output()), given.now).map_err(error)?.0;
         }
         let mut rolled_back = Flow::start(&plan, given.clone()).map_err(anyhow::Error::msg)?.0;
-        let answers = [answered(0, output()), answered(1, output())];
-        for news in answers.into_iter().chain([refused(2), undone(1), undone(0)]) {
-            rolled_back = rolled_back.next(&news, given.now).map_err(wrong)?.0;
+        let outcomes = [answered(0, output()), answered(1, output())];
+        for input in outcomes.into_iter().chain([refused(2), undone(1), undone(0)]) {
+            rolled_back = rolled_back.next(&input, given.now).map_err(error)?.0;
         }
         let waiting = Flow::start(&saga::plan(&saga::waiting().1)?, given).map_err(anyhow::Error::msg)?.1;
-        let (completed, rolled_back) = (whole(completed, &waiting)?, whole(rolled_back, &waiting)?);
+        let (completed, rolled_back) =
+            (single_transition(completed, &waiting)?, single_transition(rolled_back, &waiting)?);
         Ok(Self { completed, rolled_back, waiting })
     }
 }
 
-/// All that happened to a workflow, as one transition from nothing.
-fn whole(flow: Flow, like: &TransitionWrite) -> anyhow::Result<TransitionWrite> {
+/// Combines the history of a workflow into one transition from the start.
+fn single_transition(flow: Flow, like: &TransitionWrite) -> anyhow::Result<TransitionWrite> {
     let all: Transition = transition(&flow.plan, None, flow.events, flow.state);
     Ok(TransitionWrite { record: Arc::new(Record::of(&all)?), ..like.clone() })
 }
 
-/// Another workflow of the same kind.
-fn cast(mold: &TransitionWrite) -> Write {
-    let mut record = (*mold.record).clone();
+/// Creates another workflow of the same kind.
+fn instantiate(template: &TransitionWrite) -> Write {
+    let mut record = (*template.record).clone();
     let old = std::mem::replace(&mut record.id, new_id()).to_string();
     let renamed = |text: &str| text.replace(&old, &record.id.to_string()).into();
     let state = renamed(&record.state);
     let events = record.events.iter().map(|(seq, event)| (*seq, renamed(event))).collect();
-    let write = TransitionWrite { record: Arc::new(Record { state, events, ..record }), ..mold.clone() };
+    let write = TransitionWrite { record: Arc::new(Record { state, events, ..record }), ..template.clone() };
     let request_digest = json!(null).to_string();
-    Write::Start(NewWorkflow { write, idempotency_key: None, request_digest })
+    Write::ChildCommand(NewWorkflow { write, idempotency_key: None, request_digest })
 }
 
 #[cfg(test)]
@@ -200,12 +201,12 @@ mod tests {
     use std::cell::Cell;
 
     #[tokio::test]
-    async fn what_is_there_beforehand_is_as_if_it_had_run() {
+    async fn preloaded_workflows_are_valid() {
         let store = SqliteStore::ephemeral().unwrap();
-        let told = Cell::new(0);
-        let filling = Filling { ended: 1020, waiting: 30 };
-        filling.write(&store, 2, &|count| told.set(told.get() + count)).await.unwrap();
-        assert_eq!(told.get(), 1050);
+        let reported = Cell::new(0);
+        let filling = Preload { ended: 1020, waiting: 30 };
+        filling.write(&store, 2, &|count| reported.set(reported.get() + count)).await.unwrap();
+        assert_eq!(reported.get(), 1050);
         let mut counts: Vec<(String, u64)> = store
             .counts("default", Field::Status, None)
             .await
@@ -218,11 +219,11 @@ mod tests {
         assert_eq!(counts, expected.map(|(value, count)| (value.to_owned(), count)));
         let ids = store.ids(None, 2000).await.unwrap();
         let ledger = store.ledger(&ids).await.unwrap();
-        assert_eq!(ledger.len(), 30, "only those that wait are owed anything");
+        assert_eq!(ledger.len(), 30, "only waiting workflows have ledger rows");
     }
 
     #[test]
-    fn an_order_is_four_transitions_and_ends() {
+    fn order_has_four_transitions_and_completes() {
         let orders = orders(2).unwrap();
         for order in orders {
             assert_eq!(order.writes.len(), 4);
