@@ -62,7 +62,7 @@ pub(crate) struct Deployment {
 impl Deployment {
     /// Starts a deployment with a database and a directory for its files, and waits until it accepts sagas.
     pub(crate) async fn start(
-        setting: Topology,
+        topology: Topology,
         database: &Database,
         brokers: &str,
         folder: &Path,
@@ -70,20 +70,20 @@ impl Deployment {
         let started = Instant::now();
         let mut this = Self { processes: Vec::new(), port: free_port()?, ready_ms: 0.0 };
         match database {
-            Database::Sqlite(_) => this.start_dev(setting, folder).await?,
+            Database::Sqlite(_) => this.start_dev(topology, folder).await?,
             Database::Postgres { url, name } => this.start_processes(url, name, brokers, folder).await?,
         }
         this.ready_ms = crate::figures::rounded(started.elapsed().as_secs_f64() * 1000.0, 1);
-        this.start_participants(setting, folder).await?;
+        this.start_participants(topology, folder).await?;
         this.apply().await?;
         Ok(this)
     }
 
-    async fn start_dev(&mut self, setting: Topology, folder: &Path) -> anyhow::Result<()> {
+    async fn start_dev(&mut self, topology: Topology, folder: &Path) -> anyhow::Result<()> {
         let mut arguments = vec!["dev".to_owned()];
         arguments.extend(["--data-dir".to_owned(), crate::database::data_dir(folder).display().to_string()]);
         arguments.extend(["--listen".to_owned(), format!("127.0.0.1:{}", self.port)]);
-        if !setting.is_http() {
+        if !topology.is_http() {
             arguments.push("--bench-participants".to_owned());
         }
         let binary = std::env::current_exe()?;
@@ -132,10 +132,10 @@ impl Deployment {
         Ok(())
     }
 
-    async fn start_participants(&mut self, setting: Topology, folder: &Path) -> anyhow::Result<()> {
+    async fn start_participants(&mut self, topology: Topology, folder: &Path) -> anyhow::Result<()> {
         let (name, role, binary) = ("participants", Role::Participants, std::env::current_exe()?);
         let mut arguments = vec!["bench-participants".to_owned()];
-        match setting {
+        match topology {
             Topology::Dev => return Ok(()),
             Topology::Processes => {
                 arguments.extend(["--gateway".to_owned(), format!("http://127.0.0.1:{}", self.port)]);
@@ -145,7 +145,7 @@ impl Deployment {
         let start = ChildCommand { name, role, binary, arguments, folder };
         let (process, port) = start.spawn_until_line(READY).await?;
         self.processes.push(process);
-        if setting.is_http() {
+        if topology.is_http() {
             let client = self.client()?;
             for (service, _) in SERVICES {
                 let url = format!("http://127.0.0.1:{port}/{service}");

@@ -90,7 +90,7 @@ fn head(buffer: &[u8]) -> anyhow::Result<Option<Head>> {
     };
     let text = std::str::from_utf8(buffer.get(..end).unwrap_or_default())?;
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.with_context(|| format!("the gateway did not response in HTTP: {text}"))?;
+    let status = status.with_context(|| format!("the response is not valid HTTP: {text}"))?;
     let field = |wanted: &str| {
         let mut fields = text.split("\r\n").filter_map(|line| line.split_once(':'));
         fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())

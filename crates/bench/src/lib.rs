@@ -2,7 +2,7 @@
 //! process, and, for comparison, the limit of the database.
 //!
 //! A measurement starts the processes that it measures, on a new database. At the end it stops the processes and drops the
-//! database. Servers, participants and client are separate processes, so that each is measured on its own. The exception
+//! database. Servers, participants and client are separate processes, so that each is topology on its own. The exception
 //! is the topology `dev`, whose participants are in the server by design. The outcome of each saga is checked.
 //!
 //! The crate deliberately makes no judgement: it reports measurements, and ratios of measurements of the same run.
@@ -36,7 +36,7 @@ pub use meter::{Role, Usage};
 pub use options::Options;
 pub use participant::{in_process, serve_http, serve_streams};
 pub use progress::Progress;
-pub use report::{Machine, Measured, Ratio, Report, Run};
+pub use report::{Machine, Ratio, Report, Run, TopologyResult};
 pub use run::{Error, run};
 pub use saga::Saga;
 pub use state_store::StateStoreRow;

@@ -1,8 +1,7 @@
-//! Starts sagas and waits for their ends, so many at a time or at a constant rate.
+//! The load generator: starts sagas at a constant concurrency or a constant rate, and waits for their outcomes.
 //!
-//! A lane is a connection that starts one saga after the other; all connections are polled by one task of one
-//! thread, so that the client costs little of what it measures. Each end is checked: a saga that did not end
-//! as it should ends the measurement.
+//! Each connection runs one saga at a time. One task on one thread polls all connections, so the client uses little CPU time.
+//! An unexpected outcome fails the measurement.
 
 use crate::figures::{Latencies, to_f64};
 use crate::http::{Connection, Response, get, post};
@@ -34,14 +33,14 @@ pub(crate) enum Length {
 pub(crate) struct Load {
     pub(crate) port: u16,
     pub(crate) saga: Saga,
-    /// Sagas under mode at once; at a constant rate, at most.
+    /// The concurrency; at a constant rate, its maximum.
     pub(crate) in_flight: u32,
     pub(crate) length: Length,
     /// The starts per second. With `None`, a saga starts when another one ends.
     pub(crate) rate: Option<u32>,
 }
 
-/// A load that is under mode.
+/// A run in progress.
 pub(crate) struct Running<'a> {
     load: Load,
     start: Vec<u8>,
@@ -179,7 +178,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// The id that stands in an response.
+/// Returns the id in a response.
 fn id(body: &str) -> Option<&str> {
     let (_, rest) = body.split_once(r#""id":""#)?;
     rest.split('"').next()

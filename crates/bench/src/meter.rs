@@ -57,7 +57,7 @@ pub struct Usage {
     pub pss_peak_mib: f64,
 }
 
-/// A measurement that is under mode.
+/// A measurement in progress.
 #[derive(Debug)]
 pub(crate) struct Meter {
     targets: Vec<Target>,

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_third_step_of_an_undo_is_rejected() {
+    fn only_the_third_step_of_undo_is_rejected() {
         for action in SERVICES.iter().flat_map(|(_, actions)| actions.iter()) {
             assert_eq!(act(action, &Saga::Undo.input()).is_err(), *action == "ship", "{action}");
             assert!(act(action, &Saga::Order.input()).is_ok(), "{action}");

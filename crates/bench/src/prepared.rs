@@ -30,13 +30,13 @@ fn order() -> anyhow::Result<(Arc<Plan>, Given)> {
 
 /// Returns `count` orders with their transitions.
 pub(crate) fn orders(count: u64) -> anyhow::Result<Vec<PreparedOrder>> {
-    let (plan, given) = order()?;
-    (0..count).map(|_| one_order(&plan, Given { id: Some(new_id()), ..given.clone() })).collect()
+    let (plan, parameters) = order()?;
+    (0..count).map(|_| one_order(&plan, Given { id: Some(new_id()), ..parameters.clone() })).collect()
 }
 
-fn one_order(plan: &Arc<Plan>, given: Given) -> anyhow::Result<PreparedOrder> {
-    let now = given.now;
-    let (mut flow, start) = Flow::start(plan, given).map_err(anyhow::Error::msg)?;
+fn one_order(plan: &Arc<Plan>, parameters: Given) -> anyhow::Result<PreparedOrder> {
+    let now = parameters.now;
+    let (mut flow, start) = Flow::start(plan, parameters).map_err(anyhow::Error::msg)?;
     let mut writes = vec![unkeyed(publishing(start))];
     for step in 0..3 {
         let (next, write) = flow.next(&answered(step, output()), now).map_err(anyhow::Error::msg)?;
@@ -156,18 +156,19 @@ struct Templates {
 
 impl Templates {
     fn new() -> anyhow::Result<Self> {
-        let (plan, given) = order()?;
+        let (plan, parameters) = order()?;
         let error = anyhow::Error::msg;
-        let mut completed = Flow::start(&plan, given.clone()).map_err(anyhow::Error::msg)?.0;
+        let mut completed = Flow::start(&plan, parameters.clone()).map_err(anyhow::Error::msg)?.0;
         for step in 0..3 {
-            completed = completed.next(&answered(step, output()), given.now).map_err(error)?.0;
+            completed = completed.next(&answered(step, output()), parameters.now).map_err(error)?.0;
         }
-        let mut rolled_back = Flow::start(&plan, given.clone()).map_err(anyhow::Error::msg)?.0;
+        let mut rolled_back = Flow::start(&plan, parameters.clone()).map_err(anyhow::Error::msg)?.0;
         let outcomes = [answered(0, output()), answered(1, output())];
         for input in outcomes.into_iter().chain([refused(2), undone(1), undone(0)]) {
-            rolled_back = rolled_back.next(&input, given.now).map_err(error)?.0;
+            rolled_back = rolled_back.next(&input, parameters.now).map_err(error)?.0;
         }
-        let waiting = Flow::start(&saga::plan(&saga::waiting().1)?, given).map_err(anyhow::Error::msg)?.1;
+        let waiting =
+            Flow::start(&saga::plan(&saga::waiting().1)?, parameters).map_err(anyhow::Error::msg)?.1;
         let (completed, rolled_back) =
             (single_transition(completed, &waiting)?, single_transition(rolled_back, &waiting)?);
         Ok(Self { completed, rolled_back, waiting })

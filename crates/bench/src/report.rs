@@ -18,7 +18,8 @@ pub struct Report {
     /// The machine.
     pub machine: Machine,
     /// The results by topology and preload.
-    pub settings: Vec<Measured>,
+    #[serde(rename = "settings")]
+    pub topologies: Vec<TopologyResult>,
     /// The limits of the databases.
     pub limits: Vec<Limit>,
     /// The throughput of the state stores alone.
@@ -40,9 +41,10 @@ pub struct Machine {
 
 /// The results of a topology.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Measured {
+pub struct TopologyResult {
     /// The name of the topology.
-    pub setting: &'static str,
+    #[serde(rename = "setting")]
+    pub topology: &'static str,
     /// `sqlite` or `postgres`.
     pub database: &'static str,
     /// Whether acknowledged writes are on a disk.
@@ -132,14 +134,18 @@ impl Run {
     }
 }
 
-impl Measured {
+impl TopologyResult {
     fn is_plain(&self) -> bool {
         self.ended_before == 0 && self.waiting_before == 0
     }
 }
 
 /// Returns all ratios for which both measurements exist.
-pub(crate) fn ratios(settings: &[Measured], limits: &[Limit], stores: &[StateStoreRow]) -> Vec<Ratio> {
+pub(crate) fn ratios(
+    topologies: &[TopologyResult],
+    limits: &[Limit],
+    stores: &[StateStoreRow],
+) -> Vec<Ratio> {
     let mut all = Vec::new();
     let mut add = |what: &str, to: String, this: f64, of: f64| {
         all.extend(ratio(this, of).map(|ratio| Ratio { what: what.to_owned(), to, ratio }));
@@ -153,21 +159,21 @@ pub(crate) fn ratios(settings: &[Measured], limits: &[Limit], stores: &[StateSto
                 add(&what, to(mode), store.transitions_per_second, rate);
             }
         }
-        for measured in settings.iter().filter(|each| each.database == limit.database && each.is_plain()) {
-            let loaded = measured.runs.iter().filter(|run| run.rate.is_none() && run.in_flight > 1);
+        for topology in topologies.iter().filter(|each| each.database == limit.database && each.is_plain()) {
+            let loaded = topology.runs.iter().filter(|run| run.rate.is_none() && run.in_flight > 1);
             for run in loaded {
-                let what = format!("{}: {}", measured.setting, run.name());
+                let what = format!("{}: {}", topology.topology, run.name());
                 for (mode, rate) in modes {
                     add(&what, to(mode), run.transitions_per_second, rate);
                 }
             }
         }
     }
-    for measured in settings.iter().filter(|each| !each.is_plain()) {
-        let plain = settings.iter().find(|each| each.is_plain() && each.setting == measured.setting);
-        for (run, before) in measured.runs.iter().zip(plain.into_iter().flat_map(|plain| &plain.runs)) {
-            let beforehand = format!("{} ended, {} waiting", measured.ended_before, measured.waiting_before);
-            let what = format!("{}: {}, with {beforehand}", measured.setting, run.name());
+    for topology in topologies.iter().filter(|each| !each.is_plain()) {
+        let plain = topologies.iter().find(|each| each.is_plain() && each.topology == topology.topology);
+        for (run, before) in topology.runs.iter().zip(plain.into_iter().flat_map(|plain| &plain.runs)) {
+            let beforehand = format!("{} ended, {} waiting", topology.ended_before, topology.waiting_before);
+            let what = format!("{}: {}, with {beforehand}", topology.topology, run.name());
             let to = |what: &str| format!("without, in {what}");
             add(&what, to("sagas/s"), run.sagas_per_second, before.sagas_per_second);
             add(&what, to("p50"), run.latency.p50_ms, before.latency.p50_ms);
@@ -204,9 +210,9 @@ mod tests {
         }
     }
 
-    fn measured(ended_before: u64, runs: Vec<Run>) -> Measured {
-        Measured {
-            setting: "dev",
+    fn topology(ended_before: u64, runs: Vec<Run>) -> TopologyResult {
+        TopologyResult {
+            topology: "dev",
             database: "sqlite",
             durable: true,
             ended_before,
@@ -233,8 +239,8 @@ mod tests {
             bytes,
             rows: vec![row(1, 1000.0), row(100, 40_000.0)],
         };
-        let settings = [measured(0, vec![run("order", 1, 50.0, 1.0), run("order", 64, 1000.0, 1.0)])];
-        let ratios = ratios(&settings, &[limit("sqlite"), limit("postgres")], &[]);
+        let topologies = [topology(0, vec![run("order", 1, 50.0, 1.0), run("order", 64, 1000.0, 1.0)])];
+        let ratios = ratios(&topologies, &[limit("sqlite"), limit("postgres")], &[]);
         assert_eq!(
             triples(&ratios),
             [
@@ -246,9 +252,9 @@ mod tests {
 
     #[test]
     fn preloaded_runs_are_compared_with_runs_without_preload() {
-        let settings =
-            [measured(0, vec![run("order", 64, 100.0, 1.0)]), measured(7, vec![run("order", 64, 80.0, 1.2)])];
-        let ratios = ratios(&settings, &[], &[]);
+        let topologies =
+            [topology(0, vec![run("order", 64, 100.0, 1.0)]), topology(7, vec![run("order", 64, 80.0, 1.2)])];
+        let ratios = ratios(&topologies, &[], &[]);
         let what = "dev: order, 64 at once, with 7 ended, 0 waiting";
         assert_eq!(
             triples(&ratios),

@@ -9,7 +9,7 @@ use crate::meter::{Meter, Metered, Role, Target, mib};
 use crate::options::Options;
 use crate::prepared::{self, Preload};
 use crate::progress::Progress;
-use crate::report::{self, Machine, Measured, Report, Run};
+use crate::report::{self, Machine, Report, Run, TopologyResult};
 use crate::saga::Saga;
 use crate::state_store::{self, StateStore, StateStoreRow};
 use crate::steady_state::{self, ResidentMemory};
@@ -47,7 +47,7 @@ impl From<anyhow::Error> for Error {
 /// process does not start or a saga has an unexpected outcome.
 pub async fn run(options: &Options, progress: &dyn Progress) -> Result<Report, Error> {
     check(options)?;
-    let session = Session {
+    let runner = Runner {
         options,
         progress,
         server: options.database_url.as_deref().filter(|url| !url.is_empty()).map(PostgresServer::new),
@@ -55,10 +55,10 @@ pub async fn run(options: &Options, progress: &dyn Progress) -> Result<Report, E
     };
     // Safe to cancel: dropping the processes kills them, and the databases are dropped below.
     let ended = tokio::select! {
-        ended = session.measure() => ended.map_err(Error::Failed),
+        ended = runner.measure() => ended.map_err(Error::Failed),
         interrupted = interrupted() => Err(interrupted),
     };
-    let cleared = session.clear().await;
+    let cleared = runner.clear().await;
     let report = ended?;
     cleared?;
     Ok(report)
@@ -102,30 +102,30 @@ fn watched(options: &Options) -> Vec<Target> {
     options.watch.iter().map(target).collect()
 }
 
-struct Session<'a> {
+struct Runner<'a> {
     options: &'a Options,
     progress: &'a dyn Progress,
     server: Option<PostgresServer>,
     watched: Vec<Target>,
 }
 
-impl Session<'_> {
+impl Runner<'_> {
     async fn measure(&self) -> anyhow::Result<Report> {
         let preload = Preload { ended: self.options.ended, waiting: self.options.waiting };
-        let mut settings = Vec::new();
+        let mut topologies = Vec::new();
         for topology in &self.options.topologies {
-            settings.push(self.topology(*topology, Preload::default()).await?);
+            topologies.push(self.measure_topology(*topology, Preload::default()).await?);
             if !preload.is_empty() {
-                settings.push(self.topology(*topology, preload).await?);
+                topologies.push(self.measure_topology(*topology, preload).await?);
             }
         }
-        let (limits, stores) = self.databases().await?;
-        let ratios = report::ratios(&settings, &limits, &stores);
+        let (limits, stores) = self.measure_databases().await?;
+        let ratios = report::ratios(&topologies, &limits, &stores);
         Ok(Report {
             release: env!("CARGO_PKG_VERSION"),
             optimised: !cfg!(debug_assertions),
             machine: Machine::this(),
-            settings,
+            topologies,
             limits,
             stores,
             ratios,
@@ -154,7 +154,7 @@ impl Session<'_> {
         }
     }
 
-    async fn topology(&self, topology: Topology, preload: Preload) -> anyhow::Result<Measured> {
+    async fn measure_topology(&self, topology: Topology, preload: Preload) -> anyhow::Result<TopologyResult> {
         let folder = tempfile::Builder::new().prefix("goconductor-bench-").tempdir()?;
         let database = self.database(topology.is_dev(), folder.path()).await?;
         let filled_per_second = self.preload(topology, &database, preload).await?;
@@ -173,8 +173,8 @@ impl Session<'_> {
         }
         targets.extend(self.watched.iter().cloned());
         self.warm_up(topology, &deployment).await?;
-        let measured = Measured {
-            setting: topology.name(),
+        let result = TopologyResult {
+            topology: topology.name(),
             database: database.kind(),
             durable: database.is_durable().await?,
             ended_before: preload.ended,
@@ -184,8 +184,8 @@ impl Session<'_> {
             memory_at_rest,
             runs: self.runs(topology, &deployment, &targets, &database).await?,
         };
-        deployment.end().await?;
-        Ok(measured)
+        deployment.stop().await?;
+        Ok(result)
     }
 
     /// Preloads the store and returns the workflows per second.
@@ -247,13 +247,13 @@ impl Session<'_> {
             for (in_flight, length, rate) in loads {
                 let load = Load { port: deployment.port, saga: *saga, in_flight, length, rate };
                 self.progress.begin(&run_title(topology, load), expected_sagas(load));
-                runs.push(self.load(load, targets, database).await?);
+                runs.push(self.run_load(load, targets, database).await?);
             }
         }
         Ok(runs)
     }
 
-    async fn load(&self, load: Load, targets: &[Target], database: &Database) -> anyhow::Result<Run> {
+    async fn run_load(&self, load: Load, targets: &[Target], database: &Database) -> anyhow::Result<Run> {
         let meter = Meter::begin(targets)?;
         let running = Running::new(load, self.progress);
         let mut samples = steady::Samples::default();
@@ -294,15 +294,15 @@ impl Session<'_> {
     }
 
     /// Measures the limits of the databases and the state stores alone.
-    async fn databases(&self) -> anyhow::Result<(Vec<Limit>, Vec<StateStoreRow>)> {
+    async fn measure_databases(&self) -> anyhow::Result<(Vec<Limit>, Vec<StateStoreRow>)> {
         let (mut limits, mut stores) = (Vec::new(), Vec::new());
         if !self.options.limit && !self.options.store {
             return Ok((limits, stores));
         }
         let folder = tempfile::Builder::new().prefix("goconductor-bench-").tempdir()?;
         // Use the databases of the topologies; without a topology, the one that is available.
-        let settings = &self.options.topologies;
-        let mut kinds: Vec<bool> = settings.iter().map(|topology| topology.is_dev()).collect();
+        let topologies = &self.options.topologies;
+        let mut kinds: Vec<bool> = topologies.iter().map(|topology| topology.is_dev()).collect();
         if kinds.is_empty() {
             kinds.push(self.server.is_none());
         }
@@ -311,10 +311,10 @@ impl Session<'_> {
         for is_dev in kinds {
             let database = &self.database(is_dev, folder.path()).await?;
             if self.options.limit {
-                limits.push(self.limit(database).await?);
+                limits.push(self.measure_limit(database).await?);
             }
             if self.options.store {
-                stores.extend(self.store_alone(database, folder.path()).await?);
+                stores.extend(self.measure_store(database, folder.path()).await?);
             }
         }
         Ok((limits, stores))
@@ -328,7 +328,7 @@ impl Session<'_> {
         }
     }
 
-    async fn limit(&self, database: &Database) -> anyhow::Result<Limit> {
+    async fn measure_limit(&self, database: &Database) -> anyhow::Result<Limit> {
         let (modes, bytes) = (limit::write_modes(database), ready::bytes()?);
         let what = format!("limit of {}", database.kind());
         self.progress.begin(&what, crate::figures::to_u64(modes.len()));
@@ -341,7 +341,7 @@ impl Session<'_> {
         Ok(Limit { database: database.kind(), durable: database.is_durable().await?, bytes, rows })
     }
 
-    async fn store_alone(&self, database: &Database, folder: &Path) -> anyhow::Result<Vec<StateStoreRow>> {
+    async fn measure_store(&self, database: &Database, folder: &Path) -> anyhow::Result<Vec<StateStoreRow>> {
         let what = format!("state store alone, {}", database.kind());
         self.progress.begin(&what, crate::figures::to_u64(STORE_IN_FLIGHT.len()));
         let server = StateStore::start(database, folder).await?;
@@ -363,7 +363,7 @@ impl Session<'_> {
     }
 }
 
-/// Kafka's brokers that are on this machine and can be samples.
+/// Returns the brokers of Kafka that run on this machine and are visible.
 fn kafka(brokers: &str) -> Vec<Target> {
     let mut all = Vec::new();
     for (number, broker) in brokers.split(',').enumerate() {

@@ -205,7 +205,7 @@ async fn drive<T: WriteTarget>(
 }
 
 /// Writes sequences of batches until none is left. Returns the latency of each transition.
-async fn lane<T: WriteTarget>(
+async fn write_batches<T: WriteTarget>(
     target: T,
     batches: Arc<Mutex<Vec<BatchSequence<T::Batch>>>>,
 ) -> anyhow::Result<Vec<Duration>> {

@@ -20,6 +20,7 @@ mod session;
 mod source;
 mod time;
 mod timeline;
+mod yaml;
 
 pub use reference::reference;
 

@@ -3,7 +3,7 @@
 use crate::args::{BenchArgs, Measurement, ParticipantsArgs};
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
-use goconductor_bench::{Bytes, Error, Limit, Measured, Options, Progress, Report, Run, Saga};
+use goconductor_bench::{Bytes, Error, Limit, Options, Progress, Report, Run, Saga, TopologyResult};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::Duration;
@@ -110,15 +110,15 @@ fn write(report: &Report, out: &Output) -> Result<()> {
         return Ok(());
     }
     if out.names_only() {
-        for (measured, run) in runs(report) {
-            out.data(&format!("{}: {}", title(measured), run.name()))?;
+        for (topology, run) in runs(report) {
+            out.data(&format!("{}: {}", title(topology), run.name()))?;
         }
         return Ok(());
     }
     let machine = &report.machine;
     out.data(&format!("{} cores, {}, Linux {}", machine.cores, machine.processor, machine.kernel))?;
     if runs(report).next().is_some() {
-        settings(report, out)?;
+        topologies(report, out)?;
         loads(report, out)?;
         processes(report, out)?;
         over_time(report, out)?;
@@ -132,43 +132,43 @@ fn write(report: &Report, out: &Output) -> Result<()> {
     Ok(())
 }
 
-fn runs(report: &Report) -> impl Iterator<Item = (&Measured, &Run)> {
-    report.settings.iter().flat_map(|measured| measured.runs.iter().map(move |run| (measured, run)))
+fn runs(report: &Report) -> impl Iterator<Item = (&TopologyResult, &Run)> {
+    report.topologies.iter().flat_map(|topology| topology.runs.iter().map(move |run| (topology, run)))
 }
 
 /// Returns the name of a topology, with its preloaded workflows and a note if it is not durable.
-fn title(measured: &Measured) -> String {
-    let mut title = measured.setting.to_owned();
-    for (count, what) in [(measured.ended_before, "ended"), (measured.waiting_before, "waiting")] {
+fn title(topology: &TopologyResult) -> String {
+    let mut title = topology.topology.to_owned();
+    for (count, what) in [(topology.ended_before, "ended"), (topology.waiting_before, "waiting")] {
         if count > 0 {
             title.push_str(&format!(" with {count} {what}"));
         }
     }
-    if !measured.durable {
+    if !topology.durable {
         title.push_str(" (not durable)");
     }
     title
 }
 
-fn settings(report: &Report, out: &Output) -> Result<()> {
-    let row = |measured: &Measured| {
+fn topologies(report: &Report, out: &Output) -> Result<()> {
+    let row = |topology: &TopologyResult| {
         let memory =
-            measured.memory_at_rest.iter().map(|each| format!("{} {}", each.name, number(each.pss_mib, 0)));
+            topology.memory_at_rest.iter().map(|each| format!("{} {}", each.name, number(each.pss_mib, 0)));
         vec![
-            title(measured),
-            measured.filled_per_second.map_or_else(|| "-".to_owned(), |rate| number(rate, 0)),
-            number(measured.ready_ms, 0),
+            title(topology),
+            topology.filled_per_second.map_or_else(|| "-".to_owned(), |rate| number(rate, 0)),
+            number(topology.ready_ms, 0),
             memory.collect::<Vec<_>>().join(", "),
         ]
     };
     let heads = ["SETTING", "FILLED/S", "READY MS", "MEMORY AT REST, PSS MIB"];
-    section(out, &heads, report.settings.iter().map(row).collect())
+    section(out, &heads, report.topologies.iter().map(row).collect())
 }
 
 fn loads(report: &Report, out: &Output) -> Result<()> {
-    let row = |(measured, run): (&Measured, &Run)| {
+    let row = |(topology, run): (&TopologyResult, &Run)| {
         vec![
-            title(measured),
+            title(topology),
             run.name(),
             number(run.sagas_per_second, 0),
             number(run.steps_per_second, 0),
@@ -189,10 +189,10 @@ fn loads(report: &Report, out: &Output) -> Result<()> {
 
 fn processes(report: &Report, out: &Output) -> Result<()> {
     let mut rows = Vec::new();
-    for (measured, run) in runs(report) {
+    for (topology, run) in runs(report) {
         for usage in &run.processes {
             rows.push(vec![
-                title(measured),
+                title(topology),
                 run.name(),
                 usage.name.clone(),
                 number(usage.cpu_seconds_per_1000, 2),
@@ -201,7 +201,7 @@ fn processes(report: &Report, out: &Output) -> Result<()> {
             ]);
         }
         rows.push(vec![
-            title(measured),
+            title(topology),
             run.name(),
             "(other processes)".to_owned(),
             format!("{} s in total", number(run.others_cpu_seconds, 1)),
@@ -213,7 +213,7 @@ fn processes(report: &Report, out: &Output) -> Result<()> {
 }
 
 fn over_time(report: &Report, out: &Output) -> Result<()> {
-    for (measured, run) in runs(report) {
+    for (topology, run) in runs(report) {
         let Some(steady) = &run.steady else { continue };
         let row = |interval: &goconductor_bench::Interval| {
             let memory =
@@ -228,7 +228,7 @@ fn over_time(report: &Report, out: &Output) -> Result<()> {
                 sizes.collect::<Vec<_>>().join(", "),
             ]
         };
-        out.data(&format!("\n{}: {}", title(measured), run.name()))?;
+        out.data(&format!("\n{}: {}", title(topology), run.name()))?;
         let heads = ["AT S", "SAGAS/S", "P50", "P99 MS", "MEMORY MIB", "DATABASE MIB"];
         out.table(&heads, steady.intervals.iter().map(row).collect())?;
         for slope in &steady.memory_slopes {

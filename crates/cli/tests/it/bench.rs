@@ -1,27 +1,27 @@
-//! A measurement from end to end, small: what it counts, and what it leaves behind.
+//! Small measurements from end to end: their reports, and the removal of their data.
 
-use crate::command::{NOBODY, goconductor, run};
+use crate::command::{UNREACHABLE, goconductor, run};
 use serde_json::Value;
 
-/// Runs a measurement with its files in a folder of the test's own; what it says in JSON.
+/// Runs a measurement with its files in a temporary directory, and returns its report.
 fn measured(args: &[&str]) -> Value {
     measured_with(args, &[("DATABASE_URL", ""), ("KAFKA_BROKERS", "")])
 }
 
 fn measured_with(args: &[&str], environment: &[(&str, &str)]) -> Value {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = goconductor(NOBODY);
+    let mut command = goconductor(UNREACHABLE);
     command.envs(environment.iter().copied());
     let output = command.args(args).env("TMPDIR", folder.path()).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
-    assert!(left.is_empty(), "files are left behind: {left:?}");
+    assert!(left.is_empty(), "the measurement left files behind: {left:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
 fn check_run(run: &Value, saga: &str, count: u64, steps: f64) {
@@ -44,7 +44,7 @@ fn processes(run: &Value) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn dev_is_measured_with_participants_in_it() {
+fn dev_runs_all_sagas_with_in_process_participants() {
     let report =
         measured(&["bench", "dev", "--count", "50", "--idle", "5", "--in-flight", "8", "-o", "json"]);
     let [setting] = &report["settings"].as_array().unwrap()[..] else { panic!("{report}") };
@@ -64,36 +64,36 @@ fn dev_is_measured_with_participants_in_it() {
 }
 
 #[test]
-fn participants_over_http_are_seen_by_themselves_and_a_limit_is_compared_with() {
+fn http_participants_are_a_separate_process_and_ratios_are_reported() {
     let args = "bench dev-http limit store --saga undo --count 40 --in-flight 4 --limit-for 100ms --ended 700 \
                 --waiting 20 -o json";
     let report = measured(&args.split_whitespace().collect::<Vec<_>>());
-    let [none, filled] = &report["settings"].as_array().unwrap()[..] else { panic!("{report}") };
-    for setting in [none, filled] {
+    let [empty, preloaded] = &report["settings"].as_array().unwrap()[..] else { panic!("{report}") };
+    for setting in [empty, preloaded] {
         let [undo] = &setting["runs"].as_array().unwrap()[..] else { panic!("{setting}") };
         check_run(undo, "undo", 20, 5.0);
         let expected = [("dev", "server"), ("participants", "participants"), ("client", "client")];
         assert_eq!(processes(undo), expected);
     }
-    assert_eq!((none["ended_before"].as_u64(), filled["ended_before"].as_u64()), (Some(0), Some(700)));
-    assert_eq!(filled["waiting_before"].as_u64(), Some(20));
+    assert_eq!((empty["ended_before"].as_u64(), preloaded["ended_before"].as_u64()), (Some(0), Some(700)));
+    assert_eq!(preloaded["waiting_before"].as_u64(), Some(20));
     let [limit] = &report["limits"].as_array().unwrap()[..] else { panic!("{report}") };
     assert_eq!(limit["database"], "sqlite");
     assert!(limit["rows"].as_array().unwrap().iter().all(|row| number(&row["transitions_per_second"]) > 0.0));
     assert!(report["stores"].as_array().unwrap().iter().all(|store| store["transitions"] == 640));
-    let whats: Vec<&str> =
+    let names: Vec<&str> =
         report["ratios"].as_array().unwrap().iter().map(|each| each["what"].as_str().unwrap()).collect();
     for what in [
         "state store alone, 64 at once",
         "dev-http: undo, 4 at once",
         "dev-http: undo, 4 at once, with 700 ended, 20 waiting",
     ] {
-        assert!(whats.contains(&what), "{whats:?}");
+        assert!(names.contains(&what), "{names:?}");
     }
 }
 
 #[test]
-fn a_rate_is_kept_and_told_over_time() {
+fn constant_rate_reports_intervals() {
     let args = "bench dev --saga order --idle 0 --in-flight 16 --for 4s --rate 20 -o json";
     let report = measured(&args.split_whitespace().collect::<Vec<_>>());
     let run = &report["settings"][0]["runs"][0];
@@ -104,15 +104,15 @@ fn a_rate_is_kept_and_told_over_time() {
     assert!(intervals.iter().all(|each| number(&each["memory"][0]["pss_mib"]) > 1.0), "{run}");
 }
 
-/// With the servers that `scripts/test` starts.
+/// Needs the servers that `scripts/test` starts.
 #[test]
-fn processes_are_measured_each_by_itself() {
+fn each_process_is_measured_separately() {
     let address = |name: &str| std::env::var(name).ok().filter(|address| !address.is_empty());
     let addresses = (address("GOCONDUCTOR_TEST_POSTGRES_URL"), address("GOCONDUCTOR_TEST_KAFKA_BROKERS"));
     let (Some(database), Some(brokers)) = addresses else {
         let required = std::env::var("GOCONDUCTOR_TEST_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
-        assert!(!required, "GOCONDUCTOR_TEST_POSTGRES_URL and GOCONDUCTOR_TEST_KAFKA_BROKERS say no address");
-        eprintln!("not run: GOCONDUCTOR_TEST_POSTGRES_URL or GOCONDUCTOR_TEST_KAFKA_BROKERS is not set");
+        assert!(!required, "GOCONDUCTOR_TEST_POSTGRES_URL and GOCONDUCTOR_TEST_KAFKA_BROKERS are required");
+        eprintln!("skipped: GOCONDUCTOR_TEST_POSTGRES_URL or GOCONDUCTOR_TEST_KAFKA_BROKERS is not set");
         return;
     };
     let args = "bench processes limit --saga undo --count 40 --in-flight 8 --limit-for 50ms -o json";
@@ -131,22 +131,22 @@ fn processes_are_measured_each_by_itself() {
 }
 
 #[test]
-fn what_can_t_be_measured_is_said_before_anything_is_started() {
-    for (args, says) in [
+fn invalid_options_are_usage_errors() {
+    for (args, expected) in [
         ("bench nothing", "invalid value"),
         ("bench dev --saga life", "invalid value"),
         ("bench dev --in-flight 0", "1..=10000"),
         ("bench dev --count 0", "1.."),
         ("bench dev --count 5 --for 1m", "cannot be used with"),
-        ("bench dev --for 0s", "measures nothing"),
+        ("bench dev --for 0s", "greater than zero"),
         ("bench dev --rate 0", "1..=1000000"),
         ("bench dev --watch-pid 12", "NAME=PID"),
-        ("bench limit --ended 5", "name a setting"),
+        ("bench limit --ended 5", "add a measurement"),
         ("bench processes --database-url= --brokers=", "--database-url postgres://"),
     ] {
-        let ran = run(NOBODY, args);
-        assert_eq!(ran.code, 2, "{args}: {}", ran.stderr);
-        assert!(ran.stderr.contains(says), "{args}: {}", ran.stderr);
-        assert_eq!(ran.stdout, "", "{args}");
+        let output = run(UNREACHABLE, args);
+        assert_eq!(output.code, 2, "{args}: {}", output.stderr);
+        assert!(output.stderr.contains(expected), "{args}: {}", output.stderr);
+        assert_eq!(output.stdout, "", "{args}");
     }
 }

@@ -1,10 +1,10 @@
-//! What a command ends with is what a script goes by.
+//! Exit codes, and the separation of data and messages.
 
-use crate::command::{run, run_args, run_fed};
+use crate::command::{run, run_args, run_with_input};
 use crate::server::{id, serve};
 
 #[test]
-fn each_answer_has_its_code() {
+fn each_response_has_its_exit_code() {
     let server = serve();
     for (args, code) in [
         ("workflow start 0".to_owned(), 0),
@@ -20,82 +20,82 @@ fn each_answer_has_its_code() {
         ("definition get nothing".to_owned(), 3),
         ("definition get shop".to_owned(), 0),
     ] {
-        let ran = run(&server, &args);
-        assert_eq!(ran.code, code, "{args}: {}", ran.stderr);
-        assert!(code == 0 || ran.stderr.starts_with("error: "), "{args}: {}", ran.stderr);
+        let output = run(&server, &args);
+        assert_eq!(output.code, code, "{args}: {}", output.stderr);
+        assert!(code == 0 || output.stderr.starts_with("error: "), "{args}: {}", output.stderr);
     }
     assert_eq!(run("http://127.0.0.1:9", "workflow list").code, 6);
 }
 
 #[test]
-fn a_wait_ends_as_the_workflow_ended() {
+fn wait_exits_with_the_outcome_of_the_workflow() {
     let server = serve();
     for (nth, code) in [(0, 0), (1, 10), (2, 11), (3, 7), (4, 1)] {
-        let ran = run(&server, &format!("workflow start {nth} --wait --timeout 1s"));
-        assert_eq!(ran.code, code, "start {nth}: {}", ran.stderr);
-        let ran = run(&server, &format!("workflow result {} --wait 1s", id(nth)));
-        assert_eq!(ran.code, code, "result {nth}: {}", ran.stderr);
+        let output = run(&server, &format!("workflow start {nth} --wait --timeout 1s"));
+        assert_eq!(output.code, code, "start {nth}: {}", output.stderr);
+        let output = run(&server, &format!("workflow result {} --wait 1s", id(nth)));
+        assert_eq!(output.code, code, "result {nth}: {}", output.stderr);
         if nth != 3 {
-            let ran = run(&server, &format!("workflow watch {}", id(nth)));
-            assert_eq!(ran.code, code, "watch {nth}: {}", ran.stderr);
+            let output = run(&server, &format!("workflow watch {}", id(nth)));
+            assert_eq!(output.code, code, "watch {nth}: {}", output.stderr);
         }
     }
 }
 
 #[test]
-fn data_is_on_standard_output_and_nothing_else() {
+fn standard_output_holds_only_data() {
     let server = serve();
-    let ran = run(&server, "workflow start 0 -o name");
-    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (format!("{}\n", id(0)).as_str(), ""));
+    let output = run(&server, "workflow start 0 -o name");
+    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), (format!("{}\n", id(0)).as_str(), ""));
 
-    let ran = run(&server, "workflow start 1 --wait -o json");
-    let answer: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let output = run(&server, "workflow start 1 --wait -o json");
+    let answer: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(answer["status"], "ROLLED_BACK");
 
-    // The API's JSON is not changed: fields keep their order.
-    let ran = run(&server, &format!("workflow describe {} -o json", id(0)));
+    // The JSON of the API keeps the order of its fields.
+    let output = run(&server, &format!("workflow describe {} -o json", id(0)));
     let order = |text: &str| ["\"z\"", "\"a\""].map(|key| text.find(key).unwrap());
     let direct = serde_json::json!({"input": {"z": 1, "a": 2}}).to_string();
-    assert_eq!(order(&ran.stdout)[0] < order(&ran.stdout)[1], order(&direct)[0] < order(&direct)[1]);
+    assert_eq!(order(&output.stdout)[0] < order(&output.stdout)[1], order(&direct)[0] < order(&direct)[1]);
 
-    let ran = run(&server, &format!("workflow result {}", id(0)));
-    assert_eq!(ran.stdout, "{\n  \"total\": 3\n}\n");
+    let output = run(&server, &format!("workflow result {}", id(0)));
+    assert_eq!(output.stdout, "{\n  \"total\": 3\n}\n");
     assert_eq!(run(&server, &format!("workflow result {} -q", id(0))).stderr, "");
 }
 
 #[test]
-fn a_list_has_pages() {
+fn list_prints_one_page_or_all() {
     let server = serve();
-    let ran = run(&server, "workflow list -o name");
-    assert_eq!(ran.stdout, format!("{}\n{}\n", id(0), id(1)));
-    assert!(ran.stderr.contains("--page-token more"), "{}", ran.stderr);
-    let ran = run(&server, "workflow list -o name --all");
-    assert_eq!(ran.stdout.lines().count(), 4);
-    assert_eq!(ran.stderr, "");
-    let ran = run(&server, "workflow list -o jsonl --all");
-    assert_eq!(ran.stdout.lines().filter(|line| line.starts_with("{\"")).count(), 4);
-    let ran = run(&server, "workflow list --all");
-    assert!(ran.stdout.starts_with("ID "), "{}", ran.stdout);
+    let output = run(&server, "workflow list -o name");
+    assert_eq!(output.stdout, format!("{}\n{}\n", id(0), id(1)));
+    assert!(output.stderr.contains("--page-token more"), "{}", output.stderr);
+    let output = run(&server, "workflow list -o name --all");
+    assert_eq!(output.stdout.lines().count(), 4);
+    assert_eq!(output.stderr, "");
+    let output = run(&server, "workflow list -o jsonl --all");
+    assert_eq!(output.stdout.lines().filter(|line| line.starts_with("{\"")).count(), 4);
+    let output = run(&server, "workflow list --all");
+    assert!(output.stdout.starts_with("ID "), "{}", output.stdout);
 }
 
 #[test]
-fn many_at_once_are_confirmed() {
+fn bulk_operation_needs_a_confirmation() {
     let server = serve();
     let filter = ["workflow", "cancel", "--filter", "definition = \"d\""];
-    let ran = run_args(&server, &filter);
-    assert_eq!(ran.code, 2, "{}", ran.stderr);
-    assert!(ran.stderr.contains("2 workflows would be cancelled"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("--yes"), "{}", ran.stderr);
+    let output = run_args(&server, &filter);
+    assert_eq!(output.code, 2, "{}", output.stderr);
+    assert!(output.stderr.contains("2 workflows would be cancelled"), "{}", output.stderr);
+    assert!(output.stderr.contains("--yes"), "{}", output.stderr);
 
-    // The one that is in error refuses in this server; the other is not held up by it.
-    let ran = run_args(&server, &[&filter[..], &["--yes"]].concat());
-    assert_eq!(ran.code, 4, "{}", ran.stderr);
-    assert!(ran.stdout.contains(&id(3)), "{}", ran.stdout);
-    assert!(ran.stderr.contains("1 of 2 workflows refused"), "{}", ran.stderr);
+    // The server rejects the operation for the workflow in error. The other workflow is still cancelled.
+    let output = run_args(&server, &[&filter[..], &["--yes"]].concat());
+    assert_eq!(output.code, 4, "{}", output.stderr);
+    assert!(output.stdout.contains(&id(3)), "{}", output.stdout);
+    assert!(output.stderr.contains("1 of 2 workflows rejected the operation"), "{}", output.stderr);
 }
 
 #[test]
-fn definitions_are_compared_and_refused_with_their_places() {
+fn definition_diff_and_apply_report_differences_and_problems() {
     let server = serve();
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
@@ -106,20 +106,20 @@ fn definitions_are_compared_and_refused_with_their_places() {
     let same = file("same.yaml", "workflow: shop\nsteps: []\n");
     assert_eq!(run_args(&server, &["definition", "diff", &same]).code, 0);
     let other = file("other.yaml", "workflow: shop\nsteps: [x]\n");
-    let ran = run_args(&server, &["definition", "diff", &other]);
-    assert_eq!(ran.code, 9);
-    assert!(ran.stdout.contains("-steps: []\n+steps: [x]\n"), "{}", ran.stdout);
+    let output = run_args(&server, &["definition", "diff", &other]);
+    assert_eq!(output.code, 9);
+    assert!(output.stdout.contains("-steps: []\n+steps: [x]\n"), "{}", output.stdout);
 
     let wrong = file("wrong.yaml", "workflow: wrong\nsteps: []\n");
-    let ran = run_args(&server, &["definition", "apply", &same, &wrong]);
-    assert_eq!(ran.code, 8);
-    assert!(ran.stdout.contains("shop version 1 applied"), "{}", ran.stdout);
+    let output = run_args(&server, &["definition", "apply", &same, &wrong]);
+    assert_eq!(output.code, 8);
+    assert!(output.stdout.contains("shop version 1 applied"), "{}", output.stdout);
     assert!(
-        ran.stderr.contains("wrong.yaml:2:3: GC1004: says no undo\n 2 | steps: []\n   |   ^"),
+        output.stderr.contains("wrong.yaml:2:3: GC1004: missing compensation\n 2 | steps: []\n   |   ^"),
         "{}",
-        ran.stderr
+        output.stderr
     );
 
-    let ran = run_fed(&server, &["definition", "apply", "-"], "workflow: fed\nsteps: []\n");
-    assert_eq!(ran.stdout, "fed version 1 applied\n");
+    let output = run_with_input(&server, &["definition", "apply", "-"], "workflow: fed\nsteps: []\n");
+    assert_eq!(output.stdout, "fed version 1 applied\n");
 }

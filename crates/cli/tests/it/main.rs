@@ -1,10 +1,10 @@
-//! The command as people and scripts meet it: what it prints, and what it ends with.
+//! Black-box tests of the command: its output and its exit codes.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::expect_used,
-    reason = "a test fails by a panic"
+    reason = "tests fail by panicking"
 )]
 
 mod bench;

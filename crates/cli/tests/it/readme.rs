@@ -1,8 +1,8 @@
-//! The README's commands do what it says: every ```console block is run against a real server.
+//! The commands of the README, run against a real server: each ```console block is a script with expected output.
 //!
-//! In a block a line that begins with `$ ` is a command; it goes on behind a backslash at a line's end and
-//! through a here-document. Other lines are what it prints: `…` stands for any text, and alone on a line for
-//! any lines. A command without any such line may print whatever it likes.
+//! A line that starts with `$ ` is a command. A backslash at the end of a line and a here-document continue it. All other
+//! lines are expected output. In them, `…` matches any text, and any number of lines if it is alone on a line. The output of
+//! a command without expected lines is not checked.
 
 use crate::command::goconductor;
 use std::io::{Read, Write};
@@ -13,26 +13,26 @@ use std::time::{Duration, Instant};
 
 const README: &str = include_str!("../../../../README.md");
 
-/// The address that the README uses.
+/// The address in the README.
 const DEFAULT: &str = "127.0.0.1:8470";
 
-/// A server that is not ready by then will not be.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+/// The maximum time until the server is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Stands before the output of each command.
-const MARK: &str = "@@@ the output of command";
+/// The line before the output of each command.
+const MARKER: &str = "@@@ the output of command";
 
 #[test]
-fn every_console_block_does_what_it_says() {
+fn console_blocks_print_the_expected_output() {
     let server = Server::start();
     let blocks = blocks(README);
-    assert!(blocks.len() >= 3, "the README has lost its blocks");
+    assert!(blocks.len() >= 3, "the README has fewer than three console blocks");
     for block in &blocks {
         check(block, &server);
     }
 }
 
-/// A command and what it prints.
+/// A command with its expected output.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Step {
     command: String,
@@ -52,19 +52,20 @@ fn blocks(text: &str) -> Vec<Vec<Step>> {
 
 fn steps<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    let mut here: Option<String> = None;
+    let mut here_document: Option<String> = None;
     while let Some(line) = lines.next().filter(|line| *line != "```") {
-        let goes_on = here.is_some() || steps.last().is_some_and(|step| step.command.ends_with('\\'));
+        let is_continued =
+            here_document.is_some() || steps.last().is_some_and(|step| step.command.ends_with('\\'));
         if let Some(command) = line.strip_prefix("$ ") {
             steps.push(Step { command: command.to_owned(), expected: Vec::new() });
-        } else if let (true, Some(step)) = (goes_on, steps.last_mut()) {
+        } else if let (true, Some(step)) = (is_continued, steps.last_mut()) {
             step.command.push('\n');
             step.command.push_str(line);
         } else {
             steps.last_mut().expect("a block begins with a command").expected.push(line.to_owned());
             continue;
         }
-        here = match (here, line.split_once("<<'")) {
+        here_document = match (here_document, line.split_once("<<'")) {
             (Some(end), _) if end == line => None,
             (Some(end), _) => Some(end),
             (None, Some((_, rest))) => rest.split_once('\'').map(|(end, _)| end.to_owned()),
@@ -77,7 +78,7 @@ fn steps<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Vec<Step> {
 fn check(block: &[Step], server: &Server) {
     let mut script = String::from("set -e -o pipefail\nexec 2>&1\n");
     for (nth, step) in block.iter().enumerate() {
-        script.push_str(&format!("echo; echo '{MARK} {nth}'\n{}\n", server.here(&step.command)));
+        script.push_str(&format!("echo; echo '{MARKER} {nth}'\n{}\n", server.localized(&step.command)));
     }
     let output = Command::new("bash")
         .args(["-c", &script])
@@ -89,10 +90,10 @@ fn check(block: &[Step], server: &Server) {
     let output = String::from_utf8(output.stdout).unwrap();
     for (nth, step) in block.iter().enumerate() {
         let (_, rest) =
-            output.split_once(&format!("{MARK} {nth}\n")).unwrap_or_else(|| panic!("{step:?}\n{output}"));
+            output.split_once(&format!("{MARKER} {nth}\n")).unwrap_or_else(|| panic!("{step:?}\n{output}"));
         let printed: Vec<&str> =
-            rest.split(&format!("\n{MARK}")).next().unwrap_or_default().trim_end().lines().collect();
-        let expected: Vec<String> = step.expected.iter().map(|line| server.here(line)).collect();
+            rest.split(&format!("\n{MARKER}")).next().unwrap_or_default().trim_end().lines().collect();
+        let expected: Vec<String> = step.expected.iter().map(|line| server.localized(line)).collect();
         let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
         assert!(
             step.expected.is_empty() || lines_match(&expected, &printed),
@@ -129,13 +130,13 @@ fn line_matches(expected: &str, printed: &str) -> bool {
         if parts.peek().is_none() {
             return rest.ends_with(part);
         }
-        let Some((_, behind)) = rest.split_once(part) else { return false };
-        rest = behind;
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
     }
     true
 }
 
-/// A `goconductor dev --demo` on a port of its own. Killed when it is dropped.
+/// A `goconductor dev --demo` on a free port. Dropping it kills the process.
 struct Server {
     child: Child,
     address: String,
@@ -156,32 +157,32 @@ impl Server {
             .spawn()
             .unwrap();
         let mut this = Self { child, address, folder };
-        let give_up = Instant::now() + READY_WITHIN;
+        let deadline = Instant::now() + READY_TIMEOUT;
         while !this.is_ready() {
             let ended = this.child.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < give_up, "{ended:?}: {}", this.log());
+            assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}: {}", this.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         this
     }
 
     fn is_ready(&self) -> bool {
-        let asked = || -> std::io::Result<String> {
+        let probe = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(&self.address)?;
             stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
+            let mut response = String::new();
+            stream.read_to_string(&mut response)?;
+            Ok(response)
         };
-        asked().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+        probe().is_ok_and(|response| response.starts_with("HTTP/1.1 200"))
     }
 
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// The text with this server in the place of the README's.
-    fn here(&self, text: &str) -> String {
+    /// Replaces the address of the README with the address of this server.
+    fn localized(&self, text: &str) -> String {
         text.replace(DEFAULT, &self.address)
     }
 
@@ -199,25 +200,25 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
 #[test]
-fn blocks_are_taken_apart() {
+fn blocks_are_split_into_commands_and_output() {
     let text =
-        "a\n```console\n$ one \\\n    more\nout …\n$ cat <<'END'\n$x\nEND\nsaid\n```\n```sh\n$ no\n```\n";
+        "a\n```console\n$ one \\\n    more\nout …\n$ cat <<'END'\n$x\nEND\noutput\n```\n```sh\n$ no\n```\n";
     let step = |command: &str, expected: &str| Step {
         command: command.to_owned(),
         expected: vec![expected.to_owned()],
     };
-    assert_eq!(blocks(text), [[step("one \\\n    more", "out …"), step("cat <<'END'\n$x\nEND", "said")]]);
+    assert_eq!(blocks(text), [[step("one \\\n    more", "out …"), step("cat <<'END'\n$x\nEND", "output")]]);
 }
 
 #[test]
-fn lines_are_matched() {
+fn ellipsis_matches_text_and_lines() {
     for (expected, printed, matches) in [
         (vec!["a … c"], vec!["a b c"], true),
         (vec!["a … c"], vec!["a c"], false),

@@ -1,4 +1,4 @@
-//! A small server that answers as the API says, for what a real one can't be brought to at will.
+//! A stub of the API, for responses that a real server does not produce on demand.
 
 use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -8,12 +8,12 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Ids whose last digit says how the workflow stands.
+/// Returns an id whose last digit selects the status of the workflow.
 pub(crate) fn id(nth: u32) -> String {
     format!("01999999-0000-7000-8000-00000000000{nth}")
 }
 
-/// Completed, rolled back, in error, under way, terminated.
+/// The statuses by the last digit of the id.
 const STATUSES: [&str; 5] = ["COMPLETED", "ROLLED_BACK", "ERROR", "IN_PROGRESS", "TERMINATED"];
 
 fn nth(id: &str) -> Option<usize> {
@@ -31,7 +31,7 @@ fn workflow(nth: usize) -> Value {
     }
     if status == "ROLLED_BACK" {
         workflow["cause"] = json!("STEP_FAILED");
-        workflow["error"] = json!({"code": "NO_STOCK", "message": "none left"});
+        workflow["error"] = json!({"code": "NO_STOCK", "message": "out of stock"});
     }
     workflow
 }
@@ -44,23 +44,23 @@ fn problem(status: StatusCode, detail: &str) -> Response {
 async fn describe(Path(id): Path<String>) -> Response {
     match nth(&id) {
         Some(nth) => Json(workflow(nth)).into_response(),
-        None => problem(StatusCode::NOT_FOUND, "no such workflow"),
+        None => problem(StatusCode::NOT_FOUND, "workflow not found"),
     }
 }
 
 async fn start(Json(body): Json<Value>) -> Response {
     match body["definition"].as_str().unwrap() {
-        "missing" => problem(StatusCode::NOT_FOUND, "no such definition"),
-        "conflict" => problem(StatusCode::CONFLICT, "the key is that of another start"),
-        "forbidden" => problem(StatusCode::FORBIDDEN, "not yours"),
-        "invalid" => problem(StatusCode::UNPROCESSABLE_ENTITY, "the input does not fit"),
-        "broken" => problem(StatusCode::INTERNAL_SERVER_ERROR, "a fault of the server"),
+        "missing" => problem(StatusCode::NOT_FOUND, "definition not found"),
+        "conflict" => problem(StatusCode::CONFLICT, "the idempotency key belongs to another start"),
+        "forbidden" => problem(StatusCode::FORBIDDEN, "permission denied"),
+        "invalid" => problem(StatusCode::UNPROCESSABLE_ENTITY, "the input does not match the schema"),
+        "broken" => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
         digit => (StatusCode::CREATED, Json(workflow(digit.parse().unwrap()))).into_response(),
     }
 }
 
 async fn events(Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let Some(nth) = nth(&id) else { return problem(StatusCode::NOT_FOUND, "no such workflow") };
+    let Some(nth) = nth(&id) else { return problem(StatusCode::NOT_FOUND, "workflow not found") };
     let event = |seq: u64, kind: &str| json!({"seq": seq, "time": "2026-01-01T00:00:00Z", "type": kind});
     let mut events = vec![event(1, "WORKFLOW_STARTED")];
     match STATUSES[nth] {
@@ -74,11 +74,11 @@ async fn events(Path(id): Path<String>, headers: HeaderMap) -> Response {
         let text: String =
             events.iter().map(|event| format!("id: {}\ndata: {event}\n\n", event["seq"])).collect();
         let body = futures::stream::iter([Ok::<_, std::io::Error>(text)]);
-        // What is under way stays open.
-        let rest = futures::stream::pending();
-        let body = futures::StreamExt::chain(body, rest);
-        let answer = axum::body::Body::from_stream(body);
-        return ([(header::CONTENT_TYPE, "text/event-stream")], answer).into_response();
+        // The stream of a running workflow stays open.
+        let open = futures::stream::pending();
+        let body = futures::StreamExt::chain(body, open);
+        let body = axum::body::Body::from_stream(body);
+        return ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response();
     }
     Json(json!({ "events": events })).into_response()
 }
@@ -87,7 +87,7 @@ async fn result(Path(id): Path<String>) -> Response {
     match nth(&id) {
         Some(nth) if matches!(nth, 0 | 1 | 4) => Json(workflow(nth)).into_response(),
         Some(nth) => (StatusCode::ACCEPTED, Json(workflow(nth))).into_response(),
-        None => problem(StatusCode::NOT_FOUND, "no such workflow"),
+        None => problem(StatusCode::NOT_FOUND, "workflow not found"),
     }
 }
 
@@ -106,11 +106,11 @@ async fn cancel(Path(id): Path<String>) -> Response {
     match nth(&id) {
         Some(3) => Json(workflow(3)).into_response(),
         Some(_) => problem(StatusCode::CONFLICT, "the workflow has ended"),
-        None => problem(StatusCode::NOT_FOUND, "no such workflow"),
+        None => problem(StatusCode::NOT_FOUND, "workflow not found"),
     }
 }
 
-/// Its address.
+/// Starts the stub and returns its URL.
 pub(crate) fn serve() -> String {
     let router = Router::new()
         .route("/api/v1/workflows", post(start).get(list))
@@ -119,7 +119,7 @@ pub(crate) fn serve() -> String {
         .route("/api/v1/workflows/{id}/result", get(result))
         .route("/api/v1/workflows/{id}/cancel", post(cancel))
         .route("/api/v1/definitions/{name}", get(definition).put(apply))
-        .fallback(any(|| async { problem(StatusCode::NOT_FOUND, "no such thing") }));
+        .fallback(any(|| async { problem(StatusCode::NOT_FOUND, "resource not found") }));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -135,14 +135,14 @@ pub(crate) fn serve() -> String {
 
 async fn definition(Path(name): Path<String>) -> Response {
     if name != "shop" {
-        return problem(StatusCode::NOT_FOUND, "no such definition");
+        return problem(StatusCode::NOT_FOUND, "definition not found");
     }
     Json(json!({"name": "shop", "version": 2, "source": "workflow: shop\nsteps: []\n"})).into_response()
 }
 
 async fn apply(Path(name): Path<String>, body: String) -> Response {
     if body.contains("wrong") {
-        let errors = json!([{"line": 2, "column": 3, "code": "GC1004", "detail": "says no undo"}]);
+        let errors = json!([{"line": 2, "column": 3, "code": "GC1004", "detail": "missing compensation"}]);
         let body = json!({"status": 422, "detail": "1 problem", "code": "GC1000", "errors": errors});
         return (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response();
     }

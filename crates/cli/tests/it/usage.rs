@@ -1,12 +1,12 @@
-//! What is wrong with a command line is said before anything is done.
+//! Usage errors, help, and commands that need no server.
 
-use crate::command::{NOBODY, run, run_args, run_fed};
+use crate::command::{UNREACHABLE, run, run_args, run_with_input};
 
 const ID: &str = "01999999-0000-7000-8000-000000000001";
 
 #[test]
-fn a_wrong_command_line_ends_with_2() {
-    for (args, says) in [
+fn invalid_command_line_exits_with_2() {
+    for (args, expected) in [
         ("", "Usage"),
         ("workflow", "Usage"),
         ("frobnicate", "unrecognized subcommand"),
@@ -31,32 +31,32 @@ fn a_wrong_command_line_ends_with_2() {
         ("definition graph a --file b", "cannot be used with"),
         ("service set a", "--url"),
         ("config explain --set x", "PATH=VALUE"),
-        ("lock release .. --owner me", "not . or .."),
-        ("election describe .", "not . or .."),
+        ("lock release .. --owner me", "must not be empty"),
+        ("election describe .", "must not be empty"),
         ("completion nosh", "invalid value"),
         ("dev --listen nowhere", "invalid"),
         ("workflow list --server https://x", "invalid server address"),
         ("doctor --state-store-url mysql://x", "neither sqlite:// nor postgres://"),
     ] {
-        let ran = run(NOBODY, args);
-        assert_eq!(ran.code, 2, "{args}: {}", ran.stderr);
-        assert!(ran.stderr.contains(says), "{args}: {}", ran.stderr);
-        assert_eq!(ran.stdout, "", "{args}");
+        let output = run(UNREACHABLE, args);
+        assert_eq!(output.code, 2, "{args}: {}", output.stderr);
+        assert!(output.stderr.contains(expected), "{args}: {}", output.stderr);
+        assert_eq!(output.stdout, "", "{args}");
     }
 }
 
 #[test]
-fn nouns_of_later_releases_are_not_there() {
-    for noun in ["schedule", "secret", "db", "audit", "top"] {
-        let ran = run(NOBODY, noun);
-        assert_eq!(ran.code, 2, "{noun}");
-        assert!(ran.stderr.contains("unrecognized subcommand"), "{noun}: {}", ran.stderr);
+fn commands_of_later_releases_do_not_exist() {
+    for command in ["schedule", "secret", "db", "audit", "top"] {
+        let output = run(UNREACHABLE, command);
+        assert_eq!(output.code, 2, "{command}");
+        assert!(output.stderr.contains("unrecognized subcommand"), "{command}: {}", output.stderr);
     }
 }
 
 #[test]
-fn what_needs_no_server_works_without_one() {
-    for (args, says) in [
+fn offline_commands_need_no_server() {
+    for (args, expected) in [
         ("version", "goconductor 0."),
         ("--version", "goconductor 0."),
         ("--help", "workflow"),
@@ -68,65 +68,65 @@ fn what_needs_no_server_works_without_one() {
         ("config explain", "executor.redelivery"),
         ("config explain --set limits.page_size=7", "flag --set"),
     ] {
-        let ran = run(NOBODY, args);
-        assert_eq!(ran.code, 0, "{args}: {}", ran.stderr);
-        assert!(ran.stdout.contains(says), "{args}: {}", ran.stdout);
-        assert_eq!(ran.stderr, "", "{args}");
+        let output = run(UNREACHABLE, args);
+        assert_eq!(output.code, 0, "{args}: {}", output.stderr);
+        assert!(output.stdout.contains(expected), "{args}: {}", output.stdout);
+        assert_eq!(output.stderr, "", "{args}");
     }
 }
 
 #[test]
-fn an_error_is_said_in_one_form() {
-    let ran = run(NOBODY, "workflow list");
-    assert_eq!(ran.code, 6);
-    let lines: Vec<&str> = ran.stderr.lines().collect();
+fn error_has_message_hint_and_page() {
+    let output = run(UNREACHABLE, "workflow list");
+    assert_eq!(output.code, 6);
+    let lines: Vec<&str> = output.stderr.lines().collect();
     assert!(
         lines[0].starts_with("error: failed to reach the server at http://127.0.0.1:9: "),
         "{}",
-        ran.stderr
+        output.stderr
     );
-    assert!(lines[1].starts_with("hint: "), "{}", ran.stderr);
+    assert!(lines[1].starts_with("hint: "), "{}", output.stderr);
     assert_eq!(lines[2], "see: goconductor explain GC3001");
     assert_eq!(lines.len(), 3);
 }
 
 #[test]
-fn input_has_to_be_json() {
+fn invalid_json_input_is_a_usage_error() {
     for args in [vec!["--input", "{order:1}"], vec!["--input", "-"]] {
         let all: Vec<&str> = ["workflow", "start", "d"].into_iter().chain(args).collect();
-        let ran = run_fed(NOBODY, &all, "[1,\n2");
-        assert_eq!(ran.code, 2, "{}", ran.stderr);
-        assert!(ran.stderr.contains("see: goconductor explain GC3005"), "{}", ran.stderr);
+        let output = run_with_input(UNREACHABLE, &all, "[1,\n2");
+        assert_eq!(output.code, 2, "{}", output.stderr);
+        assert!(output.stderr.contains("see: goconductor explain GC3005"), "{}", output.stderr);
     }
-    let ran = run_args(NOBODY, &["workflow", "start", "d", "--input", "@/nowhere.json"]);
-    assert_eq!(ran.code, 3);
-    assert!(ran.stderr.contains("/nowhere.json can't be read"), "{}", ran.stderr);
+    let output = run_args(UNREACHABLE, &["workflow", "start", "d", "--input", "@/nowhere.json"]);
+    assert_eq!(output.code, 3);
+    assert!(output.stderr.contains("failed to read /nowhere.json"), "{}", output.stderr);
 }
 
 #[test]
-fn an_id_is_given_in_full() {
+fn abbreviated_id_is_not_found() {
     for verb in ["describe", "history", "watch", "result", "cancel", "pause", "resume"] {
-        let ran = run(NOBODY, &format!("workflow {verb} {}", &ID[..8]));
-        assert_eq!(ran.code, 3, "{verb}");
-        assert!(ran.stderr.contains("an id is given in full"), "{}", ran.stderr);
+        let output = run(UNREACHABLE, &format!("workflow {verb} {}", &ID[..8]));
+        assert_eq!(output.code, 3, "{verb}");
+        assert!(output.stderr.contains("use the full id of 36 characters"), "{}", output.stderr);
     }
 }
 
 #[test]
-fn an_unknown_code_is_not_found_and_a_wrong_configuration_is_invalid() {
-    assert_eq!(run(NOBODY, "explain GC9999").code, 3);
-    let ran = run(NOBODY, "config explain --set limits.page_sise=7");
-    assert_eq!(ran.code, 8);
-    assert!(ran.stderr.contains("did you mean page_size?"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("see: goconductor explain GC0001"), "{}", ran.stderr);
+fn unknown_code_is_not_found_and_invalid_configuration_exits_with_8() {
+    assert_eq!(run(UNREACHABLE, "explain GC9999").code, 3);
+    let output = run(UNREACHABLE, "config explain --set limits.page_sise=7");
+    assert_eq!(output.code, 8);
+    assert!(output.stderr.contains("did you mean page_size?"), "{}", output.stderr);
+    assert!(output.stderr.contains("see: goconductor explain GC0001"), "{}", output.stderr);
 }
 
 #[test]
 fn every_code_of_the_command_line_has_a_page() {
     for code in ["GC3001", "GC3002", "GC3003", "GC3004", "GC3005", "GC3006", "GC3007"] {
-        assert_eq!(run(NOBODY, &format!("explain {code}")).code, 0, "{code}");
+        assert_eq!(run(UNREACHABLE, &format!("explain {code}")).code, 0, "{code}");
     }
     for code in 3010..=3016 {
-        assert_eq!(run(NOBODY, &format!("explain GC{code}")).code, 0, "{code}");
+        assert_eq!(run(UNREACHABLE, &format!("explain GC{code}")).code, 0, "{code}");
     }
 }
