@@ -2,7 +2,7 @@
 //! process, and, for comparison, the limit of the database.
 //!
 //! A measurement starts the processes that it measures, on a new database. At the end it stops the processes and drops the
-//! database. Servers, participants and client are separate processes, so that each is topology on its own. The exception
+//! database. Servers, participants and client are separate processes, so that each is measured on its own. The exception
 //! is the topology `dev`, whose participants are in the server by design. The outcome of each saga is checked.
 //!
 //! The crate deliberately makes no judgement: it reports measurements, and ratios of measurements of the same run.

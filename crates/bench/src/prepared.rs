@@ -53,7 +53,7 @@ pub(crate) fn bytes() -> anyhow::Result<Bytes> {
         .writes
         .iter()
         .map(|write| match write {
-            Write::ChildCommand(new) => &*new.write.record,
+            Write::Start(new) => &*new.write.record,
             Write::Transition(write) => &*write.record,
         })
         .collect();
@@ -190,7 +190,7 @@ fn instantiate(template: &TransitionWrite) -> Write {
     let events = record.events.iter().map(|(seq, event)| (*seq, renamed(event))).collect();
     let write = TransitionWrite { record: Arc::new(Record { state, events, ..record }), ..template.clone() };
     let request_digest = json!(null).to_string();
-    Write::ChildCommand(NewWorkflow { write, idempotency_key: None, request_digest })
+    Write::Start(NewWorkflow { write, idempotency_key: None, request_digest })
 }
 
 #[cfg(test)]

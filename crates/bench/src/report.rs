@@ -75,7 +75,8 @@ pub struct Run {
     /// The number of sagas, all with the expected outcome.
     pub count: u64,
     /// The number of requests that the gateway rejected because of overload. Their retries count towards the latency.
-    pub refused: u64,
+    #[serde(rename = "refused")]
+    pub rejected: u64,
     /// The duration in seconds.
     pub seconds: f64,
     /// Sagas per second.
@@ -196,7 +197,7 @@ mod tests {
             in_flight,
             rate: None,
             count: 10,
-            refused: 0,
+            rejected: 0,
             seconds: 1.0,
             sagas_per_second: rate,
             steps_per_second: 3.0 * rate,

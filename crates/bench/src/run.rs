@@ -256,12 +256,12 @@ impl Runner<'_> {
     async fn run_load(&self, load: Load, targets: &[Target], database: &Database) -> anyhow::Result<Run> {
         let meter = Meter::begin(targets)?;
         let running = Running::new(load, self.progress);
-        let mut samples = steady::Samples::default();
+        let mut samples = steady_state::Samples::default();
         let took = match load.length {
             Length::Count(_) => running.run().await?,
             Length::Duration(duration) => {
-                let every = steady::interval(duration);
-                let watch = steady::watch(every, &running, targets, database, &mut samples);
+                let every = steady_state::interval(duration);
+                let watch = steady_state::watch(every, &running, targets, database, &mut samples);
                 // Safe to cancel: the recorded samples are kept.
                 tokio::select! {
                     took = running.run() => took?,
@@ -269,7 +269,7 @@ impl Runner<'_> {
                 }
             }
         };
-        let refused = running.refused();
+        let rejected = running.rejected();
         let mut latencies = running.into_latencies();
         let count = latencies.count();
         let Metered { usages, others } = meter.end(count);
@@ -279,7 +279,7 @@ impl Runner<'_> {
             in_flight: load.in_flight,
             rate: load.rate,
             count,
-            refused,
+            rejected,
             seconds: rounded(seconds, 3),
             sagas_per_second: per_second(count, seconds),
             steps_per_second: per_second(count * load.saga.steps(), seconds),
@@ -289,7 +289,7 @@ impl Runner<'_> {
             cpu_seconds_per_1000: Run::cpu_of(&usages, |_| true),
             others_cpu_seconds: others,
             processes: usages,
-            steady: steady::summary(samples),
+            steady: steady_state::summary(samples),
         })
     }
 
@@ -329,7 +329,7 @@ impl Runner<'_> {
     }
 
     async fn measure_limit(&self, database: &Database) -> anyhow::Result<Limit> {
-        let (modes, bytes) = (limit::write_modes(database), ready::bytes()?);
+        let (modes, bytes) = (limit::write_modes(database), prepared::bytes()?);
         let what = format!("limit of {}", database.kind());
         self.progress.begin(&what, crate::figures::to_u64(modes.len()));
         let mut rows = Vec::new();

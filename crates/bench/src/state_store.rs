@@ -132,7 +132,7 @@ pub(crate) async fn measure(
 ) -> anyhow::Result<StateStoreRow> {
     let (kind, database) = (server.database.kind(), server.database.clone());
     let (url, pid) = (server.process.as_ref().map(|(_, url)| url.clone()), server.pid()?);
-    let orders = ready::orders(count)?;
+    let orders = prepared::orders(count)?;
     let transitions = to_u64(orders.iter().map(|order| order.writes.len()).sum());
     let driven = on_own_runtime(move || async move {
         match url {

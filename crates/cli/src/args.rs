@@ -63,7 +63,7 @@ pub(crate) enum Format {
     /// Aligned columns
     #[default]
     Table,
-    /// Aligned columns, with more of them
+    /// Aligned columns, including secondary ones
     Wide,
     /// JSON of the API, indented
     Json,

@@ -1,6 +1,6 @@
 //! A minimal YAML emitter for JSON documents.
 //!
-//! It replaces a library for one reason: the output format must not change for scripts that compare it.
+//! It is hand-written so that the layout of the output does not change with the release of a library.
 
 use crate::document::Document;
 

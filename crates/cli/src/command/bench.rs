@@ -172,7 +172,7 @@ fn loads(report: &Report, out: &Output) -> Result<()> {
             run.name(),
             number(run.sagas_per_second, 0),
             number(run.steps_per_second, 0),
-            run.refused.to_string(),
+            run.rejected.to_string(),
             number(run.latency.p50_ms, 1),
             number(run.latency.p95_ms, 1),
             number(run.latency.p99_ms, 1),

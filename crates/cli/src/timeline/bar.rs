@@ -47,7 +47,7 @@ impl Axis {
 
     /// Returns the line above the bars, with the times of their ends.
     pub(super) fn scale(self, terminal: Terminal) -> String {
-        let end = crate::time::short(self.to - self.from);
+        let end = crate::time::format_duration(self.to - self.from);
         let line = if terminal.unicode { "─" } else { "-" };
         let width = self.cells.saturating_sub(end.len() + 3);
         format!("0 {} {end}", line.repeat(width))
