@@ -46,13 +46,24 @@ impl Document {
 
     /// Returns JSON on one line.
     pub(crate) fn to_line(&self) -> String {
-        serde_json::to_string(self).expect("a document has only string keys")
+        infallible(serde_json::to_string(self))
     }
 
     /// Returns indented JSON.
     pub(crate) fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a document has only string keys")
+        infallible(serde_json::to_string_pretty(self))
     }
+
+    /// Returns YAML in block style.
+    pub(crate) fn to_yaml(&self) -> String {
+        let options = serde_saphyr::ser_options! { compact_list_indent: false, prefer_block_scalars: false };
+        infallible(serde_saphyr::to_string_with_options(self, options)).trim_end().to_owned()
+    }
+}
+
+#[allow(clippy::expect_used, reason = "serialization to memory fails only for keys that are not strings")]
+fn infallible<E: fmt::Debug>(text: Result<String, E>) -> String {
+    text.expect("the keys of a document are strings")
 }
 
 impl Serialize for Document {
@@ -137,5 +148,14 @@ mod tests {
         let pretty = Document::parse(TEXT).unwrap().to_json();
         assert_eq!(Document::parse(&pretty).unwrap().to_line(), TEXT);
         assert!(pretty.starts_with("{\n  \"z\": 1,\n  \"a\": [\n    {\n"), "{pretty}");
+    }
+
+    #[test]
+    fn yaml_is_in_block_style_and_quotes_ambiguous_text() {
+        let yaml = "z: 1\na:\n  - b: true\n    c: []\n  - \"x: y\"\n  - - 1.5\n    - -2\n\
+                    \"n\": null\ne: {}\n\"no\": \"yes\"\no:\n  k: v w";
+        assert_eq!(Document::parse(TEXT).unwrap().to_yaml(), yaml);
+        assert_eq!(Document::parse("[1,2]").unwrap().to_yaml(), "- 1\n- 2");
+        assert_eq!(Document::parse("\"a\"").unwrap().to_yaml(), "a");
     }
 }

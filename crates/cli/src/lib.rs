@@ -20,7 +20,6 @@ mod session;
 mod source;
 mod time;
 mod timeline;
-mod yaml;
 
 pub use reference::reference;
 

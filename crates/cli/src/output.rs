@@ -128,7 +128,7 @@ impl Output {
         };
         let text = match self.format {
             Format::Json => document()?.to_json(),
-            Format::Yaml => crate::yaml::emit(&document()?),
+            Format::Yaml => document()?.to_yaml(),
             Format::Jsonl => lines(&document()?),
             Format::Table | Format::Wide | Format::Name => return Ok(false),
         };
