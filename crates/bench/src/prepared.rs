@@ -197,8 +197,8 @@ fn instantiate(template: &TransitionWrite) -> Write {
 mod tests {
     use super::*;
     use goconductor_saga::Status;
-    use goconductor_store::Field;
     use goconductor_store::sqlite::SqliteStore;
+    use goconductor_store::{Field, LedgerStore, WorkflowStore};
     use std::cell::Cell;
 
     #[tokio::test]

@@ -136,14 +136,9 @@ impl Services {
                 );
             }
         }
-        // Workers discover executors through cluster membership.
-        let presence = Presence::announce(
-            "saga-executor",
-            &instance,
-            address,
-            Arc::clone(&store),
-            executor.process_info(),
-        );
+        // Workers ask who is there, and find this process.
+        let presence =
+            Presence::announce("saga-executor", &instance, address, store.clone(), executor.about());
         let workers = executor.worker_service(drain.token());
         let gateway = gateway::Dependencies {
             conductor: Arc::clone(&conductor),

@@ -163,7 +163,7 @@ pub(crate) fn open_queue(
         QueueBackend::Memory => anyhow::bail!("an in-process queue reaches no other process"),
         QueueBackend::Kafka => Arc::new(KafkaQueue::new(kafka_settings(of))?),
         QueueBackend::Kinesis => {
-            let leases = Arc::new(StoreLeases(Arc::clone(store)));
+            let leases = Arc::new(StoreLeases(store.clone()));
             Arc::new(KinesisQueue::new(kinesis_settings(of, identity), leases)?)
         }
         QueueBackend::Nats => Arc::new(NatsQueue::new(nats_settings(of))?),

@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use goconductor_queue::Error;
 use goconductor_queue::kinesis::{Checkpoint, Lease, Leases, Mark, NewLease, Progress, Take};
-use goconductor_store::{LeaseMark, LeaseProgress, LeaseTake, ShardLease, Store};
+use goconductor_store::{LeaseMark, LeaseProgress, LeaseTake, ShardLease, ShardLeaseStore};
 use std::sync::Arc;
 
 /// Leases in a state store.
 #[derive(Debug)]
-pub(crate) struct StoreLeases(pub(crate) Arc<dyn Store>);
+pub(crate) struct StoreLeases(pub(crate) Arc<dyn ShardLeaseStore>);
 
 fn unavailable(error: goconductor_store::Error) -> Error {
     Error::Unavailable { reason: format!("leases: {error}") }

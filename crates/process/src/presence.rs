@@ -1,6 +1,7 @@
 //! Says that a process is there, for as long as it is.
 
-use goconductor_store::{Announcement, ProcessInfo, Store};
+use goconductor_saga::Json;
+use goconductor_store::{Announcement, ClusterStore};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const TTL: Duration = Duration::from_secs(7);
 /// A process that says of itself that it is there.
 #[derive(Debug)]
 pub struct Presence {
-    store: Arc<dyn Store>,
+    store: Arc<dyn ClusterStore>,
     last: Announcement,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -27,8 +28,8 @@ impl Presence {
         kind: &str,
         instance: &str,
         address: SocketAddr,
-        store: Arc<dyn Store>,
-        info: impl Fn() -> ProcessInfo + Send + 'static,
+        store: Arc<dyn ClusterStore>,
+        about: impl Fn() -> Json + Send + 'static,
     ) -> Self {
         Self::announce_news(kind, instance, address, store, info, Arc::default())
     }
@@ -38,8 +39,8 @@ impl Presence {
         kind: &str,
         instance: &str,
         address: SocketAddr,
-        store: Arc<dyn Store>,
-        info: impl Fn() -> ProcessInfo + Send + 'static,
+        store: Arc<dyn ClusterStore>,
+        about: impl Fn() -> Json + Send + 'static,
         news: Arc<Notify>,
     ) -> Self {
         let announcement = Announcement {

@@ -1,6 +1,6 @@
 //! The commands that this executor has under way.
 
-use goconductor_store::{LedgerRowKey, RowKind, Store};
+use goconductor_store::{LedgerRowKey, LedgerStore, RowKind};
 use goconductor_transition::clock;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ const ENDED: Duration = Duration::from_secs(2);
 /// What is under way, so that a duplicate is dropped and the ledger does not deliver it again.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    store: Arc<dyn Store>,
+    store: Arc<dyn LedgerStore>,
     redelivery: Duration,
     rows: Mutex<HashMap<LedgerRowKey, Running>>,
     ended: Mutex<Ended>,
@@ -63,7 +63,7 @@ impl Drop for Entry {
 }
 
 impl InFlight {
-    pub(crate) fn new(store: Arc<dyn Store>, redelivery: Duration) -> Arc<Self> {
+    pub(crate) fn new(store: Arc<dyn LedgerStore>, redelivery: Duration) -> Arc<Self> {
         Arc::new(Self { store, redelivery, rows: Mutex::default(), ended: Mutex::default() })
     }
 

@@ -106,7 +106,7 @@ impl Executor {
     /// An executor that is not running yet.
     #[must_use]
     pub fn new(conductor: Arc<Conductor>, election: Arc<dyn Election>, settings: Settings) -> Self {
-        let in_flight = InFlight::new(Arc::clone(conductor.store()), settings.redelivery);
+        let in_flight = InFlight::new(conductor.store().clone(), settings.redelivery);
         Self {
             conductor,
             election,

@@ -1,9 +1,68 @@
 //! Definitions and services as they are written and read.
 
+use crate::Error;
+use crate::layer::layer;
+use async_trait::async_trait;
 use goconductor_saga::{Definition, Json, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Definitions and services.
+#[async_trait]
+pub trait DefinitionStore: std::fmt::Debug + Send + Sync {
+    /// Applies a definition. Content equal to the newest version changes nothing; changed content becomes the next
+    /// version.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
+    async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error>;
+
+    /// Returns the newest version of each definition, in the order of `names`. The entry of an unknown name is `None`.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error>;
+
+    /// Returns a definition, in its newest version if `version` is `None`.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn definition(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<DefinitionRecord>, Error>;
+
+    /// Returns the newest version of each definition, by name. If `name` is set, returns every version of that
+    /// definition instead, newest first.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn definitions(&self, namespace: &str, name: Option<&str>) -> Result<Vec<DefinitionRecord>, Error>;
+
+    /// Stores how a service is reached and replaces its previous record.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
+    async fn put_service(&self, service: ServiceRecord) -> Result<(), Error>;
+
+    /// Returns all services of all namespaces, by name.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn services(&self) -> Result<Vec<ServiceRecord>, Error>;
+}
+
+layer!(DefinitionStore, DefinitionLayer {
+    fn put_definition(new: NewDefinition) -> PutDefinition;
+    fn newest(names: &[DefinitionName]) -> Vec<Option<u32>>;
+    fn definition(namespace: &str, name: &str, version: Option<u32>) -> Option<DefinitionRecord>;
+    fn definitions(namespace: &str, name: Option<&str>) -> Vec<DefinitionRecord>;
+    fn put_service(service: ServiceRecord) -> ();
+    fn services() -> Vec<ServiceRecord>;
+});
 
 /// A definition to apply.
 #[derive(Debug, Clone)]

@@ -15,18 +15,15 @@ mod former;
 mod reads;
 
 use crate::{
-    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LeaseMark, LeaseTake, LedgerRow, LedgerRowKey, ListPage, ListRequest, Lock,
-    LockAnswer, LockHold, LockRequest, Member, NewDefinition, NewLease, PutDefinition, Seen, ServiceRecord,
-    ShardLease, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName, Error, LedgerLayer, LockLayer,
+    MaintenanceLayer, Seen, ShardLeaseLayer, Store, StoreLayer, Stored, WorkflowLayer, Write, WriteOutcome,
 };
 use async_trait::async_trait;
 use former::Former;
-use goconductor_saga::{Event, Timestamp, WorkflowId};
+use goconductor_saga::WorkflowId;
 use reads::Reads;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -269,11 +266,17 @@ fn gone() -> Error {
     Error::Unavailable { reason: "the store has been shut down".to_owned() }
 }
 
+impl StoreLayer for Grouped {
+    fn inner(&self) -> &dyn Store {
+        &*self.backend
+    }
+}
+
 #[async_trait]
-impl Store for Grouped {
-    async fn write(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+impl WorkflowLayer for Grouped {
+    async fn write(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { writes: group, answer }).await.map_err(|_| gone())?;
+        self.requests.send(Request { writes: batch, answer }).await.map_err(|_| gone())?;
         let lost = || Error::OutcomeUnknown { reason: "the writer has gone".to_owned() };
         answered.await.unwrap_or_else(|_| Err(lost()))
     }
@@ -281,174 +284,18 @@ impl Store for Grouped {
     async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
         self.stored.read(ids).await
     }
+}
 
-    async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {
-        self.backend.history(id, after_seq, limit).await
-    }
-
-    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
-        self.backend.seen(ids).await
-    }
-
-    async fn list(&self, request: &ListRequest) -> Result<ListPage, Error> {
-        self.backend.list(request).await
-    }
-
-    async fn counts(&self, namespace: &str, by: Field, filter: Option<&Filter>) -> Result<Vec<Count>, Error> {
-        self.backend.counts(namespace, by, filter).await
-    }
-
-    async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error> {
-        self.backend.put_definition(new).await
-    }
-
+#[async_trait]
+impl DefinitionLayer for Grouped {
     async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
         self.newest.read(names).await
     }
-
-    async fn definition(
-        &self,
-        namespace: &str,
-        name: &str,
-        version: Option<u32>,
-    ) -> Result<Option<DefinitionRecord>, Error> {
-        self.backend.definition(namespace, name, version).await
-    }
-
-    async fn definitions(&self, namespace: &str, name: Option<&str>) -> Result<Vec<DefinitionRecord>, Error> {
-        self.backend.definitions(namespace, name).await
-    }
-
-    async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
-        self.backend.put_service(service).await
-    }
-
-    async fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
-        self.backend.services().await
-    }
-
-    async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
-        self.backend.claim(request).await
-    }
-
-    async fn extend(&self, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
-        self.backend.extend(rows, due_at).await
-    }
-
-    async fn release(&self, rows: &[LedgerRowKey]) -> Result<(), Error> {
-        self.backend.release(rows).await
-    }
-
-    async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
-        self.backend.expire_deliveries(now).await
-    }
-
-    async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error> {
-        self.backend.ledger(ids).await
-    }
-
-    async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
-        self.backend.backlog(now).await
-    }
-
-    async fn ids(&self, after: Option<WorkflowId>, limit: u32) -> Result<Vec<WorkflowId>, Error> {
-        self.backend.ids(after, limit).await
-    }
-
-    async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {
-        self.backend.orphans(limit).await
-    }
-
-    async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
-        self.backend.raise_epoch(name).await
-    }
-
-    async fn agreement(&self, name: &str) -> Result<Option<crate::Agreement>, Error> {
-        self.backend.agreement(name).await
-    }
-
-    async fn agree(
-        &self,
-        name: &str,
-        revision: u64,
-        value: &goconductor_saga::Json,
-    ) -> Result<Option<crate::Agreement>, Error> {
-        self.backend.agree(name, revision, value).await
-    }
-
-    async fn announce(&self, member: &Announcement) -> Result<(), Error> {
-        self.backend.announce(member).await
-    }
-
-    async fn members(&self) -> Result<Vec<Member>, Error> {
-        self.backend.members().await
-    }
-
-    async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error> {
-        self.backend.put_dead_letters(letters).await
-    }
-
-    async fn dead_letters(
-        &self,
-        before: Option<&DeadLetterPlace>,
-        limit: u32,
-    ) -> Result<Vec<DeadLetter>, Error> {
-        self.backend.dead_letters(before, limit).await
-    }
-
-    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, Error> {
-        self.backend.dead_letter(id).await
-    }
-
-    async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
-        self.backend.delete_dead_letter(id).await
-    }
-
-    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
-        self.backend.acquire_lock(request).await
-    }
-
-    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
-        self.backend.renew_lock(hold, ttl).await
-    }
-
-    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
-        self.backend.release_lock(hold).await
-    }
-
-    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
-        self.backend.locks(namespace, after, limit).await
-    }
-
-    async fn leases(&self, stream: &str) -> Result<Vec<ShardLease>, Error> {
-        self.backend.leases(stream).await
-    }
-
-    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
-        self.backend.sync_leases(stream, new, gone).await
-    }
-
-    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
-        self.backend.take_leases(stream, take).await
-    }
-
-    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
-        self.backend.mark_leases(stream, owner, marks).await
-    }
-
-    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
-        self.backend.upkeep(request).await
-    }
-
-    async fn sweep(&self) -> Result<(), Error> {
-        self.backend.sweep().await
-    }
-
-    async fn now(&self) -> Result<Timestamp, Error> {
-        self.backend.now().await
-    }
-
-    async fn check(&self) -> Result<(), Error> {
-        self.backend.check().await
-    }
 }
+
+impl LedgerLayer for Grouped {}
+impl ClusterLayer for Grouped {}
+impl LockLayer for Grouped {}
+impl DeadLetterLayer for Grouped {}
+impl ShardLeaseLayer for Grouped {}
+impl MaintenanceLayer for Grouped {}

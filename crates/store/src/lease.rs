@@ -1,6 +1,51 @@
 //! Who reads which shard of a stream, until when, and how far: for readers that nobody else tells it.
 
+use crate::Error;
+use crate::layer::layer;
+use async_trait::async_trait;
 use std::time::Duration;
+
+/// Leases of shards, with checkpoints.
+#[async_trait]
+pub trait ShardLeaseStore: std::fmt::Debug + Send + Sync {
+    /// Returns all leases of a stream, by shard.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn leases(&self, stream: &str) -> Result<Vec<ShardLease>, Error>;
+
+    /// Adds leases for the shards in `new` that have none, without an owner and without progress, and removes the
+    /// leases of the shards in `gone`.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
+    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error>;
+
+    /// Acquires leases and returns, for each shard, whether it was acquired.
+    ///
+    /// A lease is acquired if its counter is unchanged and it has expired by the database's clock. With `steal`, it
+    /// need not have expired. Its counter is raised by one.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
+    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error>;
+
+    /// Stores the progress of shards, and renews or releases their leases. Returns, for each shard, whether `owner`
+    /// still held the lease with that counter.
+    ///
+    /// The call is idempotent. A call that arrives after another one that acknowledged more messages changes nothing.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
+    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error>;
+}
+
+layer!(ShardLeaseStore, ShardLeaseLayer {
+    fn leases(stream: &str) -> Vec<ShardLease>;
+    fn sync_leases(stream: &str, new: &[NewLease], gone: &[String]) -> ();
+    fn take_leases(stream: &str, take: &LeaseTake) -> Vec<bool>;
+    fn mark_leases(stream: &str, owner: &str, marks: &[LeaseMark]) -> Vec<bool>;
+});
 
 /// A shard's lease.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,72 @@
 //! The dispatch ledger: everything that is owed.
 
+use crate::Error;
+use crate::layer::layer;
+use async_trait::async_trait;
 use goconductor_saga::{OwedKey, Side, Timestamp, WorkflowId};
 use std::borrow::Cow;
+
+/// The dispatch ledger.
+#[async_trait]
+pub trait LedgerStore: std::fmt::Debug + Send + Sync {
+    /// Claims due rows of the ledger.
+    ///
+    /// The same transaction counts one more delivery of each row and makes it due again after `redelivery`, so two
+    /// concurrent claims never return the same row.
+    ///
+    /// # Errors
+    /// Returns `Error::Fenced` if a newer fencing token has been seen and `Error::Unavailable` if nothing was claimed.
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error>;
+
+    /// Postpones the next delivery of rows to `due_at` because their commands are in flight. A row that belongs to
+    /// another attempt by now is not changed.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn extend(&self, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error>;
+
+    /// Reverts one delivery of rows whose commands were accepted but certainly not sent. The rows are due at once.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn release(&self, rows: &[LedgerRowKey]) -> Result<(), Error>;
+
+    /// Makes every delivered row due now and returns how many rows that were. A process whose in-memory queue was lost
+    /// with it calls this at its start.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error>;
+
+    /// Returns the ledger rows of some workflows. Used by checks and by `waiting_on`.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error>;
+
+    /// Counts the due rows of each lane. A lane is named `namespace/service/side`; in its parts, `/` is encoded as
+    /// `%2F` and `%` as `%25`.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error>;
+
+    /// Returns ledger rows whose workflow does not exist. A healthy store has none; `goconductor doctor` checks that.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error>;
+}
+
+layer!(LedgerStore, LedgerLayer {
+    fn claim(request: &ClaimRequest) -> Claim;
+    fn extend(rows: &[LedgerRowKey], due_at: Timestamp) -> ();
+    fn release(rows: &[LedgerRowKey]) -> ();
+    fn expire_deliveries(now: Timestamp) -> u64;
+    fn ledger(ids: &[WorkflowId]) -> Vec<LedgerRow>;
+    fn backlog(now: Timestamp) -> Vec<(String, u64)>;
+    fn orphans(limit: u32) -> Vec<LedgerRow>;
+});
 
 /// Names one row, of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

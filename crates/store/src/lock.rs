@@ -4,8 +4,48 @@
 //! with a fencing token that rises with every change of owner, for ever: whoever does something on behalf of the
 //! lock shows it where it acts, and what acts refuses one that is lower than it has seen.
 
+use crate::Error;
+use crate::layer::layer;
+use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use std::time::Duration;
+
+/// Locks with leases and fencing tokens.
+#[async_trait]
+pub trait LockStore: std::fmt::Debug + Send + Sync {
+    /// Acquires a free lock. If `owner` already holds it, its lease is renewed for `ttl` from now.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the lock was not acquired and `Error::OutcomeUnknown` if the response was lost.
+    /// A repeated call returns the actual state.
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error>;
+
+    /// Renews a held lock for `ttl` from now.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the lock was not renewed and `Error::OutcomeUnknown` if the response was lost.
+    /// A repeated call returns the actual state.
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error>;
+
+    /// Releases a held lock.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the lock was not released and `Error::OutcomeUnknown` if the response was lost.
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error>;
+
+    /// Returns a page of at most `limit` held locks of a namespace, by key, starting behind the key `after`.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error>;
+}
+
+layer!(LockStore, LockLayer {
+    fn acquire_lock(request: &LockRequest) -> LockAnswer;
+    fn renew_lock(hold: &LockHold, ttl: Duration) -> LockAnswer;
+    fn release_lock(hold: &LockHold) -> LockAnswer;
+    fn locks(namespace: &str, after: Option<&str>, limit: u32) -> Vec<Lock>;
+});
 
 /// How long a free lock's row is kept. Far longer than any statement takes that has drawn a token and not
 /// written it yet: if the row were gone by then, a higher token could have been given and be forgotten.

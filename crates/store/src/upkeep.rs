@@ -1,10 +1,40 @@
 //! What keeps a store steady over years.
 
+use crate::layer::layer;
 use crate::{Error, Store};
+use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Maintenance of the store.
+#[async_trait]
+pub trait MaintenanceStore: std::fmt::Debug + Send + Sync {
+    /// Carries out one part of the periodic maintenance: creates partitions for new rows, and removes workflows whose
+    /// retention has ended, with their histories and idempotency keys.
+    ///
+    /// Each call is short, blocks no other call, and may run concurrently in any number of processes.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the maintenance was not, or only partly, carried out.
+    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error>;
+
+    /// Removes the dead rows that inserts and deletes leave in the ledger, because each poll of the ledger would read
+    /// them. Called every few seconds. Most calls have nothing to do, and a store that leaves no dead rows keeps the
+    /// default, which does nothing.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the ledger was not vacuumed.
+    async fn sweep(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+layer!(MaintenanceStore, MaintenanceLayer {
+    fn upkeep(request: &UpkeepRequest) -> Upkeep;
+    fn sweep() -> ();
+});
 
 /// How long ended workflows are kept, where nobody says otherwise.
 pub const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);

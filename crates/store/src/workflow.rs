@@ -1,10 +1,83 @@
 //! Workflows as they are written and read.
 
-use goconductor_saga::{Json, OwedKey, RollbackCause, State, Status, Timestamp, WorkflowId};
+use crate::layer::layer;
+use crate::{Error, Field, Filter, Record, Stored};
+use async_trait::async_trait;
+use goconductor_saga::{Event, Json, OwedKey, RollbackCause, State, Status, Timestamp, WorkflowId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Field, Filter, Record};
+/// Workflows and their histories.
+#[async_trait]
+pub trait WorkflowStore: std::fmt::Debug + Send + Sync {
+    /// Writes a batch of starts and transitions in one database transaction.
+    ///
+    /// Each write is validated on its own. A transition that conflicts, or a start whose id exists, gets its own
+    /// outcome and does not affect the other writes. The outcomes are in the order of the batch. They are returned
+    /// only after the batch is durable.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
+    async fn write(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error>;
+
+    /// Loads workflows, in the order of `ids`. The entry of an id without a workflow is `None`.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached and `Error::Corrupt` if a stored state cannot be
+    /// decoded.
+    async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
+        let stored = self.stored(ids).await?;
+        ids.iter().zip(stored).map(|(id, found)| found.map(|found| found.loaded(*id)).transpose()).collect()
+    }
+
+    /// Loads workflows without decoding them, for callers that pass them on.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error>;
+
+    /// Returns up to `limit` events of a workflow's history that follow `after_seq`, in order.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached and `Error::Corrupt` if an event cannot be
+    /// decoded.
+    async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error>;
+
+    /// Returns `seq` and status of the workflows of `ids` that exist, in one query.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error>;
+
+    /// Returns a page of workflows, newest first.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, Error>;
+
+    /// Counts the workflows of a namespace that match the filter, for each value of the field `by`.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn counts(&self, namespace: &str, by: Field, filter: Option<&Filter>) -> Result<Vec<Count>, Error>;
+
+    /// Returns up to `limit` workflow ids of all namespaces that follow `after`, in order. Used by full scans such as
+    /// `goconductor doctor`.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn ids(&self, after: Option<WorkflowId>, limit: u32) -> Result<Vec<WorkflowId>, Error>;
+}
+
+layer!(WorkflowStore, WorkflowLayer {
+    fn write(batch: Vec<Write>) -> Vec<WriteOutcome>;
+    fn stored(ids: &[WorkflowId]) -> Vec<Option<Stored>>;
+    fn history(id: WorkflowId, after_seq: u64, limit: u32) -> Vec<Event>;
+    fn seen(ids: &[WorkflowId]) -> Vec<Seen>;
+    fn list(request: &ListRequest) -> ListPage;
+    fn counts(namespace: &str, by: Field, filter: Option<&Filter>) -> Vec<Count>;
+    fn ids(after: Option<WorkflowId>, limit: u32) -> Vec<WorkflowId>;
+});
 
 /// One member of a group.
 #[derive(Debug, Clone)]

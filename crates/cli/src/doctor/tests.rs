@@ -8,7 +8,9 @@ use goconductor_saga::{
     Timestamp, Transition, WorkflowId, decide, start, transition,
 };
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{NewDefinition, NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome};
+use goconductor_store::{
+    DefinitionStore, NewDefinition, NewWorkflow, Record, TransitionWrite, WorkflowStore, Write, WriteOutcome,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

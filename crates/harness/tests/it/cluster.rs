@@ -11,7 +11,7 @@ use goconductor_harness::{
 use goconductor_queue::kafka::{KafkaQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
 use goconductor_store::postgres::PostgresStore;
-use goconductor_store::{Field, Store};
+use goconductor_store::{Field, WorkflowStore};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use goconductor_saga::{Status, WorkflowId};
 use goconductor_store::conformance::flow::{Flow, Given, at, cancel, done, keyed, order, unkeyed};
 use goconductor_store::grouped::{Grouped, Limits};
-use goconductor_store::{Error, Seen, Store, Write};
+use goconductor_store::{Error, Seen, WorkflowStore, Write};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 

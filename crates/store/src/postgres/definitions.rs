@@ -1,13 +1,53 @@
-//! Definitions, services and epochs.
+//! Definitions and services.
 
-use super::rows::{given, number, stored};
-use super::{unavailable, uncertain};
+use super::rows::{given, stored};
+use super::{PostgresStore, commit, unavailable, uncertain};
 use crate::json::{json, parsed};
-use crate::{DefinitionName, DefinitionRecord, Error, NewDefinition, PutDefinition, ServiceRecord};
+use crate::{
+    ClusterStore, DefinitionName, DefinitionRecord, DefinitionStore, Error, NewDefinition, PutDefinition,
+    ServiceRecord,
+};
+use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
 use std::sync::Arc;
+
+#[async_trait]
+impl DefinitionStore for PostgresStore {
+    async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error> {
+        let now = self.now().await?;
+        let mut transaction = self.begin().await?;
+        let put = put(&mut transaction, &new, now).await?;
+        commit(transaction).await?;
+        Ok(put)
+    }
+
+    async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
+        newest(&mut *self.connection().await?, names).await
+    }
+
+    async fn definition(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<DefinitionRecord>, Error> {
+        get(&mut *self.connection().await?, namespace, name, version).await
+    }
+
+    async fn definitions(&self, namespace: &str, name: Option<&str>) -> Result<Vec<DefinitionRecord>, Error> {
+        list(&mut *self.connection().await?, namespace, name).await
+    }
+
+    async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
+        put_service(&mut *self.connection().await?, &service).await
+    }
+
+    async fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
+        services(&mut *self.connection().await?).await
+    }
+}
 
 struct Raw {
     namespace: String,
@@ -53,7 +93,7 @@ fn record(raw: Raw) -> Result<DefinitionRecord, Error> {
 }
 
 /// Applies a definition; the caller commits.
-pub(super) async fn put(
+async fn put(
     connection: &mut PgConnection,
     new: &NewDefinition,
     now: Timestamp,
@@ -100,10 +140,7 @@ pub(super) async fn put(
     Ok(PutDefinition { record: Arc::new(record), created: true })
 }
 
-pub(super) async fn newest(
-    connection: &mut PgConnection,
-    names: &[DefinitionName],
-) -> Result<Vec<Option<u32>>, Error> {
+async fn newest(connection: &mut PgConnection, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
     let versions: Vec<Option<i32>> = sqlx::query_scalar(
         "SELECT (SELECT max(version) FROM definitions
              WHERE definitions.namespace = row.namespace AND definitions.name = row.name)
@@ -117,7 +154,7 @@ pub(super) async fn newest(
     Ok(versions.into_iter().map(|version| version.and_then(|version| u32::try_from(version).ok())).collect())
 }
 
-pub(super) async fn get(
+async fn get(
     connection: &mut PgConnection,
     namespace: &str,
     name: &str,
@@ -136,7 +173,7 @@ pub(super) async fn get(
     raw.map(record).transpose()
 }
 
-pub(super) async fn all(
+async fn list(
     connection: &mut PgConnection,
     namespace: &str,
     name: Option<&str>,
@@ -157,7 +194,7 @@ pub(super) async fn all(
     rows.into_iter().map(record).collect()
 }
 
-pub(super) async fn put_service(connection: &mut PgConnection, service: &ServiceRecord) -> Result<(), Error> {
+async fn put_service(connection: &mut PgConnection, service: &ServiceRecord) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO services (namespace, name, settings, updated_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (namespace, name) DO UPDATE SET settings = excluded.settings,
@@ -173,7 +210,7 @@ pub(super) async fn put_service(connection: &mut PgConnection, service: &Service
     Ok(())
 }
 
-pub(super) async fn services(connection: &mut PgConnection) -> Result<Vec<ServiceRecord>, Error> {
+async fn services(connection: &mut PgConnection) -> Result<Vec<ServiceRecord>, Error> {
     let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
         "SELECT namespace, name, settings, updated_at FROM services
              ORDER BY namespace COLLATE \"C\", name COLLATE \"C\"",
@@ -188,16 +225,4 @@ pub(super) async fn services(connection: &mut PgConnection) -> Result<Vec<Servic
             Ok(ServiceRecord { namespace, name, settings, updated_at: Timestamp(updated_at) })
         })
         .collect()
-}
-
-pub(super) async fn raise_epoch(connection: &mut PgConnection, name: &str) -> Result<u64, Error> {
-    let value: i64 = sqlx::query_scalar(
-        "INSERT INTO epochs (name, value) VALUES ($1, 1)
-         ON CONFLICT (name) DO UPDATE SET value = epochs.value + 1 RETURNING value",
-    )
-    .bind(stored(&format!("epoch/{name}")))
-    .fetch_one(connection)
-    .await
-    .map_err(uncertain)?;
-    Ok(number(value))
 }

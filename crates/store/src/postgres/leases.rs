@@ -1,17 +1,37 @@
 //! Leases of shards.
 
 use super::rows::{given, number, stored};
-use super::{unavailable, uncertain};
+use super::{NOW, PostgresStore, retry_conflicts, unavailable, uncertain};
 use crate::json::{json, parsed};
 use crate::lease::{micros, stored_number};
-use crate::{Error, LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease};
+use crate::{Error, LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease, ShardLeaseStore};
+use async_trait::async_trait;
 use sqlx::{PgConnection, Row};
 use std::time::Duration;
 
-/// The database's clock, in microseconds.
-const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+#[async_trait]
+impl ShardLeaseStore for PostgresStore {
+    async fn leases(&self, stream: &str) -> Result<Vec<ShardLease>, Error> {
+        list(&mut *self.connection().await?, stream).await
+    }
 
-pub(super) async fn list(connection: &mut PgConnection, stream: &str) -> Result<Vec<ShardLease>, Error> {
+    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+        let mut connection = self.connection().await?;
+        retry_conflicts!(sync(&mut connection, stream, new, gone).await)
+    }
+
+    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+        let mut connection = self.connection().await?;
+        retry_conflicts!(take(&mut connection, stream, take).await)
+    }
+
+    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
+        let mut connection = self.connection().await?;
+        retry_conflicts!(mark(&mut connection, stream, owner, marks).await)
+    }
+}
+
+async fn list(connection: &mut PgConnection, stream: &str) -> Result<Vec<ShardLease>, Error> {
     let sql = format!(
         "SELECT shard, parents, owner, counter, expires_at - {NOW}, checkpoint, taken, waiting, oldest_waiting_ms
          FROM shard_leases WHERE stream = $1 ORDER BY shard COLLATE \"C\""
@@ -41,7 +61,7 @@ fn lease(row: &sqlx::postgres::PgRow) -> Result<ShardLease, Error> {
     Ok(ShardLease { parents: parsed("a lease's parents", &parents)?, ..read().map_err(unavailable)? })
 }
 
-pub(super) async fn sync(
+async fn sync(
     connection: &mut PgConnection,
     stream: &str,
     new: &[NewLease],
@@ -66,11 +86,7 @@ pub(super) async fn sync(
     Ok(())
 }
 
-pub(super) async fn take(
-    connection: &mut PgConnection,
-    stream: &str,
-    take: &LeaseTake,
-) -> Result<Vec<bool>, Error> {
+async fn take(connection: &mut PgConnection, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
     let sql = format!(
         "WITH free AS (
              SELECT shard FROM shard_leases JOIN unnest($3::text[], $4::bigint[]) AS want (shard, counter)
@@ -95,7 +111,7 @@ pub(super) async fn take(
     Ok(take.shards.iter().map(|(shard, _)| is_among(&taken, shard)).collect())
 }
 
-pub(super) async fn mark(
+async fn mark(
     connection: &mut PgConnection,
     stream: &str,
     owner: &str,

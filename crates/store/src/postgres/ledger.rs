@@ -2,15 +2,65 @@
 
 use super::rows::{RawLedgerRow, stored, uuids};
 use super::written::{LedgerEntry, NEVER, NO_LANE};
-use super::{unavailable, uncertain};
+use super::{PostgresStore, commit, read, retry_conflicts, unavailable, uncertain};
 use crate::ledger::lane_queue;
-use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, Shard, TransitionWrite};
-use goconductor_saga::{LedgerChange, Timestamp};
+use crate::{
+    Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, LedgerStore, Shard, TransitionWrite,
+};
+use async_trait::async_trait;
+use goconductor_saga::{LedgerChange, Timestamp, WorkflowId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// In microseconds; so long that no sum with it runs over.
 const LONGEST_REDELIVERY: i64 = NEVER >> 10;
+
+#[async_trait]
+impl LedgerStore for PostgresStore {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
+        if let Some(nothing) = look(&mut *self.connection().await?, request).await? {
+            return Ok(nothing);
+        }
+        retry_conflicts!(self.claim_once(request).await)
+    }
+
+    async fn extend(&self, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
+        let mut connection = self.connection().await?;
+        retry_conflicts!(extend(&mut connection, rows, due_at).await)
+    }
+
+    async fn release(&self, rows: &[LedgerRowKey]) -> Result<(), Error> {
+        let mut connection = self.connection().await?;
+        retry_conflicts!(release(&mut connection, rows).await)
+    }
+
+    async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
+        let mut connection = self.connection().await?;
+        retry_conflicts!(expire_deliveries(&mut connection, now).await)
+    }
+
+    async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error> {
+        read::ledger(&mut *self.connection().await?, ids).await
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
+        read::backlog(&mut *self.connection().await?, now).await
+    }
+
+    async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {
+        read::orphans(&mut *self.connection().await?, limit).await
+    }
+}
+
+impl PostgresStore {
+    async fn claim_once(&self, request: &ClaimRequest) -> Result<Claim, Error> {
+        let mut transaction = self.begin().await?;
+        let claim = claim(&mut transaction, request).await?;
+        commit(transaction).await?;
+        Ok(claim)
+    }
+}
+
 /// Rows that go and rows that come with a group's transitions.
 #[derive(Default)]
 pub(super) struct Rows<'a> {
@@ -185,10 +235,7 @@ async fn survey(connection: &mut PgConnection, request: &ClaimRequest) -> Result
 
 /// A look that writes nothing, as mostly there is nothing to claim: what the claim would give, if it would
 /// write nothing. A claim that writes costs the disk a sync.
-pub(super) async fn look(
-    connection: &mut PgConnection,
-    request: &ClaimRequest,
-) -> Result<Option<Claim>, Error> {
+async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Option<Claim>, Error> {
     let Survey { is_due, next, newest } = survey(connection, request).await?;
     if let Some(fence) = &request.fence {
         refused(fence, newest.unwrap_or_default())?;
@@ -203,7 +250,7 @@ pub(super) async fn look(
 }
 
 /// Claims what is due; the caller commits.
-pub(super) async fn claim(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Claim, Error> {
+async fn claim(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Claim, Error> {
     if let Some(fence) = &request.fence {
         check_fence(connection, fence).await?;
     }
@@ -304,7 +351,7 @@ const LOCKED: &str = "WITH row AS (
          WHERE deliveries > 0 ORDER BY workflow_id, dispatch.key FOR UPDATE OF dispatch
      )";
 
-pub(super) async fn extend(
+async fn extend(
     connection: &mut PgConnection,
     rows: &[LedgerRowKey],
     due_at: Timestamp,
@@ -326,7 +373,7 @@ pub(super) async fn extend(
     Ok(())
 }
 
-pub(super) async fn release(connection: &mut PgConnection, rows: &[LedgerRowKey]) -> Result<(), Error> {
+async fn release(connection: &mut PgConnection, rows: &[LedgerRowKey]) -> Result<(), Error> {
     let (ids, keys, attempts) = columns(rows);
     let sql = format!(
         "{LOCKED} UPDATE dispatch SET
@@ -346,7 +393,7 @@ pub(super) async fn release(connection: &mut PgConnection, rows: &[LedgerRowKey]
     Ok(())
 }
 
-pub(super) async fn expire_deliveries(connection: &mut PgConnection, now: Timestamp) -> Result<u64, Error> {
+async fn expire_deliveries(connection: &mut PgConnection, now: Timestamp) -> Result<u64, Error> {
     let changed = sqlx::query(
         "WITH row AS (
              SELECT workflow_id, key FROM dispatch WHERE deliveries > 0 AND kind <> 'held' AND due_at > $1

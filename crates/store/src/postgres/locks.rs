@@ -1,22 +1,40 @@
 //! Locks.
 
 use super::rows::{given, number, stored};
-use super::{unavailable, uncertain};
+use super::{NOW, PostgresStore, unavailable, uncertain};
 use crate::lock::KEEP_FREE;
-use crate::{Error, Lock, LockAnswer, LockHold, LockRequest};
+use crate::{Error, Lock, LockAnswer, LockHold, LockRequest, LockStore};
+use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::time::Duration;
 
-/// The database's clock, in microseconds.
-const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 const COLUMNS: &str = "namespace, key, owner, token, acquired_at, expires_at";
 /// Whether whoever asks holds it already: the answer to the first time may have been lost.
 const STILL: &str = "known.owner = excluded.owner
      AND known.expires_at > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// What was in the way may be gone when it is looked at: then it is tried again.
 const TRIES: u32 = 5;
+
+#[async_trait]
+impl LockStore for PostgresStore {
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+        acquire(&mut *self.connection().await?, request).await
+    }
+
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+        last_for(&mut *self.connection().await?, hold, ttl).await
+    }
+
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+        last_for(&mut *self.connection().await?, hold, Duration::ZERO).await
+    }
+
+    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
+        list(&mut *self.connection().await?, namespace, after, limit).await
+    }
+}
 
 fn lock(row: &PgRow) -> Result<Lock, sqlx::Error> {
     Ok(Lock {
@@ -48,10 +66,7 @@ async fn held(connection: &mut PgConnection, namespace: &str, key: &str) -> Resu
 
 /// One statement takes a lock or finds it held. The token of a row that is there already is drawn under the
 /// row's lock, so that it is higher than any that the row had.
-pub(super) async fn acquire(
-    connection: &mut PgConnection,
-    request: &LockRequest,
-) -> Result<LockAnswer, Error> {
+async fn acquire(connection: &mut PgConnection, request: &LockRequest) -> Result<LockAnswer, Error> {
     let sql = format!(
         "INSERT INTO locks AS known (namespace, key, owner, token, acquired_at, expires_at)
          VALUES ($1, $2, $3, nextval('lock_tokens'), {NOW}, {NOW} + $4)
@@ -83,7 +98,7 @@ pub(super) async fn acquire(
 }
 
 /// Has a hold last for so long from now; that of somebody else is let be.
-pub(super) async fn last_for(
+async fn last_for(
     connection: &mut PgConnection,
     hold: &LockHold,
     ttl: Duration,
@@ -110,7 +125,7 @@ pub(super) async fn last_for(
     Ok(held(connection, &hold.namespace, &hold.key).await?.map_or(LockAnswer::Free, LockAnswer::Held))
 }
 
-pub(super) async fn list(
+async fn list(
     connection: &mut PgConnection,
     namespace: &str,
     after: Option<&str>,

@@ -6,7 +6,8 @@
 use super::rows::number;
 use super::{PostgresStore, commit, locks, unavailable};
 use crate::upkeep::{KEEP, above, first_id};
-use crate::{Error, Store, Upkeep, UpkeepRequest};
+use crate::{ClusterStore, Error, MaintenanceStore, Upkeep, UpkeepRequest};
+use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::{PgConnection, Postgres, Transaction};
 use std::time::Duration;
@@ -39,6 +40,17 @@ const SWEEP: &str = "VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF) dispat
 /// Rows of `ended_counts` that are not worth folding.
 const UNFOLDED: i64 = 256;
 
+#[async_trait]
+impl MaintenanceStore for PostgresStore {
+    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+        upkeep(self, request).await
+    }
+
+    async fn sweep(&self) -> Result<(), Error> {
+        sweep(&mut *self.connection().await?).await
+    }
+}
+
 /// How long the time is that one partition is for, in milliseconds: whole hours.
 fn length(keep: Option<Duration>) -> i64 {
     let length = keep.map_or(LONGEST, |keep| (keep / PARTS).clamp(HOUR, LONGEST));
@@ -60,7 +72,7 @@ pub(super) async fn make_first_room(store: &PostgresStore) -> Result<(), Error> 
 }
 
 /// One upkeep: what is to be removed first, and if that is all, what is left of partitions.
-pub(super) async fn upkeep(store: &PostgresStore, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+async fn upkeep(store: &PostgresStore, request: &UpkeepRequest) -> Result<Upkeep, Error> {
     let alone = "SELECT pg_try_advisory_xact_lock($1)";
     make_room(store, request.now, length(request.keep), alone).await?;
     let mut done = Upkeep::default();
@@ -81,7 +93,7 @@ pub(super) async fn upkeep(store: &PostgresStore, request: &UpkeepRequest) -> Re
 
 /// A look at the ledger goes through the entries of all rows that went since the last vacuum, and the server's own
 /// comes once in a minute: by then there are some hundred thousand where some thousand sagas a second end.
-pub(super) async fn sweep(connection: &mut PgConnection) -> Result<(), Error> {
+async fn sweep(connection: &mut PgConnection) -> Result<(), Error> {
     let dead: Option<i64> =
         sqlx::query_scalar("SELECT n_dead_tup FROM pg_stat_all_tables WHERE relid = 'dispatch'::regclass")
             .fetch_optional(&mut *connection)

@@ -1,14 +1,52 @@
-//! Definitions, services and epochs.
+//! Definitions and services.
 
-use super::rows::number;
+use super::{SqliteStore, clock};
 use crate::json::{json, parsed};
-use crate::{DefinitionName, DefinitionRecord, Error, NewDefinition, PutDefinition, ServiceRecord};
+use crate::{
+    DefinitionName, DefinitionRecord, DefinitionStore, Error, NewDefinition, PutDefinition, ServiceRecord,
+};
+use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
 const COLUMNS: &str =
     "namespace, name, version, digest, definition, source, source_format, created_at, actor";
+
+#[async_trait]
+impl DefinitionStore for SqliteStore {
+    async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error> {
+        self.write_job(move |connection| put(connection, &new, clock())).await
+    }
+
+    async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
+        let names = names.to_vec();
+        self.read(move |connection| newest(connection, &names)).await
+    }
+
+    async fn definition(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<DefinitionRecord>, Error> {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        self.read(move |connection| get(connection, &namespace, &name, version)).await
+    }
+
+    async fn definitions(&self, namespace: &str, name: Option<&str>) -> Result<Vec<DefinitionRecord>, Error> {
+        let (namespace, name) = (namespace.to_owned(), name.map(str::to_owned));
+        self.read(move |connection| list(connection, &namespace, name.as_deref())).await
+    }
+
+    async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
+        self.write_job(move |connection| put_service(connection, &service)).await
+    }
+
+    async fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
+        self.read(services).await
+    }
+}
 
 fn raw(row: &Row<'_>) -> rusqlite::Result<(DefinitionParts, String)> {
     let parts = DefinitionParts {
@@ -50,11 +88,7 @@ fn record((parts, definition): (DefinitionParts, String)) -> Result<DefinitionRe
     })
 }
 
-pub(super) fn put(
-    connection: &Connection,
-    new: &NewDefinition,
-    now: Timestamp,
-) -> Result<PutDefinition, Error> {
+fn put(connection: &Connection, new: &NewDefinition, now: Timestamp) -> Result<PutDefinition, Error> {
     let newest = get(connection, &new.namespace, &new.definition.name, None)?;
     if let Some(same) = newest.as_ref().filter(|newest| newest.digest == new.digest) {
         return Ok(PutDefinition { record: Arc::new(same.clone()), created: false });
@@ -91,7 +125,7 @@ pub(super) fn put(
     Ok(PutDefinition { record: Arc::new(record), created: true })
 }
 
-pub(super) fn newest(connection: &Connection, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
+fn newest(connection: &Connection, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
     let mut statement = connection
         .prepare_cached("SELECT max(version) FROM definitions WHERE namespace = ?1 AND name = ?2")?;
     names
@@ -100,7 +134,7 @@ pub(super) fn newest(connection: &Connection, names: &[DefinitionName]) -> Resul
         .collect()
 }
 
-pub(super) fn get(
+fn get(
     connection: &Connection,
     namespace: &str,
     name: &str,
@@ -115,7 +149,7 @@ pub(super) fn get(
     row.map(record).transpose()
 }
 
-pub(super) fn all(
+fn list(
     connection: &Connection,
     namespace: &str,
     name: Option<&str>,
@@ -136,7 +170,7 @@ pub(super) fn all(
     rows.map(|row| record(row?)).collect()
 }
 
-pub(super) fn put_service(connection: &Connection, service: &ServiceRecord) -> Result<(), Error> {
+fn put_service(connection: &Connection, service: &ServiceRecord) -> Result<(), Error> {
     connection
         .prepare_cached(
             "INSERT INTO services (namespace, name, settings, updated_at) VALUES (?1, ?2, ?3, ?4)
@@ -152,7 +186,7 @@ pub(super) fn put_service(connection: &Connection, service: &ServiceRecord) -> R
     Ok(())
 }
 
-pub(super) fn services(connection: &Connection) -> Result<Vec<ServiceRecord>, Error> {
+fn services(connection: &Connection) -> Result<Vec<ServiceRecord>, Error> {
     let mut statement = connection.prepare_cached(
         "SELECT namespace, name, settings, updated_at FROM services ORDER BY namespace, name",
     )?;
@@ -166,14 +200,4 @@ pub(super) fn services(connection: &Connection) -> Result<Vec<ServiceRecord>, Er
         Ok(ServiceRecord { namespace, name, settings, updated_at: Timestamp(updated_at) })
     })
     .collect()
-}
-
-pub(super) fn raise_epoch(connection: &Connection, name: &str) -> Result<u64, Error> {
-    let value: i64 = connection
-        .prepare_cached(
-            "INSERT INTO epochs (name, value) VALUES (?1, 1)
-             ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
-        )?
-        .query_row(params![format!("epoch/{name}")], |row| row.get(0))?;
-    Ok(number(value))
 }

@@ -1,14 +1,39 @@
 //! Leases of shards.
 
 use super::rows::number;
+use super::{SqliteStore, clock};
 use crate::json::{json, parsed};
 use crate::lease::{micros, stored_number};
-use crate::{Error, LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease};
+use crate::{Error, LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease, ShardLeaseStore};
+use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, params};
 use std::time::Duration;
 
-pub(super) fn list(connection: &Connection, stream: &str, now: Timestamp) -> Result<Vec<ShardLease>, Error> {
+#[async_trait]
+impl ShardLeaseStore for SqliteStore {
+    async fn leases(&self, stream: &str) -> Result<Vec<ShardLease>, Error> {
+        let stream = stream.to_owned();
+        self.read(move |connection| list(connection, &stream, clock())).await
+    }
+
+    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+        let (stream, new, gone) = (stream.to_owned(), new.to_vec(), gone.to_vec());
+        self.write_job(move |connection| sync(connection, &stream, &new, &gone)).await
+    }
+
+    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+        let (stream, take) = (stream.to_owned(), take.clone());
+        self.write_job(move |connection| take(connection, &stream, &take, clock())).await
+    }
+
+    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
+        let (stream, owner, marks) = (stream.to_owned(), owner.to_owned(), marks.to_vec());
+        self.write_job(move |connection| mark(connection, &stream, &owner, &marks, clock())).await
+    }
+}
+
+fn list(connection: &Connection, stream: &str, now: Timestamp) -> Result<Vec<ShardLease>, Error> {
     let mut statement = connection.prepare_cached(
         "SELECT shard, owner, counter, expires_at - ?2, checkpoint, taken, waiting, oldest_waiting_ms, parents
          FROM shard_leases WHERE stream = ?1 ORDER BY shard",
@@ -37,12 +62,7 @@ pub(super) fn list(connection: &Connection, stream: &str, now: Timestamp) -> Res
     .collect()
 }
 
-pub(super) fn sync(
-    connection: &Connection,
-    stream: &str,
-    new: &[NewLease],
-    gone: &[String],
-) -> Result<(), Error> {
+fn sync(connection: &Connection, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
     let mut delete =
         connection.prepare_cached("DELETE FROM shard_leases WHERE stream = ?1 AND shard = ?2")?;
     for shard in gone {
@@ -58,12 +78,7 @@ pub(super) fn sync(
     Ok(())
 }
 
-pub(super) fn take(
-    connection: &Connection,
-    stream: &str,
-    take: &LeaseTake,
-    now: Timestamp,
-) -> Result<Vec<bool>, Error> {
+fn take(connection: &Connection, stream: &str, take: &LeaseTake, now: Timestamp) -> Result<Vec<bool>, Error> {
     let mut update = connection.prepare_cached(
         "UPDATE shard_leases SET owner = ?3, counter = counter + 1, expires_at = ?4 + ?5
          WHERE stream = ?1 AND shard = ?2 AND counter = ?6 AND (?7 OR owner IS NULL OR expires_at <= ?4)",
@@ -77,7 +92,7 @@ pub(super) fn take(
     Ok(taken)
 }
 
-pub(super) fn mark(
+fn mark(
     connection: &Connection,
     stream: &str,
     owner: &str,

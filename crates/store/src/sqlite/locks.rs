@@ -1,10 +1,39 @@
 //! Locks.
 
 use super::rows::number;
+use super::{SqliteStore, clock};
 use crate::lock::KEEP_FREE;
-use crate::{Error, Lock, LockAnswer, LockHold, LockRequest};
+use crate::{Error, Lock, LockAnswer, LockHold, LockRequest, LockStore};
+use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::time::Duration;
+
+#[async_trait]
+impl LockStore for SqliteStore {
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+        let request = request.clone();
+        self.write_job(move |connection| acquire(connection, &request, clock())).await
+    }
+
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+        let hold = hold.clone();
+        let renew = move |connection: &Connection| {
+            let now = clock();
+            last_until(connection, &hold, now.after(ttl), now)
+        };
+        self.write_job(renew).await
+    }
+
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+        self.renew_lock(hold, Duration::ZERO).await
+    }
+
+    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
+        let (namespace, after) = (namespace.to_owned(), after.map(str::to_owned));
+        self.read(move |connection| list(connection, &namespace, after.as_deref(), limit, clock())).await
+    }
+}
 
 fn lock(row: &Row<'_>) -> rusqlite::Result<Lock> {
     Ok(Lock {
@@ -30,11 +59,7 @@ fn next_token(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
-pub(super) fn acquire(
-    connection: &Connection,
-    request: &LockRequest,
-    now: Timestamp,
-) -> Result<LockAnswer, Error> {
+fn acquire(connection: &Connection, request: &LockRequest, now: Timestamp) -> Result<LockAnswer, Error> {
     let LockRequest { namespace, key, owner, ttl } = request;
     let expires_at = now.after(*ttl);
     let (token, acquired_at) = match held(connection, namespace, key, now)? {
@@ -55,7 +80,7 @@ pub(super) fn acquire(
 }
 
 /// Has a hold last until then; that of somebody else is let be.
-pub(super) fn last_until(
+fn last_until(
     connection: &Connection,
     hold: &LockHold,
     until: Timestamp,
@@ -71,7 +96,7 @@ pub(super) fn last_until(
     Ok(LockAnswer::Granted(Lock { expires_at: until, ..found }))
 }
 
-pub(super) fn list(
+fn list(
     connection: &Connection,
     namespace: &str,
     after: Option<&str>,

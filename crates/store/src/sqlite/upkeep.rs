@@ -2,16 +2,35 @@
 //! Their pages are used again.
 
 use super::rows::{id_bytes, id_of};
+use super::{SqliteStore, clock, locks};
 use crate::upkeep::above;
-use crate::{Error, Upkeep};
+use crate::{Error, MaintenanceStore, Upkeep, UpkeepRequest};
+use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Workflows of one transaction.
 const BATCH: usize = 32;
 
+#[async_trait]
+impl MaintenanceStore for SqliteStore {
+    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+        let now = Timestamp(request.now.0.min(clock().0));
+        if self.read(move |connection| locks::has_free(connection, now)).await? {
+            self.write_job(move |connection| locks::remove_free(connection, now)).await?;
+        }
+        let Some(ended_by) = request.ended_by() else { return Ok(Upkeep::default()) };
+        // Found beside the writer, as mostly there is nothing to remove.
+        let found = self.read(move |connection| ended(connection, ended_by)).await?;
+        if found.is_empty() {
+            return Ok(Upkeep::default());
+        }
+        self.write_job(move |connection| remove(connection, &found, ended_by)).await
+    }
+}
+
 /// The oldest of those that ended by a time.
-pub(super) fn ended(connection: &Connection, ended_by: Timestamp) -> Result<Vec<WorkflowId>, Error> {
+fn ended(connection: &Connection, ended_by: Timestamp) -> Result<Vec<WorkflowId>, Error> {
     let mut statement = connection
         .prepare_cached("SELECT id FROM workflows WHERE id < ?1 AND ended_at <= ?2 ORDER BY id LIMIT ?3")?;
     let rows = statement.query_map(
@@ -21,11 +40,7 @@ pub(super) fn ended(connection: &Connection, ended_by: Timestamp) -> Result<Vec<
     rows.map(|bytes| id_of(&bytes?)).collect()
 }
 
-pub(super) fn remove(
-    connection: &Connection,
-    ids: &[WorkflowId],
-    ended_by: Timestamp,
-) -> Result<Upkeep, Error> {
+fn remove(connection: &Connection, ids: &[WorkflowId], ended_by: Timestamp) -> Result<Upkeep, Error> {
     let mut removed = 0;
     for id in ids {
         if remove_one(connection, *id, ended_by)? {

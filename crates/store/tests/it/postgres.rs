@@ -11,7 +11,7 @@ use goconductor_saga::{Side, WorkflowId};
 use goconductor_store::conformance::flow::{Flow, Given, at, command, order, publishing, unkeyed};
 use goconductor_store::conformance::{CASES, Factory};
 use goconductor_store::postgres::PostgresStore;
-use goconductor_store::{LedgerRowKey, Store, WriteOutcome};
+use goconductor_store::{ClusterStore, LedgerRowKey, LedgerStore, Store, WorkflowStore, WriteOutcome};
 use sqlx::{Connection, PgConnection};
 
 /// Where PostgreSQL is; none: skipped, and said so.

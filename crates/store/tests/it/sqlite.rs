@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use goconductor_store::Store;
 use goconductor_store::conformance::{CASES, Factory};
 use goconductor_store::sqlite::SqliteStore;
+use goconductor_store::{ClusterStore, LedgerStore, Store, WorkflowStore};
 use tempfile::TempDir;
 
 /// Each store is a file of its own.

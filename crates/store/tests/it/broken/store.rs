@@ -9,10 +9,12 @@ use async_trait::async_trait;
 use goconductor_saga::{Event, State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    Announcement, Claim, ClaimRequest, Count, DeadLetter, DeadLetterPlace, DefinitionName, DefinitionRecord,
-    Error, Field, Filter, LeaseMark, LeaseTake, LedgerRow, LedgerRowKey, ListPage, ListRequest, Loaded, Lock,
-    LockAnswer, LockHold, LockRequest, Member, NewDefinition, NewLease, PutDefinition, Seen, ServiceRecord,
-    ShardLease, Store, Stored, Upkeep, UpkeepRequest, Write, WriteOutcome,
+    Announcement, Claim, ClaimRequest, ClusterLayer, ClusterStore, Count, DeadLetter, DeadLetterLayer,
+    DeadLetterStore, DefinitionLayer, DefinitionStore, Error, Field, Filter, LeaseMark, LeaseTake,
+    LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock, LockAnswer,
+    LockHold, LockLayer, LockRequest, LockStore, MaintenanceLayer, MaintenanceStore, NewDefinition, NewLease,
+    PutDefinition, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, Stored, Upkeep,
+    UpkeepRequest, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 
 use super::{Fault, spoil};
@@ -167,8 +169,14 @@ fn spoilt(fault: Fault, write: &Write, outcome: WriteOutcome) -> WriteOutcome {
     }
 }
 
+impl StoreLayer for Broken {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
+    }
+}
+
 #[async_trait]
-impl Store for Broken {
+impl WorkflowLayer for Broken {
     async fn write(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let group: Vec<Write> = group.into_iter().map(|write| spoil::write(self.fault, write)).collect();
         let asked = group.clone();
@@ -207,14 +215,6 @@ impl Store for Broken {
         Ok(stored)
     }
 
-    async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {
-        self.inner.history(id, after_seq, limit).await
-    }
-
-    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
-        self.inner.seen(ids).await
-    }
-
     async fn list(&self, request: &ListRequest) -> Result<ListPage, Error> {
         let mut request = request.clone();
         request.filter = request.filter.as_ref().map(|filter| spoil::filter(self.fault, filter));
@@ -244,47 +244,17 @@ impl Store for Broken {
         Ok(counted.clone())
     }
 
-    async fn put_definition(&self, mut new: NewDefinition) -> Result<PutDefinition, Error> {
-        match self.fault {
-            Fault::EachApplyIsAVersion => {
-                new.digest = format!("{}#{}", new.digest, self.calls.fetch_add(1, Ordering::Relaxed));
-            }
-            Fault::CutsSources => new.source = new.source.trim_end().to_owned(),
-            _ => {}
+    async fn ids(&self, after: Option<WorkflowId>, limit: u32) -> Result<Vec<WorkflowId>, Error> {
+        let mut ids = self.inner.ids(after, limit).await?;
+        if self.fault == Fault::SkipsIds && after.is_some() && !ids.is_empty() {
+            ids.remove(0);
         }
-        self.inner.put_definition(new).await
+        Ok(ids)
     }
+}
 
-    async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
-        self.inner.newest(names).await
-    }
-
-    async fn definition(
-        &self,
-        namespace: &str,
-        name: &str,
-        version: Option<u32>,
-    ) -> Result<Option<DefinitionRecord>, Error> {
-        self.inner.definition(namespace, name, version).await
-    }
-
-    async fn definitions(&self, namespace: &str, name: Option<&str>) -> Result<Vec<DefinitionRecord>, Error> {
-        self.inner.definitions(namespace, name).await
-    }
-
-    async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
-        let known = self.inner.services().await?.iter().any(|known| known.name == service.name);
-        if self.fault == Fault::KeepsOldServices && known {
-            Ok(())
-        } else {
-            self.inner.put_service(service).await
-        }
-    }
-
-    async fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
-        self.inner.services().await
-    }
-
+#[async_trait]
+impl LedgerLayer for Broken {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
         let mut claim = self.inner.claim(&spoil::claim(self.fault, request)).await?;
         if self.fault == Fault::HandsOutTwice {
@@ -325,10 +295,6 @@ impl Store for Broken {
         if self.fault == Fault::NeverExpires { Ok(2) } else { self.inner.expire_deliveries(now).await }
     }
 
-    async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error> {
-        self.inner.ledger(ids).await
-    }
-
     async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
         let later =
             if self.fault == Fault::CountsWhatIsNotDue { Duration::from_secs(3600) } else { Duration::ZERO };
@@ -343,20 +309,46 @@ impl Store for Broken {
         Ok(backlog)
     }
 
-    async fn ids(&self, after: Option<WorkflowId>, limit: u32) -> Result<Vec<WorkflowId>, Error> {
-        let mut ids = self.inner.ids(after, limit).await?;
-        if self.fault == Fault::SkipsIds && after.is_some() && !ids.is_empty() {
-            ids.remove(0);
-        }
-        Ok(ids)
-    }
-
     async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {
         if self.fault != Fault::FindsOrphans {
             return self.inner.orphans(limit).await;
         }
         let ids = self.inner.ids(None, limit).await?;
         self.inner.ledger(&ids).await
+    }
+}
+
+#[async_trait]
+impl DefinitionLayer for Broken {
+    async fn put_definition(&self, mut new: NewDefinition) -> Result<PutDefinition, Error> {
+        match self.fault {
+            Fault::EachApplyIsAVersion => {
+                new.digest = format!("{}#{}", new.digest, self.calls.fetch_add(1, Ordering::Relaxed));
+            }
+            Fault::CutsSources => new.source = new.source.trim_end().to_owned(),
+            _ => {}
+        }
+        self.inner.put_definition(new).await
+    }
+
+    async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
+        let known = self.inner.services().await?.iter().any(|known| known.name == service.name);
+        if self.fault == Fault::KeepsOldServices && known {
+            Ok(())
+        } else {
+            self.inner.put_service(service).await
+        }
+    }
+}
+
+#[async_trait]
+impl ClusterLayer for Broken {
+    async fn announce(&self, member: &Announcement) -> Result<(), Error> {
+        if self.fault == Fault::KeepsTheGone {
+            let lives = Duration::from_secs(3600);
+            return self.inner.announce(&Announcement { lives, ..member.clone() }).await;
+        }
+        self.inner.announce(member).await
     }
 
     async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
@@ -368,10 +360,6 @@ impl Store for Broken {
         tokio::time::sleep(Duration::from_millis(2)).await;
         self.epochs.lock().expect("no panic under the lock").insert(name.to_owned(), known + 1);
         Ok(known + 1)
-    }
-
-    async fn agreement(&self, name: &str) -> Result<Option<goconductor_store::Agreement>, Error> {
-        self.inner.agreement(name).await
     }
 
     async fn agree(
@@ -386,42 +374,14 @@ impl Store for Broken {
         self.inner.agree(name, revision, value).await
     }
 
-    async fn announce(&self, member: &Announcement) -> Result<(), Error> {
-        if self.fault == Fault::KeepsTheGone {
-            let ttl = Duration::from_secs(3600);
-            return self.inner.announce(&Announcement { ttl, ..member.clone() }).await;
-        }
-        self.inner.announce(member).await
+    async fn now(&self) -> Result<Timestamp, Error> {
+        let now = self.inner.now().await?;
+        Ok(if self.fault == Fault::TellsSeconds { Timestamp(now.0 / 1_000_000) } else { now })
     }
+}
 
-    async fn members(&self) -> Result<Vec<Member>, Error> {
-        self.inner.members().await
-    }
-
-    async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error> {
-        let mut letters = letters.to_vec();
-        if self.fault == Fault::DoublesDeadLetters {
-            letters.iter_mut().for_each(|letter| letter.id = uuid::Uuid::now_v7().to_string());
-        }
-        self.inner.put_dead_letters(&letters).await
-    }
-
-    async fn dead_letters(
-        &self,
-        before: Option<&DeadLetterPlace>,
-        limit: u32,
-    ) -> Result<Vec<DeadLetter>, Error> {
-        self.inner.dead_letters(before, limit).await
-    }
-
-    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, Error> {
-        self.inner.dead_letter(id).await
-    }
-
-    async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
-        self.inner.delete_dead_letter(id).await
-    }
-
+#[async_trait]
+impl LockLayer for Broken {
     async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
         let mut request = request.clone();
         if self.fault == Fault::KeepsLocksForEver {
@@ -454,11 +414,21 @@ impl Store for Broken {
         }
         Ok(locks)
     }
+}
 
-    async fn leases(&self, stream: &str) -> Result<Vec<ShardLease>, Error> {
-        self.inner.leases(stream).await
+#[async_trait]
+impl DeadLetterLayer for Broken {
+    async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error> {
+        let mut letters = letters.to_vec();
+        if self.fault == Fault::DoublesDeadLetters {
+            letters.iter_mut().for_each(|letter| letter.id = uuid::Uuid::now_v7().to_string());
+        }
+        self.inner.put_dead_letters(&letters).await
     }
+}
 
+#[async_trait]
+impl ShardLeaseLayer for Broken {
     async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
         let mut gone = gone.to_vec();
         if self.fault == Fault::BeginsLeasesAnew {
@@ -478,7 +448,10 @@ impl Store for Broken {
         let believes = self.fault == Fault::BelievesAnyReader;
         Ok(kept.into_iter().map(|kept| kept || believes).collect())
     }
+}
 
+#[async_trait]
+impl MaintenanceLayer for Broken {
     async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
         let mut request = *request;
         match self.fault {
@@ -488,14 +461,5 @@ impl Store for Broken {
         }
         let done = self.inner.upkeep(&request).await?;
         Ok(Upkeep { more: done.more && self.fault != Fault::StopsHalfway, ..done })
-    }
-
-    async fn now(&self) -> Result<Timestamp, Error> {
-        let now = self.inner.now().await?;
-        Ok(if self.fault == Fault::TellsSeconds { Timestamp(now.0 / 1_000_000) } else { now })
-    }
-
-    async fn check(&self) -> Result<(), Error> {
-        self.inner.check().await
     }
 }

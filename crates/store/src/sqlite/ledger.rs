@@ -1,10 +1,12 @@
-//! The ledger's claims.
+//! The dispatch ledger.
 
 use super::group::NEVER;
-use super::rows::{LEDGER, id_bytes, ledger_row, text_of};
+use super::rows::{LEDGER, id_bytes, ledger_row, number, text_of};
+use super::{SqliteStore, read};
 use crate::ledger::lane_queue;
-use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, RowKind, Shard};
-use goconductor_saga::{OwedKey, Timestamp};
+use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, LedgerStore, RowKind, Shard};
+use async_trait::async_trait;
+use goconductor_saga::{OwedKey, Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The queue of timers, and of commands to be taken back that were never delivered.
@@ -13,6 +15,45 @@ const NO_LANE: &str = "";
 const SLOT: &str = "(instr('0123456789ABCDEF', substr(hex(workflow_id), 32, 1)) - 1)";
 /// Each delivery doubles the time to the next, up to this many times.
 const DOUBLINGS: u32 = 5;
+
+#[async_trait]
+impl LedgerStore for SqliteStore {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
+        let request = request.clone();
+        let looked_at = request.clone();
+        if let Some(nothing) = self.read(move |connection| look(connection, &looked_at)).await? {
+            return Ok(nothing);
+        }
+        self.write_job(move |connection| claim(connection, &request)).await
+    }
+
+    async fn extend(&self, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
+        let rows = rows.to_vec();
+        self.write_job(move |connection| extend(connection, &rows, due_at)).await
+    }
+
+    async fn release(&self, rows: &[LedgerRowKey]) -> Result<(), Error> {
+        let rows = rows.to_vec();
+        self.write_job(move |connection| release(connection, &rows)).await
+    }
+
+    async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
+        self.write_job(move |connection| expire_deliveries(connection, now)).await
+    }
+
+    async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error> {
+        let ids = ids.to_vec();
+        self.read(move |connection| read::ledger(connection, &ids)).await
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
+        self.read(move |connection| read::backlog(connection, now)).await
+    }
+
+    async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {
+        self.read(move |connection| read::orphans(connection, limit)).await
+    }
+}
 
 /// The queues of a claim, each with since when what was delivered still waits in it, and a limit.
 fn queues(request: &ClaimRequest) -> Vec<(String, i64, u32)> {
@@ -30,7 +71,7 @@ fn queues(request: &ClaimRequest) -> Vec<(String, i64, u32)> {
 
 /// A look beside the writer, as mostly there is nothing to claim: what the claim would give, if it would
 /// write nothing.
-pub(super) fn look(connection: &Connection, request: &ClaimRequest) -> Result<Option<Claim>, Error> {
+fn look(connection: &Connection, request: &ClaimRequest) -> Result<Option<Claim>, Error> {
     if let Some(fence) = &request.fence
         && !is_newest(connection, fence)?
     {
@@ -93,7 +134,7 @@ fn note_next(
 }
 
 /// Marks what is due as delivered once more.
-pub(super) fn claim(connection: &Connection, request: &ClaimRequest) -> Result<Claim, Error> {
+fn claim(connection: &Connection, request: &ClaimRequest) -> Result<Claim, Error> {
     if let Some(fence) = &request.fence {
         note_fence(connection, fence)?;
     }
@@ -140,7 +181,7 @@ fn is_newest(connection: &Connection, fence: &Fence) -> Result<bool, Error> {
         .prepare_cached("SELECT value FROM epochs WHERE name = ?1")?
         .query_row(params![format!("fence/{}", fence.name)], |row| row.get(0))
         .optional()?;
-    match newest.map(super::rows::number) {
+    match newest.map(number) {
         Some(newest) if newest > fence.token => {
             Err(Error::Fenced { name: fence.name.clone(), token: fence.token, newest })
         }
@@ -161,7 +202,7 @@ fn note_fence(connection: &Connection, fence: &Fence) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) fn extend(connection: &Connection, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
+fn extend(connection: &Connection, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
     let mut update = connection.prepare_cached(
         "UPDATE dispatch SET due_at = ?4
          WHERE workflow_id = ?1 AND key = ?2 AND attempt = ?3 AND kind <> 'held' AND deliveries > 0",
@@ -172,7 +213,7 @@ pub(super) fn extend(connection: &Connection, rows: &[LedgerRowKey], due_at: Tim
     Ok(())
 }
 
-pub(super) fn release(connection: &Connection, rows: &[LedgerRowKey]) -> Result<(), Error> {
+fn release(connection: &Connection, rows: &[LedgerRowKey]) -> Result<(), Error> {
     let mut update = connection.prepare_cached(
         "UPDATE dispatch SET
              deliveries = deliveries - 1,
@@ -184,4 +225,9 @@ pub(super) fn release(connection: &Connection, rows: &[LedgerRowKey]) -> Result<
         update.execute(params![id_bytes(row.id), text_of(row.key), row.attempt])?;
     }
     Ok(())
+}
+
+fn expire_deliveries(connection: &Connection, now: Timestamp) -> Result<u64, Error> {
+    let sql = "UPDATE dispatch SET due_at = ?1 WHERE deliveries > 0 AND kind <> 'held' AND due_at > ?1";
+    Ok(number(i64::try_from(connection.execute(sql, [now.0])?).unwrap_or(0)))
 }

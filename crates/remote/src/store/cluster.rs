@@ -1,0 +1,51 @@
+//! Members, fencing tokens, configuration entries and the clock.
+
+use super::{RemoteStore, Repeat, all, one, rpc};
+use async_trait::async_trait;
+use goconductor_saga::{Json, Timestamp};
+use goconductor_store::{Agreement, Announcement, ClusterStore, Error, Member};
+use goconductor_wire::internal as wire;
+use goconductor_wire::store::value;
+
+#[async_trait]
+impl ClusterStore for RemoteStore {
+    async fn announce(&self, member: &Announcement) -> Result<(), Error> {
+        let request = wire::AnnounceRequest { member: Some(one(member.try_into())?) };
+        self.call(Repeat::Harmless, rpc!(announce, request)).await?;
+        Ok(())
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, Error> {
+        all(self.read(rpc!(members, wire::MembersRequest {})).await?.members)
+    }
+
+    async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
+        let request = wire::RaiseEpochRequest { name: name.to_owned() };
+        // A counter that was raised twice has still risen.
+        let answer = self.call(Repeat::Harmless, rpc!(raise_epoch, request)).await?;
+        Ok(answer.epoch)
+    }
+
+    async fn agreement(&self, name: &str) -> Result<Option<Agreement>, Error> {
+        let request = wire::AgreementRequest { name: name.to_owned() };
+        let answer = self.read(rpc!(agreement, request)).await?;
+        answer.agreed.map(|agreed| one(agreed.try_into())).transpose()
+    }
+
+    async fn agree(&self, name: &str, revision: u64, value: &Json) -> Result<Option<Agreement>, Error> {
+        let value_json = one(value("an agreement", value))?;
+        let request = wire::AgreeRequest { name: name.to_owned(), revision, value_json };
+        let answer = self.call(Repeat::Never, rpc!(agree, request)).await?;
+        answer.agreed.map(|agreed| one(agreed.try_into())).transpose()
+    }
+
+    async fn now(&self) -> Result<Timestamp, Error> {
+        let answer = self.read(rpc!(now, wire::NowRequest {})).await?;
+        Ok(Timestamp(answer.now))
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.read(rpc!(check, wire::CheckRequest {})).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! Dead letters.
+
+use super::{RemoteStore, Repeat, rpc};
+use async_trait::async_trait;
+use goconductor_store::{DeadLetter, DeadLetterPlace, DeadLetterStore, Error};
+use goconductor_wire::internal as wire;
+
+#[async_trait]
+impl DeadLetterStore for RemoteStore {
+    async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error> {
+        let request = wire::PutDeadLettersRequest { letters: letters.iter().map(Into::into).collect() };
+        let answer = self.call(Repeat::Harmless, rpc!(put_dead_letters, request)).await?;
+        Ok(answer.created)
+    }
+
+    async fn dead_letters(
+        &self,
+        before: Option<&DeadLetterPlace>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        let before_id = before.map(|place| place.id.clone()).unwrap_or_default();
+        let before_at = before.map(|place| place.at.0);
+        let request = wire::ListDeadLettersRequest { before_at, before_id, limit };
+        let answer = self.read(rpc!(list_dead_letters, request)).await?;
+        Ok(answer.letters.into_iter().map(Into::into).collect())
+    }
+
+    async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, Error> {
+        let request = wire::GetDeadLetterRequest { id: id.to_owned() };
+        let answer = self.read(rpc!(get_dead_letter, request)).await?;
+        Ok(answer.letter.map(Into::into))
+    }
+
+    async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
+        let request = wire::DeleteDeadLetterRequest { id: id.to_owned() };
+        let answer = self.call(Repeat::Never, rpc!(delete_dead_letter, request)).await?;
+        Ok(answer.deleted)
+    }
+}

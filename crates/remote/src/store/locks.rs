@@ -1,0 +1,36 @@
+//! Locks.
+
+use super::{RemoteStore, Repeat, one, rpc};
+use async_trait::async_trait;
+use goconductor_store::{Error, Lock, LockAnswer, LockHold, LockRequest, LockStore};
+use goconductor_wire::internal as wire;
+use goconductor_wire::store::{lock, there};
+use std::time::Duration;
+
+#[async_trait]
+impl LockStore for RemoteStore {
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+        let LockRequest { namespace, key, owner, ttl } = request.clone();
+        let request = wire::AcquireLockRequest { namespace, key, owner, ttl_us: lock::micros(ttl) };
+        let answer = self.call(Repeat::Harmless, rpc!(acquire_lock, request)).await?.answer;
+        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+    }
+
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+        let request = wire::RenewLockRequest { hold: Some(hold.into()), ttl_us: lock::micros(ttl) };
+        let answer = self.call(Repeat::Harmless, rpc!(renew_lock, request)).await?.answer;
+        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+    }
+
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+        let request = wire::ReleaseLockRequest { hold: Some(hold.into()) };
+        let answer = self.call(Repeat::Harmless, rpc!(release_lock, request)).await?.answer;
+        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+    }
+
+    async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
+        let (namespace, after) = (namespace.to_owned(), after.map(str::to_owned));
+        let request = wire::ListLocksRequest { namespace, after, limit };
+        Ok(self.read(rpc!(list_locks, request)).await?.locks.into_iter().map(Into::into).collect())
+    }
+}

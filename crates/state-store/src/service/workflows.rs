@@ -1,0 +1,76 @@
+//! Workflows and their histories.
+
+use super::{encoded, into_status};
+use goconductor_store::{WorkflowStore, Write};
+use goconductor_wire::internal as wire;
+use goconductor_wire::store::filter::field_of;
+use goconductor_wire::store::{self as codec, id, id_bytes, value, write_of};
+use tonic::Status;
+
+pub(super) async fn write(
+    store: &dyn WorkflowStore,
+    request: wire::WriteRequest,
+) -> Result<wire::WriteResponse, Status> {
+    let writes = request.writes.into_iter();
+    let batch: Vec<Write> = writes.map(write_of).collect::<Result<_, _>>()?;
+    let outcomes = into_status(store.write(batch).await)?;
+    let outcomes: Result<_, _> = outcomes.iter().map(TryInto::try_into).collect();
+    encoded(outcomes.map(|outcomes| wire::WriteResponse { outcomes }))
+}
+
+pub(super) async fn load(
+    store: &dyn WorkflowStore,
+    request: wire::LoadRequest,
+) -> Result<wire::LoadResponse, Status> {
+    let found = into_status(store.stored(&codec::ids(&request.ids)?).await)?;
+    let workflows = found.iter().map(|found| wire::MaybeLoaded { workflow: found.as_ref().map(Into::into) });
+    Ok(wire::LoadResponse { workflows: workflows.collect() })
+}
+
+pub(super) async fn history(
+    store: &dyn WorkflowStore,
+    request: wire::HistoryRequest,
+) -> Result<wire::HistoryResponse, Status> {
+    let wire::HistoryRequest { id: bytes, after_seq, limit } = request;
+    let events = into_status(store.history(id(&bytes)?, after_seq, limit).await)?;
+    let events: Result<_, _> = events.iter().map(|event| value("an event", event)).collect();
+    encoded(events.map(|event_jsons| wire::HistoryResponse { event_jsons }))
+}
+
+pub(super) async fn seen(
+    store: &dyn WorkflowStore,
+    request: wire::SeenRequest,
+) -> Result<wire::SeenResponse, Status> {
+    let seen = into_status(store.seen(&codec::ids(&request.ids)?).await)?;
+    Ok(wire::SeenResponse { workflows: seen.into_iter().map(Into::into).collect() })
+}
+
+pub(super) async fn list(
+    store: &dyn WorkflowStore,
+    request: wire::ListRequest,
+) -> Result<wire::ListResponse, Status> {
+    let page = into_status(store.list(&request.try_into()?).await)?;
+    encoded((&page).try_into())
+}
+
+pub(super) async fn counts(
+    store: &dyn WorkflowStore,
+    request: wire::CountsRequest,
+) -> Result<wire::CountsResponse, Status> {
+    let by = field_of(request.by(), request.label)?;
+    let filter = request.filter.map(TryInto::try_into).transpose()?;
+    let counts = into_status(store.counts(&request.namespace, by, filter.as_ref()).await)?;
+    let counts = counts.into_iter().map(|count| wire::Count { value: count.value, count: count.count });
+    Ok(wire::CountsResponse { counts: counts.collect() })
+}
+
+pub(super) async fn ids(
+    store: &dyn WorkflowStore,
+    request: wire::IdsRequest,
+) -> Result<wire::IdsResponse, Status> {
+    let wire::IdsRequest { after, limit } = request;
+    let after = if after.is_empty() { None } else { Some(id(&after)?) };
+    let found = into_status(store.ids(after, limit).await)?;
+    let ids = found.into_iter().map(id_bytes).collect();
+    Ok(wire::IdsResponse { ids })
+}

@@ -1,0 +1,144 @@
+//! Members, fencing tokens, configuration entries and the clock.
+
+use super::rows::{given, number, stored};
+use super::{NOW, PostgresStore, migrations, retry_conflicts, unavailable, uncertain};
+use crate::json::{json, parsed};
+use crate::{Agreement, Announcement, ClusterStore, Error, Member};
+use async_trait::async_trait;
+use goconductor_saga::{Json, Timestamp};
+use sqlx::PgConnection;
+use std::time::Duration;
+
+#[async_trait]
+impl ClusterStore for PostgresStore {
+    async fn announce(&self, member: &Announcement) -> Result<(), Error> {
+        announce(&mut *self.connection().await?, member).await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, Error> {
+        members(&mut *self.connection().await?).await
+    }
+
+    async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
+        raise_epoch(&mut *self.connection().await?, name).await
+    }
+
+    async fn agreement(&self, name: &str) -> Result<Option<Agreement>, Error> {
+        agreement(&mut *self.connection().await?, name).await
+    }
+
+    async fn agree(&self, name: &str, revision: u64, value: &Json) -> Result<Option<Agreement>, Error> {
+        let mut connection = self.connection().await?;
+        retry_conflicts!(agree(&mut connection, name, revision, value).await)
+    }
+
+    async fn now(&self) -> Result<Timestamp, Error> {
+        let micros: i64 =
+            sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+                .fetch_one(&self.pool)
+                .await
+                .map_err(unavailable)?;
+        Ok(Timestamp(micros))
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        migrations::check(&mut *self.connection().await?).await
+    }
+}
+
+async fn announce(connection: &mut PgConnection, member: &Announcement) -> Result<(), Error> {
+    let sql = format!(
+        "WITH gone AS (DELETE FROM members WHERE seen_at + lives < {NOW} AND instance <> $1)
+         INSERT INTO members (instance, kind, address, about, since, seen_at, lives)
+         VALUES ($1, $2, $3, $4, {NOW}, {NOW}, $5)
+         ON CONFLICT (instance) DO UPDATE SET kind = excluded.kind, address = excluded.address,
+             about = excluded.about, seen_at = excluded.seen_at, lives = excluded.lives"
+    );
+    // Safe: made of constants only.
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(stored(&member.instance))
+        .bind(stored(&member.kind))
+        .bind(stored(&member.address))
+        .bind(json("a member", &member.about)?)
+        .bind(i64::try_from(member.lives.as_micros()).unwrap_or(i64::MAX >> 2))
+        .execute(connection)
+        .await
+        .map_err(uncertain)?;
+    Ok(())
+}
+
+async fn members(connection: &mut PgConnection) -> Result<Vec<Member>, Error> {
+    let sql = format!(
+        "SELECT instance, kind, address, about, since, seen_at, lives FROM members
+         WHERE seen_at + lives > {NOW} ORDER BY kind COLLATE \"C\", instance COLLATE \"C\""
+    );
+    // Safe: made of constants only.
+    let rows: Vec<(String, String, String, String, i64, i64, i64)> =
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await.map_err(unavailable)?;
+    rows.into_iter()
+        .map(|(instance, kind, address, about, since, seen_at, lives)| {
+            let announcement = Announcement {
+                about: parsed(&format!("member {instance}"), &about)?,
+                instance: given(instance),
+                kind: given(kind),
+                address: given(address),
+                lives: Duration::from_micros(u64::try_from(lives).unwrap_or(0)),
+            };
+            Ok(Member { announcement, since: Timestamp(since), seen_at: Timestamp(seen_at) })
+        })
+        .collect()
+}
+
+async fn raise_epoch(connection: &mut PgConnection, name: &str) -> Result<u64, Error> {
+    let value: i64 = sqlx::query_scalar(
+        "INSERT INTO epochs (name, value) VALUES ($1, 1)
+         ON CONFLICT (name) DO UPDATE SET value = epochs.value + 1 RETURNING value",
+    )
+    .bind(stored(&format!("epoch/{name}")))
+    .fetch_one(connection)
+    .await
+    .map_err(uncertain)?;
+    Ok(number(value))
+}
+
+async fn agreement(connection: &mut PgConnection, name: &str) -> Result<Option<Agreement>, Error> {
+    let row: Option<(i64, String, i64)> =
+        sqlx::query_as("SELECT revision, value, since FROM agreements WHERE name = $1")
+            .bind(stored(name))
+            .fetch_optional(connection)
+            .await
+            .map_err(unavailable)?;
+    row.map(|(revision, value, since)| {
+        let value = parsed(&format!("the agreement {name}"), &value)?;
+        Ok(Agreement { revision: number(revision), value, since: Timestamp(since) })
+    })
+    .transpose()
+}
+
+/// What is agreed on then; none: it is of another revision. One statement, which is its own transaction: of two that
+/// come together the second waits for the first, and finds its revision.
+async fn agree(
+    connection: &mut PgConnection,
+    name: &str,
+    revision: u64,
+    value: &Json,
+) -> Result<Option<Agreement>, Error> {
+    let sql = if revision == 0 {
+        "INSERT INTO agreements (name, revision, value, since)
+         SELECT $1, $2 + 1, $3, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+         ON CONFLICT (name) DO NOTHING RETURNING since"
+    } else {
+        "UPDATE agreements SET revision = revision + 1, value = $3,
+             since = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+         WHERE name = $1 AND revision = $2 RETURNING since"
+    };
+    let since: Option<i64> = sqlx::query_scalar(sql)
+        .bind(stored(name))
+        .bind(i64::try_from(revision).unwrap_or(i64::MAX))
+        .bind(json("an agreement", value)?)
+        .fetch_optional(connection)
+        .await
+        .map_err(uncertain)?;
+    let (revision, value) = (revision.saturating_add(1), value.clone());
+    Ok(since.map(|since| Agreement { revision, value, since: Timestamp(since) }))
+}

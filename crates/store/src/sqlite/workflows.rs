@@ -1,0 +1,44 @@
+//! The part of the port for workflows.
+
+use super::{SqliteStore, group, read, rows};
+use crate::{
+    Count, Error, Field, Filter, ListPage, ListRequest, Seen, Stored, WorkflowStore, Write, WriteOutcome,
+};
+use async_trait::async_trait;
+use goconductor_saga::{Event, WorkflowId};
+
+#[async_trait]
+impl WorkflowStore for SqliteStore {
+    async fn write(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+        self.write_job(move |connection| batch.iter().map(|write| group::write(connection, write)).collect())
+            .await
+    }
+
+    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
+        let ids = ids.to_vec();
+        self.read(move |connection| ids.into_iter().map(|id| rows::read_one(connection, id)).collect()).await
+    }
+
+    async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {
+        self.read(move |connection| read::history(connection, id, after_seq, limit)).await
+    }
+
+    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
+        let ids = ids.to_vec();
+        self.read(move |connection| read::seen(connection, &ids)).await
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, Error> {
+        let request = request.clone();
+        self.read(move |connection| read::list(connection, &request)).await
+    }
+
+    async fn counts(&self, namespace: &str, by: Field, filter: Option<&Filter>) -> Result<Vec<Count>, Error> {
+        let (namespace, filter) = (namespace.to_owned(), filter.cloned());
+        self.read(move |connection| read::counts(connection, &namespace, &by, filter.as_ref())).await
+    }
+
+    async fn ids(&self, after: Option<WorkflowId>, limit: u32) -> Result<Vec<WorkflowId>, Error> {
+        self.read(move |connection| read::ids(connection, after, limit)).await
+    }
+}
