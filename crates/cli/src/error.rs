@@ -197,6 +197,6 @@ impl From<anyhow::Error> for CliError {
             Ok(invalid) => return invalid.into(),
             Err(error) => error,
         };
-        Self::new(Exit::Other, format!("{error:#}"))
+        Self::new(Exit::Other, goconductor_process::chain(&error))
     }
 }

@@ -81,11 +81,25 @@ where
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("error: {error:#}"));
+            complain(&format!("error: {}", chain(&error)));
             let configuration = error.chain().any(is_about_configuration);
             if configuration { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Returns an error and its causes in one line. A cause whose text is part of the previous ones is left out.
+#[must_use]
+pub fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| {
+        if text.is_empty() {
+            cause
+        } else if text.contains(&cause) {
+            text
+        } else {
+            format!("{text}: {cause}")
+        }
+    })
 }
 
 /// Whether to start again would make no difference, unless something is configured in another way.

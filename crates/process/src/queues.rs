@@ -269,8 +269,7 @@ impl Queues {
             return Ok(Agreed { revision: 0, standing, since: None, seen });
         };
         let standing = serde_json::from_value(value).map_err(|error| {
-            let what = "what is agreed on about the queue".to_owned();
-            Error::Corrupt { what, reason: error.to_string() }
+            Error::corrupt("the queue's configuration entry", error.to_string()).caused_by(error)
         })?;
         let known =
             self.known().agreed.as_ref().filter(|known| known.revision == revision).map(|known| known.seen);

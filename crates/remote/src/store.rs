@@ -94,7 +94,7 @@ impl RemoteStore {
         if outcomes.len() == expected {
             return Ok(outcomes);
         }
-        Err(Error::OutcomeUnknown { reason: format!("{} answers to {expected} writes", outcomes.len()) })
+        Err(Error::outcome_unknown(format!("{} outcomes for {expected} writes", outcomes.len())))
     }
 
     async fn call<T, F>(&self, repeat: Repeat, send: impl Fn(Client) -> F + Send) -> Result<T, Error>
@@ -107,7 +107,7 @@ impl RemoteStore {
             tries -= 1;
             let (index, channel) = self.endpoints.current();
             let Some(channel) = channel else {
-                return Err(Error::Unavailable { reason: "there is no state store".to_owned() });
+                return Err(Error::unavailable("no state store is configured"));
             };
             let status = match send(client(channel)).await {
                 Ok(answer) => return Ok(answer.into_inner()),
@@ -120,8 +120,8 @@ impl RemoteStore {
             match (fate, repeat) {
                 (Fate::Answered, _) => return Err(status::to_store(&status)),
                 (Fate::NotSent, _) | (Fate::Lost, Repeat::Harmless) if tries > 0 => {}
-                (Fate::NotSent, _) => return Err(Error::Unavailable { reason: said(&status) }),
-                (Fate::Lost, _) => return Err(Error::OutcomeUnknown { reason: said(&status) }),
+                (Fate::NotSent, _) => return Err(Error::unavailable(said(&status)).caused_by(status)),
+                (Fate::Lost, _) => return Err(Error::outcome_unknown(said(&status)).caused_by(status)),
             }
         }
     }
@@ -132,7 +132,7 @@ impl RemoteStore {
     {
         match self.call(Repeat::Harmless, send).await {
             // Nothing was to be written.
-            Err(Error::OutcomeUnknown { reason }) => Err(Error::Unavailable { reason }),
+            Err(Error::OutcomeUnknown { reason, source }) => Err(Error::Unavailable { reason, source }),
             other => other,
         }
     }
@@ -171,7 +171,7 @@ fn of_each(answers: Vec<bool>, expected: usize) -> Result<Vec<bool>, Error> {
     if answers.len() == expected {
         return Ok(answers);
     }
-    Err(Error::OutcomeUnknown { reason: format!("{} answers to {expected} leases", answers.len()) })
+    Err(Error::outcome_unknown(format!("{} results for {expected} leases", answers.len())))
 }
 
 use rpc;

@@ -165,9 +165,7 @@ fn into_status<T>(result: Result<T, Error>) -> Result<T, Status> {
 
 /// Maps a failure to encode a response. It is an error of the store and not of the caller's request.
 fn encoded<T>(result: Result<T, Malformed>) -> Result<T, Status> {
-    result.map_err(|error| {
-        of_store(&Error::Corrupt { what: "a response".to_owned(), reason: error.to_string() })
-    })
+    result.map_err(|error| of_store(&Error::corrupt("a response", error.to_string())))
 }
 
 fn listed<A, B>(list: Vec<A>) -> Result<Vec<B>, Malformed>

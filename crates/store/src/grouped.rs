@@ -230,7 +230,7 @@ impl Request {
 
 fn refuse(group: impl IntoIterator<Item = Request>, error: &Error) {
     for request in group {
-        request.answer(Err(again(error)));
+        request.answer(Err(error.clone()));
     }
 }
 
@@ -248,22 +248,8 @@ fn after(write: &Write) -> Seen {
     Seen { id: record.id, seq: record.seq, status: record.status }
 }
 
-/// The same error for each member of a group.
-fn again(error: &Error) -> Error {
-    match error {
-        Error::Unavailable { reason } => Error::Unavailable { reason: reason.clone() },
-        Error::OutcomeUnknown { reason } => Error::OutcomeUnknown { reason: reason.clone() },
-        Error::Fenced { name, token, newest } => {
-            Error::Fenced { name: name.clone(), token: *token, newest: *newest }
-        }
-        Error::Schema { reason } => Error::Schema { reason: reason.clone() },
-        Error::Corrupt { what, reason } => Error::Corrupt { what: what.clone(), reason: reason.clone() },
-        Error::Configuration { reason } => Error::Configuration { reason: reason.clone() },
-    }
-}
-
-fn gone() -> Error {
-    Error::Unavailable { reason: "the store has been shut down".to_owned() }
+fn writer_closed() -> Error {
+    Error::unavailable("the store has been shut down")
 }
 
 impl StoreLayer for Grouped {
@@ -276,8 +262,8 @@ impl StoreLayer for Grouped {
 impl WorkflowLayer for Grouped {
     async fn write(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { writes: batch, answer }).await.map_err(|_| gone())?;
-        let lost = || Error::OutcomeUnknown { reason: "the writer has gone".to_owned() };
+        self.requests.send(Request { writes: batch, answer }).await.map_err(|_| writer_closed())?;
+        let lost = || Error::outcome_unknown("the writer task ended before it responded");
         answered.await.unwrap_or_else(|_| Err(lost()))
     }
 

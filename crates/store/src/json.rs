@@ -4,8 +4,8 @@ use crate::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) fn corrupt(what: &str, why: impl std::fmt::Display) -> Error {
-    Error::Corrupt { what: what.to_owned(), reason: why.to_string() }
+pub(crate) fn corrupt(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::corrupt(what, error.to_string()).caused_by(error)
 }
 
 /// A value as text.

@@ -14,6 +14,7 @@ mod locks;
 mod migrations;
 mod read;
 mod rows;
+mod sqlstate;
 mod upkeep;
 mod workflows;
 mod writers;
@@ -21,6 +22,7 @@ mod written;
 
 use crate::Error;
 use crate::grouped::Limits;
+use sqlstate::is_conflict;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool, Postgres, Transaction};
@@ -30,8 +32,6 @@ use writers::Writers;
 
 /// A transaction that the database ended to resolve a conflict is tried again this often.
 const TRIES: u32 = 5;
-/// Serialisation failure, and deadlock detected.
-const CONFLICTS: [&str; 2] = ["(40001)", "(40P01)"];
 /// Rows are looked up, never read as a whole, and no statement is compiled.
 ///
 /// A plan is made by what the server last counted, when a table may have been as good as empty, and is kept. So what
@@ -67,7 +67,7 @@ impl PostgresStore {
     /// When the address is wrong, the database does not answer, or is of a newer release.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url)
-            .map_err(|error| Error::Configuration { reason: error.to_string() })?
+            .map_err(|error| Error::configuration(error.to_string()).caused_by(error))?
             .application_name("goconductor")
             // Durable whatever the server's default is: what was answered is on disk.
             .options([("synchronous_commit", "on")])
@@ -103,39 +103,21 @@ impl PostgresStore {
 fn unavailable(error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(|error| error.code());
     let reason = code.map_or_else(|| error.to_string(), |code| format!("{error} ({code})"));
-    Error::Unavailable { reason }
+    Error::unavailable(reason).caused_by(error)
 }
 
 /// What a driver's error means of a statement that is its own transaction: what the database itself
 /// refused was not done, but a connection that broke may have taken the answer with it.
 fn uncertain(error: sqlx::Error) -> Error {
     if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_)) {
-        return Error::OutcomeUnknown { reason: error.to_string() };
+        return Error::outcome_unknown(error.to_string()).caused_by(error);
     }
     unavailable(error)
 }
 
 async fn commit(transaction: Transaction<'_, Postgres>) -> Result<(), Error> {
     // The answer may be what was lost: only a read can tell.
-    transaction.commit().await.map_err(|error| Error::OutcomeUnknown { reason: error.to_string() })
-}
-
-/// Whether a row was to be written that is there already.
-fn is_there(error: &Error) -> bool {
-    matches!(error, Error::Unavailable { reason } if reason.ends_with("(23505)"))
-}
-
-/// Whether the database ended a transaction to resolve a conflict. By the code that [`unavailable`] puts
-/// last: what the database says in words depends on its language.
-fn is_conflict(error: &Error) -> bool {
-    match error {
-        Error::Unavailable { reason } => CONFLICTS.iter().any(|code| reason.ends_with(code)),
-        Error::OutcomeUnknown { .. }
-        | Error::Fenced { .. }
-        | Error::Schema { .. }
-        | Error::Corrupt { .. }
-        | Error::Configuration { .. } => false,
-    }
+    transaction.commit().await.map_err(|error| Error::outcome_unknown(error.to_string()).caused_by(error))
 }
 
 /// The value of a transaction's attempt, tried again if the database ended it to resolve a conflict.
@@ -144,7 +126,9 @@ macro_rules! retry_conflicts {
         let mut tries = 1;
         loop {
             match $attempt {
-                Err(error) if is_conflict(&error) && tries < TRIES => tries += 1,
+                Err(error) if $crate::postgres::is_conflict(&error) && tries < $crate::postgres::TRIES => {
+                    tries += 1
+                }
                 ended => break ended,
             }
         }

@@ -38,7 +38,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Unavailable { reason: error.to_string() }
+        Self::unavailable(error.to_string()).caused_by(error)
     }
 }
 
@@ -65,11 +65,8 @@ impl SqliteStore {
     /// # Errors
     /// When another process has it, when it is of a newer release, or when it can't be opened.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let cannot = |what: &Path, error: &dyn std::fmt::Display| Error::Configuration {
-            reason: format!("{}: {error}", what.display()),
-        };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|error| cannot(folder, &error))?;
+            std::fs::create_dir_all(folder).map_err(|error| unusable(folder, error))?;
         }
         let lock_path = path.with_extension("lock");
         let lock = File::options()
@@ -77,19 +74,18 @@ impl SqliteStore {
             .truncate(false)
             .write(true)
             .open(&lock_path)
-            .map_err(|error| cannot(&lock_path, &error))?;
+            .map_err(|error| unusable(&lock_path, error))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let reason = format!(
+                return Err(Error::configuration(format!(
                     "{} is used by another process: end that one, or choose another data directory",
                     path.display()
-                );
-                return Err(Error::Configuration { reason });
+                )));
             }
-            Err(TryLockError::Error(error)) => return Err(cannot(&lock_path, &error)),
+            Err(TryLockError::Error(error)) => return Err(unusable(&lock_path, error)),
         }
-        let mut connection = Connection::open(path).map_err(|error| cannot(path, &error))?;
+        let mut connection = Connection::open(path).map_err(|error| unusable(path, error))?;
         prepare(&connection)?;
         migrations::run(&mut connection)?;
         Ok(Self {
@@ -106,7 +102,7 @@ impl SqliteStore {
     /// When it is not there, is of another release, or can't be opened.
     pub fn open_reading(path: &Path) -> Result<Self, Error> {
         if !path.is_file() {
-            return Err(Error::Configuration { reason: format!("{} is not there", path.display()) });
+            return Err(Error::configuration(format!("{} is not there", path.display())));
         }
         let readers = Readers::new(path);
         migrations::check(&readers.connect()?)?;
@@ -121,7 +117,7 @@ impl SqliteStore {
         let folder = tempfile::Builder::new()
             .prefix("goconductor-")
             .tempdir()
-            .map_err(|error| Error::Configuration { reason: error.to_string() })?;
+            .map_err(|error| unusable(&std::env::temp_dir(), error))?;
         let mut store = Self::open(&folder.path().join("ephemeral.db"))?;
         store._folder = Some(folder);
         Ok(store)
@@ -132,16 +128,18 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
-        let gone = |error: &dyn std::fmt::Display| Error::Unavailable { reason: error.to_string() };
+        fn closed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+            Error::unavailable(error.to_string()).caused_by(error)
+        }
         let readers = Arc::clone(&self.readers);
-        let place = Arc::clone(&readers.places).acquire_owned().await.map_err(|error| gone(&error))?;
+        let place = Arc::clone(&readers.places).acquire_owned().await.map_err(closed)?;
         tokio::task::spawn_blocking(move || {
             let result = readers.with(work);
             drop(place);
             result
         })
         .await
-        .map_err(|error| gone(&error))?
+        .map_err(closed)?
     }
 
     async fn write_job<T, F>(&self, work: F) -> Result<T, Error>
@@ -151,11 +149,14 @@ impl SqliteStore {
     {
         match &self.writer {
             Some(writer) => writer.run(work).await,
-            None => {
-                Err(Error::Configuration { reason: "the database was opened for reading only".to_owned() })
-            }
+            None => Err(Error::configuration("the database was opened for reading only")),
         }
     }
+}
+
+/// The error of a path that cannot be used.
+fn unusable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::configuration(format!("{}: {error}", path.display())).caused_by(error)
 }
 
 /// What every connection that writes is set to.

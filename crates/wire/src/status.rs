@@ -17,18 +17,20 @@ const STORE_ERROR: &str = "goconductor-store-error-bin";
 #[must_use]
 pub fn of_store(error: &Error) -> Status {
     let (code, reason) = match error {
-        Error::Unavailable { reason } => (Code::Unavailable, Reason::Unavailable(reason.clone())),
-        Error::OutcomeUnknown { reason } => (Code::Unknown, Reason::OutcomeUnknown(reason.clone())),
+        Error::Unavailable { reason, .. } => (Code::Unavailable, Reason::Unavailable(reason.clone())),
+        Error::OutcomeUnknown { reason, .. } => (Code::Unknown, Reason::OutcomeUnknown(reason.clone())),
         Error::Fenced { name, token, newest } => {
             let fenced = wire::Fenced { name: name.clone(), token: *token, newest: *newest };
             (Code::Aborted, Reason::Fenced(fenced))
         }
         Error::Schema { reason } => (Code::FailedPrecondition, Reason::Schema(reason.clone())),
-        Error::Corrupt { what, reason } => {
+        Error::Corrupt { what, reason, .. } => {
             let corrupt = wire::Corrupt { what: what.clone(), reason: reason.clone() };
             (Code::DataLoss, Reason::Corrupt(corrupt))
         }
-        Error::Configuration { reason } => (Code::FailedPrecondition, Reason::Configuration(reason.clone())),
+        Error::Configuration { reason, .. } => {
+            (Code::FailedPrecondition, Reason::Configuration(reason.clone()))
+        }
     };
     let mut status = Status::new(code, error.to_string());
     let detail = wire::StoreError { reason: Some(reason) }.encode_to_vec();
@@ -49,12 +51,12 @@ pub fn to_store(status: &Status) -> Error {
     let detail = status.metadata().get_bin(STORE_ERROR).and_then(|value| value.to_bytes().ok());
     let reason = detail.and_then(|bytes| wire::StoreError::decode(bytes).ok()).and_then(|error| error.reason);
     match reason {
-        Some(Reason::Unavailable(reason)) => Error::Unavailable { reason },
-        Some(Reason::OutcomeUnknown(reason)) => Error::OutcomeUnknown { reason },
+        Some(Reason::Unavailable(reason)) => Error::unavailable(reason),
+        Some(Reason::OutcomeUnknown(reason)) => Error::outcome_unknown(reason),
         Some(Reason::Fenced(wire::Fenced { name, token, newest })) => Error::Fenced { name, token, newest },
         Some(Reason::Schema(reason)) => Error::Schema { reason },
-        Some(Reason::Corrupt(wire::Corrupt { what, reason })) => Error::Corrupt { what, reason },
-        Some(Reason::Configuration(reason)) => Error::Configuration { reason },
+        Some(Reason::Corrupt(wire::Corrupt { what, reason })) => Error::corrupt(what, reason),
+        Some(Reason::Configuration(reason)) => Error::configuration(reason),
         None => broken(status),
     }
 }
@@ -64,10 +66,10 @@ fn broken(status: &Status) -> Error {
     match status.code() {
         // What the other side refused unread.
         Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => {
-            Error::Corrupt { what: "a call to the state store".to_owned(), reason }
+            Error::corrupt("a request to the state store", reason).caused_by(status.clone())
         }
         Code::ResourceExhausted | Code::PermissionDenied | Code::Unauthenticated => {
-            Error::Unavailable { reason }
+            Error::unavailable(reason).caused_by(status.clone())
         }
         Code::Ok
         | Code::Cancelled
@@ -79,7 +81,7 @@ fn broken(status: &Status) -> Error {
         | Code::Aborted
         | Code::Internal
         | Code::Unavailable
-        | Code::DataLoss => Error::OutcomeUnknown { reason },
+        | Code::DataLoss => Error::outcome_unknown(reason).caused_by(status.clone()),
     }
 }
 
@@ -92,5 +94,5 @@ impl From<Malformed> for Status {
 /// A message of the other side that can't be read.
 #[must_use]
 pub fn malformed(error: &Malformed) -> Error {
-    Error::Corrupt { what: "an answer of the state store".to_owned(), reason: error.to_string() }
+    Error::corrupt("a response of the state store", error.to_string()).caused_by(error.clone())
 }

@@ -47,7 +47,7 @@ async fn what_is_written_is_announced_and_nothing_else() {
     ];
     store.write(group).await.expect("an answer");
     assert_eq!(announced(&mut listener), [seen(&flow), seen(&next)]);
-    backend.says(&[Some(|| Error::Unavailable { reason: "away".to_owned() })]);
+    backend.says(&[Some(|| Error::unavailable("away"))]);
     let (lost, start) = Flow::start(&plan, Given::default()).unwrap();
     store.write(vec![unkeyed(start.clone())]).await.expect_err("it was not written");
     assert_eq!(announced(&mut listener), []);

@@ -180,12 +180,12 @@ async fn a_caller_who_goes_away_takes_nothing_with_him() {
 #[tokio::test]
 async fn a_groups_error_reaches_each_member() {
     let errors: [fn() -> Error; 6] = [
-        || Error::Unavailable { reason: "away".to_owned() },
-        || Error::OutcomeUnknown { reason: "cut".to_owned() },
+        || Error::unavailable("away"),
+        || Error::outcome_unknown("cut"),
         || Error::Fenced { name: "duties".to_owned(), token: 4, newest: 5 },
         || Error::Schema { reason: "newer".to_owned() },
-        || Error::Corrupt { what: "a state".to_owned(), reason: "odd".to_owned() },
-        || Error::Configuration { reason: "wrong".to_owned() },
+        || Error::corrupt("a state", "odd"),
+        || Error::configuration("wrong"),
     ];
     for error in errors {
         let (backend, store) = over(Limits::default());
@@ -239,7 +239,7 @@ async fn a_write_that_can_not_be_done_is_nothing_to_the_others() {
 async fn a_group_whose_outcome_nobody_knows_is_not_written_again() {
     let (backend, store) = over(Limits::default());
     let first = held_up(&backend, &store).await;
-    backend.says(&[None, Some(|| Error::OutcomeUnknown { reason: "cut".to_owned() })]);
+    backend.says(&[None, Some(|| Error::outcome_unknown("cut"))]);
     let callers = [call(&store, vec![started().1]), call(&store, vec![started().1])];
     settle().await;
     backend.before.let_go();

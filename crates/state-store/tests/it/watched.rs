@@ -114,7 +114,7 @@ impl WorkflowLayer for Watched {
 impl ClusterLayer for Watched {
     async fn check(&self) -> Result<(), Error> {
         if !self.well.load(Ordering::Relaxed) {
-            return Err(Error::Unavailable { reason: "away".to_owned() });
+            return Err(Error::unavailable("away"));
         }
         self.inner.check().await
     }

@@ -1,7 +1,7 @@
 //! Reads that wait together are one read.
 
 use super::former::Former;
-use super::{Limits, again, gone};
+use super::{Limits, writer_closed};
 use crate::{DefinitionName, Error, Store, Stored};
 use goconductor_saga::WorkflowId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,8 +43,8 @@ impl<K: Clone + Send + 'static, V: Send + 'static> Reads<K, V> {
 
     pub(super) async fn read(&self, keys: &[K]) -> Result<Vec<V>, Error> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { keys: keys.to_vec(), answer }).await.map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        self.requests.send(Request { keys: keys.to_vec(), answer }).await.map_err(|_| writer_closed())?;
+        answered.await.unwrap_or_else(|_| Err(writer_closed()))
     }
 }
 
@@ -60,7 +60,7 @@ async fn answer<K: Clone, V>(backend: Arc<dyn Store>, group: Vec<Request<K, V>>,
         }
         Err(error) => {
             for Request { answer, .. } in group {
-                drop(answer.send(Err(again(&error))));
+                drop(answer.send(Err(error.clone())));
             }
         }
     }

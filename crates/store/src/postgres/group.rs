@@ -5,8 +5,9 @@
 
 use super::ledger::{self, Rows};
 use super::rows::{load, stored};
+use super::sqlstate::is_duplicate;
 use super::written::{StartRow, StepRow, number};
-use super::{commit, is_there, unavailable, uncertain};
+use super::{commit, unavailable, uncertain};
 use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::WorkflowId;
 use sqlx::postgres::PgArguments;
@@ -26,7 +27,7 @@ pub(super) async fn write(
         [only] if !only.members.iter().any(|member| ledger::changes_in_place(member.write())) => {
             match only.write(connection, &NEW, uncertain, &mut outcomes).await {
                 // Nothing of it was done.
-                Err(error) if is_there(&error) => {
+                Err(error) if is_duplicate(&error) => {
                     only.write(connection, &ANY, uncertain, &mut outcomes).await?
                 }
                 written => written?,
@@ -42,8 +43,7 @@ pub(super) async fn write(
         }
     }
     // Invariant: every member was in one round, and that gave it an outcome.
-    let missing =
-        || Error::Corrupt { what: "a group".to_owned(), reason: "a member has no outcome".to_owned() };
+    let missing = || Error::corrupt("a batch", "a write has no outcome");
     outcomes.into_iter().map(|outcome| outcome.ok_or_else(missing)).collect()
 }
 
@@ -322,9 +322,8 @@ async fn replayed(
         return Ok(Some(WriteOutcome::KeyConflict(id)));
     }
     let loaded = load(connection, &[id]).await?.into_iter().next().flatten();
-    let loaded = loaded.ok_or_else(|| Error::Corrupt {
-        what: format!("the start of {id}"),
-        reason: "its key is there, but the workflow is not".to_owned(),
+    let loaded = loaded.ok_or_else(|| {
+        Error::corrupt(format!("the start of {id}"), "its idempotency key exists, but its workflow does not")
     })?;
     Ok(Some(WriteOutcome::Replayed(Box::new(loaded))))
 }

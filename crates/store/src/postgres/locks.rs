@@ -94,7 +94,7 @@ async fn acquire(connection: &mut PgConnection, request: &LockRequest) -> Result
             return Ok(LockAnswer::Held(lock));
         }
     }
-    Err(Error::Unavailable { reason: "the lock is taken and given back all the time".to_owned() })
+    Err(Error::unavailable("the lock changed its holder during every attempt to acquire it"))
 }
 
 /// Has a hold last for so long from now; that of somebody else is let be.

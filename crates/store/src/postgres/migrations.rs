@@ -69,7 +69,7 @@ async fn check_encoding(connection: &mut PgConnection) -> Result<(), Error> {
         "its encoding is {encoding}, which does not hold every character: make one with \
          CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
     );
-    Err(Error::Configuration { reason })
+    Err(Error::configuration(reason))
 }
 
 async fn version(connection: &mut PgConnection) -> Result<i64, Error> {

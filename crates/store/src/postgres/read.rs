@@ -3,7 +3,7 @@
 use super::listings::{self, Page};
 use super::rows::{RawLedgerRow, given, given_labels, number, status_of, stored, uuids};
 use super::unavailable;
-use crate::json::{corrupt, parsed};
+use crate::json::parsed;
 use crate::{
     Comparison, Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Seen, Summary, Value,
 };
@@ -89,7 +89,7 @@ fn summary(raw: RawSummary) -> Result<Summary, Error> {
         "CANCELLED" => Some(RollbackCause::Cancelled),
         "TIMED_OUT" => Some(RollbackCause::TimedOut),
         "OPERATOR" => Some(RollbackCause::Operator),
-        other => return Err(corrupt("a cause", format!("{other} is none"))),
+        other => return Err(Error::corrupt("a rollback cause", format!("unknown cause {other:?}"))),
     };
     Ok(Summary {
         id: WorkflowId(id),

@@ -65,7 +65,7 @@ pub(super) fn given_labels(what: &str, text: &str) -> Result<BTreeMap<String, St
 
 pub(super) fn status_of(text: &str) -> Result<Status, Error> {
     let found = Status::ALL.into_iter().find(|status| status.as_str() == text);
-    found.ok_or_else(|| corrupt("a status", format!("{text} is none")))
+    found.ok_or_else(|| Error::corrupt("a status", format!("unknown status {text:?}")))
 }
 
 pub(super) fn number(value: i64) -> u64 {
@@ -138,7 +138,7 @@ impl RawLedgerRow {
             "run" => RowKind::Run,
             "held" => RowKind::Held,
             "withdraw" => RowKind::Withdraw,
-            other => return Err(corrupt("a ledger row's kind", format!("{other} is none"))),
+            other => return Err(Error::corrupt("a ledger row's kind", format!("unknown kind {other:?}"))),
         };
         let count = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
         Ok(LedgerRow {

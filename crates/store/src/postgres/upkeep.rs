@@ -4,6 +4,7 @@
 //! than writers can wait for it. What could not be done is done the next time.
 
 use super::rows::number;
+use super::sqlstate::{SqlState, sqlstate};
 use super::{PostgresStore, commit, locks, unavailable};
 use crate::upkeep::{KEEP, above, first_id};
 use crate::{ClusterStore, Error, MaintenanceStore, Upkeep, UpkeepRequest};
@@ -19,10 +20,6 @@ const BATCH: i64 = 200;
 const LOCK: i64 = 0x676f_7570_6b65_6570;
 /// How long a table is waited for, and so how long a writer may have to wait behind.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '100ms'";
-/// The table was not to be had in time.
-const TIMED_OUT: &str = "(55P03)";
-/// Rows of that range are in the default partition already.
-const TAKEN: &str = "(23514)";
 
 const HOUR: Duration = Duration::from_secs(3600);
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -132,11 +129,11 @@ async fn make_room(
         let made = make_partition(&mut transaction, from, to).await;
         match finish(transaction, made).await {
             Ok(()) => {}
-            Err(Error::Unavailable { reason }) if reason.ends_with(TIMED_OUT) => {
+            Err(error) if sqlstate(&error) == Some(SqlState::LOCK_NOT_AVAILABLE) => {
                 tracing::info!("the history is in use: a partition is made later");
                 return Ok(());
             }
-            Err(Error::Unavailable { reason }) if reason.ends_with(TAKEN) => {
+            Err(error) if sqlstate(&error) == Some(SqlState::CHECK_VIOLATION) => {
                 tracing::warn!(from, to, "history of a time without a partition stays in events_other");
                 newest = to;
             }
@@ -267,7 +264,7 @@ async fn drop_partitions(
         let dropped = drop_partition(&mut transaction, &partition).await;
         match finish(transaction, dropped).await {
             Ok(()) => {}
-            Err(Error::Unavailable { reason }) if reason.ends_with(TIMED_OUT) => {
+            Err(error) if sqlstate(&error) == Some(SqlState::LOCK_NOT_AVAILABLE) => {
                 tracing::info!(partition.name, "the history is in use: a partition is dropped later");
                 return Ok(());
             }

@@ -47,10 +47,10 @@ impl Writers {
 
     /// A connection that is well, as far as can be known, with its place.
     pub(super) async fn take(&self) -> Result<(Writer, OwnedSemaphorePermit), Error> {
-        let late = || Error::Unavailable { reason: "the database gives no connection in time".to_owned() };
+        let late = || Error::unavailable("timed out waiting for a connection");
         let taken = async {
             let place = Arc::clone(&self.places).acquire_owned().await;
-            let place = place.map_err(|error| Error::Unavailable { reason: error.to_string() })?;
+            let place = place.map_err(|error| Error::unavailable(error.to_string()).caused_by(error))?;
             while let Some(mut writer) = self.unused() {
                 if writer.used.elapsed() < UNUSED || writer.connection.ping().await.is_ok() {
                     return Ok((writer, place));

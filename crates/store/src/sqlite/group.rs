@@ -32,9 +32,11 @@ fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Err
             if digest != new.request_digest {
                 return Ok(WriteOutcome::KeyConflict(id));
             }
-            let loaded = load_one(connection, id)?.ok_or_else(|| Error::Corrupt {
-                what: format!("the start of {id}"),
-                reason: "its key is there, but the workflow is not".to_owned(),
+            let loaded = load_one(connection, id)?.ok_or_else(|| {
+                Error::corrupt(
+                    format!("the start of {id}"),
+                    "its idempotency key exists, but its workflow does not",
+                )
             })?;
             return Ok(WriteOutcome::Replayed(Box::new(loaded)));
         }

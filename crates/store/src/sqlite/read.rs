@@ -2,7 +2,7 @@
 
 use super::filter::and;
 use super::rows::{LEDGER, id_bytes, id_of, ledger_row, number, status_of};
-use crate::json::{corrupt, parsed};
+use crate::json::parsed;
 use crate::{Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Seen, Summary};
 use goconductor_saga::{Event, RollbackCause, Timestamp, WorkflowId};
 use rusqlite::types::Value as Bound;
@@ -73,7 +73,7 @@ fn summary(raw: RawSummary) -> Result<Summary, Error> {
         "CANCELLED" => Some(RollbackCause::Cancelled),
         "TIMED_OUT" => Some(RollbackCause::TimedOut),
         "OPERATOR" => Some(RollbackCause::Operator),
-        other => return Err(corrupt("a cause", format!("{other} is none"))),
+        other => return Err(Error::corrupt("a rollback cause", format!("unknown cause {other:?}"))),
     };
     Ok(Summary {
         id,

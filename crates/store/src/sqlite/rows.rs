@@ -19,7 +19,7 @@ pub(super) fn text_of(key: OwedKey) -> String {
 
 pub(super) fn status_of(text: &str) -> Result<Status, Error> {
     let found = Status::ALL.into_iter().find(|status| status.as_str() == text);
-    found.ok_or_else(|| corrupt("a status", format!("{text} is none")))
+    found.ok_or_else(|| Error::corrupt("a status", format!("unknown status {text:?}")))
 }
 
 pub(super) fn number(value: i64) -> u64 {
@@ -78,7 +78,7 @@ impl RawLedgerRow {
             "run" => RowKind::Run,
             "held" => RowKind::Held,
             "withdraw" => RowKind::Withdraw,
-            other => return Err(corrupt("a ledger row's kind", format!("{other} is none"))),
+            other => return Err(Error::corrupt("a ledger row's kind", format!("unknown kind {other:?}"))),
         };
         Ok(LedgerRow {
             key: LedgerRowKey { id, key, attempt: self.attempt },

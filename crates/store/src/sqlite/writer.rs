@@ -33,7 +33,7 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, Error> + Send> Job for Task<T,
             }
             Err(error) => {
                 self.result = Some(Err(error));
-                Err(Error::Unavailable { reason: "rolled back".to_owned() })
+                Err(Error::unavailable("rolled back"))
             }
         }
     }
@@ -42,7 +42,7 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, Error> + Send> Job for Task<T,
         let result = match (self.result, committed) {
             (Some(Err(error)), _) | (_, Err(error)) => Err(error),
             (Some(Ok(value)), Ok(())) => Ok(value),
-            (None, Ok(())) => Err(Error::Unavailable { reason: "the job did not run".to_owned() }),
+            (None, Ok(())) => Err(Error::unavailable("the job did not run")),
         };
         // A caller who went away does not want to know.
         drop(self.answer.send(result));
@@ -62,7 +62,7 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || write_all(connection, &waiting))
-            .map_err(|error| Error::Unavailable { reason: error.to_string() })?;
+            .map_err(|error| Error::unavailable(error.to_string()).caused_by(error))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
@@ -72,10 +72,9 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
-        let gone = || Error::Unavailable { reason: "the writer has ended".to_owned() };
         let (answer, answered) = oneshot::channel();
         let mut job: Box<dyn Job> = Box::new(Task { work: Some(work), result: None, answer });
-        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
+        let jobs = self.jobs.as_ref().ok_or_else(writer_closed)?;
         loop {
             match jobs.try_send(job) {
                 Ok(()) => break,
@@ -83,10 +82,10 @@ impl Writer {
                     job = back;
                     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 }
-                Err(std::sync::mpsc::TrySendError::Disconnected(_)) => return Err(gone()),
+                Err(std::sync::mpsc::TrySendError::Disconnected(_)) => return Err(writer_closed()),
             }
         }
-        let lost = Error::OutcomeUnknown { reason: "the writer ended before it answered".to_owned() };
+        let lost = Error::outcome_unknown("the writer thread ended before it responded");
         answered.await.unwrap_or(Err(lost))
     }
 }
@@ -113,7 +112,7 @@ fn write_all(mut connection: Connection, waiting: &Receiver<Box<dyn Job>>) {
         }
         let committed = write_group(&mut connection, &mut group);
         for job in group {
-            job.finish(again(&committed));
+            job.finish(committed.clone());
         }
     }
     // Leaves one file behind where nothing is wrong; if this fails the next start does it.
@@ -122,12 +121,8 @@ fn write_all(mut connection: Connection, waiting: &Receiver<Box<dyn Job>>) {
     }
 }
 
-fn again(result: &Result<(), Error>) -> Result<(), Error> {
-    match result {
-        Ok(()) => Ok(()),
-        Err(Error::OutcomeUnknown { reason }) => Err(Error::OutcomeUnknown { reason: reason.clone() }),
-        Err(other) => Err(Error::Unavailable { reason: other.to_string() }),
-    }
+fn writer_closed() -> Error {
+    Error::unavailable("the writer thread has ended")
 }
 
 fn write_group(connection: &mut Connection, group: &mut [Box<dyn Job>]) -> Result<(), Error> {
@@ -138,5 +133,5 @@ fn write_group(connection: &mut Connection, group: &mut [Box<dyn Job>]) -> Resul
         let end = if job.run(&transaction).is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
         transaction.execute_batch(end)?;
     }
-    transaction.commit().map_err(|error| Error::OutcomeUnknown { reason: error.to_string() })
+    transaction.commit().map_err(|error| Error::outcome_unknown(error.to_string()).caused_by(error))
 }

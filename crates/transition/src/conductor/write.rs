@@ -26,7 +26,7 @@ impl Conductor {
                     }
                     return self.judged_again(&write, outcome).await;
                 }
-                Err(goconductor_store::Error::OutcomeUnknown { reason }) if tries < UNKNOWN_TRIES => {
+                Err(goconductor_store::Error::OutcomeUnknown { reason, .. }) if tries < UNKNOWN_TRIES => {
                     metrics::counter!("goconductor_writes_unknown_total").increment(1);
                     tracing::info!(reason, "a write is looked after: nobody could say whether it was done");
                     tries += 1;

@@ -210,7 +210,7 @@ impl WorkflowLayer for Broken {
         let stored = self.inner.stored(&ids).await?;
         for stored in stored.iter().flatten().filter(|_| self.fault == Fault::LikesNoDepth) {
             let read: Result<State, _> = serde_json::from_str(&stored.state);
-            read.map_err(|error| Error::Corrupt { what: "a state".to_owned(), reason: error.to_string() })?;
+            read.map_err(|error| Error::corrupt("a state", error.to_string()))?;
         }
         Ok(stored)
     }
@@ -270,7 +270,7 @@ impl LedgerLayer for Broken {
         match self.fault {
             Fault::NeverExtends => Ok(()),
             Fault::GivesUp if self.calls.fetch_add(1, Ordering::Relaxed) == 10 => {
-                Err(Error::Unavailable { reason: "others came first".to_owned() })
+                Err(Error::unavailable("others came first"))
             }
             Fault::ExtendsAnyAttempt => {
                 let rows = self.with_present_attempts(rows).await?;
