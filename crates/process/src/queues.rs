@@ -19,8 +19,8 @@ use goconductor_queue::Queue;
 use goconductor_queue::switching::{Beside, Named, Route, SwitchingQueue};
 use goconductor_saga::Timestamp;
 use goconductor_service_kit::config::{self, QueueBackend};
-use goconductor_store::{Agreement, Error, Member, QueueView, Store};
-use phases::Old;
+use goconductor_store::{ConfigEntry, Error, Member, Store};
+use phases::{ABOUT, Old};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -258,13 +258,13 @@ impl Queues {
 
     /// What is agreed on now.
     async fn on_record(&self) -> Result<Agreed, Error> {
-        self.agreed(self.store.agreement(NAME).await?)
+        self.agreed(self.store.config_entry(NAME).await?)
     }
 
     /// What is agreed on, in a form that this process can use.
-    fn agreed(&self, agreement: Option<Agreement>) -> Result<Agreed, Error> {
+    fn agreed(&self, entry: Option<ConfigEntry>) -> Result<Agreed, Error> {
         let seen = Instant::now();
-        let Some(Agreement { revision, value, since }) = agreement else {
+        let Some(ConfigEntry { revision, value, since }) = entry else {
             let standing = Standing::on(self.config.backend.name());
             return Ok(Agreed { revision: 0, standing, since: None, seen });
         };
@@ -277,7 +277,7 @@ impl Queues {
     }
 
     async fn agree(&self, agreed: &Agreed, next: &Standing) -> Result<Option<Agreed>, Error> {
-        let done = self.store.agree(NAME, agreed.revision, &json!(next)).await?;
+        let done = self.store.compare_and_set(NAME, agreed.revision, &json!(next)).await?;
         done.map(|done| self.agreed(Some(done))).transpose()
     }
 

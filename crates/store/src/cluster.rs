@@ -1,7 +1,7 @@
 //! State that all processes of a cluster share: members, fencing tokens, configuration entries and the clock.
 
 use crate::layer::layer;
-use crate::{Agreement, Announcement, Error, Member};
+use crate::{Announcement, ConfigEntry, Error, Member};
 use async_trait::async_trait;
 use goconductor_saga::{Json, Timestamp};
 
@@ -30,14 +30,19 @@ pub trait ClusterStore: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the database cannot be reached.
-    async fn agreement(&self, name: &str) -> Result<Option<Agreement>, Error>;
+    async fn config_entry(&self, name: &str) -> Result<Option<ConfigEntry>, Error>;
 
     /// Sets a configuration entry if it still has `revision`, and returns the new entry. The revision of an entry that
     /// has never been set is 0. Returns `None`, and changes nothing, if the entry has another revision.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
-    async fn agree(&self, name: &str, revision: u64, value: &Json) -> Result<Option<Agreement>, Error>;
+    async fn compare_and_set(
+        &self,
+        name: &str,
+        revision: u64,
+        value: &Json,
+    ) -> Result<Option<ConfigEntry>, Error>;
 
     /// Returns the time of the database's clock. Leases and timers use this clock.
     ///
@@ -57,8 +62,8 @@ layer!(ClusterStore, ClusterLayer {
     fn announce(member: &Announcement) -> ();
     fn members() -> Vec<Member>;
     fn raise_epoch(name: &str) -> u64;
-    fn agreement(name: &str) -> Option<Agreement>;
-    fn agree(name: &str, revision: u64, value: &Json) -> Option<Agreement>;
+    fn config_entry(name: &str) -> Option<ConfigEntry>;
+    fn compare_and_set(name: &str, revision: u64, value: &Json) -> Option<ConfigEntry>;
     fn now() -> Timestamp;
     fn check() -> ();
 });

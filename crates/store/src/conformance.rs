@@ -4,10 +4,10 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a case names what it expects, and no more")]
 
-mod agreements;
 mod bench;
 mod catalogue;
 mod claims;
+mod config_entries;
 mod course;
 mod crowd;
 mod delivered;
@@ -147,7 +147,7 @@ pub const CASES: &[Case] = &[
     Case { name: "the_backlog_is_what_is_due", run: |f| Box::pin(surveys::backlog(f)) },
     Case { name: "no_row_is_without_a_workflow", run: |f| Box::pin(surveys::orphans(f)) },
     Case { name: "a_claim_keeps_to_its_share", run: |f| Box::pin(processes::shards(f)) },
-    Case { name: "what_all_agree_on_is_changed_by_one", run: |f| Box::pin(agreements::one_changes(f)) },
+    Case { name: "what_all_agree_on_is_changed_by_one", run: |f| Box::pin(config_entries::one_changes(f)) },
     Case { name: "who_is_there_is_known", run: |f| Box::pin(processes::members(f)) },
     Case { name: "dead_letters_are_kept_once", run: |f| Box::pin(processes::dead_letters(f)) },
     Case { name: "a_lock_has_one_holder", run: |f| Box::pin(locks::one_holder(f)) },

@@ -22,8 +22,8 @@
 //! - A write with a fencing token is refused once a higher token has been seen.
 //! - A lock has at most one holder, and the tokens of its holders only rise.
 
-mod agreement;
 mod cluster;
+mod config_entry;
 pub mod conformance;
 mod dead_letter;
 mod definition;
@@ -42,8 +42,8 @@ pub mod sqlite;
 mod upkeep;
 mod workflow;
 
-pub use agreement::Agreement;
 pub use cluster::{ClusterLayer, ClusterStore};
+pub use config_entry::ConfigEntry;
 pub use dead_letter::{DeadLetter, DeadLetterLayer, DeadLetterPlace, DeadLetterStore};
 pub use definition::{
     DefinitionLayer, DefinitionName, DefinitionRecord, DefinitionStore, NewDefinition, PutDefinition,

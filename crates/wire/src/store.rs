@@ -1,7 +1,7 @@
 //! Conversions between the types of the store and their messages.
 
-mod agreement;
 mod claim;
+mod config_entry;
 mod definition;
 pub mod filter;
 mod lease;

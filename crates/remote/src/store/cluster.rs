@@ -3,7 +3,7 @@
 use super::{RemoteStore, Repeat, all, one, rpc};
 use async_trait::async_trait;
 use goconductor_saga::{Json, Timestamp};
-use goconductor_store::{Agreement, Announcement, ClusterStore, Error, Member};
+use goconductor_store::{Announcement, ClusterStore, ConfigEntry, Error, Member};
 use goconductor_wire::internal as wire;
 use goconductor_wire::store::value;
 
@@ -26,14 +26,19 @@ impl ClusterStore for RemoteStore {
         Ok(answer.epoch)
     }
 
-    async fn agreement(&self, name: &str) -> Result<Option<Agreement>, Error> {
+    async fn config_entry(&self, name: &str) -> Result<Option<ConfigEntry>, Error> {
         let request = wire::AgreementRequest { name: name.to_owned() };
         let answer = self.read(rpc!(agreement, request)).await?;
         answer.agreed.map(|agreed| one(agreed.try_into())).transpose()
     }
 
-    async fn agree(&self, name: &str, revision: u64, value: &Json) -> Result<Option<Agreement>, Error> {
-        let value_json = one(value("an agreement", value))?;
+    async fn compare_and_set(
+        &self,
+        name: &str,
+        revision: u64,
+        value: &Json,
+    ) -> Result<Option<ConfigEntry>, Error> {
+        let value_json = one(value("a configuration entry", value))?;
         let request = wire::AgreeRequest { name: name.to_owned(), revision, value_json };
         let answer = self.call(Repeat::Never, rpc!(agree, request)).await?;
         answer.agreed.map(|agreed| one(agreed.try_into())).transpose()

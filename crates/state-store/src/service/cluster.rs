@@ -18,7 +18,7 @@ pub(super) async fn agreement(
     store: &dyn ClusterStore,
     request: wire::AgreementRequest,
 ) -> Result<wire::AgreementResponse, Status> {
-    let found = into_status(store.agreement(&request.name).await)?;
+    let found = into_status(store.config_entry(&request.name).await)?;
     let agreed = found.as_ref().map(TryInto::try_into).transpose();
     encoded(agreed.map(|agreed| wire::AgreementResponse { agreed }))
 }
@@ -28,8 +28,8 @@ pub(super) async fn agree(
     request: wire::AgreeRequest,
 ) -> Result<wire::AgreeResponse, Status> {
     let wire::AgreeRequest { name, revision, value_json } = request;
-    let value = parsed("an agreement", &value_json)?;
-    let agreed = into_status(store.agree(&name, revision, &value).await)?;
+    let value = parsed("a configuration entry", &value_json)?;
+    let agreed = into_status(store.compare_and_set(&name, revision, &value).await)?;
     let agreed = agreed.as_ref().map(TryInto::try_into).transpose();
     encoded(agreed.map(|agreed| wire::AgreeResponse { agreed }))
 }

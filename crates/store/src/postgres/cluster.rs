@@ -3,7 +3,7 @@
 use super::rows::{given, number, stored};
 use super::{NOW, PostgresStore, migrations, retry_conflicts, unavailable, uncertain};
 use crate::json::{json, parsed};
-use crate::{Agreement, Announcement, ClusterStore, Error, Member};
+use crate::{Announcement, ClusterStore, ConfigEntry, Error, Member};
 use async_trait::async_trait;
 use goconductor_saga::{Json, Timestamp};
 use sqlx::PgConnection;
@@ -23,13 +23,18 @@ impl ClusterStore for PostgresStore {
         raise_epoch(&mut *self.connection().await?, name).await
     }
 
-    async fn agreement(&self, name: &str) -> Result<Option<Agreement>, Error> {
-        agreement(&mut *self.connection().await?, name).await
+    async fn config_entry(&self, name: &str) -> Result<Option<ConfigEntry>, Error> {
+        config_entry(&mut *self.connection().await?, name).await
     }
 
-    async fn agree(&self, name: &str, revision: u64, value: &Json) -> Result<Option<Agreement>, Error> {
+    async fn compare_and_set(
+        &self,
+        name: &str,
+        revision: u64,
+        value: &Json,
+    ) -> Result<Option<ConfigEntry>, Error> {
         let mut connection = self.connection().await?;
-        retry_conflicts!(agree(&mut connection, name, revision, value).await)
+        retry_conflicts!(compare_and_set(&mut connection, name, revision, value).await)
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {
@@ -101,7 +106,7 @@ async fn raise_epoch(connection: &mut PgConnection, name: &str) -> Result<u64, E
     Ok(number(value))
 }
 
-async fn agreement(connection: &mut PgConnection, name: &str) -> Result<Option<Agreement>, Error> {
+async fn config_entry(connection: &mut PgConnection, name: &str) -> Result<Option<ConfigEntry>, Error> {
     let row: Option<(i64, String, i64)> =
         sqlx::query_as("SELECT revision, value, since FROM agreements WHERE name = $1")
             .bind(stored(name))
@@ -109,20 +114,20 @@ async fn agreement(connection: &mut PgConnection, name: &str) -> Result<Option<A
             .await
             .map_err(unavailable)?;
     row.map(|(revision, value, since)| {
-        let value = parsed(&format!("the agreement {name}"), &value)?;
-        Ok(Agreement { revision: number(revision), value, since: Timestamp(since) })
+        let value = parsed(&format!("the configuration entry {name}"), &value)?;
+        Ok(ConfigEntry { revision: number(revision), value, since: Timestamp(since) })
     })
     .transpose()
 }
 
 /// What is agreed on then; none: it is of another revision. One statement, which is its own transaction: of two that
 /// come together the second waits for the first, and finds its revision.
-async fn agree(
+async fn compare_and_set(
     connection: &mut PgConnection,
     name: &str,
     revision: u64,
     value: &Json,
-) -> Result<Option<Agreement>, Error> {
+) -> Result<Option<ConfigEntry>, Error> {
     let sql = if revision == 0 {
         "INSERT INTO agreements (name, revision, value, since)
          SELECT $1, $2 + 1, $3, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
@@ -135,10 +140,10 @@ async fn agree(
     let since: Option<i64> = sqlx::query_scalar(sql)
         .bind(stored(name))
         .bind(i64::try_from(revision).unwrap_or(i64::MAX))
-        .bind(json("an agreement", value)?)
+        .bind(json("a configuration entry", value)?)
         .fetch_optional(connection)
         .await
         .map_err(uncertain)?;
     let (revision, value) = (revision.saturating_add(1), value.clone());
-    Ok(since.map(|since| Agreement { revision, value, since: Timestamp(since) }))
+    Ok(since.map(|since| ConfigEntry { revision, value, since: Timestamp(since) }))
 }

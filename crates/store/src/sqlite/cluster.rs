@@ -3,7 +3,7 @@
 use super::rows::number;
 use super::{SqliteStore, clock, migrations};
 use crate::json::{json, parsed};
-use crate::{Agreement, Announcement, ClusterStore, Error, Member};
+use crate::{Announcement, ClusterStore, ConfigEntry, Error, Member};
 use async_trait::async_trait;
 use goconductor_saga::{Json, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -25,14 +25,19 @@ impl ClusterStore for SqliteStore {
         self.write_job(move |connection| raise_epoch(connection, &name)).await
     }
 
-    async fn agreement(&self, name: &str) -> Result<Option<Agreement>, Error> {
+    async fn config_entry(&self, name: &str) -> Result<Option<ConfigEntry>, Error> {
         let name = name.to_owned();
-        self.read(move |connection| agreement(connection, &name)).await
+        self.read(move |connection| config_entry(connection, &name)).await
     }
 
-    async fn agree(&self, name: &str, revision: u64, value: &Json) -> Result<Option<Agreement>, Error> {
+    async fn compare_and_set(
+        &self,
+        name: &str,
+        revision: u64,
+        value: &Json,
+    ) -> Result<Option<ConfigEntry>, Error> {
         let (name, value) = (name.to_owned(), value.clone());
-        self.write_job(move |connection| agree(connection, &name, revision, value, clock())).await
+        self.write_job(move |connection| compare_and_set(connection, &name, revision, value, clock())).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {
@@ -95,27 +100,27 @@ fn raise_epoch(connection: &Connection, name: &str) -> Result<u64, Error> {
     Ok(number(value))
 }
 
-fn agreement(connection: &Connection, name: &str) -> Result<Option<Agreement>, Error> {
+fn config_entry(connection: &Connection, name: &str) -> Result<Option<ConfigEntry>, Error> {
     let row: Option<(i64, String, i64)> = connection
         .prepare_cached("SELECT revision, value, since FROM agreements WHERE name = ?1")?
         .query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     row.map(|(revision, value, since)| {
-        let value = parsed(&format!("the agreement {name}"), &value)?;
-        Ok(Agreement { revision: number(revision), value, since: Timestamp(since) })
+        let value = parsed(&format!("the configuration entry {name}"), &value)?;
+        Ok(ConfigEntry { revision: number(revision), value, since: Timestamp(since) })
     })
     .transpose()
 }
 
 /// What is agreed on then; none: it is of another revision.
-fn agree(
+fn compare_and_set(
     connection: &Connection,
     name: &str,
     revision: u64,
     value: Json,
     now: Timestamp,
-) -> Result<Option<Agreement>, Error> {
-    let text = json("an agreement", &value)?;
+) -> Result<Option<ConfigEntry>, Error> {
+    let text = json("a configuration entry", &value)?;
     let changed = if revision == 0 {
         connection
             .prepare_cached(
@@ -131,5 +136,5 @@ fn agree(
             )?
             .execute(params![name, text, now.0, i64::try_from(revision).unwrap_or(i64::MAX)])?
     };
-    Ok((changed > 0).then(|| Agreement { revision: revision.saturating_add(1), value, since: now }))
+    Ok((changed > 0).then(|| ConfigEntry { revision: revision.saturating_add(1), value, since: now }))
 }

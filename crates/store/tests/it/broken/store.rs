@@ -362,16 +362,16 @@ impl ClusterLayer for Broken {
         Ok(known + 1)
     }
 
-    async fn agree(
+    async fn compare_and_set(
         &self,
         name: &str,
         mut revision: u64,
         value: &goconductor_saga::Json,
-    ) -> Result<Option<goconductor_store::Agreement>, Error> {
+    ) -> Result<Option<goconductor_store::ConfigEntry>, Error> {
         if self.fault == Fault::AgreesWithAnybody && revision == 0 {
-            revision = self.inner.agreement(name).await?.map_or(0, |known| known.revision);
+            revision = self.inner.config_entry(name).await?.map_or(0, |known| known.revision);
         }
-        self.inner.agree(name, revision, value).await
+        self.inner.compare_and_set(name, revision, value).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

@@ -7,13 +7,13 @@ use serde_json::json;
 
 use super::bench::{Bench, ensure, same, unexpected};
 use super::{Factory, Verdict};
-use crate::Agreement;
+use crate::ConfigEntry;
 
 pub(super) async fn one_changes(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
-    let agreed = async |name: &str| bench.store.agreement(name).await.map_err(unexpected("agreement"));
+    let agreed = async |name: &str| bench.store.config_entry(name).await.map_err(unexpected("agreement"));
     let agree = async |revision: u64, value: &Json| {
-        bench.store.agree("queue", revision, value).await.map_err(unexpected("agree"))
+        bench.store.compare_and_set("queue", revision, value).await.map_err(unexpected("agree"))
     };
     same("before anybody has said anything", &agreed("queue").await?, &None)?;
     same("a change of what is not there", &agree(1, &json!("odd")).await?, &None)?;
@@ -31,10 +31,10 @@ pub(super) async fn one_changes(factory: Arc<dyn Factory>) -> Verdict {
     for number in 0..20 {
         let bench = bench.clone();
         callers.spawn(async move {
-            bench.store.agree("queue", 1, &json!(number)).await.map_err(unexpected("agree"))
+            bench.store.compare_and_set("queue", 1, &json!(number)).await.map_err(unexpected("agree"))
         });
     }
-    let mut won: Vec<Agreement> = Vec::new();
+    let mut won: Vec<ConfigEntry> = Vec::new();
     while let Some(ended) = callers.join_next().await {
         won.extend(ended.map_err(|error| error.to_string())??);
     }

@@ -4,7 +4,7 @@ use goconductor_saga::{Json, Timestamp};
 
 /// What all processes agree on under a name.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Agreement {
+pub struct ConfigEntry {
     /// One more at each change, from 1.
     pub revision: u64,
     /// What is agreed on.
