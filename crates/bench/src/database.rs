@@ -7,8 +7,7 @@ use anyhow::Context;
 use goconductor_store::grouped::Limits;
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{KEEP, Store, UpkeepRequest};
-use parking_lot::Mutex;
+use goconductor_store::{DEFAULT_RETENTION, MaintenanceRequest, Store};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -81,8 +80,8 @@ impl Database {
             Self::Sqlite(path) => Arc::new(SqliteStore::open(path)?),
             Self::Postgres { url, .. } => Arc::new(PostgresStore::connect(url, CONNECTIONS).await?),
         };
-        let request = UpkeepRequest { now: store.now().await?, keep: Some(KEEP) };
-        while store.upkeep(&request).await?.more {}
+        let request = MaintenanceRequest { now: store.now().await?, retention: Some(DEFAULT_RETENTION) };
+        while store.maintain(&request).await?.more {}
         Ok(store)
     }
 

@@ -19,7 +19,7 @@ use goconductor_service_kit::telemetry::{self, Metrics};
 use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{ActionLimits, ServiceRecord, ServiceSettings, Store, keep_up};
+use goconductor_store::{ServiceRecord, Store, maintenance_loop};
 use goconductor_transition::{Conductor, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use std::net::SocketAddr;
@@ -152,8 +152,8 @@ impl Services {
             stop: drain.token(),
         };
         let retention = config.state_store.retention;
-        let maintenance = keep_up(Arc::clone(&store), retention, drain.token().cancelled_owned());
-        let maintenance = tokio::spawn(maintenance);
+        let keeping = maintenance_loop(Arc::clone(&store), retention, drain.token().cancelled_owned());
+        let keeping = tokio::spawn(keeping);
         drop(tokio::spawn(metrics.keep_up()));
         let executor = tokio::spawn(executor.run(drain.token()));
         Ok(Self { drain, conductor, gateway, executor, workers, presence, maintenance })

@@ -5,7 +5,8 @@ use axum::Router;
 use goconductor_process::{Host, Presence, Process, open_database};
 use goconductor_service_kit::config::StateStoreBackend;
 use goconductor_store::grouped::{Grouped, Limits};
-use goconductor_store::{ProcessInfo, Store, keep_up};
+use goconductor_store::{Store, maintenance_loop};
+use serde_json::json;
 use std::sync::Arc;
 use tonic::service::Routes;
 
@@ -30,8 +31,11 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let served = service(Arc::clone(&store), changes, process.drain.token());
     let router: Router = Routes::new(served).into_axum_router();
     host.open(router);
-    let keeping =
-        keep_up(Arc::clone(&store), config.state_store.retention, process.drain.token().cancelled_owned());
+    let keeping = maintenance_loop(
+        Arc::clone(&store),
+        config.state_store.retention,
+        process.drain.token().cancelled_owned(),
+    );
     let keeping = tokio::spawn(keeping);
     let presence =
         Presence::announce(process.name, &process.instance, host.address(), store, ProcessInfo::default);

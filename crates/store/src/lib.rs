@@ -35,11 +35,12 @@ mod layer;
 mod lease;
 mod ledger;
 mod lock;
+mod maintenance;
 mod member;
 pub mod postgres;
 mod record;
 pub mod sqlite;
-mod upkeep;
+
 mod workflow;
 
 pub use cluster::{ClusterLayer, ClusterStore};
@@ -59,9 +60,12 @@ pub use ledger::{
     Claim, ClaimRequest, Fence, LaneClaim, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, RowKind, Shard,
 };
 pub use lock::{Lock, LockAnswer, LockHold, LockLayer, LockRequest, LockStore};
+pub use maintenance::{
+    DEFAULT_RETENTION, MaintenanceLayer, MaintenanceReport, MaintenanceRequest, MaintenanceStore,
+    maintenance_loop,
+};
 pub use member::{Announcement, Member};
 pub use record::{Record, Stored};
-pub use upkeep::{KEEP, MaintenanceLayer, MaintenanceStore, Upkeep, UpkeepRequest, keep_up};
 pub use workflow::{
     Count, ListPage, ListRequest, Loaded, NewWorkflow, Seen, Summary, TransitionWrite, WorkflowLayer,
     WorkflowStore, Write, WriteOutcome,

@@ -11,11 +11,11 @@ mod leases;
 mod ledger;
 mod listings;
 mod locks;
+mod maintenance;
 mod migrations;
 mod read;
 mod rows;
 mod sqlstate;
-mod upkeep;
 mod workflows;
 mod writers;
 mod written;
@@ -86,7 +86,7 @@ impl PostgresStore {
         let pool = pool.connect_with(options).await.map_err(unavailable)?;
         let store = Self { pool, writers };
         migrations::run(&mut *store.connection().await?).await?;
-        upkeep::make_first_room(&store).await?;
+        maintenance::make_first_room(&store).await?;
         Ok(store)
     }
 

@@ -14,10 +14,10 @@ mod group;
 mod leases;
 mod ledger;
 mod locks;
+mod maintenance;
 mod migrations;
 mod read;
 mod rows;
-mod upkeep;
 mod workflows;
 mod writer;
 

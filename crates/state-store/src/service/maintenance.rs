@@ -2,7 +2,7 @@
 
 use super::into_status;
 use goconductor_saga::Timestamp;
-use goconductor_store::{MaintenanceStore, UpkeepRequest};
+use goconductor_store::{MaintenanceRequest, MaintenanceStore};
 use goconductor_wire::internal as wire;
 use std::time::Duration;
 use tonic::Status;
@@ -12,7 +12,7 @@ pub(super) async fn upkeep(
     request: wire::UpkeepRequest,
 ) -> Result<wire::UpkeepResponse, Status> {
     let wire::UpkeepRequest { now, keep_us } = request;
-    let request = UpkeepRequest { now: Timestamp(now), keep: keep_us.map(Duration::from_micros) };
-    let done = into_status(store.upkeep(&request).await)?;
+    let request = MaintenanceRequest { now: Timestamp(now), retention: keep_us.map(Duration::from_micros) };
+    let done = into_status(store.maintain(&request).await)?;
     Ok(wire::UpkeepResponse { removed: done.removed, more: done.more })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, NAMESPACE, ensure, same, unexpected};
 use super::{Factory, Verdict};
-use crate::{Lock, LockAnswer, LockHold, LockRequest, UpkeepRequest};
+use crate::{Lock, LockAnswer, LockHold, LockRequest, MaintenanceRequest};
 
 /// Long enough to be held to the end of a case.
 const LONG: Duration = Duration::from_secs(60);
@@ -121,8 +121,8 @@ pub(super) async fn tokens_rise(factory: Arc<dyn Factory>) -> Verdict {
             // What is free for long is not kept; and what is counted on is.
             let held = bench.take("held", "a", LONG).await?;
             let now = bench.store.now().await.map_err(unexpected("now"))?.after(Duration::from_secs(7200));
-            let request = UpkeepRequest { now, keep: None };
-            bench.store.upkeep(&request).await.map_err(unexpected("upkeep"))?;
+            let request = MaintenanceRequest { now, retention: None };
+            bench.store.maintain(&request).await.map_err(unexpected("upkeep"))?;
             same(
                 "what is held, after upkeep",
                 &bench.acquire("held", "b", LONG).await?,

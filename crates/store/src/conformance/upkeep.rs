@@ -12,7 +12,7 @@ use super::bench::{
 };
 use super::lists::all;
 use super::{Factory, Verdict};
-use crate::{Comparison, Count, Field, Filter, UpkeepRequest, Value, Write, WriteOutcome};
+use crate::{Comparison, Count, Field, Filter, MaintenanceRequest, Value, Write, WriteOutcome};
 
 /// How long the cases keep what has ended.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
@@ -23,8 +23,8 @@ const PARTS: usize = 64;
 async fn kept_up(bench: &Bench, now: Timestamp, keep: Option<Duration>) -> Result<u64, String> {
     let mut removed = 0;
     for _ in 0..PARTS {
-        let request = UpkeepRequest { now, keep };
-        let part = bench.store.upkeep(&request).await.map_err(unexpected("upkeep"))?;
+        let request = MaintenanceRequest { now, retention: keep };
+        let part = bench.store.maintain(&request).await.map_err(unexpected("upkeep"))?;
         removed += part.removed;
         if !part.more {
             return Ok(removed);

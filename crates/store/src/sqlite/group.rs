@@ -1,7 +1,7 @@
 //! Starts and transitions: what a group changes.
 
+use super::maintenance::count_ended;
 use super::rows::{id_bytes, load_one, text_of};
-use super::upkeep::count_ended;
 use crate::json::json;
 use crate::ledger::queue_of;
 use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};

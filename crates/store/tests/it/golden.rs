@@ -18,8 +18,8 @@ use goconductor_store::conformance::whole;
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    ClaimRequest, Fence, Field, LaneClaim, ListRequest, NewDefinition, RowKind, ServiceRecord,
-    ServiceSettings, Store, UpkeepRequest, Write, WriteOutcome,
+    ClaimRequest, Fence, Field, LaneClaim, ListRequest, MaintenanceRequest, NewDefinition, RowKind,
+    ServiceRecord, Store, Write, WriteOutcome,
 };
 use serde_json::json;
 
@@ -302,8 +302,8 @@ async fn the_first_version_is_read_on_postgres() {
         let (flow, start) = Flow::start(&order, Given::default()).unwrap();
         write(&store, unkeyed(start)).await;
         whole(&store, &flow).await.expect("whole");
-        let over = UpkeepRequest { now: at(3600), keep: Some(Duration::from_secs(60)) };
-        assert_eq!(store.upkeep(&over).await.expect("an upkeep").removed, 5);
+        let over = MaintenanceRequest { now: at(3600), retention: Some(Duration::from_secs(60)) };
+        assert_eq!(store.maintain(&over).await.expect("an upkeep").removed, 5);
         assert_eq!(store.ids(None, 100).await.expect("a read").len(), 5);
         let counts = store.counts(NAMESPACE, Field::Version, None).await.expect("a read");
         assert_eq!(counts.iter().map(|count| count.count).collect::<Vec<_>>(), [5]);

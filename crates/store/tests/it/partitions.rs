@@ -7,7 +7,7 @@ use goconductor_saga::{Plan, Timestamp, WorkflowId};
 use goconductor_store::conformance::flow::{Flow, Given, done, order, unkeyed};
 use goconductor_store::conformance::whole;
 use goconductor_store::postgres::PostgresStore;
-use goconductor_store::{Store, Upkeep, UpkeepRequest, Write, WriteOutcome};
+use goconductor_store::{MaintenanceReport, MaintenanceRequest, Store, Write, WriteOutcome};
 use sqlx::{Connection, PgConnection};
 
 use super::postgres::{Database, execute};
@@ -30,7 +30,7 @@ async fn what_the_ledger_leaves_behind_is_swept() {
         let store = connect(&database).await;
         let sql = "SELECT (n_dead_tup >= 3000)::text || vacuum_count FROM pg_stat_all_tables
              WHERE relid = 'dispatch'::regclass";
-        store.sweep().await.expect("a sweep");
+        store.vacuum_ledger().await.expect("a sweep");
         assert_eq!(column(&database, sql).await, ["false0"], "there was nothing to sweep");
         // The server's own vacuum comes within a minute, and is to have no part in this.
         execute(
@@ -48,7 +48,7 @@ async fn what_the_ledger_leaves_behind_is_swept() {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        store.sweep().await.expect("a sweep");
+        store.vacuum_ledger().await.expect("a sweep");
         for _ in 0..100 {
             if column(&database, sql).await == ["false1"] {
                 return;
@@ -95,8 +95,8 @@ async fn end(store: &Arc<dyn Store>, mut flow: Flow, now: Timestamp) -> Flow {
     flow
 }
 
-async fn upkeep(store: &Arc<dyn Store>, now: Timestamp) -> Upkeep {
-    store.upkeep(&UpkeepRequest { now, keep: Some(KEEP) }).await.expect("an upkeep")
+async fn upkeep(store: &Arc<dyn Store>, now: Timestamp) -> MaintenanceReport {
+    store.maintain(&MaintenanceRequest { now, retention: Some(KEEP) }).await.expect("an upkeep")
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn partitions_are_made_ahead_and_dropped_when_nobody_is_left() {
         whole(&store, &one).await.expect("kept");
         // Its time is over, but another one of that day goes on: the history stays for that one.
         let later = now.after(KEEP + DAY);
-        assert_eq!(upkeep(&store, later).await, Upkeep { removed: 1, more: false });
+        assert_eq!(upkeep(&store, later).await, MaintenanceReport { removed: 1, more: false });
         assert!(store.load(&[one.id()]).await.expect("a read")[0].is_none());
         assert!(store.history(one.id(), 0, 100).await.expect("a read").is_empty());
         whole(&store, &other).await.expect("kept");

@@ -12,9 +12,9 @@ use goconductor_store::{
     Announcement, Claim, ClaimRequest, ClusterLayer, ClusterStore, Count, DeadLetter, DeadLetterLayer,
     DeadLetterStore, DefinitionLayer, DefinitionStore, Error, Field, Filter, LeaseMark, LeaseTake,
     LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock, LockAnswer,
-    LockHold, LockLayer, LockRequest, LockStore, MaintenanceLayer, MaintenanceStore, NewDefinition, NewLease,
-    PutDefinition, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, Stored, Upkeep,
-    UpkeepRequest, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    LockHold, LockLayer, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest,
+    MaintenanceStore, NewDefinition, NewLease, PutDefinition, ServiceRecord, ShardLeaseLayer,
+    ShardLeaseStore, Store, StoreLayer, Stored, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 
 use super::{Fault, spoil};
@@ -452,14 +452,14 @@ impl ShardLeaseLayer for Broken {
 
 #[async_trait]
 impl MaintenanceLayer for Broken {
-    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+    async fn maintain(&self, request: &MaintenanceRequest) -> Result<MaintenanceReport, Error> {
         let mut request = *request;
         match self.fault {
-            Fault::NeverRemoves => request.keep = None,
+            Fault::NeverRemoves => request.retention = None,
             Fault::RemovesTooSoon => request.now = request.now.after(Duration::from_secs(2 * 24 * 3600)),
             _ => {}
         }
-        let done = self.inner.upkeep(&request).await?;
-        Ok(Upkeep { more: done.more && self.fault != Fault::StopsHalfway, ..done })
+        let done = self.inner.maintain(&request).await?;
+        Ok(MaintenanceReport { more: done.more && self.fault != Fault::StopsHalfway, ..done })
     }
 }

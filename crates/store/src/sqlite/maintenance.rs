@@ -3,8 +3,8 @@
 
 use super::rows::{id_bytes, id_of};
 use super::{SqliteStore, clock, locks};
-use crate::upkeep::above;
-use crate::{Error, MaintenanceStore, Upkeep, UpkeepRequest};
+use crate::maintenance::above;
+use crate::{Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore};
 use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -14,16 +14,16 @@ const BATCH: usize = 32;
 
 #[async_trait]
 impl MaintenanceStore for SqliteStore {
-    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+    async fn maintain(&self, request: &MaintenanceRequest) -> Result<MaintenanceReport, Error> {
         let now = Timestamp(request.now.0.min(clock().0));
         if self.read(move |connection| locks::has_free(connection, now)).await? {
             self.write_job(move |connection| locks::remove_free(connection, now)).await?;
         }
-        let Some(ended_by) = request.ended_by() else { return Ok(Upkeep::default()) };
+        let Some(ended_by) = request.ended_by() else { return Ok(MaintenanceReport::default()) };
         // Found beside the writer, as mostly there is nothing to remove.
         let found = self.read(move |connection| ended(connection, ended_by)).await?;
         if found.is_empty() {
-            return Ok(Upkeep::default());
+            return Ok(MaintenanceReport::default());
         }
         self.write_job(move |connection| remove(connection, &found, ended_by)).await
     }
@@ -40,14 +40,18 @@ fn ended(connection: &Connection, ended_by: Timestamp) -> Result<Vec<WorkflowId>
     rows.map(|bytes| id_of(&bytes?)).collect()
 }
 
-fn remove(connection: &Connection, ids: &[WorkflowId], ended_by: Timestamp) -> Result<Upkeep, Error> {
+fn remove(
+    connection: &Connection,
+    ids: &[WorkflowId],
+    ended_by: Timestamp,
+) -> Result<MaintenanceReport, Error> {
     let mut removed = 0;
     for id in ids {
         if remove_one(connection, *id, ended_by)? {
             removed += 1;
         }
     }
-    Ok(Upkeep { removed, more: ids.len() == BATCH })
+    Ok(MaintenanceReport { removed, more: ids.len() == BATCH })
 }
 
 /// Removes a workflow with all that belongs to it; whether it was there.

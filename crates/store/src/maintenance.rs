@@ -18,7 +18,7 @@ pub trait MaintenanceStore: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the maintenance was not, or only partly, carried out.
-    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error>;
+    async fn maintain(&self, request: &MaintenanceRequest) -> Result<MaintenanceReport, Error>;
 
     /// Removes the dead rows that inserts and deletes leave in the ledger, because each poll of the ledger would read
     /// them. Called every few seconds. Most calls have nothing to do, and a store that leaves no dead rows keeps the
@@ -26,18 +26,18 @@ pub trait MaintenanceStore: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the ledger was not vacuumed.
-    async fn sweep(&self) -> Result<(), Error> {
+    async fn vacuum_ledger(&self) -> Result<(), Error> {
         Ok(())
     }
 }
 
 layer!(MaintenanceStore, MaintenanceLayer {
-    fn upkeep(request: &UpkeepRequest) -> Upkeep;
-    fn sweep() -> ();
+    fn maintain(request: &MaintenanceRequest) -> MaintenanceReport;
+    fn vacuum_ledger() -> ();
 });
 
 /// How long ended workflows are kept, where nobody says otherwise.
-pub const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Between upkeeps when nothing more is to be done.
 const IDLE: Duration = Duration::from_secs(60);
@@ -48,33 +48,37 @@ const PACE: Duration = Duration::from_millis(20);
 
 /// What an upkeep goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UpkeepRequest {
+pub struct MaintenanceRequest {
     /// The present time.
     pub now: Timestamp,
     /// How long a workflow is kept after its end, at least; none: for ever.
-    pub keep: Option<Duration>,
+    pub retention: Option<Duration>,
 }
 
 /// What an upkeep did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Upkeep {
+pub struct MaintenanceReport {
     /// Workflows that are gone now.
     pub removed: u64,
     /// Whether there is more to do at once.
     pub more: bool,
 }
 
-impl UpkeepRequest {
+impl MaintenanceRequest {
     /// Who ended then or before has been kept for long enough.
     pub(crate) fn ended_by(&self) -> Option<Timestamp> {
-        let keep = i64::try_from(self.keep?.as_micros()).unwrap_or(i64::MAX);
+        let keep = i64::try_from(self.retention?.as_micros()).unwrap_or(i64::MAX);
         Some(Timestamp(self.now.0.saturating_sub(keep)))
     }
 }
 
 /// Keeps a store steady until `stop`: there is room for what is to come, and what ended longer ago than
 /// `retention` is removed; zero keeps it for ever. Any number of processes may do so over one database.
-pub async fn keep_up(store: Arc<dyn Store>, retention: Duration, stop: impl Future<Output = ()> + Send) {
+pub async fn maintenance_loop(
+    store: Arc<dyn Store>,
+    retention: Duration,
+    stop: impl Future<Output = ()> + Send,
+) {
     let keep = (!retention.is_zero()).then_some(retention);
     tokio::pin!(stop);
     let (mut upkeep, mut sweep) = (Instant::now(), Instant::now() + SWEEP);
@@ -91,7 +95,7 @@ pub async fn keep_up(store: Arc<dyn Store>, retention: Duration, stop: impl Futu
             upkeep = Instant::now() + wait;
         }
         if Instant::now() >= sweep {
-            if let Err(error) = store.sweep().await {
+            if let Err(error) = store.vacuum_ledger().await {
                 tracing::debug!(%error, "the ledger is swept again later");
             }
             sweep = Instant::now() + SWEEP;
@@ -104,8 +108,8 @@ pub async fn keep_up(store: Arc<dyn Store>, retention: Duration, stop: impl Futu
     }
 }
 
-async fn once(store: &Arc<dyn Store>, keep: Option<Duration>) -> Result<Upkeep, Error> {
-    let done = store.upkeep(&UpkeepRequest { now: store.now().await?, keep }).await?;
+async fn once(store: &Arc<dyn Store>, keep: Option<Duration>) -> Result<MaintenanceReport, Error> {
+    let done = store.maintain(&MaintenanceRequest { now: store.now().await?, retention: keep }).await?;
     if done.removed > 0 {
         metrics::counter!("goconductor_workflows_removed_total").increment(done.removed);
     }

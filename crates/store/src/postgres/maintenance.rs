@@ -6,8 +6,8 @@
 use super::rows::number;
 use super::sqlstate::{SqlState, sqlstate};
 use super::{PostgresStore, commit, locks, unavailable};
-use crate::upkeep::{KEEP, above, first_id};
-use crate::{ClusterStore, Error, MaintenanceStore, Upkeep, UpkeepRequest};
+use crate::maintenance::{DEFAULT_RETENTION, above, first_id};
+use crate::{ClusterStore, Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -31,20 +31,20 @@ const AHEAD: i64 = 3;
 /// In one upkeep; there are never so many to make.
 const MOST_MADE: u32 = 64;
 /// Dead rows of the ledger that are not worth a vacuum.
-const UNSWEPT: i64 = 2_000;
+const VACUUM_THRESHOLD: i64 = 2_000;
 /// Waits for nobody: not for one who is at it already, nor for those who read, so as to give pages back.
-const SWEEP: &str = "VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF) dispatch";
+const VACUUM: &str = "VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF) dispatch";
 /// Rows of `ended_counts` that are not worth folding.
 const UNFOLDED: i64 = 256;
 
 #[async_trait]
 impl MaintenanceStore for PostgresStore {
-    async fn upkeep(&self, request: &UpkeepRequest) -> Result<Upkeep, Error> {
-        upkeep(self, request).await
+    async fn maintain(&self, request: &MaintenanceRequest) -> Result<MaintenanceReport, Error> {
+        maintain(self, request).await
     }
 
-    async fn sweep(&self) -> Result<(), Error> {
-        sweep(&mut *self.connection().await?).await
+    async fn vacuum_ledger(&self) -> Result<(), Error> {
+        vacuum_ledger(&mut *self.connection().await?).await
     }
 }
 
@@ -65,14 +65,15 @@ fn next_range(newest: i64, now: i64, length: i64) -> Option<(i64, i64)> {
 /// Room for the first rows of a new database, before anybody writes.
 pub(super) async fn make_first_room(store: &PostgresStore) -> Result<(), Error> {
     let now = store.now().await?;
-    make_room(store, now, length(Some(KEEP)), "SELECT pg_advisory_xact_lock($1) IS NOT NULL").await
+    make_room(store, now, length(Some(DEFAULT_RETENTION)), "SELECT pg_advisory_xact_lock($1) IS NOT NULL")
+        .await
 }
 
 /// One upkeep: what is to be removed first, and if that is all, what is left of partitions.
-async fn upkeep(store: &PostgresStore, request: &UpkeepRequest) -> Result<Upkeep, Error> {
+async fn maintain(store: &PostgresStore, request: &MaintenanceRequest) -> Result<MaintenanceReport, Error> {
     let alone = "SELECT pg_try_advisory_xact_lock($1)";
-    make_room(store, request.now, length(request.keep), alone).await?;
-    let mut done = Upkeep::default();
+    make_room(store, request.now, length(request.retention), alone).await?;
+    let mut done = MaintenanceReport::default();
     if let Some(ended_by) = request.ended_by() {
         done.removed = remove(&mut *store.connection().await?, ended_by).await?;
         done.more = i64::try_from(done.removed).unwrap_or(BATCH) >= BATCH;
@@ -90,14 +91,14 @@ async fn upkeep(store: &PostgresStore, request: &UpkeepRequest) -> Result<Upkeep
 
 /// A look at the ledger goes through the entries of all rows that went since the last vacuum, and the server's own
 /// comes once in a minute: by then there are some hundred thousand where some thousand sagas a second end.
-async fn sweep(connection: &mut PgConnection) -> Result<(), Error> {
+async fn vacuum_ledger(connection: &mut PgConnection) -> Result<(), Error> {
     let dead: Option<i64> =
         sqlx::query_scalar("SELECT n_dead_tup FROM pg_stat_all_tables WHERE relid = 'dispatch'::regclass")
             .fetch_optional(&mut *connection)
             .await
             .map_err(unavailable)?;
-    if dead.is_some_and(|dead| dead >= UNSWEPT) {
-        sqlx::raw_sql(SWEEP).execute(connection).await.map_err(unavailable)?;
+    if dead.is_some_and(|dead| dead >= VACUUM_THRESHOLD) {
+        sqlx::raw_sql(VACUUM).execute(connection).await.map_err(unavailable)?;
     }
     Ok(())
 }
