@@ -4,7 +4,7 @@ use crate::figures::{rounded, to_f64, to_u64};
 use crate::meter::{Role, Target};
 use crate::{postgres, proc};
 use anyhow::Context;
-use goconductor_store::grouped::Limits;
+use goconductor_store::batching::Limits;
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{DEFAULT_RETENTION, MaintenanceRequest, Store};
@@ -88,8 +88,8 @@ impl Database {
     /// Returns the number of concurrent batches of its state store.
     pub(crate) fn max_concurrent_batches(&self) -> usize {
         match self {
-            Self::Sqlite(_) => Limits::default().lanes,
-            Self::Postgres { .. } => Limits::POSTGRES.lanes,
+            Self::Sqlite(_) => Limits::default().max_concurrent_batches,
+            Self::Postgres { .. } => Limits::POSTGRES.max_concurrent_batches,
         }
     }
 

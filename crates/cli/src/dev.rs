@@ -16,7 +16,7 @@ use goconductor_service_kit::config::{Config, StateStoreBackend};
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::{self, Metrics};
-use goconductor_store::grouped::{Grouped, Limits};
+use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{ServiceRecord, Store, maintenance_loop};
@@ -108,8 +108,8 @@ impl Services {
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
         let drain = Drain::new();
-        drain.on_signals().context("failed to install the signal handlers")?;
-        let state_store = Arc::new(Grouped::new(backend, Limits::default()));
+        drain.on_signals().context("signals can't be listened to")?;
+        let state_store = Arc::new(BatchingStore::new(backend, Limits::default()));
         let changes = state_store.changes();
         let store: Arc<dyn Store> = state_store;
         // Fencing tokens increase over all runs, so a leader of an earlier run is fenced off.

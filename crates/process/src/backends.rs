@@ -16,7 +16,7 @@ use goconductor_service_kit::config::{
     self, Config, KinesisCapacity, NatsCredentials, QueueBackend, SaslMechanism, Security, StateStoreBackend,
 };
 use goconductor_store::Store;
-use goconductor_store::grouped::{Grouped, Limits};
+use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_transition::{Conductor, Settings};
@@ -55,7 +55,7 @@ impl Backends {
         )?;
         let changes = store.changes();
         // What ends together is one call.
-        let store: Arc<dyn Store> = Arc::new(Grouped::new(Arc::new(store), Limits::CALLS));
+        let store: Arc<dyn Store> = Arc::new(BatchingStore::new(Arc::new(store), Limits::CALLS));
         process.check("state_store", &store, |store| async move {
             store.check().await.map_err(|error| error.to_string())
         });

@@ -1,5 +1,5 @@
 //! The state store: durable state for other processes. What all of them write together is grouped into one
-//! database transaction by [`goconductor_store::grouped`].
+//! database transaction by [`goconductor_store::batching`].
 //!
 //! It deliberately knows no SQL and takes no decision.
 //!

@@ -4,7 +4,7 @@ use crate::service;
 use axum::Router;
 use goconductor_process::{Host, Presence, Process, open_database};
 use goconductor_service_kit::config::StateStoreBackend;
-use goconductor_store::grouped::{Grouped, Limits};
+use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{Store, maintenance_loop};
 use serde_json::json;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         StateStoreBackend::Sqlite => Limits::default(),
         StateStoreBackend::Postgres => Limits::POSTGRES,
     };
-    let store = Grouped::new(backend, limits);
+    let store = BatchingStore::new(backend, limits);
     let changes = store.changes();
     let store: Arc<dyn Store> = Arc::new(store);
     let served = service(Arc::clone(&store), changes, process.drain.token());

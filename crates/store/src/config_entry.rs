@@ -1,14 +1,14 @@
-//! What all processes agree on.
+//! Configuration entries: values that all processes of a cluster agree on.
 
 use goconductor_saga::{Json, Timestamp};
 
-/// What all processes agree on under a name.
+/// A named, versioned value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfigEntry {
-    /// One more at each change, from 1.
+    /// Starts at 1 and rises by one with each change.
     pub revision: u64,
-    /// What is agreed on.
+    /// The value.
     pub value: Json,
-    /// Since when, by the database's clock.
+    /// Time of the last change, by the database's clock.
     pub since: Timestamp,
 }

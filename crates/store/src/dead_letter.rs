@@ -1,4 +1,4 @@
-//! Messages that are no command: kept with the reason, for a person to look at.
+//! Dead letters: messages that could not be processed, stored with the reason for an operator to inspect.
 
 use crate::Error;
 use crate::layer::layer;
@@ -45,28 +45,28 @@ layer!(DeadLetterStore, DeadLetterLayer {
     fn delete_dead_letter(id: &str) -> bool;
 });
 
-/// A message that nobody could act on.
+/// A message that could not be processed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Names the message where it came from, so that it is kept once however often it is read.
+    /// Identifies the message in its queue. A message that is consumed repeatedly is stored once.
     pub id: String,
-    /// Where it came from.
+    /// The topic of the queue.
     pub topic: String,
-    /// Its key there.
+    /// The key of the message.
     pub key: String,
-    /// What it holds, whatever that is.
+    /// The payload, which may have any format.
     pub payload: Vec<u8>,
-    /// Why nobody could act on it.
+    /// Why the message could not be processed.
     pub reason: String,
-    /// When it was put here, by whoever did.
+    /// Time when the message was stored, by the clock of the consumer.
     pub at: Timestamp,
 }
 
-/// Where a page of dead letters goes on: behind the last of the page before.
+/// The position of a dead letter in the list, at which the next page starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetterPlace {
-    /// Its time.
+    /// The time of the letter.
     pub at: Timestamp,
-    /// Its id.
+    /// The id of the letter.
     pub id: String,
 }

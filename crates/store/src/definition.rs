@@ -1,4 +1,4 @@
-//! Definitions and services as they are written and read.
+//! Definitions and services.
 
 use crate::Error;
 use crate::layer::layer;
@@ -67,71 +67,71 @@ layer!(DefinitionStore, DefinitionLayer {
 /// A definition to apply.
 #[derive(Debug, Clone)]
 pub struct NewDefinition {
-    /// Where it lives.
+    /// The namespace.
     pub namespace: String,
-    /// The checked graph; its name is the definition's.
+    /// The checked graph, which contains the name.
     pub definition: Definition,
-    /// Digest of its content: equal content has an equal digest.
+    /// Digest of the content. Equal content has an equal digest.
     pub digest: String,
-    /// The text as it was given.
+    /// The submitted text.
     pub source: String,
     /// `yaml` or `json`.
     pub source_format: String,
-    /// Who applies it.
+    /// The user who applies it.
     pub actor: Option<String>,
 }
 
-/// What a definition is found by.
+/// The name of a definition in its namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DefinitionName {
-    /// Where it lives.
+    /// The namespace.
     pub namespace: String,
-    /// Its name.
+    /// The name.
     pub name: String,
 }
 
-/// What applying a definition did.
+/// Result of applying a definition.
 #[derive(Debug, Clone)]
 pub struct PutDefinition {
-    /// The definition as it stands.
+    /// The current version.
     pub record: Arc<DefinitionRecord>,
-    /// Whether this is a new version.
+    /// Whether the call created this version.
     pub created: bool,
 }
 
-/// A definition as it is stored.
+/// A stored version of a definition.
 #[derive(Debug, Clone)]
 pub struct DefinitionRecord {
-    /// Where it lives.
+    /// The namespace.
     pub namespace: String,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// From 1.
+    /// The version, from 1.
     pub version: u32,
-    /// Digest of its content.
+    /// Digest of the content.
     pub digest: String,
     /// The checked graph.
     pub definition: Definition,
-    /// The text as it was given.
+    /// The submitted text.
     pub source: String,
     /// `yaml` or `json`.
     pub source_format: String,
-    /// When it was applied.
+    /// Time when the version was applied.
     pub created_at: Timestamp,
-    /// Who applied it.
+    /// The user who applied it.
     pub actor: Option<String>,
 }
 
 /// A registered service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceRecord {
-    /// The namespace of the service.
+    /// The namespace.
     pub namespace: String,
-    /// The name of the service.
+    /// The name.
     pub name: String,
-    /// How executors call the service, and its limits.
-    pub settings: ServiceSettings,
-    /// The time of the last change.
+    /// Its settings, as the API has them: `{"http": {"url": …}}`.
+    pub settings: Json,
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 

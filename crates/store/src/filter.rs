@@ -1,23 +1,22 @@
-//! Which workflows a list shows: the meaning of a filter, apart from its text and from any SQL.
+//! Filters of workflow lists: their meaning, independent of their text form and of SQL.
 
 use goconductor_saga::Timestamp;
 
 /// A condition on workflows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
-    /// All hold.
+    /// All conditions are true.
     All(Vec<Filter>),
-    /// At least one holds.
+    /// At least one condition is true.
     Any(Vec<Filter>),
-    /// It does not hold.
+    /// The condition is false.
     Not(Box<Filter>),
-    /// A field compared with a value. A label that a workflow does not have equals nothing, and differs
-    /// from everything.
+    /// Compares a field with a value. A label that a workflow does not have is not equal to any value.
     Compare(Field, Comparison, Value),
 }
 
 impl Filter {
-    /// Whether it asks for nothing but what ended workflows are counted by.
+    /// Returns whether the filter uses only the fields by which ended workflows are counted.
     pub(crate) fn is_counted(&self) -> bool {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().all(Self::is_counted),
@@ -28,7 +27,7 @@ impl Filter {
         }
     }
 
-    /// Texts that certain fields of every workflow that fits have: what an index can be asked for.
+    /// Returns fields whose value is fixed by the filter for every matching workflow. An index can be used for them.
     pub(crate) fn certain(&self) -> Vec<(&Field, &str)> {
         match self {
             Self::All(parts) => parts.iter().flat_map(Self::certain).collect(),
@@ -38,10 +37,10 @@ impl Filter {
     }
 }
 
-/// What can be compared.
+/// A field that a filter can compare.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
-    /// The workflow's id, as text; a text that is none equals no id, and differs from every one.
+    /// The workflow's id, as text. A text that is not a valid id is not equal to any id.
     Id,
     /// `QUEUED`, …
     Status,
@@ -49,21 +48,21 @@ pub enum Field {
     Definition,
     /// The definition's version.
     Version,
-    /// Why it is rolled back; a workflow without a cause has the empty text.
+    /// The cause of the rollback, or the empty text.
     Cause,
-    /// The key that it was started with; the empty text if without.
+    /// The idempotency key of the start, or the empty text.
     IdempotencyKey,
-    /// When its start was accepted.
+    /// Time when the start was accepted.
     CreatedAt,
-    /// When it became final; one that has not is not before, after or equal to any time.
+    /// Time when the workflow became final. For a workflow that is not final, every comparison is false.
     EndedAt,
     /// A label.
     Label(String),
 }
 
 impl Field {
-    /// Whether such values can be compared with it. One that can't equals nothing, differs from
-    /// everything, and stands before or after nothing.
+    /// Returns whether the field can be compared with a value of this type. With another type, `!=` is true and every
+    /// other comparison is false.
     pub(crate) fn takes(&self, value: &Value) -> bool {
         match (self, value) {
             (
@@ -82,7 +81,7 @@ impl Field {
     }
 }
 
-/// How it is compared.
+/// A comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
     /// `=`
@@ -99,13 +98,13 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// What it is compared with.
+/// The value to compare with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// For texts.
+    /// A value for a text field.
     Text(String),
-    /// For versions.
+    /// A value for the version.
     Number(i64),
-    /// For times.
+    /// A value for a time field.
     Time(Timestamp),
 }

@@ -1,4 +1,4 @@
-//! Values as they are stored: JSON text, in which every number and every depth comes back as it was.
+//! JSON text of stored values. Numbers and values of any depth are read back unchanged.
 
 use crate::Error;
 use serde::Serialize;
@@ -8,19 +8,21 @@ pub(crate) fn corrupt(what: &str, error: impl std::error::Error + Send + Sync + 
     Error::corrupt(what, error.to_string()).caused_by(error)
 }
 
-/// A value as text.
+/// Encodes a value.
 ///
 /// # Errors
-/// When it has no JSON form.
+/// Returns `Error::Corrupt`, with `what` as the name of the value, if it has no JSON form.
 pub fn json<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| corrupt(what, error))
 }
 
-/// A value from its text. Without a limit in depth: what users wrote was limited when it came in, and stands some levels deeper
-/// in a state than it did there. What was written has to be readable.
+/// Decodes a value, without a limit on its depth.
+///
+/// The depth of a user's values is limited when they are accepted. In a state they are nested some levels deeper, and
+/// every stored value must be readable.
 ///
 /// # Errors
-/// When the text is none of the type: `what` says in the error what it was to be.
+/// Returns `Error::Corrupt`, with `what` as the name of the value, if the text is not valid JSON of the type.
 pub fn parsed<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
     reader.disable_recursion_limit();

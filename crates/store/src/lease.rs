@@ -1,4 +1,5 @@
-//! Who reads which shard of a stream, until when, and how far: for readers that nobody else tells it.
+//! Leases of the shards of a stream: the owner, the expiry and the checkpoint of each shard. They coordinate the consumers
+//! of a queue that does not assign shards to consumers itself.
 
 use crate::Error;
 use crate::layer::layer;
@@ -50,74 +51,74 @@ layer!(ShardLeaseStore, ShardLeaseLayer {
 /// A shard's lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardLease {
-    /// Its shard.
+    /// The shard.
     pub shard: String,
-    /// The shards that have to be read to their ends before it.
+    /// The shards that must be consumed completely before this one.
     pub parents: Vec<String>,
-    /// Who reads it; none: nobody.
+    /// The consumer that holds the lease.
     pub owner: Option<String>,
-    /// Raised each time that it is taken.
+    /// Rises by one each time the lease is acquired.
     pub counter: u64,
-    /// How long it is still its owner's, by the database's clock.
+    /// Time until the lease expires, by the database's clock.
     pub left: Duration,
-    /// How far it has been read.
+    /// The progress of the consumption.
     pub progress: LeaseProgress,
 }
 
-/// How far a shard has been read, as its owner says.
+/// The progress of the consumption of a shard, as reported by its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LeaseProgress {
-    /// Up to where it was acknowledged, in its readers' form; empty: nothing was.
+    /// The position of the last acknowledged message, in the format of the consumers. Empty if there is none.
     pub checkpoint: String,
-    /// How many messages were acknowledged.
+    /// Number of acknowledged messages.
     pub taken: u64,
-    /// How many wait.
+    /// Number of messages in the backlog.
     pub waiting: u64,
-    /// The publish time of the oldest of them.
+    /// Publish time of the oldest message in the backlog.
     pub oldest_waiting_ms: Option<i64>,
 }
 
-/// A shard of which there may be no lease yet.
+/// A shard that may not have a lease yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewLease {
-    /// Its shard.
+    /// The shard.
     pub shard: String,
-    /// The shards that have to be read to their ends before it.
+    /// The shards that must be consumed completely before this one.
     pub parents: Vec<String>,
 }
 
-/// Leases that somebody wants.
+/// A request to acquire leases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseTake {
-    /// Who.
+    /// The consumer.
     pub owner: String,
-    /// Which, with the counters that they had when they were looked at.
+    /// The shards, each with the counter that its lease had when it was read.
     pub shards: Vec<(String, u64)>,
-    /// Also from an owner who has not run out.
+    /// Whether to acquire leases that have not expired.
     pub steal: bool,
-    /// For how long, unless it is said again.
+    /// Duration of the leases.
     pub lives: Duration,
 }
 
-/// What the owner of a lease says.
+/// A report of progress by the owner of a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseMark {
-    /// Of which shard.
+    /// The shard.
     pub shard: String,
-    /// The counter with which it was taken.
+    /// The counter of the lease when it was acquired.
     pub counter: u64,
-    /// How far it has been read.
+    /// The progress of the consumption.
     pub progress: LeaseProgress,
-    /// For how long it is kept; zero: it is given up.
+    /// Duration of the lease from now. Zero releases the lease.
     pub lives: Duration,
 }
 
-/// A span as a database has it, in microseconds.
-pub(crate) fn micros(span: Duration) -> i64 {
-    i64::try_from(span.as_micros()).unwrap_or(i64::MAX >> 2)
+/// Converts a duration to the database's microseconds.
+pub(crate) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX >> 2)
 }
 
-/// A number as a database has it.
+/// Converts a number to the signed integer of the database.
 pub(crate) fn stored_number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

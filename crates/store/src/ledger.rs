@@ -1,4 +1,4 @@
-//! The dispatch ledger: everything that is owed.
+//! The dispatch ledger: the commands and timers that are owed.
 
 use crate::Error;
 use crate::layer::layer;
@@ -68,129 +68,130 @@ layer!(LedgerStore, LedgerLayer {
     fn orphans(limit: u32) -> Vec<LedgerRow>;
 });
 
-/// Names one row, of one attempt.
+/// The identity of a ledger row and its attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LedgerRowKey {
     /// The workflow.
     pub id: WorkflowId,
-    /// What it is for.
+    /// The command or timer.
     pub key: OwedKey,
-    /// The attempt that is open; 0 for a timer.
+    /// The open attempt. 0 for a timer.
     pub attempt: u32,
 }
 
-/// What is to be done with a row when it is due.
+/// The action that a due row requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowKind {
-    /// Publish the command, or act on the timer.
+    /// Publish the command, or fire the timer.
     Run,
-    /// Nothing: an operator holds the workflow. Never due.
+    /// No action, because the workflow waits for an operator. The row is never due.
     Held,
-    /// Take the command back if it was never delivered. Due at once if so; else after its redelivery.
+    /// Withdraw the command. The row is due at once if the command was never delivered, and otherwise when its
+    /// redelivery is due.
     Withdraw,
 }
 
-/// A row as it is stored.
+/// A row of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerRow {
-    /// Which.
+    /// The identity of the row.
     pub key: LedgerRowKey,
-    /// Where its workflow lives.
+    /// The namespace of the workflow.
     pub namespace: String,
-    /// The service whose queue it goes to; none for a timer.
+    /// The service whose queue receives the command. `None` for a timer.
     pub service: Option<String>,
-    /// What is to be done with it.
+    /// The required action.
     pub kind: RowKind,
-    /// When it is due.
+    /// Time when the row is due.
     pub due_at: Timestamp,
-    /// How often its command was, or may have been, published.
+    /// Number of times the command was, or may have been, published.
     pub deliveries: u32,
-    /// When its command was last published, or else issued.
+    /// Time when the command was last published, or was issued if it has not been published.
     pub issued_at: Timestamp,
 }
 
-/// Proof of leadership: a claim with a token that is not the newest is refused, and one with a newer token
-/// than any before makes that the newest, even if nothing is due.
+/// Proof of leadership. A claim with a token lower than the newest is refused. A claim with a higher token makes it the
+/// newest, even if no row is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
-    /// What is led.
+    /// The name of the election.
     pub name: String,
     /// The leader's token.
     pub token: u64,
 }
 
-/// A share of the workflows: those whose slot, the last four bits of the id, divided by `of` leaves `index`.
-/// The slots are random, so that shares are even.
+/// A share of the workflows: those whose slot modulo `of` is `index`. The slot of a workflow is the last four bits of its
+/// id. The bits are random, so the shares are even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
-    /// Which, from 0.
+    /// The index of the share, from 0.
     pub index: u8,
-    /// Of how many: at most [`Shard::MOST`].
+    /// The number of shares, at most [`Shard::MOST`].
     pub of: u8,
 }
 
 impl Shard {
-    /// There are no more slots.
+    /// The number of slots.
     pub const MOST: u8 = 16;
 
-    /// The slots of this share, as a claim looks for them; all if there is no share.
+    /// Returns the divisor and the remainder by which a claim selects the slots of a share. `None` selects all slots.
     pub(crate) fn slots(shard: Option<Self>) -> (i32, i32) {
         shard.map_or((1, 0), |shard| (i32::from(shard.of.clamp(1, Self::MOST)), i32::from(shard.index)))
     }
 }
 
-/// What to claim.
+/// A request to claim due rows.
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
     /// Proof of leadership.
     pub fence: Option<Fence>,
-    /// Rows of this share of the workflows only; none: of all.
+    /// The share of the workflows whose rows are claimed. `None` claims the rows of all workflows.
     pub shard: Option<Shard>,
-    /// The present time.
+    /// The current time.
     pub now: Timestamp,
-    /// Commands of these namespaces' services and lanes, each with how far its queue has been taken: a row
-    /// that was delivered after that still waits in the queue and is no loss. None: the queue is empty.
+    /// The lanes whose commands are claimed.
     pub lanes: Vec<LaneClaim>,
-    /// Whether timers, and commands to withdraw that were never delivered, are claimed too, of whatever service.
+    /// Whether to claim timers, and commands to withdraw that were never delivered, of any service.
     pub timers: bool,
-    /// At most so many of each lane, and of the timers, the longest due first.
+    /// Maximum number of rows of each lane and of timers. The rows that are due longest come first.
     pub limit: u32,
-    /// Claimed rows are due again after this, longer with each delivery.
+    /// Time until a claimed row is due again. It grows with each delivery.
     pub redelivery: std::time::Duration,
 }
 
-/// The commands of one service, of one side.
+/// A claim of the commands of one lane: one side of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneClaim {
-    /// Where the service lives.
+    /// The namespace of the service.
     pub namespace: String,
-    /// The service.
+    /// The name of the service.
     pub service: String,
-    /// Execute or compensate.
+    /// The side: execute or compensate.
     pub side: Side,
-    /// Rows last delivered at or after this time still wait in the queue.
+    /// Publish time of the oldest message in the queue. A row that was delivered at this time or later is still queued and
+    /// is not claimed again. `None` if the queue is empty.
     pub waiting_since: Option<Timestamp>,
-    /// At most so many: how many the service can take now.
+    /// Maximum number of rows: the free capacity of the service.
     pub limit: u32,
 }
 
-/// What was claimed.
+/// The result of a claim.
 #[derive(Debug, Clone, Default)]
 pub struct Claim {
     /// The rows as they were before the claim.
     pub rows: Vec<LedgerRow>,
-    /// When the next row of these lanes, or the next timer, is due: in the past if the limits left no room
-    /// for one that is due already; none: there is none. Of rows that were delivered, the one that was issued
-    /// first may stand for them all.
+    /// Time when the next row of the lanes, or the next timer, is due. It is in the past if the limits excluded a due
+    /// row, and `None` if there are no further rows. Of the delivered rows, only the one that was issued first may be
+    /// taken into account.
     pub next_due: Option<Timestamp>,
 }
 
-/// The queue column of a command's row: what a lane's claim looks for.
+/// Returns the `queue` column of a command's row, by which a claim selects the rows of a lane.
 pub(crate) fn lane_queue(namespace: &str, service: &str, side: Side) -> String {
     format!("{}/{}/{}", part(namespace), part(service), side.as_str())
 }
 
-/// A name without a slash, so that no two lanes have one queue.
+/// Escapes slashes, so that two lanes never share a queue.
 fn part(name: &str) -> Cow<'_, str> {
     if name.contains(['/', '%']) {
         return name.replace('%', "%25").replace('/', "%2F").into();
@@ -198,7 +199,7 @@ fn part(name: &str) -> Cow<'_, str> {
     name.into()
 }
 
-/// The queue column of any row; empty for what no service has to do.
+/// Returns the `queue` column of a row. It is empty for a row that no service processes.
 pub(crate) fn queue_of(namespace: &str, service: Option<&str>, key: OwedKey) -> String {
     match (key, service) {
         (OwedKey::Command(_, side), Some(service)) => lane_queue(namespace, service, side),

@@ -22,6 +22,7 @@
 //! - A write with a fencing token is refused once a higher token has been seen.
 //! - A lock has at most one holder, and the tokens of its holders only rise.
 
+pub mod batching;
 mod cluster;
 mod config_entry;
 pub mod conformance;
@@ -29,7 +30,6 @@ mod dead_letter;
 mod definition;
 mod error;
 mod filter;
-pub mod grouped;
 pub mod json;
 mod layer;
 mod lease;
@@ -37,10 +37,10 @@ mod ledger;
 mod lock;
 mod maintenance;
 mod member;
+pub mod metrics;
 pub mod postgres;
 mod record;
 pub mod sqlite;
-
 mod workflow;
 
 pub use cluster::{ClusterLayer, ClusterStore};

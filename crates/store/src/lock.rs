@@ -1,8 +1,8 @@
-//! Locks: a key that one owner holds at a time, for as long as its lease is renewed.
+//! Locks: one owner at a time holds a key, for as long as it renews its lease.
 //!
-//! A lock by itself protects nothing: an owner that was paused past its lease believes in it still. So each comes
-//! with a fencing token that rises with every change of owner, for ever: whoever does something on behalf of the
-//! lock shows it where it acts, and what acts refuses one that is lower than it has seen.
+//! A lock alone does not protect a resource, because an owner that was paused beyond its lease still believes that it
+//! holds the lock. Each lock therefore has a fencing token, which rises with every change of the owner. The owner sends
+//! the token with each request to the resource, and the resource refuses a token lower than the highest it has seen.
 
 use crate::Error;
 use crate::layer::layer;
@@ -47,60 +47,61 @@ layer!(LockStore, LockLayer {
     fn locks(namespace: &str, after: Option<&str>, limit: u32) -> Vec<Lock>;
 });
 
-/// How long a free lock's row is kept. Far longer than any statement takes that has drawn a token and not
-/// written it yet: if the row were gone by then, a higher token could have been given and be forgotten.
+/// Time for which the row of a free lock is kept. It is much longer than any statement needs from drawing a token to
+/// writing it. Otherwise a row with a higher token could be inserted and removed in between, and the lower token would be
+/// written after it.
 pub(crate) const KEEP_FREE: Duration = Duration::from_secs(3600);
 
-/// A lock that is held.
+/// A held lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
-    /// Where it lives.
+    /// The namespace.
     pub namespace: String,
-    /// What is locked.
+    /// The key.
     pub key: String,
-    /// Who holds it, as it calls itself.
+    /// The holder, by its own name.
     pub owner: String,
-    /// Higher than that of every hold of the same key before it.
+    /// The fencing token: higher than the tokens of all earlier holders of the key.
     pub token: u64,
-    /// Since when it is held.
+    /// Time when the lock was acquired.
     pub acquired_at: Timestamp,
-    /// When it is free unless it is renewed, by the database's clock.
+    /// Time when the lease expires unless it is renewed, by the database's clock.
     pub expires_at: Timestamp,
 }
 
-/// Somebody's wish for a lock.
+/// A request to acquire a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockRequest {
-    /// Where it lives.
+    /// The namespace.
     pub namespace: String,
-    /// What is to be locked.
+    /// The key.
     pub key: String,
-    /// Who wants it: nobody else may call himself so.
+    /// The owner. Its name must be unique.
     pub owner: String,
-    /// For how long, from now.
+    /// Duration of the lease from now.
     pub ttl: Duration,
 }
 
-/// Somebody's hold of a lock.
+/// Identifies a hold of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockHold {
-    /// Where it lives.
+    /// The namespace.
     pub namespace: String,
-    /// What is locked.
+    /// The key.
     pub key: String,
-    /// Who holds it.
+    /// The holder.
     pub owner: String,
-    /// By which token; none: by any.
+    /// The fencing token of the hold. `None` matches any token.
     pub token: Option<u64>,
 }
 
-/// What became of a wish, or of a hold.
+/// The result of a lock operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockAnswer {
-    /// It was done; the lock as it is held, or was until now.
+    /// The operation succeeded. Contains the lock; after a release, the lock as it was held until now.
     Granted(Lock),
-    /// It was not, as somebody else holds the lock, or the same owner by another token.
+    /// The operation failed because another owner holds the lock, or the same owner with another token.
     Held(Lock),
-    /// It was not, as nobody holds the lock.
+    /// The operation failed because the lock is free.
     Free,
 }

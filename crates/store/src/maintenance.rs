@@ -1,7 +1,7 @@
-//! What keeps a store steady over years.
+//! Periodic maintenance, which keeps the size and the speed of a store constant.
 
 use crate::layer::layer;
-use crate::{Error, Store};
+use crate::{Error, Store, metrics};
 use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
 use std::sync::Arc;
@@ -36,93 +36,95 @@ layer!(MaintenanceStore, MaintenanceLayer {
     fn vacuum_ledger() -> ();
 });
 
-/// How long ended workflows are kept, where nobody says otherwise.
+/// Default retention of ended workflows.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Between upkeeps when nothing more is to be done.
-const IDLE: Duration = Duration::from_secs(60);
-/// Between sweeps.
-const SWEEP: Duration = Duration::from_secs(2);
-/// Between parts of one that has more to do: others come first.
-const PACE: Duration = Duration::from_millis(20);
+/// Time until the next maintenance if nothing is left to do.
+const IDLE_INTERVAL: Duration = Duration::from_secs(60);
+/// Time between two vacuums of the ledger.
+const VACUUM_INTERVAL: Duration = Duration::from_secs(2);
+/// Pause between two parts of a maintenance that has more to do. Other calls take precedence.
+const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What an upkeep goes by.
+/// Parameters of [`MaintenanceStore::maintain`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaintenanceRequest {
-    /// The present time.
+    /// The current time.
     pub now: Timestamp,
-    /// How long a workflow is kept after its end, at least; none: for ever.
+    /// Minimum time for which a workflow is kept after its end. `None` keeps all workflows.
     pub retention: Option<Duration>,
 }
 
-/// What an upkeep did.
+/// Result of [`MaintenanceStore::maintain`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MaintenanceReport {
-    /// Workflows that are gone now.
+    /// Number of workflows removed.
     pub removed: u64,
     /// Whether there is more to do at once.
     pub more: bool,
 }
 
 impl MaintenanceRequest {
-    /// Who ended then or before has been kept for long enough.
+    /// Returns the time before which a workflow must have ended to be removed.
     pub(crate) fn ended_by(&self) -> Option<Timestamp> {
-        let keep = i64::try_from(self.retention?.as_micros()).unwrap_or(i64::MAX);
-        Some(Timestamp(self.now.0.saturating_sub(keep)))
+        let retention = i64::try_from(self.retention?.as_micros()).unwrap_or(i64::MAX);
+        Some(Timestamp(self.now.0.saturating_sub(retention)))
     }
 }
 
-/// Keeps a store steady until `stop`: there is room for what is to come, and what ended longer ago than
-/// `retention` is removed; zero keeps it for ever. Any number of processes may do so over one database.
+/// Maintains a store until `stop` completes: creates partitions, removes workflows that ended longer than `retention`
+/// ago, and vacuums the ledger. A `retention` of zero keeps all workflows. Any number of processes may do so for the same
+/// database.
 pub async fn maintenance_loop(
     store: Arc<dyn Store>,
     retention: Duration,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let keep = (!retention.is_zero()).then_some(retention);
+    let retention = (!retention.is_zero()).then_some(retention);
     tokio::pin!(stop);
-    let (mut upkeep, mut sweep) = (Instant::now(), Instant::now() + SWEEP);
+    let (mut next_maintenance, mut next_vacuum) = (Instant::now(), Instant::now() + VACUUM_INTERVAL);
     loop {
-        if Instant::now() >= upkeep {
-            let wait = match once(&store, keep).await {
-                Ok(done) if done.more => PACE,
-                Ok(_) => IDLE,
+        if Instant::now() >= next_maintenance {
+            let pause = match maintain(&store, retention).await {
+                Ok(report) if report.more => BUSY_INTERVAL,
+                Ok(_) => IDLE_INTERVAL,
                 Err(error) => {
-                    tracing::warn!(%error, "the upkeep of the database is tried again");
-                    IDLE
+                    tracing::warn!(%error, "store maintenance failed");
+                    IDLE_INTERVAL
                 }
             };
-            upkeep = Instant::now() + wait;
+            next_maintenance = Instant::now() + pause;
         }
-        if Instant::now() >= sweep {
+        if Instant::now() >= next_vacuum {
             if let Err(error) = store.vacuum_ledger().await {
-                tracing::debug!(%error, "the ledger is swept again later");
+                tracing::debug!(%error, "ledger vacuum failed");
             }
-            sweep = Instant::now() + SWEEP;
+            next_vacuum = Instant::now() + VACUUM_INTERVAL;
         }
-        // Safe to cancel: a wait loses nothing.
+        // Safe to cancel: both branches only wait.
         tokio::select! {
             () = &mut stop => return,
-            () = tokio::time::sleep_until(upkeep.min(sweep)) => {}
+            () = tokio::time::sleep_until(next_maintenance.min(next_vacuum)) => {}
         }
     }
 }
 
-async fn once(store: &Arc<dyn Store>, keep: Option<Duration>) -> Result<MaintenanceReport, Error> {
-    let done = store.maintain(&MaintenanceRequest { now: store.now().await?, retention: keep }).await?;
-    if done.removed > 0 {
-        metrics::counter!("goconductor_workflows_removed_total").increment(done.removed);
+async fn maintain(store: &Arc<dyn Store>, retention: Option<Duration>) -> Result<MaintenanceReport, Error> {
+    let report = store.maintain(&MaintenanceRequest { now: store.now().await?, retention }).await?;
+    if report.removed > 0 {
+        metrics::WORKFLOWS_REMOVED.increment(report.removed);
     }
-    Ok(done)
+    Ok(report)
 }
 
-/// The first of all ids that were made at a time, in milliseconds, or later.
+/// Returns the lowest id that can be created at a time, in milliseconds, or later.
 pub(crate) fn first_id(millis: i64) -> WorkflowId {
     let millis = u128::try_from(millis.clamp(0, 0xffff_ffff_ffff)).unwrap_or(0);
     WorkflowId(uuid::Uuid::from_u128(millis << 80))
 }
 
-/// Above the ids of all that have ended by then: nobody ends before he has begun.
+/// Returns an id above those of all workflows that ended by a time. A workflow starts before it ends, and ids rise with
+/// the time of the start.
 pub(crate) fn above(ended_by: Timestamp) -> WorkflowId {
     first_id(ended_by.0.div_euclid(1000).saturating_add(1))
 }
@@ -133,7 +135,7 @@ mod tests {
     use goconductor_saga::Timestamp;
 
     #[test]
-    fn ids_sort_by_their_time() {
+    fn ids_are_ordered_by_their_creation_time() {
         assert_eq!(first_id(0x0199_c000_0000).to_string(), "0199c000-0000-0000-0000-000000000000");
         assert_eq!(first_id(-1), first_id(0));
         assert!(first_id(i64::MAX) > first_id(0x0199_c000_0000));

@@ -1,33 +1,33 @@
-//! Membership: the running processes of a system and what they publish about themselves.
+//! Membership: the running processes of a cluster.
 
 use goconductor_saga::{Json, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What a process publishes about itself with each heartbeat.
+/// A registration of a process as a member.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Announcement {
-    /// A random identity, new at each boot.
+    /// The identity of the process, random at each start.
     pub instance: String,
-    /// `api-gateway`, `state-store`, `saga-executor` or `leader-elector`.
+    /// The kind of the process: `api-gateway`, `state-store`, `saga-executor` or `leader-elector`.
     pub kind: String,
-    /// The address that the process listens on; empty if it does not listen.
+    /// The listen address. Empty if the process does not listen.
     pub address: String,
-    /// Details that other processes act on.
-    pub info: ProcessInfo,
-    /// The membership expires after this time unless the process renews it. Zero ends it immediately.
-    pub ttl: Duration,
+    /// What else there is to say: an executor names its lanes and its workers.
+    pub about: Json,
+    /// Time after which the membership expires unless it is renewed. Zero ends it.
+    pub lives: Duration,
 }
 
-/// A process whose membership has not expired.
+/// A running process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
-    /// The newest announcement of the process.
+    /// Its last registration.
     pub announcement: Announcement,
-    /// The time of the first announcement, by the database's clock.
+    /// Time of the first registration, by the database's clock.
     pub since: Timestamp,
-    /// The time of the newest announcement, by the database's clock.
+    /// Time of the last registration.
     pub seen_at: Timestamp,
 }
 

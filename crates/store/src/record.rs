@@ -1,7 +1,7 @@
-//! Transitions and workflows as they are stored: texts, with what is looked for beside them.
+//! Encoded transitions and workflows: JSON text, with the columns by which they are queried.
 //!
-//! A value is made into text once, by whoever computed it, and read once, by whoever wants to know it: what is
-//! in between, groups, connections and databases, passes the text on.
+//! A value is encoded once, by the process that computes it, and decoded once, by the process that uses it. Batches,
+//! connections and databases in between pass the text on.
 
 use crate::Error;
 use crate::Loaded;
@@ -12,48 +12,48 @@ use goconductor_saga::{
 };
 use std::collections::BTreeMap;
 
-/// A transition as it is stored.
+/// An encoded transition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// The workflow.
     pub id: WorkflowId,
-    /// The `seq` that it was computed from; 0 for a start.
+    /// The `seq` from which the transition was computed. 0 for a start.
     pub from_seq: u64,
-    /// The `seq` after it.
+    /// The `seq` after the transition.
     pub seq: u64,
-    /// Where the workflow lives.
+    /// The namespace of the workflow.
     pub namespace: String,
     /// The definition's name.
     pub definition: String,
     /// The definition's version.
     pub version: u32,
-    /// The status after it.
+    /// The status after the transition.
     pub status: Status,
-    /// Why it is rolled back.
+    /// The cause of the rollback.
     pub cause: Option<RollbackCause>,
-    /// When its start was accepted.
+    /// Time when the start was accepted.
     pub created_at: Timestamp,
-    /// When it became final.
+    /// Time when the workflow became final.
     pub ended_at: Option<Timestamp>,
-    /// Whether this is what ended it.
+    /// Whether this transition ends the workflow.
     pub ends: bool,
-    /// To find it by; only a start says them, as nothing changes them.
+    /// The labels. Only a start contains them, because they never change.
     pub labels: BTreeMap<String, String>,
-    /// What went wrong first, as JSON.
+    /// The first error, as JSON.
     pub error: Option<String>,
-    /// The [`State`] after it, as JSON.
+    /// The [`State`] after the transition, as JSON.
     pub state: ByteString,
-    /// What happened, in order: each [`Event`] as JSON, by its `seq`.
+    /// The events in order, each [`Event`] as JSON with its `seq`.
     pub events: Vec<(u64, ByteString)>,
-    /// What changes in the dispatch ledger.
+    /// The changes of the dispatch ledger.
     pub ledger: Vec<LedgerChange>,
 }
 
 impl Record {
-    /// A transition as it is to be stored.
+    /// Encodes a transition.
     ///
     /// # Errors
-    /// When a value has no JSON form.
+    /// Returns `Error::Corrupt` if a value has no JSON form.
     pub fn of(transition: &Transition) -> Result<Self, Error> {
         let Transition { id, from_seq, events, state, ledger } = transition;
         let ends = events.iter().any(|event| event.kind.ends());
@@ -78,10 +78,10 @@ impl Record {
         })
     }
 
-    /// The transition that it was made of.
+    /// Decodes the transition.
     ///
     /// # Errors
-    /// When its texts are none of a transition.
+    /// Returns `Error::Corrupt` if the state or an event cannot be decoded.
     pub fn transition(&self) -> Result<Transition, Error> {
         Ok(Transition {
             id: self.id,
@@ -92,29 +92,29 @@ impl Record {
         })
     }
 
-    /// What happened.
+    /// Decodes the events.
     ///
     /// # Errors
-    /// When a text is none of an event.
+    /// Returns `Error::Corrupt` if an event cannot be decoded.
     pub fn happened(&self) -> Result<Vec<Event>, Error> {
         self.events.iter().map(|(_, event)| parsed("an event", event)).collect()
     }
 }
 
-/// A workflow as it is stored.
+/// An encoded workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Its [`State`], as JSON.
+    /// The [`State`], as JSON.
     pub state: ByteString,
-    /// The key that it was started with.
+    /// The idempotency key of the start.
     pub idempotency_key: Option<String>,
 }
 
 impl Stored {
-    /// A workflow as it stands.
+    /// Decodes the workflow. `id` names it in the error.
     ///
     /// # Errors
-    /// When the text is none of a state: `id` says in the error of which.
+    /// Returns `Error::Corrupt` if the state cannot be decoded.
     pub fn loaded(self, id: WorkflowId) -> Result<Loaded, Error> {
         let state: State = parsed(&format!("the state of {id}"), &self.state)?;
         Ok(Loaded { state, idempotency_key: self.idempotency_key })

@@ -1,10 +1,10 @@
 //! The store on SQLite, for one machine.
 //!
-//! One thread writes, and commits together what waits together; readers stand beside it, as the
-//! write-ahead log lets them. A commit is durable when it answers (`synchronous = FULL`).
+//! One thread writes, and commits queued jobs in one transaction. Reads run concurrently with it, which the write-ahead
+//! log allows. A commit is durable when it returns (`synchronous = FULL`).
 //!
-//! rusqlite and not sqlx: the writer keeps its statements prepared on its own thread, where sqlx sends
-//! each statement through a channel to one and back.
+//! The adapter uses rusqlite instead of sqlx, because its writer keeps prepared statements on its own thread. sqlx would
+//! send each statement to a thread and back through channels.
 
 mod cluster;
 mod dead_letters;
@@ -23,18 +23,19 @@ mod writer;
 
 use crate::Error;
 use goconductor_saga::Timestamp;
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 use writer::Writer;
 
-/// Reads at once: more would only wait for the processor.
+/// Maximum number of concurrent reads. Further reads would only compete for the CPU.
 const READERS: usize = 3;
-/// How long a statement waits for another process's lock.
-const BUSY: Duration = Duration::from_secs(5);
+/// Timeout of a statement that waits for a lock of another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
@@ -45,28 +46,29 @@ impl From<rusqlite::Error> for Error {
 /// A store in one file.
 #[derive(Debug)]
 pub struct SqliteStore {
-    /// Before the lock: dropped first, so that the file is closed when another may open it.
+    /// Declared before the lock, and therefore dropped before it: the file is closed when another process may open it.
     writer: Option<Writer>,
     readers: Arc<Readers>,
     _lock: Option<File>,
-    _folder: Option<tempfile::TempDir>,
+    _directory: Option<tempfile::TempDir>,
 }
 
 #[derive(Debug)]
 struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl SqliteStore {
-    /// Opens the file for writing, and makes it if it is not there.
+    /// Opens the file for writing and applies pending migrations. Creates the file if it does not exist.
     ///
     /// # Errors
-    /// When another process has it, when it is of a newer release, or when it can't be opened.
+    /// Returns `Error::Configuration` if the file cannot be opened or another process uses it, and `Error::Schema` if
+    /// its schema is of a newer release.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|error| unusable(folder, error))?;
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            std::fs::create_dir_all(directory).map_err(|error| unusable(directory, error))?;
         }
         let lock_path = path.with_extension("lock");
         let lock = File::options()
@@ -79,7 +81,7 @@ impl SqliteStore {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::configuration(format!(
-                    "{} is used by another process: end that one, or choose another data directory",
+                    "{} is used by another process: stop that process, or choose another data directory",
                     path.display()
                 )));
             }
@@ -92,34 +94,35 @@ impl SqliteStore {
             writer: Some(Writer::start(connection)?),
             readers: Readers::new(path),
             _lock: Some(lock),
-            _folder: None,
+            _directory: None,
         })
     }
 
-    /// Opens the file for reading only, beside a process that may be writing it.
+    /// Opens the file read-only. Another process may write it at the same time.
     ///
     /// # Errors
-    /// When it is not there, is of another release, or can't be opened.
+    /// Returns `Error::Configuration` if the file does not exist, `Error::Schema` if its schema is of another release and
+    /// `Error::Unavailable` if it cannot be opened.
     pub fn open_reading(path: &Path) -> Result<Self, Error> {
         if !path.is_file() {
-            return Err(Error::configuration(format!("{} is not there", path.display())));
+            return Err(Error::configuration(format!("{} does not exist", path.display())));
         }
         let readers = Readers::new(path);
         migrations::check(&readers.connect()?)?;
-        Ok(Self { writer: None, readers, _lock: None, _folder: None })
+        Ok(Self { writer: None, readers, _lock: None, _directory: None })
     }
 
-    /// A store that is gone when it is dropped.
+    /// Creates a store in a temporary directory, which is removed when the store is dropped.
     ///
     /// # Errors
-    /// When no temporary folder can be made.
+    /// Returns `Error::Configuration` if the directory cannot be created.
     pub fn ephemeral() -> Result<Self, Error> {
-        let folder = tempfile::Builder::new()
+        let directory = tempfile::Builder::new()
             .prefix("goconductor-")
             .tempdir()
             .map_err(|error| unusable(&std::env::temp_dir(), error))?;
-        let mut store = Self::open(&folder.path().join("ephemeral.db"))?;
-        store._folder = Some(folder);
+        let mut store = Self::open(&directory.path().join("ephemeral.db"))?;
+        store._directory = Some(directory);
         Ok(store)
     }
 
@@ -132,10 +135,10 @@ impl SqliteStore {
             Error::unavailable(error.to_string()).caused_by(error)
         }
         let readers = Arc::clone(&self.readers);
-        let place = Arc::clone(&readers.places).acquire_owned().await.map_err(closed)?;
+        let permit = Arc::clone(&readers.permits).acquire_owned().await.map_err(closed)?;
         tokio::task::spawn_blocking(move || {
             let result = readers.with(work);
-            drop(place);
+            drop(permit);
             result
         })
         .await
@@ -149,7 +152,7 @@ impl SqliteStore {
     {
         match &self.writer {
             Some(writer) => writer.run(work).await,
-            None => Err(Error::configuration("the database was opened for reading only")),
+            None => Err(Error::configuration("the database was opened read-only")),
         }
     }
 }
@@ -159,9 +162,9 @@ fn unusable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) 
     Error::configuration(format!("{}: {error}", path.display())).caused_by(error)
 }
 
-/// What every connection that writes is set to.
+/// Configures the connection of the writer.
 fn prepare(connection: &Connection) -> Result<(), Error> {
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -174,27 +177,27 @@ fn prepare(connection: &Connection) -> Result<(), Error> {
 
 impl Readers {
     fn new(path: &Path) -> Arc<Self> {
-        let (idle, places) = (Mutex::new(Vec::new()), Arc::new(Semaphore::new(READERS)));
-        Arc::new(Self { path: path.to_owned(), idle, places })
+        let (idle, permits) = (Mutex::new(Vec::new()), Arc::new(Semaphore::new(READERS)));
+        Arc::new(Self { path: path.to_owned(), idle, permits })
     }
 
     fn connect(&self) -> Result<Connection, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(BUSY)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "cache_size", -2048)?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(connection)
     }
 
     fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle.lock().pop();
         let connection = match idle {
             Some(connection) => connection,
             None => self.connect()?,
         };
         let result = work(&connection);
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.idle.lock().push(connection);
         result
     }
 }
@@ -210,14 +213,14 @@ mod tests {
     use super::SqliteStore;
 
     #[tokio::test]
-    async fn a_commit_is_on_disk_when_it_answers() {
-        let store = SqliteStore::ephemeral().expect("room for a folder");
-        let set = store.write_job(|connection| {
+    async fn writer_syncs_the_log_at_each_commit() {
+        let store = SqliteStore::ephemeral().expect("a temporary directory");
+        let settings = store.write_job(|connection| {
             let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
             let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
             Ok((synchronous, journal))
         });
-        // FULL: the log is synced at each commit.
-        assert_eq!(set.await.expect("settings"), (2, "wal".to_owned()));
+        // 2 is FULL: the log is synced at each commit.
+        assert_eq!(settings.await.expect("settings"), (2, "wal".to_owned()));
     }
 }

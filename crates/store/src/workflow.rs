@@ -1,4 +1,4 @@
-//! Workflows as they are written and read.
+//! Workflows.
 
 use crate::layer::layer;
 use crate::{Error, Field, Filter, Record, Stored};
@@ -79,78 +79,78 @@ layer!(WorkflowStore, WorkflowLayer {
     fn ids(after: Option<WorkflowId>, limit: u32) -> Vec<WorkflowId>;
 });
 
-/// One member of a group.
+/// One write of a batch.
 #[derive(Debug, Clone)]
 pub enum Write {
     /// A new workflow.
     Start(NewWorkflow),
-    /// A change of one that is there.
+    /// A transition of an existing workflow.
     Transition(TransitionWrite),
 }
 
-/// A new workflow, with the idempotency key of its start.
+/// The start of a workflow.
 #[derive(Debug, Clone)]
 pub struct NewWorkflow {
-    /// Its first transition, from `seq` 0.
+    /// The first transition, from `seq` 0.
     pub write: TransitionWrite,
-    /// Unique in its namespace.
+    /// The idempotency key, which is unique in the namespace.
     pub idempotency_key: Option<String>,
-    /// What a repeat has to be equal in: a digest of definition and input.
+    /// A digest of definition and input. A repeated start must have the same digest.
     pub request_digest: String,
 }
 
-/// A transition, with which of its commands the writer publishes itself once it is written.
+/// A transition to write.
 #[derive(Debug, Clone)]
 pub struct TransitionWrite {
-    /// What to write.
+    /// The encoded transition.
     pub record: Arc<Record>,
-    /// Rows of its ledger changes whose commands the writer publishes right after the
-    /// commit: they count as delivered once more, at `now`, and are due again at `redeliver_at`. All other
-    /// rows are due as they say, not delivered, and left to the duty runner.
+    /// The ledger rows whose commands the writer publishes immediately after the commit. They count as delivered once
+    /// more at `now`, and are due again at `redeliver_at`. The other rows are due at their own time, and are left to the
+    /// dispatcher.
     pub publishes: Vec<OwedKey>,
-    /// The present time.
+    /// The current time.
     pub now: Timestamp,
-    /// When published commands are due again.
+    /// Time when published commands are due again.
     pub redeliver_at: Timestamp,
 }
 
-/// What became of one member of a group.
+/// The outcome of one write of a batch.
 #[derive(Debug, Clone)]
 pub enum WriteOutcome {
-    /// It is written.
+    /// The write was committed.
     Written,
-    /// A start with the same idempotency key is there: this is its workflow.
+    /// A start with the same idempotency key, definition and input exists. Contains its workflow.
     Replayed(Box<Loaded>),
-    /// A start with the same idempotency key is there, of another definition or input.
+    /// A start with the same idempotency key, but another definition or input, exists.
     KeyConflict(WorkflowId),
-    /// The workflow has moved on, or the id of a start is taken: this is how it stands. Nothing of the
-    /// transition was written.
+    /// A conflict: the workflow is at another `seq`, or the id of a start exists. Contains the current workflow. Nothing
+    /// was written.
     Lost(Box<Loaded>),
-    /// No such workflow.
+    /// The workflow does not exist.
     Missing,
 }
 
-/// A workflow as it stands.
+/// A loaded workflow.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// Its state.
+    /// The state.
     pub state: State,
-    /// The key that it was started with.
+    /// The idempotency key of the start.
     pub idempotency_key: Option<String>,
 }
 
-/// `seq` and status of a workflow.
+/// The `seq` and the status of a workflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     /// The workflow.
     pub id: WorkflowId,
     /// The number of its last event.
     pub seq: u64,
-    /// Its status.
+    /// The status.
     pub status: Status,
 }
 
-/// What a list shows of a workflow.
+/// An entry of a workflow list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     /// The workflow.
@@ -159,53 +159,53 @@ pub struct Summary {
     pub definition: String,
     /// The definition's version.
     pub version: u32,
-    /// Its status.
+    /// The status.
     pub status: Status,
-    /// Why it is rolled back.
+    /// The cause of the rollback.
     pub cause: Option<RollbackCause>,
     /// The number of its last event.
     pub seq: u64,
-    /// When its start was accepted.
+    /// Time when the start was accepted.
     pub created_at: Timestamp,
-    /// When it became final.
+    /// Time when the workflow became final.
     pub ended_at: Option<Timestamp>,
-    /// To find it by.
+    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The key that it was started with.
+    /// The idempotency key of the start.
     pub idempotency_key: Option<String>,
-    /// What went wrong first.
+    /// The first error.
     pub error: Option<Json>,
 }
 
-/// Which workflows to list.
+/// A request for a page of workflows.
 #[derive(Debug, Clone)]
 pub struct ListRequest {
-    /// Where they live.
+    /// The namespace.
     pub namespace: String,
-    /// Which; none: all.
+    /// The filter. `None` matches all workflows.
     pub filter: Option<Filter>,
-    /// At most so many, 1 to 1000.
+    /// Maximum number of workflows, 1 to 1000.
     pub limit: u32,
-    /// Older than this one: the last of the page before.
+    /// The last workflow of the previous page. Only older workflows are returned.
     pub before: Option<WorkflowId>,
 }
 
-/// A page of a list, newest first.
+/// A page of workflows, newest first.
 #[derive(Debug, Clone)]
 pub struct ListPage {
     /// The workflows.
     pub workflows: Vec<Summary>,
-    /// Whether there are older ones.
+    /// Whether older workflows exist.
     pub more: bool,
 }
 
-/// How many workflows have a value.
+/// The number of workflows with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Count {
-    /// Of this field.
+    /// The field.
     pub by: Field,
     /// The value, as the API writes it.
     pub value: String,
-    /// How many.
+    /// The number of workflows.
     pub count: u64,
 }

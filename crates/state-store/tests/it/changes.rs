@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use goconductor_saga::{Status, WorkflowId};
+use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::conformance::flow::{Flow, Given, at, cancel, done, keyed, order, unkeyed};
-use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::{Error, Seen, WorkflowStore, Write};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -31,7 +31,7 @@ fn announced(listener: &mut Receiver<Seen>) -> Vec<Seen> {
 #[tokio::test]
 async fn what_is_written_is_announced_and_nothing_else() {
     let backend = Watched::new();
-    let store = Grouped::new(Arc::clone(&backend) as _, Limits::default());
+    let store = BatchingStore::new(Arc::clone(&backend) as _, Limits::default());
     let mut listener = store.changes().subscribe();
     let plan = order().expect("a graph");
     let (flow, start) = Flow::start(&plan, Given::default()).unwrap();
@@ -58,7 +58,10 @@ async fn what_is_written_is_announced_and_nothing_else() {
 #[tokio::test]
 async fn a_group_that_is_heard_of_late_is_still_announced_first() {
     let backend = Watched::new();
-    let store = Arc::new(Grouped::new(Arc::clone(&backend) as _, Limits { lanes: 2, ..Limits::default() }));
+    let store = Arc::new(BatchingStore::new(
+        Arc::clone(&backend) as _,
+        Limits { max_concurrent_batches: 2, ..Limits::default() },
+    ));
     let (flow, start) = Flow::start(&order().expect("a graph"), Given::default()).unwrap();
     store.write(vec![unkeyed(start)]).await.expect("an answer");
     let mut listener = store.changes().subscribe();
@@ -83,7 +86,10 @@ async fn a_group_that_is_heard_of_late_is_still_announced_first() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_workflows_changes_are_announced_in_order() {
-    let store = Arc::new(Grouped::new(Watched::new(), Limits { group: 4, lanes: 4, ..Limits::default() }));
+    let store = Arc::new(BatchingStore::new(
+        Watched::new(),
+        Limits { batch_size: 4, max_concurrent_batches: 4, ..Limits::default() },
+    ));
     let mut listener = store.changes().subscribe();
     let plan = order().expect("a graph");
     let mut writers = tokio::task::JoinSet::new();

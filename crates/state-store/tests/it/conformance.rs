@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use goconductor_store::Store;
+use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::conformance::{CASES, Factory};
-use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::sqlite::SqliteStore;
 
 #[derive(Debug)]
@@ -15,7 +15,7 @@ struct Groups(Limits);
 impl Factory for Groups {
     async fn open(&self) -> Result<Arc<dyn Store>, String> {
         let backend = SqliteStore::ephemeral().map_err(|error| error.to_string())?;
-        Ok(Arc::new(Grouped::new(Arc::new(backend), self.0)))
+        Ok(Arc::new(BatchingStore::new(Arc::new(backend), self.0)))
     }
 }
 
@@ -36,5 +36,5 @@ async fn with_one_lane() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn with_small_groups_on_many_lanes() {
-    keeps_every_promise(Limits { group: 3, lanes: 4, waiting: 2 }, &[]).await;
+    keeps_every_promise(Limits { batch_size: 3, max_concurrent_batches: 4, queue_depth: 2 }, &[]).await;
 }

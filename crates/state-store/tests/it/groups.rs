@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::conformance::flow::{Flow, Given, at, cancel, done, order, unkeyed};
 use goconductor_store::conformance::whole;
-use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::{Error, Store, Write, WriteOutcome};
 use tokio::task::JoinHandle;
 
@@ -17,7 +17,7 @@ type Answer = Result<Vec<WriteOutcome>, Error>;
 /// A state store, and what is behind it.
 fn over(limits: Limits) -> (Arc<Watched>, Arc<dyn Store>) {
     let backend = Watched::new();
-    let store = Grouped::new(Arc::clone(&backend) as _, limits);
+    let store = BatchingStore::new(Arc::clone(&backend) as _, limits);
     (backend, Arc::new(store))
 }
 
@@ -97,7 +97,7 @@ async fn what_comes_meanwhile_is_one_group() {
 
 #[tokio::test]
 async fn a_group_has_a_limit_and_a_caller_is_not_cut_in_two() {
-    let (backend, store) = over(Limits { group: 50, ..Limits::default() });
+    let (backend, store) = over(Limits { batch_size: 50, ..Limits::default() });
     let first = held_up(&backend, &store).await;
     let singles: Vec<_> = (0..120).map(|_| call(&store, vec![started().1])).collect();
     let many = call(&store, (0..70).map(|_| started().1).collect());
@@ -113,7 +113,7 @@ async fn a_group_has_a_limit_and_a_caller_is_not_cut_in_two() {
 
 #[tokio::test]
 async fn a_full_queue_makes_callers_wait_and_loses_nobody() {
-    let (backend, store) = over(Limits { waiting: 3, ..Limits::default() });
+    let (backend, store) = over(Limits { queue_depth: 3, ..Limits::default() });
     let first = held_up(&backend, &store).await;
     let callers: Vec<_> = (0..20).map(|_| call(&store, vec![started().1])).collect();
     settle().await;
@@ -254,7 +254,7 @@ async fn a_group_whose_outcome_nobody_knows_is_not_written_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_writers_are_few_transactions() {
     for lanes in [1, 3] {
-        let (backend, store) = over(Limits { lanes, ..Limits::default() });
+        let (backend, store) = over(Limits { max_concurrent_batches: lanes, ..Limits::default() });
         let mut writers = tokio::task::JoinSet::new();
         for _ in 0..300 {
             let store = Arc::clone(&store);

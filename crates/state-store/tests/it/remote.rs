@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use goconductor_remote::{Endpoints, RemoteStore};
 use goconductor_state_store::service;
+use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::conformance::{CASES, Factory};
-use goconductor_store::grouped::{Grouped, Limits};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{Error, Seen, Store};
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use tonic::transport::Server;
 
 /// Serves a store until the token is cancelled; where.
 async fn serve(backend: Arc<dyn Store>, stop: CancellationToken) -> String {
-    let store = Grouped::new(backend, Limits::default());
+    let store = BatchingStore::new(backend, Limits::default());
     let changes = store.changes();
     let served = service(Arc::new(store), changes, stop.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

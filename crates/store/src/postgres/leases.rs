@@ -22,12 +22,12 @@ impl ShardLeaseStore for PostgresStore {
 
     async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
         let mut connection = self.connection().await?;
-        retry_conflicts!(take(&mut connection, stream, take).await)
+        retry_conflicts!(acquire(&mut connection, stream, take).await)
     }
 
     async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
         let mut connection = self.connection().await?;
-        retry_conflicts!(mark(&mut connection, stream, owner, marks).await)
+        retry_conflicts!(update(&mut connection, stream, owner, marks).await)
     }
 }
 
@@ -86,7 +86,7 @@ async fn sync(
     Ok(())
 }
 
-async fn take(connection: &mut PgConnection, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+async fn acquire(connection: &mut PgConnection, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
     let sql = format!(
         "WITH free AS (
              SELECT shard FROM shard_leases JOIN unnest($3::text[], $4::bigint[]) AS want (shard, counter)
@@ -111,7 +111,7 @@ async fn take(connection: &mut PgConnection, stream: &str, take: &LeaseTake) -> 
     Ok(take.shards.iter().map(|(shard, _)| is_among(&taken, shard)).collect())
 }
 
-async fn mark(
+async fn update(
     connection: &mut PgConnection,
     stream: &str,
     owner: &str,

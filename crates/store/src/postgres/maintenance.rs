@@ -63,7 +63,7 @@ fn next_range(newest: i64, now: i64, length: i64) -> Option<(i64, i64)> {
 }
 
 /// Room for the first rows of a new database, before anybody writes.
-pub(super) async fn make_first_room(store: &PostgresStore) -> Result<(), Error> {
+pub(super) async fn create_first_partitions(store: &PostgresStore) -> Result<(), Error> {
     let now = store.now().await?;
     make_room(store, now, length(Some(DEFAULT_RETENTION)), "SELECT pg_advisory_xact_lock($1) IS NOT NULL")
         .await

@@ -19,12 +19,13 @@ impl SqlState {
     pub(super) const LOCK_NOT_AVAILABLE: Self = Self(*b"55P03");
 }
 
-/// Returns the code with which the server refused a statement. `None` if the error does not come from the server.
+/// Returns the code with which the server refused a statement. `None` if the statement may have been executed, or if the
+/// error does not come from the server.
 ///
 /// The code is used, and not the message, because the message depends on the server's locale.
 pub(super) fn sqlstate(error: &Error) -> Option<SqlState> {
-    let driver = error.cause()?.downcast_ref::<sqlx::Error>()?;
-    let code = driver.as_database_error()?.code()?;
+    let Error::Unavailable { source: Some(cause), .. } = error else { return None };
+    let code = cause.downcast_ref::<sqlx::Error>()?.as_database_error()?.code()?;
     code.as_bytes().try_into().ok().map(SqlState)
 }
 

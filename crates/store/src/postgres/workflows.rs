@@ -40,10 +40,10 @@ impl WorkflowStore for PostgresStore {
 
 impl PostgresStore {
     async fn write_once(&self, batch: &[Write]) -> Result<Vec<WriteOutcome>, Error> {
-        let (mut writer, place) = self.writers.take().await?;
+        let (mut writer, permit) = self.writers.acquire().await?;
         let outcomes = group::write(&mut writer.connection, batch).await?;
-        self.writers.give_back(writer);
-        drop(place);
+        self.writers.release(writer);
+        drop(permit);
         Ok(outcomes)
     }
 }

@@ -1,86 +1,84 @@
-//! Connections that groups are written by: as many as groups are written at once.
+//! The connection pool for batches of writes. It has one connection for each concurrent batch.
 //!
-//! The driver's pool looks at a connection before and after each use. For a group that is twice as many ways to the
-//! server and back as the group itself takes, each with a process to be woken on both sides; so it is looked at
-//! here only when it has lain idle. One whose write was not done is let go: what became of it is not known, and its
-//! caller finds that out.
+//! The driver's pool tests a connection before and after each use. For a batch, these are twice as many round trips as
+//! the batch itself, and each wakes a process on both sides. This pool tests a connection only if it was idle. It drops
+//! a connection whose write failed: the outcome of the write is unknown, and the caller determines it.
 
-use super::{ACQUIRE, UNUSED, unavailable};
+use super::{ACQUIRE_TIMEOUT, MAX_IDLE, unavailable};
 use crate::Error;
+use parking_lot::Mutex;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Duration, Instant, timeout};
 
-/// A connection is let go at this age, with what the server has gathered for it.
-const LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// A connection is closed at this age, so that the server frees the memory that it has accumulated for it.
+const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
-/// A group takes the server some MiB, which its allocator would give back after each and be given anew, page by page,
-/// for the next: that is a tenth of its time. What glibc keeps is twice the largest piece that was ever freed.
-const KEEP: &str = "SELECT octet_length(repeat(' ', 8 << 20))";
+/// Raises the limit up to which the server's allocator keeps freed memory.
+///
+/// A batch needs some MiB on the server. Its allocator would return them after each batch and map them again, page by
+/// page, for the next one, which takes a tenth of the batch's time. glibc keeps twice the size of the largest block
+/// that was ever freed.
+const RAISE_TRIM_THRESHOLD: &str = "SELECT octet_length(repeat(' ', 8 << 20))";
 
-/// Connections that groups are written by. Cheap to clone.
+/// The connection pool. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Writers {
     options: Arc<PgConnectOptions>,
-    places: Arc<Semaphore>,
-    /// Those that nobody uses; the one that was used last is used first.
+    permits: Arc<Semaphore>,
+    /// The idle connections. The one that was used last is reused first.
     idle: Arc<Mutex<Vec<Writer>>>,
 }
 
-/// A connection, and what is known of it.
+/// A connection for batches.
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) connection: PgConnection,
-    since: Instant,
+    connected: Instant,
     used: Instant,
 }
 
 impl Writers {
-    /// So many at most; nothing is connected yet.
+    /// Creates a pool of at most `count` connections. The connections are opened on demand.
     pub(super) fn new(options: PgConnectOptions, count: usize) -> Self {
-        let (options, places) = (Arc::new(options), Arc::new(Semaphore::new(count)));
-        Self { options, places, idle: Arc::default() }
+        let (options, permits) = (Arc::new(options), Arc::new(Semaphore::new(count)));
+        Self { options, permits, idle: Arc::default() }
     }
 
-    /// A connection that is well, as far as can be known, with its place.
-    pub(super) async fn take(&self) -> Result<(Writer, OwnedSemaphorePermit), Error> {
-        let late = || Error::unavailable("timed out waiting for a connection");
-        let taken = async {
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            let place = place.map_err(|error| Error::unavailable(error.to_string()).caused_by(error))?;
-            while let Some(mut writer) = self.unused() {
-                if writer.used.elapsed() < UNUSED || writer.connection.ping().await.is_ok() {
-                    return Ok((writer, place));
+    /// Acquires a usable connection and its permit.
+    pub(super) async fn acquire(&self) -> Result<(Writer, OwnedSemaphorePermit), Error> {
+        let timed_out = || Error::unavailable("timed out waiting for a connection");
+        let acquired = async {
+            let permit = Arc::clone(&self.permits).acquire_owned().await;
+            let permit = permit.map_err(|error| Error::unavailable(error.to_string()).caused_by(error))?;
+            while let Some(mut writer) = self.pop_idle() {
+                if writer.used.elapsed() < MAX_IDLE || writer.connection.ping().await.is_ok() {
+                    return Ok((writer, permit));
                 }
             }
             let (connection, now) = (self.connect().await?, Instant::now());
-            Ok((Writer { connection, since: now, used: now }, place))
+            Ok((Writer { connection, connected: now, used: now }, permit))
         };
-        timeout(ACQUIRE, taken).await.unwrap_or_else(|_| Err(late()))
+        timeout(ACQUIRE_TIMEOUT, acquired).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Takes back one that has done what it was to do.
-    pub(super) fn give_back(&self, writer: Writer) {
+    /// Returns a connection to the pool after a successful write.
+    pub(super) fn release(&self, writer: Writer) {
         let used = Instant::now();
-        if used.duration_since(writer.since) < LIFETIME {
-            self.idle().push(Writer { used, ..writer });
+        if used.duration_since(writer.connected) < MAX_LIFETIME {
+            self.idle.lock().push(Writer { used, ..writer });
         }
     }
 
     async fn connect(&self) -> Result<PgConnection, Error> {
         let mut connection = PgConnection::connect_with(&self.options).await.map_err(unavailable)?;
-        sqlx::raw_sql(KEEP).execute(&mut connection).await.map_err(unavailable)?;
+        sqlx::raw_sql(RAISE_TRIM_THRESHOLD).execute(&mut connection).await.map_err(unavailable)?;
         Ok(connection)
     }
 
-    fn unused(&self) -> Option<Writer> {
-        self.idle().pop()
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Writer>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pop_idle(&self) -> Option<Writer> {
+        self.idle.lock().pop()
     }
 }

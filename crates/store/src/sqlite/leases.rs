@@ -24,12 +24,12 @@ impl ShardLeaseStore for SqliteStore {
 
     async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
         let (stream, take) = (stream.to_owned(), take.clone());
-        self.write_job(move |connection| take(connection, &stream, &take, clock())).await
+        self.write_job(move |connection| acquire(connection, &stream, &take, clock())).await
     }
 
     async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
         let (stream, owner, marks) = (stream.to_owned(), owner.to_owned(), marks.to_vec());
-        self.write_job(move |connection| mark(connection, &stream, &owner, &marks, clock())).await
+        self.write_job(move |connection| update(connection, &stream, &owner, &marks, clock())).await
     }
 }
 
@@ -78,7 +78,12 @@ fn sync(connection: &Connection, stream: &str, new: &[NewLease], gone: &[String]
     Ok(())
 }
 
-fn take(connection: &Connection, stream: &str, take: &LeaseTake, now: Timestamp) -> Result<Vec<bool>, Error> {
+fn acquire(
+    connection: &Connection,
+    stream: &str,
+    take: &LeaseTake,
+    now: Timestamp,
+) -> Result<Vec<bool>, Error> {
     let mut update = connection.prepare_cached(
         "UPDATE shard_leases SET owner = ?3, counter = counter + 1, expires_at = ?4 + ?5
          WHERE stream = ?1 AND shard = ?2 AND counter = ?6 AND (?7 OR owner IS NULL OR expires_at <= ?4)",
@@ -92,7 +97,7 @@ fn take(connection: &Connection, stream: &str, take: &LeaseTake, now: Timestamp)
     Ok(taken)
 }
 
-fn mark(
+fn update(
     connection: &Connection,
     stream: &str,
     owner: &str,

@@ -112,18 +112,18 @@ async fn one_process_writes_a_file_and_others_read_it() {
     let path = folder.path().join("deep/down/goconductor.db");
     let writing = SqliteStore::open(&path).expect("a new file, with its folders");
     let said = refused(&path);
-    assert!(said.contains("is used by another process: end that one, or choose another"), "{said}");
+    assert!(said.contains("is used by another process: stop that process, or choose another"), "{said}");
     let reading = SqliteStore::open_reading(&path).expect("one may read beside it");
     assert_eq!(writing.raise_epoch("duties").await.expect("writes"), 1);
     reading.check().await.expect("of this release");
     let denied = reading.raise_epoch("duties").await.expect_err("it only reads").to_string();
-    assert!(denied.contains("opened for reading only"), "{denied}");
+    assert!(denied.contains("opened read-only"), "{denied}");
     drop(reading);
     drop(writing);
     let again = SqliteStore::open(&path).expect("the one before has let go of it");
     assert_eq!(again.raise_epoch("duties").await.expect("writes"), 2);
     let nowhere = SqliteStore::open_reading(&folder.path().join("none.db")).expect_err("not there");
-    assert!(nowhere.to_string().contains("is not there"), "{nowhere}");
+    assert!(nowhere.to_string().contains("does not exist"), "{nowhere}");
 }
 
 #[tokio::test]
