@@ -3,10 +3,10 @@
 //! A batch of any size is a handful of statements: one for each kind of row, over arrays. All statements lock rows in
 //! the same order, so concurrent batches cannot deadlock.
 
+mod batch;
 mod cluster;
 mod dead_letters;
 mod definitions;
-mod group;
 mod leases;
 mod ledger;
 mod listings;
@@ -14,11 +14,11 @@ mod locks;
 mod maintenance;
 mod migrations;
 mod read;
+mod row_encoding;
 mod rows;
 mod sqlstate;
 mod workflows;
 mod writers;
-mod written;
 
 use crate::Error;
 use crate::batching::Limits;

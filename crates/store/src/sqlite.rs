@@ -6,11 +6,11 @@
 //! The adapter uses rusqlite instead of sqlx, because its writer keeps prepared statements on its own thread. sqlx would
 //! send each statement to a thread and back through channels.
 
+mod batch;
 mod cluster;
 mod dead_letters;
 mod definitions;
 mod filter;
-mod group;
 mod leases;
 mod ledger;
 mod locks;

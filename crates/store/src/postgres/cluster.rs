@@ -1,6 +1,6 @@
 //! Members, fencing tokens, configuration entries and the clock.
 
-use super::rows::{given, number, stored};
+use super::rows::{escape_nul, number, unescape_nul};
 use super::{NOW, PostgresStore, migrations, retry_conflicts, unavailable, uncertain};
 use crate::json::{json, parsed};
 use crate::{Announcement, ClusterStore, ConfigEntry, Error, Member};
@@ -59,11 +59,11 @@ async fn announce(connection: &mut PgConnection, member: &Announcement) -> Resul
          ON CONFLICT (instance) DO UPDATE SET kind = excluded.kind, address = excluded.address,
              about = excluded.about, seen_at = excluded.seen_at, lives = excluded.lives"
     );
-    // Safe: made of constants only.
+    // Safe: the text contains only constants.
     sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(stored(&member.instance))
-        .bind(stored(&member.kind))
-        .bind(stored(&member.address))
+        .bind(escape_nul(&member.instance))
+        .bind(escape_nul(&member.kind))
+        .bind(escape_nul(&member.address))
         .bind(json("a member", &member.about)?)
         .bind(i64::try_from(member.lives.as_micros()).unwrap_or(i64::MAX >> 2))
         .execute(connection)
@@ -77,16 +77,16 @@ async fn members(connection: &mut PgConnection) -> Result<Vec<Member>, Error> {
         "SELECT instance, kind, address, about, since, seen_at, lives FROM members
          WHERE seen_at + lives > {NOW} ORDER BY kind COLLATE \"C\", instance COLLATE \"C\""
     );
-    // Safe: made of constants only.
+    // Safe: the text contains only constants.
     let rows: Vec<(String, String, String, String, i64, i64, i64)> =
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await.map_err(unavailable)?;
     rows.into_iter()
         .map(|(instance, kind, address, about, since, seen_at, lives)| {
             let announcement = Announcement {
                 about: parsed(&format!("member {instance}"), &about)?,
-                instance: given(instance),
-                kind: given(kind),
-                address: given(address),
+                instance: unescape_nul(instance),
+                kind: unescape_nul(kind),
+                address: unescape_nul(address),
                 lives: Duration::from_micros(u64::try_from(lives).unwrap_or(0)),
             };
             Ok(Member { announcement, since: Timestamp(since), seen_at: Timestamp(seen_at) })
@@ -99,7 +99,7 @@ async fn raise_epoch(connection: &mut PgConnection, name: &str) -> Result<u64, E
         "INSERT INTO epochs (name, value) VALUES ($1, 1)
          ON CONFLICT (name) DO UPDATE SET value = epochs.value + 1 RETURNING value",
     )
-    .bind(stored(&format!("epoch/{name}")))
+    .bind(escape_nul(&format!("epoch/{name}")))
     .fetch_one(connection)
     .await
     .map_err(uncertain)?;
@@ -109,7 +109,7 @@ async fn raise_epoch(connection: &mut PgConnection, name: &str) -> Result<u64, E
 async fn config_entry(connection: &mut PgConnection, name: &str) -> Result<Option<ConfigEntry>, Error> {
     let row: Option<(i64, String, i64)> =
         sqlx::query_as("SELECT revision, value, since FROM agreements WHERE name = $1")
-            .bind(stored(name))
+            .bind(escape_nul(name))
             .fetch_optional(connection)
             .await
             .map_err(unavailable)?;
@@ -120,8 +120,8 @@ async fn config_entry(connection: &mut PgConnection, name: &str) -> Result<Optio
     .transpose()
 }
 
-/// What is agreed on then; none: it is of another revision. One statement, which is its own transaction: of two that
-/// come together the second waits for the first, and finds its revision.
+/// Sets an entry with one statement, which is its own transaction. Of two concurrent calls, the second waits for the first
+/// and sees its revision.
 async fn compare_and_set(
     connection: &mut PgConnection,
     name: &str,
@@ -138,7 +138,7 @@ async fn compare_and_set(
          WHERE name = $1 AND revision = $2 RETURNING since"
     };
     let since: Option<i64> = sqlx::query_scalar(sql)
-        .bind(stored(name))
+        .bind(escape_nul(name))
         .bind(i64::try_from(revision).unwrap_or(i64::MAX))
         .bind(json("a configuration entry", value)?)
         .fetch_optional(connection)

@@ -1,6 +1,6 @@
 //! Dead letters.
 
-use super::rows::{given, stored};
+use super::rows::{escape_nul, unescape_nul};
 use super::{PostgresStore, unavailable, uncertain};
 use crate::{DeadLetter, DeadLetterPlace, DeadLetterStore, Error};
 use async_trait::async_trait;
@@ -31,7 +31,8 @@ impl DeadLetterStore for PostgresStore {
 }
 
 async fn put_dead_letters(connection: &mut PgConnection, letters: &[DeadLetter]) -> Result<u64, Error> {
-    let texts = |of: fn(&DeadLetter) -> &str| letters.iter().map(|each| stored(of(each))).collect::<Vec<_>>();
+    let texts =
+        |of: fn(&DeadLetter) -> &str| letters.iter().map(|each| escape_nul(of(each))).collect::<Vec<_>>();
     let done = sqlx::query(
         "INSERT INTO dead_letters (id, topic, message_key, payload, reason, at)
          SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[])
@@ -59,7 +60,7 @@ async fn dead_letters(
          WHERE $1::bigint IS NULL OR (at, id) < ($1, $2) ORDER BY at DESC, id DESC LIMIT $3",
     )
     .bind(before.map(|place| place.at.0))
-    .bind(before.map(|place| stored(&place.id)).unwrap_or_default())
+    .bind(before.map(|place| escape_nul(&place.id)).unwrap_or_default())
     .bind(i64::from(limit))
     .fetch_all(connection)
     .await
@@ -70,7 +71,7 @@ async fn dead_letters(
 async fn dead_letter(connection: &mut PgConnection, id: &str) -> Result<Option<DeadLetter>, Error> {
     let row =
         sqlx::query("SELECT id, topic, message_key, payload, reason, at FROM dead_letters WHERE id = $1")
-            .bind(stored(id))
+            .bind(escape_nul(id))
             .fetch_optional(connection)
             .await
             .map_err(unavailable)?;
@@ -79,18 +80,18 @@ async fn dead_letter(connection: &mut PgConnection, id: &str) -> Result<Option<D
 
 fn letter(row: &sqlx::postgres::PgRow) -> Result<DeadLetter, sqlx::Error> {
     Ok(DeadLetter {
-        id: given(row.try_get(0)?),
-        topic: given(row.try_get(1)?),
-        key: given(row.try_get(2)?),
+        id: unescape_nul(row.try_get(0)?),
+        topic: unescape_nul(row.try_get(1)?),
+        key: unescape_nul(row.try_get(2)?),
         payload: row.try_get(3)?,
-        reason: given(row.try_get(4)?),
+        reason: unescape_nul(row.try_get(4)?),
         at: Timestamp(row.try_get(5)?),
     })
 }
 
 async fn delete_dead_letter(connection: &mut PgConnection, id: &str) -> Result<bool, Error> {
     let done = sqlx::query("DELETE FROM dead_letters WHERE id = $1")
-        .bind(stored(id))
+        .bind(escape_nul(id))
         .execute(connection)
         .await
         .map_err(uncertain)?;

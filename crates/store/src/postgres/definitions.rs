@@ -1,6 +1,6 @@
 //! Definitions and services.
 
-use super::rows::{given, stored};
+use super::rows::{escape_nul, unescape_nul};
 use super::{PostgresStore, commit, unavailable, uncertain};
 use crate::json::{json, parsed};
 use crate::{
@@ -81,26 +81,26 @@ fn record(raw: Raw) -> Result<DefinitionRecord, Error> {
     let what = format!("definition {} version {}", raw.name, raw.version);
     Ok(DefinitionRecord {
         definition: parsed(&what, &raw.definition)?,
-        namespace: given(raw.namespace),
-        name: given(raw.name),
+        namespace: unescape_nul(raw.namespace),
+        name: unescape_nul(raw.name),
         version: u32::try_from(raw.version).unwrap_or(0),
-        digest: given(raw.digest),
-        source: given(raw.source),
-        source_format: given(raw.source_format),
+        digest: unescape_nul(raw.digest),
+        source: unescape_nul(raw.source),
+        source_format: unescape_nul(raw.source_format),
         created_at: Timestamp(raw.created_at),
-        actor: raw.actor.map(given),
+        actor: raw.actor.map(unescape_nul),
     })
 }
 
-/// Applies a definition; the caller commits.
+/// Applies a definition. The caller commits.
 async fn put(
     connection: &mut PgConnection,
     new: &NewDefinition,
     now: Timestamp,
 ) -> Result<PutDefinition, Error> {
-    // One at a time for each name, so that two of equal content don't become two versions.
+    // Serializes calls for the same name, so that two calls with equal content do not create two versions.
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(stored(&format!("definition/{}/{}", new.namespace, new.definition.name)))
+        .bind(escape_nul(&format!("definition/{}/{}", new.namespace, new.definition.name)))
         .execute(&mut *connection)
         .await
         .map_err(unavailable)?;
@@ -114,15 +114,15 @@ async fn put(
              created_at, actor)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
-    .bind(stored(&new.namespace))
-    .bind(stored(&new.definition.name))
+    .bind(escape_nul(&new.namespace))
+    .bind(escape_nul(&new.definition.name))
     .bind(i32::try_from(version).unwrap_or(i32::MAX))
-    .bind(stored(&new.digest))
+    .bind(escape_nul(&new.digest))
     .bind(json("a definition", &new.definition)?)
-    .bind(stored(&new.source))
-    .bind(stored(&new.source_format))
+    .bind(escape_nul(&new.source))
+    .bind(escape_nul(&new.source_format))
     .bind(now.0)
-    .bind(new.actor.as_deref().map(stored))
+    .bind(new.actor.as_deref().map(escape_nul))
     .execute(connection)
     .await
     .map_err(unavailable)?;
@@ -146,8 +146,8 @@ async fn newest(connection: &mut PgConnection, names: &[DefinitionName]) -> Resu
              WHERE definitions.namespace = row.namespace AND definitions.name = row.name)
          FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS row (namespace, name, place) ORDER BY place",
     )
-    .bind(names.iter().map(|each| stored(&each.namespace)).collect::<Vec<_>>())
-    .bind(names.iter().map(|each| stored(&each.name)).collect::<Vec<_>>())
+    .bind(names.iter().map(|each| escape_nul(&each.namespace)).collect::<Vec<_>>())
+    .bind(names.iter().map(|each| escape_nul(&each.name)).collect::<Vec<_>>())
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
@@ -164,8 +164,8 @@ async fn get(
         "SELECT * FROM definitions WHERE namespace = $1 AND name = $2 AND ($3::int IS NULL OR version = $3)
          ORDER BY version DESC LIMIT 1",
     )
-    .bind(stored(namespace))
-    .bind(stored(name))
+    .bind(escape_nul(namespace))
+    .bind(escape_nul(name))
     .bind(version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)))
     .fetch_optional(connection)
     .await
@@ -186,8 +186,8 @@ async fn list(
         }
     };
     let rows: Vec<Raw> = sqlx::query_as(sql)
-        .bind(stored(namespace))
-        .bind(name.map(stored))
+        .bind(escape_nul(namespace))
+        .bind(name.map(escape_nul))
         .fetch_all(connection)
         .await
         .map_err(unavailable)?;
@@ -200,8 +200,8 @@ async fn put_service(connection: &mut PgConnection, service: &ServiceRecord) -> 
          ON CONFLICT (namespace, name) DO UPDATE SET settings = excluded.settings,
              updated_at = excluded.updated_at",
     )
-    .bind(stored(&service.namespace))
-    .bind(stored(&service.name))
+    .bind(escape_nul(&service.namespace))
+    .bind(escape_nul(&service.name))
     .bind(json("a service", &service.settings)?)
     .bind(service.updated_at.0)
     .execute(connection)
@@ -221,7 +221,7 @@ async fn services(connection: &mut PgConnection) -> Result<Vec<ServiceRecord>, E
     rows.into_iter()
         .map(|(namespace, name, settings, updated_at)| {
             let settings = parsed(&format!("service {name}"), &settings)?;
-            let (namespace, name) = (given(namespace), given(name));
+            let (namespace, name) = (unescape_nul(namespace), unescape_nul(name));
             Ok(ServiceRecord { namespace, name, settings, updated_at: Timestamp(updated_at) })
         })
         .collect()

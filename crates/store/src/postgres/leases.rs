@@ -1,6 +1,6 @@
 //! Leases of shards.
 
-use super::rows::{given, number, stored};
+use super::rows::{escape_nul, number, unescape_nul};
 use super::{NOW, PostgresStore, retry_conflicts, unavailable, uncertain};
 use crate::json::{json, parsed};
 use crate::lease::{micros, stored_number};
@@ -36,8 +36,8 @@ async fn list(connection: &mut PgConnection, stream: &str) -> Result<Vec<ShardLe
         "SELECT shard, parents, owner, counter, expires_at - {NOW}, checkpoint, taken, waiting, oldest_waiting_ms
          FROM shard_leases WHERE stream = $1 ORDER BY shard COLLATE \"C\""
     );
-    // Safe: made of constants only.
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(stored(stream)).fetch_all(connection).await;
+    // Safe: the text contains only constants.
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(escape_nul(stream)).fetch_all(connection).await;
     rows.map_err(unavailable)?.iter().map(lease).collect()
 }
 
@@ -45,13 +45,13 @@ fn lease(row: &sqlx::postgres::PgRow) -> Result<ShardLease, Error> {
     let parents: String = row.try_get(1).map_err(unavailable)?;
     let read = || -> Result<ShardLease, sqlx::Error> {
         Ok(ShardLease {
-            shard: given(row.try_get(0)?),
+            shard: unescape_nul(row.try_get(0)?),
             parents: Vec::new(),
-            owner: row.try_get::<Option<String>, _>(2)?.map(given),
+            owner: row.try_get::<Option<String>, _>(2)?.map(unescape_nul),
             counter: number(row.try_get(3)?),
             left: Duration::from_micros(number(row.try_get(4)?)),
             progress: LeaseProgress {
-                checkpoint: given(row.try_get(5)?),
+                checkpoint: unescape_nul(row.try_get(5)?),
                 taken: number(row.try_get(6)?),
                 waiting: number(row.try_get(7)?),
                 oldest_waiting_ms: row.try_get(8)?,
@@ -76,9 +76,9 @@ async fn sync(
          ORDER BY shard COLLATE \"C\"
          ON CONFLICT DO NOTHING",
     )
-    .bind(stored(stream))
-    .bind(gone.iter().map(|shard| stored(shard)).collect::<Vec<_>>())
-    .bind(new.iter().map(|new| stored(&new.shard)).collect::<Vec<_>>())
+    .bind(escape_nul(stream))
+    .bind(gone.iter().map(|shard| escape_nul(shard)).collect::<Vec<_>>())
+    .bind(new.iter().map(|new| escape_nul(&new.shard)).collect::<Vec<_>>())
     .bind(parents)
     .execute(connection)
     .await
@@ -97,11 +97,11 @@ async fn acquire(connection: &mut PgConnection, stream: &str, take: &LeaseTake) 
          FROM free WHERE shard_leases.stream = $1 AND shard_leases.shard = free.shard
          RETURNING shard_leases.shard"
     );
-    // Safe: made of constants only.
+    // Safe: the text contains only constants.
     let taken: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-        .bind(stored(stream))
-        .bind(stored(&take.owner))
-        .bind(take.shards.iter().map(|(shard, _)| stored(shard)).collect::<Vec<_>>())
+        .bind(escape_nul(stream))
+        .bind(escape_nul(&take.owner))
+        .bind(take.shards.iter().map(|(shard, _)| escape_nul(shard)).collect::<Vec<_>>())
         .bind(take.shards.iter().map(|(_, counter)| stored_number(*counter)).collect::<Vec<_>>())
         .bind(take.steal)
         .bind(micros(take.lives))
@@ -118,27 +118,27 @@ async fn update(
     marks: &[LeaseMark],
 ) -> Result<Vec<bool>, Error> {
     let sql = format!(
-        "WITH said AS (
+        "WITH reported AS (
              SELECT * FROM unnest($3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
-                 $9::bigint[]) AS said (shard, counter, checkpoint, taken, waiting, oldest_waiting_ms, lives)),
+                 $9::bigint[]) AS reported (shard, counter, checkpoint, taken, waiting, oldest_waiting_ms, lives)),
          own AS (
-             SELECT held.shard FROM shard_leases AS held JOIN said USING (shard, counter)
-             WHERE held.stream = $1 AND (held.owner IS NULL OR held.owner = $2) AND held.taken <= said.taken
+             SELECT held.shard FROM shard_leases AS held JOIN reported USING (shard, counter)
+             WHERE held.stream = $1 AND (held.owner IS NULL OR held.owner = $2) AND held.taken <= reported.taken
              ORDER BY held.shard COLLATE \"C\" FOR UPDATE OF held)
-         UPDATE shard_leases AS held SET owner = CASE WHEN said.lives > 0 THEN $2 END,
-             expires_at = {NOW} + said.lives, checkpoint = said.checkpoint, taken = said.taken,
-             waiting = said.waiting, oldest_waiting_ms = said.oldest_waiting_ms
-         FROM own JOIN said USING (shard) WHERE held.stream = $1 AND held.shard = own.shard
+         UPDATE shard_leases AS held SET owner = CASE WHEN reported.lives > 0 THEN $2 END,
+             expires_at = {NOW} + reported.lives, checkpoint = reported.checkpoint, taken = reported.taken,
+             waiting = reported.waiting, oldest_waiting_ms = reported.oldest_waiting_ms
+         FROM own JOIN reported USING (shard) WHERE held.stream = $1 AND held.shard = own.shard
          RETURNING held.shard"
     );
     let numbers = |of: fn(&LeaseMark) -> i64| marks.iter().map(of).collect::<Vec<_>>();
-    // Safe: made of constants only.
+    // Safe: the text contains only constants.
     let kept: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-        .bind(stored(stream))
-        .bind(stored(owner))
-        .bind(marks.iter().map(|mark| stored(&mark.shard)).collect::<Vec<_>>())
+        .bind(escape_nul(stream))
+        .bind(escape_nul(owner))
+        .bind(marks.iter().map(|mark| escape_nul(&mark.shard)).collect::<Vec<_>>())
         .bind(numbers(|mark| stored_number(mark.counter)))
-        .bind(marks.iter().map(|mark| stored(&mark.progress.checkpoint)).collect::<Vec<_>>())
+        .bind(marks.iter().map(|mark| escape_nul(&mark.progress.checkpoint)).collect::<Vec<_>>())
         .bind(numbers(|mark| stored_number(mark.progress.taken)))
         .bind(numbers(|mark| stored_number(mark.progress.waiting)))
         .bind(marks.iter().map(|mark| mark.progress.oldest_waiting_ms).collect::<Vec<_>>())
@@ -149,8 +149,8 @@ async fn update(
     Ok(marks.iter().map(|mark| is_among(&kept, &mark.shard)).collect())
 }
 
-/// Whether a shard is among those that a statement gave back.
+/// Returns whether a statement returned a shard.
 fn is_among(all: &[String], shard: &str) -> bool {
-    let shard = stored(shard);
+    let shard = escape_nul(shard);
     all.iter().any(|each| *each == shard)
 }

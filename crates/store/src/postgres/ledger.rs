@@ -1,7 +1,7 @@
-//! The dispatch ledger: what transitions change of it, and claims.
+//! The dispatch ledger: the changes of transitions, and claims.
 
-use super::rows::{RawLedgerRow, stored, uuids};
-use super::written::{LedgerEntry, NEVER, NO_LANE};
+use super::row_encoding::{LedgerEntry, NEVER, NO_LANE};
+use super::rows::{RawLedgerRow, escape_nul, uuids};
 use super::{PostgresStore, commit, read, retry_conflicts, unavailable, uncertain};
 use crate::ledger::lane_queue;
 use crate::{
@@ -12,14 +12,14 @@ use goconductor_saga::{LedgerChange, Timestamp, WorkflowId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// In microseconds; so long that no sum with it runs over.
+/// Maximum time until a redelivery, in microseconds. Sums with it cannot overflow.
 const LONGEST_REDELIVERY: i64 = NEVER >> 10;
 
 #[async_trait]
 impl LedgerStore for PostgresStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
-        if let Some(nothing) = look(&mut *self.connection().await?, request).await? {
-            return Ok(nothing);
+        if let Some(claim) = peek_due(&mut *self.connection().await?, request).await? {
+            return Ok(claim);
         }
         retry_conflicts!(self.claim_once(request).await)
     }
@@ -61,7 +61,7 @@ impl PostgresStore {
     }
 }
 
-/// Rows that go and rows that come with a group's transitions.
+/// The ledger rows that a batch deletes and inserts.
 #[derive(Default)]
 pub(super) struct Rows<'a> {
     pub(super) settled_ids: Vec<Uuid>,
@@ -80,7 +80,7 @@ impl<'a> Rows<'a> {
                         rows.settled_keys.push(key.to_string());
                     }
                     LedgerChange::Issue(row) => {
-                        // It takes the place of the attempt before it.
+                        // The row replaces the row of the previous attempt.
                         if row.attempt > 1 {
                             rows.settled_ids.push(write.record.id.0);
                             rows.settled_keys.push(row.key.to_string());
@@ -95,12 +95,12 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Whether a transition changes rows that stay.
+/// Returns whether a transition changes ledger rows in place.
 pub(super) fn changes_in_place(write: &TransitionWrite) -> bool {
     write.record.ledger.iter().any(|change| matches!(change, LedgerChange::Change(_)))
 }
 
-/// Rows that should have been there: of another attempt, or of none.
+/// Inserts rows that should exist but are missing or belong to another attempt.
 async fn insert(connection: &mut PgConnection, rows: &[LedgerEntry<'_>]) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue, due_at,
@@ -118,7 +118,7 @@ async fn insert(connection: &mut PgConnection, rows: &[LedgerEntry<'_>]) -> Resu
     Ok(())
 }
 
-/// Changes the rows of attempts that stay open: what was delivered stays so.
+/// Changes the rows of open attempts. Delivered rows remain delivered.
 pub(super) async fn change(connection: &mut PgConnection, writes: &[&TransitionWrite]) -> Result<(), Error> {
     let mut rows = Vec::new();
     for write in writes {
@@ -153,19 +153,19 @@ pub(super) async fn change(connection: &mut PgConnection, writes: &[&TransitionW
     .map_err(unavailable)?
     .rows_affected();
     if usize::try_from(changed).unwrap_or(usize::MAX) != rows.len() {
-        tracing::warn!("a row of the ledger was missing");
+        tracing::warn!(expected = rows.len(), changed, "ledger rows were missing");
         insert(connection, &rows).await?;
     }
     Ok(())
 }
 
-/// The queues of a claim, each with since when what was delivered still waits in it, and a limit.
+/// Returns the queues of a claim, each with the publish time of its oldest message and a limit.
 fn queues(request: &ClaimRequest) -> Vec<(String, i64, u32)> {
     let mut queues: Vec<_> = request
         .lanes
         .iter()
         .map(|lane| {
-            let queue = stored(&lane_queue(&lane.namespace, &lane.service, lane.side)).into_owned();
+            let queue = escape_nul(&lane_queue(&lane.namespace, &lane.service, lane.side)).into_owned();
             let waiting_since = lane.waiting_since.map_or(NEVER, |since| since.0);
             (queue, waiting_since, lane.limit.min(request.limit))
         })
@@ -176,25 +176,25 @@ fn queues(request: &ClaimRequest) -> Vec<(String, i64, u32)> {
     queues
 }
 
-/// What is found out about the queues of a claim.
-struct Survey {
-    /// Whether a row is due for which there is room.
+/// The state of the queues of a claim.
+struct Peek {
+    /// Whether a row is due in a queue whose limit is not 0.
     is_due: Option<bool>,
-    /// When the next row is due; now or before, if there is no room for it.
+    /// Time when the next row is due. It is not in the future if the limits exclude a due row.
     next: Option<i64>,
-    /// The newest token that was seen of the claim's fence.
+    /// The newest fencing token of the claim's fence.
     newest: Option<i64>,
 }
 
-/// Looks at each queue by ranges of indexes that hold nothing else, so that neither what waits for its time
-/// nor what waits in the queue, is held or is another lane's costs anything.
-async fn survey(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Survey, Error> {
+/// Reads the state of the queues from index ranges. The ranges exclude rows of other lanes, and rows that are not due, are
+/// still queued or wait for an operator, so the number of such rows does not affect the cost.
+async fn peek(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Peek, Error> {
     let (of, index) = Shard::slots(request.shard);
-    let (mut names, mut sinces, mut rooms) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut names, mut sinces, mut has_room) = (Vec::new(), Vec::new(), Vec::new());
     for (name, waiting_since, limit) in queues(request) {
         names.push(name);
         sinces.push(waiting_since);
-        rooms.push(limit > 0);
+        has_room.push(limit > 0);
     }
     let (is_due, next, newest) = sqlx::query_as(
         "SELECT bool_or(due.due_at <= $5 AND row.has_room) AS is_due, min(due.due_at) AS next,
@@ -220,25 +220,25 @@ async fn survey(connection: &mut PgConnection, request: &ClaimRequest) -> Result
     )
     .bind(names)
     .bind(sinces)
-    .bind(rooms)
+    .bind(has_room)
     .bind(NEVER)
-    // What is held is due at the end of time, and not even then.
+    // A held row has the due time `NEVER`. It is not due even then.
     .bind(request.now.0.min(NEVER - 1))
     .bind(of)
     .bind(index)
-    .bind(request.fence.as_ref().map(|fence| stored(&format!("fence/{}", fence.name)).into_owned()))
+    .bind(request.fence.as_ref().map(|fence| escape_nul(&format!("fence/{}", fence.name)).into_owned()))
     .fetch_one(connection)
     .await
     .map_err(unavailable)?;
-    Ok(Survey { is_due, next, newest })
+    Ok(Peek { is_due, next, newest })
 }
 
-/// A look that writes nothing, as mostly there is nothing to claim: what the claim would give, if it would
-/// write nothing. A claim that writes costs the disk a sync.
-async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Option<Claim>, Error> {
-    let Survey { is_due, next, newest } = survey(connection, request).await?;
+/// Checks without writing whether the claim would write, because most claims find no due row and a write costs a sync to
+/// disk. Returns the result of the claim if it would not write, and `None` otherwise.
+async fn peek_due(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Option<Claim>, Error> {
+    let Peek { is_due, next, newest } = peek(connection, request).await?;
     if let Some(fence) = &request.fence {
-        refused(fence, newest.unwrap_or_default())?;
+        check_token(fence, newest.unwrap_or_default())?;
         if newest.map(super::rows::number) != Some(fence.token) {
             return Ok(None);
         }
@@ -249,7 +249,7 @@ async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<O
     Ok(Some(Claim { rows: Vec::new(), next_due: next.map(Timestamp) }))
 }
 
-/// Claims what is due; the caller commits.
+/// Claims due rows. The caller commits.
 async fn claim(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Claim, Error> {
     if let Some(fence) = &request.fence {
         check_fence(connection, fence).await?;
@@ -257,17 +257,17 @@ async fn claim(connection: &mut PgConnection, request: &ClaimRequest) -> Result<
     let mut claim = Claim::default();
     for (queue, waiting_since, limit) in queues(request) {
         if limit > 0 {
-            let mut rows = mark(connection, request, &queue, waiting_since, limit).await?;
+            let mut rows = mark_delivered(connection, request, &queue, waiting_since, limit).await?;
             rows.sort_by_key(|row| row.due_at);
             claim.rows.extend(rows);
         }
     }
-    claim.next_due = survey(connection, request).await?.next.map(Timestamp);
+    claim.next_due = peek(connection, request).await?.next.map(Timestamp);
     Ok(claim)
 }
 
-/// Marks what is due as delivered once more; the rows as they were before.
-async fn mark(
+/// Marks due rows as delivered once more. Returns the rows as they were before.
+async fn mark_delivered(
     connection: &mut PgConnection,
     request: &ClaimRequest,
     queue: &str,
@@ -275,7 +275,7 @@ async fn mark(
     limit: u32,
 ) -> Result<Vec<LedgerRow>, Error> {
     let (of, index) = Shard::slots(request.shard);
-    // Each delivery doubles the time to the next, up to five times.
+    // Each delivery doubles the time until the next one, at most five times.
     let rows: Vec<RawLedgerRow> = sqlx::query_as(
         "WITH fresh AS (
              SELECT * FROM dispatch
@@ -304,7 +304,7 @@ async fn mark(
     .bind(waiting_since)
     .bind(i64::from(limit))
     .bind(i64::try_from(request.redelivery.as_micros()).unwrap_or(NEVER).min(LONGEST_REDELIVERY))
-    // What is held is due at the end of time, and not even then.
+    // A held row has the due time `NEVER`. It is not due even then.
     .bind(request.now.0.min(NEVER - 1))
     .bind(of)
     .bind(index)
@@ -316,20 +316,20 @@ async fn mark(
 
 async fn check_fence(connection: &mut PgConnection, fence: &Fence) -> Result<(), Error> {
     let token = i64::try_from(fence.token).unwrap_or(NEVER);
-    // Locks the row until the commit: one who was replaced can't slip in behind his successor.
+    // The statement locks the row until the commit, so a replaced leader cannot claim rows after its successor.
     let newest: i64 = sqlx::query_scalar(
         "INSERT INTO epochs (name, value) VALUES ($1, $2)
          ON CONFLICT (name) DO UPDATE SET value = greatest(epochs.value, excluded.value) RETURNING value",
     )
-    .bind(stored(&format!("fence/{}", fence.name)))
+    .bind(escape_nul(&format!("fence/{}", fence.name)))
     .bind(token)
     .fetch_one(connection)
     .await
     .map_err(unavailable)?;
-    refused(fence, newest)
+    check_token(fence, newest)
 }
 
-fn refused(fence: &Fence, newest: i64) -> Result<(), Error> {
+fn check_token(fence: &Fence, newest: i64) -> Result<(), Error> {
     let newest = super::rows::number(newest);
     if newest > fence.token {
         return Err(Error::Fenced { name: fence.name.clone(), token: fence.token, newest });
@@ -343,7 +343,7 @@ fn columns(rows: &[LedgerRowKey]) -> (Vec<Uuid>, Vec<String>, Vec<i64>) {
     (uuids(&ids), keys, rows.iter().map(|row| i64::from(row.attempt)).collect())
 }
 
-/// Locks rows in one order everywhere, so that callers wait for one another in line.
+/// Locks rows in the same order as all other statements, so that concurrent calls cannot deadlock.
 const LOCKED: &str = "WITH row AS (
          SELECT workflow_id, dispatch.key FROM dispatch
          JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) AS named (id, key, attempt)
@@ -361,7 +361,7 @@ async fn extend(
         "{LOCKED} UPDATE dispatch SET due_at = $4 FROM row
          WHERE dispatch.workflow_id = ANY (ARRAY[row.workflow_id]) AND dispatch.key = row.key AND kind <> 'held'"
     );
-    // Safe: made of constants only.
+    // Safe: the text contains only constants.
     sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(ids)
         .bind(keys)
@@ -382,7 +382,7 @@ async fn release(connection: &mut PgConnection, rows: &[LedgerRowKey]) -> Result
              deliveries = deliveries - 1
          FROM row WHERE dispatch.workflow_id = ANY (ARRAY[row.workflow_id]) AND dispatch.key = row.key"
     );
-    // Safe: made of constants only.
+    // Safe: the text contains only constants.
     sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(ids)
         .bind(keys)

@@ -1,30 +1,31 @@
-//! How lists find workflows: newest first by definition and by whether, or as what, they have ended.
+//! The index of workflow lists. The table `listings` orders workflows newest first within their definition and bucket. Its
+//! column `listed` is the bucket: `OPEN` until the workflow ends, and then its status.
 
 use super::read::condition;
-use super::rows::stored;
+use super::rows::escape_nul;
 use crate::{Field, Filter};
 use goconductor_saga::{Status, WorkflowId};
 use sqlx::{Postgres, QueryBuilder};
 
-/// As what those are listed that have not ended.
+/// The bucket of workflows that have not ended.
 const OPEN: &str = "OPEN";
 
 /// A page of a list.
 #[derive(Clone, Copy)]
 pub(super) struct Page {
-    /// Older than this one.
+    /// The last workflow of the previous page.
     pub(super) before: Option<WorkflowId>,
-    /// At most so many.
+    /// Maximum number of workflows.
     pub(super) limit: i64,
 }
 
-/// What of a filter the listings answer themselves.
+/// The part of a filter that the index evaluates.
 #[derive(Default)]
 struct Narrowed<'a> {
     definition: Option<&'a str>,
-    listed: Option<&'a str>,
-    /// Whether the filter asks for more than that.
-    rest: bool,
+    bucket: Option<&'a str>,
+    /// Whether the filter has further conditions.
+    has_more: bool,
 }
 
 impl<'a> Narrowed<'a> {
@@ -34,9 +35,9 @@ impl<'a> Narrowed<'a> {
         for (field, text) in filter.certain() {
             match field {
                 Field::Definition => narrowed.definition = Some(text),
-                Field::Status if is_final(text) => narrowed.listed = Some(text),
-                // A text that is no status fits none, and it is the rest that says so.
-                Field::Status => narrowed.listed = Some(OPEN),
+                Field::Status if is_final(text) => narrowed.bucket = Some(text),
+                // An unknown status matches no workflow. The remaining conditions ensure that.
+                Field::Status => narrowed.bucket = Some(OPEN),
                 Field::Id
                 | Field::Version
                 | Field::Cause
@@ -47,8 +48,8 @@ impl<'a> Narrowed<'a> {
             }
         }
         let is_one = matches!(filter, Filter::Compare(..));
-        let ended = narrowed.listed.is_some_and(|listed| listed != OPEN);
-        narrowed.rest = !(is_one && (narrowed.definition.is_some() || ended));
+        let ended = narrowed.bucket.is_some_and(|bucket| bucket != OPEN);
+        narrowed.has_more = !(is_one && (narrowed.definition.is_some() || ended));
         narrowed
     }
 }
@@ -57,13 +58,13 @@ fn is_final(status: &str) -> bool {
     Status::ALL.into_iter().any(|each| each.as_str() == status && each.is_final())
 }
 
-/// Whether the listings lead to fewer than all workflows.
+/// Returns whether the index excludes some workflows.
 pub(super) fn narrows(filter: Option<&Filter>) -> bool {
-    let Narrowed { definition, listed, rest: _ } = Narrowed::by(filter);
-    definition.is_some() || listed.is_some()
+    let Narrowed { definition, bucket, has_more: _ } = Narrowed::by(filter);
+    definition.is_some() || bucket.is_some()
 }
 
-/// Appends a `FROM` of the workflows that fit, of a page or of all.
+/// Appends a `FROM` clause with the matching workflows, of one page or all.
 pub(super) fn push(
     namespace: &str,
     filter: Option<&Filter>,
@@ -71,18 +72,18 @@ pub(super) fn push(
     query: &mut QueryBuilder<Postgres>,
 ) {
     let narrowed = Narrowed::by(filter);
-    push_narrowed(namespace, &narrowed, filter.filter(|_| narrowed.rest), page, query);
+    push_narrowed(namespace, &narrowed, filter.filter(|_| narrowed.has_more), page, query);
 }
 
-/// Appends a `FROM` of the workflows that have not ended.
+/// Appends a `FROM` clause with the workflows that have not ended.
 pub(super) fn push_open(namespace: &str, query: &mut QueryBuilder<Postgres>) {
-    let open = Narrowed { listed: Some(OPEN), ..Narrowed::default() };
+    let open = Narrowed { bucket: Some(OPEN), ..Narrowed::default() };
     push_narrowed(namespace, &open, None, None, query);
 }
 
-/// Goes from one pair of definition and `listed` to the next, and takes the newest of each: however many
-/// workflows there are, pairs are few. It is written so that it can be carried out in this one way only: the
-/// planner knows nothing of how few, and would read all workflows.
+/// Iterates over the pairs of definition and bucket, and reads the newest workflows of each. There are few pairs, however
+/// many workflows exist. The planner does not know that and would read all workflows, so the query is written so that
+/// only this plan is possible.
 fn push_narrowed(
     namespace: &str,
     narrowed: &Narrowed<'_>,
@@ -90,7 +91,7 @@ fn push_narrowed(
     page: Option<Page>,
     query: &mut QueryBuilder<Postgres>,
 ) {
-    let namespace = stored(namespace);
+    let namespace = escape_nul(namespace);
     query.push(
         "(WITH RECURSIVE kind AS (
              (SELECT definition, listed FROM listings WHERE namespace = ",
@@ -125,10 +126,10 @@ fn push_narrowed(
     }
     query.push(") AS found WHERE true");
     if let Some(definition) = narrowed.definition {
-        query.push(" AND kind.definition = ").push_bind(stored(definition).into_owned());
+        query.push(" AND kind.definition = ").push_bind(escape_nul(definition).into_owned());
     }
-    if let Some(listed) = narrowed.listed {
-        query.push(" AND kind.listed = ").push_bind(listed.to_owned());
+    if let Some(bucket) = narrowed.bucket {
+        query.push(" AND kind.listed = ").push_bind(bucket.to_owned());
     }
     if let Some(page) = page {
         query.push(" ORDER BY found.id DESC LIMIT ").push_bind(page.limit);

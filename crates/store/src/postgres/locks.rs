@@ -1,6 +1,6 @@
 //! Locks.
 
-use super::rows::{given, number, stored};
+use super::rows::{escape_nul, number, unescape_nul};
 use super::{NOW, PostgresStore, unavailable, uncertain};
 use crate::lock::KEEP_FREE;
 use crate::{Error, Lock, LockAnswer, LockHold, LockRequest, LockStore};
@@ -11,11 +11,11 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::time::Duration;
 
 const COLUMNS: &str = "namespace, key, owner, token, acquired_at, expires_at";
-/// Whether whoever asks holds it already: the answer to the first time may have been lost.
+/// Condition: the caller already holds the lock. The response to its first call may have been lost.
 const STILL: &str = "known.owner = excluded.owner
      AND known.expires_at > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-/// What was in the way may be gone when it is looked at: then it is tried again.
-const TRIES: u32 = 5;
+/// Maximum number of attempts. An attempt is repeated if the lock was held, but is free when its holder is read.
+const MAX_ATTEMPTS: u32 = 5;
 
 #[async_trait]
 impl LockStore for PostgresStore {
@@ -24,11 +24,11 @@ impl LockStore for PostgresStore {
     }
 
     async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
-        last_for(&mut *self.connection().await?, hold, ttl).await
+        set_expiry(&mut *self.connection().await?, hold, ttl).await
     }
 
     async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
-        last_for(&mut *self.connection().await?, hold, Duration::ZERO).await
+        set_expiry(&mut *self.connection().await?, hold, Duration::ZERO).await
     }
 
     async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
@@ -38,9 +38,9 @@ impl LockStore for PostgresStore {
 
 fn lock(row: &PgRow) -> Result<Lock, sqlx::Error> {
     Ok(Lock {
-        namespace: given(row.try_get(0)?),
-        key: given(row.try_get(1)?),
-        owner: given(row.try_get(2)?),
+        namespace: unescape_nul(row.try_get(0)?),
+        key: unescape_nul(row.try_get(1)?),
+        owner: unescape_nul(row.try_get(2)?),
         token: number(row.try_get(3)?),
         acquired_at: Timestamp(row.try_get(4)?),
         expires_at: Timestamp(row.try_get(5)?),
@@ -51,21 +51,21 @@ fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX >> 2)
 }
 
-/// The lock, if somebody holds it.
+/// Returns the lock if it is held.
 async fn held(connection: &mut PgConnection, namespace: &str, key: &str) -> Result<Option<Lock>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM locks WHERE namespace = $1 AND key = $2 AND expires_at > {NOW}");
-    // Safe: made of constants only.
+    // Safe: the text contains only constants.
     let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(stored(namespace))
-        .bind(stored(key))
+        .bind(escape_nul(namespace))
+        .bind(escape_nul(key))
         .fetch_optional(connection)
         .await
         .map_err(unavailable)?;
     row.map(|row| lock(&row).map_err(unavailable)).transpose()
 }
 
-/// One statement takes a lock or finds it held. The token of a row that is there already is drawn under the
-/// row's lock, so that it is higher than any that the row had.
+/// Acquires a lock with one statement. The token of an existing row is drawn while the row is locked, so it is higher than
+/// all earlier tokens of the row.
 async fn acquire(connection: &mut PgConnection, request: &LockRequest) -> Result<LockAnswer, Error> {
     let sql = format!(
         "INSERT INTO locks AS known (namespace, key, owner, token, acquired_at, expires_at)
@@ -77,12 +77,12 @@ async fn acquire(connection: &mut PgConnection, request: &LockRequest) -> Result
          WHERE known.owner = excluded.owner OR known.expires_at <= {NOW}
          RETURNING {COLUMNS}"
     );
-    for _ in 0..TRIES {
-        // Safe: made of constants only.
+    for _ in 0..MAX_ATTEMPTS {
+        // Safe: the text contains only constants.
         let row = sqlx::query(AssertSqlSafe(sql.clone()))
-            .bind(stored(&request.namespace))
-            .bind(stored(&request.key))
-            .bind(stored(&request.owner))
+            .bind(escape_nul(&request.namespace))
+            .bind(escape_nul(&request.key))
+            .bind(escape_nul(&request.owner))
             .bind(micros(request.ttl))
             .fetch_optional(&mut *connection)
             .await
@@ -97,8 +97,8 @@ async fn acquire(connection: &mut PgConnection, request: &LockRequest) -> Result
     Err(Error::unavailable("the lock changed its holder during every attempt to acquire it"))
 }
 
-/// Has a hold last for so long from now; that of somebody else is let be.
-async fn last_for(
+/// Sets the expiry of a hold to `ttl` from now. A hold of another owner is not changed.
+async fn set_expiry(
     connection: &mut PgConnection,
     hold: &LockHold,
     ttl: Duration,
@@ -109,11 +109,11 @@ async fn last_for(
              AND expires_at > {NOW}
          RETURNING {COLUMNS}"
     );
-    // Safe: made of constants only.
+    // Safe: the text contains only constants.
     let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(stored(&hold.namespace))
-        .bind(stored(&hold.key))
-        .bind(stored(&hold.owner))
+        .bind(escape_nul(&hold.namespace))
+        .bind(escape_nul(&hold.key))
+        .bind(escape_nul(&hold.owner))
         .bind(hold.token.map(|token| i64::try_from(token).unwrap_or(i64::MAX)))
         .bind(micros(ttl))
         .fetch_optional(&mut *connection)
@@ -135,10 +135,10 @@ async fn list(
         "SELECT {COLUMNS} FROM locks
          WHERE namespace = $1 AND ($2::text IS NULL OR key > $2) AND expires_at > {NOW} ORDER BY key LIMIT $3"
     );
-    // Safe: made of constants only.
+    // Safe: the text contains only constants.
     let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(stored(namespace))
-        .bind(after.map(stored))
+        .bind(escape_nul(namespace))
+        .bind(after.map(escape_nul))
         .bind(i64::from(limit))
         .fetch_all(connection)
         .await
@@ -146,10 +146,10 @@ async fn list(
     rows.iter().map(|row| lock(row).map_err(unavailable)).collect()
 }
 
-/// Removes the rows of locks that have been free for long enough.
+/// Removes the rows of locks that have been free for longer than [`KEEP_FREE`].
 pub(super) async fn remove_free(connection: &mut PgConnection, now: Timestamp) -> Result<(), Error> {
     let sql = format!("DELETE FROM locks WHERE expires_at < $1 AND expires_at < {NOW}");
-    // Safe: made of constants only.
+    // Safe: the text contains only constants.
     sqlx::query(AssertSqlSafe(sql))
         .bind(now.0.saturating_sub(micros(KEEP_FREE)))
         .execute(connection)

@@ -1,7 +1,7 @@
-//! Partitions of history that are made ahead of time and dropped as a whole, and what is removed.
+//! Maintenance: creates partitions of the history ahead of time, removes workflows and drops partitions.
 //!
-//! Every step is a short transaction of its own, of one process at a time, and waits for a table no longer
-//! than writers can wait for it. What could not be done is done the next time.
+//! Each step is a short transaction. One process at a time executes a step. A step waits for a table lock only as long as
+//! writers may be delayed. A step that fails is retried in the next maintenance.
 
 use super::rows::number;
 use super::sqlstate::{SqlState, sqlstate};
@@ -14,28 +14,30 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Workflows that are removed in one transaction.
+/// Number of workflows removed in one transaction.
 const BATCH: i64 = 200;
-/// Any number, the same in every process: one at a time makes and drops partitions.
+/// The advisory lock for creating and dropping partitions. The number is arbitrary.
 const LOCK: i64 = 0x676f_7570_6b65_6570;
-/// How long a table is waited for, and so how long a writer may have to wait behind.
+/// Limits the wait for a table lock. Writers queue behind that wait.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '100ms'";
 
 const HOUR: Duration = Duration::from_secs(3600);
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
-/// As many partitions as a retention is long: enough that little is kept for longer than it has to be, and
-/// so few that planning a query over all of them takes no time.
-const PARTS: u32 = 30;
-/// So many partitions stand ready: what is to be made can be late by that.
-const AHEAD: i64 = 3;
-/// In one upkeep; there are never so many to make.
-const MOST_MADE: u32 = 64;
-/// Dead rows of the ledger that are not worth a vacuum.
+/// Maximum length of a partition.
+const MAX_LENGTH: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Number of partitions in a retention. More partitions are dropped sooner after their retention, and fewer make the
+/// planning of a query over all of them faster.
+const PARTITIONS_PER_RETENTION: u32 = 30;
+/// Number of partitions created ahead of time. The maintenance may be late by their length.
+const PARTITIONS_AHEAD: i64 = 3;
+/// Maximum number of partitions created in one maintenance. It is never reached.
+const MAX_CREATED: u32 = 64;
+/// Number of dead ledger rows from which on a vacuum is worth its cost.
 const VACUUM_THRESHOLD: i64 = 2_000;
-/// Waits for nobody: not for one who is at it already, nor for those who read, so as to give pages back.
+/// Does not wait for locks: it skips the table if another vacuum is running, and does not truncate the file, which would
+/// wait for readers.
 const VACUUM: &str = "VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF) dispatch";
-/// Rows of `ended_counts` that are not worth folding.
-const UNFOLDED: i64 = 256;
+/// Number of rows of `ended_counts` from which on they are merged.
+const MERGE_THRESHOLD: i64 = 256;
 
 #[async_trait]
 impl MaintenanceStore for PostgresStore {
@@ -48,49 +50,57 @@ impl MaintenanceStore for PostgresStore {
     }
 }
 
-/// How long the time is that one partition is for, in milliseconds: whole hours.
-fn length(keep: Option<Duration>) -> i64 {
-    let length = keep.map_or(LONGEST, |keep| (keep / PARTS).clamp(HOUR, LONGEST));
+/// Returns the length of a partition in milliseconds. It is a multiple of an hour.
+fn partition_length(retention: Option<Duration>) -> i64 {
+    let length = retention
+        .map_or(MAX_LENGTH, |retention| (retention / PARTITIONS_PER_RETENTION).clamp(HOUR, MAX_LENGTH));
     let hours = i64::try_from(length.as_secs() / HOUR.as_secs()).unwrap_or(1);
     hours.max(1).saturating_mul(3_600_000)
 }
 
-/// The range of the next partition; none: enough stand ready.
+/// Returns the range of the next partition, or `None` if enough partitions exist.
 fn next_range(newest: i64, now: i64, length: i64) -> Option<(i64, i64)> {
     let from = newest.max(now.div_euclid(length).saturating_mul(length));
     let to = from.div_euclid(length).saturating_add(1).saturating_mul(length);
-    (from <= now.saturating_add(AHEAD.saturating_mul(length))).then_some((from, to))
+    (from <= now.saturating_add(PARTITIONS_AHEAD.saturating_mul(length))).then_some((from, to))
 }
 
-/// Room for the first rows of a new database, before anybody writes.
+/// Creates the first partitions of a new database, before the first write.
 pub(super) async fn create_first_partitions(store: &PostgresStore) -> Result<(), Error> {
     let now = store.now().await?;
-    make_room(store, now, length(Some(DEFAULT_RETENTION)), "SELECT pg_advisory_xact_lock($1) IS NOT NULL")
-        .await
+    create_partitions(
+        store,
+        now,
+        partition_length(Some(DEFAULT_RETENTION)),
+        "SELECT pg_advisory_xact_lock($1) IS NOT NULL",
+    )
+    .await
 }
 
-/// One upkeep: what is to be removed first, and if that is all, what is left of partitions.
+/// Removes workflows first. If none is left to remove, drops partitions and cleans up.
 async fn maintain(store: &PostgresStore, request: &MaintenanceRequest) -> Result<MaintenanceReport, Error> {
-    let alone = "SELECT pg_try_advisory_xact_lock($1)";
-    make_room(store, request.now, length(request.retention), alone).await?;
-    let mut done = MaintenanceReport::default();
+    let acquire = "SELECT pg_try_advisory_xact_lock($1)";
+    create_partitions(store, request.now, partition_length(request.retention), acquire).await?;
+    let mut report = MaintenanceReport::default();
     if let Some(ended_by) = request.ended_by() {
-        done.removed = remove(&mut *store.connection().await?, ended_by).await?;
-        done.more = i64::try_from(done.removed).unwrap_or(BATCH) >= BATCH;
-        if !done.more {
-            drop_partitions(store, ended_by, alone).await?;
+        report.removed = remove(&mut *store.connection().await?, ended_by).await?;
+        report.more = i64::try_from(report.removed).unwrap_or(BATCH) >= BATCH;
+        if !report.more {
+            drop_partitions(store, ended_by, acquire).await?;
         }
     }
-    if !done.more {
+    if !report.more {
         let mut connection = store.connection().await?;
-        fold_counts(&mut connection).await?;
+        merge_counts(&mut connection).await?;
         locks::remove_free(&mut connection, request.now).await?;
     }
-    Ok(done)
+    Ok(report)
 }
 
-/// A look at the ledger goes through the entries of all rows that went since the last vacuum, and the server's own
-/// comes once in a minute: by then there are some hundred thousand where some thousand sagas a second end.
+/// Vacuums the ledger if it has enough dead rows.
+///
+/// A poll of the ledger reads the index entries of all rows that were deleted since the last vacuum. Autovacuum runs once
+/// a minute. At some thousand sagas per second, there are some hundred thousand such entries by then.
 async fn vacuum_ledger(connection: &mut PgConnection) -> Result<(), Error> {
     let dead: Option<i64> =
         sqlx::query_scalar("SELECT n_dead_tup FROM pg_stat_all_tables WHERE relid = 'dispatch'::regclass")
@@ -103,39 +113,44 @@ async fn vacuum_ledger(connection: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether nobody else makes or drops partitions, until the end of the transaction.
-async fn is_alone(connection: &mut PgConnection, alone: &'static str) -> Result<bool, Error> {
-    let is_alone =
-        sqlx::query_scalar(alone).bind(LOCK).fetch_one(&mut *connection).await.map_err(unavailable)?;
+/// Acquires the advisory lock until the end of the transaction with the statement `acquire`, and returns whether it was
+/// acquired.
+async fn acquire_lock(connection: &mut PgConnection, acquire: &'static str) -> Result<bool, Error> {
+    let acquired =
+        sqlx::query_scalar(acquire).bind(LOCK).fetch_one(&mut *connection).await.map_err(unavailable)?;
     sqlx::raw_sql(LOCK_TIMEOUT).execute(connection).await.map_err(unavailable)?;
-    Ok(is_alone)
+    Ok(acquired)
 }
 
-/// Makes partitions ahead of time. What is written meanwhile, or if this fails for days, is in the default
-/// partition: it is only removed in another way.
-async fn make_room(
+/// Creates partitions ahead of time. If a partition is missing, for example because this fails for days, its rows are
+/// written to the default partition and are removed individually.
+async fn create_partitions(
     store: &PostgresStore,
     now: Timestamp,
     length: i64,
-    alone: &'static str,
+    acquire: &'static str,
 ) -> Result<(), Error> {
     let mut newest = i64::MIN;
-    for _ in 0..MOST_MADE {
+    for _ in 0..MAX_CREATED {
         let mut transaction = store.begin().await?;
-        if !is_alone(&mut transaction, alone).await? {
+        if !acquire_lock(&mut transaction, acquire).await? {
             return Ok(());
         }
         newest = newest.max(newest_bound(&mut transaction).await?);
         let Some((from, to)) = next_range(newest, now.0.div_euclid(1000), length) else { return Ok(()) };
-        let made = make_partition(&mut transaction, from, to).await;
-        match finish(transaction, made).await {
+        let created = create_partition(&mut transaction, from, to).await;
+        match finish(transaction, created).await {
             Ok(()) => {}
             Err(error) if sqlstate(&error) == Some(SqlState::LOCK_NOT_AVAILABLE) => {
-                tracing::info!("the history is in use: a partition is made later");
+                tracing::info!(from, to, "partition was not created: the history is in use");
                 return Ok(());
             }
             Err(error) if sqlstate(&error) == Some(SqlState::CHECK_VIOLATION) => {
-                tracing::warn!(from, to, "history of a time without a partition stays in events_other");
+                tracing::warn!(
+                    from,
+                    to,
+                    "partition was not created: events_other contains rows of its range"
+                );
                 newest = to;
             }
             Err(error) => return Err(error),
@@ -144,32 +159,32 @@ async fn make_room(
     Ok(())
 }
 
-/// Commits what was done, and rolls back what failed: a transaction that is only dropped keeps its locks until
-/// its connection is used again, and the next step would wait for them.
+/// Commits a step that succeeded, and rolls back a step that failed. A transaction that is only dropped keeps its locks
+/// until its connection is used again, and the next step would wait for them.
 async fn finish(transaction: Transaction<'_, Postgres>, done: Result<(), Error>) -> Result<(), Error> {
     match done {
         Ok(()) => commit(transaction).await,
         Err(error) => {
             if let Err(why) = transaction.rollback().await {
-                tracing::debug!(%why, "a transaction ends with its connection");
+                tracing::debug!(error = %why, "rollback failed");
             }
             Err(error)
         }
     }
 }
 
-/// Where the last partition ends, in milliseconds.
+/// Returns the end of the last partition, in milliseconds.
 async fn newest_bound(connection: &mut PgConnection) -> Result<i64, Error> {
     let uppers = partitions(connection).await?.into_iter().map(|partition| millis(partition.upper));
     Ok(uppers.max().unwrap_or(i64::MIN))
 }
 
-/// The time in an id.
+/// Returns the time of an id, in milliseconds.
 fn millis(id: Uuid) -> i64 {
     i64::try_from(id.as_u128() >> 80).unwrap_or(i64::MAX)
 }
 
-async fn make_partition(connection: &mut PgConnection, from: i64, to: i64) -> Result<(), Error> {
+async fn create_partition(connection: &mut PgConnection, from: i64, to: i64) -> Result<(), Error> {
     let sql: String = sqlx::query_scalar(
         "SELECT format('CREATE TABLE IF NOT EXISTS %I PARTITION OF events FOR VALUES FROM (%L) TO (%L)',
              'events_' || to_char(to_timestamp($1::bigint / 1000) AT TIME ZONE 'UTC', 'YYYYMMDD\"t\"HH24'),
@@ -181,20 +196,20 @@ async fn make_partition(connection: &mut PgConnection, from: i64, to: i64) -> Re
     .fetch_one(&mut *connection)
     .await
     .map_err(unavailable)?;
-    // Safe: quoted by the database itself.
+    // Safe: the database has quoted the names.
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.map_err(unavailable)?;
     Ok(())
 }
 
-/// History of the workflows with ids from one bound up to the other.
+/// A partition: the history of the workflows whose ids are in `lower..upper`.
 struct Partition {
-    /// As SQL names it.
+    /// The quoted name.
     name: String,
     lower: Uuid,
     upper: Uuid,
 }
 
-/// All but the default one, by their bounds.
+/// Returns all partitions except the default partition, ordered by their bounds.
 async fn partitions(connection: &mut PgConnection) -> Result<Vec<Partition>, Error> {
     let rows: Vec<(String, Uuid, Uuid)> = sqlx::query_as(
         "SELECT name, coalesce(lower, '00000000-0000-0000-0000-000000000000') AS lower, upper FROM (
@@ -246,27 +261,27 @@ async fn remove(connection: &mut PgConnection, ended_by: Timestamp) -> Result<u6
     Ok(number(removed))
 }
 
-/// Drops the partitions of whose workflows none is left.
+/// Drops the partitions whose workflows have all been removed.
 async fn drop_partitions(
     store: &PostgresStore,
     ended_by: Timestamp,
-    alone: &'static str,
+    acquire: &'static str,
 ) -> Result<(), Error> {
-    let over = above(ended_by).0;
+    let limit = above(ended_by).0;
     let all = partitions(&mut *store.connection().await?).await?;
-    for partition in all.into_iter().filter(|partition| partition.upper <= over) {
+    for partition in all.into_iter().filter(|partition| partition.upper <= limit) {
         if is_in_use(&mut *store.connection().await?, &partition).await? {
             continue;
         }
         let mut transaction = store.begin().await?;
-        if !is_alone(&mut transaction, alone).await? {
+        if !acquire_lock(&mut transaction, acquire).await? {
             return Ok(());
         }
         let dropped = drop_partition(&mut transaction, &partition).await;
         match finish(transaction, dropped).await {
             Ok(()) => {}
             Err(error) if sqlstate(&error) == Some(SqlState::LOCK_NOT_AVAILABLE) => {
-                tracing::info!(partition.name, "the history is in use: a partition is dropped later");
+                tracing::info!(partition.name, "partition was not dropped: the history is in use");
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -285,7 +300,7 @@ async fn is_in_use(connection: &mut PgConnection, partition: &Partition) -> Resu
 }
 
 async fn drop_partition(connection: &mut PgConnection, partition: &Partition) -> Result<(), Error> {
-    // Nobody writes history from here on, and whoever began one in this range is seen.
+    // The lock blocks writers. A workflow that was started in the range before it is visible to the query below.
     sqlx::raw_sql("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *connection)
         .await
@@ -293,16 +308,16 @@ async fn drop_partition(connection: &mut PgConnection, partition: &Partition) ->
     if is_in_use(connection, partition).await? {
         return Ok(());
     }
-    // Another process may have dropped it since it was read.
+    // Another process may have dropped the partition in the meantime.
     let sql = format!("DROP TABLE IF EXISTS {}", partition.name);
-    // Safe: quoted by the database itself.
+    // Safe: the database has quoted the names.
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.map_err(unavailable)?;
-    tracing::info!(partition.name, "history that nobody needs any more was dropped");
+    tracing::info!(partition.name, "partition was dropped");
     Ok(())
 }
 
-/// Makes one row of those that are for the same.
-async fn fold_counts(connection: &mut PgConnection) -> Result<(), Error> {
+/// Merges the rows of `ended_counts` that have the same key.
+async fn merge_counts(connection: &mut PgConnection) -> Result<(), Error> {
     sqlx::query(
         "WITH many AS (SELECT 1 FROM ended_counts LIMIT $1), taken AS (
              DELETE FROM ended_counts WHERE (SELECT count(*) FROM many) = $1 RETURNING *
@@ -311,7 +326,7 @@ async fn fold_counts(connection: &mut PgConnection) -> Result<(), Error> {
          SELECT namespace, definition, version, status, cause, sum(count) FROM taken
          GROUP BY namespace, definition, version, status, cause HAVING sum(count) <> 0",
     )
-    .bind(UNFOLDED)
+    .bind(MERGE_THRESHOLD)
     .execute(connection)
     .await
     .map_err(unavailable)?;
@@ -320,32 +335,32 @@ async fn fold_counts(connection: &mut PgConnection) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HOUR, length, next_range};
+    use super::{HOUR, next_range, partition_length};
     use std::time::Duration;
 
     const DAY: i64 = 24 * 3_600_000;
 
     #[test]
-    fn a_retention_has_some_thirty_partitions() {
+    fn partition_length_is_a_thirtieth_of_the_retention() {
         let days = |days: u32| Some(HOUR * 24 * days);
-        assert_eq!(length(days(30)), DAY);
-        assert_eq!(length(days(7)), 5 * 3_600_000);
-        assert_eq!(length(Some(Duration::from_secs(1))), 3_600_000);
-        assert_eq!(length(days(10_000)), 30 * DAY);
-        assert_eq!(length(None), 30 * DAY);
+        assert_eq!(partition_length(days(30)), DAY);
+        assert_eq!(partition_length(days(7)), 5 * 3_600_000);
+        assert_eq!(partition_length(Some(Duration::from_secs(1))), 3_600_000);
+        assert_eq!(partition_length(days(10_000)), 30 * DAY);
+        assert_eq!(partition_length(None), 30 * DAY);
     }
 
     #[test]
-    fn partitions_follow_one_another() {
-        let (mut newest, mut made) = (i64::MIN, Vec::new());
+    fn partitions_are_contiguous_and_skip_pauses() {
+        let (mut newest, mut created) = (i64::MIN, Vec::new());
         while let Some((from, to)) = next_range(newest, 10 * DAY + 5, DAY) {
-            made.push((from / DAY, to / DAY));
+            created.push((from / DAY, to / DAY));
             newest = to;
         }
-        assert_eq!(made, [(10, 11), (11, 12), (12, 13), (13, 14)]);
-        // Another length begins where the one before it ended.
+        assert_eq!(created, [(10, 11), (11, 12), (12, 13), (13, 14)]);
+        // After a change of the length, the next partition starts where the last one ends.
         assert_eq!(next_range(13 * DAY, 11 * DAY, 5 * DAY), Some((13 * DAY, 15 * DAY)));
-        // After a pause there is nothing to be made for it.
+        // No partition is created for the time of a pause.
         assert_eq!(next_range(13 * DAY, 99 * DAY, DAY), Some((99 * DAY, 100 * DAY)));
     }
 }

@@ -1,10 +1,10 @@
-//! Brings a database to this release's tables, and refuses one that is of a newer release.
+//! Schema migrations. A database of a newer release is refused.
 
 use super::unavailable;
 use crate::Error;
 use sqlx::{Connection, PgConnection};
 
-/// In order; never changed once released.
+/// The migrations in order. The statements of a released migration must not change.
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/postgres/0001_first.sql"),
     include_str!("../../../../migrations/postgres/0002_processes.sql"),
@@ -16,7 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/postgres/0008_steps.sql"),
     include_str!("../../../../migrations/postgres/0009_in_place.sql"),
 ];
-/// Any number, the same in every process: one at a time brings the tables up to date.
+/// The advisory lock for migrations. The number is arbitrary.
 const LOCK: i64 = 0x676f_636f_6e64_7563;
 
 pub(super) async fn run(connection: &mut PgConnection) -> Result<(), Error> {
@@ -39,7 +39,7 @@ pub(super) async fn run(connection: &mut PgConnection) -> Result<(), Error> {
             .execute(&mut *transaction)
             .await
             .map_err(unavailable)?;
-        tracing::info!(number, "the database has new tables");
+        tracing::info!(version = number, "migration was applied");
     }
     transaction.commit().await.map_err(unavailable)?;
     check(connection).await
@@ -50,15 +50,15 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<(), Error> {
     if have == want {
         return Ok(());
     }
-    let what_to_do = if have > want {
+    let action = if have > want {
         "start the release that wrote it, or a newer one"
     } else {
-        "start a server over it once, which brings it up to date"
+        "start a server of this release on it, which applies the pending migrations"
     };
-    Err(Error::Schema { reason: format!("it has version {have}, this release has {want}: {what_to_do}") })
+    Err(Error::Schema { reason: format!("it has version {have}, this release has {want}: {action}") })
 }
 
-/// Any text may come from users, so a database that holds only some characters is of no use.
+/// Checks that the database can store every character, because users may submit any text.
 async fn check_encoding(connection: &mut PgConnection) -> Result<(), Error> {
     let encoding: String =
         sqlx::query_scalar("SHOW server_encoding").fetch_one(connection).await.map_err(unavailable)?;
@@ -66,18 +66,18 @@ async fn check_encoding(connection: &mut PgConnection) -> Result<(), Error> {
         return Ok(());
     }
     let reason = format!(
-        "its encoding is {encoding}, which does not hold every character: make one with \
+        "its encoding {encoding} cannot represent every character: create one with \
          CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
     );
     Err(Error::configuration(reason))
 }
 
 async fn version(connection: &mut PgConnection) -> Result<i64, Error> {
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('schema_version') IS NOT NULL")
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('schema_version') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await
         .map_err(unavailable)?;
-    if !there {
+    if !exists {
         return Ok(0);
     }
     sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM schema_version")

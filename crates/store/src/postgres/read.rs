@@ -1,7 +1,7 @@
-//! What is read of workflows.
+//! Queries of workflows and ledger rows.
 
 use super::listings::{self, Page};
-use super::rows::{RawLedgerRow, given, given_labels, number, status_of, stored, uuids};
+use super::rows::{RawLedgerRow, decode_labels, escape_nul, number, status_of, unescape_nul, uuids};
 use super::unavailable;
 use crate::json::parsed;
 use crate::{
@@ -12,8 +12,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
-/// Open, and not on their way forward: `workflows_astray` finds them.
-const ASTRAY: [&str; 3] = ["ROLLING_BACK", "PAUSED", "ERROR"];
+/// The statuses of open workflows that may need attention. The column `astray` contains the status of such a workflow,
+/// and the index `workflows_astray` finds it.
+const ATTENTION_STATUSES: [&str; 3] = ["ROLLING_BACK", "PAUSED", "ERROR"];
 
 pub(super) async fn history(
     connection: &mut PgConnection,
@@ -22,7 +23,7 @@ pub(super) async fn history(
     limit: u32,
 ) -> Result<Vec<Event>, Error> {
     let bodies: Vec<String> = sqlx::query_scalar(
-        // The history of one that was removed is there until its partition is dropped.
+        // The events of a removed workflow exist until their partition is dropped.
         "SELECT body FROM events WHERE workflow_id = $1 AND seq > $2
              AND EXISTS (SELECT 1 FROM workflows WHERE id = $1) ORDER BY seq LIMIT $3",
     )
@@ -93,15 +94,15 @@ fn summary(raw: RawSummary) -> Result<Summary, Error> {
     };
     Ok(Summary {
         id: WorkflowId(id),
-        definition: given(raw.definition),
+        definition: unescape_nul(raw.definition),
         version: u32::try_from(raw.version).unwrap_or(0),
         status: status_of(&raw.status)?,
         cause,
         seq: number(raw.seq),
         created_at: Timestamp(raw.created_at),
         ended_at: raw.ended_at.map(Timestamp),
-        labels: given_labels(&format!("the labels of {id}"), &raw.labels)?,
-        idempotency_key: (!raw.idempotency_key.is_empty()).then(|| given(raw.idempotency_key)),
+        labels: decode_labels(&format!("the labels of {id}"), &raw.labels)?,
+        idempotency_key: (!raw.idempotency_key.is_empty()).then(|| unescape_nul(raw.idempotency_key)),
         error: raw.error.map(|text| parsed(&format!("the error of {id}"), &text)).transpose()?,
     })
 }
@@ -113,7 +114,7 @@ pub(super) async fn list(connection: &mut PgConnection, request: &ListRequest) -
              idempotency_key, error FROM ",
     );
     if finds_few(request.filter.as_ref()) {
-        query.push("workflows WHERE namespace = ").push_bind(stored(&request.namespace));
+        query.push("workflows WHERE namespace = ").push_bind(escape_nul(&request.namespace));
         if let Some(before) = request.before {
             query.push(" AND id < ").push_bind(before.0);
         }
@@ -151,14 +152,14 @@ pub(super) async fn counts(
     let mut query =
         QueryBuilder::<Postgres>::new("SELECT value COLLATE \"C\", sum(count)::bigint FROM (SELECT ");
     query.push(column).push("::text AS value, count(*) AS count FROM ");
-    // Those that have ended are counted already, unless the filter asks for more than what by.
+    // Ended workflows are counted in advance, unless the filter uses other fields than the counts have.
     let is_counted = filter.is_none_or(Filter::is_counted);
     if is_counted {
         listings::push_open(namespace, &mut query);
         query.push(" WHERE true");
         and(filter, namespace, &mut query);
     } else if finds_few(filter) || !listings::narrows(filter) {
-        query.push("workflows WHERE namespace = ").push_bind(stored(namespace));
+        query.push("workflows WHERE namespace = ").push_bind(escape_nul(namespace));
         and(filter, namespace, &mut query);
     } else {
         listings::push(namespace, filter, None, &mut query);
@@ -169,7 +170,7 @@ pub(super) async fn counts(
             .push(" UNION ALL SELECT ")
             .push(column)
             .push("::text, count FROM ended_counts WHERE namespace = ");
-        query.push_bind(stored(namespace));
+        query.push_bind(escape_nul(namespace));
         if let Some(filter) = filter {
             query.push(" AND ");
             condition(filter, &mut query);
@@ -179,42 +180,50 @@ pub(super) async fn counts(
     let rows: Vec<(String, i64)> = query.build_query_as().fetch_all(connection).await.map_err(unavailable)?;
     Ok(rows
         .into_iter()
-        .map(|(value, count)| Count { by: by.clone(), value: given(value), count: number(count) })
+        .map(|(value, count)| Count { by: by.clone(), value: unescape_nul(value), count: number(count) })
         .collect())
 }
 
-/// Whether an index of the workflows themselves leads to the few that fit.
+/// Returns whether an index of the table `workflows` finds the matching workflows, which are few.
 fn finds_few(filter: Option<&Filter>) -> bool {
     filter.into_iter().flat_map(Filter::certain).any(|(field, text)| match field {
         Field::IdempotencyKey => !text.is_empty(),
         Field::Label(_) => true,
-        Field::Status => ASTRAY.contains(&text),
+        Field::Status => ATTENTION_STATUSES.contains(&text),
         Field::Id | Field::Definition | Field::Version | Field::Cause | Field::CreatedAt | Field::EndedAt => {
             false
         }
     })
 }
 
-/// Appends a filter to a condition on the workflows of a namespace.
+/// Appends a filter to the condition of a query on `workflows`.
 fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgres>) {
     let Some(filter) = filter else { return };
     query.push(" AND ");
     condition(filter, query);
-    // The same once more, as an index can be asked for it.
+    // Repeats equality conditions in a form that an index supports.
     for (field, text) in filter.certain() {
         match field {
             Field::Status => {
-                if ASTRAY.contains(&text) {
+                if ATTENTION_STATUSES.contains(&text) {
                     query.push(" AND astray = ").push_bind(text.to_owned());
                 }
             }
             Field::IdempotencyKey if !text.is_empty() => {
                 query.push(" AND id IN (SELECT workflow_id FROM start_keys WHERE namespace = ");
-                query.push_bind(stored(namespace)).push(" AND key = ").push_bind(stored(text)).push(")");
+                query
+                    .push_bind(escape_nul(namespace))
+                    .push(" AND key = ")
+                    .push_bind(escape_nul(text))
+                    .push(")");
             }
             Field::Label(name) => {
                 query.push(" AND labels <> '{}'::jsonb AND labels @> jsonb_build_object(");
-                query.push_bind(stored(name)).push("::text, ").push_bind(stored(text)).push("::text)");
+                query
+                    .push_bind(escape_nul(name))
+                    .push("::text, ")
+                    .push_bind(escape_nul(text))
+                    .push("::text)");
             }
             Field::Id
             | Field::Definition
@@ -227,7 +236,7 @@ fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgr
     }
 }
 
-/// Appends a condition, with every value bound.
+/// Appends a condition. Every value is a bind parameter.
 pub(super) fn condition(filter: &Filter, query: &mut QueryBuilder<Postgres>) {
     match filter {
         Filter::All(parts) => joined(parts, " AND ", "true", query),
@@ -262,7 +271,7 @@ fn compare(field: &Field, comparison: Comparison, value: &Value, query: &mut Que
     }
     let operator = match comparison {
         Comparison::Equal => " = ",
-        // What is not there differs from everything; but a time that is not there is like no other.
+        // A missing value is not equal to any value. For a missing time, every comparison is false.
         Comparison::NotEqual if *field == Field::EndedAt => " <> ",
         Comparison::NotEqual => " IS DISTINCT FROM ",
         Comparison::Less => " < ",
@@ -273,7 +282,7 @@ fn compare(field: &Field, comparison: Comparison, value: &Value, query: &mut Que
     query.push("coalesce(");
     match field {
         Field::Id => query.push("id"),
-        // By bytes, as SQLite compares, whatever the database's collation.
+        // Compares bytes, as SQLite does, independent of the database's collation.
         Field::Status => query.push("status COLLATE \"C\""),
         Field::Definition => query.push("definition COLLATE \"C\""),
         Field::Version => query.push("version::bigint"),
@@ -281,12 +290,12 @@ fn compare(field: &Field, comparison: Comparison, value: &Value, query: &mut Que
         Field::IdempotencyKey => query.push("idempotency_key COLLATE \"C\""),
         Field::CreatedAt => query.push("created_at"),
         Field::EndedAt => query.push("ended_at"),
-        Field::Label(name) => query.push("(labels ->> ").push_bind(stored(name)).push(") COLLATE \"C\""),
+        Field::Label(name) => query.push("(labels ->> ").push_bind(escape_nul(name)).push(") COLLATE \"C\""),
     };
     query.push(operator);
     match (field, value) {
         (Field::Id, Value::Text(text)) => query.push_bind(Uuid::try_parse(text).ok()),
-        (_, Value::Text(text)) => query.push_bind(stored(text)),
+        (_, Value::Text(text)) => query.push_bind(escape_nul(text)),
         (_, Value::Number(number)) => query.push_bind(*number),
         (_, Value::Time(at)) => query.push_bind(at.0),
     };
@@ -346,5 +355,5 @@ pub(super) async fn backlog(
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    Ok(rows.into_iter().map(|(queue, count)| (given(queue), number(count))).collect())
+    Ok(rows.into_iter().map(|(queue, count)| (unescape_nul(queue), number(count))).collect())
 }

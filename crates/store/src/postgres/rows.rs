@@ -1,4 +1,4 @@
-//! Rows to values and back.
+//! Conversion between rows and values.
 
 use super::unavailable;
 use crate::json::{corrupt, json, parsed};
@@ -10,12 +10,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// Begins what stands for a character that PostgreSQL's texts can't hold.
+/// The first character of an escape sequence.
 const ESCAPE: char = '\u{1}';
 
-/// A text as it is stored. PostgreSQL's texts hold no U+0000: it is written as U+0001 and `0`, and
-/// U+0001 as itself and `1`. All else is as it was, and texts keep their order.
-pub(super) fn stored(text: &str) -> Cow<'_, str> {
+/// Escapes U+0000, which PostgreSQL's text type cannot contain. U+0000 becomes U+0001 `0`, and U+0001 becomes U+0001 `1`.
+/// All other characters are unchanged, and the order of texts is preserved.
+pub(super) fn escape_nul(text: &str) -> Cow<'_, str> {
     if !text.contains(['\0', ESCAPE]) {
         return Cow::Borrowed(text);
     }
@@ -30,8 +30,8 @@ pub(super) fn stored(text: &str) -> Cow<'_, str> {
     Cow::Owned(stored)
 }
 
-/// A stored text as it was given.
-pub(super) fn given(stored: String) -> String {
+/// Reverses [`escape_nul`].
+pub(super) fn unescape_nul(stored: String) -> String {
     if !stored.contains(ESCAPE) {
         return stored;
     }
@@ -46,21 +46,21 @@ pub(super) fn given(stored: String) -> String {
     text
 }
 
-/// Labels as they are stored; their names and values are texts.
-pub(super) fn stored_labels(labels: &BTreeMap<String, String>) -> Result<String, Error> {
+/// Encodes labels, with escaped names and values.
+pub(super) fn encode_labels(labels: &BTreeMap<String, String>) -> Result<String, Error> {
     if labels.iter().all(|(name, value)| !name.contains(['\0', ESCAPE]) && !value.contains(['\0', ESCAPE])) {
         return json("labels", labels);
     }
     json(
         "labels",
-        &labels.iter().map(|(name, value)| (stored(name), stored(value))).collect::<BTreeMap<_, _>>(),
+        &labels.iter().map(|(name, value)| (escape_nul(name), escape_nul(value))).collect::<BTreeMap<_, _>>(),
     )
 }
 
-/// The same, read.
-pub(super) fn given_labels(what: &str, text: &str) -> Result<BTreeMap<String, String>, Error> {
+/// Reverses [`encode_labels`]. `what` names the labels in an error.
+pub(super) fn decode_labels(what: &str, text: &str) -> Result<BTreeMap<String, String>, Error> {
     let labels: BTreeMap<String, String> = parsed(what, text)?;
-    Ok(labels.into_iter().map(|(name, value)| (given(name), given(value))).collect())
+    Ok(labels.into_iter().map(|(name, value)| (unescape_nul(name), unescape_nul(value))).collect())
 }
 
 pub(super) fn status_of(text: &str) -> Result<Status, Error> {
@@ -88,7 +88,7 @@ pub(super) async fn read(
             .map_err(unavailable)?;
     let mut found = BTreeMap::new();
     for (id, state, key) in rows {
-        let idempotency_key = (!key.is_empty()).then(|| given(key));
+        let idempotency_key = (!key.is_empty()).then(|| unescape_nul(key));
         found.insert(WorkflowId(id), Stored { state: state.into(), idempotency_key });
     }
     Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
@@ -102,7 +102,7 @@ pub(super) async fn load(
     ids.iter().zip(stored).map(|(id, found)| found.map(|found| found.loaded(*id)).transpose()).collect()
 }
 
-/// A ledger row's columns.
+/// The columns of a ledger row.
 pub(super) struct RawLedgerRow {
     workflow_id: Uuid,
     key: String,
@@ -143,8 +143,8 @@ impl RawLedgerRow {
         let count = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
         Ok(LedgerRow {
             key: LedgerRowKey { id: WorkflowId(self.workflow_id), key, attempt: count(self.attempt) },
-            namespace: given(self.namespace),
-            service: self.service.map(given),
+            namespace: unescape_nul(self.namespace),
+            service: self.service.map(unescape_nul),
             kind,
             due_at: Timestamp(self.due_at),
             deliveries: count(self.deliveries),

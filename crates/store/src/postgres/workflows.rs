@@ -1,6 +1,6 @@
 //! The part of the port for workflows.
 
-use super::{PostgresStore, group, read, retry_conflicts, rows};
+use super::{PostgresStore, batch, read, retry_conflicts, rows};
 use crate::{
     Count, Error, Field, Filter, ListPage, ListRequest, Seen, Stored, WorkflowStore, Write, WriteOutcome,
 };
@@ -41,7 +41,7 @@ impl WorkflowStore for PostgresStore {
 impl PostgresStore {
     async fn write_once(&self, batch: &[Write]) -> Result<Vec<WriteOutcome>, Error> {
         let (mut writer, permit) = self.writers.acquire().await?;
-        let outcomes = group::write(&mut writer.connection, batch).await?;
+        let outcomes = batch::write(&mut writer.connection, batch).await?;
         self.writers.release(writer);
         drop(permit);
         Ok(outcomes)

@@ -112,7 +112,7 @@ fn config_entry(connection: &Connection, name: &str) -> Result<Option<ConfigEntr
     .transpose()
 }
 
-/// What is agreed on then; none: it is of another revision.
+/// Sets an entry. Returns `None` if it has another revision.
 fn compare_and_set(
     connection: &Connection,
     name: &str,

@@ -1,14 +1,14 @@
-//! A filter as SQL, with every value bound.
+//! Translates filters to SQL. Every value is a bind parameter.
 
 use crate::{Comparison, Field, Filter, Value};
 use rusqlite::types::Value as Bound;
 
-/// Appends a filter to a condition of which the first that is bound is the namespace.
+/// Appends a filter to the condition of a query whose first bind parameter is the namespace.
 pub(super) fn and(filter: Option<&Filter>, sql: &mut String, bound: &mut Vec<Bound>) {
     let Some(filter) = filter else { return };
     sql.push_str(" AND ");
     condition(filter, sql, bound);
-    // The same once more, as an index can be asked for it.
+    // Repeats equality conditions in a form that an index supports.
     for (field, text) in filter.certain() {
         let column = match field {
             Field::Status => "status",
@@ -23,18 +23,18 @@ pub(super) fn and(filter: Option<&Filter>, sql: &mut String, bound: &mut Vec<Bou
             | Field::Label(_) => continue,
         };
         bound.push(Bound::Text(text.to_owned()));
-        let place = bound.len();
+        let parameter = bound.len();
         if column == "key" {
             sql.push_str(&format!(
-                " AND id IN (SELECT workflow_id FROM start_keys WHERE namespace = ?1 AND key = ?{place})"
+                " AND id IN (SELECT workflow_id FROM start_keys WHERE namespace = ?1 AND key = ?{parameter})"
             ));
         } else {
-            sql.push_str(&format!(" AND {column} = ?{place}"));
+            sql.push_str(&format!(" AND {column} = ?{parameter}"));
         }
     }
 }
 
-/// Appends a condition and what is bound in it.
+/// Appends a condition and its bind parameters.
 fn condition(filter: &Filter, sql: &mut String, bound: &mut Vec<Bound>) {
     match filter {
         Filter::All(parts) => joined(parts, " AND ", "1", sql, bound),
@@ -78,30 +78,30 @@ fn compare(field: &Field, comparison: Comparison, value: &Value, sql: &mut Strin
         Field::EndedAt => "ended_at".to_owned(),
         Field::Label(name) => {
             bound.push(Bound::Text(name.clone()));
-            // By `json_each` and not by a path: a label's name may hold anything.
+            // `json_each` is used instead of a JSON path, because the name of a label may contain any character.
             format!("(SELECT each.value FROM json_each(labels) AS each WHERE each.key = ?{})", bound.len())
         }
     };
     bound.push(match (field, value) {
         (Field::Id, Value::Text(text)) => match uuid::Uuid::try_parse(text) {
             Ok(id) => Bound::Blob(id.into_bytes().to_vec()),
-            // Equals nothing.
+            // NULL is not equal to any id.
             Err(_) => Bound::Null,
         },
         (_, Value::Text(text)) => Bound::Text(text.clone()),
         (_, Value::Number(number)) => Bound::Integer(*number),
         (_, Value::Time(at)) => Bound::Integer(at.0),
     });
-    let place = bound.len();
+    let parameter = bound.len();
     let text = match comparison {
-        Comparison::Equal => format!("coalesce({column} = ?{place}, 0)"),
-        // What is not there differs from everything; but a time that is not there is like no other.
-        Comparison::NotEqual if *field == Field::EndedAt => format!("coalesce({column} <> ?{place}, 0)"),
-        Comparison::NotEqual => format!("({column} IS NOT ?{place})"),
-        Comparison::Less => format!("coalesce({column} < ?{place}, 0)"),
-        Comparison::LessOrEqual => format!("coalesce({column} <= ?{place}, 0)"),
-        Comparison::Greater => format!("coalesce({column} > ?{place}, 0)"),
-        Comparison::GreaterOrEqual => format!("coalesce({column} >= ?{place}, 0)"),
+        Comparison::Equal => format!("coalesce({column} = ?{parameter}, 0)"),
+        // A missing value is not equal to any value. For a missing time, every comparison is false.
+        Comparison::NotEqual if *field == Field::EndedAt => format!("coalesce({column} <> ?{parameter}, 0)"),
+        Comparison::NotEqual => format!("({column} IS NOT ?{parameter})"),
+        Comparison::Less => format!("coalesce({column} < ?{parameter}, 0)"),
+        Comparison::LessOrEqual => format!("coalesce({column} <= ?{parameter}, 0)"),
+        Comparison::Greater => format!("coalesce({column} > ?{parameter}, 0)"),
+        Comparison::GreaterOrEqual => format!("coalesce({column} >= ?{parameter}, 0)"),
     };
     sql.push_str(&text);
 }

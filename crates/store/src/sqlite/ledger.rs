@@ -1,6 +1,6 @@
 //! The dispatch ledger.
 
-use super::group::NEVER;
+use super::batch::NEVER;
 use super::rows::{LEDGER, id_bytes, ledger_row, number, text_of};
 use super::{SqliteStore, read};
 use crate::ledger::lane_queue;
@@ -9,20 +9,20 @@ use async_trait::async_trait;
 use goconductor_saga::{OwedKey, Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// The queue of timers, and of commands to be taken back that were never delivered.
+/// The queue of timers, and of commands to withdraw that were never delivered.
 const NO_LANE: &str = "";
-/// The last four bits of a workflow's id.
+/// The slot of a workflow: the last four bits of its id.
 const SLOT: &str = "(instr('0123456789ABCDEF', substr(hex(workflow_id), 32, 1)) - 1)";
-/// Each delivery doubles the time to the next, up to this many times.
-const DOUBLINGS: u32 = 5;
+/// Each delivery doubles the time until the next one, at most this many times.
+const MAX_DOUBLINGS: u32 = 5;
 
 #[async_trait]
 impl LedgerStore for SqliteStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
         let request = request.clone();
-        let looked_at = request.clone();
-        if let Some(nothing) = self.read(move |connection| look(connection, &looked_at)).await? {
-            return Ok(nothing);
+        let peeked = request.clone();
+        if let Some(claim) = self.read(move |connection| peek_due(connection, &peeked)).await? {
+            return Ok(claim);
         }
         self.write_job(move |connection| claim(connection, &request)).await
     }
@@ -55,7 +55,7 @@ impl LedgerStore for SqliteStore {
     }
 }
 
-/// The queues of a claim, each with since when what was delivered still waits in it, and a limit.
+/// Returns the queues of a claim, each with the publish time of its oldest message and a limit.
 fn queues(request: &ClaimRequest) -> Vec<(String, i64, u32)> {
     let mut queues = Vec::with_capacity(request.lanes.len() + 1);
     for lane in &request.lanes {
@@ -69,9 +69,9 @@ fn queues(request: &ClaimRequest) -> Vec<(String, i64, u32)> {
     queues
 }
 
-/// A look beside the writer, as mostly there is nothing to claim: what the claim would give, if it would
-/// write nothing.
-fn look(connection: &Connection, request: &ClaimRequest) -> Result<Option<Claim>, Error> {
+/// Checks without the writer whether the claim would write, because most claims find no due row. Returns the result of
+/// the claim if it would not write, and `None` otherwise.
+fn peek_due(connection: &Connection, request: &ClaimRequest) -> Result<Option<Claim>, Error> {
     if let Some(fence) = &request.fence
         && !is_newest(connection, fence)?
     {
@@ -82,7 +82,7 @@ fn look(connection: &Connection, request: &ClaimRequest) -> Result<Option<Claim>
         if limit > 0 && !due_in(connection, request, &queue, waiting_since, 1)?.is_empty() {
             return Ok(None);
         }
-        note_next(connection, request, &queue, waiting_since, &mut claim)?;
+        record_next(connection, request, &queue, waiting_since, &mut claim)?;
     }
     Ok(Some(claim))
 }
@@ -101,15 +101,15 @@ fn due_in(
          ORDER BY due_at LIMIT ?4"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    // What is held is due at the end of time, and not even then.
+    // A held row has the due time `NEVER`. It is not due even then.
     let now = request.now.0.min(NEVER - 1);
     let (of, index) = Shard::slots(request.shard);
     let rows = statement.query_map(params![queue, now, waiting_since, limit, of, index], ledger_row)?;
     rows.map(|row| row?.read()).collect()
 }
 
-/// When the next of a queue is due; now or before, if there was no room for it.
-fn note_next(
+/// Records the time when the next row of a queue is due. It is not in the future if the limits exclude a due row.
+fn record_next(
     connection: &Connection,
     request: &ClaimRequest,
     queue: &str,
@@ -128,39 +128,40 @@ fn note_next(
         .query_row(params![queue, NEVER, request.now.0, waiting_since, of, index], |row| row.get(0))
         .optional()?;
     if let Some(next) = next.map(Timestamp) {
-        claim.next_due = Some(claim.next_due.map_or(next, |known| known.min(next)));
+        claim.next_due = Some(claim.next_due.map_or(next, |earliest| earliest.min(next)));
     }
     Ok(())
 }
 
-/// Marks what is due as delivered once more.
+/// Claims due rows.
 fn claim(connection: &Connection, request: &ClaimRequest) -> Result<Claim, Error> {
     if let Some(fence) = &request.fence {
-        note_fence(connection, fence)?;
+        store_fence(connection, fence)?;
     }
     let mut claim = Claim::default();
     for (queue, waiting_since, limit) in queues(request) {
         let rows = due_in(connection, request, &queue, waiting_since, limit)?;
-        mark(connection, request, &rows)?;
+        mark_delivered(connection, request, &rows)?;
         claim.rows.extend(rows);
-        note_next(connection, request, &queue, waiting_since, &mut claim)?;
+        record_next(connection, request, &queue, waiting_since, &mut claim)?;
     }
     Ok(claim)
 }
 
-fn mark(connection: &Connection, request: &ClaimRequest, rows: &[LedgerRow]) -> Result<(), Error> {
-    let mut mark = connection.prepare_cached(
+/// Marks rows as delivered once more.
+fn mark_delivered(connection: &Connection, request: &ClaimRequest, rows: &[LedgerRow]) -> Result<(), Error> {
+    let mut update = connection.prepare_cached(
         "UPDATE dispatch SET deliveries = ?3, issued_at = ?4, due_at = ?5 WHERE workflow_id = ?1 AND key = ?2",
     )?;
     for row in rows {
         let delivered = delivered(row);
-        let pause = request.redelivery.saturating_mul(1 << row.deliveries.min(DOUBLINGS));
-        mark.execute(params![
+        let delay = request.redelivery.saturating_mul(1 << row.deliveries.min(MAX_DOUBLINGS));
+        update.execute(params![
             id_bytes(row.key.id),
             text_of(row.key.key),
             delivered,
             request.now.0,
-            request.now.after(pause).0
+            request.now.after(delay).0
         ])?;
     }
     Ok(())
@@ -175,7 +176,10 @@ fn delivered(row: &LedgerRow) -> u32 {
     }
 }
 
-/// Whether a fence's token is known as the newest; an error if a newer one is.
+/// Returns whether the token of a fence is stored as the newest.
+///
+/// # Errors
+/// Returns `Error::Fenced` if a newer token is stored.
 fn is_newest(connection: &Connection, fence: &Fence) -> Result<bool, Error> {
     let newest: Option<i64> = connection
         .prepare_cached("SELECT value FROM epochs WHERE name = ?1")?
@@ -189,7 +193,7 @@ fn is_newest(connection: &Connection, fence: &Fence) -> Result<bool, Error> {
     }
 }
 
-fn note_fence(connection: &Connection, fence: &Fence) -> Result<(), Error> {
+fn store_fence(connection: &Connection, fence: &Fence) -> Result<(), Error> {
     if is_newest(connection, fence)? {
         return Ok(());
     }

@@ -20,7 +20,7 @@ impl LockStore for SqliteStore {
         let hold = hold.clone();
         let renew = move |connection: &Connection| {
             let now = clock();
-            last_until(connection, &hold, now.after(ttl), now)
+            set_expiry(connection, &hold, now.after(ttl), now)
         };
         self.write_job(renew).await
     }
@@ -46,7 +46,7 @@ fn lock(row: &Row<'_>) -> rusqlite::Result<Lock> {
     })
 }
 
-/// The lock, if somebody holds it.
+/// Returns the lock if it is held.
 fn held(connection: &Connection, namespace: &str, key: &str, now: Timestamp) -> Result<Option<Lock>, Error> {
     let sql = "SELECT namespace, key, owner, token, acquired_at, expires_at FROM locks
                WHERE namespace = ?1 AND key = ?2 AND expires_at > ?3";
@@ -63,7 +63,7 @@ fn acquire(connection: &Connection, request: &LockRequest, now: Timestamp) -> Re
     let LockRequest { namespace, key, owner, ttl } = request;
     let expires_at = now.after(*ttl);
     let (token, acquired_at) = match held(connection, namespace, key, now)? {
-        // The answer to the first time may have been lost.
+        // The response to the first call may have been lost.
         Some(lock) if lock.owner == *owner => {
             (i64::try_from(lock.token).unwrap_or(i64::MAX), lock.acquired_at)
         }
@@ -79,8 +79,8 @@ fn acquire(connection: &Connection, request: &LockRequest, now: Timestamp) -> Re
     Ok(LockAnswer::Granted(connection.prepare_cached(sql)?.query_row(row, lock)?))
 }
 
-/// Has a hold last until then; that of somebody else is let be.
-fn last_until(
+/// Sets the expiry of a hold. A hold of another owner is not changed.
+fn set_expiry(
     connection: &Connection,
     hold: &LockHold,
     until: Timestamp,
@@ -111,18 +111,18 @@ fn list(
     rows.map(|row| Ok(row?)).collect()
 }
 
-/// Who has been free since before this has been so for long enough.
+/// Returns the time before which a lock must have expired for its row to be removed.
 fn free_before(now: Timestamp) -> i64 {
     now.0.saturating_sub(i64::try_from(KEEP_FREE.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Whether there are rows of locks that have been free for long enough.
+/// Returns whether rows of free locks can be removed.
 pub(super) fn has_free(connection: &Connection, now: Timestamp) -> Result<bool, Error> {
     let sql = "SELECT EXISTS (SELECT 1 FROM locks WHERE expires_at < ?1)";
     Ok(connection.prepare_cached(sql)?.query_row([free_before(now)], |row| row.get(0))?)
 }
 
-/// Removes them.
+/// Removes the rows of locks that have been free for longer than [`KEEP_FREE`].
 pub(super) fn remove_free(connection: &Connection, now: Timestamp) -> Result<(), Error> {
     connection.prepare_cached("DELETE FROM locks WHERE expires_at < ?1")?.execute([free_before(now)])?;
     Ok(())

@@ -1,5 +1,5 @@
-//! What is removed: a few workflows at a time, so that the writer is held for some milliseconds at most.
-//! Their pages are used again.
+//! Removes workflows. A transaction removes few of them, so that it occupies the writer for some milliseconds at most. SQLite
+//! reuses the freed pages.
 
 use super::rows::{id_bytes, id_of};
 use super::{SqliteStore, clock, locks};
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Workflows of one transaction.
+/// Number of workflows removed in one transaction.
 const BATCH: usize = 32;
 
 #[async_trait]
@@ -20,7 +20,7 @@ impl MaintenanceStore for SqliteStore {
             self.write_job(move |connection| locks::remove_free(connection, now)).await?;
         }
         let Some(ended_by) = request.ended_by() else { return Ok(MaintenanceReport::default()) };
-        // Found beside the writer, as mostly there is nothing to remove.
+        // Found without the writer, because most calls find nothing to remove.
         let found = self.read(move |connection| ended(connection, ended_by)).await?;
         if found.is_empty() {
             return Ok(MaintenanceReport::default());
@@ -29,7 +29,7 @@ impl MaintenanceStore for SqliteStore {
     }
 }
 
-/// The oldest of those that ended by a time.
+/// Returns the oldest workflows that ended by a time.
 fn ended(connection: &Connection, ended_by: Timestamp) -> Result<Vec<WorkflowId>, Error> {
     let mut statement = connection
         .prepare_cached("SELECT id FROM workflows WHERE id < ?1 AND ended_at <= ?2 ORDER BY id LIMIT ?3")?;
@@ -54,7 +54,7 @@ fn remove(
     Ok(MaintenanceReport { removed, more: ids.len() == BATCH })
 }
 
-/// Removes a workflow with all that belongs to it; whether it was there.
+/// Removes a workflow with its history, its key and its count. Returns whether it existed.
 fn remove_one(connection: &Connection, id: WorkflowId, ended_by: Timestamp) -> Result<bool, Error> {
     let gone: Option<(String, String)> = connection
         .prepare_cached("SELECT namespace, idempotency_key FROM workflows WHERE id = ?1 AND ended_at <= ?2")?
@@ -78,7 +78,7 @@ fn remove_one(connection: &Connection, id: WorkflowId, ended_by: Timestamp) -> R
     Ok(true)
 }
 
-/// Counts a workflow that has just ended.
+/// Adds a workflow that has just ended to the counts.
 pub(super) fn count_ended(connection: &Connection, id: WorkflowId) -> Result<(), Error> {
     connection
         .prepare_cached(

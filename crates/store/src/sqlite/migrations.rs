@@ -1,9 +1,10 @@
-//! Brings a file to this release's tables, and refuses one that is of a newer release.
+//! Schema migrations. A file of a newer release is refused.
 
 use crate::Error;
 use rusqlite::{Connection, TransactionBehavior};
 
-/// In order; never changed once released. The number of those applied is the file's `user_version`.
+/// The migrations in order. The statements of a released migration must not change. The file's `user_version` is the number
+/// of migrations applied.
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0001_first.sql"),
     include_str!("../../../../migrations/sqlite/0002_processes.sql"),
@@ -20,7 +21,7 @@ pub(super) fn run(connection: &mut Connection) -> Result<(), Error> {
         transaction.execute_batch(migration)?;
         transaction.pragma_update(None, "user_version", number)?;
         transaction.commit()?;
-        tracing::info!(number, "the database has new tables");
+        tracing::info!(version = number, "migration was applied");
     }
     check(connection)
 }
@@ -30,12 +31,12 @@ pub(super) fn check(connection: &Connection) -> Result<(), Error> {
     if have == want {
         return Ok(());
     }
-    let what_to_do = if have > want {
+    let action = if have > want {
         "start the release that wrote it, or a newer one"
     } else {
-        "start `goconductor dev` over it once, which brings it up to date"
+        "start `goconductor dev` of this release on it, which applies the pending migrations"
     };
-    Err(Error::Schema { reason: format!("it has version {have}, this release has {want}: {what_to_do}") })
+    Err(Error::Schema { reason: format!("it has version {have}, this release has {want}: {action}") })
 }
 
 fn version(connection: &Connection) -> Result<i64, Error> {

@@ -1,4 +1,4 @@
-//! What is read of workflows.
+//! Queries of workflows and ledger rows.
 
 use super::filter::and;
 use super::rows::{LEDGER, id_bytes, id_of, ledger_row, number, status_of};
@@ -133,7 +133,7 @@ pub(super) fn counts(
         "SELECT value, sum(count) FROM (SELECT CAST({column} AS TEXT) AS value, count(*) AS count
              FROM workflows WHERE namespace = ?1"
     );
-    // Those that have ended are counted already, unless the filter asks for more than what by.
+    // Ended workflows are counted in advance, unless the filter uses other fields than the counts have.
     let is_counted = filter.is_none_or(Filter::is_counted);
     if is_counted {
         sql.push_str(" AND status IN ('QUEUED', 'IN_PROGRESS', 'ROLLING_BACK', 'PAUSED', 'ERROR')");

@@ -1,4 +1,4 @@
-//! Rows to values and back.
+//! Conversion between rows and values.
 
 use crate::json::corrupt;
 use crate::{Error, LedgerRow, LedgerRowKey, Loaded, RowKind, Stored};
@@ -43,7 +43,7 @@ pub(super) fn load_one(connection: &Connection, id: WorkflowId) -> Result<Option
 pub(super) const LEDGER: &str =
     "workflow_id, key, attempt, namespace, service, kind, due_at, deliveries, issued_at";
 
-/// A ledger row's raw columns: reading them can't fail for a reason of ours.
+/// The columns of a ledger row. Reading them fails only with errors of the driver.
 pub(super) struct RawLedgerRow {
     id: Vec<u8>,
     key: String,

@@ -1,6 +1,6 @@
 //! The part of the port for workflows.
 
-use super::{SqliteStore, group, read, rows};
+use super::{SqliteStore, batch, read, rows};
 use crate::{
     Count, Error, Field, Filter, ListPage, ListRequest, Seen, Stored, WorkflowStore, Write, WriteOutcome,
 };
@@ -10,7 +10,7 @@ use goconductor_saga::{Event, WorkflowId};
 #[async_trait]
 impl WorkflowStore for SqliteStore {
     async fn write(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
-        self.write_job(move |connection| batch.iter().map(|write| group::write(connection, write)).collect())
+        self.write_job(move |connection| batch.iter().map(|write| batch::write(connection, write)).collect())
             .await
     }
 

@@ -140,7 +140,10 @@ async fn a_database_of_another_release_is_refused_with_what_to_do() {
         assert_eq!(said_by_connect(&database.url).await, said);
         execute(&database.url, "TRUNCATE schema_version").await;
         let said = store.check().await.expect_err("it is older").to_string();
-        assert!(said.contains("it has version 0") && said.contains("start a server over it once"), "{said}");
+        assert!(
+            said.contains("it has version 0") && said.contains("start a server of this release on it"),
+            "{said}"
+        );
     })
     .await;
 }

@@ -103,7 +103,10 @@ async fn a_file_of_another_release_is_refused_with_what_to_do() {
     let old = folder.path().join("old.db");
     execute(&old, "CREATE TABLE something (value INTEGER)");
     let said = SqliteStore::open_reading(&old).expect_err("it is none of ours").to_string();
-    assert!(said.contains("it has version 0") && said.contains("start `goconductor dev` over it"), "{said}");
+    assert!(
+        said.contains("it has version 0") && said.contains("start `goconductor dev` of this release on it"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

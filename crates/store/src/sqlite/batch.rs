@@ -1,4 +1,4 @@
-//! Starts and transitions: what a group changes.
+//! Writes starts and transitions.
 
 use super::maintenance::count_ended;
 use super::rows::{id_bytes, load_one, text_of};
@@ -8,7 +8,7 @@ use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::{Due, LedgerChange, Owed, Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Never due.
+/// The due time of a row that is never due.
 pub(super) const NEVER: i64 = i64::MAX;
 
 pub(super) fn write(connection: &Connection, write: &Write) -> Result<WriteOutcome, Error> {
@@ -21,13 +21,13 @@ pub(super) fn write(connection: &Connection, write: &Write) -> Result<WriteOutco
 fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Error> {
     let record = &*new.write.record;
     if let Some(key) = &new.idempotency_key {
-        let known: Option<(Vec<u8>, String)> = connection
+        let existing: Option<(Vec<u8>, String)> = connection
             .prepare_cached(
                 "SELECT workflow_id, request_digest FROM start_keys WHERE namespace = ?1 AND key = ?2",
             )?
             .query_row(params![record.namespace, key], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        if let Some((id, digest)) = known {
+        if let Some((id, digest)) = existing {
             let id = super::rows::id_of(&id)?;
             if digest != new.request_digest {
                 return Ok(WriteOutcome::KeyConflict(id));
@@ -63,7 +63,7 @@ fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Err
             record.error,
         ])?;
     if inserted == 0 {
-        return present(connection, record.id);
+        return conflict(connection, record.id);
     }
     if let Some(key) = &new.idempotency_key {
         connection
@@ -98,7 +98,7 @@ fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteO
             record.error,
         ])?;
     if changed == 0 {
-        return present(connection, record.id);
+        return conflict(connection, record.id);
     }
     if record.ends {
         count_ended(connection, record.id)?;
@@ -108,8 +108,8 @@ fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteO
     Ok(WriteOutcome::Written)
 }
 
-/// The outcome for one who was too late.
-fn present(connection: &Connection, id: WorkflowId) -> Result<WriteOutcome, Error> {
+/// Returns the outcome of a conflict.
+fn conflict(connection: &Connection, id: WorkflowId) -> Result<WriteOutcome, Error> {
     Ok(match load_one(connection, id)? {
         Some(present) => WriteOutcome::Lost(Box::new(present)),
         None => WriteOutcome::Missing,
@@ -144,8 +144,8 @@ fn ledger(connection: &Connection, write: &TransitionWrite) -> Result<(), Error>
     Ok(())
 }
 
-/// How a row is treated: its kind, its queue if it was never delivered, and when it is due then.
-fn treatment(write: &TransitionWrite, row: &Owed) -> (&'static str, String, i64) {
+/// Returns the kind of a row, its queue before the first delivery and its due time.
+fn columns(write: &TransitionWrite, row: &Owed) -> (&'static str, String, i64) {
     let queue = queue_of(&write.record.namespace, row.service.as_deref(), row.key);
     match row.due {
         Due::At(Timestamp(at)) => ("run", queue, at),
@@ -156,7 +156,7 @@ fn treatment(write: &TransitionWrite, row: &Owed) -> (&'static str, String, i64)
 
 fn issue(connection: &Connection, write: &TransitionWrite, row: &Owed) -> Result<(), Error> {
     let published = write.publishes.contains(&row.key);
-    let (kind, queue, due_at) = treatment(write, row);
+    let (kind, queue, due_at) = columns(write, row);
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue,
@@ -178,10 +178,10 @@ fn issue(connection: &Connection, write: &TransitionWrite, row: &Owed) -> Result
     Ok(())
 }
 
-/// A row of the same attempt: what was delivered stays so.
+/// Changes the row of an open attempt. A delivered row remains delivered.
 fn change_row(connection: &Connection, write: &TransitionWrite, row: &Owed) -> Result<(), Error> {
     let published = write.publishes.contains(&row.key);
-    let (kind, queue, due_at) = treatment(write, row);
+    let (kind, queue, due_at) = columns(write, row);
     let in_lane = queue_of(&write.record.namespace, row.service.as_deref(), row.key);
     let changed = connection
         .prepare_cached(
@@ -207,7 +207,7 @@ fn change_row(connection: &Connection, write: &TransitionWrite, row: &Owed) -> R
             write.now.0,
         ])?;
     if changed == 0 {
-        tracing::warn!(workflow = %write.record.id, key = %row.key, "a row of the ledger was missing");
+        tracing::warn!(workflow = %write.record.id, key = %row.key, "ledger row was missing");
         return issue(connection, write, row);
     }
     Ok(())

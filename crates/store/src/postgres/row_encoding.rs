@@ -1,6 +1,6 @@
-//! Rows as a group hands them to the server: arrays of its types `workflow_row`, `step_row` and `ledger_row`.
+//! Binary encoding of rows as arrays of the composite types `workflow_row`, `step_row` and `ledger_row`.
 
-use super::rows::{stored, stored_labels};
+use super::rows::{encode_labels, escape_nul};
 use crate::ledger::queue_of;
 use crate::{Error, NewWorkflow, Record, TransitionWrite};
 use goconductor_saga::{Due, Owed, Timestamp};
@@ -12,15 +12,15 @@ use sqlx::{Postgres, Type};
 use std::borrow::Cow;
 use uuid::Uuid;
 
-/// Never due.
+/// The due time of a row that is never due.
 pub(super) const NEVER: i64 = i64::MAX;
-/// The queue of timers, and of commands to be taken back that were never delivered.
+/// The queue of timers, and of commands to withdraw that were never delivered.
 pub(super) const NO_LANE: &str = "";
 
-/// A start: a `workflow_row`.
+/// A start, encoded as `workflow_row`.
 pub(super) struct StartRow<'a> {
-    /// In the group.
-    place: i64,
+    /// The position in the batch.
+    position: i64,
     record: &'a Record,
     key: Cow<'a, str>,
     digest: Cow<'a, str>,
@@ -28,21 +28,21 @@ pub(super) struct StartRow<'a> {
 }
 
 impl<'a> StartRow<'a> {
-    pub(super) fn of(place: i64, new: &'a NewWorkflow) -> Result<Self, Error> {
+    pub(super) fn of(position: i64, new: &'a NewWorkflow) -> Result<Self, Error> {
         Ok(Self {
-            place,
+            position,
             record: &new.write.record,
-            key: new.idempotency_key.as_deref().map(stored).unwrap_or_default(),
-            digest: stored(&new.request_digest),
-            labels: stored_labels(&new.write.record.labels)?,
+            key: new.idempotency_key.as_deref().map(escape_nul).unwrap_or_default(),
+            digest: escape_nul(&new.request_digest),
+            labels: encode_labels(&new.write.record.labels)?,
         })
     }
 }
 
-/// A transition of a workflow that is there: a `step_row`, which has nothing that only a start says.
+/// A transition of an existing workflow, encoded as `step_row`. It omits the columns that only a start sets.
 pub(super) struct StepRow<'a>(pub(super) &'a Record);
 
-/// A row of the ledger as it is issued.
+/// A ledger row to insert or change, encoded as `ledger_row`.
 #[derive(Clone)]
 pub(super) struct LedgerEntry<'a> {
     pub(super) id: Uuid,
@@ -52,7 +52,7 @@ pub(super) struct LedgerEntry<'a> {
     pub(super) service: Option<Cow<'a, str>>,
     pub(super) kind: &'static str,
     pub(super) queue: String,
-    /// The queue in which it waits once it is delivered.
+    /// The queue of the row after its delivery.
     pub(super) lane: String,
     pub(super) due_at: i64,
     pub(super) deliveries: i64,
@@ -62,7 +62,7 @@ pub(super) struct LedgerEntry<'a> {
 impl<'a> LedgerEntry<'a> {
     pub(super) fn of(write: &'a TransitionWrite, row: &'a Owed) -> Self {
         let namespace = &write.record.namespace;
-        let lane = stored(&queue_of(namespace, row.service.as_deref(), row.key)).into_owned();
+        let lane = escape_nul(&queue_of(namespace, row.service.as_deref(), row.key)).into_owned();
         let (kind, queue, due_at) = match row.due {
             Due::At(Timestamp(at)) => ("run", lane.clone(), at),
             Due::Held => ("held", lane.clone(), NEVER),
@@ -73,8 +73,8 @@ impl<'a> LedgerEntry<'a> {
             id: write.record.id.0,
             key: row.key.to_string(),
             attempt: i64::from(row.attempt),
-            namespace: stored(namespace),
-            service: row.service.as_deref().map(stored),
+            namespace: escape_nul(namespace),
+            service: row.service.as_deref().map(escape_nul),
             kind,
             queue,
             lane,
@@ -89,7 +89,7 @@ pub(super) fn number(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
-/// Why it is rolled back; empty: it is not.
+/// Returns the `cause` column. It is empty if the workflow is not rolled back.
 fn cause(record: &Record) -> &'static str {
     record.cause.map_or("", |cause| cause.as_str())
 }
@@ -98,12 +98,12 @@ impl Encode<'_, Postgres> for StartRow<'_> {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         let record = self.record;
         let mut row = PgRecordEncoder::new(buffer);
-        // In the order of the type's columns.
+        // The order is that of the type's columns.
         row.encode(record.id.0)?
-            .encode(self.place)?
+            .encode(self.position)?
             .encode(number(record.from_seq))?
-            .encode(&*stored(&record.namespace))?
-            .encode(&*stored(&record.definition))?
+            .encode(&*escape_nul(&record.namespace))?
+            .encode(&*escape_nul(&record.definition))?
             .encode(i32::try_from(record.version).unwrap_or(i32::MAX))?
             .encode(record.status.as_str())?
             .encode(cause(record))?
@@ -157,8 +157,8 @@ impl Encode<'_, Postgres> for LedgerEntry<'_> {
     }
 }
 
-/// What the server calls a row, and an array of such rows.
-macro_rules! is_called {
+/// Sets the names of the composite type and of its array type.
+macro_rules! composite_type {
     ($row:ident, $name:literal) => {
         impl Type<Postgres> for $row<'_> {
             fn type_info() -> PgTypeInfo {
@@ -174,6 +174,6 @@ macro_rules! is_called {
     };
 }
 
-is_called!(StartRow, "workflow_row");
-is_called!(StepRow, "step_row");
-is_called!(LedgerEntry, "ledger_row");
+composite_type!(StartRow, "workflow_row");
+composite_type!(StepRow, "step_row");
+composite_type!(LedgerEntry, "ledger_row");

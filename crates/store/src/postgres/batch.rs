@@ -1,12 +1,12 @@
-//! A group of starts and transitions: one statement, whatever the group's size.
+//! Writes a batch of starts and transitions with one statement, whatever its size.
 //!
-//! One statement is one transaction and one way to the database and back. Only where a workflow is in a group
-//! more than once, or a row of the ledger is changed in place, it is a transaction of several.
+//! One statement is one transaction and one round trip. A batch needs a transaction of several statements only if it
+//! contains a workflow more than once, or changes a ledger row in place.
 
 use super::ledger::{self, Rows};
-use super::rows::{load, stored};
+use super::row_encoding::{StartRow, StepRow, number};
+use super::rows::{escape_nul, load};
 use super::sqlstate::is_duplicate;
-use super::written::{StartRow, StepRow, number};
 use super::{commit, unavailable, uncertain};
 use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::WorkflowId;
@@ -16,17 +16,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 use uuid::Uuid;
 
-/// Writes a group: when it returns, it is durable.
+/// Writes a batch. The batch is durable when the function returns.
 pub(super) async fn write(
     connection: &mut PgConnection,
-    group: &[Write],
+    batch: &[Write],
 ) -> Result<Vec<WriteOutcome>, Error> {
-    let mut outcomes: Vec<Option<WriteOutcome>> = vec![None; group.len()];
-    let rounds = rounds(group);
-    match rounds.as_slice() {
-        [only] if !only.members.iter().any(|member| ledger::changes_in_place(member.write())) => {
+    let mut outcomes: Vec<Option<WriteOutcome>> = vec![None; batch.len()];
+    let passes = passes(batch);
+    match passes.as_slice() {
+        [only] if !only.entries.iter().any(|entry| ledger::changes_in_place(entry.write())) => {
             match only.write(connection, &NEW, uncertain, &mut outcomes).await {
-                // Nothing of it was done.
+                // Nothing was written.
                 Err(error) if is_duplicate(&error) => {
                     only.write(connection, &ANY, uncertain, &mut outcomes).await?
                 }
@@ -35,25 +35,25 @@ pub(super) async fn write(
         }
         several => {
             let mut transaction = connection.begin().await.map_err(unavailable)?;
-            for round in several {
-                let accepted = round.write(&mut transaction, &ANY, unavailable, &mut outcomes).await?;
-                ledger::change(&mut transaction, &accepted).await?;
+            for pass in several {
+                let applied = pass.write(&mut transaction, &ANY, unavailable, &mut outcomes).await?;
+                ledger::change(&mut transaction, &applied).await?;
             }
             commit(transaction).await?;
         }
     }
-    // Invariant: every member was in one round, and that gave it an outcome.
+    // Invariant: every write was in one pass, which set its outcome.
     let missing = || Error::corrupt("a batch", "a write has no outcome");
     outcomes.into_iter().map(|outcome| outcome.ok_or_else(missing)).collect()
 }
 
-/// A start or a transition, with its place in the group.
-struct Member<'a> {
-    place: usize,
+/// A start or a transition, with its position in the batch.
+struct Entry<'a> {
+    position: usize,
     write: &'a Write,
 }
 
-impl<'a> Member<'a> {
+impl<'a> Entry<'a> {
     fn write(&self) -> &'a TransitionWrite {
         match self.write {
             Write::Start(new) => &new.write,
@@ -80,48 +80,48 @@ impl<'a> Member<'a> {
         self.start()?.idempotency_key.as_deref()
     }
 
-    /// About as much of it goes to the server.
+    /// Returns the approximate size of the entry on the wire.
     fn bytes(&self) -> usize {
         let record = self.record();
         let events: usize = record.events.iter().map(|(_, event)| 64 + event.len()).sum();
         record.state.len() + events + 256 * (1 + record.ledger.len())
     }
 
-    fn place(&self) -> i64 {
-        i64::try_from(self.place).unwrap_or(i64::MAX)
+    fn position(&self) -> i64 {
+        i64::try_from(self.position).unwrap_or(i64::MAX)
     }
 }
 
-/// Members, none of which is of the same workflow as another.
+/// Entries of distinct workflows.
 #[derive(Default)]
-struct Round<'a> {
-    members: Vec<Member<'a>>,
+struct Pass<'a> {
+    entries: Vec<Entry<'a>>,
 }
 
-/// The n-th member of a workflow is written in the n-th round: each is judged by what the one before it left.
-/// In the ids' order, so that groups wait for one another in line.
-fn rounds(group: &[Write]) -> Vec<Round<'_>> {
-    let mut rounds: Vec<Round<'_>> = Vec::new();
-    let mut seen: HashMap<WorkflowId, usize> = HashMap::with_capacity(group.len());
-    for (place, write) in group.iter().enumerate() {
-        let member = Member { place, write };
-        let round = seen.entry(member.id()).or_default();
-        match rounds.get_mut(*round) {
-            Some(round) => round.members.push(member),
-            None => rounds.push(Round { members: vec![member] }),
+/// Splits a batch into passes. The n-th entry of a workflow is written in the n-th pass, because it builds on the entry
+/// before it. The entries of a pass are ordered by id, so that concurrent batches lock rows in the same order.
+fn passes(batch: &[Write]) -> Vec<Pass<'_>> {
+    let mut passes: Vec<Pass<'_>> = Vec::new();
+    let mut seen: HashMap<WorkflowId, usize> = HashMap::with_capacity(batch.len());
+    for (position, write) in batch.iter().enumerate() {
+        let entry = Entry { position, write };
+        let pass = seen.entry(entry.id()).or_default();
+        match passes.get_mut(*pass) {
+            Some(pass) => pass.entries.push(entry),
+            None => passes.push(Pass { entries: vec![entry] }),
         }
-        *round += 1;
+        *pass += 1;
     }
-    for round in &mut rounds {
-        round.members.sort_by_key(Member::id);
+    for pass in &mut passes {
+        pass.entries.sort_by_key(Entry::id);
     }
-    rounds
+    passes
 }
 
-/// Writes what is new only: a row that is there already fails the whole group. To be prepared for one costs an
-/// eighth of the server's time, and nearly none ever is.
+/// The statement for a batch without conflicting rows. A row that exists fails the whole batch. The conflict clauses of
+/// [`ANY`] cost an eighth of the server's time and are almost never needed.
 static NEW: LazyLock<String> = LazyLock::new(|| statement("", "", ""));
-/// Is prepared for everything that may be there.
+/// The statement for a batch that may conflict with existing rows.
 static ANY: LazyLock<String> = LazyLock::new(|| {
     statement(
         "AND (SELECT workflows.id FROM workflows WHERE workflows.id = new.id) IS NULL",
@@ -137,14 +137,17 @@ fn statement(unless_there: &str, over_workflow: &str, over_row: &str) -> String 
     statement.replace("{over workflow}", over_workflow).replace("{over row}", over_row)
 }
 
-/// Keys are claimed in their own order, so that two groups don't wait for one another; of two with one key the
-/// first of the group wins. One whose id is taken has no use for a key. Workflows are updated in the ids' order, in
-/// which they come. Who ends is counted. What follows is written for those that were accepted only; rows of the
-/// ledger come once those are gone that they replace.
+/// The statement.
 ///
-/// The plan is made for any number of rows, see [`super::LOOKED_UP`]. `IS TRUE` has the accepted looked up in a table
-/// of hashes: a join of what is taken for one row goes through all of them for each. Of a table that many rows are in,
-/// nothing is asked for that is the same for all (`listed`): those that are so would be looked at, one by one.
+/// Idempotency keys are inserted in key order, so that concurrent batches cannot deadlock. Of two starts with the same
+/// key, the first of the batch wins. A start whose id exists does not insert its key. Workflows are updated in the order
+/// of their ids, which is the order of the input. Workflows that end are counted. Events and ledger rows are written only
+/// for the writes that were applied. New ledger rows are inserted after the rows that they replace are deleted.
+///
+/// The plan must suit any number of rows, see [`super::INDEX_LOOKUPS`]. `IS TRUE` makes the server look up the applied
+/// ids in a hash table: it would estimate a join to return one row and scan all ids for each event. The value of
+/// `listed` is passed through a CTE instead of a constant: with a constant, which most rows of the table share, the
+/// server would scan all rows that have it.
 const WRITE: &str = "
     WITH new AS MATERIALIZED (
         SELECT * FROM unnest($1::workflow_row[])
@@ -169,7 +172,7 @@ const WRITE: &str = "
         WHERE workflows.id = ANY (ARRAY[step.id]) AND workflows.seq = step.from_seq
         RETURNING workflows.id, workflows.namespace, workflows.definition, workflows.version,
             workflows.status, workflows.cause, step.ends
-    ), accepted AS MATERIALIZED (
+    ), applied AS MATERIALIZED (
         TABLE inserted UNION ALL TABLE updated
     ), ended AS MATERIALIZED (
         SELECT *, 'OPEN' AS listed FROM updated WHERE ends
@@ -182,28 +185,29 @@ const WRITE: &str = "
             AND listings.listed = ended.listed AND listings.id = ended.id
     ), counted AS (
         INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
-        SELECT namespace, definition, version, status, cause, count(*) FROM accepted WHERE ends
+        SELECT namespace, definition, version, status, cause, count(*) FROM applied WHERE ends
         GROUP BY namespace, definition, version, status, cause
     ), event AS (
         INSERT INTO events (workflow_id, seq, body)
         SELECT * FROM unnest($3::uuid[], $4::bigint[], $5::text[]) AS event (id, seq, body)
-        WHERE (id IN (SELECT id FROM accepted)) IS TRUE
+        WHERE (id IN (SELECT id FROM applied)) IS TRUE
     ), settled AS (
         DELETE FROM dispatch USING unnest($6::uuid[], $7::text[]) AS old (id, key)
         WHERE dispatch.workflow_id = ANY (ARRAY[old.id]) AND dispatch.key = old.key
-            AND (old.id IN (SELECT id FROM accepted)) IS TRUE
+            AND (old.id IN (SELECT id FROM applied)) IS TRUE
         RETURNING 1
     ), issued AS (
         INSERT INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue, due_at, deliveries,
             issued_at)
         SELECT * FROM unnest($8::ledger_row[]) AS new
-        WHERE (id IN (SELECT id FROM accepted)) IS TRUE AND (SELECT count(*) FROM settled) >= 0
+        WHERE (id IN (SELECT id FROM applied)) IS TRUE AND (SELECT count(*) FROM settled) >= 0
         {over row}
     )
-    SELECT array_agg(id) FROM accepted";
+    SELECT array_agg(id) FROM applied";
 
-impl<'a> Round<'a> {
-    /// The members that were accepted, by one of the two statements. `failed` says what a driver's error means.
+impl<'a> Pass<'a> {
+    /// Writes the pass with one of the two statements, sets the outcomes and returns the writes that were applied.
+    /// `failed` maps an error of the driver.
     async fn write(
         &self,
         connection: &mut PgConnection,
@@ -211,50 +215,51 @@ impl<'a> Round<'a> {
         failed: fn(sqlx::Error) -> Error,
         outcomes: &mut [Option<WriteOutcome>],
     ) -> Result<Vec<&'a TransitionWrite>, Error> {
-        let accepted = self.accepted(connection, statement, failed).await?;
-        let mut writes = Vec::with_capacity(accepted.len());
-        let mut late = Vec::new();
-        for member in &self.members {
-            if accepted.contains(&member.id().0) {
-                set(outcomes, member.place, WriteOutcome::Written);
-                writes.push(member.write());
-            } else if let (Some(new), Some(key)) = (member.start(), member.key())
+        let applied = self.apply(connection, statement, failed).await?;
+        let mut writes = Vec::with_capacity(applied.len());
+        let mut conflicting = Vec::new();
+        for entry in &self.entries {
+            if applied.contains(&entry.id().0) {
+                set(outcomes, entry.position, WriteOutcome::Written);
+                writes.push(entry.write());
+            } else if let (Some(new), Some(key)) = (entry.start(), entry.key())
                 && let Some(outcome) = replayed(connection, new, key).await?
             {
-                set(outcomes, member.place, outcome);
+                set(outcomes, entry.position, outcome);
             } else {
-                late.push(member);
+                conflicting.push(entry);
             }
         }
-        if late.is_empty() {
+        if conflicting.is_empty() {
             return Ok(writes);
         }
-        let ids: Vec<WorkflowId> = late.iter().map(|member| member.id()).collect();
-        for (member, present) in late.iter().zip(load(connection, &ids).await?) {
+        let ids: Vec<WorkflowId> = conflicting.iter().map(|entry| entry.id()).collect();
+        for (entry, present) in conflicting.iter().zip(load(connection, &ids).await?) {
             let lost = |present| WriteOutcome::Lost(Box::new(present));
-            set(outcomes, member.place, present.map_or(WriteOutcome::Missing, lost));
+            set(outcomes, entry.position, present.map_or(WriteOutcome::Missing, lost));
         }
         Ok(writes)
     }
 
-    async fn accepted(
+    /// Executes the statement and returns the ids of the workflows to which it applied a write.
+    async fn apply(
         &self,
         connection: &mut PgConnection,
         statement: &'static str,
         failed: fn(sqlx::Error) -> Error,
     ) -> Result<HashSet<Uuid>, Error> {
         let (mut starts, mut steps) = (Vec::new(), Vec::new());
-        for member in &self.members {
-            match member.start() {
-                Some(new) => starts.push(StartRow::of(member.place(), new)?),
-                None => steps.push(StepRow(member.record())),
+        for entry in &self.entries {
+            match entry.start() {
+                Some(new) => starts.push(StartRow::of(entry.position(), new)?),
+                None => steps.push(StepRow(entry.record())),
             }
         }
-        let events = Events::of(self.members.iter().map(Member::record));
-        let Rows { settled_ids, settled_keys, issued } = Rows::of(self.members.iter().map(Member::write));
+        let events = Events::of(self.entries.iter().map(Entry::record));
+        let Rows { settled_ids, settled_keys, issued } = Rows::of(self.entries.iter().map(Entry::write));
         let mut arguments = PgArguments::default();
-        // Some MiB, which are copied each time that there is not enough room.
-        arguments.reserve(8, self.members.iter().map(Member::bytes).sum());
+        // The arguments have some MiB. Without the reservation, the buffer would be copied each time it grows.
+        arguments.reserve(8, self.entries.iter().map(Entry::bytes).sum());
         let bind = || {
             arguments.add(starts)?;
             arguments.add(steps)?;
@@ -266,21 +271,21 @@ impl<'a> Round<'a> {
             arguments.add(issued)
         };
         bind().map_err(|error| failed(sqlx::Error::Encode(error)))?;
-        // In one row, as each costs both sides about as much as one that has them all; and all answers are waited
-        // for, as that row comes before the commit.
-        let answers: Vec<Option<Vec<Uuid>>> =
+        // The statement returns all ids in one row, because each row costs both sides about as much as this one. All of
+        // the response is awaited, because the row arrives before the commit.
+        let ids: Vec<Option<Vec<Uuid>>> =
             sqlx::query_scalar_with(statement, arguments).fetch_all(connection).await.map_err(failed)?;
-        Ok(answers.into_iter().flatten().flatten().collect())
+        Ok(ids.into_iter().flatten().flatten().collect())
     }
 }
 
-fn set(outcomes: &mut [Option<WriteOutcome>], place: usize, outcome: WriteOutcome) {
-    if let Some(slot) = outcomes.get_mut(place) {
+fn set(outcomes: &mut [Option<WriteOutcome>], position: usize, outcome: WriteOutcome) {
+    if let Some(slot) = outcomes.get_mut(position) {
         *slot = Some(outcome);
     }
 }
 
-/// Events, column by column.
+/// The columns of the events.
 #[derive(Default)]
 struct Events<'a> {
     ids: Vec<Uuid>,
@@ -302,7 +307,7 @@ impl<'a> Events<'a> {
     }
 }
 
-/// What the start is that has its key; none: nobody has it.
+/// Returns the outcome for a start whose idempotency key exists, or `None` if the key does not exist.
 async fn replayed(
     connection: &mut PgConnection,
     new: &NewWorkflow,
@@ -311,14 +316,14 @@ async fn replayed(
     let found: Option<(Uuid, String)> = sqlx::query_as(
         "SELECT workflow_id, request_digest FROM start_keys WHERE namespace = $1 AND key = $2",
     )
-    .bind(stored(&new.write.record.namespace))
-    .bind(stored(key))
+    .bind(escape_nul(&new.write.record.namespace))
+    .bind(escape_nul(key))
     .fetch_optional(&mut *connection)
     .await
     .map_err(unavailable)?;
     let Some((id, digest)) = found else { return Ok(None) };
     let id = WorkflowId(id);
-    if digest != stored(&new.request_digest) {
+    if digest != escape_nul(&new.request_digest) {
         return Ok(Some(WriteOutcome::KeyConflict(id)));
     }
     let loaded = load(connection, &[id]).await?.into_iter().next().flatten();
