@@ -1,19 +1,19 @@
--- Everything of a workflow lives under its id. Times are microseconds since 1970.
+-- The rows of a workflow are found by its id. Times are microseconds since the Unix epoch.
 CREATE TABLE workflows (
-    id              UUID   NOT NULL PRIMARY KEY,   -- UUIDv7: sorts by the time of the start
+    id              UUID   NOT NULL PRIMARY KEY,   -- UUIDv7: ordered by the time of the start
     namespace       TEXT   NOT NULL,
     definition      TEXT   NOT NULL,
     version         INTEGER NOT NULL,
     status          TEXT   NOT NULL,
-    cause           TEXT   NOT NULL,               -- empty: none
+    cause           TEXT   NOT NULL,               -- empty if the workflow has none
     seq             BIGINT NOT NULL,
     state           TEXT   NOT NULL,               -- JSON, with its own format number
     created_at      BIGINT NOT NULL,
     ended_at        BIGINT,
-    idempotency_key TEXT   NOT NULL,               -- empty: none
+    idempotency_key TEXT   NOT NULL,               -- empty if the workflow has none
     labels          JSONB  NOT NULL,
     error           TEXT
--- Room for the next state beside the present one: most updates then touch no index page.
+-- Leaves room on the page for the next state, so most updates do not write to an index (HOT updates).
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX workflows_newest ON workflows (namespace, id DESC);
 CREATE INDEX workflows_by_status ON workflows (namespace, status, id DESC);
@@ -35,7 +35,7 @@ CREATE TABLE events (
     PRIMARY KEY (workflow_id, seq)
 );
 
--- The dispatch ledger: everything that is owed, and nothing else.
+-- The dispatch ledger: exactly the commands and timers that are owed.
 CREATE TABLE dispatch (
     workflow_id UUID    NOT NULL,
     key         TEXT    NOT NULL,
@@ -43,12 +43,12 @@ CREATE TABLE dispatch (
     namespace   TEXT    NOT NULL,
     service     TEXT,
     kind        TEXT    NOT NULL,   -- run, held, withdraw
-    queue       TEXT    NOT NULL,   -- namespace/service/side; empty for what no service has to do
+    queue       TEXT    NOT NULL,   -- namespace/service/side; empty for a row that no service processes
     due_at      BIGINT  NOT NULL,
     deliveries  BIGINT  NOT NULL,
     issued_at   BIGINT  NOT NULL,
     PRIMARY KEY (workflow_id, key)
--- Rows come and go all the time: what is dead is cleared away at once.
+-- Rows are inserted and deleted all the time, so dead rows are vacuumed immediately.
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000,
         autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX dispatch_due ON dispatch (queue, due_at);
@@ -74,7 +74,7 @@ CREATE TABLE services (
     PRIMARY KEY (namespace, name)
 );
 
--- Counters that outlive every process: epochs, and the newest fencing token seen of each duty.
+-- Durable counters: epochs, and the newest fencing token of each election.
 CREATE TABLE epochs (
     name  TEXT   NOT NULL PRIMARY KEY,
     value BIGINT NOT NULL

@@ -1,15 +1,15 @@
--- Who is there: one row a process, kept fresh by the process itself. Times are the database's.
+-- Members: one row for each process, which the process renews. Times are by the database's clock.
 CREATE TABLE members (
-    instance TEXT   NOT NULL PRIMARY KEY,   -- a random identity at each boot
+    instance TEXT   NOT NULL PRIMARY KEY,   -- the identity of the process, random at each start
     kind     TEXT   NOT NULL,
     address  TEXT   NOT NULL,
     about    TEXT   NOT NULL,               -- JSON
     since    BIGINT NOT NULL,
     seen_at  BIGINT NOT NULL,
-    lives    BIGINT NOT NULL                -- microseconds after seen_at
+    lives    BIGINT NOT NULL                -- TTL in microseconds, counted from seen_at
 ) WITH (fillfactor = 50);
 
--- Messages that are no command, with the reason.
+-- Dead letters: messages that could not be processed, with the reason.
 CREATE TABLE dead_letters (
     id          TEXT   NOT NULL PRIMARY KEY,
     topic       TEXT   NOT NULL,

@@ -1,8 +1,8 @@
--- Steady over years: history in partitions that retention drops, totals of what has ended, and only such
--- indexes as a plan uses.
+-- Keeps the size and the speed constant over years: the history is partitioned, and partitions are dropped after the
+-- retention. Ended workflows are counted in advance. Indexes that no plan uses are dropped.
 
--- Partitions are bounded by the time in the workflow's id (UUIDv7: milliseconds in the first 48 bits). They
--- are made ahead of time by whoever keeps the store; what fits none is in `events_other`.
+-- Partitions are bounded by the time in the workflow's id (UUIDv7: milliseconds in the first 48 bits). The maintenance
+-- creates them ahead of time. Rows without a partition are in `events_other`.
 ALTER TABLE events RENAME TO events_before;
 ALTER INDEX events_pkey RENAME TO events_before_pkey;
 CREATE TABLE events (
@@ -12,7 +12,7 @@ CREATE TABLE events (
     PRIMARY KEY (workflow_id, seq)
 ) PARTITION BY RANGE (workflow_id);
 CREATE TABLE events_other PARTITION OF events DEFAULT;
--- What is there already is a partition of its own, up to the next midnight (UTC).
+-- Existing rows become a partition that ends at the next midnight (UTC).
 DO $$
 DECLARE
     midnight BIGINT := (floor(extract(epoch FROM clock_timestamp()) / 86400)::bigint + 1) * 86400000;
@@ -27,8 +27,8 @@ BEGIN
     END IF;
 END $$;
 
--- How many have ended, as what: sums, as each group of writes adds rows of its own and waits for nobody.
--- They are folded from time to time. What has not ended is counted when somebody asks.
+-- Counts of ended workflows. A count is the sum of its rows: each batch of writes inserts rows instead of updating shared
+-- ones, so batches do not wait for each other. The maintenance merges the rows. Open workflows are counted on request.
 CREATE TABLE ended_counts (
     namespace  TEXT    NOT NULL,
     definition TEXT    NOT NULL,
@@ -41,20 +41,20 @@ CREATE TABLE ended_counts (
 INSERT INTO ended_counts SELECT namespace, definition, version, status, cause, count(*) FROM workflows
     WHERE ended_at IS NOT NULL GROUP BY namespace, definition, version, status, cause;
 
--- What a list by status looks for. An index on the status itself would have every step forward touch every
--- index of the table; this one changes where somebody would look for the workflow: at its end, mostly.
+-- The key of lists by status. With an index on the status itself, every transition would write to every index of the
+-- table. This column changes rarely, mostly when the workflow ends.
 ALTER TABLE workflows ADD COLUMN listed TEXT NOT NULL GENERATED ALWAYS AS
     (CASE WHEN status IN ('QUEUED', 'IN_PROGRESS') THEN 'OPEN' ELSE status END) STORED;
 DROP INDEX workflows_by_status;
 CREATE INDEX workflows_by_status ON workflows (namespace, listed, id DESC);
--- `start_keys` finds them.
+-- `start_keys` replaces this index.
 DROP INDEX workflows_by_key;
--- Costs nothing where there are no labels.
+-- The index has no entries for workflows without labels.
 CREATE INDEX workflows_by_label ON workflows USING gin (labels jsonb_path_ops) WHERE labels <> '{}'::jsonb;
 
--- What a claim looks for: what was never delivered and is due; what was, and is due; what was, and was issued
--- before the oldest message that still waits in its queue. A hundred thousand rows that wait in a queue, or
--- for their time, are then read by nobody.
+-- The ranges that a claim reads: rows that were never delivered and are due; delivered rows that are due; delivered rows
+-- that were issued before the oldest message in their queue. A claim does not read rows that are still queued or not due,
+-- of which there may be a hundred thousand.
 DROP INDEX dispatch_due;
 CREATE INDEX dispatch_new ON dispatch (queue, due_at) WHERE deliveries = 0;
 CREATE INDEX dispatch_delivered ON dispatch (queue, due_at) WHERE deliveries > 0;

@@ -1,12 +1,12 @@
--- A step forward touches as few indexes as can be: what lists look for has a table of its own, and changes
--- where a workflow begins and where it ends.
+-- Reduces the indexes that a transition writes to: the keys of lists move to a separate table, which changes only when a
+-- workflow starts and when it ends.
 
--- Under what a workflow is listed, in which order: newest first within its definition and `listed`. Lists
--- begin here, whatever they ask for: there are few pairs of the two, however many workflows.
+-- The index of lists: newest first within a definition and a bucket (`listed`). All lists start here, because there are
+-- few pairs of definition and bucket, however many workflows exist.
 CREATE TABLE listings (
     namespace  TEXT NOT NULL,
     definition TEXT NOT NULL,
-    listed     TEXT NOT NULL,   -- OPEN until it ends, then its status
+    listed     TEXT NOT NULL,   -- the bucket: OPEN until the workflow ends, then its status
     id         UUID NOT NULL
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 INSERT INTO listings
@@ -17,19 +17,18 @@ DROP INDEX workflows_newest;
 DROP INDEX workflows_by_status;
 DROP INDEX workflows_by_definition;
 ALTER TABLE workflows DROP COLUMN listed;
--- Those that are open and not on their way forward: an operator looks for them, and they are few.
+-- Open workflows that may need the attention of an operator. They are few.
 CREATE INDEX workflows_astray ON workflows (namespace, status, id DESC)
     WHERE status IN ('ROLLING_BACK', 'PAUSED', 'ERROR');
 
--- Who claims looks every half second at the latest, so the exact time at which the next of those that were
--- delivered is due is nothing that an index of its own pays for.
+-- Claims run at least every half second, so the exact due time of the next delivered row is not worth an index.
 DROP INDEX dispatch_delivered;
 
--- What a group writes, row by row: taken apart by the server in one go, where an array for each column costs
--- about as much as the rows' way into the table.
+-- The rows of a batch. The server decodes an array of composite values in one pass. An array for each column would cost
+-- about as much as the inserts themselves.
 CREATE TYPE workflow_row AS (
     id         UUID,
-    place      BIGINT,   -- in the group
+    place      BIGINT,   -- position in the batch
     from_seq   BIGINT,
     namespace  TEXT,
     definition TEXT,

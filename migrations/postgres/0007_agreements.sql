@@ -1,4 +1,4 @@
--- What all processes agree on, such as which queue they use. Changed by who knows the newest revision only.
+-- Configuration entries, on which all processes agree, such as the queue in use. A change requires the current revision.
 CREATE TABLE agreements (
     name     TEXT   NOT NULL PRIMARY KEY,
     revision BIGINT NOT NULL,

@@ -1,5 +1,5 @@
--- What a transition of a workflow that is there says; `workflow_row` is what a start says. Most of a group are
--- transitions: the server takes half as many values apart, and copies each state once less.
+-- A transition of an existing workflow. `workflow_row` is for starts. Most writes of a batch are transitions. With this
+-- type, the server decodes half as many values and copies each state once less.
 CREATE TYPE step_row AS (
     id       UUID,
     from_seq BIGINT,

@@ -1,16 +1,16 @@
--- Everything of a workflow lives under its id. Times are microseconds since 1970.
+-- The rows of a workflow are found by its id. Times are microseconds since the Unix epoch.
 CREATE TABLE workflows (
-    id              BLOB    NOT NULL PRIMARY KEY,   -- UUIDv7: sorts by the time of the start
+    id              BLOB    NOT NULL PRIMARY KEY,   -- UUIDv7: ordered by the time of the start
     namespace       TEXT    NOT NULL,
     definition      TEXT    NOT NULL,
     version         INTEGER NOT NULL,
     status          TEXT    NOT NULL,
-    cause           TEXT    NOT NULL,               -- empty: none
+    cause           TEXT    NOT NULL,               -- empty if the workflow has none
     seq             INTEGER NOT NULL,
     state           TEXT    NOT NULL,               -- JSON, with its own format number
     created_at      INTEGER NOT NULL,
     ended_at        INTEGER,
-    idempotency_key TEXT    NOT NULL,               -- empty: none
+    idempotency_key TEXT    NOT NULL,               -- empty if the workflow has none
     labels          TEXT    NOT NULL,
     error           TEXT
 ) WITHOUT ROWID;
@@ -34,7 +34,7 @@ CREATE TABLE events (
     PRIMARY KEY (workflow_id, seq)
 ) WITHOUT ROWID;
 
--- The dispatch ledger: everything that is owed, and nothing else.
+-- The dispatch ledger: exactly the commands and timers that are owed.
 CREATE TABLE dispatch (
     workflow_id BLOB    NOT NULL,
     key         TEXT    NOT NULL,
@@ -42,7 +42,7 @@ CREATE TABLE dispatch (
     namespace   TEXT    NOT NULL,
     service     TEXT,
     kind        TEXT    NOT NULL,   -- run, held, withdraw
-    queue       TEXT    NOT NULL,   -- namespace/service/side; empty for what no service has to do
+    queue       TEXT    NOT NULL,   -- namespace/service/side; empty for a row that no service processes
     due_at      INTEGER NOT NULL,
     deliveries  INTEGER NOT NULL,
     issued_at   INTEGER NOT NULL,
@@ -71,7 +71,7 @@ CREATE TABLE services (
     PRIMARY KEY (namespace, name)
 ) WITHOUT ROWID;
 
--- Counters that outlive every process: epochs, and the newest fencing token seen of each duty.
+-- Durable counters: epochs, and the newest fencing token of each election.
 CREATE TABLE epochs (
     name  TEXT    NOT NULL PRIMARY KEY,
     value INTEGER NOT NULL

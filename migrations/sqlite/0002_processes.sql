@@ -1,15 +1,15 @@
--- Who is there: one row a process, kept fresh by the process itself.
+-- Members: one row for each process, which the process renews.
 CREATE TABLE members (
-    instance TEXT    NOT NULL PRIMARY KEY,   -- a random identity at each boot
+    instance TEXT    NOT NULL PRIMARY KEY,   -- the identity of the process, random at each start
     kind     TEXT    NOT NULL,
     address  TEXT    NOT NULL,
     about    TEXT    NOT NULL,               -- JSON
     since    INTEGER NOT NULL,
     seen_at  INTEGER NOT NULL,
-    lives    INTEGER NOT NULL                -- microseconds after seen_at
+    lives    INTEGER NOT NULL                -- TTL in microseconds, counted from seen_at
 ) WITHOUT ROWID;
 
--- Messages that are no command, with the reason.
+-- Dead letters: messages that could not be processed, with the reason.
 CREATE TABLE dead_letters (
     id          TEXT    NOT NULL PRIMARY KEY,
     topic       TEXT    NOT NULL,

@@ -1,4 +1,4 @@
--- How many have ended, as what. What has not ended is counted when somebody asks.
+-- Counts of ended workflows. Open workflows are counted on request.
 CREATE TABLE ended_counts (
     namespace  TEXT    NOT NULL,
     definition TEXT    NOT NULL,
@@ -11,5 +11,5 @@ CREATE TABLE ended_counts (
 INSERT INTO ended_counts SELECT namespace, definition, version, status, cause, count(*) FROM workflows
     WHERE ended_at IS NOT NULL GROUP BY namespace, definition, version, status, cause;
 
--- `start_keys` finds them.
+-- `start_keys` replaces this index.
 DROP INDEX workflows_by_key;

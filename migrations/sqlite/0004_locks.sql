@@ -1,5 +1,5 @@
--- Locks for services, and for whatever takes one by name. A lock is free once its lease is over; a row that is
--- free stays for a while. Their tokens are counted in `epochs`.
+-- Locks. A lock is free when its lease has expired. The row of a free lock is kept for some time. `epochs` has the counter
+-- of the fencing tokens.
 CREATE TABLE locks (
     namespace   TEXT    NOT NULL,
     key         TEXT    NOT NULL,

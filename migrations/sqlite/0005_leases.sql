@@ -1,10 +1,10 @@
--- Who reads which shard of a stream, until when, and how far: for queues that leave that to their readers.
+-- Leases and checkpoints of the shards of a stream, for queues that do not assign shards to consumers.
 CREATE TABLE shard_leases (
     stream            TEXT    NOT NULL,
     shard             TEXT    NOT NULL,
-    parents           TEXT    NOT NULL,   -- JSON: the shards that are read to their ends before it
+    parents           TEXT    NOT NULL,   -- JSON: the shards that must be consumed before this one
     owner             TEXT,
-    counter           INTEGER NOT NULL,   -- raised each time that it is taken
+    counter           INTEGER NOT NULL,   -- rises by one each time the lease is acquired
     expires_at        INTEGER NOT NULL,
     checkpoint        TEXT    NOT NULL,
     taken             INTEGER NOT NULL,

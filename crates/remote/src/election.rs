@@ -1,9 +1,9 @@
-//! The leader electors of other processes.
+//! Client of the leader electors.
 //!
-//! A term is held by a stream to an elector. When the stream breaks because the elector went, the term is
-//! held over for as long as no elector can be reached: nobody can have been elected through one meanwhile
-//! without being seen as soon as one can, and whoever was elected in another way is told from this one by
-//! the fencing token, where a write lands. So duties go on while all electors are down.
+//! A term lasts as long as its stream to an elector. If the stream breaks because the elector fails, the term is extended
+//! until an elector can be reached again. While no elector is reachable, none can elect another leader unnoticed. If
+//! another leader is elected by other means, its writes carry a higher fencing token, and the writes of this leader are
+//! refused. Leaders therefore keep working while all electors are down.
 
 use crate::endpoints::Endpoints;
 use async_trait::async_trait;
@@ -11,70 +11,71 @@ use goconductor_election::{Election, Error, Leader, Leadership, Term};
 use goconductor_wire::v1::campaign_response::Message;
 use goconductor_wire::v1::election_service_client::ElectionServiceClient;
 use goconductor_wire::v1::{self as wire, CampaignResponse};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-/// An elector from which nothing is heard for this long is taken for gone.
-const SILENCE: Duration = Duration::from_secs(5);
-/// Between looks for an elector that can be reached.
-const PAUSE: Duration = Duration::from_millis(500);
-/// For as long as it is held.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// An elector that sends nothing for this long has failed.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Delay between attempts to reach an elector.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// The stream of a term has no deadline, but the channel has a default timeout, which this one replaces.
+const NO_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 type Client = ElectionServiceClient<Channel>;
 
-/// The leader electors of other processes.
+/// A client of one or several equivalent leader electors.
 #[derive(Debug, Clone)]
 pub struct RemoteElection {
     endpoints: Arc<Endpoints>,
-    /// What tells the end of the terms of this process, by name and token.
+    /// Signals the end of the terms of this process, by name and token.
     terms: Arc<Mutex<Terms>>,
 }
 
 type Terms = BTreeMap<(String, u64), Arc<watch::Sender<bool>>>;
 
 impl RemoteElection {
-    /// The electors at these endpoints.
+    /// Creates a client of the electors at these endpoints.
     #[must_use]
     pub fn new(endpoints: Endpoints) -> Self {
         Self { endpoints: Arc::new(endpoints), terms: Arc::default() }
     }
 
-    async fn ask<T, F>(&self, ask: impl Fn(Client) -> F + Send) -> Result<T, Error>
+    async fn call<T, F>(&self, send: impl Fn(Client) -> F + Send) -> Result<T, Error>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>> + Send,
     {
-        let mut reason = "there is no elector".to_owned();
+        let mut reason = "no leader elector is configured".to_owned();
         for _ in 0..=self.endpoints.count() {
             let (index, Some(channel)) = self.endpoints.current() else { break };
-            match ask(Client::new(channel)).await {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => reason = format!("the elector: {}", status.message()),
+            match send(Client::new(channel)).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => reason = format!("the leader elector: {}", status.message()),
             }
             self.endpoints.move_on(index);
         }
         Err(Error::Unavailable { reason })
     }
 
-    /// Waits for the end of the stream's term, or of its holder's wish for it.
+    /// Waits for the end of a term, or until its holder drops it.
     async fn hold(
         self,
         mut stream: Streaming<CampaignResponse>,
         leader: Leader,
-        mut wanted: oneshot::Receiver<()>,
-        known: Known,
+        mut dropped: oneshot::Receiver<()>,
+        registration: TermRegistration,
     ) {
         let ended = loop {
-            // Safe to cancel: a message that was not read is of no use once the term is given up.
-            let heard = tokio::select! {
-                _ = &mut wanted => return,
-                heard = tokio::time::timeout(SILENCE, stream.message()) => heard,
+            // Safe to cancel: unread messages are irrelevant once the term is dropped.
+            let received = tokio::select! {
+                _ = &mut dropped => return,
+                received = tokio::time::timeout(HEARTBEAT_TIMEOUT, stream.message()) => received,
             };
-            match heard {
+            match received {
                 Ok(Ok(Some(_))) => {}
                 Ok(Ok(None)) => break true,
                 Ok(Err(_)) | Err(_) => break false,
@@ -82,16 +83,16 @@ impl RemoteElection {
         };
         drop(stream);
         if !ended {
-            tracing::info!(election = leader.name, "the elector has gone: the term is held over");
+            tracing::info!(election = leader.name, "leader elector failed; term was extended");
             while self.observe(&leader.name).await.is_err() {
+                // Safe to cancel: both branches only wait.
                 tokio::select! {
-                    _ = &mut wanted => return,
-                    () = tokio::time::sleep(PAUSE) => {}
+                    _ = &mut dropped => return,
+                    () = tokio::time::sleep(RETRY_DELAY) => {}
                 }
             }
         }
-        // Nobody may be asking any more.
-        known.lost.send_replace(true);
+        registration.lost.send_replace(true);
     }
 }
 
@@ -101,95 +102,96 @@ impl Election for RemoteElection {
         let (name, candidate) = (name.to_owned(), candidate.to_owned());
         let request = wire::CampaignRequest { name, candidate };
         let mut stream = self
-            .ask(|mut to| {
+            .call(|mut client| {
                 let mut request = tonic::Request::new(request.clone());
-                request.set_timeout(FOR_EVER);
-                async move { to.campaign(request).await }
+                request.set_timeout(NO_TIMEOUT);
+                async move { client.campaign(request).await }
             })
             .await?;
         let leader = elected(&mut stream).await?;
-        let (tell, lost) = watch::channel(false);
-        let (holder, wanted) = oneshot::channel();
-        let known = Known::new(&self.terms, &leader, Arc::new(tell));
-        drop(tokio::spawn(self.clone().hold(stream, leader.clone(), wanted, known)));
+        let (sender, lost) = watch::channel(false);
+        let (holder, dropped) = oneshot::channel();
+        let registration = TermRegistration::new(&self.terms, &leader, Arc::new(sender));
+        drop(tokio::spawn(self.clone().hold(stream, leader.clone(), dropped, registration)));
         let term = RemoteTerm { election: self.clone(), leader: leader.clone(), _holder: holder };
         Ok(Leadership::new(leader, lost, Box::new(term)))
     }
 
     async fn observe(&self, name: &str) -> Result<Option<Leader>, Error> {
         let request = wire::ObserveRequest { name: name.to_owned() };
-        let answer = self
-            .ask(|mut to| {
+        let response = self
+            .call(|mut client| {
                 let request = request.clone();
-                async move { to.observe(request).await }
+                async move { client.observe(request).await }
             })
             .await?;
-        Ok(answer.leader.map(Into::into))
+        Ok(response.leader.map(Into::into))
     }
 
     async fn list(&self) -> Result<Vec<Leader>, Error> {
-        let answer =
-            self.ask(|mut to| async move { to.list_elections(wire::ListElectionsRequest {}).await }).await?;
-        Ok(answer.leaders.into_iter().map(Into::into).collect())
+        let response = self
+            .call(|mut client| async move { client.list_elections(wire::ListElectionsRequest {}).await })
+            .await?;
+        Ok(response.leaders.into_iter().map(Into::into).collect())
     }
 
     async fn step_down(&self, name: &str) -> Result<bool, Error> {
         let request = wire::StepDownRequest { name: name.to_owned() };
-        let answer = self
-            .ask(|mut to| {
+        let response = self
+            .call(|mut client| {
                 let request = request.clone();
-                async move { to.step_down(request).await }
+                async move { client.step_down(request).await }
             })
             .await?;
-        // One's own term needs no elector to hear of it.
-        if answer.ended {
-            let terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
-            for (_, lost) in terms.iter().filter(|((led, _), _)| led == name) {
+        // A term of this process ends without a message from the elector.
+        if response.ended {
+            let terms = self.terms.lock();
+            for (_, lost) in terms.iter().filter(|((election, _), _)| election == name) {
                 lost.send_replace(true);
             }
         }
-        Ok(answer.ended)
+        Ok(response.ended)
     }
 }
 
-/// A term that is known to be this process's, for as long as it is held.
-struct Known {
+/// Registers a term of this process until it is dropped.
+struct TermRegistration {
     terms: Arc<Mutex<Terms>>,
     key: (String, u64),
     lost: Arc<watch::Sender<bool>>,
 }
 
-impl Known {
+impl TermRegistration {
     fn new(terms: &Arc<Mutex<Terms>>, leader: &Leader, lost: Arc<watch::Sender<bool>>) -> Self {
         let key = (leader.name.clone(), leader.token.0);
-        terms.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Arc::clone(&lost));
+        terms.lock().insert(key.clone(), Arc::clone(&lost));
         Self { terms: Arc::clone(terms), key, lost }
     }
 }
 
-impl Drop for Known {
+impl Drop for TermRegistration {
     fn drop(&mut self) {
-        self.terms.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.terms.lock().remove(&self.key);
     }
 }
 
-/// Waits until the stream's candidate is elected. Safe to cancel: without the stream nobody stands.
+/// Waits until the candidate of the stream is elected. Safe to cancel: dropping the stream withdraws the candidate.
 async fn elected(stream: &mut Streaming<CampaignResponse>) -> Result<Leader, Error> {
-    let gone = |reason: &str| Error::Unavailable { reason: format!("the elector: {reason}") };
+    let failed = |reason: &str| Error::Unavailable { reason: format!("the leader elector {reason}") };
     loop {
-        match tokio::time::timeout(SILENCE, stream.message()).await {
+        match tokio::time::timeout(HEARTBEAT_TIMEOUT, stream.message()).await {
             Ok(Ok(Some(CampaignResponse { message: Some(Message::Elected(leader)) }))) => {
                 return Ok(leader.into());
             }
             Ok(Ok(Some(_))) => {}
-            Ok(Ok(None)) => return Err(gone("it ended the candidacy")),
-            Ok(Err(status)) => return Err(gone(status.message())),
-            Err(_) => return Err(gone("it is silent")),
+            Ok(Ok(None)) => return Err(failed("ended the candidacy")),
+            Ok(Err(status)) => return Err(failed(&format!("failed: {}", status.message()))),
+            Err(_) => return Err(failed("stopped responding")),
         }
     }
 }
 
-/// A term at an elector. Dropping it ends its stream, and with that the term.
+/// A term at an elector. Dropping it closes the stream, which ends the term.
 #[derive(Debug)]
 struct RemoteTerm {
     election: RemoteElection,
@@ -203,9 +205,9 @@ impl Term for RemoteTerm {
         let request =
             wire::ResignRequest { name: self.leader.name.clone(), fencing_token: self.leader.token.0 };
         self.election
-            .ask(|mut to| {
+            .call(|mut client| {
                 let request = request.clone();
-                async move { to.resign(request).await }
+                async move { client.resign(request).await }
             })
             .await?;
         Ok(())

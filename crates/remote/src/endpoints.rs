@@ -1,4 +1,4 @@
-//! Equal places that a call can go to.
+//! Endpoints of equivalent servers.
 
 use std::error::Error as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,24 +7,24 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-/// A connection that is not there after this long is taken for refused.
-const CONNECT: Duration = Duration::from_secs(1);
-/// A connection on which nothing is heard is asked this often, and given up when it does not answer.
+/// Timeout for opening a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Interval and timeout of HTTP/2 keep-alive pings. A connection without a response to a ping is closed.
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// A call that is not answered by then is given up: somebody else may be quicker.
-const CALL: Duration = Duration::from_secs(10);
+/// Timeout of a request. Another endpoint may respond faster.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An address that can't be one.
+/// An invalid endpoint address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{address:?} is no address such as http://127.0.0.1:8471: {reason}")]
+#[error("invalid address {address:?}: {reason}; use the form http://127.0.0.1:8471")]
 pub struct InvalidEndpoint {
-    /// What was given.
+    /// The address.
     pub address: String,
-    /// What is wrong with it.
+    /// The reason.
     pub reason: String,
 }
 
-/// Equal places that a call can go to; the one that answered last is asked first.
+/// A list of equivalent endpoints. The endpoint that responded last is used first.
 #[derive(Debug)]
 pub struct Endpoints {
     channels: Vec<(String, Channel)>,
@@ -32,10 +32,10 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Connects to none of them yet. To be called within a runtime.
+    /// Creates the list. Connections are opened on demand. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// When an address is none, or there is none.
+    /// Returns [`InvalidEndpoint`] if an address is invalid or `addresses` is empty.
     pub fn new(addresses: &[String]) -> Result<Self, InvalidEndpoint> {
         let channels: Vec<(String, Channel)> = addresses
             .iter()
@@ -45,8 +45,8 @@ impl Endpoints {
                     reason: error.source().unwrap_or(&error).to_string(),
                 })?;
                 let endpoint = endpoint
-                    .connect_timeout(CONNECT)
-                    .timeout(CALL)
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .timeout(REQUEST_TIMEOUT)
                     .tcp_nodelay(true)
                     .http2_keep_alive_interval(KEEPALIVE)
                     .keep_alive_timeout(KEEPALIVE)
@@ -55,78 +55,82 @@ impl Endpoints {
             })
             .collect::<Result<_, InvalidEndpoint>>()?;
         if channels.is_empty() {
-            return Err(InvalidEndpoint { address: String::new(), reason: "there is none".to_owned() });
+            return Err(InvalidEndpoint {
+                address: String::new(),
+                reason: "the list of addresses is empty".to_owned(),
+            });
         }
-        // Processes begin at different ones, so that the load is spread.
+        // Each process starts with a random endpoint, which distributes the load.
         let first = usize::from(uuid::Uuid::now_v7().as_bytes().last().copied().unwrap_or(0));
         Ok(Self { current: AtomicUsize::new(first % channels.len()), channels })
     }
 
-    /// All of them.
+    /// Returns all endpoints.
     pub fn all(&self) -> impl Iterator<Item = (&str, Channel)> {
         self.channels.iter().map(|(address, channel)| (address.as_str(), channel.clone()))
     }
 
-    /// How many there are.
+    /// Returns the number of endpoints.
     #[must_use]
     pub fn count(&self) -> usize {
         self.channels.len()
     }
 
-    /// The one to ask, and which it is.
+    /// Returns the endpoint to use and its index.
     pub(crate) fn current(&self) -> (usize, Option<Channel>) {
         let index = self.current.load(Ordering::Relaxed);
         (index, self.channels.get(index).map(|(_, channel)| channel.clone()))
     }
 
-    /// This one did not answer: the next is asked first, unless somebody has moved on already.
+    /// Switches from an endpoint that did not respond to the next one, unless another caller has already switched.
     pub(crate) fn move_on(&self, from: usize) {
         let next = (from + 1) % self.channels.len();
         if self.current.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             && self.channels.len() > 1
         {
             let name = self.channels.get(next).map(|(address, _)| address.as_str());
-            tracing::debug!(next = name, "another endpoint is asked");
+            tracing::debug!(endpoint = name, "switched to the next endpoint");
         }
     }
 }
 
-/// What is known of a call that failed.
+/// Whether a failed request was delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// The other side answered that it failed.
+pub(crate) enum Delivery {
+    /// The server responded with an error.
     Answered,
-    /// It certainly did not reach the other side.
+    /// The request certainly did not reach the server.
     NotSent,
-    /// It may have.
+    /// The request may have reached the server.
     Lost,
 }
 
-/// What a status says of its call. The other side's own answers carry the port's error.
-pub(crate) fn fate(status: &Status, is_an_answer: bool) -> Fate {
-    if is_an_answer {
-        return Fate::Answered;
+/// Returns whether the request of a status was delivered. A response of the server itself carries the error of the port
+/// (`is_response`).
+pub(crate) fn delivery(status: &Status, is_response: bool) -> Delivery {
+    if is_response {
+        return Delivery::Answered;
     }
     let mut source = status.source();
     while let Some(error) = source {
         if error.is::<tonic::ConnectError>() {
-            return Fate::NotSent;
+            return Delivery::NotSent;
         }
         if let Some(error) = error.downcast_ref::<hyper::Error>()
             && error.is_canceled()
         {
-            return Fate::NotSent;
+            return Delivery::NotSent;
         }
         if let Some(error) = error.downcast_ref::<h2::Error>()
             && error.reason() == Some(h2::Reason::REFUSED_STREAM)
         {
-            return Fate::NotSent;
+            return Delivery::NotSent;
         }
         source = error.source();
     }
     match status.code() {
         Code::Unimplemented | Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted => {
-            Fate::Answered
+            Delivery::Answered
         }
         Code::Ok
         | Code::Cancelled
@@ -140,6 +144,6 @@ pub(crate) fn fate(status: &Status, is_an_answer: bool) -> Fate {
         | Code::Internal
         | Code::Unavailable
         | Code::DataLoss
-        | Code::Unauthenticated => Fate::Lost,
+        | Code::Unauthenticated => Delivery::Lost,
     }
 }

@@ -1,13 +1,13 @@
-//! The ports of other processes, over gRPC: [`RemoteStore`] is a state store, [`RemoteElection`] the leader
-//! electors. Who holds one does not know that the other side is not in its process.
+//! Clients of other processes that implement ports over gRPC: [`RemoteStore`] for state stores and [`RemoteElection`] for
+//! leader electors. A caller does not know whether a port is local or remote.
 //!
-//! Each knows any number of [`Endpoints`] that are equal, speaks to one of them, and moves on to the next
-//! when that one can't be reached.
+//! Each client has a list of equivalent [`Endpoints`]. It uses one of them and switches to the next one if it cannot be
+//! reached.
 //!
-//! The crate deliberately decides nothing and remembers nothing but which endpoint answered last.
+//! The crate makes no decisions. Its only state is the endpoint that responded last.
 //!
-//! Invariant: a call that may have taken effect is not sent again by itself, unless doing it twice is the
-//! same as doing it once; its caller is told that nobody can say.
+//! Invariant: a request that may have been executed is not retried unless it is idempotent. Otherwise the caller gets
+//! `OutcomeUnknown`.
 
 mod election;
 mod endpoints;
@@ -15,4 +15,4 @@ mod store;
 
 pub use election::RemoteElection;
 pub use endpoints::{Endpoints, InvalidEndpoint};
-pub use store::{ChangesFeed, ReadyGroup, RemoteStore};
+pub use store::{ChangesFeed, ReadyBatch, RemoteStore};

@@ -1,4 +1,4 @@
-//! A state store in another process.
+//! Client of the state stores.
 
 mod changes;
 mod cluster;
@@ -10,7 +10,7 @@ mod locks;
 mod maintenance;
 mod workflows;
 
-use crate::endpoints::{Endpoints, Fate, fate};
+use crate::endpoints::{Delivery, Endpoints, delivery};
 use goconductor_store::{Error, Write, WriteOutcome};
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
@@ -22,75 +22,75 @@ use tonic::{Response, Status};
 
 pub use changes::ChangesFeed;
 
-/// A message holds a group of writes at most, or a page of a history.
+/// The largest messages are a batch of writes and a page of a history.
 const MESSAGE_BYTES: usize = 64 << 20;
 
-/// A call of this method with this request, each time it is sent.
+/// Creates a closure that sends a request. It can be called for each attempt.
 macro_rules! rpc {
     ($method:ident, $request:expr) => {{
         let request = $request;
-        move |mut to: $crate::store::Client| {
+        move |mut client: $crate::store::Client| {
             let request = request.clone();
-            async move { to.$method(request).await }
+            async move { client.$method(request).await }
         }
     }};
 }
 
 type Client = StateStoreServiceClient<Channel>;
 
-/// A state store in another process, or in any of several equal ones.
+/// A client of one or several equivalent state stores.
 #[derive(Debug, Clone)]
 pub struct RemoteStore {
     endpoints: Arc<Endpoints>,
 }
 
-/// A group of writes as it is sent.
+/// An encoded batch of writes.
 #[derive(Debug, Clone)]
-pub struct ReadyGroup {
+pub struct ReadyBatch {
     request: wire::WriteRequest,
 }
 
-impl ReadyGroup {
-    /// These writes.
+impl ReadyBatch {
+    /// Encodes a batch.
     ///
     /// # Errors
-    /// When one of them can't be sent.
-    pub fn new(group: &[Write]) -> Result<Self, Error> {
-        let writes = one(group.iter().map(write_bytes).collect::<Result<_, _>>())?;
+    /// Returns `Error::Corrupt` if a write cannot be encoded.
+    pub fn new(batch: &[Write]) -> Result<Self, Error> {
+        let writes = one(batch.iter().map(write_bytes).collect::<Result<_, _>>())?;
         Ok(Self { request: wire::WriteRequest { writes } })
     }
 }
 
-/// Whether a call may be sent again when its answer was lost.
+/// Whether a request is retried if its response was lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeat {
-    /// Doing it twice is doing it once.
-    Harmless,
-    /// Never: the caller is told that nobody can say.
+    /// The request is idempotent.
+    Idempotent,
+    /// The request is not retried. The caller gets `OutcomeUnknown`.
     Never,
 }
 
 impl RemoteStore {
-    /// The state stores at these endpoints.
+    /// Creates a client of the state stores at these endpoints.
     #[must_use]
     pub fn new(endpoints: Endpoints) -> Self {
         Self { endpoints: Arc::new(endpoints) }
     }
 
-    /// Every durable change that any of the state stores writes, for as long as it is held.
+    /// Subscribes to the durable changes of all state stores. The subscription ends when the feed is dropped.
     #[must_use]
     pub fn changes(&self) -> ChangesFeed {
         ChangesFeed::follow(&self.endpoints)
     }
 
-    /// As [`write`](goconductor_store::WorkflowStore::write), of a group that was made ready beforehand.
+    /// Writes an encoded batch, see [`write`](goconductor_store::WorkflowStore::write).
     ///
     /// # Errors
-    /// As there.
-    pub async fn write_ready(&self, group: ReadyGroup) -> Result<Vec<WriteOutcome>, Error> {
-        let (request, expected) = (&group.request, group.request.writes.len());
-        let answer = self.call(Repeat::Never, rpc!(write, request)).await?;
-        let outcomes: Vec<WriteOutcome> = all(answer.outcomes)?;
+    /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
+    pub async fn write_ready(&self, batch: ReadyBatch) -> Result<Vec<WriteOutcome>, Error> {
+        let (request, expected) = (&batch.request, batch.request.writes.len());
+        let response = self.call(Repeat::Never, rpc!(write, request)).await?;
+        let outcomes: Vec<WriteOutcome> = all(response.outcomes)?;
         if outcomes.len() == expected {
             return Ok(outcomes);
         }
@@ -101,27 +101,27 @@ impl RemoteStore {
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
-        // Each once, and the first again: its connection may just have been closed for lack of use.
-        let mut tries = self.endpoints.count() + 1;
+        // One attempt for each endpoint, and a second one for the first: its idle connection may just have been closed.
+        let mut attempts = self.endpoints.count() + 1;
         loop {
-            tries -= 1;
+            attempts -= 1;
             let (index, channel) = self.endpoints.current();
             let Some(channel) = channel else {
                 return Err(Error::unavailable("no state store is configured"));
             };
             let status = match send(client(channel)).await {
-                Ok(answer) => return Ok(answer.into_inner()),
+                Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
-            let fate = fate(&status, status::is_of_store(&status));
-            if fate != Fate::Answered {
+            let delivery = delivery(&status, status::is_of_store(&status));
+            if delivery != Delivery::Answered {
                 self.endpoints.move_on(index);
             }
-            match (fate, repeat) {
-                (Fate::Answered, _) => return Err(status::to_store(&status)),
-                (Fate::NotSent, _) | (Fate::Lost, Repeat::Harmless) if tries > 0 => {}
-                (Fate::NotSent, _) => return Err(Error::unavailable(said(&status)).caused_by(status)),
-                (Fate::Lost, _) => return Err(Error::outcome_unknown(said(&status)).caused_by(status)),
+            match (delivery, repeat) {
+                (Delivery::Answered, _) => return Err(status::to_store(&status)),
+                (Delivery::NotSent, _) | (Delivery::Lost, Repeat::Idempotent) if attempts > 0 => {}
+                (Delivery::NotSent, _) => return Err(Error::unavailable(chain(&status)).caused_by(status)),
+                (Delivery::Lost, _) => return Err(Error::outcome_unknown(chain(&status)).caused_by(status)),
             }
         }
     }
@@ -130,8 +130,8 @@ impl RemoteStore {
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
-        match self.call(Repeat::Harmless, send).await {
-            // Nothing was to be written.
+        match self.call(Repeat::Idempotent, send).await {
+            // A read has no outcome that could be unknown.
             Err(Error::OutcomeUnknown { reason, source }) => Err(Error::Unavailable { reason, source }),
             other => other,
         }
@@ -142,13 +142,14 @@ fn client(channel: Channel) -> Client {
     Client::new(channel).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES)
 }
 
-fn said(status: &Status) -> String {
+/// Returns the message of a status with its causes.
+fn chain(status: &Status) -> String {
     let mut text = format!("the state store: {}", status.message());
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
         source = error.source();
     }
@@ -166,12 +167,12 @@ fn one<T>(result: Result<T, Malformed>) -> Result<T, Error> {
     result.map_err(|error| status::malformed(&error))
 }
 
-/// An answer to each.
-fn of_each(answers: Vec<bool>, expected: usize) -> Result<Vec<bool>, Error> {
-    if answers.len() == expected {
-        return Ok(answers);
+/// Checks that the response has one result for each lease.
+fn of_each(results: Vec<bool>, expected: usize) -> Result<Vec<bool>, Error> {
+    if results.len() == expected {
+        return Ok(results);
     }
-    Err(Error::outcome_unknown(format!("{} results for {expected} leases", answers.len())))
+    Err(Error::outcome_unknown(format!("{} results for {expected} leases", results.len())))
 }
 
 use rpc;

@@ -1,9 +1,9 @@
-//! The state store: durable state for other processes. What all of them write together is grouped into one
-//! database transaction by [`goconductor_store::batching`].
+//! The state store: durable state for other processes.
 //!
-//! It deliberately knows no SQL and takes no decision.
+//! It batches the writes of all its clients into database transactions, see [`goconductor_store::batching`]. It does not
+//! contain SQL and makes no decisions.
 //!
-//! Invariant: an answer is given once what it says is durable.
+//! Invariant: everything that a response reports is durable.
 
 mod run;
 mod service;

@@ -1,4 +1,4 @@
-//! The state store as a process of its own.
+//! The process of the state store.
 
 use crate::service;
 use axum::Router;
@@ -10,10 +10,10 @@ use serde_json::json;
 use std::sync::Arc;
 use tonic::service::Routes;
 
-/// Serves the configured database until SIGTERM or SIGINT, then ends what is under way.
+/// Serves the configured database until SIGTERM or SIGINT. Then completes the requests in flight.
 ///
 /// # Errors
-/// When it can't start: the configuration, the address, a database that is not ours.
+/// Returns an error if the process cannot start because of its configuration, its address or its database.
 pub async fn run(process: Process) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.state_store.listen).await?;
     let config = &process.config;
@@ -31,16 +31,15 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let served = service(Arc::clone(&store), changes, process.drain.token());
     let router: Router = Routes::new(served).into_axum_router();
     host.open(router);
-    let keeping = maintenance_loop(
+    let maintenance = maintenance_loop(
         Arc::clone(&store),
         config.state_store.retention,
         process.drain.token().cancelled_owned(),
     );
-    let keeping = tokio::spawn(keeping);
-    let presence =
-        Presence::announce(process.name, &process.instance, host.address(), store, ProcessInfo::default);
+    let maintenance = tokio::spawn(maintenance);
+    let presence = Presence::announce(process.name, &process.instance, host.address(), store, || json!({}));
     process.drain.draining().await;
     presence.withdraw().await;
-    keeping.await?;
+    maintenance.await?;
     host.close().await
 }

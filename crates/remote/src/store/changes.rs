@@ -1,4 +1,4 @@
-//! What the state stores write, as they write it: a hint that spares whoever waits a look.
+//! The stream of changes from the state stores. It is a hint that saves waiting callers a poll.
 
 use crate::endpoints::Endpoints;
 use goconductor_store::Seen;
@@ -10,15 +10,20 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
-/// How many changes a slow listener may lag behind before it is told that it missed some.
+/// Number of changes that a slow subscriber may lag behind before it misses some.
 const CHANGES: usize = 16_384;
-/// Before a stream that ended is asked for again.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Delay before a stream that ended is opened again.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// Follows every one of the state stores, as each tells only of what it writes itself. Ends when dropped.
+/// The stream has no deadline, but the channel has a default timeout, which this one replaces.
+const NO_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A subscription to the changes of all state stores. Each state store publishes only its own writes. The subscription ends
+/// when it is dropped.
 #[derive(Debug)]
 pub struct ChangesFeed {
     changes: broadcast::Sender<Seen>,
+    /// The number of state stores whose stream is not open.
     closed: watch::Receiver<usize>,
     _followers: JoinSet<()>,
 }
@@ -35,14 +40,14 @@ impl ChangesFeed {
         Self { changes, closed, _followers: followers }
     }
 
-    /// Waits until every state store is followed. Safe to cancel.
+    /// Waits until the streams of all state stores are open. Safe to cancel.
     pub async fn open(&self) {
-        // The followers live as long as this does.
+        // Cannot fail: the followers, which own the sender, live as long as `self`.
         drop(self.closed.clone().wait_for(|closed| *closed == 0).await);
     }
 
-    /// Where the changes can be subscribed to. Some may be missed whenever a stream breaks: whoever waits
-    /// looks for himself from time to time.
+    /// Returns the channel on which the changes are published. Changes may be missed whenever a stream breaks, so a
+    /// subscriber must also poll from time to time.
     #[must_use]
     pub fn sender(&self) -> broadcast::Sender<Seen> {
         self.changes.clone()
@@ -53,12 +58,12 @@ async fn follow(channel: Channel, changes: broadcast::Sender<Seen>, closed: Arc<
     loop {
         let mut is_open = false;
         if let Err(status) = follow_once(channel.clone(), &changes, &closed, &mut is_open).await {
-            tracing::debug!(%status, "changes are not followed for now");
+            tracing::debug!(%status, "change stream was interrupted");
         }
         if is_open {
             closed.send_modify(|closed| *closed += 1);
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
@@ -69,20 +74,19 @@ async fn follow_once(
     is_open: &mut bool,
 ) -> Result<(), tonic::Status> {
     let mut request = tonic::Request::new(wire::ChangesRequest {});
-    // For as long as it is held.
-    request.set_timeout(Duration::from_secs(365 * 24 * 3600));
+    request.set_timeout(NO_TIMEOUT);
     let mut stream = StateStoreServiceClient::new(channel).changes(request).await?.into_inner();
-    while let Some(told) = stream.message().await? {
-        // The first message says no more than that it is.
+    while let Some(response) = stream.message().await? {
+        // The first message confirms the subscription.
         if !*is_open {
             *is_open = true;
             closed.send_modify(|closed| *closed -= 1);
         }
-        for change in told.changes {
+        for change in response.changes {
             match Seen::try_from(change) {
-                // Nobody may be listening.
+                // Fails if there is no subscriber.
                 Ok(seen) => drop(changes.send(seen)),
-                Err(error) => tracing::warn!(%error, "a change can't be read"),
+                Err(error) => tracing::warn!(%error, "state store sent a malformed change"),
             }
         }
     }

@@ -9,8 +9,8 @@ use goconductor_wire::internal as wire;
 impl DeadLetterStore for RemoteStore {
     async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error> {
         let request = wire::PutDeadLettersRequest { letters: letters.iter().map(Into::into).collect() };
-        let answer = self.call(Repeat::Harmless, rpc!(put_dead_letters, request)).await?;
-        Ok(answer.created)
+        let response = self.call(Repeat::Idempotent, rpc!(put_dead_letters, request)).await?;
+        Ok(response.created)
     }
 
     async fn dead_letters(
@@ -21,19 +21,19 @@ impl DeadLetterStore for RemoteStore {
         let before_id = before.map(|place| place.id.clone()).unwrap_or_default();
         let before_at = before.map(|place| place.at.0);
         let request = wire::ListDeadLettersRequest { before_at, before_id, limit };
-        let answer = self.read(rpc!(list_dead_letters, request)).await?;
-        Ok(answer.letters.into_iter().map(Into::into).collect())
+        let response = self.read(rpc!(list_dead_letters, request)).await?;
+        Ok(response.letters.into_iter().map(Into::into).collect())
     }
 
     async fn dead_letter(&self, id: &str) -> Result<Option<DeadLetter>, Error> {
         let request = wire::GetDeadLetterRequest { id: id.to_owned() };
-        let answer = self.read(rpc!(get_dead_letter, request)).await?;
-        Ok(answer.letter.map(Into::into))
+        let response = self.read(rpc!(get_dead_letter, request)).await?;
+        Ok(response.letter.map(Into::into))
     }
 
     async fn delete_dead_letter(&self, id: &str) -> Result<bool, Error> {
         let request = wire::DeleteDeadLetterRequest { id: id.to_owned() };
-        let answer = self.call(Repeat::Never, rpc!(delete_dead_letter, request)).await?;
-        Ok(answer.deleted)
+        let response = self.call(Repeat::Never, rpc!(delete_dead_letter, request)).await?;
+        Ok(response.deleted)
     }
 }

@@ -13,9 +13,9 @@ use std::sync::Arc;
 impl DefinitionStore for RemoteStore {
     async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error> {
         let request = one(wire::PutDefinitionRequest::try_from(&new))?;
-        let answer = self.call(Repeat::Harmless, rpc!(put_definition, request)).await?;
-        let record = one(there(answer.definition, "a definition").and_then(TryInto::try_into))?;
-        Ok(PutDefinition { record: Arc::new(record), created: answer.created })
+        let response = self.call(Repeat::Idempotent, rpc!(put_definition, request)).await?;
+        let record = one(there(response.definition, "a definition").and_then(TryInto::try_into))?;
+        Ok(PutDefinition { record: Arc::new(record), created: response.created })
     }
 
     async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
@@ -36,8 +36,8 @@ impl DefinitionStore for RemoteStore {
     ) -> Result<Option<DefinitionRecord>, Error> {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let request = wire::GetDefinitionRequest { namespace, name, version };
-        let answer = self.read(rpc!(get_definition, request)).await?;
-        answer.definition.map(|found| one(found.try_into())).transpose()
+        let response = self.read(rpc!(get_definition, request)).await?;
+        response.definition.map(|found| one(found.try_into())).transpose()
     }
 
     async fn definitions(&self, namespace: &str, name: Option<&str>) -> Result<Vec<DefinitionRecord>, Error> {
@@ -48,7 +48,7 @@ impl DefinitionStore for RemoteStore {
 
     async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
         let request = wire::PutServiceRequest { service: Some(one((&service).try_into())?) };
-        self.call(Repeat::Harmless, rpc!(put_service, request)).await?;
+        self.call(Repeat::Idempotent, rpc!(put_service, request)).await?;
         Ok(())
     }
 

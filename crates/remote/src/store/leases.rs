@@ -15,21 +15,21 @@ impl ShardLeaseStore for RemoteStore {
     async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
         let (stream, new) = (stream.to_owned(), new.iter().map(Into::into).collect());
         let request = wire::SyncLeasesRequest { stream, new, gone: gone.to_vec() };
-        self.call(Repeat::Harmless, rpc!(sync_leases, request)).await?;
+        self.call(Repeat::Idempotent, rpc!(sync_leases, request)).await?;
         Ok(())
     }
 
     async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
         let request = wire::TakeLeasesRequest::of(stream, take);
-        let answer = self.call(Repeat::Never, rpc!(take_leases, request)).await?;
-        of_each(answer.taken, take.shards.len())
+        let response = self.call(Repeat::Never, rpc!(take_leases, request)).await?;
+        of_each(response.taken, take.shards.len())
     }
 
     async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
         let (stream, owner) = (stream.to_owned(), owner.to_owned());
         let request =
             wire::MarkLeasesRequest { stream, owner, marks: marks.iter().map(Into::into).collect() };
-        let answer = self.call(Repeat::Harmless, rpc!(mark_leases, request)).await?;
-        of_each(answer.kept, marks.len())
+        let response = self.call(Repeat::Idempotent, rpc!(mark_leases, request)).await?;
+        of_each(response.kept, marks.len())
     }
 }

@@ -17,7 +17,7 @@ impl LedgerStore for RemoteStore {
     async fn extend(&self, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
         let rows = rows.iter().map(Into::into).collect();
         let request = wire::ExtendRequest { rows, due_at: due_at.0 };
-        self.call(Repeat::Harmless, rpc!(extend, request)).await?;
+        self.call(Repeat::Idempotent, rpc!(extend, request)).await?;
         Ok(())
     }
 
@@ -29,8 +29,8 @@ impl LedgerStore for RemoteStore {
 
     async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
         let request = wire::ExpireDeliveriesRequest { now: now.0 };
-        let answer = self.call(Repeat::Harmless, rpc!(expire_deliveries, request)).await?;
-        Ok(answer.expired)
+        let response = self.call(Repeat::Idempotent, rpc!(expire_deliveries, request)).await?;
+        Ok(response.expired)
     }
 
     async fn ledger(&self, ids: &[WorkflowId]) -> Result<Vec<LedgerRow>, Error> {
@@ -40,8 +40,8 @@ impl LedgerStore for RemoteStore {
 
     async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
         let request = wire::BacklogRequest { now: now.0 };
-        let answer = self.read(rpc!(backlog, request)).await?;
-        Ok(answer.lanes.into_iter().map(|lane| (lane.value, lane.count)).collect())
+        let response = self.read(rpc!(backlog, request)).await?;
+        Ok(response.lanes.into_iter().map(|lane| (lane.value, lane.count)).collect())
     }
 
     async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {

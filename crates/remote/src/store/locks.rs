@@ -12,20 +12,20 @@ impl LockStore for RemoteStore {
     async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
         let LockRequest { namespace, key, owner, ttl } = request.clone();
         let request = wire::AcquireLockRequest { namespace, key, owner, ttl_us: lock::micros(ttl) };
-        let answer = self.call(Repeat::Harmless, rpc!(acquire_lock, request)).await?.answer;
-        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+        let response = self.call(Repeat::Idempotent, rpc!(acquire_lock, request)).await?.answer;
+        one(there(response, "the result of a lock operation").and_then(TryInto::try_into))
     }
 
     async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
         let request = wire::RenewLockRequest { hold: Some(hold.into()), ttl_us: lock::micros(ttl) };
-        let answer = self.call(Repeat::Harmless, rpc!(renew_lock, request)).await?.answer;
-        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+        let response = self.call(Repeat::Idempotent, rpc!(renew_lock, request)).await?.answer;
+        one(there(response, "the result of a lock operation").and_then(TryInto::try_into))
     }
 
     async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
         let request = wire::ReleaseLockRequest { hold: Some(hold.into()) };
-        let answer = self.call(Repeat::Harmless, rpc!(release_lock, request)).await?.answer;
-        one(there(answer, "an answer about a lock").and_then(TryInto::try_into))
+        let response = self.call(Repeat::Idempotent, rpc!(release_lock, request)).await?.answer;
+        one(there(response, "the result of a lock operation").and_then(TryInto::try_into))
     }
 
     async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {

@@ -10,7 +10,7 @@ impl MaintenanceStore for RemoteStore {
     async fn maintain(&self, request: &MaintenanceRequest) -> Result<MaintenanceReport, Error> {
         let keep_us = request.retention.map(|keep| u64::try_from(keep.as_micros()).unwrap_or(u64::MAX));
         let request = wire::UpkeepRequest { now: request.now.0, keep_us };
-        let answer = self.call(Repeat::Harmless, rpc!(upkeep, request)).await?;
-        Ok(MaintenanceReport { removed: answer.removed, more: answer.more })
+        let response = self.call(Repeat::Idempotent, rpc!(upkeep, request)).await?;
+        Ok(MaintenanceReport { removed: response.removed, more: response.more })
     }
 }

@@ -1,6 +1,6 @@
 //! Workflows and their histories.
 
-use super::{ReadyGroup, RemoteStore, all, one, rpc};
+use super::{ReadyBatch, RemoteStore, all, one, rpc};
 use async_trait::async_trait;
 use goconductor_saga::{Event, WorkflowId};
 use goconductor_store::{
@@ -13,20 +13,20 @@ use goconductor_wire::store::{self as codec, id_bytes, parsed};
 #[async_trait]
 impl WorkflowStore for RemoteStore {
     async fn write(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
-        self.write_ready(ReadyGroup::new(&batch)?).await
+        self.write_ready(ReadyBatch::new(&batch)?).await
     }
 
     async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
         let request = wire::LoadRequest { ids: ids.iter().copied().map(id_bytes).collect() };
-        let answer = self.read(rpc!(load, request)).await?;
+        let response = self.read(rpc!(load, request)).await?;
         let each = |found: wire::MaybeLoaded| found.workflow.map(|found| one(found.try_into())).transpose();
-        answer.workflows.into_iter().map(each).collect()
+        response.workflows.into_iter().map(each).collect()
     }
 
     async fn history(&self, id: WorkflowId, after_seq: u64, limit: u32) -> Result<Vec<Event>, Error> {
         let request = wire::HistoryRequest { id: id_bytes(id), after_seq, limit };
-        let answer = self.read(rpc!(history, request)).await?;
-        answer.event_jsons.iter().map(|event| one(parsed("an event", event))).collect()
+        let response = self.read(rpc!(history, request)).await?;
+        response.event_jsons.iter().map(|event| one(parsed("an event", event))).collect()
     }
 
     async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
@@ -43,14 +43,14 @@ impl WorkflowStore for RemoteStore {
         let (of, label) = field(&by);
         let filter = filter.map(Into::into);
         let request = wire::CountsRequest { namespace: namespace.to_owned(), by: of.into(), label, filter };
-        let answer = self.read(rpc!(counts, request)).await?;
+        let response = self.read(rpc!(counts, request)).await?;
         let count = |count: wire::Count| Count { by: by.clone(), value: count.value, count: count.count };
-        Ok(answer.counts.into_iter().map(count).collect())
+        Ok(response.counts.into_iter().map(count).collect())
     }
 
     async fn ids(&self, after: Option<WorkflowId>, limit: u32) -> Result<Vec<WorkflowId>, Error> {
         let request = wire::IdsRequest { after: after.map(id_bytes).unwrap_or_default(), limit };
-        let answer = self.read(rpc!(ids, request)).await?;
-        one(codec::ids(&answer.ids))
+        let response = self.read(rpc!(ids, request)).await?;
+        one(codec::ids(&response.ids))
     }
 }

@@ -1,15 +1,15 @@
-//! The state store over SQLite: it keeps a store's promises, and groups.
+//! Tests of the state store over SQLite: conformance and batching.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test says what it expects"
+    reason = "a failed assertion ends the test"
 )]
 
+mod batches;
 mod changes;
 mod conformance;
-mod groups;
+mod instrumented;
 mod remote;
-mod watched;

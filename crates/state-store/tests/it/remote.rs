@@ -1,4 +1,4 @@
-//! A state store in another process behaves as one in this: every case of the port, over gRPC.
+//! A remote state store passes the conformance cases of the port over gRPC.
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -16,7 +16,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-/// Serves a store until the token is cancelled; where.
+/// Serves a store until the token is cancelled, and returns its address.
 async fn serve(backend: Arc<dyn Store>, stop: CancellationToken) -> String {
     let store = BatchingStore::new(backend, Limits::default());
     let changes = store.changes();
@@ -40,20 +40,20 @@ fn remote(addresses: &[String]) -> RemoteStore {
 
 #[derive(Debug, Default)]
 struct Remote {
-    /// The folder of each store that was opened, by the store's address in memory.
-    folders: Mutex<BTreeMap<usize, (Arc<tempfile::TempDir>, CancellationToken)>>,
+    /// The directory of each open store, by the store's address in memory.
+    directories: Mutex<BTreeMap<usize, (Arc<tempfile::TempDir>, CancellationToken)>>,
 }
 
 impl Remote {
-    async fn open_in(&self, folder: Arc<tempfile::TempDir>) -> Result<Arc<dyn Store>, String> {
+    async fn open_in(&self, directory: Arc<tempfile::TempDir>) -> Result<Arc<dyn Store>, String> {
         let mut backend = Err("not opened".to_owned());
         for _ in 0..200 {
-            match SqliteStore::open(&folder.path().join("store.db")) {
+            match SqliteStore::open(&directory.path().join("store.db")) {
                 Ok(store) => {
                     backend = Ok(store);
                     break;
                 }
-                // The server before it has still to let go.
+                // The previous server still holds the lock of the file.
                 Err(error) => backend = Err(error.to_string()),
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -61,7 +61,7 @@ impl Remote {
         let stop = CancellationToken::new();
         let store: Arc<dyn Store> = Arc::new(remote(&[serve(Arc::new(backend?), stop.clone()).await]));
         let key = Arc::as_ptr(&store).cast::<()>() as usize;
-        self.folders.lock().unwrap().insert(key, (folder, stop));
+        self.directories.lock().unwrap().insert(key, (directory, stop));
         Ok(store)
     }
 }
@@ -74,54 +74,54 @@ impl Factory for Remote {
 
     async fn reopen(&self, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, String> {
         let key = Arc::as_ptr(&store).cast::<()>() as usize;
-        let (folder, stop) = self.folders.lock().unwrap().remove(&key).ok_or("no such store")?;
+        let (directory, stop) = self.directories.lock().unwrap().remove(&key).ok_or("no such store")?;
         stop.cancel();
         drop(store);
-        self.open_in(folder).await
+        self.open_in(directory).await
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_remote_store_keeps_every_promise() {
+async fn remote_store_passes_all_cases() {
     let factory: Arc<dyn Factory> = Arc::new(Remote::default());
-    let mut broken = Vec::new();
+    let mut failed = Vec::new();
     for case in CASES {
         if let Err(why) = case.check(Arc::clone(&factory)).await {
-            broken.push(format!("{}: {why}", case.name));
+            failed.push(format!("{}: {why}", case.name));
         }
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 #[tokio::test]
-async fn one_that_is_gone_is_passed_over() {
+async fn unreachable_endpoint_is_skipped() {
     let stop = CancellationToken::new();
     let backend: Arc<dyn Store> = Arc::new(SqliteStore::ephemeral().unwrap());
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = format!("http://{}", gone.local_addr().unwrap());
-    drop(gone);
-    let there = serve(backend, stop).await;
-    for order in [[nobody.clone(), there.clone()], [there, nobody.clone()]] {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let unreachable = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let reachable = serve(backend, stop).await;
+    for order in [[unreachable.clone(), reachable.clone()], [reachable, unreachable.clone()]] {
         let store = remote(&order);
         for _ in 0..3 {
             store.check().await.unwrap();
             assert!(store.write(Vec::new()).await.unwrap().is_empty());
         }
     }
-    let store = remote(&[nobody]);
+    let store = remote(&[unreachable]);
     let refused = store.write(Vec::new()).await.unwrap_err();
-    assert!(matches!(refused, Error::Unavailable { .. }), "certainly not written: {refused}");
+    assert!(matches!(refused, Error::Unavailable { .. }), "{refused}");
 }
 
 #[tokio::test]
-async fn changes_are_told_by_every_state_store() {
+async fn feed_contains_the_changes_of_every_state_store() {
     let backend: Arc<dyn Store> = Arc::new(SqliteStore::ephemeral().unwrap());
     let mut addresses = Vec::new();
     for _ in 0..2 {
         addresses.push(serve(Arc::clone(&backend), CancellationToken::new()).await);
     }
     let feed = remote(&addresses).changes();
-    let mut told = feed.sender().subscribe();
+    let mut changes = feed.sender().subscribe();
     feed.open().await;
     let plan = goconductor_store::conformance::flow::order().unwrap();
     for address in &addresses {
@@ -129,7 +129,7 @@ async fn changes_are_told_by_every_state_store() {
             goconductor_store::conformance::flow::Flow::start(&plan, Default::default()).unwrap();
         let write = goconductor_store::conformance::flow::unkeyed(write);
         remote(std::slice::from_ref(address)).write(vec![write]).await.unwrap();
-        let seen: Seen = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.unwrap().unwrap();
+        let seen: Seen = tokio::time::timeout(Duration::from_secs(5), changes.recv()).await.unwrap().unwrap();
         assert_eq!((seen.id, seen.status), (flow.id(), flow.state.status()));
         assert_eq!(seen.seq, flow.state.seq);
     }

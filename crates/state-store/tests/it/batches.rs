@@ -1,4 +1,4 @@
-//! A group forms while the one before it is being written, and each member of it gets its own answer.
+//! Batches form while earlier batches are in flight, and each caller gets its own result.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,13 +10,13 @@ use goconductor_store::conformance::whole;
 use goconductor_store::{Error, Store, Write, WriteOutcome};
 use tokio::task::JoinHandle;
 
-use crate::watched::Watched;
+use crate::instrumented::InstrumentedStore;
 
-type Answer = Result<Vec<WriteOutcome>, Error>;
+type WriteResult = Result<Vec<WriteOutcome>, Error>;
 
-/// A state store, and what is behind it.
-fn over(limits: Limits) -> (Arc<Watched>, Arc<dyn Store>) {
-    let backend = Watched::new();
+/// Creates a batching store and its backend.
+fn over(limits: Limits) -> (Arc<InstrumentedStore>, Arc<dyn Store>) {
+    let backend = InstrumentedStore::new();
     let store = BatchingStore::new(Arc::clone(&backend) as _, limits);
     (backend, Arc::new(store))
 }
@@ -27,17 +27,17 @@ fn started() -> (Flow, Write) {
 }
 
 fn next(flow: &Flow, input: &goconductor_saga::Input) -> (Flow, Write) {
-    let (next, write) = flow.next(input, at(1)).expect("it can happen");
+    let (next, write) = flow.next(input, at(1)).expect("the input is valid");
     (next, Write::Transition(write))
 }
 
-/// A caller of his own.
-fn call(store: &Arc<dyn Store>, writes: Vec<Write>) -> JoinHandle<Answer> {
+/// Spawns a caller.
+fn call(store: &Arc<dyn Store>, writes: Vec<Write>) -> JoinHandle<WriteResult> {
     let store = Arc::clone(store);
     tokio::spawn(async move { store.write(writes).await })
 }
 
-fn words(answer: &Answer) -> Vec<&'static str> {
+fn words(result: &WriteResult) -> Vec<&'static str> {
     let word = |outcome: &WriteOutcome| match outcome {
         WriteOutcome::Written => "written",
         WriteOutcome::Replayed(_) => "replayed",
@@ -45,46 +45,46 @@ fn words(answer: &Answer) -> Vec<&'static str> {
         WriteOutcome::Lost(_) => "lost",
         WriteOutcome::Missing => "missing",
     };
-    answer.as_ref().expect("an answer").iter().map(word).collect()
+    result.as_ref().expect("a result").iter().map(word).collect()
 }
 
-/// One group that is held up before it is written, so that what comes now waits for the next.
-async fn held_up(backend: &Watched, store: &Arc<dyn Store>) -> JoinHandle<Answer> {
-    backend.before.hold_next();
+/// Blocks one batch before it is written, so that further requests are queued for the next batch.
+async fn blocked(backend: &InstrumentedStore, store: &Arc<dyn Store>) -> JoinHandle<WriteResult> {
+    backend.before.block_next();
     let first = call(store, vec![started().1]);
     backend.before.arrived().await;
     first
 }
 
-/// Lets everybody who can go on do so: a test's runtime has one thread, and turns are fair.
-async fn settle() {
+/// Lets all other tasks run until they wait. The runtime of a test has one thread and schedules tasks fairly.
+async fn yield_to_all() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lone_write_goes_at_once() {
+async fn single_write_is_sent_at_once() {
     let (backend, store) = over(Limits::default());
-    let begun = tokio::time::Instant::now();
+    let start_time = tokio::time::Instant::now();
     for _ in 0..3 {
         let (flow, start) = started();
-        store.write(vec![start]).await.expect("an answer");
+        store.write(vec![start]).await.expect("a result");
         whole(&store, &flow).await.expect("whole");
     }
-    // The clock stands unless somebody waits for it.
-    assert_eq!(begun.elapsed(), Duration::ZERO);
+    // The paused clock advances only while all tasks wait for it.
+    assert_eq!(start_time.elapsed(), Duration::ZERO);
     assert_eq!(backend.sizes(), [1, 1, 1]);
 }
 
 #[tokio::test]
-async fn what_comes_meanwhile_is_one_group() {
+async fn writes_during_a_batch_become_one_batch() {
     let (backend, store) = over(Limits::default());
-    let first = held_up(&backend, &store).await;
+    let first = blocked(&backend, &store).await;
     let (flows, starts): (Vec<Flow>, Vec<Write>) = (0..200).map(|_| started()).unzip();
     let callers: Vec<_> = starts.into_iter().map(|start| call(&store, vec![start])).collect();
-    settle().await;
-    backend.before.let_go();
+    yield_to_all().await;
+    backend.before.release();
     assert_eq!(words(&first.await.expect("no panic")), ["written"]);
     for caller in callers {
         assert_eq!(words(&caller.await.expect("no panic")), ["written"]);
@@ -96,14 +96,14 @@ async fn what_comes_meanwhile_is_one_group() {
 }
 
 #[tokio::test]
-async fn a_group_has_a_limit_and_a_caller_is_not_cut_in_two() {
+async fn batch_size_is_limited_and_a_request_is_not_split() {
     let (backend, store) = over(Limits { batch_size: 50, ..Limits::default() });
-    let first = held_up(&backend, &store).await;
+    let first = blocked(&backend, &store).await;
     let singles: Vec<_> = (0..120).map(|_| call(&store, vec![started().1])).collect();
     let many = call(&store, (0..70).map(|_| started().1).collect());
-    settle().await;
-    backend.before.let_go();
-    first.await.expect("no panic").expect("an answer");
+    yield_to_all().await;
+    backend.before.release();
+    first.await.expect("no panic").expect("a result");
     for caller in singles {
         assert_eq!(words(&caller.await.expect("no panic")), ["written"]);
     }
@@ -112,75 +112,75 @@ async fn a_group_has_a_limit_and_a_caller_is_not_cut_in_two() {
 }
 
 #[tokio::test]
-async fn a_full_queue_makes_callers_wait_and_loses_nobody() {
+async fn full_queue_delays_callers_and_loses_no_write() {
     let (backend, store) = over(Limits { queue_depth: 3, ..Limits::default() });
-    let first = held_up(&backend, &store).await;
+    let first = blocked(&backend, &store).await;
     let callers: Vec<_> = (0..20).map(|_| call(&store, vec![started().1])).collect();
-    settle().await;
+    yield_to_all().await;
     assert_eq!(backend.sizes(), [1]);
-    backend.before.let_go();
-    first.await.expect("no panic").expect("an answer");
+    backend.before.release();
+    first.await.expect("no panic").expect("a result");
     for caller in callers {
         assert_eq!(words(&caller.await.expect("no panic")), ["written"]);
     }
     let sizes = backend.sizes();
     assert_eq!(sizes.iter().sum::<usize>(), 21);
-    // The three that waited, and at most one more for each place that they left.
+    // The second batch contains the three queued requests, and at most one more for each that left the queue.
     assert!(sizes[1] >= 3, "{sizes:?}");
 }
 
 #[tokio::test]
-async fn a_loser_holds_up_nobody() {
+async fn conflict_does_not_affect_other_writes() {
     let (backend, store) = over(Limits::default());
     let (flow, start) = started();
-    store.write(vec![start]).await.expect("an answer");
-    let first = held_up(&backend, &store).await;
+    store.write(vec![start]).await.expect("a result");
+    let first = blocked(&backend, &store).await;
     let (winner, won) = next(&flow, &done(0));
     let (_, late) = next(&flow, &cancel());
     let (after, chained) = next(&winner, &done(1));
-    let (never, _) = started();
-    let (_, nowhere) = next(&never, &done(0));
-    let (beside, other) = started();
+    let (missing, _) = started();
+    let (_, nowhere) = next(&missing, &done(0));
+    let (unrelated, other) = started();
     let callers =
         [vec![won], vec![late, nowhere], vec![other, chained], Vec::new()].map(|writes| call(&store, writes));
-    settle().await;
-    backend.before.let_go();
-    first.await.expect("no panic").expect("an answer");
+    yield_to_all().await;
+    backend.before.release();
+    first.await.expect("no panic").expect("a result");
     let mut found = Vec::new();
     for caller in callers {
         found.push(words(&caller.await.expect("no panic")));
     }
     assert_eq!(found, [vec!["written"], vec!["lost", "missing"], vec!["written", "written"], vec![]]);
     assert_eq!(backend.sizes(), [1, 1, 5]);
-    for flow in [&after, &beside] {
+    for flow in [&after, &unrelated] {
         whole(&store, flow).await.expect("whole");
     }
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_takes_nothing_with_him() {
+async fn cancelled_caller_does_not_cancel_its_batch() {
     let (backend, store) = over(Limits::default());
-    let first = held_up(&backend, &store).await;
-    let (left, start) = started();
-    let leaver = call(&store, vec![start]);
-    let (stayed, start) = started();
-    let stayer = call(&store, vec![start]);
-    settle().await;
-    leaver.abort();
+    let first = blocked(&backend, &store).await;
+    let (first_flow, start) = started();
+    let cancelled = call(&store, vec![start]);
+    let (second_flow, start) = started();
+    let waiting = call(&store, vec![start]);
+    yield_to_all().await;
+    cancelled.abort();
     first.abort();
-    assert!(leaver.await.expect_err("he is gone").is_cancelled());
-    backend.before.let_go();
-    assert_eq!(words(&stayer.await.expect("no panic")), ["written"]);
+    assert!(cancelled.await.expect_err("the task was aborted").is_cancelled());
+    backend.before.release();
+    assert_eq!(words(&waiting.await.expect("no panic")), ["written"]);
     assert_eq!(backend.sizes(), [1, 2]);
-    for flow in [&left, &stayed] {
+    for flow in [&first_flow, &second_flow] {
         whole(&store, flow).await.expect("whole");
     }
 }
 
 #[tokio::test]
-async fn a_groups_error_reaches_each_member() {
+async fn error_of_a_batch_reaches_every_caller() {
     let errors: [fn() -> Error; 6] = [
-        || Error::unavailable("away"),
+        || Error::unavailable("connection refused"),
         || Error::outcome_unknown("cut"),
         || Error::Fenced { name: "duties".to_owned(), token: 4, newest: 5 },
         || Error::Schema { reason: "newer".to_owned() },
@@ -189,46 +189,46 @@ async fn a_groups_error_reaches_each_member() {
     ];
     for error in errors {
         let (backend, store) = over(Limits::default());
-        let first = held_up(&backend, &store).await;
-        backend.says(&[None, Some(error)]);
-        backend.well.store(false, Ordering::Relaxed);
+        let first = blocked(&backend, &store).await;
+        backend.fail_next(&[None, Some(error)]);
+        backend.healthy.store(false, Ordering::Relaxed);
         let (flow, start) = started();
-        let groups = [vec![start], vec![started().1, started().1], vec![started().1]];
-        let callers = groups.map(|writes| call(&store, writes));
-        settle().await;
-        backend.before.let_go();
-        first.await.expect("no panic").expect("an answer");
+        let requests = [vec![start], vec![started().1, started().1], vec![started().1]];
+        let callers = requests.map(|writes| call(&store, writes));
+        yield_to_all().await;
+        backend.before.release();
+        first.await.expect("no panic").expect("a result");
         for caller in callers {
-            let found = caller.await.expect("no panic").expect_err("its group was not written");
+            let found = caller.await.expect("no panic").expect_err("the batch failed");
             assert_eq!(format!("{found:?}"), format!("{:?}", error()));
         }
         assert_eq!(backend.sizes(), [1, 4]);
         assert!(store.load(&[flow.state.id]).await.expect("a read")[0].is_none());
-        // The next group has nothing to do with it.
+        // The next batch is not affected.
         assert_eq!(words(&store.write(vec![started().1]).await), ["written"]);
     }
 }
 
 #[tokio::test]
-async fn a_write_that_can_not_be_done_is_nothing_to_the_others() {
+async fn write_that_fails_does_not_affect_other_writes() {
     let (backend, store) = over(Limits::default());
     let (flow, start) = started();
-    store.write(vec![start]).await.expect("an answer");
-    let (_, Write::Transition(mut impossible)) = next(&flow, &done(0)) else { panic!("it is a transition") };
-    // A number that the history has already.
+    store.write(vec![start]).await.expect("a result");
+    let (_, Write::Transition(mut impossible)) = next(&flow, &done(0)) else { panic!("not a transition") };
+    // The history already has an event with this number.
     Arc::make_mut(&mut impossible.record).events[0].0 = 1;
-    let first = held_up(&backend, &store).await;
+    let first = blocked(&backend, &store).await;
     let ((left, before), (right, behind)) = (started(), started());
-    let groups = [vec![before], vec![started().1, Write::Transition(impossible)], vec![behind]];
-    let [before, wrong, behind] = groups.map(|writes| call(&store, writes));
-    settle().await;
-    backend.before.let_go();
-    first.await.expect("no panic").expect("an answer");
+    let requests = [vec![before], vec![started().1, Write::Transition(impossible)], vec![behind]];
+    let [before, wrong, behind] = requests.map(|writes| call(&store, writes));
+    yield_to_all().await;
+    backend.before.release();
+    first.await.expect("no panic").expect("a result");
     for caller in [before, behind] {
         assert_eq!(words(&caller.await.expect("no panic")), ["written"]);
     }
-    let said = wrong.await.expect("no panic").expect_err("it can't be done").to_string();
-    assert!(said.contains("UNIQUE"), "{said}");
+    let message = wrong.await.expect("no panic").expect_err("the write is invalid").to_string();
+    assert!(message.contains("UNIQUE"), "{message}");
     assert_eq!(backend.sizes(), [1, 1, 4, 1, 2, 1]);
     for flow in [&flow, &left, &right] {
         whole(&store, flow).await.expect("whole");
@@ -236,31 +236,31 @@ async fn a_write_that_can_not_be_done_is_nothing_to_the_others() {
 }
 
 #[tokio::test]
-async fn a_group_whose_outcome_nobody_knows_is_not_written_again() {
+async fn batch_with_unknown_outcome_is_not_retried() {
     let (backend, store) = over(Limits::default());
-    let first = held_up(&backend, &store).await;
-    backend.says(&[None, Some(|| Error::outcome_unknown("cut"))]);
+    let first = blocked(&backend, &store).await;
+    backend.fail_next(&[None, Some(|| Error::outcome_unknown("cut"))]);
     let callers = [call(&store, vec![started().1]), call(&store, vec![started().1])];
-    settle().await;
-    backend.before.let_go();
-    first.await.expect("no panic").expect("an answer");
+    yield_to_all().await;
+    backend.before.release();
+    first.await.expect("no panic").expect("a result");
     for caller in callers {
-        let found = caller.await.expect("no panic").expect_err("nobody knows");
+        let found = caller.await.expect("no panic").expect_err("the outcome is unknown");
         assert!(matches!(found, Error::OutcomeUnknown { .. }), "{found}");
     }
     assert_eq!(backend.sizes(), [1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_writers_are_few_transactions() {
-    for lanes in [1, 3] {
-        let (backend, store) = over(Limits { max_concurrent_batches: lanes, ..Limits::default() });
+async fn concurrent_writers_share_transactions() {
+    for max_concurrent_batches in [1, 3] {
+        let (backend, store) = over(Limits { max_concurrent_batches, ..Limits::default() });
         let mut writers = tokio::task::JoinSet::new();
         for _ in 0..300 {
             let store = Arc::clone(&store);
             writers.spawn(async move {
                 let (mut flow, start) = started();
-                store.write(vec![start]).await.expect("an answer");
+                store.write(vec![start]).await.expect("a result");
                 for step in 0..3 {
                     let (moved, write) = next(&flow, &done(step));
                     assert_eq!(words(&store.write(vec![write]).await), ["written"]);
@@ -274,6 +274,10 @@ async fn many_writers_are_few_transactions() {
         }
         let sizes = backend.sizes();
         assert_eq!(sizes.iter().sum::<usize>(), 1200);
-        assert!(sizes.len() <= 300, "{} groups for 1200 writes on {lanes} lanes", sizes.len());
+        assert!(
+            sizes.len() <= 300,
+            "{} batches for 1200 writes, {max_concurrent_batches} in flight",
+            sizes.len()
+        );
     }
 }
