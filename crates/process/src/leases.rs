@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use goconductor_queue::Error;
 use goconductor_queue::kinesis::{Checkpoint, Lease, Leases, Mark, NewLease, Progress, Take};
-use goconductor_store::{LeaseMark, LeaseProgress, LeaseTake, ShardLease, ShardLeaseStore};
+use goconductor_store::{LeaseProgress, LeaseRequest, LeaseUpdate, ShardLease, ShardLeaseStore};
 use std::sync::Arc;
 
 /// Leases in a state store.
@@ -31,7 +31,7 @@ fn lease(stored: ShardLease) -> Lease {
         parents: stored.parents,
         owner: stored.owner,
         counter: stored.counter,
-        left: stored.left,
+        left: stored.remaining,
         progress: Progress { checkpoint, taken, waiting, oldest_waiting_ms },
     }
 }
@@ -56,19 +56,19 @@ impl Leases for StoreLeases {
 
     async fn take(&self, stream: &str, take: &Take) -> Result<Vec<bool>, Error> {
         let Take { owner, shards, steal, lives } = take.clone();
-        let take = LeaseTake { owner, shards, steal, lives };
-        self.0.take_leases(stream, &take).await.map_err(unavailable)
+        let take = LeaseRequest { owner, shards, steal, ttl: lives };
+        self.0.acquire_leases(stream, &take).await.map_err(unavailable)
     }
 
     async fn mark(&self, stream: &str, owner: &str, marks: &[Mark]) -> Result<Vec<bool>, Error> {
-        let mark = |mark: &Mark| LeaseMark {
+        let mark = |mark: &Mark| LeaseUpdate {
             shard: mark.shard.clone(),
             counter: mark.counter,
             progress: stored(&mark.progress),
-            lives: mark.lives,
+            ttl: mark.lives,
         };
         let marks: Vec<_> = marks.iter().map(mark).collect();
-        self.0.mark_leases(stream, owner, &marks).await.map_err(unavailable)
+        self.0.update_leases(stream, owner, &marks).await.map_err(unavailable)
     }
 }
 

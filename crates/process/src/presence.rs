@@ -47,7 +47,7 @@ impl Presence {
             instance: instance.to_owned(),
             kind: kind.to_owned(),
             address: address.to_string(),
-            info: ProcessInfo::default(),
+            about: Json::Null,
             ttl: TTL,
         };
         let stop = CancellationToken::new();

@@ -21,7 +21,7 @@ pub trait DeadLetterStore: std::fmt::Debug + Send + Sync {
     /// Returns `Error::Unavailable` if the database cannot be reached.
     async fn dead_letters(
         &self,
-        before: Option<&DeadLetterPlace>,
+        before: Option<&DeadLetterPosition>,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, Error>;
 
@@ -40,7 +40,7 @@ pub trait DeadLetterStore: std::fmt::Debug + Send + Sync {
 
 layer!(DeadLetterStore, DeadLetterLayer {
     fn put_dead_letters(letters: &[DeadLetter]) -> u64;
-    fn dead_letters(before: Option<&DeadLetterPlace>, limit: u32) -> Vec<DeadLetter>;
+    fn dead_letters(before: Option<&DeadLetterPosition>, limit: u32) -> Vec<DeadLetter>;
     fn dead_letter(id: &str) -> Option<DeadLetter>;
     fn delete_dead_letter(id: &str) -> bool;
 });
@@ -64,7 +64,7 @@ pub struct DeadLetter {
 
 /// The position of a dead letter in the list, at which the next page starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetterPlace {
+pub struct DeadLetterPosition {
     /// The time of the letter.
     pub at: Timestamp,
     /// The id of the letter.

@@ -29,7 +29,7 @@ pub trait ShardLeaseStore: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
-    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error>;
+    async fn acquire_leases(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error>;
 
     /// Stores the progress of shards, and renews or releases their leases. Returns, for each shard, whether `owner`
     /// still held the lease with that counter.
@@ -38,14 +38,19 @@ pub trait ShardLeaseStore: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
-    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error>;
+    async fn update_leases(
+        &self,
+        stream: &str,
+        owner: &str,
+        updates: &[LeaseUpdate],
+    ) -> Result<Vec<bool>, Error>;
 }
 
 layer!(ShardLeaseStore, ShardLeaseLayer {
     fn leases(stream: &str) -> Vec<ShardLease>;
     fn sync_leases(stream: &str, new: &[NewLease], gone: &[String]) -> ();
-    fn take_leases(stream: &str, take: &LeaseTake) -> Vec<bool>;
-    fn mark_leases(stream: &str, owner: &str, marks: &[LeaseMark]) -> Vec<bool>;
+    fn acquire_leases(stream: &str, request: &LeaseRequest) -> Vec<bool>;
+    fn update_leases(stream: &str, owner: &str, updates: &[LeaseUpdate]) -> Vec<bool>;
 });
 
 /// A shard's lease.
@@ -60,7 +65,7 @@ pub struct ShardLease {
     /// Rises by one each time the lease is acquired.
     pub counter: u64,
     /// Time until the lease expires, by the database's clock.
-    pub left: Duration,
+    pub remaining: Duration,
     /// The progress of the consumption.
     pub progress: LeaseProgress,
 }
@@ -89,7 +94,7 @@ pub struct NewLease {
 
 /// A request to acquire leases.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseTake {
+pub struct LeaseRequest {
     /// The consumer.
     pub owner: String,
     /// The shards, each with the counter that its lease had when it was read.
@@ -97,12 +102,12 @@ pub struct LeaseTake {
     /// Whether to acquire leases that have not expired.
     pub steal: bool,
     /// Duration of the leases.
-    pub lives: Duration,
+    pub ttl: Duration,
 }
 
 /// A report of progress by the owner of a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseMark {
+pub struct LeaseUpdate {
     /// The shard.
     pub shard: String,
     /// The counter of the lease when it was acquired.
@@ -110,7 +115,7 @@ pub struct LeaseMark {
     /// The progress of the consumption.
     pub progress: LeaseProgress,
     /// Duration of the lease from now. Zero releases the lease.
-    pub lives: Duration,
+    pub ttl: Duration,
 }
 
 /// Converts a duration to the database's microseconds.

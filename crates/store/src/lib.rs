@@ -45,7 +45,7 @@ mod workflow;
 
 pub use cluster::{ClusterLayer, ClusterStore};
 pub use config_entry::ConfigEntry;
-pub use dead_letter::{DeadLetter, DeadLetterLayer, DeadLetterPlace, DeadLetterStore};
+pub use dead_letter::{DeadLetter, DeadLetterLayer, DeadLetterPosition, DeadLetterStore};
 pub use definition::{
     DefinitionLayer, DefinitionName, DefinitionRecord, DefinitionStore, NewDefinition, PutDefinition,
     ServiceRecord,
@@ -54,12 +54,12 @@ pub use error::Error;
 pub use filter::{Comparison, Field, Filter, Value};
 pub use layer::StoreLayer;
 pub use lease::{
-    LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease, ShardLeaseLayer, ShardLeaseStore,
+    LeaseProgress, LeaseRequest, LeaseUpdate, NewLease, ShardLease, ShardLeaseLayer, ShardLeaseStore,
 };
 pub use ledger::{
     Claim, ClaimRequest, Fence, LaneClaim, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, RowKind, Shard,
 };
-pub use lock::{Lock, LockAnswer, LockHold, LockLayer, LockRequest, LockStore};
+pub use lock::{Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore};
 pub use maintenance::{
     DEFAULT_RETENTION, MaintenanceLayer, MaintenanceReport, MaintenanceRequest, MaintenanceStore,
     maintenance_loop,

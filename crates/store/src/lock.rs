@@ -18,20 +18,20 @@ pub trait LockStore: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Returns `Error::Unavailable` if the lock was not acquired and `Error::OutcomeUnknown` if the response was lost.
     /// A repeated call returns the actual state.
-    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error>;
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockOutcome, Error>;
 
     /// Renews a held lock for `ttl` from now.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the lock was not renewed and `Error::OutcomeUnknown` if the response was lost.
     /// A repeated call returns the actual state.
-    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error>;
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockOutcome, Error>;
 
     /// Releases a held lock.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the lock was not released and `Error::OutcomeUnknown` if the response was lost.
-    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error>;
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockOutcome, Error>;
 
     /// Returns a page of at most `limit` held locks of a namespace, by key, starting behind the key `after`.
     ///
@@ -41,9 +41,9 @@ pub trait LockStore: std::fmt::Debug + Send + Sync {
 }
 
 layer!(LockStore, LockLayer {
-    fn acquire_lock(request: &LockRequest) -> LockAnswer;
-    fn renew_lock(hold: &LockHold, ttl: Duration) -> LockAnswer;
-    fn release_lock(hold: &LockHold) -> LockAnswer;
+    fn acquire_lock(request: &LockRequest) -> LockOutcome;
+    fn renew_lock(hold: &LockHold, ttl: Duration) -> LockOutcome;
+    fn release_lock(hold: &LockHold) -> LockOutcome;
     fn locks(namespace: &str, after: Option<&str>, limit: u32) -> Vec<Lock>;
 });
 
@@ -97,7 +97,7 @@ pub struct LockHold {
 
 /// The result of a lock operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LockAnswer {
+pub enum LockOutcome {
     /// The operation succeeded. Contains the lock; after a release, the lock as it was held until now.
     Granted(Lock),
     /// The operation failed because another owner holds the lock, or the same owner with another token.

@@ -17,7 +17,7 @@ pub struct Announcement {
     /// What else there is to say: an executor names its lanes and its workers.
     pub about: Json,
     /// Time after which the membership expires unless it is renewed. Zero ends it.
-    pub lives: Duration,
+    pub ttl: Duration,
 }
 
 /// A running process.

@@ -42,7 +42,7 @@ mod tests {
                 instance: "i".to_owned(),
                 kind: "saga-executor".to_owned(),
                 address: String::new(),
-                info: about.into(),
+                about,
                 ttl: Duration::ZERO,
             },
             since: Timestamp(0),

@@ -2,7 +2,7 @@
 
 use super::{RemoteStore, Repeat, rpc};
 use async_trait::async_trait;
-use goconductor_store::{DeadLetter, DeadLetterPlace, DeadLetterStore, Error};
+use goconductor_store::{DeadLetter, DeadLetterPosition, DeadLetterStore, Error};
 use goconductor_wire::internal as wire;
 
 #[async_trait]
@@ -15,7 +15,7 @@ impl DeadLetterStore for RemoteStore {
 
     async fn dead_letters(
         &self,
-        before: Option<&DeadLetterPlace>,
+        before: Option<&DeadLetterPosition>,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, Error> {
         let before_id = before.map(|place| place.id.clone()).unwrap_or_default();

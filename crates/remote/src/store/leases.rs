@@ -2,7 +2,7 @@
 
 use super::{RemoteStore, Repeat, all, of_each, rpc};
 use async_trait::async_trait;
-use goconductor_store::{Error, LeaseMark, LeaseTake, NewLease, ShardLease, ShardLeaseStore};
+use goconductor_store::{Error, LeaseRequest, LeaseUpdate, NewLease, ShardLease, ShardLeaseStore};
 use goconductor_wire::internal as wire;
 
 #[async_trait]
@@ -19,13 +19,18 @@ impl ShardLeaseStore for RemoteStore {
         Ok(())
     }
 
-    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+    async fn acquire_leases(&self, stream: &str, take: &LeaseRequest) -> Result<Vec<bool>, Error> {
         let request = wire::TakeLeasesRequest::of(stream, take);
         let response = self.call(Repeat::Never, rpc!(take_leases, request)).await?;
         of_each(response.taken, take.shards.len())
     }
 
-    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
+    async fn update_leases(
+        &self,
+        stream: &str,
+        owner: &str,
+        marks: &[LeaseUpdate],
+    ) -> Result<Vec<bool>, Error> {
         let (stream, owner) = (stream.to_owned(), owner.to_owned());
         let request =
             wire::MarkLeasesRequest { stream, owner, marks: marks.iter().map(Into::into).collect() };

@@ -2,7 +2,7 @@
 
 use super::into_status;
 use goconductor_saga::Timestamp;
-use goconductor_store::{DeadLetterPlace, DeadLetterStore};
+use goconductor_store::{DeadLetterPosition, DeadLetterStore};
 use goconductor_wire::internal as wire;
 use tonic::Status;
 
@@ -20,7 +20,7 @@ pub(super) async fn list_dead_letters(
     request: wire::ListDeadLettersRequest,
 ) -> Result<wire::ListDeadLettersResponse, Status> {
     let wire::ListDeadLettersRequest { before_at, before_id, limit } = request;
-    let before = before_at.map(|at| DeadLetterPlace { at: Timestamp(at), id: before_id });
+    let before = before_at.map(|at| DeadLetterPosition { at: Timestamp(at), id: before_id });
     let letters = into_status(store.dead_letters(before.as_ref(), limit).await)?;
     let letters = letters.iter().map(Into::into).collect();
     Ok(wire::ListDeadLettersResponse { letters })

@@ -28,7 +28,7 @@ pub(super) async fn take_leases(
     request: wire::TakeLeasesRequest,
 ) -> Result<wire::TakeLeasesResponse, Status> {
     let (stream, take) = request.into();
-    let taken = into_status(store.take_leases(&stream, &take).await)?;
+    let taken = into_status(store.acquire_leases(&stream, &take).await)?;
     Ok(wire::TakeLeasesResponse { taken })
 }
 
@@ -37,6 +37,6 @@ pub(super) async fn mark_leases(
     request: wire::MarkLeasesRequest,
 ) -> Result<wire::MarkLeasesResponse, Status> {
     let wire::MarkLeasesRequest { stream, owner, marks } = request;
-    let kept = into_status(store.mark_leases(&stream, &owner, &listed(marks)?).await)?;
+    let kept = into_status(store.update_leases(&stream, &owner, &listed(marks)?).await)?;
     Ok(wire::MarkLeasesResponse { kept })
 }

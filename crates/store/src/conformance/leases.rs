@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::bench::{Bench, ensure, same, unexpected};
 use super::{Factory, Verdict};
-use crate::{LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease};
+use crate::{LeaseProgress, LeaseRequest, LeaseUpdate, NewLease, ShardLease};
 
 const STREAM: &str = "päyments\u{0}";
 const LONG: Duration = Duration::from_secs(3600);
@@ -40,12 +40,12 @@ impl Bench {
         lives: Duration,
     ) -> Result<Vec<bool>, String> {
         let shards = shards.iter().map(|&(shard, counter)| (shard.to_owned(), counter)).collect();
-        let take = LeaseTake { owner: owner.to_owned(), shards, steal, lives };
-        self.store.take_leases(STREAM, &take).await.map_err(unexpected("take_leases"))
+        let take = LeaseRequest { owner: owner.to_owned(), shards, steal, ttl: lives };
+        self.store.acquire_leases(STREAM, &take).await.map_err(unexpected("take_leases"))
     }
 
-    async fn mark(&self, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, String> {
-        self.store.mark_leases(STREAM, owner, marks).await.map_err(unexpected("mark_leases"))
+    async fn mark(&self, owner: &str, marks: &[LeaseUpdate]) -> Result<Vec<bool>, String> {
+        self.store.update_leases(STREAM, owner, marks).await.map_err(unexpected("mark_leases"))
     }
 }
 
@@ -56,18 +56,18 @@ fn new(shard: &str, parents: &[&str]) -> NewLease {
 fn free(shard: &str, parents: &[&str]) -> ShardLease {
     let NewLease { shard, parents } = new(shard, parents);
     let progress = LeaseProgress::default();
-    ShardLease { shard, parents, owner: None, counter: 0, left: Duration::ZERO, progress }
+    ShardLease { shard, parents, owner: None, counter: 0, remaining: Duration::ZERO, progress }
 }
 
 /// So many messages were taken, and the checkpoint stands behind them.
-fn mark(shard: &str, counter: u64, taken: u64, lives: Duration) -> LeaseMark {
+fn mark(shard: &str, counter: u64, taken: u64, lives: Duration) -> LeaseUpdate {
     let progress = LeaseProgress {
         checkpoint: format!("{taken}\u{0}"),
         taken,
         waiting: 3,
         oldest_waiting_ms: (taken > 1).then_some(-7),
     };
-    LeaseMark { shard: shard.to_owned(), counter, progress, lives }
+    LeaseUpdate { shard: shard.to_owned(), counter, progress, ttl: lives }
 }
 
 pub(super) async fn synced(factory: Arc<dyn Factory>) -> Verdict {
@@ -95,7 +95,7 @@ pub(super) async fn taken(factory: Arc<dyn Factory>) -> Verdict {
     same("with the right counter", &taken, &vec![true, false, false, true])?;
     same("one that is held", &bench.take_shards("you", &[("b", 1)], false).await?, &vec![false])?;
     let held = bench.leases().await?;
-    let of = |lease: &ShardLease| (lease.owner.clone(), lease.counter, lease.left > LONG / 2);
+    let of = |lease: &ShardLease| (lease.owner.clone(), lease.counter, lease.remaining > LONG / 2);
     let me = (Some("me".to_owned()), 1, true);
     same("who has them", &held.iter().map(of).collect(), &vec![(None, 0, false), me.clone(), me])?;
     same("one that is stolen", &bench.take_shards("you", &[("b", 1)], true).await?, &vec![true])?;
@@ -103,7 +103,7 @@ pub(super) async fn taken(factory: Arc<dyn Factory>) -> Verdict {
     same("for a moment", &bench.take_for("he", &[("b", 2)], true, SHORT).await?, &vec![true])?;
     tokio::time::sleep(SHORT * 2).await;
     let run_out = bench.leases().await?.into_iter().find(|lease| lease.shard == "b");
-    let run_out = run_out.map(|lease| (lease.owner, lease.counter, lease.left));
+    let run_out = run_out.map(|lease| (lease.owner, lease.counter, lease.remaining));
     same("one that has run out", &run_out, &Some((Some("he".to_owned()), 3, Duration::ZERO)))?;
     same("after it has run out", &bench.take_shards("me", &[("b", 3)], false).await?, &vec![true])?;
     let mut racers = JoinSet::new();

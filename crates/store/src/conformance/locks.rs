@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, NAMESPACE, ensure, same, unexpected};
 use super::{Factory, Verdict};
-use crate::{Lock, LockAnswer, LockHold, LockRequest, MaintenanceRequest};
+use crate::{Lock, LockHold, LockOutcome, LockRequest, MaintenanceRequest};
 
 /// Long enough to be held to the end of a case.
 const LONG: Duration = Duration::from_secs(60);
@@ -26,23 +26,23 @@ fn hold(lock: &Lock) -> LockHold {
 }
 
 impl Bench {
-    async fn acquire(&self, key: &str, owner: &str, ttl: Duration) -> Result<LockAnswer, String> {
+    async fn acquire(&self, key: &str, owner: &str, ttl: Duration) -> Result<LockOutcome, String> {
         self.store.acquire_lock(&request(key, owner, ttl)).await.map_err(unexpected("acquire_lock"))
     }
 
     /// A lock that has to be had.
     async fn take(&self, key: &str, owner: &str, ttl: Duration) -> Result<Lock, String> {
         match self.acquire(key, owner, ttl).await? {
-            LockAnswer::Granted(lock) => Ok(lock),
+            LockOutcome::Granted(lock) => Ok(lock),
             other => Err(format!("{owner} does not get {key}: {other:?}")),
         }
     }
 
-    async fn renew(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, String> {
+    async fn renew(&self, hold: &LockHold, ttl: Duration) -> Result<LockOutcome, String> {
         self.store.renew_lock(hold, ttl).await.map_err(unexpected("renew_lock"))
     }
 
-    async fn give_back(&self, hold: &LockHold) -> Result<LockAnswer, String> {
+    async fn give_back(&self, hold: &LockHold) -> Result<LockOutcome, String> {
         self.store.release_lock(hold).await.map_err(unexpected("release_lock"))
     }
 }
@@ -59,7 +59,7 @@ pub(super) async fn one_holder(factory: Arc<dyn Factory>) -> Verdict {
     same(
         "who comes second",
         &bench.acquire("account/7", "b", LONG).await?,
-        &LockAnswer::Held(first.clone()),
+        &LockOutcome::Held(first.clone()),
     )?;
     // The answer to the first time may have been lost.
     let again = bench.take("account/7", "a", LONG * 2).await?;
@@ -68,31 +68,31 @@ pub(super) async fn one_holder(factory: Arc<dyn Factory>) -> Verdict {
     let others = bench.take("account/8", "b", LONG).await?;
     ensure(others.token > 0 && first.token > 0, || "a token is nothing".to_owned())?;
     let renewed = bench.renew(&hold(&first), LONG * 4).await?;
-    let LockAnswer::Granted(renewed) = renewed else { return Err(format!("to renew: {renewed:?}")) };
+    let LockOutcome::Granted(renewed) = renewed else { return Err(format!("to renew: {renewed:?}")) };
     ensure(renewed.expires_at > again.expires_at, || format!("{renewed:?} does not last longer"))?;
     let strange = LockHold { owner: "b".to_owned(), ..hold(&first) };
-    same("a stranger renews", &bench.renew(&strange, LONG).await?, &LockAnswer::Held(renewed.clone()))?;
-    same("a stranger gives it back", &bench.give_back(&strange).await?, &LockAnswer::Held(renewed.clone()))?;
+    same("a stranger renews", &bench.renew(&strange, LONG).await?, &LockOutcome::Held(renewed.clone()))?;
+    same("a stranger gives it back", &bench.give_back(&strange).await?, &LockOutcome::Held(renewed.clone()))?;
     let stale = LockHold { token: Some(first.token - 1), ..hold(&first) };
-    same("an old token gives it back", &bench.give_back(&stale).await?, &LockAnswer::Held(renewed.clone()))?;
+    same("an old token gives it back", &bench.give_back(&stale).await?, &LockOutcome::Held(renewed.clone()))?;
     // Who names no token means whichever it has.
     let any = LockHold { token: None, ..hold(&first) };
     let given = bench.give_back(&any).await?;
-    ensure(matches!(&given, LockAnswer::Granted(lock) if lock.token == first.token), || {
+    ensure(matches!(&given, LockOutcome::Granted(lock) if lock.token == first.token), || {
         format!("to give it back: {given:?}")
     })?;
-    same("to give it back again", &bench.give_back(&any).await?, &LockAnswer::Free)?;
-    same("to renew what is free", &bench.renew(&any, LONG).await?, &LockAnswer::Free)?;
+    same("to give it back again", &bench.give_back(&any).await?, &LockOutcome::Free)?;
+    same("to renew what is free", &bench.renew(&any, LONG).await?, &LockOutcome::Free)?;
     let next = bench.take("account/7", "b", LONG).await?;
     ensure(next.token > first.token, || format!("token {} came after {}", next.token, first.token))?;
-    same("who had it renews", &bench.renew(&hold(&first), LONG).await?, &LockAnswer::Held(next))
+    same("who had it renews", &bench.renew(&hold(&first), LONG).await?, &LockOutcome::Held(next))
 }
 
 pub(super) async fn leases(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     let first = bench.take("a", "a", SHORT).await?;
     tokio::time::sleep(SHORT * 2).await;
-    same("to renew too late", &bench.renew(&hold(&first), LONG).await?, &LockAnswer::Free)?;
+    same("to renew too late", &bench.renew(&hold(&first), LONG).await?, &LockOutcome::Free)?;
     same(
         "what is held",
         &bench.store.locks(NAMESPACE, None, 10).await.map_err(unexpected("locks"))?,
@@ -101,7 +101,7 @@ pub(super) async fn leases(factory: Arc<dyn Factory>) -> Verdict {
     let second = bench.take("a", "b", LONG).await?;
     ensure(second.token > first.token, || format!("token {} came after {}", second.token, first.token))?;
     ensure(second.acquired_at > first.acquired_at, || format!("{second:?} began before {first:?}"))?;
-    same("to give it back too late", &bench.give_back(&hold(&first)).await?, &LockAnswer::Held(second))?;
+    same("to give it back too late", &bench.give_back(&hold(&first)).await?, &LockOutcome::Held(second))?;
     // The same owner after its lease is another one: it may have been away.
     let third = bench.take("b", "a", SHORT).await?;
     tokio::time::sleep(SHORT * 2).await;
@@ -126,7 +126,7 @@ pub(super) async fn tokens_rise(factory: Arc<dyn Factory>) -> Verdict {
             same(
                 "what is held, after upkeep",
                 &bench.acquire("held", "b", LONG).await?,
-                &LockAnswer::Held(held),
+                &LockOutcome::Held(held),
             )?;
         }
         if round % 3 == 2 {
@@ -184,7 +184,7 @@ pub(super) async fn crowd(factory: Arc<dyn Factory>) -> Verdict {
             let owner = format!("owner-{owner}");
             let mut taken = 0;
             for _ in 0..10_000 {
-                let LockAnswer::Granted(lock) = bench.acquire("a", &owner, LONG).await? else {
+                let LockOutcome::Granted(lock) = bench.acquire("a", &owner, LONG).await? else {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                     continue;
                 };
@@ -220,7 +220,7 @@ pub(super) async fn listed(factory: Arc<dyn Factory>) -> Verdict {
     bench.give_back(&hold(&bench.take("a0", "x", LONG).await?)).await?;
     let elsewhere = LockRequest { namespace: "other".to_owned(), ..request("a", "x", LONG) };
     let elsewhere = bench.store.acquire_lock(&elsewhere).await.map_err(unexpected("acquire_lock"))?;
-    ensure(matches!(elsewhere, LockAnswer::Granted(_)), || format!("another namespace's: {elsewhere:?}"))?;
+    ensure(matches!(elsewhere, LockOutcome::Granted(_)), || format!("another namespace's: {elsewhere:?}"))?;
     same("the first page", &page(None).await?, &vec![a, b.clone()])?;
     same("the one behind it", &page(Some(&b.key)).await?, &vec![odd.clone()])?;
     same("the one behind that", &page(Some(&odd.key)).await?, &Vec::new())

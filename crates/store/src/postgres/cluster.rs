@@ -65,7 +65,7 @@ async fn announce(connection: &mut PgConnection, member: &Announcement) -> Resul
         .bind(escape_nul(&member.kind))
         .bind(escape_nul(&member.address))
         .bind(json("a member", &member.about)?)
-        .bind(i64::try_from(member.lives.as_micros()).unwrap_or(i64::MAX >> 2))
+        .bind(i64::try_from(member.ttl.as_micros()).unwrap_or(i64::MAX >> 2))
         .execute(connection)
         .await
         .map_err(uncertain)?;
@@ -81,13 +81,13 @@ async fn members(connection: &mut PgConnection) -> Result<Vec<Member>, Error> {
     let rows: Vec<(String, String, String, String, i64, i64, i64)> =
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await.map_err(unavailable)?;
     rows.into_iter()
-        .map(|(instance, kind, address, about, since, seen_at, lives)| {
+        .map(|(instance, kind, address, about, since, seen_at, ttl)| {
             let announcement = Announcement {
                 about: parsed(&format!("member {instance}"), &about)?,
                 instance: unescape_nul(instance),
                 kind: unescape_nul(kind),
                 address: unescape_nul(address),
-                lives: Duration::from_micros(u64::try_from(lives).unwrap_or(0)),
+                ttl: Duration::from_micros(u64::try_from(ttl).unwrap_or(0)),
             };
             Ok(Member { announcement, since: Timestamp(since), seen_at: Timestamp(seen_at) })
         })

@@ -2,7 +2,7 @@
 
 use super::rows::{escape_nul, unescape_nul};
 use super::{PostgresStore, unavailable, uncertain};
-use crate::{DeadLetter, DeadLetterPlace, DeadLetterStore, Error};
+use crate::{DeadLetter, DeadLetterPosition, DeadLetterStore, Error};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::{PgConnection, Row};
@@ -15,7 +15,7 @@ impl DeadLetterStore for PostgresStore {
 
     async fn dead_letters(
         &self,
-        before: Option<&DeadLetterPlace>,
+        before: Option<&DeadLetterPosition>,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, Error> {
         dead_letters(&mut *self.connection().await?, before, limit).await
@@ -52,7 +52,7 @@ async fn put_dead_letters(connection: &mut PgConnection, letters: &[DeadLetter])
 
 async fn dead_letters(
     connection: &mut PgConnection,
-    before: Option<&DeadLetterPlace>,
+    before: Option<&DeadLetterPosition>,
     limit: u32,
 ) -> Result<Vec<DeadLetter>, Error> {
     let rows = sqlx::query(

@@ -4,7 +4,7 @@ use super::rows::{escape_nul, number, unescape_nul};
 use super::{NOW, PostgresStore, retry_conflicts, unavailable, uncertain};
 use crate::json::{json, parsed};
 use crate::lease::{micros, stored_number};
-use crate::{Error, LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease, ShardLeaseStore};
+use crate::{Error, LeaseProgress, LeaseRequest, LeaseUpdate, NewLease, ShardLease, ShardLeaseStore};
 use async_trait::async_trait;
 use sqlx::{PgConnection, Row};
 use std::time::Duration;
@@ -20,14 +20,19 @@ impl ShardLeaseStore for PostgresStore {
         retry_conflicts!(sync(&mut connection, stream, new, gone).await)
     }
 
-    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+    async fn acquire_leases(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error> {
         let mut connection = self.connection().await?;
-        retry_conflicts!(acquire(&mut connection, stream, take).await)
+        retry_conflicts!(acquire(&mut connection, stream, request).await)
     }
 
-    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
+    async fn update_leases(
+        &self,
+        stream: &str,
+        owner: &str,
+        updates: &[LeaseUpdate],
+    ) -> Result<Vec<bool>, Error> {
         let mut connection = self.connection().await?;
-        retry_conflicts!(update(&mut connection, stream, owner, marks).await)
+        retry_conflicts!(update(&mut connection, stream, owner, updates).await)
     }
 }
 
@@ -49,7 +54,7 @@ fn lease(row: &sqlx::postgres::PgRow) -> Result<ShardLease, Error> {
             parents: Vec::new(),
             owner: row.try_get::<Option<String>, _>(2)?.map(unescape_nul),
             counter: number(row.try_get(3)?),
-            left: Duration::from_micros(number(row.try_get(4)?)),
+            remaining: Duration::from_micros(number(row.try_get(4)?)),
             progress: LeaseProgress {
                 checkpoint: unescape_nul(row.try_get(5)?),
                 taken: number(row.try_get(6)?),
@@ -86,7 +91,11 @@ async fn sync(
     Ok(())
 }
 
-async fn acquire(connection: &mut PgConnection, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+async fn acquire(
+    connection: &mut PgConnection,
+    stream: &str,
+    request: &LeaseRequest,
+) -> Result<Vec<bool>, Error> {
     let sql = format!(
         "WITH free AS (
              SELECT shard FROM shard_leases JOIN unnest($3::text[], $4::bigint[]) AS want (shard, counter)
@@ -98,55 +107,55 @@ async fn acquire(connection: &mut PgConnection, stream: &str, take: &LeaseTake) 
          RETURNING shard_leases.shard"
     );
     // Safe: the text contains only constants.
-    let taken: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+    let acquired: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
         .bind(escape_nul(stream))
-        .bind(escape_nul(&take.owner))
-        .bind(take.shards.iter().map(|(shard, _)| escape_nul(shard)).collect::<Vec<_>>())
-        .bind(take.shards.iter().map(|(_, counter)| stored_number(*counter)).collect::<Vec<_>>())
-        .bind(take.steal)
-        .bind(micros(take.lives))
+        .bind(escape_nul(&request.owner))
+        .bind(request.shards.iter().map(|(shard, _)| escape_nul(shard)).collect::<Vec<_>>())
+        .bind(request.shards.iter().map(|(_, counter)| stored_number(*counter)).collect::<Vec<_>>())
+        .bind(request.steal)
+        .bind(micros(request.ttl))
         .fetch_all(connection)
         .await
         .map_err(uncertain)?;
-    Ok(take.shards.iter().map(|(shard, _)| is_among(&taken, shard)).collect())
+    Ok(request.shards.iter().map(|(shard, _)| is_among(&acquired, shard)).collect())
 }
 
 async fn update(
     connection: &mut PgConnection,
     stream: &str,
     owner: &str,
-    marks: &[LeaseMark],
+    updates: &[LeaseUpdate],
 ) -> Result<Vec<bool>, Error> {
     let sql = format!(
         "WITH reported AS (
              SELECT * FROM unnest($3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
-                 $9::bigint[]) AS reported (shard, counter, checkpoint, taken, waiting, oldest_waiting_ms, lives)),
+                 $9::bigint[]) AS reported (shard, counter, checkpoint, taken, waiting, oldest_waiting_ms, ttl)),
          own AS (
              SELECT held.shard FROM shard_leases AS held JOIN reported USING (shard, counter)
              WHERE held.stream = $1 AND (held.owner IS NULL OR held.owner = $2) AND held.taken <= reported.taken
              ORDER BY held.shard COLLATE \"C\" FOR UPDATE OF held)
-         UPDATE shard_leases AS held SET owner = CASE WHEN reported.lives > 0 THEN $2 END,
-             expires_at = {NOW} + reported.lives, checkpoint = reported.checkpoint, taken = reported.taken,
+         UPDATE shard_leases AS held SET owner = CASE WHEN reported.ttl > 0 THEN $2 END,
+             expires_at = {NOW} + reported.ttl, checkpoint = reported.checkpoint, taken = reported.taken,
              waiting = reported.waiting, oldest_waiting_ms = reported.oldest_waiting_ms
          FROM own JOIN reported USING (shard) WHERE held.stream = $1 AND held.shard = own.shard
          RETURNING held.shard"
     );
-    let numbers = |of: fn(&LeaseMark) -> i64| marks.iter().map(of).collect::<Vec<_>>();
+    let numbers = |of: fn(&LeaseUpdate) -> i64| updates.iter().map(of).collect::<Vec<_>>();
     // Safe: the text contains only constants.
     let kept: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
         .bind(escape_nul(stream))
         .bind(escape_nul(owner))
-        .bind(marks.iter().map(|mark| escape_nul(&mark.shard)).collect::<Vec<_>>())
-        .bind(numbers(|mark| stored_number(mark.counter)))
-        .bind(marks.iter().map(|mark| escape_nul(&mark.progress.checkpoint)).collect::<Vec<_>>())
-        .bind(numbers(|mark| stored_number(mark.progress.taken)))
-        .bind(numbers(|mark| stored_number(mark.progress.waiting)))
-        .bind(marks.iter().map(|mark| mark.progress.oldest_waiting_ms).collect::<Vec<_>>())
-        .bind(numbers(|mark| micros(mark.lives)))
+        .bind(updates.iter().map(|update| escape_nul(&update.shard)).collect::<Vec<_>>())
+        .bind(numbers(|update| stored_number(update.counter)))
+        .bind(updates.iter().map(|update| escape_nul(&update.progress.checkpoint)).collect::<Vec<_>>())
+        .bind(numbers(|update| stored_number(update.progress.taken)))
+        .bind(numbers(|update| stored_number(update.progress.waiting)))
+        .bind(updates.iter().map(|update| update.progress.oldest_waiting_ms).collect::<Vec<_>>())
+        .bind(numbers(|update| micros(update.ttl)))
         .fetch_all(connection)
         .await
         .map_err(uncertain)?;
-    Ok(marks.iter().map(|mark| is_among(&kept, &mark.shard)).collect())
+    Ok(updates.iter().map(|update| is_among(&kept, &update.shard)).collect())
 }
 
 /// Returns whether a statement returned a shard.

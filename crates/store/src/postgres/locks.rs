@@ -3,7 +3,7 @@
 use super::rows::{escape_nul, number, unescape_nul};
 use super::{NOW, PostgresStore, unavailable, uncertain};
 use crate::lock::KEEP_FREE;
-use crate::{Error, Lock, LockAnswer, LockHold, LockRequest, LockStore};
+use crate::{Error, Lock, LockHold, LockOutcome, LockRequest, LockStore};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::postgres::PgRow;
@@ -19,15 +19,15 @@ const MAX_ATTEMPTS: u32 = 5;
 
 #[async_trait]
 impl LockStore for PostgresStore {
-    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockOutcome, Error> {
         acquire(&mut *self.connection().await?, request).await
     }
 
-    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockOutcome, Error> {
         set_expiry(&mut *self.connection().await?, hold, ttl).await
     }
 
-    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockOutcome, Error> {
         set_expiry(&mut *self.connection().await?, hold, Duration::ZERO).await
     }
 
@@ -66,7 +66,7 @@ async fn held(connection: &mut PgConnection, namespace: &str, key: &str) -> Resu
 
 /// Acquires a lock with one statement. The token of an existing row is drawn while the row is locked, so it is higher than
 /// all earlier tokens of the row.
-async fn acquire(connection: &mut PgConnection, request: &LockRequest) -> Result<LockAnswer, Error> {
+async fn acquire(connection: &mut PgConnection, request: &LockRequest) -> Result<LockOutcome, Error> {
     let sql = format!(
         "INSERT INTO locks AS known (namespace, key, owner, token, acquired_at, expires_at)
          VALUES ($1, $2, $3, nextval('lock_tokens'), {NOW}, {NOW} + $4)
@@ -88,10 +88,10 @@ async fn acquire(connection: &mut PgConnection, request: &LockRequest) -> Result
             .await
             .map_err(uncertain)?;
         if let Some(row) = row {
-            return lock(&row).map(LockAnswer::Granted).map_err(unavailable);
+            return lock(&row).map(LockOutcome::Granted).map_err(unavailable);
         }
         if let Some(lock) = held(connection, &request.namespace, &request.key).await? {
-            return Ok(LockAnswer::Held(lock));
+            return Ok(LockOutcome::Held(lock));
         }
     }
     Err(Error::unavailable("the lock changed its holder during every attempt to acquire it"))
@@ -102,7 +102,7 @@ async fn set_expiry(
     connection: &mut PgConnection,
     hold: &LockHold,
     ttl: Duration,
-) -> Result<LockAnswer, Error> {
+) -> Result<LockOutcome, Error> {
     let sql = format!(
         "UPDATE locks SET expires_at = {NOW} + $5
          WHERE namespace = $1 AND key = $2 AND owner = $3 AND ($4::bigint IS NULL OR token = $4)
@@ -120,9 +120,9 @@ async fn set_expiry(
         .await
         .map_err(uncertain)?;
     if let Some(row) = row {
-        return lock(&row).map(LockAnswer::Granted).map_err(unavailable);
+        return lock(&row).map(LockOutcome::Granted).map_err(unavailable);
     }
-    Ok(held(connection, &hold.namespace, &hold.key).await?.map_or(LockAnswer::Free, LockAnswer::Held))
+    Ok(held(connection, &hold.namespace, &hold.key).await?.map_or(LockOutcome::Free, LockOutcome::Held))
 }
 
 async fn list(

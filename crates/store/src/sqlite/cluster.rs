@@ -66,7 +66,7 @@ fn announce(connection: &Connection, member: &Announcement, now: Timestamp) -> R
             member.address,
             json("a member", &member.about)?,
             now.0,
-            i64::try_from(member.lives.as_micros()).unwrap_or(i64::MAX >> 2),
+            i64::try_from(member.ttl.as_micros()).unwrap_or(i64::MAX >> 2),
         ])?;
     Ok(())
 }
@@ -81,10 +81,10 @@ fn members(connection: &Connection, now: Timestamp) -> Result<Vec<Member>, Error
         Ok((texts, row.get::<_, i64>(4)?, row.get::<_, i64>(5)?, row.get::<_, i64>(6)?))
     })?;
     rows.map(|row| {
-        let ((instance, kind, address, about), since, seen_at, lives) = row?;
+        let ((instance, kind, address, about), since, seen_at, ttl) = row?;
         let about = parsed(&format!("member {instance}"), &about)?;
-        let lives = Duration::from_micros(u64::try_from(lives).unwrap_or(0));
-        let announcement = Announcement { instance, kind, address, about, lives };
+        let ttl = Duration::from_micros(u64::try_from(ttl).unwrap_or(0));
+        let announcement = Announcement { instance, kind, address, about, ttl };
         Ok(Member { announcement, since: Timestamp(since), seen_at: Timestamp(seen_at) })
     })
     .collect()

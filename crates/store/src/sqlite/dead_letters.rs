@@ -1,7 +1,7 @@
 //! Dead letters.
 
 use super::SqliteStore;
-use crate::{DeadLetter, DeadLetterPlace, DeadLetterStore, Error};
+use crate::{DeadLetter, DeadLetterPosition, DeadLetterStore, Error};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -15,7 +15,7 @@ impl DeadLetterStore for SqliteStore {
 
     async fn dead_letters(
         &self,
-        before: Option<&DeadLetterPlace>,
+        before: Option<&DeadLetterPosition>,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, Error> {
         let before = before.cloned();
@@ -48,7 +48,7 @@ fn put_dead_letters(connection: &Connection, letters: &[DeadLetter]) -> Result<u
 
 fn dead_letters(
     connection: &Connection,
-    before: Option<&DeadLetterPlace>,
+    before: Option<&DeadLetterPosition>,
     limit: u32,
 ) -> Result<Vec<DeadLetter>, Error> {
     let mut statement = connection.prepare_cached(

@@ -4,7 +4,7 @@ use super::rows::number;
 use super::{SqliteStore, clock};
 use crate::json::{json, parsed};
 use crate::lease::{micros, stored_number};
-use crate::{Error, LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease, ShardLeaseStore};
+use crate::{Error, LeaseProgress, LeaseRequest, LeaseUpdate, NewLease, ShardLease, ShardLeaseStore};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, params};
@@ -22,14 +22,19 @@ impl ShardLeaseStore for SqliteStore {
         self.write_job(move |connection| sync(connection, &stream, &new, &gone)).await
     }
 
-    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
-        let (stream, take) = (stream.to_owned(), take.clone());
-        self.write_job(move |connection| acquire(connection, &stream, &take, clock())).await
+    async fn acquire_leases(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error> {
+        let (stream, request) = (stream.to_owned(), request.clone());
+        self.write_job(move |connection| acquire(connection, &stream, &request, clock())).await
     }
 
-    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
-        let (stream, owner, marks) = (stream.to_owned(), owner.to_owned(), marks.to_vec());
-        self.write_job(move |connection| update(connection, &stream, &owner, &marks, clock())).await
+    async fn update_leases(
+        &self,
+        stream: &str,
+        owner: &str,
+        updates: &[LeaseUpdate],
+    ) -> Result<Vec<bool>, Error> {
+        let (stream, owner, updates) = (stream.to_owned(), owner.to_owned(), updates.to_vec());
+        self.write_job(move |connection| update(connection, &stream, &owner, &updates, clock())).await
     }
 }
 
@@ -50,7 +55,7 @@ fn list(connection: &Connection, stream: &str, now: Timestamp) -> Result<Vec<Sha
             parents: Vec::new(),
             owner: row.get(1)?,
             counter: number(row.get(2)?),
-            left: Duration::from_micros(number(row.get(3)?)),
+            remaining: Duration::from_micros(number(row.get(3)?)),
             progress,
         };
         Ok((lease, row.get::<_, String>(8)?))
@@ -81,43 +86,44 @@ fn sync(connection: &Connection, stream: &str, new: &[NewLease], gone: &[String]
 fn acquire(
     connection: &Connection,
     stream: &str,
-    take: &LeaseTake,
+    request: &LeaseRequest,
     now: Timestamp,
 ) -> Result<Vec<bool>, Error> {
-    let mut update = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(
         "UPDATE shard_leases SET owner = ?3, counter = counter + 1, expires_at = ?4 + ?5
          WHERE stream = ?1 AND shard = ?2 AND counter = ?6 AND (?7 OR owner IS NULL OR expires_at <= ?4)",
     )?;
-    let mut taken = Vec::with_capacity(take.shards.len());
-    for (shard, counter) in &take.shards {
-        let (lives, counter) = (micros(take.lives), stored_number(*counter));
-        taken
-            .push(update.execute(params![stream, shard, take.owner, now.0, lives, counter, take.steal])? > 0);
+    let mut acquired = Vec::with_capacity(request.shards.len());
+    for (shard, counter) in &request.shards {
+        let (ttl, counter) = (micros(request.ttl), stored_number(*counter));
+        acquired.push(
+            statement.execute(params![stream, shard, request.owner, now.0, ttl, counter, request.steal])? > 0,
+        );
     }
-    Ok(taken)
+    Ok(acquired)
 }
 
 fn update(
     connection: &Connection,
     stream: &str,
     owner: &str,
-    marks: &[LeaseMark],
+    updates: &[LeaseUpdate],
     now: Timestamp,
 ) -> Result<Vec<bool>, Error> {
-    let mut update = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(
         "UPDATE shard_leases SET owner = ?5, expires_at = ?6, checkpoint = ?7, taken = ?8, waiting = ?9,
              oldest_waiting_ms = ?10
          WHERE stream = ?1 AND shard = ?2 AND counter = ?4 AND (owner IS NULL OR owner = ?3) AND taken <= ?8",
     )?;
-    let mut kept = Vec::with_capacity(marks.len());
-    for LeaseMark { shard, counter, progress, lives } in marks {
-        let changed = update.execute(params![
+    let mut kept = Vec::with_capacity(updates.len());
+    for LeaseUpdate { shard, counter, progress, ttl } in updates {
+        let changed = statement.execute(params![
             stream,
             shard,
             owner,
             stored_number(*counter),
-            Some(owner).filter(|_| !lives.is_zero()),
-            now.0.saturating_add(micros(*lives)),
+            Some(owner).filter(|_| !ttl.is_zero()),
+            now.0.saturating_add(micros(*ttl)),
             progress.checkpoint,
             stored_number(progress.taken),
             stored_number(progress.waiting),

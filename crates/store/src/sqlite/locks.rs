@@ -3,7 +3,7 @@
 use super::rows::number;
 use super::{SqliteStore, clock};
 use crate::lock::KEEP_FREE;
-use crate::{Error, Lock, LockAnswer, LockHold, LockRequest, LockStore};
+use crate::{Error, Lock, LockHold, LockOutcome, LockRequest, LockStore};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -11,12 +11,12 @@ use std::time::Duration;
 
 #[async_trait]
 impl LockStore for SqliteStore {
-    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockOutcome, Error> {
         let request = request.clone();
         self.write_job(move |connection| acquire(connection, &request, clock())).await
     }
 
-    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockOutcome, Error> {
         let hold = hold.clone();
         let renew = move |connection: &Connection| {
             let now = clock();
@@ -25,7 +25,7 @@ impl LockStore for SqliteStore {
         self.write_job(renew).await
     }
 
-    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockOutcome, Error> {
         self.renew_lock(hold, Duration::ZERO).await
     }
 
@@ -59,7 +59,7 @@ fn next_token(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
-fn acquire(connection: &Connection, request: &LockRequest, now: Timestamp) -> Result<LockAnswer, Error> {
+fn acquire(connection: &Connection, request: &LockRequest, now: Timestamp) -> Result<LockOutcome, Error> {
     let LockRequest { namespace, key, owner, ttl } = request;
     let expires_at = now.after(*ttl);
     let (token, acquired_at) = match held(connection, namespace, key, now)? {
@@ -67,7 +67,7 @@ fn acquire(connection: &Connection, request: &LockRequest, now: Timestamp) -> Re
         Some(lock) if lock.owner == *owner => {
             (i64::try_from(lock.token).unwrap_or(i64::MAX), lock.acquired_at)
         }
-        Some(lock) => return Ok(LockAnswer::Held(lock)),
+        Some(lock) => return Ok(LockOutcome::Held(lock)),
         None => (next_token(connection)?, now),
     };
     let sql = "INSERT INTO locks (namespace, key, owner, token, acquired_at, expires_at)
@@ -76,7 +76,7 @@ fn acquire(connection: &Connection, request: &LockRequest, now: Timestamp) -> Re
                    acquired_at = excluded.acquired_at, expires_at = excluded.expires_at
                RETURNING namespace, key, owner, token, acquired_at, expires_at";
     let row = params![namespace, key, owner, token, acquired_at.0, expires_at.0];
-    Ok(LockAnswer::Granted(connection.prepare_cached(sql)?.query_row(row, lock)?))
+    Ok(LockOutcome::Granted(connection.prepare_cached(sql)?.query_row(row, lock)?))
 }
 
 /// Sets the expiry of a hold. A hold of another owner is not changed.
@@ -85,15 +85,17 @@ fn set_expiry(
     hold: &LockHold,
     until: Timestamp,
     now: Timestamp,
-) -> Result<LockAnswer, Error> {
-    let Some(found) = held(connection, &hold.namespace, &hold.key, now)? else { return Ok(LockAnswer::Free) };
+) -> Result<LockOutcome, Error> {
+    let Some(found) = held(connection, &hold.namespace, &hold.key, now)? else {
+        return Ok(LockOutcome::Free);
+    };
     if found.owner != hold.owner || hold.token.is_some_and(|token| token != found.token) {
-        return Ok(LockAnswer::Held(found));
+        return Ok(LockOutcome::Held(found));
     }
     connection
         .prepare_cached("UPDATE locks SET expires_at = ?3 WHERE namespace = ?1 AND key = ?2")?
         .execute(params![hold.namespace, hold.key, until.0])?;
-    Ok(LockAnswer::Granted(Lock { expires_at: until, ..found }))
+    Ok(LockOutcome::Granted(Lock { expires_at: until, ..found }))
 }
 
 fn list(

@@ -2,7 +2,7 @@
 
 use super::{Malformed, required};
 use crate::internal as wire;
-use goconductor_store::{LeaseMark, LeaseProgress, LeaseTake, NewLease, ShardLease};
+use goconductor_store::{LeaseProgress, LeaseRequest, LeaseUpdate, NewLease, ShardLease};
 use std::time::Duration;
 
 fn micros(duration: Duration) -> u64 {
@@ -38,7 +38,7 @@ impl From<&ShardLease> for wire::ShardLease {
             parents: lease.parents.clone(),
             owner: lease.owner.clone(),
             counter: lease.counter,
-            left_us: micros(lease.left),
+            left_us: micros(lease.remaining),
             progress: Some((&lease.progress).into()),
         }
     }
@@ -53,8 +53,8 @@ impl TryFrom<wire::ShardLease> for ShardLease {
             parents: wire.parents,
             owner: wire.owner,
             counter: wire.counter,
-            left: Duration::from_micros(wire.left_us),
-            progress: required(wire.progress, "progress of a shard lease")?.into(),
+            remaining: Duration::from_micros(wire.left_us),
+            progress: there(wire.progress, "how far a shard was read")?.into(),
         })
     }
 }
@@ -74,7 +74,7 @@ impl From<wire::NewLease> for NewLease {
 impl wire::TakeLeasesRequest {
     /// Builds the request of an owner for leases.
     #[must_use]
-    pub fn of(stream: &str, take: &LeaseTake) -> Self {
+    pub fn of(stream: &str, take: &LeaseRequest) -> Self {
         let one =
             |(shard, counter): &(String, u64)| wire::LeaseCounter { shard: shard.clone(), counter: *counter };
         Self {
@@ -82,44 +82,44 @@ impl wire::TakeLeasesRequest {
             owner: take.owner.clone(),
             shards: take.shards.iter().map(one).collect(),
             steal: take.steal,
-            lives_us: micros(take.lives),
+            lives_us: micros(take.ttl),
         }
     }
 }
 
-/// The stream, and the request of an owner for its leases.
-impl From<wire::TakeLeasesRequest> for (String, LeaseTake) {
+/// The stream, and the leases that somebody wants.
+impl From<wire::TakeLeasesRequest> for (String, LeaseRequest) {
     fn from(wire: wire::TakeLeasesRequest) -> Self {
-        let take = LeaseTake {
+        let take = LeaseRequest {
             owner: wire.owner,
             shards: wire.shards.into_iter().map(|one| (one.shard, one.counter)).collect(),
             steal: wire.steal,
-            lives: Duration::from_micros(wire.lives_us),
+            ttl: Duration::from_micros(wire.lives_us),
         };
         (wire.stream, take)
     }
 }
 
-impl From<&LeaseMark> for wire::LeaseMark {
-    fn from(mark: &LeaseMark) -> Self {
+impl From<&LeaseUpdate> for wire::LeaseMark {
+    fn from(mark: &LeaseUpdate) -> Self {
         Self {
             shard: mark.shard.clone(),
             counter: mark.counter,
             progress: Some((&mark.progress).into()),
-            lives_us: micros(mark.lives),
+            lives_us: micros(mark.ttl),
         }
     }
 }
 
-impl TryFrom<wire::LeaseMark> for LeaseMark {
+impl TryFrom<wire::LeaseMark> for LeaseUpdate {
     type Error = Malformed;
 
     fn try_from(wire: wire::LeaseMark) -> Result<Self, Malformed> {
         Ok(Self {
             shard: wire.shard,
             counter: wire.counter,
-            progress: required(wire.progress, "progress of a shard lease")?.into(),
-            lives: Duration::from_micros(wire.lives_us),
+            progress: there(wire.progress, "how far a shard was read")?.into(),
+            ttl: Duration::from_micros(wire.lives_us),
         })
     }
 }

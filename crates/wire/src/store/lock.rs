@@ -4,7 +4,7 @@ use super::{Malformed, required};
 use crate::internal as wire;
 use crate::internal::lock_answer::Answer;
 use goconductor_saga::Timestamp;
-use goconductor_store::{Lock, LockAnswer, LockHold};
+use goconductor_store::{Lock, LockHold, LockOutcome};
 use std::time::Duration;
 
 /// Converts the length of a lease to microseconds.
@@ -56,18 +56,18 @@ impl From<wire::LockHold> for LockHold {
     }
 }
 
-impl From<&LockAnswer> for wire::LockAnswer {
-    fn from(answer: &LockAnswer) -> Self {
+impl From<&LockOutcome> for wire::LockAnswer {
+    fn from(answer: &LockOutcome) -> Self {
         let answer = match answer {
-            LockAnswer::Granted(lock) => Answer::Granted(lock.into()),
-            LockAnswer::Held(lock) => Answer::Held(lock.into()),
-            LockAnswer::Free => Answer::Free(wire::Free {}),
+            LockOutcome::Granted(lock) => Answer::Granted(lock.into()),
+            LockOutcome::Held(lock) => Answer::Held(lock.into()),
+            LockOutcome::Free => Answer::Free(wire::Free {}),
         };
         Self { answer: Some(answer) }
     }
 }
 
-impl TryFrom<wire::LockAnswer> for LockAnswer {
+impl TryFrom<wire::LockAnswer> for LockOutcome {
     type Error = Malformed;
 
     fn try_from(wire: wire::LockAnswer) -> Result<Self, Malformed> {

@@ -10,9 +10,9 @@ use goconductor_saga::{Event, State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, ClusterLayer, ClusterStore, Count, DeadLetter, DeadLetterLayer,
-    DeadLetterStore, DefinitionLayer, DefinitionStore, Error, Field, Filter, LeaseMark, LeaseTake,
-    LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock, LockAnswer,
-    LockHold, LockLayer, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest,
+    DeadLetterStore, DefinitionLayer, DefinitionStore, Error, Field, Filter, LeaseRequest, LeaseUpdate,
+    LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock, LockHold,
+    LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest,
     MaintenanceStore, NewDefinition, NewLease, PutDefinition, ServiceRecord, ShardLeaseLayer,
     ShardLeaseStore, Store, StoreLayer, Stored, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
@@ -345,8 +345,8 @@ impl DefinitionLayer for Broken {
 impl ClusterLayer for Broken {
     async fn announce(&self, member: &Announcement) -> Result<(), Error> {
         if self.fault == Fault::KeepsTheGone {
-            let lives = Duration::from_secs(3600);
-            return self.inner.announce(&Announcement { lives, ..member.clone() }).await;
+            let ttl = Duration::from_secs(3600);
+            return self.inner.announce(&Announcement { ttl, ..member.clone() }).await;
         }
         self.inner.announce(member).await
     }
@@ -382,28 +382,28 @@ impl ClusterLayer for Broken {
 
 #[async_trait]
 impl LockLayer for Broken {
-    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockAnswer, Error> {
+    async fn acquire_lock(&self, request: &LockRequest) -> Result<LockOutcome, Error> {
         let mut request = request.clone();
         if self.fault == Fault::KeepsLocksForEver {
             request.ttl = Duration::from_secs(3600);
         }
         let answer = self.inner.acquire_lock(&request).await?;
         Ok(match (self.fault, answer) {
-            (Fault::LetsTwoHoldALock, LockAnswer::Held(lock)) => {
-                LockAnswer::Granted(Lock { owner: request.owner, token: lock.token + 1, ..lock })
+            (Fault::LetsTwoHoldALock, LockOutcome::Held(lock)) => {
+                LockOutcome::Granted(Lock { owner: request.owner, token: lock.token + 1, ..lock })
             }
-            (Fault::RepeatsTokensOfLocks, LockAnswer::Granted(lock)) => {
-                LockAnswer::Granted(Lock { token: 7, ..lock })
+            (Fault::RepeatsTokensOfLocks, LockOutcome::Granted(lock)) => {
+                LockOutcome::Granted(Lock { token: 7, ..lock })
             }
             (_, answer) => answer,
         })
     }
 
-    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockAnswer, Error> {
+    async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockOutcome, Error> {
         self.inner.renew_lock(&self.known(hold), ttl).await
     }
 
-    async fn release_lock(&self, hold: &LockHold) -> Result<LockAnswer, Error> {
+    async fn release_lock(&self, hold: &LockHold) -> Result<LockOutcome, Error> {
         self.inner.release_lock(&self.known(hold)).await
     }
 
@@ -438,13 +438,18 @@ impl ShardLeaseLayer for Broken {
         self.inner.sync_leases(stream, new, &gone).await
     }
 
-    async fn take_leases(&self, stream: &str, take: &LeaseTake) -> Result<Vec<bool>, Error> {
+    async fn acquire_leases(&self, stream: &str, take: &LeaseRequest) -> Result<Vec<bool>, Error> {
         let steal = take.steal || self.fault == Fault::AlwaysSteals;
-        self.inner.take_leases(stream, &LeaseTake { steal, ..take.clone() }).await
+        self.inner.acquire_leases(stream, &LeaseRequest { steal, ..take.clone() }).await
     }
 
-    async fn mark_leases(&self, stream: &str, owner: &str, marks: &[LeaseMark]) -> Result<Vec<bool>, Error> {
-        let kept = self.inner.mark_leases(stream, owner, marks).await?;
+    async fn update_leases(
+        &self,
+        stream: &str,
+        owner: &str,
+        marks: &[LeaseUpdate],
+    ) -> Result<Vec<bool>, Error> {
+        let kept = self.inner.update_leases(stream, owner, marks).await?;
         let believes = self.fault == Fault::BelievesAnyReader;
         Ok(kept.into_iter().map(|kept| kept || believes).collect())
     }
