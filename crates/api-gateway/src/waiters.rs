@@ -4,7 +4,7 @@
 //! query polls all watched workflows together.
 
 use goconductor_saga::WorkflowId;
-use goconductor_store::Seen;
+use goconductor_store::WorkflowHead;
 use goconductor_transition::{Conductor, clock};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ pub(crate) struct Watch {
 impl Waiters {
     pub(crate) fn new(
         conductor: Arc<Conductor>,
-        changes: &broadcast::Sender<Seen>,
+        changes: &broadcast::Sender<WorkflowHead>,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let this = Arc::new(Self { conductor, stop, watched: Mutex::new(BTreeMap::new()) });
@@ -68,10 +68,14 @@ impl Waiters {
         Watch { id, newest, waiters: Arc::clone(self) }
     }
 
-    async fn run(self: Arc<Self>, mut changes: broadcast::Receiver<Seen>) {
-        let mut polls = tokio::time::interval(POLL_INTERVAL);
-        polls.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut is_open = true;
+    fn watched(&self) -> MutexGuard<'_, BTreeMap<WorkflowId, Watched>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(self: Arc<Self>, mut changes: broadcast::Receiver<WorkflowHead>) {
+        let mut ticks = tokio::time::interval(LOOK_AGAIN);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut open = true;
         loop {
             // All branches are safe to cancel: a change that was not received stays in the channel.
             tokio::select! {
@@ -86,10 +90,10 @@ impl Waiters {
         }
     }
 
-    fn notify(&self, seen: Seen) {
-        let has_ended = seen.status.is_final();
-        if has_ended {
-            // A later request for the end must read it instead of waiting for a notification that has passed.
+    fn tell(&self, seen: WorkflowHead) {
+        let ended = seen.status.is_final();
+        if ended {
+            // Whoever comes now and asks for its end is not to wait for what has been told already.
             self.conductor.forget(seen.id);
         }
         if let Some(watched) = self.watched.lock().get(&seen.id) {
@@ -116,9 +120,9 @@ impl Waiters {
         if ids.is_empty() {
             return;
         }
-        match self.conductor.store().seen(&ids).await {
-            Ok(seen) => seen.into_iter().for_each(|seen| self.notify(seen)),
-            Err(error) => tracing::warn!(%error, workflows = ids.len(), "poll of watched workflows failed"),
+        match self.conductor.store().heads(&ids).await {
+            Ok(seen) => seen.into_iter().for_each(|seen| self.tell(seen)),
+            Err(error) => tracing::warn!(%error, "those who wait are not told of changes for now"),
         }
     }
 }

@@ -13,7 +13,7 @@ mod maintenance;
 mod workflows;
 
 use futures::stream::{BoxStream, StreamExt};
-use goconductor_store::{Error, Seen, Store};
+use goconductor_store::{Error, Store, WorkflowHead};
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_server::{StateStoreService, StateStoreServiceServer};
 use goconductor_wire::status::of_store;
@@ -34,7 +34,7 @@ type RpcResult<T> = Result<Response<T>, Status>;
 #[derive(Debug)]
 pub struct Service {
     store: Arc<dyn Store>,
-    changes: broadcast::Sender<Seen>,
+    changes: broadcast::Sender<WorkflowHead>,
     stop: CancellationToken,
 }
 
@@ -42,7 +42,7 @@ pub struct Service {
 #[must_use]
 pub fn service(
     store: Arc<dyn Store>,
-    changes: broadcast::Sender<Seen>,
+    changes: broadcast::Sender<WorkflowHead>,
     stop: CancellationToken,
 ) -> StateStoreServiceServer<Service> {
     StateStoreServiceServer::new(Service { store, changes, stop })
@@ -142,7 +142,7 @@ impl Service {
 }
 
 /// Waits for at least one change and returns it with all others that are pending. Returns `None` when the stream ends.
-async fn next_changes(changes: &mut broadcast::Receiver<Seen>) -> Option<wire::ChangesResponse> {
+async fn next_changes(changes: &mut broadcast::Receiver<WorkflowHead>) -> Option<wire::ChangesResponse> {
     let mut response = wire::ChangesResponse::default();
     match changes.recv().await {
         Ok(seen) => response.changes.push(seen.into()),

@@ -17,9 +17,9 @@ mod batcher;
 mod reads;
 
 use crate::{
-    ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName, Error, LedgerLayer, LockLayer,
-    MaintenanceLayer, Seen, ShardLeaseLayer, Store, StoreLayer, Stored, WorkflowLayer, Write, WriteOutcome,
-    metrics,
+    ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName, EncodedWorkflow, Error, LedgerLayer,
+    LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowHead, WorkflowLayer, Write,
+    WriteOutcome, metrics,
 };
 use async_trait::async_trait;
 use batcher::Batcher;
@@ -75,9 +75,9 @@ struct Request {
 pub struct BatchingStore {
     backend: Arc<dyn Store>,
     requests: mpsc::Sender<Request>,
-    stored: Reads<WorkflowId, Option<Stored>>,
+    workflows: Reads<WorkflowId, Option<EncodedWorkflow>>,
     newest: Reads<DefinitionName, Option<u32>>,
-    changes: broadcast::Sender<Seen>,
+    changes: broadcast::Sender<WorkflowHead>,
 }
 
 impl BatchingStore {
@@ -90,15 +90,15 @@ impl BatchingStore {
         let sequencer = Arc::new(ChangeSequencer::default());
         let writer = Writer { backend: Arc::clone(&backend), changes: changes.clone(), sequencer };
         tokio::spawn(writer.run(Batcher::new(queue, limits, |request: &Request| request.writes.len())));
-        let stored = Reads::new(&backend, limits, reads::stored);
+        let workflows = Reads::new(&backend, limits, reads::load_encoded);
         let newest = Reads::new(&backend, limits, reads::newest);
-        Self { backend, requests, stored, newest, changes }
+        Self { backend, requests, workflows, newest, changes }
     }
 
     /// Returns the channel on which every durable change that is written through this store is published. The changes
     /// of a workflow are in the order of their `seq`.
     #[must_use]
-    pub fn changes(&self) -> broadcast::Sender<Seen> {
+    pub fn changes(&self) -> broadcast::Sender<WorkflowHead> {
         self.changes.clone()
     }
 }
@@ -118,8 +118,8 @@ impl WorkflowLayer for BatchingStore {
         response.await.unwrap_or_else(|_| Err(lost()))
     }
 
-    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
-        self.stored.read(ids).await
+    async fn load_encoded(&self, ids: &[WorkflowId]) -> Result<Vec<Option<EncodedWorkflow>>, Error> {
+        self.workflows.read(ids).await
     }
 }
 
@@ -142,7 +142,7 @@ impl MaintenanceLayer for BatchingStore {}
 #[derive(Debug, Default)]
 struct ChangeSequencer {
     /// The batches in flight, and those that completed before an earlier one, with their changes.
-    batches: Mutex<VecDeque<(u64, Option<Vec<Seen>>)>>,
+    batches: Mutex<VecDeque<(u64, Option<Vec<WorkflowHead>>)>>,
 }
 
 impl ChangeSequencer {
@@ -155,7 +155,7 @@ impl ChangeSequencer {
     }
 
     /// Publishes the changes of a batch once those of all earlier batches are published. Does not block.
-    fn complete(&self, number: u64, changes: Vec<Seen>, to: &broadcast::Sender<Seen>) {
+    fn complete(&self, number: u64, changes: Vec<WorkflowHead>, to: &broadcast::Sender<WorkflowHead>) {
         let mut batches = self.batches.lock();
         if let Some((_, slot)) = batches.iter_mut().find(|(each, _)| *each == number) {
             *slot = Some(changes);
@@ -174,7 +174,7 @@ impl ChangeSequencer {
 #[derive(Clone)]
 struct Writer {
     backend: Arc<dyn Store>,
-    changes: broadcast::Sender<Seen>,
+    changes: broadcast::Sender<WorkflowHead>,
     sequencer: Arc<ChangeSequencer>,
 }
 
@@ -238,7 +238,7 @@ impl Writer {
     }
 
     /// Writes the requests of a batch one by one for as long as the database is available, and returns their changes.
-    async fn write_each(&self, batch: Vec<Request>) -> Vec<Seen> {
+    async fn write_each(&self, batch: Vec<Request>) -> Vec<WorkflowHead> {
         let mut all = Vec::new();
         let mut requests = batch.into_iter();
         while let Some(request) = requests.next() {
@@ -275,17 +275,17 @@ fn reject(batch: impl IntoIterator<Item = Request>, error: &Error) {
 }
 
 /// Returns the changes that the successful writes of a batch made.
-fn changes<'a>(writes: impl IntoIterator<Item = &'a Write>, outcomes: &[WriteOutcome]) -> Vec<Seen> {
+fn changes<'a>(writes: impl IntoIterator<Item = &'a Write>, outcomes: &[WriteOutcome]) -> Vec<WorkflowHead> {
     let written = outcomes.iter().map(|outcome| matches!(outcome, WriteOutcome::Written));
     writes.into_iter().zip(written).filter(|(_, written)| *written).map(|(write, _)| change(write)).collect()
 }
 
-fn change(write: &Write) -> Seen {
+fn change(write: &Write) -> WorkflowHead {
     let record = match write {
         Write::Start(new) => &new.write.record,
         Write::Transition(write) => &write.record,
     };
-    Seen { id: record.id, seq: record.seq, status: record.status }
+    WorkflowHead { id: record.id, seq: record.seq, status: record.status }
 }
 
 fn writer_closed() -> Error {

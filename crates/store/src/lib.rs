@@ -65,9 +65,9 @@ pub use maintenance::{
     maintenance_loop,
 };
 pub use member::{Announcement, Member};
-pub use record::{Record, Stored};
+pub use record::{EncodedWorkflow, Record};
 pub use workflow::{
-    Count, ListPage, ListRequest, Loaded, NewWorkflow, Seen, Summary, TransitionWrite, WorkflowLayer,
+    Count, ListPage, ListRequest, Loaded, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,
     WorkflowStore, Write, WriteOutcome,
 };
 

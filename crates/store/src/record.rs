@@ -86,7 +86,7 @@ impl Record {
         Ok(Transition {
             id: self.id,
             from_seq: self.from_seq,
-            events: self.happened()?,
+            events: self.decode_events()?,
             state: parsed("a state", &self.state)?,
             ledger: self.ledger.clone(),
         })
@@ -96,26 +96,26 @@ impl Record {
     ///
     /// # Errors
     /// Returns `Error::Corrupt` if an event cannot be decoded.
-    pub fn happened(&self) -> Result<Vec<Event>, Error> {
+    pub fn decode_events(&self) -> Result<Vec<Event>, Error> {
         self.events.iter().map(|(_, event)| parsed("an event", event)).collect()
     }
 }
 
 /// An encoded workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct EncodedWorkflow {
     /// The [`State`], as JSON.
     pub state: ByteString,
     /// The idempotency key of the start.
     pub idempotency_key: Option<String>,
 }
 
-impl Stored {
+impl EncodedWorkflow {
     /// Decodes the workflow. `id` names it in the error.
     ///
     /// # Errors
     /// Returns `Error::Corrupt` if the state cannot be decoded.
-    pub fn loaded(self, id: WorkflowId) -> Result<Loaded, Error> {
+    pub fn decode(self, id: WorkflowId) -> Result<Loaded, Error> {
         let state: State = parsed(&format!("the state of {id}"), &self.state)?;
         Ok(Loaded { state, idempotency_key: self.idempotency_key })
     }

@@ -1,7 +1,7 @@
 //! Workflows.
 
 use crate::layer::layer;
-use crate::{Error, Field, Filter, Record, Stored};
+use crate::{EncodedWorkflow, Error, Field, Filter, Record};
 use async_trait::async_trait;
 use goconductor_saga::{Event, Json, OwedKey, RollbackCause, State, Status, Timestamp, WorkflowId};
 use std::collections::BTreeMap;
@@ -26,15 +26,15 @@ pub trait WorkflowStore: std::fmt::Debug + Send + Sync {
     /// Returns `Error::Unavailable` if the database cannot be reached and `Error::Corrupt` if a stored state cannot be
     /// decoded.
     async fn load(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Loaded>>, Error> {
-        let stored = self.stored(ids).await?;
-        ids.iter().zip(stored).map(|(id, found)| found.map(|found| found.loaded(*id)).transpose()).collect()
+        let stored = self.load_encoded(ids).await?;
+        ids.iter().zip(stored).map(|(id, found)| found.map(|found| found.decode(*id)).transpose()).collect()
     }
 
     /// Loads workflows without decoding them, for callers that pass them on.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the database cannot be reached.
-    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error>;
+    async fn load_encoded(&self, ids: &[WorkflowId]) -> Result<Vec<Option<EncodedWorkflow>>, Error>;
 
     /// Returns up to `limit` events of a workflow's history that follow `after_seq`, in order.
     ///
@@ -47,7 +47,7 @@ pub trait WorkflowStore: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the database cannot be reached.
-    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error>;
+    async fn heads(&self, ids: &[WorkflowId]) -> Result<Vec<WorkflowHead>, Error>;
 
     /// Returns a page of workflows, newest first.
     ///
@@ -71,9 +71,9 @@ pub trait WorkflowStore: std::fmt::Debug + Send + Sync {
 
 layer!(WorkflowStore, WorkflowLayer {
     fn write(batch: Vec<Write>) -> Vec<WriteOutcome>;
-    fn stored(ids: &[WorkflowId]) -> Vec<Option<Stored>>;
+    fn load_encoded(ids: &[WorkflowId]) -> Vec<Option<EncodedWorkflow>>;
     fn history(id: WorkflowId, after_seq: u64, limit: u32) -> Vec<Event>;
-    fn seen(ids: &[WorkflowId]) -> Vec<Seen>;
+    fn heads(ids: &[WorkflowId]) -> Vec<WorkflowHead>;
     fn list(request: &ListRequest) -> ListPage;
     fn counts(namespace: &str, by: Field, filter: Option<&Filter>) -> Vec<Count>;
     fn ids(after: Option<WorkflowId>, limit: u32) -> Vec<WorkflowId>;
@@ -141,7 +141,7 @@ pub struct Loaded {
 
 /// The `seq` and the status of a workflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct WorkflowHead {
     /// The workflow.
     pub id: WorkflowId,
     /// The number of its last event.

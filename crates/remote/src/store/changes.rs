@@ -1,7 +1,7 @@
 //! The stream of changes from the state stores. It is a hint that saves waiting callers a poll.
 
 use crate::endpoints::Endpoints;
-use goconductor_store::Seen;
+use goconductor_store::WorkflowHead;
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const NO_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// when it is dropped.
 #[derive(Debug)]
 pub struct ChangesFeed {
-    changes: broadcast::Sender<Seen>,
+    changes: broadcast::Sender<WorkflowHead>,
     /// The number of state stores whose stream is not open.
     closed: watch::Receiver<usize>,
     _followers: JoinSet<()>,
@@ -49,12 +49,16 @@ impl ChangesFeed {
     /// Returns the channel on which the changes are published. Changes may be missed whenever a stream breaks, so a
     /// subscriber must also poll from time to time.
     #[must_use]
-    pub fn sender(&self) -> broadcast::Sender<Seen> {
+    pub fn sender(&self) -> broadcast::Sender<WorkflowHead> {
         self.changes.clone()
     }
 }
 
-async fn follow(channel: Channel, changes: broadcast::Sender<Seen>, closed: Arc<watch::Sender<usize>>) {
+async fn follow(
+    channel: Channel,
+    changes: broadcast::Sender<WorkflowHead>,
+    closed: Arc<watch::Sender<usize>>,
+) {
     loop {
         let mut is_open = false;
         if let Err(status) = follow_once(channel.clone(), &changes, &closed, &mut is_open).await {
@@ -69,7 +73,7 @@ async fn follow(channel: Channel, changes: broadcast::Sender<Seen>, closed: Arc<
 
 async fn follow_once(
     channel: Channel,
-    changes: &broadcast::Sender<Seen>,
+    changes: &broadcast::Sender<WorkflowHead>,
     closed: &watch::Sender<usize>,
     is_open: &mut bool,
 ) -> Result<(), tonic::Status> {
@@ -83,7 +87,7 @@ async fn follow_once(
             closed.send_modify(|closed| *closed -= 1);
         }
         for change in response.changes {
-            match Seen::try_from(change) {
+            match WorkflowHead::try_from(change) {
                 // Fails if there is no subscriber.
                 Ok(seen) => drop(changes.send(seen)),
                 Err(error) => tracing::warn!(%error, "state store sent a malformed change"),

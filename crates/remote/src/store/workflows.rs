@@ -4,7 +4,8 @@ use super::{ReadyBatch, RemoteStore, all, one, rpc};
 use async_trait::async_trait;
 use goconductor_saga::{Event, WorkflowId};
 use goconductor_store::{
-    Count, Error, Field, Filter, ListPage, ListRequest, Seen, Stored, WorkflowStore, Write, WriteOutcome,
+    Count, EncodedWorkflow, Error, Field, Filter, ListPage, ListRequest, WorkflowHead, WorkflowStore, Write,
+    WriteOutcome,
 };
 use goconductor_wire::internal as wire;
 use goconductor_wire::store::filter::field;
@@ -16,7 +17,7 @@ impl WorkflowStore for RemoteStore {
         self.write_ready(ReadyBatch::new(&batch)?).await
     }
 
-    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
+    async fn load_encoded(&self, ids: &[WorkflowId]) -> Result<Vec<Option<EncodedWorkflow>>, Error> {
         let request = wire::LoadRequest { ids: ids.iter().copied().map(id_bytes).collect() };
         let response = self.read(rpc!(load, request)).await?;
         let each = |found: wire::MaybeLoaded| found.workflow.map(|found| one(found.try_into())).transpose();
@@ -29,7 +30,7 @@ impl WorkflowStore for RemoteStore {
         response.event_jsons.iter().map(|event| one(parsed("an event", event))).collect()
     }
 
-    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
+    async fn heads(&self, ids: &[WorkflowId]) -> Result<Vec<WorkflowHead>, Error> {
         let request = wire::SeenRequest { ids: ids.iter().copied().map(id_bytes).collect() };
         all(self.read(rpc!(seen, request)).await?.workflows)
     }

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use goconductor_saga::{Status, WorkflowId};
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::conformance::flow::{Flow, Given, at, cancel, done, keyed, order, unkeyed};
-use goconductor_store::{Error, Seen, WorkflowStore, Write};
+use goconductor_store::{Error, WorkflowHead, WorkflowStore, Write};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::instrumented::InstrumentedStore;
 
-fn seen(flow: &Flow) -> Seen {
-    Seen { id: flow.state.id, seq: flow.state.seq, status: flow.state.status() }
+fn seen(flow: &Flow) -> WorkflowHead {
+    WorkflowHead { id: flow.state.id, seq: flow.state.seq, status: flow.state.status() }
 }
 
 /// Returns all changes that have been published so far.
-fn published(subscriber: &mut Receiver<Seen>) -> Vec<Seen> {
+fn published(subscriber: &mut Receiver<WorkflowHead>) -> Vec<WorkflowHead> {
     let mut all = Vec::new();
     loop {
         match subscriber.try_recv() {
@@ -75,7 +75,7 @@ async fn changes_of_a_batch_that_completes_late_are_published_first() {
     let slow = call(first);
     // The first batch is durable, but its writer has not received the response.
     backend.after.arrived().await;
-    assert_eq!(store.seen(&[flow.state.id]).await.expect("a read"), [seen(&one)]);
+    assert_eq!(store.heads(&[flow.state.id]).await.expect("a read"), [seen(&one)]);
     // A caller that reads the workflow can continue before that response.
     call(second).await.expect("no panic").expect("a result");
     assert_eq!(published(&mut subscriber), []);
@@ -106,7 +106,7 @@ async fn changes_of_a_workflow_are_published_in_order() {
         });
     }
     writers.join_all().await;
-    let mut newest: BTreeMap<WorkflowId, Seen> = BTreeMap::new();
+    let mut newest: BTreeMap<WorkflowId, WorkflowHead> = BTreeMap::new();
     let all = published(&mut subscriber);
     assert_eq!(all.len(), 240);
     for seen in all {

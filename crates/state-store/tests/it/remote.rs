@@ -7,7 +7,7 @@ use goconductor_state_store::service;
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::conformance::{CASES, Factory};
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{Error, Seen, Store};
+use goconductor_store::{Error, Store, WorkflowHead};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -129,7 +129,8 @@ async fn feed_contains_the_changes_of_every_state_store() {
             goconductor_store::conformance::flow::Flow::start(&plan, Default::default()).unwrap();
         let write = goconductor_store::conformance::flow::unkeyed(write);
         remote(std::slice::from_ref(address)).write(vec![write]).await.unwrap();
-        let seen: Seen = tokio::time::timeout(Duration::from_secs(5), changes.recv()).await.unwrap().unwrap();
+        let seen: WorkflowHead =
+            tokio::time::timeout(Duration::from_secs(5), changes.recv()).await.unwrap().unwrap();
         assert_eq!((seen.id, seen.status), (flow.id(), flow.state.status()));
         assert_eq!(seen.seq, flow.state.seq);
     }

@@ -2,7 +2,7 @@
 
 use super::batcher::Batcher;
 use super::{Limits, writer_closed};
-use crate::{DefinitionName, Error, Store, Stored};
+use crate::{DefinitionName, EncodedWorkflow, Error, Store};
 use goconductor_saga::WorkflowId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -69,8 +69,8 @@ async fn read_batch<K: Clone, V>(backend: Arc<dyn Store>, batch: Vec<Request<K, 
 }
 
 /// Loads workflows without decoding them.
-pub(super) fn stored(backend: Arc<dyn Store>, ids: Vec<WorkflowId>) -> Values<Option<Stored>> {
-    Box::pin(async move { backend.stored(&ids).await })
+pub(super) fn load_encoded(backend: Arc<dyn Store>, ids: Vec<WorkflowId>) -> Values<Option<EncodedWorkflow>> {
+    Box::pin(async move { backend.load_encoded(&ids).await })
 }
 
 /// Loads the newest versions of definitions. Each name is queried once, because many workflows start with the same

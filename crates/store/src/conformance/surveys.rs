@@ -8,7 +8,7 @@ use super::bench::{
     Bench, Given, at, done, ensure, failed, lanes, new_id, order, parallel, pause, refused, same, unexpected,
 };
 use super::{Factory, Verdict};
-use crate::Seen;
+use crate::WorkflowHead;
 
 pub(super) async fn seen(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
@@ -17,13 +17,13 @@ pub(super) async fn seen(factory: Arc<dyn Factory>) -> Verdict {
         (bench.begin(&plan).await?, bench.begin(&plan).await?, bench.begin(&plan).await?);
     bench.news(&mut one, &done(0), at(1)).await?;
     bench.news(&mut two, &pause(), at(1)).await?;
-    let mut found = bench.store.seen(&[two.id(), new_id(), one.id()]).await.map_err(unexpected("seen"))?;
+    let mut found = bench.store.heads(&[two.id(), new_id(), one.id()]).await.map_err(unexpected("seen"))?;
     found.sort_by_key(|seen| seen.id);
-    let of = |id, seq, status| Seen { id, seq, status };
+    let of = |id, seq, status| WorkflowHead { id, seq, status };
     let expected =
         vec![of(one.id(), one.state.seq, Status::InProgress), of(two.id(), two.state.seq, Status::Paused)];
     same("what was seen", &found, &expected)?;
-    same("what was seen of nobody", &bench.store.seen(&[]).await.map_err(unexpected("seen"))?, &Vec::new())?;
+    same("what was seen of nobody", &bench.store.heads(&[]).await.map_err(unexpected("seen"))?, &Vec::new())?;
     let asked = [three.id(), new_id(), one.id(), two.id()];
     let loaded = bench.store.load(&asked).await.map_err(unexpected("load"))?;
     let found: Vec<Option<WorkflowId>> =

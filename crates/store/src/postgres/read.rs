@@ -5,7 +5,7 @@ use super::rows::{RawLedgerRow, decode_labels, escape_nul, number, status_of, un
 use super::unavailable;
 use crate::json::parsed;
 use crate::{
-    Comparison, Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Seen, Summary, Value,
+    Comparison, Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Summary, Value, WorkflowHead,
 };
 use goconductor_saga::{Event, RollbackCause, Timestamp, WorkflowId};
 use sqlx::postgres::PgRow;
@@ -36,7 +36,10 @@ pub(super) async fn history(
     bodies.iter().map(|body| parsed(&format!("an event of {id}"), body)).collect()
 }
 
-pub(super) async fn seen(connection: &mut PgConnection, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
+pub(super) async fn heads(
+    connection: &mut PgConnection,
+    ids: &[WorkflowId],
+) -> Result<Vec<WorkflowHead>, Error> {
     let rows: Vec<(Uuid, i64, String)> =
         sqlx::query_as("SELECT id, seq, status FROM workflows WHERE id = ANY ($1)")
             .bind(uuids(ids))
@@ -45,7 +48,7 @@ pub(super) async fn seen(connection: &mut PgConnection, ids: &[WorkflowId]) -> R
             .map_err(unavailable)?;
     rows.into_iter()
         .map(|(id, seq, status)| {
-            Ok(Seen { id: WorkflowId(id), seq: number(seq), status: status_of(&status)? })
+            Ok(WorkflowHead { id: WorkflowId(id), seq: number(seq), status: status_of(&status)? })
         })
         .collect()
 }

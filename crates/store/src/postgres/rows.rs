@@ -2,7 +2,7 @@
 
 use super::unavailable;
 use crate::json::{corrupt, json, parsed};
-use crate::{Error, LedgerRow, LedgerRowKey, Loaded, RowKind, Stored};
+use crate::{EncodedWorkflow, Error, LedgerRow, LedgerRowKey, Loaded, RowKind};
 use goconductor_saga::{OwedKey, Status, Timestamp, WorkflowId};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
@@ -79,7 +79,7 @@ pub(super) fn uuids(ids: &[WorkflowId]) -> Vec<Uuid> {
 pub(super) async fn read(
     connection: &mut PgConnection,
     ids: &[WorkflowId],
-) -> Result<Vec<Option<Stored>>, Error> {
+) -> Result<Vec<Option<EncodedWorkflow>>, Error> {
     let rows: Vec<(Uuid, String, String)> =
         sqlx::query_as("SELECT id, state, idempotency_key FROM workflows WHERE id = ANY ($1)")
             .bind(uuids(ids))
@@ -89,7 +89,7 @@ pub(super) async fn read(
     let mut found = BTreeMap::new();
     for (id, state, key) in rows {
         let idempotency_key = (!key.is_empty()).then(|| unescape_nul(key));
-        found.insert(WorkflowId(id), Stored { state: state.into(), idempotency_key });
+        found.insert(WorkflowId(id), EncodedWorkflow { state: state.into(), idempotency_key });
     }
     Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
 }
@@ -99,7 +99,7 @@ pub(super) async fn load(
     ids: &[WorkflowId],
 ) -> Result<Vec<Option<Loaded>>, Error> {
     let stored = read(connection, ids).await?;
-    ids.iter().zip(stored).map(|(id, found)| found.map(|found| found.loaded(*id)).transpose()).collect()
+    ids.iter().zip(stored).map(|(id, found)| found.map(|found| found.decode(*id)).transpose()).collect()
 }
 
 /// The columns of a ledger row.

@@ -2,7 +2,8 @@
 
 use super::{PostgresStore, batch, read, retry_conflicts, rows};
 use crate::{
-    Count, Error, Field, Filter, ListPage, ListRequest, Seen, Stored, WorkflowStore, Write, WriteOutcome,
+    Count, EncodedWorkflow, Error, Field, Filter, ListPage, ListRequest, WorkflowHead, WorkflowStore, Write,
+    WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, WorkflowId};
@@ -13,7 +14,7 @@ impl WorkflowStore for PostgresStore {
         retry_conflicts!(self.write_once(&batch).await)
     }
 
-    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
+    async fn load_encoded(&self, ids: &[WorkflowId]) -> Result<Vec<Option<EncodedWorkflow>>, Error> {
         rows::read(&mut *self.connection().await?, ids).await
     }
 
@@ -21,8 +22,8 @@ impl WorkflowStore for PostgresStore {
         read::history(&mut *self.connection().await?, id, after_seq, limit).await
     }
 
-    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
-        read::seen(&mut *self.connection().await?, ids).await
+    async fn heads(&self, ids: &[WorkflowId]) -> Result<Vec<WorkflowHead>, Error> {
+        read::heads(&mut *self.connection().await?, ids).await
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, Error> {

@@ -3,7 +3,7 @@
 use super::filter::and;
 use super::rows::{LEDGER, id_bytes, id_of, ledger_row, number, status_of};
 use crate::json::parsed;
-use crate::{Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Seen, Summary};
+use crate::{Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Summary, WorkflowHead};
 use goconductor_saga::{Event, RollbackCause, Timestamp, WorkflowId};
 use rusqlite::types::Value as Bound;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -22,14 +22,14 @@ pub(super) fn history(
     rows.map(|body| parsed(&format!("an event of {id}"), &body?)).collect()
 }
 
-pub(super) fn seen(connection: &Connection, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
+pub(super) fn heads(connection: &Connection, ids: &[WorkflowId]) -> Result<Vec<WorkflowHead>, Error> {
     let mut statement = connection.prepare_cached("SELECT seq, status FROM workflows WHERE id = ?1")?;
     let mut all = Vec::with_capacity(ids.len());
     for id in ids {
         let row: Option<(i64, String)> =
             statement.query_row(params![id_bytes(*id)], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         if let Some((seq, status)) = row {
-            all.push(Seen { id: *id, seq: number(seq), status: status_of(&status)? });
+            all.push(WorkflowHead { id: *id, seq: number(seq), status: status_of(&status)? });
         }
     }
     Ok(all)

@@ -1,7 +1,7 @@
 //! Conversion between rows and values.
 
 use crate::json::corrupt;
-use crate::{Error, LedgerRow, LedgerRowKey, Loaded, RowKind, Stored};
+use crate::{EncodedWorkflow, Error, LedgerRow, LedgerRowKey, Loaded, RowKind};
 use goconductor_saga::{OwedKey, Status, Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -26,17 +26,17 @@ pub(super) fn number(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-pub(super) fn read_one(connection: &Connection, id: WorkflowId) -> Result<Option<Stored>, Error> {
+pub(super) fn read_one(connection: &Connection, id: WorkflowId) -> Result<Option<EncodedWorkflow>, Error> {
     let row: Option<(String, String)> = connection
         .prepare_cached("SELECT state, idempotency_key FROM workflows WHERE id = ?1")?
         .query_row(params![id_bytes(id)], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((state, key)) = row else { return Ok(None) };
-    Ok(Some(Stored { state: state.into(), idempotency_key: (!key.is_empty()).then_some(key) }))
+    Ok(Some(EncodedWorkflow { state: state.into(), idempotency_key: (!key.is_empty()).then_some(key) }))
 }
 
 pub(super) fn load_one(connection: &Connection, id: WorkflowId) -> Result<Option<Loaded>, Error> {
-    read_one(connection, id)?.map(|found| found.loaded(id)).transpose()
+    read_one(connection, id)?.map(|found| found.decode(id)).transpose()
 }
 
 /// The columns that [`ledger_row`] reads.

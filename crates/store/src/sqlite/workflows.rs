@@ -2,7 +2,8 @@
 
 use super::{SqliteStore, batch, read, rows};
 use crate::{
-    Count, Error, Field, Filter, ListPage, ListRequest, Seen, Stored, WorkflowStore, Write, WriteOutcome,
+    Count, EncodedWorkflow, Error, Field, Filter, ListPage, ListRequest, WorkflowHead, WorkflowStore, Write,
+    WriteOutcome,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Event, WorkflowId};
@@ -14,7 +15,7 @@ impl WorkflowStore for SqliteStore {
             .await
     }
 
-    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
+    async fn load_encoded(&self, ids: &[WorkflowId]) -> Result<Vec<Option<EncodedWorkflow>>, Error> {
         let ids = ids.to_vec();
         self.read(move |connection| ids.into_iter().map(|id| rows::read_one(connection, id)).collect()).await
     }
@@ -23,9 +24,9 @@ impl WorkflowStore for SqliteStore {
         self.read(move |connection| read::history(connection, id, after_seq, limit)).await
     }
 
-    async fn seen(&self, ids: &[WorkflowId]) -> Result<Vec<Seen>, Error> {
+    async fn heads(&self, ids: &[WorkflowId]) -> Result<Vec<WorkflowHead>, Error> {
         let ids = ids.to_vec();
-        self.read(move |connection| read::seen(connection, &ids)).await
+        self.read(move |connection| read::heads(connection, &ids)).await
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, Error> {

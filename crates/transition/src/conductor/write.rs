@@ -60,6 +60,6 @@ impl Conductor {
         }
         let count = u32::try_from(record.events.len()).unwrap_or(u32::MAX);
         let there = self.store.history(record.id, record.from_seq, count).await?;
-        Ok(if there == record.happened()? { WriteOutcome::Written } else { outcome })
+        Ok(if there == record.decode_events()? { WriteOutcome::Written } else { outcome })
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use goconductor_saga::{Due, LedgerChange, Owed, RollbackCause, Status, Timestamp};
 use goconductor_store::{
-    Loaded, NewWorkflow, Record, Seen, Stored, Summary, TransitionWrite, Write, WriteOutcome,
+    EncodedWorkflow, Loaded, NewWorkflow, Record, Summary, TransitionWrite, WorkflowHead, Write, WriteOutcome,
 };
 use prost::Message;
 use std::sync::Arc;
@@ -223,13 +223,13 @@ impl TryFrom<wire::Loaded> for Loaded {
     }
 }
 
-impl From<&Stored> for wire::Loaded {
-    fn from(stored: &Stored) -> Self {
+impl From<&EncodedWorkflow> for wire::Loaded {
+    fn from(stored: &EncodedWorkflow) -> Self {
         Self { state_json: bytes(&stored.state), idempotency_key: stored.idempotency_key.clone() }
     }
 }
 
-impl TryFrom<wire::Loaded> for Stored {
+impl TryFrom<wire::Loaded> for EncodedWorkflow {
     type Error = Malformed;
 
     fn try_from(loaded: wire::Loaded) -> Result<Self, Malformed> {
@@ -237,13 +237,13 @@ impl TryFrom<wire::Loaded> for Stored {
     }
 }
 
-impl From<Seen> for wire::Change {
-    fn from(seen: Seen) -> Self {
+impl From<WorkflowHead> for wire::Change {
+    fn from(seen: WorkflowHead) -> Self {
         Self { id: id_bytes(seen.id), seq: seen.seq, status: seen.status.as_str().to_owned() }
     }
 }
 
-impl TryFrom<wire::Change> for Seen {
+impl TryFrom<wire::Change> for WorkflowHead {
     type Error = Malformed;
 
     fn try_from(change: wire::Change) -> Result<Self, Malformed> {

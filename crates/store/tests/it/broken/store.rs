@@ -10,11 +10,11 @@ use goconductor_saga::{Event, State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, ClusterLayer, ClusterStore, Count, DeadLetter, DeadLetterLayer,
-    DeadLetterStore, DefinitionLayer, DefinitionStore, Error, Field, Filter, LeaseRequest, LeaseUpdate,
-    LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock, LockHold,
-    LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest,
-    MaintenanceStore, NewDefinition, NewLease, PutDefinition, ServiceRecord, ShardLeaseLayer,
-    ShardLeaseStore, Store, StoreLayer, Stored, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    DeadLetterStore, DefinitionLayer, DefinitionStore, EncodedWorkflow, Error, Field, Filter, LeaseRequest,
+    LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock,
+    LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport,
+    MaintenanceRequest, MaintenanceStore, NewDefinition, NewLease, PutDefinition, ServiceRecord,
+    ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 
 use super::{Fault, spoil};
@@ -202,12 +202,12 @@ impl WorkflowLayer for Broken {
         Ok(asked.iter().zip(outcomes).map(|(write, outcome)| spoilt(self.fault, write, outcome)).collect())
     }
 
-    async fn stored(&self, ids: &[WorkflowId]) -> Result<Vec<Option<Stored>>, Error> {
+    async fn load_encoded(&self, ids: &[WorkflowId]) -> Result<Vec<Option<EncodedWorkflow>>, Error> {
         let mut ids = ids.to_vec();
         if self.fault == Fault::LoadsInAnyOrder {
             ids.sort();
         }
-        let stored = self.inner.stored(&ids).await?;
+        let stored = self.inner.load_encoded(&ids).await?;
         for stored in stored.iter().flatten().filter(|_| self.fault == Fault::LikesNoDepth) {
             let read: Result<State, _> = serde_json::from_str(&stored.state);
             read.map_err(|error| Error::corrupt("a state", error.to_string()))?;
