@@ -17,14 +17,14 @@ fn unavailable(error: goconductor_store::Error) -> Error {
 fn stored(progress: &Progress) -> LeaseProgress {
     LeaseProgress {
         checkpoint: progress.checkpoint.to_string(),
-        taken: progress.taken,
-        waiting: progress.waiting,
-        oldest_waiting_ms: progress.oldest_waiting_ms,
+        acknowledged: progress.taken,
+        backlog: progress.waiting,
+        oldest_publish_ms: progress.oldest_waiting_ms,
     }
 }
 
 fn lease(stored: ShardLease) -> Lease {
-    let LeaseProgress { checkpoint, taken, waiting, oldest_waiting_ms } = stored.progress;
+    let LeaseProgress { checkpoint, acknowledged, backlog, oldest_publish_ms } = stored.progress;
     let checkpoint = Checkpoint::from(checkpoint.as_str());
     Lease {
         shard: stored.shard,
@@ -32,7 +32,12 @@ fn lease(stored: ShardLease) -> Lease {
         owner: stored.owner,
         counter: stored.counter,
         left: stored.remaining,
-        progress: Progress { checkpoint, taken, waiting, oldest_waiting_ms },
+        progress: Progress {
+            checkpoint,
+            taken: acknowledged,
+            waiting: backlog,
+            oldest_waiting_ms: oldest_publish_ms,
+        },
     }
 }
 

@@ -76,11 +76,11 @@ pub struct LeaseProgress {
     /// The position of the last acknowledged message, in the format of the consumers. Empty if there is none.
     pub checkpoint: String,
     /// Number of acknowledged messages.
-    pub taken: u64,
+    pub acknowledged: u64,
     /// Number of messages in the backlog.
-    pub waiting: u64,
+    pub backlog: u64,
     /// Publish time of the oldest message in the backlog.
-    pub oldest_waiting_ms: Option<i64>,
+    pub oldest_publish_ms: Option<i64>,
 }
 
 /// A shard that may not have a lease yet.

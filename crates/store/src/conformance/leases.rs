@@ -63,9 +63,9 @@ fn free(shard: &str, parents: &[&str]) -> ShardLease {
 fn mark(shard: &str, counter: u64, taken: u64, lives: Duration) -> LeaseUpdate {
     let progress = LeaseProgress {
         checkpoint: format!("{taken}\u{0}"),
-        taken,
-        waiting: 3,
-        oldest_waiting_ms: (taken > 1).then_some(-7),
+        acknowledged: taken,
+        backlog: 3,
+        oldest_publish_ms: (taken > 1).then_some(-7),
     };
     LeaseUpdate { shard: shard.to_owned(), counter, progress, ttl: lives }
 }
@@ -155,7 +155,7 @@ pub(super) async fn marked(factory: Arc<dyn Factory>) -> Verdict {
         let given_up = bench.mark("me", &[mark("b", 1, 6, Duration::ZERO)]).await?;
         same("one that is given up", &given_up, &vec![true])?;
     }
-    let of = |lease: ShardLease| (lease.owner, lease.counter, lease.progress.taken);
+    let of = |lease: ShardLease| (lease.owner, lease.counter, lease.progress.acknowledged);
     let found: Vec<_> = bench.leases().await?.into_iter().map(of).collect();
     same("in the end", &found, &vec![(Some("you".to_owned()), 2, 4), (None, 1, 6)])?;
     same("one that nobody has", &bench.take_shards("he", &[("b", 1)], false).await?, &vec![true])

@@ -57,9 +57,9 @@ fn lease(row: &sqlx::postgres::PgRow) -> Result<ShardLease, Error> {
             remaining: Duration::from_micros(number(row.try_get(4)?)),
             progress: LeaseProgress {
                 checkpoint: unescape_nul(row.try_get(5)?),
-                taken: number(row.try_get(6)?),
-                waiting: number(row.try_get(7)?),
-                oldest_waiting_ms: row.try_get(8)?,
+                acknowledged: number(row.try_get(6)?),
+                backlog: number(row.try_get(7)?),
+                oldest_publish_ms: row.try_get(8)?,
             },
         })
     };
@@ -148,9 +148,9 @@ async fn update(
         .bind(updates.iter().map(|update| escape_nul(&update.shard)).collect::<Vec<_>>())
         .bind(numbers(|update| stored_number(update.counter)))
         .bind(updates.iter().map(|update| escape_nul(&update.progress.checkpoint)).collect::<Vec<_>>())
-        .bind(numbers(|update| stored_number(update.progress.taken)))
-        .bind(numbers(|update| stored_number(update.progress.waiting)))
-        .bind(updates.iter().map(|update| update.progress.oldest_waiting_ms).collect::<Vec<_>>())
+        .bind(numbers(|update| stored_number(update.progress.acknowledged)))
+        .bind(numbers(|update| stored_number(update.progress.backlog)))
+        .bind(updates.iter().map(|update| update.progress.oldest_publish_ms).collect::<Vec<_>>())
         .bind(numbers(|update| micros(update.ttl)))
         .fetch_all(connection)
         .await

@@ -52,7 +52,11 @@ fn micros(time: Duration) -> i64 {
 }
 
 /// Returns the lock if it is held.
-async fn held(connection: &mut PgConnection, namespace: &str, key: &str) -> Result<Option<Lock>, Error> {
+async fn current_hold(
+    connection: &mut PgConnection,
+    namespace: &str,
+    key: &str,
+) -> Result<Option<Lock>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM locks WHERE namespace = $1 AND key = $2 AND expires_at > {NOW}");
     // Safe: the text contains only constants.
     let row = sqlx::query(AssertSqlSafe(sql))
@@ -90,7 +94,7 @@ async fn acquire(connection: &mut PgConnection, request: &LockRequest) -> Result
         if let Some(row) = row {
             return lock(&row).map(LockOutcome::Granted).map_err(unavailable);
         }
-        if let Some(lock) = held(connection, &request.namespace, &request.key).await? {
+        if let Some(lock) = current_hold(connection, &request.namespace, &request.key).await? {
             return Ok(LockOutcome::Held(lock));
         }
     }
@@ -122,7 +126,9 @@ async fn set_expiry(
     if let Some(row) = row {
         return lock(&row).map(LockOutcome::Granted).map_err(unavailable);
     }
-    Ok(held(connection, &hold.namespace, &hold.key).await?.map_or(LockOutcome::Free, LockOutcome::Held))
+    Ok(current_hold(connection, &hold.namespace, &hold.key)
+        .await?
+        .map_or(LockOutcome::Free, LockOutcome::Held))
 }
 
 async fn list(

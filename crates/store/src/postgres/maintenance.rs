@@ -319,11 +319,11 @@ async fn drop_partition(connection: &mut PgConnection, partition: &Partition) ->
 /// Merges the rows of `ended_counts` that have the same key.
 async fn merge_counts(connection: &mut PgConnection) -> Result<(), Error> {
     sqlx::query(
-        "WITH many AS (SELECT 1 FROM ended_counts LIMIT $1), taken AS (
+        "WITH many AS (SELECT 1 FROM ended_counts LIMIT $1), merged AS (
              DELETE FROM ended_counts WHERE (SELECT count(*) FROM many) = $1 RETURNING *
          )
          INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
-         SELECT namespace, definition, version, status, cause, sum(count) FROM taken
+         SELECT namespace, definition, version, status, cause, sum(count) FROM merged
          GROUP BY namespace, definition, version, status, cause HAVING sum(count) <> 0",
     )
     .bind(MERGE_THRESHOLD)

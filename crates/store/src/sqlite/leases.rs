@@ -46,9 +46,9 @@ fn list(connection: &Connection, stream: &str, now: Timestamp) -> Result<Vec<Sha
     let rows = statement.query_map(params![stream, now.0], |row| {
         let progress = LeaseProgress {
             checkpoint: row.get(4)?,
-            taken: number(row.get(5)?),
-            waiting: number(row.get(6)?),
-            oldest_waiting_ms: row.get(7)?,
+            acknowledged: number(row.get(5)?),
+            backlog: number(row.get(6)?),
+            oldest_publish_ms: row.get(7)?,
         };
         let lease = ShardLease {
             shard: row.get(0)?,
@@ -125,9 +125,9 @@ fn update(
             Some(owner).filter(|_| !ttl.is_zero()),
             now.0.saturating_add(micros(*ttl)),
             progress.checkpoint,
-            stored_number(progress.taken),
-            stored_number(progress.waiting),
-            progress.oldest_waiting_ms,
+            stored_number(progress.acknowledged),
+            stored_number(progress.backlog),
+            progress.oldest_publish_ms,
         ])?;
         kept.push(changed > 0);
     }

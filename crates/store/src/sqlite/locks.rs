@@ -47,7 +47,12 @@ fn lock(row: &Row<'_>) -> rusqlite::Result<Lock> {
 }
 
 /// Returns the lock if it is held.
-fn held(connection: &Connection, namespace: &str, key: &str, now: Timestamp) -> Result<Option<Lock>, Error> {
+fn current_hold(
+    connection: &Connection,
+    namespace: &str,
+    key: &str,
+    now: Timestamp,
+) -> Result<Option<Lock>, Error> {
     let sql = "SELECT namespace, key, owner, token, acquired_at, expires_at FROM locks
                WHERE namespace = ?1 AND key = ?2 AND expires_at > ?3";
     Ok(connection.prepare_cached(sql)?.query_row(params![namespace, key, now.0], lock).optional()?)
@@ -62,7 +67,7 @@ fn next_token(connection: &Connection) -> Result<i64, Error> {
 fn acquire(connection: &Connection, request: &LockRequest, now: Timestamp) -> Result<LockOutcome, Error> {
     let LockRequest { namespace, key, owner, ttl } = request;
     let expires_at = now.after(*ttl);
-    let (token, acquired_at) = match held(connection, namespace, key, now)? {
+    let (token, acquired_at) = match current_hold(connection, namespace, key, now)? {
         // The response to the first call may have been lost.
         Some(lock) if lock.owner == *owner => {
             (i64::try_from(lock.token).unwrap_or(i64::MAX), lock.acquired_at)
@@ -86,7 +91,7 @@ fn set_expiry(
     until: Timestamp,
     now: Timestamp,
 ) -> Result<LockOutcome, Error> {
-    let Some(found) = held(connection, &hold.namespace, &hold.key, now)? else {
+    let Some(found) = current_hold(connection, &hold.namespace, &hold.key, now)? else {
         return Ok(LockOutcome::Free);
     };
     if found.owner != hold.owner || hold.token.is_some_and(|token| token != found.token) {

@@ -13,9 +13,9 @@ impl From<&LeaseProgress> for wire::LeaseProgress {
     fn from(progress: &LeaseProgress) -> Self {
         Self {
             checkpoint: progress.checkpoint.clone(),
-            taken: progress.taken,
-            waiting: progress.waiting,
-            oldest_waiting_ms: progress.oldest_waiting_ms,
+            taken: progress.acknowledged,
+            waiting: progress.backlog,
+            oldest_waiting_ms: progress.oldest_publish_ms,
         }
     }
 }
@@ -24,9 +24,9 @@ impl From<wire::LeaseProgress> for LeaseProgress {
     fn from(wire: wire::LeaseProgress) -> Self {
         Self {
             checkpoint: wire.checkpoint,
-            taken: wire.taken,
-            waiting: wire.waiting,
-            oldest_waiting_ms: wire.oldest_waiting_ms,
+            acknowledged: wire.taken,
+            backlog: wire.waiting,
+            oldest_publish_ms: wire.oldest_waiting_ms,
         }
     }
 }
