@@ -22,6 +22,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 /// The largest messages are a batch of writes and a page of a history.
 const MESSAGE_BYTES: usize = 64 << 20;
@@ -64,7 +65,8 @@ macro_rules! serve {
             }
 
             $($(async fn $method(&self, request: Request<wire::$request>) -> RpcResult<wire::$response> {
-                $part::$method(&*self.store, request.into_inner()).await.map(Response::new)
+                let span = tracing::debug_span!("state_store_request", method = stringify!($method));
+                $part::$method(&*self.store, request.into_inner()).instrument(span).await.map(Response::new)
             })*)*
         }
     };

@@ -1,8 +1,8 @@
-//! Errors of the ports as statuses, and back: a caller sees the same error whether the adapter is in its
-//! process or behind a connection.
+//! Conversion between the errors of the store and gRPC statuses. A caller gets the same error from a local and from a remote
+//! store.
 //!
-//! What broke on the way is judged by what the caller may conclude: a connection that was never made did
-//! nothing, one that broke after the request was sent may have done it.
+//! An error of the connection is mapped by its consequence. If the request was not sent, nothing was done. If the
+//! connection broke after the request was sent, the outcome is unknown.
 
 use crate::internal::{self as wire, store_error::Reason};
 use crate::store::Malformed;
@@ -10,10 +10,10 @@ use goconductor_store::Error;
 use prost::Message;
 use tonic::{Code, Status};
 
-/// Where a port's error travels: a header of our own, as `grpc-status-details-bin` has a fixed shape.
+/// The trailer that contains the encoded error. `grpc-status-details-bin` is not used, because its format is fixed.
 const STORE_ERROR: &str = "goconductor-store-error-bin";
 
-/// A store's error as a status.
+/// Converts an error of the store to a status.
 #[must_use]
 pub fn of_store(error: &Error) -> Status {
     let (code, reason) = match error {
@@ -39,13 +39,13 @@ pub fn of_store(error: &Error) -> Status {
     status
 }
 
-/// Whether the other side's store itself answered so.
+/// Returns whether the status is a response of the remote store itself.
 #[must_use]
 pub fn is_of_store(status: &Status) -> bool {
     status.metadata().contains_key(STORE_ERROR)
 }
 
-/// A status as a store's error. One that the other side did not write itself comes from the way there.
+/// Converts a status to an error of the store. A status that the remote store did not create is an error of the connection.
 #[must_use]
 pub fn to_store(status: &Status) -> Error {
     let detail = status.metadata().get_bin(STORE_ERROR).and_then(|value| value.to_bytes().ok());
@@ -57,14 +57,14 @@ pub fn to_store(status: &Status) -> Error {
         Some(Reason::Schema(reason)) => Error::Schema { reason },
         Some(Reason::Corrupt(wire::Corrupt { what, reason })) => Error::corrupt(what, reason),
         Some(Reason::Configuration(reason)) => Error::configuration(reason),
-        None => broken(status),
+        None => connection_error(status),
     }
 }
 
-fn broken(status: &Status) -> Error {
+fn connection_error(status: &Status) -> Error {
     let reason = format!("the state store: {}", status.message());
     match status.code() {
-        // What the other side refused unread.
+        // The server rejected the request without executing it.
         Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => {
             Error::corrupt("a request to the state store", reason).caused_by(status.clone())
         }
@@ -91,7 +91,7 @@ impl From<Malformed> for Status {
     }
 }
 
-/// A message of the other side that can't be read.
+/// Converts a malformed response to an error of the store.
 #[must_use]
 pub fn malformed(error: &Malformed) -> Error {
     Error::corrupt("a response of the state store", error.to_string()).caused_by(error.clone())

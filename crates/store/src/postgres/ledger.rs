@@ -17,6 +17,7 @@ const LONGEST_REDELIVERY: i64 = NEVER >> 10;
 
 #[async_trait]
 impl LedgerStore for PostgresStore {
+    #[tracing::instrument(level = "debug", skip_all, fields(lanes = request.lanes.len(), timers = request.timers))]
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
         if let Some(claim) = peek_due(&mut *self.connection().await?, request).await? {
             return Ok(claim);

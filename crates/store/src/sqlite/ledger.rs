@@ -18,6 +18,7 @@ const MAX_DOUBLINGS: u32 = 5;
 
 #[async_trait]
 impl LedgerStore for SqliteStore {
+    #[tracing::instrument(level = "debug", skip_all, fields(lanes = request.lanes.len(), timers = request.timers))]
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
         let request = request.clone();
         let peeked = request.clone();
