@@ -18,8 +18,8 @@ impl DeadLetterStore for RemoteStore {
         before: Option<&DeadLetterPosition>,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, Error> {
-        let before_id = before.map(|place| place.id.clone()).unwrap_or_default();
-        let before_at = before.map(|place| place.at.0);
+        let before_id = before.map(|position| position.id.clone()).unwrap_or_default();
+        let before_at = before.map(|position| position.at.0);
         let request = wire::ListDeadLettersRequest { before_at, before_id, limit };
         let response = self.read(rpc!(list_dead_letters, request)).await?;
         Ok(response.letters.into_iter().map(Into::into).collect())

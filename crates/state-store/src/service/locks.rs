@@ -13,8 +13,8 @@ pub(super) async fn acquire_lock(
 ) -> Result<wire::AcquireLockResponse, Status> {
     let wire::AcquireLockRequest { namespace, key, owner, ttl_us } = request;
     let request = LockRequest { namespace, key, owner, ttl: Duration::from_micros(ttl_us) };
-    let answer = into_status(store.acquire_lock(&request).await)?;
-    Ok(wire::AcquireLockResponse { answer: Some((&answer).into()) })
+    let outcome = into_status(store.acquire_lock(&request).await)?;
+    Ok(wire::AcquireLockResponse { answer: Some((&outcome).into()) })
 }
 
 pub(super) async fn renew_lock(
@@ -23,8 +23,8 @@ pub(super) async fn renew_lock(
 ) -> Result<wire::RenewLockResponse, Status> {
     let wire::RenewLockRequest { hold, ttl_us } = request;
     let hold = there(hold, "a hold")?.into();
-    let answer = into_status(store.renew_lock(&hold, Duration::from_micros(ttl_us)).await)?;
-    Ok(wire::RenewLockResponse { answer: Some((&answer).into()) })
+    let outcome = into_status(store.renew_lock(&hold, Duration::from_micros(ttl_us)).await)?;
+    Ok(wire::RenewLockResponse { answer: Some((&outcome).into()) })
 }
 
 pub(super) async fn release_lock(
@@ -32,8 +32,8 @@ pub(super) async fn release_lock(
     request: wire::ReleaseLockRequest,
 ) -> Result<wire::ReleaseLockResponse, Status> {
     let hold = there(request.hold, "a hold")?.into();
-    let answer = into_status(store.release_lock(&hold).await)?;
-    Ok(wire::ReleaseLockResponse { answer: Some((&answer).into()) })
+    let outcome = into_status(store.release_lock(&hold).await)?;
+    Ok(wire::ReleaseLockResponse { answer: Some((&outcome).into()) })
 }
 
 pub(super) async fn list_locks(

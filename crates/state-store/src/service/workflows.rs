@@ -22,7 +22,7 @@ pub(super) async fn load(
     store: &dyn WorkflowStore,
     request: wire::LoadRequest,
 ) -> Result<wire::LoadResponse, Status> {
-    let found = into_status(store.stored(&codec::ids(&request.ids)?).await)?;
+    let found = into_status(store.load_encoded(&codec::ids(&request.ids)?).await)?;
     let workflows = found.iter().map(|found| wire::MaybeLoaded { workflow: found.as_ref().map(Into::into) });
     Ok(wire::LoadResponse { workflows: workflows.collect() })
 }

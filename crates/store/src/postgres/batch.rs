@@ -132,8 +132,8 @@ static ANY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-fn statement(unless_there: &str, over_workflow: &str, over_row: &str) -> String {
-    let statement = WRITE.replace("{unless there}", unless_there);
+fn statement(unless_exists: &str, over_workflow: &str, over_row: &str) -> String {
+    let statement = WRITE.replace("{unless exists}", unless_exists);
     statement.replace("{over workflow}", over_workflow).replace("{over row}", over_row)
 }
 
@@ -154,7 +154,7 @@ const WRITE: &str = "
     ), keyed AS (
         INSERT INTO start_keys (namespace, key, workflow_id, request_digest)
         SELECT namespace, key, id, digest FROM new
-        WHERE key <> '' {unless there}
+        WHERE key <> '' {unless exists}
         ORDER BY namespace, key, place
         ON CONFLICT DO NOTHING RETURNING workflow_id
     ), inserted AS (
@@ -162,7 +162,7 @@ const WRITE: &str = "
             ended_at, idempotency_key, labels, error)
         SELECT id, namespace, definition, version, status, cause, seq, state, created_at, ended_at, key,
             labels::jsonb, error
-        FROM new WHERE (key = '' OR id IN (SELECT workflow_id FROM keyed)) {unless there}
+        FROM new WHERE (key = '' OR id IN (SELECT workflow_id FROM keyed)) {unless exists}
         {over workflow}
         RETURNING id, namespace, definition, version, status, cause, ended_at IS NOT NULL AS ends
     ), updated AS (

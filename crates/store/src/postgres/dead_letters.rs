@@ -59,8 +59,8 @@ async fn dead_letters(
         "SELECT id, topic, message_key, payload, reason, at FROM dead_letters
          WHERE $1::bigint IS NULL OR (at, id) < ($1, $2) ORDER BY at DESC, id DESC LIMIT $3",
     )
-    .bind(before.map(|place| place.at.0))
-    .bind(before.map(|place| escape_nul(&place.id)).unwrap_or_default())
+    .bind(before.map(|position| position.at.0))
+    .bind(before.map(|position| escape_nul(&position.id)).unwrap_or_default())
     .bind(i64::from(limit))
     .fetch_all(connection)
     .await

@@ -55,7 +55,7 @@ fn dead_letters(
         "SELECT id, topic, message_key, payload, reason, at FROM dead_letters
          WHERE ?1 IS NULL OR (at, id) < (?1, ?2) ORDER BY at DESC, id DESC LIMIT ?3",
     )?;
-    let (at, id) = (before.map(|place| place.at.0), before.map(|place| place.id.clone()));
+    let (at, id) = (before.map(|position| position.at.0), before.map(|position| position.id.clone()));
     let rows = statement.query_map(params![at, id, limit], letter)?;
     rows.map(|row| Ok(row?)).collect()
 }
