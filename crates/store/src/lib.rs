@@ -50,7 +50,7 @@ pub use definition::{
     DefinitionLayer, DefinitionName, DefinitionRecord, DefinitionStore, NewDefinition, PutDefinition,
     ServiceRecord,
 };
-pub use error::Error;
+pub use error::{Cause, Error};
 pub use filter::{Comparison, Field, Filter, Value};
 pub use layer::StoreLayer;
 pub use lease::{

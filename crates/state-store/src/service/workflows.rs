@@ -41,7 +41,7 @@ pub(super) async fn seen(
     store: &dyn WorkflowStore,
     request: wire::SeenRequest,
 ) -> Result<wire::SeenResponse, Status> {
-    let seen = into_status(store.seen(&codec::ids(&request.ids)?).await)?;
+    let seen = into_status(store.heads(&codec::ids(&request.ids)?).await)?;
     Ok(wire::SeenResponse { workflows: seen.into_iter().map(Into::into).collect() })
 }
 

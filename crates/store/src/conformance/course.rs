@@ -26,7 +26,7 @@ async fn follow(factory: Arc<dyn Factory>, plan: &Arc<Plan>, course: &[Input], e
     }
     same("the case's own end", &flow.state.status(), &end)?;
     same("the ledger of one that has ended", &bench.rows(flow.id()).await?, &Vec::new())?;
-    let seen = bench.store.seen(&[flow.id()]).await.map_err(unexpected("seen"))?;
+    let seen = bench.store.heads(&[flow.id()]).await.map_err(unexpected("seen"))?;
     same("its status", &seen.first().map(|seen| seen.status), &Some(end))
 }
 

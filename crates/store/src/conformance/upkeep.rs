@@ -82,7 +82,7 @@ pub(super) async fn removed(factory: Arc<dyn Factory>) -> Verdict {
     ensure(bench.load(gone.id()).await?.is_none(), || "it is still there".to_owned())?;
     let history = bench.store.history(gone.id(), 0, 100).await.map_err(unexpected("history"))?;
     same("the history of one that was removed", &history, &Vec::new())?;
-    let seen = bench.store.seen(&[gone.id()]).await.map_err(unexpected("seen"))?;
+    let seen = bench.store.heads(&[gone.id()]).await.map_err(unexpected("seen"))?;
     same("who is seen of those that were removed", &seen, &Vec::new())?;
     let ids = bench.store.ids(None, 100).await.map_err(unexpected("ids"))?;
     same("who is left", &ids, &vec![undone_one.id(), open.id()])?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goconductor_saga::{Event, State, Timestamp, WorkflowId};
+use goconductor_saga::{State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, ClusterLayer, ClusterStore, Count, DeadLetter, DeadLetterLayer,
