@@ -19,7 +19,7 @@ use goconductor_service_kit::telemetry::{self, Metrics};
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{ServiceRecord, Store, maintenance_loop};
+use goconductor_store::{ActionLimits, ServiceRecord, ServiceSettings, Store, maintenance_loop};
 use goconductor_transition::{Conductor, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use std::net::SocketAddr;
@@ -138,7 +138,7 @@ impl Services {
         }
         // Workers ask who is there, and find this process.
         let presence =
-            Presence::announce("saga-executor", &instance, address, store.clone(), executor.about());
+            Presence::announce("saga-executor", &instance, address, store.clone(), executor.process_info());
         let workers = executor.worker_service(drain.token());
         let gateway = gateway::Dependencies {
             conductor: Arc::clone(&conductor),

@@ -1,7 +1,6 @@
 //! Says that a process is there, for as long as it is.
 
-use goconductor_saga::Json;
-use goconductor_store::{Announcement, ClusterStore};
+use goconductor_store::{Announcement, ClusterStore, ProcessInfo};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +28,7 @@ impl Presence {
         instance: &str,
         address: SocketAddr,
         store: Arc<dyn ClusterStore>,
-        about: impl Fn() -> Json + Send + 'static,
+        info: impl Fn() -> ProcessInfo + Send + 'static,
     ) -> Self {
         Self::announce_news(kind, instance, address, store, info, Arc::default())
     }
@@ -40,14 +39,14 @@ impl Presence {
         instance: &str,
         address: SocketAddr,
         store: Arc<dyn ClusterStore>,
-        about: impl Fn() -> Json + Send + 'static,
+        info: impl Fn() -> ProcessInfo + Send + 'static,
         news: Arc<Notify>,
     ) -> Self {
         let announcement = Announcement {
             instance: instance.to_owned(),
             kind: kind.to_owned(),
             address: address.to_string(),
-            about: Json::Null,
+            info: ProcessInfo::default(),
             ttl: TTL,
         };
         let stop = CancellationToken::new();

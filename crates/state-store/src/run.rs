@@ -5,8 +5,7 @@ use axum::Router;
 use goconductor_process::{Host, Presence, Process, open_database};
 use goconductor_service_kit::config::StateStoreBackend;
 use goconductor_store::batching::{BatchingStore, Limits};
-use goconductor_store::{Store, maintenance_loop};
-use serde_json::json;
+use goconductor_store::{ProcessInfo, Store, maintenance_loop};
 use std::sync::Arc;
 use tonic::service::Routes;
 
@@ -37,7 +36,8 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         process.drain.token().cancelled_owned(),
     );
     let maintenance = tokio::spawn(maintenance);
-    let presence = Presence::announce(process.name, &process.instance, host.address(), store, || json!({}));
+    let presence =
+        Presence::announce(process.name, &process.instance, host.address(), store, ProcessInfo::default);
     process.drain.draining().await;
     presence.withdraw().await;
     maintenance.await?;

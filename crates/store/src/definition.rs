@@ -125,13 +125,13 @@ pub struct DefinitionRecord {
 /// A registered service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceRecord {
-    /// The namespace.
+    /// The namespace of the service.
     pub namespace: String,
-    /// The name.
+    /// The name of the service.
     pub name: String,
-    /// Its settings, as the API has them: `{"http": {"url": …}}`.
-    pub settings: Json,
-    /// Time of the last change.
+    /// How executors call the service, and its limits.
+    pub settings: ServiceSettings,
+    /// The time of the last change.
     pub updated_at: Timestamp,
 }
 

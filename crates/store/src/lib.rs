@@ -47,8 +47,8 @@ pub use cluster::{ClusterLayer, ClusterStore};
 pub use config_entry::ConfigEntry;
 pub use dead_letter::{DeadLetter, DeadLetterLayer, DeadLetterPosition, DeadLetterStore};
 pub use definition::{
-    DefinitionLayer, DefinitionName, DefinitionRecord, DefinitionStore, NewDefinition, PutDefinition,
-    ServiceRecord,
+    ActionLimits, DefinitionLayer, DefinitionName, DefinitionRecord, DefinitionStore, HttpEndpoint,
+    NewDefinition, PutDefinition, ServiceRecord, ServiceSettings,
 };
 pub use error::{Cause, Error};
 pub use filter::{Comparison, Field, Filter, Value};
@@ -64,7 +64,7 @@ pub use maintenance::{
     DEFAULT_RETENTION, MaintenanceLayer, MaintenanceReport, MaintenanceRequest, MaintenanceStore,
     maintenance_loop,
 };
-pub use member::{Announcement, Member};
+pub use member::{ActionBacklog, Announcement, Member, ProcessInfo, QueueView, ServedService};
 pub use record::{EncodedWorkflow, Record};
 pub use workflow::{
     Count, ListPage, ListRequest, Loaded, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,

@@ -1,33 +1,33 @@
-//! Membership: the running processes of a cluster.
+//! Membership: the running processes of a system and what they publish about themselves.
 
 use goconductor_saga::{Json, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A registration of a process as a member.
+/// What a process publishes about itself with each heartbeat.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Announcement {
-    /// The identity of the process, random at each start.
+    /// A random identity, new at each boot.
     pub instance: String,
-    /// The kind of the process: `api-gateway`, `state-store`, `saga-executor` or `leader-elector`.
+    /// `api-gateway`, `state-store`, `saga-executor` or `leader-elector`.
     pub kind: String,
-    /// The listen address. Empty if the process does not listen.
+    /// The address that the process listens on; empty if it does not listen.
     pub address: String,
-    /// What else there is to say: an executor names its lanes and its workers.
-    pub about: Json,
-    /// Time after which the membership expires unless it is renewed. Zero ends it.
+    /// Details that other processes act on.
+    pub info: ProcessInfo,
+    /// The membership expires after this time unless the process renews it. Zero ends it immediately.
     pub ttl: Duration,
 }
 
-/// A running process.
+/// A process whose membership has not expired.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
-    /// Its last registration.
+    /// The newest announcement of the process.
     pub announcement: Announcement,
-    /// Time of the first registration, by the database's clock.
+    /// The time of the first announcement, by the database's clock.
     pub since: Timestamp,
-    /// Time of the last registration.
+    /// The time of the newest announcement, by the database's clock.
     pub seen_at: Timestamp,
 }
 

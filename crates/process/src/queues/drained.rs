@@ -42,7 +42,7 @@ mod tests {
                 instance: "i".to_owned(),
                 kind: "saga-executor".to_owned(),
                 address: String::new(),
-                about,
+                info: about.into(),
                 ttl: Duration::ZERO,
             },
             since: Timestamp(0),

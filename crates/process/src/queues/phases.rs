@@ -280,7 +280,7 @@ mod tests {
                 instance: "i".to_owned(),
                 kind: kind.to_owned(),
                 address: String::new(),
-                about,
+                info: about.into(),
                 ttl: Duration::ZERO,
             },
             since: Timestamp(0),

@@ -7,7 +7,7 @@ use goconductor_state_store::service;
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::conformance::{CASES, Factory};
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{Error, Store, WorkflowHead};
+use goconductor_store::{ClusterStore, Error, Store, WorkflowHead, WorkflowStore};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

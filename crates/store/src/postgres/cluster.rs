@@ -64,7 +64,7 @@ async fn announce(connection: &mut PgConnection, member: &Announcement) -> Resul
         .bind(escape_nul(&member.instance))
         .bind(escape_nul(&member.kind))
         .bind(escape_nul(&member.address))
-        .bind(json("a member", &member.about)?)
+        .bind(json("a member", &member.info)?)
         .bind(i64::try_from(member.ttl.as_micros()).unwrap_or(i64::MAX >> 2))
         .execute(connection)
         .await
@@ -81,9 +81,9 @@ async fn members(connection: &mut PgConnection) -> Result<Vec<Member>, Error> {
     let rows: Vec<(String, String, String, String, i64, i64, i64)> =
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await.map_err(unavailable)?;
     rows.into_iter()
-        .map(|(instance, kind, address, about, since, seen_at, ttl)| {
+        .map(|(instance, kind, address, info, since, seen_at, ttl)| {
             let announcement = Announcement {
-                about: parsed(&format!("member {instance}"), &about)?,
+                info: parsed(&format!("member {instance}"), &info)?,
                 instance: unescape_nul(instance),
                 kind: unescape_nul(kind),
                 address: unescape_nul(address),

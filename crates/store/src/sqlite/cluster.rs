@@ -64,7 +64,7 @@ fn announce(connection: &Connection, member: &Announcement, now: Timestamp) -> R
             member.instance,
             member.kind,
             member.address,
-            json("a member", &member.about)?,
+            json("a member", &member.info)?,
             now.0,
             i64::try_from(member.ttl.as_micros()).unwrap_or(i64::MAX >> 2),
         ])?;
@@ -81,10 +81,10 @@ fn members(connection: &Connection, now: Timestamp) -> Result<Vec<Member>, Error
         Ok((texts, row.get::<_, i64>(4)?, row.get::<_, i64>(5)?, row.get::<_, i64>(6)?))
     })?;
     rows.map(|row| {
-        let ((instance, kind, address, about), since, seen_at, ttl) = row?;
-        let about = parsed(&format!("member {instance}"), &about)?;
+        let ((instance, kind, address, info), since, seen_at, ttl) = row?;
+        let info = parsed(&format!("member {instance}"), &info)?;
         let ttl = Duration::from_micros(u64::try_from(ttl).unwrap_or(0));
-        let announcement = Announcement { instance, kind, address, about, ttl };
+        let announcement = Announcement { instance, kind, address, info, ttl };
         Ok(Member { announcement, since: Timestamp(since), seen_at: Timestamp(seen_at) })
     })
     .collect()

@@ -19,7 +19,7 @@ use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     ClaimRequest, Fence, Field, LaneClaim, ListRequest, MaintenanceRequest, NewDefinition, RowKind,
-    ServiceRecord, Store, Write, WriteOutcome,
+    ServiceRecord, ServiceSettings, Store, Write, WriteOutcome,
 };
 use serde_json::json;
 

@@ -14,7 +14,7 @@ impl TryFrom<&Announcement> for wire::Announcement {
             instance: member.instance.clone(),
             kind: member.kind.clone(),
             address: member.address.clone(),
-            about_json: value("a member", &member.about)?,
+            about_json: value("a member", &member.info)?,
             lives_ms: u64::try_from(member.ttl.as_millis()).unwrap_or(u64::MAX),
         })
     }

@@ -1,0 +1,117 @@
+//! What several processes need of one another: shares of the ledger, who is there, dead letters.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use goconductor_saga::{Timestamp, WorkflowId};
+
+use super::bench::{Bench, at, ensure, lanes, order, same, unexpected};
+use super::{Factory, Verdict};
+use crate::{
+    Announcement, ClaimRequest, DeadLetter, DeadLetterPosition, Member, ProcessInfo, ServedService, Shard,
+};
+
+pub(super) async fn shards(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let plan = order()?;
+    let mut all = BTreeSet::new();
+    for _ in 0..64 {
+        all.insert(bench.begin(&plan).await?.id());
+    }
+    let mut claimed: BTreeSet<WorkflowId> = BTreeSet::new();
+    for of in [4_u8] {
+        for index in 0..of {
+            let request =
+                ClaimRequest { shard: Some(Shard { index, of }), limit: 100, ..lanes(&["stock"], at(1)) };
+            let rows = bench.claim(&request).await?;
+            let share: BTreeSet<WorkflowId> = rows.iter().map(|row| row.key.id).collect();
+            let strange = share.iter().find(|id| id.0.as_bytes()[15] % of != index);
+            ensure(strange.is_none(), || format!("share {index} of {of} has {strange:?}"))?;
+            claimed.extend(share);
+        }
+    }
+    same("what all shares have together", &claimed, &all)
+}
+
+fn member(instance: &str, ttl: Duration) -> Announcement {
+    let payments = ServedService {
+        namespace: "default".to_owned(),
+        service: "päyments\u{0}".to_owned(),
+        executes: 64,
+        ..ServedService::default()
+    };
+    Announcement {
+        instance: instance.to_owned(),
+        kind: "saga-executor".to_owned(),
+        address: "127.0.0.1:8473".to_owned(),
+        info: ProcessInfo { services: Some(vec![payments]), ..ProcessInfo::default() },
+        ttl,
+    }
+}
+
+pub(super) async fn members(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let (long, short) = (Duration::from_secs(3600), Duration::from_millis(50));
+    let announce = async |one: &Announcement| bench.store.announce(one).await.map_err(unexpected("announce"));
+    let there = async || bench.store.members().await.map_err(unexpected("members"));
+    same("nobody", &there().await?, &Vec::new())?;
+    announce(&member("b", long)).await?;
+    announce(&member("a", long)).await?;
+    announce(&member("gone-soon", short)).await?;
+    tokio::time::sleep(short * 2).await;
+    let now = bench.store.now().await.map_err(unexpected("now"))?;
+    let found = there().await?;
+    let names: Vec<&str> = found.iter().map(|each| each.announcement.instance.as_str()).collect();
+    same("who is there", &names, &vec!["a", "b"])?;
+    same("what is said of it", &found.first().map(|each| &each.announcement), &Some(&member("a", long)))?;
+    let times = |each: &Member| each.since <= each.seen_at && each.seen_at <= now;
+    ensure(found.iter().all(times), || format!("times of {found:?} at {}", now.0))?;
+    let changed = Announcement { info: ProcessInfo::default(), ..member("a", long) };
+    announce(&changed).await?;
+    announce(&Announcement { ttl: Duration::ZERO, ..member("b", long) }).await?;
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let found = there().await?;
+    same(
+        "what is said later",
+        &found.iter().map(|each| &each.announcement).collect::<Vec<_>>(),
+        &vec![&changed],
+    )
+}
+
+fn letter(id: &str, second: i64) -> DeadLetter {
+    DeadLetter {
+        id: id.to_owned(),
+        topic: "payments".to_owned(),
+        key: "k\u{0}".to_owned(),
+        payload: vec![0, 255, 10, 13, 0x80],
+        reason: "it is no command".to_owned(),
+        at: Timestamp(second),
+    }
+}
+
+pub(super) async fn dead_letters(factory: Arc<dyn Factory>) -> Verdict {
+    let bench = Bench::open(&factory).await?;
+    let put = async |letters: &[DeadLetter]| {
+        bench.store.put_dead_letters(letters).await.map_err(unexpected("put_dead_letters"))
+    };
+    let page = async |before: Option<DeadLetterPosition>| {
+        bench.store.dead_letters(before.as_ref(), 2).await.map_err(unexpected("dead_letters"))
+    };
+    let (a, b, c) = (letter("a", 1), letter("b", 2), letter("c", 2));
+    same("none", &put(&[]).await?, &0)?;
+    same("new ones", &put(&[a.clone(), b.clone()]).await?, &2)?;
+    same("one of them again", &put(&[b.clone(), c.clone()]).await?, &1)?;
+    same("the newest", &page(None).await?, &vec![c.clone(), b.clone()])?;
+    let place = DeadLetterPosition { at: b.at, id: b.id.clone() };
+    same("those behind", &page(Some(place)).await?, &vec![a.clone()])?;
+    let one = bench.store.dead_letter("b").await.map_err(unexpected("dead_letter"))?;
+    same("one", &one.as_ref(), &Some(&b))?;
+    let delete =
+        async |id: &str| bench.store.delete_dead_letter(id).await.map_err(unexpected("delete_dead_letter"));
+    same("to remove one", &delete("b").await?, &true)?;
+    same("to remove it again", &delete("b").await?, &false)?;
+    let gone = bench.store.dead_letter("b").await.map_err(unexpected("dead_letter"))?;
+    same("one that was removed", &gone, &None)?;
+    same("what is left", &page(None).await?, &vec![c, a])
+}
