@@ -30,7 +30,7 @@ use goconductor_process::Queues;
 use goconductor_saga::Json;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
-use goconductor_store::{Seen, Store};
+use goconductor_store::{Store, WorkflowHead};
 use goconductor_transition::Conductor;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(crate) struct Inner {
     /// The election, and the terms that gRPC clients hold through this gateway.
     pub(crate) hosted: Option<Arc<Hosted>>,
     pub(crate) queues: Option<Arc<Queues>>,
-    pub(crate) changes: broadcast::Sender<Seen>,
+    pub(crate) changes: broadcast::Sender<WorkflowHead>,
     pub(crate) limits: Limits,
     pub(crate) admission: Admission,
     pub(crate) readiness: Readiness,

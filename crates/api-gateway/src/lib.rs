@@ -34,7 +34,7 @@ use goconductor_election::{Election, Hosted};
 use goconductor_process::{Connections, Queues};
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
-use goconductor_store::{Store, WorkflowHead};
+use goconductor_store::WorkflowHead;
 use goconductor_transition::Conductor;
 use schemas::Schemas;
 use std::sync::Arc;
@@ -61,9 +61,9 @@ pub struct Dependencies {
     pub election: Option<Arc<dyn Election>>,
     /// The queues of the cluster. `None` if all services run in this process.
     pub queues: Option<Arc<Queues>>,
-    /// Every durable change that this process writes, as it is written; others' are polled for.
+    /// The durable changes that this process receives. Changes of other processes that are not pushed are polled.
     pub changes: broadcast::Sender<WorkflowHead>,
-    /// How much one call may bring and take.
+    /// Limits of a single request.
     pub limits: Limits,
     /// Limits on what is accepted at once.
     pub admission: AdmissionLimits,
@@ -88,40 +88,7 @@ pub struct Limits {
     pub page_size: u32,
 }
 
-/// What every handler has.
-#[derive(Debug, Clone)]
-pub(crate) struct App(Arc<Inner>);
-
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) conductor: Arc<Conductor>,
-    /// The election, with what is held in it through this gateway.
-    pub(crate) hosted: Option<Arc<Hosted>>,
-    pub(crate) queues: Option<Arc<Queues>>,
-    pub(crate) changes: broadcast::Sender<WorkflowHead>,
-    pub(crate) limits: Limits,
-    pub(crate) admission: Admission,
-    pub(crate) readiness: Readiness,
-    pub(crate) metrics: Metrics,
-    pub(crate) stop: CancellationToken,
-    pub(crate) waiters: Arc<Waiters>,
-    pub(crate) schemas: Schemas,
-}
-
-impl Deref for App {
-    type Target = Inner;
-    fn deref(&self) -> &Inner {
-        &self.0
-    }
-}
-
-impl Inner {
-    pub(crate) fn store(&self) -> &dyn Store {
-        &**self.conductor.store()
-    }
-}
-
-/// The whole surface. To be called within a runtime: what waits for changes is its task.
+/// Builds the router of the gateway. Must be called within a Tokio runtime, because it spawns background tasks.
 pub fn router(dependencies: Dependencies) -> Router {
     router_with(dependencies, |routes| routes)
 }

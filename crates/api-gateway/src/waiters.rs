@@ -68,14 +68,10 @@ impl Waiters {
         Watch { id, newest, waiters: Arc::clone(self) }
     }
 
-    fn watched(&self) -> MutexGuard<'_, BTreeMap<WorkflowId, Watched>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn run(self: Arc<Self>, mut changes: broadcast::Receiver<WorkflowHead>) {
-        let mut ticks = tokio::time::interval(LOOK_AGAIN);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut open = true;
+        let mut polls = tokio::time::interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_open = true;
         loop {
             // All branches are safe to cancel: a change that was not received stays in the channel.
             tokio::select! {
@@ -90,10 +86,10 @@ impl Waiters {
         }
     }
 
-    fn tell(&self, seen: WorkflowHead) {
-        let ended = seen.status.is_final();
-        if ended {
-            // Whoever comes now and asks for its end is not to wait for what has been told already.
+    fn notify(&self, seen: WorkflowHead) {
+        let has_ended = seen.status.is_final();
+        if has_ended {
+            // A later request for the end must read it instead of waiting for a notification that has passed.
             self.conductor.forget(seen.id);
         }
         if let Some(watched) = self.watched.lock().get(&seen.id) {
@@ -121,8 +117,8 @@ impl Waiters {
             return;
         }
         match self.conductor.store().heads(&ids).await {
-            Ok(seen) => seen.into_iter().for_each(|seen| self.tell(seen)),
-            Err(error) => tracing::warn!(%error, "those who wait are not told of changes for now"),
+            Ok(seen) => seen.into_iter().for_each(|seen| self.notify(seen)),
+            Err(error) => tracing::warn!(%error, workflows = ids.len(), "poll of watched workflows failed"),
         }
     }
 }

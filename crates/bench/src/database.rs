@@ -8,6 +8,7 @@ use goconductor_store::batching::Limits;
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{DEFAULT_RETENTION, MaintenanceRequest, Store};
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

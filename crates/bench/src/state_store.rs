@@ -8,9 +8,9 @@ use crate::meter::Role;
 use crate::prepared::{self, PreparedOrder};
 use crate::proc;
 use crate::runtime::on_own_runtime;
-use goconductor_remote::{Endpoints, ReadyGroup, RemoteStore};
-use goconductor_store::grouped::{Grouped, Limits};
-use goconductor_store::{Error, Store, Write, WriteOutcome};
+use goconductor_remote::{Endpoints, ReadyBatch, RemoteStore};
+use goconductor_store::batching::{BatchingStore, Limits};
+use goconductor_store::{Error, WorkflowStore, Write, WriteOutcome};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::path::Path;
@@ -101,18 +101,18 @@ trait WriteTarget: Clone + Send + Sync + 'static {
 }
 
 impl WriteTarget for RemoteStore {
-    type Batch = ReadyGroup;
+    type Batch = ReadyBatch;
 
-    fn prepare(batch: Vec<Write>) -> Result<ReadyGroup, Error> {
-        ReadyGroup::new(&batch)
+    fn prepare(batch: Vec<Write>) -> Result<ReadyBatch, Error> {
+        ReadyBatch::new(&batch)
     }
 
-    async fn write(&self, batch: ReadyGroup) -> Result<Vec<WriteOutcome>, Error> {
+    async fn write(&self, batch: ReadyBatch) -> Result<Vec<WriteOutcome>, Error> {
         self.write_ready(batch).await
     }
 }
 
-impl WriteTarget for Arc<Grouped> {
+impl WriteTarget for Arc<BatchingStore> {
     type Batch = Vec<Write>;
 
     fn prepare(batch: Vec<Write>) -> Result<Vec<Write>, Error> {
@@ -120,7 +120,7 @@ impl WriteTarget for Arc<Grouped> {
     }
 
     async fn write(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
-        Store::write(&**self, batch).await
+        WorkflowStore::write(&**self, batch).await
     }
 }
 
@@ -138,8 +138,8 @@ pub(crate) async fn measure(
         match url {
             Some(url) => drive(RemoteStore::new(Endpoints::new(&[url])?), pid, orders, in_flight).await,
             None => {
-                let limits = Limits { lanes: database.max_concurrent_batches(), ..Limits::default() };
-                let store = Grouped::new(database.open().await?, limits);
+                let limits = Limits { max_concurrent_batches: database.max_concurrent_batches(), ..Limits::default() };
+                let store = BatchingStore::new(database.open().await?, limits);
                 drive(Arc::new(store), pid, orders, in_flight).await
             }
         }
@@ -188,7 +188,7 @@ async fn drive<T: WriteTarget>(
 ) -> anyhow::Result<(Latencies, f64, f64)> {
     // The orders in flight use as many concurrent calls as an executor makes. Batching and encoding happen before, so only
     // the store is measured.
-    let calls = Limits::CALLS.lanes.min(usize::try_from(in_flight)?);
+    let calls = Limits::CALLS.max_concurrent_batches.min(usize::try_from(in_flight)?);
     let batches = batches::<T>(orders, usize::try_from(in_flight)? / calls)?;
     let batches = Arc::new(Mutex::new(batches));
     let (started, cpu) = (Instant::now(), proc::cpu_seconds(pid, false).unwrap_or(0.0));

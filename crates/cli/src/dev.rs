@@ -108,7 +108,7 @@ impl Services {
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
         let drain = Drain::new();
-        drain.on_signals().context("signals can't be listened to")?;
+        drain.on_signals().context("failed to install the signal handlers")?;
         let state_store = Arc::new(BatchingStore::new(backend, Limits::default()));
         let changes = state_store.changes();
         let store: Arc<dyn Store> = state_store;
@@ -136,7 +136,7 @@ impl Services {
                 );
             }
         }
-        // Workers ask who is there, and find this process.
+        // Workers discover executors through cluster membership.
         let presence =
             Presence::announce("saga-executor", &instance, address, store.clone(), executor.process_info());
         let workers = executor.worker_service(drain.token());
@@ -152,8 +152,8 @@ impl Services {
             stop: drain.token(),
         };
         let retention = config.state_store.retention;
-        let keeping = maintenance_loop(Arc::clone(&store), retention, drain.token().cancelled_owned());
-        let keeping = tokio::spawn(keeping);
+        let maintenance = maintenance_loop(Arc::clone(&store), retention, drain.token().cancelled_owned());
+        let maintenance = tokio::spawn(maintenance);
         drop(tokio::spawn(metrics.keep_up()));
         let executor = tokio::spawn(executor.run(drain.token()));
         Ok(Self { drain, conductor, gateway, executor, workers, presence, maintenance })

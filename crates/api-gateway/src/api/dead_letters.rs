@@ -6,7 +6,7 @@ use crate::time::Time;
 use bytes::Bytes;
 use goconductor_queue::{Lane, Message, Topic};
 use goconductor_saga::Timestamp;
-use goconductor_store::{DeadLetter, DeadLetterPlace};
+use goconductor_store::{DeadLetter, DeadLetterPosition};
 use goconductor_transition::clock;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -83,10 +83,10 @@ impl Api {
     }
 }
 
-fn parse_page_token(token: &str) -> ApiResult<DeadLetterPlace> {
+fn parse_page_token(token: &str) -> ApiResult<DeadLetterPosition> {
     let (at, id) = token.split_once('-').ok_or_else(invalid_page_token)?;
     let at = Timestamp(at.parse().map_err(|_| invalid_page_token())?);
-    Ok(DeadLetterPlace { at, id: id.to_owned() })
+    Ok(DeadLetterPosition { at, id: id.to_owned() })
 }
 
 /// Parses the printed form of a topic.

@@ -4,7 +4,7 @@ use super::{Api, CallContext, PageRequest, cut_to_page};
 use crate::error::{ApiResult, LOCK_HELD, LOCK_LOST, PARAMETER, Problem, WRONG_SHAPE};
 use crate::time::{Time, rfc3339};
 use goconductor_service_kit::duration;
-use goconductor_store::{Lock, LockAnswer, LockHold, LockRequest};
+use goconductor_store::{Lock, LockHold, LockOutcome, LockRequest};
 use serde::Serialize;
 use std::time::Duration;
 use utoipa::ToSchema;
@@ -97,9 +97,9 @@ impl Api {
         let (key, owner, ttl) = (check_key(key)?, check_owner(owner)?, check_ttl(ttl)?);
         let request = LockRequest { namespace: context.namespace.clone(), key, owner, ttl };
         match self.store().acquire_lock(&request).await? {
-            LockAnswer::Granted(lock) => Ok(view(lock)),
-            LockAnswer::Held(lock) => Err(held_by_other(&lock)),
-            LockAnswer::Free => Err(not_held(&request.key)),
+            LockOutcome::Granted(lock) => Ok(view(lock)),
+            LockOutcome::Held(lock) => Err(held_by_other(&lock)),
+            LockOutcome::Free => Err(not_held(&request.key)),
         }
     }
 
@@ -109,9 +109,9 @@ impl Api {
         let ttl = check_ttl(ttl)?;
         let hold = hold(context, key, owner, fencing_token)?;
         match self.store().renew_lock(&hold, ttl).await? {
-            LockAnswer::Granted(lock) => Ok(view(lock)),
-            LockAnswer::Held(lock) => Err(taken_over(&lock)),
-            LockAnswer::Free => Err(not_held(&hold.key)),
+            LockOutcome::Granted(lock) => Ok(view(lock)),
+            LockOutcome::Held(lock) => Err(taken_over(&lock)),
+            LockOutcome::Free => Err(not_held(&hold.key)),
         }
     }
 
@@ -124,9 +124,9 @@ impl Api {
         let ReleaseLock { key, owner, fencing_token } = release;
         let hold = hold(context, key, owner, fencing_token)?;
         match self.store().release_lock(&hold).await? {
-            LockAnswer::Granted(_) => Ok(Released { released: true }),
-            LockAnswer::Free => Ok(Released { released: false }),
-            LockAnswer::Held(lock) => Err(taken_over(&lock)),
+            LockOutcome::Granted(_) => Ok(Released { released: true }),
+            LockOutcome::Free => Ok(Released { released: false }),
+            LockOutcome::Held(lock) => Err(taken_over(&lock)),
         }
     }
 }

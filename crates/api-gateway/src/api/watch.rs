@@ -7,7 +7,7 @@ use crate::view::{self, SummaryView};
 use futures::stream::{self, Stream, TryStreamExt};
 use goconductor_saga::WorkflowId;
 use goconductor_service_kit::fair::Place as Permit;
-use goconductor_store::{Comparison, Field, Filter, ListRequest, Seen, Summary, Value};
+use goconductor_store::{Comparison, Field, Filter, ListRequest, Summary, Value, WorkflowHead};
 use goconductor_transition::clock;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -46,7 +46,7 @@ struct Watcher {
     api: Api,
     namespace: String,
     filter: Option<Filter>,
-    changes: broadcast::Receiver<Seen>,
+    changes: broadcast::Receiver<WorkflowHead>,
     /// Counts the stream among the waiting callers until it ends.
     _permit: Permit,
 }

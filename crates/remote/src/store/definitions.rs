@@ -14,7 +14,7 @@ impl DefinitionStore for RemoteStore {
     async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error> {
         let request = one(wire::PutDefinitionRequest::try_from(&new))?;
         let response = self.call(Repeat::Idempotent, rpc!(put_definition, request)).await?;
-        let record = one(there(response.definition, "a definition").and_then(TryInto::try_into))?;
+        let record = one(required(response.definition, "a definition").and_then(TryInto::try_into))?;
         Ok(PutDefinition { record: Arc::new(record), created: response.created })
     }
 

@@ -4,7 +4,7 @@ use super::{RemoteStore, Repeat, one, rpc};
 use async_trait::async_trait;
 use goconductor_store::{Error, Lock, LockHold, LockOutcome, LockRequest, LockStore};
 use goconductor_wire::internal as wire;
-use goconductor_wire::store::{lock, there};
+use goconductor_wire::store::{lock, required};
 use std::time::Duration;
 
 #[async_trait]
@@ -13,19 +13,19 @@ impl LockStore for RemoteStore {
         let LockRequest { namespace, key, owner, ttl } = request.clone();
         let request = wire::AcquireLockRequest { namespace, key, owner, ttl_us: lock::micros(ttl) };
         let response = self.call(Repeat::Idempotent, rpc!(acquire_lock, request)).await?.answer;
-        one(there(response, "the result of a lock operation").and_then(TryInto::try_into))
+        one(required(response, "the result of a lock operation").and_then(TryInto::try_into))
     }
 
     async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockOutcome, Error> {
         let request = wire::RenewLockRequest { hold: Some(hold.into()), ttl_us: lock::micros(ttl) };
         let response = self.call(Repeat::Idempotent, rpc!(renew_lock, request)).await?.answer;
-        one(there(response, "the result of a lock operation").and_then(TryInto::try_into))
+        one(required(response, "the result of a lock operation").and_then(TryInto::try_into))
     }
 
     async fn release_lock(&self, hold: &LockHold) -> Result<LockOutcome, Error> {
         let request = wire::ReleaseLockRequest { hold: Some(hold.into()) };
         let response = self.call(Repeat::Idempotent, rpc!(release_lock, request)).await?.answer;
-        one(there(response, "the result of a lock operation").and_then(TryInto::try_into))
+        one(required(response, "the result of a lock operation").and_then(TryInto::try_into))
     }
 
     async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {

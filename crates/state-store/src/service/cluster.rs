@@ -3,7 +3,7 @@
 use super::{encoded, into_status};
 use goconductor_store::ClusterStore;
 use goconductor_wire::internal as wire;
-use goconductor_wire::store::{parsed, there};
+use goconductor_wire::store::{parsed, required};
 use tonic::Status;
 
 pub(super) async fn raise_epoch(
@@ -38,7 +38,7 @@ pub(super) async fn announce(
     store: &dyn ClusterStore,
     request: wire::AnnounceRequest,
 ) -> Result<wire::AnnounceResponse, Status> {
-    let member = there(request.member, "a member")?;
+    let member = required(request.member, "a member")?;
     into_status(store.announce(&member.try_into()?).await)?;
     Ok(wire::AnnounceResponse {})
 }

@@ -55,7 +55,7 @@ pub(super) async fn put_service(
     store: &dyn DefinitionStore,
     request: wire::PutServiceRequest,
 ) -> Result<wire::PutServiceResponse, Status> {
-    let service = there(request.service, "a service")?;
+    let service = required(request.service, "a service")?;
     into_status(store.put_service(service.try_into()?).await)?;
     Ok(wire::PutServiceResponse {})
 }

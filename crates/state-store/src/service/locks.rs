@@ -22,7 +22,7 @@ pub(super) async fn renew_lock(
     request: wire::RenewLockRequest,
 ) -> Result<wire::RenewLockResponse, Status> {
     let wire::RenewLockRequest { hold, ttl_us } = request;
-    let hold = there(hold, "a hold")?.into();
+    let hold = required(hold, "a hold")?.into();
     let outcome = into_status(store.renew_lock(&hold, Duration::from_micros(ttl_us)).await)?;
     Ok(wire::RenewLockResponse { answer: Some((&outcome).into()) })
 }
@@ -31,7 +31,7 @@ pub(super) async fn release_lock(
     store: &dyn LockStore,
     request: wire::ReleaseLockRequest,
 ) -> Result<wire::ReleaseLockResponse, Status> {
-    let hold = there(request.hold, "a hold")?.into();
+    let hold = required(request.hold, "a hold")?.into();
     let outcome = into_status(store.release_lock(&hold).await)?;
     Ok(wire::ReleaseLockResponse { answer: Some((&outcome).into()) })
 }

@@ -1,4 +1,4 @@
-//! What all processes agree on.
+//! Configuration entries.
 
 use super::{Malformed, parsed, value};
 use crate::internal as wire;
@@ -11,7 +11,7 @@ impl TryFrom<&ConfigEntry> for wire::Agreed {
     fn try_from(entry: &ConfigEntry) -> Result<Self, Malformed> {
         Ok(Self {
             revision: entry.revision,
-            value_json: value("a configuration entry", &entry.value)?,
+            value_json: value("configuration entry", &entry.value)?,
             since: entry.since.0,
         })
     }
@@ -21,7 +21,7 @@ impl TryFrom<wire::Agreed> for ConfigEntry {
     type Error = Malformed;
 
     fn try_from(wire: wire::Agreed) -> Result<Self, Malformed> {
-        let value = parsed("a configuration entry", &wire.value_json)?;
+        let value = parsed("configuration entry", &wire.value_json)?;
         Ok(Self { revision: wire.revision, value, since: Timestamp(wire.since) })
     }
 }

@@ -54,7 +54,7 @@ impl TryFrom<wire::ShardLease> for ShardLease {
             owner: wire.owner,
             counter: wire.counter,
             remaining: Duration::from_micros(wire.left_us),
-            progress: there(wire.progress, "how far a shard was read")?.into(),
+            progress: required(wire.progress, "progress of a shard lease")?.into(),
         })
     }
 }
@@ -87,7 +87,7 @@ impl wire::TakeLeasesRequest {
     }
 }
 
-/// The stream, and the leases that somebody wants.
+/// The stream, and the request of an owner for its leases.
 impl From<wire::TakeLeasesRequest> for (String, LeaseRequest) {
     fn from(wire: wire::TakeLeasesRequest) -> Self {
         let take = LeaseRequest {
@@ -118,7 +118,7 @@ impl TryFrom<wire::LeaseMark> for LeaseUpdate {
         Ok(Self {
             shard: wire.shard,
             counter: wire.counter,
-            progress: there(wire.progress, "how far a shard was read")?.into(),
+            progress: required(wire.progress, "progress of a shard lease")?.into(),
             ttl: Duration::from_micros(wire.lives_us),
         })
     }

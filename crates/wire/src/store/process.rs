@@ -1,4 +1,4 @@
-//! Who is required, and dead letters.
+//! Members and dead letters.
 
 use super::{Malformed, parsed, required, value};
 use crate::internal as wire;
@@ -14,7 +14,7 @@ impl TryFrom<&Announcement> for wire::Announcement {
             instance: member.instance.clone(),
             kind: member.kind.clone(),
             address: member.address.clone(),
-            about_json: value("a member", &member.info)?,
+            about_json: value("member", &member.info)?,
             lives_ms: u64::try_from(member.ttl.as_millis()).unwrap_or(u64::MAX),
         })
     }
