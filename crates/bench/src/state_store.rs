@@ -138,7 +138,8 @@ pub(crate) async fn measure(
         match url {
             Some(url) => drive(RemoteStore::new(Endpoints::new(&[url])?), pid, orders, in_flight).await,
             None => {
-                let limits = Limits { max_concurrent_batches: database.max_concurrent_batches(), ..Limits::default() };
+                let limits =
+                    Limits { max_concurrent_batches: database.max_concurrent_batches(), ..Limits::default() };
                 let store = BatchingStore::new(database.open().await?, limits);
                 drive(Arc::new(store), pid, orders, in_flight).await
             }
