@@ -15,7 +15,7 @@ use crate::metrics::{
 };
 use backlog::{BacklogLimits, Overloaded};
 use goconductor_saga::Plan;
-use goconductor_service_kit::fair::{FairPlaces as FairSemaphore, Limits as FairLimits, Place as Permit};
+use goconductor_service_kit::fair::{FairSemaphore, Limits as FairLimits, Permit};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -80,8 +80,8 @@ impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
         // A single namespace can use three quarters of the permits. The rest is always left to others.
         let share = |permits: usize| (permits - permits / 4).max(1);
-        let fair = |places: usize, each: usize, waiting_each: usize| {
-            FairSemaphore::new(FairLimits { places, each, waiting_each })
+        let fair = |permits: usize, permits_per_key: usize, waiting_per_key: usize| {
+            FairSemaphore::new(FairLimits { permits, permits_per_key, waiting_per_key })
         };
         Self {
             limits,
@@ -96,7 +96,7 @@ impl Admission {
 
     /// Admits a request.
     pub(crate) fn admit_request(&self, namespace: &str) -> Result<RequestPermit, Problem> {
-        let permit = self.requests.try_take(namespace).ok_or_else(|| {
+        let permit = self.requests.try_acquire(namespace).ok_or_else(|| {
             REQUESTS_REFUSED.increment(1);
             let detail = format!(
                 "too many requests in flight: the limit is {}, and three quarters of it for one namespace; the \
@@ -128,7 +128,7 @@ impl Admission {
         namespace: &str,
         request: Option<&RequestPermit>,
     ) -> Result<Permit, Problem> {
-        let permit = self.waiting.try_take(namespace).ok_or_else(|| {
+        let permit = self.waiting.try_acquire(namespace).ok_or_else(|| {
             let detail = format!(
                 "too many open long polls and streams: the limit is {}, and three quarters of it for one namespace; \
                  send the request without a wait, or retry later",
@@ -156,7 +156,7 @@ impl Admission {
 
     /// Waits for a slot among the starts in flight.
     pub(crate) async fn acquire_start_slot(&self, namespace: &str) -> Result<Permit, Problem> {
-        self.starts.take(namespace, self.limits.start_wait).await.map_err(|error| {
+        self.starts.acquire(namespace, self.limits.start_wait).await.map_err(|error| {
             self.count_refused_start("starts", namespace);
             let detail = format!(
                 "too many starts in flight in this namespace ({error}); nothing was started, retry later"
@@ -207,9 +207,9 @@ impl Admission {
 
     #[allow(clippy::cast_precision_loss, reason = "a gauge has no need for exact values over 2^52")]
     fn record_gauges(&self) {
-        REQUESTS_IN_FLIGHT.set(self.requests.taken() as f64);
-        WAITING_CALLERS.set(self.waiting.taken() as f64);
-        STARTS_IN_FLIGHT.set(self.starts.taken() as f64);
+        REQUESTS_IN_FLIGHT.set(self.requests.in_use() as f64);
+        WAITING_CALLERS.set(self.waiting.in_use() as f64);
+        STARTS_IN_FLIGHT.set(self.starts.in_use() as f64);
         let reserved = self.limits.bodies_bytes.saturating_sub(self.bodies.available_permits());
         BODY_BYTES.set(reserved as f64);
     }

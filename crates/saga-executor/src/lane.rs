@@ -74,7 +74,7 @@ impl Lane {
         else {
             return Some(command);
         };
-        let Some(place) = rooms.executor.try_take(&rooms.namespace) else { return Some(command) };
+        let Some(place) = rooms.executor.try_acquire(&rooms.namespace) else { return Some(command) };
         self.begin(command, Taken::now(), Room::new(rooms.clone(), permit, place, self.stop.clone()));
         drop(under_way);
         None
@@ -108,7 +108,7 @@ impl Lane {
             // By turns with other namespaces, if there is not room for all.
             while !deliveries.is_empty()
                 && let Ok(mut places) =
-                    self.rooms.executor.take_some(&self.rooms.namespace, deliveries.len()).await
+                    self.rooms.executor.acquire_up_to(&self.rooms.namespace, deliveries.len()).await
             {
                 let some: Vec<_> = deliveries.drain(..places.len()).collect();
                 let taken = Taken::now();

@@ -16,7 +16,7 @@ use crate::workers::{ServiceKey, Workers};
 use entry::{Entry, Way};
 use goconductor_queue::Topic;
 use goconductor_saga::Side;
-use goconductor_service_kit::fair::{FairPlaces, Limits};
+use goconductor_service_kit::fair::{FairSemaphore, Limits};
 use goconductor_store::ServiceRecord;
 use goconductor_transition::{Command, Conductor, Shortcut, topic_of};
 use std::collections::{BTreeMap, HashMap};
@@ -70,7 +70,7 @@ pub(crate) struct Registry {
     entries: Mutex<BTreeMap<ServiceKey, Entry>>,
     by_topic: RwLock<HashMap<Topic, Arc<Lane>>>,
     /// The places of all services, for executes and for compensations.
-    places: [FairPlaces; 2],
+    places: [FairSemaphore; 2],
     lanes: TaskTracker,
     give_up: CancellationToken,
 }
@@ -85,8 +85,13 @@ impl Registry {
     ) -> Arc<Self> {
         let give_up = CancellationToken::new();
         let places = settings.all_in_flight;
-        let places =
-            [(); 2].map(|()| FairPlaces::new(Limits { places, each: places, waiting_each: usize::MAX }));
+        let places = [(); 2].map(|()| {
+            FairSemaphore::new(Limits {
+                permits: places,
+                permits_per_key: places,
+                waiting_per_key: usize::MAX,
+            })
+        });
         let runner = Arc::new(Runner {
             conductor: Arc::clone(&conductor),
             settings: Arc::clone(&settings),

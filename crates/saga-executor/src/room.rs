@@ -5,7 +5,7 @@
 //! action holds up no other of the same service. Only so many wait so: then the lane takes no more.
 
 use goconductor_saga::Side;
-use goconductor_service_kit::fair::{FairPlaces, Place};
+use goconductor_service_kit::fair::{FairSemaphore, Permit};
 use goconductor_store::{ActionLimits, ServiceSettings};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -139,7 +139,7 @@ pub(crate) struct Rooms {
     pub(crate) side: Side,
     pub(crate) namespace: String,
     pub(crate) lane: Arc<Semaphore>,
-    pub(crate) executor: FairPlaces,
+    pub(crate) executor: FairSemaphore,
     pub(crate) actions: Arc<Actions>,
 }
 
@@ -148,7 +148,7 @@ pub(crate) struct Rooms {
 pub(crate) struct Room {
     rooms: Rooms,
     /// Of the lane and of the executor; none while it waits beside the lane.
-    held: Option<(OwnedSemaphorePermit, Place)>,
+    held: Option<(OwnedSemaphorePermit, Permit)>,
     action: Option<OwnedSemaphorePermit>,
     stop: CancellationToken,
 }
@@ -185,7 +185,7 @@ impl Room {
     pub(crate) fn new(
         rooms: Rooms,
         permit: OwnedSemaphorePermit,
-        place: Place,
+        place: Permit,
         stop: CancellationToken,
     ) -> Self {
         Self { rooms, held: Some((permit, place)), action: None, stop }
@@ -212,7 +212,7 @@ impl Room {
         let places = async {
             let action = places.acquire_owned().await.ok()?;
             let lane = Arc::clone(&rooms.lane).acquire_owned().await.ok()?;
-            let executor = rooms.executor.take_some(&rooms.namespace, 1).await.ok()?.pop()?;
+            let executor = rooms.executor.acquire_up_to(&rooms.namespace, 1).await.ok()?.pop()?;
             Some((action, (lane, executor)))
         };
         // All are safe to cancel: who goes away gives back what it has.
@@ -246,14 +246,18 @@ mod tests {
             side: Side::Execute,
             namespace: "default".to_owned(),
             lane: Arc::new(Semaphore::new(lane)),
-            executor: FairPlaces::new(Limits { places: 100, each: 100, waiting_each: usize::MAX }),
+            executor: FairSemaphore::new(Limits {
+                permits: 100,
+                permits_per_key: 100,
+                waiting_per_key: usize::MAX,
+            }),
             actions,
         }
     }
 
     async fn room(rooms: &Rooms) -> Room {
         let permit = Arc::clone(&rooms.lane).acquire_owned().await.unwrap();
-        let place = rooms.executor.take_some("default", 1).await.unwrap().pop().unwrap();
+        let place = rooms.executor.acquire_up_to("default", 1).await.unwrap().pop().unwrap();
         Room::new(rooms.clone(), permit, place, CancellationToken::new())
     }
 
@@ -279,7 +283,7 @@ mod tests {
         assert_eq!(entered, Entered::Waited);
         assert_eq!((rooms.lane.available_permits(), rooms.actions.waiting().first().unwrap().1), (0, 0));
         drop((second, other));
-        assert_eq!((rooms.lane.available_permits(), rooms.executor.taken()), (2, 0));
+        assert_eq!((rooms.lane.available_permits(), rooms.executor.in_use()), (2, 0));
     }
 
     #[tokio::test(start_paused = true)]

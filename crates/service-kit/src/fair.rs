@@ -1,29 +1,29 @@
-//! Places of which there are only so many, shared fairly by name: who asks for much waits behind himself,
-//! not in front of others.
+//! A semaphore that shares its permits fairly between keys, such as namespaces.
 //!
-//! As long as there are free places everybody takes as many as he likes. Once there are none, those who wait
-//! are served by turns, one of each name; and each name has a line of its own that is only so long, so that
-//! what waits is bounded, too.
+//! While permits are available, a key acquires as many as its own limit allows. Once all permits are in use,
+//! requests are queued by key, and released permits go to the keys in round robin. A key with many requests
+//! therefore delays only itself. The queue of each key has a fixed capacity, so memory is bounded as well.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How many places there are.
+/// Limits of a [`FairSemaphore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// All of them.
-    pub places: usize,
-    /// Of one name at once.
-    pub each: usize,
-    /// Who of one name may wait for a place.
-    pub waiting_each: usize,
+    /// Permits in total.
+    pub permits: usize,
+    /// Permits that one key may hold at once.
+    pub permits_per_key: usize,
+    /// Requests of one key that may wait for a permit.
+    pub waiting_per_key: usize,
 }
 
-/// Places, shared fairly by name. Cheap to clone; clones share the places.
+/// A semaphore that shares its permits fairly between keys. Clones share the permits.
 #[derive(Debug, Clone)]
-pub struct FairPlaces {
+pub struct FairSemaphore {
     shared: Arc<Shared>,
 }
 
@@ -35,193 +35,194 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    taken: usize,
-    names: HashMap<String, Name>,
-    /// The names that have somebody waiting, in the order of their turns.
-    turns: VecDeque<String>,
+    in_use: usize,
+    keys: HashMap<String, KeyState>,
+    /// The keys with waiting requests, in the order in which they are served next.
+    round_robin: VecDeque<String>,
 }
 
 #[derive(Debug, Default)]
-struct Name {
-    taken: usize,
-    waiting: VecDeque<oneshot::Sender<Place>>,
+struct KeyState {
+    in_use: usize,
+    waiting: VecDeque<oneshot::Sender<Permit>>,
 }
 
-/// A place. It is free again once this is dropped.
+/// A permit of a [`FairSemaphore`]. Dropping it releases it.
 #[derive(Debug)]
-pub struct Place {
-    /// None: it was never taken.
+pub struct Permit {
+    /// `None` if the permit was never counted, so that dropping it releases nothing.
     shared: Option<Arc<Shared>>,
-    name: String,
+    key: String,
 }
 
-/// Why there is no place.
+/// Reason why no permit was acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoPlace {
-    /// As many of this name wait as may.
-    #[error("too many wait already")]
-    LineIsFull,
-    /// None became free in time.
-    #[error("no place became free in time")]
+pub enum AcquireError {
+    /// The key already has the maximum number of waiting requests.
+    #[error("too many requests are waiting already")]
+    QueueFull,
+    /// No permit was released before the timeout.
+    #[error("no permit was released before the timeout")]
     TimedOut,
 }
 
-impl FairPlaces {
-    /// So many places, all free.
+impl FairSemaphore {
+    /// Creates a semaphore with all permits available.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { shared: Arc::new(Shared { limits, state: Mutex::default() }) }
     }
 
-    /// A place, if one is free that nobody waits for.
+    /// Acquires a permit if one is available and no earlier request waits for it.
     #[must_use]
-    pub fn try_take(&self, name: &str) -> Option<Place> {
+    pub fn try_acquire(&self, key: &str) -> Option<Permit> {
         let mut state = self.shared.lock();
-        self.shared.take(&mut state, name)
+        self.shared.acquire(&mut state, key)
     }
 
-    /// A place; waits for one, for so long at most. Cancel-safe: who goes away leaves the line.
+    /// Acquires a permit and waits up to `timeout` for it. Cancel-safe: dropping the future leaves the queue.
     ///
     /// # Errors
-    /// When there is none.
-    pub async fn take(&self, name: &str, patience: Duration) -> Result<Place, NoPlace> {
-        let given = match self.stand_in_line(name)? {
-            Ok(place) => return Ok(place),
-            Err(given) => given,
+    /// Returns [`AcquireError::QueueFull`] if the key has too many waiting requests, and
+    /// [`AcquireError::TimedOut`] if no permit is released in time.
+    pub async fn acquire(&self, key: &str, timeout: Duration) -> Result<Permit, AcquireError> {
+        let receiver = match self.enqueue(key)? {
+            Ok(permit) => return Ok(permit),
+            Err(receiver) => receiver,
         };
-        match tokio::time::timeout(patience, given).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(NoPlace::TimedOut),
+        match tokio::time::timeout(timeout, receiver).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(AcquireError::TimedOut),
         }
     }
 
-    /// A place and, as far as nobody waits for them, up to `most` in all. Waits for the first as long as it
-    /// takes. Cancel-safe.
+    /// Acquires between one and `max` permits. Waits for the first without a timeout, and adds more only while
+    /// they are available at once. Cancel-safe.
     ///
     /// # Errors
-    /// When too many wait already.
-    pub async fn take_some(&self, name: &str, most: usize) -> Result<Vec<Place>, NoPlace> {
-        let first = match self.stand_in_line(name)? {
-            Ok(place) => place,
-            Err(given) => given.await.map_err(|_| NoPlace::TimedOut)?,
+    /// Returns [`AcquireError::QueueFull`] if the key has too many waiting requests.
+    pub async fn acquire_up_to(&self, key: &str, max: usize) -> Result<Vec<Permit>, AcquireError> {
+        let first = match self.enqueue(key)? {
+            Ok(permit) => permit,
+            Err(receiver) => receiver.await.map_err(|_| AcquireError::TimedOut)?,
         };
-        let mut places = vec![first];
+        let mut permits = vec![first];
         let mut state = self.shared.lock();
-        while places.len() < most
-            && let Some(place) = self.shared.take(&mut state, name)
+        while permits.len() < max
+            && let Some(permit) = self.shared.acquire(&mut state, key)
         {
-            places.push(place);
+            permits.push(permit);
         }
-        Ok(places)
+        Ok(permits)
     }
 
-    /// How many places are taken.
+    /// Returns the number of permits in use.
     #[must_use]
-    pub fn taken(&self) -> usize {
-        self.shared.lock().taken
+    pub fn in_use(&self) -> usize {
+        self.shared.lock().in_use
     }
 
-    /// A place, or where it will be given.
-    fn stand_in_line(&self, name: &str) -> Result<Result<Place, oneshot::Receiver<Place>>, NoPlace> {
+    /// Acquires a permit, or queues a request and returns the channel that will receive the permit.
+    fn enqueue(&self, key: &str) -> Result<Result<Permit, oneshot::Receiver<Permit>>, AcquireError> {
         let mut state = self.shared.lock();
-        if let Some(place) = self.shared.take(&mut state, name) {
-            return Ok(Ok(place));
+        if let Some(permit) = self.shared.acquire(&mut state, key) {
+            return Ok(Ok(permit));
         }
-        let waiting_each = self.shared.limits.waiting_each;
-        if waiting_each == 0 {
-            return Err(NoPlace::LineIsFull);
+        let waiting_per_key = self.shared.limits.waiting_per_key;
+        if waiting_per_key == 0 {
+            return Err(AcquireError::QueueFull);
         }
-        let State { names, turns, .. } = &mut *state;
-        let entry = names.entry(name.to_owned()).or_default();
-        if entry.waiting.len() >= waiting_each {
-            // Who went away is still in the line.
-            entry.waiting.retain(|waiting| !waiting.is_closed());
+        let State { keys, round_robin, .. } = &mut *state;
+        let entry = keys.entry(key.to_owned()).or_default();
+        if entry.waiting.len() >= waiting_per_key {
+            // Cancelled requests are still in the queue.
+            entry.waiting.retain(|sender| !sender.is_closed());
         }
-        if entry.waiting.len() >= waiting_each {
-            return Err(NoPlace::LineIsFull);
+        if entry.waiting.len() >= waiting_per_key {
+            return Err(AcquireError::QueueFull);
         }
-        if entry.waiting.is_empty() && !turns.iter().any(|each| each == name) {
-            turns.push_back(name.to_owned());
+        if entry.waiting.is_empty() && !round_robin.iter().any(|each| each == key) {
+            round_robin.push_back(key.to_owned());
         }
-        let (give, given) = oneshot::channel();
-        entry.waiting.push_back(give);
-        Ok(Err(given))
+        let (sender, receiver) = oneshot::channel();
+        entry.waiting.push_back(sender);
+        Ok(Err(receiver))
     }
 }
 
 impl Shared {
-    /// A panic elsewhere can't leave the state half changed: nothing else runs under the lock.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
-    /// A place, unless there is none, or somebody waits who could have it.
-    fn take(self: &Arc<Self>, state: &mut State, name: &str) -> Option<Place> {
-        let Limits { places, each, .. } = self.limits;
-        let mine = state.names.get(name);
-        let ahead = mine.is_some_and(|mine| !mine.waiting.is_empty());
-        // With places free, others wait only for places of their own name.
-        if state.taken >= places || ahead || mine.is_some_and(|mine| mine.taken >= each) {
+    /// Acquires a permit unless all are in use, or an earlier request of the same key waits.
+    fn acquire(self: &Arc<Self>, state: &mut State, key: &str) -> Option<Permit> {
+        let Limits { permits, permits_per_key, .. } = self.limits;
+        let own = state.keys.get(key);
+        let has_waiting = own.is_some_and(|own| !own.waiting.is_empty());
+        // While permits are available, other keys wait only because of their own limit, so they are not overtaken.
+        let is_at_limit = own.is_some_and(|own| own.in_use >= permits_per_key);
+        if state.in_use >= permits || has_waiting || is_at_limit {
             return None;
         }
-        state.taken += 1;
-        match state.names.get_mut(name) {
-            Some(mine) => mine.taken += 1,
-            None => drop(state.names.insert(name.to_owned(), Name { taken: 1, ..Name::default() })),
+        state.in_use += 1;
+        match state.keys.get_mut(key) {
+            Some(own) => own.in_use += 1,
+            None => drop(state.keys.insert(key.to_owned(), KeyState { in_use: 1, ..KeyState::default() })),
         }
-        Some(Place { shared: Some(Arc::clone(self)), name: name.to_owned() })
+        Some(Permit { shared: Some(Arc::clone(self)), key: key.to_owned() })
     }
 
-    /// Gives free places to those who wait, by turns.
-    fn give(self: &Arc<Self>, state: &mut State) {
-        let Limits { places, each, .. } = self.limits;
-        let mut passed = 0;
-        while state.taken < places && passed < state.turns.len() {
-            let Some(name) = state.turns.pop_front() else { return };
-            let Some(entry) = state.names.get_mut(&name) else { continue };
-            if entry.taken >= each {
-                state.turns.push_back(name);
-                passed += 1;
+    /// Hands available permits to waiting requests, in round robin over the keys.
+    fn release(self: &Arc<Self>, state: &mut State) {
+        let Limits { permits, permits_per_key, .. } = self.limits;
+        let mut skipped = 0;
+        while state.in_use < permits && skipped < state.round_robin.len() {
+            let Some(key) = state.round_robin.pop_front() else { return };
+            let Some(entry) = state.keys.get_mut(&key) else { continue };
+            if entry.in_use >= permits_per_key {
+                state.round_robin.push_back(key);
+                skipped += 1;
                 continue;
             }
-            let mut place = Place { shared: Some(Arc::clone(self)), name: name.clone() };
-            let given = loop {
-                let Some(waiting) = entry.waiting.pop_front() else {
-                    // It was never taken: to give it back would ask for the lock that is held.
-                    place.shared = None;
+            let mut permit = Permit { shared: Some(Arc::clone(self)), key: key.clone() };
+            let was_sent = loop {
+                let Some(sender) = entry.waiting.pop_front() else {
+                    // This permit was never counted. Releasing it would lock the mutex that is locked already.
+                    permit.shared = None;
                     break false;
                 };
-                match waiting.send(place) {
+                match sender.send(permit) {
                     Ok(()) => break true,
-                    Err(back) => place = back,
+                    Err(unsent) => permit = unsent,
                 }
             };
-            if given {
-                entry.taken += 1;
-                state.taken += 1;
-                passed = 0;
+            if was_sent {
+                entry.in_use += 1;
+                state.in_use += 1;
+                skipped = 0;
             }
             if !entry.waiting.is_empty() {
-                state.turns.push_back(name);
-            } else if entry.taken == 0 {
-                state.names.remove(&name);
+                state.round_robin.push_back(key);
+            } else if entry.in_use == 0 {
+                state.keys.remove(&key);
             }
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let Some(shared) = self.shared.take() else { return };
         let mut state = shared.lock();
-        state.taken -= 1;
-        if let Some(mine) = state.names.get_mut(&self.name) {
-            mine.taken -= 1;
-            if mine.taken == 0 && mine.waiting.is_empty() {
-                state.names.remove(&self.name);
+        state.in_use -= 1;
+        if let Some(own) = state.keys.get_mut(&self.key) {
+            own.in_use -= 1;
+            if own.in_use == 0 && own.waiting.is_empty() {
+                state.keys.remove(&self.key);
             }
         }
-        shared.give(&mut state);
+        shared.release(&mut state);
     }
 }
 
@@ -229,94 +230,94 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_millis(100);
+    const TIMEOUT: Duration = Duration::from_millis(100);
 
-    fn places(places: usize, each: usize, waiting_each: usize) -> FairPlaces {
-        FairPlaces::new(Limits { places, each, waiting_each })
+    fn semaphore(permits: usize, permits_per_key: usize, waiting_per_key: usize) -> FairSemaphore {
+        FairSemaphore::new(Limits { permits, permits_per_key, waiting_per_key })
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_line_is_bounded_in_length_and_time() {
-        let places = places(1, 1, 2);
-        let held = places.take("greedy", SOON).await.unwrap();
-        let begun = tokio::time::Instant::now();
+    async fn queue_is_bounded_in_length_and_time() {
+        let semaphore = semaphore(1, 1, 2);
+        let permit = semaphore.acquire("greedy", TIMEOUT).await.unwrap();
+        let start = tokio::time::Instant::now();
         let waiting: Vec<_> = (0..2)
             .map(|_| {
-                let places = places.clone();
-                tokio::spawn(async move { places.take("greedy", SOON).await.map(drop) })
+                let semaphore = semaphore.clone();
+                tokio::spawn(async move { semaphore.acquire("greedy", TIMEOUT).await.map(drop) })
             })
             .collect();
         tokio::task::yield_now().await;
-        assert_eq!(places.take("greedy", SOON).await.map(drop), Err(NoPlace::LineIsFull));
-        assert_eq!(begun.elapsed(), Duration::ZERO, "refused at once");
-        for waiting in waiting {
-            assert_eq!(waiting.await.unwrap(), Err(NoPlace::TimedOut));
+        assert_eq!(semaphore.acquire("greedy", TIMEOUT).await.map(drop), Err(AcquireError::QueueFull));
+        assert_eq!(start.elapsed(), Duration::ZERO, "a full queue refuses at once");
+        for task in waiting {
+            assert_eq!(task.await.unwrap(), Err(AcquireError::TimedOut));
         }
-        assert_eq!(begun.elapsed(), SOON);
-        // Those who went away leave room in the line, and no trace when the place is free again.
+        assert_eq!(start.elapsed(), TIMEOUT);
+        // Requests that timed out leave the queue, and no state remains after the permit is released.
         let next = tokio::spawn({
-            let places = places.clone();
-            async move { places.take("greedy", SOON).await.map(drop) }
+            let semaphore = semaphore.clone();
+            async move { semaphore.acquire("greedy", TIMEOUT).await.map(drop) }
         });
         tokio::task::yield_now().await;
-        drop(held);
+        drop(permit);
         assert_eq!(next.await.unwrap(), Ok(()));
-        assert_eq!(places.taken(), 0);
-        assert!(places.shared.lock().names.is_empty() && places.shared.lock().turns.is_empty());
+        assert_eq!(semaphore.in_use(), 0);
+        assert!(semaphore.shared.lock().keys.is_empty() && semaphore.shared.lock().round_robin.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn names_take_turns_however_much_one_asks_for() {
-        let places = places(2, 2, 1000);
-        let held = places.take_some("greedy", 10).await.unwrap();
-        assert_eq!(held.len(), 2);
-        let (order, mut ordered) = tokio::sync::mpsc::unbounded_channel();
-        for name in std::iter::repeat_n("greedy", 100).chain(["modest", "modest", "third"]) {
-            let (places, order) = (places.clone(), order.clone());
+    async fn keys_are_served_in_round_robin() {
+        let semaphore = semaphore(2, 2, 1000);
+        let permits = semaphore.acquire_up_to("greedy", 10).await.unwrap();
+        assert_eq!(permits.len(), 2);
+        let (order, mut acquired) = tokio::sync::mpsc::unbounded_channel();
+        for key in std::iter::repeat_n("greedy", 100).chain(["modest", "modest", "third"]) {
+            let (semaphore, order) = (semaphore.clone(), order.clone());
             tokio::spawn(async move {
-                let place = places.take(name, Duration::from_secs(60)).await.unwrap();
-                order.send(name).unwrap();
-                tokio::time::sleep(SOON).await;
-                drop(place);
+                let permit = semaphore.acquire(key, Duration::from_secs(60)).await.unwrap();
+                order.send(key).unwrap();
+                tokio::time::sleep(TIMEOUT).await;
+                drop(permit);
             });
             tokio::task::yield_now().await;
         }
-        assert!(places.try_take("fourth").is_none(), "nobody overtakes who waits");
-        drop(held);
+        assert!(semaphore.try_acquire("fourth").is_none(), "a new request does not overtake waiting ones");
+        drop(permits);
         drop(order);
         let mut all = Vec::new();
-        while let Some(name) = ordered.recv().await {
-            all.push(name);
+        while let Some(key) = acquired.recv().await {
+            all.push(key);
         }
         assert_eq!(all.len(), 103);
-        let place = |name: &str| all.iter().rposition(|each| *each == name).unwrap();
-        assert!(place("third") < 4 && place("modest") < 6, "{:?}", &all[..8]);
+        let last = |key: &str| all.iter().rposition(|each| *each == key).unwrap();
+        assert!(last("third") < 4 && last("modest") < 6, "{:?}", &all[..8]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_name_has_no_more_than_its_own() {
-        let places = places(4, 3, 0);
-        let held: Vec<_> = (0..3).map(|_| places.try_take("greedy").unwrap()).collect();
-        assert!(places.try_take("greedy").is_none());
-        assert_eq!(places.take("greedy", SOON).await.map(drop), Err(NoPlace::LineIsFull));
-        assert!(places.try_take("modest").is_some(), "the last is for others");
-        drop(held);
-        assert!(places.try_take("greedy").is_some());
+    async fn key_at_its_limit_leaves_permits_to_others() {
+        let semaphore = semaphore(4, 3, 0);
+        let permits: Vec<_> = (0..3).map(|_| semaphore.try_acquire("greedy").unwrap()).collect();
+        assert!(semaphore.try_acquire("greedy").is_none());
+        assert_eq!(semaphore.acquire("greedy", TIMEOUT).await.map(drop), Err(AcquireError::QueueFull));
+        assert!(semaphore.try_acquire("modest").is_some(), "the last permit is for other keys");
+        drop(permits);
+        assert!(semaphore.try_acquire("greedy").is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_all_of_its_own_holds_up_nobody() {
-        let places = places(2, 1, 10);
-        let held = places.try_take("greedy").unwrap();
+    async fn waiting_key_at_its_limit_does_not_block_others() {
+        let semaphore = semaphore(2, 1, 10);
+        let permit = semaphore.try_acquire("greedy").unwrap();
         let waiting = tokio::spawn({
-            let places = places.clone();
-            async move { places.take("greedy", Duration::from_secs(9)).await.map(drop) }
+            let semaphore = semaphore.clone();
+            async move { semaphore.acquire("greedy", Duration::from_secs(9)).await.map(drop) }
         });
         tokio::task::yield_now().await;
-        let modest = places.try_take("modest").unwrap();
+        let modest = semaphore.try_acquire("modest").unwrap();
         drop(modest);
         assert!(!waiting.is_finished());
-        drop(held);
+        drop(permit);
         assert_eq!(waiting.await.unwrap(), Ok(()));
     }
 }

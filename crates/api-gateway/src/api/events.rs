@@ -7,7 +7,7 @@ use crate::view::{self, EventView};
 use crate::waiters::Watch;
 use futures::stream::{self, Stream, TryStreamExt};
 use goconductor_saga::{EventKind, Plan, WorkflowId};
-use goconductor_service_kit::fair::Place as Permit;
+use goconductor_service_kit::fair::Permit;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;

@@ -6,7 +6,7 @@ use crate::filter;
 use crate::view::{self, SummaryView};
 use futures::stream::{self, Stream, TryStreamExt};
 use goconductor_saga::WorkflowId;
-use goconductor_service_kit::fair::Place as Permit;
+use goconductor_service_kit::fair::Permit;
 use goconductor_store::{Comparison, Field, Filter, ListRequest, Summary, Value, WorkflowHead};
 use goconductor_transition::clock;
 use std::collections::BTreeSet;

@@ -9,7 +9,7 @@ use crate::filter;
 use crate::request;
 use crate::view::{self, SummaryView, Waiting, WorkflowView};
 use goconductor_saga::{Json, Plan, State, WorkflowId};
-use goconductor_service_kit::fair::Place as Permit;
+use goconductor_service_kit::fair::Permit;
 use goconductor_store::{Field, ListRequest, Loaded};
 use goconductor_transition::{Error, StartRequest, clock};
 use serde::Serialize;
