@@ -1,27 +1,27 @@
--- The inbox of a participant in GoConductor's sagas: what was done is remembered in the participant's own
--- transaction, so that a repeat does nothing twice, and nothing is done after it was undone.
+-- The inbox of a participant in GoConductor's sagas. It records each request in the participant's own transaction, so
+-- that a repeated request takes effect once, and no execute takes effect after its compensate.
 --
 --   BEGIN;
 --   SELECT verdict, output FROM goconductor_inbox_execute('<Idempotency-Key>');
 --     first    do the work, then SELECT goconductor_inbox_done('<Idempotency-Key>', '{"payment_id": "p-1"}');
---     repeat   answer with output, do nothing
---     refused  it was undone before it came: answer that it is refused, for ever
+--     repeat   do nothing, and respond with output
+--     refused  the compensate arrived first: do nothing, and refuse the request permanently
 --   COMMIT;
 --
 --   BEGIN;
 --   SELECT verdict, output FROM goconductor_inbox_compensate('<Idempotency-Key>');
---     first    undo what gave output, then SELECT goconductor_inbox_undone('<Idempotency-Key>', 'null');
---     repeat   answer with output, do nothing
---     nothing  it was never done here: answer that it is undone; an execute that comes later is refused
+--     first    undo the work that returned output, then SELECT goconductor_inbox_undone('<Idempotency-Key>', 'null');
+--     repeat   do nothing, and respond with output
+--     nothing  the execute never arrived: respond with success; an execute that arrives later is refused
 --   COMMIT;
 --
--- Whoever comes second for one step waits until the first has committed or rolled back.
+-- A second transaction for the same step waits until the first has committed or rolled back.
 CREATE TABLE IF NOT EXISTS goconductor_inbox (
     step     TEXT        NOT NULL PRIMARY KEY,   -- the idempotency key without its operation
     done     BOOLEAN     NOT NULL DEFAULT false,
-    output   TEXT,                               -- JSON, as it was given
+    output   TEXT,                               -- JSON, the output of the execute
     undone   BOOLEAN     NOT NULL DEFAULT false,
-    undo     TEXT,                               -- JSON, as it was given
+    undo     TEXT,                               -- JSON, the output of the compensate
     at       TIMESTAMPTZ NOT NULL DEFAULT now()
 );
 CREATE INDEX IF NOT EXISTS goconductor_inbox_at ON goconductor_inbox (at);
@@ -71,7 +71,7 @@ BEGIN
     ELSIF known.done THEN
         RETURN QUERY SELECT 'first', known.output;
     ELSE
-        -- Remembered: an execute that is still on its way comes too late.
+        -- The record refuses an execute that arrives later.
         UPDATE goconductor_inbox SET undone = true WHERE step = of;
         RETURN QUERY SELECT 'nothing', NULL::text;
     END IF;
@@ -82,7 +82,8 @@ CREATE OR REPLACE FUNCTION goconductor_inbox_undone(key TEXT, result TEXT) RETUR
     WHERE step = goconductor_inbox_step(key, 'compensate')
 $$;
 
--- Forgets what is older. Not sooner than a workflow may live: what is forgotten would be done again.
+-- Removes older records. A request whose record was removed would take effect again, so the age must exceed the
+-- longest lifetime of a workflow.
 CREATE OR REPLACE FUNCTION goconductor_inbox_prune(older INTERVAL DEFAULT '30 days') RETURNS BIGINT
 LANGUAGE sql AS $$
     WITH gone AS (DELETE FROM goconductor_inbox WHERE at < now() - older RETURNING 1)

@@ -3,17 +3,17 @@
 use crate::Error;
 use std::fmt;
 
-/// Which side of a step.
+/// The operation of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Doing it.
+    /// Executes the step.
     Execute,
-    /// Undoing it.
+    /// Compensates the step.
     Compensate,
 }
 
 impl Operation {
-    /// As it stands in a key.
+    /// The name of the operation in a key.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -23,20 +23,20 @@ impl Operation {
     }
 }
 
-/// An idempotency key: `<workflow>/<step>/<execute or compensate>`. An index of a step that runs for each of
-/// several elements belongs to the step.
+/// An idempotency key: `<workflow>/<step>/<execute or compensate>`. The index of a `for_each` element is part of the
+/// step: `book[3]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    /// Workflow and step: what both operations share.
+    /// Workflow and step, the common part of both operations.
     step: String,
     operation: Operation,
 }
 
 impl Key {
-    /// Reads a key, which has to be of an operation.
+    /// Parses a key of the given operation.
     ///
     /// # Errors
-    /// [`Error::Key`] when it is none, or of the other operation.
+    /// Returns [`Error::Key`] if `text` is not a key or belongs to the other operation.
     pub fn of(text: &str, operation: Operation) -> Result<Self, Error> {
         let expected = operation.as_str();
         let wrong = || Error::Key { text: text.to_owned(), expected };
@@ -49,7 +49,7 @@ impl Key {
         }
     }
 
-    /// Workflow and step: the same for both operations.
+    /// Workflow and step. Both operations have the same.
     #[must_use]
     pub fn step(&self) -> &str {
         &self.step
@@ -67,8 +67,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_read() {
-        let key = Key::of("01a2/book[3]/execute", Operation::Execute).expect("a key");
+    fn key_is_split_and_malformed_keys_are_rejected() {
+        let key = Key::of("01a2/book[3]/execute", Operation::Execute).expect("the key is well-formed");
         assert_eq!((key.step(), key.to_string().as_str()), ("01a2/book[3]", "01a2/book[3]/execute"));
         for text in [
             "",

@@ -1,17 +1,19 @@
-//! A participant's memory of what it did, in its own database transaction.
+//! Deduplication of requests to a participant, in the participant's own database transaction.
 //!
-//! A saga's step may be asked for more than once with the same idempotency key, and an undo may overtake what
-//! it undoes. [`PgInbox`] and [`SqliteInbox`] remember both beside the participant's own data, in the
-//! transaction that changes it: a repeat gives the stored output and does nothing; an undo of what never came
-//! is remembered, and what comes after it is refused; what rolls back was never there.
+//! The engine can send a request more than once with the same idempotency key, and a compensate can arrive before its
+//! execute. [`PgInbox`] and [`SqliteInbox`] record every request in the transaction that changes the participant's data:
 //!
-//! For participants in other languages the same is there as functions of PostgreSQL, in [`POSTGRES_SQL`], which
-//! [`PgInbox`] itself calls.
+//! - A repeated request returns the stored output and changes nothing.
+//! - A compensate whose execute never arrived is recorded, and the execute is refused if it arrives later.
+//! - A transaction that is rolled back leaves no record.
 //!
-//! The crate deliberately knows nothing of sagas but the key, and decides nothing about retries.
+//! Participants in other languages can use the same functions of PostgreSQL, which [`POSTGRES_SQL`] defines and
+//! [`PgInbox`] calls.
 //!
-//! Invariants: of all transactions for one step, one at a time is past the inbox's answer; nothing is done
-//! after it was undone; nothing is done or undone twice, until it is forgotten by [`PgInbox::prune`].
+//! This crate knows nothing about sagas except the idempotency key, and it decides nothing about retries.
+//!
+//! Invariants: transactions for one step run one after another; no execute takes effect after its compensate; no
+//! operation takes effect twice, until [`PgInbox::prune`] removes its record.
 
 mod key;
 mod postgres;
@@ -23,69 +25,69 @@ pub use key::{Key, Operation};
 pub use postgres::{POSTGRES_SQL, PgInbox};
 pub use sqlite::SqliteInbox;
 
-/// What an execute is to do.
+/// The decision on an execute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Execute {
-    /// Do the work, then say so.
+    /// The first request. Do the work, then record its output.
     First,
-    /// It was done: this is what it gave.
+    /// A repeated request, with the stored output.
     Repeat(Value),
-    /// It was undone before it came: it is not to be done any more.
+    /// A request that arrived after its compensate. Do nothing and refuse it.
     Refused,
 }
 
-/// What a compensate is to do.
+/// The decision on a compensate.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Compensate {
-    /// Undo what gave this, then say so.
+    /// The first request, with the output of the execute. Undo the work, then record the output.
     First(Value),
-    /// It was undone: this is what that gave.
+    /// A repeated request, with the stored output.
     Repeat(Value),
-    /// It was never done, and never will be: there is nothing to undo.
+    /// The execute never arrived and will be refused. There is nothing to undo.
     Nothing,
 }
 
-/// What became of an execute.
+/// The result of an execute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Executed {
-    /// It is done, now or before.
+    /// The work is done.
     Done {
-        /// What it gave.
+        /// The output.
         output: Value,
-        /// Whether that was before.
+        /// Whether an earlier request did the work.
         repeated: bool,
     },
-    /// It was undone before it came, and is not done any more.
+    /// The compensate arrived first, so the work was not done.
     Refused,
 }
 
-/// Why the inbox could not answer.
+/// An error of the inbox.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database could not do it: nothing is done, unless the commit's answer was lost. The same call may
-    /// succeed later, and finds out.
-    #[error("the inbox's database: {0}")]
+    /// The database failed. Nothing changed, unless the response to the commit was lost. Repeat the call: it returns the
+    /// stored output if the commit took effect.
+    #[error("the database of the inbox failed")]
     Database(#[from] sqlx::Error),
-    /// The text is no idempotency key, or of the other operation: a mistake of the caller.
-    #[error("{text:?} is no idempotency key such as <workflow>/<step>/{expected}")]
+    /// The text is not an idempotency key of this operation.
+    #[error("invalid idempotency key {text:?}: expected <workflow>/<step>/{expected}")]
     Key {
-        /// What was given.
+        /// The text.
         text: String,
-        /// Which operation it was to be of.
+        /// The expected operation.
         expected: &'static str,
     },
-    /// What is remembered is no JSON: somebody else wrote it.
-    #[error("what the inbox remembers can't be read: {0}")]
-    Remembered(#[from] serde_json::Error),
+    /// A stored output is not JSON, because another program changed the table.
+    #[error("the inbox contains an output that is not valid JSON")]
+    StoredOutput(#[from] serde_json::Error),
 }
 
-/// Why work was not done: the inbox's reason, or the work's own.
+/// An error of the inbox or of the work.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed<E> {
-    /// The inbox's.
+    /// The inbox failed.
     #[error(transparent)]
     Inbox(#[from] Error),
-    /// The work's: what it had changed was rolled back, and nothing is remembered.
+    /// The work failed. Its changes were rolled back, and nothing was recorded.
     #[error("{0}")]
     Work(E),
 }

@@ -1,4 +1,4 @@
-//! PostgreSQL: the inbox as functions of the database, so that every language has the same.
+//! The inbox on PostgreSQL, as functions of the database that every language can call.
 
 use crate::{Compensate, Error, Execute, Executed, Failed, Key, Operation, parsed};
 use futures::future::BoxFuture;
@@ -6,9 +6,9 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use std::time::Duration;
 
-/// The table and the functions, for `psql` and for [`PgInbox::migrate`]: as often as one likes.
+/// The table and the functions, for `psql` and for [`PgInbox::migrate`]. The script can be repeated.
 pub const POSTGRES_SQL: &str = include_str!("../sql/postgres.sql");
-/// Any number, the same in every process: one at a time brings them up to date.
+/// The key of the advisory lock under which one process at a time migrates. The number is arbitrary.
 const LOCK: i64 = 0x676f_636f_696e_626f;
 
 /// The inbox of a participant on PostgreSQL. Cheap to clone.
@@ -18,16 +18,16 @@ pub struct PgInbox {
 }
 
 impl PgInbox {
-    /// An inbox beside the participant's own tables.
+    /// Creates an inbox in the database of the participant.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }
 
-    /// Makes what is missing. To be called at each start; several processes may at once.
+    /// Creates the missing objects of the inbox. Call it at every start; concurrent calls are safe.
     ///
     /// # Errors
-    /// When the database can't.
+    /// Returns [`Error::Database`] if the database fails.
     pub async fn migrate(&self) -> Result<(), Error> {
         let mut transaction = self.pool.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
@@ -36,11 +36,12 @@ impl PgInbox {
         Ok(())
     }
 
-    /// Does the work of an execute once, in one transaction with the memory of it; a repeat gives what it
-    /// gave.
+    /// Does the work of an execute once, and records its output in the same transaction. A repeated request returns the
+    /// stored output.
     ///
     /// # Errors
-    /// [`Failed::Work`] when the work failed: then nothing of it is there, and nothing is remembered.
+    /// Returns [`Failed::Work`] if the work fails; its changes are then rolled back. Returns [`Failed::Inbox`] if the key
+    /// is invalid or the database fails.
     pub async fn execute<E>(
         &self,
         key: &str,
@@ -57,11 +58,12 @@ impl PgInbox {
         Ok(Executed::Done { output, repeated: false })
     }
 
-    /// Undoes an execute once, in one transaction with the memory of it. The work is given what the execute
-    /// gave, and is not called where there is nothing to undo.
+    /// Undoes an execute once, and records the output in the same transaction. `work` receives the output of the execute.
+    /// It is not called if the execute never arrived.
     ///
     /// # Errors
-    /// [`Failed::Work`] when the work failed: then nothing of it is there, and nothing is remembered.
+    /// Returns [`Failed::Work`] if the work fails; its changes are then rolled back. Returns [`Failed::Inbox`] if the key
+    /// is invalid or the database fails.
     pub async fn compensate<E>(
         &self,
         key: &str,
@@ -81,11 +83,11 @@ impl PgInbox {
         Ok(output)
     }
 
-    /// For one who holds the transaction himself: what an execute is to do. Waits for another transaction of
-    /// the same step.
+    /// Decides on an execute in a transaction of the caller. Waits for other transactions of the same step.
     ///
     /// # Errors
-    /// When the key is none, or the database can't.
+    /// Returns [`Error::Key`] if the key is invalid, [`Error::Database`] if the database fails and
+    /// [`Error::StoredOutput`] if the stored output is not JSON.
     pub async fn begin_execute(connection: &mut PgConnection, key: &str) -> Result<Execute, Error> {
         Key::of(key, Operation::Execute)?;
         let (verdict, output): (String, Option<String>) =
@@ -100,10 +102,10 @@ impl PgInbox {
         })
     }
 
-    /// Remembers what an execute gave.
+    /// Records the output of an execute.
     ///
     /// # Errors
-    /// When the key is none, or the database can't.
+    /// Returns [`Error::Key`] if the key is invalid and [`Error::Database`] if the database fails.
     pub async fn finish_execute(
         connection: &mut PgConnection,
         key: &str,
@@ -115,11 +117,11 @@ impl PgInbox {
         Ok(())
     }
 
-    /// For one who holds the transaction himself: what a compensate is to do. Waits for another transaction of
-    /// the same step.
+    /// Decides on a compensate in a transaction of the caller. Waits for other transactions of the same step.
     ///
     /// # Errors
-    /// When the key is none, or the database can't.
+    /// Returns [`Error::Key`] if the key is invalid, [`Error::Database`] if the database fails and
+    /// [`Error::StoredOutput`] if the stored output is not JSON.
     pub async fn begin_compensate(connection: &mut PgConnection, key: &str) -> Result<Compensate, Error> {
         Key::of(key, Operation::Compensate)?;
         let (verdict, output): (String, Option<String>) =
@@ -134,10 +136,10 @@ impl PgInbox {
         })
     }
 
-    /// Remembers what a compensate gave.
+    /// Records the output of a compensate.
     ///
     /// # Errors
-    /// When the key is none, or the database can't.
+    /// Returns [`Error::Key`] if the key is invalid and [`Error::Database`] if the database fails.
     pub async fn finish_compensate(
         connection: &mut PgConnection,
         key: &str,
@@ -149,16 +151,17 @@ impl PgInbox {
         Ok(())
     }
 
-    /// Forgets what is older; how much. Not sooner than a workflow may live: what is forgotten would be done
-    /// again. Thirty days are safe for most.
+    /// Removes records that are older than `older_than`, and returns their number. A request whose record was removed
+    /// would take effect again, so `older_than` must exceed the longest lifetime of a workflow. Thirty days suit most
+    /// systems.
     ///
     /// # Errors
-    /// When the database can't.
+    /// Returns [`Error::Database`] if the database fails.
     pub async fn prune(&self, older_than: Duration) -> Result<u64, Error> {
-        let gone: i64 = sqlx::query_scalar("SELECT goconductor_inbox_prune(make_interval(secs => $1))")
+        let removed: i64 = sqlx::query_scalar("SELECT goconductor_inbox_prune(make_interval(secs => $1))")
             .bind(older_than.as_secs_f64())
             .fetch_one(&self.pool)
             .await?;
-        Ok(u64::try_from(gone).unwrap_or(0))
+        Ok(u64::try_from(removed).unwrap_or(0))
     }
 }

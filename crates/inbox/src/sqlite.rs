@@ -1,4 +1,4 @@
-//! SQLite: the same steps as statements.
+//! The inbox on SQLite.
 
 use crate::{Compensate, Error, Execute, Executed, Failed, Key, Operation, parsed};
 use futures::future::BoxFuture;
@@ -22,26 +22,27 @@ pub struct SqliteInbox {
 }
 
 impl SqliteInbox {
-    /// An inbox beside the participant's own tables.
+    /// Creates an inbox in the database of the participant.
     #[must_use]
     pub fn new(pool: SqlitePool) -> Self {
         Self { pool }
     }
 
-    /// Makes what is missing. To be called at each start; several processes may at once.
+    /// Creates the missing objects of the inbox. Call it at every start; concurrent calls are safe.
     ///
     /// # Errors
-    /// When the database can't.
+    /// Returns [`Error::Database`] if the database fails.
     pub async fn migrate(&self) -> Result<(), Error> {
         sqlx::raw_sql(TABLE).execute(&self.pool).await?;
         Ok(())
     }
 
-    /// Does the work of an execute once, in one transaction with the memory of it; a repeat gives what it
-    /// gave.
+    /// Does the work of an execute once, and records its output in the same transaction. A repeated request returns the
+    /// stored output.
     ///
     /// # Errors
-    /// [`Failed::Work`] when the work failed: then nothing of it is there, and nothing is remembered.
+    /// Returns [`Failed::Work`] if the work fails; its changes are then rolled back. Returns [`Failed::Inbox`] if the key
+    /// is invalid or the database fails.
     pub async fn execute<E>(
         &self,
         key: &str,
@@ -58,11 +59,12 @@ impl SqliteInbox {
         Ok(Executed::Done { output, repeated: false })
     }
 
-    /// Undoes an execute once, in one transaction with the memory of it. The work is given what the execute
-    /// gave, and is not called where there is nothing to undo.
+    /// Undoes an execute once, and records the output in the same transaction. `work` receives the output of the execute.
+    /// It is not called if the execute never arrived.
     ///
     /// # Errors
-    /// [`Failed::Work`] when the work failed: then nothing of it is there, and nothing is remembered.
+    /// Returns [`Failed::Work`] if the work fails; its changes are then rolled back. Returns [`Failed::Inbox`] if the key
+    /// is invalid or the database fails.
     pub async fn compensate<E>(
         &self,
         key: &str,
@@ -82,24 +84,24 @@ impl SqliteInbox {
         Ok(output)
     }
 
-    /// For one who holds the transaction himself, which has to have begun by `BEGIN IMMEDIATE`: what an execute
-    /// is to do.
+    /// Decides on an execute in a transaction of the caller, which must have begun with `BEGIN IMMEDIATE`.
     ///
     /// # Errors
-    /// When the key is none, or the database can't.
+    /// Returns [`Error::Key`] if the key is invalid, [`Error::Database`] if the database fails and
+    /// [`Error::StoredOutput`] if the stored output is not JSON.
     pub async fn begin_execute(connection: &mut SqliteConnection, key: &str) -> Result<Execute, Error> {
         let key = Key::of(key, Operation::Execute)?;
-        Ok(match known(connection, &key).await? {
-            Some(Known { undone: true, .. }) => Execute::Refused,
-            Some(Known { done: true, output, .. }) => Execute::Repeat(parsed(output)?),
-            Some(Known { .. }) | None => Execute::First,
+        Ok(match load(connection, &key).await? {
+            Some(StoredEntry { undone: true, .. }) => Execute::Refused,
+            Some(StoredEntry { done: true, output, .. }) => Execute::Repeat(parsed(output)?),
+            Some(StoredEntry { .. }) | None => Execute::First,
         })
     }
 
-    /// Remembers what an execute gave.
+    /// Records the output of an execute.
     ///
     /// # Errors
-    /// When the key is none, or the database can't.
+    /// Returns [`Error::Key`] if the key is invalid and [`Error::Database`] if the database fails.
     pub async fn finish_execute(
         connection: &mut SqliteConnection,
         key: &str,
@@ -117,69 +119,74 @@ impl SqliteInbox {
         Ok(())
     }
 
-    /// For one who holds the transaction himself, which has to have begun by `BEGIN IMMEDIATE`: what a
-    /// compensate is to do.
+    /// Decides on a compensate in a transaction of the caller, which must have begun with `BEGIN IMMEDIATE`.
     ///
     /// # Errors
-    /// When the key is none, or the database can't.
+    /// Returns [`Error::Key`] if the key is invalid, [`Error::Database`] if the database fails and
+    /// [`Error::StoredOutput`] if the stored output is not JSON.
     pub async fn begin_compensate(connection: &mut SqliteConnection, key: &str) -> Result<Compensate, Error> {
         let key = Key::of(key, Operation::Compensate)?;
-        match known(connection, &key).await? {
-            Some(Known { undone: true, undo, .. }) => Ok(Compensate::Repeat(parsed(undo)?)),
-            Some(Known { done: true, output, .. }) => Ok(Compensate::First(parsed(output)?)),
-            Some(Known { .. }) | None => {
-                // Remembered: an execute that is still on its way comes too late.
-                undone(connection, &key, None).await?;
+        match load(connection, &key).await? {
+            Some(StoredEntry { undone: true, undo, .. }) => Ok(Compensate::Repeat(parsed(undo)?)),
+            Some(StoredEntry { done: true, output, .. }) => Ok(Compensate::First(parsed(output)?)),
+            Some(StoredEntry { .. }) | None => {
+                // The record refuses an execute that arrives later.
+                record_compensation(connection, &key, None).await?;
                 Ok(Compensate::Nothing)
             }
         }
     }
 
-    /// Remembers what a compensate gave.
+    /// Records the output of a compensate.
     ///
     /// # Errors
-    /// When the key is none, or the database can't.
+    /// Returns [`Error::Key`] if the key is invalid and [`Error::Database`] if the database fails.
     pub async fn finish_compensate(
         connection: &mut SqliteConnection,
         key: &str,
         output: &Value,
     ) -> Result<(), Error> {
-        undone(connection, &Key::of(key, Operation::Compensate)?, Some(output)).await
+        record_compensation(connection, &Key::of(key, Operation::Compensate)?, Some(output)).await
     }
 
-    /// Forgets what is older; how much. Not sooner than a workflow may live: what is forgotten would be done
-    /// again. Thirty days are safe for most.
+    /// Removes records that are older than `older_than`, and returns their number. A request whose record was removed
+    /// would take effect again, so `older_than` must exceed the longest lifetime of a workflow. Thirty days suit most
+    /// systems.
     ///
     /// # Errors
-    /// When the database can't.
+    /// Returns [`Error::Database`] if the database fails.
     pub async fn prune(&self, older_than: Duration) -> Result<u64, Error> {
         let seconds = i64::try_from(older_than.as_secs()).unwrap_or(i64::MAX);
-        let gone = sqlx::query("DELETE FROM goconductor_inbox WHERE at < unixepoch() - ?1")
+        let removed = sqlx::query("DELETE FROM goconductor_inbox WHERE at < unixepoch() - ?1")
             .bind(seconds)
             .execute(&self.pool)
             .await?;
-        Ok(gone.rows_affected())
+        Ok(removed.rows_affected())
     }
 }
 
-/// What is remembered of a step.
-struct Known {
+/// The record of a step.
+struct StoredEntry {
     done: bool,
     output: Option<String>,
     undone: bool,
     undo: Option<String>,
 }
 
-async fn known(connection: &mut SqliteConnection, key: &Key) -> Result<Option<Known>, Error> {
+async fn load(connection: &mut SqliteConnection, key: &Key) -> Result<Option<StoredEntry>, Error> {
     let row: Option<(bool, Option<String>, bool, Option<String>)> =
         sqlx::query_as("SELECT done, output, undone, undo FROM goconductor_inbox WHERE step = ?1")
             .bind(key.step())
             .fetch_optional(connection)
             .await?;
-    Ok(row.map(|(done, output, undone, undo)| Known { done, output, undone, undo }))
+    Ok(row.map(|(done, output, undone, undo)| StoredEntry { done, output, undone, undo }))
 }
 
-async fn undone(connection: &mut SqliteConnection, key: &Key, output: Option<&Value>) -> Result<(), Error> {
+async fn record_compensation(
+    connection: &mut SqliteConnection,
+    key: &Key,
+    output: Option<&Value>,
+) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO goconductor_inbox (step, undone, undo) VALUES (?1, true, ?2)
          ON CONFLICT (step) DO UPDATE SET undone = true, undo = excluded.undo",

@@ -1,10 +1,10 @@
-//! The inbox keeps its promises on both databases, in a crowd, and by plain SQL.
+//! The guarantees of the inbox on both databases, under concurrency, and with plain SQL.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test says what it expects, or why it was not run"
+    reason = "a test panics on failure and prints why it was skipped"
 )]
 
 use futures::future::BoxFuture;
@@ -15,13 +15,13 @@ use sqlx::{PgPool, SqlitePool};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A participant with a table of effects beside its inbox.
+/// A participant with a table of effects and an inbox.
 trait Participant: Send + Sync {
-    /// Adds an effect, unless it is to fail.
+    /// Adds an effect, or fails if `fails` is set.
     fn execute<'a>(&'a self, key: &'a str, fails: bool) -> BoxFuture<'a, Result<Executed, Failed<String>>>;
-    /// Removes it.
+    /// Undoes the effect, or fails if `fails` is set.
     fn compensate<'a>(&'a self, key: &'a str, fails: bool) -> BoxFuture<'a, Result<Value, Failed<String>>>;
-    /// The effects of a step: how often it was applied, and undone.
+    /// The number of times that a step was applied and undone.
     fn effects<'a>(&'a self, step: &'a str) -> BoxFuture<'a, (i64, i64)>;
     fn prune(&self, older: Duration) -> BoxFuture<'_, u64>;
 }
@@ -43,7 +43,7 @@ macro_rules! participant {
                             .execute(&mut *db)
                             .await
                             .map_err(|error| error.to_string())?;
-                        if fails { Err("told to fail".to_owned()) } else { Ok(json!({"step": step, "n": 1.0})) }
+                        if fails { Err("requested failure".to_owned()) } else { Ok(json!({"step": step, "n": 1.0})) }
                     })
                 }))
             }
@@ -55,13 +55,13 @@ macro_rules! participant {
                 let step = key.trim_end_matches("/compensate").to_owned();
                 Box::pin(self.0.compensate(key, move |db, output| {
                     Box::pin(async move {
-                        assert_eq!(output, json!({"step": step, "n": 1.0}), "what the execute gave");
+                        assert_eq!(output, json!({"step": step, "n": 1.0}), "the work receives the output of the execute");
                         sqlx::query("INSERT INTO effects (step, applied, undone) VALUES ($1, 0, 1)")
                             .bind(&step)
                             .execute(&mut *db)
                             .await
                             .map_err(|error| error.to_string())?;
-                        if fails { Err("told to fail".to_owned()) } else { Ok(json!("undone")) }
+                        if fails { Err("requested failure".to_owned()) } else { Ok(json!("undone")) }
                     })
                 }))
             }
@@ -98,12 +98,12 @@ async fn on_sqlite(folder: &tempfile::TempDir) -> Arc<dyn Participant> {
     Arc::new(OnSqlite(inbox, pool))
 }
 
-/// A pool with a schema of its own; none where there is no server, unless that is a failure.
+/// Connects to a new schema. Returns `None` without a server, unless services are required.
 async fn postgres() -> Option<PgPool> {
     let Ok(url) = std::env::var("GOCONDUCTOR_TEST_POSTGRES_URL") else {
         let required = std::env::var("GOCONDUCTOR_TEST_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
         assert!(!required, "GOCONDUCTOR_TEST_POSTGRES_URL is not set");
-        eprintln!("not run: GOCONDUCTOR_TEST_POSTGRES_URL is not set");
+        eprintln!("skipped: GOCONDUCTOR_TEST_POSTGRES_URL is not set");
         return None;
     };
     let schema = format!("inbox_{}", uuid::Uuid::now_v7().simple());
@@ -126,62 +126,64 @@ fn done(output: Value, repeated: bool) -> Executed {
     Executed::Done { output, repeated }
 }
 
-/// Every promise, one after the other.
-async fn keeps_every_promise(of: &Arc<dyn Participant>) {
+/// Checks each guarantee in turn.
+async fn check_guarantees(of: &Arc<dyn Participant>) {
     let output = |step: &str| json!({"step": step, "n": 1.0});
-    // Once, and a repeat gives what that gave.
+    // An execute takes effect once, and a repeated request returns its output.
     assert_eq!(of.execute("w/a/execute", false).await.unwrap(), done(output("w/a"), false));
     assert_eq!(of.execute("w/a/execute", true).await.unwrap(), done(output("w/a"), true));
     assert_eq!(of.effects("w/a").await, (1, 0));
-    // Undone once, and what comes after it is refused.
+    // A compensate takes effect once, and a later execute is refused.
     assert_eq!(of.compensate("w/a/compensate", false).await.unwrap(), json!("undone"));
     assert_eq!(of.compensate("w/a/compensate", true).await.unwrap(), json!("undone"));
     assert_eq!(of.execute("w/a/execute", false).await.unwrap(), Executed::Refused);
     assert_eq!(of.effects("w/a").await, (1, 1));
-    // What never came has nothing to undo, and is refused when it comes.
+    // A compensate without an execute does nothing, and a later execute is refused.
     assert_eq!(of.compensate("w/b/compensate", true).await.unwrap(), Value::Null);
     assert_eq!(of.execute("w/b/execute", false).await.unwrap(), Executed::Refused);
     assert_eq!(of.compensate("w/b/compensate", true).await.unwrap(), Value::Null);
     assert_eq!(of.effects("w/b").await, (0, 0));
-    // What rolls back was never there.
-    assert!(matches!(of.execute("w/c/execute", true).await, Err(Failed::Work(why)) if why == "told to fail"));
+    // A transaction that is rolled back leaves no record.
+    assert!(
+        matches!(of.execute("w/c/execute", true).await, Err(Failed::Work(why)) if why == "requested failure")
+    );
     assert_eq!(of.effects("w/c").await, (0, 0));
     assert_eq!(of.execute("w/c/execute", false).await.unwrap(), done(output("w/c"), false));
     assert!(matches!(of.compensate("w/c/compensate", true).await, Err(Failed::Work(_))));
     assert_eq!(of.effects("w/c").await, (1, 0));
     assert_eq!(of.compensate("w/c/compensate", false).await.unwrap(), json!("undone"));
-    // A key that is none changes nothing.
+    // An invalid key changes nothing.
     for key in ["", "w/execute", "w/d/compensate"] {
         assert!(matches!(of.execute(key, false).await, Err(Failed::Inbox(Error::Key { .. }))), "{key}");
     }
-    // What is young is kept; what is forgotten would be done again.
+    // Only records older than the given age are removed.
     assert_eq!(of.prune(Duration::from_secs(3600)).await, 0);
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(of.prune(Duration::ZERO).await, 3);
 }
 
-/// Many at once for the same steps: one effect each, and never one after its undo.
-async fn survives_a_crowd(of: &Arc<dyn Participant>) {
-    let mut crowd = tokio::task::JoinSet::new();
+/// Sends concurrent requests for the same steps. Each step takes effect once at most, and never after its compensate.
+async fn check_concurrency(of: &Arc<dyn Participant>) {
+    let mut requests = tokio::task::JoinSet::new();
     for number in 0..160 {
         let of = Arc::clone(of);
-        crowd.spawn(async move {
+        requests.spawn(async move {
             let step = number % 5;
-            // Half of them fail, so that others get their turn; the undo of some steps comes among them.
+            // Half of the requests fail, so that others do the work. Some steps are compensated in between.
             if number % 16 == 7 && step % 2 == 0 {
-                of.compensate(&format!("crowd/s{step}/compensate"), false).await.map(drop).unwrap();
+                of.compensate(&format!("concurrent/s{step}/compensate"), false).await.map(drop).unwrap();
             } else if let Err(Failed::Inbox(error)) =
-                of.execute(&format!("crowd/s{step}/execute"), number % 2 == 0).await
+                of.execute(&format!("concurrent/s{step}/execute"), number % 2 == 0).await
             {
                 panic!("{error}");
             }
         });
     }
-    while let Some(ended) = crowd.join_next().await {
+    while let Some(ended) = requests.join_next().await {
         ended.unwrap();
     }
     for step in 0..5 {
-        let (applied, undone) = of.effects(&format!("crowd/s{step}")).await;
+        let (applied, undone) = of.effects(&format!("concurrent/s{step}")).await;
         assert!(applied <= 1 && undone <= applied, "step {step}: applied {applied}, undone {undone}");
         if step % 2 == 1 {
             assert_eq!((applied, undone), (1, 0), "step {step}");
@@ -190,42 +192,45 @@ async fn survives_a_crowd(of: &Arc<dyn Participant>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sqlite() {
+async fn sqlite_inbox_keeps_every_guarantee() {
     let folder = tempfile::tempdir().unwrap();
     let participant = on_sqlite(&folder).await;
-    keeps_every_promise(&participant).await;
-    survives_a_crowd(&participant).await;
+    check_guarantees(&participant).await;
+    check_concurrency(&participant).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn postgresql() {
+async fn postgresql_inbox_keeps_every_guarantee() {
     let Some(participant) = on_postgres().await else { return };
-    keeps_every_promise(&participant).await;
-    survives_a_crowd(&participant).await;
+    check_guarantees(&participant).await;
+    check_concurrency(&participant).await;
 }
 
 #[tokio::test]
-async fn plain_sql_is_enough() {
+async fn plain_sql_gives_the_same_decisions() {
     let Some(pool) = postgres().await else { return };
     sqlx::raw_sql(goconductor_inbox::POSTGRES_SQL).execute(&pool).await.unwrap();
-    let ask = async |function: &str, key: &str| -> (String, Option<String>) {
+    let decide = async |function: &str, key: &str| -> (String, Option<String>) {
         let sql = format!("SELECT verdict, output FROM goconductor_inbox_{function}($1)");
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(key).fetch_one(&pool).await.unwrap()
     };
-    let tell = async |function: &str, key: &str, output: &str| {
+    let record = async |function: &str, key: &str, output: &str| {
         let sql = format!("SELECT goconductor_inbox_{function}($1, $2)");
         sqlx::query(sqlx::AssertSqlSafe(sql)).bind(key).bind(output).execute(&pool).await.unwrap();
     };
-    assert_eq!(ask("execute", "w/pay/execute").await, ("first".to_owned(), None));
-    tell("done", "w/pay/execute", "{\"id\": 12345678901234567890}").await;
+    assert_eq!(decide("execute", "w/pay/execute").await, ("first".to_owned(), None));
+    record("done", "w/pay/execute", "{\"id\": 12345678901234567890}").await;
     let output = Some("{\"id\": 12345678901234567890}".to_owned());
-    assert_eq!(ask("execute", "w/pay/execute").await, ("repeat".to_owned(), output.clone()));
-    assert_eq!(ask("compensate", "w/pay/compensate").await, ("first".to_owned(), output));
-    tell("undone", "w/pay/compensate", "null").await;
-    assert_eq!(ask("compensate", "w/pay/compensate").await, ("repeat".to_owned(), Some("null".to_owned())));
-    assert_eq!(ask("execute", "w/pay/execute").await, ("refused".to_owned(), None));
-    assert_eq!(ask("compensate", "w/ship/compensate").await, ("nothing".to_owned(), None));
-    assert_eq!(ask("execute", "w/ship/execute").await, ("refused".to_owned(), None));
+    assert_eq!(decide("execute", "w/pay/execute").await, ("repeat".to_owned(), output.clone()));
+    assert_eq!(decide("compensate", "w/pay/compensate").await, ("first".to_owned(), output));
+    record("undone", "w/pay/compensate", "null").await;
+    assert_eq!(
+        decide("compensate", "w/pay/compensate").await,
+        ("repeat".to_owned(), Some("null".to_owned()))
+    );
+    assert_eq!(decide("execute", "w/pay/execute").await, ("refused".to_owned(), None));
+    assert_eq!(decide("compensate", "w/ship/compensate").await, ("nothing".to_owned(), None));
+    assert_eq!(decide("execute", "w/ship/execute").await, ("refused".to_owned(), None));
     let wrong =
         sqlx::query("SELECT * FROM goconductor_inbox_execute('w/ship/compensate')").execute(&pool).await;
     assert!(wrong.unwrap_err().to_string().contains("is not <workflow>/<step>/execute"));
