@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::any::Any;
 use std::time::Duration;
 
-/// A kind of problem.
+/// A kind of problem. Its title is that of the page about its code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) status: StatusCode,
@@ -83,7 +83,7 @@ pub(crate) struct Location {
     pub(crate) column: Option<u32>,
     /// Stable error code. Each code has a page.
     pub(crate) code: &'static str,
-    /// What is wrong and how to correct it.
+    /// Description of the error and of its correction.
     pub(crate) detail: String,
 }
 
@@ -200,7 +200,7 @@ pub(crate) struct ProblemBody {
     pub(crate) title: &'static str,
     /// HTTP status.
     pub(crate) status: u16,
-    /// What failed, which value caused it and what to do.
+    /// Description of the failure: what failed, which value caused it and what to do.
     pub(crate) detail: String,
     /// Stable error code. Each code has a page.
     pub(crate) code: &'static str,
@@ -249,5 +249,57 @@ impl From<goconductor_store::Error> for Problem {
 impl From<goconductor_election::Error> for Problem {
     fn from(error: goconductor_election::Error) -> Self {
         Self::new(ELECTION, error.to_string()).retry_after(RETRY_AFTER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::PAGES;
+
+    const KINDS: &[Kind] = &[
+        MALFORMED,
+        WRONG_SHAPE,
+        TOO_LARGE,
+        MEDIA_TYPE,
+        NO_ROUTE,
+        METHOD,
+        PARAMETER,
+        FILTER,
+        NO_WORKFLOW,
+        NO_DEFINITION,
+        NO_SERVICE,
+        NO_STEP,
+        KEY_CONFLICT,
+        CONFLICT,
+        INPUT,
+        REASON,
+        DEFINITION,
+        UNSUPPORTED,
+        UNAVAILABLE,
+        INTERNAL,
+        CROSS_SITE,
+        BODY_TIMEOUT,
+        NO_DEAD_LETTER,
+        NO_LEADER,
+        LOCK_HELD,
+        LOCK_LOST,
+        ELECTION,
+        NO_ELECTION,
+        TOO_MANY_REQUESTS,
+        TOO_MANY_WAITING,
+        TOO_MANY_STARTS,
+        OVERLOADED,
+        NO_QUEUE,
+        QUEUE_CONFLICT,
+        QUEUE_UNAVAILABLE,
+    ];
+
+    #[test]
+    fn title_is_that_of_the_page() {
+        for kind in KINDS {
+            let page = PAGES.iter().find(|page| page.code == kind.code);
+            assert_eq!(page.map(|page| page.title), Some(kind.title), "{}", kind.code);
+        }
     }
 }

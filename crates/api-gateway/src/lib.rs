@@ -52,7 +52,7 @@ pub use run::{admission, limits, run};
 /// The time for which shutdown waits for requests in flight.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the gateway needs.
+/// The dependencies of the gateway.
 #[derive(Debug, Clone)]
 pub struct Dependencies {
     /// Starts workflows, applies inputs and reads state.

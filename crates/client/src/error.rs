@@ -76,7 +76,7 @@ pub struct Problem {
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What failed, which value caused it and what to do.
+    /// The description of the failure: what failed, which value caused it and what to do.
     pub detail: String,
     /// The stable error code, such as `GC1004`.
     pub code: String,
@@ -106,7 +106,7 @@ pub struct ProblemDetail {
     pub column: Option<u32>,
     /// The stable error code, such as `GC1004`.
     pub code: String,
-    /// What is wrong and how to correct it.
+    /// The description of the error and of its correction.
     pub detail: String,
     /// A suggestion.
     pub hint: Option<String>,
