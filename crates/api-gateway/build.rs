@@ -18,13 +18,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     files.sort();
-    let mut table = String::from("/// All pages, ordered by code.\npub static PAGES: &[Page] = &[\n");
+    let mut table = String::from("/// All pages, ordered by code.\npub static PAGES: &[ErrorPage] = &[\n");
     for (code, path) in files {
         println!("cargo::rerun-if-changed={}", path.display());
         let text = fs::read_to_string(&path)?;
         let heading = text.lines().next().unwrap_or_default().trim_start_matches('#').trim();
         let title = heading.strip_prefix(&code).unwrap_or(heading).trim_start_matches([':', ' ', '—', '-']);
-        writeln!(table, "Page {{ code: {code:?}, title: {title:?}, text: include_str!({path:?}) }},")?;
+        writeln!(table, "ErrorPage {{ code: {code:?}, title: {title:?}, text: include_str!({path:?}) }},")?;
     }
     table.push_str("];\n");
     fs::write(Path::new(&env::var("OUT_DIR")?).join("pages.rs"), table)?;

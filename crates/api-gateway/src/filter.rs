@@ -21,7 +21,7 @@ const CAUSES: [RollbackCause; 4] =
     [RollbackCause::StepFailed, RollbackCause::Cancelled, RollbackCause::TimedOut, RollbackCause::Operator];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
+enum FilterToken {
     Word(String),
     Text(String),
     Compare(Comparison),
@@ -56,32 +56,32 @@ fn invalid(at: usize, reason: &str) -> Problem {
 }
 
 /// Splits a filter into tokens, each with its position.
-fn tokens(text: &str) -> ApiResult<Vec<(usize, Token)>> {
+fn tokens(text: &str) -> ApiResult<Vec<(usize, FilterToken)>> {
     let mut tokens = Vec::new();
     let mut rest = text.char_indices().peekable();
     while let Some((at, c)) = rest.next() {
         let mut then_equals = || rest.next_if(|(_, next)| *next == '=').is_some();
         let token = match c {
             c if c.is_whitespace() => continue,
-            '(' => Token::Open,
-            ')' => Token::Close,
-            '.' => Token::Dot,
-            '=' => Token::Compare(Comparison::Equal),
-            '!' if then_equals() => Token::Compare(Comparison::NotEqual),
-            '<' if then_equals() => Token::Compare(Comparison::LessOrEqual),
-            '<' => Token::Compare(Comparison::Less),
-            '>' if then_equals() => Token::Compare(Comparison::GreaterOrEqual),
-            '>' => Token::Compare(Comparison::Greater),
-            '-' => Token::Minus,
+            '(' => FilterToken::Open,
+            ')' => FilterToken::Close,
+            '.' => FilterToken::Dot,
+            '=' => FilterToken::Compare(Comparison::Equal),
+            '!' if then_equals() => FilterToken::Compare(Comparison::NotEqual),
+            '<' if then_equals() => FilterToken::Compare(Comparison::LessOrEqual),
+            '<' => FilterToken::Compare(Comparison::Less),
+            '>' if then_equals() => FilterToken::Compare(Comparison::GreaterOrEqual),
+            '>' => FilterToken::Compare(Comparison::Greater),
+            '-' => FilterToken::Minus,
             '"' | '\'' => {
-                Token::Text(quoted(c, &mut rest).ok_or_else(|| invalid(at, "the quote is not closed"))?)
+                FilterToken::Text(quoted(c, &mut rest).ok_or_else(|| invalid(at, "the quote is not closed"))?)
             }
             c if is_word(c) => {
                 let mut word = String::from(c);
                 while let Some((_, c)) = rest.next_if(|(_, c)| is_word(*c) || *c == '-') {
                     word.push(c);
                 }
-                Token::Word(word)
+                FilterToken::Word(word)
             }
             _ => return Err(invalid(at, &format!("unexpected character {c:?}; put texts in quotes"))),
         };
@@ -107,7 +107,7 @@ fn quoted(quote: char, rest: &mut impl Iterator<Item = (usize, char)>) -> Option
 }
 
 struct Parser {
-    tokens: Vec<(usize, Token)>,
+    tokens: Vec<(usize, FilterToken)>,
     at: usize,
     end: usize,
     now: Timestamp,
@@ -115,11 +115,11 @@ struct Parser {
 }
 
 impl Parser {
-    fn peek(&self) -> Option<&Token> {
+    fn peek(&self) -> Option<&FilterToken> {
         self.tokens.get(self.at).map(|(_, token)| token)
     }
 
-    fn next(&mut self) -> Option<Token> {
+    fn next(&mut self) -> Option<FilterToken> {
         let token = self.tokens.get(self.at).map(|(_, token)| token.clone());
         self.at += 1;
         token
@@ -138,7 +138,7 @@ impl Parser {
 
     /// Consumes the next token if it is `keyword`.
     fn accept(&mut self, keyword: &str) -> bool {
-        let found = matches!(self.peek(), Some(Token::Word(word)) if word == keyword);
+        let found = matches!(self.peek(), Some(FilterToken::Word(word)) if word == keyword);
         self.at += usize::from(found);
         found
     }
@@ -164,15 +164,15 @@ impl Parser {
 
     fn term(&mut self, depth: usize) -> ApiResult<Filter> {
         let negated = self.accept("NOT") || {
-            let minus = self.peek() == Some(&Token::Minus);
+            let minus = self.peek() == Some(&FilterToken::Minus);
             self.at += usize::from(minus);
             minus
         };
-        let filter = if self.peek() == Some(&Token::Open) {
+        let filter = if self.peek() == Some(&FilterToken::Open) {
             self.at += 1;
             let inner = self.all(depth + 1)?;
             match self.next() {
-                Some(Token::Close) => inner,
+                Some(FilterToken::Close) => inner,
                 _ => return Err(self.invalid_before("expected )")),
             }
         } else {
@@ -187,7 +187,7 @@ impl Parser {
             return Err(self.invalid(&format!("more than {MAX_COMPARISONS} comparisons")));
         }
         let field = self.field()?;
-        let Some(Token::Compare(comparison)) = self.next() else {
+        let Some(FilterToken::Compare(comparison)) = self.next() else {
             return Err(self.invalid_before("expected one of = != < <= > >="));
         };
         let text = self.value_text()?;
@@ -197,7 +197,7 @@ impl Parser {
 
     fn field(&mut self) -> ApiResult<Field> {
         let name = match self.next() {
-            Some(Token::Word(name)) => name,
+            Some(FilterToken::Word(name)) => name,
             _ => return Err(self.invalid_before(&format!("expected a field: {FIELDS}"))),
         };
         let field = match name.as_str() {
@@ -211,7 +211,7 @@ impl Parser {
             "ended_at" => Field::EndedAt,
             "labels" => {
                 return match (self.next(), self.next()) {
-                    (Some(Token::Dot), Some(Token::Word(label) | Token::Text(label))) => {
+                    (Some(FilterToken::Dot), Some(FilterToken::Word(label) | FilterToken::Text(label))) => {
                         Ok(self.label(label))
                     }
                     _ => {
@@ -226,7 +226,7 @@ impl Parser {
 
     /// Reads the rest of a label's name, which may contain dots.
     fn label(&mut self, mut label: String) -> Field {
-        while let (Some((_, Token::Dot)), Some((_, Token::Word(more)))) =
+        while let (Some((_, FilterToken::Dot)), Some((_, FilterToken::Word(more)))) =
             (self.tokens.get(self.at), self.tokens.get(self.at + 1))
         {
             label.push('.');
@@ -239,18 +239,18 @@ impl Parser {
     /// Reads a value. Without quotes, it may contain dots and begin with a minus, as numbers and times do.
     fn value_text(&mut self) -> ApiResult<String> {
         let mut text = match self.next() {
-            Some(Token::Text(text)) => return Ok(text),
-            Some(Token::Word(word)) => word,
-            Some(Token::Minus) => match self.next() {
-                Some(Token::Word(word)) => format!("-{word}"),
+            Some(FilterToken::Text(text)) => return Ok(text),
+            Some(FilterToken::Word(word)) => word,
+            Some(FilterToken::Minus) => match self.next() {
+                Some(FilterToken::Word(word)) => format!("-{word}"),
                 _ => return Err(self.invalid_before("expected a value")),
             },
             _ => return Err(self.invalid_before("expected a value")),
         };
-        while self.peek() == Some(&Token::Dot) {
+        while self.peek() == Some(&FilterToken::Dot) {
             self.at += 1;
             text.push('.');
-            if let Some(Token::Word(more)) = self.peek() {
+            if let Some(FilterToken::Word(more)) = self.peek() {
                 text.push_str(more);
                 self.at += 1;
             }

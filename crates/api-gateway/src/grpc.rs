@@ -27,7 +27,7 @@ use goconductor_wire::v1::lock_service_server::LockServiceServer;
 use goconductor_wire::v1::queue_service_server::QueueServiceServer;
 use goconductor_wire::v1::service_service_server::ServiceServiceServer;
 use goconductor_wire::v1::workflow_service_server::WorkflowServiceServer;
-use operation::Operation;
+use operation::RestOperation;
 use prost::Message;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -109,7 +109,7 @@ impl Services {
     /// the middleware of REST.
     async fn serve<M, T, F, Served>(
         &self,
-        operation: Operation,
+        operation: RestOperation,
         request: Request<M>,
         handler: F,
     ) -> ApiResult<T>
@@ -124,7 +124,7 @@ impl Services {
     /// As [`serve`](Self::serve). `status` returns the HTTP status that the REST response would have.
     async fn serve_with_status<M, T, F, Served>(
         &self,
-        operation: Operation,
+        operation: RestOperation,
         request: Request<M>,
         status: fn(&T) -> StatusCode,
         handler: F,

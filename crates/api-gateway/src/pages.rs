@@ -2,7 +2,7 @@
 
 /// A page about an error code.
 #[derive(Debug)]
-pub struct Page {
+pub struct ErrorPage {
     /// Error code, such as `GC1004`.
     pub code: &'static str,
     /// Title of the page.

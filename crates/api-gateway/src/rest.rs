@@ -41,7 +41,7 @@ use utoipa_axum::router::OpenApiRouter;
                    each error code has a page at /errors/{code}.",
     license(name = "Apache-2.0", identifier = "Apache-2.0")
 ))]
-struct Document;
+struct OpenApiDocument;
 
 /// The parameters of a list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -92,7 +92,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(locks::routes())
         .merge(queues::routes())
         .merge(watch::routes());
-    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", api).merge(operational::routes())
+    OpenApiRouter::with_openapi(OpenApiDocument::openapi()).nest("/api/v1", api).merge(operational::routes())
 }
 
 /// Applies admission control to the API. Operational endpoints respond even under overload.

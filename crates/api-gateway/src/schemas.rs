@@ -10,10 +10,10 @@ use std::sync::Arc;
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// Namespace, definition and version. A version never changes.
-type Key = (String, String, u32);
+type SchemaKey = (String, String, u32);
 
 #[derive(Debug)]
-pub(crate) struct Schemas(Mutex<LruCache<Key, Arc<InputSchema>>>);
+pub(crate) struct Schemas(Mutex<LruCache<SchemaKey, Arc<InputSchema>>>);
 
 impl Default for Schemas {
     fn default() -> Self {

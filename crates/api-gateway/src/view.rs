@@ -50,7 +50,7 @@ pub(crate) struct WorkflowView {
     #[schema(value_type = Option<String>)]
     pub(crate) deadline: Option<Time>,
     /// Steps, in the order of the definition.
-    pub(crate) steps: Vec<StepView>,
+    pub(crate) steps: Vec<WorkflowStepView>,
     /// Reasons why the workflow makes no progress.
     pub(crate) waiting_on: Vec<Waiting>,
 }
@@ -68,7 +68,7 @@ pub(crate) struct FailureView {
 
 /// A step of a workflow.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct StepView {
+pub(crate) struct WorkflowStepView {
     pub(crate) name: String,
     pub(crate) title: Option<String>,
     /// `compensatable`, `pivot`, `retriable`
@@ -181,9 +181,9 @@ pub(crate) fn summary(summary: Summary) -> SummaryView {
     }
 }
 
-fn step_view(step: &Step, state: &StepState) -> StepView {
+fn step_view(step: &Step, state: &StepState) -> WorkflowStepView {
     let Progress { queued_at, started_at, ended_at, .. } = state.execute;
-    StepView {
+    WorkflowStepView {
         name: step.name.clone(),
         title: step.title.clone(),
         kind: kind_name(step.kind),

@@ -70,13 +70,13 @@ pub(crate) struct VersionList {
 pub(crate) struct Graph {
     name: String,
     version: u32,
-    nodes: Vec<Node>,
-    edges: Vec<Edge>,
+    nodes: Vec<GraphNode>,
+    edges: Vec<GraphEdge>,
 }
 
 /// A step in a graph.
 #[derive(Debug, Serialize, ToSchema)]
-struct Node {
+struct GraphNode {
     name: String,
     title: Option<String>,
     /// `compensatable`, `pivot`, `retriable`
@@ -86,21 +86,21 @@ struct Node {
     /// `all`, `any`, `settled`
     join: &'static str,
     /// Conditions of the step and of its blocks. The step is skipped unless each of them evaluates to its `holds`.
-    when: Vec<NodeCondition>,
+    when: Vec<GraphCondition>,
     /// Names of the blocks that contain the step, outermost first.
     blocks: Vec<String>,
 }
 
 /// A condition of a step.
 #[derive(Debug, Serialize, ToSchema)]
-struct NodeCondition {
+struct GraphCondition {
     expression: String,
     holds: bool,
 }
 
 /// A dependency between two steps.
 #[derive(Debug, Serialize, ToSchema)]
-struct Edge {
+struct GraphEdge {
     from: String,
     to: String,
 }
@@ -241,7 +241,7 @@ fn view(record: DefinitionRecord, with_source: bool) -> DefinitionView {
 
 fn graph(record: &DefinitionRecord) -> Graph {
     let Definition { name, steps, .. } = &record.definition;
-    let nodes = steps.iter().map(|step| Node {
+    let nodes = steps.iter().map(|step| GraphNode {
         name: step.name.clone(),
         title: step.title.clone(),
         kind: kind_name(step.kind),
@@ -255,7 +255,7 @@ fn graph(record: &DefinitionRecord) -> Graph {
         when: step
             .when
             .iter()
-            .map(|condition| NodeCondition {
+            .map(|condition| GraphCondition {
                 expression: condition.expression.clone(),
                 holds: condition.holds,
             })
@@ -264,7 +264,7 @@ fn graph(record: &DefinitionRecord) -> Graph {
     });
     let edges = steps.iter().flat_map(|step| {
         let from = step.depends_on.iter().filter_map(|index| steps.get(index.at()));
-        from.map(|from| Edge { from: from.name.clone(), to: step.name.clone() })
+        from.map(|from| GraphEdge { from: from.name.clone(), to: step.name.clone() })
     });
     Graph { name: name.clone(), version: record.version, nodes: nodes.collect(), edges: edges.collect() }
 }

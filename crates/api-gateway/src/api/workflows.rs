@@ -29,7 +29,7 @@ const MAX_KEY_CHARS: usize = 256;
 
 /// A request to start a workflow.
 #[derive(Debug)]
-pub(crate) struct StartWorkflow {
+pub(crate) struct WorkflowStart {
     pub(crate) definition: String,
     /// `None` for the newest version.
     pub(crate) version: Option<u32>,
@@ -61,7 +61,7 @@ pub(crate) struct WorkflowPage {
 
 /// The field by which workflows are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CountBy {
+pub(crate) enum CountField {
     /// The workflow's status.
     Status,
     /// The name of the definition.
@@ -88,7 +88,7 @@ pub(crate) struct WorkflowResult {
     pub(crate) has_ended: bool,
 }
 
-impl CountBy {
+impl CountField {
     /// Parses the name of the field. An absent name means the status.
     pub(crate) fn parse(name: Option<&str>) -> ApiResult<Self> {
         match name {
@@ -107,9 +107,9 @@ impl Api {
     pub(crate) async fn start_workflow(
         &self,
         context: &CallContext,
-        start: StartWorkflow,
+        start: WorkflowStart,
     ) -> ApiResult<StartedWorkflow> {
-        let StartWorkflow { definition, version, input, idempotency_key, labels, wait } = start;
+        let WorkflowStart { definition, version, input, idempotency_key, labels, wait } = start;
         let namespace = context.namespace.as_str();
         let wait = wait.min(MAX_WAIT);
         // First of all, so that a request refused because of overload costs next to nothing.
@@ -192,12 +192,12 @@ impl Api {
     pub(crate) async fn count_workflows(
         &self,
         context: &CallContext,
-        by: CountBy,
+        by: CountField,
         filter: &str,
     ) -> ApiResult<WorkflowCounts> {
         let field = match by {
-            CountBy::Status => Field::Status,
-            CountBy::Definition => Field::Definition,
+            CountField::Status => Field::Status,
+            CountField::Definition => Field::Definition,
         };
         let filter = filter::parse(filter, clock::now())?;
         let counts = self.store().counts(&context.namespace, field, filter.as_ref()).await?;

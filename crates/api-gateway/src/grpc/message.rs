@@ -7,7 +7,9 @@ use crate::api::processes::ProcessView;
 use crate::api::queues::{BacklogView, LaneView, QueueUserView, SwitchView};
 use crate::api::services::ServiceView;
 use crate::time::Time;
-use crate::view::{EventView, FailureView, StepView, SummaryView, Waiting, WaitingKind, WorkflowView};
+use crate::view::{
+    EventView, FailureView, SummaryView, Waiting, WaitingKind, WorkflowStepView, WorkflowView,
+};
 use goconductor_process::Phase;
 use goconductor_saga::{Failure, Json, RollbackCause, Status, StepStatus};
 use goconductor_wire::v1 as wire;
@@ -54,7 +56,7 @@ pub(super) fn summary(view: SummaryView) -> wire::Workflow {
     }
 }
 
-fn step(view: StepView) -> wire::Step {
+fn step(view: WorkflowStepView) -> wire::Step {
     wire::Step {
         name: view.name,
         title: view.title.unwrap_or_default(),

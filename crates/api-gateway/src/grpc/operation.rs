@@ -2,12 +2,12 @@
 
 /// The method and the route of a REST request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Operation {
+pub(super) struct RestOperation {
     pub(super) method: &'static str,
     pub(super) route: &'static str,
 }
 
-impl Operation {
+impl RestOperation {
     /// Whether the limits of bodies apply.
     pub(super) fn has_body(self) -> bool {
         self.method != "GET"
@@ -16,11 +16,11 @@ impl Operation {
 
 macro_rules! operations {
     ($($name:ident: $method:literal $route:literal;)+) => {
-        $(pub(super) const $name: Operation =
-            Operation { method: $method, route: concat!("/api/v1", $route) };)+
+        $(pub(super) const $name: RestOperation =
+            RestOperation { method: $method, route: concat!("/api/v1", $route) };)+
 
         #[cfg(test)]
-        const ALL: &[Operation] = &[$($name),+];
+        const ALL: &[RestOperation] = &[$($name),+];
     };
 }
 
@@ -60,8 +60,8 @@ operations! {
 }
 
 /// The OpenAPI document does not list signals, which this release does not support.
-pub(super) const SIGNAL_WORKFLOW: Operation =
-    Operation { method: "POST", route: "/api/v1/workflows/{id}/signals/{name}" };
+pub(super) const SIGNAL_WORKFLOW: RestOperation =
+    RestOperation { method: "POST", route: "/api/v1/workflows/{id}/signals/{name}" };
 
 #[cfg(test)]
 mod tests {
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn every_operation_is_in_the_openapi_document() {
         let document = crate::rest::document();
-        for Operation { method, route } in ALL {
+        for RestOperation { method, route } in ALL {
             let operation = &document["paths"][route][method.to_lowercase()];
             assert!(operation.is_object(), "{method} {route}");
         }

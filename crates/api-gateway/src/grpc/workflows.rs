@@ -4,7 +4,7 @@ use super::{
     RpcResult, Services, duration, json_field, message, operation, optional, optional_number, page, path_name,
 };
 use crate::api::unsupported;
-use crate::api::workflows::{CountBy, CountView, StartWorkflow, StartedWorkflow, WorkflowResult};
+use crate::api::workflows::{CountField, CountView, StartedWorkflow, WorkflowResult, WorkflowStart};
 use axum::http::StatusCode;
 use futures::stream::{BoxStream, StreamExt};
 use goconductor_wire::v1 as wire;
@@ -26,7 +26,7 @@ impl WorkflowService for Services {
             .serve_with_status(operation::START_WORKFLOW, request, status, |api, call| async move {
                 let context = call.context()?.with_idempotency_key(&call.headers)?;
                 let message = call.message;
-                let start = StartWorkflow {
+                let start = WorkflowStart {
                     input: json_field(&api, "input_json", &message.input_json)?,
                     definition: message.definition,
                     version: message.version,
@@ -79,7 +79,7 @@ impl WorkflowService for Services {
             .serve(operation::COUNT_WORKFLOWS, request, |api, call| async move {
                 let context = call.context()?;
                 let wire::CountWorkflowsRequest { by, filter } = call.message;
-                let by = CountBy::parse(optional(by).as_deref())?;
+                let by = CountField::parse(optional(by).as_deref())?;
                 api.count_workflows(&context, by, &filter).await
             })
             .await?;

@@ -1,6 +1,6 @@
 //! Definitions: apply, read, and read as a graph.
 
-use super::extract::{Caller, Path, Query, Raw, media_type};
+use super::extract::{Caller, Path, Query, RawBody, media_type};
 use crate::api::Api;
 use crate::api::definitions::{
     AppliedDefinition, ApplyDefinition, DefinitionList, DefinitionView, Graph, VersionList, parse_version,
@@ -53,7 +53,7 @@ async fn put(
     Path(name): Path<String>,
     Query(query): Query<ApplyQuery>,
     headers: HeaderMap,
-    Raw(source): Raw,
+    RawBody(source): RawBody,
 ) -> ApiResult<(StatusCode, Json<AppliedDefinition>)> {
     let format = format_of(&headers)?;
     let apply = ApplyDefinition { name, format, source, dry_run: query.dry_run == Some(true) };

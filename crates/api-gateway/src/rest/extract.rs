@@ -54,9 +54,9 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Api> for Path<T> {
 
 /// A JSON body.
 #[derive(Debug)]
-pub(super) struct Body<T>(pub(super) T);
+pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Api) -> ApiResult<Self> {
@@ -71,9 +71,9 @@ impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
 
 /// A JSON body, or the default of `T` if the body is empty.
 #[derive(Debug)]
-pub(super) struct OptionalBody<T>(pub(super) T);
+pub(super) struct OptionalJsonBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalBody<T> {
+impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Api) -> ApiResult<Self> {
@@ -91,9 +91,9 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalBody<T> {
 
 /// The bytes of a body.
 #[derive(Debug)]
-pub(super) struct Raw(pub(super) Bytes);
+pub(super) struct RawBody(pub(super) Bytes);
 
-impl FromRequest<Api> for Raw {
+impl FromRequest<Api> for RawBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &Api) -> ApiResult<Self> {

@@ -1,7 +1,7 @@
 //! Locks: leases on keys, with fencing tokens.
 
 use super::PageQuery;
-use super::extract::{Body, Caller, Path, Query};
+use super::extract::{Caller, JsonBody, Path, Query};
 use crate::api::Api;
 use crate::api::locks::{AcquireLock, LockPage, LockView, ReleaseLock, Released, RenewLock, invalid_ttl};
 use crate::error::{ApiResult, ProblemBody};
@@ -75,7 +75,7 @@ async fn acquire(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(key): Path<String>,
-    Body(AcquireBody { owner, ttl }): Body<AcquireBody>,
+    JsonBody(AcquireBody { owner, ttl }): JsonBody<AcquireBody>,
 ) -> ApiResult<Json<LockView>> {
     let acquire = AcquireLock { key, owner, ttl: parse_ttl(&ttl)? };
     api.acquire_lock(&context, acquire).await.map(Json)
@@ -90,7 +90,7 @@ async fn renew(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(key): Path<String>,
-    Body(RenewBody { owner, fencing_token, ttl }): Body<RenewBody>,
+    JsonBody(RenewBody { owner, fencing_token, ttl }): JsonBody<RenewBody>,
 ) -> ApiResult<Json<LockView>> {
     let renew = RenewLock { key, owner, fencing_token, ttl: parse_ttl(&ttl)? };
     api.renew_lock(&context, renew).await.map(Json)
@@ -105,7 +105,7 @@ async fn release(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(key): Path<String>,
-    Body(ReleaseBody { owner, fencing_token }): Body<ReleaseBody>,
+    JsonBody(ReleaseBody { owner, fencing_token }): JsonBody<ReleaseBody>,
 ) -> ApiResult<Json<Released>> {
     api.release_lock(&context, ReleaseLock { key, owner, fencing_token }).await.map(Json)
 }

@@ -1,6 +1,6 @@
 //! Interventions of an operator.
 
-use super::extract::{Caller, OptionalBody, Path};
+use super::extract::{Caller, OptionalJsonBody, Path};
 use crate::api::Api;
 use crate::error::{ApiResult, ProblemBody};
 use crate::view::WorkflowView;
@@ -52,7 +52,7 @@ async fn cancel(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    OptionalBody(body): OptionalBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<Reason>,
 ) -> Response {
     api.cancel_workflow(&context, &id, body.reason).await.map(Json)
 }
@@ -65,7 +65,7 @@ async fn terminate(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    OptionalBody(body): OptionalBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<Reason>,
 ) -> Response {
     api.terminate_workflow(&context, &id, body.reason).await.map(Json)
 }
@@ -80,7 +80,7 @@ async fn pause(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    OptionalBody(body): OptionalBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<Reason>,
 ) -> Response {
     api.pause_workflow(&context, &id, body.reason).await.map(Json)
 }
@@ -93,7 +93,7 @@ async fn resume(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    OptionalBody(body): OptionalBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<Reason>,
 ) -> Response {
     api.resume_workflow(&context, &id, body.reason).await.map(Json)
 }
@@ -108,7 +108,7 @@ async fn retry(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((id, step)): Path<(String, String)>,
-    OptionalBody(body): OptionalBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<Reason>,
 ) -> Response {
     api.retry_step(&context, &id, &step, body.reason).await.map(Json)
 }
@@ -124,7 +124,7 @@ async fn skip(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((id, step)): Path<(String, String)>,
-    OptionalBody(body): OptionalBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<Reason>,
 ) -> Response {
     api.skip_step(&context, &id, &step, body.reason).await.map(Json)
 }
@@ -140,7 +140,7 @@ async fn complete(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((id, step)): Path<(String, String)>,
-    OptionalBody(body): OptionalBody<Completion>,
+    OptionalJsonBody(body): OptionalJsonBody<Completion>,
 ) -> Response {
     api.complete_step(&context, &id, &step, body.reason, body.output).await.map(Json)
 }

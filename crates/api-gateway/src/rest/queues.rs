@@ -1,6 +1,6 @@
 //! Queues: backlog, and the switch to another queue.
 
-use super::extract::{Body, Caller};
+use super::extract::{Caller, JsonBody};
 use crate::api::Api;
 use crate::api::queues::{QueueList, SwitchView};
 use crate::error::{ApiResult, ProblemBody};
@@ -47,7 +47,7 @@ async fn status(State(api): State<Api>) -> ApiResult<Json<SwitchView>> {
 async fn switch(
     State(api): State<Api>,
     Caller(context): Caller,
-    Body(SwitchBody { to }): Body<SwitchBody>,
+    JsonBody(SwitchBody { to }): JsonBody<SwitchBody>,
 ) -> ApiResult<Json<SwitchView>> {
     api.switch_queue(&context, &to).await.map(Json)
 }

@@ -1,6 +1,6 @@
 //! Services: address, limits and backlog.
 
-use super::extract::{Body, Caller, Path};
+use super::extract::{Caller, JsonBody, Path};
 use crate::api::Api;
 use crate::api::services::{PutService, ServiceList, ServiceView};
 use crate::error::{ApiResult, ProblemBody};
@@ -52,7 +52,7 @@ async fn put(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(name): Path<String>,
-    Body(body): Body<ServiceBody>,
+    JsonBody(body): JsonBody<ServiceBody>,
 ) -> ApiResult<Json<ServiceView>> {
     let limits = |actions: BTreeMap<String, ActionBody>| {
         actions.into_iter().map(|(name, action)| (name, action.max_in_flight)).collect()

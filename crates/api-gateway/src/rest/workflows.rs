@@ -1,7 +1,7 @@
 //! Workflows: start, read, list, count, wait for the end.
 
-use super::extract::{Body, Caller, Path, Query};
-use crate::api::workflows::{CountBy, StartWorkflow, WorkflowCounts, WorkflowPage};
+use super::extract::{Caller, JsonBody, Path, Query};
+use crate::api::workflows::{CountField, WorkflowCounts, WorkflowPage, WorkflowStart};
 use crate::api::{Api, PageRequest};
 use crate::error::{ApiResult, PARAMETER, Problem, ProblemBody};
 use crate::view::WorkflowView;
@@ -85,9 +85,9 @@ async fn start(
     Caller(context): Caller,
     headers: HeaderMap,
     Query(query): Query<WaitQuery>,
-    Body(body): Body<StartBody>,
+    JsonBody(body): JsonBody<StartBody>,
 ) -> ApiResult<Response> {
-    let start = StartWorkflow {
+    let start = WorkflowStart {
         definition: body.definition,
         version: body.version,
         input: body.input,
@@ -157,7 +157,7 @@ async fn counts(
     Caller(context): Caller,
     Query(CountQuery { by, filter }): Query<CountQuery>,
 ) -> ApiResult<Json<WorkflowCounts>> {
-    let by = CountBy::parse(by.as_deref())?;
+    let by = CountField::parse(by.as_deref())?;
     api.count_workflows(&context, by, filter.as_deref().unwrap_or_default()).await.map(Json)
 }
 

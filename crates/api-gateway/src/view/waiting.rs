@@ -74,7 +74,8 @@ pub(crate) async fn waiting_on(
             // A queue that does not respond is no evidence that a worker is missing.
             let is_served = queue.has_consumer(&topic).await.unwrap_or(true);
             let (status, failure) = (step_status, step.error.as_ref());
-            let command = Command { step: definition, side, status, progress, action, failure, is_served };
+            let command =
+                OpenCommand { step: definition, side, status, progress, action, failure, is_served };
             waiting.push(waiting_for(&command, now));
         }
     }
@@ -82,7 +83,7 @@ pub(crate) async fn waiting_on(
 }
 
 /// An open command of a step.
-struct Command<'a> {
+struct OpenCommand<'a> {
     step: &'a Step,
     side: Side,
     status: StepStatus,
@@ -92,8 +93,8 @@ struct Command<'a> {
     is_served: bool,
 }
 
-fn waiting_for(command: &Command<'_>, now: Timestamp) -> Waiting {
-    let Command { step, side, status, progress, action, failure, is_served } = command;
+fn waiting_for(command: &OpenCommand<'_>, now: Timestamp) -> Waiting {
+    let OpenCommand { step, side, status, progress, action, failure, is_served } = command;
     let attempt = progress.attempt();
     let operation = match side {
         Side::Execute => action_name(action),
