@@ -6,7 +6,7 @@ use goconductor_store::{
     DefinitionName, DefinitionRecord, DefinitionStore, Error, NewDefinition, PutDefinition, ServiceRecord,
 };
 use goconductor_wire::internal as wire;
-use goconductor_wire::store::there;
+use goconductor_wire::store::required;
 use std::sync::Arc;
 
 #[async_trait]
