@@ -3,7 +3,7 @@
 use super::{encoded, into_status};
 use goconductor_store::{DefinitionName, DefinitionStore};
 use goconductor_wire::internal as wire;
-use goconductor_wire::store::there;
+use goconductor_wire::store::required;
 use tonic::Status;
 
 pub(super) async fn put_definition(

@@ -3,7 +3,7 @@
 use super::into_status;
 use goconductor_store::{LockRequest, LockStore};
 use goconductor_wire::internal as wire;
-use goconductor_wire::store::there;
+use goconductor_wire::store::required;
 use std::time::Duration;
 use tonic::Status;
 
