@@ -263,3 +263,30 @@ fn timestamp(time: Time) -> Timestamp {
 fn clamp(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn status_has_the_same_name_in_rest_and_grpc() {
+        for each in Status::ALL {
+            assert_eq!(status(each).as_str_name(), format!("WORKFLOW_STATUS_{}", each.as_str()));
+        }
+    }
+
+    #[test]
+    fn time_keeps_its_microseconds() {
+        let time = Time(goconductor_saga::Timestamp(1_700_000_000_000_001));
+        assert_eq!(timestamp(time), Timestamp { seconds: 1_700_000_000, nanos: 1_000 });
+        let before_1970 = Time(goconductor_saga::Timestamp(-1));
+        assert_eq!(timestamp(before_1970), Timestamp { seconds: -1, nanos: 999_999_000 });
+    }
+
+    #[test]
+    fn json_null_is_empty_text() {
+        assert_eq!(json_text(&Json::Null), "");
+        assert_eq!(json_text(&json!({"a": 12_345_678_901_234_567_u64})), r#"{"a":12345678901234567}"#);
+    }
+}

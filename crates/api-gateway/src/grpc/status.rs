@@ -57,3 +57,45 @@ fn code(problem: &Problem) -> Code {
         _ => Code::Internal,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{LOCK_HELD, MALFORMED, NO_WORKFLOW, TOO_LARGE, TOO_MANY_STARTS, UNAVAILABLE};
+
+    #[test]
+    fn problem_becomes_status_with_its_code_locations_and_delay() {
+        let problem = Problem::new(MALFORMED, "input_json is not valid JSON")
+            .at_line("input_json", (1, 2), "EOF")
+            .retry_after(Duration::from_millis(1500));
+        let status = Status::from(problem);
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::InvalidArgument, "input_json is not valid JSON")
+        );
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("GC2001", DOMAIN));
+        assert_eq!(info.metadata["page"], "/errors/GC2001");
+        assert_eq!(info.metadata["retryable"], "false");
+        let violation = &details.bad_request().unwrap().field_violations[0];
+        assert_eq!(violation.field, "input_json");
+        assert_eq!(violation.description, "GC2001: EOF (line 1, column 2)");
+        assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn kind_determines_the_canonical_code() {
+        for (kind, expected) in [
+            (NO_WORKFLOW, Code::NotFound),
+            (UNSUPPORTED, Code::Unimplemented),
+            (KEY_CONFLICT, Code::AlreadyExists),
+            (LOCK_HELD, Code::FailedPrecondition),
+            (TOO_LARGE, Code::ResourceExhausted),
+            (TOO_MANY_STARTS, Code::ResourceExhausted),
+            (UNAVAILABLE, Code::Unavailable),
+        ] {
+            assert_eq!(code(&Problem::new(kind, "")), expected, "{}", kind.code);
+        }
+    }
+}
