@@ -124,7 +124,7 @@ impl Follow {
     }
 
     /// Whether the workflow has ended with the last event that was returned.
-    async fn is_complete(&self) -> Result<bool, Error> {
+    async fn is_complete(&mut self) -> Result<bool, Error> {
         let reply = retry(|| self.client.workflow(&self.id)).await?;
         Ok(reply.value.status.is_final() && reply.value.seq <= self.last_seq)
     }
