@@ -138,7 +138,7 @@ impl Runner<'_> {
         let databases = server.clear().await?;
         let Some(brokers) = &self.options.brokers else { return Ok(()) };
         for name in databases {
-            let mut settings = goconductor_queue::kafka::Settings::of(
+            let mut settings = goconductor_queue::kafka::Settings::new(
                 brokers.split(',').map(|broker| broker.trim().to_owned()).collect(),
             );
             settings.prefix = crate::database::topic_prefix(&name);

@@ -154,7 +154,7 @@ impl Services {
         let retention = config.state_store.retention;
         let maintenance = maintenance_loop(Arc::clone(&store), retention, drain.token().cancelled_owned());
         let maintenance = tokio::spawn(maintenance);
-        drop(tokio::spawn(metrics.keep_up()));
+        drop(tokio::spawn(metrics.maintenance_loop()));
         let executor = tokio::spawn(executor.run(drain.token()));
         Ok(Self { drain, conductor, gateway, executor, workers, presence, maintenance })
     }

@@ -119,7 +119,7 @@ impl Reader {
 
     pub(crate) fn duration(&mut self, at: &At<'_>) -> Option<Duration> {
         let text = self.text(at)?;
-        match crate::duration::parse(text) {
+        match duration(text) {
             Ok(duration) => Some(duration),
             Err(detail) => {
                 self.push(at.problem(VALUE, detail));
@@ -194,6 +194,22 @@ impl Reader {
             .filter_map(|(entry, value)| Some((entry.key.clone(), self.text(value)?.to_owned())))
             .collect()
     }
+}
+
+/// Parses a duration that a definition may contain: whole milliseconds, from 1 ms to ten years. Longer durations are
+/// certainly mistakes.
+fn duration(text: &str) -> Result<Duration, String> {
+    const MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+    let duration = crate::duration::parse(text).map_err(|_| {
+        format!("`{text}` is not a duration: write a number and a unit, such as 250ms, 30s, 1h30m or 2d")
+    })?;
+    if duration > MAX {
+        return Err(format!("`{text}` is longer than ten years"));
+    }
+    if duration < Duration::from_millis(1) {
+        return Err(format!("`{text}` is too short: the minimum is 1ms"));
+    }
+    Ok(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// The known word that is most like this one, if any is like it at all.

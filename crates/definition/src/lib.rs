@@ -12,7 +12,7 @@
 mod cel;
 mod check;
 mod digest;
-mod duration;
+pub mod duration;
 mod expand;
 mod fields;
 mod input;
@@ -23,7 +23,8 @@ mod settings;
 mod step;
 mod template;
 mod tree;
-mod yaml;
+pub mod yaml;
+mod yaml_text;
 
 use fields::Reader;
 use goconductor_saga::{Definition, Json};
@@ -106,7 +107,7 @@ fn read(text: &[u8], format: Format, limits: &Limits) -> Result<node::Node, Prob
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match format {
-        Format::Yaml => yaml::read(text, limits),
+        Format::Yaml => yaml_text::read(text, limits),
         Format::Json => json_text::read(text, limits),
     }
 }

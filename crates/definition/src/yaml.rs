@@ -1,228 +1,269 @@
-//! YAML to a document, without what makes YAML dangerous: tags, merge keys, several documents, aliases
-//! that multiply.
+//! YAML text to a tree with the position of every key and value.
+//!
+//! The tree is the text as it was written: scalars are not converted, aliases are not expanded, and duplicate keys
+//! are kept. The callers decide what they allow: the definition language and the configuration differ in that.
 
-use crate::Limits;
-use crate::node::{Entry, Node, Value};
-use crate::problem::{DUPLICATE, LIMIT, Problem, SYNTAX};
-use goconductor_saga::Json;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
-use std::collections::HashMap;
 
-/// A collection that is being read.
-enum Open {
-    List { items: Vec<Node>, anchor: usize, at: (usize, usize) },
-    Map { entries: Vec<Entry>, key: Option<(String, usize, usize)>, anchor: usize, at: (usize, usize) },
+/// Position in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
 }
 
-struct Builder<'a> {
-    limits: &'a Limits,
-    open: Vec<Open>,
-    anchors: HashMap<usize, (Node, usize)>,
-    nodes: usize,
-    root: Option<Node>,
+/// A value with its position.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The position of the first character.
+    pub position: Position,
+    /// Whether the value has a tag, such as `!!str`.
+    pub has_tag: bool,
+    /// The anchor, such as `&a`, as a number that is unique in the document.
+    pub anchor: Option<usize>,
+    /// The value.
+    pub value: Value,
 }
 
-pub(crate) fn read(text: &str, limits: &Limits) -> Result<Node, Problem> {
-    let depth = flow_depth(text);
-    if depth > limits.depth {
-        let detail = format!("it is nested {depth} deep; at most {} is read", limits.depth);
-        return Err(Problem::new(LIMIT, "", (1, 1), detail));
+/// A value as it was written.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// A scalar.
+    Scalar {
+        /// The text, without quotes.
+        text: String,
+        /// Whether the text has no quotes and is no block, so that YAML may give it another type than string.
+        is_plain: bool,
+    },
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping: keys and values in their order.
+    Map(Vec<(Node, Node)>),
+    /// A reference to the value with this anchor.
+    Alias(usize),
+}
+
+/// Limits of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Maximum nesting depth.
+    pub depth: usize,
+    /// Maximum number of keys and values. An alias counts as one.
+    pub nodes: usize,
+}
+
+/// Error that stops reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// The cause.
+    pub kind: ErrorKind,
+    /// The position of the cause.
+    pub position: Position,
+}
+
+/// Cause of an [`Error`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ErrorKind {
+    /// The text is not YAML.
+    #[error("this is not YAML: {0}")]
+    Syntax(String),
+    /// The text contains a second document.
+    #[error("contains more than one document")]
+    ManyDocuments,
+    /// The text exceeds [`Limits::depth`].
+    #[error("nested too deeply: the maximum depth is {0}")]
+    TooDeep(usize),
+    /// The text exceeds [`Limits::nodes`].
+    #[error("contains more than {0} keys and values")]
+    TooManyNodes(usize),
+}
+
+/// Reads a document. Returns `None` if the text is empty or contains only comments.
+///
+/// # Errors
+/// Returns the first [`Error`] in the text.
+pub fn parse(text: &str, limits: Limits) -> Result<Option<Node>, Error> {
+    if flow_depth(text) > limits.depth {
+        let position = Position { line: 1, column: 1 };
+        return Err(Error { kind: ErrorKind::TooDeep(limits.depth), position });
     }
-    let mut builder = Builder { limits, open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None };
+    let mut builder = Builder { limits, open: Vec::new(), nodes: 0, root: None };
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| {
-            Problem::new(SYNTAX, "", place(error.marker()), format!("this is no YAML: {}", error.info()))
+        let (event, span) = event.map_err(|error| Error {
+            kind: ErrorKind::Syntax(error.info().to_owned()),
+            position: position(error.marker()),
         })?;
         if matches!(event, Event::DocumentStart(_)) {
             documents += 1;
             if documents > 1 {
-                return Err(syntax(&span, "one file holds one definition: this is a second document"));
+                return Err(Error { kind: ErrorKind::ManyDocuments, position: position(&span.start) });
             }
         }
-        builder.take(event, &span)?;
+        builder.add(event, &span)?;
     }
-    builder.root.ok_or_else(|| Problem::new(SYNTAX, "", (1, 1), "the text is empty".to_owned()))
+    Ok(builder.root)
 }
 
-/// How deeply brackets are nested at most, whatever is between them: looked at before the parser, which
-/// goes down with them.
+/// Returns whether a plain scalar is null by YAML's core schema.
+#[must_use]
+pub fn is_null(plain: &str) -> bool {
+    matches!(plain, "" | "~" | "null" | "Null" | "NULL")
+}
+
+/// Returns the maximum nesting of brackets, regardless of their context. It is checked before parsing, because the
+/// parser itself recurses into brackets.
 fn flow_depth(text: &str) -> usize {
-    let (mut depth, mut most) = (0_usize, 0);
+    let (mut depth, mut max) = (0_usize, 0);
     for c in text.chars() {
         match c {
             '[' | '{' => {
                 depth += 1;
-                most = most.max(depth);
+                max = max.max(depth);
             }
             ']' | '}' => depth = depth.saturating_sub(1),
-            // Brackets in a plain text or a comment end with their line at the latest.
+            // Far beyond every limit, so the rest of the text cannot change the outcome.
             '\n' if depth > 256 => return depth,
             _ => {}
         }
     }
-    most
+    max
 }
 
-fn place(marker: &Marker) -> (usize, usize) {
-    (marker.line(), marker.col() + 1)
+fn position(marker: &Marker) -> Position {
+    Position { line: marker.line(), column: marker.col() + 1 }
 }
 
-fn syntax(span: &Span, detail: &str) -> Problem {
-    Problem::new(SYNTAX, "", place(&span.start), detail.to_owned())
+/// A collection whose end has not been read.
+struct Open {
+    position: Position,
+    has_tag: bool,
+    anchor: Option<usize>,
+    items: Items,
 }
 
-impl Builder<'_> {
-    fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Problem> {
-        let at = place(&span.start);
+enum Items {
+    List(Vec<Node>),
+    Map { entries: Vec<(Node, Node)>, key: Option<Node> },
+}
+
+struct Builder {
+    limits: Limits,
+    open: Vec<Open>,
+    nodes: usize,
+    root: Option<Node>,
+}
+
+impl Builder {
+    fn add(&mut self, event: Event<'_>, span: &Span) -> Result<(), Error> {
+        let position = position(&span.start);
+        // The parser numbers anchors from 1.
+        let anchor = |number: usize| (number > 0).then_some(number);
         match event {
             Event::Nothing
             | Event::StreamStart
             | Event::StreamEnd
             | Event::DocumentStart(_)
-            | Event::DocumentEnd => Ok(()),
-            Event::Alias(anchor) => {
-                let (node, weight) = self
-                    .anchors
-                    .get(&anchor)
-                    .cloned()
-                    .ok_or_else(|| syntax(span, "the alias names no anchor above it"))?;
-                self.count(weight, at)?;
-                self.put(node, 0, at)
+            | Event::DocumentEnd => {}
+            Event::Alias(number) => {
+                self.count(position)?;
+                let value = Value::Alias(number);
+                self.put(Node { position, has_tag: false, anchor: None, value });
             }
-            Event::Scalar(text, style, anchor, tag) => {
-                if tag.is_some() {
-                    return Err(syntax(span, "tags are not read: write the value itself"));
-                }
-                self.count(1, at)?;
-                if text.chars().any(|c| c == '\0') {
-                    return Err(syntax(span, "a NUL character can't be part of a text"));
-                }
-                if let Some(Open::Map { key: key @ None, .. }) = self.open.last_mut() {
-                    if style == ScalarStyle::Plain && text == "<<" {
-                        return Err(syntax(span, "merge keys are not read: write the keys out"));
-                    }
-                    *key = Some((text.into_owned(), at.0, at.1));
-                    return Ok(());
-                }
-                let value =
-                    if style == ScalarStyle::Plain { plain(&text) } else { Json::String(text.into_owned()) };
-                self.put(Node { value: Value::Scalar(value), line: at.0, column: at.1 }, anchor, at)
+            Event::Scalar(text, style, number, tag) => {
+                self.count(position)?;
+                let is_plain = style == ScalarStyle::Plain;
+                let value = Value::Scalar { text: text.into_owned(), is_plain };
+                self.put(Node { position, has_tag: tag.is_some(), anchor: anchor(number), value });
             }
-            Event::SequenceStart(anchor, tag) => {
-                self.begin(tag.is_some(), span)?;
-                self.open.push(Open::List { items: Vec::new(), anchor, at });
-                Ok(())
+            Event::SequenceStart(number, tag) => {
+                let items = Items::List(Vec::new());
+                self.open(Open { position, has_tag: tag.is_some(), anchor: anchor(number), items })?;
             }
-            Event::MappingStart(anchor, tag) => {
-                self.begin(tag.is_some(), span)?;
-                self.open.push(Open::Map { entries: Vec::new(), key: None, anchor, at });
-                Ok(())
+            Event::MappingStart(number, tag) => {
+                let items = Items::Map { entries: Vec::new(), key: None };
+                self.open(Open { position, has_tag: tag.is_some(), anchor: anchor(number), items })?;
             }
-            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            Event::SequenceEnd | Event::MappingEnd => {
+                // Invariant: the parser closes only what it opened.
+                let Some(Open { position, has_tag, anchor, items }) = self.open.pop() else { return Ok(()) };
+                let value = match items {
+                    Items::List(items) => Value::List(items),
+                    Items::Map { entries, .. } => Value::Map(entries),
+                };
+                self.put(Node { position, has_tag, anchor, value });
+            }
         }
+        Ok(())
     }
 
-    fn begin(&mut self, tagged: bool, span: &Span) -> Result<(), Problem> {
-        if tagged {
-            return Err(syntax(span, "tags are not read: write the value itself"));
-        }
-        if matches!(self.open.last(), Some(Open::Map { key: None, .. })) {
-            return Err(syntax(span, "a key has to be a text"));
-        }
-        self.count(1, place(&span.start))?;
+    fn open(&mut self, open: Open) -> Result<(), Error> {
+        self.count(open.position)?;
         if self.open.len() >= self.limits.depth {
-            let detail = format!("it is nested deeper than {}", self.limits.depth);
-            return Err(Problem::new(LIMIT, "", place(&span.start), detail));
+            return Err(Error { kind: ErrorKind::TooDeep(self.limits.depth), position: open.position });
         }
+        self.open.push(open);
         Ok(())
     }
 
-    fn count(&mut self, more: usize, at: (usize, usize)) -> Result<(), Problem> {
-        self.nodes = self.nodes.saturating_add(more);
+    fn count(&mut self, position: Position) -> Result<(), Error> {
+        self.nodes += 1;
         if self.nodes > self.limits.nodes {
-            let detail =
-                format!("it holds more than {} values, with what its aliases repeat", self.limits.nodes);
-            return Err(Problem::new(LIMIT, "", at, detail));
+            return Err(Error { kind: ErrorKind::TooManyNodes(self.limits.nodes), position });
         }
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), Problem> {
-        match self.open.pop() {
-            Some(Open::List { items, anchor, at }) => {
-                self.put(Node { value: Value::List(items), line: at.0, column: at.1 }, anchor, at)
-            }
-            Some(Open::Map { entries, anchor, at, .. }) => {
-                self.put(Node { value: Value::Map(entries), line: at.0, column: at.1 }, anchor, at)
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn put(&mut self, node: Node, anchor: usize, at: (usize, usize)) -> Result<(), Problem> {
-        if anchor > 0 {
-            let weight = weight(&node);
-            self.count(weight, at)?;
-            self.anchors.insert(anchor, (node.clone(), weight));
-        }
-        match self.open.last_mut() {
+    fn put(&mut self, node: Node) {
+        match self.open.last_mut().map(|open| &mut open.items) {
             None => self.root = Some(node),
-            Some(Open::List { items, .. }) => items.push(node),
-            Some(Open::Map { entries, key, .. }) => match key.take() {
-                Some((key, line, column)) => {
-                    if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-                        let detail = format!("the key {key} is there already, in line {}", first.line);
-                        return Err(Problem::new(DUPLICATE, "", (line, column), detail));
-                    }
-                    entries.push(Entry { key, line, column, value: node });
-                }
-                None => return Err(Problem::new(SYNTAX, "", at, "a key has to be a text".to_owned())),
+            Some(Items::List(items)) => items.push(node),
+            Some(Items::Map { entries, key }) => match key.take() {
+                Some(key) => entries.push((key, node)),
+                None => *key = Some(node),
             },
         }
-        Ok(())
     }
 }
 
-fn weight(node: &Node) -> usize {
-    match &node.value {
-        Value::Scalar(_) => 1,
-        Value::List(items) => 1 + items.iter().map(weight).sum::<usize>(),
-        Value::Map(entries) => 1 + entries.iter().map(|entry| 1 + weight(&entry.value)).sum::<usize>(),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A plain scalar by YAML's core schema (1.2.2, 10.3.2).
-fn plain(text: &str) -> Json {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Json::Null,
-        "true" | "True" | "TRUE" => return Json::Bool(true),
-        "false" | "False" | "FALSE" => return Json::Bool(false),
-        _ => {}
+    const LIMITS: Limits = Limits { depth: 3, nodes: 10 };
+
+    fn error(text: &str) -> (String, usize, usize) {
+        let error = parse(text, LIMITS).unwrap_err();
+        (error.kind.to_string(), error.position.line, error.position.column)
     }
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let radix = |prefix: &str, radix| i64::from_str_radix(text.strip_prefix(prefix)?, radix).ok();
-    if let Some(number) = radix("0x", 16).or_else(|| radix("0o", 8)) {
-        return Json::from(number);
+
+    #[test]
+    fn keys_and_values_have_positions() {
+        let root = parse("a: 1\nb:\n  - \"x\"\n", LIMITS).unwrap().unwrap();
+        let Value::Map(entries) = root.value else { panic!("expected a mapping") };
+        let positions: Vec<_> = entries
+            .iter()
+            .flat_map(|(key, value)| [key.position, value.position])
+            .map(|position| (position.line, position.column))
+            .collect();
+        assert_eq!(positions, [(1, 1), (1, 4), (2, 1), (3, 3)]);
     }
-    if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && digits.contains(|c: char| c.is_ascii_digit())
-    {
-        let unsigned = text.strip_prefix('+').unwrap_or(text);
-        if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            if let Ok(number) = unsigned.parse::<i64>() {
-                return Json::from(number);
-            }
-            if let Ok(number) = unsigned.parse::<u64>() {
-                return Json::from(number);
-            }
-        }
-        let float = digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
-        if let (true, Ok(number)) = (float, unsigned.parse::<f64>())
-            && let Some(number) = serde_json::Number::from_f64(number)
-        {
-            return Json::Number(number);
+
+    #[test]
+    fn text_without_a_value_is_none() {
+        for text in ["", "# only a comment\n"] {
+            assert!(parse(text, LIMITS).unwrap().is_none(), "{text:?}");
         }
     }
-    Json::String(text.to_owned())
+
+    #[test]
+    fn text_beyond_a_limit_is_refused() {
+        assert_eq!(error("[[[[]]]]"), ("nested too deeply: the maximum depth is 3".to_owned(), 1, 1));
+        assert_eq!(error("a:\n b:\n  c:\n   d: 1\n").0, "nested too deeply: the maximum depth is 3");
+        assert_eq!(error("[1,2,3,4,5,6,7,8,9,10]").0, "contains more than 10 keys and values");
+        assert_eq!(error("{}\n---\n{}"), ("contains more than one document".to_owned(), 2, 1));
+        assert!(error("a: [").0.starts_with("this is not YAML: "));
+    }
 }

@@ -12,14 +12,14 @@ mod client;
 mod refusal;
 mod session;
 
-use crate::access::{Credentials, Tls};
 use crate::line::{LineElection, Servers, Session};
 use crate::{Election, Error, Leader, Leadership};
 use async_trait::async_trait;
 use client::Client;
 use session::EtcdSession;
 use std::sync::Arc;
-use std::time::Duration;
+
+pub use crate::settings::Settings;
 
 /// What is generated from `proto/etcd.proto`.
 #[allow(
@@ -38,42 +38,6 @@ use std::time::Duration;
 )]
 pub(crate) mod api {
     tonic::include_proto!("etcdserverpb");
-}
-
-/// What an election on etcd is set to.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Members, as `host:port`.
-    pub endpoints: Vec<String>,
-    /// What keys begin with: elections of another prefix are others.
-    pub prefix: String,
-    /// One who leads and is not heard of for this long is replaced. Whole seconds: others are rounded up.
-    pub lease: Duration,
-    /// How long it takes at most to connect to a member.
-    pub connect_timeout: Duration,
-    /// How long a member may take to answer before the next one is asked.
-    pub request_timeout: Duration,
-    /// How connections are secured; none: not at all.
-    pub tls: Option<Tls>,
-    /// Who connects; none: anybody.
-    pub credentials: Option<Credentials>,
-}
-
-impl Settings {
-    /// Settings for members, the rest by default.
-    #[must_use]
-    pub fn of(endpoints: Vec<String>) -> Self {
-        let second = Duration::from_secs(1);
-        Self {
-            endpoints,
-            prefix: "goconductor".to_owned(),
-            lease: 5 * second,
-            connect_timeout: second,
-            request_timeout: second,
-            tls: None,
-            credentials: None,
-        }
-    }
 }
 
 /// Elections on etcd. Clones share their session, and with that are one process to the others.

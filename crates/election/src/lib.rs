@@ -26,13 +26,13 @@ mod leadership;
 mod line;
 pub mod local;
 pub mod postgres;
+pub mod settings;
 pub mod zookeeper;
 
 use std::fmt;
 
 use async_trait::async_trait;
 
-pub use access::{Credentials, Tls};
 pub use era::{InEra, LAST_ERA};
 pub use error::{Error, ErrorKind};
 pub use etcd::EtcdElection;
@@ -40,6 +40,7 @@ pub use hosted::{Hosted, Refusal, Told};
 pub use leadership::{Leadership, Lost, Term};
 pub use local::LocalElection;
 pub use postgres::PostgresElection;
+pub use settings::{Credentials, Tls};
 pub use zookeeper::ZooKeeperElection;
 
 /// Names a term of leadership: higher than that of every term of the same name before it.

@@ -8,50 +8,17 @@
 
 mod session;
 
-use crate::access::{Credentials, Tls, read};
+use crate::access::read;
 use crate::line::{LineElection, Servers, Session};
+use crate::settings::{Credentials, Tls};
 use crate::{Election, Error, Leader, Leadership};
 use async_trait::async_trait;
+use secrecy::ExposeSecret;
 use session::{ZooKeeperSession, meaning};
 use std::sync::Arc;
-use std::time::Duration;
 use zookeeper_client::{Client, TlsOptions};
 
-/// What an election on ZooKeeper is set to.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Servers, as `host:port`.
-    pub endpoints: Vec<String>,
-    /// The node that holds everything: elections of another one are others.
-    pub prefix: String,
-    /// One who leads and is not heard of for this long is replaced. The servers may have it longer or shorter.
-    pub lease: Duration,
-    /// How long it takes at most to connect to a server; one that is silent for as long is given up.
-    pub connect_timeout: Duration,
-    /// How long a server may take to answer.
-    pub request_timeout: Duration,
-    /// How connections are secured; none: not at all.
-    pub tls: Option<Tls>,
-    /// Whose the nodes are, by the scheme `digest`; none: anybody's.
-    pub credentials: Option<Credentials>,
-}
-
-impl Settings {
-    /// Settings for servers, the rest by default.
-    #[must_use]
-    pub fn of(endpoints: Vec<String>) -> Self {
-        let second = Duration::from_secs(1);
-        Self {
-            endpoints,
-            prefix: "goconductor".to_owned(),
-            lease: 5 * second,
-            connect_timeout: second,
-            request_timeout: second,
-            tls: None,
-            credentials: None,
-        }
-    }
-}
+pub use crate::settings::Settings;
 
 /// Elections on ZooKeeper. Clones share their session, and with that are one process to the others.
 #[derive(Debug, Clone)]
@@ -88,7 +55,8 @@ impl Servers for Ensemble {
             .with_connection_timeout(*connect_timeout)
             .with_fail_eagerly();
         if let Some(Credentials { user, password }) = credentials {
-            connector = connector.with_auth("digest", format!("{user}:{password}").as_bytes());
+            connector =
+                connector.with_auth("digest", format!("{user}:{}", password.expose_secret()).as_bytes());
         }
         let servers = endpoints.join(",");
         let opened = match &self.tls {

@@ -8,6 +8,7 @@
 //!
 //! Invariant: a name that a term of this process leads is counted as led until the end of its newest term.
 
+pub mod metrics;
 mod run;
 mod service;
 
@@ -17,30 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use goconductor_election::{Election, Error, FencingToken, Leader, Leadership};
-use goconductor_service_kit::telemetry::{Metric, MetricKind, describe};
-use metrics::Unit;
 use tokio::task::JoinSet;
 
 pub use run::run;
 pub use service::{Service, service};
-
-const WON: &str = "goconductor_elections_won_total";
-const IS_LEADER: &str = "goconductor_election_is_leader";
-
-const METRICS: [Metric; 2] = [
-    Metric {
-        name: WON,
-        kind: MetricKind::Counter,
-        unit: Unit::Count,
-        help: "How many terms of leadership this process has won, by election.",
-    },
-    Metric {
-        name: IS_LEADER,
-        kind: MetricKind::Gauge,
-        unit: Unit::Count,
-        help: "1 while this process leads the election, else 0.",
-    },
-];
 
 /// Elections over one backend, with logs and metrics. It has to live as long as the leaderships that are
 /// won through it are to be watched.
@@ -55,7 +36,7 @@ impl LeaderElector {
     /// An elector over a backend.
     #[must_use]
     pub fn new(election: Arc<dyn Election>) -> Self {
-        describe(&METRICS);
+        goconductor_telemetry::describe(metrics::ALL);
         Self { election, led: Arc::default(), watchers: Mutex::default() }
     }
 
@@ -116,8 +97,8 @@ impl Led {
         // Under the lock, so that the end of an old term can't come after the beginning of a new one.
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         newest.insert(name.clone(), *token);
-        metrics::counter!(WON, "election" => name.clone()).increment(1);
-        metrics::gauge!(IS_LEADER, "election" => name.clone()).set(1.0);
+        metrics::WON.with([name.clone().into()]).increment(1);
+        metrics::IS_LEADER.with([name.clone().into()]).set(1.0);
     }
 
     fn ended(&self, leader: &Leader) {
@@ -126,7 +107,7 @@ impl Led {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.get(name) == Some(token) {
             newest.remove(name);
-            metrics::gauge!(IS_LEADER, "election" => name.clone()).set(0.0);
+            metrics::IS_LEADER.with([name.clone().into()]).set(0.0);
         }
     }
 }

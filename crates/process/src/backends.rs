@@ -6,15 +6,13 @@ use crate::Queues;
 use crate::leases::StoreLeases;
 use anyhow::Context;
 use goconductor_definition::Cel;
-use goconductor_queue::kafka::{self, KafkaQueue};
-use goconductor_queue::kinesis::{self, KinesisQueue};
-use goconductor_queue::nats::{self, NatsQueue};
-use goconductor_queue::rabbitmq::{self, RabbitQueue};
-use goconductor_queue::{Queue, Tls};
+use goconductor_queue::Queue;
+use goconductor_queue::kafka::KafkaQueue;
+use goconductor_queue::kinesis::KinesisQueue;
+use goconductor_queue::nats::NatsQueue;
+use goconductor_queue::rabbitmq::RabbitQueue;
 use goconductor_remote::{ChangesFeed, Endpoints, RemoteStore};
-use goconductor_service_kit::config::{
-    self, Config, KinesisCapacity, NatsCredentials, QueueBackend, SaslMechanism, Security, StateStoreBackend,
-};
+use goconductor_service_kit::config::{self, Config, QueueBackend, StateStoreBackend};
 use goconductor_store::Store;
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::postgres::PostgresStore;
@@ -152,104 +150,24 @@ impl Process {
     }
 }
 
-/// A queue, as it is configured; `store` keeps what a queue leaves to its readers, of whom `identity` is one.
+/// Opens a queue. The store keeps the leases of Kinesis, in which `identity` names this process.
 pub(crate) fn open_queue(
-    of: &config::Queue,
+    config: &config::Queue,
     backend: QueueBackend,
     store: &Arc<dyn Store>,
     identity: &str,
 ) -> anyhow::Result<Arc<dyn Queue>> {
+    let missing =
+        || anyhow::anyhow!("queue {} is not configured: add its section below queue", backend.name());
     Ok(match backend {
-        QueueBackend::Memory => anyhow::bail!("an in-process queue reaches no other process"),
-        QueueBackend::Kafka => Arc::new(KafkaQueue::new(kafka_settings(of))?),
+        QueueBackend::Memory => anyhow::bail!("queue memory cannot reach other processes"),
+        QueueBackend::Kafka => Arc::new(KafkaQueue::new(config.kafka.clone().ok_or_else(missing)?)?),
         QueueBackend::Kinesis => {
+            let settings = config.kinesis.clone().ok_or_else(missing)?;
             let leases = Arc::new(StoreLeases(store.clone()));
-            Arc::new(KinesisQueue::new(kinesis_settings(of, identity), leases)?)
+            Arc::new(KinesisQueue::new(settings, identity, leases)?)
         }
-        QueueBackend::Nats => Arc::new(NatsQueue::new(nats_settings(of))?),
-        QueueBackend::RabbitMq => Arc::new(RabbitQueue::new(rabbitmq_settings(of))?),
+        QueueBackend::Nats => Arc::new(NatsQueue::new(config.nats.clone().ok_or_else(missing)?)?),
+        QueueBackend::RabbitMq => Arc::new(RabbitQueue::new(config.rabbitmq.clone().ok_or_else(missing)?)?),
     })
-}
-
-fn kafka_settings(of: &config::Queue) -> kafka::Settings {
-    let kafka = &of.kafka;
-    kafka::Settings {
-        brokers: kafka.brokers.clone(),
-        prefix: of.prefix.clone(),
-        partitions: kafka.partitions,
-        replication: kafka.replication,
-        tls: matches!(kafka.security, Security::Tls | Security::SaslTls).then(|| tls(&kafka.tls)),
-        sasl: kafka.sasl.as_ref().map(|sasl| kafka::Sasl {
-            mechanism: match sasl.mechanism {
-                SaslMechanism::Plain => kafka::Mechanism::Plain,
-                SaslMechanism::ScramSha256 => kafka::Mechanism::ScramSha256,
-                SaslMechanism::ScramSha512 => kafka::Mechanism::ScramSha512,
-            },
-            user: sasl.user.clone(),
-            password: sasl.password.expose().to_owned(),
-        }),
-    }
-}
-
-fn kinesis_settings(of: &config::Queue, identity: &str) -> kinesis::Settings {
-    let kinesis = &of.kinesis;
-    kinesis::Settings {
-        endpoint: kinesis.endpoint.as_ref().map(|endpoint| endpoint.expose().to_owned()),
-        ca_file: kinesis.ca_file.clone(),
-        prefix: of.prefix.clone(),
-        capacity: match kinesis.capacity {
-            KinesisCapacity::Provisioned => kinesis::Capacity::Shards(kinesis.shards),
-            KinesisCapacity::OnDemand => kinesis::Capacity::OnDemand,
-        },
-        credentials: match &kinesis.credentials {
-            Some(keys) => kinesis::Credentials::Keys {
-                id: keys.id.clone(),
-                secret: keys.secret.expose().to_owned(),
-                token: keys.token.as_ref().map(|token| token.expose().to_owned()),
-            },
-            None => kinesis::Credentials::Chain,
-        },
-        ..kinesis::Settings::of(&kinesis.region, identity)
-    }
-}
-
-fn nats_settings(of: &config::Queue) -> nats::Settings {
-    let nats = &of.nats;
-    nats::Settings {
-        servers: nats.servers.clone(),
-        prefix: of.prefix.clone(),
-        replication: nats.replication,
-        max_messages: u64::from(nats.max_messages),
-        tls: nats.tls.as_ref().map(tls),
-        credentials: nats.credentials.as_ref().map(|credentials| match credentials {
-            NatsCredentials::Password(user, password) => {
-                nats::Credentials::Password { user: user.clone(), password: password.expose().to_owned() }
-            }
-            NatsCredentials::Token(token) => nats::Credentials::Token(token.expose().to_owned()),
-            NatsCredentials::Jwt(text) => nats::Credentials::Jwt(text.expose().to_owned()),
-        }),
-    }
-}
-
-fn rabbitmq_settings(of: &config::Queue) -> rabbitmq::Settings {
-    let rabbitmq = &of.rabbitmq;
-    rabbitmq::Settings {
-        hosts: rabbitmq.hosts.clone(),
-        vhost: rabbitmq.vhost.clone(),
-        prefix: of.prefix.clone(),
-        replication: rabbitmq.replication,
-        max_messages: u64::from(rabbitmq.max_messages),
-        prefetch: rabbitmq.prefetch,
-        tls: rabbitmq.tls.as_ref().map(tls),
-        user: rabbitmq.user.clone(),
-        password: rabbitmq.password.expose().to_owned(),
-    }
-}
-
-fn tls(of: &config::Tls) -> Tls {
-    Tls {
-        ca_file: of.ca_file.clone(),
-        certificate_file: of.certificate_file.clone(),
-        key_file: of.key_file.clone(),
-    }
 }

@@ -8,11 +8,10 @@ use crate::Process;
 use anyhow::Context;
 use async_trait::async_trait;
 use goconductor_election::{
-    Credentials, Election, Error, EtcdElection, InEra, Leader, Leadership, PostgresElection, Tls,
-    ZooKeeperElection, etcd, postgres, zookeeper,
+    Election, Error, EtcdElection, InEra, Leader, Leadership, PostgresElection, ZooKeeperElection, postgres,
 };
 use goconductor_remote::{Endpoints, RemoteElection};
-use goconductor_service_kit::config::{self, Config, ElectionBackend};
+use goconductor_service_kit::config::{Config, ElectionBackend};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
@@ -31,7 +30,7 @@ impl Process {
         let knows_backend = match config.backend {
             ElectionBackend::Local => false,
             ElectionBackend::Postgres => self.config.election_url().is_some(),
-            ElectionBackend::Etcd | ElectionBackend::ZooKeeper => !config.endpoints.is_empty(),
+            ElectionBackend::Etcd | ElectionBackend::ZooKeeper => !config.settings.endpoints.is_empty(),
         };
         if knows_backend {
             Ok(Arc::new(ElectorsOrNot::new(electors, self.config.clone())))
@@ -61,55 +60,15 @@ async fn open(config: &Config) -> Result<Arc<dyn Election>, Error> {
         ElectionBackend::Postgres => {
             let missing = || Error::Configuration { reason: "election.url is missing".to_owned() };
             let url = config.election_url().ok_or_else(missing)?;
-            let settings = postgres::Settings { lease: config.election.lease };
+            let settings = postgres::Settings { lease: config.election.settings.lease };
             Arc::new(PostgresElection::connect(url.expose(), settings).await?)
         }
-        ElectionBackend::Etcd => {
-            let config::Election { endpoints, prefix, lease, .. } = config.election.clone();
-            Arc::new(
-                EtcdElection::connect(etcd::Settings {
-                    endpoints,
-                    prefix,
-                    lease,
-                    connect_timeout: config.election.connect_timeout,
-                    request_timeout: config.election.request_timeout,
-                    tls: tls(&config.election),
-                    credentials: credentials(&config.election),
-                })
-                .await?,
-            )
-        }
+        ElectionBackend::Etcd => Arc::new(EtcdElection::connect(config.election.settings.clone()).await?),
         ElectionBackend::ZooKeeper => {
-            let config::Election { endpoints, prefix, lease, .. } = config.election.clone();
-            Arc::new(
-                ZooKeeperElection::connect(zookeeper::Settings {
-                    endpoints,
-                    prefix,
-                    lease,
-                    connect_timeout: config.election.connect_timeout,
-                    request_timeout: config.election.request_timeout,
-                    tls: tls(&config.election),
-                    credentials: credentials(&config.election),
-                })
-                .await?,
-            )
+            Arc::new(ZooKeeperElection::connect(config.election.settings.clone()).await?)
         }
     };
     Ok(Arc::new(InEra::new(election, config.election.era)?))
-}
-
-fn tls(of: &config::Election) -> Option<Tls> {
-    of.tls.clone().map(|config::Tls { ca_file, certificate_file, key_file }| Tls {
-        ca_file,
-        certificate_file,
-        key_file,
-    })
-}
-
-fn credentials(of: &config::Election) -> Option<Credentials> {
-    of.user
-        .as_ref()
-        .map(|user| Credentials { user: user.name.clone(), password: user.password.expose().to_owned() })
 }
 
 /// The electors, and the backend behind them.

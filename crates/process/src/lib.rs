@@ -127,7 +127,7 @@ impl Process {
     /// When the log can't be set up, or signals can't be listened to.
     pub fn start(name: &'static str, config: Config) -> anyhow::Result<Self> {
         let metrics = telemetry::init(&config.telemetry)?;
-        drop(tokio::spawn(metrics.clone().keep_up()));
+        drop(tokio::spawn(metrics.clone().maintenance_loop()));
         let drain = Drain::new();
         drain.on_signals().context("signals can't be listened to")?;
         let instance = format!("{name}-{}", uuid::Uuid::now_v7().simple());

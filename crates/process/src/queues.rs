@@ -108,7 +108,7 @@ impl Queues {
             );
         }
         // What can't work ends the process now, not in the middle of a move.
-        for backend in reached(&config) {
+        for backend in config.configured() {
             open_queue(&config, backend, &store, identity).context("queue")?;
         }
         Ok(Arc::new(Self {
@@ -139,7 +139,7 @@ impl Queues {
     /// The queues of this process, as it publishes them with its membership.
     #[must_use]
     pub fn view(&self) -> QueueView {
-        let backends = reached(&self.config).map(|backend| backend.name().to_owned()).collect();
+        let backends = self.config.configured().map(|backend| backend.name().to_owned()).collect();
         let known = self.known();
         let (applied, has_lost_old) = (known.applied, known.has_lost_old);
         QueueView { applied, backends, has_lost_old, ..QueueView::default() }
@@ -350,7 +350,7 @@ impl Queues {
         let queue = match opened.get(name) {
             Some(queue) => Arc::clone(queue),
             None => {
-                let backend = backend(name).filter(|backend| self.config.reaches(*backend)).with_context(|| {
+                let backend = backend(name).filter(|backend| self.config.is_configured(*backend)).with_context(|| {
                     format!(
                         "the queue in use is {name}, and this process's configuration does not say how to reach it: \
                          add its section below queue"
@@ -416,9 +416,4 @@ impl Queues {
 
 fn backend(name: &str) -> Option<QueueBackend> {
     QueueBackend::ALL.iter().find(|(known, _)| *known == name).map(|(_, backend)| *backend)
-}
-
-/// The queues that a configuration says how to reach.
-fn reached(config: &config::Queue) -> impl Iterator<Item = QueueBackend> {
-    QueueBackend::ALL.iter().map(|(_, backend)| *backend).filter(|backend| config.reaches(*backend))
 }

@@ -11,9 +11,9 @@
 //! dispatch ledger brings back what it held.
 
 mod backlog;
+mod client;
 mod consumer;
 mod remove;
-mod settings;
 mod topics;
 
 use crate::{Backlog, Consumer, Error, Message, Queue, Topic};
@@ -28,8 +28,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use topics::Topics;
 
+pub use crate::settings::kafka::{Mechanism, Sasl, Settings};
 pub use remove::remove_topics;
-pub use settings::{Mechanism, Sasl, Settings};
 
 /// Names the header of a publish time that is before 1970, which only tests have.
 const PUBLISHED: &str = "published-at-ms";

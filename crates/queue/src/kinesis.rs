@@ -20,8 +20,8 @@ mod backlog;
 mod consumer;
 mod fault;
 mod lease;
+mod names;
 mod record;
-mod settings;
 mod streams;
 
 use crate::{Backlog, Consumer, Error, Message, Queue, Topic};
@@ -36,8 +36,8 @@ use std::time::Duration;
 use streams::Streams;
 use tokio::time::Instant;
 
+pub use crate::settings::kinesis::{Capacity, Credentials, Settings};
 pub use lease::{Checkpoint, Lease, Leases, Mark, MemoryLeases, NewLease, Progress, Take};
-pub use settings::{Capacity, Credentials, Settings};
 
 /// What is refused for this long is left to the ledger: whoever published it has other things to do.
 const SENT: Duration = Duration::from_secs(10);
@@ -54,6 +54,7 @@ pub struct KinesisQueue {
 
 struct Inner {
     settings: Settings,
+    identity: String,
     api: Arc<Api>,
     leases: Arc<dyn Leases>,
     streams: Streams,
@@ -67,23 +68,25 @@ impl std::fmt::Debug for KinesisQueue {
 }
 
 impl KinesisQueue {
-    /// Commands on the Kinesis of these settings, with leases where all its processes find them. Nothing is sent
-    /// yet.
+    /// Creates a queue on Kinesis without a request to it. All processes must share the leases. `identity` names this
+    /// process in them; it must be random at each start, so that no two processes have the same.
     ///
     /// # Errors
     /// [`Error::Configuration`] when the settings can't work.
-    pub fn new(settings: Settings, leases: Arc<dyn Leases>) -> Result<Self, Error> {
+    pub fn new(settings: Settings, identity: &str, leases: Arc<dyn Leases>) -> Result<Self, Error> {
         settings.check()?;
         let api = Arc::new(Api::new(settings.clone())?);
         let streams = Streams::new(Arc::clone(&api), settings.capacity);
         let counts = Counts::default();
-        Ok(Self { inner: Arc::new(Inner { settings, api, leases, streams, counts }) })
+        Ok(Self {
+            inner: Arc::new(Inner { settings, identity: identity.to_owned(), api, leases, streams, counts }),
+        })
     }
 
     /// Sends one request, and what is refused of it again, until all of it was taken in.
     async fn send(&self, stream: &str, mut records: Vec<Record>, until: Instant) -> Result<(), Error> {
         let [first, longest] = PAUSES;
-        let mut pauses = Pauses::new(&self.inner.settings.identity, first, longest);
+        let mut pauses = Pauses::new(&self.inner.identity, first, longest);
         loop {
             let fault = match self.inner.api.put(stream, &records).await {
                 Ok(answers) => match left(&mut records, answers) {
@@ -156,16 +159,16 @@ impl Queue for KinesisQueue {
     }
 
     async fn consume(&self, topic: &Topic) -> Result<Box<dyn Consumer>, Error> {
-        let Inner { settings, api, leases, streams, .. } = &*self.inner;
+        let Inner { settings, identity, api, leases, streams, .. } = &*self.inner;
         let stream = settings.name_of(topic);
         streams.forget(&stream);
         streams.ensure(&stream, MADE_TO_CONSUME).await?;
         let (api, leases) = (Arc::clone(api), Arc::clone(leases));
-        Ok(Box::new(KinesisConsumer::begin(api, leases, stream, &settings.identity, settings.lease)))
+        Ok(Box::new(KinesisConsumer::begin(api, leases, stream, identity, settings.lease)))
     }
 
     async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
-        let Inner { settings, api, leases, streams, counts } = &*self.inner;
+        let Inner { settings, api, leases, streams, counts, .. } = &*self.inner;
         let stream = settings.name_of(topic);
         streams.ensure(&stream, MADE).await?;
         let backlog = counts.backlog(api, leases, &stream, settings.lease).await;

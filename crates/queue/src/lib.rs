@@ -20,6 +20,7 @@ pub mod memory;
 pub mod nats;
 pub mod rabbitmq;
 mod room;
+pub mod settings;
 pub mod switching;
 mod tls;
 
@@ -29,7 +30,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{Capacity, Error, ErrorKind};
-pub use tls::Tls;
+pub use settings::Tls;
 
 /// Which side of its steps a topic carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

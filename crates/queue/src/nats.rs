@@ -24,9 +24,9 @@
 mod consumer;
 mod held;
 mod link;
+mod options;
 mod receiver;
 mod record;
-mod settings;
 mod streams;
 
 use crate::room::Room;
@@ -37,13 +37,13 @@ use async_trait::async_trait;
 use consumer::NatsConsumer;
 use futures::future::join_all;
 use link::{Connected, Link};
-use settings::Names;
+use options::Names;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use streams::Streams;
 
-pub use settings::{Credentials, Settings};
+pub use crate::settings::nats::{Credentials, Settings};
 
 /// Servers that do not answer for this long are taken for gone.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -98,7 +98,7 @@ impl NatsQueue {
     /// [`Error::Configuration`] when the settings can't work.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         settings.addresses()?;
-        settings.options(Arc::default())?;
+        settings.options(drop)?;
         let (link, room) = (Link::new(settings.clone()), Room::new(settings.max_messages));
         let (streams, next) = (Streams::default(), AtomicU64::default());
         Ok(Self { inner: Arc::new(Inner { settings, link, streams, room, next }) })

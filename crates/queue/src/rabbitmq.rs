@@ -21,10 +21,10 @@
 
 mod consumer;
 mod link;
+mod options;
 mod progress;
 mod queues;
 mod record;
-mod settings;
 mod wire;
 
 use crate::room::Room;
@@ -41,7 +41,7 @@ use queues::Queues;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use settings::Settings;
+pub use crate::settings::rabbitmq::Settings;
 
 /// A broker that does not answer for this long is taken for gone.
 const ANSWER: Duration = Duration::from_secs(5);

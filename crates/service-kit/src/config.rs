@@ -1,172 +1,173 @@
-//! The configuration of every service: typed, checked as a whole, and able to say where each value came
-//! from.
+//! The configuration of the services. It is typed, checked as a whole, and knows the origin of each value.
 //!
-//! The order is: defaults, the YAML file, the environment (`GOCONDUCTOR_STATE_STORE__BACKEND`), flags.
-//! `env://NAME` and `file://path` stand for values in all of them. A variable can't hold a hyphen: in a
-//! service's name `_` stands for it.
+//! The layers are, from the weakest to the strongest: defaults, the YAML file, the environment
+//! (`GOCONDUCTOR_STATE_STORE__BACKEND`) and flags. In each of them, a value may be a reference `env://NAME` or
+//! `file://path`. The name of a variable cannot contain a hyphen, so `_` stands for it in the name of a service.
+//!
+//! The adapters of `goconductor-queue` and `goconductor-election` define their own settings, and the sections are read
+//! straight into these types.
 
-mod backend;
-mod brokers;
 mod document;
 mod election;
-mod kinesis;
+mod queue;
 mod reader;
 mod reference;
+mod secret_url;
 mod source;
+mod state_store;
+mod tls;
 mod unknown;
 mod value;
+mod variable;
 
+use reader::Reader;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use backend::{
-    Kafka, Queue, QueueBackend, Sasl, SaslMechanism, Security, StateStore, StateStoreBackend, Tls,
-};
-pub use brokers::{Nats, NatsCredentials, RabbitMq};
-pub use election::{Election, ElectionBackend, User};
-pub use kinesis::{Kinesis, KinesisCapacity, KinesisKeys};
+pub use election::{Election, ElectionBackend};
+pub use queue::{Queue, QueueBackend};
+pub use secret_url::SecretUrl;
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
-pub use value::{SecretText, SecretUrl};
+pub use state_store::{StateStore, StateStoreBackend};
 
-use reader::Reader;
-
-/// What a service has to know before it starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Configuration of a service.
+#[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the gateway listens.
+    /// Listening address of the gateway.
     pub listen: SocketAddr,
-    /// Whether `listen` may be reachable from other machines although nobody is authenticated.
+    /// Whether the listening addresses may be reachable from other machines, although the API has no authentication.
     pub allow_insecure_bind: bool,
-    /// Where local files live.
+    /// Directory of local files.
     pub data_dir: PathBuf,
-    /// Where durable state lives.
+    /// The database of durable state.
     pub state_store: StateStore,
-    /// What carries commands.
+    /// The queue that carries commands.
     pub queue: Queue,
-    /// What chooses leaders.
+    /// Leader election.
     pub election: Election,
-    /// How services without a worker are reached, by name.
+    /// Services that are called by HTTP, by name.
     pub services: BTreeMap<String, Service>,
-    /// How much is taken in at once.
+    /// Limits of the gateway.
     pub limits: Limits,
-    /// How commands are run.
+    /// The execution of commands.
     pub executor: Executor,
-    /// What is said about it all.
+    /// Logging.
     pub telemetry: Telemetry,
     settings: Vec<Setting>,
 }
 
-/// How a service is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A service that the executor calls.
+#[derive(Debug, Clone)]
 pub struct Service {
-    /// By HTTP.
+    /// The HTTP endpoint.
     pub http: HttpService,
-    /// How many of its commands run at once.
+    /// Maximum number of its commands in flight.
     pub max_in_flight: u32,
-    /// How many commands of each of these actions run at once.
+    /// Maximum number of commands in flight by action, for actions with a limit of their own.
     pub actions: BTreeMap<String, u32>,
 }
 
-/// A service that is called by HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// HTTP endpoint of a service.
+#[derive(Debug, Clone)]
 pub struct HttpService {
-    /// What `/{action}` is appended to; without a slash at its end.
+    /// The base URL, to which `/{action}` is appended. It has no trailing slash.
     pub url: SecretUrl,
 }
 
-/// How much is taken in at once.
+/// Limits of the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// The body of a request.
+    /// Maximum size of a request body.
     pub body_bytes: usize,
-    /// How deeply JSON is nested.
+    /// Maximum nesting depth of JSON.
     pub json_depth: u32,
-    /// The input of a workflow.
+    /// Maximum size of the input of a workflow.
     pub input_bytes: usize,
-    /// The output of a step.
+    /// Maximum size of the output of a step.
     pub output_bytes: usize,
-    /// How many of a list a page holds, where the request does not say.
+    /// Default number of items in a page of a list.
     pub page_size: u32,
-    /// Connections that are held at once.
+    /// Maximum number of open connections.
     pub connections: u32,
-    /// Calls that are carried out at once.
+    /// Maximum number of requests in flight.
     pub calls_in_flight: u32,
-    /// What the bodies of calls that are carried out hold together.
+    /// Maximum total size of the bodies of requests in flight.
     pub bodies_bytes: usize,
-    /// Long polls and streams at once.
+    /// Maximum number of open long polls and streams.
     pub waiting_callers: u32,
-    /// Starts that are carried out at once.
+    /// Maximum number of starts in flight.
     pub starts_in_flight: u32,
-    /// Starts of one namespace that wait for their turn.
+    /// Maximum number of starts of one namespace that wait for a permit.
     pub starts_waiting: u32,
-    /// How long a start waits for its turn.
+    /// Timeout of a start that waits for a permit.
     pub start_wait: Duration,
-    /// Commands of one service of one namespace, or of one of its actions, that wait: with more no starts that
-    /// need it are taken in.
+    /// Maximum backlog of a service in a namespace, or of one of its actions. Starts that need a service with a larger
+    /// backlog are refused.
     pub backlog: u32,
 }
 
-/// How commands are run.
+/// Execution of commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Executor {
-    /// Where a saga-executor listens, for workers and for whoever asks how it is.
+    /// Listening address of a saga-executor process, for workers and for health checks.
     pub listen: SocketAddr,
-    /// The services that it serves; none: all that have an address, or a worker that connects.
+    /// The services to serve. If it is empty, all services that have a URL or a connected worker are served.
     pub services: Vec<String>,
-    /// Whether it stands for the duties: redelivery and timers.
+    /// Whether the process is a candidate for the duties: redelivery and timers.
     pub duties: bool,
-    /// In how many shares the duties are led, so that they spread over executors.
+    /// Number of shards of the duties. Each shard has a leader, so that the duties spread over the executors.
     pub duty_shards: u32,
-    /// A worker on whose stream nothing is heard for this long is lost.
+    /// Time after which a worker without a heartbeat is considered lost.
     pub worker_lease: Duration,
-    /// How many of one service execute at once, unless the service says otherwise.
+    /// Maximum number of commands of one service in flight, unless the service sets its own limit.
     pub max_in_flight: u32,
-    /// How many of all services execute at once, and as many compensate: namespaces share them fairly.
+    /// Maximum number of executions in flight over all services, and of compensations in flight. Namespaces share them
+    /// fairly.
     pub all_in_flight: u32,
-    /// How many compensate at once, beside them.
+    /// Maximum number of compensations in flight of one service, in addition to its executions.
     pub compensations_in_flight: u32,
-    /// How long an attempt runs before its start is written by itself.
+    /// Time after which the start of a running attempt is written in a separate transaction.
     pub start_grace: Duration,
-    /// After what time a command that nobody speaks for is published again.
+    /// Time after which an unacknowledged command is published again.
     pub redelivery: Duration,
-    /// How long a shutdown waits for what runs.
+    /// Time that a shutdown waits for attempts in flight.
     pub drain: Duration,
 }
 
-/// What is said about it all.
+/// Logging.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Telemetry {
     /// A level, or a filter by target.
     pub log_level: String,
-    /// How a line looks.
+    /// The format of a log line.
     pub log_format: LogFormat,
 }
 
-/// How a line of the log looks.
+/// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For programs: one object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl Config {
-    /// Reads all layers and checks the whole.
+    /// Reads all layers and checks the whole configuration.
     ///
     /// # Errors
-    /// With everything that is wrong.
+    /// Returns [`Invalid`] with all problems.
     pub fn load(sources: &Sources) -> Result<Self, Invalid> {
         let mut reader = Reader::new(sources)?;
         let mut config = Self {
             listen: reader.get("listen", &value::address(), SocketAddr::from((Ipv4Addr::LOCALHOST, 8470))),
             allow_insecure_bind: reader.get("allow_insecure_bind", &value::boolean(), false),
             data_dir: reader.get("data_dir", &value::path(), PathBuf::from("goconductor-data")),
-            state_store: backend::state_store(&mut reader),
-            queue: backend::queue(&mut reader),
-            election: election::election(&mut reader),
+            state_store: state_store::read(&mut reader),
+            queue: queue::read(&mut reader),
+            election: election::read(&mut reader),
             limits: limits(&mut reader),
             executor: executor(&mut reader),
             telemetry: telemetry(&mut reader),
@@ -178,13 +179,19 @@ impl Config {
         Ok(config)
     }
 
-    /// Every value by dotted path, with where it came from; secrets are masked.
+    /// Returns all settings with the origins of their values. Secrets are masked.
     #[must_use]
     pub fn explain(&self) -> &[Setting] {
         &self.settings
     }
 
-    /// What each value by itself can't show.
+    /// Returns the URL of the database for leader election: `election.url`, or else the URL of the state store.
+    #[must_use]
+    pub fn election_url(&self) -> Option<&SecretUrl> {
+        self.election.url.as_ref().or(self.state_store.url.as_ref())
+    }
+
+    /// Checks the settings against each other.
     fn check(&self, reader: &mut Reader<'_>) {
         let listens = [
             ("listen", self.listen),
@@ -197,27 +204,25 @@ impl Config {
                 continue;
             }
             let message = format!(
-                "{listen} can be reached from other machines, and nobody is authenticated yet: listen on 127.0.0.1 or \
-                 [::1]; or, if something in front of it keeps strangers out, say `allow_insecure_bind: true` \
+                "{listen} is reachable from other machines, and the API has no authentication yet: listen on 127.0.0.1 \
+                 or [::1]; or, if a proxy or firewall restricts access, set `allow_insecure_bind: true` \
                  (GOCONDUCTOR_ALLOW_INSECURE_BIND=true)"
             );
             reader.problem(path, reader.origin(path), message);
         }
         if !self.executor.duty_shards.is_power_of_two() {
-            let message = "is one of 1, 2, 4, 8, 16: shares have to be even";
+            let message = "must be 1, 2, 4, 8 or 16, so that all shards have the same size";
             reader.problem("executor.duty_shards", reader.origin("executor.duty_shards"), message);
         }
         self.check_election(reader);
         election::check(&self.election, reader);
         if self.executor.start_grace >= self.executor.redelivery {
-            let message = "has to be shorter than executor.redelivery, or every command would be sent twice";
+            let message = "must be shorter than executor.redelivery, or every command would be sent twice";
             reader.problem("executor.start_grace", reader.origin("executor.start_grace"), message);
         }
     }
-}
 
-impl Config {
-    /// An election on PostgreSQL needs to know where that is.
+    /// Checks that an election on PostgreSQL has a URL.
     fn check_election(&self, reader: &mut Reader<'_>) {
         let url = self.election.url.as_ref().or(match self.state_store.backend {
             StateStoreBackend::Postgres => self.state_store.url.as_ref(),
@@ -227,16 +232,10 @@ impl Config {
             && url.is_none()
             && self.election.electors.is_empty()
         {
-            let message = "is missing: expected a URL such as postgres://user@127.0.0.1/goconductor, the \
-                           database's direct address";
+            let message = "is missing: expected a URL such as postgres://user@127.0.0.1/goconductor, which must \
+                           connect to the database without a connection pooler";
             reader.problem("election.url", reader.origin("election.backend"), message);
         }
-    }
-
-    /// Where the database of the election is; that of the state store unless it is said otherwise.
-    #[must_use]
-    pub fn election_url(&self) -> Option<&SecretUrl> {
-        self.election.url.as_ref().or(self.state_store.url.as_ref())
     }
 }
 
@@ -244,7 +243,7 @@ fn services(reader: &mut Reader<'_>) -> BTreeMap<String, Service> {
     let mut services = BTreeMap::new();
     for name in reader.names("services") {
         if !is_service_name(&name) {
-            let message = "a service's name is up to 63 lower-case letters, digits and hyphens inside";
+            let message = "a service name has 1 to 63 lower-case letters, digits and hyphens, and neither starts nor ends with a hyphen";
             reader.refuse_name("services", &name, message.to_owned());
             continue;
         }
@@ -259,7 +258,7 @@ fn services(reader: &mut Reader<'_>) -> BTreeMap<String, Service> {
     services
 }
 
-/// How many commands of each action run at once.
+/// Reads the limits of actions.
 fn actions(reader: &mut Reader<'_>, section: &str) -> BTreeMap<String, u32> {
     let mut actions = BTreeMap::new();
     for name in reader.names(section) {
@@ -272,9 +271,9 @@ fn actions(reader: &mut Reader<'_>, section: &str) -> BTreeMap<String, u32> {
 }
 
 fn is_service_name(name: &str) -> bool {
-    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     (1..=63).contains(&name.len())
-        && name.chars().all(inside)
+        && name.chars().all(is_allowed)
         && !name.starts_with('-')
         && !name.ends_with('-')
 }
@@ -284,7 +283,7 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
     let count = value::integer(1, 1_000_000);
     Limits {
         body_bytes: reader.get("limits.body_bytes", &size, 1024 * 1024),
-        // The JSON parser has a limit of its own at 128.
+        // The JSON parser itself refuses a depth of more than 128.
         json_depth: reader.get("limits.json_depth", &value::integer(1, 120), 64),
         input_bytes: reader.get("limits.input_bytes", &size, 512 * 1024),
         output_bytes: reader.get("limits.output_bytes", &size, 512 * 1024),
@@ -297,7 +296,7 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
         starts_waiting: reader.get("limits.starts_waiting", &count, 2048),
         start_wait: reader.get(
             "limits.start_wait",
-            &value::span(Duration::ZERO, Duration::from_secs(60)),
+            &value::duration(Duration::ZERO, Duration::from_secs(60)),
             Duration::from_secs(2),
         ),
         backlog: reader.get("limits.backlog", &count, 1000),
@@ -320,7 +319,11 @@ fn executor(reader: &mut Reader<'_>) -> Executor {
         ),
         duties: reader.get("executor.duties", &value::boolean(), true),
         duty_shards: reader.get("executor.duty_shards", &value::integer(1, 16), 4),
-        worker_lease: reader.get("executor.worker_lease", &value::span(seconds(1), seconds(300)), seconds(5)),
+        worker_lease: reader.get(
+            "executor.worker_lease",
+            &value::duration(seconds(1), seconds(300)),
+            seconds(5),
+        ),
         max_in_flight: reader.get("executor.max_in_flight", &value::integer(1, 100_000), 256),
         all_in_flight: reader.get("executor.all_in_flight", &value::integer(1, 1_000_000), 1024),
         compensations_in_flight: reader.get(
@@ -330,29 +333,22 @@ fn executor(reader: &mut Reader<'_>) -> Executor {
         ),
         start_grace: reader.get(
             "executor.start_grace",
-            &value::span(Duration::ZERO, Duration::from_secs(60)),
+            &value::duration(Duration::ZERO, Duration::from_secs(60)),
             Duration::from_millis(200),
         ),
         redelivery: reader.get(
             "executor.redelivery",
-            &value::span(Duration::from_millis(100), day),
+            &value::duration(Duration::from_millis(100), day),
             Duration::from_secs(5),
         ),
-        drain: reader.get("executor.drain", &value::span(Duration::ZERO, day), Duration::from_secs(10)),
+        drain: reader.get("executor.drain", &value::duration(Duration::ZERO, day), Duration::from_secs(10)),
     }
 }
 
 fn telemetry(reader: &mut Reader<'_>) -> Telemetry {
     const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-    let format = value::choice(FORMATS, |format| {
-        match format {
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        }
-        .to_owned()
-    });
     Telemetry {
         log_level: reader.get("telemetry.log_level", &value::log_level(), "info".to_owned()),
-        log_format: reader.get("telemetry.log_format", &format, LogFormat::Text),
+        log_format: reader.get("telemetry.log_format", &value::choice(FORMATS), LogFormat::Text),
     }
 }

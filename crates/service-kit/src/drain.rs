@@ -1,14 +1,14 @@
-//! An orderly end: take nothing new, finish what runs, and say what did not finish.
+//! Graceful shutdown: accept no new work, wait for running tasks, and name those that did not end.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The end of a service, shared by all that takes part in it. Clones are the same drain.
+/// The graceful shutdown of a service. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     token: CancellationToken,
@@ -16,76 +16,76 @@ pub struct Drain {
     running: Arc<Running>,
 }
 
-/// Why a drain was not complete.
+/// Error of a drain that reached its timeout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("after {}, these tasks still run: {}", crate::duration::format(*.waited), .tasks.join(", "))]
+#[error("these tasks did not end within {}: {}", crate::duration::format(*.timeout), .tasks.join(", "))]
 pub struct Incomplete {
-    /// How long was waited.
-    pub waited: Duration,
-    /// What had not ended, by name.
+    /// The timeout.
+    pub timeout: Duration,
+    /// The names of the tasks that did not end.
     pub tasks: Vec<String>,
 }
 
 impl Drain {
-    /// A drain that has not begun.
+    /// Creates a drain that has not started.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins the drain. A second time changes nothing.
+    /// Starts the drain. Repeated calls have no effect.
     pub fn signal(&self) {
         self.token.cancel();
     }
 
-    /// Begins the drain at the first SIGTERM or SIGINT. A second one kills the process as if nobody
-    /// listened, so that a person is not left waiting.
+    /// Starts the drain at the first SIGTERM or SIGINT. A second signal ends the process at once, so that an operator
+    /// does not have to wait.
     ///
     /// # Errors
-    /// When the signals can't be listened to.
+    /// Returns the error of the operating system if the signal handlers cannot be installed.
     #[cfg(unix)]
     pub fn on_signals(&self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let drain = self.clone();
-        // Not tracked: it may wait for ever, and has nothing to finish.
+        // The drain does not wait for this task, because it may never end.
         drop(tokio::spawn(async move {
-            // Both are safe to cancel: a signal that was not received stays pending.
+            // Both arms are cancel-safe: an unreceived signal stays pending.
             let first = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
-            tracing::info!(signal = first, "draining");
+            tracing::info!(signal = first, "drain started");
             drain.signal();
             let second = tokio::select! {
                 _ = terminate.recv() => SIGTERM_EXIT,
                 _ = interrupt.recv() => SIGINT_EXIT,
             };
-            tracing::warn!("a second signal: leaving at once");
+            tracing::warn!("process ended without drain after a second signal");
             std::process::exit(second);
         }));
         Ok(())
     }
 
-    /// Waits until the drain begins. Safe to cancel.
+    /// Waits until the drain starts. Cancel-safe.
     pub async fn draining(&self) {
         self.token.cancelled().await;
     }
 
-    /// Whether the drain has begun.
+    /// Returns whether the drain has started.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.token.is_cancelled()
     }
 
-    /// For those who stop at the drain by a token.
+    /// Returns a token that is cancelled when the drain starts.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
         self.token.clone()
     }
 
-    /// Runs a task that the drain waits for. The name is what is said of it if it does not end.
+    /// Spawns a task that the drain waits for. [`Incomplete`] contains the name if the task does not end.
     pub fn spawn<F>(&self, name: impl Into<String>, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -93,33 +93,33 @@ impl Drain {
     {
         let entry = self.running.enter(name.into());
         self.tasks.spawn(async move {
-            // Dropped when the task ends in any way, a panic included.
+            // Dropped when the task returns, panics or is aborted.
             let _entry = entry;
             task.await
         })
     }
 
-    /// Begins the drain, if nobody has, and waits for the tasks.
+    /// Starts the drain if it has not started, and waits for all tasks.
     ///
     /// # Errors
-    /// With the names of those that had not ended when the time was up. They are left running.
+    /// Returns [`Incomplete`] if tasks are still running after `timeout`. They keep running.
     pub async fn drain(&self, timeout: Duration) -> Result<(), Incomplete> {
         self.signal();
         self.tasks.close();
         match tokio::time::timeout(timeout, self.tasks.wait()).await {
             Ok(()) => Ok(()),
-            Err(_) => Err(Incomplete { waited: timeout, tasks: self.running.names() }),
+            Err(_) => Err(Incomplete { timeout, tasks: self.running.names() }),
         }
     }
 }
 
-/// What a shell shows for a process that a signal ended: 128 and the signal's number.
+/// Exit code of a process that a signal ended, by the convention of shells: 128 plus the number of the signal.
 #[cfg(unix)]
 const SIGTERM_EXIT: i32 = 128 + 15;
 #[cfg(unix)]
 const SIGINT_EXIT: i32 = 128 + 2;
 
-/// The names of the tasks that run, by the order of their start.
+/// The names of running tasks, in the order of their start.
 #[derive(Debug, Default)]
 struct Running {
     names: Mutex<(u64, BTreeMap<u64, String>)>,
@@ -127,7 +127,7 @@ struct Running {
 
 impl Running {
     fn enter(self: &Arc<Self>, name: String) -> Entry {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names.lock();
         let number = names.0;
         names.0 += 1;
         names.1.insert(number, name);
@@ -135,7 +135,7 @@ impl Running {
     }
 
     fn names(&self) -> Vec<String> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).1.values().cloned().collect()
+        self.names.lock().1.values().cloned().collect()
     }
 }
 
@@ -146,7 +146,7 @@ struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut names = self.running.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.running.names.lock();
         names.1.remove(&self.number);
     }
 }
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn waits_for_what_runs() {
+    async fn drain_waits_for_running_tasks() {
         let drain = Drain::new();
         let stopping = drain.clone();
         let task = drain.spawn("consumer", async move {
@@ -167,23 +167,23 @@ mod tests {
         assert!(!drain.is_draining());
         assert_eq!(drain.drain(Duration::from_secs(10)).await, Ok(()));
         assert!(drain.is_draining());
-        assert_eq!(task.await.expect("joined"), "finished");
+        assert_eq!(task.await.expect("the task does not panic"), "finished");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn names_what_did_not_end() {
+    async fn incomplete_drain_names_running_tasks() {
         let drain = Drain::new();
         drop(drain.spawn("short", async {}));
         drop(drain.spawn("relay", std::future::pending::<()>()));
         drop(drain.spawn("broken", async { panic!("on purpose") }));
         drop(drain.spawn("timers", std::future::pending::<()>()));
-        let incomplete = drain.drain(Duration::from_millis(1500)).await.expect_err("two never end");
+        let incomplete = drain.drain(Duration::from_millis(1500)).await.expect_err("two tasks never end");
         assert_eq!(incomplete.tasks, ["relay", "timers"]);
-        assert_eq!(incomplete.to_string(), "after 1s500ms, these tasks still run: relay, timers");
+        assert_eq!(incomplete.to_string(), "these tasks did not end within 1s500ms: relay, timers");
     }
 
     #[tokio::test]
-    async fn a_drain_that_began_is_seen_by_late_comers() {
+    async fn started_drain_is_visible_to_later_callers() {
         let drain = Drain::new();
         drain.signal();
         drain.signal();

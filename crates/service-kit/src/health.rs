@@ -1,33 +1,33 @@
-//! Whether a service can do its work: named checks, and a report that says which of them holds.
+//! Readiness of a service: named checks and a report of their results.
 
+use parking_lot::Mutex;
+use serde::Serialize;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-
-use serde::Serialize;
 use tokio::task::JoinSet;
 
-/// A check that takes longer has found something: whoever probes gives up soon after.
+/// Timeout of a check. It is shorter than the usual timeout of a probe, so that the probe receives the report.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
-/// What has to hold for a service to be ready. Clones share their checks.
+/// The readiness checks of a service. Clones share them.
 #[derive(Clone, Default)]
 pub struct Readiness {
     checks: Arc<Mutex<Vec<(String, Check)>>>,
 }
 
 impl Readiness {
-    /// No checks: always ready.
+    /// Creates a service without checks, which is always ready.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a check; the error says what is wrong, and is shown to whoever asks, so it holds no secret.
-    /// One of the same name is replaced.
+    /// Adds a check, or replaces the check of the same name. The report contains its error, which must not contain a
+    /// secret.
     pub fn add<C, F>(&self, name: impl Into<String>, check: C)
     where
         C: Fn() -> F + Send + Sync + 'static,
@@ -35,31 +35,31 @@ impl Readiness {
     {
         let name = name.into();
         let check: Check = Arc::new(move || Box::pin(check()));
-        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checks = self.checks.lock();
         checks.retain(|(known, _)| *known != name);
         checks.push((name, check));
     }
 
-    /// Runs all checks at once. One that panics, or takes longer than two seconds, does not hold.
+    /// Runs all checks concurrently. A check fails if it panics or takes longer than two seconds.
     ///
-    /// Safe to cancel: the checks end with it.
+    /// Cancel-safe: dropping the future aborts the checks.
     pub async fn report(&self) -> Report {
-        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let checks = self.checks.lock().clone();
         let mut running = JoinSet::new();
         let mut reports: Vec<CheckReport> = Vec::with_capacity(checks.len());
-        for (place, (name, check)) in checks.into_iter().enumerate() {
-            // Until it says otherwise.
+        for (index, (name, check)) in checks.into_iter().enumerate() {
+            // The result of a check that never returns one.
             reports.push(CheckReport { name, ok: false, detail: Some("the check panicked".to_owned()) });
-            running.spawn(async move { (place, tokio::time::timeout(CHECK_TIMEOUT, check()).await) });
+            running.spawn(async move { (index, tokio::time::timeout(CHECK_TIMEOUT, check()).await) });
         }
         while let Some(joined) = running.join_next().await {
-            let Ok((place, outcome)) = joined else { continue };
-            let detail = match outcome {
+            let Ok((index, result)) = joined else { continue };
+            let detail = match result {
                 Ok(Ok(())) => None,
                 Ok(Err(detail)) => Some(detail),
-                Err(_) => Some(format!("no answer within {}", crate::duration::format(CHECK_TIMEOUT))),
+                Err(_) => Some(format!("no response within {}", crate::duration::format(CHECK_TIMEOUT))),
             };
-            if let Some(report) = reports.get_mut(place) {
+            if let Some(report) = reports.get_mut(index) {
                 report.ok = detail.is_none();
                 report.detail = detail;
             }
@@ -70,28 +70,28 @@ impl Readiness {
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let checks = self.checks.lock();
         f.debug_list().entries(checks.iter().map(|(name, _)| name)).finish()
     }
 }
 
-/// Whether a service is ready, and why not.
+/// Results of all checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Whether every check holds.
+    /// Whether all checks passed.
     pub ready: bool,
-    /// Each check, in the order in which they were added.
+    /// The results in the order in which the checks were added.
     pub checks: Vec<CheckReport>,
 }
 
-/// What one check said.
+/// Result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
-    /// The check's name.
+    /// The name of the check.
     pub name: String,
-    /// Whether it holds.
+    /// Whether the check passed.
     pub ok: bool,
-    /// What is wrong, if it does not.
+    /// The error, if the check failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -101,26 +101,26 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn without_checks_it_is_ready() {
+    async fn service_without_checks_is_ready() {
         assert_eq!(Readiness::new().report().await, Report { ready: true, checks: Vec::new() });
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_check_is_reported() {
+    async fn report_contains_every_check() {
         let readiness = Readiness::new();
         readiness.add("good", || async { Err("replaced below".to_owned()) });
         readiness.add("bad", || async { Err("the disk is full".to_owned()) });
         readiness.add("stuck", std::future::pending);
         readiness.add("broken", || async { panic!("on purpose") });
         readiness.add("good", || async { Ok(()) });
-        let report = serde_json::to_value(readiness.report().await).expect("serialises");
+        let report = serde_json::to_value(readiness.report().await).expect("a report is serializable");
         assert_eq!(
             report,
             serde_json::json!({
                 "ready": false,
                 "checks": [
                     {"name": "bad", "ok": false, "detail": "the disk is full"},
-                    {"name": "stuck", "ok": false, "detail": "no answer within 2s"},
+                    {"name": "stuck", "ok": false, "detail": "no response within 2s"},
                     {"name": "broken", "ok": false, "detail": "the check panicked"},
                     {"name": "good", "ok": true},
                 ],

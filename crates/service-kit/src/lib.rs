@@ -1,14 +1,16 @@
-//! What each service has: configuration, logs, metrics, health, drain, and fair shares of what is limited.
+//! The parts that every service has: configuration, logs, metrics, health, drain, and a fair semaphore.
 //!
-//! The crate deliberately knows nothing of workflows, of databases or of HTTP: a service mounts what is
-//! here on its own routes, and registers its own checks and tasks.
+//! The crate deliberately knows nothing of workflows, of databases or of HTTP. A service serves the reports and the
+//! metrics on its own routes, and registers its own checks and tasks.
 //!
-//! Invariants: a configuration is used only if all of it is understood; no secret is printed, by
-//! `Debug`, by `explain` or in a message; what is spawned is named, and waited for at the end.
+//! Invariants: a configuration is used only if all of it is valid; `Debug`, `config explain` and messages never contain
+//! a secret; every task has a name, and the drain waits for it.
 
 pub mod config;
 pub mod drain;
-pub mod duration;
 pub mod fair;
 pub mod health;
+pub mod metrics;
 pub mod telemetry;
+
+pub use goconductor_definition::duration;

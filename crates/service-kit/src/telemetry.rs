@@ -1,83 +1,39 @@
-//! Logs to stderr, and metrics in the form that Prometheus reads.
-
-use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use metrics::Unit;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+//! Logs on stderr, and metrics in the text format of Prometheus.
 
 use crate::config::{LogFormat, Telemetry};
+use crate::metrics;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+use std::io::IsTerminal;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
 
-/// The bounds of every histogram of durations: an idle step takes milliseconds, a long poll half a minute.
+/// Bucket bounds of all histograms of durations, in seconds: an idle step takes milliseconds, a long poll half a
+/// minute.
 const SECONDS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
-/// How often what was observed is folded into the histograms: between two scrapes it would pile up.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// Interval at which recorded values are folded into the histograms. Without it, they would accumulate between two
+/// scrapes.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What this crate measures itself.
-const OWN: [Metric; 1] = [Metric {
-    name: "goconductor_build_info",
-    kind: MetricKind::Gauge,
-    unit: Unit::Count,
-    help: "Always 1; the label says which release this is.",
-}];
-
-/// Why logs or metrics are not there.
+/// Error of [`init`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The log's filter can't be read.
-    #[error("log filter {filter} can't be read")]
+    /// The log filter is not valid.
+    #[error("log filter {filter} is not valid")]
     Filter {
         /// The filter.
         filter: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
-    /// Somebody else records this process's metrics.
-    #[error("the metrics of this process are recorded by somebody else")]
+    /// This process already has another recorder of metrics.
+    #[error("this process already has another recorder of metrics")]
     RecorderTaken,
-    /// The histograms can't be set up.
-    #[error("the histograms can't be set up")]
+    /// The buckets of the histograms are not valid.
+    #[error("failed to set the buckets of the histograms")]
     Buckets(#[source] metrics_exporter_prometheus::BuildError),
-}
-
-/// Which of the three kinds a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Only rises.
-    Counter,
-    /// Rises and falls.
-    Gauge,
-    /// Counts observations by size; one whose name ends in `_seconds` has bounds made for durations.
-    Histogram,
-}
-
-/// A metric, told to whoever reads them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Metric {
-    /// Its name: `goconductor_…`, with the unit last.
-    pub name: &'static str,
-    /// Which kind.
-    pub kind: MetricKind,
-    /// What is counted.
-    pub unit: Unit,
-    /// What it says, in a sentence.
-    pub help: &'static str,
-}
-
-/// Describes metrics, so that a scrape says what they are. A second time changes nothing.
-pub fn describe(described: &[Metric]) {
-    for metric in described {
-        let Metric { name, kind, unit, help } = *metric;
-        match kind {
-            MetricKind::Counter => metrics::describe_counter!(name, unit, help),
-            MetricKind::Gauge => metrics::describe_gauge!(name, unit, help),
-            MetricKind::Histogram => metrics::describe_histogram!(name, unit, help),
-        }
-    }
 }
 
 /// The metrics of this process.
@@ -87,16 +43,16 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Everything that was measured, in the text form that Prometheus scrapes.
+    /// Returns all metrics in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> String {
         self.handle.render()
     }
 
-    /// Folds what was observed into the histograms, for ever: spawn it beside what serves `/metrics`.
-    /// Safe to cancel.
-    pub async fn keep_up(self) {
-        let mut ticks = tokio::time::interval(UPKEEP);
+    /// Folds recorded values into the histograms at a fixed interval. It never returns, so spawn it as a task next to
+    /// the server of `/metrics`. Cancel-safe.
+    pub async fn maintenance_loop(self) {
+        let mut ticks = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
             ticks.tick().await;
             self.handle.run_upkeep();
@@ -110,25 +66,26 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-/// Starts logging and measuring for this process. A second call, as tests make it, leaves the log as it is
-/// and gives the same metrics.
+/// Installs the log and the recorder of metrics of this process. A repeated call, as in tests, keeps the log and
+/// returns the same metrics.
 ///
 /// # Errors
-/// When the filter can't be read, or metrics are recorded by somebody else.
+/// Returns [`Error::Filter`] if the log filter is not valid, and [`Error::RecorderTaken`] if another recorder is
+/// installed.
 pub fn init(telemetry: &Telemetry) -> Result<Metrics, Error> {
     static METRICS: Mutex<Option<Metrics>> = Mutex::new(None);
-    let mut installed = METRICS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut installed = METRICS.lock();
     if let Some(metrics) = &*installed {
         return Ok(metrics.clone());
     }
     let filter = EnvFilter::builder().parse(&telemetry.log_level);
     let filter = filter.map_err(|source| Error::Filter { filter: telemetry.log_level.clone(), source })?;
-    let metrics = install_recorder()?;
+    let handle = install_recorder()?;
     install_log(filter, telemetry.log_format);
-    describe(&OWN);
-    metrics::gauge!("goconductor_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    *installed = Some(metrics.clone());
-    Ok(metrics)
+    goconductor_telemetry::describe(metrics::ALL);
+    metrics::BUILD_INFO.with([env!("CARGO_PKG_VERSION").into()]).set(1.0);
+    *installed = Some(handle.clone());
+    Ok(handle)
 }
 
 fn install_recorder() -> Result<Metrics, Error> {
@@ -137,11 +94,11 @@ fn install_recorder() -> Result<Metrics, Error> {
         PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS).map_err(Error::Buckets)?;
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
-    metrics::set_global_recorder(recorder).map_err(|_| Error::RecorderTaken)?;
+    ::metrics::set_global_recorder(recorder).map_err(|_| Error::RecorderTaken)?;
     Ok(Metrics { handle })
 }
 
-/// A log that is there already, such as a test's, stays.
+/// Installs the log, unless there is one already, such as that of a test.
 fn install_log(filter: EnvFilter, format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -152,7 +109,7 @@ fn install_log(filter: EnvFilter, format: LogFormat) {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
     if let Err(error) = installed {
-        tracing::debug!(%error, "the log was set up before");
+        tracing::debug!(%error, "log was already installed");
     }
 }
 
@@ -160,23 +117,24 @@ fn install_log(filter: EnvFilter, format: LogFormat) {
 mod tests {
     use super::*;
 
+    mod test_metrics {
+        goconductor_telemetry::metrics! {
+            histogram TEST_SECONDS("goconductor_test_seconds", Seconds, [], "Duration of a test.");
+        }
+    }
+
     #[test]
-    fn a_second_start_gives_the_same_metrics() {
+    fn repeated_init_returns_the_same_metrics() {
         let telemetry =
             Telemetry { log_level: "info,goconductor=debug".to_owned(), log_format: LogFormat::Json };
-        let first = init(&telemetry).expect("installed");
-        let second = init(&telemetry).expect("given again");
-        describe(&[Metric {
-            name: "goconductor_test_seconds",
-            kind: MetricKind::Histogram,
-            unit: Unit::Seconds,
-            help: "How long a test takes.",
-        }]);
-        metrics::histogram!("goconductor_test_seconds").record(0.003);
+        let first = init(&telemetry).expect("the first call installs a recorder");
+        let second = init(&telemetry).expect("the second call returns the installed recorder");
+        goconductor_telemetry::describe(test_metrics::ALL);
+        test_metrics::TEST_SECONDS.record(0.003);
         for metrics in [first, second] {
             let text = metrics.render();
             for line in [
-                "# HELP goconductor_test_seconds How long a test takes.",
+                "# HELP goconductor_test_seconds Duration of a test.",
                 "goconductor_test_seconds_bucket{le=\"0.002\"} 0",
                 "goconductor_test_seconds_bucket{le=\"0.005\"} 1",
                 "goconductor_build_info{version=",
@@ -187,12 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_is_none_is_refused() {
+    fn invalid_filter_is_refused() {
         let telemetry = Telemetry { log_level: "loud=very".to_owned(), log_format: LogFormat::Text };
-        // The other test may have been first: then the filter is not looked at.
+        // If the other test has already installed the log, the filter is not read.
         match init(&telemetry) {
             Ok(_) => {}
-            Err(error) => assert_eq!(error.to_string(), "log filter loud=very can't be read"),
+            Err(error) => assert_eq!(error.to_string(), "log filter loud=very is not valid"),
         }
     }
 }

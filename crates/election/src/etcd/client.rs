@@ -5,7 +5,9 @@ use super::api;
 use super::api::auth_client::AuthClient;
 use super::refusal::{self, Fate};
 use crate::Error;
-use crate::access::{Credentials, Tls, read};
+use crate::access::read;
+use crate::settings::{Credentials, Tls};
+use secrecy::ExposeSecret;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -162,7 +164,7 @@ impl Client {
         if known.is_some() {
             return Ok(known);
         }
-        let request = api::AuthenticateRequest { name: user, password };
+        let request = api::AuthenticateRequest { name: user, password: password.expose_secret().to_owned() };
         let answer = AuthClient::new(channel.clone()).authenticate(request).await?;
         let mut token: Token = answer
             .into_inner()

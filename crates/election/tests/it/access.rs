@@ -17,11 +17,11 @@ fn list(addresses: &str) -> Vec<String> {
 }
 
 fn etcd_at(addresses: &str) -> etcd::Settings {
-    etcd::Settings { lease: LEASE, ..etcd::Settings::of(list(addresses)) }
+    etcd::Settings { lease: LEASE, ..etcd::Settings::new(list(addresses)) }
 }
 
 fn zookeeper_at(addresses: &str) -> zookeeper::Settings {
-    zookeeper::Settings { lease: LEASE, ..zookeeper::Settings::of(list(addresses)) }
+    zookeeper::Settings { lease: LEASE, ..zookeeper::Settings::new(list(addresses)) }
 }
 
 fn certificates(folder: &str) -> Tls {
@@ -30,7 +30,7 @@ fn certificates(folder: &str) -> Tls {
 }
 
 fn user(name: &str, password: &str) -> Option<Credentials> {
-    Some(Credentials { user: name.to_owned(), password: password.to_owned() })
+    Some(Credentials { user: name.to_owned(), password: password.into() })
 }
 
 /// It can't work, and it is said what to do: at once, or, where the servers took too long to refuse it, to whoever
@@ -76,7 +76,7 @@ async fn etcd_over_tls() {
     leads(with(tls.clone()).await.unwrap()).await;
     is_refused(with(Tls { certificate_file: None, key_file: None, ..tls.clone() }).await, "certificate_file")
         .await;
-    is_refused(with(Tls { key_file: None, ..tls.clone() }).await, "belong together").await;
+    is_refused(with(Tls { key_file: None, ..tls.clone() }).await, "or neither").await;
     is_refused(with(Tls { ca_file: None, ..tls.clone() }).await, "ca_file").await;
     is_refused(
         with(Tls { ca_file: Some("/nowhere/ca.pem".into()), ..tls.clone() }).await,
@@ -109,7 +109,7 @@ async fn zookeeper_over_tls() {
     is_refused(with(Tls { ca_file: None, ..tls.clone() }).await, "election.tls.ca_file is missing").await;
     is_refused(with(Tls { ca_file: tls.key_file.clone(), ..tls.clone() }).await, "election.tls.ca_file")
         .await;
-    is_refused(with(Tls { key_file: None, ..tls.clone() }).await, "belong together").await;
+    is_refused(with(Tls { key_file: None, ..tls.clone() }).await, "or neither").await;
     let plain: PathBuf = [folder.as_str(), "1", "data", "myid"].iter().collect();
     is_refused(with(Tls { key_file: Some(plain), ..tls.clone() }).await, "certificate_file with key_file")
         .await;
@@ -183,7 +183,7 @@ async fn zookeeper_with_users() {
 #[tokio::test]
 async fn what_can_t_be_an_address_is_refused() {
     is_refused(EtcdElection::connect(etcd_at("no address")).await, "127.0.0.1:2379").await;
-    is_refused(EtcdElection::connect(etcd::Settings::of(Vec::new())).await, "no member").await;
+    is_refused(EtcdElection::connect(etcd::Settings::new(Vec::new())).await, "no member").await;
     is_refused(ZooKeeperElection::connect(zookeeper_at("127.0.0.1:port")).await, "election.endpoints").await;
     // Those that are not there yet may come.
     waits(EtcdElection::connect(etcd_at("127.0.0.1:1,127.0.0.1:2")).await.unwrap(), "127.0.0.1:").await;

@@ -100,12 +100,12 @@ impl Place {
                 PostgresElection::connect(&self.address, settings).await.map(|opened| Arc::new(opened) as _)
             }
             Kind::Etcd => {
-                let settings = etcd::Settings { prefix, lease, ..etcd::Settings::of(self.endpoints()) };
+                let settings = etcd::Settings { prefix, lease, ..etcd::Settings::new(self.endpoints()) };
                 EtcdElection::connect(settings).await.map(|opened| Arc::new(opened) as _)
             }
             Kind::ZooKeeper => {
                 let settings =
-                    zookeeper::Settings { prefix, lease, ..zookeeper::Settings::of(self.endpoints()) };
+                    zookeeper::Settings { prefix, lease, ..zookeeper::Settings::new(self.endpoints()) };
                 ZooKeeperElection::connect(settings).await.map(|opened| Arc::new(opened) as _)
             }
         };

@@ -296,7 +296,7 @@ async fn garbage_copies_and_the_loss_of_the_queue_harm_nobody() {
     }
     let _one = ONE.lock().await;
     let (cluster, participants) = cluster(1).await;
-    let queue = KafkaQueue::new(Settings::of(vec![cluster.brokers.clone()])).unwrap();
+    let queue = KafkaQueue::new(Settings::new(vec![cluster.brokers.clone()])).unwrap();
     let load = Load::begin(&cluster, Duration::from_millis(40));
     tokio::time::sleep(Duration::from_secs(3)).await;
     // What is no command, or names what does not exist, is kept with the reason.

@@ -93,7 +93,7 @@ impl Queues {
             .filter(|user| !user.backends.iter().any(|each| each == to))
             .map(|user| user.instance)
             .collect();
-        if who.is_empty() && !self.config.reaches(backend) {
+        if who.is_empty() && !self.config.is_configured(backend) {
             who.push("this gateway".to_owned());
         }
         if !who.is_empty() {

@@ -2,8 +2,8 @@
 //! waits.
 
 use super::ANSWER;
-use super::settings::Settings;
 use crate::Backlog;
+use crate::settings::kafka::Settings;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;

@@ -3,8 +3,9 @@
 //! The thread never stops polling, so that a group's members are never held up by one that is busy; when
 //! enough has been fetched its partitions are paused.
 
-use super::settings::{Settings, configuration};
+use super::client::configuration;
 use super::{PUBLISHED, is_missing};
+use crate::settings::kafka::Settings;
 use crate::{Consumer, Delivery, DeliveryTag, Error, Message};
 use async_trait::async_trait;
 use bytes::Bytes;

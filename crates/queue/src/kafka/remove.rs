@@ -1,8 +1,9 @@
 //! Topics that nobody needs any more: of something that was only tried out.
 
 use super::ANSWER;
-use super::settings::{Settings, configuration};
+use super::client::configuration;
 use crate::Error;
+use crate::settings::kafka::Settings;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 

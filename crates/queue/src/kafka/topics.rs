@@ -1,8 +1,9 @@
 //! Topics that are missing are made.
 
 use super::ANSWER;
-use super::settings::{Settings, configuration};
+use super::client::configuration;
 use crate::Error;
+use crate::settings::kafka::Settings;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;

@@ -4,8 +4,8 @@
 use super::fault::{self, Fault, Kind};
 use super::lease::Checkpoint;
 use super::record::Record;
-use super::settings::{Capacity, Credentials, Settings};
 use crate::Error;
+use crate::settings::kinesis::{Capacity, Credentials, Settings};
 use crate::tls::certificates;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_kinesis::Client;
@@ -14,6 +14,7 @@ use aws_sdk_kinesis::config::{SharedHttpClient, retry::RetryConfig};
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType, StreamMode, StreamModeDetails};
 use aws_smithy_http_client::{Builder, tls};
+use secrecy::ExposeSecret;
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -114,11 +115,12 @@ impl Api {
             .timeout_config(timeouts)
             .retry_config(RetryConfig::disabled());
         if let Some(endpoint) = &self.settings.endpoint {
-            loader = loader.endpoint_url(endpoint);
+            loader = loader.endpoint_url(endpoint.expose_secret());
         }
         if let Credentials::Keys { id, secret, token } = &self.settings.credentials {
-            let keys =
-                aws_sdk_kinesis::config::Credentials::new(id, secret, token.clone(), None, "goconductor");
+            let token = token.as_ref().map(|token| token.expose_secret().to_owned());
+            let secret = secret.expose_secret();
+            let keys = aws_sdk_kinesis::config::Credentials::new(id, secret, token, None, "goconductor");
             loader = loader.credentials_provider(keys);
         }
         Client::new(&loader.load().await)
@@ -304,7 +306,7 @@ mod tests {
     #[test]
     fn a_file_of_no_certificates_is_refused() {
         let file = std::env::temp_dir().join(format!("goconductor-no-ca-{}", std::process::id()));
-        let settings = Settings { ca_file: Some(file.clone()), ..Settings::of("eu-central-1", "me") };
+        let settings = Settings { ca_file: Some(file.clone()), ..Settings::new("eu-central-1") };
         let missing = Api::new(settings.clone()).unwrap_err().to_string();
         assert!(
             missing.contains("queue.kinesis.tls.ca_file") && missing.contains("goconductor-no-ca"),

@@ -171,7 +171,7 @@ pub(super) struct Pauses {
 impl Pauses {
     /// From `first` to `longest`; those of another `name` are a little different.
     pub(super) fn new(name: &str, first: Duration, longest: Duration) -> Self {
-        let spread = u32::try_from(super::settings::digest(name.as_bytes()) % 64).unwrap_or(0);
+        let spread = u32::try_from(super::names::digest(name.as_bytes()) % 64).unwrap_or(0);
         Self { next: first, longest, spread }
     }
 

@@ -2,8 +2,8 @@
 
 use super::api::Api;
 use super::fault::{Fault, Kind, Pauses};
-use super::settings::Capacity;
 use crate::Error;
+use crate::settings::kinesis::Capacity;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -3,8 +3,8 @@
 use super::ANSWER;
 use super::held::Shared;
 use super::link::{Connected, News};
+use super::options::Names;
 use super::receiver::{Receiver, ask, speak};
-use super::settings::Names;
 use super::streams::CONSUMER;
 use crate::{Consumer, Delivery, DeliveryTag, Error};
 use async_nats::Client;

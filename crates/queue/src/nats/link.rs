@@ -2,8 +2,8 @@
 //! server with a growing pause whenever it breaks.
 
 use super::ANSWER;
-use super::settings::Settings;
 use crate::Error;
+use crate::settings::nats::Settings;
 use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
@@ -84,8 +84,9 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<Connected, Error> {
-        let (addresses, options) =
-            (self.settings.addresses()?, self.settings.options(Arc::clone(&self.news))?);
+        let news = Arc::clone(&self.news);
+        let options = self.settings.options(move |event| news.hear(&event))?;
+        let addresses = self.settings.addresses()?;
         let connected = tokio::time::timeout(ANSWER, options.connect(addresses)).await;
         let connected = connected.map_err(|_| self.unavailable("no server answers"))?;
         let client = connected.map_err(|error| self.refused(&error))?;

@@ -1,8 +1,9 @@
 //! Streams and consumers that are missing are made; what is there and can't work is refused.
 
 use super::link::{Connected, Link};
-use super::settings::{Names, Settings};
+use super::options::Names;
 use crate::Error;
+use crate::settings::nats::Settings;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::{ConsumerInfoErrorKind, CreateStreamErrorKind, GetStreamErrorKind};

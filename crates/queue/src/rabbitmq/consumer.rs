@@ -4,7 +4,7 @@ use super::ANSWER;
 use super::link::{Link, failed};
 use super::progress::{Report, Speaker};
 use super::record;
-use super::settings::Settings;
+use crate::settings::rabbitmq::Settings;
 use crate::{Consumer, Delivery, DeliveryTag, Error};
 use async_trait::async_trait;
 use futures::StreamExt;

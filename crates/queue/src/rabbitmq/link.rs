@@ -2,9 +2,9 @@
 //! growing pause, in which whoever asks hears why there is none.
 
 use super::ANSWER;
-use super::settings::Settings;
 use super::wire;
 use crate::Error;
+use crate::settings::rabbitmq::Settings;
 use futures::StreamExt;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::tcp::AsyncTcpStream;

@@ -2,8 +2,8 @@
 
 use super::ANSWER;
 use super::link::{Link, failed, is_missing};
-use super::settings::Settings;
 use crate::Error;
+use crate::settings::rabbitmq::Settings;
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;

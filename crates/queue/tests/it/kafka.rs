@@ -10,7 +10,7 @@ use std::time::Duration;
 
 fn settings(brokers: &str) -> Settings {
     let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
-    Settings { prefix, partitions: 4, ..Settings::of(brokers.split(',').map(str::to_owned).collect()) }
+    Settings { prefix, partitions: 4, ..Settings::new(brokers.split(',').map(str::to_owned).collect()) }
 }
 
 /// The queue of a text that says where and with what prefix.

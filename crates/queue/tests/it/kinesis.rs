@@ -22,18 +22,19 @@ const WHOLE: &str = "GOCONDUCTOR_TEST_KINESIS_LOCAL_ENDPOINT";
 /// Streams of its own.
 fn settings(endpoint: &str) -> Settings {
     let id = uuid::Uuid::now_v7().simple().to_string();
-    let (secret, token) = ("test".to_owned(), None);
+    let (secret, token) = ("test".into(), None);
     Settings {
-        endpoint: Some(endpoint.to_owned()),
+        endpoint: Some(endpoint.into()),
         prefix: format!("t{id}"),
         capacity: Capacity::Shards(4),
         credentials: Credentials::Keys { id: "test".to_owned(), secret, token },
-        ..Settings::of("us-east-1", id)
+        ..Settings::new("us-east-1")
     }
 }
 
 fn queue(settings: Settings, leases: &Arc<dyn Leases>) -> KinesisQueue {
-    KinesisQueue::new(settings, Arc::clone(leases)).unwrap()
+    let identity = uuid::Uuid::now_v7().simple().to_string();
+    KinesisQueue::new(settings, &identity, Arc::clone(leases)).unwrap()
 }
 
 fn leases() -> Arc<dyn Leases> {

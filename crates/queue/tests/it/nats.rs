@@ -11,7 +11,7 @@ use std::time::Duration;
 
 fn settings(servers: &str) -> Settings {
     let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
-    Settings { prefix, ..Settings::of(servers.split(',').map(str::to_owned).collect()) }
+    Settings { prefix, ..Settings::new(servers.split(',').map(str::to_owned).collect()) }
 }
 
 /// The queue of a text that says where and with what prefix.
@@ -148,7 +148,7 @@ async fn tls_a_certificate_and_a_password_are_shown() {
     let (user, password) = (servers.get("NATS_USER"), servers.get("NATS_PASSWORD"));
     let right = Settings {
         tls: Some(tls.clone()),
-        credentials: Some(Credentials::Password { user: user.clone(), password }),
+        credentials: Some(Credentials::Password { user: user.clone(), password: password.into() }),
         ..settings(&servers.get("NATS_SERVERS"))
     };
     let topic = Topic::execute("payments");
@@ -158,7 +158,7 @@ async fn tls_a_certificate_and_a_password_are_shown() {
     let mut consumer = queue.consume(&topic).await.unwrap();
     assert_eq!(consumer.take(1).await.unwrap()[0].message, message());
 
-    let wrong = Credentials::Password { user, password: "wrong".to_owned() };
+    let wrong = Credentials::Password { user, password: "wrong".into() };
     let without = Tls { certificate_file: None, key_file: None, ..tls.clone() };
     let distrusted = Tls { ca_file: tls.certificate_file.clone(), ..tls };
     for (settings, said) in [

@@ -19,7 +19,7 @@ fn settings(url: &str) -> Settings {
     let (who, host) = url.trim_start_matches("amqp://").split_once('@').unwrap();
     let (user, password) = who.split_once(':').unwrap();
     let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
-    Settings { prefix, ..Settings::of(vec![host.to_owned()], user.to_owned(), password.to_owned()) }
+    Settings { prefix, ..Settings::new(vec![host.to_owned()], user.to_owned(), password.into()) }
 }
 
 /// The queue of a text that says where and with what prefix.
@@ -129,7 +129,7 @@ async fn what_can_t_work_is_refused_with_what_to_do() {
     channel.queue_declare(classic.as_str().into(), options, FieldTable::default()).await.unwrap();
     for (settings, said) in [
         (right.clone(), "was made with other arguments"),
-        (Settings { password: "wrong".to_owned(), ..right.clone() }, "queue.rabbitmq.password"),
+        (Settings { password: "wrong".into(), ..right.clone() }, "queue.rabbitmq.password"),
         (Settings { vhost: "nowhere".to_owned(), ..right }, "queue.rabbitmq.vhost"),
     ] {
         let queue = RabbitQueue::new(settings).unwrap();
@@ -153,7 +153,7 @@ async fn tls_and_a_certificate_are_shown() {
         key_file: file("RABBITMQ_KEY"),
     };
     let (user, password) = (servers.get("RABBITMQ_USER"), servers.get("RABBITMQ_PASSWORD"));
-    let of = Settings::of(vec![servers.get("RABBITMQ_HOSTS")], user, password);
+    let of = Settings::new(vec![servers.get("RABBITMQ_HOSTS")], user, password.into());
     let right = Settings { tls: Some(tls.clone()), ..of };
     let topic = Topic::execute("payments");
     let queue = RabbitQueue::new(right.clone()).unwrap();

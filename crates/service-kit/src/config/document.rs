@@ -1,256 +1,158 @@
-//! The YAML file as a list of values by dotted path, each with its place.
+//! The YAML file as a list of values by dotted path, each with its position.
 
+use super::source::{Origin, Problem};
+use goconductor_definition::yaml::{self, Limits, Node, Position, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
-
-use super::source::{Origin, Problem};
-
-/// More is no configuration that a person wrote.
+/// Maximum size of the file. No hand-written configuration is larger.
 const MAX_BYTES: u64 = 1024 * 1024;
-/// The deepest setting is four levels down.
-const MAX_DEPTH: usize = 16;
+/// Maximum depth and number of values. The deepest setting is five levels down.
+const LIMITS: Limits = Limits { depth: 64, nodes: 100_000 };
 
 /// A value as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Raw {
-    /// Without quotes: YAML gives it its type.
+    /// A scalar without quotes, whose type YAML determines.
     Plain(String),
-    /// In quotes, or as a block: a text.
+    /// A scalar in quotes, or a block: a string.
     Quoted(String),
-    /// From outside YAML: the setting gives it its type.
+    /// A value from outside YAML, whose type the setting determines.
     Untyped(String),
-    /// A list of texts.
+    /// A list of strings.
     List(Vec<String>),
 }
 
-/// A value and where it was said.
+/// A value and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) raw: Raw,
     pub(super) origin: Origin,
 }
 
-/// What a file says.
+/// The content of the file.
 #[derive(Debug, Default)]
 pub(super) struct Document {
     /// The values by dotted path.
     pub(super) values: BTreeMap<String, Entry>,
-    /// Where each key stands, sections included.
+    /// The positions of all keys, sections included.
     pub(super) keys: BTreeMap<String, Origin>,
     pub(super) problems: Vec<Problem>,
-    /// It could not be read to its end, so what it says is not known.
-    pub(super) broken: bool,
+    /// Whether the file could not be read, so that its content is unknown.
+    pub(super) is_broken: bool,
 }
 
 impl Document {
     pub(super) fn read(path: &Path) -> Self {
         match read_limited(path) {
             Ok(text) => Self::parse(path, &text),
-            Err(reason) => {
-                let mut document = Self::default();
-                document.problem(Origin::File { path: path.to_owned(), line: 1, column: 1 }, "", reason);
-                document.broken = true;
-                document
-            }
+            Err(reason) => Self::broken(path, Position { line: 1, column: 1 }, reason),
         }
     }
 
-    pub(super) fn parse(path: &Path, text: &str) -> Self {
-        let mut reader =
-            Reader { file: path, parser: Parser::new(StrInput::new(text)), document: Self::default() };
-        reader.documents();
-        reader.document
+    fn parse(file: &Path, text: &str) -> Self {
+        let root = match yaml::parse(text, LIMITS) {
+            Ok(Some(root)) => root,
+            Ok(None) => return Self::default(),
+            Err(error) => return Self::broken(file, error.position, error.kind.to_string()),
+        };
+        let mut flattener = Flattener { file, document: Self::default() };
+        match root.value {
+            Value::Map(entries) => flattener.entries("", entries),
+            Value::Scalar { text, is_plain: true } if yaml::is_null(&text) => {}
+            Value::Scalar { .. } | Value::List(_) | Value::Alias(_) => {
+                flattener.problem(root.position, "", "expected keys with values");
+            }
+        }
+        flattener.document
     }
 
-    fn problem(&mut self, origin: Origin, path: &str, message: impl Into<String>) {
-        self.problems.push(Problem { path: path.to_owned(), origin, message: message.into() });
+    fn broken(file: &Path, position: Position, message: String) -> Self {
+        let problem = Problem { path: String::new(), origin: origin(file, position), message };
+        Self { problems: vec![problem], is_broken: true, ..Self::default() }
     }
 }
 
 fn read_limited(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| format!("can't be read: {error}"))?.len();
-    if size > MAX_BYTES {
-        return Err(format!("is larger than {MAX_BYTES} bytes"));
+    let failed = |error: std::io::Error| format!("failed to read the file: {error}");
+    if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
+        return Err(format!("the file is larger than {MAX_BYTES} bytes"));
     }
-    std::fs::read_to_string(path).map_err(|error| format!("can't be read: {error}"))
+    std::fs::read_to_string(path).map_err(failed)
 }
 
-/// Walks over the parser's events. At the first that is no YAML it stops: what follows it can't be told.
-struct Reader<'a> {
+fn origin(file: &Path, position: Position) -> Origin {
+    Origin::File { path: file.to_owned(), line: position.line, column: position.column }
+}
+
+struct Flattener<'a> {
     file: &'a Path,
-    parser: Parser<'a, StrInput<'a>>,
     document: Document,
 }
 
-impl<'a> Reader<'a> {
-    fn documents(&mut self) {
-        let mut seen = false;
-        while let Some((event, origin)) = self.next() {
-            match event {
-                Event::DocumentStart(_) if seen => {
-                    self.document.problem(origin, "", "holds more than one document");
-                    return;
-                }
-                Event::DocumentStart(_) => seen = true,
-                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
-                Event::MappingStart(..) => self.mapping("", 1),
-                Event::Scalar(ref text, ScalarStyle::Plain, _, None) if is_null(text) => {}
-                Event::Scalar(..)
-                | Event::Alias(_)
-                | Event::SequenceStart(..)
-                | Event::SequenceEnd
-                | Event::MappingEnd => {
-                    self.document.problem(origin, "", "holds no keys with values");
-                    return;
-                }
+impl Flattener<'_> {
+    fn entries(&mut self, path: &str, entries: Vec<(Node, Node)>) {
+        for (key, value) in entries {
+            if let Some(path) = self.key(path, key) {
+                self.value(path, value);
             }
         }
     }
 
-    fn next(&mut self) -> Option<(Event<'a>, Origin)> {
-        if self.document.broken {
+    /// Returns the dotted path of a key, or reports why it has none.
+    fn key(&mut self, parent: &str, key: Node) -> Option<String> {
+        let position = key.position;
+        let Value::Scalar { text: key, .. } = key.value else {
+            self.problem(position, parent, "a key must be a string");
             return None;
-        }
-        match self.parser.next_event()? {
-            Ok((event, span)) => Some((event, self.place(&span.start))),
-            Err(error) => {
-                let origin = self.place(error.marker());
-                self.document.problem(origin, "", format!("this is not YAML: {}", error.info()));
-                self.document.broken = true;
-                None
-            }
-        }
-    }
-
-    fn place(&self, marker: &Marker) -> Origin {
-        Origin::File { path: self.file.to_owned(), line: marker.line(), column: marker.col() + 1 }
-    }
-
-    fn mapping(&mut self, path: &str, depth: usize) {
-        while let Some((event, origin)) = self.next() {
-            if let Event::MappingEnd = event {
-                return;
-            }
-            let key = if let Event::Scalar(key, ..) = &event {
-                self.key(path, key, &origin)
-            } else {
-                self.document.problem(origin, path, "a key has to be a text");
-                self.skip(&event);
-                None
-            };
-            let Some((event, origin)) = self.next() else { return };
-            match key {
-                Some(key) => self.value(&key, event, origin, depth),
-                None => self.skip(&event),
-            }
-        }
-    }
-
-    /// The dotted path of a key; none if it was reported.
-    fn key(&mut self, parent: &str, key: &str, origin: &Origin) -> Option<String> {
+        };
         if key.contains('.') {
-            self.document.problem(
-                origin.clone(),
-                parent,
-                format!("the key {key} has a dot: nest the keys instead"),
-            );
+            self.problem(position, parent, format!("the key {key} contains a dot: nest the keys instead"));
             return None;
         }
-        let path = if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") };
+        let path = if parent.is_empty() { key } else { format!("{parent}.{key}") };
         if let Some(first) = self.document.keys.get(&path) {
-            let message = format!("is said twice, first at {first}");
-            self.document.problem(origin.clone(), &path, message);
+            let message = format!("is set twice, first at {first}");
+            self.problem(position, &path, message);
             return None;
         }
-        self.document.keys.insert(path.clone(), origin.clone());
+        self.document.keys.insert(path.clone(), origin(self.file, position));
         Some(path)
     }
 
-    fn value(&mut self, path: &str, event: Event<'a>, origin: Origin, depth: usize) {
-        let raw = match event {
-            Event::Scalar(_, _, _, Some(_)) => Err("tags are not supported here"),
-            Event::Scalar(text, ScalarStyle::Plain, _, None) if is_null(&text) => return,
-            Event::Scalar(text, ScalarStyle::Plain, _, None) => Ok(Raw::Plain(text.into_owned())),
-            Event::Scalar(text, _, _, None) => Ok(Raw::Quoted(text.into_owned())),
-            Event::MappingStart(..) if depth < MAX_DEPTH => return self.mapping(path, depth + 1),
-            Event::MappingStart(..) => {
-                self.skip(&event);
-                Err("is nested too deeply")
-            }
-            Event::SequenceStart(..) => {
-                self.list().map(Raw::List).ok_or("is a list of something else than texts")
-            }
-            Event::Alias(_) => Err("aliases are not supported here"),
-            // Invariant: the parser opens what it closes, and a document ends after its mapping.
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd
-            | Event::SequenceEnd
-            | Event::MappingEnd => return,
+    fn value(&mut self, path: String, node: Node) {
+        if node.has_tag {
+            self.problem(node.position, &path, "tags are not supported here");
+            return;
+        }
+        let raw = match node.value {
+            Value::Scalar { text, is_plain: true } if yaml::is_null(&text) => return,
+            Value::Scalar { text, is_plain: true } => Raw::Plain(text),
+            Value::Scalar { text, is_plain: false } => Raw::Quoted(text),
+            Value::Map(entries) => return self.entries(&path, entries),
+            Value::List(items) => match strings(items) {
+                Some(items) => Raw::List(items),
+                None => return self.problem(node.position, &path, "is a list with items other than strings"),
+            },
+            Value::Alias(_) => return self.problem(node.position, &path, "aliases are not supported here"),
         };
-        match raw {
-            Ok(raw) => drop(self.document.values.insert(path.to_owned(), Entry { raw, origin })),
-            Err(message) => self.document.problem(origin, path, message),
-        }
+        let origin = origin(self.file, node.position);
+        self.document.values.insert(path, Entry { raw, origin });
     }
 
-    /// The texts of a list; none if something else is among them.
-    fn list(&mut self) -> Option<Vec<String>> {
-        let mut items = Some(Vec::new());
-        while let Some((event, _)) = self.next() {
-            match event {
-                Event::SequenceEnd => break,
-                Event::Scalar(text, _, _, None) => {
-                    if let Some(items) = &mut items {
-                        items.push(text.into_owned());
-                    }
-                }
-                Event::Scalar(_, _, _, Some(_))
-                | Event::Nothing
-                | Event::StreamStart
-                | Event::StreamEnd
-                | Event::DocumentStart(_)
-                | Event::DocumentEnd
-                | Event::Alias(_)
-                | Event::SequenceStart(..)
-                | Event::MappingStart(..)
-                | Event::MappingEnd => {
-                    self.skip(&event);
-                    items = None;
-                }
-            }
-        }
-        items
-    }
-
-    /// Passes over the rest of a value that began with this event.
-    fn skip(&mut self, first: &Event<'_>) {
-        let mut depth = opens(first);
-        while depth > 0 {
-            let Some((event, _)) = self.next() else { return };
-            depth += opens(&event);
-        }
+    fn problem(&mut self, position: Position, path: &str, message: impl Into<String>) {
+        let origin = origin(self.file, position);
+        self.document.problems.push(Problem { path: path.to_owned(), origin, message: message.into() });
     }
 }
 
-fn opens(event: &Event<'_>) -> i32 {
-    match event {
-        Event::MappingStart(..) | Event::SequenceStart(..) => 1,
-        Event::MappingEnd | Event::SequenceEnd => -1,
-        Event::Nothing
-        | Event::StreamStart
-        | Event::StreamEnd
-        | Event::DocumentStart(_)
-        | Event::DocumentEnd
-        | Event::Alias(_)
-        | Event::Scalar(..) => 0,
-    }
-}
-
-fn is_null(plain: &str) -> bool {
-    matches!(plain, "" | "~" | "null" | "Null" | "NULL")
+/// Returns the items of a list of strings. Returns `None` if an item is something else.
+fn strings(items: Vec<Node>) -> Option<Vec<String>> {
+    items
+        .into_iter()
+        .map(|item| match item.value {
+            Value::Scalar { text, .. } if !item.has_tag => Some(text),
+            Value::Scalar { .. } | Value::List(_) | Value::Map(_) | Value::Alias(_) => None,
+        })
+        .collect()
 }

@@ -1,46 +1,46 @@
-//! Reads settings one by one over all layers. What is read is what is known: there is no second list of
-//! keys that could disagree.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+//! Reads settings one by one over all layers. The settings that are read are the known settings, so there is no second
+//! list of keys that could disagree.
 
 use super::document::{Document, Entry, Raw};
 use super::reference::{self, Resolved};
-use super::source::{ENV_PREFIX, Invalid, Origin, Problem, Setting, Sources};
+use super::secret_url::MASK;
+use super::source::{Invalid, Origin, Problem, Setting, Sources};
 use super::unknown;
-use super::value::{Kind, MASK, Refusal, Yaml};
-
-/// Between the levels of a variable's name.
-const LEVEL: &str = "__";
+use super::value::{Kind, Mismatch, Yaml};
+use super::variable::path_of;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 pub(super) struct Reader<'a> {
     sources: &'a Sources,
-    /// The strongest value of each path.
+    /// The value of the strongest layer by path.
     values: BTreeMap<String, Entry>,
-    /// Every key that was said and where, of all layers, weaker ones included.
-    said: Vec<(String, Origin)>,
-    /// What was asked for, by path: what a value looks like.
+    /// The keys of all layers with their origins, including keys that a stronger layer overrides.
+    keys: Vec<(String, Origin)>,
+    /// The paths that were read, with descriptions of valid values.
     known: BTreeMap<String, String>,
     /// Sections whose keys are names that the user chooses.
     open_sections: BTreeSet<String>,
-    /// Variables that a reference named: they are not settings, whatever they are called.
+    /// Variables that a reference names. They are not settings, even if their names have our prefix.
     referenced: BTreeSet<String>,
     settings: Vec<Setting>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Reader<'a> {
+    /// Reads the layers.
+    ///
     /// # Errors
-    /// When the file can't be read as YAML: what else is wrong can't be told then.
+    /// Returns [`Invalid`] if the file is not YAML, because then further problems cannot be determined.
     pub(super) fn new(sources: &'a Sources) -> Result<Self, Invalid> {
         let document = sources.file.as_deref().map(Document::read).unwrap_or_default();
-        if document.broken {
+        if document.is_broken {
             return Err(Invalid { problems: document.problems });
         }
         let mut reader = Self {
             sources,
             values: document.values,
-            said: document.keys.into_iter().collect(),
+            keys: document.keys.into_iter().collect(),
             known: BTreeMap::new(),
             open_sections: BTreeSet::new(),
             referenced: BTreeSet::new(),
@@ -49,38 +49,38 @@ impl<'a> Reader<'a> {
         };
         for (name, value) in &sources.env {
             if sources.is_setting(name) {
-                reader.say(path_of(name), value, Origin::Env { name: name.clone() });
+                reader.set(path_of(name), value, Origin::Env { name: name.clone() });
             }
         }
         for flag in &sources.flags {
-            reader.say(flag.path.clone(), &flag.value, Origin::Flag { name: flag.name.clone() });
+            reader.set(flag.path.clone(), &flag.value, Origin::Flag { name: flag.name.clone() });
         }
         Ok(reader)
     }
 
-    fn say(&mut self, path: String, value: &str, origin: Origin) {
-        self.said.push((path.clone(), origin.clone()));
+    fn set(&mut self, path: String, value: &str, origin: Origin) {
+        self.keys.push((path.clone(), origin.clone()));
         self.values.insert(path, Entry { raw: Raw::Untyped(value.to_owned()), origin });
     }
 
-    /// A setting with a default.
+    /// Reads a setting with a default.
     pub(super) fn get<T>(&mut self, path: &str, kind: &Kind<T>, default: T) -> T {
         self.known.insert(path.to_owned(), kind.expected.clone());
         let Some(entry) = self.values.get(path).cloned() else {
-            self.settle(path, (kind.show)(&default), Origin::Default, None);
+            self.record(path, (kind.print)(&default), Origin::Default, None);
             return default;
         };
         self.read(path, kind, entry).unwrap_or(default)
     }
 
-    /// A setting that may be left out.
+    /// Reads an optional setting.
     pub(super) fn optional<T>(&mut self, path: &str, kind: &Kind<T>) -> Option<T> {
         self.known.insert(path.to_owned(), kind.expected.clone());
         let entry = self.values.get(path).cloned()?;
         self.read(path, kind, entry)
     }
 
-    /// A setting that must not be left out, because of what another one says.
+    /// Reads a setting that the setting `because` requires.
     pub(super) fn required<T>(&mut self, path: &str, kind: &Kind<T>, because: &str) -> Option<T> {
         if !self.values.contains_key(path) {
             self.known.insert(path.to_owned(), kind.expected.clone());
@@ -90,37 +90,48 @@ impl<'a> Reader<'a> {
         self.optional(path, kind)
     }
 
-    /// Whether anybody said something of a setting.
-    pub(super) fn is_said(&self, path: &str) -> bool {
+    /// Reads a setting that the setting `because` requires if `is_required`.
+    pub(super) fn required_if<T>(
+        &mut self,
+        is_required: bool,
+        path: &str,
+        kind: &Kind<T>,
+        because: &str,
+    ) -> Option<T> {
+        if is_required { self.required(path, kind, because) } else { self.optional(path, kind) }
+    }
+
+    /// Returns whether a setting has a value in any layer.
+    pub(super) fn is_set(&self, path: &str) -> bool {
         self.values.contains_key(path)
     }
 
-    /// The names that the user chose under a section.
+    /// Returns the names that the user chose in a section.
     pub(super) fn names(&mut self, section: &str) -> Vec<String> {
         self.open_sections.insert(section.to_owned());
         let prefix = format!("{section}.");
         let names: BTreeSet<String> = self
-            .said
+            .keys
             .iter()
             .filter_map(|(path, _)| Some(path.strip_prefix(&prefix)?.split('.').next()?.to_owned()))
             .collect();
         names.into_iter().collect()
     }
 
-    /// Reports that a name under an open section is no good, and everything below it with it.
+    /// Reports an invalid name in an open section, and ignores everything below it.
     pub(super) fn refuse_name(&mut self, section: &str, name: &str, message: String) {
         let path = format!("{section}.{name}");
         let origin = self.origin(&path);
-        self.said.retain(|(said, _)| said != &path && !said.starts_with(&format!("{path}.")));
+        self.keys.retain(|(key, _)| key != &path && !key.starts_with(&format!("{path}.")));
         self.problem(&path, origin, message);
     }
 
-    /// Where a setting, or something below it, was said.
+    /// Returns the origin of a setting, or of a setting below it.
     pub(super) fn origin(&self, path: &str) -> Origin {
         let below = format!("{path}.");
         let value = self.values.get(path).map(|entry| &entry.origin);
         let key =
-            || self.said.iter().find(|(said, _)| said == path || said.starts_with(&below)).map(|(_, at)| at);
+            || self.keys.iter().find(|(key, _)| key == path || key.starts_with(&below)).map(|(_, at)| at);
         value.or_else(key).cloned().unwrap_or(Origin::Default)
     }
 
@@ -128,15 +139,15 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { path: path.to_owned(), origin, message: message.into() });
     }
 
-    /// Says what was read, or everything that is wrong.
+    /// Returns all settings.
     ///
     /// # Errors
-    /// When anything is.
+    /// Returns [`Invalid`] with all problems if there are any.
     pub(super) fn finish(mut self) -> Result<Vec<Setting>, Invalid> {
         let referenced = &self.referenced;
-        self.said.retain(|(_, origin)| !matches!(origin, Origin::Env { name } if referenced.contains(name)));
+        self.keys.retain(|(_, origin)| !matches!(origin, Origin::Env { name } if referenced.contains(name)));
         let unknown = unknown::Keys { known: &self.known, open_sections: &self.open_sections };
-        self.problems.extend(unknown.problems(&self.said, &self.values));
+        self.problems.extend(unknown.problems(&self.keys, &self.values));
         if self.problems.is_empty() {
             return Ok(self.settings);
         }
@@ -146,7 +157,7 @@ impl<'a> Reader<'a> {
 
     fn read<T>(&mut self, path: &str, kind: &Kind<T>, entry: Entry) -> Option<T> {
         let Entry { raw, origin } = entry;
-        let quoted = matches!(raw, Raw::Quoted(_));
+        let is_quoted = matches!(raw, Raw::Quoted(_));
         let text = match raw {
             Raw::Plain(text) | Raw::Quoted(text) | Raw::Untyped(text) => text,
             Raw::List(items) if kind.yaml == Yaml::List => items.join(","),
@@ -163,63 +174,46 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        if quoted && kind.yaml == Yaml::Bare && resolved.reference.is_none() {
-            self.problem(path, origin, format!("expected {}, found the text \"{text}\"", kind.expected));
+        if is_quoted && kind.yaml == Yaml::Bare && resolved.reference.is_none() {
+            self.problem(path, origin, format!("expected {}, found the string \"{text}\"", kind.expected));
             return None;
         }
-        match (kind.read)(&resolved.text) {
+        match (kind.parse)(&resolved.text) {
             Ok(value) => {
-                let hidden = kind.secret && resolved.reference.is_some();
-                let shown = if hidden { MASK.to_owned() } else { (kind.show)(&value) };
-                self.settle(path, shown, origin, resolved.reference);
+                let is_hidden = kind.is_secret && resolved.reference.is_some();
+                let printed = if is_hidden { MASK.to_owned() } else { (kind.print)(&value) };
+                self.record(path, printed, origin, resolved.reference);
                 Some(value)
             }
-            Err(refusal) => {
-                self.problem(path, origin, wrong(kind, &resolved, refusal));
+            Err(mismatch) => {
+                self.problem(path, origin, describe(kind, &resolved, mismatch));
                 None
             }
         }
     }
 
-    fn settle(&mut self, path: &str, value: String, origin: Origin, reference: Option<String>) {
+    fn record(&mut self, path: &str, value: String, origin: Origin, reference: Option<String>) {
         self.settings.push(Setting { path: path.to_owned(), value, origin, reference });
     }
 }
 
-fn wrong<T>(kind: &Kind<T>, resolved: &Resolved, refusal: Refusal) -> String {
-    let more = match refusal {
-        Refusal::Because(reason) => format!(": {reason}"),
-        Refusal::Other => String::new(),
+fn describe<T>(kind: &Kind<T>, resolved: &Resolved, mismatch: Mismatch) -> String {
+    let reason = match mismatch {
+        Mismatch::Because(reason) => format!(": {reason}"),
+        Mismatch::Plain => String::new(),
     };
     match &resolved.reference {
+        // The value itself may be a secret, so only the reference is named.
         Some(reference) => {
-            format!("expected {}, but what {reference} stands for is not{more}", kind.expected)
+            format!("expected {}, but the value of {reference} does not match{reason}", kind.expected)
         }
-        None if kind.secret => format!("expected {}{more}", kind.expected),
-        None if resolved.text.is_empty() => format!("expected {}, found nothing", kind.expected),
-        None => format!("expected {}, found {}{more}", kind.expected, resolved.text),
+        None if kind.is_secret => format!("expected {}{reason}", kind.expected),
+        None if resolved.text.is_empty() => format!("expected {}, found an empty string", kind.expected),
+        None => format!("expected {}, found {}{reason}", kind.expected, resolved.text),
     }
 }
 
-/// The dotted path of a variable: `GOCONDUCTOR_STATE_STORE__BACKEND` is `state_store.backend`. A service's
-/// name has no underscore and a variable's no hyphen, so there the one stands for the other.
-fn path_of(variable: &str) -> String {
-    let name = variable.strip_prefix(ENV_PREFIX).unwrap_or(variable).to_ascii_lowercase();
-    let mut levels: Vec<String> = name.split(LEVEL).map(str::to_owned).collect();
-    if let [first, service, ..] = levels.as_mut_slice()
-        && first == "services"
-    {
-        *service = service.replace('_', "-");
-    }
-    levels.join(".")
-}
-
-/// The variable of a dotted path.
-pub(super) fn variable_of(path: &str) -> String {
-    format!("{ENV_PREFIX}{}", path.replace('.', LEVEL).replace('-', "_").to_ascii_uppercase())
-}
-
-/// Problems are reported in the order of a file's lines, then as the environment and the flags came.
+/// Returns the sort key of a problem: lines of the file first, then variables, then flags.
 fn order(origin: &Origin) -> (u8, PathBuf, usize, usize) {
     match origin {
         Origin::File { path, line, column } => (0, path.clone(), *line, *column),

@@ -1,51 +1,50 @@
-//! `env://NAME` and `file://path`: where a value stands somewhere else.
-
-use std::path::{Path, PathBuf};
+//! References to values that are stored elsewhere: `env://NAME` and `file://path`.
 
 use super::source::{Origin, Sources};
+use std::path::{Path, PathBuf};
 
-/// A password, a URL or a token is shorter.
+/// Maximum size of a referenced file. A password, a URL or a token is shorter.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// A text, and the reference that stood for it.
+/// A text, and the reference that was replaced by it.
 pub(super) struct Resolved {
     pub(super) text: String,
     pub(super) reference: Option<String>,
 }
 
-/// The variable that a text refers to.
+/// Returns the variable that a text refers to.
 pub(super) fn variable(text: &str) -> Option<&str> {
     text.strip_prefix("env://")
 }
 
-/// The text itself, or what it refers to. What is found is never part of a message.
+/// Returns the text that a reference refers to, or the text itself. Error messages never contain the former.
 pub(super) fn resolve(text: &str, origin: &Origin, sources: &Sources) -> Result<Resolved, String> {
-    let found = if let Some(name) = variable(text) {
+    let resolved = if let Some(name) = variable(text) {
         sources
             .variable(name)
             .map(str::to_owned)
-            .ok_or_else(|| format!("{text} stands for a variable that is not set"))?
+            .ok_or_else(|| format!("{text} refers to an environment variable that is not set"))?
     } else if let Some(path) = text.strip_prefix("file://") {
-        read(&base(origin).join(path)).map_err(|reason| format!("{text} stands for a file that {reason}"))?
+        read(&base(origin).join(path)).map_err(|reason| format!("failed to read {text}: {reason}"))?
     } else if text.starts_with("secret://") {
         return Err("secret:// is not supported yet: use env://NAME or file://path".to_owned());
     } else {
         return Ok(Resolved { text: text.to_owned(), reference: None });
     };
-    Ok(Resolved { text: found, reference: Some(text.to_owned()) })
+    Ok(Resolved { text: resolved, reference: Some(text.to_owned()) })
 }
 
-/// A relative path in a file starts at that file, elsewhere at the working directory.
+/// Returns the base of relative paths: the directory of the configuration file, or else the working directory.
 fn base(origin: &Origin) -> PathBuf {
     origin.directory().map(Path::to_owned).unwrap_or_default()
 }
 
-/// The line breaks at the end that editors add are no part of the value.
+/// Reads a file without its trailing line breaks, which editors add.
 fn read(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| format!("can't be read: {error}"))?.len();
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
     if size > MAX_FILE_BYTES {
-        return Err(format!("is larger than {MAX_FILE_BYTES} bytes"));
+        return Err(format!("the file is larger than {MAX_FILE_BYTES} bytes"));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| format!("can't be read: {error}"))?;
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }

@@ -1,43 +1,43 @@
-//! Where values come from, and what is wrong with them.
+//! The layers of a configuration, the origins of values, and problems.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What every variable of the environment that is read begins with.
+/// Prefix of all environment variables that are read.
 pub const ENV_PREFIX: &str = "GOCONDUCTOR_";
 
-/// The code of a configuration that is invalid; `docs/errors/GC0001.md` is its page.
+/// Error code of an invalid configuration. Its page is `docs/errors/GC0001.md`.
 pub const INVALID: &str = "GC0001";
 
-/// Variables with our prefix that are not settings.
+/// Variables with the prefix that are not settings.
 const NOT_SETTINGS: [&str; 1] = ["GOCONDUCTOR_CONFIG"];
 
-/// A value given on the command line.
+/// A value on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flag {
-    /// Which setting, by its dotted path.
+    /// The dotted path of the setting.
     pub path: String,
-    /// The value, as it was written.
+    /// The value as it was written.
     pub value: String,
-    /// The flag's name, such as `--listen`.
+    /// The name of the flag, such as `--listen`.
     pub name: String,
 }
 
-/// What a configuration is made of. The later in this list, the stronger.
+/// The layers of a configuration, from the weakest to the strongest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     /// The YAML file.
     pub file: Option<PathBuf>,
-    /// The environment: names and values. Other than ours are passed over.
+    /// The environment variables: names and values. Variables without the prefix are ignored.
     pub env: Vec<(String, String)>,
-    /// Variables with our prefix that somebody else reads, such as the command line.
+    /// Variables with the prefix that are read elsewhere, such as by the command line.
     pub other_env: Vec<String>,
-    /// The command line.
+    /// The flags of the command line.
     pub flags: Vec<Flag>,
 }
 
 impl Sources {
-    /// A file and flags above and below this process's environment.
+    /// Returns the layers of this process: a file, the environment of the process, and flags.
     #[must_use]
     pub fn of_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
         let env = std::env::vars_os()
@@ -46,27 +46,27 @@ impl Sources {
         Self { file, env, other_env: Vec::new(), flags }
     }
 
-    /// Whether a variable of the environment is meant to be a setting.
+    /// Returns whether an environment variable is a setting.
     pub(super) fn is_setting(&self, name: &str) -> bool {
         name.starts_with(ENV_PREFIX)
             && !NOT_SETTINGS.contains(&name)
             && !self.other_env.iter().any(|other| other == name)
     }
 
-    /// What `env://NAME` stands for.
+    /// Returns the value of `env://NAME`.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// Where a value came from.
+/// Origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody said anything.
+    /// The default.
     Default,
     /// The YAML file.
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
@@ -75,18 +75,18 @@ pub enum Origin {
     },
     /// The environment.
     Env {
-        /// The variable.
+        /// The name of the variable.
         name: String,
     },
     /// The command line.
     Flag {
-        /// The flag.
+        /// The name of the flag.
         name: String,
     },
 }
 
 impl Origin {
-    /// The directory that a relative `file://` is looked up in: that of the file it stands in.
+    /// Returns the base directory of a relative `file://`: the directory of the configuration file.
     pub(super) fn directory(&self) -> Option<&Path> {
         match self {
             Self::File { path, .. } => path.parent(),
@@ -106,14 +106,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong with a configuration.
+/// A problem in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Which setting, by its dotted path; empty: the file as a whole.
+    /// The dotted path of the setting. Empty for the file as a whole.
     pub path: String,
-    /// Where it was said.
+    /// The origin of the wrong value.
     pub origin: Origin,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and what is expected.
     pub message: String,
 }
 
@@ -129,36 +129,36 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A configuration that can't be used, with everything that is wrong with it.
+/// An invalid configuration with all its problems.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{INVALID}: configuration is invalid{}", listed(.problems))]
+#[error("{INVALID}: configuration is invalid{}", lines(.problems))]
 pub struct Invalid {
-    /// What is wrong, at least one.
+    /// The problems, at least one.
     pub problems: Vec<Problem>,
 }
 
 impl Invalid {
-    /// The error's stable code.
+    /// Returns the stable error code.
     #[must_use]
     pub fn code(&self) -> &'static str {
         INVALID
     }
 }
 
-fn listed(problems: &[Problem]) -> String {
+fn lines(problems: &[Problem]) -> String {
     problems.iter().map(|problem| format!("\n  {problem}")).collect()
 }
 
-/// A setting as it came out.
+/// A setting with its effective value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// Its dotted path.
+    /// The dotted path.
     pub path: String,
-    /// Its value, with secrets masked.
+    /// The value, with secrets masked.
     pub value: String,
-    /// Where it came from.
+    /// The origin of the value.
     pub origin: Origin,
-    /// The reference that stood for it, such as `env://DATABASE_URL`.
+    /// The reference that the value replaced, such as `env://DATABASE_URL`.
     pub reference: Option<String>,
 }
 

@@ -1,41 +1,40 @@
-//! Keys that nobody asked for, and the nearest that exist.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Unknown keys, and suggestions for similar known keys.
 
 use super::document::{Entry, Raw};
-use super::reader::variable_of;
 use super::source::{ENV_PREFIX, Origin, Problem};
+use super::variable::variable_of;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// What is known of the keys.
+/// The known keys.
 pub(super) struct Keys<'a> {
-    /// The settings: path, and what a value looks like.
+    /// The paths of settings, with descriptions of valid values.
     pub(super) known: &'a BTreeMap<String, String>,
-    /// Sections whose keys are names.
+    /// Sections whose keys are names that the user chooses.
     pub(super) open_sections: &'a BTreeSet<String>,
 }
 
 impl Keys<'_> {
-    /// What is wrong with the keys that were said. What stands below a wrong key is not reported again.
+    /// Returns the problems of `keys`. The keys below a wrong key are not reported again.
     pub(super) fn problems(
         &self,
-        said: &[(String, Origin)],
+        keys: &[(String, Origin)],
         values: &BTreeMap<String, Entry>,
     ) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut reported: BTreeSet<(String, bool)> = BTreeSet::new();
-        for (path, origin) in said {
-            let in_file = matches!(origin, Origin::File { .. });
-            let Some((at, message)) = self.wrong(path, origin, values) else { continue };
-            // A file's section is wrong once; a variable or a flag is wrong each by itself.
-            if !in_file || reported.insert((at.clone(), in_file)) {
+        for (path, origin) in keys {
+            let is_in_file = matches!(origin, Origin::File { .. });
+            let Some((at, message)) = self.problem(path, origin, values) else { continue };
+            // A section of a file is reported once, but each variable and each flag is reported.
+            if !is_in_file || reported.insert((at.clone(), is_in_file)) {
                 problems.push(Problem { path: at, origin: origin.clone(), message });
             }
         }
         problems
     }
 
-    /// Where and how a path is wrong, if it is.
-    fn wrong(
+    /// Returns the wrong part of a path and a message, if the path is wrong.
+    fn problem(
         &self,
         path: &str,
         origin: &Origin,
@@ -45,9 +44,9 @@ impl Keys<'_> {
             return None;
         }
         if self.is_section(path) {
-            let in_file = |at: &Origin| matches!(at, Origin::File { .. });
-            let same = |at: &Origin| at == origin || (in_file(at) && in_file(origin));
-            let value = values.get(path).filter(|entry| same(&entry.origin))?;
+            let is_in_file = |at: &Origin| matches!(at, Origin::File { .. });
+            let is_same = |at: &Origin| at == origin || (is_in_file(at) && is_in_file(origin));
+            let value = values.get(path).filter(|entry| is_same(&entry.origin))?;
             let found = if matches!(value.raw, Raw::List(_)) { "a list" } else { "a value" };
             return Some((path.to_owned(), format!("expected keys{}, found {found}", self.children(path))));
         }
@@ -75,7 +74,7 @@ impl Keys<'_> {
         if names.is_empty() { String::new() } else { format!(" ({})", Vec::from_iter(names).join(", ")) }
     }
 
-    /// The keys directly below a section that are not names; empty: the top.
+    /// Returns the keys directly below a section, or at the top if `section` is empty. An open section has none.
     fn siblings<'k>(&'k self, section: &str) -> BTreeSet<&'k str> {
         if self.open_sections.contains(section) {
             return BTreeSet::new();
@@ -97,7 +96,7 @@ impl Keys<'_> {
         }
     }
 
-    /// A sibling that is written alike, or the same key in another section.
+    /// Returns a sibling with a similar name, or the same key in another section.
     fn nearest_key(&self, path: &str) -> Option<String> {
         let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
         let sibling = nearest(key, self.siblings(section)).map(str::to_owned);
@@ -107,18 +106,18 @@ impl Keys<'_> {
         })
     }
 
-    /// A single underscore where two should stand is one change away, like any other slip.
+    /// Returns a variable with a similar name. A single underscore instead of two counts as one edit.
     fn nearest_variable(&self, name: &str) -> Option<String> {
         let variables: Vec<String> = self.known.keys().map(|path| variable_of(path)).collect();
-        let ours = variables.iter().filter_map(|variable| variable.strip_prefix(ENV_PREFIX));
-        let found = nearest(name.strip_prefix(ENV_PREFIX)?, ours)?;
+        let candidates = variables.iter().filter_map(|variable| variable.strip_prefix(ENV_PREFIX));
+        let found = nearest(name.strip_prefix(ENV_PREFIX)?, candidates)?;
         Some(format!("{ENV_PREFIX}{found}"))
     }
 }
 
-/// The candidate that is fewest changes away, if it is at most a third of the word.
+/// Returns the candidate with the smallest edit distance, if that is at most a third of the length of the word.
 fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let most = (word.chars().count() / 3).max(1);
+    let max = (word.chars().count() / 3).max(1);
     let scored = candidates.into_iter().map(|known| (strsim::damerau_levenshtein(word, known), known));
-    scored.filter(|(changes, _)| *changes <= most).min().map(|(_, known)| known)
+    scored.filter(|(distance, _)| *distance <= max).min().map(|(_, known)| known)
 }

@@ -1,14 +1,15 @@
-//! Tables of what is written and what comes of it.
+//! Tables of configurations, with the values and problems that result.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use goconductor_queue::settings::{nats, rabbitmq};
 use goconductor_service_kit::config::{
-    Config, ElectionBackend, Flag, Invalid, LogFormat, NatsCredentials, Origin, QueueBackend, RabbitMq,
-    Sources, StateStoreBackend,
+    Config, ElectionBackend, Flag, Invalid, LogFormat, Origin, QueueBackend, Sources, StateStoreBackend,
 };
+use secrecy::ExposeSecret;
 
-/// A configuration's sources, with a file of their own.
+/// The layers of a configuration, with a file in a temporary directory.
 struct Written {
     sources: Sources,
     directory: tempfile::TempDir,
@@ -16,9 +17,9 @@ struct Written {
 
 impl Written {
     fn yaml(text: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = tempfile::tempdir().expect("a temporary directory can be created");
         let file = directory.path().join("goconductor.yaml");
-        std::fs::write(&file, text).expect("written");
+        std::fs::write(&file, text).expect("the file can be written");
         Self { sources: Sources { file: Some(file), ..Sources::default() }, directory }
     }
 
@@ -34,7 +35,7 @@ impl Written {
     }
 
     fn file(self, name: &str, text: &str) -> Self {
-        std::fs::write(self.directory.path().join(name), text).expect("written");
+        std::fs::write(self.directory.path().join(name), text).expect("the file can be written");
         self
     }
 
@@ -42,29 +43,29 @@ impl Written {
         Config::load(&self.sources)
     }
 
-    /// The problems, with the directory's name taken away.
+    /// Returns the problems, without the name of the directory.
     fn problems(&self) -> Vec<String> {
         let prefix = format!("{}/", self.directory.path().display());
-        let invalid = self.load().expect_err("something is wrong");
+        let invalid = self.load().expect_err("the configuration is invalid");
         assert_eq!(invalid.code(), "GC0001");
         invalid.problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
     }
 
     fn explained(&self) -> Vec<String> {
         let prefix = format!("{}/", self.directory.path().display());
-        let config = self.load().expect("nothing is wrong");
+        let config = self.load().expect("the configuration is valid");
         config.explain().iter().map(|setting| setting.to_string().replace(&prefix, "")).collect()
     }
 }
 
 #[test]
-fn nothing_written_gives_the_defaults() {
+fn empty_sources_give_the_defaults() {
     let config = Config::load(&Sources::default()).expect("the defaults are valid");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8470");
     assert!(!config.allow_insecure_bind);
     assert_eq!(config.data_dir, PathBuf::from("goconductor-data"));
     assert_eq!(config.state_store.backend, StateStoreBackend::Sqlite);
-    assert_eq!(config.state_store.url, None);
+    assert!(config.state_store.url.is_none());
     assert_eq!(config.queue.backend, QueueBackend::Memory);
     assert_eq!(config.election.backend, ElectionBackend::Local);
     assert!(config.services.is_empty());
@@ -83,7 +84,7 @@ fn nothing_written_gives_the_defaults() {
 }
 
 #[test]
-fn the_documented_file_is_read() {
+fn documented_file_is_valid() {
     let written = Written::yaml(
         "listen: 127.0.0.1:9000\n\
          state_store: { backend: postgres, url: \"postgres://me@127.0.0.1/orders\" }\n\
@@ -98,7 +99,7 @@ fn the_documented_file_is_read() {
     );
     let config = written.load().expect("valid");
     assert_eq!(config.listen.port(), 9000);
-    assert_eq!(config.state_store.url.expect("given").expose(), "postgres://me@127.0.0.1/orders");
+    assert_eq!(config.state_store.url.expect("the URL is set").expose(), "postgres://me@127.0.0.1/orders");
     let urls: Vec<_> = config
         .services
         .iter()
@@ -113,7 +114,7 @@ fn the_documented_file_is_read() {
 }
 
 #[test]
-fn an_election_on_servers_of_its_own_is_read() {
+fn election_section_is_read_into_adapter_settings() {
     let written = Written::yaml(
         "election:\n  backend: etcd\n  endpoints: [10.0.0.1:2379, 10.0.0.2:2379]\n  prefix: shop\n  \
            lease: 10s\n  connect_timeout: 2s\n  request_timeout: 500ms\n  security: tls\n  \
@@ -123,22 +124,23 @@ fn an_election_on_servers_of_its_own_is_read() {
     .env("ELECTOR", "hunter2");
     let election = written.load().expect("valid").election;
     assert_eq!(election.backend, ElectionBackend::Etcd);
-    assert_eq!(election.endpoints, ["10.0.0.1:2379", "10.0.0.2:2379"]);
-    assert_eq!((election.prefix.as_str(), election.era), ("shop", 2));
-    let times = (election.lease, election.connect_timeout, election.request_timeout);
+    let settings = election.settings;
+    assert_eq!(settings.endpoints, ["10.0.0.1:2379", "10.0.0.2:2379"]);
+    assert_eq!((settings.prefix.as_str(), election.era), ("shop", 2));
+    let times = (settings.lease, settings.connect_timeout, settings.request_timeout);
     assert_eq!(times, (Duration::from_secs(10), Duration::from_secs(2), Duration::from_millis(500)));
-    assert_eq!(election.tls.expect("spoken").ca_file, Some(PathBuf::from("ca.pem")));
-    let user = election.user.expect("given");
-    assert_eq!((user.name.as_str(), user.password.expose()), ("elector", "hunter2"));
+    assert_eq!(settings.tls.expect("TLS is enabled").ca_file, Some(PathBuf::from("ca.pem")));
+    let credentials = settings.credentials.expect("a user is set");
+    assert_eq!((credentials.user.as_str(), credentials.password.expose_secret()), ("elector", "hunter2"));
     assert!(!written.explained().concat().contains("hunter2"));
-    // Who asks electors need not know by what they are elected.
+    // A process that connects to leader-electors does not need to know their backend.
     let asking = Written::yaml("election: { backend: zookeeper, electors: ['http://127.0.0.1:8473'] }");
     let election = asking.load().expect("valid").election;
     assert_eq!((election.backend, election.electors.len()), (ElectionBackend::ZooKeeper, 1));
 }
 
 #[test]
-fn actions_have_limits_of_their_own() {
+fn actions_have_their_own_limits() {
     let service = "services:\n  payments:\n    http: { url: http://127.0.0.1:9101 }\n    actions: ";
     let written = Written::yaml(&format!(
         "{service}{{ charge: {{ max_in_flight: 4 }}, refund: {{ max_in_flight: 9 }} }}\n"
@@ -147,19 +149,19 @@ fn actions_have_limits_of_their_own() {
     let limits: Vec<_> =
         config.services["payments"].actions.iter().map(|(name, limit)| (name.as_str(), *limit)).collect();
     assert_eq!(limits, [("charge", 4), ("refund", 9)]);
-    for (actions, said) in [
+    for (actions, expected) in [
         ("{ charge: { max_in_flight: 0 } }", "expected a whole number from 1 to 100000"),
         ("{ charge: {} }", "is missing"),
         ("{ charge: 4 }", "expected keys (max_in_flight)"),
         ("{ charge: { most: 4 } }", "unknown key"),
     ] {
         let problems = Written::yaml(&format!("{service}{actions}\n")).problems();
-        assert!(problems.iter().any(|problem| problem.contains(said)), "{actions}: {problems:?}");
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{actions}: {problems:?}");
     }
 }
 
 #[test]
-fn brokers_have_sections_of_their_own() {
+fn queue_sections_are_read_into_adapter_settings() {
     let written = Written::yaml(
         "queue:\n  backend: rabbitmq\n  prefix: shop\n  nats: { servers: [n:4222], credentials: file://user.creds }\n  \
            rabbitmq:\n    hosts: [a:5671, b:5671]\n    user: me\n    password: env://SECRET\n    prefetch: 8\n    \
@@ -168,20 +170,23 @@ fn brokers_have_sections_of_their_own() {
     .file("user.creds", "hunter2")
     .env("SECRET", "hunter2");
     let config = written.load().expect("valid");
-    assert_eq!((config.queue.backend, &*config.queue.prefix), (QueueBackend::RabbitMq, "shop"));
-    let RabbitMq { hosts, user, password, prefetch, tls, vhost, .. } = &config.queue.rabbitmq;
-    assert_eq!((hosts.join(" "), &**user, password.expose()), ("a:5671 b:5671".to_owned(), "me", "hunter2"));
-    assert_eq!((*prefetch, &**vhost), (8, "/"));
+    assert_eq!(config.queue.backend, QueueBackend::RabbitMq);
+    let rabbitmq::Settings { hosts, user, password, prefetch, tls, vhost, prefix, .. } =
+        config.queue.rabbitmq.as_ref().expect("hosts are set");
+    let password = password.expose_secret();
+    assert_eq!((hosts.join(" "), &**user, password), ("a:5671 b:5671".to_owned(), "me", "hunter2"));
+    assert_eq!((*prefetch, &**vhost, &**prefix), (8, "/", "shop"));
     assert_eq!(tls.as_ref().and_then(|tls| tls.ca_file.clone()), Some(PathBuf::from("/ca.pem")));
-    let Some(NatsCredentials::Jwt(text)) = &config.queue.nats.credentials else {
-        panic!("{:?}", config.queue.nats)
-    };
-    assert_eq!((text.expose(), &config.queue.nats.tls), ("hunter2", &None));
+    let nats = config.queue.nats.as_ref().expect("servers are set");
+    let Some(nats::Credentials::Jwt(text)) = &nats.credentials else { panic!("{nats:?}") };
+    assert_eq!((text.expose_secret(), &nats.tls, &*nats.prefix), ("hunter2", &None, "shop"));
+    let configured: Vec<_> = config.queue.configured().map(QueueBackend::name).collect();
+    assert_eq!(configured, ["nats", "rabbitmq"]);
     assert!(!format!("{config:?} {:?}", written.explained()).contains("hunter2"));
 }
 
 #[test]
-fn an_empty_file_and_json_are_read() {
+fn empty_file_and_json_are_valid() {
     for text in ["", "# nothing yet\n", "{}", "null\n", "state_store:\nservices: {}\n"] {
         assert!(Written::yaml(text).load().is_ok(), "{text:?}");
     }
@@ -190,7 +195,7 @@ fn an_empty_file_and_json_are_read() {
 }
 
 #[test]
-fn the_later_layer_wins() {
+fn stronger_layer_overrides_weaker_layer() {
     let yaml = "executor: { max_in_flight: 2 }\n";
     let value = |written: &Written| written.load().expect("valid").executor.max_in_flight;
     let file = Written::yaml(yaml);
@@ -202,7 +207,7 @@ fn the_later_layer_wins() {
 }
 
 #[test]
-fn the_environment_reaches_every_level() {
+fn environment_sets_values_at_every_level() {
     let config = Written::yaml("")
         .env("GOCONDUCTOR_LISTEN", "[::1]:80")
         .env("GOCONDUCTOR_STATE_STORE__BACKEND", "sqlite")
@@ -218,15 +223,15 @@ fn the_environment_reaches_every_level() {
 }
 
 #[test]
-fn what_others_read_is_passed_over() {
+fn variables_that_are_read_elsewhere_are_ignored() {
     let mut written = Written::yaml("").env("GOCONDUCTOR_CONTEXT", "production");
     assert_eq!(written.problems(), ["env GOCONDUCTOR_CONTEXT: context: unknown key"]);
     written.sources.other_env.push("GOCONDUCTOR_CONTEXT".to_owned());
     assert!(written.load().is_ok());
 }
 
-/// What is written in the file, and everything that is said about it.
-const WRONG: &[(&str, &[&str])] = &[
+/// Invalid files with all their problems.
+const INVALID: &[(&str, &[&str])] = &[
     ("lisen: 127.0.0.1:1", &["goconductor.yaml:1:1: lisen: unknown key; did you mean listen?"]),
     ("zebra: 1", &["goconductor.yaml:1:1: zebra: unknown key"]),
     (
@@ -252,8 +257,8 @@ const WRONG: &[(&str, &[&str])] = &[
     (
         "services:\n  Pay_ments: { http: { url: http://a } }\n",
         &[
-            "goconductor.yaml:2:3: services.Pay_ments: a service's name is up to 63 lower-case letters, digits and \
-           hyphens inside",
+            "goconductor.yaml:2:3: services.Pay_ments: a service name has 1 to 63 lower-case letters, digits and \
+           hyphens, and neither starts nor ends with a hyphen",
         ],
     ),
     (
@@ -287,7 +292,7 @@ const WRONG: &[(&str, &[&str])] = &[
     (
         "executor: { max_in_flight: \"3\" }",
         &[
-            "goconductor.yaml:1:28: executor.max_in_flight: expected a whole number from 1 to 100000, found the text \
+            "goconductor.yaml:1:28: executor.max_in_flight: expected a whole number from 1 to 100000, found the string \
            \"3\"",
         ],
     ),
@@ -309,7 +314,7 @@ const WRONG: &[(&str, &[&str])] = &[
     (
         "executor: { start_grace: 5s }",
         &[
-            "goconductor.yaml:1:26: executor.start_grace: has to be shorter than executor.redelivery, or every command \
+            "goconductor.yaml:1:26: executor.start_grace: must be shorter than executor.redelivery, or every command \
          would be sent twice",
         ],
     ),
@@ -342,7 +347,9 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "queue:\n  kinesis:\n    credentials: { access_key_id: AKIA1 }\n",
-        &["goconductor.yaml:3:5: queue.kinesis.credentials.secret_access_key: is missing: expected a text"],
+        &[
+            "goconductor.yaml:3:5: queue.kinesis.credentials.secret_access_key: is missing: expected a string that is not empty",
+        ],
     ),
     (
         "queue: { backend: nats }",
@@ -354,23 +361,24 @@ const WRONG: &[(&str, &[&str])] = &[
     (
         "queue: { backend: rabbitmq, rabbitmq: { hosts: [here], user: me } }",
         &[
-            "goconductor.yaml:1:19: queue.rabbitmq.password: is missing: expected a text",
+            "goconductor.yaml:1:19: queue.rabbitmq.password: is missing: expected a string that is not empty",
             "goconductor.yaml:1:48: queue.rabbitmq.hosts: expected a list of hosts with ports such as \
-             [127.0.0.1:5672], found here: \"here\" is none",
+             [127.0.0.1:5672], found here: \"here\" is not valid",
         ],
     ),
-    // A queue that is not used now, but could be moved to, is whole as well.
+    // A section must be complete even if its queue is not used yet, because processes can migrate to it.
     (
         "queue: { rabbitmq: { hosts: [here:1], user: me } }",
-        &["goconductor.yaml:1:29: queue.rabbitmq.password: is missing: expected a text"],
+        &["goconductor.yaml:1:29: queue.rabbitmq.password: is missing: expected a string that is not empty"],
     ),
     (
         "queue: { nats: { user: me, token: t, tls: { key_file: k } } }",
         &[
-            "goconductor.yaml:1:10: queue.nats: has user and password, token, and credentials: say one of them",
-            "goconductor.yaml:1:24: queue.nats.password: is missing: a user has one",
-            "goconductor.yaml:1:38: queue.nats.security: has to be tls where files for TLS are named",
-            "goconductor.yaml:1:55: queue.nats.tls.certificate_file: is missing: key_file needs it",
+            "goconductor.yaml:1:10: queue.nats: has more than one of user and password, token, and credentials: set only \
+             one of them",
+            "goconductor.yaml:1:24: queue.nats.password: is missing: queue.nats.user requires it",
+            "goconductor.yaml:1:38: queue.nats.security: must be tls, because TLS files are set",
+            "goconductor.yaml:1:55: queue.nats.tls.certificate_file: is missing: key_file requires it",
         ],
     ),
     (
@@ -390,29 +398,29 @@ const WRONG: &[(&str, &[&str])] = &[
         "election: { backend: zookeeper, endpoints: ['http://127.0.0.1:2181'] }",
         &[
             "goconductor.yaml:1:44: election.endpoints: expected a list of hosts with ports such as [127.0.0.1:2181], \
-         found http://127.0.0.1:2181: \"http://127.0.0.1:2181\" is none",
+         found http://127.0.0.1:2181: \"http://127.0.0.1:2181\" is not valid",
         ],
     ),
     (
         "election: { backend: postgres, url: 'postgres://db/x', endpoints: ['127.0.0.1:8473'] }",
         &[
-            "goconductor.yaml:1:67: election.endpoints: is for the backends etcd and zookeeper; the leader-electors are \
-         named by election.electors",
+            "goconductor.yaml:1:67: election.endpoints: applies only to the backends etcd and zookeeper; name \
+         leader-electors in election.electors",
         ],
     ),
     (
         "election: { lease: 2s, request_timeout: 1500ms, password: hunter2, tls: { ca_file: ca.pem }, era: 128 }",
         &[
-            "goconductor.yaml:1:41: election.request_timeout: has to be half of election.lease at most, or one server \
-             that is silent would cost the lease",
-            "goconductor.yaml:1:59: election.password: is of no use without election.user",
-            "goconductor.yaml:1:68: election.tls: is of no use unless election.security is tls",
+            "goconductor.yaml:1:41: election.request_timeout: must be at most half of election.lease, or one \
+             unresponsive server could cost the lease",
+            "goconductor.yaml:1:59: election.password: has no effect without election.user",
+            "goconductor.yaml:1:68: election.tls: has no effect unless election.security is tls",
             "goconductor.yaml:1:99: election.era: expected a whole number from 0 to 127, found 128",
         ],
     ),
     (
         "election: { backend: etcd, endpoints: ['127.0.0.1:2379'], user: elector }",
-        &["goconductor.yaml:1:65: election.password: is missing: expected a text"],
+        &["goconductor.yaml:1:65: election.password: is missing: expected a string that is not empty"],
     ),
     (
         "state_store: { backend: mysql }",
@@ -431,7 +439,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "data_dir: env://NOWHERE",
-        &["goconductor.yaml:1:11: data_dir: env://NOWHERE stands for a variable that is not set"],
+        &["goconductor.yaml:1:11: data_dir: env://NOWHERE refers to an environment variable that is not set"],
     ),
     (
         "data_dir: secret://database",
@@ -444,19 +452,19 @@ const WRONG: &[(&str, &[&str])] = &[
     ("data_dir: !!str a", &["goconductor.yaml:1:11: data_dir: tags are not supported here"]),
     (
         "data_dir: a\ndata_dir: b",
-        &["goconductor.yaml:2:1: data_dir: is said twice, first at goconductor.yaml:1:1"],
+        &["goconductor.yaml:2:1: data_dir: is set twice, first at goconductor.yaml:1:1"],
     ),
     (
         "queue.backend: memory",
-        &["goconductor.yaml:1:1: the key queue.backend has a dot: nest the keys instead"],
+        &["goconductor.yaml:1:1: the key queue.backend contains a dot: nest the keys instead"],
     ),
-    ("- a", &["goconductor.yaml:1:1: holds no keys with values"]),
-    ("{}\n---\n{}", &["goconductor.yaml:2:1: holds more than one document"]),
+    ("- a", &["goconductor.yaml:1:1: expected keys with values"]),
+    ("{}\n---\n{}", &["goconductor.yaml:2:1: contains more than one document"]),
 ];
 
 #[test]
-fn what_is_wrong_in_a_file_is_said_with_its_place() {
-    for (yaml, expected) in WRONG {
+fn problems_in_a_file_have_positions() {
+    for (yaml, expected) in INVALID {
         let written = Written::yaml(yaml);
         assert!(written.load().is_err(), "{yaml}");
         assert_eq!(written.problems(), *expected, "{yaml}");
@@ -464,7 +472,7 @@ fn what_is_wrong_in_a_file_is_said_with_its_place() {
 }
 
 #[test]
-fn what_is_wrong_in_the_environment_and_in_flags_is_said_by_name() {
+fn problems_in_variables_and_flags_have_names() {
     let written = Written::yaml("lisen: 1\n")
         .env("GOCONDUCTOR_STATE_STORE_BACKEND", "sqlite")
         .env("GOCONDUCTOR_EXECUTOR__DRAIN", "soon")
@@ -483,7 +491,7 @@ fn what_is_wrong_in_the_environment_and_in_flags_is_said_by_name() {
 }
 
 #[test]
-fn a_file_that_is_no_yaml_or_not_there_is_one_problem() {
+fn unreadable_file_is_a_single_problem() {
     let broken = Written::yaml("listen: [\nservices: {a: b\n").problems();
     assert_eq!(broken.len(), 1, "{broken:?}");
     assert!(broken[0].contains("this is not YAML"), "{broken:?}");
@@ -492,18 +500,18 @@ fn a_file_that_is_no_yaml_or_not_there_is_one_problem() {
     missing.sources.file = Some(missing.directory.path().join("other.yaml"));
     let problems = missing.problems();
     assert_eq!(problems.len(), 1);
-    assert!(problems[0].starts_with("other.yaml:1:1: can't be read: "), "{problems:?}");
+    assert!(problems[0].starts_with("other.yaml:1:1: failed to read the file: "), "{problems:?}");
 }
 
 #[test]
-fn deep_nesting_is_refused() {
+fn deeply_nested_file_is_refused() {
     let yaml: String = (0..100).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
     let problems = Written::yaml(&yaml).problems();
     assert!(problems.iter().any(|problem| problem.contains("nested too deeply")), "{problems:?}");
 }
 
 #[test]
-fn only_this_machine_is_listened_to_unless_it_is_said() {
+fn non_loopback_address_requires_allow_insecure_bind() {
     for (listen, allowed) in [
         ("127.0.0.1:1", true),
         ("127.8.0.1:1", true),
@@ -520,13 +528,13 @@ fn only_this_machine_is_listened_to_unless_it_is_said() {
             assert!(problems[0].contains("`allow_insecure_bind: true`"), "{problems:?}");
             assert!(problems[0].contains("GOCONDUCTOR_ALLOW_INSECURE_BIND=true"), "{problems:?}");
         }
-        let said = Written::yaml(&format!("listen: {listen}\nallow_insecure_bind: true\n"));
-        assert!(said.load().is_ok(), "{listen}");
+        let with_setting = Written::yaml(&format!("listen: {listen}\nallow_insecure_bind: true\n"));
+        assert!(with_setting.load().is_ok(), "{listen}");
     }
 }
 
 #[test]
-fn references_stand_for_values_in_every_layer() {
+fn references_are_resolved_in_every_layer() {
     let written = Written::yaml(
         "state_store: { backend: postgres, url: file://url.txt, max_connections: env://MAX }\n",
     )
@@ -535,20 +543,20 @@ fn references_stand_for_values_in_every_layer() {
     .env("DIRECTORY", "/var/lib/somewhere")
     .flag("data_dir", "env://DIRECTORY", "--data-dir");
     let config = written.load().expect("valid");
-    assert_eq!(config.state_store.url.expect("given").expose(), "postgres://me:hunter2@db/orders");
+    assert_eq!(config.state_store.url.expect("the URL is set").expose(), "postgres://me:hunter2@db/orders");
     assert_eq!(config.state_store.max_connections, 7);
     assert_eq!(config.data_dir, PathBuf::from("/var/lib/somewhere"));
 }
 
 #[test]
-fn a_variable_that_a_reference_names_is_no_setting() {
+fn referenced_variable_is_not_a_setting() {
     let yaml = "data_dir: env://GOCONDUCTOR_HOME\n";
     let written = Written::yaml(yaml).env("GOCONDUCTOR_HOME", "/var/lib/somewhere");
     assert_eq!(written.load().expect("valid").data_dir, PathBuf::from("/var/lib/somewhere"));
 }
 
 #[test]
-fn what_a_reference_stands_for_is_never_repeated() {
+fn problems_do_not_contain_referenced_values() {
     let problems = Written::yaml(
         "state_store: { backend: postgres, url: file://url.txt, max_connections: env://MAX }\n",
     )
@@ -559,15 +567,15 @@ fn what_a_reference_stands_for_is_never_repeated() {
         problems,
         [
             "goconductor.yaml:1:40: state_store.url: expected a URL such as postgres://user@127.0.0.1/goconductor, \
-             but what file://url.txt stands for is not",
-            "goconductor.yaml:1:73: state_store.max_connections: expected a whole number from 1 to 1000, but what \
-             env://MAX stands for is not",
+             but the value of file://url.txt does not match",
+            "goconductor.yaml:1:73: state_store.max_connections: expected a whole number from 1 to 1000, but the \
+             value of env://MAX does not match",
         ]
     );
 }
 
 #[test]
-fn each_value_is_explained_with_its_origin_and_secrets_masked() {
+fn explain_names_origins_and_masks_secrets() {
     let written = Written::yaml(
         "state_store:\n  backend: postgres\n  url: postgres://me:hunter2@db/orders\n\
          services:\n  payments: { http: { url: \"env://PAYMENTS\" } }\n",
@@ -592,7 +600,7 @@ fn each_value_is_explained_with_its_origin_and_secrets_masked() {
 }
 
 #[test]
-fn the_whole_error_lists_every_problem() {
+fn error_lists_all_problems() {
     let invalid = Written::yaml("lisen: 1\nzebra: 2\n").load().expect_err("two problems");
     let text = invalid.to_string();
     assert!(text.starts_with("GC0001: configuration is invalid\n  "), "{text}");

@@ -1,6 +1,6 @@
-//! The configuration as its users write it, and an end as the system brings it.
+//! Tests of the configuration and of signals.
 
-#![allow(clippy::expect_used, reason = "a test that can't set itself up has failed")]
+#![allow(clippy::expect_used, reason = "a test whose setup fails has failed")]
 
 mod config;
 #[cfg(unix)]

@@ -217,7 +217,7 @@ pub(crate) async fn hand_over(rounds: usize) -> anyhow::Result<()> {
 /// Garbage on the topics, so many messages a second: what orders notice of it.
 pub(crate) async fn garbage(rate: u64) -> anyhow::Result<()> {
     let (cluster, _participants) = cluster(Vec::new()).await?;
-    let queue = KafkaQueue::new(Settings::of(vec![cluster.brokers.clone()]))?;
+    let queue = KafkaQueue::new(Settings::new(vec![cluster.brokers.clone()]))?;
     tokio::time::sleep(SETTLE).await;
     let flow = Flow::begin(&cluster, "plain", 16, &json!({}));
     tokio::time::sleep(Duration::from_secs(5)).await;

@@ -48,7 +48,7 @@ pub(super) fn wanted<'a>(leases: &'a [Lease], me: &str, mine: &BTreeSet<&str>) -
         // One less there and one more here: more even than before.
         Some(most) if most.len() >= own + 2 => {
             // Not all newcomers take the same one.
-            let place = usize::try_from(super::super::settings::digest(me.as_bytes()) % 1024).unwrap_or(0);
+            let place = usize::try_from(super::super::names::digest(me.as_bytes()) % 1024).unwrap_or(0);
             most.get(place % most.len()).map_or(Wanted::Nothing, |lease| Wanted::Steal(lease))
         }
         Some(_) | None => Wanted::Nothing,

@@ -81,7 +81,7 @@ async fn one_who_was_paused_past_its_lease_acknowledges_nothing() {
     assert_eq!(first.acknowledge(&tags(&held[..4])).await, Ok(Vec::new()));
     gate.send(false).unwrap();
     let kept: Arc<dyn Leases> = kept;
-    let other = queue(Settings { identity: "other".to_owned(), ..settings }, &kept);
+    let other = queue(settings, &kept);
     let mut second = other.consume(&topic).await.unwrap();
     // Its lease runs out, and the other goes on behind what was acknowledged.
     let again = take(&mut second, 16).await;

@@ -137,7 +137,7 @@ async fn run(endpoint: &str, messages: u64) {
     let (leases, topic) = (leases(), Topic::execute("payments"));
     let settings = Settings { lease: Duration::from_secs(3), ..settings(&proxy.url) };
     let of = |identity: &str, leases: &Arc<dyn Leases>| {
-        queue(Settings { identity: identity.to_owned(), ..settings.clone() }, leases)
+        KinesisQueue::new(settings.clone(), identity, Arc::clone(leases)).unwrap()
     };
     let first = of("publisher", &leases);
     let (came, done, published) =

@@ -1,0 +1,170 @@
+//! YAML text to a document. The dangerous features of YAML are refused: tags, merge keys, several documents, and
+//! aliases that multiply.
+
+use crate::Limits;
+use crate::node::{Entry, Node, Value};
+use crate::problem::{DUPLICATE, LIMIT, Problem, SYNTAX};
+use crate::yaml::{self, ErrorKind, Position};
+use goconductor_saga::Json;
+use std::collections::HashMap;
+
+pub(crate) fn read(text: &str, limits: &Limits) -> Result<Node, Problem> {
+    let root = yaml::parse(text, yaml::Limits { depth: limits.depth, nodes: limits.nodes });
+    let root = root.map_err(|error| match error.kind {
+        ErrorKind::ManyDocuments => {
+            syntax(error.position, "a file contains one definition, and this is a second document")
+        }
+        ErrorKind::Syntax(_) => syntax(error.position, &error.kind.to_string()),
+        ErrorKind::TooDeep(_) | ErrorKind::TooManyNodes(_) => {
+            Problem::new(LIMIT, "", pair(error.position), error.kind.to_string())
+        }
+    })?;
+    let root = root.ok_or_else(|| Problem::new(SYNTAX, "", (1, 1), "the text is empty".to_owned()))?;
+    Converter { limits, anchors: HashMap::new(), nodes: 0 }.node(root)
+}
+
+struct Converter<'a> {
+    limits: &'a Limits,
+    /// The values with an anchor, each with its number of keys and values.
+    anchors: HashMap<usize, (Node, usize)>,
+    nodes: usize,
+}
+
+impl Converter<'_> {
+    fn node(&mut self, node: yaml::Node) -> Result<Node, Problem> {
+        let position = node.position;
+        if node.has_tag {
+            return Err(syntax(position, "tags are not supported: write the value itself"));
+        }
+        let value = match node.value {
+            yaml::Value::Alias(anchor) => return self.alias(anchor, position),
+            yaml::Value::Scalar { text, is_plain } => {
+                self.count(1, position)?;
+                check_text(&text, position)?;
+                Value::Scalar(if is_plain { plain(&text) } else { Json::String(text) })
+            }
+            yaml::Value::List(items) => {
+                self.count(1, position)?;
+                Value::List(items.into_iter().map(|item| self.node(item)).collect::<Result<_, _>>()?)
+            }
+            yaml::Value::Map(entries) => {
+                self.count(1, position)?;
+                Value::Map(self.entries(entries)?)
+            }
+        };
+        let converted = Node { value, line: position.line, column: position.column };
+        if let Some(anchor) = node.anchor {
+            let weight = weight(&converted);
+            self.count(weight, position)?;
+            self.anchors.insert(anchor, (converted.clone(), weight));
+        }
+        Ok(converted)
+    }
+
+    fn alias(&mut self, anchor: usize, position: Position) -> Result<Node, Problem> {
+        let found = self.anchors.get(&anchor).cloned();
+        let (node, weight) =
+            found.ok_or_else(|| syntax(position, "the alias refers to no complete value above it"))?;
+        self.count(weight, position)?;
+        Ok(node)
+    }
+
+    fn entries(&mut self, entries: Vec<(yaml::Node, yaml::Node)>) -> Result<Vec<Entry>, Problem> {
+        let mut converted: Vec<Entry> = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            let position = key.position;
+            let key = self.key(key)?;
+            let value = self.node(value)?;
+            if let Some(first) = converted.iter().find(|entry| entry.key == key) {
+                let detail = format!("the key {key} was already used in line {}", first.line);
+                return Err(Problem::new(DUPLICATE, "", pair(position), detail));
+            }
+            converted.push(Entry { key, line: position.line, column: position.column, value });
+        }
+        Ok(converted)
+    }
+
+    fn key(&mut self, key: yaml::Node) -> Result<String, Problem> {
+        if key.has_tag {
+            return Err(syntax(key.position, "tags are not supported: write the value itself"));
+        }
+        let yaml::Value::Scalar { text, is_plain } = key.value else {
+            return Err(syntax(key.position, "a key must be a string"));
+        };
+        self.count(1, key.position)?;
+        check_text(&text, key.position)?;
+        if is_plain && text == "<<" {
+            return Err(syntax(key.position, "merge keys are not supported: write the keys out"));
+        }
+        Ok(text)
+    }
+
+    fn count(&mut self, more: usize, position: Position) -> Result<(), Problem> {
+        self.nodes = self.nodes.saturating_add(more);
+        if self.nodes > self.limits.nodes {
+            let detail =
+                format!("contains more than {} values after its aliases are expanded", self.limits.nodes);
+            return Err(Problem::new(LIMIT, "", pair(position), detail));
+        }
+        Ok(())
+    }
+}
+
+fn check_text(text: &str, position: Position) -> Result<(), Problem> {
+    if text.contains('\0') {
+        return Err(syntax(position, "a string must not contain a NUL character"));
+    }
+    Ok(())
+}
+
+fn pair(position: Position) -> (usize, usize) {
+    (position.line, position.column)
+}
+
+fn syntax(position: Position, detail: &str) -> Problem {
+    Problem::new(SYNTAX, "", pair(position), detail.to_owned())
+}
+
+/// Returns the number of keys and values.
+fn weight(node: &Node) -> usize {
+    match &node.value {
+        Value::Scalar(_) => 1,
+        Value::List(items) => 1 + items.iter().map(weight).sum::<usize>(),
+        Value::Map(entries) => 1 + entries.iter().map(|entry| 1 + weight(&entry.value)).sum::<usize>(),
+    }
+}
+
+/// Converts a plain scalar by YAML's core schema (1.2.2, 10.3.2).
+fn plain(text: &str) -> Json {
+    match text {
+        _ if yaml::is_null(text) => return Json::Null,
+        "true" | "True" | "TRUE" => return Json::Bool(true),
+        "false" | "False" | "FALSE" => return Json::Bool(false),
+        _ => {}
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let radix = |prefix: &str, radix| i64::from_str_radix(text.strip_prefix(prefix)?, radix).ok();
+    if let Some(number) = radix("0x", 16).or_else(|| radix("0o", 8)) {
+        return Json::from(number);
+    }
+    if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && digits.contains(|c: char| c.is_ascii_digit())
+    {
+        let unsigned = text.strip_prefix('+').unwrap_or(text);
+        if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            if let Ok(number) = unsigned.parse::<i64>() {
+                return Json::from(number);
+            }
+            if let Ok(number) = unsigned.parse::<u64>() {
+                return Json::from(number);
+            }
+        }
+        let float = digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
+        if let (true, Ok(number)) = (float, unsigned.parse::<f64>())
+            && let Some(number) = serde_json::Number::from_f64(number)
+        {
+            return Json::Number(number);
+        }
+    }
+    Json::String(text.to_owned())
+}

@@ -1,0 +1,113 @@
+//! URLs that may contain a password.
+
+use secrecy::{ExposeSecret, SecretString};
+use std::fmt;
+use url::Url;
+
+/// Replacement of a secret in all output.
+pub(super) const MASK: &str = "***";
+
+/// A URL that may contain a password. `Display` and `Debug` mask the password, and query parameters whose names
+/// suggest a secret.
+#[derive(Clone)]
+pub struct SecretUrl(SecretString);
+
+impl SecretUrl {
+    /// Creates a URL from a text, without checking it.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(SecretString::from(url.into()))
+    }
+
+    /// Returns the URL with its secrets.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Converts the URL into a secret string.
+    #[must_use]
+    pub fn into_secret(self) -> SecretString {
+        self.0
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&masked(self.expose()))
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Masks the secrets in a URL. Text that is not a URL is masked as a whole, because it may be a secret.
+fn masked(text: &str) -> String {
+    let Some((scheme, _)) = text.split_once("://") else { return MASK.to_owned() };
+    let all = || format!("{scheme}://{MASK}");
+    let Ok(mut url) = Url::parse(text) else { return all() };
+    // An unescaped password with a slash ends the authority early, so that its rest is in the path.
+    if url.path().contains('@') || url.query().is_some_and(|query| query.contains('@')) {
+        return all();
+    }
+    let query = url.query().map(masked_query);
+    if url.password().is_none() && query.as_deref() == url.query() {
+        // Written as it was, because the parser normalizes the text.
+        return text.to_owned();
+    }
+    if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
+        return all();
+    }
+    url.set_query(query.as_deref());
+    let has_path = text.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+    let masked = url.to_string();
+    if has_path || url.query().is_some() { masked } else { masked.trim_end_matches('/').to_owned() }
+}
+
+fn masked_query(query: &str) -> String {
+    let parts: Vec<String> = query
+        .split('&')
+        .map(|part| match part.split_once('=') {
+            Some((name, _)) if is_secret(name) => format!("{name}={MASK}"),
+            Some(_) | None => part.to_owned(),
+        })
+        .collect();
+    parts.join("&")
+}
+
+fn is_secret(parameter: &str) -> bool {
+    let name = parameter.to_ascii_lowercase();
+    ["pass", "secret", "token", "key"].iter().any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_printed_without_secrets() {
+        for (url, printed) in [
+            ("postgres://db/orders", "postgres://db/orders"),
+            ("postgres://me@db/orders", "postgres://me@db/orders"),
+            (
+                "postgres://me:hunter2@db:5432/orders?sslmode=require",
+                "postgres://me:***@db:5432/orders?sslmode=require",
+            ),
+            ("postgres://me:a@b@db/orders", "postgres://me:***@db/orders"),
+            ("postgres://me:a/b@db/orders", "postgres://***"),
+            ("postgres://me:1/b@db/orders", "postgres://***"),
+            ("postgres://db/orders?user=me&password=hunter2", "postgres://db/orders?user=me&password=***"),
+            ("http://127.0.0.1:9101", "http://127.0.0.1:9101"),
+            ("http://me:hunter2@127.0.0.1:9101", "http://me:***@127.0.0.1:9101"),
+            ("http://me:hunter2@127.0.0.1:9101/saga", "http://me:***@127.0.0.1:9101/saga"),
+            ("sqlite:///var/lib/state.db", "sqlite:///var/lib/state.db"),
+            ("hunter2", "***"),
+        ] {
+            assert_eq!(SecretUrl::new(url).to_string(), printed);
+            assert_eq!(format!("{:?}", SecretUrl::new(url)), printed);
+        }
+    }
+}

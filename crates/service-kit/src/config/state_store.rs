@@ -1,0 +1,62 @@
+//! The section `state_store`: the database of durable state.
+
+use super::reader::Reader;
+use super::secret_url::SecretUrl;
+use super::value;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// Settings of the state store.
+#[derive(Debug, Clone)]
+pub struct StateStore {
+    /// The database.
+    pub backend: StateStoreBackend,
+    /// URL of the database. `None` means a SQLite file in the data directory.
+    pub url: Option<SecretUrl>,
+    /// Maximum number of open database connections.
+    pub max_connections: u32,
+    /// Time that a workflow is kept after it ended. Zero keeps it indefinitely.
+    pub retention: Duration,
+    /// Listening address of a state-store process.
+    pub listen: SocketAddr,
+    /// URLs of the state-store processes that the other services connect to. If it is empty, each service opens the
+    /// database itself.
+    pub endpoints: Vec<String>,
+}
+
+/// Database of durable state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateStoreBackend {
+    /// SQLite: a file.
+    Sqlite,
+    /// PostgreSQL: a server.
+    Postgres,
+}
+
+const BACKENDS: &[(&str, StateStoreBackend)] =
+    &[("sqlite", StateStoreBackend::Sqlite), ("postgres", StateStoreBackend::Postgres)];
+
+pub(super) fn read(reader: &mut Reader<'_>) -> StateStore {
+    let endpoints = reader.get(
+        "state_store.endpoints",
+        &value::endpoints("http://127.0.0.1:8471, http://127.0.0.1:8481"),
+        Vec::new(),
+    );
+    let backend = reader.get("state_store.backend", &value::choice(BACKENDS), StateStoreBackend::Sqlite);
+    let postgres = value::url(&["postgres", "postgresql"], "postgres://user@127.0.0.1/goconductor");
+    let url = match backend {
+        StateStoreBackend::Sqlite => reader
+            .optional("state_store.url", &value::url(&["sqlite"], "sqlite:///var/lib/goconductor/state.db")),
+        // A process that connects to state-store processes does not need the URL of their database.
+        StateStoreBackend::Postgres => {
+            reader.required_if(endpoints.is_empty(), "state_store.url", &postgres, "state_store.backend")
+        }
+    };
+    let max_connections = reader.get("state_store.max_connections", &value::integer(1, 1_000), 10);
+    let day = Duration::from_secs(24 * 3600);
+    let retention =
+        reader.get("state_store.retention", &value::duration(Duration::ZERO, 36_500 * day), 30 * day);
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8471));
+    let listen = reader.get("state_store.listen", &value::address(), listen);
+    StateStore { backend, url, max_connections, retention, listen, endpoints }
+}
