@@ -26,7 +26,7 @@ use crate::error::{ApiResult, MALFORMED, PARAMETER, Problem};
 use crate::schemas::Schemas;
 use crate::waiters::Waiters;
 use goconductor_election::Hosted;
-use goconductor_process::Queues;
+use goconductor_queue_migration::QueueMigrator;
 use goconductor_saga::Json;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     pub(crate) conductor: Arc<Conductor>,
     /// The election, and the terms that gRPC clients hold through this gateway.
     pub(crate) hosted: Option<Arc<Hosted>>,
-    pub(crate) queues: Option<Arc<Queues>>,
+    pub(crate) queues: Option<Arc<QueueMigrator>>,
     pub(crate) changes: broadcast::Sender<WorkflowHead>,
     pub(crate) limits: Limits,
     pub(crate) admission: Admission,

@@ -31,7 +31,8 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
 use goconductor_election::{Election, Hosted};
-use goconductor_process::{Connections, Queues};
+use goconductor_process::Connections;
+use goconductor_queue_migration::QueueMigrator;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
 use goconductor_store::WorkflowHead;
@@ -60,7 +61,7 @@ pub struct Dependencies {
     /// The election. `None` if the configuration has none that reaches other processes.
     pub election: Option<Arc<dyn Election>>,
     /// The queues of the cluster. `None` if all services run in this process.
-    pub queues: Option<Arc<Queues>>,
+    pub queues: Option<Arc<QueueMigrator>>,
     /// The durable changes that this process receives. Changes of other processes that are not pushed are polled.
     pub changes: broadcast::Sender<WorkflowHead>,
     /// Limits of a single request.

@@ -2,7 +2,7 @@
 
 use crate::{AdmissionLimits, Dependencies, Limits, router};
 use goconductor_election::Election;
-use goconductor_process::{Backends, Host, Presence, Process};
+use goconductor_process::{Backends, Host, MembershipLease, Process};
 use goconductor_service_kit::config::{Config, ElectionBackend};
 use goconductor_store::ProcessInfo;
 use std::sync::Arc;
@@ -26,12 +26,13 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         stop: process.drain.token(),
     };
     host.open(router(dependencies));
-    let news = queues.news();
+    let info_changed = queues.view_changed();
     let info = move || ProcessInfo { queue: Some(queues.view()), ..ProcessInfo::default() };
-    let presence =
-        Presence::announce_news(process.name, &process.instance, host.address(), store, info, news);
+    let (name, address) = (process.name, host.address());
+    let membership =
+        MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed);
     process.drain.draining().await;
-    presence.withdraw().await;
+    membership.withdraw().await;
     let closed = host.close().await;
     conductor.drain().await;
     closed

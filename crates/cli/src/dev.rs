@@ -8,7 +8,7 @@ use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
-use goconductor_process::Presence;
+use goconductor_process::MembershipLease;
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::{Executor, WorkerService};
@@ -95,7 +95,7 @@ struct Services {
     gateway: gateway::Dependencies,
     executor: tokio::task::JoinHandle<()>,
     workers: WorkerServiceServer<WorkerService>,
-    presence: Presence,
+    membership: MembershipLease,
     maintenance: tokio::task::JoinHandle<()>,
 }
 
@@ -137,7 +137,7 @@ impl Services {
             }
         }
         // Workers discover executors through cluster membership.
-        let presence =
+        let membership =
             Presence::announce("saga-executor", &instance, address, store.clone(), executor.process_info());
         let workers = executor.worker_service(drain.token());
         let gateway = gateway::Dependencies {
@@ -156,7 +156,7 @@ impl Services {
         let maintenance = tokio::spawn(maintenance);
         drop(tokio::spawn(metrics.maintenance_loop()));
         let executor = tokio::spawn(executor.run(drain.token()));
-        Ok(Self { drain, conductor, gateway, executor, workers, presence, maintenance })
+        Ok(Self { drain, conductor, gateway, executor, workers, membership, maintenance })
     }
 
     /// Serves until a signal, then stops each part before the parts that it depends on.
@@ -165,7 +165,7 @@ impl Services {
         // If the gateway failed, no signal has been received: start the drain here.
         self.drain.signal();
         tracing::info!("server started to drain work in progress");
-        self.presence.withdraw().await;
+        self.membership.withdraw().await;
         self.executor.await.context("the executor failed")?;
         self.maintenance.await.context("the maintenance of the store failed")?;
         self.conductor.drain().await;

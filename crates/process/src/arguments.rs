@@ -1,13 +1,13 @@
-//! The command line of a service: where its settings come from, and no more.
+//! The command line of a service. It only sets the sources of the configuration.
 
 use clap::{Arg, ArgAction, Command};
 use goconductor_service_kit::config::{Flag, Sources};
 use std::path::PathBuf;
 
-/// Variables that other programs of ours read, so that they are not taken for settings.
+/// Variables with the prefix of settings that only the command line interface reads.
 const OTHER_VARIABLES: [&str; 2] = ["GOCONDUCTOR_SERVER", "GOCONDUCTOR_NAMESPACE"];
 
-/// Reads the command line; ends the process with a message where it can't be read.
+/// Parses the command line. Ends the process with a message if it is not valid.
 pub(crate) fn parse(name: &'static str, listen: &'static str) -> Sources {
     let matches = command(name).get_matches();
     let one = |flag: &str| matches.get_one::<String>(flag).cloned();
@@ -36,25 +36,25 @@ fn command(name: &'static str) -> Command {
     };
     Command::new(name)
         .version(env!("CARGO_PKG_VERSION"))
-        .about(format!("The GoConductor service {name}: see `goconductor config explain` for its settings"))
-        .arg(option("config", "FILE", "A file with settings").env("GOCONDUCTOR_CONFIG"))
-        .arg(option("listen", "ADDRESS", "Where to listen"))
+        .about(format!("Run the GoConductor service {name}; `goconductor config explain` lists its settings"))
+        .arg(option("config", "FILE", "YAML file with settings").env("GOCONDUCTOR_CONFIG"))
+        .arg(option("listen", "ADDRESS", "Address to listen on"))
         .arg(
-            option("set", "PATH=VALUE", "A setting by its dotted path; may be repeated")
+            option("set", "PATH=VALUE", "Set a setting by its dotted path; can be repeated")
                 .action(ArgAction::Append)
                 .value_parser(|text: &str| match text.split_once('=') {
                     Some((path, _)) if !path.is_empty() => Ok(text.to_owned()),
-                    _ => Err("a setting is written PATH=VALUE, such as limits.page_size=50"),
+                    _ => Err("expected PATH=VALUE, such as limits.page_size=50"),
                 }),
         )
-        .arg(option("log-level", "LEVEL", "Which lines are logged: a level, or a filter by target"))
-        .arg(option("log-format", "FORMAT", "How a line of the log looks: text or json"))
+        .arg(option("log-level", "LEVEL", "Log level, or a filter by target"))
+        .arg(option("log-format", "FORMAT", "Format of log lines: text or json"))
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn command_line_is_consistent() {
         super::command("state-store").debug_assert();
     }
 }

@@ -1,5 +1,6 @@
-//! Connections, of which a process holds only so many: each costs memory, and a file of the system's.
+//! A listener that limits the number of open connections, because each uses memory and a file descriptor.
 
+use crate::metrics;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,54 +12,54 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// What one too many is told, whatever it was about to ask.
+/// Response to a connection beyond the limit. It is sent before the request is read.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-    retry-after: 1\r\nconnection: close\r\ncontent-length: 170\r\n\r\n\
-    {\"type\":\"/errors/GC2030\",\"title\":\"too many calls are carried out\",\"status\":503,\
-    \"detail\":\"too many connections are held: come back later\",\"code\":\"GC2030\",\"retryable\":true}";
-/// After an error of the listener, which mostly means that the system has no file left.
-const PAUSE: Duration = Duration::from_millis(100);
+    retry-after: 1\r\nconnection: close\r\ncontent-length: 164\r\n\r\n\
+    {\"type\":\"/errors/GC2030\",\"title\":\"too many concurrent requests\",\"status\":503,\
+    \"detail\":\"too many connections are open; retry later\",\"code\":\"GC2030\",\"retryable\":true}";
+/// Delay after an error of the listener. Its usual cause is that the process has no file descriptor left.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// A listener that holds so many connections at once.
+/// A listener that limits the number of open connections.
 #[derive(Debug)]
 pub struct Connections {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-/// A connection that is counted for as long as it lives.
+/// A connection that counts towards the limit until it is dropped.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Connections {
-    /// At most so many at once.
+    /// Creates a listener with at most `max` open connections.
     #[must_use]
-    pub fn new(listener: TcpListener, most: usize) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
+    pub fn new(listener: TcpListener, max: usize) -> Self {
+        Self { listener, permits: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))) }
     }
 
-    /// The next connection, once it has a place; one that has none is told so. Safe to cancel.
+    /// Accepts the next connection within the limit. Refuses connections beyond it. Cancel-safe.
     pub async fn next(&mut self) -> (Connection, SocketAddr) {
         loop {
             let (stream, address) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::debug!(%error, "a connection was not taken");
-                    tokio::time::sleep(PAUSE).await;
+                    tracing::debug!(%error, "connection was not accepted");
+                    tokio::time::sleep(RETRY_DELAY).await;
                     continue;
                 }
             };
             if let Err(error) = stream.set_nodelay(true) {
-                tracing::trace!(%error, "a connection stays as it is");
+                tracing::trace!(%error, "TCP_NODELAY was not set");
             }
-            match Arc::clone(&self.places).try_acquire_owned() {
-                Ok(place) => return (Connection { stream, _place: place }, address),
+            match Arc::clone(&self.permits).try_acquire_owned() {
+                Ok(permit) => return (Connection { stream, _permit: permit }, address),
                 Err(_) => {
-                    metrics::counter!("goconductor_connections_refused_total").increment(1);
-                    // Who is too slow even for that is told nothing.
+                    metrics::CONNECTIONS_REFUSED.increment(1);
+                    // Without waiting: a peer that cannot receive even this much gets no response.
                     drop(stream.try_write(FULL));
                 }
             }
@@ -120,22 +121,22 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     #[tokio::test]
-    async fn one_too_many_is_told_when_to_come_back() {
+    async fn connection_beyond_the_limit_gets_a_503_response() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut connections = Connections::new(listener, 1);
-        let _first = TcpStream::connect(address).await.unwrap();
-        let (held, _) = connections.next().await;
+        let _first_client = TcpStream::connect(address).await.unwrap();
+        let (first, _) = connections.next().await;
         let mut second = TcpStream::connect(address).await.unwrap();
-        let waits = tokio::spawn(async move { connections.next().await });
-        let mut told = String::new();
-        second.read_to_string(&mut told).await.unwrap();
-        let (head, body) = told.split_once("\r\n\r\n").unwrap();
+        let next = tokio::spawn(async move { connections.next().await });
+        let mut response = String::new();
+        second.read_to_string(&mut response).await.unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 503") && head.contains("retry-after: 1"), "{head}");
         assert!(head.contains(&format!("content-length: {}", body.len())), "{} bytes: {body}", body.len());
         assert!(body.contains("GC2030"));
-        drop(held);
-        let _third = TcpStream::connect(address).await.unwrap();
-        waits.await.unwrap();
+        drop(first);
+        let _third_client = TcpStream::connect(address).await.unwrap();
+        next.await.unwrap();
     }
 }

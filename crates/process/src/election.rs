@@ -1,10 +1,11 @@
-//! The election, as it is configured: of electors, of a backend, or of a backend while no elector can be reached.
+//! The election, as configured: through leader-electors, at a backend, or at the backend while no leader-elector is
+//! reachable.
 //!
-//! Electors and whoever stands in the election directly hold the same locks, keys or nodes and draw their tokens
-//! from the same counter, so it does not matter through which a term was won. A process that knows where the
-//! backend is stands for itself while no elector can be reached: its duties do not depend on electors being alive.
+//! Leader-electors and direct candidates compete for the same locks, keys or nodes, and take tokens from the same
+//! counter, so a term is the same whichever path it was won on. A process that knows the backend is a direct candidate
+//! while no leader-elector is reachable, so its duties do not depend on leader-electors.
 
-use crate::Process;
+use crate::process::Process;
 use anyhow::Context;
 use async_trait::async_trait;
 use goconductor_election::{
@@ -16,14 +17,14 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 impl Process {
-    /// The election, as it is configured: that of the leader electors if some are named, else its own.
+    /// Returns the configured election: through the leader-electors if any are configured, or else at the backend.
     ///
     /// # Errors
-    /// When it can't work.
+    /// Returns an error if the configuration cannot work.
     pub async fn election(&self) -> anyhow::Result<Arc<dyn Election>> {
         let config = &self.config.election;
         if config.electors.is_empty() {
-            return self.own_election().await;
+            return self.backend_election().await;
         }
         let endpoints = Endpoints::new(&config.electors).context("election.electors")?;
         let electors = RemoteElection::new(endpoints);
@@ -33,28 +34,28 @@ impl Process {
             ElectionBackend::Etcd | ElectionBackend::ZooKeeper => !config.settings.endpoints.is_empty(),
         };
         if knows_backend {
-            Ok(Arc::new(ElectorsOrNot::new(electors, self.config.clone())))
+            Ok(Arc::new(ElectionWithFallback::new(electors, self.config.clone())))
         } else {
             Ok(Arc::new(electors))
         }
     }
 
-    /// The election of this process's own backend.
+    /// Returns the election at the backend, without leader-electors.
     ///
     /// # Errors
-    /// When it can't work.
-    pub async fn own_election(&self) -> anyhow::Result<Arc<dyn Election>> {
-        open(&self.config).await.context("the election can't be opened")
+    /// Returns an error if the configuration cannot work.
+    pub async fn backend_election(&self) -> anyhow::Result<Arc<dyn Election>> {
+        open(&self.config).await.context("failed to open the election")
     }
 }
 
-/// The election of the configured backend.
+/// Opens the election at the configured backend.
 async fn open(config: &Config) -> Result<Arc<dyn Election>, Error> {
     let election: Arc<dyn Election> = match config.election.backend {
         ElectionBackend::Local => {
-            let reason = "election.backend is local, which reaches no other process: set it to postgres, etcd or \
-                          zookeeper, or name leader-electors by election.electors; or run `goconductor dev`, which \
-                          is everything in one process";
+            let reason = "election.backend is local, which cannot connect processes: set it to postgres, etcd or \
+                          zookeeper, or set election.electors to the URLs of leader-electors; or run `goconductor \
+                          dev`, which runs all services in one process";
             return Err(Error::Configuration { reason: reason.to_owned() });
         }
         ElectionBackend::Postgres => {
@@ -71,15 +72,15 @@ async fn open(config: &Config) -> Result<Arc<dyn Election>, Error> {
     Ok(Arc::new(InEra::new(election, config.election.era)?))
 }
 
-/// The electors, and the backend behind them.
+/// An election through leader-electors that falls back to their backend.
 #[derive(Debug)]
-struct ElectorsOrNot {
+struct ElectionWithFallback {
     electors: RemoteElection,
     config: Config,
     direct: OnceCell<Arc<dyn Election>>,
 }
 
-impl ElectorsOrNot {
+impl ElectionWithFallback {
     fn new(electors: RemoteElection, config: Config) -> Self {
         Self { electors, config, direct: OnceCell::new() }
     }
@@ -90,11 +91,11 @@ impl ElectorsOrNot {
 }
 
 #[async_trait]
-impl Election for ElectorsOrNot {
+impl Election for ElectionWithFallback {
     async fn campaign(&self, name: &str, candidate: &str) -> Result<Leadership, Error> {
         match self.electors.campaign(name, candidate).await {
             Err(error) if error.retryable() => {
-                tracing::info!(election = name, %error, "stands in the election without an elector");
+                tracing::info!(election = name, %error, "campaign started at the backend, because no leader-elector was reachable");
                 self.direct().await?.campaign(name, candidate).await
             }
             other => other,

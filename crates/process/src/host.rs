@@ -1,7 +1,8 @@
-//! One port: health and metrics from the first moment on, the service itself once it is open. HTTP/1.1 and
-//! HTTP/2 are both spoken, so gRPC and REST share it.
+//! The port of a process. It serves health and metrics from the start, and the service once it is open. REST over
+//! HTTP/1.1 and gRPC over HTTP/2 share it.
 
-use crate::{Connections, Process};
+use crate::connections::Connections;
+use crate::process::Process;
 use anyhow::Context;
 use axum::Router;
 use axum::body::Body;
@@ -22,16 +23,16 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tower::ServiceExt;
 
-/// A connection on which nothing is heard is asked this often, and given up when it does not answer in
-/// time: who was paused or cut off holds nothing up.
+/// Interval and timeout of HTTP/2 keepalive pings. A peer that was paused or disconnected is detected within twice this
+/// time.
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// The longest piece in which a call may come: a group of writes has some hundred kilobytes, and would be cut
-/// into dozens.
+/// Maximum size of an HTTP/2 frame. A batch of writes has several hundred kilobytes, and the default of 16 KiB would
+/// split it into dozens of frames.
 const FRAME: u32 = 1 << 20;
-/// How long calls under way may take to end.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Timeout for requests in flight to complete at shutdown.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The one port of a service.
+/// The port of a process.
 #[derive(Debug)]
 pub struct Host {
     address: SocketAddr,
@@ -41,7 +42,7 @@ pub struct Host {
 }
 
 #[derive(Clone)]
-struct Front {
+struct Surface {
     readiness: Readiness,
     metrics: Metrics,
     draining: CancellationToken,
@@ -49,74 +50,74 @@ struct Front {
 }
 
 impl Host {
-    /// Listens, and answers for health and metrics. Nothing else is open yet.
+    /// Listens, and serves health and metrics. Other requests are refused until [`open`](Self::open).
     ///
     /// # Errors
-    /// When the address can't be listened on.
+    /// Returns an error if the address cannot be bound.
     pub async fn listen(process: &Process, address: SocketAddr) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address)
             .await
-            .with_context(|| format!("{address} can't be listened on: choose another by --listen"))?;
-        let address = listener.local_addr().context("the address can't be read")?;
+            .with_context(|| format!("failed to bind {address}; choose another address with --listen"))?;
+        let address = listener.local_addr().context("failed to read the local address")?;
         let service: Arc<OnceLock<Router>> = Arc::default();
-        let front = Front {
+        let surface = Surface {
             readiness: process.readiness.clone(),
             metrics: process.metrics.clone(),
             draining: process.drain.token(),
             service: Arc::clone(&service),
         };
         let closing = CancellationToken::new();
-        let most = usize::try_from(process.config.limits.connections).unwrap_or(usize::MAX);
-        let connections = Connections::new(listener, most);
-        let serving = tokio::spawn(serve(connections, surface(front), closing.clone()));
-        tracing::info!(%address, service = process.name, "listens");
+        let max = usize::try_from(process.config.limits.connections).unwrap_or(usize::MAX);
+        let connections = Connections::new(listener, max);
+        let serving = tokio::spawn(serve(connections, router(surface), closing.clone()));
+        tracing::info!(%address, service = process.name, "service started to listen");
         Ok(Self { address, service, closing, serving })
     }
 
-    /// Where it listens.
+    /// Returns the address that the process listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Opens the service itself.
+    /// Opens the service.
     pub fn open(&self, service: Router) {
         if self.service.set(service).is_err() {
-            tracing::error!("a service is opened once");
+            tracing::error!("service was opened twice");
         }
     }
 
-    /// Takes no new calls, and waits for those under way, for a while.
+    /// Stops accepting connections, and waits for requests in flight for a limited time.
     ///
     /// # Errors
-    /// When it had failed before.
+    /// Returns the error with which the server failed before.
     pub async fn close(self) -> anyhow::Result<()> {
         self.closing.cancel();
-        match tokio::time::timeout(DRAIN, self.serving).await {
-            Ok(served) => Ok(served.context("the port has failed")??),
+        match tokio::time::timeout(DRAIN_TIMEOUT, self.serving).await {
+            Ok(served) => Ok(served.context("the server failed")??),
             Err(_) => {
-                tracing::warn!("calls were under way for longer than the drain");
+                tracing::warn!("requests were still in flight at the end of the drain");
                 Ok(())
             }
         }
     }
 }
 
-fn surface(front: Front) -> Router {
+fn router(surface: Surface) -> Router {
     Router::new()
         .route("/healthz", get(|| async { axum::Json(json!({"status": "ok"})) }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/version", get(|| async { axum::Json(json!({"version": env!("CARGO_PKG_VERSION")})) }))
-        .fallback(pass_on)
-        .with_state(front)
+        .fallback(forward)
+        .with_state(surface)
 }
 
-/// Serves over HTTP/1.1 and HTTP/2 until `closing`, then until the calls under way have ended. Who holds a
-/// stream and was paused or cut off is let go within seconds.
+/// Serves over HTTP/1.1 and HTTP/2 until `closing` is cancelled, and then until all requests in flight have completed.
+/// Streams to peers that were paused or disconnected are closed within seconds.
 ///
 /// # Errors
-/// When the listener fails.
+/// Returns an error if the listener fails.
 pub async fn serve(
     connections: Connections,
     router: Router,
@@ -136,10 +137,10 @@ pub async fn serve(
         .await
 }
 
-async fn readyz(State(front): State<Front>) -> Response {
-    let report = front.readiness.report().await;
-    let open = front.service.get().is_some();
-    let status = match (front.draining.is_cancelled(), open, report.ready) {
+async fn readyz(State(surface): State<Surface>) -> Response {
+    let report = surface.readiness.report().await;
+    let open = surface.service.get().is_some();
+    let status = match (surface.draining.is_cancelled(), open, report.ready) {
         (true, _, _) => "draining",
         (false, false, _) => "starting",
         (false, true, false) => "unready",
@@ -150,13 +151,13 @@ async fn readyz(State(front): State<Front>) -> Response {
     (code, axum::Json(json!({"status": status, "ready": ready, "checks": report.checks}))).into_response()
 }
 
-async fn metrics(State(front): State<Front>) -> Response {
+async fn metrics(State(surface): State<Surface>) -> Response {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, front.metrics.render()).into_response()
+    (kind, surface.metrics.render()).into_response()
 }
 
-async fn pass_on(State(front): State<Front>, request: Request) -> Response {
-    match front.service.get() {
+async fn forward(State(surface): State<Surface>, request: Request) -> Response {
+    match surface.service.get() {
         Some(service) => match service.clone().oneshot(request).await {
             Ok(response) => response,
         },
@@ -164,12 +165,12 @@ async fn pass_on(State(front): State<Front>, request: Request) -> Response {
     }
 }
 
-/// What is not open yet says so in the caller's own form.
+/// Returns the response of a service that is not open yet, as a gRPC status for gRPC requests.
 fn starting(request: &Request<Body>) -> Response {
-    let why = "the service is starting: /readyz says what it waits for";
+    let detail = "the service is starting; /readyz reports what is missing";
     let is_grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
     if request.headers().get(header::CONTENT_TYPE).is_some_and(is_grpc) {
-        return tonic::Status::unavailable(why).into_http();
+        return tonic::Status::unavailable(detail).into_http();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], why).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], detail).into_response()
 }

@@ -1,4 +1,4 @@
-//! Leases of a queue's shards, in the state store's database: where all processes find them.
+//! The leases of Kinesis shards, stored in the state store that all processes share.
 
 use async_trait::async_trait;
 use goconductor_queue::Error;
@@ -6,7 +6,7 @@ use goconductor_queue::kinesis::{Checkpoint, Lease, Leases, Mark, NewLease, Prog
 use goconductor_store::{LeaseProgress, LeaseRequest, LeaseUpdate, ShardLease, ShardLeaseStore};
 use std::sync::Arc;
 
-/// Leases in a state store.
+/// Leases of shards in a state store.
 #[derive(Debug)]
 pub(crate) struct StoreLeases(pub(crate) Arc<dyn ShardLeaseStore>);
 
@@ -84,10 +84,11 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn what_a_reader_says_is_what_the_next_one_finds() {
-        let leases = StoreLeases(Arc::new(SqliteStore::ephemeral().expect("room for a folder")));
+    async fn progress_of_a_lease_is_visible_to_the_next_owner() {
+        let leases =
+            StoreLeases(Arc::new(SqliteStore::ephemeral().expect("a temporary directory can be created")));
         let new = NewLease { shard: "a/1".to_owned(), parents: vec!["0/1".to_owned()] };
-        leases.sync("s", &[new], &[]).await.expect("a write");
+        leases.sync("s", &[new], &[]).await.expect("the store is open");
         let lives = Duration::from_secs(60);
         let take = |owner: &str, counter, steal| Take {
             owner: owner.to_owned(),
@@ -100,7 +101,7 @@ mod tests {
         let progress = Progress { checkpoint, taken: 5, waiting: 2, oldest_waiting_ms: Some(-1) };
         let mark = Mark { shard: "a/1".to_owned(), counter: 1, progress: progress.clone(), lives };
         assert_eq!(leases.mark("s", "me", std::slice::from_ref(&mark)).await, Ok(vec![true]));
-        let found = leases.list("s").await.expect("a read").remove(0);
+        let found = leases.list("s").await.expect("the store is open").remove(0);
         assert!(found.is_held() && found.parents == ["0/1"] && found.counter == 1, "{found:?}");
         assert_eq!(found.progress, progress);
         assert_eq!(leases.take("s", &take("you", 1, true)).await, Ok(vec![true]));

@@ -3,7 +3,7 @@
 use crate::{Executor, Participant, Settings};
 use anyhow::Context;
 use axum::Router;
-use goconductor_process::{Backends, Host, Presence, Process};
+use goconductor_process::{Backends, Host, MembershipLease, Process};
 use goconductor_service_kit::config::Config;
 use goconductor_store::ProcessInfo;
 use std::sync::Arc;
@@ -46,15 +46,16 @@ pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Res
     let stop = process.drain.token();
     let router: Router = Routes::new(executor.worker_service(stop.clone())).into_axum_router();
     host.open(router);
-    let (info, news) = (executor.process_info(), queues.news());
+    let (info, info_changed) = (executor.process_info(), queues.view_changed());
     let info = move || ProcessInfo { queue: Some(queues.view()), ..info() };
-    let presence =
-        Presence::announce_news(process.name, &process.instance, host.address(), store, info, news);
+    let (name, address) = (process.name, host.address());
+    let membership =
+        MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed);
     let running = tokio::spawn(executor.run(stop));
     process.drain.draining().await;
     running.await.context("the executor has failed")?;
     conductor.drain().await;
-    presence.withdraw().await;
+    membership.withdraw().await;
     host.close().await
 }
 

@@ -2,7 +2,7 @@
 
 use crate::service;
 use axum::Router;
-use goconductor_process::{Host, Presence, Process, open_database};
+use goconductor_process::{Host, MembershipLease, Process, open_database};
 use goconductor_service_kit::config::StateStoreBackend;
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{ProcessInfo, Store, maintenance_loop};
@@ -16,8 +16,8 @@ use tonic::service::Routes;
 pub async fn run(process: Process) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.state_store.listen).await?;
     let config = &process.config;
-    let backend = process.until_open("database", async || open_database(config).await).await?;
-    process.check("database", &backend, |backend| async move {
+    let backend = process.open_with_retry("database", async || open_database(config).await).await?;
+    process.add_check("database", &backend, |backend| async move {
         backend.check().await.map_err(|error| error.to_string())
     });
     let limits = match config.state_store.backend {
@@ -36,10 +36,10 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         process.drain.token().cancelled_owned(),
     );
     let maintenance = tokio::spawn(maintenance);
-    let presence =
-        Presence::announce(process.name, &process.instance, host.address(), store, ProcessInfo::default);
+    let membership =
+        MembershipLease::start(process.name, &process.instance, host.address(), store, ProcessInfo::default);
     process.drain.draining().await;
-    presence.withdraw().await;
+    membership.withdraw().await;
     maintenance.await?;
     host.close().await
 }

@@ -9,6 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["definition", "store", "queue", "election", "inbox"],
     &["wire"],
     &["service-kit", "client", "remote", "transition"],
+    &["queue-migration"],
     &["process"],
     &["api-gateway", "state-store", "saga-executor", "leader-elector", "sdk"],
     &["bench"],
@@ -133,7 +134,7 @@ mod tests {
             [
                 "saga (layer 0) depends upwards on queue (layer 1)",
                 "store (layer 1) depends sideways on queue (layer 1)",
-                "api-gateway (layer 5) depends sideways on state-store (layer 5)",
+                "api-gateway (layer 6) depends sideways on state-store (layer 6)",
             ]
         );
     }

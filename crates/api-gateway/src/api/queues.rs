@@ -4,8 +4,8 @@ use super::{Api, CallContext};
 use crate::error::{ApiResult, NO_QUEUE, Problem, QUEUE_CONFLICT, QUEUE_UNAVAILABLE, RETRY_AFTER};
 use crate::time::Time;
 use futures::StreamExt;
-use goconductor_process::{MoveError, Phase, Queues, Status, served};
 use goconductor_queue::Topic;
+use goconductor_queue_migration::{MigrationError, Phase, QueueMigrator, Status, served};
 use goconductor_saga::Side;
 use goconductor_transition::topic_of;
 use serde::Serialize;
@@ -87,7 +87,7 @@ impl Api {
     /// Returns the backlog of the services of all namespaces.
     pub(crate) async fn list_queues(&self) -> ApiResult<QueueList> {
         let queue = match &self.queues {
-            Some(queues) => queues.standing().await?.current,
+            Some(queues) => queues.migration().await?.current,
             None => MEMORY.to_owned(),
         };
         let served = served(&self.store().members().await?);
@@ -111,12 +111,12 @@ impl Api {
 
     /// Begins the switch of all processes to another queue. It continues without further requests.
     pub(crate) async fn switch_queue(&self, context: &CallContext, to: &str) -> ApiResult<SwitchView> {
-        let queues: &Arc<Queues> = self.queues.as_ref().ok_or_else(|| {
+        let queues: &Arc<QueueMigrator> = self.queues.as_ref().ok_or_else(|| {
             let detail = "cannot switch the queue of this server, because it is in its one process: run the services \
                           as separate processes with queue.backend set to a broker";
             Problem::new(QUEUE_CONFLICT, detail)
         })?;
-        Ok(view(queues.switch(to, context.actor.clone()).await?))
+        Ok(view(queues.request(to, context.actor.clone()).await?))
     }
 
     async fn service_backlog(self, served: bool, (namespace, service): (String, String)) -> BacklogView {
@@ -138,29 +138,29 @@ impl Api {
     }
 }
 
-impl From<MoveError> for Problem {
-    fn from(error: MoveError) -> Self {
+impl From<MigrationError> for Problem {
+    fn from(error: MigrationError) -> Self {
         let detail = error.to_string();
         match error {
-            MoveError::Unknown(..) => Self::new(NO_QUEUE, detail.clone()).at("/to", detail),
-            MoveError::InUse(_) | MoveError::Moving { .. } | MoveError::Lacking { .. } | MoveError::Raced => {
+            MigrationError::Unknown(..) => Self::new(NO_QUEUE, detail.clone()).at("/to", detail),
+            MigrationError::InUse(_) | MigrationError::InProgress { .. } | MigrationError::NotConfigured { .. } | MigrationError::Conflict => {
                 Self::new(QUEUE_CONFLICT, detail)
             }
-            MoveError::Unreachable { .. } => Self::new(QUEUE_UNAVAILABLE, detail).retry_after(RETRY_AFTER),
-            MoveError::Store(error) => error.into(),
+            MigrationError::Unavailable { .. } => Self::new(QUEUE_UNAVAILABLE, detail).retry_after(RETRY_AFTER),
+            MigrationError::Store(error) => error.into(),
         }
     }
 }
 
 fn view(status: Status) -> SwitchView {
-    let Status { revision, standing, since, behind, waiting } = status;
+    let Status { revision, migration, since, behind, waiting } = status;
     let behind = behind.into_iter().map(|user| QueueUserView { instance: user.instance, kind: user.kind });
-    let (to, phase, actor) = match standing.moving {
-        Some(moving) => (Some(moving.to), Some(moving.phase), moving.actor),
+    let (to, phase, actor) = match migration.target {
+        Some(target) => (Some(target.queue), Some(target.phase), target.actor),
         None => (None, None, None),
     };
     SwitchView {
-        queue: standing.current,
+        queue: migration.current,
         to,
         phase,
         since: since.map(Time),

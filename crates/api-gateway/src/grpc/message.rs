@@ -10,7 +10,7 @@ use crate::time::Time;
 use crate::view::{
     EventView, FailureView, SummaryView, Waiting, WaitingKind, WorkflowStepView, WorkflowView,
 };
-use goconductor_process::Phase;
+use goconductor_queue_migration::Phase;
 use goconductor_saga::{Failure, Json, RollbackCause, Status, StepStatus};
 use goconductor_wire::v1 as wire;
 use prost_types::Timestamp;

@@ -137,10 +137,10 @@ async fn what_can_t_be_moved_to_is_refused_and_a_move_is_turned_back() {
         (status, problem["code"].as_str().unwrap_or_default().to_owned(), problem["detail"].to_string())
     };
     for (to, status, code, part) in [
-        ("pigeons", 422, "GC2034", "there is no queue pigeons"),
-        ("memory", 422, "GC2034", "there is no queue memory"),
-        ("kafka", 409, "GC2035", "is the queue that is in use"),
-        ("rabbitmq", 409, "GC2035", "can't be reached by"),
+        ("pigeons", 422, "GC2034", "queue pigeons does not exist"),
+        ("memory", 422, "GC2034", "queue memory does not exist"),
+        ("kafka", 409, "GC2035", "is already in use"),
+        ("rabbitmq", 409, "GC2035", "is not configured for"),
     ] {
         let found = refused(to).await;
         assert_eq!((found.0, &*found.1), (status, code), "{found:?}");
@@ -156,7 +156,7 @@ async fn what_can_t_be_moved_to_is_refused_and_a_move_is_turned_back() {
     ask(&gateways, "nats").await;
     let other = refused("rabbitmq").await;
     assert_eq!((other.0, &*other.1), (409, "GC2035"), "{other:?}");
-    assert!(other.2.contains("from kafka to nats is under way"), "{other:?}");
+    assert!(other.2.contains("from kafka to nats is in progress"), "{other:?}");
     ask(&gateways, "kafka").await;
     cluster.resume("executor-stock-1").await.unwrap();
     phase(&gateways, "kafka", None).await;

@@ -1,0 +1,112 @@
+//! What every service needs.
+
+use anyhow::Context;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use goconductor_remote::{Endpoints, RemoteStore};
+use goconductor_service_kit::config::Config;
+use goconductor_service_kit::drain::Drain;
+use goconductor_service_kit::health::Readiness;
+use goconductor_service_kit::telemetry::{self, Metrics};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// First and longest delay between attempts to open a backend. The delay doubles in between.
+const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+
+/// A process of a service.
+#[derive(Debug)]
+pub struct Process {
+    /// The name of the service.
+    pub name: &'static str,
+    /// The identity of the process. It is random at each start, so that no two processes share one.
+    pub instance: String,
+    /// The configuration.
+    pub config: Config,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// The readiness checks.
+    pub readiness: Readiness,
+    /// The graceful shutdown.
+    pub drain: Drain,
+}
+
+impl Process {
+    /// Starts a process: its log, its metrics and its signal handlers. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// Returns an error if the log filter is not valid, or if the signal handlers cannot be installed.
+    pub fn start(name: &'static str, config: Config) -> anyhow::Result<Self> {
+        let metrics = telemetry::init(&config.telemetry)?;
+        goconductor_telemetry::describe(crate::metrics::ALL);
+        drop(tokio::spawn(metrics.clone().maintenance_loop()));
+        let drain = Drain::new();
+        drain.on_signals().context("failed to install signal handlers")?;
+        let instance = format!("{name}-{}", uuid::Uuid::now_v7().simple());
+        Ok(Self { name, instance, config, metrics, readiness: Readiness::new(), drain })
+    }
+
+    /// Returns a client of the configured state-store processes. Returns `None` if none are configured. Must be called
+    /// within a Tokio runtime.
+    ///
+    /// # Errors
+    /// Returns an error if an address is not valid.
+    pub fn state_stores(&self) -> anyhow::Result<Option<RemoteStore>> {
+        let endpoints = &self.config.state_store.endpoints;
+        if endpoints.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(RemoteStore::new(Endpoints::new(endpoints).context("state_store.endpoints")?)))
+    }
+
+    /// Opens a backend, and retries until it is reachable. In the meantime, readiness reports the error.
+    ///
+    /// # Errors
+    /// Returns an error if the backend cannot work, or if the process drains.
+    pub async fn open_with_retry<T>(
+        &self,
+        name: &'static str,
+        open: impl AsyncFn() -> Result<T, goconductor_store::Error>,
+    ) -> anyhow::Result<T> {
+        let [first, longest] = RETRY_DELAYS;
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(first)
+            .with_max_delay(longest)
+            .with_factor(2.0)
+            .without_max_times();
+        for delay in delays.build() {
+            // Cancel-safe: dropping the future closes what it has opened.
+            let opened = tokio::select! {
+                () = self.drain.draining() => break,
+                opened = open() => opened,
+            };
+            match opened {
+                Ok(opened) => return Ok(opened),
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(%error, backend = name, "attempt to open a backend failed");
+                    let detail = error.to_string();
+                    self.readiness.add(name, move || {
+                        let detail = detail.clone();
+                        async move { Err(detail) }
+                    });
+                }
+                Err(error) => return Err(error).with_context(|| format!("failed to open {name}")),
+            }
+            tokio::time::sleep(delay).await;
+        }
+        anyhow::bail!("the process ended before {name} was reachable")
+    }
+
+    /// Adds a readiness check of `target`.
+    pub fn add_check<T, F>(
+        &self,
+        name: &'static str,
+        target: &Arc<T>,
+        check: impl Fn(Arc<T>) -> F + Send + Sync + 'static,
+    ) where
+        T: ?Sized + Send + Sync + 'static,
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let target = Arc::clone(target);
+        self.readiness.add(name, move || check(Arc::clone(&target)));
+    }
+}
