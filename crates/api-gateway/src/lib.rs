@@ -31,7 +31,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
 use goconductor_election::{Election, Hosted};
-use goconductor_process::Connections;
+use goconductor_process::LimitedListener;
 use goconductor_queue_migration::QueueMigrator;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
@@ -145,7 +145,7 @@ pub async fn serve(
     more: impl FnOnce(Routes) -> Routes,
 ) -> std::io::Result<()> {
     let stop = dependencies.stop.clone();
-    let connections = Connections::new(listener, dependencies.admission.connections);
+    let connections = LimitedListener::new(listener, dependencies.admission.connections);
     let router = router_with(dependencies, more);
     let serving = goconductor_process::serve(connections, router, stop.clone());
     let drain_timeout = async {

@@ -137,8 +137,13 @@ impl Services {
             }
         }
         // Workers discover executors through cluster membership.
-        let membership =
-            Presence::announce("saga-executor", &instance, address, store.clone(), executor.process_info());
+        let membership = MembershipLease::start(
+            "saga-executor",
+            &instance,
+            address,
+            store.clone(),
+            executor.process_info(),
+        );
         let workers = executor.worker_service(drain.token());
         let gateway = gateway::Dependencies {
             conductor: Arc::clone(&conductor),

@@ -16,7 +16,7 @@ pub struct Position {
 
 /// A value with its position.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub struct YamlNode {
     /// The position of the first character.
     pub position: Position,
     /// Whether the value has a tag, such as `!!str`.
@@ -24,12 +24,12 @@ pub struct Node {
     /// The anchor, such as `&a`, as a number that is unique in the document.
     pub anchor: Option<usize>,
     /// The value.
-    pub value: Value,
+    pub value: YamlValue,
 }
 
 /// A value as it was written.
 #[derive(Debug, Clone)]
-pub enum Value {
+pub enum YamlValue {
     /// A scalar.
     Scalar {
         /// The text, without quotes.
@@ -38,9 +38,9 @@ pub enum Value {
         is_plain: bool,
     },
     /// A sequence.
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     /// A mapping: keys and values in their order.
-    Map(Vec<(Node, Node)>),
+    Map(Vec<(YamlNode, YamlNode)>),
     /// A reference to the value with this anchor.
     Alias(usize),
 }
@@ -84,7 +84,7 @@ pub enum ErrorKind {
 ///
 /// # Errors
 /// Returns the first [`Error`] in the text.
-pub fn parse(text: &str, limits: Limits) -> Result<Option<Node>, Error> {
+pub fn parse(text: &str, limits: Limits) -> Result<Option<YamlNode>, Error> {
     if flow_depth(text) > limits.depth {
         let position = Position { line: 1, column: 1 };
         return Err(Error { kind: ErrorKind::TooDeep(limits.depth), position });
@@ -137,7 +137,7 @@ fn position(marker: &Marker) -> Position {
 }
 
 /// A collection whose end has not been read.
-struct Open {
+struct OpenCollection {
     position: Position,
     has_tag: bool,
     anchor: Option<usize>,
@@ -145,15 +145,15 @@ struct Open {
 }
 
 enum Items {
-    List(Vec<Node>),
-    Map { entries: Vec<(Node, Node)>, key: Option<Node> },
+    List(Vec<YamlNode>),
+    Map { entries: Vec<(YamlNode, YamlNode)>, key: Option<YamlNode> },
 }
 
 struct Builder {
     limits: Limits,
-    open: Vec<Open>,
+    open: Vec<OpenCollection>,
     nodes: usize,
-    root: Option<Node>,
+    root: Option<YamlNode>,
 }
 
 impl Builder {
@@ -169,37 +169,49 @@ impl Builder {
             | Event::DocumentEnd => {}
             Event::Alias(number) => {
                 self.count(position)?;
-                let value = Value::Alias(number);
-                self.put(Node { position, has_tag: false, anchor: None, value });
+                let value = YamlValue::Alias(number);
+                self.put(YamlNode { position, has_tag: false, anchor: None, value });
             }
             Event::Scalar(text, style, number, tag) => {
                 self.count(position)?;
                 let is_plain = style == ScalarStyle::Plain;
-                let value = Value::Scalar { text: text.into_owned(), is_plain };
-                self.put(Node { position, has_tag: tag.is_some(), anchor: anchor(number), value });
+                let value = YamlValue::Scalar { text: text.into_owned(), is_plain };
+                self.put(YamlNode { position, has_tag: tag.is_some(), anchor: anchor(number), value });
             }
             Event::SequenceStart(number, tag) => {
                 let items = Items::List(Vec::new());
-                self.open(Open { position, has_tag: tag.is_some(), anchor: anchor(number), items })?;
+                self.open(OpenCollection {
+                    position,
+                    has_tag: tag.is_some(),
+                    anchor: anchor(number),
+                    items,
+                })?;
             }
             Event::MappingStart(number, tag) => {
                 let items = Items::Map { entries: Vec::new(), key: None };
-                self.open(Open { position, has_tag: tag.is_some(), anchor: anchor(number), items })?;
+                self.open(OpenCollection {
+                    position,
+                    has_tag: tag.is_some(),
+                    anchor: anchor(number),
+                    items,
+                })?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 // Invariant: the parser closes only what it opened.
-                let Some(Open { position, has_tag, anchor, items }) = self.open.pop() else { return Ok(()) };
-                let value = match items {
-                    Items::List(items) => Value::List(items),
-                    Items::Map { entries, .. } => Value::Map(entries),
+                let Some(OpenCollection { position, has_tag, anchor, items }) = self.open.pop() else {
+                    return Ok(());
                 };
-                self.put(Node { position, has_tag, anchor, value });
+                let value = match items {
+                    Items::List(items) => YamlValue::List(items),
+                    Items::Map { entries, .. } => YamlValue::Map(entries),
+                };
+                self.put(YamlNode { position, has_tag, anchor, value });
             }
         }
         Ok(())
     }
 
-    fn open(&mut self, open: Open) -> Result<(), Error> {
+    fn open(&mut self, open: OpenCollection) -> Result<(), Error> {
         self.count(open.position)?;
         if self.open.len() >= self.limits.depth {
             return Err(Error { kind: ErrorKind::TooDeep(self.limits.depth), position: open.position });
@@ -216,7 +228,7 @@ impl Builder {
         Ok(())
     }
 
-    fn put(&mut self, node: Node) {
+    fn put(&mut self, node: YamlNode) {
         match self.open.last_mut().map(|open| &mut open.items) {
             None => self.root = Some(node),
             Some(Items::List(items)) => items.push(node),
@@ -242,7 +254,7 @@ mod tests {
     #[test]
     fn keys_and_values_have_positions() {
         let root = parse("a: 1\nb:\n  - \"x\"\n", LIMITS).unwrap().unwrap();
-        let Value::Map(entries) = root.value else { panic!("expected a mapping") };
+        let YamlValue::Map(entries) = root.value else { panic!("expected a mapping") };
         let positions: Vec<_> = entries
             .iter()
             .flat_map(|(key, value)| [key.position, value.position])

@@ -31,23 +31,23 @@ struct Converter<'a> {
 }
 
 impl Converter<'_> {
-    fn node(&mut self, node: yaml::Node) -> Result<Node, Problem> {
+    fn node(&mut self, node: yaml::YamlNode) -> Result<Node, Problem> {
         let position = node.position;
         if node.has_tag {
             return Err(syntax(position, "tags are not supported: write the value itself"));
         }
         let value = match node.value {
-            yaml::Value::Alias(anchor) => return self.alias(anchor, position),
-            yaml::Value::Scalar { text, is_plain } => {
+            yaml::YamlValue::Alias(anchor) => return self.alias(anchor, position),
+            yaml::YamlValue::Scalar { text, is_plain } => {
                 self.count(1, position)?;
                 check_text(&text, position)?;
                 Value::Scalar(if is_plain { plain(&text) } else { Json::String(text) })
             }
-            yaml::Value::List(items) => {
+            yaml::YamlValue::List(items) => {
                 self.count(1, position)?;
                 Value::List(items.into_iter().map(|item| self.node(item)).collect::<Result<_, _>>()?)
             }
-            yaml::Value::Map(entries) => {
+            yaml::YamlValue::Map(entries) => {
                 self.count(1, position)?;
                 Value::Map(self.entries(entries)?)
             }
@@ -69,7 +69,7 @@ impl Converter<'_> {
         Ok(node)
     }
 
-    fn entries(&mut self, entries: Vec<(yaml::Node, yaml::Node)>) -> Result<Vec<Entry>, Problem> {
+    fn entries(&mut self, entries: Vec<(yaml::YamlNode, yaml::YamlNode)>) -> Result<Vec<Entry>, Problem> {
         let mut converted: Vec<Entry> = Vec::with_capacity(entries.len());
         for (key, value) in entries {
             let position = key.position;
@@ -84,11 +84,11 @@ impl Converter<'_> {
         Ok(converted)
     }
 
-    fn key(&mut self, key: yaml::Node) -> Result<String, Problem> {
+    fn key(&mut self, key: yaml::YamlNode) -> Result<String, Problem> {
         if key.has_tag {
             return Err(syntax(key.position, "tags are not supported: write the value itself"));
         }
-        let yaml::Value::Scalar { text, is_plain } = key.value else {
+        let yaml::YamlValue::Scalar { text, is_plain } = key.value else {
             return Err(syntax(key.position, "a key must be a string"));
         };
         self.count(1, key.position)?;

@@ -1,10 +1,10 @@
 //! The files that the settings name.
 
 use crate::Error;
-use crate::settings::Tls;
+use crate::settings::ElectionTls;
 use std::path::Path;
 
-impl Tls {
+impl ElectionTls {
     /// Reads the client certificate and its private key. Returns `None` if the settings name neither.
     pub(crate) fn identity(&self) -> Result<Option<(String, String)>, Error> {
         match (&self.certificate_file, &self.key_file) {

@@ -40,7 +40,7 @@ pub use hosted::{Hosted, Refusal, Told};
 pub use leadership::{Leadership, Lost, Term};
 pub use local::LocalElection;
 pub use postgres::PostgresElection;
-pub use settings::{Credentials, Tls};
+pub use settings::{Credentials, ElectionTls};
 pub use zookeeper::ZooKeeperElection;
 
 /// Names a term of leadership: higher than that of every term of the same name before it.

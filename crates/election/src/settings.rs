@@ -22,7 +22,7 @@ pub struct Settings {
     /// Timeout of a request to one endpoint.
     pub request_timeout: Duration,
     /// TLS files. `None` means that connections are not encrypted.
-    pub tls: Option<Tls>,
+    pub tls: Option<ElectionTls>,
     /// Credentials; ZooKeeper uses them with the scheme `digest`. `None` means that clients do not authenticate.
     pub credentials: Option<Credentials>,
 }
@@ -46,7 +46,7 @@ impl Settings {
 
 /// TLS files in PEM form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
+pub struct ElectionTls {
     /// Certificate authorities to trust. `None` means those that this machine trusts; ZooKeeper requires a file.
     pub ca_file: Option<PathBuf>,
     /// The client certificate.

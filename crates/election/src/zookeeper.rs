@@ -10,7 +10,7 @@ mod session;
 
 use crate::access::read;
 use crate::line::{LineElection, Servers, Session};
-use crate::settings::{Credentials, Tls};
+use crate::settings::{Credentials, ElectionTls};
 use crate::{Election, Error, Leader, Leadership};
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
@@ -87,7 +87,7 @@ impl Ensemble {
     }
 }
 
-fn tls(of: &Tls) -> Result<TlsOptions, Error> {
+fn tls(of: &ElectionTls) -> Result<TlsOptions, Error> {
     let wrong = |what: &str, error: &dyn std::fmt::Display| Error::Configuration {
         reason: format!("{what} can't be used: {error}"),
     };

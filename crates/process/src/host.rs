@@ -1,7 +1,7 @@
 //! The port of a process. It serves health and metrics from the start, and the service once it is open. REST over
 //! HTTP/1.1 and gRPC over HTTP/2 share it.
 
-use crate::connections::Connections;
+use crate::listener::LimitedListener;
 use crate::process::Process;
 use anyhow::Context;
 use axum::Router;
@@ -68,7 +68,7 @@ impl Host {
         };
         let closing = CancellationToken::new();
         let max = usize::try_from(process.config.limits.connections).unwrap_or(usize::MAX);
-        let connections = Connections::new(listener, max);
+        let connections = LimitedListener::new(listener, max);
         let serving = tokio::spawn(serve(connections, router(surface), closing.clone()));
         tracing::info!(%address, service = process.name, "service started to listen");
         Ok(Self { address, service, closing, serving })
@@ -119,7 +119,7 @@ fn router(surface: Surface) -> Router {
 /// # Errors
 /// Returns an error if the listener fails.
 pub async fn serve(
-    connections: Connections,
+    connections: LimitedListener,
     router: Router,
     closing: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {

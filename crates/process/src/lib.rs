@@ -16,10 +16,10 @@
 
 mod arguments;
 mod backends;
-mod connections;
 mod election;
 mod host;
 mod leases;
+mod listener;
 mod membership;
 pub mod metrics;
 mod process;
@@ -27,8 +27,8 @@ mod queues;
 mod run;
 
 pub use backends::{Backends, open_database};
-pub use connections::{Connection, Connections};
 pub use host::{Host, serve};
+pub use listener::{LimitedConnection, LimitedListener};
 pub use membership::MembershipLease;
 pub use process::Process;
 pub use run::{chain, main};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Opens the queues of a configuration.
 #[derive(Debug)]
 pub(crate) struct ConfiguredQueues {
-    pub(crate) config: config::Queue,
+    pub(crate) config: config::QueueConfig,
     /// The store of the leases of Kinesis.
     pub(crate) store: Arc<dyn ShardLeaseStore>,
     /// The identity of this process in the leases of Kinesis.
@@ -37,14 +37,13 @@ impl QueueFactory for ConfiguredQueues {
 
     fn open(&self, name: &str) -> Result<Arc<dyn Queue>, Error> {
         let backend = QueueBackend::ALL.iter().find(|(known, _)| *known == name).map(|(_, backend)| *backend);
-        let missing = || {
-            Error::configuration(format!(
-                "queue {name} is not configured for this process: add its section below queue"
-            ))
+        let missing = || Error::Configuration {
+            reason: format!("queue {name} is not configured for this process: add its section below queue"),
         };
         Ok(match backend.ok_or_else(missing)? {
             QueueBackend::Memory => {
-                return Err(Error::configuration("queue memory cannot connect processes"));
+                let reason = "queue memory cannot connect processes".to_owned();
+                return Err(Error::Configuration { reason });
             }
             QueueBackend::Kafka => Arc::new(KafkaQueue::new(self.config.kafka.clone().ok_or_else(missing)?)?),
             QueueBackend::Kinesis => {

@@ -26,7 +26,7 @@ mod status;
 mod view;
 
 pub use client::QueueClient;
-pub use migration::{Phase, QueueMigration, Target};
+pub use migration::{MigrationPhase, MigrationTarget, QueueMigration};
 pub use migrator::{QueueFactory, QueueMigrator};
 pub use served::served;
-pub use status::{MigrationError, Status};
+pub use status::{MigrationError, MigrationStatus};

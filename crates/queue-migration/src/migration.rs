@@ -3,10 +3,10 @@
 use crate::client::QueueClient;
 use serde::{Deserialize, Serialize};
 
-/// Phase of a migration.
+/// MigrationPhase of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Phase {
+pub enum MigrationPhase {
     /// All processes publish to the old queue, and start to consume the new one as well.
     ConsumingBoth,
     /// All processes consume both queues, and start to publish to the new one.
@@ -15,7 +15,7 @@ pub enum Phase {
     Draining,
 }
 
-impl Phase {
+impl MigrationPhase {
     /// Returns the name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -36,17 +36,17 @@ pub struct QueueMigration {
     pub current: String,
     /// The target of the migration. `None` if no migration is in progress.
     #[serde(default, rename = "moving")]
-    pub target: Option<Target>,
+    pub target: Option<MigrationTarget>,
 }
 
 /// The target of a migration, and its progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
+pub struct MigrationTarget {
     /// The new queue.
     #[serde(rename = "to")]
     pub queue: String,
     /// The phase of the migration.
-    pub phase: Phase,
+    pub phase: MigrationPhase,
     /// The user who requested the migration, if known.
     #[serde(default)]
     pub actor: Option<String>,
@@ -71,7 +71,7 @@ pub(crate) enum RequestError {
     /// A migration to the requested queue is in progress.
     AlreadyRequested,
     /// A migration to another queue is in progress.
-    InProgress(Target),
+    InProgress(MigrationTarget),
 }
 
 impl QueueMigration {
@@ -84,16 +84,20 @@ impl QueueMigration {
     pub(crate) fn route(&self) -> (&str, Option<&str>) {
         match &self.target {
             None => (&self.current, None),
-            Some(Target { queue, phase: Phase::ConsumingBoth, .. }) => (&self.current, Some(queue)),
-            Some(Target { queue, phase: Phase::Producing | Phase::Draining, .. }) => {
-                (queue, Some(&self.current))
+            Some(MigrationTarget { queue, phase: MigrationPhase::ConsumingBoth, .. }) => {
+                (&self.current, Some(queue))
             }
+            Some(MigrationTarget {
+                queue,
+                phase: MigrationPhase::Producing | MigrationPhase::Draining,
+                ..
+            }) => (queue, Some(&self.current)),
         }
     }
 
     /// Returns whether no process publishes to the new queue yet.
     pub(crate) fn is_starting(&self) -> bool {
-        self.target.as_ref().is_some_and(|target| target.phase == Phase::ConsumingBoth)
+        self.target.as_ref().is_some_and(|target| target.phase == MigrationPhase::ConsumingBoth)
     }
 
     /// Returns the queue that is in use after the migration.
@@ -104,17 +108,17 @@ impl QueueMigration {
     /// Returns the state after a request to migrate to `queue`. A request for the old queue reverts the migration: since
     /// all processes that know of it consume both queues, publishing switches back first.
     pub(crate) fn request(&self, queue: &str, actor: Option<String>) -> Result<Self, RequestError> {
-        let target = |phase| Some(Target { queue: queue.to_owned(), phase, actor });
+        let target = |phase| Some(MigrationTarget { queue: queue.to_owned(), phase, actor });
         match &self.target {
             None if self.current == queue => Err(RequestError::InUse),
-            None => Ok(Self { current: self.current.clone(), target: target(Phase::ConsumingBoth) }),
+            None => Ok(Self { current: self.current.clone(), target: target(MigrationPhase::ConsumingBoth) }),
             Some(running) if running.queue == queue => Err(RequestError::AlreadyRequested),
             // No process has published to the new queue, so it can be left at once.
-            Some(Target { phase: Phase::ConsumingBoth, .. }) if self.current == queue => {
+            Some(MigrationTarget { phase: MigrationPhase::ConsumingBoth, .. }) if self.current == queue => {
                 Ok(Self::settled(queue))
             }
             Some(running) if self.current == queue => {
-                Ok(Self { current: running.queue.clone(), target: target(Phase::Producing) })
+                Ok(Self { current: running.queue.clone(), target: target(MigrationPhase::Producing) })
             }
             Some(running) => Err(RequestError::InProgress(running.clone())),
         }
@@ -124,16 +128,16 @@ impl QueueMigration {
     pub(crate) fn next(&self, revision: u64, clients: &[QueueClient], old: DrainState) -> Option<Self> {
         let target = self.target.as_ref()?;
         let after_all_applied = |phase| {
-            let target = Target { phase, ..target.clone() };
+            let target = MigrationTarget { phase, ..target.clone() };
             clients
                 .iter()
                 .all(|client| client.applied >= revision)
                 .then(|| Self { target: Some(target), ..self.clone() })
         };
         match target.phase {
-            Phase::ConsumingBoth => after_all_applied(Phase::Producing),
-            Phase::Producing => after_all_applied(Phase::Draining),
-            Phase::Draining => match old {
+            MigrationPhase::ConsumingBoth => after_all_applied(MigrationPhase::Producing),
+            MigrationPhase::Producing => after_all_applied(MigrationPhase::Draining),
+            MigrationPhase::Draining => match old {
                 DrainState::Empty => Some(Self::settled(&target.queue)),
                 // If only some clients have lost the old queue, the others drain it.
                 DrainState::Lost if clients.iter().all(|client| client.has_lost_old) => {
@@ -148,10 +152,10 @@ impl QueueMigration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Phase::{ConsumingBoth, Draining, Producing};
+    use MigrationPhase::{ConsumingBoth, Draining, Producing};
 
-    fn migrating(current: &str, to: &str, phase: Phase) -> QueueMigration {
-        let target = Target { queue: to.to_owned(), phase, actor: None };
+    fn migrating(current: &str, to: &str, phase: MigrationPhase) -> QueueMigration {
+        let target = MigrationTarget { queue: to.to_owned(), phase, actor: None };
         QueueMigration { current: current.to_owned(), target: Some(target) }
     }
 
@@ -222,7 +226,7 @@ mod tests {
     #[test]
     fn stored_form_of_earlier_releases_is_kept() {
         let stored = r#"{"current":"a","moving":{"to":"b","phase":"DRAINING","actor":"me"}}"#;
-        let target = Target { queue: "b".to_owned(), phase: Draining, actor: Some("me".to_owned()) };
+        let target = MigrationTarget { queue: "b".to_owned(), phase: Draining, actor: Some("me".to_owned()) };
         let migration = QueueMigration { current: "a".to_owned(), target: Some(target) };
         assert_eq!(serde_json::from_str::<QueueMigration>(stored).unwrap(), migration);
         assert_eq!(serde_json::to_string(&migration).unwrap(), stored);

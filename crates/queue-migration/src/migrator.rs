@@ -1,11 +1,11 @@
 //! The part of a migration that each process does: poll the entry, apply it, and start the next phase.
 
 use crate::client::QueueClient;
-use crate::migration::{DrainState, Phase, QueueMigration, Target};
+use crate::migration::{DrainState, MigrationPhase, MigrationTarget, QueueMigration};
 use crate::served::{served, topics};
 use crate::view::{LocalView, Versioned};
 use goconductor_queue::Queue;
-use goconductor_queue::switching::{NamedQueue, Route, SecondaryBacklog, SwitchingQueue};
+use goconductor_queue::switching::{Beside, Named, Route, SwitchingQueue};
 use goconductor_store::{ClusterStore, ConfigEntry, Error, Member, QueueView};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -148,7 +148,7 @@ impl QueueMigrator {
     }
 
     /// Returns the queue with this name, and opens it if it is not open.
-    pub(crate) fn open(&self, name: &str) -> Result<NamedQueue, goconductor_queue::Error> {
+    pub(crate) fn open(&self, name: &str) -> Result<Named, goconductor_queue::Error> {
         let mut open = self.open.lock();
         let queue = match open.get(name) {
             Some(queue) => Arc::clone(queue),
@@ -158,7 +158,7 @@ impl QueueMigrator {
                 queue
             }
         };
-        Ok(NamedQueue { name: name.into(), queue })
+        Ok(Named { name: name.into(), queue })
     }
 
     /// Reads the entry.
@@ -209,7 +209,7 @@ impl QueueMigrator {
     async fn attach_loop(self: Arc<Self>) {
         loop {
             // After the timeout, attaching continues in the background.
-            let attached = tokio::time::timeout(POLL_INTERVAL, self.queue.attach_consumers()).await;
+            let attached = tokio::time::timeout(POLL_INTERVAL, self.queue.settle()).await;
             if let Ok(Err(error)) = attached {
                 tracing::debug!(%error, "consumer was not attached to all queues of the route");
             }
@@ -244,7 +244,7 @@ impl QueueMigrator {
             return Ok(Ok(()));
         }
         let members = self.store.members().await?;
-        let prepared = self.queue.prepare_secondary(&topics(&served(&members))).await;
+        let prepared = self.queue.prepare_beside(&topics(&served(&members))).await;
         if prepared.is_ok() {
             self.view.lock().prepared = revision;
         }
@@ -256,10 +256,13 @@ impl QueueMigrator {
         let newest = self.read().await?;
         self.apply(&newest);
         self.report_applied();
-        let Some(Target { phase, .. }) = newest.value.target else { return Ok(newest) };
+        let Some(MigrationTarget { phase, .. }) = newest.value.target else { return Ok(newest) };
         let members = self.store.members().await?;
-        let old =
-            if phase == Phase::Draining { self.drain_state(&members).await } else { DrainState::Unknown };
+        let old = if phase == MigrationPhase::Draining {
+            self.drain_state(&members).await
+        } else {
+            DrainState::Unknown
+        };
         let clients: Vec<QueueClient> = members.iter().filter_map(QueueClient::from_member).collect();
         if newest.first_seen.elapsed() < MIN_PHASE {
             return Ok(newest);
@@ -268,7 +271,7 @@ impl QueueMigrator {
         // On a conflict, another process has started the phase.
         let Some(changed) = self.compare_and_set(&newest, &next).await? else { return Ok(newest) };
         match &next.target {
-            Some(Target { queue, phase, .. }) => {
+            Some(MigrationTarget { queue, phase, .. }) => {
                 tracing::info!(
                     from = next.current,
                     to = queue,
@@ -313,7 +316,8 @@ impl QueueMigrator {
             *name == *primary.name || secondary.as_ref().is_some_and(|secondary| *name == *secondary.name)
         };
         self.open.lock().retain(|name, _| is_used(name));
-        self.queue.set_route(Route { primary, secondary, secondary_is_empty: newest.value.is_starting() });
+        let beside_is_new = newest.value.is_starting();
+        self.queue.set(Route { to: primary, beside: secondary, beside_is_new });
         Ok(missing)
     }
 
@@ -344,7 +348,7 @@ impl QueueMigrator {
         if !is_prepared || is_reported || view.failure.is_some() {
             return;
         }
-        if self.queue.consumers_without(value.newest()) > 0 {
+        if self.queue.lacking(value.newest()) > 0 {
             return;
         }
         view.applied = revision;
@@ -367,10 +371,10 @@ impl QueueMigrator {
             view.served.retain(|_, served_at| now.duration_since(*served_at) < SERVED_PERIOD);
             view.served.keys().cloned().collect()
         };
-        let backlog = self.queue.secondary_backlog(&topics(&services)).await;
+        let backlog = self.queue.waiting_beside(&topics(&services)).await;
         let mut view = self.view.lock();
         let (is_empty, has_lost_old) = match backlog {
-            Some(SecondaryBacklog { waiting: 0, unknown: 0, lost }) => (lost == 0, lost > 0),
+            Some(Beside { waiting: 0, unknown: 0, lost }) => (lost == 0, lost > 0),
             Some(_) => (false, false),
             None => (false, view.lacks_old),
         };

@@ -4,9 +4,9 @@ use crate::client::QueueClient;
 use crate::migration::{QueueMigration, RequestError};
 use crate::migrator::QueueMigrator;
 use crate::served::{served, topics, waiting};
-use crate::status::{MigrationError, Status};
+use crate::status::{MigrationError, MigrationStatus};
 use crate::view::Versioned;
-use goconductor_queue::{Queue, Topic};
+use goconductor_queue::Topic;
 use goconductor_store::Error;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl QueueMigrator {
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the state store does not respond.
-    pub async fn status(&self) -> Result<Status, Error> {
+    pub async fn status(&self) -> Result<MigrationStatus, Error> {
         self.status_of(self.read().await?).await
     }
 
@@ -37,7 +37,7 @@ impl QueueMigrator {
     ///
     /// # Errors
     /// Returns the [`MigrationError`] that names the failed precondition.
-    pub async fn request(&self, to: &str, actor: Option<String>) -> Result<Status, MigrationError> {
+    pub async fn request(&self, to: &str, actor: Option<String>) -> Result<MigrationStatus, MigrationError> {
         let supported = self.factory.supported();
         if !supported.contains(&to) {
             return Err(MigrationError::Unknown(to.to_owned(), supported.join(", ")));
@@ -66,7 +66,7 @@ impl QueueMigrator {
         Ok(self.status_of(changed).await?)
     }
 
-    async fn status_of(&self, current: Versioned<QueueMigration>) -> Result<Status, Error> {
+    async fn status_of(&self, current: Versioned<QueueMigration>) -> Result<MigrationStatus, Error> {
         let Versioned { revision, value: migration, since, .. } = current;
         let (mut behind, mut old_backlog) = (Vec::new(), None);
         if migration.target.is_some() {
@@ -78,13 +78,13 @@ impl QueueMigrator {
                 let waiting = tokio::time::timeout(PROBE_TIMEOUT, waiting(&self.queue, &topics)).await;
                 waiting.unwrap_or_default()
             } else {
-                let backlog = self.queue.secondary_backlog(&topics).await;
+                let backlog = self.queue.waiting_beside(&topics).await;
                 backlog
                     .filter(|backlog| backlog.lost == 0 && backlog.unknown == 0)
                     .map(|backlog| backlog.waiting)
             };
         }
-        Ok(Status { revision, migration, since, behind, waiting: old_backlog })
+        Ok(MigrationStatus { revision, migration, since, behind, waiting: old_backlog })
     }
 
     /// Checks that the queue `to` is configured for all processes and responds, and creates its topics.

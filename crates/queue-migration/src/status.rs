@@ -5,9 +5,9 @@ use crate::migration::QueueMigration;
 use goconductor_saga::Timestamp;
 use goconductor_store::Error;
 
-/// Status of the queue and its migration.
+/// MigrationStatus of the queue and its migration.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub struct MigrationStatus {
     /// The revision, which every change increments. It is 0 before the first change.
     pub revision: u64,
     /// The queue in use and its migration.

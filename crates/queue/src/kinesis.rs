@@ -36,7 +36,7 @@ use std::time::Duration;
 use streams::Streams;
 use tokio::time::Instant;
 
-pub use crate::settings::kinesis::{Capacity, Credentials, Settings};
+pub use crate::settings::kinesis::{AwsCredentials, Settings, StreamCapacity};
 pub use lease::{Checkpoint, Lease, Leases, Mark, MemoryLeases, NewLease, Progress, Take};
 
 /// What is refused for this long is left to the ledger: whoever published it has other things to do.

@@ -43,7 +43,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use streams::Streams;
 
-pub use crate::settings::nats::{Credentials, Settings};
+pub use crate::settings::nats::{NatsCredentials, Settings};
 
 /// Servers that do not answer for this long are taken for gone.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@
 //! The adapters of `goconductor-queue` and `goconductor-election` define their own settings, and the sections are read
 //! straight into these types.
 
-mod document;
+mod config_file;
 mod election;
 mod queue;
 mod reader;
@@ -20,17 +20,17 @@ mod unknown;
 mod value;
 mod variable;
 
-use reader::Reader;
+use reader::SettingReader;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use election::{Election, ElectionBackend};
-pub use queue::{Queue, QueueBackend};
+pub use election::{ElectionBackend, ElectionConfig};
+pub use queue::{QueueBackend, QueueConfig};
 pub use secret_url::SecretUrl;
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
-pub use state_store::{StateStore, StateStoreBackend};
+pub use state_store::{StateStoreBackend, StateStoreConfig};
 
 /// Configuration of a service.
 #[derive(Debug, Clone)]
@@ -42,25 +42,25 @@ pub struct Config {
     /// Directory of local files.
     pub data_dir: PathBuf,
     /// The database of durable state.
-    pub state_store: StateStore,
+    pub state_store: StateStoreConfig,
     /// The queue that carries commands.
-    pub queue: Queue,
+    pub queue: QueueConfig,
     /// Leader election.
-    pub election: Election,
+    pub election: ElectionConfig,
     /// Services that are called by HTTP, by name.
-    pub services: BTreeMap<String, Service>,
+    pub services: BTreeMap<String, ServiceConfig>,
     /// Limits of the gateway.
     pub limits: Limits,
     /// The execution of commands.
-    pub executor: Executor,
+    pub executor: ExecutorConfig,
     /// Logging.
-    pub telemetry: Telemetry,
+    pub telemetry: TelemetryConfig,
     settings: Vec<Setting>,
 }
 
 /// A service that the executor calls.
 #[derive(Debug, Clone)]
-pub struct Service {
+pub struct ServiceConfig {
     /// The HTTP endpoint.
     pub http: HttpService,
     /// Maximum number of its commands in flight.
@@ -110,7 +110,7 @@ pub struct Limits {
 
 /// Execution of commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Executor {
+pub struct ExecutorConfig {
     /// Listening address of a saga-executor process, for workers and for health checks.
     pub listen: SocketAddr,
     /// The services to serve. If it is empty, all services that have a URL or a connected worker are served.
@@ -138,7 +138,7 @@ pub struct Executor {
 
 /// Logging.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Telemetry {
+pub struct TelemetryConfig {
     /// A level, or a filter by target.
     pub log_level: String,
     /// The format of a log line.
@@ -160,7 +160,7 @@ impl Config {
     /// # Errors
     /// Returns [`Invalid`] with all problems.
     pub fn load(sources: &Sources) -> Result<Self, Invalid> {
-        let mut reader = Reader::new(sources)?;
+        let mut reader = SettingReader::new(sources)?;
         let mut config = Self {
             listen: reader.get("listen", &value::address(), SocketAddr::from((Ipv4Addr::LOCALHOST, 8470))),
             allow_insecure_bind: reader.get("allow_insecure_bind", &value::boolean(), false),
@@ -192,7 +192,7 @@ impl Config {
     }
 
     /// Checks the settings against each other.
-    fn check(&self, reader: &mut Reader<'_>) {
+    fn check(&self, reader: &mut SettingReader<'_>) {
         let listens = [
             ("listen", self.listen),
             ("state_store.listen", self.state_store.listen),
@@ -223,7 +223,7 @@ impl Config {
     }
 
     /// Checks that an election on PostgreSQL has a URL.
-    fn check_election(&self, reader: &mut Reader<'_>) {
+    fn check_election(&self, reader: &mut SettingReader<'_>) {
         let url = self.election.url.as_ref().or(match self.state_store.backend {
             StateStoreBackend::Postgres => self.state_store.url.as_ref(),
             StateStoreBackend::Sqlite => None,
@@ -239,7 +239,7 @@ impl Config {
     }
 }
 
-fn services(reader: &mut Reader<'_>) -> BTreeMap<String, Service> {
+fn services(reader: &mut SettingReader<'_>) -> BTreeMap<String, ServiceConfig> {
     let mut services = BTreeMap::new();
     for name in reader.names("services") {
         if !is_service_name(&name) {
@@ -252,14 +252,14 @@ fn services(reader: &mut Reader<'_>) -> BTreeMap<String, Service> {
         let actions = actions(reader, &format!("{path}.actions"));
         let url = reader.required(&format!("{path}.http.url"), &value::http_url(), &path);
         if let Some(url) = url {
-            services.insert(name, Service { http: HttpService { url }, max_in_flight, actions });
+            services.insert(name, ServiceConfig { http: HttpService { url }, max_in_flight, actions });
         }
     }
     services
 }
 
 /// Reads the limits of actions.
-fn actions(reader: &mut Reader<'_>, section: &str) -> BTreeMap<String, u32> {
+fn actions(reader: &mut SettingReader<'_>, section: &str) -> BTreeMap<String, u32> {
     let mut actions = BTreeMap::new();
     for name in reader.names(section) {
         let path = format!("{section}.{name}.max_in_flight");
@@ -278,7 +278,7 @@ fn is_service_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-fn limits(reader: &mut Reader<'_>) -> Limits {
+fn limits(reader: &mut SettingReader<'_>) -> Limits {
     let size = value::bytes(1, 64 * 1024 * 1024);
     let count = value::integer(1, 1_000_000);
     Limits {
@@ -303,10 +303,10 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
     }
 }
 
-fn executor(reader: &mut Reader<'_>) -> Executor {
+fn executor(reader: &mut SettingReader<'_>) -> ExecutorConfig {
     let day = Duration::from_secs(24 * 3600);
     let seconds = Duration::from_secs;
-    Executor {
+    ExecutorConfig {
         listen: reader.get(
             "executor.listen",
             &value::address(),
@@ -345,9 +345,9 @@ fn executor(reader: &mut Reader<'_>) -> Executor {
     }
 }
 
-fn telemetry(reader: &mut Reader<'_>) -> Telemetry {
+fn telemetry(reader: &mut SettingReader<'_>) -> TelemetryConfig {
     const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-    Telemetry {
+    TelemetryConfig {
         log_level: reader.get("telemetry.log_level", &value::log_level(), "info".to_owned()),
         log_format: reader.get("telemetry.log_format", &value::choice(FORMATS), LogFormat::Text),
     }

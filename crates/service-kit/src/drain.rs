@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 pub struct Drain {
     token: CancellationToken,
     tasks: TaskTracker,
-    running: Arc<Running>,
+    running: Arc<RunningTasks>,
 }
 
 /// Error of a drain that reached its timeout.
@@ -121,11 +121,11 @@ const SIGINT_EXIT: i32 = 128 + 2;
 
 /// The names of running tasks, in the order of their start.
 #[derive(Debug, Default)]
-struct Running {
+struct RunningTasks {
     names: Mutex<(u64, BTreeMap<u64, String>)>,
 }
 
-impl Running {
+impl RunningTasks {
     fn enter(self: &Arc<Self>, name: String) -> Entry {
         let mut names = self.names.lock();
         let number = names.0;
@@ -140,7 +140,7 @@ impl Running {
 }
 
 struct Entry {
-    running: Arc<Running>,
+    running: Arc<RunningTasks>,
     number: u64,
 }
 

@@ -43,7 +43,7 @@ impl Readiness {
     /// Runs all checks concurrently. A check fails if it panics or takes longer than two seconds.
     ///
     /// Cancel-safe: dropping the future aborts the checks.
-    pub async fn report(&self) -> Report {
+    pub async fn report(&self) -> ReadinessReport {
         let checks = self.checks.lock().clone();
         let mut running = JoinSet::new();
         let mut reports: Vec<CheckReport> = Vec::with_capacity(checks.len());
@@ -64,7 +64,7 @@ impl Readiness {
                 report.detail = detail;
             }
         }
-        Report { ready: reports.iter().all(|check| check.ok), checks: reports }
+        ReadinessReport { ready: reports.iter().all(|check| check.ok), checks: reports }
     }
 }
 
@@ -77,7 +77,7 @@ impl fmt::Debug for Readiness {
 
 /// Results of all checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct ReadinessReport {
     /// Whether all checks passed.
     pub ready: bool,
     /// The results in the order in which the checks were added.
@@ -102,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn service_without_checks_is_ready() {
-        assert_eq!(Readiness::new().report().await, Report { ready: true, checks: Vec::new() });
+        assert_eq!(Readiness::new().report().await, ReadinessReport { ready: true, checks: Vec::new() });
     }
 
     #[tokio::test(start_paused = true)]

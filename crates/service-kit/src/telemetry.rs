@@ -1,6 +1,6 @@
 //! Logs on stderr, and metrics in the text format of Prometheus.
 
-use crate::config::{LogFormat, Telemetry};
+use crate::config::{LogFormat, TelemetryConfig};
 use crate::metrics;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
@@ -72,7 +72,7 @@ impl std::fmt::Debug for Metrics {
 /// # Errors
 /// Returns [`Error::Filter`] if the log filter is not valid, and [`Error::RecorderTaken`] if another recorder is
 /// installed.
-pub fn init(telemetry: &Telemetry) -> Result<Metrics, Error> {
+pub fn init(telemetry: &TelemetryConfig) -> Result<Metrics, Error> {
     static METRICS: Mutex<Option<Metrics>> = Mutex::new(None);
     let mut installed = METRICS.lock();
     if let Some(metrics) = &*installed {
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn repeated_init_returns_the_same_metrics() {
         let telemetry =
-            Telemetry { log_level: "info,goconductor=debug".to_owned(), log_format: LogFormat::Json };
+            TelemetryConfig { log_level: "info,goconductor=debug".to_owned(), log_format: LogFormat::Json };
         let first = init(&telemetry).expect("the first call installs a recorder");
         let second = init(&telemetry).expect("the second call returns the installed recorder");
         goconductor_telemetry::describe(test_metrics::ALL);
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn invalid_filter_is_refused() {
-        let telemetry = Telemetry { log_level: "loud=very".to_owned(), log_format: LogFormat::Text };
+        let telemetry = TelemetryConfig { log_level: "loud=very".to_owned(), log_format: LogFormat::Text };
         // If the other test has already installed the log, the filter is not read.
         match init(&telemetry) {
             Ok(_) => {}

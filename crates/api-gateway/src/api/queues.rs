@@ -5,7 +5,7 @@ use crate::error::{ApiResult, NO_QUEUE, Problem, QUEUE_CONFLICT, QUEUE_UNAVAILAB
 use crate::time::Time;
 use futures::StreamExt;
 use goconductor_queue::Topic;
-use goconductor_queue_migration::{MigrationError, Phase, QueueMigrator, Status, served};
+use goconductor_queue_migration::{MigrationError, MigrationPhase, MigrationStatus, QueueMigrator, served};
 use goconductor_saga::Side;
 use goconductor_transition::topic_of;
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub(crate) struct SwitchView {
     pub(crate) to: Option<String>,
     /// `CONSUMING_BOTH`, `PRODUCING`, `DRAINING`. Null if no switch is in progress.
     #[schema(value_type = Option<String>)]
-    pub(crate) phase: Option<Phase>,
+    pub(crate) phase: Option<MigrationPhase>,
     /// Time of the last change. Null if the queue has never been switched.
     #[schema(value_type = Option<String>)]
     pub(crate) since: Option<Time>,
@@ -143,17 +143,20 @@ impl From<MigrationError> for Problem {
         let detail = error.to_string();
         match error {
             MigrationError::Unknown(..) => Self::new(NO_QUEUE, detail.clone()).at("/to", detail),
-            MigrationError::InUse(_) | MigrationError::InProgress { .. } | MigrationError::NotConfigured { .. } | MigrationError::Conflict => {
-                Self::new(QUEUE_CONFLICT, detail)
+            MigrationError::InUse(_)
+            | MigrationError::InProgress { .. }
+            | MigrationError::NotConfigured { .. }
+            | MigrationError::Conflict => Self::new(QUEUE_CONFLICT, detail),
+            MigrationError::Unavailable { .. } => {
+                Self::new(QUEUE_UNAVAILABLE, detail).retry_after(RETRY_AFTER)
             }
-            MigrationError::Unavailable { .. } => Self::new(QUEUE_UNAVAILABLE, detail).retry_after(RETRY_AFTER),
             MigrationError::Store(error) => error.into(),
         }
     }
 }
 
-fn view(status: Status) -> SwitchView {
-    let Status { revision, migration, since, behind, waiting } = status;
+fn view(status: MigrationStatus) -> SwitchView {
+    let MigrationStatus { revision, migration, since, behind, waiting } = status;
     let behind = behind.into_iter().map(|user| QueueUserView { instance: user.instance, kind: user.kind });
     let (to, phase, actor) = match migration.target {
         Some(target) => (Some(target.queue), Some(target.phase), target.actor),

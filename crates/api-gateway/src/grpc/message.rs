@@ -10,7 +10,7 @@ use crate::time::Time;
 use crate::view::{
     EventView, FailureView, SummaryView, Waiting, WaitingKind, WorkflowStepView, WorkflowView,
 };
-use goconductor_queue_migration::Phase;
+use goconductor_queue_migration::MigrationPhase;
 use goconductor_saga::{Failure, Json, RollbackCause, Status, StepStatus};
 use goconductor_wire::v1 as wire;
 use prost_types::Timestamp;
@@ -172,9 +172,9 @@ pub(super) fn backlog(view: BacklogView) -> wire::QueueBacklog {
 pub(super) fn queue_move(view: SwitchView) -> wire::QueueMove {
     let phase = match view.phase {
         None => wire::QueuePhase::Unspecified,
-        Some(Phase::ConsumingBoth) => wire::QueuePhase::ConsumingBoth,
-        Some(Phase::Producing) => wire::QueuePhase::Producing,
-        Some(Phase::Draining) => wire::QueuePhase::Draining,
+        Some(MigrationPhase::ConsumingBoth) => wire::QueuePhase::ConsumingBoth,
+        Some(MigrationPhase::Producing) => wire::QueuePhase::Producing,
+        Some(MigrationPhase::Draining) => wire::QueuePhase::Draining,
     };
     let user = |user: QueueUserView| wire::QueueUser { instance: user.instance, kind: user.kind };
     wire::QueueMove {

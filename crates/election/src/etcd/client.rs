@@ -6,7 +6,7 @@ use super::api::auth_client::AuthClient;
 use super::refusal::{self, Fate};
 use crate::Error;
 use crate::access::read;
-use crate::settings::{Credentials, Tls};
+use crate::settings::{Credentials, ElectionTls};
 use secrecy::ExposeSecret;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -198,7 +198,7 @@ impl Client {
     }
 }
 
-fn tls(of: &Tls) -> Result<ClientTlsConfig, Error> {
+fn tls(of: &ElectionTls) -> Result<ClientTlsConfig, Error> {
     let mut config = ClientTlsConfig::new();
     config = match &of.ca_file {
         Some(file) => config.ca_certificate(Certificate::from_pem(read(file)?)),

@@ -3,7 +3,7 @@
 use crate::backends::{ETCD, ETCD3, LEASE, ZOOKEEPER, address, lead};
 use crate::own::Own;
 use goconductor_election::{
-    Credentials, Election, Error, EtcdElection, Tls, ZooKeeperElection, etcd, zookeeper,
+    Credentials, Election, ElectionTls, Error, EtcdElection, ZooKeeperElection, etcd, zookeeper,
 };
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -24,9 +24,13 @@ fn zookeeper_at(addresses: &str) -> zookeeper::Settings {
     zookeeper::Settings { lease: LEASE, ..zookeeper::Settings::new(list(addresses)) }
 }
 
-fn certificates(folder: &str) -> Tls {
+fn certificates(folder: &str) -> ElectionTls {
     let file = |name: &str| Some(Path::new(folder).join(name));
-    Tls { ca_file: file("ca.pem"), certificate_file: file("client.pem"), key_file: file("client.key") }
+    ElectionTls {
+        ca_file: file("ca.pem"),
+        certificate_file: file("client.pem"),
+        key_file: file("client.key"),
+    }
 }
 
 fn user(name: &str, password: &str) -> Option<Credentials> {
@@ -72,19 +76,25 @@ async fn etcd_over_tls() {
     let own = Own::start("etcd.sh", &["up"], &WITH_TLS).await;
     let (at, folder) = (etcd_at(&own.exported("ETCD_ENDPOINTS")), own.exported("ETCD_CERTIFICATES"));
     let tls = certificates(&folder);
-    let with = |tls: Tls| EtcdElection::connect(etcd::Settings { tls: Some(tls), ..at.clone() });
+    let with = |tls: ElectionTls| EtcdElection::connect(etcd::Settings { tls: Some(tls), ..at.clone() });
     leads(with(tls.clone()).await.unwrap()).await;
-    is_refused(with(Tls { certificate_file: None, key_file: None, ..tls.clone() }).await, "certificate_file")
-        .await;
-    is_refused(with(Tls { key_file: None, ..tls.clone() }).await, "or neither").await;
-    is_refused(with(Tls { ca_file: None, ..tls.clone() }).await, "ca_file").await;
     is_refused(
-        with(Tls { ca_file: Some("/nowhere/ca.pem".into()), ..tls.clone() }).await,
+        with(ElectionTls { certificate_file: None, key_file: None, ..tls.clone() }).await,
+        "certificate_file",
+    )
+    .await;
+    is_refused(with(ElectionTls { key_file: None, ..tls.clone() }).await, "or neither").await;
+    is_refused(with(ElectionTls { ca_file: None, ..tls.clone() }).await, "ca_file").await;
+    is_refused(
+        with(ElectionTls { ca_file: Some("/nowhere/ca.pem".into()), ..tls.clone() }).await,
         "/nowhere/ca.pem can't be read",
     )
     .await;
-    is_refused(with(Tls { certificate_file: tls.key_file.clone(), ..tls.clone() }).await, "election.tls")
-        .await;
+    is_refused(
+        with(ElectionTls { certificate_file: tls.key_file.clone(), ..tls.clone() }).await,
+        "election.tls",
+    )
+    .await;
     waits(EtcdElection::connect(at.clone()).await.unwrap(), "election.security: tls").await;
 }
 
@@ -98,21 +108,29 @@ async fn zookeeper_over_tls() {
     let (at, folder) =
         (zookeeper_at(&own.exported("ZOOKEEPER_SERVERS")), own.exported("ZOOKEEPER_CERTIFICATES"));
     let tls = certificates(&folder);
-    let with = |tls: Tls| ZooKeeperElection::connect(zookeeper::Settings { tls: Some(tls), ..at.clone() });
+    let with =
+        |tls: ElectionTls| ZooKeeperElection::connect(zookeeper::Settings { tls: Some(tls), ..at.clone() });
     leads(with(tls.clone()).await.unwrap()).await;
     // What TLS fails by is not told by the client library.
     waits(
-        with(Tls { certificate_file: None, key_file: None, ..tls.clone() }).await.unwrap(),
+        with(ElectionTls { certificate_file: None, key_file: None, ..tls.clone() }).await.unwrap(),
         "certificate_file",
     )
     .await;
-    is_refused(with(Tls { ca_file: None, ..tls.clone() }).await, "election.tls.ca_file is missing").await;
-    is_refused(with(Tls { ca_file: tls.key_file.clone(), ..tls.clone() }).await, "election.tls.ca_file")
+    is_refused(with(ElectionTls { ca_file: None, ..tls.clone() }).await, "election.tls.ca_file is missing")
         .await;
-    is_refused(with(Tls { key_file: None, ..tls.clone() }).await, "or neither").await;
+    is_refused(
+        with(ElectionTls { ca_file: tls.key_file.clone(), ..tls.clone() }).await,
+        "election.tls.ca_file",
+    )
+    .await;
+    is_refused(with(ElectionTls { key_file: None, ..tls.clone() }).await, "or neither").await;
     let plain: PathBuf = [folder.as_str(), "1", "data", "myid"].iter().collect();
-    is_refused(with(Tls { key_file: Some(plain), ..tls.clone() }).await, "certificate_file with key_file")
-        .await;
+    is_refused(
+        with(ElectionTls { key_file: Some(plain), ..tls.clone() }).await,
+        "certificate_file with key_file",
+    )
+    .await;
     waits(ZooKeeperElection::connect(at.clone()).await.unwrap(), "election.security: tls").await;
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use goconductor_election::conformance::{CASES, Factory};
 use goconductor_election::{Election, LocalElection};
 use goconductor_leader_elector::LeaderElector;
-use goconductor_service_kit::config::{LogFormat, Telemetry};
+use goconductor_service_kit::config::{LogFormat, TelemetryConfig};
 use goconductor_service_kit::telemetry::{self, Metrics};
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ async fn conformance() {
 
 #[tokio::test]
 async fn terms_are_counted() {
-    let settings = Telemetry { log_level: "warn".to_owned(), log_format: LogFormat::Text };
+    let settings = TelemetryConfig { log_level: "warn".to_owned(), log_format: LogFormat::Text };
     let metrics = telemetry::init(&settings).expect("installed");
     let elector = LeaderElector::new(Arc::new(LocalElection::new(1)));
     let first = elector.campaign("counted", "executor-1").await.expect("won");

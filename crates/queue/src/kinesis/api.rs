@@ -5,7 +5,7 @@ use super::fault::{self, Fault, Kind};
 use super::lease::Checkpoint;
 use super::record::Record;
 use crate::Error;
-use crate::settings::kinesis::{Capacity, Credentials, Settings};
+use crate::settings::kinesis::{AwsCredentials, Settings, StreamCapacity};
 use crate::tls::certificates;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_kinesis::Client;
@@ -117,7 +117,7 @@ impl Api {
         if let Some(endpoint) = &self.settings.endpoint {
             loader = loader.endpoint_url(endpoint.expose_secret());
         }
-        if let Credentials::Keys { id, secret, token } = &self.settings.credentials {
+        if let AwsCredentials::Keys { id, secret, token } = &self.settings.credentials {
             let token = token.as_ref().map(|token| token.expose_secret().to_owned());
             let secret = secret.expose_secret();
             let keys = aws_sdk_kinesis::config::Credentials::new(id, secret, token, None, "goconductor");
@@ -151,8 +151,8 @@ impl Api {
     pub(super) async fn create(&self, stream: &str) -> Result<(), Fault> {
         let asked = self.client().await.create_stream().stream_name(stream);
         let asked = match self.settings.capacity {
-            Capacity::Shards(count) => asked.shard_count(i32::try_from(count).unwrap_or(i32::MAX)),
-            Capacity::OnDemand => {
+            StreamCapacity::Shards(count) => asked.shard_count(i32::try_from(count).unwrap_or(i32::MAX)),
+            StreamCapacity::OnDemand => {
                 let mode = StreamModeDetails::builder().stream_mode(StreamMode::OnDemand).build();
                 asked.stream_mode_details(mode.map_err(|error| Fault::new(Kind::NotSent, error.to_string()))?)
             }

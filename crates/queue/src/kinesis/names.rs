@@ -1,6 +1,6 @@
 //! Checks of the settings, and the names of streams.
 
-use crate::settings::kinesis::{Capacity, Settings};
+use crate::settings::kinesis::{Settings, StreamCapacity};
 use crate::{Error, Topic};
 
 /// Maximum length of a stream name in Kinesis.
@@ -15,7 +15,7 @@ impl Settings {
         if self.region.is_empty() {
             return invalid("queue.kinesis.region is empty: set a region such as eu-central-1");
         }
-        if self.capacity == Capacity::Shards(0) {
+        if self.capacity == StreamCapacity::Shards(0) {
             return invalid("queue.kinesis.shards is 0: a stream has at least one shard");
         }
         Ok(())
@@ -55,8 +55,8 @@ mod tests {
     fn settings_that_cannot_work_are_refused() {
         assert_eq!(settings().check(), Ok(()));
         assert!(Settings { region: String::new(), ..settings() }.check().is_err());
-        assert!(Settings { capacity: Capacity::Shards(0), ..settings() }.check().is_err());
-        assert_eq!(Settings { capacity: Capacity::OnDemand, ..settings() }.check(), Ok(()));
+        assert!(Settings { capacity: StreamCapacity::Shards(0), ..settings() }.check().is_err());
+        assert_eq!(Settings { capacity: StreamCapacity::OnDemand, ..settings() }.check(), Ok(()));
     }
 
     #[test]

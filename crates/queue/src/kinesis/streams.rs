@@ -3,7 +3,7 @@
 use super::api::Api;
 use super::fault::{Fault, Kind, Pauses};
 use crate::Error;
-use crate::settings::kinesis::Capacity;
+use crate::settings::kinesis::StreamCapacity;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,14 +15,14 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(30), Duration::from_secs(1)
 /// Streams that are known to be there.
 pub(super) struct Streams {
     api: Arc<Api>,
-    capacity: Capacity,
+    capacity: StreamCapacity,
     known: Mutex<BTreeSet<String>>,
     /// One at a time for each: who comes second finds it made.
     making: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Streams {
-    pub(super) fn new(api: Arc<Api>, capacity: Capacity) -> Self {
+    pub(super) fn new(api: Arc<Api>, capacity: StreamCapacity) -> Self {
         Self { api, capacity, known: Mutex::default(), making: Mutex::default() }
     }
 

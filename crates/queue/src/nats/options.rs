@@ -1,6 +1,6 @@
 //! The options of a NATS connection, and the names of streams and subjects.
 
-use crate::settings::nats::{Credentials, Settings};
+use crate::settings::nats::{NatsCredentials, Settings};
 use crate::{Error, Topic};
 use async_nats::{ConnectOptions, Event, ServerAddr};
 use secrecy::ExposeSecret;
@@ -67,11 +67,11 @@ impl Settings {
         }
         options = match &self.credentials {
             None => options,
-            Some(Credentials::Password { user, password }) => {
+            Some(NatsCredentials::Password { user, password }) => {
                 options.user_and_password(user.clone(), password.expose_secret().to_owned())
             }
-            Some(Credentials::Token(token)) => options.token(token.expose_secret().to_owned()),
-            Some(Credentials::Jwt(text)) => {
+            Some(NatsCredentials::Token(token)) => options.token(token.expose_secret().to_owned()),
+            Some(NatsCredentials::Jwt(text)) => {
                 options.credentials(text.expose_secret()).map_err(|error| Error::Configuration {
                     reason: format!("queue.nats.credentials is not the text of a credentials file: {error}"),
                 })?
@@ -104,7 +104,7 @@ mod tests {
         let settings = Settings::new(vec!["127.0.0.1:4222".to_owned()]);
         assert!(settings.addresses().is_ok());
         assert!(Settings { servers: Vec::new(), ..settings.clone() }.addresses().is_err());
-        let credentials = Some(Credentials::Jwt("nothing".into()));
+        let credentials = Some(NatsCredentials::Jwt("nothing".into()));
         let error = Settings { credentials, ..settings }.options(drop).unwrap_err();
         assert!(error.to_string().contains("queue.nats.credentials"), "{error}");
     }

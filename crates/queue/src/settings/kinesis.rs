@@ -16,17 +16,17 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// Prefix of stream names.
     pub prefix: String,
-    /// Capacity of a stream that the adapter creates.
-    pub capacity: Capacity,
+    /// StreamCapacity of a stream that the adapter creates.
+    pub capacity: StreamCapacity,
     /// AWS credentials.
-    pub credentials: Credentials,
+    pub credentials: AwsCredentials,
     /// Time after which the lease of a consumer expires unless the consumer renews it.
     pub lease: Duration,
 }
 
-/// Capacity of a stream that the adapter creates. The capacity of an existing stream is never changed.
+/// StreamCapacity of a stream that the adapter creates. The capacity of an existing stream is never changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Capacity {
+pub enum StreamCapacity {
     /// Provisioned mode with this number of shards. A topic cannot keep more consumers busy than it has shards, and
     /// each shard accepts 1,000 records or 1 MiB per second.
     Shards(u32),
@@ -36,7 +36,7 @@ pub enum Capacity {
 
 /// AWS credentials.
 #[derive(Debug, Clone)]
-pub enum Credentials {
+pub enum AwsCredentials {
     /// The default provider chain of AWS, in its order: environment, profiles, web identity, container role,
     /// instance role. The provider renews temporary credentials.
     Chain,
@@ -60,8 +60,8 @@ impl Settings {
             endpoint: None,
             ca_file: None,
             prefix: "goconductor".to_owned(),
-            capacity: Capacity::Shards(4),
-            credentials: Credentials::Chain,
+            capacity: StreamCapacity::Shards(4),
+            credentials: AwsCredentials::Chain,
             lease: Duration::from_secs(6),
         }
     }
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let credentials = Credentials::Keys {
+        let credentials = AwsCredentials::Keys {
             id: "AKIA1".to_owned(),
             secret: "hunter2".into(),
             token: Some("hunter3".into()),

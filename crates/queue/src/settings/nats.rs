@@ -16,13 +16,13 @@ pub struct Settings {
     pub max_messages: u64,
     /// TLS files. `None` means that connections are not encrypted.
     pub tls: Option<Tls>,
-    /// Credentials. `None` means that clients do not authenticate.
-    pub credentials: Option<Credentials>,
+    /// NatsCredentials. `None` means that clients do not authenticate.
+    pub credentials: Option<NatsCredentials>,
 }
 
-/// Credentials of a NATS client.
+/// NatsCredentials of a NATS client.
 #[derive(Debug, Clone)]
-pub enum Credentials {
+pub enum NatsCredentials {
     /// A user name and a password.
     Password {
         /// The user name.
@@ -52,9 +52,9 @@ mod tests {
     #[test]
     fn secrets_are_not_printed() {
         for credentials in [
-            Credentials::Password { user: "me".to_owned(), password: "hunter2".into() },
-            Credentials::Token("hunter2".into()),
-            Credentials::Jwt("hunter2".into()),
+            NatsCredentials::Password { user: "me".to_owned(), password: "hunter2".into() },
+            NatsCredentials::Token("hunter2".into()),
+            NatsCredentials::Jwt("hunter2".into()),
         ] {
             assert!(!format!("{credentials:?}").contains("hunter2"));
         }

@@ -9,7 +9,9 @@ mod trouble;
 use super::servers::{Broken, Servers, variable};
 use async_trait::async_trait;
 use goconductor_queue::conformance::{Breakable, Factory};
-use goconductor_queue::kinesis::{Capacity, Credentials, KinesisQueue, Leases, MemoryLeases, Settings};
+use goconductor_queue::kinesis::{
+    AwsCredentials, KinesisQueue, Leases, MemoryLeases, Settings, StreamCapacity,
+};
 use goconductor_queue::{Consumer, Delivery, DeliveryTag, Message, Queue, Topic};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +28,8 @@ fn settings(endpoint: &str) -> Settings {
     Settings {
         endpoint: Some(endpoint.into()),
         prefix: format!("t{id}"),
-        capacity: Capacity::Shards(4),
-        credentials: Credentials::Keys { id: "test".to_owned(), secret, token },
+        capacity: StreamCapacity::Shards(4),
+        credentials: AwsCredentials::Keys { id: "test".to_owned(), secret, token },
         ..Settings::new("us-east-1")
     }
 }

@@ -3,7 +3,7 @@
 use super::servers::{Broken, Servers, required, variable};
 use async_trait::async_trait;
 use goconductor_queue::conformance::{Breakable, Factory};
-use goconductor_queue::nats::{Credentials, NatsQueue, Settings};
+use goconductor_queue::nats::{NatsCredentials, NatsQueue, Settings};
 use goconductor_queue::{ErrorKind, Message, Queue, Tls, Topic};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -148,7 +148,7 @@ async fn tls_a_certificate_and_a_password_are_shown() {
     let (user, password) = (servers.get("NATS_USER"), servers.get("NATS_PASSWORD"));
     let right = Settings {
         tls: Some(tls.clone()),
-        credentials: Some(Credentials::Password { user: user.clone(), password: password.into() }),
+        credentials: Some(NatsCredentials::Password { user: user.clone(), password: password.into() }),
         ..settings(&servers.get("NATS_SERVERS"))
     };
     let topic = Topic::execute("payments");
@@ -158,7 +158,7 @@ async fn tls_a_certificate_and_a_password_are_shown() {
     let mut consumer = queue.consume(&topic).await.unwrap();
     assert_eq!(consumer.take(1).await.unwrap()[0].message, message());
 
-    let wrong = Credentials::Password { user, password: "wrong".into() };
+    let wrong = NatsCredentials::Password { user, password: "wrong".into() };
     let without = Tls { certificate_file: None, key_file: None, ..tls.clone() };
     let distrusted = Tls { ca_file: tls.certificate_file.clone(), ..tls };
     for (settings, said) in [

@@ -1,15 +1,15 @@
 //! The section `election`: how leaders are elected.
 
-use super::reader::Reader;
+use super::reader::SettingReader;
 use super::secret_url::SecretUrl;
 use super::{tls, value};
-use goconductor_election::settings::{Credentials, Settings, Tls};
+use goconductor_election::settings::{Credentials, ElectionTls, Settings};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Settings of leader election.
 #[derive(Debug, Clone)]
-pub struct Election {
+pub struct ElectionConfig {
     /// The election backend.
     pub backend: ElectionBackend,
     /// URL of a direct connection to the database. `None` means the URL of the state store.
@@ -55,7 +55,7 @@ impl ElectionBackend {
     }
 }
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Election {
+pub(super) fn read(reader: &mut SettingReader<'_>) -> ElectionConfig {
     let backend = reader.get("election.backend", &value::choice(BACKENDS), ElectionBackend::Local);
     let electors = value::endpoints("http://127.0.0.1:8473, http://127.0.0.1:8483");
     let electors = reader.get("election.electors", &electors, Vec::new());
@@ -65,11 +65,11 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Election {
     let era = u8::try_from(reader.get("election.era", &value::integer(0, 127), 0)).unwrap_or(u8::MAX);
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8473));
     let listen = reader.get("election.listen", &value::address(), listen);
-    Election { backend, url, settings, era, listen, electors }
+    ElectionConfig { backend, url, settings, era, listen, electors }
 }
 
 /// Checks the settings against each other.
-pub(super) fn check(election: &Election, reader: &mut Reader<'_>) {
+pub(super) fn check(election: &ElectionConfig, reader: &mut SettingReader<'_>) {
     let Settings { lease, connect_timeout, request_timeout, .. } = &election.settings;
     for (path, timeout) in
         [("election.connect_timeout", *connect_timeout), ("election.request_timeout", *request_timeout)]
@@ -82,7 +82,7 @@ pub(super) fn check(election: &Election, reader: &mut Reader<'_>) {
     }
 }
 
-fn settings(reader: &mut Reader<'_>, backend: ElectionBackend, has_electors: bool) -> Settings {
+fn settings(reader: &mut SettingReader<'_>, backend: ElectionBackend, has_electors: bool) -> Settings {
     let seconds = Duration::from_secs;
     let timeout = value::duration(Duration::from_millis(10), seconds(150));
     let is_prefix = |text: &str| {
@@ -101,7 +101,7 @@ fn settings(reader: &mut Reader<'_>, backend: ElectionBackend, has_electors: boo
     }
 }
 
-fn endpoints(reader: &mut Reader<'_>, backend: ElectionBackend, has_electors: bool) -> Vec<String> {
+fn endpoints(reader: &mut SettingReader<'_>, backend: ElectionBackend, has_electors: bool) -> Vec<String> {
     let hosts = value::hosts(match backend {
         ElectionBackend::ZooKeeper => "127.0.0.1:2181",
         ElectionBackend::Local | ElectionBackend::Postgres | ElectionBackend::Etcd => "127.0.0.1:2379",
@@ -118,7 +118,7 @@ fn endpoints(reader: &mut Reader<'_>, backend: ElectionBackend, has_electors: bo
     endpoints.unwrap_or_default()
 }
 
-fn tls(reader: &mut Reader<'_>) -> Option<Tls> {
+fn tls(reader: &mut SettingReader<'_>) -> Option<ElectionTls> {
     let is_enabled = tls::is_enabled(reader, "election");
     let files = tls::files(reader, "election");
     if !is_enabled && files != tls::Files::default() {
@@ -126,10 +126,10 @@ fn tls(reader: &mut Reader<'_>) -> Option<Tls> {
         reader.problem("election.tls", reader.origin("election.tls"), message);
     }
     let tls::Files { ca_file, certificate_file, key_file } = files;
-    is_enabled.then_some(Tls { ca_file, certificate_file, key_file })
+    is_enabled.then_some(ElectionTls { ca_file, certificate_file, key_file })
 }
 
-fn credentials(reader: &mut Reader<'_>) -> Option<Credentials> {
+fn credentials(reader: &mut SettingReader<'_>) -> Option<Credentials> {
     // A colon separates the name from the password in ZooKeeper's scheme `digest`.
     let is_name = |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_control() || c == ':');
     let name = value::text("a user name", is_name);

@@ -6,7 +6,7 @@ mod kinesis;
 mod nats;
 mod rabbitmq;
 
-use super::reader::Reader;
+use super::reader::SettingReader;
 use super::value;
 use goconductor_queue::settings;
 
@@ -15,7 +15,7 @@ pub use backend::QueueBackend;
 /// Settings of the queue. A queue is configured if its section names a broker, and only processes for which a queue is
 /// configured can migrate to it.
 #[derive(Debug, Clone)]
-pub struct Queue {
+pub struct QueueConfig {
     /// The queue to use. After a migration, all processes use the target of the migration instead.
     pub backend: QueueBackend,
     /// Settings of Kafka, if it is configured.
@@ -28,7 +28,7 @@ pub struct Queue {
     pub rabbitmq: Option<settings::rabbitmq::Settings>,
 }
 
-impl Queue {
+impl QueueConfig {
     /// Returns whether a queue is configured, so that processes can migrate to it.
     #[must_use]
     pub fn is_configured(&self, backend: QueueBackend) -> bool {
@@ -47,7 +47,7 @@ impl Queue {
     }
 }
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Queue {
+pub(super) fn read(reader: &mut SettingReader<'_>) -> QueueConfig {
     let backend = reader.get("queue.backend", &value::choice(QueueBackend::ALL), QueueBackend::Memory);
     let is_prefix = |text: &str| {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
@@ -55,7 +55,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Queue {
     };
     let prefix = value::text("up to 100 letters, digits, hyphens and dots", is_prefix);
     let prefix = reader.get("queue.prefix", &prefix, "goconductor".to_owned());
-    Queue {
+    QueueConfig {
         backend,
         kafka: kafka::read(reader, &prefix, backend == QueueBackend::Kafka),
         kinesis: kinesis::read(reader, &prefix, backend == QueueBackend::Kinesis),

@@ -1,7 +1,7 @@
 //! Reads settings one by one over all layers. The settings that are read are the known settings, so there is no second
 //! list of keys that could disagree.
 
-use super::document::{Document, Entry, Raw};
+use super::config_file::{ConfigFile, Entry, RawValue};
 use super::reference::{self, Resolved};
 use super::secret_url::MASK;
 use super::source::{Invalid, Origin, Problem, Setting, Sources};
@@ -11,7 +11,7 @@ use super::variable::path_of;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-pub(super) struct Reader<'a> {
+pub(super) struct SettingReader<'a> {
     sources: &'a Sources,
     /// The value of the strongest layer by path.
     values: BTreeMap<String, Entry>,
@@ -27,13 +27,13 @@ pub(super) struct Reader<'a> {
     problems: Vec<Problem>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> SettingReader<'a> {
     /// Reads the layers.
     ///
     /// # Errors
     /// Returns [`Invalid`] if the file is not YAML, because then further problems cannot be determined.
     pub(super) fn new(sources: &'a Sources) -> Result<Self, Invalid> {
-        let document = sources.file.as_deref().map(Document::read).unwrap_or_default();
+        let document = sources.file.as_deref().map(ConfigFile::read).unwrap_or_default();
         if document.is_broken {
             return Err(Invalid { problems: document.problems });
         }
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
 
     fn set(&mut self, path: String, value: &str, origin: Origin) {
         self.keys.push((path.clone(), origin.clone()));
-        self.values.insert(path, Entry { raw: Raw::Untyped(value.to_owned()), origin });
+        self.values.insert(path, Entry { raw: RawValue::Untyped(value.to_owned()), origin });
     }
 
     /// Reads a setting with a default.
@@ -157,11 +157,11 @@ impl<'a> Reader<'a> {
 
     fn read<T>(&mut self, path: &str, kind: &Kind<T>, entry: Entry) -> Option<T> {
         let Entry { raw, origin } = entry;
-        let is_quoted = matches!(raw, Raw::Quoted(_));
+        let is_quoted = matches!(raw, RawValue::Quoted(_));
         let text = match raw {
-            Raw::Plain(text) | Raw::Quoted(text) | Raw::Untyped(text) => text,
-            Raw::List(items) if kind.yaml == Yaml::List => items.join(","),
-            Raw::List(_) => {
+            RawValue::Plain(text) | RawValue::Quoted(text) | RawValue::Untyped(text) => text,
+            RawValue::List(items) if kind.yaml == Yaml::List => items.join(","),
+            RawValue::List(_) => {
                 self.problem(path, origin, format!("expected {}, found a list", kind.expected));
                 return None;
             }

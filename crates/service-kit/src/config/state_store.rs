@@ -1,6 +1,6 @@
 //! The section `state_store`: the database of durable state.
 
-use super::reader::Reader;
+use super::reader::SettingReader;
 use super::secret_url::SecretUrl;
 use super::value;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Settings of the state store.
 #[derive(Debug, Clone)]
-pub struct StateStore {
+pub struct StateStoreConfig {
     /// The database.
     pub backend: StateStoreBackend,
     /// URL of the database. `None` means a SQLite file in the data directory.
@@ -36,7 +36,7 @@ pub enum StateStoreBackend {
 const BACKENDS: &[(&str, StateStoreBackend)] =
     &[("sqlite", StateStoreBackend::Sqlite), ("postgres", StateStoreBackend::Postgres)];
 
-pub(super) fn read(reader: &mut Reader<'_>) -> StateStore {
+pub(super) fn read(reader: &mut SettingReader<'_>) -> StateStoreConfig {
     let endpoints = reader.get(
         "state_store.endpoints",
         &value::endpoints("http://127.0.0.1:8471, http://127.0.0.1:8481"),
@@ -58,5 +58,5 @@ pub(super) fn read(reader: &mut Reader<'_>) -> StateStore {
         reader.get("state_store.retention", &value::duration(Duration::ZERO, 36_500 * day), 30 * day);
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8471));
     let listen = reader.get("state_store.listen", &value::address(), listen);
-    StateStore { backend, url, max_connections, retention, listen, endpoints }
+    StateStoreConfig { backend, url, max_connections, retention, listen, endpoints }
 }

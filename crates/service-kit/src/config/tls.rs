@@ -1,6 +1,6 @@
 //! TLS settings, which several sections have in the same form.
 
-use super::reader::Reader;
+use super::reader::SettingReader;
 use super::value;
 use std::path::PathBuf;
 
@@ -15,19 +15,19 @@ pub(super) struct Files {
 const SECURITIES: &[(&str, bool)] = &[("plaintext", false), ("tls", true)];
 
 /// Reads the files of `{section}.tls`.
-pub(super) fn files(reader: &mut Reader<'_>, section: &str) -> Files {
+pub(super) fn files(reader: &mut SettingReader<'_>, section: &str) -> Files {
     let mut file = |name: &str| reader.optional(&format!("{section}.tls.{name}"), &value::path());
     Files { ca_file: file("ca_file"), certificate_file: file("certificate_file"), key_file: file("key_file") }
 }
 
 /// Reads `{section}.security`, and returns whether it is `tls`.
-pub(super) fn is_enabled(reader: &mut Reader<'_>, section: &str) -> bool {
+pub(super) fn is_enabled(reader: &mut SettingReader<'_>, section: &str) -> bool {
     reader.get(&format!("{section}.security"), &value::choice(SECURITIES), false)
 }
 
 /// Reads `{section}.security` and `{section}.tls`. Returns `None` if connections are not encrypted. Reports files
 /// without `security: tls`, because files alone do not enable TLS.
-pub(super) fn optional(reader: &mut Reader<'_>, section: &str) -> Option<Files> {
+pub(super) fn optional(reader: &mut SettingReader<'_>, section: &str) -> Option<Files> {
     let is_enabled = is_enabled(reader, section);
     let files = files(reader, section);
     if files.certificate_file.is_some() != files.key_file.is_some() {

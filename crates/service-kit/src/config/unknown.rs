@@ -1,6 +1,6 @@
 //! Unknown keys, and suggestions for similar known keys.
 
-use super::document::{Entry, Raw};
+use super::config_file::{Entry, RawValue};
 use super::source::{ENV_PREFIX, Origin, Problem};
 use super::variable::variable_of;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +47,7 @@ impl Keys<'_> {
             let is_in_file = |at: &Origin| matches!(at, Origin::File { .. });
             let is_same = |at: &Origin| at == origin || (is_in_file(at) && is_in_file(origin));
             let value = values.get(path).filter(|entry| is_same(&entry.origin))?;
-            let found = if matches!(value.raw, Raw::List(_)) { "a list" } else { "a value" };
+            let found = if matches!(value.raw, RawValue::List(_)) { "a list" } else { "a value" };
             return Some((path.to_owned(), format!("expected keys{}, found {found}", self.children(path))));
         }
         let mut end = 0;

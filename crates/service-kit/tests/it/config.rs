@@ -178,7 +178,7 @@ fn queue_sections_are_read_into_adapter_settings() {
     assert_eq!((*prefetch, &**vhost, &**prefix), (8, "/", "shop"));
     assert_eq!(tls.as_ref().and_then(|tls| tls.ca_file.clone()), Some(PathBuf::from("/ca.pem")));
     let nats = config.queue.nats.as_ref().expect("servers are set");
-    let Some(nats::Credentials::Jwt(text)) = &nats.credentials else { panic!("{nats:?}") };
+    let Some(nats::NatsCredentials::Jwt(text)) = &nats.credentials else { panic!("{nats:?}") };
     assert_eq!((text.expose_secret(), &nats.tls, &*nats.prefix), ("hunter2", &None, "shop"));
     let configured: Vec<_> = config.queue.configured().map(QueueBackend::name).collect();
     assert_eq!(configured, ["nats", "rabbitmq"]);

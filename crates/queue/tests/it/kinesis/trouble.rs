@@ -4,7 +4,7 @@
 use super::proxy::{Mood, Proxy};
 use super::{QUICK, WHOLE, client, leases, message, number, queue, settings, stream, tags, take};
 use crate::servers::variable;
-use goconductor_queue::kinesis::{Capacity, KinesisQueue, Leases, Settings};
+use goconductor_queue::kinesis::{KinesisQueue, Leases, Settings, StreamCapacity};
 use goconductor_queue::{Consumer, Delivery, ErrorKind, Queue, Topic};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -194,7 +194,7 @@ async fn no_more_is_read_ahead_than_there_is_room_for() {
     const MESSAGES: usize = 5000;
     let Some(endpoint) = variable(QUICK) else { return };
     let proxy = Proxy::start(&endpoint, Mood::Kind).await;
-    let settings = Settings { capacity: Capacity::Shards(1), ..settings(&proxy.url) };
+    let settings = Settings { capacity: StreamCapacity::Shards(1), ..settings(&proxy.url) };
     let (queue, topic) = (queue(settings, &leases()), Topic::execute("payments"));
     let all: Vec<_> = (0..5000).map(|number| message(&format!("workflow-{number}"), number)).collect();
     queue.publish(&topic, all).await.unwrap();

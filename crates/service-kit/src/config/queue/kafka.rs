@@ -1,6 +1,6 @@
 //! Settings of Kafka, which are directly below `queue`.
 
-use super::super::reader::Reader;
+use super::super::reader::SettingReader;
 use super::super::{tls, value};
 use goconductor_queue::settings::Tls;
 use goconductor_queue::settings::kafka::{Mechanism, Sasl, Settings};
@@ -27,7 +27,7 @@ const MECHANISMS: &[(&str, Mechanism)] = &[
     ("scram_sha_512", Mechanism::ScramSha512),
 ];
 
-pub(super) fn read(reader: &mut Reader<'_>, prefix: &str, is_used: bool) -> Option<Settings> {
+pub(super) fn read(reader: &mut SettingReader<'_>, prefix: &str, is_used: bool) -> Option<Settings> {
     let brokers =
         reader.required_if(is_used, "queue.brokers", &value::hosts("127.0.0.1:9092"), "queue.backend");
     let security = reader.get("queue.security", &value::choice(SECURITIES), Security::Plaintext);
@@ -41,7 +41,7 @@ pub(super) fn read(reader: &mut Reader<'_>, prefix: &str, is_used: bool) -> Opti
     Some(Settings { brokers: brokers?, prefix, partitions, replication, tls, sasl })
 }
 
-fn sasl(reader: &mut Reader<'_>, is_used: bool) -> Option<Sasl> {
+fn sasl(reader: &mut SettingReader<'_>, is_used: bool) -> Option<Sasl> {
     let mechanism = reader.get("queue.sasl.mechanism", &value::choice(MECHANISMS), Mechanism::ScramSha512);
     let user = reader.required_if(is_used, "queue.sasl.user", &value::user_name(), "queue.security");
     let password = reader.required_if(is_used, "queue.sasl.password", &value::secret(), "queue.security");

@@ -1,11 +1,11 @@
 //! The section `queue.nats`.
 
-use super::super::reader::Reader;
+use super::super::reader::SettingReader;
 use super::super::{tls, value};
 use goconductor_queue::settings::Tls;
-use goconductor_queue::settings::nats::{Credentials, Settings};
+use goconductor_queue::settings::nats::{NatsCredentials, Settings};
 
-pub(super) fn read(reader: &mut Reader<'_>, prefix: &str, is_used: bool) -> Option<Settings> {
+pub(super) fn read(reader: &mut SettingReader<'_>, prefix: &str, is_used: bool) -> Option<Settings> {
     let servers = value::hosts("127.0.0.1:4222");
     let servers = reader.required_if(is_used, "queue.nats.servers", &servers, "queue.backend");
     let replication = reader.optional("queue.nats.replication", &value::integer(1, 5));
@@ -21,7 +21,7 @@ pub(super) fn read(reader: &mut Reader<'_>, prefix: &str, is_used: bool) -> Opti
     Some(Settings { servers: servers?, prefix, replication, max_messages, tls, credentials })
 }
 
-fn credentials(reader: &mut Reader<'_>) -> Option<Credentials> {
+fn credentials(reader: &mut SettingReader<'_>) -> Option<NatsCredentials> {
     let user = reader.optional("queue.nats.user", &value::user_name());
     let password = reader.optional("queue.nats.password", &value::secret());
     let token = reader.optional("queue.nats.token", &value::secret());
@@ -32,7 +32,7 @@ fn credentials(reader: &mut Reader<'_>) -> Option<Credentials> {
         reader.problem("queue.nats", reader.origin("queue.nats"), message);
     }
     match (user, password) {
-        (Some(user), Some(password)) => return Some(Credentials::Password { user, password }),
+        (Some(user), Some(password)) => return Some(NatsCredentials::Password { user, password }),
         (Some(_), None) => {
             let message = "is missing: queue.nats.user requires it";
             reader.problem("queue.nats.password", reader.origin("queue.nats.user"), message);
@@ -43,5 +43,5 @@ fn credentials(reader: &mut Reader<'_>) -> Option<Credentials> {
         }
         (None, None) => {}
     }
-    token.map(Credentials::Token).or(jwt.map(Credentials::Jwt))
+    token.map(NatsCredentials::Token).or(jwt.map(NatsCredentials::Jwt))
 }

@@ -1,11 +1,11 @@
 //! The section `queue.rabbitmq`.
 
-use super::super::reader::Reader;
+use super::super::reader::SettingReader;
 use super::super::{tls, value};
 use goconductor_queue::settings::Tls;
 use goconductor_queue::settings::rabbitmq::Settings;
 
-pub(super) fn read(reader: &mut Reader<'_>, prefix: &str, is_used: bool) -> Option<Settings> {
+pub(super) fn read(reader: &mut SettingReader<'_>, prefix: &str, is_used: bool) -> Option<Settings> {
     let hosts = value::hosts("127.0.0.1:5672");
     let hosts = reader.required_if(is_used, "queue.rabbitmq.hosts", &hosts, "queue.backend");
     // The section must be complete even if the queue is not used yet, because processes can migrate to it.

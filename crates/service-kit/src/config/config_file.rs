@@ -1,7 +1,7 @@
 //! The YAML file as a list of values by dotted path, each with its position.
 
 use super::source::{Origin, Problem};
-use goconductor_definition::yaml::{self, Limits, Node, Position, Value};
+use goconductor_definition::yaml::{self, Limits, Position, YamlNode, YamlValue};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const LIMITS: Limits = Limits { depth: 64, nodes: 100_000 };
 
 /// A value as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Raw {
+pub(super) enum RawValue {
     /// A scalar without quotes, whose type YAML determines.
     Plain(String),
     /// A scalar in quotes, or a block: a string.
@@ -26,13 +26,13 @@ pub(super) enum Raw {
 /// A value and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) raw: Raw,
+    pub(super) raw: RawValue,
     pub(super) origin: Origin,
 }
 
 /// The content of the file.
 #[derive(Debug, Default)]
-pub(super) struct Document {
+pub(super) struct ConfigFile {
     /// The values by dotted path.
     pub(super) values: BTreeMap<String, Entry>,
     /// The positions of all keys, sections included.
@@ -42,7 +42,7 @@ pub(super) struct Document {
     pub(super) is_broken: bool,
 }
 
-impl Document {
+impl ConfigFile {
     pub(super) fn read(path: &Path) -> Self {
         match read_limited(path) {
             Ok(text) => Self::parse(path, &text),
@@ -58,9 +58,9 @@ impl Document {
         };
         let mut flattener = Flattener { file, document: Self::default() };
         match root.value {
-            Value::Map(entries) => flattener.entries("", entries),
-            Value::Scalar { text, is_plain: true } if yaml::is_null(&text) => {}
-            Value::Scalar { .. } | Value::List(_) | Value::Alias(_) => {
+            YamlValue::Map(entries) => flattener.entries("", entries),
+            YamlValue::Scalar { text, is_plain: true } if yaml::is_null(&text) => {}
+            YamlValue::Scalar { .. } | YamlValue::List(_) | YamlValue::Alias(_) => {
                 flattener.problem(root.position, "", "expected keys with values");
             }
         }
@@ -87,11 +87,11 @@ fn origin(file: &Path, position: Position) -> Origin {
 
 struct Flattener<'a> {
     file: &'a Path,
-    document: Document,
+    document: ConfigFile,
 }
 
 impl Flattener<'_> {
-    fn entries(&mut self, path: &str, entries: Vec<(Node, Node)>) {
+    fn entries(&mut self, path: &str, entries: Vec<(YamlNode, YamlNode)>) {
         for (key, value) in entries {
             if let Some(path) = self.key(path, key) {
                 self.value(path, value);
@@ -100,9 +100,9 @@ impl Flattener<'_> {
     }
 
     /// Returns the dotted path of a key, or reports why it has none.
-    fn key(&mut self, parent: &str, key: Node) -> Option<String> {
+    fn key(&mut self, parent: &str, key: YamlNode) -> Option<String> {
         let position = key.position;
-        let Value::Scalar { text: key, .. } = key.value else {
+        let YamlValue::Scalar { text: key, .. } = key.value else {
             self.problem(position, parent, "a key must be a string");
             return None;
         };
@@ -120,21 +120,23 @@ impl Flattener<'_> {
         Some(path)
     }
 
-    fn value(&mut self, path: String, node: Node) {
+    fn value(&mut self, path: String, node: YamlNode) {
         if node.has_tag {
             self.problem(node.position, &path, "tags are not supported here");
             return;
         }
         let raw = match node.value {
-            Value::Scalar { text, is_plain: true } if yaml::is_null(&text) => return,
-            Value::Scalar { text, is_plain: true } => Raw::Plain(text),
-            Value::Scalar { text, is_plain: false } => Raw::Quoted(text),
-            Value::Map(entries) => return self.entries(&path, entries),
-            Value::List(items) => match strings(items) {
-                Some(items) => Raw::List(items),
+            YamlValue::Scalar { text, is_plain: true } if yaml::is_null(&text) => return,
+            YamlValue::Scalar { text, is_plain: true } => RawValue::Plain(text),
+            YamlValue::Scalar { text, is_plain: false } => RawValue::Quoted(text),
+            YamlValue::Map(entries) => return self.entries(&path, entries),
+            YamlValue::List(items) => match strings(items) {
+                Some(items) => RawValue::List(items),
                 None => return self.problem(node.position, &path, "is a list with items other than strings"),
             },
-            Value::Alias(_) => return self.problem(node.position, &path, "aliases are not supported here"),
+            YamlValue::Alias(_) => {
+                return self.problem(node.position, &path, "aliases are not supported here");
+            }
         };
         let origin = origin(self.file, node.position);
         self.document.values.insert(path, Entry { raw, origin });
@@ -147,12 +149,12 @@ impl Flattener<'_> {
 }
 
 /// Returns the items of a list of strings. Returns `None` if an item is something else.
-fn strings(items: Vec<Node>) -> Option<Vec<String>> {
+fn strings(items: Vec<YamlNode>) -> Option<Vec<String>> {
     items
         .into_iter()
         .map(|item| match item.value {
-            Value::Scalar { text, .. } if !item.has_tag => Some(text),
-            Value::Scalar { .. } | Value::List(_) | Value::Map(_) | Value::Alias(_) => None,
+            YamlValue::Scalar { text, .. } if !item.has_tag => Some(text),
+            YamlValue::Scalar { .. } | YamlValue::List(_) | YamlValue::Map(_) | YamlValue::Alias(_) => None,
         })
         .collect()
 }

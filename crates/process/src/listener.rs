@@ -22,19 +22,19 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// A listener that limits the number of open connections.
 #[derive(Debug)]
-pub struct Connections {
+pub struct LimitedListener {
     listener: TcpListener,
     permits: Arc<Semaphore>,
 }
 
 /// A connection that counts towards the limit until it is dropped.
 #[derive(Debug)]
-pub struct Connection {
+pub struct LimitedConnection {
     stream: TcpStream,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Connections {
+impl LimitedListener {
     /// Creates a listener with at most `max` open connections.
     #[must_use]
     pub fn new(listener: TcpListener, max: usize) -> Self {
@@ -42,7 +42,7 @@ impl Connections {
     }
 
     /// Accepts the next connection within the limit. Refuses connections beyond it. Cancel-safe.
-    pub async fn next(&mut self) -> (Connection, SocketAddr) {
+    pub async fn next(&mut self) -> (LimitedConnection, SocketAddr) {
         loop {
             let (stream, address) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
@@ -56,7 +56,7 @@ impl Connections {
                 tracing::trace!(%error, "TCP_NODELAY was not set");
             }
             match Arc::clone(&self.permits).try_acquire_owned() {
-                Ok(permit) => return (Connection { stream, _permit: permit }, address),
+                Ok(permit) => return (LimitedConnection { stream, _permit: permit }, address),
                 Err(_) => {
                     metrics::CONNECTIONS_REFUSED.increment(1);
                     // Without waiting: a peer that cannot receive even this much gets no response.
@@ -67,7 +67,7 @@ impl Connections {
     }
 }
 
-impl Connected for Connection {
+impl Connected for LimitedConnection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
@@ -75,7 +75,7 @@ impl Connected for Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for LimitedConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -85,7 +85,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for LimitedConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -124,7 +124,7 @@ mod tests {
     async fn connection_beyond_the_limit_gets_a_503_response() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut connections = Connections::new(listener, 1);
+        let mut connections = LimitedListener::new(listener, 1);
         let _first_client = TcpStream::connect(address).await.unwrap();
         let (first, _) = connections.next().await;
         let mut second = TcpStream::connect(address).await.unwrap();
