@@ -170,5 +170,5 @@ async fn what_can_not_be_read_is_named() {
     );
     let store = SqliteStore::open(&path).expect("the file");
     let said = store.load(&[id.parse().expect("an id")]).await.expect_err("no state").to_string();
-    assert!(said.starts_with(&format!("the state of {id} is stored in a form")), "{said}");
+    assert!(said.starts_with(&format!("failed to decode the state of {id}: ")), "{said}");
 }
