@@ -1,4 +1,4 @@
-//! The store on PostgreSQL 13 and later.
+//! The store on PostgreSQL 14 and later.
 //!
 //! A batch of any size is a handful of statements: one for each kind of row, over arrays. All statements lock rows in
 //! the same order, so concurrent batches cannot deadlock.
