@@ -3,8 +3,11 @@
 use crate::fields::{At, Fields, Reader};
 use crate::node::Value;
 use crate::problem::{Problem, TYPE, UNSUPPORTED, VALUE};
-use goconductor_saga::{Action, Backoff, Json, Retry, Timeouts};
+use goconductor_saga::{Action, Backoff, Json, Retry, ServiceName, Timeouts};
 use std::time::Duration;
+
+/// Maximum bytes of an action's name.
+const MAX_ACTION_BYTES: usize = 128;
 
 /// What steps have unless they say otherwise.
 #[derive(Debug, Clone, Default)]
@@ -92,14 +95,13 @@ impl Reader {
 
     fn service_name(&mut self, at: &At<'_>) -> Option<String> {
         let text = self.text(at)?;
-        if is_service(text) {
-            return Some(text.to_owned());
+        match ServiceName::check(text) {
+            Ok(()) => Some(text.to_owned()),
+            Err(error) => {
+                self.push(at.problem(VALUE, error.to_string()));
+                None
+            }
         }
-        self.push(at.problem(
-            VALUE,
-            format!("`{text}` is no service's name: it has lower-case letters, digits and hyphens"),
-        ));
-        None
     }
 
     /// `service/action`; or an action alone, of the default service.
@@ -113,12 +115,14 @@ impl Reader {
                 return None;
             }
         };
-        let named = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        let dots = action.bytes().all(|byte| byte == b'.');
-        if !is_service(of) || action.is_empty() || action.len() > 128 || dots || !action.chars().all(named) {
+        if let Err(error) = ServiceName::check(of) {
+            self.push(at.problem(VALUE, error.to_string()));
+            return None;
+        }
+        if !is_action(action) {
             let detail = format!(
-                "`{text}` is no action: a service has lower-case letters, digits and hyphens, an action \
-                 letters, digits, `_`, `.` and `-`"
+                "`{action}` is not a valid action name: use 1 to {MAX_ACTION_BYTES} letters, digits, `_`, `.` \
+                 and `-`, other than dots alone"
             );
             self.push(at.problem(VALUE, detail));
             return None;
@@ -250,9 +254,8 @@ impl Reader {
     }
 }
 
-fn is_service(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+fn is_action(name: &str) -> bool {
+    (1..=MAX_ACTION_BYTES).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        && !name.bytes().all(|byte| byte == b'.')
 }

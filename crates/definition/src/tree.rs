@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::problem::{DUPLICATE, LIMIT, VALUE};
 use crate::settings::{Defaults, not_yet};
 use crate::step::{Body, Written};
-use goconductor_saga::Json;
+use goconductor_saga::{Json, NameKind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -76,19 +76,13 @@ pub(crate) fn document<'a>(reader: &mut Reader, root: &'a Node, limits: &Limits)
 
 fn name(reader: &mut Reader, at: &At<'_>) -> Option<String> {
     let text = reader.text(at)?;
-    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=63).contains(&text.len())
-        && text.bytes().all(inside)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-    {
-        return Some(text.to_owned());
+    match NameKind::Definition.check(text) {
+        Ok(()) => Some(text.to_owned()),
+        Err(error) => {
+            reader.push(at.problem(VALUE, error.to_string()).hint("use `title` for free text"));
+            None
+        }
     }
-    let detail = format!(
-        "`{text}` is no workflow's name: it has up to 63 lower-case letters, digits and hyphens inside"
-    );
-    reader.push(at.problem(VALUE, detail).hint("the title is free text"));
-    None
 }
 
 fn refuse(reader: &mut Reader, fields: &Fields<'_>) {

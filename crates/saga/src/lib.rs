@@ -25,6 +25,7 @@ mod evolve;
 mod expression;
 mod graph;
 mod id;
+mod name;
 mod owed;
 mod retry;
 mod state;
@@ -40,6 +41,9 @@ pub use evolve::evolve;
 pub use expression::{ExpressionError, Expressions, Scope, StepView, Template, TextPart};
 pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};
+pub use name::{
+    LockKey, MAX_LABEL_BYTES, MAX_LOCK_KEY_BYTES, MAX_TEXT_BYTES, NameError, NameKind, Namespace, ServiceName,
+};
 pub use owed::{Due, Owed, owed};
 pub use retry::{Backoff, Retry};
 pub use state::{Failure, Phase, Progress, Running, STATE_FORMAT, State, Status, StepState, StepStatus};

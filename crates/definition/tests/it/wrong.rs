@@ -25,7 +25,7 @@ const CASES: &[Case] = &[
     ),
     (
         "workflow: My Workflow\nsteps: [{name: s, run: a/b, compensate: none}]",
-        &[("GC1006", "/workflow", 1, "no workflow's name")],
+        &[("GC1006", "/workflow", 1, "not a valid definition name")],
     ),
     (
         "workflow: 7\nsteps: [{name: s, run: a/b, compensate: none}]",

@@ -11,6 +11,7 @@
 mod checks;
 mod golden;
 mod graph;
+mod name;
 mod noise;
 mod property;
 mod rules;

@@ -1,0 +1,219 @@
+//! Names that users choose: their rules, and one type for each kind that travels between crates.
+//!
+//! All checks are done here, so that the gateway, the executor, the configuration and the definition language
+//! accept the same names.
+
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::fmt;
+use core::str::FromStr;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Maximum bytes of a namespace, a service name and a definition name: one DNS label.
+pub const MAX_LABEL_BYTES: usize = 63;
+/// Maximum bytes of a lock key.
+pub const MAX_LOCK_KEY_BYTES: usize = 512;
+/// Maximum bytes of a lock owner, an election name and a candidate name.
+pub const MAX_TEXT_BYTES: usize = 256;
+/// Characters of a refused value that an error message repeats.
+const SHOWN_CHARS: usize = 80;
+
+/// The kind of a name, which determines its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NameKind {
+    /// The name of a namespace.
+    Namespace,
+    /// The name of a service, which is also the name of its task queue.
+    Service,
+    /// The name of a definition.
+    Definition,
+    /// The key of a lock.
+    LockKey,
+    /// The owner of a lock.
+    LockOwner,
+    /// The name of an election.
+    Election,
+    /// The name of a candidate in an election.
+    Candidate,
+}
+
+impl NameKind {
+    /// Checks a name of this kind.
+    ///
+    /// # Errors
+    /// Returns a [`NameError`] with the value and the rule if the name breaks the rule.
+    pub fn check(self, name: &str) -> Result<(), NameError> {
+        let valid = match self {
+            Self::Namespace => is_label(name),
+            Self::Service | Self::Definition => is_label(name) && !name.ends_with('-'),
+            Self::LockKey => is_printable(name, MAX_LOCK_KEY_BYTES) && is_path_segment(name),
+            Self::Election => is_printable(name, MAX_TEXT_BYTES) && is_path_segment(name),
+            Self::LockOwner | Self::Candidate => is_printable(name, MAX_TEXT_BYTES),
+        };
+        if valid { Ok(()) } else { Err(NameError { kind: self, value: shown(name) }) }
+    }
+
+    /// The rule for names of this kind, to complete the sentence "use …".
+    #[must_use]
+    pub fn rule(self) -> &'static str {
+        match self {
+            Self::Namespace => {
+                "1 to 63 lower-case letters (a-z), digits and hyphens, with no hyphen at the start"
+            }
+            Self::Service | Self::Definition => {
+                "1 to 63 lower-case letters (a-z), digits and hyphens, with no hyphen at the start or the end"
+            }
+            Self::LockKey => "1 to 512 bytes without control characters, other than `.` and `..`",
+            Self::Election => "1 to 256 bytes without control characters, other than `.` and `..`",
+            Self::LockOwner | Self::Candidate => "1 to 256 bytes without control characters",
+        }
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+            Self::Service => "service name",
+            Self::Definition => "definition name",
+            Self::LockKey => "lock key",
+            Self::LockOwner => "lock owner",
+            Self::Election => "election name",
+            Self::Candidate => "candidate name",
+        }
+    }
+}
+
+/// A name that breaks the rule of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{value}` is not a valid {}: use {}", .kind.noun(), .kind.rule())]
+pub struct NameError {
+    /// The kind of the name.
+    pub kind: NameKind,
+    /// The refused value, with control characters escaped, shortened to 80 characters.
+    pub value: String,
+}
+
+fn is_label(name: &str) -> bool {
+    (1..=MAX_LABEL_BYTES).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !name.starts_with('-')
+}
+
+fn is_printable(name: &str, max_bytes: usize) -> bool {
+    (1..=max_bytes).contains(&name.len()) && !name.contains(char::is_control)
+}
+
+/// Returns whether a URL can name it as a path segment: HTTP clients remove `.` and `..` from a path.
+fn is_path_segment(name: &str) -> bool {
+    !matches!(name, "." | "..")
+}
+
+fn shown(name: &str) -> String {
+    let mut value = name.chars().take(SHOWN_CHARS).collect::<String>().escape_debug().to_string();
+    if name.chars().nth(SHOWN_CHARS).is_some() {
+        value.push('…');
+    }
+    value
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $kind:expr) => {
+        $(#[$doc])*
+        ///
+        /// A value has passed the check of its kind. A clone shares the text. Serialized as a plain string.
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks a name without taking ownership of it.
+            ///
+            /// # Errors
+            /// Returns a [`NameError`] with the value and the rule if the name breaks the rule.
+            pub fn check(name: &str) -> Result<(), NameError> {
+                $kind.check(name)
+            }
+
+            /// The text of the name.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+            fn from_str(name: &str) -> Result<Self, NameError> {
+                Self::check(name)?;
+                Ok(Self(name.into()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(name: String) -> Result<Self, NameError> {
+                Self::check(&name)?;
+                Ok(Self(name.into()))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.as_str().to_owned()
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl core::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::try_from(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of a namespace.
+    Namespace, NameKind::Namespace
+}
+name! {
+    /// The name of a service, which is also the name of its task queue.
+    ServiceName, NameKind::Service
+}
+name! {
+    /// The key of a lock.
+    LockKey, NameKind::LockKey
+}
+
+impl Namespace {
+    /// The namespace of requests that name none.
+    pub const DEFAULT: &str = "default";
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self(Self::DEFAULT.into())
+    }
+}
