@@ -6,7 +6,7 @@ use crate::room::{Entered, Room};
 use crate::task::{Participant, Pulse, Task};
 use goconductor_queue::{Message, Topic};
 use goconductor_saga::{
-    Action, Failure, Input, Outcome, Phase, Plan, Refusal, Side, State, StepState, StepStatus, Timestamp,
+    Action, Failure, Input, Outcome, Plan, Refusal, Side, State, StepState, StepStatus, Timestamp,
 };
 use goconductor_store::DeadLetter;
 use goconductor_transition::{Command, Conductor, Error, clock};
@@ -148,7 +148,7 @@ impl Runner {
             // Its start is on record, so this is a copy: the first is under way elsewhere.
             return Ok(Verdict::Drop("under_way"));
         }
-        if unwanted(&state, step, command.side) {
+        if command.side == Side::Execute && !state.wants_execute(command.step) {
             return Ok(Verdict::Submit(Input::WithdrawCommand {
                 step: command.step,
                 attempt: command.attempt,
@@ -197,7 +197,7 @@ impl Runner {
         let (plan, state) = (&about.plan, &about.state);
         let step = plan.step(command.step)?;
         let Action::Run { action, .. } = step.action(command.side)?;
-        let timeout = attempt_time(plan, state, command, taken.at)?;
+        let timeout = plan.attempt_timeout(state, command.step, command.side, taken.at)?;
         let deadline = taken.at.after(timeout);
         let input = match plan.command_input(state, command.step, command.side, self.conductor.expressions())
         {
@@ -373,12 +373,6 @@ fn open_step<'a>(state: &'a State, command: &Command) -> Option<&'a StepState> {
     (open && step.progress(command.side).attempt() == command.attempt).then_some(step)
 }
 
-/// Whether a command that was not sent yet is to be taken back.
-fn unwanted(state: &State, step: &StepState, side: Side) -> bool {
-    side == Side::Execute
-        && (state.phase == Phase::RollingBack || (state.rollback_pending && step.doubt_until.is_none()))
-}
-
 fn lost(command: &Command, plan: &Plan, now: Timestamp) -> Input {
     let timeout = plan.step(command.step).map(|step| step.attempt_timeout(command.side)).unwrap_or_default();
     Input::LoseAttempt {
@@ -387,17 +381,6 @@ fn lost(command: &Command, plan: &Plan, now: Timestamp) -> Input {
         attempt: command.attempt,
         doubt_until: now.after(timeout),
     }
-}
-
-/// How long this attempt may take: not past the step's limit for all attempts together.
-fn attempt_time(plan: &Plan, state: &State, command: &Command, now: Timestamp) -> Option<Duration> {
-    let step = plan.step(command.step)?;
-    let timeout = step.attempt_timeout(command.side);
-    let in_doubt_for_ever = plan.pivot() == Some(command.step)
-        && state.step(command.step).is_some_and(|step| step.doubt_until.is_some());
-    let total = step.timeout.total.filter(|_| command.side == Side::Execute && !in_doubt_for_ever);
-    let last = total.and_then(|total| Some(state.step(command.step)?.execute.queued_at?.after(total)));
-    Some(last.map_or(timeout, |last| timeout.min(last.since(now))))
 }
 
 fn outcome_name(outcome: &Outcome) -> &'static str {

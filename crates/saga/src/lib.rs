@@ -25,6 +25,7 @@ mod evolve;
 mod expression;
 mod graph;
 mod id;
+mod limits;
 mod name;
 mod owed;
 mod retry;

@@ -1,6 +1,6 @@
 //! What a state still owes. The dispatch ledger equals it, always.
 
-use crate::{Action, OwedKey, Phase, Plan, Side, State, StepIndex, StepStatus, TimerKind, Timestamp};
+use crate::{Action, OwedKey, Plan, Side, State, StepIndex, StepStatus, TimerKind, Timestamp};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -60,8 +60,7 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         let progress = step.progress(side);
         let due_at = progress.due_at.unwrap_or_default();
         let running = progress.running.is_some();
-        let withdraw = side == Side::Execute
-            && (state.phase == Phase::RollingBack || (state.rollback_pending && step.doubt_until.is_none()));
+        let withdraw = side == Side::Execute && !state.wants_execute(index);
         let due = if running {
             Due::At(due_at)
         } else if withdraw {
@@ -77,14 +76,12 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         // deadline is never later than theirs.
         if side == Side::Execute && matches!(due, Due::At(_)) && !running && state.phase.is_forward() {
             let from = progress.queued_at.unwrap_or(due_at);
-            // A pivot in doubt is tried until the answer is known, beyond every limit.
-            let in_doubt_for_ever = plan.pivot() == Some(index) && step.doubt_until.is_some();
             if let (Some(limit), StepStatus::Queued, None) =
                 (definition.timeout.queue, status, progress.started_at)
             {
                 all.push(timer(TimerKind::StepQueue(index), from.after(limit)));
             }
-            if let Some(limit) = definition.timeout.total.filter(|_| !in_doubt_for_ever) {
+            if let Some(limit) = plan.total_timeout(index, step.doubt_until) {
                 all.push(timer(TimerKind::StepTotal(index), from.after(limit)));
             }
         }

@@ -29,10 +29,7 @@ impl Decision<'_> {
         if matches!(status, StepStatus::InProgress | StepStatus::Compensating) {
             return Err(Refusal::Stale);
         }
-        let in_doubt = self.state.step(*step).is_some_and(|step| step.doubt_until.is_some());
-        // A pivot in doubt is asked again, even though a roll-back waits: for its answer.
-        let unwanted = *side == Side::Execute
-            && (!self.state.phase.is_forward() || (self.state.rollback_pending && !in_doubt));
+        let unwanted = *side == Side::Execute && !self.state.wants_execute(*step);
         if !sent && (unwanted || self.state.paused) {
             return Err(Refusal::Conflict("the command is not to be sent any more".into()));
         }
@@ -128,10 +125,7 @@ impl Decision<'_> {
     pub(super) fn withdraw(&mut self, step: StepIndex, attempt: u32) -> Result<(), Refusal> {
         let status = self.open_attempt(step, Side::Execute, attempt)?;
         let Some(state) = self.state.step(step) else { return Err(Refusal::UnknownStep) };
-        // A pivot in doubt is asked again, even though a roll-back waits: for its answer.
-        let in_doubt = state.doubt_until.is_some();
-        let wanted = self.state.phase.is_forward() && (!self.state.rollback_pending || in_doubt);
-        if wanted || status == StepStatus::InProgress {
+        if self.state.wants_execute(step) || status == StepStatus::InProgress {
             return Err(Refusal::Stale);
         }
         if state.execute.ended == 0 {
@@ -178,12 +172,11 @@ impl Decision<'_> {
         let Some(state) = self.state.step(step) else { return };
         let doubt = state.doubt_until.max(failed.doubt_until);
         let used = state.execute.used().saturating_add(1);
-        let in_doubt_for_ever = self.is_pivot(step) && doubt.is_some();
         let wanted = self.state.phase.is_forward() && !self.state.rollback_pending;
         let allowed = wanted && !failed.refused && definition.retry.allows(used, &failed.failure.code);
-        if in_doubt_for_ever || allowed {
+        if self.plan.is_pivot_in_doubt(step, doubt) || allowed {
             let retry_at = self.retry_at(&definition.retry, step, Side::Execute, used, &failed);
-            let limit = definition.timeout.total.filter(|_| !in_doubt_for_ever);
+            let limit = self.plan.total_timeout(step, doubt);
             let last = limit.and_then(|limit| Some(state.execute.queued_at?.after(limit)));
             if last.is_none_or(|last| retry_at < last) {
                 self.emit(EventKind::AttemptFailed {

@@ -98,7 +98,7 @@ impl Decision<'_> {
 
     /// A step that waits for its next attempt may have begun it without that being on record yet.
     fn doubt_of_next_attempt(&self, step: StepIndex, state: &StepState) -> Option<Timestamp> {
-        let timeout = self.plan.step(step)?.timeout.attempt;
+        let timeout = self.plan.step(step)?.attempt_timeout(Side::Execute);
         (state.forward == StepStatus::Retrying).then(|| self.now.after(timeout))
     }
 }

@@ -1,0 +1,70 @@
+//! Rules that several callers share: whether an execute is still wanted, and the limits of attempts.
+//!
+//! `decide`, `owed` and the executor must agree on these. Each rule is therefore a method here, and no caller
+//! computes it from the fields.
+
+use crate::{Plan, Side, State, StepIndex, StepState, Timestamp};
+use core::time::Duration;
+
+impl StepState {
+    /// Returns whether an attempt ended with an unknown outcome, so that the execute may have taken effect.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt_until.is_some()
+    }
+}
+
+impl State {
+    /// Returns whether an execute command of `step` that has not been sent may still be sent.
+    ///
+    /// No execute is wanted once a rollback has begun. While a requested rollback waits for the pivot, only a
+    /// step in doubt is still executed, because only another attempt determines its outcome. A pause does not
+    /// matter here: it delays a command and does not take it back.
+    #[must_use]
+    pub fn wants_execute(&self, step: StepIndex) -> bool {
+        let in_doubt = self.step(step).is_some_and(StepState::is_in_doubt);
+        self.phase.is_forward() && (!self.rollback_pending || in_doubt)
+    }
+}
+
+impl Plan {
+    /// Returns whether `step` is a pivot in doubt, that is, the pivot with a `doubt_until`.
+    ///
+    /// A pivot in doubt is retried beyond every limit, until its outcome is known or an operator supplies it:
+    /// without the outcome the workflow can neither continue nor roll back.
+    #[must_use]
+    pub fn is_pivot_in_doubt(&self, step: StepIndex, doubt_until: Option<Timestamp>) -> bool {
+        self.pivot() == Some(step) && doubt_until.is_some()
+    }
+
+    /// Returns the limit for all execute attempts of `step` together, counted from when the step was queued.
+    ///
+    /// `None` if the step has no limit, or is a pivot in doubt.
+    #[must_use]
+    pub fn total_timeout(&self, step: StepIndex, doubt_until: Option<Timestamp>) -> Option<Duration> {
+        let limit = self.step(step)?.timeout.total;
+        limit.filter(|_| !self.is_pivot_in_doubt(step, doubt_until))
+    }
+
+    /// Returns how long an attempt that begins at `now` may take: the timeout of one attempt, cut off where the
+    /// limit for all attempts ends.
+    ///
+    /// `None` if the definition has no such step.
+    #[must_use]
+    pub fn attempt_timeout(
+        &self,
+        state: &State,
+        step: StepIndex,
+        side: Side,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        let timeout = self.step(step)?.attempt_timeout(side);
+        let last = (side == Side::Execute).then(|| self.last_attempt_at(state.step(step)?, step)).flatten();
+        Some(last.map_or(timeout, |last| timeout.min(last.since(now))))
+    }
+
+    fn last_attempt_at(&self, state: &StepState, step: StepIndex) -> Option<Timestamp> {
+        let limit = self.total_timeout(step, state.doubt_until)?;
+        Some(state.execute.queued_at?.after(limit))
+    }
+}
