@@ -197,7 +197,7 @@ fn step_view(step: &Step, state: &StepState) -> WorkflowStepView {
         ended_at: ended_at.map(Time),
         output: state.output.clone(),
         error: state.error.as_ref().map(failure),
-        compensation: state.undo.map(|_| CompensationView {
+        compensation: state.compensation.map(|_| CompensationView {
             queued_at: state.compensate.queued_at.map(Time),
             started_at: state.compensate.started_at.map(Time),
             ended_at: state.compensate.ended_at.map(Time),

@@ -316,7 +316,7 @@ impl Decision<'_> {
         if !self.state.phase.is_forward() {
             return Err(Refusal::Conflict("the workflow is rolling back already".to_owned()));
         }
-        let pivot = self.plan.pivot().and_then(|index| self.state.step(index)).map(|step| step.forward);
+        let pivot = self.plan.pivot().and_then(|index| self.state.step(index)).map(|step| step.execution);
         if pivot == Some(StepStatus::Completed) {
             return Err(Refusal::Conflict(
                 "the point of no return has passed: what is left is completed, not undone".to_owned(),

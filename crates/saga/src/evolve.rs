@@ -129,11 +129,11 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
     let at = event.time;
     match &event.kind {
         EventKind::StepQueued { .. } => {
-            step.forward = StepStatus::Queued;
+            step.execution = StepStatus::Queued;
             issue(&mut step.execute, at, at);
         }
         EventKind::StepSkipped { why, doubt_until, .. } => {
-            step.waived = why == "OPERATOR";
+            step.skipped_by_operator = why == "OPERATOR";
             doubt(step, *doubt_until);
             settle(step, Side::Execute, StepStatus::Skipped, None, at);
         }
@@ -143,8 +143,8 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             progress.running =
                 Some(Running { started_at: *started_at, deadline: *deadline, executor: executor.clone() });
             match side {
-                Side::Execute => step.forward = StepStatus::InProgress,
-                Side::Compensate => step.undo = Some(StepStatus::Compensating),
+                Side::Execute => step.execution = StepStatus::InProgress,
+                Side::Compensate => step.compensation = Some(StepStatus::Compensating),
             }
         }
         EventKind::AttemptFailed { side, attempt, started_at, failure, doubt_until, retry_at, .. } => {
@@ -173,7 +173,7 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             settle(step, Side::Execute, StepStatus::Unknown, *started_at, at);
         }
         EventKind::StepWithdrawn { .. } => {
-            step.forward = StepStatus::Pending;
+            step.execution = StepStatus::Pending;
             step.execute = Progress::default();
         }
         EventKind::CompensationQueued { .. }
@@ -198,7 +198,7 @@ fn apply_to_undo(step: &mut StepState, event: &Event) {
     let at = event.time;
     match &event.kind {
         EventKind::CompensationQueued { due_at, .. } => {
-            step.undo = Some(StepStatus::CompensationQueued);
+            step.compensation = Some(StepStatus::CompensationQueued);
             issue(&mut step.compensate, at, *due_at);
         }
         EventKind::StepCompensated { attempt, started_at, .. } => {
@@ -207,13 +207,13 @@ fn apply_to_undo(step: &mut StepState, event: &Event) {
         }
         EventKind::CompensationFailed { attempt, started_at, failure, .. } => {
             // A skip of its execute says nothing about its undo.
-            step.waived = false;
+            step.skipped_by_operator = false;
             step.error = Some(failure.clone());
             step.compensate.ended = (*attempt).max(step.compensate.ended);
             settle(step, Side::Compensate, StepStatus::CompensationFailed, *started_at, at);
         }
         EventKind::CompensationSkipped { .. } => {
-            step.waived = true;
+            step.skipped_by_operator = true;
             settle(step, Side::Compensate, StepStatus::CompensationFailed, None, at);
         }
         EventKind::WorkflowStarted { .. }
@@ -251,22 +251,22 @@ fn retry(step: &mut StepState, side: Side, attempt: u32, started_at: Option<Time
         progress.started_at = started_at;
     }
     match side {
-        Side::Execute => step.forward = StepStatus::Retrying,
-        Side::Compensate => step.undo = Some(StepStatus::CompensationRetrying),
+        Side::Execute => step.execution = StepStatus::Retrying,
+        Side::Compensate => step.compensation = Some(StepStatus::CompensationRetrying),
     }
 }
 
 fn retried(step: &mut StepState, side: Side, at: Timestamp) {
     let progress = step.progress_mut(side);
-    progress.forgiven = progress.ended;
+    progress.reset_attempts = progress.ended;
     progress.running = None;
     progress.ended_at = None;
     // Its limits count anew: those that are used up would end it again at once.
     progress.queued_at = Some(at);
     issue(progress, at, at);
     match side {
-        Side::Execute => step.forward = StepStatus::Queued,
-        Side::Compensate => step.undo = Some(StepStatus::CompensationQueued),
+        Side::Execute => step.execution = StepStatus::Queued,
+        Side::Compensate => step.compensation = Some(StepStatus::CompensationQueued),
     }
 }
 
@@ -289,7 +289,7 @@ fn settle(
         progress.started_at = started_at;
     }
     match side {
-        Side::Execute => step.forward = status,
-        Side::Compensate => step.undo = Some(status),
+        Side::Execute => step.execution = status,
+        Side::Compensate => step.compensation = Some(status),
     }
 }

@@ -95,7 +95,7 @@ impl<'a> Scope<'a> {
     pub fn step(&self, name: &str) -> Option<StepView<'a>> {
         let index = self.plan.step_named(name)?;
         let step = self.state.step(index)?;
-        Some(StepView { output: step.output.as_deref(), status: step.forward, error: step.error.as_ref() })
+        Some(StepView { output: step.output.as_deref(), status: step.execution, error: step.error.as_ref() })
     }
 
     /// `workflow`: `id`, `definition`, `version`, `labels`.

@@ -45,7 +45,7 @@ pub fn owed(plan: &Plan, state: &State) -> Vec<Owed> {
 }
 
 fn can_still_time_out(plan: &Plan, state: &State) -> bool {
-    let pivot = plan.pivot().and_then(|index| state.step(index)).map(|step| step.forward);
+    let pivot = plan.pivot().and_then(|index| state.step(index)).map(|step| step.execution);
     state.phase.is_forward() && !state.rollback_pending && pivot != Some(StepStatus::Completed)
 }
 

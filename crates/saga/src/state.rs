@@ -257,10 +257,11 @@ pub struct Failure {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct StepState {
     /// The status of its execute side.
-    pub forward: StepStatus,
+    #[serde(rename = "forward")]
+    pub execution: StepStatus,
     /// The status of its compensate side, once that is issued.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub undo: Option<StepStatus>,
+    #[serde(rename = "undo", default, skip_serializing_if = "Option::is_none")]
+    pub compensation: Option<StepStatus>,
     /// The attempts to do it.
     #[serde(default, skip_serializing_if = "Progress::is_untouched")]
     pub execute: Progress,
@@ -277,8 +278,8 @@ pub struct StepState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt_until: Option<Timestamp>,
     /// An operator skipped it: those who wait for it go on, and an undo that failed is let be.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
-    pub waived: bool,
+    #[serde(rename = "waived", default, skip_serializing_if = "core::ops::Not::not")]
+    pub skipped_by_operator: bool,
 }
 
 /// The attempts at one side of a step.
@@ -286,9 +287,9 @@ pub struct StepState {
 pub struct Progress {
     /// Attempts that ended, or were lost.
     pub ended: u32,
-    /// How many of them an operator's retry has forgiven.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub forgiven: u32,
+    /// Attempts that no longer count against the limit, because an operator's retry reset it.
+    #[serde(rename = "forgiven", default, skip_serializing_if = "is_zero")]
+    pub reset_attempts: u32,
     /// When its first command was issued, or an operator had it tried again: its limits count from then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<Timestamp>,
@@ -342,7 +343,7 @@ impl Progress {
     /// Attempts that count against the limit.
     #[must_use]
     pub fn used(&self) -> u32 {
-        self.ended.saturating_sub(self.forgiven)
+        self.ended.saturating_sub(self.reset_attempts)
     }
 }
 
@@ -350,15 +351,15 @@ impl StepState {
     /// The step's status: that of its compensate side once there is one.
     #[must_use]
     pub fn status(&self) -> StepStatus {
-        self.undo.unwrap_or(self.forward)
+        self.compensation.unwrap_or(self.execution)
     }
 
     /// The status of one side; none: never issued.
     #[must_use]
     pub fn side_status(&self, side: Side) -> Option<StepStatus> {
         match side {
-            Side::Execute => Some(self.forward),
-            Side::Compensate => self.undo,
+            Side::Execute => Some(self.execution),
+            Side::Compensate => self.compensation,
         }
     }
 
@@ -382,23 +383,23 @@ impl StepState {
     /// Whether it may have had an effect: it completed, or any attempt of it ended unknown.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
-        self.forward == StepStatus::Completed || self.doubt_until.is_some()
+        self.execution == StepStatus::Completed || self.doubt_until.is_some()
     }
 
     /// Whether its undo is settled, or was let be by an operator.
     #[must_use]
     pub fn is_undone(&self) -> bool {
-        self.undo == Some(StepStatus::Compensated)
-            || (self.undo == Some(StepStatus::CompensationFailed) && self.waived)
+        self.compensation == Some(StepStatus::Compensated)
+            || (self.compensation == Some(StepStatus::CompensationFailed) && self.skipped_by_operator)
     }
 
     /// Whether only an operator can help it, in this phase.
     #[must_use]
     pub fn needs_operator(&self, phase: Phase) -> bool {
         if phase.is_forward() {
-            return matches!(self.forward, StepStatus::Failed | StepStatus::Unknown);
+            return matches!(self.execution, StepStatus::Failed | StepStatus::Unknown);
         }
-        phase == Phase::RollingBack && self.undo == Some(StepStatus::CompensationFailed) && !self.waived
+        phase == Phase::RollingBack && self.compensation == Some(StepStatus::CompensationFailed) && !self.skipped_by_operator
     }
 }
 

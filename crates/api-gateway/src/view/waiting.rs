@@ -143,7 +143,7 @@ fn waiting_for(command: &OpenCommand<'_>, now: Timestamp) -> Waiting {
 }
 
 fn operator(step: &Step, state: &StepState) -> Waiting {
-    let (failed, ended_at) = match state.undo {
+    let (failed, ended_at) = match state.compensation {
         Some(_) => ("the compensation failed", state.compensate.ended_at),
         None => ("the step failed", state.execute.ended_at),
     };

@@ -24,7 +24,7 @@ fn workflow(input: Json) -> (Plan, State) {
         actor: None,
     };
     let (_, mut state) = start(&plan, &Cel::new(), &begin, Timestamp(1_700_000_000_000_000));
-    state.steps[0].forward = goconductor_saga::StepStatus::Completed;
+    state.steps[0].execution = goconductor_saga::StepStatus::Completed;
     state.steps[0].output = Some(Arc::new(json!({"id": "pay-1", "amount": 12.5, "parts": [1, 2, 3]})));
     (plan, state)
 }

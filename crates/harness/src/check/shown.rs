@@ -125,7 +125,7 @@ fn expected(state: &State, case: &Case<'_>) -> Json {
 }
 
 fn expected_step(step: &StepState, name: &str) -> Json {
-    let compensation = step.undo.map(|_| {
+    let compensation = step.compensation.map(|_| {
         json!({
             "queued_at": step.compensate.queued_at.map(moment),
             "started_at": step.compensate.started_at.map(moment),

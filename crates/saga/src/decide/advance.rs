@@ -34,7 +34,7 @@ impl Decision<'_> {
         // One pass is enough: in topological order a step's dependencies have been looked at before it.
         for at in 0..self.plan.topological().len() {
             let Some(&index) = self.plan.topological().get(at) else { break };
-            if self.state.step(index).is_none_or(|step| step.forward != StepStatus::Pending) {
+            if self.state.step(index).is_none_or(|step| step.execution != StepStatus::Pending) {
                 continue;
             }
             match self.fate(index) {
@@ -56,7 +56,7 @@ impl Decision<'_> {
             }
         }
         let done = |status| matches!(status, StepStatus::Completed | StepStatus::Skipped);
-        if self.state.steps.iter().all(|step| done(step.forward)) {
+        if self.state.steps.iter().all(|step| done(step.execution)) {
             self.complete();
         }
     }
@@ -80,10 +80,10 @@ impl Decision<'_> {
         let mut completed = false;
         for dependency in &step.depends_on {
             let Some(on) = self.state.step(*dependency) else { return Fate::Wait };
-            match on.forward {
+            match on.execution {
                 StepStatus::Completed => completed = true,
                 // An operator's skip stands in for its completion: what follows is wanted.
-                StepStatus::Skipped => completed |= on.waived,
+                StepStatus::Skipped => completed |= on.skipped_by_operator,
                 StepStatus::Pending
                 | StepStatus::Queued
                 | StepStatus::InProgress
@@ -142,7 +142,7 @@ impl Decision<'_> {
     fn pivot_allows(&self, index: StepIndex) -> bool {
         let Some(pivot) = self.plan.pivot() else { return true };
         let settled = |index: StepIndex| {
-            let status = self.state.step(index).map(|step| step.forward);
+            let status = self.state.step(index).map(|step| step.execution);
             matches!(status, Some(StepStatus::Completed | StepStatus::Skipped))
         };
         let after = self.plan.downstream(pivot);
@@ -183,13 +183,13 @@ impl Decision<'_> {
     /// Whether its undo is wanted, not yet issued, and nothing downstream is left to be awaited.
     fn may_be_undone(&self, index: StepIndex) -> bool {
         let Some(step) = self.state.step(index) else { return false };
-        if step.undo.is_some() || step.forward.is_open() || !self.needs_undo(index) {
+        if step.compensation.is_some() || step.execution.is_open() || !self.needs_undo(index) {
             return false;
         }
         self.plan.downstream(index).iter().all(|below| {
             self.state
                 .step(*below)
-                .is_some_and(|step| !step.forward.is_open() && (!self.needs_undo(*below) || step.is_undone()))
+                .is_some_and(|step| !step.execution.is_open() && (!self.needs_undo(*below) || step.is_undone()))
         })
     }
 

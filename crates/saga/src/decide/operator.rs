@@ -73,14 +73,14 @@ impl Decision<'_> {
     fn helpable(&self, step: StepIndex, verb: &str) -> Result<(Side, StepState), Refusal> {
         let state = self.state.step(step).ok_or(Refusal::UnknownStep)?.clone();
         let (side, status) = if self.state.phase.is_forward() {
-            (Side::Execute, Some(state.forward))
+            (Side::Execute, Some(state.execution))
         } else {
-            (Side::Compensate, state.undo)
+            (Side::Compensate, state.compensation)
         };
         let helpable = match status {
             Some(StepStatus::Failed | StepStatus::Unknown | StepStatus::Retrying) => true,
             Some(StepStatus::CompensationRetrying) => true,
-            Some(StepStatus::CompensationFailed) => !state.waived,
+            Some(StepStatus::CompensationFailed) => !state.skipped_by_operator,
             Some(_) | None => false,
         };
         if helpable {
@@ -90,7 +90,7 @@ impl Decision<'_> {
             Side::Execute => "step",
             Side::Compensate => "compensation",
         };
-        let status = status.unwrap_or(state.forward).as_str();
+        let status = status.unwrap_or(state.execution).as_str();
         Err(Refusal::Conflict(format!(
             "a {what} can be {verb} once it has failed or while it waits for its next attempt; this one is {status}"
         )))
@@ -99,6 +99,6 @@ impl Decision<'_> {
     /// A step that waits for its next attempt may have begun it without that being on record yet.
     fn doubt_of_next_attempt(&self, step: StepIndex, state: &StepState) -> Option<Timestamp> {
         let timeout = self.plan.step(step)?.attempt_timeout(Side::Execute);
-        (state.forward == StepStatus::Retrying).then(|| self.now.after(timeout))
+        (state.execution == StepStatus::Retrying).then(|| self.now.after(timeout))
     }
 }

@@ -71,10 +71,10 @@ fn order_of_steps(plan: &Plan, events: &[Event]) -> Result<(), String> {
             }
             let of = plan.step(*step).unwrap();
             let settled = |on: &StepIndex| {
-                matches!(before.steps[on.at()].forward, StepStatus::Completed | StepStatus::Skipped)
+                matches!(before.steps[on.at()].execution, StepStatus::Completed | StepStatus::Skipped)
             };
             let completed = |on: &StepIndex| {
-                before.steps[on.at()].forward == StepStatus::Completed || before.steps[on.at()].waived
+                before.steps[on.at()].execution == StepStatus::Completed || before.steps[on.at()].skipped_by_operator
             };
             let ready = match of.join {
                 Join::Any => of.depends_on.is_empty() || of.depends_on.iter().any(completed),
@@ -99,26 +99,26 @@ fn undo_in_history(plan: &Plan, events: &[Event]) -> Result<(), String> {
     for event in events {
         if let (EventKind::CompensationQueued { step, due_at }, Some(before)) = (&event.kind, &state) {
             let this = &before.steps[step.at()];
-            if this.forward.is_open() || !this.may_have_happened() {
-                return Err(format!("T7: step {} is undone while it is {:?}", step.0, this.forward));
+            if this.execution.is_open() || !this.may_have_happened() {
+                return Err(format!("T7: step {} is undone while it is {:?}", step.0, this.execution));
             }
             if this.doubt_until.is_some_and(|until| *due_at < until) {
                 return Err(format!("T7: the undo of step {} is due before the doubt is over", step.0));
             }
-            if plan.pivot().is_some_and(|pivot| before.steps[pivot.at()].forward == StepStatus::Completed) {
+            if plan.pivot().is_some_and(|pivot| before.steps[pivot.at()].execution == StepStatus::Completed) {
                 return Err(format!("T8: step {} is undone after the pivot", step.0));
             }
             for below in plan.downstream(*step) {
                 let status = &before.steps[below.at()];
                 let needs = plan.step(*below).unwrap().compensate.is_some() && status.may_have_happened();
-                if status.forward.is_open() || (needs && !status.is_undone()) {
+                if status.execution.is_open() || (needs && !status.is_undone()) {
                     return Err(format!("T9: step {} is undone before step {}", step.0, below.0));
                 }
             }
         }
         if let (Some(StepStatus::Queued), Some(before), Some(step)) =
             (queued(&event.kind), &state, event.kind.step())
-            && before.steps[step.at()].undo.is_some()
+            && before.steps[step.at()].compensation.is_some()
         {
             return Err(format!("T7: step {} was queued after its undo", step.0));
         }
@@ -178,11 +178,11 @@ fn outcome(evidence: &Evidence<'_>, events: &[Event]) -> Result<(), String> {
         };
         let undoable = evidence.plan.step(index).unwrap().compensate.is_some();
         match evidence.state.phase {
-            Phase::Completed if (step.forward == StepStatus::Completed) != took(Side::Execute) => {
+            Phase::Completed if (step.execution == StepStatus::Completed) != took(Side::Execute) => {
                 return Err(format!(
                     "T11: completed, and step {} is {:?} but took effect: {}",
                     index.0,
-                    step.forward,
+                    step.execution,
                     took(Side::Execute)
                 ));
             }

@@ -239,7 +239,7 @@ fn a_refusal_is_clean_and_is_not_undone() {
 fn doubt_is_undone_and_never_before_its_time_is_up() {
     let mut told = Told::new(plan(vec![tries(step("a", &[]), 1)]));
     told.unknown("a");
-    assert_eq!(told.state.steps[0].forward, Unknown);
+    assert_eq!(told.state.steps[0].execution, Unknown);
     assert_eq!(told.due("a", Side::Compensate), Some(goconductor_saga::Due::At(Timestamp(1_000_000))));
 }
 
@@ -248,14 +248,14 @@ fn a_later_refusal_does_not_take_doubt_away_and_neither_does_a_loss() {
     let mut told = Told::new(plan(vec![step("a", &[])]));
     told.unknown("a");
     told.refuses("a");
-    assert_eq!((told.state.steps[0].forward, told.state.steps[0].undo), (Unknown, Some(CompensationQueued)));
+    assert_eq!((told.state.steps[0].execution, told.state.steps[0].compensation), (Unknown, Some(CompensationQueued)));
 
     let mut told = Told::new(plan(vec![step("a", &[])]));
     let (step, side) = (told.index("a"), Side::Execute);
     told.tell(&Input::LoseAttempt { step, side, attempt: 1, doubt_until: Timestamp(5) }).unwrap();
     assert_eq!(told.statuses(), [Retrying]);
     told.refuses("a");
-    assert_eq!(told.state.steps[0].forward, Unknown);
+    assert_eq!(told.state.steps[0].execution, Unknown);
 }
 
 #[test]
@@ -458,7 +458,7 @@ fn a_compensation_that_fails_is_an_error_and_the_rest_is_undone() {
     );
     let step = told.index("b");
     told.tell(&Input::RetryStep { step, actor: None, reason: None }).unwrap();
-    assert_eq!(told.state.steps[1].undo, Some(CompensationQueued));
+    assert_eq!(told.state.steps[1].compensation, Some(CompensationQueued));
     told.undone("b");
     assert_eq!(told.state.status(), Status::RolledBack);
 }

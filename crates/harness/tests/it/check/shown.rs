@@ -82,7 +82,7 @@ fn step_view(of: &Step, step: &StepState) -> StepView {
         ended_at: moment(ended_at),
         output: step.output.as_deref().cloned().unwrap_or_default(),
         error: step.error.clone(),
-        compensation: step.undo.map(|_| CompensationView {
+        compensation: step.compensation.map(|_| CompensationView {
             queued_at: moment(step.compensate.queued_at),
             started_at: moment(step.compensate.started_at),
             ended_at: moment(step.compensate.ended_at),

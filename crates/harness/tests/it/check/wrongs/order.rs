@@ -50,7 +50,7 @@ fn before_its_dependency(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
 
 fn pending(case: &Case, nth: usize) -> Option<StepIndex> {
     let state = case.before(nth)?;
-    let found = state.steps.iter().position(|step| step.forward == StepStatus::Pending)?;
+    let found = state.steps.iter().position(|step| step.execution == StepStatus::Pending)?;
     Some(StepIndex(u32::try_from(found).unwrap()))
 }
 
@@ -122,7 +122,7 @@ fn compensation(
 }
 
 fn compensated_while_open(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
-    let (at, nth) = compensation(draft, noise, |_, step, _| step.forward == StepStatus::Completed)?;
+    let (at, nth) = compensation(draft, noise, |_, step, _| step.execution == StepStatus::Completed)?;
     let case = &mut draft.cases[at];
     let of = case.events[nth].kind.step()?;
     let done = case
@@ -160,7 +160,7 @@ fn compensated_for_nothing(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let (at, _) = draft.event(noise, |_, _, kind| matches!(kind, EventKind::WorkflowRolledBack {}))?;
     let case = &mut draft.cases[at];
     let state = case.state();
-    let clean = |step: &StepState| !step.may_have_happened() && step.undo.is_none();
+    let clean = |step: &StepState| !step.may_have_happened() && step.compensation.is_none();
     let step = StepIndex(u32::try_from(state.steps.iter().position(clean)?).unwrap());
     let end = case.events.len() - 1;
     let due_at = case.events[end].time;
@@ -222,7 +222,7 @@ fn before_pivot(case: &Case) -> Option<StepIndex> {
     let done = |step: &StepIndex| {
         case.plan.downstream(*step).contains(&pivot)
             && case.plan.step(*step).is_some_and(|step| step.compensate.is_some())
-            && state.steps[step.at()].forward == StepStatus::Completed
+            && state.steps[step.at()].execution == StepStatus::Completed
     };
     (state.phase == Phase::Completed).then(|| case.plan.topological().iter().copied().find(done))?
 }
@@ -242,7 +242,7 @@ fn rolled_back_after_pivot(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let (at, end) = draft.event(noise, |case, _, kind| {
         let pivot = case.plan.pivot();
         matches!(kind, EventKind::WorkflowCompleted { .. })
-            && pivot.is_some_and(|pivot| case.state().steps[pivot.at()].forward == StepStatus::Completed)
+            && pivot.is_some_and(|pivot| case.state().steps[pivot.at()].execution == StepStatus::Completed)
     })?;
     let kind = EventKind::RollbackStarted { cause: RollbackCause::Cancelled, step: None, reason: None };
     draft.cases[at].insert(end, kind);
