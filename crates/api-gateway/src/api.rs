@@ -31,7 +31,7 @@ use goconductor_saga::Json;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
 use goconductor_store::{Store, WorkflowHead};
-use goconductor_transition::Conductor;
+use goconductor_transition::Engine;
 use std::ops::Deref;
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -47,7 +47,7 @@ pub(crate) struct Api(Arc<Inner>);
 /// The state behind [`Api`].
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) conductor: Arc<Conductor>,
+    pub(crate) engine: Arc<Engine>,
     /// The election, and the terms that gRPC clients hold through this gateway.
     pub(crate) hosted: Option<Arc<Hosted>>,
     pub(crate) queues: Option<Arc<QueueMigrator>>,
@@ -87,7 +87,7 @@ impl Deref for Api {
 
 impl Inner {
     pub(crate) fn store(&self) -> &dyn Store {
-        &**self.conductor.store()
+        &**self.engine.store()
     }
 }
 

@@ -3,7 +3,7 @@
 //! `api` holds the operations of the API, typed. `rest` and `grpc` are codecs for them. [`router`] combines
 //! both, and [`serve`] serves it on a listener until shutdown.
 //!
-//! The gateway deliberately decides nothing about a workflow: it passes requests to the [`Conductor`] and shows
+//! The gateway deliberately decides nothing about a workflow: it passes requests to the [`Engine`] and shows
 //! stored state.
 //!
 //! Invariants: no input causes a 5xx or a panic. Each refused request gets a stable error code that has a page. A
@@ -36,7 +36,7 @@ use goconductor_queue_migration::QueueMigrator;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
 use goconductor_store::WorkflowHead;
-use goconductor_transition::Conductor;
+use goconductor_transition::Engine;
 use schemas::Schemas;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Dependencies {
     /// Starts workflows, applies inputs and reads state.
-    pub conductor: Arc<Conductor>,
+    pub engine: Arc<Engine>,
     /// The election. `None` if the configuration has none that reaches other processes.
     pub election: Option<Arc<dyn Election>>,
     /// The queues of the cluster. `None` if all services run in this process.
@@ -97,11 +97,11 @@ pub fn router(dependencies: Dependencies) -> Router {
 /// Builds the router of the gateway with `more` gRPC services on the same port.
 pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Routes) -> Router {
     goconductor_telemetry::describe(self::metrics::ALL);
-    let Dependencies { conductor, election, queues, changes, limits, admission, readiness, metrics, stop } =
+    let Dependencies { engine, election, queues, changes, limits, admission, readiness, metrics, stop } =
         dependencies;
     let api = Api::new(api::Inner {
-        waiters: Waiters::new(Arc::clone(&conductor), &changes, stop.clone()),
-        conductor,
+        waiters: Waiters::new(Arc::clone(&engine), &changes, stop.clone()),
+        engine,
         hosted: election.map(Hosted::new),
         queues,
         changes,

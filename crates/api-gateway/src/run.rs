@@ -13,9 +13,9 @@ use std::sync::Arc;
 /// Returns an error if the configuration is invalid, the address cannot be bound or the server fails.
 pub async fn run(process: Process) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.listen).await?;
-    let Backends { store, changes, queues, conductor } = Backends::open(&process)?;
+    let Backends { store, changes, queues, engine } = Backends::open(&process)?;
     let dependencies = Dependencies {
-        conductor: Arc::clone(&conductor),
+        engine: Arc::clone(&engine),
         election: election(&process).await?,
         queues: Some(Arc::clone(&queues)),
         changes: changes.sender(),
@@ -34,7 +34,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     process.drain.draining().await;
     membership.withdraw().await;
     let closed = host.close().await;
-    conductor.drain().await;
+    engine.drain().await;
     closed
 }
 

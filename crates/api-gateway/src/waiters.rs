@@ -5,7 +5,7 @@
 
 use goconductor_saga::WorkflowId;
 use goconductor_store::WorkflowHead;
-use goconductor_transition::{Conductor, clock};
+use goconductor_transition::{Engine, clock};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const POLL_AFTER: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Waiters {
-    conductor: Arc<Conductor>,
+    engine: Arc<Engine>,
     stop: CancellationToken,
     watched: Mutex<BTreeMap<WorkflowId, Watched>>,
 }
@@ -51,11 +51,11 @@ pub(crate) struct Watch {
 
 impl Waiters {
     pub(crate) fn new(
-        conductor: Arc<Conductor>,
+        engine: Arc<Engine>,
         changes: &broadcast::Sender<WorkflowHead>,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let this = Arc::new(Self { conductor, stop, watched: Mutex::new(BTreeMap::new()) });
+        let this = Arc::new(Self { engine, stop, watched: Mutex::new(BTreeMap::new()) });
         drop(tokio::spawn(Arc::clone(&this).run(changes.subscribe())));
         this
     }
@@ -90,7 +90,7 @@ impl Waiters {
         let has_ended = seen.status.is_final();
         if has_ended {
             // A later request for the end must read it instead of waiting for a notification that has passed.
-            self.conductor.forget(seen.id);
+            self.engine.forget(seen.id);
         }
         if let Some(watched) = self.watched.lock().get(&seen.id) {
             watched.newest.send_if_modified(|newest| {
@@ -116,7 +116,7 @@ impl Waiters {
         if ids.is_empty() {
             return;
         }
-        match self.conductor.store().heads(&ids).await {
+        match self.engine.store().heads(&ids).await {
             Ok(seen) => seen.into_iter().for_each(|seen| self.notify(seen)),
             Err(error) => tracing::warn!(%error, workflows = ids.len(), "poll of watched workflows failed"),
         }

@@ -20,7 +20,7 @@ use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{ActionLimits, ServiceRecord, ServiceSettings, Store, maintenance_loop};
-use goconductor_transition::{Conductor, Settings, clock};
+use goconductor_transition::{Engine, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -91,7 +91,7 @@ fn database(config: &Config) -> PathBuf {
 /// The services of this process.
 struct Services {
     drain: Drain,
-    conductor: Arc<Conductor>,
+    engine: Arc<Engine>,
     gateway: gateway::Dependencies,
     executor: tokio::task::JoinHandle<()>,
     workers: WorkerServiceServer<WorkerService>,
@@ -118,14 +118,14 @@ impl Services {
             Arc::new(LeaderElector::new(Arc::new(LocalElection::new(first_token))));
         let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::new(QueueLimits::default()));
         let settings = Settings { redelivery: config.executor.redelivery };
-        let conductor = Conductor::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
+        let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
         set_services(config, &store).await?;
         if args.demo {
             demo::start(&store, drain.token()).await?;
         }
         let settings = executor_settings(config);
         let instance = settings.identity.clone();
-        let mut executor = Executor::new(Arc::clone(&conductor), Arc::clone(&election), settings);
+        let mut executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings);
         if args.bench_participants {
             for each in goconductor_bench::in_process() {
                 executor = executor.with_participant(
@@ -146,7 +146,7 @@ impl Services {
         );
         let workers = executor.worker_service(drain.token());
         let gateway = gateway::Dependencies {
-            conductor: Arc::clone(&conductor),
+            engine: Arc::clone(&engine),
             election: Some(Arc::clone(&election)),
             queues: None,
             changes,
@@ -161,7 +161,7 @@ impl Services {
         let maintenance = tokio::spawn(maintenance);
         drop(tokio::spawn(metrics.maintenance_loop()));
         let executor = tokio::spawn(executor.run(drain.token()));
-        Ok(Self { drain, conductor, gateway, executor, workers, membership, maintenance })
+        Ok(Self { drain, engine, gateway, executor, workers, membership, maintenance })
     }
 
     /// Serves until a signal, then stops each part before the parts that it depends on.
@@ -173,7 +173,7 @@ impl Services {
         self.membership.withdraw().await;
         self.executor.await.context("the executor failed")?;
         self.maintenance.await.context("the maintenance of the store failed")?;
-        self.conductor.drain().await;
+        self.engine.drain().await;
         served.context("the gateway failed")
     }
 }

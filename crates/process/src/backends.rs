@@ -12,7 +12,7 @@ use goconductor_store::Store;
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_transition::{Conductor, Settings};
+use goconductor_transition::{Engine, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub struct Backends {
     /// The queue, and its migrations.
     pub queues: Arc<QueueMigrator>,
     /// The engine, which decides, commits and publishes transitions.
-    pub conductor: Arc<Conductor>,
+    pub engine: Arc<Engine>,
 }
 
 impl Backends {
@@ -54,8 +54,8 @@ impl Backends {
         drop(tokio::spawn(Arc::clone(&queues).run()));
         let queue = queues.queue();
         let settings = Settings { redelivery: config.executor.redelivery };
-        let conductor = Conductor::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
-        Ok(Self { store, changes, queues, conductor })
+        let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
+        Ok(Self { store, changes, queues, engine })
     }
 }
 

@@ -9,7 +9,7 @@ use goconductor_saga::{
     Action, Failure, Input, Outcome, Plan, Refusal, Side, State, StepState, StepStatus, Timestamp,
 };
 use goconductor_store::DeadLetter;
-use goconductor_transition::{Command, Conductor, Error, clock};
+use goconductor_transition::{Command, Engine, Error, clock};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ const REPORT_PAUSE: Duration = Duration::from_millis(100);
 /// What runs the commands of one service.
 #[derive(Debug)]
 pub(crate) struct Runner {
-    pub(crate) conductor: Arc<Conductor>,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) in_flight: Arc<InFlight>,
     /// Cancelled when attempts under way are not awaited any longer.
@@ -118,11 +118,11 @@ impl Runner {
         let age = taken.at.since(command.published_at).max(command.published_at.since(taken.at));
         let state = match &command.state {
             _ if command.redelivery > 0 || age > STALE => {
-                self.conductor.load(command.id).await.map(|loaded| Arc::new(loaded.state))
+                self.engine.load(command.id).await.map(|loaded| Arc::new(loaded.state))
             }
             // A copy of what has just ended here must not be taken for new.
-            Some(state) if !self.in_flight.ended_lately(&command.row()) => Ok(self.conductor.adopt(state)),
-            Some(_) | None => self.conductor.remembered(command.id).await,
+            Some(state) if !self.in_flight.ended_lately(&command.row()) => Ok(self.engine.adopt(state)),
+            Some(_) | None => self.engine.remembered(command.id).await,
         };
         let mut state = match state {
             Ok(state) => state,
@@ -130,9 +130,9 @@ impl Runner {
             Err(error) => return Err(error),
         };
         if state.seq < command.seq {
-            state = Arc::new(self.conductor.load(command.id).await?.state);
+            state = Arc::new(self.engine.load(command.id).await?.state);
         }
-        let plan = self.conductor.plan_of(&state).await?;
+        let plan = self.engine.plan_of(&state).await?;
         if state.step(command.step).is_none() {
             return Ok(Verdict::DeadLetter("the workflow has no such step"));
         }
@@ -199,8 +199,7 @@ impl Runner {
         let Action::Run { action, .. } = step.action(command.side)?;
         let timeout = plan.attempt_timeout(state, command.step, command.side, taken.at)?;
         let deadline = taken.at.after(timeout);
-        let input = match plan.command_input(state, command.step, command.side, self.conductor.expressions())
-        {
+        let input = match plan.command_input(state, command.step, command.side, self.engine.expressions()) {
             Ok(input) => input,
             Err(error) => {
                 let failure = Failure::of("INPUT_EXPRESSION_FAILED", error.to_string());
@@ -239,7 +238,7 @@ impl Runner {
         let first = about.plan.step(command.step).is_some_and(|step| step.timeout.start_is_recorded_first());
         let recorded = first && command.side == Side::Execute;
         if recorded {
-            match self.conductor.submit(command.id, self.started(command, task, taken, false)).await {
+            match self.engine.submit(command.id, self.started(command, task, taken, false)).await {
                 Ok(_) => {}
                 Err(Error::Refused(Refusal::Conflict(_))) => {
                     self.release(command).await;
@@ -269,7 +268,7 @@ impl Runner {
             ended = &mut call => ended,
             () = self.give_up.cancelled() => return None,
             () = tokio::time::sleep(self.settings.start_grace), if !recorded => {
-                let started = self.conductor.submit(command.id, self.started(command, task, taken, true));
+                let started = self.engine.submit(command.id, self.started(command, task, taken, true));
                 let (written, ended) = tokio::join!(started, async {
                     tokio::select! {
                         ended = &mut call => Some(ended),
@@ -303,7 +302,7 @@ impl Runner {
     /// Hands in news until the store has taken it, or somebody else's news has made it idle.
     async fn report(&self, command: &Command, input: Input) {
         loop {
-            match self.conductor.submit(command.id, input.clone()).await {
+            match self.engine.submit(command.id, input.clone()).await {
                 Ok(_) => return,
                 Err(error) if error.is_retryable() => {
                     tracing::warn!(workflow = %command.id, %error, "an outcome is reported again");
@@ -329,13 +328,13 @@ impl Runner {
     /// Keeps a command that names what does not exist, for a person to look at.
     async fn bury(&self, command: &Command, topic: &Topic, reason: &str) {
         let letter = dead_letter(topic, &command.message(None), reason);
-        if let Err(error) = self.conductor.store().put_dead_letters(&[letter]).await {
+        if let Err(error) = self.engine.store().put_dead_letters(&[letter]).await {
             tracing::error!(workflow = %command.id, reason, %error, "a dead letter could not be kept");
         }
     }
 
     async fn release(&self, command: &Command) {
-        if let Err(error) = self.conductor.store().release(&[command.row()]).await {
+        if let Err(error) = self.engine.store().release(&[command.row()]).await {
             tracing::warn!(workflow = %command.id, %error, "a command waits for its redelivery");
         }
     }

@@ -3,7 +3,7 @@
 use crate::registry::{About, Registry, Served};
 use goconductor_queue::{Backlog, Error, Queue, Topic};
 use goconductor_store::{ActionBacklog, Member, ProcessInfo, ServedService};
-use goconductor_transition::{Conductor, clock};
+use goconductor_transition::{Engine, clock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ impl Lane {
 /// What the executors together serve.
 #[derive(Debug)]
 pub(crate) struct Crew {
-    conductor: Arc<Conductor>,
+    engine: Arc<Engine>,
     registry: Arc<Registry>,
     identity: String,
     others: Mutex<Vec<Served>>,
@@ -82,19 +82,19 @@ pub(crate) struct Crew {
 
 impl Crew {
     pub(crate) fn new(
-        conductor: Arc<Conductor>,
+        engine: Arc<Engine>,
         registry: Arc<Registry>,
         identity: String,
         redelivery: Duration,
     ) -> Arc<Self> {
         let (others, lanes, patience) = (Mutex::default(), Mutex::default(), redelivery / 2);
-        Arc::new(Self { conductor, registry, identity, others, patience, lanes })
+        Arc::new(Self { engine, registry, identity, others, patience, lanes })
     }
 
     /// Follows who else is there, until `stop`.
     pub(crate) async fn follow(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            match self.conductor.store().members().await {
+            match self.engine.store().members().await {
                 Ok(members) => {
                     let others =
                         members.iter().filter(|member| member.announcement.instance != self.identity);
@@ -136,7 +136,7 @@ impl Crew {
     /// what it said a moment ago leaves more waiting than there is, never less, as long as what it is asked
     /// about was published before. A row is published again only after twice the time that this is good for.
     pub(crate) async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
-        let queue = self.conductor.queue();
+        let queue = self.engine.queue();
         if !queue.outlives_processes() {
             return queue.backlog(topic).await;
         }

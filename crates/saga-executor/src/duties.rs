@@ -9,7 +9,7 @@ use goconductor_election::{Election, Leadership};
 use goconductor_queue::Topic;
 use goconductor_saga::{Input, OwedKey, Side, Timestamp};
 use goconductor_store::{ClaimRequest, Fence, LaneClaim, LedgerRow, RowKind, Shard};
-use goconductor_transition::{COMMAND_FORMAT, Command, Conductor, Error, clock, topic_of};
+use goconductor_transition::{COMMAND_FORMAT, Command, Engine, Error, clock, topic_of};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ const TIMERS: u32 = 500;
 pub(crate) struct Duties {
     /// The share of the workflows that this duty is for.
     pub(crate) shard: Shard,
-    pub(crate) conductor: Arc<Conductor>,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) election: Arc<dyn Election>,
     pub(crate) crew: Arc<Crew>,
     pub(crate) settings: Arc<Settings>,
@@ -82,7 +82,7 @@ impl Duties {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = leadership.lost() => {}
-                () = self.conductor.alarm().rung() => {}
+                () = self.engine.alarm().rung() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -132,20 +132,20 @@ impl Duties {
             redelivery: self.settings.redelivery,
         };
         // Until it is known when to look again, whatever becomes due rings.
-        self.conductor.alarm().sleeps_until(Timestamp(i64::MAX));
-        let claim = self.conductor.store().claim(&request).await?;
+        self.engine.alarm().sleeps_until(Timestamp(i64::MAX));
+        let claim = self.engine.store().claim(&request).await?;
         self.act(claim.rows, now).await;
         let now = clock::now();
-        let busy = if self.conductor.queue().outlives_processes() { BUSY_AFAR } else { BUSY };
+        let busy = if self.engine.queue().outlives_processes() { BUSY_AFAR } else { BUSY };
         let wait = claim.next_due.map_or(IDLE, |due| due.since(now).clamp(busy, IDLE));
-        self.conductor.alarm().sleeps_until(now.after(wait));
+        self.engine.alarm().sleeps_until(now.after(wait));
         Ok(wait)
     }
 
     /// What may be claimed for one lane: no more than it can take soon.
     async fn lane(&self, served: &Served, side: Side) -> Option<LaneClaim> {
         let topic = topic_of(&served.namespace, &served.service, side);
-        let queue = self.conductor.queue();
+        let queue = self.engine.queue();
         if !queue.has_consumer(&topic).await.unwrap_or(false) {
             return None;
         }
@@ -217,9 +217,9 @@ impl Duties {
         for (topic, _) in &commands {
             self.crew.published(topic, 1);
         }
-        self.conductor.publish(commands).await;
+        self.engine.publish(commands).await;
         let news = news.into_iter().map(|(id, input)| async move {
-            match self.conductor.submit(id, input).await {
+            match self.engine.submit(id, input).await {
                 Ok(_) | Err(Error::Refused(_)) => {}
                 Err(error) => tracing::warn!(workflow = %id, %error, "a timer is left to the ledger"),
             }

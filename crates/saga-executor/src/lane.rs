@@ -36,14 +36,14 @@ impl Lane {
         let Self { topic, tasks, stop, .. } = &*self;
         let mut vigil = Vigil::new();
         while !stop.is_cancelled() {
-            let error = match self.runner.conductor.queue().consume(topic).await {
+            let error = match self.runner.engine.queue().consume(topic).await {
                 Ok(mut consumer) => {
                     // The backlog that the ledger has kept for this service is wanted now.
-                    self.runner.conductor.alarm().ring();
+                    self.runner.engine.alarm().ring();
                     match self.take_all(&mut *consumer, &mut vigil).await {
                         Ok(()) => {
                             // What a broker holds is taken by the next consumer.
-                            if !self.runner.conductor.queue().outlives_processes() {
+                            if !self.runner.engine.queue().outlives_processes() {
                                 self.give_back(&mut *consumer).await;
                             }
                             consumer.leave().await;
@@ -86,7 +86,7 @@ impl Lane {
         vigil: &mut Vigil,
     ) -> Result<(), goconductor_queue::Error> {
         let Self { topic, stop, .. } = self;
-        let queue = &**self.runner.conductor.queue();
+        let queue = &**self.runner.engine.queue();
         loop {
             // Safe to cancel: an acquire holds nothing yet, and `take` loses no message.
             let first = tokio::select! {
@@ -155,7 +155,7 @@ impl Lane {
             }
         }
         if !dead.is_empty() {
-            let kept = self.runner.conductor.store().put_dead_letters(&dead).await;
+            let kept = self.runner.engine.store().put_dead_letters(&dead).await;
             kept.map_err(|error| goconductor_queue::Error::Unavailable { reason: error.to_string() })?;
         }
         Ok(commands)
@@ -187,7 +187,7 @@ impl Lane {
         if rows.is_empty() {
             return;
         }
-        if let Err(error) = self.runner.conductor.store().release(&rows).await {
+        if let Err(error) = self.runner.engine.store().release(&rows).await {
             tracing::warn!(%error, rows = rows.len(), "commands wait for their redelivery");
         }
     }

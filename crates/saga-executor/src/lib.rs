@@ -4,7 +4,7 @@
 //! Any number run side by side and none is special: what an executor knows it has from the queue and
 //! the store, and what it loses the ledger brings back.
 //!
-//! It deliberately decides nothing: every outcome goes through the conductor, which asks `saga`.
+//! It deliberately decides nothing: every outcome goes through the engine, which asks `saga`.
 //!
 //! Invariants: a command is acknowledged once it is taken, never once it is done; an execute is not sent
 //! after its attempt's deadline; a command that was delivered before counts as an attempt that may have
@@ -28,7 +28,7 @@ use crew::Crew;
 use duties::Duties;
 use goconductor_election::Election;
 use goconductor_store::{ProcessInfo, Shard};
-use goconductor_transition::Conductor;
+use goconductor_transition::Engine;
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use in_flight::InFlight;
 use registry::Registry;
@@ -93,7 +93,7 @@ impl Default for Settings {
 /// An executor, and the duties.
 #[derive(Debug)]
 pub struct Executor {
-    conductor: Arc<Conductor>,
+    engine: Arc<Engine>,
     election: Arc<dyn Election>,
     settings: Arc<Settings>,
     in_flight: Arc<InFlight>,
@@ -105,10 +105,10 @@ pub struct Executor {
 impl Executor {
     /// An executor that is not running yet.
     #[must_use]
-    pub fn new(conductor: Arc<Conductor>, election: Arc<dyn Election>, settings: Settings) -> Self {
-        let in_flight = InFlight::new(conductor.store().clone(), settings.redelivery);
+    pub fn new(engine: Arc<Engine>, election: Arc<dyn Election>, settings: Settings) -> Self {
+        let in_flight = InFlight::new(engine.store().clone(), settings.redelivery);
         Self {
-            conductor,
+            engine,
             election,
             settings: Arc::new(settings),
             in_flight,
@@ -153,7 +153,7 @@ impl Executor {
     /// Runs until `stop`, then ends what is under way.
     pub async fn run(self, stop: CancellationToken) {
         let registry = Registry::new(
-            Arc::clone(&self.conductor),
+            Arc::clone(&self.engine),
             Arc::clone(&self.settings),
             Arc::clone(&self.in_flight),
             Arc::clone(&self.workers),
@@ -163,12 +163,12 @@ impl Executor {
         drop(self.registry.set(Arc::clone(&registry)));
         let identity = self.settings.identity.clone();
         let crew =
-            Crew::new(Arc::clone(&self.conductor), Arc::clone(&registry), identity, self.settings.redelivery);
+            Crew::new(Arc::clone(&self.engine), Arc::clone(&registry), identity, self.settings.redelivery);
         let of = self.settings.duty_shards;
         let duties = (0..of).map(|index| {
             let duties = Duties {
                 shard: Shard { index, of },
-                conductor: Arc::clone(&self.conductor),
+                engine: Arc::clone(&self.engine),
                 election: Arc::clone(&self.election),
                 crew: Arc::clone(&crew),
                 settings: Arc::clone(&self.settings),

@@ -18,7 +18,7 @@ use goconductor_queue::Topic;
 use goconductor_saga::Side;
 use goconductor_service_kit::fair::{FairSemaphore, Limits};
 use goconductor_store::ServiceRecord;
-use goconductor_transition::{Command, Conductor, Shortcut, topic_of};
+use goconductor_transition::{Command, Engine, Shortcut, topic_of};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -61,7 +61,7 @@ pub(crate) struct About {
 /// What is served here.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    conductor: Arc<Conductor>,
+    engine: Arc<Engine>,
     settings: Arc<Settings>,
     runner: Arc<Runner>,
     workers: Arc<Workers>,
@@ -77,7 +77,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn new(
-        conductor: Arc<Conductor>,
+        engine: Arc<Engine>,
         settings: Arc<Settings>,
         in_flight: Arc<InFlight>,
         workers: Arc<Workers>,
@@ -93,13 +93,13 @@ impl Registry {
             })
         });
         let runner = Arc::new(Runner {
-            conductor: Arc::clone(&conductor),
+            engine: Arc::clone(&engine),
             settings: Arc::clone(&settings),
             in_flight,
             give_up: give_up.clone(),
         });
         let this = Arc::new(Self {
-            conductor,
+            engine,
             settings,
             runner,
             workers,
@@ -112,7 +112,7 @@ impl Registry {
             give_up,
         });
         let shortcut: Weak<dyn Shortcut> = Arc::downgrade(&this) as Weak<dyn Shortcut>;
-        this.conductor.set_shortcut(shortcut);
+        this.engine.set_shortcut(shortcut);
         this
     }
 
@@ -137,7 +137,7 @@ impl Registry {
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut services = Vec::new();
         while !stop.is_cancelled() {
-            match self.conductor.store().services().await {
+            match self.engine.store().services().await {
                 Ok(read) => services = read,
                 Err(error) => tracing::warn!(%error, "the services can't be read"),
             }
@@ -145,7 +145,7 @@ impl Registry {
             // Safe to cancel: a notification that is missed is made good by the next look.
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.conductor.services_changed().notified() => {}
+                () = self.engine.services_changed().notified() => {}
                 () = self.workers.changed().notified() => self.serve(self.wanted(&services), &stop),
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }

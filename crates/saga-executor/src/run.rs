@@ -36,10 +36,10 @@ pub struct InProcess {
 /// As [`run`].
 pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.executor.listen).await?;
-    let Backends { store, changes: _, queues, conductor } = Backends::open(&process)?;
+    let Backends { store, changes: _, queues, engine } = Backends::open(&process)?;
     let election = process.election().await?;
     let settings = settings(&process.config, process.instance.clone());
-    let mut executor = Executor::new(Arc::clone(&conductor), election, settings);
+    let mut executor = Executor::new(Arc::clone(&engine), election, settings);
     for InProcess { namespace, service, participant, capacity } in services {
         executor = executor.with_participant(&namespace, &service, participant, capacity);
     }
@@ -54,7 +54,7 @@ pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Res
     let running = tokio::spawn(executor.run(stop));
     process.drain.draining().await;
     running.await.context("the executor has failed")?;
-    conductor.drain().await;
+    engine.drain().await;
     membership.withdraw().await;
     host.close().await
 }

@@ -399,7 +399,9 @@ impl StepState {
         if phase.is_forward() {
             return matches!(self.execution, StepStatus::Failed | StepStatus::Unknown);
         }
-        phase == Phase::RollingBack && self.compensation == Some(StepStatus::CompensationFailed) && !self.skipped_by_operator
+        phase == Phase::RollingBack
+            && self.compensation == Some(StepStatus::CompensationFailed)
+            && !self.skipped_by_operator
     }
 }
 

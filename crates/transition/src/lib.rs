@@ -1,7 +1,7 @@
 //! Turns news about a workflow into a committed transition and published commands.
 //!
 //! Whoever has the news (the gateway: a start, a cancel; an executor: an attempt ended; the duty
-//! runner: a timer is due) hands it to the [`Conductor`] of its own process. The conductor loads,
+//! runner: a timer is due) hands it to the [`Engine`] of its own process. The engine loads,
 //! decides, commits against `seq`, decides again if it lost the race, and only then publishes the
 //! commands that were issued. There is one in each process and none is special.
 //!
@@ -14,11 +14,11 @@ mod alarm;
 mod cache;
 pub mod clock;
 mod command;
-mod conductor;
 mod digest;
+mod engine;
 mod error;
 
 pub use alarm::Alarm;
 pub use command::{COMMAND_FORMAT, Command, topic_of};
-pub use conductor::{Conductor, Settings, Shortcut, StartRequest, Started};
+pub use engine::{Engine, Settings, Shortcut, StartRequest, Started};
 pub use error::Error;

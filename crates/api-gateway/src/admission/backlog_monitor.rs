@@ -29,7 +29,7 @@ struct ServedServices {
 
 /// Samples the backlogs until the gateway shuts down.
 pub(crate) async fn monitor(api: Api) {
-    let interval = if api.conductor.queue().outlives_processes() { BROKER_INTERVAL } else { LOCAL_INTERVAL };
+    let interval = if api.engine.queue().outlives_processes() { BROKER_INTERVAL } else { LOCAL_INTERVAL };
     let limits = &api.admission.backlog;
     let mut served = ServedServices::default();
     loop {
@@ -83,7 +83,7 @@ fn sample_action(api: &Api, served: &ServedServices, sample: &Sample) {
 async fn sample_service(api: &Api, served: &ServedServices, sample: &Sample) {
     let limits = &api.admission.backlog;
     let key = &sample.key;
-    let queue = api.conductor.queue();
+    let queue = api.engine.queue();
     let topic = topic_of(&key.namespace, &key.service, Side::Execute);
     let is_served = if queue.outlives_processes() {
         served.services.contains(&(key.namespace.clone(), key.service.clone()))

@@ -69,7 +69,7 @@ impl Api {
             payload: Bytes::from(letter.payload.clone()),
             published_at_ms: clock::now().as_millis(),
         };
-        let published = self.conductor.queue().publish(&topic(&letter.topic), vec![message]).await;
+        let published = self.engine.queue().publish(&topic(&letter.topic), vec![message]).await;
         published.map_err(|error| {
             Problem::new(UNAVAILABLE, format!("failed to publish the message to {}: {error}", letter.topic))
         })?;

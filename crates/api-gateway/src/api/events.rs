@@ -34,7 +34,7 @@ impl Api {
     ) -> ApiResult<EventPage> {
         let limit = self.page_size(page_size)?;
         let loaded = self.load(context, parse_id(id)?).await?;
-        let plan = self.conductor.plan_of(&loaded.state).await?;
+        let plan = self.engine.plan_of(&loaded.state).await?;
         let events = self.store().history(loaded.state.id, after_seq, limit).await?;
         let events = events.iter().map(|event| view::event(&plan, event)).collect();
         Ok(EventPage { events, last_seq: loaded.state.seq })
@@ -49,7 +49,7 @@ impl Api {
         after_seq: u64,
     ) -> ApiResult<impl Stream<Item = ApiResult<EventView>> + Send + use<>> {
         let loaded = self.load(context, parse_id(id)?).await?;
-        let plan = self.conductor.plan_of(&loaded.state).await?;
+        let plan = self.engine.plan_of(&loaded.state).await?;
         let permit = self.admission.admit_waiting(&context.namespace, context.permit.as_ref())?;
         let id = loaded.state.id;
         let follower = Follower {

@@ -104,13 +104,13 @@ impl Api {
     ) -> ApiResult<WorkflowView> {
         let id = self.load(context, parse_id(id)?).await?.state.id;
         let actor = context.actor.clone().or_else(|| Some("api".to_owned()));
-        self.conductor.submit(id, input(actor)).await?;
+        self.engine.submit(id, input(actor)).await?;
         self.workflow_view(self.load(context, id).await?).await
     }
 
     async fn step_index(&self, context: &CallContext, id: &str, step: &str) -> ApiResult<StepIndex> {
         let loaded = self.load(context, parse_id(id)?).await?;
-        let plan = self.conductor.plan_of(&loaded.state).await?;
+        let plan = self.engine.plan_of(&loaded.state).await?;
         plan.step_named(step).ok_or_else(|| {
             let names: Vec<&str> = plan.definition().steps.iter().map(|step| step.name.as_str()).collect();
             Problem::new(

@@ -128,7 +128,7 @@ impl Api {
     }
 
     async fn lane_backlog(&self, topic: Topic) -> LaneView {
-        let found = tokio::time::timeout(QUERY_TIMEOUT, self.conductor.queue().backlog(&topic)).await;
+        let found = tokio::time::timeout(QUERY_TIMEOUT, self.engine.queue().backlog(&topic)).await;
         let backlog = found.ok().and_then(Result::ok);
         let oldest = backlog.and_then(|backlog| backlog.oldest_waiting_ms);
         LaneView {

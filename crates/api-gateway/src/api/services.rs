@@ -81,7 +81,7 @@ impl Api {
             updated_at: clock::now(),
         };
         self.store().put_service(record.clone()).await?;
-        self.conductor.services_changed().notify_one();
+        self.engine.services_changed().notify_one();
         Ok(self.service_view(record, &self.ledger_backlog().await?).await)
     }
 
@@ -126,7 +126,7 @@ impl Api {
             }),
             actions: settings.actions.iter().map(limits).collect(),
             max_in_flight: settings.max_in_flight,
-            served: self.conductor.queue().has_consumer(&topic).await.unwrap_or(false),
+            served: self.engine.queue().has_consumer(&topic).await.unwrap_or(false),
             backlog: [Side::Execute, Side::Compensate]
                 .iter()
                 .filter_map(|side| backlog.get(&format!("{namespace}/{name}/{}", side.as_str())))

@@ -131,12 +131,12 @@ impl Api {
             idempotency_key: key.clone(),
             actor: context.actor.clone(),
         };
-        let started = self.conductor.start(request).await?;
+        let started = self.engine.start(request).await?;
         drop(slot);
         let mut state = started.state;
         request::record_workflow(state.id);
         // A replayed start keeps the version with which the workflow was started.
-        let plan = if started.replayed { self.conductor.plan_of(&state).await? } else { plan };
+        let plan = if started.replayed { self.engine.plan_of(&state).await? } else { plan };
         if !wait.is_zero() {
             let deadline = Instant::now() + wait;
             // The workflow is started even if the wait fails.
@@ -208,7 +208,7 @@ impl Api {
     /// Loads a workflow of the caller's namespace.
     pub(super) async fn load(&self, context: &CallContext, id: WorkflowId) -> ApiResult<Loaded> {
         request::record_workflow(id);
-        let loaded = match self.conductor.load(id).await {
+        let loaded = match self.engine.load(id).await {
             Ok(loaded) => loaded,
             Err(Error::NoSuchWorkflow) => return Err(not_found(&id.to_string())),
             Err(other) => return Err(other.into()),
@@ -218,17 +218,17 @@ impl Api {
 
     /// Builds the view of a loaded workflow.
     pub(super) async fn workflow_view(&self, loaded: Loaded) -> ApiResult<WorkflowView> {
-        let plan = self.conductor.plan_of(&loaded.state).await?;
+        let plan = self.engine.plan_of(&loaded.state).await?;
         let waiting_on = self.waiting_on(&plan, &loaded.state).await;
         Ok(view::workflow(&plan, &loaded.state, loaded.idempotency_key, waiting_on))
     }
 
     async fn waiting_on(&self, plan: &Plan, state: &State) -> Vec<Waiting> {
-        view::waiting_on(&**self.conductor.queue(), plan, state, clock::now()).await
+        view::waiting_on(&**self.engine.queue(), plan, state, clock::now()).await
     }
 
     async fn plan(&self, namespace: &str, name: &str, version: Option<u32>) -> ApiResult<Arc<Plan>> {
-        self.conductor.plan(namespace, name, version).await.map_err(|error| match (&error, version) {
+        self.engine.plan(namespace, name, version).await.map_err(|error| match (&error, version) {
             (Error::NoSuchDefinition, None) => {
                 Problem::new(NO_DEFINITION, format!("definition {name:?} not found in this namespace"))
             }
@@ -279,7 +279,7 @@ impl Api {
         };
         // Subscribed before the read, so that an end in between is not missed.
         let mut watch = self.waiters.watch(id);
-        if self.conductor.known(id).is_some_and(|state| state.namespace == context.namespace) {
+        if self.engine.known(id).is_some_and(|state| state.namespace == context.namespace) {
             // The workflow is running in the cache: it need not be read before its end or the deadline.
             waiting_permit = acquire(waiting_permit)?;
             drop(tokio::time::timeout_at(deadline, watch.ended()).await);

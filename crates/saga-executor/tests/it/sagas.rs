@@ -13,7 +13,7 @@ use goconductor_saga::{
 use goconductor_saga_executor::{Executor, Settings};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{NewDefinition, ServiceRecord, ServiceSettings, Store};
-use goconductor_transition::{Conductor, StartRequest, clock};
+use goconductor_transition::{Engine, StartRequest, clock};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ fn step(index: u32, name: &str) -> Step {
     }
 }
 
-async fn world() -> (Arc<Conductor>, CancellationToken, tokio::task::JoinHandle<()>) {
+async fn world() -> (Arc<Engine>, CancellationToken, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let answer = |Path(action): Path<String>, Body(input): Body<Json>| async move {
@@ -90,17 +90,17 @@ async fn world() -> (Arc<Conductor>, CancellationToken, tokio::task::JoinHandle<
     };
     store.put_definition(new).await.unwrap();
     let queue = Arc::new(MemoryQueue::new(Limits::default()));
-    let conductor =
-        Conductor::new(store, queue, Arc::new(NoExpressions), goconductor_transition::Settings::default());
+    let engine =
+        Engine::new(store, queue, Arc::new(NoExpressions), goconductor_transition::Settings::default());
     let stop = CancellationToken::new();
     let executor =
-        Executor::new(Arc::clone(&conductor), Arc::new(LocalElection::new(1)), Settings::default());
+        Executor::new(Arc::clone(&engine), Arc::new(LocalElection::new(1)), Settings::default());
     let running = tokio::spawn(executor.run(stop.clone()));
-    (conductor, stop, running)
+    (engine, stop, running)
 }
 
-async fn start(conductor: &Arc<Conductor>, input: Json) -> WorkflowId {
-    let plan = conductor.plan("default", "order", None).await.unwrap();
+async fn start(engine: &Arc<Engine>, input: Json) -> WorkflowId {
+    let plan = engine.plan("default", "order", None).await.unwrap();
     let request = StartRequest {
         namespace: "default".to_owned(),
         plan,
@@ -109,55 +109,55 @@ async fn start(conductor: &Arc<Conductor>, input: Json) -> WorkflowId {
         idempotency_key: None,
         actor: None,
     };
-    conductor.start(request).await.unwrap().state.id
+    engine.start(request).await.unwrap().state.id
 }
 
-async fn ended(conductor: &Arc<Conductor>, id: WorkflowId) -> State {
+async fn ended(engine: &Arc<Engine>, id: WorkflowId) -> State {
     for _ in 0..2000 {
-        let state = conductor.load(id).await.unwrap().state;
+        let state = engine.load(id).await.unwrap().state;
         if state.phase.is_final() {
             return state;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("it does not end: {:#?}", conductor.load(id).await)
+    panic!("it does not end: {:#?}", engine.load(id).await)
 }
 
 #[tokio::test]
 async fn runs_to_its_end_and_owes_nothing() {
-    let (conductor, stop, running) = world().await;
-    let id = start(&conductor, json!({})).await;
-    let state = ended(&conductor, id).await;
+    let (engine, stop, running) = world().await;
+    let id = start(&engine, json!({})).await;
+    let state = ended(&engine, id).await;
     assert_eq!(state.phase, Phase::Completed);
     assert_eq!(state.steps[2].output, Some(json!({"did": "ship"}).into()));
-    assert_eq!(conductor.store().ledger(&[id]).await.unwrap(), Vec::new());
+    assert_eq!(engine.store().ledger(&[id]).await.unwrap(), Vec::new());
     stop.cancel();
     running.await.unwrap();
 }
 
 #[tokio::test]
 async fn rolls_back_and_owes_nothing() {
-    let (conductor, stop, running) = world().await;
-    let id = start(&conductor, json!({"refuse": "ship"})).await;
-    let state = ended(&conductor, id).await;
+    let (engine, stop, running) = world().await;
+    let id = start(&engine, json!({"refuse": "ship"})).await;
+    let state = ended(&engine, id).await;
     assert_eq!(state.phase, Phase::RolledBack);
     let statuses: Vec<_> = state.steps.iter().map(|step| step.status()).collect();
     assert_eq!(statuses, [StepStatus::Compensated, StepStatus::Compensated, StepStatus::Failed]);
-    assert_eq!(conductor.store().ledger(&[id]).await.unwrap(), Vec::new());
+    assert_eq!(engine.store().ledger(&[id]).await.unwrap(), Vec::new());
     stop.cancel();
     running.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_at_once_all_end() {
-    let (conductor, stop, running) = world().await;
+    let (engine, stop, running) = world().await;
     let mut ids = Vec::new();
     for number in 0..300 {
         let input = if number % 3 == 0 { json!({"refuse": "ship"}) } else { json!({}) };
-        ids.push(start(&conductor, input).await);
+        ids.push(start(&engine, input).await);
     }
     for id in ids {
-        ended(&conductor, id).await;
+        ended(&engine, id).await;
     }
     stop.cancel();
     running.await.unwrap();

@@ -187,9 +187,9 @@ impl Decision<'_> {
             return false;
         }
         self.plan.downstream(index).iter().all(|below| {
-            self.state
-                .step(*below)
-                .is_some_and(|step| !step.execution.is_open() && (!self.needs_undo(*below) || step.is_undone()))
+            self.state.step(*below).is_some_and(|step| {
+                !step.execution.is_open() && (!self.needs_undo(*below) || step.is_undone())
+            })
         })
     }
 

@@ -74,7 +74,8 @@ fn order_of_steps(plan: &Plan, events: &[Event]) -> Result<(), String> {
                 matches!(before.steps[on.at()].execution, StepStatus::Completed | StepStatus::Skipped)
             };
             let completed = |on: &StepIndex| {
-                before.steps[on.at()].execution == StepStatus::Completed || before.steps[on.at()].skipped_by_operator
+                before.steps[on.at()].execution == StepStatus::Completed
+                    || before.steps[on.at()].skipped_by_operator
             };
             let ready = match of.join {
                 Join::Any => of.depends_on.is_empty() || of.depends_on.iter().any(completed),

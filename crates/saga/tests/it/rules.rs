@@ -248,7 +248,10 @@ fn a_later_refusal_does_not_take_doubt_away_and_neither_does_a_loss() {
     let mut told = Told::new(plan(vec![step("a", &[])]));
     told.unknown("a");
     told.refuses("a");
-    assert_eq!((told.state.steps[0].execution, told.state.steps[0].compensation), (Unknown, Some(CompensationQueued)));
+    assert_eq!(
+        (told.state.steps[0].execution, told.state.steps[0].compensation),
+        (Unknown, Some(CompensationQueued))
+    );
 
     let mut told = Told::new(plan(vec![step("a", &[])]));
     let (step, side) = (told.index("a"), Side::Execute);

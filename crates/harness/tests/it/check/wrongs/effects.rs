@@ -119,7 +119,8 @@ fn applied_though_skipped(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let skipped = |draft: &Draft, at: usize| {
         let case = &draft.cases[at];
         let mut steps = case.state().steps.into_iter();
-        let found = steps.position(|step| step.execution == StepStatus::Skipped && !step.skipped_by_operator)?;
+        let found =
+            steps.position(|step| step.execution == StepStatus::Skipped && !step.skipped_by_operator)?;
         (draft.status(at) == "COMPLETED").then(|| goconductor_saga::StepIndex(u32::try_from(found).unwrap()))
     };
     let at = draft.one(noise, |draft, at| skipped(draft, at).is_some())?;

@@ -1,6 +1,6 @@
 //! One write, until it is known what became of it.
 
-use super::Conductor;
+use super::Engine;
 use crate::Error;
 use goconductor_store::{Write, WriteOutcome};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 const UNKNOWN_TRIES: u32 = 20;
 const UNKNOWN_PAUSE: Duration = Duration::from_millis(50);
 
-impl Conductor {
+impl Engine {
     /// Writes; when the answer is lost, writes again until there is one, and knows itself if the first time
     /// it was done.
     pub(super) async fn write_one(&self, write: Write) -> Result<WriteOutcome, Error> {

@@ -1,6 +1,6 @@
 //! What this process issues and can run itself goes by no queue.
 
-use super::Conductor;
+use super::Engine;
 use crate::Command;
 use goconductor_queue::Topic;
 use std::sync::Weak;
@@ -12,7 +12,7 @@ pub trait Shortcut: std::fmt::Debug + Send + Sync {
     fn take(&self, topic: &Topic, command: Command) -> Option<Command>;
 }
 
-impl Conductor {
+impl Engine {
     /// Who takes commands on in this process. The first that is set stays.
     pub fn set_shortcut(&self, shortcut: Weak<dyn Shortcut>) {
         drop(self.shortcut.set(shortcut));

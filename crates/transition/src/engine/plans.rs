@@ -1,12 +1,12 @@
 //! Definitions in the form that the rules use.
 
-use super::Conductor;
+use super::Engine;
 use crate::Error;
 use goconductor_saga::{Plan, State};
 use goconductor_store::DefinitionName;
 use std::sync::Arc;
 
-impl Conductor {
+impl Engine {
     /// A definition in the form that the rules use; none for `version` means the newest.
     ///
     /// # Errors

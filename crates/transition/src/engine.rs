@@ -27,7 +27,7 @@ pub use shortcut::Shortcut;
 /// somebody else got on, so this is reached only if something is wrong.
 const TRIES: u32 = 100;
 
-/// What a conductor is set to.
+/// What a engine is set to.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// A command that was published is due again after this, unless somebody says that it is under way.
@@ -82,7 +82,7 @@ struct Prepared {
 
 /// The one of a process that turns news into transitions.
 #[derive(Debug)]
-pub struct Conductor {
+pub struct Engine {
     store: Arc<dyn Store>,
     queue: Arc<dyn Queue>,
     expressions: Arc<dyn Expressions>,
@@ -96,8 +96,8 @@ pub struct Conductor {
     shortcut: OnceLock<Weak<dyn Shortcut>>,
 }
 
-impl Conductor {
-    /// One conductor for a process.
+impl Engine {
+    /// One engine for a process.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
