@@ -61,8 +61,8 @@ impl Lane {
         tasks.wait().await;
     }
 
-    /// Takes a command that was issued in this process, if there is a place for it now.
-    pub(crate) fn offer(&self, command: Command) -> Option<Command> {
+    /// Accepts a command that this process issued if a slot for it is free now. Returns it otherwise.
+    pub(crate) fn try_accept(&self, command: Command) -> Option<Command> {
         // In this order: once it is stopped, the lane waits for whoever has a token.
         let under_way = self.tasks.token();
         if self.stop.is_cancelled() {

@@ -18,7 +18,7 @@ use goconductor_queue::Topic;
 use goconductor_saga::Side;
 use goconductor_service_kit::fair::{FairSemaphore, Limits};
 use goconductor_store::ServiceRecord;
-use goconductor_transition::{Command, Engine, Shortcut, topic_of};
+use goconductor_transition::{Command, Engine, LocalDispatch, topic_of};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -111,8 +111,8 @@ impl Registry {
             lanes: TaskTracker::new(),
             give_up,
         });
-        let shortcut: Weak<dyn Shortcut> = Arc::downgrade(&this) as Weak<dyn Shortcut>;
-        this.engine.set_shortcut(shortcut);
+        let local: Weak<dyn LocalDispatch> = Arc::downgrade(&this) as Weak<dyn LocalDispatch>;
+        this.engine.set_local_dispatch(local);
         this
     }
 
@@ -281,14 +281,14 @@ impl Registry {
     }
 }
 
-impl Shortcut for Registry {
-    fn take(&self, topic: &Topic, command: Command) -> Option<Command> {
+impl LocalDispatch for Registry {
+    fn try_accept(&self, topic: &Topic, command: Command) -> Option<Command> {
         let lane = {
             let lanes = self.by_topic.read().unwrap_or_else(PoisonError::into_inner);
             lanes.get(topic).cloned()
         };
         match lane {
-            Some(lane) => lane.offer(command),
+            Some(lane) => lane.try_accept(command),
             None => Some(command),
         }
     }

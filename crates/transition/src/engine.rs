@@ -1,7 +1,7 @@
 //! Loads, decides, commits, publishes.
 
+mod local_dispatch;
 mod plans;
-mod shortcut;
 mod write;
 
 use crate::cache::{Plans, States, Waiting};
@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 
-pub use shortcut::Shortcut;
+pub use local_dispatch::LocalDispatch;
 
 /// A lost race is decided again this often before the caller is told to come back: each loss means that
 /// somebody else got on, so this is reached only if something is wrong.
@@ -93,7 +93,7 @@ pub struct Engine {
     tasks: TaskTracker,
     alarm: Alarm,
     services_changed: Notify,
-    shortcut: OnceLock<Weak<dyn Shortcut>>,
+    local_dispatch: OnceLock<Weak<dyn LocalDispatch>>,
 }
 
 impl Engine {
@@ -116,7 +116,7 @@ impl Engine {
             tasks: TaskTracker::new(),
             alarm: Alarm::new(),
             services_changed: Notify::new(),
-            shortcut: OnceLock::new(),
+            local_dispatch: OnceLock::new(),
         })
     }
 
@@ -423,7 +423,7 @@ impl Engine {
         if let Some(at) = left {
             self.alarm.due(at);
         }
-        self.publish_with(self.keep(commands), Some(&record.state)).await;
+        self.publish_with(self.dispatch_locally(commands), Some(&record.state)).await;
     }
 }
 

@@ -20,5 +20,5 @@ mod error;
 
 pub use alarm::Alarm;
 pub use command::{COMMAND_FORMAT, Command, topic_of};
-pub use engine::{Engine, Settings, Shortcut, StartRequest, Started};
+pub use engine::{Engine, LocalDispatch, Settings, StartRequest, Started};
 pub use error::Error;
