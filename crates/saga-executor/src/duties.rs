@@ -82,7 +82,7 @@ impl Duties {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = leadership.lost() => {}
-                () = self.engine.alarm().rung() => {}
+                () = self.engine.timer_notifier().notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -132,13 +132,13 @@ impl Duties {
             redelivery: self.settings.redelivery,
         };
         // Until it is known when to look again, whatever becomes due rings.
-        self.engine.alarm().sleeps_until(Timestamp(i64::MAX));
+        self.engine.timer_notifier().set_next_poll(Timestamp(i64::MAX));
         let claim = self.engine.store().claim(&request).await?;
         self.act(claim.rows, now).await;
         let now = clock::now();
         let busy = if self.engine.queue().outlives_processes() { BUSY_AFAR } else { BUSY };
         let wait = claim.next_due.map_or(IDLE, |due| due.since(now).clamp(busy, IDLE));
-        self.engine.alarm().sleeps_until(now.after(wait));
+        self.engine.timer_notifier().set_next_poll(now.after(wait));
         Ok(wait)
     }
 

@@ -39,7 +39,7 @@ impl Lane {
             let error = match self.runner.engine.queue().consume(topic).await {
                 Ok(mut consumer) => {
                     // The backlog that the ledger has kept for this service is wanted now.
-                    self.runner.engine.alarm().ring();
+                    self.runner.engine.timer_notifier().notify();
                     match self.take_all(&mut *consumer, &mut vigil).await {
                         Ok(()) => {
                             // What a broker holds is taken by the next consumer.

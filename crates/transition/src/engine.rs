@@ -6,7 +6,7 @@ mod write;
 
 use crate::cache::{Plans, States, Waiting};
 use crate::digest::request_digest;
-use crate::{Alarm, Command, Error, clock, topic_of};
+use crate::{Command, Error, TimerNotifier, clock, topic_of};
 use goconductor_queue::{Message, Queue, Topic};
 use goconductor_saga::{
     Due, Expressions, Input, Json, LedgerChange, OwedKey, Plan, Refusal, Side, StartWorkflow, State,
@@ -91,7 +91,7 @@ pub struct Engine {
     states: States,
     waiting: Waiting<News>,
     tasks: TaskTracker,
-    alarm: Alarm,
+    timer_notifier: TimerNotifier,
     services_changed: Notify,
     local_dispatch: OnceLock<Weak<dyn LocalDispatch>>,
 }
@@ -114,7 +114,7 @@ impl Engine {
             states: States::new(),
             waiting: Waiting::new(),
             tasks: TaskTracker::new(),
-            alarm: Alarm::new(),
+            timer_notifier: TimerNotifier::new(),
             services_changed: Notify::new(),
             local_dispatch: OnceLock::new(),
         })
@@ -140,8 +140,8 @@ impl Engine {
 
     /// Rings when something becomes due that only the ledger knows of: for the duty runner.
     #[must_use]
-    pub fn alarm(&self) -> &Alarm {
-        &self.alarm
+    pub fn timer_notifier(&self) -> &TimerNotifier {
+        &self.timer_notifier
     }
 
     /// Rings when it was changed how a service is reached: for the executor.
@@ -421,7 +421,7 @@ impl Engine {
     ) {
         self.states.put(state);
         if let Some(at) = left {
-            self.alarm.due(at);
+            self.timer_notifier.notify_due(at);
         }
         self.publish_with(self.dispatch_locally(commands), Some(&record.state)).await;
     }

@@ -10,15 +10,15 @@
 //! Invariants: nothing is published but after the commit that issued it; what is not published is in
 //! the ledger; news of one workflow that waits together is decided in order and committed as one.
 
-mod alarm;
 mod cache;
 pub mod clock;
 mod command;
 mod digest;
 mod engine;
 mod error;
+mod timer_notifier;
 
-pub use alarm::Alarm;
 pub use command::{COMMAND_FORMAT, Command, topic_of};
 pub use engine::{Engine, LocalDispatch, Settings, StartRequest, Started};
 pub use error::Error;
+pub use timer_notifier::TimerNotifier;
