@@ -1,8 +1,8 @@
-//! CEL behind `saga`'s trait.
+//! CEL expressions, behind the trait of `saga`.
 //!
-//! Expressions come from people, run inside every decision, and have no budget of their own at run time:
-//! what could take long, much memory or the stack is refused before it runs, by what it looks like
-//! ([`source`]) and by what it is given ([`value`]).
+//! Expressions are untrusted, run inside every decision and have no time limit of their own. An expression that could
+//! take long, use much memory or overflow the stack is therefore refused before it runs: by its text ([`source`]) and
+//! by the size of its inputs ([`value`]).
 
 mod names;
 mod source;
@@ -13,19 +13,20 @@ use cel::{Context, Env, Program, Value};
 use goconductor_saga::{ExpressionError, Expressions, Json, Scope, StepView, Timestamp};
 use lru::LruCache;
 use names::{Fields, Names};
+use parking_lot::Mutex;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 use value::Size;
 
-/// Compiled expressions that are remembered: some hundred definitions' worth.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-/// Characters of a message: it repeats values, which may be long.
-const MESSAGE: usize = 300;
+/// Maximum number of cached compiled expressions, enough for several hundred definitions.
+const MAX_CACHED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// Maximum characters of a message, which repeats values of any length.
+const MAX_MESSAGE_CHARS: usize = 300;
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
-/// Something that is wrong with an expression.
+/// A problem of an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) code: &'static str,
@@ -44,16 +45,16 @@ impl Finding {
     }
 }
 
-/// An expression that can be computed.
+/// A compiled expression.
 pub(crate) struct Compiled {
     program: Program,
     names: Names,
-    /// How often `+` is written: each may double a text or a list.
+    /// The number of `+` operators. Each may double the size of a string or a list.
     additions: usize,
 }
 
 impl Compiled {
-    /// The steps that it names.
+    /// Returns the steps that the expression refers to.
     pub(crate) fn steps(&self) -> impl Iterator<Item = &str> {
         self.names.steps.keys().map(String::as_str)
     }
@@ -65,49 +66,49 @@ impl std::fmt::Debug for Compiled {
     }
 }
 
-/// Compiles an expression, or says everything that is wrong with it.
+/// Compiles an expression, or returns all of its problems.
 pub(crate) fn compile(text: &str) -> Result<Compiled, Vec<Finding>> {
     source::check(text).map_err(|finding| vec![finding])?;
     let parsed = catch_unwind(|| Program::compile(text));
     let program = match parsed {
         Ok(Ok(program)) => program,
         Ok(Err(errors)) => {
-            let detail = format!("`{text}` can't be read: {}", first_line(&errors.to_string()));
+            let detail = format!("`{text}` is not a valid expression: {}", first_line(&errors.to_string()));
             return Err(vec![Finding::new(EXPRESSION, detail)]);
         }
-        Err(_) => return Err(vec![Finding::new(EXPRESSION, format!("`{text}` can't be read"))]),
+        Err(_) => return Err(vec![Finding::new(EXPRESSION, format!("`{text}` is not a valid expression"))]),
     };
     let names = names::of(program.expression())?;
     Ok(Compiled { program, names, additions: source::additions(text) })
 }
 
-/// The parser's message, without the drawing below it.
+/// Returns the message of the parser without the excerpt below it.
 fn first_line(message: &str) -> &str {
     message.lines().find(|line| !line.trim().is_empty()).unwrap_or(message).trim()
 }
 
-/// Computes expressions; one for a process, as it remembers what it compiled.
+/// Evaluates CEL expressions. A process has one instance, which caches compiled expressions.
 pub struct Cel {
     compiled: Mutex<LruCache<String, Arc<Compiled>>>,
 }
 
 impl Cel {
-    /// Remembers nothing yet.
+    /// Creates an evaluator with an empty cache.
     #[must_use]
     pub fn new() -> Self {
-        Self { compiled: Mutex::new(LruCache::new(REMEMBERED)) }
+        Self { compiled: Mutex::new(LruCache::new(MAX_CACHED)) }
     }
 
     fn compiled(&self, text: &str) -> Result<Arc<Compiled>, String> {
-        let remembered = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(compiled) = remembered().get(text) {
+        let cache = || self.compiled.lock();
+        if let Some(compiled) = cache().get(text) {
             return Ok(Arc::clone(compiled));
         }
         let compiled = compile(text).map_err(|findings| {
             findings.into_iter().map(|finding| finding.detail).collect::<Vec<_>>().join("; ")
         })?;
         let compiled = Arc::new(compiled);
-        remembered().put(text.to_owned(), Arc::clone(&compiled));
+        cache().put(text.to_owned(), Arc::clone(&compiled));
         Ok(compiled)
     }
 }
@@ -128,27 +129,27 @@ impl Expressions for Cel {
     fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
         let error = |reason: String| ExpressionError {
             expression: expression.to_owned(),
-            reason: reason.chars().take(MESSAGE).collect(),
+            reason: reason.chars().take(MAX_MESSAGE_CHARS).collect(),
         };
         let compiled = self.compiled(expression).map_err(error)?;
-        compute(&compiled, scope).map_err(error)
+        evaluate(&compiled, scope).map_err(error)
     }
 }
 
-fn compute(compiled: &Compiled, scope: &Scope<'_>) -> Result<Json, String> {
+fn evaluate(compiled: &Compiled, scope: &Scope<'_>) -> Result<Json, String> {
     let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
     let mut size = value::Size::default();
     for (name, variable) in variables(&compiled.names, scope, &mut size) {
         context.add_variable_from_value(name, variable);
     }
     size.check(compiled.names.loops_over_outside, compiled.additions)?;
-    // The interpreter is not ours: were it to panic, one expression has no value, and that is all.
-    let computed = catch_unwind(AssertUnwindSafe(|| compiled.program.execute(&context)));
-    let computed = computed.map_err(|_| "it can't be computed".to_owned())?;
-    value::to_json(&computed.map_err(|error| error.to_string())?)
+    // A panic of the interpreter must affect only this expression.
+    let evaluated = catch_unwind(AssertUnwindSafe(|| compiled.program.execute(&context)));
+    let evaluated = evaluated.map_err(|_| "the evaluation failed".to_owned())?;
+    value::to_json(&evaluated.map_err(|error| error.to_string())?)
 }
 
-/// What the expression names, and nothing else: inputs and outputs may be large.
+/// Returns only the values that the expression refers to, because inputs and outputs may be large.
 fn variables(names: &Names, scope: &Scope<'_>, size: &mut Size) -> Vec<(&'static str, Value)> {
     let mut variables = Vec::new();
     if let Some(fields) = &names.input {

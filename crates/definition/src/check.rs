@@ -1,17 +1,17 @@
-//! What has to hold of the whole graph: no cycle, the rule of the pivot, expressions that can be computed.
+//! Checks of the whole graph: no cycles, the pivot rule, valid expressions.
 
 use crate::cel::{self, Compiled};
 use crate::expand::Expanded;
 use crate::fields::{At, Reader, nearest};
 use crate::problem::{CYCLE, PIVOT, REFERENCE};
 use crate::settings::Undo;
-use crate::step::{Body, Single, Written};
+use crate::step::{ActionStep, Body, ParsedStep};
 use crate::template::{expressions, text_template};
 use crate::tree::Document;
 use goconductor_saga::{Kind, Plan, StepIndex, Template};
 use std::collections::BTreeSet;
 
-/// Checks the graph; it as a plan, if it is one.
+/// Checks the graph. Returns its plan if it is valid.
 pub(crate) fn rules(
     reader: &mut Reader,
     document: &Document<'_>,
@@ -20,17 +20,17 @@ pub(crate) fn rules(
     let plan = match Plan::new(expanded.definition.clone(), 1) {
         Ok(plan) => plan,
         Err(error) => {
-            // Names that are there twice have been reported, with both places.
+            // Duplicate names were already reported, with both locations.
             if let goconductor_saga::GraphError::Cycle(names) = &error {
-                let first = expanded.written.iter().find(|written| names.contains(&written.name));
-                let at = first.map_or(&document.at, |written| &written.at);
+                let first = expanded.parsed.iter().find(|parsed| names.contains(&parsed.name));
+                let at = first.map_or(&document.at, |parsed| &parsed.at);
                 let problem = at.problem(CYCLE, error.to_string());
-                reader.push(problem.hint("drop one of the `depends_on` between them"));
+                reader.push(problem.hint("remove one of the dependencies between these steps"));
             }
             return None;
         }
     };
-    // Where something could not be read, edges are missing: nothing is said of what they would change.
+    // A broken step lacks edges, so the pivot rule cannot be checked.
     if expanded.broken.is_empty() {
         pivot_rule(reader, expanded, &plan);
     }
@@ -38,56 +38,55 @@ pub(crate) fn rules(
 }
 
 fn pivot_rule(reader: &mut Reader, expanded: &Expanded<'_, '_>, plan: &Plan) {
-    let steps = || (0u32..).map(StepIndex).zip(&plan.definition().steps).zip(&expanded.written);
-    let mut say = |written: &Written<'_>, detail: String, hint: &str| {
-        reader.push(written.at.problem(PIVOT, detail).hint(hint));
+    let steps = || (0u32..).map(StepIndex).zip(&plan.definition().steps).zip(&expanded.parsed);
+    let mut report = |parsed: &ParsedStep<'_>, detail: String, hint: &str| {
+        reader.push(parsed.at.problem(PIVOT, detail).hint(hint));
     };
-    for ((_, step), written) in steps().filter(|((_, step), _)| step.kind == Kind::Pivot).skip(1) {
-        let detail = format!("`{}` is a second pivot: there is one point of no return", step.name);
-        say(written, detail, "what follows the pivot is `kind: retriable`");
+    for ((_, step), parsed) in steps().filter(|((_, step), _)| step.kind == Kind::Pivot).skip(1) {
+        let detail = format!("`{}` is a second pivot, and a definition has at most one", step.name);
+        report(parsed, detail, "use `kind: retriable` for steps after the pivot");
     }
     let Some(pivot) = plan.pivot() else {
-        for ((_, step), written) in steps().filter(|((_, step), _)| step.kind == Kind::Retriable) {
-            let detail = format!("`{}` is retriable, and no pivot comes before it", step.name);
-            say(written, detail, "make a step before it `kind: pivot`, or say how this one is undone");
+        for ((_, step), parsed) in steps().filter(|((_, step), _)| step.kind == Kind::Retriable) {
+            let detail = format!("`{}` is retriable, and no pivot precedes it", step.name);
+            report(
+                parsed,
+                detail,
+                "set `kind: pivot` on an earlier step, or declare `compensate` on this one",
+            );
         }
         return;
     };
     let name = plan.step(pivot).map_or("", |step| step.name.as_str());
-    for ((index, step), written) in steps() {
+    for ((index, step), parsed) in steps() {
         let (before, after) =
             (plan.downstream(index).contains(&pivot), plan.downstream(pivot).contains(&index));
         match step.kind {
             Kind::Pivot => {}
             Kind::Compensatable | Kind::Retriable if !before && !after => {
-                let detail = format!("`{}` comes neither before nor after the pivot `{name}`", step.name);
-                say(
-                    written,
-                    detail,
-                    "say by `depends_on` which, so that it is known whether it can still be undone",
-                );
+                let detail = format!("`{}` is neither before nor after the pivot `{name}`", step.name);
+                report(parsed, detail, "order it relative to the pivot with `depends_on`");
             }
             Kind::Compensatable if after => {
-                let detail =
-                    format!("`{}` comes after the pivot `{name}`, from where nothing is undone", step.name);
-                say(written, detail, "make it `kind: retriable`, or move it before the pivot");
+                let detail = format!("`{}` is compensatable, and it is after the pivot `{name}`", step.name);
+                report(parsed, detail, "set `kind: retriable`, or move it before the pivot");
             }
             Kind::Retriable if before => {
-                let detail = format!("`{}` is retriable, and comes before the pivot `{name}`", step.name);
-                say(written, detail, "say how it is undone, or move it behind the pivot");
+                let detail = format!("`{}` is retriable, and it is before the pivot `{name}`", step.name);
+                report(parsed, detail, "declare `compensate`, or move it after the pivot");
             }
             Kind::Compensatable | Kind::Retriable => {}
         }
     }
 }
 
-/// What an expression may see.
+/// The steps that an expression may refer to.
 enum View {
-    /// Steps that this one waits for, directly or indirectly.
+    /// The steps upstream of this one.
     Upstream(StepIndex),
-    /// Those, and the step itself: it was done when it is undone.
-    Undo(StepIndex),
-    /// Every step.
+    /// The steps upstream of this one and the step itself, which has run when it is compensated.
+    Compensation(StepIndex),
+    /// All steps.
     All,
 }
 
@@ -95,26 +94,26 @@ struct Checker<'r, 'd, 'a> {
     reader: &'r mut Reader,
     expanded: &'r Expanded<'d, 'a>,
     plan: Option<&'r Plan>,
-    /// Conditions of a block are conditions of each of its steps: they are reported once.
-    seen: BTreeSet<String>,
+    /// The reported problems. The condition of a block applies to each of its steps and is reported once.
+    reported: BTreeSet<String>,
 }
 
-/// Checks every expression: that it can be computed, and what it names.
+/// Checks that every expression is valid and refers only to known values.
 pub(crate) fn expressions_of(
     reader: &mut Reader,
     document: &Document<'_>,
     expanded: &Expanded<'_, '_>,
     plan: Option<&Plan>,
 ) {
-    let mut checker = Checker { reader, expanded, plan, seen: BTreeSet::new() };
-    for (number, written) in (0u32..).zip(&expanded.written) {
+    let mut checker = Checker { reader, expanded, plan, reported: BTreeSet::new() };
+    for (number, parsed) in (0u32..).zip(&expanded.parsed) {
         let index = StepIndex(number);
         let step = expanded.definition.steps.get(index.at());
-        let places = expanded.conditions_at.get(index.at());
-        for (condition, at) in step.iter().flat_map(|step| &step.when).zip(places.into_iter().flatten()) {
+        let locations = expanded.conditions_at.get(index.at());
+        for (condition, at) in step.iter().flat_map(|step| &step.when).zip(locations.into_iter().flatten()) {
             checker.expression(&condition.expression, at, &View::Upstream(index));
         }
-        if let Body::Step(single) = &written.body {
+        if let Body::Step(single) = &parsed.body {
             checker.inputs(single, index);
         }
     }
@@ -124,21 +123,21 @@ pub(crate) fn expressions_of(
 }
 
 impl Checker<'_, '_, '_> {
-    fn inputs(&mut self, single: &Single<'_>, index: StepIndex) {
+    fn inputs(&mut self, single: &ActionStep<'_>, index: StepIndex) {
         if let Some(at) = &single.input {
             self.value(at, &View::Upstream(index));
         }
-        if let Some(Undo::By(undo)) = &single.undo
-            && let Some(at) = &undo.input
+        if let Some(CompensateKey::Action(compensation)) = &single.compensate
+            && let Some(at) = &compensation.input
         {
-            self.value(at, &View::Undo(index));
+            self.value(at, &View::Compensation(index));
         }
     }
 
-    /// Every expression in a value, each with its own place.
+    /// Checks every expression in a value.
     fn value(&mut self, at: &At<'_>, view: &View) {
         if let Some(text) = at.node.text() {
-            // A text that can't be taken apart has been reported.
+            // A text that is not a valid template was already reported.
             let template = text_template(text).unwrap_or(Template::Value(goconductor_saga::Json::Null));
             for expression in expressions(&template) {
                 self.expression(expression, at, view);
@@ -178,18 +177,18 @@ impl Checker<'_, '_, '_> {
                 continue;
             };
             let named = StepIndex(named.0);
-            // Without a plan there is a cycle, and nobody can say what is upstream.
+            // Without a plan the graph has a cycle, so no step is upstream of another.
             let Some(plan) = self.plan.filter(|_| self.expanded.broken.is_empty()) else { continue };
             let (of, itself) = match view {
                 View::All => continue,
                 View::Upstream(of) => (*of, false),
-                View::Undo(of) => (*of, true),
+                View::Compensation(of) => (*of, true),
             };
             let is_settled = plan.downstream(named).contains(&of) || (itself && named == of);
             if !is_settled {
                 let reader = plan.step(of).map_or("", |step| step.name.as_str());
-                let detail = format!("`steps.{name}` may not have run when `{reader}` needs it");
-                let hint = format!("let `{reader}` wait for it: depends_on: [{name}]");
+                let detail = format!("step `{name}` may not have run before `{reader}`");
+                let hint = format!("add `depends_on: [{name}]` to `{reader}`");
                 self.report(at.problem(REFERENCE, detail).hint(hint));
             }
         }
@@ -200,19 +199,20 @@ impl Checker<'_, '_, '_> {
         let block = self.expanded.definition.steps.iter().flat_map(|step| &step.blocks);
         let is_block = block.filter_map(|path| path.split_once('.')).any(|(block, _)| block == name);
         let problem = if is_block {
-            at.problem(REFERENCE, format!("`{name}` is a block, and has no output")).hint("name a step in it")
+            at.problem(REFERENCE, format!("`{name}` is a block, which has no output"))
+                .hint("refer to a step in the block")
         } else {
-            let problem = at.problem(REFERENCE, format!("there is no step `{name}`"));
+            let problem = at.problem(REFERENCE, format!("unknown step `{name}`"));
             match nearest(name, &names) {
                 Some(near) => problem.hint(format!("did you mean `steps.{near}`?")),
-                None => problem.hint(format!("there are {}", names.join(", "))),
+                None => problem.hint(format!("known steps are {}", names.join(", "))),
             }
         };
         self.report(problem);
     }
 
     fn report(&mut self, problem: crate::Problem) {
-        if self.seen.insert(format!("{problem:?}")) {
+        if self.reported.insert(format!("{problem:?}")) {
             self.reader.push(problem);
         }
     }

@@ -1,4 +1,4 @@
-//! A digest of content: the same for the same content, however it is written down.
+//! The digest of a definition, which depends on its content and not on its format.
 
 use goconductor_saga::Json;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ pub(crate) fn of(document: &Json) -> String {
     format!("blake3:{}", blake3::hash(canonical.as_bytes()).to_hex())
 }
 
-/// JSON with its keys in order, and without what only tools read.
+/// Writes JSON with sorted keys and without `$schema`, which only tools use.
 fn write(value: &Json, to: &mut String) {
     match value {
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => to.push_str(&value.to_string()),

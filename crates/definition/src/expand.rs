@@ -1,9 +1,9 @@
-//! Blocks to edges and conditions: what runs is a flat graph.
+//! Expansion of blocks to edges and conditions, because the rules run a flat graph.
 
 use crate::fields::{At, Reader, nearest};
 use crate::problem::{CYCLE, UNKNOWN_STEP};
-use crate::settings::{Defaults, Undo};
-use crate::step::{Body, Single, Written};
+use crate::settings::{CompensateKey, Defaults};
+use crate::step::{ActionStep, Body, ParsedStep};
 use crate::template::template;
 use crate::tree::Document;
 use goconductor_saga::{
@@ -12,30 +12,29 @@ use goconductor_saga::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// A definition with where each of its steps is written.
+/// A definition, with the parsed form of each step.
 #[derive(Debug)]
 pub(crate) struct Expanded<'d, 'a> {
     pub(crate) definition: Definition,
-    /// For each step of the definition, how it is written.
-    pub(crate) written: Vec<&'d Written<'a>>,
-    /// For each step of the definition, where its conditions are written.
+    /// The parsed form of each step.
+    pub(crate) parsed: Vec<&'d ParsedStep<'a>>,
+    /// The locations of the conditions of each step.
     pub(crate) conditions_at: Vec<Vec<&'d At<'a>>>,
-    /// Names of steps and blocks in which something is wrong: edges are missing at them.
+    /// The names of steps and blocks with problems, which lack edges.
     pub(crate) broken: BTreeSet<&'d str>,
 }
 
-/// A step or block in its place. Steps are numbered in the order in which they are written, so what is in
-/// a block is a range.
+/// A step or a block in the tree. Steps are numbered in the order of the text, so the steps of a block are a range.
 struct Element<'d, 'a> {
-    written: &'d Written<'a>,
+    parsed: &'d ParsedStep<'a>,
     members: Range<u32>,
-    /// The block that it is in.
+    /// The enclosing block.
     block: Option<usize>,
-    /// What is written before it in the same list.
+    /// The element before this one in the same list.
     above: Option<usize>,
-    /// The elements of each branch; none for a step.
+    /// The elements of each branch. A step has no branches.
     branches: Vec<Vec<usize>>,
-    /// Those of the blocks around it, and its own.
+    /// The conditions of the enclosing blocks and of the element itself.
     conditions: Vec<(Condition, &'d At<'a>)>,
     blocks: Vec<String>,
 }
@@ -47,22 +46,22 @@ struct Expansion<'d, 'a> {
     steps: u32,
 }
 
-/// Where a list of steps stands.
-struct Place<'d, 'a> {
+/// The enclosing block, conditions and block names of a list of steps.
+struct ExpansionScope<'d, 'a> {
     block: Option<usize>,
     conditions: Vec<(Condition, &'d At<'a>)>,
     blocks: Vec<String>,
 }
 
-/// Expands what was read; nothing if there is no step to go on with.
+/// Expands a parsed definition. Returns `None` if no step is valid.
 pub(crate) fn expand<'d, 'a>(reader: &mut Reader, document: &'d Document<'a>) -> Option<Expanded<'d, 'a>> {
     let mut expansion = Expansion::default();
-    let place = Place { block: None, conditions: Vec::new(), blocks: Vec::new() };
-    expansion.list(&document.steps, &place);
+    let scope = ExpansionScope { block: None, conditions: Vec::new(), blocks: Vec::new() };
+    expansion.list(&document.steps, &scope);
     expansion.check_names(reader);
     let broken = expansion.elements.iter().filter(|element| element.is_broken());
     let mut expanded = Expanded {
-        broken: broken.map(|element| element.written.name.as_str()).collect(),
+        broken: broken.map(|element| element.parsed.name.as_str()).collect(),
         definition: Definition {
             format: DEFINITION_FORMAT,
             name: document.name.clone(),
@@ -74,14 +73,14 @@ pub(crate) fn expand<'d, 'a>(reader: &mut Reader, document: &'d Document<'a>) ->
             timeout: document.timeout,
             steps: Vec::new(),
         },
-        written: Vec::new(),
+        parsed: Vec::new(),
         conditions_at: Vec::new(),
     };
     for (index, element) in expansion.elements.iter().enumerate() {
-        let Body::Step(single) = &element.written.body else { continue };
+        let Body::Step(single) = &element.parsed.body else { continue };
         let depends_on = expansion.dependencies(index);
         expanded.definition.steps.push(step(reader, element, single, &document.defaults, depends_on));
-        expanded.written.push(element.written);
+        expanded.parsed.push(element.parsed);
         expanded.conditions_at.push(element.conditions.iter().map(|(_, at)| *at).collect());
     }
     (!expanded.definition.steps.is_empty()).then_some(expanded)
@@ -89,7 +88,7 @@ pub(crate) fn expand<'d, 'a>(reader: &mut Reader, document: &'d Document<'a>) ->
 
 impl Element<'_, '_> {
     fn is_broken(&self) -> bool {
-        match self.written.body {
+        match self.parsed.body {
             Body::Broken => true,
             Body::Step(_) | Body::Block(_) => false,
         }
@@ -97,50 +96,55 @@ impl Element<'_, '_> {
 }
 
 impl<'d, 'a> Expansion<'d, 'a> {
-    /// Numbers what is in a list; the elements of the list.
-    fn list(&mut self, list: &'d [Written<'a>], place: &Place<'d, 'a>) -> Vec<usize> {
+    /// Numbers the steps of a list. Returns the elements of the list.
+    fn list(&mut self, list: &'d [ParsedStep<'a>], scope: &ExpansionScope<'d, 'a>) -> Vec<usize> {
         let mut elements: Vec<usize> = Vec::new();
-        for written in list {
-            let index = self.element(written, place, elements.last().copied());
+        for parsed in list {
+            let index = self.element(parsed, scope, elements.last().copied());
             elements.push(index);
         }
         elements
     }
 
-    fn element(&mut self, written: &'d Written<'a>, place: &Place<'d, 'a>, above: Option<usize>) -> usize {
+    fn element(
+        &mut self,
+        parsed: &'d ParsedStep<'a>,
+        scope: &ExpansionScope<'d, 'a>,
+        above: Option<usize>,
+    ) -> usize {
         let index = self.elements.len();
         let first = self.steps;
-        self.by_name.entry(&written.name).or_insert(index);
-        let mut conditions = place.conditions.clone();
-        conditions.extend(written.when.as_ref().map(|(text, at)| (condition(text, true), at)));
+        self.by_name.entry(&parsed.name).or_insert(index);
+        let mut conditions = scope.conditions.clone();
+        conditions.extend(parsed.when.as_ref().map(|(text, at)| (condition(text, true), at)));
         self.elements.push(Element {
-            written,
+            parsed,
             members: first..first,
-            block: place.block,
+            block: scope.block,
             above,
             branches: Vec::new(),
             conditions: conditions.clone(),
-            blocks: place.blocks.clone(),
+            blocks: scope.blocks.clone(),
         });
         let mut lists = Vec::new();
-        match &written.body {
+        match &parsed.body {
             Body::Step(_) => self.steps += 1,
             Body::Broken => {}
             Body::Block(branches) => {
                 for branch in branches {
-                    let mut place = Place {
+                    let mut scope = ExpansionScope {
                         block: Some(index),
                         conditions: conditions.clone(),
-                        blocks: place.blocks.clone(),
+                        blocks: scope.blocks.clone(),
                     };
-                    place.blocks.push(format!("{}.{}", written.name, branch.name));
+                    scope.blocks.push(format!("{}.{}", parsed.name, branch.name));
                     if let Some((text, at)) = &branch.when {
-                        place.conditions.push((condition(text, true), at));
+                        scope.conditions.push((condition(text, true), at));
                         if branch.exclusive {
                             conditions.push((condition(text, false), at));
                         }
                     }
-                    lists.push(self.list(&branch.steps, &place));
+                    lists.push(self.list(&branch.steps, &scope));
                 }
             }
         }
@@ -151,7 +155,7 @@ impl<'d, 'a> Expansion<'d, 'a> {
         index
     }
 
-    /// What a step waits for, each once, in order.
+    /// Returns the dependencies of a step, sorted and without duplicates.
     fn dependencies(&self, index: usize) -> Vec<StepIndex> {
         let mut steps = self.waits_for(index);
         steps.sort_unstable();
@@ -161,7 +165,7 @@ impl<'d, 'a> Expansion<'d, 'a> {
 
     fn waits_for(&self, index: usize) -> Vec<StepIndex> {
         let Some(element) = self.elements.get(index) else { return Vec::new() };
-        match &element.written.depends_on {
+        match &element.parsed.depends_on {
             Some(names) if !names.is_empty() => names
                 .iter()
                 .filter_map(|(name, _)| self.by_name.get(name.as_str()))
@@ -171,33 +175,38 @@ impl<'d, 'a> Expansion<'d, 'a> {
             None if element.above.is_some() => {
                 element.above.map(|above| self.last_steps(above)).unwrap_or_default()
             }
-            // It begins with its block.
+            // The first element of a branch starts when its block starts.
             Some(_) | None => element.block.map(|block| self.waits_for(block)).unwrap_or_default(),
         }
     }
 
-    /// What an element's name stands for: itself, or the last steps of a block's branches.
+    /// Returns the steps that the name of an element stands for: itself, or the last steps of a block's branches.
     fn last_steps(&self, index: usize) -> Vec<StepIndex> {
         let Some(element) = self.elements.get(index) else { return Vec::new() };
-        match element.written.body {
-            // What is broken lets its successors wait for what it waits for itself: fewer false alarms.
+        match element.parsed.body {
+            // The successors of a broken element inherit its dependencies, which avoids false problems.
             Body::Broken => self.waits_for(index),
             Body::Step(_) => vec![StepIndex(element.members.start)],
             Body::Block(_) => {
-                let awaited: BTreeSet<StepIndex> = (index + 1..self.elements.len())
+                let with_successors: BTreeSet<StepIndex> = (index + 1..self.elements.len())
                     .take_while(|inner| self.is_in(*inner, index))
                     .flat_map(|inner| self.waits_within(inner, index))
                     .collect();
-                element.members.clone().map(StepIndex).filter(|step| !awaited.contains(step)).collect()
+                element
+                    .members
+                    .clone()
+                    .map(StepIndex)
+                    .filter(|step| !with_successors.contains(step))
+                    .collect()
             }
         }
     }
 
-    /// What an element of a block waits for in that block. It looks at what is in the block alone, so
-    /// blocks that name one another do not send it round in circles.
+    /// Returns the dependencies of an element within a block. It ignores elements outside of the block, so blocks that
+    /// refer to each other's steps do not cause an endless recursion.
     fn waits_within(&self, index: usize, block: usize) -> Vec<StepIndex> {
         let Some(element) = self.elements.get(index) else { return Vec::new() };
-        let named: Vec<usize> = match &element.written.depends_on {
+        let named: Vec<usize> = match &element.parsed.depends_on {
             Some(names) => {
                 names.iter().filter_map(|(name, _)| self.by_name.get(name.as_str()).copied()).collect()
             }
@@ -210,7 +219,7 @@ impl<'d, 'a> Expansion<'d, 'a> {
             .collect()
     }
 
-    /// Whether an element is another one, or in it.
+    /// Returns whether an element is another one or is inside it.
     fn is_in(&self, index: usize, outer: usize) -> bool {
         let mut at = Some(index);
         while let Some(each) = at {
@@ -225,28 +234,30 @@ impl<'d, 'a> Expansion<'d, 'a> {
     fn check_names(&self, reader: &mut Reader) {
         let known: Vec<&str> = self.by_name.keys().copied().collect();
         for (index, element) in self.elements.iter().enumerate() {
-            let Some(at) = &element.written.depends_at else { continue };
-            let places = at.items().unwrap_or_default();
-            for (name, pointer) in element.written.depends_on.iter().flatten() {
-                let Some(place) = places.iter().find(|place| place.pointer == *pointer) else { continue };
+            let Some(at) = &element.parsed.depends_at else { continue };
+            let names = at.items().unwrap_or_default();
+            for (name, pointer) in element.parsed.depends_on.iter().flatten() {
+                let Some(name_at) = names.iter().find(|name_at| name_at.pointer == *pointer) else {
+                    continue;
+                };
                 match self.by_name.get(name.as_str()) {
                     None => {
                         let problem =
-                            place.problem(UNKNOWN_STEP, format!("there is no step or block `{name}`"));
+                            name_at.problem(UNKNOWN_STEP, format!("unknown step or block `{name}`"));
                         reader.push(match nearest(name, &known) {
                             Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                            None => problem.hint(format!("there are {}", known.join(", "))),
+                            None => problem.hint(format!("known steps and blocks are {}", known.join(", "))),
                         });
                     }
                     Some(named) if *named == index => {
-                        reader.push(place.problem(CYCLE, format!("`{name}` waits for itself")));
+                        reader.push(name_at.problem(CYCLE, format!("`{name}` depends on itself")));
                     }
                     Some(named) if self.is_in(index, *named) => {
                         let detail = format!(
-                            "`{}` is in the block `{name}`, and waits for its end",
-                            element.written.name
+                            "`{}` is inside the block `{name}` and cannot depend on it",
+                            element.parsed.name
                         );
-                        reader.push(place.problem(CYCLE, detail));
+                        reader.push(name_at.problem(CYCLE, detail));
                     }
                     Some(_) => {}
                 }
@@ -262,15 +273,15 @@ fn condition(text: &str, holds: bool) -> Condition {
 fn step(
     reader: &mut Reader,
     element: &Element<'_, '_>,
-    single: &Single<'_>,
+    single: &ActionStep<'_>,
     defaults: &Defaults,
     depends_on: Vec<StepIndex>,
 ) -> Step {
-    let written = element.written;
+    let parsed = element.parsed;
     Step {
-        name: written.name.clone(),
-        title: written.title.clone(),
-        labels: written.labels.clone(),
+        name: parsed.name.clone(),
+        title: parsed.title.clone(),
+        labels: parsed.labels.clone(),
         depends_on,
         join: single.join,
         when: element.conditions.iter().map(|(condition, _)| condition.clone()).collect(),
@@ -278,19 +289,19 @@ fn step(
         action: single.action.clone(),
         kind: single.kind,
         input: single.input.as_ref().map(|at| template(reader, at)),
-        compensate: single.undo.as_ref().and_then(|undo| compensation(reader, undo, defaults)),
+        compensate: single.compensate.as_ref().and_then(|key| compensation(reader, key, defaults)),
         retry: single.retry.clone(),
         timeout: single.timeout.clone(),
     }
 }
 
-fn compensation(reader: &mut Reader, undo: &Undo<'_>, defaults: &Defaults) -> Option<Compensation> {
-    let Undo::By(undo) = undo else { return None };
-    let retry = undo.retry.clone().or_else(|| defaults.compensation_retry.clone());
-    let timeout = undo.timeout.or(defaults.compensation_timeout);
+fn compensation(reader: &mut Reader, key: &CompensateKey<'_>, defaults: &Defaults) -> Option<Compensation> {
+    let CompensateKey::Action(declared) = key else { return None };
+    let retry = declared.retry.clone().or_else(|| defaults.compensation_retry.clone());
+    let timeout = declared.timeout.or(defaults.compensation_timeout);
     Some(Compensation {
-        action: undo.action.clone(),
-        input: undo.input.as_ref().map(|at| template(reader, at)),
+        action: declared.action.clone(),
+        input: declared.input.as_ref().map(|at| template(reader, at)),
         retry: retry.unwrap_or_else(Retry::of_compensation),
         timeout: timeout.unwrap_or(Timeouts::default().attempt),
     })

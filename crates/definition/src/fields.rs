@@ -1,25 +1,25 @@
-//! Reads values out of a document and notes what is wrong, without stopping at the first.
+//! Access to the values of a document, which collects problems and does not stop at the first one.
 
 use crate::node::{Entry, Node, Value};
 use crate::problem::{MISSING_KEY, Problem, TYPE, UNKNOWN_KEY, VALUE};
 use goconductor_saga::Json;
 use std::time::Duration;
 
-/// A value and its place in the document.
+/// A value and its JSON pointer.
 #[derive(Debug, Clone)]
 pub(crate) struct At<'a> {
     pub(crate) node: &'a Node,
     pub(crate) pointer: String,
 }
 
-/// An object's fields.
+/// The fields of an object.
 #[derive(Debug, Clone)]
 pub(crate) struct Fields<'a> {
     pub(crate) at: At<'a>,
     entries: &'a [Entry],
 }
 
-/// What has been found to be wrong so far.
+/// The problems that were found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     pub(crate) problems: Vec<Problem>,
@@ -34,14 +34,14 @@ impl<'a> At<'a> {
         Problem::at(self.node, &self.pointer, code, detail.into())
     }
 
-    /// The items of a list, each with its place.
+    /// Returns the items of a list, or `None` if the value is not a list.
     pub(crate) fn items(&self) -> Option<Vec<At<'a>>> {
         let Value::List(items) = &self.node.value else { return None };
         let at = |(index, node)| At { node, pointer: format!("{}/{index}", self.pointer) };
         Some(items.iter().enumerate().map(at).collect())
     }
 
-    /// The entries of an object, each with its place.
+    /// Returns the entries of an object, or `None` if the value is not an object.
     pub(crate) fn entries(&self) -> Option<Vec<(&'a Entry, At<'a>)>> {
         let Value::Map(entries) = &self.node.value else { return None };
         let at = |entry: &'a Entry| {
@@ -52,7 +52,7 @@ impl<'a> At<'a> {
     }
 }
 
-/// A key as part of a pointer (RFC 6901, 3).
+/// Returns a key as a token of a JSON pointer (RFC 6901, section 3).
 fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
@@ -69,7 +69,7 @@ impl Reader {
         self.problems.push(problem);
     }
 
-    /// An object's fields; notes those that are not known, and how the nearest is called.
+    /// Returns the fields of an object. Reports unknown keys, each with the most similar known key.
     pub(crate) fn fields<'a>(&mut self, at: &At<'a>, known: &[&str]) -> Option<Fields<'a>> {
         let Value::Map(entries) = &at.node.value else {
             self.wrong_type(at, "an object");
@@ -80,13 +80,12 @@ impl Reader {
                 continue;
             }
             let pointer = format!("{}/{}", at.pointer, escape(&entry.key));
-            let detail = format!("`{}` is not known here", entry.key);
+            let detail = format!("unknown key `{}`", entry.key);
             let problem = Problem::new(UNKNOWN_KEY, &pointer, (entry.line, entry.column), detail);
             self.push(match nearest(&entry.key, known) {
                 Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => {
-                    problem.hint(format!("known are {}; keys of your own begin with x-", known.join(", ")))
-                }
+                None => problem
+                    .hint(format!("known keys are {}; prefix your own keys with `x-`", known.join(", "))),
             });
         }
         Some(Fields { at: at.clone(), entries })
@@ -95,19 +94,19 @@ impl Reader {
     pub(crate) fn required<'a>(&mut self, fields: &Fields<'a>, key: &str) -> Option<At<'a>> {
         let found = fields.get(key);
         if found.is_none() {
-            self.push(fields.at.problem(MISSING_KEY, format!("`{key}` is missing")));
+            self.push(fields.at.problem(MISSING_KEY, format!("missing key `{key}`")));
         }
         found
     }
 
     pub(crate) fn wrong_type(&mut self, at: &At<'_>, expected: &str) {
-        self.push(at.problem(TYPE, format!("this is {}; expected {expected}", at.node.kind())));
+        self.push(at.problem(TYPE, format!("expected {expected}, found {}", at.node.kind())));
     }
 
     pub(crate) fn text<'a>(&mut self, at: &At<'a>) -> Option<&'a str> {
         let text = at.node.text();
         if text.is_none() {
-            self.wrong_type(at, "a text");
+            self.wrong_type(at, "a string");
         }
         text
     }
@@ -128,7 +127,7 @@ impl Reader {
         }
     }
 
-    pub(crate) fn number(&mut self, at: &At<'_>, least: f64, most: f64) -> Option<f64> {
+    pub(crate) fn number(&mut self, at: &At<'_>, min: f64, max: f64) -> Option<f64> {
         let number = match &at.node.value {
             Value::Scalar(Json::Number(number)) => number.as_f64(),
             Value::Scalar(_) | Value::List(_) | Value::Map(_) => None,
@@ -137,8 +136,10 @@ impl Reader {
             self.wrong_type(at, "a number");
             return None;
         };
-        if !(least..=most).contains(&number) {
-            self.push(at.problem(VALUE, format!("{number} is not allowed: it is from {least} to {most}")));
+        if !(min..=max).contains(&number) {
+            self.push(
+                at.problem(VALUE, format!("{number} is out of range: use a number from {min} to {max}")),
+            );
             return None;
         }
         Some(number)
@@ -154,20 +155,20 @@ impl Reader {
         match count {
             Some(count) if count > 0 => Some(count),
             Some(_) | None => {
-                self.push(at.problem(VALUE, "expected a whole number of at least 1"));
+                self.push(at.problem(VALUE, "expected an integer of at least 1"));
                 None
             }
         }
     }
 
-    /// One of a few words.
+    /// Reads one of several keywords.
     pub(crate) fn choice<T: Copy>(&mut self, at: &At<'_>, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(at)?;
         if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        let problem = at.problem(VALUE, format!("`{text}` is not one of {}", words.join(", ")));
+        let problem = at.problem(VALUE, format!("`{text}` is not valid: use one of {}", words.join(", ")));
         self.push(match nearest(text, &words) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
             None => problem,
@@ -177,7 +178,7 @@ impl Reader {
 
     pub(crate) fn texts(&mut self, at: &At<'_>) -> Vec<(String, String)> {
         let Some(items) = at.items() else {
-            self.wrong_type(at, "a list of texts");
+            self.wrong_type(at, "a list of strings");
             return Vec::new();
         };
         items.iter().filter_map(|item| Some((self.text(item)?.to_owned(), item.pointer.clone()))).collect()
@@ -186,7 +187,7 @@ impl Reader {
     pub(crate) fn labels(&mut self, fields: &Fields<'_>) -> std::collections::BTreeMap<String, String> {
         let Some(at) = fields.get("labels") else { return std::collections::BTreeMap::new() };
         let Some(entries) = at.entries() else {
-            self.wrong_type(&at, "an object of texts");
+            self.wrong_type(&at, "an object whose values are strings");
             return std::collections::BTreeMap::new();
         };
         entries
@@ -204,7 +205,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         format!("`{text}` is not a duration: write a number and a unit, such as 250ms, 30s, 1h30m or 2d")
     })?;
     if duration > MAX {
-        return Err(format!("`{text}` is longer than ten years"));
+        return Err(format!("`{text}` is too long: the maximum is ten years"));
     }
     if duration < Duration::from_millis(1) {
         return Err(format!("`{text}` is too short: the minimum is 1ms"));
@@ -212,16 +213,16 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
 }
 
-/// The known word that is most like this one, if any is like it at all.
+/// Returns the known word that is most similar to `word`, if one is similar enough.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    // The first sees a common beginning, the second two letters that changed places.
-    let likeness = |each: &str| {
+    // Jaro-Winkler favors a common prefix, and Damerau-Levenshtein detects two transposed letters.
+    let similarity = |each: &str| {
         strsim::jaro_winkler(word, each).max(strsim::normalized_damerau_levenshtein(word, each) + 0.15)
     };
     known
         .iter()
-        .map(|each| (likeness(each), *each))
-        .filter(|(likeness, _)| *likeness > 0.78)
+        .map(|each| (similarity(each), *each))
+        .filter(|(similarity, _)| *similarity > 0.78)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, each)| each)
 }

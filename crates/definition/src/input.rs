@@ -1,40 +1,41 @@
-//! Whether a workflow's input fits its definition's JSON Schema.
+//! Validation of workflow inputs against the JSON Schema of the definition.
 
 use goconductor_saga::Json;
 use jsonschema::{PatternOptions, Validator};
 
-/// Problems of one input that are told at once.
-const MOST_PROBLEMS: usize = 50;
-/// Characters of a message: it repeats values, which may be long.
-const MESSAGE: usize = 500;
-/// Bytes that a compiled pattern may take.
-const PATTERN_BYTES: usize = 1 << 20;
+/// Maximum number of problems that are reported for one input.
+const MAX_PROBLEMS: usize = 50;
+/// Maximum characters of a message, which repeats values of any length.
+const MAX_MESSAGE_CHARS: usize = 500;
+/// Maximum bytes of a compiled pattern.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
 
-/// A JSON Schema that is ready to check inputs.
+/// A compiled JSON Schema.
 #[derive(Debug)]
 pub struct InputSchema(Validator);
 
-/// A place of an input that does not fit.
+/// A value of an input that violates the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputProblem {
-    /// Where (RFC 6901).
+    /// The JSON pointer of the value (RFC 6901).
     pub pointer: String,
-    /// What is expected there.
+    /// The violation.
     pub detail: String,
 }
 
 impl InputSchema {
-    /// Makes a schema ready. Nothing is fetched: a reference leads to the schema itself, or nowhere.
+    /// Compiles a schema. A reference can only lead into the schema itself, and nothing is fetched.
     ///
     /// # Errors
-    /// When it is no JSON Schema, with why.
+    /// Returns the reason if the value is not a valid JSON Schema.
     pub fn new(schema: &Json) -> Result<Self, String> {
         let meta = jsonschema::meta::validate(schema);
         meta.map_err(|error| {
-            format!("at {}: {}", place(error.instance_path().as_str()), short(&error.to_string()))
+            format!("at {}: {}", location(error.instance_path().as_str()), short(&error.to_string()))
         })?;
-        // This engine takes linear time, whatever the pattern and the text; look-around has to go for it.
-        let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
+        // This regex engine runs in linear time for any pattern and text. It does not support look-around.
+        let patterns =
+            PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
         jsonschema::options()
             .offline()
             .with_pattern_options(patterns)
@@ -44,10 +45,10 @@ impl InputSchema {
             .map_err(|error| short(&error.to_string()))
     }
 
-    /// Checks an input.
+    /// Validates an input.
     ///
     /// # Errors
-    /// With the places that do not fit.
+    /// Returns the first 50 violations.
     pub fn check(&self, input: &Json) -> Result<(), Vec<InputProblem>> {
         if self.0.is_valid(input) {
             return Ok(());
@@ -56,26 +57,26 @@ impl InputSchema {
             pointer: error.instance_path().as_str().to_owned(),
             detail: short(&error.to_string()),
         };
-        Err(self.0.iter_errors(input).take(MOST_PROBLEMS).map(problem).collect())
+        Err(self.0.iter_errors(input).take(MAX_PROBLEMS).map(problem).collect())
     }
 }
 
-/// Checks an input against a schema that is used once.
+/// Validates an input against a schema that is used only once.
 ///
 /// # Errors
-/// With the places that do not fit.
+/// Returns the first 50 violations, or a single problem if the value is not a valid JSON Schema.
 pub fn check_input(schema: &Json, input: &Json) -> Result<(), Vec<InputProblem>> {
     let wrong = |detail| vec![InputProblem { pointer: String::new(), detail }];
     InputSchema::new(schema).map_err(wrong)?.check(input)
 }
 
-fn place(pointer: &str) -> &str {
-    if pointer.is_empty() { "the top" } else { pointer }
+fn location(pointer: &str) -> &str {
+    if pointer.is_empty() { "the root" } else { pointer }
 }
 
 fn short(message: &str) -> String {
-    if message.chars().count() <= MESSAGE {
+    if message.chars().count() <= MAX_MESSAGE_CHARS {
         return message.to_owned();
     }
-    message.chars().take(MESSAGE).chain("…".chars()).collect()
+    message.chars().take(MAX_MESSAGE_CHARS).chain("…".chars()).collect()
 }

@@ -1,4 +1,4 @@
-//! JSON to a document: a reader of our own, as serde's keeps no places. RFC 8259, and nothing beside it.
+//! The JSON parser (RFC 8259). It exists because serde_json does not report the locations of values.
 
 use crate::Limits;
 use crate::node::{Entry, Node, Value};
@@ -9,7 +9,7 @@ struct Cursor<'a> {
     text: &'a str,
     at: usize,
     line: usize,
-    /// Where the line began.
+    /// The position where the line begins.
     line_start: usize,
     limits: &'a Limits,
     nodes: usize,
@@ -18,10 +18,10 @@ struct Cursor<'a> {
 pub(crate) fn read(text: &str, limits: &Limits) -> Result<Node, Problem> {
     let mut cursor = Cursor { text, at: 0, line: 1, line_start: 0, limits, nodes: 0 };
     let root = cursor.value(0)?;
-    cursor.space();
+    cursor.skip_space();
     match cursor.peek() {
         None => Ok(root),
-        Some(_) => Err(cursor.wrong("something follows the end of the value")),
+        Some(_) => Err(cursor.syntax_error("unexpected text after the value")),
     }
 }
 
@@ -34,16 +34,16 @@ impl Cursor<'_> {
         self.rest().chars().next()
     }
 
-    fn place(&self) -> (usize, usize) {
+    fn location(&self) -> (usize, usize) {
         let line = self.text.get(self.line_start..self.at).unwrap_or_default();
         (self.line, line.chars().count() + 1)
     }
 
-    fn wrong(&self, detail: &str) -> Problem {
-        Problem::new(SYNTAX, "", self.place(), format!("this is no JSON: {detail}"))
+    fn syntax_error(&self, detail: &str) -> Problem {
+        Problem::new(SYNTAX, "", self.location(), format!("invalid JSON: {detail}"))
     }
 
-    fn space(&mut self) {
+    fn skip_space(&mut self) {
         while let Some(c @ (' ' | '\t' | '\r' | '\n')) = self.peek() {
             self.at += 1;
             if c == '\n' {
@@ -54,37 +54,37 @@ impl Cursor<'_> {
     }
 
     fn eat(&mut self, expected: char) -> Result<(), Problem> {
-        self.space();
+        self.skip_space();
         if self.peek() == Some(expected) {
             self.at += expected.len_utf8();
             return Ok(());
         }
         let found = self.peek().map_or("the end of the text".to_owned(), |found| format!("`{found}`"));
-        Err(self.wrong(&format!("expected `{expected}`, found {found}")))
+        Err(self.syntax_error(&format!("expected `{expected}`, found {found}")))
     }
 
     fn next_is(&mut self, expected: char) -> bool {
-        self.space();
+        self.skip_space();
         self.peek() == Some(expected)
     }
 
     fn value(&mut self, depth: usize) -> Result<Node, Problem> {
-        self.space();
+        self.skip_space();
         self.nodes += 1;
         if depth > self.limits.depth || self.nodes > self.limits.nodes {
             let detail = format!(
-                "it is nested deeper than {} or holds more than {} values",
+                "the text is nested more than {} levels deep or contains more than {} values",
                 self.limits.depth, self.limits.nodes
             );
-            return Err(Problem::new(LIMIT, "", self.place(), detail));
+            return Err(Problem::new(LIMIT, "", self.location(), detail));
         }
-        let (line, column) = self.place();
+        let (line, column) = self.location();
         let value = match self.peek() {
             Some('{') => self.object(depth)?,
             Some('[') => self.array(depth)?,
             Some('"') => Value::Scalar(Json::String(self.string()?)),
             Some(_) => Value::Scalar(self.literal()?),
-            None => return Err(self.wrong("the text ends where a value is expected")),
+            None => return Err(self.syntax_error("expected a value, found the end of the text")),
         };
         Ok(Node { value, line, column })
     }
@@ -96,11 +96,11 @@ impl Cursor<'_> {
             if !entries.is_empty() {
                 self.eat(',')?;
             }
-            self.space();
-            let (line, column) = self.place();
+            self.skip_space();
+            let (line, column) = self.location();
             let key = self.string()?;
             if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-                let detail = format!("the key {key} is there already, in line {}", first.line);
+                let detail = format!("duplicate key `{key}`: it is already used in line {}", first.line);
                 return Err(Problem::new(DUPLICATE, "", (line, column), detail));
             }
             self.eat(':')?;
@@ -124,10 +124,10 @@ impl Cursor<'_> {
         Ok(Value::List(items))
     }
 
-    /// The extent of a string is found here, its escapes are serde's matter.
+    /// Finds the end of a string. serde_json decodes the escapes.
     fn string(&mut self) -> Result<String, Problem> {
         if self.peek() != Some('"') {
-            return Err(self.wrong("a text in double quotes is expected"));
+            return Err(self.syntax_error("expected a string in double quotes"));
         }
         let mut escaped = false;
         let mut end = None;
@@ -143,12 +143,12 @@ impl Cursor<'_> {
                 _ => {}
             }
         }
-        let Some(end) = end else { return Err(self.wrong("a text is not ended by a double quote")) };
+        let Some(end) = end else { return Err(self.syntax_error("unterminated string")) };
         let literal = self.rest().get(..end).unwrap_or_default();
         let string: String = serde_json::from_str(literal)
-            .map_err(|error| self.wrong(&format!("a text is wrong: {error}")))?;
+            .map_err(|error| self.syntax_error(&format!("invalid string: {error}")))?;
         if string.contains('\0') {
-            return Err(self.wrong("a NUL character can't be part of a text"));
+            return Err(self.syntax_error("a string must not contain a NUL character"));
         }
         self.at += end;
         Ok(string)
@@ -160,7 +160,7 @@ impl Cursor<'_> {
         let end = rest.find(is_end).unwrap_or(rest.len());
         let literal = rest.get(..end).unwrap_or_default();
         let value = serde_json::from_str(literal)
-            .map_err(|_| self.wrong("expected a value: a text needs double quotes"))?;
+            .map_err(|_| self.syntax_error("expected a value; a string needs double quotes"))?;
         self.at += end;
         Ok(value)
     }

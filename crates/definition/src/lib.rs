@@ -1,13 +1,16 @@
-//! YAML or JSON text to a checked graph, with every problem and its place; CEL behind `saga`'s trait.
+//! Definitions: from YAML or JSON to a checked graph, and the evaluation of CEL expressions.
 //!
-//! [`parse`] reads a definition and either gives the graph that the rules run, or everything that is
-//! wrong with it at once, each with a stable code, a JSON pointer, line, column and what to do.
+//! [`parse`] returns the graph that the rules run, or every problem of the text at once. A problem has a stable code, a
+//! JSON pointer, a line, a column and a hint.
 //!
-//! The crate deliberately knows nothing of storage, of running workflows or of HTTP. What it accepts is
-//! bounded: no text, however hostile, takes long, much memory or the stack.
+//! The crate knows nothing about storage, running workflows or HTTP. All input is bounded: no text, however hostile,
+//! takes long, uses much memory or overflows the stack.
 //!
-//! Invariants: what is accepted is a graph that can run; equal content has an equal digest, whatever its
-//! format, comments and order of keys; an expression that is accepted names only what is known by then.
+//! Invariants:
+//!
+//! * An accepted definition is a graph that can run.
+//! * Equal content has an equal digest, whatever its format, its comments and the order of its keys.
+//! * An accepted expression refers only to values that are known when it is evaluated.
 
 mod cel;
 mod check;
@@ -33,25 +36,25 @@ pub use cel::Cel;
 pub use input::{InputProblem, InputSchema, check_input};
 pub use problem::{ERROR_CODES, Problem};
 
-/// The form of a text.
+/// The format of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// YAML 1.2, without what makes it dangerous.
+    /// YAML 1.2, without tags, merge keys and multiple documents.
     Yaml,
     /// JSON.
     Json,
 }
 
-/// What a text may hold.
+/// Limits of a text.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Its bytes.
+    /// Maximum number of bytes.
     pub bytes: usize,
-    /// How deeply it is nested.
+    /// Maximum nesting depth.
     pub depth: usize,
-    /// Its values and keys, with what aliases repeat.
+    /// Maximum number of values and keys, including those that aliases repeat.
     pub nodes: usize,
-    /// Its steps, those in blocks among them.
+    /// Maximum number of steps, including those in blocks.
     pub steps: usize,
 }
 
@@ -61,19 +64,19 @@ impl Default for Limits {
     }
 }
 
-/// A definition in which nothing is wrong.
+/// A definition without problems.
 #[derive(Debug, Clone)]
 pub struct Checked {
-    /// The graph.
+    /// The definition.
     pub definition: Definition,
-    /// `blake3:…` of its content.
+    /// The digest of the content: `blake3:…`.
     pub digest: String,
 }
 
-/// Reads a definition.
+/// Parses and checks a definition.
 ///
 /// # Errors
-/// With everything that is wrong, in the order of the text.
+/// Returns every problem, in the order of the text.
 pub fn parse(text: &[u8], format: Format, limits: &Limits) -> Result<Checked, Vec<Problem>> {
     let root = read(text, format, limits).map_err(|problem| vec![problem])?;
     let mut reader = Reader::default();
@@ -96,14 +99,14 @@ pub fn parse(text: &[u8], format: Format, limits: &Limits) -> Result<Checked, Ve
 
 fn read(text: &[u8], format: Format, limits: &Limits) -> Result<node::Node, Problem> {
     if text.len() > limits.bytes {
-        let detail = format!("the text has {} bytes; at most {} are read", text.len(), limits.bytes);
+        let detail = format!("the text has {} bytes, and the limit is {}", text.len(), limits.bytes);
         return Err(Problem::new(problem::LIMIT, "", (1, 1), detail));
     }
     let text = std::str::from_utf8(text).map_err(|error| {
         let before = text.get(..error.valid_up_to()).unwrap_or_default();
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-        Problem::new(problem::SYNTAX, "", (line, column), "the text is not UTF-8".to_owned())
+        Problem::new(problem::SYNTAX, "", (line, column), "the text is not valid UTF-8".to_owned())
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match format {
@@ -112,9 +115,9 @@ fn read(text: &[u8], format: Format, limits: &Limits) -> Result<node::Node, Prob
     }
 }
 
-/// The JSON Schema of the language: editors complete from it. [`parse`] gives the better messages.
+/// Returns the JSON Schema of the language, which editors use for completion. [`parse`] has better messages.
 #[must_use]
 pub fn schema() -> Json {
-    // Invariant: the file is JSON; a test reads it.
+    // Invariant: the file is valid JSON, which a test checks.
     serde_json::from_str(include_str!("schema.json")).unwrap_or(Json::Null)
 }

@@ -1,27 +1,27 @@
-//! A document with the place of each of its values.
+//! A document tree in which every value has its line and column.
 
 use goconductor_saga::Json;
 
-/// A value and where it stands.
+/// A value with its location.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) value: Value,
-    /// From 1.
+    /// Counted from 1.
     pub(crate) line: usize,
-    /// From 1, in characters.
+    /// In characters, counted from 1.
     pub(crate) column: usize,
 }
 
-/// What a document is made of.
+/// A value of a document.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
-    /// Null, true, a number, a text.
+    /// Null, a boolean, a number or a string.
     Scalar(Json),
     List(Vec<Node>),
     Map(Vec<Entry>),
 }
 
-/// A key with its value.
+/// An entry of an object: a key and its value.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) key: String,
@@ -41,13 +41,13 @@ impl Node {
         }
     }
 
-    /// What it is, for people.
+    /// Returns the type of the value with an article, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Scalar(Json::Null) => "null",
-            Value::Scalar(Json::Bool(_)) => "true or false",
+            Value::Scalar(Json::Bool(_)) => "a boolean",
             Value::Scalar(Json::Number(_)) => "a number",
-            Value::Scalar(Json::String(_)) => "a text",
+            Value::Scalar(Json::String(_)) => "a string",
             Value::Scalar(Json::Array(_)) | Value::List(_) => "a list",
             Value::Scalar(Json::Object(_)) | Value::Map(_) => "an object",
         }

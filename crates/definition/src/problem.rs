@@ -1,71 +1,71 @@
-//! What is wrong with a definition, and the codes for it.
+//! Problems of a definition and their error codes.
 
 use crate::node::Node;
 
-/// Something that is wrong, and where.
+/// A problem and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Stable, with a page: `GC1004`.
+    /// The stable error code, such as `GC1004`. Each code has a page.
     pub code: &'static str,
-    /// Where in the document (RFC 6901).
+    /// The JSON pointer of the value (RFC 6901).
     pub pointer: String,
-    /// Where in the text, from 1.
+    /// The line, counted from 1.
     pub line: u32,
-    /// Where in the line, from 1, in characters.
+    /// The column in characters, counted from 1.
     pub column: u32,
-    /// What is wrong.
+    /// The problem.
     pub detail: String,
-    /// What to do about it.
+    /// How to fix it.
     pub hint: Option<String>,
 }
 
-/// The text can't be read.
+/// The text has a syntax error.
 pub(crate) const SYNTAX: &str = "GC1001";
-/// The text, or what it holds, is over a limit.
+/// The text or one of its parts exceeds a limit.
 pub(crate) const LIMIT: &str = "GC1002";
-/// A value is of the wrong type.
+/// A value has the wrong type.
 pub(crate) const TYPE: &str = "GC1003";
-/// A key is not known.
+/// A key is unknown.
 pub(crate) const UNKNOWN_KEY: &str = "GC1004";
 /// A key is missing.
 pub(crate) const MISSING_KEY: &str = "GC1005";
 /// A value is not allowed.
 pub(crate) const VALUE: &str = "GC1006";
-/// A name, or a key, is there twice.
+/// A name or a key is not unique.
 pub(crate) const DUPLICATE: &str = "GC1007";
-/// A step that does not exist is named.
+/// A step that is referred to does not exist.
 pub(crate) const UNKNOWN_STEP: &str = "GC1008";
-/// Steps wait for one another.
+/// The dependencies of steps form a cycle.
 pub(crate) const CYCLE: &str = "GC1009";
-/// A step has no action, or more than one.
+/// A step has no action or several actions.
 pub(crate) const ACTION: &str = "GC1010";
-/// A step does not say how it is undone.
+/// A step does not declare its compensation.
 pub(crate) const COMPENSATION: &str = "GC1011";
-/// The rule of the pivot is broken.
+/// The pivot rule is violated.
 pub(crate) const PIVOT: &str = "GC1012";
-/// An expression can't be computed.
+/// An expression is not valid.
 pub(crate) const EXPRESSION: &str = "GC1013";
-/// An expression names what is not known by then.
+/// An expression refers to a value that is not known when it is evaluated.
 pub(crate) const REFERENCE: &str = "GC1014";
-/// The language has it, this release does not.
+/// The language has the feature, and this release does not support it yet.
 pub(crate) const UNSUPPORTED: &str = "GC1020";
 
-/// Every code of this crate, with its title.
+/// All error codes of this crate, with their titles.
 pub const ERROR_CODES: &[(&str, &str)] = &[
-    (SYNTAX, "The text can't be read"),
-    (LIMIT, "Over a limit"),
-    (TYPE, "A value is of the wrong type"),
-    (UNKNOWN_KEY, "A key is not known"),
-    (MISSING_KEY, "A key is missing"),
-    (VALUE, "A value is not allowed"),
-    (DUPLICATE, "Something is there twice"),
-    (UNKNOWN_STEP, "A step that does not exist is named"),
-    (CYCLE, "Steps wait for one another"),
-    (ACTION, "A step has no action, or more than one"),
-    (COMPENSATION, "A step does not say how it is undone"),
-    (PIVOT, "The rule of the pivot is broken"),
-    (EXPRESSION, "An expression can't be computed"),
-    (REFERENCE, "An expression names what is not known by then"),
+    (SYNTAX, "Syntax error"),
+    (LIMIT, "Limit exceeded"),
+    (TYPE, "Wrong type"),
+    (UNKNOWN_KEY, "Unknown key"),
+    (MISSING_KEY, "Missing key"),
+    (VALUE, "Invalid value"),
+    (DUPLICATE, "Duplicate name or key"),
+    (UNKNOWN_STEP, "Unknown step"),
+    (CYCLE, "Cyclic dependencies"),
+    (ACTION, "A step without exactly one action"),
+    (COMPENSATION, "Undeclared compensation"),
+    (PIVOT, "Violated pivot rule"),
+    (EXPRESSION, "Invalid expression"),
+    (REFERENCE, "Unknown reference in an expression"),
     (UNSUPPORTED, "Not supported yet"),
 ];
 

@@ -1,4 +1,4 @@
-//! Retry, time-outs, compensation: what a step is set to.
+//! The settings of a step: action, retry, timeouts, compensation.
 
 use crate::fields::{At, Fields, Reader};
 use crate::node::Value;
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Maximum bytes of an action's name.
 const MAX_ACTION_BYTES: usize = 128;
 
-/// What steps have unless they say otherwise.
+/// The settings of steps that declare none of their own.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Defaults {
     pub(crate) retry: Option<Retry>,
@@ -20,26 +20,26 @@ pub(crate) struct Defaults {
     pub(crate) compensation_required: bool,
 }
 
-/// How a step is undone, as it is written.
+/// The `compensate` key of a step.
 #[derive(Debug, Clone)]
-pub(crate) enum Undo<'a> {
-    /// `none`: there is nothing to undo.
+pub(crate) enum CompensateKey<'a> {
+    /// `none`: the step has nothing to undo.
     None,
-    By(Box<Compensate<'a>>),
+    Action(Box<CompensateAction<'a>>),
 }
 
-/// An action that undoes a step, and what it says of itself.
+/// A compensation action and its settings.
 #[derive(Debug, Clone)]
-pub(crate) struct Compensate<'a> {
+pub(crate) struct CompensateAction<'a> {
     pub(crate) action: Action,
     pub(crate) input: Option<At<'a>>,
     pub(crate) retry: Option<Retry>,
     pub(crate) timeout: Option<Duration>,
 }
 
-pub(crate) fn not_yet(at: &At<'_>, what: &str) -> Problem {
+pub(crate) fn unsupported(at: &At<'_>, what: &str) -> Problem {
     at.problem(UNSUPPORTED, format!("{what} is not supported yet"))
-        .hint("it is part of the language and comes with a later release")
+        .hint("remove it; a later release will support it")
 }
 
 impl Reader {
@@ -63,7 +63,7 @@ impl Reader {
             if text == "required" {
                 defaults.compensation_required = true;
             } else {
-                self.push(at.problem(VALUE, format!("`{text}` is not `required`, nor an object")));
+                self.push(at.problem(VALUE, format!("`{text}` is not valid: use `required` or an object")));
             }
             return;
         }
@@ -73,12 +73,12 @@ impl Reader {
         if let Some(order) = inner.get("order")
             && self.choice(&order, &[("reverse", false), ("parallel", true)]) == Some(true)
         {
-            self.push(not_yet(&order, "`order: parallel`"));
+            self.push(unsupported(&order, "`order: parallel`"));
         }
         if let Some(on_error) = inner.get("on_error")
             && self.choice(&on_error, &[("pause", false), ("continue", true)]) == Some(true)
         {
-            self.push(not_yet(&on_error, "`on_error: continue`"));
+            self.push(unsupported(&on_error, "`on_error: continue`"));
         }
         defaults.compensation_retry =
             inner.get("retry").and_then(|at| self.retry(&at, &Retry::of_compensation()));
@@ -86,9 +86,7 @@ impl Reader {
         if let Some(required) = inner.get("required") {
             match &required.node.value {
                 Value::Scalar(Json::Bool(value)) => defaults.compensation_required = *value,
-                Value::Scalar(_) | Value::List(_) | Value::Map(_) => {
-                    self.wrong_type(&required, "true or false")
-                }
+                Value::Scalar(_) | Value::List(_) | Value::Map(_) => self.wrong_type(&required, "a boolean"),
             }
         }
     }
@@ -104,18 +102,18 @@ impl Reader {
         }
     }
 
-    /// `service/action`; or an action alone, of the default service.
-    pub(crate) fn action(&mut self, at: &At<'_>, service: Option<&str>) -> Option<Action> {
+    /// Reads `service/action`, or an action of the default service.
+    pub(crate) fn action(&mut self, at: &At<'_>, default_service: Option<&str>) -> Option<Action> {
         let text = self.text(at)?;
-        let (of, action) = match (text.split_once('/'), service) {
-            (Some((of, action)), _) => (of, action),
+        let (service, action) = match (text.split_once('/'), default_service) {
+            (Some((service, action)), _) => (service, action),
             (None, Some(service)) => (service, text),
             (None, None) => {
-                self.push(at.problem(VALUE, format!("`{text}` is no action: write service/action")));
+                self.push(at.problem(VALUE, format!("`{text}` has no service: use the form service/action")));
                 return None;
             }
         };
-        if let Err(error) = ServiceName::check(of) {
+        if let Err(error) = ServiceName::check(service) {
             self.push(at.problem(VALUE, error.to_string()));
             return None;
         }
@@ -127,7 +125,7 @@ impl Reader {
             self.push(at.problem(VALUE, detail));
             return None;
         }
-        Some(Action::Run { service: of.to_owned(), action: action.to_owned() })
+        Some(Action::Run { service: service.to_owned(), action: action.to_owned() })
     }
 
     pub(crate) fn retry(&mut self, at: &At<'_>, base: &Retry) -> Option<Retry> {
@@ -143,7 +141,7 @@ impl Reader {
             }
             Value::Map(_) => {}
             Value::Scalar(_) | Value::List(_) => {
-                self.push(at.problem(TYPE, "expected `none`, `forever`, a number of attempts, or an object"));
+                self.push(at.problem(TYPE, "expected `none`, `forever`, a number of attempts or an object"));
                 return None;
             }
         }
@@ -168,10 +166,10 @@ impl Reader {
             |key: &str| fields.get(key).map(|at| self.texts(&at).into_iter().map(|(text, _)| text).collect());
         retry.on = codes("on").unwrap_or_default();
         retry.not_on = codes("not_on").unwrap_or_default();
-        // A first delay above the default limit is meant: the limit follows it.
+        // An `initial` above the default `max` is intended, so it raises `max`.
         if retry.initial > retry.max {
             if let Some(max) = fields.get("max") {
-                self.push(max.problem(VALUE, "`max` is shorter than `initial`"));
+                self.push(max.problem(VALUE, "`max` must not be shorter than `initial`"));
                 return None;
             }
             retry.max = retry.initial;
@@ -216,12 +214,16 @@ impl Reader {
         Some(timeouts)
     }
 
-    pub(crate) fn undo<'a>(&mut self, at: &At<'a>, service: Option<&str>) -> Option<Undo<'a>> {
+    pub(crate) fn compensate_key<'a>(
+        &mut self,
+        at: &At<'a>,
+        service: Option<&str>,
+    ) -> Option<CompensateKey<'a>> {
         match &at.node.value {
-            Value::Scalar(Json::String(word)) if word == "none" => return Some(Undo::None),
+            Value::Scalar(Json::String(word)) if word == "none" => return Some(CompensateKey::None),
             Value::Scalar(Json::String(_)) => {
                 let action = self.action(at, service)?;
-                return Some(Undo::By(Box::new(Compensate {
+                return Some(CompensateKey::Action(Box::new(CompensateAction {
                     action,
                     input: None,
                     retry: None,
@@ -230,14 +232,14 @@ impl Reader {
             }
             Value::Map(_) => {}
             Value::Scalar(_) | Value::List(_) => {
-                self.push(at.problem(TYPE, "expected `none`, service/action, or an object with `run`"));
+                self.push(at.problem(TYPE, "expected `none`, service/action or an object with `run`"));
                 return None;
             }
         }
         let fields = self.fields(at, &["run", "input", "retry", "timeout", "when", "call"])?;
         for key in ["call", "when"] {
             if let Some(found) = fields.get(key) {
-                self.push(not_yet(&found, &format!("`{key}` of a compensation")));
+                self.push(unsupported(&found, &format!("`{key}` of a compensation")));
             }
         }
         if fields.get("call").is_some() && fields.get("run").is_none() {
@@ -250,7 +252,12 @@ impl Reader {
             .get("timeout")
             .and_then(|at| self.timeouts(&at, &Timeouts::default()))
             .map(|timeouts| timeouts.attempt);
-        Some(Undo::By(Box::new(Compensate { action: action?, input: fields.get("input"), retry, timeout })))
+        Some(CompensateKey::Action(Box::new(CompensateAction {
+            action: action?,
+            input: fields.get("input"),
+            retry,
+            timeout,
+        })))
     }
 }
 

@@ -1,13 +1,13 @@
-//! A step as it is written: with its block structure, before it is expanded.
+//! Steps with their block structure, as parsed and not yet expanded.
 
 use crate::fields::{At, Fields, Reader};
 use crate::problem::{ACTION, COMPENSATION, EXPRESSION, PIVOT, VALUE};
-use crate::settings::{Defaults, Undo, not_yet};
+use crate::settings::{CompensateKey, Defaults, unsupported};
 use crate::template::condition;
 use goconductor_saga::{Action, Join, Kind, Retry, Timeouts};
 use std::collections::BTreeMap;
 
-/// What a step may say.
+/// The keys of a step.
 const KNOWN: &[&str] = &[
     "name",
     "title",
@@ -34,20 +34,20 @@ const KNOWN: &[&str] = &[
     "probe",
     "on_unknown",
 ];
-/// Of which a step has exactly one.
+/// The action keys, of which a step has exactly one.
 const ACTIONS: &[&str] = &["run", "parallel", "switch", "child", "wait_for_signal", "sleep", "call"];
-/// Blocks in blocks.
-const BLOCK_DEPTH: usize = 16;
+/// Maximum nesting depth of blocks.
+const MAX_BLOCK_DEPTH: usize = 16;
 
 /// A step, or a block of steps.
 #[derive(Debug)]
-pub(crate) struct Written<'a> {
+pub(crate) struct ParsedStep<'a> {
     pub(crate) at: At<'a>,
     pub(crate) name: String,
     pub(crate) name_at: At<'a>,
     pub(crate) title: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
-    /// Names with their places; none: the step above.
+    /// Names with their JSON pointers, or `None` for the step above.
     pub(crate) depends_on: Option<Vec<(String, String)>>,
     pub(crate) depends_at: Option<At<'a>>,
     pub(crate) when: Option<(String, At<'a>)>,
@@ -56,20 +56,20 @@ pub(crate) struct Written<'a> {
 
 #[derive(Debug)]
 pub(crate) enum Body<'a> {
-    Step(Box<Single<'a>>),
+    Step(Box<ActionStep<'a>>),
     Block(Vec<Branch<'a>>),
-    /// What could not be read; it keeps its name, so that nothing else seems wrong for its sake.
+    /// A body with problems. The step keeps its name, so that references to it cause no further problems.
     Broken,
 }
 
-/// A step that does something.
+/// A step that runs an action.
 #[derive(Debug)]
-pub(crate) struct Single<'a> {
+pub(crate) struct ActionStep<'a> {
     pub(crate) action: Action,
     pub(crate) kind: Kind,
     pub(crate) join: Join,
     pub(crate) input: Option<At<'a>>,
-    pub(crate) undo: Option<Undo<'a>>,
+    pub(crate) compensate: Option<CompensateKey<'a>>,
     pub(crate) retry: Retry,
     pub(crate) timeout: Timeouts,
 }
@@ -78,39 +78,45 @@ pub(crate) struct Single<'a> {
 #[derive(Debug)]
 pub(crate) struct Branch<'a> {
     pub(crate) name: String,
-    /// Of a switch: its own condition; none: the default.
+    /// The condition of a `switch` branch, or `None` for the default branch.
     pub(crate) when: Option<(String, At<'a>)>,
-    /// Whether the branches above it have to be false.
+    /// Whether the conditions of the branches above must be false.
     pub(crate) exclusive: bool,
-    pub(crate) steps: Vec<Written<'a>>,
+    pub(crate) steps: Vec<ParsedStep<'a>>,
 }
 
 impl Reader {
-    pub(crate) fn steps<'a>(&mut self, at: &At<'a>, defaults: &Defaults, depth: usize) -> Vec<Written<'a>> {
+    pub(crate) fn steps<'a>(
+        &mut self,
+        at: &At<'a>,
+        defaults: &Defaults,
+        depth: usize,
+    ) -> Vec<ParsedStep<'a>> {
         let Some(items) = at.items() else {
             self.wrong_type(at, "a list of steps");
             return Vec::new();
         };
         if items.is_empty() {
-            self.push(at.problem(VALUE, "at least one step is needed"));
+            self.push(at.problem(VALUE, "the list of steps is empty: add at least one step"));
         }
         items.iter().filter_map(|item| self.step(item, defaults, depth)).collect()
     }
 
-    fn step<'a>(&mut self, at: &At<'a>, defaults: &Defaults, depth: usize) -> Option<Written<'a>> {
+    fn step<'a>(&mut self, at: &At<'a>, defaults: &Defaults, depth: usize) -> Option<ParsedStep<'a>> {
         let fields = self.fields(at, KNOWN)?;
         let name_at = self.required(&fields, "name")?;
         let name = self.text(&name_at)?.to_owned();
         if !is_name(&name) {
-            let detail =
-                format!("`{name}` is no step's name: it begins with a-z and has up to 63 of a-z, 0-9 and _");
-            self.push(name_at.problem(VALUE, detail).hint("the title is free text"));
+            let detail = format!(
+                "`{name}` is not a valid step name: use up to 63 of a-z, 0-9 and _, with a letter first"
+            );
+            self.push(name_at.problem(VALUE, detail).hint("use `title` for free text"));
         }
         let depends_at = fields.get("depends_on");
         let depends_on = depends_at.as_ref().map(|at| self.texts(at));
         let when = fields.get("when").and_then(|at| self.condition(&at));
         self.optional_text(&fields, "description");
-        Some(Written {
+        Some(ParsedStep {
             at: at.clone(),
             name,
             name_at,
@@ -134,18 +140,18 @@ impl Reader {
     }
 
     fn body<'a>(&mut self, fields: &Fields<'a>, defaults: &Defaults, depth: usize) -> Option<Body<'a>> {
-        self.refuse_what_is_not_supported_yet(fields);
+        self.refuse_unsupported_keys(fields);
         let actions: Vec<&str> = ACTIONS.iter().copied().filter(|key| fields.get(key).is_some()).collect();
         let action = match actions.as_slice() {
             [action] => *action,
             [] => {
                 let problem = fields.at.problem(ACTION, "the step has no action");
-                self.push(problem.hint(format!("give it one of {}", ACTIONS.join(", "))));
+                self.push(problem.hint(format!("add one of {}", ACTIONS.join(", "))));
                 return None;
             }
             several => {
                 let detail = format!("the step has {} actions: {}", several.len(), several.join(" and "));
-                self.push(fields.at.problem(ACTION, detail).hint("make a step of each"));
+                self.push(fields.at.problem(ACTION, detail).hint("split it into one step for each action"));
                 return None;
             }
         };
@@ -154,8 +160,8 @@ impl Reader {
             "run" => self.single(fields, &at, defaults),
             "parallel" | "switch" => {
                 self.refuse_on_blocks(fields);
-                if depth >= BLOCK_DEPTH {
-                    let detail = format!("blocks are nested deeper than {BLOCK_DEPTH}");
+                if depth >= MAX_BLOCK_DEPTH {
+                    let detail = format!("blocks are nested more than {MAX_BLOCK_DEPTH} levels deep");
                     self.push(at.problem(crate::problem::LIMIT, detail));
                     return None;
                 }
@@ -167,16 +173,16 @@ impl Reader {
                 branches.map(Body::Block)
             }
             _ => {
-                self.push(not_yet(&at, &format!("`{action}`")));
+                self.push(unsupported(&at, &format!("`{action}`")));
                 None
             }
         }
     }
 
-    fn refuse_what_is_not_supported_yet(&mut self, fields: &Fields<'_>) {
+    fn refuse_unsupported_keys(&mut self, fields: &Fields<'_>) {
         for key in ["for_each", "lock", "probe"] {
             if let Some(at) = fields.get(key) {
-                self.push(not_yet(&at, &format!("`{key}`")));
+                self.push(unsupported(&at, &format!("`{key}`")));
             }
         }
         let choices: [(&str, &[(&str, bool)]); 2] = [
@@ -187,7 +193,7 @@ impl Reader {
             if let Some(at) = fields.get(key)
                 && self.choice(&at, choices) == Some(false)
             {
-                self.push(not_yet(&at, &format!("`{key}` other than `compensate`")));
+                self.push(unsupported(&at, &format!("`{key}` other than `compensate`")));
             }
         }
     }
@@ -195,11 +201,9 @@ impl Reader {
     fn refuse_on_blocks(&mut self, fields: &Fields<'_>) {
         for key in ["kind", "input", "compensate", "retry", "timeout", "join"] {
             if let Some(at) = fields.get(key) {
-                let problem = at.problem(
-                    VALUE,
-                    format!("`{key}` says something of a step, and this is a block of steps"),
-                );
-                self.push(problem.hint("say it of the steps in it"));
+                let problem = at
+                    .problem(VALUE, format!("`{key}` is a setting of a step, and this is a block of steps"));
+                self.push(problem.hint("move it to the steps in the block"));
             }
         }
     }
@@ -215,57 +219,59 @@ impl Reader {
             ];
             self.choice(&at, &kinds)
         });
-        let undo_at = fields.get("compensate");
-        let undo = undo_at.as_ref().and_then(|at| self.undo(at, service));
-        self.check_undo(fields, kind, undo_at.as_ref(), undo.as_ref(), defaults);
+        let compensate_at = fields.get("compensate");
+        let compensate = compensate_at.as_ref().and_then(|at| self.compensate_key(at, service));
+        self.check_compensation(fields, kind, compensate_at.as_ref(), compensate.as_ref(), defaults);
         let joins = [("all", Join::All), ("any", Join::Any), ("settled", Join::Settled)];
         let join = fields.get("join").and_then(|at| self.choice(&at, &joins));
         let retry_base = defaults.retry.clone().unwrap_or_default();
         let timeout_base = defaults.timeout.clone().unwrap_or_default();
         let retry = fields.get("retry").and_then(|at| self.retry(&at, &retry_base));
         let timeout = fields.get("timeout").and_then(|at| self.timeouts(&at, &timeout_base));
-        Some(Body::Step(Box::new(Single {
+        Some(Body::Step(Box::new(ActionStep {
             action: action?,
             kind: kind.unwrap_or(Kind::Compensatable),
             join: join.unwrap_or_default(),
             input: fields.get("input"),
-            undo,
+            compensate,
             retry: retry.unwrap_or(retry_base),
             timeout: timeout.unwrap_or(timeout_base),
         })))
     }
 
-    /// Every step says its place in the saga: undeclared is an error, never a default.
-    fn check_undo(
+    /// Checks that the step declares its compensation. There is no default, because a forgotten compensation would not
+    /// be noticed until a rollback.
+    fn check_compensation(
         &mut self,
         fields: &Fields<'_>,
         kind: Option<Kind>,
-        undo_at: Option<&At<'_>>,
-        undo: Option<&Undo<'_>>,
+        compensate_at: Option<&At<'_>>,
+        compensate: Option<&CompensateKey<'_>>,
         defaults: &Defaults,
     ) {
-        match (kind, undo_at) {
+        match (kind, compensate_at) {
             (Some(Kind::Pivot | Kind::Retriable), Some(at)) => {
-                let problem = at.problem(PIVOT, "a pivot, and a retriable step after it, is never undone");
-                self.push(problem.hint("drop `compensate`, or drop `kind`"));
+                let problem = at.problem(PIVOT, "a pivot or a retriable step is never compensated");
+                self.push(problem.hint("remove `compensate` or `kind`"));
             }
             (None | Some(Kind::Compensatable), None) if fields.get("kind").is_none() || kind.is_some() => {
-                let problem = fields.at.problem(COMPENSATION, "the step does not say how it is undone");
+                let problem =
+                    fields.at.problem(COMPENSATION, "the step does not declare how it is compensated");
                 self.push(problem.hint(
-                    "say `compensate: service/action`, or `compensate: none` if there is nothing to undo, \
-                     or `kind: pivot` or `kind: retriable`",
+                    "add `compensate: service/action`, `compensate: none` if there is nothing to undo, \
+                     `kind: pivot` or `kind: retriable`",
                 ));
             }
-            (Some(Kind::Compensatable), Some(at)) if matches!(undo, Some(Undo::None)) => {
-                let problem = at.problem(
-                    COMPENSATION,
-                    "`kind: compensatable` says that it can be undone, `none` that it need not be",
-                );
-                self.push(problem.hint("drop `kind`, or name the action that undoes it"));
+            (Some(Kind::Compensatable), Some(at)) if matches!(compensate, Some(CompensateKey::None)) => {
+                let problem =
+                    at.problem(COMPENSATION, "`kind: compensatable` contradicts `compensate: none`");
+                self.push(problem.hint("remove `kind`, or name the action that compensates the step"));
             }
-            (None, Some(at)) if defaults.compensation_required && matches!(undo, Some(Undo::None)) => {
+            (None, Some(at))
+                if defaults.compensation_required && matches!(compensate, Some(CompensateKey::None)) =>
+            {
                 let detail =
-                    "this definition says `compensation: required`, and the step says `compensate: none`";
+                    "`compensate: none` is not allowed, because the definition has `compensation: required`";
                 self.push(at.problem(COMPENSATION, detail));
             }
             (_, _) => {}
@@ -274,17 +280,19 @@ impl Reader {
 
     fn parallel<'a>(&mut self, at: &At<'a>, defaults: &Defaults, depth: usize) -> Option<Vec<Branch<'a>>> {
         let Some(entries) = at.entries() else {
-            self.wrong_type(at, "an object of branches, each a list of steps");
+            self.wrong_type(at, "an object of branches, each of which is a list of steps");
             return None;
         };
         if entries.len() < 2 {
-            self.push(at.problem(VALUE, "a parallel block has at least two branches"));
+            self.push(at.problem(VALUE, "a `parallel` block needs at least two branches"));
         }
         let mut branches = Vec::new();
         for (entry, steps) in entries {
             if !is_name(&entry.key) {
-                let detail =
-                    format!("`{}` is no branch's name: it begins with a-z and has a-z, 0-9 and _", entry.key);
+                let detail = format!(
+                    "`{}` is not a valid branch name: use up to 63 of a-z, 0-9 and _, with a letter first",
+                    entry.key
+                );
                 self.push(steps.problem(VALUE, detail));
             }
             let steps = self.steps(&steps, defaults, depth + 1);
@@ -295,20 +303,22 @@ impl Reader {
 
     fn switch<'a>(&mut self, at: &At<'a>, defaults: &Defaults, depth: usize) -> Option<Vec<Branch<'a>>> {
         let Some(items) = at.items() else {
-            self.wrong_type(at, "a list of branches, each with `when` and `steps`");
+            self.wrong_type(at, "a list of branches with `when` and `steps`");
             return None;
         };
         if items.is_empty() {
-            self.push(at.problem(VALUE, "a switch has at least one branch"));
+            self.push(at.problem(VALUE, "a `switch` needs at least one branch"));
         }
         let mut branches = Vec::new();
         for (number, item) in items.iter().enumerate() {
             let Some(fields) = self.fields(item, &["when", "steps"]) else { continue };
             let when_at = fields.get("when");
             if when_at.is_none() && number + 1 < items.len() {
-                let problem =
-                    item.problem(VALUE, "a branch without `when` is taken always: those below it never are");
-                self.push(problem.hint("put it last"));
+                let problem = item.problem(
+                    VALUE,
+                    "a branch without `when` is always taken, so the branches below it are unreachable",
+                );
+                self.push(problem.hint("move it to the end"));
             }
             let when = when_at.and_then(|at| self.condition(&at));
             let Some(steps) = self.required(&fields, "steps") else { continue };

@@ -1,17 +1,17 @@
-//! Values with expressions in them: `${ … }`.
+//! Templates: values that contain expressions, `${ … }`.
 
 use crate::fields::{At, Reader};
 use crate::node::Value;
 use crate::problem::EXPRESSION;
 use goconductor_saga::{Json, Template, TextPart};
 
-/// Reads a value; strings in it may hold expressions.
+/// Reads a value whose strings may contain expressions.
 pub(crate) fn template(reader: &mut Reader, at: &At<'_>) -> Template {
     match &at.node.value {
         Value::Scalar(Json::String(text)) => match text_template(text) {
             Ok(template) => template,
             Err(detail) => {
-                reader.push(at.problem(EXPRESSION, detail).hint("a literal `${` is written `$${`"));
+                reader.push(at.problem(EXPRESSION, detail).hint("write `$${` for a literal `${`"));
                 Template::Value(Json::Null)
             }
         },
@@ -51,7 +51,7 @@ fn has_escape(at: &At<'_>) -> bool {
     at.node.to_json().to_string().contains("$${")
 }
 
-/// The expressions of a text: none, one alone that keeps its type, or some between literals.
+/// Parses a text: a literal, one expression that keeps its type, or expressions between literals.
 pub(crate) fn text_template(text: &str) -> Result<Template, String> {
     let mut parts = Vec::new();
     let mut literal = String::new();
@@ -66,10 +66,10 @@ pub(crate) fn text_template(text: &str) -> Result<Template, String> {
         }
         literal.push_str(before);
         let body = from.get(2..).unwrap_or_default();
-        let end = expression_end(body).ok_or("an expression `${` is not ended by `}`")?;
+        let end = expression_end(body).ok_or("unterminated expression: `${` without `}`")?;
         let expression = body.get(..end).unwrap_or_default().trim();
         if expression.is_empty() {
-            return Err("an expression is empty".to_owned());
+            return Err("empty expression".to_owned());
         }
         if !literal.is_empty() {
             parts.push(TextPart::Literal(std::mem::take(&mut literal)));
@@ -90,7 +90,7 @@ pub(crate) fn text_template(text: &str) -> Result<Template, String> {
     Ok(Template::Text(parts))
 }
 
-/// Where the brace stands that ends an expression: not one within its strings, lists or maps.
+/// Returns the position of the brace that ends an expression, outside of its strings and maps.
 fn expression_end(body: &str) -> Option<usize> {
     let mut depth = 0_usize;
     let mut quote: Option<char> = None;
@@ -111,7 +111,7 @@ fn expression_end(body: &str) -> Option<usize> {
     None
 }
 
-/// Every expression of a template.
+/// Returns the expressions of a template.
 pub(crate) fn expressions(template: &Template) -> Vec<&str> {
     match template {
         Template::Value(_) => Vec::new(),
@@ -128,7 +128,7 @@ pub(crate) fn expressions(template: &Template) -> Vec<&str> {
     }
 }
 
-/// A condition: bare, or as one `${ … }`.
+/// Parses a condition: a bare expression, or a single `${ … }`.
 pub(crate) fn condition(text: &str) -> Result<String, String> {
     if !text.trim_start().starts_with("${") {
         return Ok(text.trim().to_owned());
@@ -136,7 +136,7 @@ pub(crate) fn condition(text: &str) -> Result<String, String> {
     match text_template(text.trim())? {
         Template::Expression(expression) => Ok(expression),
         Template::Value(_) | Template::Text(_) | Template::List(_) | Template::Map(_) => {
-            Err("a condition is one expression, with nothing beside it".to_owned())
+            Err("a condition must be a single expression, without other text".to_owned())
         }
     }
 }

@@ -1,16 +1,16 @@
-//! A definition as it is written: the top level.
+//! The top level of a definition, as parsed and not yet expanded.
 
 use crate::Limits;
 use crate::fields::{At, Fields, Reader};
 use crate::node::Node;
 use crate::problem::{DUPLICATE, LIMIT, VALUE};
-use crate::settings::{Defaults, not_yet};
-use crate::step::{Body, Written};
+use crate::settings::{Defaults, unsupported};
+use crate::step::{Body, ParsedStep};
 use goconductor_saga::{Json, NameKind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a definition may say.
+/// The keys of a definition.
 const KNOWN: &[&str] = &[
     "$schema",
     "workflow",
@@ -28,7 +28,7 @@ const KNOWN: &[&str] = &[
     "lock",
 ];
 
-/// A definition as it is written.
+/// A parsed definition.
 #[derive(Debug)]
 pub(crate) struct Document<'a> {
     pub(crate) at: At<'a>,
@@ -40,10 +40,10 @@ pub(crate) struct Document<'a> {
     pub(crate) output: Option<At<'a>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) defaults: Defaults,
-    pub(crate) steps: Vec<Written<'a>>,
+    pub(crate) steps: Vec<ParsedStep<'a>>,
 }
 
-/// Reads the document; nothing if there is nothing to go on with.
+/// Reads the document. Returns `None` if further checks are pointless.
 pub(crate) fn document<'a>(reader: &mut Reader, root: &'a Node, limits: &Limits) -> Option<Document<'a>> {
     let at = At::root(root);
     let fields = reader.fields(&at, KNOWN)?;
@@ -53,9 +53,10 @@ pub(crate) fn document<'a>(reader: &mut Reader, root: &'a Node, limits: &Limits)
     let steps_at = reader.required(&fields, "steps");
     let steps = steps_at.as_ref().map(|at| reader.steps(at, &defaults, 0)).unwrap_or_default();
     if let (true, Some(at)) = (count(&steps) > limits.steps, &steps_at) {
-        reader.push(
-            at.problem(LIMIT, format!("it has {} steps; at most {} are run", count(&steps), limits.steps)),
-        );
+        reader.push(at.problem(
+            LIMIT,
+            format!("the definition has {} steps, and the limit is {}", count(&steps), limits.steps),
+        ));
         return None;
     }
     names(reader, &steps, &mut BTreeMap::new());
@@ -88,31 +89,33 @@ fn name(reader: &mut Reader, at: &At<'_>) -> Option<String> {
 fn refuse(reader: &mut Reader, fields: &Fields<'_>) {
     for key in ["schedule", "lock"] {
         if let Some(at) = fields.get(key) {
-            reader.push(not_yet(&at, &format!("`{key}`")));
+            reader.push(unsupported(&at, &format!("`{key}`")));
         }
     }
     if let Some(at) = fields.get("namespace") {
-        let problem = at.problem(VALUE, "a definition lives where it is applied, and does not say where");
-        reader.push(problem.hint("drop it, and name the namespace in the request"));
+        let problem = at.problem(VALUE, "a definition does not name its namespace");
+        reader.push(
+            problem.hint("remove it, and set the namespace in the request that applies the definition"),
+        );
     }
 }
 
 fn input_schema(reader: &mut Reader, at: &At<'_>) -> Option<Json> {
     let schema = at.node.to_json();
     if !schema.is_object() {
-        reader.wrong_type(at, "an object: a JSON Schema");
+        reader.wrong_type(at, "an object that is a JSON Schema");
         return None;
     }
     match crate::InputSchema::new(&schema) {
         Ok(_) => Some(schema),
         Err(reason) => {
-            reader.push(at.problem(VALUE, format!("this is no JSON Schema: {reason}")));
+            reader.push(at.problem(VALUE, format!("the value is not a valid JSON Schema: {reason}")));
             None
         }
     }
 }
 
-fn count(steps: &[Written<'_>]) -> usize {
+fn count(steps: &[ParsedStep<'_>]) -> usize {
     steps
         .iter()
         .map(|step| match &step.body {
@@ -122,11 +125,11 @@ fn count(steps: &[Written<'_>]) -> usize {
         .sum()
 }
 
-/// Steps and blocks share their names.
-fn names<'a>(reader: &mut Reader, steps: &[Written<'a>], seen: &mut BTreeMap<String, usize>) {
+/// Reports duplicate names. Steps and blocks share one set of names.
+fn names<'a>(reader: &mut Reader, steps: &[ParsedStep<'a>], seen: &mut BTreeMap<String, usize>) {
     for step in steps {
         if let Some(line) = seen.insert(step.name.clone(), step.name_at.node.line) {
-            let detail = format!("the name `{}` is given already, in line {line}", step.name);
+            let detail = format!("duplicate name `{}`: it is already used in line {line}", step.name);
             reader.push(step.name_at.problem(DUPLICATE, detail));
         }
         if let Body::Block(branches) = &step.body {

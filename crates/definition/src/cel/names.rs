@@ -1,4 +1,4 @@
-//! What an expression names.
+//! The names that an expression refers to.
 
 use super::Finding;
 use crate::fields::nearest;
@@ -6,33 +6,33 @@ use crate::problem::{EXPRESSION, LIMIT, REFERENCE, UNSUPPORTED};
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What can be called, beside operators. Without clocks, chance and patterns: the same text over the same
-/// scope yields the same value, soon.
+/// The functions, besides operators and macros. There are no clocks, random numbers or regular expressions, so that an
+/// expression always has the same value and is evaluated quickly.
 const FUNCTIONS: &[&str] =
     &["size", "contains", "startsWith", "endsWith", "string", "int", "uint", "double", "bool", "dyn"];
-/// What `steps.<name>` has.
+/// The fields of `steps.<name>`.
 const STEP: &[&str] = &["output", "status", "error"];
-/// What `workflow` has.
+/// The fields of `workflow`.
 const WORKFLOW: &[&str] = &["id", "definition", "version", "created_at", "labels"];
-/// How deep the tree may be that is computed.
-const DEPTH: usize = 250;
+/// Maximum depth of the expression tree.
+const MAX_DEPTH: usize = 250;
 
-/// What an expression names.
+/// The names that an expression refers to.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub(super) input: Option<Fields>,
     pub(super) steps: BTreeMap<String, Fields>,
     pub(super) workflow: bool,
-    /// A loop names something outside of it: each turn may go through all of that.
+    /// Whether a loop refers to a value outside of it, which each iteration may traverse.
     pub(super) loops_over_outside: bool,
 }
 
-/// Which fields of an object.
+/// The fields of an object that an expression refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fields {
-    /// The object as it is.
+    /// The whole object.
     All,
-    /// These.
+    /// Some fields.
     Some(BTreeSet<String>),
 }
 
@@ -55,10 +55,10 @@ impl Fields {
     }
 }
 
-/// The names of an expression, or everything that is wrong with them.
+/// Returns the names of an expression, or all problems with them.
 pub(super) fn of(expression: &IdedExpr) -> Result<Names, Vec<Finding>> {
     let mut walk = Walk { names: Names::default(), findings: Vec::new(), bound: Vec::new(), in_loop: false };
-    walk.expression(expression, DEPTH);
+    walk.expression(expression, MAX_DEPTH);
     if walk.findings.is_empty() {
         return Ok(walk.names);
     }
@@ -69,7 +69,7 @@ pub(super) fn of(expression: &IdedExpr) -> Result<Names, Vec<Finding>> {
 struct Walk {
     names: Names,
     findings: Vec<Finding>,
-    /// Variables of the comprehensions around.
+    /// The variables of the enclosing comprehensions.
     bound: Vec<String>,
     in_loop: bool,
 }
@@ -78,7 +78,7 @@ impl Walk {
     fn expression(&mut self, expression: &IdedExpr, depth: usize) {
         let Some(depth) = depth.checked_sub(1) else {
             self.findings
-                .push(Finding::new(LIMIT, "the expression is nested too deeply").hint("take it apart"));
+                .push(Finding::new(LIMIT, "the expression is nested too deeply").hint("split it up"));
             return;
         };
         if let Some((root, fields)) = path(&expression.expr) {
@@ -97,7 +97,8 @@ impl Walk {
             }
             Expr::Select(select) => self.expression(&select.operand, depth),
             Expr::Struct(message) => {
-                let detail = format!("`{}` is no type here: values are those of JSON", message.type_name);
+                let detail =
+                    format!("unknown type `{}`: expressions have the types of JSON", message.type_name);
                 self.findings.push(Finding::new(EXPRESSION, detail));
             }
         }
@@ -117,11 +118,11 @@ impl Walk {
         let is_operator = call.func_name.contains(|c: char| "_!-@".contains(c)) && !is_word(&call.func_name);
         let optional = [operators::OPT_INDEX, operators::OPT_SELECT].contains(&call.func_name.as_str());
         if optional || !(is_operator || FUNCTIONS.contains(&call.func_name.as_str())) {
-            let finding = Finding::new(EXPRESSION, format!("there is no function `{}`", call.func_name));
+            let finding = Finding::new(EXPRESSION, format!("unknown function `{}`", call.func_name));
             self.findings.push(match nearest(&call.func_name, FUNCTIONS) {
                 Some(near) => finding.hint(format!("did you mean `{near}`?")),
                 None => finding.hint(format!(
-                    "there are {}, has, all, exists, exists_one, map, filter",
+                    "known functions are {}, has, all, exists, exists_one, map, filter",
                     FUNCTIONS.join(", ")
                 )),
             });
@@ -133,9 +134,11 @@ impl Walk {
 
     fn comprehension(&mut self, comprehension: &ComprehensionExpr, depth: usize) {
         if self.in_loop {
-            let finding = Finding::new(LIMIT, "a loop (all, exists, exists_one, map, filter) is in a loop");
-            self.findings
-                .push(finding.hint("compute it in the service: time grows with the square of the list"));
+            let finding =
+                Finding::new(LIMIT, "a loop (all, exists, exists_one, map, filter) is inside another loop");
+            self.findings.push(finding.hint(
+                "compute the value in the service, because the time grows with the square of the list",
+            ));
             return;
         }
         self.expression(&comprehension.iter_range, depth);
@@ -151,7 +154,7 @@ impl Walk {
         self.bound.truncate(bound);
     }
 
-    /// Notes a name with the fields that are selected of it.
+    /// Records a name and the fields that are selected from it.
     fn name(&mut self, root: &str, fields: &[&str]) {
         if self.bound.iter().any(|bound| bound == root) {
             return;
@@ -163,8 +166,8 @@ impl Walk {
                 self.names.input.get_or_insert_with(|| Fields::Some(BTreeSet::new())).add(field);
             }
             ("steps", []) => {
-                let finding = Finding::new(REFERENCE, "`steps` alone has no value");
-                self.findings.push(finding.hint("name a step and what of it: `steps.<name>.output`"));
+                let finding = Finding::new(REFERENCE, "`steps` has no value of its own");
+                self.findings.push(finding.hint("select a field of a step, such as `steps.<name>.output`"));
             }
             ("steps", [step, rest @ ..]) => self.step(step, rest.first().copied()),
             ("workflow", [field, ..]) if !WORKFLOW.contains(field) => {
@@ -176,10 +179,10 @@ impl Walk {
             }
             (_, _) => {
                 let known = ["input", "steps", "workflow"];
-                let finding = Finding::new(REFERENCE, format!("`{root}` is not known"));
+                let finding = Finding::new(REFERENCE, format!("unknown name `{root}`"));
                 self.findings.push(match nearest(root, &known) {
                     Some(near) => finding.hint(format!("did you mean `{near}`?")),
-                    None => finding.hint("there are input, steps.<name>.output|status|error, workflow"),
+                    None => finding.hint("known names are input, steps.<name>.output|status|error, workflow"),
                 });
             }
         }
@@ -198,23 +201,23 @@ impl Walk {
     }
 
     fn unknown(&mut self, field: &str, of: &str, known: &[&str]) {
-        let finding = Finding::new(REFERENCE, format!("`{of}` has no `{field}`"));
-        let has = format!("it has {}", known.join(", "));
+        let finding = Finding::new(REFERENCE, format!("`{of}` has no field `{field}`"));
+        let fields = format!("its fields are {}", known.join(", "));
         self.findings.push(match nearest(field, known) {
-            Some(near) => finding.hint(format!("did you mean `{of}.{near}`? {has}")),
-            None if known == STEP => finding.hint(format!("{has}: did you mean `{of}.output.{field}`?")),
-            None => finding.hint(has),
+            Some(near) => finding.hint(format!("did you mean `{of}.{near}`? {fields}")),
+            None if known == STEP => finding.hint(format!("{fields}: did you mean `{of}.output.{field}`?")),
+            None => finding.hint(fields),
         });
     }
 }
 
-/// Whether a function's name is one that can be written, and no operator's.
+/// Returns whether a function name is an identifier and not the name of an operator.
 fn is_word(name: &str) -> bool {
     name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
         && name.chars().any(|c| c.is_ascii_alphabetic())
 }
 
-/// A name with the fields that are selected of it: `steps.pay.output`, or `steps["pay"].output`.
+/// Returns a name and the fields that are selected from it: `steps.pay.output` or `steps["pay"].output`.
 fn path(expression: &Expr) -> Option<(&str, Vec<&str>)> {
     let mut fields = Vec::new();
     let mut at = expression;

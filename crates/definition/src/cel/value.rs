@@ -1,4 +1,4 @@
-//! JSON to CEL's values and back, with an eye on how much there is.
+//! Conversion between JSON and CEL values, with limits on their size.
 
 use cel::Value;
 use cel::objects::{Key, Map};
@@ -6,19 +6,19 @@ use goconductor_saga::Json;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Values that an expression may go through: elements of its longest list times all it is given, if a loop
-/// names something outside of it. A quarter of a microsecond each.
-const TURNS: usize = 4_000_000;
-/// What additions may grow to, in bytes, were each done for each element.
-const GROWTH: usize = 32 << 20;
-/// What a value costs, in bytes.
+/// Maximum number of values that an expression may visit. If a loop refers to a value outside of it, this is the length
+/// of the longest list times the number of input values. A visit takes about a quarter of a microsecond.
+const MAX_VISITS: usize = 4_000_000;
+/// Maximum bytes that additions could produce if each were evaluated for each element.
+const MAX_GROWTH: usize = 32 << 20;
+/// The assumed size of a value in bytes.
 const VALUE_BYTES: usize = 32;
-/// Bytes that a result may have, its values among them.
-const RESULT_BYTES: usize = 4 << 20;
-/// How deeply a result may be nested.
-const RESULT_DEPTH: usize = 64;
+/// Maximum bytes of a result, including the size of its values.
+const MAX_RESULT_BYTES: usize = 4 << 20;
+/// Maximum nesting depth of a result.
+const MAX_RESULT_DEPTH: usize = 64;
 
-/// How much an expression is given.
+/// The size of the inputs of an expression.
 #[derive(Debug, Default)]
 pub(super) struct Size {
     values: usize,
@@ -27,24 +27,24 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// Whether that can be computed in reasonable time and memory.
+    /// Refuses inputs that would take too much time or memory.
     pub(super) fn check(&self, loops_over_outside: bool, additions: usize) -> Result<(), String> {
         let times = if loops_over_outside { self.longest_list.max(1) } else { 1 };
-        if times.saturating_mul(self.values) > TURNS {
+        if times.saturating_mul(self.values) > MAX_VISITS {
             return Err(format!(
-                "its loop goes through a list of {times}, each time with {} values at hand: that takes too long",
+                "a loop over a list of {times} elements with {} input values would take too long",
                 self.values
             ));
         }
         let element = self.longest_text.max(self.longest_list.saturating_mul(VALUE_BYTES));
-        if element.saturating_mul(times).saturating_mul(additions) > GROWTH {
-            return Err("what it adds up may grow too large".to_owned());
+        if element.saturating_mul(times).saturating_mul(additions) > MAX_GROWTH {
+            return Err("the result of its additions could become too large".to_owned());
         }
         Ok(())
     }
 }
 
-/// A JSON value as CEL sees it. Whole numbers are CEL's ints, so that `amount + 1` can be written.
+/// Converts a JSON value to a CEL value. An integer becomes a CEL int, so that `amount + 1` is valid.
 pub(super) fn from_json(json: &Json, size: &mut Size) -> Value {
     size.values += 1;
     match json {
@@ -70,15 +70,15 @@ pub(super) fn from_json(json: &Json, size: &mut Size) -> Value {
     }
 }
 
-/// An object as CEL sees it.
+/// Returns a CEL map.
 pub(super) fn map<'k>(entries: impl IntoIterator<Item = (&'k str, Value)>) -> Value {
     let entries = entries.into_iter().map(|(key, value)| (Key::from(key.to_owned()), value));
     Value::Map(Map { map: Arc::new(entries.collect::<HashMap<_, _>>()) })
 }
 
-/// A result as JSON.
+/// Converts a result to JSON.
 pub(super) fn to_json(value: &Value) -> Result<Json, String> {
-    Writer { left: RESULT_BYTES }.json(value, RESULT_DEPTH)
+    Writer { left: MAX_RESULT_BYTES }.json(value, MAX_RESULT_DEPTH)
 }
 
 struct Writer {
@@ -87,8 +87,8 @@ struct Writer {
 
 impl Writer {
     fn json(&mut self, value: &Value, depth: usize) -> Result<Json, String> {
-        self.take(VALUE_BYTES)?;
-        let inner = depth.checked_sub(1).ok_or("its value is nested too deeply")?;
+        self.reserve(VALUE_BYTES)?;
+        let inner = depth.checked_sub(1).ok_or("the result is nested too deeply")?;
         match value {
             Value::Null => Ok(Json::Null),
             Value::Bool(value) => Ok(Json::Bool(*value)),
@@ -96,9 +96,9 @@ impl Writer {
             Value::UInt(value) => Ok(Json::from(*value)),
             Value::Float(value) => serde_json::Number::from_f64(*value)
                 .map(Json::Number)
-                .ok_or_else(|| format!("its value {value} can't be written as JSON")),
+                .ok_or_else(|| format!("the result {value} has no JSON form")),
             Value::String(text) => {
-                self.take(text.len())?;
+                self.reserve(text.len())?;
                 Ok(Json::String(text.as_ref().clone()))
             }
             Value::List(items) => {
@@ -113,19 +113,19 @@ impl Writer {
                         Key::Uint(number) => number.to_string(),
                         Key::Bool(value) => value.to_string(),
                     };
-                    self.take(key.len())?;
+                    self.reserve(key.len())?;
                     object.insert(key, self.json(value, inner)?);
                 }
                 Ok(Json::Object(object))
             }
             Value::Bytes(_) | Value::Function(..) | Value::Opaque(_) | Value::Struct(_) => {
-                Err("its value can't be written as JSON".to_owned())
+                Err("the result has no JSON form".to_owned())
             }
         }
     }
 
-    fn take(&mut self, bytes: usize) -> Result<(), String> {
-        self.left = self.left.checked_sub(bytes).ok_or("its value is too large")?;
+    fn reserve(&mut self, bytes: usize) -> Result<(), String> {
+        self.left = self.left.checked_sub(bytes).ok_or("the result is too large")?;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What expressions yield over a workflow.
+//! The values of expressions.
 
 use crate::yaml;
 use goconductor_definition::Cel;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A workflow of two steps, of which the first has answered.
+/// Returns a workflow with two steps, the first of which has completed.
 fn workflow(input: Json) -> (Plan, State) {
     let definition = yaml(
         "workflow: shop\nsteps:\n- {name: pay, run: a/b, compensate: none}\n- {name: ship, run: a/b, compensate: none}",
@@ -40,7 +40,7 @@ fn evaluate(expression: &str, input: Json) -> Result<Json, String> {
 }
 
 #[test]
-fn values_keep_their_types() {
+fn value_keeps_its_type() {
     for (expression, expected) in [
         ("input.amount + 1", json!(43)),
         ("input.amount", json!(42)),
@@ -80,24 +80,24 @@ fn values_keep_their_types() {
 }
 
 #[test]
-fn what_has_no_value_says_why() {
-    for (expression, says) in [
+fn expression_without_a_value_reports_the_reason() {
+    for (expression, message) in [
         ("input.missing", "missing"),
         ("input.amount + 'x'", ""),
         ("input.amount / 0", "zero"),
         ("9223372036854775807 + input.amount", "verflow"),
-        ("input.name.nope()", "no function"),
+        ("input.name.nope()", "unknown function"),
         ("1.0 / 0.0", "JSON"),
         ("steps.nope.output", ""),
     ] {
         let reason = evaluate(expression, input()).expect_err(expression);
-        assert!(reason.contains(says), "{expression}: {reason}");
+        assert!(reason.contains(message), "{expression}: {reason}");
         assert!(reason.chars().count() <= 300, "{expression}: {reason}");
     }
 }
 
 #[test]
-fn large_inputs_are_bounded() {
+fn evaluation_over_large_inputs_is_bounded() {
     let long = json!({"text": "x".repeat(100_000), "list": (0..9_000).collect::<Vec<_>>()});
     for expression in [
         "input.list.map(x, input.text + input.text)",
@@ -106,9 +106,9 @@ fn large_inputs_are_bounded() {
         "input.list.all(x, x in input.list)",
         "input.list.map(x, input.text)",
     ] {
-        let begun = Instant::now();
+        let started = Instant::now();
         let value = evaluate(expression, long.clone());
-        assert!(begun.elapsed() < Duration::from_secs(5), "{expression} took {:?}", begun.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(5), "{expression} took {:?}", started.elapsed());
         if let Ok(value) = value {
             assert!(value.to_string().len() < 5 << 20, "{expression}");
         }
@@ -117,13 +117,13 @@ fn large_inputs_are_bounded() {
     assert_eq!(evaluate("input.list.all(x, x >= 0)", many.clone()), Ok(json!(true)));
     assert_eq!(evaluate("size(input.list)", many), Ok(json!(20_000)));
     let square = json!({"list": (0..1_900).collect::<Vec<_>>()});
-    let begun = Instant::now();
+    let started = Instant::now();
     assert!(evaluate("input.list.map(x, input.list)", square).unwrap_err().contains("too large"));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[test]
-fn templates_interpolate_and_keep_types() {
+fn template_interpolates_text_and_keeps_the_type_of_a_single_expression() {
     let (plan, state) = workflow(input());
     let scope = Scope::new(&plan, &state);
     let text = "workflow: a\nsteps:\n- {name: pay, run: a/b, compensate: none, input: {whole: '${ input.amount }', text: 'n=${ input.amount } ${ input.name } ${ input.items }', literal: '$${x}', list: ['${ input.on }', 2], map: '${ {\"a\": 1} }', brace: \"${ '}' }\"}}";

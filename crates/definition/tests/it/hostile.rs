@@ -1,24 +1,24 @@
-//! Texts that mean harm: none takes long, much memory or the stack, and none makes a panic.
+//! Hostile texts: none takes long, uses much memory, overflows the stack or causes a panic.
 
 use crate::yaml;
 use goconductor_definition::{Format, Limits, parse};
 use std::time::{Duration, Instant};
 
-/// Far above what any of them takes, and far below what they would take unguarded.
-const SOON: Duration = Duration::from_secs(5);
+/// Maximum time for a text: far longer than any of them needs, and far shorter than they would take without limits.
+const MAX_TIME: Duration = Duration::from_secs(5);
 
-/// Refused (or, where it is harmless, accepted) on a thread with the stack of a server's worker.
-fn soon(name: &str, text: String) {
+/// Parses a text on a thread with the stack size of a server's worker thread. A harmless text may be accepted.
+fn parse_in_time(name: &str, text: String) {
     let name = name.to_owned();
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
-        let begun = Instant::now();
+        let started = Instant::now();
         for format in [Format::Yaml, Format::Json] {
             drop(parse(text.as_bytes(), format, &Limits::default()));
         }
-        begun.elapsed()
+        started.elapsed()
     });
-    let took = thread.unwrap().join().unwrap_or_else(|_| panic!("{name} made a panic"));
-    assert!(took < SOON, "{name} took {took:?}");
+    let took = thread.unwrap().join().unwrap_or_else(|_| panic!("{name} caused a panic"));
+    assert!(took < MAX_TIME, "{name} took {took:?}");
 }
 
 fn when(expression: &str) -> String {
@@ -26,35 +26,35 @@ fn when(expression: &str) -> String {
 }
 
 #[test]
-fn bombs_and_towers_are_refused_soon() {
+fn deeply_nested_or_multiplied_texts_are_refused_in_time() {
     let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let of = format!("*a{},", level - 1).repeat(10);
         laughs.push_str(&format!("a{level}: &a{level} [{of}]\n"));
     }
-    soon("an alias bomb", laughs);
-    soon("open brackets", "[".repeat(500_000));
-    soon("open braces", "{a: ".repeat(100_000));
-    soon("open JSON", "{\"a\":".repeat(100_000));
-    soon("indentation", (0..700).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect());
-    soon("dashes", "- ".repeat(200_000));
-    soon("many keys", (0..60_000).map(|n| format!("k{n}: 1\n")).collect());
-    soon("one long text", format!("workflow: \"{}\"", "x".repeat(500_000)));
-    soon("quotes", "'".repeat(500_000));
-    soon("an alias of itself", "a: &a [*a]".to_owned());
-    soon("merge keys", "x: &x {a: 1}\n<<: *x\nworkflow: a".to_owned());
-    soon("tags", "workflow: !!python/object:os.system x\nsteps: !!binary aGk=".to_owned());
-    soon("numbers", format!("workflow: {}\nsteps: 1e999999999", "9".repeat(100_000)));
+    parse_in_time("an alias bomb", laughs);
+    parse_in_time("open brackets", "[".repeat(500_000));
+    parse_in_time("open braces", "{a: ".repeat(100_000));
+    parse_in_time("open JSON", "{\"a\":".repeat(100_000));
+    parse_in_time("indentation", (0..700).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect());
+    parse_in_time("dashes", "- ".repeat(200_000));
+    parse_in_time("many keys", (0..60_000).map(|n| format!("k{n}: 1\n")).collect());
+    parse_in_time("one long text", format!("workflow: \"{}\"", "x".repeat(500_000)));
+    parse_in_time("quotes", "'".repeat(500_000));
+    parse_in_time("an alias of itself", "a: &a [*a]".to_owned());
+    parse_in_time("merge keys", "x: &x {a: 1}\n<<: *x\nworkflow: a".to_owned());
+    parse_in_time("tags", "workflow: !!python/object:os.system x\nsteps: !!binary aGk=".to_owned());
+    parse_in_time("numbers", format!("workflow: {}\nsteps: 1e999999999", "9".repeat(100_000)));
 }
 
 #[test]
-fn hostile_expressions_are_refused_soon() {
+fn hostile_expressions_are_refused_in_time() {
     for (name, expression) in [
         ("brackets", "(".repeat(500) + &")".repeat(500)),
         ("lists", "[".repeat(500)),
         ("negations", "!".repeat(1000) + "true"),
         ("minuses", "-".repeat(1000) + "1"),
-        ("choices", "true?1:".repeat(140) + "1"),
+        ("conditionals", "true?1:".repeat(140) + "1"),
         ("sums", "1+".repeat(500) + "1"),
         ("selections", "input".to_owned() + &".a".repeat(480)),
         ("indexes", "input".to_owned() + &"[0]".repeat(330)),
@@ -67,8 +67,8 @@ fn hostile_expressions_are_refused_soon() {
         ("other letters", "ħ€\u{0}\u{202e}".repeat(90)),
         ("spaces", " ".repeat(1024)),
     ] {
-        soon(name, when(&expression));
-        soon(
+        parse_in_time(name, when(&expression));
+        parse_in_time(
             name,
             format!(
                 "workflow: a\noutput: {:?}\nsteps: [{{name: s, run: a/b, compensate: none}}]",
@@ -79,23 +79,23 @@ fn hostile_expressions_are_refused_soon() {
 }
 
 #[test]
-fn a_schema_fetches_nothing_and_takes_no_time() {
+fn schema_fetches_nothing_and_is_checked_in_time() {
     let input = |schema: &str| {
         format!("workflow: a\ninput: {schema}\nsteps: [{{name: s, run: a/b, compensate: none}}]")
     };
-    soon("a remote schema", input("{$ref: 'http://10.255.255.1/x'}"));
-    soon("a local schema", input("{$ref: 'file:///etc/passwd'}"));
-    soon("a pattern", input("{type: string, pattern: '(a+)+$'}"));
-    soon("a large pattern", input("{type: string, pattern: '((a{1000}){1000}){1000}'}"));
-    soon("a schema of itself", input("{$ref: '#'}"));
+    parse_in_time("a remote schema", input("{$ref: 'http://10.255.255.1/x'}"));
+    parse_in_time("a local schema", input("{$ref: 'file:///etc/passwd'}"));
+    parse_in_time("a pattern", input("{type: string, pattern: '(a+)+$'}"));
+    parse_in_time("a large pattern", input("{type: string, pattern: '((a{1000}){1000}){1000}'}"));
+    parse_in_time("a schema of itself", input("{$ref: '#'}"));
     let schema = serde_json::json!({"type": "string", "pattern": "^(a+)+$"});
-    let begun = Instant::now();
+    let started = Instant::now();
     let text = serde_json::json!("a".repeat(50_000) + "!");
     goconductor_definition::check_input(&schema, &text).unwrap_err();
-    assert!(begun.elapsed() < SOON);
+    assert!(started.elapsed() < MAX_TIME);
 }
 
-/// A cheap source of repeatable noise (xorshift).
+/// A seeded random number generator (xorshift).
 struct Noise(u64);
 
 impl Noise {
@@ -108,7 +108,7 @@ impl Noise {
 }
 
 #[test]
-fn no_damage_to_a_definition_makes_a_panic() {
+fn damaged_definition_causes_no_panic() {
     let example = include_str!("../../../../examples/order-processing.yaml");
     let rich = "workflow: a\ndefaults: {timeout: 3s, retry: {max_attempts: 2}}\nsteps:\n- name: f\n  when: input.a > 1\n  switch:\n  - {when: has(input.b), steps: [{name: x, run: a/b, compensate: {run: a/c, input: {v: \"${ steps.x.output.v }\"}}}]}\n  - steps: [{name: y, run: a/b, compensate: none, depends_on: []}]\n- {name: p, run: a/b, kind: pivot, depends_on: [f]}\noutput: \"${ steps.p.output }\"\n";
     let parts = [
@@ -158,7 +158,7 @@ fn no_damage_to_a_definition_makes_a_panic() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused_with_their_place() {
+fn invalid_utf8_is_refused_with_its_location() {
     let problems = parse(b"workflow: a\nsteps: \xff\xfe", Format::Yaml, &Limits::default()).unwrap_err();
     assert_eq!((problems[0].code, problems[0].line, problems[0].column), ("GC1001", 2, 8));
     let large = vec![b'a'; (512 << 10) + 1];

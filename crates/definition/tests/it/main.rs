@@ -1,16 +1,16 @@
-//! Definitions that are right, wrong, and hostile.
+//! Tests with valid, invalid and hostile definitions.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test says what it expects"
+    reason = "a test states what it expects"
 )]
 
+mod accepted;
 mod expressions;
 mod hostile;
-mod right;
-mod wrong;
+mod refused;
 
 use goconductor_definition::{Checked, Format, Limits, Problem, parse};
 

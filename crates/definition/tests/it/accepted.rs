@@ -1,4 +1,4 @@
-//! Definitions that are accepted, and what becomes of them.
+//! Valid definitions and the graphs that they expand to.
 
 use crate::yaml;
 use goconductor_definition::{Format, Limits, parse};
@@ -8,7 +8,7 @@ fn definition(text: &str) -> Definition {
     yaml(text).unwrap_or_else(|problems| panic!("{text}\n{problems:#?}")).definition
 }
 
-/// Each step with the names of what it waits for.
+/// Returns each step with the names of its dependencies.
 fn edges(definition: &Definition) -> Vec<(String, Vec<String>)> {
     let name = |index: &StepIndex| definition.steps[index.at()].name.clone();
     definition
@@ -36,13 +36,13 @@ fn plain(name: &str) -> String {
 }
 
 #[test]
-fn a_plain_list_is_a_sequence() {
+fn plain_list_becomes_a_sequence() {
     let text = steps(&format!("- {}\n- {}\n- {}", plain("x"), plain("y"), plain("z")));
     expect_edges(&text, &[("x", &[]), ("y", &["x"]), ("z", &["y"])]);
 }
 
 #[test]
-fn depends_on_replaces_the_edge_to_the_step_above() {
+fn depends_on_replaces_the_dependency_on_the_step_above() {
     let text = steps(
         "- {name: x, run: do, compensate: none}\n\
          - {name: y, run: do, compensate: none, depends_on: []}\n\
@@ -53,7 +53,7 @@ fn depends_on_replaces_the_edge_to_the_step_above() {
 }
 
 #[test]
-fn a_block_forks_and_joins() {
+fn parallel_block_forks_and_joins() {
     let text = steps(&format!(
         "- {}\n- name: fork\n  parallel:\n    left: [{}, {}]\n    right: [{}]\n- {}\n- {{name: late, run: do, compensate: none, depends_on: [fork]}}",
         plain("first"),
@@ -76,7 +76,7 @@ fn a_block_forks_and_joins() {
 }
 
 #[test]
-fn blocks_in_blocks_and_branches_that_end_more_than_once() {
+fn nested_blocks_and_branches_with_several_last_steps_are_joined() {
     let text = steps(&format!(
         "- name: outer\n  parallel:\n    one:\n    - name: inner\n      parallel:\n        p: [{}]\n        q: [{}, {{name: q2, run: do, compensate: none, depends_on: []}}]\n    two: [{}]\n- {}",
         plain("p1"),
@@ -91,7 +91,7 @@ fn blocks_in_blocks_and_branches_that_end_more_than_once() {
 }
 
 #[test]
-fn a_switch_takes_the_first_branch_that_holds() {
+fn switch_branch_requires_the_conditions_above_to_be_false() {
     let text = steps(&format!(
         "- {}\n- name: how\n  when: input.on\n  switch:\n  - {{when: input.a, steps: [{}]}}\n  - {{when: '${{ input.b }}', steps: [{}]}}\n  - {{steps: [{}]}}\n- {}",
         plain("first"),
@@ -125,7 +125,7 @@ fn a_switch_takes_the_first_branch_that_holds() {
 }
 
 #[test]
-fn blocks_that_name_one_anothers_steps_are_no_circle() {
+fn blocks_that_refer_to_each_others_steps_are_not_a_cycle() {
     let text = steps(
         "- name: one\n  parallel:\n    a: [{name: a1, run: do, compensate: none}]\n    b: [{name: b1, run: do, compensate: none, depends_on: [c1]}]\n\
          - name: two\n  depends_on: []\n  parallel:\n    c: [{name: c1, run: do, compensate: none}]\n    d: [{name: d1, run: do, compensate: none, depends_on: [one]}]",
@@ -134,7 +134,7 @@ fn blocks_that_name_one_anothers_steps_are_no_circle() {
 }
 
 #[test]
-fn equal_content_has_an_equal_digest_whatever_its_form() {
+fn equal_content_has_an_equal_digest_in_any_format() {
     let digest = |text: &str, format| parse(text.as_bytes(), format, &Limits::default()).unwrap().digest;
     let block = "# a comment\nworkflow: a\nsteps:\n  - name: s\n    run: a/b\n    compensate: none\n";
     let flow = "steps: [{compensate: none, run: a/b, name: s}]\nworkflow: 'a'";
@@ -146,33 +146,33 @@ fn equal_content_has_an_equal_digest_whatever_its_form() {
 }
 
 #[test]
-fn defaults_are_those_of_the_contract() {
+fn omitted_settings_have_the_defaults_of_semantics_md() {
     let definition = definition("workflow: a\nsteps: [{name: s, run: a/b, compensate: a/c}]");
     let step = &definition.steps[0];
-    let undo = step.compensate.as_ref().unwrap();
+    let compensation = step.compensate.as_ref().unwrap();
     assert_eq!(step.retry.max_attempts, Some(10));
     assert_eq!((step.retry.initial.as_millis(), step.retry.max.as_secs()), (200, 30));
     assert_eq!(step.timeout.attempt.as_secs(), 30);
-    assert_eq!((undo.retry.max_attempts, undo.retry.max.as_secs()), (None, 60));
+    assert_eq!((compensation.retry.max_attempts, compensation.retry.max.as_secs()), (None, 60));
     assert_eq!(step.join, Join::All);
 }
 
 #[test]
-fn a_compensation_may_name_its_own_steps_output() {
+fn compensation_may_refer_to_the_output_of_its_own_step() {
     definition(
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, input: {id: '${ steps.s.output.id }'}, retry: {max_attempts: 3}, timeout: 2s}}",
     );
 }
 
 #[test]
-fn keys_of_ones_own_are_free() {
+fn keys_with_the_prefix_x_are_ignored() {
     definition(
         "workflow: a\nx-owner: shop\nsteps: [{name: s, run: a/b, compensate: none, x-note: {a: [1]}}]",
     );
 }
 
 #[test]
-fn the_schema_is_json_and_accepts_what_the_parser_accepts() {
+fn schema_agrees_with_the_parser() {
     let schema = goconductor_definition::schema();
     assert!(schema.is_object());
     let example = include_str!("../../../../examples/order-processing.yaml");
@@ -194,7 +194,7 @@ fn the_schema_is_json_and_accepts_what_the_parser_accepts() {
 }
 
 #[test]
-fn the_example_of_the_language_reference_is_accepted() {
+fn examples_of_the_language_reference_are_accepted() {
     let text = include_str!("../../../../docs/reference/definition-language.md");
     let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     assert_eq!(definition(example).steps.len(), 2);

@@ -1,15 +1,15 @@
-//! Wrong definitions: each is refused with its code, where it is wrong, and what is wrong.
+//! Invalid definitions: each is refused with a code, a location and a message.
 
 use crate::yaml;
 
-/// A definition, and what is wrong with it: code, pointer, line, and a part of the message.
+/// A definition and its problems: code, pointer, line, and a part of the message.
 type Case = (&'static str, &'static [(&'static str, &'static str, u32, &'static str)]);
 
 const CASES: &[Case] = &[
-    // The text and its shape.
+    // The text and its top level.
     ("workflow: a\nsteps: [", &[("GC1001", "", 3, "")]),
     ("[1, 2]", &[("GC1003", "", 1, "a list")]),
-    ("just text", &[("GC1003", "", 1, "a text")]),
+    ("just text", &[("GC1003", "", 1, "a string")]),
     ("", &[("GC1001", "", 1, "empty")]),
     ("workflow: a\n", &[("GC1005", "", 1, "`steps`")]),
     ("steps: [{name: s, run: a/b, compensate: none}]", &[("GC1005", "", 1, "`workflow`")]),
@@ -51,8 +51,8 @@ const CASES: &[Case] = &[
         "workflow: a\ntimeout: 0s\nsteps: [{name: s, run: a/b, compensate: none}]",
         &[("GC1006", "/timeout", 2, "")],
     ),
-    // A step.
-    ("workflow: a\nsteps:\n- {name: s, run: a/b}", &[("GC1011", "/steps/0", 3, "undone")]),
+    // Steps.
+    ("workflow: a\nsteps:\n- {name: s, run: a/b}", &[("GC1011", "/steps/0", 3, "how it is compensated")]),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, depend_on: [x]}",
         &[("GC1004", "/steps/0/depend_on", 3, "depend_on")],
@@ -65,7 +65,7 @@ const CASES: &[Case] = &[
     ("workflow: a\nsteps:\n- {run: a/b, compensate: none}", &[("GC1005", "/steps/0", 3, "`name`")]),
     (
         "workflow: a\nsteps:\n- {name: Pay-It, run: a/b, compensate: none}",
-        &[("GC1006", "/steps/0/name", 3, "no step's name")],
+        &[("GC1006", "/steps/0/name", 3, "not a valid step name")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: ab, compensate: none}",
@@ -73,11 +73,11 @@ const CASES: &[Case] = &[
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/../b, compensate: none}",
-        &[("GC1006", "/steps/0/run", 3, "no action")],
+        &[("GC1006", "/steps/0/run", 3, "not a valid action name")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: undo}",
-        &[("GC1006", "/steps/0/compensate", 3, "no action")],
+        &[("GC1006", "/steps/0/compensate", 3, "has no service")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, timeout: 5 minutes}",
@@ -103,7 +103,7 @@ const CASES: &[Case] = &[
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none}\n- {name: s, run: a/c, compensate: none}",
         &[("GC1007", "/steps/1/name", 4, "line 3")],
     ),
-    // What comes later.
+    // Features that are not supported yet.
     ("workflow: a\nsteps:\n- {name: s, sleep: 5s}", &[("GC1020", "/steps/0/sleep", 3, "not supported yet")]),
     (
         "workflow: a\nsteps:\n- {name: s, wait_for_signal: go}",
@@ -132,7 +132,7 @@ const CASES: &[Case] = &[
     // The graph.
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: a/c, depends_on: [t]}\n- {name: t, run: a/t, compensate: a/u}",
-        &[("GC1009", "/steps/0", 3, "wait for one another")],
+        &[("GC1009", "/steps/0", 3, "form a cycle")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: a/c, depends_on: [s]}",
@@ -161,7 +161,7 @@ const CASES: &[Case] = &[
     // The pivot.
     (
         "workflow: a\nsteps:\n- {name: s, kind: pivot, run: a/b, compensate: a/c}",
-        &[("GC1012", "/steps/0/compensate", 3, "never undone")],
+        &[("GC1012", "/steps/0/compensate", 3, "never compensated")],
     ),
     (
         "workflow: a\nsteps:\n- {name: p, kind: pivot, run: a/p}\n- {name: s, run: a/b, compensate: a/c}",
@@ -183,11 +183,11 @@ const CASES: &[Case] = &[
     // Expressions.
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'input.a >'}",
-        &[("GC1013", "/steps/0/when", 3, "can't be read")],
+        &[("GC1013", "/steps/0/when", 3, "not a valid expression")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, input: '${ input.a'}",
-        &[("GC1013", "/steps/0/input", 3, "not ended")],
+        &[("GC1013", "/steps/0/input", 3, "unterminated")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, input: {x: '${ }'}}",
@@ -195,15 +195,15 @@ const CASES: &[Case] = &[
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'inptu.a > 1'}",
-        &[("GC1014", "/steps/0/when", 3, "`inptu` is not known")],
+        &[("GC1014", "/steps/0/when", 3, "unknown name `inptu`")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'now() > 1'}",
-        &[("GC1013", "/steps/0/when", 3, "no function `now`")],
+        &[("GC1013", "/steps/0/when", 3, "unknown function `now`")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'steps.t.output.x == 1'}",
-        &[("GC1014", "/steps/0/when", 3, "no step `t`")],
+        &[("GC1014", "/steps/0/when", 3, "unknown step `t`")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: a/c, input: {v: '${ steps.t.output.v }'}}\n- {name: t, run: a/t, compensate: a/u}",
@@ -215,11 +215,11 @@ const CASES: &[Case] = &[
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none}\n- {name: t, run: a/b, compensate: none, when: steps.s.result == 1}",
-        &[("GC1014", "/steps/1/when", 4, "has no `result`")],
+        &[("GC1014", "/steps/1/when", 4, "has no field `result`")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: size(steps) > 1}",
-        &[("GC1014", "/steps/0/when", 3, "`steps` alone")],
+        &[("GC1014", "/steps/0/when", 3, "`steps` has no value")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: signals.go}",
@@ -227,11 +227,11 @@ const CASES: &[Case] = &[
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: workflow.time == 1}",
-        &[("GC1014", "/steps/0/when", 3, "has no `time`")],
+        &[("GC1014", "/steps/0/when", 3, "has no field `time`")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'input.a.all(x, input.b.all(y, x == y))'}",
-        &[("GC1002", "/steps/0/when", 3, "in a loop")],
+        &[("GC1002", "/steps/0/when", 3, "inside another loop")],
     ),
     (
         "workflow: a\nsteps:\n- name: f\n  parallel:\n    x: [{name: p, run: a/p, compensate: none}]\n    y: [{name: q, run: a/p, compensate: none}]\noutput: '${ steps.f.output }'",
@@ -240,7 +240,7 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn each_is_refused_with_its_place() {
+fn invalid_definition_is_refused_with_code_and_location() {
     let failures: Vec<String> = CASES.iter().filter_map(check).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
@@ -248,16 +248,16 @@ fn each_is_refused_with_its_place() {
 fn check((text, expected): &Case) -> Option<String> {
     let Err(problems) = yaml(text) else { return Some(format!("accepted:\n{text}")) };
     let as_expected = problems.len() == expected.len()
-        && problems.iter().zip(*expected).all(|(problem, (code, pointer, line, says))| {
+        && problems.iter().zip(*expected).all(|(problem, (code, pointer, line, message))| {
             (problem.code, problem.pointer.as_str(), problem.line) == (*code, *pointer, *line)
                 && problem.column >= 1
-                && problem.detail.contains(says)
+                && problem.detail.contains(message)
         });
     (!as_expected).then(|| format!("{text}\nexpected {expected:?}\nfound {problems:#?}"))
 }
 
 #[test]
-fn all_problems_come_at_once_in_the_order_of_the_text() {
+fn all_problems_are_reported_in_the_order_of_the_text() {
     let problems = yaml(
         "workflow: Bad Name\n\
          titel: x\n\
@@ -276,7 +276,7 @@ fn all_problems_come_at_once_in_the_order_of_the_text() {
 }
 
 #[test]
-fn the_nearest_name_is_suggested() {
+fn hint_suggests_the_most_similar_name() {
     let hint = |text: &str| yaml(text).unwrap_err()[0].hint.clone().unwrap_or_default();
     let step = |rest: &str| {
         format!(
@@ -290,7 +290,7 @@ fn the_nearest_name_is_suggested() {
 }
 
 #[test]
-fn json_has_its_places_too() {
+fn problem_of_a_json_text_has_a_line_and_a_column() {
     let text = "{\n  \"workflow\": \"a\",\n  \"steps\": [\n    {\"name\": \"s\", \"run\": \"a/b\"}\n  ]\n}";
     let problems = goconductor_definition::parse(
         text.as_bytes(),
