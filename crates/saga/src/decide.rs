@@ -1,13 +1,13 @@
-//! What follows from some news.
+//! Decisions: the events that follow from an input.
 
 mod advance;
 mod attempt;
 mod operator;
 
-use crate::evolve::apply;
+use crate::evolve::{apply, evolve};
 use crate::{
     Due, Event, EventKind, Expressions, Failure, Json, Owed, OwedKey, Plan, RollbackCause, Side, State,
-    Status, StepIndex, StepStatus, TimerKind, Timestamp, WorkflowId, evolve, owed,
+    Status, StepIndex, StepStatus, TimerKind, Timestamp, WorkflowId, owed,
 };
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -15,185 +15,185 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// What a workflow is started with.
+/// The start of a workflow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StartWorkflow {
-    /// The id that it gets.
+    /// The id of the new workflow.
     pub id: WorkflowId,
-    /// Where it lives.
+    /// The namespace of the workflow.
     pub namespace: String,
-    /// Its input.
+    /// The input.
     pub input: Json,
-    /// To find it by; the definition's labels come below them.
+    /// Labels. They override the labels of the definition.
     pub labels: BTreeMap<String, String>,
-    /// Who starts it.
+    /// The person who starts the workflow.
     pub actor: Option<String>,
 }
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// It succeeded.
+    /// The attempt succeeded.
     Done {
-        /// What the participant answered.
+        /// The output of the participant.
         output: Json,
     },
-    /// Nothing happened, and it may be tried again.
+    /// The attempt had no effect and may be retried.
     Retryable {
-        /// Why.
+        /// The failure.
         failure: Failure,
-        /// The participant asked to wait until then.
+        /// The earliest time of the next attempt, as requested by the participant.
         not_before: Option<Timestamp>,
     },
-    /// The participant says that it refused and that nothing happened.
+    /// The participant reported that it refused and that nothing happened.
     Refused {
-        /// Why.
+        /// The failure.
         failure: Failure,
     },
-    /// Nobody can say whether it happened.
+    /// The attempt may have taken effect.
     Unknown {
-        /// Why.
+        /// The failure.
         failure: Failure,
-        /// The participant asked to wait until then.
+        /// The earliest time of the next attempt, as requested by the participant.
         not_before: Option<Timestamp>,
     },
 }
 
-/// News about a workflow.
+/// An input of a workflow.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// An attempt takes longer than the start grace, or is about to be sent.
+    /// Records the start of an attempt that takes longer than the start grace, or that is about to be sent.
     StartAttempt {
-        /// Of which step.
+        /// The step.
         step: StepIndex,
-        /// Of which side.
+        /// The side of the step.
         side: Side,
-        /// Which.
+        /// The number of the attempt.
         attempt: u32,
-        /// When it started.
+        /// When the attempt started.
         started_at: Timestamp,
-        /// When its time is up.
+        /// When the attempt times out.
         deadline: Timestamp,
-        /// Who runs it.
+        /// The executor that runs the attempt.
         executor: String,
-        /// Whether it is on its way already, or this asks whether it may be.
+        /// Whether the command was already sent. If it was not, the input asks for permission to send it.
         sent: bool,
     },
-    /// An attempt ended.
+    /// Reports the outcome of an attempt.
     ReportOutcome {
-        /// Of which step.
+        /// The step.
         step: StepIndex,
-        /// Of which side.
+        /// The side of the step.
         side: Side,
-        /// Which.
+        /// The number of the attempt.
         attempt: u32,
-        /// When it started.
+        /// When the attempt started.
         started_at: Timestamp,
-        /// When its time is, or would have been, up.
+        /// When the attempt times out, or would have timed out.
         deadline: Timestamp,
-        /// How it ended.
+        /// The outcome.
         outcome: Outcome,
     },
-    /// Whoever had the command is gone, or lost it: it may have been sent.
+    /// Reports that the executor of an attempt died or lost the command. The command may have been sent.
     LoseAttempt {
-        /// Of which step.
+        /// The step.
         step: StepIndex,
-        /// Of which side.
+        /// The side of the step.
         side: Side,
-        /// Which.
+        /// The number of the attempt.
         attempt: u32,
-        /// It may take effect until then, if no start of it is on record that says better.
+        /// The time until which the attempt can take effect, unless a recorded start states a deadline.
         doubt_until: Timestamp,
     },
-    /// A command that is to be taken back was never sent.
+    /// Reports that a command to be withdrawn was never sent.
     WithdrawCommand {
-        /// Of which step; only an execute is ever taken back.
+        /// The step. Only an execute command can be withdrawn.
         step: StepIndex,
-        /// Which.
+        /// The number of the attempt.
         attempt: u32,
     },
-    /// A timer of the ledger is due.
+    /// Fires a timer that is due.
     FireTimer {
-        /// Which.
+        /// The timer.
         timer: TimerKind,
     },
-    /// Somebody wants it undone.
+    /// Requests a rollback.
     Cancel {
-        /// Who.
+        /// The person who requests the change.
         actor: Option<String>,
-        /// Why.
+        /// The reason.
         reason: Option<String>,
     },
-    /// An operator ends it without a roll-back.
+    /// Ends the workflow without a rollback.
     Terminate {
-        /// Who.
+        /// The person who requests the change.
         actor: Option<String>,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// An operator holds it.
+    /// Pauses the workflow.
     Pause {
-        /// Who.
+        /// The person who requests the change.
         actor: Option<String>,
-        /// Why.
+        /// The reason.
         reason: Option<String>,
     },
-    /// An operator lets it go on.
+    /// Resumes the workflow.
     Resume {
-        /// Who.
+        /// The person who requests the change.
         actor: Option<String>,
-        /// Why.
+        /// The reason.
         reason: Option<String>,
     },
-    /// An operator has a step tried again now; during a roll-back it is the compensation.
+    /// Retries a step now, or its compensation during a rollback.
     RetryStep {
-        /// Which.
+        /// The step.
         step: StepIndex,
-        /// Who.
+        /// The person who requests the change.
         actor: Option<String>,
-        /// Why.
+        /// The reason.
         reason: Option<String>,
     },
-    /// An operator lets a step be; during a roll-back it is the compensation.
+    /// Skips a step, or its compensation during a rollback.
     SkipStep {
-        /// Which.
+        /// The step.
         step: StepIndex,
-        /// Who.
+        /// The person who requests the change.
         actor: Option<String>,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// An operator gives a step's result by hand; during a roll-back it is the compensation.
+    /// Supplies the result of a step, or of its compensation during a rollback.
     CompleteStep {
-        /// Which.
+        /// The step.
         step: StepIndex,
-        /// The result; not looked at for a compensation.
+        /// The output. A compensation has none and ignores it.
         output: Json,
-        /// Who.
+        /// The person who requests the change.
         actor: Option<String>,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Why some news changes nothing.
+/// Why an input is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The workflow has ended.
-    #[error("the workflow is {}: nothing can follow", .0.as_str())]
+    /// The workflow has a final status.
+    #[error("the workflow is {}, which is final", .0.as_str())]
     Final(Status),
-    /// It is about an attempt that is settled, or was never issued.
-    #[error("that attempt is not open")]
+    /// The input concerns an attempt that has settled or was never issued, or a timer that is not due.
+    #[error("the attempt or timer is no longer open")]
     Stale,
-    /// The status does not allow it.
+    /// The status of the workflow or the step does not allow the change.
     #[error("{0}")]
     Conflict(String),
-    /// No such step.
+    /// The definition has no such step.
     #[error("the definition has no such step")]
     UnknownStep,
 }
 
-/// The events of a start, and the state after them.
+/// Returns the events of a start and the state after them.
 #[must_use]
 pub fn start(
     plan: &Plan,
@@ -220,18 +220,18 @@ pub fn start(
         },
     };
     let state = evolve(None, &first);
-    // Invariant: `evolve` makes a state of every `WorkflowStarted`.
+    // Invariant: `evolve` returns a state for every `WorkflowStarted`.
     #[allow(clippy::expect_used, reason = "states the invariant above")]
-    let state = state.expect("a start makes a state");
+    let state = state.expect("evolve returns a state for a start");
     let mut decision = Decision { plan, expressions, state, events: alloc::vec![first], now, actor: None };
     decision.advance();
     (decision.events, decision.state)
 }
 
-/// What follows from some news: the events, and the state after them.
+/// Returns the events that follow from an input and the state after them.
 ///
 /// # Errors
-/// When the state does not allow it; the state is as it was then.
+/// Returns a [`Refusal`] if the state does not allow the input. The caller keeps the old state.
 pub fn decide(
     plan: &Plan,
     expressions: &dyn Expressions,
@@ -244,12 +244,12 @@ pub fn decide(
     }
     let mut decision =
         Decision { plan, expressions, state: state.clone(), events: Vec::new(), now, actor: None };
-    decision.take(input)?;
+    decision.apply_input(input)?;
     decision.advance();
     Ok((decision.events, decision.state))
 }
 
-/// A decision in the making: the state as it stands after the events so far.
+/// A decision in progress: the events so far and the state after them.
 struct Decision<'a> {
     plan: &'a Plan,
     expressions: &'a dyn Expressions,
@@ -260,7 +260,7 @@ struct Decision<'a> {
 }
 
 impl Decision<'_> {
-    fn take(&mut self, input: &Input) -> Result<(), Refusal> {
+    fn apply_input(&mut self, input: &Input) -> Result<(), Refusal> {
         match input {
             Input::StartAttempt { .. } => self.start_attempt(input),
             Input::ReportOutcome { step, side, attempt, started_at, deadline, outcome } => {
@@ -311,20 +311,20 @@ impl Decision<'_> {
         self.events.push(event);
     }
 
-    /// Begins the roll-back, or notes that it is wanted while the pivot's answer is awaited.
+    /// Begins the rollback, or records the request while the pivot is in flight.
     fn request_rollback(&mut self, cause: RollbackCause, reason: Option<String>) -> Result<(), Refusal> {
         if !self.state.phase.is_forward() {
-            return Err(Refusal::Conflict("the workflow is rolling back already".to_owned()));
+            return Err(Refusal::Conflict("the workflow is already rolling back".to_owned()));
         }
         let pivot = self.plan.pivot().and_then(|index| self.state.step(index)).map(|step| step.execution);
         if pivot == Some(StepStatus::Completed) {
             return Err(Refusal::Conflict(
-                "the point of no return has passed: what is left is completed, not undone".to_owned(),
+                "the pivot has completed, so the workflow can no longer roll back".to_owned(),
             ));
         }
         if self.state.rollback_pending {
             return Err(Refusal::Conflict(
-                "a roll-back is asked for already: it waits for the pivot".to_owned(),
+                "a rollback was already requested and waits for the outcome of the pivot".to_owned(),
             ));
         }
         self.emit(EventKind::RollbackRequested { cause, reason: reason.clone() });
@@ -335,14 +335,14 @@ impl Decision<'_> {
     }
 
     fn begin_rollback(&mut self, cause: RollbackCause, step: Option<StepIndex>, reason: Option<String>) {
-        // What was asked for while the pivot was in flight is why, not that the pivot then failed.
+        // A request from the time when the pivot was in flight is the cause, not the failure of the pivot.
         let cause = if self.state.rollback_pending { self.state.cause.unwrap_or(cause) } else { cause };
         self.emit(EventKind::RollbackStarted { cause, step, reason });
     }
 
     fn pause(&mut self, reason: Option<String>) -> Result<(), Refusal> {
         if self.state.paused {
-            return Err(Refusal::Conflict("the workflow is paused already".to_owned()));
+            return Err(Refusal::Conflict("the workflow is already paused".to_owned()));
         }
         self.emit(EventKind::WorkflowPaused { reason });
         Ok(())
@@ -359,21 +359,25 @@ impl Decision<'_> {
     fn fire(&mut self, timer: TimerKind) -> Result<(), Refusal> {
         match timer {
             TimerKind::Workflow => {
-                // An operator's pause does not stop this clock; a roll-back lets go of the pause.
-                self.request_rollback(RollbackCause::TimedOut, Some("its time was up".to_owned()))
-                    .map_err(|_| Refusal::Stale)
+                // A rollback ends a pause.
+                self.request_rollback(
+                    RollbackCause::TimedOut,
+                    Some("the time limit of the workflow expired".to_owned()),
+                )
+                .map_err(|_| Refusal::Stale)
             }
             TimerKind::StepQueue(_) | TimerKind::StepTotal(_) if !self.is_due(timer) => Err(Refusal::Stale),
             TimerKind::StepQueue(step) => {
-                self.time_up(step, "QUEUE_TIMEOUT", "did not start within its time")
+                self.limit_expired(step, "QUEUE_TIMEOUT", "did not start within its queue timeout")
             }
             TimerKind::StepTotal(step) => {
-                self.time_up(step, "TOTAL_TIMEOUT", "did not succeed within its time")
+                self.limit_expired(step, "TOTAL_TIMEOUT", "did not succeed within its total timeout")
             }
         }
     }
 
-    /// Whoever fires a step's timer may lag behind: the limit may be met by now, or count anew.
+    /// Returns whether a step's timer is still due. The limit may have been met or restarted since the ledger was
+    /// read.
     fn is_due(&self, timer: TimerKind) -> bool {
         let mut rows = owed(self.plan, &self.state).into_iter();
         rows.any(|Owed { key, due, .. }| {
@@ -383,7 +387,7 @@ impl Decision<'_> {
 }
 
 impl Failure {
-    /// A failure of our own.
+    /// Creates a failure of the engine, without details.
     #[must_use]
     pub fn of(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: message.into(), detail: None }

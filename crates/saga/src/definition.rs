@@ -1,4 +1,4 @@
-//! A definition as the rules see it: blocks are already expanded to edges and conditions.
+//! A definition in the form that the rules use, with blocks expanded to edges and conditions.
 
 use crate::{Json, Retry, StepIndex, Template};
 use alloc::collections::BTreeMap;
@@ -7,146 +7,146 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-/// The format that definitions are stored in; raised when an older reader could not read a newer one.
+/// The format of stored definitions. It is raised when an older release could not read the new format.
 pub const DEFINITION_FORMAT: u16 = 1;
 
 /// A named, immutable graph of steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
-    /// [`DEFINITION_FORMAT`] when it was written.
+    /// The value of [`DEFINITION_FORMAT`] when the definition was written.
     pub format: u16,
-    /// The name that workflows are started by.
+    /// The name, by which workflows are started.
     pub name: String,
-    /// For people.
+    /// The title, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// For people.
+    /// The description, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Given to each workflow unless its start says otherwise.
+    /// Labels of every workflow. The labels of a start override them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// JSON Schema that a start's input has to fit.
+    /// The JSON Schema for the input of a start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Json>,
-    /// The workflow's result; none: null.
+    /// The output of a workflow, or `None` for null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Template>,
-    /// A limit on the forward part.
+    /// The time limit of the forward part.
     #[serde(with = "crate::millis::option", default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// In the order in which they are written, branches of blocks one after the other.
+    /// The steps in the order of the text. The branches of a block follow one another.
     pub steps: Vec<Step>,
 }
 
 /// A node of the graph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// `[a-z][a-z0-9_]*`, unique in its definition.
+    /// The name: `[a-z][a-z0-9_]*`, unique in the definition.
     pub name: String,
-    /// For people.
+    /// The title, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// For people.
+    /// Labels, for people.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// What it waits for; empty: it starts at once.
+    /// The dependencies. A step without dependencies starts at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<StepIndex>,
-    /// How it waits for more than one.
+    /// How the step waits for several dependencies.
     #[serde(default)]
     pub join: Join,
-    /// All have to hold, looked at in this order, or the step is skipped.
+    /// The conditions, in order of evaluation. The step is skipped if one of them does not hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub when: Vec<Condition>,
-    /// The blocks it was written in, outermost first, as `block` or `block.branch`: for drawing.
+    /// The enclosing blocks, outermost first, as `block` or `block.branch`. They are used for drawing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<String>,
-    /// What it does.
+    /// The action of the execute side.
     pub action: Action,
-    /// Its place in the saga.
+    /// The kind of the step.
     pub kind: Kind,
-    /// What the action gets; none: the workflow's input.
+    /// The input of the action, or `None` for the input of the workflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Template>,
-    /// How it is undone; none: there is nothing to undo.
+    /// The compensate side, or `None` if there is nothing to undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensate: Option<Compensation>,
-    /// How often it is tried.
+    /// The retry policy.
     pub retry: Retry,
-    /// How long it may take.
+    /// The time limits.
     pub timeout: Timeouts,
 }
 
-/// How a step is undone.
+/// The compensate side of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Compensation {
-    /// What undoes it.
+    /// The action that undoes the step.
     pub action: Action,
-    /// What the action gets; none: `{"input": …, "output": …}` of the step.
+    /// The input of the action, or `None` for `{"input": …, "output": …}` of the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Template>,
-    /// How often it is tried.
+    /// The retry policy.
     pub retry: Retry,
-    /// A limit on one attempt.
+    /// The time limit of one attempt.
     #[serde(with = "crate::millis", rename = "timeout_ms")]
     pub timeout: Duration,
 }
 
-/// What a step or a compensation does. Further kinds (sleep, signal, child, call) are further variants.
+/// The action of a step or a compensation. Other kinds (sleep, signal, child, call) will be further variants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// A microservice is asked.
+    /// Sends a command to a microservice.
     Run {
-        /// Its name is its task queue.
+        /// The name of the service, which is also the name of its task queue.
         service: String,
-        /// What it is asked to do.
+        /// The operation that the service performs.
         action: String,
     },
 }
 
-/// A step's place in the saga.
+/// The kind of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Can be undone, or has nothing to undo.
+    /// The step can be compensated, or has nothing to undo.
     Compensatable,
     /// The point of no return.
     Pivot,
-    /// After the pivot: tried until it succeeds.
+    /// The step follows the pivot and is retried until it succeeds.
     Retriable,
 }
 
-/// How a step waits for more than one dependency.
+/// How a step waits for several dependencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Join {
-    /// For all; skipped if all were skipped.
+    /// Waits for all. The step is skipped if all of them were skipped.
     #[default]
     All,
-    /// For the first that completed; skipped if all were skipped.
+    /// Waits for the first that completes. The step is skipped if all of them were skipped.
     Any,
-    /// For all; runs even if all were skipped.
+    /// Waits for all. The step runs even if all of them were skipped.
     Settled,
 }
 
-/// A condition of a step: its own, a block's, or a branch's.
+/// A condition of a step, of an enclosing block or of an enclosing branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// A CEL expression that yields a boolean.
+    /// A CEL expression whose value is a boolean.
     pub expression: String,
-    /// What it has to yield: a branch of a switch also needs the branches above it to be false.
+    /// The required value. It is false for the conditions of the branches above a branch of a `switch`.
     pub holds: bool,
 }
 
-/// How long a step may take.
+/// The time limits of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts {
-    /// One attempt.
+    /// The limit of one attempt.
     #[serde(with = "crate::millis", rename = "attempt_ms")]
     pub attempt: Duration,
-    /// From being queued to its first start.
+    /// The limit from queuing to the start of the first attempt.
     #[serde(
         with = "crate::millis::option",
         default,
@@ -154,7 +154,7 @@ pub struct Timeouts {
         rename = "queue_ms"
     )]
     pub queue: Option<Duration>,
-    /// All attempts together, from being queued.
+    /// The limit of all attempts together, from queuing.
     #[serde(
         with = "crate::millis::option",
         default,
@@ -162,7 +162,7 @@ pub struct Timeouts {
         rename = "total_ms"
     )]
     pub total: Option<Duration>,
-    /// Between two heartbeats of an attempt, for participants that can send some.
+    /// The limit between two heartbeats of an attempt, for participants that can send heartbeats.
     #[serde(
         with = "crate::millis::option",
         default,
@@ -179,8 +179,10 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// Whether a start has to be written before the attempt is sent: a limit that counts until the
-    /// start, or over all attempts, can only be judged by a start that is on record.
+    /// Returns whether the start of an attempt must be recorded before the attempt is sent.
+    ///
+    /// This is the case if the step has a limit until its start or over all attempts. Only a recorded start shows
+    /// whether such a limit was met.
     #[must_use]
     pub fn start_is_recorded_first(&self) -> bool {
         self.queue.is_some() || self.total.is_some()
@@ -188,20 +190,20 @@ impl Timeouts {
 }
 
 impl Step {
-    /// The action of one side.
+    /// Returns the action of one side, or `None` if the step has no such side.
     #[must_use]
     pub fn action(&self, side: crate::Side) -> Option<&Action> {
         match side {
             crate::Side::Execute => Some(&self.action),
-            crate::Side::Compensate => self.compensate.as_ref().map(|undo| &undo.action),
+            crate::Side::Compensate => self.compensate.as_ref().map(|compensation| &compensation.action),
         }
     }
 
-    /// The limit on one attempt of one side.
+    /// Returns the time limit of one attempt at one side.
     #[must_use]
     pub fn attempt_timeout(&self, side: crate::Side) -> Duration {
         match (side, &self.compensate) {
-            (crate::Side::Compensate, Some(undo)) => undo.timeout,
+            (crate::Side::Compensate, Some(compensation)) => compensation.timeout,
             (crate::Side::Execute | crate::Side::Compensate, _) => self.timeout.attempt,
         }
     }

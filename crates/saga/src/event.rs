@@ -1,4 +1,4 @@
-//! What happened: the lines of a workflow's history.
+//! Events: the entries of a workflow's history.
 
 use crate::{Failure, Json, Side, StepIndex, Timestamp, WorkflowId};
 use alloc::collections::BTreeMap;
@@ -6,37 +6,37 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use serde::{Deserialize, Serialize};
 
-/// One line of a history; never changed once it is written.
+/// An entry of a history. It never changes once it is written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// From 1, without a gap.
+    /// The number of the event, counted from 1 without gaps.
     pub seq: u64,
-    /// When it was decided.
+    /// When the event was decided.
     pub time: Timestamp,
-    /// Who asked for it, where a person did.
+    /// The person who requested the change, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// What happened.
+    /// The kind of the event and its fields.
     #[serde(flatten)]
     pub kind: EventKind,
 }
 
-/// Why a roll-back began.
+/// Why a rollback began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RollbackCause {
-    /// A step ended failed or unknown.
+    /// A step ended as failed or unknown.
     StepFailed,
-    /// Somebody cancelled it.
+    /// A user cancelled the workflow.
     Cancelled,
-    /// Its time was up.
+    /// The time limit of the workflow expired.
     TimedOut,
-    /// An operator said that a step did not happen.
+    /// An operator stated that the pivot did not happen.
     Operator,
 }
 
 impl RollbackCause {
-    /// As the API writes it.
+    /// Returns the name that the API uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,239 +48,239 @@ impl RollbackCause {
     }
 }
 
-/// What happened. Stored as JSON with its `type` beside its fields.
+/// The kind of an event and its fields. It is stored as a JSON object with the additional key `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EventKind {
-    /// The start was accepted. Always the first event, and only it.
+    /// The start was accepted. This is always the first event, and occurs only once.
     WorkflowStarted {
-        /// The workflow.
+        /// The id of the workflow.
         id: WorkflowId,
-        /// Where it lives.
+        /// The namespace of the workflow.
         namespace: String,
-        /// The definition's name.
+        /// The name of the definition.
         definition: String,
-        /// The definition's version.
+        /// The version of the definition.
         version: u32,
-        /// How many steps the definition has.
+        /// The number of steps in the definition.
         steps: u32,
-        /// What it was started with.
+        /// The input of the start.
         input: Arc<Json>,
-        /// To find it by.
+        /// Labels, by which workflows can be searched.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         labels: BTreeMap<String, String>,
-        /// When the time of its forward part is up.
+        /// When the time limit of the forward part expires.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<Timestamp>,
     },
     /// The command to execute a step was issued.
     StepQueued {
-        /// Which.
+        /// The step.
         step: StepIndex,
     },
     /// A branch was not taken, or an operator skipped the step.
     StepSkipped {
-        /// Which.
+        /// The step.
         step: StepIndex,
-        /// `CONDITION`, `DEPENDENCIES` or `OPERATOR`.
+        /// The cause: `CONDITION`, `DEPENDENCIES` or `OPERATOR`.
         why: String,
-        /// An operator's reason.
+        /// The reason that an operator stated.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
-        /// An attempt may be under way, and may take effect until then.
+        /// The time until which an attempt that may be in flight can take effect.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         doubt_until: Option<Timestamp>,
     },
-    /// An attempt is under way; written only for one that takes longer than the start grace.
+    /// An attempt started. This is written only for an attempt that takes longer than the start grace.
     AttemptStarted {
-        /// Of which step.
+        /// The step.
         step: StepIndex,
-        /// Of which side.
+        /// The side of the step.
         side: Side,
-        /// From 1.
+        /// The number of the attempt, counted from 1.
         attempt: u32,
-        /// When it started.
+        /// When the attempt started.
         started_at: Timestamp,
-        /// When its time is up.
+        /// When the attempt times out.
         deadline: Timestamp,
-        /// Who runs it.
+        /// The executor that runs the attempt.
         executor: String,
     },
-    /// An attempt did not succeed, and another follows.
+    /// An attempt did not succeed, and another one follows.
     AttemptFailed {
-        /// Of which step.
+        /// The step.
         step: StepIndex,
-        /// Of which side.
+        /// The side of the step.
         side: Side,
-        /// From 1.
+        /// The number of the attempt, counted from 1.
         attempt: u32,
-        /// When it started, where that is known.
+        /// When the attempt started, if that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         started_at: Option<Timestamp>,
-        /// Why.
+        /// The failure.
         failure: Failure,
-        /// It ended unknown, and may take effect until then.
+        /// The time until which the attempt can take effect, if its outcome is unknown.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         doubt_until: Option<Timestamp>,
-        /// When the next is due.
+        /// When the next attempt is due.
         retry_at: Timestamp,
     },
-    /// A step is done.
+    /// A step completed.
     StepCompleted {
-        /// Which.
+        /// The step.
         step: StepIndex,
-        /// The attempt that did it.
+        /// The attempt that succeeded.
         attempt: u32,
-        /// When that started, where it is known.
+        /// When that attempt started, if that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         started_at: Option<Timestamp>,
-        /// What it answered.
+        /// The output of the participant.
         output: Arc<Json>,
-        /// Given by an operator: why.
+        /// The reason of an operator who supplied the output.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
-        /// An attempt may be under way, and may take effect until then.
+        /// The time until which an attempt that may be in flight can take effect.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         doubt_until: Option<Timestamp>,
     },
-    /// A step is not done, and every attempt said so.
+    /// A step ended without an effect.
     StepFailed {
-        /// Which.
+        /// The step.
         step: StepIndex,
-        /// The last attempt; 0: none was made.
+        /// The last attempt, or 0 if there was no attempt.
         attempt: u32,
-        /// When that started, where it is known.
+        /// When that attempt started, if that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         started_at: Option<Timestamp>,
-        /// Why.
+        /// The failure.
         failure: Failure,
-        /// Said by an operator: why.
+        /// The reason of an operator who supplied the result.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// Nobody could say whether a step is done.
+    /// A step ended, and it is unknown whether it took effect.
     StepUnknown {
-        /// Which.
+        /// The step.
         step: StepIndex,
         /// The last attempt.
         attempt: u32,
-        /// When that started, where it is known.
+        /// When that attempt started, if that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         started_at: Option<Timestamp>,
-        /// Why.
+        /// The failure.
         failure: Failure,
-        /// It may take effect until then.
+        /// The time until which the step can take effect.
         doubt_until: Timestamp,
     },
-    /// A command that was never sent was taken back, as the workflow is to be rolled back.
+    /// A command that was never sent was withdrawn, because the workflow rolls back.
     StepWithdrawn {
-        /// Of which step.
+        /// The step.
         step: StepIndex,
     },
-    /// Somebody asked for a cancel, or its time is up; the pivot's answer is awaited first.
+    /// A cancel was requested, or the time limit expired. A pivot in flight must settle before the rollback begins.
     RollbackRequested {
-        /// Why.
+        /// The cause.
         cause: RollbackCause,
-        /// In words.
+        /// The reason, for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// The pivot completed: what was asked for meanwhile can't be done any more.
+    /// The pivot completed, so the requested rollback is no longer possible.
     RollbackRefused {
-        /// What was asked for.
+        /// The cause of the requested rollback.
         cause: RollbackCause,
     },
-    /// The roll-back began.
+    /// The rollback began.
     RollbackStarted {
-        /// Why.
+        /// The cause.
         cause: RollbackCause,
-        /// The step that brought it about.
+        /// The step that caused the rollback.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step: Option<StepIndex>,
-        /// In words.
+        /// The reason, for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
     /// The command to compensate a step was issued.
     CompensationQueued {
-        /// Which.
+        /// The step.
         step: StepIndex,
-        /// Not sent before: an execute that ended unknown may take effect until then.
+        /// The earliest time to send the command: an execute of unknown outcome can take effect until then.
         due_at: Timestamp,
     },
-    /// A step is undone.
+    /// A step was compensated.
     StepCompensated {
-        /// Which.
+        /// The step.
         step: StepIndex,
-        /// The attempt that did it.
+        /// The attempt that succeeded.
         attempt: u32,
-        /// When that started, where it is known.
+        /// When that attempt started, if that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         started_at: Option<Timestamp>,
-        /// Said by an operator: why.
+        /// The reason of an operator who supplied the result.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// A step could not be undone: an operator has to help.
+    /// A compensation failed, and only an operator can continue it.
     CompensationFailed {
-        /// Which.
+        /// The step.
         step: StepIndex,
-        /// The last attempt; 0: none was made.
+        /// The last attempt, or 0 if there was no attempt.
         attempt: u32,
-        /// When that started, where it is known.
+        /// When that attempt started, if that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         started_at: Option<Timestamp>,
-        /// Why.
+        /// The failure.
         failure: Failure,
     },
-    /// An operator let a compensation be that could not be done.
+    /// An operator skipped a failed compensation.
     CompensationSkipped {
-        /// Of which step.
+        /// The step.
         step: StepIndex,
-        /// Why.
+        /// The reason of the operator.
         reason: String,
     },
-    /// An operator had one side of a step tried again, now.
+    /// An operator retried one side of a step.
     StepRetried {
-        /// Which.
+        /// The step.
         step: StepIndex,
-        /// Of which side.
+        /// The side of the step.
         side: Side,
-        /// Why.
+        /// The reason of the operator.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// An operator holds the workflow: nothing new is issued.
+    /// An operator paused the workflow, so no new command is issued.
     WorkflowPaused {
-        /// Why.
+        /// The reason of the operator.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// It goes on.
+    /// An operator resumed the workflow.
     WorkflowResumed {
-        /// Why.
+        /// The reason of the operator.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// All is done.
+    /// The workflow completed.
     WorkflowCompleted {
-        /// Its result.
+        /// The output of the workflow.
         output: Arc<Json>,
-        /// Why it has no result, though all is done.
+        /// Why the output could not be computed, although every step completed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
     },
-    /// All is undone.
+    /// The rollback completed.
     WorkflowRolledBack {},
-    /// An operator ended it without a roll-back.
+    /// An operator ended the workflow without a rollback.
     WorkflowTerminated {
-        /// Why.
+        /// The reason of the operator.
         reason: String,
     },
 }
 
 impl EventKind {
-    /// Whether nothing follows it.
+    /// Returns whether this event is the last of a workflow.
     #[must_use]
     pub fn ends(&self) -> bool {
         matches!(
@@ -289,7 +289,7 @@ impl EventKind {
         )
     }
 
-    /// The step that it is about.
+    /// Returns the step that the event concerns.
     #[must_use]
     pub fn step(&self) -> Option<StepIndex> {
         match self {

@@ -1,13 +1,13 @@
-//! The state after an event. States are built by this alone.
+//! The state after an event. Only this module builds states.
 
 use crate::state::{Phase, Progress, Running, STATE_FORMAT, State, StepState, StepStatus};
 use crate::{Event, EventKind, Failure, Side, Timestamp};
 use alloc::vec;
 
-/// The state after an event; `None` before the first.
+/// Returns the state after an event. The state before the first event is `None`.
 ///
-/// An event that does not follow the state (a number that is not the next, a first event that is no
-/// start) changes nothing: a checker sees it as a `seq` that lags behind.
+/// An event that does not follow the state changes nothing: its number is not the next one, or it is the first
+/// and not a start. A checker recognizes this because the `seq` of the state stays behind.
 #[must_use]
 pub fn evolve(state: Option<State>, event: &Event) -> Option<State> {
     match (state, &event.kind) {
@@ -51,7 +51,7 @@ fn started(event: &Event) -> Option<State> {
     })
 }
 
-/// Applies all but the first event; steps and the workflow's own part are kept apart.
+/// Applies any event but the first: first to its step, then to the workflow.
 pub(crate) fn apply(state: &mut State, event: &Event) {
     if let Some(index) = event.kind.step()
         && let Some(step) = state.steps.get_mut(index.at())
@@ -65,12 +65,12 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
     match &event.kind {
         EventKind::AttemptStarted { .. }
         | EventKind::AttemptFailed { .. }
-        | EventKind::StepCompleted { .. } => begin(state),
+        | EventKind::StepCompleted { .. } => mark_in_progress(state),
         EventKind::StepFailed { failure, .. } | EventKind::StepUnknown { failure, .. } => {
-            begin(state);
-            note_error(state, failure);
+            mark_in_progress(state);
+            record_error(state, failure);
         }
-        EventKind::CompensationFailed { failure, .. } => note_error(state, failure),
+        EventKind::CompensationFailed { failure, .. } => record_error(state, failure),
         EventKind::RollbackRequested { cause, .. } => {
             state.cause = Some(*cause);
             state.rollback_pending = true;
@@ -105,14 +105,14 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
     }
 }
 
-fn begin(state: &mut State) {
+fn mark_in_progress(state: &mut State) {
     if state.phase == Phase::Queued {
         state.phase = Phase::InProgress;
     }
 }
 
-fn note_error(state: &mut State, failure: &Failure) {
-    // The first failure is the cause, what follows from it is not.
+fn record_error(state: &mut State, failure: &Failure) {
+    // The first failure is the cause. Later failures are its consequences.
     if state.error.is_none() {
         state.error = Some(failure.clone());
     }
@@ -134,7 +134,7 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         }
         EventKind::StepSkipped { why, doubt_until, .. } => {
             step.skipped_by_operator = why == "OPERATOR";
-            doubt(step, *doubt_until);
+            extend_doubt(step, *doubt_until);
             settle(step, Side::Execute, StepStatus::Skipped, None, at);
         }
         EventKind::AttemptStarted { side, started_at, deadline, executor, .. } => {
@@ -149,19 +149,19 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         }
         EventKind::AttemptFailed { side, attempt, started_at, failure, doubt_until, retry_at, .. } => {
             retry(step, *side, *attempt, *started_at, *retry_at);
-            doubt(step, *doubt_until);
+            extend_doubt(step, *doubt_until);
             step.error = Some(failure.clone());
         }
         EventKind::StepCompleted { attempt, started_at, output, doubt_until, .. } => {
             step.output = Some(output.clone());
             step.error = None;
             step.execute.ended = (*attempt).max(step.execute.ended);
-            doubt(step, *doubt_until);
+            extend_doubt(step, *doubt_until);
             settle(step, Side::Execute, StepStatus::Completed, *started_at, at);
         }
         EventKind::StepFailed { attempt, started_at, failure, .. } => {
             step.error = Some(failure.clone());
-            // It is certain now: an operator may have said so of a pivot in doubt.
+            // The outcome is now certain, because an operator may have supplied that of a pivot in doubt.
             step.doubt_until = None;
             step.execute.ended = (*attempt).max(step.execute.ended);
             settle(step, Side::Execute, StepStatus::Failed, *started_at, at);
@@ -169,7 +169,7 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         EventKind::StepUnknown { attempt, started_at, failure, doubt_until, .. } => {
             step.error = Some(failure.clone());
             step.execute.ended = (*attempt).max(step.execute.ended);
-            doubt(step, Some(*doubt_until));
+            extend_doubt(step, Some(*doubt_until));
             settle(step, Side::Execute, StepStatus::Unknown, *started_at, at);
         }
         EventKind::StepWithdrawn { .. } => {
@@ -179,7 +179,7 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         EventKind::CompensationQueued { .. }
         | EventKind::StepCompensated { .. }
         | EventKind::CompensationFailed { .. }
-        | EventKind::CompensationSkipped { .. } => apply_to_undo(step, event),
+        | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, event),
         EventKind::StepRetried { side, .. } => retried(step, *side, at),
         EventKind::WorkflowStarted { .. }
         | EventKind::RollbackRequested { .. }
@@ -193,8 +193,8 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
     }
 }
 
-/// The events of the compensate side.
-fn apply_to_undo(step: &mut StepState, event: &Event) {
+/// Applies the events of the compensate side.
+fn apply_to_compensation(step: &mut StepState, event: &Event) {
     let at = event.time;
     match &event.kind {
         EventKind::CompensationQueued { due_at, .. } => {
@@ -206,7 +206,7 @@ fn apply_to_undo(step: &mut StepState, event: &Event) {
             settle(step, Side::Compensate, StepStatus::Compensated, *started_at, at);
         }
         EventKind::CompensationFailed { attempt, started_at, failure, .. } => {
-            // A skip of its execute says nothing about its undo.
+            // A skip of the execute side does not cover its compensation.
             step.skipped_by_operator = false;
             step.error = Some(failure.clone());
             step.compensate.ended = (*attempt).max(step.compensate.ended);
@@ -261,7 +261,7 @@ fn retried(step: &mut StepState, side: Side, at: Timestamp) {
     progress.reset_attempts = progress.ended;
     progress.running = None;
     progress.ended_at = None;
-    // Its limits count anew: those that are used up would end it again at once.
+    // Time limits restart. Otherwise an expired limit would end the step again at once.
     progress.queued_at = Some(at);
     issue(progress, at, at);
     match side {
@@ -270,7 +270,7 @@ fn retried(step: &mut StepState, side: Side, at: Timestamp) {
     }
 }
 
-fn doubt(step: &mut StepState, until: Option<Timestamp>) {
+fn extend_doubt(step: &mut StepState, until: Option<Timestamp>) {
     step.doubt_until = step.doubt_until.max(until);
 }
 

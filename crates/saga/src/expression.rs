@@ -1,4 +1,4 @@
-//! Expressions come in through a trait: this crate says what they may see, not how they are computed.
+//! Expressions and templates. This crate defines the scope of an expression, and a trait evaluates it.
 
 use crate::{Failure, Json, Plan, State, StepIndex, StepStatus};
 use alloc::borrow::ToOwned;
@@ -8,34 +8,34 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Why an expression has no value.
+/// An expression that could not be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{expression}`: {reason}")]
 pub struct ExpressionError {
-    /// The expression's text.
+    /// The text of the expression.
     pub expression: String,
-    /// What is wrong, for people.
+    /// The reason, for people.
     pub reason: String,
 }
 
-/// Computes expressions. The same text over the same scope has to yield the same value.
+/// Evaluates expressions. The same text over the same scope must have the same value.
 pub trait Expressions: core::fmt::Debug + Send + Sync {
-    /// The value of an expression.
+    /// Evaluates an expression.
     ///
     /// # Errors
-    /// When it does not compile, or has no value over this scope.
+    /// Returns an [`ExpressionError`] if the expression does not compile, or has no value over this scope.
     fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError>;
 }
 
-/// A value with expressions in it.
+/// A value that may contain expressions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Template {
-    /// Stands for itself.
+    /// A literal value.
     Value(Json),
-    /// One expression: keeps its value's type.
+    /// One expression. The result has the type of its value.
     Expression(String),
-    /// Text with expressions between.
+    /// A text that contains expressions.
     Text(Vec<TextPart>),
     /// A list of templates.
     List(Vec<Template>),
@@ -47,50 +47,50 @@ pub enum Template {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextPart {
-    /// As it stands.
+    /// A literal text.
     Literal(String),
-    /// A string as it is, anything else as JSON.
+    /// An expression. A string is inserted as it is, and any other value as JSON.
     Expression(String),
 }
 
-/// What expressions may see of a workflow.
+/// The part of a workflow that expressions may refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     plan: &'a Plan,
     state: &'a State,
 }
 
-/// What expressions may see of a step.
+/// The part of a step that expressions may refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct StepView<'a> {
-    /// Null unless it completed.
+    /// The output, if the step completed.
     pub output: Option<&'a Json>,
-    /// The status of its execute side: it does not change while a roll-back undoes it, so that a
-    /// compensation's input is the same whenever it is computed.
+    /// The status of the execute side. A rollback does not change it, so the input of a compensation is the same
+    /// whenever it is computed.
     pub status: StepStatus,
-    /// Its last failure.
+    /// The last failure.
     pub error: Option<&'a Failure>,
 }
 
 impl<'a> Scope<'a> {
-    /// The scope of a workflow as it stands.
+    /// Creates the scope of a workflow.
     #[must_use]
     pub fn new(plan: &'a Plan, state: &'a State) -> Self {
         Self { plan, state }
     }
 
-    /// `input`.
+    /// Returns `input`.
     #[must_use]
     pub fn input(&self) -> &'a Json {
         &self.state.input
     }
 
-    /// The names that `steps` has.
+    /// Returns the keys of `steps`.
     pub fn step_names(&self) -> impl Iterator<Item = &'a str> {
         self.plan.definition().steps.iter().map(|step| step.name.as_str())
     }
 
-    /// `steps.<name>`.
+    /// Returns `steps.<name>`.
     #[must_use]
     pub fn step(&self, name: &str) -> Option<StepView<'a>> {
         let index = self.plan.step_named(name)?;
@@ -98,7 +98,7 @@ impl<'a> Scope<'a> {
         Some(StepView { output: step.output.as_deref(), status: step.execution, error: step.error.as_ref() })
     }
 
-    /// `workflow`: `id`, `definition`, `version`, `labels`.
+    /// Returns the state behind `workflow`, which has `id`, `definition`, `version` and `labels`.
     #[must_use]
     pub fn workflow(&self) -> &'a State {
         self.state
@@ -106,10 +106,10 @@ impl<'a> Scope<'a> {
 }
 
 impl Template {
-    /// The template's value.
+    /// Evaluates the template.
     ///
     /// # Errors
-    /// When one of its expressions has no value.
+    /// Returns the [`ExpressionError`] of the first expression that could not be evaluated.
     pub fn render(&self, expressions: &dyn Expressions, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
         match self {
             Self::Value(value) => Ok(value.clone()),
@@ -146,13 +146,13 @@ impl Template {
 }
 
 impl Plan {
-    /// What the service is given for one side of a step.
+    /// Returns the input of the service for one side of a step.
     ///
-    /// Computed when it is needed and never stored: all that it reads was settled before the command
-    /// was issued, so it comes out the same each time.
+    /// The input is computed when it is needed and is never stored. Everything that it depends on had settled before
+    /// the command was issued, so the result is always the same.
     ///
     /// # Errors
-    /// When an expression has no value.
+    /// Returns the [`ExpressionError`] of the first expression that could not be evaluated.
     pub fn command_input(
         &self,
         state: &State,
@@ -168,12 +168,12 @@ impl Plan {
         };
         match (side, &step.compensate) {
             (crate::Side::Execute, _) | (crate::Side::Compensate, None) => execute_input(),
-            (crate::Side::Compensate, Some(undo)) => match &undo.input {
+            (crate::Side::Compensate, Some(compensation)) => match &compensation.input {
                 Some(template) => template.render(expressions, &scope).map(Arc::new),
                 None => {
                     let mut body = serde_json::Map::new();
                     body.insert("input".to_owned(), Arc::unwrap_or_clone(execute_input()?));
-                    // Absent when unknown: a null would say that it answered null.
+                    // An unknown output is absent. A null would mean that the participant responded with null.
                     if let Some(output) = state.step(index).and_then(|step| step.output.clone()) {
                         body.insert("output".to_owned(), Arc::unwrap_or_clone(output));
                     }

@@ -1,4 +1,4 @@
-//! A definition with what the rules look up in it all the time.
+//! A definition with the lookups that the rules need often.
 
 use crate::{Definition, Kind, Step, StepIndex};
 use alloc::collections::BTreeMap;
@@ -6,37 +6,38 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Why a definition is no graph that can run.
+/// Why a definition is not a valid graph.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
-    /// A step waits for itself, by way of the others.
-    #[error("the steps {} wait for one another", .0.join(" → "))]
+    /// A step depends on itself, through the named steps.
+    #[error("the dependencies form a cycle: {}", .0.join(" → "))]
     Cycle(Vec<String>),
-    /// A dependency that is no step.
+    /// A dependency of the named step does not exist.
     #[error("step {0} depends on a step that does not exist")]
     UnknownDependency(String),
-    /// Two steps have one name.
-    #[error("two steps are called {0}")]
+    /// Two steps have the same name.
+    #[error("two steps are named {0}")]
     DuplicateName(String),
 }
 
-/// A definition that is known to be a graph, with its order, its names and who is downstream of whom.
+/// A definition whose graph is valid, with its topological order, its names and the downstream steps of each step.
 #[derive(Debug, Clone)]
 pub struct Plan {
     definition: Definition,
     version: u32,
     topological: Vec<StepIndex>,
     names: BTreeMap<String, StepIndex>,
-    /// For each step, all that directly or indirectly wait for it.
+    /// For each step, the steps that depend on it, directly or indirectly.
     downstream: Vec<Vec<StepIndex>>,
     pivot: Option<StepIndex>,
 }
 
 impl Plan {
-    /// Checks the graph and looks up once what is needed often.
+    /// Checks the graph of a definition and builds the lookups.
     ///
     /// # Errors
-    /// When the definition is no graph that can run.
+    /// Returns a [`GraphError`] if two steps have the same name, a dependency does not exist or the dependencies
+    /// form a cycle.
     pub fn new(definition: Definition, version: u32) -> Result<Self, GraphError> {
         let mut names = BTreeMap::new();
         for (index, step) in indexed(&definition) {
@@ -50,49 +51,49 @@ impl Plan {
         Ok(Self { definition, version, topological, names, downstream, pivot })
     }
 
-    /// The definition.
+    /// Returns the definition.
     #[must_use]
     pub fn definition(&self) -> &Definition {
         &self.definition
     }
 
-    /// Its version.
+    /// Returns the version of the definition.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// A step.
+    /// Returns a step.
     #[must_use]
     pub fn step(&self, index: StepIndex) -> Option<&Step> {
         self.definition.steps.get(index.at())
     }
 
-    /// The step with this name.
+    /// Returns the index of the step with this name.
     #[must_use]
     pub fn step_named(&self, name: &str) -> Option<StepIndex> {
         self.names.get(name).copied()
     }
 
-    /// The steps so that each stands behind all that it waits for.
+    /// Returns the steps in topological order: every step follows its dependencies.
     #[must_use]
     pub fn topological(&self) -> &[StepIndex] {
         &self.topological
     }
 
-    /// All steps that directly or indirectly wait for this one.
+    /// Returns the steps that depend on this one, directly or indirectly.
     #[must_use]
     pub fn downstream(&self, index: StepIndex) -> &[StepIndex] {
         self.downstream.get(index.at()).map_or(&[], Vec::as_slice)
     }
 
-    /// The point of no return.
+    /// Returns the pivot, which is the point of no return.
     #[must_use]
     pub fn pivot(&self) -> Option<StepIndex> {
         self.pivot
     }
 
-    /// The idempotency key of one side of a step: the same for every attempt and every redelivery.
+    /// Returns the idempotency key of one side of a step. It is the same for every attempt and every redelivery.
     #[must_use]
     pub fn idempotency_key(
         &self,
@@ -109,49 +110,50 @@ fn indexed(definition: &Definition) -> impl Iterator<Item = (StepIndex, &Step)> 
     (0u32..).map(StepIndex).zip(&definition.steps)
 }
 
-/// Kahn's algorithm, taking the step that is written first among those that are ready.
+/// Kahn's algorithm. Among the steps that are ready, the one with the lowest index is next.
 fn topological_order(definition: &Definition) -> Result<Vec<StepIndex>, GraphError> {
-    let count = definition.steps.len();
-    let mut waits_for = vec![0usize; count];
-    let mut followers: Vec<Vec<StepIndex>> = vec![Vec::new(); count];
+    let steps = definition.steps.len();
+    // For each step, the number of dependencies that are not in the order yet.
+    let mut unmet = vec![0usize; steps];
+    let mut followers: Vec<Vec<StepIndex>> = vec![Vec::new(); steps];
     for (index, step) in indexed(definition) {
         for dependency in &step.depends_on {
             let Some(list) = followers.get_mut(dependency.at()) else {
                 return Err(GraphError::UnknownDependency(step.name.clone()));
             };
             list.push(index);
-            if let Some(waits) = waits_for.get_mut(index.at()) {
-                *waits += 1;
+            if let Some(count) = unmet.get_mut(index.at()) {
+                *count += 1;
             }
         }
     }
     let mut ready: alloc::collections::BTreeSet<StepIndex> = indexed(definition)
         .map(|(index, _)| index)
-        .filter(|index| waits_for.get(index.at()) == Some(&0))
+        .filter(|index| unmet.get(index.at()) == Some(&0))
         .collect();
-    let mut order = Vec::with_capacity(count);
+    let mut order = Vec::with_capacity(steps);
     while let Some(index) = ready.pop_first() {
         order.push(index);
         for follower in followers.get(index.at()).into_iter().flatten() {
-            if let Some(waits) = waits_for.get_mut(follower.at()) {
-                *waits -= 1;
-                if *waits == 0 {
+            if let Some(count) = unmet.get_mut(follower.at()) {
+                *count -= 1;
+                if *count == 0 {
                     ready.insert(*follower);
                 }
             }
         }
     }
-    if order.len() == count {
+    if order.len() == steps {
         return Ok(order);
     }
-    Err(GraphError::Cycle(one_cycle(definition, &waits_for)))
+    Err(GraphError::Cycle(one_cycle(definition, &unmet)))
 }
 
-/// Walks from a step that never became ready to one that it waits for, until one comes up again.
-fn one_cycle(definition: &Definition, waits_for: &[usize]) -> Vec<String> {
-    let stuck = |index: &StepIndex| waits_for.get(index.at()).is_some_and(|waits| *waits > 0);
+/// Follows dependencies from a step that never became ready, until a step occurs a second time.
+fn one_cycle(definition: &Definition, unmet: &[usize]) -> Vec<String> {
+    let unready = |index: &StepIndex| unmet.get(index.at()).is_some_and(|count| *count > 0);
     let mut path: Vec<StepIndex> = Vec::new();
-    let mut next = indexed(definition).map(|(index, _)| index).find(stuck);
+    let mut next = indexed(definition).map(|(index, _)| index).find(unready);
     while let Some(index) = next {
         if let Some(start) = path.iter().position(|seen| *seen == index) {
             path.drain(..start);
@@ -160,7 +162,7 @@ fn one_cycle(definition: &Definition, waits_for: &[usize]) -> Vec<String> {
         }
         path.push(index);
         let step = definition.steps.get(index.at());
-        next = step.and_then(|step| step.depends_on.iter().copied().find(|each| stuck(each)));
+        next = step.and_then(|step| step.depends_on.iter().copied().find(|each| unready(each)));
     }
     path.iter()
         .rev()
@@ -174,11 +176,11 @@ fn downstream(definition: &Definition, topological: &[StepIndex]) -> Vec<Vec<Ste
         vec![alloc::collections::BTreeSet::new(); definition.steps.len()];
     for index in topological.iter().rev() {
         let Some(step) = definition.steps.get(index.at()) else { continue };
-        let mut mine = sets.get(index.at()).cloned().unwrap_or_default();
-        mine.insert(*index);
+        let mut own = sets.get(index.at()).cloned().unwrap_or_default();
+        own.insert(*index);
         for dependency in &step.depends_on {
             if let Some(set) = sets.get_mut(dependency.at()) {
-                set.extend(mine.iter().copied());
+                set.extend(own.iter().copied());
             }
         }
     }

@@ -1,11 +1,11 @@
-//! Names for things, one type each.
+//! Identifiers: one type for each.
 
 use core::fmt;
 use core::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A workflow's id: a UUIDv7, so that ids sort by the time of the start.
+/// The id of a workflow: a UUIDv7, so that ids sort by start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkflowId(pub Uuid);
@@ -23,31 +23,31 @@ impl FromStr for WorkflowId {
     }
 }
 
-/// A step's place in its definition's list of steps.
+/// The index of a step in the definition's list of steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepIndex(pub u32);
 
 impl StepIndex {
-    /// For indexing a list.
+    /// Returns the index as a `usize`, to index a list.
     #[must_use]
     pub fn at(self) -> usize {
         self.0 as usize
     }
 }
 
-/// The two sides of a step.
+/// A side of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
-    /// Doing it.
+    /// The operation of the step.
     Execute,
-    /// Undoing it.
+    /// The operation that undoes the step.
     Compensate,
 }
 
 impl Side {
-    /// `execute` or `compensate`, as in the idempotency key.
+    /// Returns `execute` or `compensate`, as in the idempotency key.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,27 +57,27 @@ impl Side {
     }
 }
 
-/// What a timer of the ledger is for.
+/// The purpose of a timer in the dispatch ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimerKind {
-    /// The workflow's forward part has a time limit.
+    /// Ends the time limit of the workflow's forward part.
     Workflow,
-    /// A step has to start within its `timeout.queue`.
+    /// Ends the `timeout.queue` of a step: the time until its first attempt starts.
     StepQueue(StepIndex),
-    /// A step's attempts together have to end within its `timeout.total`.
+    /// Ends the `timeout.total` of a step: the time for all of its attempts.
     StepTotal(StepIndex),
 }
 
-/// What one row of the dispatch ledger is for; unique within its workflow.
+/// The key of a row in the dispatch ledger, unique within its workflow.
 ///
-/// The attempt is deliberately no part of it: every attempt of one side of one step is the same work.
+/// The attempt is not part of the key, because every attempt at one side of a step is the same work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OwedKey {
-    /// A service has to execute or compensate a step.
+    /// A command to execute or compensate a step.
     Command(StepIndex, Side),
-    /// A time has to be waited for.
+    /// A timer.
     Timer(TimerKind),
 }
 
@@ -92,9 +92,11 @@ impl fmt::Display for OwedKey {
     }
 }
 
-/// A text that names no row of the ledger.
+/// An error: the text is not the key of a ledger row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not the key of a ledger row")]
+#[error(
+    "invalid ledger key: expected `<step>/execute`, `<step>/compensate`, `<step>/timer/queue`, `<step>/timer/total` or `timer/workflow`"
+)]
 pub struct ParseOwedKeyError;
 
 impl FromStr for OwedKey {

@@ -1,19 +1,23 @@
-//! The words and the rules of a saga.
+//! The model and the rules of a saga.
 //!
-//! Three pure functions say everything that a workflow does:
+//! Three pure functions define everything that a workflow does:
 //!
-//! * [`decide`]: what follows from some news, as events, or why it is refused;
-//! * [`evolve`]: the state after an event; a state is the fold of `evolve` over the history;
-//! * [`owed`]: the commands and timers that a state still owes; the dispatch ledger equals it.
+//! * [`decide`] returns the events that follow from an input, or the reason why the input is refused.
+//! * [`evolve`] returns the state after an event. A state is the fold of `evolve` over the history.
+//! * [`owed`] returns the commands and timers that a state still owes. The dispatch ledger equals it.
 //!
-//! Live running and recovery go through the same three, so there is no second set of rules.
+//! Normal operation and recovery use the same three functions, so there is no second set of rules.
 //!
-//! The crate deliberately knows no IO, no async, no clock, no randomness and no hash order: time is
-//! a parameter, jitter is drawn from the ids, expressions come in through [`Expressions`].
+//! The crate does no IO and uses no async code, no clock, no randomness and no hash map. Time is a parameter,
+//! jitter is derived from the ids, and expressions are evaluated through the trait [`Expressions`].
 //!
-//! Invariants: events are numbered from 1 without a gap; nothing follows a final status; no execute
-//! command is issued once a roll-back has begun; a compensation is issued only when all that depends
-//! on its step is settled and undone.
+//! Invariants:
+//!
+//! * Events are numbered from 1 without gaps.
+//! * No event follows a final status.
+//! * No execute command is issued once a rollback has begun.
+//! * A compensation is issued only when every step downstream of it has settled and, where necessary, has been
+//!   compensated.
 #![no_std]
 
 extern crate alloc;
@@ -51,5 +55,5 @@ pub use state::{Failure, Phase, Progress, Running, STATE_FORMAT, State, Status, 
 pub use time::{Timestamp, millis};
 pub use transition::{LedgerChange, Transition, transition};
 
-/// The JSON that workflows carry: inputs, outputs, mapped values.
+/// A JSON value that a workflow carries: an input, an output or a mapped value.
 pub type Json = serde_json::Value;

@@ -1,34 +1,34 @@
-//! What a state still owes. The dispatch ledger equals it, always.
+//! The commands and timers that a state still owes. The dispatch ledger always equals them.
 
 use crate::{Action, OwedKey, Plan, Side, State, StepIndex, StepStatus, TimerKind, Timestamp};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// One row that the dispatch ledger has to have.
+/// A row that the dispatch ledger must contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owed {
-    /// What it is for.
+    /// The key of the row.
     pub key: OwedKey,
-    /// The attempt that is open; 0 for a timer.
+    /// The open attempt, or 0 for a timer.
     pub attempt: u32,
-    /// The service whose queue it goes to; none for a timer.
+    /// The service whose queue receives the command, or `None` for a timer.
     pub service: Option<String>,
-    /// What is to be done with it.
+    /// What the dispatcher does with the row, and when.
     pub due: Due,
 }
 
-/// What is to be done with a row of the ledger.
+/// What the dispatcher does with a row of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// Publish the command, or act on the timer, at this time.
+    /// Publishes the command or fires the timer at this time.
     At(Timestamp),
-    /// Nothing, as an operator holds the workflow.
+    /// Does nothing, because the workflow is paused.
     Held,
-    /// Take the command back if it was never sent; else await its end.
+    /// Withdraws the command if it was never sent, and otherwise waits for the end of its attempt.
     Withdraw,
 }
 
-/// The commands and timers that are due or running, in the order of the steps.
+/// Returns the commands and timers that are due or in flight, in the order of the steps.
 #[must_use]
 pub fn owed(plan: &Plan, state: &State) -> Vec<Owed> {
     let mut all = Vec::new();
@@ -72,8 +72,8 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         };
         let service = definition.action(side).map(|Action::Run { service, .. }| service.clone());
         all.push(Owed { key: OwedKey::Command(index, side), attempt: progress.attempt(), service, due });
-        // The limits of a step are watched only while no attempt is under way: an attempt's own
-        // deadline is never later than theirs.
+        // A step's limits need timers only between attempts, because the deadline of an attempt is never later
+        // than they are.
         if side == Side::Execute && matches!(due, Due::At(_)) && !running && state.phase.is_forward() {
             let from = progress.queued_at.unwrap_or(due_at);
             if let (Some(limit), StepStatus::Queued, None) =

@@ -1,4 +1,4 @@
-//! How often and how soon one side of a step is tried again.
+//! The retry policy of one side of a step.
 
 use crate::WorkflowId;
 use alloc::string::String;
@@ -6,41 +6,41 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-/// How the delay grows from one try to the next.
+/// The growth of the delay from one attempt to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Backoff {
-    /// `initial`, then each delay `factor` times the one before.
+    /// `initial`, then `factor` times the previous delay.
     Exponential {
-        /// At least 1.
+        /// The growth factor, at least 1.
         factor: f64,
     },
     /// `initial`, twice `initial`, three times `initial`, …
     Linear,
-    /// `initial` each time.
+    /// Always `initial`.
     Fixed,
 }
 
-/// When a retryable or unknown end of an attempt is tried again.
+/// The policy for attempts after one that failed with a retryable or unknown outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retry {
-    /// All attempts together, the first among them; none: without limit.
+    /// The maximum number of attempts, including the first, or `None` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
     /// The delay before the second attempt.
     #[serde(with = "crate::millis", rename = "initial_ms")]
     pub initial: Duration,
-    /// How the delay grows.
+    /// The growth of the delay.
     pub backoff: Backoff,
-    /// No delay is longer.
+    /// The maximum delay.
     #[serde(with = "crate::millis", rename = "max_ms")]
     pub max: Duration,
-    /// A delay is changed by up to this part of itself either way; 0 to 1.
+    /// The fraction, from 0 to 1, by which a delay may be longer or shorter.
     pub jitter: f64,
-    /// If not empty, only failures with these codes are tried again.
+    /// The failure codes that are retried, or all if the list is empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<String>,
-    /// Failures with these codes are not tried again.
+    /// The failure codes that are not retried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_on: Vec<String>,
 }
@@ -60,13 +60,13 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// What a compensation has unless its definition says otherwise: it does not give up.
+    /// Returns the default policy of a compensation: no limit on attempts, and delays of at most one minute.
     #[must_use]
     pub fn of_compensation() -> Self {
         Self { max_attempts: None, max: Duration::from_secs(60), ..Self::default() }
     }
 
-    /// Whether one more attempt may follow the `used` ones after a failure with this code.
+    /// Returns whether another attempt may follow `used` attempts, after a failure with this code.
     #[must_use]
     pub fn allows(&self, used: u32, code: &str) -> bool {
         let listed = |codes: &[String]| codes.iter().any(|each| each == code);
@@ -75,8 +75,10 @@ impl Retry {
             && !listed(&self.not_on)
     }
 
-    /// The delay after the `used`-th attempt. The same for the same arguments: the jitter is drawn
-    /// from the ids, so that a decision that is computed again comes out the same.
+    /// Returns the delay after the `used`-th attempt.
+    ///
+    /// The result depends only on the arguments, including the jitter. A decision that is recomputed is therefore
+    /// the same.
     #[must_use]
     pub fn delay(&self, used: u32, workflow: WorkflowId, salt: u64) -> Duration {
         let initial = self.initial.as_secs_f64();
@@ -86,7 +88,7 @@ impl Retry {
             Backoff::Fixed => {}
             Backoff::Linear => seconds = initial * f64::from(used.max(1)),
             Backoff::Exponential { factor } => {
-                // The bound only saves work: a larger delay is cut to `max` anyway.
+                // The bound only limits the work, because a longer delay is cut to `max` anyway.
                 for _ in 1..used.min(512) {
                     seconds *= factor;
                     if seconds >= max {
@@ -101,7 +103,7 @@ impl Retry {
     }
 }
 
-/// A number in 0..1 that depends on nothing but the arguments (SplitMix64, Steele et al. 2014).
+/// Returns a number in 0..1 that depends only on the arguments (SplitMix64, Steele et al. 2014).
 fn unit(workflow: WorkflowId, used: u32, salt: u64) -> f64 {
     let (high, low) = workflow.0.as_u64_pair();
     let mut z = high ^ low.rotate_left(32) ^ (u64::from(used) << 32) ^ salt;
@@ -109,6 +111,6 @@ fn unit(workflow: WorkflowId, used: u32, salt: u64) -> f64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^= z >> 31;
-    // The upper 32 bits: a `u32` is exact as an `f64`.
+    // Uses the upper 32 bits, because an `f64` represents every `u32` exactly.
     f64::from(u32::try_from(z >> 32).unwrap_or(0)) / 4_294_967_296.0
 }

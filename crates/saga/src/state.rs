@@ -1,4 +1,4 @@
-//! The state of a workflow: the fold of [`crate::evolve`] over its history.
+//! The state of a workflow, which is the fold of [`crate::evolve`] over its history.
 
 use crate::{Json, RollbackCause, Side, StepIndex, Timestamp, WorkflowId};
 use alloc::collections::BTreeMap;
@@ -7,59 +7,59 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// The format that states are stored in; raised when an older reader could not read a newer one.
+/// The format of stored states. It is raised when an older release could not read the new format.
 pub const STATE_FORMAT: u16 = 1;
 
-/// A workflow as it stands.
+/// The state of a workflow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// [`STATE_FORMAT`] when it was written.
+    /// The value of [`STATE_FORMAT`] when the state was written.
     pub format: u16,
-    /// The workflow.
+    /// The id of the workflow.
     pub id: WorkflowId,
-    /// Where it lives.
+    /// The namespace of the workflow.
     pub namespace: String,
-    /// The definition's name.
+    /// The name of the definition.
     pub definition: String,
-    /// The definition's version: the one that it started with.
+    /// The version of the definition that the workflow started with.
     pub version: u32,
-    /// The number of its last event.
+    /// The number of the last event.
     pub seq: u64,
-    /// How far it is.
+    /// The phase, without what delays it.
     pub phase: Phase,
-    /// Whether an operator holds it.
+    /// Whether the workflow is paused.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub paused: bool,
-    /// Why the roll-back began, or will begin once the pivot's answer is known.
+    /// Why the rollback began, or will begin once the outcome of the pivot is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<RollbackCause>,
-    /// A cancel, or the end of its time, that waits for the pivot's answer.
+    /// Whether a cancel or an expired time limit waits for the outcome of the pivot.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub rollback_pending: bool,
-    /// What it was started with.
+    /// The input of the start.
     pub input: Arc<Json>,
-    /// Its result.
+    /// The output, once the workflow has completed.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub output: Option<Arc<Json>>,
-    /// What went wrong first.
+    /// The first failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
-    /// To find it by.
+    /// Labels, by which workflows can be searched.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// When its start was accepted.
+    /// When the start was accepted.
     pub created_at: Timestamp,
-    /// When it became final.
+    /// When the workflow reached a final status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// When the time of its forward part is up.
+    /// When the time limit of the forward part expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
-    /// One for each step of the definition, in its order.
+    /// The steps, in the order of the definition.
     pub steps: Vec<StepState>,
 }
 
-/// A value that is there, be it null: an answer of null is an answer.
+/// Reads a key that is present, even with the value null, as `Some`: a participant may respond with null.
 fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -68,26 +68,26 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
-/// How far a workflow is, apart from what holds it up.
+/// The phase of a workflow, which ignores pauses and errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Accepted; no step has begun.
+    /// The start was accepted, and no step has begun.
     Queued,
-    /// Forward.
+    /// Steps are executed.
     InProgress,
-    /// Undoing.
+    /// Steps are compensated.
     RollingBack,
-    /// All done.
+    /// Every step has completed or was skipped.
     Completed,
-    /// All undone.
+    /// Every step that needed compensation was compensated.
     RolledBack,
-    /// Ended by an operator who wanted no roll-back.
+    /// An operator ended the workflow without a rollback.
     Terminated,
 }
 
 impl Phase {
-    /// Whether nothing can follow.
+    /// Returns whether no event can follow.
     #[must_use]
     pub fn is_final(self) -> bool {
         match self {
@@ -96,7 +96,7 @@ impl Phase {
         }
     }
 
-    /// Whether steps may be begun.
+    /// Returns whether steps may begin.
     #[must_use]
     pub fn is_forward(self) -> bool {
         match self {
@@ -106,30 +106,30 @@ impl Phase {
     }
 }
 
-/// A workflow's status as the world sees it.
+/// The status of a workflow, as users see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
-    /// Accepted; no step has begun.
+    /// The start was accepted, and no step has begun.
     Queued,
-    /// Forward.
+    /// Steps are executed.
     InProgress,
-    /// Undoing.
+    /// Steps are compensated.
     RollingBack,
-    /// An operator holds it.
+    /// An operator paused the workflow.
     Paused,
-    /// Only an operator can help.
+    /// The workflow cannot continue without an operator.
     Error,
-    /// All done.
+    /// Every step has completed or was skipped.
     Completed,
-    /// All undone.
+    /// Every step that needed compensation was compensated.
     RolledBack,
-    /// Ended by an operator who wanted no roll-back.
+    /// An operator ended the workflow without a rollback.
     Terminated,
 }
 
 impl Status {
-    /// Every status.
+    /// All statuses.
     pub const ALL: [Self; 8] = [
         Self::Queued,
         Self::InProgress,
@@ -141,7 +141,7 @@ impl Status {
         Self::Terminated,
     ];
 
-    /// As the API writes it.
+    /// Returns the name that the API uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -156,7 +156,7 @@ impl Status {
         }
     }
 
-    /// Whether nothing can follow.
+    /// Returns whether no event can follow.
     #[must_use]
     pub fn is_final(self) -> bool {
         match self {
@@ -166,41 +166,41 @@ impl Status {
     }
 }
 
-/// A step's status as the world sees it.
+/// The status of a step, as users see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum StepStatus {
-    /// Waits for others.
+    /// The step waits for its dependencies.
     #[default]
     Pending,
-    /// Its command is issued.
+    /// The execute command was issued.
     Queued,
-    /// An attempt is on record as started.
+    /// The start of an attempt was recorded.
     InProgress,
-    /// Between attempts.
+    /// The last attempt failed, and the next one waits for its delay.
     Retrying,
-    /// Done.
+    /// An attempt succeeded.
     Completed,
-    /// Not done, and every attempt said so.
+    /// No attempt had an effect, and no attempt is left.
     Failed,
-    /// Nobody could say whether it was done.
+    /// An attempt may have taken effect, and its outcome could not be determined.
     Unknown,
-    /// A branch not taken.
+    /// The step belongs to a branch that was not taken, or an operator skipped it.
     Skipped,
-    /// The command to undo it is issued.
+    /// The compensate command was issued.
     CompensationQueued,
-    /// An attempt to undo it is on record as started.
+    /// The start of a compensation attempt was recorded.
     Compensating,
-    /// Between attempts to undo it.
+    /// The last compensation attempt failed, and the next one waits for its delay.
     CompensationRetrying,
-    /// Undone.
+    /// The step was compensated.
     Compensated,
-    /// Not undone: an operator has to help.
+    /// The compensation failed, and no attempt is left.
     CompensationFailed,
 }
 
 impl StepStatus {
-    /// As the API writes it.
+    /// Returns the name that the API uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -220,7 +220,7 @@ impl StepStatus {
         }
     }
 
-    /// Whether a command is out, or will be out after a delay.
+    /// Returns whether a command is in flight or waits for its delay.
     #[must_use]
     pub fn is_open(self) -> bool {
         match self {
@@ -241,43 +241,44 @@ impl StepStatus {
     }
 }
 
-/// What went wrong.
+/// A failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The participant's own code, or one of ours: `TIMED_OUT`, `CONNECTION_BROKEN`, …
+    /// The code of the participant, or a code of the engine such as `TIMED_OUT` or `CONNECTION_BROKEN`.
     pub code: String,
-    /// For people.
+    /// The message, for people.
     pub message: String,
-    /// Whatever else the participant said.
+    /// Further details from the participant.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub detail: Option<Json>,
 }
 
-/// A step of a workflow as it stands.
+/// The state of a step in a workflow.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct StepState {
-    /// The status of its execute side.
+    /// The status of the execute side.
     #[serde(rename = "forward")]
     pub execution: StepStatus,
-    /// The status of its compensate side, once that is issued.
+    /// The status of the compensate side, once its command was issued.
     #[serde(rename = "undo", default, skip_serializing_if = "Option::is_none")]
     pub compensation: Option<StepStatus>,
-    /// The attempts to do it.
+    /// The attempts to execute the step.
     #[serde(default, skip_serializing_if = "Progress::is_untouched")]
     pub execute: Progress,
-    /// The attempts to undo it.
+    /// The attempts to compensate the step.
     #[serde(default, skip_serializing_if = "Progress::is_untouched")]
     pub compensate: Progress,
-    /// What it answered.
+    /// The output of the participant.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub output: Option<Arc<Json>>,
-    /// Its last failure, of either side.
+    /// The last failure of either side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
-    /// An attempt ended unknown; until this time it may still take effect.
+    /// The time until which an attempt of unknown outcome may still take effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt_until: Option<Timestamp>,
-    /// An operator skipped it: those who wait for it go on, and an undo that failed is let be.
+    /// Whether an operator skipped the step, or its failed compensation. A skipped step counts as completed for
+    /// the steps that depend on it.
     #[serde(rename = "waived", default, skip_serializing_if = "core::ops::Not::not")]
     pub skipped_by_operator: bool,
 }
@@ -285,40 +286,40 @@ pub struct StepState {
 /// The attempts at one side of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Progress {
-    /// Attempts that ended, or were lost.
+    /// The number of attempts that ended or were lost.
     pub ended: u32,
-    /// Attempts that no longer count against the limit, because an operator's retry reset it.
+    /// The number of attempts that do not count against the limit, because an operator's retry reset it.
     #[serde(rename = "forgiven", default, skip_serializing_if = "is_zero")]
     pub reset_attempts: u32,
-    /// When its first command was issued, or an operator had it tried again: its limits count from then.
+    /// When the first command was issued, or an operator retried the step. Time limits count from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<Timestamp>,
-    /// When its first attempt started.
+    /// When the first attempt started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it was settled.
+    /// When the side settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// When its open command is due.
+    /// When the open command is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
-    /// The attempt that is on record as started.
+    /// The attempt whose start was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<Running>,
 }
 
-/// An attempt that is on record as started.
+/// An attempt whose start was recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
-    /// When it started.
+    /// When the attempt started.
     pub started_at: Timestamp,
-    /// When its time is up.
+    /// When the attempt times out.
     pub deadline: Timestamp,
-    /// Who runs it.
+    /// The executor that runs the attempt.
     pub executor: String,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference to the field")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -328,19 +329,19 @@ impl Progress {
         *self == Self::default()
     }
 
-    /// The attempt that is open, or comes next; from 1.
+    /// Returns the number of the open or next attempt, counted from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.ended.saturating_add(1)
     }
 
-    /// Attempts that began, as far as is known.
+    /// Returns the number of attempts that began, as far as is known.
     #[must_use]
     pub fn begun(&self) -> u32 {
         self.ended.saturating_add(u32::from(self.running.is_some()))
     }
 
-    /// Attempts that count against the limit.
+    /// Returns the number of attempts that count against the limit.
     #[must_use]
     pub fn used(&self) -> u32 {
         self.ended.saturating_sub(self.reset_attempts)
@@ -348,13 +349,13 @@ impl Progress {
 }
 
 impl StepState {
-    /// The step's status: that of its compensate side once there is one.
+    /// Returns the status of the compensate side if its command was issued, and of the execute side otherwise.
     #[must_use]
     pub fn status(&self) -> StepStatus {
         self.compensation.unwrap_or(self.execution)
     }
 
-    /// The status of one side; none: never issued.
+    /// Returns the status of one side, or `None` if no command was issued for it.
     #[must_use]
     pub fn side_status(&self, side: Side) -> Option<StepStatus> {
         match side {
@@ -363,7 +364,7 @@ impl StepState {
         }
     }
 
-    /// The attempts at one side.
+    /// Returns the attempts at one side.
     #[must_use]
     pub fn progress(&self, side: Side) -> &Progress {
         match side {
@@ -372,7 +373,7 @@ impl StepState {
         }
     }
 
-    /// The attempts at one side, to change.
+    /// Returns the attempts at one side, for modification.
     pub(crate) fn progress_mut(&mut self, side: Side) -> &mut Progress {
         match side {
             Side::Execute => &mut self.execute,
@@ -380,20 +381,20 @@ impl StepState {
         }
     }
 
-    /// Whether it may have had an effect: it completed, or any attempt of it ended unknown.
+    /// Returns whether the step may have had an effect: it completed, or the outcome of an attempt is unknown.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         self.execution == StepStatus::Completed || self.doubt_until.is_some()
     }
 
-    /// Whether its undo is settled, or was let be by an operator.
+    /// Returns whether the step was compensated, or an operator skipped its failed compensation.
     #[must_use]
-    pub fn is_undone(&self) -> bool {
+    pub fn is_compensated(&self) -> bool {
         self.compensation == Some(StepStatus::Compensated)
             || (self.compensation == Some(StepStatus::CompensationFailed) && self.skipped_by_operator)
     }
 
-    /// Whether only an operator can help it, in this phase.
+    /// Returns whether the step cannot continue in this phase without an operator.
     #[must_use]
     pub fn needs_operator(&self, phase: Phase) -> bool {
         if phase.is_forward() {
@@ -406,7 +407,7 @@ impl StepState {
 }
 
 impl State {
-    /// The status as the world sees it.
+    /// Returns the status, as users see it.
     #[must_use]
     pub fn status(&self) -> Status {
         let by_phase = match self.phase {
@@ -423,7 +424,7 @@ impl State {
         if self.paused { Status::Paused } else { by_phase }
     }
 
-    /// A step.
+    /// Returns the state of a step.
     #[must_use]
     pub fn step(&self, index: StepIndex) -> Option<&StepState> {
         self.steps.get(index.at())

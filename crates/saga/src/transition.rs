@@ -1,4 +1,4 @@
-//! A transition: what one commit changes of one workflow.
+//! A transition: the change of one workflow by one commit.
 
 use crate::{Event, Owed, OwedKey, Plan, State, WorkflowId, owed};
 use alloc::vec::Vec;
@@ -6,41 +6,41 @@ use alloc::vec::Vec;
 /// The atomic change of one workflow from one `seq` to another.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transition {
-    /// The workflow.
+    /// The id of the workflow.
     pub id: WorkflowId,
-    /// The `seq` that it was computed from; 0 for a start.
+    /// The `seq` that the transition was computed from, or 0 for a start.
     pub from_seq: u64,
-    /// What happened, in order.
+    /// The events, in order.
     pub events: Vec<Event>,
-    /// The state after it.
+    /// The state after the events.
     pub state: State,
-    /// What changes in the dispatch ledger: `owed(after) − owed(before)`.
+    /// The changes of the dispatch ledger: the difference between `owed(after)` and `owed(before)`.
     pub ledger: Vec<LedgerChange>,
 }
 
-/// One change of the dispatch ledger.
+/// A change of the dispatch ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerChange {
-    /// A row comes in. One that is there for an earlier attempt is replaced.
+    /// Inserts a row. It replaces a row of an earlier attempt.
     Issue(Owed),
-    /// The row of an attempt that stays open is to be treated in another way.
+    /// Changes the row of an attempt that stays open.
     Change(Owed),
-    /// A row is settled.
+    /// Deletes the row of a settled command or timer.
     Settle(OwedKey),
 }
 
-/// Puts a decision into the form that a store commits.
+/// Returns a decision in the form that a store commits.
 #[must_use]
 pub fn transition(plan: &Plan, before: Option<&State>, events: Vec<Event>, after: State) -> Transition {
-    let was = before.map(|state| owed(plan, state)).unwrap_or_default();
-    let is = owed(plan, &after);
-    let mut ledger: Vec<LedgerChange> = was
+    let owed_before = before.map(|state| owed(plan, state)).unwrap_or_default();
+    let owed_after = owed(plan, &after);
+    let mut ledger: Vec<LedgerChange> = owed_before
         .iter()
-        .filter(|old| !is.iter().any(|new| new.key == old.key))
+        .filter(|old| !owed_after.iter().any(|new| new.key == old.key))
         .map(|old| LedgerChange::Settle(old.key))
         .collect();
-    for new in is {
-        match was.iter().find(|old| old.key == new.key) {
+    for new in owed_after {
+        match owed_before.iter().find(|old| old.key == new.key) {
             None => ledger.push(LedgerChange::Issue(new)),
             Some(old) if old.attempt != new.attempt => ledger.push(LedgerChange::Issue(new)),
             Some(old) if *old != new => ledger.push(LedgerChange::Change(new)),

@@ -1,4 +1,4 @@
-//! What a state brings about by itself: steps that became ready, undo that became possible, the end.
+//! Progress that follows from the state alone: steps that became ready, compensations that became possible, the end.
 
 use super::Decision;
 use crate::{Condition, EventKind, Failure, Join, Json, Phase, Scope, Side, StepIndex, StepStatus};
@@ -7,8 +7,8 @@ use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// What becomes of a pending step.
-enum Fate {
+/// The next transition of a pending step.
+enum Readiness {
     Wait,
     Skip(&'static str),
     Queue,
@@ -16,12 +16,12 @@ enum Fate {
 }
 
 impl Decision<'_> {
-    /// Goes on as far as it goes without further news.
+    /// Emits every event that is possible without a further input.
     pub(super) fn advance(&mut self) {
         if self.state.phase.is_forward() {
             self.advance_forward();
         }
-        // Not an else: a step whose expression has no value begins the roll-back right here.
+        // Not an `else`: a step whose expression cannot be evaluated begins the rollback here.
         if self.state.phase == Phase::RollingBack {
             self.advance_rollback();
         }
@@ -31,22 +31,22 @@ impl Decision<'_> {
         if self.state.paused || self.state.rollback_pending {
             return;
         }
-        // One pass is enough: in topological order a step's dependencies have been looked at before it.
+        // One pass is enough, because topological order visits the dependencies of a step before the step.
         for at in 0..self.plan.topological().len() {
             let Some(&index) = self.plan.topological().get(at) else { break };
             if self.state.step(index).is_none_or(|step| step.execution != StepStatus::Pending) {
                 continue;
             }
-            match self.fate(index) {
-                Fate::Wait => {}
-                Fate::Skip(why) => self.emit(EventKind::StepSkipped {
+            match self.readiness(index) {
+                Readiness::Wait => {}
+                Readiness::Skip(why) => self.emit(EventKind::StepSkipped {
                     step: index,
                     why: why.to_owned(),
                     reason: None,
                     doubt_until: None,
                 }),
-                Fate::Queue => self.emit(EventKind::StepQueued { step: index }),
-                Fate::Fail(failure) => {
+                Readiness::Queue => self.emit(EventKind::StepQueued { step: index }),
+                Readiness::Fail(failure) => {
                     self.end_in_failure(index, 0, None, failure);
                     self.step_failed(index);
                     if !self.state.phase.is_forward() {
@@ -55,8 +55,8 @@ impl Decision<'_> {
                 }
             }
         }
-        let done = |status| matches!(status, StepStatus::Completed | StepStatus::Skipped);
-        if self.state.steps.iter().all(|step| done(step.execution)) {
+        let settled = |status| matches!(status, StepStatus::Completed | StepStatus::Skipped);
+        if self.state.steps.iter().all(|step| settled(step.execution)) {
             self.complete();
         }
     }
@@ -66,7 +66,7 @@ impl Decision<'_> {
             Some(template) => template.render(self.expressions, &Scope::new(self.plan, &self.state)),
             None => Ok(Json::Null),
         };
-        // All that was to be done is done; a mapping that has no value does not undo it.
+        // Every step has completed, so an output that cannot be computed does not cause a rollback.
         let (output, failure) = match rendered {
             Ok(output) => (output, None),
             Err(error) => (Json::Null, Some(Failure::of("OUTPUT_EXPRESSION_FAILED", error.to_string()))),
@@ -74,15 +74,15 @@ impl Decision<'_> {
         self.emit(EventKind::WorkflowCompleted { output: Arc::new(output), failure });
     }
 
-    fn fate(&self, index: StepIndex) -> Fate {
-        let Some(step) = self.plan.step(index) else { return Fate::Wait };
-        let mut waiting = false;
+    fn readiness(&self, index: StepIndex) -> Readiness {
+        let Some(step) = self.plan.step(index) else { return Readiness::Wait };
+        let mut unsettled = false;
         let mut completed = false;
         for dependency in &step.depends_on {
-            let Some(on) = self.state.step(*dependency) else { return Fate::Wait };
+            let Some(on) = self.state.step(*dependency) else { return Readiness::Wait };
             match on.execution {
                 StepStatus::Completed => completed = true,
-                // An operator's skip stands in for its completion: what follows is wanted.
+                // A skip by an operator counts as a completion.
                 StepStatus::Skipped => completed |= on.skipped_by_operator,
                 StepStatus::Pending
                 | StepStatus::Queued
@@ -94,27 +94,27 @@ impl Decision<'_> {
                 | StepStatus::Compensating
                 | StepStatus::CompensationRetrying
                 | StepStatus::Compensated
-                | StepStatus::CompensationFailed => waiting = true,
+                | StepStatus::CompensationFailed => unsettled = true,
             }
         }
         if !self.pivot_allows(index) {
-            return Fate::Wait;
+            return Readiness::Wait;
         }
-        let all_skipped = !step.depends_on.is_empty() && !waiting && !completed;
+        let all_skipped = !step.depends_on.is_empty() && !unsettled && !completed;
         match step.join {
             Join::Any if completed => {}
-            Join::All | Join::Any | Join::Settled if waiting => return Fate::Wait,
-            Join::All | Join::Any if all_skipped => return Fate::Skip("DEPENDENCIES"),
+            Join::All | Join::Any | Join::Settled if unsettled => return Readiness::Wait,
+            Join::All | Join::Any if all_skipped => return Readiness::Skip("DEPENDENCIES"),
             Join::All | Join::Any | Join::Settled => {}
         }
         match self.holds(&step.when) {
-            Err(failure) => return Fate::Fail(failure),
-            Ok(false) => return Fate::Skip("CONDITION"),
+            Err(failure) => return Readiness::Fail(failure),
+            Ok(false) => return Readiness::Skip("CONDITION"),
             Ok(true) => {}
         }
         match self.plan.command_input(&self.state, index, Side::Execute, self.expressions) {
-            Ok(_) => Fate::Queue,
-            Err(error) => Fate::Fail(Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())),
+            Ok(_) => Readiness::Queue,
+            Err(error) => Readiness::Fail(Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())),
         }
     }
 
@@ -126,7 +126,7 @@ impl Decision<'_> {
                 Ok(Json::Bool(_)) => return Ok(false),
                 Ok(other) => {
                     let message = alloc::format!(
-                        "`{}`: a condition has to be true or false, not {other}",
+                        "`{}`: a condition must be true or false, not {other}",
                         condition.expression
                     );
                     return Err(Failure::of("CONDITION_FAILED", message));
@@ -137,8 +137,10 @@ impl Decision<'_> {
         Ok(true)
     }
 
-    /// By `join: any` a step may be ready while others before it are under way. Not across the pivot: past
-    /// it nothing is undone, so it waits for all that comes before it, and what comes after it waits for it.
+    /// Returns whether the pivot rule allows the step to start.
+    ///
+    /// With `join: any`, a step can be ready while earlier steps are in flight. There is no rollback after the pivot,
+    /// so the pivot waits for every step before it, and every step after it waits for the pivot.
     fn pivot_allows(&self, index: StepIndex) -> bool {
         let Some(pivot) = self.plan.pivot() else { return true };
         let settled = |index: StepIndex| {
@@ -161,34 +163,34 @@ impl Decision<'_> {
                 .iter()
                 .rev()
                 .copied()
-                .filter(|index| self.may_be_undone(*index))
+                .filter(|index| self.is_ready_to_compensate(*index))
                 .collect();
             for index in ready {
                 self.issue_compensation(index);
             }
         }
         let settled = |(index, step): (StepIndex, &crate::StepState)| {
-            !step.status().is_open() && (!self.needs_undo(index) || step.is_undone())
+            !step.status().is_open() && (!self.needs_compensation(index) || step.is_compensated())
         };
         if (0u32..).map(StepIndex).zip(&self.state.steps).all(settled) {
             self.emit(EventKind::WorkflowRolledBack {});
         }
     }
 
-    fn needs_undo(&self, index: StepIndex) -> bool {
+    fn needs_compensation(&self, index: StepIndex) -> bool {
         self.plan.step(index).is_some_and(|step| step.compensate.is_some())
             && self.state.step(index).is_some_and(crate::StepState::may_have_happened)
     }
 
-    /// Whether its undo is wanted, not yet issued, and nothing downstream is left to be awaited.
-    fn may_be_undone(&self, index: StepIndex) -> bool {
+    /// Returns whether the compensation is needed, was not issued, and no downstream step is left to wait for.
+    fn is_ready_to_compensate(&self, index: StepIndex) -> bool {
         let Some(step) = self.state.step(index) else { return false };
-        if step.compensation.is_some() || step.execution.is_open() || !self.needs_undo(index) {
+        if step.compensation.is_some() || step.execution.is_open() || !self.needs_compensation(index) {
             return false;
         }
         self.plan.downstream(index).iter().all(|below| {
             self.state.step(*below).is_some_and(|step| {
-                !step.execution.is_open() && (!self.needs_undo(*below) || step.is_undone())
+                !step.execution.is_open() && (!self.needs_compensation(*below) || step.is_compensated())
             })
         })
     }
@@ -200,7 +202,7 @@ impl Decision<'_> {
             return;
         }
         let doubt_until = self.state.step(step).and_then(|step| step.doubt_until);
-        // An execute that ended unknown must not land after its own compensation.
+        // An execute of unknown outcome must not take effect after its own compensation.
         let due_at = self.now.max(doubt_until.unwrap_or_default());
         self.emit(EventKind::CompensationQueued { step, due_at });
     }

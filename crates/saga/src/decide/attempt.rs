@@ -1,4 +1,4 @@
-//! News about attempts: started, ended, lost, withdrawn, out of time.
+//! Inputs about attempts: start, outcome, loss, withdrawal, expired limits.
 
 use super::{Decision, Input, Outcome, Refusal};
 use crate::{EventKind, Failure, Kind, Retry, RollbackCause, Side, StepIndex, StepStatus, Timestamp};
@@ -6,18 +6,18 @@ use alloc::format;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-/// An attempt that failed, in one form for all ways to fail.
+/// A failed attempt, in one form for every kind of failure.
 pub(super) struct Failed {
     pub(super) attempt: u32,
     pub(super) started_at: Option<Timestamp>,
     pub(super) failure: Failure,
-    /// It may take effect until then.
+    /// The time until which the attempt can take effect, if its outcome is unknown.
     pub(super) doubt_until: Option<Timestamp>,
     pub(super) not_before: Option<Timestamp>,
-    /// The participant refused: trying again is of no use.
+    /// Whether the participant refused, so that a retry cannot succeed.
     pub(super) refused: bool,
-    /// Nothing is gained by waiting before the next try.
-    pub(super) at_once: bool,
+    /// Whether the next attempt starts without a delay.
+    pub(super) immediate: bool,
 }
 
 impl Decision<'_> {
@@ -31,7 +31,7 @@ impl Decision<'_> {
         }
         let unwanted = *side == Side::Execute && !self.state.wants_execute(*step);
         if !sent && (unwanted || self.state.paused) {
-            return Err(Refusal::Conflict("the command is not to be sent any more".into()));
+            return Err(Refusal::Conflict("the command must no longer be sent".into()));
         }
         self.emit(EventKind::AttemptStarted {
             step: *step,
@@ -60,7 +60,7 @@ impl Decision<'_> {
             doubt_until,
             not_before,
             refused,
-            at_once: false,
+            immediate: false,
         };
         match outcome {
             Outcome::Done { output } => {
@@ -90,7 +90,7 @@ impl Decision<'_> {
                 self.attempt_failed(step, side, failed(failure, None, None, true))
             }
             Outcome::Unknown { failure, not_before } => {
-                // A compensation in doubt is only tried again: undoing twice is the inbox's matter.
+                // A compensation in doubt is only retried. The participant's inbox prevents a second effect.
                 let doubt_until = (side == Side::Execute).then_some(deadline);
                 self.attempt_failed(step, side, failed(failure, doubt_until, *not_before, false));
             }
@@ -107,16 +107,16 @@ impl Decision<'_> {
     ) -> Result<(), Refusal> {
         self.open_attempt(step, side, attempt)?;
         let running = self.state.step(step).and_then(|step| step.progress(side).running.clone());
-        // A start on record says exactly how long it may still take effect.
+        // A recorded start states exactly how long the attempt can still take effect.
         let doubt_until = running.as_ref().map_or(doubt_until, |running| running.deadline);
         let failed = Failed {
             attempt,
             started_at: running.map(|running| running.started_at),
-            failure: Failure::of("ATTEMPT_LOST", "the executor that had the command is gone, or lost it"),
+            failure: Failure::of("ATTEMPT_LOST", "the executor of the attempt stopped or lost the command"),
             doubt_until: (side == Side::Execute).then_some(doubt_until),
             not_before: None,
             refused: false,
-            at_once: true,
+            immediate: true,
         };
         self.attempt_failed(step, side, failed);
         Ok(())
@@ -132,7 +132,7 @@ impl Decision<'_> {
             self.emit(EventKind::StepWithdrawn { step });
         } else {
             let failure = state.error.clone().unwrap_or_else(|| {
-                Failure::of("WITHDRAWN", "the workflow is rolled back before another attempt was made")
+                Failure::of("WITHDRAWN", "the workflow began to roll back before another attempt")
             });
             let ended = state.execute.ended;
             self.end_in_failure(step, ended, None, failure);
@@ -143,8 +143,8 @@ impl Decision<'_> {
         Ok(())
     }
 
-    /// A limit of a step is reached while no attempt is under way.
-    pub(super) fn time_up(&mut self, step: StepIndex, code: &str, what: &str) -> Result<(), Refusal> {
+    /// Ends a step whose limit expired between attempts.
+    pub(super) fn limit_expired(&mut self, step: StepIndex, code: &str, what: &str) -> Result<(), Refusal> {
         let Some(state) = self.state.step(step) else { return Err(Refusal::UnknownStep) };
         let attempts = state.execute.ended;
         let failure = Failure::of(code, format!("the step {what}"));
@@ -153,7 +153,7 @@ impl Decision<'_> {
         Ok(())
     }
 
-    /// The status of a step whose attempt is open; refuses all others.
+    /// Returns the status of a side whose open attempt has this number. Refuses other attempts.
     fn open_attempt(&self, step: StepIndex, side: Side, attempt: u32) -> Result<StepStatus, Refusal> {
         let state = self.state.step(step).ok_or(Refusal::UnknownStep)?;
         let status = state.side_status(side).filter(|status| status.is_open()).ok_or(Refusal::Stale)?;
@@ -210,7 +210,7 @@ impl Decision<'_> {
         self.step_failed(step);
     }
 
-    /// A step that ends with no further attempt: unknown if any attempt was, else failed.
+    /// Ends a step without a further attempt: as unknown if the outcome of any attempt is unknown, else as failed.
     pub(super) fn end_in_failure(
         &mut self,
         step: StepIndex,
@@ -226,18 +226,21 @@ impl Decision<'_> {
         }
     }
 
-    /// What a step's failure means for its workflow.
+    /// Begins the rollback after the failure of a step, unless the step follows the pivot.
     pub(super) fn step_failed(&mut self, step: StepIndex) {
         let retriable = self.plan.step(step).is_some_and(|step| step.kind == Kind::Retriable);
-        // After the pivot nothing is undone: the workflow is in error until an operator helps.
+        // There is no rollback after the pivot. The workflow is in error until an operator continues it.
         if self.state.phase.is_forward() && !retriable {
             self.begin_rollback(RollbackCause::StepFailed, Some(step), None);
         }
     }
 
     fn compensate_failed(&mut self, step: StepIndex, failed: Failed) {
-        let Some(retry) =
-            self.plan.step(step).and_then(|step| step.compensate.as_ref()).map(|undo| &undo.retry)
+        let Some(retry) = self
+            .plan
+            .step(step)
+            .and_then(|step| step.compensate.as_ref())
+            .map(|compensation| &compensation.retry)
         else {
             return;
         };
@@ -266,7 +269,7 @@ impl Decision<'_> {
 
     fn retry_at(&self, retry: &Retry, step: StepIndex, side: Side, used: u32, failed: &Failed) -> Timestamp {
         let salt = u64::from(step.0) << 1 | u64::from(side == Side::Compensate);
-        let delay = if failed.at_once { Duration::ZERO } else { retry.delay(used, self.state.id, salt) };
+        let delay = if failed.immediate { Duration::ZERO } else { retry.delay(used, self.state.id, salt) };
         self.now.after(delay).max(failed.not_before.unwrap_or_default())
     }
 
@@ -274,7 +277,7 @@ impl Decision<'_> {
         self.plan.pivot() == Some(step)
     }
 
-    /// Once the pivot has completed there is no roll-back: what was asked for meanwhile is refused.
+    /// Refuses a pending rollback request once the pivot has completed.
     pub(super) fn pivot_completed(&mut self, step: StepIndex) {
         if self.is_pivot(step)
             && self.state.rollback_pending

@@ -1,4 +1,4 @@
-//! An operator's help: retry, skip, complete. During a roll-back it is the compensation that is meant.
+//! Inputs of operators: retry, skip, complete. During a rollback they apply to the compensation.
 
 use super::{Decision, Refusal};
 use crate::{EventKind, Failure, Json, RollbackCause, Side, StepIndex, StepState, StepStatus, Timestamp};
@@ -9,19 +9,19 @@ use alloc::sync::Arc;
 
 impl Decision<'_> {
     pub(super) fn retry_step(&mut self, step: StepIndex, reason: Option<String>) -> Result<(), Refusal> {
-        let (side, _) = self.helpable(step, "retried")?;
+        let (side, _) = self.open_to_operator(step, "retried")?;
         self.emit(EventKind::StepRetried { step, side, reason });
         Ok(())
     }
 
     pub(super) fn skip_step(&mut self, step: StepIndex, reason: &str) -> Result<(), Refusal> {
-        let (side, state) = self.helpable(step, "skipped")?;
+        let (side, state) = self.open_to_operator(step, "skipped")?;
         if side == Side::Compensate {
             self.emit(EventKind::CompensationSkipped { step, reason: reason.to_owned() });
             return Ok(());
         }
         if self.is_pivot(step) {
-            // There is no going on without the pivot: the operator says that it did not happen.
+            // The workflow cannot continue without the pivot, so a skip states that it did not happen.
             let attempt = state.execute.ended;
             let failure = state.error.unwrap_or_else(|| Failure::of("OPERATOR", reason));
             let reason = Some(reason.to_owned());
@@ -45,7 +45,7 @@ impl Decision<'_> {
         output: &Json,
         reason: &str,
     ) -> Result<(), Refusal> {
-        let (side, state) = self.helpable(step, "completed")?;
+        let (side, state) = self.open_to_operator(step, "completed")?;
         let reason = Some(reason.to_owned());
         let attempt = state.progress(side).ended;
         match side {
@@ -69,21 +69,21 @@ impl Decision<'_> {
         Ok(())
     }
 
-    /// The side of a step that an operator can help: one that failed, or waits for its next attempt.
-    fn helpable(&self, step: StepIndex, verb: &str) -> Result<(Side, StepState), Refusal> {
+    /// Returns the side of a step that an operator can change: one that failed, or waits for its next attempt.
+    fn open_to_operator(&self, step: StepIndex, verb: &str) -> Result<(Side, StepState), Refusal> {
         let state = self.state.step(step).ok_or(Refusal::UnknownStep)?.clone();
         let (side, status) = if self.state.phase.is_forward() {
             (Side::Execute, Some(state.execution))
         } else {
             (Side::Compensate, state.compensation)
         };
-        let helpable = match status {
+        let open = match status {
             Some(StepStatus::Failed | StepStatus::Unknown | StepStatus::Retrying) => true,
             Some(StepStatus::CompensationRetrying) => true,
             Some(StepStatus::CompensationFailed) => !state.skipped_by_operator,
             Some(_) | None => false,
         };
-        if helpable {
+        if open {
             return Ok((side, state));
         }
         let what = match side {
@@ -92,11 +92,12 @@ impl Decision<'_> {
         };
         let status = status.unwrap_or(state.execution).as_str();
         Err(Refusal::Conflict(format!(
-            "a {what} can be {verb} once it has failed or while it waits for its next attempt; this one is {status}"
+            "a {what} can be {verb} only after it failed or while it waits for its next attempt, but it is {status}"
         )))
     }
 
-    /// A step that waits for its next attempt may have begun it without that being on record yet.
+    /// Returns the doubt of a step that waits for its next attempt. The attempt may have begun without a recorded
+    /// start.
     fn doubt_of_next_attempt(&self, step: StepIndex, state: &StepState) -> Option<Timestamp> {
         let timeout = self.plan.step(step)?.attempt_timeout(Side::Execute);
         (state.execution == StepStatus::Retrying).then(|| self.now.after(timeout))

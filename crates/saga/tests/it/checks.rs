@@ -1,37 +1,38 @@
-//! What has to hold of a world: of its history J and of its participants' own log E.
+//! Checks of a finished world: of its history, and of the effects that its participants recorded.
 
 use goconductor_saga::{Event, EventKind, Join, Phase, Plan, Side, State, StepIndex, StepStatus, evolve};
 
-/// What a participant did.
+/// An operation that a participant performed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Effect {
     pub(crate) step: StepIndex,
     pub(crate) side: Side,
-    /// It had not been done before, and is done now. Else it was a repeat, or undid what never happened.
+    /// Whether the operation took effect. It did not if it was a duplicate, or compensated an execute that never
+    /// arrived.
     pub(crate) applied: bool,
 }
 
 pub(crate) struct Evidence<'a> {
     pub(crate) plan: &'a Plan,
-    /// As it was stored.
+    /// The stored events, as JSON.
     pub(crate) journal: &'a [String],
     pub(crate) state: &'a State,
     pub(crate) effects: &'a [Effect],
 }
 
-/// The first thing that does not hold.
+/// Returns the first violation.
 pub(crate) fn all(evidence: &Evidence<'_>) -> Result<(), String> {
     let events: Vec<Event> =
         evidence.journal.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     history_folds(evidence, &events)?;
     nothing_follows_an_end(&events)?;
     order_of_steps(evidence.plan, &events)?;
-    undo_in_history(evidence.plan, &events)?;
-    undo_at_participants(evidence.plan, &events, evidence.effects)?;
+    compensations_in_history(evidence.plan, &events)?;
+    compensations_in_effects(evidence.plan, &events, evidence.effects)?;
     outcome(evidence, &events)
 }
 
-/// T2
+/// Checks T2: the history folds to the state.
 fn history_folds(evidence: &Evidence<'_>, events: &[Event]) -> Result<(), String> {
     if let Some((at, event)) = (1..).zip(events).find(|(at, event)| event.seq != *at) {
         return Err(format!("T2: event {at} has number {}", event.seq));
@@ -44,7 +45,7 @@ fn history_folds(evidence: &Evidence<'_>, events: &[Event]) -> Result<(), String
     }
 }
 
-/// T5
+/// Checks T5: no event follows the end.
 fn nothing_follows_an_end(events: &[Event]) -> Result<(), String> {
     let end = events.iter().position(|event| {
         matches!(
@@ -60,14 +61,14 @@ fn nothing_follows_an_end(events: &[Event]) -> Result<(), String> {
     }
 }
 
-/// T6, in J
+/// Checks T6 in the history: a step is queued only when it is ready.
 fn order_of_steps(plan: &Plan, events: &[Event]) -> Result<(), String> {
     let mut state = None;
     for event in events {
         if let (EventKind::StepQueued { step }, Some(before)) = (&event.kind, &state) {
             let before: &State = before;
             if before.phase == Phase::RollingBack || before.rollback_pending {
-                return Err(format!("T6: step {} was queued in a roll-back", step.0));
+                return Err(format!("T6: step {} was queued during a rollback", step.0));
             }
             let of = plan.step(*step).unwrap();
             let settled = |on: &StepIndex| {
@@ -86,7 +87,7 @@ fn order_of_steps(plan: &Plan, events: &[Event]) -> Result<(), String> {
                 Join::Settled => of.depends_on.iter().all(settled),
             };
             if !ready {
-                return Err(format!("T6: step {} was queued before what it depends on", step.0));
+                return Err(format!("T6: step {} was queued before its dependencies settled", step.0));
             }
         }
         state = evolve(state, event);
@@ -94,26 +95,26 @@ fn order_of_steps(plan: &Plan, events: &[Event]) -> Result<(), String> {
     Ok(())
 }
 
-/// T7, T8 and T9, in J
-fn undo_in_history(plan: &Plan, events: &[Event]) -> Result<(), String> {
+/// Checks T7, T8 and T9 in the history: compensations respect doubt, the pivot and the order of the graph.
+fn compensations_in_history(plan: &Plan, events: &[Event]) -> Result<(), String> {
     let mut state: Option<State> = None;
     for event in events {
         if let (EventKind::CompensationQueued { step, due_at }, Some(before)) = (&event.kind, &state) {
             let this = &before.steps[step.at()];
             if this.execution.is_open() || !this.may_have_happened() {
-                return Err(format!("T7: step {} is undone while it is {:?}", step.0, this.execution));
+                return Err(format!("T7: step {} is compensated while it is {:?}", step.0, this.execution));
             }
             if this.doubt_until.is_some_and(|until| *due_at < until) {
-                return Err(format!("T7: the undo of step {} is due before the doubt is over", step.0));
+                return Err(format!("T7: the compensation of step {} is due before the doubt ends", step.0));
             }
             if plan.pivot().is_some_and(|pivot| before.steps[pivot.at()].execution == StepStatus::Completed) {
-                return Err(format!("T8: step {} is undone after the pivot", step.0));
+                return Err(format!("T8: step {} is compensated after the pivot", step.0));
             }
             for below in plan.downstream(*step) {
                 let status = &before.steps[below.at()];
                 let needs = plan.step(*below).unwrap().compensate.is_some() && status.may_have_happened();
-                if status.execution.is_open() || (needs && !status.is_undone()) {
-                    return Err(format!("T9: step {} is undone before step {}", step.0, below.0));
+                if status.execution.is_open() || (needs && !status.is_compensated()) {
+                    return Err(format!("T9: step {} is compensated before step {}", step.0, below.0));
                 }
             }
         }
@@ -121,7 +122,7 @@ fn undo_in_history(plan: &Plan, events: &[Event]) -> Result<(), String> {
             (queued(&event.kind), &state, event.kind.step())
             && before.steps[step.at()].compensation.is_some()
         {
-            return Err(format!("T7: step {} was queued after its undo", step.0));
+            return Err(format!("T7: step {} was queued after its compensation", step.0));
         }
         state = evolve(state, event);
     }
@@ -132,8 +133,8 @@ fn queued(kind: &EventKind) -> Option<StepStatus> {
     matches!(kind, EventKind::StepQueued { .. }).then_some(StepStatus::Queued)
 }
 
-/// T7, T9 and T10, in E
-fn undo_at_participants(plan: &Plan, events: &[Event], effects: &[Effect]) -> Result<(), String> {
+/// Checks T7, T9 and T10 in the recorded effects.
+fn compensations_in_effects(plan: &Plan, events: &[Event], effects: &[Effect]) -> Result<(), String> {
     for (at, effect) in effects.iter().enumerate() {
         let same =
             |side: Side| move |each: &&Effect| each.step == effect.step && each.side == side && each.applied;
@@ -142,7 +143,7 @@ fn undo_at_participants(plan: &Plan, events: &[Event], effects: &[Effect]) -> Re
             Side::Execute if effect.applied => {
                 if effects[..at].iter().any(|each| each.step == effect.step && each.side == Side::Compensate)
                 {
-                    return Err(format!("T7: step {} took effect after its undo", effect.step.0));
+                    return Err(format!("T7: step {} took effect after its compensation", effect.step.0));
                 }
                 if before.iter().any(|each| same(Side::Execute)(&each)) {
                     return Err(format!("T10: step {} took effect twice", effect.step.0));
@@ -154,11 +155,15 @@ fn undo_at_participants(plan: &Plan, events: &[Event], effects: &[Effect]) -> Re
                     let done = |side: Side| {
                         before.iter().any(|each| each.step == *below && each.side == side && each.applied)
                     };
-                    let helped =
+                    let changed_by_operator =
                         events.iter().any(|event| event.kind.step() == Some(*below) && event.actor.is_some());
-                    let undoable = plan.step(*below).unwrap().compensate.is_some();
-                    if undoable && !helped && done(Side::Execute) && !done(Side::Compensate) {
-                        return Err(format!("T9: step {} was undone before step {}", effect.step.0, below.0));
+                    let compensatable = plan.step(*below).unwrap().compensate.is_some();
+                    if compensatable && !changed_by_operator && done(Side::Execute) && !done(Side::Compensate)
+                    {
+                        return Err(format!(
+                            "T9: step {} was compensated before step {}",
+                            effect.step.0, below.0
+                        ));
                     }
                 }
             }
@@ -167,17 +172,17 @@ fn undo_at_participants(plan: &Plan, events: &[Event], effects: &[Effect]) -> Re
     Ok(())
 }
 
-/// T11
+/// Checks T11: the effects agree with the status of the workflow.
 fn outcome(evidence: &Evidence<'_>, events: &[Event]) -> Result<(), String> {
     for (index, step) in (0u32..).map(StepIndex).zip(&evidence.state.steps) {
-        // What an operator said by hand is the operator's word, not the participants'.
+        // The result that an operator supplied may differ from the effects.
         if events.iter().any(|event| event.kind.step() == Some(index) && event.actor.is_some()) {
             continue;
         }
         let took = |side: Side| {
             evidence.effects.iter().any(|each| each.step == index && each.side == side && each.applied)
         };
-        let undoable = evidence.plan.step(index).unwrap().compensate.is_some();
+        let compensatable = evidence.plan.step(index).unwrap().compensate.is_some();
         match evidence.state.phase {
             Phase::Completed if (step.execution == StepStatus::Completed) != took(Side::Execute) => {
                 return Err(format!(
@@ -187,8 +192,8 @@ fn outcome(evidence: &Evidence<'_>, events: &[Event]) -> Result<(), String> {
                     took(Side::Execute)
                 ));
             }
-            Phase::RolledBack if undoable && took(Side::Execute) && !took(Side::Compensate) => {
-                return Err(format!("T11: rolled back, and step {} is left done", index.0));
+            Phase::RolledBack if compensatable && took(Side::Execute) && !took(Side::Compensate) => {
+                return Err(format!("T11: rolled back, and step {} was not compensated", index.0));
             }
             Phase::RolledBack if evidence.plan.pivot() == Some(index) && took(Side::Execute) => {
                 return Err("T8: rolled back although the pivot took effect".to_owned());

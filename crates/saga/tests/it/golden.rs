@@ -1,7 +1,8 @@
-//! What was stored can be read, and is written as it was: every event, and a state.
+//! The stored form of events and states: data of earlier releases stays readable, and the form does not change by
+//! accident.
 //!
-//! The files are never changed: a later form is a further file, read beside them. `GOCONDUCTOR_TEST_GOLDEN=write`
-//! makes those that are missing.
+//! The golden files never change. A new form gets a new file, and the old files are still read.
+//! `GOCONDUCTOR_TEST_GOLDEN=write` creates missing files.
 
 use goconductor_saga::{
     Event, EventKind, Failure, RollbackCause, Side, State, StepIndex, Timestamp, WorkflowId, evolve,
@@ -16,10 +17,10 @@ fn golden(name: &str, now: &str) {
         std::fs::write(&path, now).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(kept, now, "{} is written in another form", path.display());
+    assert_eq!(kept, now, "{}: the stored form has changed", path.display());
 }
 
-/// One of each, with every field.
+/// Returns an event of each kind, with every field.
 fn kinds() -> Vec<EventKind> {
     let (step, attempt, time) = (StepIndex(1), 2, Timestamp(1_700_000_000_000_001));
     let failure = Failure {
@@ -87,11 +88,11 @@ fn kinds() -> Vec<EventKind> {
         },
         EventKind::StepWithdrawn { step },
     ];
-    kinds.extend(kinds_of_the_rest(&failure, time));
+    kinds.extend(remaining_kinds(&failure, time));
     kinds
 }
 
-fn kinds_of_the_rest(failure: &Failure, time: Timestamp) -> Vec<EventKind> {
+fn remaining_kinds(failure: &Failure, time: Timestamp) -> Vec<EventKind> {
     let (step, attempt, some, reason) = (StepIndex(1), 2, Some(time), Some("asked for".to_owned()));
     vec![
         EventKind::RollbackRequested { cause: RollbackCause::Cancelled, reason: reason.clone() },
@@ -114,8 +115,8 @@ fn kinds_of_the_rest(failure: &Failure, time: Timestamp) -> Vec<EventKind> {
     ]
 }
 
-/// A place in [`kinds`]; a variant that is added does not compile without one.
-fn place(kind: &EventKind) -> usize {
+/// Returns the index of a kind in [`kinds`]. A new variant does not compile without an index.
+fn index_of(kind: &EventKind) -> usize {
     match kind {
         EventKind::WorkflowStarted { .. } => 0,
         EventKind::StepQueued { .. } => 1,
@@ -143,9 +144,9 @@ fn place(kind: &EventKind) -> usize {
 }
 
 #[test]
-fn events_are_read_and_written_as_they_were() {
+fn stored_form_of_events_does_not_change() {
     let kinds = kinds();
-    assert_eq!(kinds.iter().map(place).collect::<Vec<_>>(), (0..kinds.len()).collect::<Vec<_>>());
+    assert_eq!(kinds.iter().map(index_of).collect::<Vec<_>>(), (0..kinds.len()).collect::<Vec<_>>());
     let actor = Some("ada".to_owned());
     let events: Vec<Event> = (1..)
         .zip(kinds)
@@ -158,7 +159,7 @@ fn events_are_read_and_written_as_they_were() {
 }
 
 #[test]
-fn a_state_is_read_and_written_as_it_was() {
+fn stored_form_of_a_state_does_not_change() {
     let some = [0, 1, 3, 4, 5, 11, 12, 14];
     let events = (1..).zip(some).map(|(seq, at)| Event {
         seq,

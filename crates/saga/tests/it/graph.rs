@@ -1,4 +1,4 @@
-//! Definitions for tests: by hand, and at random, always within the rule of the pivot.
+//! Definitions for tests, written by hand or at random. All of them follow the pivot rule.
 
 use crate::noise::Noise;
 use goconductor_saga::{
@@ -8,7 +8,7 @@ use goconductor_saga::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Expressions that are their own value: `true`, `false`, `error`; anything else is a text.
+/// Expressions whose value is their own text, except for `true`, `false` and `error`.
 #[derive(Debug)]
 pub(crate) struct Literal;
 
@@ -18,7 +18,7 @@ impl Expressions for Literal {
             "true" => Ok(Json::Bool(true)),
             "false" => Ok(Json::Bool(false)),
             "error" => {
-                Err(ExpressionError { expression: expression.to_owned(), reason: "as asked".to_owned() })
+                Err(ExpressionError { expression: expression.to_owned(), reason: "as scripted".to_owned() })
             }
             text => Ok(Json::String(text.to_owned())),
         }
@@ -29,7 +29,7 @@ fn action(name: &str, what: &str) -> Action {
     Action::Run { service: name.to_owned(), action: what.to_owned() }
 }
 
-/// A compensatable step that waits for `on`.
+/// Returns a compensatable step that depends on `on`.
 pub(crate) fn step(name: &str, on: &[u32]) -> Step {
     Step {
         name: name.to_owned(),
@@ -57,7 +57,7 @@ fn compensation(name: &str) -> Compensation {
     }
 }
 
-/// The step as another kind; a pivot and a retriable step have nothing that undoes them.
+/// Returns the step with another kind. A pivot and a retriable step get no compensation.
 pub(crate) fn of_kind(mut step: Step, kind: Kind) -> Step {
     step.kind = kind;
     if kind != Kind::Compensatable {
@@ -66,7 +66,7 @@ pub(crate) fn of_kind(mut step: Step, kind: Kind) -> Step {
     step
 }
 
-/// The step with so many attempts.
+/// Returns the step with a limit of `max` attempts.
 pub(crate) fn tries(mut step: Step, max: u32) -> Step {
     step.retry.max_attempts = Some(max);
     step
@@ -90,7 +90,7 @@ pub(crate) fn definition(steps: Vec<Step>) -> Definition {
     }
 }
 
-/// The same steps without an edge between them: for worlds in which the order is wrong on purpose.
+/// Returns the same steps without dependencies, for worlds whose order is wrong on purpose.
 pub(crate) fn without_edges(plan: &Plan) -> Plan {
     let mut definition = plan.definition().clone();
     for step in &mut definition.steps {
@@ -99,7 +99,7 @@ pub(crate) fn without_edges(plan: &Plan) -> Plan {
     Plan::new(definition, plan.version()).unwrap()
 }
 
-/// The same with a step like any other in the place of the pivot, for the same purpose.
+/// Returns the same graph without a pivot, for worlds that are wrong on purpose.
 pub(crate) fn without_pivot(plan: &Plan) -> Plan {
     let mut definition = plan.definition().clone();
     for step in &mut definition.steps {
@@ -108,7 +108,7 @@ pub(crate) fn without_pivot(plan: &Plan) -> Plan {
     Plan::new(definition, plan.version()).unwrap()
 }
 
-/// A graph of up to seven steps.
+/// Returns a random graph of up to seven steps.
 pub(crate) fn random(noise: &mut Noise) -> Plan {
     let count = 1 + noise.below(7);
     let pivot = noise.once_in(3).then(|| noise.below(count));
@@ -121,7 +121,7 @@ pub(crate) fn random(noise: &mut Noise) -> Plan {
         };
         let mut on: Vec<u32> = (0..at).filter(|_| noise.once_in(2)).map(number).collect();
         match pivot {
-            // All that stands before it is upstream of the pivot, and it is upstream of all behind it.
+            // Every earlier step is upstream of the pivot, and every later step is downstream of it.
             Some(pivot) if at == pivot => on = (0..at).map(number).collect(),
             Some(pivot) if at > pivot => on.push(number(pivot)),
             Some(_) | None => {}
@@ -139,7 +139,7 @@ fn random_step(noise: &mut Noise, name: &str, on: &[u32], kind: Kind) -> Step {
     let mut step = of_kind(step(name, on), kind);
     step.join = *noise.pick(&[Join::All, Join::All, Join::All, Join::Any, Join::Settled]);
     let when = *noise.pick(&["", "", "", "", "", "true", "false", "error"]);
-    // A condition that has no value is rare: it would end most worlds before they begin.
+    // A condition that cannot be evaluated is rare, because it would end most worlds early.
     if !when.is_empty() && (when != "error" || noise.once_in(4)) {
         step.when.push(Condition { expression: when.to_owned(), holds: !noise.once_in(4) });
     }
@@ -147,8 +147,8 @@ fn random_step(noise: &mut Noise, name: &str, on: &[u32], kind: Kind) -> Step {
     if noise.once_in(4) && kind == Kind::Compensatable {
         step.compensate = None;
     }
-    if let Some(undo) = &mut step.compensate {
-        undo.retry.max_attempts = noise.once_in(4).then_some(2);
+    if let Some(compensation) = &mut step.compensate {
+        compensation.retry.max_attempts = noise.once_in(4).then_some(2);
     }
     step.timeout.attempt = Duration::from_millis(200 + number_of(noise.below(1500)));
     step.timeout.queue = noise.once_in(10).then(|| Duration::from_millis(300));

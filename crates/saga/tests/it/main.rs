@@ -1,11 +1,11 @@
-//! The rules: by tables, by golden files, and in random worlds that lose, repeat and reorder everything.
+//! Tests of the rules: by tables, by golden files, and in random worlds that lose, duplicate and reorder messages.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
-    reason = "a test says what it expects"
+    reason = "a test states what it expects"
 )]
 
 mod checks;

@@ -1,4 +1,4 @@
-//! Repeatable chance (SplitMix64): the same seed makes the same world.
+//! A seeded random number generator (SplitMix64): the same seed produces the same world.
 
 pub(crate) struct Noise(pub(crate) u64);
 
@@ -11,17 +11,17 @@ impl Noise {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(end.max(1)).unwrap()).unwrap()
     }
 
-    /// Once in `times`.
+    /// Returns true once in `times` calls on average.
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    /// A duration of up to `millis`, in microseconds.
+    /// Returns a duration below `millis`, in microseconds.
     pub(crate) fn micros(&mut self, millis: usize) -> i64 {
         i64::try_from(self.below(millis * 1000)).unwrap()
     }

@@ -1,43 +1,46 @@
-//! Ten thousand random graphs in random worlds; and worlds that break a promise, which has to be seen.
+//! Random graphs in random worlds, and worlds that break a promise, which the checks must detect.
 
-use crate::world::{Mutant, live};
+use crate::world::{Mutant, run};
 use goconductor_saga::Status;
 use std::collections::BTreeMap;
 
-/// Worlds that a run lives through, unless `GOCONDUCTOR_TEST_WORLDS` says otherwise.
+/// The number of worlds, unless `GOCONDUCTOR_TEST_WORLDS` overrides it.
 const WORLDS: u64 = 50_000;
-/// Worlds in which a mutant has to be seen.
+/// The number of worlds within which each mutant must be detected.
 const MUTANT_WORLDS: u64 = 40_000;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// T2, T4 to T11 and T15. A failing world is lived through again by `GOCONDUCTOR_TEST_SEED`.
+/// Checks T2, T4 to T11 and T15. `GOCONDUCTOR_TEST_SEED` repeats the world with that seed.
 #[test]
-fn whatever_happens_the_promises_hold() {
+fn random_worlds_keep_every_promise() {
     let first = number("GOCONDUCTOR_TEST_SEED", 0);
     let worlds = if first > 0 { 1 } else { number("GOCONDUCTOR_TEST_WORLDS", WORLDS) };
     let mut ends: BTreeMap<Status, u64> = BTreeMap::new();
-    let (mut events, mut helped) = (0, 0);
+    let (mut events, mut with_operator) = (0, 0);
     for seed in first..first + worlds {
-        let ended = live(seed, Mutant::None).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let ended = run(seed, Mutant::None).unwrap_or_else(|wrong| panic!("{wrong}"));
         *ends.entry(ended.status).or_default() += 1;
         events += ended.events;
-        helped += u64::from(ended.helped);
+        with_operator += u64::from(ended.needed_operator);
     }
     if worlds >= WORLDS {
-        // A world in which nothing happened would hold every promise.
+        // A world without events would keep every promise, so the worlds must reach every kind of end.
         assert!(ends[&Status::Completed] > worlds / 20, "{ends:?}");
         assert!(ends[&Status::RolledBack] > worlds / 10, "{ends:?}");
-        assert!(ends[&Status::Terminated] > 0 && helped > worlds / 1000, "{ends:?}, {helped} helped");
+        assert!(
+            ends[&Status::Terminated] > 0 && with_operator > worlds / 1000,
+            "{ends:?}, {with_operator} with an operator"
+        );
         assert!(events as u64 > 10 * worlds, "{events} events");
     }
 }
 
 #[test]
-fn each_broken_promise_is_seen() {
-    for (mutant, seen_as) in [
+fn every_mutant_is_detected() {
+    for (mutant, detected_by) in [
         (Mutant::ForgetsLedgerRow, &["T15"][..]),
         (Mutant::IgnoresSeq, &["T2", "T15"]),
         (Mutant::LosesEvent, &["T2"]),
@@ -47,11 +50,11 @@ fn each_broken_promise_is_seen() {
         (Mutant::CompensatesInParallel, &["T9"]),
         (Mutant::GivesUpPivot, &["T8"]),
     ] {
-        let wrong = (0..MUTANT_WORLDS).find_map(|seed| live(seed, mutant).err());
-        let wrong = wrong.unwrap_or_else(|| panic!("{mutant:?} is not seen"));
+        let wrong = (0..MUTANT_WORLDS).find_map(|seed| run(seed, mutant).err());
+        let wrong = wrong.unwrap_or_else(|| panic!("{mutant:?} was not detected"));
         assert!(
-            seen_as.iter().any(|rule| wrong.contains(&format!(": {rule}"))),
-            "{mutant:?} is seen as\n{wrong}"
+            detected_by.iter().any(|rule| wrong.contains(&format!(": {rule}"))),
+            "{mutant:?} was detected by another check:\n{wrong}"
         );
     }
 }

@@ -1,7 +1,7 @@
-//! A world around the rules: a store, a queue that loses, repeats and reorders, executors that die and that
-//! lag behind, participants that answer anything or nothing, and operators.
+//! A simulated environment of the rules: a store, a queue that loses, duplicates and reorders messages, executors
+//! that die or lag, participants with arbitrary outcomes, and operators.
 //!
-//! Everything follows from the seed. A [`Mutant`] breaks one promise on purpose: the checks have to see it.
+//! A run depends only on its seed. A [`Mutant`] breaks one promise on purpose, and the checks must detect it.
 
 use crate::checks::{self, Effect, Evidence};
 use crate::graph::{self, Literal};
@@ -14,34 +14,34 @@ use goconductor_saga::{
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// A command that was delivered is due again after this; longer than any attempt.
+/// The time after which a delivered command is due again, longer than any attempt.
 const REDELIVERY: i64 = 5_000_000;
-/// A message that waited longer is judged by the store, not by what is remembered.
+/// The age from which a message is decided by the stored state and not by a cached one.
 const STALE: i64 = 250_000;
-/// Turns of a world: far above what any needs to end once nothing fails any more.
+/// Maximum turns of a world, far more than any world needs once no fault occurs.
 const TURNS: usize = 4000;
-/// Turns in which everything may fail.
-const BAD_TURNS: usize = 120;
+/// Turns in which faults occur.
+const FAULTY_TURNS: usize = 120;
 
-/// Which promise is broken on purpose.
+/// The promise that a world breaks on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
     None,
-    /// A row of the ledger is forgotten now and then.
+    /// A row of the ledger is sometimes lost.
     ForgetsLedgerRow,
-    /// A commit does not look at `seq`.
+    /// A commit does not compare `seq`.
     IgnoresSeq,
-    /// A line of the history is not written now and then.
+    /// An event is sometimes not written.
     LosesEvent,
-    /// An outcome that nobody knows is taken for one where nothing happened.
+    /// An unknown outcome is reported as a failure without effect.
     SwallowsDoubt,
-    /// A command that is delivered again is sent as if it had never been.
+    /// A redelivered command is sent as if it had never been sent.
     ForgetsLostAttempts,
-    /// A compensation is sent at once, though an execute may still land.
+    /// A compensation is sent at once, although an execute may still take effect.
     CompensatesEarly,
     /// Compensations do not wait for one another.
     CompensatesInParallel,
-    /// A pivot in doubt is given up like any other step.
+    /// A pivot in doubt ends like any other step.
     GivesUpPivot,
 }
 
@@ -52,7 +52,7 @@ struct Row {
     due_at: i64,
 }
 
-/// A command on its way.
+/// A command in the queue.
 #[derive(Clone)]
 struct Message {
     step: StepIndex,
@@ -62,51 +62,51 @@ struct Message {
     published_at: i64,
 }
 
-/// An attempt under way.
+/// An attempt in flight.
 struct Run {
     message: Message,
     started_at: i64,
     deadline: i64,
-    /// When the participant acts, if it gets the request.
+    /// When the participant acts, if it receives the request.
     acts_at: Option<i64>,
-    /// What is reported, and when; none once its executor is dead.
-    answer: Option<(i64, Outcome)>,
-    /// Its executor lags behind, and does not say that it is under way.
+    /// When the outcome is reported, and the outcome. `None` once the executor is dead.
+    report: Option<(i64, Outcome)>,
+    /// Whether the executor lags and sends no heartbeat for the attempt.
     lags: bool,
 }
 
 pub(crate) struct World {
     plan: Plan,
-    /// What decisions are taken by; the same, but for a mutant.
+    /// The plan that decisions use. It differs from `plan` only for a mutant.
     rules: Plan,
     mutant: Mutant,
     noise: Noise,
     now: i64,
     journal: Vec<String>,
-    /// As it was stored.
+    /// The stored state.
     state: State,
-    /// States as they were: what somebody who lags behind decides by.
-    memories: VecDeque<State>,
+    /// Earlier states, from which a lagging process decides.
+    cached_states: VecDeque<State>,
     ledger: BTreeMap<OwedKey, Row>,
     queue: Vec<Message>,
     runs: Vec<Run>,
     effects: Vec<Effect>,
-    bad: bool,
+    faulty: bool,
 }
 
-/// How a world ended.
+/// The end of a world.
 pub(crate) struct Ended {
     pub(crate) status: Status,
     pub(crate) events: usize,
-    pub(crate) helped: bool,
+    pub(crate) needed_operator: bool,
 }
 
-/// Lives through a world; what did not hold, with the seed.
-pub(crate) fn live(seed: u64, mutant: Mutant) -> Result<Ended, String> {
+/// Runs a world. Returns the first violation, with the seed.
+pub(crate) fn run(seed: u64, mutant: Mutant) -> Result<Ended, String> {
     let mut noise = Noise(seed);
     let plan = graph::random(&mut noise);
     let mut world = World::new(plan, mutant, noise);
-    let ended = world.live();
+    let ended = world.run();
     let checked = ended.and_then(|ended| {
         let evidence = Evidence {
             plan: &world.plan,
@@ -141,54 +141,57 @@ impl World {
             now: 0,
             journal: Vec::new(),
             state: state.clone(),
-            memories: VecDeque::new(),
+            cached_states: VecDeque::new(),
             ledger: BTreeMap::new(),
             queue: Vec::new(),
             runs: Vec::new(),
             effects: Vec::new(),
-            bad: true,
+            faulty: true,
         };
         world.write(None, events, state).unwrap();
         world
     }
 
-    fn live(&mut self) -> Result<Ended, String> {
-        let mut helped = false;
+    fn run(&mut self) -> Result<Ended, String> {
+        let mut needed_operator = false;
         for turn in 0..TURNS {
-            self.bad = turn < BAD_TURNS;
+            self.faulty = turn < FAULTY_TURNS;
             if self.state.phase.is_final() {
-                return Ok(self.ended(helped));
+                return Ok(self.ended(needed_operator));
             }
-            if self.bad && self.noise.once_in(6) {
+            if self.faulty && self.noise.once_in(6) {
                 self.fault()?;
                 continue;
             }
-            if self.bad && self.noise.once_in(25) {
+            if self.faulty && self.noise.once_in(25) {
                 self.operator()?;
                 continue;
             }
-            if self.state.paused && (!self.bad || self.is_idle()) {
+            if self.state.paused && (!self.faulty || self.is_idle()) {
                 self.submit(&Input::Resume { actor: None, reason: None }, false)?;
                 continue;
             }
             if self.is_idle() {
                 if self.state.status() != Status::Error {
-                    return Err(format!("T4: nothing is owed, and it is {:?}", self.state.status()));
+                    return Err(format!(
+                        "T4: the ledger is empty, and the status is {:?}",
+                        self.state.status()
+                    ));
                 }
-                helped = true;
+                needed_operator = true;
                 self.help()?;
                 continue;
             }
             self.turn()?;
         }
-        Err(format!("T4: it has not ended after {TURNS} turns: {:?}", self.state.status()))
+        Err(format!("T4: the workflow has not ended after {TURNS} turns: {:?}", self.state.status()))
     }
 
-    fn ended(&self, helped: bool) -> Ended {
-        Ended { status: self.state.status(), events: self.journal.len(), helped }
+    fn ended(&self, needed_operator: bool) -> Ended {
+        Ended { status: self.state.status(), events: self.journal.len(), needed_operator }
     }
 
-    /// Nothing will happen by itself any more.
+    /// Returns whether nothing can happen without an operator.
     fn is_idle(&self) -> bool {
         let waits = |row: &Row| !matches!(row.owed.due, Due::Held);
         self.queue.is_empty() && self.runs.is_empty() && !self.ledger.values().any(waits)
@@ -196,26 +199,26 @@ impl World {
 
     fn turn(&mut self) -> Result<(), String> {
         match self.noise.below(4) {
-            0 => self.duties(),
+            0 => self.poll_ledger(),
             1 if !self.queue.is_empty() => {
                 let at = self.noise.below(self.queue.len());
                 let message = self.queue.remove(at);
-                self.take(message)
+                self.receive(message)
             }
             _ => self.pass_time(),
         }
     }
 
-    /// Goes on to what happens next, or a little further than that.
+    /// Advances the clock to the next event, or a little beyond it.
     fn pass_time(&mut self) -> Result<(), String> {
         let runs =
-            self.runs.iter().flat_map(|run| [run.acts_at, run.answer.as_ref().map(|(at, _)| *at)]).flatten();
+            self.runs.iter().flat_map(|run| [run.acts_at, run.report.as_ref().map(|(at, _)| *at)]).flatten();
         let rows =
             self.ledger.values().filter(|row| !matches!(row.owed.due, Due::Held)).map(|row| row.due_at);
         let next = runs.chain(rows).filter(|at| *at > self.now).min().unwrap_or(self.now + 1000);
         self.now = next + if self.noise.once_in(4) { self.noise.micros(50) } else { 0 };
         self.participants_act();
-        self.answers_come()
+        self.report_outcomes()
     }
 
     fn participants_act(&mut self) {
@@ -232,22 +235,23 @@ impl World {
             let done = |side: Side| {
                 self.effects.iter().any(|each| each.step == step && each.side == side && each.applied)
             };
-            // By its key a participant recognises a repeat, and what never happened needs no undo.
+            // The participant recognizes a duplicate by its key, and ignores the compensation of an execute that
+            // never arrived.
             let applied = !done(side) && (side == Side::Execute || done(Side::Execute));
             self.effects.push(Effect { step, side, applied });
         }
     }
 
-    fn answers_come(&mut self) -> Result<(), String> {
+    fn report_outcomes(&mut self) -> Result<(), String> {
         while let Some(at) =
-            self.runs.iter().position(|run| run.answer.as_ref().is_some_and(|(at, _)| *at <= self.now))
+            self.runs.iter().position(|run| run.report.as_ref().is_some_and(|(at, _)| *at <= self.now))
         {
             let run = self.runs.remove(at);
-            let Some((_, outcome)) = run.answer else { continue };
+            let Some((_, outcome)) = run.report else { continue };
             if let Some(acts_at) = run.acts_at {
-                // The request is still on its way: it lands, and nobody waits for it.
+                // The request is still in transit. It arrives although no caller waits for it.
                 self.runs.push(Run {
-                    answer: None,
+                    report: None,
                     acts_at: Some(acts_at),
                     message: run.message.clone(),
                     ..run
@@ -257,41 +261,41 @@ impl World {
             let (started_at, deadline) = (Timestamp(run.started_at), Timestamp(run.deadline));
             self.submit(
                 &Input::ReportOutcome { step, side, attempt, started_at, deadline, outcome },
-                self.bad,
+                self.faulty,
             )?;
         }
-        // Whoever died with an answer leaves nothing but what has been sent.
-        self.runs.retain(|run| run.answer.is_some() || run.acts_at.is_some());
+        // Of an executor that died, only the requests in transit remain.
+        self.runs.retain(|run| run.report.is_some() || run.acts_at.is_some());
         Ok(())
     }
 
-    /// Claims what is due, and acts on it.
-    fn duties(&mut self) -> Result<(), String> {
-        let under_way: Vec<OwedKey> = self
+    /// Claims the due rows of the ledger and acts on them.
+    fn poll_ledger(&mut self) -> Result<(), String> {
+        let in_flight: Vec<OwedKey> = self
             .runs
             .iter()
-            .filter(|run| run.answer.is_some() && !run.lags)
+            .filter(|run| run.report.is_some() && !run.lags)
             .map(|run| OwedKey::Command(run.message.step, run.message.side))
             .collect();
-        // What still waits in the queue is no loss.
-        let waiting: Vec<OwedKey> =
+        // A command that still waits in the queue is not lost.
+        let queued: Vec<OwedKey> =
             self.queue.iter().map(|message| OwedKey::Command(message.step, message.side)).collect();
-        let mut news = Vec::new();
+        let mut inputs = Vec::new();
         for (key, row) in &mut self.ledger {
             if row.due_at > self.now || row.owed.due == Due::Held {
                 continue;
             }
-            if under_way.contains(key) || (row.deliveries > 0 && waiting.contains(key)) {
+            if in_flight.contains(key) || (row.deliveries > 0 && queued.contains(key)) {
                 row.due_at = self.now + REDELIVERY;
                 continue;
             }
             match (*key, row.owed.due) {
                 (OwedKey::Timer(timer), _) => {
                     row.due_at = self.now + REDELIVERY;
-                    news.push(Input::FireTimer { timer });
+                    inputs.push(Input::FireTimer { timer });
                 }
                 (OwedKey::Command(step, _), Due::Withdraw) if row.deliveries == 0 => {
-                    news.push(Input::WithdrawCommand { step, attempt: row.owed.attempt });
+                    inputs.push(Input::WithdrawCommand { step, attempt: row.owed.attempt });
                 }
                 (OwedKey::Command(step, side), _) => {
                     let (attempt, redelivery) = (row.owed.attempt, row.deliveries);
@@ -301,17 +305,17 @@ impl World {
                 }
             }
         }
-        for input in news {
-            self.submit(&input, self.bad)?;
+        for input in inputs {
+            self.submit(&input, self.faulty)?;
         }
         Ok(())
     }
 
-    /// An executor takes a command.
-    fn take(&mut self, message: Message) -> Result<(), String> {
+    /// An executor receives a command.
+    fn receive(&mut self, message: Message) -> Result<(), String> {
         let Message { step, side, attempt, redelivery, published_at } = message;
         let known =
-            if redelivery > 0 || self.now - published_at > STALE { &self.state } else { self.memory() };
+            if redelivery > 0 || self.now - published_at > STALE { &self.state } else { self.cached() };
         let timeout = self.plan.step(step).unwrap().attempt_timeout(side);
         let this = known.steps[step.at()].clone();
         let open = this.side_status(side).is_some_and(StepStatus::is_open)
@@ -320,14 +324,13 @@ impl World {
             return Ok(());
         }
         let running = this.progress(side).running.is_some();
-        let rolling =
-            known.phase == Phase::RollingBack || (known.rollback_pending && this.doubt_until.is_none());
+        let wanted = side == Side::Compensate || known.wants_execute(step);
         if redelivery > 0 && self.mutant != Mutant::ForgetsLostAttempts {
             let doubt_until = Timestamp(self.now).after(timeout);
-            return self.submit(&Input::LoseAttempt { step, side, attempt, doubt_until }, self.bad);
+            return self.submit(&Input::LoseAttempt { step, side, attempt, doubt_until }, self.faulty);
         }
-        if side == Side::Execute && rolling && !running {
-            return self.submit(&Input::WithdrawCommand { step, attempt }, self.bad);
+        if !wanted && !running {
+            return self.submit(&Input::WithdrawCommand { step, attempt }, self.faulty);
         }
         if known.paused && !running {
             self.release(step, side);
@@ -336,7 +339,7 @@ impl World {
         self.send(message, timeout)
     }
 
-    /// Gives back a command that was taken and certainly not sent.
+    /// Releases a command that was received and certainly not sent.
     fn release(&mut self, step: StepIndex, side: Side) {
         if let Some(row) = self.ledger.get_mut(&OwedKey::Command(step, side)) {
             row.deliveries = row.deliveries.saturating_sub(1);
@@ -359,26 +362,26 @@ impl World {
         let longest = usize::try_from((deadline - started_at) / 1000).unwrap();
         let within = if self.noise.once_in(2) { 5 } else { longest };
         let acts_at = acts.then(|| started_at + self.noise.micros(within));
-        let answered = match &outcome {
+        let reported_at = match &outcome {
             Outcome::Unknown { .. } if self.noise.once_in(2) => deadline,
-            // A connection that breaks does not wait for what the participant does with the request.
+            // A broken connection is reported at once, whatever the participant does with the request.
             Outcome::Unknown { .. } => started_at + self.noise.micros(20),
             Outcome::Done { .. } | Outcome::Retryable { .. } | Outcome::Refused { .. } => {
                 acts_at.unwrap_or(started_at) + self.noise.micros(5)
             }
         };
-        let lags = self.bad && self.noise.once_in(8);
+        let lags = self.faulty && self.noise.once_in(8);
         let run = Run {
             message,
             started_at,
             deadline,
             acts_at,
-            answer: Some((answered.min(deadline), outcome)),
+            report: Some((reported_at.min(deadline), outcome)),
             lags,
         };
         if self.noise.once_in(3) && attempt > 0 {
             let input = self.started(&run.message, deadline, true);
-            self.submit(&input, self.bad)?;
+            self.submit(&input, self.faulty)?;
         }
         self.runs.push(run);
         Ok(())
@@ -396,12 +399,12 @@ impl World {
         }
     }
 
-    /// Whether the participant acts, and what the executor gets to know of it.
+    /// Returns whether the participant acts, and the outcome that the executor receives.
     fn behaviour(&mut self, step: StepIndex, side: Side) -> (bool, Outcome) {
         let failure = Failure::of("AS_ASKED", "as asked");
         let done = Outcome::Done { output: Json::Null };
         let before = self.effects.iter().any(|each| each.step == step && each.side == side && each.applied);
-        if !self.bad {
+        if !self.faulty {
             return (true, done);
         }
         let unknown = Outcome::Unknown { failure: failure.clone(), not_before: None };
@@ -414,7 +417,7 @@ impl World {
             4 | 5 => (true, unknown),
             6 => (false, unknown),
             7 => (false, Outcome::Retryable { failure, not_before: Some(Timestamp(self.now + 30_000)) }),
-            // Not every participant honours the key: it may refuse what it did before.
+            // Not every participant honors the key: it may refuse an operation that it performed before.
             8 if before || side == Side::Execute || self.noise.once_in(3) => {
                 (false, Outcome::Refused { failure })
             }
@@ -429,22 +432,22 @@ impl World {
                 self.queue.remove(at);
             }
             1 if !self.queue.is_empty() => {
-                // A queue that delivers twice says so.
+                // The queue marks a duplicate as a redelivery.
                 let mut again = self.noise.pick(&self.queue).clone();
                 again.redelivery = again.redelivery.max(1);
                 self.queue.push(again);
             }
             2 => {
-                // The process dies: nobody hears the answers, and what was remembered is read again.
-                self.runs.iter_mut().for_each(|run| run.answer = None);
+                // The process dies: outcomes are lost, and the state is reloaded.
+                self.runs.iter_mut().for_each(|run| run.report = None);
                 self.runs.retain(|run| run.acts_at.is_some());
                 self.queue.clear();
-                self.memories.clear();
+                self.cached_states.clear();
                 self.state = serde_json::from_str(&serde_json::to_string(&self.state).unwrap()).unwrap();
             }
             3 => self.now += self.noise.micros(500),
             _ => {
-                // The same news twice, or news of what is long over.
+                // A duplicate outcome, or the outcome of an attempt that has settled.
                 let step = StepIndex(u32::try_from(self.noise.below(self.state.steps.len())).unwrap());
                 let side = *self.noise.pick(&[Side::Execute, Side::Compensate]);
                 let attempt = u32::try_from(self.noise.below(3)).unwrap();
@@ -473,23 +476,23 @@ impl World {
         self.submit(&input, false)
     }
 
-    /// Helps one of the steps that need it.
+    /// An operator continues one of the steps in error.
     fn help(&mut self) -> Result<(), String> {
-        let needy: Vec<StepIndex> = (0u32..)
+        let in_error: Vec<StepIndex> = (0u32..)
             .map(StepIndex)
             .zip(&self.state.steps)
             .filter(|(_, step)| step.needs_operator(self.state.phase))
             .map(|(index, _)| index)
             .collect();
-        let Some(&step) = needy.first() else {
+        let Some(&step) = in_error.first() else {
             return if self.state.status() == Status::Error {
-                Err("T4: an error of no step".to_owned())
+                Err("T4: the workflow is in error, and no step is".to_owned())
             } else {
                 Ok(())
             };
         };
         if self.state.steps[step.at()].error.is_none() {
-            return Err("T4: an error without a cause".to_owned());
+            return Err("T4: a step is in error without a failure".to_owned());
         }
         let actor = Some("op".to_owned());
         let input = match self.noise.below(3) {
@@ -500,9 +503,9 @@ impl World {
         self.submit(&input, false)
     }
 
-    /// A state that somebody remembers: the present one, or one before it.
-    fn memory(&self) -> &State {
-        self.memories.back().unwrap_or(&self.state)
+    /// Returns the most recent cached state, which may be older than the stored one.
+    fn cached(&self) -> &State {
+        self.cached_states.back().unwrap_or(&self.state)
     }
 
     fn accepted(&mut self, input: &Input) -> Result<bool, String> {
@@ -511,11 +514,11 @@ impl World {
         Ok(self.state.seq > seq)
     }
 
-    /// Decides by what is remembered, if need be by what is stored, and commits.
+    /// Decides from a cached state or, on a conflict or a refusal, from the stored state, and commits.
     fn submit(&mut self, input: &Input, may_lag: bool) -> Result<(), String> {
         let mut base = self.state.clone();
-        if may_lag && !self.memories.is_empty() && self.noise.once_in(3) {
-            base = self.memories[self.noise.below(self.memories.len())].clone();
+        if may_lag && !self.cached_states.is_empty() && self.noise.once_in(3) {
+            base = self.cached_states[self.noise.below(self.cached_states.len())].clone();
         }
         loop {
             let fresh = base.seq == self.state.seq;
@@ -562,7 +565,7 @@ impl World {
                 LedgerChange::Change(owed) => {
                     let due_at = self.due_at(owed);
                     if let Some(row) = self.ledger.get_mut(&owed.key) {
-                        // What was delivered is awaited, but for a time in which it is held.
+                        // A delivered command keeps its redelivery time, unless a pause begins or ends.
                         let held = |due: Due| matches!(due, Due::Held);
                         if row.deliveries == 0 || held(owed.due) || held(row.owed.due) {
                             row.due_at = due_at;
@@ -575,9 +578,9 @@ impl World {
         if self.mutant == Mutant::ForgetsLedgerRow && self.noise.once_in(20) {
             self.ledger.pop_first();
         }
-        self.memories.push_back(self.state.clone());
-        if self.memories.len() > 4 {
-            self.memories.pop_front();
+        self.cached_states.push_back(self.state.clone());
+        if self.cached_states.len() > 4 {
+            self.cached_states.pop_front();
         }
         self.state = change.state;
         self.ledger_is_owed()
@@ -592,14 +595,14 @@ impl World {
         }
     }
 
-    /// T15
+    /// Checks T15: the ledger equals what is owed.
     fn ledger_is_owed(&self) -> Result<(), String> {
-        let is: Vec<&Owed> = self.ledger.values().map(|row| &row.owed).collect();
-        let mut should: Vec<Owed> = owed(&self.plan, &self.state);
-        should.sort_by_key(|owed| owed.key);
-        if is.iter().copied().eq(should.iter()) {
+        let actual: Vec<&Owed> = self.ledger.values().map(|row| &row.owed).collect();
+        let mut expected: Vec<Owed> = owed(&self.plan, &self.state);
+        expected.sort_by_key(|owed| owed.key);
+        if actual.iter().copied().eq(expected.iter()) {
             return Ok(());
         }
-        Err(format!("T15: the ledger has {is:?}, and {should:?} is owed"))
+        Err(format!("T15: the ledger contains {actual:?}, but {expected:?} is owed"))
     }
 }
