@@ -232,8 +232,11 @@ impl From<transition::Error> for Problem {
             transition::Error::Refused(goconductor_saga::Refusal::UnknownStep) => NO_STEP,
             transition::Error::Refused(_) => CONFLICT,
             transition::Error::KeyConflict(_) => KEY_CONFLICT,
-            transition::Error::Unavailable(_) | transition::Error::Contention(_) => UNAVAILABLE,
-            transition::Error::Internal(_) => INTERNAL,
+            error if error.is_retryable() => UNAVAILABLE,
+            transition::Error::Contention(_)
+            | transition::Error::Store(_)
+            | transition::Error::InvalidDefinition { .. }
+            | transition::Error::Internal(_) => INTERNAL,
         };
         let problem = Self::new(kind, error.to_string());
         if kind == UNAVAILABLE { problem.retry_after(RETRY_AFTER) } else { problem }

@@ -90,7 +90,7 @@ impl Waiters {
         let has_ended = seen.status.is_final();
         if has_ended {
             // A later request for the end must read it instead of waiting for a notification that has passed.
-            self.engine.forget(seen.id);
+            self.engine.evict(seen.id);
         }
         if let Some(watched) = self.watched.lock().get(&seen.id) {
             watched.newest.send_if_modified(|newest| {

@@ -122,7 +122,7 @@ impl Runner {
             }
             // A copy of what has just ended here must not be taken for new.
             Some(state) if !self.in_flight.ended_lately(&command.row()) => Ok(self.engine.adopt(state)),
-            Some(_) | None => self.engine.remembered(command.id).await,
+            Some(_) | None => self.engine.cached_or_load(command.id).await,
         };
         let mut state = match state {
             Ok(state) => state,

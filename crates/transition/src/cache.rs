@@ -1,47 +1,48 @@
-//! What a process remembers of workflows that it worked on lately. It may forget anything at any time:
-//! a commit is judged against `seq`, so a stale memory costs a try, never a wrong.
+//! Caches of workflow states and plans.
+//!
+//! An entry may be evicted at any time. A stale state is harmless, because a commit compares `seq`: it costs a retry.
 
 use goconductor_saga::{Json, Plan, State, WorkflowId};
 use lru::LruCache;
-use std::collections::HashMap;
+use parking_lot::Mutex;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-/// States together are kept to about this many bytes of payload.
+/// Maximum bytes of payload in all cached states together, approximately.
 const STATE_BYTES: usize = 4 << 20;
-/// A state with more payload is read again instead.
+/// Maximum bytes of payload in one cached state. A larger state is reloaded each time.
 const ONE_STATE_BYTES: usize = 256 << 10;
-/// Plans are small and few; more than these and the least used is compiled again.
+/// Maximum number of cached plans. Plans are small, and the least recently used one is rebuilt on demand.
 const PLANS: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 
-/// Workflows as they stood when this process last saw them.
+/// The states of workflows that this process worked on recently.
 #[derive(Debug)]
 pub(crate) struct States {
-    inner: Mutex<Weighed>,
+    inner: Mutex<StateCache>,
 }
 
 #[derive(Debug)]
-struct Weighed {
+struct StateCache {
     states: LruCache<WorkflowId, (Arc<State>, usize)>,
     bytes: usize,
 }
 
 impl States {
     pub(crate) fn new() -> Self {
-        Self { inner: Mutex::new(Weighed { states: LruCache::unbounded(), bytes: 0 }) }
+        Self { inner: Mutex::new(StateCache { states: LruCache::unbounded(), bytes: 0 }) }
     }
 
     pub(crate) fn get(&self, id: WorkflowId) -> Option<Arc<State>> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         inner.states.get(&id).map(|(state, _)| Arc::clone(state))
     }
 
-    /// Remembers a state, unless a newer one is known; forgets one that has ended.
+    /// Caches a state, unless a newer one is cached. A final state is not cached and evicts an older one.
     pub(crate) fn put(&self, state: &Arc<State>) {
         let weight = weight(state);
-        let mut guard = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        if inner.states.peek(&state.id).is_some_and(|(known, _)| known.seq > state.seq) {
+        if inner.states.peek(&state.id).is_some_and(|(cached, _)| cached.seq > state.seq) {
             return;
         }
         if let Some((_, old)) = inner.states.pop(&state.id) {
@@ -58,15 +59,15 @@ impl States {
         }
     }
 
-    pub(crate) fn forget(&self, id: WorkflowId) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn evict(&self, id: WorkflowId) {
+        let mut inner = self.inner.lock();
         if let Some((_, old)) = inner.states.pop(&id) {
             inner.bytes -= old;
         }
     }
 }
 
-/// About how many bytes a state holds.
+/// Returns the approximate size of a state in bytes.
 fn weight(state: &State) -> usize {
     let outputs: usize = state.steps.iter().filter_map(|step| step.output.as_deref()).map(json_weight).sum();
     512 + 256 * state.steps.len() + json_weight(&state.input) + outputs
@@ -85,7 +86,7 @@ fn json_weight(value: &Json) -> usize {
 
 type PlanKey = (String, String, u32);
 
-/// Definitions in the form that the rules use; a version never changes, so none is ever stale.
+/// The plans of definitions. A version never changes, so an entry is never stale.
 #[derive(Debug)]
 pub(crate) struct Plans {
     inner: Mutex<LruCache<PlanKey, Arc<Plan>>>,
@@ -98,49 +99,11 @@ impl Plans {
 
     pub(crate) fn get(&self, namespace: &str, name: &str, version: u32) -> Option<Arc<Plan>> {
         let key = (namespace.to_owned(), name.to_owned(), version);
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+        self.inner.lock().get(&key).cloned()
     }
 
     pub(crate) fn put(&self, namespace: &str, plan: &Arc<Plan>) {
         let key = (namespace.to_owned(), plan.definition().name.clone(), plan.version());
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).put(key, Arc::clone(plan));
-    }
-}
-
-/// News that waits for a workflow whose transition is being written.
-#[derive(Debug)]
-pub(crate) struct Waiting<T> {
-    inner: Mutex<HashMap<WorkflowId, Vec<T>>>,
-}
-
-impl<T> Waiting<T> {
-    pub(crate) fn new() -> Self {
-        Self { inner: Mutex::new(HashMap::new()) }
-    }
-
-    /// Adds news; whether the caller has to see to it that it is worked off.
-    pub(crate) fn add(&self, id: WorkflowId, news: T) -> bool {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        match inner.entry(id) {
-            std::collections::hash_map::Entry::Occupied(mut waiting) => {
-                waiting.get_mut().push(news);
-                false
-            }
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(vec![news]);
-                true
-            }
-        }
-    }
-
-    /// All that waits now; if nothing does, the workflow is let go.
-    pub(crate) fn take(&self, id: WorkflowId) -> Vec<T> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(waiting) = inner.get_mut(&id) else { return Vec::new() };
-        if waiting.is_empty() {
-            inner.remove(&id);
-            return Vec::new();
-        }
-        std::mem::take(waiting)
+        self.inner.lock().put(key, Arc::clone(plan));
     }
 }

@@ -7,56 +7,55 @@ use goconductor_store::LedgerRowKey;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The format that commands are published in; raised when an older reader could not read a newer one.
+/// The format of published commands. It is raised when an older release could not read the new format.
 pub const COMMAND_FORMAT: u16 = 1;
-/// A command of more bytes leaves out the workflow's state: whoever takes it reads that.
+/// Maximum bytes of a command that carries the state of the workflow. Without it, the consumer loads the state.
 const WITH_STATE_BYTES: usize = 64 << 10;
-/// What stands before the state in a command's text: it was made into text already, for the database.
-const STATE: &str = r#","state":"#;
+/// The JSON before the state in a command. The state itself was already serialized for the database.
+const STATE_KEY: &str = r#","state":"#;
 
-/// A hint that a row of the ledger is due. The ledger is the truth.
+/// A hint that a row of the ledger is due. The ledger is authoritative.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Command {
-    /// [`COMMAND_FORMAT`] when it was published.
+    /// The value of [`COMMAND_FORMAT`] when the command was published.
     pub format: u16,
-    /// The workflow.
+    /// The id of the workflow.
     pub id: WorkflowId,
-    /// The workflow's `seq` when it was published by whoever issued it; 0 from the duty runner.
+    /// The `seq` of the workflow, if its engine published the command after the commit. 0 if the dispatcher did.
     pub seq: u64,
-    /// Which step.
+    /// The step.
     pub step: StepIndex,
-    /// Which side of it.
+    /// The side of the step.
     pub side: Side,
-    /// The attempt, from 1.
+    /// The number of the attempt, counted from 1.
     pub attempt: u32,
-    /// How often it was, or may have been, published before: above 0 an attempt may be lost.
+    /// How often the command was, or may have been, published before. Above 0, an attempt may have been lost.
     pub redelivery: u32,
-    /// When it was published.
+    /// When the command was published.
     pub published_at: Timestamp,
-    /// The workflow as it stood when the command was issued, so that nothing need be read before it is run: it
-    /// comes with the message.
+    /// The state of the workflow when the command was issued. It saves the consumer a read before the attempt.
     #[serde(default, skip_serializing)]
     pub state: Option<Arc<State>>,
 }
 
 impl Command {
-    /// The row of the ledger that it is for.
+    /// Returns the key of the ledger row that the command belongs to.
     #[must_use]
     pub fn row(&self) -> LedgerRowKey {
         LedgerRowKey { id: self.id, key: OwedKey::Command(self.step, self.side), attempt: self.attempt }
     }
 
-    /// As a message; ordered by workflow. The workflow's state goes with it, if its text is given and is not
-    /// too long.
+    /// Returns the message, whose key is the workflow. `state` is the serialized state of the workflow, which is
+    /// included if the message stays below 64 KiB.
     #[must_use]
     pub fn message(&self, state: Option<&str>) -> Message {
-        // Invariant: a struct of numbers and ids has a JSON form; an empty payload would be refused as poison.
+        // Invariant: a struct of numbers and ids always has a JSON form. An empty payload would be a poison message.
         let mut payload = serde_json::to_vec(self).unwrap_or_default();
         if let Some(state) = state
             && payload.len() + state.len() < WITH_STATE_BYTES
             && payload.pop() == Some(b'}')
         {
-            payload.extend_from_slice(STATE.as_bytes());
+            payload.extend_from_slice(STATE_KEY.as_bytes());
             payload.extend_from_slice(state.as_bytes());
             payload.push(b'}');
         }
@@ -67,23 +66,23 @@ impl Command {
     /// Reads a message.
     ///
     /// # Errors
-    /// When it is no command of a format that this release knows: what is wrong with it.
+    /// Returns the reason if the message is not a command in a format that this release can read.
     pub fn read(message: &Message) -> Result<Self, String> {
         let command: Self = serde_json::from_slice(&message.payload).map_err(|error| error.to_string())?;
         if command.format != COMMAND_FORMAT {
             return Err(format!(
-                "format {} is not {COMMAND_FORMAT}, which this release reads",
+                "unknown command format {}: this release reads format {COMMAND_FORMAT}",
                 command.format
             ));
         }
         if command.state.as_ref().is_some_and(|state| state.id != command.id) {
-            return Err("its state is that of another workflow".to_owned());
+            return Err("the state belongs to another workflow".to_owned());
         }
         Ok(command)
     }
 }
 
-/// The topic of one lane of a service.
+/// Returns the topic of one lane of a service.
 #[must_use]
 pub fn topic_of(namespace: &str, service: &str, side: Side) -> Topic {
     let lane = match side {

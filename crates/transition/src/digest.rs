@@ -1,9 +1,9 @@
-//! What a start is recognised by.
+//! The digest by which a repeated start is recognized.
 
 use goconductor_saga::Json;
 use std::collections::BTreeMap;
 
-/// What a repeat of a start has to be equal in.
+/// Returns the digest of the parts that must be equal in a repeated start.
 pub(crate) fn request_digest(definition: &str, input: &Json) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(definition.as_bytes());
@@ -12,7 +12,7 @@ pub(crate) fn request_digest(definition: &str, input: &Json) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// Equal values have equal digests, in whatever order their keys came.
+/// Hashes a value. Equal values have equal digests, whatever the order of their keys.
 fn hash_json(hasher: &mut blake3::Hasher, value: &Json) {
     match value {
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {

@@ -1,53 +1,64 @@
-//! Why news did not change a workflow.
+//! The errors of this crate.
 
-use goconductor_saga::{Refusal, WorkflowId};
+use goconductor_saga::{GraphError, Refusal, WorkflowId};
+use std::sync::Arc;
 
-/// Why a start or some other news changed nothing.
+/// Why an input changed nothing.
+///
+/// The error can be cloned, because several callers receive the result of one transition.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// No such workflow.
-    #[error("no such workflow")]
+    /// The workflow does not exist.
+    #[error("the workflow was not found")]
     NoSuchWorkflow,
-    /// No such definition, or not in that version.
-    #[error("no such definition")]
+    /// The definition does not exist, or not in this version.
+    #[error("the definition was not found")]
     NoSuchDefinition,
-    /// The workflow's status does not allow it.
+    /// The status of the workflow does not allow the input.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The idempotency key belongs to a start of another definition or input.
-    #[error("the idempotency key belongs to workflow {0}, started with another definition or input")]
+    /// The idempotency key belongs to a start with another definition or input.
+    #[error("the idempotency key belongs to workflow {0}, which has another definition or input")]
     KeyConflict(WorkflowId),
-    /// The database does not answer now; the same call may succeed later.
-    #[error("{0}")]
-    Unavailable(String),
-    /// What is stored can't be used.
-    #[error("{0}")]
-    Internal(String),
-    /// Too much is going on; the same call may succeed later.
-    #[error("the workflow changed under every one of {0} tries")]
+    /// The store failed.
+    #[error(transparent)]
+    Store(Arc<goconductor_store::Error>),
+    /// The workflow changed before every attempt to commit.
+    #[error("the workflow changed before each of {0} attempts to commit; try again")]
     Contention(u32),
+    /// A stored definition is not a valid graph.
+    #[error("the stored definition {name} version {version} is not a valid graph")]
+    InvalidDefinition {
+        /// The name of the definition.
+        name: String,
+        /// The version of the definition.
+        version: u32,
+        /// Why it is not a valid graph.
+        source: GraphError,
+    },
+    /// An invariant of the engine or the store does not hold.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
 }
 
 impl From<goconductor_store::Error> for Error {
     fn from(error: goconductor_store::Error) -> Self {
-        if error.is_retryable() {
-            Self::Unavailable(error.to_string())
-        } else {
-            Self::Internal(error.to_string())
-        }
+        Self::Store(Arc::new(error))
     }
 }
 
 impl Error {
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Contention(_) => true,
+            Self::Store(error) => error.is_retryable(),
+            Self::Contention(_) => true,
             Self::NoSuchWorkflow
             | Self::NoSuchDefinition
             | Self::Refused(_)
             | Self::KeyConflict(_)
+            | Self::InvalidDefinition { .. }
             | Self::Internal(_) => false,
         }
     }

@@ -1,14 +1,17 @@
-//! Turns news about a workflow into a committed transition and published commands.
+//! Inputs of workflows, turned into committed transitions and published commands.
 //!
-//! Whoever has the news (the gateway: a start, a cancel; an executor: an attempt ended; the duty
-//! runner: a timer is due) hands it to the [`Engine`] of its own process. The engine loads,
-//! decides, commits against `seq`, decides again if it lost the race, and only then publishes the
-//! commands that were issued. There is one in each process and none is special.
+//! A component that has an input hands it to the [`Engine`] of its own process. The gateway has starts and cancels,
+//! an executor has outcomes of attempts, and the dispatcher has timers that are due. The engine loads the state,
+//! decides, commits against `seq`, retries on a conflict, and only then publishes the commands that were issued.
+//! Each process has one engine, and all engines are equal.
 //!
-//! It deliberately knows no transport and no participant, and keeps nothing that it could not lose.
+//! The crate knows no transport and no participant, and it keeps nothing that must survive a restart.
 //!
-//! Invariants: nothing is published but after the commit that issued it; what is not published is in
-//! the ledger; news of one workflow that waits together is decided in order and committed as one.
+//! Invariants:
+//!
+//! * A command is published only after the commit that issued it.
+//! * A command that is not published is in the ledger.
+//! * Pending inputs of one workflow are decided in order and committed as one transition.
 
 mod cache;
 pub mod clock;
@@ -16,6 +19,8 @@ mod command;
 mod digest;
 mod engine;
 mod error;
+pub mod metrics;
+mod pending;
 mod timer_notifier;
 
 pub use command::{COMMAND_FORMAT, Command, topic_of};

@@ -279,7 +279,7 @@ impl Api {
         };
         // Subscribed before the read, so that an end in between is not missed.
         let mut watch = self.waiters.watch(id);
-        if self.engine.known(id).is_some_and(|state| state.namespace == context.namespace) {
+        if self.engine.cached(id).is_some_and(|state| state.namespace == context.namespace) {
             // The workflow is running in the cache: it need not be read before its end or the deadline.
             waiting_permit = acquire(waiting_permit)?;
             drop(tokio::time::timeout_at(deadline, watch.ended()).await);

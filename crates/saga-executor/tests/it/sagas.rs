@@ -93,8 +93,7 @@ async fn world() -> (Arc<Engine>, CancellationToken, tokio::task::JoinHandle<()>
     let engine =
         Engine::new(store, queue, Arc::new(NoExpressions), goconductor_transition::Settings::default());
     let stop = CancellationToken::new();
-    let executor =
-        Executor::new(Arc::clone(&engine), Arc::new(LocalElection::new(1)), Settings::default());
+    let executor = Executor::new(Arc::clone(&engine), Arc::new(LocalElection::new(1)), Settings::default());
     let running = tokio::spawn(executor.run(stop.clone()));
     (engine, stop, running)
 }

@@ -1,4 +1,4 @@
-//! Definitions in the form that the rules use.
+//! Plans: definitions in the form that the rules use.
 
 use super::Engine;
 use crate::Error;
@@ -7,40 +7,42 @@ use goconductor_store::DefinitionName;
 use std::sync::Arc;
 
 impl Engine {
-    /// A definition in the form that the rules use; none for `version` means the newest.
+    /// Returns the plan of a definition. `None` for `version` means the newest version.
     ///
     /// # Errors
-    /// When there is none, or it can't be read.
+    /// Returns [`Error::NoSuchDefinition`] if the definition or the version does not exist,
+    /// [`Error::InvalidDefinition`] if the stored definition is not a valid graph, and [`Error::Store`] if the
+    /// store failed.
     pub async fn plan(&self, namespace: &str, name: &str, version: Option<u32>) -> Result<Arc<Plan>, Error> {
         let version = match version {
             Some(version) => version,
-            None => self.newest(namespace, name).await?,
+            None => self.newest_version(namespace, name).await?,
         };
         if let Some(plan) = self.plans.get(namespace, name, version) {
             return Ok(plan);
         }
         let record = self.store.definition(namespace, name, Some(version)).await?;
         let record = record.ok_or(Error::NoSuchDefinition)?;
-        let plan = Plan::new(record.definition, record.version).map_err(|error| {
-            Error::Internal(format!("definition {name} version {} can't run: {error}", record.version))
+        let plan = Plan::new(record.definition, record.version).map_err(|source| {
+            Error::InvalidDefinition { name: name.to_owned(), version: record.version, source }
         })?;
         let plan = Arc::new(plan);
         self.plans.put(namespace, &plan);
         Ok(plan)
     }
 
-    /// Asked anew for each start, as another process may just have been given another version; but those who ask
-    /// together are one read, of a number.
-    async fn newest(&self, namespace: &str, name: &str) -> Result<u32, Error> {
+    /// Reads the newest version for each start, because another process may have applied one in the meantime.
+    /// The store batches concurrent calls into one read.
+    async fn newest_version(&self, namespace: &str, name: &str) -> Result<u32, Error> {
         let name = DefinitionName { namespace: namespace.to_owned(), name: name.to_owned() };
         let found = self.store.newest(&[name]).await?;
         found.into_iter().next().flatten().ok_or(Error::NoSuchDefinition)
     }
 
-    /// The plan of a workflow.
+    /// Returns the plan of a workflow.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// See [`Engine::plan`].
     pub async fn plan_of(&self, state: &State) -> Result<Arc<Plan>, Error> {
         self.plan(&state.namespace, &state.definition, Some(state.version)).await
     }

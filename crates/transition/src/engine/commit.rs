@@ -1,0 +1,158 @@
+//! The commit of a transition, and the publication of its commands.
+
+use super::Engine;
+use crate::{COMMAND_FORMAT, Command, Error, metrics, topic_of};
+use goconductor_queue::{Message, Topic};
+use goconductor_saga::{Due, LedgerChange, Owed, OwedKey, Side, State, StepIndex, Timestamp, Transition};
+use goconductor_store::{LedgerRowKey, Record, TransitionWrite, Write, WriteOutcome};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A transition that is ready to be written.
+pub(super) struct Prepared {
+    pub(super) write: TransitionWrite,
+    /// The state after the transition.
+    pub(super) state: Arc<State>,
+    pub(super) dispatch: Dispatch,
+}
+
+/// What follows the commit of a transition.
+#[derive(Default)]
+pub(super) struct Dispatch {
+    /// The commands that this process publishes.
+    commands: Vec<(Topic, Command)>,
+    /// When the first row that is left to the dispatcher is due.
+    next_due: Option<Timestamp>,
+}
+
+impl Engine {
+    /// Commits a transition. Returns the state after it or, on a conflict, the current state as the inner error.
+    #[tracing::instrument(
+        level = "debug",
+        skip_all,
+        fields(workflow = %transition.id, namespace = transition.state.namespace, seq = transition.state.seq)
+    )]
+    pub(super) async fn commit(
+        &self,
+        transition: Transition,
+        now: Timestamp,
+    ) -> Result<Result<Arc<State>, Arc<State>>, Error> {
+        let Prepared { write, state, dispatch } = self.prepare(transition, now).await?;
+        let record = Arc::clone(&write.record);
+        match self.write_one(Write::Transition(write)).await? {
+            WriteOutcome::Written => {
+                self.after_commit(&state, &record, dispatch).await;
+                Ok(Ok(state))
+            }
+            WriteOutcome::Lost(current) => {
+                metrics::CONFLICTS.increment(1);
+                let current = Arc::new(current.state);
+                self.states.put(&current);
+                Ok(Err(current))
+            }
+            WriteOutcome::Missing => Err(Error::NoSuchWorkflow),
+            WriteOutcome::Replayed(_) | WriteOutcome::KeyConflict(_) => {
+                Err(Error::Internal("the store treated a transition as a start"))
+            }
+        }
+    }
+
+    /// Decides which commands this process publishes itself, and which it leaves to the dispatcher.
+    pub(super) async fn prepare(&self, transition: Transition, now: Timestamp) -> Result<Prepared, Error> {
+        let record = Arc::new(Record::of(&transition)?);
+        let state = Arc::new(transition.state);
+        let mut publishes = Vec::new();
+        let mut dispatch = Dispatch::default();
+        for change in &record.ledger {
+            let (LedgerChange::Issue(row) | LedgerChange::Change(row)) = change else { continue };
+            let at = match row.due {
+                Due::At(at) => at,
+                Due::Withdraw => now,
+                Due::Held => continue,
+            };
+            let target = command_target(&state, row);
+            let served = match &target {
+                Some((topic, ..)) => self.queue.has_consumer(topic).await.unwrap_or(false),
+                None => true,
+            };
+            // A changed row may be in flight, and only the dispatcher knows how often it was published.
+            let due = matches!(change, LedgerChange::Issue(_)) && matches!(row.due, Due::At(_)) && at <= now;
+            match target {
+                Some((topic, step, side)) if due && served => {
+                    publishes.push(row.key);
+                    dispatch.commands.push((topic, command(&state, step, side, row.attempt, now)));
+                }
+                // A topic without consumers is polled once it has one. A withdrawal needs no consumer.
+                Some(_) | None if served || row.due == Due::Withdraw => {
+                    dispatch.next_due = Some(dispatch.next_due.map_or(at, |next| next.min(at)));
+                }
+                Some(_) | None => {}
+            }
+        }
+        let redeliver_at = now.after(self.settings.redelivery);
+        let write = TransitionWrite { record, publishes, now, redeliver_at };
+        Ok(Prepared { write, state, dispatch })
+    }
+
+    /// Caches the new state, wakes the dispatcher and publishes the commands. Must not run before the commit.
+    pub(super) async fn after_commit(&self, state: &Arc<State>, record: &Record, dispatch: Dispatch) {
+        self.states.put(state);
+        if let Some(at) = dispatch.next_due {
+            self.timer_notifier.notify_due(at);
+        }
+        self.publish_with(self.dispatch_locally(dispatch.commands), Some(&record.state)).await;
+    }
+
+    /// Publishes commands. Commands that cannot be published stay in the ledger and are redelivered.
+    pub async fn publish(&self, commands: Vec<(Topic, Command)>) {
+        self.publish_with(commands, None).await;
+    }
+
+    /// Publishes commands with the serialized state of their workflow, if another process may consume them.
+    async fn publish_with(&self, commands: Vec<(Topic, Command)>, state: Option<&str>) {
+        let state = state.filter(|_| self.queue.outlives_processes());
+        let mut by_topic: BTreeMap<Topic, (Vec<Message>, Vec<LedgerRowKey>)> = BTreeMap::new();
+        for (topic, command) in commands {
+            let (messages, rows) = by_topic.entry(topic).or_default();
+            messages.push(command.message(state));
+            rows.push(command.row());
+        }
+        for (topic, (messages, rows)) in by_topic {
+            if let Err(error) = self.queue.publish(&topic, messages).await {
+                tracing::debug!(%topic, %error, "commands were left to the ledger");
+                if error.kind() == goconductor_queue::ErrorKind::Unavailable {
+                    // Some may have been published, so all of them count as delivered until their redelivery.
+                    continue;
+                }
+                // None was published, so the next delivery must count as the first.
+                if let Err(error) = self.store.release(&rows).await {
+                    tracing::warn!(%topic, %error, "unpublished commands were not released and wait for redelivery");
+                }
+            }
+        }
+    }
+}
+
+/// Returns the topic, the step and the side of a command row, or `None` for a timer.
+fn command_target(state: &State, row: &Owed) -> Option<(Topic, StepIndex, Side)> {
+    match (row.key, &row.service) {
+        (OwedKey::Command(step, side), Some(service)) => {
+            Some((topic_of(&state.namespace, service, side), step, side))
+        }
+        (OwedKey::Command(..) | OwedKey::Timer(_), _) => None,
+    }
+}
+
+fn command(state: &State, step: StepIndex, side: Side, attempt: u32, now: Timestamp) -> Command {
+    Command {
+        format: COMMAND_FORMAT,
+        id: state.id,
+        seq: state.seq,
+        step,
+        side,
+        attempt,
+        redelivery: 0,
+        published_at: now,
+        state: None,
+    }
+}
