@@ -52,21 +52,21 @@ pub(crate) const UNSUPPORTED: &str = "GC1020";
 
 /// All error codes of this crate, with their titles.
 pub const ERROR_CODES: &[(&str, &str)] = &[
-    (SYNTAX, "Syntax error"),
-    (LIMIT, "Limit exceeded"),
-    (TYPE, "Wrong type"),
+    (SYNTAX, "Malformed definition text"),
+    (LIMIT, "Definition limit exceeded"),
+    (TYPE, "Wrong value type"),
     (UNKNOWN_KEY, "Unknown key"),
     (MISSING_KEY, "Missing key"),
     (VALUE, "Invalid value"),
     (DUPLICATE, "Duplicate name or key"),
     (UNKNOWN_STEP, "Unknown step"),
-    (CYCLE, "Cyclic dependencies"),
-    (ACTION, "A step without exactly one action"),
+    (CYCLE, "Dependency cycle"),
+    (ACTION, "Step without exactly one action"),
     (COMPENSATION, "Undeclared compensation"),
-    (PIVOT, "Violated pivot rule"),
+    (PIVOT, "Pivot rule violation"),
     (EXPRESSION, "Invalid expression"),
-    (REFERENCE, "Unknown reference in an expression"),
-    (UNSUPPORTED, "Not supported yet"),
+    (REFERENCE, "Unavailable name in an expression"),
+    (UNSUPPORTED, "Unsupported language feature"),
 ];
 
 impl Problem {
