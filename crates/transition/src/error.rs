@@ -1,7 +1,6 @@
 //! The errors of this crate.
 
 use goconductor_saga::{GraphError, Refusal, WorkflowId};
-use std::sync::Arc;
 
 /// Why an input changed nothing.
 ///
@@ -22,7 +21,7 @@ pub enum Error {
     KeyConflict(WorkflowId),
     /// The store failed.
     #[error(transparent)]
-    Store(Arc<goconductor_store::Error>),
+    Store(#[from] goconductor_store::Error),
     /// The workflow changed before every attempt to commit.
     #[error("the workflow changed before each of {0} attempts to commit; try again")]
     Contention(u32),
@@ -39,12 +38,6 @@ pub enum Error {
     /// An invariant of the engine or the store does not hold.
     #[error("internal error: {0}")]
     Internal(&'static str),
-}
-
-impl From<goconductor_store::Error> for Error {
-    fn from(error: goconductor_store::Error) -> Self {
-        Self::Store(Arc::new(error))
-    }
 }
 
 impl Error {
