@@ -4,7 +4,7 @@ use crate::cel::{self, Compiled};
 use crate::expand::Expanded;
 use crate::fields::{At, Reader, nearest};
 use crate::problem::{CYCLE, PIVOT, REFERENCE};
-use crate::settings::Undo;
+use crate::settings::CompensateKey;
 use crate::step::{ActionStep, Body, ParsedStep};
 use crate::template::{expressions, text_template};
 use crate::tree::Document;

@@ -63,6 +63,6 @@ impl Engine {
         }
         let count = u32::try_from(record.events.len()).unwrap_or(u32::MAX);
         let stored = self.store.history(record.id, record.from_seq, count).await?;
-        Ok(if stored == record.happened()? { WriteOutcome::Written } else { outcome })
+        Ok(if stored == record.decode_events()? { WriteOutcome::Written } else { outcome })
     }
 }
