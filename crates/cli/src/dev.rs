@@ -11,7 +11,7 @@ use goconductor_leader_elector::LeaderElector;
 use goconductor_process::MembershipLease;
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
-use goconductor_saga_executor::{Executor, WorkerService};
+use goconductor_saga_executor::{Executor, WorkerAcceptor};
 use goconductor_service_kit::config::{Config, StateStoreBackend};
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
@@ -94,7 +94,7 @@ struct Services {
     engine: Arc<Engine>,
     gateway: gateway::Dependencies,
     executor: tokio::task::JoinHandle<()>,
-    workers: WorkerServiceServer<WorkerService>,
+    workers: WorkerServiceServer<WorkerAcceptor>,
     membership: MembershipLease,
     maintenance: tokio::task::JoinHandle<()>,
 }

@@ -1,9 +1,11 @@
-//! One command's way: is it still wanted, was it sent before, run it, report how it ended.
+//! The life of one command: check that it is still needed and was not sent before, run the attempt, report the
+//! outcome.
 
-use crate::Settings;
+use crate::concurrency::{Acquired, Permits};
 use crate::in_flight::InFlight;
-use crate::room::{Entered, Room};
-use crate::task::{Participant, Pulse, Task};
+use crate::metrics;
+use crate::settings::Settings;
+use crate::task::{Heartbeat, Participant, Task};
 use goconductor_queue::{Message, Topic};
 use goconductor_saga::{
     Action, Failure, Input, Outcome, Plan, Refusal, Side, State, StepState, StepStatus, Timestamp,
@@ -13,57 +15,62 @@ use goconductor_transition::{Command, Engine, Error, clock};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-/// A first delivery that waited longer than this is looked up before it is run: the workflow may have
-/// been paused or cancelled meanwhile. Longer than the usual wait, so the usual case needs no read.
-const STALE: Duration = Duration::from_millis(250);
-/// Between tries to report an outcome while the store does not answer.
-const REPORT_PAUSE: Duration = Duration::from_millis(100);
+/// The state of a workflow is read before a command runs that was queued for longer than this, because the workflow
+/// may have been paused or cancelled. It exceeds the usual time in the queue, so that the usual command needs no read.
+const STALE_AFTER: Duration = Duration::from_millis(250);
+/// The delay between attempts to report an outcome while the store is unavailable.
+const REPORT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What runs the commands of one service.
+/// Runs the commands of an executor.
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) engine: Arc<Engine>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) in_flight: Arc<InFlight>,
-    /// Cancelled when attempts under way are not awaited any longer.
+    /// Cancelled when shutdown no longer waits for attempts in flight.
     pub(crate) give_up: CancellationToken,
 }
 
-/// When a command was taken on, by both clocks. Before it was acknowledged: whoever is paused in between
-/// finds its time used up.
+/// The time at which a command was received, by both clocks.
+///
+/// It is read before the command is acknowledged. If the process is paused in between, the pause counts against the
+/// attempt's timeout.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Taken {
+pub(crate) struct Received {
     at: Timestamp,
     instant: Instant,
 }
 
-impl Taken {
-    /// It is taken on now.
+impl Received {
     pub(crate) fn now() -> Self {
         Self { at: clock::now(), instant: clock::monotonic() }
     }
 }
 
-/// What is to be done with a command.
-enum Verdict {
-    Run(Box<About>),
+/// How to handle a command.
+enum Disposition {
+    /// Run an attempt.
+    Run(Box<AttemptContext>),
+    /// Submit this input in place of an attempt.
     Submit(Input),
+    /// Return the command to the ledger, which delivers it again.
     Release,
-    /// It is refused; why is counted.
+    /// Drop the command; the reason is a label of a metric.
     Drop(&'static str),
-    /// It names what does not exist.
+    /// Store the command as a dead letter: it names something that does not exist.
     DeadLetter(&'static str),
 }
 
-/// A command with what it is about.
-struct About {
+/// The workflow that a command belongs to.
+struct AttemptContext {
     plan: Arc<Plan>,
     state: Arc<State>,
 }
 
-impl About {
-    /// What the service is asked to do.
+impl AttemptContext {
+    /// Returns the action that the service must perform.
     fn action(&self, command: &Command) -> Option<&str> {
         let Action::Run { action, .. } = self.plan.step(command.step)?.action(command.side)?;
         Some(action)
@@ -71,62 +78,81 @@ impl About {
 }
 
 impl Runner {
-    /// Sees a command through. Never fails: what goes wrong is left to the ledger.
-    pub(crate) async fn see_through(
+    /// Handles a command. It returns no error: a command that cannot be handled now is redelivered by the ledger.
+    pub(crate) async fn handle(
         &self,
         command: Command,
         topic: &Topic,
-        mut taken: Taken,
+        received: Received,
         participant: Arc<dyn Participant>,
-        mut room: Room,
+        permits: Permits,
     ) {
-        let Some(entry) = self.in_flight.enter(command.row()) else {
-            refuse(&command, "under_way");
+        let span = tracing::debug_span!(
+            "command",
+            workflow = %command.id,
+            step = command.step.0,
+            side = command.side.as_str(),
+            attempt = command.attempt,
+            namespace = permits.namespace(),
+        );
+        self.handle_command(command, topic, received, participant, permits).instrument(span).await;
+    }
+
+    async fn handle_command(
+        &self,
+        command: Command,
+        topic: &Topic,
+        mut received: Received,
+        participant: Arc<dyn Participant>,
+        mut permits: Permits,
+    ) {
+        let Some(guard) = self.in_flight.track(command.row()) else {
+            count_refused(&command, "under_way");
             return;
         };
-        let verdict = loop {
-            let verdict = match self.judge(&command, taken).await {
-                Ok(verdict) => verdict,
+        let disposition = loop {
+            let disposition = match self.decide_disposition(&command, received).await {
+                Ok(disposition) => disposition,
                 Err(error) => {
-                    tracing::warn!(workflow = %command.id, %error, "a command is left to the ledger");
+                    tracing::warn!(workflow = %command.id, %error, "executor failed to load a workflow; the ledger will redeliver the command");
                     return;
                 }
             };
-            let Verdict::Run(about) = &verdict else { break verdict };
-            let Some(action) = about.action(&command) else { break verdict };
-            match room.enter(action, &entry.cancelled).await {
-                Entered::Free => break verdict,
-                // Its time begins now, and it may not be wanted any more.
-                Entered::Waited => taken = Taken::now(),
-                Entered::Left => break Verdict::Release,
+            let Disposition::Run(context) = &disposition else { break disposition };
+            let Some(action) = context.action(&command) else { break disposition };
+            match permits.acquire_action(action, &guard.cancelled).await {
+                Acquired::Immediately => break disposition,
+                // The attempt's timeout starts now, and the workflow may have changed.
+                Acquired::AfterWait => received = Received::now(),
+                Acquired::Cancelled => break Disposition::Release,
             }
         };
-        match verdict {
-            Verdict::Run(about) => {
-                let cancelled = entry.cancelled.clone();
-                self.run(&command, &about, taken, cancelled, &*participant).await;
+        match disposition {
+            Disposition::Run(context) => {
+                let cancelled = guard.cancelled.clone();
+                self.run(&command, &context, received, cancelled, &*participant).await;
             }
-            Verdict::Submit(input) => self.report(&command, input).await,
-            Verdict::Release => self.release(&command).await,
-            Verdict::Drop(why) => refuse(&command, why),
-            Verdict::DeadLetter(why) => self.bury(&command, topic, why).await,
+            Disposition::Submit(input) => self.report(&command, input).await,
+            Disposition::Release => self.release(&command).await,
+            Disposition::Drop(reason) => count_refused(&command, reason),
+            Disposition::DeadLetter(reason) => self.dead_letter(&command, topic, reason).await,
         }
     }
 
-    async fn judge(&self, command: &Command, taken: Taken) -> Result<Verdict, Error> {
-        // By the publisher's clock, which may be ahead of ours.
-        let age = taken.at.since(command.published_at).max(command.published_at.since(taken.at));
+    async fn decide_disposition(&self, command: &Command, received: Received) -> Result<Disposition, Error> {
+        // The publisher's clock may be ahead of this one, so the age is the difference in either direction.
+        let age = received.at.since(command.published_at).max(command.published_at.since(received.at));
         let state = match &command.state {
-            _ if command.redelivery > 0 || age > STALE => {
+            _ if command.redelivery > 0 || age > STALE_AFTER => {
                 self.engine.load(command.id).await.map(|loaded| Arc::new(loaded.state))
             }
-            // A copy of what has just ended here must not be taken for new.
-            Some(state) if !self.in_flight.ended_lately(&command.row()) => Ok(self.engine.adopt(state)),
-            Some(_) | None => self.engine.cached_or_load(command.id).await,
+            // The state inside a duplicate of a command that finished here is stale.
+            Some(state) if !self.in_flight.finished_recently(&command.row()) => Ok(self.engine.adopt(state)),
+            Some(_) | None => self.engine.remembered(command.id).await,
         };
         let mut state = match state {
             Ok(state) => state,
-            Err(Error::NoSuchWorkflow) => return Ok(Verdict::DeadLetter("no such workflow")),
+            Err(Error::NoSuchWorkflow) => return Ok(Disposition::DeadLetter("no such workflow")),
             Err(error) => return Err(error),
         };
         if state.seq < command.seq {
@@ -134,83 +160,86 @@ impl Runner {
         }
         let plan = self.engine.plan_of(&state).await?;
         if state.step(command.step).is_none() {
-            return Ok(Verdict::DeadLetter("the workflow has no such step"));
+            return Ok(Disposition::DeadLetter("the workflow has no such step"));
         }
         let Some(step) = open_step(&state, command) else {
             let ended = state.phase.is_final();
-            return Ok(Verdict::Drop(if ended { "ended" } else { "settled" }));
+            return Ok(Disposition::Drop(if ended { "ended" } else { "settled" }));
         };
         let running = step.progress(command.side).running.is_some();
         if command.redelivery > 0 {
-            return Ok(Verdict::Submit(lost(command, &plan, taken.at)));
+            return Ok(Disposition::Submit(lose_attempt(command, &plan, received.at)));
         }
         if running {
-            // Its start is on record, so this is a copy: the first is under way elsewhere.
-            return Ok(Verdict::Drop("under_way"));
+            // The start of the attempt is recorded, so this is a duplicate of a command in flight elsewhere.
+            return Ok(Disposition::Drop("under_way"));
         }
         if command.side == Side::Execute && !state.wants_execute(command.step) {
-            return Ok(Verdict::Submit(Input::WithdrawCommand {
+            return Ok(Disposition::Submit(Input::WithdrawCommand {
                 step: command.step,
                 attempt: command.attempt,
             }));
         }
         if state.paused {
-            return Ok(Verdict::Release);
+            return Ok(Disposition::Release);
         }
-        Ok(Verdict::Run(Box::new(About { plan, state })))
+        Ok(Disposition::Run(Box::new(AttemptContext { plan, state })))
     }
 
     async fn run(
         &self,
         command: &Command,
-        about: &About,
-        taken: Taken,
+        context: &AttemptContext,
+        received: Received,
         cancelled: CancellationToken,
         participant: &dyn Participant,
     ) {
-        let Some(task) = self.task(command, about, taken, cancelled).await else { return };
-        let labels = [("action", task.action.clone()), ("operation", task.side.as_str().to_owned())];
-        let outcome = self.attempt(command, &task, taken, participant, about).await;
-        let Some(outcome) = outcome else { return };
-        metrics::histogram!("goconductor_attempt_duration_seconds", &labels)
-            .record(taken.instant.elapsed().as_secs_f64());
-        metrics::counter!("goconductor_attempts_total", "action" => task.action.clone(), "operation" => task.side.as_str(), "outcome" => outcome_name(&outcome)).increment(1);
+        let Some(task) = self.task(command, context, received, cancelled).await else { return };
+        let span = tracing::debug_span!("attempt", step = task.step, action = task.action);
+        let attempt = self.attempt(command, &task, received, participant, context).instrument(span);
+        let Some(outcome) = attempt.await else { return };
+        let (action, operation) = (task.action.clone(), task.side.as_str());
+        metrics::ATTEMPT_DURATION
+            .with([action.clone().into(), operation.into()])
+            .record(received.instant.elapsed().as_secs_f64());
+        metrics::ATTEMPTS.with([action.into(), operation.into(), outcome_name(&outcome).into()]).increment(1);
         let input = Input::ReportOutcome {
             step: command.step,
             side: command.side,
             attempt: command.attempt,
-            started_at: taken.at,
+            started_at: received.at,
             deadline: task.deadline,
             outcome,
         };
         self.report(command, input).await;
     }
 
-    /// The task; none: it has no input, which is reported.
+    /// Creates the task of an attempt. Returns `None` if its input cannot be computed, and reports that.
     async fn task(
         &self,
         command: &Command,
-        about: &About,
-        taken: Taken,
+        context: &AttemptContext,
+        received: Received,
         cancelled: CancellationToken,
     ) -> Option<Task> {
-        let (plan, state) = (&about.plan, &about.state);
+        let (plan, state) = (&context.plan, &context.state);
         let step = plan.step(command.step)?;
         let Action::Run { action, .. } = step.action(command.side)?;
-        let timeout = plan.attempt_timeout(state, command.step, command.side, taken.at)?;
-        let deadline = taken.at.after(timeout);
+        let timeout = plan.attempt_timeout(state, command.step, command.side, received.at)?;
+        let deadline = received.at.after(timeout);
         let input = match plan.command_input(state, command.step, command.side, self.engine.expressions()) {
             Ok(input) => input,
             Err(error) => {
                 let failure = Failure::of("INPUT_EXPRESSION_FAILED", error.to_string());
                 let outcome = Outcome::Refused { failure };
                 let (step, side, attempt) = (command.step, command.side, command.attempt);
-                let started_at = taken.at;
+                let started_at = received.at;
                 let input = Input::ReportOutcome { step, side, attempt, started_at, deadline, outcome };
                 self.report(command, input).await;
                 return None;
             }
         };
+        let heartbeat = step.timeout.heartbeat.filter(|_| command.side == Side::Execute);
         Some(Task {
             workflow: command.id,
             step: step.name.clone(),
@@ -221,40 +250,31 @@ impl Runner {
             input,
             deadline,
             timeout,
-            pulse: step.timeout.heartbeat.filter(|_| command.side == Side::Execute).map(Pulse::of),
+            heartbeat: heartbeat.map(Heartbeat::new),
             cancelled,
         })
     }
 
-    /// Runs the attempt; none: it was not sent, or was given up at the end of the process.
+    /// Runs the attempt. Returns `None` if the command was not sent, or if shutdown gave the attempt up.
     async fn attempt(
         &self,
         command: &Command,
         task: &Task,
-        taken: Taken,
+        received: Received,
         participant: &dyn Participant,
-        about: &About,
+        context: &AttemptContext,
     ) -> Option<Outcome> {
-        let first = about.plan.step(command.step).is_some_and(|step| step.timeout.start_is_recorded_first());
-        let recorded = first && command.side == Side::Execute;
-        if recorded {
-            match self.engine.submit(command.id, self.started(command, task, taken, false)).await {
-                Ok(_) => {}
-                Err(Error::Refused(Refusal::Conflict(_))) => {
-                    self.release(command).await;
-                    return None;
-                }
-                Err(error) => {
-                    tracing::debug!(workflow = %command.id, %error, "an attempt was not begun");
-                    return None;
-                }
-            }
+        let step = context.plan.step(command.step);
+        let recorded_first = step.is_some_and(|step| step.timeout.start_is_recorded_first());
+        let recorded = recorded_first && command.side == Side::Execute;
+        if recorded && !self.record_start(command, task, received).await {
+            return None;
         }
-        let left = task.timeout.checked_sub(taken.instant.elapsed()).filter(|left| !left.is_zero());
+        let left = task.timeout.checked_sub(received.instant.elapsed()).filter(|left| !left.is_zero());
         let Some(left) = left else {
-            // This process was held up past the deadline: the command is not sent any more.
+            // The process was paused past the deadline, so the command must not be sent.
             if recorded {
-                let failure = Failure::of("NOT_SENT", "the executor was held up past the deadline");
+                let failure = Failure::of("NOT_SENT", "the executor was paused past the deadline");
                 return Some(Outcome::Retryable { failure, not_before: None });
             }
             self.release(command).await;
@@ -262,13 +282,13 @@ impl Runner {
         };
         let call = tokio::time::timeout(left, participant.attempt(task));
         tokio::pin!(call);
-        // Safe to cancel: only the sleeps are ever dropped, and an attempt that is given up is left to
-        // the ledger as one that may have happened.
+        // Cancel-safe: only the sleeps are dropped. The ledger treats an attempt that was given up as one that may
+        // have taken effect.
         let ended = tokio::select! {
             ended = &mut call => ended,
             () = self.give_up.cancelled() => return None,
             () = tokio::time::sleep(self.settings.start_grace), if !recorded => {
-                let started = self.engine.submit(command.id, self.started(command, task, taken, true));
+                let started = self.engine.submit(command.id, self.started(command, task, received, true));
                 let (written, ended) = tokio::join!(started, async {
                     tokio::select! {
                         ended = &mut call => Some(ended),
@@ -276,85 +296,100 @@ impl Runner {
                     }
                 });
                 if let Err(error) = written {
-                    tracing::debug!(workflow = %command.id, %error, "the start of an attempt was not written");
+                    tracing::debug!(workflow = %command.id, %error, "executor failed to record the start of an attempt");
                 }
                 ended?
             }
         };
         Some(ended.unwrap_or_else(|_| Outcome::Unknown {
-            failure: Failure::of("TIMED_OUT", format!("no answer within {:?}", task.timeout)),
+            failure: Failure::of("TIMED_OUT", format!("no response within {:?}", task.timeout)),
             not_before: None,
         }))
     }
 
-    fn started(&self, command: &Command, task: &Task, taken: Taken, sent: bool) -> Input {
+    /// Records the start of an attempt before the command is sent. Returns whether it was recorded.
+    async fn record_start(&self, command: &Command, task: &Task, received: Received) -> bool {
+        match self.engine.submit(command.id, self.started(command, task, received, false)).await {
+            Ok(_) => true,
+            Err(Error::Refused(Refusal::Conflict(_))) => {
+                self.release(command).await;
+                false
+            }
+            Err(error) => {
+                tracing::debug!(workflow = %command.id, %error, "executor did not start an attempt");
+                false
+            }
+        }
+    }
+
+    fn started(&self, command: &Command, task: &Task, received: Received, sent: bool) -> Input {
         Input::StartAttempt {
             step: command.step,
             side: command.side,
             attempt: command.attempt,
-            started_at: taken.at,
+            started_at: received.at,
             deadline: task.deadline,
             executor: self.settings.identity.clone(),
             sent,
         }
     }
 
-    /// Hands in news until the store has taken it, or somebody else's news has made it idle.
+    /// Submits an input until it is committed or refused. It is refused if another input has settled the attempt.
     async fn report(&self, command: &Command, input: Input) {
         loop {
             match self.engine.submit(command.id, input.clone()).await {
                 Ok(_) => return,
                 Err(error) if error.is_retryable() => {
-                    tracing::warn!(workflow = %command.id, %error, "an outcome is reported again");
-                    // Safe to cancel: what is not reported is left to the ledger.
+                    tracing::warn!(workflow = %command.id, %error, "executor failed to report an outcome; retrying");
+                    // Cancel-safe: the ledger redelivers a command whose outcome was not reported.
                     tokio::select! {
                         () = self.give_up.cancelled() => return,
-                        () = tokio::time::sleep(REPORT_PAUSE) => {}
+                        () = tokio::time::sleep(REPORT_RETRY_DELAY) => {}
                     }
                 }
                 Err(Error::Refused(refusal)) => {
-                    metrics::counter!("goconductor_late_answers_total").increment(1);
-                    tracing::debug!(workflow = %command.id, %refusal, "news that came too late");
+                    metrics::LATE_RESULTS.increment(1);
+                    tracing::debug!(workflow = %command.id, %refusal, "outcome arrived after the attempt had ended");
                     return;
                 }
                 Err(error) => {
-                    tracing::error!(workflow = %command.id, %error, "an outcome can't be recorded");
+                    tracing::error!(workflow = %command.id, %error, "executor failed to record an outcome");
                     return;
                 }
             }
         }
     }
 
-    /// Keeps a command that names what does not exist, for a person to look at.
-    async fn bury(&self, command: &Command, topic: &Topic, reason: &str) {
-        let letter = dead_letter(topic, &command.message(None), reason);
+    /// Stores a command that names something that does not exist, for an operator.
+    async fn dead_letter(&self, command: &Command, topic: &Topic, reason: &str) {
+        let letter = to_dead_letter(topic, &command.message(None), reason);
         if let Err(error) = self.engine.store().put_dead_letters(&[letter]).await {
-            tracing::error!(workflow = %command.id, reason, %error, "a dead letter could not be kept");
+            tracing::error!(workflow = %command.id, reason, %error, "executor failed to store a dead letter");
         }
     }
 
     async fn release(&self, command: &Command) {
         if let Err(error) = self.engine.store().release(&[command.row()]).await {
-            tracing::warn!(workflow = %command.id, %error, "a command waits for its redelivery");
+            tracing::warn!(workflow = %command.id, %error, "executor failed to release a command; its redelivery time must expire first");
         }
     }
 }
 
-fn refuse(command: &Command, reason: &'static str) {
-    metrics::counter!("goconductor_commands_refused_total", "reason" => reason).increment(1);
-    tracing::debug!(workflow = %command.id, reason, "a command is not acted on");
+fn count_refused(command: &Command, reason: &'static str) {
+    metrics::COMMANDS_REFUSED.with([reason.into()]).increment(1);
+    tracing::debug!(workflow = %command.id, reason, "executor dropped a command");
 }
 
-/// A message that nobody can act on, named by what it holds, so that copies are kept once.
-pub(crate) fn dead_letter(topic: &Topic, message: &Message, reason: &str) -> DeadLetter {
-    metrics::counter!("goconductor_dead_letters_total").increment(1);
-    tracing::warn!(%topic, reason, "a message goes to the dead letters");
-    let mut name = blake3::Hasher::new();
+/// Converts a message to a dead letter. Its id is a digest of its content, so that duplicates are stored once.
+pub(crate) fn to_dead_letter(topic: &Topic, message: &Message, reason: &str) -> DeadLetter {
+    metrics::DEAD_LETTERS.increment(1);
+    tracing::warn!(%topic, reason, "executor dead-lettered a message");
+    let mut digest = blake3::Hasher::new();
     for part in [topic.to_string().as_bytes(), message.key.as_bytes(), &message.payload] {
-        name.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes()).update(part);
+        digest.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes()).update(part);
     }
     DeadLetter {
-        id: name.finalize().to_hex().as_str().chars().take(32).collect(),
+        id: digest.finalize().to_hex().as_str().chars().take(32).collect(),
         topic: topic.to_string(),
         key: message.key.clone(),
         payload: message.payload.to_vec(),
@@ -363,6 +398,7 @@ pub(crate) fn dead_letter(topic: &Topic, message: &Message, reason: &str) -> Dea
     }
 }
 
+/// Returns the step of a command if the command's attempt has not settled.
 fn open_step<'a>(state: &'a State, command: &Command) -> Option<&'a StepState> {
     if state.phase.is_final() {
         return None;
@@ -372,7 +408,7 @@ fn open_step<'a>(state: &'a State, command: &Command) -> Option<&'a StepState> {
     (open && step.progress(command.side).attempt() == command.attempt).then_some(step)
 }
 
-fn lost(command: &Command, plan: &Plan, now: Timestamp) -> Input {
+fn lose_attempt(command: &Command, plan: &Plan, now: Timestamp) -> Input {
     let timeout = plan.step(command.step).map(|step| step.attempt_timeout(command.side)).unwrap_or_default();
     Input::LoseAttempt {
         step: command.step,

@@ -1,4 +1,4 @@
-//! A microservice that is reached by HTTP.
+//! A participant with an HTTP endpoint.
 
 use crate::task::{Participant, Task};
 use async_trait::async_trait;
@@ -14,22 +14,22 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// A connection that stood idle for longer is not used again: many servers close theirs after five
-/// seconds, and a request that meets the close ends unknown.
-const IDLE: Duration = Duration::from_secs(3);
-/// A participant's `Retry-After` is honoured up to this.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
-/// Of a refusal's text, so much is kept.
-const MESSAGE_CHARS: usize = 2000;
+/// A connection that was idle for longer is not reused. Many servers close idle connections after five seconds, and a
+/// request that races with the close has an unknown outcome.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A participant's `Retry-After` is limited to this.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// The maximum number of characters of a failure's message.
+const MAX_MESSAGE_CHARS: usize = 2000;
 
 type SecureClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// The client that all HTTP participants of a process share: connections are kept for the next request.
+/// The HTTP client that all participants of a process share, with its connection pool.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpClient {
     plain: Client<HttpConnector, Full<Bytes>>,
     connect_timeout: Duration,
-    /// Made when the first participant needs it: reading this machine's certificates takes its time.
+    /// Created on first use, because loading the system's root certificates is slow.
     secure: Arc<OnceLock<Result<SecureClient, String>>>,
 }
 
@@ -48,7 +48,7 @@ impl HttpClient {
             inner.enforce_http(false);
             let https = HttpsConnectorBuilder::new()
                 .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
-                .map_err(|error| format!("this machine's certificates can't be read: {error}"))?
+                .map_err(|error| format!("failed to load the system's root certificates: {error}"))?
                 .https_only()
                 .enable_http1()
                 .wrap_connector(inner);
@@ -68,11 +68,11 @@ fn connector(connect_timeout: Duration) -> HttpConnector {
 
 fn pool() -> hyper_util::client::legacy::Builder {
     let mut builder = Client::builder(TokioExecutor::new());
-    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(256);
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(256);
     builder
 }
 
-/// A microservice that is reached by `POST {url}/{action}`.
+/// A participant that is called by `POST {url}/{action}`.
 #[derive(Debug)]
 pub struct HttpParticipant {
     client: HttpClient,
@@ -109,21 +109,21 @@ impl HttpParticipant {
 impl Participant for HttpParticipant {
     async fn attempt(&self, task: &Task) -> Outcome {
         let sent = self.request(task).and_then(|request| self.client.send(request));
-        let answer = match sent {
-            Ok(answer) => answer,
+        let response = match sent {
+            Ok(response) => response,
             Err(reason) => {
-                let message = format!("no request can be made of {}: {reason}", self.url);
+                let message = format!("failed to create a request to {}: {reason}", self.url);
                 return Outcome::Retryable {
                     failure: Failure::of("BAD_ENDPOINT", message),
                     not_before: None,
                 };
             }
         };
-        let response = match answer.await {
+        let response = match response.await {
             Ok(response) => response,
-            // No connection, so no request: certainly nothing happened.
+            // Without a connection, no request was sent, so nothing happened.
             Err(error) if error.is_connect() => {
-                let message = format!("no connection to {}: {}", self.url, chain(&error));
+                let message = format!("failed to connect to {}: {}", self.url, chain(&error));
                 return Outcome::Retryable {
                     failure: Failure::of("CONNECTION_REFUSED", message),
                     not_before: None,
@@ -135,10 +135,10 @@ impl Participant for HttpParticipant {
         let not_before = retry_after(&parts.headers, clock::now());
         match Limited::new(body, self.output_bytes).collect().await {
             Ok(body) => classify(parts.status, not_before, &body.to_bytes()),
-            // A refusal is a refusal, whatever became of its text.
-            Err(_) if is_clean(parts.status) => classify(parts.status, not_before, &[]),
+            // The status decides, even if its body cannot be read.
+            Err(_) if is_clean_failure(parts.status) => classify(parts.status, not_before, &[]),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                let message = format!("the answer is longer than {} bytes", self.output_bytes);
+                let message = format!("the response body exceeds {} bytes", self.output_bytes);
                 unknown("OUTPUT_TOO_LARGE", message, not_before)
             }
             Err(error) => unknown("CONNECTION_BROKEN", error.to_string(), not_before),
@@ -146,12 +146,12 @@ impl Participant for HttpParticipant {
     }
 }
 
-/// Whether the status alone says that nothing happened.
-fn is_clean(status: StatusCode) -> bool {
+/// Returns whether the status alone states that nothing happened.
+fn is_clean_failure(status: StatusCode) -> bool {
     status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE
 }
 
-/// What an answer means. The statuses are the participants' contract.
+/// Converts a response to an outcome. The meaning of each status is part of the contract with participants.
 fn classify(status: StatusCode, not_before: Option<Timestamp>, body: &[u8]) -> Outcome {
     if status.is_success() {
         if body.iter().all(u8::is_ascii_whitespace) {
@@ -160,7 +160,8 @@ fn classify(status: StatusCode, not_before: Option<Timestamp>, body: &[u8]) -> O
         return match serde_json::from_slice(body) {
             Ok(output) => Outcome::Done { output },
             Err(error) => {
-                unknown("UNREADABLE_ANSWER", format!("HTTP {status}, but no JSON: {error}"), not_before)
+                let message = format!("HTTP {status} with a body that is not valid JSON: {error}");
+                unknown("UNREADABLE_ANSWER", message, not_before)
             }
         };
     }
@@ -180,16 +181,18 @@ fn unknown(code: &str, message: String, not_before: Option<Timestamp>) -> Outcom
     Outcome::Unknown { failure: Failure::of(code, message), not_before }
 }
 
-/// The participant's own `{"code": …, "message": …}`, as far as it gave one.
+/// Reads the failure from a body such as `{"code": …, "message": …}`. Other bodies become the message.
 fn failure(status: StatusCode, body: &[u8]) -> Failure {
     let code = format!("HTTP_{}", status.as_u16());
     let Ok(Json::Object(mut fields)) = serde_json::from_slice::<Json>(body) else {
-        let text: String = String::from_utf8_lossy(body).chars().take(MESSAGE_CHARS).collect();
+        let text: String = String::from_utf8_lossy(body).chars().take(MAX_MESSAGE_CHARS).collect();
         let message = if text.trim().is_empty() { format!("HTTP {status}") } else { text };
         return Failure { code, message, detail: None };
     };
     let mut text = |name: &str| match fields.remove(name) {
-        Some(Json::String(value)) if !value.is_empty() => Some(value.chars().take(MESSAGE_CHARS).collect()),
+        Some(Json::String(value)) if !value.is_empty() => {
+            Some(value.chars().take(MAX_MESSAGE_CHARS).collect())
+        }
         Some(_) | None => None,
     };
     let code = text("code").unwrap_or(code);
@@ -198,25 +201,25 @@ fn failure(status: StatusCode, body: &[u8]) -> Failure {
     Failure { code, message, detail }
 }
 
-/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
+/// Reads the header `Retry-After`: seconds or a date (RFC 9110, section 10.2.3).
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match value.parse::<u64>() {
+    let delay = match value.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
             Timestamp(date.as_microsecond()).since(now)
         }
     };
-    Some(now.after(wait.min(LONGEST_WAIT)))
+    Some(now.after(delay.min(MAX_RETRY_AFTER)))
 }
 
-/// RFC 3339 in UTC.
+/// Formats a time as RFC 3339 in UTC.
 fn rfc3339(at: Timestamp) -> String {
     jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.3}"))
 }
 
-/// An error with what it stems from: the outermost alone says little.
+/// Formats an error with its sources, because the outermost error alone is not specific.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -238,7 +241,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
 
     #[test]
-    fn each_status_is_one_of_three_outcomes() {
+    fn each_status_maps_to_one_outcome() {
         let cases = [
             ("200 201 202 204 299", "done"),
             ("408 425 429 503", "retryable"),
@@ -253,7 +256,7 @@ mod tests {
                     Outcome::Retryable { not_before: Some(NOW), .. } => "retryable",
                     Outcome::Refused { .. } => "refused",
                     Outcome::Unknown { not_before: Some(NOW), .. } => "unknown",
-                    Outcome::Retryable { .. } | Outcome::Unknown { .. } => "forgets when to come back",
+                    Outcome::Retryable { .. } | Outcome::Unknown { .. } => "without Retry-After",
                 };
                 assert_eq!(outcome, expected, "{status}");
             }
@@ -261,28 +264,28 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_answer_is_null_and_one_that_is_no_json_is_unknown() {
+    fn empty_body_is_null_and_invalid_json_is_unknown() {
         assert_eq!(classify(StatusCode::NO_CONTENT, None, b" \n"), Outcome::Done { output: Json::Null });
         assert!(matches!(classify(StatusCode::OK, None, b"OK"), Outcome::Unknown { .. }));
     }
 
     #[test]
-    fn a_refusal_keeps_what_the_participant_said() {
+    fn refusal_keeps_code_message_and_detail() {
         let failure = |body: &[u8]| match classify(StatusCode::CONFLICT, None, body) {
             Outcome::Refused { failure } => failure,
             other @ (Outcome::Done { .. } | Outcome::Retryable { .. } | Outcome::Unknown { .. }) => {
                 panic!("{other:?}")
             }
         };
-        let said = failure(br#"{"code": "CARD_DECLINED", "message": "no", "limit": 5}"#);
+        let refused = failure(br#"{"code": "CARD_DECLINED", "message": "no", "limit": 5}"#);
         let detail = Some(json!({"limit": 5}));
-        assert_eq!(said, Failure { code: "CARD_DECLINED".into(), message: "no".into(), detail });
+        assert_eq!(refused, Failure { code: "CARD_DECLINED".into(), message: "no".into(), detail });
         assert_eq!(failure(b"<html>"), Failure::of("HTTP_409", "<html>"));
         assert_eq!(failure(b""), Failure::of("HTTP_409", "HTTP 409 Conflict"));
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
+    fn retry_after_accepts_seconds_and_dates() {
         let at = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("retry-after", value.parse().unwrap());

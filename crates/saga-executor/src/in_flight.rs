@@ -1,35 +1,43 @@
-//! The commands that this executor has under way.
+//! The commands that this executor has in flight.
 
 use goconductor_store::{LedgerRowKey, LedgerStore, RowKind};
 use goconductor_transition::clock;
+use parking_lot::Mutex;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// What has ended is remembered for so long: longer than a state that travels with a command is believed.
-const ENDED: Duration = Duration::from_secs(2);
+/// A finished command is remembered for this long, which is longer than the state inside a command is trusted.
+const RETENTION: Duration = Duration::from_secs(2);
 
-/// What is under way, so that a duplicate is dropped and the ledger does not deliver it again.
+/// The commands in flight. Duplicates of them are dropped, and heartbeats keep the ledger from redelivering them.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     store: Arc<dyn LedgerStore>,
     redelivery: Duration,
-    rows: Mutex<HashMap<LedgerRowKey, Running>>,
-    ended: Mutex<Ended>,
+    commands: Mutex<HashMap<LedgerRowKey, RunningCommand>>,
+    finished: Mutex<FinishedCommands>,
 }
 
-/// What has ended lately, the first first.
+#[derive(Debug)]
+struct RunningCommand {
+    since: Instant,
+    cancelled: CancellationToken,
+}
+
+/// The commands that finished recently, oldest first.
 #[derive(Debug, Default)]
-struct Ended {
+struct FinishedCommands {
     order: VecDeque<(Instant, LedgerRowKey)>,
     newest: HashMap<LedgerRowKey, Instant>,
 }
 
-impl Ended {
+impl FinishedCommands {
     fn push(&mut self, row: LedgerRowKey, now: Instant) {
         while let Some((at, old)) = self.order.front().copied()
-            && now.duration_since(at) > ENDED
+            && now.duration_since(at) > RETENTION
         {
             self.order.pop_front();
             if self.newest.get(&old) == Some(&at) {
@@ -41,98 +49,92 @@ impl Ended {
     }
 }
 
+/// Tracks a command as in flight until it is dropped.
 #[derive(Debug)]
-struct Running {
-    since: Instant,
-    cancelled: CancellationToken,
-}
-
-/// As long as it lives, the command is under way here.
-#[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct InFlightGuard {
     in_flight: Arc<InFlight>,
     row: LedgerRowKey,
-    /// Cancelled when the workflow does not want the command any more.
+    /// Cancelled when the workflow no longer needs the command.
     pub(crate) cancelled: CancellationToken,
 }
 
-impl Drop for Entry {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.in_flight.end(self.row);
+        self.in_flight.finish(self.row);
     }
 }
 
 impl InFlight {
     pub(crate) fn new(store: Arc<dyn LedgerStore>, redelivery: Duration) -> Arc<Self> {
-        Arc::new(Self { store, redelivery, rows: Mutex::default(), ended: Mutex::default() })
+        Arc::new(Self { store, redelivery, commands: Mutex::default(), finished: Mutex::default() })
     }
 
-    /// Whether a command was under way here and has ended lately.
-    pub(crate) fn ended_lately(&self, row: &LedgerRowKey) -> bool {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).newest.contains_key(row)
-    }
-
-    fn end(&self, row: LedgerRowKey) {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&row);
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(row, clock::monotonic());
-    }
-
-    /// Takes a command on, unless it is under way here already.
-    pub(crate) fn enter(self: &Arc<Self>, row: LedgerRowKey) -> Option<Entry> {
-        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        match rows.entry(row) {
-            std::collections::hash_map::Entry::Occupied(_) => None,
-            std::collections::hash_map::Entry::Vacant(place) => {
+    /// Tracks a command. Returns `None` if it is in flight already.
+    pub(crate) fn track(self: &Arc<Self>, row: LedgerRowKey) -> Option<InFlightGuard> {
+        match self.commands.lock().entry(row) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(entry) => {
                 let cancelled = CancellationToken::new();
-                place.insert(Running { since: clock::monotonic(), cancelled: cancelled.clone() });
-                Some(Entry { in_flight: Arc::clone(self), row, cancelled })
+                entry.insert(RunningCommand { since: clock::monotonic(), cancelled: cancelled.clone() });
+                Some(InFlightGuard { in_flight: Arc::clone(self), row, cancelled })
             }
         }
     }
 
-    /// Keeps the ledger from delivering again what takes longer than a third of its redelivery time.
-    pub(crate) async fn heartbeat(self: Arc<Self>, stop: CancellationToken) {
-        let every = self.redelivery / 3;
+    /// Returns whether a command finished here recently.
+    pub(crate) fn finished_recently(&self, row: &LedgerRowKey) -> bool {
+        self.finished.lock().newest.contains_key(row)
+    }
+
+    fn finish(&self, row: LedgerRowKey) {
+        self.commands.lock().remove(&row);
+        self.finished.lock().push(row, clock::monotonic());
+    }
+
+    /// Extends the redelivery time of commands that run longer than a third of it, until `stop` is cancelled.
+    pub(crate) async fn send_heartbeats(self: Arc<Self>, stop: CancellationToken) {
+        let interval = self.redelivery / 3;
         loop {
-            // Safe to cancel: a sleep holds nothing.
+            // Cancel-safe: both arms only wait.
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(every) => {}
+                () = tokio::time::sleep(interval) => {}
             }
-            let long = self.longer_than(every);
-            if long.is_empty() {
+            // Half an interval, so that no command reaches a full interval before the next heartbeat.
+            let rows = self.running_for(interval / 2);
+            if rows.is_empty() {
                 continue;
             }
-            if let Err(error) = self.store.extend(&long, clock::now().after(self.redelivery)).await {
-                tracing::warn!(%error, rows = long.len(), "heartbeats could not be written");
+            if let Err(error) = self.store.extend(&rows, clock::now().after(self.redelivery)).await {
+                tracing::warn!(%error, rows = rows.len(), "executor failed to write heartbeats");
                 continue;
             }
-            self.tell_unwanted(&long).await;
+            self.cancel_unwanted(&rows).await;
         }
     }
 
-    /// Tells those whose commands the ledger wants back, or does not know any more.
-    async fn tell_unwanted(&self, long: &[LedgerRowKey]) {
-        let mut ids: Vec<_> = long.iter().map(|row| row.id).collect();
+    /// Cancels the commands that the ledger withdraws or no longer contains.
+    async fn cancel_unwanted(&self, rows: &[LedgerRowKey]) {
+        let mut ids: Vec<_> = rows.iter().map(|row| row.id).collect();
         ids.sort_unstable();
         ids.dedup();
         let Ok(owed) = self.store.ledger(&ids).await else { return };
         let wanted =
             |row: &LedgerRowKey| owed.iter().any(|owed| owed.key == *row && owed.kind != RowKind::Withdraw);
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        for row in long.iter().filter(|row| !wanted(row)) {
-            if let Some(running) = rows.get(row) {
-                running.cancelled.cancel();
+        let commands = self.commands.lock();
+        for row in rows.iter().filter(|row| !wanted(row)) {
+            if let Some(command) = commands.get(row) {
+                command.cancelled.cancel();
             }
         }
     }
 
-    fn longer_than(&self, time: Duration) -> Vec<LedgerRowKey> {
+    fn running_for(&self, duration: Duration) -> Vec<LedgerRowKey> {
         let now = clock::monotonic();
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        // One period ahead: what is younger will be caught by the next heartbeat in time.
-        rows.iter()
-            .filter(|(_, running)| now.duration_since(running.since) >= time / 2)
+        let commands = self.commands.lock();
+        commands
+            .iter()
+            .filter(|(_, command)| now.duration_since(command.since) >= duration)
             .map(|(row, _)| *row)
             .collect()
     }

@@ -1,9 +1,9 @@
-//! The service saga-executor as a process of its own.
+//! The binary of the service saga-executor.
 
 use std::process::ExitCode;
 
-/// A third of the time at full load went into the C library's. This one gives back what is not in use, so that what a
-/// process takes stays the same for as long as its load does.
+/// At full load, a third of the CPU time was spent in the allocator of the C library. jemalloc also returns unused
+/// memory to the system, so that the memory of a process stays constant under constant load.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,64 +1,57 @@
-//! The services that this executor serves, and how each is reached: followed while it runs.
+//! The services that this executor serves, and the transport to each. They can change at runtime.
 //!
-//! A service is served for as long as there is a way to reach it: in this process, by workers that are
-//! connected, or by its address, in this order.
+//! A service is served while a transport to it exists. In order of preference: a participant in this process, its
+//! connected workers, its HTTP endpoint.
 
 mod entry;
 
-use crate::Settings;
 use crate::attempt::Runner;
+use crate::concurrency::{ConcurrencyLimits, action_limits};
 use crate::http_participant::{HttpClient, HttpParticipant};
 use crate::in_flight::InFlight;
-use crate::lane::Lane;
-use crate::room::{Rooms, limits};
+use crate::lane_consumer::LaneConsumer;
+use crate::settings::Settings;
 use crate::task::Participant;
 use crate::workers::{ServiceKey, Workers};
-use entry::{Entry, Way};
+use entry::{Entry, Transport};
 use goconductor_queue::Topic;
 use goconductor_saga::Side;
 use goconductor_service_kit::fair::{FairSemaphore, Limits};
 use goconductor_store::ServiceRecord;
 use goconductor_transition::{Command, Engine, LocalDispatch, topic_of};
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Changes by other processes are seen after this long at the latest.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// A connection that is not there after this long is taken for refused.
-const CONNECT: Duration = Duration::from_secs(5);
+pub(crate) use entry::ServedLanes;
 
-/// A service that is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Served {
-    pub(crate) namespace: String,
-    pub(crate) service: String,
-    /// Commands of one side that it can have under way.
-    pub(crate) executes: usize,
-    pub(crate) compensations: usize,
-}
+/// The interval at which the registered services are read, to see changes by other processes.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The timeout for connecting to an HTTP participant.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How a service is to be served.
-struct Wanted {
-    way: Way,
+/// How a service should be served.
+struct DesiredService {
+    transport: Transport,
     executes: usize,
     compensations: usize,
-    /// What its settings say of its actions.
+    /// The limits of single actions, by name.
     actions: BTreeMap<String, usize>,
 }
 
-/// A service that is served, as it is told to others.
-pub(crate) struct About {
-    pub(crate) served: Served,
-    /// How it is reached, in a word.
-    pub(crate) way: &'static str,
-    /// How many executes of each limited action wait.
-    pub(crate) actions: Vec<(String, usize)>,
+/// The status of a service, as published to the cluster.
+pub(crate) struct ServiceStatus {
+    pub(crate) lanes: ServedLanes,
+    /// The name of the transport.
+    pub(crate) transport: &'static str,
+    /// The number of waiting executes of each limited action.
+    pub(crate) waiting: Vec<(String, usize)>,
 }
 
-/// What is served here.
+/// The services that this executor serves.
 #[derive(Debug)]
 pub(crate) struct Registry {
     engine: Arc<Engine>,
@@ -68,10 +61,10 @@ pub(crate) struct Registry {
     in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
     http: HttpClient,
     entries: Mutex<BTreeMap<ServiceKey, Entry>>,
-    by_topic: RwLock<HashMap<Topic, Arc<Lane>>>,
-    /// The places of all services, for executes and for compensations.
-    places: [FairSemaphore; 2],
-    lanes: TaskTracker,
+    consumers: RwLock<HashMap<Topic, Arc<LaneConsumer>>>,
+    /// The permits that all services share: one semaphore for executes, one for compensations.
+    shared_permits: [FairSemaphore; 2],
+    tasks: TaskTracker,
     give_up: CancellationToken,
 }
 
@@ -84,13 +77,9 @@ impl Registry {
         in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
     ) -> Arc<Self> {
         let give_up = CancellationToken::new();
-        let places = settings.all_in_flight;
-        let places = [(); 2].map(|()| {
-            FairSemaphore::new(Limits {
-                permits: places,
-                permits_per_key: places,
-                waiting_per_key: usize::MAX,
-            })
+        let permits = settings.all_in_flight;
+        let shared_permits = [(); 2].map(|()| {
+            FairSemaphore::new(Limits { permits, permits_per_key: permits, waiting_per_key: usize::MAX })
         });
         let runner = Arc::new(Runner {
             engine: Arc::clone(&engine),
@@ -104,11 +93,11 @@ impl Registry {
             runner,
             workers,
             in_process,
-            http: HttpClient::new(CONNECT),
+            http: HttpClient::new(CONNECT_TIMEOUT),
             entries: Mutex::default(),
-            by_topic: RwLock::default(),
-            places,
-            lanes: TaskTracker::new(),
+            consumers: RwLock::default(),
+            shared_permits,
+            tasks: TaskTracker::new(),
             give_up,
         });
         let local: Weak<dyn LocalDispatch> = Arc::downgrade(&this) as Weak<dyn LocalDispatch>;
@@ -116,179 +105,171 @@ impl Registry {
         this
     }
 
-    /// What is served just now.
-    pub(crate) fn served(&self) -> Vec<Served> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().map(|(key, entry)| entry.served(key)).collect()
+    /// Returns the services that are served now, with the capacities of their lanes.
+    pub(crate) fn served_services(&self) -> Vec<ServedLanes> {
+        self.entries.lock().iter().map(|(key, entry)| entry.lanes(key)).collect()
     }
 
-    /// How each service fares just now.
-    pub(crate) fn about(&self) -> Vec<About> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let about = |(key, entry): (&ServiceKey, &Entry)| About {
-            served: entry.served(key),
-            way: entry.way.name(),
-            actions: entry.actions.waiting(),
+    /// Returns the status of each service.
+    pub(crate) fn statuses(&self) -> Vec<ServiceStatus> {
+        let status = |(key, entry): (&ServiceKey, &Entry)| ServiceStatus {
+            lanes: entry.lanes(key),
+            transport: entry.transport.name(),
+            waiting: entry.actions.waiting(),
         };
-        entries.iter().map(about).collect()
+        self.entries.lock().iter().map(status).collect()
     }
 
-    /// Follows the services until `stop`, then waits for what is under way, for as long as is set.
+    /// Follows the registered services until `stop` is cancelled, then drains the attempts in flight.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut services = Vec::new();
         while !stop.is_cancelled() {
             match self.engine.store().services().await {
                 Ok(read) => services = read,
-                Err(error) => tracing::warn!(%error, "the services can't be read"),
+                Err(error) => tracing::warn!(%error, "executor failed to read the services"),
             }
-            self.serve(self.wanted(&services), &stop);
-            // Safe to cancel: a notification that is missed is made good by the next look.
+            self.reconcile(self.desired(&services), &stop);
+            // Cancel-safe: the next poll makes up for a missed notification.
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.engine.services_changed().notified() => {}
-                () = self.workers.changed().notified() => self.serve(self.wanted(&services), &stop),
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = self.workers.changed().notified() => self.reconcile(self.desired(&services), &stop),
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
-        self.lanes.close();
-        if tokio::time::timeout(self.settings.drain, self.lanes.wait()).await.is_err() {
-            tracing::warn!("attempts under way are given up: the ledger brings them back");
+        self.tasks.close();
+        if tokio::time::timeout(self.settings.drain, self.tasks.wait()).await.is_err() {
+            tracing::warn!("executor gave up attempts at the drain timeout; the ledger will redeliver them");
             self.give_up.cancel();
-            self.lanes.wait().await;
+            self.tasks.wait().await;
         }
     }
 
-    /// Whether this executor is there for the service.
-    fn is_ours(&self, service: &str) -> bool {
-        self.settings.services.is_empty() || self.settings.services.iter().any(|each| each == service)
-    }
-
-    fn wanted(&self, services: &[ServiceRecord]) -> BTreeMap<ServiceKey, Wanted> {
-        let mut wanted = BTreeMap::new();
-        for service in services.iter().filter(|service| self.is_ours(&service.name)) {
+    fn desired(&self, services: &[ServiceRecord]) -> BTreeMap<ServiceKey, DesiredService> {
+        let mut desired = BTreeMap::new();
+        for service in services.iter().filter(|service| self.is_configured(&service.name)) {
             if service.settings.http.is_some() {
                 let key = (service.namespace.clone(), service.name.clone());
-                let executes = self.executes(service);
-                let compensations = self.settings.compensations_in_flight;
-                let way = Way::Http(service.settings.clone());
-                wanted
-                    .insert(key, Wanted { way, executes, compensations, actions: limits(&service.settings) });
+                let http = DesiredService {
+                    transport: Transport::Http(service.settings.clone()),
+                    executes: self.executes(service),
+                    compensations: self.settings.compensations_in_flight,
+                    actions: action_limits(&service.settings),
+                };
+                desired.insert(key, http);
             }
         }
         let of = |key: &ServiceKey, participant: Arc<dyn Participant>, capacity: usize| {
-            let known = services.iter().find(|service| service.namespace == key.0 && service.name == key.1);
-            Wanted {
-                way: Way::Participant(participant),
-                executes: capacity
-                    .min(known.map_or(self.settings.executes_in_flight, |known| self.executes(known))),
+            let record = services.iter().find(|service| service.namespace == key.0 && service.name == key.1);
+            let executes = record.map_or(self.settings.executes_in_flight, |record| self.executes(record));
+            DesiredService {
+                transport: Transport::Participant(participant),
+                executes: capacity.min(executes),
                 compensations: capacity.min(self.settings.compensations_in_flight),
-                actions: known.map(|known| limits(&known.settings)).unwrap_or_default(),
+                actions: record.map(|record| action_limits(&record.settings)).unwrap_or_default(),
             }
         };
         for (key, pool, capacity) in self.workers.serving() {
             let of = of(&key, pool, capacity);
-            wanted.insert(key, of);
+            desired.insert(key, of);
         }
         for (key, (participant, capacity)) in &self.in_process {
-            wanted.insert(key.clone(), of(key, Arc::clone(participant), *capacity));
+            desired.insert(key.clone(), of(key, Arc::clone(participant), *capacity));
         }
-        wanted
+        desired
     }
 
-    fn serve(&self, wanted: BTreeMap<ServiceKey, Wanted>, stop: &CancellationToken) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Returns whether the settings allow this executor to serve a service.
+    fn is_configured(&self, service: &str) -> bool {
+        self.settings.services.is_empty() || self.settings.services.iter().any(|each| each == service)
+    }
+
+    /// Returns how many executes of a service may be in flight.
+    fn executes(&self, service: &ServiceRecord) -> usize {
+        let limit = service.settings.max_in_flight.and_then(|limit| usize::try_from(limit).ok());
+        limit.filter(|limit| *limit > 0).unwrap_or(self.settings.executes_in_flight)
+    }
+
+    fn reconcile(&self, desired: BTreeMap<ServiceKey, DesiredService>, stop: &CancellationToken) {
+        let mut entries = self.entries.lock();
         entries.retain(|key, entry| {
-            let stays = wanted.contains_key(key);
+            let stays = desired.contains_key(key);
             if !stays {
-                tracing::info!(service = key.1, namespace = key.0, "the service is served here no more");
+                tracing::info!(service = key.1, namespace = key.0, "executor stopped serving a service");
                 entry.stop.cancel();
             }
             stays
         });
-        let mut by_topic = self.by_topic.write().unwrap_or_else(PoisonError::into_inner);
-        by_topic.retain(|_, lane| !lane.stop.is_cancelled());
-        drop(by_topic);
-        for (key, wanted) in wanted {
+        self.consumers.write().retain(|_, consumer| !consumer.stop.is_cancelled());
+        for (key, desired) in desired {
             if let Some(entry) = entries.get_mut(&key) {
-                if !entry.way.is(&wanted.way) {
-                    let participant = self.participant(&wanted.way);
-                    tracing::info!(service = key.1, "the service is reached in another way now");
-                    *entry.endpoint.write().unwrap_or_else(PoisonError::into_inner) = participant;
-                    entry.way = wanted.way;
-                }
-                entry.executes.resize(wanted.executes);
-                entry.compensations.resize(wanted.compensations);
-                entry.actions.set(&wanted.actions);
+                self.update(&key, entry, desired);
                 continue;
             }
-            let participant = self.participant(&wanted.way);
-            let entry = Entry::new(
-                wanted.way,
-                participant,
-                wanted.executes,
-                wanted.compensations,
-                stop.child_token(),
-            );
-            entry.actions.set(&wanted.actions);
-            tracing::info!(service = key.1, namespace = key.0, "the service is served here");
-            self.begin(&key, &entry);
+            let participant = self.participant(&desired.transport);
+            let DesiredService { transport, executes, compensations, actions } = desired;
+            let entry = Entry::new(transport, participant, executes, compensations, stop.child_token());
+            entry.actions.set(&actions);
+            tracing::info!(service = key.1, namespace = key.0, "executor started serving a service");
+            self.start_consumers(&key, &entry);
             entries.insert(key, entry);
         }
     }
 
-    fn begin(&self, (namespace, service): &ServiceKey, entry: &Entry) {
-        let [executes, compensations] = &self.places;
+    fn update(&self, (namespace, service): &ServiceKey, entry: &mut Entry, desired: DesiredService) {
+        if !entry.transport.is_same(&desired.transport) {
+            let transport = desired.transport.name();
+            tracing::info!(service, namespace, transport, "transport of a service changed");
+            *entry.endpoint.write() = self.participant(&desired.transport);
+            entry.transport = desired.transport;
+        }
+        entry.executes.resize(desired.executes);
+        entry.compensations.resize(desired.compensations);
+        entry.actions.set(&desired.actions);
+    }
+
+    fn start_consumers(&self, (namespace, service): &ServiceKey, entry: &Entry) {
+        let [executes, compensations] = &self.shared_permits;
         let sides = [
             (Side::Execute, &entry.executes, executes),
             (Side::Compensate, &entry.compensations, compensations),
         ];
-        for (side, places, executor) in sides {
-            let lane = Arc::new(Lane {
+        for (side, lane, executor) in sides {
+            let consumer = Arc::new(LaneConsumer {
                 runner: Arc::clone(&self.runner),
                 topic: topic_of(namespace, service, side),
                 endpoint: Arc::clone(&entry.endpoint),
-                rooms: Rooms {
+                limits: ConcurrencyLimits {
                     side,
                     namespace: namespace.clone(),
-                    lane: places.permits(),
+                    lane: lane.semaphore(),
                     executor: executor.clone(),
                     actions: Arc::clone(&entry.actions),
                 },
                 tasks: TaskTracker::new(),
                 stop: entry.stop.clone(),
             });
-            self.lanes.spawn(Arc::clone(&lane).run());
-            let mut by_topic = self.by_topic.write().unwrap_or_else(PoisonError::into_inner);
-            by_topic.insert(lane.topic.clone(), lane);
+            self.tasks.spawn(Arc::clone(&consumer).run());
+            self.consumers.write().insert(consumer.topic.clone(), consumer);
         }
     }
 
-    /// How many of its executes may be under way at once.
-    fn executes(&self, service: &ServiceRecord) -> usize {
-        let limit = service.settings.max_in_flight;
-        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
-        limit.unwrap_or(self.settings.executes_in_flight)
-    }
-
-    fn participant(&self, way: &Way) -> Arc<dyn Participant> {
-        match way {
-            Way::Http(settings) => {
+    fn participant(&self, transport: &Transport) -> Arc<dyn Participant> {
+        match transport {
+            Transport::Http(settings) => {
                 let url = settings.url().unwrap_or_default();
                 Arc::new(HttpParticipant::new(self.http.clone(), url, self.settings.output_bytes))
             }
-            Way::Participant(participant) => Arc::clone(participant),
+            Transport::Participant(participant) => Arc::clone(participant),
         }
     }
 }
 
 impl LocalDispatch for Registry {
     fn try_accept(&self, topic: &Topic, command: Command) -> Option<Command> {
-        let lane = {
-            let lanes = self.by_topic.read().unwrap_or_else(PoisonError::into_inner);
-            lanes.get(topic).cloned()
-        };
-        match lane {
-            Some(lane) => lane.try_accept(command),
+        let consumer = self.consumers.read().get(topic).cloned();
+        match consumer {
+            Some(consumer) => consumer.try_accept(command),
             None => Some(command),
         }
     }

@@ -1,6 +1,8 @@
-//! The executor as a process of its own.
+//! The executor as a separate process.
 
-use crate::{Executor, Participant, Settings};
+use crate::executor::Executor;
+use crate::settings::Settings;
+use crate::task::Participant;
 use anyhow::Context;
 use axum::Router;
 use goconductor_process::{Backends, Host, MembershipLease, Process};
@@ -9,31 +11,31 @@ use goconductor_store::ProcessInfo;
 use std::sync::Arc;
 use tonic::service::Routes;
 
-/// Serves the configured services until SIGTERM or SIGINT, then ends what is under way.
+/// Serves the configured services until SIGTERM or SIGINT, then drains the attempts in flight.
 ///
 /// # Errors
-/// When it can't start: the configuration, the address.
+/// Returns an error if the configuration is invalid or the address cannot be bound.
 pub async fn run(process: Process) -> anyhow::Result<()> {
     run_with(process, Vec::new()).await
 }
 
-/// A service that is carried out in the executor's own process.
+/// A service that runs in the executor's process.
 #[derive(Debug)]
 pub struct InProcess {
-    /// Where it lives.
+    /// The namespace of the service.
     pub namespace: String,
-    /// Its name.
+    /// The name of the service.
     pub service: String,
-    /// What carries it out.
+    /// The implementation of the service.
     pub participant: Arc<dyn Participant>,
-    /// Attempts of each side at once.
+    /// Attempts of each side in flight.
     pub capacity: usize,
 }
 
-/// The same, with services that are carried out in this process.
+/// Like [`run`], and also serves services that run in this process.
 ///
 /// # Errors
-/// As [`run`].
+/// Returns an error if the configuration is invalid or the address cannot be bound.
 pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.executor.listen).await?;
     let Backends { store, changes: _, queues, engine } = Backends::open(&process)?;
@@ -53,13 +55,13 @@ pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Res
         MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed);
     let running = tokio::spawn(executor.run(stop));
     process.drain.draining().await;
-    running.await.context("the executor has failed")?;
+    running.await.context("the executor task panicked")?;
     engine.drain().await;
     membership.withdraw().await;
     host.close().await
 }
 
-/// What an executor is set to, as configured.
+/// Converts the configuration to the settings of an executor.
 #[must_use]
 pub fn settings(config: &Config, identity: String) -> Settings {
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);

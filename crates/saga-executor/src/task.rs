@@ -1,4 +1,4 @@
-//! What a participant is asked to do, apart from how it is reached.
+//! The task of a participant, independent of the transport.
 
 use async_trait::async_trait;
 use goconductor_saga::{Failure, Json, Outcome, Side, Timestamp, WorkflowId};
@@ -7,39 +7,50 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// One attempt at one side of one step.
+/// A participant: a microservice behind some transport.
+#[async_trait]
+pub trait Participant: std::fmt::Debug + Send + Sync {
+    /// Runs an attempt and returns its outcome. An outcome that cannot be determined is [`Outcome::Unknown`].
+    ///
+    /// The caller does not call it after the task's deadline, and drops the future at the deadline.
+    async fn attempt(&self, task: &Task) -> Outcome;
+}
+
+/// One attempt of one side of one step.
 #[derive(Debug, Clone)]
 pub struct Task {
-    /// The workflow.
+    /// The id of the workflow.
     pub workflow: WorkflowId,
-    /// The step's name.
+    /// The name of the step.
     pub step: String,
-    /// Execute or compensate.
+    /// The side of the step.
     pub side: Side,
-    /// What the service is asked to do.
+    /// The action to perform.
     pub action: String,
-    /// From 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// The same for every attempt and every redelivery.
+    /// The idempotency key: the same for every attempt and every redelivery.
     pub idempotency_key: String,
-    /// What it is given.
+    /// The input of the action.
     pub input: Arc<Json>,
-    /// When its time is up, by the wall clock: for the participant's information.
+    /// The deadline by the wall clock. It informs the participant; the caller enforces `timeout`.
     pub deadline: Timestamp,
-    /// How long it may take: enforced by the caller.
+    /// The time limit of the attempt, from the start of the call.
     pub timeout: Duration,
-    /// What is heard of it, if it has to be heard of now and then.
-    pub pulse: Option<Pulse>,
-    /// The workflow does not want it any more: stop if you can, and answer all the same.
+    /// The heartbeats of the attempt; `None` if the step has no heartbeat timeout.
+    pub heartbeat: Option<Heartbeat>,
+    /// Cancelled when the workflow no longer needs the attempt. The participant should stop early, and must return
+    /// an outcome all the same.
     pub cancelled: CancellationToken,
 }
 
 impl Task {
-    /// A W3C trace context: one trace a workflow, one span an attempt. The same for the same attempt.
+    /// Returns a W3C trace context with one trace per workflow and one span per attempt. It is the same for each
+    /// call with the same attempt.
     #[must_use]
     pub fn traceparent(&self) -> String {
         let digest = |text: &str| {
-            // FNV-1a: a span id has to be spread, not secret.
+            // FNV-1a: a span id must be well distributed, not secret.
             text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
             })
@@ -47,56 +58,48 @@ impl Task {
         let span = digest(&format!("{}#{}", self.idempotency_key, self.attempt)).max(1);
         format!("00-{}-{span:016x}-01", self.workflow.0.simple())
     }
-}
 
-/// The heartbeats of an attempt: one that was not heard of for too long is given up before its time is up, and
-/// may have happened.
-#[derive(Debug, Clone)]
-pub struct Pulse {
-    limit: Duration,
-    beat: Arc<Notify>,
-}
-
-impl Pulse {
-    /// Nothing may pass for longer than this.
-    #[must_use]
-    pub fn of(limit: Duration) -> Self {
-        Self { limit, beat: Arc::default() }
-    }
-
-    /// How long it may be silent.
-    #[must_use]
-    pub fn limit(&self) -> Duration {
-        self.limit
-    }
-
-    /// It was heard of.
-    pub fn beat(&self) {
-        self.beat.notify_one();
-    }
-
-    /// Waits until it was silent for too long, from now on; what became of the attempt then.
-    pub async fn stopped(&self) -> Outcome {
-        while tokio::time::timeout(self.limit, self.beat.notified()).await.is_ok() {}
-        let reason = format!("no heartbeat for {:?}", self.limit);
-        Outcome::Unknown { failure: Failure::of("HEARTBEAT_TIMED_OUT", reason), not_before: None }
-    }
-}
-
-impl Task {
-    /// Waits until the attempt was silent for too long; for ever if it need not be heard of.
-    pub async fn fell_silent(&self) -> Outcome {
-        match &self.pulse {
-            Some(pulse) => pulse.stopped().await,
+    /// Waits until the heartbeat timeout expires and returns the outcome. Never returns if the step has no heartbeat
+    /// timeout.
+    pub async fn heartbeat_expired(&self) -> Outcome {
+        match &self.heartbeat {
+            Some(heartbeat) => heartbeat.heartbeat_expired().await,
             None => std::future::pending().await,
         }
     }
 }
 
-/// A way to reach a microservice.
-#[async_trait]
-pub trait Participant: std::fmt::Debug + Send + Sync {
-    /// Has it done, and says how that ended. Always answers: what can't be known is an outcome, too.
-    /// Not called after the task's deadline, and given up at it by the caller.
-    async fn attempt(&self, task: &Task) -> Outcome;
+/// The heartbeats of an attempt. An attempt without a heartbeat for `timeout` ends before its deadline, with an
+/// unknown outcome.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    timeout: Duration,
+    received: Arc<Notify>,
+}
+
+impl Heartbeat {
+    /// Creates the heartbeats of an attempt with this timeout.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout, received: Arc::default() }
+    }
+
+    /// Returns the maximum time between two heartbeats.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Records a heartbeat.
+    pub fn beat(&self) {
+        self.received.notify_one();
+    }
+
+    /// Waits until no heartbeat was recorded for the timeout, counted from the call, and returns the outcome of the
+    /// attempt.
+    pub async fn heartbeat_expired(&self) -> Outcome {
+        while tokio::time::timeout(self.timeout, self.received.notified()).await.is_ok() {}
+        let reason = format!("no heartbeat within {:?}", self.timeout);
+        Outcome::Unknown { failure: Failure::of("HEARTBEAT_TIMED_OUT", reason), not_before: None }
+    }
 }

@@ -1,14 +1,14 @@
-//! `WorkerService.Connect`: a worker's stream, from its hello to its end.
+//! The gRPC method `WorkerService.Connect`: the stream of a worker, from its hello to its end.
 
-use crate::Settings;
+use crate::settings::Settings;
 use crate::task::Task;
-use crate::workers::{Order, Seat, ServiceKey, Worker, Workers};
+use crate::workers::{ServiceKey, Worker, WorkerMessage, WorkerSession, Workers};
 use futures::stream::BoxStream;
-use goconductor_saga::{Failure, Json, Outcome, Side, Timestamp};
+use goconductor_saga::{Failure, Json, Namespace, Outcome, ServiceName, Side, Timestamp};
 use goconductor_transition::clock;
-use goconductor_wire::v1::connect_request::Message as From;
-use goconductor_wire::v1::connect_response::Message as To;
-use goconductor_wire::v1::task_result::Outcome as Told;
+use goconductor_wire::v1::connect_request::Message as FromWorker;
+use goconductor_wire::v1::connect_response::Message as ToWorker;
+use goconductor_wire::v1::task_result::Outcome as WireOutcome;
 use goconductor_wire::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use goconductor_wire::v1::{self as wire, ConnectRequest, ConnectResponse};
 use std::collections::HashMap;
@@ -19,37 +19,45 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
-/// A worker's `retry_after` is honoured up to this.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
-/// Actions of a worker, and bytes of a name.
-const ACTIONS: usize = 10_000;
-const NAME: usize = 256;
-/// Tasks of a worker at once, at most.
-const CAPACITY: u32 = 100_000;
+/// A worker's `retry_after` is limited to this.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// The maximum number of actions of a worker.
+const MAX_ACTIONS: usize = 10_000;
+/// The maximum size of an action's name in bytes.
+const MAX_ACTION_BYTES: usize = 256;
+/// The maximum capacity of a worker.
+const MAX_CAPACITY: u32 = 100_000;
+/// Bytes of a message beyond the output that it carries.
+const MESSAGE_OVERHEAD_BYTES: usize = 64 << 10;
+/// Messages to a worker that may be buffered.
+const RESPONSE_BUFFER: usize = 64;
+/// Heartbeats that are sent within a lease, so that two may be lost.
+const HEARTBEATS_PER_LEASE: u32 = 3;
 
-/// Serves workers.
+/// The gRPC service that workers connect to.
 #[derive(Debug)]
-pub struct Service {
+pub struct WorkerAcceptor {
     workers: Arc<Workers>,
     settings: Arc<Settings>,
     stop: CancellationToken,
 }
 
-/// A service that seats workers; at `stop` they are told to go elsewhere.
+/// Creates the service. After `stop`, it drains the connected workers and refuses new ones.
 pub(crate) fn service(
     workers: Arc<Workers>,
     settings: Arc<Settings>,
     stop: CancellationToken,
-) -> WorkerServiceServer<Service> {
-    let bytes = settings.output_bytes.saturating_add(64 << 10);
-    WorkerServiceServer::new(Service { workers, settings, stop }).max_decoding_message_size(bytes)
+) -> WorkerServiceServer<WorkerAcceptor> {
+    let bytes = settings.output_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
+    WorkerServiceServer::new(WorkerAcceptor { workers, settings, stop }).max_decoding_message_size(bytes)
 }
 
-type Tell = mpsc::Sender<Result<ConnectResponse, Status>>;
+type ResponseSender = mpsc::Sender<Result<ConnectResponse, Status>>;
 
 #[tonic::async_trait]
-impl WorkerService for Service {
+impl WorkerService for WorkerAcceptor {
     type ConnectStream = BoxStream<'static, Result<ConnectResponse, Status>>;
 
     async fn connect(
@@ -57,190 +65,197 @@ impl WorkerService for Service {
         request: Request<Streaming<ConnectRequest>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         if self.stop.is_cancelled() {
-            return Err(Status::unavailable("the executor is draining: connect to another one"));
+            return Err(Status::unavailable("the executor is draining; connect to another executor"));
         }
         let namespace = namespace(request.metadata())?;
-        let mut from = request.into_inner();
+        let mut requests = request.into_inner();
         let lease = self.settings.worker_lease;
-        let first = tokio::time::timeout(lease, from.message())
+        let first = tokio::time::timeout(lease, requests.message())
             .await
-            .map_err(|_| Status::deadline_exceeded("no hello came within the lease"))??;
-        let Some(ConnectRequest { message: Some(From::Hello(hello)) }) = first else {
-            return Err(Status::invalid_argument("the first message is hello"));
+            .map_err(|_| Status::deadline_exceeded("no hello was received within the lease"))??;
+        let Some(ConnectRequest { message: Some(FromWorker::Hello(hello)) }) = first else {
+            return Err(Status::invalid_argument("the first message must be hello"));
         };
-        let (key, worker) = self.read(namespace, hello)?;
-        let (tell, told) = mpsc::channel(64);
-        let welcome = wire::Welcome { executor: self.settings.identity.clone(), lease: Some(span(lease)) };
-        // There is room: it is the first.
-        drop(tell.try_send(Ok(ConnectResponse { message: Some(To::Welcome(welcome)) })));
-        let (seat, orders) = self.workers.sit(&key, worker);
-        let Worker { identity, version, .. } = seat.worker();
-        tracing::info!(service = key.1, namespace = key.0, worker = identity, version, "a worker came");
-        let stream = Stream {
+        let (key, worker) = self.worker(namespace, hello)?;
+        let (sender, responses) = mpsc::channel(RESPONSE_BUFFER);
+        let welcome =
+            wire::Welcome { executor: self.settings.identity.clone(), lease: Some(to_proto(lease)) };
+        // Invariant: the buffer is empty.
+        drop(sender.try_send(Ok(ConnectResponse { message: Some(ToWorker::Welcome(welcome)) })));
+        let (session, messages) = self.workers.register(&key, worker);
+        let Worker { identity, version, .. } = session.worker();
+        let span = tracing::info_span!("worker", service = key.1, namespace = key.0, worker = identity);
+        span.in_scope(|| tracing::info!(version, "worker connected"));
+        let stream = SessionStream {
             workers: Arc::clone(&self.workers),
             settings: Arc::clone(&self.settings),
             stop: self.stop.clone(),
             key,
-            seat,
-            tell,
+            session,
+            responses: sender,
         };
-        drop(tokio::spawn(stream.run(from, orders)));
-        Ok(Response::new(Box::pin(ReceiverStream::new(told))))
+        drop(tokio::spawn(stream.run(requests, messages).instrument(span)));
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
 }
 
-impl Service {
-    fn read(&self, namespace: String, hello: wire::Hello) -> Result<(ServiceKey, Worker), Status> {
+impl WorkerAcceptor {
+    /// Validates the hello of a worker.
+    fn worker(&self, namespace: Namespace, hello: wire::Hello) -> Result<(ServiceKey, Worker), Status> {
         let wire::Hello { service, actions, capacity, version, identity } = hello;
-        if service.is_empty() || service.len() > 63 {
-            return Err(Status::invalid_argument("hello names no service"));
-        }
+        let service =
+            ServiceName::try_from(service).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let served = &self.settings.services;
-        if !served.is_empty() && !served.contains(&service) {
+        if !served.is_empty() && !served.iter().any(|each| each == service.as_str()) {
             return Err(Status::failed_precondition(format!(
-                "this executor serves {}, not {service}: connect to one that does",
+                "this executor serves {}, not {service}; connect to an executor that serves it",
                 served.join(", ")
             )));
         }
-        if actions.is_empty() || actions.len() > ACTIONS || actions.iter().any(|name| name.len() > NAME) {
+        if actions.is_empty()
+            || actions.len() > MAX_ACTIONS
+            || actions.iter().any(|name| name.len() > MAX_ACTION_BYTES)
+        {
             return Err(Status::invalid_argument(format!(
-                "hello names 1 to {ACTIONS} actions of at most {NAME} bytes"
+                "a worker must have 1 to {MAX_ACTIONS} actions with names of at most {MAX_ACTION_BYTES} bytes"
             )));
         }
-        if !(1..=CAPACITY).contains(&capacity) {
-            return Err(Status::invalid_argument(format!("a worker's capacity is from 1 to {CAPACITY}")));
+        if !(1..=MAX_CAPACITY).contains(&capacity) {
+            return Err(Status::invalid_argument(format!(
+                "the capacity of a worker must be from 1 to {MAX_CAPACITY}, not {capacity}"
+            )));
         }
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
         let actions = actions.into_iter().collect();
-        Ok(((namespace, service), Worker { actions, capacity, version, identity }))
+        let key = (namespace.into(), service.into());
+        Ok((key, Worker { actions, capacity, version, identity }))
     }
 }
 
-fn namespace(metadata: &MetadataMap) -> Result<String, Status> {
-    let Some(value) = metadata.get("goconductor-namespace") else { return Ok("default".to_owned()) };
+fn namespace(metadata: &MetadataMap) -> Result<Namespace, Status> {
+    let Some(value) = metadata.get("goconductor-namespace") else { return Ok(Namespace::default()) };
     let text = value.to_str().unwrap_or_default();
-    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=63).contains(&text.len()) && text.bytes().all(inside) && !text.starts_with('-') {
-        return Ok(text.to_owned());
-    }
-    Err(Status::invalid_argument("goconductor-namespace has up to 63 lower-case letters, digits and hyphens"))
+    text.parse().map_err(|error| Status::invalid_argument(format!("goconductor-namespace: {error}")))
 }
 
-/// One worker's stream.
-struct Stream {
+/// The stream of one worker.
+struct SessionStream {
     workers: Arc<Workers>,
     settings: Arc<Settings>,
     stop: CancellationToken,
     key: ServiceKey,
-    seat: Arc<Seat>,
-    tell: Tell,
+    session: Arc<WorkerSession>,
+    responses: ResponseSender,
 }
 
-impl Stream {
-    async fn run(self, mut from: Streaming<ConnectRequest>, mut orders: mpsc::UnboundedReceiver<Order>) {
-        let why = self.serve(&mut from, &mut orders).await;
-        self.workers.leave(&self.key, &self.seat);
-        let worker = &self.seat.worker().identity;
-        tracing::info!(service = self.key.1, worker, why, "a worker went");
+impl SessionStream {
+    async fn run(
+        self,
+        mut requests: Streaming<ConnectRequest>,
+        mut messages: mpsc::UnboundedReceiver<WorkerMessage>,
+    ) {
+        let reason = self.serve(&mut requests, &mut messages).await;
+        self.workers.deregister(&self.key, &self.session);
+        tracing::info!(reason, "worker disconnected");
     }
 
-    /// Until the stream ends; why it did.
+    /// Serves the stream until it ends. Returns the reason.
     async fn serve(
         &self,
-        from: &mut Streaming<ConnectRequest>,
-        orders: &mut mpsc::UnboundedReceiver<Order>,
+        requests: &mut Streaming<ConnectRequest>,
+        messages: &mut mpsc::UnboundedReceiver<WorkerMessage>,
     ) -> &'static str {
         let lease = self.settings.worker_lease;
-        let mut beats = tokio::time::interval(lease / 3);
-        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let silent = tokio::time::sleep(lease);
-        tokio::pin!(silent);
+        let mut heartbeats = tokio::time::interval(lease / HEARTBEATS_PER_LEASE);
+        heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let expired = tokio::time::sleep(lease);
+        tokio::pin!(expired);
         let mut draining = false;
         loop {
-            // Safe to cancel: messages and orders that were not taken stay where they are.
-            let message = tokio::select! {
-                heard = from.message() => {
-                    silent.as_mut().reset(tokio::time::Instant::now() + lease);
-                    match heard {
-                        Ok(Some(ConnectRequest { message: Some(message) })) => match self.hear(message) {
+            // Cancel-safe: messages that were not received stay in their streams.
+            let response = tokio::select! {
+                request = requests.message() => {
+                    expired.as_mut().reset(tokio::time::Instant::now() + lease);
+                    match request {
+                        Ok(Some(ConnectRequest { message: Some(message) })) => match self.handle(message) {
                             Ok(()) => None,
                             Err(status) => {
-                                drop(self.tell.send(Err(status)).await);
-                                return "it said something that it may not";
+                                drop(self.responses.send(Err(status)).await);
+                                return "the worker broke the protocol";
                             }
                         },
                         Ok(Some(ConnectRequest { message: None })) => None,
-                        Ok(None) => return "it closed its stream",
-                        Err(_) => return "its stream broke",
+                        Ok(None) => return "the worker closed the stream",
+                        Err(_) => return "the connection was lost",
                     }
                 }
-                order = orders.recv() => order.map(encoded),
-                _ = beats.tick() => Some(To::Heartbeat(wire::Heartbeat {})),
+                message = messages.recv() => message.map(to_wire),
+                _ = heartbeats.tick() => Some(ToWorker::Heartbeat(wire::Heartbeat {})),
                 () = self.stop.cancelled(), if !draining => {
                     draining = true;
-                    self.workers.leaving(&self.seat);
-                    Some(To::Drain(wire::Drain {}))
+                    self.workers.drain(&self.session);
+                    Some(ToWorker::Drain(wire::Drain {}))
                 }
-                () = &mut silent => return "nothing was heard of it within its lease",
+                () = &mut expired => return "the worker's lease expired",
             };
-            if let Some(message) = message {
-                let sent = self.tell.send(Ok(ConnectResponse { message: Some(message) }));
-                // One who does not read is as lost as one who does not speak.
+            if let Some(message) = response {
+                let sent = self.responses.send(Ok(ConnectResponse { message: Some(message) }));
+                // A worker that does not read its stream is disconnected like one that sends nothing.
                 if !matches!(tokio::time::timeout(lease, sent).await, Ok(Ok(()))) {
-                    return "it does not read";
+                    return "the worker did not read its stream within the lease";
                 }
             }
-            if draining && self.seat.is_idle() {
-                return "the executor is draining";
+            if draining && self.session.is_idle() {
+                return "the executor drained";
             }
         }
     }
 
-    fn hear(&self, message: From) -> Result<(), Status> {
+    fn handle(&self, message: FromWorker) -> Result<(), Status> {
         match message {
-            From::Hello(_) => return Err(Status::invalid_argument("hello is said once")),
-            From::Heartbeat(wire::Heartbeat {}) => {}
-            From::TaskHeartbeat(wire::TaskHeartbeat { task_id }) => self.seat.beat(task_id),
-            From::Drain(wire::Drain {}) => self.workers.leaving(&self.seat),
-            From::Result(result) => {
+            FromWorker::Hello(_) => return Err(Status::invalid_argument("hello must be sent only once")),
+            FromWorker::Heartbeat(wire::Heartbeat {}) => {}
+            FromWorker::TaskHeartbeat(wire::TaskHeartbeat { task_id }) => self.session.beat(task_id),
+            FromWorker::Drain(wire::Drain {}) => self.workers.drain(&self.session),
+            FromWorker::Result(result) => {
                 let outcome = self.outcome(result.outcome);
-                self.seat.answer(result.task_id, outcome);
+                self.session.complete(result.task_id, outcome);
             }
         }
         Ok(())
     }
 
-    fn outcome(&self, told: Option<Told>) -> Outcome {
-        match told {
-            Some(Told::Done(done)) => output(&done.output_json, self.settings.output_bytes),
-            Some(Told::Retryable(retryable)) => {
-                let wait = retryable.retry_after.and_then(|wait| Duration::try_from(wait).ok());
-                let not_before = wait.map(|wait| clock::now().after(wait.min(LONGEST_WAIT)));
+    fn outcome(&self, outcome: Option<WireOutcome>) -> Outcome {
+        match outcome {
+            Some(WireOutcome::Done(done)) => output(&done.output_json, self.settings.output_bytes),
+            Some(WireOutcome::Retryable(retryable)) => {
+                let delay = retryable.retry_after.and_then(|delay| Duration::try_from(delay).ok());
+                let not_before = delay.map(|delay| clock::now().after(delay.min(MAX_RETRY_AFTER)));
                 Outcome::Retryable { failure: failure(retryable.failure), not_before }
             }
-            Some(Told::Refused(refused)) => Outcome::Refused { failure: failure(refused.failure) },
-            Some(Told::Unknown(unknown)) => {
+            Some(WireOutcome::Refused(refused)) => Outcome::Refused { failure: failure(refused.failure) },
+            Some(WireOutcome::Unknown(unknown)) => {
                 Outcome::Unknown { failure: failure(unknown.failure), not_before: None }
             }
-            None => unread("the result says no outcome"),
+            None => invalid_result("the result has no outcome"),
         }
     }
 }
 
-fn unread(reason: impl Into<String>) -> Outcome {
+fn invalid_result(reason: impl Into<String>) -> Outcome {
     Outcome::Unknown { failure: Failure::of("BAD_ANSWER", reason.into()), not_before: None }
 }
 
 fn output(text: &str, limit: usize) -> Outcome {
     if text.len() > limit {
-        return unread(format!("an output of {} bytes; at most {limit} are taken", text.len()));
+        return invalid_result(format!("the output has {} bytes; the limit is {limit}", text.len()));
     }
     if text.is_empty() {
         return Outcome::Done { output: Json::Null };
     }
     match serde_json::from_str(text) {
         Ok(output) => Outcome::Done { output },
-        Err(error) => unread(format!("the output is no JSON: {error}")),
+        Err(error) => invalid_result(format!("the output is not valid JSON: {error}")),
     }
 }
 
@@ -250,14 +265,16 @@ fn failure(failure: Option<wire::Failure>) -> Failure {
     Failure { code, message, detail: serde_json::from_str(&detail_json).ok() }
 }
 
-fn encoded(order: Order) -> To {
-    match order {
-        Order::Cancel(task_id, reason) => To::Cancel(wire::Cancel { task_id, reason: reason.to_owned() }),
-        Order::Task(task_id, task) => To::Task(encoded_task(task_id, &task)),
+fn to_wire(message: WorkerMessage) -> ToWorker {
+    match message {
+        WorkerMessage::Cancel(task_id, reason) => {
+            ToWorker::Cancel(wire::Cancel { task_id, reason: reason.to_owned() })
+        }
+        WorkerMessage::Task(task_id, task) => ToWorker::Task(task_to_wire(task_id, &task)),
     }
 }
 
-fn encoded_task(task_id: u64, task: &Task) -> wire::Task {
+fn task_to_wire(task_id: u64, task: &Task) -> wire::Task {
     let operation = match task.side {
         Side::Execute => wire::Operation::Execute,
         Side::Compensate => wire::Operation::Compensate,
@@ -277,14 +294,14 @@ fn encoded_task(task_id: u64, task: &Task) -> wire::Task {
         idempotency_key: task.idempotency_key.clone(),
         input_json: task.input.to_string(),
         deadline: Some(deadline),
-        timeout: Some(span(task.timeout)),
+        timeout: Some(to_proto(task.timeout)),
         traceparent: task.traceparent(),
         lock_tokens: HashMap::new(),
-        heartbeat_timeout: task.pulse.as_ref().map(|pulse| span(pulse.limit())),
+        heartbeat_timeout: task.heartbeat.as_ref().map(|heartbeat| to_proto(heartbeat.timeout())),
     }
 }
 
-fn span(duration: Duration) -> prost_types::Duration {
+fn to_proto(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),

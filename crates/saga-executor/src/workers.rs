@@ -1,39 +1,45 @@
-//! Workers: processes that hold a stream to this executor and carry out the actions of a service.
+//! Workers: processes that connect to this executor with a stream and run the actions of a service.
 //!
-//! A worker has a seat for as long as its stream lives. A task that was handed to a seat which is then lost
-//! counts as one that may have happened; one that found no seat certainly did not.
+//! A worker has a session while its stream is open. If the session of an assigned task is lost, the outcome of the
+//! task is unknown. A task that was never assigned certainly had no effect.
 
-use crate::task::{Participant, Pulse, Task};
+use crate::metrics;
+use crate::task::{Heartbeat, Participant, Task};
 use async_trait::async_trait;
 use goconductor_saga::{Failure, Outcome, Side};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-/// A service of a namespace.
+/// The namespace and the name of a service.
 pub(crate) type ServiceKey = (String, String);
 
-/// What is handed to a worker's stream.
+/// The part of the attempt's timeout that may pass before a worker is free. The caller's timeout must not expire
+/// first: the caller cannot know that the task was never assigned.
+const ASSIGN_TIMEOUT_FACTOR: f64 = 0.9;
+
+/// A message to a worker.
 #[derive(Debug)]
-pub(crate) enum Order {
-    /// Do this.
+pub(crate) enum WorkerMessage {
+    /// Run this task.
     Task(u64, Box<Task>),
-    /// Nobody waits for it any more.
+    /// Cancel this task; the reason is for people.
     Cancel(u64, &'static str),
 }
 
-/// Who connects.
+/// A worker, as it described itself when it connected.
 #[derive(Debug, Clone)]
 pub(crate) struct Worker {
     pub(crate) actions: BTreeSet<String>,
-    /// Tasks of each side at once.
+    /// Tasks of each side in flight.
     pub(crate) capacity: usize,
     pub(crate) version: String,
     pub(crate) identity: String,
 }
 
-/// All workers that are connected to this executor.
+/// The workers that are connected to this executor.
 #[derive(Debug, Default)]
 pub struct Workers {
     pools: Mutex<BTreeMap<ServiceKey, Arc<Pool>>>,
@@ -43,48 +49,44 @@ pub struct Workers {
 /// The workers of one service, as one participant.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    seats: Mutex<Vec<Arc<Seat>>>,
-    /// A place became free, or a worker came.
-    freed: Notify,
+    sessions: Mutex<Vec<Arc<WorkerSession>>>,
+    /// Notified when a slot becomes free or a worker connects.
+    slot_freed: Notify,
 }
 
-/// One worker's place.
+/// The session of a connected worker.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct WorkerSession {
     worker: Worker,
-    orders: mpsc::UnboundedSender<Order>,
-    state: Mutex<SeatState>,
+    messages: mpsc::UnboundedSender<WorkerMessage>,
+    state: Mutex<SessionState>,
 }
 
 #[derive(Debug, Default)]
-struct SeatState {
-    /// It takes no more tasks.
-    leaving: bool,
-    next: u64,
-    pending: HashMap<u64, Pending>,
+struct SessionState {
+    /// The worker accepts no more tasks.
+    draining: bool,
+    next_id: u64,
+    pending: HashMap<u64, PendingTask>,
 }
 
-/// A task that a worker has.
+/// A task that is assigned to a worker.
 #[derive(Debug)]
-struct Pending {
+struct PendingTask {
     side: Side,
-    pulse: Option<Pulse>,
-    answer: oneshot::Sender<Outcome>,
+    heartbeat: Option<Heartbeat>,
+    outcome: oneshot::Sender<Outcome>,
 }
 
 impl Workers {
-    /// Rings when a worker came or went.
+    /// Notified when a worker connects, drains or disconnects.
     pub(crate) fn changed(&self) -> &Notify {
         &self.changed
     }
 
-    fn pools(&self) -> MutexGuard<'_, BTreeMap<ServiceKey, Arc<Pool>>> {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The services that have workers, each with its pool and how many tasks of each side it can take.
+    /// Returns the services that have workers, each with its pool and its capacity for each side.
     pub(crate) fn serving(&self) -> Vec<(ServiceKey, Arc<Pool>, usize)> {
-        let pools = self.pools();
+        let pools = self.pools.lock();
         let each = |(key, pool): (&ServiceKey, &Arc<Pool>)| {
             let capacity = pool.capacity();
             (capacity > 0).then(|| (key.clone(), Arc::clone(pool), capacity))
@@ -92,185 +94,181 @@ impl Workers {
         pools.iter().filter_map(each).collect()
     }
 
-    /// How many workers a service has.
+    /// Returns the number of workers of a service.
     pub(crate) fn count(&self, key: &ServiceKey) -> usize {
-        self.pools().get(key).map_or(0, |pool| pool.seats().len())
+        self.pools.lock().get(key).map_or(0, |pool| pool.sessions.lock().len())
     }
 
-    /// Gives a worker a seat, and the orders that are given to it.
-    pub(crate) fn sit(
+    /// Opens a session for a worker. Returns it with the messages for the worker.
+    pub(crate) fn register(
         &self,
         key: &ServiceKey,
         worker: Worker,
-    ) -> (Arc<Seat>, mpsc::UnboundedReceiver<Order>) {
-        let (orders, ordered) = mpsc::unbounded_channel();
-        let seat = Arc::new(Seat { worker, orders, state: Mutex::default() });
-        let pool = Arc::clone(self.pools().entry(key.clone()).or_default());
-        pool.seats().push(Arc::clone(&seat));
-        pool.freed.notify_waiters();
+    ) -> (Arc<WorkerSession>, mpsc::UnboundedReceiver<WorkerMessage>) {
+        let (sender, messages) = mpsc::unbounded_channel();
+        let session = Arc::new(WorkerSession { worker, messages: sender, state: Mutex::default() });
+        let pool = Arc::clone(self.pools.lock().entry(key.clone()).or_default());
+        pool.sessions.lock().push(Arc::clone(&session));
+        pool.slot_freed.notify_waiters();
         self.changed.notify_one();
-        (seat, ordered)
+        (session, messages)
     }
 
-    /// The worker takes no more tasks.
-    pub(crate) fn leaving(&self, seat: &Seat) {
-        seat.state().leaving = true;
+    /// Stops assigning tasks to a worker.
+    pub(crate) fn drain(&self, session: &WorkerSession) {
+        session.state.lock().draining = true;
         self.changed.notify_one();
     }
 
-    /// The worker has gone: what it had may have happened.
-    pub(crate) fn leave(&self, key: &ServiceKey, seat: &Arc<Seat>) {
-        if let Some(pool) = self.pools().get(key) {
-            pool.seats().retain(|each| !Arc::ptr_eq(each, seat));
+    /// Closes the session of a worker. The outcomes of its pending tasks are unknown.
+    pub(crate) fn deregister(&self, key: &ServiceKey, session: &Arc<WorkerSession>) {
+        if let Some(pool) = self.pools.lock().get(key) {
+            pool.sessions.lock().retain(|each| !Arc::ptr_eq(each, session));
         }
-        let mut state = seat.state();
-        state.leaving = true;
+        let mut state = session.state.lock();
+        state.draining = true;
         state.pending.clear();
         self.changed.notify_one();
     }
 }
 
-impl Seat {
-    fn state(&self) -> MutexGuard<'_, SeatState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl WorkerSession {
     pub(crate) fn worker(&self) -> &Worker {
         &self.worker
     }
 
-    /// Whether nothing is under way.
+    /// Returns whether no task is pending.
     pub(crate) fn is_idle(&self) -> bool {
-        self.state().pending.is_empty()
+        self.state.lock().pending.is_empty()
     }
 
-    /// The worker's answer. One that nobody waits for any more is passed over.
-    pub(crate) fn answer(&self, task: u64, outcome: Outcome) {
-        let waiting = self.state().pending.remove(&task);
-        match waiting {
-            // Whoever waited may have gone in between.
-            Some(waiting) => drop(waiting.answer.send(outcome)),
-            None => metrics::counter!("goconductor_late_answers_total").increment(1),
+    /// Completes a task. The outcome of a task that is not pending is dropped.
+    pub(crate) fn complete(&self, task: u64, outcome: Outcome) {
+        let pending = self.state.lock().pending.remove(&task);
+        match pending {
+            // The attempt may have ended in between.
+            Some(pending) => drop(pending.outcome.send(outcome)),
+            None => metrics::LATE_RESULTS.increment(1),
         }
     }
 
-    /// A sign of life of a task.
+    /// Records a heartbeat of a task.
     pub(crate) fn beat(&self, task: u64) {
-        if let Some(Pending { pulse: Some(pulse), .. }) = self.state().pending.get(&task) {
-            pulse.beat();
+        if let Some(PendingTask { heartbeat: Some(heartbeat), .. }) = self.state.lock().pending.get(&task) {
+            heartbeat.beat();
         }
     }
 
-    /// Places left for tasks of this side; none if it can't do the action.
-    fn room(&self, action: &str, side: Side) -> usize {
-        let state = self.state();
-        if state.leaving || !self.worker.actions.contains(action) {
+    /// Returns the number of free slots for tasks of a side; 0 if the worker does not have the action.
+    fn free_slots(&self, action: &str, side: Side) -> usize {
+        let state = self.state.lock();
+        if state.draining || !self.worker.actions.contains(action) {
             return 0;
         }
-        let taken = state.pending.values().filter(|pending| pending.side == side).count();
-        self.worker.capacity.saturating_sub(taken)
+        let used = state.pending.values().filter(|pending| pending.side == side).count();
+        self.worker.capacity.saturating_sub(used)
     }
 
-    /// Hands a task over; nothing if the worker has just gone.
-    fn give(&self, task: &Task) -> Option<(u64, oneshot::Receiver<Outcome>)> {
-        let (answer, answered) = oneshot::channel();
-        let mut state = self.state();
-        if state.leaving {
+    /// Assigns a task to the worker. Returns `None` if the worker has just disconnected.
+    fn assign(&self, task: &Task) -> Option<(u64, oneshot::Receiver<Outcome>)> {
+        let (sender, outcome) = oneshot::channel();
+        let mut state = self.state.lock();
+        if state.draining {
             return None;
         }
-        let id = state.next;
-        state.next += 1;
-        state.pending.insert(id, Pending { side: task.side, pulse: task.pulse.clone(), answer });
-        if self.orders.send(Order::Task(id, Box::new(task.clone()))).is_err() {
+        let id = state.next_id;
+        state.next_id += 1;
+        let heartbeat = task.heartbeat.clone();
+        state.pending.insert(id, PendingTask { side: task.side, heartbeat, outcome: sender });
+        if self.messages.send(WorkerMessage::Task(id, Box::new(task.clone()))).is_err() {
             state.pending.remove(&id);
             return None;
         }
-        Some((id, answered))
+        Some((id, outcome))
     }
 
     fn cancel(&self, task: u64, reason: &'static str) {
-        // A stream that has ended does not want to know.
-        drop(self.orders.send(Order::Cancel(task, reason)));
+        // Fails only if the stream has ended, which cancels the task as well.
+        drop(self.messages.send(WorkerMessage::Cancel(task, reason)));
     }
 }
 
 impl Pool {
-    fn seats(&self) -> MutexGuard<'_, Vec<Arc<Seat>>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn capacity(&self) -> usize {
-        let seats = self.seats();
-        seats.iter().filter(|seat| !seat.state().leaving).map(|seat| seat.worker.capacity).sum()
+        let sessions = self.sessions.lock();
+        let accepting = sessions.iter().filter(|session| !session.state.lock().draining);
+        accepting.map(|session| session.worker.capacity).sum()
     }
 
-    /// Hands a task to the worker with the most room; waits until there is one.
-    async fn give(&self, task: &Task) -> (Arc<Seat>, u64, oneshot::Receiver<Outcome>) {
+    /// Assigns a task to the worker with the most free slots. Waits until a slot is free.
+    async fn assign(&self, task: &Task) -> (Arc<WorkerSession>, u64, oneshot::Receiver<Outcome>) {
         loop {
-            let freed = self.freed.notified();
-            tokio::pin!(freed);
-            // From here on no ring is missed.
-            freed.as_mut().enable();
+            let slot_freed = self.slot_freed.notified();
+            tokio::pin!(slot_freed);
+            // Registers before the search, so that no notification is missed.
+            slot_freed.as_mut().enable();
             let best = {
-                let seats = self.seats();
-                let room = |seat: &&Arc<Seat>| seat.room(&task.action, task.side);
-                seats.iter().max_by_key(room).filter(|seat| room(seat) > 0).cloned()
+                let sessions = self.sessions.lock();
+                let free = |session: &&Arc<WorkerSession>| session.free_slots(&task.action, task.side);
+                sessions.iter().max_by_key(free).filter(|session| free(session) > 0).cloned()
             };
-            if let Some(seat) = best {
-                if let Some((id, answered)) = seat.give(task) {
-                    return (seat, id, answered);
+            if let Some(session) = best {
+                if let Some((id, outcome)) = session.assign(task) {
+                    return (session, id, outcome);
                 }
                 continue;
             }
-            freed.await;
+            slot_freed.await;
         }
     }
 }
 
-/// A task in a worker's hands. Dropping it tells the worker that nobody waits any more.
-struct Handed<'a> {
+/// A task that is in flight at a worker. Dropping it cancels the task.
+struct InFlightTask<'a> {
     pool: &'a Pool,
-    seat: Arc<Seat>,
+    session: Arc<WorkerSession>,
     id: u64,
 }
 
-impl Drop for Handed<'_> {
+impl Drop for InFlightTask<'_> {
     fn drop(&mut self) {
-        if self.seat.state().pending.remove(&self.id).is_some() {
-            self.seat.cancel(self.id, "its time is up");
+        let pending = self.session.state.lock().pending.remove(&self.id);
+        if pending.is_some() {
+            self.session.cancel(self.id, "the attempt timed out");
         }
-        self.pool.freed.notify_waiters();
+        self.pool.slot_freed.notify_waiters();
     }
 }
 
 #[async_trait]
 impl Participant for Pool {
     async fn attempt(&self, task: &Task) -> Outcome {
-        // Sooner than the caller gives up, who could not know that nothing was sent.
-        let patience = task.timeout.mul_f64(0.9).max(Duration::from_millis(1));
-        let Ok((seat, id, mut answered)) = tokio::time::timeout(patience, self.give(task)).await else {
-            let reason = format!("no worker that can do {} had room", task.action);
+        let timeout = task.timeout.mul_f64(ASSIGN_TIMEOUT_FACTOR).max(Duration::from_millis(1));
+        let Ok((session, id, mut outcome)) = tokio::time::timeout(timeout, self.assign(task)).await else {
+            let reason =
+                format!("no worker with the action {} had a free slot within {timeout:?}", task.action);
             return Outcome::Retryable { failure: Failure::of("NO_WORKER", reason), not_before: None };
         };
-        let handed = Handed { pool: self, seat, id };
-        let answer = async {
-            // Safe to cancel: the answer stays in its channel.
-            let answer = tokio::select! {
-                answer = &mut answered => answer,
+        let in_flight = InFlightTask { pool: self, session, id };
+        let result = async {
+            // Cancel-safe: the outcome stays in its channel.
+            let result = tokio::select! {
+                result = &mut outcome => result,
                 () = task.cancelled.cancelled() => {
-                    handed.seat.cancel(id, "the workflow is rolled back");
-                    answered.await
+                    in_flight.session.cancel(id, "the workflow is rolling back");
+                    outcome.await
                 }
             };
-            answer.unwrap_or_else(|_| {
-                let reason = format!("the stream of worker {} was lost", handed.seat.worker.identity);
+            result.unwrap_or_else(|_| {
+                let worker = &in_flight.session.worker.identity;
+                let reason = format!("the connection to worker {worker} was lost");
                 Outcome::Unknown { failure: Failure::of("WORKER_LOST", reason), not_before: None }
             })
         };
-        // Safe to cancel: one whose heartbeats have stopped is told that nobody waits.
+        // Cancel-safe: if the heartbeats expire, dropping `in_flight` cancels the task.
         tokio::select! {
-            outcome = answer => outcome,
-            outcome = task.fell_silent() => outcome,
+            outcome = result => outcome,
+            outcome = task.heartbeat_expired() => outcome,
         }
     }
 }
@@ -301,7 +299,7 @@ mod tests {
             input: Json::Null.into(),
             deadline: Timestamp(0),
             timeout,
-            pulse: None,
+            heartbeat: None,
             cancelled: CancellationToken::new(),
         }
     }
@@ -316,52 +314,52 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lost_seat_leaves_doubt() {
+    async fn lost_session_makes_outcome_unknown() {
         let workers = Workers::default();
-        let (seat, mut orders) = workers.sit(&key(), worker(&["charge"], 1));
+        let (session, mut messages) = workers.register(&key(), worker(&["charge"], 1));
         let pool = pool(&workers);
         let attempt =
             tokio::spawn(async move { pool.attempt(&task("charge", Duration::from_secs(5))).await });
-        assert!(matches!(orders.recv().await, Some(Order::Task(0, _))));
-        workers.leave(&key(), &seat);
+        assert!(matches!(messages.recv().await, Some(WorkerMessage::Task(0, _))));
+        workers.deregister(&key(), &session);
         let Outcome::Unknown { failure, .. } = attempt.await.unwrap() else { panic!("no doubt") };
         assert_eq!(failure.code, "WORKER_LOST");
         assert!(workers.serving().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whose_heartbeats_stop_is_given_up_in_doubt() {
+    async fn expired_heartbeat_makes_outcome_unknown_and_cancels_task() {
         let workers = Workers::default();
-        let (seat, mut orders) = workers.sit(&key(), worker(&["charge"], 1));
+        let (session, mut messages) = workers.register(&key(), worker(&["charge"], 1));
         let pool = pool(&workers);
-        let pulse = Some(Pulse::of(Duration::from_secs(2)));
-        let task = Task { pulse, ..task("charge", Duration::from_secs(60)) };
+        let heartbeat = Some(Heartbeat::new(Duration::from_secs(2)));
+        let task = Task { heartbeat, ..task("charge", Duration::from_secs(60)) };
         let attempt = tokio::spawn(async move { pool.attempt(&task).await });
-        assert!(matches!(orders.recv().await, Some(Order::Task(0, _))));
-        let begun = tokio::time::Instant::now();
+        assert!(matches!(messages.recv().await, Some(WorkerMessage::Task(0, _))));
+        let start = tokio::time::Instant::now();
         for _ in 0..5 {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            seat.beat(0);
+            session.beat(0);
         }
         let Outcome::Unknown { failure, .. } = attempt.await.unwrap() else { panic!("no doubt") };
         assert_eq!(failure.code, "HEARTBEAT_TIMED_OUT");
-        assert_eq!(begun.elapsed().as_secs(), 7, "two seconds after the last");
-        assert!(matches!(orders.recv().await, Some(Order::Cancel(0, _))));
+        assert_eq!(start.elapsed().as_secs(), 7, "two seconds after the last heartbeat");
+        assert!(matches!(messages.recv().await, Some(WorkerMessage::Cancel(0, _))));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_found_no_seat_did_not_happen() {
+    async fn unassigned_task_is_retryable() {
         let workers = Workers::default();
-        let _seat = workers.sit(&key(), worker(&["charge"], 1));
+        let _session = workers.register(&key(), worker(&["charge"], 1));
         let outcome = pool(&workers).attempt(&task("ship", Duration::from_secs(1))).await;
         let Outcome::Retryable { failure, .. } = outcome else { panic!("{outcome:?}") };
         assert_eq!(failure.code, "NO_WORKER");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_worker_is_given_more_once_it_has_room() {
+    async fn full_worker_gets_next_task_when_slot_is_free() {
         let workers = Workers::default();
-        let (seat, mut orders) = workers.sit(&key(), worker(&["charge"], 1));
+        let (session, mut messages) = workers.register(&key(), worker(&["charge"], 1));
         let pool = pool(&workers);
         let attempts: Vec<_> = (0..2)
             .map(|_| {
@@ -369,10 +367,10 @@ mod tests {
                 tokio::spawn(async move { pool.attempt(&task("charge", Duration::from_secs(5))).await })
             })
             .collect();
-        for id in 0..2 {
-            assert!(matches!(orders.recv().await, Some(Order::Task(given, _)) if given == id));
-            assert!(orders.try_recv().is_err(), "one at a time");
-            seat.answer(id, Outcome::Done { output: Json::Null });
+        for expected in 0..2 {
+            assert!(matches!(messages.recv().await, Some(WorkerMessage::Task(id, _)) if id == expected));
+            assert!(messages.try_recv().is_err(), "one task at a time");
+            session.complete(expected, Outcome::Done { output: Json::Null });
         }
         for attempt in attempts {
             assert!(matches!(attempt.await.unwrap(), Outcome::Done { .. }));
@@ -380,9 +378,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_not_waited_for_is_told() {
+    async fn cancelled_task_is_cancelled_at_worker_and_keeps_its_outcome() {
         let workers = Workers::default();
-        let (seat, mut orders) = workers.sit(&key(), worker(&["charge"], 1));
+        let (session, mut messages) = workers.register(&key(), worker(&["charge"], 1));
         let pool = pool(&workers);
         let mut task = task("charge", Duration::from_secs(5));
         task.cancelled.cancel();
@@ -390,15 +388,15 @@ mod tests {
             let (pool, task) = (Arc::clone(&pool), task.clone());
             async move { pool.attempt(&task).await }
         });
-        assert!(matches!(orders.recv().await, Some(Order::Task(0, _))));
-        assert!(matches!(orders.recv().await, Some(Order::Cancel(0, _))));
-        seat.answer(0, Outcome::Done { output: Json::Null });
+        assert!(matches!(messages.recv().await, Some(WorkerMessage::Task(0, _))));
+        assert!(matches!(messages.recv().await, Some(WorkerMessage::Cancel(0, _))));
+        session.complete(0, Outcome::Done { output: Json::Null });
         assert!(matches!(attempt.await.unwrap(), Outcome::Done { .. }), "a late success is a success");
         task.cancelled = CancellationToken::new();
-        let given_up = tokio::time::timeout(Duration::from_millis(20), pool.attempt(&task)).await;
-        assert!(given_up.is_err());
-        assert!(matches!(orders.recv().await, Some(Order::Task(1, _))));
-        assert!(matches!(orders.recv().await, Some(Order::Cancel(1, _))));
-        assert!(seat.is_idle());
+        let dropped = tokio::time::timeout(Duration::from_millis(20), pool.attempt(&task)).await;
+        assert!(dropped.is_err());
+        assert!(matches!(messages.recv().await, Some(WorkerMessage::Task(1, _))));
+        assert!(matches!(messages.recv().await, Some(WorkerMessage::Cancel(1, _))));
+        assert!(session.is_idle());
     }
 }

@@ -1,26 +1,37 @@
-//! One service that is served.
+//! One service that this executor serves.
 
-use super::Served;
-use crate::lane::Endpoint;
-use crate::room::{Actions, Places};
+use crate::concurrency::{ActionPermits, ResizableSemaphore};
+use crate::lane_consumer::Endpoint;
 use crate::task::Participant;
 use crate::workers::ServiceKey;
 use goconductor_store::ServiceSettings;
-use std::sync::{Arc, RwLock};
+use parking_lot::RwLock;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// How a service is reached.
+/// The lanes of a service, with their capacities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServedLanes {
+    pub(crate) namespace: String,
+    pub(crate) service: String,
+    /// Execute commands that may be in flight.
+    pub(crate) executes: usize,
+    /// Compensate commands that may be in flight.
+    pub(crate) compensations: usize,
+}
+
+/// The transport to a service.
 #[derive(Debug, Clone)]
-pub(super) enum Way {
-    /// By its address: the service's settings.
+pub(super) enum Transport {
+    /// HTTP requests to the endpoint of the service's settings.
     Http(ServiceSettings),
-    /// By workers, or in this process.
+    /// Workers, or code in this process.
     Participant(Arc<dyn Participant>),
 }
 
-impl Way {
-    /// Whether it is the same way.
-    pub(super) fn is(&self, other: &Self) -> bool {
+impl Transport {
+    /// Returns whether both are the same transport with the same settings.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Http(one), Self::Http(two)) => one == two,
             (Self::Participant(one), Self::Participant(two)) => Arc::ptr_eq(one, two),
@@ -36,38 +47,38 @@ impl Way {
     }
 }
 
-/// One service that is served.
+/// One service that this executor serves.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) way: Way,
+    pub(super) transport: Transport,
     pub(super) endpoint: Endpoint,
-    pub(super) executes: Places,
-    pub(super) compensations: Places,
-    pub(super) actions: Arc<Actions>,
-    /// Ends its lanes.
+    pub(super) executes: ResizableSemaphore,
+    pub(super) compensations: ResizableSemaphore,
+    pub(super) actions: Arc<ActionPermits>,
+    /// Stops the consumers of the service.
     pub(super) stop: CancellationToken,
 }
 
 impl Entry {
     pub(super) fn new(
-        way: Way,
+        transport: Transport,
         participant: Arc<dyn Participant>,
         executes: usize,
         compensations: usize,
         stop: CancellationToken,
     ) -> Self {
         Self {
-            way,
+            transport,
             endpoint: Arc::new(RwLock::new(participant)),
-            executes: Places::new(executes),
-            compensations: Places::new(compensations),
+            executes: ResizableSemaphore::new(executes),
+            compensations: ResizableSemaphore::new(compensations),
             actions: Arc::default(),
             stop,
         }
     }
 
-    pub(super) fn served(&self, (namespace, service): &ServiceKey) -> Served {
-        Served {
+    pub(super) fn lanes(&self, (namespace, service): &ServiceKey) -> ServedLanes {
+        ServedLanes {
             namespace: namespace.clone(),
             service: service.clone(),
             executes: self.executes.size(),

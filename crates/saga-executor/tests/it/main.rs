@@ -1,10 +1,10 @@
-//! The executor with a real store, the real in-process queue and participants over real HTTP.
+//! Tests of the executor with an SQLite store, the in-process queue and HTTP participants.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test says what it expects"
+    reason = "a panic fails the test"
 )]
 
 mod sagas;

@@ -1,4 +1,4 @@
-//! Three steps to their end, and back.
+//! Sagas of three steps that complete or roll back.
 
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -19,13 +19,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// These definitions have no expressions.
+/// The test definitions have no expressions.
 #[derive(Debug)]
 struct NoExpressions;
 
 impl Expressions for NoExpressions {
     fn evaluate(&self, expression: &str, _: &Scope<'_>) -> Result<Json, ExpressionError> {
-        Err(ExpressionError { expression: expression.to_owned(), reason: "there are none here".to_owned() })
+        Err(ExpressionError {
+            expression: expression.to_owned(),
+            reason: "expressions are not supported".to_owned(),
+        })
     }
 }
 
@@ -53,17 +56,17 @@ fn step(index: u32, name: &str) -> Step {
     }
 }
 
-async fn world() -> (Arc<Engine>, CancellationToken, tokio::task::JoinHandle<()>) {
+async fn start_executor() -> (Arc<Engine>, CancellationToken, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let answer = |Path(action): Path<String>, Body(input): Body<Json>| async move {
+    let respond = |Path(action): Path<String>, Body(input): Body<Json>| async move {
         let refused = input["refuse"].as_str() == Some(action.as_str());
         if refused {
             return (StatusCode::CONFLICT, Body(json!({"code": "NO", "message": "refused"})));
         }
         (StatusCode::OK, Body(json!({"did": action})))
     };
-    let router = Router::new().route("/{action}", post(answer));
+    let router = Router::new().route("/{action}", post(respond));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let store: Arc<dyn Store> = Arc::new(SqliteStore::ephemeral().unwrap());
     let settings = ServiceSettings::http(url);
@@ -119,12 +122,12 @@ async fn ended(engine: &Arc<Engine>, id: WorkflowId) -> State {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("it does not end: {:#?}", engine.load(id).await)
+    panic!("the workflow did not end: {:#?}", engine.load(id).await)
 }
 
 #[tokio::test]
-async fn runs_to_its_end_and_owes_nothing() {
-    let (engine, stop, running) = world().await;
+async fn completed_saga_leaves_no_ledger_rows() {
+    let (engine, stop, running) = start_executor().await;
     let id = start(&engine, json!({})).await;
     let state = ended(&engine, id).await;
     assert_eq!(state.phase, Phase::Completed);
@@ -135,8 +138,8 @@ async fn runs_to_its_end_and_owes_nothing() {
 }
 
 #[tokio::test]
-async fn rolls_back_and_owes_nothing() {
-    let (engine, stop, running) = world().await;
+async fn rolled_back_saga_leaves_no_ledger_rows() {
+    let (engine, stop, running) = start_executor().await;
     let id = start(&engine, json!({"refuse": "ship"})).await;
     let state = ended(&engine, id).await;
     assert_eq!(state.phase, Phase::RolledBack);
@@ -148,8 +151,8 @@ async fn rolls_back_and_owes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_at_once_all_end() {
-    let (engine, stop, running) = world().await;
+async fn concurrent_sagas_all_end() {
+    let (engine, stop, running) = start_executor().await;
     let mut ids = Vec::new();
     for number in 0..300 {
         let input = if number % 3 == 0 { json!({"refuse": "ship"}) } else { json!({}) };

@@ -1,4 +1,4 @@
-//! An election that counts from lower than it did once: its leader is refused, and does not try all the time.
+//! An election whose fencing tokens are lower than before: the store refuses its leader, which retries slowly.
 
 use async_trait::async_trait;
 use goconductor_election::{Election, Error, InEra, Leader, Leadership, LocalElection};
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// What the only share of the duties is called.
+/// The election of the only shard.
 const DUTIES: &str = "duties/0-of-1";
 
 #[derive(Debug)]
@@ -21,11 +21,14 @@ struct NoExpressions;
 
 impl Expressions for NoExpressions {
     fn evaluate(&self, expression: &str, _: &Scope<'_>) -> Result<Json, ExpressionError> {
-        Err(ExpressionError { expression: expression.to_owned(), reason: "there are none here".to_owned() })
+        Err(ExpressionError {
+            expression: expression.to_owned(),
+            reason: "expressions are not supported".to_owned(),
+        })
     }
 }
 
-/// An election that counts how often somebody comes to lead.
+/// An election that counts how often a candidate becomes leader.
 #[derive(Debug)]
 struct Counted {
     election: InEra,
@@ -53,7 +56,7 @@ impl Election for Counted {
     }
 }
 
-/// A claim of nothing by that token; whether it is refused.
+/// Claims no rows with a fencing token. Returns whether the store refuses the token.
 async fn is_refused(store: &dyn Store, token: u64) -> bool {
     let request = ClaimRequest {
         fence: Some(Fence { name: DUTIES.to_owned(), token }),
@@ -71,8 +74,9 @@ async fn is_refused(store: &dyn Store, token: u64) -> bool {
     }
 }
 
-/// How often an executor comes to lead in an era, where a token of a hundred was seen before.
-async fn terms_in(era: u8) -> (usize, bool) {
+/// Runs an executor in an era, with a store that has seen the token 100. Returns how often it became leader, and
+/// whether the store accepted its token.
+async fn leaderships_in(era: u8) -> (usize, bool) {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::ephemeral().unwrap());
     assert!(!is_refused(&*store, 100).await);
     let queue = Arc::new(MemoryQueue::new(Limits::default()));
@@ -85,14 +89,14 @@ async fn terms_in(era: u8) -> (usize, bool) {
     let stop = CancellationToken::new();
     let running = tokio::spawn(executor.run(stop.clone()));
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    let works = is_refused(&*store, 100).await;
+    let accepted = is_refused(&*store, 100).await;
     stop.cancel();
     running.await.unwrap();
-    (election.won.load(Ordering::SeqCst), works)
+    (election.won.load(Ordering::SeqCst), accepted)
 }
 
 #[tokio::test]
-async fn tokens_that_are_too_low_need_a_new_era() {
-    assert_eq!(terms_in(0).await, (1, false), "who is refused waits before it tries again");
-    assert_eq!(terms_in(1).await, (1, true), "in the next era all goes on");
+async fn stale_fencing_tokens_are_accepted_in_next_era() {
+    assert_eq!(leaderships_in(0).await, (1, false), "a fenced leader waits before it campaigns again");
+    assert_eq!(leaderships_in(1).await, (1, true), "tokens of the next era are higher");
 }

@@ -1,0 +1,115 @@
+//! An executor: its registry of services, its dispatchers and its heartbeats.
+
+use crate::cluster_view::{self, ClusterView};
+use crate::dispatcher::Dispatcher;
+use crate::in_flight::InFlight;
+use crate::metrics;
+use crate::registry::Registry;
+use crate::settings::Settings;
+use crate::task::Participant;
+use crate::worker_service::{self, WorkerAcceptor};
+use crate::workers::{ServiceKey, Workers};
+use goconductor_election::Election;
+use goconductor_store::{ProcessInfo, Shard};
+use goconductor_transition::Engine;
+use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use tokio_util::sync::CancellationToken;
+
+/// An executor of commands, with the dispatchers that it runs while it is elected.
+#[derive(Debug)]
+pub struct Executor {
+    engine: Arc<Engine>,
+    election: Arc<dyn Election>,
+    settings: Arc<Settings>,
+    in_flight: Arc<InFlight>,
+    workers: Arc<Workers>,
+    in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
+    registry: Arc<OnceLock<Arc<Registry>>>,
+}
+
+impl Executor {
+    /// Creates an executor. It receives no command before [`run`](Self::run).
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, election: Arc<dyn Election>, settings: Settings) -> Self {
+        let in_flight = InFlight::new(engine.store().clone(), settings.redelivery);
+        Self {
+            engine,
+            election,
+            settings: Arc::new(settings),
+            in_flight,
+            workers: Arc::default(),
+            in_process: BTreeMap::new(),
+            registry: Arc::default(),
+        }
+    }
+
+    /// Adds a service that runs in this process, with up to `capacity` attempts of each side in flight.
+    #[must_use]
+    pub fn with_participant(
+        mut self,
+        namespace: &str,
+        service: &str,
+        participant: Arc<dyn Participant>,
+        capacity: usize,
+    ) -> Self {
+        let key = (namespace.to_owned(), service.to_owned());
+        self.in_process.insert(key, (participant, capacity));
+        self
+    }
+
+    /// Returns the gRPC service that workers connect to. After `stop`, it drains the connected workers and refuses
+    /// new ones.
+    #[must_use]
+    pub fn worker_service(&self, stop: CancellationToken) -> WorkerServiceServer<WorkerAcceptor> {
+        worker_service::service(Arc::clone(&self.workers), Arc::clone(&self.settings), stop)
+    }
+
+    /// Returns a function that describes the services that this executor serves at the time of the call.
+    pub fn process_info(&self) -> impl Fn() -> ProcessInfo + Send + 'static {
+        let (registry, workers) = (Arc::clone(&self.registry), Arc::clone(&self.workers));
+        let only = self.settings.services.clone();
+        move || match registry.get() {
+            Some(registry) => cluster_view::process_info(registry, &only, |namespace, service| {
+                workers.count(&(namespace.to_owned(), service.to_owned()))
+            }),
+            None => ProcessInfo::default(),
+        }
+    }
+
+    /// Runs until `stop` is cancelled, then drains the attempts in flight.
+    pub async fn run(self, stop: CancellationToken) {
+        goconductor_telemetry::describe(metrics::ALL);
+        let registry = Registry::new(
+            Arc::clone(&self.engine),
+            Arc::clone(&self.settings),
+            Arc::clone(&self.in_flight),
+            Arc::clone(&self.workers),
+            self.in_process,
+        );
+        // Invariant: `run` consumes the executor, so the cell is set once.
+        drop(self.registry.set(Arc::clone(&registry)));
+        let identity = self.settings.identity.clone();
+        let redelivery = self.settings.redelivery;
+        let cluster = ClusterView::new(Arc::clone(&self.engine), Arc::clone(&registry), identity, redelivery);
+        let of = self.settings.duty_shards;
+        let dispatchers = (0..of).map(|index| {
+            let dispatcher = Dispatcher::new(
+                Shard { index, of },
+                Arc::clone(&self.engine),
+                Arc::clone(&self.election),
+                Arc::clone(&cluster),
+                Arc::clone(&self.settings),
+            );
+            dispatcher.run(stop.clone())
+        });
+        // The heartbeats must outlive the last attempt, so they have a token of their own.
+        let drained = CancellationToken::new();
+        let heartbeats = tokio::spawn(Arc::clone(&self.in_flight).send_heartbeats(drained.clone()));
+        let dispatchers = futures::future::join_all(dispatchers);
+        tokio::join!(dispatchers, Arc::clone(&cluster).follow(stop.clone()), registry.run(stop));
+        drained.cancel();
+        drop(heartbeats.await);
+    }
+}

@@ -1,0 +1,16 @@
+//! Metrics of the executor.
+
+goconductor_telemetry::metrics! {
+    histogram ATTEMPT_DURATION("goconductor_attempt_duration_seconds", Seconds, ["action", "operation"],
+        "Time from receiving a command to the outcome of its attempt.");
+    counter ATTEMPTS("goconductor_attempts_total", Count, ["action", "operation", "outcome"],
+        "Attempts by outcome: done, retryable, refused or unknown.");
+    counter LATE_RESULTS("goconductor_late_answers_total", Count, [],
+        "Results that arrived after their attempt had ended.");
+    counter COMMANDS_REFUSED("goconductor_commands_refused_total", Count, ["reason"],
+        "Commands that were dropped as duplicates or because their step had ended.");
+    counter DEAD_LETTERS("goconductor_dead_letters_total", Count, [],
+        "Messages that were stored as dead letters.");
+    counter REDELIVERIES("goconductor_redeliveries_total", Count, [],
+        "Commands that were published again from the dispatch ledger.");
+}
