@@ -9,7 +9,7 @@ use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use goconductor::{Conductor, Failure, Service, embedded};
+use goconductor::{ActionError, Conductor, Service, embedded};
 use goconductor_saga_executor::InProcess;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -73,9 +73,9 @@ fn services() -> impl Iterator<Item = Service> {
     })
 }
 
-fn act(action: &str, input: &Value) -> Result<Value, Failure> {
+fn act(action: &str, input: &Value) -> Result<Value, ActionError> {
     if is_rejected(action, input) {
-        return Err(Failure::refused("REFUSED", "the input requests it"));
+        return Err(ActionError::refused("REFUSED", "the input requests it"));
     }
     Ok(output())
 }
@@ -140,10 +140,10 @@ mod tests {
     #[test]
     fn only_the_third_step_of_undo_is_rejected() {
         for action in SERVICES.iter().flat_map(|(_, actions)| actions.iter()) {
-            assert_eq!(act(action, &Saga::Undo.input()).is_err(), *action == "ship", "{action}");
+            assert_eq!(act(action, &Saga::CompensationInput.input()).is_err(), *action == "ship", "{action}");
             assert!(act(action, &Saga::Order.input()).is_ok(), "{action}");
         }
         // A compensation gets the input nested, so it is not rejected.
-        assert!(act("ship", &json!({"input": Saga::Undo.input(), "output": null})).is_ok());
+        assert!(act("ship", &json!({"input": Saga::CompensationInput.input(), "output": null})).is_ok());
     }
 }

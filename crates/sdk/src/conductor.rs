@@ -1,112 +1,75 @@
-//! The door to GoConductor: starts workflows, and connects what takes part in them.
+//! The client of GoConductor: it starts workflows and connects services.
 
-use crate::worker::Serving;
-use crate::{Error, Handle, Service, Workflow};
+use crate::error::Error;
+use crate::handle::Handle;
+use crate::service::Service;
+use crate::start::Start;
+use crate::worker::ServiceHandle;
+use crate::workflow::Workflow;
 use goconductor_client::{Client, StartWorkflow};
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// The namespace of a call that names none.
+/// The default namespace.
 const NAMESPACE: &str = "default";
-/// How long a start is repeated that the gateway refuses because too much is going on.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A start is retried for this long while the gateway is overloaded.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The door to GoConductor. Cheap to clone; clones share their workers.
+/// A client of GoConductor. Cheap to clone; clones share the workers of [`start_workflow`](Self::start_workflow).
 #[derive(Debug, Clone)]
 pub struct Conductor {
     client: Client,
-    /// Where workers connect; none: the gateway is asked who is there.
+    /// The executors that workers connect to; empty to discover them through the gateway.
     executors: Vec<String>,
-    /// The workers of workflows that were started as closures, by service.
-    serving: Arc<Mutex<BTreeMap<String, Arc<Serving>>>>,
-}
-
-/// A start of a definition that is there.
-#[derive(Debug, Clone, Default)]
-pub struct Start {
-    start: StartWorkflow,
-}
-
-impl Start {
-    /// A start of the newest version.
-    #[must_use]
-    pub fn of(definition: impl Into<String>) -> Self {
-        Self { start: StartWorkflow { definition: definition.into(), ..StartWorkflow::default() } }
-    }
-
-    /// A start of a certain version.
-    #[must_use]
-    pub fn version(mut self, version: u32) -> Self {
-        self.start.version = Some(version);
-        self
-    }
-
-    /// What to start it with.
-    ///
-    /// # Errors
-    /// When it has no JSON form.
-    pub fn input(mut self, input: impl Serialize) -> Result<Self, Error> {
-        self.start.input = Some(serde_json::to_value(input)?);
-        Ok(self)
-    }
-
-    /// Unique in the namespace: a repeat gives the workflow that is there. With a key a start can be
-    /// repeated until there is an answer; without one it can't.
-    #[must_use]
-    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.start.idempotency_key = Some(key.into());
-        self
-    }
-
-    /// To find it by.
-    #[must_use]
-    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.start.labels.insert(name.into(), value.into());
-        self
-    }
+    /// The workers of workflows whose steps are closures, by service.
+    workers: Arc<Mutex<BTreeMap<String, Arc<ServiceHandle>>>>,
 }
 
 impl Conductor {
-    /// The GoConductor behind a gateway such as `http://127.0.0.1:8470`. Nothing is sent yet.
+    /// Creates a client of the gateway at a URL such as `http://127.0.0.1:8470`, in the namespace `default`. Sends
+    /// no request.
     ///
     /// # Errors
-    /// When it is no address of a gateway.
+    /// Returns [`Error::Call`] if the URL is invalid.
     pub fn connect(gateway: &str) -> Result<Self, Error> {
         Self::connect_in(gateway, NAMESPACE)
     }
 
-    /// The same, in another namespace than `default`.
+    /// Creates a client like [`connect`](Self::connect), in another namespace.
     ///
     /// # Errors
-    /// When it is no address of a gateway, or no namespace.
+    /// Returns [`Error::Call`] if the URL or the namespace is invalid.
     pub fn connect_in(gateway: &str, namespace: &str) -> Result<Self, Error> {
         let client = Client::new(gateway, namespace)?;
-        Ok(Self { client, executors: Vec::new(), serving: Arc::default() })
+        Ok(Self { client, executors: Vec::new(), workers: Arc::default() })
     }
 
-    /// Has workers connect to these executors, such as `http://127.0.0.1:8472`, rather than to those that
-    /// the gateway knows.
+    /// Sets the executors that workers connect to, such as `http://127.0.0.1:8472` (default: all executors that the
+    /// gateway lists).
     #[must_use]
     pub fn with_executors<A: Into<String>>(mut self, executors: impl IntoIterator<Item = A>) -> Self {
         self.executors = executors.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Applies a definition's YAML; its newest version.
+    /// Applies a definition in YAML. Returns its newest version.
     ///
     /// # Errors
-    /// With every problem of the definition.
+    /// Returns [`Error::Call`] if the definition is invalid, with every problem and its position, or if the gateway
+    /// cannot be reached.
     pub async fn apply(&self, name: &str, yaml: &str) -> Result<u32, Error> {
         Ok(self.client.apply_definition(name, "application/yaml", yaml, false).await?.value.version)
     }
 
-    /// Starts a workflow whose steps are closures of this program, and carries them out for as long as this
-    /// door, or a clone of it, is there.
+    /// Applies and starts a workflow whose steps are closures. Its steps run in this program while this client or a
+    /// clone of it exists.
     ///
     /// # Errors
-    /// When the workflow can't be, or no executor takes its worker, or it could not be started.
+    /// Returns [`Error::Misuse`] if the workflow is incomplete, [`Error::NoExecutor`] if no executor accepts its
+    /// worker within 30 seconds, and [`Error::Call`] if the gateway refuses the workflow or cannot be reached.
     pub async fn start_workflow(&self, workflow: &Workflow, input: impl Serialize) -> Result<Handle, Error> {
         let (name, definition) = (workflow.name(), workflow.definition()?);
         let applied = self
@@ -114,67 +77,65 @@ impl Conductor {
             .apply_definition(&name, "application/json", &definition.to_string(), false)
             .await?
             .value;
-        let serving = self.serve_once(workflow).await?;
-        serving.connected().await?;
-        let start = StartWorkflow {
+        let worker = self.serve_once(workflow).await?;
+        worker.connected().await?;
+        let request = StartWorkflow {
             definition: name,
             version: Some(applied.version),
             input: Some(serde_json::to_value(input)?),
             ..StartWorkflow::default()
         };
-        self.begin(&start).await
+        self.send_start(&request).await
     }
 
-    async fn serve_once(&self, workflow: &Workflow) -> Result<Arc<Serving>, Error> {
-        let name = workflow.name();
-        let known = |all: &Mutex<BTreeMap<String, Arc<Serving>>>| {
-            all.lock().unwrap_or_else(PoisonError::into_inner).get(&name).map(Arc::clone)
-        };
-        if let Some(serving) = known(&self.serving) {
-            return Ok(serving);
-        }
-        let serving = Arc::new(self.serve(workflow.service()).await?);
-        let mut all = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(all.entry(name.clone()).or_insert(serving)))
-    }
-
-    /// Starts a workflow of a definition that is there. While the gateway says that too much is going on, it
-    /// comes back when the gateway says, for up to a minute.
+    /// Starts a workflow of an applied definition. While the gateway is overloaded, the start is retried after the
+    /// delay that the gateway requests, for up to a minute.
     ///
     /// # Errors
-    /// When there is no such definition, the input does not fit, the key belongs to another start, too much is
-    /// still going on, or there was no answer: then it may have been started.
+    /// Returns [`Error::Call`] if the definition does not exist, the input does not match its schema, the idempotency
+    /// key belongs to a different start, the gateway is still overloaded, or the response was lost. A start whose
+    /// response was lost may have taken effect; use [`Start::idempotency_key`] to retry it.
     pub async fn start(&self, start: Start) -> Result<Handle, Error> {
-        self.begin(&start.start).await
+        self.send_start(&start.request).await
     }
 
-    async fn begin(&self, start: &StartWorkflow) -> Result<Handle, Error> {
-        let started = self.client.start_workflow_within(PATIENCE, start).await?.value;
-        Ok(self.workflow(started.workflow.id))
-    }
-
-    /// A workflow by its id.
+    /// Returns a handle to a workflow with this id. Sends no request.
     #[must_use]
     pub fn workflow(&self, id: impl Into<String>) -> Handle {
         Handle { client: self.client.clone(), id: id.into() }
     }
 
-    /// Carries out a service's actions over streams to the executors, until the answer is dropped or shut
-    /// down.
+    /// Connects a service to the executors as a worker, until the returned handle is dropped or shut down.
     ///
     /// # Errors
-    /// When the service has no name or no actions, or an executor's address is none.
-    #[allow(clippy::unused_async, reason = "to be called within a runtime")]
-    pub async fn serve(&self, service: Service) -> Result<Serving, Error> {
+    /// Returns [`Error::Misuse`] if the service has no name or no actions, or if an executor's address is invalid.
+    #[allow(clippy::unused_async, reason = "it spawns a task, so the caller must be inside a runtime")]
+    pub async fn serve(&self, service: Service) -> Result<ServiceHandle, Error> {
         if service.name.is_empty() || service.handlers.is_empty() {
-            return Err(Error::Misuse("a service needs a name and actions".to_owned()));
+            return Err(Error::Misuse("a service must have a name and at least one action".to_owned()));
         }
-        Serving::begin(self.client.clone(), self.executors.clone(), service)
+        ServiceHandle::start(self.client.clone(), self.executors.clone(), service)
     }
 
-    /// What the gateway says of itself and of all others, for who wants more than this door shows.
+    /// Returns the client of the REST API, for calls that this type does not offer.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    async fn send_start(&self, request: &StartWorkflow) -> Result<Handle, Error> {
+        let started = self.client.start_workflow_within(START_TIMEOUT, request).await?.value;
+        Ok(self.workflow(started.workflow.id))
+    }
+
+    /// Returns the worker of a workflow, and starts it on the first call.
+    async fn serve_once(&self, workflow: &Workflow) -> Result<Arc<ServiceHandle>, Error> {
+        let name = workflow.name();
+        let existing = self.workers.lock().get(&name).map(Arc::clone);
+        if let Some(worker) = existing {
+            return Ok(worker);
+        }
+        let worker = Arc::new(self.serve(workflow.service()).await?);
+        Ok(Arc::clone(self.workers.lock().entry(name).or_insert(worker)))
     }
 }

@@ -1,6 +1,8 @@
-//! What an action knows of the attempt that it is.
+//! The context of an attempt.
 
-use goconductor_wire::v1::connect_request::Message as From;
+use crate::error::ActionError;
+use goconductor_inbox::Operation;
+use goconductor_wire::v1::connect_request::Message as ToExecutor;
 use goconductor_wire::v1::{ConnectRequest, TaskHeartbeat};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -10,16 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Which side of a step is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// Doing it.
-    Execute,
-    /// Undoing it.
-    Compensate,
-}
-
-/// One attempt at one side of one step. Cheap to clone.
+/// The context of one attempt of one side of one step. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Context {
     pub(crate) inner: Arc<Inner>,
@@ -36,116 +29,117 @@ pub(crate) struct Inner {
     pub(crate) traceparent: String,
     pub(crate) lock_tokens: BTreeMap<String, u64>,
     pub(crate) cancelled: CancellationToken,
-    pub(crate) heart: Heart,
+    pub(crate) heartbeats: HeartbeatSender,
 }
 
-/// How heartbeats reach who waits for the attempt.
+/// Sends the heartbeats of an attempt.
 #[derive(Debug)]
-pub(crate) struct Heart {
-    /// How long it may be silent; none: as long as it likes.
+pub(crate) struct HeartbeatSender {
+    /// The heartbeat timeout of the step; `None` if it has none.
     pub(crate) timeout: Option<Duration>,
-    pub(crate) way: Way,
+    pub(crate) sink: HeartbeatSink,
 }
 
-/// The way of a heartbeat.
+/// The destination of heartbeats.
 #[derive(Debug)]
-pub(crate) enum Way {
-    /// On the stream that the task came by.
+pub(crate) enum HeartbeatSink {
+    /// The stream to the executor, with the id of the task.
     Stream(mpsc::Sender<ConnectRequest>, u64),
-    /// To the executor of this process.
+    /// The executor in this process.
     #[cfg(feature = "embedded")]
-    Here(goconductor_saga_executor::Pulse),
-    /// Nobody listens.
+    InProcess(goconductor_saga_executor::Heartbeat),
+    /// The step has no heartbeat timeout.
     #[cfg(feature = "embedded")]
-    Nowhere,
+    Discard,
 }
 
 impl Context {
-    /// The idempotency key: the same for every attempt at this side of this step, and never for another.
+    /// Returns the idempotency key: the same for every attempt of this side of this step, and different from all
+    /// other keys.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.inner.key
     }
 
-    /// The workflow.
+    /// Returns the id of the workflow.
     #[must_use]
     pub fn workflow_id(&self) -> &str {
         &self.inner.workflow_id
     }
 
-    /// The step's name in the definition.
+    /// Returns the name of the step in the definition.
     #[must_use]
     pub fn step(&self) -> &str {
         &self.inner.step
     }
 
-    /// Which side of it.
+    /// Returns the side of the step.
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.inner.operation
     }
 
-    /// Which attempt, from 1.
+    /// Returns the number of the attempt, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.inner.attempt
     }
 
-    /// How long it may still take; zero once its time is up.
+    /// Returns the time until the attempt's deadline; zero after it.
     #[must_use]
     pub fn time_left(&self) -> Duration {
         self.inner.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// The W3C trace context that spans of this attempt belong to.
+    /// Returns the W3C trace context of the attempt. Use it as the parent of spans.
     #[must_use]
     pub fn traceparent(&self) -> &str {
         &self.inner.traceparent
     }
 
-    /// The fencing token of a lock that the workflow holds.
+    /// Returns the fencing token of a lock that the workflow holds; `None` if it does not hold the lock.
     #[must_use]
     pub fn lock_token(&self, key: &str) -> Option<u64> {
         self.inner.lock_tokens.get(key).copied()
     }
 
-    /// Says that the attempt is still being worked on. Where the step has a `timeout.heartbeat`, one of which
-    /// nothing is heard for so long is given up before its time is up, as one that may have happened.
+    /// Sends a heartbeat. If the step has a `timeout.heartbeat`, an attempt without a heartbeat for that time ends
+    /// before its deadline, with an unknown outcome.
     pub fn heartbeat(&self) {
-        match &self.inner.heart.way {
-            // One that finds no room is made up for by the next.
-            Way::Stream(say, task_id) if self.inner.heart.timeout.is_some() => {
-                let beat = From::TaskHeartbeat(TaskHeartbeat { task_id: *task_id });
-                drop(say.try_send(ConnectRequest { message: Some(beat) }));
+        match &self.inner.heartbeats.sink {
+            // If the buffer is full, the next heartbeat replaces this one.
+            HeartbeatSink::Stream(sender, task_id) if self.inner.heartbeats.timeout.is_some() => {
+                let heartbeat = ToExecutor::TaskHeartbeat(TaskHeartbeat { task_id: *task_id });
+                drop(sender.try_send(ConnectRequest { message: Some(heartbeat) }));
             }
-            Way::Stream(..) => {}
+            HeartbeatSink::Stream(..) => {}
             #[cfg(feature = "embedded")]
-            Way::Here(pulse) => pulse.beat(),
+            HeartbeatSink::InProcess(heartbeat) => heartbeat.beat(),
             #[cfg(feature = "embedded")]
-            Way::Nowhere => {}
+            HeartbeatSink::Discard => {}
         }
     }
 
-    /// How long it may be silent; none: no heartbeat is waited for.
+    /// Returns the maximum time between two heartbeats; `None` if the step has no heartbeat timeout.
     #[must_use]
     pub fn heartbeat_timeout(&self) -> Option<Duration> {
-        self.inner.heart.timeout
+        self.inner.heartbeats.timeout
     }
 
-    /// Whether nobody waits for the result any more: its time is up, the saga is rolled back, or the
-    /// connection was lost. What was done all the same is undone.
+    /// Returns whether the attempt is cancelled: it timed out, the saga is rolling back, or the connection to the
+    /// executor was lost. An effect of a cancelled attempt is compensated.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.inner.cancelled.is_cancelled()
     }
 
-    /// Waits until nobody waits for the result any more. Safe to cancel.
+    /// Waits until the attempt is cancelled. Cancel-safe.
     pub async fn cancelled(&self) {
         self.inner.cancelled.cancelled().await;
     }
 }
 
-/// Reads a value as a type.
-pub(crate) fn read<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, crate::Failure> {
-    serde_json::from_value(value).map_err(|error| crate::Failure::refused("BAD_INPUT", error.to_string()))
+/// Converts the input of an action to its type.
+pub(crate) fn from_input<T: DeserializeOwned>(input: serde_json::Value) -> Result<T, ActionError> {
+    serde_json::from_value(input).map_err(|error| ActionError::refused("BAD_INPUT", error.to_string()))
 }

@@ -1,25 +1,39 @@
-//! The executor inside the microservice: no stream, no process beside it. It takes the service's commands
-//! from the queue, and commits what they did to the state stores, itself.
+//! An executor inside the microservice. It receives the service's commands from the queue and commits their outcomes
+//! to the state stores itself, so that no stream and no separate executor process are needed.
 //!
-//! It is configured like a `saga-executor`: by the same YAML file (`GOCONDUCTOR_CONFIG`) and the same
-//! environment.
+//! The configuration is that of `saga-executor`: the YAML file that `GOCONDUCTOR_CONFIG` names, and the environment.
+//!
+//! ```no_run
+//! use goconductor::{Context, ActionError, Service, embedded};
+//! use serde_json::{Value, json};
+//!
+//! # async fn run() -> Result<(), goconductor::Error> {
+//! let service = Service::new("stock")
+//!     .action("reserve", |_: Context, item: Value| async move { Ok(json!({"reserved": item})) });
+//! embedded::run(service).await?;
+//! # Ok(())
+//! # }
+//! ```
 
-use crate::context::{Heart, Inner, Way};
+use crate::context::{Context, HeartbeatSender, HeartbeatSink, Inner};
+use crate::error::{ActionError, Error};
 use crate::handlers::Handlers;
-use crate::{Context, Error, Failure, Operation, Service};
+use crate::service::Service;
 use async_trait::async_trait;
+use goconductor_inbox::Operation;
 use goconductor_process::Process;
 use goconductor_saga::{Failure as SagaFailure, Json, Outcome, Side};
-use goconductor_saga_executor::{InProcess, Participant, Pulse, Task};
+use goconductor_saga_executor::{Heartbeat, InProcess, Participant, Task};
 use goconductor_service_kit::config::{Config, Sources};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Carries a service out in this process until SIGTERM or SIGINT, then ends what is under way.
+/// Runs a service and its executor in this process until SIGTERM or SIGINT, then drains the attempts in flight.
 ///
 /// # Errors
-/// When the configuration can't work, with what is wrong and where, or the executor fails.
+/// Returns [`Error::Embedded`] if the configuration is invalid, with the setting and the problem, or if the executor
+/// fails.
 pub async fn run(service: Service) -> Result<(), Error> {
     let file = std::env::var_os("GOCONDUCTOR_CONFIG").map(Into::into);
     let config = Config::load(&Sources::of_process(file, Vec::new()))
@@ -27,17 +41,17 @@ pub async fn run(service: Service) -> Result<(), Error> {
     run_with(service, config).await
 }
 
-/// The same, with a configuration of one's own.
+/// Runs a service like [`run`], with the configuration of the caller.
 ///
 /// # Errors
-/// As [`run`].
+/// Returns [`Error::Embedded`] if the configuration is invalid or the executor fails.
 pub async fn run_with(service: Service, config: Config) -> Result<(), Error> {
     let participant = in_process(service);
     let process = Process::start("saga-executor", config).map_err(Error::Embedded)?;
     goconductor_saga_executor::run_with(process, vec![participant]).await.map_err(Error::Embedded)
 }
 
-/// A service as an executor in the same process takes it, for who puts an executor together themselves.
+/// Converts a service to a participant, for programs that create the executor themselves.
 #[must_use]
 pub fn in_process(service: Service) -> InProcess {
     let Service { name, handlers, capacity, version: _ } = service;
@@ -68,31 +82,32 @@ impl Participant for Embedded {
             traceparent: task.traceparent(),
             lock_tokens: BTreeMap::new(),
             cancelled: task.cancelled.clone(),
-            heart: Heart {
-                timeout: task.pulse.as_ref().map(Pulse::limit),
-                way: task.pulse.clone().map_or(Way::Nowhere, Way::Here),
+            heartbeats: HeartbeatSender {
+                timeout: task.heartbeat.as_ref().map(Heartbeat::timeout),
+                sink: task.heartbeat.clone().map_or(HeartbeatSink::Discard, HeartbeatSink::InProcess),
             },
         };
         let context = Context { inner: Arc::new(inner) };
-        // A task of its own: an action that is given up goes on to its end, as one elsewhere would.
+        // A separate task, so that an action that was given up still runs to its end, as it would in a worker.
         let (handlers, action, input) = (self.0.clone(), task.action.clone(), Json::clone(&task.input));
-        let running = tokio::spawn(async move { handlers.carry_out(&action, context, input).await });
-        // Safe to cancel: the action goes on by itself.
-        let ended = tokio::select! {
-            ended = running => ended,
-            outcome = task.fell_silent() => return outcome,
+        let running = tokio::spawn(async move { handlers.run(&action, context, input).await });
+        // Cancel-safe: dropping the join handle does not end the task.
+        let result = tokio::select! {
+            result = running => result,
+            outcome = task.heartbeat_expired() => return outcome,
         };
-        let ended = ended.unwrap_or_else(|_| Err(Failure::unknown("PANICKED", "the action was ended")));
-        match ended {
+        let result =
+            result.unwrap_or_else(|_| Err(ActionError::unknown("PANICKED", "the action was aborted")));
+        match result {
             Ok(output) => Outcome::Done { output },
-            Err(Failure::Retryable { code, message, after }) => {
+            Err(ActionError::Retryable { code, message, after }) => {
                 let not_before = after.map(|after| goconductor_saga_executor::now().after(after));
                 Outcome::Retryable { failure: SagaFailure::of(&code, message), not_before }
             }
-            Err(Failure::Refused { code, message, detail }) => {
+            Err(ActionError::Refused { code, message, detail }) => {
                 Outcome::Refused { failure: SagaFailure { code, message, detail } }
             }
-            Err(Failure::Unknown { code, message }) => {
+            Err(ActionError::Unknown { code, message }) => {
                 Outcome::Unknown { failure: SagaFailure::of(&code, message), not_before: None }
             }
         }

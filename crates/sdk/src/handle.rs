@@ -1,110 +1,112 @@
-//! A workflow that was started.
+//! A handle to a workflow.
 
-use crate::Error;
+use crate::error::Error;
 use goconductor_client::{Client, Failure, Follow, Outcome, Status, Workflow};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
 
-/// One long poll.
-const WAIT: Duration = Duration::from_secs(30);
-/// Between tries while the gateway can't be reached.
-const PAUSE: Duration = Duration::from_millis(200);
-/// A gateway that has been away for so long is given up.
-const PATIENCE: u32 = 300;
+/// The duration of one long poll.
+const POLL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The delay between retries while the gateway cannot be reached.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+/// Retries in a row, which is a minute.
+const MAX_RETRIES: u32 = 300;
 
-/// A workflow that was started. Cheap to clone.
+/// A handle to a workflow. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(crate) client: Client,
     pub(crate) id: String,
 }
 
-/// A workflow that has ended.
+/// The result of a workflow that has ended.
 #[derive(Debug, Clone)]
-pub struct Ended {
+pub struct WorkflowResult {
     /// `Completed`, `RolledBack` or `Terminated`.
     pub status: Status,
-    /// What it gave; null unless it completed.
+    /// The output of the workflow; null unless it completed.
     pub output: Value,
-    /// What went wrong first.
+    /// The first failure; `None` if the workflow completed.
     pub error: Option<Failure>,
 }
 
-impl Ended {
-    /// Its output as a type.
+impl WorkflowResult {
+    /// Converts the output to a type.
     ///
     /// # Errors
-    /// When it is not of the type.
+    /// Returns [`Error::Output`] if the output cannot be converted.
     pub fn output<T: DeserializeOwned>(&self) -> Result<T, Error> {
         Ok(serde_json::from_value(self.output.clone())?)
     }
 }
 
 impl Handle {
-    /// The workflow's id.
+    /// Returns the id of the workflow.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Waits for its end, however long that takes. Safe to cancel.
+    /// Waits until the workflow ends, without a time limit. Cancel-safe.
     ///
     /// # Errors
-    /// When there is no such workflow, or the gateway stays away for a minute.
-    pub async fn result(&self) -> Result<Ended, Error> {
-        let mut failures = 0;
+    /// Returns [`Error::Call`] if the workflow does not exist, or if the gateway cannot be reached for a minute.
+    pub async fn result(&self) -> Result<WorkflowResult, Error> {
+        let mut retries = 0;
         loop {
-            match self.client.result(&self.id, WAIT).await {
+            match self.client.result(&self.id, POLL_TIMEOUT).await {
                 Ok(Outcome::Ended(reply)) => {
                     let Workflow { status, output, error, .. } = reply.value;
-                    return Ok(Ended { status, output: output.unwrap_or_default(), error });
+                    return Ok(WorkflowResult { status, output: output.unwrap_or_default(), error });
                 }
-                Ok(Outcome::NotYet(_)) => failures = 0,
-                Err(error) if is_passing(&error) && failures < PATIENCE => {
-                    failures += 1;
-                    tokio::time::sleep(PAUSE).await;
+                Ok(Outcome::NotYet(_)) => retries = 0,
+                Err(error) if is_retryable(&error) && retries < MAX_RETRIES => {
+                    retries += 1;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// As it stands.
+    /// Returns the current state of the workflow.
     ///
     /// # Errors
-    /// When there is no such workflow, or the gateway can't be reached.
+    /// Returns [`Error::Call`] if the workflow does not exist or the gateway cannot be reached.
     pub async fn describe(&self) -> Result<Workflow, Error> {
         Ok(self.client.workflow(&self.id).await?.value)
     }
 
-    /// Its history, from its first event to its last, as it happens.
+    /// Follows the history of the workflow, from its first event to its last.
     #[must_use]
     pub fn watch(&self) -> Follow {
         self.client.follow(&self.id, 0)
     }
 
-    /// Asks for it to be rolled back.
+    /// Requests a rollback of the workflow.
     ///
     /// # Errors
-    /// When it has ended, or its pivot has completed.
+    /// Returns [`Error::Call`] if the workflow has ended, if its pivot has completed, or if the gateway cannot be
+    /// reached.
     pub async fn cancel(&self, reason: &str) -> Result<(), Error> {
         self.client.cancel(&self.id, Some(reason)).await?;
         Ok(())
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the workflow.
     ///
     /// # Errors
-    /// When it has ended, or the gateway does not know signals yet.
+    /// Returns [`Error::Call`] if the workflow has ended, or if the gateway does not support signals or cannot be
+    /// reached.
     pub async fn signal(&self, name: &str, payload: &Value) -> Result<(), Error> {
         self.client.signal(&self.id, name, payload).await?;
         Ok(())
     }
 }
 
-/// Whether the same read may succeed later.
-pub(crate) fn is_passing(error: &goconductor_client::Error) -> bool {
+/// Returns whether the same read may succeed later.
+fn is_retryable(error: &goconductor_client::Error) -> bool {
     use goconductor_client::Error as E;
     match error {
         E::Unreachable { .. } | E::Timeout { .. } => true,

@@ -1,6 +1,7 @@
-//! Actions by name, and what carries one out.
+//! The handlers of a service's actions.
 
-use crate::{Context, Failure};
+use crate::context::Context;
+use crate::error::ActionError;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -8,12 +9,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use tracing::Instrument;
 
-/// Carries out an action.
+/// The handler of an action.
 pub(crate) type Handler =
-    Arc<dyn Fn(Context, Value) -> BoxFuture<'static, Result<Value, Failure>> + Send + Sync>;
+    Arc<dyn Fn(Context, Value) -> BoxFuture<'static, Result<Value, ActionError>> + Send + Sync>;
 
-/// The actions of a service.
+/// The handlers of a service, by action.
 #[derive(Clone, Default)]
 pub(crate) struct Handlers {
     by_action: BTreeMap<String, Handler>,
@@ -32,22 +34,29 @@ impl Handlers {
         self.by_action.is_empty()
     }
 
-    /// Carries an action out. One that panics may have happened.
-    pub(crate) async fn carry_out(
+    /// Runs an action. The outcome of an action that panics is unknown.
+    pub(crate) async fn run(
         &self,
         action: &str,
         context: Context,
         input: Value,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Value, ActionError> {
         let Some(handler) = self.by_action.get(action) else {
-            return Err(Failure::retryable("NO_SUCH_ACTION", format!("there is no action {action} here")));
+            let message = format!("the service has no action {action}");
+            return Err(ActionError::retryable("NO_SUCH_ACTION", message));
         };
-        // Called within the future: a panic before its first await is caught as well.
+        let span = tracing::debug_span!(
+            "attempt",
+            workflow = context.workflow_id(),
+            step = context.step(),
+            attempt = context.attempt(),
+            action,
+        );
+        // The handler is called inside the future, so that a panic before its first await is caught as well.
         let run = async { handler(context, input).await };
-        AssertUnwindSafe(run)
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| Err(Failure::unknown("PANICKED", format!("the action {action} panicked"))))
+        AssertUnwindSafe(run).catch_unwind().instrument(span).await.unwrap_or_else(|_| {
+            Err(ActionError::unknown("PANICKED", format!("the action {action} panicked")))
+        })
     }
 }
 

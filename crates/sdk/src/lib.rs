@@ -1,6 +1,7 @@
-//! Sagas from Rust: start them, and take part in them.
+//! Start sagas and take part in them, from Rust.
 //!
-//! A [`Workflow`] whose steps are closures runs in one program:
+//! The simplest program has a [`Workflow`] whose steps are closures. [`Conductor::start_workflow`] applies its
+//! definition, runs its steps in this program and starts it:
 //!
 //! ```no_run
 //! use goconductor::{Conductor, Workflow, WorkflowStep};
@@ -19,35 +20,74 @@
 //! # }
 //! ```
 //!
-//! A microservice of its own is a [`Service`] of typed actions, each with its compensation, carried out over
-//! a stream to the executors ([`Conductor::serve`]) or with the executor inside the microservice
-//! ([`embedded`]). What an action did is said by its result, and what went wrong by a [`Failure`], which has
-//! one variant for each thing that the saga does about it.
+//! A microservice is a [`Service`] of typed actions and compensations. [`Conductor::serve`] connects it to the
+//! executors as a worker; [`embedded`] runs an executor inside the microservice:
 //!
-//! An action may be asked for more than once with the same [`Context::key`]: [`inbox`] remembers, in the
-//! microservice's own database transaction, what was done.
+//! ```no_run
+//! use goconductor::{CompensationInput, Conductor, Context, ActionError, Service};
+//! use serde::{Deserialize, Serialize};
+//! use serde_json::{Value, json};
 //!
-//! The crate deliberately decides nothing about a workflow: that is done where its state is committed.
+//! #[derive(Serialize, Deserialize)]
+//! struct Charge {
+//!     order_id: String,
+//!     amount: f64,
+//! }
+//!
+//! async fn charge(context: Context, input: Charge) -> Result<Value, ActionError> {
+//!     if input.amount > 10_000.0 {
+//!         return Err(ActionError::refused("CREDIT_LIMIT", "the amount exceeds the credit limit"));
+//!     }
+//!     Ok(json!({"payment_id": context.key()}))
+//! }
+//!
+//! async fn refund(_: Context, input: CompensationInput<Charge, Value>) -> Result<Value, ActionError> {
+//!     Ok(json!({"refunded": input.input.amount}))
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let service = Service::new("payments").action("charge", charge).compensation("refund", refund);
+//! let conductor = Conductor::connect("http://127.0.0.1:8470")?;
+//! conductor.serve(service).await?.until_signal().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An action returns its output, or a [`ActionError`] whose variant determines how the saga proceeds.
+//!
+//! Delivery is at least once: an action may be called again with the same [`Context::key`]. [`inbox`] records what was
+//! done in the microservice's own database transaction, so that a repeat has no effect.
+//!
+//! The crate deliberately decides nothing about a workflow. The decisions are made where its state is committed.
 
 mod conductor;
 mod context;
 #[cfg(feature = "embedded")]
 pub mod embedded;
-mod failure;
+mod error;
 mod handle;
 mod handlers;
 mod lock;
 mod service;
+mod start;
 mod worker;
 mod workflow;
 
-pub use conductor::{Conductor, Start};
-pub use context::{Context, Operation};
-pub use failure::{Error, Failure};
+pub use conductor::Conductor;
+pub use context::Context;
+pub use error::{ActionError, Error};
 pub use goconductor_client::{Lock, Status};
-pub use goconductor_inbox as inbox;
-pub use handle::{Ended, Handle};
-pub use lock::Held;
-pub use service::{Service, Undo};
-pub use worker::Serving;
+pub use goconductor_inbox::{self as inbox, Operation};
+pub use handle::{Handle, WorkflowResult};
+pub use lock::LockGuard;
+pub use service::{CompensationInput, Service};
+pub use start::Start;
+pub use worker::ServiceHandle;
 pub use workflow::{StepContext, Workflow, WorkflowStep};
+
+// The names of the previous release, so that its programs still compile.
+#[doc(hidden)]
+pub use {
+    error::ActionError as Failure, handle::WorkflowResult as Ended, lock::LockGuard as Held,
+    service::CompensationInput as Undo, worker::ServiceHandle as Serving,
+};

@@ -1,17 +1,19 @@
-//! A microservice: its actions, each with what undoes it.
+//! A microservice with its actions and compensations.
 
-use crate::context::read;
+use crate::context::{Context, from_input};
+use crate::error::ActionError;
 use crate::handlers::Handlers;
-use crate::{Context, Failure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Tasks of each side at once, unless it is said otherwise.
-const CAPACITY: u32 = 64;
+/// The default number of tasks of each side in flight.
+const DEFAULT_CAPACITY: u32 = 64;
 
 /// A microservice: its name and its actions.
+///
+/// Connect it with [`Conductor::serve`](crate::Conductor::serve), or run it with [`embedded`](crate::embedded).
 #[derive(Debug, Clone)]
 pub struct Service {
     pub(crate) name: String,
@@ -20,12 +22,12 @@ pub struct Service {
     pub(crate) version: String,
 }
 
-/// What a compensation gets, unless its definition says otherwise.
+/// The input of a compensation, unless the definition sets another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Undo<I, O> {
-    /// What the step was given.
+pub struct CompensationInput<I, O> {
+    /// The input of the step.
     pub input: I,
-    /// What it gave; none where nobody knows whether it happened.
+    /// The output of the step; `None` if it is unknown whether the step took effect.
     #[serde(default = "none")]
     pub output: Option<O>,
 }
@@ -35,13 +37,15 @@ fn none<O>() -> Option<O> {
 }
 
 impl Service {
-    /// A service without actions. Its name is the first half of `run: service/action`.
+    /// Creates a service without actions. Its name is the first half of `run: service/action`.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), handlers: Handlers::default(), capacity: CAPACITY, version: String::new() }
+        let (handlers, version) = (Handlers::default(), String::new());
+        Self { name: name.into(), handlers, capacity: DEFAULT_CAPACITY, version }
     }
 
-    /// An action: `run: service/action`. An input that is not of the type is refused.
+    /// Adds the action of `run: service/action`. An input that cannot be converted to `I` is refused with the code
+    /// `BAD_INPUT`.
     #[must_use]
     pub fn action<I, O, F>(
         mut self,
@@ -51,45 +55,45 @@ impl Service {
     where
         I: DeserializeOwned,
         O: Serialize,
-        F: Future<Output = Result<O, Failure>> + Send + 'static,
+        F: Future<Output = Result<O, ActionError>> + Send + 'static,
     {
         let handler = move |context: Context, input: Value| {
-            let running = read::<I>(input).map(|input| action(context, input));
-            let carried_out = async move {
+            let running = from_input::<I>(input).map(|input| action(context, input));
+            let attempt = async move {
                 let output = running?.await?;
                 serde_json::to_value(output)
-                    .map_err(|error| Failure::unknown("BAD_OUTPUT", error.to_string()))
+                    .map_err(|error| ActionError::unknown("BAD_OUTPUT", error.to_string()))
             };
-            Box::pin(carried_out) as futures::future::BoxFuture<'static, _>
+            Box::pin(attempt) as futures::future::BoxFuture<'static, _>
         };
         self.handlers.add(name.into(), Arc::new(handler));
         self
     }
 
-    /// What undoes an action: `compensate: service/action`. It succeeds where there is nothing to undo.
+    /// Adds the action of `compensate: service/action`. A compensation must succeed if there is nothing to undo.
     #[must_use]
     pub fn compensation<I, O, R, F>(
         self,
         name: impl Into<String>,
-        compensation: impl Fn(Context, Undo<I, O>) -> F + Send + Sync + 'static,
+        compensation: impl Fn(Context, CompensationInput<I, O>) -> F + Send + Sync + 'static,
     ) -> Self
     where
         I: DeserializeOwned,
         O: DeserializeOwned,
         R: Serialize,
-        F: Future<Output = Result<R, Failure>> + Send + 'static,
+        F: Future<Output = Result<R, ActionError>> + Send + 'static,
     {
         self.action(name, compensation)
     }
 
-    /// How many attempts of each side it carries out at once.
+    /// Sets how many attempts of each side may be in flight (default: 64).
     #[must_use]
     pub fn capacity(mut self, capacity: u32) -> Self {
         self.capacity = capacity.max(1);
         self
     }
 
-    /// The version of the microservice's software, for people.
+    /// Sets the version of the microservice, which executors log.
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = version.into();

@@ -1,104 +1,111 @@
-//! Streams to executors, over which a service's actions are carried out.
+//! Workers: streams to executors, over which the actions of a service run.
 //!
-//! A stream is held to each executor that takes the service, so that the loss of one costs no more than what
-//! was under way there. What is lost with a stream is asked for again with the same key.
+//! A worker opens a stream to each of several executors. If a stream is lost, only its tasks in flight are affected:
+//! they are retried with the same idempotency key.
 
 mod stream;
 
-use crate::{Error, Service};
+use crate::error::Error;
+use crate::service::Service;
 use goconductor_client::Client;
 use goconductor_store::ProcessInfo;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::Stream;
+use stream::WorkerStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
-/// Streams at once, at most: more would not be safer.
-const STREAMS: usize = 4;
-/// Executors that came are found after this long.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// How long an orderly end waits for what is under way.
-const DRAIN: Duration = Duration::from_secs(30);
-/// A first stream that is not there after this long won't be soon.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The maximum number of streams. More would not improve availability.
+const MAX_STREAMS: usize = 4;
+/// The interval at which new executors are discovered.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a shutdown waits for tasks in flight.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long [`ServiceHandle::connected`] waits for the first stream.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The delay before a stream that ended is opened again.
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+/// The additional delay after an executor refused the worker.
+const REFUSED_DELAY: Duration = Duration::from_millis(400);
 
-/// How things stand.
+/// The state of the worker's connections.
 #[derive(Debug, Clone, Default)]
-struct Standing {
-    /// Streams that are open, by executor.
+struct ConnectionState {
+    /// The number of open streams.
     open: usize,
-    /// What the last executor that was asked in vain said.
-    refused: String,
+    /// The reason of the last refusal.
+    refusal: String,
 }
 
-/// A service that is being carried out. Ends when it is dropped: what is under way is then asked for again
-/// elsewhere. [`Serving::shutdown`] waits for it.
+/// A service that is connected to executors as a worker.
+///
+/// Dropping the handle disconnects the worker, and tasks in flight are retried elsewhere. Use
+/// [`shutdown`](Self::shutdown) to finish them first.
 #[derive(Debug)]
-pub struct Serving {
+pub struct ServiceHandle {
     service: String,
-    standing: watch::Receiver<Standing>,
+    state: watch::Receiver<ConnectionState>,
     drain: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Serving {
-    pub(crate) fn begin(client: Client, executors: Vec<String>, service: Service) -> Result<Self, Error> {
+impl ServiceHandle {
+    pub(crate) fn start(client: Client, executors: Vec<String>, service: Service) -> Result<Self, Error> {
         for address in &executors {
             Endpoint::from_shared(address.clone()).map_err(|error| {
-                Error::Misuse(format!("{address:?} is no address of an executor: {error}"))
+                Error::Misuse(format!("{address:?} is not a valid address of an executor: {error}"))
             })?;
         }
-        let (tell, standing) = watch::channel(Standing::default());
+        let (sender, state) = watch::channel(ConnectionState::default());
         let drain = CancellationToken::new();
         let name = service.name.clone();
-        let crew = Crew {
+        let streams = WorkerStreams {
             client,
             executors,
             service: Arc::new(service),
-            tell: Arc::new(tell),
+            state: Arc::new(sender),
             drain: drain.clone(),
         };
-        Ok(Self { service: name, standing, drain, task: tokio::spawn(crew.run()) })
+        Ok(Self { service: name, state, drain, task: tokio::spawn(streams.run()) })
     }
 
-    /// Waits until there is a stream to at least one executor. Safe to cancel.
+    /// Waits up to 30 seconds until the worker is connected to at least one executor. Cancel-safe.
     ///
     /// # Errors
-    /// When there is none after half a minute, with what the executors said.
+    /// Returns [`Error::NoExecutor`] with the reason of the last refusal if no executor accepts the worker in time.
     pub async fn connected(&self) -> Result<(), Error> {
-        let mut standing = self.standing.clone();
-        let open = tokio::time::timeout(PATIENCE, standing.wait_for(|standing| standing.open > 0)).await;
+        let mut state = self.state.clone();
+        let open = tokio::time::timeout(CONNECT_TIMEOUT, state.wait_for(|state| state.open > 0)).await;
         match open {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => {
-                let reason = self.standing.borrow().refused.clone();
+                let reason = self.state.borrow().refusal.clone();
                 Err(Error::NoExecutor { service: self.service.clone(), reason })
             }
         }
     }
 
-    /// Takes no more tasks, and waits for those under way, for half a minute at most.
+    /// Stops accepting tasks, and waits up to 30 seconds for the tasks in flight.
     pub async fn shutdown(mut self) {
         self.drain.cancel();
-        if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
-            tracing::warn!(service = self.service, "tasks were under way for longer than the drain");
+        if tokio::time::timeout(DRAIN_TIMEOUT, &mut self.task).await.is_err() {
+            tracing::warn!(service = self.service, "worker gave up tasks at the drain timeout");
         }
     }
 
-    /// Carries on until SIGTERM or SIGINT, then shuts down.
+    /// Runs until SIGTERM or SIGINT, then shuts down.
     ///
     /// # Errors
-    /// When the signals can't be listened to.
+    /// Returns an I/O error if the signal handlers cannot be registered.
     #[cfg(unix)]
     pub async fn until_signal(self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        // Both are safe to cancel: a signal that was not received stays pending.
+        // Cancel-safe: a signal that was not received stays pending.
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -108,57 +115,57 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
+impl Drop for ServiceHandle {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// Keeps streams to executors.
-struct Crew {
+/// Keeps streams to executors open.
+struct WorkerStreams {
     client: Client,
     executors: Vec<String>,
     service: Arc<Service>,
-    tell: Arc<watch::Sender<Standing>>,
+    state: Arc<watch::Sender<ConnectionState>>,
     drain: CancellationToken,
 }
 
-impl Crew {
+impl WorkerStreams {
     async fn run(self) {
         let mut streams: JoinSet<String> = JoinSet::new();
-        let mut held: BTreeMap<String, ()> = BTreeMap::new();
+        let mut connected: BTreeSet<String> = BTreeSet::new();
         while !self.drain.is_cancelled() {
-            let known = self.known().await;
-            let count = known.len().clamp(1, STREAMS);
-            for address in known.into_iter().take(STREAMS) {
-                if held.insert(address.clone(), ()).is_none() {
-                    streams.spawn(self.hold(address, count));
+            let executors = self.discover().await;
+            let count = executors.len().clamp(1, MAX_STREAMS);
+            for address in executors.into_iter().take(MAX_STREAMS) {
+                if connected.insert(address.clone()) {
+                    streams.spawn(self.open(address, count));
                 }
             }
-            // Safe to cancel: a stream that ended stays in the set, a sleep holds nothing.
+            // Cancel-safe: a stream that ended stays in the set, and the other arms only wait.
             tokio::select! {
                 () = self.drain.cancelled() => {}
                 Some(ended) = streams.join_next() => {
                     if let Ok(address) = ended {
-                        held.remove(&address);
+                        connected.remove(&address);
                     }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(RECONNECT_DELAY).await;
                 }
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
         while streams.join_next().await.is_some() {}
     }
 
-    /// The executors that might take the service.
-    async fn known(&self) -> Vec<String> {
+    /// Returns the addresses of the executors that may accept the worker.
+    async fn discover(&self) -> Vec<String> {
         if !self.executors.is_empty() {
             return self.executors.clone();
         }
         let processes = match self.client.processes().await {
             Ok(reply) => reply.value.processes,
             Err(error) => {
-                self.tell.send_modify(|standing| standing.refused = error.to_string());
+                self.state.send_modify(|state| state.refusal = error.to_string());
                 return Vec::new();
             }
         };
@@ -168,35 +175,38 @@ impl Crew {
             .map(|process| format!("http://{}", process.address))
             .collect();
         if found.is_empty() {
-            self.tell.send_modify(|standing| "no executor is there".clone_into(&mut standing.refused));
+            let refusal = "the gateway lists no executor that serves it";
+            self.state.send_modify(|state| refusal.clone_into(&mut state.refusal));
         }
         found
     }
 
-    /// Holds one stream until it ends, and says whose it was.
-    fn hold(&self, address: String, streams: usize) -> impl Future<Output = String> + 'static {
-        let share = u32::try_from(streams).unwrap_or(1).max(1);
-        let capacity = self.service.capacity.div_ceil(share).max(1);
-        let namespace = self.client.namespace().to_owned();
-        let service = Arc::clone(&self.service);
-        let stream =
-            Stream { address: address.clone(), namespace, service, capacity, drain: self.drain.clone() };
-        let tell = Arc::clone(&self.tell);
+    /// Opens a stream and serves it until it ends. Returns the address of the executor.
+    fn open(&self, address: String, streams: usize) -> impl Future<Output = String> + 'static {
+        let streams = u32::try_from(streams).unwrap_or(1).max(1);
+        let stream = WorkerStream {
+            address: address.clone(),
+            namespace: self.client.namespace().to_owned(),
+            service: Arc::clone(&self.service),
+            capacity: self.service.capacity.div_ceil(streams).max(1),
+            drain: self.drain.clone(),
+        };
+        let state = Arc::clone(&self.state);
         async move {
-            let opened = {
-                let tell = Arc::clone(&tell);
-                move || tell.send_modify(|standing| standing.open += 1)
+            let on_open = {
+                let state = Arc::clone(&state);
+                move || state.send_modify(|state| state.open += 1)
             };
-            match stream.run(opened).await {
-                Ok(why) => {
-                    tracing::info!(executor = address, why, "a worker's stream ended");
-                    tell.send_modify(|standing| standing.open -= 1);
+            match stream.run(on_open).await {
+                Ok(reason) => {
+                    tracing::info!(executor = address, reason, "worker disconnected");
+                    state.send_modify(|state| state.open -= 1);
                 }
                 Err(status) => {
-                    tracing::debug!(executor = address, %status, "the executor does not take the worker");
-                    let said = format!("{address}: {}", status.message());
-                    tell.send_modify(|standing| standing.refused = said);
-                    tokio::time::sleep(Duration::from_millis(400)).await;
+                    tracing::debug!(executor = address, %status, "executor refused the worker");
+                    let refusal = format!("{address}: {}", status.message());
+                    state.send_modify(|state| state.refusal = refusal);
+                    tokio::time::sleep(REFUSED_DELAY).await;
                 }
             }
             address

@@ -1,21 +1,38 @@
-//! A workflow whose steps are closures of this program.
+//! Workflows whose steps are closures.
 
-use crate::{Context, Error, Failure, Service};
+use crate::context::Context;
+use crate::error::{ActionError, Error};
+use crate::handlers::Handler;
+use crate::service::Service;
 use serde_json::{Value, json};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::handlers::Handler;
-
-/// A workflow whose steps are closures of this program. Steps run in their order; each undoes what it did
-/// in the opposite one.
+/// A workflow whose steps are closures. Steps run in list order, and are compensated in reverse order.
+///
+/// ```
+/// use goconductor::{ActionError, Workflow, WorkflowStep};
+/// use serde_json::json;
+///
+/// let workflow = Workflow::new("Order Processing").step(
+///     WorkflowStep::new("Reserve Item")
+///         .execute(|order| async move {
+///             match order.input()["sku"].as_str() {
+///                 Some(sku) => Ok(json!({"reserved": sku})),
+///                 None => Err(ActionError::refused("NO_SKU", "the order has no sku")),
+///             }
+///         })
+///         .compensate(|order| async move { Ok(json!({"released": order.output()})) }),
+/// );
+/// assert_eq!(workflow.name(), "order-processing");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Workflow {
     title: String,
     steps: Vec<WorkflowStep>,
 }
 
-/// A step: what does it, and what undoes it.
+/// A step: a closure that executes it and a closure that compensates it.
 #[derive(Clone)]
 pub struct WorkflowStep {
     title: String,
@@ -23,7 +40,7 @@ pub struct WorkflowStep {
     compensate: Option<Handler>,
 }
 
-/// What a step's closure is given.
+/// The context of an attempt, with the input of the workflow. Dereferences to [`Context`].
 #[derive(Debug, Clone)]
 pub struct StepContext {
     context: Context,
@@ -32,13 +49,13 @@ pub struct StepContext {
 }
 
 impl StepContext {
-    /// The workflow's input.
+    /// Returns the input of the workflow.
     #[must_use]
     pub fn input(&self) -> &Value {
         &self.input
     }
 
-    /// In a compensation: what the step gave; none where nobody knows whether it happened.
+    /// Returns the output of the step in its compensation; `None` if it is unknown whether the step took effect.
     #[must_use]
     pub fn output(&self) -> Option<&Value> {
         self.output.as_ref()
@@ -60,17 +77,17 @@ impl std::fmt::Debug for WorkflowStep {
 }
 
 impl WorkflowStep {
-    /// A step that does nothing yet.
+    /// Creates a step without closures.
     #[must_use]
     pub fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), execute: None, compensate: None }
     }
 
-    /// What does it.
+    /// Sets the closure that executes the step. Every step must have one.
     #[must_use]
     pub fn execute<F>(mut self, execute: impl Fn(StepContext) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<Value, Failure>> + Send + 'static,
+        F: Future<Output = Result<Value, ActionError>> + Send + 'static,
     {
         let handler = move |context, input| {
             Box::pin(execute(StepContext { context, input, output: None })) as futures::future::BoxFuture<_>
@@ -79,14 +96,14 @@ impl WorkflowStep {
         self
     }
 
-    /// What undoes it. Without one the step says that there is nothing to undo.
+    /// Sets the closure that compensates the step (default: nothing to undo).
     #[must_use]
     pub fn compensate<F>(mut self, compensate: impl Fn(StepContext) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<Value, Failure>> + Send + 'static,
+        F: Future<Output = Result<Value, ActionError>> + Send + 'static,
     {
-        let handler = move |context, mut given: Value| {
-            let mut part = |name: &str| given.get_mut(name).map(Value::take);
+        let handler = move |context, mut value: Value| {
+            let mut part = |name: &str| value.get_mut(name).map(Value::take);
             let (input, output) = (part("input").unwrap_or_default(), part("output"));
             Box::pin(compensate(StepContext { context, input, output })) as futures::future::BoxFuture<_>
         };
@@ -94,48 +111,54 @@ impl WorkflowStep {
         self
     }
 
-    /// `Process Payment` is `process_payment`.
+    /// Returns the name of the step in the definition: `process_payment` for the title `Process Payment`.
     fn name(&self) -> String {
         words(&self.title, '_')
     }
 }
 
 impl Workflow {
-    /// A workflow without steps. `Order Processing` is the definition `order-processing`.
+    /// Creates a workflow without steps. The title `Order Processing` becomes the definition `order-processing`.
     #[must_use]
     pub fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), steps: Vec::new() }
     }
 
-    /// One more step.
+    /// Adds a step.
     #[must_use]
     pub fn step(mut self, step: WorkflowStep) -> Self {
         self.steps.push(step);
         self
     }
 
-    /// The name of its definition, and of the service that carries it out.
+    /// Returns the name of the definition, which is also the name of the service that runs the steps.
     #[must_use]
     pub fn name(&self) -> String {
         words(&self.title, '-')
     }
 
-    /// Its definition, as JSON.
+    /// Returns the definition as JSON.
     ///
     /// # Errors
-    /// When a step does nothing, or there is none.
+    /// Returns [`Error::Misuse`] if the workflow has no name or no steps, or if a step has no name or no `execute`.
     pub fn definition(&self) -> Result<Value, Error> {
         let name = self.name();
         if name.is_empty() || self.steps.is_empty() {
-            return Err(Error::Misuse(format!("the workflow {:?} has no name or no steps", self.title)));
+            return Err(Error::Misuse(format!(
+                "the workflow {:?} must have a name and at least one step",
+                self.title
+            )));
         }
         let mut steps = Vec::new();
         for step in &self.steps {
             let step_name = step.name();
             if step.execute.is_none() || step_name.is_empty() {
-                return Err(Error::Misuse(format!("the step {:?} has no name or no `execute`", step.title)));
+                return Err(Error::Misuse(format!(
+                    "the step {:?} must have a name and an `execute` closure",
+                    step.title
+                )));
             }
-            let undo = match step.compensate {
+            let compensate = match step.compensate {
                 Some(_) => format!("{name}/undo_{step_name}"),
                 None => "none".to_owned(),
             };
@@ -143,13 +166,13 @@ impl Workflow {
                 "name": step_name,
                 "title": step.title,
                 "run": format!("{name}/{step_name}"),
-                "compensate": undo,
+                "compensate": compensate,
             }));
         }
         Ok(json!({"workflow": name, "title": self.title, "steps": steps}))
     }
 
-    /// What carries it out.
+    /// Returns the service that runs the steps.
     pub(crate) fn service(&self) -> Service {
         let mut service = Service::new(self.name());
         for step in &self.steps {
@@ -165,10 +188,10 @@ impl Workflow {
     }
 }
 
-/// Lower-case words of letters and digits, joined.
-fn words(title: &str, joint: char) -> String {
+/// Joins the words of a title, in lower case and without other characters than letters and digits.
+fn words(title: &str, separator: char) -> String {
     let words = title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join(&joint.to_string())
+    words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join(&separator.to_string())
 }
 
 #[cfg(test)]
@@ -176,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workflow_is_a_definition() {
+    fn workflow_is_converted_to_definition() {
         let step = |title: &str| WorkflowStep::new(title).execute(|_| async { Ok(Value::Null) });
         let workflow = Workflow::new("Order  Processing")
             .step(step("Process Payment").compensate(|_| async { Ok(Value::Null) }))
@@ -199,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_nothing_is_refused() {
+    fn incomplete_workflow_is_refused() {
         for workflow in [
             Workflow::new("Order"),
             Workflow::new("…").step(WorkflowStep::new("Pay").execute(|_| async { Ok(Value::Null) })),

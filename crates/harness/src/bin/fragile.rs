@@ -3,7 +3,7 @@
 //!     fragile GATEWAY DATABASE
 use anyhow::Context;
 use goconductor::inbox::{Executed, Failed, SqliteInbox};
-use goconductor::{Conductor, Context as Attempt, Failure, Service, Undo};
+use goconductor::{ActionError, CompensationInput, Conductor, Context as Attempt, Service};
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
@@ -57,9 +57,9 @@ fn step(attempt: &Attempt) -> String {
     format!("{}/{}", attempt.workflow_id(), attempt.step())
 }
 
-async fn execute(of: Fragile, attempt: Attempt, input: Value) -> Result<Value, Failure> {
+async fn execute(of: Fragile, attempt: Attempt, input: Value) -> Result<Value, ActionError> {
     if input.get("refuse").and_then(Value::as_str) == Some(attempt.step()) {
-        return Err(Failure::refused("REFUSED", "told to refuse"));
+        return Err(ActionError::refused("REFUSED", "told to refuse"));
     }
     let step = step(&attempt);
     let done = of.inbox.execute(attempt.key(), |db| {
@@ -69,7 +69,7 @@ async fn execute(of: Fragile, attempt: Attempt, input: Value) -> Result<Value, F
                 .bind(step)
                 .execute(db)
                 .await
-                .map_err(|error| Failure::retryable("DATABASE", error.to_string()))?;
+                .map_err(|error| ActionError::retryable("DATABASE", error.to_string()))?;
             Ok(json!({"done": true}))
         })
     });
@@ -80,13 +80,17 @@ async fn execute(of: Fragile, attempt: Attempt, input: Value) -> Result<Value, F
             }
             Ok(output)
         }
-        Ok(Executed::Refused) => Err(Failure::refused("UNDONE", "it was undone before it came")),
+        Ok(Executed::Refused) => Err(ActionError::refused("UNDONE", "it was undone before it came")),
         Err(Failed::Work(failure)) => Err(failure),
-        Err(Failed::Inbox(error)) => Err(Failure::unknown("DATABASE", error.to_string())),
+        Err(Failed::Inbox(error)) => Err(ActionError::unknown("DATABASE", error.to_string())),
     }
 }
 
-async fn compensate(of: Fragile, attempt: Attempt, _: Undo<Value, Value>) -> Result<Value, Failure> {
+async fn compensate(
+    of: Fragile,
+    attempt: Attempt,
+    _: CompensationInput<Value, Value>,
+) -> Result<Value, ActionError> {
     let step = step(&attempt);
     let done = of.inbox.compensate(attempt.key(), |db, _| {
         Box::pin(async move {
@@ -95,7 +99,7 @@ async fn compensate(of: Fragile, attempt: Attempt, _: Undo<Value, Value>) -> Res
                 .bind(step)
                 .execute(db)
                 .await
-                .map_err(|error| Failure::retryable("DATABASE", error.to_string()))?;
+                .map_err(|error| ActionError::retryable("DATABASE", error.to_string()))?;
             Ok(Value::Null)
         })
     });
@@ -105,6 +109,6 @@ async fn compensate(of: Fragile, attempt: Attempt, _: Undo<Value, Value>) -> Res
             Ok(output)
         }
         Err(Failed::Work(failure)) => Err(failure),
-        Err(Failed::Inbox(error)) => Err(Failure::unknown("DATABASE", error.to_string())),
+        Err(Failed::Inbox(error)) => Err(ActionError::unknown("DATABASE", error.to_string())),
     }
 }

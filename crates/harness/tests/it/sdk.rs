@@ -1,7 +1,9 @@
 //! The Rust SDK against a real server: a program with its own steps, typed actions, and a microservice that
 //! dies between its commit and its answer.
 
-use goconductor::{Conductor, Context, Failure, Service, Start, Status, Undo, Workflow, WorkflowStep};
+use goconductor::{
+    ActionError, CompensationInput, Conductor, Context, Service, Start, Status, Workflow, WorkflowStep,
+};
 use goconductor_harness::{Dev, DevOptions, goconductor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -29,7 +31,7 @@ async fn steps_of_one_program_are_done_and_undone() {
                 done.lock().unwrap().push(format!("do {name}"));
                 async move {
                     if step.input()["refuse"] == name {
-                        return Err(Failure::refused("NO", "told to refuse"));
+                        return Err(ActionError::refused("NO", "told to refuse"));
                     }
                     Ok(json!({"key": step.key(), "attempt": step.attempt()}))
                 }
@@ -75,14 +77,14 @@ async fn typed_actions_fail_in_every_way() {
             async move {
                 assert!(context.time_left() > Duration::ZERO && !context.is_cancelled());
                 match (input.amount, nth) {
-                    (1, 0) => Err(Failure::retryable("BUSY", "later")),
-                    (1, 1) => Err(Failure::unknown("LOST", "who knows")),
+                    (1, 0) => Err(ActionError::retryable("BUSY", "later")),
+                    (1, 1) => Err(ActionError::unknown("LOST", "who knows")),
                     (1, 2) => panic!("told to panic"),
                     (amount, _) => Ok(Receipt { charged: amount }),
                 }
             }
         })
-        .compensation("refund", |_, undo: Undo<Charge, Receipt>| async move {
+        .compensation("refund", |_, undo: CompensationInput<Charge, Receipt>| async move {
             assert_eq!(undo.output, Some(Receipt { charged: undo.input.amount }));
             Ok(json!({"refunded": undo.input.amount}))
         });

@@ -1,9 +1,11 @@
-//! One stream to one executor.
+//! The stream of a worker to one executor.
 
-use crate::context::{Heart, Inner, Way};
-use crate::{Context, Failure, Operation, Service};
-use goconductor_wire::v1::connect_request::Message as From;
-use goconductor_wire::v1::connect_response::Message as To;
+use crate::context::{Context, HeartbeatSender, HeartbeatSink, Inner};
+use crate::error::ActionError;
+use crate::service::Service;
+use goconductor_inbox::Operation;
+use goconductor_wire::v1::connect_request::Message as ToExecutor;
+use goconductor_wire::v1::connect_response::Message as FromExecutor;
 use goconductor_wire::v1::task_result::Outcome;
 use goconductor_wire::v1::worker_service_client::WorkerServiceClient;
 use goconductor_wire::v1::{self as wire, ConnectRequest, ConnectResponse};
@@ -20,15 +22,25 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 
-/// A connection that is not there after this long is taken for refused.
-const CONNECT: Duration = Duration::from_secs(2);
-/// Until the executor says what the lease is.
-const FIRST_LEASE: Duration = Duration::from_secs(5);
-/// What a message may hold.
-const MESSAGE_BYTES: usize = 64 << 20;
+/// The timeout for connecting to an executor.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The interval and the timeout of HTTP/2 keep-alive pings.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// The timeout for the executor's welcome, which contains the lease. Also the lease if the welcome has none.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum size of a message in bytes.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// Messages to the executor that may be buffered.
+const REQUEST_BUFFER: usize = 256;
+/// Heartbeats that are sent within a lease, so that two may be lost.
+const HEARTBEATS_PER_LEASE: u32 = 3;
+/// The reason of a disconnect after a drain.
+const DRAINED: &str = "the worker drained";
+/// The reason of a disconnect by the network.
+const CONNECTION_LOST: &str = "the connection was lost";
 
-/// One stream to one executor.
-pub(super) struct Stream {
+/// A stream to one executor that is not open yet.
+pub(super) struct WorkerStream {
     pub(super) address: String,
     pub(super) namespace: String,
     pub(super) service: Arc<Service>,
@@ -36,51 +48,59 @@ pub(super) struct Stream {
     pub(super) drain: CancellationToken,
 }
 
-/// A stream that is open.
-struct Open {
+/// An open stream.
+struct OpenStream {
     service: Arc<Service>,
-    say: mpsc::Sender<ConnectRequest>,
+    requests: mpsc::Sender<ConnectRequest>,
     running: JoinSet<u64>,
     cancels: HashMap<u64, CancellationToken>,
 }
 
-impl Stream {
-    /// Holds the stream until it ends; why it did.
-    pub(super) async fn run(self, opened: impl FnOnce()) -> Result<&'static str, Status> {
+impl WorkerStream {
+    /// Opens the stream, calls `on_open` and serves the stream until it ends. Returns the reason.
+    pub(super) async fn run(self, on_open: impl FnOnce()) -> Result<&'static str, Status> {
         let endpoint = Endpoint::from_shared(self.address.clone())
             .map_err(|error| Status::invalid_argument(error.to_string()))?
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(2))
-            .keep_alive_timeout(Duration::from_secs(2));
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE);
         let channel = endpoint.connect().await.map_err(|error| Status::from_error(Box::new(error)))?;
-        let (say, said) = mpsc::channel(256);
-        let hello = From::Hello(wire::Hello {
+        let (sender, requests) = mpsc::channel(REQUEST_BUFFER);
+        let hello = ToExecutor::Hello(wire::Hello {
             service: self.service.name.clone(),
             actions: self.service.handlers.actions(),
             capacity: self.capacity,
             version: self.service.version.clone(),
             identity: format!("{}@{}", std::process::id(), host_name()),
         });
-        // There is room: it is the first.
-        drop(say.try_send(ConnectRequest { message: Some(hello) }));
-        let mut request = Request::new(ReceiverStream::new(said));
+        // Invariant: the buffer is empty.
+        drop(sender.try_send(ConnectRequest { message: Some(hello) }));
+        let mut request = Request::new(ReceiverStream::new(requests));
         let namespace = MetadataValue::try_from(self.namespace.as_str())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         request.metadata_mut().insert("goconductor-namespace", namespace);
-        let client = WorkerServiceClient::new(channel);
-        let mut client =
-            client.max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES);
-        let mut heard = client.connect(request).await?.into_inner();
-        let lease = welcome(&mut heard).await?;
-        opened();
+        let mut client = WorkerServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let mut responses = client.connect(request).await?.into_inner();
+        let lease = welcome(&mut responses).await?;
+        on_open();
         let service = Arc::clone(&self.service);
-        let mut open = Open { service, say, running: JoinSet::new(), cancels: HashMap::new() };
-        let why = open.serve(&mut heard, lease, &self.drain).await;
-        // Nobody hears their results any more.
-        open.cancels.values().for_each(CancellationToken::cancel);
-        while open.running.join_next().await.is_some() {}
-        Ok(why)
+        let mut stream =
+            OpenStream { service, requests: sender, running: JoinSet::new(), cancels: HashMap::new() };
+        let reason = stream.serve(&mut responses, lease, &self.drain).await;
+        // The tasks that are left can no longer report their results.
+        stream.cancels.values().for_each(CancellationToken::cancel);
+        while stream.running.join_next().await.is_some() {}
+        drop(stream);
+        if reason == DRAINED {
+            // The executor ends the stream when it has read the last result. Dropping `responses` earlier would reset
+            // the stream, and results that are still in the buffer would be lost.
+            let end = async { while let Ok(Some(_)) = responses.message().await {} };
+            drop(tokio::time::timeout(lease, end).await);
+        }
+        Ok(reason)
     }
 }
 
@@ -89,42 +109,41 @@ fn host_name() -> String {
         .map_or_else(|_| "worker".to_owned(), |name| name.trim().to_owned())
 }
 
-async fn welcome(heard: &mut Streaming<ConnectResponse>) -> Result<Duration, Status> {
-    let first = tokio::time::timeout(FIRST_LEASE, heard.message())
+/// Waits for the executor's welcome. Returns the lease.
+async fn welcome(responses: &mut Streaming<ConnectResponse>) -> Result<Duration, Status> {
+    let first = tokio::time::timeout(WELCOME_TIMEOUT, responses.message())
         .await
-        .map_err(|_| Status::deadline_exceeded("the executor did not say welcome"))??;
+        .map_err(|_| Status::deadline_exceeded(format!("no welcome within {WELCOME_TIMEOUT:?}")))??;
     match first {
-        Some(ConnectResponse { message: Some(To::Welcome(welcome)) }) => {
+        Some(ConnectResponse { message: Some(FromExecutor::Welcome(welcome)) }) => {
             let lease = welcome.lease.and_then(|lease| Duration::try_from(lease).ok());
-            Ok(lease.filter(|lease| !lease.is_zero()).unwrap_or(FIRST_LEASE))
+            Ok(lease.filter(|lease| !lease.is_zero()).unwrap_or(WELCOME_TIMEOUT))
         }
-        Some(_) | None => Err(Status::internal("the executor did not say welcome")),
+        Some(_) | None => Err(Status::internal("the executor's first message was not welcome")),
     }
 }
 
-impl Open {
+impl OpenStream {
     async fn serve(
         &mut self,
-        heard: &mut Streaming<ConnectResponse>,
+        responses: &mut Streaming<ConnectResponse>,
         lease: Duration,
         drain: &CancellationToken,
     ) -> &'static str {
-        let mut beats = tokio::time::interval(lease / 3);
-        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let silent = tokio::time::sleep(lease);
-        tokio::pin!(silent);
+        let mut heartbeats = tokio::time::interval(lease / HEARTBEATS_PER_LEASE);
+        heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let expired = tokio::time::sleep(lease);
+        tokio::pin!(expired);
         let mut draining = false;
         loop {
-            // Safe to cancel: messages that were not taken stay where they are, and so do tasks.
+            // Cancel-safe: a message that was not received stays in its stream, a finished task in its set.
             tokio::select! {
-                message = heard.message() => {
-                    silent.as_mut().reset(Instant::now() + lease);
-                    match message {
-                        Ok(Some(ConnectResponse { message })) => {
-                            draining |= self.hear(message);
-                        }
-                        Ok(None) => return "the executor closed it",
-                        Err(_) => return "it broke",
+                response = responses.message() => {
+                    expired.as_mut().reset(Instant::now() + lease);
+                    match response {
+                        Ok(Some(ConnectResponse { message })) => draining |= self.handle(message),
+                        Ok(None) => return "the executor closed the stream",
+                        Err(_) => return CONNECTION_LOST,
                     }
                 }
                 Some(ended) = self.running.join_next() => {
@@ -132,107 +151,109 @@ impl Open {
                         self.cancels.remove(&task);
                     }
                 }
-                _ = beats.tick() => {
-                    let beat = ConnectRequest { message: Some(From::Heartbeat(wire::Heartbeat {})) };
-                    if self.say.try_send(beat).is_err() && self.say.is_closed() {
-                        return "it broke";
+                _ = heartbeats.tick() => {
+                    let heartbeat = ToExecutor::Heartbeat(wire::Heartbeat {});
+                    let heartbeat = ConnectRequest { message: Some(heartbeat) };
+                    if self.requests.try_send(heartbeat).is_err() && self.requests.is_closed() {
+                        return CONNECTION_LOST;
                     }
                 }
                 () = drain.cancelled(), if !draining => {
                     draining = true;
-                    let bye = ConnectRequest { message: Some(From::Drain(wire::Drain {})) };
-                    if self.say.send(bye).await.is_err() {
-                        return "it broke";
+                    let drain = ConnectRequest { message: Some(ToExecutor::Drain(wire::Drain {})) };
+                    if self.requests.send(drain).await.is_err() {
+                        return CONNECTION_LOST;
                     }
                 }
-                () = &mut silent => return "nothing was heard of the executor within the lease",
+                () = &mut expired => return "the executor sent nothing within the lease",
             }
             if draining && self.running.is_empty() {
-                return "it was drained";
+                return DRAINED;
             }
         }
     }
 
-    /// Acts on a message; whether the executor drains.
-    fn hear(&mut self, message: Option<To>) -> bool {
+    /// Handles a message. Returns whether the executor is draining.
+    fn handle(&mut self, message: Option<FromExecutor>) -> bool {
         match message {
-            Some(To::Task(task)) => self.begin(task),
-            Some(To::Cancel(cancel)) => {
+            Some(FromExecutor::Task(task)) => self.spawn(task),
+            Some(FromExecutor::Cancel(cancel)) => {
                 if let Some(token) = self.cancels.get(&cancel.task_id) {
                     token.cancel();
                 }
             }
-            Some(To::Drain(wire::Drain {})) => return true,
-            Some(To::Heartbeat(wire::Heartbeat {}) | To::Welcome(_)) | None => {}
+            Some(FromExecutor::Drain(wire::Drain {})) => return true,
+            Some(FromExecutor::Heartbeat(wire::Heartbeat {}) | FromExecutor::Welcome(_)) | None => {}
         }
         false
     }
 
-    fn begin(&mut self, task: wire::Task) {
+    fn spawn(&mut self, task: wire::Task) {
         let id = task.task_id;
         let cancelled = CancellationToken::new();
         self.cancels.insert(id, cancelled.clone());
-        let (service, say) = (Arc::clone(&self.service), self.say.clone());
+        let (service, requests) = (Arc::clone(&self.service), self.requests.clone());
         self.running.spawn(async move {
-            let outcome = carry_out(&service, task, cancelled, say.clone()).await;
+            let outcome = run_task(&service, task, cancelled, requests.clone()).await;
             let result = wire::TaskResult { task_id: id, outcome: Some(outcome) };
-            // Where nobody hears it, it is asked for again.
-            drop(say.send(ConnectRequest { message: Some(From::Result(result)) }).await);
+            // If the result is lost, the task is retried with the same key.
+            drop(requests.send(ConnectRequest { message: Some(ToExecutor::Result(result)) }).await);
             id
         });
     }
 }
 
-async fn carry_out(
+async fn run_task(
     service: &Service,
     task: wire::Task,
     cancelled: CancellationToken,
-    say: mpsc::Sender<ConnectRequest>,
+    requests: mpsc::Sender<ConnectRequest>,
 ) -> Outcome {
     let operation = match task.operation() {
         wire::Operation::Compensate => Operation::Compensate,
         wire::Operation::Execute | wire::Operation::Unspecified => Operation::Execute,
     };
-    let left = task.timeout.and_then(|timeout| Duration::try_from(timeout).ok()).unwrap_or_default();
+    let timeout = task.timeout.and_then(|timeout| Duration::try_from(timeout).ok()).unwrap_or_default();
+    let heartbeat_timeout = task.heartbeat_timeout.and_then(|timeout| Duration::try_from(timeout).ok());
     let inner = Inner {
         key: task.idempotency_key,
         workflow_id: task.workflow_id,
         step: task.step,
         operation,
         attempt: task.attempt,
-        deadline: Instant::now() + left,
+        deadline: Instant::now() + timeout,
         traceparent: task.traceparent,
         lock_tokens: task.lock_tokens.into_iter().collect(),
         cancelled,
-        heart: Heart {
-            timeout: task.heartbeat_timeout.and_then(|timeout| Duration::try_from(timeout).ok()),
-            way: Way::Stream(say, task.task_id),
+        heartbeats: HeartbeatSender {
+            timeout: heartbeat_timeout,
+            sink: HeartbeatSink::Stream(requests, task.task_id),
         },
     };
     let input: Value = match serde_json::from_str(&task.input_json) {
         Ok(input) => input,
-        Err(error) => return outcome(Err(Failure::retryable("BAD_TASK", error.to_string()))),
+        Err(error) => return to_wire(Err(ActionError::retryable("BAD_TASK", error.to_string()))),
     };
     let context = Context { inner: Arc::new(inner) };
-    outcome(service.handlers.carry_out(&task.action, context, input).await)
+    to_wire(service.handlers.run(&task.action, context, input).await)
 }
 
-fn outcome(result: Result<Value, Failure>) -> Outcome {
-    let failed = |code: String, message: String, detail: Option<Value>| {
+fn to_wire(result: Result<Value, ActionError>) -> Outcome {
+    let failure = |code: String, message: String, detail: Option<Value>| {
         let detail_json = detail.map(|detail| detail.to_string()).unwrap_or_default();
         Some(wire::Failure { code, message, detail_json })
     };
     match result {
         Ok(output) => Outcome::Done(wire::Done { output_json: output.to_string() }),
-        Err(Failure::Retryable { code, message, after }) => Outcome::Retryable(wire::Retryable {
-            failure: failed(code, message, None),
+        Err(ActionError::Retryable { code, message, after }) => Outcome::Retryable(wire::Retryable {
+            failure: failure(code, message, None),
             retry_after: after.and_then(|after| after.try_into().ok()),
         }),
-        Err(Failure::Refused { code, message, detail }) => {
-            Outcome::Refused(wire::Refused { failure: failed(code, message, detail) })
+        Err(ActionError::Refused { code, message, detail }) => {
+            Outcome::Refused(wire::Refused { failure: failure(code, message, detail) })
         }
-        Err(Failure::Unknown { code, message }) => {
-            Outcome::Unknown(wire::Unknown { failure: failed(code, message, None) })
+        Err(ActionError::Unknown { code, message }) => {
+            Outcome::Unknown(wire::Unknown { failure: failure(code, message, None) })
         }
     }
 }
