@@ -1,10 +1,9 @@
-//! What the three microservices of the order saga share: where GoConductor is, and a database of one's own
-//! with an inbox in it.
+//! Code that the three microservices of the order saga share: their arguments, and a database with an inbox.
 
 use anyhow::Context;
 use clap::Parser;
 use goconductor::inbox::{Error as InboxError, Executed, Failed, SqliteInbox};
-use goconductor::{Conductor, Failure, Service};
+use goconductor::{ActionError, Conductor, Service};
 use serde_json::Value;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
@@ -14,27 +13,27 @@ use std::time::Duration;
 /// A microservice of the order saga.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// A gateway of GoConductor
+    /// URL of the gateway
     #[arg(long, default_value = "http://127.0.0.1:8470")]
     gateway: String,
-    /// The microservice's own database
+    /// Path of the microservice's SQLite database, which is created if it does not exist
     #[arg(long)]
     data: PathBuf,
 }
 
-/// The microservice's database.
+/// The database of a microservice.
 #[derive(Debug, Clone)]
 pub struct Database {
-    /// What was done, beside what it changed.
+    /// The inbox, in the same database as the data that the actions change.
     pub inbox: SqliteInbox,
-    /// For reads.
+    /// A connection pool for reads.
     pub pool: SqlitePool,
 }
 
-/// Runs a microservice until SIGTERM or SIGINT: `tables` are made if they are missing.
+/// Runs a microservice until SIGTERM or SIGINT. `tables` is the SQL that creates its tables.
 ///
 /// # Errors
-/// When the database can't be opened, or no gateway is named.
+/// Returns an error if the database cannot be opened or the URL of the gateway is invalid.
 pub async fn run(tables: &str, service: impl FnOnce(Database) -> Service) -> anyhow::Result<()> {
     let Arguments { gateway, data } = Arguments::parse();
     let options = SqliteConnectOptions::new()
@@ -42,7 +41,9 @@ pub async fn run(tables: &str, service: impl FnOnce(Database) -> Service) -> any
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .busy_timeout(Duration::from_secs(30));
-    let pool = SqlitePool::connect_with(options).await.with_context(|| data.display().to_string())?;
+    let pool = SqlitePool::connect_with(options)
+        .await
+        .with_context(|| format!("failed to open the database {}", data.display()))?;
     let inbox = SqliteInbox::new(pool.clone());
     inbox.migrate().await?;
     sqlx::raw_sql(sqlx::AssertSqlSafe(tables.to_owned())).execute(&pool).await?;
@@ -51,37 +52,40 @@ pub async fn run(tables: &str, service: impl FnOnce(Database) -> Service) -> any
     Ok(())
 }
 
-/// An execute's end in the saga's words.
+/// Converts the result of an execute in the inbox to the result of an action.
 ///
 /// # Errors
-/// As the work said; what the database could not do may succeed later.
-pub fn answer(done: Result<Executed, Failed<Failure>>) -> Result<Value, Failure> {
+/// Returns the failure of the action, [`ActionError::Refused`] if the step was compensated before, and
+/// [`ActionError::Unknown`] if the database failed.
+pub fn executed(done: Result<Executed, Failed<ActionError>>) -> Result<Value, ActionError> {
     match done {
         Ok(Executed::Done { output, .. }) => Ok(output),
-        Ok(Executed::Refused) => Err(Failure::refused("UNDONE", "it was undone before it came")),
+        Ok(Executed::Refused) => {
+            Err(ActionError::refused("UNDONE", "the step was compensated before it was executed"))
+        }
         Err(Failed::Work(failure)) => Err(failure),
-        Err(Failed::Inbox(error)) => Err(trouble(&error)),
+        Err(Failed::Inbox(error)) => Err(database_failed(&error)),
     }
 }
 
-/// A compensate's end in the saga's words.
+/// Converts the result of a compensate in the inbox to the result of an action.
 ///
 /// # Errors
-/// As the work said; what the database could not do may succeed later.
-pub fn undone(done: Result<Value, Failed<Failure>>) -> Result<Value, Failure> {
+/// Returns the failure of the action, and [`ActionError::Unknown`] if the database failed.
+pub fn compensated(done: Result<Value, Failed<ActionError>>) -> Result<Value, ActionError> {
     done.map_err(|failed| match failed {
         Failed::Work(failure) => failure,
-        Failed::Inbox(error) => trouble(&error),
+        Failed::Inbox(error) => database_failed(&error),
     })
 }
 
-/// A commit whose answer was lost may have happened: the next attempt finds out.
-fn trouble(error: &InboxError) -> Failure {
-    Failure::unknown("DATABASE", error.to_string())
+/// The response to a commit may have been lost. The next attempt finds the effect in the inbox.
+fn database_failed(error: &InboxError) -> ActionError {
+    ActionError::unknown("DATABASE", error.to_string())
 }
 
-/// A database's error within the work: what was changed is rolled back.
+/// Converts an error of a query inside the transaction. The transaction is rolled back, so the action can be retried.
 #[must_use]
-pub fn rolled_back(error: &sqlx::Error) -> Failure {
-    Failure::retryable("DATABASE", error.to_string())
+pub fn rolled_back(error: &sqlx::Error) -> ActionError {
+    ActionError::retryable("DATABASE", error.to_string())
 }

@@ -1,6 +1,6 @@
-//! The order saga in one program: two steps, each with what undoes it.
+//! The order saga in one program: two steps, each with its compensation.
 
-use goconductor::{Conductor, Error, Failure, Workflow, WorkflowStep};
+use goconductor::{ActionError, Conductor, Error, Workflow, WorkflowStep};
 use serde_json::json;
 
 #[tokio::main]
@@ -15,7 +15,7 @@ async fn main() -> Result<(), Error> {
             WorkflowStep::new("Update Inventory")
                 .execute(|order| async move {
                     match order.input()["sku"].as_str() {
-                        Some("sold-out") => Err(Failure::refused("SOLD_OUT", "there is none left")),
+                        Some("sold-out") => Err(ActionError::refused("SOLD_OUT", "the item is sold out")),
                         _ => Ok(json!({"reserved": order.input()["sku"]})),
                     }
                 })
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Error> {
     let conductor = Conductor::connect("http://127.0.0.1:8470")?;
     for sku in ["book", "sold-out"] {
         let order = conductor.start_workflow(&workflow, json!({"amount": 42, "sku": sku})).await?;
-        #[allow(clippy::print_stdout, reason = "this is what it is for")]
+        #[allow(clippy::print_stdout, reason = "the example prints its results")]
         {
             println!("{sku}: {}", order.result().await?.status);
         }

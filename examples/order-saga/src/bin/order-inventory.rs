@@ -1,7 +1,7 @@
-//! Inventory of the order saga.
+//! The microservice `inventory` of the order saga.
 
-use goconductor::{Context, Failure, Service, Undo};
-use goconductor_example_order_saga::{Database, answer, rolled_back, run, undone};
+use goconductor::{ActionError, CompensationInput, Context, Service};
+use goconductor_example_order_saga::{Database, compensated, executed, rolled_back, run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -17,17 +17,17 @@ struct Reserve {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     run(TABLES, |database| {
-        let undo = database.clone();
+        let compensation = database.clone();
         Service::new("inventory")
             .action("reserve", move |context, input| reserve(database.clone(), context, input))
-            .compensation("release", move |context, input| release(undo.clone(), context, input))
+            .compensation("release", move |context, input| release(compensation.clone(), context, input))
     })
     .await
 }
 
-async fn reserve(database: Database, context: Context, input: Reserve) -> Result<Value, Failure> {
+async fn reserve(database: Database, context: Context, input: Reserve) -> Result<Value, ActionError> {
     if input.sku == "sold-out" {
-        return Err(Failure::refused("SOLD_OUT", "there is none left"));
+        return Err(ActionError::refused("SOLD_OUT", "the item is sold out"));
     }
     let done = database.inbox.execute(context.key(), |db| {
         Box::pin(async move {
@@ -40,19 +40,23 @@ async fn reserve(database: Database, context: Context, input: Reserve) -> Result
             Ok(json!({"reserved": input.sku}))
         })
     });
-    answer(done.await)
+    executed(done.await)
 }
 
-async fn release(database: Database, context: Context, undo: Undo<Reserve, Value>) -> Result<Value, Failure> {
+async fn release(
+    database: Database,
+    context: Context,
+    input: CompensationInput<Reserve, Value>,
+) -> Result<Value, ActionError> {
     let done = database.inbox.compensate(context.key(), |db, _| {
         Box::pin(async move {
             sqlx::query("DELETE FROM reservations WHERE order_id = ?1")
-                .bind(undo.input.order_id)
+                .bind(input.input.order_id)
                 .execute(db)
                 .await
                 .map_err(|error| rolled_back(&error))?;
             Ok(Value::Null)
         })
     });
-    undone(done.await)
+    compensated(done.await)
 }

@@ -1,7 +1,7 @@
-//! Payments of the order saga.
+//! The microservice `payments` of the order saga.
 
-use goconductor::{Context, Failure, Service, Undo};
-use goconductor_example_order_saga::{Database, answer, rolled_back, run, undone};
+use goconductor::{ActionError, CompensationInput, Context, Service};
+use goconductor_example_order_saga::{Database, compensated, executed, rolled_back, run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -17,17 +17,17 @@ struct Charge {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     run(TABLES, |database| {
-        let undo = database.clone();
+        let compensation = database.clone();
         Service::new("payments")
             .action("charge", move |context, input| charge(database.clone(), context, input))
-            .compensation("refund", move |context, input| refund(undo.clone(), context, input))
+            .compensation("refund", move |context, input| refund(compensation.clone(), context, input))
     })
     .await
 }
 
-async fn charge(database: Database, context: Context, input: Charge) -> Result<Value, Failure> {
+async fn charge(database: Database, context: Context, input: Charge) -> Result<Value, ActionError> {
     if input.amount > 10_000.0 {
-        return Err(Failure::refused("CREDIT_LIMIT", "the bank lends no more than 10000"));
+        return Err(ActionError::refused("CREDIT_LIMIT", "the amount exceeds the credit limit of 10000"));
     }
     let done = database.inbox.execute(context.key(), |db| {
         Box::pin(async move {
@@ -40,19 +40,23 @@ async fn charge(database: Database, context: Context, input: Charge) -> Result<V
             Ok(json!({"payment_id": format!("p-{}", input.order_id)}))
         })
     });
-    answer(done.await)
+    executed(done.await)
 }
 
-async fn refund(database: Database, context: Context, undo: Undo<Charge, Value>) -> Result<Value, Failure> {
+async fn refund(
+    database: Database,
+    context: Context,
+    input: CompensationInput<Charge, Value>,
+) -> Result<Value, ActionError> {
     let done = database.inbox.compensate(context.key(), |db, _| {
         Box::pin(async move {
             sqlx::query("DELETE FROM payments WHERE order_id = ?1")
-                .bind(undo.input.order_id)
+                .bind(input.input.order_id)
                 .execute(db)
                 .await
                 .map_err(|error| rolled_back(&error))?;
             Ok(Value::Null)
         })
     });
-    undone(done.await)
+    compensated(done.await)
 }

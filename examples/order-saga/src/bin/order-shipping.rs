@@ -1,7 +1,7 @@
-//! Shipping of the order saga.
+//! The microservice `shipping` of the order saga.
 
-use goconductor::{Context, Failure, Service, Undo};
-use goconductor_example_order_saga::{Database, answer, rolled_back, run, undone};
+use goconductor::{ActionError, CompensationInput, Context, Service};
+use goconductor_example_order_saga::{Database, compensated, executed, rolled_back, run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -17,17 +17,17 @@ struct Ship {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     run(TABLES, |database| {
-        let undo = database.clone();
+        let compensation = database.clone();
         Service::new("shipping")
             .action("ship", move |context, input| ship(database.clone(), context, input))
-            .compensation("recall", move |context, input| recall(undo.clone(), context, input))
+            .compensation("recall", move |context, input| recall(compensation.clone(), context, input))
     })
     .await
 }
 
-async fn ship(database: Database, context: Context, input: Ship) -> Result<Value, Failure> {
+async fn ship(database: Database, context: Context, input: Ship) -> Result<Value, ActionError> {
     if input.to == "nowhere" {
-        return Err(Failure::refused("NO_SUCH_PLACE", "nobody delivers there"));
+        return Err(ActionError::refused("NO_SUCH_PLACE", "the address cannot be reached"));
     }
     let done = database.inbox.execute(context.key(), |db| {
         Box::pin(async move {
@@ -39,19 +39,23 @@ async fn ship(database: Database, context: Context, input: Ship) -> Result<Value
             Ok(json!({"parcel": format!("parcel-{}", input.order_id)}))
         })
     });
-    answer(done.await)
+    executed(done.await)
 }
 
-async fn recall(database: Database, context: Context, undo: Undo<Ship, Value>) -> Result<Value, Failure> {
+async fn recall(
+    database: Database,
+    context: Context,
+    input: CompensationInput<Ship, Value>,
+) -> Result<Value, ActionError> {
     let done = database.inbox.compensate(context.key(), |db, _| {
         Box::pin(async move {
             sqlx::query("DELETE FROM parcels WHERE order_id = ?1")
-                .bind(undo.input.order_id)
+                .bind(input.input.order_id)
                 .execute(db)
                 .await
                 .map_err(|error| rolled_back(&error))?;
             Ok(Value::Null)
         })
     });
-    undone(done.await)
+    compensated(done.await)
 }
