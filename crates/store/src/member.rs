@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What a process publishes about itself with each heartbeat.
+/// The data that a process publishes about itself with each heartbeat.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Announcement {
     /// A random identity, new at each boot.
