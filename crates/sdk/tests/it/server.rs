@@ -4,7 +4,7 @@ use goconductor::Conductor;
 use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
-use goconductor_process::Presence;
+use goconductor_process::MembershipLease;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::{Executor, Settings as ExecutorSettings};
 use goconductor_service_kit::config::{Config, Sources};
@@ -26,7 +26,7 @@ pub(crate) struct Server {
     stop: CancellationToken,
     gateway: JoinHandle<std::io::Result<()>>,
     executor: JoinHandle<()>,
-    presence: Presence,
+    membership: MembershipLease,
 }
 
 impl Server {
@@ -45,7 +45,7 @@ impl Server {
         let instance = settings.identity.clone();
         let executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings);
         let info = executor.process_info();
-        let presence = Presence::announce("saga-executor", &instance, address, store, info);
+        let membership = MembershipLease::start("saga-executor", &instance, address, store, info);
         let stop = CancellationToken::new();
         let workers = executor.worker_service(stop.clone());
         let dependencies = gateway::Dependencies {
@@ -62,7 +62,7 @@ impl Server {
         let gateway =
             tokio::spawn(gateway::serve(listener, dependencies, |calls| calls.add_service(workers)));
         let executor = tokio::spawn(executor.run(stop.clone()));
-        Self { address, stop, gateway, executor, presence }
+        Self { address, stop, gateway, executor, membership }
     }
 
     /// Returns a client of the server.
@@ -77,7 +77,7 @@ impl Server {
     /// Stops the server and waits until its address is free.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        self.presence.withdraw().await;
+        self.membership.withdraw().await;
         self.executor.await.unwrap();
         self.gateway.await.unwrap().unwrap();
     }
