@@ -148,7 +148,7 @@ impl Runner {
             }
             // The state inside a duplicate of a command that finished here is stale.
             Some(state) if !self.in_flight.finished_recently(&command.row()) => Ok(self.engine.adopt(state)),
-            Some(_) | None => self.engine.remembered(command.id).await,
+            Some(_) | None => self.engine.cached_or_load(command.id).await,
         };
         let mut state = match state {
             Ok(state) => state,
