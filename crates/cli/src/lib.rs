@@ -21,7 +21,7 @@ mod source;
 mod time;
 mod timeline;
 
-pub use reference::reference;
+pub use reference::{configuration_reference, reference};
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -1,4 +1,8 @@
-//! The reference page of the command line, rendered from the definitions of its commands.
+//! The generated reference pages: the command line, rendered from the definitions of its commands, and the configuration.
+
+mod configuration;
+
+pub use configuration::configuration_reference;
 
 use crate::args::Cli;
 use clap::{Arg, Command, CommandFactory};

@@ -23,3 +23,8 @@ fn check(page: &str, expected: &str) {
 fn cli_reference_is_current() {
     check("reference/cli.md", &goconductor_cli::reference());
 }
+
+#[test]
+fn configuration_reference_is_current() {
+    check("reference/configuration.md", &goconductor_cli::configuration_reference().unwrap());
+}
