@@ -1,6 +1,6 @@
 //! Processes that a measurement starts and stops.
 
-use crate::meter::{Role, Target};
+use crate::meter::{MeteredProcess, Role};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -90,9 +90,9 @@ impl ChildCommand<'_> {
 }
 
 impl ChildProcess {
-    pub(crate) fn target(&self) -> anyhow::Result<Target> {
+    pub(crate) fn target(&self) -> anyhow::Result<MeteredProcess> {
         let pid = self.child.id().with_context(|| format!("{} has exited", self.name))?;
-        Ok(Target::of(&self.name, self.role, pid))
+        Ok(MeteredProcess::of(&self.name, self.role, pid))
     }
 
     /// Waits until the server at `port` is ready.

@@ -1,7 +1,7 @@
 //! The databases of a measurement. Each is created empty and dropped at the end.
 
 use crate::figures::{rounded, to_f64, to_u64};
-use crate::meter::{Role, Target};
+use crate::meter::{MeteredProcess, Role};
 use crate::{postgres, proc};
 use anyhow::Context;
 use goconductor_store::batching::Limits;
@@ -41,7 +41,7 @@ pub(crate) struct PostgresServer {
 
 /// The size of a table or a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Size {
+pub struct DatabaseSize {
     /// The name of the table or the file.
     pub name: String,
     /// The size on disk, including indexes.
@@ -103,7 +103,7 @@ impl Database {
     }
 
     /// Returns the sizes of its tables or files.
-    pub(crate) async fn sizes(&self) -> anyhow::Result<Vec<Size>> {
+    pub(crate) async fn sizes(&self) -> anyhow::Result<Vec<DatabaseSize>> {
         let parts = match self {
             Self::Sqlite(path) => [path.clone(), path.with_extension("db-wal")]
                 .into_iter()
@@ -114,7 +114,7 @@ impl Database {
                 .collect(),
             Self::Postgres { url, .. } => postgres::sizes(url).await?,
         };
-        let size = |(name, bytes)| Size { name, mib: rounded(to_f64(bytes) / 1024.0 / 1024.0, 2) };
+        let size = |(name, bytes)| DatabaseSize { name, mib: rounded(to_f64(bytes) / 1024.0 / 1024.0, 2) };
         Ok(parts.into_iter().map(size).collect())
     }
 
@@ -171,17 +171,17 @@ impl PostgresServer {
     }
 
     /// Returns the processes of the server if they run on this machine and are visible.
-    pub(crate) fn target(&self) -> Option<Target> {
+    pub(crate) fn target(&self) -> Option<MeteredProcess> {
         let (host, port) = address(&self.url)?;
         local("postgres", Role::Database, host, port)
     }
 }
 
 /// Returns the process that listens on an address of this machine, with its children.
-pub(crate) fn local(name: &str, role: Role, host: &str, port: u16) -> Option<Target> {
+pub(crate) fn local(name: &str, role: Role, host: &str, port: u16) -> Option<MeteredProcess> {
     let is_local = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
     let pid = proc::listens_on(port).filter(|_| is_local)?;
-    Some(Target { name: name.to_owned(), role, pid, family: true })
+    Some(MeteredProcess { name: name.to_owned(), role, pid, family: true })
 }
 
 /// Splits a URL into the part before the path, the path, and the query.

@@ -2,7 +2,7 @@
 
 use crate::child_process::{ChildCommand, ChildProcess, free_port, sibling_binary};
 use crate::database::Database;
-use crate::meter::{Role, Target};
+use crate::meter::{MeteredProcess, Role};
 use crate::participant::READY;
 use crate::saga::{self, SERVICES, Saga};
 use goconductor_client::Client;
@@ -173,9 +173,9 @@ impl Deployment {
     }
 
     /// Returns the processes to measure, including this one.
-    pub(crate) fn targets(&self) -> anyhow::Result<Vec<Target>> {
+    pub(crate) fn targets(&self) -> anyhow::Result<Vec<MeteredProcess>> {
         let mut targets = self.processes.iter().map(ChildProcess::target).collect::<Result<Vec<_>, _>>()?;
-        targets.push(Target::client());
+        targets.push(MeteredProcess::client());
         Ok(targets)
     }
 

@@ -14,14 +14,14 @@ const MAX_HEAD: usize = 64 << 10;
 
 /// A persistent connection.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct HttpConnection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 /// A response.
 #[derive(Debug)]
-pub(crate) struct Response<'a> {
+pub(crate) struct HttpResponse<'a> {
     pub(crate) status: u16,
     /// The delay in seconds after which to retry a request that the gateway rejected.
     pub(crate) retry_after: Option<u64>,
@@ -37,7 +37,7 @@ struct Head {
     end: usize,
 }
 
-impl Connection {
+impl HttpConnection {
     pub(crate) async fn open(port: u16) -> anyhow::Result<Self> {
         let stream =
             TcpStream::connect(("127.0.0.1", port)).await.context("failed to connect to the gateway")?;
@@ -46,7 +46,7 @@ impl Connection {
     }
 
     /// Sends a request and receives the response.
-    pub(crate) async fn call(&mut self, request: &[u8]) -> anyhow::Result<Response<'_>> {
+    pub(crate) async fn call(&mut self, request: &[u8]) -> anyhow::Result<HttpResponse<'_>> {
         self.buffer.clear();
         self.stream.write_all(request).await.context("the connection to the gateway failed")?;
         let head = loop {
@@ -62,7 +62,7 @@ impl Connection {
     }
 
     /// Returns the response to the last request again.
-    pub(crate) fn last(&self) -> anyhow::Result<Response<'_>> {
+    pub(crate) fn last(&self) -> anyhow::Result<HttpResponse<'_>> {
         let head = head(&self.buffer)?.context("no request was sent")?;
         response(&self.buffer, &head)
     }
@@ -77,9 +77,9 @@ impl Connection {
     }
 }
 
-fn response<'a>(buffer: &'a [u8], head: &Head) -> anyhow::Result<Response<'a>> {
+fn response<'a>(buffer: &'a [u8], head: &Head) -> anyhow::Result<HttpResponse<'a>> {
     let body = std::str::from_utf8(buffer.get(head.begin..head.end).unwrap_or_default())?;
-    Ok(Response { status: head.status, retry_after: head.retry_after, body })
+    Ok(HttpResponse { status: head.status, retry_after: head.retry_after, body })
 }
 
 /// Parses the head of a response, or returns `None` if it is incomplete.

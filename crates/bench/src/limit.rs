@@ -8,7 +8,7 @@ mod postgres;
 mod sqlite;
 mod workload;
 
-pub use workload::Bytes;
+pub use workload::WriteSizes;
 
 use crate::database::Database;
 use crate::figures::per_second;
@@ -37,7 +37,7 @@ pub struct Limit {
     /// Whether acknowledged writes are on a disk.
     pub durable: bool,
     /// The size of the writes of a transition.
-    pub bytes: Bytes,
+    pub bytes: WriteSizes,
     /// The throughput by write mode.
     pub rows: Vec<LimitRow>,
 }
@@ -79,7 +79,7 @@ pub(crate) fn write_modes(database: &Database) -> Vec<WriteMode> {
 /// Measures one write mode for `duration`.
 pub(crate) async fn measure(
     database: &Database,
-    bytes: Bytes,
+    bytes: WriteSizes,
     mode: WriteMode,
     duration: Duration,
 ) -> anyhow::Result<LimitRow> {
@@ -101,7 +101,7 @@ pub(crate) async fn measure(
 mod tests {
     use super::*;
 
-    const BYTES: Bytes = Bytes { state: 400, events: 2, event: 200, ledger: 100 };
+    const BYTES: WriteSizes = WriteSizes { state: 400, events: 2, event: 200, ledger: 100 };
 
     #[test]
     fn limit_is_the_best_batched_and_unbatched_rate() {

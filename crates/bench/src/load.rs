@@ -4,8 +4,8 @@
 //! An unexpected outcome fails the measurement.
 
 use crate::figures::{Latencies, to_f64};
-use crate::http::{Connection, Response, get, post};
-use crate::progress::Progress;
+use crate::http::{HttpConnection, HttpResponse, get, post};
+use crate::progress::ProgressListener;
 use crate::saga::Saga;
 use anyhow::{Context, bail};
 use futures::stream::{FuturesUnordered, TryStreamExt};
@@ -41,7 +41,7 @@ pub(crate) struct Load {
 }
 
 /// A run in progress.
-pub(crate) struct Running<'a> {
+pub(crate) struct LoadRun<'a> {
     load: Load,
     start: Vec<u8>,
     start_time: Instant,
@@ -50,7 +50,7 @@ pub(crate) struct Running<'a> {
     interval: RefCell<Latencies>,
     all: RefCell<Latencies>,
     rejected: Cell<u64>,
-    progress: &'a dyn Progress,
+    progress: &'a dyn ProgressListener,
     ended: Cell<u64>,
 }
 
@@ -62,8 +62,8 @@ enum NextStart {
     Never,
 }
 
-impl<'a> Running<'a> {
-    pub(crate) fn new(load: Load, progress: &'a dyn Progress) -> Self {
+impl<'a> LoadRun<'a> {
+    pub(crate) fn new(load: Load, progress: &'a dyn ProgressListener) -> Self {
         let body = json!({"definition": load.saga.definition(), "input": load.saga.input()}).to_string();
         Self {
             load,
@@ -118,7 +118,7 @@ impl<'a> Running<'a> {
     }
 
     async fn run_connection(&self) -> anyhow::Result<()> {
-        let mut connection = Connection::open(self.load.port).await?;
+        let mut connection = HttpConnection::open(self.load.port).await?;
         loop {
             let start_time = match self.next_start() {
                 NextStart::Never => return Ok(()),
@@ -149,7 +149,7 @@ impl<'a> Running<'a> {
     }
 
     /// Starts a saga and waits for its outcome.
-    async fn saga(&self, connection: &mut Connection) -> anyhow::Result<()> {
+    async fn saga(&self, connection: &mut HttpConnection) -> anyhow::Result<()> {
         let response = self.call(connection, &self.start).await?;
         let id = id(response.body).filter(|_| response.status == 201);
         let id =
@@ -169,7 +169,11 @@ impl<'a> Running<'a> {
     }
 
     /// Sends a request. If the gateway rejects it because of overload, retries after the delay of the response.
-    async fn call<'b>(&self, connection: &'b mut Connection, request: &[u8]) -> anyhow::Result<Response<'b>> {
+    async fn call<'b>(
+        &self,
+        connection: &'b mut HttpConnection,
+        request: &[u8],
+    ) -> anyhow::Result<HttpResponse<'b>> {
         while let Some(seconds) = connection.call(request).await?.retry_after {
             self.rejected.set(self.rejected.get() + 1);
             tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -204,13 +208,13 @@ mod tests {
 
     struct NoProgress;
 
-    impl Progress for NoProgress {
+    impl ProgressListener for NoProgress {
         fn begin(&self, _: &str, _: u64) {}
         fn advance(&self, _: u64) {}
     }
 
-    fn running(length: Length, rate: Option<u32>) -> Running<'static> {
-        Running::new(Load { port: 0, saga: Saga::Order, in_flight: 1, length, rate }, &NoProgress)
+    fn running(length: Length, rate: Option<u32>) -> LoadRun<'static> {
+        LoadRun::new(Load { port: 0, saga: Saga::Order, in_flight: 1, length, rate }, &NoProgress)
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,7 +33,7 @@ pub enum Role {
 
 /// A process to measure, optionally with its children.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
+pub(crate) struct MeteredProcess {
     pub(crate) name: String,
     pub(crate) role: Role,
     pub(crate) pid: u32,
@@ -60,7 +60,7 @@ pub struct Usage {
 /// A measurement in progress.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    targets: Vec<Target>,
+    targets: Vec<MeteredProcess>,
     cpu: Vec<f64>,
     all_cpu: f64,
     stop: Sender<()>,
@@ -76,7 +76,7 @@ pub(crate) struct Metered {
 }
 
 impl Meter {
-    pub(crate) fn begin(targets: &[Target]) -> anyhow::Result<Self> {
+    pub(crate) fn begin(targets: &[MeteredProcess]) -> anyhow::Result<Self> {
         let (stop, stopped) = channel();
         let watched = targets.to_vec();
         let sampler = std::thread::Builder::new().name("memory-sampler".to_owned()).spawn(move || {
@@ -94,7 +94,7 @@ impl Meter {
             peaks
         })?;
         let targets = targets.to_vec();
-        let cpu = targets.iter().map(Target::cpu_seconds).collect();
+        let cpu = targets.iter().map(MeteredProcess::cpu_seconds).collect();
         Ok(Self { targets, cpu, all_cpu: proc::busy_seconds(), stop, sampler })
     }
 
@@ -127,7 +127,7 @@ impl Meter {
     }
 }
 
-impl Target {
+impl MeteredProcess {
     pub(crate) fn of(name: &str, role: Role, pid: u32) -> Self {
         Self { name: name.to_owned(), role, pid, family: false }
     }
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn usage_of_this_process_is_measured() {
-        let meter = Meter::begin(&[Target::client()]).unwrap();
+        let meter = Meter::begin(&[MeteredProcess::client()]).unwrap();
         let begun = std::time::Instant::now();
         let mut sum = 0_u64;
         while begun.elapsed() < Duration::from_millis(120) {
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn usage_of_a_missing_process_is_zero() {
-        let gone = Target::of("gone", Role::Watched, u32::MAX);
+        let gone = MeteredProcess::of("gone", Role::Watched, u32::MAX);
         assert_eq!(gone.cpu_seconds(), 0.0);
         assert_eq!(gone.memory(), Memory::default());
     }

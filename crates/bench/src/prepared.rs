@@ -1,6 +1,6 @@
 //! Transitions that are decided before they are written: for the state store alone, and to preload a store.
 
-use crate::limit::Bytes;
+use crate::limit::WriteSizes;
 use crate::saga::{self, Saga};
 use goconductor_saga::{LedgerChange, Plan, Transition, WorkflowId, transition};
 use goconductor_store::conformance::flow::{Flow, Given, answered, publishing, refused, undone, unkeyed};
@@ -47,7 +47,7 @@ fn one_order(plan: &Arc<Plan>, parameters: Given) -> anyhow::Result<PreparedOrde
 }
 
 /// Returns the average size of the writes of a transition of an order.
-pub(crate) fn bytes() -> anyhow::Result<Bytes> {
+pub(crate) fn bytes() -> anyhow::Result<WriteSizes> {
     let order = orders(1)?.into_iter().next().unwrap_or_default();
     let records: Vec<&Record> = order
         .writes
@@ -66,7 +66,7 @@ pub(crate) fn bytes() -> anyhow::Result<Bytes> {
         LedgerChange::Settle(_) => None,
     };
     let services = records.iter().flat_map(|record| record.ledger.iter()).filter_map(row).collect();
-    Ok(Bytes {
+    Ok(WriteSizes {
         state: average(records.iter().map(|record| record.state.len()).collect()),
         events: events().count() / records.len().max(1),
         event: average(events().map(|(_, event)| event.len()).collect()),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// The results of all measurements.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct BenchReport {
     /// The release of GoConductor.
     pub release: &'static str,
     /// Whether this is an optimised build. Figures of a debug build are not meaningful.
@@ -188,7 +188,7 @@ pub(crate) fn ratios(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::{Bytes, LimitRow};
+    use crate::limit::{LimitRow, WriteSizes};
 
     fn run(saga: &'static str, in_flight: u32, rate: f64, cpu: f64) -> Run {
         let latency = Percentiles { p50_ms: 10.0 / rate, p95_ms: 0.0, p99_ms: 0.0, max_ms: 0.0 };
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn runs_are_compared_with_the_limit_of_their_database() {
-        let bytes = Bytes { state: 400, events: 2, event: 200, ledger: 100 };
+        let bytes = WriteSizes { state: 400, events: 2, event: 200, ledger: 100 };
         let row =
             |batch_size, transitions_per_second| LimitRow { batch_size, clients: 1, transitions_per_second };
         let limit = |database| Limit {

@@ -4,14 +4,14 @@ use crate::database::{Database, PostgresServer, local};
 use crate::deployment::{Deployment, Topology};
 use crate::figures::{per_second, rounded};
 use crate::limit::{self, Limit};
-use crate::load::{Length, Load, Running};
-use crate::meter::{Meter, Metered, Role, Target, mib};
+use crate::load::{Length, Load, LoadRun};
+use crate::meter::{Meter, Metered, MeteredProcess, Role, mib};
 use crate::options::Options;
 use crate::prepared::{self, Preload};
-use crate::progress::Progress;
-use crate::report::{self, Machine, Report, Run, TopologyResult};
+use crate::progress::ProgressListener;
+use crate::report::{self, BenchReport, Machine, Run, TopologyResult};
 use crate::saga::Saga;
-use crate::state_store::{self, StateStore, StateStoreRow};
+use crate::state_store::{self, MeasuredStore, StateStoreRow};
 use crate::steady_state::{self, ResidentMemory};
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,9 +45,9 @@ impl From<anyhow::Error> for Error {
 /// # Errors
 /// Returns `Error::Options` if the options are invalid, `Error::Interrupted` on SIGTERM or SIGINT, and `Error::Failed` if a
 /// process does not start or a saga has an unexpected outcome.
-pub async fn run(options: &Options, progress: &dyn Progress) -> Result<Report, Error> {
+pub async fn run(options: &Options, progress: &dyn ProgressListener) -> Result<BenchReport, Error> {
     check(options)?;
-    let runner = Runner {
+    let runner = MeasurementRunner {
         options,
         progress,
         server: options.database_url.as_deref().filter(|url| !url.is_empty()).map(PostgresServer::new),
@@ -96,21 +96,23 @@ fn check(options: &Options) -> Result<(), Error> {
 }
 
 /// Returns the processes of the options, with their children.
-fn watched(options: &Options) -> Vec<Target> {
-    let target =
-        |(name, pid): &(String, u32)| Target { family: true, ..Target::of(name, Role::Watched, *pid) };
+fn watched(options: &Options) -> Vec<MeteredProcess> {
+    let target = |(name, pid): &(String, u32)| MeteredProcess {
+        family: true,
+        ..MeteredProcess::of(name, Role::Watched, *pid)
+    };
     options.watch.iter().map(target).collect()
 }
 
-struct Runner<'a> {
+struct MeasurementRunner<'a> {
     options: &'a Options,
-    progress: &'a dyn Progress,
+    progress: &'a dyn ProgressListener,
     server: Option<PostgresServer>,
-    watched: Vec<Target>,
+    watched: Vec<MeteredProcess>,
 }
 
-impl Runner<'_> {
-    async fn measure(&self) -> anyhow::Result<Report> {
+impl MeasurementRunner<'_> {
+    async fn measure(&self) -> anyhow::Result<BenchReport> {
         let preload = Preload { ended: self.options.ended, waiting: self.options.waiting };
         let mut topologies = Vec::new();
         for topology in &self.options.topologies {
@@ -121,7 +123,7 @@ impl Runner<'_> {
         }
         let (limits, stores) = self.measure_databases().await?;
         let ratios = report::ratios(&topologies, &limits, &stores);
-        Ok(Report {
+        Ok(BenchReport {
             release: env!("CARGO_PKG_VERSION"),
             optimised: !cfg!(debug_assertions),
             machine: Machine::this(),
@@ -219,7 +221,7 @@ impl Runner<'_> {
         for saga in sagas {
             self.progress.begin(&format!("{}: {}, warm-up", topology.name(), saga.name()), 0);
             let load = Load { port: deployment.port, saga: *saga, in_flight, length, rate: None };
-            Running::new(load, self.progress).run().await?;
+            LoadRun::new(load, self.progress).run().await?;
         }
         Ok(())
     }
@@ -228,7 +230,7 @@ impl Runner<'_> {
         &self,
         topology: Topology,
         deployment: &Deployment,
-        targets: &[Target],
+        targets: &[MeteredProcess],
         database: &Database,
     ) -> anyhow::Result<Vec<Run>> {
         let mut runs = Vec::new();
@@ -253,9 +255,14 @@ impl Runner<'_> {
         Ok(runs)
     }
 
-    async fn run_load(&self, load: Load, targets: &[Target], database: &Database) -> anyhow::Result<Run> {
+    async fn run_load(
+        &self,
+        load: Load,
+        targets: &[MeteredProcess],
+        database: &Database,
+    ) -> anyhow::Result<Run> {
         let meter = Meter::begin(targets)?;
-        let running = Running::new(load, self.progress);
+        let running = LoadRun::new(load, self.progress);
         let mut samples = steady_state::Samples::default();
         let took = match load.length {
             Length::Count(_) => running.run().await?,
@@ -344,7 +351,7 @@ impl Runner<'_> {
     async fn measure_store(&self, database: &Database, folder: &Path) -> anyhow::Result<Vec<StateStoreRow>> {
         let what = format!("state store alone, {}", database.kind());
         self.progress.begin(&what, crate::figures::to_u64(STORE_IN_FLIGHT.len()));
-        let server = StateStore::start(database, folder).await?;
+        let server = MeasuredStore::start(database, folder).await?;
         let mut all = Vec::new();
         for in_flight in STORE_IN_FLIGHT {
             self.checkpoint(database).await?;
@@ -364,7 +371,7 @@ impl Runner<'_> {
 }
 
 /// Returns the brokers of Kafka that run on this machine and are visible.
-fn kafka(brokers: &str) -> Vec<Target> {
+fn kafka(brokers: &str) -> Vec<MeteredProcess> {
     let mut all = Vec::new();
     for (number, broker) in brokers.split(',').enumerate() {
         let address = broker.trim().rsplit_once(':');

@@ -39,13 +39,13 @@ pub struct StateStoreRow {
 
 /// A state store with its database.
 #[derive(Debug)]
-pub(crate) struct StateStore {
+pub(crate) struct MeasuredStore {
     database: Database,
     /// The process and its URL, unless the store runs in this process.
     process: Option<(ChildProcess, String)>,
 }
 
-impl StateStore {
+impl MeasuredStore {
     /// Starts the state store with a directory for its files, and waits until it is ready.
     pub(crate) async fn start(database: &Database, folder: &Path) -> anyhow::Result<Self> {
         let process = match database {
@@ -126,7 +126,7 @@ impl WriteTarget for Arc<BatchingStore> {
 
 /// Writes `count` orders with `in_flight` of them at a time.
 pub(crate) async fn measure(
-    server: &StateStore,
+    server: &MeasuredStore,
     in_flight: u32,
     count: u64,
 ) -> anyhow::Result<StateStoreRow> {
@@ -235,7 +235,7 @@ mod tests {
     async fn state_store_writes_every_transition() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::sqlite(folder.path()).unwrap();
-        let server = StateStore::start(&database, folder.path()).await.unwrap();
+        let server = MeasuredStore::start(&database, folder.path()).await.unwrap();
         let alone = measure(&server, 8, 20).await.unwrap();
         server.stop().await.unwrap();
         assert_eq!((alone.database, alone.transitions), ("sqlite", 80));

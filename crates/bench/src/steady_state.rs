@@ -1,9 +1,9 @@
 //! Results over time: latency by interval, memory by process, size of the database.
 
-use crate::database::{Database, Size};
+use crate::database::{Database, DatabaseSize};
 use crate::figures::{Latencies, Percentiles, per_second, ratio, rounded, slope_per_hour};
-use crate::load::Running;
-use crate::meter::{Target, mib};
+use crate::load::LoadRun;
+use crate::meter::{MeteredProcess, mib};
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -46,7 +46,7 @@ pub struct Interval {
     /// The memory of each process: the mean of several samples, or one sample for a process with children.
     pub memory: Vec<ResidentMemory>,
     /// The size of the database at the end.
-    pub sizes: Vec<Size>,
+    pub sizes: Vec<DatabaseSize>,
 }
 
 /// The memory of a process.
@@ -75,8 +75,8 @@ pub(crate) fn interval(duration: Duration) -> Duration {
 /// Records the results of each interval until it is dropped.
 pub(crate) async fn watch(
     every: Duration,
-    running: &Running<'_>,
-    targets: &[Target],
+    running: &LoadRun<'_>,
+    targets: &[MeteredProcess],
     database: &Database,
     samples: &mut Samples,
 ) -> anyhow::Result<()> {
@@ -102,7 +102,7 @@ pub(crate) async fn watch(
         let mut latencies = running.take_interval();
         let took = now.duration_since(last).as_secs_f64();
         last = now;
-        let mean = |(target, (count, sum)): (&Target, &(u64, u64))| ResidentMemory {
+        let mean = |(target, (count, sum)): (&MeteredProcess, &(u64, u64))| ResidentMemory {
             name: target.name.clone(),
             pss_mib: mib(sum / count),
         };

@@ -15,7 +15,7 @@ pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
 pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
-pub(crate) use workflow::{BulkArgs, CountBy, ListArgs, StartArgs, WorkflowCommand};
+pub(crate) use workflow::{BulkArgs, CountField, ListArgs, StartArgs, WorkflowCommand};
 
 /// Environment variables that the command line reads itself. The configuration must not reject them as unknown keys.
 const OWN_VARIABLES: [&str; 2] = ["GOCONDUCTOR_SERVER", "GOCONDUCTOR_NAMESPACE"];
@@ -31,7 +31,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CliCommand,
 }
 
 /// Options that every command accepts.
@@ -48,7 +48,7 @@ pub(crate) struct GlobalArgs {
     /// Output format of data
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     #[arg(help_heading = "Global options")]
-    pub(crate) output: Format,
+    pub(crate) output: OutputFormat,
     /// Disable colours, like the environment variable NO_COLOR
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) no_color: bool,
@@ -59,7 +59,7 @@ pub(crate) struct GlobalArgs {
 
 /// The output format of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum OutputFormat {
     /// Aligned columns
     #[default]
     Table,
@@ -77,7 +77,7 @@ pub(crate) enum Format {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// Run all services in one process, with SQLite and an in-process queue
     Dev(DevArgs),
     /// Manage definitions, the graphs of steps that workflows run

@@ -12,10 +12,10 @@ mod service;
 mod wait;
 mod workflow;
 
-use crate::args::{Cli, Command, ConfigCommand};
+use crate::args::{Cli, CliCommand, ConfigCommand};
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
-use crate::session::Session;
+use crate::session::ServerSession;
 
 /// Threads for blocking calls: reads of SQLite, of which few run at once, and DNS lookups. Each thread costs memory.
 const BLOCKING_THREADS: usize = 6;
@@ -23,23 +23,23 @@ const BLOCKING_THREADS: usize = 6;
 /// Runs a command on a new runtime and returns the exit code.
 pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
     let mut builder = match &cli.command {
-        Command::Dev(_) => tokio::runtime::Builder::new_multi_thread(),
+        CliCommand::Dev(_) => tokio::runtime::Builder::new_multi_thread(),
         // A client waits for one response at a time.
-        Command::Definition(_)
-        | Command::Workflow(_)
-        | Command::Service(_)
-        | Command::Process(_)
-        | Command::Dlq(_)
-        | Command::Lock(_)
-        | Command::Election(_)
-        | Command::Queue(_)
-        | Command::Config(_)
-        | Command::Doctor(_)
-        | Command::Bench(_)
-        | Command::BenchParticipants(_)
-        | Command::Explain { .. }
-        | Command::Completion { .. }
-        | Command::Version => tokio::runtime::Builder::new_current_thread(),
+        CliCommand::Definition(_)
+        | CliCommand::Workflow(_)
+        | CliCommand::Service(_)
+        | CliCommand::Process(_)
+        | CliCommand::Dlq(_)
+        | CliCommand::Lock(_)
+        | CliCommand::Election(_)
+        | CliCommand::Queue(_)
+        | CliCommand::Config(_)
+        | CliCommand::Doctor(_)
+        | CliCommand::Bench(_)
+        | CliCommand::BenchParticipants(_)
+        | CliCommand::Explain { .. }
+        | CliCommand::Completion { .. }
+        | CliCommand::Version => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = builder
         .enable_all()
@@ -52,25 +52,27 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
 async fn run(cli: Cli, out: &Output) -> Result {
     let global = &cli.global;
     match cli.command {
-        Command::Dev(args) => {
+        CliCommand::Dev(args) => {
             crate::dev::run(args).await?;
             Ok(Exit::Success)
         }
-        Command::Definition(command) => definition::run(command, || Session::new(global, out), out).await,
-        Command::Workflow(command) => workflow::run(command, &Session::new(global, out)?).await,
-        Command::Service(command) => service::run(command, &Session::new(global, out)?).await,
-        Command::Process(command) => process::run(command, &Session::new(global, out)?).await,
-        Command::Dlq(command) => process::dead_letters(command, &Session::new(global, out)?).await,
-        Command::Lock(command) => lock::run(command, &Session::new(global, out)?).await,
-        Command::Election(command) => lock::elections(command, &Session::new(global, out)?).await,
-        Command::Queue(command) => queue::run(command, &Session::new(global, out)?).await,
-        Command::Config(ConfigCommand::Explain(args)) => config::explain(&args, out),
-        Command::Doctor(args) => crate::doctor::run(&args, out).await,
-        Command::Bench(args) => bench::run(&args, out).await,
-        Command::BenchParticipants(args) => bench::participants(&args).await,
-        Command::Explain { code } => explain::run(code.as_deref(), out),
-        Command::Completion { shell } => completion::run(shell, out),
-        Command::Version => version(out),
+        CliCommand::Definition(command) => {
+            definition::run(command, || ServerSession::new(global, out), out).await
+        }
+        CliCommand::Workflow(command) => workflow::run(command, &ServerSession::new(global, out)?).await,
+        CliCommand::Service(command) => service::run(command, &ServerSession::new(global, out)?).await,
+        CliCommand::Process(command) => process::run(command, &ServerSession::new(global, out)?).await,
+        CliCommand::Dlq(command) => process::dead_letters(command, &ServerSession::new(global, out)?).await,
+        CliCommand::Lock(command) => lock::run(command, &ServerSession::new(global, out)?).await,
+        CliCommand::Election(command) => lock::elections(command, &ServerSession::new(global, out)?).await,
+        CliCommand::Queue(command) => queue::run(command, &ServerSession::new(global, out)?).await,
+        CliCommand::Config(ConfigCommand::Explain(args)) => config::explain(&args, out),
+        CliCommand::Doctor(args) => crate::doctor::run(&args, out).await,
+        CliCommand::Bench(args) => bench::run(&args, out).await,
+        CliCommand::BenchParticipants(args) => bench::participants(&args).await,
+        CliCommand::Explain { code } => explain::run(code.as_deref(), out),
+        CliCommand::Completion { shell } => completion::run(shell, out),
+        CliCommand::Version => version(out),
     }
 }
 

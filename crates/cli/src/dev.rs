@@ -49,7 +49,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     if expired > 0 {
         tracing::info!(commands = expired, "dispatcher reset commands of an earlier process");
     }
-    let services = Services::start(&config, backend, metrics, &args, address).await?;
+    let services = DevServices::start(&config, backend, metrics, &args, address).await?;
     print_banner(&address.to_string(), &config, &args);
     services.serve(listener).await?;
     Ok(())
@@ -89,7 +89,7 @@ fn database(config: &Config) -> PathBuf {
 }
 
 /// The services of this process.
-struct Services {
+struct DevServices {
     drain: Drain,
     engine: Arc<Engine>,
     gateway: gateway::Dependencies,
@@ -99,7 +99,7 @@ struct Services {
     maintenance: tokio::task::JoinHandle<()>,
 }
 
-impl Services {
+impl DevServices {
     async fn start(
         config: &Config,
         backend: Arc<dyn Store>,

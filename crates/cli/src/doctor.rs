@@ -11,7 +11,7 @@ mod scan;
 use crate::args::DoctorArgs;
 use crate::error::{Exit, Result};
 use crate::output::Output;
-use report::{DoctorReport, Finding};
+use report::{DoctorReport, Violation};
 use serde_json::json;
 
 /// Checks the store and prints the findings. The exit code is 1 if there are any.
@@ -38,7 +38,7 @@ fn write(report: &DoctorReport, out: &Output) -> Result<()> {
         return Ok(());
     }
     if !findings.is_empty() {
-        let row = |each: &Finding| vec![each.code.to_owned(), each.workflow.clone(), each.detail.clone()];
+        let row = |each: &Violation| vec![each.code.to_owned(), each.workflow.clone(), each.detail.clone()];
         out.table(&["CODE", "WORKFLOW", "FINDING"], findings.iter().map(row).collect())?;
     }
     if !too_busy.is_empty() {

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// A JSON document whose objects keep their order.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Document {
+pub(crate) enum JsonDocument {
     /// `null`.
     Null,
     /// A boolean.
@@ -17,12 +17,12 @@ pub(crate) enum Document {
     /// A string.
     Text(String),
     /// An array.
-    List(Vec<Document>),
+    List(Vec<JsonDocument>),
     /// An object.
-    Object(Vec<(String, Document)>),
+    Object(Vec<(String, JsonDocument)>),
 }
 
-impl Document {
+impl JsonDocument {
     /// Parses JSON.
     pub(crate) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
@@ -66,7 +66,7 @@ fn infallible<E: fmt::Debug>(text: Result<String, E>) -> String {
     text.expect("the keys of a document are strings")
 }
 
-impl Serialize for Document {
+impl Serialize for JsonDocument {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Null => serializer.serialize_unit(),
@@ -79,7 +79,7 @@ impl Serialize for Document {
     }
 }
 
-impl<'de> Deserialize<'de> for Document {
+impl<'de> Deserialize<'de> for JsonDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(DocumentVisitor)
     }
@@ -88,50 +88,50 @@ impl<'de> Deserialize<'de> for Document {
 struct DocumentVisitor;
 
 impl<'de> Visitor<'de> for DocumentVisitor {
-    type Value = Document;
+    type Value = JsonDocument;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Document, E> {
-        Ok(Document::Null)
+    fn visit_unit<E>(self) -> Result<JsonDocument, E> {
+        Ok(JsonDocument::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Document, E> {
-        Ok(Document::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<JsonDocument, E> {
+        Ok(JsonDocument::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Document, E> {
-        Ok(Document::Number(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<JsonDocument, E> {
+        Ok(JsonDocument::Number(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Document, E> {
-        Ok(Document::Number(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<JsonDocument, E> {
+        Ok(JsonDocument::Number(value.into()))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Document, E> {
-        Ok(Number::from_f64(value).map_or(Document::Null, Document::Number))
+    fn visit_f64<E>(self, value: f64) -> Result<JsonDocument, E> {
+        Ok(Number::from_f64(value).map_or(JsonDocument::Null, JsonDocument::Number))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Document, E> {
-        Ok(Document::Text(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<JsonDocument, E> {
+        Ok(JsonDocument::Text(value.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Document, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<JsonDocument, A::Error> {
         let mut members = Vec::new();
         while let Some(member) = access.next_element()? {
             members.push(member);
         }
-        Ok(Document::List(members))
+        Ok(JsonDocument::List(members))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Document, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<JsonDocument, A::Error> {
         let mut fields = Vec::new();
         while let Some(field) = access.next_entry()? {
             fields.push(field);
         }
-        Ok(Document::Object(fields))
+        Ok(JsonDocument::Object(fields))
     }
 }
 
@@ -144,9 +144,9 @@ mod tests {
 
     #[test]
     fn json_keeps_the_order_of_fields() {
-        assert_eq!(Document::parse(TEXT).unwrap().to_line(), TEXT);
-        let pretty = Document::parse(TEXT).unwrap().to_json();
-        assert_eq!(Document::parse(&pretty).unwrap().to_line(), TEXT);
+        assert_eq!(JsonDocument::parse(TEXT).unwrap().to_line(), TEXT);
+        let pretty = JsonDocument::parse(TEXT).unwrap().to_json();
+        assert_eq!(JsonDocument::parse(&pretty).unwrap().to_line(), TEXT);
         assert!(pretty.starts_with("{\n  \"z\": 1,\n  \"a\": [\n    {\n"), "{pretty}");
     }
 
@@ -154,8 +154,8 @@ mod tests {
     fn yaml_is_in_block_style_and_quotes_ambiguous_text() {
         let yaml = "z: 1\na:\n  - b: true\n    c: []\n  - \"x: y\"\n  - - 1.5\n    - -2\n\
                     \"n\": null\ne: {}\n\"no\": \"yes\"\no:\n  k: v w";
-        assert_eq!(Document::parse(TEXT).unwrap().to_yaml(), yaml);
-        assert_eq!(Document::parse("[1,2]").unwrap().to_yaml(), "- 1\n- 2");
-        assert_eq!(Document::parse("\"a\"").unwrap().to_yaml(), "a");
+        assert_eq!(JsonDocument::parse(TEXT).unwrap().to_yaml(), yaml);
+        assert_eq!(JsonDocument::parse("[1,2]").unwrap().to_yaml(), "- 1\n- 2");
+        assert_eq!(JsonDocument::parse("\"a\"").unwrap().to_yaml(), "a");
     }
 }

@@ -1,8 +1,8 @@
 //! Output of the command: data goes to standard output, everything else to standard error.
 #![allow(clippy::print_stderr, reason = "this module is the only one that writes messages to standard error")]
 
-use crate::args::{Format, GlobalArgs};
-use crate::document::Document;
+use crate::args::{GlobalArgs, OutputFormat};
+use crate::document::JsonDocument;
 use crate::error::{CliError, Exit, Result};
 use anstyle::AnsiColor;
 use std::io::{self, IsTerminal, Write};
@@ -14,7 +14,7 @@ const DEFAULT_WIDTH: usize = 100;
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
     /// The format of data.
-    pub(crate) format: Format,
+    pub(crate) format: OutputFormat,
     /// The capabilities of standard output.
     pub(crate) terminal: Terminal,
     quiet: bool,
@@ -108,7 +108,7 @@ impl Output {
     /// Writes a response of the API if the format is JSON, YAML or JSONL. Returns `false` for the other formats,
     /// which the caller writes.
     pub(crate) fn structured(&self, text: &str) -> Result<bool> {
-        self.rendered(text, Document::to_line)
+        self.rendered(text, JsonDocument::to_line)
     }
 
     /// Like [`structured`](Self::structured), for a response that holds a list under `key`: JSONL has one line per
@@ -116,21 +116,21 @@ impl Output {
     pub(crate) fn structured_list(&self, text: &str, key: &str) -> Result<bool> {
         self.rendered(text, |document| {
             let list = document.field(key).unwrap_or(document);
-            list.members().iter().map(Document::to_line).collect::<Vec<_>>().join("\n")
+            list.members().iter().map(JsonDocument::to_line).collect::<Vec<_>>().join("\n")
         })
     }
 
-    fn rendered(&self, text: &str, lines: impl Fn(&Document) -> String) -> Result<bool> {
+    fn rendered(&self, text: &str, lines: impl Fn(&JsonDocument) -> String) -> Result<bool> {
         let document = || {
-            Document::parse(text).map_err(|error| {
+            JsonDocument::parse(text).map_err(|error| {
                 CliError::new(Exit::Other, format!("the response is not valid JSON: {error}")).code("GC3003")
             })
         };
         let text = match self.format {
-            Format::Json => document()?.to_json(),
-            Format::Yaml => document()?.to_yaml(),
-            Format::Jsonl => lines(&document()?),
-            Format::Table | Format::Wide | Format::Name => return Ok(false),
+            OutputFormat::Json => document()?.to_json(),
+            OutputFormat::Yaml => document()?.to_yaml(),
+            OutputFormat::Jsonl => lines(&document()?),
+            OutputFormat::Table | OutputFormat::Wide | OutputFormat::Name => return Ok(false),
         };
         if !text.is_empty() {
             self.data(&text)?;
@@ -140,12 +140,12 @@ impl Output {
 
     /// Whether the format is `name`.
     pub(crate) fn names_only(&self) -> bool {
-        self.format == Format::Name
+        self.format == OutputFormat::Name
     }
 
     /// Whether the format is `table` or `wide`.
     pub(crate) fn is_human_readable(&self) -> bool {
-        matches!(self.format, Format::Table | Format::Wide)
+        matches!(self.format, OutputFormat::Table | OutputFormat::Wide)
     }
 
     /// Writes a message to standard error unless `--quiet` is set.

@@ -1,6 +1,6 @@
 //! The limit of PostgreSQL, measured with tables like those of the store.
 
-use super::workload::{Bytes, TransitionCounter, WORKFLOWS, WriteMode, payload, run_clients};
+use super::workload::{TransitionCounter, WORKFLOWS, WriteMode, WriteSizes, payload, run_clients};
 use crate::postgres::connect;
 use sqlx::{Connection, PgConnection};
 use std::time::Duration;
@@ -46,7 +46,7 @@ SELECT count(*) FROM updated";
 /// Writes transitions in one mode for `duration`. Returns their number and the elapsed seconds.
 pub(crate) async fn measure(
     url: &str,
-    bytes: Bytes,
+    bytes: WriteSizes,
     mode: WriteMode,
     duration: Duration,
 ) -> anyhow::Result<(u64, f64)> {
@@ -67,7 +67,7 @@ pub(crate) async fn measure(
     run_clients(all, duration).await
 }
 
-async fn fill(connection: &mut PgConnection, bytes: Bytes, ids: &[Uuid]) -> anyhow::Result<()> {
+async fn fill(connection: &mut PgConnection, bytes: WriteSizes, ids: &[Uuid]) -> anyhow::Result<()> {
     sqlx::query("INSERT INTO bench_limit.workflows SELECT id, 0, $2 FROM unnest($1::uuid[]) AS row (id)")
         .bind(ids)
         .bind(payload(bytes.state, 0))
@@ -84,7 +84,7 @@ async fn fill(connection: &mut PgConnection, bytes: Bytes, ids: &[Uuid]) -> anyh
 /// Runs one client, which writes its workflows in turn until the deadline.
 async fn write(
     mut connection: PgConnection,
-    bytes: Bytes,
+    bytes: WriteSizes,
     ids: Vec<Uuid>,
     batch_size: usize,
     counter: TransitionCounter,
@@ -103,7 +103,12 @@ async fn write(
     Ok(())
 }
 
-async fn write_one(connection: &mut PgConnection, bytes: Bytes, id: Uuid, seq: i64) -> anyhow::Result<()> {
+async fn write_one(
+    connection: &mut PgConnection,
+    bytes: WriteSizes,
+    id: Uuid,
+    seq: i64,
+) -> anyhow::Result<()> {
     let number = u64::try_from(seq).unwrap_or(0);
     let mut transaction = connection.begin().await?;
     let updated = sqlx::query(UPDATE)
@@ -124,7 +129,7 @@ async fn write_one(connection: &mut PgConnection, bytes: Bytes, id: Uuid, seq: i
 
 async fn write_batch(
     connection: &mut PgConnection,
-    bytes: Bytes,
+    bytes: WriteSizes,
     ids: &[Uuid],
     seq: i64,
 ) -> anyhow::Result<()> {

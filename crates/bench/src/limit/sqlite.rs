@@ -1,6 +1,6 @@
 //! The limit of SQLite, measured on one connection with the settings of the store.
 
-use super::workload::{Bytes, WORKFLOWS, WriteMode, payload};
+use super::workload::{WORKFLOWS, WriteMode, WriteSizes, payload};
 use rusqlite::{Connection, params};
 use std::path::Path;
 use std::time::Duration;
@@ -29,7 +29,7 @@ CREATE INDEX dispatch_due ON dispatch (due_at);
 /// Writes transitions in one mode for `duration`. Returns their number and the elapsed seconds.
 pub(crate) fn measure(
     path: &Path,
-    bytes: Bytes,
+    bytes: WriteSizes,
     mode: WriteMode,
     duration: Duration,
 ) -> anyhow::Result<(u64, f64)> {
@@ -66,7 +66,7 @@ pub(crate) fn measure(
 }
 
 /// Writes one transition.
-fn write(connection: &Connection, bytes: Bytes, id: &[u8; 16], seq: i64) -> anyhow::Result<()> {
+fn write(connection: &Connection, bytes: WriteSizes, id: &[u8; 16], seq: i64) -> anyhow::Result<()> {
     let number = u64::try_from(seq).unwrap_or(0);
     let changed = connection
         .prepare_cached("UPDATE workflows SET seq = ?2, state = ?3 WHERE id = ?1 AND seq = ?2 - 1")?

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// The size of the writes of a transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Bytes {
+pub struct WriteSizes {
     /// Bytes of the updated state.
     pub state: usize,
     /// Number of inserted events.

@@ -3,7 +3,9 @@
 use crate::args::{BenchArgs, Measurement, ParticipantsArgs};
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
-use goconductor_bench::{Bytes, Error, Limit, Options, Progress, Report, Run, Saga, TopologyResult};
+use goconductor_bench::{
+    BenchReport, Error, Limit, Options, ProgressListener, Run, Saga, TopologyResult, WriteSizes,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::Duration;
@@ -78,7 +80,7 @@ struct BenchProgress<'a> {
     bar: ProgressBar,
 }
 
-impl Progress for BenchProgress<'_> {
+impl ProgressListener for BenchProgress<'_> {
     fn begin(&self, title: &str, parts: u64) {
         if !self.out.shows_progress() {
             self.out.message(title);
@@ -105,7 +107,7 @@ fn bar(out: &Output) -> ProgressBar {
     }
 }
 
-fn write(report: &Report, out: &Output) -> Result<()> {
+fn write(report: &BenchReport, out: &Output) -> Result<()> {
     if out.structured_list(&json!(report).to_string(), "settings")? {
         return Ok(());
     }
@@ -132,7 +134,7 @@ fn write(report: &Report, out: &Output) -> Result<()> {
     Ok(())
 }
 
-fn runs(report: &Report) -> impl Iterator<Item = (&TopologyResult, &Run)> {
+fn runs(report: &BenchReport) -> impl Iterator<Item = (&TopologyResult, &Run)> {
     report.topologies.iter().flat_map(|topology| topology.runs.iter().map(move |run| (topology, run)))
 }
 
@@ -150,7 +152,7 @@ fn title(topology: &TopologyResult) -> String {
     title
 }
 
-fn topologies(report: &Report, out: &Output) -> Result<()> {
+fn topologies(report: &BenchReport, out: &Output) -> Result<()> {
     let row = |topology: &TopologyResult| {
         let memory =
             topology.memory_at_rest.iter().map(|each| format!("{} {}", each.name, number(each.pss_mib, 0)));
@@ -165,7 +167,7 @@ fn topologies(report: &Report, out: &Output) -> Result<()> {
     section(out, &heads, report.topologies.iter().map(row).collect())
 }
 
-fn loads(report: &Report, out: &Output) -> Result<()> {
+fn loads(report: &BenchReport, out: &Output) -> Result<()> {
     let row = |(topology, run): (&TopologyResult, &Run)| {
         vec![
             title(topology),
@@ -187,7 +189,7 @@ fn loads(report: &Report, out: &Output) -> Result<()> {
     out.data("CPU S/1000: CPU time of GoConductor's own processes per 1,000 sagas; ALL: of all processes listed below")
 }
 
-fn processes(report: &Report, out: &Output) -> Result<()> {
+fn processes(report: &BenchReport, out: &Output) -> Result<()> {
     let mut rows = Vec::new();
     for (topology, run) in runs(report) {
         for usage in &run.processes {
@@ -212,7 +214,7 @@ fn processes(report: &Report, out: &Output) -> Result<()> {
     section(out, &["SETTING", "SAGA", "PROCESS", "CPU S/1000", "RSS MIB", "PSS MIB"], rows)
 }
 
-fn over_time(report: &Report, out: &Output) -> Result<()> {
+fn over_time(report: &BenchReport, out: &Output) -> Result<()> {
     for (topology, run) in runs(report) {
         let Some(steady) = &run.steady else { continue };
         let row = |interval: &goconductor_bench::Interval| {
@@ -243,7 +245,7 @@ fn over_time(report: &Report, out: &Output) -> Result<()> {
     Ok(())
 }
 
-fn limits(report: &Report, out: &Output) -> Result<()> {
+fn limits(report: &BenchReport, out: &Output) -> Result<()> {
     let mut rows = Vec::new();
     for limit in &report.limits {
         rows.extend(limit.rows.iter().map(|row| {
@@ -264,7 +266,7 @@ fn limits(report: &Report, out: &Output) -> Result<()> {
     }
     section(out, &["DATABASE", "HOW", "CONCURRENCY", "TRANSITIONS/S"], rows)?;
     let Some(limit) = report.limits.first() else { return Ok(()) };
-    let Bytes { state, events, event, ledger } = limit.bytes;
+    let WriteSizes { state, events, event, ledger } = limit.bytes;
     out.data(&format!(
         "bytes written per transition, the average of an order: {state} of state, {events} events of {event}, \
          one inserted and one deleted ledger row of {ledger}"

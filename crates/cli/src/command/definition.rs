@@ -8,12 +8,12 @@ mod validate;
 use crate::args::DefinitionCommand;
 use crate::error::Result;
 use crate::output::Output;
-use crate::session::Session;
+use crate::session::ServerSession;
 
 /// Runs a command for definitions. Only commands that need a server open a session.
 pub(super) async fn run(
     command: DefinitionCommand,
-    session: impl FnOnce() -> Result<Session>,
+    session: impl FnOnce() -> Result<ServerSession>,
     out: &Output,
 ) -> Result {
     match command {

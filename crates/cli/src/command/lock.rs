@@ -2,15 +2,15 @@
 
 use crate::args::{ElectionCommand, HoldArgs, LockCommand};
 use crate::error::{CliError, Exit, Result};
-use crate::session::Session;
+use crate::session::ServerSession;
 use goconductor_client::{Leader, Lock, Reply};
 
 const LOCK_HEADS: [&str; 4] = ["KEY", "OWNER", "TOKEN", "UNTIL"];
 const LEADER_HEADS: [&str; 4] = ["ELECTION", "LEADER", "TOKEN", "SINCE"];
 
 /// Runs a command for locks.
-pub(super) async fn run(command: LockCommand, session: &Session) -> Result {
-    let Session { client, out } = session;
+pub(super) async fn run(command: LockCommand, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     match command {
         LockCommand::List { limit } => list(limit, session).await,
         LockCommand::Acquire { key, owner, ttl } => {
@@ -31,7 +31,7 @@ pub(super) async fn run(command: LockCommand, session: &Session) -> Result {
     }
 }
 
-fn show(reply: &Reply<Lock>, done: &str, session: &Session) -> Result {
+fn show(reply: &Reply<Lock>, done: &str, session: &ServerSession) -> Result {
     let out = &session.out;
     if out.structured(&reply.text)? {
         return Ok(Exit::Success);
@@ -45,8 +45,8 @@ fn show(reply: &Reply<Lock>, done: &str, session: &Session) -> Result {
     Ok(Exit::Success)
 }
 
-async fn list(limit: u32, session: &Session) -> Result {
-    let Session { client, out } = session;
+async fn list(limit: u32, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let reply = client.locks(Some(limit), None).await?;
     if out.structured_list(&reply.text, "locks")? {
         return Ok(Exit::Success);
@@ -71,8 +71,8 @@ fn lock(lock: &Lock) -> Vec<String> {
 }
 
 /// Runs a command for elections.
-pub(super) async fn elections(command: ElectionCommand, session: &Session) -> Result {
-    let Session { client, out } = session;
+pub(super) async fn elections(command: ElectionCommand, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let (text, leaders, key) = match command {
         ElectionCommand::List => {
             let reply = client.elections().await?;
@@ -112,8 +112,8 @@ fn leader(leader: &Leader) -> Vec<String> {
     ]
 }
 
-async fn step_down(name: &str, session: &Session) -> Result {
-    let Session { client, out } = session;
+async fn step_down(name: &str, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let reply = client.step_down(name).await?;
     if !reply.value.ended {
         let error = CliError::new(Exit::NotFound, format!("election {name:?} has no leader")).code("GC2025");

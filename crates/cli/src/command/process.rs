@@ -2,7 +2,7 @@
 
 use crate::args::{DlqCommand, ProcessCommand};
 use crate::error::{Exit, Result};
-use crate::session::Session;
+use crate::session::ServerSession;
 use goconductor_client::{DeadLetter, Process};
 use goconductor_store::{ProcessInfo, ServedService};
 
@@ -10,8 +10,8 @@ use goconductor_store::{ProcessInfo, ServedService};
 const PAYLOAD_WIDTH: usize = 60;
 
 /// Runs a command for processes.
-pub(super) async fn run(ProcessCommand::List: ProcessCommand, session: &Session) -> Result {
-    let Session { client, out } = session;
+pub(super) async fn run(ProcessCommand::List: ProcessCommand, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let reply = client.processes().await?;
     if out.structured_list(&reply.text, "processes")? {
         return Ok(Exit::Success);
@@ -44,8 +44,8 @@ fn served(ServedService { service, by, workers, .. }: &ServedService) -> String 
 }
 
 /// Runs a command for dead letters.
-pub(super) async fn dead_letters(command: DlqCommand, session: &Session) -> Result {
-    let Session { client, out } = session;
+pub(super) async fn dead_letters(command: DlqCommand, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let (reply, done) = match command {
         DlqCommand::List { limit } => return list(limit, session).await,
         DlqCommand::Get { id } => (client.dead_letter(&id).await?, ""),
@@ -72,8 +72,8 @@ pub(super) async fn dead_letters(command: DlqCommand, session: &Session) -> Resu
 
 const HEADS: [&str; 5] = ["ID", "TOPIC", "AT", "REASON", "PAYLOAD"];
 
-async fn list(limit: u32, session: &Session) -> Result {
-    let Session { client, out } = session;
+async fn list(limit: u32, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let reply = client.dead_letters(Some(limit), None).await?;
     if out.structured_list(&reply.text, "dead_letters")? {
         return Ok(Exit::Success);

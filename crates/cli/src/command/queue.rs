@@ -2,7 +2,7 @@
 
 use crate::args::QueueCommand;
 use crate::error::{CliError, Exit, Result};
-use crate::session::Session;
+use crate::session::ServerSession;
 use goconductor_client::{QueueBacklog, QueueLane, QueueMove, Reply};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs a command for queues.
-pub(super) async fn run(command: QueueCommand, session: &Session) -> Result {
+pub(super) async fn run(command: QueueCommand, session: &ServerSession) -> Result {
     match command {
         QueueCommand::List => list(session).await,
         QueueCommand::Status => show(&session.client.queue_move().await?, session),
@@ -18,8 +18,8 @@ pub(super) async fn run(command: QueueCommand, session: &Session) -> Result {
     }
 }
 
-async fn list(session: &Session) -> Result {
-    let Session { client, out } = session;
+async fn list(session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let reply = client.queues().await?;
     if out.structured_list(&reply.text, "services")? {
         return Ok(Exit::Success);
@@ -50,7 +50,7 @@ fn row(of: &QueueBacklog) -> Vec<String> {
     names.into_iter().chain(lane(&of.execute)).chain(lane(&of.compensate)).collect()
 }
 
-fn show(reply: &Reply<QueueMove>, session: &Session) -> Result {
+fn show(reply: &Reply<QueueMove>, session: &ServerSession) -> Result {
     let out = &session.out;
     if out.structured(&reply.text)? {
         return Ok(Exit::Success);
@@ -91,8 +91,8 @@ fn progress(of: &QueueMove) -> String {
     }
 }
 
-async fn switch(to: &str, wait: bool, timeout: Option<Duration>, session: &Session) -> Result {
-    let Session { client, out } = session;
+async fn switch(to: &str, wait: bool, timeout: Option<Duration>, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let mut reply = client.switch_queue(to).await?;
     if !wait {
         out.message(&format!("migration to {to} started; `goconductor queue status` shows its progress"));

@@ -2,13 +2,13 @@
 
 use crate::args::ServiceCommand;
 use crate::error::{Exit, Result};
-use crate::session::Session;
+use crate::session::ServerSession;
 use goconductor_client::ServiceRecord;
 use serde_json::{Map, Value, json};
 
 /// Runs a command for services.
-pub(super) async fn run(command: ServiceCommand, session: &Session) -> Result {
-    let Session { client, out } = session;
+pub(super) async fn run(command: ServiceCommand, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let (reply, done) = match command {
         ServiceCommand::List => return list(session).await,
         ServiceCommand::Get { name } => (client.service(&name).await?, ""),
@@ -40,8 +40,8 @@ pub(super) async fn run(command: ServiceCommand, session: &Session) -> Result {
 
 const HEADS: [&str; 3] = ["SERVICE", "URL", "ALSO"];
 
-async fn list(session: &Session) -> Result {
-    let Session { client, out } = session;
+async fn list(session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let reply = client.services().await?;
     if out.structured_list(&reply.text, "services")? {
         return Ok(Exit::Success);

@@ -1,7 +1,7 @@
 //! Waiting for the end of a workflow, and the exit code for its outcome.
 
 use crate::error::{CliError, Exit, Result};
-use crate::session::Session;
+use crate::session::ServerSession;
 use goconductor_client::{Event, Reply, Status, Workflow};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn may_be_error(event: &Event) -> bool {
 
 /// Follows a workflow until it ends or is in error, and passes each event to `on_event`.
 pub(super) async fn until_end(
-    session: &Session,
+    session: &ServerSession,
     id: &str,
     limit: Option<Duration>,
     mut on_event: impl FnMut(&Event),

@@ -8,11 +8,11 @@ mod start;
 
 use crate::args::WorkflowCommand;
 use crate::error::Result;
-use crate::session::Session;
+use crate::session::ServerSession;
 use identity::parse_id;
 
 /// Runs a command for workflows.
-pub(super) async fn run(command: WorkflowCommand, session: &Session) -> Result {
+pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Result {
     match command {
         WorkflowCommand::Start(args) => start::run(args, session).await,
         WorkflowCommand::List(args) => list::run(args, session).await,

@@ -1,6 +1,6 @@
 //! The invariants of one workflow. Performs no IO.
 
-use super::report::Finding;
+use super::report::Violation;
 use goconductor_saga::{Due, Event, Owed, OwedKey, Plan, State, evolve, owed};
 use goconductor_store::{LedgerRow, RowKind};
 
@@ -13,26 +13,26 @@ pub(super) struct Snapshot {
 }
 
 /// Returns the violated invariants.
-pub(super) fn findings(plan: &Plan, snapshot: &Snapshot) -> Vec<Finding> {
+pub(super) fn findings(plan: &Plan, snapshot: &Snapshot) -> Vec<Violation> {
     let mut found = Vec::new();
     history(snapshot, &mut found);
     ledger(plan, snapshot, &mut found);
     found
 }
 
-fn history(snapshot: &Snapshot, found: &mut Vec<Finding>) {
+fn history(snapshot: &Snapshot, found: &mut Vec<Violation>) {
     let Snapshot { state, events, .. } = snapshot;
     // Invariant: events are numbered 1…n, and n is the state's seq.
     let gap = (1..).zip(events).find(|(expected, event)| *expected != event.seq);
     let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
     if let Some((expected, event)) = gap {
-        found.push(finding(
+        found.push(violation(
             state,
             "GC3011",
             format!("event {expected} is missing; the next event is {}", event.seq),
         ));
     } else if count != state.seq {
-        found.push(finding(
+        found.push(violation(
             state,
             "GC3011",
             format!("the state has seq {}, the history has {count} events", state.seq),
@@ -42,7 +42,7 @@ fn history(snapshot: &Snapshot, found: &mut Vec<Finding>) {
         let folded = events.iter().fold(None, evolve).and_then(normalized);
         if folded.as_ref() != Some(state) {
             let what = folded.map_or_else(|| "no state".to_owned(), |folded| difference(&folded, state));
-            found.push(finding(state, "GC3012", format!("the history evolves to {what}")));
+            found.push(violation(state, "GC3012", format!("the history evolves to {what}")));
         }
     }
 }
@@ -64,12 +64,12 @@ fn difference(folded: &State, stored: &State) -> String {
     }
 }
 
-fn ledger(plan: &Plan, snapshot: &Snapshot, found: &mut Vec<Finding>) {
+fn ledger(plan: &Plan, snapshot: &Snapshot, found: &mut Vec<Violation>) {
     let Snapshot { state, rows, .. } = snapshot;
     if state.phase.is_final() {
         // Invariant: an ended workflow has no ledger rows.
         found.extend(rows.iter().map(|row| {
-            finding(state, "GC3015", format!("{} is still in the ledger", row_name(plan, row.key.key)))
+            violation(state, "GC3015", format!("{} is still in the ledger", row_name(plan, row.key.key)))
         }));
         return;
     }
@@ -77,7 +77,7 @@ fn ledger(plan: &Plan, snapshot: &Snapshot, found: &mut Vec<Finding>) {
     let expected = owed(plan, state);
     for owed in &expected {
         match rows.iter().find(|row| row.key.key == owed.key) {
-            None => found.push(finding(
+            None => found.push(violation(
                 state,
                 "GC3013",
                 format!("{} is missing from the ledger", row_name(plan, owed.key)),
@@ -85,14 +85,14 @@ fn ledger(plan: &Plan, snapshot: &Snapshot, found: &mut Vec<Finding>) {
             Some(row) => {
                 if let Some(difference) = row_difference(owed, row) {
                     let detail = format!("{}: {difference}", row_name(plan, owed.key));
-                    found.push(finding(state, "GC3013", detail));
+                    found.push(violation(state, "GC3013", detail));
                 }
             }
         }
     }
     let extra = rows.iter().filter(|row| !expected.iter().any(|owed| owed.key == row.key.key));
     found.extend(extra.map(|row| {
-        finding(state, "GC3013", format!("{} is in the ledger, but not owed", row_name(plan, row.key.key)))
+        violation(state, "GC3013", format!("{} is in the ledger, but not owed", row_name(plan, row.key.key)))
     }));
 }
 
@@ -123,6 +123,6 @@ fn row_name(plan: &Plan, key: OwedKey) -> String {
     }
 }
 
-fn finding(state: &State, code: &'static str, detail: String) -> Finding {
-    Finding { code, workflow: state.id.to_string(), detail }
+fn violation(state: &State, code: &'static str, detail: String) -> Violation {
+    Violation { code, workflow: state.id.to_string(), detail }
 }

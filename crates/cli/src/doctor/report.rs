@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// A violated invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Finding {
+pub(crate) struct Violation {
     /// The code of the error page.
     pub(crate) code: &'static str,
     /// The id of the workflow.
@@ -21,5 +21,5 @@ pub(crate) struct DoctorReport {
     /// The workflows that changed during each scan, so they could not be checked.
     pub(crate) too_busy: Vec<String>,
     /// The violated invariants.
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Vec<Violation>,
 }

@@ -1,7 +1,7 @@
 //! The scan of all workflows. Inconsistent ones are read again before they are reported.
 
 use super::check::{Snapshot, findings};
-use super::report::{DoctorReport, Finding};
+use super::report::{DoctorReport, Violation};
 use goconductor_saga::{Event, Plan, State, WorkflowId};
 use goconductor_store::{Error, LedgerRow, Loaded, Store};
 use std::collections::BTreeMap;
@@ -24,12 +24,12 @@ const MAX_SCANS: u32 = 20;
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// A cache of plans by namespace, name and version. `None` marks a definition that is missing or invalid.
-type Plans = BTreeMap<(String, String, u32), Option<Arc<Plan>>>;
+type PlanCache = BTreeMap<(String, String, u32), Option<Arc<Plan>>>;
 
 /// The result of one scan of a workflow.
 enum ScanResult {
     /// The workflow did not change during the scan.
-    Stable(Vec<Finding>),
+    Stable(Vec<Violation>),
     /// The workflow changed during the scan.
     Changed,
     /// The workflow was deleted.
@@ -39,7 +39,7 @@ enum ScanResult {
 /// Checks every workflow of the store and reports the number of checked workflows to `progress`.
 pub(super) async fn run(store: &dyn Store, progress: &(dyn Fn(u64) + Sync)) -> Result<DoctorReport, Error> {
     let mut report = DoctorReport::default();
-    let mut plans = Plans::new();
+    let mut plans = PlanCache::new();
     let mut after = None;
     loop {
         let ids = store.ids(after, BATCH_SIZE).await?;
@@ -52,7 +52,7 @@ pub(super) async fn run(store: &dyn Store, progress: &(dyn Fn(u64) + Sync)) -> R
         progress(report.checked);
     }
     for row in store.orphans(EVENT_PAGE).await? {
-        report.findings.push(Finding {
+        report.findings.push(Violation {
             code: "GC3014",
             workflow: row.key.id.to_string(),
             detail: format!("{} is in the ledger, but the workflow does not exist", row.key.key),
@@ -65,7 +65,7 @@ pub(super) async fn run(store: &dyn Store, progress: &(dyn Fn(u64) + Sync)) -> R
 async fn suspicious(
     store: &dyn Store,
     ids: &[WorkflowId],
-    plans: &mut Plans,
+    plans: &mut PlanCache,
 ) -> Result<Vec<WorkflowId>, Error> {
     let mut suspicious = Vec::new();
     let loaded = match store.load(ids).await {
@@ -97,7 +97,7 @@ async fn suspicious(
 async fn confirm(
     store: &dyn Store,
     id: WorkflowId,
-    plans: &mut Plans,
+    plans: &mut PlanCache,
     report: &mut DoctorReport,
 ) -> Result<(), Error> {
     let mut confirmed = 0;
@@ -120,9 +120,9 @@ async fn confirm(
     Ok(())
 }
 
-async fn scan(store: &dyn Store, id: WorkflowId, plans: &mut Plans) -> Result<ScanResult, Error> {
+async fn scan(store: &dyn Store, id: WorkflowId, plans: &mut PlanCache) -> Result<ScanResult, Error> {
     let unreadable = |detail: String| {
-        ScanResult::Stable(vec![Finding { code: "GC3016", workflow: id.to_string(), detail }])
+        ScanResult::Stable(vec![Violation { code: "GC3016", workflow: id.to_string(), detail }])
     };
     let state = match load(store, id).await {
         Ok(Some(state)) => state,
@@ -166,7 +166,7 @@ async fn history(store: &dyn Store, id: WorkflowId) -> Result<Vec<Event>, Error>
     }
 }
 
-async fn plan(store: &dyn Store, state: &State, plans: &mut Plans) -> Result<Option<Arc<Plan>>, Error> {
+async fn plan(store: &dyn Store, state: &State, plans: &mut PlanCache) -> Result<Option<Arc<Plan>>, Error> {
     let key = (state.namespace.clone(), state.definition.clone(), state.version);
     if let Some(plan) = plans.get(&key) {
         return Ok(plan.clone());

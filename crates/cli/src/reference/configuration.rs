@@ -15,10 +15,10 @@ with `__` between the levels. A duration is a number with a unit, such as `250ms
 ";
 
 /// A setting: its path, its type and its description.
-type Row = (&'static str, &'static str, &'static str);
+type SettingRow = (&'static str, &'static str, &'static str);
 
 /// All settings. `NAME` and `ACTION` stand for any service and any action.
-const SETTINGS: &[Row] = &[
+const SETTINGS: &[SettingRow] = &[
     ("listen", "address", "Address on which the gateway listens"),
     ("allow_insecure_bind", "boolean", "Allow an address other than loopback, without authentication"),
     ("data_dir", "path", "Directory of local files"),
@@ -168,7 +168,7 @@ const SETTINGS: &[Row] = &[
         "Waiting commands of one service, or of a limited action, in one namespace",
     ),
     ("executor.listen", "address", "Address on which the executor listens"),
-    ("executor.services", "list of text", "Services that the executor serves (default: all)"),
+    ("executor.services", "list of text", "DevServices that the executor serves (default: all)"),
     ("executor.duties", "boolean", "Whether the executor is a candidate for the duties"),
     ("executor.duty_shards", "integer", "Number of shards of the duties; must be the same for all executors"),
     ("executor.worker_lease", "duration", "A worker that sends no message for this time is lost"),

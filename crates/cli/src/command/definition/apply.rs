@@ -1,15 +1,15 @@
 //! `goconductor definition apply`
 
-use crate::document::Document;
+use crate::document::JsonDocument;
 use crate::error::{CliError, Exit, Result};
-use crate::session::Session;
+use crate::session::ServerSession;
 use crate::source::{Diagnostic, Source};
 use goconductor_client::{AppliedDefinition, Error, Reply};
 use std::path::PathBuf;
 
 /// Applies files in order. A rejected file does not stop the others.
-pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &Session) -> Result {
-    let Session { client, out } = session;
+pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let sources = Source::read_all(files)?;
     let mut applied = Vec::new();
     let mut rejected = 0;
@@ -33,7 +33,7 @@ pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &Session) -> 
     Ok(Exit::Success)
 }
 
-fn write(applied: &[Reply<AppliedDefinition>], dry_run: bool, session: &Session) -> Result<()> {
+fn write(applied: &[Reply<AppliedDefinition>], dry_run: bool, session: &ServerSession) -> Result<()> {
     let out = &session.out;
     for reply in applied {
         let definition = &reply.value;
@@ -50,8 +50,8 @@ fn write(applied: &[Reply<AppliedDefinition>], dry_run: bool, session: &Session)
         out.structured(&one.text)?;
         return Ok(());
     }
-    let members = applied.iter().filter_map(|reply| Document::parse(&reply.text).ok()).collect();
-    let list = Document::Object(vec![("definitions".to_owned(), Document::List(members))]);
+    let members = applied.iter().filter_map(|reply| JsonDocument::parse(&reply.text).ok()).collect();
+    let list = JsonDocument::Object(vec![("definitions".to_owned(), JsonDocument::List(members))]);
     out.structured_list(&list.to_line(), "definitions")?;
     Ok(())
 }

@@ -6,14 +6,14 @@ use crate::args::{GraphArgs, GraphFormat};
 use crate::diagram;
 use crate::error::{Exit, Result};
 use crate::output::Output;
-use crate::session::Session;
+use crate::session::ServerSession;
 use crate::source::Source;
 
 /// Draws a definition from the server or from a file.
 pub(super) async fn run(
     what: GraphArgs,
     format: GraphFormat,
-    session: impl FnOnce() -> Result<Session>,
+    session: impl FnOnce() -> Result<ServerSession>,
     out: &Output,
 ) -> Result {
     let source = match (&what.file, &what.name) {

@@ -2,7 +2,7 @@
 
 use crate::error::{CliError, Exit, Result};
 use crate::output::{Style, Terminal};
-use crate::session::Session;
+use crate::session::ServerSession;
 use crate::source::Source;
 use goconductor_client::{DefinitionRecord, Error};
 use similar::{ChangeTag, TextDiff};
@@ -15,8 +15,8 @@ const CONTEXT_LINES: usize = 3;
 const DIGEST_LENGTH: usize = 12;
 
 /// Lists definitions.
-pub(super) async fn list(session: &Session) -> Result {
-    let Session { client, out } = session;
+pub(super) async fn list(session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let reply = client.definitions().await?;
     if out.structured_list(&reply.text, "definitions")? {
         return Ok(Exit::Success);
@@ -39,10 +39,10 @@ pub(super) async fn list(session: &Session) -> Result {
 }
 
 /// Lists the versions of a definition.
-pub(super) async fn versions(name: &str, session: &Session) -> Result {
-    let Session { client, out } = session;
+pub(super) async fn versions(name: &str, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let reply = client.definition_versions(name).await?;
-    let document = crate::document::Document::parse(&reply.text).ok();
+    let document = crate::document::JsonDocument::parse(&reply.text).ok();
     let key = if document.is_some_and(|each| each.field("versions").is_some()) {
         "versions"
     } else {
@@ -71,8 +71,8 @@ fn applied_at(definition: &DefinitionRecord) -> String {
 }
 
 /// Prints the source of a definition.
-pub(super) async fn get(name: &str, version: Option<u32>, session: &Session) -> Result {
-    let Session { client, out } = session;
+pub(super) async fn get(name: &str, version: Option<u32>, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let reply = client.definition(name, version).await?;
     if out.names_only() {
         out.data(&reply.value.name)?;
@@ -95,8 +95,8 @@ pub(super) fn source_of(definition: &DefinitionRecord) -> Result<&str> {
 }
 
 /// Compares a file with the newest version on the server.
-pub(super) async fn diff(file: &Path, session: &Session) -> Result {
-    let Session { client, out } = session;
+pub(super) async fn diff(file: &Path, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let source = Source::read(file)?;
     let name = source.name();
     let (current, label) = match client.definition(&name, None).await {

@@ -1,9 +1,9 @@
 //! `goconductor workflow list` and `count`
 
-use crate::args::{CountBy, Format, ListArgs};
-use crate::document::Document;
+use crate::args::{CountField, ListArgs, OutputFormat};
+use crate::document::JsonDocument;
 use crate::error::{Exit, Result};
-use crate::session::Session;
+use crate::session::ServerSession;
 use goconductor_client::{Client, Listing, Reply, Workflow, WorkflowPage};
 
 /// The page size of `--all`: the maximum of the API.
@@ -14,7 +14,7 @@ const WIDE_HEADS: [&str; 10] =
     ["ID", "DEFINITION", "VERSION", "STATUS", "CAUSE", "CREATED", "ENDED", "LABELS", "KEY", "ERROR"];
 
 /// Lists workflows.
-pub(super) async fn run(args: ListArgs, session: &Session) -> Result {
+pub(super) async fn run(args: ListArgs, session: &ServerSession) -> Result {
     let listing = Listing {
         filter: args.filter,
         page_size: args.page_size.or(args.all.then_some(PAGE_SIZE)),
@@ -22,7 +22,8 @@ pub(super) async fn run(args: ListArgs, session: &Session) -> Result {
     };
     if args.all {
         let (workflows, members) = all(&session.client, listing).await?;
-        let text = Document::Object(vec![("workflows".to_owned(), Document::List(members))]).to_line();
+        let text =
+            JsonDocument::Object(vec![("workflows".to_owned(), JsonDocument::List(members))]).to_line();
         let page = WorkflowPage { workflows, next_page_token: None };
         return write(session, &Reply { value: page, text });
     }
@@ -30,13 +31,13 @@ pub(super) async fn run(args: ListArgs, session: &Session) -> Result {
 }
 
 /// Returns all pages of a list, both typed and as the server sent them.
-pub(super) async fn all(client: &Client, mut listing: Listing) -> Result<(Vec<Workflow>, Vec<Document>)> {
+pub(super) async fn all(client: &Client, mut listing: Listing) -> Result<(Vec<Workflow>, Vec<JsonDocument>)> {
     let (mut workflows, mut members) = (Vec::new(), Vec::new());
     loop {
         let Reply { value: page, text } = client.workflows(&listing).await?;
         workflows.extend(page.workflows);
-        if let Ok(document) = Document::parse(&text) {
-            let list = document.field("workflows").map(Document::members).unwrap_or_default();
+        if let Ok(document) = JsonDocument::parse(&text) {
+            let list = document.field("workflows").map(JsonDocument::members).unwrap_or_default();
             members.extend(list.iter().cloned());
         }
         listing.page_token = page.next_page_token.filter(|token| !token.is_empty());
@@ -46,7 +47,7 @@ pub(super) async fn all(client: &Client, mut listing: Listing) -> Result<(Vec<Wo
     }
 }
 
-fn write(session: &Session, reply: &Reply<WorkflowPage>) -> Result {
+fn write(session: &ServerSession, reply: &Reply<WorkflowPage>) -> Result {
     let out = &session.out;
     let page = &reply.value;
     if out.structured_list(&reply.text, "workflows")? {
@@ -58,7 +59,7 @@ fn write(session: &Session, reply: &Reply<WorkflowPage>) -> Result {
         }
     } else if page.workflows.is_empty() {
         out.message("no workflows");
-    } else if out.format == Format::Wide {
+    } else if out.format == OutputFormat::Wide {
         out.table(&WIDE_HEADS, page.workflows.iter().map(wide).collect())?;
     } else {
         out.table(&HEADS, page.workflows.iter().map(row).collect())?;
@@ -100,11 +101,11 @@ fn or_dash(text: Option<&str>) -> String {
 }
 
 /// Counts workflows.
-pub(super) async fn count(by: CountBy, filter: Option<&str>, session: &Session) -> Result {
+pub(super) async fn count(by: CountField, filter: Option<&str>, session: &ServerSession) -> Result {
     let out = &session.out;
     let (by, head) = match by {
-        CountBy::Status => ("status", "STATUS"),
-        CountBy::Definition => ("definition", "DEFINITION"),
+        CountField::Status => ("status", "STATUS"),
+        CountField::Definition => ("definition", "DEFINITION"),
     };
     let reply = session.client.workflow_counts(by, filter).await?;
     if out.structured_list(&reply.text, "counts")? {

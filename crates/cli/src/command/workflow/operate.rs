@@ -6,20 +6,20 @@ use crate::args::{BulkArgs, WorkflowCommand};
 use crate::error::{CliError, Exit, Result};
 use crate::json_argument;
 use crate::output::Output;
-use crate::session::Session;
+use crate::session::ServerSession;
 use goconductor_client::{Error, Listing, Reply, Workflow};
 use std::io::{BufRead, IsTerminal};
 
 /// An operation on a workflow.
 #[derive(Debug, Clone, Copy)]
-enum Operation<'a> {
+enum BulkOperation<'a> {
     Cancel(Option<&'a str>),
     Terminate(&'a str),
     Pause(Option<&'a str>),
     Resume(Option<&'a str>),
 }
 
-impl Operation<'_> {
+impl BulkOperation<'_> {
     /// Returns the past participle for messages: "3 workflows will be …".
     fn participle(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Operation<'_> {
         }
     }
 
-    async fn apply(self, session: &Session, id: &str) -> Result<Reply<Workflow>, Error> {
+    async fn apply(self, session: &ServerSession, id: &str) -> Result<Reply<Workflow>, Error> {
         let client = &session.client;
         match self {
             Self::Cancel(reason) => client.cancel(id, reason).await,
@@ -42,20 +42,20 @@ impl Operation<'_> {
 }
 
 /// Runs an operation. The caller handles all other commands.
-pub(super) async fn run(command: WorkflowCommand, session: &Session) -> Result {
+pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Result {
     let client = &session.client;
     let reply = match command {
         WorkflowCommand::Cancel(args) => {
-            return run_operation(&args.which, Operation::Cancel(args.reason.as_deref()), session).await;
+            return run_operation(&args.which, BulkOperation::Cancel(args.reason.as_deref()), session).await;
         }
         WorkflowCommand::Terminate(args) => {
-            return run_operation(&args.which, Operation::Terminate(&args.reason), session).await;
+            return run_operation(&args.which, BulkOperation::Terminate(&args.reason), session).await;
         }
         WorkflowCommand::Pause(args) => {
-            return run_operation(&args.which, Operation::Pause(args.reason.as_deref()), session).await;
+            return run_operation(&args.which, BulkOperation::Pause(args.reason.as_deref()), session).await;
         }
         WorkflowCommand::Resume(args) => {
-            return run_operation(&args.which, Operation::Resume(args.reason.as_deref()), session).await;
+            return run_operation(&args.which, BulkOperation::Resume(args.reason.as_deref()), session).await;
         }
         WorkflowCommand::Retry { step, reason } => {
             client.retry_step(&parse_id(&step.id)?, &step.step, reason.as_deref()).await?
@@ -90,7 +90,7 @@ fn show(reply: &Reply<Workflow>, out: &Output) -> Result<()> {
     Ok(())
 }
 
-async fn run_operation(which: &BulkArgs, operation: Operation<'_>, session: &Session) -> Result {
+async fn run_operation(which: &BulkArgs, operation: BulkOperation<'_>, session: &ServerSession) -> Result {
     match (&which.id, &which.filter) {
         (Some(id), _) => {
             let reply = operation.apply(session, &parse_id(id)?).await?;
@@ -104,7 +104,12 @@ async fn run_operation(which: &BulkArgs, operation: Operation<'_>, session: &Ses
 
 /// Applies an operation to the workflows that match the filter now. It lists them first, so workflows that match later
 /// are unaffected.
-async fn apply_to_all(filter: &str, yes: bool, operation: Operation<'_>, session: &Session) -> Result {
+async fn apply_to_all(
+    filter: &str,
+    yes: bool,
+    operation: BulkOperation<'_>,
+    session: &ServerSession,
+) -> Result {
     let out = &session.out;
     let listing = Listing { filter: Some(filter.to_owned()), page_size: Some(1000), page_token: None };
     let (workflows, _) = list::all(&session.client, listing).await?;

@@ -2,10 +2,10 @@
 
 use super::identity::status_text;
 use crate::command::wait;
-use crate::document::Document;
+use crate::document::JsonDocument;
 use crate::error::{Exit, Result};
 use crate::event_line::{self, EventLines};
-use crate::session::Session;
+use crate::session::ServerSession;
 use crate::{time, timeline};
 use goconductor_client::{Error, Event, Outcome, Reply, Status, Workflow};
 use std::time::Duration;
@@ -17,7 +17,7 @@ const PAGE_SIZE: u32 = 1000;
 const POLL_DURATION: Duration = Duration::from_secs(2);
 
 /// Shows a workflow.
-pub(super) async fn describe(id: &str, session: &Session) -> Result {
+pub(super) async fn describe(id: &str, session: &ServerSession) -> Result {
     let out = &session.out;
     let reply = session.client.workflow(id).await?;
     if out.names_only() {
@@ -28,19 +28,19 @@ pub(super) async fn describe(id: &str, session: &Session) -> Result {
     Ok(Exit::Success)
 }
 
-async fn picture(session: &Session, workflow: &Workflow) -> Result<String> {
+async fn picture(session: &ServerSession, workflow: &Workflow) -> Result<String> {
     let (events, _) = all_events(session, &workflow.id).await?;
     Ok(timeline::draw(workflow, &events, session.out.terminal, time::now()))
 }
 
 /// Returns a whole history, both typed and as the server sent it.
-async fn all_events(session: &Session, id: &str) -> Result<(Vec<Event>, Vec<Document>)> {
+async fn all_events(session: &ServerSession, id: &str) -> Result<(Vec<Event>, Vec<JsonDocument>)> {
     let (mut events, mut members) = (Vec::<Event>::new(), Vec::new());
     loop {
         let after = events.last().map_or(0, |event| event.seq);
         let Reply { value: page, text } = session.client.events(id, after, Some(PAGE_SIZE)).await?;
-        if let Ok(document) = Document::parse(&text) {
-            let list = document.field("events").map(Document::members).unwrap_or_default();
+        if let Ok(document) = JsonDocument::parse(&text) {
+            let list = document.field("events").map(JsonDocument::members).unwrap_or_default();
             members.extend(list.iter().cloned());
         }
         let full = page.events.len() >= usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX);
@@ -52,13 +52,13 @@ async fn all_events(session: &Session, id: &str) -> Result<(Vec<Event>, Vec<Docu
 }
 
 /// Shows the history of a workflow.
-pub(super) async fn history(id: &str, follow: bool, session: &Session) -> Result {
+pub(super) async fn history(id: &str, follow: bool, session: &ServerSession) -> Result {
     let out = &session.out;
     if follow {
         return follow_history(id, session).await;
     }
     let (events, members) = all_events(session, id).await?;
-    let text = Document::Object(vec![("events".to_owned(), Document::List(members))]).to_line();
+    let text = JsonDocument::Object(vec![("events".to_owned(), JsonDocument::List(members))]).to_line();
     if out.structured_list(&text, "events")? {
         return Ok(Exit::Success);
     }
@@ -76,7 +76,7 @@ pub(super) async fn history(id: &str, follow: bool, session: &Session) -> Result
     Ok(Exit::Success)
 }
 
-async fn follow_history(id: &str, session: &Session) -> Result {
+async fn follow_history(id: &str, session: &ServerSession) -> Result {
     let out = &session.out;
     let mut lines = EventLines::new(out.terminal);
     let mut follow = session.client.follow(id, 0);
@@ -103,7 +103,7 @@ fn json_line(event: &Event) -> String {
 }
 
 /// Shows a workflow until it ends: as a picture on a terminal, otherwise as lines.
-pub(super) async fn watch(id: &str, session: &Session) -> Result {
+pub(super) async fn watch(id: &str, session: &ServerSession) -> Result {
     let out = &session.out;
     let reply = if out.terminal.interactive && out.is_human_readable() {
         watch_picture(id, session).await?
@@ -113,7 +113,7 @@ pub(super) async fn watch(id: &str, session: &Session) -> Result {
     Ok(wait::exit_of(&reply.value.status))
 }
 
-async fn watch_lines(id: &str, session: &Session) -> Result<Reply<Workflow>> {
+async fn watch_lines(id: &str, session: &ServerSession) -> Result<Reply<Workflow>> {
     let out = &session.out;
     let mut lines = EventLines::new(out.terminal);
     let mut written = Ok(());
@@ -133,7 +133,7 @@ async fn watch_lines(id: &str, session: &Session) -> Result<Reply<Workflow>> {
 /// The interval at which a picture without new events is redrawn, so that its bars grow.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(500);
 
-async fn watch_picture(id: &str, session: &Session) -> Result<Reply<Workflow>> {
+async fn watch_picture(id: &str, session: &ServerSession) -> Result<Reply<Workflow>> {
     let mut drawn = 0;
     let mut events = Vec::new();
     let mut follow = session.client.follow(id, 0);
@@ -157,7 +157,7 @@ async fn watch_picture(id: &str, session: &Session) -> Result<Reply<Workflow>> {
 }
 
 /// Replaces the previous picture on the terminal and returns the number of lines of the new one.
-fn redraw(picture: &str, lines_before: usize, session: &Session) -> Result<usize> {
+fn redraw(picture: &str, lines_before: usize, session: &ServerSession) -> Result<usize> {
     let mut text = String::new();
     if lines_before > 0 {
         text.push_str(&format!("\u{1b}[{lines_before}A\r"));
@@ -170,7 +170,7 @@ fn redraw(picture: &str, lines_before: usize, session: &Session) -> Result<usize
 }
 
 /// Shows the result of a workflow, after waiting for at most `wait`.
-pub(super) async fn result(id: &str, wait: Option<Duration>, session: &Session) -> Result {
+pub(super) async fn result(id: &str, wait: Option<Duration>, session: &ServerSession) -> Result {
     let out = &session.out;
     let limit = wait.unwrap_or_default();
     let ended =
@@ -185,7 +185,7 @@ pub(super) async fn result(id: &str, wait: Option<Duration>, session: &Session) 
     } else if !out.structured(&reply.text)? {
         if let Some(output) = &workflow.output {
             let text = serde_json::to_string(output).unwrap_or_default();
-            out.data(&Document::parse(&text).map_or(text, |document| document.to_json()))?;
+            out.data(&JsonDocument::parse(&text).map_or(text, |document| document.to_json()))?;
         }
         out.message(&format!("{id} {}", status_text(workflow)));
     }
@@ -196,7 +196,7 @@ pub(super) async fn result(id: &str, wait: Option<Duration>, session: &Session) 
 }
 
 /// Polls until the workflow ends or is in error. Returns `None` after `limit`.
-async fn poll(id: &str, limit: Duration, session: &Session) -> Result<Option<Reply<Workflow>>, Error> {
+async fn poll(id: &str, limit: Duration, session: &ServerSession) -> Result<Option<Reply<Workflow>>, Error> {
     let mut left = limit;
     loop {
         let duration = left.min(POLL_DURATION);

@@ -6,7 +6,7 @@ use crate::command::wait;
 use crate::error::{Exit, Result};
 use crate::event_line;
 use crate::json_argument;
-use crate::session::Session;
+use crate::session::ServerSession;
 use goconductor_client::{StartWorkflow, Started};
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use std::time::Duration;
 const START_RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Starts a workflow. With `--wait`, waits for its end.
-pub(super) async fn run(args: StartArgs, session: &Session) -> Result {
-    let Session { client, out } = session;
+pub(super) async fn run(args: StartArgs, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
     let input = args.input.as_deref().map(|text| json_argument::parse("--input", text)).transpose()?;
     let start = StartWorkflow {
         definition: args.definition,
@@ -35,7 +35,7 @@ pub(super) async fn run(args: StartArgs, session: &Session) -> Result {
     Ok(Exit::Success)
 }
 
-fn show(started: &Started, session: &Session) -> Result<()> {
+fn show(started: &Started, session: &ServerSession) -> Result<()> {
     let Started { workflow, replayed } = started;
     if session.out.names_only() {
         return session.out.data(&workflow.id);
@@ -45,7 +45,7 @@ fn show(started: &Started, session: &Session) -> Result<()> {
     session.out.data(&format!("{id} {done}: {definition} version {version}, {}", workflow.status))
 }
 
-async fn wait_for_end(started: &Started, limit: Option<Duration>, session: &Session) -> Result {
+async fn wait_for_end(started: &Started, limit: Option<Duration>, session: &ServerSession) -> Result {
     let out = &session.out;
     let id = &started.workflow.id;
     out.message(&format!("workflow {id}"));
