@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_DOCS=1 cargo test -p goconductor-cli --test it docs` writes them.
 
+use goconductor_telemetry::Definition;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Compares a page in `docs/` with its generated text, or writes it if `UPDATE_DOCS` is set.
@@ -27,4 +29,60 @@ fn cli_reference_is_current() {
 #[test]
 fn configuration_reference_is_current() {
     check("reference/configuration.md", &goconductor_cli::configuration_reference().unwrap());
+}
+
+/// The metrics of each crate that measures.
+const METRICS: &[(&str, &[Definition])] = &[("api-gateway", goconductor_api_gateway::metrics::ALL)];
+
+const METRICS_HEAD: &str = "\
+# Metrics
+
+<!-- Generated from the `metrics` modules of the crates; see the test `metrics_reference_is_current` in `crates/cli`. -->
+
+Each process exports the metrics of the crates that it contains at `GET /metrics`, in the text format of Prometheus.
+";
+
+fn metrics_reference() -> String {
+    let mut text = METRICS_HEAD.to_owned();
+    for (name, definitions) in METRICS {
+        text.push_str(&format!("\n## `{name}`\n\n| metric | type | unit | labels | description |\n"));
+        text.push_str("| --- | --- | --- | --- | --- |\n");
+        for Definition { name, kind, unit, labels, description } in *definitions {
+            let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+            let (kind, unit, labels) = (kind.name(), unit.as_str(), labels.join(", "));
+            text.push_str(&format!("| `{name}` | {kind} | {unit} | {labels} | {description} |\n"));
+        }
+    }
+    text
+}
+
+#[test]
+fn metrics_reference_is_current() {
+    check("reference/metrics.md", &metrics_reference());
+}
+
+#[test]
+fn metrics_have_unique_names_and_descriptions() {
+    let mut names = BTreeSet::new();
+    for definition in METRICS.iter().flat_map(|(_, definitions)| definitions.iter()) {
+        assert!(names.insert(definition.name), "{} is defined twice", definition.name);
+        let description = definition.description.trim();
+        assert!(description.len() > 1 && description.ends_with('.'), "{}: {description:?}", definition.name);
+    }
+}
+
+#[test]
+fn every_crate_that_measures_is_listed() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for folder in std::fs::read_dir(crates).unwrap() {
+        let folder = folder.unwrap();
+        let source = std::fs::read_to_string(folder.path().join("src/metrics.rs")).unwrap_or_default();
+        let name = folder.file_name().into_string().unwrap();
+        let is_listed = METRICS.iter().any(|(listed, _)| *listed == name);
+        assert!(
+            is_listed || name == "xtask" || !source.contains("goconductor_telemetry::metrics!"),
+            "add goconductor_{}::metrics::ALL to METRICS",
+            name.replace('-', "_")
+        );
+    }
 }
