@@ -32,7 +32,8 @@ fn configuration_reference_is_current() {
 }
 
 /// The metrics of each crate that measures.
-const METRICS: &[(&str, &[Definition])] = &[("api-gateway", goconductor_api_gateway::metrics::ALL)];
+const METRICS: &[(&str, &[Definition])] =
+    &[("api-gateway", goconductor_api_gateway::metrics::ALL), ("store", goconductor_store::metrics::ALL)];
 
 const METRICS_HEAD: &str = "\
 # Metrics
