@@ -269,6 +269,7 @@ mod tests {
         ("queue.rabbitmq.tls.certificate_file", "certificate.pem"),
         ("queue.rabbitmq.tls.key_file", "key.pem"),
         ("election.url", "postgres://user@127.0.0.1/goconductor"),
+        ("election.backend", "etcd"),
         ("election.endpoints", "127.0.0.1:2379"),
         ("election.user", "user"),
         ("election.password", "password"),

@@ -32,8 +32,13 @@ fn configuration_reference_is_current() {
 }
 
 /// The metrics of each crate that measures.
-const METRICS: &[(&str, &[Definition])] =
-    &[("api-gateway", goconductor_api_gateway::metrics::ALL), ("store", goconductor_store::metrics::ALL)];
+const METRICS: &[(&str, &[Definition])] = &[
+    ("api-gateway", goconductor_api_gateway::metrics::ALL),
+    ("leader-elector", goconductor_leader_elector::metrics::ALL),
+    ("process", goconductor_process::metrics::ALL),
+    ("service-kit", goconductor_service_kit::metrics::ALL),
+    ("store", goconductor_store::metrics::ALL),
+];
 
 const METRICS_HEAD: &str = "\
 # Metrics
