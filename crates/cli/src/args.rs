@@ -15,7 +15,7 @@ pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
 pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
-pub(crate) use workflow::{BulkArgs, CountField, ListArgs, StartArgs, WorkflowCommand};
+pub(crate) use workflow::{BulkArgs, GroupingField, ListArgs, StartArgs, WorkflowCommand};
 
 /// Environment variables that the command line reads itself. The configuration must not reject them as unknown keys.
 const OWN_VARIABLES: [&str; 2] = ["GOCONDUCTOR_SERVER", "GOCONDUCTOR_NAMESPACE"];

@@ -15,7 +15,7 @@ pub(crate) enum WorkflowCommand {
     Count {
         /// Field to group by
         #[arg(long, value_enum, default_value_t)]
-        by: CountField,
+        by: GroupingField,
         /// Filter, such as: status = ERROR AND definition = "order-processing" (default: all)
         #[arg(long)]
         filter: Option<String>,
@@ -118,7 +118,7 @@ pub(crate) struct ListArgs {
 
 /// The field by which workflows are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum CountField {
+pub(crate) enum GroupingField {
     /// Count by status
     #[default]
     Status,

@@ -1,6 +1,6 @@
 //! `goconductor workflow list` and `count`
 
-use crate::args::{CountField, ListArgs, OutputFormat};
+use crate::args::{GroupingField, ListArgs, OutputFormat};
 use crate::document::JsonDocument;
 use crate::error::{Exit, Result};
 use crate::session::ServerSession;
@@ -101,11 +101,11 @@ fn or_dash(text: Option<&str>) -> String {
 }
 
 /// Counts workflows.
-pub(super) async fn count(by: CountField, filter: Option<&str>, session: &ServerSession) -> Result {
+pub(super) async fn count(by: GroupingField, filter: Option<&str>, session: &ServerSession) -> Result {
     let out = &session.out;
     let (by, head) = match by {
-        CountField::Status => ("status", "STATUS"),
-        CountField::Definition => ("definition", "DEFINITION"),
+        GroupingField::Status => ("status", "STATUS"),
+        GroupingField::Definition => ("definition", "DEFINITION"),
     };
     let reply = session.client.workflow_counts(by, filter).await?;
     if out.structured_list(&reply.text, "counts")? {
