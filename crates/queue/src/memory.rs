@@ -1,30 +1,29 @@
-//! The in-process queue: bounded, and empty after a restart, as the ledger brings back what it held.
-
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use async_trait::async_trait;
-use tokio::sync::Notify;
+//! The in-process queue. It is bounded, and empty after a restart: the ledger publishes lost messages again.
 
 use crate::{Backlog, Capacity, Consumer, Delivery, DeliveryTag, Error, Message, Queue, Topic};
+use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::Notify;
 
-/// A topic's room for new messages is given back to the allocator above this when it empties, so that a
-/// burst does not hold memory for ever.
-const KEPT_ROOM: usize = 64;
-/// What a topic may hold whatever the others do.
-const OWN_ROOM: usize = 64;
+/// The number of free slots that an empty topic keeps. The rest is returned to the allocator, so that a burst does not
+/// hold memory permanently.
+const KEPT_SLOTS: usize = 64;
+/// The number of messages that a topic accepts even if all topics together have reached their limit.
+const RESERVED_MESSAGES: usize = 64;
 
-/// What each topic holds at most. What was taken but not acknowledged counts, as it may come back.
+/// The limits of a topic. Unacknowledged messages count, because they may be delivered again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How many messages. The default, 10,000, is seconds of work: above it the ledger is the better
-    /// place to wait, as it is durable and fair.
+    /// The number of messages of a topic (default: 10,000). The default is a few seconds of work. A longer backlog
+    /// belongs in the ledger, which is durable and fair.
     pub messages: usize,
-    /// How many bytes of keys and payloads; 16 MiB by default.
+    /// The number of bytes of keys and payloads of a topic (default: 16 MiB).
     pub bytes: usize,
-    /// How many bytes all topics hold together; 64 MiB by default. A topic with next to nothing in it takes what
-    /// comes all the same: one that is never empty does not take the room of another.
+    /// The number of bytes of all topics together (default: 64 MiB). A topic with at most 64 messages is exempt, so
+    /// that a topic with a permanent backlog does not block the others.
     pub all_bytes: usize,
 }
 
@@ -41,25 +40,26 @@ pub struct MemoryQueue {
 }
 
 impl MemoryQueue {
-    /// An empty queue whose topics are bounded each by `limits`.
+    /// Creates an empty queue.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { shared: Arc::new(Shared { limits, state: Mutex::default() }) }
     }
 
-    /// Refuses everything from now on, and lets consumers that wait know it. What waits is dropped.
+    /// Closes the queue and wakes all waiting consumers. All later calls return [`Error::Closed`]. Waiting messages are
+    /// dropped.
     pub fn close(&self) {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state();
         (state.closed, state.bytes) = (true, 0);
-        for line in std::mem::take(&mut state.lines).into_values() {
-            line.arrived.notify_waiters();
+        for topic in std::mem::take(&mut state.topics).into_values() {
+            topic.published.notify_waiters();
         }
     }
 
-    /// How many topics take up memory: those with messages or consumers.
+    /// Returns the number of topics that use memory: those with messages or consumers.
     #[must_use]
     pub fn topics(&self) -> usize {
-        self.shared.lock().lines.len()
+        self.shared.state().topics.len()
     }
 }
 
@@ -73,65 +73,66 @@ impl fmt::Debug for MemoryQueue {
 impl Queue for MemoryQueue {
     async fn publish(&self, topic: &Topic, messages: Vec<Message>) -> Result<(), Error> {
         let limits = self.shared.limits;
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state();
         state.check_open()?;
-        let held = state.lines.get(topic).map_or((0, 0), |line| (line.count(), line.bytes));
-        let bytes = added_bytes(&messages, topic, limits.bytes)?;
-        if held.0 + messages.len() > limits.messages {
+        let used = state.topics.get(topic).map_or((0, 0), |queue| (queue.count(), queue.bytes));
+        let bytes = total_size(&messages, topic, limits.bytes)?;
+        if used.0 + messages.len() > limits.messages {
             return Err(Error::Full { topic: topic.clone(), capacity: Capacity::Messages(limits.messages) });
         }
-        if held.1.saturating_add(bytes) > limits.bytes {
+        if used.1.saturating_add(bytes) > limits.bytes {
             return Err(Error::Full { topic: topic.clone(), capacity: Capacity::Bytes(limits.bytes) });
         }
         if messages.is_empty() {
             return Ok(());
         }
         let all = state.bytes.saturating_add(bytes);
-        if all > limits.all_bytes && held.0 + messages.len() > OWN_ROOM {
+        if all > limits.all_bytes && used.0 + messages.len() > RESERVED_MESSAGES {
             return Err(Error::Full { topic: topic.clone(), capacity: Capacity::Bytes(limits.all_bytes) });
         }
         state.bytes = all;
-        let first = state.next_number(messages.len());
-        let line = state.lines.entry(topic.clone()).or_default();
-        line.bytes += bytes;
-        line.waiting.extend((first..).zip(messages).map(|(number, message)| Waiting {
-            number,
+        let first = state.next_sequence(messages.len());
+        let queue = state.topics.entry(topic.clone()).or_default();
+        queue.bytes += bytes;
+        queue.waiting.extend((first..).zip(messages).map(|(sequence, message)| QueuedMessage {
+            sequence,
             message,
             redelivered: false,
         }));
-        line.arrived.notify_waiters();
+        queue.published.notify_waiters();
         Ok(())
     }
 
     async fn consume(&self, topic: &Topic) -> Result<Box<dyn Consumer>, Error> {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state();
         state.check_open()?;
-        let line = state.lines.entry(topic.clone()).or_default();
-        line.consumers += 1;
+        let queue = state.topics.entry(topic.clone()).or_default();
+        queue.consumers += 1;
         Ok(Box::new(MemoryConsumer {
             shared: Arc::clone(&self.shared),
             topic: topic.clone(),
-            arrived: Arc::clone(&line.arrived),
-            held: BTreeMap::new(),
+            published: Arc::clone(&queue.published),
+            unacknowledged: BTreeMap::new(),
         }))
     }
 
     async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
-        let state = self.shared.lock();
+        let state = self.shared.state();
         state.check_open()?;
-        let Some(line) = state.lines.get(topic) else { return Ok(Backlog::default()) };
+        let Some(queue) = state.topics.get(topic) else { return Ok(Backlog::default()) };
         Ok(Backlog {
-            waiting: u64::try_from(line.waiting.len()).unwrap_or(u64::MAX),
-            // Publishers' times need not rise along the line, and the line is bounded: look at all.
-            oldest_waiting_ms: line.waiting.iter().map(|waiting| waiting.message.published_at_ms).min(),
-            taken: line.settled,
+            waiting: u64::try_from(queue.waiting.len()).unwrap_or(u64::MAX),
+            // The clocks of publishers differ, so the first message need not be the oldest. The scan is bounded by the
+            // limit of the topic.
+            oldest_waiting_ms: queue.waiting.iter().map(|queued| queued.message.published_at_ms).min(),
+            acknowledged: queue.acknowledged,
         })
     }
 
     async fn has_consumer(&self, topic: &Topic) -> Result<bool, Error> {
-        let state = self.shared.lock();
+        let state = self.shared.state();
         state.check_open()?;
-        Ok(state.lines.get(topic).is_some_and(|line| line.consumers > 0))
+        Ok(state.topics.get(topic).is_some_and(|queue| queue.consumers > 0))
     }
 }
 
@@ -142,17 +143,17 @@ struct Shared {
 }
 
 impl Shared {
-    /// A panic elsewhere can't leave the state half changed: no user code runs under the lock.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 }
 
 #[derive(Default)]
 struct State {
-    lines: HashMap<Topic, Line>,
-    /// What all of them hold.
+    topics: HashMap<Topic, TopicQueue>,
+    /// The number of bytes of all topics.
     bytes: usize,
+    /// The number of messages that were ever published.
     published: u64,
     closed: bool,
 }
@@ -162,92 +163,96 @@ impl State {
         if self.closed { Err(Error::Closed) } else { Ok(()) }
     }
 
-    fn next_number(&mut self, count: usize) -> u64 {
+    fn next_sequence(&mut self, count: usize) -> u64 {
         let first = self.published;
         self.published += u64::try_from(count).unwrap_or(u64::MAX);
         first
     }
 
-    /// A topic that nobody consumes and that holds nothing takes no memory.
-    fn tidy(&mut self, topic: &Topic) {
-        if self.lines.get(topic).is_some_and(|line| line.consumers == 0 && line.count() == 0) {
-            self.lines.remove(topic);
+    /// Removes a topic that has no consumer and no message, so that it uses no memory.
+    fn remove_unused(&mut self, topic: &Topic) {
+        if self.topics.get(topic).is_some_and(|queue| queue.consumers == 0 && queue.count() == 0) {
+            self.topics.remove(topic);
         }
     }
 }
 
-/// One topic. The number of a message is its place in the order of publishing, over all topics.
+/// The messages of one topic.
 #[derive(Default)]
-struct Line {
-    waiting: VecDeque<Waiting>,
-    /// How many messages consumers hold.
-    taken: usize,
-    /// How many have been acknowledged.
-    settled: u64,
-    /// What waits and what is taken.
+struct TopicQueue {
+    waiting: VecDeque<QueuedMessage>,
+    /// The number of messages that consumers received and did not acknowledge.
+    unacknowledged: usize,
+    /// The number of messages that were acknowledged.
+    acknowledged: u64,
+    /// The number of bytes of the waiting and the unacknowledged messages.
     bytes: usize,
     consumers: usize,
-    arrived: Arc<Notify>,
+    published: Arc<Notify>,
 }
 
-struct Waiting {
-    number: u64,
+struct QueuedMessage {
+    /// The position in publish order, over all topics.
+    sequence: u64,
     message: Message,
     redelivered: bool,
 }
 
-impl Line {
+impl TopicQueue {
     fn count(&self) -> usize {
-        self.waiting.len() + self.taken
+        self.waiting.len() + self.unacknowledged
     }
 
-    fn take(&mut self, max: usize) -> Vec<Waiting> {
+    fn pop(&mut self, max: usize) -> Vec<QueuedMessage> {
         let count = max.min(self.waiting.len());
-        let taken: Vec<Waiting> = self.waiting.drain(..count).collect();
-        self.taken += taken.len();
+        let popped: Vec<QueuedMessage> = self.waiting.drain(..count).collect();
+        self.unacknowledged += popped.len();
         if self.waiting.is_empty() {
-            self.waiting.shrink_to(KEPT_ROOM);
+            self.waiting.shrink_to(KEPT_SLOTS);
         }
-        taken
+        popped
     }
 
-    fn settle(&mut self, message: &Message) {
-        self.taken -= 1;
-        self.settled += 1;
-        self.bytes -= size(message);
+    fn acknowledge(&mut self, message: &Message) {
+        self.unacknowledged -= 1;
+        self.acknowledged += 1;
+        self.bytes -= message.size();
     }
 
-    /// Puts back what a consumer held, each where it stood before, so that a key keeps its order.
-    fn put_back(&mut self, held: BTreeMap<u64, Message>) {
-        self.taken -= held.len();
-        let returned =
-            held.into_iter().map(|(number, message)| Waiting { number, message, redelivered: true });
-        let mut all: Vec<Waiting> = returned.chain(self.waiting.drain(..)).collect();
-        all.sort_by_key(|waiting| waiting.number);
+    /// Puts unacknowledged messages back to their position in publish order, so that each key keeps its order.
+    fn put_back(&mut self, unacknowledged: BTreeMap<u64, Message>) {
+        self.unacknowledged -= unacknowledged.len();
+        let returned = unacknowledged.into_iter().map(|(sequence, message)| QueuedMessage {
+            sequence,
+            message,
+            redelivered: true,
+        });
+        let mut all: Vec<QueuedMessage> = returned.chain(self.waiting.drain(..)).collect();
+        all.sort_by_key(|queued| queued.sequence);
         self.waiting = all.into();
-        self.arrived.notify_waiters();
+        self.published.notify_waiters();
     }
 }
 
 struct MemoryConsumer {
     shared: Arc<Shared>,
     topic: Topic,
-    arrived: Arc<Notify>,
-    /// What was delivered and not acknowledged, by number.
-    held: BTreeMap<u64, Message>,
+    published: Arc<Notify>,
+    /// The messages that were delivered and not acknowledged, by sequence.
+    unacknowledged: BTreeMap<u64, Message>,
 }
 
 impl MemoryConsumer {
-    fn try_take(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
-        let mut state = self.shared.lock();
+    fn try_receive(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+        let mut state = self.shared.state();
         state.check_open()?;
-        let taken = state.lines.get_mut(&self.topic).map(|line| line.take(max)).unwrap_or_default();
+        let popped = state.topics.get_mut(&self.topic).map(|queue| queue.pop(max)).unwrap_or_default();
         drop(state);
-        Ok(taken
+        Ok(popped
             .into_iter()
-            .map(|Waiting { number, message, redelivered }| {
-                self.held.insert(number, message.clone());
-                Delivery { tag: DeliveryTag::new(number), message, redelivered }
+            .map(|QueuedMessage { sequence, message, redelivered }| {
+                self.unacknowledged.insert(sequence, message.clone());
+                Delivery { tag: DeliveryTag::new(sequence), message, redelivered }
             })
             .collect())
     }
@@ -255,48 +260,48 @@ impl MemoryConsumer {
 
 #[async_trait]
 impl Consumer for MemoryConsumer {
-    async fn take(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
-        let arrived = Arc::clone(&self.arrived);
+    async fn receive(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+        let published = Arc::clone(&self.published);
         loop {
-            // Registered before the look at the line: a publish between the two wakes it.
-            let mut woken = std::pin::pin!(arrived.notified());
-            woken.as_mut().enable();
-            let taken = self.try_take(max)?;
-            if max == 0 || !taken.is_empty() {
-                return Ok(taken);
+            // Registered before the queue is read, so that a publish in between wakes this consumer.
+            let mut notified = std::pin::pin!(published.notified());
+            notified.as_mut().enable();
+            let received = self.try_receive(max)?;
+            if max == 0 || !received.is_empty() {
+                return Ok(received);
             }
-            // The one place to be cancelled at, and nothing is in hand here.
-            woken.await;
+            // Cancel safe: this is the only await, and no message was popped yet.
+            notified.await;
         }
     }
 
     async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<Vec<DeliveryTag>, Error> {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state();
         state.check_open()?;
-        let State { lines, bytes, .. } = &mut *state;
-        let Some(line) = lines.get_mut(&self.topic) else { return Ok(Vec::new()) };
+        let State { topics, bytes, .. } = &mut *state;
+        let Some(queue) = topics.get_mut(&self.topic) else { return Ok(Vec::new()) };
         for tag in deliveries {
-            if let Some(message) = self.held.remove(&tag.get()) {
-                line.settle(&message);
-                *bytes -= size(&message);
+            if let Some(message) = self.unacknowledged.remove(&tag.get()) {
+                queue.acknowledge(&message);
+                *bytes -= message.size();
             }
         }
-        // Nothing is taken from who holds it.
+        // A message never moves to another consumer while this one exists.
         Ok(Vec::new())
     }
 }
 
 impl Drop for MemoryConsumer {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        // After a close there is no line.
-        let Some(line) = state.lines.get_mut(&self.topic) else { return };
-        line.consumers -= 1;
-        let held = std::mem::take(&mut self.held);
-        if !held.is_empty() {
-            line.put_back(held);
+        let mut state = self.shared.state();
+        // A closed queue has no topics.
+        let Some(queue) = state.topics.get_mut(&self.topic) else { return };
+        queue.consumers -= 1;
+        let unacknowledged = std::mem::take(&mut self.unacknowledged);
+        if !unacknowledged.is_empty() {
+            queue.put_back(unacknowledged);
         }
-        state.tidy(&self.topic);
+        state.remove_unused(&self.topic);
     }
 }
 
@@ -304,23 +309,19 @@ impl fmt::Debug for MemoryConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryConsumer")
             .field("topic", &self.topic)
-            .field("held", &self.held.len())
+            .field("unacknowledged", &self.unacknowledged.len())
             .finish_non_exhaustive()
     }
 }
 
-fn size(message: &Message) -> usize {
-    message.key.len() + message.payload.len()
-}
-
-fn added_bytes(messages: &[Message], topic: &Topic, limit: usize) -> Result<usize, Error> {
-    let mut sum = 0_usize;
+fn total_size(messages: &[Message], topic: &Topic, limit: usize) -> Result<usize, Error> {
+    let mut total = 0_usize;
     for message in messages {
-        let bytes = size(message);
+        let bytes = message.size();
         if bytes > limit {
             return Err(Error::TooLarge { topic: topic.clone(), bytes, limit });
         }
-        sum = sum.saturating_add(bytes);
+        total = total.saturating_add(bytes);
     }
-    Ok(sum)
+    Ok(total)
 }

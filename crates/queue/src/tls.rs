@@ -11,8 +11,8 @@ use std::sync::Arc;
 impl Tls {
     /// Returns the configuration of a TLS client. `section` is the path of the settings, for error messages.
     pub(crate) fn client(&self, section: &str) -> Result<ClientConfig, Error> {
-        let invalid = |setting: &str, reason: String| Error::Configuration {
-            reason: format!("{section}.tls.{setting}: {reason}"),
+        let invalid = |setting: &str, reason: String| {
+            Error::configuration(format!("{section}.tls.{setting}: {reason}"))
         };
         let mut roots = RootCertStore::empty();
         match &self.ca_file {
@@ -85,7 +85,7 @@ mod tests {
             ),
         ] {
             let error = tls.client("queue.nats").unwrap_err();
-            assert!(!error.retryable());
+            assert!(!error.is_retryable());
             assert!(error.to_string().contains(expected), "{error}");
         }
     }

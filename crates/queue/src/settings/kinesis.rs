@@ -16,7 +16,7 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// Prefix of stream names.
     pub prefix: String,
-    /// StreamCapacity of a stream that the adapter creates.
+    /// Capacity of a stream that the adapter creates.
     pub capacity: StreamCapacity,
     /// AWS credentials.
     pub credentials: AwsCredentials,
@@ -24,7 +24,7 @@ pub struct Settings {
     pub lease: Duration,
 }
 
-/// StreamCapacity of a stream that the adapter creates. The capacity of an existing stream is never changed.
+/// Capacity of a stream that the adapter creates. The capacity of an existing stream is never changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamCapacity {
     /// Provisioned mode with this number of shards. A topic cannot keep more consumers busy than it has shards, and
