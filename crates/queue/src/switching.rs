@@ -1,71 +1,43 @@
-//! Two queues as one, while all processes move from the one to the other; and one, at all other times.
+//! Two queues as one, while all processes migrate from one to the other.
 //!
-//! A [`Route`] says where messages are published, and what is consumed beside that. Whoever moves all processes sets it:
-//! first the new queue is consumed beside the old one; when everybody does so, messages are published to the new one, and
-//! the old one is consumed beside it; when that is empty it is let go. At all other times a route is one queue, and costs
-//! a look at which.
+//! A [`Route`] names the primary queue, which messages are published to, and optionally a secondary queue, which is
+//! only consumed. The owner of the migration sets the route in three phases:
 //!
-//! A queue beside the other that can't be reached holds up nobody for long: a topic of it counts as empty after
-//! [`LOST`], so that the dispatch ledger brings back what it held.
+//! 1. The new queue becomes the secondary queue, until every process consumes it.
+//! 2. The new queue becomes the primary queue, and the old one the secondary queue.
+//! 3. Once the old queue is empty, it leaves the route.
 //!
-//! Nothing is asked of a queue before the first route is set: what asks waits for it for a while.
+//! Outside a migration, a route has a single queue, and a call costs one extra pointer read.
+//!
+//! An unreachable secondary queue delays its callers only for a limited time: after [`LOST_AFTER`], its topics count as
+//! empty, and the dispatch ledger publishes their messages again.
+//!
+//! Before the first route is set, calls wait for it for a limited time.
 
-mod beside;
 mod consumer;
+mod route;
+mod secondary;
 
+use crate::message::BacklogDetail;
 use crate::{Backlog, Consumer, Error, Message, Queue, Topic};
 use async_trait::async_trait;
-use beside::Looks;
-use consumer::{Seat, SwitchingConsumer};
-use futures::future::join_all;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use consumer::{ConsumerHandle, SwitchingConsumer};
+use futures::future::{Either, join_all, select};
+use parking_lot::Mutex;
+use secondary::SecondaryTopics;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
-pub use beside::{Beside, LOST};
+pub use route::{NamedQueue, Route};
+pub use secondary::{LOST_AFTER, SecondaryBacklog};
 
-/// How long it is waited for the first route.
-const KNOWN: Duration = Duration::from_secs(10);
-/// A consumer is begun on both of two queues, but waits for the slower one no longer than this.
-const BOTH: Duration = Duration::from_secs(2);
+/// How long a call waits for the first route.
+const ROUTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a new consumer waits for the slower of two queues.
+const SLOWER_QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A queue by its name.
-#[derive(Debug, Clone)]
-pub struct Named {
-    /// What it is called, such as `kafka`.
-    pub name: Arc<str>,
-    /// The queue.
-    pub queue: Arc<dyn Queue>,
-}
-
-/// Which queues are used, and for what.
-#[derive(Debug, Clone)]
-pub struct Route {
-    /// Messages are published to it, and it is consumed.
-    pub to: Named,
-    /// It is consumed as well.
-    pub beside: Option<Named>,
-    /// Nobody has published to the one beside yet: nothing waits there, and nobody need ask it.
-    pub beside_is_new: bool,
-}
-
-impl Route {
-    /// One queue.
-    #[must_use]
-    pub fn to(to: Named) -> Self {
-        Self { to, beside: None, beside_is_new: false }
-    }
-
-    fn queues(&self) -> impl Iterator<Item = &Named> {
-        std::iter::once(&self.to).chain(&self.beside)
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.queues().any(|each| &*each.name == name)
-    }
-}
-
-/// Two queues as one, or one. Cheap to clone.
+/// A queue whose route can change at runtime. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SwitchingQueue {
     inner: Arc<Inner>,
@@ -73,259 +45,251 @@ pub struct SwitchingQueue {
 
 #[derive(Debug)]
 struct Inner {
-    /// None: it is not known yet.
+    /// `None` until the first route is set.
     route: watch::Sender<Option<Arc<Route>>>,
-    outlives_processes: bool,
-    seats: Mutex<Vec<Weak<Seat>>>,
-    /// What is known of the queue that is consumed beside the other, by its name.
-    looks: Mutex<(Option<Arc<str>>, Arc<Looks>)>,
+    is_durable: bool,
+    consumers: Mutex<Vec<Weak<ConsumerHandle>>>,
+    /// The name of the secondary queue, and the state of its topics.
+    secondary: Mutex<(Option<Arc<str>>, Arc<SecondaryTopics>)>,
 }
 
 impl SwitchingQueue {
-    /// A queue without a route: what asks for anything waits for one.
+    /// Creates a queue without a route. Until one is set, [`Queue::is_durable`] returns `is_durable`.
     #[must_use]
-    pub fn new(outlives_processes: bool) -> Self {
+    pub fn new(is_durable: bool) -> Self {
         Self {
             inner: Arc::new(Inner {
                 route: watch::Sender::new(None),
-                outlives_processes,
-                seats: Mutex::default(),
-                looks: Mutex::default(),
+                is_durable,
+                consumers: Mutex::default(),
+                secondary: Mutex::default(),
             }),
         }
     }
 
-    /// From now on this is the route. Consumers take from what they have of it; [`settle`](Self::settle) gives them
-    /// the rest.
-    pub fn set(&self, route: Route) {
-        let beside = route.beside.as_ref().map(|beside| Arc::clone(&beside.name));
-        let mut looks = self.inner.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        if looks.0 != beside {
-            *looks = (beside, Arc::default());
+    /// Sets the route. Existing consumers keep the queues of the new route that they already consume;
+    /// [`attach_consumers`](Self::attach_consumers) adds the others.
+    pub fn set_route(&self, route: Route) {
+        let name = route.secondary.as_ref().map(|secondary| Arc::clone(&secondary.name));
+        let mut secondary = self.inner.secondary.lock();
+        if secondary.0 != name {
+            *secondary = (name, Arc::default());
         }
-        drop(looks);
+        drop(secondary);
         self.inner.route.send_replace(Some(Arc::new(route)));
     }
 
-    fn looks(&self) -> Arc<Looks> {
-        Arc::clone(&self.inner.looks.lock().unwrap_or_else(PoisonError::into_inner).1)
-    }
-
-    /// The route, if there is one.
+    /// Returns the route, if one was set.
     #[must_use]
-    pub fn known(&self) -> Option<Arc<Route>> {
+    pub fn route(&self) -> Option<Arc<Route>> {
         self.inner.route.borrow().clone()
     }
 
-    /// Gives each consumer what it lacks of the route, each by itself, and waits until all have it. Who does not wait
-    /// for that stops nothing: what is under way is not begun again.
+    /// Starts the queues of the route for each consumer that does not consume them yet, and waits until all are
+    /// started. Cancel safe: what was started continues, and is not started again by the next call.
     ///
     /// # Errors
-    /// The first of those who could not be given something; the others are.
-    pub async fn settle(&self) -> Result<(), Error> {
-        let Some(route) = self.known() else { return Ok(()) };
-        let mut given = Vec::new();
-        for seat in self.seats() {
-            for named in route.queues().filter(|each| seat.expect(&each.name)) {
-                let is_new = route.beside_is_new && named.name != route.to.name;
-                given.push(tokio::spawn(give(
-                    Arc::downgrade(&seat),
-                    seat.topic().clone(),
-                    named.clone(),
-                    is_new,
+    /// Returns the first error of a queue that could not be consumed. The other consumers are attached all the same.
+    pub async fn attach_consumers(&self) -> Result<(), Error> {
+        let Some(route) = self.route() else { return Ok(()) };
+        let mut attaching = Vec::new();
+        for consumer in self.consumers() {
+            for queue in route.queues().filter(|each| consumer.begin_attach(&each.name)) {
+                let is_empty = route.secondary_is_empty && queue.name != route.primary.name;
+                attaching.push(tokio::spawn(attach(
+                    Arc::downgrade(&consumer),
+                    consumer.topic().clone(),
+                    queue.clone(),
+                    is_empty,
                 )));
             }
         }
-        let mut ended = join_all(given).await.into_iter();
-        let failed = |error: tokio::task::JoinError| Err(Error::Unavailable { reason: error.to_string() });
-        ended.try_for_each(|given| given.unwrap_or_else(failed))
+        let mut attached = join_all(attaching).await.into_iter();
+        let failed = |error: tokio::task::JoinError| {
+            Err(Error::unavailable("task that attaches a consumer failed").with_source(error))
+        };
+        attached.try_for_each(|attached| attached.unwrap_or_else(failed))
     }
 
-    /// Has the queue that is consumed beside the other ready to be published to.
+    /// Prepares the secondary queue for publishing.
     ///
     /// # Errors
-    /// When it can't be.
-    pub async fn prepare_beside(&self, topics: &[Topic]) -> Result<(), Error> {
-        let Some(beside) = self.known().and_then(|route| route.beside.clone()) else { return Ok(()) };
-        join_all(topics.iter().map(|topic| beside.queue.prepare(topic))).await.into_iter().collect()
+    /// Returns the error of the secondary queue if a topic could not be prepared.
+    pub async fn prepare_secondary(&self, topics: &[Topic]) -> Result<(), Error> {
+        let Some(secondary) = self.route().and_then(|route| route.secondary.clone()) else { return Ok(()) };
+        join_all(topics.iter().map(|topic| secondary.queue.prepare(topic))).await.into_iter().collect()
     }
 
-    /// How many consumers do not take from a queue yet.
+    /// Returns the number of consumers that do not consume the queue `name` yet.
     #[must_use]
-    pub fn lacking(&self, name: &str) -> usize {
-        self.seats().iter().filter(|seat| !seat.has(name)).count()
+    pub fn consumers_without(&self, name: &str) -> usize {
+        self.consumers().iter().filter(|consumer| !consumer.is_attached(name)).count()
     }
 
-    /// What waits in the queue that is consumed beside the other; none: there is no such queue.
-    pub async fn waiting_beside(&self, topics: &[Topic]) -> Option<Beside> {
-        let beside = self.known()?.beside.clone()?;
-        Some(self.looks().all(&beside.queue, topics).await)
+    /// Returns the backlog of the secondary queue. `None` if the route has no secondary queue.
+    pub async fn secondary_backlog(&self, topics: &[Topic]) -> Option<SecondaryBacklog> {
+        let secondary = self.route()?.secondary.clone()?;
+        Some(self.secondary_topics().total(&secondary.queue, topics).await)
     }
 
-    /// The consumers that there are.
-    fn seats(&self) -> Vec<Arc<Seat>> {
-        let mut seats = self.inner.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        seats.retain(|seat| seat.strong_count() > 0);
-        seats.iter().filter_map(Weak::upgrade).collect()
+    fn secondary_topics(&self) -> Arc<SecondaryTopics> {
+        Arc::clone(&self.inner.secondary.lock().1)
     }
 
-    async fn route(&self) -> Result<Arc<Route>, Error> {
-        if let Some(route) = self.known() {
+    /// Returns the consumers that were not dropped.
+    fn consumers(&self) -> Vec<Arc<ConsumerHandle>> {
+        let mut consumers = self.inner.consumers.lock();
+        consumers.retain(|consumer| consumer.strong_count() > 0);
+        consumers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    async fn wait_for_route(&self) -> Result<Arc<Route>, Error> {
+        if let Some(route) = self.route() {
             return Ok(route);
         }
-        let mut known = self.inner.route.subscribe();
-        let waiting = known.wait_for(Option::is_some);
-        match tokio::time::timeout(KNOWN, waiting).await {
-            Ok(Ok(route)) => route.clone().ok_or_else(not_known),
-            Ok(Err(_)) | Err(_) => Err(not_known()),
+        let mut route = self.inner.route.subscribe();
+        match tokio::time::timeout(ROUTE_TIMEOUT, route.wait_for(Option::is_some)).await {
+            Ok(Ok(route)) => route.clone().ok_or_else(no_route),
+            Ok(Err(_)) | Err(_) => Err(no_route()),
         }
     }
 
-    async fn look(&self, topic: &Topic, look: Look) -> Result<Backlog, Error> {
-        let route = self.route().await?;
-        let looks = self.looks();
-        let beside = match &route.beside {
-            Some(beside) if !route.beside_is_new && !looks.is_lost(topic) => beside,
-            Some(_) | None => return look.at(&*route.to.queue, topic).await,
+    async fn sample(&self, topic: &Topic, detail: BacklogDetail) -> Result<Backlog, Error> {
+        let route = self.wait_for_route().await?;
+        let topics = self.secondary_topics();
+        let secondary = match &route.secondary {
+            Some(secondary) if !route.secondary_is_empty && !topics.is_lost(topic) => secondary,
+            Some(_) | None => return detail.request(&*route.primary.queue, topic).await,
         };
-        let (to, beside) =
-            tokio::join!(look.at(&*route.to.queue, topic), looks.look(&beside.queue, topic, look));
-        let to = to?;
-        let beside = match beside {
-            // It has just become so.
-            Err(_) if looks.is_lost(topic) => Backlog::default(),
-            beside => beside?,
+        let (primary, secondary) = tokio::join!(
+            detail.request(&*route.primary.queue, topic),
+            topics.backlog(&secondary.queue, topic, detail)
+        );
+        let primary = primary?;
+        let secondary = match secondary {
+            // It has just become lost.
+            Err(_) if topics.is_lost(topic) => Backlog::default(),
+            secondary => secondary?,
         };
         Ok(Backlog {
-            waiting: to.waiting.saturating_add(beside.waiting),
-            // Either may hold what was published before.
-            oldest_waiting_ms: to.oldest_waiting_ms.into_iter().chain(beside.oldest_waiting_ms).min(),
-            taken: to.taken.saturating_add(beside.taken),
+            waiting: primary.waiting.saturating_add(secondary.waiting),
+            // Either queue may have the older message.
+            oldest_waiting_ms: primary.oldest_waiting_ms.into_iter().chain(secondary.oldest_waiting_ms).min(),
+            acknowledged: primary.acknowledged.saturating_add(secondary.acknowledged),
         })
     }
 }
 
-/// Begins a consumer for a seat. Of a queue that nobody publishes to yet it is waited for until messages come to it.
-async fn give(seat: Weak<Seat>, topic: Topic, named: Named, is_new: bool) -> Result<(), Error> {
-    let begin = async {
-        let mut consumer = named.queue.consume(&topic).await?;
-        if is_new {
-            consumer.ready().await?;
+/// Starts to consume a queue for an existing consumer. If no process publishes to the queue yet, waits until messages
+/// will be delivered.
+async fn attach(
+    consumer: Weak<ConsumerHandle>,
+    topic: Topic,
+    queue: NamedQueue,
+    is_empty: bool,
+) -> Result<(), Error> {
+    let start = async {
+        let mut started = queue.queue.consume(&topic).await?;
+        if is_empty {
+            started.ready().await?;
         }
-        Ok(consumer)
+        Ok(started)
     };
-    let begun = begin.await;
-    match seat.upgrade() {
-        Some(seat) => seat.give(named, begun),
+    let started = start.await;
+    match consumer.upgrade() {
+        Some(consumer) => consumer.finish_attach(queue, started),
         None => {
-            if let Ok(consumer) = begun {
-                consumer.leave().await;
+            if let Ok(started) = started {
+                started.close().await;
             }
             Ok(())
         }
     }
 }
 
-fn not_known() -> Error {
-    Error::Unavailable { reason: "which queue is in use is not known yet".to_owned() }
-}
-
-/// How closely is looked.
-#[derive(Debug, Clone, Copy)]
-enum Look {
-    Depth,
-    Since,
-}
-
-impl Look {
-    async fn at(self, queue: &dyn Queue, topic: &Topic) -> Result<Backlog, Error> {
-        match self {
-            Self::Depth => queue.depth(topic).await,
-            Self::Since => queue.backlog(topic).await,
-        }
-    }
+fn no_route() -> Error {
+    Error::unavailable("the queue in use is not known yet")
 }
 
 #[async_trait]
 impl Queue for SwitchingQueue {
     async fn publish(&self, topic: &Topic, messages: Vec<Message>) -> Result<(), Error> {
-        self.route().await?.to.queue.publish(topic, messages).await
+        self.wait_for_route().await?.primary.queue.publish(topic, messages).await
     }
 
     async fn consume(&self, topic: &Topic) -> Result<Box<dyn Consumer>, Error> {
-        let route = self.route().await?;
-        let begin = async |named: Named| (named.queue.consume(topic).await, named);
-        let (first, rest) = match &route.beside {
-            None => (vec![begin(route.to.clone()).await], None),
-            Some(beside) => both(begin(route.to.clone()), begin(beside.clone())).await,
+        let route = self.wait_for_route().await?;
+        let start = async |queue: NamedQueue| (queue.queue.consume(topic).await, queue);
+        let (results, mut failure) = match &route.secondary {
+            None => (vec![start(route.primary.clone()).await], None),
+            Some(secondary) => both(start(route.primary.clone()), start(secondary.clone())).await,
         };
-        let (mut begun, mut why) = (Vec::new(), rest);
-        for (consumer, named) in first {
-            match consumer {
-                Ok(consumer) => begun.push((named, consumer)),
-                Err(error) => why = Some(error),
+        let mut started = Vec::new();
+        for (result, queue) in results {
+            match result {
+                Ok(consumer) => started.push((queue, consumer)),
+                Err(error) => failure = Some(error),
             }
         }
-        // What it lacks it is given once it settles.
-        match why {
-            Some(error) if begun.is_empty() => return Err(error),
+        // A queue that failed is attached later.
+        match failure {
+            Some(error) if started.is_empty() => return Err(error),
             Some(_) | None => {}
         }
-        let consumer = SwitchingConsumer::new(topic.clone(), self.inner.route.subscribe(), begun);
-        let mut seats = self.inner.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        seats.push(Arc::downgrade(consumer.seat()));
+        let consumer = SwitchingConsumer::new(topic.clone(), self.inner.route.subscribe(), started);
+        self.inner.consumers.lock().push(Arc::downgrade(consumer.handle()));
         Ok(Box::new(consumer))
     }
 
     async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
-        self.look(topic, Look::Since).await
+        self.sample(topic, BacklogDetail::OldestMessage).await
     }
 
     async fn depth(&self, topic: &Topic) -> Result<Backlog, Error> {
-        self.look(topic, Look::Depth).await
+        self.sample(topic, BacklogDetail::Depth).await
     }
 
     async fn has_consumer(&self, topic: &Topic) -> Result<bool, Error> {
-        self.route().await?.to.queue.has_consumer(topic).await
+        self.wait_for_route().await?.primary.queue.has_consumer(topic).await
     }
 
     async fn prepare(&self, topic: &Topic) -> Result<(), Error> {
-        self.route().await?.to.queue.prepare(topic).await
+        self.wait_for_route().await?.primary.queue.prepare(topic).await
     }
 
-    fn outlives_processes(&self) -> bool {
+    fn is_durable(&self) -> bool {
         match &*self.inner.route.borrow() {
-            Some(route) => route.to.queue.outlives_processes(),
-            None => self.inner.outlives_processes,
+            Some(route) => route.primary.queue.is_durable(),
+            None => self.inner.is_durable,
         }
     }
 
     async fn check(&self) -> Result<(), Error> {
-        match self.known() {
-            Some(route) => route.to.queue.check().await,
-            None => Err(not_known()),
+        match self.route() {
+            Some(route) => route.primary.queue.check().await,
+            None => Err(no_route()),
         }
     }
 }
 
-/// What both give; what the faster gives, if it is something and the other takes too long, and then why that is not
-/// there.
+/// Returns both results. If the faster one succeeded and the slower one takes too long, returns the faster one and a
+/// timeout error for the slower one.
 async fn both<T, E>(
     first: impl Future<Output = (Result<T, Error>, E)>,
     second: impl Future<Output = (Result<T, Error>, E)>,
 ) -> (Vec<(Result<T, Error>, E)>, Option<Error>) {
-    let late = || Error::Unavailable { reason: "it takes too long".to_owned() };
+    let timed_out = || Error::unavailable("one of two queues could not be consumed in time");
     tokio::pin!(first, second);
-    // The one that is not ready goes on below.
-    let (faster, slower) = match futures::future::select(first, second).await {
-        futures::future::Either::Left((faster, slower)) => (faster, futures::future::Either::Left(slower)),
-        futures::future::Either::Right((faster, slower)) => (faster, futures::future::Either::Right(slower)),
+    // The slower future continues below.
+    let (faster, slower) = match select(first, second).await {
+        Either::Left((faster, slower)) => (faster, Either::Left(slower)),
+        Either::Right((faster, slower)) => (faster, Either::Right(slower)),
     };
     if faster.0.is_err() {
         return (vec![faster, slower.await], None);
     }
-    match tokio::time::timeout(BOTH, slower).await {
+    match tokio::time::timeout(SLOWER_QUEUE_TIMEOUT, slower).await {
         Ok(slower) => (vec![faster, slower], None),
-        Err(_) => (vec![faster], Some(late())),
+        Err(_) => (vec![faster], Some(timed_out())),
     }
 }

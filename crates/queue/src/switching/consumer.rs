@@ -1,277 +1,287 @@
-//! A consumer of two queues, or of one.
+//! A consumer of all queues of the route.
 
-use super::{Named, Route};
+use super::route::{NamedQueue, Route};
 use crate::{Consumer, Delivery, DeliveryTag, Error, Topic};
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::{join_all, select_all};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
-/// How long an acknowledgement to the queue that is consumed beside the other may take.
-const BESIDE: Duration = Duration::from_secs(1);
+/// Timeout of an acknowledgement to the secondary queue.
+const SECONDARY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a consumer is given from outside: it may be busy, and not look for itself.
+/// The part of a consumer that the queue can reach. The owner of the consumer may be busy, so new queues are attached
+/// through the handle.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct ConsumerHandle {
     topic: Topic,
     state: Mutex<State>,
-    came: Notify,
+    attached: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The queues that it takes from, or is about to.
-    has: BTreeSet<Arc<str>>,
-    /// Those of which a consumer is being begun for it.
-    expects: BTreeSet<Arc<str>>,
-    /// What it is to take over.
-    given: Vec<(Named, Box<dyn Consumer>)>,
+    /// The names of the queues that are consumed, or that wait in `new`.
+    attached: BTreeSet<Arc<str>>,
+    /// The names of the queues that a task is starting to consume.
+    attaching: BTreeSet<Arc<str>>,
+    /// Started consumers that the owner has not adopted yet.
+    new: Vec<(NamedQueue, Box<dyn Consumer>)>,
 }
 
-impl Seat {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl ConsumerHandle {
     pub(super) fn topic(&self) -> &Topic {
         &self.topic
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.state().has.contains(name)
+    pub(super) fn is_attached(&self, name: &str) -> bool {
+        self.state.lock().attached.contains(name)
     }
 
-    /// Whether a consumer is to be begun for it: it lacks one, and expects it from now on.
-    pub(super) fn expect(&self, name: &Arc<str>) -> bool {
-        let mut state = self.state();
-        !state.has.contains(name) && state.expects.insert(Arc::clone(name))
+    /// Returns whether the caller has to attach a queue: it is not attached, and no other task is attaching it.
+    pub(super) fn begin_attach(&self, name: &Arc<str>) -> bool {
+        let mut state = self.state.lock();
+        !state.attached.contains(name) && state.attaching.insert(Arc::clone(name))
     }
 
-    /// What it expects, or why that does not come.
-    pub(super) fn give(&self, named: Named, begun: Result<Box<dyn Consumer>, Error>) -> Result<(), Error> {
-        let mut state = self.state();
-        state.expects.remove(&named.name);
-        let consumer = begun?;
-        state.has.insert(Arc::clone(&named.name));
-        state.given.push((named, consumer));
+    /// Adds a queue after [`begin_attach`](Self::begin_attach), or returns why it could not be started.
+    pub(super) fn finish_attach(
+        &self,
+        queue: NamedQueue,
+        started: Result<Box<dyn Consumer>, Error>,
+    ) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        state.attaching.remove(&queue.name);
+        let consumer = started?;
+        state.attached.insert(Arc::clone(&queue.name));
+        state.new.push((queue, consumer));
         drop(state);
-        self.came.notify_one();
+        self.attached.notify_one();
         Ok(())
     }
 }
 
-/// One of the queues that a consumer takes from.
+/// One of the queues that are consumed.
 #[derive(Debug)]
-struct Part {
+struct Source {
     id: u64,
     name: Arc<str>,
     consumer: Box<dyn Consumer>,
-    /// How much was given and is not acknowledged.
-    held: usize,
+    /// The number of messages that were delivered to the owner and not acknowledged.
+    unacknowledged: usize,
 }
 
-impl Part {
+impl Source {
     fn is_on(&self, route: Option<&Route>) -> bool {
-        route.is_some_and(|route| route.has(&self.name))
+        route.is_some_and(|route| route.includes(&self.name))
     }
 }
 
-/// A consumer of what the route says.
+/// A consumer of all queues of the route.
 #[derive(Debug)]
 pub(super) struct SwitchingConsumer {
-    seat: Arc<Seat>,
+    handle: Arc<ConsumerHandle>,
     route: watch::Receiver<Option<Arc<Route>>>,
-    parts: Vec<Part>,
-    parts_so_far: u64,
-    /// What was given and is not acknowledged: of which part, and its tag there.
-    held: BTreeMap<u64, (u64, DeliveryTag)>,
-    given_so_far: u64,
+    sources: Vec<Source>,
+    next_source: u64,
+    /// The unacknowledged messages, by the tag that the owner knows: the id of the source, and the tag there.
+    unacknowledged: BTreeMap<u64, (u64, DeliveryTag)>,
+    next_tag: u64,
 }
 
 impl SwitchingConsumer {
     pub(super) fn new(
         topic: Topic,
         route: watch::Receiver<Option<Arc<Route>>>,
-        begun: Vec<(Named, Box<dyn Consumer>)>,
+        started: Vec<(NamedQueue, Box<dyn Consumer>)>,
     ) -> Self {
-        let has = begun.iter().map(|(named, _)| Arc::clone(&named.name)).collect();
-        let state = Mutex::new(State { has, given: begun, ..State::default() });
-        let seat = Arc::new(Seat { topic, state, came: Notify::new() });
-        let (parts, held) = (Vec::new(), BTreeMap::new());
-        Self { seat, route, parts, parts_so_far: 0, held, given_so_far: 0 }
+        let attached = started.iter().map(|(queue, _)| Arc::clone(&queue.name)).collect();
+        let state = Mutex::new(State { attached, new: started, ..State::default() });
+        let handle = Arc::new(ConsumerHandle { topic, state, attached: Notify::new() });
+        let (sources, unacknowledged) = (Vec::new(), BTreeMap::new());
+        Self { handle, route, sources, next_source: 0, unacknowledged, next_tag: 0 }
     }
 
-    pub(super) fn seat(&self) -> &Arc<Seat> {
-        &self.seat
+    pub(super) fn handle(&self) -> &Arc<ConsumerHandle> {
+        &self.handle
     }
 
-    /// Takes over what it was given.
-    fn follow(&mut self) {
-        let mut state = self.seat.state();
-        for (named, consumer) in state.given.drain(..) {
-            self.parts_so_far += 1;
-            self.parts.push(Part { id: self.parts_so_far, name: named.name, consumer, held: 0 });
+    /// Adopts the queues that were attached.
+    fn adopt(&mut self) {
+        let mut state = self.handle.state.lock();
+        for (queue, consumer) in state.new.drain(..) {
+            self.next_source += 1;
+            self.sources.push(Source { id: self.next_source, name: queue.name, consumer, unacknowledged: 0 });
         }
     }
 
-    /// What a part has fetched that is not on the route any more: nobody would take it from there again.
-    fn rest(&mut self, route: Option<&Route>, max: usize) -> Option<Vec<Delivery>> {
-        let mut unwanted = self.parts.iter_mut().enumerate().filter(|(_, part)| !part.is_on(route));
-        let (index, rest) = unwanted.find_map(|(index, part)| {
-            let rest = part.consumer.take(max).now_or_never()?.ok()?;
-            (!rest.is_empty()).then_some((index, rest))
+    /// Returns messages that a source prefetched before its queue left the route. No other consumer would receive them.
+    fn drain_removed(&mut self, route: Option<&Route>, max: usize) -> Option<Vec<Delivery>> {
+        let mut removed = self.sources.iter_mut().enumerate().filter(|(_, source)| !source.is_on(route));
+        let (index, prefetched) = removed.find_map(|(index, source)| {
+            let prefetched = source.consumer.receive(max).now_or_never()?.ok()?;
+            (!prefetched.is_empty()).then_some((index, prefetched))
         })?;
-        Some(self.mark(index, rest))
+        Some(self.assign_tags(index, prefetched))
     }
 
-    /// Lets go of what is not on the route any more; that of which it holds something only once it does not.
-    fn let_go(&mut self, route: Option<&Route>) {
-        let mut state = self.seat.state();
-        for part in self.parts.extract_if(.., |part| part.held == 0 && !part.is_on(route)) {
-            state.has.remove(&part.name);
-            tracing::debug!(topic = %self.seat.topic, queue = %part.name, "is let go");
-            // Others are to have what it fetched; nobody waits for that here.
-            drop(tokio::spawn(part.consumer.leave()));
+    /// Closes the sources whose queues left the route, once they have no unacknowledged messages.
+    fn detach_removed(&mut self, route: Option<&Route>) {
+        let mut state = self.handle.state.lock();
+        let is_done = |source: &mut Source| source.unacknowledged == 0 && !source.is_on(route);
+        for source in self.sources.extract_if(.., is_done) {
+            state.attached.remove(&source.name);
+            tracing::debug!(topic = %self.handle.topic, queue = %source.name, "consumer detached from queue");
+            // Closing releases prefetched messages to other consumers; the owner does not wait for it.
+            drop(tokio::spawn(source.consumer.close()));
         }
     }
 
-    /// A part that has failed: the consumer goes on without it, until it is given another.
-    fn lose(&mut self, index: usize) {
-        let part = self.parts.swap_remove(index);
-        self.seat.state().has.remove(&part.name);
+    /// Removes a source that failed. The consumer continues without it until the queue is attached again.
+    fn remove_failed(&mut self, index: usize, error: &Error) {
+        let source = self.sources.swap_remove(index);
+        self.handle.state.lock().attached.remove(&source.name);
+        let (topic, error) = (&self.handle.topic, error.report());
+        tracing::debug!(%topic, queue = %source.name, error, "consumer lost one of two queues");
     }
 
-    fn mark(&mut self, index: usize, deliveries: Vec<Delivery>) -> Vec<Delivery> {
-        let Some(part) = self.parts.get_mut(index) else { return Vec::new() };
-        part.held += deliveries.len();
-        let given = deliveries.into_iter().map(|delivery| {
-            let tag = self.given_so_far;
-            self.given_so_far += 1;
-            self.held.insert(tag, (part.id, delivery.tag));
+    fn assign_tags(&mut self, index: usize, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+        let Some(source) = self.sources.get_mut(index) else { return Vec::new() };
+        source.unacknowledged += deliveries.len();
+        let tagged = deliveries.into_iter().map(|delivery| {
+            let tag = self.next_tag;
+            self.next_tag += 1;
+            self.unacknowledged.insert(tag, (source.id, delivery.tag));
             Delivery { tag: DeliveryTag::new(tag), ..delivery }
         });
-        given.collect()
+        tagged.collect()
     }
 
-    /// What comes first of any of the parts that are on the route.
-    async fn any(
-        parts: &mut [Part],
+    /// Receives from the sources on the route, and returns the first result with the index of its source.
+    async fn receive_any(
+        sources: &mut [Source],
         route: Option<&Route>,
         max: usize,
     ) -> (usize, Result<Vec<Delivery>, Error>) {
-        let wanted = parts
+        let receiving = sources
             .iter_mut()
             .enumerate()
-            .filter(|(_, part)| part.is_on(route))
-            .map(|(index, part)| Box::pin(async move { (index, part.consumer.take(max).await) }));
-        let mut wanted: Vec<_> = wanted.collect();
-        match wanted.len() {
+            .filter(|(_, source)| source.is_on(route))
+            .map(|(index, source)| Box::pin(async move { (index, source.consumer.receive(max).await) }));
+        let mut receiving: Vec<_> = receiving.collect();
+        match receiving.len() {
             0 => std::future::pending().await,
-            1 => wanted.swap_remove(0).await,
-            // Those that are dropped lose nothing.
-            _ => select_all(wanted).await.0,
+            1 => receiving.swap_remove(0).await,
+            // `receive` is cancel safe, so the others lose nothing.
+            _ => select_all(receiving).await.0,
         }
+    }
+
+    /// Acknowledges messages of one source. The secondary queue may be lost, and must not delay the primary one.
+    async fn acknowledge_source(
+        source: &mut Source,
+        is_primary: bool,
+        tags: &[DeliveryTag],
+    ) -> Result<Vec<DeliveryTag>, Error> {
+        source.unacknowledged = source.unacknowledged.saturating_sub(tags.len());
+        let acknowledging = source.consumer.acknowledge(tags);
+        if is_primary {
+            return acknowledging.await;
+        }
+        tokio::time::timeout(SECONDARY_TIMEOUT, acknowledging)
+            .await
+            .unwrap_or_else(|_| Err(Error::unavailable("acknowledgement to the secondary queue timed out")))
     }
 }
 
 #[async_trait]
 impl Consumer for SwitchingConsumer {
-    async fn take(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
         loop {
-            let seat = Arc::clone(&self.seat);
-            self.follow();
-            // By turns, that none has to wait for the other to have nothing.
-            let turn = usize::from(self.parts.len() > 1);
-            self.parts.rotate_left(turn);
+            let handle = Arc::clone(&self.handle);
+            self.adopt();
+            // Round robin, so that a busy queue does not starve the other one.
+            let turn = usize::from(self.sources.len() > 1);
+            self.sources.rotate_left(turn);
             if max == 0 {
                 return Ok(Vec::new());
             }
             let route = self.route.borrow_and_update().clone();
-            if let Some(rest) = self.rest(route.as_deref(), max) {
-                return Ok(rest);
+            if let Some(prefetched) = self.drain_removed(route.as_deref(), max) {
+                return Ok(prefetched);
             }
-            self.let_go(route.as_deref());
-            // All are safe to cancel: a take loses nothing, and what has changed is looked at again.
-            let (index, taken) = tokio::select! {
-                taken = Self::any(&mut self.parts, route.as_deref(), max) => taken,
-                () = seat.came.notified() => continue,
+            self.detach_removed(route.as_deref());
+            // All arms are cancel safe: `receive` loses nothing, and the loop reads each change again.
+            let (index, received) = tokio::select! {
+                received = Self::receive_any(&mut self.sources, route.as_deref(), max) => received,
+                () = handle.attached.notified() => continue,
                 changed = self.route.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return Err(Error::Closed),
                 },
             };
-            match taken {
-                Ok(deliveries) => return Ok(self.mark(index, deliveries)),
+            match received {
+                Ok(deliveries) => return Ok(self.assign_tags(index, deliveries)),
                 Err(error) => {
-                    self.lose(index);
-                    if self.parts.is_empty() {
+                    self.remove_failed(index, &error);
+                    if self.sources.is_empty() {
                         return Err(error);
                     }
-                    tracing::debug!(topic = %seat.topic, %error, "one of two queues is not consumed for now");
                 }
             }
         }
     }
 
     async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<Vec<DeliveryTag>, Error> {
-        let mut by_part: BTreeMap<u64, Vec<(DeliveryTag, DeliveryTag)>> = BTreeMap::new();
+        let mut by_source: BTreeMap<u64, Vec<(DeliveryTag, DeliveryTag)>> = BTreeMap::new();
         for outer in deliveries {
-            if let Some((part, inner)) = self.held.remove(&outer.get()) {
-                by_part.entry(part).or_default().push((*outer, inner));
+            if let Some((source, inner)) = self.unacknowledged.remove(&outer.get()) {
+                by_source.entry(source).or_default().push((*outer, inner));
             }
         }
-        let to = self.route.borrow().as_ref().map(|route| Arc::clone(&route.to.name)).unwrap_or_default();
-        let mut gone = Vec::new();
-        for (id, tags) in by_part {
-            let Some(index) = self.parts.iter().position(|part| part.id == id) else {
-                // It has failed since.
-                gone.extend(tags.into_iter().map(|(outer, _)| outer));
+        let route = self.route.borrow().clone();
+        let mut lost = Vec::new();
+        for (id, tags) in by_source {
+            let position = self.sources.iter().position(|source| source.id == id);
+            let Some((index, source)) = position.and_then(|at| Some((at, self.sources.get_mut(at)?))) else {
+                // The source has failed since.
+                lost.extend(tags.into_iter().map(|(outer, _)| outer));
                 continue;
             };
             let inner: Vec<DeliveryTag> = tags.iter().map(|(_, inner)| *inner).collect();
-            let Some(part) = self.parts.get_mut(index) else { continue };
-            part.held = part.held.saturating_sub(tags.len());
-            let acknowledging = part.consumer.acknowledge(&inner);
-            let acknowledged = if part.name == to {
-                acknowledging.await
-            } else {
-                // It may be lost, and what comes by the other is not to wait for that.
-                let late = || Error::Unavailable { reason: "no answer to an acknowledgement".to_owned() };
-                tokio::time::timeout(BESIDE, acknowledging).await.unwrap_or_else(|_| Err(late()))
-            };
-            match acknowledged {
-                Ok(lost) => {
-                    gone.extend(
-                        tags.into_iter().filter(|(_, inner)| lost.contains(inner)).map(|(outer, _)| outer),
-                    );
+            let is_primary = route.as_ref().is_some_and(|route| route.primary.name == source.name);
+            match Self::acknowledge_source(source, is_primary, &inner).await {
+                Ok(lost_inner) => {
+                    let is_lost = |(_, inner): &(DeliveryTag, DeliveryTag)| lost_inner.contains(inner);
+                    lost.extend(tags.into_iter().filter(is_lost).map(|(outer, _)| outer));
                 }
-                Err(error) if self.parts.len() == 1 => return Err(error),
+                Err(error) if self.sources.len() == 1 => return Err(error),
                 Err(error) => {
-                    // Nobody can say what became of them: they are left to whoever has them, or to the ledger.
-                    tracing::debug!(topic = %self.seat.topic, %error, "one of two queues is not consumed for now");
-                    gone.extend(tags.into_iter().map(|(outer, _)| outer));
-                    self.lose(index);
+                    // The outcome is unknown: another consumer or the ledger delivers them again if necessary.
+                    lost.extend(tags.into_iter().map(|(outer, _)| outer));
+                    self.remove_failed(index, &error);
                 }
             }
         }
-        Ok(gone)
+        Ok(lost)
     }
 
     async fn ready(&mut self) -> Result<(), Error> {
-        self.follow();
-        for part in &mut self.parts {
-            part.consumer.ready().await?;
+        self.adopt();
+        for source in &mut self.sources {
+            source.consumer.ready().await?;
         }
         Ok(())
     }
 
-    async fn leave(mut self: Box<Self>) {
-        let given = std::mem::take(&mut self.seat.state().given);
-        let given = given.into_iter().map(|(_, consumer)| consumer);
-        let parts = std::mem::take(&mut self.parts).into_iter().map(|part| part.consumer);
-        join_all(given.chain(parts).map(Consumer::leave)).await;
+    async fn close(mut self: Box<Self>) {
+        let new = std::mem::take(&mut self.handle.state.lock().new);
+        let new = new.into_iter().map(|(_, consumer)| consumer);
+        let sources = std::mem::take(&mut self.sources).into_iter().map(|source| source.consumer);
+        join_all(new.chain(sources).map(Consumer::close)).await;
     }
 }
