@@ -1,56 +1,61 @@
-//! Commands on Kafka: one topic a lane, one consumer group a topic, keys by workflow.
+//! The adapter for Kafka: one topic per lane, one consumer group per topic, the workflow id as the key.
 //!
-//! A message is acknowledged once its offset is committed at the broker, and an executor acts on none before
-//! that. So what another consumer may have acted on is never delivered again, and a message that comes again
-//! after a consumer's death was acted on by nobody: Kafka need not tell the one from the other.
+//! A message is acknowledged once its offset is committed at the broker, and an executor acts on a message only after
+//! that. A message that another consumer may have acted on is therefore never delivered again. Conversely, no consumer
+//! has acted on a message that is delivered again after the death of a consumer, so Kafka's lack of a redelivery flag
+//! does no harm.
 //!
-//! Offsets are committed only for partitions that the consumer holds by an assignment which has not changed
-//! since it took the messages: one who was paused, and replaced, commits nothing.
+//! A consumer commits offsets only for partitions whose assignment has not changed since it received the messages. A
+//! consumer that was paused and replaced commits nothing.
 //!
-//! Topics are made when they are missing, also in the middle: one that was deleted comes back empty, and the
-//! dispatch ledger brings back what it held.
+//! Missing topics are created, also at runtime. A topic that was deleted comes back empty, and the dispatch ledger
+//! publishes its messages again.
 
 mod backlog;
 mod client;
 mod consumer;
+mod driver;
+mod limits;
 mod remove;
 mod topics;
 
-use crate::{Backlog, Consumer, Error, Message, Queue, Topic};
+use crate::message::BacklogDetail;
+use crate::{Backlog, BrokerQueue, Consumer, Error, Message, Queue, Topic};
 use async_trait::async_trait;
-use backlog::{Look, Observers};
+use backlog::Observers;
 use consumer::KafkaConsumer;
+use driver::{PUBLISHED_AT_HEADER, is_missing};
 use futures::future::join_all;
+use limits::REQUEST_TIMEOUT;
+use parking_lot::RwLock;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 use topics::Topics;
 
 pub use crate::settings::kafka::{Mechanism, Sasl, Settings};
 pub use remove::remove_topics;
 
-/// Names the header of a publish time that is before 1970, which only tests have.
-const PUBLISHED: &str = "published-at-ms";
-/// A broker that does not answer for this long is taken for gone.
-const ANSWER: Duration = Duration::from_secs(5);
-/// A message of which nothing is heard for this long, which is longer than the library tries, is left to the
-/// ledger: whoever published it has other things to do.
-const DELIVERED: Duration = Duration::from_secs(15);
+/// Timeout of a publish. It is longer than the retries of the driver (`message.timeout.ms`). After it, the messages are
+/// left to the ledger, so that the publisher can continue.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(15);
+/// Timeout of the readiness check.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Commands on Kafka. Cheap to clone.
+/// A queue on Kafka. Cheap to clone.
 #[derive(Clone)]
 pub struct KafkaQueue {
     inner: Arc<Inner>,
-    /// Goes after what it is held beside, so that whoever hears of it is the last who has that.
-    _held: std::sync::mpsc::Sender<()>,
+    /// Declared after `inner`, so that the thread that waits for the last sender owns the last reference to `inner`.
+    _last: std::sync::mpsc::Sender<()>,
 }
 
 struct Inner {
     settings: Settings,
     topics: Topics,
-    /// Replaced when it has failed for good.
+    /// Replaced after a fatal error.
     producer: RwLock<FutureProducer>,
     observers: Observers,
 }
@@ -62,51 +67,55 @@ impl std::fmt::Debug for KafkaQueue {
 }
 
 impl KafkaQueue {
-    /// Commands on the brokers of these settings. Nothing is sent yet.
+    /// Creates a queue. No request is sent yet.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the settings can't work.
+    /// Returns [`Error::Configuration`] if the settings do not work, and [`Error::Unavailable`] if no thread can be
+    /// started.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         settings.check()?;
         let producer = RwLock::new(settings.producer()?);
         let topics = Topics::new(&settings)?;
         let observers = Observers::new(settings.clone());
         let inner = Arc::new(Inner { settings, topics, producer, observers });
-        let (held, ended) = std::sync::mpsc::channel::<()>();
-        let last = Arc::clone(&inner);
-        // The library blocks whoever lets go of it until its own threads have ended.
+        let (last, dropped) = std::sync::mpsc::channel::<()>();
+        let owned = Arc::clone(&inner);
+        // Dropping the clients blocks until the driver's threads have ended, which must not happen on a runtime thread.
         std::thread::Builder::new()
             .name("kafka-end".to_owned())
             .spawn(move || {
-                // Nothing is ever sent: it ends with the last sender.
-                let _ended = ended.recv();
-                drop(last);
+                // Nothing is ever sent: `recv` returns when the last sender is dropped.
+                let _dropped = dropped.recv();
+                drop(owned);
             })
-            .map_err(|error| Error::Unavailable { reason: format!("no thread can be started: {error}") })?;
-        Ok(Self { inner, _held: held })
+            .map_err(|error| Error::unavailable("failed to start a thread").with_source(error))?;
+        Ok(Self { inner, _last: last })
     }
 
-    /// Sends messages in their order; the first failure, if there is one.
+    fn producer(&self) -> FutureProducer {
+        self.inner.producer.read().clone()
+    }
+
+    /// Sends messages in order and waits for their acknowledgements. Returns the first failure.
     async fn send(&self, name: &str, messages: &[Message]) -> Result<(), KafkaError> {
-        let producer = self.inner.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let producer = self.producer();
         let mut sent = Vec::with_capacity(messages.len());
         for message in messages {
             let mut record = FutureRecord::to(name).key(message.key.as_bytes()).payload(&*message.payload);
             if message.published_at_ms > 0 {
                 record.timestamp = Some(message.published_at_ms);
             } else {
-                // No time that a broker takes.
                 let value = message.published_at_ms.to_string();
-                let header = Header { key: PUBLISHED, value: Some(value.as_bytes()) };
+                let header = Header { key: PUBLISHED_AT_HEADER, value: Some(value.as_bytes()) };
                 record.headers = Some(OwnedHeaders::new().insert(header));
             }
             match producer.send_result(record) {
-                Ok(delivery) => sent.push(delivery),
+                Ok(acknowledgement) => sent.push(acknowledgement),
                 Err((error, _)) => return Err(error),
             }
         }
-        let delivered = tokio::time::timeout(DELIVERED, join_all(sent)).await;
-        for each in delivered.map_err(|_| KafkaError::Canceled)? {
+        let acknowledged = tokio::time::timeout(PUBLISH_TIMEOUT, join_all(sent)).await;
+        for each in acknowledged.map_err(|_| KafkaError::Canceled)? {
             match each {
                 Ok(Ok(_)) => {}
                 Ok(Err((error, _))) => return Err(error),
@@ -116,60 +125,53 @@ impl KafkaQueue {
         Ok(())
     }
 
-    async fn look(&self, topic: &Topic, look: Look) -> Result<Backlog, Error> {
-        let name = self.inner.settings.name_of(topic);
-        let observers = self.inner.observers.clone();
-        let asked = name.clone();
-        let backlog = tokio::task::spawn_blocking(move || observers.look(&asked, look))
-            .await
-            .map_err(|error| Error::Unavailable { reason: error.to_string() })?;
-        // To make a topic at a broker that does not answer only takes more time.
+    async fn sample(&self, topic: &Topic, detail: BacklogDetail) -> Result<Backlog, Error> {
+        let name = self.topic_name(topic);
+        let (observers, observed) = (self.inner.observers.clone(), name.clone());
+        let backlog = blocking(move || observers.backlog(&observed, detail)).await?;
         if backlog.as_ref().is_err_and(is_missing) {
             self.inner.topics.forget(&name);
             self.inner.topics.ensure(&name).await?;
             return Ok(Backlog::default());
         }
-        let backlog = backlog.map_err(|error| Error::Unavailable { reason: error.to_string() })?;
-        #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
-        metrics::gauge!("goconductor_queue_lag", "topic" => name).set(backlog.waiting as f64);
-        Ok(backlog)
+        backlog.map_err(|error| Error::unavailable("failed to determine the backlog").with_source(error))
     }
 
-    /// A producer that has failed for good is replaced by another.
-    fn renew(&self) {
-        let mut producer = self.inner.producer.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some((code, why)) = producer.client().fatal_error() {
-            tracing::warn!(%code, why, "the producer has failed for good, and is replaced");
+    /// Replaces a producer that has failed fatally.
+    fn replace_failed_producer(&self) {
+        let mut producer = self.inner.producer.write();
+        if let Some((code, reason)) = producer.client().fatal_error() {
+            tracing::warn!(%code, reason, "Kafka producer failed fatally and was replaced");
             match self.inner.settings.producer() {
-                Ok(another) => *producer = another,
-                Err(error) => tracing::error!(%error, "there is no other producer"),
+                Ok(replacement) => *producer = replacement,
+                Err(error) => {
+                    tracing::error!(error = error.report(), "failed Kafka producer could not be replaced");
+                }
             }
         }
     }
 
-    fn error(&self, topic: &Topic, messages: &[Message], error: &KafkaError) -> Error {
+    fn publish_error(&self, topic: &Topic, messages: &[Message], error: KafkaError) -> Error {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                let size = |message: &Message| message.key.len() + message.payload.len();
-                let bytes = messages.iter().map(size).max().unwrap_or_default();
+                let bytes = messages.iter().map(Message::size).max().unwrap_or_default();
                 Error::TooLarge { topic: topic.clone(), bytes, limit: self.inner.settings.message_bytes() }
             }
-            Some(_) | None => Error::Unavailable { reason: error.to_string() },
+            Some(_) | None => Error::unavailable("failed to publish").with_source(error),
         }
     }
 }
 
-/// Whether a topic was not there.
-fn is_missing(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownPartition
-                | RDKafkaErrorCode::UnknownTopicId
-        )
-    )
+/// Runs a blocking call of the driver on a thread of the runtime.
+async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let called = tokio::task::spawn_blocking(call).await;
+    called.map_err(|error| Error::unavailable("blocking call to Kafka failed").with_source(error))
+}
+
+impl BrokerQueue for KafkaQueue {
+    fn topic_name(&self, topic: &Topic) -> String {
+        self.inner.settings.name_of(topic)
+    }
 }
 
 #[async_trait]
@@ -178,83 +180,67 @@ impl Queue for KafkaQueue {
         if messages.is_empty() {
             return Ok(());
         }
-        let largest = messages.iter().map(|message| message.key.len() + message.payload.len()).max();
-        if let Some(bytes) = largest.filter(|bytes| *bytes > self.inner.settings.message_bytes()) {
-            let limit = self.inner.settings.message_bytes();
+        let limit = self.inner.settings.message_bytes();
+        if let Some(bytes) = messages.iter().map(Message::size).max().filter(|bytes| *bytes > limit) {
             return Err(Error::TooLarge { topic: topic.clone(), bytes, limit });
         }
-        let name = self.inner.settings.name_of(topic);
+        let name = self.topic_name(topic);
         self.inner.topics.ensure(&name).await?;
-        #[allow(clippy::disallowed_methods, reason = "a figure for people")]
-        let begun = Instant::now();
         let mut sent = self.send(&name, &messages).await;
         if sent.as_ref().is_err_and(is_missing) {
-            // Deleted in the middle: nothing of it was taken in, so it can be sent again.
+            // The topic was deleted. The broker stored nothing, so the batch can be sent again.
             self.inner.topics.forget(&name);
             self.inner.topics.ensure(&name).await?;
             sent = self.send(&name, &messages).await;
         }
-        metrics::histogram!("goconductor_queue_publish_seconds").record(begun.elapsed().as_secs_f64());
-        match sent {
-            Ok(()) => {
-                let count = u64::try_from(messages.len()).unwrap_or(u64::MAX);
-                metrics::counter!("goconductor_queue_published_total", "topic" => name).increment(count);
-                Ok(())
-            }
-            Err(error) => {
-                metrics::counter!("goconductor_queue_publish_errors_total").increment(1);
-                self.renew();
-                Err(self.error(topic, &messages, &error))
-            }
-        }
+        sent.map_err(|error| {
+            self.replace_failed_producer();
+            self.publish_error(topic, &messages, error)
+        })
     }
 
     async fn consume(&self, topic: &Topic) -> Result<Box<dyn Consumer>, Error> {
-        let name = self.inner.settings.name_of(topic);
+        let name = self.topic_name(topic);
         self.inner.topics.forget(&name);
         self.inner.topics.ensure(&name).await?;
-        Ok(Box::new(KafkaConsumer::begin(&self.inner.settings, name)?))
+        Ok(Box::new(KafkaConsumer::start(&self.inner.settings, name)?))
     }
 
     async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
-        self.look(topic, Look::Since).await
+        self.sample(topic, BacklogDetail::OldestMessage).await
     }
 
     async fn depth(&self, topic: &Topic) -> Result<Backlog, Error> {
-        self.look(topic, Look::Depth).await
+        self.sample(topic, BacklogDetail::Depth).await
     }
 
     async fn prepare(&self, topic: &Topic) -> Result<(), Error> {
-        let name = self.inner.settings.name_of(topic);
+        let name = self.topic_name(topic);
         self.inner.topics.ensure(&name).await?;
-        let producer = self.inner.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
-        // Where its partitions are; the connections to them are made with that.
-        let asked =
-            tokio::task::spawn_blocking(move || producer.client().fetch_metadata(Some(&name), ANSWER));
-        let known = asked.await.map_err(|error| Error::Unavailable { reason: error.to_string() })?;
-        known.map(drop).map_err(|error| Error::Unavailable { reason: error.to_string() })
+        let producer = self.producer();
+        // Loads the leaders of the partitions, which also opens the connections to them.
+        let fetch = move || producer.client().fetch_metadata(Some(&name), REQUEST_TIMEOUT).map(drop);
+        let fetched = blocking(fetch).await?;
+        fetched
+            .map_err(|error| Error::unavailable("failed to fetch the metadata of a topic").with_source(error))
     }
 
     async fn has_consumer(&self, _: &Topic) -> Result<bool, Error> {
         Ok(true)
     }
 
-    fn outlives_processes(&self) -> bool {
+    fn is_durable(&self) -> bool {
         true
     }
 
     async fn check(&self) -> Result<(), Error> {
-        let producer = self.inner.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
-        // A cluster's description without any topic.
-        let asked = tokio::task::spawn_blocking(move || {
-            producer.client().fetch_metadata(Some(""), Duration::from_millis(1500)).map(drop)
-        })
-        .await
-        .map_err(|error| Error::Unavailable { reason: error.to_string() })?;
-        match asked {
+        let producer = self.producer();
+        // Requests the brokers of the cluster, without the metadata of any topic.
+        let fetch = move || producer.client().fetch_metadata(Some(""), CHECK_TIMEOUT).map(drop);
+        match blocking(fetch).await? {
             Ok(()) => Ok(()),
             Err(error) if is_missing(&error) => Ok(()),
-            Err(error) => Err(Error::Unavailable { reason: error.to_string() }),
+            Err(error) => Err(Error::unavailable("failed to fetch metadata").with_source(error)),
         }
     }
 }

@@ -25,13 +25,13 @@ impl Settings {
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.brokers.is_empty() {
             let reason = "queue.brokers is empty: name at least one broker as host:port";
-            return Err(Error::Configuration { reason: reason.to_owned() });
+            return Err(Error::configuration(reason));
         }
         let uses_scram = self.sasl.as_ref().is_some_and(|sasl| sasl.mechanism != Mechanism::Plain);
         if (self.tls.is_some() || uses_scram) && !cfg!(feature = "kafka-tls") {
             let reason = "this build supports neither TLS nor SCRAM for Kafka: build with `--features kafka-tls`, or \
                           set queue.security to plaintext (or to sasl_plaintext with queue.sasl.mechanism plain)";
-            return Err(Error::Configuration { reason: reason.to_owned() });
+            return Err(Error::configuration(reason));
         }
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Settings {
 }
 
 pub(super) fn configuration(error: &KafkaError) -> Error {
-    Error::Configuration { reason: error.to_string() }
+    Error::configuration("Kafka driver rejected the settings").with_source(error.clone())
 }
 
 #[cfg(test)]

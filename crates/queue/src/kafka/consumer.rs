@@ -1,48 +1,49 @@
-//! A consumer: a thread that polls, whatever else goes on, and what it has fetched.
+//! A consumer: a thread that polls the broker, and the messages that it has prefetched.
 //!
-//! The thread never stops polling, so that a group's members are never held up by one that is busy; when
-//! enough has been fetched its partitions are paused.
+//! The thread never stops polling, so that a busy owner does not delay a rebalance of the group. Once enough messages
+//! are prefetched, it pauses the partitions instead.
 
 use super::client::configuration;
-use super::{PUBLISHED, is_missing};
+use super::driver::{PUBLISHED_AT_HEADER, is_missing};
 use crate::settings::kafka::Settings;
 use crate::{Consumer, Delivery, DeliveryTag, Error, Message};
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
-/// Messages that are fetched ahead, at most, and down to how many more are fetched again.
-const FETCHED: usize = 1000;
-const FETCH_AGAIN: usize = 500;
-/// One poll: also how long an end takes to be noticed.
-const POLL: Duration = Duration::from_millis(50);
-const POLL_PAUSED: Duration = Duration::from_millis(2);
-/// A commit that meets a rebalance, or brokers that are busy with themselves, is tried again, for longer than
-/// either takes: the other way is to leave the group, which shares everything out once more.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
-const COMMIT_PAUSE: Duration = Duration::from_millis(20);
-/// How long it may take a group to share its partitions out.
-const JOIN: Duration = Duration::from_secs(20);
-/// How long the others are waited for to hear that a consumer leaves.
-const LEAVE: Duration = Duration::from_secs(3);
-/// A tag holds the partition above so many bits, and the offset below.
+/// The number of prefetched messages at which partitions are paused, and below which they are resumed.
+const PAUSE_ABOVE: usize = 1000;
+const RESUME_BELOW: usize = 500;
+/// Timeout of one poll. It also bounds how long the thread needs to notice a stop.
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+const PAUSED_POLL_TIMEOUT: Duration = Duration::from_millis(2);
+/// How long a commit is retried during a rebalance or a coordinator change. Both take less time. The alternative is to
+/// leave the group, which causes another rebalance.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
+const COMMIT_RETRY_DELAY: Duration = Duration::from_millis(20);
+/// Timeout of the first rebalance.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long closing a consumer waits until it has left the group.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A delivery tag holds the partition above this many bits, and the offset below.
 const OFFSET_BITS: u32 = 48;
 
-/// Takes messages of one topic as a member of its group.
+/// A consumer of one topic, as a member of the topic's group.
 pub(super) struct KafkaConsumer {
     name: String,
     shared: Arc<Shared>,
     consumer: Arc<BaseConsumer<Context>>,
-    /// Rings when the group was left.
-    left: Option<oneshot::Receiver<()>>,
+    /// Resolves when the consumer has left the group.
+    closed: Option<oneshot::Receiver<()>>,
 }
 
 impl std::fmt::Debug for KafkaConsumer {
@@ -51,56 +52,56 @@ impl std::fmt::Debug for KafkaConsumer {
     }
 }
 
-/// What the thread and the consumer's owner share.
+/// The state that the polling thread and the owner of the consumer share.
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    came: Notify,
+    changed: Notify,
     stop: AtomicBool,
-    /// Whether what is assigned is paused.
+    /// Whether the assigned partitions are paused.
     paused: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    fetched: VecDeque<Delivery>,
-    /// The partitions that are held, with what is known of each.
-    held: BTreeMap<i32, Partition>,
-    /// What was given to the owner from partitions that have gone since: others may have it now.
+    prefetched: VecDeque<Delivery>,
+    /// The assigned partitions.
+    assigned: BTreeMap<i32, Partition>,
+    /// Messages that the owner received from partitions that were revoked before it acknowledged them. Another
+    /// consumer may have received them.
     lost: BTreeSet<DeliveryTag>,
-    /// Why there will be no more.
-    failed: Option<String>,
-    /// Whether partitions have been shared out among the group since this joined it; none may be this one's.
-    shared_out: bool,
+    /// The error that ended the consumer.
+    failed: Option<KafkaError>,
+    /// Whether the group has assigned partitions since this consumer joined it. Its own assignment may be empty.
+    has_joined: bool,
 }
 
-/// A partition, from its assignment to its end.
+/// A partition, from its assignment to its revocation.
 #[derive(Debug, Default)]
 struct Partition {
-    /// Given to the owner, and not acknowledged.
-    taken: BTreeSet<i64>,
-    /// The offset behind the last that was fetched.
-    next: i64,
-    /// The offset behind the last that was given to the owner.
-    given: i64,
-    /// What the broker knows as acknowledged.
+    /// The offsets that the owner received and did not acknowledge.
+    unacknowledged: BTreeSet<i64>,
+    /// The offset after the last prefetched message.
+    next_fetched: i64,
+    /// The offset after the last message that the owner received.
+    next_received: i64,
+    /// The offset that was committed.
     committed: i64,
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
-    /// There will be no more, and why.
-    fn fail(&self, why: String) {
-        metrics::counter!("goconductor_queue_consumer_errors_total").increment(1);
-        self.state().failed = Some(why);
-        self.came.notify_waiters();
+    /// Ends the consumer with an error.
+    fn fail(&self, error: KafkaError) {
+        self.state().failed = Some(error);
+        self.changed.notify_waiters();
     }
 }
 
-/// Hears of assignments.
+/// Receives the rebalance callbacks of the driver.
 #[derive(Debug)]
 struct Context {
     shared: Arc<Shared>,
@@ -108,7 +109,7 @@ struct Context {
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka");
+        tracing::debug!(%error, reason, "Kafka driver reported an error");
     }
 }
 
@@ -117,32 +118,32 @@ impl ConsumerContext for Context {
         let mut state = self.shared.state();
         match rebalance {
             Rebalance::Assign(partitions) => {
-                state.shared_out = true;
+                state.has_joined = true;
                 for each in partitions.elements() {
-                    state.held.insert(each.partition(), Partition::default());
+                    state.assigned.insert(each.partition(), Partition::default());
                 }
             }
-            // Waits for a commit that is under way, by the lock: after this none is made for them.
+            // The lock waits for a commit in progress. After the revocation, no commit includes the partitions.
             Rebalance::Revoke(partitions) => {
                 for each in partitions.elements() {
-                    let gone = state.held.remove(&each.partition()).unwrap_or_default();
-                    state.lost.extend(gone.taken.into_iter().map(|offset| tag(each.partition(), offset)));
-                    let gone = |delivery: &Delivery| partition_of(delivery.tag) == each.partition();
-                    state.fetched.retain(|delivery| !gone(delivery));
+                    let revoked = state.assigned.remove(&each.partition()).unwrap_or_default();
+                    let lost = revoked.unacknowledged.into_iter().map(|offset| tag(each.partition(), offset));
+                    state.lost.extend(lost);
+                    state.prefetched.retain(|delivery| partition_of(delivery.tag) != each.partition());
                 }
             }
-            Rebalance::Error(error) => tracing::warn!(%error, "a rebalance failed"),
+            Rebalance::Error(error) => tracing::warn!(%error, "Kafka rebalance failed"),
         }
     }
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(partitions) = rebalance {
-            // A partition that went while it was paused is still paused when it comes back.
+            // The driver keeps the paused state of a partition that is revoked and assigned again.
             if let Err(error) = consumer.resume(partitions) {
-                tracing::warn!(%error, "partitions that were assigned may be paused");
+                tracing::warn!(%error, "assigned Kafka partitions could not be resumed");
             }
             self.shared.paused.store(false, Ordering::Release);
-            self.shared.came.notify_waiters();
+            self.shared.changed.notify_waiters();
         }
     }
 }
@@ -161,133 +162,138 @@ fn offset_of(tag: DeliveryTag) -> i64 {
 }
 
 impl KafkaConsumer {
-    pub(super) fn begin(settings: &Settings, name: String) -> Result<Self, Error> {
+    pub(super) fn start(settings: &Settings, name: String) -> Result<Self, Error> {
         let shared: Arc<Shared> = Arc::default();
         let context = Context { shared: Arc::clone(&shared) };
         let consumer: BaseConsumer<Context> =
             settings.consumer(&name).create_with_context(context).map_err(|error| configuration(&error))?;
-        consumer.subscribe(&[&name]).map_err(|error| Error::Unavailable { reason: error.to_string() })?;
+        consumer.subscribe(&[&name]).map_err(|error| {
+            Error::unavailable(format!("failed to subscribe to topic {name}")).with_source(error)
+        })?;
         let consumer = Arc::new(consumer);
-        let (tell, left) = oneshot::channel();
-        let (polled, to) = (Arc::clone(&consumer), Arc::clone(&shared));
+        let (notify_closed, closed) = oneshot::channel();
+        let (polled, polled_shared) = (Arc::clone(&consumer), Arc::clone(&shared));
         std::thread::Builder::new()
             .name("kafka-consumer".to_owned())
             .spawn(move || {
-                poll(&polled, &to);
-                // The last that holds it says good-bye, and waits for the others to hear it: that must not be
-                // one of the threads on which everything else goes on.
+                poll(&polled, &polled_shared);
+                // Dropping the last reference leaves the group and blocks until the coordinator responds. That must
+                // happen on this thread and not on a thread of the runtime.
                 while Arc::strong_count(&polled) > 1 {
-                    std::thread::sleep(POLL_PAUSED);
+                    std::thread::sleep(PAUSED_POLL_TIMEOUT);
                 }
                 drop(polled);
-                tell.send(()).ok();
+                notify_closed.send(()).ok();
             })
-            .map_err(|error| Error::Unavailable { reason: error.to_string() })?;
-        Ok(Self { name, shared, consumer, left: Some(left) })
+            .map_err(|error| Error::unavailable("failed to start a thread").with_source(error))?;
+        Ok(Self { name, shared, consumer, closed: Some(closed) })
     }
 
-    fn give(&self, max: usize) -> Result<Vec<Delivery>, Error> {
+    fn try_receive(&self, max: usize) -> Result<Vec<Delivery>, Error> {
         let mut state = self.shared.state();
-        let mut given = Vec::new();
-        while given.len() < max
-            && let Some(delivery) = state.fetched.pop_front()
+        let mut received = Vec::new();
+        while received.len() < max
+            && let Some(delivery) = state.prefetched.pop_front()
         {
-            // It went to another consumer, and has come back: it can be acknowledged again.
+            // The partition was revoked and assigned again: the message can be acknowledged again.
             state.lost.remove(&delivery.tag);
-            if let Some(partition) = state.held.get_mut(&partition_of(delivery.tag)) {
+            if let Some(partition) = state.assigned.get_mut(&partition_of(delivery.tag)) {
                 let offset = offset_of(delivery.tag);
-                partition.taken.insert(offset);
-                partition.given = offset + 1;
-                given.push(delivery);
+                partition.unacknowledged.insert(offset);
+                partition.next_received = offset + 1;
+                received.push(delivery);
             }
         }
         match &state.failed {
-            Some(reason) if given.is_empty() => Err(Error::Unavailable { reason: reason.clone() }),
-            Some(_) | None => Ok(given),
+            Some(error) if received.is_empty() => Err(failed(error)),
+            Some(_) | None => Ok(received),
         }
     }
 }
 
-/// Polls until it is told to end, then leaves the group.
+fn failed(error: &KafkaError) -> Error {
+    Error::unavailable("Kafka consumer failed").with_source(error.clone())
+}
+
+/// Polls until the consumer is stopped or fails, then leaves the group.
 fn poll(consumer: &Arc<BaseConsumer<Context>>, shared: &Shared) {
     while !shared.stop.load(Ordering::Acquire) {
         let paused = shared.paused.load(Ordering::Acquire);
-        let enough = shared.state().fetched.len() >= if paused { FETCH_AGAIN } else { FETCHED };
-        if paused != enough
-            && let Ok(all) = consumer.assignment()
+        let limit = if paused { RESUME_BELOW } else { PAUSE_ABOVE };
+        let should_pause = shared.state().prefetched.len() >= limit;
+        if paused != should_pause
+            && let Ok(assignment) = consumer.assignment()
         {
-            let done = if paused { consumer.resume(&all) } else { consumer.pause(&all) };
-            shared.paused.store(paused != done.is_ok(), Ordering::Release);
+            let switched = if paused { consumer.resume(&assignment) } else { consumer.pause(&assignment) };
+            shared.paused.store(paused != switched.is_ok(), Ordering::Release);
         }
-        match consumer.poll(if paused { POLL_PAUSED } else { POLL }) {
-            Some(Ok(message)) => fetch(shared, &message),
-            Some(Err(error)) if is_passing(&error) => tracing::debug!(%error, "kafka"),
+        match consumer.poll(if paused { PAUSED_POLL_TIMEOUT } else { POLL_TIMEOUT }) {
+            Some(Ok(message)) => prefetch(shared, &message),
+            Some(Err(error)) if is_transient(&error) => tracing::debug!(%error, "Kafka poll failed"),
             Some(Err(error)) => {
-                shared.fail(error.to_string());
+                shared.fail(error);
                 break;
             }
             None => {}
         }
     }
-    // To leave is to let the others have the partitions at once.
+    // Lets the other members take over the partitions at once.
     consumer.unsubscribe();
-    shared.came.notify_waiters();
+    shared.changed.notify_waiters();
 }
 
-/// Whether the library gets over it by itself.
-fn is_passing(error: &KafkaError) -> bool {
-    let fatal = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Fatal));
-    !fatal && !is_missing(error)
+/// Returns whether the driver recovers from an error by itself.
+fn is_transient(error: &KafkaError) -> bool {
+    let is_fatal = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Fatal));
+    !is_fatal && !is_missing(error)
 }
 
-fn fetch(shared: &Shared, message: &BorrowedMessage<'_>) {
+fn prefetch(shared: &Shared, message: &BorrowedMessage<'_>) {
     let (partition, offset) = (message.partition(), message.offset());
     let delivery = Delivery {
         tag: tag(partition, offset),
         message: Message {
             key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
             payload: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
-            published_at_ms: published_at(message),
+            published_at_ms: published_at_ms(message),
         },
         redelivered: false,
     };
     let mut state = shared.state();
-    let Some(held) = state.held.get_mut(&partition) else { return };
-    if offset < held.next {
-        // The topic was deleted, and made again: what was known of the old one is nothing to the new one.
-        *held = Partition::default();
+    let Some(assigned) = state.assigned.get_mut(&partition) else { return };
+    if offset < assigned.next_fetched {
+        // The topic was deleted and created again, so the offsets of the old one are meaningless.
+        *assigned = Partition::default();
     }
-    held.next = offset + 1;
-    state.fetched.push_back(delivery);
+    assigned.next_fetched = offset + 1;
+    state.prefetched.push_back(delivery);
     drop(state);
-    shared.came.notify_waiters();
+    shared.changed.notify_waiters();
 }
 
-fn published_at(message: &BorrowedMessage<'_>) -> i64 {
-    let header = message.headers().and_then(|headers| headers.iter().find(|each| each.key == PUBLISHED));
-    let said = header.and_then(|header| std::str::from_utf8(header.value?).ok()?.parse().ok());
-    said.or(message.timestamp().to_millis()).unwrap_or(0)
+fn published_at_ms(message: &BorrowedMessage<'_>) -> i64 {
+    let headers = message.headers();
+    let header = headers.and_then(|headers| headers.iter().find(|each| each.key == PUBLISHED_AT_HEADER));
+    let parsed = header.and_then(|header| std::str::from_utf8(header.value?).ok()?.parse().ok());
+    parsed.or(message.timestamp().to_millis()).unwrap_or(0)
 }
 
 #[async_trait]
 impl Consumer for KafkaConsumer {
-    async fn take(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
         if max == 0 {
             return Ok(Vec::new());
         }
         loop {
-            let came = self.shared.came.notified();
-            tokio::pin!(came);
-            // From here on no message is missed.
-            came.as_mut().enable();
-            let given = self.give(max)?;
-            if !given.is_empty() {
-                let count = u64::try_from(given.len()).unwrap_or(u64::MAX);
-                metrics::counter!("goconductor_queue_taken_total", "topic" => self.name.clone())
-                    .increment(count);
-                return Ok(given);
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the state is read, so that no message is missed.
+            changed.as_mut().enable();
+            let received = self.try_receive(max)?;
+            if !received.is_empty() {
+                return Ok(received);
             }
-            came.await;
+            changed.await;
         }
     }
 
@@ -298,70 +304,71 @@ impl Consumer for KafkaConsumer {
         let (shared, consumer) = (Arc::clone(&self.shared), Arc::clone(&self.consumer));
         let (name, tags) = (self.name.clone(), deliveries.to_vec());
         let committing = move || {
-            // While the group is being shared out anew nothing can be committed: what is still held then is
-            // committed once that is done, and what has gone is given back.
+            // No commit succeeds during a rebalance. After it, the partitions that are still assigned are committed,
+            // and the messages of the others are reported as lost.
             let mut waited = Duration::ZERO;
             loop {
-                let why = match commit(&shared, &consumer, &name, &tags)? {
-                    Committed::Known(gone) => return Ok(gone),
-                    Committed::NotNow(why) => why,
+                let error = match commit(&shared, &consumer, &name, &tags)? {
+                    CommitResult::Committed(lost) => return Ok(lost),
+                    CommitResult::RetryLater(error) => error,
                 };
-                if waited >= COMMIT_PATIENCE {
-                    let reason = format!("offsets can't be committed: {why}");
-                    return Err(Error::Unavailable { reason });
+                if waited >= COMMIT_TIMEOUT {
+                    return Err(Error::unavailable("commit of offsets timed out").with_source(error));
                 }
-                std::thread::sleep(COMMIT_PAUSE);
-                waited += COMMIT_PAUSE;
+                std::thread::sleep(COMMIT_RETRY_DELAY);
+                waited += COMMIT_RETRY_DELAY;
             }
         };
         tokio::task::spawn_blocking(committing)
             .await
-            .map_err(|error| Error::Unavailable { reason: error.to_string() })?
+            .map_err(|error| Error::unavailable("task that commits offsets failed").with_source(error))?
     }
 
     async fn ready(&mut self) -> Result<(), Error> {
-        let ready = async {
+        let joined = async {
             loop {
-                let came = self.shared.came.notified();
-                tokio::pin!(came);
-                came.as_mut().enable();
-                let (is_ready, failed) = {
+                let changed = self.shared.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                let (has_joined, error) = {
                     let state = self.shared.state();
-                    (state.shared_out, state.failed.clone())
+                    (state.has_joined, state.failed.as_ref().map(failed))
                 };
-                match failed {
-                    Some(reason) => return Err(Error::Unavailable { reason }),
-                    None if is_ready => return Ok(()),
-                    None => came.await,
+                match error {
+                    Some(error) => return Err(error),
+                    None if has_joined => return Ok(()),
+                    None => changed.await,
                 }
             }
         };
-        let late = || Error::Unavailable { reason: "the group does not share its partitions out".to_owned() };
-        tokio::time::timeout(JOIN, ready).await.unwrap_or_else(|_| Err(late()))
+        let timed_out = || Error::unavailable("consumer group did not assign its partitions in time");
+        tokio::time::timeout(JOIN_TIMEOUT, joined).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    async fn leave(mut self: Box<Self>) {
-        let left = self.left.take();
+    async fn close(mut self: Box<Self>) {
+        let closed = self.closed.take();
         drop(self);
-        if let Some(left) = left
-            && tokio::time::timeout(LEAVE, left).await.is_err()
+        if let Some(closed) = closed
+            && tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err()
         {
-            tracing::warn!("a group was not left in time: what this process held moves when it is missed");
+            tracing::warn!(
+                "consumer did not leave its Kafka group in time; its partitions move after a timeout"
+            );
         }
     }
 }
 
-/// How a commit went.
-enum Committed {
-    /// The broker knows; these had gone to another consumer before.
-    Known(Vec<DeliveryTag>),
-    /// It can't be made just now.
-    NotNow(KafkaError),
+/// The result of a commit.
+enum CommitResult {
+    /// The offsets were committed. The tags were lost to another consumer before.
+    Committed(Vec<DeliveryTag>),
+    /// The commit has to be retried.
+    RetryLater(KafkaError),
 }
 
-/// Whether the same commit can be right a little later. That it was made, and only its answer lost, does no
-/// harm: it says up to where, not how much further.
-fn passes(error: &KafkaError) -> bool {
+/// Returns whether the same commit can succeed a little later. A commit whose response was lost can be repeated,
+/// because it names an absolute offset.
+fn is_retryable_commit(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(
@@ -379,45 +386,44 @@ fn passes(error: &KafkaError) -> bool {
     )
 }
 
-/// Has the broker know what was acknowledged. The lock is held until it does: a partition that is to go
-/// waits for that.
+/// Commits the offsets of acknowledged messages. Owns the lock until the broker responds, so that a revocation of the
+/// partitions waits for the commit.
 fn commit(
     shared: &Shared,
     consumer: &BaseConsumer<Context>,
     name: &str,
     tags: &[DeliveryTag],
-) -> Result<Committed, Error> {
+) -> Result<CommitResult, Error> {
+    let failed = |error: KafkaError| Error::unavailable("failed to commit offsets").with_source(error);
     let mut state = shared.state();
     let mut offsets = TopicPartitionList::new();
-    for (partition, held) in &state.held {
-        let is_left = |offset: &&i64| !tags.contains(&tag(*partition, **offset));
-        let done = held.taken.iter().find(is_left).copied().unwrap_or(held.given);
-        if done > held.committed {
-            offsets
-                .add_partition_offset(name, *partition, Offset::Offset(done))
-                .map_err(|error| Error::Unavailable { reason: error.to_string() })?;
+    for (partition, assigned) in &state.assigned {
+        let remains = |offset: &&i64| !tags.contains(&tag(*partition, **offset));
+        let first = assigned.unacknowledged.iter().find(remains).copied();
+        let offset = first.unwrap_or(assigned.next_received);
+        if offset > assigned.committed {
+            offsets.add_partition_offset(name, *partition, Offset::Offset(offset)).map_err(failed)?;
         }
     }
     if offsets.count() > 0 {
         match consumer.commit(&offsets, CommitMode::Sync) {
             Ok(()) => {}
-            Err(error) if passes(&error) => return Ok(Committed::NotNow(error)),
-            Err(error) => {
-                return Err(Error::Unavailable { reason: format!("offsets can't be committed: {error}") });
-            }
+            Err(error) if is_retryable_commit(&error) => return Ok(CommitResult::RetryLater(error)),
+            Err(error) => return Err(failed(error)),
         }
     }
     for tag in tags {
-        if let Some(held) = state.held.get_mut(&partition_of(*tag)) {
-            held.taken.remove(&offset_of(*tag));
+        if let Some(assigned) = state.assigned.get_mut(&partition_of(*tag)) {
+            assigned.unacknowledged.remove(&offset_of(*tag));
         }
     }
     for each in offsets.elements() {
-        if let (Some(held), Offset::Offset(done)) = (state.held.get_mut(&each.partition()), each.offset()) {
-            held.committed = done;
+        let assigned = state.assigned.get_mut(&each.partition());
+        if let (Some(assigned), Offset::Offset(offset)) = (assigned, each.offset()) {
+            assigned.committed = offset;
         }
     }
-    Ok(Committed::Known(tags.iter().copied().filter(|tag| state.lost.remove(tag)).collect()))
+    Ok(CommitResult::Committed(tags.iter().copied().filter(|tag| state.lost.remove(tag)).collect()))
 }
 
 impl Drop for KafkaConsumer {

@@ -1,27 +1,24 @@
-//! Topics that are missing are made.
+//! Creation of missing topics.
 
-use super::ANSWER;
 use super::client::configuration;
+use super::limits::REQUEST_TIMEOUT;
 use crate::Error;
 use crate::settings::kafka::Settings;
+use crate::topic_cache::TopicCache;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// After a topic was made, until every broker knows of it.
-const SPREADING: Duration = Duration::from_millis(50);
+/// Pause after a topic was created, until its metadata has reached every broker.
+const METADATA_DELAY: Duration = Duration::from_millis(50);
 
-/// Topics that are known to be there.
+/// Creates missing topics.
 pub(super) struct Topics {
     admin: AdminClient<DefaultClientContext>,
     partitions: i32,
     replication: i32,
-    known: Mutex<BTreeSet<String>>,
-    /// One at a time: who comes second finds it made.
-    making: tokio::sync::Mutex<()>,
+    cache: TopicCache<()>,
 }
 
 impl Topics {
@@ -30,50 +27,43 @@ impl Topics {
         Ok(Self {
             admin,
             partitions: i32::try_from(settings.partitions).unwrap_or(i32::MAX),
-            // -1: as the brokers have it.
+            // -1 selects the default of the brokers.
             replication: settings.replication.and_then(|count| i32::try_from(count).ok()).unwrap_or(-1),
-            known: Mutex::default(),
-            making: tokio::sync::Mutex::default(),
+            cache: TopicCache::default(),
         })
     }
 
-    fn is_known(&self, name: &str) -> bool {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
-    }
-
-    /// It may be gone.
+    /// Forgets a topic that may have been deleted.
     pub(super) fn forget(&self, name: &str) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.cache.forget(name);
     }
 
-    /// Makes a topic, unless it is there.
+    /// Creates a topic, unless it exists.
     pub(super) async fn ensure(&self, name: &str) -> Result<(), Error> {
-        if self.is_known(name) {
-            return Ok(());
-        }
-        let _one = self.making.lock().await;
-        if self.is_known(name) {
-            return Ok(());
-        }
-        let unavailable = |reason: String| Error::Unavailable { reason };
+        self.cache.get_or_create(name, None, || self.create(name)).await
+    }
+
+    async fn create(&self, name: &str) -> Result<(), Error> {
         let topic = NewTopic::new(name, self.partitions, TopicReplication::Fixed(self.replication));
-        let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
-        // The library keeps to its own limits as long as it is well; all that waits for a topic waits here.
-        let made = tokio::time::timeout(2 * ANSWER, self.admin.create_topics([&topic], &options)).await;
-        let made = made.map_err(|_| unavailable("no answer to the making of a topic".to_owned()))?;
-        let made = made.map_err(|error| unavailable(error.to_string()))?;
-        match made.into_iter().next() {
+        let options = AdminOptions::new()
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .operation_timeout(Some(REQUEST_TIMEOUT));
+        // The driver's own timeouts fail if its threads are stuck, and every publish to the topic waits here.
+        let created =
+            tokio::time::timeout(2 * REQUEST_TIMEOUT, self.admin.create_topics([&topic], &options)).await;
+        let failed = || Error::unavailable(format!("failed to create topic {name}"));
+        let created =
+            created.map_err(|_| Error::unavailable(format!("creation of topic {name} timed out")))?;
+        let created = created.map_err(|error| failed().with_source(error))?;
+        match created.into_iter().next() {
             Some(Ok(_)) => {
-                tracing::info!(topic = name, partitions = self.partitions, "the topic was made");
-                tokio::time::sleep(SPREADING).await;
+                tracing::info!(topic = name, partitions = self.partitions, "Kafka topic created");
+                tokio::time::sleep(METADATA_DELAY).await;
+                Ok(())
             }
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
-            Some(Err((_, code))) => {
-                return Err(unavailable(format!("the topic {name} can't be made: {code}")));
-            }
-            None => return Err(unavailable("the broker said nothing of the topic".to_owned())),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+            Some(Err((_, code))) => Err(failed().with_source(code)),
+            None => Err(Error::unavailable(format!("broker did not report the creation of topic {name}"))),
         }
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-        Ok(())
     }
 }
