@@ -1,64 +1,65 @@
-//! Commands on NATS JetStream: one work-queue stream a lane, and one durable pull consumer of it, which all executors
-//! of the service share.
+//! The adapter for NATS JetStream: one work-queue stream per lane, with one durable pull consumer object that all
+//! executors of the service share.
 //!
-//! **Order.** A stream has one order, and its one consumer hands messages out in it: so messages of one key are handed
-//! out in the order of their publishing, as the port has it. There are no partitions: each would be a consumer of its
-//! own, with a consensus of its own in a cluster and somebody to share them out, and would tie a workflow to one
-//! executor even where another has room. Commands carry the `seq` that they belong to, so that nothing more is needed.
-//! A consumer asks for what it can take, when it can, and is given no more: nothing is fetched ahead, so that nobody
-//! holds what another could do.
+//! **Order.** A stream has one order, and its consumer object delivers messages in that order. Messages with the same
+//! key are therefore delivered in publish order, as the port requires. The adapter uses no partitions: each would need
+//! its own consumer object, with its own consensus group in a cluster, and an assignment to executors. It would also
+//! bind a workflow to one executor while another one is idle. Commands carry their `seq`, so nothing more is needed.
+//! A consumer requests only as many messages as its owner wants, so no message waits at a busy executor.
 //!
-//! **Leases.** What was taken comes again when it was not acknowledged for as long as `ack_wait` of the stream's
-//! consumer. A consumer says in between that it still works on what it holds, and counts the time from before it
-//! asked: a process that was paused knows, by the monotonic clock, that what it holds may be another's by now, and
-//! neither acknowledges it nor gives it back. A message is acknowledged once the servers have said so, and an executor
-//! acts on none before that; what comes again says so.
+//! **Leases.** A message that is not acknowledged is delivered again after `ack_wait`. A consumer renews the lease of
+//! the messages that it still processes, and counts each lease from before the request. A process that was paused
+//! therefore detects, with the monotonic clock, that its messages may belong to another consumer. It neither
+//! acknowledges nor releases them. A message counts as acknowledged once the servers have confirmed it, and an executor
+//! acts on a message only after that. Redelivered messages are marked.
 //!
-//! **Once.** Each message has an id, which the servers know for a while: what is published again, because the answer
-//! was lost, is stored once. It is published again only as long as that keeps the order: when a later message of the
-//! same call was stored and an earlier one was not, the rest is left to the dispatch ledger.
+//! **Duplicates.** Each message has an id, which the servers remember for a while. A publish whose response was lost
+//! can be repeated, and is stored once. It is repeated only while that preserves the order: if a later message of the
+//! same batch was stored and an earlier one was not, the rest is left to the dispatch ledger.
 //!
-//! Streams are made when they are missing, also in the middle; one that was deleted comes back empty, and the ledger
-//! brings back what it held.
+//! Missing streams are created, also at runtime. A stream that was deleted comes back empty, and the ledger publishes
+//! its messages again.
 
+mod connector;
 mod consumer;
-mod held;
-mod link;
+mod limits;
 mod options;
 mod receiver;
 mod record;
+mod state;
+mod status;
 mod streams;
 
-use crate::room::Room;
-use crate::{Backlog, Capacity, Consumer, Error, Message, Queue, Topic};
+use crate::message::BacklogDetail;
+use crate::topic_capacity::TopicCapacity;
+use crate::{Backlog, BrokerQueue, Capacity, Consumer, Error, Message, Queue, Topic};
 use async_nats::jetstream::context::{AccountErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_trait::async_trait;
+use connector::{Connection, Connector};
 use consumer::NatsConsumer;
 use futures::future::join_all;
-use link::{Connected, Link};
+use limits::REQUEST_TIMEOUT;
 use options::Names;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use streams::Streams;
 
 pub use crate::settings::nats::{NatsCredentials, Settings};
 
-/// Servers that do not answer for this long are taken for gone.
-const ANSWER: Duration = Duration::from_secs(5);
-/// For this long messages are published again, if need be; then they are left to the ledger.
-const DELIVERED: Duration = Duration::from_secs(12);
-/// Before it is published again.
-const PAUSE: Duration = Duration::from_millis(100);
-/// What a message's headers take up beside its key.
-const HEADERS: usize = 4096;
-/// How long readiness waits for an answer.
-const READY: Duration = Duration::from_millis(1500);
-/// How often the first message is looked for, when it goes in between.
-const LOOKS: usize = 3;
+/// How long a publish is retried. After it, the messages are left to the ledger.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(12);
+/// Delay before a publish is repeated.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// The bytes of a message that are reserved for its headers, in addition to the key.
+const HEADER_BYTES: usize = 4096;
+/// Timeout of the readiness check.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How often the first message of a stream is requested, if it is acknowledged in between.
+const FIRST_MESSAGE_ATTEMPTS: usize = 3;
 
-/// Commands on NATS JetStream. Cheap to clone.
+/// A queue on NATS JetStream. Cheap to clone.
 #[derive(Clone)]
 pub struct NatsQueue {
     inner: Arc<Inner>,
@@ -66,11 +67,11 @@ pub struct NatsQueue {
 
 struct Inner {
     settings: Settings,
-    link: Link,
+    connector: Connector,
     streams: Streams,
-    room: Room,
-    /// The next message's number; with the connection's random name its id.
-    next: AtomicU64,
+    capacity: TopicCapacity,
+    /// The number of messages so far. Together with a random inbox name it forms the ids of messages.
+    published: AtomicU64,
 }
 
 impl std::fmt::Debug for NatsQueue {
@@ -79,165 +80,185 @@ impl std::fmt::Debug for NatsQueue {
     }
 }
 
-/// What became of a message that was sent.
-enum Sent {
-    /// It is stored, now or before.
+/// The outcome of a published message.
+enum Outcome {
+    /// The message is stored, by this or an earlier attempt.
     Stored,
-    /// Nobody can say.
-    Unknown(String),
-    /// It is not stored: there is no stream.
+    /// The response was lost.
+    Unknown(PublishError),
+    /// The message is not stored: the stream does not exist.
     Missing,
-    /// It is not stored, and would not be the next time.
-    Refused(String),
+    /// The message is not stored, and another attempt would fail as well.
+    Refused(PublishError),
 }
 
 impl NatsQueue {
-    /// Commands on the servers of these settings. Nothing is sent yet.
+    /// Creates a queue. No request is sent yet.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the settings can't work.
+    /// Returns [`Error::Configuration`] if the settings do not work.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         settings.addresses()?;
         settings.options(drop)?;
-        let (link, room) = (Link::new(settings.clone()), Room::new(settings.max_messages));
-        let (streams, next) = (Streams::default(), AtomicU64::default());
-        Ok(Self { inner: Arc::new(Inner { settings, link, streams, room, next }) })
+        let capacity = TopicCapacity::new(settings.max_messages);
+        let connector = Connector::new(settings.clone());
+        let (streams, published) = (Streams::default(), AtomicU64::default());
+        Ok(Self { inner: Arc::new(Inner { settings, connector, streams, capacity, published }) })
     }
 
-    /// The connection, with a topic's stream and consumer there; for how long its messages are lent.
-    async fn ready(&self, names: &Names) -> Result<(Connected, Duration), Error> {
-        let Inner { link, streams, settings, .. } = &*self.inner;
-        let getting = async {
-            let connected = link.get().await?;
-            let lease = streams.ensure(link, &connected, settings, names).await?;
-            Ok((connected, lease))
+    /// Returns the connection and the lease of messages. Creates the stream and its consumer object if necessary.
+    async fn ensure(&self, names: &Names) -> Result<(Connection, Duration), Error> {
+        let Inner { connector, streams, settings, .. } = &*self.inner;
+        let ensure = async {
+            let connection = connector.get().await?;
+            let lease = streams.ensure(connector, &connection, settings, names).await?;
+            Ok((connection, lease))
         };
-        tokio::time::timeout(2 * ANSWER, getting).await.unwrap_or_else(|_| Err(link.unavailable("no answer")))
+        let timed_out = || connector.unavailable("creation of a stream timed out");
+        tokio::time::timeout(2 * REQUEST_TIMEOUT, ensure).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Makes sure that there is room for some messages.
-    async fn room(&self, topic: &Topic, names: &Names, count: usize) -> Result<(), Error> {
-        let room = &self.inner.room;
-        if room.take(&names.subject, count) {
+    /// Reserves capacity for messages.
+    async fn reserve(&self, topic: &Topic, names: &Names, count: usize) -> Result<(), Error> {
+        let capacity = &self.inner.capacity;
+        if capacity.try_reserve(&names.subject, count) {
             return Ok(());
         }
-        let backlog = self.look(names, false).await?;
-        room.found(&names.subject, backlog.waiting);
-        if room.take(&names.subject, count) {
+        let backlog = self.request_backlog(names, BacklogDetail::Depth).await?;
+        capacity.record(&names.subject, backlog.waiting);
+        if capacity.try_reserve(&names.subject, count) {
             return Ok(());
         }
-        Err(Error::Full { topic: topic.clone(), capacity: Capacity::Messages(room.limit()) })
+        Err(Error::Full { topic: topic.clone(), capacity: Capacity::Messages(capacity.limit()) })
     }
 
-    /// Publishes messages in their order, again those whose answer was lost, as long as that keeps it.
+    /// Publishes messages in order. Repeats those whose response was lost, while that preserves the order.
     async fn send(&self, names: &Names, messages: &[Message]) -> Result<(), Error> {
-        let Inner { link, streams, .. } = &*self.inner;
-        let first =
-            self.inner.next.fetch_add(u64::try_from(messages.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let Inner { connector, streams, published, .. } = &*self.inner;
+        let first = published.fetch_add(u64::try_from(messages.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let mut ids: Option<Vec<String>> = None;
-        let mut left = messages;
+        let mut remaining = messages;
         loop {
-            let (connected, _) = self.ready(names).await?;
-            // Of this process: the name of an inbox is random.
+            let (connection, _) = self.ensure(names).await?;
+            // The name of an inbox is random, and so makes the ids unique among all processes.
             let ids = ids.get_or_insert_with(|| {
-                let of = connected.client.new_inbox();
-                (first..).take(messages.len()).map(|number| format!("{of}.{number}")).collect()
+                let inbox = connection.client.new_inbox();
+                (first..).take(messages.len()).map(|number| format!("{inbox}.{number}")).collect()
             });
-            let begun = messages.len() - left.len();
-            let sent = once(&connected, names, left, ids.get(begun..).unwrap_or_default()).await;
-            let stored = sent.iter().take_while(|each| matches!(each, Sent::Stored)).count();
-            left = left.get(stored..).unwrap_or_default();
-            let rest = sent.get(stored..).unwrap_or_default();
-            let why = match rest.first() {
-                None | Some(Sent::Stored) => return Ok(()),
-                Some(Sent::Refused(why)) => return Err(Error::Unavailable { reason: why.clone() }),
-                Some(Sent::Missing) => {
-                    streams.forget(names);
-                    "there is no stream"
+            let done = messages.len() - remaining.len();
+            let outcomes =
+                send_once(&connection, names, remaining, ids.get(done..).unwrap_or_default()).await;
+            let stored = outcomes.iter().take_while(|each| matches!(each, Outcome::Stored)).count();
+            remaining = remaining.get(stored..).unwrap_or_default();
+            let mut rest = outcomes.into_iter().skip(stored);
+            let failure = match rest.next() {
+                None | Some(Outcome::Stored) => return Ok(()),
+                Some(Outcome::Refused(error)) => {
+                    return Err(Error::unavailable("publish was refused").with_source(error));
                 }
-                Some(Sent::Unknown(why)) => why,
+                Some(Outcome::Missing) => {
+                    streams.forget(names);
+                    connector.unavailable("stream does not exist")
+                }
+                Some(Outcome::Unknown(error)) => {
+                    connector.unavailable("response to a publish was lost").with_source(error)
+                }
             };
-            if rest.iter().any(|each| matches!(each, Sent::Stored)) {
-                return Err(link.unavailable(&format!("a message was lost before others: {why}")));
+            if rest.any(|each| matches!(each, Outcome::Stored)) {
+                // To repeat the first one would reorder the messages.
+                return Err(failure);
             }
-            tracing::debug!(subject = names.subject, why, "published again");
-            tokio::time::sleep(PAUSE).await;
+            tracing::debug!(subject = names.subject, error = failure.report(), "publish is repeated");
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
-    /// What a stream holds; when its first message was published if that is asked for.
-    async fn look(&self, names: &Names, oldest: bool) -> Result<Backlog, Error> {
-        let link = &self.inner.link;
-        let looking = async {
-            let (connected, _) = self.ready(names).await?;
-            let stream = connected.jetstream.get_stream_no_info(&names.stream).await;
-            let stream = stream.map_err(|error| link.unavailable(&error.to_string()))?;
-            for last in [false; LOOKS - 1].into_iter().chain([true]) {
-                let info = stream.get_info().await.map_err(|error| link.unavailable(&error.to_string()))?;
+    /// Requests the backlog of a stream.
+    async fn request_backlog(&self, names: &Names, detail: BacklogDetail) -> Result<Backlog, Error> {
+        let connector = &self.inner.connector;
+        let request = async {
+            let (connection, _) = self.ensure(names).await?;
+            let stream = connection.jetstream.get_stream_no_info(&names.stream).await;
+            let stream = stream
+                .map_err(|error| connector.unavailable("failed to look up a stream").with_source(error))?;
+            for attempt in 1..=FIRST_MESSAGE_ATTEMPTS {
+                let info = stream.get_info().await.map_err(|error| {
+                    connector.unavailable("failed to request the state of a stream").with_source(error)
+                })?;
                 let state = info.state;
-                // What was acknowledged is gone from a work queue: what there is waits, or was just taken.
-                let taken = state.last_sequence.saturating_sub(state.messages);
-                let backlog = Backlog { waiting: state.messages, oldest_waiting_ms: None, taken };
-                if state.messages == 0 || !oldest {
+                // A work queue removes acknowledged messages.
+                let acknowledged = state.last_sequence.saturating_sub(state.messages);
+                let backlog = Backlog { waiting: state.messages, oldest_waiting_ms: None, acknowledged };
+                if state.messages == 0 || detail == BacklogDetail::Depth {
                     return Ok(backlog);
                 }
                 let first = stream.raw_message_builder().sequence(state.first_sequence).send().await;
-                let at = match first {
-                    Ok(first) => record::published_at(Some(&first.headers)).unwrap_or(0),
-                    // It may just have been acknowledged.
-                    Err(_) if !last => continue,
-                    // What can't be found out is taken for the beginning of time: then everything still waits.
+                let published_at_ms = match first {
+                    Ok(first) => record::published_at_ms(Some(&first.headers)).unwrap_or(0),
+                    // It may have been acknowledged since.
+                    Err(_) if attempt < FIRST_MESSAGE_ATTEMPTS => continue,
+                    // Callers read 0 as "everything still waits".
                     Err(_) => 0,
                 };
-                return Ok(Backlog { oldest_waiting_ms: Some(at), ..backlog });
+                return Ok(Backlog { oldest_waiting_ms: Some(published_at_ms), ..backlog });
             }
-            Err(link.unavailable("the first message can't be found"))
+            Err(connector.unavailable("failed to read the first message of a stream"))
         };
-        tokio::time::timeout(ANSWER, looking).await.unwrap_or_else(|_| Err(link.unavailable("no answer")))
+        let timed_out = || connector.unavailable("request for the backlog timed out");
+        tokio::time::timeout(REQUEST_TIMEOUT, request).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    async fn look_again(&self, topic: &Topic, oldest: bool) -> Result<Backlog, Error> {
-        let (names, link) = (self.inner.settings.names_of(topic), &self.inner.link);
-        let mut found = self.look(&names, oldest).await;
-        if found.is_err() && link.is_up().await {
-            // It may have been deleted: then it comes back empty.
+    async fn sample(&self, topic: &Topic, detail: BacklogDetail) -> Result<Backlog, Error> {
+        let names = self.inner.settings.names_of(topic);
+        let mut backlog = self.request_backlog(&names, detail).await;
+        if backlog.is_err() && self.inner.connector.is_connected().await {
+            // The stream may have been deleted: the second request creates it.
             self.inner.streams.forget(&names);
-            found = self.look(&names, oldest).await;
+            backlog = self.request_backlog(&names, detail).await;
         }
-        let backlog = found?;
-        self.inner.room.found(&names.subject, backlog.waiting);
-        #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
-        metrics::gauge!("goconductor_queue_lag", "topic" => names.subject).set(backlog.waiting as f64);
+        let backlog = backlog?;
+        self.inner.capacity.record(&names.subject, backlog.waiting);
         Ok(backlog)
     }
 }
 
-/// Sends messages in their order; what became of each.
-async fn once(connected: &Connected, names: &Names, messages: &[Message], ids: &[String]) -> Vec<Sent> {
-    let mut answers = Vec::with_capacity(messages.len());
+/// Publishes messages in order, and returns the outcome of each.
+async fn send_once(
+    connection: &Connection,
+    names: &Names,
+    messages: &[Message],
+    ids: &[String],
+) -> Vec<Outcome> {
+    let mut sent = Vec::with_capacity(messages.len());
     for (message, id) in messages.iter().zip(ids) {
         let publish =
             PublishMessage::build().payload(message.payload.clone()).headers(record::headers(message, id));
-        answers.push(connected.jetstream.send_publish(names.subject.clone(), publish).await);
+        sent.push(connection.jetstream.send_publish(names.subject.clone(), publish).await);
     }
-    let answers = answers.into_iter().map(async |sent| match sent {
-        Ok(answer) => outcome(answer.await.map(drop)),
+    let outcomes = sent.into_iter().map(async |sent| match sent {
+        Ok(response) => outcome(response.await.map(drop)),
         Err(error) => outcome(Err(error)),
     });
-    join_all(answers).await
+    join_all(outcomes).await
 }
 
-fn outcome(answer: Result<(), PublishError>) -> Sent {
-    let Err(error) = answer else { return Sent::Stored };
+fn outcome(response: Result<(), PublishError>) -> Outcome {
+    let Err(error) = response else { return Outcome::Stored };
     match error.kind() {
-        PublishErrorKind::StreamNotFound => Sent::Missing,
+        PublishErrorKind::StreamNotFound => Outcome::Missing,
         PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => {
-            Sent::Unknown(error.to_string())
+            Outcome::Unknown(error)
         }
         PublishErrorKind::WrongLastMessageId
         | PublishErrorKind::WrongLastSequence
         | PublishErrorKind::MaxPayloadExceeded
-        | PublishErrorKind::Other => Sent::Refused(error.to_string()),
+        | PublishErrorKind::Other => Outcome::Refused(error),
+    }
+}
+
+impl BrokerQueue for NatsQueue {
+    fn topic_name(&self, topic: &Topic) -> String {
+        self.inner.settings.names_of(topic).subject
     }
 }
 
@@ -248,65 +269,54 @@ impl Queue for NatsQueue {
             return Ok(());
         }
         let names = self.inner.settings.names_of(topic);
-        let (connected, _) = self.ready(&names).await?;
-        let limit = connected.client.max_payload().saturating_sub(HEADERS);
-        let largest = messages.iter().map(|message| message.key.len() + message.payload.len()).max();
-        if let Some(bytes) = largest.filter(|bytes| *bytes > limit) {
+        let (connection, _) = self.ensure(&names).await?;
+        let limit = connection.client.max_payload().saturating_sub(HEADER_BYTES);
+        if let Some(bytes) = messages.iter().map(Message::size).max().filter(|bytes| *bytes > limit) {
             return Err(Error::TooLarge { topic: topic.clone(), bytes, limit });
         }
-        #[allow(clippy::disallowed_methods, reason = "a figure for people")]
-        let begun = Instant::now();
-        self.room(topic, &names, messages.len()).await?;
-        let sent = tokio::time::timeout(DELIVERED, self.send(&names, &messages)).await;
-        let sent = sent.unwrap_or_else(|_| Err(self.inner.link.unavailable("no answer to a publish")));
-        metrics::histogram!("goconductor_queue_publish_seconds").record(begun.elapsed().as_secs_f64());
-        match &sent {
-            Ok(()) => {
-                let count = u64::try_from(messages.len()).unwrap_or(u64::MAX);
-                metrics::counter!("goconductor_queue_published_total", "topic" => names.subject)
-                    .increment(count);
-            }
-            Err(_) => metrics::counter!("goconductor_queue_publish_errors_total").increment(1),
-        }
-        sent
+        self.reserve(topic, &names, messages.len()).await?;
+        let timed_out = || self.inner.connector.unavailable("publish timed out");
+        let sent = tokio::time::timeout(PUBLISH_TIMEOUT, self.send(&names, &messages)).await;
+        sent.unwrap_or_else(|_| Err(timed_out()))
     }
 
     async fn consume(&self, topic: &Topic) -> Result<Box<dyn Consumer>, Error> {
         let names = self.inner.settings.names_of(topic);
         self.inner.streams.forget(&names);
-        let (connected, lease) = self.ready(&names).await?;
-        let news = Arc::clone(self.inner.link.news());
-        Ok(Box::new(NatsConsumer::begin(connected, news, names, lease).await?))
+        let (connection, lease) = self.ensure(&names).await?;
+        let status = self.inner.connector.status();
+        Ok(Box::new(NatsConsumer::start(connection, status, &names, lease).await?))
     }
 
     async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
-        self.look_again(topic, true).await
+        self.sample(topic, BacklogDetail::OldestMessage).await
     }
 
     async fn depth(&self, topic: &Topic) -> Result<Backlog, Error> {
-        self.look_again(topic, false).await
+        self.sample(topic, BacklogDetail::Depth).await
     }
 
     async fn has_consumer(&self, _: &Topic) -> Result<bool, Error> {
         Ok(true)
     }
 
-    fn outlives_processes(&self) -> bool {
+    fn is_durable(&self) -> bool {
         true
     }
 
     async fn check(&self) -> Result<(), Error> {
-        let link = &self.inner.link;
-        let asking = async {
-            let connected = link.get().await?;
-            match connected.jetstream.query_account().await {
+        let connector = &self.inner.connector;
+        let request = async {
+            let connection = connector.get().await?;
+            match connection.jetstream.query_account().await {
                 Ok(_) => Ok(()),
                 Err(error) if error.kind() == AccountErrorKind::TimedOut => {
-                    Err(link.unavailable("no answer"))
+                    Err(connector.unavailable("request to JetStream timed out"))
                 }
-                Err(error) => Err(link.unavailable(&format!("JetStream: {error}"))),
+                Err(error) => Err(connector.unavailable("request to JetStream failed").with_source(error)),
             }
         };
-        tokio::time::timeout(READY, asking).await.unwrap_or_else(|_| Err(link.unavailable("no answer")))
+        let timed_out = || connector.unavailable("readiness check timed out");
+        tokio::time::timeout(CHECK_TIMEOUT, request).await.unwrap_or_else(|_| Err(timed_out()))
     }
 }

@@ -1,58 +1,58 @@
-//! A consumer: asks for what it can take, and speaks for what it holds.
+//! A consumer: it requests messages when its owner wants some, and renews their leases.
 
-use super::ANSWER;
-use super::held::Shared;
-use super::link::{Connected, News};
+use super::connector::Connection;
+use super::limits::REQUEST_TIMEOUT;
 use super::options::Names;
-use super::receiver::{Receiver, ask, speak};
+use super::receiver::{Receiver, confirm, renew_leases};
+use super::state::Shared;
+use super::status::ConnectionStatus;
 use super::streams::CONSUMER;
 use crate::{Consumer, Delivery, DeliveryTag, Error};
 use async_nats::Client;
 use async_trait::async_trait;
 use futures::future::join_all;
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Before an acknowledgement is said again.
-const AGAIN: Duration = Duration::from_millis(100);
-/// How long the servers are waited for to hear that a consumer leaves.
-const LEAVE: Duration = Duration::from_secs(3);
+/// Delay before an unconfirmed acknowledgement is repeated.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// How long closing a consumer waits until its messages are released.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Takes messages of one topic.
+/// A consumer of one topic.
 #[derive(Debug)]
 pub(super) struct NatsConsumer {
-    name: String,
     client: Client,
     shared: Arc<Shared>,
-    /// Rings when everything was given back.
-    left: Option<oneshot::Receiver<()>>,
+    /// Resolves when all messages are released.
+    closed: Option<oneshot::Receiver<()>>,
 }
 
 impl NatsConsumer {
-    pub(super) async fn begin(
-        connected: Connected,
-        news: Arc<News>,
-        names: Names,
+    pub(super) async fn start(
+        connection: Connection,
+        status: &ConnectionStatus,
+        names: &Names,
         lease: Duration,
     ) -> Result<Self, Error> {
-        let Connected { client, jetstream } = connected;
+        let Connection { client, jetstream } = connection;
         let inbox = client.new_inbox();
-        // Each request has a subject of its own, so that the end of one is not taken for that of another.
-        let subscribed = tokio::time::timeout(ANSWER, client.subscribe(format!("{inbox}.*"))).await;
-        let unavailable = |reason: String| Error::Unavailable { reason };
+        // Each request has its own subject, so that the end of one request is not mistaken for that of another.
+        let subscribed = tokio::time::timeout(REQUEST_TIMEOUT, client.subscribe(format!("{inbox}.*"))).await;
         let subscriber = subscribed
-            .map_err(|_| unavailable("no answer to a subscription".to_owned()))?
-            .map_err(|error| unavailable(error.to_string()))?;
+            .map_err(|_| Error::unavailable("subscription timed out"))?
+            .map_err(|error| Error::unavailable("failed to subscribe").with_source(error))?;
         let shared = Arc::new(Shared {
             state: Mutex::default(),
-            came: Notify::new(),
-            wanted: Notify::new(),
+            arrived: Notify::new(),
+            demanded: Notify::new(),
             stop: CancellationToken::new(),
             lease,
         });
-        let (tell, left) = oneshot::channel();
+        let (notify_closed, closed) = oneshot::channel();
         let receiver = Receiver {
             client: client.clone(),
             jetstream,
@@ -60,63 +60,60 @@ impl NatsConsumer {
             subscriber,
             inbox,
             next: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{CONSUMER}", names.stream),
-            number: 0,
-            silent_since: None,
+            requests: 0,
+            no_responders_since: None,
         };
+        let connections = status.connections();
         tokio::spawn(async move {
-            receiver.run(news.connections()).await;
-            tell.send(()).ok();
+            receiver.run(connections).await;
+            notify_closed.send(()).ok();
         });
-        tokio::spawn(speak(client.clone(), Arc::clone(&shared)));
-        Ok(Self { name: names.subject, client, shared, left: Some(left) })
+        tokio::spawn(renew_leases(client.clone(), Arc::clone(&shared)));
+        Ok(Self { client, shared, closed: Some(closed) })
     }
 }
 
 #[async_trait]
 impl Consumer for NatsConsumer {
-    async fn take(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
         if max == 0 {
             return Ok(Vec::new());
         }
         loop {
-            let came = self.shared.came.notified();
-            tokio::pin!(came);
-            // From here on no message is missed.
-            came.as_mut().enable();
-            let given = self.shared.state().give(max).map_err(|reason| Error::Unavailable { reason })?;
-            if !given.is_empty() {
-                let count = u64::try_from(given.len()).unwrap_or(u64::MAX);
-                metrics::counter!("goconductor_queue_taken_total", "topic" => self.name.clone())
-                    .increment(count);
-                return Ok(given);
+            let arrived = self.shared.arrived.notified();
+            tokio::pin!(arrived);
+            // Registered before the state is read, so that no message is missed.
+            arrived.as_mut().enable();
+            let received = self.shared.state().try_receive(max)?;
+            if !received.is_empty() {
+                return Ok(received);
             }
-            self.shared.wanted.notify_one();
-            came.await;
+            self.shared.demanded.notify_one();
+            arrived.await;
         }
     }
 
     async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<Vec<DeliveryTag>, Error> {
-        let mut gone = Vec::new();
-        let mut left = self.shared.state().settle(deliveries, &mut gone);
-        while !left.is_empty() {
-            let asked = left.iter().map(async |(_, reply)| ask(&self.client, reply.clone(), "+ACK").await);
-            let heard = join_all(asked).await;
-            left = self.shared.state().settled(left.into_iter().zip(heard), &mut gone).map_err(|()| {
-                let reason = "no answer to an acknowledgement".to_owned();
-                Error::Unavailable { reason }
-            })?;
-            if !left.is_empty() {
-                tokio::time::sleep(AGAIN).await;
+        let mut lost = Vec::new();
+        let mut pending = self.shared.state().begin_acknowledge(deliveries, &mut lost);
+        while !pending.is_empty() {
+            let sent =
+                pending.iter().map(async |(_, reply)| confirm(&self.client, reply.clone(), "+ACK").await);
+            let confirmed = join_all(sent).await;
+            let results = pending.into_iter().zip(confirmed);
+            pending = self.shared.state().finish_acknowledge(results, &mut lost)?;
+            if !pending.is_empty() {
+                tokio::time::sleep(RETRY_DELAY).await;
             }
         }
-        Ok(gone)
+        Ok(lost)
     }
 
-    async fn leave(mut self: Box<Self>) {
-        let left = self.left.take();
+    async fn close(mut self: Box<Self>) {
+        let closed = self.closed.take();
         drop(self);
-        if let Some(left) = left {
-            drop(tokio::time::timeout(LEAVE, left).await);
+        if let Some(closed) = closed {
+            drop(tokio::time::timeout(CLOSE_TIMEOUT, closed).await);
         }
     }
 }

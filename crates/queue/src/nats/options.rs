@@ -36,12 +36,13 @@ impl Settings {
     pub(super) fn addresses(&self) -> Result<Vec<ServerAddr>, Error> {
         if self.servers.is_empty() {
             let reason = "queue.nats.servers is empty: name at least one server as host:port";
-            return Err(Error::Configuration { reason: reason.to_owned() });
+            return Err(Error::configuration(reason));
         }
         let scheme = if self.tls.is_some() { "tls" } else { "nats" };
         let parse = |server: &String| {
-            format!("{scheme}://{server}").parse().map_err(|error| Error::Configuration {
-                reason: format!("queue.nats.servers: {server} is not a host with a port: {error}"),
+            format!("{scheme}://{server}").parse().map_err(|error: std::io::Error| {
+                Error::configuration(format!("queue.nats.servers: {server} is not a host with a port"))
+                    .with_source(error)
             })
         };
         self.servers.iter().map(parse).collect()
@@ -72,8 +73,9 @@ impl Settings {
             }
             Some(NatsCredentials::Token(token)) => options.token(token.expose_secret().to_owned()),
             Some(NatsCredentials::Jwt(text)) => {
-                options.credentials(text.expose_secret()).map_err(|error| Error::Configuration {
-                    reason: format!("queue.nats.credentials is not the text of a credentials file: {error}"),
+                options.credentials(text.expose_secret()).map_err(|error| {
+                    Error::configuration("queue.nats.credentials is not the text of a credentials file")
+                        .with_source(error)
                 })?
             }
         };

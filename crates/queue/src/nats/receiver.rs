@@ -1,10 +1,10 @@
-//! The two tasks of a consumer: one asks for messages and receives them, and gives everything back at the end; the
-//! other says, for what is held for longer, that it is still worked on.
+//! The two tasks of a consumer. One requests and receives messages, and releases all of them at the end. The other
+//! renews the leases of messages that the owner keeps for longer.
 
-use super::ANSWER;
-use super::held::{Asked, Held, MARGIN, Shared, now};
+use super::limits::REQUEST_TIMEOUT;
 use super::record;
-use crate::{Delivery, DeliveryTag};
+use super::state::{LEASE_MARGIN, Lease, PullRequest, Shared, now};
+use crate::{Delivery, DeliveryTag, Error};
 use async_nats::{Client, StatusCode, Subject, Subscriber, jetstream};
 use futures::StreamExt;
 use futures::future::join_all;
@@ -12,36 +12,40 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How long a request for messages waits at the servers. Short: what is held is counted from when it was asked for.
-const WAITS: Duration = Duration::from_secs(2);
-/// A request of which nothing is heard for so much longer is lost.
-const LOST: Duration = Duration::from_secs(1);
-/// Before the same is asked again: others were before it, or the servers are busy with themselves.
-const SOON: Duration = Duration::from_millis(3);
-const LATER: Duration = Duration::from_millis(100);
-/// Where nobody answers for the consumer for this long, it is gone.
-const GONE: Duration = Duration::from_secs(3);
-/// How often it is looked whether something has to be said.
+/// How long a request waits at the servers for a message. It is short, because a lease is counted from the time of the
+/// request.
+const PULL_EXPIRY: Duration = Duration::from_secs(2);
+/// A request without a response counts as lost this long after its expiry.
+const PULL_GRACE: Duration = Duration::from_secs(1);
+/// Delay before a request is repeated: if other consumers were served first, and after any other refusal.
+const RETRY_DELAY: Duration = Duration::from_millis(3);
+const RETRY_DELAY_AFTER_ERROR: Duration = Duration::from_millis(100);
+/// A consumer object without responders for this long counts as deleted.
+const NO_RESPONDERS_TIMEOUT: Duration = Duration::from_secs(3);
+/// Interval at which requests and leases are checked.
 const TICK: Duration = Duration::from_millis(500);
-/// One try to say something of a message.
-const TRY: Duration = Duration::from_secs(2);
-/// How long it may take to give everything back.
-const LEAVE: Duration = Duration::from_secs(3);
-/// Messages that are asked for at once, at most.
-const MOST: usize = 1000;
+/// Timeout of one attempt to acknowledge a message or to renew its lease.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Timeout for releasing all messages at the end.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The maximum number of messages in one request.
+const MAX_BATCH: usize = 1000;
+/// Leases are renewed when less than this fraction of their duration remains.
+const RENEW_BELOW: f32 = 0.6;
 
-/// Asks for messages, and receives them.
+/// Requests and receives messages.
 pub(super) struct Receiver {
     pub(super) client: Client,
     pub(super) jetstream: jetstream::Context,
     pub(super) shared: Arc<Shared>,
     pub(super) subscriber: Subscriber,
     pub(super) inbox: String,
-    /// Where messages are asked for.
+    /// The subject of requests for messages.
     pub(super) next: String,
-    pub(super) number: u64,
-    /// Since when nobody answers for the consumer.
-    pub(super) silent_since: Option<Instant>,
+    /// The number of requests so far.
+    pub(super) requests: u64,
+    /// Since when requests find no responder.
+    pub(super) no_responders_since: Option<Instant>,
 }
 
 impl Receiver {
@@ -51,74 +55,76 @@ impl Receiver {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         connections.mark_unchanged();
         loop {
-            // All are safe to cancel: none has anything in hand before it is ready.
+            // All arms are cancel safe: none owns a message before it completes.
             tokio::select! {
                 () = shared.stop.cancelled() => break,
                 message = self.subscriber.next() => match message {
                     Some(message) => self.receive(message).await,
                     None => {
-                        shared.fail("the connection was closed".to_owned());
+                        shared.fail(Error::unavailable("connection was closed"));
                         break;
                     }
                 },
-                () = shared.wanted.notified() => {}
-                // What was asked for before is forgotten by the servers.
-                _ = connections.changed() => self.forget(),
-                _ = tick.tick() => self.expire(),
+                () = shared.demanded.notified() => {}
+                // The servers forget requests when the connection breaks.
+                _ = connections.changed() => self.abandon_request(),
+                _ = tick.tick() => self.expire_request(),
             }
-            self.ask().await;
+            self.request().await;
         }
-        self.give_back().await;
+        self.release().await;
     }
 
-    fn forget(&self) {
-        self.shared.state().asked = None;
+    fn abandon_request(&self) {
+        self.shared.state().request = None;
     }
 
-    /// What is not answered is asked again; and the owner looks again whether something has ended.
-    fn expire(&self) {
+    /// Abandons a request without a response, and wakes the owner, which checks whether a batch has ended.
+    fn expire_request(&self) {
         let mut state = self.shared.state();
-        if state.asked.as_ref().is_some_and(|asked| asked.at.elapsed() > WAITS + LOST) {
-            state.asked = None;
+        let is_lost = |request: &PullRequest| request.sent_at.elapsed() > PULL_EXPIRY + PULL_GRACE;
+        if state.request.as_ref().is_some_and(is_lost) {
+            state.request = None;
         }
         drop(state);
-        self.shared.came.notify_waiters();
+        self.shared.arrived.notify_waiters();
     }
 
-    /// Asks for what is wanted, unless something is on its way. It is answered with what there is, at once; if
-    /// there is nothing, with the first that comes.
-    async fn ask(&mut self) {
-        let subject = format!("{}.{}", self.inbox, self.number);
-        let wanted = {
+    /// Requests messages if the owner wants some and no request is in flight. The servers respond with all waiting
+    /// messages at once. If none waits, they respond with the first one that is published.
+    async fn request(&mut self) {
+        let subject = format!("{}.{}", self.inbox, self.requests);
+        let batch = {
             let mut state = self.shared.state();
-            if state.asked.is_some() || !state.fetched.is_empty() || state.failed.is_some() {
+            if state.request.is_some() || !state.prefetched.is_empty() || state.failed.is_some() {
                 return;
             }
-            let Some(wanted) = state.wanted.take() else { return };
-            let wanted = wanted.min(MOST);
-            state.asked = Some(Asked { subject: subject.clone(), at: now(), left: wanted, came: None });
-            wanted
+            let Some(demand) = state.demand.take() else { return };
+            let batch = demand.min(MAX_BATCH);
+            let (subject, sent_at) = (subject.clone(), now());
+            state.request = Some(PullRequest { subject, sent_at, remaining: batch, last_arrival: None });
+            batch
         };
-        self.number += 1;
-        let request = format!(r#"{{"batch":{wanted},"expires":{},"no_wait":true}}"#, WAITS.as_nanos());
-        let asked = self.client.publish_with_reply(self.next.clone(), subject, request.into());
-        if !matches!(tokio::time::timeout(ANSWER, asked).await, Ok(Ok(()))) {
-            self.forget();
+        self.requests += 1;
+        let request = format!(r#"{{"batch":{batch},"expires":{},"no_wait":true}}"#, PULL_EXPIRY.as_nanos());
+        let sent = self.client.publish_with_reply(self.next.clone(), subject, request.into());
+        if !matches!(tokio::time::timeout(REQUEST_TIMEOUT, sent).await, Ok(Ok(()))) {
+            self.abandon_request();
         }
     }
 
     async fn receive(&mut self, message: async_nats::Message) {
         match message.status {
             None => {
-                self.silent_since = None;
-                self.take_in(message);
+                self.no_responders_since = None;
+                self.prefetch(message);
             }
-            Some(status) => self.hear(status, &message).await,
+            Some(status) => self.end_request(status, &message).await,
         }
-        self.shared.came.notify_waiters();
+        self.shared.arrived.notify_waiters();
     }
 
-    fn take_in(&self, message: async_nats::Message) {
+    fn prefetch(&self, message: async_nats::Message) {
         let Some(reply) = message.reply.clone() else { return };
         let message = jetstream::Message { message, context: self.jetstream.clone() };
         let Ok(info) = message.info() else { return };
@@ -126,100 +132,105 @@ impl Receiver {
         let (tag, redelivered) = (DeliveryTag::new(info.stream_sequence), info.delivered > 1);
         let message = record::message(message.headers.as_ref(), message.payload.clone(), stored_at_ms);
         let mut state = self.shared.state();
-        // It was lent after it was asked for; one that comes late is counted as if it had come last.
-        let mut asked_at = now().checked_sub(WAITS + LOST).unwrap_or_else(now);
-        if let Some(asked) = &mut state.asked {
-            asked_at = asked.at;
-            asked.came = Some(now());
-            asked.left = asked.left.saturating_sub(1);
-            if asked.left == 0 {
-                state.asked = None;
+        // The lease began after the request was sent. A message of an abandoned request counts from the earliest time
+        // at which that request can have been sent.
+        let mut sent_at = now().checked_sub(PULL_EXPIRY + PULL_GRACE).unwrap_or_else(now);
+        if let Some(request) = &mut state.request {
+            sent_at = request.sent_at;
+            request.last_arrival = Some(now());
+            request.remaining = request.remaining.saturating_sub(1);
+            if request.remaining == 0 {
+                state.request = None;
             }
         }
-        state.held.insert(tag, Held { reply, until: asked_at + self.shared.lease });
-        state.fetched.push_back(Delivery { tag, message, redelivered });
+        state.leases.insert(tag, Lease { reply, expires_at: sent_at + self.shared.lease });
+        state.prefetched.push_back(Delivery { tag, message, redelivered });
     }
 
-    /// The servers say how a request has ended.
-    async fn hear(&mut self, status: StatusCode, message: &async_nats::Message) {
+    /// Processes the status message that ends a request.
+    async fn end_request(&mut self, status: StatusCode, message: &async_nats::Message) {
         let description = message.description.as_deref().unwrap_or_default();
         if status == StatusCode::NO_RESPONDERS {
-            let since = *self.silent_since.get_or_insert_with(now);
-            if since.elapsed() > GONE {
-                self.shared.fail("there is no consumer".to_owned());
+            let since = *self.no_responders_since.get_or_insert_with(now);
+            if since.elapsed() > NO_RESPONDERS_TIMEOUT {
+                self.shared.fail(Error::unavailable("consumer object does not exist"));
             }
         } else if description.contains("Consumer Deleted") || description.contains("push based") {
-            self.shared.fail(description.to_owned());
+            self.shared.fail(Error::unavailable(description));
         } else {
-            self.silent_since = None;
+            self.no_responders_since = None;
         }
-        match self.shared.state().end(message.subject.as_str()) {
-            // It was not answered before.
+        match self.shared.state().end_request(message.subject.as_str()) {
+            // The request failed without a message.
             Some(false) if description != "Request Timeout" => {}
             Some(_) | None => return,
         }
-        tracing::trace!(%status, description, "nats");
-        let pause = if description == "Requests Pending" { SOON } else { LATER };
-        tokio::time::sleep(pause).await;
+        tracing::trace!(%status, description, "NATS refused a request for messages");
+        let is_queued = description == "Requests Pending";
+        tokio::time::sleep(if is_queued { RETRY_DELAY } else { RETRY_DELAY_AFTER_ERROR }).await;
     }
 
-    /// Gives back what is held and still ours, in its order, so that others have it at once.
-    async fn give_back(&mut self) {
-        let giving = async {
-            // What is on its way comes first.
+    /// Releases all messages whose lease has not expired, in order, so that other consumers receive them at once.
+    async fn release(&mut self) {
+        let releasing = async {
+            // Messages in flight first.
             if self.subscriber.drain().await.is_ok() {
                 while let Some(message) = self.subscriber.next().await {
                     if message.status.is_none() {
-                        self.take_in(message);
+                        self.prefetch(message);
                     }
                 }
             }
-            let held = std::mem::take(&mut self.shared.state().held);
-            let sure = now() + MARGIN;
-            let replies = held.into_values().filter(|held| held.until > sure).map(|held| held.reply);
-            // One after the other: they come again in the order in which they were given back.
-            for reply in replies {
-                if self.client.publish(reply, "-NAK".into()).await.is_err() {
+            let leases = std::mem::take(&mut self.shared.state().leases);
+            let safe = now() + LEASE_MARGIN;
+            let valid = leases.into_values().filter(|lease| lease.expires_at > safe);
+            // One after the other: the servers deliver messages again in the order of their release.
+            for lease in valid {
+                if self.client.publish(lease.reply, "-NAK".into()).await.is_err() {
                     return;
                 }
             }
             self.client.flush().await.ok();
         };
-        if tokio::time::timeout(LEAVE, giving).await.is_err() {
-            tracing::debug!("what a consumer held comes again when its time is up");
+        if tokio::time::timeout(RELEASE_TIMEOUT, releasing).await.is_err() {
+            tracing::debug!(
+                "consumer could not release its messages in time; they are redelivered after their leases"
+            );
         }
     }
 }
 
-/// Says, for what is held for longer, that it is still worked on.
-pub(super) async fn speak(client: Client, shared: Arc<Shared>) {
+/// Renews leases until the consumer is stopped.
+pub(super) async fn renew_leases(client: Client, shared: Arc<Shared>) {
     loop {
-        // Safe to cancel: nothing has been said yet.
+        // Cancel safe: no renewal is in flight.
         tokio::select! {
             () = shared.stop.cancelled() => return,
             () = tokio::time::sleep(TICK) => {}
         }
-        let at = now();
-        let soon = at + shared.lease.mul_f32(0.6);
+        let sent_at = now();
+        let renew_before = sent_at + shared.lease.mul_f32(RENEW_BELOW);
         let due: Vec<(DeliveryTag, Subject)> = {
             let state = shared.state();
-            let due = state.held.iter().filter(|(_, held)| held.until < soon && held.until > at + MARGIN);
-            due.map(|(tag, held)| (*tag, held.reply.clone())).collect()
+            let is_due =
+                |lease: &Lease| lease.expires_at < renew_before && lease.expires_at > sent_at + LEASE_MARGIN;
+            let due = state.leases.iter().filter(|(_, lease)| is_due(lease));
+            due.map(|(tag, lease)| (*tag, lease.reply.clone())).collect()
         };
-        let said = due.into_iter().map(async |(tag, reply)| (tag, ask(&client, reply, "+WPI").await));
-        for (tag, heard) in join_all(said).await {
-            if heard && let Some(held) = shared.state().held.get_mut(&tag) {
-                // Only if it was still ours when that was heard.
-                if held.until > now() {
-                    held.until = at + shared.lease;
+        let renewals = due.into_iter().map(async |(tag, reply)| (tag, confirm(&client, reply, "+WPI").await));
+        for (tag, confirmed) in join_all(renewals).await {
+            if confirmed && let Some(lease) = shared.state().leases.get_mut(&tag) {
+                // A renewal counts only if the lease had not expired when it was confirmed.
+                if lease.expires_at > now() {
+                    lease.expires_at = sent_at + shared.lease;
                 }
             }
         }
     }
 }
 
-/// Says something of a message, and waits until the servers have heard it; whether they have.
-pub(super) async fn ask(client: &Client, reply: Subject, what: &'static str) -> bool {
-    let said = tokio::time::timeout(TRY, client.request(reply, what.into())).await;
-    matches!(said, Ok(Ok(_)))
+/// Sends an acknowledgement of a message, and returns whether the servers confirmed it.
+pub(super) async fn confirm(client: &Client, reply: Subject, acknowledgement: &'static str) -> bool {
+    let confirmed = tokio::time::timeout(ACK_TIMEOUT, client.request(reply, acknowledgement.into())).await;
+    matches!(confirmed, Ok(Ok(_)))
 }

@@ -1,40 +1,41 @@
-//! A message as it stands in a stream.
+//! The encoding of a message in a stream.
 
 use crate::Message;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
 use bytes::Bytes;
 
-/// The headers of what the payload does not hold.
+/// The headers of the fields outside the payload.
 const KEY: &str = "Goconductor-Key";
-const PUBLISHED: &str = "Goconductor-Published-At-Ms";
+const PUBLISHED_AT: &str = "Goconductor-Published-At-Ms";
 
-/// The headers of a message; by its id the servers know a repeat.
+/// Returns the headers of a message. The servers detect duplicates by `id`.
 pub(super) fn headers(message: &Message, id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(NATS_MESSAGE_ID, id);
-    headers.insert(KEY, escaped(&message.key));
-    headers.insert(PUBLISHED, message.published_at_ms.to_string());
+    headers.insert(KEY, escape(&message.key));
+    headers.insert(PUBLISHED_AT, message.published_at_ms.to_string());
     headers
 }
 
-/// The message of a record. One that somebody else has published has no key, and was published when it came.
+/// Decodes a message. A message of another publisher has no key, and its publish time is the time at which it was
+/// stored.
 pub(super) fn message(headers: Option<&HeaderMap>, payload: Bytes, stored_at_ms: i64) -> Message {
     let text = |name: &str| Some(headers?.get(name)?.as_str());
     Message {
-        key: text(KEY).map(unescaped).unwrap_or_default(),
+        key: text(KEY).map(unescape).unwrap_or_default(),
         payload,
-        published_at_ms: published_at(headers).unwrap_or(stored_at_ms),
+        published_at_ms: published_at_ms(headers).unwrap_or(stored_at_ms),
     }
 }
 
-/// When a record's message was published, if it says so.
-pub(super) fn published_at(headers: Option<&HeaderMap>) -> Option<i64> {
-    headers?.get(PUBLISHED)?.as_str().parse().ok()
+/// Returns the publish time in the headers, if they have one.
+pub(super) fn published_at_ms(headers: Option<&HeaderMap>) -> Option<i64> {
+    headers?.get(PUBLISHED_AT)?.as_str().parse().ok()
 }
 
-/// A header holds a line of plain text: everything else is written as its bytes, each as % and two digits.
-fn escaped(key: &str) -> String {
+/// Percent-encodes all bytes that are not allowed in a header.
+fn escape(key: &str) -> String {
     let mut text = String::with_capacity(key.len());
     for byte in key.bytes() {
         if byte.is_ascii_graphic() && byte != b'%' {
@@ -46,7 +47,7 @@ fn escaped(key: &str) -> String {
     text
 }
 
-fn unescaped(text: &str) -> String {
+fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_comes_back() {
+    fn every_key_survives_a_round_trip() {
         for key in ["", "018f-7000", "ключ/🔑", "100%", "%41", " a\r\nb\t", "%"] {
             let message =
                 Message { key: key.to_owned(), payload: Bytes::from_static(b"p"), published_at_ms: -1 };
@@ -83,12 +84,12 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_published_is_a_message_too() {
+    fn message_of_another_publisher_is_decoded() {
         let read = message(None, Bytes::from_static(b"?"), 7);
         assert_eq!(
             read,
             Message { key: String::new(), payload: Bytes::from_static(b"?"), published_at_ms: 7 }
         );
-        assert_eq!(unescaped("50%-%4"), "50%-%4");
+        assert_eq!(unescape("50%-%4"), "50%-%4");
     }
 }

@@ -1,224 +1,220 @@
-//! Streams and consumers that are missing are made; what is there and can't work is refused.
+//! Creation of missing streams and consumer objects, and validation of existing ones.
 
-use super::link::{Connected, Link};
+use super::connector::{Connection, Connector};
 use super::options::Names;
 use crate::Error;
 use crate::settings::nats::Settings;
+use crate::topic_cache::TopicCache;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::{ConsumerInfoErrorKind, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{self, ConsumerErrorKind, DiscardPolicy, RetentionPolicy, StorageType};
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// The one consumer of each stream, which all executors share.
+/// The name of the one consumer object of each stream. All executors share it.
 pub(super) const CONSUMER: &str = "executors";
-/// What was taken and not acknowledged comes again after this, unless whoever has it says that it still works on it.
+/// The lease of a message (`ack_wait`): a message that is neither acknowledged nor renewed is delivered again after it.
 const LEASE: Duration = Duration::from_secs(8);
-/// For how long the servers know a message's id: longer than one is published again for.
-const KNOWN_FOR: Duration = Duration::from_secs(60);
-/// What all consumers of a topic together may have taken and not acknowledged: they acknowledge at once.
-const TAKEN: i64 = 10_000;
-/// Requests for messages that wait at once, of all consumers of a topic.
-const WAITING: i64 = 2048;
-/// Replicas in a cluster where nothing else is said.
-const REPLICAS: usize = 3;
+/// The shortest lease that an existing consumer object may have: renewals need time.
+const MIN_LEASE: Duration = Duration::from_secs(4);
+/// How long the servers remember message ids. A publish is retried for less time.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(60);
+/// The maximum number of unacknowledged messages of a topic. Consumers acknowledge at once, so few are needed.
+const MAX_ACK_PENDING: i64 = 10_000;
+/// The maximum number of waiting requests for messages of a topic.
+const MAX_WAITING: i64 = 2048;
+/// The default number of replicas in a cluster.
+const CLUSTER_REPLICAS: usize = 3;
 
-/// Streams that are known to be there, each with the lease of its consumer.
+/// The streams that are known to exist, each with the lease of its messages.
 #[derive(Default)]
 pub(super) struct Streams {
-    known: Mutex<BTreeMap<String, Duration>>,
-    /// One at a time: who comes second finds it made.
-    making: tokio::sync::Mutex<()>,
+    cache: TopicCache<Duration>,
 }
 
 impl Streams {
-    fn known(&self, names: &Names) -> Option<Duration> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&names.stream).copied()
-    }
-
-    /// It may be gone.
+    /// Forgets a stream that may have been deleted.
     pub(super) fn forget(&self, names: &Names) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&names.stream);
+        self.cache.forget(&names.stream);
     }
 
-    /// Makes a stream and its consumer, unless they are there; for how long its messages are lent.
+    /// Creates a stream and its consumer object, unless they exist. Returns the lease of the stream's messages.
     pub(super) async fn ensure(
         &self,
-        link: &Link,
-        connected: &Connected,
+        connector: &Connector,
+        connection: &Connection,
         settings: &Settings,
         names: &Names,
     ) -> Result<Duration, Error> {
-        if let Some(lease) = self.known(names) {
-            return Ok(lease);
-        }
-        let _one = self.making.lock().await;
-        if let Some(lease) = self.known(names) {
-            return Ok(lease);
-        }
-        let stream = self.stream(link, connected, settings, names).await?;
-        let lease = consumer(link, &stream, names).await?;
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(names.stream.clone(), lease);
-        Ok(lease)
-    }
-
-    async fn stream(
-        &self,
-        link: &Link,
-        connected: &Connected,
-        settings: &Settings,
-        names: &Names,
-    ) -> Result<stream::Stream, Error> {
-        let found = match connected.jetstream.get_stream(&names.stream).await {
-            Ok(stream) => stream,
-            Err(error) => match error.kind() {
-                GetStreamErrorKind::JetStream(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                    make(link, connected, settings, names).await?
-                }
-                GetStreamErrorKind::JetStream(said) => return Err(refused(names, &said)),
-                GetStreamErrorKind::EmptyName
-                | GetStreamErrorKind::Request
-                | GetStreamErrorKind::InvalidStreamName => {
-                    return Err(link.unavailable(&silent(&error.to_string())));
-                }
-            },
+        let ensure = || async {
+            let stream = ensure_stream(connector, connection, settings, names).await?;
+            ensure_consumer(connector, &stream, names).await
         };
-        check(&found.cached_info().config, names)?;
-        Ok(found)
+        self.cache.get_or_create(&names.stream, None, ensure).await
     }
 }
 
-async fn make(
-    link: &Link,
-    connected: &Connected,
+async fn ensure_stream(
+    connector: &Connector,
+    connection: &Connection,
     settings: &Settings,
     names: &Names,
 ) -> Result<stream::Stream, Error> {
-    let in_cluster = connected.client.server_info().cluster.is_some();
-    let config = wanted(settings, names, in_cluster);
+    let stream = match connection.jetstream.get_stream(&names.stream).await {
+        Ok(stream) => stream,
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                create_stream(connector, connection, settings, names).await?
+            }
+            GetStreamErrorKind::JetStream(error) => return Err(refused(names, error)),
+            GetStreamErrorKind::EmptyName
+            | GetStreamErrorKind::Request
+            | GetStreamErrorKind::InvalidStreamName => {
+                // Servers without JetStream do not respond at all.
+                let advice = "JetStream did not respond: check that the configuration of the servers enables it with \
+                              `jetstream {}`";
+                return Err(connector.unavailable(advice).with_source(error));
+            }
+        },
+    };
+    check_stream(&stream.cached_info().config, names)?;
+    Ok(stream)
+}
+
+async fn create_stream(
+    connector: &Connector,
+    connection: &Connection,
+    settings: &Settings,
+    names: &Names,
+) -> Result<stream::Stream, Error> {
+    let is_cluster = connection.client.server_info().cluster.is_some();
+    let config = stream_config(settings, names, is_cluster);
     let replicas = config.num_replicas;
-    let error = match connected.jetstream.create_stream(config).await {
+    let error = match connection.jetstream.create_stream(config).await {
         Ok(stream) => {
-            tracing::info!(stream = names.stream, replicas, "the stream was made");
+            tracing::info!(stream = names.stream, replicas, "NATS stream created");
             return Ok(stream);
         }
         Err(error) => error,
     };
-    if let CreateStreamErrorKind::JetStream(said) = error.kind() {
-        if said.error_code() != ErrorCode::STREAM_NAME_EXIST {
-            return Err(refused(names, &said));
+    if let CreateStreamErrorKind::JetStream(error) = error.kind() {
+        if error.error_code() != ErrorCode::STREAM_NAME_EXIST {
+            return Err(refused(names, error));
         }
-        // By another process, meanwhile, and in its own way.
-        let made = connected.jetstream.get_stream(&names.stream).await;
-        return made.map_err(|error| link.unavailable(&error.to_string()));
+        // Another process has created it since, possibly with other settings.
+        let stream = connection.jetstream.get_stream(&names.stream).await;
+        return stream
+            .map_err(|error| connector.unavailable("failed to look up a stream").with_source(error));
     }
-    Err(link.unavailable(&error.to_string()))
+    Err(connector.unavailable("failed to create a stream").with_source(error))
 }
 
-/// What nobody answers may not be there.
-fn silent(said: &str) -> String {
-    format!(
-        "JetStream does not answer ({said}); is it enabled, by `jetstream {{}}` in the servers' configuration?"
-    )
-}
-
-fn wanted(settings: &Settings, names: &Names, in_cluster: bool) -> stream::Config {
-    let by_itself = if in_cluster { REPLICAS } else { 1 };
+fn stream_config(settings: &Settings, names: &Names, is_cluster: bool) -> stream::Config {
+    let default = if is_cluster { CLUSTER_REPLICAS } else { 1 };
     let replicas = settings.replication.and_then(|count| usize::try_from(count).ok());
     stream::Config {
         name: names.stream.clone(),
         description: Some("commands of GoConductor".to_owned()),
         subjects: vec![names.subject.clone()],
         retention: RetentionPolicy::WorkQueue,
-        // Whatever limits somebody sets later: what is taken in is not thrown away.
+        // If an operator adds limits later, new messages are refused and stored ones are kept.
         discard: DiscardPolicy::New,
         storage: StorageType::File,
-        num_replicas: replicas.unwrap_or(by_itself),
-        duplicate_window: KNOWN_FOR,
+        num_replicas: replicas.unwrap_or(default),
+        duplicate_window: DUPLICATE_WINDOW,
         ..stream::Config::default()
     }
 }
 
-/// A stream that somebody else has made has to work for commands.
-fn check(found: &stream::Config, names: &Names) -> Result<(), Error> {
-    let wrong = if found.retention != RetentionPolicy::WorkQueue {
-        Some("keeps messages that were acknowledged: its retention has to be `workqueue`")
-    } else if !found.subjects.contains(&names.subject) {
-        Some("does not take the subject of the same name")
-    } else if found.no_ack {
-        Some("does not say what it has stored: `no_ack` has to be false")
-    } else if found.sealed {
+/// Checks that an existing stream works for commands.
+fn check_stream(config: &stream::Config, names: &Names) -> Result<(), Error> {
+    let problem = if config.retention != RetentionPolicy::WorkQueue {
+        Some("keeps acknowledged messages: its retention has to be `workqueue`")
+    } else if !config.subjects.contains(&names.subject) {
+        Some("does not include the subject of the topic")
+    } else if config.no_ack {
+        Some("does not confirm publishes: `no_ack` has to be false")
+    } else if config.sealed {
         Some("is sealed")
     } else {
         None
     };
-    wrong.map_or(Ok(()), |wrong| Err(misfit(names, wrong)))
+    problem.map_or(Ok(()), |problem| Err(incompatible(names, problem)))
 }
 
-fn misfit(names: &Names, wrong: &str) -> Error {
-    let reason = format!(
-        "the stream {} is there and {wrong}; change or remove it, and it is made as it has to be, or set queue.prefix",
+fn incompatible(names: &Names, problem: &str) -> Error {
+    Error::configuration(format!(
+        "stream {} {problem}; change it, remove it so that it is created again, or set another queue.prefix",
         names.stream
-    );
-    Error::Configuration { reason }
+    ))
 }
 
-/// What JetStream refuses, by what can be done about it.
-fn refused(names: &Names, said: &async_nats::jetstream::Error) -> Error {
-    let advice = match said.error_code() {
+/// Converts an error of JetStream, by what can be done about it.
+fn refused(names: &Names, error: async_nats::jetstream::Error) -> Error {
+    let advice = match error.error_code() {
         ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
-            "enable it by `jetstream {}` in the servers' configuration, for this account too"
+            "enable JetStream with `jetstream {}` in the configuration of the servers, for this account too"
         }
         ErrorCode::CLUSTER_NO_PEERS | ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => {
-            "there are not as many servers as replicas: set queue.nats.replication"
+            "the cluster has fewer servers than replicas: set queue.nats.replication"
         }
-        ErrorCode::STREAM_SUBJECT_OVERLAP => "another stream takes its subject: set queue.prefix",
-        _ => return Error::Unavailable { reason: format!("the stream {}: {said}", names.stream) },
+        ErrorCode::STREAM_SUBJECT_OVERLAP => {
+            "another stream includes the subject of the topic: set another queue.prefix"
+        }
+        _ => return Error::unavailable(format!("stream {} was refused", names.stream)).with_source(error),
     };
-    Error::Configuration { reason: format!("the stream {}: {said}; {advice}", names.stream) }
+    Error::configuration(format!("stream {} was refused; {advice}", names.stream)).with_source(error)
 }
 
-/// The consumer of a stream; for how long its messages are lent.
-async fn consumer(link: &Link, stream: &stream::Stream, names: &Names) -> Result<Duration, Error> {
-    let found = match stream.consumer_info(CONSUMER).await {
+/// Creates the consumer object of a stream, unless it exists. Returns the lease of its messages.
+async fn ensure_consumer(
+    connector: &Connector,
+    stream: &stream::Stream,
+    names: &Names,
+) -> Result<Duration, Error> {
+    let config = match stream.consumer_info(CONSUMER).await {
         Ok(info) => info.config,
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
-            let wanted = pull::Config {
+            let config = pull::Config {
                 durable_name: Some(CONSUMER.to_owned()),
                 ack_policy: AckPolicy::Explicit,
                 ack_wait: LEASE,
-                // A command comes until it is acknowledged: the executor says what is no command.
+                // A message is delivered until it is acknowledged. The executor detects poison messages.
                 max_deliver: -1,
-                max_ack_pending: TAKEN,
-                max_waiting: WAITING,
+                max_ack_pending: MAX_ACK_PENDING,
+                max_waiting: MAX_WAITING,
                 ..pull::Config::default()
             };
-            match stream.create_consumer(wanted).await {
-                Ok(made) => made.cached_info().config.clone(),
+            match stream.create_consumer(config).await {
+                Ok(created) => created.cached_info().config.clone(),
                 Err(error) => {
-                    if let ConsumerErrorKind::JetStream(said) = error.kind() {
-                        return Err(refused(names, &said));
+                    if let ConsumerErrorKind::JetStream(error) = error.kind() {
+                        return Err(refused(names, error));
                     }
-                    return Err(link.unavailable(&error.to_string()));
+                    return Err(connector
+                        .unavailable("failed to create a consumer object")
+                        .with_source(error));
                 }
             }
         }
-        Err(error) => return Err(link.unavailable(&error.to_string())),
+        Err(error) => {
+            return Err(connector.unavailable("failed to look up a consumer object").with_source(error));
+        }
     };
-    let wrong = if found.deliver_subject.is_some() {
-        Some("has a consumer `executors` that is pushed to")
-    } else if found.ack_policy != AckPolicy::Explicit {
+    let problem = if config.deliver_subject.is_some() {
+        Some("has a consumer `executors` that pushes messages: it has to be a pull consumer")
+    } else if config.ack_policy != AckPolicy::Explicit {
         Some(
-            "has a consumer `executors` that does not acknowledge each message: `ack_policy` has to be `explicit`",
+            "has a consumer `executors` without acknowledgements per message: `ack_policy` has to be `explicit`",
         )
-    } else if found.max_deliver > 0 {
-        Some("has a consumer `executors` that loses what was delivered too often: `max_deliver` has to be -1")
-    } else if found.ack_wait < Duration::from_secs(4) {
-        Some("has a consumer `executors` with an `ack_wait` of less than 4 s")
+    } else if config.max_deliver > 0 {
+        Some(
+            "has a consumer `executors` that drops messages after some deliveries: `max_deliver` has to be -1",
+        )
+    } else if config.ack_wait < MIN_LEASE {
+        Some("has a consumer `executors` whose `ack_wait` is less than 4 s")
     } else {
         None
     };
-    wrong.map_or(Ok(found.ack_wait), |wrong| Err(misfit(names, wrong)))
+    problem.map_or(Ok(config.ack_wait), |problem| Err(incompatible(names, problem)))
 }
