@@ -1,58 +1,61 @@
-//! Commands on RabbitMQ: one quorum queue a lane, which all executors of the service consume.
+//! The adapter for RabbitMQ: one quorum queue per lane, which all executors of the service consume.
 //!
-//! **Order.** A queue has one order, in which its messages are handed out; what comes back, because whoever had it has
-//! gone, comes before the rest and in its order. So messages of one key are handed out in the order of their
-//! publishing, as the port has it. Nor are there partitions with a single active consumer each: they would tie a
-//! workflow to one executor even where another has room, and commands carry the `seq` that they belong to.
+//! **Order.** A queue delivers its messages in one order. Messages that return to the queue, because their consumer is
+//! gone, are delivered before the rest, in their order. Messages with the same key are therefore delivered in publish
+//! order, as the port requires. The adapter does not use partitions with a single active consumer each: they would bind
+//! a workflow to one executor while another one is idle. Commands carry their `seq`, so nothing more is needed.
 //!
-//! **Ahead.** The broker sends a consumer so many messages ahead (`queue.rabbitmq.prefetch`) and no more: what one has
-//! fetched no other gets, so that there are few.
+//! **Prefetch.** The broker sends each consumer a limited number of messages ahead (`queue.rabbitmq.prefetch`). No other
+//! consumer receives them, so the limit is low.
 //!
-//! **Acknowledged.** AMQP has no answer to an acknowledgement. A consumer asks something of the queue afterwards, on
-//! the same channel: when that is answered the queue has what came before it, and an executor acts on nothing before
-//! that. Should the broker lose it all the same, by a crash in that moment, the message comes again and says so.
-//! What a consumer held goes with its channel: one who was paused for too long finds it closed, and is told that nobody
-//! can say what it acknowledged.
+//! **Acknowledgements.** AMQP does not confirm an acknowledgement. A consumer therefore sends another request for the
+//! queue on the same channel. Its response implies that the acknowledgements were processed, and an executor acts on a
+//! message only after that. If a crash of the broker loses an acknowledgement all the same, the message is delivered
+//! again and marked. The messages of a consumer return to the queue with its channel. A process that was paused for too
+//! long finds its channel closed, and the outcome of its acknowledgements is reported as unknown.
 //!
-//! **Published.** With confirms; what was not confirmed is not published again, as a quorum queue does not know a
-//! repeat: it is left to the dispatch ledger. What the broker says to have no queue for is, once that was made: it was
-//! not taken in. Queues are made when they are missing, also in the middle; one that was deleted comes back empty, and
-//! the ledger brings back what it held.
+//! **Publishes.** Publishes use confirms. A message that was not confirmed is not published again, because a quorum
+//! queue does not detect duplicates: it is left to the dispatch ledger. The exception is a message that the broker
+//! returns because its queue does not exist: it was certainly not stored, so the queue is created and the message is
+//! published again. Missing queues are created, also at runtime. A queue that was deleted comes back empty, and the
+//! ledger publishes its messages again.
 
+mod connector;
 mod consumer;
-mod link;
+mod errors;
+mod limits;
 mod options;
 mod progress;
 mod queues;
 mod record;
 mod wire;
 
-use crate::room::Room;
-use crate::{Backlog, Capacity, Consumer, Error, Message, Queue, Topic};
+use crate::topic_capacity::TopicCapacity;
+use crate::{Backlog, BrokerQueue, Capacity, Consumer, Error, Message, Queue, Topic};
 use async_trait::async_trait;
+use connector::Connector;
 use consumer::RabbitConsumer;
+use errors::{failed, is_missing};
 use futures::future::join_all;
 use lapin::options::{BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Confirmation};
-use link::{Link, failed, is_missing};
-use progress::{Listener, Speaker};
+use limits::REQUEST_TIMEOUT;
+use progress::{ProgressMonitor, ProgressReporter};
 use queues::Queues;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use crate::settings::rabbitmq::Settings;
 
-/// A broker that does not answer for this long is taken for gone.
-const ANSWER: Duration = Duration::from_secs(5);
-/// A message of which nothing is heard for this long is left to the ledger.
-const DELIVERED: Duration = Duration::from_secs(12);
-/// Before what was certainly not taken in is published again.
-const PAUSE: Duration = Duration::from_millis(100);
-/// How long readiness waits for an answer.
-const READY: Duration = Duration::from_millis(1500);
+/// How long a publish is retried. After it, the messages are left to the ledger.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(12);
+/// Delay before messages that were certainly not stored are published again.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Timeout of the readiness check.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Commands on RabbitMQ. Cheap to clone.
+/// A queue on RabbitMQ. Cheap to clone.
 #[derive(Clone)]
 pub struct RabbitQueue {
     inner: Arc<Inner>,
@@ -60,17 +63,17 @@ pub struct RabbitQueue {
 
 struct Inner {
     settings: Settings,
-    /// Apart, as a broker that takes nothing in stops reading from whoever publishes: acknowledgements have to
-    /// come through all the same.
-    publishing: Arc<Link>,
-    consuming: Arc<Link>,
+    /// Two connections: a broker that blocks publishes stops reading from their connection, and acknowledgements must
+    /// get through nevertheless.
+    publishing: Arc<Connector>,
+    consuming: Arc<Connector>,
     queues: Queues,
-    room: Room,
-    speaker: Arc<Speaker>,
-    listener: Listener,
-    /// For publishes with confirms, and for looks.
+    capacity: TopicCapacity,
+    reporter: Arc<ProgressReporter>,
+    monitor: ProgressMonitor,
+    /// The channel of publishes, with confirms, and the channel of passive requests.
     publisher: tokio::sync::Mutex<Option<Channel>>,
-    looker: tokio::sync::Mutex<Option<Channel>>,
+    observer: tokio::sync::Mutex<Option<Channel>>,
 }
 
 impl std::fmt::Debug for RabbitQueue {
@@ -79,49 +82,45 @@ impl std::fmt::Debug for RabbitQueue {
     }
 }
 
-/// What became of a message that was sent.
-enum Sent {
-    /// It is stored.
+/// The outcome of a published message.
+enum Outcome {
+    /// The message is stored.
     Stored,
-    /// Nobody can say.
-    Unknown(String),
-    /// It is not: there is no queue.
+    /// The outcome is unknown.
+    Unknown(Error),
+    /// The message is not stored: the queue does not exist.
     Missing,
-    /// It is not: the queue would not have it.
-    Refused,
-}
-
-fn unavailable(reason: impl Into<String>) -> Error {
-    Error::Unavailable { reason: reason.into() }
+    /// The message is not stored: the queue rejected it.
+    Rejected,
 }
 
 impl RabbitQueue {
-    /// Commands on the brokers of these settings. Nothing is sent yet.
+    /// Creates a queue. No request is sent yet.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the settings can't work.
+    /// Returns [`Error::Configuration`] if the settings do not work.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         settings.addresses()?;
         if let Some(tls) = &settings.tls {
             tls.client("queue.rabbitmq")?;
         }
-        let link = |name| Arc::new(Link::new(name, settings.clone()));
-        let (publishing, consuming) = (link("goconductor publisher"), link("goconductor consumer"));
-        let speaker = Arc::new(Speaker::new(Arc::clone(&publishing), settings.progress()));
-        let listener = Listener::new(Arc::clone(&consuming), settings.progress());
-        let room = Room::new(settings.max_messages);
-        let (queues, publisher, looker) = (Queues::default(), Default::default(), Default::default());
+        let connector = |name| Arc::new(Connector::new(name, settings.clone()));
+        let (publishing, consuming) = (connector("goconductor publisher"), connector("goconductor consumer"));
+        let reporter = Arc::new(ProgressReporter::new(Arc::clone(&publishing), settings.progress()));
+        let monitor = ProgressMonitor::new(Arc::clone(&consuming), settings.progress());
+        let capacity = TopicCapacity::new(settings.max_messages);
+        let (queues, publisher, observer) = (Queues::default(), Default::default(), Default::default());
         Ok(Self {
             inner: Arc::new(Inner {
                 settings,
                 publishing,
                 consuming,
                 queues,
-                room,
-                speaker,
-                listener,
+                capacity,
+                reporter,
+                monitor,
                 publisher,
-                looker,
+                observer,
             }),
         })
     }
@@ -131,116 +130,126 @@ impl RabbitQueue {
         queues.ensure(consuming, settings, name).await
     }
 
-    /// The channel that publishes, with confirms.
+    /// Returns the channel of publishes, with confirms.
     async fn publisher(&self) -> Result<Channel, Error> {
-        let mut kept = self.inner.publisher.lock().await;
-        if let Some(channel) = &*kept
+        let mut slot = self.inner.publisher.lock().await;
+        if let Some(channel) = &*slot
             && channel.status().connected()
         {
             return Ok(channel.clone());
         }
         let channel = self.inner.publishing.channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(|error| failed(&error))?;
-        *kept = Some(channel.clone());
+        let confirms = channel.confirm_select(ConfirmSelectOptions::default()).await;
+        confirms.map_err(|error| failed("failed to enable publisher confirms", error))?;
+        *slot = Some(channel.clone());
         Ok(channel)
     }
 
-    /// How many messages of a queue are ready to be sent to somebody.
-    async fn ready(&self, name: &str) -> Result<u64, Error> {
-        let looking = async {
+    /// Returns the number of messages of a queue that no consumer has prefetched.
+    async fn ready_messages(&self, name: &str) -> Result<u64, Error> {
+        let request = async {
             self.ensure(name).await?;
-            for last in [false, true] {
-                let mut kept = self.inner.looker.lock().await;
-                let channel = match kept.take() {
+            for is_last in [false, true] {
+                let mut slot = self.inner.observer.lock().await;
+                let channel = match slot.take() {
                     Some(channel) if channel.status().connected() => channel,
                     Some(_) | None => self.inner.consuming.channel().await?,
                 };
-                let look = QueueDeclareOptions::durable().passive();
-                match channel.queue_declare(name.into(), look, FieldTable::default()).await {
+                let passive = QueueDeclareOptions::durable().passive();
+                match channel.queue_declare(name.into(), passive, FieldTable::default()).await {
                     Ok(queue) => {
-                        *kept = Some(channel);
+                        *slot = Some(channel);
                         return Ok(u64::from(queue.message_count()));
                     }
-                    Err(error) if is_missing(&error) && !last => {
-                        drop(kept);
+                    Err(error) if is_missing(&error) && !is_last => {
+                        drop(slot);
                         self.inner.queues.forget(name);
                         self.ensure(name).await?;
                     }
-                    Err(error) => return Err(failed(&error)),
+                    Err(error) => return Err(failed("failed to request the depth of a queue", error)),
                 }
             }
             Ok(0)
         };
-        tokio::time::timeout(ANSWER, looking)
-            .await
-            .unwrap_or_else(|_| Err(unavailable("no answer to a look")))
+        let timed_out = || Error::unavailable("request for the depth of a queue timed out");
+        tokio::time::timeout(REQUEST_TIMEOUT, request).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Makes sure that there is room for some messages.
-    async fn room(&self, topic: &Topic, name: &str, count: usize) -> Result<(), Error> {
-        let room = &self.inner.room;
-        if room.take(name, count) {
+    /// Reserves capacity for messages.
+    async fn reserve(&self, topic: &Topic, name: &str, count: usize) -> Result<(), Error> {
+        let capacity = &self.inner.capacity;
+        if capacity.try_reserve(name, count) {
             return Ok(());
         }
-        room.found(name, self.ready(name).await?);
-        if room.take(name, count) {
+        capacity.record(name, self.ready_messages(name).await?);
+        if capacity.try_reserve(name, count) {
             return Ok(());
         }
-        Err(Error::Full { topic: topic.clone(), capacity: Capacity::Messages(room.limit()) })
+        Err(Error::Full { topic: topic.clone(), capacity: Capacity::Messages(capacity.limit()) })
     }
 
-    /// Publishes messages in their order, again those that were certainly not taken in, as long as that keeps it.
+    /// Publishes messages in order. Repeats those that were certainly not stored, while that preserves the order.
     async fn send(&self, name: &str, messages: &[Message]) -> Result<(), Error> {
-        let mut left = messages;
+        let mut remaining = messages;
         loop {
-            if let Some(why) = self.inner.publishing.blocked() {
-                return Err(unavailable(format!("the broker takes nothing in: {why}")));
+            if let Some(reason) = self.inner.publishing.blocked() {
+                return Err(Error::unavailable(format!("broker blocks publishes: {reason}")));
             }
             self.ensure(name).await?;
             let channel = self.publisher().await?;
-            let sent = once(&channel, name, left).await;
-            let stored = sent.iter().take_while(|each| matches!(each, Sent::Stored)).count();
-            left = left.get(stored..).unwrap_or_default();
-            let rest = sent.get(stored..).unwrap_or_default();
-            let why = match rest.first() {
-                None | Some(Sent::Stored) => return Ok(()),
-                Some(Sent::Unknown(why)) => return Err(unavailable(why.clone())),
-                Some(Sent::Missing) => {
+            let outcomes = send_once(&channel, name, remaining).await;
+            let stored = outcomes.iter().take_while(|each| matches!(each, Outcome::Stored)).count();
+            remaining = remaining.get(stored..).unwrap_or_default();
+            let mut rest = outcomes.into_iter().skip(stored);
+            let reason = match rest.next() {
+                None | Some(Outcome::Stored) => return Ok(()),
+                Some(Outcome::Unknown(error)) => return Err(error),
+                Some(Outcome::Missing) => {
                     self.inner.queues.forget(name);
-                    "there is no queue"
+                    "queue does not exist"
                 }
-                Some(Sent::Refused) => "the queue refuses it",
+                Some(Outcome::Rejected) => "queue rejected a message",
             };
-            if rest.iter().any(|each| matches!(each, Sent::Stored | Sent::Unknown(_))) {
-                return Err(unavailable(format!("a message was not taken in before others: {why}")));
+            if rest.any(|each| matches!(each, Outcome::Stored | Outcome::Unknown(_))) {
+                // To repeat the first one would reorder the messages.
+                return Err(Error::unavailable(format!("a part of the batch was not stored: {reason}")));
             }
-            tracing::debug!(name, why, "published again");
-            tokio::time::sleep(PAUSE).await;
+            tracing::debug!(queue = name, reason, "publish is repeated");
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 }
 
-/// Sends messages in their order; what became of each.
-async fn once(channel: &Channel, name: &str, messages: &[Message]) -> Vec<Sent> {
-    // What no queue takes comes back.
+/// Publishes messages in order, and returns the outcome of each.
+async fn send_once(channel: &Channel, name: &str, messages: &[Message]) -> Vec<Outcome> {
+    // `mandatory`: the broker returns a message whose queue does not exist.
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let mut confirms = Vec::with_capacity(messages.len());
+    let mut sent = Vec::with_capacity(messages.len());
     for message in messages {
         let properties = record::properties(message);
-        let sent = channel.basic_publish("".into(), name.into(), options, &message.payload, properties).await;
-        confirms.push(sent);
+        let publish = channel.basic_publish("".into(), name.into(), options, &message.payload, properties);
+        sent.push(publish.await);
     }
-    let outcomes = confirms.into_iter().map(async |sent| match sent {
+    let unknown = |error| Outcome::Unknown(failed("publish was not confirmed", error));
+    let outcomes = sent.into_iter().map(async |sent| match sent {
         Ok(confirm) => match confirm.await {
-            Ok(Confirmation::Ack(None)) => Sent::Stored,
-            Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => Sent::Missing,
-            Ok(Confirmation::Nack(None)) => Sent::Refused,
-            Ok(Confirmation::NotRequested) => Sent::Unknown("the channel has no confirms".to_owned()),
-            Err(error) => Sent::Unknown(error.to_string()),
+            Ok(Confirmation::Ack(None)) => Outcome::Stored,
+            Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => Outcome::Missing,
+            Ok(Confirmation::Nack(None)) => Outcome::Rejected,
+            Ok(Confirmation::NotRequested) => {
+                Outcome::Unknown(Error::unavailable("channel does not use publisher confirms"))
+            }
+            Err(error) => unknown(error),
         },
-        Err(error) => Sent::Unknown(error.to_string()),
+        Err(error) => unknown(error),
     });
     join_all(outcomes).await
+}
+
+impl BrokerQueue for RabbitQueue {
+    fn topic_name(&self, topic: &Topic) -> String {
+        self.inner.settings.name_of(topic)
+    }
 }
 
 #[async_trait]
@@ -250,51 +259,37 @@ impl Queue for RabbitQueue {
             return Ok(());
         }
         let limit = self.inner.settings.message_bytes();
-        let largest = messages.iter().map(|message| message.key.len() + message.payload.len()).max();
-        if let Some(bytes) = largest.filter(|bytes| *bytes > limit) {
+        if let Some(bytes) = messages.iter().map(Message::size).max().filter(|bytes| *bytes > limit) {
             return Err(Error::TooLarge { topic: topic.clone(), bytes, limit });
         }
-        let name = self.inner.settings.name_of(topic);
-        #[allow(clippy::disallowed_methods, reason = "a figure for people")]
-        let begun = Instant::now();
-        self.room(topic, &name, messages.len()).await?;
-        let sent = tokio::time::timeout(DELIVERED, self.send(&name, &messages)).await;
-        let sent = sent.unwrap_or_else(|_| Err(unavailable("no answer to a publish")));
-        metrics::histogram!("goconductor_queue_publish_seconds").record(begun.elapsed().as_secs_f64());
-        match &sent {
-            Ok(()) => {
-                let count = u64::try_from(messages.len()).unwrap_or(u64::MAX);
-                metrics::counter!("goconductor_queue_published_total", "topic" => name).increment(count);
-            }
-            Err(_) => metrics::counter!("goconductor_queue_publish_errors_total").increment(1),
-        }
-        sent
+        let name = self.topic_name(topic);
+        self.reserve(topic, &name, messages.len()).await?;
+        let sent = tokio::time::timeout(PUBLISH_TIMEOUT, self.send(&name, &messages)).await;
+        sent.unwrap_or_else(|_| Err(Error::unavailable("publish timed out")))
     }
 
     async fn consume(&self, topic: &Topic) -> Result<Box<dyn Consumer>, Error> {
-        let Inner { settings, consuming, queues, speaker, .. } = &*self.inner;
-        let name = settings.name_of(topic);
+        let Inner { settings, consuming, queues, reporter, .. } = &*self.inner;
+        let name = self.topic_name(topic);
         queues.forget(&name);
         self.ensure(&name).await?;
-        Ok(Box::new(RabbitConsumer::begin(consuming, Arc::clone(speaker), settings, name).await?))
+        Ok(Box::new(RabbitConsumer::start(consuming, Arc::clone(reporter), settings, name).await?))
     }
 
     async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
-        let name = self.inner.settings.name_of(topic);
-        // This first: it makes what is missing.
-        let ready = self.ready(&name).await?;
-        self.inner.room.found(&name, ready);
-        let fetched = self.inner.listener.fetched(&name).await?;
-        let waiting = ready + fetched.held;
-        // What nobody has said is taken for the beginning of time: then everything still waits.
-        let oldest_waiting_ms = (waiting > 0).then(|| fetched.oldest_ms.unwrap_or(0));
-        #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
-        metrics::gauge!("goconductor_queue_lag", "topic" => name).set(waiting as f64);
-        Ok(Backlog { waiting, oldest_waiting_ms, taken: fetched.taken })
+        let name = self.topic_name(topic);
+        // First, because it creates a missing queue.
+        let ready = self.ready_messages(&name).await?;
+        self.inner.capacity.record(&name, ready);
+        let progress = self.inner.monitor.progress(&name).await?;
+        let waiting = ready + progress.prefetched;
+        // Callers read 0 as "everything still waits".
+        let oldest_waiting_ms = (waiting > 0).then(|| progress.oldest_ms.unwrap_or(0));
+        Ok(Backlog { waiting, oldest_waiting_ms, acknowledged: progress.acknowledged })
     }
 
     async fn prepare(&self, topic: &Topic) -> Result<(), Error> {
-        self.ensure(&self.inner.settings.name_of(topic)).await?;
+        self.ensure(&self.topic_name(topic)).await?;
         self.publisher().await.map(drop)
     }
 
@@ -302,21 +297,23 @@ impl Queue for RabbitQueue {
         Ok(true)
     }
 
-    fn outlives_processes(&self) -> bool {
+    fn is_durable(&self) -> bool {
         true
     }
 
     async fn check(&self) -> Result<(), Error> {
-        let asking = async {
-            let mut kept = self.inner.looker.lock().await;
-            let channel = match kept.take() {
+        let request = async {
+            let mut slot = self.inner.observer.lock().await;
+            let channel = match slot.take() {
                 Some(channel) if channel.status().connected() => channel,
                 Some(_) | None => self.inner.consuming.channel().await?,
             };
-            channel.basic_qos(1, BasicQosOptions::default()).await.map_err(|error| failed(&error))?;
-            *kept = Some(channel);
+            let qos = channel.basic_qos(1, BasicQosOptions::default()).await;
+            qos.map_err(|error| failed("readiness check failed", error))?;
+            *slot = Some(channel);
             Ok(())
         };
-        tokio::time::timeout(READY, asking).await.unwrap_or_else(|_| Err(unavailable("no answer")))
+        let timed_out = || Error::unavailable("readiness check timed out");
+        tokio::time::timeout(CHECK_TIMEOUT, request).await.unwrap_or_else(|_| Err(timed_out()))
     }
 }

@@ -33,7 +33,7 @@ impl Settings {
 
     /// Returns the address of each broker.
     pub(super) fn addresses(&self) -> Result<Vec<AMQPUri>, Error> {
-        let invalid = |reason: String| Error::Configuration { reason };
+        let invalid = |reason: String| Error::configuration(reason);
         if self.hosts.is_empty() {
             let reason = "queue.rabbitmq.hosts is empty: name at least one broker as host:port";
             return Err(invalid(reason.to_owned()));

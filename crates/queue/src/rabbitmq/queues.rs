@@ -1,88 +1,81 @@
-//! Queues that are missing are made.
+//! Creation of missing queues.
 
-use super::ANSWER;
-use super::link::{Link, failed, is_missing};
+use super::connector::Connector;
+use super::errors::{failed, is_missing};
+use super::limits::REQUEST_TIMEOUT;
 use crate::Error;
 use crate::settings::rabbitmq::Settings;
+use crate::topic_cache::TopicCache;
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A broker writes down a moment later what a new quorum queue is called in its log. One that is killed before that
-/// has lost what the queue held, though it had confirmed it, and never chooses who leads it: nothing goes in before.
-const WRITTEN_DOWN: Duration = Duration::from_secs(2);
+/// Delay before a new quorum queue is used. A broker persists the log name of a new quorum queue with a delay. If it is
+/// killed before that, it loses the messages of the queue, although it had confirmed them, and the queue never elects a
+/// leader again. Therefore nothing is published within this time.
+const PERSIST_DELAY: Duration = Duration::from_secs(2);
 
-/// Queues that are known to be there.
+/// The queues that are known to exist.
 #[derive(Default)]
 pub(super) struct Queues {
-    /// From when on each can be used; none: it was there already.
-    known: Mutex<BTreeMap<String, Option<Instant>>>,
-    /// One at a time: who comes second finds it made.
-    making: tokio::sync::Mutex<()>,
+    /// The value is the time from which on a new queue can be used, or `None` if the queue existed before.
+    cache: TopicCache<Option<Instant>>,
 }
 
 impl Queues {
-    fn known(&self, name: &str) -> Option<Option<Instant>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
-    }
-
-    /// It may be gone.
+    /// Forgets a queue that may have been deleted.
     pub(super) fn forget(&self, name: &str) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.cache.forget(name);
     }
 
-    /// Makes a queue, unless it is there, and waits until it can be used.
-    pub(super) async fn ensure(&self, link: &Link, settings: &Settings, name: &str) -> Result<(), Error> {
-        let usable = match self.known(name) {
-            Some(usable) => usable,
-            None => self.make(link, settings, name).await?,
-        };
-        if let Some(usable) = usable {
-            tokio::time::sleep_until(usable).await;
+    /// Creates a queue, unless it exists, and waits until it can be used.
+    pub(super) async fn ensure(
+        &self,
+        connector: &Connector,
+        settings: &Settings,
+        name: &str,
+    ) -> Result<(), Error> {
+        let usable_at = self.cache.get_or_create(name, None, || create(connector, settings, name)).await?;
+        if let Some(usable_at) = usable_at {
+            tokio::time::sleep_until(usable_at).await;
         }
         Ok(())
     }
-
-    async fn make(&self, link: &Link, settings: &Settings, name: &str) -> Result<Option<Instant>, Error> {
-        let _one = self.making.lock().await;
-        if let Some(usable) = self.known(name) {
-            return Ok(usable);
-        }
-        let made = tokio::time::timeout(ANSWER, declare(link, settings, name)).await;
-        let silent = || Error::Unavailable { reason: "no answer to the making of a queue".to_owned() };
-        let is_new = made.map_err(|_| silent())?.map_err(|error| {
-            let Error::Configuration { reason } = error else { return error };
-            Error::Configuration { reason: format!("the queue {name}: {reason}") }
-        })?;
-        #[allow(clippy::disallowed_methods, reason = "a pause counts by the monotonic clock")]
-        let usable = is_new.then(|| Instant::now() + WRITTEN_DOWN);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), usable);
-        Ok(usable)
-    }
 }
 
-/// Declares a queue, and the exchange for progress; whether the queue is new.
-async fn declare(link: &Link, settings: &Settings, name: &str) -> Result<bool, Error> {
-    // Of its own: what is refused, or missing, ends its channel.
-    let mut channel = link.channel().await?;
-    let (look, none) = (QueueDeclareOptions::durable().passive(), FieldTable::default);
-    let is_new = match channel.queue_declare(name.into(), look, none()).await {
+async fn create(connector: &Connector, settings: &Settings, name: &str) -> Result<Option<Instant>, Error> {
+    let declared = tokio::time::timeout(REQUEST_TIMEOUT, declare(connector, settings, name)).await;
+    let timed_out = |_| Error::unavailable(format!("declaration of queue {name} timed out"));
+    let is_new = declared.map_err(timed_out)??;
+    #[allow(clippy::disallowed_methods, reason = "a delay, by the monotonic clock")]
+    let usable_at = is_new.then(|| Instant::now() + PERSIST_DELAY);
+    Ok(usable_at)
+}
+
+/// Declares a queue, and the exchange for progress reports. Returns whether the queue is new.
+async fn declare(connector: &Connector, settings: &Settings, name: &str) -> Result<bool, Error> {
+    let operation = format!("failed to declare queue {name}");
+    // A channel of its own, because the broker closes the channel of a refused declaration.
+    let mut channel = connector.channel().await?;
+    let (passive, none) = (QueueDeclareOptions::durable().passive(), FieldTable::default);
+    let is_new = match channel.queue_declare(name.into(), passive, none()).await {
         Ok(_) => false,
         Err(error) if is_missing(&error) => {
-            channel = link.channel().await?;
+            channel = connector.channel().await?;
             true
         }
-        Err(error) => return Err(failed(&error)),
+        Err(error) => return Err(failed(&operation, error)),
     };
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let exchange = channel.exchange_declare(settings.progress(), ExchangeKind::Direct, durable, none()).await;
-    exchange.map_err(|error| failed(&error))?;
+    exchange.map_err(|error| failed("failed to declare the exchange for progress reports", error))?;
     let queue =
         channel.queue_declare(name.into(), QueueDeclareOptions::durable(), settings.arguments()).await;
-    queue.map_err(|error| failed(&error))?;
+    queue.map_err(|error| failed(&operation, error))?;
+    if is_new {
+        tracing::info!(queue = name, "RabbitMQ queue created");
+    }
     Ok(is_new)
 }

@@ -1,12 +1,11 @@
-//! The bytes between us and a broker: TCP, or TLS over it, as everything else here has it.
+//! The transport to a broker: TCP, with TLS by rustls if configured.
 //!
-//! The library is given a stream that is connected and secured already. Its own TLS is not built in: without it, it
-//! would take a connection that is to be encrypted for one that need not be.
+//! The driver receives a stream that is already connected and encrypted. Its own TLS support is not compiled in, and
+//! without it the driver would treat an `amqps` address like an unencrypted one.
 
 use async_rs::traits::{Executor, Reactor, RuntimeKit};
 use async_rs::util::Task;
 use async_rs::{Runtime, Tokio};
-use futures::Stream;
 use lapin::uri::AMQPUri;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -20,39 +19,39 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-/// A broker that does not answer a connection for this long is passed over.
-const CONNECT: Duration = Duration::from_secs(3);
+/// Timeout of one attempt to connect. After it, the next host is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A connection of either kind.
+/// A TCP or TLS stream.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// What the library reads and writes.
-pub(super) type Bytes = Compat<Box<dyn Duplex>>;
+/// The stream type of the driver.
+pub(super) type Stream = Compat<Box<dyn Duplex>>;
 
-fn bytes(stream: impl Duplex + 'static) -> Bytes {
+fn boxed(stream: impl Duplex + 'static) -> Stream {
     (Box::new(stream) as Box<dyn Duplex>).compat()
 }
 
-/// Connects, and speaks TLS if that is said.
-pub(super) async fn connect(uri: &AMQPUri, tls: Option<&Arc<ClientConfig>>) -> io::Result<Bytes> {
+/// Connects to a broker, with TLS if `tls` is set.
+pub(super) async fn connect(uri: &AMQPUri, tls: Option<&Arc<ClientConfig>>) -> io::Result<Stream> {
     let connecting = async {
         let host = uri.authority.host.as_str();
         let stream = TcpStream::connect((host, uri.authority.port)).await?;
         stream.set_nodelay(true)?;
-        let Some(tls) = tls else { return Ok(bytes(stream)) };
+        let Some(tls) = tls else { return Ok(boxed(stream)) };
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        Ok(bytes(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
+        Ok(boxed(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
     };
-    let silent = || Err(io::Error::new(io::ErrorKind::TimedOut, "does not answer"));
-    tokio::time::timeout(CONNECT, connecting).await.unwrap_or_else(|_| silent())
+    let timed_out = || Err(io::Error::new(io::ErrorKind::TimedOut, "connection timed out"));
+    tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| timed_out())
 }
 
-/// Tokio, with streams of ours.
+/// Tokio, with the stream type of this module.
 #[derive(Debug, Clone)]
 pub(super) struct Kit(Tokio);
 
-/// The runtime of whoever calls.
+/// Returns the driver's view of the current runtime.
 pub(super) fn runtime() -> Runtime<Kit> {
     Runtime::new(Kit(Tokio::current()))
 }
@@ -82,7 +81,7 @@ impl Executor for Kit {
 }
 
 impl Reactor for Kit {
-    type TcpStream = Bytes;
+    type TcpStream = Stream;
     type Sleep = <Tokio as Reactor>::Sleep;
 
     fn register<H: io::Read + io::Write + AsFd + AsRawFd + Send + 'static>(
@@ -92,19 +91,19 @@ impl Reactor for Kit {
         self.0.register(socket)
     }
 
-    fn sleep(&self, span: Duration) -> Self::Sleep {
-        self.0.sleep(span)
+    fn sleep(&self, duration: Duration) -> Self::Sleep {
+        self.0.sleep(duration)
     }
 
-    fn interval(&self, span: Duration) -> impl Stream<Item = Instant> + Send + 'static {
-        self.0.interval(span)
+    fn interval(&self, duration: Duration) -> impl futures::Stream<Item = Instant> + Send + 'static {
+        self.0.interval(duration)
     }
 
-    #[allow(clippy::manual_async_fn, reason = "the future may not borrow, which an async function's would")]
+    #[allow(clippy::manual_async_fn, reason = "the future of an async function would borrow `self`")]
     fn tcp_connect_addr(
         &self,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
-        async move { Ok(bytes(TcpStream::connect(address).await?)) }
+        async move { Ok(boxed(TcpStream::connect(address).await?)) }
     }
 }
