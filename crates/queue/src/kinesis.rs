@@ -1,52 +1,56 @@
-//! Commands on Amazon Kinesis: one stream a lane, shards by the key's hash, keys by workflow.
+//! The adapter for Amazon Kinesis: one stream per lane, the workflow id as the key, which selects the shard by its hash.
 //!
-//! A message is acknowledged once the checkpoint of its shard is written down behind it, and an executor acts on
-//! none before that. So, as with Kafka, what another consumer may have acted on is never delivered again.
+//! A message is acknowledged once the checkpoint after it is stored in the lease of its shard, and an executor acts on a
+//! message only after that. As with Kafka, a message that another consumer may have acted on is therefore never
+//! delivered again.
 //!
-//! Kinesis knows no groups: who reads which shard, and how far it was acknowledged, is in leases that whoever
-//! opens the queue provides, in the state store's database mostly. A lease's counter rises each time that it is
-//! taken: one who was paused, and replaced, checkpoints nothing.
+//! Kinesis has no consumer groups. The reader of each shard, and its progress, are stored in leases. The creator of the
+//! queue provides their store, usually the database of the state store. Each acquisition of a lease increments its
+//! counter, so a consumer that was paused and replaced checkpoints nothing.
 //!
-//! Order by key holds over splits and merges: a shard is not read before those from which it came were acknowledged
-//! to their ends. It holds over refusals: no request has two records of one key, and what was refused of one is
-//! sent again before the next. What may have been taken in is never sent again, as it would come twice: it is
-//! left to the ledger.
+//! The order of a key survives splits and merges of shards: a shard is not read before its parents were acknowledged to
+//! their ends. It also survives partial failures: no request contains two records with the same key, and a refused
+//! record is sent again before the next request. A record that may have been stored is never sent again, because it
+//! would be delivered twice; it is left to the ledger.
 //!
-//! Streams are made when they are missing, also in the middle: one that was deleted comes back empty, and the
-//! dispatch ledger brings back what it held.
+//! Missing streams are created, also at runtime. A stream that was deleted comes back empty, and the dispatch ledger
+//! publishes its messages again.
 
 mod api;
 mod backlog;
+mod backoff;
 mod consumer;
-mod fault;
 mod lease;
 mod names;
 mod record;
+mod request_error;
 mod streams;
 
-use crate::{Backlog, Consumer, Error, Message, Queue, Topic};
+use crate::{Backlog, BrokerQueue, Consumer, Error, Message, Queue, Topic};
 use api::Api;
 use async_trait::async_trait;
-use backlog::Counts;
+use backlog::ShardCounts;
+use backoff::jittered;
 use consumer::KinesisConsumer;
-use fault::{Fault, Kind, Pauses};
 use record::Record;
+use request_error::{RequestError, RequestErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 use streams::Streams;
 use tokio::time::Instant;
 
 pub use crate::settings::kinesis::{AwsCredentials, Settings, StreamCapacity};
-pub use lease::{Checkpoint, Lease, Leases, Mark, MemoryLeases, NewLease, Progress, Take};
+pub use lease::{Checkpoint, Lease, LeaseRequest, LeaseUpdate, Leases, MemoryLeases, NewLease, Progress};
 
-/// What is refused for this long is left to the ledger: whoever published it has other things to do.
-const SENT: Duration = Duration::from_secs(10);
-/// A stream that is made is waited for: by a publisher so long, and by a consumer, who has nothing else to do.
-const MADE: Duration = Duration::from_secs(10);
-const MADE_TO_CONSUME: Duration = Duration::from_secs(60);
-const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// How long a refused publish is retried. After it, the messages are left to the ledger.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
+const MIN_PUBLISH_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_PUBLISH_BACKOFF: Duration = Duration::from_secs(1);
+/// How long a publisher waits for the creation of a stream, and how long a consumer does, which has no other work.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
+const CONSUMER_CREATE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Commands on Kinesis. Cheap to clone.
+/// A queue on Kinesis. Cheap to clone.
 #[derive(Clone)]
 pub struct KinesisQueue {
     inner: Arc<Inner>,
@@ -58,7 +62,7 @@ struct Inner {
     api: Arc<Api>,
     leases: Arc<dyn Leases>,
     streams: Streams,
-    counts: Counts,
+    counts: ShardCounts,
 }
 
 impl std::fmt::Debug for KinesisQueue {
@@ -68,69 +72,71 @@ impl std::fmt::Debug for KinesisQueue {
 }
 
 impl KinesisQueue {
-    /// Creates a queue on Kinesis without a request to it. All processes must share the leases. `identity` names this
-    /// process in them; it must be random at each start, so that no two processes have the same.
+    /// Creates a queue. All processes that use its streams must share `leases`. `identity` is the name of this process
+    /// in leases: it must be random at each start, so that no two processes have the same name. No request is sent yet.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the settings can't work.
+    /// Returns [`Error::Configuration`] if the settings do not work.
     pub fn new(settings: Settings, identity: &str, leases: Arc<dyn Leases>) -> Result<Self, Error> {
         settings.check()?;
         let api = Arc::new(Api::new(settings.clone())?);
         let streams = Streams::new(Arc::clone(&api), settings.capacity);
-        let counts = Counts::default();
-        Ok(Self {
-            inner: Arc::new(Inner { settings, identity: identity.to_owned(), api, leases, streams, counts }),
-        })
+        let counts = ShardCounts::default();
+        let identity = identity.to_owned();
+        Ok(Self { inner: Arc::new(Inner { settings, identity, api, leases, streams, counts }) })
     }
 
-    /// Sends one request, and what is refused of it again, until all of it was taken in.
-    async fn send(&self, stream: &str, mut records: Vec<Record>, until: Instant) -> Result<(), Error> {
-        let [first, longest] = PAUSES;
-        let mut pauses = Pauses::new(&self.inner.identity, first, longest);
+    /// Sends a request, and repeats its refused records until all are stored.
+    async fn send(&self, stream: &str, mut records: Vec<Record>, deadline: Instant) -> Result<(), Error> {
+        let mut backoff = jittered(&self.inner.identity, MIN_PUBLISH_BACKOFF, MAX_PUBLISH_BACKOFF);
         loop {
-            let fault = match self.inner.api.put(stream, &records).await {
-                Ok(answers) => match left(&mut records, answers) {
-                    Some(fault) => fault,
+            let error = match self.inner.api.put(stream, &records).await {
+                Ok(errors) => match retain_refused(&mut records, errors) {
+                    Some(error) => error,
                     None => return Ok(()),
                 },
-                Err(fault) => fault,
+                Err(error) => error,
             };
-            match fault.kind {
-                // It may have been taken in, or never will be.
-                Kind::Unknown | Kind::Refused | Kind::Iterator => return Err(fault.into()),
-                Kind::Throttled | Kind::NotSent | Kind::Missing | Kind::InUse if Instant::now() >= until => {
-                    let count = records.len();
-                    let reason = format!("{count} records were refused for {} s: {fault}", SENT.as_secs());
-                    return Err(Error::Unavailable { reason });
+            match error.kind {
+                // The records may have been stored, or never will be.
+                RequestErrorKind::OutcomeUnknown
+                | RequestErrorKind::Denied
+                | RequestErrorKind::InvalidIterator => return Err(error.into()),
+                RequestErrorKind::Throttled
+                | RequestErrorKind::NotSent
+                | RequestErrorKind::Missing
+                | RequestErrorKind::InUse
+                    if Instant::now() >= deadline =>
+                {
+                    let (count, seconds) = (records.len(), PUBLISH_TIMEOUT.as_secs());
+                    let reason = format!("{count} records were refused for {seconds} s");
+                    return Err(Error::unavailable(reason).with_source(error));
                 }
-                Kind::Throttled | Kind::NotSent | Kind::InUse => {}
-                // Deleted in the middle: nothing of it was taken in, so it can be sent again.
-                Kind::Missing => {
+                RequestErrorKind::Throttled | RequestErrorKind::NotSent | RequestErrorKind::InUse => {}
+                // The stream was deleted. Nothing was stored, so the request can be repeated.
+                RequestErrorKind::Missing => {
                     self.inner.streams.forget(stream);
-                    self.inner.streams.ensure(stream, MADE).await?;
+                    self.inner.streams.ensure(stream, CREATE_TIMEOUT).await?;
                 }
             }
-            tokio::time::sleep(pauses.next()).await;
+            tokio::time::sleep(backoff.next()).await;
         }
-    }
-
-    async fn send_all(&self, stream: &str, messages: &[Message]) -> Result<(), Error> {
-        let until = Instant::now() + SENT;
-        for request in record::requests(messages) {
-            self.send(stream, request, until).await?;
-        }
-        Ok(())
     }
 }
 
-/// Leaves the records that were refused; why, by the worst of them.
-fn left(records: &mut Vec<Record>, answers: Vec<Option<Fault>>) -> Option<Fault> {
-    let mut refused = answers.iter();
+/// Removes the stored records. Returns the worst error of the others: one whose outcome is unknown, if there is any.
+fn retain_refused(records: &mut Vec<Record>, errors: Vec<Option<RequestError>>) -> Option<RequestError> {
+    let mut refused = errors.iter();
     records.retain(|_| refused.next().is_some_and(Option::is_some));
-    let is_doubtful = |fault: &Fault| fault.kind == Kind::Unknown;
-    let mut faults: Vec<Fault> = answers.into_iter().flatten().collect();
-    faults.sort_by_key(|fault| !is_doubtful(fault));
-    faults.into_iter().next()
+    let mut errors: Vec<RequestError> = errors.into_iter().flatten().collect();
+    errors.sort_by_key(|error| error.kind != RequestErrorKind::OutcomeUnknown);
+    errors.into_iter().next()
+}
+
+impl BrokerQueue for KinesisQueue {
+    fn topic_name(&self, topic: &Topic) -> String {
+        self.inner.settings.name_of(topic)
+    }
 }
 
 #[async_trait]
@@ -139,53 +145,44 @@ impl Queue for KinesisQueue {
         if messages.is_empty() {
             return Ok(());
         }
-        let largest = messages.iter().map(|message| message.key.len() + message.payload.len()).max();
-        if let Some(bytes) = largest.filter(|bytes| *bytes > record::MESSAGE_BYTES) {
-            return Err(Error::TooLarge { topic: topic.clone(), bytes, limit: record::MESSAGE_BYTES });
+        let limit = record::MESSAGE_BYTES;
+        if let Some(bytes) = messages.iter().map(Message::size).max().filter(|bytes| *bytes > limit) {
+            return Err(Error::TooLarge { topic: topic.clone(), bytes, limit });
         }
-        let stream = self.inner.settings.name_of(topic);
-        self.inner.streams.ensure(&stream, MADE).await?;
-        let begun = Instant::now();
-        let sent = self.send_all(&stream, &messages).await;
-        metrics::histogram!("goconductor_queue_publish_seconds").record(begun.elapsed().as_secs_f64());
-        match &sent {
-            Ok(()) => {
-                let count = u64::try_from(messages.len()).unwrap_or(u64::MAX);
-                metrics::counter!("goconductor_queue_published_total", "topic" => stream).increment(count);
-            }
-            Err(_) => metrics::counter!("goconductor_queue_publish_errors_total").increment(1),
+        let stream = self.topic_name(topic);
+        self.inner.streams.ensure(&stream, CREATE_TIMEOUT).await?;
+        let deadline = Instant::now() + PUBLISH_TIMEOUT;
+        for request in record::requests(&messages) {
+            self.send(&stream, request, deadline).await?;
         }
-        sent
+        Ok(())
     }
 
     async fn consume(&self, topic: &Topic) -> Result<Box<dyn Consumer>, Error> {
         let Inner { settings, identity, api, leases, streams, .. } = &*self.inner;
-        let stream = settings.name_of(topic);
+        let stream = self.topic_name(topic);
         streams.forget(&stream);
-        streams.ensure(&stream, MADE_TO_CONSUME).await?;
+        streams.ensure(&stream, CONSUMER_CREATE_TIMEOUT).await?;
         let (api, leases) = (Arc::clone(api), Arc::clone(leases));
-        Ok(Box::new(KinesisConsumer::begin(api, leases, stream, identity, settings.lease)))
+        Ok(Box::new(KinesisConsumer::start(api, leases, stream, identity, settings.lease)))
     }
 
     async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
         let Inner { settings, api, leases, streams, counts, .. } = &*self.inner;
-        let stream = settings.name_of(topic);
-        streams.ensure(&stream, MADE).await?;
+        let stream = self.topic_name(topic);
+        streams.ensure(&stream, CREATE_TIMEOUT).await?;
         let backlog = counts.backlog(api, leases, &stream, settings.lease).await;
         if backlog.is_err() {
             streams.forget(&stream);
         }
-        let backlog = backlog?;
-        #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
-        metrics::gauge!("goconductor_queue_lag", "topic" => stream).set(backlog.waiting as f64);
-        Ok(backlog)
+        backlog
     }
 
     async fn has_consumer(&self, _: &Topic) -> Result<bool, Error> {
         Ok(true)
     }
 
-    fn outlives_processes(&self) -> bool {
+    fn is_durable(&self) -> bool {
         true
     }
 
@@ -199,14 +196,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_refused_is_left_and_what_is_in_doubt_is_said_first() {
+    fn refused_records_are_kept_and_an_unknown_outcome_takes_precedence() {
         let record = |key: &str| Record { partition_key: key.to_owned(), data: Vec::new() };
         let mut records = vec![record("a"), record("b"), record("c")];
-        let (throttled, doubtful) = (Fault::new(Kind::Throttled, "t"), Fault::new(Kind::Unknown, "u"));
-        let answers = vec![Some(throttled), None, Some(doubtful.clone())];
-        assert_eq!(left(&mut records, answers), Some(doubtful));
+        let throttled = RequestError::new(RequestErrorKind::Throttled, "t");
+        let unknown = RequestError::new(RequestErrorKind::OutcomeUnknown, "u");
+        let errors = vec![Some(throttled), None, Some(unknown)];
+        let worst = retain_refused(&mut records, errors).unwrap();
+        assert_eq!((worst.kind, worst.to_string()), (RequestErrorKind::OutcomeUnknown, "u".to_owned()));
         assert_eq!(records, [record("a"), record("c")]);
-        assert_eq!(left(&mut records, vec![None, None]), None);
+        assert!(retain_refused(&mut records, vec![None, None]).is_none());
         assert!(records.is_empty());
     }
 }

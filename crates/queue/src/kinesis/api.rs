@@ -1,9 +1,8 @@
-//! The calls that are made to Kinesis, in words of ours. None is repeated here: whether it may be depends on
-//! what it was for.
+//! The requests to Kinesis. None is retried here, because whether a request can be repeated depends on its purpose.
 
-use super::fault::{self, Fault, Kind};
 use super::lease::Checkpoint;
 use super::record::Record;
+use super::request_error::{RequestError, RequestErrorKind, count_throttled};
 use crate::Error;
 use crate::settings::kinesis::{AwsCredentials, Settings, StreamCapacity};
 use crate::tls::certificates;
@@ -19,20 +18,20 @@ use std::fmt;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// A call that is not answered in this time has failed.
-const ANSWER: Duration = Duration::from_secs(5);
-const CONNECT: Duration = Duration::from_secs(3);
-/// What is sent over a connection that is being closed is in doubt, so that one that was idle for this long is not
-/// used again. Servers wait longer before they close one.
-const IDLE: Duration = Duration::from_secs(4);
-/// Shards that one answer names, at most.
-const SHARDS: i32 = 1000;
+/// Timeout of a request, and of its connection attempt.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection that was idle for this long is not reused, because the outcome of a request is unknown if the server
+/// closes its connection. Servers close idle connections later.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// The maximum number of shards in one response.
+const MAX_SHARDS: i32 = 1000;
 
-/// Kinesis, as this process asks it.
+/// The client of Kinesis.
 pub(super) struct Api {
     settings: Settings,
     http: SharedHttpClient,
-    /// Made at the first call: who asks has to be found out, and may have to be asked for.
+    /// Created by the first request, because the lookup of credentials may need requests of its own.
     client: OnceCell<Client>,
 }
 
@@ -42,33 +41,33 @@ impl fmt::Debug for Api {
     }
 }
 
-/// A shard, as a stream lists it.
+/// A shard of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shard {
-    /// Its name, and where it begins: in a stream that was removed and made again a name means another
-    /// shard, which begins elsewhere.
+    /// The name and the first sequence number. In a stream that was deleted and created again, the same name stands for
+    /// another shard, which begins at another sequence number.
     pub(super) key: String,
-    /// Those from which it came, by their keys, as far as they are still listed.
+    /// The keys of the shards that were split or merged into this one, if they are still listed.
     pub(super) parents: Vec<String>,
 }
 
-/// The name of a shard in Kinesis.
-pub(super) fn id_of(key: &str) -> &str {
+/// Returns the name of a shard in Kinesis.
+pub(super) fn shard_id(key: &str) -> &str {
     key.split_once('/').map_or(key, |(id, _)| id)
 }
 
-/// Where reading a shard begins.
+/// The position at which reading a shard begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Start {
-    /// With the oldest that is kept.
+pub(super) enum ReadPosition {
+    /// The oldest record that is retained.
     Horizon,
-    /// With this one.
+    /// The record with this sequence number.
     At(String),
-    /// With what stands behind it.
+    /// The record after this sequence number.
     After(String),
 }
 
-impl From<&Checkpoint> for Start {
+impl From<&Checkpoint> for ReadPosition {
     fn from(checkpoint: &Checkpoint) -> Self {
         match checkpoint {
             Checkpoint::Horizon | Checkpoint::End => Self::Horizon,
@@ -78,19 +77,19 @@ impl From<&Checkpoint> for Start {
     }
 }
 
-/// What was read.
+/// The response to a read.
 #[derive(Debug)]
 pub(super) struct Page {
-    pub(super) records: Vec<Came>,
-    /// Where to go on; none: the shard has been closed, and this is its end.
+    pub(super) records: Vec<ReadRecord>,
+    /// The next iterator. `None` at the end of a closed shard.
     pub(super) next: Option<String>,
-    /// How old what comes next is, in milliseconds; zero: there is nothing yet.
+    /// The age of the next record in milliseconds. Zero if there is none yet.
     pub(super) behind_ms: u64,
 }
 
 /// A record that was read.
 #[derive(Debug)]
-pub(super) struct Came {
+pub(super) struct ReadRecord {
     pub(super) sequence: String,
     pub(super) partition_key: String,
     pub(super) data: Vec<u8>,
@@ -108,7 +107,10 @@ impl Api {
     }
 
     async fn connect(&self) -> Client {
-        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(ANSWER).build();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_timeout(REQUEST_TIMEOUT)
+            .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(self.settings.region.clone()))
             .http_client(self.http.clone())
@@ -126,19 +128,20 @@ impl Api {
         Client::new(&loader.load().await)
     }
 
-    /// All shards of a stream that still hold something or may come to; none while it is being made.
-    pub(super) async fn shards(&self, stream: &str) -> Result<Vec<Shard>, Fault> {
+    /// Returns the shards of a stream, without those whose records have all expired. The list is empty while the stream
+    /// is being created.
+    pub(super) async fn shards(&self, stream: &str) -> Result<Vec<Shard>, RequestError> {
         let client = self.client().await;
         let mut found = Vec::new();
         let mut next = None;
         loop {
-            let asked = client.list_shards().max_results(SHARDS);
-            // What goes on is named by the token alone.
-            let asked = match next {
-                Some(token) => asked.next_token(token),
-                None => asked.stream_name(stream),
+            let request = client.list_shards().max_results(MAX_SHARDS);
+            // A request with a token must not name the stream.
+            let request = match next {
+                Some(token) => request.next_token(token),
+                None => request.stream_name(stream),
             };
-            let page = asked.send().await.map_err(|error| Fault::of("ListShards", &error))?;
+            let page = request.send().await.map_err(|error| RequestError::of("ListShards", error))?;
             found.extend(page.shards.unwrap_or_default());
             next = page.next_token;
             if next.is_none() {
@@ -147,107 +150,123 @@ impl Api {
         }
     }
 
-    /// Makes a stream.
-    pub(super) async fn create(&self, stream: &str) -> Result<(), Fault> {
-        let asked = self.client().await.create_stream().stream_name(stream);
-        let asked = match self.settings.capacity {
-            StreamCapacity::Shards(count) => asked.shard_count(i32::try_from(count).unwrap_or(i32::MAX)),
+    /// Creates a stream.
+    pub(super) async fn create(&self, stream: &str) -> Result<(), RequestError> {
+        let request = self.client().await.create_stream().stream_name(stream);
+        let request = match self.settings.capacity {
+            StreamCapacity::Shards(count) => request.shard_count(i32::try_from(count).unwrap_or(i32::MAX)),
             StreamCapacity::OnDemand => {
                 let mode = StreamModeDetails::builder().stream_mode(StreamMode::OnDemand).build();
-                asked.stream_mode_details(mode.map_err(|error| Fault::new(Kind::NotSent, error.to_string()))?)
+                let mode = mode.map_err(|error| RequestError::not_built("CreateStream", error))?;
+                request.stream_mode_details(mode)
             }
         };
-        asked.send().await.map(drop).map_err(|error| Fault::of("CreateStream", &error))
+        request.send().await.map(drop).map_err(|error| RequestError::of("CreateStream", error))
     }
 
-    /// Sends a request of records; of each why it was not taken in, if it was not.
-    pub(super) async fn put(&self, stream: &str, records: &[Record]) -> Result<Vec<Option<Fault>>, Fault> {
+    /// Writes records in one request. Returns the error of each record, or `None` if it was stored.
+    pub(super) async fn put(
+        &self,
+        stream: &str,
+        records: &[Record],
+    ) -> Result<Vec<Option<RequestError>>, RequestError> {
         let mut entries = Vec::with_capacity(records.len());
         for record in records {
             let entry = PutRecordsRequestEntry::builder()
                 .partition_key(&record.partition_key)
                 .data(Blob::new(&*record.data))
                 .build();
-            entries.push(entry.map_err(|error| Fault::new(Kind::NotSent, error.to_string()))?);
+            entries.push(entry.map_err(|error| RequestError::not_built("PutRecords", error))?);
         }
-        let asked = self.client().await.put_records().stream_name(stream).set_records(Some(entries));
-        let answer = asked.send().await.map_err(|error| Fault::of("PutRecords", &error))?;
-        let taken = answer.records();
-        if taken.len() != records.len() {
-            let said = format!("PutRecords: {} answers to {} records", taken.len(), records.len());
-            return Err(Fault::new(Kind::Unknown, said));
+        let request = self.client().await.put_records().stream_name(stream).set_records(Some(entries));
+        let response = request.send().await.map_err(|error| RequestError::of("PutRecords", error))?;
+        let results = response.records();
+        if results.len() != records.len() {
+            let text = format!("PutRecords returned {} results for {} records", results.len(), records.len());
+            return Err(RequestError::new(RequestErrorKind::OutcomeUnknown, text));
         }
-        let answers: Vec<_> =
-            taken.iter().map(|each| Some(refused(each.error_code()?, each.error_message()))).collect();
-        if answers.iter().flatten().any(|fault| fault.kind == Kind::Throttled) {
-            fault::count_throttled("PutRecords");
+        let errors: Vec<_> =
+            results.iter().map(|each| Some(record_error(each.error_code()?, each.error_message()))).collect();
+        if errors.iter().flatten().any(|error| error.kind == RequestErrorKind::Throttled) {
+            count_throttled("PutRecords");
         }
-        Ok(answers)
+        Ok(errors)
     }
 
-    /// A place to read from.
-    pub(super) async fn iterator(&self, stream: &str, shard: &str, start: Start) -> Result<String, Fault> {
-        let asked = self.client().await.get_shard_iterator().stream_name(stream).shard_id(id_of(shard));
-        let asked = match start {
-            Start::Horizon => asked.shard_iterator_type(ShardIteratorType::TrimHorizon),
-            Start::At(sequence) => asked
+    /// Returns an iterator that begins at a position.
+    pub(super) async fn iterator(
+        &self,
+        stream: &str,
+        shard: &str,
+        position: ReadPosition,
+    ) -> Result<String, RequestError> {
+        let request = self.client().await.get_shard_iterator().stream_name(stream).shard_id(shard_id(shard));
+        let request = match position {
+            ReadPosition::Horizon => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
+            ReadPosition::At(sequence) => request
                 .shard_iterator_type(ShardIteratorType::AtSequenceNumber)
                 .starting_sequence_number(sequence),
-            Start::After(sequence) => asked
+            ReadPosition::After(sequence) => request
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(sequence),
         };
-        let answer = asked.send().await.map_err(|error| Fault::of("GetShardIterator", &error))?;
-        answer.shard_iterator.ok_or_else(|| Fault::new(Kind::Missing, "GetShardIterator: none"))
+        let response = request.send().await.map_err(|error| RequestError::of("GetShardIterator", error))?;
+        let missing =
+            || RequestError::new(RequestErrorKind::Missing, "GetShardIterator returned no iterator");
+        response.shard_iterator.ok_or_else(missing)
     }
 
-    /// What stands at a place, at most so many records.
-    pub(super) async fn read(&self, iterator: &str, limit: usize) -> Result<Page, Fault> {
+    /// Reads at most `limit` records.
+    pub(super) async fn read(&self, iterator: &str, limit: usize) -> Result<Page, RequestError> {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let asked = self.client().await.get_records().shard_iterator(iterator).limit(limit);
-        let answer = asked.send().await.map_err(|error| Fault::of("GetRecords", &error))?;
+        let request = self.client().await.get_records().shard_iterator(iterator).limit(limit);
+        let response = request.send().await.map_err(|error| RequestError::of("GetRecords", error))?;
         let behind_ms =
-            answer.millis_behind_latest.and_then(|behind| u64::try_from(behind).ok()).unwrap_or(0);
-        let records = answer.records.into_iter().map(|record| Came {
+            response.millis_behind_latest.and_then(|behind| u64::try_from(behind).ok()).unwrap_or(0);
+        let records = response.records.into_iter().map(|record| ReadRecord {
             arrived_ms: record.approximate_arrival_timestamp.and_then(|at| at.to_millis().ok()).unwrap_or(0),
             sequence: record.sequence_number,
             partition_key: record.partition_key.unwrap_or_default(),
             data: record.data.into_inner(),
         });
-        Ok(Page { records: records.collect(), next: answer.next_shard_iterator, behind_ms })
+        Ok(Page { records: records.collect(), next: response.next_shard_iterator, behind_ms })
     }
 
-    /// Whether Kinesis answers. That it is busy is an answer.
-    pub(super) async fn check(&self, known: Option<String>) -> Result<(), Fault> {
+    /// Checks that Kinesis responds. A throttled request is a response. If a stream is known to exist, its shards are
+    /// listed, which needs fewer permissions than the list of all streams.
+    pub(super) async fn check(&self, stream: Option<String>) -> Result<(), RequestError> {
         let client = self.client().await;
-        let fault = match known {
+        let error = match stream {
             Some(stream) => {
-                let asked = client.list_shards().stream_name(stream).max_results(1);
-                asked.send().await.err().map(|error| Fault::of("ListShards", &error))
+                let request = client.list_shards().stream_name(stream).max_results(1);
+                request.send().await.err().map(|error| RequestError::of("ListShards", error))
             }
-            None => client
-                .list_streams()
-                .limit(1)
-                .send()
-                .await
-                .err()
-                .map(|error| Fault::of("ListStreams", &error)),
+            None => {
+                let request = client.list_streams().limit(1);
+                request.send().await.err().map(|error| RequestError::of("ListStreams", error))
+            }
         };
-        match fault {
-            Some(fault) if matches!(fault.kind, Kind::Refused | Kind::NotSent | Kind::Unknown) => Err(fault),
-            Some(_) | None => Ok(()),
+        let Some(error) = error else { return Ok(()) };
+        match error.kind {
+            RequestErrorKind::Denied | RequestErrorKind::NotSent | RequestErrorKind::OutcomeUnknown => {
+                Err(error)
+            }
+            RequestErrorKind::Throttled
+            | RequestErrorKind::Missing
+            | RequestErrorKind::InUse
+            | RequestErrorKind::InvalidIterator => Ok(()),
         }
     }
 }
 
-/// Why a record of a request was not taken in. What failed inside may have been taken in all the same.
-fn refused(code: &str, message: Option<&str>) -> Fault {
-    let said = format!("PutRecords: {code}: {}", message.unwrap_or("without a word"));
+/// Converts the error of one record of a request. After an internal failure, the record may have been stored.
+fn record_error(code: &str, message: Option<&str>) -> RequestError {
+    let text = format!("PutRecords refused a record with {code}: {}", message.unwrap_or("no message"));
     let kind = match code {
-        "ProvisionedThroughputExceededException" | "KMSThrottlingException" => Kind::Throttled,
-        _ => Kind::Unknown,
+        "ProvisionedThroughputExceededException" | "KMSThrottlingException" => RequestErrorKind::Throttled,
+        _ => RequestErrorKind::OutcomeUnknown,
     };
-    Fault::new(kind, said)
+    RequestError::new(kind, text)
 }
 
 fn listed(found: &[aws_sdk_kinesis::types::Shard]) -> Vec<Shard> {
@@ -267,25 +286,29 @@ fn listed(found: &[aws_sdk_kinesis::types::Shard]) -> Vec<Shard> {
     found.iter().map(shard).collect()
 }
 
-/// What requests go over: TLS by the same library as everywhere else.
+/// Returns the HTTP client, with TLS by rustls.
 fn http(settings: &Settings) -> Result<SharedHttpClient, Error> {
-    let wrong = |reason: String| Error::Configuration { reason };
     let mut trusted = tls::TrustStore::default();
     if let Some(file) = &settings.ca_file {
-        let cannot = |why: String| wrong(format!("queue.kinesis.tls.ca_file: {why}"));
-        // Looked at here, as whoever uses them takes for granted that they are right.
+        let invalid = |reason: String| Error::configuration(format!("queue.kinesis.tls.ca_file: {reason}"));
+        // Validated here, because the HTTP client panics on an invalid certificate.
         let mut roots = rustls::RootCertStore::empty();
-        for certificate in certificates(file).map_err(cannot)? {
+        for certificate in certificates(file).map_err(invalid)? {
             let added = roots.add(certificate);
-            added.map_err(|error| cannot(format!("{}: {error}", file.display())))?;
+            added.map_err(|error| invalid(file.display().to_string()).with_source(error))?;
         }
-        let text = std::fs::read(file).map_err(|error| cannot(format!("{}: {error}", file.display())))?;
+        let text = std::fs::read(file);
+        let text = text.map_err(|error| invalid(file.display().to_string()).with_source(error))?;
         trusted.add_pem_certificate(text);
     }
     let context = tls::TlsContext::builder().with_trust_store(trusted).build();
-    let context = context.map_err(|error| wrong(error.to_string()))?;
+    let context = context.map_err(|error| Error::configuration(format!("TLS is not usable: {error}")))?;
     let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-    Ok(Builder::new().tls_provider(provider).tls_context(context).pool_idle_timeout(IDLE).build_https())
+    Ok(Builder::new()
+        .tls_provider(provider)
+        .tls_context(context)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build_https())
 }
 
 #[cfg(test)]
@@ -293,18 +316,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_that_was_not_taken_in_says_why() {
-        let throttled = refused("ProvisionedThroughputExceededException", Some("Rate exceeded"));
-        assert_eq!(throttled.kind, Kind::Throttled);
+    fn refused_record_has_the_code_and_the_message_of_kinesis() {
+        let throttled = record_error("ProvisionedThroughputExceededException", Some("Rate exceeded"));
+        assert_eq!(throttled.kind, RequestErrorKind::Throttled);
         assert_eq!(
             throttled.to_string(),
-            "PutRecords: ProvisionedThroughputExceededException: Rate exceeded"
+            "PutRecords refused a record with ProvisionedThroughputExceededException: Rate exceeded"
         );
-        assert_eq!(refused("InternalFailure", None).kind, Kind::Unknown);
+        assert_eq!(record_error("InternalFailure", None).kind, RequestErrorKind::OutcomeUnknown);
     }
 
     #[test]
-    fn a_file_of_no_certificates_is_refused() {
+    fn file_without_valid_certificates_is_refused() {
         let file = std::env::temp_dir().join(format!("goconductor-no-ca-{}", std::process::id()));
         let settings = Settings { ca_file: Some(file.clone()), ..Settings::new("eu-central-1") };
         let missing = Api::new(settings.clone()).unwrap_err().to_string();

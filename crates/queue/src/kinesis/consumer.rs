@@ -1,51 +1,51 @@
-//! A consumer: it holds a share of a stream's shards, reads them ahead, and writes down how far they were
-//! acknowledged.
+//! A consumer: it owns the leases of some shards of a stream, reads these shards ahead, and stores its progress.
 //!
-//! One task keeps the leases, and one reads each shard, whatever the owner does. All of them end with the consumer.
+//! One task keeps the leases, and one task reads each shard, independently of the owner. All tasks end with the
+//! consumer.
 
-mod held;
-mod keeper;
+mod assignment;
+mod lease_keeper;
 mod reader;
-mod shares;
+mod shared;
+mod state;
 
 use super::api::Api;
-use super::fault::Pauses;
-use super::lease::{Leases, Mark};
+use super::backoff::jittered;
+use super::lease::Leases;
 use crate::{Consumer, Delivery, DeliveryTag, Error};
 use async_trait::async_trait;
-use held::{Due, State};
-use keeper::Keeper;
+use lease_keeper::LeaseKeeper;
+use shared::Shared;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-/// Messages that are read ahead, at most, and their bytes. One answer may be larger.
-const AHEAD: usize = 1000;
-const AHEAD_BYTES: usize = 4 << 20;
-/// Whoever keeps the leases may be out of reach for so long before an acknowledgement is given up: nobody else
-/// takes the shards meanwhile, as nobody reaches it.
-const MARK_PATIENCE: Duration = Duration::from_secs(15);
-const MARK_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
-/// Shards are shared out when none has moved for so long: longer than a newcomer lets others keep what they have.
-const SHARED_OUT: Duration = Duration::from_secs(3);
-/// How long that may take, and how often it is looked at.
-const READY: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(500);
-/// How long a good-bye may take.
-const LEAVE: Duration = Duration::from_secs(3);
+/// How long an acknowledgement is retried while the store of leases is unreachable. Other consumers cannot reach it
+/// either, so they do not acquire the leases in the meantime.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(15);
+const MIN_SAVE_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_SAVE_BACKOFF: Duration = Duration::from_secs(1);
+/// The shards count as assigned if no lease has moved for this long. It is longer than the delay before a new consumer
+/// steals leases.
+const STABLE_FOR: Duration = Duration::from_secs(3);
+/// Timeout of the assignment of shards, and the interval at which it is checked.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const READY_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How long closing a consumer waits until its leases are released.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Tells the consumers of a process apart.
-static NUMBER: AtomicU64 = AtomicU64::new(0);
+/// The number of the next consumer of this process.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// Takes messages of one topic.
+/// A consumer of one topic.
 pub(super) struct KinesisConsumer {
     shared: Arc<Shared>,
     /// Dropped with the consumer, which ends its tasks.
     _stop: watch::Sender<()>,
-    /// Rings when its leases have been given up.
-    left: Option<oneshot::Receiver<()>>,
+    /// Resolves when the leases are released.
+    closed: Option<oneshot::Receiver<()>>,
 }
 
 impl std::fmt::Debug for KinesisConsumer {
@@ -54,121 +54,54 @@ impl std::fmt::Debug for KinesisConsumer {
     }
 }
 
-/// What the consumer and its tasks share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    api: Arc<Api>,
-    leases: Arc<dyn Leases>,
-    stream: String,
-    /// Who it is in leases.
-    owner: String,
-    lives: Duration,
-    state: Mutex<State>,
-    /// There is something to be taken.
-    came: Notify,
-    /// There is room for more.
-    room: Notify,
-    /// Something has changed that the keeper should look at.
-    changed: Notify,
-    /// One writes down at a time: what is older never follows what is newer.
-    marking: tokio::sync::Mutex<()>,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// There will be no more, and why.
-    fn fail(&self, why: Error) {
-        metrics::counter!("goconductor_queue_consumer_errors_total").increment(1);
-        self.state().failed = Some(why);
-        self.came.notify_waiters();
-    }
-
-    /// Writes down how far all shards were acknowledged, or those of which there is news.
-    async fn mark(&self, lives: Duration, all: bool) -> Result<(), Error> {
-        let _one = self.marking.lock().await;
-        let due = self.state().due(lives, all);
-        if due.is_empty() {
-            return Ok(());
-        }
-        let marks: Vec<Mark> = due.iter().map(|due| due.mark.clone()).collect();
-        let kept = self.leases.mark(&self.stream, &self.owner, &marks).await?;
-        let mut state = self.state();
-        let written = |(due, kept): (Due, bool)| state.written(due, kept);
-        // Each of them: what goes first must not hide the others.
-        let gone = due.into_iter().zip(kept).map(written).filter(|gone| *gone).count();
-        drop(state);
-        if gone > 0 {
-            self.room.notify_waiters();
-            self.changed.notify_one();
-        }
-        Ok(())
-    }
-}
-
 impl KinesisConsumer {
-    pub(super) fn begin(
+    pub(super) fn start(
         api: Arc<Api>,
         leases: Arc<dyn Leases>,
         stream: String,
         identity: &str,
-        lives: Duration,
+        ttl: Duration,
     ) -> Self {
-        let shared = Arc::new(Shared {
-            api,
-            leases,
-            stream,
-            owner: format!("{identity}/{}", NUMBER.fetch_add(1, Ordering::Relaxed)),
-            lives,
-            state: Mutex::default(),
-            came: Notify::new(),
-            room: Notify::new(),
-            changed: Notify::new(),
-            marking: tokio::sync::Mutex::default(),
-        });
+        let owner = format!("{identity}/{}", NEXT_NUMBER.fetch_add(1, Ordering::Relaxed));
+        let shared = Arc::new(Shared::new(api, leases, stream, owner, ttl));
         let (stop, stopped) = watch::channel(());
-        let (tell, left) = oneshot::channel();
-        let keeper = Keeper::new(Arc::clone(&shared));
+        let (notify_closed, closed) = oneshot::channel();
+        let keeper = LeaseKeeper::new(Arc::clone(&shared));
         // Ends when the consumer is dropped.
         tokio::spawn(async move {
             keeper.run(stopped).await;
-            tell.send(()).ok();
+            notify_closed.send(()).ok();
         });
-        Self { shared, _stop: stop, left: Some(left) }
+        Self { shared, _stop: stop, closed: Some(closed) }
     }
 
-    fn give(&self, max: usize) -> Result<Vec<Delivery>, Error> {
+    fn try_receive(&self, max: usize) -> Result<Vec<Delivery>, Error> {
         let mut state = self.shared.state();
-        let given = state.give(max);
+        let received = state.receive(max);
         match &state.failed {
-            Some(why) if given.is_empty() => Err(why.clone()),
-            Some(_) | None => Ok(given),
+            Some(error) if received.is_empty() => Err(error.clone()),
+            Some(_) | None => Ok(received),
         }
     }
 }
 
 #[async_trait]
 impl Consumer for KinesisConsumer {
-    async fn take(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
         if max == 0 {
             return Ok(Vec::new());
         }
         loop {
-            let came = self.shared.came.notified();
-            tokio::pin!(came);
-            // From here on no message is missed.
-            came.as_mut().enable();
-            let given = self.give(max)?;
-            if !given.is_empty() {
-                self.shared.room.notify_waiters();
-                let count = u64::try_from(given.len()).unwrap_or(u64::MAX);
-                let stream = self.shared.stream.clone();
-                metrics::counter!("goconductor_queue_taken_total", "topic" => stream).increment(count);
-                return Ok(given);
+            let arrived = self.shared.arrived.notified();
+            tokio::pin!(arrived);
+            // Registered before the state is read, so that no message is missed.
+            arrived.as_mut().enable();
+            let received = self.try_receive(max)?;
+            if !received.is_empty() {
+                self.shared.drained.notify_waiters();
+                return Ok(received);
             }
-            came.await;
+            arrived.await;
         }
     }
 
@@ -177,49 +110,48 @@ impl Consumer for KinesisConsumer {
             return Ok(Vec::new());
         }
         self.shared.state().acknowledge(deliveries);
-        let [first, longest] = MARK_PAUSES;
-        let mut pauses = Pauses::new(&self.shared.owner, first, longest);
+        let mut backoff = jittered(&self.shared.owner, MIN_SAVE_BACKOFF, MAX_SAVE_BACKOFF);
         let mut waited = Duration::ZERO;
-        while let Err(error) = self.shared.mark(self.shared.lives, false).await {
-            if waited >= MARK_PATIENCE {
+        while let Err(error) = self.shared.save_progress(self.shared.ttl, false).await {
+            if waited >= SAVE_TIMEOUT {
                 return Err(error);
             }
-            let pause = pauses.next();
-            tokio::time::sleep(pause).await;
-            waited += pause;
+            let delay = backoff.next();
+            tokio::time::sleep(delay).await;
+            waited += delay;
         }
         let mut state = self.shared.state();
         Ok(deliveries.iter().copied().filter(|tag| state.lost.remove(tag)).collect())
     }
 
-    /// Once each shard has been the same reader's for a while: where several begin, shards move.
+    /// Waits until each shard has had the same owner for a while. While several consumers start, leases move.
     async fn ready(&mut self) -> Result<(), Error> {
-        let late = || Error::Unavailable { reason: "nobody reads some of the stream's shards".to_owned() };
-        let shared_out = async {
-            let (mut before, mut since) = (Vec::new(), Instant::now());
+        let timed_out = || Error::unavailable("some shards of the stream have no stable reader");
+        let assigned = async {
+            let (mut last, mut since) = (Vec::new(), Instant::now());
             loop {
                 let leases = self.shared.leases.list(&self.shared.stream).await?;
-                let read: Vec<_> = leases.iter().filter(|lease| !lease.is_ended()).collect();
-                let now: Vec<_> = read.iter().map(|lease| (lease.shard.clone(), lease.counter)).collect();
-                if read.is_empty() || !read.iter().all(|lease| lease.is_held()) || now != before {
-                    (before, since) = (now, Instant::now());
-                } else if since.elapsed() >= SHARED_OUT {
+                let open: Vec<_> = leases.iter().filter(|lease| !lease.is_finished()).collect();
+                let current: Vec<_> = open.iter().map(|lease| (lease.shard.clone(), lease.counter)).collect();
+                if open.is_empty() || !open.iter().all(|lease| lease.is_owned()) || current != last {
+                    (last, since) = (current, Instant::now());
+                } else if since.elapsed() >= STABLE_FOR {
                     return Ok(());
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(READY_POLL_INTERVAL).await;
             }
         };
-        tokio::time::timeout(READY, shared_out).await.unwrap_or_else(|_| Err(late()))
+        tokio::time::timeout(READY_TIMEOUT, assigned).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    async fn leave(mut self: Box<Self>) {
-        let left = self.left.take();
+    async fn close(mut self: Box<Self>) {
+        let closed = self.closed.take();
         drop(self);
-        if let Some(left) = left
-            && tokio::time::timeout(LEAVE, left).await.is_err()
+        if let Some(closed) = closed
+            && tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err()
         {
             tracing::warn!(
-                "leases were not given up in time: what this process held moves when it is missed"
+                "consumer did not release its Kinesis leases in time; its shards move when they expire"
             );
         }
     }

@@ -1,8 +1,8 @@
-//! Who reads which shard, and how far it has been read: kept where all processes find it.
+//! Leases of shards: which consumer reads a shard, and how far. They are stored where all processes can reach them.
 //!
-//! A shard's lease is its owner's until it runs out, by the clock of whoever keeps the leases. Each time that
-//! it is taken, by anybody, its counter rises; what is written under an older counter is refused, so that one
-//! who was paused and replaced checkpoints nothing.
+//! A lease belongs to its owner until it expires, by the clock of the store. Each acquisition increments the counter of
+//! the lease. An update with an older counter is refused, so a consumer that was paused and replaced checkpoints
+//! nothing.
 
 mod memory;
 
@@ -13,64 +13,64 @@ use std::time::Duration;
 
 pub use memory::MemoryLeases;
 
-/// A shard's lease.
+/// The lease of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Its shard: the name, and the sequence number at which it begins.
+    /// The shard: its name and its first sequence number.
     pub shard: String,
-    /// The shards that have to be read to their ends before it.
+    /// The shards that have to be read to their ends before this one.
     pub parents: Vec<String>,
-    /// Who reads it; none: nobody.
+    /// The consumer that reads the shard, if any.
     pub owner: Option<String>,
-    /// Raised each time that it is taken.
+    /// The number of acquisitions.
     pub counter: u64,
-    /// How long it is still its owner's.
-    pub left: Duration,
-    /// How far it has been read.
+    /// The time until the lease expires.
+    pub remaining: Duration,
+    /// The progress of the reader.
     pub progress: Progress,
 }
 
 impl Lease {
-    /// Whether somebody reads it.
+    /// Returns whether the lease has an owner and has not expired.
     #[must_use]
-    pub fn is_held(&self) -> bool {
-        self.owner.is_some() && !self.left.is_zero()
+    pub fn is_owned(&self) -> bool {
+        self.owner.is_some() && !self.remaining.is_zero()
     }
 
-    /// Whether it has been read to its end.
-    pub(super) fn is_ended(&self) -> bool {
+    /// Returns whether the shard was read and acknowledged to its end.
+    pub(super) fn is_finished(&self) -> bool {
         self.progress.checkpoint == Checkpoint::End
     }
 }
 
-/// How far a shard has been read, and what its reader knows of what follows.
+/// The progress of the reader of a shard.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Up to where everything was acknowledged.
+    /// The position up to which all messages were acknowledged.
     pub checkpoint: Checkpoint,
-    /// How many messages were acknowledged.
-    pub taken: u64,
-    /// How many wait, as its owner last said: those that it has read, exactly, and an estimate of the rest.
+    /// The number of acknowledged messages.
+    pub acknowledged: u64,
+    /// The number of waiting messages: an exact count of those that were read, and an estimate of the rest.
     pub waiting: u64,
-    /// The publish time of the oldest of them.
+    /// The publish time of the oldest waiting message, in milliseconds since 1970.
     pub oldest_waiting_ms: Option<i64>,
 }
 
-/// Up to where a shard's messages were acknowledged.
+/// The position up to which all messages of a shard were acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Checkpoint {
-    /// Nothing was.
+    /// Before the first message.
     #[default]
     Horizon,
-    /// This record was, with all before it.
+    /// After the record with this sequence number.
     After(String),
-    /// All before this record were, and so many of its own messages.
+    /// Within the record with this sequence number, after this number of its messages.
     Within(String, u32),
-    /// All were, and there will be no more.
+    /// The end of a closed shard.
     End,
 }
 
-/// As it is kept: empty, `END`, a sequence number, or one with how many messages of it.
+/// The stored form: an empty text, `END`, a sequence number, or a sequence number with a number of messages.
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -95,71 +95,71 @@ impl From<&str> for Checkpoint {
     }
 }
 
-/// A shard of which there may be no lease yet.
+/// A shard that needs a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewLease {
-    /// Its shard.
+    /// The shard.
     pub shard: String,
-    /// The shards that have to be read to their ends before it.
+    /// The shards that have to be read to their ends before this one.
     pub parents: Vec<String>,
 }
 
-/// Leases that somebody wants.
+/// A request to acquire leases.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Take {
-    /// Who.
+pub struct LeaseRequest {
+    /// The new owner.
     pub owner: String,
-    /// Which, with the counters that they had when they were looked at.
+    /// The shards, each with the last known counter of its lease.
     pub shards: Vec<(String, u64)>,
-    /// Also from an owner who has not run out.
+    /// Whether to acquire leases that have not expired as well.
     pub steal: bool,
-    /// For how long, unless it is said again.
-    pub lives: Duration,
+    /// The duration of the leases.
+    pub ttl: Duration,
 }
 
-/// What the owner of a lease says.
+/// An update of a lease by its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
-    /// Of which shard.
+pub struct LeaseUpdate {
+    /// The shard.
     pub shard: String,
-    /// The counter with which it was taken.
+    /// The counter after the acquisition.
     pub counter: u64,
-    /// How far it has been read.
+    /// The progress of the reader.
     pub progress: Progress,
-    /// For how long it is kept; zero: it is given up.
-    pub lives: Duration,
+    /// The new duration of the lease. Zero releases it.
+    pub ttl: Duration,
 }
 
-/// Keeps the leases of streams.
+/// A store of leases.
 #[async_trait]
 pub trait Leases: fmt::Debug + Send + Sync {
-    /// All leases of a stream, by their shards.
+    /// Returns all leases of a stream, ordered by shard.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// Returns [`Error::Unavailable`] if the store cannot be reached.
     async fn list(&self, stream: &str) -> Result<Vec<Lease>, Error>;
 
-    /// Adds leases of shards that have none, owned by nobody, with nothing read; and removes those of shards that
-    /// are no more.
+    /// Creates leases without an owner for the shards in `new` that have none, and deletes those of the shards in
+    /// `removed`.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]; then some may have been.
-    async fn sync(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error>;
+    /// Returns [`Error::Unavailable`] if the store cannot be reached. Some leases may have been created or deleted.
+    async fn sync(&self, stream: &str, new: &[NewLease], removed: &[String]) -> Result<(), Error>;
 
-    /// Takes leases whose counters are still those that are given, and that nobody holds, unless it is said to
-    /// steal; of each whether it was taken. Its counter is raised by one.
+    /// Acquires leases whose counters have not changed and that have no owner, or any owner if `steal` is set.
+    /// Increments their counters. Returns for each lease whether it was acquired.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]; then some may have been.
-    async fn take(&self, stream: &str, take: &Take) -> Result<Vec<bool>, Error>;
+    /// Returns [`Error::Unavailable`] if the store cannot be reached. Some leases may have been acquired.
+    async fn acquire(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error>;
 
-    /// Writes down how far shards were read, and keeps their leases or gives them up; of each whether it was still
-    /// its owner's, by the counter. May be repeated: it comes to the same. One that arrives late, after another
-    /// that has more messages taken, changes nothing.
+    /// Stores the progress of leases, and renews or releases them. Returns for each lease whether `owner` still owned
+    /// it, by its counter. The call is idempotent. A delayed update with fewer acknowledged messages than stored
+    /// changes nothing.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]: nobody can say what was written.
-    async fn mark(&self, stream: &str, owner: &str, marks: &[Mark]) -> Result<Vec<bool>, Error>;
+    /// Returns [`Error::Unavailable`] if the outcome is unknown.
+    async fn update(&self, stream: &str, owner: &str, updates: &[LeaseUpdate]) -> Result<Vec<bool>, Error>;
 }
 
 #[cfg(test)]
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checkpoints_are_read_as_they_are_written() {
+    fn checkpoint_survives_a_round_trip() {
         let sequence = "49680569064951821052233950378950253025836520756276625410".to_owned();
         for checkpoint in [
             Checkpoint::Horizon,

@@ -11,7 +11,7 @@ const CUT_NAME_BYTES: usize = 95;
 impl Settings {
     /// Checks that the settings can work.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let invalid = |reason: &str| Err(Error::Configuration { reason: reason.to_owned() });
+        let invalid = |reason: &str| Err(Error::configuration(reason));
         if self.region.is_empty() {
             return invalid("queue.kinesis.region is empty: set a region such as eu-central-1");
         }

@@ -1,112 +1,89 @@
-//! Streams that are missing are made.
+//! Creation of missing streams.
 
 use super::api::Api;
-use super::fault::{Fault, Kind, Pauses};
+use super::backoff::jittered;
+use super::request_error::{RequestError, RequestErrorKind};
 use crate::Error;
 use crate::settings::kinesis::StreamCapacity;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::topic_cache::TopicCache;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Between looks at one that is being made: AWS takes seconds, an emulator a moment.
-const PAUSES: [Duration; 2] = [Duration::from_millis(30), Duration::from_secs(1)];
+/// The shortest and the longest delay between two checks of a stream that is being created. AWS takes seconds, an
+/// emulator milliseconds.
+const MIN_BACKOFF: Duration = Duration::from_millis(30);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Streams that are known to be there.
+/// Creates missing streams.
 pub(super) struct Streams {
     api: Arc<Api>,
     capacity: StreamCapacity,
-    known: Mutex<BTreeSet<String>>,
-    /// One at a time for each: who comes second finds it made.
-    making: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    cache: TopicCache<()>,
 }
 
 impl Streams {
     pub(super) fn new(api: Arc<Api>, capacity: StreamCapacity) -> Self {
-        Self { api, capacity, known: Mutex::default(), making: Mutex::default() }
+        Self { api, capacity, cache: TopicCache::default() }
     }
 
-    fn is_known(&self, name: &str) -> bool {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
-    }
-
-    /// One that is there, if any is known.
+    /// Returns the name of any stream that is known to exist.
     pub(super) fn any(&self) -> Option<String> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+        self.cache.any()
     }
 
-    /// It may be gone.
+    /// Forgets a stream that may have been deleted.
     pub(super) fn forget(&self, name: &str) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.cache.forget(name);
     }
 
-    fn making(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(making.entry(name.to_owned()).or_default())
+    /// Creates a stream, unless it exists, and waits at most `timeout` until it can be used.
+    pub(super) async fn ensure(&self, name: &str, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout;
+        self.cache.get_or_create(name, Some(deadline), || self.create(name, deadline)).await
     }
 
-    /// Makes a stream, unless it is there, and waits until it can be used, but no longer than that.
-    pub(super) async fn ensure(&self, name: &str, patience: Duration) -> Result<(), Error> {
-        if self.is_known(name) {
-            return Ok(());
-        }
-        let until = Instant::now() + patience;
-        let making = self.making(name);
-        let Ok(_one) = tokio::time::timeout_at(until, making.lock()).await else {
-            return Err(Error::Unavailable { reason: format!("the stream {name} is still being made") });
-        };
-        if self.is_known(name) {
-            return Ok(());
-        }
-        let [first, longest] = PAUSES;
-        let mut pauses = Pauses::new(name, first, longest);
+    async fn create(&self, name: &str, deadline: Instant) -> Result<(), Error> {
+        let mut backoff = jittered(name, MIN_BACKOFF, MAX_BACKOFF);
         loop {
-            let fault = match self.look(name).await {
-                Ok(()) => break,
-                Err(fault) => fault,
+            let error = match self.try_create(name).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
             };
-            let is_over = Instant::now() >= until;
-            match fault.kind {
-                Kind::Refused => return Err(fault.into()),
-                Kind::Throttled
-                | Kind::NotSent
-                | Kind::Missing
-                | Kind::InUse
-                | Kind::Iterator
-                | Kind::Unknown
-                    if is_over =>
-                {
-                    let reason = format!("the stream {name} can't be used: {fault}");
-                    return Err(Error::Unavailable { reason });
-                }
-                Kind::Throttled
-                | Kind::NotSent
-                | Kind::Missing
-                | Kind::InUse
-                | Kind::Iterator
-                | Kind::Unknown => tokio::time::sleep(pauses.next()).await,
+            match error.kind {
+                RequestErrorKind::Denied => return Err(error.into()),
+                RequestErrorKind::Throttled
+                | RequestErrorKind::NotSent
+                | RequestErrorKind::Missing
+                | RequestErrorKind::InUse
+                | RequestErrorKind::InvalidIterator
+                | RequestErrorKind::OutcomeUnknown => {}
             }
+            if Instant::now() >= deadline {
+                return Err(
+                    Error::unavailable(format!("stream {name} is not usable in time")).with_source(error)
+                );
+            }
+            tokio::time::sleep(backoff.next()).await;
         }
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-        Ok(())
     }
 
-    /// Whether it can be used; one that is not there is made.
-    async fn look(&self, name: &str) -> Result<(), Fault> {
-        let being_made = || Fault::new(Kind::InUse, "it is being made");
+    /// Checks that a stream can be used, and starts its creation if it does not exist.
+    async fn try_create(&self, name: &str) -> Result<(), RequestError> {
+        let in_creation = || RequestError::new(RequestErrorKind::InUse, "stream is being created");
         match self.api.shards(name).await {
-            Ok(shards) if shards.is_empty() => Err(being_made()),
+            Ok(shards) if shards.is_empty() => Err(in_creation()),
             Ok(_) => Ok(()),
-            Err(fault) if fault.kind == Kind::Missing => match self.api.create(name).await {
+            Err(error) if error.kind == RequestErrorKind::Missing => match self.api.create(name).await {
                 Ok(()) => {
-                    tracing::info!(stream = name, capacity = ?self.capacity, "the stream is made");
-                    Err(being_made())
+                    tracing::info!(stream = name, capacity = ?self.capacity, "creation of Kinesis stream started");
+                    Err(in_creation())
                 }
-                // By another process, a moment ago.
-                Err(fault) if fault.kind == Kind::InUse => Err(being_made()),
-                Err(fault) => Err(fault),
+                // Another process has started it since.
+                Err(error) if error.kind == RequestErrorKind::InUse => Err(in_creation()),
+                Err(error) => Err(error),
             },
-            Err(fault) => Err(fault),
+            Err(error) => Err(error),
         }
     }
 }

@@ -1,24 +1,28 @@
-//! Reads one shard ahead, at the pace that Kinesis allows, for as long as the consumer holds it.
+//! The task that reads one shard ahead, at the rate that Kinesis allows, while the consumer owns its lease.
 
-use super::super::api::{Page, Start};
-use super::super::fault::{Fault, Kind, Pauses};
-use super::held::Held;
-use super::{AHEAD, AHEAD_BYTES, Shared};
+use super::super::api::{Page, ReadPosition};
+use super::super::backoff::jittered;
+use super::super::request_error::{RequestError, RequestErrorKind};
+use super::shared::Shared;
+use super::state::OwnedShard;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Kinesis answers five reads of a shard a second.
-const PACE: Duration = Duration::from_millis(200);
-const PAUSES: [Duration; 2] = [PACE, Duration::from_secs(2)];
-/// A place that was given with nothing is gone to after this time: what was on its way when it was given would
-/// stand before it where a stream writes down the time of a record before the record.
-const SETTLED: Duration = Duration::from_secs(1);
-/// Faults in a row of which it is said.
-const SAY_AFTER: u32 = 5;
-/// A reader that has not been answered for so long gives its shard up: what it says of it is old, and somebody else may
-/// be answered.
-const SILENT: Duration = Duration::from_secs(10);
+/// The maximum number of prefetched messages of a consumer, and their maximum size. A single response may exceed it.
+const PREFETCH_MESSAGES: usize = 1000;
+const PREFETCH_BYTES: usize = 4 << 20;
+/// Kinesis allows five reads of a shard per second.
+const READ_INTERVAL: Duration = Duration::from_millis(200);
+const MIN_BACKOFF: Duration = READ_INTERVAL;
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// An iterator that follows an empty page is used only after this delay. Some streams assign the time of a record before
+/// they store it, so a record in flight can end up before that iterator.
+const SETTLE_DELAY: Duration = Duration::from_secs(1);
+/// The number of consecutive errors after which a warning is logged.
+const WARN_AFTER: u32 = 5;
+/// A reader without a response for this long fails. Its progress is stale, and another consumer may get responses.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads one shard.
 pub(super) struct Reader {
@@ -26,143 +30,151 @@ pub(super) struct Reader {
     shard: String,
     counter: u64,
     iterator: Option<String>,
-    /// Where to go on if nothing has come until then.
-    further: Option<(Instant, String)>,
-    faults: u32,
-    /// Since when there were nothing but faults.
-    faulty: Option<Instant>,
+    /// The iterator after the last empty page, and when it was returned.
+    next_iterator: Option<(Instant, String)>,
+    /// The number of consecutive errors, and when the first one occurred.
+    errors: u32,
+    failing_since: Option<Instant>,
 }
 
-/// What there is to do next.
+/// The next step of a reader.
 enum Next {
     Read,
-    /// Nothing, ever: the shard is at its end, another's, or can't be read.
-    End,
+    /// The shard has ended, its lease was lost, or it cannot be read.
+    Stop,
 }
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, shard: String, counter: u64) -> Self {
-        Self { shared, shard, counter, iterator: None, further: None, faults: 0, faulty: None }
+        let (iterator, next_iterator, failing_since) = (None, None, None);
+        Self { shared, shard, counter, iterator, next_iterator, errors: 0, failing_since }
     }
 
     pub(super) async fn run(mut self) {
-        let [first, longest] = PAUSES;
-        let fresh = Pauses::new(&self.shard, first, longest);
-        let mut pauses = fresh.clone();
+        let mut backoff = jittered(&self.shard, MIN_BACKOFF, MAX_BACKOFF);
         loop {
-            let limit = self.room().await;
-            let asked = Instant::now();
+            let limit = self.wait_for_capacity().await;
+            let begun = Instant::now();
             let next = match self.read(limit).await {
                 Ok(next) => {
-                    (pauses, self.faults, self.faulty) = (fresh.clone(), 0, None);
-                    tokio::time::sleep_until(asked + PACE).await;
+                    (self.errors, self.failing_since) = (0, None);
+                    backoff.reset();
+                    tokio::time::sleep_until(begun + READ_INTERVAL).await;
                     next
                 }
-                Err(fault) => {
-                    let next = self.mend(fault);
-                    tokio::time::sleep(pauses.next()).await;
+                Err(error) => {
+                    let next = self.handle_error(error);
+                    tokio::time::sleep(backoff.next()).await;
                     next
                 }
             };
-            if matches!(next, Next::End) {
+            if matches!(next, Next::Stop) {
                 return;
             }
         }
     }
 
-    /// Waits for room, for all shards together; how many records may be read.
-    async fn room(&self) -> usize {
+    /// Waits until the consumer has capacity for more prefetched messages. Returns the number of records to read.
+    async fn wait_for_capacity(&self) -> usize {
         loop {
-            let room = self.shared.room.notified();
-            tokio::pin!(room);
-            // From here on no room is missed.
-            room.as_mut().enable();
-            let (count, bytes) = self.shared.state().waiting();
-            if count < AHEAD && bytes < AHEAD_BYTES {
-                // Records that are like those that wait.
+            let drained = self.shared.drained.notified();
+            tokio::pin!(drained);
+            // Registered before the state is read, so that no change is missed.
+            drained.as_mut().enable();
+            let (count, bytes) = self.shared.state().prefetched();
+            if count < PREFETCH_MESSAGES && bytes < PREFETCH_BYTES {
+                // Assumes records of the average size of the prefetched messages.
                 let size = (bytes / count.max(1)).max(1);
-                return (AHEAD - count).min((AHEAD_BYTES - bytes) / size).max(1);
+                return (PREFETCH_MESSAGES - count).min((PREFETCH_BYTES - bytes) / size).max(1);
             }
-            room.await;
+            drained.await;
         }
     }
 
-    async fn read(&mut self, limit: usize) -> Result<Next, Fault> {
-        // It was lost; the keeper ends this.
-        let Some(start) = self.start() else { return Ok(Next::End) };
+    async fn read(&mut self, limit: usize) -> Result<Next, RequestError> {
+        // If the lease was lost, the lease keeper stops this task.
+        let Some(position) = self.position() else { return Ok(Next::Stop) };
         let iterator = match &self.iterator {
             Some(iterator) => iterator.clone(),
-            None => self.shared.api.iterator(&self.shared.stream, &self.shard, start).await?,
+            None => self.shared.api.iterator(&self.shared.stream, &self.shard, position).await?,
         };
         self.iterator = Some(iterator.clone());
         let page = self.shared.api.read(&iterator, limit).await?;
-        self.move_on(&page, iterator);
+        self.advance(&page, iterator);
         let mut state = self.shared.state();
-        let held = state.shards.get_mut(&self.shard).filter(|held| held.counter() == self.counter);
-        // It was lost meanwhile: what was read is another's.
-        let Some(held) = held else { return Ok(Next::End) };
-        held.take_in(&page);
+        let shard = state.shards.get_mut(&self.shard).filter(|shard| shard.counter() == self.counter);
+        // If the lease was lost since, the page belongs to another consumer.
+        let Some(shard) = shard else { return Ok(Next::Stop) };
+        shard.add_page(&page);
         drop(state);
         if !page.records.is_empty() {
-            self.shared.came.notify_waiters();
+            self.shared.arrived.notify_waiters();
         }
         if page.next.is_some() {
             return Ok(Next::Read);
         }
-        tracing::info!(stream = self.shared.stream, shard = self.shard, "is read to its end");
-        // There may be nothing left to be acknowledged: then nobody else writes its end down.
+        tracing::info!(stream = self.shared.stream, shard = self.shard, "Kinesis shard was read to its end");
+        // If no message is left to acknowledge, the lease keeper stores the end of the shard.
         self.shared.changed.notify_one();
-        Ok(Next::End)
+        Ok(Next::Stop)
     }
 
-    /// Where reading goes on; none: the shard is not held any more.
-    fn start(&self) -> Option<Start> {
+    /// Returns the position at which reading continues, or `None` if the lease was lost.
+    fn position(&self) -> Option<ReadPosition> {
         let state = self.shared.state();
-        let held = state.shards.get(&self.shard).filter(|held| held.counter() == self.counter);
-        held.map(Held::start)
+        let shard = state.shards.get(&self.shard).filter(|shard| shard.counter() == self.counter);
+        shard.map(OwnedShard::read_position)
     }
 
-    fn move_on(&mut self, page: &Page, from: String) {
+    /// Selects the iterator of the next read.
+    fn advance(&mut self, page: &Page, current: String) {
         let now = Instant::now();
         let next = page.next.clone();
         if !page.records.is_empty() || page.behind_ms > 0 || next.is_none() {
-            (self.iterator, self.further) = (next, None);
+            (self.iterator, self.next_iterator) = (next, None);
             return;
         }
-        match self.further.take() {
-            Some((since, further)) if now.duration_since(since) >= SETTLED => {
-                self.iterator = Some(further);
-                self.further = next.map(|next| (now, next));
+        match self.next_iterator.take() {
+            Some((since, settled)) if now.duration_since(since) >= SETTLE_DELAY => {
+                self.iterator = Some(settled);
+                self.next_iterator = next.map(|next| (now, next));
             }
-            Some(waits) => (self.iterator, self.further) = (Some(from), Some(waits)),
-            None => (self.iterator, self.further) = (Some(from), next.map(|next| (now, next))),
+            Some(waiting) => (self.iterator, self.next_iterator) = (Some(current), Some(waiting)),
+            None => {
+                (self.iterator, self.next_iterator) = (Some(current), next.map(|next| (now, next)));
+            }
         }
     }
 
-    /// What can be done about a fault.
-    fn mend(&mut self, fault: Fault) -> Next {
-        self.faults += 1;
-        let faulty = *self.faulty.get_or_insert_with(Instant::now);
-        if self.faults == SAY_AFTER {
+    /// Decides how to continue after an error.
+    fn handle_error(&mut self, error: RequestError) -> Next {
+        self.errors += 1;
+        let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
+        if self.errors == WARN_AFTER {
             let (stream, shard) = (&self.shared.stream, &self.shard);
-            tracing::warn!(stream, shard, %fault, "can't be read, and is tried again");
+            tracing::warn!(stream, shard, %error, "read of a Kinesis shard failed repeatedly and is retried");
         }
-        match fault.kind {
-            // It was too old, which takes five minutes; another one is asked for.
-            Kind::Iterator if self.iterator.is_some() => {
-                (self.iterator, self.further) = (None, None);
+        match error.kind {
+            // Iterators expire after five minutes.
+            RequestErrorKind::InvalidIterator if self.iterator.is_some() => {
+                (self.iterator, self.next_iterator) = (None, None);
                 Next::Read
             }
-            // The stream is not the one that it was, or nobody may read it.
-            Kind::Iterator | Kind::Missing | Kind::Refused => {
-                self.shared.fail(fault.into());
-                Next::End
+            // The stream was replaced, or reading is not authorized.
+            RequestErrorKind::InvalidIterator | RequestErrorKind::Missing | RequestErrorKind::Denied => {
+                self.shared.fail(error.into());
+                Next::Stop
             }
-            Kind::NotSent | Kind::Unknown if faulty.elapsed() >= SILENT => {
-                self.shared.fail(fault.into());
-                Next::End
+            RequestErrorKind::NotSent | RequestErrorKind::OutcomeUnknown
+                if failing_since.elapsed() >= RESPONSE_TIMEOUT =>
+            {
+                self.shared.fail(error.into());
+                Next::Stop
             }
-            Kind::Throttled | Kind::NotSent | Kind::InUse | Kind::Unknown => Next::Read,
+            RequestErrorKind::Throttled
+            | RequestErrorKind::NotSent
+            | RequestErrorKind::InUse
+            | RequestErrorKind::OutcomeUnknown => Next::Read,
         }
     }
 }

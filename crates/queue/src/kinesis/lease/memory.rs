@@ -1,13 +1,13 @@
-//! Leases of one process.
+//! Leases of a single process.
 
-use super::{Lease, Leases, Mark, NewLease, Progress, Take};
+use super::{Lease, LeaseRequest, LeaseUpdate, Leases, NewLease, Progress};
 use crate::Error;
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
-/// Leases of one process: nobody else sees them, and they end with it.
+/// Leases of a single process. No other process sees them, and they are lost when it exits.
 #[derive(Debug, Default)]
 pub struct MemoryLeases {
     rows: Mutex<BTreeMap<(String, String), Row>>,
@@ -18,17 +18,11 @@ struct Row {
     parents: Vec<String>,
     owner: Option<String>,
     counter: u64,
-    until: Instant,
+    expires_at: Instant,
     progress: Progress,
 }
 
-impl MemoryLeases {
-    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<(String, String), Row>) -> T) -> T {
-        work(&mut self.rows.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-fn of(stream: &str, shard: &str) -> (String, String) {
+fn key(stream: &str, shard: &str) -> (String, String) {
     (stream.to_owned(), shard.to_owned())
 }
 
@@ -41,59 +35,61 @@ impl Leases for MemoryLeases {
             parents: row.parents.clone(),
             owner: row.owner.clone(),
             counter: row.counter,
-            left: row.until.saturating_duration_since(now),
+            remaining: row.expires_at.saturating_duration_since(now),
             progress: row.progress.clone(),
         };
-        Ok(self.with(|rows| rows.iter().filter(|((of, _), _)| of == stream).map(lease).collect()))
+        let rows = self.rows.lock();
+        Ok(rows.iter().filter(|((of, _), _)| of == stream).map(lease).collect())
     }
 
-    async fn sync(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
-        let until = Instant::now();
-        self.with(|rows| {
-            for shard in gone {
-                rows.remove(&of(stream, shard));
-            }
-            for NewLease { shard, parents } in new {
-                rows.entry(of(stream, shard)).or_insert_with(|| Row {
-                    parents: parents.clone(),
-                    owner: None,
-                    counter: 0,
-                    until,
-                    progress: Progress::default(),
-                });
-            }
-        });
+    async fn sync(&self, stream: &str, new: &[NewLease], removed: &[String]) -> Result<(), Error> {
+        let now = Instant::now();
+        let mut rows = self.rows.lock();
+        for shard in removed {
+            rows.remove(&key(stream, shard));
+        }
+        for NewLease { shard, parents } in new {
+            rows.entry(key(stream, shard)).or_insert_with(|| Row {
+                parents: parents.clone(),
+                owner: None,
+                counter: 0,
+                expires_at: now,
+                progress: Progress::default(),
+            });
+        }
         Ok(())
     }
 
-    async fn take(&self, stream: &str, take: &Take) -> Result<Vec<bool>, Error> {
+    async fn acquire(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error> {
         let now = Instant::now();
-        let one = |rows: &mut BTreeMap<(String, String), Row>, shard: &str, counter: u64| {
-            let Some(row) = rows.get_mut(&of(stream, shard)) else { return false };
-            let is_held = row.owner.is_some() && row.until > now;
-            if row.counter != counter || (is_held && !take.steal) {
+        let mut rows = self.rows.lock();
+        let acquire = |(shard, counter): &(String, u64)| {
+            let Some(row) = rows.get_mut(&key(stream, shard)) else { return false };
+            let is_owned = row.owner.is_some() && row.expires_at > now;
+            if row.counter != *counter || (is_owned && !request.steal) {
                 return false;
             }
-            (row.owner, row.counter, row.until) = (Some(take.owner.clone()), counter + 1, now + take.lives);
+            row.owner = Some(request.owner.clone());
+            (row.counter, row.expires_at) = (counter + 1, now + request.ttl);
             true
         };
-        let all = take.shards.iter();
-        Ok(self.with(|rows| all.map(|(shard, counter)| one(rows, shard, *counter)).collect()))
+        Ok(request.shards.iter().map(acquire).collect())
     }
 
-    async fn mark(&self, stream: &str, owner: &str, marks: &[Mark]) -> Result<Vec<bool>, Error> {
+    async fn update(&self, stream: &str, owner: &str, updates: &[LeaseUpdate]) -> Result<Vec<bool>, Error> {
         let now = Instant::now();
-        let one = |rows: &mut BTreeMap<(String, String), Row>, mark: &Mark| {
-            let Some(row) = rows.get_mut(&of(stream, &mark.shard)) else { return false };
-            let is_owner = row.counter == mark.counter && row.owner.as_deref().is_none_or(|of| of == owner);
-            if !is_owner || mark.progress.taken < row.progress.taken {
+        let mut rows = self.rows.lock();
+        let update = |update: &LeaseUpdate| {
+            let Some(row) = rows.get_mut(&key(stream, &update.shard)) else { return false };
+            let is_owner = row.counter == update.counter && row.owner.as_deref().is_none_or(|of| of == owner);
+            if !is_owner || update.progress.acknowledged < row.progress.acknowledged {
                 return false;
             }
-            row.owner = Some(owner.to_owned()).filter(|_| !mark.lives.is_zero());
-            (row.until, row.progress) = (now + mark.lives, mark.progress.clone());
+            row.owner = Some(owner.to_owned()).filter(|_| !update.ttl.is_zero());
+            (row.expires_at, row.progress) = (now + update.ttl, update.progress.clone());
             true
         };
-        Ok(self.with(|rows| marks.iter().map(|mark| one(rows, mark)).collect()))
+        Ok(updates.iter().map(update).collect())
     }
 }
 
@@ -106,14 +102,14 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(100);
 
-    fn take(owner: &str, counter: u64, steal: bool, lives: Duration) -> Take {
-        Take { owner: owner.to_owned(), shards: vec![("a/1".to_owned(), counter)], steal, lives }
+    fn acquire(owner: &str, counter: u64, steal: bool, ttl: Duration) -> LeaseRequest {
+        LeaseRequest { owner: owner.to_owned(), shards: vec![("a/1".to_owned(), counter)], steal, ttl }
     }
 
-    fn mark(counter: u64, at: &str, lives: Duration) -> Mark {
-        let taken = at.parse().unwrap();
-        let progress = Progress { checkpoint: Checkpoint::from(at), taken, ..Progress::default() };
-        Mark { shard: "a/1".to_owned(), counter, progress, lives }
+    fn update(counter: u64, at: &str, ttl: Duration) -> LeaseUpdate {
+        let acknowledged = at.parse().unwrap();
+        let progress = Progress { checkpoint: Checkpoint::from(at), acknowledged, ..Progress::default() };
+        LeaseUpdate { shard: "a/1".to_owned(), counter, progress, ttl }
     }
 
     async fn leases() -> MemoryLeases {
@@ -124,34 +120,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_takes_a_lease_and_the_next_waits_or_steals() {
+    async fn owned_lease_is_acquired_only_after_expiry_or_by_stealing() {
         let leases = leases().await;
-        assert_eq!(leases.take("s", &take("me", 1, true, LONG)).await, Ok(vec![false]));
-        assert_eq!(leases.take("s", &take("me", 0, false, LONG)).await, Ok(vec![true]));
-        assert_eq!(leases.take("s", &take("you", 1, false, LONG)).await, Ok(vec![false]));
-        assert_eq!(leases.take("s", &take("you", 1, true, SHORT)).await, Ok(vec![true]));
-        assert_eq!(leases.mark("s", "me", &[mark(1, "7", LONG)]).await, Ok(vec![false]));
-        assert_eq!(leases.mark("s", "you", &[mark(2, "8", SHORT)]).await, Ok(vec![true]));
-        assert_eq!(leases.mark("s", "you", &[mark(2, "7", LONG)]).await, Ok(vec![false]), "it is late");
+        assert_eq!(leases.acquire("s", &acquire("a", 1, true, LONG)).await, Ok(vec![false]));
+        assert_eq!(leases.acquire("s", &acquire("a", 0, false, LONG)).await, Ok(vec![true]));
+        assert_eq!(leases.acquire("s", &acquire("b", 1, false, LONG)).await, Ok(vec![false]));
+        assert_eq!(leases.acquire("s", &acquire("b", 1, true, SHORT)).await, Ok(vec![true]));
+        assert_eq!(leases.update("s", "a", &[update(1, "7", LONG)]).await, Ok(vec![false]));
+        assert_eq!(leases.update("s", "b", &[update(2, "8", SHORT)]).await, Ok(vec![true]));
+        assert_eq!(
+            leases.update("s", "b", &[update(2, "7", LONG)]).await,
+            Ok(vec![false]),
+            "a delayed update"
+        );
         tokio::time::advance(SHORT).await;
-        assert!(!leases.list("s").await.unwrap()[0].is_held());
-        assert_eq!(leases.take("s", &take("me", 2, false, LONG)).await, Ok(vec![true]));
+        assert!(!leases.list("s").await.unwrap()[0].is_owned());
+        assert_eq!(leases.acquire("s", &acquire("a", 2, false, LONG)).await, Ok(vec![true]));
         let lease = leases.list("s").await.unwrap().remove(0);
         assert_eq!((lease.counter, lease.progress.checkpoint), (3, Checkpoint::After("8".to_owned())));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_is_given_up_and_one_goes_with_its_shard() {
+    async fn released_lease_can_be_acquired_and_removed_shard_has_none() {
         let leases = leases().await;
-        leases.take("s", &take("me", 0, false, LONG)).await.unwrap();
+        leases.acquire("s", &acquire("a", 0, false, LONG)).await.unwrap();
         for _ in 0..2 {
-            assert_eq!(leases.mark("s", "me", &[mark(1, "7", Duration::ZERO)]).await, Ok(vec![true]));
+            assert_eq!(leases.update("s", "a", &[update(1, "7", Duration::ZERO)]).await, Ok(vec![true]));
         }
         assert_eq!(leases.list("s").await.unwrap()[0].owner, None);
-        assert_eq!(leases.take("s", &take("you", 1, false, LONG)).await, Ok(vec![true]));
+        assert_eq!(leases.acquire("s", &acquire("b", 1, false, LONG)).await, Ok(vec![true]));
         assert_eq!(leases.list("other").await, Ok(Vec::new()));
         leases.sync("s", &[], &["a/1".to_owned()]).await.unwrap();
         assert_eq!(leases.list("s").await, Ok(Vec::new()));
-        assert_eq!(leases.mark("s", "you", &[mark(2, "9", LONG)]).await, Ok(vec![false]));
+        assert_eq!(leases.update("s", "b", &[update(2, "9", LONG)]).await, Ok(vec![false]));
     }
 }
