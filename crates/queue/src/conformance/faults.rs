@@ -1,130 +1,137 @@
-//! Servers and consumers are killed and paused, and nothing is lost or done twice by it.
+//! Killed and paused servers and consumers cause neither lost nor duplicate messages.
 
-use super::expect::{Bench, ensure, message, number, numbers, same, tags, unexpected};
-use super::{Breakable, Factory, Verdict};
+use super::adapter::{Breakable, CaseResult, Factory};
+use super::fixture::{Fixture, ensure, message, number, numbers, same, tags, unexpected};
 use crate::{Consumer, Delivery, Queue, Topic};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// More often than any broker delivers a message that nobody acknowledges by itself before it gives up.
-const DEATHS: usize = 21;
-/// A log does not count them.
-const DEATHS_AT_A_LOG: usize = 3;
-/// Between tries of what failed.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The number of consumers that a poison message kills. It is more than the default delivery limit of any broker.
+const DELIVERIES: usize = 21;
+/// The same for a log, which does not count deliveries.
+const DELIVERIES_OF_A_LOG: usize = 3;
+/// Delay before a failed call is repeated.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-fn bench(factory: &Arc<dyn Factory>, breakable: &Arc<dyn Breakable>) -> Bench {
-    Bench { queue: breakable.queue(), patience: factory.patience() }
+fn fixture(factory: &Arc<dyn Factory>, breakable: &Arc<dyn Breakable>) -> Fixture {
+    Fixture { queue: breakable.queue(), timeout: factory.timeout() }
 }
 
-/// A message that comes again has to say so, where the adapter can tell.
-fn marked(factory: &Arc<dyn Factory>, again: &[Delivery]) -> Verdict {
-    let marked = again.iter().filter(|delivery| delivery.redelivered).count();
-    let expected = if factory.is_log() { 0 } else { again.len() };
-    ensure(marked == expected, || format!("{marked} of {} say that they came before", again.len()))
+/// Expects redelivered messages to be marked, if the adapter supports that.
+fn expect_marks(factory: &Arc<dyn Factory>, redelivered: &[Delivery]) -> CaseResult {
+    let marked = redelivered.iter().filter(|delivery| delivery.redelivered).count();
+    let (all, expected) = (redelivered.len(), if factory.is_log() { 0 } else { redelivered.len() });
+    ensure(marked == expected, || format!("{marked} of {all} messages are marked as redelivered"))
 }
 
-pub(super) async fn poison(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn poison_message(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     let topic = Topic::execute("payments");
-    bench.publish(&topic, "poison", [0]).await?;
-    let deaths = if factory.is_log() { DEATHS_AT_A_LOG } else { DEATHS };
-    for death in 0..deaths {
-        let mut consumer = bench.consumer(&topic).await?;
-        let taken = bench.take(&mut consumer, 1).await;
-        let taken = taken.map_err(|found| format!("after {death} deaths: {found}"))?;
-        same("what kills", &numbers(&taken)?, &[0])?;
-        consumer.leave().await;
+    fixture.publish(&topic, "poison", [0]).await?;
+    let deliveries = if factory.is_log() { DELIVERIES_OF_A_LOG } else { DELIVERIES };
+    for delivery in 0..deliveries {
+        let mut consumer = fixture.consumer(&topic).await?;
+        let received = fixture.receive(&mut consumer, 1).await;
+        let received = received.map_err(|found| format!("after {delivery} deliveries: {found}"))?;
+        same("poison message", &numbers(&received)?, &[0])?;
+        consumer.close().await;
     }
-    // It holds up nothing.
-    bench.publish(&topic, "other", [1]).await?;
-    let mut consumer = bench.consumer(&topic).await?;
-    let mut came = numbers(&bench.settle_all(&mut consumer, 2, 2).await?)?;
-    came.sort_unstable();
-    same("at last", &came, &[0, 1])?;
-    bench.silence(&mut consumer).await
+    // It does not block other messages.
+    fixture.publish(&topic, "other", [1]).await?;
+    let mut consumer = fixture.consumer(&topic).await?;
+    let mut delivered = numbers(&fixture.acknowledge_all(&mut consumer, 2, 2).await?)?;
+    delivered.sort_unstable();
+    same("after the last delivery", &delivered, &[0, 1])?;
+    fixture.expect_silence(&mut consumer).await
 }
 
-pub(super) async fn killed_consumer(factory: Arc<dyn Factory>) -> Verdict {
+pub(super) async fn killed_consumer(factory: Arc<dyn Factory>) -> CaseResult {
     let Some(breakable) = factory.breakable().await? else { return Ok(()) };
-    let bench = bench(&factory, &breakable);
+    let fixture = fixture(&factory, &breakable);
     let topic = Topic::execute("payments");
-    let mut elsewhere = breakable.elsewhere(&topic).await?;
-    bench.publish(&topic, "workflow", 0..6).await?;
-    same("the other process", &elsewhere.take(6).await?, &Vec::from_iter(0..6))?;
-    elsewhere.kill().await?;
-    let mut consumer = bench.consumer(&topic).await?;
-    let again = bench.settle_all(&mut consumer, 6, 4).await?;
-    same("after the consumer was killed", &numbers(&again)?, &Vec::from_iter(0..6))?;
-    marked(&factory, &again)?;
-    bench.silence(&mut consumer).await
+    let mut remote = breakable.remote_consumer(&topic).await?;
+    fixture.publish(&topic, "workflow", 0..6).await?;
+    same("remote consumer", &remote.receive(6).await?, &Vec::from_iter(0..6))?;
+    remote.kill().await?;
+    let mut consumer = fixture.consumer(&topic).await?;
+    let redelivered = fixture.acknowledge_all(&mut consumer, 6, 4).await?;
+    same("after the consumer was killed", &numbers(&redelivered)?, &Vec::from_iter(0..6))?;
+    expect_marks(&factory, &redelivered)?;
+    fixture.expect_silence(&mut consumer).await
 }
 
-pub(super) async fn paused_consumer(factory: Arc<dyn Factory>) -> Verdict {
+pub(super) async fn paused_consumer(factory: Arc<dyn Factory>) -> CaseResult {
     let Some(breakable) = factory.breakable().await? else { return Ok(()) };
-    let bench = bench(&factory, &breakable);
+    let fixture = fixture(&factory, &breakable);
     let topic = Topic::execute("payments");
-    let mut elsewhere = breakable.elsewhere(&topic).await?;
-    bench.publish(&topic, "workflow", 0..3).await?;
-    same("the other process", &elsewhere.take(3).await?, &[0, 1, 2])?;
-    elsewhere.pause().await?;
-    let mut consumer = bench.consumer(&topic).await?;
-    let again = bench.settle_all(&mut consumer, 3, 3).await?;
-    same("while its holder was paused", &numbers(&again)?, &[0, 1, 2])?;
-    marked(&factory, &again)?;
-    elsewhere.resume().await?;
-    let gone = elsewhere.acknowledge().await?;
-    ensure(gone.is_none_or(|gone| gone == 3), || {
-        format!("one who was paused was told that {gone:?} of its 3 are another's")
+    let mut remote = breakable.remote_consumer(&topic).await?;
+    fixture.publish(&topic, "workflow", 0..3).await?;
+    same("remote consumer", &remote.receive(3).await?, &[0, 1, 2])?;
+    remote.pause().await?;
+    let mut consumer = fixture.consumer(&topic).await?;
+    let redelivered = fixture.acknowledge_all(&mut consumer, 3, 3).await?;
+    same("while the owner was paused", &numbers(&redelivered)?, &[0, 1, 2])?;
+    expect_marks(&factory, &redelivered)?;
+    remote.resume().await?;
+    let lost = remote.acknowledge().await?;
+    ensure(lost.is_none_or(|lost| lost == 3), || {
+        format!("the paused consumer learned that {lost:?} of 3 messages are lost")
     })?;
-    elsewhere.kill().await?;
+    remote.kill().await?;
     drop(consumer);
-    let mut last = bench.consumer(&topic).await?;
-    bench.silence(&mut last).await.map_err(|found| format!("after all was acknowledged: {found}"))
+    let mut last = fixture.consumer(&topic).await?;
+    let silence = fixture.expect_silence(&mut last).await;
+    silence.map_err(|found| format!("after all messages were acknowledged: {found}"))
 }
 
-pub(super) async fn killed_server(factory: Arc<dyn Factory>) -> Verdict {
-    const SETTLED: u64 = 100;
-    const BEFORE: u64 = 200;
+pub(super) async fn killed_server(factory: Arc<dyn Factory>) -> CaseResult {
+    const ACKNOWLEDGED: u64 = 100;
+    const PUBLISHED: u64 = 200;
     const ALL: u64 = 1200;
     let Some(breakable) = factory.breakable().await? else { return Ok(()) };
-    let bench = bench(&factory, &breakable);
+    let fixture = fixture(&factory, &breakable);
     let topic = Topic::execute("payments");
-    bench.publish(&topic, "workflow", 0..BEFORE).await?;
-    let mut consumer = bench.consumer(&topic).await?;
-    bench.settle_all(&mut consumer, usize::try_from(SETTLED).unwrap_or(usize::MAX), 50).await?;
-    let publisher =
-        tokio::spawn(publish_until_taken_in(Arc::clone(&bench.queue), topic.clone(), BEFORE..ALL));
-    tokio::time::sleep(PAUSE).await;
+    fixture.publish(&topic, "workflow", 0..PUBLISHED).await?;
+    let mut consumer = fixture.consumer(&topic).await?;
+    let acknowledged = usize::try_from(ACKNOWLEDGED).unwrap_or(usize::MAX);
+    fixture.acknowledge_all(&mut consumer, acknowledged, 50).await?;
+    let queue = Arc::clone(&fixture.queue);
+    let publisher = tokio::spawn(publish_with_retries(queue, topic.clone(), PUBLISHED..ALL));
+    tokio::time::sleep(RETRY_DELAY).await;
     breakable.crash().await?;
-    let published = tokio::time::timeout(bench.patience * 2, publisher).await;
+    let published = tokio::time::timeout(fixture.timeout * 2, publisher).await;
     published
-        .map_err(|_| "what was published is not taken in any more".to_owned())?
-        .map_err(|e| e.to_string())??;
-    let mut left = BTreeSet::from_iter(SETTLED..ALL);
+        .map_err(|_| "publishes do not succeed after the crash".to_owned())?
+        .map_err(|error| error.to_string())??;
+    let mut missing = BTreeSet::from_iter(ACKNOWLEDGED..ALL);
     let mut consumer = Some(consumer);
-    while !left.is_empty() {
-        let came =
-            tokio::time::timeout(bench.patience, take_anyhow(&bench.queue, &topic, &mut consumer)).await;
-        let came =
-            came.map_err(|_| format!("{} of {} are lost, as {:?}", left.len(), ALL, left.first()))??;
-        for number in came {
-            ensure(number >= SETTLED, || format!("{number} came again, though it was acknowledged"))?;
-            left.remove(&number);
+    while !missing.is_empty() {
+        let receiving = receive_with_retries(&fixture.queue, &topic, &mut consumer);
+        let received = tokio::time::timeout(fixture.timeout, receiving).await;
+        let received = received.map_err(|_| {
+            format!("{} of {ALL} messages are lost; the first is {:?}", missing.len(), missing.first())
+        })??;
+        for number in received {
+            ensure(number >= ACKNOWLEDGED, || format!("acknowledged message {number} was redelivered"))?;
+            missing.remove(&number);
         }
     }
     Ok(())
 }
 
-/// Publishes numbers, again where it failed, as the ledger would.
-async fn publish_until_taken_in(queue: Arc<dyn Queue>, topic: Topic, all: std::ops::Range<u64>) -> Verdict {
-    let all: Vec<_> = all.map(|number| message("workflow", number)).collect();
-    for some in all.chunks(20) {
+/// Publishes numbered messages, and repeats failed publishes like the ledger.
+async fn publish_with_retries(
+    queue: Arc<dyn Queue>,
+    topic: Topic,
+    numbers: std::ops::Range<u64>,
+) -> CaseResult {
+    let all: Vec<_> = numbers.map(|number| message("workflow", number)).collect();
+    for batch in all.chunks(20) {
         loop {
-            match queue.publish(&topic, some.to_vec()).await {
+            match queue.publish(&topic, batch.to_vec()).await {
                 Ok(()) => break,
-                Err(error) if error.retryable() => tokio::time::sleep(PAUSE).await,
+                Err(error) if error.is_retryable() => tokio::time::sleep(RETRY_DELAY).await,
                 Err(error) => return Err(unexpected("publish")(error)),
             }
         }
@@ -132,25 +139,25 @@ async fn publish_until_taken_in(queue: Arc<dyn Queue>, topic: Topic, all: std::o
     Ok(())
 }
 
-/// Takes and acknowledges some, as a new consumer where the old one fails.
-async fn take_anyhow(
+/// Receives and acknowledges messages. Replaces a consumer that fails.
+async fn receive_with_retries(
     queue: &Arc<dyn Queue>,
     topic: &Topic,
     consumer: &mut Option<Box<dyn Consumer>>,
 ) -> Result<Vec<u64>, String> {
     loop {
         if let Some(current) = consumer {
-            if let Ok(taken) = current.take(100).await
-                && let Ok(gone) = current.acknowledge(&tags(&taken)).await
+            if let Ok(received) = current.receive(100).await
+                && let Ok(lost) = current.acknowledge(&tags(&received)).await
             {
-                return taken.iter().filter(|each| !gone.contains(&each.tag)).map(number).collect();
+                return received.iter().filter(|each| !lost.contains(&each.tag)).map(number).collect();
             }
             *consumer = None;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_DELAY).await;
         match queue.consume(topic).await {
-            Ok(another) => *consumer = Some(another),
-            Err(error) if error.retryable() => {}
+            Ok(replacement) => *consumer = Some(replacement),
+            Err(error) if error.is_retryable() => {}
             Err(error) => return Err(unexpected("consume")(error)),
         }
     }

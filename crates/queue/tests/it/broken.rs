@@ -1,6 +1,9 @@
-//! Queues that break one promise each: the cases have to find every one of them, or they prove nothing.
+//! Queues that break one guarantee each. The cases have to detect every one of them.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a fault spoils one thing and leaves the rest")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a fault affects one operation and leaves the others unchanged"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,98 +12,126 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goconductor_queue::conformance::{Breakable, CASES, Elsewhere, Factory, Verdict};
+use goconductor_queue::conformance::{Breakable, CASES, CaseResult, Factory, RemoteConsumer};
 use goconductor_queue::memory::{Limits, MemoryQueue};
 use goconductor_queue::{
     Backlog, Capacity, Consumer, Delivery, DeliveryTag, Error, ErrorKind, Message, Queue, Topic,
 };
 
-/// What is wrong with a queue.
+/// The fault of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    DropsEachSeventh,
-    DuplicatesEachSeventh,
+    DropsEverySeventh,
+    DuplicatesEverySeventh,
     ReversesBatches,
-    CutsPayloads,
+    TruncatesPayloads,
     IgnoresMax,
-    ForgetsWhatWasHeld,
-    ForgetsToMark,
-    PutsBackAtTheEnd,
-    ForgetsAcknowledgements,
-    GivesToBoth,
-    BelievesAnybody,
+    DropsUnacknowledged,
+    DoesNotMarkRedeliveries,
+    RequeuesAtTheEnd,
+    IgnoresAcknowledgements,
+    DeliversToBoth,
+    AcceptsForeignAcknowledgements,
     SharesLanes,
-    AlwaysHasConsumers,
+    AlwaysReportsConsumers,
     NeverWaits,
     NeverWakes,
-    LosesWhenCancelled,
+    LosesOnCancel,
     NeverRefuses,
-    RefusesInPart,
+    AcceptsPartially,
     StaysFull,
-    CountsWhatIsHeld,
-    SaysTheNewest,
-    LosesCount,
-    GivesUp,
-    ForgetsTheDead,
-    BelievesThePaused,
-    LosesAtACrash,
+    CountsUnacknowledged,
+    ReportsTheNewest,
+    ForgetsAcknowledgedCount,
+    LimitsDeliveries,
+    DropsMessagesOfKilled,
+    AcceptsPausedAcknowledgements,
+    LosesOnCrash,
 }
 
-/// Each fault, a case that has to find it, and a part of what the case has to say.
+/// Each fault, a case that has to detect it, and a part of the description of the violation.
 const FAULTS: &[(Fault, &str, &str)] = &[
-    (Fault::DropsEachSeventh, "nothing_published_is_lost", "172 of 200 messages came"),
-    (Fault::DropsEachSeventh, "many_messages_come_exactly_once", "of 100000 messages came"),
-    (Fault::DuplicatesEachSeventh, "nothing_published_is_lost", "6 came at place 7"),
-    (Fault::DuplicatesEachSeventh, "many_messages_come_exactly_once", " after Some("),
-    (Fault::ReversesBatches, "a_key_keeps_its_order", "0 came after 5"),
-    (Fault::CutsPayloads, "a_message_comes_as_it_was_published", "65536 bytes"),
-    (Fault::IgnoresMax, "no_more_is_taken_than_asked_for", "gave 2 where 1"),
-    (Fault::ForgetsWhatWasHeld, "what_is_unacknowledged_comes_again", "0 of 6 messages came"),
-    (Fault::ForgetsToMark, "what_is_unacknowledged_comes_again", "0 of 6 say"),
-    (Fault::PutsBackAtTheEnd, "what_comes_again_keeps_its_order", "5 came at place 0"),
-    (Fault::ForgetsAcknowledgements, "what_is_unacknowledged_comes_again", "0 came at place 0 where 1"),
-    (Fault::ForgetsAcknowledgements, "an_acknowledgement_may_be_repeated", "0 came at place 0 where 3"),
-    (Fault::GivesToBoth, "consumers_share_a_topic", "both consumers together"),
-    (Fault::ForgetsWhatWasHeld, "what_is_given_up_and_got_back_goes_on", "after 3950 of 4000: "),
-    (Fault::BelievesAnybody, "only_the_holder_acknowledges", "0 of 3 messages came"),
-    (Fault::SharesLanes, "lanes_and_services_are_independent", "too many came: [10]"),
-    (Fault::SharesLanes, "a_full_lane_leaves_room_for_undo", "the lane of undo: "),
-    (Fault::AlwaysHasConsumers, "consumers_are_known", "at first: has a consumer: true"),
-    (Fault::NeverWaits, "take_waits_for_a_publish", "nothing instead of waiting"),
-    (Fault::NeverWakes, "take_waits_for_a_publish", "was not woken"),
-    (Fault::LosesWhenCancelled, "take_can_be_cancelled", "were dropped"),
-    (Fault::NeverRefuses, "a_full_topic_refuses_whole", "took more than it holds"),
-    (Fault::RefusesInPart, "a_full_topic_refuses_whole", "10 wait after 8"),
-    (Fault::StaysFull, "a_full_topic_refuses_whole", "up to the limit"),
-    (Fault::CountsWhatIsHeld, "the_backlog_is_what_waits", "taken and not acknowledged"),
-    (Fault::SaysTheNewest, "the_backlog_is_what_waits", "after three: "),
-    (Fault::LosesCount, "the_backlog_is_what_waits", "after one was taken: "),
+    (Fault::DropsEverySeventh, "published_messages_are_all_delivered", "172 of 200 messages were delivered"),
     (
-        Fault::GivesUp,
-        "what_kills_its_consumers_comes_until_it_is_acknowledged",
-        "after 20 deaths: nothing came",
+        Fault::DropsEverySeventh,
+        "many_messages_are_delivered_exactly_once",
+        "of 100000 messages were delivered",
     ),
-    (Fault::ForgetsTheDead, "what_a_killed_consumer_held_comes_again", "0 of 6 messages came"),
-    (Fault::BelievesThePaused, "one_who_was_paused_for_too_long_is_told", "that Some(0) of its 3"),
-    (Fault::LosesAtACrash, "nothing_is_lost_by_the_kill_of_a_server", "are lost, as Some(100)"),
+    (Fault::DuplicatesEverySeventh, "published_messages_are_all_delivered", "found 6 at index 7"),
+    (Fault::DuplicatesEverySeventh, "many_messages_are_delivered_exactly_once", " after Some("),
+    (Fault::ReversesBatches, "messages_of_a_key_keep_their_order", "0 was delivered after 5"),
+    (Fault::TruncatesPayloads, "delivered_message_equals_the_published_one", "65536 bytes"),
+    (Fault::IgnoresMax, "receive_returns_at_most_max_messages", "returned 2 messages, at most 1"),
+    (Fault::DropsUnacknowledged, "unacknowledged_messages_are_redelivered", "0 of 6 messages were delivered"),
+    (Fault::DoesNotMarkRedeliveries, "unacknowledged_messages_are_redelivered", "0 of 6 messages are marked"),
+    (Fault::RequeuesAtTheEnd, "redelivered_messages_keep_their_order", "found 5 at index 0"),
+    (
+        Fault::IgnoresAcknowledgements,
+        "unacknowledged_messages_are_redelivered",
+        "found 0 at index 0, expected 1",
+    ),
+    (Fault::IgnoresAcknowledgements, "acknowledgement_can_be_repeated", "found 0 at index 0, expected 3"),
+    (Fault::DeliversToBoth, "consumers_share_a_topic", "both consumers together"),
+    (
+        Fault::DropsUnacknowledged,
+        "partition_that_moves_away_and_back_is_still_consumed",
+        "after 3950 of 4000 messages: ",
+    ),
+    (
+        Fault::AcceptsForeignAcknowledgements,
+        "only_the_owner_acknowledges_a_message",
+        "0 of 3 messages were delivered",
+    ),
+    (Fault::SharesLanes, "lanes_and_services_are_independent", "unexpected message: [10]"),
+    (Fault::SharesLanes, "full_execute_lane_leaves_capacity_for_compensations", "compensate lane: "),
+    (
+        Fault::AlwaysReportsConsumers,
+        "topic_reports_whether_it_has_a_consumer",
+        "at first: has_consumer(payments) is true",
+    ),
+    (Fault::NeverWaits, "receive_waits_for_a_publish", "nothing instead of waiting"),
+    (Fault::NeverWakes, "receive_waits_for_a_publish", "was not woken"),
+    (Fault::LosesOnCancel, "cancelled_receive_loses_nothing", "were lost by cancelled calls"),
+    (Fault::NeverRefuses, "full_topic_refuses_the_whole_batch", "accepted more than its limit"),
+    (Fault::AcceptsPartially, "full_topic_refuses_the_whole_batch", "10 messages wait after 8"),
+    (Fault::StaysFull, "full_topic_refuses_the_whole_batch", "up to the limit"),
+    (Fault::CountsUnacknowledged, "backlog_counts_waiting_messages", "with two unacknowledged messages"),
+    (Fault::ReportsTheNewest, "backlog_counts_waiting_messages", "after three publishes: "),
+    (Fault::ForgetsAcknowledgedCount, "backlog_counts_waiting_messages", "after one acknowledgement: "),
+    (
+        Fault::LimitsDeliveries,
+        "poison_message_is_delivered_until_it_is_acknowledged",
+        "after 20 deliveries: no message was delivered",
+    ),
+    (
+        Fault::DropsMessagesOfKilled,
+        "messages_of_a_killed_consumer_are_redelivered",
+        "0 of 6 messages were delivered",
+    ),
+    (
+        Fault::AcceptsPausedAcknowledgements,
+        "paused_consumer_learns_that_its_messages_are_lost",
+        "that Some(0) of 3",
+    ),
+    (Fault::LosesOnCrash, "killed_server_loses_nothing", "messages are lost; the first is Some(100)"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_fault_is_found() {
-    for (fault, name, said) in FAULTS {
-        let case = CASES.iter().find(|case| case.name == *name).expect("the table names cases");
-        let verdict = case.check(Arc::new(*fault)).await;
-        let found = verdict.expect_err(&format!("{name} did not find {fault:?}"));
-        assert!(found.contains(said), "{name} said of {fault:?}: {found}");
+async fn every_fault_is_detected() {
+    for (fault, name, expected) in FAULTS {
+        let case = CASES.iter().find(|case| case.name == *name).expect("the table contains names of cases");
+        let result = case.check(Arc::new(*fault)).await;
+        let violation = result.expect_err(&format!("{name} did not detect {fault:?}"));
+        assert!(violation.contains(expected), "{name} reported {fault:?} as: {violation}");
     }
 }
 
 #[test]
-fn every_case_finds_a_fault() {
-    let finders: BTreeSet<&str> = FAULTS.iter().map(|(_, name, _)| *name).collect();
+fn every_case_detects_a_fault() {
+    let detecting: BTreeSet<&str> = FAULTS.iter().map(|(_, name, _)| *name).collect();
     let all: BTreeSet<&str> = CASES.iter().map(|case| case.name).collect();
-    assert_eq!(finders, all);
-    assert_eq!(all.len(), CASES.len(), "two cases share a name");
+    assert_eq!(detecting, all);
+    assert_eq!(all.len(), CASES.len(), "two cases have the same name");
 }
 
 #[async_trait]
@@ -114,7 +145,7 @@ impl Factory for Fault {
         Ok(Some(Arc::new(Broken::new(*self, Limits { messages, ..Limits::default() }))))
     }
 
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         Duration::from_millis(500)
     }
 
@@ -123,7 +154,7 @@ impl Factory for Fault {
     }
 }
 
-/// Killed and paused as the real ones are, but for its fault.
+/// Simulates the kill of a server and of consumers, with the fault.
 #[async_trait]
 impl Breakable for Broken {
     fn queue(&self) -> Arc<dyn Queue> {
@@ -136,55 +167,56 @@ impl Breakable for Broken {
         })
     }
 
-    async fn crash(&self) -> Verdict {
-        if self.fault == Fault::LosesAtACrash {
+    async fn crash(&self) -> CaseResult {
+        if self.fault == Fault::LosesOnCrash {
             let mut consumer = self.inner.consume(&Topic::execute("payments")).await.expect("open");
-            let lost = ready(consumer.take(1000)).expect("something waits").expect("open");
+            let lost = ready(consumer.receive(1000)).expect("messages wait").expect("open");
             let tags: Vec<_> = lost.iter().map(|delivery| delivery.tag).collect();
             consumer.acknowledge(&tags).await.expect("open");
         }
         Ok(())
     }
 
-    async fn elsewhere(&self, topic: &Topic) -> Result<Box<dyn Elsewhere>, String> {
+    async fn remote_consumer(&self, topic: &Topic) -> Result<Box<dyn RemoteConsumer>, String> {
         let consumer = Some(self.inner.consume(topic).await.map_err(|error| error.to_string())?);
-        Ok(Box::new(Other { fault: self.fault, consumer, taken: Vec::new() }))
+        Ok(Box::new(SimulatedProcess { fault: self.fault, consumer, received: Vec::new() }))
     }
 }
 
+/// A consumer of this process that is paused and killed like one of another process.
 #[derive(Debug)]
-struct Other {
+struct SimulatedProcess {
     fault: Fault,
     consumer: Option<Box<dyn Consumer>>,
-    taken: Vec<DeliveryTag>,
+    received: Vec<DeliveryTag>,
 }
 
 #[async_trait]
-impl Elsewhere for Other {
-    async fn take(&mut self, count: usize) -> Result<Vec<u64>, String> {
-        let taken = self.consumer.as_mut().expect("not paused").take(count).await.expect("open");
-        self.taken = taken.iter().map(|delivery| delivery.tag).collect();
+impl RemoteConsumer for SimulatedProcess {
+    async fn receive(&mut self, count: usize) -> Result<Vec<u64>, String> {
+        let received = self.consumer.as_mut().expect("not paused").receive(count).await.expect("open");
+        self.received = received.iter().map(|delivery| delivery.tag).collect();
         let number = |each: &Delivery| String::from_utf8_lossy(&each.message.payload).parse();
-        Ok(taken.iter().map(|each| number(each).expect("a number")).collect())
+        Ok(received.iter().map(|each| number(each).expect("a number")).collect())
     }
 
     async fn acknowledge(&mut self) -> Result<Option<usize>, String> {
-        Ok(Some(if self.fault == Fault::BelievesThePaused { 0 } else { self.taken.len() }))
+        Ok(Some(if self.fault == Fault::AcceptsPausedAcknowledgements { 0 } else { self.received.len() }))
     }
 
-    async fn pause(&mut self) -> Verdict {
+    async fn pause(&mut self) -> CaseResult {
         self.consumer = None;
         Ok(())
     }
 
-    async fn resume(&mut self) -> Verdict {
+    async fn resume(&mut self) -> CaseResult {
         Ok(())
     }
 
-    async fn kill(mut self: Box<Self>) -> Verdict {
-        if self.fault == Fault::ForgetsTheDead {
+    async fn kill(mut self: Box<Self>) -> CaseResult {
+        if self.fault == Fault::DropsMessagesOfKilled {
             let consumer = self.consumer.as_mut().expect("not paused");
-            consumer.acknowledge(&self.taken).await.expect("open");
+            consumer.acknowledge(&self.received).await.expect("open");
         }
         Ok(())
     }
@@ -199,14 +231,14 @@ struct Broken {
     shared: Arc<Shared>,
 }
 
-/// What the consumers of a broken queue should not know of one another.
+/// The state that the consumers of a broken queue share, and those of a correct queue do not.
 #[derive(Debug, Default)]
 struct Shared {
-    /// What a consumer was given, and its number.
-    given: Mutex<Vec<(u64, Delivery)>>,
+    /// All deliveries, with the number of their consumer.
+    delivered: Mutex<Vec<(u64, Delivery)>>,
     consumers: AtomicU64,
     acknowledged: Mutex<BTreeSet<DeliveryTag>>,
-    held: AtomicU64,
+    unacknowledged: AtomicU64,
 }
 
 impl Broken {
@@ -224,25 +256,25 @@ impl Broken {
         if self.fault == Fault::SharesLanes { Topic::execute(topic.service.clone()) } else { topic.clone() }
     }
 
-    fn spoil(&self, messages: Vec<Message>) -> Vec<Message> {
-        let mut spoilt = Vec::new();
+    fn corrupt(&self, messages: Vec<Message>) -> Vec<Message> {
+        let mut corrupted = Vec::new();
         for mut message in messages {
             let seventh = self.published.fetch_add(1, Ordering::Relaxed) % 7 == 6;
             match self.fault {
-                Fault::DropsEachSeventh if seventh => continue,
-                Fault::DuplicatesEachSeventh if seventh => spoilt.push(message.clone()),
-                Fault::CutsPayloads => message.payload.truncate(32 * 1024),
+                Fault::DropsEverySeventh if seventh => continue,
+                Fault::DuplicatesEverySeventh if seventh => corrupted.push(message.clone()),
+                Fault::TruncatesPayloads => message.payload.truncate(32 * 1024),
                 _ => {}
             }
-            spoilt.push(message);
+            corrupted.push(message);
         }
         if self.fault == Fault::ReversesBatches {
-            spoilt.reverse();
+            corrupted.reverse();
         }
-        spoilt
+        corrupted
     }
 
-    async fn publish_in_part(&self, topic: &Topic, messages: Vec<Message>) -> Result<(), Error> {
+    async fn publish_partially(&self, topic: &Topic, messages: Vec<Message>) -> Result<(), Error> {
         for message in messages {
             self.inner.publish(topic, vec![message]).await?;
         }
@@ -257,9 +289,9 @@ impl Queue for Broken {
         if self.fault == Fault::StaysFull && self.was_full.load(Ordering::Relaxed) {
             return Err(Error::Full { topic: topic.clone(), capacity: Capacity::Messages(0) });
         }
-        let messages = self.spoil(messages);
+        let messages = self.corrupt(messages);
         let published = match self.fault {
-            Fault::RefusesInPart => self.publish_in_part(topic, messages).await,
+            Fault::AcceptsPartially => self.publish_partially(topic, messages).await,
             _ => self.inner.publish(topic, messages).await,
         };
         if published.as_ref().is_err_and(|error| error.kind() == ErrorKind::Full) {
@@ -278,23 +310,25 @@ impl Queue for Broken {
             topic,
             inner: Some(inner),
             shared: Arc::clone(&self.shared),
-            held: Vec::new(),
+            unacknowledged: Vec::new(),
         }))
     }
 
     async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
         let mut backlog = self.inner.backlog(&self.topic(topic)).await?;
         match self.fault {
-            Fault::CountsWhatIsHeld => backlog.waiting += self.shared.held.load(Ordering::Relaxed),
-            Fault::SaysTheNewest => backlog.oldest_waiting_ms = backlog.oldest_waiting_ms.map(|_| 30),
-            Fault::LosesCount => backlog.taken = 0,
+            Fault::CountsUnacknowledged => {
+                backlog.waiting += self.shared.unacknowledged.load(Ordering::Relaxed)
+            }
+            Fault::ReportsTheNewest => backlog.oldest_waiting_ms = backlog.oldest_waiting_ms.map(|_| 30),
+            Fault::ForgetsAcknowledgedCount => backlog.acknowledged = 0,
             _ => {}
         }
         Ok(backlog)
     }
 
     async fn has_consumer(&self, topic: &Topic) -> Result<bool, Error> {
-        Ok(self.fault == Fault::AlwaysHasConsumers || self.inner.has_consumer(&self.topic(topic)).await?)
+        Ok(self.fault == Fault::AlwaysReportsConsumers || self.inner.has_consumer(&self.topic(topic)).await?)
     }
 }
 
@@ -306,7 +340,7 @@ struct BrokenConsumer {
     topic: Topic,
     inner: Option<Box<dyn Consumer>>,
     shared: Arc<Shared>,
-    held: Vec<Delivery>,
+    unacknowledged: Vec<Delivery>,
 }
 
 impl BrokenConsumer {
@@ -314,35 +348,35 @@ impl BrokenConsumer {
         self.inner.as_mut().expect("present until the drop")
     }
 
-    /// What another consumer was given and this one was not.
+    /// Returns a message that was delivered to another consumer.
     fn of_others(&self) -> Vec<Delivery> {
-        let mut given = self.shared.given.lock().expect("no panic under the lock");
-        let (others, rest) = given.drain(..).partition(|(consumer, _)| *consumer != self.number);
-        *given = rest;
+        let mut delivered = self.shared.delivered.lock().expect("no panic under the lock");
+        let (others, rest) = delivered.drain(..).partition(|(consumer, _)| *consumer != self.number);
+        *delivered = rest;
         let others: Vec<(u64, Delivery)> = others;
         others.into_iter().map(|(_, delivery)| delivery).take(1).collect()
     }
 
-    async fn take_inner(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+    async fn receive_inner(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
         let fault = self.fault;
         match fault {
-            Fault::IgnoresMax if max > 0 => self.inner().take(max + 1).await,
-            Fault::NeverWaits => Ok(ready(self.inner().take(max)).unwrap_or(Ok(Vec::new()))?),
-            Fault::NeverWakes => match ready(self.inner().take(max)) {
-                Some(taken) => taken,
+            Fault::IgnoresMax if max > 0 => self.inner().receive(max + 1).await,
+            Fault::NeverWaits => Ok(ready(self.inner().receive(max)).unwrap_or(Ok(Vec::new()))?),
+            Fault::NeverWakes => match ready(self.inner().receive(max)) {
+                Some(received) => received,
                 None => std::future::pending().await,
             },
-            Fault::LosesWhenCancelled => {
-                let taken = self.inner().take(max).await;
+            Fault::LosesOnCancel => {
+                let received = self.inner().receive(max).await;
                 tokio::task::yield_now().await;
-                taken
+                received
             }
-            _ => self.inner().take(max).await,
+            _ => self.inner().receive(max).await,
         }
     }
 }
 
-/// What a future gives at once, if it does.
+/// Polls a future once, and returns its output if it is ready.
 fn ready<F: Future>(future: F) -> Option<F::Output> {
     match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
@@ -352,51 +386,54 @@ fn ready<F: Future>(future: F) -> Option<F::Output> {
 
 #[async_trait]
 impl Consumer for BrokenConsumer {
-    async fn take(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
-        if self.fault == Fault::GivesToBoth && max > 0 {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+        if self.fault == Fault::DeliversToBoth && max > 0 {
             let others = self.of_others();
             if !others.is_empty() {
                 return Ok(others);
             }
         }
-        let mut taken = self.take_inner(max).await?;
-        for delivery in &mut taken {
-            delivery.redelivered &= self.fault != Fault::ForgetsToMark;
+        let mut received = self.receive_inner(max).await?;
+        for delivery in &mut received {
+            delivery.redelivered &= self.fault != Fault::DoesNotMarkRedeliveries;
         }
-        let count = u64::try_from(taken.len()).expect("fits");
-        self.shared.held.fetch_add(count, Ordering::Relaxed);
-        self.held.extend(taken.iter().cloned());
-        let given = taken.iter().map(|delivery| (self.number, delivery.clone()));
-        self.shared.given.lock().expect("no panic under the lock").extend(given);
-        Ok(taken)
+        let count = u64::try_from(received.len()).expect("a small number");
+        self.shared.unacknowledged.fetch_add(count, Ordering::Relaxed);
+        self.unacknowledged.extend(received.iter().cloned());
+        let delivered = received.iter().map(|delivery| (self.number, delivery.clone()));
+        self.shared.delivered.lock().expect("no panic under the lock").extend(delivered);
+        Ok(received)
     }
 
     async fn acknowledge(&mut self, deliveries: &[DeliveryTag]) -> Result<Vec<DeliveryTag>, Error> {
         self.shared.acknowledged.lock().expect("no panic under the lock").extend(deliveries);
-        if self.fault == Fault::ForgetsAcknowledgements {
+        if self.fault == Fault::IgnoresAcknowledgements {
             return Ok(Vec::new());
         }
-        let before = self.held.len();
-        self.held.retain(|delivery| !deliveries.contains(&delivery.tag));
-        let settled = u64::try_from(before - self.held.len()).expect("fits");
-        self.shared.held.fetch_sub(settled, Ordering::Relaxed);
+        let before = self.unacknowledged.len();
+        self.unacknowledged.retain(|delivery| !deliveries.contains(&delivery.tag));
+        let removed = u64::try_from(before - self.unacknowledged.len()).expect("a small number");
+        self.shared.unacknowledged.fetch_sub(removed, Ordering::Relaxed);
         self.inner().acknowledge(deliveries).await
     }
 }
 
 impl Drop for BrokenConsumer {
     fn drop(&mut self) {
-        let held: Vec<DeliveryTag> = self.held.iter().map(|delivery| delivery.tag).collect();
-        self.shared.held.fetch_sub(u64::try_from(held.len()).expect("fits"), Ordering::Relaxed);
+        let tags: Vec<DeliveryTag> = self.unacknowledged.iter().map(|delivery| delivery.tag).collect();
+        let count = u64::try_from(tags.len()).expect("a small number");
+        self.shared.unacknowledged.fetch_sub(count, Ordering::Relaxed);
         let acknowledged = self.shared.acknowledged.lock().expect("no panic under the lock").clone();
         let mut inner = self.inner.take().expect("present until the drop");
         match self.fault {
-            Fault::ForgetsWhatWasHeld => drop(ready(inner.acknowledge(&held))),
-            Fault::GivesUp if self.number >= 19 => drop(ready(inner.acknowledge(&held))),
-            Fault::BelievesAnybody => drop(ready(inner.acknowledge(&Vec::from_iter(acknowledged)))),
-            Fault::PutsBackAtTheEnd => {
-                drop(ready(inner.acknowledge(&held)));
-                let messages = self.held.drain(..).map(|delivery| delivery.message).collect();
+            Fault::DropsUnacknowledged => drop(ready(inner.acknowledge(&tags))),
+            Fault::LimitsDeliveries if self.number >= 19 => drop(ready(inner.acknowledge(&tags))),
+            Fault::AcceptsForeignAcknowledgements => {
+                drop(ready(inner.acknowledge(&Vec::from_iter(acknowledged))))
+            }
+            Fault::RequeuesAtTheEnd => {
+                drop(ready(inner.acknowledge(&tags)));
+                let messages = self.unacknowledged.drain(..).map(|delivery| delivery.message).collect();
                 drop(ready(self.queue.publish(&self.topic, messages)));
             }
             _ => {}

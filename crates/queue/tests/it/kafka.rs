@@ -1,6 +1,6 @@
-//! Kafka keeps every promise: with one broker, and with three.
+//! The cases with Kafka: one broker, and a cluster of three.
 
-use super::servers::{Broken, Servers, variable};
+use super::servers::{BreakableQueue, Servers, variable};
 use async_trait::async_trait;
 use goconductor_queue::conformance::{Breakable, Factory};
 use goconductor_queue::kafka::{KafkaQueue, Settings};
@@ -13,9 +13,9 @@ fn settings(brokers: &str) -> Settings {
     Settings { prefix, partitions: 4, ..Settings::new(brokers.split(',').map(str::to_owned).collect()) }
 }
 
-/// The queue of a text that says where and with what prefix.
-pub(crate) fn open(text: &str) -> Arc<dyn Queue> {
-    let (brokers, prefix) = text.split_once(' ').unwrap();
+/// Opens a queue from the addresses of brokers and a prefix.
+pub(crate) fn open(arguments: &str) -> Arc<dyn Queue> {
+    let (brokers, prefix) = arguments.split_once(' ').unwrap();
     Arc::new(KafkaQueue::new(Settings { prefix: prefix.to_owned(), ..settings(brokers) }).unwrap())
 }
 
@@ -43,7 +43,7 @@ impl Factory for Brokers {
         true
     }
 
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         Duration::from_secs(30)
     }
 
@@ -52,30 +52,30 @@ impl Factory for Brokers {
         let settings = settings(&servers.get("KAFKA_BROKERS"));
         let open = format!("kafka {} {}", settings.brokers.join(","), settings.prefix);
         let queue = Arc::new(KafkaQueue::new(settings).unwrap());
-        Ok(Some(Arc::new(Broken { servers, queue, open })))
+        Ok(Some(Arc::new(BreakableQueue { servers, queue, open })))
     }
 }
 
 async fn conformance(name: &str, count: u32) {
     let Some(brokers) = variable(name) else { return };
-    super::keeps_every_promise(Arc::new(Brokers { brokers, count })).await;
+    super::run_all_cases(Arc::new(Brokers { brokers, count })).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_broker_keeps_every_promise() {
+async fn single_broker_passes_all_cases() {
     conformance("GOCONDUCTOR_TEST_KAFKA_BROKERS", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn three_brokers_keep_every_promise() {
+async fn cluster_of_three_brokers_passes_all_cases() {
     conformance("GOCONDUCTOR_TEST_KAFKA3_BROKERS", 3).await;
 }
 
 #[tokio::test]
-async fn brokers_that_are_not_there_are_said_to_be_out_of_reach() {
+async fn unreachable_broker_is_a_retryable_error() {
     let queue = KafkaQueue::new(settings("127.0.0.1:1")).unwrap();
     let message = Message { key: "k".to_owned(), payload: "p".into(), published_at_ms: 1 };
     let error = queue.publish(&Topic::execute("payments"), vec![message]).await.unwrap_err();
-    assert!(error.retryable(), "{error}");
+    assert!(error.is_retryable(), "{error}");
     assert!(queue.check().await.is_err());
 }

@@ -1,12 +1,12 @@
-//! Kinesis keeps every promise: against two emulators, through a proxy that throttles, expires and delays, over
-//! splits and merges, and over the death of its server.
+//! The cases with two emulators of Kinesis, and tests with a proxy that injects faults, with splits and merges of
+//! shards, and with a killed server.
 
-mod lasting;
+mod faults;
 mod proxy;
-mod shared;
-mod trouble;
+mod recovery;
+mod shared_leases;
 
-use super::servers::{Broken, Servers, variable};
+use super::servers::{BreakableQueue, Servers, variable};
 use async_trait::async_trait;
 use goconductor_queue::conformance::{Breakable, Factory};
 use goconductor_queue::kinesis::{
@@ -16,12 +16,12 @@ use goconductor_queue::{Consumer, Delivery, DeliveryTag, Message, Queue, Topic};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The quick one, which keeps what it has answered.
-const QUICK: &str = "GOCONDUCTOR_TEST_KINESIS_ENDPOINT";
-/// The one that knows more.
-const WHOLE: &str = "GOCONDUCTOR_TEST_KINESIS_LOCAL_ENDPOINT";
+/// The endpoint of kinesalite, which is fast and durable.
+const KINESALITE: &str = "GOCONDUCTOR_TEST_KINESIS_ENDPOINT";
+/// The endpoint of kinesis-local, which implements more of the API.
+const KINESIS_LOCAL: &str = "GOCONDUCTOR_TEST_KINESIS_LOCAL_ENDPOINT";
 
-/// Streams of its own.
+/// Returns settings with a unique prefix.
 fn settings(endpoint: &str) -> Settings {
     let id = uuid::Uuid::now_v7().simple().to_string();
     let (secret, token) = ("test".into(), None);
@@ -43,18 +43,18 @@ fn leases() -> Arc<dyn Leases> {
     Arc::new(MemoryLeases::default())
 }
 
-/// The queue of a text that says where, with what prefix, and who keeps the leases.
-pub(crate) fn open(text: &str) -> Arc<dyn Queue> {
-    let parts: Vec<&str> = text.split(' ').collect();
+/// Opens a queue from an endpoint, a prefix and the address of the lease server.
+pub(crate) fn open(arguments: &str) -> Arc<dyn Queue> {
+    let parts: Vec<&str> = arguments.split(' ').collect();
     let settings = Settings { prefix: parts[1].to_owned(), ..settings(parts[0]) };
-    Arc::new(queue(settings, &shared::at(parts[2])))
+    Arc::new(queue(settings, &shared_leases::connect(parts[2])))
 }
 
 #[derive(Debug)]
 struct Emulator {
     endpoint: String,
-    /// What it has answered outlives it.
-    keeps: bool,
+    /// Whether acknowledged records survive a kill.
+    is_durable: bool,
 }
 
 #[async_trait]
@@ -76,33 +76,33 @@ impl Factory for Emulator {
     }
 
     async fn breakable(&self) -> Result<Option<Arc<dyn Breakable>>, String> {
-        if !self.keeps {
+        if !self.is_durable {
             return Ok(None);
         }
         let servers = Servers::start("kinesis.sh", 1, "kinesalite", &[]).await?;
         let (settings, leases) = (settings(&servers.get("KINESIS_ENDPOINT")), leases());
-        let address = shared::serve(Arc::clone(&leases)).await;
+        let address = shared_leases::serve(Arc::clone(&leases)).await;
         let open = format!("kinesis {} {} {address}", servers.get("KINESIS_ENDPOINT"), settings.prefix);
-        Ok(Some(Arc::new(Broken { servers, queue: Arc::new(queue(settings, &leases)), open })))
+        Ok(Some(Arc::new(BreakableQueue { servers, queue: Arc::new(queue(settings, &leases)), open })))
     }
 
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         Duration::from_secs(60)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_quick_emulator_keeps_every_promise() {
-    let Some(endpoint) = variable(QUICK) else { return };
-    super::keeps_every_promise(Arc::new(Emulator { endpoint, keeps: true })).await;
+async fn kinesalite_passes_all_cases() {
+    let Some(endpoint) = variable(KINESALITE) else { return };
+    super::run_all_cases(Arc::new(Emulator { endpoint, is_durable: true })).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_whole_emulator_keeps_every_promise() {
-    let Some(endpoint) = variable(WHOLE) else { return };
-    // It takes in some hundred records a second: this one is the other's.
-    let without = ["many_messages_come_exactly_once"];
-    super::keeps_promises(Arc::new(Emulator { endpoint, keeps: false }), &without).await;
+async fn kinesis_local_passes_all_cases_except_load() {
+    let Some(endpoint) = variable(KINESIS_LOCAL) else { return };
+    // Its throughput is a few hundred records per second. The other emulator runs the load case.
+    let skipped = ["many_messages_are_delivered_exactly_once"];
+    super::run_cases_except(Arc::new(Emulator { endpoint, is_durable: false }), &skipped).await;
 }
 
 fn message(key: &str, number: u64) -> Message {
@@ -117,17 +117,18 @@ fn tags(deliveries: &[Delivery]) -> Vec<DeliveryTag> {
     deliveries.iter().map(|delivery| delivery.tag).collect()
 }
 
-/// Takes until there are so many.
-async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivery> {
+/// Receives `count` messages.
+async fn receive(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivery> {
     let mut all = Vec::new();
     while all.len() < count {
-        let taken = tokio::time::timeout(Duration::from_secs(60), consumer.take(count - all.len())).await;
-        all.extend(taken.unwrap_or_else(|_| panic!("{} of {count} came", all.len())).unwrap());
+        let receiving = consumer.receive(count - all.len());
+        let received = tokio::time::timeout(Duration::from_secs(60), receiving).await;
+        all.extend(received.unwrap_or_else(|_| panic!("{} of {count} were delivered", all.len())).unwrap());
     }
     all
 }
 
-/// Kinesis itself, to do what the adapter does not.
+/// Creates a client for requests that the adapter does not send.
 async fn client(endpoint: &str) -> aws_sdk_kinesis::Client {
     let keys = aws_sdk_kinesis::config::Credentials::new("test", "test", None, None, "test");
     let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
@@ -137,7 +138,7 @@ async fn client(endpoint: &str) -> aws_sdk_kinesis::Client {
     aws_sdk_kinesis::Client::new(&config.load().await)
 }
 
-/// The stream of a topic.
+/// Returns the stream of a topic.
 fn stream(settings: &Settings, topic: &Topic) -> String {
     format!("{}.{topic}", settings.prefix)
 }

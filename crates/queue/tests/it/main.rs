@@ -1,4 +1,4 @@
-//! The conformance cases against the in-process queue, and against queues that are broken on purpose.
+//! The conformance cases with every adapter, and with queues that are broken on purpose.
 
 #![allow(
     clippy::expect_used,
@@ -7,7 +7,7 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,
-    reason = "a test that can't set itself up has failed, or says why it was not run"
+    reason = "a test whose setup fails has failed; a skipped test prints the reason"
 )]
 
 mod broken;
@@ -23,36 +23,36 @@ use goconductor_queue::Queue;
 use goconductor_queue::conformance::{CASES, Factory};
 use std::sync::Arc;
 
-/// Every case, and all that they have found together. `GOCONDUCTOR_TEST_CASE` names one of them.
-async fn keeps_every_promise(factory: Arc<dyn Factory>) {
-    keeps_promises(factory, &[]).await;
+/// Runs all cases and reports all violations together. `GOCONDUCTOR_TEST_CASE` selects a single case.
+async fn run_all_cases(factory: Arc<dyn Factory>) {
+    run_cases_except(factory, &[]).await;
 }
 
-/// The same, but for some cases.
-async fn keeps_promises(factory: Arc<dyn Factory>, without: &[&str]) {
-    let one = std::env::var("GOCONDUCTOR_TEST_CASE").ok();
-    let mut broken = Vec::new();
+/// Runs all cases except those in `skipped`.
+async fn run_cases_except(factory: Arc<dyn Factory>, skipped: &[&str]) {
+    let selected = std::env::var("GOCONDUCTOR_TEST_CASE").ok();
+    let mut violations = Vec::new();
     for case in CASES {
-        if without.contains(&case.name) || one.as_ref().is_some_and(|one| case.name != one) {
+        if skipped.contains(&case.name) || selected.as_ref().is_some_and(|selected| case.name != selected) {
             continue;
         }
         let begun = std::time::Instant::now();
-        if let Err(why) = case.check(Arc::clone(&factory)).await {
-            broken.push(format!("{}: {why}", case.name));
+        if let Err(violation) = case.check(Arc::clone(&factory)).await {
+            violations.push(format!("{}: {violation}", case.name));
         }
         println!("{} took {:.1} s", case.name, begun.elapsed().as_secs_f32());
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 
-/// The queue that a consumer in a process of its own is to consume: the adapter's name, and what it needs.
-fn open(text: &str) -> Arc<dyn Queue> {
-    let (adapter, rest) = text.split_once(' ').unwrap();
+/// Opens the queue of a consumer in another process from the name of the adapter and its arguments.
+fn open(description: &str) -> Arc<dyn Queue> {
+    let (adapter, rest) = description.split_once(' ').unwrap();
     match adapter {
         "kafka" => kafka::open(rest),
         "kinesis" => kinesis::open(rest),
         "nats" => nats::open(rest),
         "rabbitmq" => rabbitmq::open(rest),
-        other => panic!("{other} is no adapter"),
+        other => panic!("unknown adapter {other}"),
     }
 }

@@ -1,6 +1,6 @@
-//! NATS keeps every promise: with one server, and with three.
+//! The cases with NATS: one server, and a cluster of three.
 
-use super::servers::{Broken, Servers, required, variable};
+use super::servers::{BreakableQueue, Servers, required, variable};
 use async_trait::async_trait;
 use goconductor_queue::conformance::{Breakable, Factory};
 use goconductor_queue::nats::{NatsCredentials, NatsQueue, Settings};
@@ -14,9 +14,9 @@ fn settings(servers: &str) -> Settings {
     Settings { prefix, ..Settings::new(servers.split(',').map(str::to_owned).collect()) }
 }
 
-/// The queue of a text that says where and with what prefix.
-pub(crate) fn open(text: &str) -> Arc<dyn Queue> {
-    let (servers, prefix) = text.split_once(' ').unwrap();
+/// Opens a queue from the addresses of servers and a prefix.
+pub(crate) fn open(arguments: &str) -> Arc<dyn Queue> {
+    let (servers, prefix) = arguments.split_once(' ').unwrap();
     Arc::new(NatsQueue::new(Settings { prefix: prefix.to_owned(), ..settings(servers) }).unwrap())
 }
 
@@ -41,12 +41,12 @@ impl Factory for Nats {
         false
     }
 
-    fn tells_taken(&self) -> bool {
+    fn excludes_unacknowledged(&self) -> bool {
         false
     }
 
-    fn patience(&self) -> Duration {
-        // Where several have to agree, each message takes its time.
+    fn timeout(&self) -> Duration {
+        // A cluster needs a consensus for each message.
         Duration::from_secs(if self.count == 1 { 30 } else { 60 })
     }
 
@@ -55,22 +55,22 @@ impl Factory for Nats {
         let settings = settings(&servers.get("NATS_SERVERS"));
         let open = format!("nats {} {}", settings.servers.join(","), settings.prefix);
         let queue = Arc::new(NatsQueue::new(settings).unwrap());
-        Ok(Some(Arc::new(Broken { servers, queue, open })))
+        Ok(Some(Arc::new(BreakableQueue { servers, queue, open })))
     }
 }
 
 async fn conformance(name: &str, count: u32) {
     let Some(servers) = variable(name) else { return };
-    super::keeps_every_promise(Arc::new(Nats { servers, count })).await;
+    super::run_all_cases(Arc::new(Nats { servers, count })).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_server_keeps_every_promise() {
+async fn single_server_passes_all_cases() {
     conformance("GOCONDUCTOR_TEST_NATS_SERVERS", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn three_servers_keep_every_promise() {
+async fn cluster_of_three_servers_passes_all_cases() {
     conformance("GOCONDUCTOR_TEST_NATS3_SERVERS", 3).await;
 }
 
@@ -79,17 +79,17 @@ fn message() -> Message {
 }
 
 #[tokio::test]
-async fn servers_that_are_not_there_are_said_to_be_out_of_reach() {
+async fn unreachable_server_is_a_retryable_error_with_its_address() {
     let queue = NatsQueue::new(settings("127.0.0.1:1")).unwrap();
     let error = queue.publish(&Topic::execute("payments"), vec![message()]).await.unwrap_err();
-    assert!(error.retryable(), "{error}");
+    assert!(error.is_retryable(), "{error}");
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
     assert!(queue.check().await.is_err());
 }
 
-/// What others have put into the stream is handed out as it is: the executor says what is no command.
+/// The executor detects poison messages, so the adapter delivers everything in the stream.
 #[tokio::test]
-async fn what_is_no_record_is_a_message_all_the_same() {
+async fn message_of_another_publisher_is_delivered() {
     let Some(servers) = variable("GOCONDUCTOR_TEST_NATS_SERVERS") else { return };
     let settings = settings(&servers);
     let (topic, subject) = (Topic::execute("payments"), format!("{}.payments", settings.prefix));
@@ -101,22 +101,23 @@ async fn what_is_no_record_is_a_message_all_the_same() {
     client.publish_with_headers(subject.clone(), headers, "poison".into()).await.unwrap();
     client.publish(subject, "".into()).await.unwrap();
     client.flush().await.unwrap();
-    let mut came = Vec::new();
-    while came.len() < 2 {
-        came.extend(tokio::time::timeout(Duration::from_secs(20), consumer.take(10)).await.unwrap().unwrap());
+    let mut received = Vec::new();
+    while received.len() < 2 {
+        let more = tokio::time::timeout(Duration::from_secs(20), consumer.receive(10)).await.unwrap();
+        received.extend(more.unwrap());
     }
-    assert_eq!((&*came[0].message.payload, &*came[1].message.payload), (&b"poison"[..], &b""[..]));
+    assert_eq!((&*received[0].message.payload, &*received[1].message.payload), (&b"poison"[..], &b""[..]));
     assert!(
-        came.iter()
+        received
+            .iter()
             .all(|each| each.message.key.is_empty() && each.message.published_at_ms > 1_700_000_000_000)
     );
-    let tags: Vec<_> = came.iter().map(|each| each.tag).collect();
+    let tags: Vec<_> = received.iter().map(|each| each.tag).collect();
     assert!(consumer.acknowledge(&tags).await.unwrap().is_empty());
 }
 
-/// The same message, published again as its answer was lost, is stored once; a stream that can't work is refused.
 #[tokio::test]
-async fn a_stream_of_another_kind_is_refused_with_what_to_do() {
+async fn incompatible_stream_error_says_how_to_correct_it() {
     let Some(servers) = variable("GOCONDUCTOR_TEST_NATS_SERVERS") else { return };
     let settings = settings(&servers);
     let context = async_nats::jetstream::new(async_nats::connect(&servers).await.unwrap());
@@ -133,7 +134,7 @@ async fn a_stream_of_another_kind_is_refused_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tls_a_certificate_and_a_password_are_shown() {
+async fn wrong_tls_settings_or_credentials_error_names_the_setting() {
     if !required() {
         eprintln!("not run: GOCONDUCTOR_TEST_REQUIRE_SERVICES is not 1");
         return;
@@ -156,19 +157,19 @@ async fn tls_a_certificate_and_a_password_are_shown() {
     queue.check().await.unwrap();
     queue.publish(&topic, vec![message()]).await.unwrap();
     let mut consumer = queue.consume(&topic).await.unwrap();
-    assert_eq!(consumer.take(1).await.unwrap()[0].message, message());
+    assert_eq!(consumer.receive(1).await.unwrap()[0].message, message());
 
     let wrong = NatsCredentials::Password { user, password: "wrong".into() };
     let without = Tls { certificate_file: None, key_file: None, ..tls.clone() };
     let distrusted = Tls { ca_file: tls.certificate_file.clone(), ..tls };
-    for (settings, said) in [
+    for (settings, expected) in [
         (Settings { credentials: Some(wrong), ..right.clone() }, "queue.nats.password"),
         (Settings { credentials: None, ..right.clone() }, "queue.nats.user"),
         (Settings { tls: Some(without), ..right.clone() }, ""),
         (Settings { tls: Some(distrusted), ..right.clone() }, "certificate"),
         (Settings { tls: None, ..right }, ""),
     ] {
-        let error = NatsQueue::new(settings).unwrap().check().await.unwrap_err();
-        assert!(error.to_string().contains(said), "{said}: {error}");
+        let error = NatsQueue::new(settings).unwrap().check().await.unwrap_err().report();
+        assert!(error.contains(expected), "{expected}: {error}");
     }
 }

@@ -1,6 +1,6 @@
-//! RabbitMQ keeps every promise.
+//! The cases with RabbitMQ.
 
-use super::servers::{Broken, Servers, required, variable};
+use super::servers::{BreakableQueue, Servers, required, variable};
 use async_trait::async_trait;
 use goconductor_queue::conformance::{Breakable, Factory};
 use goconductor_queue::rabbitmq::{RabbitQueue, Settings};
@@ -14,17 +14,17 @@ use std::time::Duration;
 
 const URL: &str = "GOCONDUCTOR_TEST_RABBITMQ_URL";
 
-/// What a URL says: `amqp://user:password@host:port`.
+/// Parses a URL: `amqp://user:password@host:port`.
 fn settings(url: &str) -> Settings {
-    let (who, host) = url.trim_start_matches("amqp://").split_once('@').unwrap();
-    let (user, password) = who.split_once(':').unwrap();
+    let (credentials, host) = url.trim_start_matches("amqp://").split_once('@').unwrap();
+    let (user, password) = credentials.split_once(':').unwrap();
     let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
     Settings { prefix, ..Settings::new(vec![host.to_owned()], user.to_owned(), password.into()) }
 }
 
-/// The queue of a text that says where and with what prefix.
-pub(crate) fn open(text: &str) -> Arc<dyn Queue> {
-    let (url, prefix) = text.split_once(' ').unwrap();
+/// Opens a queue from a URL and a prefix.
+pub(crate) fn open(arguments: &str) -> Arc<dyn Queue> {
+    let (url, prefix) = arguments.split_once(' ').unwrap();
     Arc::new(RabbitQueue::new(Settings { prefix: prefix.to_owned(), ..settings(url) }).unwrap())
 }
 
@@ -46,7 +46,7 @@ impl Factory for Rabbit {
         false
     }
 
-    fn fetches_ahead(&self) -> bool {
+    fn prefetches(&self) -> bool {
         true
     }
 
@@ -54,7 +54,7 @@ impl Factory for Rabbit {
         false
     }
 
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         Duration::from_secs(30)
     }
 
@@ -66,14 +66,14 @@ impl Factory for Rabbit {
         let settings = settings(&url);
         let open = format!("rabbitmq {url} {}", settings.prefix);
         let queue = Arc::new(RabbitQueue::new(settings).unwrap());
-        Ok(Some(Arc::new(Broken { servers, queue, open })))
+        Ok(Some(Arc::new(BreakableQueue { servers, queue, open })))
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn rabbitmq_keeps_every_promise() {
+async fn single_broker_passes_all_cases() {
     let Some(url) = variable(URL) else { return };
-    super::keeps_every_promise(Arc::new(Rabbit(url))).await;
+    super::run_all_cases(Arc::new(Rabbit(url))).await;
 }
 
 fn message() -> Message {
@@ -81,10 +81,10 @@ fn message() -> Message {
 }
 
 #[tokio::test]
-async fn brokers_that_are_not_there_are_said_to_be_out_of_reach() {
+async fn unreachable_broker_is_a_retryable_error_with_its_address() {
     let queue = RabbitQueue::new(settings("amqp://me:pass@127.0.0.1:1")).unwrap();
     let error = queue.publish(&Topic::execute("payments"), vec![message()]).await.unwrap_err();
-    assert!(error.retryable(), "{error}");
+    assert!(error.is_retryable(), "{error}");
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
     assert!(queue.check().await.is_err());
 }
@@ -95,9 +95,9 @@ async fn channel(url: &str) -> (Connection, Channel) {
     (connection, channel)
 }
 
-/// What others have put into the queue is handed out as it is: the executor says what is no command.
+/// The executor detects poison messages, so the adapter delivers everything in the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_record_is_a_message_all_the_same() {
+async fn message_of_another_publisher_is_delivered() {
     let Some(url) = variable(URL) else { return };
     let settings = settings(&url);
     let (topic, name) = (Topic::execute("payments"), format!("{}.payments", settings.prefix));
@@ -109,38 +109,39 @@ async fn what_is_no_record_is_a_message_all_the_same() {
         let properties = BasicProperties::default();
         channel.basic_publish("".into(), name.as_str().into(), options, payload, properties).await.unwrap();
     }
-    let mut came = Vec::new();
-    while came.len() < 2 {
-        came.extend(tokio::time::timeout(Duration::from_secs(20), consumer.take(10)).await.unwrap().unwrap());
+    let mut received = Vec::new();
+    while received.len() < 2 {
+        let more = tokio::time::timeout(Duration::from_secs(20), consumer.receive(10)).await.unwrap();
+        received.extend(more.unwrap());
     }
-    assert_eq!((&*came[0].message.payload, &*came[1].message.payload), (&b"poison"[..], &b""[..]));
-    assert!(came.iter().all(|each| each.message.key.is_empty() && each.message.published_at_ms == 0));
-    let tags: Vec<_> = came.iter().map(|each| each.tag).collect();
+    assert_eq!((&*received[0].message.payload, &*received[1].message.payload), (&b"poison"[..], &b""[..]));
+    assert!(received.iter().all(|each| each.message.key.is_empty() && each.message.published_at_ms == 0));
+    let tags: Vec<_> = received.iter().map(|each| each.tag).collect();
     assert!(consumer.acknowledge(&tags).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_t_work_is_refused_with_what_to_do() {
+async fn misconfiguration_error_says_how_to_correct_it() {
     let Some(url) = variable(URL) else { return };
     let right = settings(&url);
     let (_connection, channel) = channel(&url).await;
     let classic = format!("{}.payments", right.prefix);
     let options = QueueDeclareOptions::durable();
     channel.queue_declare(classic.as_str().into(), options, FieldTable::default()).await.unwrap();
-    for (settings, said) in [
-        (right.clone(), "was made with other arguments"),
+    for (settings, expected) in [
+        (right.clone(), "exists with other arguments"),
         (Settings { password: "wrong".into(), ..right.clone() }, "queue.rabbitmq.password"),
         (Settings { vhost: "nowhere".to_owned(), ..right }, "queue.rabbitmq.vhost"),
     ] {
         let queue = RabbitQueue::new(settings).unwrap();
         let error = queue.publish(&Topic::execute("payments"), vec![message()]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
-        assert!(error.to_string().contains(said), "{said}: {error}");
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tls_and_a_certificate_are_shown() {
+async fn wrong_tls_settings_are_an_error() {
     if !required() {
         eprintln!("not run: GOCONDUCTOR_TEST_REQUIRE_SERVICES is not 1");
         return;
@@ -153,20 +154,20 @@ async fn tls_and_a_certificate_are_shown() {
         key_file: file("RABBITMQ_KEY"),
     };
     let (user, password) = (servers.get("RABBITMQ_USER"), servers.get("RABBITMQ_PASSWORD"));
-    let of = Settings::new(vec![servers.get("RABBITMQ_HOSTS")], user, password.into());
+    let of = Settings::new(vec![servers.get("RABBITMQ_HOSTS")], user, password);
     let right = Settings { tls: Some(tls.clone()), ..of };
     let topic = Topic::execute("payments");
     let queue = RabbitQueue::new(right.clone()).unwrap();
     queue.publish(&topic, vec![message()]).await.unwrap();
     queue.check().await.unwrap();
     let mut consumer = queue.consume(&topic).await.unwrap();
-    assert_eq!(consumer.take(1).await.unwrap()[0].message, message());
+    assert_eq!(consumer.receive(1).await.unwrap()[0].message, message());
 
     let without = Tls { certificate_file: None, key_file: None, ..tls.clone() };
     let distrusted = Tls { ca_file: tls.certificate_file.clone(), ..tls };
-    for (tls, said) in [(Some(without), ""), (Some(distrusted), "certificate"), (None, "")] {
+    for (tls, expected) in [(Some(without), ""), (Some(distrusted), "certificate"), (None, "")] {
         let queue = RabbitQueue::new(Settings { tls, ..right.clone() }).unwrap();
-        let error = queue.publish(&topic, vec![message()]).await.unwrap_err();
-        assert!(error.to_string().contains(said), "{said}: {error}");
+        let error = queue.publish(&topic, vec![message()]).await.unwrap_err().report();
+        assert!(error.contains(expected), "{expected}: {error}");
     }
 }

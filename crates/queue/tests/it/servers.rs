@@ -1,7 +1,7 @@
-//! Real servers that a test may kill, by the project's scripts; and consumers in processes of their own.
+//! Real servers that a test may kill, started by the scripts of the project, and consumers in other processes.
 
 use async_trait::async_trait;
-use goconductor_queue::conformance::{Breakable, Elsewhere, Verdict};
+use goconductor_queue::conformance::{Breakable, CaseResult, RemoteConsumer};
 use goconductor_queue::{DeliveryTag, Queue, Topic};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,15 +11,16 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// Which queue a process of its own consumes, and of what.
-const OPEN: &str = "GOCONDUCTOR_QUEUE_ELSEWHERE";
-const TOPIC: &str = "GOCONDUCTOR_QUEUE_ELSEWHERE_TOPIC";
-/// What an answer begins with, among what the test program says.
-const ANSWER: &str = "> ";
-/// Of several servers, one is gone for so long.
-const GONE: Duration = Duration::from_secs(3);
+/// The environment variables of a remote consumer: the description of the queue, and the service.
+const QUEUE: &str = "GOCONDUCTOR_QUEUE_ELSEWHERE";
+const SERVICE: &str = "GOCONDUCTOR_QUEUE_ELSEWHERE_TOPIC";
+/// The prefix of a response, which distinguishes it from other output of the test binary.
+const RESPONSE_PREFIX: &str = "> ";
+/// How long one server of a cluster is down.
+const DOWNTIME: Duration = Duration::from_secs(3);
 
-/// What a variable holds; none: say so, unless that is a failure.
+/// Returns the value of an environment variable. If it is not set, the test is skipped, or fails if services are
+/// required.
 pub(crate) fn variable(name: &str) -> Option<String> {
     let value = std::env::var(name).ok();
     if value.is_none() {
@@ -33,18 +34,18 @@ pub(crate) fn required() -> bool {
     std::env::var("GOCONDUCTOR_TEST_REQUIRE_SERVICES").is_ok_and(|value| value == "1")
 }
 
-/// Servers of a test's own. They are removed when it is dropped.
+/// The servers of one test. They are removed on drop.
 #[derive(Debug)]
 pub(crate) struct Servers {
     folder: tempfile::TempDir,
     script: &'static str,
     count: u32,
-    /// How they are reached.
+    /// The variables that the script exported, such as addresses.
     pub(crate) exported: BTreeMap<String, String>,
 }
 
 impl Servers {
-    /// Starts so many; `settings` is for the script.
+    /// Starts `count` servers. `settings` are environment variables of the script.
     pub(crate) async fn up(
         script: &'static str,
         count: u32,
@@ -53,7 +54,7 @@ impl Servers {
         Self::start(script, count, &count.to_string(), settings).await
     }
 
-    /// Starts those of a kind.
+    /// Starts servers of a kind.
     pub(crate) async fn start(
         script: &'static str,
         count: u32,
@@ -61,7 +62,7 @@ impl Servers {
         settings: &[(&str, &str)],
     ) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        // The server's own user has to reach its folder.
+        // The user of the server needs access to the directory.
         let status = Command::new("chmod").arg("755").arg(folder.path()).status().await;
         assert!(status.is_ok_and(|status| status.success()), "chmod failed");
         let mut this = Self { folder, script, count, exported: BTreeMap::new() };
@@ -72,7 +73,7 @@ impl Servers {
         Ok(this)
     }
 
-    /// What was exported by that name.
+    /// Returns a variable that the script exported.
     pub(crate) fn get(&self, name: &str) -> String {
         self.exported.get(name).cloned().unwrap_or_default()
     }
@@ -82,7 +83,7 @@ impl Servers {
         (scripts.join(self.script), self.folder.path().join("s"))
     }
 
-    /// Calls the script; what it prints.
+    /// Runs the script and returns its output.
     pub(crate) async fn call(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Result<String, String> {
         let (script, folder) = self.command();
         let mut command = Command::new(script);
@@ -92,8 +93,8 @@ impl Servers {
         }
         let output = command.stdin(Stdio::null()).output().await.map_err(|error| error.to_string())?;
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{} {arguments:?}: {said}", self.script));
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("{} {arguments:?}: {stderr}", self.script));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -108,39 +109,39 @@ impl Drop for Servers {
     }
 }
 
-/// A queue on servers of its own.
+/// A queue with servers that can be killed.
 #[derive(Debug)]
-pub(crate) struct Broken {
+pub(crate) struct BreakableQueue {
     pub(crate) servers: Servers,
     pub(crate) queue: Arc<dyn Queue>,
-    /// The same for another process: see [`super::open`].
+    /// The description of the queue for another process: see [`super::open`].
     pub(crate) open: String,
 }
 
 #[async_trait]
-impl Breakable for Broken {
+impl Breakable for BreakableQueue {
     fn queue(&self) -> Arc<dyn Queue> {
         Arc::clone(&self.queue)
     }
 
-    async fn crash(&self) -> Verdict {
+    async fn crash(&self) -> CaseResult {
         if self.servers.count == 1 {
             self.servers.call(&["kill"], &[]).await?;
             self.servers.call(&["start"], &[]).await?;
         } else {
             self.servers.call(&["kill", "1"], &[]).await?;
-            tokio::time::sleep(GONE).await;
+            tokio::time::sleep(DOWNTIME).await;
             self.servers.call(&["start", "1"], &[]).await?;
         }
         Ok(())
     }
 
-    async fn elsewhere(&self, topic: &Topic) -> Result<Box<dyn Elsewhere>, String> {
+    async fn remote_consumer(&self, topic: &Topic) -> Result<Box<dyn RemoteConsumer>, String> {
         Ok(Box::new(Process::start(&self.open, topic).await?))
     }
 }
 
-/// A consumer in a process of its own: this program, told to be one.
+/// A consumer in another process: this test binary, which runs only `remote_consumer_process`.
 #[derive(Debug)]
 struct Process {
     child: Child,
@@ -152,9 +153,9 @@ impl Process {
     async fn start(open: &str, topic: &Topic) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut child = Command::new(program)
-            .args(["servers::consumer_elsewhere", "--exact", "--nocapture"])
-            .env(OPEN, open)
-            .env(TOPIC, topic.service.clone())
+            .args(["servers::remote_consumer_process", "--exact", "--nocapture"])
+            .env(QUEUE, open)
+            .env(SERVICE, topic.service.clone())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -162,26 +163,29 @@ impl Process {
             .map_err(|error| error.to_string())?;
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut this = Self { child, input, output: BufReader::new(output).lines() };
-        this.ask("begin").await?;
+        this.request("start").await?;
         Ok(this)
     }
 
-    async fn ask(&mut self, what: &str) -> Result<String, String> {
-        let asking = async {
-            self.input.write_all(format!("{what}\n").as_bytes()).await.map_err(|error| error.to_string())?;
+    async fn request(&mut self, command: &str) -> Result<String, String> {
+        let request = async {
+            self.input
+                .write_all(format!("{command}\n").as_bytes())
+                .await
+                .map_err(|error| error.to_string())?;
             while let Some(line) = self.output.next_line().await.map_err(|error| error.to_string())? {
-                if let Some((_, answer)) = line.split_once(ANSWER) {
-                    return Ok(answer.to_owned());
+                if let Some((_, response)) = line.split_once(RESPONSE_PREFIX) {
+                    return Ok(response.to_owned());
                 }
             }
-            Err("the other process has ended".to_owned())
+            Err("remote consumer has ended".to_owned())
         };
-        let answer = tokio::time::timeout(Duration::from_secs(60), asking).await;
-        answer.map_err(|_| format!("the other process does not answer: {what}"))?
+        let response = tokio::time::timeout(Duration::from_secs(60), request).await;
+        response.map_err(|_| format!("remote consumer did not respond to {command}"))?
     }
 
-    async fn signal(&self, signal: &str) -> Verdict {
-        let pid = self.child.id().ok_or("the other process has ended")?;
+    async fn signal(&self, signal: &str) -> CaseResult {
+        let pid = self.child.id().ok_or("remote consumer has ended")?;
         let status = Command::new("kill").arg(signal).arg(pid.to_string()).status().await;
         if status.is_ok_and(|status| status.success()) {
             Ok(())
@@ -192,58 +196,58 @@ impl Process {
 }
 
 #[async_trait]
-impl Elsewhere for Process {
-    async fn take(&mut self, count: usize) -> Result<Vec<u64>, String> {
-        let answer = self.ask(&format!("take {count}")).await?;
-        answer.split_whitespace().map(|number| number.parse().map_err(|_| answer.clone())).collect()
+impl RemoteConsumer for Process {
+    async fn receive(&mut self, count: usize) -> Result<Vec<u64>, String> {
+        let response = self.request(&format!("receive {count}")).await?;
+        response.split_whitespace().map(|number| number.parse().map_err(|_| response.clone())).collect()
     }
 
     async fn acknowledge(&mut self) -> Result<Option<usize>, String> {
-        let answer = self.ask("acknowledge").await?;
-        Ok(answer.parse().ok())
+        let response = self.request("acknowledge").await?;
+        Ok(response.parse().ok())
     }
 
-    async fn pause(&mut self) -> Verdict {
+    async fn pause(&mut self) -> CaseResult {
         self.signal("-STOP").await
     }
 
-    async fn resume(&mut self) -> Verdict {
+    async fn resume(&mut self) -> CaseResult {
         self.signal("-CONT").await
     }
 
-    async fn kill(mut self: Box<Self>) -> Verdict {
+    async fn kill(mut self: Box<Self>) -> CaseResult {
         self.child.kill().await.map_err(|error| error.to_string())
     }
 }
 
-/// Not a test: a consumer that does what it is told, where it is asked to be one.
+/// Not a test: the process of a remote consumer. It executes the commands on its standard input.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn consumer_elsewhere() {
-    let (Ok(open), Ok(topic)) = (std::env::var(OPEN), std::env::var(TOPIC)) else { return };
-    let queue = super::open(&open);
-    let mut consumer = queue.consume(&Topic::execute(topic)).await.unwrap();
-    let mut held: Vec<DeliveryTag> = Vec::new();
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+async fn remote_consumer_process() {
+    let (Ok(queue), Ok(service)) = (std::env::var(QUEUE), std::env::var(SERVICE)) else { return };
+    let queue = super::open(&queue);
+    let mut consumer = queue.consume(&Topic::execute(service)).await.unwrap();
+    let mut unacknowledged: Vec<DeliveryTag> = Vec::new();
+    let (send, mut lines) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
-        std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| tell.send(line)).ok();
+        std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| send.send(line)).ok();
     });
-    while let Some(line) = told.recv().await {
+    while let Some(line) = lines.recv().await {
         match line.split_once(' ') {
             Some((_, count)) => {
-                let (mut taken, count) = (Vec::new(), count.parse::<usize>().unwrap());
-                while taken.len() < count {
-                    taken.extend(consumer.take(count - taken.len()).await.unwrap());
+                let (mut received, count) = (Vec::new(), count.parse::<usize>().unwrap());
+                while received.len() < count {
+                    received.extend(consumer.receive(count - received.len()).await.unwrap());
                 }
-                held.extend(taken.iter().map(|delivery| delivery.tag));
+                unacknowledged.extend(received.iter().map(|delivery| delivery.tag));
                 let numbers: Vec<_> =
-                    taken.iter().map(|each| String::from_utf8_lossy(&each.message.payload)).collect();
-                println!("{ANSWER}{}", numbers.join(" "));
+                    received.iter().map(|each| String::from_utf8_lossy(&each.message.payload)).collect();
+                println!("{RESPONSE_PREFIX}{}", numbers.join(" "));
             }
-            None if line == "acknowledge" => match consumer.acknowledge(&held).await {
-                Ok(gone) => println!("{ANSWER}{}", gone.len()),
-                Err(error) => println!("{ANSWER}{error}"),
+            None if line == "acknowledge" => match consumer.acknowledge(&unacknowledged).await {
+                Ok(lost) => println!("{RESPONSE_PREFIX}{}", lost.len()),
+                Err(error) => println!("{RESPONSE_PREFIX}{error}"),
             },
-            None => println!("{ANSWER}here"),
+            None => println!("{RESPONSE_PREFIX}started"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A proxy in front of an emulator, which is too kind: it throttles, refuses parts, expires iterators, answers
-//! slowly and denies, as the real one does.
+//! A proxy in front of an emulator. It injects the faults of the real service: throttling, partial failures, expired
+//! iterators, slow responses and denied requests.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -9,18 +9,18 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What a proxy does.
+/// The faults that a proxy injects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mood {
-    /// Nothing but counting.
-    Kind,
-    /// Every third call is throttled, every third record of a request refused, every seventh read finds its
-    /// iterator expired, every fifth answer takes a while.
-    Moody,
-    /// Each request of records is throttled.
-    Full,
-    /// Nothing is allowed.
-    Closed,
+pub(super) enum Mode {
+    /// None.
+    Transparent,
+    /// Throttles every third request, refuses every third record of a request, expires the iterator of every seventh
+    /// read, and delays every fifth response.
+    Flaky,
+    /// Throttles every request that writes records.
+    WritesThrottled,
+    /// Denies every request.
+    Denied,
 }
 
 #[derive(Debug)]
@@ -33,25 +33,25 @@ pub(super) struct Proxy {
 struct Shared {
     /// The emulator, as `host:port`.
     to: String,
-    mood: Mutex<Mood>,
-    calls: AtomicUsize,
+    mode: Mutex<Mode>,
+    requests: AtomicUsize,
     reads: AtomicUsize,
     records: AtomicUsize,
-    /// How often each thing was done.
-    did: Mutex<BTreeMap<&'static str, usize>>,
+    /// How often each fault was injected.
+    faults: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 impl Proxy {
-    pub(super) async fn start(endpoint: &str, mood: Mood) -> Self {
+    pub(super) async fn start(endpoint: &str, mode: Mode) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {
             to: endpoint.trim_start_matches("http://").trim_end_matches('/').to_owned(),
-            mood: Mutex::new(mood),
-            calls: AtomicUsize::default(),
+            mode: Mutex::new(mode),
+            requests: AtomicUsize::default(),
             reads: AtomicUsize::default(),
             records: AtomicUsize::default(),
-            did: Mutex::default(),
+            faults: Mutex::default(),
         });
         let serving = Arc::clone(&shared);
         tokio::spawn(async move {
@@ -63,102 +63,106 @@ impl Proxy {
         Self { url, shared }
     }
 
-    pub(super) fn set(&self, mood: Mood) {
-        *self.shared.mood.lock().unwrap() = mood;
+    pub(super) fn set(&self, mode: Mode) {
+        *self.shared.mode.lock().unwrap() = mode;
     }
 
-    /// How often it did something.
-    pub(super) fn did(&self, what: &str) -> usize {
-        self.shared.did.lock().unwrap().get(what).copied().unwrap_or(0)
+    /// Returns how often a fault was injected.
+    pub(super) fn faults(&self, fault: &str) -> usize {
+        self.shared.faults.lock().unwrap().get(fault).copied().unwrap_or(0)
     }
 
-    /// How many records were read through it.
+    /// Returns the number of records that were read.
     pub(super) fn records(&self) -> usize {
         self.shared.records.load(Ordering::Relaxed)
     }
 }
 
-/// One call, then the connection ends.
+/// Serves one request and closes the connection.
 async fn serve(mut client: TcpStream, shared: &Shared) {
     let Some((head, body)) = message(&mut client, false).await else { return };
-    let call = head.lines().find_map(|line| {
+    let operation = head.lines().find_map(|line| {
         line.to_ascii_lowercase().strip_prefix("x-amz-target:")?.rsplit('.').next().map(str::to_owned)
     });
-    let call = call.unwrap_or_default();
-    let (status, answer) = shared.answer(&head, &call, body).await;
+    let operation = operation.unwrap_or_default();
+    let (status, response) = shared.respond(&head, &operation, body).await;
     let head = format!(
-        "HTTP/1.1 {status} Said\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        answer.len()
+        "HTTP/1.1 {status} Proxied\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        response.len()
     );
     drop(client.write_all(head.as_bytes()).await);
-    drop(client.write_all(&answer).await);
+    drop(client.write_all(&response).await);
     drop(client.shutdown().await);
 }
 
 fn error(code: &str) -> (u16, Vec<u8>) {
-    (400, json!({"__type": code, "message": "said the proxy"}).to_string().into_bytes())
+    (400, json!({"__type": code, "message": "injected by the proxy"}).to_string().into_bytes())
 }
 
 impl Shared {
-    fn count(&self, what: &'static str) {
-        *self.did.lock().unwrap().entry(what).or_default() += 1;
+    fn count(&self, fault: &'static str) {
+        *self.faults.lock().unwrap().entry(fault).or_default() += 1;
     }
 
-    async fn answer(&self, head: &str, call: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
-        let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        let mood = *self.mood.lock().unwrap();
-        match mood {
-            Mood::Closed => return error("AccessDeniedException"),
-            Mood::Full if call == "putrecords" => return error("ProvisionedThroughputExceededException"),
-            Mood::Moody if number % 3 == 2 => {
+    async fn respond(&self, head: &str, operation: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let mode = *self.mode.lock().unwrap();
+        match mode {
+            Mode::Denied => return error("AccessDeniedException"),
+            Mode::WritesThrottled if operation == "putrecords" => {
+                return error("ProvisionedThroughputExceededException");
+            }
+            Mode::Flaky if number % 3 == 2 => {
                 self.count("throttled");
-                return error(match call {
+                return error(match operation {
                     "putrecords" | "getrecords" | "getsharditerator" => {
                         "ProvisionedThroughputExceededException"
                     }
                     _ => "LimitExceededException",
                 });
             }
-            Mood::Moody if call == "getrecords" && self.reads.fetch_add(1, Ordering::Relaxed) % 7 == 6 => {
+            Mode::Flaky
+                if operation == "getrecords" && self.reads.fetch_add(1, Ordering::Relaxed) % 7 == 6 =>
+            {
                 self.count("expired");
                 return error("ExpiredIteratorException");
             }
-            Mood::Moody if number % 5 == 4 => {
+            Mode::Flaky if number % 5 == 4 => {
                 self.count("slow");
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
-            Mood::Kind | Mood::Full | Mood::Moody => {}
+            Mode::Transparent | Mode::WritesThrottled | Mode::Flaky => {}
         }
-        if mood == Mood::Moody && call == "putrecords" {
-            return self.put_some(head, &body).await;
+        if mode == Mode::Flaky && operation == "putrecords" {
+            return self.put_partially(head, &body).await;
         }
-        let (status, answer) = self.forward(head, &body).await;
-        if call == "getrecords"
-            && let Ok(read) = serde_json::from_slice::<Value>(&answer)
+        let (status, response) = self.forward(head, &body).await;
+        if operation == "getrecords"
+            && let Ok(read) = serde_json::from_slice::<Value>(&response)
         {
             self.records.fetch_add(read["Records"].as_array().map_or(0, Vec::len), Ordering::Relaxed);
         }
-        (status, answer)
+        (status, response)
     }
 
-    /// Sends two of three records on, and says of the third that it was too much.
-    async fn put_some(&self, head: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    /// Forwards two of three records, and reports the third as throttled.
+    async fn put_partially(&self, head: &str, body: &[u8]) -> (u16, Vec<u8>) {
         let mut request: Value = serde_json::from_slice(body).unwrap();
         let records = request["Records"].as_array().unwrap().clone();
-        let passes = |place: usize| records.len() < 3 || place % 3 != 1;
-        let passing = records.iter().enumerate().filter(|(place, _)| passes(*place));
+        let passes = |index: usize| records.len() < 3 || index % 3 != 1;
+        let passing = records.iter().enumerate().filter(|(index, _)| passes(*index));
         request["Records"] = passing.map(|(_, record)| record.clone()).collect();
-        let (status, answer) = self.forward(head, request.to_string().as_bytes()).await;
+        let (status, response) = self.forward(head, request.to_string().as_bytes()).await;
         if status != 200 || records.len() < 3 {
-            return (status, answer);
+            return (status, response);
         }
         self.count("refused in part");
-        let answer: Value = serde_json::from_slice(&answer).unwrap();
-        let mut taken = answer["Records"].as_array().unwrap().iter();
+        let response: Value = serde_json::from_slice(&response).unwrap();
+        let mut stored = response["Records"].as_array().unwrap().iter();
         let refused =
             json!({"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "Rate exceeded"});
         let all: Vec<Value> = (0..records.len())
-            .map(|place| if passes(place) { taken.next().unwrap().clone() } else { refused.clone() })
+            .map(|index| if passes(index) { stored.next().unwrap().clone() } else { refused.clone() })
             .collect();
         let failed = all.iter().filter(|each| !each["ErrorCode"].is_null()).count();
         (200, json!({"FailedRecordCount": failed, "Records": all}).to_string().into_bytes())
@@ -179,8 +183,8 @@ impl Shared {
     }
 }
 
-/// An HTTP message, its head and its body. An answer ends with its connection.
-async fn message(from: &mut TcpStream, to_the_end: bool) -> Option<(String, Vec<u8>)> {
+/// Reads the head and the body of an HTTP message. A response ends with its connection.
+async fn message(from: &mut TcpStream, is_response: bool) -> Option<(String, Vec<u8>)> {
     let mut all = Vec::new();
     let mut part = vec![0; 16 * 1024];
     let mut end = None;
@@ -189,7 +193,7 @@ async fn message(from: &mut TcpStream, to_the_end: bool) -> Option<(String, Vec<
             end = all.windows(4).position(|four| four == b"\r\n\r\n");
         }
         if let Some(end) = end
-            && !to_the_end
+            && !is_response
         {
             let head = String::from_utf8_lossy(&all[..end]).into_owned();
             let length = head.lines().find_map(|line| {
@@ -208,10 +212,10 @@ async fn message(from: &mut TcpStream, to_the_end: bool) -> Option<(String, Vec<
     let head = String::from_utf8_lossy(&all[..end]).into_owned();
     let body = all.split_off(end + 4);
     let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    Some((head, if is_chunked { without_chunks(&body) } else { body }))
+    Some((head, if is_chunked { decode_chunks(&body) } else { body }))
 }
 
-fn without_chunks(mut body: &[u8]) -> Vec<u8> {
+fn decode_chunks(mut body: &[u8]) -> Vec<u8> {
     let mut whole = Vec::new();
     while let Some(end) = body.windows(2).position(|two| two == b"\r\n") {
         let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap().trim(), 16).unwrap();
