@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use goconductor_queue::Error;
-use goconductor_queue::kinesis::{Checkpoint, Lease, Leases, Mark, NewLease, Progress, Take};
-use goconductor_store::{LeaseProgress, LeaseRequest, LeaseUpdate, ShardLease, ShardLeaseStore};
+use goconductor_queue::kinesis::{Checkpoint, Lease, LeaseRequest, LeaseUpdate, Leases, NewLease, Progress};
+use goconductor_store::{LeaseProgress, ShardLease, ShardLeaseStore};
 use std::sync::Arc;
 
 /// Leases of shards in a state store.
@@ -11,30 +11,29 @@ use std::sync::Arc;
 pub(crate) struct StoreLeases(pub(crate) Arc<dyn ShardLeaseStore>);
 
 fn unavailable(error: goconductor_store::Error) -> Error {
-    Error::Unavailable { reason: format!("leases: {error}") }
+    Error::unavailable("request to the store of leases failed").with_source(error)
 }
 
-fn stored(progress: &Progress) -> LeaseProgress {
+fn encode_progress(progress: &Progress) -> LeaseProgress {
     LeaseProgress {
         checkpoint: progress.checkpoint.to_string(),
-        acknowledged: progress.taken,
+        acknowledged: progress.acknowledged,
         backlog: progress.waiting,
         oldest_publish_ms: progress.oldest_waiting_ms,
     }
 }
 
-fn lease(stored: ShardLease) -> Lease {
+fn decode_lease(stored: ShardLease) -> Lease {
     let LeaseProgress { checkpoint, acknowledged, backlog, oldest_publish_ms } = stored.progress;
-    let checkpoint = Checkpoint::from(checkpoint.as_str());
     Lease {
         shard: stored.shard,
         parents: stored.parents,
         owner: stored.owner,
         counter: stored.counter,
-        left: stored.remaining,
+        remaining: stored.remaining,
         progress: Progress {
-            checkpoint,
-            taken: acknowledged,
+            checkpoint: Checkpoint::from(checkpoint.as_str()),
+            acknowledged,
             waiting: backlog,
             oldest_waiting_ms: oldest_publish_ms,
         },
@@ -45,10 +44,10 @@ fn lease(stored: ShardLease) -> Lease {
 impl Leases for StoreLeases {
     async fn list(&self, stream: &str) -> Result<Vec<Lease>, Error> {
         let leases = self.0.leases(stream).await.map_err(unavailable)?;
-        Ok(leases.into_iter().map(lease).collect())
+        Ok(leases.into_iter().map(decode_lease).collect())
     }
 
-    async fn sync(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+    async fn sync(&self, stream: &str, new: &[NewLease], removed: &[String]) -> Result<(), Error> {
         let new: Vec<_> = new
             .iter()
             .map(|NewLease { shard, parents }| goconductor_store::NewLease {
@@ -56,24 +55,24 @@ impl Leases for StoreLeases {
                 parents: parents.clone(),
             })
             .collect();
-        self.0.sync_leases(stream, &new, gone).await.map_err(unavailable)
+        self.0.sync_leases(stream, &new, removed).await.map_err(unavailable)
     }
 
-    async fn take(&self, stream: &str, take: &Take) -> Result<Vec<bool>, Error> {
-        let Take { owner, shards, steal, lives } = take.clone();
-        let take = LeaseRequest { owner, shards, steal, ttl: lives };
-        self.0.acquire_leases(stream, &take).await.map_err(unavailable)
+    async fn acquire(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error> {
+        let LeaseRequest { owner, shards, steal, ttl } = request.clone();
+        let request = goconductor_store::LeaseRequest { owner, shards, steal, ttl };
+        self.0.acquire_leases(stream, &request).await.map_err(unavailable)
     }
 
-    async fn mark(&self, stream: &str, owner: &str, marks: &[Mark]) -> Result<Vec<bool>, Error> {
-        let mark = |mark: &Mark| LeaseUpdate {
-            shard: mark.shard.clone(),
-            counter: mark.counter,
-            progress: stored(&mark.progress),
-            ttl: mark.lives,
+    async fn update(&self, stream: &str, owner: &str, updates: &[LeaseUpdate]) -> Result<Vec<bool>, Error> {
+        let encode = |update: &LeaseUpdate| goconductor_store::LeaseUpdate {
+            shard: update.shard.clone(),
+            counter: update.counter,
+            progress: encode_progress(&update.progress),
+            ttl: update.ttl,
         };
-        let marks: Vec<_> = marks.iter().map(mark).collect();
-        self.0.update_leases(stream, owner, &marks).await.map_err(unavailable)
+        let updates: Vec<_> = updates.iter().map(encode).collect();
+        self.0.update_leases(stream, owner, &updates).await.map_err(unavailable)
     }
 }
 
@@ -84,27 +83,26 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn progress_of_a_lease_is_visible_to_the_next_owner() {
-        let leases =
-            StoreLeases(Arc::new(SqliteStore::ephemeral().expect("a temporary directory can be created")));
+    async fn progress_of_a_lease_survives_a_round_trip_through_the_store() {
+        let leases = StoreLeases(Arc::new(SqliteStore::ephemeral().expect("room for a folder")));
         let new = NewLease { shard: "a/1".to_owned(), parents: vec!["0/1".to_owned()] };
-        leases.sync("s", &[new], &[]).await.expect("the store is open");
-        let lives = Duration::from_secs(60);
-        let take = |owner: &str, counter, steal| Take {
+        leases.sync("s", &[new], &[]).await.expect("a write");
+        let ttl = Duration::from_secs(60);
+        let request = |owner: &str, counter, steal| LeaseRequest {
             owner: owner.to_owned(),
             shards: vec![("a/1".to_owned(), counter)],
             steal,
-            lives,
+            ttl,
         };
-        assert_eq!(leases.take("s", &take("me", 0, false)).await, Ok(vec![true]));
+        assert_eq!(leases.acquire("s", &request("a", 0, false)).await, Ok(vec![true]));
         let checkpoint = Checkpoint::Within("17".to_owned(), 3);
-        let progress = Progress { checkpoint, taken: 5, waiting: 2, oldest_waiting_ms: Some(-1) };
-        let mark = Mark { shard: "a/1".to_owned(), counter: 1, progress: progress.clone(), lives };
-        assert_eq!(leases.mark("s", "me", std::slice::from_ref(&mark)).await, Ok(vec![true]));
-        let found = leases.list("s").await.expect("the store is open").remove(0);
-        assert!(found.is_held() && found.parents == ["0/1"] && found.counter == 1, "{found:?}");
+        let progress = Progress { checkpoint, acknowledged: 5, waiting: 2, oldest_waiting_ms: Some(-1) };
+        let update = LeaseUpdate { shard: "a/1".to_owned(), counter: 1, progress: progress.clone(), ttl };
+        assert_eq!(leases.update("s", "a", std::slice::from_ref(&update)).await, Ok(vec![true]));
+        let found = leases.list("s").await.expect("a read").remove(0);
+        assert!(found.is_owned() && found.parents == ["0/1"] && found.counter == 1, "{found:?}");
         assert_eq!(found.progress, progress);
-        assert_eq!(leases.take("s", &take("you", 1, true)).await, Ok(vec![true]));
-        assert_eq!(leases.mark("s", "me", &[mark]).await, Ok(vec![false]));
+        assert_eq!(leases.acquire("s", &request("b", 1, true)).await, Ok(vec![true]));
+        assert_eq!(leases.update("s", "a", &[update]).await, Ok(vec![false]));
     }
 }

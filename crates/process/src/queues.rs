@@ -5,7 +5,7 @@ use goconductor_queue::kafka::KafkaQueue;
 use goconductor_queue::kinesis::KinesisQueue;
 use goconductor_queue::nats::NatsQueue;
 use goconductor_queue::rabbitmq::RabbitQueue;
-use goconductor_queue::{Error, Queue};
+use goconductor_queue::{Error, Metered, Queue};
 use goconductor_queue_migration::QueueFactory;
 use goconductor_service_kit::config::{self, QueueBackend};
 use goconductor_store::ShardLeaseStore;
@@ -37,23 +37,30 @@ impl QueueFactory for ConfiguredQueues {
 
     fn open(&self, name: &str) -> Result<Arc<dyn Queue>, Error> {
         let backend = QueueBackend::ALL.iter().find(|(known, _)| *known == name).map(|(_, backend)| *backend);
-        let missing = || Error::Configuration {
-            reason: format!("queue {name} is not configured for this process: add its section below queue"),
+        let missing = || {
+            let advice = "add its section below queue";
+            Error::configuration(format!("queue {name} is not configured for this process: {advice}"))
         };
         Ok(match backend.ok_or_else(missing)? {
             QueueBackend::Memory => {
-                let reason = "queue memory cannot connect processes".to_owned();
-                return Err(Error::Configuration { reason });
+                return Err(Error::configuration("queue memory cannot connect processes"));
             }
-            QueueBackend::Kafka => Arc::new(KafkaQueue::new(self.config.kafka.clone().ok_or_else(missing)?)?),
+            QueueBackend::Kafka => {
+                let settings = self.config.kafka.clone().ok_or_else(missing)?;
+                Arc::new(Metered::new(KafkaQueue::new(settings)?))
+            }
             QueueBackend::Kinesis => {
                 let settings = self.config.kinesis.clone().ok_or_else(missing)?;
                 let leases = Arc::new(StoreLeases(Arc::clone(&self.store)));
-                Arc::new(KinesisQueue::new(settings, &self.identity, leases)?)
+                Arc::new(Metered::new(KinesisQueue::new(settings, &self.identity, leases)?))
             }
-            QueueBackend::Nats => Arc::new(NatsQueue::new(self.config.nats.clone().ok_or_else(missing)?)?),
+            QueueBackend::Nats => {
+                let settings = self.config.nats.clone().ok_or_else(missing)?;
+                Arc::new(Metered::new(NatsQueue::new(settings)?))
+            }
             QueueBackend::RabbitMq => {
-                Arc::new(RabbitQueue::new(self.config.rabbitmq.clone().ok_or_else(missing)?)?)
+                let settings = self.config.rabbitmq.clone().ok_or_else(missing)?;
+                Arc::new(Metered::new(RabbitQueue::new(settings)?))
             }
         })
     }

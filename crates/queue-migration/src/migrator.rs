@@ -5,7 +5,7 @@ use crate::migration::{DrainState, MigrationPhase, MigrationTarget, QueueMigrati
 use crate::served::{served, topics};
 use crate::view::{LocalView, Versioned};
 use goconductor_queue::Queue;
-use goconductor_queue::switching::{Beside, Named, Route, SwitchingQueue};
+use goconductor_queue::switching::{NamedQueue, Route, SecondaryBacklog, SwitchingQueue};
 use goconductor_store::{ClusterStore, ConfigEntry, Error, Member, QueueView};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -122,7 +122,7 @@ impl QueueMigrator {
         let failure = self.view.lock().failure.clone();
         match failure {
             Some(failure) => Err(failure),
-            None => self.queue.check().await.map_err(|error| error.to_string()),
+            None => self.queue.check().await.map_err(|error| error.report()),
         }
     }
 
@@ -148,7 +148,7 @@ impl QueueMigrator {
     }
 
     /// Returns the queue with this name, and opens it if it is not open.
-    pub(crate) fn open(&self, name: &str) -> Result<Named, goconductor_queue::Error> {
+    pub(crate) fn open(&self, name: &str) -> Result<NamedQueue, goconductor_queue::Error> {
         let mut open = self.open.lock();
         let queue = match open.get(name) {
             Some(queue) => Arc::clone(queue),
@@ -158,7 +158,7 @@ impl QueueMigrator {
                 queue
             }
         };
-        Ok(Named { name: name.into(), queue })
+        Ok(NamedQueue { name: name.into(), queue })
     }
 
     /// Reads the entry.
@@ -191,7 +191,7 @@ impl QueueMigrator {
             // Nothing is published to the new queue yet, but this process will have to.
             Ok(missing) if newest.value.is_starting() => (missing, None),
             Ok(missing) => (None, missing),
-            Err(error) => (Some(error.to_string()), None),
+            Err(error) => (Some(error.report()), None),
         };
         if known != Some(newest.revision) {
             self.log(newest, failure.as_deref(), lacks_old.as_deref());
@@ -209,9 +209,12 @@ impl QueueMigrator {
     async fn attach_loop(self: Arc<Self>) {
         loop {
             // After the timeout, attaching continues in the background.
-            let attached = tokio::time::timeout(POLL_INTERVAL, self.queue.settle()).await;
+            let attached = tokio::time::timeout(POLL_INTERVAL, self.queue.attach_consumers()).await;
             if let Ok(Err(error)) = attached {
-                tracing::debug!(%error, "consumer was not attached to all queues of the route");
+                tracing::debug!(
+                    error = error.report(),
+                    "consumer was not attached to all queues of the route"
+                );
             }
             self.report_applied();
             tokio::time::sleep(self.interval()).await;
@@ -222,7 +225,9 @@ impl QueueMigrator {
         loop {
             match self.prepare().await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "preparation of the new queue failed"),
+                Ok(Err(error)) => {
+                    tracing::debug!(error = error.report(), "preparation of the new queue failed")
+                }
                 Err(error) => tracing::debug!(%error, "members could not be read"),
             }
             self.report_applied();
@@ -244,7 +249,7 @@ impl QueueMigrator {
             return Ok(Ok(()));
         }
         let members = self.store.members().await?;
-        let prepared = self.queue.prepare_beside(&topics(&served(&members))).await;
+        let prepared = self.queue.prepare_secondary(&topics(&served(&members))).await;
         if prepared.is_ok() {
             self.view.lock().prepared = revision;
         }
@@ -310,14 +315,14 @@ impl QueueMigrator {
         let primary = self.open(primary)?;
         let (secondary, missing) = match secondary.map(|secondary| self.open(secondary)).transpose() {
             Ok(secondary) => (secondary, None),
-            Err(error) => (None, Some(error.to_string())),
+            Err(error) => (None, Some(error.report())),
         };
         let is_used = |name: &str| {
             *name == *primary.name || secondary.as_ref().is_some_and(|secondary| *name == *secondary.name)
         };
         self.open.lock().retain(|name, _| is_used(name));
-        let beside_is_new = newest.value.is_starting();
-        self.queue.set(Route { to: primary, beside: secondary, beside_is_new });
+        let secondary_is_empty = newest.value.is_starting();
+        self.queue.set_route(Route { primary, secondary, secondary_is_empty });
         Ok(missing)
     }
 
@@ -348,7 +353,7 @@ impl QueueMigrator {
         if !is_prepared || is_reported || view.failure.is_some() {
             return;
         }
-        if self.queue.lacking(value.newest()) > 0 {
+        if self.queue.consumers_without(value.newest()) > 0 {
             return;
         }
         view.applied = revision;
@@ -371,10 +376,10 @@ impl QueueMigrator {
             view.served.retain(|_, served_at| now.duration_since(*served_at) < SERVED_PERIOD);
             view.served.keys().cloned().collect()
         };
-        let backlog = self.queue.waiting_beside(&topics(&services)).await;
+        let backlog = self.queue.secondary_backlog(&topics(&services)).await;
         let mut view = self.view.lock();
         let (is_empty, has_lost_old) = match backlog {
-            Some(Beside { waiting: 0, unknown: 0, lost }) => (lost == 0, lost > 0),
+            Some(SecondaryBacklog { waiting: 0, unknown: 0, lost }) => (lost == 0, lost > 0),
             Some(_) => (false, false),
             None => (false, view.lacks_old),
         };

@@ -78,7 +78,7 @@ impl QueueMigrator {
                 let waiting = tokio::time::timeout(PROBE_TIMEOUT, waiting(&self.queue, &topics)).await;
                 waiting.unwrap_or_default()
             } else {
-                let backlog = self.queue.waiting_beside(&topics).await;
+                let backlog = self.queue.secondary_backlog(&topics).await;
                 backlog
                     .filter(|backlog| backlog.lost == 0 && backlog.unknown == 0)
                     .map(|backlog| backlog.waiting)
@@ -108,7 +108,7 @@ impl QueueMigrator {
     /// Checks that a queue responds before the timeout. Topics that do not exist are created.
     async fn probe(&self, name: &str, topics: &[Topic], timeout: Duration) -> Result<(), MigrationError> {
         let unavailable = |reason: String| MigrationError::Unavailable { to: name.to_owned(), reason };
-        let queue = self.open(name).map_err(|error| unavailable(error.to_string()))?.queue;
+        let queue = self.open(name).map_err(|error| unavailable(error.report()))?.queue;
         let probe = async {
             queue.check().await?;
             for depth in futures::future::join_all(topics.iter().map(|topic| queue.depth(topic))).await {
@@ -117,7 +117,7 @@ impl QueueMigrator {
             Ok::<(), goconductor_queue::Error>(())
         };
         match tokio::time::timeout(timeout, probe).await {
-            Ok(probed) => probed.map_err(|error| unavailable(error.to_string())),
+            Ok(probed) => probed.map_err(|error| unavailable(error.report())),
             Err(_) => Err(unavailable(format!("it did not respond within {} s", timeout.as_secs()))),
         }
     }

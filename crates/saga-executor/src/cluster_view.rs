@@ -82,7 +82,7 @@ impl ClusterView {
     /// Returns the queue's error if no cached backlog is recent enough and the queue cannot be read.
     pub(crate) async fn backlog(&self, topic: &Topic) -> Result<Backlog, Error> {
         let queue = self.engine.queue();
-        if !queue.outlives_processes() {
+        if !queue.is_durable() {
             return queue.backlog(topic).await;
         }
         self.backlog_cache(topic).read(queue, topic, self.max_backlog_age).await

@@ -148,7 +148,7 @@ impl Dispatcher {
         let claim = self.engine.store().claim(&request).await?;
         self.dispatch(claim.rows, now).await;
         let now = clock::now();
-        let is_broker = self.engine.queue().outlives_processes();
+        let is_broker = self.engine.queue().is_durable();
         let busy = if is_broker { BUSY_BROKER_POLL_INTERVAL } else { BUSY_POLL_INTERVAL };
         let delay = claim.next_due.map_or(POLL_INTERVAL, |due| due.since(now).clamp(busy, POLL_INTERVAL));
         self.engine.timer_notifier().set_next_poll(now.after(delay));

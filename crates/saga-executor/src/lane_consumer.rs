@@ -50,10 +50,10 @@ impl LaneConsumer {
                     match self.consume(&mut *consumer, &mut detector).await {
                         Ok(()) => {
                             // A broker delivers its backlog to the next consumer; an in-process queue ends here.
-                            if !self.runner.engine.queue().outlives_processes() {
+                            if !self.runner.engine.queue().is_durable() {
                                 self.release_backlog(&mut *consumer).await;
                             }
-                            consumer.leave().await;
+                            consumer.close().await;
                             break;
                         }
                         Err(error) => error,
@@ -61,7 +61,7 @@ impl LaneConsumer {
                 }
                 Err(error) => error,
             };
-            tracing::warn!(%topic, %error, "consumer failed; retrying");
+            tracing::warn!(%topic, error = error.report(), "consumer failed; retrying");
             tokio::time::sleep(RETRY_DELAY).await;
         }
         tasks.close();
@@ -102,13 +102,13 @@ impl LaneConsumer {
             };
             let Ok(first) = first else { return Ok(()) };
             let free = 1 + self.limits.lane.available_permits();
-            // Cancel-safe: a dropped `take` loses no message.
+            // Cancel-safe: a dropped `receive` loses no message.
             let mut deliveries = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                deliveries = consumer.take(free) => deliveries?,
+                deliveries = consumer.receive(free) => deliveries?,
                 () = detector.stalled(queue, topic) => {
-                    let reason = "the topic has a backlog but the consumer receives nothing".to_owned();
-                    return Err(goconductor_queue::Error::Unavailable { reason });
+                    let reason = "the topic has a backlog but the consumer receives nothing";
+                    return Err(goconductor_queue::Error::unavailable(reason));
                 }
             };
             detector.progressed();
@@ -174,7 +174,9 @@ impl LaneConsumer {
         }
         if !letters.is_empty() {
             let stored = self.runner.engine.store().put_dead_letters(&letters).await;
-            stored.map_err(|error| goconductor_queue::Error::Unavailable { reason: error.to_string() })?;
+            stored.map_err(|error| {
+                goconductor_queue::Error::unavailable("failed to store a dead letter").with_source(error)
+            })?;
         }
         Ok(commands)
     }
@@ -191,7 +193,9 @@ impl LaneConsumer {
     /// them again without doubt.
     async fn release_backlog(&self, consumer: &mut dyn Consumer) {
         let mut rows: Vec<LedgerRowKey> = Vec::new();
-        while let Ok(Ok(deliveries)) = tokio::time::timeout(DRAIN_TIMEOUT, consumer.take(DRAIN_BATCH)).await {
+        while let Ok(Ok(deliveries)) =
+            tokio::time::timeout(DRAIN_TIMEOUT, consumer.receive(DRAIN_BATCH)).await
+        {
             rows.extend(
                 deliveries.iter().filter_map(|each| Command::read(&each.message).ok()).map(|each| each.row()),
             );

@@ -30,7 +30,7 @@ impl StallDetector {
     /// Waits until the topic has a backlog that is not being consumed. Never returns for an in-process queue.
     /// Cancel-safe: the next call polls again.
     pub(crate) async fn stalled(&mut self, queue: &dyn Queue, topic: &Topic) {
-        if !queue.outlives_processes() {
+        if !queue.is_durable() {
             std::future::pending::<()>().await;
         }
         loop {
@@ -51,7 +51,7 @@ impl StallDetector {
 
     /// Returns whether the topic has a backlog and nothing was consumed since the last poll.
     fn observe(&mut self, backlog: Backlog) -> bool {
-        let consumed = (backlog.waiting > 0).then_some(backlog.taken);
+        let consumed = (backlog.waiting > 0).then_some(backlog.acknowledged);
         let stalled = consumed.is_some() && consumed == self.consumed;
         self.consumed = consumed;
         if stalled {
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn only_a_backlog_that_is_not_consumed_is_a_stall() {
-        let at = |waiting, taken| Backlog { waiting, taken, oldest_waiting_ms: None };
+        let at = |waiting, taken| Backlog { waiting, acknowledged: taken, oldest_waiting_ms: None };
         let mut detector = StallDetector::new();
         for backlog in [at(0, 5), at(0, 5), at(3, 5), at(3, 6), at(0, 9), at(1, 9)] {
             assert!(!detector.observe(backlog), "{backlog:?}");

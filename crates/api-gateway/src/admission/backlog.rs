@@ -211,7 +211,7 @@ impl BacklogLimits {
         let gateways = state.gateways;
         let Some(entry) = state.entries.get_mut(&sample.key) else { return };
         let since_sample = entry.admitted.saturating_sub(sample.admitted);
-        let rate = entry.cached.as_ref().and_then(|cached| rate(cached, sample.at, backlog.taken));
+        let rate = entry.cached.as_ref().and_then(|cached| rate(cached, sample.at, backlog.acknowledged));
         let (waiting, admitted) = (backlog.waiting, entry.admitted);
         // Most steps do not pass through a queue. Starts that were admitted and do not wait count as consumed.
         let before = entry.cached.map_or((0, 0), |cached| (cached.admitted, cached.waiting));
@@ -226,7 +226,7 @@ impl BacklogLimits {
             credit,
             granted: credit,
             admitted,
-            consumed: backlog.taken,
+            consumed: backlog.acknowledged,
             rate: rate.unwrap_or(0.0),
         });
         if credit == 0 {
@@ -368,7 +368,10 @@ mod tests {
                 let payments = sample.key.service == "payments" && sample.key.action.is_none();
                 match (payments, &sample.key.action) {
                     (true, _) => {
-                        self.limits.record(sample, Backlog { waiting, taken, oldest_waiting_ms: None });
+                        self.limits.record(
+                            sample,
+                            Backlog { waiting, acknowledged: taken, oldest_waiting_ms: None },
+                        );
                     }
                     (false, None) => self.limits.record(sample, Backlog::default()),
                     (false, Some(_)) => self.limits.lift(sample),

@@ -29,7 +29,7 @@ struct ServedServices {
 
 /// Samples the backlogs until the gateway shuts down.
 pub(crate) async fn monitor(api: Api) {
-    let interval = if api.engine.queue().outlives_processes() { BROKER_INTERVAL } else { LOCAL_INTERVAL };
+    let interval = if api.engine.queue().is_durable() { BROKER_INTERVAL } else { LOCAL_INTERVAL };
     let limits = &api.admission.backlog;
     let mut served = ServedServices::default();
     loop {
@@ -85,7 +85,7 @@ async fn sample_service(api: &Api, served: &ServedServices, sample: &Sample) {
     let key = &sample.key;
     let queue = api.engine.queue();
     let topic = topic_of(&key.namespace, &key.service, Side::Execute);
-    let is_served = if queue.outlives_processes() {
+    let is_served = if queue.is_durable() {
         served.services.contains(&(key.namespace.clone(), key.service.clone()))
     } else {
         queue.has_consumer(&topic).await.unwrap_or(false)
@@ -97,7 +97,7 @@ async fn sample_service(api: &Api, served: &ServedServices, sample: &Sample) {
     match queue.depth(&topic).await {
         Ok(backlog) => limits.record(sample, backlog),
         Err(error) => {
-            tracing::debug!(%topic, %error, "backlog sample failed");
+            tracing::debug!(%topic, error = error.report(), "backlog sample failed");
             limits.lift(sample);
         }
     }

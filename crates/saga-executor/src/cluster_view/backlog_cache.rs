@@ -72,7 +72,7 @@ impl BacklogCache {
         let waiting = cached.backlog.waiting.saturating_add(cached.published);
         // If the topic was empty at the request, the time of the oldest message is unknown.
         let oldest_waiting_ms = (cached.backlog.waiting > 0).then_some(cached.oldest_ms.unwrap_or(0));
-        fresh.then_some(Backlog { waiting, oldest_waiting_ms, taken: cached.backlog.taken })
+        fresh.then_some(Backlog { waiting, oldest_waiting_ms, ..cached.backlog })
     }
 
     fn refresh_in_background(self: Arc<Self>, queue: &Arc<dyn Queue>, topic: &Topic) {
@@ -80,7 +80,7 @@ impl BacklogCache {
         let (queue, topic) = (Arc::clone(queue), topic.clone());
         tokio::spawn(async move {
             if let Err(error) = self.refresh(&*queue, &topic).await {
-                tracing::debug!(%topic, %error, "executor failed to refresh the backlog");
+                tracing::debug!(%topic, error = error.report(), "executor failed to refresh the backlog");
             }
             drop(request);
         });
@@ -116,5 +116,5 @@ impl BacklogCache {
 }
 
 fn unavailable(reason: &str) -> Error {
-    Error::Unavailable { reason: reason.to_owned() }
+    Error::unavailable(reason)
 }

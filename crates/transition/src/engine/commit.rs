@@ -110,7 +110,7 @@ impl Engine {
 
     /// Publishes commands with the serialized state of their workflow, if another process may consume them.
     async fn publish_with(&self, commands: Vec<(Topic, Command)>, state: Option<&str>) {
-        let state = state.filter(|_| self.queue.outlives_processes());
+        let state = state.filter(|_| self.queue.is_durable());
         let mut by_topic: BTreeMap<Topic, (Vec<Message>, Vec<LedgerRowKey>)> = BTreeMap::new();
         for (topic, command) in commands {
             let (messages, rows) = by_topic.entry(topic).or_default();
@@ -119,7 +119,7 @@ impl Engine {
         }
         for (topic, (messages, rows)) in by_topic {
             if let Err(error) = self.queue.publish(&topic, messages).await {
-                tracing::debug!(%topic, %error, "commands were left to the ledger");
+                tracing::debug!(%topic, error = error.report(), "commands were left to the ledger");
                 if error.kind() == goconductor_queue::ErrorKind::Unavailable {
                     // Some may have been published, so all of them count as delivered until their redelivery.
                     continue;
