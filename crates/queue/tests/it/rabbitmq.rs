@@ -154,7 +154,7 @@ async fn wrong_tls_settings_are_an_error() {
         key_file: file("RABBITMQ_KEY"),
     };
     let (user, password) = (servers.get("RABBITMQ_USER"), servers.get("RABBITMQ_PASSWORD"));
-    let of = Settings::new(vec![servers.get("RABBITMQ_HOSTS")], user, password);
+    let of = Settings::new(vec![servers.get("RABBITMQ_HOSTS")], user, password.into());
     let right = Settings { tls: Some(tls.clone()), ..of };
     let topic = Topic::execute("payments");
     let queue = RabbitQueue::new(right.clone()).unwrap();
