@@ -168,7 +168,7 @@ const SETTINGS: &[SettingRow] = &[
         "Waiting commands of one service, or of a limited action, in one namespace",
     ),
     ("executor.listen", "address", "Address on which the executor listens"),
-    ("executor.services", "list of text", "DevServices that the executor serves (default: all)"),
+    ("executor.services", "list of text", "Services that the executor serves (default: all)"),
     ("executor.duties", "boolean", "Whether the executor is a candidate for the duties"),
     ("executor.duty_shards", "integer", "Number of shards of the duties; must be the same for all executors"),
     ("executor.worker_lease", "duration", "A worker that sends no message for this time is lost"),
