@@ -20,6 +20,7 @@ mod unknown;
 mod value;
 mod variable;
 
+use goconductor_saga::NameKind;
 use reader::SettingReader;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -242,9 +243,8 @@ impl Config {
 fn services(reader: &mut SettingReader<'_>) -> BTreeMap<String, ServiceConfig> {
     let mut services = BTreeMap::new();
     for name in reader.names("services") {
-        if !is_service_name(&name) {
-            let message = "a service name has 1 to 63 lower-case letters, digits and hyphens, and neither starts nor ends with a hyphen";
-            reader.refuse_name("services", &name, message.to_owned());
+        if let Err(error) = NameKind::Service.check(&name) {
+            reader.refuse_name("services", &name, error.to_string());
             continue;
         }
         let path = format!("services.{name}");
@@ -268,14 +268,6 @@ fn actions(reader: &mut SettingReader<'_>, section: &str) -> BTreeMap<String, u3
         }
     }
     actions
-}
-
-fn is_service_name(name: &str) -> bool {
-    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (1..=63).contains(&name.len())
-        && name.chars().all(is_allowed)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
 }
 
 fn limits(reader: &mut SettingReader<'_>) -> Limits {
@@ -314,7 +306,9 @@ fn executor(reader: &mut SettingReader<'_>) -> ExecutorConfig {
         ),
         services: reader.get(
             "executor.services",
-            &value::list("a list of services such as [payments, inventory]", is_service_name),
+            &value::list("a list of services such as [payments, inventory]", |name| {
+                NameKind::Service.check(name).is_ok()
+            }),
             Vec::new(),
         ),
         duties: reader.get("executor.duties", &value::boolean(), true),

@@ -257,8 +257,8 @@ const INVALID: &[(&str, &[&str])] = &[
     (
         "services:\n  Pay_ments: { http: { url: http://a } }\n",
         &[
-            "goconductor.yaml:2:3: services.Pay_ments: a service name has 1 to 63 lower-case letters, digits and \
-           hyphens, and neither starts nor ends with a hyphen",
+            "goconductor.yaml:2:3: services.Pay_ments: `Pay_ments` is not a valid service name: use 1 to 63 lower-case \
+             letters (a-z), digits and hyphens, with no hyphen at the start or the end",
         ],
     ),
     (
