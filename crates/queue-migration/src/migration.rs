@@ -65,7 +65,7 @@ pub(crate) enum DrainState {
 
 /// Reason why a requested migration does not start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RequestError {
+pub(crate) enum RequestRefusal {
     /// The requested queue is in use.
     InUse,
     /// A migration to the requested queue is in progress.
@@ -107,12 +107,12 @@ impl QueueMigration {
 
     /// Returns the state after a request to migrate to `queue`. A request for the old queue reverts the migration: since
     /// all processes that know of it consume both queues, publishing switches back first.
-    pub(crate) fn request(&self, queue: &str, actor: Option<String>) -> Result<Self, RequestError> {
+    pub(crate) fn request(&self, queue: &str, actor: Option<String>) -> Result<Self, RequestRefusal> {
         let target = |phase| Some(MigrationTarget { queue: queue.to_owned(), phase, actor });
         match &self.target {
-            None if self.current == queue => Err(RequestError::InUse),
+            None if self.current == queue => Err(RequestRefusal::InUse),
             None => Ok(Self { current: self.current.clone(), target: target(MigrationPhase::ConsumingBoth) }),
-            Some(running) if running.queue == queue => Err(RequestError::AlreadyRequested),
+            Some(running) if running.queue == queue => Err(RequestRefusal::AlreadyRequested),
             // No process has published to the new queue, so it can be left at once.
             Some(MigrationTarget { phase: MigrationPhase::ConsumingBoth, .. }) if self.current == queue => {
                 Ok(Self::settled(queue))
@@ -120,7 +120,7 @@ impl QueueMigration {
             Some(running) if self.current == queue => {
                 Ok(Self { current: running.queue.clone(), target: target(MigrationPhase::Producing) })
             }
-            Some(running) => Err(RequestError::InProgress(running.clone())),
+            Some(running) => Err(RequestRefusal::InProgress(running.clone())),
         }
     }
 
@@ -238,13 +238,13 @@ mod tests {
     fn one_migration_is_in_progress_at_a_time_and_can_be_reverted() {
         let request = |migration: &QueueMigration, queue: &str| migration.request(queue, None);
         let settled = QueueMigration::settled("a");
-        assert_eq!(request(&settled, "a"), Err(RequestError::InUse));
+        assert_eq!(request(&settled, "a"), Err(RequestRefusal::InUse));
         assert_eq!(request(&settled, "b"), Ok(migrating("a", "b", ConsumingBoth)));
         for phase in [ConsumingBoth, Producing, Draining] {
             let migration = migrating("a", "b", phase);
-            assert_eq!(request(&migration, "b"), Err(RequestError::AlreadyRequested));
+            assert_eq!(request(&migration, "b"), Err(RequestRefusal::AlreadyRequested));
             let target = migration.target.clone().unwrap();
-            assert_eq!(request(&migration, "c"), Err(RequestError::InProgress(target)));
+            assert_eq!(request(&migration, "c"), Err(RequestRefusal::InProgress(target)));
         }
         // No process has published to the new queue.
         assert_eq!(request(&migrating("a", "b", ConsumingBoth), "a"), Ok(QueueMigration::settled("a")));

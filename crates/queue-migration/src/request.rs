@@ -1,7 +1,7 @@
 //! Requests of operators: the status of the queue, and a migration to another one.
 
 use crate::client::QueueClient;
-use crate::migration::{QueueMigration, RequestError};
+use crate::migration::{QueueMigration, RequestRefusal};
 use crate::migrator::QueueMigrator;
 use crate::served::{served, topics, waiting};
 use crate::status::{MigrationError, MigrationStatus};
@@ -46,9 +46,9 @@ impl QueueMigrator {
         let next = match current.value.request(to, actor) {
             Ok(next) => next,
             // A repeated request has the same result.
-            Err(RequestError::AlreadyRequested) => return Ok(self.status_of(current).await?),
-            Err(RequestError::InUse) => return Err(MigrationError::InUse(to.to_owned())),
-            Err(RequestError::InProgress(target)) => {
+            Err(RequestRefusal::AlreadyRequested) => return Ok(self.status_of(current).await?),
+            Err(RequestRefusal::InUse) => return Err(MigrationError::InUse(to.to_owned())),
+            Err(RequestRefusal::InProgress(target)) => {
                 return Err(MigrationError::InProgress { from: current.value.current, to: target.queue });
             }
         };
