@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The next transition of a pending step.
-enum Readiness {
+enum StepReadiness {
     Wait,
     Skip(&'static str),
     Queue,
@@ -38,15 +38,15 @@ impl Decision<'_> {
                 continue;
             }
             match self.readiness(index) {
-                Readiness::Wait => {}
-                Readiness::Skip(why) => self.emit(EventKind::StepSkipped {
+                StepReadiness::Wait => {}
+                StepReadiness::Skip(why) => self.emit(EventKind::StepSkipped {
                     step: index,
                     why: why.to_owned(),
                     reason: None,
                     doubt_until: None,
                 }),
-                Readiness::Queue => self.emit(EventKind::StepQueued { step: index }),
-                Readiness::Fail(failure) => {
+                StepReadiness::Queue => self.emit(EventKind::StepQueued { step: index }),
+                StepReadiness::Fail(failure) => {
                     self.end_in_failure(index, 0, None, failure);
                     self.step_failed(index);
                     if !self.state.phase.is_forward() {
@@ -74,12 +74,12 @@ impl Decision<'_> {
         self.emit(EventKind::WorkflowCompleted { output: Arc::new(output), failure });
     }
 
-    fn readiness(&self, index: StepIndex) -> Readiness {
-        let Some(step) = self.plan.step(index) else { return Readiness::Wait };
+    fn readiness(&self, index: StepIndex) -> StepReadiness {
+        let Some(step) = self.plan.step(index) else { return StepReadiness::Wait };
         let mut unsettled = false;
         let mut completed = false;
         for dependency in &step.depends_on {
-            let Some(on) = self.state.step(*dependency) else { return Readiness::Wait };
+            let Some(on) = self.state.step(*dependency) else { return StepReadiness::Wait };
             match on.execution {
                 StepStatus::Completed => completed = true,
                 // A skip by an operator counts as a completion.
@@ -98,23 +98,23 @@ impl Decision<'_> {
             }
         }
         if !self.pivot_allows(index) {
-            return Readiness::Wait;
+            return StepReadiness::Wait;
         }
         let all_skipped = !step.depends_on.is_empty() && !unsettled && !completed;
         match step.join {
             Join::Any if completed => {}
-            Join::All | Join::Any | Join::Settled if unsettled => return Readiness::Wait,
-            Join::All | Join::Any if all_skipped => return Readiness::Skip("DEPENDENCIES"),
+            Join::All | Join::Any | Join::Settled if unsettled => return StepReadiness::Wait,
+            Join::All | Join::Any if all_skipped => return StepReadiness::Skip("DEPENDENCIES"),
             Join::All | Join::Any | Join::Settled => {}
         }
         match self.holds(&step.when) {
-            Err(failure) => return Readiness::Fail(failure),
-            Ok(false) => return Readiness::Skip("CONDITION"),
+            Err(failure) => return StepReadiness::Fail(failure),
+            Ok(false) => return StepReadiness::Skip("CONDITION"),
             Ok(true) => {}
         }
         match self.plan.command_input(&self.state, index, Side::Execute, self.expressions) {
-            Ok(_) => Readiness::Queue,
-            Err(error) => Readiness::Fail(Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())),
+            Ok(_) => StepReadiness::Queue,
+            Err(error) => StepReadiness::Fail(Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())),
         }
     }
 
