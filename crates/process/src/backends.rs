@@ -89,6 +89,7 @@ fn open_queues(process: &Process, store: &Arc<dyn Store>) -> anyhow::Result<Arc<
              to another broker; or run `goconductor dev`, which runs all services in one process"
         );
     }
+    goconductor_telemetry::describe(goconductor_queue::metrics::ALL);
     let factory = ConfiguredQueues { config, store: store.clone(), identity: process.instance.clone() };
     QueueMigrator::new(store.clone(), Arc::new(factory)).context("queue")
 }

@@ -36,6 +36,7 @@ const METRICS: &[(&str, &[Definition])] = &[
     ("api-gateway", goconductor_api_gateway::metrics::ALL),
     ("leader-elector", goconductor_leader_elector::metrics::ALL),
     ("process", goconductor_process::metrics::ALL),
+    ("queue", goconductor_queue::metrics::ALL),
     ("saga-executor", goconductor_saga_executor::metrics::ALL),
     ("service-kit", goconductor_service_kit::metrics::ALL),
     ("store", goconductor_store::metrics::ALL),
