@@ -1,4 +1,4 @@
-//! The REST API as a test uses it: plain requests, no client of the product's own.
+//! A REST client for tests. It does not use the product's own client, so that the client is not tested by itself.
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API at a base address.
+    /// Creates a client for the given base address.
     #[must_use]
     pub fn new(base: String) -> Self {
         Self { http: reqwest::Client::new(), base }
@@ -24,7 +24,7 @@ impl Api {
         &self.base
     }
 
-    /// Whether `/readyz` says so.
+    /// Whether `/readyz` reports readiness.
     pub async fn is_ready(&self) -> bool {
         self.http
             .get(format!("{}/readyz", self.base))
@@ -33,10 +33,10 @@ impl Api {
             .is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// A request; status and body.
+    /// Sends a request and returns status and body.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// Returns an error without a response.
     pub async fn send(&self, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<(u16, Value)> {
         let method: reqwest::Method = method.parse().context("method")?;
         let mut request = self.http.request(method, format!("{}/api/v1{path}", self.base));
@@ -49,10 +49,10 @@ impl Api {
         Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
-    /// Reads something that has to be there.
+    /// Reads a resource that must exist.
     ///
     /// # Errors
-    /// When it is not.
+    /// Returns an error unless the status is 200.
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         match self.send("GET", path, None).await? {
             (200, body) => Ok(body),
@@ -63,7 +63,7 @@ impl Api {
     /// Applies a definition in YAML.
     ///
     /// # Errors
-    /// When it is refused.
+    /// Returns an error if the definition is refused.
     pub async fn apply(&self, name: &str, yaml: &str) -> anyhow::Result<()> {
         let request = self
             .http
@@ -78,10 +78,10 @@ impl Api {
         Ok(())
     }
 
-    /// Says how a service is reached.
+    /// Registers the URL of a service.
     ///
     /// # Errors
-    /// When it is refused.
+    /// Returns an error if the call is refused.
     pub async fn serve(&self, name: &str, url: &str) -> anyhow::Result<()> {
         match self.send("PUT", &format!("/services/{name}"), Some(json!({"http": {"url": url}}))).await? {
             (200, _) => Ok(()),
@@ -89,10 +89,10 @@ impl Api {
         }
     }
 
-    /// Starts a workflow; its id.
+    /// Starts a workflow and returns its id.
     ///
     /// # Errors
-    /// When it is refused, or there is no answer.
+    /// Returns an error if the start is refused or has no response.
     pub async fn start(&self, definition: &str, input: Value, key: Option<&str>) -> anyhow::Result<String> {
         let body = json!({"definition": definition, "input": input, "idempotency_key": key});
         match self.send("POST", "/workflows", Some(body)).await? {
@@ -101,10 +101,10 @@ impl Api {
         }
     }
 
-    /// Waits for a workflow's end; its result.
+    /// Waits for the end of a workflow and returns its result.
     ///
     /// # Errors
-    /// When it does not end in time.
+    /// Returns an error if the workflow does not end within the time.
     pub async fn ended(&self, id: &str, within: Duration) -> anyhow::Result<Value> {
         let wait = async {
             loop {

@@ -1,8 +1,7 @@
-//! Holds what the participants have on record against what the workflows say of themselves, and proves the
-//! promises for every workflow of a run. Pure: a run is plain data, wherever it comes from.
+//! Compares the effect logs of the participants with the histories of the workflows, and checks the guarantees for
+//! every workflow of a run. The checks are pure: a run is plain data, whatever its source.
 //!
-//! J is a workflow's history, E the participants' own logs. Each promise is a function by itself, so that
-//! none leans on another; none stops at the first finding.
+//! Each guarantee is a separate function that does not rely on the others and reports all of its findings.
 
 mod coverage;
 mod digest;
@@ -19,99 +18,114 @@ mod starts;
 
 pub use coverage::{Coverage, Fault};
 pub use digest::digest;
-pub use effects::{t7, t8, t9, t10, t12};
-pub use ends::{t4, t11};
-pub use evidence::{Clocks, Evidence};
-pub use ledger::t15;
-pub use order::t6;
-pub use owners::t3;
-pub use run::{
-    CompensationView, Doctor, DoctorFinding, Edge, Effect, Fence, Graph, History, LedgerRow, Moment, Node,
-    Run, ShownEvent, Start, StepView, Took, View, Waiting,
+pub use effects::{
+    compensations_run_in_reverse, effects_are_applied_once, effects_follow_commands,
+    nothing_runs_after_its_compensate, pivot_is_final,
 };
-pub use shown::{t2, t5};
-pub use starts::t1;
+pub use ends::{ends_agree_with_effects, workflows_end};
+pub use evidence::{Clocks, Evidence};
+pub use ledger::ledger_equals_owed;
+pub use order::steps_start_in_order;
+pub use owners::stale_writes_are_refused;
+pub use run::{
+    CompensationView, Doctor, DoctorFinding, Edge, Effect, EffectKind, Fence, Graph, History, LedgerRow,
+    Node, Run, ShownEvent, Start, StepView, UtcTime, View, Waiting,
+};
+pub use shown::{histories_are_complete, nothing_follows_an_end};
+pub use starts::acknowledged_starts_survive;
 
 use serde::Serialize;
 
-/// Something that must not be.
+/// A violation of a guarantee.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// The promise that is broken: `T7`.
-    pub promise: &'static str,
-    /// The workflow; empty: the run as a whole.
+    /// The guarantee: `T7`.
+    pub guarantee: &'static str,
+    /// The workflow, or an empty text for the run as a whole.
     pub workflow: String,
-    /// What is wrong, and where to look.
+    /// The violation and its place.
     pub what: String,
 }
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let workflow = if self.workflow.is_empty() { "the run" } else { &self.workflow };
-        write!(f, "{} {workflow}: {}", self.promise, self.what)
+        write!(f, "{} {workflow}: {}", self.guarantee, self.what)
     }
 }
 
-/// A promise, and how it is proved.
+/// A guarantee and its check.
 #[derive(Debug, Clone, Copy)]
-pub struct Promise {
+pub struct Guarantee {
     /// `T1`, …
     pub name: &'static str,
-    /// What it says.
-    pub says: &'static str,
-    /// What breaks it.
-    pub prove: fn(&Evidence<'_>) -> Vec<Finding>,
+    /// The statement of the guarantee.
+    pub statement: &'static str,
+    /// Returns every violation.
+    pub check: fn(&Evidence<'_>) -> Vec<Finding>,
 }
 
-/// The promises that a run can be held to after it has come to rest.
-pub const PROMISES: [Promise; 13] = [
-    promise("T1", "an acknowledged start is never lost; one key is one workflow", t1),
-    promise("T2", "a history has no gap and no double, and what is shown follows from it", t2),
-    promise("T3", "tokens never fall, and one has one owner", t3),
-    promise("T4", "every workflow ends, or says how an operator may help it", t4),
-    promise("T5", "nothing follows an end", t5),
-    promise("T6", "a step starts only after what it depends on, and none after a roll-back began", t6),
-    promise("T7", "nothing is executed after its compensate", t7),
-    promise("T8", "nothing is compensated once the pivot has completed", t8),
-    promise("T9", "a compensation begins after those of all that depend on it", t9),
-    promise("T10", "each effect is applied once at most, under one key", t10),
-    promise("T11", "an end says what was done and what was not", t11),
-    promise("T12", "nothing is done that was not commanded before", t12),
-    promise("T15", "the ledger equals what is owed", t15),
+/// The guarantees that a run must meet when all of its workflows are at rest.
+pub const GUARANTEES: [Guarantee; 13] = [
+    guarantee(
+        "T1",
+        "an acknowledged start is never lost; one key is one workflow",
+        acknowledged_starts_survive,
+    ),
+    guarantee("T2", "events are numbered without gaps, and the API shows their fold", histories_are_complete),
+    guarantee("T3", "tokens never decrease, and one token has one owner", stale_writes_are_refused),
+    guarantee("T4", "every workflow ends, or states what an operator can do", workflows_end),
+    guarantee("T5", "nothing follows an end", nothing_follows_an_end),
+    guarantee(
+        "T6",
+        "a step starts after its dependencies, and none starts after a rollback began",
+        steps_start_in_order,
+    ),
+    guarantee("T7", "nothing is executed after its compensate", nothing_runs_after_its_compensate),
+    guarantee("T8", "nothing is compensated after the pivot completed", pivot_is_final),
+    guarantee("T9", "a compensation begins after those of all dependent steps", compensations_run_in_reverse),
+    guarantee("T10", "each effect is applied at most once, under one key", effects_are_applied_once),
+    guarantee("T11", "the final status agrees with the effects", ends_agree_with_effects),
+    guarantee("T12", "no effect precedes its command", effects_follow_commands),
+    guarantee("T15", "the ledger equals the owed commands and timers", ledger_equals_owed),
 ];
 
-const fn promise(
+const fn guarantee(
     name: &'static str,
-    says: &'static str,
-    prove: fn(&Evidence<'_>) -> Vec<Finding>,
-) -> Promise {
-    Promise { name, says, prove }
+    statement: &'static str,
+    check: fn(&Evidence<'_>) -> Vec<Finding>,
+) -> Guarantee {
+    Guarantee { name, statement, check }
 }
 
-/// Everything that breaks one of the promises, in their order.
+/// Returns every violation, in the order of the guarantees.
 #[must_use]
 pub fn check(run: &Run, clocks: Clocks) -> Vec<Finding> {
     let evidence = Evidence::new(run, clocks);
-    PROMISES.iter().flat_map(|promise| (promise.prove)(&evidence)).collect()
+    GUARANTEES.iter().flat_map(|guarantee| (guarantee.check)(&evidence)).collect()
 }
 
-/// Whether nothing can follow a status.
+/// Whether the status is final.
 fn is_final(status: &str) -> bool {
     matches!(status, "COMPLETED" | "ROLLED_BACK" | "TERMINATED")
 }
 
-/// The findings about one promise.
+/// The violations of one guarantee.
 struct Findings {
-    promise: &'static str,
+    guarantee: &'static str,
     list: Vec<Finding>,
 }
 
 impl Findings {
-    fn of(promise: &'static str) -> Self {
-        Self { promise, list: Vec::new() }
+    fn of(guarantee: &'static str) -> Self {
+        Self { guarantee, list: Vec::new() }
     }
 
     fn push(&mut self, workflow: &str, what: impl Into<String>) {
-        self.list.push(Finding { promise: self.promise, workflow: workflow.to_owned(), what: what.into() });
+        self.list.push(Finding {
+            guarantee: self.guarantee,
+            workflow: workflow.to_owned(),
+            what: what.into(),
+        });
     }
 }

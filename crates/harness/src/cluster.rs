@@ -1,5 +1,5 @@
-//! The whole system as processes of their own, over a real PostgreSQL and a real queue: each can be killed, paused,
-//! ended and started again by its name.
+//! The whole system as separate processes over a real PostgreSQL and a real queue. Each process can be killed, paused,
+//! terminated and restarted by name.
 
 mod servers;
 
@@ -14,40 +14,39 @@ use tokio::process::{Child, Command};
 pub use servers::{Broker, ElectionServers, Services};
 use servers::{PROXY, Proxy};
 
-/// What a cluster is made of.
+/// The parts of a cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
-    /// What carries commands.
+    /// The queue.
     pub queue: Broker,
-    /// Other queues that its processes know how to reach.
+    /// Other queues that the processes can reach.
     pub more_queues: Vec<Broker>,
-    /// Processes of each kind.
+    /// The number of processes of each kind.
     pub each: u32,
-    /// Services that have executors of their own; none: the executors serve all.
+    /// The services with separate executors. If empty, each executor serves all services.
     pub services: Vec<String>,
-    /// Whether a Toxiproxy stands between the state stores and the database, so that their connections can be
-    /// cut.
+    /// Whether the state stores reach the database through a Toxiproxy, so that their connections can be reset.
     pub proxied: bool,
-    /// What chooses leaders.
+    /// The election backend.
     pub election: ElectionServers,
-    /// Further lines of the configuration, at its top level.
+    /// Further lines of the configuration, at the top level.
     pub settings: String,
 }
 
-/// A running cluster. Everything is killed and removed when it is dropped.
+/// A running cluster. All processes are killed and removed when this value is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     folder: tempfile::TempDir,
     services: Services,
     members: BTreeMap<String, Member>,
     proxy: Option<Proxy>,
-    /// The gateways' APIs.
+    /// The clients of the gateways' APIs.
     pub gateways: Vec<Api>,
-    /// The database's address.
+    /// The URL of the database.
     pub database: String,
-    /// The brokers' addresses, with commas between them; of Kinesis its endpoint.
+    /// The addresses of the brokers, separated by commas, or the endpoint of Kinesis.
     pub brokers: String,
-    /// Of all that stands below it.
+    /// The ports of the servers.
     scripts: Vec<&'static str>,
 }
 
@@ -61,15 +60,15 @@ struct Member {
 }
 
 impl Cluster {
-    /// Starts everything, and waits until it is ready.
+    /// Starts everything and waits until it is ready.
     ///
     /// # Errors
-    /// When something does not get ready.
+    /// Returns an error if a process does not become ready.
     pub async fn start(options: ClusterOptions) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let services = Services { folder: folder.path().join("s") };
         std::fs::create_dir_all(&services.folder)?;
-        // The database's own user has to reach its folder.
+        // The database's user needs access to its folder.
         for path in [folder.path(), &services.folder] {
             let status = Command::new("chmod").arg("755").arg(path).status().await?;
             anyhow::ensure!(status.success(), "chmod failed");
@@ -124,13 +123,13 @@ impl Cluster {
         self.folder.path().join("cluster.yaml")
     }
 
-    /// Where a process writes its log.
+    /// The path of a process's log.
     #[must_use]
     pub fn log(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.log"))
     }
 
-    /// The real servers under it.
+    /// The servers of the cluster.
     #[must_use]
     pub fn services(&self) -> &Services {
         &self.services
@@ -150,7 +149,8 @@ impl Cluster {
 
     fn begin(&mut self, name: &str) -> anyhow::Result<()> {
         let (log, configuration) = (self.log(name), self.configuration());
-        let member = self.members.get_mut(name).with_context(|| format!("there is no {name}"))?;
+        let member =
+            self.members.get_mut(name).with_context(|| format!("the cluster has no process {name}"))?;
         let log = std::fs::File::options().create(true).append(true).open(log)?;
         let goconductor = goconductor()?;
         let path = Path::new(goconductor.as_std().get_program()).with_file_name(member.binary);
@@ -176,7 +176,8 @@ impl Cluster {
 
     async fn ready(&mut self, name: &str) -> anyhow::Result<()> {
         let log = self.log(name);
-        let member = self.members.get_mut(name).with_context(|| format!("there is no {name}"))?;
+        let member =
+            self.members.get_mut(name).with_context(|| format!("the cluster has no process {name}"))?;
         let api = Api::new(format!("http://127.0.0.1:{}", member.port));
         for _ in 0..1200 {
             if let Some(child) = &mut member.child
@@ -189,12 +190,13 @@ impl Cluster {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        bail!("{name} does not get ready: {}", std::fs::read_to_string(log)?)
+        bail!("{name} did not become ready: {}", std::fs::read_to_string(log)?)
     }
 
     fn child(&mut self, name: &str) -> anyhow::Result<&mut Child> {
-        let member = self.members.get_mut(name).with_context(|| format!("there is no {name}"))?;
-        member.child.as_mut().with_context(|| format!("{name} does not run"))
+        let member =
+            self.members.get_mut(name).with_context(|| format!("the cluster has no process {name}"))?;
+        member.child.as_mut().with_context(|| format!("{name} is not running"))
     }
 
     async fn signal(&mut self, name: &str, signal: &str) -> anyhow::Result<()> {
@@ -204,19 +206,19 @@ impl Cluster {
         Ok(())
     }
 
-    /// `kill -9`, and waits until it is gone.
+    /// Kills a process with SIGKILL and waits for its end.
     ///
     /// # Errors
-    /// When it can't be killed.
+    /// Returns an error if the process cannot be killed.
     pub async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
         self.child(name)?.kill().await?;
         Ok(())
     }
 
-    /// SIGTERM, and waits for its end; how long that took.
+    /// Sends SIGTERM to a process, waits for its end and returns the duration.
     ///
     /// # Errors
-    /// When it does not end by itself, or not well.
+    /// Returns an error if the process does not end or ends with a failure.
     pub async fn terminate(&mut self, name: &str) -> anyhow::Result<Duration> {
         #[allow(clippy::disallowed_methods, reason = "the harness keeps its own time")]
         let begun = std::time::Instant::now();
@@ -226,36 +228,35 @@ impl Cluster {
         Ok(begun.elapsed())
     }
 
-    /// SIGSTOP: it holds what it has, and does nothing.
+    /// Suspends a process with SIGSTOP.
     ///
     /// # Errors
-    /// When it does not run.
+    /// Returns an error if the process is not running.
     pub async fn pause(&mut self, name: &str) -> anyhow::Result<()> {
         self.signal(name, "-STOP").await
     }
 
-    /// SIGCONT.
+    /// Continues a process with SIGCONT.
     ///
     /// # Errors
-    /// When it does not run.
+    /// Returns an error if the process is not running.
     pub async fn resume(&mut self, name: &str) -> anyhow::Result<()> {
         self.signal(name, "-CONT").await
     }
 
-    /// Starts it again, and waits until it is ready.
+    /// Starts a process again and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// Returns an error if the process does not become ready.
     pub async fn restart(&mut self, name: &str) -> anyhow::Result<()> {
         self.begin(name)?;
         self.ready(name).await
     }
 
-    /// What a process has measured, by name and labels as they are printed; summed over the processes of a
-    /// kind.
+    /// The metrics of a process by name and labels as printed. The values of processes of one kind are added up.
     ///
     /// # Errors
-    /// When one does not answer.
+    /// Returns an error if a process does not answer.
     pub async fn measured(&self, binary: &str, metric: &str) -> anyhow::Result<f64> {
         let mut sum = 0.0;
         for port in self.ports(binary) {
@@ -268,12 +269,12 @@ impl Cluster {
         Ok(sum)
     }
 
-    /// Resets every connection of the state stores to the database, whatever is on its way, for a while.
+    /// Resets every connection between the state stores and the database for some time.
     ///
     /// # Errors
-    /// When there is no proxy, or it does not do it.
+    /// Returns an error without a proxy, or if the proxy refuses.
     pub async fn cut_database(&self, for_a: Duration) -> anyhow::Result<()> {
-        let proxy = self.proxy.as_ref().context("there is no proxy: ClusterOptions::proxied")?;
+        let proxy = self.proxy.as_ref().context("the cluster has no proxy; set ClusterOptions::proxied")?;
         let toxics = format!("{}/proxies/{PROXY}/toxics", proxy.url);
         let toxic = serde_json::json!({"name": "cut", "type": "reset_peer", "attributes": {"timeout": 0}});
         let client = reqwest::Client::new();
@@ -283,23 +284,23 @@ impl Cluster {
         Ok(())
     }
 
-    /// The most resident memory that each of its own processes ever had, in KiB.
+    /// The peak resident memory of each process, in KiB.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// Returns an error if the system does not report it.
     pub fn peak_kib(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let running =
             self.members.iter().filter_map(|(name, member)| Some((name, member.child.as_ref()?.id()?)));
         running.map(|(name, pid)| Ok((name.clone(), crate::process::peak_kib(pid)?))).collect()
     }
 
-    /// Ends the real servers. What is dropped without it leaves them to the next start of the machine.
+    /// Stops the servers. Without this call they are stopped when the value is dropped.
     ///
     /// # Errors
-    /// When they do not end.
+    /// Returns an error if a server does not end.
     pub async fn down(mut self) -> anyhow::Result<()> {
         for name in self.names() {
-            // One that was killed has gone already.
+            // A killed process has already ended.
             drop(self.kill(&name).await);
         }
         for script in &self.scripts {
@@ -311,7 +312,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // A test that failed did not come to `down`: the servers would outlive it.
+        // A failed test does not call `down`, and the servers must not outlive it.
         for script in &self.scripts {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services").join(script);
             let mut command = std::process::Command::new(path);
@@ -321,7 +322,7 @@ impl Drop for Cluster {
     }
 }
 
-/// What stands below a cluster.
+/// The servers of a cluster.
 fn scripts(options: &ClusterOptions) -> Vec<&'static str> {
     let queues = std::iter::once(&options.queue).chain(&options.more_queues).map(|queue| queue.script());
     ["toxiproxy.sh"]

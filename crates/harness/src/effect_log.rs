@@ -1,17 +1,17 @@
-//! A participant's own log of its effects: one line of JSON for each request, in a file that outlives it.
+//! A participant's log of its effects: a file with one line of JSON for each request, which outlives the process.
 //!
-//! The line is written by one call, at the end of the file, before the participant answers. So `kill -9`
-//! leaves it whole or leaves nothing: what is in the file happened, and what was answered is in the file.
-//! Only the machine's own fall may cut the last line, which then never was.
+//! The participant appends the line with one call before it answers. SIGKILL therefore leaves either the whole line or
+//! nothing: every line describes an effect that happened, and every answered request has a line. Only a crash of the
+//! machine can cut the last line, which is then ignored.
 
-use crate::check::{Effect, Fence, Took};
+use crate::check::{Effect, EffectKind, Fence};
 use anyhow::{Context, bail};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// One request, before it is on record.
+/// A request before it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// `GoConductor-Workflow-Id`
@@ -24,11 +24,11 @@ pub struct Request {
     pub key: String,
     /// `GoConductor-Attempt`
     pub attempt: u32,
-    /// The lock that it came under.
+    /// The lock under which it is handled.
     pub fence: Option<Fence>,
 }
 
-/// The log of one process of a participant. One process alone may write to it.
+/// The log of one process of a participant. Only one process may write to it.
 #[derive(Debug)]
 pub struct EffectLog {
     participant: String,
@@ -45,11 +45,11 @@ struct End {
 }
 
 impl EffectLog {
-    /// Opens a process's log, `<process>.jsonl` in a folder, to go on where it ended; and what it holds, from
-    /// which the participant knows what it did before it was killed.
+    /// Opens the log `<process>.jsonl` in a folder and returns its effects. The participant derives its state from them
+    /// after a restart.
     ///
     /// # Errors
-    /// When the file can't be opened, or is no such log.
+    /// Returns an error if the file cannot be opened or is not an effect log.
     pub fn open(folder: &Path, participant: &str, process: &str) -> anyhow::Result<(Self, Vec<Effect>)> {
         std::fs::create_dir_all(folder)?;
         let path = folder.join(format!("{process}.{SUFFIX}"));
@@ -57,7 +57,7 @@ impl EffectLog {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
         let (effects, whole) = parse(&bytes, &path)?;
-        // A line that was cut never was. It must not be the beginning of the next one.
+        // Remove a line that was cut, so that the next line does not continue it.
         file.set_len(u64::try_from(whole)?)?;
         file.seek(SeekFrom::End(0))?;
         let last = effects.last();
@@ -66,20 +66,19 @@ impl EffectLog {
         Ok((Self { participant: participant.to_owned(), process: process.to_owned(), path, end }, effects))
     }
 
-    /// Puts a request on record with what became of it. To be called when it has taken effect, and before
-    /// it is answered; what decides the effect should hold its own lock meanwhile, so that the order of the
-    /// lines is that of the effects.
+    /// Records a request with its effect. Call it after the effect and before the response. The caller must hold the lock
+    /// that orders the effects, so that the lines have the same order.
     ///
     /// # Errors
-    /// When it can't be written: then it must not be answered as done.
-    pub fn append(&self, request: Request, effect: Option<Took>) -> anyhow::Result<Effect> {
+    /// Returns an error if the line cannot be written. The request must then not be answered as done.
+    pub fn append(&self, request: Request, effect: Option<EffectKind>) -> anyhow::Result<Effect> {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         let Request { workflow, step, operation, key, attempt, fence } = request;
         let line = Effect {
             participant: self.participant.clone(),
             process: self.process.clone(),
             number: end.number.saturating_add(1),
-            // A clock that is set back must not put the lines into another order.
+            // Keep the order of the lines if the clock is set back.
             at: wall_clock().max(end.at),
             workflow,
             step,
@@ -97,10 +96,10 @@ impl EffectLog {
         Ok(line)
     }
 
-    /// Reads one log. A last line that was cut is left out.
+    /// Reads one log. A cut last line is ignored.
     ///
     /// # Errors
-    /// When the file can't be read, or another line of it is no effect.
+    /// Returns an error if the file cannot be read or another line is not an effect.
     pub fn read(path: &Path) -> anyhow::Result<Vec<Effect>> {
         let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
         Ok(parse(&bytes, path)?.0)
@@ -109,7 +108,7 @@ impl EffectLog {
     /// Reads every log of a folder.
     ///
     /// # Errors
-    /// As [`EffectLog::read`].
+    /// The errors of [`EffectLog::read`].
     pub fn read_all(folder: &Path) -> anyhow::Result<Vec<Effect>> {
         let mut all = Vec::new();
         for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
@@ -124,7 +123,7 @@ impl EffectLog {
 
 const SUFFIX: &str = "jsonl";
 
-/// The effects of a log, and how many of its bytes are whole lines.
+/// Returns the effects of a log and the number of bytes in whole lines.
 fn parse(bytes: &[u8], path: &Path) -> anyhow::Result<(Vec<Effect>, usize)> {
     let mut effects = Vec::new();
     let mut whole = 0;
@@ -135,16 +134,16 @@ fn parse(bytes: &[u8], path: &Path) -> anyhow::Result<(Vec<Effect>, usize)> {
         }
         match serde_json::from_slice::<Effect>(line) {
             Ok(effect) => effects.push(effect),
-            Err(error) => bail!("{}: line {number} is no effect: {error}", path.display()),
+            Err(error) => bail!("{}: line {number} is not an effect: {error}", path.display()),
         }
         whole += line.len();
     }
     Ok((effects, whole))
 }
 
-/// Microseconds since 1970, as all processes of this machine have them.
+/// The wall-clock time of this machine, in microseconds since 1970.
 pub(crate) fn wall_clock() -> i64 {
-    #[allow(clippy::disallowed_methods, reason = "participants have a clock of their own, and no parameter")]
+    #[allow(clippy::disallowed_methods, reason = "participants have their own clock")]
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,8 +1,7 @@
-//! Starts a real `goconductor dev` and real participants, breaks them, and checks what was promised.
+//! Runs a real `goconductor dev` or cluster with real participants, injects faults, and checks the guarantees.
 //!
-//! Everything here sees the product from outside only: its command, its REST API, and what reaches the
-//! participants. Nothing in the product knows of it. Of the rules it uses the words, and the fold of a history
-//! to hold it against what is shown.
+//! The harness uses the product from outside only: its command, its REST API and the requests to participants. No crate
+//! of the product depends on it. From `saga` it uses the terms, and `evolve` to fold a history.
 
 mod api;
 pub mod check;
@@ -20,7 +19,7 @@ pub use participant::{Call, Participants};
 pub use process::{Dev, DevOptions, free_port, goconductor};
 pub use record::{collect, doctor};
 
-/// A definition in which every step goes to `service/action` of [`Participants`].
+/// A definition whose steps are served by `service/action` of [`Participants`].
 pub const ORDER: &str = "
 workflow: order
 steps:

@@ -1,11 +1,11 @@
-//! Participants over real HTTP that do as the workflow's input tells them, and keep a log.
+//! HTTP participants that follow a script in the workflow's input and keep an effect log.
 //!
-//! `input.script` says for `action` what each call of one workflow does in turn, the last again and
-//! again: `ok`, `refuse` (409), `busy` (503), `retry-after:N`, `fail` (500), `hang` (never answers),
-//! `reset` (takes effect, then breaks the connection), `slow:MS` (then ok), `garbage` (200, no JSON),
-//! `redirect`. Without a script it is `ok`. A key that took effect before is a duplicate.
+//! `input.script` maps an action to its responses: one for each request of the workflow in turn, and the last one for all
+//! further requests. Responses are `ok`, `refuse` (409), `busy` (503), `retry-after:N`, `fail` (500), `hang` (no
+//! response), `reset` (takes effect, then breaks the connection), `slow:MS` (then `ok`), `garbage` (200 without JSON) and
+//! `redirect`. Without a script the response is `ok`. A key that took effect before is a duplicate.
 
-use crate::check::{Effect, Took};
+use crate::check::{Effect, EffectKind};
 use crate::effect_log::wall_clock;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -19,12 +19,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
-/// One request as a participant saw it.
+/// A request to a participant.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// When it came in, since the participants were started.
+    /// The time since the start of the participants.
     pub at: Duration,
-    /// The same by the wall clock, in microseconds since 1970.
+    /// The wall-clock time, in microseconds since 1970.
     pub wall_clock: i64,
     /// `service/action`.
     pub action: String,
@@ -44,9 +44,9 @@ pub struct Call {
     pub traceparent: String,
     /// The body.
     pub body: Value,
-    /// What it did: `applied`, `duplicate`, `refused`, `null`, or nothing.
+    /// The effect: `applied`, `duplicate`, `refused`, `null`, or an empty text.
     pub effect: &'static str,
-    /// When it was answered, in microseconds since 1970; none yet.
+    /// The time of the response, in microseconds since 1970, or `None` before it.
     pub answered: Option<i64>,
 }
 
@@ -68,15 +68,15 @@ pub struct Participants {
 }
 
 impl Participants {
-    /// Starts them on a free port.
+    /// Starts the participants on a free port.
     ///
     /// # Errors
-    /// When no port can be bound.
+    /// Returns an error if no port can be bound.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_scripted(true).await
     }
 
-    /// Starts them on a free port. They ignore the script in the input and succeed.
+    /// Starts the participants on a free port. They ignore the script and succeed.
     ///
     /// # Errors
     /// Returns an error if no port can be bound.
@@ -98,40 +98,40 @@ impl Participants {
         Ok(this)
     }
 
-    /// Where a service is reached.
+    /// The URL of a service.
     #[must_use]
     pub fn url(&self, service: &str) -> String {
         format!("{}/{service}", self.url)
     }
 
-    /// All calls so far, in order.
+    /// All requests so far, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).calls.clone()
     }
 
-    /// How long they have run: [`Call::at`] counts from the same.
+    /// The time since the start of the participants, as in [`Call::at`].
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The calls of one workflow.
+    /// The requests of one workflow.
     #[must_use]
     pub fn calls_of(&self, workflow: &str) -> Vec<Call> {
         self.calls().into_iter().filter(|call| call.workflow == workflow).collect()
     }
 
-    /// All calls so far as a participant's log has them.
+    /// All requests so far, in the form of an effect log.
     #[must_use]
     pub fn effects(&self) -> Vec<Effect> {
         (1..).zip(self.calls()).map(|(number, call)| call.into_effect(number)).collect()
     }
 
-    /// Puts a call on record: its place there, and how many came before it with the same key.
+    /// Records a request. Returns its index and the number of earlier requests with the same key.
     fn record(&self, mut call: Call) -> (usize, usize) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that the order by time is that in which they took effect.
+        // Read the clock under the lock, so that the times have the order of the effects.
         call.wall_clock = wall_clock();
         let count = log.counts.entry(call.key.clone()).or_default();
         let nth = *count;
@@ -183,10 +183,10 @@ impl Call {
             key: self.key,
             attempt: self.attempt,
             effect: match self.effect {
-                "applied" => Some(Took::Applied),
-                "duplicate" => Some(Took::Duplicate),
-                "refused" => Some(Took::Refused),
-                "null" => Some(Took::Null),
+                "applied" => Some(EffectKind::Applied),
+                "duplicate" => Some(EffectKind::Duplicate),
+                "refused" => Some(EffectKind::Refused),
+                "null" => Some(EffectKind::Null),
                 _ => None,
             },
             fence: None,
@@ -233,7 +233,7 @@ async fn answer(
     let output = json!({"action": action, "attempt": call.attempt, "step": call.step});
     let step = call.clone();
     let (place, nth) = participants.record(call);
-    // A task of its own: a participant works on when the one who asked has hung up.
+    // The participant finishes its work even if the caller disconnects.
     let playing = tokio::spawn(async move {
         let response = play(&participants.script_of(&step, nth), output).await;
         participants.answered(place);
@@ -244,7 +244,7 @@ async fn answer(
 
 async fn play(script: &str, output: Value) -> Response {
     let problem = |status: StatusCode, code: &str| {
-        (status, axum::Json(json!({"code": code, "message": format!("told to answer {code}")})))
+        (status, axum::Json(json!({"code": code, "message": format!("scripted response {code}")})))
             .into_response()
     };
     if let Some(wait) = script.strip_prefix("slow:") {
@@ -263,16 +263,16 @@ async fn play(script: &str, output: Value) -> Response {
         "busy" => problem(StatusCode::SERVICE_UNAVAILABLE, "BUSY"),
         "fail" => problem(StatusCode::INTERNAL_SERVER_ERROR, "BROKEN"),
         "redirect" => (StatusCode::FOUND, [("location", "/elsewhere")]).into_response(),
-        "garbage" => "this is no JSON".into_response(),
+        "garbage" => "not JSON".into_response(),
         "hang" | "hang-applied" => {
             futures::future::pending::<()>().await;
             StatusCode::OK.into_response()
         }
-        // A body that breaks off: the connection is closed in the middle of the answer.
+        // The body breaks off, so the connection is closed in the middle of the response.
         "reset" => {
             let broken = futures::stream::iter([
                 Ok(Bytes::from_static(b"{\"ok\":")),
-                Err(std::io::Error::other("told to break")),
+                Err(std::io::Error::other("scripted failure")),
             ]);
             Body::from_stream(broken).into_response()
         }

@@ -1,4 +1,4 @@
-//! A real `goconductor dev` as a child process.
+//! A `goconductor dev` as a child process.
 
 use crate::Api;
 use anyhow::{Context, bail};
@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
-/// A port that was free a moment ago; below those that the system gives to clients, so that none of them
-/// takes it in between.
+/// Returns a port that was free when it was checked. It is below the ephemeral range, so that no outgoing connection
+/// takes it.
 ///
 /// # Errors
-/// When none is.
+/// Returns an error if no port of the range is free.
 pub fn free_port() -> anyhow::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Processes begin at different places, and never give one port twice.
+    // Each process begins at a different port, and never returns the same port again.
     let begin = u16::try_from(std::process::id() % 100).unwrap_or(0) * 100;
     for _ in 0..PORTS {
         let port = FIRST_PORT + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
@@ -23,17 +23,17 @@ pub fn free_port() -> anyhow::Result<u16> {
             return Ok(port);
         }
     }
-    bail!("no port from {FIRST_PORT} on is free")
+    bail!("no port in {FIRST_PORT}..{} is free", FIRST_PORT + PORTS)
 }
 
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 10_000;
 
-/// The `goconductor` command that was built together with this, without arguments. What the test run is set
-/// to by `GOCONDUCTOR_…` is no setting of a server, which refuses what it does not know.
+/// The `goconductor` command of this build, without arguments. `GOCONDUCTOR_…` variables of the test run are removed,
+/// because a server reads them as settings.
 ///
 /// # Errors
-/// When it was not built.
+/// Returns an error if the command was not built.
 pub fn goconductor() -> anyhow::Result<Command> {
     let mut command = Command::new(path()?);
     for (name, _) in
@@ -44,7 +44,7 @@ pub fn goconductor() -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Beside this, or one folder up.
+/// Searches the folder of this program and the folders above it.
 fn path() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("GOCONDUCTOR_BIN") {
         return Ok(path.into());
@@ -55,32 +55,32 @@ fn path() -> anyhow::Result<PathBuf> {
         .take(3)
         .map(|folder| folder.join("goconductor"))
         .find(|path| path.is_file())
-        .context("the goconductor command is not built: run cargo build --workspace --bins first")
+        .context("the goconductor command was not built; run cargo build --workspace --bins")
 }
 
-/// How a `goconductor dev` is started.
+/// The arguments of a `goconductor dev`.
 #[derive(Debug, Clone, Default)]
 pub struct DevOptions {
     /// Further arguments.
     pub args: Vec<String>,
 }
 
-/// A running `goconductor dev`. Killed when it is dropped.
+/// A running `goconductor dev`. It is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Dev {
     child: Child,
     options: DevOptions,
     port: u16,
     data: PathBuf,
-    /// Its API.
+    /// The client of its API.
     pub api: Api,
 }
 
 impl Dev {
-    /// Starts it over a data directory, on a free port, and waits until it is ready.
+    /// Starts the process on a free port and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// Returns an error if the process does not become ready.
     pub async fn start(data: &Path, options: DevOptions) -> anyhow::Result<Self> {
         let port = free_port()?;
         let child = spawn(data, port, &options)?;
@@ -100,58 +100,58 @@ impl Dev {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        bail!("goconductor dev does not get ready: see {}", self.log().display())
+        bail!("goconductor dev did not become ready; see {}", self.log().display())
     }
 
-    /// Its process id.
+    /// The process id.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Where its messages go.
+    /// The path of its log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.data.join("harness.log")
     }
 
-    /// `kill -9`, and waits until it is gone.
+    /// Kills the process with SIGKILL and waits for its end.
     ///
     /// # Errors
-    /// When it can't be killed.
+    /// Returns an error if the process cannot be killed.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill().await.context("kill -9")
     }
 
-    /// SIGTERM, and waits until it is gone.
+    /// Sends SIGTERM and waits for the end of the process.
     ///
     /// # Errors
-    /// When it does not end by itself.
+    /// Returns an error if the process does not end within 30 s.
     pub async fn terminate(&mut self) -> anyhow::Result<std::process::ExitStatus> {
-        let pid = self.pid().context("it runs no more")?;
+        let pid = self.pid().context("the process has ended")?;
         Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await?;
         Ok(tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await??)
     }
 
-    /// Starts it again on the same port and data.
+    /// Starts the process again on the same port and data.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// Returns an error if the process does not become ready.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.child = spawn(&self.data, self.port, &self.options)?;
         self.ready().await
     }
 
-    /// The most resident memory that it ever had, in KiB.
+    /// The peak resident memory of the process, in KiB.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// Returns an error if the system does not report it.
     pub fn peak_kib(&self) -> anyhow::Result<u64> {
-        peak_kib(self.pid().context("it runs no more")?)
+        peak_kib(self.pid().context("the process has ended")?)
     }
 }
 
-/// The most resident memory that a process ever had, in KiB.
+/// The peak resident memory of a process, in KiB.
 pub(crate) fn peak_kib(pid: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;

@@ -1,4 +1,4 @@
-//! Reads all that is known of a run: by the REST API, by `goconductor doctor`, from files and to them.
+//! Reads the record of a run from the REST API and from `goconductor doctor`, and stores it in files.
 
 use crate::Api;
 use crate::check::{Doctor, Graph, History, Run, ShownEvent, View};
@@ -13,14 +13,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Elements of a page: as many as the API gives.
+/// Elements of a page, the maximum of the API.
 const PAGE: usize = 1000;
-/// Requests under way at once: the run's own load is what the server is there for.
+/// Concurrent requests. The server also carries the load of the run.
 const IN_FLIGHT: usize = 16;
-/// A workflow that changed so often while it was read is in no state that could be judged.
-const LOOKS: u32 = 50;
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Attempts to read a workflow that changes while it is read.
+const READ_ATTEMPTS: u32 = 50;
+/// The delay between two attempts.
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// A page of the list of workflows.
 #[derive(Deserialize)]
@@ -42,11 +42,11 @@ struct EventPage {
     events: Vec<ShownEvent>,
 }
 
-/// Reads every workflow of a namespace with its history and its definition's graph.
+/// Reads every workflow of a namespace with its history and the graph of its definition.
 ///
 /// # Errors
-/// When something can't be read, or has another form than the API promises; or when a workflow never
-/// stands still.
+/// Returns an error if a read fails, if a response has an unexpected form, or if a workflow changes during every
+/// attempt to read it.
 pub async fn collect(api: &Api) -> anyhow::Result<Vec<History>> {
     let listed = list(api).await?;
     let mut graphs: BTreeMap<(&str, u32), Arc<Graph>> = BTreeMap::new();
@@ -79,18 +79,18 @@ async fn list(api: &Api) -> anyhow::Result<Vec<Listed>> {
 
 async fn history(api: &Api, id: &str, graph: Option<Arc<Graph>>) -> anyhow::Result<History> {
     let graph = graph.context("no graph")?;
-    for _ in 0..LOOKS {
+    for _ in 0..READ_ATTEMPTS {
         let before: View = read(api, &format!("/workflows/{id}")).await?;
         let events = events(api, id).await?;
         let view: View = read(api, &format!("/workflows/{id}")).await?;
-        // What was read belongs together if it did not move on meanwhile. A history that does not fit then
-        // is not read again until it does: that is for the checker to find.
+        // An unchanged `seq` means that view and history belong together. A history that does not match its view is
+        // left for the checks to report.
         if before.seq == view.seq {
             return Ok(History { id: id.to_owned(), graph, view, events });
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
-    bail!("{id} changed each time it was read: read the run when it has come to rest")
+    bail!("workflow {id} changed during {READ_ATTEMPTS} attempts to read it; read the run when it is at rest")
 }
 
 async fn events(api: &Api, id: &str) -> anyhow::Result<Vec<ShownEvent>> {
@@ -110,27 +110,27 @@ async fn events(api: &Api, id: &str) -> anyhow::Result<Vec<ShownEvent>> {
 async fn read<T: DeserializeOwned>(api: &Api, path: &str) -> anyhow::Result<T> {
     let body = api.get(path).await?;
     serde_json::from_value(body.clone())
-        .with_context(|| format!("GET {path} answers in another form: {body}"))
+        .with_context(|| format!("the response of GET {path} has an unexpected form: {body}"))
 }
 
-/// Has `goconductor doctor` look at a store; `store` says which, as its command line has it.
+/// Runs `goconductor doctor`. `store` contains the arguments that select the store.
 ///
 /// # Errors
-/// When it can't, or does not say what it found.
+/// Returns an error if the command fails without printing a report.
 pub async fn doctor<S: AsRef<OsStr>>(store: impl IntoIterator<Item = S>) -> anyhow::Result<Doctor> {
     let output = goconductor()?.args(["doctor", "-o", "json"]).args(store).output().await?;
     let said = String::from_utf8_lossy(&output.stdout);
-    // It ends with 1 if it finds something, too: what it says decides, not how it ends.
+    // The exit code is 1 if there are findings, so the output decides.
     serde_json::from_str(&said).with_context(|| {
-        format!("doctor ended with {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr))
+        format!("doctor failed with {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr))
     })
 }
 
 impl Run {
-    /// Writes it to a file, as JSON.
+    /// Writes the record to a file, as JSON.
     ///
     /// # Errors
-    /// When the file can't be written.
+    /// Returns an error if the file cannot be written.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
         let file = std::fs::File::create(path).with_context(|| path.display().to_string())?;
         let mut file = std::io::BufWriter::new(file);
@@ -139,10 +139,10 @@ impl Run {
         Ok(())
     }
 
-    /// Reads it from a file.
+    /// Reads the record from a file.
     ///
     /// # Errors
-    /// When the file can't be read, or is no run.
+    /// Returns an error if the file cannot be read or does not contain a run.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
         serde_json::from_reader(std::io::BufReader::new(file)).with_context(|| path.display().to_string())

@@ -1,4 +1,4 @@
-//! A microservice that dies, now and then, between its commit and its answer: what the inbox is for.
+//! A microservice that sometimes dies between its commit and its response, which is the case that the inbox handles.
 //!
 //!     fragile GATEWAY DATABASE
 use anyhow::Context;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// One of so many commits is not answered any more.
+/// One of this many commits gets no response.
 const DEATH: u64 = 16;
 
 #[derive(Clone)]
@@ -45,7 +45,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 impl Fragile {
-    /// It is committed; now and then nobody hears of it.
+    /// Ends the process after some commits, so that the caller gets no response.
     fn committed(&self) {
         if self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(DEATH) {
             std::process::abort();
@@ -59,7 +59,7 @@ fn step(attempt: &Attempt) -> String {
 
 async fn execute(of: Fragile, attempt: Attempt, input: Value) -> Result<Value, ActionError> {
     if input.get("refuse").and_then(Value::as_str) == Some(attempt.step()) {
-        return Err(ActionError::refused("REFUSED", "told to refuse"));
+        return Err(ActionError::refused("REFUSED", "scripted refusal"));
     }
     let step = step(&attempt);
     let done = of.inbox.execute(attempt.key(), |db| {
@@ -80,7 +80,7 @@ async fn execute(of: Fragile, attempt: Attempt, input: Value) -> Result<Value, A
             }
             Ok(output)
         }
-        Ok(Executed::Refused) => Err(ActionError::refused("UNDONE", "it was undone before it came")),
+        Ok(Executed::Refused) => Err(ActionError::refused("UNDONE", "the compensate arrived first")),
         Err(Failed::Work(failure)) => Err(failure),
         Err(Failed::Inbox(error)) => Err(ActionError::unknown("DATABASE", error.to_string())),
     }

@@ -1,57 +1,57 @@
-//! What a run has met: one in which nothing happened holds every promise.
+//! The faults that a run exhibited. A run without faults meets every guarantee and proves nothing.
 
 use super::effects::late;
 use super::evidence::{Case, Clocks, Evidence};
 use super::is_final;
-use super::run::{Run, Took};
+use super::run::{EffectKind, Run};
 use goconductor_saga::{EventKind, Side, StepIndex};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Of so many workflows in a hundred, at least, the end is demanded.
+/// The share of workflows that must end, in percent.
 const ENDED_PERCENT: u64 = 99;
 
-/// How often a run met what.
+/// The number of occurrences of each kind of fault.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Workflows.
     pub workflows: u64,
-    /// Those that ended.
+    /// Workflows that ended.
     pub ended: u64,
-    /// Those that ended by being completed.
+    /// Workflows that completed.
     pub completed: u64,
-    /// Those in which a roll-back began.
-    pub roll_backs: u64,
-    /// Roll-backs that were asked for by somebody.
+    /// Workflows that began a rollback.
+    pub rollbacks: u64,
+    /// Rollbacks that a client requested.
     pub cancels: u64,
-    /// Attempts that were followed by another.
+    /// Attempts that were followed by another attempt.
     pub retries: u64,
-    /// Ends of attempts that nobody could tell.
+    /// Attempts of unknown outcome.
     pub unknowns: u64,
-    /// Attempts that were lost with their executor, or by it.
+    /// Attempts whose executor ended or lost them.
     pub lost: u64,
-    /// Lost attempts after which another executor than the one on record had the work done.
-    pub take_overs: u64,
-    /// Requests that a participant recognised as repeats.
+    /// Lost attempts that another executor took over.
+    pub takeovers: u64,
+    /// Requests that a participant recognised as duplicates.
     pub duplicates: u64,
     /// Requests that a participant refused.
     pub refused: u64,
-    /// Requests that reached a participant, or were answered by it, when their attempt had been given up.
+    /// Requests that arrived or were answered after the engine had given up their attempt.
     pub late: u64,
-    /// Compensates that found nothing to undo.
+    /// Compensates without a preceding execute.
     pub null_compensations: u64,
-    /// Executes that a participant refused as their compensate had come before them.
+    /// Executes that a participant refused because their compensate had arrived first.
     pub zombies_at_participants: u64,
-    /// Writes of those who had been replaced that were refused.
+    /// Refused writes of stale holders.
     pub refused_writes: u64,
 }
 
-/// Something that a run is made to meet.
+/// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// [`Coverage::roll_backs`]
-    RollBack,
+    /// [`Coverage::rollbacks`]
+    Rollback,
     /// [`Coverage::cancels`]
     Cancel,
     /// [`Coverage::retries`]
@@ -60,8 +60,8 @@ pub enum Fault {
     Unknown,
     /// [`Coverage::lost`]
     LostAttempt,
-    /// [`Coverage::take_overs`]
-    TakeOver,
+    /// [`Coverage::takeovers`]
+    Takeover,
     /// [`Coverage::duplicates`]
     Duplicate,
     /// [`Coverage::refused`]
@@ -75,14 +75,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 11] = [
-        Self::RollBack,
+        Self::Rollback,
         Self::Cancel,
         Self::Retry,
         Self::Unknown,
         Self::LostAttempt,
-        Self::TakeOver,
+        Self::Takeover,
         Self::Duplicate,
         Self::Refused,
         Self::Late,
@@ -92,7 +92,7 @@ impl Fault {
 }
 
 impl Coverage {
-    /// What a run has met.
+    /// Counts the faults of a run.
     #[must_use]
     pub fn of(run: &Run, clocks: Clocks) -> Self {
         let evidence = Evidence::new(run, clocks);
@@ -103,16 +103,16 @@ impl Coverage {
         coverage
     }
 
-    /// How often a fault was met.
+    /// The number of occurrences of a fault.
     #[must_use]
     pub fn seen(&self, fault: Fault) -> u64 {
         match fault {
-            Fault::RollBack => self.roll_backs,
+            Fault::Rollback => self.rollbacks,
             Fault::Cancel => self.cancels,
             Fault::Retry => self.retries,
             Fault::Unknown => self.unknowns,
             Fault::LostAttempt => self.lost,
-            Fault::TakeOver => self.take_overs,
+            Fault::Takeover => self.takeovers,
             Fault::Duplicate => self.duplicates,
             Fault::Refused => self.refused,
             Fault::Late => self.late,
@@ -121,21 +121,22 @@ impl Coverage {
         }
     }
 
-    /// What a run lacks to prove anything: a fault that showed no effect, workflows that did not end.
+    /// Returns the deficiencies of the run: wanted faults without an effect, and too few ended workflows.
     #[must_use]
-    pub fn demand(&self, wanted: &[Fault]) -> Vec<String> {
-        let mut lacks = Vec::new();
+    pub fn deficiencies(&self, wanted: &[Fault]) -> Vec<String> {
+        let mut deficiencies = Vec::new();
         if self.workflows == 0 {
-            lacks.push("there is no workflow: the run proves nothing".to_owned());
+            deficiencies.push("there is no workflow: the run proves nothing".to_owned());
         }
         if self.ended.saturating_mul(100) < self.workflows.saturating_mul(ENDED_PERCENT) {
             let Self { ended, workflows, .. } = self;
-            lacks.push(format!("{ended} of {workflows} workflows ended, {ENDED_PERCENT} % are demanded"));
+            deficiencies
+                .push(format!("{ended} of {workflows} workflows ended, {ENDED_PERCENT} % are demanded"));
         }
         for fault in wanted.iter().filter(|fault| self.seen(**fault) == 0) {
-            lacks.push(format!("{fault:?} was wanted and never met: the run proves nothing about it"));
+            deficiencies.push(format!("{fault:?} was wanted and never met: the run proves nothing about it"));
         }
-        lacks
+        deficiencies
     }
 
     fn count(&mut self, evidence: &Evidence<'_>, case: &Case<'_>) {
@@ -143,14 +144,14 @@ impl Coverage {
         self.workflows += 1;
         self.ended += u64::from(is_final(status));
         self.completed += u64::from(status == "COMPLETED");
-        self.roll_backs += u64::from(case.after.rolling);
+        self.rollbacks += u64::from(case.after.rolling);
         self.late += late(evidence, case);
         self.count_events(case);
         for seen in &case.seen {
             match seen.effect.effect {
-                Some(Took::Duplicate) => self.duplicates += 1,
-                Some(Took::Null) => self.null_compensations += 1,
-                Some(Took::Refused) => {
+                Some(EffectKind::Duplicate) => self.duplicates += 1,
+                Some(EffectKind::Null) => self.null_compensations += 1,
+                Some(EffectKind::Refused) => {
                     self.refused += 1;
                     let came_after = |undo: &&super::evidence::Seen<'_>| {
                         undo.instance == seen.instance
@@ -160,13 +161,13 @@ impl Coverage {
                     let zombie = seen.side == Side::Execute && case.seen.iter().any(|undo| came_after(&undo));
                     self.zombies_at_participants += u64::from(zombie);
                 }
-                Some(Took::Applied) | None => {}
+                Some(EffectKind::Applied) | None => {}
             }
         }
     }
 
     fn count_events(&mut self, case: &Case<'_>) {
-        // Who is on record for the attempt that is open, and who lost one and awaits who comes next.
+        // The executor of each open attempt, and the executor of each lost attempt that awaits its successor.
         let mut open: BTreeMap<(StepIndex, Side), &str> = BTreeMap::new();
         let mut losers: BTreeMap<(StepIndex, Side), &str> = BTreeMap::new();
         for event in &case.events {
@@ -175,7 +176,7 @@ impl Coverage {
                 EventKind::AttemptStarted { step, side, executor, .. } => {
                     open.insert((*step, *side), executor);
                     let loser = losers.remove(&(*step, *side));
-                    self.take_overs += u64::from(loser.is_some_and(|loser| loser != executor));
+                    self.takeovers += u64::from(loser.is_some_and(|loser| loser != executor));
                 }
                 EventKind::AttemptFailed { step, side, failure, doubt_until, .. } => {
                     self.retries += 1;
@@ -213,5 +214,5 @@ impl Coverage {
     }
 }
 
-/// The code of an attempt whose executor is gone, or lost it.
+/// The code of an attempt whose executor ended or lost it.
 const LOST: &str = "ATTEMPT_LOST";

@@ -1,9 +1,8 @@
-//! A digest of JSON by which an order is held against the workflow that it became.
+//! A digest of JSON for comparing a requested start with the workflow.
 
 use goconductor_saga::Json;
 
-/// The FNV-1a hash of a value with its members in the order of their names: the same text in another order
-/// is the same order. It tells values apart that nobody made to be mistaken for one another.
+/// The FNV-1a hash of a value, independent of the order of members. It is not safe against deliberate collisions.
 #[must_use]
 pub fn digest(value: &Json) -> String {
     let mut hash = OFFSET;

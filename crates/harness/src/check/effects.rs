@@ -1,28 +1,28 @@
-//! T7 to T10 and T12 in E: what the participants were asked for, when, and what they did.
+//! T7 to T10 and T12 in the effect logs: the requests to the participants, their times and their effects.
 
 use super::evidence::{Case, Evidence, Seen};
 use super::order;
 use super::replay::attempt_of;
-use super::run::{Effect, Took};
+use super::run::{Effect, EffectKind};
 use super::{Finding, Findings};
 use goconductor_saga::{EventKind, Side};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// T7: no execute of a step is issued after its compensate was, none takes effect after a compensate did
-/// (no hanging), and a compensate finds nothing to undo only where nothing was done.
+/// T7: no execute of a step is issued after its compensate, none takes effect after its compensate (no hanging), and a
+/// compensate finds nothing to undo only if nothing was applied.
 #[must_use]
-pub fn t7(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn nothing_runs_after_its_compensate(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T7");
-    order::t7(evidence, &mut found);
+    order::nothing_runs_after_its_compensate(evidence, &mut found);
     for (id, case) in &evidence.cases {
-        too_early(evidence, id, case, &mut found);
+        compensated_too_early(evidence, id, case, &mut found);
         for undo in case.seen.iter().filter(|seen| seen.undone()) {
             let same = |seen: &&Seen<'_>| seen.instance == undo.instance && seen.applied(Side::Execute);
             for execute in case.seen.iter().filter(same) {
                 let (name, one, other) = (undo.instance, execute.effect, undo.effect);
                 if evidence.before(other, one) {
                     found.push(id, format!("{name} was executed after its compensate: {}", pair(other, one)));
-                } else if other.effect == Some(Took::Null) && evidence.before(one, other) {
+                } else if other.effect == Some(EffectKind::Null) && evidence.before(one, other) {
                     let what = format!("{name} had been executed, and its compensate found nothing to undo");
                     found.push(id, format!("{what}: {}", pair(one, other)));
                 }
@@ -32,8 +32,8 @@ pub fn t7(evidence: &Evidence<'_>) -> Vec<Finding> {
     found.list
 }
 
-/// A compensate that is sent while an execute may still land.
-fn too_early(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, found: &mut Findings) {
+/// Reports a compensate that is sent while an execute may still arrive.
+fn compensated_too_early(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, found: &mut Findings) {
     for event in &case.events {
         let EventKind::CompensationQueued { step, due_at } = &event.kind else { continue };
         let early = |seen: &&Seen<'_>| evidence.earlier(seen.effect.at, due_at.0);
@@ -46,20 +46,20 @@ fn too_early(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, found: &mut Fin
     }
 }
 
-/// Where two lines are found, the earlier first.
+/// The places of two lines, the earlier line first.
 fn pair(one: &Effect, other: &Effect) -> String {
     format!("{} line {}, then {} line {}", one.process, one.number, other.process, other.number)
 }
 
-/// T8: nothing at or before the pivot is compensated once the pivot has completed, and nothing is rolled
-/// back that the pivot did.
+/// T8: no step at or before the pivot is compensated after the pivot has completed, and no workflow whose pivot took
+/// effect is rolled back.
 #[must_use]
-pub fn t8(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn pivot_is_final(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T8");
-    order::t8(evidence, &mut found);
+    order::pivot_is_final(evidence, &mut found);
     for (id, case) in &evidence.cases {
         let Some(pivot) = case.shape.pivot else { continue };
-        // What an operator said of the pivot is the operator's word.
+        // The operator is responsible for an outcome that was supplied by hand.
         if case.after.step(pivot).is_none_or(|step| step.by_hand) {
             continue;
         }
@@ -82,17 +82,17 @@ pub fn t8(evidence: &Evidence<'_>) -> Vec<Finding> {
     found.list
 }
 
-/// T9: a compensation begins after those of all that depend on it have ended.
+/// T9: a compensation begins after the compensations of all dependent steps have ended.
 #[must_use]
-pub fn t9(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn compensations_run_in_reverse(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T9");
-    order::t9(evidence, &mut found);
+    order::compensations_run_in_reverse(evidence, &mut found);
     for (id, case) in &evidence.cases {
         for undo in case.seen.iter().filter(|seen| seen.side == Side::Compensate) {
             let below = case.shape.below(undo.step).filter(|below| {
                 case.shape.can_be_undone(*below) && case.after.step(*below).is_some_and(|step| !step.by_hand)
             });
-            for late in below.filter_map(|below| undone_too_late(evidence, case, undo, below)) {
+            for late in below.filter_map(|below| compensated_too_late(evidence, case, undo, below)) {
                 let what = format!("{} was undone before {late}, which depends on it", undo.instance);
                 found.push(id, format!("{what}: {} line {}", undo.effect.process, undo.effect.number));
             }
@@ -101,8 +101,8 @@ pub fn t9(evidence: &Evidence<'_>) -> Vec<Finding> {
     found.list
 }
 
-/// What had been done of a step below another when that was undone, and was not undone by then.
-fn undone_too_late<'a>(
+/// The instance of a dependent step that was applied before `undo` and not yet undone at that time.
+fn compensated_too_late<'a>(
     evidence: &Evidence<'_>,
     case: &Case<'a>,
     undo: &Seen<'_>,
@@ -122,10 +122,10 @@ fn undone_too_late<'a>(
     left.next().map(|done| done.instance)
 }
 
-/// T10: each effect is applied once at most; every attempt of one side of one step has one key, of the
-/// documented form. Nothing is missing in the logs that could say otherwise.
+/// T10: each effect is applied at most once, and every attempt of one side of one step has one key of the documented
+/// form. The effect logs have no missing lines that could show otherwise.
 #[must_use]
-pub fn t10(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn effects_are_applied_once(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T10");
     for (id, case) in &evidence.cases {
         let mut applied: BTreeMap<(&str, Side), &Effect> = BTreeMap::new();
@@ -136,11 +136,13 @@ pub fn t10(evidence: &Evidence<'_>) -> Vec<Finding> {
             if key != format!("{id}/{}/{side}", seen.instance) && keys.insert(key) {
                 found.push(id, format!("{name} was asked for under {key:?}, not {id}/{name}/{side}"));
             }
-            if effect.effect == Some(Took::Applied)
+            if effect.effect == Some(EffectKind::Applied)
                 && let Some(first) = applied.insert((seen.instance, seen.side), effect)
             {
-                found
-                    .push(id, format!("{}/{side} was applied twice: {}", seen.instance, pair(first, effect)));
+                found.push(
+                    id,
+                    format!("{}/{side} was applied duplicates: {}", seen.instance, pair(first, effect)),
+                );
             }
         }
     }
@@ -148,7 +150,7 @@ pub fn t10(evidence: &Evidence<'_>) -> Vec<Finding> {
     found.list
 }
 
-/// A line that is lost could be that of a second effect.
+/// A lost line could have recorded a second effect.
 fn gaps(evidence: &Evidence<'_>, found: &mut Findings) {
     let mut logs: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
     for effect in &evidence.run.effects {
@@ -168,11 +170,11 @@ fn gaps(evidence: &Evidence<'_>, found: &mut Findings) {
     }
 }
 
-/// T12: no effect without a workflow, and none before the transition that commanded it was committed.
+/// T12: no effect exists without a workflow, and none exists before the commit of the transition that commanded it.
 #[must_use]
-pub fn t12(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn effects_follow_commands(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T12");
-    for effect in &evidence.strays {
+    for effect in &evidence.unknown_effects {
         found.push(&effect.workflow, format!("{} was asked for, and there is no such workflow", effect.key));
     }
     for (id, case) in &evidence.cases {
@@ -197,7 +199,7 @@ pub fn t12(evidence: &Evidence<'_>) -> Vec<Finding> {
     found.list
 }
 
-/// When each attempt was first commanded. What was taken back was never sent.
+/// The time at which each attempt was first commanded. A withdrawn command was never sent.
 fn commands(case: &Case<'_>) -> BTreeMap<(usize, Side, u32), i64> {
     let mut all: BTreeMap<(usize, Side, u32), i64> = BTreeMap::new();
     case.walk(|before, event| {
@@ -237,7 +239,7 @@ fn commands(case: &Case<'_>) -> BTreeMap<(usize, Side, u32), i64> {
     all
 }
 
-/// Calls that came, or were answered, when the engine had given their attempt up already.
+/// The number of requests that arrived or were answered after the engine had given up their attempt.
 pub(super) fn late(evidence: &Evidence<'_>, case: &Case<'_>) -> u64 {
     let mut given_up: BTreeMap<(usize, Side, u32), i64> = BTreeMap::new();
     for event in &case.events {

@@ -1,19 +1,19 @@
-//! T4 and T11: every workflow ends, and what its end says is so.
+//! T4 and T11: every workflow ends, and its final status agrees with the effects.
 
 use super::evidence::{Case, Evidence, Seen};
-use super::replay::{Forward, Undo};
+use super::replay::{CompensationProgress, Execution};
 use super::run::{StepView, View};
 use super::{Finding, Findings, is_final};
 use goconductor_saga::{EventKind, Side};
 
-/// T4: every workflow has reached an end, or `ERROR` with the step, the cause and what an operator may do.
+/// T4: every workflow has ended, or is in `ERROR` with the step, the cause and the actions open to an operator.
 #[must_use]
-pub fn t4(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn workflows_end(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T4");
     for (id, case) in &evidence.cases {
         let view = &case.history.view;
         if view.status == "ERROR" {
-            can_be_helped(id, view, &mut found);
+            check_operator_help(id, view, &mut found);
         } else if !is_final(&view.status) {
             let waits = |waiting: &super::run::Waiting| {
                 format!(
@@ -34,7 +34,7 @@ pub fn t4(evidence: &Evidence<'_>) -> Vec<Finding> {
     found.list
 }
 
-fn can_be_helped(id: &str, view: &View, found: &mut Findings) {
+fn check_operator_help(id: &str, view: &View, found: &mut Findings) {
     if view.error.is_none() {
         found.push(id, "it is in ERROR, and does not say what went wrong first");
     }
@@ -65,11 +65,11 @@ fn can_be_helped(id: &str, view: &View, found: &mut Findings) {
     }
 }
 
-/// T11: `COMPLETED` means that every step that is done was applied once, and no other; `ROLLED_BACK` that
-/// nothing that can be undone is left applied. What a step's end says was so when it was said. Where an
-/// operator gave the word, it is the operator's.
+/// T11: `COMPLETED` means that every completed step was applied once and no other step was applied. `ROLLED_BACK` means
+/// that nothing compensatable is left applied. The history reports a step as settled only after its effect. Outcomes
+/// that an operator supplied are not checked.
 #[must_use]
-pub fn t11(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn ends_agree_with_effects(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T11");
     for (id, case) in &evidence.cases {
         match case.history.view.status.as_str() {
@@ -77,7 +77,7 @@ pub fn t11(evidence: &Evidence<'_>) -> Vec<Finding> {
             "ROLLED_BACK" => rolled_back(id, case, &mut found),
             _ => {}
         }
-        said_too_early(evidence, id, case, &mut found);
+        check_reported_times(evidence, id, case, &mut found);
     }
     found.list
 }
@@ -94,14 +94,18 @@ fn completed(id: &str, case: &Case<'_>, found: &mut Findings) {
         let (done, undone) = (applied(Side::Execute), applied(Side::Compensate));
         let many = case.about(index, Side::Execute).any(Seen::is_one_of_many);
         match step.forward {
-            Forward::Completed if done == 0 => {
+            Execution::Completed if done == 0 => {
                 found.push(id, format!("it is COMPLETED, and {name} was never applied"));
             }
-            Forward::Completed if done > 1 && !many => {
+            Execution::Completed if done > 1 && !many => {
                 found.push(id, format!("it is COMPLETED, and {name} was applied {done} times"));
             }
-            Forward::Completed => {}
-            Forward::Pending | Forward::Open | Forward::Skipped | Forward::Failed | Forward::Unknown => {
+            Execution::Completed => {}
+            Execution::Pending
+            | Execution::Open
+            | Execution::Skipped
+            | Execution::Failed
+            | Execution::Unknown => {
                 if done > 0 {
                     found.push(id, format!("it is COMPLETED without {name}, which was applied"));
                 }
@@ -116,7 +120,7 @@ fn completed(id: &str, case: &Case<'_>, found: &mut Findings) {
 fn rolled_back(id: &str, case: &Case<'_>, found: &mut Findings) {
     for (index, name, step) in case.steps() {
         let undoable = case.shape.can_be_undone(index);
-        if step.forward == Forward::Open || step.undo == Undo::Open {
+        if step.forward == Execution::Open || step.undo == CompensationProgress::Open {
             found.push(id, format!("it is ROLLED_BACK, and a command for {name} is still open"));
         } else if undoable && step.may_have_happened() && !step.is_undone() {
             found.push(id, format!("it is ROLLED_BACK, and {name}, which may have happened, is not undone"));
@@ -132,7 +136,7 @@ fn rolled_back(id: &str, case: &Case<'_>, found: &mut Findings) {
                 found.push(id, format!("{what}: {} line {}", effect.process, effect.number));
             }
         }
-        if step.undo == Undo::Done
+        if step.undo == CompensationProgress::Done
             && !case.about(index, Side::Compensate).any(|seen| seen.effect.effect.is_some())
         {
             found.push(id, format!("it is ROLLED_BACK, and nobody was ever asked to undo {name}"));
@@ -140,8 +144,8 @@ fn rolled_back(id: &str, case: &Case<'_>, found: &mut Findings) {
     }
 }
 
-/// A step is said to be done, or undone, only after it was.
-fn said_too_early(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, found: &mut Findings) {
+/// Reports steps whose history records an effect before it happened.
+fn check_reported_times(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, found: &mut Findings) {
     for event in &case.events {
         let (index, side) = match (&event.kind, event.kind.step()) {
             (EventKind::StepCompleted { reason: None, .. }, Some(step)) => (step.at(), Side::Execute),

@@ -1,20 +1,20 @@
-//! What is known of a run, sorted by workflow, so that each promise can be held against it.
+//! A run, sorted by workflow for the checks.
 
 use super::replay::Replay;
-use super::run::{Effect, Graph, History, Moment, Run, ShownEvent, Took};
+use super::run::{Effect, EffectKind, Graph, History, Run, ShownEvent, UtcTime};
 use goconductor_saga::{Event, EventKind, Json, Side, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How far the clocks of a run may be apart.
+/// The maximum difference between the clocks of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clocks {
-    /// Two times of different processes that are closer than this are in no order.
+    /// Times of different processes that differ by less than this are unordered.
     pub tolerance: Duration,
 }
 
 impl Default for Clocks {
-    /// One machine has one clock; what is written down under its time was read a moment before.
+    /// One machine has one clock. A recorded time was read shortly before it was written.
     fn default() -> Self {
         Self { tolerance: Duration::from_millis(1) }
     }
@@ -25,27 +25,27 @@ impl Default for Clocks {
 pub struct Evidence<'a> {
     pub(super) run: &'a Run,
     pub(super) cases: BTreeMap<&'a str, Case<'a>>,
-    /// Workflows that were listed twice.
-    pub(super) twice: BTreeSet<&'a str>,
-    /// Effects of workflows that are not there.
-    pub(super) strays: Vec<&'a Effect>,
+    /// Workflows that were listed duplicates.
+    pub(super) duplicates: BTreeSet<&'a str>,
+    /// Effects of unknown workflows.
+    pub(super) unknown_effects: Vec<&'a Effect>,
     pub(super) tolerance: i64,
 }
 
-/// All that is known of one workflow.
+/// The record of one workflow.
 #[derive(Debug)]
 pub(super) struct Case<'a> {
     pub(super) history: &'a History,
     pub(super) shape: Shape<'a>,
-    /// In the order in which they were read; without those that can't be.
+    /// The events in the order of the history, without unreadable events.
     pub(super) events: Vec<Event>,
-    /// Events that can't be read, and why.
+    /// Unreadable events with the reason.
     pub(super) unread: Vec<String>,
-    /// In the order of time.
+    /// The requests in order of time.
     pub(super) seen: Vec<Seen<'a>>,
-    /// Effects of no step or of no side.
+    /// Effects of an unknown step or operation.
     pub(super) odd: Vec<&'a Effect>,
-    /// What the events come to.
+    /// The state after all events.
     pub(super) after: Replay,
 }
 
@@ -55,33 +55,34 @@ pub(super) struct Seen<'a> {
     pub(super) effect: &'a Effect,
     pub(super) step: usize,
     pub(super) side: Side,
-    /// The step, with the index of its instance if it has one.
+    /// The step, with the index of its instance if any.
     pub(super) instance: &'a str,
 }
 
 impl Seen<'_> {
     pub(super) fn applied(&self, side: Side) -> bool {
-        self.side == side && self.effect.effect == Some(Took::Applied)
+        self.side == side && self.effect.effect == Some(EffectKind::Applied)
     }
 
-    /// It was undone, or that there is nothing to undo is remembered.
+    /// Whether the effect was undone, or recorded as a compensate without an execute.
     pub(super) fn undone(&self) -> bool {
-        self.side == Side::Compensate && matches!(self.effect.effect, Some(Took::Applied | Took::Null))
+        self.side == Side::Compensate
+            && matches!(self.effect.effect, Some(EffectKind::Applied | EffectKind::Null))
     }
 
-    /// Steps with instances have as many effects as instances: only their keys tell them apart.
+    /// Whether the step has several instances. Their effects differ only in the key.
     pub(super) fn is_one_of_many(&self) -> bool {
         self.instance.contains('[')
     }
 }
 
-/// A graph with what the promises look up in it.
+/// A graph with indexes for the checks.
 #[derive(Debug)]
 pub(super) struct Shape<'a> {
     pub(super) graph: &'a Graph,
     names: BTreeMap<&'a str, usize>,
     pub(super) depends_on: Vec<Vec<usize>>,
-    /// For each step, all that directly or indirectly wait for it.
+    /// The direct and indirect dependents of each step.
     pub(super) downstream: Vec<BTreeSet<usize>>,
     pub(super) pivot: Option<usize>,
 }
@@ -152,22 +153,22 @@ impl<'a> Evidence<'a> {
             by_workflow.entry(&effect.workflow).or_default().push(effect);
         }
         let mut cases = BTreeMap::new();
-        let mut twice = BTreeSet::new();
+        let mut duplicates = BTreeSet::new();
         for history in &run.workflows {
             let id = history.id.as_str();
             if cases.contains_key(id) {
-                twice.insert(id);
+                duplicates.insert(id);
                 continue;
             }
             let effects = by_workflow.remove(id).unwrap_or_default();
             cases.insert(id, Case::new(history, effects));
         }
-        let strays = by_workflow.into_values().flatten().collect();
+        let unknown_effects = by_workflow.into_values().flatten().collect();
         let tolerance = i64::try_from(clocks.tolerance.as_micros()).unwrap_or(i64::MAX);
-        Self { run, cases, twice, strays, tolerance }
+        Self { run, cases, duplicates, unknown_effects, tolerance }
     }
 
-    /// Whether one request certainly came before another: by the log that both are in, else by the clock.
+    /// Whether `one` certainly preceded `other`. Lines of one log are ordered by number, others by time.
     pub(super) fn before(&self, one: &Effect, other: &Effect) -> bool {
         if (&one.participant, &one.process) == (&other.participant, &other.process) {
             return one.number < other.number;
@@ -175,7 +176,7 @@ impl<'a> Evidence<'a> {
         self.earlier(one.at, other.at)
     }
 
-    /// Whether one time is certainly before another.
+    /// Whether one time certainly precedes another.
     pub(super) fn earlier(&self, one: i64, other: i64) -> bool {
         one.saturating_add(self.tolerance) < other
     }
@@ -206,7 +207,7 @@ impl<'a> Case<'a> {
         Self { history, shape, events, unread, seen, odd, after }
     }
 
-    /// Goes along the history: each event, and what the ones before it had come to.
+    /// Calls `at` with each event and the state before it.
     pub(super) fn walk(&self, mut at: impl FnMut(&Replay, &Event)) {
         let mut replay = Replay::of(self.shape.graph.nodes.len());
         for event in &self.events {
@@ -215,12 +216,12 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The steps by number and name, with what the whole history comes to.
+    /// The steps with index, name and final state.
     pub(super) fn steps(&self) -> impl Iterator<Item = (usize, &'a str, &super::replay::Step)> {
         self.after.steps.iter().enumerate().map(|(index, step)| (index, self.shape.name(index), step))
     }
 
-    /// Requests about one side of a step.
+    /// The requests for one side of a step.
     pub(super) fn about(&self, index: usize, side: Side) -> impl Iterator<Item = &Seen<'a>> {
         self.seen.iter().filter(move |seen| seen.step == index && seen.side == side)
     }
@@ -241,20 +242,20 @@ fn see<'a>(shape: &Shape<'_>, effect: &'a Effect) -> Option<Seen<'a>> {
     Some(Seen { effect, step: shape.index(name)?, side, instance })
 }
 
-/// Fields of an event that are times.
+/// The fields of an event that contain times.
 const TIMES: [&str; 5] = ["started_at", "deadline", "doubt_until", "retry_at", "due_at"];
 
-/// The event that the API shows as this one: steps by number, times as numbers.
+/// Converts an event of the API to an event of the engine, with the index of the step and numeric times.
 fn read(shape: &Shape<'_>, shown: &ShownEvent) -> Result<Event, String> {
     let mut fields = match &shown.detail {
         Json::Object(fields) => fields.clone(),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
-            return Err("its detail is no object".to_owned());
+            return Err("its detail is not an object".to_owned());
         }
     };
     for name in TIMES {
         if let Some(value) = fields.get_mut(name)
-            && let Some(time) = value.as_str().and_then(Moment::parse)
+            && let Some(time) = value.as_str().and_then(UtcTime::parse)
         {
             *value = Json::from(time.0);
         }

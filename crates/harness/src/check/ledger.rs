@@ -1,14 +1,14 @@
-//! T15: the ledger equals what is owed.
+//! T15: the ledger equals the owed commands and timers.
 
 use super::evidence::{Case, Evidence};
 use super::shown::is_of_histories;
 use super::{Finding, Findings, is_final};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// T15: `doctor` looked at every workflow and found that the ledger is what is owed; and where the ledger
-/// was read, it has a command for each step that the API shows as under way, and for no other.
+/// T15: `doctor` checked every workflow and found the ledger correct. If the ledger was read, it has a command for
+/// exactly the steps that the API shows as in progress.
 #[must_use]
-pub fn t15(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn ledger_equals_owed(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T15");
     doctor(evidence, &mut found);
     rows(evidence, &mut found);

@@ -1,18 +1,18 @@
-//! T6 to T9 in J: what is issued when.
+//! T6 to T9 in the histories: the order in which commands are issued.
 
 use super::evidence::{Case, Evidence};
-use super::replay::{Forward, Replay, Undo};
+use super::replay::{CompensationProgress, Execution, Replay};
 use super::{Finding, Findings};
 use goconductor_saga::{Event, EventKind, Side};
 
-/// T6: a step starts only after what it depends on, the pivot after all that comes before it; no forward
-/// step is issued once a roll-back is asked for.
+/// T6: a step starts only after its dependencies, and the pivot only after every step before it. No forward step is
+/// issued after a rollback was requested.
 #[must_use]
-pub fn t6(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn steps_start_in_order(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T6");
     for (id, case) in &evidence.cases {
         case.walk(|before, event| {
-            if let Some(what) = begins_wrongly(case, before, event) {
+            if let Some(what) = wrong_start(case, before, event) {
                 found.push(id, format!("event {}: {what}", event.seq));
             }
         });
@@ -20,14 +20,14 @@ pub fn t6(evidence: &Evidence<'_>) -> Vec<Finding> {
     found.list
 }
 
-fn begins_wrongly(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String> {
+fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String> {
     let index = event.kind.step()?.at();
     let (name, step) = (case.shape.name(index), before.step(index)?);
     match &event.kind {
         EventKind::StepQueued { .. } if before.rolling || before.pending => {
             Some(format!("{name} is issued though a roll-back is asked for"))
         }
-        EventKind::StepQueued { .. } if step.forward != Forward::Pending => {
+        EventKind::StepQueued { .. } if step.forward != Execution::Pending => {
             Some(format!("{name} is issued again: it is {:?}", step.forward))
         }
         EventKind::StepQueued { .. } => waits_for(case, before, index)
@@ -41,7 +41,7 @@ fn begins_wrongly(case: &Case<'_>, before: &Replay, event: &Event) -> Option<Str
         EventKind::AttemptStarted { side: Side::Execute, .. }
         | EventKind::AttemptFailed { side: Side::Execute, .. }
         | EventKind::StepUnknown { .. }
-            if step.forward != Forward::Open =>
+            if step.forward != Execution::Open =>
         {
             Some(format!("{name} has an attempt though it is {:?}", step.forward))
         }
@@ -69,22 +69,22 @@ fn begins_wrongly(case: &Case<'_>, before: &Replay, event: &Event) -> Option<Str
     }
 }
 
-/// A step that this one should have waited for.
+/// A step that should have settled before this one.
 fn waits_for(case: &Case<'_>, before: &Replay, index: usize) -> Option<usize> {
     let above = case.shape.above(index);
     let unsettled = |on: &usize| !before.step(*on).is_some_and(super::replay::Step::is_settled);
     let done =
-        |on: &usize| before.step(*on).is_some_and(|step| step.forward == Forward::Completed || step.waived);
+        |on: &usize| before.step(*on).is_some_and(|step| step.forward == Execution::Completed || step.waived);
     let join = case.shape.graph.nodes.get(index).map_or("all", |node| node.join.as_str());
-    // By `all` and `any` one of them has to be done, not all skipped; by `settled` none.
-    let nobody_done = (join != "settled" && !above.is_empty() && !above.iter().any(done))
+    // `all` and `any` need one completed dependency; `settled` needs none.
+    let none_completed = (join != "settled" && !above.is_empty() && !above.iter().any(done))
         .then(|| above.first().copied())
         .flatten();
     let open = if join == "any" { None } else { above.iter().copied().find(|on| unsettled(on)) };
-    nobody_done.or(open).or_else(|| waits_for_pivot(case, before, index))
+    none_completed.or(open).or_else(|| waits_for_pivot(case, before, index))
 }
 
-/// Nothing overtakes the pivot, and it overtakes nothing.
+/// Nothing overtakes the pivot, and the pivot overtakes nothing.
 fn waits_for_pivot(case: &Case<'_>, before: &Replay, index: usize) -> Option<usize> {
     let pivot = case.shape.pivot?;
     let unsettled = |on: &usize| !before.step(*on).is_some_and(super::replay::Step::is_settled);
@@ -96,19 +96,19 @@ fn waits_for_pivot(case: &Case<'_>, before: &Replay, index: usize) -> Option<usi
     case.shape.below(pivot).any(|each| each == index).then_some(pivot).filter(unsettled)
 }
 
-/// T7 in J: no execute of a step is issued after its compensate, which is not issued while an execute is
-/// open, nor due while one may still take effect, nor at all for what certainly did not happen.
-pub(super) fn t7(evidence: &Evidence<'_>, found: &mut Findings) {
+/// T7 in the history: no execute of a step is issued after its compensate. A compensate is not issued while an execute
+/// is open, is not due while an execute may still take effect, and is not issued for a step that certainly had no effect.
+pub(super) fn nothing_runs_after_its_compensate(evidence: &Evidence<'_>, found: &mut Findings) {
     for (id, case) in &evidence.cases {
         case.walk(|before, event| {
-            if let Some(what) = hangs(case, before, event) {
+            if let Some(what) = hanging_execute(case, before, event) {
                 found.push(id, format!("event {}: {what}", event.seq));
             }
         });
     }
 }
 
-fn hangs(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String> {
+fn hanging_execute(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String> {
     let index = event.kind.step()?.at();
     let (name, step) = (case.shape.name(index), before.step(index)?);
     let executes = matches!(
@@ -117,11 +117,11 @@ fn hangs(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String> {
             | EventKind::AttemptStarted { side: Side::Execute, .. }
             | EventKind::StepRetried { side: Side::Execute, .. }
     );
-    if executes && step.undo != Undo::No {
+    if executes && step.undo != CompensationProgress::No {
         return Some(format!("{name} is executed after its compensate was issued"));
     }
     let EventKind::CompensationQueued { due_at, .. } = &event.kind else { return None };
-    if step.forward == Forward::Open {
+    if step.forward == Execution::Open {
         return Some(format!("the compensate of {name} is issued while an execute of it is open"));
     }
     if let Some(until) = step.doubt_until.filter(|until| due_at.0 < *until) {
@@ -133,12 +133,12 @@ fn hangs(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String> {
     (!step.may_have_happened()).then(|| format!("{name} is compensated, and certainly did not happen"))
 }
 
-/// T8 in J: once the pivot has completed nothing is rolled back.
-pub(super) fn t8(evidence: &Evidence<'_>, found: &mut Findings) {
+/// T8 in the history: nothing is rolled back after the pivot completed.
+pub(super) fn pivot_is_final(evidence: &Evidence<'_>, found: &mut Findings) {
     for (id, case) in &evidence.cases {
         let Some(pivot) = case.shape.pivot else { continue };
         case.walk(|before, event| {
-            if before.step(pivot).is_none_or(|step| step.forward != Forward::Completed) {
+            if before.step(pivot).is_none_or(|step| step.forward != Execution::Completed) {
                 return;
             }
             let seq = event.seq;
@@ -157,15 +157,15 @@ pub(super) fn t8(evidence: &Evidence<'_>, found: &mut Findings) {
     }
 }
 
-/// T9 in J: a compensation is issued after those of all that depend on it have ended.
-pub(super) fn t9(evidence: &Evidence<'_>, found: &mut Findings) {
+/// T9 in the history: a compensation is issued after the compensations of all dependent steps have ended.
+pub(super) fn compensations_run_in_reverse(evidence: &Evidence<'_>, found: &mut Findings) {
     for (id, case) in &evidence.cases {
         case.walk(|before, event| {
             let EventKind::CompensationQueued { step, .. } = &event.kind else { return };
             let blocked = case.shape.below(step.at()).find(|below| {
                 before.step(*below).is_some_and(|step| {
                     let needs = case.shape.can_be_undone(*below) && step.may_have_happened();
-                    step.forward == Forward::Open || (needs && !step.is_undone())
+                    step.forward == Execution::Open || (needs && !step.is_undone())
                 })
             });
             if let Some(below) = blocked {

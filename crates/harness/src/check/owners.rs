@@ -1,17 +1,17 @@
-//! T3: tokens never fall, one token has one owner, and whoever was replaced writes nothing.
+//! T3: fencing tokens never decrease, one token has one owner, and a write from a stale holder is refused.
 
 use super::evidence::{Case, Evidence};
 use super::replay::attempt_of;
-use super::run::{Effect, Took};
+use super::run::{Effect, EffectKind};
 use super::{Finding, Findings};
 use goconductor_saga::{EventKind, Side, StepIndex};
 use std::collections::BTreeMap;
 
-/// T3: as far as history and logs carry it. An attempt's number is the token of whoever makes it: it is on
-/// record as started once, under one executor, and once it has ended, or was given up as lost, no word of
-/// it is taken any more. The tokens of locks that reached participants never fall, and each has one owner.
+/// T3, as far as histories and effect logs show it. The number of an attempt acts as the token of its executor: the
+/// history records its start once, under one executor. After the attempt has ended or was lost, its outcome is no
+/// longer accepted. The lock tokens that reached participants never decrease, and each token has one owner.
 #[must_use]
-pub fn t3(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn stale_writes_are_refused(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T3");
     for (id, case) in &evidence.cases {
         attempts(id, case, &mut found);
@@ -26,8 +26,8 @@ fn attempts(id: &str, case: &Case<'_>, found: &mut Findings) {
         let Some((index, side, attempt)) = attempt_of(&event.kind) else { return };
         let ended = before.step(index.at()).map_or(0, |step| step.attempts_ended(side));
         let next = ended.saturating_add(1);
-        // What no participant answered (a limit, an operator's word, a command that was taken back) is said
-        // of the attempts that there have been.
+        // An outcome without an answer from a participant (a limit, an operator, a withdrawn command) refers to the
+        // last attempt.
         let of_none = attempt == ended && !is_of_an_attempt(&event.kind);
         if attempt != next && !of_none {
             let (name, side) = (case.shape.name(index.at()), side.as_str());
@@ -54,7 +54,7 @@ fn attempts(id: &str, case: &Case<'_>, found: &mut Findings) {
     }
 }
 
-/// Whether an event is about an attempt that was made, for certain.
+/// Whether an event proves that its attempt was made.
 fn is_of_an_attempt(kind: &EventKind) -> bool {
     match kind {
         EventKind::AttemptStarted { .. } | EventKind::AttemptFailed { .. } => true,
@@ -81,11 +81,11 @@ fn is_of_an_attempt(kind: &EventKind) -> bool {
     }
 }
 
-/// The tokens of each lock along the logs: of what took effect, as a participant may refuse the others.
+/// The tokens of each lock in the effect logs. Only applied effects count, because participants may refuse the others.
 fn locks(evidence: &Evidence<'_>, found: &mut Findings) {
     let mut by_lock: BTreeMap<&str, Vec<(u64, &Effect)>> = BTreeMap::new();
     for effect in &evidence.run.effects {
-        if let (Some(fence), Some(Took::Applied)) = (&effect.fence, effect.effect) {
+        if let (Some(fence), Some(EffectKind::Applied)) = (&effect.fence, effect.effect) {
             by_lock.entry(&fence.lock).or_default().push((fence.token, effect));
         }
     }

@@ -1,11 +1,11 @@
-//! What a history says of its steps, told again without the product's own rules: a fault in those must not
-//! hide itself.
+//! The state of the steps according to a history, computed without the product's own rules, so that a fault in those
+//! rules cannot hide itself.
 
 use goconductor_saga::{Event, EventKind, Side, StepIndex};
 
-/// How far doing a step is.
+/// The progress of a step's execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Forward {
+pub(super) enum Execution {
     #[default]
     Pending,
     Open,
@@ -15,43 +15,43 @@ pub(super) enum Forward {
     Unknown,
 }
 
-/// How far undoing a step is.
+/// The progress of a step's compensation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Undo {
+pub(super) enum CompensationProgress {
     #[default]
     No,
     Open,
     Done,
     Failed,
-    /// An operator let it be.
-    Waived,
+    /// An operator skipped it.
+    Skipped,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Step {
-    pub(super) forward: Forward,
-    pub(super) undo: Undo,
-    /// An operator skipped it: what waits for it goes on.
+    pub(super) forward: Execution,
+    pub(super) undo: CompensationProgress,
+    /// An operator skipped the step. Steps that depend on it may start.
     pub(super) waived: bool,
-    /// An operator said by hand how one of its sides ended.
+    /// An operator supplied the outcome of one side by hand.
     pub(super) by_hand: bool,
-    /// An attempt ended unknown; until then it may still take effect.
+    /// The time until which an attempt of unknown outcome may still take effect.
     pub(super) doubt_until: Option<i64>,
-    /// The attempts that ended, to do it and to undo it.
+    /// The number of ended attempts to execute and to compensate the step.
     pub(super) ended: [u32; 2],
 }
 
 impl Step {
     pub(super) fn may_have_happened(&self) -> bool {
-        self.forward == Forward::Completed || self.doubt_until.is_some()
+        self.forward == Execution::Completed || self.doubt_until.is_some()
     }
 
     pub(super) fn is_undone(&self) -> bool {
-        matches!(self.undo, Undo::Done | Undo::Waived)
+        matches!(self.undo, CompensationProgress::Done | CompensationProgress::Skipped)
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        matches!(self.forward, Forward::Completed | Forward::Skipped)
+        matches!(self.forward, Execution::Completed | Execution::Skipped)
     }
 
     fn doubt(&mut self, until: Option<i64>) {
@@ -76,15 +76,15 @@ fn at(side: Side) -> usize {
     }
 }
 
-/// A workflow as its events up to some point leave it.
+/// The state of a workflow after some of its events.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Replay {
     pub(super) steps: Vec<Step>,
-    /// A roll-back began.
+    /// A rollback began.
     pub(super) rolling: bool,
-    /// A roll-back is asked for, and waits for the pivot's answer.
+    /// A rollback was requested and waits for the outcome of the pivot.
     pub(super) pending: bool,
-    /// Nothing may follow.
+    /// The workflow has ended.
     pub(super) ended: bool,
 }
 
@@ -101,7 +101,7 @@ impl Replay {
         if let Some(index) = event.kind.step()
             && let Some(step) = self.steps.get_mut(index.at())
         {
-            take_step(step, &event.kind);
+            apply_to_step(step, &event.kind);
         }
         match &event.kind {
             EventKind::RollbackRequested { .. } => self.pending = true,
@@ -130,11 +130,11 @@ impl Replay {
     }
 }
 
-fn take_step(step: &mut Step, kind: &EventKind) {
+fn apply_to_step(step: &mut Step, kind: &EventKind) {
     match kind {
-        EventKind::StepQueued { .. } => step.forward = Forward::Open,
+        EventKind::StepQueued { .. } => step.forward = Execution::Open,
         EventKind::StepSkipped { why, doubt_until, .. } => {
-            step.forward = Forward::Skipped;
+            step.forward = Execution::Skipped;
             step.waived = why == "OPERATOR";
             step.by_hand |= step.waived;
             step.doubt(doubt_until.map(|until| until.0));
@@ -144,38 +144,38 @@ fn take_step(step: &mut Step, kind: &EventKind) {
             step.doubt(doubt_until.map(|until| until.0));
         }
         EventKind::StepCompleted { attempt, reason, doubt_until, .. } => {
-            step.forward = Forward::Completed;
+            step.forward = Execution::Completed;
             step.by_hand |= reason.is_some();
             step.ended(Side::Execute, *attempt);
             step.doubt(doubt_until.map(|until| until.0));
         }
         EventKind::StepFailed { attempt, reason, .. } => {
-            step.forward = Forward::Failed;
+            step.forward = Execution::Failed;
             step.by_hand |= reason.is_some();
             step.ended(Side::Execute, *attempt);
             step.doubt_until = None;
         }
         EventKind::StepUnknown { attempt, doubt_until, .. } => {
-            step.forward = Forward::Unknown;
+            step.forward = Execution::Unknown;
             step.ended(Side::Execute, *attempt);
             step.doubt(Some(doubt_until.0));
         }
-        EventKind::StepWithdrawn { .. } => step.forward = Forward::Pending,
-        EventKind::StepRetried { side: Side::Execute, .. } => step.forward = Forward::Open,
+        EventKind::StepWithdrawn { .. } => step.forward = Execution::Pending,
+        EventKind::StepRetried { side: Side::Execute, .. } => step.forward = Execution::Open,
         EventKind::StepRetried { side: Side::Compensate, .. } | EventKind::CompensationQueued { .. } => {
-            step.undo = Undo::Open;
+            step.undo = CompensationProgress::Open;
         }
         EventKind::StepCompensated { attempt, reason, .. } => {
-            step.undo = Undo::Done;
+            step.undo = CompensationProgress::Done;
             step.by_hand |= reason.is_some();
             step.ended(Side::Compensate, *attempt);
         }
         EventKind::CompensationFailed { attempt, .. } => {
-            step.undo = Undo::Failed;
+            step.undo = CompensationProgress::Failed;
             step.ended(Side::Compensate, *attempt);
         }
         EventKind::CompensationSkipped { .. } => {
-            step.undo = Undo::Waived;
+            step.undo = CompensationProgress::Skipped;
             step.by_hand = true;
         }
         EventKind::AttemptStarted { .. }
@@ -191,7 +191,7 @@ fn take_step(step: &mut Step, kind: &EventKind) {
     }
 }
 
-/// The side of a step that an event is about, if it is about an attempt at it.
+/// The step, side and attempt of an event about an attempt.
 pub(super) fn attempt_of(kind: &EventKind) -> Option<(StepIndex, Side, u32)> {
     match kind {
         EventKind::AttemptStarted { step, side, attempt, .. }

@@ -1,32 +1,32 @@
-//! A run as plain data: what clients asked for, what the workflows say of themselves, what the participants
-//! kept on record. It is written to files and read from them as JSON.
+//! A run as plain data: the requests of clients, the state and history of each workflow, and the effect logs of the
+//! participants. It is stored as JSON.
 
 use goconductor_saga::{Failure, Json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// All that is known of a run.
+/// The record of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// What clients asked for: one for each order of theirs, however often it was sent.
+    /// The starts that clients requested. A start that was sent several times is listed once.
     pub starts: Vec<Start>,
-    /// Every workflow that there is after the run.
+    /// Every workflow that exists after the run.
     pub workflows: Vec<History>,
-    /// What the participants kept on record, all of them, in any order.
+    /// The effects in the logs of all participants, in any order.
     pub effects: Vec<Effect>,
     /// The dispatch ledger, if it was read.
     #[serde(default)]
     pub ledger: Option<Vec<LedgerRow>>,
-    /// What `goconductor doctor` said of the store.
+    /// The output of `goconductor doctor`.
     #[serde(default)]
     pub doctor: Option<Doctor>,
-    /// Writes and answers of those who had been replaced that were refused, as the processes counted them.
+    /// The number of refused writes and outcomes of stale holders, as counted by the processes.
     #[serde(default)]
     pub refused_writes: u64,
 }
 
-/// A start that a client asked for.
+/// A start that a client requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// Its idempotency key.
@@ -35,10 +35,10 @@ pub struct Start {
     pub definition: String,
     /// [`digest`](crate::check::digest) of its input.
     pub input: String,
-    /// The id that it was answered with; none: nobody ever said that it was accepted.
+    /// The id of the acknowledgement, or `None` if no response acknowledged the start.
     pub acknowledged: Option<String>,
-    /// When it was first sent.
-    pub at: Moment,
+    /// The time of the first request.
+    pub at: UtcTime,
 }
 
 /// A workflow with its history.
@@ -50,7 +50,7 @@ pub struct History {
     pub graph: Arc<Graph>,
     /// `GET /workflows/{id}`
     pub view: View,
-    /// `GET /workflows/{id}/events`, all of them.
+    /// `GET /workflows/{id}/events`, all pages.
     pub events: Vec<ShownEvent>,
 }
 
@@ -63,7 +63,7 @@ pub struct Graph {
     pub version: u32,
     /// The steps, in the definition's order.
     pub nodes: Vec<Node>,
-    /// What waits for what.
+    /// The dependencies between steps.
     pub edges: Vec<Edge>,
 }
 
@@ -74,18 +74,18 @@ pub struct Node {
     pub name: String,
     /// `compensatable`, `pivot`, `retriable`
     pub kind: String,
-    /// What undoes it; none: there is nothing to undo.
+    /// The action of the compensation, or `None` if there is nothing to undo.
     pub compensate: Option<String>,
     /// `all`, `any`, `settled`
     pub join: String,
 }
 
-/// One step waits for another.
+/// A dependency between two steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edge {
-    /// The one that is waited for.
+    /// The step that must settle first.
     pub from: String,
-    /// The one that waits.
+    /// The dependent step.
     pub to: String,
 }
 
@@ -100,30 +100,30 @@ pub struct View {
     pub version: u32,
     /// `COMPLETED`, …
     pub status: String,
-    /// Why it is rolled back.
+    /// The cause of a rollback.
     pub cause: Option<String>,
-    /// To find it by.
+    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The key that it was started under.
+    /// The idempotency key of the start.
     pub idempotency_key: Option<String>,
-    /// What it was started with.
+    /// The input.
     pub input: Json,
-    /// Its result.
+    /// The output.
     pub output: Json,
-    /// What went wrong first.
+    /// The first failure.
     pub error: Option<Failure>,
     /// The number of its last event.
     pub seq: u64,
-    /// When its start was accepted.
-    pub created_at: Moment,
-    /// When it became final.
-    pub ended_at: Option<Moment>,
-    /// When the time of its forward part is up.
+    /// The time at which the start was accepted.
+    pub created_at: UtcTime,
+    /// The time at which the status became final.
+    pub ended_at: Option<UtcTime>,
+    /// The deadline of the forward part.
     #[serde(default)]
-    pub deadline: Option<Moment>,
-    /// In the definition's order.
+    pub deadline: Option<UtcTime>,
+    /// The steps in the definition's order.
     pub steps: Vec<StepView>,
-    /// Why it stands still.
+    /// The reasons why the workflow makes no progress.
     pub waiting_on: Vec<Waiting>,
 }
 
@@ -134,77 +134,77 @@ pub struct StepView {
     pub name: String,
     /// `COMPLETED`, …
     pub status: String,
-    /// Attempts to do it.
+    /// The number of execute attempts.
     pub attempts: u32,
-    /// Attempts to undo it.
+    /// The number of compensate attempts.
     pub compensation_attempts: u32,
-    /// When it was first issued.
-    pub queued_at: Option<Moment>,
-    /// When its first attempt started.
-    pub started_at: Option<Moment>,
-    /// When it was settled.
-    pub ended_at: Option<Moment>,
-    /// What it answered.
+    /// The time at which the step was first issued.
+    pub queued_at: Option<UtcTime>,
+    /// The time at which the first attempt started.
+    pub started_at: Option<UtcTime>,
+    /// The time at which the step settled.
+    pub ended_at: Option<UtcTime>,
+    /// The output.
     pub output: Json,
-    /// Its last failure.
+    /// The last failure.
     pub error: Option<Failure>,
-    /// Its undo, once that is issued.
+    /// The compensation, if it was issued.
     #[serde(default)]
     pub compensation: Option<CompensationView>,
 }
 
-/// The undo of a step as the API shows it.
+/// The compensation of a step as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompensationView {
-    /// When it was issued.
-    pub queued_at: Option<Moment>,
-    /// When its first attempt started.
-    pub started_at: Option<Moment>,
-    /// When it was settled.
-    pub ended_at: Option<Moment>,
+    /// The time at which it was issued.
+    pub queued_at: Option<UtcTime>,
+    /// The time at which its first attempt started.
+    pub started_at: Option<UtcTime>,
+    /// The time at which it settled.
+    pub ended_at: Option<UtcTime>,
 }
 
-/// A reason why a workflow stands still.
+/// A reason why a workflow makes no progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// `OPERATOR`, …
     pub kind: String,
-    /// At which step.
+    /// The step, if the reason is about one.
     pub step: Option<String>,
-    /// In words.
+    /// The explanation.
     pub detail: String,
 }
 
-/// A line of a history as the API shows it.
+/// An event of a history as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShownEvent {
-    /// From 1, without a gap.
+    /// The number, from 1 without gaps.
     pub seq: u64,
-    /// When it was decided.
-    pub time: Moment,
+    /// The time of the decision.
+    pub time: UtcTime,
     /// `STEP_COMPLETED`, …
     #[serde(rename = "type")]
     pub kind: String,
-    /// By its name.
+    /// The name of the step.
     pub step: Option<String>,
-    /// From 1.
+    /// The attempt, from 1.
     pub attempt: Option<u32>,
-    /// What else there is to say.
+    /// The other fields of the event.
     pub detail: Json,
-    /// Who asked for it, where a person did.
+    /// The person who requested it, if any.
     pub actor: Option<String>,
 }
 
-/// A line of a participant's own log: one request, and what became of it.
+/// A line of a participant's effect log: a request and its effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
     /// The service.
     pub participant: String,
-    /// Whose log it is: each process of a participant keeps one, and keeps it when it is started again.
+    /// The process that wrote the log. Each process of a participant has its own log and continues it after a restart.
     pub process: String,
-    /// The line's number in that log, from 1 without a gap.
+    /// The number of the line in its log, from 1 without gaps.
     pub number: u64,
-    /// The wall clock, in microseconds since 1970, when it took effect.
+    /// The wall-clock time of the effect, in microseconds since 1970.
     pub at: i64,
     /// `GoConductor-Workflow-Id`
     pub workflow: String,
@@ -216,37 +216,37 @@ pub struct Effect {
     pub key: String,
     /// `GoConductor-Attempt`
     pub attempt: u32,
-    /// What became of it; none: nothing, and it may be tried again.
+    /// The effect, or `None` if nothing happened and the request may be repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub effect: Option<Took>,
-    /// The lock that it was done under.
+    pub effect: Option<EffectKind>,
+    /// The lock under which the request was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
-    /// When it was answered, in microseconds since 1970, where the participant keeps that.
+    /// The time of the response, in microseconds since 1970, if the participant records it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<i64>,
 }
 
-/// What became of a request at its participant.
+/// The effect of a request at its participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Took {
-    /// It took effect: for the first time.
+pub enum EffectKind {
+    /// It took effect for the first time.
     Applied,
-    /// It had taken effect before.
+    /// It had already taken effect.
     Duplicate,
-    /// It was refused: nothing happened.
+    /// The participant refused it, and nothing happened.
     Refused,
-    /// It was to undo what never happened: that is remembered, and nothing else happened.
+    /// A compensate without a preceding execute. It was recorded, and nothing else happened.
     Null,
 }
 
-/// A lock, and the token that its holder was given.
+/// A lock and the fencing token of its holder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fence {
-    /// Its key.
+    /// The key of the lock.
     pub lock: String,
-    /// Higher for each holder than for the one before.
+    /// The token, which is higher for each holder than for the previous one.
     pub token: u64,
 }
 
@@ -255,45 +255,45 @@ pub struct Fence {
 pub struct LedgerRow {
     /// The workflow.
     pub workflow: String,
-    /// As the store writes it: `0/execute`, `timer/workflow`, …
+    /// The key in the store's format: `0/execute`, `timer/workflow`, …
     pub key: String,
 }
 
 /// `goconductor doctor -o json`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doctor {
-    /// How many workflows were checked.
+    /// The number of checked workflows.
     pub checked: u64,
-    /// Workflows that changed each time they were looked at.
+    /// Workflows that changed during every attempt to read them.
     pub too_busy: Vec<String>,
-    /// What does not hold.
+    /// The violations.
     pub findings: Vec<DoctorFinding>,
 }
 
-/// Something that does not hold of a store.
+/// A violation that `doctor` found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DoctorFinding {
     /// `GC3011`, …
     pub code: String,
     /// The workflow.
     pub workflow: String,
-    /// In words.
+    /// The explanation.
     pub detail: String,
 }
 
-/// A point in time: microseconds since 1970, as text RFC 3339.
+/// A time in microseconds since 1970. Its text form is RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub i64);
+pub struct UtcTime(pub i64);
 
-impl Moment {
-    /// A time in RFC 3339.
+impl UtcTime {
+    /// Parses a time in RFC 3339.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         text.parse::<jiff::Timestamp>().ok().map(|time| Self(time.as_microsecond()))
     }
 }
 
-impl std::fmt::Display for Moment {
+impl std::fmt::Display for UtcTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(time) => write!(f, "{time:.6}"),
@@ -302,15 +302,16 @@ impl std::fmt::Display for Moment {
     }
 }
 
-impl Serialize for Moment {
+impl Serialize for UtcTime {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Moment {
+impl<'de> Deserialize<'de> for UtcTime {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no time in RFC 3339")))
+        Self::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a time in RFC 3339")))
     }
 }

@@ -1,18 +1,18 @@
-//! T2 and T5: the numbers of a history, what it folds to, what the API shows of it, and that it ends.
+//! T2 and T5: event numbers, the fold of a history, the state that the API shows, and the end of a history.
 
 use super::evidence::{Case, Evidence};
-use super::run::{Moment, View};
+use super::run::{UtcTime, View};
 use super::{Finding, Findings};
 use goconductor_saga::{Failure, Json, RollbackCause, State, StepState, Timestamp, evolve};
 use serde_json::json;
 
-/// What `doctor` says of histories and states.
+/// The codes of `doctor` that are about histories and states.
 const OF_HISTORIES: [&str; 3] = ["GC3011", "GC3012", "GC3016"];
 
-/// T2: the numbers in J are 1…n, without a gap, none twice; what the API shows is the fold of J; `doctor`
-/// found that it is the stored state, too.
+/// T2: the numbers of a history are 1…n without gaps or duplicates. The API shows the fold of the history, and `doctor`
+/// confirmed that the fold is also the stored state.
 #[must_use]
-pub fn t2(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn histories_are_complete(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T2");
     for (id, case) in &evidence.cases {
         for why in &case.unread {
@@ -69,7 +69,7 @@ fn folds_to_view(id: &str, case: &Case<'_>, found: &mut Findings) {
     }
 }
 
-/// Each member of what was expected that is shown otherwise.
+/// Adds each member that differs from its expected value.
 fn differ(path: &str, expected: &Json, shown: &Json, found: &mut Vec<String>) {
     match (expected, shown) {
         (Json::Object(members), Json::Object(_)) if is_view(path) => {
@@ -92,7 +92,7 @@ fn differ(path: &str, expected: &Json, shown: &Json, found: &mut Vec<String>) {
     }
 }
 
-/// Objects of our own making; what users gave is compared whole.
+/// Whether `path` is an object of the API. Values of users are compared as a whole.
 fn is_view(path: &str) -> bool {
     let depth = path.split('.').count();
     path.is_empty()
@@ -117,7 +117,7 @@ fn expected(state: &State, case: &Case<'_>) -> Json {
         "output": state.output,
         "error": state.error.as_ref().map(failure),
         "seq": state.seq,
-        "created_at": moment(state.created_at),
+        "created_at": time_text(state.created_at),
         "ended_at": state.ended_at.map(moment),
         "deadline": state.deadline.map(moment),
         "steps": steps,
@@ -146,20 +146,20 @@ fn expected_step(step: &StepState, name: &str) -> Json {
     })
 }
 
-fn moment(at: Timestamp) -> String {
-    Moment(at.0).to_string()
+fn time_text(at: Timestamp) -> String {
+    UtcTime(at.0).to_string()
 }
 
 fn failure(failure: &Failure) -> Json {
     serde_json::to_value(failure).unwrap_or_default()
 }
 
-/// The events that nothing may follow.
+/// The events that end a workflow.
 const ENDS: [&str; 3] = ["WORKFLOW_COMPLETED", "WORKFLOW_ROLLED_BACK", "WORKFLOW_TERMINATED"];
 
-/// T5: nothing follows an end, and what has ended waits for nothing.
+/// T5: no event follows an end, and an ended workflow waits for nothing.
 #[must_use]
-pub fn t5(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn nothing_follows_an_end(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T5");
     for (id, case) in &evidence.cases {
         let mut lines = case.history.events.iter();

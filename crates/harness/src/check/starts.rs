@@ -1,4 +1,4 @@
-//! T1: an acknowledged start is never lost; one key is one workflow.
+//! T1: an acknowledged start is never lost, and one key is one workflow.
 
 use super::digest::digest;
 use super::evidence::Evidence;
@@ -6,12 +6,12 @@ use super::run::{History, Start};
 use super::{Finding, Findings};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// T1: every acknowledged start exists, as it was asked for; one key is one workflow; a start that nobody
-/// acknowledged exists once at most; and nothing exists that nobody asked for.
+/// T1: every acknowledged start exists as requested. One key is one workflow. A start without an acknowledgement exists
+/// at most once, and no workflow exists without a request.
 #[must_use]
-pub fn t1(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn acknowledged_starts_survive(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T1");
-    for id in &evidence.twice {
+    for id in &evidence.duplicates {
         found.push(id, "it is listed twice");
     }
     acknowledged(evidence, &mut found);
@@ -55,7 +55,7 @@ fn named(key: Option<&str>) -> String {
     key.map_or_else(|| "without a key".to_owned(), |key| format!("under the key {key:?}"))
 }
 
-/// One key is one workflow: by what exists, and by what clients were told.
+/// One key is one workflow, both among the existing workflows and among the acknowledgements.
 fn keys(evidence: &Evidence<'_>, found: &mut Findings) {
     let mut by_key: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (id, case) in &evidence.cases {
@@ -80,8 +80,8 @@ fn keys(evidence: &Evidence<'_>, found: &mut Findings) {
     }
 }
 
-/// What exists was asked for: by its key, by its acknowledgement, or by a start without a key whose answer
-/// was lost, and that is one workflow at most.
+/// Every workflow was requested: by its key, by its acknowledgement, or by a start without a key whose response was
+/// lost. Such a start accounts for at most one workflow.
 fn unasked(evidence: &Evidence<'_>, found: &mut Findings) {
     let starts = &evidence.run.starts;
     let keys: BTreeSet<&str> = starts.iter().filter_map(|start| start.key.as_deref()).collect();

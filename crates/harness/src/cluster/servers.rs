@@ -1,5 +1,4 @@
-//! The servers that stand below a cluster: what carries commands, what chooses leaders, and a proxy before the
-//! database.
+//! The servers that a cluster uses: the queue, the election backend, and a proxy for the database.
 
 use crate::free_port;
 use anyhow::{Context, bail};
@@ -8,21 +7,21 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// What carries commands.
+/// The queue of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broker {
-    /// So many brokers of Kafka.
+    /// Kafka with this number of brokers.
     Kafka(u32),
-    /// An emulator of Kinesis: the one that keeps what it has answered.
+    /// The emulator of Kinesis that keeps acknowledged data.
     Kinesis,
-    /// So many servers of NATS.
+    /// NATS with this number of servers.
     Nats(u32),
     /// One RabbitMQ.
     RabbitMq,
 }
 
 impl Broker {
-    /// The project's script for it, such as `kafka.sh`.
+    /// The script that starts it, such as `kafka.sh`.
     #[must_use]
     pub fn script(self) -> &'static str {
         match self {
@@ -33,7 +32,7 @@ impl Broker {
         }
     }
 
-    /// What the configuration calls it.
+    /// Its name in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +43,7 @@ impl Broker {
         }
     }
 
-    /// Starts it; where it is, and the lines below `queue` that say how it is reached.
+    /// Starts it. Returns its addresses and the lines of the configuration below `queue`.
     pub(super) async fn up(self, services: &Services) -> anyhow::Result<(String, String)> {
         let mut up = vec!["up".to_owned()];
         if let Self::Kafka(count) | Self::Nats(count) = self {
@@ -87,25 +86,25 @@ impl Broker {
     }
 }
 
-/// What chooses leaders, with how many servers.
+/// The election backend with its number of servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ElectionServers {
     /// The database.
     Postgres,
-    /// An etcd of its own.
+    /// A separate etcd.
     Etcd(u32),
-    /// A ZooKeeper of its own.
+    /// A separate ZooKeeper.
     ZooKeeper(u32),
 }
 
 impl ElectionServers {
-    /// The project's script for it; none: the database does it.
+    /// The script that starts it, or `None` for the database.
     #[must_use]
     pub fn script(self) -> Option<&'static str> {
         self.parts().map(|(script, ..)| script)
     }
 
-    /// Its script, backend, variable and number of servers; none: the database does it.
+    /// Its script, backend, variable and number of servers, or `None` for the database.
     pub(super) fn parts(self) -> Option<(&'static str, &'static str, &'static str, u32)> {
         match self {
             Self::Postgres => None,
@@ -114,7 +113,7 @@ impl ElectionServers {
         }
     }
 
-    /// Starts them; what the configuration says of them.
+    /// Starts it and returns the value of `election` in the configuration.
     pub(super) async fn start(self, services: &Services, database: &str) -> anyhow::Result<String> {
         let Some((script, backend, variable, count)) = self.parts() else {
             return Ok(format!("backend: postgres, url: {database}"));
@@ -125,27 +124,27 @@ impl ElectionServers {
     }
 }
 
-/// Real servers of a test's own, by the project's scripts.
+/// Temporary servers of a test, started by the project's scripts.
 #[derive(Debug)]
 pub struct Services {
     pub(super) folder: PathBuf,
 }
 
 impl Services {
-    /// Calls a script such as `postgres.sh`; what it exports.
+    /// Calls a script such as `postgres.sh` and returns the variables that it exports.
     ///
     /// # Errors
-    /// When it fails.
+    /// Returns an error if the script fails.
     pub async fn call(&self, script: &str, arguments: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
         let text = self.output(script, arguments).await?;
         let exported = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
         Ok(exported.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect())
     }
 
-    /// Calls a script; what it prints.
+    /// Calls a script and returns its output.
     ///
     /// # Errors
-    /// When it fails.
+    /// Returns an error if the script fails.
     pub async fn output(&self, script: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services").join(script);
         let mut command = Command::new(path);
@@ -153,7 +152,7 @@ impl Services {
         if let Some(cache) = std::env::var_os("GOCONDUCTOR_TEST_CACHE") {
             command.env("GOCONDUCTOR_CACHE", cache);
         }
-        let output = command.output().await.with_context(|| format!("{script} can't be run"))?;
+        let output = command.output().await.with_context(|| format!("failed to run {script}"))?;
         if !output.status.success() {
             bail!("{script} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
@@ -161,15 +160,15 @@ impl Services {
     }
 }
 
-/// The proxy's name for the way to the database.
+/// The name of the proxy for the database.
 pub(super) const PROXY: &str = "database";
 
 /// A Toxiproxy between the state stores and the database.
 #[derive(Debug)]
 pub(super) struct Proxy {
-    /// Where it is told what to do.
+    /// The address of its API.
     pub(super) url: String,
-    /// The database's address through it.
+    /// The URL of the database through the proxy.
     pub(super) database: String,
 }
 

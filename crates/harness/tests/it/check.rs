@@ -1,5 +1,5 @@
 //! The checker itself is checked: right runs, made by the real rules, have no finding; and each of many ways
-//! to be wrong is found, by the promise that it breaks.
+//! to be wrong is found, by the guarantee that it breaks.
 
 mod draft;
 mod graphs;
@@ -9,7 +9,7 @@ mod shown;
 mod wrongs;
 
 use draft::Draft;
-use goconductor_harness::check::{Clocks, Coverage, Evidence, Fault, Finding, PROMISES, Run, check};
+use goconductor_harness::check::{Clocks, Coverage, Evidence, Fault, Finding, GUARANTEES, Run, check};
 use noise::Noise;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,10 +74,10 @@ fn each_way_to_be_wrong_is_found_by_the_promise_that_it_breaks() {
             *met += 1;
             let found = findings(&draft.run);
             assert!(
-                found.iter().any(|finding| finding.promise == wrong.promise),
+                found.iter().any(|finding| finding.guarantee == wrong.guarantee),
                 "{} is not found by {}; seed {seed}: {found:#?}\n{}",
                 wrong.name,
-                wrong.promise,
+                wrong.guarantee,
                 serde_json::to_string_pretty(&draft.run).unwrap()
             );
         }
@@ -87,28 +87,28 @@ fn each_way_to_be_wrong_is_found_by_the_promise_that_it_breaks() {
     }
 }
 
-/// No promise is proved by another's way: without any one of them something wrong passes.
+/// No guarantee is proved by another's way: without any one of them something wrong passes.
 #[test]
 fn without_any_one_promise_something_wrong_passes() {
     let wrongs = wrongs::all();
     let mut passes: BTreeMap<&str, &str> = BTreeMap::new();
     for seed in 0..MOST_RUNS {
-        if passes.len() == PROMISES.len() {
+        if passes.len() == GUARANTEES.len() {
             break;
         }
         let right = Draft::right(seed);
-        for wrong in wrongs.iter().filter(|wrong| !passes.contains_key(wrong.promise)).collect::<Vec<_>>() {
+        for wrong in wrongs.iter().filter(|wrong| !passes.contains_key(wrong.guarantee)).collect::<Vec<_>>() {
             let mut draft = right.clone();
             if (wrong.make)(&mut draft, &mut Noise(seed)).is_none() {
                 continue;
             }
             let evidence = Evidence::new(&draft.run, Clocks::default());
-            let others = PROMISES.iter().filter(|promise| promise.name != wrong.promise);
-            if others.flat_map(|promise| (promise.prove)(&evidence)).next().is_none() {
-                passes.insert(wrong.promise, wrong.name);
+            let others = GUARANTEES.iter().filter(|guarantee| guarantee.name != wrong.guarantee);
+            if others.flat_map(|guarantee| (guarantee.check)(&evidence)).next().is_none() {
+                passes.insert(wrong.guarantee, wrong.name);
             }
         }
     }
-    let promises: BTreeSet<&str> = PROMISES.iter().map(|promise| promise.name).collect();
+    let promises: BTreeSet<&str> = GUARANTEES.iter().map(|guarantee| guarantee.name).collect();
     assert_eq!(passes.keys().copied().collect::<BTreeSet<_>>(), promises, "{passes:#?}");
 }

@@ -4,7 +4,7 @@ mod pairs;
 mod switching;
 
 use futures::StreamExt;
-use goconductor_harness::check::{Clocks, Coverage, Fault, Moment, Run, Start, check, digest};
+use goconductor_harness::check::{Clocks, Coverage, Fault, Run, Start, UtcTime, check, digest};
 use goconductor_harness::{
     Api, Broker, Cluster, ClusterOptions, ElectionServers, Participants, collect, doctor,
 };
@@ -100,7 +100,7 @@ static MOST_TRIES: AtomicUsize = AtomicUsize::new(0);
 /// Starts an order until somebody acknowledges it; a repeat has the same key.
 async fn start(gateways: &[Api], number: usize) -> Start {
     let key = format!("order-{number}");
-    let at = Moment(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
+    let at = UtcTime(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
     for attempt in 0..2000 {
         let api = &gateways[(number + attempt) % gateways.len()];
         let input = json!({"script": script(number), "number": number});
@@ -183,7 +183,7 @@ impl Load {
     }
 }
 
-/// Waits until all have ended, and proves every promise for each of them; what the run has met.
+/// Waits until all have ended, and proves every guarantee for each of them; what the run has met.
 pub(crate) async fn all_end_right(
     cluster: &Cluster,
     participants: &Participants,
@@ -209,7 +209,7 @@ pub(crate) async fn all_end_right(
     assert!(findings.is_empty(), "{findings:#?}");
     let coverage = Coverage::of(&run, Clocks::default());
     assert!(coverage.completed * 3 > coverage.workflows, "nothing was tried: {coverage:#?}");
-    assert!(coverage.roll_backs * 5 > coverage.workflows, "nothing was tried: {coverage:#?}");
+    assert!(coverage.rollbacks * 5 > coverage.workflows, "nothing was tried: {coverage:#?}");
     coverage
 }
 
@@ -252,19 +252,19 @@ async fn killed_and_paused_one_after_the_other() {
     let coverage = all_end_right(&cluster, &participants, starts, Duration::from_secs(120)).await;
     // A run in which nothing happened proves nothing.
     let met = [
-        Fault::RollBack,
+        Fault::Rollback,
         Fault::Retry,
         Fault::Unknown,
         Fault::LostAttempt,
-        Fault::TakeOver,
+        Fault::Takeover,
         Fault::Duplicate,
         Fault::Refused,
         Fault::Late,
         Fault::NullCompensation,
         Fault::Zombie,
     ];
-    let lacks = coverage.demand(&met);
-    assert!(lacks.is_empty(), "{lacks:#?} {coverage:#?}");
+    let deficiencies = coverage.deficiencies(&met);
+    assert!(deficiencies.is_empty(), "{deficiencies:#?} {coverage:#?}");
     println!("{coverage:#?}");
     cluster.down().await.unwrap();
 }

@@ -1,6 +1,6 @@
-//! `kill -9` under load, twice: every promise holds for every workflow, and the run has met what it was to.
+//! `kill -9` under load, duplicates: every guarantee holds for every workflow, and the run has met what it was to.
 
-use goconductor_harness::check::{Clocks, Coverage, Fault, Moment, Run, Start, check, digest};
+use goconductor_harness::check::{Clocks, Coverage, Fault, Run, Start, UtcTime, check, digest};
 use goconductor_harness::{Api, Dev, DevOptions, ORDER, Participants, collect, doctor};
 use serde_json::json;
 use std::ffi::OsStr;
@@ -53,9 +53,10 @@ async fn kill_9_twice_under_load_loses_nothing() {
     let findings = check(&run, Clocks::default());
     assert!(findings.is_empty(), "{findings:#?}");
     let coverage = Coverage::of(&run, Clocks::default());
-    let lacks = coverage.demand(&[Fault::RollBack, Fault::Retry, Fault::Refused, Fault::LostAttempt]);
-    assert!(lacks.is_empty(), "{lacks:#?} {coverage:#?}");
-    assert!(coverage.workflows > 100 && coverage.roll_backs > 10, "the run proves nothing: {coverage:#?}");
+    let deficiencies =
+        coverage.deficiencies(&[Fault::Rollback, Fault::Retry, Fault::Refused, Fault::LostAttempt]);
+    assert!(deficiencies.is_empty(), "{deficiencies:#?} {coverage:#?}");
+    assert!(coverage.workflows > 100 && coverage.rollbacks > 10, "the run proves nothing: {coverage:#?}");
 }
 
 /// Starts orders until `stop`; all of them, each acknowledged in the end.
@@ -74,7 +75,7 @@ async fn keep_starting(api: &Api, lane: usize, stop: &AtomicBool) -> Vec<Start> 
         // The same key until it is acknowledged: an answer that was lost is no second order.
         let key = format!("order-{lane}-{number}");
         let input = json!({"script": script});
-        let at = Moment(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
+        let at = UtcTime(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
         loop {
             match api.start("order", input.clone(), Some(&key)).await {
                 Ok(id) => {

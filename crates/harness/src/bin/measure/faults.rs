@@ -1,4 +1,4 @@
-//! What others notice when a process of a cluster is killed or ended, and when garbage is on the topics.
+//! The effect on others when a process of a cluster is killed or terminated, and when topics contain garbage.
 
 use crate::{now, print_percentiles};
 use goconductor_harness::{Api, Broker, Call, Cluster, ClusterOptions, ElectionServers, ORDER, Participants};
@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const SERVICES: [&str; 3] = ["stock", "payments", "shipping"];
-/// Before anything is measured: topics are made and shared out.
+/// The warm-up, during which topics are created and assigned.
 pub(crate) const SETTLE: Duration = Duration::from_secs(10);
-/// How long a call may take before it counts as failed.
+/// A call that takes longer counts as failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Two of each over Kafka, and whichever queues they could move to, with what an order needs.
+/// A cluster with two processes of each kind over Kafka, the other queues, and the services of an order.
 pub(crate) async fn cluster(more_queues: Vec<Broker>) -> anyhow::Result<(Cluster, Participants)> {
     let services = SERVICES.map(str::to_owned).to_vec();
     let options = ClusterOptions {
@@ -44,11 +44,11 @@ pub(crate) struct Done {
     id: String,
     pub(crate) begun: Instant,
     pub(crate) took: Duration,
-    /// How often its most repeated call was made.
+    /// The highest number of repetitions of one call.
     calls: usize,
 }
 
-/// Orders that follow one another, so many at a time, until it is ended.
+/// A steady number of concurrent orders until it is stopped.
 struct Flow {
     lanes: tokio::task::JoinSet<anyhow::Result<()>>,
     stop: Arc<AtomicBool>,
@@ -93,12 +93,12 @@ pub(crate) async fn order(gateways: &[Api], key: &str, input: &Value) -> anyhow:
     Ok(Done { id, begun, took: begun.elapsed(), calls: starts.max(ends) })
 }
 
-/// A call that is made again at the next gateway if it fails; and how often it was made.
+/// Repeats a failed call at the next gateway. Returns the number of calls.
 async fn repeated<'a, T, F>(gateways: &'a [Api], call: impl Fn(&'a Api) -> F) -> anyhow::Result<(T, usize)>
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    let mut last = anyhow::anyhow!("there is no gateway");
+    let mut last = anyhow::anyhow!("the cluster has no gateway");
     for (api, calls) in gateways.iter().cycle().zip(1..20) {
         match call(api).await {
             Ok(answer) => return Ok((answer, calls)),
@@ -112,7 +112,7 @@ fn times(done: &[Done], from: Instant, to: Instant) -> Vec<Duration> {
     done.iter().filter(|one| one.begun >= from && one.begun < to).map(|one| one.took).collect()
 }
 
-/// Kills executors with attempts under way: when each of those is sent again by another.
+/// Kills executors with attempts in flight and measures the time until another executor repeats each attempt.
 pub(crate) async fn take_over(rounds: usize) -> anyhow::Result<()> {
     let (mut cluster, participants) = cluster(Vec::new()).await?;
     tokio::time::sleep(SETTLE).await;
@@ -157,13 +157,12 @@ pub(crate) async fn take_over(rounds: usize) -> anyhow::Result<()> {
 
 const KINDS: [&str; 5] = ["gateway", "store", "elector", "executor-stock", "executor-payments"];
 
-/// Ends each kind in order, and starts it again, so many times: failed calls, and what an order waits for
-/// longest.
+/// Terminates and restarts each kind of process, and measures failed calls and the longest delay of an order.
 pub(crate) async fn hand_over(rounds: usize) -> anyhow::Result<()> {
     let (mut cluster, _participants) = cluster(Vec::new()).await?;
     tokio::time::sleep(SETTLE).await;
     let flow = Flow::begin(&cluster, "plain", 8, &json!({}));
-    // A retry waits for a timer, and that for the elected.
+    // A retry waits for a timer, which needs the elected leader.
     let retrying = Flow::begin(&cluster, "retrying", 8, &json!({"script": {"charge": ["busy", "ok"]}}));
     tokio::time::sleep(Duration::from_secs(5)).await;
     let quiet = now();
@@ -173,7 +172,7 @@ pub(crate) async fn hand_over(rounds: usize) -> anyhow::Result<()> {
     for round in 0..rounds {
         for kind in KINDS {
             let name = format!("{kind}-{}", 1 + round % 2);
-            // Those that were under way when the signal came, too.
+            // Include the orders that were in flight at the time of the signal.
             let begun = now() - Duration::from_millis(200);
             let took = cluster.terminate(&name).await?;
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -182,19 +181,19 @@ pub(crate) async fn hand_over(rounds: usize) -> anyhow::Result<()> {
             let back = now();
             cluster.restart(&name).await?;
             tokio::time::sleep(Duration::from_secs(1)).await;
-            spans.push(("all that came back", back, now()));
+            spans.push(("after all restarts", back, now()));
             tokio::time::sleep(Duration::from_secs(2)).await;
             let longest = slowest.entry(kind).or_default();
             *longest = took.max(*longest);
         }
     }
     let (done, retried) = (flow.end().await?, retrying.end().await?);
-    for kind in ["nothing"].into_iter().chain(KINDS).chain(["all that came back"]) {
+    for kind in ["nothing"].into_iter().chain(KINDS).chain(["after all restarts"]) {
         let within = |done: &[Done]| -> Vec<Duration> {
             let spans = spans.iter().filter(|span| span.0 == kind);
             spans.flat_map(|(_, from, to)| times(done, *from, *to)).collect()
         };
-        let gone = slowest.get(kind).map_or(String::new(), |took| format!(", gone after {took:.0?}"));
+        let gone = slowest.get(kind).map_or(String::new(), |took| format!(", ended after {took:.0?}"));
         println!("{kind}{gone}");
         print_percentiles("  orders, start to end", &mut within(&done));
         print_percentiles("  with one retry", &mut within(&retried));
@@ -214,7 +213,7 @@ pub(crate) async fn hand_over(rounds: usize) -> anyhow::Result<()> {
     cluster.down().await
 }
 
-/// Garbage on the topics, so many messages a second: what orders notice of it.
+/// Publishes garbage to the topics at a rate per second and measures the effect on orders.
 pub(crate) async fn garbage(rate: u64) -> anyhow::Result<()> {
     let (cluster, _participants) = cluster(Vec::new()).await?;
     let queue = KafkaQueue::new(Settings::new(vec![cluster.brokers.clone()]))?;
@@ -235,7 +234,7 @@ pub(crate) async fn garbage(rate: u64) -> anyhow::Result<()> {
                 let count = rate / 10 / 3;
                 let junk = |number: u64| Message {
                     key: format!("junk-{number}"),
-                    payload: format!("{number}: no command").into_bytes().into(),
+                    payload: format!("{number}: not a command").into_bytes().into(),
                     published_at_ms: 1,
                 };
                 queue.publish(&Topic::execute(service), (sent..sent + count).map(junk).collect()).await?;
@@ -247,7 +246,7 @@ pub(crate) async fn garbage(rate: u64) -> anyhow::Result<()> {
     let done = flow.end().await?;
     for (flooded, from, to) in spans {
         let mut took = times(&done, from, to);
-        let what = if flooded { "with garbage" } else { "without" };
+        let what = if flooded { "with garbage" } else { "without garbage" };
         print_percentiles(&format!("{what}: {} orders", took.len()), &mut took);
     }
     let mut kept = 0;
@@ -269,6 +268,6 @@ pub(crate) async fn garbage(rate: u64) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    println!("{sent} messages that are none, {kept} dead letters");
+    println!("{sent} messages of garbage, {kept} dead letters");
     cluster.down().await
 }

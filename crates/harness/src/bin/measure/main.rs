@@ -1,15 +1,15 @@
-//! Measures what others notice when something breaks in a cluster: two of each service over PostgreSQL and
-//! Kafka, three services with two executors each, all on this machine. `goconductor bench` measures speed.
+//! Measures the effect of faults on others, in a cluster on this machine: two processes of each service over PostgreSQL
+//! and Kafka, and three services with two executors each. `goconductor bench` measures speed.
 //!
-//!     measure take-over [ROUNDS]          executors killed: when others do their work
-//!     measure hand-over [ROUNDS]          each kind ended by SIGTERM: failed calls, the longest wait
-//!     measure garbage [RATE]              so many messages a second that are none: what orders notice
-//!     measure overload [SECONDS]          ten times what dev can do, while a modest namespace asks for a fifth
-//!     measure overload-cluster [SECONDS]  the same over a cluster
-//!     measure switch [RATE]               so many orders a second while all move from queue to queue
-//!     measure waiting [COUNT]             what others notice of so many workflows that wait
-#![allow(clippy::print_stdout, reason = "its output is what it is for")]
-#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+//!     measure take-over [ROUNDS]          kill executors; time until others take over their work
+//!     measure hand-over [ROUNDS]          terminate each kind; failed calls and the longest delay
+//!     measure garbage [RATE]              publish unreadable messages; latency of orders
+//!     measure overload [SECONDS]          offer dev ten times its capacity; share of a modest namespace
+//!     measure overload-cluster [SECONDS]  the same with a cluster
+//!     measure switch [RATE]               start orders at a rate during queue migrations
+//!     measure waiting [COUNT]             effect of many waiting workflows on others
+#![allow(clippy::print_stdout, reason = "the report on standard output is the purpose of the program")]
+#![allow(clippy::cast_precision_loss, reason = "the figures are for people")]
 
 mod faults;
 mod overload;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let known = "take-over, hand-over, garbage, overload, overload-cluster, switch or waiting";
-    let what = arguments.next().with_context(|| format!("measure what? {known}"))?;
+    let what = arguments.next().with_context(|| format!("usage: measure WHAT, where WHAT is {known}"))?;
     let number = arguments.next().map(|text| text.parse::<usize>()).transpose()?;
     match what.as_str() {
         "take-over" => faults::take_over(number.unwrap_or(12)).await,
@@ -32,7 +32,7 @@ async fn main() -> anyhow::Result<()> {
         "overload-cluster" => overload::overload("cluster", number.unwrap_or(60)).await,
         "switch" => switch::switch(u32::try_from(number.unwrap_or(200))?).await,
         "waiting" => overload::waiting(number.unwrap_or(100_000)).await,
-        other => anyhow::bail!("there is no measurement {other}: {known}"),
+        other => anyhow::bail!("unknown measurement {other}; choose {known}"),
     }
 }
 
@@ -41,7 +41,7 @@ fn print_percentiles(what: &str, times: &mut [Duration]) {
     println!("{what}: p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms, longest {most:.2} ms");
 }
 
-/// The time, in milliseconds, that this part of them does not exceed.
+/// The percentile of the sorted times, in milliseconds.
 fn percentile(times: &mut [Duration], part: f64) -> f64 {
     times.sort();
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index below the length")]
@@ -50,6 +50,6 @@ fn percentile(times: &mut [Duration], part: f64) -> f64 {
 }
 
 fn now() -> Instant {
-    #[allow(clippy::disallowed_methods, reason = "measuring is what it is for")]
+    #[allow(clippy::disallowed_methods, reason = "the program measures time")]
     Instant::now()
 }

@@ -1,9 +1,9 @@
-//! Ten times what can be done, from one namespace, while another asks for a fifth of it: who is refused, what of
-//! the accepted ends, how much of its rate the modest one gets, how much memory each process had at most, and
-//! how soon orders are as quick as before.
+//! Offers ten times the capacity from one namespace while another asks for a fifth of it. Measures the refused starts,
+//! the end of the accepted ones, the share of the modest namespace, the peak memory of each process, and the time until
+//! the latency is back to normal.
 //!
-//! The flood is bounded: a fixed number of connections, each with its own pace, and what a connection could not
-//! send in its time is left out and counted.
+//! The load is bounded: a fixed number of connections, each with its own pace. Requests that a connection cannot send in
+//! time are skipped and counted.
 
 use crate::{now, percentile, print_percentiles};
 use anyhow::Context;
@@ -17,22 +17,22 @@ use std::time::Duration;
 const SERVICES: [&str; 3] = ["stock", "payments", "shipping"];
 const GREEDY: &str = "greedy";
 const MODEST: &str = "modest";
-/// How long the capacity is measured, after it has warmed up for as long.
+/// The duration of the capacity measurement, and of the warm-up before it.
 const CAPACITY: Duration = Duration::from_secs(10);
-/// Orders under way when it is.
+/// The number of concurrent orders during that measurement.
 const IN_FLIGHT: usize = 64;
-/// Connections of the flood, and of the modest one: so many that neither waits for its own answers.
+/// The connections of the flood and of the modest namespace. They suffice to never wait for a response.
 const FLOOD: usize = 2500;
 const MODEST_CONNECTIONS: usize = 128;
-/// The flood's part of the capacity, and the modest one's.
+/// The rates of the flood and of the modest namespace, relative to the capacity.
 const TIMES: f64 = 10.0;
 const PART: f64 = 0.2;
-/// When latency has to be as before.
+/// The time within which the latency must be back to normal.
 const RECOVERED: Duration = Duration::from_secs(30);
-/// How long is waited for what was accepted to end.
+/// The time within which accepted workflows must end.
 const ENDS: Duration = Duration::from_secs(300);
 
-/// Services that do what they are asked to, at once, and keep no log.
+/// Services that succeed at once and keep no log.
 struct Participants {
     url: String,
 }
@@ -52,26 +52,26 @@ impl Participants {
     }
 }
 
-/// A namespace's way into the system.
+/// A namespace's connection to the system.
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) struct GatewayConnection {
     http: reqwest::Client,
     base: String,
     namespace: &'static str,
 }
 
-/// What came of a start.
+/// The result of a start.
 pub(crate) enum Start {
     Accepted(String),
     Refused(Duration),
 }
 
-impl Door {
+impl GatewayConnection {
     pub(crate) fn new(base: &str, namespace: &'static str) -> Self {
         Self { http: reqwest::Client::new(), base: base.to_owned(), namespace }
     }
 
-    /// The same over a connection of its own.
+    /// The same with a separate connection.
     fn another(&self) -> Self {
         Self { http: reqwest::Client::new(), ..self.clone() }
     }
@@ -109,7 +109,7 @@ impl Door {
         }
     }
 
-    /// An order from its start to its end; none if it was refused.
+    /// Runs an order to its end. Returns `None` if the start was refused.
     async fn order(&self) -> anyhow::Result<Option<Duration>> {
         let begun = now();
         let Start::Accepted(id) = self.start("order").await? else { return Ok(None) };
@@ -123,7 +123,7 @@ impl Door {
         }
     }
 
-    /// How many workflows there are of each status.
+    /// The number of workflows by status.
     async fn counts(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let path = "/workflow-counts?by=status";
         let (status, _, answer) = self.call("GET", path, "application/json", String::new()).await?;
@@ -135,7 +135,7 @@ impl Door {
     }
 }
 
-/// What is flooded.
+/// The system under load.
 enum System {
     Dev { dev: Box<Dev>, _data: tempfile::TempDir },
     Cluster(Box<Cluster>),
@@ -176,23 +176,23 @@ impl System {
     }
 }
 
-/// One namespace's doors, one a gateway.
-fn doors(system: &System, namespace: &'static str) -> Vec<Door> {
-    system.gateways().iter().map(|base| Door::new(base, namespace)).collect()
+/// The connections of one namespace, one for each gateway.
+fn gateways(system: &System, namespace: &'static str) -> Vec<GatewayConnection> {
+    system.gateways().iter().map(|base| GatewayConnection::new(base, namespace)).collect()
 }
 
-fn first(doors: &[Door]) -> anyhow::Result<&Door> {
-    doors.first().context("no gateway")
+fn first(gateways: &[GatewayConnection]) -> anyhow::Result<&GatewayConnection> {
+    gateways.first().context("no gateway")
 }
 
-/// What became of starts at a pace.
+/// The results of starts at a fixed pace.
 #[derive(Default)]
 struct Tally {
     accepted: AtomicUsize,
     refused: AtomicUsize,
-    /// Connections that broke, and answers that are none.
+    /// Broken connections and unreadable responses.
     failed: AtomicUsize,
-    /// What a connection had no time to send.
+    /// Requests that were skipped because their connection was busy.
     left_out: AtomicUsize,
 }
 
@@ -202,9 +202,9 @@ impl Tally {
     }
 }
 
-/// Starts at a pace, over so many connections, until `stop`.
+/// Starts workflows at a pace over a number of connections until `stop`.
 fn pace(
-    doors: &[Door],
+    gateways: &[GatewayConnection],
     connections: usize,
     rate: f64,
     stop: &Arc<AtomicBool>,
@@ -212,14 +212,14 @@ fn pace(
     let tally = Arc::new(Tally::default());
     let mut lanes = tokio::task::JoinSet::new();
     let every = Duration::from_secs_f64(connections as f64 / rate.max(0.1));
-    for (number, door) in doors.iter().cycle().take(connections).enumerate() {
-        let (door, tally, stop) = (door.another(), Arc::clone(&tally), Arc::clone(stop));
+    for (number, gateway) in gateways.iter().cycle().take(connections).enumerate() {
+        let (gateway, tally, stop) = (gateway.another(), Arc::clone(&tally), Arc::clone(stop));
         let offset = every.mul_f64(number as f64 / connections as f64);
         lanes.spawn(async move {
             let mut next = now() + offset;
             while !stop.load(Ordering::Relaxed) {
                 tokio::time::sleep_until(next.into()).await;
-                let counted = match door.start("order").await {
+                let counted = match gateway.start("order").await {
                     Ok(Start::Accepted(_)) => &tally.accepted,
                     Ok(Start::Refused(_)) => &tally.refused,
                     Err(error) => {
@@ -239,7 +239,7 @@ fn pace(
     (tally, lanes)
 }
 
-#[allow(clippy::print_stderr, reason = "why a figure is not what it should be")]
+#[allow(clippy::print_stderr, reason = "explains an unexpected figure")]
 fn eprint_once(error: &anyhow::Error) {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Ordering::Relaxed) {
@@ -247,17 +247,17 @@ fn eprint_once(error: &anyhow::Error) {
     }
 }
 
-/// Orders a second, so many under way at once.
-async fn capacity(doors: &[Door]) -> anyhow::Result<f64> {
+/// Orders per second at a fixed concurrency.
+async fn capacity(gateways: &[GatewayConnection]) -> anyhow::Result<f64> {
     let mut rate = 0.0;
     for _ in 0..2 {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mut lanes = tokio::task::JoinSet::new();
-        for door in doors.iter().cycle().take(IN_FLIGHT) {
-            let (door, stop, done) = (door.clone(), Arc::clone(&stop), Arc::clone(&done));
+        for gateway in gateways.iter().cycle().take(IN_FLIGHT) {
+            let (gateway, stop, done) = (gateway.clone(), Arc::clone(&stop), Arc::clone(&done));
             lanes.spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    match door.order().await? {
+                    match gateway.order().await? {
                         Some(_) => drop(done.fetch_add(1, Ordering::Relaxed)),
                         None => tokio::time::sleep(Duration::from_millis(100)).await,
                     }
@@ -276,35 +276,35 @@ async fn capacity(doors: &[Door]) -> anyhow::Result<f64> {
     Ok(rate)
 }
 
-async fn idle(door: &Door, count: usize) -> anyhow::Result<Vec<Duration>> {
+async fn idle(gateway: &GatewayConnection, count: usize) -> anyhow::Result<Vec<Duration>> {
     let mut times = Vec::new();
     for _ in 0..count {
-        times.extend(door.order().await?);
+        times.extend(gateway.order().await?);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(times)
 }
 
-/// The check, over `dev` or a cluster, for so many seconds.
+/// Runs the measurement over `dev` or a cluster.
 pub(crate) async fn overload(of: &str, seconds: usize) -> anyhow::Result<()> {
     let system = System::start(of).await?;
     let participants = Participants::start().await?;
-    let (greedy, modest) = (doors(&system, GREEDY), doors(&system, MODEST));
-    for door in [first(&greedy)?, first(&modest)?] {
+    let (greedy, modest) = (gateways(&system, GREEDY), gateways(&system, MODEST));
+    for gateway in [first(&greedy)?, first(&modest)?] {
         for service in SERVICES {
             let way = json!({"http": {"url": participants.url(service)}}).to_string();
-            door.put(&format!("/services/{service}"), "application/json", way).await?;
+            gateway.put(&format!("/services/{service}"), "application/json", way).await?;
         }
-        door.put("/definitions/order", "application/yaml", ORDER.to_owned()).await?;
+        gateway.put("/definitions/order", "application/yaml", ORDER.to_owned()).await?;
     }
-    // Topics are made and shared out.
+    // Topics are created and assigned.
     let settle = if matches!(system, System::Cluster(_)) { 15 } else { 1 };
     tokio::time::sleep(Duration::from_secs(settle)).await;
     let mut before = idle(first(&modest)?, 100).await?;
     print_percentiles("idle before, start to end", &mut before);
     let usual = percentile(&mut before, 0.5);
     let capacity = capacity(&greedy).await?;
-    println!("capacity: {capacity:.0} sagas/s, {IN_FLIGHT} at once");
+    println!("capacity: {capacity:.0} sagas/s with {IN_FLIGHT} in flight");
 
     let stop = Arc::new(AtomicBool::new(false));
     let begun = now();
@@ -317,11 +317,11 @@ pub(crate) async fn overload(of: &str, seconds: usize) -> anyhow::Result<()> {
     print_tally(GREEDY, &flood, TIMES * capacity, took);
     print_tally(MODEST, &part, PART * capacity, took);
     let achieved = Tally::count(&part.accepted) as f64 / (PART * capacity * took);
-    println!("the modest namespace got {:.1} % of its rate (80 % is asked for)", achieved * 100.0);
+    println!("the modest namespace got {:.1} % of its rate (required: 80 %)", achieved * 100.0);
     recover(first(&modest)?, usual).await?;
     all_ended(&[first(&greedy)?, first(&modest)?]).await?;
     for (name, kib) in system.peaks()? {
-        println!("most memory of {name}: {:.1} MiB (512 may be)", kib as f64 / 1024.0);
+        println!("peak memory of {name}: {:.1} MiB (limit: 512 MiB)", kib as f64 / 1024.0);
     }
     match system {
         System::Dev { .. } => Ok(()),
@@ -339,15 +339,15 @@ fn print_tally(name: &str, tally: &Tally, rate: f64, took: f64) {
     );
 }
 
-/// When orders take as long as before.
-async fn recover(door: &Door, usual: f64) -> anyhow::Result<()> {
+/// Measures when the latency is back to normal.
+async fn recover(gateway: &GatewayConnection, usual: f64) -> anyhow::Result<()> {
     let begun = now();
     while begun.elapsed() < RECOVERED * 2 {
-        let mut times = idle(door, 20).await?;
+        let mut times = idle(gateway, 20).await?;
         let median = percentile(&mut times, 0.5);
         if !times.is_empty() && median <= usual * 2.0 {
             println!(
-                "latency as before {:.1} s after the flood: p50 {median:.2} ms (usually {usual:.2}; {} s may pass)",
+                "latency back to normal {:.1} s after the flood: p50 {median:.2} ms (before: {usual:.2} ms; limit: {} s)",
                 begun.elapsed().as_secs_f64(),
                 RECOVERED.as_secs()
             );
@@ -355,23 +355,23 @@ async fn recover(door: &Door, usual: f64) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    println!("latency is not as before {} s after the flood", (RECOVERED * 2).as_secs());
+    println!("latency not back to normal {} s after the flood", (RECOVERED * 2).as_secs());
     Ok(())
 }
 
-async fn all_ended(doors: &[&Door]) -> anyhow::Result<()> {
+async fn all_ended(gateways: &[&GatewayConnection]) -> anyhow::Result<()> {
     let begun = now();
-    for door in doors {
+    for gateway in gateways {
         loop {
-            let counts = door.counts().await?;
+            let counts = gateway.counts().await?;
             let open: u64 =
                 counts.iter().filter(|(status, _)| !is_final(status)).map(|(_, count)| count).sum();
             if open == 0 {
-                println!("{}: all that was accepted has ended: {counts:?}", door.namespace);
+                println!("{}: all accepted workflows have ended: {counts:?}", gateway.namespace);
                 break;
             }
             if begun.elapsed() > ENDS {
-                println!("{}: {open} have not ended: {counts:?}", door.namespace);
+                println!("{}: {open} workflows have not ended: {counts:?}", gateway.namespace);
                 break;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -384,63 +384,62 @@ fn is_final(status: &str) -> bool {
     matches!(status, "COMPLETED" | "ROLLED_BACK" | "TERMINATED")
 }
 
-/// A saga that nobody serves, and one whose service is away, which is asked again in an hour.
-const NOBODY: &str = "workflow: nobody\nsteps:\n- {name: s, run: nobody/do, compensate: none}\n";
+/// A saga without a worker, and one whose service is unreachable and is retried after an hour.
+const UNSERVED: &str = "workflow: unserved\nsteps:\n- {name: s, run: unserved/do, compensate: none}\n";
 const AWAY: &str = "workflow: away\nsteps:\n- {name: s, run: away/do, compensate: none, \
                     retry: {max_attempts: 9, initial: 1h, max: 1h}}\n";
 
-/// What others notice of so many workflows that wait, half of them for a service that nobody serves and half in
-/// a long back-off.
+/// Measures the effect of many waiting workflows, half of them without a worker and half in a long backoff.
 pub(crate) async fn waiting(count: usize) -> anyhow::Result<()> {
     let system = System::start("dev").await?;
     let participants = Participants::start().await?;
-    let doors = doors(&system, "default");
-    let door = first(&doors)?;
+    let gateways = gateways(&system, "default");
+    let gateway = first(&gateways)?;
     let json = "application/json";
     for service in SERVICES {
         let way = json!({"http": {"url": participants.url(service)}}).to_string();
-        door.put(&format!("/services/{service}"), json, way).await?;
+        gateway.put(&format!("/services/{service}"), json, way).await?;
     }
-    door.put("/services/away", json, json!({"http": {"url": "http://127.0.0.1:9"}}).to_string()).await?;
-    for (name, yaml) in [("order", ORDER), ("nobody", NOBODY), ("away", AWAY)] {
-        door.put(&format!("/definitions/{name}"), "application/yaml", yaml.to_owned()).await?;
+    gateway.put("/services/away", json, json!({"http": {"url": "http://127.0.0.1:9"}}).to_string()).await?;
+    for (name, yaml) in [("order", ORDER), ("unserved", UNSERVED), ("away", AWAY)] {
+        gateway.put(&format!("/definitions/{name}"), "application/yaml", yaml.to_owned()).await?;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (rate, median) = fares(&doors, "none waiting").await?;
+    let (rate, median) = measure_orders(&gateways, "none waiting").await?;
     let begun = now();
-    fill(door, count).await?;
+    fill(gateway, count).await?;
     println!("{count} workflows wait, started in {:.0} s", begun.elapsed().as_secs_f64());
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let (rate_then, median_then) = fares(&doors, "with them waiting").await?;
+    let (rate_then, median_then) = measure_orders(&gateways, "with waiting workflows").await?;
     println!(
-        "throughput {:+.1} %, latency {:+.1} % (10 % may be)",
+        "throughput {:+.1} %, latency {:+.1} % (limit: 10 %)",
         (rate_then / rate - 1.0) * 100.0,
         (median_then / median - 1.0) * 100.0
     );
     Ok(())
 }
 
-async fn fares(doors: &[Door], when: &str) -> anyhow::Result<(f64, f64)> {
-    let mut times = idle(first(doors)?, 200).await?;
+async fn measure_orders(gateways: &[GatewayConnection], when: &str) -> anyhow::Result<(f64, f64)> {
+    let mut times = idle(first(gateways)?, 200).await?;
     print_percentiles(&format!("{when}, start to end"), &mut times);
-    let rate = capacity(doors).await?;
-    println!("{when}: {rate:.0} sagas/s, {IN_FLIGHT} at once");
+    let rate = capacity(gateways).await?;
+    println!("{when}: {rate:.0} sagas/s with {IN_FLIGHT} in flight");
     Ok((rate, percentile(&mut times, 0.5)))
 }
 
-async fn fill(door: &Door, count: usize) -> anyhow::Result<()> {
+async fn fill(gateway: &GatewayConnection, count: usize) -> anyhow::Result<()> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut lanes = tokio::task::JoinSet::new();
     for _ in 0..IN_FLIGHT {
-        let (door, next) = (door.clone(), Arc::clone(&next));
+        let (gateway, next) = (gateway.clone(), Arc::clone(&next));
         lanes.spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= count {
                     return anyhow::Ok(());
                 }
-                let definition = if number.is_multiple_of(2) { "nobody" } else { "away" };
-                while let Start::Refused(after) = door.start(definition).await? {
+                let definition = if number.is_multiple_of(2) { "unserved" } else { "away" };
+                while let Start::Refused(after) = gateway.start(definition).await? {
                     tokio::time::sleep(after).await;
                 }
             }

@@ -1,4 +1,4 @@
-//! What orders notice while all processes move from one queue to another.
+//! The latency of orders while all processes move from one queue to another.
 
 use crate::faults::{Done, SETTLE, cluster, order};
 use crate::{now, percentile, print_percentiles};
@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Without a move, before the first and after each.
+/// The duration without a move, before the first move and after each.
 const QUIET: Duration = Duration::from_secs(15);
-/// A move that is not over by then is given up.
+/// The time limit of a move.
 const MOVED: Duration = Duration::from_secs(120);
-/// Where to.
+/// The targets of the moves.
 const WAY: [&str; 4] = ["nats", "kinesis", "rabbitmq", "kafka"];
 
-/// Orders that begin at a steady rate, whatever becomes of those before.
+/// Orders that start at a steady rate, independent of earlier ones.
 struct Arrivals {
     ticking: tokio::task::JoinHandle<JoinSet<anyhow::Result<()>>>,
     stop: Arc<AtomicBool>,
@@ -64,7 +64,7 @@ impl Arrivals {
     }
 }
 
-/// Moves from Kafka to NATS, Kinesis, RabbitMQ and back at so many orders a second.
+/// Moves from Kafka to NATS, Kinesis, RabbitMQ and back, with orders at the given rate per second.
 pub(crate) async fn switch(rate: u32) -> anyhow::Result<()> {
     let more = vec![Broker::Nats(1), Broker::Kinesis, Broker::RabbitMq];
     let (cluster, _participants) = cluster(more).await?;
@@ -87,20 +87,17 @@ pub(crate) async fn switch(rate: u32) -> anyhow::Result<()> {
     let done = arrivals.end().await?;
     let mut slowest = Vec::new();
     for (what, from, to) in spans {
-        // Those that were under way when it began, too.
+        // Include the orders that were in flight at the beginning.
         let noticed = |one: &&Done| one.begun < to && one.begun + one.took > from;
         let mut took: Vec<Duration> = done.iter().filter(noticed).map(|one| one.took).collect();
         println!("{what}: {:.1} s, {} orders", (to - from).as_secs_f64(), took.len());
         print_percentiles("  orders, start to end", &mut took);
         slowest.push((what, percentile(&mut took, 0.99)));
     }
-    // Each move is between the two queues that it is from and to.
+    // A move uses both of its queues.
     for around in slowest.windows(3).step_by(2) {
         if let [(_, before), (what, during), (_, after)] = around {
-            println!(
-                "{what}: p99 {:.2} times that of the slower of its two queues",
-                during / before.max(*after)
-            );
+            println!("{what}: p99 is {:.2} times that of the slower queue", during / before.max(*after));
         }
     }
     println!("{} orders, all ended", done.len());
@@ -110,7 +107,7 @@ pub(crate) async fn switch(rate: u32) -> anyhow::Result<()> {
 async fn moved(api: &Api, to: &str) -> anyhow::Result<()> {
     let begun = now();
     let (status, said) = api.send("POST", "/queues/switch", Some(json!({"to": to}))).await?;
-    anyhow::ensure!(status == 200, "the move to {to} is refused: {said}");
+    anyhow::ensure!(status == 200, "the move to {to} was refused: {said}");
     let mut known = String::new();
     loop {
         let standing = api.get("/queues/switch").await?;
@@ -122,7 +119,7 @@ async fn moved(api: &Api, to: &str) -> anyhow::Result<()> {
         if known == "over" {
             return Ok(());
         }
-        anyhow::ensure!(begun.elapsed() < MOVED, "the move to {to} does not end: {standing}");
+        anyhow::ensure!(begun.elapsed() < MOVED, "the move to {to} did not end: {standing}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

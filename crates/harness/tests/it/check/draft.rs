@@ -3,7 +3,7 @@
 use super::life::{Call, Life};
 use super::noise::Noise;
 use super::shown;
-use goconductor_harness::check::{Doctor, Effect, Fence, LedgerRow, Moment, Run, Start, Took, digest};
+use goconductor_harness::check::{Doctor, Effect, EffectKind, Fence, LedgerRow, Run, Start, UtcTime, digest};
 use goconductor_saga::{Event, EventKind, Plan, Side, State, StepIndex, Timestamp, WorkflowId, evolve};
 use serde_json::json;
 
@@ -46,7 +46,7 @@ impl Draft {
                 input: digest(&input),
                 // The answer to some starts is lost.
                 acknowledged: (!noise.once_in(5)).then(|| id.to_string()),
-                at: Moment(begun - noise.micros(10)),
+                at: UtcTime(begun - noise.micros(10)),
             });
             let case = Case { plan: life.plan, events: life.events, key };
             draft.run.workflows.push(shown::history(&case.plan, &case.events, case.key.clone()));
@@ -59,7 +59,7 @@ impl Draft {
                 definition: "w0".to_owned(),
                 input: digest(&json!(null)),
                 acknowledged: None,
-                at: Moment(BEGUN),
+                at: UtcTime(BEGUN),
             });
         }
         let checked = u64::try_from(draft.cases.len()).unwrap();
@@ -206,7 +206,7 @@ fn effect(life: &Life, id: WorkflowId, replicas: u32, call: &Call) -> Effect {
         attempt: call.attempt,
         effect: call.effect,
         // A lock of the workflow's own, held from its start to its end.
-        fence: (call.effect == Some(Took::Applied))
+        fence: (call.effect == Some(EffectKind::Applied))
             .then(|| Fence { lock: format!("account/{id}"), token: 7 }),
         answered: None,
     }

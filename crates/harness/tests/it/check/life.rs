@@ -4,7 +4,7 @@
 
 use super::graphs::{self, Literal};
 use super::noise::Noise;
-use goconductor_harness::check::Took;
+use goconductor_harness::check::EffectKind;
 use goconductor_saga::{
     Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal, Side,
     StartWorkflow, State, Status, StepIndex, StepStatus, Timestamp, WorkflowId, decide, start, transition,
@@ -27,7 +27,7 @@ pub(crate) struct Call {
     pub(crate) step: StepIndex,
     pub(crate) side: Side,
     pub(crate) attempt: u32,
-    pub(crate) effect: Option<Took>,
+    pub(crate) effect: Option<EffectKind>,
 }
 
 struct Row {
@@ -192,8 +192,8 @@ impl Life {
 
     /// As an inbox has it: a repeat is recognised by its key, what never happened is undone as nothing and
     /// can't happen any more.
-    fn effect(&self, step: StepIndex, side: Side, what: Landing) -> Option<Took> {
-        let was = |side: Side, effects: &[Took]| {
+    fn effect(&self, step: StepIndex, side: Side, what: Landing) -> Option<EffectKind> {
+        let was = |side: Side, effects: &[EffectKind]| {
             self.calls.iter().any(|call| {
                 call.step == step
                     && call.side == side
@@ -202,15 +202,23 @@ impl Life {
         };
         match (what, side) {
             (Landing::Nothing, _) => None,
-            (Landing::Refuse, _) => Some(Took::Refused),
-            (Landing::Act, Side::Execute) if was(Side::Execute, &[Took::Applied]) => Some(Took::Duplicate),
-            (Landing::Act, Side::Execute) if was(Side::Compensate, &[Took::Null]) => Some(Took::Refused),
-            (Landing::Act, Side::Execute) => Some(Took::Applied),
-            (Landing::Act, Side::Compensate) if was(Side::Compensate, &[Took::Applied, Took::Null]) => {
-                Some(Took::Duplicate)
+            (Landing::Refuse, _) => Some(EffectKind::Refused),
+            (Landing::Act, Side::Execute) if was(Side::Execute, &[EffectKind::Applied]) => {
+                Some(EffectKind::Duplicate)
             }
-            (Landing::Act, Side::Compensate) if was(Side::Execute, &[Took::Applied]) => Some(Took::Applied),
-            (Landing::Act, Side::Compensate) => Some(Took::Null),
+            (Landing::Act, Side::Execute) if was(Side::Compensate, &[EffectKind::Null]) => {
+                Some(EffectKind::Refused)
+            }
+            (Landing::Act, Side::Execute) => Some(EffectKind::Applied),
+            (Landing::Act, Side::Compensate)
+                if was(Side::Compensate, &[EffectKind::Applied, EffectKind::Null]) =>
+            {
+                Some(EffectKind::Duplicate)
+            }
+            (Landing::Act, Side::Compensate) if was(Side::Execute, &[EffectKind::Applied]) => {
+                Some(EffectKind::Applied)
+            }
+            (Landing::Act, Side::Compensate) => Some(EffectKind::Null),
         }
     }
 

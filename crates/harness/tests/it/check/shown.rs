@@ -1,7 +1,7 @@
 //! What the API shows of a workflow, made from its history.
 
 use goconductor_harness::check::{
-    CompensationView, Edge, Graph, History, Moment, Node, ShownEvent, StepView, View, Waiting,
+    CompensationView, Edge, Graph, History, Node, ShownEvent, StepView, UtcTime, View, Waiting,
 };
 use goconductor_saga::{
     Event, Join, Json, Kind, Plan, Progress, RollbackCause, State, Step, StepState, Timestamp, evolve,
@@ -62,9 +62,9 @@ fn view(plan: &Plan, state: &State, idempotency_key: Option<String>) -> View {
         output: state.output.as_deref().cloned().unwrap_or_default(),
         error: state.error.clone(),
         seq: state.seq,
-        created_at: Moment(state.created_at.0),
-        ended_at: moment(state.ended_at),
-        deadline: moment(state.deadline),
+        created_at: UtcTime(state.created_at.0),
+        ended_at: time_text(state.ended_at),
+        deadline: time_text(state.deadline),
         steps: steps.clone().map(|(of, step)| step_view(of, step)).collect(),
         waiting_on: steps.filter_map(|(of, step)| waiting(state, of, step)).collect(),
     }
@@ -77,15 +77,15 @@ fn step_view(of: &Step, step: &StepState) -> StepView {
         status: step.status().as_str().to_owned(),
         attempts: step.execute.begun(),
         compensation_attempts: step.compensate.begun(),
-        queued_at: moment(queued_at),
-        started_at: moment(started_at),
-        ended_at: moment(ended_at),
+        queued_at: time_text(queued_at),
+        started_at: time_text(started_at),
+        ended_at: time_text(ended_at),
         output: step.output.as_deref().cloned().unwrap_or_default(),
         error: step.error.clone(),
         compensation: step.compensation.map(|_| CompensationView {
-            queued_at: moment(step.compensate.queued_at),
-            started_at: moment(step.compensate.started_at),
-            ended_at: moment(step.compensate.ended_at),
+            queued_at: time_text(step.compensate.queued_at),
+            started_at: time_text(step.compensate.started_at),
+            ended_at: time_text(step.compensate.ended_at),
         }),
     }
 }
@@ -112,12 +112,12 @@ fn event_view(plan: &Plan, event: &Event) -> ShownEvent {
         if let Some(value) = detail.get_mut(name)
             && let Some(micros) = value.as_i64()
         {
-            *value = Json::from(Moment(micros).to_string());
+            *value = Json::from(UtcTime(micros).to_string());
         }
     }
     ShownEvent {
         seq: event.seq,
-        time: Moment(event.time.0),
+        time: UtcTime(event.time.0),
         kind,
         step: event.kind.step().map(|index| plan.step(index).unwrap().name.clone()),
         attempt,
@@ -126,6 +126,6 @@ fn event_view(plan: &Plan, event: &Event) -> ShownEvent {
     }
 }
 
-fn moment(at: Option<Timestamp>) -> Option<Moment> {
-    at.map(|at| Moment(at.0))
+fn time_text(at: Option<Timestamp>) -> Option<UtcTime> {
+    at.map(|at| UtcTime(at.0))
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a run: each made out of a right one, by name, with the promise that it breaks.
+//! What can be wrong with a run: each made out of a right one, by name, with the guarantee that it breaks.
 
 mod claims;
 mod effects;
@@ -10,7 +10,7 @@ use super::noise::Noise;
 /// One way to be wrong.
 #[derive(Clone, Copy)]
 pub(crate) struct Wrong {
-    pub(crate) promise: &'static str,
+    pub(crate) guarantee: &'static str,
     pub(crate) name: &'static str,
     /// None: there is nothing in this run that could be wrong in this way.
     pub(crate) make: fn(&mut Draft, &mut Noise) -> Option<()>,
@@ -21,9 +21,9 @@ pub(crate) fn all() -> Vec<Wrong> {
 }
 
 const fn wrong(
-    promise: &'static str,
+    guarantee: &'static str,
     name: &'static str,
     make: fn(&mut Draft, &mut Noise) -> Option<()>,
 ) -> Wrong {
-    Wrong { promise, name, make }
+    Wrong { guarantee, name, make }
 }

@@ -1,7 +1,7 @@
 //! T1 to T5 and T15: what is said, shown and kept of workflows.
 
 use super::{Draft, Noise, Wrong, wrong};
-use goconductor_harness::check::{DoctorFinding, Fence, LedgerRow, Took};
+use goconductor_harness::check::{DoctorFinding, EffectKind, Fence, LedgerRow};
 use goconductor_saga::{EventKind, Json, owed};
 
 pub(super) const WRONGS: &[Wrong] = &[
@@ -211,7 +211,7 @@ fn two_owners(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
 fn fallen_token(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let applied = |draft: &Draft| -> Vec<usize> {
         let lines = draft.run.effects.iter().enumerate();
-        lines.filter(|(_, line)| line.effect == Some(Took::Applied)).map(|(at, _)| at).collect()
+        lines.filter(|(_, line)| line.effect == Some(EffectKind::Applied)).map(|(at, _)| at).collect()
     };
     let one = *noise.pick(&applied(draft))?;
     let later = |at: &usize| {

@@ -1,7 +1,7 @@
 //! T10 to T12: what the participants did.
 
 use super::{Draft, Noise, Wrong, wrong};
-use goconductor_harness::check::Took;
+use goconductor_harness::check::EffectKind;
 use goconductor_saga::{EventKind, Side, StepStatus};
 
 pub(super) const WRONGS: &[Wrong] = &[
@@ -25,9 +25,10 @@ pub(super) const WRONGS: &[Wrong] = &[
 ];
 
 fn again(draft: &mut Draft, noise: &mut Noise, operation: &str) -> Option<()> {
-    let line = draft
-        .line(noise, |_, _, line| line.operation == operation && line.effect == Some(Took::Duplicate))?;
-    draft.run.effects[line].effect = Some(Took::Applied);
+    let line = draft.line(noise, |_, _, line| {
+        line.operation == operation && line.effect == Some(EffectKind::Duplicate)
+    })?;
+    draft.run.effects[line].effect = Some(EffectKind::Applied);
     Some(())
 }
 
@@ -38,13 +39,13 @@ fn applied_twice(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
 fn undone_twice(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let line = draft.line(noise, |draft, at, line| {
         line.operation == "compensate"
-            && line.effect == Some(Took::Duplicate)
+            && line.effect == Some(EffectKind::Duplicate)
             && draft
                 .lines(at, draft.cases[at].step_of(line), Side::Compensate)
                 .into_iter()
-                .any(|other| draft.run.effects[other].effect == Some(Took::Applied))
+                .any(|other| draft.run.effects[other].effect == Some(EffectKind::Applied))
     })?;
-    draft.run.effects[line].effect = Some(Took::Applied);
+    draft.run.effects[line].effect = Some(EffectKind::Applied);
     Some(())
 }
 
@@ -86,7 +87,7 @@ fn left_applied(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
         let case = &draft.cases[at];
         draft.status(at) == "ROLLED_BACK"
             && line.operation == "compensate"
-            && line.effect == Some(Took::Applied)
+            && line.effect == Some(EffectKind::Applied)
             && case.is_by_itself(case.step_of(line))
     })?;
     draft.run.effects[line].effect = None;
@@ -130,7 +131,7 @@ fn applied_though_skipped(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let mut line = draft.run.effects.iter().find(|line| line.workflow == id)?.clone();
     line.step = case.name(step).to_owned();
     line.key = case.plan.idempotency_key(case.state().id, step, Side::Execute);
-    (line.operation, line.attempt, line.effect) = ("execute".to_owned(), 1, Some(Took::Applied));
+    (line.operation, line.attempt, line.effect) = ("execute".to_owned(), 1, Some(EffectKind::Applied));
     (line.participant, line.process) = (line.step.clone(), format!("{}-0", line.step));
     draft.run.effects.push(line);
     draft.relog();
@@ -149,7 +150,9 @@ fn later_than_said(draft: &mut Draft, noise: &mut Noise, side: Side) -> Option<(
     })?;
     let event = &draft.cases[at].events[nth];
     let (step, said) = (event.kind.step()?, event.time.0);
-    let took = |line: &usize| matches!(draft.run.effects[*line].effect, Some(Took::Applied | Took::Null));
+    let took = |line: &usize| {
+        matches!(draft.run.effects[*line].effect, Some(EffectKind::Applied | EffectKind::Null))
+    };
     let line = draft.lines(at, step, side).into_iter().find(took)?;
     draft.run.effects[line].at = said + 5_000;
     draft.relog();

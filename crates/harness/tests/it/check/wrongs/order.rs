@@ -2,7 +2,7 @@
 
 use super::super::draft::Case;
 use super::{Draft, Noise, Wrong, wrong};
-use goconductor_harness::check::Took;
+use goconductor_harness::check::EffectKind;
 use goconductor_saga::{
     EventKind, Join, Phase, RollbackCause, Side, StepIndex, StepState, StepStatus, Timestamp,
 };
@@ -172,8 +172,9 @@ fn compensated_for_nothing(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
 }
 
 fn executed_after_compensate(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
-    let undo = draft
-        .line(noise, |_, _, line| line.operation == "compensate" && line.effect == Some(Took::Applied))?;
+    let undo = draft.line(noise, |_, _, line| {
+        line.operation == "compensate" && line.effect == Some(EffectKind::Applied)
+    })?;
     let (id, step, at) = {
         let undo = &draft.run.effects[undo];
         (undo.workflow.clone(), undo.step.clone(), undo.at)
@@ -182,7 +183,7 @@ fn executed_after_compensate(draft: &mut Draft, noise: &mut Noise) -> Option<()>
         line.workflow == id
             && line.step == step
             && line.operation == "execute"
-            && line.effect == Some(Took::Applied)
+            && line.effect == Some(EffectKind::Applied)
     })?;
     done.at = at + 20_000;
     draft.relog();
@@ -193,26 +194,26 @@ fn zombie_let_in(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let zombie = draft.line(noise, |draft, at, line| {
         let case = &draft.cases[at];
         line.operation == "execute"
-            && line.effect == Some(Took::Refused)
+            && line.effect == Some(EffectKind::Refused)
             && draft.lines(at, case.step_of(line), Side::Compensate).into_iter().any(|undo| {
                 let undo = &draft.run.effects[undo];
-                undo.effect == Some(Took::Null) && undo.at + 2_000 < line.at
+                undo.effect == Some(EffectKind::Null) && undo.at + 2_000 < line.at
             })
     })?;
-    draft.run.effects[zombie].effect = Some(Took::Applied);
+    draft.run.effects[zombie].effect = Some(EffectKind::Applied);
     Some(())
 }
 
 fn null_for_applied(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let undo = draft.line(noise, |draft, at, line| {
         line.operation == "compensate"
-            && line.effect == Some(Took::Applied)
+            && line.effect == Some(EffectKind::Applied)
             && draft.lines(at, draft.cases[at].step_of(line), Side::Execute).into_iter().any(|done| {
                 let done = &draft.run.effects[done];
-                done.effect == Some(Took::Applied) && done.at + 2_000 < line.at
+                done.effect == Some(EffectKind::Applied) && done.at + 2_000 < line.at
             })
     })?;
-    draft.run.effects[undo].effect = Some(Took::Null);
+    draft.run.effects[undo].effect = Some(EffectKind::Null);
     Some(())
 }
 
@@ -257,7 +258,7 @@ fn pivot_left(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
             && Some(case.step_of(line)) == case.plan.pivot()
             && case.is_by_itself(case.step_of(line))
     })?;
-    draft.run.effects[line].effect = Some(Took::Applied);
+    draft.run.effects[line].effect = Some(EffectKind::Applied);
     Some(())
 }
 
@@ -272,7 +273,7 @@ fn undone_after_pivot(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let key = case.plan.idempotency_key(case.state().id, step, Side::Compensate);
     let mut line = draft.run.effects[*draft.lines(at, step, Side::Execute).first()?].clone();
     (line.operation, line.key, line.at) = ("compensate".to_owned(), key, end + 5_000);
-    (line.attempt, line.effect) = (1, Some(Took::Applied));
+    (line.attempt, line.effect) = (1, Some(EffectKind::Applied));
     draft.run.effects.push(line);
     draft.relog();
     Some(())
@@ -317,7 +318,7 @@ fn wrong_order_at_participants(draft: &mut Draft, noise: &mut Noise) -> Option<(
         let lines = draft.lines(at, step, Side::Compensate).into_iter();
         lines
             .map(|line| (line, &draft.run.effects[line]))
-            .find(|(_, line)| line.effect == Some(Took::Applied))
+            .find(|(_, line)| line.effect == Some(EffectKind::Applied))
             .map(|(at, _)| at)
     };
     let below = |draft: &Draft, at: usize, step: StepIndex| {
