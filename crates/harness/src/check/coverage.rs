@@ -126,15 +126,15 @@ impl Coverage {
     pub fn deficiencies(&self, wanted: &[Fault]) -> Vec<String> {
         let mut deficiencies = Vec::new();
         if self.workflows == 0 {
-            deficiencies.push("there is no workflow: the run proves nothing".to_owned());
+            deficiencies.push("the run has no workflow and proves nothing".to_owned());
         }
         if self.ended.saturating_mul(100) < self.workflows.saturating_mul(ENDED_PERCENT) {
             let Self { ended, workflows, .. } = self;
             deficiencies
-                .push(format!("{ended} of {workflows} workflows ended, {ENDED_PERCENT} % are demanded"));
+                .push(format!("{ended} of {workflows} workflows ended; {ENDED_PERCENT} % are required"));
         }
         for fault in wanted.iter().filter(|fault| self.seen(**fault) == 0) {
-            deficiencies.push(format!("{fault:?} was wanted and never met: the run proves nothing about it"));
+            deficiencies.push(format!("{fault:?} was wanted but did not occur"));
         }
         deficiencies
     }

@@ -23,7 +23,7 @@ pub fn nothing_runs_after_its_compensate(evidence: &Evidence<'_>) -> Vec<Finding
                 if evidence.before(other, one) {
                     found.push(id, format!("{name} was executed after its compensate: {}", pair(other, one)));
                 } else if other.effect == Some(EffectKind::Null) && evidence.before(one, other) {
-                    let what = format!("{name} had been executed, and its compensate found nothing to undo");
+                    let what = format!("{name} was executed, but its compensate found nothing to undo");
                     found.push(id, format!("{what}: {}", pair(one, other)));
                 }
             }
@@ -39,8 +39,7 @@ fn compensated_too_early(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, fou
         let early = |seen: &&Seen<'_>| evidence.earlier(seen.effect.at, due_at.0);
         if let Some(seen) = case.about(step.at(), Side::Compensate).find(early) {
             let (Seen { instance, effect, .. }, early) = (seen, due_at.0 - seen.effect.at);
-            let what =
-                format!("{instance} was compensated {early} µs before its execute could not land any more");
+            let what = format!("{instance} was compensated {early} µs before the deadline of its execute");
             found.push(id, format!("{what}: {} line {}", effect.process, effect.number));
         }
     }
@@ -69,13 +68,13 @@ pub fn pivot_is_final(evidence: &Evidence<'_>) -> Vec<Finding> {
         let name = case.shape.name(pivot);
         if case.history.view.status == "ROLLED_BACK" {
             let line = done.effect.number;
-            found.push(id, format!("it is rolled back, and its pivot {name} took effect: line {line}"));
+            found.push(id, format!("it is rolled back, but its pivot {name} took effect: line {line}"));
         }
         let after = |seen: &&Seen<'_>| {
             seen.applied(Side::Compensate) && evidence.before(done.effect, seen.effect) && seen.step != pivot
         };
         for undo in case.seen.iter().filter(after) {
-            let what = format!("{} was undone after the pivot {name} had been done", undo.instance);
+            let what = format!("{} was compensated after the pivot {name} took effect", undo.instance);
             found.push(id, format!("{what}: {}", pair(done.effect, undo.effect)));
         }
     }
@@ -93,7 +92,7 @@ pub fn compensations_run_in_reverse(evidence: &Evidence<'_>) -> Vec<Finding> {
                 case.shape.can_be_undone(*below) && case.after.step(*below).is_some_and(|step| !step.by_hand)
             });
             for late in below.filter_map(|below| compensated_too_late(evidence, case, undo, below)) {
-                let what = format!("{} was undone before {late}, which depends on it", undo.instance);
+                let what = format!("{} was compensated before {late}, which depends on it", undo.instance);
                 found.push(id, format!("{what}: {} line {}", undo.effect.process, undo.effect.number));
             }
         }
@@ -134,7 +133,10 @@ pub fn effects_are_applied_once(evidence: &Evidence<'_>) -> Vec<Finding> {
             let (effect, side) = (seen.effect, seen.side.as_str());
             let (name, key) = (case.shape.name(seen.step), effect.key.as_str());
             if key != format!("{id}/{}/{side}", seen.instance) && keys.insert(key) {
-                found.push(id, format!("{name} was asked for under {key:?}, not {id}/{name}/{side}"));
+                found.push(
+                    id,
+                    format!("{name} was requested with the key {key:?} instead of {id}/{name}/{side}"),
+                );
             }
             if effect.effect == Some(EffectKind::Applied)
                 && let Some(first) = applied.insert((seen.instance, seen.side), effect)
@@ -159,12 +161,10 @@ fn gaps(evidence: &Evidence<'_>, found: &mut Findings) {
     for ((participant, process), mut numbers) in logs {
         numbers.sort_unstable();
         if let Some((expected, number)) = (1..).zip(numbers).find(|(expected, number)| expected != number) {
-            let what = "so nobody can say what was applied how often";
+            let what = "so the number of effects is unknown";
             found.push(
                 "",
-                format!(
-                    "the log {process} of {participant} has line {number} where {expected} should be, {what}"
-                ),
+                format!("the log {process} of {participant} has line {number} instead of {expected}, {what}"),
             );
         }
     }
@@ -175,22 +175,26 @@ fn gaps(evidence: &Evidence<'_>, found: &mut Findings) {
 pub fn effects_follow_commands(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T12");
     for effect in &evidence.unknown_effects {
-        found.push(&effect.workflow, format!("{} was asked for, and there is no such workflow", effect.key));
+        found
+            .push(&effect.workflow, format!("{} was requested, but the workflow does not exist", effect.key));
     }
     for (id, case) in &evidence.cases {
         for effect in &case.odd {
             let Effect { step, operation, .. } = effect;
-            found.push(id, format!("{operation} of {step} was asked for: its definition has no such thing"));
+            found.push(
+                id,
+                format!("{operation} of {step} was requested, but its definition does not contain it"),
+            );
         }
         let commands = commands(case);
         for seen in &case.seen {
             let Effect { at, attempt, process, number, .. } = seen.effect;
             let what = format!("attempt {attempt} of {} ({process} line {number})", seen.effect.key);
             match commands.get(&(seen.step, seen.side, *attempt)) {
-                None => found.push(id, format!("{what} was made, and its history commands none")),
+                None => found.push(id, format!("{what} was made without a command in the history")),
                 Some(command) if evidence.earlier(*at, *command) => {
                     let early = command - at;
-                    found.push(id, format!("{what} was made {early} µs before it was commanded"));
+                    found.push(id, format!("{what} was made {early} µs before its command"));
                 }
                 Some(_) => {}
             }

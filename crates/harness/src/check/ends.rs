@@ -24,10 +24,10 @@ pub fn workflows_end(evidence: &Evidence<'_>) -> Vec<Finding> {
                 )
             };
             let waits: Vec<String> = view.waiting_on.iter().map(waits).collect();
-            let waits = if waits.is_empty() { "nothing that it names".to_owned() } else { waits.join("; ") };
+            let waits = if waits.is_empty() { "nothing".to_owned() } else { waits.join("; ") };
             found.push(
                 id,
-                format!("it stands still in {} at event {}: it waits for {waits}", view.status, view.seq),
+                format!("it is stuck in {} at event {} and waits for {waits}", view.status, view.seq),
             );
         }
     }
@@ -36,14 +36,14 @@ pub fn workflows_end(evidence: &Evidence<'_>) -> Vec<Finding> {
 
 fn check_operator_help(id: &str, view: &View, found: &mut Findings) {
     if view.error.is_none() {
-        found.push(id, "it is in ERROR, and does not say what went wrong first");
+        found.push(id, "it is in ERROR without a first failure");
     }
     let mut asked = 0;
     for waiting in view.waiting_on.iter().filter(|waiting| waiting.kind == "OPERATOR") {
         let Some(name) = &waiting.step else { continue };
         asked += 1;
         let Some(step) = view.steps.iter().find(|step| step.name == *name) else {
-            found.push(id, format!("it is in ERROR for the step {name}, which it has not"));
+            found.push(id, format!("it is in ERROR for the unknown step {name}"));
             continue;
         };
         let StepView { status, error, .. } = step;
@@ -51,17 +51,14 @@ fn check_operator_help(id: &str, view: &View, found: &mut Findings) {
             found.push(id, format!("it is in ERROR for the step {name}, which is {status}"));
         }
         if error.is_none() {
-            found.push(id, format!("it is in ERROR for the step {name}, which has no cause"));
+            found.push(id, format!("it is in ERROR for the step {name}, which has no failure"));
         }
         if !["retry", "skip", "complete"].iter().any(|verb| waiting.detail.contains(verb)) {
-            found.push(id, format!("it is in ERROR for the step {name}, and does not say what may be done"));
+            found.push(id, format!("it is in ERROR for the step {name} without the actions of an operator"));
         }
     }
     if asked == 0 {
-        found.push(
-            id,
-            "it is in ERROR, and asks no operator for help: waiting_on names no step with OPERATOR",
-        );
+        found.push(id, "it is in ERROR, but waiting_on contains no step with OPERATOR");
     }
 }
 
@@ -85,7 +82,7 @@ pub fn ends_agree_with_effects(evidence: &Evidence<'_>) -> Vec<Finding> {
 fn completed(id: &str, case: &Case<'_>, found: &mut Findings) {
     for (index, name, step) in case.steps() {
         if !step.is_settled() {
-            found.push(id, format!("it is COMPLETED, and {name} is {:?}", step.forward));
+            found.push(id, format!("it is COMPLETED, but {name} is {:?}", step.forward));
         }
         if step.by_hand {
             continue;
@@ -95,10 +92,10 @@ fn completed(id: &str, case: &Case<'_>, found: &mut Findings) {
         let many = case.about(index, Side::Execute).any(Seen::is_one_of_many);
         match step.forward {
             Execution::Completed if done == 0 => {
-                found.push(id, format!("it is COMPLETED, and {name} was never applied"));
+                found.push(id, format!("it is COMPLETED, but {name} was never applied"));
             }
             Execution::Completed if done > 1 && !many => {
-                found.push(id, format!("it is COMPLETED, and {name} was applied {done} times"));
+                found.push(id, format!("it is COMPLETED, but {name} was applied {done} times"));
             }
             Execution::Completed => {}
             Execution::Pending
@@ -107,12 +104,12 @@ fn completed(id: &str, case: &Case<'_>, found: &mut Findings) {
             | Execution::Failed
             | Execution::Unknown => {
                 if done > 0 {
-                    found.push(id, format!("it is COMPLETED without {name}, which was applied"));
+                    found.push(id, format!("it is COMPLETED without {name}, but {name} was applied"));
                 }
             }
         }
         if undone > 0 {
-            found.push(id, format!("it is COMPLETED, and {name} was undone"));
+            found.push(id, format!("it is COMPLETED, but {name} was compensated"));
         }
     }
 }
@@ -121,9 +118,12 @@ fn rolled_back(id: &str, case: &Case<'_>, found: &mut Findings) {
     for (index, name, step) in case.steps() {
         let undoable = case.shape.can_be_undone(index);
         if step.forward == Execution::Open || step.undo == CompensationProgress::Open {
-            found.push(id, format!("it is ROLLED_BACK, and a command for {name} is still open"));
+            found.push(id, format!("it is ROLLED_BACK, but a command for {name} is still open"));
         } else if undoable && step.may_have_happened() && !step.is_undone() {
-            found.push(id, format!("it is ROLLED_BACK, and {name}, which may have happened, is not undone"));
+            found.push(
+                id,
+                format!("it is ROLLED_BACK, but {name} may have had an effect and is not compensated"),
+            );
         }
         if step.by_hand || !undoable {
             continue;
@@ -132,14 +132,14 @@ fn rolled_back(id: &str, case: &Case<'_>, found: &mut Findings) {
             let mut undo = case.about(index, Side::Compensate).filter(|seen| seen.applied(Side::Compensate));
             if !undo.any(|seen| seen.instance == done.instance) {
                 let Seen { instance, effect, .. } = done;
-                let what = format!("it is ROLLED_BACK, and {instance} is left applied");
+                let what = format!("it is ROLLED_BACK, but {instance} is left applied");
                 found.push(id, format!("{what}: {} line {}", effect.process, effect.number));
             }
         }
         if step.undo == CompensationProgress::Done
             && !case.about(index, Side::Compensate).any(|seen| seen.effect.effect.is_some())
         {
-            found.push(id, format!("it is ROLLED_BACK, and nobody was ever asked to undo {name}"));
+            found.push(id, format!("it is ROLLED_BACK, but {name} was never compensated"));
         }
     }
 }
@@ -159,7 +159,7 @@ fn check_reported_times(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, foun
         let first = case.about(index, side).filter(took).map(|seen| seen.effect.at).min();
         if let Some(first) = first.filter(|first| evidence.earlier(event.time.0, *first)) {
             let (name, late) = (case.shape.name(index), first - event.time.0);
-            let what = format!("{name}/{} is on record as done {late} µs before it was", side.as_str());
+            let what = format!("{name}/{} is recorded {late} µs before its effect", side.as_str());
             found.push(id, format!("event {}: {what}", event.seq));
         }
     }

@@ -115,7 +115,7 @@ impl<'a> Shape<'a> {
     }
 
     pub(super) fn name(&self, index: usize) -> &'a str {
-        self.graph.nodes.get(index).map_or("a step that is not there", |node| node.name.as_str())
+        self.graph.nodes.get(index).map_or("an unknown step", |node| node.name.as_str())
     }
 
     pub(super) fn can_be_undone(&self, index: usize) -> bool {
@@ -197,7 +197,9 @@ impl<'a> Case<'a> {
         for event in &history.events {
             match read(&shape, event) {
                 Ok(event) => events.push(event),
-                Err(why) => unread.push(format!("event {} ({}) can't be read: {why}", event.seq, event.kind)),
+                Err(why) => {
+                    unread.push(format!("event {} ({}) cannot be read: {why}", event.seq, event.kind))
+                }
             }
         }
         let mut after = Replay::of(shape.graph.nodes.len());

@@ -17,21 +17,24 @@ pub fn ledger_equals_owed(evidence: &Evidence<'_>) -> Vec<Finding> {
 
 fn doctor(evidence: &Evidence<'_>, found: &mut Findings) {
     let Some(doctor) = &evidence.run.doctor else {
-        found.push("", "nobody asked doctor: run `goconductor doctor -o json` on the store of the run");
+        found.push("", "doctor was not run; run `goconductor doctor -o json` on the store of the run");
         return;
     };
     let there = evidence.cases.len();
     if doctor.checked < u64::try_from(there).unwrap_or(u64::MAX) {
         found.push(
             "",
-            format!("doctor looked at {} of {there} workflows: is it the same store?", doctor.checked),
+            format!(
+                "doctor checked {} of {there} workflows; check that it read the store of the run",
+                doctor.checked
+            ),
         );
     }
     for id in &doctor.too_busy {
-        found.push(id, "it changed each time doctor looked at it: ask again when the run has come to rest");
+        found.push(id, "it changed whenever doctor read it; run doctor again when the run is at rest");
     }
     for each in doctor.findings.iter().filter(|each| !is_of_histories(&each.code)) {
-        found.push(&each.workflow, format!("doctor says {}: {}", each.code, each.detail));
+        found.push(&each.workflow, format!("doctor reports {}: {}", each.code, each.detail));
     }
 }
 
@@ -45,7 +48,7 @@ fn rows(evidence: &Evidence<'_>, found: &mut Findings) {
         let is = by_workflow.remove(id).unwrap_or_default();
         if is_final(&case.history.view.status) {
             for key in is {
-                found.push(id, format!("it has ended, and {key} is still in the ledger"));
+                found.push(id, format!("it has ended, but {key} is still in the ledger"));
             }
             continue;
         }
@@ -53,15 +56,15 @@ fn rows(evidence: &Evidence<'_>, found: &mut Findings) {
             is.into_iter().filter(|key| !key.contains("timer")).map(str::to_owned).collect();
         let should = open_commands(case);
         for key in should.difference(&is) {
-            found.push(id, format!("{key} is under way, and not in the ledger: nobody will see to it"));
+            found.push(id, format!("{key} is in progress but missing from the ledger"));
         }
         for key in is.difference(&should) {
-            found.push(id, format!("{key} is in the ledger, and not under way"));
+            found.push(id, format!("{key} is in the ledger but not in progress"));
         }
     }
     for (id, keys) in by_workflow {
         let keys: Vec<&str> = keys.into_iter().collect();
-        found.push(id, format!("{} is in the ledger, and there is no such workflow", keys.join(", ")));
+        found.push(id, format!("{} is in the ledger, but the workflow does not exist", keys.join(", ")));
     }
 }
 

@@ -25,10 +25,10 @@ fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String
     let (name, step) = (case.shape.name(index), before.step(index)?);
     match &event.kind {
         EventKind::StepQueued { .. } if before.rolling || before.pending => {
-            Some(format!("{name} is issued though a roll-back is asked for"))
+            Some(format!("{name} is issued after a rollback was requested"))
         }
         EventKind::StepQueued { .. } if step.forward != Execution::Pending => {
-            Some(format!("{name} is issued again: it is {:?}", step.forward))
+            Some(format!("{name} is issued again while it is {:?}", step.forward))
         }
         EventKind::StepQueued { .. } => waits_for(case, before, index)
             .map(|on| format!("{name} is issued before {} has settled", case.shape.name(on))),
@@ -36,14 +36,14 @@ fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String
         | EventKind::AttemptFailed { side: Side::Execute, .. }
             if before.rolling =>
         {
-            Some(format!("{name} is tried again though a roll-back began"))
+            Some(format!("{name} is retried after a rollback began"))
         }
         EventKind::AttemptStarted { side: Side::Execute, .. }
         | EventKind::AttemptFailed { side: Side::Execute, .. }
         | EventKind::StepUnknown { .. }
             if step.forward != Execution::Open =>
         {
-            Some(format!("{name} has an attempt though it is {:?}", step.forward))
+            Some(format!("{name} has an attempt while it is {:?}", step.forward))
         }
         EventKind::AttemptStarted { .. }
         | EventKind::AttemptFailed { .. }
@@ -127,10 +127,10 @@ fn hanging_execute(case: &Case<'_>, before: &Replay, event: &Event) -> Option<St
     if let Some(until) = step.doubt_until.filter(|until| due_at.0 < *until) {
         let early = until - due_at.0;
         return Some(format!(
-            "the compensate of {name} is due {early} µs before an attempt of unknown outcome can't land any more"
+            "the compensate of {name} is due {early} µs before the deadline of an attempt of unknown outcome"
         ));
     }
-    (!step.may_have_happened()).then(|| format!("{name} is compensated, and certainly did not happen"))
+    (!step.may_have_happened()).then(|| format!("{name} is compensated but certainly had no effect"))
 }
 
 /// T8 in the history: nothing is rolled back after the pivot completed.
@@ -151,7 +151,7 @@ pub(super) fn pivot_is_final(evidence: &Evidence<'_>, found: &mut Findings) {
             }
             if matches!(event.kind, EventKind::RollbackStarted { .. }) {
                 let pivot = case.shape.name(pivot);
-                found.push(id, format!("event {seq}: a roll-back begins after the pivot {pivot} completed"));
+                found.push(id, format!("event {seq}: a rollback begins after the pivot {pivot} completed"));
             }
         });
     }
@@ -173,9 +173,7 @@ pub(super) fn compensations_run_in_reverse(evidence: &Evidence<'_>, found: &mut 
                 let seq = event.seq;
                 found.push(
                     id,
-                    format!(
-                        "event {seq}: {name} is compensated before {below}, which depends on it, is undone"
-                    ),
+                    format!("event {seq}: {name} is compensated before {below}, which depends on it"),
                 );
             }
         });

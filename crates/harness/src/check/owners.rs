@@ -34,8 +34,7 @@ fn attempts(id: &str, case: &Case<'_>, found: &mut Findings) {
             found.push(
                 id,
                 format!(
-                    "event {}: attempt {attempt} at {name}/{side} is written of, but it is attempt {next} that is \
-                     open: whoever was replaced was believed",
+                    "event {}: the outcome of attempt {attempt} of {name}/{side} was accepted while attempt {next} is open",
                     event.seq
                 ),
             );
@@ -46,7 +45,7 @@ fn attempts(id: &str, case: &Case<'_>, found: &mut Findings) {
         if let Some(owner) = owners.insert((*step, *side, *attempt), executor) {
             let (name, side) = (case.shape.name(step.at()), side.as_str());
             let what = format!(
-                "event {}: attempt {attempt} at {name}/{side} is that of {executor}, and was that of {owner}",
+                "event {}: attempt {attempt} of {name}/{side} belongs to {executor} and to {owner}",
                 event.seq
             );
             found.push(id, what);
@@ -99,14 +98,14 @@ fn locks(evidence: &Evidence<'_>, found: &mut Findings) {
                 && evidence.before(by, effect)
             {
                 let what = format!(
-                    "{} took effect under token {token} of the lock {lock}, after {} had under {above}",
+                    "{} took effect with token {token} of the lock {lock}, after {} with token {above}",
                     effect.key, by.key
                 );
                 found.push(&effect.workflow, what);
             }
             let owner = owners.entry(token).or_insert(&effect.workflow);
             if *owner != effect.workflow {
-                let what = format!("it has token {token} of the lock {lock}, which is {owner}'s");
+                let what = format!("it has token {token} of the lock {lock}, which belongs to {owner}");
                 found.push(&effect.workflow, what);
             }
             if highest.is_none_or(|(above, _)| token > above) {

@@ -24,7 +24,7 @@ pub fn histories_are_complete(evidence: &Evidence<'_>) -> Vec<Finding> {
     }
     for each in evidence.run.doctor.iter().flat_map(|doctor| &doctor.findings) {
         if OF_HISTORIES.contains(&each.code.as_str()) {
-            found.push(&each.workflow, format!("doctor says {}: {}", each.code, each.detail));
+            found.push(&each.workflow, format!("doctor reports {}: {}", each.code, each.detail));
         }
     }
     found.list
@@ -37,17 +37,14 @@ pub(super) fn is_of_histories(code: &str) -> bool {
 fn numbers_are_right(id: &str, case: &Case<'_>, found: &mut Findings) -> bool {
     let events = &case.history.events;
     if let Some((expected, event)) = (1..).zip(events).find(|(expected, event)| *expected != event.seq) {
-        let what = if event.seq < expected { "is there twice or out of order" } else { "follows a gap" };
-        found.push(
-            id,
-            format!("where event {expected} should be, event {} ({}) {what}", event.seq, event.kind),
-        );
+        let what = if event.seq < expected { "is duplicated or out of order" } else { "follows a gap" };
+        found.push(id, format!("expected event {expected}, but event {} ({}) {what}", event.seq, event.kind));
         return false;
     }
     let last = events.last().map_or(0, |event| event.seq);
     if last != case.history.view.seq {
         let seq = case.history.view.seq;
-        found.push(id, format!("its seq is shown as {seq}, and its history ends at {last}"));
+        found.push(id, format!("its seq is shown as {seq}, but its history ends at {last}"));
         return false;
     }
     true
@@ -55,12 +52,12 @@ fn numbers_are_right(id: &str, case: &Case<'_>, found: &mut Findings) -> bool {
 
 fn folds_to_view(id: &str, case: &Case<'_>, found: &mut Findings) {
     let Some(state) = case.events.iter().fold(None, evolve) else {
-        found.push(id, "its history does not begin with a start");
+        found.push(id, "its history does not begin with WORKFLOW_STARTED");
         return;
     };
     let (folded, shown) = match (expected(&state, case), serde_json::to_value(&case.history.view)) {
         (folded, Ok(shown)) => (folded, shown),
-        (_, Err(error)) => return found.push(id, format!("what is shown of it can't be written: {error}")),
+        (_, Err(error)) => return found.push(id, format!("its view cannot be serialized: {error}")),
     };
     let mut differences = Vec::new();
     differ("", &folded, &shown, &mut differences);
@@ -80,7 +77,7 @@ fn differ(path: &str, expected: &Json, shown: &Json, found: &mut Vec<String>) {
         }
         (Json::Array(items), Json::Array(others)) if path == "steps" => {
             if items.len() != others.len() {
-                found.push(format!("its history is of {} steps, {} are shown", items.len(), others.len()));
+                found.push(format!("its history has {} steps, but {} are shown", items.len(), others.len()));
             }
             for (item, other) in items.iter().zip(others) {
                 let name = item.get("name").and_then(Json::as_str).unwrap_or_default();
@@ -88,7 +85,7 @@ fn differ(path: &str, expected: &Json, shown: &Json, found: &mut Vec<String>) {
             }
         }
         (_, _) if expected == shown => {}
-        (_, _) => found.push(format!("{path} is shown as {shown}, its history says {expected}")),
+        (_, _) => found.push(format!("{path} is shown as {shown}, but its history yields {expected}")),
     }
 }
 
@@ -171,10 +168,7 @@ pub fn nothing_follows_an_end(evidence: &Evidence<'_>) -> Vec<Finding> {
         }
         let View { status, waiting_on, .. } = &case.history.view;
         if let (true, Some(waiting)) = (super::is_final(status), waiting_on.first()) {
-            found.push(
-                id,
-                format!("it is {status}, and is said to wait: {}: {}", waiting.kind, waiting.detail),
-            );
+            found.push(id, format!("it is {status} but waits for {}: {}", waiting.kind, waiting.detail));
         }
     }
     found.list

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn acknowledged_starts_survive(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T1");
     for id in &evidence.duplicates {
-        found.push(id, "it is listed twice");
+        found.push(id, "it is listed more than once");
     }
     acknowledged(evidence, &mut found);
     keys(evidence, &mut found);
@@ -25,18 +25,20 @@ fn acknowledged(evidence: &Evidence<'_>, found: &mut Findings) {
         let Some(id) = &start.acknowledged else { continue };
         let Some(case) = evidence.cases.get(id.as_str()) else {
             let key = named(start.key.as_deref());
-            found
-                .push(id, format!("its start was acknowledged {key}, sent at {}: it is not there", start.at));
+            found.push(
+                id,
+                format!("its start, sent at {} {key}, was acknowledged, but it does not exist", start.at),
+            );
             continue;
         };
         let view = &case.history.view;
         if view.idempotency_key != start.key {
             let (was, is) = (named(start.key.as_deref()), named(view.idempotency_key.as_deref()));
-            found.push(id, format!("it was started {was}, and is there {is}"));
+            found.push(id, format!("it was started {was} but exists {is}"));
         }
         if !is_of(start, case.history) {
             let what = format!(
-                "it was started as {} with an input of digest {}, and is {} with {}",
+                "it was started as {} with input digest {} but is {} with {}",
                 start.definition,
                 start.input,
                 view.definition,
@@ -74,7 +76,7 @@ fn keys(evidence: &Evidence<'_>, found: &mut Findings) {
             let first = ids.first().copied().unwrap_or_default();
             found.push(
                 first,
-                format!("the key {key:?} is that of {} workflows: {}", ids.len(), ids.join(", ")),
+                format!("the key {key:?} belongs to {} workflows: {}", ids.len(), ids.join(", ")),
             );
         }
     }
@@ -97,7 +99,7 @@ fn unasked(evidence: &Evidence<'_>, found: &mut Findings) {
         if let Some(at) = lost {
             untold.swap_remove(at);
         } else {
-            found.push(id, format!("nobody asked for it {}, or not so often", named(key)));
+            found.push(id, format!("it was not requested {}, or less often", named(key)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The API as its contract has it, over plain HTTP.
+//! The contract of the REST API, over plain HTTP.
 
 use goconductor_harness::{Dev, DevOptions, Participants};
 use reqwest::{Client, Response};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const ORDER: &str = "workflow: order\ninput: {type: object, required: [amount], properties: {amount: {type: integer}}}\nsteps:\n- {name: pay, run: a/pay, compensate: a/refund}\n- {name: ship, run: a/ship, compensate: none}\noutput: {amount: \"${ input.amount }\"}\n";
-const WAITS: &str = "workflow: waits\nsteps: [{name: s, run: nobody/do, compensate: none}]\n";
+const WAITS: &str = "workflow: waits\nsteps: [{name: s, run: absent/do, compensate: none}]\n";
 
 struct Server {
     dev: Dev,
@@ -15,7 +15,7 @@ struct Server {
     _folder: tempfile::TempDir,
 }
 
-/// An answer, read.
+/// A response.
 struct Answer {
     status: u16,
     headers: reqwest::header::HeaderMap,
@@ -71,7 +71,7 @@ async fn read(answer: Response) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn definitions_have_versions_by_content() {
+async fn definition_gets_a_new_version_only_for_new_content() {
     let server = Server::start().await;
     let dry = server
         .call("PUT", "/api/v1/definitions/order?dry_run=true", &[("content-type", "application/yaml")], ORDER)
@@ -109,7 +109,7 @@ async fn definitions_have_versions_by_content() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_definition_comes_back_with_every_problem() {
+async fn invalid_definition_is_refused_with_every_problem() {
     let server = Server::start().await;
     let answer = server
         .apply(
@@ -148,7 +148,7 @@ async fn a_wrong_definition_comes_back_with_every_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_is_idempotent_by_its_key() {
+async fn repeated_key_returns_the_existing_workflow() {
     let server = Server::start().await;
     server.apply("order", ORDER).await;
     let body = json!({"definition": "order", "input": {"amount": 1}, "idempotency_key": "k-1", "labels": {"team": "shop"}});
@@ -180,7 +180,7 @@ async fn a_start_is_idempotent_by_its_key() {
         )
         .await;
     assert_eq!(differ.status, 422);
-    // Another namespace has keys, definitions and workflows of its own.
+    // Another namespace has separate keys, definitions and workflows.
     let elsewhere = [("content-type", "application/json"), ("goconductor-namespace", "other")];
     let start = r#"{"definition":"order","input":{"amount":1},"idempotency_key":"k-1"}"#;
     assert_eq!(server.call("POST", "/api/v1/workflows", &elsewhere, start).await.status, 404);
@@ -188,7 +188,7 @@ async fn a_start_is_idempotent_by_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_that_can_not_be_is_refused() {
+async fn invalid_start_is_refused() {
     let server = Server::start().await;
     server.apply("order", ORDER).await;
     for (body, status, pointer) in [
@@ -213,7 +213,7 @@ async fn a_start_that_can_not_be_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_workflow_is_read_listed_and_counted() {
+async fn workflow_is_read_listed_and_counted() {
     let server = Server::start().await;
     server.apply("order", ORDER).await;
     server.apply("waits", WAITS).await;
@@ -298,7 +298,7 @@ async fn pages_hold_all_newest_first(server: &Server, ids: &[String], waits: &st
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_poll_is_woken_by_the_end_and_ends_without_it() {
+async fn long_poll_returns_at_the_end_or_after_its_wait() {
     let server = Server::start().await;
     server.apply("order", ORDER).await;
     server.apply("waits", WAITS).await;
@@ -327,7 +327,7 @@ async fn a_long_poll_is_woken_by_the_end_and_ends_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_may_wait_for_the_end() {
+async fn start_with_wait_returns_the_end() {
     let server = Server::start().await;
     server.apply("order", ORDER).await;
     server.apply("waits", WAITS).await;
@@ -345,11 +345,11 @@ async fn a_start_may_wait_for_the_end() {
     let wrong = server.post("/api/v1/workflows?wait=soon", start("never")).await;
     assert_eq!(wrong.status, 400, "{}", wrong.body);
     let page = server.get("/api/v1/workflows?filter=idempotency_key%20%3D%20%22never%22").await;
-    assert_eq!(page.body["workflows"], json!([]), "what was refused is not started");
+    assert_eq!(page.body["workflows"], json!([]), "a refused start starts nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_is_read_by_page_and_followed_from_anywhere() {
+async fn history_is_paged_and_followed_from_any_event() {
     let server = Server::start().await;
     server.apply("order", ORDER).await;
     let id = server.start_order(1).await;
@@ -381,7 +381,7 @@ async fn a_history_is_read_by_page_and_followed_from_anywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operators_verbs_ask_for_reasons_and_mind_the_status() {
+async fn operator_calls_require_reasons_and_a_suitable_status() {
     let server = Server::start().await;
     server.apply("order", ORDER).await;
     server.apply("waits", WAITS).await;
@@ -430,7 +430,7 @@ async fn an_operators_verbs_ask_for_reasons_and_mind_the_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn services_say_how_they_are_reached() {
+async fn service_is_registered_read_and_deleted() {
     let server = Server::start().await;
     let put = |name: &'static str, body: Value| {
         let server = &server;
@@ -459,7 +459,7 @@ async fn services_say_how_they_are_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_operates_a_server_is_there() {
+async fn operational_endpoints_are_served() {
     let server = Server::start().await;
     for path in [
         "/healthz",
@@ -517,7 +517,7 @@ async fn what_operates_a_server_is_there() {
     assert_eq!(server.get("/nope").await.body["code"], "GC2005");
 }
 
-/// Every `$ref` of a document leads somewhere in it.
+/// Every `$ref` of a document resolves within it.
 fn check_references(document: &Value, part: &Value) {
     match part {
         Value::Object(fields) => {
@@ -532,7 +532,7 @@ fn check_references(document: &Value, part: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_of_the_list_are_followed() {
+async fn changes_of_the_list_are_streamed() {
     let server = Server::start().await;
     server.apply("order", ORDER).await;
     let mut stream =

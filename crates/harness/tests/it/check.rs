@@ -1,5 +1,5 @@
-//! The checker itself is checked: right runs, made by the real rules, have no finding; and each of many ways
-//! to be wrong is found, by the guarantee that it breaks.
+//! Tests of the checks. Correct runs, made by the real rules, have no findings. Each kind of error in a run is found by
+//! the check of the guarantee that it violates.
 
 mod draft;
 mod graphs;
@@ -13,12 +13,12 @@ use goconductor_harness::check::{Clocks, Coverage, Evidence, Fault, Finding, GUA
 use noise::Noise;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Right runs that are looked at, unless `GOCONDUCTOR_TEST_WORLDS` says otherwise.
+/// The number of correct runs (default; `GOCONDUCTOR_TEST_WORLDS` overrides it).
 const RUNS: u64 = 5_000;
-/// Runs that are made wrong, in each way; and further ones for those ways that are met rarely.
+/// The number of runs in which each kind of error is made, and of further runs for rare kinds.
 const WRONG_RUNS: u64 = 400;
 const MOST_RUNS: u64 = 20_000;
-/// Each way to be wrong is to be met so often, at least.
+/// The minimum number of runs that exhibit a kind of error.
 const MET: usize = 5;
 
 fn findings(run: &Run) -> Vec<Finding> {
@@ -29,9 +29,9 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// A failing run is made again by `GOCONDUCTOR_TEST_SEED`.
+/// `GOCONDUCTOR_TEST_SEED` repeats a failing run.
 #[test]
-fn right_runs_have_no_finding() {
+fn correct_runs_have_no_findings() {
     let first = number("GOCONDUCTOR_TEST_SEED", 0);
     let runs = if first > 0 { 1 } else { number("GOCONDUCTOR_TEST_WORLDS", RUNS) };
     let mut statuses: BTreeMap<String, u64> = BTreeMap::new();
@@ -49,7 +49,7 @@ fn right_runs_have_no_finding() {
         }
     }
     if runs >= RUNS {
-        // Runs in which nothing happened would prove nothing.
+        // Runs without events would prove nothing.
         for status in ["COMPLETED", "ROLLED_BACK", "TERMINATED", "ERROR"] {
             assert!(statuses[status] > runs / 50, "{statuses:?}");
         }
@@ -58,7 +58,7 @@ fn right_runs_have_no_finding() {
 }
 
 #[test]
-fn each_way_to_be_wrong_is_found_by_the_promise_that_it_breaks() {
+fn each_error_is_found_by_the_check_of_its_guarantee() {
     let wrongs = wrongs::all();
     let mut met = vec![0; wrongs.len()];
     for seed in 0..MOST_RUNS {
@@ -83,13 +83,13 @@ fn each_way_to_be_wrong_is_found_by_the_promise_that_it_breaks() {
         }
     }
     for (wrong, met) in wrongs.iter().zip(met) {
-        assert!(met >= MET, "{} was met {met} times only", wrong.name);
+        assert!(met >= MET, "{} was exhibited only {met} times", wrong.name);
     }
 }
 
-/// No guarantee is proved by another's way: without any one of them something wrong passes.
+/// The checks are independent: without any one of them, some error is not found.
 #[test]
-fn without_any_one_promise_something_wrong_passes() {
+fn each_check_is_needed_to_find_some_error() {
     let wrongs = wrongs::all();
     let mut passes: BTreeMap<&str, &str> = BTreeMap::new();
     for seed in 0..MOST_RUNS {

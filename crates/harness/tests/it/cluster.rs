@@ -1,4 +1,4 @@
-//! The whole system as processes, broken in every way while orders run: every saga ends, and right.
+//! The whole system as separate processes, with faults of every kind while orders run. Every saga must end correctly.
 
 mod pairs;
 mod switching;
@@ -27,22 +27,22 @@ steps:
   - { name: ship, run: stock/ship, compensate: stock/unship, timeout: 3s }
 ";
 
-/// How many orders run while things are broken: enough to see something, few enough for each test run. The
-/// full check is asked for by `GOCONDUCTOR_HARNESS_ORDERS=2000`.
+/// The number of orders during the faults. The default keeps a test run short. `GOCONDUCTOR_HARNESS_ORDERS=2000` requests
+/// the full check.
 pub(crate) fn orders() -> usize {
     std::env::var("GOCONDUCTOR_HARNESS_ORDERS").ok().and_then(|count| count.parse().ok()).unwrap_or(400)
 }
 
-/// Whether there is anything to start a cluster with.
+/// Whether the services for a cluster are available.
 pub(crate) fn possible() -> bool {
     let required = std::env::var("GOCONDUCTOR_TEST_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
     if !required {
-        eprintln!("not run: GOCONDUCTOR_TEST_REQUIRE_SERVICES is not 1");
+        eprintln!("skipped: GOCONDUCTOR_TEST_REQUIRE_SERVICES is not 1");
     }
     required
 }
 
-/// One cluster at a time: each is a dozen processes.
+/// One cluster at a time, because each consists of a dozen processes.
 pub(crate) static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn cluster(brokers: u32) -> (Cluster, Participants) {
@@ -75,29 +75,29 @@ async fn cluster_of(
     (cluster, participants)
 }
 
-/// What an order's participants do, by its number: some refuse, some are busy, slow, or break.
+/// The script of an order by its number: some refuse, are busy, are slow, or break the connection.
 fn script(number: usize) -> Value {
     match number % 11 {
         0 => json!({"ship": "refuse"}),
         1 => json!({"charge": ["reset", "ok"]}),
-        // Long enough for its start to be on record when its executor is killed or paused.
+        // Long enough for the start to be written before its executor is killed or paused.
         2 => json!({"charge": "slow:1500"}),
         3 => json!({"reserve": ["busy", "ok"], "ship": "refuse"}),
         4 => json!({"ship": ["fail", "slow:50"]}),
         5 => json!({"charge": "refuse"}),
         6 => json!({"ship": "refuse", "refund": ["fail", "busy", "ok"]}),
         7 => json!({"reserve": "slow:1500"}),
-        // Its answer comes when its time is up.
+        // The response arrives when the attempt has timed out.
         8 => json!({"ship": ["slow:4000", "ok"]}),
         9 => json!({"charge": "slow:2500"}),
         _ => json!({}),
     }
 }
 
-/// The most calls that a start has taken, in this process.
+/// The highest number of requests that one start needed, in this process.
 static MOST_TRIES: AtomicUsize = AtomicUsize::new(0);
 
-/// Starts an order until somebody acknowledges it; a repeat has the same key.
+/// Starts an order, and repeats the request with the same key until it is acknowledged.
 async fn start(gateways: &[Api], number: usize) -> Start {
     let key = format!("order-{number}");
     let at = UtcTime(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
@@ -114,22 +114,22 @@ async fn start(gateways: &[Api], number: usize) -> Start {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("order {number} could not be started");
+    panic!("order {number} was not acknowledged")
 }
 
-/// How many orders of one caller may not have ended when it starts another one.
+/// Unfinished orders of one caller, at most, when it starts another one.
 const UNDER_WAY: usize = 8;
 const CALLERS: u32 = 16;
-/// As many start at a rate: what is broken holds up those who wait for it, and not the rate.
+/// The same limit for starts at a fixed rate. A fault then delays orders but not the rate.
 const CALLERS_AT_A_RATE: u32 = 256;
 
-/// How many orders are started each second, whatever became of those before, if
-/// `GOCONDUCTOR_HARNESS_RATE` says so: the full check is run at half of what the cluster can do.
+/// The number of starts per second, independent of earlier orders, from `GOCONDUCTOR_HARNESS_RATE`. The full check uses
+/// half of the cluster's capacity.
 fn rate() -> Option<u32> {
     std::env::var("GOCONDUCTOR_HARNESS_RATE").ok().and_then(|rate| rate.parse().ok()).filter(|rate| *rate > 0)
 }
 
-/// Starts orders, a few at a time, until all are acknowledged or `enough` says so; their ids by key.
+/// Starts orders until all are acknowledged or `enough` is set. Returns their ids by key.
 pub(crate) struct Load {
     tasks: tokio::task::JoinSet<Vec<(usize, Start)>>,
     stop: Arc<AtomicUsize>,
@@ -157,8 +157,8 @@ impl Load {
                         return started;
                     }
                     started.push((number, start(&gateways, number).await));
-                    // No more are under way than a slow machine can end in time. What is broken just now may
-                    // say nothing, or that it is not there: whether all end is asked of them all afterwards.
+                    // A slow machine must be able to end all open orders in time. Responses during a fault may be missing or
+                    // negative; the end of each order is checked afterwards.
                     if let Some((_, earlier)) = started.iter().rev().nth(under_way) {
                         let api = &gateways[number % gateways.len()];
                         let id = earlier.acknowledged.as_ref().unwrap();
@@ -170,7 +170,7 @@ impl Load {
         Self { tasks, stop }
     }
 
-    /// No more starts, once there are this many; all of them.
+    /// Stops the load when it has started this many orders, and returns all orders.
     pub(crate) async fn end(mut self, count: usize) -> Vec<Start> {
         self.stop.store(count, Ordering::Relaxed);
         let mut all = BTreeMap::new();
@@ -183,7 +183,7 @@ impl Load {
     }
 }
 
-/// Waits until all have ended, and proves every guarantee for each of them; what the run has met.
+/// Waits until all workflows have ended, checks every guarantee, and returns the coverage.
 pub(crate) async fn all_end_right(
     cluster: &Cluster,
     participants: &Participants,
@@ -208,13 +208,13 @@ pub(crate) async fn all_end_right(
     let findings = check(&run, Clocks::default());
     assert!(findings.is_empty(), "{findings:#?}");
     let coverage = Coverage::of(&run, Clocks::default());
-    assert!(coverage.completed * 3 > coverage.workflows, "nothing was tried: {coverage:#?}");
-    assert!(coverage.rollbacks * 5 > coverage.workflows, "nothing was tried: {coverage:#?}");
+    assert!(coverage.completed * 3 > coverage.workflows, "too few workflows completed: {coverage:#?}");
+    assert!(coverage.rollbacks * 5 > coverage.workflows, "too few workflows rolled back: {coverage:#?}");
     coverage
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_and_paused_one_after_the_other() {
+async fn killed_and_paused_processes_break_no_guarantee() {
     if !possible() {
         return;
     }
@@ -238,7 +238,7 @@ async fn killed_and_paused_one_after_the_other() {
         cluster.services().call("postgres.sh", &["start"]).await.unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
-    // In the middle of commits: whether they were done is found out by reading.
+    // Cut the connections during commits, whose outcome must then be read.
     for _ in 0..5 {
         cluster.cut_database(Duration::from_millis(200)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(700)).await;
@@ -250,7 +250,7 @@ async fn killed_and_paused_one_after_the_other() {
     }
     let starts = load.end(orders()).await;
     let coverage = all_end_right(&cluster, &participants, starts, Duration::from_secs(120)).await;
-    // A run in which nothing happened proves nothing.
+    // A run without faults proves nothing.
     let met = [
         Fault::Rollback,
         Fault::Retry,
@@ -269,7 +269,7 @@ async fn killed_and_paused_one_after_the_other() {
     cluster.down().await.unwrap();
 }
 
-/// What all executors have counted since they were started.
+/// A counter of all executors since their start.
 async fn counted(cluster: &Cluster, metric: &str) -> u64 {
     let sum = cluster.measured("saga-executor", metric).await.unwrap();
     format!("{sum:.0}").parse().unwrap()
@@ -290,7 +290,7 @@ async fn dead_letters(api: &Api) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_copies_and_the_loss_of_the_queue_harm_nobody() {
+async fn garbage_duplicates_and_loss_of_the_queue_break_no_guarantee() {
     if !possible() {
         return;
     }
@@ -299,7 +299,7 @@ async fn garbage_copies_and_the_loss_of_the_queue_harm_nobody() {
     let queue = KafkaQueue::new(Settings::new(vec![cluster.brokers.clone()])).unwrap();
     let load = Load::begin(&cluster, Duration::from_millis(40));
     tokio::time::sleep(Duration::from_secs(3)).await;
-    // What is no command, or names what does not exist, is kept with the reason.
+    // Unreadable messages, and messages about unknown workflows, are kept as dead letters with the reason.
     let unknown = |number: u128| {
         let id = format!("01890000-0000-7000-8000-{number:012x}");
         let text = json!({"format": 1, "id": id, "seq": 1, "step": 0, "side": "execute", "attempt": 1,
@@ -323,7 +323,7 @@ async fn garbage_copies_and_the_loss_of_the_queue_harm_nobody() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(dead_letters(&cluster.gateways[0]).await, count);
-    // Every command of every workflow so far, and some that are not issued yet, twice more in another order.
+    // Publish two more copies of every command so far, and of some that were not issued yet, in another order.
     let page = cluster.gateways[0].get("/workflows?page_size=1000").await.unwrap();
     let mut copies = 0;
     for (service, steps) in [("stock", &[2_u32, 0][..]), ("payments", &[1])] {
@@ -352,7 +352,7 @@ async fn garbage_copies_and_the_loss_of_the_queue_harm_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_can_be_ended_in_order_and_gateways_and_electors_are_not_needed() {
+async fn terminated_processes_drain_and_sagas_continue_without_gateways_and_electors() {
     if !possible() {
         return;
     }
@@ -367,8 +367,8 @@ async fn each_can_be_ended_in_order_and_gateways_and_electors_are_not_needed() {
         cluster.restart(name).await.unwrap();
     }
     let tries = MOST_TRIES.load(Ordering::Relaxed);
-    assert!(tries <= 2, "a start took {tries} calls");
-    // One broker of three may be lost.
+    assert!(tries <= 2, "a start needed {tries} requests");
+    // One of three brokers may be lost.
     cluster.services().call("kafka.sh", &["kill", "2"]).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     cluster.services().call("kafka.sh", &["start", "2"]).await.unwrap();
@@ -384,7 +384,10 @@ async fn each_can_be_ended_in_order_and_gateways_and_electors_are_not_needed() {
         if open.all(|each| each.count == 0) {
             break;
         }
-        assert!(Instant::now() < give_up, "with gateways and electors stopped, some do not end: {counts:#?}");
+        assert!(
+            Instant::now() < give_up,
+            "workflows did not end with gateways and electors stopped: {counts:#?}"
+        );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     for name in ["gateway-1", "gateway-2"] {
@@ -394,9 +397,9 @@ async fn each_can_be_ended_in_order_and_gateways_and_electors_are_not_needed() {
     cluster.down().await.unwrap();
 }
 
-/// It stays away: what it led is led by another, and commands are published and taken without it.
+/// The server stays down. Another server leads its streams, and commands are published and delivered without it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_one_nats_server_of_three_sagas_go_on() {
+async fn sagas_continue_without_one_of_three_nats_servers() {
     if !possible() {
         return;
     }
@@ -411,6 +414,6 @@ async fn without_one_nats_server_of_three_sagas_go_on() {
     let starts = load.end(orders() / 8).await;
     all_end_right(&cluster, &participants, starts, Duration::from_secs(180)).await;
     let after = taken().await;
-    assert!(after > before, "nothing was taken without it: {before} commands, then {after}");
+    assert!(after > before, "no command was delivered without the server: {before} commands, then {after}");
     cluster.down().await.unwrap();
 }

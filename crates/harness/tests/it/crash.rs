@@ -1,4 +1,4 @@
-//! `kill -9` under load, duplicates: every guarantee holds for every workflow, and the run has met what it was to.
+//! SIGKILL under load, twice. Every guarantee holds for every workflow, and the run exhibited the wanted faults.
 
 use goconductor_harness::check::{Clocks, Coverage, Fault, Run, Start, UtcTime, check, digest};
 use goconductor_harness::{Api, Dev, DevOptions, ORDER, Participants, collect, doctor};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_9_twice_under_load_loses_nothing() {
+async fn two_kills_under_load_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut dev = Dev::start(folder.path(), DevOptions::default()).await.unwrap();
     let participants = Participants::start().await.unwrap();
@@ -40,7 +40,7 @@ async fn kill_9_twice_under_load_loses_nothing() {
         dev.api.ended(start.acknowledged.as_ref().unwrap(), Duration::from_secs(60)).await.unwrap();
     }
     let took = last_start.elapsed();
-    assert!(took < Duration::from_secs(15), "the last ended {took:?} after the last start");
+    assert!(took < Duration::from_secs(15), "the last order ended {took:?} after the last start");
     let run = Run {
         starts,
         workflows: collect(&dev.api).await.unwrap(),
@@ -59,7 +59,7 @@ async fn kill_9_twice_under_load_loses_nothing() {
     assert!(coverage.workflows > 100 && coverage.rollbacks > 10, "the run proves nothing: {coverage:#?}");
 }
 
-/// Starts orders until `stop`; all of them, each acknowledged in the end.
+/// Starts orders until `stop` is set, and returns them. Each is acknowledged in the end.
 async fn keep_starting(api: &Api, lane: usize, stop: &AtomicBool) -> Vec<Start> {
     let mut starts = Vec::new();
     for number in 0.. {
@@ -72,7 +72,7 @@ async fn keep_starting(api: &Api, lane: usize, stop: &AtomicBool) -> Vec<Start> 
             2 => json!({"ship": "slow:50"}),
             _ => json!({}),
         };
-        // The same key until it is acknowledged: an answer that was lost is no second order.
+        // Repeat the key until it is acknowledged. A lost response must not cause a second order.
         let key = format!("order-{lane}-{number}");
         let input = json!({"script": script});
         let at = UtcTime(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());

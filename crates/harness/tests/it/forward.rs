@@ -1,4 +1,4 @@
-//! What goes forward: order, mappings, conditions, retries, limits.
+//! Forward execution: order, mappings, conditions, retries, limits.
 
 use crate::world::World;
 use serde_json::json;
@@ -12,7 +12,7 @@ steps:
 ";
 
 #[tokio::test]
-async fn a_list_runs_in_its_order_with_every_header() {
+async fn steps_run_in_list_order_with_every_header() {
     let world = World::new().await;
     let ended = world.run(THREE, json!({})).await;
     assert_eq!(ended.status(), "COMPLETED");
@@ -27,7 +27,7 @@ async fn a_list_runs_in_its_order_with_every_header() {
 }
 
 #[tokio::test]
-async fn what_is_retryable_is_tried_again_with_the_same_key() {
+async fn retryable_failures_are_retried_with_the_same_key() {
     let world = World::new().await;
     for script in ["busy", "fail", "garbage", "redirect", "reset"] {
         let ended = world.run(THREE, json!({"two": [script, script, "ok"]})).await;
@@ -49,7 +49,7 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test]
-async fn parallel_branches_join_and_types_are_kept() {
+async fn parallel_branches_join_and_keep_types() {
     let world = World::new().await;
     let yaml = "workflow: diamond
 steps:
@@ -70,15 +70,12 @@ output: { sum: '${ steps.left.output.attempt + steps.right.output.attempt }' }
         json!({"text": "left left!", "list": [{"left": "slow:100", "right": "slow:100"}, 2.5, null]})
     );
     let at = |action: &str| ended.calls.iter().find(|call| call.action == action).unwrap().at;
-    assert!(
-        at("b/left").abs_diff(at("c/right")) < Duration::from_millis(90),
-        "the branches run side by side"
-    );
+    assert!(at("b/left").abs_diff(at("c/right")) < Duration::from_millis(90), "the branches run in parallel");
     assert_eq!(ended.calls[1].body["n"].as_i64().or(ended.calls[2].body["n"].as_i64()), Some(2));
 }
 
 #[tokio::test]
-async fn conditions_skip_and_joins_say_what_follows() {
+async fn conditions_skip_steps_and_joins_decide_their_successors() {
     let world = World::new().await;
     let yaml = "workflow: skips
 steps:
@@ -111,7 +108,7 @@ steps:
 }
 
 #[tokio::test]
-async fn fifty_starts_with_one_key_are_one_workflow() {
+async fn fifty_starts_with_one_key_start_one_workflow() {
     let world = World::new().await;
     world.apply(THREE).await;
     let starts = (0..50).map(|_| world.dev.api.start("three", json!({}), Some("the-key")));
@@ -123,10 +120,10 @@ async fn fifty_starts_with_one_key_are_one_workflow() {
 }
 
 #[tokio::test]
-async fn a_service_that_nobody_serves_holds_up_nobody_else() {
+async fn service_without_workers_does_not_delay_others() {
     let world = World::new().await;
     let waits = "workflow: waits
-steps: [{ name: one, run: nobody/one, compensate: nobody/undo }]
+steps: [{ name: one, run: absent/one, compensate: absent/undo }]
 ";
     world.apply(waits).await;
     let mut ids = Vec::new();
@@ -137,10 +134,10 @@ steps: [{ name: one, run: nobody/one, compensate: nobody/undo }]
     assert_eq!(view["status"], "QUEUED");
     assert_eq!(view["waiting_on"][0]["kind"], "NO_WORKER", "{view:#}");
     assert_eq!(world.run(THREE, json!({})).await.status(), "COMPLETED");
-    // One of them is cancelled while it waits: nothing was sent, so nothing is undone.
+    // Cancel one of them while it waits. Nothing was sent, so nothing is compensated.
     assert_eq!(world.verb(&ids[1], "cancel", json!({})).await.0, 200);
     assert_eq!(world.ended(&ids[1]).await.status(), "ROLLED_BACK");
-    world.dev.api.serve("nobody", &world.participants.url("a")).await.unwrap();
+    world.dev.api.serve("absent", &world.participants.url("a")).await.unwrap();
     for (number, id) in ids.iter().enumerate().filter(|(number, _)| *number != 1) {
         let ended = world.ended(id).await;
         assert_eq!(ended.status(), "COMPLETED", "{number}");
@@ -150,7 +147,7 @@ steps: [{ name: one, run: nobody/one, compensate: nobody/undo }]
 }
 
 #[tokio::test]
-async fn a_running_workflow_keeps_its_version() {
+async fn running_workflow_keeps_its_version() {
     let world = World::new().await;
     let version = |last: &str| {
         format!(
@@ -170,15 +167,15 @@ steps:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_is_asked_for_no_more_at_once_than_it_can_take() {
+async fn concurrency_of_a_service_stays_within_its_limit() {
     let world = World::new().await;
     let slow = "workflow: slow\nsteps: [{name: s, run: a/slow, compensate: none}]";
     let limit = |most: u32| json!({"http": {"url": world.participants.url("a")}, "max_in_flight": most});
-    // Six calls of 600 ms each: how many are under way together?
+    // Measure the concurrency of six calls of 600 ms each.
     for (most, at_least) in [(1, 1), (6, 3), (2, 2)] {
         let (status, _) = world.dev.api.send("PUT", "/services/a", Some(limit(most))).await.unwrap();
         assert_eq!(status, 200);
-        // The executor follows within a second.
+        // The executor applies the limit within a second.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         let mut ids = Vec::new();
         for _ in 0..6 {
@@ -188,7 +185,7 @@ async fn a_service_is_asked_for_no_more_at_once_than_it_can_take() {
         for id in &ids {
             begun.extend(world.ended(id).await.calls.iter().map(|call| call.at.as_millis()));
         }
-        // A little less than a call takes: the next one begins as soon as it has ended.
+        // A little less than the duration of a call, because the next call begins as soon as one has ended.
         let under_way = |at: &u128| begun.iter().filter(|other| (*at..*at + 550).contains(other)).count();
         let together = begun.iter().map(under_way).max().unwrap();
         assert!((at_least..=most as usize).contains(&together), "at most {most}: {together}, {begun:?}");

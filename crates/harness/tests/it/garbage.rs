@@ -1,5 +1,5 @@
-//! Garbage on every route with every method: never a 5xx, never a dropped connection, always a problem that
-//! says what is wrong; and the server goes on as if nothing had happened.
+//! Garbage on every route with every method. The response is never a 5xx, the connection is never dropped, each problem
+//! names its cause, and the server keeps working.
 
 use futures::stream::{self, StreamExt};
 use goconductor_harness::{Dev, DevOptions};
@@ -12,7 +12,7 @@ use std::time::Duration;
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"];
 const AT_ONCE: usize = 16;
 
-/// What may stand for a variable part of a path.
+/// Values for a variable part of a path.
 const PARTS: [&str; 8] = [
     "x",
     "01a209d5-ea78-767c-9090-ad0479d0eb0e",
@@ -124,7 +124,7 @@ async fn paths(client: &Client, base: &str) -> Vec<String> {
     paths
 }
 
-/// A path with its variable parts filled in.
+/// A path with values for its variable parts.
 fn filled(path: &str, part: &str) -> String {
     let parts: Vec<&str> =
         path.split('/').map(|each| if each.starts_with('{') { part } else { each }).collect();
@@ -167,7 +167,7 @@ async fn attempt(client: &Client, attempt: Try) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn never_a_5xx_and_always_a_problem() {
+async fn garbage_never_causes_a_5xx_and_always_gets_a_problem() {
     let folder = tempfile::tempdir().unwrap();
     let mut dev = Dev::start(folder.path(), DevOptions::default()).await.unwrap();
     let base = dev.api.base().to_owned();
@@ -217,7 +217,7 @@ async fn never_a_5xx_and_always_a_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_http_is_refused_and_holds_up_nobody() {
+async fn invalid_http_is_refused_and_does_not_delay_others() {
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::start(folder.path(), DevOptions::default()).await.unwrap();
     let address = dev.api.base().trim_start_matches("http://").to_owned();
@@ -236,7 +236,7 @@ async fn what_is_no_http_is_refused_and_holds_up_nobody() {
     for text in texts {
         let mut stream = std::net::TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        // The server may close before it has read all of it.
+        // The server may close the connection before it has read the whole request.
         drop(stream.write_all(text));
         drop(stream.shutdown(std::net::Shutdown::Write));
         let mut answer = Vec::new();
@@ -244,7 +244,7 @@ async fn what_is_no_http_is_refused_and_holds_up_nobody() {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
-    // Somebody who sends half a request and waits.
+    // A client that sends half of a request and waits.
     let mut idle: Vec<_> = (0..50).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
     for stream in &mut idle {
         stream

@@ -1,4 +1,4 @@
-//! The API over gRPC: the same behaviour as REST, on the same port at the same time.
+//! The API over gRPC: the same behaviour as REST, on the same port.
 
 use crate::world::World;
 use goconductor_harness::ORDER;
@@ -31,7 +31,7 @@ fn code_of(status: &Status) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_over_grpc_from_its_definition_to_its_end() {
+async fn order_over_grpc_runs_from_definition_to_end() {
     let world = world().await;
     let channel = channel(&world).await;
     let mut definitions = DefinitionServiceClient::new(channel.clone());
@@ -74,12 +74,12 @@ async fn an_order_over_grpc_from_its_definition_to_its_end() {
     assert_eq!(ended.status(), WorkflowStatus::RolledBack);
     assert_eq!(ended.cause(), wire::RollbackCause::StepFailed);
     assert_eq!(ended.steps[1].status(), wire::StepStatus::Compensated);
-    assert!(ended.input_json.contains("12345678901234567"), "numbers are not made doubles of");
+    assert!(ended.input_json.contains("12345678901234567"), "numbers are not converted to doubles");
     let events = wire::ListEventsRequest { id: id.clone(), ..Default::default() };
     let events = workflows.list_events(events).await.unwrap().into_inner().events;
     assert_eq!(events, followed);
     assert_eq!(events.len() as u64, ended.seq);
-    // The same by REST, on the same port.
+    // REST shows the same on the same port.
     let rest = world.dev.api.get(&format!("/workflows/{id}")).await.unwrap();
     assert_eq!(rest["status"], "ROLLED_BACK");
     let list = wire::ListWorkflowsRequest { filter: "status = ROLLED_BACK".to_owned(), ..Default::default() };
@@ -92,7 +92,7 @@ async fn an_order_over_grpc_from_its_definition_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_rest_refuses_grpc_refuses_with_the_same_code() {
+async fn grpc_refuses_with_the_codes_of_rest() {
     let world = world().await;
     let mut workflows = WorkflowServiceClient::new(channel(&world).await);
     let start = |definition: &str, input: &str, key: &str| wire::StartWorkflowRequest {
@@ -156,7 +156,7 @@ async fn what_rest_refuses_grpc_refuses_with_the_same_code() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_there_yet_and_what_is_none_are_refused() {
+async fn unsupported_and_malformed_grpc_calls_are_refused() {
     let world = world().await;
     let mut workflows = WorkflowServiceClient::new(channel(&world).await);
     let signal =
@@ -170,7 +170,7 @@ async fn what_is_not_there_yet_and_what_is_none_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_garbage_is_an_internal_error() {
+async fn garbage_over_grpc_is_never_an_internal_error() {
     let world = world().await;
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     for service in [
@@ -194,23 +194,23 @@ async fn no_garbage_is_an_internal_error() {
                 .send()
                 .await
                 .unwrap();
-            assert_eq!(answer.status(), 200, "{service}: gRPC says what is wrong in its own way");
+            assert_eq!(answer.status(), 200, "{service}: gRPC reports errors in its own status");
             let status =
                 answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
-            // None: in the trailers, which are no headers.
-            assert!(!matches!(status.as_deref(), Some("0" | "2")), "{service} took {body:?}: {status:?}");
+            // Without this header the status is in the trailers.
+            assert!(!matches!(status.as_deref(), Some("0" | "2")), "{service} accepted {body:?}: {status:?}");
         }
     }
     assert!(world.dev.api.is_ready().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_is_listed_and_one_process_has_one_queue() {
+async fn backlog_is_listed_and_dev_refuses_a_queue_migration() {
     let world = world().await;
     let mut queues = QueueServiceClient::new(channel(&world).await);
     let listed = queues.list_queues(wire::ListQueuesRequest {}).await.unwrap().into_inner();
     assert_eq!(listed.queue, "memory");
-    // Beside them there are those of whatever other tests make just now.
+    // Other tests register services at the same time.
     for name in ["payments", "shipping", "stock"] {
         let service = listed.services.iter().find(|each| each.service == name).expect("it is listed");
         let waiting = |lane: &Option<wire::QueueLane>| lane.as_ref().and_then(|lane| lane.waiting);

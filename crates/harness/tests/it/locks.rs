@@ -1,4 +1,4 @@
-//! Locks and elections as anybody uses them: over REST, gRPC, the command line and the SDK.
+//! Locks and elections for any client: over REST, gRPC, the command line and the SDK.
 
 use goconductor::Conductor;
 use goconductor_harness::{Dev, DevOptions, goconductor};
@@ -30,7 +30,7 @@ fn code_of(status: &Status) -> String {
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
 
-/// What the command line says: exit code, data, messages.
+/// Runs the command and returns exit code, standard output and standard error.
 async fn command(dev: &Dev, arguments: &[&str]) -> (i32, String, String) {
     let output = goconductor()
         .unwrap()
@@ -44,9 +44,9 @@ async fn command(dev: &Dev, arguments: &[&str]) -> (i32, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_over_rest() {
+async fn lock_over_rest_is_acquired_renewed_and_released() {
     let (_folder, mut dev) = dev().await;
-    // A key is any text.
+    // A key can be any text.
     let path = "/locks/account%2F7";
     let (status, held) = post(&dev, &format!("{path}/acquire"), json!({"owner": "a", "ttl": "30s"})).await;
     assert_eq!((status, &held["key"], &held["owner"]), (200, &json!("account/7"), &json!("a")), "{held}");
@@ -54,7 +54,7 @@ async fn a_lock_over_rest() {
     let (status, refused) = post(&dev, &format!("{path}/acquire"), json!({"owner": "b", "ttl": "30s"})).await;
     assert_eq!((status, &refused["code"], &refused["retryable"]), (409, &json!("GC2026"), &json!(true)));
     assert!(refused["detail"].as_str().unwrap().contains("held by a"), "{refused}");
-    // It outlives a crash of the server.
+    // The lock survives a crash of the server.
     dev.kill().await.unwrap();
     dev.restart().await.unwrap();
     let (status, again) = post(&dev, &format!("{path}/acquire"), json!({"owner": "a", "ttl": "60s"})).await;
@@ -93,7 +93,7 @@ async fn a_lock_over_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn locks_are_paged_and_end_with_their_leases() {
+async fn locks_are_paged_and_expire_with_their_leases() {
     let (_folder, dev) = dev().await;
     for key in ["c", "a", "b"] {
         assert_eq!(
@@ -119,7 +119,7 @@ async fn locks_are_paged_and_end_with_their_leases() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_over_grpc() {
+async fn lock_over_grpc_is_acquired_renewed_and_released() {
     let (_folder, dev) = dev().await;
     let mut locks = LockServiceClient::new(channel(&dev).await);
     let ttl = Some(prost_types::Duration { seconds: 30, nanos: 0 });
@@ -160,7 +160,7 @@ async fn a_lock_over_grpc() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_on_the_command_line() {
+async fn lock_on_the_command_line_is_acquired_renewed_and_released() {
     let (_folder, dev) = dev().await;
     let (code, token, _) =
         command(&dev, &["lock", "acquire", "account/7", "--owner", "a", "-o", "name"]).await;
@@ -184,7 +184,7 @@ async fn a_lock_on_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_of_the_sdk_renews_itself() {
+async fn lock_of_the_sdk_renews_itself() {
     let (_folder, dev) = dev().await;
     let conductor = Conductor::connect(dev.api.base()).unwrap();
     let ttl = Duration::from_secs(2);
@@ -197,12 +197,12 @@ async fn a_lock_of_the_sdk_renews_itself() {
         tokio::spawn(async move { conductor.lock("account/7", ttl).await })
     };
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!next.is_finished(), "two hold one lock");
+    assert!(!next.is_finished(), "two owners hold one lock");
     let token = held.fencing_token();
     assert!(held.release().await.unwrap());
     let next = next.await.unwrap().unwrap();
     assert!(next.fencing_token() > token);
-    // Taken away by somebody who gives it back in its name.
+    // Another client releases the lock in the owner's name.
     let owner = dev.api.get("/locks").await.unwrap()["locks"][0]["owner"].clone();
     assert_eq!(post(&dev, "/locks/account%2F7/release", json!({"owner": owner})).await.0, 200);
     tokio::time::timeout(ttl * 2, next.lost()).await.expect("told");
@@ -219,7 +219,7 @@ async fn elected(stream: &mut Streaming<wire::CampaignResponse>) -> wire::Leader
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn anybody_can_stand_in_an_election() {
+async fn any_client_can_campaign_and_the_leader_can_be_deposed() {
     let (_folder, dev) = dev().await;
     let mut elections = ElectionServiceClient::new(channel(&dev).await);
     let campaign = |name: &str, candidate: &str| wire::CampaignRequest {
@@ -232,14 +232,14 @@ async fn anybody_can_stand_in_an_election() {
     let observe = wire::ObserveRequest { name: "shop/reports".to_owned() };
     let observed = elections.observe(observe.clone()).await.unwrap().into_inner().leader;
     assert_eq!(observed.as_ref(), Some(&leader));
-    // REST and the command line look, and have it step down.
+    // REST and the command line show the leader and make it step down.
     let shown = dev.api.get("/elections/shop%2Freports").await.unwrap();
     assert_eq!(shown["candidate"], "a");
     assert_eq!(shown["fencing_token"].as_u64(), Some(leader.fencing_token));
     let all = dev.api.get("/elections").await.unwrap();
     let names: Vec<&str> =
         all["elections"].as_array().unwrap().iter().map(|each| each["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["duties/0-of-1", "shop/reports"], "the executor's own duties are led as well");
+    assert_eq!(names, ["duties/0-of-1", "shop/reports"], "the executor leads its duties as well");
     let (code, list, _) = command(&dev, &["election", "list"]).await;
     assert!(code == 0 && list.contains("shop/reports") && list.contains("duties/0-of-1"), "{list}");
     let (code, one, _) = command(&dev, &["election", "describe", "shop/reports", "-o", "json"]).await;
@@ -257,20 +257,20 @@ async fn anybody_can_stand_in_an_election() {
     assert_eq!(command(&dev, &["election", "describe", "shop/reports"]).await.0, 3);
     let (status, answer) = post(&dev, "/elections/shop%2Freports/step-down", json!({})).await;
     assert_eq!((status, answer), (200, json!({"ended": false})));
-    // Nobody takes the duties of executors away by standing for them.
+    // No client can take over the duties of executors with a campaign.
     let refused = elections.campaign(campaign("duties/0-of-1", "a")).await.unwrap_err();
     assert_eq!((refused.code(), code_of(&refused).as_str()), (Code::InvalidArgument, "GC2007"));
     let refused = elections.observe(wire::ObserveRequest { name: String::new() }).await.unwrap_err();
     assert_eq!((refused.code(), code_of(&refused).as_str()), (Code::InvalidArgument, "GC2007"));
 }
 
-/// Who stands, leads, and stands still from then on, as a process does that is paused; what it leads by, what
-/// wakes it, and how it finds its term then.
+/// A candidate that leads and then stops, like a paused process. Returns its term, a handle that wakes it, and the end of
+/// its term as it sees it afterwards.
 fn asleep(base: String) -> (wire::Leader, std::sync::mpsc::Sender<()>, std::thread::JoinHandle<Status>) {
     let (elected_one, led) = std::sync::mpsc::channel();
     let (wake, woken) = std::sync::mpsc::channel::<()>();
     let sleeper = std::thread::spawn(move || {
-        // Its connection as well is served by nobody meanwhile.
+        // Its connection is not served in the meantime either.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut stream = runtime.block_on(async {
             let channel = Endpoint::from_shared(base).unwrap().connect().await.unwrap();
@@ -286,7 +286,7 @@ fn asleep(base: String) -> (wire::Leader, std::sync::mpsc::Sender<()>, std::thre
             loop {
                 match stream.message().await {
                     Ok(Some(_)) => {}
-                    Ok(None) => panic!("nobody could tell it"),
+                    Ok(None) => panic!("the stream ended without a status"),
                     Err(status) => return status,
                 }
             }
@@ -296,7 +296,7 @@ fn asleep(base: String) -> (wire::Leader, std::sync::mpsc::Sender<()>, std::thre
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_stands_still_is_replaced_within_its_lease() {
+async fn stalled_leader_is_replaced_within_its_lease() {
     let (_folder, dev) = dev().await;
     let base = dev.api.base().to_owned();
     let (first, wake, sleeper) = tokio::task::spawn_blocking(move || asleep(base)).await.unwrap();
@@ -309,11 +309,11 @@ async fn who_stands_still_is_replaced_within_its_lease() {
     assert!(next.fencing_token > first.fencing_token, "{next:?} after {first:?}");
     wake.send(()).unwrap();
     let told = tokio::task::spawn_blocking(move || sleeper.join().unwrap()).await.unwrap();
-    assert_ne!(told.code(), Code::Ok, "it has to learn that it is over");
+    assert_ne!(told.code(), Code::Ok, "the stale leader learns that its term has ended");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_term_ends_with_its_server_and_later_tokens_are_higher() {
+async fn term_ends_with_its_server_and_later_tokens_are_higher() {
     let (_folder, mut dev) = dev().await;
     let campaign = wire::CampaignRequest { name: "reports".to_owned(), candidate: "a".to_owned() };
     let mut stream = ElectionServiceClient::new(channel(&dev).await)
@@ -326,7 +326,7 @@ async fn a_term_ends_with_its_server_and_later_tokens_are_higher() {
     let end = loop {
         match stream.message().await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("a server that is gone ends no term in order"),
+            Ok(None) => panic!("a killed server cannot end a term in order"),
             Err(status) => break status,
         }
     };

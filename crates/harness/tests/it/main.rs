@@ -1,4 +1,4 @@
-//! Whole runs against a real `goconductor dev`, seen from outside only.
+//! End-to-end tests with real processes, seen from outside only.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,7 +6,7 @@
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     clippy::print_stderr,
-    reason = "a test says what it expects"
+    reason = "a test panics on failure"
 )]
 mod api;
 mod check;

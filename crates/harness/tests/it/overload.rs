@@ -1,5 +1,4 @@
-//! More than can be done: who asks for too much is told when to come back, nobody else notices, and what was
-//! accepted ends.
+//! Overload. A client above its share gets a Retry-After, other clients are not affected, and accepted work ends.
 
 use goconductor_harness::{Dev, DevOptions, Participants};
 use goconductor_wire::v1 as wire;
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
-/// Each takes 50 ms, and four run at once: 80 a second.
+/// Each call takes 50 ms and four run concurrently: 80 per second.
 const WORK: &str = "workflow: work\nsteps: [{name: s, run: w/do, compensate: none}]\n";
 const OVERLOAD: Duration = Duration::from_secs(4);
 
@@ -24,7 +23,7 @@ struct Server {
     _folder: tempfile::TempDir,
 }
 
-/// What came of a start.
+/// The result of a start.
 enum Start {
     Accepted(String),
     Refused(u64),
@@ -39,7 +38,7 @@ impl Server {
         Self { dev, http: Client::new(), participants, _folder: folder }
     }
 
-    /// A call of a namespace; status, `Retry-After`, body.
+    /// Sends a request for a namespace and returns status, `Retry-After` and body.
     async fn call(
         &self,
         namespace: &str,
@@ -68,7 +67,7 @@ impl Server {
         }
         assert_eq!((status, &body["retryable"]), (429, &json!(true)), "{body}");
         assert!(["GC2032", "GC2033"].contains(&body["code"].as_str().unwrap()), "{body}");
-        Start::Refused(after.expect("a refusal says when to come back"))
+        Start::Refused(after.expect("a refusal has a Retry-After"))
     }
 
     async fn ended(&self, namespace: &str, ids: &[String]) {
@@ -84,7 +83,7 @@ fn slow() -> Value {
     json!({"do": ["slow:50"]})
 }
 
-/// Two namespaces with a service of four places each.
+/// Two namespaces with a service of four concurrent calls each.
 async fn two_namespaces() -> Arc<Server> {
     let server = Arc::new(Server::start(&["limits.backlog=20"]).await);
     for namespace in ["greedy", "modest"] {
@@ -95,7 +94,7 @@ async fn two_namespaces() -> Arc<Server> {
     server
 }
 
-/// Starts all it can until `stop`; what was accepted, and how often it was refused.
+/// Starts as many as possible until `stop`. Returns the accepted workflows and the number of refusals.
 async fn greedy(server: &Arc<Server>, stop: &Arc<AtomicBool>) -> (Vec<String>, usize) {
     let callers = (0..16).map(|_| {
         let (server, stop) = (Arc::clone(server), Arc::clone(stop));
@@ -124,7 +123,7 @@ async fn greedy(server: &Arc<Server>, stop: &Arc<AtomicBool>) -> (Vec<String>, u
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_greedy_namespace_is_told_to_come_back_and_a_modest_one_is_served() {
+async fn greedy_namespace_is_throttled_and_modest_namespace_is_served() {
     let server = two_namespaces().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -141,7 +140,7 @@ async fn a_greedy_namespace_is_told_to_come_back_and_a_modest_one_is_served() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Garbage stays what it is, and gRPC says the same in its own words.
+    // Garbage is still refused as garbage, and gRPC reports the same as REST.
     assert_eq!(server.call("greedy", "POST", "/workflows", "{".to_owned()).await.0, 400);
     let unknown = json!({"definition": "nothing"}).to_string();
     assert_eq!(server.call("greedy", "POST", "/workflows", unknown).await.0, 404);
@@ -154,22 +153,22 @@ async fn a_greedy_namespace_is_told_to_come_back_and_a_modest_one_is_served() {
     let (accepted, refused) = flood.await.unwrap();
     let all = accepted.len() + refused;
     assert!(refused > all / 4, "{refused} of {all} refused");
-    assert!(accepted.len() > 100, "{} of {all} accepted: the service was not kept busy", accepted.len());
-    assert!(served.len() * 5 >= offered * 4, "{} of {offered} of the modest", served.len());
+    assert!(accepted.len() > 100, "{} of {all} accepted: the service was idle", accepted.len());
+    assert!(served.len() * 5 >= offered * 4, "{} of {offered} modest orders were served", served.len());
     let ending = Instant::now();
     server.ended("greedy", &accepted).await;
     server.ended("modest", &served).await;
-    assert!(ending.elapsed() < Duration::from_secs(5), "what was accepted was more than a small backlog");
+    assert!(ending.elapsed() < Duration::from_secs(5), "the accepted backlog was too large");
     let metrics = server.http.get(format!("{}/metrics", server.dev.api.base())).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     let counts = metrics.lines().filter(|line| line.starts_with("goconductor_starts_refused_total"));
     assert!(counts.clone().any(|line| line.contains("greedy")), "{:?}", counts.collect::<Vec<_>>());
-    // Who comes back later is let in.
+    // A client that waits for Retry-After is accepted.
     assert!(matches!(server.begin("greedy", "work", slow()).await, Start::Accepted(_)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retry_does_not_wait_for_the_flood_to_end() {
+async fn retry_does_not_wait_for_a_flood_of_starts() {
     let server = two_namespaces().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -189,14 +188,14 @@ async fn a_retry_does_not_wait_for_the_flood_to_end() {
     server.ended("greedy", &retried).await;
     assert!(!flood.is_finished() && begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     for id in &retried {
-        assert_eq!(server.participants.calls_of(id).len(), 2, "it was retried");
+        assert_eq!(server.participants.calls_of(id).len(), 2, "the step was retried");
     }
     stop.store(true, Ordering::Relaxed);
     let (_, refused) = flood.await.unwrap();
-    assert!(refused > 50, "{refused}: there was no flood");
+    assert!(refused > 50, "{refused} refusals are too few for a flood");
 }
 
-/// Starts by gRPC until one is refused.
+/// Starts workflows over gRPC until one is refused.
 async fn refused_by_grpc(server: &Server) -> tonic::Status {
     let channel = tonic::transport::Endpoint::from_shared(server.dev.api.base().to_owned()).unwrap();
     let mut workflows = WorkflowServiceClient::new(channel.connect().await.unwrap());
@@ -215,19 +214,19 @@ async fn refused_by_grpc(server: &Server) -> tonic::Status {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_for_a_service_that_nobody_serves_is_accepted() {
+async fn start_for_a_service_without_workers_is_accepted() {
     let server = Server::start(&["limits.backlog=5"]).await;
     server.put("default", "/definitions/work", WORK.to_owned()).await;
     for _ in 0..50 {
         let Start::Accepted(_) = server.begin("default", "work", slow()).await else {
-            panic!("refused for a service that nobody serves")
+            panic!("a start for a service without workers was refused")
         };
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limited_action_holds_up_no_other_action_of_its_service() {
+async fn limited_action_does_not_delay_other_actions_of_its_service() {
     let server = Server::start(&[]).await;
     let service = json!({
         "http": {"url": server.participants.url("w")},
@@ -249,7 +248,7 @@ async fn a_limited_action_holds_up_no_other_action_of_its_service() {
     let begun = Instant::now();
     let Start::Accepted(quick) = server.begin("default", "quick", json!({})).await else { panic!("refused") };
     server.ended("default", &[quick]).await;
-    assert!(begun.elapsed() < Duration::from_millis(700), "it waited for the other action");
+    assert!(begun.elapsed() < Duration::from_millis(700), "the action waited for the other action");
     tokio::time::sleep(Duration::from_millis(600)).await;
     let last = careful.last().unwrap();
     let (_, _, view) = server.call("default", "GET", &format!("/workflows/{last}"), String::new()).await;
@@ -260,12 +259,12 @@ async fn a_limited_action_holds_up_no_other_action_of_its_service() {
     calls.sort_by_key(|call| call.at);
     for pair in calls.windows(2) {
         let apart = pair[1].at - pair[0].at;
-        assert!(apart >= Duration::from_millis(240), "two at once: {apart:?} apart");
+        assert!(apart >= Duration::from_millis(240), "two calls ran concurrently: {apart:?} apart");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_so_many_callers_wait() {
+async fn number_of_waiting_callers_is_limited() {
     let server = Arc::new(Server::start(&["limits.waiting_callers=2"]).await);
     server.put("default", "/definitions/work", WORK.to_owned()).await;
     let Start::Accepted(id) = server.begin("default", "work", slow()).await else { panic!("refused") };
@@ -277,17 +276,17 @@ async fn only_so_many_callers_wait() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let (status, after, body) = poll("2s").await.unwrap();
     assert_eq!((status, &body["code"], after), (429, &json!("GC2031"), Some(1)));
-    assert_eq!(poll("0s").await.unwrap().0, 202, "who does not wait is answered");
+    assert_eq!(poll("0s").await.unwrap().0, 202, "a call without a wait is answered");
     for waiting in waiting {
         assert_eq!(waiting.await.unwrap().0, 202);
     }
-    assert_eq!(poll("100ms").await.unwrap().0, 202, "there is room again");
+    assert_eq!(poll("100ms").await.unwrap().0, 202, "a permit is available again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_bodies_hold_together_is_bounded() {
+async fn total_size_of_request_bodies_is_limited() {
     let server = Server::start(&["limits.body_bytes=64KiB", "limits.bodies_bytes=64KiB"]).await;
-    // One whose body takes its time holds all there is.
+    // A slow body holds the whole budget.
     let (slow, body) = futures::channel::mpsc::unbounded::<Result<Vec<u8>, std::io::Error>>();
     slow.unbounded_send(Ok(format!("{{\"x\":\"{}", "x".repeat(60 << 10)).into_bytes())).unwrap();
     let url = format!("{}/api/v1/workflows", server.dev.api.base());
@@ -297,7 +296,11 @@ async fn what_bodies_hold_together_is_bounded() {
     let large = format!("{{\"x\":\"{}\"}}", "x".repeat(10 << 10));
     let (status, after, body) = server.call("default", "POST", "/workflows", large.clone()).await;
     assert_eq!((status, &body["code"], after), (429, &json!("GC2030"), Some(1)));
-    assert_eq!(server.call("default", "POST", "/workflows", "{}".to_owned()).await.0, 422, "it has room");
+    assert_eq!(
+        server.call("default", "POST", "/workflows", "{}".to_owned()).await.0,
+        422,
+        "the budget is available"
+    );
     slow.unbounded_send(Ok(b"\"}".to_vec())).unwrap();
     drop(slow);
     assert_eq!(held.await.unwrap().unwrap().status().as_u16(), 422);

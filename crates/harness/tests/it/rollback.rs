@@ -1,4 +1,4 @@
-//! What is undone: order, unknown outcomes, the pivot, cancel, an operator's help.
+//! Rollback: order, unknown outcomes, the pivot, cancel, operator intervention.
 
 use crate::world::{World, step, steps};
 use serde_json::json;
@@ -12,7 +12,7 @@ steps:
 ";
 
 #[tokio::test]
-async fn a_refusal_rolls_back_in_reverse() {
+async fn refusal_rolls_back_in_reverse_order() {
     let world = World::new().await;
     let ended = world.run(CHAIN, json!({"three": "refuse"})).await;
     assert_eq!((ended.status(), ended.cause()), ("ROLLED_BACK", "STEP_FAILED"));
@@ -26,7 +26,7 @@ async fn a_refusal_rolls_back_in_reverse() {
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_is_compensated_and_never_before_its_time_is_up() {
+async fn unknown_outcome_is_compensated_after_the_deadline() {
     let world = World::new().await;
     for script in ["hang", "reset", "fail", "garbage"] {
         let ended = world.run(CHAIN, json!({"two": script})).await;
@@ -34,13 +34,13 @@ async fn an_unknown_outcome_is_compensated_and_never_before_its_time_is_up() {
         assert_eq!(ended.actions(), ["a/one", "b/two", "b/undo_two", "a/undo_one"], "{script}");
         assert_eq!(ended.steps(), ["one=COMPENSATED", "two=COMPENSATED", "three=PENDING"], "{script}");
         let waited = ended.calls[2].at - ended.calls[1].at;
-        assert!(waited >= Duration::from_millis(990), "{script}: undone after {waited:?}");
+        assert!(waited >= Duration::from_millis(990), "{script}: compensated after {waited:?}");
         assert!(ended.calls[2].body.get("output").is_none(), "{script}: {:?}", ended.calls[2].body);
     }
 }
 
 #[tokio::test]
-async fn a_refusal_does_not_take_an_earlier_doubt_away() {
+async fn later_refusal_does_not_remove_earlier_doubt() {
     let world = World::new().await;
     let yaml = "workflow: doubt
 steps:
@@ -52,7 +52,7 @@ steps:
 }
 
 #[tokio::test]
-async fn refused_connections_are_clean() {
+async fn refused_connection_leaves_no_doubt() {
     let world = World::new().await;
     world.dev.api.serve("gone", "http://127.0.0.1:9").await.unwrap();
     let yaml = "workflow: gone
@@ -67,7 +67,7 @@ steps:
 }
 
 #[tokio::test]
-async fn a_branch_in_flight_is_awaited_and_its_late_success_undone() {
+async fn rollback_awaits_a_branch_in_flight_and_compensates_its_late_success() {
     let world = World::new().await;
     let yaml = "workflow: branches
 steps:
@@ -81,7 +81,7 @@ steps:
     assert_eq!(ended.status(), "ROLLED_BACK");
     assert_eq!(ended.steps(), ["first=COMPENSATED", "slow=COMPENSATED", "good=COMPENSATED", "bad=FAILED"]);
     let at = |action: &str| ended.calls.iter().find(|call| call.action == action).unwrap().at;
-    assert!(at("c/undo_good") < at("b/undo_slow"), "a settled branch need not wait for an unrelated one");
+    assert!(at("c/undo_good") < at("b/undo_slow"), "a settled branch does not wait for an unrelated one");
     assert_eq!(ended.actions().last(), Some(&"a/undo_first"));
 }
 
@@ -93,13 +93,13 @@ steps:
 ";
 
 #[tokio::test]
-async fn the_pivot_decides() {
+async fn pivot_decides_between_rollback_and_completion() {
     let world = World::new().await;
     let refused = world.run(PIVOT, json!({"point": "refuse"})).await;
     assert_eq!(refused.steps(), ["before=COMPENSATED", "point=FAILED", "after=PENDING"]);
     let clean = world.run(PIVOT, json!({"point": "busy"})).await;
     assert_eq!((clean.status(), clean.calls.len()), ("ROLLED_BACK", 4));
-    // In doubt it is tried beyond its limit, until the answer is known; a cancel waits for that.
+    // A pivot in doubt is retried beyond its limit until its outcome is known. A cancel waits for that.
     let id = world.start(PIVOT, json!({"point": ["fail", "refuse", "busy", "fail", "slow:300", "ok"]})).await;
     world.until(&id, "doubt", |view| step(view, "point")["attempts"].as_u64() >= Some(2)).await;
     assert_eq!(world.verb(&id, "cancel", json!({"reason": "changed my mind"})).await.0, 200);
@@ -110,7 +110,7 @@ async fn the_pivot_decides() {
 }
 
 #[tokio::test]
-async fn after_the_pivot_an_operator_helps() {
+async fn failed_retriable_step_after_the_pivot_waits_for_an_operator() {
     let world = World::new().await;
     let id = world.start(PIVOT, json!({"after": ["busy", "busy", "ok"]})).await;
     let view = world.until_status(&id, "ERROR").await;
@@ -123,7 +123,7 @@ async fn after_the_pivot_an_operator_helps() {
 }
 
 #[tokio::test]
-async fn a_stuck_compensation_is_an_error_and_nothing_else_is_touched() {
+async fn failed_compensation_leads_to_error_and_does_not_stop_others() {
     let world = World::new().await;
     let yaml = "workflow: stuck
 steps:
@@ -148,7 +148,7 @@ steps:
 }
 
 #[tokio::test]
-async fn cancel_pause_resume_terminate() {
+async fn cancel_pause_resume_and_terminate_change_the_status() {
     let world = World::new().await;
     let id = world.start(CHAIN, json!({"two": "slow:300"})).await;
     world.until(&id, "two", |view| step(view, "two")["status"] != "PENDING").await;
@@ -164,7 +164,7 @@ async fn cancel_pause_resume_terminate() {
     let view = world.until(&id, "one", |view| step(view, "one")["status"] == "COMPLETED").await;
     assert_eq!(view["status"], "PAUSED");
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(world.participants.calls_of(&id).len(), 1, "nothing new is issued");
+    assert_eq!(world.participants.calls_of(&id).len(), 1, "no further step is issued");
     assert_eq!(world.verb(&id, "resume", json!({})).await.0, 200);
     assert_eq!(world.ended(&id).await.status(), "COMPLETED");
 
@@ -178,7 +178,7 @@ async fn cancel_pause_resume_terminate() {
 }
 
 #[tokio::test]
-async fn the_time_of_a_workflow_is_up() {
+async fn expired_workflow_timeout_rolls_back() {
     let world = World::new().await;
     let yaml = "workflow: late
 timeout: 500ms

@@ -1,5 +1,5 @@
-//! The Rust SDK against a real server: a program with its own steps, typed actions, and a microservice that
-//! dies between its commit and its answer.
+//! The Rust SDK with a real server: a program that serves its own steps, typed actions, and a microservice that dies
+//! between its commit and its response.
 
 use goconductor::{
     ActionError, CompensationInput, Conductor, Context, Service, Start, Status, Workflow, WorkflowStep,
@@ -20,7 +20,7 @@ async fn dev(folder: &tempfile::TempDir) -> (Dev, Conductor) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn steps_of_one_program_are_done_and_undone() {
+async fn steps_of_one_program_are_executed_and_compensated() {
     let folder = tempfile::tempdir().unwrap();
     let (_dev, conductor) = dev(&folder).await;
     let log: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -31,7 +31,7 @@ async fn steps_of_one_program_are_done_and_undone() {
                 done.lock().unwrap().push(format!("do {name}"));
                 async move {
                     if step.input()["refuse"] == name {
-                        return Err(ActionError::refused("NO", "told to refuse"));
+                        return Err(ActionError::refused("NO", "scripted refusal"));
                     }
                     Ok(json!({"key": step.key(), "attempt": step.attempt()}))
                 }
@@ -66,7 +66,7 @@ struct Receipt {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn typed_actions_fail_in_every_way() {
+async fn typed_actions_report_every_kind_of_failure() {
     let folder = tempfile::tempdir().unwrap();
     let (dev, conductor) = dev(&folder).await;
     let tries = Arc::new(AtomicU32::new(0));
@@ -79,7 +79,7 @@ async fn typed_actions_fail_in_every_way() {
                 match (input.amount, nth) {
                     (1, 0) => Err(ActionError::retryable("BUSY", "later")),
                     (1, 1) => Err(ActionError::unknown("LOST", "who knows")),
-                    (1, 2) => panic!("told to panic"),
+                    (1, 2) => panic!("scripted panic"),
                     (amount, _) => Ok(Receipt { charged: amount }),
                 }
             }
@@ -109,7 +109,7 @@ output: { charged: '${ steps.charge.output.charged }' }
     assert_eq!(again.id(), paid.id());
     let wrong = conductor.start(start(json!({"amount": "much"}))).await.unwrap().result().await.unwrap();
     assert_eq!((wrong.status, wrong.error.unwrap().code), (Status::RolledBack, "BAD_INPUT".to_owned()));
-    // In order: nobody takes the service after this, and the workflow says so.
+    // After an orderly end the service has no worker, and the workflow reports that.
     serving.shutdown().await;
     let waits = conductor.start(start(json!({"amount": 7}))).await.unwrap();
     for _ in 0..100 {
@@ -123,12 +123,12 @@ output: { charged: '${ steps.charge.output.charged }' }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_that_stops_beating_is_given_up_before_its_time() {
+async fn task_without_heartbeats_is_given_up_before_its_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let (_dev, conductor) = dev(&folder).await;
     let service = Service::new("long").action("work", |context: Context, _: Value| async move {
         assert_eq!(context.heartbeat_timeout(), Some(Duration::from_millis(500)));
-        // The first hangs; the second is as slow, and says that it lives.
+        // The first attempt hangs. The second is as slow but sends heartbeats.
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_millis(150)).await;
             if context.attempt() > 1 {
@@ -136,7 +136,7 @@ async fn a_task_that_stops_beating_is_given_up_before_its_time() {
             }
         }
         if context.attempt() == 1 {
-            assert!(context.is_cancelled(), "it is told that nobody waits");
+            assert!(context.is_cancelled(), "the context reports that the attempt was given up");
         }
         Ok(json!({"attempt": context.attempt()}))
     });
@@ -158,7 +158,7 @@ output: { attempt: '${ steps.work.output.attempt }' }
     );
 }
 
-/// The fragile microservice, started again whenever it has died; how often that was.
+/// Runs the fragile microservice and restarts it whenever it dies. Counts its deaths.
 async fn keep_alive(gateway: String, database: std::path::PathBuf, deaths: Arc<AtomicU32>) {
     let program = goconductor().unwrap().as_std().get_program().to_owned();
     let program = Path::new(&program).with_file_name("fragile");
@@ -176,7 +176,7 @@ async fn keep_alive(gateway: String, database: std::path::PathBuf, deaths: Arc<A
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_participant_that_dies_after_its_commits_does_nothing_twice() {
+async fn participant_that_dies_after_commits_applies_each_effect_once() {
     let folder = tempfile::tempdir().unwrap();
     let (_dev, conductor) = dev(&folder).await;
     let yaml = "

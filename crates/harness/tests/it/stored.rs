@@ -1,4 +1,4 @@
-//! Data of an earlier release is opened, and every workflow in it ends as it would have.
+//! Data of an earlier release is opened, and every workflow in it ends correctly.
 
 use goconductor_harness::stored::{ABSENT_SERVICE, CASES, FIXTURES, SERVICES, operate, start};
 use goconductor_harness::{Dev, DevOptions, Participants};
@@ -17,14 +17,14 @@ fn releases() -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn workflows_of_an_earlier_release_end_right_on_sqlite() {
+async fn sqlite_data_of_an_earlier_release_is_completed() {
     for release in releases() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         std::fs::create_dir_all(&data).unwrap();
         for entry in std::fs::read_dir(release.join("sqlite")).unwrap() {
             let entry = entry.unwrap();
-            // The repository ignores the files of a database, so they are stored under another ending.
+            // The repository ignores database files, so they are stored with another ending.
             let name = entry.file_name().into_string().unwrap();
             std::fs::copy(entry.path(), data.join(name.trim_end_matches(".stored"))).unwrap();
         }
@@ -33,7 +33,7 @@ async fn workflows_of_an_earlier_release_end_right_on_sqlite() {
 }
 
 #[tokio::test]
-async fn workflows_of_an_earlier_release_end_right_on_postgresql() {
+async fn postgresql_data_of_an_earlier_release_is_completed() {
     let Ok(server) = std::env::var("GOCONDUCTOR_TEST_POSTGRES_URL") else {
         let required = std::env::var("GOCONDUCTOR_TEST_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
         assert!(!required, "GOCONDUCTOR_TEST_POSTGRES_URL is not set, and services are required");
@@ -79,7 +79,7 @@ async fn finish(folder: &Path, mut args: Vec<String>) {
     for case in CASES {
         let id = start(&dev.api, case).await.unwrap();
         let view = dev.api.get(&format!("/workflows/{id}")).await.unwrap();
-        // A key that was lost would start a second workflow, with no history to speak of.
+        // A lost key would start a second workflow with a new creation time.
         let created = view["created_at"].as_str().unwrap().to_owned();
         let ended_before = view["ended_at"].is_string();
         if let Some(call) = case.after {

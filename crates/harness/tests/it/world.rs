@@ -1,10 +1,10 @@
-//! One server and its participants, for tests that look at single workflows.
+//! A server with its participants, for tests of single workflows.
 
 use goconductor_harness::{Call, Dev, DevOptions, Participants};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Services that every world has.
+/// The services of every world.
 pub(crate) const SERVICES: [&str; 4] = ["a", "b", "c", "d"];
 
 pub(crate) struct World {
@@ -13,7 +13,7 @@ pub(crate) struct World {
     _folder: tempfile::TempDir,
 }
 
-/// What became of a workflow.
+/// A workflow that has ended.
 pub(crate) struct Ended {
     pub(crate) id: String,
     pub(crate) view: Value,
@@ -31,7 +31,7 @@ impl World {
         Self { dev, participants, _folder: folder }
     }
 
-    /// Applies a definition, by the name in its first line.
+    /// Applies a definition. Its first line contains the name.
     pub(crate) async fn apply(&self, yaml: &str) -> String {
         let name =
             yaml.trim_start().lines().next().unwrap().trim_start_matches("workflow:").trim().to_owned();
@@ -48,7 +48,7 @@ impl World {
         self.dev.api.get(&format!("/workflows/{id}")).await.unwrap()
     }
 
-    /// Runs one to its end.
+    /// Runs a workflow to its end.
     pub(crate) async fn run(&self, yaml: &str, script: Value) -> Ended {
         let id = self.start(yaml, script).await;
         self.ended(&id).await
@@ -62,7 +62,7 @@ impl World {
         ended
     }
 
-    /// Waits until a workflow is as it should be.
+    /// Waits until the view of a workflow meets a condition.
     pub(crate) async fn until(&self, id: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         for _ in 0..1000 {
             let view = self.view(id).await;
@@ -71,19 +71,19 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{what} does not come: {:#}", self.view(id).await)
+        panic!("{what} was not reached: {:#}", self.view(id).await)
     }
 
     pub(crate) async fn until_status(&self, id: &str, status: &str) -> Value {
         self.until(id, status, |view| view["status"] == status).await
     }
 
-    /// An operator's verb; the status code.
+    /// Makes the call of an operator and returns status and body.
     pub(crate) async fn verb(&self, id: &str, verb: &str, body: Value) -> (u16, Value) {
         self.dev.api.send("POST", &format!("/workflows/{id}/{verb}"), Some(body)).await.unwrap()
     }
 
-    /// The numbers of a history are 1…n without a gap, and n is the workflow's `seq`.
+    /// Checks that events are numbered 1…n without gaps and that n is the workflow's `seq`.
     async fn check_history(&self, id: &str, view: &Value) {
         let page = self.dev.api.get(&format!("/workflows/{id}/events?page_size=1000")).await.unwrap();
         let numbers: Vec<u64> =

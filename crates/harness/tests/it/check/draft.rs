@@ -1,4 +1,4 @@
-//! A run in the making: right as it comes, and open to be made wrong.
+//! A run under construction. It is correct at first and can be changed to contain an error.
 
 use super::life::{Call, Life};
 use super::noise::Noise;
@@ -7,7 +7,7 @@ use goconductor_harness::check::{Doctor, Effect, EffectKind, Fence, LedgerRow, R
 use goconductor_saga::{Event, EventKind, Plan, Side, State, StepIndex, Timestamp, WorkflowId, evolve};
 use serde_json::json;
 
-/// When the first workflow of a run begins.
+/// The start time of the first workflow of a run.
 const BEGUN: i64 = 1_760_000_000_000_000;
 
 #[derive(Clone)]
@@ -25,7 +25,7 @@ pub(crate) struct Case {
 }
 
 impl Draft {
-    /// A run in keeping with the promises.
+    /// Creates a run that meets every guarantee.
     pub(crate) fn right(seed: u64) -> Self {
         let mut noise = Noise(seed ^ 0x5eed);
         let replicas = if noise.once_in(4) { 2 } else { 1 };
@@ -44,7 +44,7 @@ impl Draft {
                 key: key.clone(),
                 definition,
                 input: digest(&input),
-                // The answer to some starts is lost.
+                // The response to some starts is lost.
                 acknowledged: (!noise.once_in(5)).then(|| id.to_string()),
                 at: UtcTime(begun - noise.micros(10)),
             });
@@ -53,7 +53,7 @@ impl Draft {
             draft.cases.push(case);
         }
         if noise.once_in(3) {
-            // One that nobody answered, and that came to nothing.
+            // A start without a response that started nothing.
             draft.run.starts.push(Start {
                 key: noise.once_in(2).then(|| "lost".to_owned()),
                 definition: "w0".to_owned(),
@@ -69,7 +69,7 @@ impl Draft {
         draft
     }
 
-    /// Shows a workflow as its events have it by now.
+    /// Updates the view of a workflow from its events.
     pub(crate) fn show(&mut self, at: usize) {
         let case = &mut self.cases[at];
         for (event, seq) in case.events.iter_mut().zip(1..) {
@@ -78,7 +78,7 @@ impl Draft {
         self.run.workflows[at] = shown::history(&case.plan, &case.events, case.key.clone());
     }
 
-    /// Numbers the participants' logs by the time of their lines.
+    /// Numbers the lines of the effect logs by time.
     pub(crate) fn relog(&mut self) {
         let effects = &mut self.run.effects;
         effects.sort_by(|one, other| (&one.process, one.at).cmp(&(&other.process, other.at)));
@@ -97,13 +97,13 @@ impl Draft {
         &self.run.workflows[at].view.status
     }
 
-    /// A workflow of which something holds.
+    /// A workflow that meets a condition.
     pub(crate) fn one(&self, noise: &mut Noise, holds: impl Fn(&Self, usize) -> bool) -> Option<usize> {
         let those: Vec<usize> = (0..self.cases.len()).filter(|at| holds(self, *at)).collect();
         noise.pick(&those).copied()
     }
 
-    /// An event of which something holds: its workflow's place, and its own.
+    /// An event that meets a condition, as indexes of its workflow and of the event.
     pub(crate) fn event(
         &self,
         noise: &mut Noise,
@@ -119,7 +119,7 @@ impl Draft {
         noise.pick(&those).copied()
     }
 
-    /// The place of a line in the logs of which something holds.
+    /// The index of an effect that meets a condition.
     pub(crate) fn line(
         &self,
         noise: &mut Noise,
@@ -134,7 +134,7 @@ impl Draft {
         noise.pick(&those).copied()
     }
 
-    /// The lines about one side of a step.
+    /// The effects of one side of a step.
     pub(crate) fn lines(&self, at: usize, step: StepIndex, side: Side) -> Vec<usize> {
         let (id, name) = (self.id(at), self.cases[at].name(step).to_owned());
         let lines = self.run.effects.iter().enumerate();
@@ -159,20 +159,20 @@ impl Case {
         self.before(self.events.len()).unwrap()
     }
 
-    /// Puts an event at a place, at the time of the one before it.
+    /// Inserts an event with the time of the previous one.
     pub(crate) fn insert(&mut self, nth: usize, kind: EventKind) {
         let time = self.events[nth - 1].time;
         self.events.insert(nth, Event { seq: 0, time, actor: None, kind });
     }
 
-    /// Moves an event to an earlier place, at the time of the one before it there.
+    /// Moves an event to an earlier index, with the time of the event before it.
     pub(crate) fn bring_forward(&mut self, from: usize, to: usize) {
         let mut event = self.events.remove(from);
         event.time = Timestamp(self.events[to - 1].time.0);
         self.events.insert(to, event);
     }
 
-    /// No operator had a say in a step.
+    /// Whether no operator supplied an outcome of a step.
     pub(crate) fn is_by_itself(&self, step: StepIndex) -> bool {
         !self.events.iter().any(|event| {
             event.kind.step() == Some(step)
@@ -205,7 +205,7 @@ fn effect(life: &Life, id: WorkflowId, replicas: u32, call: &Call) -> Effect {
         step: name,
         attempt: call.attempt,
         effect: call.effect,
-        // A lock of the workflow's own, held from its start to its end.
+        // A lock of this workflow, held from its start to its end.
         fence: (call.effect == Some(EffectKind::Applied))
             .then(|| Fence { lock: format!("account/{id}"), token: 7 }),
         answered: None,

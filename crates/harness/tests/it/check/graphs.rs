@@ -8,7 +8,7 @@ use goconductor_saga::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Expressions that are their own value.
+/// Expressions that evaluate to themselves.
 #[derive(Debug)]
 pub(crate) struct Literal;
 
@@ -18,7 +18,7 @@ impl Expressions for Literal {
     }
 }
 
-/// A graph of up to six steps, within the rule of the pivot.
+/// A graph of up to six steps that obeys the pivot rule.
 pub(crate) fn random(noise: &mut Noise, name: &str) -> Plan {
     let count = 1 + noise.below(6);
     let pivot = noise.once_in(3).then(|| noise.below(count));
@@ -35,7 +35,7 @@ pub(crate) fn random(noise: &mut Noise, name: &str) -> Plan {
             Some(pivot) if at == pivot => (0..at).collect(),
             Some(_) | None => (0..at).filter(|_| noise.once_in(2)).collect(),
         };
-        // All that stands before the pivot is upstream of it, and it is upstream of all behind it.
+        // Every step before the pivot is upstream of it, and the pivot is upstream of every step after it.
         on.extend(pivot.filter(|pivot| at > *pivot && !on.contains(pivot)));
         steps.push(step(noise, &format!("s{at}"), &on, kind));
     }

@@ -1,6 +1,5 @@
-//! The life of a workflow under the real rules: a store, a queue that loses and repeats, executors that die
-//! and lag behind, participants that answer anything, late or never, and operators. All that happens is in
-//! keeping with the promises.
+//! The life of a workflow under the real rules: a store, a queue that loses and repeats messages, executors that die and
+//! lag, participants that answer anything, late or never, and operators. Every event agrees with the guarantees.
 
 use super::graphs::{self, Literal};
 use super::noise::Noise;
@@ -11,16 +10,16 @@ use goconductor_saga::{
 };
 use std::collections::{BTreeMap, VecDeque};
 
-/// A command that was delivered is due again after this; longer than any attempt.
+/// The redelivery delay of a command, longer than any attempt.
 const REDELIVERY: i64 = 5_000_000;
-/// A message that waited longer is judged by the store, not by what is remembered.
+/// The age above which the state in a message is not trusted and the store is read.
 const STALE: i64 = 250_000;
-/// Far above what any life needs once nothing fails any more.
+/// More turns than any workflow needs once nothing fails.
 const TURNS: usize = 4000;
-/// Turns in which everything may fail.
+/// The number of turns in which everything may fail.
 const BAD_TURNS: usize = 100;
 
-/// A request as its participant saw it.
+/// A request as its participant received it.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) at: i64,
@@ -45,7 +44,7 @@ struct Message {
     published_at: i64,
 }
 
-/// What a request comes to at its participant.
+/// The result of a request at its participant.
 #[derive(Clone, Copy)]
 enum Landing {
     Act,
@@ -53,15 +52,15 @@ enum Landing {
     Nothing,
 }
 
-/// An attempt under way.
+/// An attempt in flight.
 struct Attempt {
     message: Message,
     started_at: i64,
     deadline: i64,
     lands: Option<(i64, Landing)>,
-    /// What is reported, and when; none once its executor is dead.
+    /// The report and its time, or `None` if the executor died.
     answer: Option<(i64, Outcome)>,
-    /// Its executor lags behind, and does not say that it is under way.
+    /// Whether the executor lags and does not extend the redelivery of its command.
     lags: bool,
 }
 
@@ -76,13 +75,13 @@ pub(crate) struct Life {
     ledger: BTreeMap<OwedKey, Row>,
     queue: Vec<Message>,
     attempts: Vec<Attempt>,
-    /// How often all executors died.
+    /// The number of times that all executors died.
     deaths: u32,
     bad: bool,
 }
 
 impl Life {
-    /// Lives it to its end, or to an error in which it is left.
+    /// Runs the workflow to its end, or to an error that stays.
     pub(crate) fn live(seed: u64, id: WorkflowId, definition: &str, input: &Json, begun: i64) -> Self {
         let mut noise = Noise(seed);
         let plan = graphs::random(&mut noise, definition);
@@ -114,7 +113,7 @@ impl Life {
         life
     }
 
-    /// What the ledger has, as a store writes it.
+    /// The ledger in the form of a store.
     pub(crate) fn rows(&self) -> Vec<String> {
         self.ledger.keys().map(ToString::to_string).collect()
     }
@@ -133,7 +132,7 @@ impl Life {
             } else if self.state.paused && (!self.bad || self.is_idle()) {
                 self.submit(&Input::Resume { actor: None, reason: None }, false);
             } else if self.is_idle() {
-                assert_eq!(self.state.status(), Status::Error, "it stands still");
+                assert_eq!(self.state.status(), Status::Error, "the workflow is stuck");
                 if is_left_in_error {
                     return;
                 }
@@ -142,7 +141,7 @@ impl Life {
                 self.turn();
             }
         }
-        panic!("it has not ended after {TURNS} turns: {:?}", self.state.status());
+        panic!("the workflow did not end in {TURNS} turns: {:?}", self.state.status());
     }
 
     fn is_idle(&self) -> bool {
@@ -174,7 +173,7 @@ impl Life {
         self.answers_come();
     }
 
-    /// Requests reach their participants, in the order of time.
+    /// Delivers requests to their participants in order of time.
     fn land(&mut self) {
         let now = self.now;
         let mut landing = Vec::new();
@@ -190,8 +189,8 @@ impl Life {
         }
     }
 
-    /// As an inbox has it: a repeat is recognised by its key, what never happened is undone as nothing and
-    /// can't happen any more.
+    /// Behaves like an inbox: it recognises a repeated key, and records the compensation of a step that was not executed, so
+    /// that the step can no longer be executed.
     fn effect(&self, step: StepIndex, side: Side, what: Landing) -> Option<EffectKind> {
         let was = |side: Side, effects: &[EffectKind]| {
             self.calls.iter().any(|call| {
@@ -222,7 +221,7 @@ impl Life {
         }
     }
 
-    /// After the end what is still on its way lands, too.
+    /// Delivers the requests that arrive after the end.
     fn land_all(&mut self) {
         let last = self.attempts.iter().filter_map(|each| each.lands.map(|(at, _)| at)).max();
         self.now = self.now.max(last.unwrap_or_default());
@@ -237,7 +236,7 @@ impl Life {
             let (started_at, deadline) = (Timestamp(each.started_at), Timestamp(each.deadline));
             let (_, outcome) = each.answer.clone().unwrap();
             if each.lands.is_some() {
-                // The request is still on its way: it lands, and nobody waits for it.
+                // The request still arrives, but no process waits for its response.
                 self.attempts.push(Attempt { answer: None, ..each });
             }
             let lags = self.bad;
@@ -246,7 +245,7 @@ impl Life {
         self.attempts.retain(|each| each.answer.is_some() || each.lands.is_some());
     }
 
-    /// Claims what is due, and acts on it.
+    /// Claims due rows and handles them.
     fn duties(&mut self) {
         let under_way: Vec<OwedKey> = self
             .attempts
@@ -286,7 +285,7 @@ impl Life {
         }
     }
 
-    /// An executor takes a command.
+    /// Accepts a command in an executor.
     fn take(&mut self, message: Message) {
         let Message { step, side, attempt, redelivery, published_at } = message;
         let old = redelivery > 0 || self.now - published_at > STALE;
@@ -313,7 +312,7 @@ impl Life {
         }
     }
 
-    /// Gives back a command that was taken and certainly not sent.
+    /// Releases a command that was accepted and certainly not sent.
     fn release(&mut self, step: StepIndex, side: Side) {
         if let Some(row) = self.ledger.get_mut(&OwedKey::Command(step, side)) {
             row.deliveries = row.deliveries.saturating_sub(1);
@@ -339,12 +338,12 @@ impl Life {
         let longest = usize::try_from((deadline - started_at) / 1000).unwrap();
         let is_unknown = matches!(outcome, Outcome::Unknown { .. });
         let within = if is_unknown && self.noise.once_in(2) { longest } else { 5 };
-        // Some requests are held up on their way for longer than anybody waits for them.
+        // Some requests are delayed beyond their timeout.
         let held_up = if is_unknown && self.noise.once_in(2) { self.noise.micros(8000) } else { 0 };
         let lands_at = started_at + held_up + self.noise.micros(within);
         let answered = match &outcome {
             Outcome::Unknown { .. } if self.noise.once_in(2) => deadline,
-            // A connection that breaks does not wait for what the participant does with the request.
+            // A connection can break before the participant handles the request.
             Outcome::Unknown { .. } => started_at + self.noise.micros(20),
             Outcome::Done { .. } | Outcome::Retryable { .. } | Outcome::Refused { .. } => {
                 lands_at + self.noise.micros(5)
@@ -372,7 +371,7 @@ impl Life {
         }
     }
 
-    /// What the participant does, and what the executor gets to know of it.
+    /// The effect at the participant, and the outcome that the executor receives.
     fn behaviour(&mut self, step: StepIndex, side: Side) -> (Option<Landing>, Outcome) {
         let failure = Failure::of("AS_ASKED", "as asked");
         let done = Outcome::Done { output: Json::from(format!("{}-{}", step.0, side.as_str())) };
@@ -407,7 +406,7 @@ impl Life {
                 self.queue.push(again);
             }
             2 => {
-                // All executors die: nobody hears the answers.
+                // All executors die, and all responses are lost.
                 self.attempts.iter_mut().for_each(|each| each.answer = None);
                 self.attempts.retain(|each| each.lands.is_some());
                 self.queue.clear();
@@ -430,7 +429,7 @@ impl Life {
         self.submit(&input, false);
     }
 
-    /// Helps one of the steps that need it.
+    /// Resolves one of the steps that need an operator.
     fn help(&mut self) {
         let needs = |step: &StepIndex| self.state.steps[step.at()].needs_operator(self.state.phase);
         let Some(step) = (0u32..).map(StepIndex).take(self.state.steps.len()).find(needs) else { return };
@@ -443,7 +442,7 @@ impl Life {
         self.submit(&input, false);
     }
 
-    /// Decides by what is remembered, if need be by what is stored, and commits.
+    /// Decides from the cached state, if necessary from the stored state, and commits.
     fn submit(&mut self, input: &Input, may_lag: bool) {
         let mut base = self.state.clone();
         if may_lag && !self.memories.is_empty() && self.noise.once_in(3) {

@@ -1,4 +1,4 @@
-//! Repeatable chance (SplitMix64): the same seed makes the same run.
+//! Reproducible random numbers (SplitMix64). One seed produces one run.
 
 pub(crate) struct Noise(pub(crate) u64);
 
@@ -16,12 +16,12 @@ impl Noise {
         usize::try_from(self.next() % u64::try_from(end.max(1)).unwrap()).unwrap()
     }
 
-    /// Once in `times`.
+    /// True with a probability of 1 in `times`.
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    /// A duration of up to `millis`, in microseconds; never nothing.
+    /// A random duration of up to `millis` milliseconds, in microseconds, never zero.
     pub(crate) fn micros(&mut self, millis: usize) -> i64 {
         1 + i64::try_from(self.below(millis * 1000)).unwrap()
     }

@@ -1,4 +1,4 @@
-//! What the API shows of a workflow, made from its history.
+//! The view of the API, computed from a history.
 
 use goconductor_harness::check::{
     CompensationView, Edge, Graph, History, Node, ShownEvent, StepView, UtcTime, View, Waiting,
@@ -8,7 +8,7 @@ use goconductor_saga::{
 };
 use std::sync::Arc;
 
-/// The history as it is numbered, and the view that follows from it.
+/// The numbered history and the view that follows from it.
 pub(crate) fn history(plan: &Plan, events: &[Event], key: Option<String>) -> History {
     let state = events.iter().fold(None, evolve).unwrap();
     History {

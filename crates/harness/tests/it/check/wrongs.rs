@@ -1,4 +1,4 @@
-//! What can be wrong with a run: each made out of a right one, by name, with the guarantee that it breaks.
+//! The kinds of errors in a run. Each is made in a correct run and violates one guarantee.
 
 mod claims;
 mod effects;
@@ -7,12 +7,12 @@ mod order;
 use super::draft::Draft;
 use super::noise::Noise;
 
-/// One way to be wrong.
+/// A kind of error.
 #[derive(Clone, Copy)]
 pub(crate) struct Wrong {
     pub(crate) guarantee: &'static str,
     pub(crate) name: &'static str,
-    /// None: there is nothing in this run that could be wrong in this way.
+    /// Makes the error. Returns `None` if the run offers no opportunity.
     pub(crate) make: fn(&mut Draft, &mut Noise) -> Option<()>,
 }
 

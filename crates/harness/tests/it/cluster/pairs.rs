@@ -1,5 +1,5 @@
-//! Orders over every queue with every election, while what carries them, what chooses leaders and processes of each kind
-//! are killed, and one is paused past its lease.
+//! Orders over every queue with every election backend, while queue servers, election servers and processes of each kind
+//! are killed and one process is paused past its lease.
 
 use super::*;
 
@@ -14,7 +14,7 @@ async fn all_end_right_over(queue: Broker, election: ElectionServers) {
     let (mut cluster, participants) = cluster_with(queue, election).await;
     let load = Load::begin(&cluster, Duration::from_millis(40));
     tokio::time::sleep(Duration::from_secs(2)).await;
-    // Paused for as long as the rest takes, and past its lease.
+    // The process is paused for the rest of the faults, and past its lease.
     cluster.pause("executor-payments-1").await.unwrap();
     let paused = Instant::now();
     for name in ["executor-stock-1", "store-1", "elector-1", "gateway-1"] {
@@ -34,12 +34,12 @@ async fn all_end_right_over(queue: Broker, election: ElectionServers) {
     eprintln!("{queue:?} with {election:?}: {coverage:#?}");
     let published = cluster.measured("saga-executor", "goconductor_queue_published_total").await.unwrap();
     let taken = cluster.measured("saga-executor", "goconductor_queue_taken_total").await.unwrap();
-    assert!(published > 0.0 && taken > 0.0, "{published} commands were published, {taken} taken");
+    assert!(published > 0.0 && taken > 0.0, "{published} commands were published, {taken} delivered");
     assert_eq!(dead_letters(&cluster.gateways[0]).await, 0);
     cluster.down().await.unwrap();
 }
 
-/// A test for each pair.
+/// Defines a test for each pair.
 macro_rules! pairs {
     ($($name:ident: $queue:expr, $election:expr;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

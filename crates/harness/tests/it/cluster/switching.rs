@@ -3,26 +3,26 @@
 use super::*;
 use goconductor_harness::goconductor;
 
-/// A move that is not through by then hangs: a process that was killed is missed after seven seconds, in each phase.
+/// The time limit of a move. A killed process is missed after seven seconds in each phase.
 const MOVED: Duration = Duration::from_secs(90);
 
 async fn cluster_over_any(queue: Broker, more_queues: Vec<Broker>) -> (Cluster, Participants) {
     cluster_of(queue, more_queues, ElectionServers::Postgres).await
 }
 
-/// Asks for a move, at whichever gateway answers.
+/// Requests a move at any gateway that answers.
 async fn ask(gateways: &[Api], to: &str) {
     let give_up = Instant::now() + MOVED;
     for api in gateways.iter().cycle() {
         match api.send("POST", "/queues/switch", Some(json!({"to": to}))).await {
             Ok((200, _)) => return,
-            other => assert!(Instant::now() < give_up, "the move to {to} does not begin: {other:?}"),
+            other => assert!(Instant::now() < give_up, "the move to {to} did not begin: {other:?}"),
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
 }
 
-/// How all stand with their queue, from whichever gateway answers.
+/// The state of the queues, from any gateway that answers.
 async fn standing(gateways: &[Api]) -> Value {
     for api in gateways.iter().cycle().take(200) {
         let asked = tokio::time::timeout(Duration::from_secs(8), api.get("/queues/switch")).await;
@@ -31,10 +31,10 @@ async fn standing(gateways: &[Api]) -> Value {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("no gateway says how the queue stands");
+    panic!("no gateway reports the state of the queues")
 }
 
-/// Waits until a move to a queue has come to a phase, or is over, where there is none.
+/// Waits until a move has reached a phase, or has ended if `phase` is `None`.
 async fn phase(gateways: &[Api], to: &str, phase: Option<&str>) {
     let order = ["CONSUMING_BOTH", "PRODUCING", "DRAINING"];
     let place =
@@ -47,12 +47,12 @@ async fn phase(gateways: &[Api], to: &str, phase: Option<&str>) {
         if place(found) >= place(phase) {
             return;
         }
-        assert!(Instant::now() < give_up, "the move to {to} does not come to {phase:?}: {now:#}");
+        assert!(Instant::now() < give_up, "the move to {to} did not reach {phase:?}: {now:#}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// What the command prints.
+/// The output of a command.
 async fn command(api: &Api, arguments: &[&str]) -> String {
     let mut command = goconductor().unwrap();
     let output = command.args(arguments).args(["--server", api.base()]).output().await.unwrap();
@@ -61,13 +61,13 @@ async fn command(api: &Api, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// How many commands the executors have taken since they were started.
+/// The number of commands that the executors have received since their start.
 async fn taken(cluster: &Cluster) -> f64 {
     cluster.measured("saga-executor", "goconductor_queue_taken_total").await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_move_from_queue_to_queue_whoever_is_killed() {
+async fn queue_migration_survives_kills_in_every_phase() {
     if !possible() {
         return;
     }
@@ -77,7 +77,7 @@ async fn all_move_from_queue_to_queue_whoever_is_killed() {
     let load = Load::begin(&cluster, Duration::from_millis(40));
     tokio::time::sleep(Duration::from_secs(3)).await;
     let phases = ["CONSUMING_BOTH", "PRODUCING", "DRAINING"];
-    // Each kind in each phase.
+    // Kill each kind of process in each phase.
     let killed = [
         ("nats", ["executor-stock-1", "gateway-1", "store-1"]),
         ("kinesis", ["gateway-2", "store-2", "executor-payments-1"]),
@@ -96,7 +96,7 @@ async fn all_move_from_queue_to_queue_whoever_is_killed() {
         let before = taken(&cluster).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let after = taken(&cluster).await;
-        assert!(after > before, "nothing comes by {to}: {before} commands were taken, then {after}");
+        assert!(after > before, "no command was delivered by {to}: {before} commands, then {after}");
     }
     let starts = load.end(orders()).await;
     let coverage = all_end_right(&cluster, &participants, starts, Duration::from_secs(180)).await;
@@ -106,7 +106,7 @@ async fn all_move_from_queue_to_queue_whoever_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_queue_that_is_deleted_in_the_middle_takes_no_saga_with_it() {
+async fn deleted_old_queue_loses_no_saga() {
     if !possible() {
         return;
     }
@@ -124,7 +124,7 @@ async fn an_old_queue_that_is_deleted_in_the_middle_takes_no_saga_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_t_be_moved_to_is_refused_and_a_move_is_turned_back() {
+async fn invalid_migrations_are_refused_and_a_migration_can_be_turned_back() {
     if !possible() {
         return;
     }
@@ -151,7 +151,7 @@ async fn what_can_t_be_moved_to_is_refused_and_a_move_is_turned_back() {
     assert_eq!((found.0, &*found.1), (503, "GC2036"), "{found:?}");
     cluster.services().call("nats.sh", &["start"]).await.unwrap();
     let load = Load::begin(&cluster, Duration::from_millis(40));
-    // The lost one holds the move up, so that there is time to turn it back.
+    // The lost queue delays the move, which leaves time to turn it back.
     cluster.pause("executor-stock-1").await.unwrap();
     ask(&gateways, "nats").await;
     let other = refused("rabbitmq").await;
@@ -167,7 +167,7 @@ async fn what_can_t_be_moved_to_is_refused_and_a_move_is_turned_back() {
         assert!(service["served"] == true && service["execute"]["waiting"].is_u64(), "{listed:#}");
     }
     assert_eq!(listed["services"].as_array().unwrap().len(), 2, "{listed:#}");
-    // By the command, as a person would.
+    // Use the command line, as a person would.
     let moved = command(&gateways[1], &["queue", "switch", "nats", "--wait", "--timeout", "90s"]).await;
     assert!(moved.contains("nats"), "{moved}");
     assert_eq!(command(&gateways[0], &["queue", "status", "-o", "name"]).await.trim(), "nats");

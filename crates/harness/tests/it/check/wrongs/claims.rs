@@ -1,4 +1,4 @@
-//! T1 to T5 and T15: what is said, shown and kept of workflows.
+//! T1 to T5 and T15: errors in acknowledgements, histories, views and the ledger.
 
 use super::{Draft, Noise, Wrong, wrong};
 use goconductor_harness::check::{DoctorFinding, EffectKind, Fence, LedgerRow};
@@ -6,13 +6,13 @@ use goconductor_saga::{EventKind, Json, owed};
 
 pub(super) const WRONGS: &[Wrong] = &[
     wrong("T1", "an acknowledged start is lost", lost_start),
-    wrong("T1", "one key is two workflows", one_key_two_workflows),
-    wrong("T1", "a client was told of two workflows under one key", told_of_two),
-    wrong("T1", "a start became another than was asked for", another_input),
-    wrong("T1", "a workflow that nobody asked for", unasked),
-    wrong("T1", "a start without a key that nobody acknowledged is there twice", twice_without_a_key),
+    wrong("T1", "one key starts two workflows", one_key_two_workflows),
+    wrong("T1", "a client got two workflows for one key", told_of_two),
+    wrong("T1", "a workflow differs from its requested start", another_input),
+    wrong("T1", "a workflow exists without a request", unasked),
+    wrong("T1", "an unacknowledged start without a key exists twice", twice_without_a_key),
     wrong("T2", "an event is missing", gap),
-    wrong("T2", "an event is there twice", doubled),
+    wrong("T2", "an event is duplicated", doubled),
     wrong("T2", "the last event is missing", cut_short),
     wrong("T2", "another status is shown", another_status),
     wrong("T2", "another cause is shown", another_cause),
@@ -22,22 +22,22 @@ pub(super) const WRONGS: &[Wrong] = &[
     wrong("T2", "the end is shown at another time", another_end),
     wrong("T2", "an event of no known type", unknown_event),
     wrong("T2", "doctor finds another state stored", doctor_of_histories),
-    wrong("T3", "a zombie's word of a lost attempt is taken", zombie_believed),
-    wrong("T3", "one attempt is two executors'", two_owners),
-    wrong("T3", "a participant took a fallen token", fallen_token),
-    wrong("T3", "one token of a lock is two workflows'", shared_token),
-    wrong("T4", "a workflow stands still", stuck),
+    wrong("T3", "an outcome of a lost attempt is accepted from a zombie", zombie_believed),
+    wrong("T3", "one attempt has two executors", two_owners),
+    wrong("T3", "a participant accepted a decreased token", fallen_token),
+    wrong("T3", "one lock token belongs to two workflows", shared_token),
+    wrong("T4", "a workflow is stuck", stuck),
     wrong("T4", "an error without a request for help", silent_error),
-    wrong("T4", "an error that does not say what may be done", helpless_error),
+    wrong("T4", "an error without the actions of an operator", helpless_error),
     wrong("T5", "an event follows the end", after_the_end),
     wrong("T5", "a workflow ends twice", ends_twice),
-    wrong("T5", "what has ended waits for something", ended_and_waits),
+    wrong("T5", "an ended workflow waits for something", ended_and_waits),
     wrong("T15", "doctor finds another ledger", doctor_of_ledgers),
-    wrong("T15", "doctor was asked of another store", another_store),
-    wrong("T15", "nobody asked doctor", no_doctor),
-    wrong("T15", "what has ended is still in the ledger", ended_and_owed),
-    wrong("T15", "a command of no workflow is in the ledger", orphan),
-    wrong("T15", "an open command is not in the ledger", forgotten_row),
+    wrong("T15", "doctor checked another store", another_store),
+    wrong("T15", "doctor was not run", no_doctor),
+    wrong("T15", "the ledger contains a row of an ended workflow", ended_and_owed),
+    wrong("T15", "the ledger contains a command of no workflow", orphan),
+    wrong("T15", "the ledger lacks an open command", forgotten_row),
 ];
 
 fn is_final(draft: &Draft, at: usize) -> bool {
@@ -63,7 +63,7 @@ fn one_key_two_workflows(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let other = draft.one(noise, |draft, other| other != at && draft.cases[other].key.is_some())?;
     let key = draft.cases[at].key.clone();
     draft.run.workflows[other].view.idempotency_key.clone_from(&key);
-    // The start of the other is told of under this key, too.
+    // The key is also acknowledged with the other workflow.
     draft.run.starts[other].key = key;
     Some(())
 }
@@ -232,7 +232,7 @@ fn shared_token(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     Some(())
 }
 
-/// Everything after some point never was.
+/// Removes every event after a point.
 fn stuck(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let (at, nth) = draft.event(noise, |case, nth, _| {
         let state = case.before(nth);
@@ -313,7 +313,7 @@ fn orphan(draft: &mut Draft, _: &mut Noise) -> Option<()> {
     Some(())
 }
 
-/// The workflow is in error for one step, and another is under way: but nobody will see to it.
+/// The workflow is in error for one step while another is in progress but missing from the ledger.
 fn forgotten_row(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let (at, nth) = draft.event(noise, |case, nth, kind| {
         let state = case.before(nth);

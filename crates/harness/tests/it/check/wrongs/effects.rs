@@ -1,4 +1,4 @@
-//! T10 to T12: what the participants did.
+//! T10 to T12: errors in the effects of participants.
 
 use super::{Draft, Noise, Wrong, wrong};
 use goconductor_harness::check::EffectKind;
@@ -7,21 +7,21 @@ use goconductor_saga::{EventKind, Side, StepStatus};
 pub(super) const WRONGS: &[Wrong] = &[
     wrong("T10", "an effect is applied twice", applied_twice),
     wrong("T10", "a compensation is applied twice", undone_twice),
-    wrong("T10", "a retry comes under a new key", new_key),
-    wrong("T10", "a compensation comes under the key of the execute", shared_key),
+    wrong("T10", "a retry has a new key", new_key),
+    wrong("T10", "a compensation has the key of the execute", shared_key),
     wrong("T10", "a line of a log is lost", lost_line),
-    wrong("T11", "rolled back, and something is left applied", left_applied),
-    wrong("T11", "rolled back, and nobody was asked to undo a step", never_undone),
-    wrong("T11", "completed, and a step was never applied", never_applied),
-    wrong("T11", "completed, and a skipped step was applied", applied_though_skipped),
-    wrong("T11", "a step is on record as done before it was", done_too_early),
-    wrong("T11", "a step is on record as undone before it was", undone_too_early),
+    wrong("T11", "a step of a rolled-back workflow is left applied", left_applied),
+    wrong("T11", "a step of a rolled-back workflow was never compensated", never_undone),
+    wrong("T11", "a step of a completed workflow was never applied", never_applied),
+    wrong("T11", "a skipped step of a completed workflow was applied", applied_though_skipped),
+    wrong("T11", "a step is recorded as completed before its effect", done_too_early),
+    wrong("T11", "a step is recorded as compensated before its effect", undone_too_early),
     wrong("T12", "an effect of no workflow", no_workflow),
     wrong("T12", "an effect of no step", no_step),
     wrong("T12", "an effect before its command was committed", before_its_command),
     wrong("T12", "a compensation before its command was committed", undo_before_its_command),
-    wrong("T12", "an attempt that nobody commanded", no_command),
-    wrong("T12", "a command that was taken back was sent", taken_back_and_sent),
+    wrong("T12", "an attempt without a command", no_command),
+    wrong("T12", "a withdrawn command was sent", taken_back_and_sent),
 ];
 
 fn again(draft: &mut Draft, noise: &mut Noise, operation: &str) -> Option<()> {

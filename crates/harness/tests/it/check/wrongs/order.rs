@@ -1,4 +1,4 @@
-//! T6 to T9: what happens when.
+//! T6 to T9: errors in the order of events and effects.
 
 use super::super::draft::Case;
 use super::{Draft, Noise, Wrong, wrong};
@@ -8,23 +8,23 @@ use goconductor_saga::{
 };
 
 pub(super) const WRONGS: &[Wrong] = &[
-    wrong("T6", "a step is issued before what it depends on", before_its_dependency),
-    wrong("T6", "a forward step is issued after the roll-back began", forward_in_roll_back),
-    wrong("T6", "a forward step is issued while a roll-back is asked for", forward_while_asked),
-    wrong("T6", "a step is tried again after the roll-back began", tried_again_in_roll_back),
+    wrong("T6", "a step is issued before its dependency", before_its_dependency),
+    wrong("T6", "a forward step is issued after a rollback began", forward_in_roll_back),
+    wrong("T6", "a forward step is issued after a rollback was requested", forward_while_asked),
+    wrong("T6", "a step is retried after a rollback began", tried_again_in_roll_back),
     wrong("T6", "a step is issued twice", issued_twice),
     wrong("T7", "a step is executed after its compensate was issued", executed_after_issue),
     wrong("T7", "a compensate is issued while the execute is open", compensated_while_open),
-    wrong("T7", "a compensate is due while the execute may still land", due_too_early),
-    wrong("T7", "a compensate is sent while the execute may still land", sent_too_early),
-    wrong("T7", "what certainly did not happen is compensated", compensated_for_nothing),
+    wrong("T7", "a compensate is due while the execute may still arrive", due_too_early),
+    wrong("T7", "a compensate is sent while the execute may still arrive", sent_too_early),
+    wrong("T7", "a step that certainly had no effect is compensated", compensated_for_nothing),
     wrong("T7", "a participant executes after it compensated", executed_after_compensate),
-    wrong("T7", "a participant lets a zombie's execute in", zombie_let_in),
-    wrong("T7", "a participant finds nothing to undo where something was done", null_for_applied),
+    wrong("T7", "a participant accepts the execute of a zombie", zombie_let_in),
+    wrong("T7", "a compensate of an applied step finds nothing to undo", null_for_applied),
     wrong("T8", "a step is compensated after the pivot", compensated_after_pivot),
-    wrong("T8", "a roll-back begins after the pivot", rolled_back_after_pivot),
-    wrong("T8", "it is rolled back, and its pivot took effect", pivot_left),
-    wrong("T8", "a participant undoes a step after the pivot was done", undone_after_pivot),
+    wrong("T8", "a rollback begins after the pivot", rolled_back_after_pivot),
+    wrong("T8", "a workflow is rolled back after its pivot took effect", pivot_left),
+    wrong("T8", "a participant compensates a step after the pivot", undone_after_pivot),
     wrong("T9", "compensations are issued in the wrong order", wrong_order),
     wrong("T9", "dependents are compensated in parallel", in_parallel),
     wrong("T9", "participants compensate in the wrong order", wrong_order_at_participants),
@@ -54,7 +54,7 @@ fn pending(case: &Case, nth: usize) -> Option<StepIndex> {
     Some(StepIndex(u32::try_from(found).unwrap()))
 }
 
-/// Issues a step that waits at some point, and takes it back.
+/// Issues a waiting step at some point, and withdraws it.
 fn issue_after(draft: &mut Draft, at: usize, nth: usize) -> Option<()> {
     let case = &mut draft.cases[at];
     let step = pending(case, nth + 1)?;
@@ -109,7 +109,7 @@ fn executed_after_issue(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     Some(())
 }
 
-/// A `CompensationQueued` of which something holds, with the step as it was before.
+/// A `CompensationQueued` that meets a condition, with the state of its step before it.
 fn compensation(
     draft: &Draft,
     noise: &mut Noise,
@@ -217,7 +217,7 @@ fn null_for_applied(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     Some(())
 }
 
-/// A step before the pivot that was done and can be undone, of a workflow that is completed.
+/// An applied compensatable step before the pivot of a completed workflow.
 fn before_pivot(case: &Case) -> Option<StepIndex> {
     let (pivot, state) = (case.plan.pivot()?, case.state());
     let done = |step: &StepIndex| {
@@ -279,7 +279,7 @@ fn undone_after_pivot(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     Some(())
 }
 
-/// A compensation, and when that of a step which depends on it was issued and when it ended.
+/// A compensation, with the times at which the compensation of a dependent step was issued and ended.
 fn dependents(draft: &Draft, noise: &mut Noise) -> Option<(usize, usize, usize, usize)> {
     let below = |case: &Case, step: StepIndex| -> Option<(usize, usize)> {
         case.plan.downstream(step).iter().find_map(|below| {
