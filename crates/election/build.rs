@@ -1,4 +1,4 @@
-//! Generates what is said to etcd from `proto/etcd.proto`. The compiler is Rust: nobody needs `protoc`.
+//! Generates the types of `proto/etcd.proto` with a compiler in Rust, so that `protoc` is not required.
 
 use std::error::Error;
 

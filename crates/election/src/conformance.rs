@@ -1,10 +1,10 @@
-//! The cases that every adapter runs: one array, so that none can be left out.
+//! The conformance cases, one array that every adapter runs as a whole.
 //!
-//! A case opens elections of its own through a [`Factory`], and gives a sentence that says what it found.
+//! A case opens its own elections through a [`Factory`] and describes a violation in a sentence.
 
-mod crowd;
+mod concurrency;
 mod expect;
-mod records;
+mod observation;
 mod stale;
 mod terms;
 
@@ -17,78 +17,79 @@ use async_trait::async_trait;
 
 use crate::Election;
 
-pub use stale::{HeldUp, Sleeper};
+pub use stale::{StalledLeader, StalledProcess};
 
-/// A case that is not through by then hangs.
+/// The time limit of a case.
 const CASE_LIMIT: Duration = Duration::from_secs(120);
 
-/// A future that a table can hold.
+/// A boxed future, for tables of cases.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Kept, or why not.
-pub type Verdict = Result<(), String>;
+/// The result of a case, with a description of the violation.
+pub type CaseResult = Result<(), String>;
 
-/// Makes elections of the adapter under test.
+/// Opens elections of the adapter under test.
 #[async_trait]
 pub trait Factory: fmt::Debug + Send + Sync {
-    /// An election that shares nothing with any before it.
+    /// Opens an election that is independent of all earlier ones.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Returns the reason if the election cannot be opened.
     async fn open(&self) -> Result<Arc<dyn Election>, String>;
 
-    /// A leader of `name` who was held up past its lease; by default one who was told to step down and has not
-    /// looked, as there is no lease where everybody stands in one process.
+    /// Creates a leader of `name` that was stalled for longer than its lease. The default is a leader that was told to step
+    /// down and has not checked, because elections within one process have no lease.
     ///
     /// # Errors
+    /// Returns the reason if the leader cannot be created.
     /// Why there is none.
-    async fn held_up(&self, name: &str) -> Result<HeldUp, String> {
+    async fn stalled_leader(&self, name: &str) -> Result<StalledLeader, String> {
         let election = self.open().await?;
         let term = election.campaign(name, "asleep").await.map_err(|error| format!("campaign: {error}"))?;
         election.step_down(name).await.map_err(|error| format!("step_down: {error}"))?;
-        Ok(HeldUp { token: term.token(), election, sleeper: None })
+        Ok(StalledLeader { token: term.token(), election, process: None })
     }
 
-    /// How long a change of leader may take before it counts as not happening.
-    fn patience(&self) -> Duration {
+    /// The time limit of a change of leader.
+    fn time_limit(&self) -> Duration {
         Duration::from_secs(10)
     }
 }
 
-/// One promise.
+/// A guarantee with its check.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// What is promised.
+    /// The guarantee.
     pub name: &'static str,
-    /// Checks it, on an election of its own.
-    pub run: fn(Arc<dyn Factory>) -> BoxFuture<Verdict>,
+    /// Checks the guarantee with a new election.
+    pub run: fn(Arc<dyn Factory>) -> BoxFuture<CaseResult>,
 }
 
 impl Case {
-    /// Checks it, and takes a case that hangs for one that found something.
+    /// Checks the guarantee. A case that exceeds the time limit counts as a violation.
     ///
     /// # Errors
-    /// What was found.
-    pub async fn check(&self, factory: Arc<dyn Factory>) -> Verdict {
+    /// Returns the violation.
+    pub async fn check(&self, factory: Arc<dyn Factory>) -> CaseResult {
         match tokio::time::timeout(CASE_LIMIT, (self.run)(factory)).await {
-            Ok(verdict) => verdict,
-            Err(_) => Err(format!("not through after {} s", CASE_LIMIT.as_secs())),
+            Ok(result) => result,
+            Err(_) => Err(format!("the case did not end within {} s", CASE_LIMIT.as_secs())),
         }
     }
 }
 
-/// Every promise.
+/// All cases.
 pub const CASES: &[Case] = &[
-    Case { name: "one_leads_at_a_time", run: |f| Box::pin(crowd::one_at_a_time(f)) },
-    Case { name: "a_hundred_candidates_lead_once_each", run: |f| Box::pin(crowd::each_once(f)) },
-    Case { name: "tokens_rise", run: |f| Box::pin(terms::tokens_rise(f)) },
-    Case { name: "a_term_lasts_until_it_ends", run: |f| Box::pin(terms::lasts(f)) },
+    Case { name: "one_candidate_leads_at_a_time", run: |f| Box::pin(concurrency::one_at_a_time(f)) },
+    Case { name: "hundred_candidates_lead_once_each", run: |f| Box::pin(concurrency::each_once(f)) },
+    Case { name: "tokens_increase", run: |f| Box::pin(terms::tokens_increase(f)) },
+    Case { name: "term_lasts_until_it_ends", run: |f| Box::pin(terms::lasts_until_end(f)) },
     Case { name: "resigning_hands_over", run: |f| Box::pin(terms::resign(f)) },
-    Case { name: "dropping_hands_over", run: |f| Box::pin(terms::drop_it(f)) },
+    Case { name: "dropping_hands_over", run: |f| Box::pin(terms::drop_term(f)) },
     Case { name: "stepping_down_hands_over", run: |f| Box::pin(terms::step_down(f)) },
-    Case { name: "an_old_term_can_t_end_a_new_one", run: |f| Box::pin(terms::old_and_new(f)) },
-    Case { name: "a_cancelled_campaign_leaves_nothing_behind", run: |f| Box::pin(terms::cancelled(f)) },
-    Case { name: "names_are_independent", run: |f| Box::pin(records::names(f)) },
-    Case { name: "a_write_of_one_who_was_replaced_is_refused", run: |f| Box::pin(stale::refused(f)) },
-    Case { name: "leaders_are_observed_and_listed", run: |f| Box::pin(records::observed(f)) },
+    Case { name: "old_term_cannot_end_a_new_one", run: |f| Box::pin(terms::old_and_new(f)) },
+    Case { name: "cancelled_campaign_leaves_nothing_behind", run: |f| Box::pin(terms::cancelled(f)) },
+    Case { name: "names_are_independent", run: |f| Box::pin(observation::names(f)) },
+    Case { name: "stale_write_is_refused", run: |f| Box::pin(stale::refused(f)) },
+    Case { name: "leaders_are_observed_and_listed", run: |f| Box::pin(observation::observed(f)) },
 ];

@@ -1,34 +1,35 @@
-//! Tokens that rise over a change of the backend as well.
+//! Tokens that keep increasing across a change of the backend.
 //!
-//! Each backend counts by itself. One that takes the place of another, or that has lost its data, may begin with
-//! lower tokens than were seen already, and writes of whoever leads by it would all be refused. So a token's
-//! highest bits are an era, which is raised with such a change: by people, as only they know of it.
+//! Each backend counts independently. A backend that replaces another one, or that lost its data, can start with lower
+//! tokens than were used before, and every write of its leaders would be refused. The highest bits of a token are
+//! therefore an era. An operator raises the era with such a change, because only an operator knows of it.
 
 use crate::{Election, Error, FencingToken, Leader, Leadership};
 use async_trait::async_trait;
 use std::sync::Arc;
 
-/// Bits of a token that the backend counts by: an etcd that writes a thousand times a second has enough for two
-/// million years.
+/// Bits of a token for the backend's counter. They last two million years at a thousand writes per second.
 const BITS: u32 = 56;
-/// The last era: a token fits into 63 bits, as databases have them.
+/// The highest era. A token must fit into the 63 bits of a database integer.
 pub const LAST_ERA: u8 = 127;
 
-/// An election in an era.
+/// An election whose tokens carry an era.
 #[derive(Debug, Clone)]
-pub struct InEra {
+pub struct EraElection {
     election: Arc<dyn Election>,
     era: u8,
 }
 
-impl InEra {
-    /// An election whose tokens are higher than all those of an earlier era, whoever's they were.
+impl EraElection {
+    /// Wraps an election. Its tokens are higher than all tokens of earlier eras.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when there is no such era.
+    /// Returns [`Error::Configuration`] if `era` is higher than [`LAST_ERA`].
     pub fn new(election: Arc<dyn Election>, era: u8) -> Result<Self, Error> {
         if era > LAST_ERA {
-            return Err(Error::Configuration { reason: format!("the last era is {LAST_ERA}, not {era}") });
+            return Err(Error::Configuration {
+                reason: format!("era {era} is too high; the last era is {LAST_ERA}"),
+            });
         }
         Ok(Self { election, era })
     }
@@ -42,9 +43,9 @@ impl InEra {
 }
 
 #[async_trait]
-impl Election for InEra {
+impl Election for EraElection {
     async fn campaign(&self, name: &str, candidate: &str) -> Result<Leadership, Error> {
-        self.election.campaign(name, candidate).await?.told_as(|leader| self.leader(leader))
+        self.election.campaign(name, candidate).await?.map_leader(|leader| self.leader(leader))
     }
 
     async fn observe(&self, name: &str) -> Result<Option<Leader>, Error> {

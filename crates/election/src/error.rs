@@ -1,41 +1,41 @@
-//! What can go wrong with an election, by what the caller can do about it.
+//! Errors of elections, classified by the possible reaction of the caller.
 
-/// Why an election did not do what it was asked to.
+/// An error of an election.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The backend did not answer; the same call may succeed later.
-    #[error("the election can't be reached: {reason}")]
+    /// The backend did not answer. The same call may succeed later.
+    #[error("the election backend is unavailable: {reason}")]
     Unavailable {
-        /// What the driver said.
+        /// The report of the driver.
         reason: String,
     },
-    /// The backend's address or settings can't work.
-    #[error("the election can't be held: {reason}")]
+    /// The address or the settings of the backend are invalid.
+    #[error("the election backend cannot be used: {reason}")]
     Configuration {
-        /// What is wrong and what to do.
+        /// The problem and its remedy.
         reason: String,
     },
     /// No token is left that is higher than the last one.
     #[error("election {name} has no fencing token left")]
     TokensExhausted {
-        /// What was to be led.
+        /// The name of the election.
         name: String,
     },
 }
 
-/// An error without its particulars.
+/// The kind of an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// No answer.
+    /// The backend did not answer.
     Unavailable,
-    /// It can't work.
+    /// The address or the settings are invalid.
     Configuration,
-    /// No further term is possible.
+    /// No higher token exists.
     TokensExhausted,
 }
 
 impl Error {
-    /// Which kind of error it is.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -47,7 +47,7 @@ impl Error {
 
     /// Whether the same call may succeed later.
     #[must_use]
-    pub fn retryable(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self.kind() {
             ErrorKind::Unavailable => true,
             ErrorKind::TokensExhausted | ErrorKind::Configuration => false,

@@ -1,18 +1,18 @@
-//! Elections on etcd: a candidate is a key that hangs on the lease of its process, and the revision by which it
-//! was made is its token. [`line`](crate::line) has the rest.
+//! Elections on etcd. A candidate is a key with the lease of its process, and the create revision of the key is its
+//! token. [`candidate_queue`](crate::candidate_queue) contains the common part.
 //!
-//! What is said is a small part of etcd's API, generated here: its own client for Rust runs a `protoc` at each
-//! build, which nobody should have to install.
+//! The calls use a small part of etcd's API, generated in this crate. Its Rust client runs `protoc` in each build, which
+//! would then have to be installed.
 //!
-//! All members are equal. A call goes to the one that answered last and moves on to the next when that one can't
-//! be reached, does not answer in time, or is cut off from the others; every call here may be sent twice, as
-//! keys are chosen by the candidate.
+//! All members are equal. A call goes to the member that answered last. It moves on to the next member if that one cannot
+//! be reached, does not answer in time, or is cut off from the others. Every call can be repeated safely, because
+//! candidates choose their keys.
 
 mod client;
 mod refusal;
 mod session;
 
-use crate::line::{LineElection, Servers, Session};
+use crate::candidate_queue::{QueueElection, QueueServers, QueueSession};
 use crate::{Election, Error, Leader, Leadership};
 use async_trait::async_trait;
 use client::Client;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use crate::settings::Settings;
 
-/// What is generated from `proto/etcd.proto`.
+/// Types generated from `proto/etcd.proto`.
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -40,25 +40,25 @@ pub(crate) mod api {
     tonic::include_proto!("etcdserverpb");
 }
 
-/// Elections on etcd. Clones share their session, and with that are one process to the others.
+/// Elections on etcd. Clones share one session and therefore count as one process.
 #[derive(Debug, Clone)]
 pub struct EtcdElection {
-    line: LineElection,
+    queue: QueueElection,
 }
 
 impl EtcdElection {
-    /// Elections on an etcd. One that can't be reached now is tried again for as long as this lives.
+    /// Connects to etcd. The election retries while no member can be reached.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the settings can't work: with what is wrong and what to do.
+    /// Returns [`Error::Configuration`] if the settings are invalid.
     pub async fn connect(settings: Settings) -> Result<Self, Error> {
         let opening = settings.lease;
         let members = Members { client: Arc::new(Client::new(&settings)?), settings };
-        Ok(Self { line: LineElection::start(members, opening).await? })
+        Ok(Self { queue: QueueElection::start(members, opening).await? })
     }
 }
 
-/// The members of an etcd.
+/// The members of an etcd cluster.
 #[derive(Debug)]
 struct Members {
     client: Arc<Client>,
@@ -66,8 +66,8 @@ struct Members {
 }
 
 #[async_trait]
-impl Servers for Members {
-    async fn open(&self) -> Result<Arc<dyn Session>, Error> {
+impl QueueServers for Members {
+    async fn open(&self) -> Result<Arc<dyn QueueSession>, Error> {
         let prefix = format!("/{}/elections", self.settings.prefix);
         Ok(Arc::new(EtcdSession::open(Arc::clone(&self.client), prefix, self.settings.lease).await?))
     }
@@ -76,18 +76,18 @@ impl Servers for Members {
 #[async_trait]
 impl Election for EtcdElection {
     async fn campaign(&self, name: &str, candidate: &str) -> Result<Leadership, Error> {
-        self.line.campaign(name, candidate).await
+        self.queue.campaign(name, candidate).await
     }
 
     async fn observe(&self, name: &str) -> Result<Option<Leader>, Error> {
-        self.line.observe(name).await
+        self.queue.observe(name).await
     }
 
     async fn list(&self) -> Result<Vec<Leader>, Error> {
-        self.line.list().await
+        self.queue.list().await
     }
 
     async fn step_down(&self, name: &str) -> Result<bool, Error> {
-        self.line.step_down(name).await
+        self.queue.step_down(name).await
     }
 }

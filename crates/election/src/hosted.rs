@@ -1,4 +1,4 @@
-//! Candidacies and terms that are held for those who are elsewhere, each for as long as somebody listens.
+//! Campaigns and terms on behalf of remote candidates. Each lasts as long as its receiver is open.
 
 use crate::{Election, Error, Leader, Leadership};
 use std::collections::BTreeMap;
@@ -7,34 +7,34 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-/// How often a candidate is told that it goes on.
-const BEAT: Duration = Duration::from_secs(1);
-/// What is told and was not heard yet, at most.
-const UNHEARD: usize = 4;
+/// The interval between heartbeats to a candidate.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Buffered updates of one candidate.
+const UPDATE_BUFFER: usize = 4;
 
-/// What a candidate is told.
+/// An update for a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
-    /// The candidacy or the term goes on.
-    Beat,
-    /// It leads. When there is no more to be told, it does no longer.
+pub enum CampaignUpdate {
+    /// The campaign or the term continues.
+    Heartbeat,
+    /// The candidate leads. The end of the channel is the end of the term.
     Elected(Leader),
 }
 
-/// Why a candidacy or a term is not held any more.
+/// The reason for the end of a campaign or a term.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// This process ends.
-    Ending,
-    /// The election did not do it.
+pub enum CampaignError {
+    /// This process is shutting down.
+    ShuttingDown,
+    /// The election failed.
     Failed(Error),
 }
 
-/// Tells a term's task to give it up; it answers when that is done.
+/// Requests the end of a term. The receiver acknowledges the end.
 type Resign = oneshot::Sender<oneshot::Sender<()>>;
-type Tell = mpsc::Sender<Result<Told, Refusal>>;
+type UpdateSender = mpsc::Sender<Result<CampaignUpdate, CampaignError>>;
 
-/// Candidacies and terms that are held for others.
+/// The campaigns and terms of remote candidates.
 #[derive(Debug)]
 pub struct Hosted {
     election: Arc<dyn Election>,
@@ -42,90 +42,90 @@ pub struct Hosted {
 }
 
 impl Hosted {
-    /// None yet.
+    /// Creates an empty set.
     #[must_use]
     pub fn new(election: Arc<dyn Election>) -> Arc<Self> {
         Arc::new(Self { election, terms: Mutex::default() })
     }
 
-    /// The election.
+    /// The underlying election.
     #[must_use]
     pub fn election(&self) -> &Arc<dyn Election> {
         &self.election
     }
 
-    /// Stands for somebody, for as long as what is returned is held and until `stop`.
-    pub fn stand(
+    /// Campaigns for a candidate until the returned receiver is dropped or `stop` resolves.
+    pub fn campaign(
         self: &Arc<Self>,
         name: String,
         candidate: String,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> mpsc::Receiver<Result<Told, Refusal>> {
-        let (tell, told) = mpsc::channel(UNHEARD);
+    ) -> mpsc::Receiver<Result<CampaignUpdate, CampaignError>> {
+        let (updates, receiver) = mpsc::channel(UPDATE_BUFFER);
         let this = Arc::clone(self);
         drop(tokio::spawn(async move {
             tokio::pin!(stop);
-            this.lead(name, candidate, &tell, stop).await;
+            this.lead(name, candidate, &updates, stop).await;
         }));
-        told
+        receiver
     }
 
-    /// Gives up a term that is held here, and waits until another can have it; false: it is not.
+    /// Ends a term and waits until another candidate can win. Returns `false` if the term does not exist.
     pub async fn resign(&self, name: String, token: u64) -> bool {
         let Some(resign) = self.terms().remove(&(name, token)) else { return false };
         let (answer, answered) = oneshot::channel();
         resign.send(answer).is_ok() && answered.await.is_ok()
     }
 
-    /// One candidacy, from its beginning to the end of its term.
+    /// Runs one campaign and its term.
     async fn lead(
         &self,
         name: String,
         candidate: String,
-        tell: &Tell,
+        updates: &UpdateSender,
         mut stop: impl Future<Output = ()> + Send + Unpin,
     ) {
-        let Some(leadership) = self.win(&name, &candidate, tell, &mut stop).await else { return };
+        let Some(leadership) = self.win(&name, &candidate, updates, &mut stop).await else { return };
         let token = leadership.token().0;
         let (resign, asked) = oneshot::channel();
         self.terms().insert((name.clone(), token), resign);
-        if tell.send(Ok(Told::Elected(leadership.leader().clone()))).await.is_ok() {
-            hold(leadership, asked, tell, &mut stop).await;
+        if updates.send(Ok(CampaignUpdate::Elected(leadership.leader().clone()))).await.is_ok() {
+            await_end(leadership, asked, updates, &mut stop).await;
         } else {
             drop(leadership);
         }
         self.terms().remove(&(name, token));
     }
 
-    /// Waits until the candidate leads; none: it does not want to any more, or can't.
+    /// Waits until the candidate leads. Returns `None` if the candidate disconnected or the campaign failed.
     async fn win(
         &self,
         name: &str,
         candidate: &str,
-        tell: &Tell,
+        updates: &UpdateSender,
         stop: &mut (impl Future<Output = ()> + Send + Unpin),
     ) -> Option<Leadership> {
         let campaign = self.election.campaign(name, candidate);
         tokio::pin!(campaign);
-        let mut beats = tokio::time::interval(BEAT);
+        let mut heartbeats = tokio::time::interval(HEARTBEAT_INTERVAL);
         loop {
-            // Safe to cancel: a campaign that is dropped leaves nothing behind.
-            let refusal = tokio::select! {
+            // Safe to cancel: a dropped campaign leaves no candidacy behind.
+            let error = tokio::select! {
                 won = &mut campaign => match won {
                     Ok(leadership) => return Some(leadership),
-                    Err(error) => Refusal::Failed(error),
+                    Err(error) => CampaignError::Failed(error),
                 },
-                () = tell.closed() => return None,
-                () = &mut *stop => Refusal::Ending,
-                _ = beats.tick() => {
-                    if !beat(tell) {
+                () = updates.closed() => return None,
+                () = &mut *stop => CampaignError::ShuttingDown,
+                _ = heartbeats.tick() => {
+                    if !send_heartbeat(updates) {
                         return None;
                     }
                     continue;
                 }
             };
-            // Who stood may have gone.
-            drop(tell.send(Err(refusal)).await);
+            // The candidate may have disconnected.
+            drop(updates.send(Err(error)).await);
             return None;
         }
     }
@@ -135,44 +135,44 @@ impl Hosted {
     }
 }
 
-/// Tells that it goes on; false: nobody listens. Who has not heard the last beats needs no further one, and is
-/// not waited for: the end of the term would be missed.
-fn beat(tell: &Tell) -> bool {
-    !matches!(tell.try_send(Ok(Told::Beat)), Err(TrySendError::Closed(_)))
+/// Sends a heartbeat. Returns `false` if the receiver was dropped. A full buffer is not awaited, because that would
+/// delay the detection of the end of the term.
+fn send_heartbeat(updates: &UpdateSender) -> bool {
+    !matches!(updates.try_send(Ok(CampaignUpdate::Heartbeat)), Err(TrySendError::Closed(_)))
 }
 
-/// Until the term ends, in any way.
-async fn hold(
+/// Waits for the end of the term, whatever its cause.
+async fn await_end(
     leadership: Leadership,
     asked: oneshot::Receiver<oneshot::Sender<()>>,
-    tell: &Tell,
+    updates: &UpdateSender,
     stop: &mut (impl Future<Output = ()> + Send + Unpin),
 ) {
     let lost = leadership.lost();
     tokio::pin!(lost, asked);
-    let mut beats = tokio::time::interval(BEAT);
+    let mut heartbeats = tokio::time::interval(HEARTBEAT_INTERVAL);
     let answer = loop {
-        // Safe to cancel: what is waited for stays as it is.
+        // Safe to cancel: all awaited states persist.
         tokio::select! {
-            // There is no more to be told: the term has ended.
+            // The end of the channel reports the end of the term.
             () = &mut lost => return,
-            () = tell.closed() => break None,
+            () = updates.closed() => break None,
             () = &mut *stop => {
-                drop(tell.send(Err(Refusal::Ending)).await);
+                drop(updates.send(Err(CampaignError::ShuttingDown)).await);
                 break None;
             }
             answer = &mut asked => break answer.ok(),
-            _ = beats.tick() => {
-                if !beat(tell) {
+            _ = heartbeats.tick() => {
+                if !send_heartbeat(updates) {
                     break None;
                 }
             }
         }
     };
     if let Err(error) = leadership.resign().await {
-        tracing::debug!(%error, "the lease runs out by itself");
+        tracing::debug!(%error, "the term was left to expire with its lease");
     }
     if answer.is_some_and(|answer| answer.send(()).is_err()) {
-        tracing::trace!("who asked for the end of the term has gone");
+        tracing::trace!("the caller of resign disconnected");
     }
 }

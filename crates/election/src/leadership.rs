@@ -1,4 +1,4 @@
-//! A term of leadership in its holder's hands.
+//! A term of leadership.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,17 +9,17 @@ use tokio::sync::watch;
 
 use crate::{Error, FencingToken, Leader};
 
-/// The adapter's side of a term. Dropping it gives the leadership up without waiting for the backend.
+/// A term in an adapter. Dropping it ends the leadership without waiting for the backend.
 #[async_trait]
 pub trait Term: fmt::Debug + Send + Sync {
-    /// Gives the leadership up, and waits until the backend knows it.
+    /// Ends the leadership and waits until the backend has recorded the end.
     ///
     /// # Errors
-    /// When the backend does not answer: then the leadership ends with its lease.
+    /// Returns an error if the backend does not answer. The leadership then ends with its lease.
     async fn resign(self: Box<Self>) -> Result<(), Error>;
 }
 
-/// A term of leadership, from the moment it was won until it is lost, resigned or dropped.
+/// A term of leadership, from its start until it is lost, resigned or dropped.
 #[derive(Debug)]
 pub struct Leadership {
     leader: Leader,
@@ -28,15 +28,14 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// A term that an adapter has won. `lost` turns true, or its sender is dropped, when the term ends in
-    /// any way.
+    /// Creates the leadership of a won term. `lost` must become true, or its sender must be dropped, when the term ends.
     #[must_use]
     pub fn new(leader: Leader, lost: watch::Receiver<bool>, term: Box<dyn Term>) -> Self {
         Self { leader, lost, term }
     }
 
-    /// The same term, with its leader told in another way. Where that can't be, the term is given up.
-    pub(crate) fn told_as(
+    /// Replaces the description of the leader. If `map` fails, the term is dropped.
+    pub(crate) fn map_leader(
         mut self,
         tell: impl FnOnce(Leader) -> Result<Leader, Error>,
     ) -> Result<Self, Error> {
@@ -44,43 +43,42 @@ impl Leadership {
         Ok(self)
     }
 
-    /// What every write on behalf of this term carries.
+    /// The fencing token, which every write on behalf of this term must carry.
     #[must_use]
     pub fn token(&self) -> FencingToken {
         self.leader.token
     }
 
-    /// Who leads what, by this term.
+    /// The leader and its term.
     #[must_use]
     pub fn leader(&self) -> &Leader {
         &self.leader
     }
 
-    /// Whether the term has not ended, as far as this process knows. One that was paused may know it
-    /// late: only the token, checked where a write lands, is proof.
+    /// Whether the term has not ended as far as this process knows. A process that was paused learns of the end late. Only
+    /// a check of the token where a write lands is reliable.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         !*self.lost.borrow() && self.lost.has_changed().is_ok()
     }
 
-    /// Waits for the end of the term. It does not borrow the leadership, and can be waited for by as many
-    /// as want to know.
+    /// Waits for the end of the term. The future does not borrow the leadership, and any number of tasks can wait.
     pub fn lost(&self) -> Lost {
         let mut lost = self.lost.clone();
-        // A closed channel is an end as well.
+        // A closed channel also means the end.
         Lost(Box::pin(async move { drop(lost.wait_for(|lost| *lost).await) }))
     }
 
-    /// Gives the leadership up, and waits until another can have it.
+    /// Ends the leadership and waits until another candidate can win.
     ///
     /// # Errors
-    /// When the backend does not answer: then the leadership ends with its lease.
+    /// Returns an error if the backend does not answer. The leadership then ends with its lease.
     pub async fn resign(self) -> Result<(), Error> {
         self.term.resign().await
     }
 }
 
-/// Ends when a term of leadership does. Safe to cancel.
+/// A future that resolves when a term of leadership ends. Safe to cancel.
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Lost(Pin<Box<dyn Future<Output = ()> + Send>>);
 

@@ -1,21 +1,21 @@
-//! What an election has to promise.
+//! Leader elections with fencing tokens.
 //!
-//! [`Election`] is the port; [`local`] is the election of a single process, [`postgres`] one on a database,
-//! [`etcd`] and [`zookeeper`] are those on what is made for it; [`conformance`] is the one array of cases that
-//! every adapter runs. A leader is whoever holds the term with the highest [`FencingToken`]; a process that was
-//! paused may still believe that it leads, so the token is checked where its writes land, and
-//! [`Leadership::is_valid`] only saves the attempt.
+//! [`Election`] is the port. [`local`] is the election within a single process, [`postgres`], [`etcd`] and [`zookeeper`]
+//! are the elections on a server, and [`conformance`] is the one array of cases that every adapter runs. The leader is
+//! the holder of the term with the highest [`FencingToken`]. A process that was paused may still assume that it leads, so
+//! the token is checked where its writes land. [`Leadership::is_valid`] only saves useless attempts.
 //!
-//! [`Hosted`] holds candidacies and terms for those who are elsewhere. [`InEra`] has tokens rise over a change of
-//! the backend.
+//! [`Hosted`] runs campaigns and holds terms for remote candidates. [`EraElection`] keeps tokens increasing across a
+//! change of the backend.
 //!
-//! The crate deliberately knows nothing of what is led, nor of the store: a floor for the tokens is given
-//! by the caller.
+//! This crate does not know the purpose of an election, and it does not know the store: the caller supplies the lower
+//! bound for tokens.
 //!
-//! Invariants: a name has at most one leader; tokens rise with every change of leader, for ever; a term
-//! that ends, however it ends, says so through [`Leadership::lost`].
+//! Invariants: a name has at most one leader; the token increases with every change of leader; the end of a term, by any
+//! cause, resolves [`Leadership::lost`].
 
 mod access;
+mod candidate_queue;
 mod clock;
 pub mod conformance;
 mod era;
@@ -23,7 +23,6 @@ mod error;
 pub mod etcd;
 mod hosted;
 mod leadership;
-mod line;
 pub mod local;
 pub mod postgres;
 pub mod settings;
@@ -33,17 +32,17 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-pub use era::{InEra, LAST_ERA};
+pub use era::{EraElection, LAST_ERA};
 pub use error::{Error, ErrorKind};
 pub use etcd::EtcdElection;
-pub use hosted::{Hosted, Refusal, Told};
+pub use hosted::{CampaignError, CampaignUpdate, Hosted};
 pub use leadership::{Leadership, Lost, Term};
 pub use local::LocalElection;
 pub use postgres::PostgresElection;
 pub use settings::{Credentials, ElectionTls};
 pub use zookeeper::ZooKeeperElection;
 
-/// Names a term of leadership: higher than that of every term of the same name before it.
+/// The number of a term of leadership. It is higher than that of every earlier term of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FencingToken(pub u64);
 
@@ -53,46 +52,47 @@ impl fmt::Display for FencingToken {
     }
 }
 
-/// Who leads what.
+/// A leader and its term.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
-    /// What is led.
+    /// The name of the election.
     pub name: String,
-    /// Who leads it, as it called itself.
+    /// The name of the leader, as it was passed to [`Election::campaign`].
     pub candidate: String,
-    /// The term's token.
+    /// The fencing token of the term.
     pub token: FencingToken,
-    /// When the term began, in milliseconds since 1970. For people: nothing is decided by it.
+    /// The start of the term, in milliseconds since 1970. It is for people only; no decision depends on it.
     pub since_ms: i64,
 }
 
-/// Chooses one leader for each name.
+/// Elects one leader for each name.
 #[async_trait]
 pub trait Election: fmt::Debug + Send + Sync {
-    /// Waits until this candidate leads `name`. The leadership ends when its lease is lost, when somebody
-    /// has it step down, by [`Leadership::resign`], or by drop.
+    /// Waits until `candidate` leads `name`. The leadership ends when its lease is lost, when it is told to step down, on
+    /// [`Leadership::resign`], and on drop.
     ///
-    /// Safe to cancel: a campaign that is dropped leaves nothing behind.
+    /// Safe to cancel: a dropped campaign leaves no candidacy behind.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], [`Error::TokensExhausted`].
+    /// Returns [`Error::Unavailable`] if the backend cannot be reached and [`Error::TokensExhausted`] if no higher token
+    /// exists.
     async fn campaign(&self, name: &str, candidate: &str) -> Result<Leadership, Error>;
 
-    /// Who leads `name`.
+    /// Returns the leader of `name`, if any.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// Returns [`Error::Unavailable`] if the backend cannot be reached.
     async fn observe(&self, name: &str) -> Result<Option<Leader>, Error>;
 
-    /// All leaders, by name.
+    /// Returns all leaders, sorted by name.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// Returns [`Error::Unavailable`] if the backend cannot be reached.
     async fn list(&self) -> Result<Vec<Leader>, Error>;
 
-    /// Ends the term of whoever leads `name`; false: nobody does.
+    /// Ends the term of the leader of `name`. Returns `false` if `name` has no leader.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// Returns [`Error::Unavailable`] if the backend cannot be reached.
     async fn step_down(&self, name: &str) -> Result<bool, Error>;
 }

@@ -1,4 +1,4 @@
-//! The election of a single process: everybody who stands is in it, so that no lease is needed.
+//! The election of a single process. All candidates are in the process, so no lease is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,26 +10,25 @@ use tokio::sync::{Notify, watch};
 use crate::clock::wall_clock_ms;
 use crate::{Election, Error, FencingToken, Leader, Leadership, Term};
 
-/// The election of a single process. Candidates lead in the order in which they stood.
+/// The election of a single process. Candidates lead in the order of their campaigns.
 #[derive(Clone)]
 pub struct LocalElection {
     shared: Arc<Shared>,
 }
 
 impl LocalElection {
-    /// An election whose first leader, of any name, gets `first_token`. The caller sees to it that it is
-    /// higher than every token given before the process started: by an epoch that is stored, and raised
-    /// at each start.
+    /// Creates an election whose first leader gets `first_token`. The caller must choose it higher than every token of
+    /// earlier processes, for example from a stored epoch that is raised at each start.
     #[must_use]
     pub fn new(first_token: u64) -> Self {
-        let state = State { next_token: Some(first_token), next_ticket: 0, seats: BTreeMap::new() };
+        let state = State { next_token: Some(first_token), next_ticket: 0, elections: BTreeMap::new() };
         Self { shared: Arc::new(Shared { state: Mutex::new(state) }) }
     }
 
-    /// How many names take up memory: those with a leader or a candidate.
+    /// The number of names with a leader or a candidate. Only these use memory.
     #[must_use]
     pub fn names(&self) -> usize {
-        self.shared.lock().seats.len()
+        self.shared.lock().elections.len()
     }
 }
 
@@ -42,31 +41,31 @@ impl fmt::Debug for LocalElection {
 #[async_trait]
 impl Election for LocalElection {
     async fn campaign(&self, name: &str, candidate: &str) -> Result<Leadership, Error> {
-        let place = Place::stand(&self.shared, name);
+        let candidacy = TestElection::enqueue(&self.shared, name);
         loop {
-            // Registered before the look at the seat: an end between the two wakes it.
-            let mut woken = std::pin::pin!(place.changed.notified());
-            woken.as_mut().enable();
-            if let Some(leadership) = place.try_lead(candidate)? {
+            // Register for the notification before the check, so that no change in between is missed.
+            let mut notified = std::pin::pin!(candidacy.changed.notified());
+            notified.as_mut().enable();
+            if let Some(leadership) = candidacy.try_lead(candidate)? {
                 return Ok(leadership);
             }
-            // The one place to be cancelled at: `place` is given back when it is dropped.
-            woken.await;
+            // The only cancellation point. Dropping `candidacy` removes it from the queue.
+            notified.await;
         }
     }
 
     async fn observe(&self, name: &str) -> Result<Option<Leader>, Error> {
-        Ok(self.shared.lock().seats.get(name).and_then(Seat::leader).cloned())
+        Ok(self.shared.lock().elections.get(name).and_then(ElectionState::leader).cloned())
     }
 
     async fn list(&self) -> Result<Vec<Leader>, Error> {
-        Ok(self.shared.lock().seats.values().filter_map(Seat::leader).cloned().collect())
+        Ok(self.shared.lock().elections.values().filter_map(ElectionState::leader).cloned().collect())
     }
 
     async fn step_down(&self, name: &str) -> Result<bool, Error> {
         let mut state = self.shared.lock();
-        let ended = state.seats.get_mut(name).is_some_and(|seat| seat.vacate(None));
-        state.tidy(name);
+        let ended = state.elections.get_mut(name).is_some_and(|election| election.end_term(None));
+        state.remove_unused(name);
         Ok(ended)
     }
 }
@@ -76,44 +75,48 @@ struct Shared {
 }
 
 impl Shared {
-    /// A panic elsewhere can't leave the state half changed: no user code runs under the lock.
+    /// The state stays consistent after a panic, because no foreign code runs under the lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 struct State {
-    /// One line of tokens for all names: they rise for each. None: all are used up.
+    /// The next token. All names share one counter. `None` if no token is left.
     next_token: Option<u64>,
     next_ticket: u64,
-    seats: BTreeMap<String, Seat>,
+    elections: BTreeMap<String, ElectionState>,
 }
 
 impl State {
-    /// A name without leader and candidates takes no memory.
-    fn tidy(&mut self, name: &str) {
-        if self.seats.get(name).is_some_and(|seat| seat.held.is_none() && seat.waiting.is_empty()) {
-            self.seats.remove(name);
+    /// Removes a name without leader and candidates.
+    fn remove_unused(&mut self, name: &str) {
+        if self
+            .elections
+            .get(name)
+            .is_some_and(|election| election.held.is_none() && election.waiting.is_empty())
+        {
+            self.elections.remove(name);
         }
     }
 }
 
-/// What can be led under one name.
+/// The state of one election.
 #[derive(Default)]
-struct Seat {
+struct ElectionState {
     held: Option<(Leader, watch::Sender<bool>)>,
-    /// The tickets of those who stand, in the order in which they came.
+    /// The tickets of the candidates, in order of arrival.
     waiting: BTreeSet<u64>,
     changed: Arc<Notify>,
 }
 
-impl Seat {
+impl ElectionState {
     fn leader(&self) -> Option<&Leader> {
         self.held.as_ref().map(|(leader, _)| leader)
     }
 
-    /// Ends the term that has this token, or any.
-    fn vacate(&mut self, token: Option<FencingToken>) -> bool {
+    /// Ends the term with this token, or any term.
+    fn end_term(&mut self, token: Option<FencingToken>) -> bool {
         let ended = self.held.take_if(|(leader, _)| token.is_none_or(|token| leader.token == token));
         if let Some((_, lost)) = &ended {
             lost.send_replace(true);
@@ -123,29 +126,29 @@ impl Seat {
     }
 }
 
-/// A candidate's place in the line of one name, until it leads or is dropped.
-struct Place<'a> {
+/// A candidate's position in the queue of one name, until it leads or is dropped.
+struct TestElection<'a> {
     shared: &'a Arc<Shared>,
     name: &'a str,
     ticket: u64,
     changed: Arc<Notify>,
 }
 
-impl<'a> Place<'a> {
-    fn stand(shared: &'a Arc<Shared>, name: &'a str) -> Self {
+impl<'a> TestElection<'a> {
+    fn enqueue(shared: &'a Arc<Shared>, name: &'a str) -> Self {
         let mut state = shared.lock();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        let seat = state.seats.entry(name.to_owned()).or_default();
-        seat.waiting.insert(ticket);
-        Self { shared, name, ticket, changed: Arc::clone(&seat.changed) }
+        let election = state.elections.entry(name.to_owned()).or_default();
+        election.waiting.insert(ticket);
+        Self { shared, name, ticket, changed: Arc::clone(&election.changed) }
     }
 
     fn try_lead(&self, candidate: &str) -> Result<Option<Leadership>, Error> {
         let mut state = self.shared.lock();
         let next_token = state.next_token;
-        let Some(seat) = state.seats.get_mut(self.name) else { return Ok(None) };
-        if seat.held.is_some() || seat.waiting.first() != Some(&self.ticket) {
+        let Some(election) = state.elections.get_mut(self.name) else { return Ok(None) };
+        if election.held.is_some() || election.waiting.first() != Some(&self.ticket) {
             return Ok(None);
         }
         let Some(token) = next_token else {
@@ -158,7 +161,7 @@ impl<'a> Place<'a> {
             since_ms: wall_clock_ms(),
         };
         let (sender, lost) = watch::channel(false);
-        seat.held = Some((leader.clone(), sender));
+        election.held = Some((leader.clone(), sender));
         state.next_token = token.checked_add(1);
         let term =
             LocalTerm { shared: Arc::clone(self.shared), name: self.name.to_owned(), token: leader.token };
@@ -166,15 +169,15 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for TestElection<'_> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        if let Some(seat) = state.seats.get_mut(self.name) {
-            seat.waiting.remove(&self.ticket);
-            // Whoever is next may have been woken for nothing while this one was first.
-            seat.changed.notify_waiters();
+        if let Some(election) = state.elections.get_mut(self.name) {
+            election.waiting.remove(&self.ticket);
+            // The next candidate may have been notified while this candidacy was still the first.
+            election.changed.notify_waiters();
         }
-        state.tidy(self.name);
+        state.remove_unused(self.name);
     }
 }
 
@@ -195,10 +198,10 @@ impl Term for LocalTerm {
 impl Drop for LocalTerm {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        if let Some(seat) = state.seats.get_mut(&self.name) {
-            seat.vacate(Some(self.token));
+        if let Some(election) = state.elections.get_mut(&self.name) {
+            election.end_term(Some(self.token));
         }
-        state.tidy(&self.name);
+        state.remove_unused(&self.name);
     }
 }
 

@@ -1,34 +1,34 @@
-//! Elections on PostgreSQL: a leader holds an advisory lock, for as long as its session lives, and the token
-//! is an epoch that is raised under that lock.
+//! Elections on PostgreSQL. A leader holds an advisory lock as long as its session lives. The token is an epoch that is
+//! raised under that lock.
 //!
-//! All terms of a process hang on one session, which a task of its own holds. It says so to the server well
-//! within the lease; and the server is told to end a session that it has not heard of for a lease, so that
-//! one who was paused or cut off is replaced. Who holds the session gives its terms up sooner than that.
+//! All terms of a process depend on one session, which a separate task owns. The task sends heartbeats well within the
+//! lease. The server ends a session without statements for the duration of the lease, so that a process that was paused
+//! or cut off is replaced. The task ends its terms before that time.
 //!
-//! Session locks know only sessions: behind a pooler that hands a session's statements to any connection they
-//! vanish, or stay with a stranger. So the session carries a mark of its own, and where the mark is not found
-//! again the address is refused.
+//! Advisory locks belong to a session. A pooler that runs the statements of a client in any connection loses the locks or
+//! leaves them to another client. The session therefore sets a marker, and an address at which the marker cannot be read
+//! back is refused.
 //!
-//! A lock by itself protects nothing: a paused leader believes in it still. The epoch does, checked where a
-//! write lands.
+//! A lock alone does not protect a write, because a paused leader still assumes that it holds the lock. The epoch does
+//! protect it, where it is checked.
 
 mod session;
 
 use crate::{Election, Error, Leader, Leadership, Term};
 use async_trait::async_trait;
-use session::{Ask, Session};
+use session::{Session, SessionRequest};
 use sqlx::postgres::PgConnectOptions;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Between tries to be elected: a hand-over takes half of it, mostly.
-const PAUSE: Duration = Duration::from_millis(250);
+/// The interval between attempts to win. A handover takes half of it on average.
+const CAMPAIGN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What an election on PostgreSQL is set to.
+/// Settings of an election on PostgreSQL.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// One who leads and is not heard of for this long is replaced.
+    /// The time after which a leader without a heartbeat is replaced.
     pub lease: Duration,
 }
 
@@ -38,18 +38,17 @@ impl Default for Settings {
     }
 }
 
-/// Elections on PostgreSQL. Clones share their session, and with that are one process to the others.
+/// Elections on PostgreSQL. Clones share one session and therefore count as one process.
 #[derive(Debug, Clone)]
 pub struct PostgresElection {
-    asks: mpsc::UnboundedSender<Ask>,
+    requests: mpsc::UnboundedSender<SessionRequest>,
 }
 
 impl PostgresElection {
-    /// Elections at a database's direct address. A server that can't be reached now is tried again for as
-    /// long as this lives.
+    /// Connects to the direct address of a database. The election retries while the server cannot be reached.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the address can't work: with what is wrong and what to do.
+    /// Returns [`Error::Configuration`] if the address is invalid or leads to a pooler.
     pub async fn connect(url: &str, settings: Settings) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| Error::Configuration { reason: error.to_string() })?;
@@ -57,20 +56,23 @@ impl PostgresElection {
         match session.connect().await {
             Ok(()) => {}
             Err(Error::Unavailable { reason }) => {
-                tracing::warn!(reason, "the election can't be reached, and is tried again");
+                tracing::warn!(reason, "the election database is unavailable; retrying");
             }
             Err(error) => return Err(error),
         }
-        let (asks, asked) = mpsc::unbounded_channel();
-        drop(tokio::spawn(session.run(asked)));
-        Ok(Self { asks })
+        let (requests, received) = mpsc::unbounded_channel();
+        drop(tokio::spawn(session.run(received)));
+        Ok(Self { requests })
     }
 
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Ask) -> Result<T, Error> {
-        let gone = || Error::Unavailable { reason: "the session's task has ended".to_owned() };
+    async fn request<T>(
+        &self,
+        build: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> SessionRequest,
+    ) -> Result<T, Error> {
+        let closed = || Error::Unavailable { reason: "the task of the session has ended".to_owned() };
         let (answer, answered) = oneshot::channel();
-        self.asks.send(ask(answer)).map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        self.requests.send(build(answer)).map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
     }
 }
 
@@ -79,32 +81,32 @@ impl Election for PostgresElection {
     async fn campaign(&self, name: &str, candidate: &str) -> Result<Leadership, Error> {
         loop {
             let (name, candidate) = (name.to_owned(), candidate.to_owned());
-            // Safe to cancel: what is won for one who has gone is given up with the answer.
-            let won = self.ask(|answer| Ask::Stand { name, candidate, answer }).await?;
+            // Safe to cancel: a term whose response was dropped is ended.
+            let won = self.request(|answer| SessionRequest::Campaign { name, candidate, answer }).await?;
             if let Some((leader, lost)) = won.map(|won| won.take()) {
                 let term = PostgresTerm { leader: leader.clone(), election: self.clone(), is_over: false };
                 return Ok(Leadership::new(leader, lost, Box::new(term)));
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(CAMPAIGN_INTERVAL).await;
         }
     }
 
     async fn observe(&self, name: &str) -> Result<Option<Leader>, Error> {
         let name = Some(name.to_owned());
-        Ok(self.ask(|answer| Ask::Leaders { name, answer }).await?.pop())
+        Ok(self.request(|answer| SessionRequest::Leaders { name, answer }).await?.pop())
     }
 
     async fn list(&self) -> Result<Vec<Leader>, Error> {
-        self.ask(|answer| Ask::Leaders { name: None, answer }).await
+        self.request(|answer| SessionRequest::Leaders { name: None, answer }).await
     }
 
     async fn step_down(&self, name: &str) -> Result<bool, Error> {
         let name = name.to_owned();
-        self.ask(|answer| Ask::StepDown { name, answer }).await
+        self.request(|answer| SessionRequest::StepDown { name, answer }).await
     }
 }
 
-/// A term; dropping it gives it up without waiting.
+/// A won term. Dropping it ends the term without waiting.
 #[derive(Debug)]
 struct PostgresTerm {
     leader: Leader,
@@ -117,7 +119,7 @@ impl Term for PostgresTerm {
     async fn resign(mut self: Box<Self>) -> Result<(), Error> {
         self.is_over = true;
         let Leader { name, token, .. } = self.leader.clone();
-        self.election.ask(|answer| Ask::Resign { name, token, answer: Some(answer) }).await
+        self.election.request(|answer| SessionRequest::Resign { name, token, answer: Some(answer) }).await
     }
 }
 
@@ -125,8 +127,8 @@ impl Drop for PostgresTerm {
     fn drop(&mut self) {
         if !self.is_over {
             let Leader { name, token, .. } = self.leader.clone();
-            // Without a task there is no session, and without a session no term.
-            drop(self.election.asks.send(Ask::Resign { name, token, answer: None }));
+            // Without the task there is no session, and without a session no term.
+            drop(self.election.requests.send(SessionRequest::Resign { name, token, answer: None }));
         }
     }
 }

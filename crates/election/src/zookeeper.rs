@@ -1,44 +1,45 @@
-//! Elections on ZooKeeper: a candidate is an ephemeral sequential node, and the zxid by which it was made is its
-//! token. [`line`](crate::line) has the rest.
+//! Elections on ZooKeeper. A candidate is an ephemeral sequential node, and the zxid of its creation is its token.
+//! [`candidate_queue`](crate::candidate_queue) contains the common part.
 //!
-//! The client library waits for ever for a server that does not answer, so every call here has a time-out.
-//! Reads are of the server that this process is connected to, which may lag: they follow a `sync`.
+//! The client library waits without limit for a server that does not answer, so every call has a timeout here. The
+//! connected server may lag, so reads follow a `sync`.
 //!
-//! A node's name begins with an id that the candidate has chosen, so that one whose answer was lost is found.
+//! The name of a node begins with an id that the candidate chose. A candidate can therefore find a node whose creation
+//! had no response.
 
 mod session;
 
 use crate::access::read;
-use crate::line::{LineElection, Servers, Session};
+use crate::candidate_queue::{QueueElection, QueueServers, QueueSession};
 use crate::settings::{Credentials, ElectionTls};
 use crate::{Election, Error, Leader, Leadership};
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
-use session::{ZooKeeperSession, meaning};
+use session::{ZooKeeperSession, convert};
 use std::sync::Arc;
 use zookeeper_client::{Client, TlsOptions};
 
 pub use crate::settings::Settings;
 
-/// Elections on ZooKeeper. Clones share their session, and with that are one process to the others.
+/// Elections on ZooKeeper. Clones share one session and therefore count as one process.
 #[derive(Debug, Clone)]
 pub struct ZooKeeperElection {
-    line: LineElection,
+    queue: QueueElection,
 }
 
 impl ZooKeeperElection {
-    /// Elections on a ZooKeeper. One that can't be reached now is tried again for as long as this lives.
+    /// Connects to ZooKeeper. The election retries while no server can be reached.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the settings can't work: with what is wrong and what to do.
+    /// Returns [`Error::Configuration`] if the settings are invalid.
     pub async fn connect(settings: Settings) -> Result<Self, Error> {
         let opening = settings.lease;
         let tls = settings.tls.as_ref().map(tls).transpose()?;
-        Ok(Self { line: LineElection::start(Ensemble { settings, tls }, opening).await? })
+        Ok(Self { queue: QueueElection::start(Ensemble { settings, tls }, opening).await? })
     }
 }
 
-/// The servers of a ZooKeeper.
+/// The servers of a ZooKeeper ensemble.
 #[derive(Debug)]
 struct Ensemble {
     settings: Settings,
@@ -46,8 +47,8 @@ struct Ensemble {
 }
 
 #[async_trait]
-impl Servers for Ensemble {
-    async fn open(&self) -> Result<Arc<dyn Session>, Error> {
+impl QueueServers for Ensemble {
+    async fn open(&self) -> Result<Arc<dyn QueueSession>, Error> {
         let Settings { endpoints, prefix, lease, connect_timeout, request_timeout, credentials, .. } =
             &self.settings;
         let mut connector = Client::connector()
@@ -63,9 +64,9 @@ impl Servers for Ensemble {
             Some(tls) => connector.with_tls(tls.clone()).secure_connect(&servers).await,
             None => connector.connect(&servers).await,
         };
-        let client = opened.map_err(|error| match meaning(&error) {
-            // What broke is not told by the library.
-            Error::Unavailable { .. } => Error::Unavailable { reason: self.nobody() },
+        let client = opened.map_err(|error| match convert(&error) {
+            // The library does not report the cause of a broken connection.
+            Error::Unavailable { .. } => Error::Unavailable { reason: self.no_session() },
             other @ (Error::Configuration { .. } | Error::TokensExhausted { .. }) => other,
         })?;
         let root = format!("/{prefix}/elections");
@@ -75,24 +76,24 @@ impl Servers for Ensemble {
 }
 
 impl Ensemble {
-    fn nobody(&self) -> String {
+    fn no_session(&self) -> String {
         let servers = self.settings.endpoints.join(", ");
         let hint = if self.tls.is_some() {
-            "TLS may be what it fails by: see election.tls.ca_file, whom to trust, and certificate_file and key_file, \
-             what is shown"
+            "check election.tls.ca_file (the trusted authority) and election.tls.certificate_file and key_file \
+             (the client)"
         } else {
-            "if they speak TLS, say election.security: tls"
+            "if the servers use TLS, set election.security: tls"
         };
-        format!("no server of {servers} lets a session begin ({hint})")
+        format!("no server of {servers} opened a session; {hint}")
     }
 }
 
 fn tls(of: &ElectionTls) -> Result<TlsOptions, Error> {
     let wrong = |what: &str, error: &dyn std::fmt::Display| Error::Configuration {
-        reason: format!("{what} can't be used: {error}"),
+        reason: format!("failed to use {what}: {error}"),
     };
     let Some(ca) = &of.ca_file else {
-        let reason = "election.tls.ca_file is missing: ZooKeeper's TLS has to be told whom to trust";
+        let reason = "election.tls.ca_file is missing; TLS with ZooKeeper requires a trusted authority";
         return Err(Error::Configuration { reason: reason.to_owned() });
     };
     let options = TlsOptions::new()
@@ -109,18 +110,18 @@ fn tls(of: &ElectionTls) -> Result<TlsOptions, Error> {
 #[async_trait]
 impl Election for ZooKeeperElection {
     async fn campaign(&self, name: &str, candidate: &str) -> Result<Leadership, Error> {
-        self.line.campaign(name, candidate).await
+        self.queue.campaign(name, candidate).await
     }
 
     async fn observe(&self, name: &str) -> Result<Option<Leader>, Error> {
-        self.line.observe(name).await
+        self.queue.observe(name).await
     }
 
     async fn list(&self) -> Result<Vec<Leader>, Error> {
-        self.line.list().await
+        self.queue.list().await
     }
 
     async fn step_down(&self, name: &str) -> Result<bool, Error> {
-        self.line.step_down(name).await
+        self.queue.step_down(name).await
     }
 }

@@ -1,12 +1,12 @@
-//! The leader elector: elections over the configured backend, with fencing tokens.
+//! The leader elector: elections on the configured backend, with fencing tokens.
 //!
-//! [`LeaderElector`] is an [`Election`] itself: it hands every call on, and says in logs and metrics who
-//! leads. Whoever stands for a duty need not know whether there is an elector in between.
+//! [`LeaderElector`] implements [`Election`]. It forwards every call to its backend and reports leaders in logs and
+//! metrics, so a candidate does not know whether an elector is in between.
 //!
-//! It deliberately knows no backend, keeps no state that anything is decided by, and does not make a
-//! leadership safer than its election does: the token does, checked where a write lands.
+//! This crate knows no backend and keeps no state that a decision depends on. It does not make a leadership safer than
+//! the backend does: only the fencing token, checked where a write lands, makes it safe.
 //!
-//! Invariant: a name that a term of this process leads is counted as led until the end of its newest term.
+//! Invariant: an election counts as led by this process until the end of the newest term that the process won.
 
 pub mod metrics;
 mod run;
@@ -23,17 +23,16 @@ use tokio::task::JoinSet;
 pub use run::run;
 pub use service::{Service, service};
 
-/// Elections over one backend, with logs and metrics. It has to live as long as the leaderships that are
-/// won through it are to be watched.
+/// Elections on one backend, with logs and metrics. It must outlive the leaderships that it reports.
 pub struct LeaderElector {
     election: Arc<dyn Election>,
     led: Arc<Led>,
-    /// One task for each term of this process; it ends with the term.
+    /// One task for each term of this process. It ends with the term.
     watchers: Mutex<JoinSet<()>>,
 }
 
 impl LeaderElector {
-    /// An elector over a backend.
+    /// Creates an elector on a backend.
     #[must_use]
     pub fn new(election: Arc<dyn Election>) -> Self {
         goconductor_telemetry::describe(metrics::ALL);
@@ -46,7 +45,7 @@ impl LeaderElector {
         while watchers.try_join_next().is_some() {}
         watchers.spawn(async move {
             lost.await;
-            led.ended(&leader);
+            led.end_term(&leader);
         });
     }
 }
@@ -60,9 +59,9 @@ impl fmt::Debug for LeaderElector {
 #[async_trait]
 impl Election for LeaderElector {
     async fn campaign(&self, name: &str, candidate: &str) -> Result<Leadership, Error> {
-        // The only place to be cancelled at: after it nothing waits.
+        // The only cancellation point: nothing waits after it.
         let leadership = self.election.campaign(name, candidate).await?;
-        self.led.began(leadership.leader());
+        self.led.start_term(leadership.leader());
         self.watch(&leadership);
         Ok(leadership)
     }
@@ -84,26 +83,26 @@ impl Election for LeaderElector {
     }
 }
 
-/// What this process leads, by name: the token of the newest term.
+/// The elections that this process leads, with the token of the newest term.
 #[derive(Debug, Default)]
 struct Led {
     newest: Mutex<BTreeMap<String, FencingToken>>,
 }
 
 impl Led {
-    fn began(&self, leader: &Leader) {
+    fn start_term(&self, leader: &Leader) {
         let Leader { name, candidate, token, .. } = leader;
-        tracing::info!(election = %name, %candidate, %token, "leads");
-        // Under the lock, so that the end of an old term can't come after the beginning of a new one.
+        tracing::info!(election = %name, %candidate, %token, "candidate acquired leadership");
+        // Update the metric under the lock, so that the end of an old term cannot follow the start of a new one.
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         newest.insert(name.clone(), *token);
         metrics::WON.with([name.clone().into()]).increment(1);
         metrics::IS_LEADER.with([name.clone().into()]).set(1.0);
     }
 
-    fn ended(&self, leader: &Leader) {
+    fn end_term(&self, leader: &Leader) {
         let Leader { name, candidate, token, .. } = leader;
-        tracing::info!(election = %name, %candidate, %token, "leads no more");
+        tracing::info!(election = %name, %candidate, %token, "candidate lost leadership");
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.get(name) == Some(token) {
             newest.remove(name);

@@ -1,9 +1,9 @@
-//! The service leader-elector as a process of its own.
+//! The leader elector as a separate process.
 
 use std::process::ExitCode;
 
-/// A third of the time at full load went into the C library's. This one gives back what is not in use, so that what a
-/// process takes stays the same for as long as its load does.
+/// jemalloc. The allocator of the C library took a third of the time at full load. jemalloc returns unused memory, so
+/// that the size of a process stays constant under a constant load.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,4 +1,4 @@
-//! The leader elector as a process of its own.
+//! The leader elector as a separate process.
 
 use crate::{LeaderElector, service};
 use axum::Router;
@@ -8,10 +8,10 @@ use goconductor_store::ProcessInfo;
 use std::sync::Arc;
 use tonic::service::Routes;
 
-/// Serves the configured election until SIGTERM or SIGINT, then gives up what is led through it.
+/// Serves the configured election until SIGTERM or SIGINT, then ends its terms.
 ///
 /// # Errors
-/// When it can't start: the configuration, the address, a backend that can't be used.
+/// Returns an error if the configuration, the address or the backend cannot be used.
 pub async fn run(process: Process) -> anyhow::Result<()> {
     let host = Host::listen(&process, process.config.election.listen).await?;
     let backend = process.backend_election().await?;
@@ -21,7 +21,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let elector: Arc<dyn Election> = Arc::new(LeaderElector::new(backend));
     let router: Router = Routes::new(service(elector, process.drain.token())).into_axum_router();
     host.open(router);
-    // It needs no state store: it only is to be seen among the other processes.
+    // The elector works without a state store. It only registers itself there, so that it is listed.
     let membership = process.state_stores()?.map(|store| {
         let (name, address) = (process.name, host.address());
         MembershipLease::start(name, &process.instance, address, Arc::new(store), ProcessInfo::default)

@@ -1,9 +1,8 @@
-//! Elections over gRPC: a campaign is a stream, and as long as the stream is held the candidacy goes on, and
-//! then the term.
+//! Elections over gRPC. A campaign is a stream. The candidacy, and then the term, last as long as the stream is open.
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use goconductor_election::{Election, Error, Hosted, Refusal};
+use goconductor_election::{CampaignError, Election, Error, Hosted};
 use goconductor_wire::v1::election_service_server::{ElectionService, ElectionServiceServer};
 use goconductor_wire::v1::{self as wire, CampaignResponse};
 use std::sync::Arc;
@@ -11,44 +10,44 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-/// Bytes of a name.
+/// The maximum length of a name, in bytes.
 const NAME: usize = 256;
 
-type Answer<T> = Result<Response<T>, Status>;
+type RpcResult<T> = Result<Response<T>, Status>;
 
-/// Serves an election.
+/// The gRPC service of an election.
 #[derive(Debug)]
 pub struct Service {
-    /// The candidacies and terms that are held through this process.
+    /// The campaigns and terms of the clients.
     hosted: Arc<Hosted>,
     stop: CancellationToken,
 }
 
-/// A service over an election. At `stop` every term that is held through it is given up.
+/// Creates the service. When `stop` is cancelled, it ends all of its terms.
 #[must_use]
 pub fn service(election: Arc<dyn Election>, stop: CancellationToken) -> ElectionServiceServer<Service> {
     ElectionServiceServer::new(Service { hosted: Hosted::new(election), stop })
 }
 
-fn refused(error: &Error) -> Status {
-    if error.retryable() {
+fn backend_status(error: &Error) -> Status {
+    if error.is_retryable() {
         Status::unavailable(error.to_string())
     } else {
         Status::failed_precondition(error.to_string())
     }
 }
 
-fn ended(refusal: &Refusal) -> Status {
+fn campaign_status(refusal: &CampaignError) -> Status {
     match refusal {
-        Refusal::Ending => Status::unavailable("the elector is draining"),
-        Refusal::Failed(error) => refused(error),
+        CampaignError::ShuttingDown => Status::unavailable("the elector is draining"),
+        CampaignError::Failed(error) => backend_status(error),
     }
 }
 
 fn checked(name: String, what: &str) -> Result<String, Status> {
     if name.is_empty() || name.len() > NAME || name.contains(char::is_control) {
         return Err(Status::invalid_argument(format!(
-            "{what} has 1 to {NAME} bytes without control characters"
+            "{what} must have 1 to {NAME} bytes without control characters"
         )));
     }
     Ok(name)
@@ -58,40 +57,44 @@ fn checked(name: String, what: &str) -> Result<String, Status> {
 impl ElectionService for Service {
     type CampaignStream = BoxStream<'static, Result<CampaignResponse, Status>>;
 
-    async fn campaign(&self, request: Request<wire::CampaignRequest>) -> Answer<Self::CampaignStream> {
+    async fn campaign(&self, request: Request<wire::CampaignRequest>) -> RpcResult<Self::CampaignStream> {
         let wire::CampaignRequest { name, candidate } = request.into_inner();
-        let (name, candidate) = (checked(name, "a name")?, checked(candidate, "a candidate")?);
+        let (name, candidate) = (checked(name, "the name")?, checked(candidate, "the candidate")?);
         if self.stop.is_cancelled() {
-            return Err(ended(&Refusal::Ending));
+            return Err(campaign_status(&CampaignError::ShuttingDown));
         }
-        let told = self.hosted.stand(name, candidate, self.stop.clone().cancelled_owned());
-        let told = ReceiverStream::new(told);
-        Ok(Response::new(told.map(|told| told.map(Into::into).map_err(|refusal| ended(&refusal))).boxed()))
+        let updates = self.hosted.campaign(name, candidate, self.stop.clone().cancelled_owned());
+        let updates = ReceiverStream::new(updates);
+        Ok(Response::new(
+            updates
+                .map(|updates| updates.map(Into::into).map_err(|refusal| campaign_status(&refusal)))
+                .boxed(),
+        ))
     }
 
-    async fn resign(&self, request: Request<wire::ResignRequest>) -> Answer<wire::ResignResponse> {
+    async fn resign(&self, request: Request<wire::ResignRequest>) -> RpcResult<wire::ResignResponse> {
         let wire::ResignRequest { name, fencing_token } = request.into_inner();
         let resigned = self.hosted.resign(name, fencing_token).await;
         Ok(Response::new(wire::ResignResponse { resigned }))
     }
 
-    async fn observe(&self, request: Request<wire::ObserveRequest>) -> Answer<wire::ObserveResponse> {
+    async fn observe(&self, request: Request<wire::ObserveRequest>) -> RpcResult<wire::ObserveResponse> {
         let leader = self.hosted.election().observe(&request.get_ref().name).await;
-        let leader = leader.map_err(|error| refused(&error))?;
+        let leader = leader.map_err(|error| backend_status(&error))?;
         Ok(Response::new(wire::ObserveResponse { leader: leader.as_ref().map(Into::into) }))
     }
 
     async fn list_elections(
         &self,
         _: Request<wire::ListElectionsRequest>,
-    ) -> Answer<wire::ListElectionsResponse> {
-        let leaders = self.hosted.election().list().await.map_err(|error| refused(&error))?;
+    ) -> RpcResult<wire::ListElectionsResponse> {
+        let leaders = self.hosted.election().list().await.map_err(|error| backend_status(&error))?;
         let leaders = leaders.iter().map(Into::into).collect();
         Ok(Response::new(wire::ListElectionsResponse { leaders }))
     }
 
-    async fn step_down(&self, request: Request<wire::StepDownRequest>) -> Answer<wire::StepDownResponse> {
+    async fn step_down(&self, request: Request<wire::StepDownRequest>) -> RpcResult<wire::StepDownResponse> {
         let ended = self.hosted.election().step_down(&request.get_ref().name).await;
-        Ok(Response::new(wire::StepDownResponse { ended: ended.map_err(|error| refused(&error))? }))
+        Ok(Response::new(wire::StepDownResponse { ended: ended.map_err(|error| backend_status(&error))? }))
     }
 }

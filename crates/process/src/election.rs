@@ -9,7 +9,8 @@ use crate::process::Process;
 use anyhow::Context;
 use async_trait::async_trait;
 use goconductor_election::{
-    Election, Error, EtcdElection, InEra, Leader, Leadership, PostgresElection, ZooKeeperElection, postgres,
+    Election, EraElection, Error, EtcdElection, Leader, Leadership, PostgresElection, ZooKeeperElection,
+    postgres,
 };
 use goconductor_remote::{Endpoints, RemoteElection};
 use goconductor_service_kit::config::{Config, ElectionBackend};
@@ -69,7 +70,7 @@ async fn open(config: &Config) -> Result<Arc<dyn Election>, Error> {
             Arc::new(ZooKeeperElection::connect(config.election.settings.clone()).await?)
         }
     };
-    Ok(Arc::new(InEra::new(election, config.election.era)?))
+    Ok(Arc::new(EraElection::new(election, config.election.era)?))
 }
 
 /// An election through leader-electors that falls back to their backend.
@@ -94,7 +95,7 @@ impl ElectionWithFallback {
 impl Election for ElectionWithFallback {
     async fn campaign(&self, name: &str, candidate: &str) -> Result<Leadership, Error> {
         match self.electors.campaign(name, candidate).await {
-            Err(error) if error.retryable() => {
+            Err(error) if error.is_retryable() => {
                 tracing::info!(election = name, %error, "campaign started at the backend, because no leader-elector was reachable");
                 self.direct().await?.campaign(name, candidate).await
             }
@@ -104,21 +105,21 @@ impl Election for ElectionWithFallback {
 
     async fn observe(&self, name: &str) -> Result<Option<Leader>, Error> {
         match self.electors.observe(name).await {
-            Err(error) if error.retryable() => self.direct().await?.observe(name).await,
+            Err(error) if error.is_retryable() => self.direct().await?.observe(name).await,
             other => other,
         }
     }
 
     async fn list(&self) -> Result<Vec<Leader>, Error> {
         match self.electors.list().await {
-            Err(error) if error.retryable() => self.direct().await?.list().await,
+            Err(error) if error.is_retryable() => self.direct().await?.list().await,
             other => other,
         }
     }
 
     async fn step_down(&self, name: &str) -> Result<bool, Error> {
         match self.electors.step_down(name).await {
-            Err(error) if error.retryable() => self.direct().await?.step_down(name).await,
+            Err(error) if error.is_retryable() => self.direct().await?.step_down(name).await,
             other => other,
         }
     }

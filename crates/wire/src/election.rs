@@ -2,7 +2,7 @@
 
 use crate::v1 as wire;
 use crate::v1::campaign_response::Message;
-use goconductor_election::{FencingToken, Leader, Told};
+use goconductor_election::{CampaignUpdate, FencingToken, Leader};
 
 impl From<&Leader> for wire::Leader {
     fn from(leader: &Leader) -> Self {
@@ -31,11 +31,11 @@ impl From<wire::Leader> for Leader {
     }
 }
 
-impl From<Told> for wire::CampaignResponse {
-    fn from(event: Told) -> Self {
+impl From<CampaignUpdate> for wire::CampaignResponse {
+    fn from(event: CampaignUpdate) -> Self {
         let message = match event {
-            Told::Beat => Message::Beat(wire::Beat {}),
-            Told::Elected(leader) => Message::Elected((&leader).into()),
+            CampaignUpdate::Heartbeat => Message::Beat(wire::Beat {}),
+            CampaignUpdate::Elected(leader) => Message::Elected((&leader).into()),
         };
         Self { message: Some(message) }
     }

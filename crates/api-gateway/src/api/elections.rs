@@ -4,7 +4,7 @@ use super::Api;
 use crate::error::{ApiResult, ELECTION, NO_ELECTION, NO_LEADER, PARAMETER, Problem};
 use crate::time::Time;
 use futures::stream::{Stream, StreamExt};
-use goconductor_election::{Election, Hosted, Leader, Refusal, Told};
+use goconductor_election::{CampaignError, CampaignUpdate, Election, Hosted, Leader};
 use serde::Serialize;
 use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -71,7 +71,7 @@ impl Api {
         namespace: &str,
         name: String,
         candidate: String,
-    ) -> ApiResult<impl Stream<Item = ApiResult<Told>> + Send + use<>> {
+    ) -> ApiResult<impl Stream<Item = ApiResult<CampaignUpdate>> + Send + use<>> {
         check_name("election", &name)?;
         check_name("candidate", &candidate)?;
         if name.starts_with(DUTIES) {
@@ -81,10 +81,10 @@ impl Api {
             return Err(Problem::new(PARAMETER, detail));
         }
         if self.stop.is_cancelled() {
-            return Err(Refusal::Ending.into());
+            return Err(CampaignError::ShuttingDown.into());
         }
         let permit = self.admission.admit_waiting(namespace, None)?;
-        let events = self.hosted()?.stand(name, candidate, self.stop.clone().cancelled_owned());
+        let events = self.hosted()?.campaign(name, candidate, self.stop.clone().cancelled_owned());
         Ok(ReceiverStream::new(events).map(move |event| {
             let _permit = &permit;
             event.map_err(Problem::from)
@@ -109,13 +109,13 @@ impl Api {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<CampaignError> for Problem {
+    fn from(refusal: CampaignError) -> Self {
         match refusal {
-            Refusal::Ending => {
+            CampaignError::ShuttingDown => {
                 Self::new(ELECTION, "the gateway is shutting down: campaign through another gateway")
             }
-            Refusal::Failed(error) => error.into(),
+            CampaignError::Failed(error) => error.into(),
         }
     }
 }

@@ -1,38 +1,38 @@
-//! Two who both believe that they lead.
+//! A stale leader and its successor, which both assume that they lead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::expect::{Bench, ensure, unexpected};
-use super::{BoxFuture, Factory, Verdict};
+use super::expect::{Fixture, ensure, failed};
+use super::{BoxFuture, CaseResult, Factory};
 use crate::{Election, FencingToken};
 
-/// A leader who was held up past its lease and can't know it, and whoever stands in the same election.
+/// A leader that was stalled for longer than its lease, and an election for its successor.
 #[derive(Debug)]
-pub struct HeldUp {
-    /// What it leads by.
+pub struct StalledLeader {
+    /// The token of the stalled leader.
     pub token: FencingToken,
-    /// The election, as another process has it.
+    /// The election, as another process sees it.
     pub election: Arc<dyn Election>,
-    /// None: who leads here hears of the end of its term at once, and is only slow to look.
-    pub sleeper: Option<Sleeper>,
+    /// The stalled process, or `None` if the leader learns of the end at once and has only not checked yet.
+    pub process: Option<StalledProcess>,
 }
 
-/// A leader's process that stands still.
+/// The stalled process of a leader.
 #[derive(Debug)]
-pub struct Sleeper {
+pub struct StalledProcess {
     wake: mpsc::Sender<()>,
     believed: mpsc::Receiver<bool>,
 }
 
-impl Sleeper {
-    /// Leads `name` in a process of its own, as far as the servers can tell: its runtime stands still from the
-    /// moment that it was elected, as that of a process does that is paused. What it leads by.
+impl StalledProcess {
+    /// Leads `name` in what is a separate process to the servers. Its runtime stalls right after the election, like that of
+    /// a paused process. Returns the token.
     ///
     /// # Errors
-    /// Why it does not lead.
+    /// Returns the reason if it does not lead.
     pub fn lead(
         name: &str,
         open: impl FnOnce() -> BoxFuture<Result<Arc<dyn Election>, String>> + Send + 'static,
@@ -46,37 +46,37 @@ impl Sleeper {
             let runtime = runtime.map_err(|error| error.to_string())?;
             let (election, term) = runtime.block_on(async {
                 let election = open().await?;
-                let term = election.campaign(&name, "asleep").await.map_err(unexpected("campaign"))?;
+                let term = election.campaign(&name, "asleep").await.map_err(failed("campaign"))?;
                 Ok::<_, String>((election, term))
             })?;
-            let gone = |_| "nobody is interested any more".to_owned();
+            let gone = |_| "the test has ended".to_owned();
             elected.send(term.token()).map_err(gone)?;
-            // Nothing runs until then: it is not heard of, and hears nothing.
-            woken.recv().map_err(|_| "nobody woke it".to_owned())?;
-            tell.send(term.is_valid()).map_err(|_| "nobody asked".to_owned())?;
+            // The runtime does nothing until then: it sends no heartbeat and receives nothing.
+            woken.recv().map_err(|_| "the test has ended".to_owned())?;
+            tell.send(term.is_valid()).map_err(|_| "the test has ended".to_owned())?;
             runtime.block_on(async { drop(tokio::time::timeout(Duration::from_secs(5), term.lost()).await) });
             drop(election);
             Ok(())
         };
-        // A thread of its own, as the runtime is one of its own.
+        // The runtime needs a separate thread.
         let process = std::thread::spawn(process);
         match led.recv() {
             Ok(token) => Ok((token, Self { wake, believed })),
             Err(_) => Err(match process.join() {
                 Ok(Err(why)) => why,
-                Ok(Ok(())) | Err(_) => "the sleeper ended before it led".to_owned(),
+                Ok(Ok(())) | Err(_) => "the stalled process ended before it led".to_owned(),
             }),
         }
     }
 
-    /// Wakes it up; whether it believed at that moment that it still leads.
+    /// Wakes the process. Returns whether it assumed at that time that it still leads.
     fn wake(&self) -> Option<bool> {
         self.wake.send(()).ok()?;
         self.believed.recv_timeout(Duration::from_secs(5)).ok()
     }
 }
 
-/// What is written to on behalf of a leader: it refuses a token once it has seen a higher one.
+/// The target of a leader's writes. It refuses a token lower than the highest one it has seen.
 #[derive(Debug, Default)]
 struct Target {
     highest: AtomicU64,
@@ -88,25 +88,25 @@ impl Target {
     }
 }
 
-pub(super) async fn refused(factory: Arc<dyn Factory>) -> Verdict {
-    let HeldUp { token, election, sleeper } = factory.held_up("relay").await?;
-    let bench = Bench { election, patience: factory.patience() };
+pub(super) async fn refused(factory: Arc<dyn Factory>) -> CaseResult {
+    let StalledLeader { token, election, process } = factory.stalled_leader("relay").await?;
+    let fixture = Fixture { election, time_limit: factory.time_limit() };
     let target = Target::default();
     ensure(target.takes(token), || "a leader's first write is refused".to_owned())?;
-    let next = bench.wins("relay", "executor-2").await?;
+    let next = fixture.win("relay", "executor-2").await?;
     ensure(target.takes(next.token()), || {
-        format!("a write with token {} is refused after one with {token}, which was replaced", next.token())
+        format!("a write with token {} was refused after one with the replaced token {token}", next.token())
     })?;
-    ensure(next.is_valid(), || "the new leader does not believe that it leads".to_owned())?;
-    if let Some(sleeper) = sleeper {
-        let believed = tokio::task::spawn_blocking(move || sleeper.wake()).await;
+    ensure(next.is_valid(), || "the new leader does not assume that it leads".to_owned())?;
+    if let Some(process) = process {
+        let believed = tokio::task::spawn_blocking(move || process.wake()).await;
         let believed = believed.map_err(|error| error.to_string())?;
         ensure(believed == Some(true), || {
-            format!("the one who was held up should believe that it leads, and says {believed:?}")
+            format!("the stalled leader reported {believed:?} instead of assuming that it leads")
         })?;
     }
     ensure(!target.takes(token), || {
-        format!("a write with token {token} is taken after one with {}, which replaced it", next.token())
+        format!("a write with token {token} was accepted after one with its successor {}", next.token())
     })?;
     ensure(target.takes(next.token()), || "the leader's next write is refused".to_owned())
 }

@@ -1,9 +1,9 @@
-//! Calls to whichever member answers.
+//! Calls to the members of an etcd cluster.
 
 use super::Settings;
 use super::api;
 use super::api::auth_client::AuthClient;
-use super::refusal::{self, Fate};
+use super::refusal::{self, ErrorClass};
 use crate::Error;
 use crate::access::read;
 use crate::settings::{Credentials, ElectionTls};
@@ -15,14 +15,14 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Response, Status};
 
-/// Says that a member which knows no leader is of no use.
+/// Makes a member without a leader refuse the call.
 const REQUIRE_LEADER: &str = "hasleader";
 const AUTHORIZATION: &str = "authorization";
 
-/// What a member gave for a password.
+/// The authentication token of a session.
 type Token = MetadataValue<Ascii>;
 
-/// The members, and what is shown to them.
+/// The members and the credentials.
 #[derive(Debug)]
 pub(super) struct Client {
     members: Vec<(String, Channel)>,
@@ -33,23 +33,23 @@ pub(super) struct Client {
     is_plaintext: bool,
 }
 
-/// How one call is sent.
+/// The options of one call.
 #[derive(Debug, Clone)]
-pub(super) struct Way {
+pub(super) struct CallOptions {
     pub(super) channel: Channel,
     token: Option<Token>,
     timeout: Duration,
 }
 
-impl Way {
-    /// A request that is answered at once.
+impl CallOptions {
+    /// A request with one response.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = self.stream(message);
         request.set_timeout(self.timeout);
         request
     }
 
-    /// A request that is answered for as long as it is held.
+    /// A request with a stream of responses.
     pub(super) fn stream<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let metadata = request.metadata_mut();
@@ -62,7 +62,7 @@ impl Way {
 }
 
 impl Client {
-    /// Connects to nobody yet. To be called within a runtime.
+    /// Creates a client without connecting. Call it within a runtime.
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
         let wrong = |reason: String| Error::Configuration { reason };
         let tls = settings.tls.as_ref().map(tls).transpose()?;
@@ -70,14 +70,16 @@ impl Client {
         let mut members = Vec::new();
         for address in &settings.endpoints {
             let not = |error: &dyn std::fmt::Display| {
-                wrong(format!("{address:?} is no address such as 127.0.0.1:2379: {error}"))
+                wrong(format!(
+                    "invalid etcd address {address:?}, expected host:port such as 127.0.0.1:2379: {error}"
+                ))
             };
             let mut endpoint =
                 Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|error| not(&error))?;
             if let Some(tls) = &tls {
                 endpoint = endpoint.tls_config(tls.clone()).map_err(|error| {
                     wrong(format!(
-                        "TLS can't be spoken with the files of election.tls: {}",
+                        "failed to set up TLS with the files of election.tls: {}",
                         refusal::chain(&error)
                     ))
                 })?;
@@ -85,16 +87,16 @@ impl Client {
             let endpoint = endpoint
                 .connect_timeout(settings.connect_timeout)
                 .tcp_nodelay(true)
-                // A stream to a member that was paused or cut off ends by this.
+                // Ends a stream to a member that was paused or cut off.
                 .http2_keep_alive_interval(settings.connect_timeout)
                 .keep_alive_timeout(settings.connect_timeout)
                 .keep_alive_while_idle(true);
             members.push((address.clone(), endpoint.connect_lazy()));
         }
         if members.is_empty() {
-            return Err(wrong("no member of etcd is named".to_owned()));
+            return Err(wrong("election.endpoints is empty; name at least one member of etcd".to_owned()));
         }
-        // Processes begin at different ones, so that the load is spread.
+        // Processes begin with different members, which spreads the load.
         let first = usize::from(uuid::Uuid::now_v7().as_bytes().last().copied().unwrap_or(0));
         Ok(Self {
             current: AtomicUsize::new(first % members.len()),
@@ -106,34 +108,36 @@ impl Client {
         })
     }
 
-    /// Sends a call that may be sent twice, until a member answers it.
-    pub(super) async fn call<R, F>(&self, send: impl Fn(Way) -> F + Send + Sync) -> Result<R, Error>
+    /// Sends a repeatable call until a member answers it.
+    pub(super) async fn call<R, F>(&self, send: impl Fn(CallOptions) -> F + Send + Sync) -> Result<R, Error>
     where
         F: Future<Output = Result<Response<R>, Status>> + Send,
         R: Send,
     {
-        // Each once, and once more for a password that has to be shown again.
+        // Try each member once, and once more after a renewed authentication.
         let mut tries = self.members.len() + 1;
         let mut is_shown_again = false;
         loop {
             let Some((index, address, channel)) = self.current() else {
-                return Err(Error::Configuration { reason: "no member of etcd is named".to_owned() });
+                return Err(Error::Configuration {
+                    reason: "election.endpoints is empty; name at least one member of etcd".to_owned(),
+                });
             };
             tries -= 1;
             let status = match self.try_once(channel, &send).await {
                 Ok(answer) => return Ok(answer),
                 Err(status) => status,
             };
-            let fate = refusal::fate(&status);
-            match fate {
-                Fate::TokenExpired if !is_shown_again && self.credentials.is_some() => {
+            let classify = refusal::classify(&status);
+            match classify {
+                ErrorClass::TokenExpired if !is_shown_again && self.credentials.is_some() => {
                     is_shown_again = true;
                     self.set_token(None);
                 }
-                Fate::Elsewhere if tries > 0 => self.move_on(index),
-                Fate::Elsewhere | Fate::TokenExpired | Fate::Refused => {
-                    self.move_on(index);
-                    return Err(refusal::error(fate, &status, address, self.is_plaintext));
+                ErrorClass::Elsewhere if tries > 0 => self.select_next(index),
+                ErrorClass::Elsewhere | ErrorClass::TokenExpired | ErrorClass::Refused => {
+                    self.select_next(index);
+                    return Err(refusal::error(classify, &status, address, self.is_plaintext));
                 }
             }
         }
@@ -142,22 +146,22 @@ impl Client {
     async fn try_once<R, F>(
         &self,
         channel: Channel,
-        send: &(impl Fn(Way) -> F + Send + Sync),
+        send: &(impl Fn(CallOptions) -> F + Send + Sync),
     ) -> Result<R, Status>
     where
         F: Future<Output = Result<Response<R>, Status>> + Send,
     {
         let late = |_| {
-            Status::deadline_exceeded(format!("no answer within {} ms", self.request_timeout.as_millis()))
+            Status::deadline_exceeded(format!("no response within {} ms", self.request_timeout.as_millis()))
         };
         let sent = async {
             let token = self.token(&channel).await?;
-            send(Way { channel, token, timeout: self.request_timeout }).await
+            send(CallOptions { channel, token, timeout: self.request_timeout }).await
         };
         tokio::time::timeout(self.request_timeout, sent).await.map_err(late)?.map(Response::into_inner)
     }
 
-    /// What is shown to a member; with a password, what it was exchanged for.
+    /// The token for a member, obtained with the password if necessary.
     async fn token(&self, channel: &Channel) -> Result<Option<Token>, Status> {
         let Some(Credentials { user, password }) = self.credentials.clone() else { return Ok(None) };
         let known = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -170,7 +174,7 @@ impl Client {
             .into_inner()
             .token
             .parse()
-            .map_err(|_| Status::internal("etcd gave a token that can't stand in a header"))?;
+            .map_err(|_| Status::internal("etcd returned a token that is not a valid header value"))?;
         token.set_sensitive(true);
         self.set_token(Some(token.clone()));
         Ok(Some(token))
@@ -185,14 +189,14 @@ impl Client {
         self.members.get(index).map(|(address, channel)| (index, address.as_str(), channel.clone()))
     }
 
-    /// This one is of no use now: the next is asked first, unless somebody has moved on already.
-    fn move_on(&self, from: usize) {
+    /// Selects the next member for further calls, unless another call already did.
+    fn select_next(&self, from: usize) {
         let next = (from + 1) % self.members.len();
         let moved = self.current.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if moved && self.members.len() > 1 {
             tracing::debug!(
                 next = self.members.get(next).map(|(address, _)| address),
-                "another member is asked"
+                "switched to another etcd member"
             );
         }
     }

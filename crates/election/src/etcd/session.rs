@@ -1,4 +1,4 @@
-//! A session is a lease; an entry is a key `…/NAME/ID` that hangs on it.
+//! A session on etcd is a lease. An entry is a key `…/NAME/ID` with that lease.
 
 use super::api::kv_client::KvClient;
 use super::api::lease_client::LeaseClient;
@@ -7,8 +7,8 @@ use super::api::{
     self, compare, event, range_request, request_op, response_op, watch_create_request, watch_request,
 };
 use super::client::Client;
+use crate::candidate_queue::{CandidateRecord, Entry, QueueSession, decoded, encoded};
 use crate::clock::wall_clock_ms;
-use crate::line::{Entry, Record, Session, decoded, encoded};
 use crate::{Error, FencingToken, Leader};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tonic::Response;
 
-/// A session with etcd.
+/// A session on etcd.
 #[derive(Debug)]
 pub(super) struct EtcdSession {
     client: Arc<Client>,
     prefix: String,
     lease: i64,
-    lives: Duration,
+    ttl: Duration,
 }
 
 impl EtcdSession {
@@ -30,36 +30,36 @@ impl EtcdSession {
         let seconds = lease.as_secs() + u64::from(lease.subsec_nanos() > 0);
         let ttl = i64::try_from(seconds.max(1)).unwrap_or(i64::MAX);
         let granted = client
-            .call(|way| async move {
-                let request = way.request(api::LeaseGrantRequest { ttl });
-                LeaseClient::new(way.channel).lease_grant(request).await
+            .call(|call| async move {
+                let request = call.request(api::LeaseGrantRequest { ttl });
+                LeaseClient::new(call.channel).lease_grant(request).await
             })
             .await?;
-        let lives = Duration::from_secs(u64::try_from(granted.ttl).unwrap_or(0).max(1));
-        let session = Self { client, prefix, lease: granted.id, lives };
-        // What this user may not do is said now, and not when somebody stands.
+        let ttl = Duration::from_secs(u64::try_from(granted.ttl).unwrap_or(0).max(1));
+        let session = Self { client, prefix, lease: granted.id, ttl };
+        // Check the permissions of the user now, not at the first campaign.
         session.leaders(Some("")).await?;
         Ok(session)
     }
 
-    fn line(&self, name: &str) -> String {
+    fn queue(&self, name: &str) -> String {
         format!("{}/{}/", self.prefix, encoded(name))
     }
 
     async fn range(&self, range: api::RangeRequest) -> Result<api::RangeResponse, Error> {
         self.client
-            .call(|way| {
-                let request = way.request(range.clone());
-                async move { KvClient::new(way.channel).range(request).await }
+            .call(|call| {
+                let request = call.request(range.clone());
+                async move { KvClient::new(call.channel).range(request).await }
             })
             .await
     }
 
     async fn transaction(&self, transaction: api::TxnRequest) -> Result<api::TxnResponse, Error> {
         self.client
-            .call(|way| {
-                let request = way.request(transaction.clone());
-                async move { KvClient::new(way.channel).txn(request).await }
+            .call(|call| {
+                let request = call.request(transaction.clone());
+                async move { KvClient::new(call.channel).txn(request).await }
             })
             .await
     }
@@ -67,16 +67,16 @@ impl EtcdSession {
     async fn delete(&self, key: &str) -> Result<bool, Error> {
         let deleted = self
             .client
-            .call(|way| {
-                let request = way.request(api::DeleteRangeRequest { key: key.into() });
-                async move { KvClient::new(way.channel).delete_range(request).await }
+            .call(|call| {
+                let request = call.request(api::DeleteRangeRequest { key: key.into() });
+                async move { KvClient::new(call.channel).delete_range(request).await }
             })
             .await?;
         Ok(deleted.deleted > 0)
     }
 
-    /// Waits until a key may have been deleted since a revision; or until that can't be heard any more.
-    async fn until_deleted(&self, key: &[u8], since_revision: i64) -> Result<(), Error> {
+    /// Waits until a key may have been deleted after a revision, or until the watch ends.
+    async fn await_deletion(&self, key: &[u8], since_revision: i64) -> Result<(), Error> {
         let create = api::WatchCreateRequest {
             key: key.to_vec(),
             start_revision: since_revision + 1,
@@ -86,26 +86,26 @@ impl EtcdSession {
             api::WatchRequest { request_union: Some(watch_request::RequestUnion::CreateRequest(create)) };
         let mut events = self
             .client
-            .call(|way| {
-                // A stream that ends on this side ends the watch: nothing is said after the first message.
-                let said = tokio_stream::StreamExt::chain(
+            .call(|call| {
+                // Ending the request stream would end the watch, so it stays open after the first message.
+                let message = tokio_stream::StreamExt::chain(
                     tokio_stream::once(request.clone()),
                     tokio_stream::pending::<api::WatchRequest>(),
                 );
-                let request = way.stream(said);
-                async move { WatchClient::new(way.channel).watch(request).await }
+                let request = call.stream(message);
+                async move { WatchClient::new(call.channel).watch(request).await }
             })
             .await?;
         loop {
             match events.message().await {
-                Ok(Some(told)) if told.canceled => return Ok(()),
-                Ok(Some(told))
-                    if told.events.iter().any(|event| event.r#type() == event::EventType::Delete) =>
+                Ok(Some(update)) if update.canceled => return Ok(()),
+                Ok(Some(update))
+                    if update.events.iter().any(|event| event.r#type() == event::EventType::Delete) =>
                 {
                     return Ok(());
                 }
                 Ok(Some(_)) => {}
-                // Whoever asked looks for himself, by another member if need be.
+                // The caller checks the key again, possibly on another member.
                 Ok(None) | Err(_) => return Ok(()),
             }
         }
@@ -116,10 +116,10 @@ fn one(key: &str) -> api::RangeRequest {
     api::RangeRequest { key: key.into(), ..api::RangeRequest::default() }
 }
 
-/// All keys that begin so.
+/// All keys with this prefix.
 fn all(prefix: &str) -> api::RangeRequest {
     let mut end: Vec<u8> = prefix.into();
-    // Prefixes end with a slash, which has a next byte.
+    // A prefix ends with a slash, which has a successor byte.
     if let Some(last) = end.last_mut() {
         *last += 1;
     }
@@ -132,8 +132,8 @@ fn all(prefix: &str) -> api::RangeRequest {
     }
 }
 
-/// That a key was made by this revision; 0: that there is none.
-fn made_by(key: &str, revision: i64) -> api::Compare {
+/// The condition that a key was created by this revision. Revision 0 means that the key does not exist.
+fn created_at_revision(key: &str, revision: i64) -> api::Compare {
     api::Compare {
         result: compare::CompareResult::Equal.into(),
         target: compare::CompareTarget::Create.into(),
@@ -146,8 +146,8 @@ fn revision(header: Option<&api::ResponseHeader>) -> i64 {
     header.map_or(0, |header| header.revision)
 }
 
-/// The revision as a token.
-fn number(name: &str, revision: i64) -> Result<u64, Error> {
+/// Converts a revision to a token.
+fn token_number(name: &str, revision: i64) -> Result<u64, Error> {
     match u64::try_from(revision) {
         Ok(number) if number > 0 => Ok(number),
         Ok(_) | Err(_) => Err(Error::TokensExhausted { name: name.to_owned() }),
@@ -155,38 +155,39 @@ fn number(name: &str, revision: i64) -> Result<u64, Error> {
 }
 
 #[async_trait]
-impl Session for EtcdSession {
+impl QueueSession for EtcdSession {
     fn lease(&self) -> Duration {
-        self.lives
+        self.ttl
     }
 
-    async fn beat(&self) -> Result<bool, Error> {
+    async fn keep_alive(&self) -> Result<bool, Error> {
         let id = self.lease;
         let answer = self
             .client
-            .call(|way| async move {
-                let request = way.request(tokio_stream::once(api::LeaseKeepAliveRequest { id }));
-                let mut answers = LeaseClient::new(way.channel).lease_keep_alive(request).await?.into_inner();
+            .call(|call| async move {
+                let request = call.request(tokio_stream::once(api::LeaseKeepAliveRequest { id }));
+                let mut answers =
+                    LeaseClient::new(call.channel).lease_keep_alive(request).await?.into_inner();
                 let answer = answers.message().await?;
                 answer
                     .map(Response::new)
-                    .ok_or_else(|| tonic::Status::unavailable("no answer to a heartbeat"))
+                    .ok_or_else(|| tonic::Status::unavailable("no response to a heartbeat"))
             })
             .await?;
         Ok(answer.ttl > 0)
     }
 
-    async fn ended(&self) {
-        // Nothing but the answer to a heartbeat tells it.
+    async fn await_end(&self) {
+        // Only the response to a heartbeat reports the end of the lease.
         std::future::pending().await
     }
 
-    async fn stand(&self, name: &str, id: &str, candidate: &str, _again: bool) -> Result<Entry, Error> {
-        let key = format!("{}{id}", self.line(name));
-        let value = Record::of(candidate).to_json();
+    async fn enqueue(&self, name: &str, id: &str, candidate: &str, _is_retry: bool) -> Result<Entry, Error> {
+        let key = format!("{}{id}", self.queue(name));
+        let value = CandidateRecord::of(candidate).to_json();
         let put = api::PutRequest { key: key.as_str().into(), value, lease: self.lease };
         let asked = api::TxnRequest {
-            compare: vec![made_by(&key, 0)],
+            compare: vec![created_at_revision(&key, 0)],
             success: vec![api::RequestOp { request: Some(request_op::Request::RequestPut(put)) }],
             failure: vec![api::RequestOp { request: Some(request_op::Request::RequestRange(one(&key))) }],
         };
@@ -194,7 +195,7 @@ impl Session for EtcdSession {
         let made = if done.succeeded {
             revision(done.header.as_ref())
         } else {
-            // It was asked for twice, and had been made by the first.
+            // An earlier request created the key.
             match done.responses.into_iter().next().and_then(|op| op.response) {
                 Some(response_op::Response::ResponseRange(range)) => {
                     range.kvs.first().map_or(0, |found| found.create_revision)
@@ -202,79 +203,79 @@ impl Session for EtcdSession {
                 Some(response_op::Response::ResponsePut(_)) | None => 0,
             }
         };
-        Ok(Entry { name: name.to_owned(), key, number: number(name, made)? })
+        Ok(Entry { name: name.to_owned(), key, sequence: token_number(name, made)? })
     }
 
-    async fn until_first(&self, entry: &Entry) -> Result<bool, Error> {
+    async fn await_head(&self, entry: &Entry) -> Result<bool, Error> {
         loop {
             let before = api::RangeRequest {
                 limit: 1,
                 sort_order: range_request::SortOrder::Descend.into(),
-                max_create_revision: i64::try_from(entry.number).unwrap_or(i64::MAX) - 1,
-                ..all(&self.line(&entry.name))
+                max_create_revision: i64::try_from(entry.sequence).unwrap_or(i64::MAX) - 1,
+                ..all(&self.queue(&entry.name))
             };
             let found = self.range(before).await?;
             let now = revision(found.header.as_ref());
             let Some(before) = found.kvs.first() else { return Ok(true) };
-            self.until_deleted(&before.key, now).await?;
+            self.await_deletion(&before.key, now).await?;
         }
     }
 
-    async fn begin(&self, entry: &Entry, candidate: &str) -> Result<Option<i64>, Error> {
+    async fn begin_term(&self, entry: &Entry, candidate: &str) -> Result<Option<i64>, Error> {
         let since_ms = wall_clock_ms();
-        let value = Record { since_ms: Some(since_ms), ..Record::of(candidate) }.to_json();
+        let value = CandidateRecord { since_ms: Some(since_ms), ..CandidateRecord::of(candidate) }.to_json();
         let put = api::PutRequest { key: entry.key.as_str().into(), value, lease: self.lease };
         let asked = api::TxnRequest {
-            compare: vec![made_by(&entry.key, i64::try_from(entry.number).unwrap_or(i64::MAX))],
+            compare: vec![created_at_revision(&entry.key, i64::try_from(entry.sequence).unwrap_or(i64::MAX))],
             success: vec![api::RequestOp { request: Some(request_op::Request::RequestPut(put)) }],
             failure: Vec::new(),
         };
         Ok(self.transaction(asked).await?.succeeded.then_some(since_ms))
     }
 
-    async fn until_gone(&self, entry: &Entry) -> Result<(), Error> {
+    async fn await_removal(&self, entry: &Entry) -> Result<(), Error> {
         loop {
             let found = self.range(one(&entry.key)).await?;
             if found.kvs.is_empty() {
                 return Ok(());
             }
-            self.until_deleted(entry.key.as_bytes(), revision(found.header.as_ref())).await?;
+            self.await_deletion(entry.key.as_bytes(), revision(found.header.as_ref())).await?;
         }
     }
 
-    async fn leave(&self, entry: &Entry) -> Result<bool, Error> {
+    async fn remove(&self, entry: &Entry) -> Result<bool, Error> {
         self.delete(&entry.key).await
     }
 
-    async fn forget(&self, name: &str, id: &str) -> Result<(), Error> {
-        self.delete(&format!("{}{id}", self.line(name))).await.map(drop)
+    async fn remove_by_id(&self, name: &str, id: &str) -> Result<(), Error> {
+        self.delete(&format!("{}{id}", self.queue(name))).await.map(drop)
     }
 
     async fn leaders(&self, name: Option<&str>) -> Result<Vec<(Leader, Entry)>, Error> {
         let keys = match name {
-            Some(name) => self.line(name),
+            Some(name) => self.queue(name),
             None => format!("{}/", self.prefix),
         };
         let found = self.range(all(&keys)).await?;
-        // By the order in which they were made: the first of each name is who may lead.
-        let mut firsts: BTreeMap<String, Option<(Leader, Entry)>> = BTreeMap::new();
+        // The keys are ordered by creation. The first key of each name belongs to its leader or its next leader.
+        let mut first_keys: BTreeMap<String, Option<(Leader, Entry)>> = BTreeMap::new();
         for each in found.kvs {
             let Some(name) = self.name_of(&each.key) else { continue };
-            if !firsts.contains_key(&name) {
-                firsts.insert(name.clone(), leader(&name, each)?);
+            if !first_keys.contains_key(&name) {
+                first_keys.insert(name.clone(), leader(&name, each)?);
             }
         }
-        Ok(firsts.into_values().flatten().collect())
+        Ok(first_keys.into_values().flatten().collect())
     }
 
     async fn close(&self) {
         let id = self.lease;
-        let revoked = self.client.call(|way| async move {
-            let request = way.request(api::LeaseRevokeRequest { id });
-            LeaseClient::new(way.channel).lease_revoke(request).await
+        let revoked = self.client.call(|call| async move {
+            let request = call.request(api::LeaseRevokeRequest { id });
+            LeaseClient::new(call.channel).lease_revoke(request).await
         });
         if let Err(error) = revoked.await {
-            tracing::debug!(%error, "the lease runs out by itself");
+            tracing::debug!(%error, "the lease was left to expire");
         }
     }
 }
@@ -287,13 +288,15 @@ impl EtcdSession {
     }
 }
 
-/// Who leads by the first key of a name; none: its term has not begun yet.
+/// The leader according to the first key of a name, or `None` before the start of its term.
 fn leader(name: &str, found: api::KeyValue) -> Result<Option<(Leader, Entry)>, Error> {
-    let Some(Record { candidate, since_ms: Some(since_ms) }) = Record::of_json(&found.value) else {
+    let Some(CandidateRecord { candidate, since_ms: Some(since_ms) }) =
+        CandidateRecord::of_json(&found.value)
+    else {
         return Ok(None);
     };
-    let number = number(name, found.create_revision)?;
+    let number = token_number(name, found.create_revision)?;
     let Ok(key) = String::from_utf8(found.key) else { return Ok(None) };
     let leader = Leader { name: name.to_owned(), candidate, token: FencingToken(number), since_ms };
-    Ok(Some((leader, Entry { name: name.to_owned(), key, number })))
+    Ok(Some((leader, Entry { name: name.to_owned(), key, sequence: number })))
 }

@@ -1,4 +1,4 @@
-//! The one session that all terms of a process hang on.
+//! The session that all terms of a process depend on.
 
 use crate::{Error, FencingToken, Leader};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -8,67 +8,67 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-/// Between tries to connect: doubled from the first to the last.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
-/// A setting of ours, that a direct connection gives back.
-const MARK: &str = "goconductor.session";
-/// Any number, the same in every process: one at a time makes the table.
+/// The first and the longest delay between attempts to connect. The delay doubles.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// A setting that only a direct connection returns unchanged.
+const MARKER: &str = "goconductor.session";
+/// The key of the advisory lock for the creation of the table. The number is arbitrary.
 const LOCK: i64 = 0x676f_636f_6e64_656c;
-/// What a name is locked by. Two names with one key would wait for one another, and no worse.
+/// The lock key of a name. Two names with the same key would only wait for each other.
 const KEY: &str = "hashtextextended(current_schema() || '/goconductor/' || $1, 0)";
 
-/// What the session is asked for.
+/// A request to the session.
 #[derive(Debug)]
-pub(super) enum Ask {
-    /// To be elected, if nobody leads.
-    Stand { name: String, candidate: String, answer: oneshot::Sender<Result<Option<Won>, Error>> },
-    /// To give a term up.
+pub(super) enum SessionRequest {
+    /// Try to win, if the name has no leader.
+    Campaign { name: String, candidate: String, answer: oneshot::Sender<Result<Option<Won>, Error>> },
+    /// End a term.
     Resign { name: String, token: FencingToken, answer: Option<oneshot::Sender<Result<(), Error>>> },
-    /// Who leads: one name, or all.
+    /// Return the leader of one name, or all leaders.
     Leaders { name: Option<String>, answer: oneshot::Sender<Result<Vec<Leader>, Error>> },
-    /// To end whoever's term.
+    /// End the term of any leader.
     StepDown { name: String, answer: oneshot::Sender<Result<bool, Error>> },
 }
 
-/// A term that was won and is in nobody's hands yet: dropped, it is given up at the next heartbeat.
+/// A won term before its caller has taken it over. If it is dropped, the next heartbeat ends the term.
 #[derive(Debug)]
 pub(super) struct Won {
     leader: Leader,
     lost: watch::Receiver<bool>,
-    wanted: oneshot::Sender<()>,
+    taken_over: oneshot::Sender<()>,
 }
 
 impl Won {
-    /// Into the hands of one who gives it up himself.
+    /// Takes the term over. The caller is then responsible for its end.
     pub(super) fn take(self) -> (Leader, watch::Receiver<bool>) {
-        // The session may have been lost by now: then nobody asks.
-        if self.wanted.send(()).is_err() {
-            tracing::debug!(election = self.leader.name, "a term was lost as soon as it was won");
+        // The session may already be lost, in which case the term has ended.
+        if self.taken_over.send(()).is_err() {
+            tracing::debug!(election = self.leader.name, "the term was lost right after its start");
         }
         (self.leader, self.lost)
     }
 }
 
-/// A term that is held.
+/// A term of this process.
 #[derive(Debug)]
-struct Held {
+struct HeldTerm {
     token: FencingToken,
     lost: watch::Sender<bool>,
-    /// Until somebody has taken it.
-    wanted: Option<oneshot::Receiver<()>>,
+    /// Resolves when the caller has taken the term over.
+    taken_over: Option<oneshot::Receiver<()>>,
 }
 
-/// The one session of a process.
+/// The session of a process.
 #[derive(Debug)]
 pub(super) struct Session {
     options: PgConnectOptions,
     lease: Duration,
     connection: Option<PgConnection>,
-    mark: String,
-    held: BTreeMap<String, Held>,
-    pause: Duration,
-    /// When the server was last heard of.
-    heard: Instant,
+    marker: String,
+    held: BTreeMap<String, HeldTerm>,
+    delay: Duration,
+    /// The time of the last response of the server.
+    last_response: Instant,
 }
 
 impl Session {
@@ -77,85 +77,87 @@ impl Session {
             options,
             lease,
             connection: None,
-            mark: String::new(),
+            marker: String::new(),
             held: BTreeMap::new(),
-            pause: PAUSES[0],
-            heard: Instant::now(),
+            delay: BACKOFF[0],
+            last_response: Instant::now(),
         }
     }
 
-    /// Connects, and sees to it that the connection is direct and the table there.
+    /// Connects, checks that the connection is direct, and creates the table.
     pub(super) async fn connect(&mut self) -> Result<(), Error> {
-        self.mark = uuid::Uuid::now_v7().simple().to_string();
+        self.marker = uuid::Uuid::now_v7().simple().to_string();
         let lease = format!("{}ms", self.lease.as_millis());
         let options = self.options.clone().disable_statement_logging().options([
-            (MARK, self.mark.as_str()),
-            // A session that is silent for a lease is ended by the server, and its locks with it.
+            (MARKER, self.marker.as_str()),
+            // The server ends a session without statements for the lease, and releases its locks.
             ("idle_session_timeout", lease.as_str()),
         ]);
         let opening = async {
             let mut connection =
-                PgConnection::connect_with(&options).await.map_err(|error| refused(&error))?;
-            check_direct(&mut connection, &self.mark).await?;
+                PgConnection::connect_with(&options).await.map_err(|error| connect_error(&error))?;
+            check_direct(&mut connection, &self.marker).await?;
             make_table(&mut connection).await?;
             Ok(connection)
         };
         let connection = tokio::time::timeout(self.lease, opening)
             .await
-            .map_err(|_| Error::Unavailable { reason: "no answer within the lease".to_owned() })??;
+            .map_err(|_| Error::Unavailable { reason: "no response within the lease".to_owned() })??;
         self.connection = Some(connection);
-        self.heard = Instant::now();
-        [self.pause, _] = PAUSES;
+        self.last_response = Instant::now();
+        [self.delay, _] = BACKOFF;
         Ok(())
     }
 
-    /// Answers until nobody asks any more.
-    pub(super) async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Ask>) {
-        let mut beats = tokio::time::interval(self.lease / 4);
-        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    /// Handles requests until the election is dropped.
+    pub(super) async fn run(mut self, mut received: mpsc::UnboundedReceiver<SessionRequest>) {
+        let mut heartbeats = tokio::time::interval(self.lease / 4);
+        heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            // Safe to cancel: what was not received stays in the channel.
+            // Safe to cancel: unreceived requests stay in the channel.
             tokio::select! {
-                ask = asked.recv() => match ask {
-                    Some(ask) => self.answer(ask).await,
+                request = received.recv() => match request {
+                    Some(request) => self.handle(request).await,
                     None => return,
                 },
-                _ = beats.tick() => self.beat().await,
+                _ = heartbeats.tick() => self.keep_alive().await,
             }
         }
     }
 
-    async fn answer(&mut self, ask: Ask) {
-        match ask {
-            // Who asked may have gone.
-            Ask::Stand { name, candidate, answer } => drop(answer.send(self.stand(name, candidate).await)),
-            Ask::Resign { name, token, answer } => {
+    async fn handle(&mut self, request: SessionRequest) {
+        match request {
+            // The caller may have gone away.
+            SessionRequest::Campaign { name, candidate, answer } => {
+                drop(answer.send(self.campaign(name, candidate).await))
+            }
+            SessionRequest::Resign { name, token, answer } => {
                 let resigned = self.resign(&name, token).await;
                 drop(answer.map(|answer| answer.send(resigned)));
             }
-            Ask::Leaders { name, answer } => drop(answer.send(self.leaders(name).await)),
-            Ask::StepDown { name, answer } => drop(answer.send(self.step_down(name).await)),
+            SessionRequest::Leaders { name, answer } => drop(answer.send(self.leaders(name).await)),
+            SessionRequest::StepDown { name, answer } => drop(answer.send(self.step_down(name).await)),
         }
     }
 
-    /// Runs statements, within half a lease; whatever goes wrong with the session ends every term.
+    /// Runs statements within half a lease. Any failure ends the session and every term.
     async fn with<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
-        if self.heard.elapsed() > self.lease {
-            // This process was held up: the server may have ended the session, and another may lead.
-            self.lose("the process was held up for longer than the lease");
+        if self.last_response.elapsed() > self.lease {
+            // This process was suspended. The server may have ended the session, and another process may lead.
+            self.lose("the process was suspended for longer than the lease");
         }
         if self.connection.is_none() {
             self.reconnect().await?;
         }
         let Some(connection) = &mut self.connection else {
-            return Err(Error::Unavailable { reason: "there is no session".to_owned() });
+            return Err(Error::Unavailable { reason: "the session is closed".to_owned() });
         };
         match tokio::time::timeout(self.lease / 2, work(connection)).await {
             Ok(Ok(done)) => {
-                self.heard = Instant::now();
+                self.last_response = Instant::now();
                 Ok(done)
             }
             Ok(Err(error)) => {
@@ -164,8 +166,8 @@ impl Session {
                 Err(Error::Unavailable { reason })
             }
             Err(_) => {
-                self.lose("no answer within half of the lease");
-                Err(Error::Unavailable { reason: "no answer in time".to_owned() })
+                self.lose("no response within half of the lease");
+                Err(Error::Unavailable { reason: "no response within half of the lease".to_owned() })
             }
         }
     }
@@ -173,17 +175,17 @@ impl Session {
     async fn reconnect(&mut self) -> Result<(), Error> {
         let connected = self.connect().await;
         if connected.is_err() {
-            let [_, longest] = PAUSES;
-            tokio::time::sleep(self.pause).await;
-            self.pause = (self.pause * 2).min(longest);
+            let [_, longest] = BACKOFF;
+            tokio::time::sleep(self.delay).await;
+            self.delay = (self.delay * 2).min(longest);
         }
         connected
     }
 
-    /// The session is gone, and with it every lock.
+    /// Ends the session and all terms.
     fn lose(&mut self, why: &str) {
         if !self.held.is_empty() {
-            tracing::warn!(terms = self.held.len(), why, "the session with the election's database is lost");
+            tracing::warn!(terms = self.held.len(), why, "the session with the election database was lost");
         }
         self.connection = None;
         for (_, held) in std::mem::take(&mut self.held) {
@@ -191,17 +193,17 @@ impl Session {
         }
     }
 
-    async fn stand(&mut self, name: String, candidate: String) -> Result<Option<Won>, Error> {
-        // The lock of a session is no obstacle to the session itself.
+    async fn campaign(&mut self, name: String, candidate: String) -> Result<Option<Won>, Error> {
+        // A session does not wait for its own locks.
         if self.held.contains_key(&name) {
             return Ok(None);
         }
         let row = self
             .with(async |connection| {
-                // The epoch is raised under the lock: by one statement after the other, as the order within
-                // one is PostgreSQL's own.
+                // Raise the epoch under the lock, in a second statement, because PostgreSQL chooses the order within one
+                // statement.
                 let sql = format!("SELECT pg_try_advisory_lock({KEY})");
-                // Safe: made of constants only.
+                // Safe: the text consists of constants.
                 let sql = sqlx::AssertSqlSafe(sql);
                 if !sqlx::query_scalar::<_, bool>(sql).bind(&name).fetch_one(&mut *connection).await? {
                     return Ok(None);
@@ -213,7 +215,7 @@ impl Session {
                          candidate = excluded.candidate, since_ms = excluded.since_ms
                      RETURNING token, since_ms"
                 );
-                // Safe: made of constants only.
+                // Safe: the text consists of constants.
                 let sql = sqlx::AssertSqlSafe(sql);
                 sqlx::query(sql).bind(&name).bind(&candidate).fetch_one(&mut *connection).await.map(Some)
             })
@@ -224,9 +226,9 @@ impl Session {
         let since_ms: i64 = row.try_get(1).map_err(read)?;
         let token = FencingToken(u64::try_from(token).unwrap_or(0));
         let (tell, lost) = watch::channel(false);
-        let (wanted, taken) = oneshot::channel();
-        self.held.insert(name.clone(), Held { token, lost: tell, wanted: Some(taken) });
-        Ok(Some(Won { leader: Leader { name, candidate, token, since_ms }, lost, wanted }))
+        let (taken_over, taken) = oneshot::channel();
+        self.held.insert(name.clone(), HeldTerm { token, lost: tell, taken_over: Some(taken) });
+        Ok(Some(Won { leader: Leader { name, candidate, token, since_ms }, lost, taken_over }))
     }
 
     async fn resign(&mut self, name: &str, token: FencingToken) -> Result<(), Error> {
@@ -236,7 +238,7 @@ impl Session {
         let unlocked = self
             .with(async |connection| {
                 let sql = format!("SELECT pg_advisory_unlock({KEY})");
-                // Safe: made of constants only.
+                // Safe: the text consists of constants.
                 let sql = sqlx::AssertSqlSafe(sql);
                 sqlx::query_scalar::<_, bool>(sql).bind(name).fetch_one(connection).await
             })
@@ -247,8 +249,8 @@ impl Session {
         unlocked.map(drop)
     }
 
-    /// Says that this process lives, and hears whether its terms go on.
-    async fn beat(&mut self) {
+    /// Sends a heartbeat and checks whether the terms continue.
+    async fn keep_alive(&mut self) {
         if self.connection.is_none() && self.held.is_empty() {
             return;
         }
@@ -271,20 +273,20 @@ impl Session {
             };
             let number = |value: i64| FencingToken(u64::try_from(value).unwrap_or(0));
             if let Some(held) = self.held.get_mut(&name)
-                && (held.token != number(token) || number(until) >= held.token || held.is_unwanted())
+                && (held.token != number(token) || number(until) >= held.token || held.is_abandoned())
             {
                 ended.push((name, held.token));
             }
         }
         for (name, token) in ended {
             if let Err(error) = self.resign(&name, token).await {
-                tracing::debug!(%error, "a term ends with its session");
+                tracing::debug!(%error, "a term was left to end with its session");
             }
         }
     }
 
     async fn leaders(&mut self, name: Option<String>) -> Result<Vec<Leader>, Error> {
-        // The truth is the lock; the row only says whose it is.
+        // The lock is authoritative. The row only names its holder.
         let rows = self
             .with(async |connection| {
                 sqlx::query(
@@ -326,24 +328,24 @@ impl Session {
                     .await
             })
             .await?;
-        // One's own term needs no heartbeat to hear of it.
+        // End a term of this process at once.
         self.resign(&name, leader.token).await?;
         Ok(ended.rows_affected() > 0)
     }
 }
 
-impl Held {
+impl HeldTerm {
     fn end(self) {
-        // Nobody may be listening any more.
+        // A closed channel means that no task waits.
         self.lost.send_replace(true);
     }
 
-    /// Whether whoever it was won for has gone without taking it.
-    fn is_unwanted(&mut self) -> bool {
-        let Some(wanted) = &mut self.wanted else { return false };
-        match wanted.try_recv() {
+    /// Whether the caller went away without taking the term over.
+    fn is_abandoned(&mut self) -> bool {
+        let Some(taken_over) = &mut self.taken_over else { return false };
+        match taken_over.try_recv() {
             Ok(()) => {
-                self.wanted = None;
+                self.taken_over = None;
                 false
             }
             Err(oneshot::error::TryRecvError::Empty) => false,
@@ -355,59 +357,59 @@ impl Held {
 /// The database's clock, in milliseconds.
 const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
-fn pooled(how: &str) -> Error {
+fn pooler_error(how: &str) -> Error {
     let reason = format!(
-        "{how}: a pooler such as PgBouncer seems to be between here and PostgreSQL, where advisory locks vanish \
-         or stay with a stranger; give the election the server's own address: election.url"
+        "{how}; election.url seems to lead to a pooler such as PgBouncer, which does not preserve advisory locks; \
+         set election.url to the direct address of the server"
     );
     Error::Configuration { reason }
 }
 
-/// Why a connection could not be opened, by what can be done about it.
-fn refused(error: &sqlx::Error) -> Error {
+/// Classifies a failure to connect.
+fn connect_error(error: &sqlx::Error) -> Error {
     let reason = error.to_string();
     let Some(refusal) = error.as_database_error() else { return Error::Unavailable { reason } };
     if reason.contains("startup parameter") {
-        return pooled("a setting of ours is refused at the start of a connection");
+        return pooler_error("the server refused a startup parameter");
     }
     if reason.contains("idle_session_timeout") {
-        let reason = format!("{reason}: PostgreSQL 14 or newer is needed");
+        let reason = format!("{reason}; PostgreSQL 14 or later is required");
         return Error::Configuration { reason };
     }
     match refusal.code().as_deref() {
-        // No such user, password or database.
+        // Unknown user, wrong password or unknown database.
         Some(code) if code.starts_with("28") || code == "3D000" => Error::Configuration { reason },
         Some(_) | None => Error::Unavailable { reason },
     }
 }
 
-async fn check_direct(connection: &mut PgConnection, mark: &str) -> Result<(), Error> {
+async fn check_direct(connection: &mut PgConnection, marker: &str) -> Result<(), Error> {
     let broken = |error: sqlx::Error| Error::Unavailable { reason: error.to_string() };
     let mut backends = Vec::new();
     for _ in 0..3 {
         let (found, backend): (Option<String>, i32) =
             sqlx::query_as("SELECT current_setting($1, true), pg_backend_pid()")
-                .bind(MARK)
+                .bind(MARKER)
                 .fetch_one(&mut *connection)
                 .await
                 .map_err(broken)?;
-        if found.as_deref() != Some(mark) {
-            return Err(pooled("a setting of ours did not arrive at the server"));
+        if found.as_deref() != Some(marker) {
+            return Err(pooler_error("a startup parameter did not reach the server"));
         }
         backends.push(backend);
     }
     backends.dedup();
     if backends.len() > 1 {
-        return Err(pooled("statements of one connection reach several sessions"));
+        return Err(pooler_error("the statements of one connection reached several sessions"));
     }
     Ok(())
 }
 
 async fn make_table(connection: &mut PgConnection) -> Result<(), Error> {
     let broken = |error: sqlx::Error| match error.as_database_error().and_then(|error| error.code()) {
-        Some(code) if code.starts_with("42") => {
-            Error::Configuration { reason: format!("the table goconductor_elections can't be made: {error}") }
-        }
+        Some(code) if code.starts_with("42") => Error::Configuration {
+            reason: format!("failed to create the table goconductor_elections: {error}"),
+        },
         Some(_) | None => Error::Unavailable { reason: error.to_string() },
     };
     let there: bool = sqlx::query_scalar("SELECT to_regclass('goconductor_elections') IS NOT NULL")

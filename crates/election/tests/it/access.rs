@@ -1,7 +1,7 @@
-//! Servers that don't let everybody in: what is let in, and what is told to who is not.
+//! Servers with TLS and users: accepted clients, and the errors of refused ones.
 
 use crate::backends::{ETCD, ETCD3, LEASE, ZOOKEEPER, address, lead};
-use crate::own::Own;
+use crate::servers::TestServers;
 use goconductor_election::{
     Credentials, Election, ElectionTls, Error, EtcdElection, ZooKeeperElection, etcd, zookeeper,
 };
@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Has servers speak TLS only, and with those who show a certificate.
+/// Requires TLS with a client certificate.
 const WITH_TLS: [(&str, &str); 1] = [("GOCONDUCTOR_SERVICES_TLS", "1")];
 
 fn list(addresses: &str) -> Vec<String> {
@@ -37,27 +37,26 @@ fn user(name: &str, password: &str) -> Option<Credentials> {
     Some(Credentials { user: name.to_owned(), password: password.into() })
 }
 
-/// It can't work, and it is said what to do: at once, or, where the servers took too long to refuse it, to whoever
-/// asks.
-async fn is_refused(opened: Result<impl Election, Error>, says: &str) {
+/// Expects a configuration error with a remedy, at once or, if the servers refuse the session late, on the next call.
+async fn is_refused(opened: Result<impl Election, Error>, expected: &str) {
     let mut error = opened.as_ref().err().cloned();
     for _ in 0..60 {
         match &error {
-            Some(Error::Configuration { reason }) => return assert!(reason.contains(says), "{reason}"),
-            Some(error) => assert!(error.retryable(), "{error}"),
+            Some(Error::Configuration { reason }) => return assert!(reason.contains(expected), "{reason}"),
+            Some(error) => assert!(error.is_retryable(), "{error}"),
             None => {}
         }
         let Ok(election) = &opened else { break };
-        error = Some(election.observe("relay").await.expect_err("nobody may ask"));
+        error = Some(election.observe("relay").await.expect_err("the call is refused"));
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    panic!("{error:?} where something about {says} was to be said");
+    panic!("{error:?} does not contain {expected:?}");
 }
 
-/// It may work later; it is said what may be wrong.
-async fn waits(election: impl Election, says: &str) {
-    let error = election.observe("relay").await.expect_err("nobody answers");
-    assert!(error.retryable() && error.to_string().contains(says), "{error}");
+/// Expects a retryable error that names a possible cause.
+async fn expect_wait(election: impl Election, expected: &str) {
+    let error = election.observe("relay").await.expect_err("no server answers");
+    assert!(error.is_retryable() && error.to_string().contains(expected), "{error}");
 }
 
 async fn leads(election: impl Election) {
@@ -68,12 +67,12 @@ async fn leads(election: impl Election) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn etcd_over_tls() {
+async fn etcd_with_tls_accepts_only_clients_with_a_certificate() {
     let (_, variable) = ETCD;
     if address(variable).is_none() {
         return;
     }
-    let own = Own::start("etcd.sh", &["up"], &WITH_TLS).await;
+    let own = TestServers::start("etcd.sh", &["up"], &WITH_TLS).await;
     let (at, folder) = (etcd_at(&own.exported("ETCD_ENDPOINTS")), own.exported("ETCD_CERTIFICATES"));
     let tls = certificates(&folder);
     let with = |tls: ElectionTls| EtcdElection::connect(etcd::Settings { tls: Some(tls), ..at.clone() });
@@ -87,7 +86,7 @@ async fn etcd_over_tls() {
     is_refused(with(ElectionTls { ca_file: None, ..tls.clone() }).await, "ca_file").await;
     is_refused(
         with(ElectionTls { ca_file: Some("/nowhere/ca.pem".into()), ..tls.clone() }).await,
-        "/nowhere/ca.pem can't be read",
+        "failed to read /nowhere/ca.pem",
     )
     .await;
     is_refused(
@@ -99,19 +98,19 @@ async fn etcd_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn zookeeper_over_tls() {
+async fn zookeeper_with_tls_accepts_only_clients_with_a_certificate() {
     let (_, variable) = ZOOKEEPER;
     if address(variable).is_none() {
         return;
     }
-    let own = Own::start("zookeeper.sh", &["up"], &WITH_TLS).await;
+    let own = TestServers::start("zookeeper.sh", &["up"], &WITH_TLS).await;
     let (at, folder) =
         (zookeeper_at(&own.exported("ZOOKEEPER_SERVERS")), own.exported("ZOOKEEPER_CERTIFICATES"));
     let tls = certificates(&folder);
     let with =
         |tls: ElectionTls| ZooKeeperElection::connect(zookeeper::Settings { tls: Some(tls), ..at.clone() });
     leads(with(tls.clone()).await.unwrap()).await;
-    // What TLS fails by is not told by the client library.
+    // The client library does not report the cause of a TLS failure.
     waits(
         with(ElectionTls { certificate_file: None, key_file: None, ..tls.clone() }).await.unwrap(),
         "certificate_file",
@@ -135,24 +134,24 @@ async fn zookeeper_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn etcd_with_users() {
+async fn etcd_with_users_accepts_only_users_with_a_role() {
     let (_, variable) = ETCD3;
     if address(variable).is_none() {
         return;
     }
-    let own = Own::start("etcd.sh", &["up", "3"], &[]).await;
+    let own = TestServers::start("etcd.sh", &["up", "3"], &[]).await;
     let at = etcd_at(&own.exported("ETCD_ENDPOINTS"));
     let as_user = |name: &str, password: &str| {
         EtcdElection::connect(etcd::Settings { credentials: user(name, password), ..at.clone() })
     };
-    is_refused(as_user("elector", "secret").await, "leave election.user and election.password out").await;
+    is_refused(as_user("elector", "secret").await, "remove election.user and election.password").await;
     let one = at.endpoints.first().unwrap();
     let key = |text: &str| base64(text.as_bytes());
     let (from, to) = (key("/goconductor/elections/"), key("/goconductor/elections0"));
     for (path, body) in [
         ("user/add", r#"{"name":"root","password":"secret"}"#.to_owned()),
         ("user/add", r#"{"name":"elector","password":"secret"}"#.to_owned()),
-        ("user/add", r#"{"name":"nobody","password":"secret"}"#.to_owned()),
+        ("user/add", r#"{"name":"guest","password":"secret"}"#.to_owned()),
         ("role/add", r#"{"name":"root"}"#.to_owned()),
         ("role/add", r#"{"name":"elections"}"#.to_owned()),
         (
@@ -168,13 +167,13 @@ async fn etcd_with_users() {
         post(one, &format!("/v3/auth/{path}"), &body);
     }
     leads(as_user("elector", "secret").await.unwrap()).await;
-    is_refused(as_user("elector", "wrong").await, "see election.user and election.password").await;
-    is_refused(as_user("nobody", "secret").await, "needs a role").await;
+    is_refused(as_user("elector", "wrong").await, "check election.user and election.password").await;
+    is_refused(as_user("guest", "secret").await, "needs a role").await;
     is_refused(EtcdElection::connect(at.clone()).await, "set election.user and election.password").await;
     let other =
         etcd::Settings { prefix: "other".to_owned(), credentials: user("elector", "secret"), ..at.clone() };
     is_refused(EtcdElection::connect(other).await, "election.prefix").await;
-    // What was given for the password is not known for ever: whoever leads goes on.
+    // The token of a password expires, and the leader authenticates again.
     let election = as_user("elector", "secret").await.unwrap();
     let term = lead(&election, "relay", "a").await;
     post_as_root(one, "/v3/auth/role/add", r#"{"name":"later"}"#);
@@ -184,7 +183,7 @@ async fn etcd_with_users() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn zookeeper_with_users() {
+async fn zookeeper_with_users_accepts_only_the_owner() {
     let (_, variable) = ZOOKEEPER;
     let Some(address) = address(variable) else { return };
     let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
@@ -193,17 +192,19 @@ async fn zookeeper_with_users() {
         ZooKeeperElection::connect(zookeeper::Settings { credentials: user(name, password), ..at.clone() })
     };
     leads(as_user("elector", "secret").await.unwrap()).await;
-    is_refused(as_user("elector", "wrong").await, "see election.user and election.password").await;
-    is_refused(ZooKeeperElection::connect(at.clone()).await, "see election.user and election.password").await;
+    is_refused(as_user("elector", "wrong").await, "check election.user and election.password").await;
+    is_refused(ZooKeeperElection::connect(at.clone()).await, "check election.user and election.password")
+        .await;
     leads(as_user("elector", "secret").await.unwrap()).await;
 }
 
 #[tokio::test]
-async fn what_can_t_be_an_address_is_refused() {
+async fn invalid_address_is_refused() {
     is_refused(EtcdElection::connect(etcd_at("no address")).await, "127.0.0.1:2379").await;
-    is_refused(EtcdElection::connect(etcd::Settings::new(Vec::new())).await, "no member").await;
+    is_refused(EtcdElection::connect(etcd::Settings::new(Vec::new())).await, "election.endpoints is empty")
+        .await;
     is_refused(ZooKeeperElection::connect(zookeeper_at("127.0.0.1:port")).await, "election.endpoints").await;
-    // Those that are not there yet may come.
+    // An unreachable server may become reachable.
     waits(EtcdElection::connect(etcd_at("127.0.0.1:1,127.0.0.1:2")).await.unwrap(), "127.0.0.1:").await;
     waits(ZooKeeperElection::connect(zookeeper_at("127.0.0.1:1")).await.unwrap(), "127.0.0.1:1").await;
 }
@@ -215,7 +216,7 @@ fn passwords_are_not_printed() {
     assert!(printed.contains("elector") && !printed.contains("hunter2"), "{printed}");
 }
 
-/// One call of etcd's HTTP form, which has the calls for users.
+/// A call of etcd's HTTP API, which manages users.
 fn post(address: &str, path: &str, body: &str) -> String {
     send(address, path, body, "")
 }

@@ -1,19 +1,19 @@
-//! The servers that tests run against, and elections on them.
+//! The servers of the tests, and elections on them.
 
 use async_trait::async_trait;
-use goconductor_election::conformance::{Factory, HeldUp, Sleeper};
+use goconductor_election::conformance::{Factory, StalledLeader, StalledProcess};
 use goconductor_election::{Election, EtcdElection, Leadership, PostgresElection, ZooKeeperElection};
 use goconductor_election::{etcd, postgres, zookeeper};
 use sqlx::{Connection, PgConnection};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One who leads and is not heard of for this long is replaced.
+/// The lease of the tests.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
-/// What a change of leader may take beyond it.
-pub(crate) const BEYOND: Duration = Duration::from_secs(2);
+/// The time that a change of leader may take in addition to the lease.
+pub(crate) const TAKEOVER_MARGIN: Duration = Duration::from_secs(2);
 
-/// Servers of one kind.
+/// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Postgres,
@@ -21,44 +21,44 @@ pub(crate) enum Kind {
     ZooKeeper,
 }
 
-/// The variables that say where servers are.
+/// The environment variables with the addresses of the servers.
 pub(crate) const POSTGRES: (Kind, &str) = (Kind::Postgres, "GOCONDUCTOR_TEST_POSTGRES_URL");
 pub(crate) const ETCD: (Kind, &str) = (Kind::Etcd, "GOCONDUCTOR_TEST_ETCD_ENDPOINTS");
 pub(crate) const ETCD3: (Kind, &str) = (Kind::Etcd, "GOCONDUCTOR_TEST_ETCD3_ENDPOINTS");
 pub(crate) const ZOOKEEPER: (Kind, &str) = (Kind::ZooKeeper, "GOCONDUCTOR_TEST_ZOOKEEPER_SERVERS");
 pub(crate) const ZOOKEEPER3: (Kind, &str) = (Kind::ZooKeeper, "GOCONDUCTOR_TEST_ZOOKEEPER3_SERVERS");
-/// Each of them.
+/// All servers.
 pub(crate) const ALL: [(Kind, &str); 5] = [POSTGRES, ETCD, ETCD3, ZOOKEEPER, ZOOKEEPER3];
 
-/// The address in a variable; none: say so, unless that is a failure.
+/// The address in a variable. Returns `None` without it, unless services are required.
 pub(crate) fn address(variable: &str) -> Option<String> {
     let address = std::env::var(variable).ok();
     if address.is_none() {
         let required = std::env::var("GOCONDUCTOR_TEST_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
         assert!(!required, "{variable} is not set");
-        eprintln!("not run: {variable} is not set");
+        eprintln!("skipped: {variable} is not set");
     }
     address
 }
 
-/// An election of its own at servers that others use as well: whoever opens it stands in the same one.
+/// A separate election on shared servers. All processes that open it are candidates in the same election.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct TestElection {
     kind: Kind,
-    /// A URL with a schema; or addresses.
+    /// The URL with a schema, or the addresses.
     address: String,
-    /// What keys or nodes are below.
+    /// The prefix of keys or nodes.
     prefix: String,
     lease: Duration,
 }
 
-impl Place {
-    /// One that nobody has used before; none: there are no such servers.
+impl TestElection {
+    /// A new election, or `None` without the servers.
     pub(crate) async fn new((kind, variable): (Kind, &str)) -> Option<Self> {
         Some(Self::at(kind, address(variable)?).await)
     }
 
-    /// One at these servers.
+    /// A new election on these servers.
     pub(crate) async fn at(kind: Kind, address: String) -> Self {
         let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
         let address = match kind {
@@ -68,7 +68,7 @@ impl Place {
         Self { kind, address, prefix, lease: LEASE }
     }
 
-    /// As a text for another process, and back.
+    /// The text form, for another process.
     pub(crate) fn to_text(&self) -> String {
         format!("{:?} {} {}", self.kind, self.prefix, self.address)
     }
@@ -86,12 +86,12 @@ impl Place {
         self.address.split(',').map(str::to_owned).collect()
     }
 
-    /// The same with another lease.
+    /// The same election with another lease.
     pub(crate) fn with_lease(self, lease: Duration) -> Self {
         Self { lease, ..self }
     }
 
-    /// Stands in it as a process of its own.
+    /// Opens the election as a separate process.
     pub(crate) async fn open(&self) -> Result<Arc<dyn Election>, String> {
         let (prefix, lease) = (self.prefix.clone(), self.lease);
         let opened: Result<Arc<dyn Election>, _> = match self.kind {
@@ -113,18 +113,18 @@ impl Place {
     }
 }
 
-/// Comes to lead, as callers do: what may succeed later is tried again.
+/// Campaigns like a real caller, with retries.
 pub(crate) async fn lead(election: &dyn Election, name: &str, candidate: &str) -> Leadership {
     loop {
         match election.campaign(name, candidate).await {
             Ok(leadership) => return leadership,
-            Err(error) if error.retryable() => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(50)).await,
             Err(error) => panic!("{error}"),
         }
     }
 }
 
-/// A schema of its own at a server.
+/// Creates a schema on a server.
 pub(crate) async fn schema(url: &str) -> String {
     let name = format!("election_{}", uuid::Uuid::now_v7().simple());
     let mut connection = PgConnection::connect(url).await.expect("a server");
@@ -133,7 +133,7 @@ pub(crate) async fn schema(url: &str) -> String {
     format!("{url}{joint}options=-c%20search_path%3D{name}")
 }
 
-/// Elections at servers.
+/// A factory of elections on servers.
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) kind: Kind,
@@ -143,16 +143,16 @@ pub(crate) struct Servers {
 #[async_trait]
 impl Factory for Servers {
     async fn open(&self) -> Result<Arc<dyn Election>, String> {
-        Place::at(self.kind, self.address.clone()).await.open().await
+        TestElection::at(self.kind, self.address.clone()).await.open().await
     }
 
-    async fn held_up(&self, name: &str) -> Result<HeldUp, String> {
-        let place = Place::at(self.kind, self.address.clone()).await;
+    async fn stalled_leader(&self, name: &str) -> Result<StalledLeader, String> {
+        let place = TestElection::at(self.kind, self.address.clone()).await;
         let (election, name) = (place.open().await?, name.to_owned());
-        let sleeper = tokio::task::spawn_blocking(move || {
-            Sleeper::lead(&name, move || Box::pin(async move { place.open().await }))
+        let process = tokio::task::spawn_blocking(move || {
+            StalledProcess::lead(&name, move || Box::pin(async move { place.open().await }))
         });
-        let (token, sleeper) = sleeper.await.map_err(|error| error.to_string())??;
-        Ok(HeldUp { token, election, sleeper: Some(sleeper) })
+        let (token, process) = process.await.map_err(|error| error.to_string())??;
+        Ok(StalledLeader { token, election, process: Some(process) })
     }
 }

@@ -1,6 +1,6 @@
-//! Elections that break one promise each: the cases have to find every one of them, or they prove nothing.
+//! Elections with one fault each. The cases must find every fault.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a fault spoils one thing and leaves the rest")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a fault changes one behaviour and keeps the rest")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use goconductor_election::conformance::{CASES, Factory};
 use goconductor_election::{Election, Error, FencingToken, Leader, Leadership, LocalElection, Term};
 use tokio::sync::watch;
 
-/// What is wrong with an election.
+/// A fault of an election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     EverybodyLeads,
@@ -33,32 +33,28 @@ enum Fault {
     ListsBackwards,
 }
 
-/// Each fault, a case that has to find it, and a part of what the case has to say.
+/// Each fault, a case that must find it, and a part of the message.
 const FAULTS: &[(Fault, &str, &str)] = &[
-    (Fault::EverybodyLeads, "one_leads_at_a_time", "leads beside"),
-    (Fault::EverybodyLeads, "a_term_lasts_until_it_ends", "executor-2 leads relay beside another"),
-    (Fault::NamesakesLead, "a_term_lasts_until_it_ends", "executor-1 leads relay beside another"),
-    (Fault::StarvesEachTenth, "a_hundred_candidates_lead_once_each", "90 of 100"),
-    (Fault::TokensStay, "tokens_rise", "token 7 came after"),
-    (Fault::TokensStay, "a_hundred_candidates_lead_once_each", "100 terms had 1 tokens"),
-    (Fault::TokensStay, "one_leads_at_a_time", "token 7 was given twice"),
-    (Fault::TokensFall, "tokens_rise", "came after"),
+    (Fault::EverybodyLeads, "one_candidate_leads_at_a_time", "leads beside"),
+    (Fault::EverybodyLeads, "term_lasts_until_it_ends", "executor-2 leads relay together with another"),
+    (Fault::NamesakesLead, "term_lasts_until_it_ends", "executor-1 leads relay together with another"),
+    (Fault::StarvesEachTenth, "hundred_candidates_lead_once_each", "90 of 100"),
+    (Fault::TokensStay, "tokens_increase", "token 7 came after"),
+    (Fault::TokensStay, "hundred_candidates_lead_once_each", "100 terms had 1 tokens"),
+    (Fault::TokensStay, "one_candidate_leads_at_a_time", "token 7 was issued twice"),
+    (Fault::TokensFall, "tokens_increase", "came after"),
     (Fault::TokensFall, "resigning_hands_over", "came after"),
     (Fault::TokensFall, "dropping_hands_over", "came after"),
     (Fault::TokensFall, "stepping_down_hands_over", "came after"),
-    (Fault::TermsEndByThemselves, "a_term_lasts_until_it_ends", "told to be lost while it was held"),
-    (Fault::ForgetsResignations, "resigning_hands_over", "after a resignation, executor-2 does not"),
-    (Fault::ForgetsDrops, "dropping_hands_over", "after a drop, executor-2 does not"),
-    (Fault::StepsNobodyDown, "stepping_down_hands_over", "somebody stepped down where nobody led"),
-    (Fault::StepsDownInSilence, "stepping_down_hands_over", "the end of the term is not told"),
-    (Fault::OldTermsEndNewOnes, "an_old_term_can_t_end_a_new_one", "when the old term was given up"),
-    (
-        Fault::LeadsAfterCancel,
-        "a_cancelled_campaign_leaves_nothing_behind",
-        "after campaigns that were cancelled",
-    ),
-    (Fault::TokensStay, "a_write_of_one_who_was_replaced_is_refused", "a write with token 7 is taken after"),
-    (Fault::TokensFall, "a_write_of_one_who_was_replaced_is_refused", "is refused after one with"),
+    (Fault::TermsEndByThemselves, "term_lasts_until_it_ends", "reported without a cause"),
+    (Fault::ForgetsResignations, "resigning_hands_over", "after a resignation, executor-2 did not"),
+    (Fault::ForgetsDrops, "dropping_hands_over", "after a drop, executor-2 did not"),
+    (Fault::StepsNobodyDown, "stepping_down_hands_over", "a step-down was reported without a leader"),
+    (Fault::StepsDownInSilence, "stepping_down_hands_over", "the end of the term was not reported"),
+    (Fault::OldTermsEndNewOnes, "old_term_cannot_end_a_new_one", "when the old term was ended"),
+    (Fault::LeadsAfterCancel, "cancelled_campaign_leaves_nothing_behind", "after cancelled campaigns"),
+    (Fault::TokensStay, "stale_write_is_refused", "a write with token 7 was accepted after"),
+    (Fault::TokensFall, "stale_write_is_refused", "was refused after one with"),
     (Fault::SharesNames, "names_are_independent", "beside relay"),
     (Fault::ObservesNobody, "leaders_are_observed_and_listed", "None is observed"),
     (Fault::ListsNobody, "leaders_are_observed_and_listed", "[] are listed"),
@@ -66,21 +62,21 @@ const FAULTS: &[(Fault, &str, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_fault_is_found() {
+async fn every_fault_is_found_by_its_case() {
     for (fault, name, said) in FAULTS {
         let case = CASES.iter().find(|case| case.name == *name).expect("the table names cases");
-        let verdict = case.check(Arc::new(*fault)).await;
-        let found = verdict.expect_err(&format!("{name} did not find {fault:?}"));
-        assert!(found.contains(said), "{name} said of {fault:?}: {found}");
+        let result = case.check(Arc::new(*fault)).await;
+        let found = result.expect_err(&format!("{name} did not find {fault:?}"));
+        assert!(found.contains(said), "{name} reported for {fault:?}: {found}");
     }
 }
 
 #[test]
-fn every_case_finds_a_fault() {
+fn every_case_finds_some_fault() {
     let finders: BTreeSet<&str> = FAULTS.iter().map(|(_, name, _)| *name).collect();
     let all: BTreeSet<&str> = CASES.iter().map(|case| case.name).collect();
     assert_eq!(finders, all);
-    assert_eq!(all.len(), CASES.len(), "two cases share a name");
+    assert_eq!(all.len(), CASES.len(), "two cases have the same name");
 }
 
 #[async_trait]
@@ -89,7 +85,7 @@ impl Factory for Fault {
         Ok(Arc::new(Broken { fault: *self, inner: LocalElection::new(1), campaigns: AtomicU64::new(0) }))
     }
 
-    fn patience(&self) -> Duration {
+    fn time_limit(&self) -> Duration {
         Duration::from_millis(400)
     }
 }
@@ -102,7 +98,7 @@ struct Broken {
 }
 
 impl Broken {
-    /// The name under which the sound election is asked.
+    /// The name of the election in the correct implementation.
     fn name(&self, name: &str, number: u64) -> String {
         match self.fault {
             Fault::EverybodyLeads => format!("{name}#{number}"),
@@ -153,7 +149,7 @@ impl Election for Broken {
                 let (sender, receiver) = tokio::sync::oneshot::channel();
                 drop(tokio::spawn(async move {
                     let won = inner.campaign(&asked, &candidate).await;
-                    // Nobody may be there to take it, and still it is held.
+                    // The term is held even if no caller takes it.
                     std::mem::forget(sender.send(won));
                 }));
                 Ok(self.spoil(name, receiver.await.expect("sent")?))
@@ -165,7 +161,7 @@ impl Election for Broken {
     async fn observe(&self, name: &str) -> Result<Option<Leader>, Error> {
         match self.fault {
             Fault::ObservesNobody => Ok(None),
-            // What is wrong with these is elsewhere.
+            // These faults are in other methods.
             Fault::TokensStay | Fault::TokensFall => self.inner.observe(name).await,
             _ => self.inner.observe(&self.name(name, 0)).await,
         }
@@ -198,7 +194,7 @@ struct BrokenTerm {
 #[async_trait]
 impl Term for BrokenTerm {
     async fn resign(mut self: Box<Self>) -> Result<(), Error> {
-        let inner = self.inner.take().expect("present until it ends");
+        let inner = self.inner.take().expect("the term is present until it ends");
         match self.fault {
             Fault::ForgetsResignations => std::mem::forget(inner),
             Fault::OldTermsEndNewOnes => drop(self.election.step_down(&self.name).await),

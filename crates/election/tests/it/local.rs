@@ -1,4 +1,4 @@
-//! The election of a single process keeps every promise, and some of its own.
+//! The election of a single process meets every guarantee, and some additional ones.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ impl Factory for Local {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn conformance() {
+async fn local_election_meets_every_guarantee() {
     for case in CASES {
         assert_eq!(case.check(Arc::new(Local)).await, Ok(()), "{}", case.name);
     }
 }
 
 #[tokio::test]
-async fn tokens_start_at_the_floor() {
+async fn tokens_start_at_the_first_token() {
     let floor = 7 << 32;
     let election = LocalElection::new(floor);
     let first = election.campaign("relay", "executor").await.expect("won");
@@ -34,19 +34,19 @@ async fn tokens_start_at_the_floor() {
 }
 
 #[tokio::test]
-async fn no_token_is_ever_given_again() {
+async fn no_token_is_issued_twice() {
     let election = LocalElection::new(u64::MAX);
-    let last = election.campaign("relay", "executor").await.expect("one is left");
+    let last = election.campaign("relay", "executor").await.expect("one token is left");
     assert_eq!(last.token(), FencingToken(u64::MAX));
     drop(last);
-    let error = election.campaign("relay", "executor").await.expect_err("none is left");
+    let error = election.campaign("relay", "executor").await.expect_err("no token is left");
     assert_eq!(error, Error::TokensExhausted { name: "relay".to_owned() });
-    assert_eq!((error.kind(), error.retryable()), (ErrorKind::TokensExhausted, false));
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::TokensExhausted, false));
     assert_eq!(election.names(), 0);
 }
 
 #[tokio::test]
-async fn candidates_lead_in_the_order_in_which_they_stood() {
+async fn candidates_lead_in_order_of_arrival() {
     let election = LocalElection::new(1);
     let first = election.campaign("relay", "executor-0").await.expect("won");
     let mut waiting: Vec<_> = (1..5).map(|_| election.campaign("relay", "executor")).collect();
@@ -57,7 +57,7 @@ async fn candidates_lead_in_the_order_in_which_they_stood() {
     for campaign in waiting {
         let before = leading.token();
         leading.resign().await.expect("given up");
-        leading = campaign.await.expect("the next in the line");
+        leading = campaign.await.expect("the next candidate leads");
         assert_eq!(leading.token().0, before.0 + 1);
     }
 }
@@ -71,7 +71,7 @@ fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
 }
 
 #[tokio::test]
-async fn names_nobody_stands_for_take_no_memory() {
+async fn unused_names_use_no_memory() {
     let election = LocalElection::new(1);
     for number in 0..10 {
         let name = format!("shard-{number}");

@@ -1,5 +1,5 @@
-//! The conformance cases against every backend, and against elections that are broken on purpose; and what
-//! becomes of an election when processes and servers are killed or paused.
+//! The conformance cases with every backend and with faulty elections, and elections whose processes and servers are
+//! killed or paused.
 
 #![allow(
     clippy::expect_used,
@@ -7,16 +7,16 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,
-    reason = "a test that can't set itself up has failed, or says why it was not run"
+    reason = "a test panics on failure and prints why it was skipped"
 )]
 
 mod access;
 mod backends;
 mod broken;
+mod conformance;
 mod eras;
 mod local;
 mod members;
-mod own;
 mod postgres;
 mod processes;
-mod promises;
+mod servers;

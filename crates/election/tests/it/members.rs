@@ -1,19 +1,19 @@
-//! Servers of three of which one is lost: somebody leads all the same, or soon again. With two of them lost
-//! nobody does, and with one of those back somebody does again.
+//! Ensembles of three servers. With one server lost, a leader exists or is soon elected. With two lost, none exists. With
+//! one of them back, a leader is elected again.
 
-use crate::backends::{BEYOND, ETCD3, Kind, Place, ZOOKEEPER3, address, lead};
-use crate::own::Own;
+use crate::backends::{ETCD3, Kind, TAKEOVER_MARGIN, TestElection, ZOOKEEPER3, address, lead};
+use crate::servers::TestServers;
 use goconductor_election::{Election, FencingToken};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Longer than the servers need to agree without one of them.
+/// More than the remaining servers need to agree.
 const LEASE: Duration = Duration::from_secs(5);
-/// What is not there by then does not come.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The time limit of an election.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Leads for as long as it can, and says by which token.
+/// Leads as long as possible and publishes the token.
 async fn goes_on(election: Arc<dyn Election>, led: watch::Sender<Option<FencingToken>>) {
     let mut last = FencingToken(0);
     loop {
@@ -26,7 +26,7 @@ async fn goes_on(election: Arc<dyn Election>, led: watch::Sender<Option<FencingT
     }
 }
 
-/// Waits until a process that only looks sees the leader that there is.
+/// Waits until another process observes the present leader.
 async fn is_seen(election: &dyn Election, led: &watch::Receiver<Option<FencingToken>>, when: &str) {
     let seen = async {
         loop {
@@ -37,20 +37,20 @@ async fn is_seen(election: &dyn Election, led: &watch::Receiver<Option<FencingTo
                     return;
                 }
                 Ok(_) => {}
-                Err(error) => assert!(error.retryable(), "{error}"),
+                Err(error) => assert!(error.is_retryable(), "{error}"),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("nobody leads {when}"));
+    tokio::time::timeout(TIME_LIMIT, seen).await.unwrap_or_else(|_| panic!("no leader {when}"));
 }
 
 async fn one_of_three_is_lost(kind: Kind, variable: &str, script: &'static str, exported: &str) {
     if address(variable).is_none() {
         return;
     }
-    let own = Own::start(script, &["up", "3"], &[]).await;
-    let place = Place::at(kind, own.exported(exported)).await.with_lease(LEASE);
+    let own = TestServers::start(script, &["up", "3"], &[]).await;
+    let place = TestElection::at(kind, own.exported(exported)).await.with_lease(LEASE);
     let (election, other) = (place.open().await.unwrap(), place.open().await.unwrap());
     let (tell, mut led) = watch::channel(None);
     let leading = tokio::spawn(goes_on(election, tell));
@@ -59,21 +59,21 @@ async fn one_of_three_is_lost(kind: Kind, variable: &str, script: &'static str, 
         for member in ["1", "2", "3"] {
             let before = *led.borrow();
             own.call(&[fall, member]).await;
-            // Until it would have been noticed.
+            // Wait until the loss would have been noticed.
             tokio::time::sleep(LEASE + Duration::from_millis(500)).await;
             is_seen(&*other, &led, &format!("without {member} of {kind:?}, by {fall}")).await;
-            println!("{kind:?}, {fall} {member}: the term went on: {}", *led.borrow() == before);
+            println!("{kind:?}, {fall} {member}: the term continued: {}", *led.borrow() == before);
             own.call(&[rise, member]).await;
         }
     }
-    // Those who are left can't know who leads; so nobody believes it.
+    // The remaining server cannot know the leader, so every term ends.
     own.call(&["pause", "1"]).await;
     own.call(&["pause", "2"]).await;
     let begun = Instant::now();
-    tokio::time::timeout(PATIENCE, led.wait_for(Option::is_none)).await.expect("told").unwrap();
-    assert!(begun.elapsed() < LEASE + BEYOND, "{kind:?}: lost after {:?}", begun.elapsed());
+    tokio::time::timeout(TIME_LIMIT, led.wait_for(Option::is_none)).await.expect("told").unwrap();
+    assert!(begun.elapsed() < LEASE + TAKEOVER_MARGIN, "{kind:?}: lost after {:?}", begun.elapsed());
     let said = other.observe("relay").await.unwrap_err();
-    assert!(said.retryable(), "{said}");
+    assert!(said.is_retryable(), "{said}");
     own.call(&["resume", "1"]).await;
     is_seen(&*other, &led, "with one of two back").await;
     assert!(!leading.is_finished(), "tokens rise");

@@ -1,4 +1,4 @@
-//! The election on PostgreSQL over lost sessions; and it refuses a pooler.
+//! The election on PostgreSQL after lost sessions and behind a pooler.
 
 use crate::backends::{LEASE, address, lead, schema};
 use goconductor_election::postgres::Settings;
@@ -15,7 +15,7 @@ async fn election(url: &str) -> PostgresElection {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_lost_session_ends_every_term() {
+async fn lost_session_ends_every_term() {
     let Some(url) = address("GOCONDUCTOR_TEST_POSTGRES_URL") else { return };
     let url = schema(&url).await;
     let election = election(&url).await;
@@ -29,7 +29,7 @@ async fn a_lost_session_ends_every_term() {
     .fetch_one(&mut killer)
     .await
     .unwrap();
-    assert_eq!(killed, 2, "both locks are of one session");
+    assert_eq!(killed, 2, "both locks belong to one session");
     tokio::time::timeout(Duration::from_secs(5), async {
         relay.lost().await;
         timers.lost().await;
@@ -41,19 +41,19 @@ async fn a_lost_session_ends_every_term() {
 }
 
 #[tokio::test]
-async fn what_can_t_work_is_refused_with_what_to_do() {
+async fn invalid_settings_are_refused_with_a_remedy() {
     let Some(url) = address("GOCONDUCTOR_TEST_POSTGRES_URL") else { return };
     let (base, _) = url.rsplit_once('/').unwrap();
     let refused = PostgresElection::connect(&format!("{base}/no_such_database"), settings()).await;
     assert!(matches!(refused, Err(Error::Configuration { .. })), "{refused:?}");
-    // One that is not there yet may come.
-    let nobody = PostgresElection::connect("postgres://u@127.0.0.1:1/x", settings()).await.unwrap();
-    let said = nobody.observe("relay").await.unwrap_err();
-    assert!(said.retryable(), "{said}");
+    // An unreachable server may become reachable.
+    let unreachable = PostgresElection::connect("postgres://u@127.0.0.1:1/x", settings()).await.unwrap();
+    let said = unreachable.observe("relay").await.unwrap_err();
+    assert!(said.is_retryable(), "{said}");
 }
 
 #[tokio::test]
-async fn a_pooler_is_refused() {
+async fn pooler_is_refused() {
     let Some(url) = address("GOCONDUCTOR_TEST_PGBOUNCER_URL") else { return };
     let refused = PostgresElection::connect(&url, settings()).await;
     let Err(Error::Configuration { reason }) = refused else { panic!("{refused:?}") };

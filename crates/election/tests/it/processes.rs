@@ -1,27 +1,29 @@
 //! Elections between processes that are killed and paused, on every backend.
 
-use crate::backends::{ALL, BEYOND, ETCD, ETCD3, Kind, LEASE, POSTGRES, Place, ZOOKEEPER, ZOOKEEPER3, lead};
+use crate::backends::{
+    ALL, ETCD, ETCD3, Kind, LEASE, POSTGRES, TAKEOVER_MARGIN, TestElection, ZOOKEEPER, ZOOKEEPER3, lead,
+};
 use goconductor_election::FencingToken;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Where a process of ours stands, by [`Place::to_text`].
+/// The variable with the election of a child process, from [`TestElection::to_text`].
 const LEADS: &str = "GOCONDUCTOR_TEST_ELECTION_LEADS";
-/// What it says, between the words of the test that it is.
-const SAYS: &str = "the leader: ";
+/// The prefix of the child's messages within the output of the test.
+const PREFIX: &str = "the leader: ";
 
-/// A process that leads.
+/// A child process that leads.
 struct LeadingProcess {
     child: Child,
-    says: Lines<BufReader<ChildStdout>>,
+    lines: Lines<BufReader<ChildStdout>>,
     orders: ChildStdin,
     token: FencingToken,
 }
 
 impl LeadingProcess {
-    /// Starts one, and waits until it leads.
-    fn start(place: &Place) -> Self {
+    /// Starts a child and waits until it leads.
+    fn start(place: &TestElection) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["processes::leading_process", "--exact", "--nocapture", "--test-threads=1"])
             .env(LEADS, place.to_text())
@@ -33,16 +35,16 @@ impl LeadingProcess {
         let says = BufReader::new(child.stdout.take().unwrap()).lines();
         let orders = child.stdin.take().unwrap();
         let mut this = Self { child, says, orders, token: FencingToken(0) };
-        let leads = this.hears("leads ");
+        let leads = this.expect_line("leads ");
         this.token = FencingToken(leads.parse().unwrap());
         this
     }
 
-    /// The rest of the line that begins so.
-    fn hears(&mut self, word: &str) -> String {
+    /// The rest of the next line with this prefix.
+    fn expect_line(&mut self, word: &str) -> String {
         loop {
-            let line = self.says.next().expect("it says something").unwrap();
-            if let Some(said) = line.split_once(SAYS).and_then(|(_, said)| said.strip_prefix(word)) {
+            let line = self.lines.next().expect("the child prints a line").unwrap();
+            if let Some(said) = line.split_once(PREFIX).and_then(|(_, said)| said.strip_prefix(word)) {
                 return said.to_owned();
             }
         }
@@ -61,28 +63,31 @@ impl Drop for LeadingProcess {
     }
 }
 
-/// Is such a process, when it is told where; else it has nothing to do.
+/// Runs as the child process if the variable is set, and does nothing otherwise.
 #[test]
 fn leading_process() {
     let Ok(place) = std::env::var(LEADS) else { return };
-    let place = Place::of_text(&place).expect("a place");
+    let place = TestElection::of_text(&place).expect("a place");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (election, term) = runtime.block_on(async {
         let election = place.open().await.unwrap();
         let term = lead(&*election, "relay", "process").await;
         (election, term)
     });
-    println!("{SAYS}leads {}", term.token());
+    println!("{PREFIX}leads {}", term.token());
     let mut order = String::new();
     std::io::stdin().read_line(&mut order).unwrap();
-    println!("{SAYS}writes {}", term.token());
+    println!("{PREFIX}writes {}", term.token());
     runtime.block_on(term.lost());
-    println!("{SAYS}leads no more");
+    println!("{PREFIX}lost");
     drop(election);
 }
 
-/// Whoever is next is there already, and waits for its turn.
-async fn is_replaced(place: &Place, fall: impl FnOnce(&LeadingProcess)) -> (LeadingProcess, FencingToken) {
+/// The next candidate waits before the leader is killed or paused.
+async fn is_replaced(
+    place: &TestElection,
+    fall: impl FnOnce(&LeadingProcess),
+) -> (LeadingProcess, FencingToken) {
     let election = place.open().await.unwrap();
     let leading = {
         let place = place.clone();
@@ -93,10 +98,10 @@ async fn is_replaced(place: &Place, fall: impl FnOnce(&LeadingProcess)) -> (Lead
     assert!(tokio::time::timeout(Duration::from_millis(500), &mut next).await.is_err(), "two lead");
     let fallen = Instant::now();
     fall(&leading);
-    let next = tokio::time::timeout(Duration::from_secs(60), next).await.expect("somebody leads");
+    let next = tokio::time::timeout(Duration::from_secs(60), next).await.expect("the next candidate leads");
     let took = fallen.elapsed();
     println!("{place:?}: replaced after {} ms", took.as_millis());
-    assert!(took < LEASE + BEYOND, "replaced after {} ms", took.as_millis());
+    assert!(took < LEASE + TAKEOVER_MARGIN, "replaced after {} ms", took.as_millis());
     assert!(next.token() > leading.token, "{} came after {}", next.token(), leading.token);
     let token = next.token();
     next.resign().await.unwrap();
@@ -104,22 +109,22 @@ async fn is_replaced(place: &Place, fall: impl FnOnce(&LeadingProcess)) -> (Lead
 }
 
 async fn killed(backend: (Kind, &str)) {
-    let Some(place) = Place::new(backend).await else { return };
+    let Some(place) = TestElection::new(backend).await else { return };
     is_replaced(&place, |leading| leading.signal("-KILL")).await;
 }
 
 async fn paused(backend: (Kind, &str)) {
-    let Some(place) = Place::new(backend).await else { return };
+    let Some(place) = TestElection::new(backend).await else { return };
     let (mut leading, newest) = is_replaced(&place, |leading| leading.signal("-STOP")).await;
     let said = tokio::task::spawn_blocking(move || {
         writeln!(leading.orders, "write").unwrap();
         leading.signal("-CONT");
-        let writes = leading.hears("writes ");
-        leading.hears("leads no more");
+        let writes = leading.expect_line("writes ");
+        leading.expect_line("lost");
         writes
     });
     let writes: u64 = said.await.unwrap().parse().unwrap();
-    assert!(FencingToken(writes) < newest, "its write can't be told from one of the leader's");
+    assert!(FencingToken(writes) < newest, "the stale write has the token of the leader");
 }
 
 macro_rules! on_each {
@@ -155,25 +160,25 @@ on_each!(who_is_killed_is_replaced_within_its_lease, killed);
 on_each!(who_is_paused_is_replaced_within_its_lease, paused);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_processes_do_not_lead_together() {
+async fn two_processes_do_not_lead_at_once() {
     for backend in ALL {
-        let Some(place) = Place::new(backend).await else { return };
-        // At once: what they share is made by one of them.
+        let Some(place) = TestElection::new(backend).await else { return };
+        // Both open at once, and one of them creates the shared objects.
         let (one, two) = tokio::join!(place.open(), place.open());
         let (one, two) = (one.unwrap(), two.unwrap());
         let first = lead(&*one, "relay", "a").await;
         assert_eq!(two.observe("relay").await.unwrap().as_ref(), Some(first.leader()), "{backend:?}");
         let waits = tokio::time::timeout(Duration::from_millis(800), two.campaign("relay", "b")).await;
-        assert!(waits.is_err(), "two lead on {backend:?}");
-        assert!(two.step_down("relay").await.unwrap(), "a stranger's term can be ended on {backend:?}");
-        tokio::time::timeout(LEASE + BEYOND, first.lost()).await.expect("told");
+        assert!(waits.is_err(), "two candidates lead on {backend:?}");
+        assert!(two.step_down("relay").await.unwrap(), "another process can end the term on {backend:?}");
+        tokio::time::timeout(LEASE + TAKEOVER_MARGIN, first.lost()).await.expect("told");
         let second = lead(&*two, "relay", "b").await;
         assert!(second.token() > first.token(), "{backend:?}");
         assert!(!first.is_valid() && second.is_valid(), "{backend:?}");
         drop(second);
         let third = lead(&*one, "relay", "a").await;
         assert_eq!(one.list().await.unwrap(), [third.leader().clone()], "{backend:?}");
-        // An orderly end leaves the place to others at once, terms and all.
+        // An orderly end hands the leadership over at once.
         let begun = Instant::now();
         drop((one, first, third));
         let fourth = lead(&*two, "relay", "b").await;

@@ -1,6 +1,6 @@
-//! An elector keeps the promises of its election, and says who leads.
+//! An elector meets the guarantees of its election and reports its leaders.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test that can't set itself up has failed")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test panics on failure")]
 
 mod remote;
 
@@ -24,45 +24,45 @@ impl Factory for Elector {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn conformance() {
+async fn elector_meets_every_guarantee() {
     for case in CASES {
         assert_eq!(case.check(Arc::new(Elector)).await, Ok(()), "{}", case.name);
     }
 }
 
 #[tokio::test]
-async fn terms_are_counted() {
+async fn terms_are_counted_in_metrics() {
     let settings = TelemetryConfig { log_level: "warn".to_owned(), log_format: LogFormat::Text };
     let metrics = telemetry::init(&settings).expect("installed");
     let elector = LeaderElector::new(Arc::new(LocalElection::new(1)));
     let first = elector.campaign("counted", "executor-1").await.expect("won");
-    says(&metrics, 1, 1).await;
+    await_metrics(&metrics, 1, 1).await;
     elector.step_down("counted").await.expect("answers");
-    says(&metrics, 1, 0).await;
+    await_metrics(&metrics, 1, 0).await;
     let second = elector.campaign("counted", "executor-1").await.expect("won");
     drop(first);
-    says(&metrics, 2, 1).await;
+    await_metrics(&metrics, 2, 1).await;
     second.resign().await.expect("given up");
-    says(&metrics, 2, 0).await;
+    await_metrics(&metrics, 2, 0).await;
     let described = "# HELP goconductor_election_is_leader 1 while this process leads the election, else 0.";
     assert!(metrics.render().contains(described));
 }
 
-/// The end of a term is told by a task, so it is counted a moment later.
-async fn says(metrics: &Metrics, won: u32, leads: u32) {
+/// Waits for the values of the metrics, because a task reports the end of a term.
+async fn await_metrics(metrics: &Metrics, won: u32, leads: u32) {
     let lines = [
         format!("goconductor_elections_won_total{{election=\"counted\"}} {won}"),
         format!("goconductor_election_is_leader{{election=\"counted\"}} {leads}"),
     ];
-    let said = || {
+    let matches_metrics = || {
         let text = metrics.render();
         lines.iter().all(|line| text.lines().any(|found| found == line))
     };
     for _ in 0..100 {
-        if said() {
+        if matches_metrics() {
             break;
         }
         tokio::task::yield_now().await;
     }
-    assert!(said(), "{lines:?} are not in\n{}", metrics.render());
+    assert!(matches_metrics(), "the metrics lack {lines:?}:\n{}", metrics.render());
 }

@@ -1,4 +1,4 @@
-//! The elector's service, and who asks it over a connection: one keeps the promises of an election as well.
+//! The gRPC service of the elector and its client meet the guarantees of an election.
 
 use async_trait::async_trait;
 use goconductor_election::conformance::{CASES, Factory};
@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tonic::transport::{Channel, Server};
 
-/// An elector that listens; where. It ends with its token.
+/// Starts an elector that ends when `stop` is cancelled, and returns its address.
 async fn listening(stop: CancellationToken) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let address = format!("http://{}", listener.local_addr().expect("the listener is bound"));
     let elector = Arc::new(LeaderElector::new(Arc::new(LocalElection::new(1))));
     let serving = Server::builder()
         .add_service(service(elector, stop.clone()))
@@ -38,14 +38,14 @@ impl Factory for Remote {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn conformance_over_a_connection() {
+async fn remote_election_meets_every_guarantee() {
     for case in CASES {
         assert_eq!(case.check(Arc::new(Remote)).await, Ok(()), "{}", case.name);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_term_is_held_for_as_long_as_its_stream() {
+async fn term_ends_with_its_stream() {
     let stop = CancellationToken::new();
     let mut client = client(listening(stop.clone()).await);
     let request =
@@ -56,23 +56,23 @@ async fn a_term_is_held_for_as_long_as_its_stream() {
     let mut second = client.campaign(request("b")).await.expect("stands").into_inner();
     let resign = |fencing_token| wire::ResignRequest { name: "relay".to_owned(), fencing_token };
     let mine = client.resign(resign(leader.fencing_token + 1)).await.expect("answers").into_inner();
-    assert!(!mine.resigned, "nobody has that token");
+    assert!(!mine.resigned, "the token is unknown");
     drop(first);
     let next = elected(&mut second).await;
     assert!(next.fencing_token > leader.fencing_token);
     let mine = client.resign(resign(next.fencing_token)).await.expect("answers").into_inner();
     assert!(mine.resigned);
-    while let Some(told) = second.message().await.expect("the stream ends without an error") {
-        assert!(matches!(told.message, Some(Message::Beat(_))), "{told:?}");
+    while let Some(update) = second.message().await.expect("the stream ends without an error") {
+        assert!(matches!(update.message, Some(Message::Beat(_))), "{update:?}");
     }
-    // The elector's end is told, and ends what is led.
+    // The end of the elector is reported and ends its terms.
     let mut third = client.campaign(request("c")).await.expect("stands").into_inner();
     elected(&mut third).await;
     stop.cancel();
     let end = loop {
         match third.message().await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("an elector's end is no end of a term"),
+            Ok(None) => panic!("the shutdown of the elector was reported as the end of the term"),
             Err(status) => break status,
         }
     };
@@ -80,7 +80,7 @@ async fn a_term_is_held_for_as_long_as_its_stream() {
 }
 
 #[tokio::test]
-async fn what_is_no_name_is_refused() {
+async fn invalid_name_is_refused() {
     let mut client = client(listening(CancellationToken::new()).await);
     for name in [String::new(), "a\u{0}".to_owned(), "a".repeat(257)] {
         let request = wire::CampaignRequest { name, candidate: "a".to_owned() };
@@ -95,8 +95,8 @@ fn client(address: String) -> ElectionServiceClient<Channel> {
 
 async fn elected(stream: &mut tonic::Streaming<wire::CampaignResponse>) -> wire::Leader {
     loop {
-        let told = stream.message().await.expect("no error").expect("not the end");
-        if let Some(Message::Elected(leader)) = told.message {
+        let update = stream.message().await.expect("the stream has no error").expect("the stream continues");
+        if let Some(Message::Elected(leader)) = update.message {
             return leader;
         }
     }

@@ -1,7 +1,7 @@
 //! An election whose fencing tokens are lower than before: the store refuses its leader, which retries slowly.
 
 use async_trait::async_trait;
-use goconductor_election::{Election, Error, InEra, Leader, Leadership, LocalElection};
+use goconductor_election::{Election, EraElection, Error, Leader, Leadership, LocalElection};
 use goconductor_queue::memory::{Limits, MemoryQueue};
 use goconductor_saga::{ExpressionError, Expressions, Json, Scope};
 use goconductor_saga_executor::{Executor, Settings};
@@ -31,7 +31,7 @@ impl Expressions for NoExpressions {
 /// An election that counts how often a candidate becomes leader.
 #[derive(Debug)]
 struct Counted {
-    election: InEra,
+    election: EraElection,
     won: AtomicUsize,
 }
 
@@ -82,7 +82,7 @@ async fn leaderships_in(era: u8) -> (usize, bool) {
     let queue = Arc::new(MemoryQueue::new(Limits::default()));
     let settings = goconductor_transition::Settings::default();
     let engine = Engine::new(Arc::clone(&store), queue, Arc::new(NoExpressions), settings);
-    let election = InEra::new(Arc::new(LocalElection::new(1)), era).unwrap();
+    let election = EraElection::new(Arc::new(LocalElection::new(1)), era).unwrap();
     let election = Arc::new(Counted { election, won: AtomicUsize::new(0) });
     let settings = Settings { duty_shards: 1, ..Settings::default() };
     let executor = Executor::new(engine, Arc::clone(&election) as Arc<dyn Election>, settings);

@@ -1,9 +1,9 @@
-//! Each backend keeps every promise, of one server and of three.
+//! Each backend meets every guarantee, with one server and with three.
 
 use crate::backends::{ETCD, ETCD3, Kind, POSTGRES, Servers, ZOOKEEPER, ZOOKEEPER3, address};
 use async_trait::async_trait;
-use goconductor_election::conformance::{CASES, Factory, HeldUp};
-use goconductor_election::{Election, InEra};
+use goconductor_election::conformance::{CASES, Factory, StalledLeader};
+use goconductor_election::{Election, EraElection};
 use std::sync::Arc;
 
 async fn keeps_every_promise((kind, variable): (Kind, &str)) {
@@ -53,17 +53,17 @@ struct Later(Servers);
 #[async_trait]
 impl Factory for Later {
     async fn open(&self) -> Result<Arc<dyn Election>, String> {
-        let election = InEra::new(self.0.open().await?, 3).map_err(|error| error.to_string())?;
+        let election = EraElection::new(self.0.open().await?, 3).map_err(|error| error.to_string())?;
         Ok(Arc::new(election))
     }
 
-    async fn held_up(&self, name: &str) -> Result<HeldUp, String> {
-        self.0.held_up(name).await
+    async fn stalled_leader(&self, name: &str) -> Result<StalledLeader, String> {
+        self.0.stalled_leader(name).await
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn in_an_era() {
+async fn era_election() {
     let (kind, variable) = ETCD;
     let Some(address) = address(variable) else { return };
     all_cases(Arc::new(Later(Servers { kind, address }))).await;

@@ -1,6 +1,6 @@
-//! Names as a part of a key or of a path: any text, and two names are never one key.
+//! Encoding of names for keys and paths. Any text is a valid name, and different names have different encodings.
 
-/// Letters, digits, `-` and `_` as they are, every other byte as `%XX`; an empty name is `%`.
+/// Keeps letters, digits, `-` and `_`, and writes every other byte as `%XX`. The empty name is `%`.
 pub(crate) fn encoded(name: &str) -> String {
     if name.is_empty() {
         return "%".to_owned();
@@ -11,7 +11,7 @@ pub(crate) fn encoded(name: &str) -> String {
         .collect()
 }
 
-/// The name that was encoded; none: that is no name of ours.
+/// Decodes a name. Returns `None` if the text is not an encoded name.
 pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -25,7 +25,7 @@ pub(crate) fn decoded(text: &str) -> Option<String> {
     }
     bytes.extend_from_slice(rest.as_bytes());
     let name = String::from_utf8(bytes).ok()?;
-    // What stands there otherwise was not put there by us.
+    // Another program may have created a key with another encoding.
     (encoded(&name) == text).then_some(name)
 }
 
@@ -34,7 +34,7 @@ mod tests {
     use super::{decoded, encoded};
 
     #[test]
-    fn names_come_back() {
+    fn names_survive_encoding() {
         for (name, text) in [
             ("relay", "relay"),
             ("duties/0-of-4", "duties%2F0-of-4"),

@@ -1,18 +1,18 @@
-//! Servers of a test's own, by the project's scripts.
+//! Separate servers of a test, started by the project's scripts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
-/// Servers that nobody else uses. Removed when they are dropped.
+/// Servers of one test. They are removed when this value is dropped.
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct TestServers {
     script: &'static str,
     folder: tempfile::TempDir,
     exports: BTreeMap<String, String>,
 }
 
-impl Own {
+impl TestServers {
     pub(crate) async fn start(
         script: &'static str,
         arguments: &[&str],
@@ -30,9 +30,9 @@ impl Own {
         this
     }
 
-    /// What the script says of where they are.
+    /// A variable that the script exports.
     pub(crate) fn exported(&self, name: &str) -> String {
-        self.exports.get(name).unwrap_or_else(|| panic!("{} exports no {name}", self.script)).clone()
+        self.exports.get(name).unwrap_or_else(|| panic!("{} does not export {name}", self.script)).clone()
     }
 
     pub(crate) async fn call(&self, arguments: &[&str]) {
@@ -51,7 +51,7 @@ impl Own {
     }
 }
 
-impl Drop for Own {
+impl Drop for TestServers {
     fn drop(&mut self) {
         let wiped = std::process::Command::new(script(self.script))
             .arg("wipe")
