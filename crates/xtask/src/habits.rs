@@ -42,7 +42,7 @@ pub(crate) fn check(files: &[File]) -> Vec<Problem> {
 fn is_prose(file: &File) -> bool {
     let named = |ending: &&str| file.path.ends_with(*ending);
     let script = file.path.starts_with("scripts/") || file.path.starts_with(".ci/");
-    file.path != OWN && (script || ENDINGS.iter().any(|ending| named(&ending)))
+    file.path != OWN && (script || ENDINGS.iter().any(named))
 }
 
 fn excess(what: &str, limit: usize, places: &[String]) -> Option<Problem> {

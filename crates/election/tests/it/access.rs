@@ -54,7 +54,7 @@ async fn is_refused(opened: Result<impl Election, Error>, expected: &str) {
 }
 
 /// Expects a retryable error that names a possible cause.
-async fn expect_wait(election: impl Election, expected: &str) {
+async fn expect_unavailable(election: impl Election, expected: &str) {
     let error = election.observe("relay").await.expect_err("no server answers");
     assert!(error.is_retryable() && error.to_string().contains(expected), "{error}");
 }
@@ -94,7 +94,7 @@ async fn etcd_with_tls_accepts_only_clients_with_a_certificate() {
         "election.tls",
     )
     .await;
-    waits(EtcdElection::connect(at.clone()).await.unwrap(), "election.security: tls").await;
+    expect_unavailable(EtcdElection::connect(at.clone()).await.unwrap(), "election.security: tls").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,7 +111,7 @@ async fn zookeeper_with_tls_accepts_only_clients_with_a_certificate() {
         |tls: ElectionTls| ZooKeeperElection::connect(zookeeper::Settings { tls: Some(tls), ..at.clone() });
     leads(with(tls.clone()).await.unwrap()).await;
     // The client library does not report the cause of a TLS failure.
-    waits(
+    expect_unavailable(
         with(ElectionTls { certificate_file: None, key_file: None, ..tls.clone() }).await.unwrap(),
         "certificate_file",
     )
@@ -130,7 +130,7 @@ async fn zookeeper_with_tls_accepts_only_clients_with_a_certificate() {
         "certificate_file with key_file",
     )
     .await;
-    waits(ZooKeeperElection::connect(at.clone()).await.unwrap(), "election.security: tls").await;
+    expect_unavailable(ZooKeeperElection::connect(at.clone()).await.unwrap(), "election.security: tls").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,8 +205,13 @@ async fn invalid_address_is_refused() {
         .await;
     is_refused(ZooKeeperElection::connect(zookeeper_at("127.0.0.1:port")).await, "election.endpoints").await;
     // An unreachable server may become reachable.
-    waits(EtcdElection::connect(etcd_at("127.0.0.1:1,127.0.0.1:2")).await.unwrap(), "127.0.0.1:").await;
-    waits(ZooKeeperElection::connect(zookeeper_at("127.0.0.1:1")).await.unwrap(), "127.0.0.1:1").await;
+    expect_unavailable(
+        EtcdElection::connect(etcd_at("127.0.0.1:1,127.0.0.1:2")).await.unwrap(),
+        "127.0.0.1:",
+    )
+    .await;
+    expect_unavailable(ZooKeeperElection::connect(zookeeper_at("127.0.0.1:1")).await.unwrap(), "127.0.0.1:1")
+        .await;
 }
 
 #[test]

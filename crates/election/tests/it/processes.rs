@@ -32,9 +32,9 @@ impl LeadingProcess {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let says = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let orders = child.stdin.take().unwrap();
-        let mut this = Self { child, says, orders, token: FencingToken(0) };
+        let mut this = Self { child, lines, orders, token: FencingToken(0) };
         let leads = this.expect_line("leads ");
         this.token = FencingToken(leads.parse().unwrap());
         this

@@ -115,8 +115,8 @@ fn expected(state: &State, case: &Case<'_>) -> Json {
         "error": state.error.as_ref().map(failure),
         "seq": state.seq,
         "created_at": time_text(state.created_at),
-        "ended_at": state.ended_at.map(moment),
-        "deadline": state.deadline.map(moment),
+        "ended_at": state.ended_at.map(time_text),
+        "deadline": state.deadline.map(time_text),
         "steps": steps,
     })
 }
@@ -124,9 +124,9 @@ fn expected(state: &State, case: &Case<'_>) -> Json {
 fn expected_step(step: &StepState, name: &str) -> Json {
     let compensation = step.compensation.map(|_| {
         json!({
-            "queued_at": step.compensate.queued_at.map(moment),
-            "started_at": step.compensate.started_at.map(moment),
-            "ended_at": step.compensate.ended_at.map(moment),
+            "queued_at": step.compensate.queued_at.map(time_text),
+            "started_at": step.compensate.started_at.map(time_text),
+            "ended_at": step.compensate.ended_at.map(time_text),
         })
     });
     json!({
@@ -134,9 +134,9 @@ fn expected_step(step: &StepState, name: &str) -> Json {
         "status": step.status().as_str(),
         "attempts": step.execute.begun(),
         "compensation_attempts": step.compensate.begun(),
-        "queued_at": step.execute.queued_at.map(moment),
-        "started_at": step.execute.started_at.map(moment),
-        "ended_at": step.execute.ended_at.map(moment),
+        "queued_at": step.execute.queued_at.map(time_text),
+        "started_at": step.execute.started_at.map(time_text),
+        "ended_at": step.execute.ended_at.map(time_text),
         "output": step.output,
         "error": step.error.as_ref().map(failure),
         "compensation": compensation,

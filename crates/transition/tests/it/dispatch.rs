@@ -40,7 +40,7 @@ async fn commands_of_a_failed_publish_are_released_in_the_ledger() {
 #[tokio::test]
 async fn commands_of_a_publish_with_unknown_outcome_count_as_delivered() {
     let fixture = Fixture::new().await;
-    fixture.queue.fail_next(Error::Unavailable { reason: "the broker does not respond".to_owned() });
+    fixture.queue.fail_next(Error::unavailable("the broker does not respond"));
     let before = clock::now();
     let id = fixture.start(None, json!({})).await.unwrap().state.id;
     fixture.engine.drain().await;
