@@ -6,7 +6,7 @@
 use crate::error::{ApiResult, FILTER, Problem};
 use crate::time;
 use goconductor_saga::{RollbackCause, Status, Timestamp};
-use goconductor_store::{Comparison, Field, Filter, Value};
+use goconductor_store::{Comparison, Field, Filter, FilterValue};
 
 /// The longest filter, in bytes.
 const MAX_BYTES: usize = 4096;
@@ -258,14 +258,14 @@ impl Parser {
         Ok(text)
     }
 
-    fn value(&self, field: &Field, comparison: Comparison, text: String) -> ApiResult<Value> {
+    fn value(&self, field: &Field, comparison: Comparison, text: String) -> ApiResult<FilterValue> {
         let is_equality = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
         let one_of = |known: Vec<&str>| {
             if !is_equality {
                 return Err(self.invalid_before("this field supports only = and !="));
             }
             if known.contains(&text.as_str()) {
-                return Ok(Value::Text(text.clone()));
+                return Ok(FilterValue::Text(text.clone()));
             }
             Err(self.invalid_before(&format!("{text:?} is not one of {}", known.join(", "))))
         };
@@ -273,16 +273,16 @@ impl Parser {
             Field::Status => one_of(Status::ALL.iter().map(|status| status.as_str()).collect()),
             Field::Cause => one_of(CAUSES.iter().map(|cause| cause.as_str()).chain([""]).collect()),
             Field::Version => match text.parse() {
-                Ok(number) => Ok(Value::Number(number)),
+                Ok(number) => Ok(FilterValue::Number(number)),
                 Err(_) => Err(self.invalid_before(&format!("invalid version {text:?}: it must be a whole number"))),
             },
             Field::CreatedAt | Field::EndedAt => match self.time(&text) {
-                Some(time) => Ok(Value::Time(time)),
+                Some(time) => Ok(FilterValue::Time(time)),
                 None => Err(self.invalid_before(&format!(
                     "invalid time {text:?}: use a time such as \"2026-01-31T12:00:00Z\", or \"-24h\" for 24 hours ago"
                 ))),
             },
-            Field::Id | Field::Definition | Field::IdempotencyKey | Field::Label(_) => Ok(Value::Text(text)),
+            Field::Id | Field::Definition | Field::IdempotencyKey | Field::Label(_) => Ok(FilterValue::Text(text)),
         }
     }
 
@@ -321,7 +321,7 @@ mod tests {
     }
 
     fn is(field: Field, text: &str) -> Filter {
-        Filter::Compare(field, Comparison::Equal, Value::Text(text.to_owned()))
+        Filter::Compare(field, Comparison::Equal, FilterValue::Text(text.to_owned()))
     }
 
     #[test]
@@ -335,7 +335,7 @@ mod tests {
                 is(Field::Status, "ERROR"),
                 is(Field::Definition, "order-processing"),
                 is(Field::Label("team".to_owned()), "shop"),
-                Filter::Compare(Field::CreatedAt, Comparison::Greater, Value::Time(day_ago)),
+                Filter::Compare(Field::CreatedAt, Comparison::Greater, FilterValue::Time(day_ago)),
             ])
         );
         assert_eq!(parsed(r#"idempotency_key = "order-o-1""#), is(Field::IdempotencyKey, "order-o-1"));
@@ -357,7 +357,7 @@ mod tests {
             Filter::Compare(
                 Field::Label("odd name".to_owned()),
                 Comparison::NotEqual,
-                Value::Text("it's".to_owned()),
+                FilterValue::Text("it's".to_owned()),
             )
         );
         assert_eq!(parsed("labels.a.b-c = 1.5"), is(Field::Label("a.b-c".to_owned()), "1.5"));

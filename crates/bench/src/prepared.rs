@@ -4,7 +4,7 @@ use crate::limit::WriteSizes;
 use crate::saga::{self, Saga};
 use goconductor_saga::{LedgerChange, Plan, Transition, WorkflowId, transition};
 use goconductor_store::conformance::flow::{Flow, Given, answered, publishing, refused, undone, unkeyed};
-use goconductor_store::{NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome};
+use goconductor_store::{EncodedTransition, NewWorkflow, Store, TransitionWrite, Write, WriteOutcome};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -49,7 +49,7 @@ fn one_order(plan: &Arc<Plan>, parameters: Given) -> anyhow::Result<PreparedOrde
 /// Returns the average size of the writes of a transition of an order.
 pub(crate) fn bytes() -> anyhow::Result<WriteSizes> {
     let order = orders(1)?.into_iter().next().unwrap_or_default();
-    let records: Vec<&Record> = order
+    let records: Vec<&EncodedTransition> = order
         .writes
         .iter()
         .map(|write| match write {
@@ -178,7 +178,7 @@ impl Templates {
 /// Combines the history of a workflow into one transition from the start.
 fn single_transition(flow: Flow, like: &TransitionWrite) -> anyhow::Result<TransitionWrite> {
     let all: Transition = transition(&flow.plan, None, flow.events, flow.state);
-    Ok(TransitionWrite { record: Arc::new(Record::of(&all)?), ..like.clone() })
+    Ok(TransitionWrite { record: Arc::new(EncodedTransition::of(&all)?), ..like.clone() })
 }
 
 /// Creates another workflow of the same kind.
@@ -188,7 +188,10 @@ fn instantiate(template: &TransitionWrite) -> Write {
     let renamed = |text: &str| text.replace(&old, &record.id.to_string()).into();
     let state = renamed(&record.state);
     let events = record.events.iter().map(|(seq, event)| (*seq, renamed(event))).collect();
-    let write = TransitionWrite { record: Arc::new(Record { state, events, ..record }), ..template.clone() };
+    let write = TransitionWrite {
+        record: Arc::new(EncodedTransition { state, events, ..record }),
+        ..template.clone()
+    };
     let request_digest = json!(null).to_string();
     Write::Start(NewWorkflow { write, idempotency_key: None, request_digest })
 }

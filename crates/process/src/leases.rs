@@ -50,7 +50,7 @@ impl Leases for StoreLeases {
     async fn sync(&self, stream: &str, new: &[NewLease], removed: &[String]) -> Result<(), Error> {
         let new: Vec<_> = new
             .iter()
-            .map(|NewLease { shard, parents }| goconductor_store::NewLease {
+            .map(|NewLease { shard, parents }| goconductor_store::NewShardLease {
                 shard: shard.clone(),
                 parents: parents.clone(),
             })

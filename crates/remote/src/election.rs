@@ -26,17 +26,17 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The stream of a term has no deadline, but the channel has a default timeout, which this one replaces.
 const NO_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-type Client = ElectionServiceClient<Channel>;
+type ElectionClient = ElectionServiceClient<Channel>;
 
 /// A client of one or several equivalent leader electors.
 #[derive(Debug, Clone)]
 pub struct RemoteElection {
     endpoints: Arc<Endpoints>,
     /// Signals the end of the terms of this process, by name and token.
-    terms: Arc<Mutex<Terms>>,
+    terms: Arc<Mutex<TermRegistry>>,
 }
 
-type Terms = BTreeMap<(String, u64), Arc<watch::Sender<bool>>>;
+type TermRegistry = BTreeMap<(String, u64), Arc<watch::Sender<bool>>>;
 
 impl RemoteElection {
     /// Creates a client of the electors at these endpoints.
@@ -45,14 +45,14 @@ impl RemoteElection {
         Self { endpoints: Arc::new(endpoints), terms: Arc::default() }
     }
 
-    async fn call<T, F>(&self, send: impl Fn(Client) -> F + Send) -> Result<T, Error>
+    async fn call<T, F>(&self, send: impl Fn(ElectionClient) -> F + Send) -> Result<T, Error>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>> + Send,
     {
         let mut reason = "no leader elector is configured".to_owned();
         for _ in 0..=self.endpoints.count() {
             let (index, Some(channel)) = self.endpoints.current() else { break };
-            match send(Client::new(channel)).await {
+            match send(ElectionClient::new(channel)).await {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => reason = format!("the leader elector: {}", status.message()),
             }
@@ -156,13 +156,13 @@ impl Election for RemoteElection {
 
 /// Registers a term of this process until it is dropped.
 struct TermRegistration {
-    terms: Arc<Mutex<Terms>>,
+    terms: Arc<Mutex<TermRegistry>>,
     key: (String, u64),
     lost: Arc<watch::Sender<bool>>,
 }
 
 impl TermRegistration {
-    fn new(terms: &Arc<Mutex<Terms>>, leader: &Leader, lost: Arc<watch::Sender<bool>>) -> Self {
+    fn new(terms: &Arc<Mutex<TermRegistry>>, leader: &Leader, lost: Arc<watch::Sender<bool>>) -> Self {
         let key = (leader.name.clone(), leader.token.0);
         terms.lock().insert(key.clone(), Arc::clone(&lost));
         Self { terms: Arc::clone(terms), key, lost }

@@ -96,7 +96,7 @@ impl Endpoints {
 
 /// Whether a failed request was delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Delivery {
+pub(crate) enum DeliveryStatus {
     /// The server responded with an error.
     Answered,
     /// The request certainly did not reach the server.
@@ -107,30 +107,30 @@ pub(crate) enum Delivery {
 
 /// Returns whether the request of a status was delivered. A response of the server itself carries the error of the port
 /// (`is_response`).
-pub(crate) fn delivery(status: &Status, is_response: bool) -> Delivery {
+pub(crate) fn delivery(status: &Status, is_response: bool) -> DeliveryStatus {
     if is_response {
-        return Delivery::Answered;
+        return DeliveryStatus::Answered;
     }
     let mut source = status.source();
     while let Some(error) = source {
         if error.is::<tonic::ConnectError>() {
-            return Delivery::NotSent;
+            return DeliveryStatus::NotSent;
         }
         if let Some(error) = error.downcast_ref::<hyper::Error>()
             && error.is_canceled()
         {
-            return Delivery::NotSent;
+            return DeliveryStatus::NotSent;
         }
         if let Some(error) = error.downcast_ref::<h2::Error>()
             && error.reason() == Some(h2::Reason::REFUSED_STREAM)
         {
-            return Delivery::NotSent;
+            return DeliveryStatus::NotSent;
         }
         source = error.source();
     }
     match status.code() {
         Code::Unimplemented | Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted => {
-            Delivery::Answered
+            DeliveryStatus::Answered
         }
         Code::Ok
         | Code::Cancelled
@@ -144,6 +144,6 @@ pub(crate) fn delivery(status: &Status, is_response: bool) -> Delivery {
         | Code::Internal
         | Code::Unavailable
         | Code::DataLoss
-        | Code::Unauthenticated => Delivery::Lost,
+        | Code::Unauthenticated => DeliveryStatus::Lost,
     }
 }

@@ -10,7 +10,7 @@ mod locks;
 mod maintenance;
 mod workflows;
 
-use crate::endpoints::{Delivery, Endpoints, delivery};
+use crate::endpoints::{DeliveryStatus, Endpoints, delivery};
 use goconductor_store::{Error, Write, WriteOutcome};
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
@@ -29,14 +29,14 @@ const MESSAGE_BYTES: usize = 64 << 20;
 macro_rules! rpc {
     ($method:ident, $request:expr) => {{
         let request = $request;
-        move |mut client: $crate::store::Client| {
+        move |mut client: $crate::store::StateStoreClient| {
             let request = request.clone();
             async move { client.$method(request).await }
         }
     }};
 }
 
-type Client = StateStoreServiceClient<Channel>;
+type StateStoreClient = StateStoreServiceClient<Channel>;
 
 /// A client of one or several equivalent state stores.
 #[derive(Debug, Clone)]
@@ -97,7 +97,11 @@ impl RemoteStore {
         Err(Error::outcome_unknown(format!("{} outcomes for {expected} writes", outcomes.len())))
     }
 
-    async fn call<T, F>(&self, repeat: Repeat, send: impl Fn(Client) -> F + Send) -> Result<T, Error>
+    async fn call<T, F>(
+        &self,
+        repeat: Repeat,
+        send: impl Fn(StateStoreClient) -> F + Send,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
@@ -114,19 +118,24 @@ impl RemoteStore {
                 Err(status) => status,
             };
             let delivery = delivery(&status, status::is_of_store(&status));
-            if delivery != Delivery::Answered {
+            if delivery != DeliveryStatus::Answered {
                 self.endpoints.move_on(index);
             }
             match (delivery, repeat) {
-                (Delivery::Answered, _) => return Err(status::to_store(&status)),
-                (Delivery::NotSent, _) | (Delivery::Lost, Repeat::Idempotent) if attempts > 0 => {}
-                (Delivery::NotSent, _) => return Err(Error::unavailable(chain(&status)).caused_by(status)),
-                (Delivery::Lost, _) => return Err(Error::outcome_unknown(chain(&status)).caused_by(status)),
+                (DeliveryStatus::Answered, _) => return Err(status::to_store(&status)),
+                (DeliveryStatus::NotSent, _) | (DeliveryStatus::Lost, Repeat::Idempotent) if attempts > 0 => {
+                }
+                (DeliveryStatus::NotSent, _) => {
+                    return Err(Error::unavailable(chain(&status)).caused_by(status));
+                }
+                (DeliveryStatus::Lost, _) => {
+                    return Err(Error::outcome_unknown(chain(&status)).caused_by(status));
+                }
             }
         }
     }
 
-    async fn read<T, F>(&self, send: impl Fn(Client) -> F + Send) -> Result<T, Error>
+    async fn read<T, F>(&self, send: impl Fn(StateStoreClient) -> F + Send) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
@@ -138,8 +147,10 @@ impl RemoteStore {
     }
 }
 
-fn client(channel: Channel) -> Client {
-    Client::new(channel).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES)
+fn client(channel: Channel) -> StateStoreClient {
+    StateStoreClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
 }
 
 /// Returns the message of a status with its causes.

@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use goconductor_election::{Election, Leadership};
 use goconductor_queue::Topic;
 use goconductor_saga::{Input, OwedKey, Side, Timestamp};
-use goconductor_store::{ClaimRequest, Fence, LaneClaim, LedgerRow, RowKind, Shard};
+use goconductor_store::{ClaimRequest, Fence, LaneClaim, LedgerRow, RowKind, WorkflowShard};
 use goconductor_transition::{COMMAND_FORMAT, Command, Engine, Error, clock, topic_of};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ const MAX_TIMERS: u32 = 500;
 /// The dispatcher of one shard.
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
-    shard: Shard,
+    shard: WorkflowShard,
     engine: Arc<Engine>,
     election: Arc<dyn Election>,
     cluster: Arc<ClusterView>,
@@ -47,7 +47,7 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     pub(crate) fn new(
-        shard: Shard,
+        shard: WorkflowShard,
         engine: Arc<Engine>,
         election: Arc<dyn Election>,
         cluster: Arc<ClusterView>,

@@ -10,7 +10,7 @@ use crate::task::Participant;
 use crate::worker_service::{self, WorkerAcceptor};
 use crate::workers::{ServiceKey, Workers};
 use goconductor_election::Election;
-use goconductor_store::{ProcessInfo, Shard};
+use goconductor_store::{ProcessInfo, WorkflowShard};
 use goconductor_transition::Engine;
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use std::collections::BTreeMap;
@@ -96,7 +96,7 @@ impl Executor {
         let of = self.settings.duty_shards;
         let dispatchers = (0..of).map(|index| {
             let dispatcher = Dispatcher::new(
-                Shard { index, of },
+                WorkflowShard { index, of },
                 Arc::clone(&self.engine),
                 Arc::clone(&self.election),
                 Arc::clone(&cluster),

@@ -9,4 +9,4 @@ mod run;
 mod service;
 
 pub use run::run;
-pub use service::{Service, service};
+pub use service::{StoreService, service};

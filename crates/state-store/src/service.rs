@@ -33,7 +33,7 @@ type RpcResult<T> = Result<Response<T>, Status>;
 
 /// The gRPC service over a store.
 #[derive(Debug)]
-pub struct Service {
+pub struct StoreService {
     store: Arc<dyn Store>,
     changes: broadcast::Sender<WorkflowHead>,
     stop: CancellationToken,
@@ -45,8 +45,8 @@ pub fn service(
     store: Arc<dyn Store>,
     changes: broadcast::Sender<WorkflowHead>,
     stop: CancellationToken,
-) -> StateStoreServiceServer<Service> {
-    StateStoreServiceServer::new(Service { store, changes, stop })
+) -> StateStoreServiceServer<StoreService> {
+    StateStoreServiceServer::new(StoreService { store, changes, stop })
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES)
 }
@@ -57,7 +57,7 @@ macro_rules! serve {
         $($method:ident: $request:ident => $response:ident;)*
     })*) => {
         #[tonic::async_trait]
-        impl StateStoreService for Service {
+        impl StateStoreService for StoreService {
             type ChangesStream = BoxStream<'static, Result<wire::ChangesResponse, Status>>;
 
             async fn changes(&self, _: Request<wire::ChangesRequest>) -> RpcResult<Self::ChangesStream> {
@@ -131,7 +131,7 @@ serve! {
     }
 }
 
-impl Service {
+impl StoreService {
     /// An empty message that confirms the subscription, followed by the changes.
     fn follow_changes(&self) -> BoxStream<'static, Result<wire::ChangesResponse, Status>> {
         let open = futures::stream::once(async { Ok(wire::ChangesResponse::default()) });

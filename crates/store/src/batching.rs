@@ -65,7 +65,7 @@ const CHANGES: usize = 4096;
 type ReplySender = oneshot::Sender<Result<Vec<WriteOutcome>, Error>>;
 
 /// The writes of one caller.
-struct Request {
+struct QueuedWrite {
     writes: Vec<Write>,
     reply: ReplySender,
 }
@@ -74,7 +74,7 @@ struct Request {
 #[derive(Debug)]
 pub struct BatchingStore {
     backend: Arc<dyn Store>,
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<QueuedWrite>,
     workflows: Reads<WorkflowId, Option<EncodedWorkflow>>,
     newest: Reads<DefinitionName, Option<u32>>,
     changes: broadcast::Sender<WorkflowHead>,
@@ -88,8 +88,8 @@ impl BatchingStore {
         let (requests, queue) = mpsc::channel(limits.queue_depth.max(1));
         let (changes, _) = broadcast::channel(CHANGES);
         let sequencer = Arc::new(ChangeSequencer::default());
-        let writer = Writer { backend: Arc::clone(&backend), changes: changes.clone(), sequencer };
-        tokio::spawn(writer.run(Batcher::new(queue, limits, |request: &Request| request.writes.len())));
+        let writer = BatchWriter { backend: Arc::clone(&backend), changes: changes.clone(), sequencer };
+        tokio::spawn(writer.run(Batcher::new(queue, limits, |request: &QueuedWrite| request.writes.len())));
         let workflows = Reads::new(&backend, limits, reads::load_encoded);
         let newest = Reads::new(&backend, limits, reads::newest);
         Self { backend, requests, workflows, newest, changes }
@@ -113,7 +113,7 @@ impl StoreLayer for BatchingStore {
 impl WorkflowLayer for BatchingStore {
     async fn write(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let (reply, response) = oneshot::channel();
-        self.requests.send(Request { writes: batch, reply }).await.map_err(|_| writer_closed())?;
+        self.requests.send(QueuedWrite { writes: batch, reply }).await.map_err(|_| writer_closed())?;
         let lost = || Error::outcome_unknown("the writer task ended before it responded");
         response.await.unwrap_or_else(|_| Err(lost()))
     }
@@ -172,14 +172,14 @@ impl ChangeSequencer {
 
 /// Writes batches to the backend.
 #[derive(Clone)]
-struct Writer {
+struct BatchWriter {
     backend: Arc<dyn Store>,
     changes: broadcast::Sender<WorkflowHead>,
     sequencer: Arc<ChangeSequencer>,
 }
 
-impl Writer {
-    async fn run(self, mut batcher: Batcher<Request>) {
+impl BatchWriter {
+    async fn run(self, mut batcher: Batcher<QueuedWrite>) {
         let mut in_flight = JoinSet::new();
         while let Some(batch) = batcher.next(&mut in_flight).await {
             let (writer, number) = (self.clone(), self.sequencer.next_batch());
@@ -188,7 +188,7 @@ impl Writer {
         }
     }
 
-    async fn write(&self, number: u64, batch: Vec<Request>) {
+    async fn write(&self, number: u64, batch: Vec<QueuedWrite>) {
         let writes: Vec<Write> = batch.iter().flat_map(|request| request.writes.iter().cloned()).collect();
         let changes = match self.write_batch(writes).await {
             Ok(outcomes) => {
@@ -238,7 +238,7 @@ impl Writer {
     }
 
     /// Writes the requests of a batch one by one for as long as the database is available, and returns their changes.
-    async fn write_each(&self, batch: Vec<Request>) -> Vec<WorkflowHead> {
+    async fn write_each(&self, batch: Vec<QueuedWrite>) -> Vec<WorkflowHead> {
         let mut all = Vec::new();
         let mut requests = batch.into_iter();
         while let Some(request) = requests.next() {
@@ -261,14 +261,14 @@ impl Writer {
     }
 }
 
-impl Request {
+impl QueuedWrite {
     fn reply(self, result: Result<Vec<WriteOutcome>, Error>) {
         // Fails if the caller was cancelled.
         drop(self.reply.send(result));
     }
 }
 
-fn reject(batch: impl IntoIterator<Item = Request>, error: &Error) {
+fn reject(batch: impl IntoIterator<Item = QueuedWrite>, error: &Error) {
     for request in batch {
         request.reply(Err(error.clone()));
     }

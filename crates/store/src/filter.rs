@@ -12,7 +12,7 @@ pub enum Filter {
     /// The condition is false.
     Not(Box<Filter>),
     /// Compares a field with a value. A label that a workflow does not have is not equal to any value.
-    Compare(Field, Comparison, Value),
+    Compare(Field, Comparison, FilterValue),
 }
 
 impl Filter {
@@ -31,7 +31,7 @@ impl Filter {
     pub(crate) fn certain(&self) -> Vec<(&Field, &str)> {
         match self {
             Self::All(parts) => parts.iter().flat_map(Self::certain).collect(),
-            Self::Compare(field, Comparison::Equal, Value::Text(text)) => vec![(field, text.as_str())],
+            Self::Compare(field, Comparison::Equal, FilterValue::Text(text)) => vec![(field, text.as_str())],
             Self::Any(_) | Self::Not(_) | Self::Compare(..) => Vec::new(),
         }
     }
@@ -63,7 +63,7 @@ pub enum Field {
 impl Field {
     /// Returns whether the field can be compared with a value of this type. With another type, `!=` is true and every
     /// other comparison is false.
-    pub(crate) fn takes(&self, value: &Value) -> bool {
+    pub(crate) fn takes(&self, value: &FilterValue) -> bool {
         match (self, value) {
             (
                 Self::Id
@@ -72,11 +72,11 @@ impl Field {
                 | Self::Cause
                 | Self::IdempotencyKey
                 | Self::Label(_),
-                Value::Text(_),
+                FilterValue::Text(_),
             )
-            | (Self::Version, Value::Number(_))
-            | (Self::CreatedAt | Self::EndedAt, Value::Time(_)) => true,
-            (_, Value::Text(_) | Value::Number(_) | Value::Time(_)) => false,
+            | (Self::Version, FilterValue::Number(_))
+            | (Self::CreatedAt | Self::EndedAt, FilterValue::Time(_)) => true,
+            (_, FilterValue::Text(_) | FilterValue::Number(_) | FilterValue::Time(_)) => false,
         }
     }
 }
@@ -100,7 +100,7 @@ pub enum Comparison {
 
 /// The value to compare with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub enum FilterValue {
     /// A value for a text field.
     Text(String),
     /// A value for the version.

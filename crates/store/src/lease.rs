@@ -20,7 +20,7 @@ pub trait ShardLeaseStore: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
-    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error>;
+    async fn sync_leases(&self, stream: &str, new: &[NewShardLease], gone: &[String]) -> Result<(), Error>;
 
     /// Acquires leases and returns, for each shard, whether it was acquired.
     ///
@@ -48,7 +48,7 @@ pub trait ShardLeaseStore: std::fmt::Debug + Send + Sync {
 
 layer!(ShardLeaseStore, ShardLeaseLayer {
     fn leases(stream: &str) -> Vec<ShardLease>;
-    fn sync_leases(stream: &str, new: &[NewLease], gone: &[String]) -> ();
+    fn sync_leases(stream: &str, new: &[NewShardLease], gone: &[String]) -> ();
     fn acquire_leases(stream: &str, request: &LeaseRequest) -> Vec<bool>;
     fn update_leases(stream: &str, owner: &str, updates: &[LeaseUpdate]) -> Vec<bool>;
 });
@@ -85,7 +85,7 @@ pub struct LeaseProgress {
 
 /// A shard that may not have a lease yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewLease {
+pub struct NewShardLease {
     /// The shard.
     pub shard: String,
     /// The shards that must be consumed completely before this one.

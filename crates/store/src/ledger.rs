@@ -123,14 +123,14 @@ pub struct Fence {
 /// A share of the workflows: those whose slot modulo `of` is `index`. The slot of a workflow is the last four bits of its
 /// id. The bits are random, so the shares are even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
+pub struct WorkflowShard {
     /// The index of the share, from 0.
     pub index: u8,
-    /// The number of shares, at most [`Shard::MOST`].
+    /// The number of shares, at most [`WorkflowShard::MOST`].
     pub of: u8,
 }
 
-impl Shard {
+impl WorkflowShard {
     /// The number of slots.
     pub const MOST: u8 = 16;
 
@@ -146,7 +146,7 @@ pub struct ClaimRequest {
     /// Proof of leadership.
     pub fence: Option<Fence>,
     /// The share of the workflows whose rows are claimed. `None` claims the rows of all workflows.
-    pub shard: Option<Shard>,
+    pub shard: Option<WorkflowShard>,
     /// The current time.
     pub now: Timestamp,
     /// The lanes whose commands are claimed.

@@ -51,13 +51,14 @@ pub use definition::{
     NewDefinition, PutDefinition, ServiceRecord, ServiceSettings,
 };
 pub use error::{Cause, Error};
-pub use filter::{Comparison, Field, Filter, Value};
+pub use filter::{Comparison, Field, Filter, FilterValue};
 pub use layer::StoreLayer;
 pub use lease::{
-    LeaseProgress, LeaseRequest, LeaseUpdate, NewLease, ShardLease, ShardLeaseLayer, ShardLeaseStore,
+    LeaseProgress, LeaseRequest, LeaseUpdate, NewShardLease, ShardLease, ShardLeaseLayer, ShardLeaseStore,
 };
 pub use ledger::{
-    Claim, ClaimRequest, Fence, LaneClaim, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, RowKind, Shard,
+    Claim, ClaimRequest, Fence, LaneClaim, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, RowKind,
+    WorkflowShard,
 };
 pub use lock::{Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore};
 pub use maintenance::{
@@ -65,7 +66,7 @@ pub use maintenance::{
     maintenance_loop,
 };
 pub use member::{ActionBacklog, Announcement, Member, ProcessInfo, QueueView, ServedService};
-pub use record::{EncodedWorkflow, Record};
+pub use record::{EncodedTransition, EncodedWorkflow};
 pub use workflow::{
     Count, ListPage, ListRequest, Loaded, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,
     WorkflowStore, Write, WriteOutcome,

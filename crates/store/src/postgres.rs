@@ -28,7 +28,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool, Postgres, Transaction};
 use std::str::FromStr;
 use std::time::Duration;
-use writers::Writers;
+use writers::WriteConnections;
 
 /// Maximum number of attempts of a transaction that the server aborts to resolve a conflict.
 const MAX_CONFLICT_RETRIES: u32 = 5;
@@ -58,7 +58,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct PostgresStore {
     pool: PgPool,
     /// Connections for batches of writes. They are separate so that a batch never waits for a reader.
-    writers: Writers,
+    writers: WriteConnections,
 }
 
 impl PostgresStore {
@@ -75,7 +75,7 @@ impl PostgresStore {
             .options([("synchronous_commit", "on")])
             .options(INDEX_LOOKUPS);
         let batches = Limits::POSTGRES.max_concurrent_batches;
-        let writers = Writers::new(options.clone().options(GENERIC_PLAN), batches);
+        let writers = WriteConnections::new(options.clone().options(GENERIC_PLAN), batches);
         let readers = max_connections.saturating_sub(u32::try_from(batches).unwrap_or(u32::MAX));
         let pool = PgPoolOptions::new()
             .max_connections(readers.max(1))

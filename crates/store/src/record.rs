@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 /// An encoded transition.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Record {
+pub struct EncodedTransition {
     /// The workflow.
     pub id: WorkflowId,
     /// The `seq` from which the transition was computed. 0 for a start.
@@ -49,7 +49,7 @@ pub struct Record {
     pub ledger: Vec<LedgerChange>,
 }
 
-impl Record {
+impl EncodedTransition {
     /// Encodes a transition.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
-use writer::Writer;
+use writer::WriterThread;
 
 /// Maximum number of concurrent reads. Further reads would only compete for the CPU.
 const READERS: usize = 3;
@@ -47,7 +47,7 @@ impl From<rusqlite::Error> for Error {
 #[derive(Debug)]
 pub struct SqliteStore {
     /// Declared before the lock, and therefore dropped before it: the file is closed when another process may open it.
-    writer: Option<Writer>,
+    writer: Option<WriterThread>,
     readers: Arc<Readers>,
     _lock: Option<File>,
     _directory: Option<tempfile::TempDir>,
@@ -91,7 +91,7 @@ impl SqliteStore {
         prepare(&connection)?;
         migrations::run(&mut connection)?;
         Ok(Self {
-            writer: Some(Writer::start(connection)?),
+            writer: Some(WriterThread::start(connection)?),
             readers: Readers::new(path),
             _lock: Some(lock),
             _directory: None,

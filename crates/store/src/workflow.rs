@@ -1,7 +1,7 @@
 //! Workflows.
 
 use crate::layer::layer;
-use crate::{EncodedWorkflow, Error, Field, Filter, Record};
+use crate::{EncodedTransition, EncodedWorkflow, Error, Field, Filter};
 use async_trait::async_trait;
 use goconductor_saga::{Event, Json, OwedKey, RollbackCause, State, Status, Timestamp, WorkflowId};
 use std::collections::BTreeMap;
@@ -103,7 +103,7 @@ pub struct NewWorkflow {
 #[derive(Debug, Clone)]
 pub struct TransitionWrite {
     /// The encoded transition.
-    pub record: Arc<Record>,
+    pub record: Arc<EncodedTransition>,
     /// The ledger rows whose commands the writer publishes immediately after the commit. They count as delivered once
     /// more at `now`, and are due again at `redeliver_at`. The other rows are due at their own time, and are left to the
     /// dispatcher.

@@ -7,7 +7,7 @@ use crate::view::{self, SummaryView};
 use futures::stream::{self, Stream, TryStreamExt};
 use goconductor_saga::WorkflowId;
 use goconductor_service_kit::fair::Permit;
-use goconductor_store::{Comparison, Field, Filter, ListRequest, Summary, Value, WorkflowHead};
+use goconductor_store::{Comparison, Field, Filter, FilterValue, ListRequest, Summary, WorkflowHead};
 use goconductor_transition::clock;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -108,7 +108,9 @@ impl Watcher {
 
     /// Reads the changed workflows that match the filter.
     async fn read(&self, ids: &BTreeSet<WorkflowId>) -> ApiResult<Vec<Summary>> {
-        let is = |id: &WorkflowId| Filter::Compare(Field::Id, Comparison::Equal, Value::Text(id.to_string()));
+        let is = |id: &WorkflowId| {
+            Filter::Compare(Field::Id, Comparison::Equal, FilterValue::Text(id.to_string()))
+        };
         let mut filter = Filter::Any(ids.iter().map(is).collect());
         if let Some(own) = &self.filter {
             filter = Filter::All(vec![filter, own.clone()]);

@@ -9,7 +9,8 @@ use goconductor_saga::{
 };
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    DefinitionStore, NewDefinition, NewWorkflow, Record, TransitionWrite, WorkflowStore, Write, WriteOutcome,
+    DefinitionStore, EncodedTransition, NewDefinition, NewWorkflow, TransitionWrite, WorkflowStore, Write,
+    WriteOutcome,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ fn done(plan: &Plan, state: &State) -> Transition {
 async fn write(store: &SqliteStore, transition: Transition) {
     let is_start = transition.from_seq == 0;
     let write = TransitionWrite {
-        record: Arc::new(Record::of(&transition).unwrap()),
+        record: Arc::new(EncodedTransition::of(&transition).unwrap()),
         publishes: Vec::new(),
         now: NOW,
         redeliver_at: NOW,

@@ -2,7 +2,7 @@
 
 use super::{RemoteStore, Repeat, all, of_each, rpc};
 use async_trait::async_trait;
-use goconductor_store::{Error, LeaseRequest, LeaseUpdate, NewLease, ShardLease, ShardLeaseStore};
+use goconductor_store::{Error, LeaseRequest, LeaseUpdate, NewShardLease, ShardLease, ShardLeaseStore};
 use goconductor_wire::internal as wire;
 
 #[async_trait]
@@ -12,7 +12,7 @@ impl ShardLeaseStore for RemoteStore {
         all(self.read(rpc!(list_leases, request)).await?.leases)
     }
 
-    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+    async fn sync_leases(&self, stream: &str, new: &[NewShardLease], gone: &[String]) -> Result<(), Error> {
         let (stream, new) = (stream.to_owned(), new.iter().map(Into::into).collect());
         let request = wire::SyncLeasesRequest { stream, new, gone: gone.to_vec() };
         self.call(Repeat::Idempotent, rpc!(sync_leases, request)).await?;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 /// The keys of one caller.
-struct Request<K, V> {
+struct QueuedRead<K, V> {
     keys: Vec<K>,
     reply: oneshot::Sender<Result<Vec<V>, Error>>,
 }
@@ -20,18 +20,18 @@ struct Request<K, V> {
 /// The values of the keys, in their order.
 type Values<V> = Pin<Box<dyn Future<Output = Result<Vec<V>, Error>> + Send>>;
 /// A query for many keys.
-type Query<K, V> = fn(Arc<dyn Store>, Vec<K>) -> Values<V>;
+type BatchQuery<K, V> = fn(Arc<dyn Store>, Vec<K>) -> Values<V>;
 
 /// A task that batches reads of one kind.
 #[derive(Debug)]
 pub(super) struct Reads<K, V> {
-    requests: mpsc::Sender<Request<K, V>>,
+    requests: mpsc::Sender<QueuedRead<K, V>>,
 }
 
 impl<K: Clone + Send + 'static, V: Send + 'static> Reads<K, V> {
-    pub(super) fn new(backend: &Arc<dyn Store>, limits: Limits, query: Query<K, V>) -> Self {
+    pub(super) fn new(backend: &Arc<dyn Store>, limits: Limits, query: BatchQuery<K, V>) -> Self {
         let (requests, queue) = mpsc::channel(limits.queue_depth.max(1));
-        let mut batcher = Batcher::new(queue, limits, |request: &Request<K, V>| request.keys.len());
+        let mut batcher = Batcher::new(queue, limits, |request: &QueuedRead<K, V>| request.keys.len());
         let backend = Arc::clone(backend);
         tokio::spawn(async move {
             let mut in_flight = JoinSet::new();
@@ -45,23 +45,27 @@ impl<K: Clone + Send + 'static, V: Send + 'static> Reads<K, V> {
 
     pub(super) async fn read(&self, keys: &[K]) -> Result<Vec<V>, Error> {
         let (reply, response) = oneshot::channel();
-        self.requests.send(Request { keys: keys.to_vec(), reply }).await.map_err(|_| writer_closed())?;
+        self.requests.send(QueuedRead { keys: keys.to_vec(), reply }).await.map_err(|_| writer_closed())?;
         response.await.unwrap_or_else(|_| Err(writer_closed()))
     }
 }
 
-async fn read_batch<K: Clone, V>(backend: Arc<dyn Store>, batch: Vec<Request<K, V>>, query: Query<K, V>) {
+async fn read_batch<K: Clone, V>(
+    backend: Arc<dyn Store>,
+    batch: Vec<QueuedRead<K, V>>,
+    query: BatchQuery<K, V>,
+) {
     let keys: Vec<K> = batch.iter().flat_map(|request| request.keys.iter().cloned()).collect();
     match query(backend, keys).await {
         Ok(values) => {
             let mut values = values.into_iter();
-            for Request { keys, reply } in batch {
+            for QueuedRead { keys, reply } in batch {
                 // Fails if the caller was cancelled.
                 drop(reply.send(Ok(values.by_ref().take(keys.len()).collect())));
             }
         }
         Err(error) => {
-            for Request { reply, .. } in batch {
+            for QueuedRead { reply, .. } in batch {
                 drop(reply.send(Err(error.clone())));
             }
         }

@@ -13,7 +13,7 @@ use super::bench::{
 };
 use super::group::nothing_of;
 use super::{Factory, Verdict};
-use crate::{Record, TransitionWrite, Write};
+use crate::{EncodedTransition, TransitionWrite, Write};
 
 /// Starts a workflow and moves it on, and looks at all of it after each move; it ends so, and is owed nothing.
 async fn follow(factory: Arc<dyn Factory>, plan: &Arc<Plan>, course: &[Input], end: Status) -> Verdict {
@@ -92,7 +92,7 @@ pub(super) async fn all_or_nothing(factory: Arc<dyn Factory>) -> Verdict {
         events: vec![event(1)],
         ..write.record.transition().map_err(|error| error.to_string())?
     };
-    let record = Record::of(&transition).map_err(|error| error.to_string())?;
+    let record = EncodedTransition::of(&transition).map_err(|error| error.to_string())?;
     let impossible = TransitionWrite { record: Arc::new(record), ..write };
     let (never, start) = Flow::start(&plan, Given::default())?;
     let group = vec![Write::Transition(good), unkeyed(start), Write::Transition(impossible)];

@@ -12,7 +12,7 @@ use goconductor_saga::{
     Timeouts, Timestamp, Transition, WorkflowId, decide, start, transition,
 };
 
-use crate::{NewWorkflow, Record, TransitionWrite, Write};
+use crate::{EncodedTransition, NewWorkflow, TransitionWrite, Write};
 
 /// Where the cases' workflows live, unless they say otherwise.
 pub const NAMESPACE: &str = "default";
@@ -187,7 +187,7 @@ impl Flow {
 
 fn written(transition: &Transition, now: Timestamp) -> Result<TransitionWrite, String> {
     Ok(TransitionWrite {
-        record: Arc::new(Record::of(transition).map_err(|error| error.to_string())?),
+        record: Arc::new(EncodedTransition::of(transition).map_err(|error| error.to_string())?),
         publishes: Vec::new(),
         now,
         redeliver_at: now.after(REDELIVERY),

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::bench::{Bench, ensure, same, unexpected};
 use super::{Factory, Verdict};
-use crate::{LeaseProgress, LeaseRequest, LeaseUpdate, NewLease, ShardLease};
+use crate::{LeaseProgress, LeaseRequest, LeaseUpdate, NewShardLease, ShardLease};
 
 const STREAM: &str = "päyments\u{0}";
 const LONG: Duration = Duration::from_secs(3600);
@@ -18,7 +18,7 @@ impl Bench {
         self.store.leases(STREAM).await.map_err(unexpected("leases"))
     }
 
-    async fn sync(&self, new: &[NewLease], gone: &[&str]) -> Verdict {
+    async fn sync(&self, new: &[NewShardLease], gone: &[&str]) -> Verdict {
         let gone: Vec<String> = gone.iter().map(|&shard| shard.to_owned()).collect();
         self.store.sync_leases(STREAM, new, &gone).await.map_err(unexpected("sync_leases"))
     }
@@ -49,12 +49,12 @@ impl Bench {
     }
 }
 
-fn new(shard: &str, parents: &[&str]) -> NewLease {
-    NewLease { shard: shard.to_owned(), parents: parents.iter().map(|&each| each.to_owned()).collect() }
+fn new(shard: &str, parents: &[&str]) -> NewShardLease {
+    NewShardLease { shard: shard.to_owned(), parents: parents.iter().map(|&each| each.to_owned()).collect() }
 }
 
 fn free(shard: &str, parents: &[&str]) -> ShardLease {
-    let NewLease { shard, parents } = new(shard, parents);
+    let NewShardLease { shard, parents } = new(shard, parents);
     let progress = LeaseProgress::default();
     ShardLease { shard, parents, owner: None, counter: 0, remaining: Duration::ZERO, progress }
 }

@@ -11,7 +11,7 @@ use super::bench::{
     parallel, pause, refused, same, step, undone, unexpected, unkeyed,
 };
 use super::{Factory, Verdict};
-use crate::{Comparison, Count, Field, Filter, ListRequest, Summary, Value};
+use crate::{Comparison, Count, Field, Filter, FilterValue, ListRequest, Summary};
 
 const COMPARISONS: [Comparison; 6] = [
     Comparison::Equal,
@@ -132,7 +132,7 @@ fn holds(filter: &Filter, of: &Summary) -> bool {
         Filter::Not(part) => !holds(part, of),
         Filter::Compare(field, comparison, value) => {
             let order = compared(field, value, of);
-            if order.is_none() && *field == Field::EndedAt && matches!(value, Value::Time(_)) {
+            if order.is_none() && *field == Field::EndedAt && matches!(value, FilterValue::Time(_)) {
                 return false;
             }
             match comparison {
@@ -148,18 +148,18 @@ fn holds(filter: &Filter, of: &Summary) -> bool {
 }
 
 /// How a field stands to a value; none: it has nothing that could be compared with it.
-fn compared(field: &Field, value: &Value, of: &Summary) -> Option<Ordering> {
+fn compared(field: &Field, value: &FilterValue, of: &Summary) -> Option<Ordering> {
     let text = |text: &str| match value {
-        Value::Text(value) => Some(text.cmp(value)),
-        Value::Number(_) | Value::Time(_) => None,
+        FilterValue::Text(value) => Some(text.cmp(value)),
+        FilterValue::Number(_) | FilterValue::Time(_) => None,
     };
     let time = |time: Timestamp| match value {
-        Value::Time(value) => Some(time.cmp(value)),
-        Value::Text(_) | Value::Number(_) => None,
+        FilterValue::Time(value) => Some(time.cmp(value)),
+        FilterValue::Text(_) | FilterValue::Number(_) => None,
     };
     match (field, value) {
-        (Field::Id, Value::Text(text)) => text.parse::<WorkflowId>().ok().map(|id| of.id.cmp(&id)),
-        (Field::Version, Value::Number(number)) => Some(i64::from(of.version).cmp(number)),
+        (Field::Id, FilterValue::Text(text)) => text.parse::<WorkflowId>().ok().map(|id| of.id.cmp(&id)),
+        (Field::Version, FilterValue::Number(number)) => Some(i64::from(of.version).cmp(number)),
         (Field::Id | Field::Version, _) => None,
         (Field::Status, _) => text(of.status.as_str()),
         (Field::Definition, _) => text(&of.definition),
@@ -173,17 +173,17 @@ fn compared(field: &Field, value: &Value, of: &Summary) -> Option<Ordering> {
 
 /// Every field with values that some workflow has, that lie between, and of another kind.
 fn comparisons(summaries: &[Summary]) -> Vec<Filter> {
-    let mut values: Vec<(Field, Value)> = Vec::new();
-    let text = |text: &str| Value::Text(text.to_owned());
+    let mut values: Vec<(Field, FilterValue)> = Vec::new();
+    let text = |text: &str| FilterValue::Text(text.to_owned());
     for each in summaries {
         values.push((Field::Id, text(&each.id.to_string())));
         values.push((Field::Status, text(each.status.as_str())));
         values.push((Field::Definition, text(&each.definition)));
-        values.push((Field::Version, Value::Number(i64::from(each.version))));
+        values.push((Field::Version, FilterValue::Number(i64::from(each.version))));
         values.push((Field::Cause, text(each.cause.map_or("", |cause| cause.as_str()))));
         values.push((Field::IdempotencyKey, text(each.idempotency_key.as_deref().unwrap_or_default())));
-        values.push((Field::CreatedAt, Value::Time(each.created_at)));
-        values.extend(each.ended_at.map(|at| (Field::EndedAt, Value::Time(at))));
+        values.push((Field::CreatedAt, FilterValue::Time(each.created_at)));
+        values.extend(each.ended_at.map(|at| (Field::EndedAt, FilterValue::Time(at))));
     }
     for name in ODD.iter().chain(&["no such label", "tea"]) {
         for value in ODD.iter().chain(&["of the definition", "9", "zz"]) {
@@ -199,7 +199,7 @@ fn comparisons(summaries: &[Summary]) -> Vec<Filter> {
         Field::Label("10".to_owned()),
     ];
     for field in others {
-        for value in [text("no such"), text("1"), Value::Number(10), Value::Time(at(15))] {
+        for value in [text("no such"), text("1"), FilterValue::Number(10), FilterValue::Time(at(15))] {
             values.push((field.clone(), value));
         }
     }
@@ -246,7 +246,8 @@ pub(super) async fn combined(factory: Arc<dyn Factory>) -> Verdict {
         filters.push(Filter::All(vec![left.clone(), not(right)]));
         filters.push(not(&Filter::All(vec![not(left), Filter::Any(vec![not(right), left.clone()])])));
     }
-    let mut deep = Filter::Compare(Field::Status, Comparison::Equal, Value::Text("COMPLETED".to_owned()));
+    let mut deep =
+        Filter::Compare(Field::Status, Comparison::Equal, FilterValue::Text("COMPLETED".to_owned()));
     for _ in 0..33 {
         deep = Filter::Not(Box::new(Filter::All(vec![deep])));
     }
@@ -267,8 +268,11 @@ pub(super) async fn paged(factory: Arc<dyn Factory>) -> Verdict {
         bench.begin_with(&plan, Given { namespace: "other".to_owned(), ..Given::default() }).await?;
     }
     let newest: Vec<WorkflowId> = ids.iter().rev().copied().collect();
-    let odd =
-        Filter::Compare(Field::Label("parity".to_owned()), Comparison::Equal, Value::Text("1".to_owned()));
+    let odd = Filter::Compare(
+        Field::Label("parity".to_owned()),
+        Comparison::Equal,
+        FilterValue::Text("1".to_owned()),
+    );
     let odds: Vec<WorkflowId> = ids.iter().skip(1).step_by(2).rev().copied().collect();
     for (filter, expected, sizes) in [
         (None, newest.clone(), vec![10, 10, 5]),
@@ -301,7 +305,7 @@ pub(super) async fn paged(factory: Arc<dyn Factory>) -> Verdict {
 pub(super) async fn counted(factory: Arc<dyn Factory>) -> Verdict {
     let bench = Bench::open(&factory).await?;
     let summaries = varied(&bench).await?;
-    let final_only = Filter::Compare(Field::EndedAt, Comparison::Greater, Value::Time(at(0)));
+    let final_only = Filter::Compare(Field::EndedAt, Comparison::Greater, FilterValue::Time(at(0)));
     let value = |by: &Field, of: &Summary| match by {
         Field::Definition => of.definition.clone(),
         Field::Version => of.version.to_string(),

@@ -9,7 +9,8 @@ use goconductor_saga::{Timestamp, WorkflowId};
 use super::bench::{Bench, at, ensure, lanes, order, same, unexpected};
 use super::{Factory, Verdict};
 use crate::{
-    Announcement, ClaimRequest, DeadLetter, DeadLetterPosition, Member, ProcessInfo, ServedService, Shard,
+    Announcement, ClaimRequest, DeadLetter, DeadLetterPosition, Member, ProcessInfo, ServedService,
+    WorkflowShard,
 };
 
 pub(super) async fn shards(factory: Arc<dyn Factory>) -> Verdict {
@@ -22,8 +23,11 @@ pub(super) async fn shards(factory: Arc<dyn Factory>) -> Verdict {
     let mut claimed: BTreeSet<WorkflowId> = BTreeSet::new();
     for of in [4_u8] {
         for index in 0..of {
-            let request =
-                ClaimRequest { shard: Some(Shard { index, of }), limit: 100, ..lanes(&["stock"], at(1)) };
+            let request = ClaimRequest {
+                shard: Some(WorkflowShard { index, of }),
+                limit: 100,
+                ..lanes(&["stock"], at(1))
+            };
             let rows = bench.claim(&request).await?;
             let share: BTreeSet<WorkflowId> = rows.iter().map(|row| row.key.id).collect();
             let strange = share.iter().find(|id| id.0.as_bytes()[15] % of != index);

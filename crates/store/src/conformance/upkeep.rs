@@ -12,7 +12,7 @@ use super::bench::{
 };
 use super::lists::all;
 use super::{Factory, Verdict};
-use crate::{Comparison, Count, Field, Filter, MaintenanceRequest, Value, Write, WriteOutcome};
+use crate::{Comparison, Count, Field, Filter, FilterValue, MaintenanceRequest, Write, WriteOutcome};
 
 /// How long the cases keep what has ended.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
@@ -145,7 +145,7 @@ pub(super) async fn in_parts(factory: Arc<dyn Factory>) -> Verdict {
 /// How many there are of each status, of one or of all.
 async fn counts(bench: &Bench, status: Option<Status>) -> Result<BTreeMap<String, u64>, String> {
     let filter = status.map(|status| {
-        Filter::Compare(Field::Status, Comparison::Equal, Value::Text(status.as_str().to_owned()))
+        Filter::Compare(Field::Status, Comparison::Equal, FilterValue::Text(status.as_str().to_owned()))
     });
     let counts = bench.store.counts(NAMESPACE, Field::Status, filter.as_ref()).await;
     let counts = counts.map_err(unexpected("counts"))?;

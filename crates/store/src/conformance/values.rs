@@ -11,7 +11,7 @@ use super::bench::{
     report, said, same, step, undone, unexpected,
 };
 use super::{Factory, Verdict};
-use crate::{ClaimRequest, Comparison, Field, Filter, LaneClaim, ListRequest, Value, Write};
+use crate::{ClaimRequest, Comparison, Field, Filter, FilterValue, LaneClaim, ListRequest, Write};
 
 /// Texts that some database can't hold, cuts, folds, or reads as something else.
 const TEXTS: &[&str] = &[
@@ -85,7 +85,7 @@ async fn carried(bench: &Bench, value: &Json, text: &str) -> Verdict {
     let as_text = |state: &State| serde_json::to_string(state).map_err(|error| error.to_string());
     same("the state, as text", &as_text(&loaded.state)?, &as_text(&flow.state)?)?;
     let by_label = |name: &str, value: &str| {
-        Filter::Compare(Field::Label(name.to_owned()), Comparison::Equal, Value::Text(value.to_owned()))
+        Filter::Compare(Field::Label(name.to_owned()), Comparison::Equal, FilterValue::Text(value.to_owned()))
     };
     let filter = Some(Filter::All(vec![by_label("plain", text), by_label(text, "plain")]));
     let page = bench.store.list(&ListRequest { filter, ..super::lists::all(&flow.state.namespace) }).await;
@@ -125,8 +125,11 @@ pub(super) async fn keys(factory: Arc<dyn Factory>) -> Verdict {
             &outcome,
             &format!("replayed {} at {}", flow.id(), flow.state.seq),
         )?;
-        let filter =
-            Some(Filter::Compare(Field::IdempotencyKey, Comparison::Equal, Value::Text(key.to_owned())));
+        let filter = Some(Filter::Compare(
+            Field::IdempotencyKey,
+            Comparison::Equal,
+            FilterValue::Text(key.to_owned()),
+        ));
         let page = bench.store.list(&ListRequest { filter, ..super::lists::all("default") }).await;
         let page = page.map_err(unexpected("list"))?;
         let found: Vec<_> =

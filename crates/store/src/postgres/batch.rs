@@ -8,7 +8,7 @@ use super::row_encoding::{StartRow, StepRow, number};
 use super::rows::{escape_nul, load};
 use super::sqlstate::is_duplicate;
 use super::{commit, unavailable, uncertain};
-use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};
+use crate::{EncodedTransition, Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::WorkflowId;
 use sqlx::postgres::PgArguments;
 use sqlx::{Acquire, Arguments, PgConnection};
@@ -68,7 +68,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    fn record(&self) -> &'a Record {
+    fn record(&self) -> &'a EncodedTransition {
         &self.write().record
     }
 
@@ -294,7 +294,7 @@ struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    fn of(records: impl Iterator<Item = &'a Record>) -> Self {
+    fn of(records: impl Iterator<Item = &'a EncodedTransition>) -> Self {
         let mut all = Self::default();
         for record in records {
             for (seq, event) in &record.events {

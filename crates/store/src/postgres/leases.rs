@@ -4,7 +4,7 @@ use super::rows::{escape_nul, number, unescape_nul};
 use super::{NOW, PostgresStore, retry_conflicts, unavailable, uncertain};
 use crate::json::{json, parsed};
 use crate::lease::{micros, stored_number};
-use crate::{Error, LeaseProgress, LeaseRequest, LeaseUpdate, NewLease, ShardLease, ShardLeaseStore};
+use crate::{Error, LeaseProgress, LeaseRequest, LeaseUpdate, NewShardLease, ShardLease, ShardLeaseStore};
 use async_trait::async_trait;
 use sqlx::{PgConnection, Row};
 use std::time::Duration;
@@ -15,7 +15,7 @@ impl ShardLeaseStore for PostgresStore {
         list(&mut *self.connection().await?, stream).await
     }
 
-    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+    async fn sync_leases(&self, stream: &str, new: &[NewShardLease], gone: &[String]) -> Result<(), Error> {
         let mut connection = self.connection().await?;
         retry_conflicts!(sync(&mut connection, stream, new, gone).await)
     }
@@ -69,7 +69,7 @@ fn lease(row: &sqlx::postgres::PgRow) -> Result<ShardLease, Error> {
 async fn sync(
     connection: &mut PgConnection,
     stream: &str,
-    new: &[NewLease],
+    new: &[NewShardLease],
     gone: &[String],
 ) -> Result<(), Error> {
     let parents: Vec<String> =

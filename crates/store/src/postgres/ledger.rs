@@ -1,11 +1,11 @@
 //! The dispatch ledger: the changes of transitions, and claims.
 
 use super::row_encoding::{LedgerEntry, NEVER, NO_LANE};
-use super::rows::{RawLedgerRow, escape_nul, uuids};
+use super::rows::{PgLedgerRow, escape_nul, uuids};
 use super::{PostgresStore, commit, read, retry_conflicts, unavailable, uncertain};
 use crate::ledger::lane_queue;
 use crate::{
-    Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, LedgerStore, Shard, TransitionWrite,
+    Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, LedgerStore, TransitionWrite, WorkflowShard,
 };
 use async_trait::async_trait;
 use goconductor_saga::{LedgerChange, Timestamp, WorkflowId};
@@ -190,7 +190,7 @@ struct Peek {
 /// Reads the state of the queues from index ranges. The ranges exclude rows of other lanes, and rows that are not due, are
 /// still queued or wait for an operator, so the number of such rows does not affect the cost.
 async fn peek(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Peek, Error> {
-    let (of, index) = Shard::slots(request.shard);
+    let (of, index) = WorkflowShard::slots(request.shard);
     let (mut names, mut sinces, mut has_room) = (Vec::new(), Vec::new(), Vec::new());
     for (name, waiting_since, limit) in queues(request) {
         names.push(name);
@@ -275,9 +275,9 @@ async fn mark_delivered(
     waiting_since: i64,
     limit: u32,
 ) -> Result<Vec<LedgerRow>, Error> {
-    let (of, index) = Shard::slots(request.shard);
+    let (of, index) = WorkflowShard::slots(request.shard);
     // Each delivery doubles the time until the next one, at most five times.
-    let rows: Vec<RawLedgerRow> = sqlx::query_as(
+    let rows: Vec<PgLedgerRow> = sqlx::query_as(
         "WITH fresh AS (
              SELECT * FROM dispatch
              WHERE queue = $1 AND deliveries = 0 AND due_at <= $6
@@ -312,7 +312,7 @@ async fn mark_delivered(
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    rows.into_iter().map(RawLedgerRow::read).collect()
+    rows.into_iter().map(PgLedgerRow::read).collect()
 }
 
 async fn check_fence(connection: &mut PgConnection, fence: &Fence) -> Result<(), Error> {

@@ -12,7 +12,7 @@ const OPEN: &str = "OPEN";
 
 /// A page of a list.
 #[derive(Clone, Copy)]
-pub(super) struct Page {
+pub(super) struct ListingsPage {
     /// The last workflow of the previous page.
     pub(super) before: Option<WorkflowId>,
     /// Maximum number of workflows.
@@ -68,7 +68,7 @@ pub(super) fn narrows(filter: Option<&Filter>) -> bool {
 pub(super) fn push(
     namespace: &str,
     filter: Option<&Filter>,
-    page: Option<Page>,
+    page: Option<ListingsPage>,
     query: &mut QueryBuilder<Postgres>,
 ) {
     let narrowed = Narrowed::by(filter);
@@ -88,7 +88,7 @@ fn push_narrowed(
     namespace: &str,
     narrowed: &Narrowed<'_>,
     filter: Option<&Filter>,
-    page: Option<Page>,
+    page: Option<ListingsPage>,
     query: &mut QueryBuilder<Postgres>,
 ) {
     let namespace = escape_nul(namespace);

@@ -202,7 +202,7 @@ async fn create_partition(connection: &mut PgConnection, from: i64, to: i64) -> 
 }
 
 /// A partition: the history of the workflows whose ids are in `lower..upper`.
-struct Partition {
+struct HistoryPartition {
     /// The quoted name.
     name: String,
     lower: Uuid,
@@ -210,7 +210,7 @@ struct Partition {
 }
 
 /// Returns all partitions except the default partition, ordered by their bounds.
-async fn partitions(connection: &mut PgConnection) -> Result<Vec<Partition>, Error> {
+async fn partitions(connection: &mut PgConnection) -> Result<Vec<HistoryPartition>, Error> {
     let rows: Vec<(String, Uuid, Uuid)> = sqlx::query_as(
         "SELECT name, coalesce(lower, '00000000-0000-0000-0000-000000000000') AS lower, upper FROM (
              SELECT part.oid::regclass::text AS name,
@@ -224,7 +224,7 @@ async fn partitions(connection: &mut PgConnection) -> Result<Vec<Partition>, Err
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    Ok(rows.into_iter().map(|(name, lower, upper)| Partition { name, lower, upper }).collect())
+    Ok(rows.into_iter().map(|(name, lower, upper)| HistoryPartition { name, lower, upper }).collect())
 }
 
 /// Removes some of those that ended by a time, with their keys; how many. Their histories go with their
@@ -290,7 +290,7 @@ async fn drop_partitions(
     Ok(())
 }
 
-async fn is_in_use(connection: &mut PgConnection, partition: &Partition) -> Result<bool, Error> {
+async fn is_in_use(connection: &mut PgConnection, partition: &HistoryPartition) -> Result<bool, Error> {
     sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM workflows WHERE id >= $1 AND id < $2)")
         .bind(partition.lower)
         .bind(partition.upper)
@@ -299,7 +299,7 @@ async fn is_in_use(connection: &mut PgConnection, partition: &Partition) -> Resu
         .map_err(unavailable)
 }
 
-async fn drop_partition(connection: &mut PgConnection, partition: &Partition) -> Result<(), Error> {
+async fn drop_partition(connection: &mut PgConnection, partition: &HistoryPartition) -> Result<(), Error> {
     // The lock blocks writers. A workflow that was started in the range before it is visible to the query below.
     sqlx::raw_sql("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *connection)

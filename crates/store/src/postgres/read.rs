@@ -1,11 +1,12 @@
 //! Queries of workflows and ledger rows.
 
-use super::listings::{self, Page};
-use super::rows::{RawLedgerRow, decode_labels, escape_nul, number, status_of, unescape_nul, uuids};
+use super::listings::{self, ListingsPage};
+use super::rows::{PgLedgerRow, decode_labels, escape_nul, number, status_of, unescape_nul, uuids};
 use super::unavailable;
 use crate::json::parsed;
 use crate::{
-    Comparison, Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Summary, Value, WorkflowHead,
+    Comparison, Count, Error, Field, Filter, FilterValue, LedgerRow, ListPage, ListRequest, Summary,
+    WorkflowHead,
 };
 use goconductor_saga::{Event, RollbackCause, Timestamp, WorkflowId};
 use sqlx::postgres::PgRow;
@@ -53,7 +54,7 @@ pub(super) async fn heads(
         .collect()
 }
 
-struct RawSummary {
+struct PgSummary {
     id: Uuid,
     definition: String,
     version: i32,
@@ -67,7 +68,7 @@ struct RawSummary {
     error: Option<String>,
 }
 
-impl<'r> FromRow<'r, PgRow> for RawSummary {
+impl<'r> FromRow<'r, PgRow> for PgSummary {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             id: row.try_get("id")?,
@@ -85,7 +86,7 @@ impl<'r> FromRow<'r, PgRow> for RawSummary {
     }
 }
 
-fn summary(raw: RawSummary) -> Result<Summary, Error> {
+fn summary(raw: PgSummary) -> Result<Summary, Error> {
     let id = raw.id;
     let cause = match raw.cause.as_str() {
         "" => None,
@@ -123,11 +124,11 @@ pub(super) async fn list(connection: &mut PgConnection, request: &ListRequest) -
         }
         and(request.filter.as_ref(), &request.namespace, &mut query);
     } else {
-        let page = Page { before: request.before, limit };
+        let page = ListingsPage { before: request.before, limit };
         listings::push(&request.namespace, request.filter.as_ref(), Some(page), &mut query);
     }
     query.push(" ORDER BY workflows.id DESC LIMIT ").push_bind(limit);
-    let rows: Vec<RawSummary> = query.build_query_as().fetch_all(connection).await.map_err(unavailable)?;
+    let rows: Vec<PgSummary> = query.build_query_as().fetch_all(connection).await.map_err(unavailable)?;
     let mut workflows = rows.into_iter().map(summary).collect::<Result<Vec<_>, _>>()?;
     let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
     let more = workflows.len() > limit;
@@ -267,7 +268,7 @@ fn joined(parts: &[Filter], with: &str, empty: &str, query: &mut QueryBuilder<Po
     query.push(")");
 }
 
-fn compare(field: &Field, comparison: Comparison, value: &Value, query: &mut QueryBuilder<Postgres>) {
+fn compare(field: &Field, comparison: Comparison, value: &FilterValue, query: &mut QueryBuilder<Postgres>) {
     if !field.takes(value) {
         query.push(if comparison == Comparison::NotEqual { "true" } else { "false" });
         return;
@@ -297,10 +298,10 @@ fn compare(field: &Field, comparison: Comparison, value: &Value, query: &mut Que
     };
     query.push(operator);
     match (field, value) {
-        (Field::Id, Value::Text(text)) => query.push_bind(Uuid::try_parse(text).ok()),
-        (_, Value::Text(text)) => query.push_bind(escape_nul(text)),
-        (_, Value::Number(number)) => query.push_bind(*number),
-        (_, Value::Time(at)) => query.push_bind(at.0),
+        (Field::Id, FilterValue::Text(text)) => query.push_bind(Uuid::try_parse(text).ok()),
+        (_, FilterValue::Text(text)) => query.push_bind(escape_nul(text)),
+        (_, FilterValue::Number(number)) => query.push_bind(*number),
+        (_, FilterValue::Time(at)) => query.push_bind(at.0),
     };
     query.push(", false)");
 }
@@ -309,7 +310,7 @@ pub(super) async fn ledger(
     connection: &mut PgConnection,
     ids: &[WorkflowId],
 ) -> Result<Vec<LedgerRow>, Error> {
-    let rows: Vec<RawLedgerRow> = sqlx::query_as(
+    let rows: Vec<PgLedgerRow> = sqlx::query_as(
         "SELECT * FROM dispatch WHERE workflow_id = ANY ($1)
          ORDER BY array_position($1, workflow_id), key COLLATE \"C\"",
     )
@@ -317,11 +318,11 @@ pub(super) async fn ledger(
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    rows.into_iter().map(RawLedgerRow::read).collect()
+    rows.into_iter().map(PgLedgerRow::read).collect()
 }
 
 pub(super) async fn orphans(connection: &mut PgConnection, limit: u32) -> Result<Vec<LedgerRow>, Error> {
-    let rows: Vec<RawLedgerRow> = sqlx::query_as(
+    let rows: Vec<PgLedgerRow> = sqlx::query_as(
         "SELECT * FROM dispatch
          WHERE NOT EXISTS (SELECT 1 FROM workflows WHERE workflows.id = dispatch.workflow_id) LIMIT $1",
     )
@@ -329,7 +330,7 @@ pub(super) async fn orphans(connection: &mut PgConnection, limit: u32) -> Result
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    rows.into_iter().map(RawLedgerRow::read).collect()
+    rows.into_iter().map(PgLedgerRow::read).collect()
 }
 
 pub(super) async fn ids(

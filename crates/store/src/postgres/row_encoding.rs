@@ -2,7 +2,7 @@
 
 use super::rows::{encode_labels, escape_nul};
 use crate::ledger::queue_of;
-use crate::{Error, NewWorkflow, Record, TransitionWrite};
+use crate::{EncodedTransition, Error, NewWorkflow, TransitionWrite};
 use goconductor_saga::{Due, Owed, Timestamp};
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
@@ -21,7 +21,7 @@ pub(super) const NO_LANE: &str = "";
 pub(super) struct StartRow<'a> {
     /// The position in the batch.
     position: i64,
-    record: &'a Record,
+    record: &'a EncodedTransition,
     key: Cow<'a, str>,
     digest: Cow<'a, str>,
     labels: String,
@@ -40,7 +40,7 @@ impl<'a> StartRow<'a> {
 }
 
 /// A transition of an existing workflow, encoded as `step_row`. It omits the columns that only a start sets.
-pub(super) struct StepRow<'a>(pub(super) &'a Record);
+pub(super) struct StepRow<'a>(pub(super) &'a EncodedTransition);
 
 /// A ledger row to insert or change, encoded as `ledger_row`.
 #[derive(Clone)]
@@ -90,7 +90,7 @@ pub(super) fn number(seq: u64) -> i64 {
 }
 
 /// Returns the `cause` column. It is empty if the workflow is not rolled back.
-fn cause(record: &Record) -> &'static str {
+fn cause(record: &EncodedTransition) -> &'static str {
     record.cause.map_or("", |cause| cause.as_str())
 }
 

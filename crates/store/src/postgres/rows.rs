@@ -103,7 +103,7 @@ pub(super) async fn load(
 }
 
 /// The columns of a ledger row.
-pub(super) struct RawLedgerRow {
+pub(super) struct PgLedgerRow {
     workflow_id: Uuid,
     key: String,
     attempt: i64,
@@ -115,7 +115,7 @@ pub(super) struct RawLedgerRow {
     issued_at: i64,
 }
 
-impl<'r> FromRow<'r, PgRow> for RawLedgerRow {
+impl<'r> FromRow<'r, PgRow> for PgLedgerRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             workflow_id: row.try_get("workflow_id")?,
@@ -131,7 +131,7 @@ impl<'r> FromRow<'r, PgRow> for RawLedgerRow {
     }
 }
 
-impl RawLedgerRow {
+impl PgLedgerRow {
     pub(super) fn read(self) -> Result<LedgerRow, Error> {
         let key: OwedKey = self.key.parse().map_err(|error| corrupt("a ledger row's key", error))?;
         let kind = match self.kind.as_str() {

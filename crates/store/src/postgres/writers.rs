@@ -25,22 +25,22 @@ const RAISE_TRIM_THRESHOLD: &str = "SELECT octet_length(repeat(' ', 8 << 20))";
 
 /// The connection pool. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Writers {
+pub(super) struct WriteConnections {
     options: Arc<PgConnectOptions>,
     permits: Arc<Semaphore>,
     /// The idle connections. The one that was used last is reused first.
-    idle: Arc<Mutex<Vec<Writer>>>,
+    idle: Arc<Mutex<Vec<WriteConnection>>>,
 }
 
 /// A connection for batches.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct WriteConnection {
     pub(super) connection: PgConnection,
     connected: Instant,
     used: Instant,
 }
 
-impl Writers {
+impl WriteConnections {
     /// Creates a pool of at most `count` connections. The connections are opened on demand.
     pub(super) fn new(options: PgConnectOptions, count: usize) -> Self {
         let (options, permits) = (Arc::new(options), Arc::new(Semaphore::new(count)));
@@ -48,7 +48,7 @@ impl Writers {
     }
 
     /// Acquires a usable connection and its permit.
-    pub(super) async fn acquire(&self) -> Result<(Writer, OwnedSemaphorePermit), Error> {
+    pub(super) async fn acquire(&self) -> Result<(WriteConnection, OwnedSemaphorePermit), Error> {
         let timed_out = || Error::unavailable("timed out waiting for a connection");
         let acquired = async {
             let permit = Arc::clone(&self.permits).acquire_owned().await;
@@ -59,16 +59,16 @@ impl Writers {
                 }
             }
             let (connection, now) = (self.connect().await?, Instant::now());
-            Ok((Writer { connection, connected: now, used: now }, permit))
+            Ok((WriteConnection { connection, connected: now, used: now }, permit))
         };
         timeout(ACQUIRE_TIMEOUT, acquired).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
     /// Returns a connection to the pool after a successful write.
-    pub(super) fn release(&self, writer: Writer) {
+    pub(super) fn release(&self, writer: WriteConnection) {
         let used = Instant::now();
         if used.duration_since(writer.connected) < MAX_LIFETIME {
-            self.idle.lock().push(Writer { used, ..writer });
+            self.idle.lock().push(WriteConnection { used, ..writer });
         }
     }
 
@@ -78,7 +78,7 @@ impl Writers {
         Ok(connection)
     }
 
-    fn pop_idle(&self) -> Option<Writer> {
+    fn pop_idle(&self) -> Option<WriteConnection> {
         self.idle.lock().pop()
     }
 }

@@ -4,7 +4,7 @@ use super::maintenance::count_ended;
 use super::rows::{id_bytes, load_one, text_of};
 use crate::json::json;
 use crate::ledger::queue_of;
-use crate::{Error, NewWorkflow, Record, TransitionWrite, Write, WriteOutcome};
+use crate::{EncodedTransition, Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::{Due, LedgerChange, Owed, Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -120,7 +120,7 @@ fn number(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(NEVER)
 }
 
-fn events(connection: &Connection, record: &Record) -> Result<(), Error> {
+fn events(connection: &Connection, record: &EncodedTransition) -> Result<(), Error> {
     let mut insert =
         connection.prepare_cached("INSERT INTO events (workflow_id, seq, body) VALUES (?1, ?2, ?3)")?;
     for (seq, event) in &record.events {

@@ -1,6 +1,6 @@
 //! Translates filters to SQL. Every value is a bind parameter.
 
-use crate::{Comparison, Field, Filter, Value};
+use crate::{Comparison, Field, Filter, FilterValue};
 use rusqlite::types::Value as Bound;
 
 /// Appends a filter to the condition of a query whose first bind parameter is the namespace.
@@ -62,7 +62,13 @@ fn joined(parts: &[Filter], with: &str, empty: &str, sql: &mut String, bound: &m
     sql.push(')');
 }
 
-fn compare(field: &Field, comparison: Comparison, value: &Value, sql: &mut String, bound: &mut Vec<Bound>) {
+fn compare(
+    field: &Field,
+    comparison: Comparison,
+    value: &FilterValue,
+    sql: &mut String,
+    bound: &mut Vec<Bound>,
+) {
     if !field.takes(value) {
         sql.push_str(if comparison == Comparison::NotEqual { "1" } else { "0" });
         return;
@@ -83,14 +89,14 @@ fn compare(field: &Field, comparison: Comparison, value: &Value, sql: &mut Strin
         }
     };
     bound.push(match (field, value) {
-        (Field::Id, Value::Text(text)) => match uuid::Uuid::try_parse(text) {
+        (Field::Id, FilterValue::Text(text)) => match uuid::Uuid::try_parse(text) {
             Ok(id) => Bound::Blob(id.into_bytes().to_vec()),
             // NULL is not equal to any id.
             Err(_) => Bound::Null,
         },
-        (_, Value::Text(text)) => Bound::Text(text.clone()),
-        (_, Value::Number(number)) => Bound::Integer(*number),
-        (_, Value::Time(at)) => Bound::Integer(at.0),
+        (_, FilterValue::Text(text)) => Bound::Text(text.clone()),
+        (_, FilterValue::Number(number)) => Bound::Integer(*number),
+        (_, FilterValue::Time(at)) => Bound::Integer(at.0),
     });
     let parameter = bound.len();
     let text = match comparison {

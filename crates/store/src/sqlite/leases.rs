@@ -4,7 +4,7 @@ use super::rows::number;
 use super::{SqliteStore, clock};
 use crate::json::{json, parsed};
 use crate::lease::{micros, stored_number};
-use crate::{Error, LeaseProgress, LeaseRequest, LeaseUpdate, NewLease, ShardLease, ShardLeaseStore};
+use crate::{Error, LeaseProgress, LeaseRequest, LeaseUpdate, NewShardLease, ShardLease, ShardLeaseStore};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, params};
@@ -17,7 +17,7 @@ impl ShardLeaseStore for SqliteStore {
         self.read(move |connection| list(connection, &stream, clock())).await
     }
 
-    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+    async fn sync_leases(&self, stream: &str, new: &[NewShardLease], gone: &[String]) -> Result<(), Error> {
         let (stream, new, gone) = (stream.to_owned(), new.to_vec(), gone.to_vec());
         self.write_job(move |connection| sync(connection, &stream, &new, &gone)).await
     }
@@ -67,7 +67,7 @@ fn list(connection: &Connection, stream: &str, now: Timestamp) -> Result<Vec<Sha
     .collect()
 }
 
-fn sync(connection: &Connection, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+fn sync(connection: &Connection, stream: &str, new: &[NewShardLease], gone: &[String]) -> Result<(), Error> {
     let mut delete =
         connection.prepare_cached("DELETE FROM shard_leases WHERE stream = ?1 AND shard = ?2")?;
     for shard in gone {
@@ -77,7 +77,7 @@ fn sync(connection: &Connection, stream: &str, new: &[NewLease], gone: &[String]
         "INSERT INTO shard_leases (stream, shard, parents, counter, expires_at, checkpoint, taken, waiting)
          VALUES (?1, ?2, ?3, 0, 0, '', 0, 0) ON CONFLICT DO NOTHING",
     )?;
-    for NewLease { shard, parents } in new {
+    for NewShardLease { shard, parents } in new {
         insert.execute(params![stream, shard, json("a lease's parents", parents)?])?;
     }
     Ok(())

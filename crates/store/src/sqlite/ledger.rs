@@ -4,7 +4,9 @@ use super::batch::NEVER;
 use super::rows::{LEDGER, id_bytes, ledger_row, number, text_of};
 use super::{SqliteStore, read};
 use crate::ledger::lane_queue;
-use crate::{Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, LedgerStore, RowKind, Shard};
+use crate::{
+    Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, LedgerStore, RowKind, WorkflowShard,
+};
 use async_trait::async_trait;
 use goconductor_saga::{OwedKey, Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -104,7 +106,7 @@ fn due_in(
     let mut statement = connection.prepare_cached(&sql)?;
     // A held row has the due time `NEVER`. It is not due even then.
     let now = request.now.0.min(NEVER - 1);
-    let (of, index) = Shard::slots(request.shard);
+    let (of, index) = WorkflowShard::slots(request.shard);
     let rows = statement.query_map(params![queue, now, waiting_since, limit, of, index], ledger_row)?;
     rows.map(|row| row?.read()).collect()
 }
@@ -123,7 +125,7 @@ fn record_next(
              AND {SLOT} % ?5 = ?6
          ORDER BY due_at LIMIT 1"
     );
-    let (of, index) = Shard::slots(request.shard);
+    let (of, index) = WorkflowShard::slots(request.shard);
     let next: Option<i64> = connection
         .prepare_cached(&sql)?
         .query_row(params![queue, NEVER, request.now.0, waiting_since, of, index], |row| row.get(0))

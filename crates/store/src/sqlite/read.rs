@@ -35,7 +35,7 @@ pub(super) fn heads(connection: &Connection, ids: &[WorkflowId]) -> Result<Vec<W
     Ok(all)
 }
 
-struct RawSummary {
+struct SqliteSummary {
     id: Vec<u8>,
     definition: String,
     version: u32,
@@ -49,8 +49,8 @@ struct RawSummary {
     error: Option<String>,
 }
 
-fn raw_summary(row: &Row<'_>) -> rusqlite::Result<RawSummary> {
-    Ok(RawSummary {
+fn raw_summary(row: &Row<'_>) -> rusqlite::Result<SqliteSummary> {
+    Ok(SqliteSummary {
         id: row.get(0)?,
         definition: row.get(1)?,
         version: row.get(2)?,
@@ -65,7 +65,7 @@ fn raw_summary(row: &Row<'_>) -> rusqlite::Result<RawSummary> {
     })
 }
 
-fn summary(raw: RawSummary) -> Result<Summary, Error> {
+fn summary(raw: SqliteSummary) -> Result<Summary, Error> {
     let id = id_of(&raw.id)?;
     let cause = match raw.cause.as_str() {
         "" => None,

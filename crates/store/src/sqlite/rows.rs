@@ -44,7 +44,7 @@ pub(super) const LEDGER: &str =
     "workflow_id, key, attempt, namespace, service, kind, due_at, deliveries, issued_at";
 
 /// The columns of a ledger row. Reading them fails only with errors of the driver.
-pub(super) struct RawLedgerRow {
+pub(super) struct SqliteLedgerRow {
     id: Vec<u8>,
     key: String,
     attempt: u32,
@@ -56,8 +56,8 @@ pub(super) struct RawLedgerRow {
     issued_at: i64,
 }
 
-pub(super) fn ledger_row(row: &Row<'_>) -> rusqlite::Result<RawLedgerRow> {
-    Ok(RawLedgerRow {
+pub(super) fn ledger_row(row: &Row<'_>) -> rusqlite::Result<SqliteLedgerRow> {
+    Ok(SqliteLedgerRow {
         id: row.get(0)?,
         key: row.get(1)?,
         attempt: row.get(2)?,
@@ -70,7 +70,7 @@ pub(super) fn ledger_row(row: &Row<'_>) -> rusqlite::Result<RawLedgerRow> {
     })
 }
 
-impl RawLedgerRow {
+impl SqliteLedgerRow {
     pub(super) fn read(self) -> Result<LedgerRow, Error> {
         let id = id_of(&self.id)?;
         let key: OwedKey = self.key.parse().map_err(|error| corrupt("a ledger row's key", error))?;

@@ -20,13 +20,13 @@ trait Job: Send {
     fn finish(self: Box<Self>, committed: Result<(), Error>);
 }
 
-struct Task<T, F> {
+struct TransactionJob<T, F> {
     work: Option<F>,
     result: Option<Result<T, Error>>,
     reply: oneshot::Sender<Result<T, Error>>,
 }
 
-impl<T: Send, F: FnOnce(&Connection) -> Result<T, Error> + Send> Job for Task<T, F> {
+impl<T: Send, F: FnOnce(&Connection) -> Result<T, Error> + Send> Job for TransactionJob<T, F> {
     fn run(&mut self, connection: &Connection) -> Result<(), Error> {
         let Some(work) = self.work.take() else { return Ok(()) };
         match work(connection) {
@@ -54,12 +54,12 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, Error> + Send> Job for Task<T,
 
 /// Handle of the writer thread.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct WriterThread {
     jobs: Option<SyncSender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Writer {
+impl WriterThread {
     pub(super) fn start(connection: Connection) -> Result<Self, Error> {
         let (jobs, queue) = sync_channel(QUEUE_DEPTH);
         let thread = std::thread::Builder::new()
@@ -76,7 +76,7 @@ impl Writer {
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
         let (reply, response) = oneshot::channel();
-        let mut job: Box<dyn Job> = Box::new(Task { work: Some(work), result: None, reply });
+        let mut job: Box<dyn Job> = Box::new(TransactionJob { work: Some(work), result: None, reply });
         let jobs = self.jobs.as_ref().ok_or_else(writer_closed)?;
         loop {
             match jobs.try_send(job) {
@@ -93,7 +93,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for WriterThread {
     fn drop(&mut self) {
         // The thread ends after the queued jobs, once the sender is dropped.
         self.jobs = None;

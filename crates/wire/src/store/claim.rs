@@ -3,7 +3,9 @@
 use super::{Malformed, id, id_bytes, owed_key, required};
 use crate::internal as wire;
 use goconductor_saga::{Side, Timestamp};
-use goconductor_store::{Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, Shard};
+use goconductor_store::{
+    Claim, ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, WorkflowShard,
+};
 use std::time::Duration;
 
 impl From<&ClaimRequest> for wire::ClaimRequest {
@@ -29,7 +31,7 @@ impl TryFrom<wire::ClaimRequest> for ClaimRequest {
             u8::try_from(number).map_err(|_| Malformed(format!("shard number {number} is out of range")))
         };
         let shard = match wire.shard {
-            Some(shard) => Some(Shard { index: byte(shard.index)?, of: byte(shard.of)? }),
+            Some(shard) => Some(WorkflowShard { index: byte(shard.index)?, of: byte(shard.of)? }),
             None => None,
         };
         Ok(Self {

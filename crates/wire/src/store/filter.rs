@@ -3,7 +3,7 @@
 use super::{Malformed, id, id_bytes, required};
 use crate::internal as wire;
 use goconductor_saga::Timestamp;
-use goconductor_store::{Comparison, Field, Filter, ListPage, ListRequest, Value};
+use goconductor_store::{Comparison, Field, Filter, FilterValue, ListPage, ListRequest};
 
 /// Converts a field to its message, with the name of the label if the field is a label.
 #[must_use]
@@ -89,11 +89,11 @@ fn compared(comparison: Comparison) -> wire::Comparison {
     }
 }
 
-fn value_of(value: &Value) -> wire::filter_value::Value {
+fn value_of(value: &FilterValue) -> wire::filter_value::Value {
     match value {
-        Value::Text(text) => wire::filter_value::Value::Text(text.clone()),
-        Value::Number(number) => wire::filter_value::Value::Number(*number),
-        Value::Time(time) => wire::filter_value::Value::Time(time.0),
+        FilterValue::Text(text) => wire::filter_value::Value::Text(text.clone()),
+        FilterValue::Number(number) => wire::filter_value::Value::Number(*number),
+        FilterValue::Time(time) => wire::filter_value::Value::Time(time.0),
     }
 }
 
@@ -137,9 +137,9 @@ fn compare_of(compare: wire::FilterCompare) -> Result<Filter, Malformed> {
     };
     let field = field_of(compare.field(), compare.label)?;
     let value = match required(compare.value.and_then(|value| value.value), "value of a filter")? {
-        wire::filter_value::Value::Text(text) => Value::Text(text),
-        wire::filter_value::Value::Number(number) => Value::Number(number),
-        wire::filter_value::Value::Time(time) => Value::Time(Timestamp(time)),
+        wire::filter_value::Value::Text(text) => FilterValue::Text(text),
+        wire::filter_value::Value::Number(number) => FilterValue::Number(number),
+        wire::filter_value::Value::Time(time) => FilterValue::Time(Timestamp(time)),
     };
     Ok(Filter::Compare(field, comparison, value))
 }

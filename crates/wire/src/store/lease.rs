@@ -2,7 +2,7 @@
 
 use super::{Malformed, required};
 use crate::internal as wire;
-use goconductor_store::{LeaseProgress, LeaseRequest, LeaseUpdate, NewLease, ShardLease};
+use goconductor_store::{LeaseProgress, LeaseRequest, LeaseUpdate, NewShardLease, ShardLease};
 use std::time::Duration;
 
 fn micros(duration: Duration) -> u64 {
@@ -59,13 +59,13 @@ impl TryFrom<wire::ShardLease> for ShardLease {
     }
 }
 
-impl From<&NewLease> for wire::NewLease {
-    fn from(new: &NewLease) -> Self {
+impl From<&NewShardLease> for wire::NewLease {
+    fn from(new: &NewShardLease) -> Self {
         Self { shard: new.shard.clone(), parents: new.parents.clone() }
     }
 }
 
-impl From<wire::NewLease> for NewLease {
+impl From<wire::NewLease> for NewShardLease {
     fn from(wire: wire::NewLease) -> Self {
         Self { shard: wire.shard, parents: wire.parents }
     }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use goconductor_saga::{Due, LedgerChange, Owed, RollbackCause, Status, Timestamp};
 use goconductor_store::{
-    EncodedWorkflow, Loaded, NewWorkflow, Record, Summary, TransitionWrite, WorkflowHead, Write, WriteOutcome,
+    EncodedTransition, EncodedWorkflow, Loaded, NewWorkflow, Summary, TransitionWrite, WorkflowHead, Write,
+    WriteOutcome,
 };
 use prost::Message;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ impl TryFrom<wire::Transition> for TransitionWrite {
         }
         let events = wire.event_seqs.into_iter().zip(wire.event_jsons);
         let events = events.map(|(seq, event)| Ok((seq, text("event", event)?)));
-        let record = Record {
+        let record = EncodedTransition {
             id: id(&wire.id)?,
             from_seq: wire.from_seq,
             seq: wire.seq,

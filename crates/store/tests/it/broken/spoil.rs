@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use goconductor_saga::{Due, EventKind, Json, LedgerChange, OwedKey, Side, StepIndex, Transition};
-use goconductor_store::{ClaimRequest, Comparison, Filter, Record, TransitionWrite, Write};
+use goconductor_store::{ClaimRequest, Comparison, EncodedTransition, Filter, TransitionWrite, Write};
 
 use super::Fault;
 
@@ -36,7 +36,7 @@ fn transition_write(fault: Fault, write: &mut TransitionWrite) {
         transition.events.remove(1);
     }
     values(fault, transition);
-    write.record = Arc::new(Record::of(transition).expect("a transition"));
+    write.record = Arc::new(EncodedTransition::of(transition).expect("a transition"));
 }
 
 fn forgets(fault: Fault, change: &LedgerChange) -> bool {
@@ -96,7 +96,10 @@ pub(super) fn rebased(write: &TransitionWrite, seq: u64) -> TransitionWrite {
         transition.state.seq += 1;
         event.seq = transition.state.seq;
     }
-    TransitionWrite { record: Arc::new(Record::of(&transition).expect("a transition")), ..write.clone() }
+    TransitionWrite {
+        record: Arc::new(EncodedTransition::of(&transition).expect("a transition")),
+        ..write.clone()
+    }
 }
 
 pub(super) fn claim(fault: Fault, request: &ClaimRequest) -> ClaimRequest {

@@ -13,7 +13,7 @@ use goconductor_store::{
     DeadLetterStore, DefinitionLayer, DefinitionStore, EncodedWorkflow, Error, Field, Filter, LeaseRequest,
     LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock,
     LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport,
-    MaintenanceRequest, MaintenanceStore, NewDefinition, NewLease, PutDefinition, ServiceRecord,
+    MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition, ServiceRecord,
     ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 
@@ -429,7 +429,7 @@ impl DeadLetterLayer for Broken {
 
 #[async_trait]
 impl ShardLeaseLayer for Broken {
-    async fn sync_leases(&self, stream: &str, new: &[NewLease], gone: &[String]) -> Result<(), Error> {
+    async fn sync_leases(&self, stream: &str, new: &[NewShardLease], gone: &[String]) -> Result<(), Error> {
         let mut gone = gone.to_vec();
         if self.fault == Fault::BeginsLeasesAnew {
             gone.extend(new.iter().map(|new| new.shard.clone()));
