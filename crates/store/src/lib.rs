@@ -66,9 +66,9 @@ pub use maintenance::{
     maintenance_loop,
 };
 pub use member::{ActionBacklog, Announcement, Member, ProcessInfo, QueueView, ServedService};
-pub use record::{EncodedTransition, EncodedWorkflow};
+pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
 pub use workflow::{
-    Count, ListPage, ListRequest, Loaded, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,
+    Count, ListPage, ListRequest, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,
     WorkflowStore, Write, WriteOutcome,
 };
 

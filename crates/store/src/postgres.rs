@@ -7,6 +7,7 @@ mod batch;
 mod cluster;
 mod dead_letters;
 mod definitions;
+mod filter;
 mod leases;
 mod ledger;
 mod listings;

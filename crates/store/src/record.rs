@@ -4,7 +4,6 @@
 //! connections and databases in between pass the text on.
 
 use crate::Error;
-use crate::Loaded;
 use crate::json::{json, parsed};
 use bytestring::ByteString;
 use goconductor_saga::{
@@ -119,4 +118,13 @@ impl EncodedWorkflow {
         let state: State = parsed(&format!("the state of {id}"), &self.state)?;
         Ok(Loaded { state, idempotency_key: self.idempotency_key })
     }
+}
+
+/// A loaded workflow.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The state.
+    pub state: State,
+    /// The idempotency key of the start.
+    pub idempotency_key: Option<String>,
 }

@@ -1,9 +1,9 @@
 //! Workflows.
 
 use crate::layer::layer;
-use crate::{EncodedTransition, EncodedWorkflow, Error, Field, Filter};
+use crate::{EncodedTransition, EncodedWorkflow, Error, Field, Filter, Loaded};
 use async_trait::async_trait;
-use goconductor_saga::{Event, Json, OwedKey, RollbackCause, State, Status, Timestamp, WorkflowId};
+use goconductor_saga::{Event, Json, OwedKey, RollbackCause, Status, Timestamp, WorkflowId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -128,15 +128,6 @@ pub enum WriteOutcome {
     Lost(Box<Loaded>),
     /// The workflow does not exist.
     Missing,
-}
-
-/// A loaded workflow.
-#[derive(Debug, Clone)]
-pub struct Loaded {
-    /// The state.
-    pub state: State,
-    /// The idempotency key of the start.
-    pub idempotency_key: Option<String>,
 }
 
 /// The `seq` and the status of a workflow.

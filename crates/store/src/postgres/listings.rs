@@ -1,7 +1,7 @@
 //! The index of workflow lists. The table `listings` orders workflows newest first within their definition and bucket. Its
 //! column `listed` is the bucket: `OPEN` until the workflow ends, and then its status.
 
-use super::read::condition;
+use super::filter::condition;
 use super::rows::escape_nul;
 use crate::{Field, Filter};
 use goconductor_saga::{Status, WorkflowId};

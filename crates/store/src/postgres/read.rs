@@ -1,13 +1,11 @@
 //! Queries of workflows and ledger rows.
 
+use super::filter::condition;
 use super::listings::{self, ListingsPage};
 use super::rows::{PgLedgerRow, decode_labels, escape_nul, number, status_of, unescape_nul, uuids};
 use super::unavailable;
 use crate::json::parsed;
-use crate::{
-    Comparison, Count, Error, Field, Filter, FilterValue, LedgerRow, ListPage, ListRequest, Summary,
-    WorkflowHead,
-};
+use crate::{Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Summary, WorkflowHead};
 use goconductor_saga::{Event, RollbackCause, Timestamp, WorkflowId};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row};
@@ -238,72 +236,6 @@ fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgr
             | Field::EndedAt => {}
         }
     }
-}
-
-/// Appends a condition. Every value is a bind parameter.
-pub(super) fn condition(filter: &Filter, query: &mut QueryBuilder<Postgres>) {
-    match filter {
-        Filter::All(parts) => joined(parts, " AND ", "true", query),
-        Filter::Any(parts) => joined(parts, " OR ", "false", query),
-        Filter::Not(part) => {
-            query.push("NOT coalesce(");
-            condition(part, query);
-            query.push(", false)");
-        }
-        Filter::Compare(field, comparison, value) => compare(field, *comparison, value, query),
-    }
-}
-
-fn joined(parts: &[Filter], with: &str, empty: &str, query: &mut QueryBuilder<Postgres>) {
-    query.push("(");
-    for (place, part) in parts.iter().enumerate() {
-        if place > 0 {
-            query.push(with);
-        }
-        condition(part, query);
-    }
-    if parts.is_empty() {
-        query.push(empty);
-    }
-    query.push(")");
-}
-
-fn compare(field: &Field, comparison: Comparison, value: &FilterValue, query: &mut QueryBuilder<Postgres>) {
-    if !field.takes(value) {
-        query.push(if comparison == Comparison::NotEqual { "true" } else { "false" });
-        return;
-    }
-    let operator = match comparison {
-        Comparison::Equal => " = ",
-        // A missing value is not equal to any value. For a missing time, every comparison is false.
-        Comparison::NotEqual if *field == Field::EndedAt => " <> ",
-        Comparison::NotEqual => " IS DISTINCT FROM ",
-        Comparison::Less => " < ",
-        Comparison::LessOrEqual => " <= ",
-        Comparison::Greater => " > ",
-        Comparison::GreaterOrEqual => " >= ",
-    };
-    query.push("coalesce(");
-    match field {
-        Field::Id => query.push("id"),
-        // Compares bytes, as SQLite does, independent of the database's collation.
-        Field::Status => query.push("status COLLATE \"C\""),
-        Field::Definition => query.push("definition COLLATE \"C\""),
-        Field::Version => query.push("version::bigint"),
-        Field::Cause => query.push("cause COLLATE \"C\""),
-        Field::IdempotencyKey => query.push("idempotency_key COLLATE \"C\""),
-        Field::CreatedAt => query.push("created_at"),
-        Field::EndedAt => query.push("ended_at"),
-        Field::Label(name) => query.push("(labels ->> ").push_bind(escape_nul(name)).push(") COLLATE \"C\""),
-    };
-    query.push(operator);
-    match (field, value) {
-        (Field::Id, FilterValue::Text(text)) => query.push_bind(Uuid::try_parse(text).ok()),
-        (_, FilterValue::Text(text)) => query.push_bind(escape_nul(text)),
-        (_, FilterValue::Number(number)) => query.push_bind(*number),
-        (_, FilterValue::Time(at)) => query.push_bind(at.0),
-    };
-    query.push(", false)");
 }
 
 pub(super) async fn ledger(
