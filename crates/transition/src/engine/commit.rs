@@ -4,7 +4,7 @@ use super::Engine;
 use crate::{COMMAND_FORMAT, Command, Error, metrics, topic_of};
 use goconductor_queue::{Message, Topic};
 use goconductor_saga::{Due, LedgerChange, Owed, OwedKey, Side, State, StepIndex, Timestamp, Transition};
-use goconductor_store::{LedgerRowKey, EncodedTransition, TransitionWrite, Write, WriteOutcome};
+use goconductor_store::{EncodedTransition, LedgerRowKey, TransitionWrite, Write, WriteOutcome};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -95,7 +95,12 @@ impl Engine {
     }
 
     /// Caches the new state, wakes the dispatcher and publishes the commands. Must not run before the commit.
-    pub(super) async fn after_commit(&self, state: &Arc<State>, record: &EncodedTransition, dispatch: Dispatch) {
+    pub(super) async fn after_commit(
+        &self,
+        state: &Arc<State>,
+        record: &EncodedTransition,
+        dispatch: Dispatch,
+    ) {
         self.states.put(state);
         if let Some(at) = dispatch.next_due {
             self.timer_notifier.notify_due(at);
