@@ -1,12 +1,9 @@
-//! Expressions and templates. This crate defines the scope of an expression, and a trait evaluates it.
+//! Expressions. This crate defines the scope of an expression, and a trait evaluates it.
 
-use crate::{Failure, Json, Plan, State, StepIndex, StepStatus};
+use crate::{Failure, Json, Plan, State, StepIndex, StepStatus, Template, TextPart};
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-use serde::{Deserialize, Serialize};
 
 /// An expression that could not be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,32 +22,6 @@ pub trait Expressions: core::fmt::Debug + Send + Sync {
     /// # Errors
     /// Returns an [`ExpressionError`] if the expression does not compile, or has no value over this scope.
     fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError>;
-}
-
-/// A value that may contain expressions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Template {
-    /// A literal value.
-    Value(Json),
-    /// One expression. The result has the type of its value.
-    Expression(String),
-    /// A text that contains expressions.
-    Text(Vec<TextPart>),
-    /// A list of templates.
-    List(Vec<Template>),
-    /// An object of templates.
-    Map(BTreeMap<String, Template>),
-}
-
-/// A part of an interpolated text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TextPart {
-    /// A literal text.
-    Literal(String),
-    /// An expression. A string is inserted as it is, and any other value as JSON.
-    Expression(String),
 }
 
 /// The part of a workflow that expressions may refer to.

@@ -27,13 +27,16 @@ mod definition;
 mod event;
 mod evolve;
 mod expression;
+mod failure;
 mod graph;
 mod id;
 mod limits;
 mod name;
 mod owed;
+mod present;
 mod retry;
 mod state;
+mod template;
 mod time;
 mod transition;
 
@@ -43,7 +46,8 @@ pub use definition::{
 };
 pub use event::{Event, EventKind, RollbackCause};
 pub use evolve::evolve;
-pub use expression::{ExpressionError, Expressions, Scope, StepView, Template, TextPart};
+pub use expression::{ExpressionError, Expressions, Scope, StepView};
+pub use failure::Failure;
 pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};
 pub use name::{
@@ -51,7 +55,8 @@ pub use name::{
 };
 pub use owed::{Due, Owed, owed};
 pub use retry::{Backoff, Retry};
-pub use state::{Failure, Phase, Progress, Running, STATE_FORMAT, State, Status, StepState, StepStatus};
+pub use state::{Phase, Progress, Running, STATE_FORMAT, State, Status, StepState, StepStatus};
+pub use template::{Template, TextPart};
 pub use time::{Timestamp, millis};
 pub use transition::{LedgerChange, Transition, transition};
 

@@ -1,6 +1,7 @@
 //! The state of a workflow, which is the fold of [`crate::evolve`] over its history.
 
-use crate::{Json, RollbackCause, Side, StepIndex, Timestamp, WorkflowId};
+use crate::present::present;
+use crate::{Failure, Json, RollbackCause, Side, StepIndex, Timestamp, WorkflowId};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -57,15 +58,6 @@ pub struct State {
     pub deadline: Option<Timestamp>,
     /// The steps, in the order of the definition.
     pub steps: Vec<StepState>,
-}
-
-/// Reads a key that is present, even with the value null, as `Some`: a participant may respond with null.
-fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    T::deserialize(deserializer).map(Some)
 }
 
 /// The phase of a workflow, which ignores pauses and errors.
@@ -239,18 +231,6 @@ impl StepStatus {
             | Self::CompensationFailed => false,
         }
     }
-}
-
-/// A failure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The code of the participant, or a code of the engine such as `TIMED_OUT` or `CONNECTION_BROKEN`.
-    pub code: String,
-    /// The message, for people.
-    pub message: String,
-    /// Further details from the participant.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub detail: Option<Json>,
 }
 
 /// The state of a step in a workflow.
