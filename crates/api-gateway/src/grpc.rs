@@ -43,7 +43,7 @@ type RpcResult<T> = Result<Response<T>, Status>;
 
 /// The gRPC services.
 #[derive(Debug, Clone)]
-struct Services {
+struct GrpcServices {
     api: Api,
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn router(api: Api, more: impl FnOnce(Routes) -> Routes) -> Router {
     let limit = api.limits.body_bytes.saturating_add(MESSAGE_OVERHEAD);
     let (reporter, health) = tonic_health::server::health_reporter();
     drop(tokio::spawn(report_health(api.clone(), reporter)));
-    let services = Services { api };
+    let services = GrpcServices { api };
     let mut routes =
         Routes::new(WorkflowServiceServer::new(services.clone()).max_decoding_message_size(limit))
             .add_service(DefinitionServiceServer::new(services.clone()).max_decoding_message_size(limit))
@@ -104,7 +104,7 @@ impl<M> Call<M> {
     }
 }
 
-impl Services {
+impl GrpcServices {
     /// Serves a call: applies admission control and the limits of bodies, measures the call and catches panics, like
     /// the middleware of REST.
     async fn serve<M, T, F, Served>(

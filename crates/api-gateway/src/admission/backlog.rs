@@ -55,14 +55,14 @@ struct BacklogEntry {
     needed_at: Instant,
     /// Whether a sample is due: a start has needed the backlog since the last one, or it has no credit.
     sample_is_due: bool,
-    cached: Option<CachedBacklog>,
+    sampled: Option<SampledBacklog>,
     /// The number of starts admitted since the entry was created.
     admitted: u64,
 }
 
 /// The last sample of a backlog, and the credit that it granted.
 #[derive(Debug, Clone, Copy)]
-struct CachedBacklog {
+struct SampledBacklog {
     sampled_at: Instant,
     waiting: u64,
     /// The number of starts that this gateway may still admit.
@@ -190,7 +190,7 @@ impl BacklogLimits {
     /// Lifts the limit: the backlog has no consumer, or the queue did not respond.
     pub(super) fn lift(&self, sample: &Sample) {
         if let Some(entry) = self.state.lock().entries.get_mut(&sample.key) {
-            entry.cached = None;
+            entry.sampled = None;
         }
     }
 
@@ -198,7 +198,7 @@ impl BacklogLimits {
     pub(super) fn postpone(&self, sample: &Sample) {
         let mut state = self.state.lock();
         let Some(entry) = state.entries.get_mut(&sample.key) else { return };
-        if entry.cached.is_some_and(|cached| cached.credit == 0) {
+        if entry.sampled.is_some_and(|sampled| sampled.credit == 0) {
             entry.sample_is_due = true;
             drop(state);
             self.sample_due.notify_one();
@@ -211,16 +211,16 @@ impl BacklogLimits {
         let gateways = state.gateways;
         let Some(entry) = state.entries.get_mut(&sample.key) else { return };
         let since_sample = entry.admitted.saturating_sub(sample.admitted);
-        let rate = entry.cached.as_ref().and_then(|cached| rate(cached, sample.at, backlog.acknowledged));
+        let rate = entry.sampled.as_ref().and_then(|sampled| rate(sampled, sample.at, backlog.acknowledged));
         let (waiting, admitted) = (backlog.waiting, entry.admitted);
         // Most steps do not pass through a queue. Starts that were admitted and do not wait count as consumed.
-        let before = entry.cached.map_or((0, 0), |cached| (cached.admitted, cached.waiting));
+        let before = entry.sampled.map_or((0, 0), |sampled| (sampled.admitted, sampled.waiting));
         let consumed = (admitted - before.0 + before.1).saturating_sub(waiting);
         let credit = match self.limit.saturating_sub(waiting) {
             0 => 0,
             room => (room.div_ceil(gateways) + 2 * consumed).saturating_sub(since_sample),
         };
-        entry.cached = Some(CachedBacklog {
+        entry.sampled = Some(SampledBacklog {
             sampled_at: sample.at,
             waiting,
             credit,
@@ -244,7 +244,7 @@ impl State {
         if self.entries.len() >= MAX_ENTRIES || self.entries.contains_key(key) {
             return;
         }
-        let entry = BacklogEntry { needed_at: now, sample_is_due: true, cached: None, admitted: 0 };
+        let entry = BacklogEntry { needed_at: now, sample_is_due: true, sampled: None, admitted: 0 };
         self.entries.insert(key.clone(), entry);
     }
 
@@ -255,10 +255,10 @@ impl State {
             let Some(entry) = self.entries.get_mut(key) else { continue };
             (entry.sample_is_due, entry.needed_at) = (true, now);
             entry.admitted += starts;
-            if let Some(cached) = &mut entry.cached {
-                let half = cached.granted / 2;
-                credit_is_low |= cached.credit > half && cached.credit.saturating_sub(starts) <= half;
-                cached.credit = cached.credit.saturating_sub(starts);
+            if let Some(sampled) = &mut entry.sampled {
+                let half = sampled.granted / 2;
+                credit_is_low |= sampled.credit > half && sampled.credit.saturating_sub(starts) <= half;
+                sampled.credit = sampled.credit.saturating_sub(starts);
             }
         }
         credit_is_low
@@ -267,21 +267,21 @@ impl State {
     /// Returns the backlog that takes longest to recover, if any has no credit.
     fn overloaded(&self, required: &[BacklogKey], limit: u64, now: Instant) -> Option<Overloaded> {
         let overloaded = |key: &BacklogKey| {
-            let cached = self.entries.get(key)?.cached.as_ref()?;
-            if cached.credit > 0 || now.saturating_duration_since(cached.sampled_at) > SAMPLE_VALIDITY {
+            let sampled = self.entries.get(key)?.sampled.as_ref()?;
+            if sampled.credit > 0 || now.saturating_duration_since(sampled.sampled_at) > SAMPLE_VALIDITY {
                 return None;
             }
             let target = match &key.action {
                 Some(action) => format!("{}/{action}", key.service),
                 None => key.service.clone(),
             };
-            Some(Overloaded { target, waiting: cached.waiting, retry_after: cached.retry_after(limit) })
+            Some(Overloaded { target, waiting: sampled.waiting, retry_after: sampled.retry_after(limit) })
         };
         required.iter().filter_map(overloaded).max_by_key(|overloaded| overloaded.retry_after)
     }
 }
 
-impl CachedBacklog {
+impl SampledBacklog {
     /// Estimates when enough of the limit is free, from the rate of consumption.
     fn retry_after(&self, limit: u64) -> Duration {
         let [shortest, longest] = RETRY_AFTER;
@@ -296,16 +296,16 @@ impl CachedBacklog {
 }
 
 /// Estimates the commands consumed per second. The new measurement has a weight of one half.
-fn rate(cached: &CachedBacklog, at: Instant, consumed: u64) -> Option<f64> {
-    let interval = at.saturating_duration_since(cached.sampled_at);
+fn rate(sampled: &SampledBacklog, at: Instant, consumed: u64) -> Option<f64> {
+    let interval = at.saturating_duration_since(sampled.sampled_at);
     if interval.is_zero() || interval > SAMPLE_VALIDITY {
         return None;
     }
     // A counter that was reset gives no rate.
-    let consumed = consumed.checked_sub(cached.consumed)?;
+    let consumed = consumed.checked_sub(sampled.consumed)?;
     #[allow(clippy::cast_precision_loss, reason = "an estimate")]
     let measured = consumed as f64 / interval.as_secs_f64();
-    Some(if cached.rate > 0.0 { (measured + cached.rate) / 2.0 } else { measured })
+    Some(if sampled.rate > 0.0 { (measured + sampled.rate) / 2.0 } else { measured })
 }
 
 /// Returns the backlogs that the starts of a plan need: the services and the actions that execute its steps.

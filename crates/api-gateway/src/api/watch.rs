@@ -52,7 +52,7 @@ struct Watcher {
 }
 
 /// The outcome of waiting for changes.
-enum Received {
+enum WatchOutcome {
     Changed(BTreeSet<WorkflowId>),
     Lagged,
     End,
@@ -69,9 +69,9 @@ impl Watcher {
     async fn next(mut self) -> Result<Option<(Vec<Change>, Self)>, Problem> {
         loop {
             let changes: Vec<Change> = match self.receive().await {
-                Received::End => return Ok(None),
-                Received::Lagged => vec![Change::Lagged],
-                Received::Changed(ids) => {
+                WatchOutcome::End => return Ok(None),
+                WatchOutcome::Lagged => vec![Change::Lagged],
+                WatchOutcome::Changed(ids) => {
                     let summaries = self.read(&ids).await?.into_iter().map(view::summary);
                     summaries.map(|summary| Change::Workflow(Box::new(summary))).collect()
                 }
@@ -83,25 +83,25 @@ impl Watcher {
     }
 
     /// Waits for a change, then collects further changes for [`BATCH_INTERVAL`].
-    async fn receive(&mut self) -> Received {
+    async fn receive(&mut self) -> WatchOutcome {
         let mut ids = BTreeSet::new();
         let stop = self.api.stop.clone();
         loop {
             // All branches are safe to cancel: a change that was not received stays in the channel.
             let change = tokio::select! {
-                () = stop.cancelled() => return Received::End,
+                () = stop.cancelled() => return WatchOutcome::End,
                 change = self.changes.recv() => change,
-                () = tokio::time::sleep(BATCH_INTERVAL), if !ids.is_empty() => return Received::Changed(ids),
+                () = tokio::time::sleep(BATCH_INTERVAL), if !ids.is_empty() => return WatchOutcome::Changed(ids),
             };
             match change {
                 Ok(seen) => {
                     ids.insert(seen.id);
                 }
-                Err(RecvError::Lagged(_)) => return Received::Lagged,
-                Err(RecvError::Closed) => return Received::End,
+                Err(RecvError::Lagged(_)) => return WatchOutcome::Lagged,
+                Err(RecvError::Closed) => return WatchOutcome::End,
             }
             if ids.len() >= MAX_BATCH {
-                return Received::Changed(ids);
+                return WatchOutcome::Changed(ids);
             }
         }
     }

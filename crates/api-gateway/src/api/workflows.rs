@@ -83,7 +83,7 @@ pub(crate) struct CountView {
 
 /// The outcome of a wait for a workflow's end.
 #[derive(Debug)]
-pub(crate) struct WorkflowResult {
+pub(crate) struct AwaitedWorkflow {
     pub(crate) workflow: WorkflowView,
     pub(crate) has_ended: bool,
 }
@@ -160,11 +160,11 @@ impl Api {
         context: &CallContext,
         id: &str,
         wait: Duration,
-    ) -> ApiResult<WorkflowResult> {
+    ) -> ApiResult<AwaitedWorkflow> {
         let deadline = Instant::now() + wait.min(MAX_WAIT);
         let loaded = self.wait_for_end(context, parse_id(id)?, deadline, None).await?;
         let has_ended = loaded.state.status().is_final();
-        Ok(WorkflowResult { workflow: self.workflow_view(loaded).await?, has_ended })
+        Ok(AwaitedWorkflow { workflow: self.workflow_view(loaded).await?, has_ended })
     }
 
     /// Lists the workflows that match an AIP-160 filter, newest first.

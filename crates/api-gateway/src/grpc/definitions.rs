@@ -1,6 +1,6 @@
 //! `DefinitionService`.
 
-use super::{RpcResult, Services, message, operation, path_name};
+use super::{GrpcServices, RpcResult, message, operation, path_name};
 use crate::api::definitions::ApplyDefinition;
 use axum::http::StatusCode;
 use goconductor_definition::Format;
@@ -9,7 +9,7 @@ use goconductor_wire::v1::definition_service_server::DefinitionService;
 use tonic::{Request, Response};
 
 #[tonic::async_trait]
-impl DefinitionService for Services {
+impl DefinitionService for GrpcServices {
     async fn apply_definition(
         &self,
         request: Request<wire::ApplyDefinitionRequest>,

@@ -1,6 +1,6 @@
 //! `ElectionService`. A campaign and the term that it wins last for as long as their stream.
 
-use super::{RpcResult, Services, message, operation};
+use super::{GrpcServices, RpcResult, message, operation};
 use crate::error::NO_LEADER;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 const MAX_NAMESPACE_BYTES: usize = 63;
 
 #[tonic::async_trait]
-impl ElectionService for Services {
+impl ElectionService for GrpcServices {
     type CampaignStream = BoxStream<'static, Result<wire::CampaignResponse, Status>>;
 
     async fn campaign(&self, request: Request<wire::CampaignRequest>) -> RpcResult<Self::CampaignStream> {

@@ -1,13 +1,13 @@
 //! `LockService`.
 
-use super::{RpcResult, Services, duration, message, operation, page};
+use super::{GrpcServices, RpcResult, duration, message, operation, page};
 use crate::api::locks::{AcquireLock, ReleaseLock, RenewLock};
 use goconductor_wire::v1 as wire;
 use goconductor_wire::v1::lock_service_server::LockService;
 use tonic::{Request, Response};
 
 #[tonic::async_trait]
-impl LockService for Services {
+impl LockService for GrpcServices {
     async fn acquire_lock(
         &self,
         request: Request<wire::AcquireLockRequest>,

@@ -1,12 +1,12 @@
 //! `QueueService`.
 
-use super::{RpcResult, Services, message, operation};
+use super::{GrpcServices, RpcResult, message, operation};
 use goconductor_wire::v1 as wire;
 use goconductor_wire::v1::queue_service_server::QueueService;
 use tonic::{Request, Response};
 
 #[tonic::async_trait]
-impl QueueService for Services {
+impl QueueService for GrpcServices {
     async fn list_queues(
         &self,
         request: Request<wire::ListQueuesRequest>,

@@ -1,6 +1,6 @@
 //! `ServiceService`.
 
-use super::{RpcResult, Services, message, operation, optional, optional_number, path_name};
+use super::{GrpcServices, RpcResult, message, operation, optional, optional_number, path_name};
 use crate::api::services::PutService;
 use goconductor_wire::v1 as wire;
 use goconductor_wire::v1::service_service_server::ServiceService;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tonic::{Request, Response};
 
 #[tonic::async_trait]
-impl ServiceService for Services {
+impl ServiceService for GrpcServices {
     async fn put_service(
         &self,
         request: Request<wire::PutServiceRequest>,

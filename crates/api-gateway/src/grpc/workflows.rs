@@ -1,10 +1,11 @@
 //! `WorkflowService`.
 
 use super::{
-    RpcResult, Services, duration, json_field, message, operation, optional, optional_number, page, path_name,
+    GrpcServices, RpcResult, duration, json_field, message, operation, optional, optional_number, page,
+    path_name,
 };
 use crate::api::unsupported;
-use crate::api::workflows::{CountField, CountView, StartedWorkflow, WorkflowResult, WorkflowStart};
+use crate::api::workflows::{AwaitedWorkflow, CountField, CountView, StartedWorkflow, WorkflowStart};
 use axum::http::StatusCode;
 use futures::stream::{BoxStream, StreamExt};
 use goconductor_wire::v1 as wire;
@@ -12,7 +13,7 @@ use goconductor_wire::v1::workflow_service_server::WorkflowService;
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
-impl WorkflowService for Services {
+impl WorkflowService for GrpcServices {
     type FollowEventsStream = BoxStream<'static, Result<wire::FollowEventsResponse, Status>>;
 
     async fn start_workflow(
@@ -124,7 +125,7 @@ impl WorkflowService for Services {
         &self,
         request: Request<wire::GetResultRequest>,
     ) -> RpcResult<wire::GetResultResponse> {
-        let status = |result: &WorkflowResult| {
+        let status = |result: &AwaitedWorkflow| {
             if result.has_ended { StatusCode::OK } else { StatusCode::ACCEPTED }
         };
         let result = self

@@ -1,6 +1,6 @@
 //! Definitions: apply, read, and read as a graph.
 
-use super::extract::{Caller, Path, Query, RawBody, media_type};
+use super::extract::{Caller, Path, QueryParams, RawBody, media_type};
 use crate::api::Api;
 use crate::api::definitions::{
     AppliedDefinition, ApplyDefinition, DefinitionList, DefinitionView, Graph, VersionList, parse_version,
@@ -51,7 +51,7 @@ async fn put(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(name): Path<String>,
-    Query(query): Query<ApplyQuery>,
+    QueryParams(query): QueryParams<ApplyQuery>,
     headers: HeaderMap,
     RawBody(source): RawBody,
 ) -> ApiResult<(StatusCode, Json<AppliedDefinition>)> {
@@ -67,7 +67,7 @@ async fn put(
 async fn list(
     State(api): State<Api>,
     Caller(context): Caller,
-    Query(NoQuery {}): Query<NoQuery>,
+    QueryParams(NoQuery {}): QueryParams<NoQuery>,
 ) -> ApiResult<Json<DefinitionList>> {
     api.list_definitions(&context).await.map(Json)
 }
@@ -79,7 +79,7 @@ async fn get(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(name): Path<String>,
-    Query(NoQuery {}): Query<NoQuery>,
+    QueryParams(NoQuery {}): QueryParams<NoQuery>,
 ) -> ApiResult<Json<DefinitionView>> {
     api.definition(&context, &name, None).await.map(Json)
 }
@@ -91,7 +91,7 @@ async fn versions(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(name): Path<String>,
-    Query(NoQuery {}): Query<NoQuery>,
+    QueryParams(NoQuery {}): QueryParams<NoQuery>,
 ) -> ApiResult<Json<VersionList>> {
     api.list_versions(&context, &name).await.map(Json)
 }
@@ -104,7 +104,7 @@ async fn version(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((name, version)): Path<(String, String)>,
-    Query(NoQuery {}): Query<NoQuery>,
+    QueryParams(NoQuery {}): QueryParams<NoQuery>,
 ) -> ApiResult<Json<DefinitionView>> {
     let version = parse_version(&name, &version)?;
     api.definition(&context, &name, Some(version)).await.map(Json)
@@ -117,7 +117,7 @@ async fn graph(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(name): Path<String>,
-    Query(NoQuery {}): Query<NoQuery>,
+    QueryParams(NoQuery {}): QueryParams<NoQuery>,
 ) -> ApiResult<Json<Graph>> {
     api.definition_graph(&context, &name, None).await.map(Json)
 }
@@ -130,7 +130,7 @@ async fn version_graph(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((name, version)): Path<(String, String)>,
-    Query(NoQuery {}): Query<NoQuery>,
+    QueryParams(NoQuery {}): QueryParams<NoQuery>,
 ) -> ApiResult<Json<Graph>> {
     let version = parse_version(&name, &version)?;
     api.definition_graph(&context, &name, Some(version)).await.map(Json)

@@ -1,6 +1,6 @@
 //! The history of a workflow: read page by page, or followed as server-sent events.
 
-use super::extract::{Caller, Path, Query};
+use super::extract::{Caller, Path, QueryParams};
 use crate::api::events::EventPage;
 use crate::api::{Api, header_text};
 use crate::error::{ApiResult, PARAMETER, Problem, ProblemBody};
@@ -42,7 +42,7 @@ async fn events(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    Query(query): Query<EventsQuery>,
+    QueryParams(query): QueryParams<EventsQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let after_seq = query.after_seq.unwrap_or(0);

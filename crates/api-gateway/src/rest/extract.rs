@@ -25,9 +25,9 @@ impl FromRequestParts<Api> for Caller {
 
 /// The parameters of a query. Unknown parameters are refused.
 #[derive(Debug)]
-pub(super) struct Query<T>(pub(super) T);
+pub(super) struct QueryParams<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
+impl<T: DeserializeOwned> FromRequestParts<Api> for QueryParams<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> ApiResult<Self> {

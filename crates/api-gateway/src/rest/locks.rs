@@ -1,7 +1,7 @@
 //! Locks: leases on keys, with fencing tokens.
 
 use super::PageQuery;
-use super::extract::{Caller, JsonBody, Path, Query};
+use super::extract::{Caller, JsonBody, Path, QueryParams};
 use crate::api::Api;
 use crate::api::locks::{AcquireLock, LockPage, LockView, ReleaseLock, Released, RenewLock, invalid_ttl};
 use crate::error::{ApiResult, ProblemBody};
@@ -59,7 +59,7 @@ struct ReleaseBody {
 async fn list(
     State(api): State<Api>,
     Caller(context): Caller,
-    Query(query): Query<PageQuery>,
+    QueryParams(query): QueryParams<PageQuery>,
 ) -> ApiResult<Json<LockPage>> {
     api.list_locks(&context, &query.into()).await.map(Json)
 }

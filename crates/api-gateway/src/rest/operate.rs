@@ -40,7 +40,7 @@ struct Completion {
     output: Option<serde_json::Value>,
 }
 
-type Response = ApiResult<Json<WorkflowView>>;
+type OperateResult = ApiResult<Json<WorkflowView>>;
 
 /// Cancel a workflow
 ///
@@ -53,7 +53,7 @@ async fn cancel(
     Caller(context): Caller,
     Path(id): Path<String>,
     OptionalJsonBody(body): OptionalJsonBody<Reason>,
-) -> Response {
+) -> OperateResult {
     api.cancel_workflow(&context, &id, body.reason).await.map(Json)
 }
 
@@ -66,7 +66,7 @@ async fn terminate(
     Caller(context): Caller,
     Path(id): Path<String>,
     OptionalJsonBody(body): OptionalJsonBody<Reason>,
-) -> Response {
+) -> OperateResult {
     api.terminate_workflow(&context, &id, body.reason).await.map(Json)
 }
 
@@ -81,7 +81,7 @@ async fn pause(
     Caller(context): Caller,
     Path(id): Path<String>,
     OptionalJsonBody(body): OptionalJsonBody<Reason>,
-) -> Response {
+) -> OperateResult {
     api.pause_workflow(&context, &id, body.reason).await.map(Json)
 }
 
@@ -94,7 +94,7 @@ async fn resume(
     Caller(context): Caller,
     Path(id): Path<String>,
     OptionalJsonBody(body): OptionalJsonBody<Reason>,
-) -> Response {
+) -> OperateResult {
     api.resume_workflow(&context, &id, body.reason).await.map(Json)
 }
 
@@ -109,7 +109,7 @@ async fn retry(
     Caller(context): Caller,
     Path((id, step)): Path<(String, String)>,
     OptionalJsonBody(body): OptionalJsonBody<Reason>,
-) -> Response {
+) -> OperateResult {
     api.retry_step(&context, &id, &step, body.reason).await.map(Json)
 }
 
@@ -125,7 +125,7 @@ async fn skip(
     Caller(context): Caller,
     Path((id, step)): Path<(String, String)>,
     OptionalJsonBody(body): OptionalJsonBody<Reason>,
-) -> Response {
+) -> OperateResult {
     api.skip_step(&context, &id, &step, body.reason).await.map(Json)
 }
 
@@ -141,6 +141,6 @@ async fn complete(
     Caller(context): Caller,
     Path((id, step)): Path<(String, String)>,
     OptionalJsonBody(body): OptionalJsonBody<Completion>,
-) -> Response {
+) -> OperateResult {
     api.complete_step(&context, &id, &step, body.reason, body.output).await.map(Json)
 }

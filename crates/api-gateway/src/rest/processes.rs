@@ -1,7 +1,7 @@
 //! The processes of the cluster, and dead letters.
 
 use super::PageQuery;
-use super::extract::{Path, Query};
+use super::extract::{Path, QueryParams};
 use crate::api::Api;
 use crate::api::dead_letters::{DeadLetterPage, DeadLetterView};
 use crate::api::processes::ProcessList;
@@ -29,7 +29,10 @@ async fn processes(State(api): State<Api>) -> ApiResult<Json<ProcessList>> {
 /// List the dead letters, newest first
 #[utoipa::path(get, path = "/dead-letters", tag = "dead letters", params(PageQuery),
     responses((status = 200, body = DeadLetterPage), (status = 400, body = ProblemBody)))]
-async fn list(State(api): State<Api>, Query(query): Query<PageQuery>) -> ApiResult<Json<DeadLetterPage>> {
+async fn list(
+    State(api): State<Api>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> ApiResult<Json<DeadLetterPage>> {
     api.list_dead_letters(&query.into()).await.map(Json)
 }
 

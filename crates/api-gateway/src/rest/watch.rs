@@ -1,6 +1,6 @@
 //! Changes of the list of workflows, as server-sent events.
 
-use super::extract::{Caller, Query};
+use super::extract::{Caller, QueryParams};
 use crate::api::Api;
 use crate::api::watch::Change;
 use crate::error::{ApiResult, ProblemBody};
@@ -34,7 +34,7 @@ struct WatchQuery {
 async fn watch(
     State(api): State<Api>,
     Caller(context): Caller,
-    Query(query): Query<WatchQuery>,
+    QueryParams(query): QueryParams<WatchQuery>,
 ) -> ApiResult<Response> {
     let changes = api.watch_workflows(&context, &query.filter.unwrap_or_default())?.map_ok(message);
     Ok(Sse::new(changes).keep_alive(KeepAlive::default()).into_response())

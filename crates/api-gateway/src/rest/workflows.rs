@@ -1,6 +1,6 @@
 //! Workflows: start, read, list, count, wait for the end.
 
-use super::extract::{Caller, JsonBody, Path, Query};
+use super::extract::{Caller, JsonBody, Path, QueryParams};
 use crate::api::workflows::{CountField, WorkflowCounts, WorkflowPage, WorkflowStart};
 use crate::api::{Api, PageRequest};
 use crate::error::{ApiResult, PARAMETER, Problem, ProblemBody};
@@ -84,7 +84,7 @@ async fn start(
     State(api): State<Api>,
     Caller(context): Caller,
     headers: HeaderMap,
-    Query(query): Query<WaitQuery>,
+    QueryParams(query): QueryParams<WaitQuery>,
     JsonBody(body): JsonBody<StartBody>,
 ) -> ApiResult<Response> {
     let start = WorkflowStart {
@@ -128,7 +128,7 @@ async fn result(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    Query(query): Query<WaitQuery>,
+    QueryParams(query): QueryParams<WaitQuery>,
 ) -> ApiResult<(StatusCode, Json<WorkflowView>)> {
     let wait = parse_wait(query.wait.as_deref())?;
     let result = api.workflow_result(&context, &id, wait).await?;
@@ -142,7 +142,7 @@ async fn result(
 async fn list(
     State(api): State<Api>,
     Caller(context): Caller,
-    Query(query): Query<ListQuery>,
+    QueryParams(query): QueryParams<ListQuery>,
 ) -> ApiResult<Json<WorkflowPage>> {
     let ListQuery { filter, page_size, page_token } = query;
     let page = PageRequest { size: page_size, token: page_token };
@@ -155,7 +155,7 @@ async fn list(
 async fn counts(
     State(api): State<Api>,
     Caller(context): Caller,
-    Query(CountQuery { by, filter }): Query<CountQuery>,
+    QueryParams(CountQuery { by, filter }): QueryParams<CountQuery>,
 ) -> ApiResult<Json<WorkflowCounts>> {
     let by = CountField::parse(by.as_deref())?;
     api.count_workflows(&context, by, filter.as_deref().unwrap_or_default()).await.map(Json)
