@@ -243,6 +243,12 @@ impl From<transition::Error> for Problem {
     }
 }
 
+impl From<goconductor_saga::NameError> for Problem {
+    fn from(error: goconductor_saga::NameError) -> Self {
+        Self::new(PARAMETER, error.to_string())
+    }
+}
+
 impl From<goconductor_store::Error> for Problem {
     fn from(error: goconductor_store::Error) -> Self {
         transition::Error::from(error).into()

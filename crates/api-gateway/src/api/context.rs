@@ -4,10 +4,10 @@ use crate::admission::RequestPermit;
 use crate::error::{ApiResult, PARAMETER, Problem};
 use crate::request;
 use axum::http::{HeaderMap, HeaderValue};
+use goconductor_saga::{MAX_LABEL_BYTES, Namespace};
 
 /// The longest accepted header value, in bytes.
 const MAX_HEADER_BYTES: usize = 400;
-const MAX_NAMESPACE_BYTES: usize = 63;
 
 /// The caller of an operation and its namespace.
 #[derive(Debug, Clone)]
@@ -24,18 +24,8 @@ pub(crate) struct CallContext {
 impl CallContext {
     /// Reads the namespace and the actor from headers or gRPC metadata.
     pub(crate) fn from_headers(headers: &HeaderMap, permit: Option<RequestPermit>) -> ApiResult<Self> {
-        let namespace = header_text(headers, "goconductor-namespace")?.unwrap_or("default");
-        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if !(1..=MAX_NAMESPACE_BYTES).contains(&namespace.len())
-            || !namespace.bytes().all(is_allowed)
-            || namespace.starts_with('-')
-        {
-            let detail = format!(
-                "invalid namespace {namespace:?} in GoConductor-Namespace: use 1 to {MAX_NAMESPACE_BYTES} \
-                 lower-case letters, digits and hyphens, and do not begin with a hyphen"
-            );
-            return Err(Problem::new(PARAMETER, detail));
-        }
+        let namespace = header_text(headers, "goconductor-namespace")?.unwrap_or(Namespace::DEFAULT);
+        Namespace::check(namespace)?;
         let actor = header_text(headers, "goconductor-actor")?;
         request::record_namespace(namespace);
         Ok(Self {
@@ -57,8 +47,8 @@ impl CallContext {
 /// namespace has no share of its own.
 pub(crate) fn admission_namespace(headers: &HeaderMap) -> &str {
     let header = headers.get("goconductor-namespace");
-    let namespace = header.map_or(Ok("default"), HeaderValue::to_str).unwrap_or_default();
-    if namespace.len() <= MAX_NAMESPACE_BYTES { namespace } else { "" }
+    let namespace = header.map_or(Ok(Namespace::DEFAULT), HeaderValue::to_str).unwrap_or_default();
+    if namespace.len() <= MAX_LABEL_BYTES { namespace } else { "" }
 }
 
 /// Returns the text of a header that may occur once.

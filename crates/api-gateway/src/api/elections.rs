@@ -5,13 +5,12 @@ use crate::error::{ApiResult, ELECTION, NO_ELECTION, NO_LEADER, PARAMETER, Probl
 use crate::time::Time;
 use futures::stream::{Stream, StreamExt};
 use goconductor_election::{CampaignError, CampaignUpdate, Election, Hosted, Leader};
+use goconductor_saga::NameKind;
 use serde::Serialize;
 use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::ToSchema;
 
-/// The longest name of an election or of a candidate, in bytes.
-const MAX_NAME_BYTES: usize = 256;
 /// The prefix of the names of the executors' own elections.
 const DUTIES: &str = "duties/";
 
@@ -53,14 +52,14 @@ impl Api {
 
     /// Returns the leader of an election.
     pub(crate) async fn leader(&self, name: &str) -> ApiResult<LeaderView> {
-        check_name("election", name)?;
+        NameKind::Election.check(name)?;
         let leader = self.election()?.observe(name).await?;
         leader.map(view).ok_or_else(|| Problem::new(NO_LEADER, format!("election {name} has no leader")))
     }
 
     /// Ends the term of the leader of an election.
     pub(crate) async fn step_down(&self, name: &str) -> ApiResult<SteppedDown> {
-        check_name("election", name)?;
+        NameKind::Election.check(name)?;
         Ok(SteppedDown { ended: self.election()?.step_down(name).await? })
     }
 
@@ -72,8 +71,8 @@ impl Api {
         name: String,
         candidate: String,
     ) -> ApiResult<impl Stream<Item = ApiResult<CampaignUpdate>> + Send + use<>> {
-        check_name("election", &name)?;
-        check_name("candidate", &candidate)?;
+        NameKind::Election.check(&name)?;
+        NameKind::Candidate.check(&candidate)?;
         if name.starts_with(DUTIES) {
             let detail = format!(
                 "invalid election name {name:?}: names that begin with {DUTIES} are reserved for executors"
@@ -118,22 +117,6 @@ impl From<CampaignError> for Problem {
             CampaignError::Failed(error) => error.into(),
         }
     }
-}
-
-fn check_name(subject: &str, name: &str) -> ApiResult<()> {
-    // A URL cannot name `.` and `..`.
-    if name.is_empty()
-        || name.len() > MAX_NAME_BYTES
-        || name.contains(char::is_control)
-        || [".", ".."].contains(&name)
-    {
-        let detail = format!(
-            "invalid {subject} name {name:?}: use 1 to {MAX_NAME_BYTES} bytes without control characters, except . \
-             and .."
-        );
-        return Err(Problem::new(PARAMETER, detail));
-    }
-    Ok(())
 }
 
 fn view(leader: Leader) -> LeaderView {

@@ -1,18 +1,15 @@
 //! Locks: leases on keys, with fencing tokens.
 
 use super::{Api, CallContext, PageRequest, cut_to_page};
-use crate::error::{ApiResult, LOCK_HELD, LOCK_LOST, PARAMETER, Problem, WRONG_SHAPE};
+use crate::error::{ApiResult, LOCK_HELD, LOCK_LOST, Problem, WRONG_SHAPE};
 use crate::time::{Time, rfc3339};
+use goconductor_saga::{LockKey, NameError, NameKind};
 use goconductor_service_kit::duration;
 use goconductor_store::{Lock, LockHold, LockOutcome, LockRequest};
 use serde::Serialize;
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// The longest key, in bytes.
-const MAX_KEY_BYTES: usize = 512;
-/// The longest name of an owner, in bytes.
-const MAX_OWNER_BYTES: usize = 256;
 /// The shortest lease. A shorter one could not be renewed in time.
 const MIN_TTL: Duration = Duration::from_millis(100);
 /// The longest lease. After a longer one, waiting for the lock of a failed owner would not be practical.
@@ -171,26 +168,14 @@ fn hold(context: &CallContext, key: String, owner: String, token: Option<u64>) -
 }
 
 fn check_key(key: String) -> ApiResult<String> {
-    // A URL cannot name the keys `.` and `..`.
-    if key.is_empty()
-        || key.len() > MAX_KEY_BYTES
-        || key.contains(char::is_control)
-        || [".", ".."].contains(&&*key)
-    {
-        let detail = format!(
-            "invalid lock key {key:?}: use 1 to {MAX_KEY_BYTES} bytes without control characters, except . and .."
-        );
-        return Err(Problem::new(PARAMETER, detail));
-    }
+    LockKey::check(&key)?;
     Ok(key)
 }
 
 fn check_owner(owner: String) -> ApiResult<String> {
-    if owner.is_empty() || owner.len() > MAX_OWNER_BYTES || owner.contains(char::is_control) {
-        let detail =
-            format!("invalid owner {owner:?}: use 1 to {MAX_OWNER_BYTES} bytes without control characters");
-        return Err(Problem::new(WRONG_SHAPE, detail.clone()).at("/owner", detail));
-    }
+    let invalid =
+        |error: NameError| Problem::new(WRONG_SHAPE, error.to_string()).at("/owner", error.to_string());
+    NameKind::LockOwner.check(&owner).map_err(invalid)?;
     Ok(owner)
 }
 

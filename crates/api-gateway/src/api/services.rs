@@ -1,9 +1,9 @@
 //! Services: address, limits and backlog.
 
 use super::{Api, CallContext};
-use crate::error::{ApiResult, NO_SERVICE, PARAMETER, Problem, WRONG_SHAPE};
+use crate::error::{ApiResult, NO_SERVICE, Problem, WRONG_SHAPE};
 use crate::time::Time;
-use goconductor_saga::Side;
+use goconductor_saga::{ServiceName, Side};
 use goconductor_store::{ActionLimits, HttpEndpoint, ServiceRecord, ServiceSettings};
 use goconductor_transition::{clock, topic_of};
 use serde::Serialize;
@@ -73,7 +73,7 @@ pub(crate) struct ServiceList {
 impl Api {
     /// Sets how a service is reached and limited. The previous settings are replaced.
     pub(crate) async fn put_service(&self, context: &CallContext, put: PutService) -> ApiResult<ServiceView> {
-        check_name(&put.name)?;
+        ServiceName::check(&put.name)?;
         let record = ServiceRecord {
             namespace: context.namespace.clone(),
             name: put.name.clone(),
@@ -168,22 +168,6 @@ fn check_limit(limit: u32, pointer: &str) -> ApiResult<u64> {
     }
     let detail = format!("invalid max_in_flight {limit}: it must be between 1 and {MAX_IN_FLIGHT}");
     Err(Problem::new(WRONG_SHAPE, detail.clone()).at(pointer, detail))
-}
-
-fn check_name(name: &str) -> ApiResult<()> {
-    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=63).contains(&name.len())
-        && name.bytes().all(is_allowed)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-    {
-        return Ok(());
-    }
-    let detail = format!(
-        "invalid service name {name:?}: use 1 to 63 lower-case letters, digits and hyphens, and do not begin or \
-         end with a hyphen"
-    );
-    Err(Problem::new(PARAMETER, detail))
 }
 
 /// Validates a URL and removes the slash at its end.

@@ -4,12 +4,10 @@ use super::{GrpcServices, RpcResult, message, operation};
 use crate::error::NO_LEADER;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use goconductor_saga::{MAX_LABEL_BYTES, Namespace};
 use goconductor_wire::v1 as wire;
 use goconductor_wire::v1::election_service_server::ElectionService;
 use tonic::{Request, Response, Status};
-
-/// The longest namespace, in bytes.
-const MAX_NAMESPACE_BYTES: usize = 63;
 
 #[tonic::async_trait]
 impl ElectionService for GrpcServices {
@@ -18,7 +16,7 @@ impl ElectionService for GrpcServices {
     async fn campaign(&self, request: Request<wire::CampaignRequest>) -> RpcResult<Self::CampaignStream> {
         let namespace = request.metadata().get("goconductor-namespace").and_then(|name| name.to_str().ok());
         let namespace =
-            namespace.filter(|name| name.len() <= MAX_NAMESPACE_BYTES).unwrap_or("default").to_owned();
+            namespace.filter(|name| name.len() <= MAX_LABEL_BYTES).unwrap_or(Namespace::DEFAULT).to_owned();
         let wire::CampaignRequest { name, candidate } = request.into_inner();
         let events = self.api.campaign(&namespace, name, candidate)?;
         Ok(Response::new(events.map(|event| Ok(event?.into())).boxed()))
