@@ -69,7 +69,7 @@ pub(crate) struct Meter {
 
 /// The result of a measurement.
 #[derive(Debug)]
-pub(crate) struct Metered {
+pub(crate) struct MeteredProcesses {
     pub(crate) usages: Vec<Usage>,
     /// CPU seconds of all other processes of this machine.
     pub(crate) others: f64,
@@ -99,7 +99,7 @@ impl Meter {
     }
 
     /// Ends the measurement of `sagas` sagas and returns the usage.
-    pub(crate) fn end(self, sagas: u64) -> Metered {
+    pub(crate) fn end(self, sagas: u64) -> MeteredProcesses {
         let all = proc::busy_seconds() - self.all_cpu;
         let used: Vec<f64> = self
             .targets
@@ -123,7 +123,7 @@ impl Meter {
                 name: target.name,
             });
         }
-        Metered { usages, others: rounded((all - used.iter().sum::<f64>()).max(0.0), 2) }
+        MeteredProcesses { usages, others: rounded((all - used.iter().sum::<f64>()).max(0.0), 2) }
     }
 }
 

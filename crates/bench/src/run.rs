@@ -5,7 +5,7 @@ use crate::deployment::{Deployment, Topology};
 use crate::figures::{per_second, rounded};
 use crate::limit::{self, Limit};
 use crate::load::{Length, Load, LoadRun};
-use crate::meter::{Meter, Metered, MeteredProcess, Role, mib};
+use crate::meter::{Meter, MeteredProcess, MeteredProcesses, Role, mib};
 use crate::options::Options;
 use crate::prepared::{self, Preload};
 use crate::progress::ProgressListener;
@@ -279,7 +279,7 @@ impl MeasurementRunner<'_> {
         let rejected = running.rejected();
         let mut latencies = running.into_latencies();
         let count = latencies.count();
-        let Metered { usages, others } = meter.end(count);
+        let MeteredProcesses { usages, others } = meter.end(count);
         let seconds = took.as_secs_f64();
         Ok(Run {
             saga: load.saga.name(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The source of a definition.
 #[derive(Debug, Clone)]
-pub(crate) struct Source {
+pub(crate) struct DefinitionSource {
     /// The path or name to print.
     pub(crate) path: String,
     /// The text.
@@ -59,7 +59,7 @@ impl From<&goconductor_definition::Problem> for Diagnostic {
     }
 }
 
-impl Source {
+impl DefinitionSource {
     /// Reads a file, or standard input for `-`.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
@@ -164,8 +164,8 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
 
-    fn source(text: &str) -> Source {
-        Source { path: "dir/file.yaml".to_owned(), text: text.to_owned(), json: false }
+    fn source(text: &str) -> DefinitionSource {
+        DefinitionSource { path: "dir/file.yaml".to_owned(), text: text.to_owned(), json: false }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::problem::EXPRESSION;
 use cel::{Context, Env, Program, Value};
 use goconductor_saga::{ExpressionError, Expressions, Json, Scope, StepView, Timestamp};
 use lru::LruCache;
-use names::{Fields, Names};
+use names::{CelNames, FieldNames};
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,7 +48,7 @@ impl Finding {
 /// A compiled expression.
 pub(crate) struct Compiled {
     program: Program,
-    names: Names,
+    names: CelNames,
     /// The number of `+` operators. Each may double the size of a string or a list.
     additions: usize,
 }
@@ -150,7 +150,7 @@ fn evaluate(compiled: &Compiled, scope: &Scope<'_>) -> Result<Json, String> {
 }
 
 /// Returns only the values that the expression refers to, because inputs and outputs may be large.
-fn variables(names: &Names, scope: &Scope<'_>, size: &mut Size) -> Vec<(&'static str, Value)> {
+fn variables(names: &CelNames, scope: &Scope<'_>, size: &mut Size) -> Vec<(&'static str, Value)> {
     let mut variables = Vec::new();
     if let Some(fields) = &names.input {
         variables.push(("input", part(scope.input(), fields, size)));
@@ -180,16 +180,16 @@ fn variables(names: &Names, scope: &Scope<'_>, size: &mut Size) -> Vec<(&'static
     variables
 }
 
-fn part(value: &Json, fields: &Fields, size: &mut Size) -> Value {
+fn part(value: &Json, fields: &FieldNames, size: &mut Size) -> Value {
     match (value, fields) {
-        (Json::Object(object), Fields::Some(names)) => value::map(
+        (Json::Object(object), FieldNames::Some(names)) => value::map(
             names.iter().filter_map(|name| Some((name.as_str(), value::from_json(object.get(name)?, size)))),
         ),
         (whole, _) => value::from_json(whole, size),
     }
 }
 
-fn step(view: &StepView<'_>, fields: &Fields, size: &mut Size) -> Value {
+fn step(view: &StepView<'_>, fields: &FieldNames, size: &mut Size) -> Value {
     let mut step = Vec::new();
     if fields.has("output") {
         step.push(("output", view.output.map_or(Value::Null, |output| value::from_json(output, size))));

@@ -2,7 +2,7 @@
 
 use crate::cel::{self, Compiled};
 use crate::expand::Expanded;
-use crate::fields::{At, Reader, nearest};
+use crate::fields::{At, FieldReader, nearest};
 use crate::problem::{CYCLE, PIVOT, REFERENCE};
 use crate::settings::CompensateKey;
 use crate::step::{ActionStep, Body, ParsedStep};
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 /// Checks the graph. Returns its plan if it is valid.
 pub(crate) fn rules(
-    reader: &mut Reader,
+    reader: &mut FieldReader,
     document: &Document<'_>,
     expanded: &Expanded<'_, '_>,
 ) -> Option<Plan> {
@@ -37,7 +37,7 @@ pub(crate) fn rules(
     Some(plan)
 }
 
-fn pivot_rule(reader: &mut Reader, expanded: &Expanded<'_, '_>, plan: &Plan) {
+fn pivot_rule(reader: &mut FieldReader, expanded: &Expanded<'_, '_>, plan: &Plan) {
     let steps = || (0u32..).map(StepIndex).zip(&plan.definition().steps).zip(&expanded.parsed);
     let mut report = |parsed: &ParsedStep<'_>, detail: String, hint: &str| {
         reader.push(parsed.at.problem(PIVOT, detail).hint(hint));
@@ -91,7 +91,7 @@ enum View {
 }
 
 struct Checker<'r, 'd, 'a> {
-    reader: &'r mut Reader,
+    reader: &'r mut FieldReader,
     expanded: &'r Expanded<'d, 'a>,
     plan: Option<&'r Plan>,
     /// The reported problems. The condition of a block applies to each of its steps and is reported once.
@@ -100,7 +100,7 @@ struct Checker<'r, 'd, 'a> {
 
 /// Checks that every expression is valid and refers only to known values.
 pub(crate) fn expressions_of(
-    reader: &mut Reader,
+    reader: &mut FieldReader,
     document: &Document<'_>,
     expanded: &Expanded<'_, '_>,
     plan: Option<&Plan>,

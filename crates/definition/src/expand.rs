@@ -1,6 +1,6 @@
 //! Expansion of blocks to edges and conditions, because the rules run a flat graph.
 
-use crate::fields::{At, Reader, nearest};
+use crate::fields::{At, FieldReader, nearest};
 use crate::problem::{CYCLE, UNKNOWN_STEP};
 use crate::settings::{CompensateKey, Defaults};
 use crate::step::{ActionStep, Body, ParsedStep};
@@ -54,7 +54,10 @@ struct ExpansionScope<'d, 'a> {
 }
 
 /// Expands a parsed definition. Returns `None` if no step is valid.
-pub(crate) fn expand<'d, 'a>(reader: &mut Reader, document: &'d Document<'a>) -> Option<Expanded<'d, 'a>> {
+pub(crate) fn expand<'d, 'a>(
+    reader: &mut FieldReader,
+    document: &'d Document<'a>,
+) -> Option<Expanded<'d, 'a>> {
     let mut expansion = Expansion::default();
     let scope = ExpansionScope { block: None, conditions: Vec::new(), blocks: Vec::new() };
     expansion.list(&document.steps, &scope);
@@ -231,7 +234,7 @@ impl<'d, 'a> Expansion<'d, 'a> {
         false
     }
 
-    fn check_names(&self, reader: &mut Reader) {
+    fn check_names(&self, reader: &mut FieldReader) {
         let known: Vec<&str> = self.by_name.keys().copied().collect();
         for (index, element) in self.elements.iter().enumerate() {
             let Some(at) = &element.parsed.depends_at else { continue };
@@ -271,7 +274,7 @@ fn condition(text: &str, holds: bool) -> Condition {
 }
 
 fn step(
-    reader: &mut Reader,
+    reader: &mut FieldReader,
     element: &Element<'_, '_>,
     single: &ActionStep<'_>,
     defaults: &Defaults,
@@ -295,7 +298,11 @@ fn step(
     }
 }
 
-fn compensation(reader: &mut Reader, key: &CompensateKey<'_>, defaults: &Defaults) -> Option<Compensation> {
+fn compensation(
+    reader: &mut FieldReader,
+    key: &CompensateKey<'_>,
+    defaults: &Defaults,
+) -> Option<Compensation> {
     let CompensateKey::Action(declared) = key else { return None };
     let retry = declared.retry.clone().or_else(|| defaults.compensation_retry.clone());
     let timeout = declared.timeout.or(defaults.compensation_timeout);

@@ -21,7 +21,7 @@ pub(crate) struct Fields<'a> {
 
 /// The problems that were found so far.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub(crate) struct FieldReader {
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl Reader {
+impl FieldReader {
     pub(crate) fn push(&mut self, problem: Problem) {
         self.problems.push(problem);
     }

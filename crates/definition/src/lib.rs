@@ -29,7 +29,7 @@ mod tree;
 pub mod yaml;
 mod yaml_text;
 
-use fields::Reader;
+use fields::FieldReader;
 use goconductor_saga::{Definition, Json};
 
 pub use cel::Cel;
@@ -79,7 +79,7 @@ pub struct Checked {
 /// Returns every problem, in the order of the text.
 pub fn parse(text: &[u8], format: Format, limits: &Limits) -> Result<Checked, Vec<Problem>> {
     let root = read(text, format, limits).map_err(|problem| vec![problem])?;
-    let mut reader = Reader::default();
+    let mut reader = FieldReader::default();
     let mut checked = None;
     if let Some(document) = tree::document(&mut reader, &root, limits)
         && let Some(expanded) = expand::expand(&mut reader, &document)

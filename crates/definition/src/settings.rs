@@ -1,6 +1,6 @@
 //! The settings of a step: action, retry, timeouts, compensation.
 
-use crate::fields::{At, Fields, Reader};
+use crate::fields::{At, FieldReader, Fields};
 use crate::node::Value;
 use crate::problem::{Problem, TYPE, UNSUPPORTED, VALUE};
 use goconductor_saga::{Action, Backoff, Json, Retry, ServiceName, Timeouts};
@@ -42,7 +42,7 @@ pub(crate) fn unsupported(at: &At<'_>, what: &str) -> Problem {
         .hint("remove it; a later release will support it")
 }
 
-impl Reader {
+impl FieldReader {
     pub(crate) fn defaults(&mut self, fields: &Fields<'_>) -> Defaults {
         let mut defaults = Defaults::default();
         if let Some(at) = fields.get("defaults")

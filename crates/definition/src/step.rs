@@ -1,6 +1,6 @@
 //! Steps with their block structure, as parsed and not yet expanded.
 
-use crate::fields::{At, Fields, Reader};
+use crate::fields::{At, FieldReader, Fields};
 use crate::problem::{ACTION, COMPENSATION, EXPRESSION, PIVOT, VALUE};
 use crate::settings::{CompensateKey, Defaults, unsupported};
 use crate::template::condition;
@@ -85,7 +85,7 @@ pub(crate) struct Branch<'a> {
     pub(crate) steps: Vec<ParsedStep<'a>>,
 }
 
-impl Reader {
+impl FieldReader {
     pub(crate) fn steps<'a>(
         &mut self,
         at: &At<'a>,

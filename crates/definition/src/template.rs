@@ -1,12 +1,12 @@
 //! Templates: values that contain expressions, `${ … }`.
 
-use crate::fields::{At, Reader};
+use crate::fields::{At, FieldReader};
 use crate::node::Value;
 use crate::problem::EXPRESSION;
 use goconductor_saga::{Json, Template, TextPart};
 
 /// Reads a value whose strings may contain expressions.
-pub(crate) fn template(reader: &mut Reader, at: &At<'_>) -> Template {
+pub(crate) fn template(reader: &mut FieldReader, at: &At<'_>) -> Template {
     match &at.node.value {
         Value::Scalar(Json::String(text)) => match text_template(text) {
             Ok(template) => template,

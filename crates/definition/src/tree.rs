@@ -1,7 +1,7 @@
 //! The top level of a definition, as parsed and not yet expanded.
 
 use crate::Limits;
-use crate::fields::{At, Fields, Reader};
+use crate::fields::{At, FieldReader, Fields};
 use crate::node::Node;
 use crate::problem::{DUPLICATE, LIMIT, VALUE};
 use crate::settings::{Defaults, unsupported};
@@ -44,7 +44,11 @@ pub(crate) struct Document<'a> {
 }
 
 /// Reads the document. Returns `None` if further checks are pointless.
-pub(crate) fn document<'a>(reader: &mut Reader, root: &'a Node, limits: &Limits) -> Option<Document<'a>> {
+pub(crate) fn document<'a>(
+    reader: &mut FieldReader,
+    root: &'a Node,
+    limits: &Limits,
+) -> Option<Document<'a>> {
     let at = At::root(root);
     let fields = reader.fields(&at, KNOWN)?;
     let name = reader.required(&fields, "workflow").and_then(|at| name(reader, &at));
@@ -75,7 +79,7 @@ pub(crate) fn document<'a>(reader: &mut Reader, root: &'a Node, limits: &Limits)
     })
 }
 
-fn name(reader: &mut Reader, at: &At<'_>) -> Option<String> {
+fn name(reader: &mut FieldReader, at: &At<'_>) -> Option<String> {
     let text = reader.text(at)?;
     match NameKind::Definition.check(text) {
         Ok(()) => Some(text.to_owned()),
@@ -86,7 +90,7 @@ fn name(reader: &mut Reader, at: &At<'_>) -> Option<String> {
     }
 }
 
-fn refuse(reader: &mut Reader, fields: &Fields<'_>) {
+fn refuse(reader: &mut FieldReader, fields: &Fields<'_>) {
     for key in ["schedule", "lock"] {
         if let Some(at) = fields.get(key) {
             reader.push(unsupported(&at, &format!("`{key}`")));
@@ -100,7 +104,7 @@ fn refuse(reader: &mut Reader, fields: &Fields<'_>) {
     }
 }
 
-fn input_schema(reader: &mut Reader, at: &At<'_>) -> Option<Json> {
+fn input_schema(reader: &mut FieldReader, at: &At<'_>) -> Option<Json> {
     let schema = at.node.to_json();
     if !schema.is_object() {
         reader.wrong_type(at, "an object that is a JSON Schema");
@@ -126,7 +130,7 @@ fn count(steps: &[ParsedStep<'_>]) -> usize {
 }
 
 /// Reports duplicate names. Steps and blocks share one set of names.
-fn names<'a>(reader: &mut Reader, steps: &[ParsedStep<'a>], seen: &mut BTreeMap<String, usize>) {
+fn names<'a>(reader: &mut FieldReader, steps: &[ParsedStep<'a>], seen: &mut BTreeMap<String, usize>) {
     for step in steps {
         if let Some(line) = seen.insert(step.name.clone(), step.name_at.node.line) {
             let detail = format!("duplicate name `{}`: it is already used in line {line}", step.name);

@@ -21,7 +21,7 @@ use goconductor_election::{Election, Error, FencingToken, Leader, Leadership};
 use tokio::task::JoinSet;
 
 pub use run::run;
-pub use service::{Service, service};
+pub use service::{ElectionServer, service};
 
 /// Elections on one backend, with logs and metrics. It must outlive the leaderships that it reports.
 pub struct LeaderElector {

@@ -17,7 +17,7 @@ type RpcResult<T> = Result<Response<T>, Status>;
 
 /// The gRPC service of an election.
 #[derive(Debug)]
-pub struct Service {
+pub struct ElectionServer {
     /// The campaigns and terms of the clients.
     hosted: Arc<Hosted>,
     stop: CancellationToken,
@@ -25,8 +25,11 @@ pub struct Service {
 
 /// Creates the service. When `stop` is cancelled, it ends all of its terms.
 #[must_use]
-pub fn service(election: Arc<dyn Election>, stop: CancellationToken) -> ElectionServiceServer<Service> {
-    ElectionServiceServer::new(Service { hosted: Hosted::new(election), stop })
+pub fn service(
+    election: Arc<dyn Election>,
+    stop: CancellationToken,
+) -> ElectionServiceServer<ElectionServer> {
+    ElectionServiceServer::new(ElectionServer { hosted: Hosted::new(election), stop })
 }
 
 fn backend_status(error: &Error) -> Status {
@@ -54,7 +57,7 @@ fn checked(name: String, what: &str) -> Result<String, Status> {
 }
 
 #[tonic::async_trait]
-impl ElectionService for Service {
+impl ElectionService for ElectionServer {
     type CampaignStream = BoxStream<'static, Result<CampaignResponse, Status>>;
 
     async fn campaign(&self, request: Request<wire::CampaignRequest>) -> RpcResult<Self::CampaignStream> {

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use goconductor_queue::Error;
-use goconductor_queue::kinesis::{Checkpoint, Lease, LeaseRequest, LeaseUpdate, Leases, NewLease, Progress};
+use goconductor_queue::kinesis::{
+    Checkpoint, Lease, Leases, NewLease, ShardLeaseRequest, ShardLeaseUpdate, ShardProgress,
+};
 use goconductor_store::{LeaseProgress, ShardLease, ShardLeaseStore};
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ fn unavailable(error: goconductor_store::Error) -> Error {
     Error::unavailable("request to the store of leases failed").with_source(error)
 }
 
-fn encode_progress(progress: &Progress) -> LeaseProgress {
+fn encode_progress(progress: &ShardProgress) -> LeaseProgress {
     LeaseProgress {
         checkpoint: progress.checkpoint.to_string(),
         acknowledged: progress.acknowledged,
@@ -31,7 +33,7 @@ fn decode_lease(stored: ShardLease) -> Lease {
         owner: stored.owner,
         counter: stored.counter,
         remaining: stored.remaining,
-        progress: Progress {
+        progress: ShardProgress {
             checkpoint: Checkpoint::from(checkpoint.as_str()),
             acknowledged,
             waiting: backlog,
@@ -58,14 +60,19 @@ impl Leases for StoreLeases {
         self.0.sync_leases(stream, &new, removed).await.map_err(unavailable)
     }
 
-    async fn acquire(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error> {
-        let LeaseRequest { owner, shards, steal, ttl } = request.clone();
-        let request = goconductor_store::LeaseRequest { owner, shards, steal, ttl };
+    async fn acquire(&self, stream: &str, request: &ShardLeaseRequest) -> Result<Vec<bool>, Error> {
+        let ShardLeaseRequest { owner, shards, steal, ttl } = request.clone();
+        let request = goconductor_store::ShardLeaseRequest { owner, shards, steal, ttl };
         self.0.acquire_leases(stream, &request).await.map_err(unavailable)
     }
 
-    async fn update(&self, stream: &str, owner: &str, updates: &[LeaseUpdate]) -> Result<Vec<bool>, Error> {
-        let encode = |update: &LeaseUpdate| goconductor_store::LeaseUpdate {
+    async fn update(
+        &self,
+        stream: &str,
+        owner: &str,
+        updates: &[ShardLeaseUpdate],
+    ) -> Result<Vec<bool>, Error> {
+        let encode = |update: &ShardLeaseUpdate| goconductor_store::ShardLeaseUpdate {
             shard: update.shard.clone(),
             counter: update.counter,
             progress: encode_progress(&update.progress),
@@ -88,7 +95,7 @@ mod tests {
         let new = NewLease { shard: "a/1".to_owned(), parents: vec!["0/1".to_owned()] };
         leases.sync("s", &[new], &[]).await.expect("a write");
         let ttl = Duration::from_secs(60);
-        let request = |owner: &str, counter, steal| LeaseRequest {
+        let request = |owner: &str, counter, steal| ShardLeaseRequest {
             owner: owner.to_owned(),
             shards: vec![("a/1".to_owned(), counter)],
             steal,
@@ -96,8 +103,9 @@ mod tests {
         };
         assert_eq!(leases.acquire("s", &request("a", 0, false)).await, Ok(vec![true]));
         let checkpoint = Checkpoint::Within("17".to_owned(), 3);
-        let progress = Progress { checkpoint, acknowledged: 5, waiting: 2, oldest_waiting_ms: Some(-1) };
-        let update = LeaseUpdate { shard: "a/1".to_owned(), counter: 1, progress: progress.clone(), ttl };
+        let progress = ShardProgress { checkpoint, acknowledged: 5, waiting: 2, oldest_waiting_ms: Some(-1) };
+        let update =
+            ShardLeaseUpdate { shard: "a/1".to_owned(), counter: 1, progress: progress.clone(), ttl };
         assert_eq!(leases.update("s", "a", std::slice::from_ref(&update)).await, Ok(vec![true]));
         let found = leases.list("s").await.expect("a read").remove(0);
         assert!(found.is_owned() && found.parents == ["0/1"] && found.counter == 1, "{found:?}");

@@ -1,4 +1,4 @@
-//! What every service needs.
+//! The common parts of every service process.
 
 use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};

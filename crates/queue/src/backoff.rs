@@ -5,13 +5,13 @@ use std::time::Duration;
 
 /// An unlimited sequence of delays. Each is twice as long as the one before, up to a maximum.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub(crate) struct ReconnectBackoff {
     builder: ExponentialBuilder,
     delays: ExponentialBackoff,
     max: Duration,
 }
 
-impl Backoff {
+impl ReconnectBackoff {
     /// Creates a backoff with delays from `min` to `max`.
     pub(crate) fn new(min: Duration, max: Duration) -> Self {
         let builder = ExponentialBuilder::new()
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_maximum() {
-        let mut backoff = Backoff::new(MIN, MAX);
+        let mut backoff = ReconnectBackoff::new(MIN, MAX);
         // In milliseconds, because `backon` multiplies delays as floating-point numbers.
         let delays: Vec<u128> = (0..5).map(|_| backoff.next().as_millis()).collect();
         assert_eq!(delays, [100, 200, 400, 400, 400]);
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn jitter_depends_on_the_seed_and_at_most_doubles_a_delay() {
         let delays = |seed| {
-            let mut backoff = Backoff::new(MIN, MAX).with_jitter(seed);
+            let mut backoff = ReconnectBackoff::new(MIN, MAX).with_jitter(seed);
             (0..20).map(|_| backoff.next()).collect::<Vec<Duration>>()
         };
         assert!(delays(1).iter().all(|delay| (MIN..=MAX * 2).contains(delay)), "{:?}", delays(1));

@@ -38,7 +38,7 @@ pub enum Error {
         reason: String,
         /// The underlying error.
         #[source]
-        source: Option<Source>,
+        source: Option<ErrorSource>,
     },
     /// The broker did not respond. The same call may succeed later.
     #[error("queue is unavailable: {reason}")]
@@ -47,7 +47,7 @@ pub enum Error {
         reason: String,
         /// The underlying error.
         #[source]
-        source: Option<Source>,
+        source: Option<ErrorSource>,
     },
 }
 
@@ -71,9 +71,9 @@ impl fmt::Display for Capacity {
 
 /// The error of a driver, shared so that [`Error`] can be cloned.
 #[derive(Clone)]
-pub struct Source(Arc<dyn StdError + Send + Sync>);
+pub struct ErrorSource(Arc<dyn StdError + Send + Sync>);
 
-impl Source {
+impl ErrorSource {
     /// Wraps the error of a driver.
     pub fn new(error: impl StdError + Send + Sync + 'static) -> Self {
         Self(Arc::new(error))
@@ -86,19 +86,19 @@ impl Source {
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for ErrorSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ErrorSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
 }
 
-impl StdError for Source {
+impl StdError for ErrorSource {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source()
     }
@@ -164,7 +164,7 @@ impl Error {
     pub fn with_source(mut self, error: impl StdError + Send + Sync + 'static) -> Self {
         match &mut self {
             Self::Configuration { source, .. } | Self::Unavailable { source, .. } => {
-                *source = Some(Source::new(error));
+                *source = Some(ErrorSource::new(error));
             }
             Self::Full { .. } | Self::TooLarge { .. } | Self::Closed => {}
         }

@@ -27,7 +27,7 @@ mod request_error;
 mod streams;
 
 use crate::{Backlog, BrokerQueue, Consumer, Error, Message, Queue, Topic};
-use api::Api;
+use api::KinesisApi;
 use async_trait::async_trait;
 use backlog::ShardCounts;
 use backoff::jittered;
@@ -36,11 +36,13 @@ use record::Record;
 use request_error::{RequestError, RequestErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
-use streams::Streams;
+use streams::KinesisStreams;
 use tokio::time::Instant;
 
 pub use crate::settings::kinesis::{AwsCredentials, Settings, StreamCapacity};
-pub use lease::{Checkpoint, Lease, LeaseRequest, LeaseUpdate, Leases, MemoryLeases, NewLease, Progress};
+pub use lease::{
+    Checkpoint, Lease, Leases, MemoryLeases, NewLease, ShardLeaseRequest, ShardLeaseUpdate, ShardProgress,
+};
 
 /// How long a refused publish is retried. After it, the messages are left to the ledger.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,9 +61,9 @@ pub struct KinesisQueue {
 struct Inner {
     settings: Settings,
     identity: String,
-    api: Arc<Api>,
+    api: Arc<KinesisApi>,
     leases: Arc<dyn Leases>,
-    streams: Streams,
+    streams: KinesisStreams,
     counts: ShardCounts,
 }
 
@@ -79,8 +81,8 @@ impl KinesisQueue {
     /// Returns [`Error::Configuration`] if the settings do not work.
     pub fn new(settings: Settings, identity: &str, leases: Arc<dyn Leases>) -> Result<Self, Error> {
         settings.check()?;
-        let api = Arc::new(Api::new(settings.clone())?);
-        let streams = Streams::new(Arc::clone(&api), settings.capacity);
+        let api = Arc::new(KinesisApi::new(settings.clone())?);
+        let streams = KinesisStreams::new(Arc::clone(&api), settings.capacity);
         let counts = ShardCounts::default();
         let identity = identity.to_owned();
         Ok(Self { inner: Arc::new(Inner { settings, identity, api, leases, streams, counts }) })

@@ -38,7 +38,7 @@ mod tls;
 mod topic_cache;
 mod topic_capacity;
 
-pub use error::{Capacity, Error, ErrorKind, Source};
+pub use error::{Capacity, Error, ErrorKind, ErrorSource};
 pub use message::{Backlog, Delivery, DeliveryTag, Lane, Message, Topic};
 pub use metered::{BrokerQueue, Metered};
 pub use port::{Consumer, Queue};

@@ -36,15 +36,15 @@ use crate::{Backlog, BrokerQueue, Capacity, Consumer, Error, Message, Queue, Top
 use async_nats::jetstream::context::{AccountErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_trait::async_trait;
-use connector::{Connection, Connector};
+use connector::{Connection, NatsConnector};
 use consumer::NatsConsumer;
 use futures::future::join_all;
 use limits::REQUEST_TIMEOUT;
-use options::Names;
+use options::StreamNames;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use streams::Streams;
+use streams::NatsStreams;
 
 pub use crate::settings::nats::{NatsCredentials, Settings};
 
@@ -67,8 +67,8 @@ pub struct NatsQueue {
 
 struct Inner {
     settings: Settings,
-    connector: Connector,
-    streams: Streams,
+    connector: NatsConnector,
+    streams: NatsStreams,
     capacity: TopicCapacity,
     /// The number of messages so far. Together with a random inbox name it forms the ids of messages.
     published: AtomicU64,
@@ -81,7 +81,7 @@ impl std::fmt::Debug for NatsQueue {
 }
 
 /// The outcome of a published message.
-enum Outcome {
+enum PublishOutcome {
     /// The message is stored, by this or an earlier attempt.
     Stored,
     /// The response was lost.
@@ -101,13 +101,13 @@ impl NatsQueue {
         settings.addresses()?;
         settings.options(drop)?;
         let capacity = TopicCapacity::new(settings.max_messages);
-        let connector = Connector::new(settings.clone());
-        let (streams, published) = (Streams::default(), AtomicU64::default());
+        let connector = NatsConnector::new(settings.clone());
+        let (streams, published) = (NatsStreams::default(), AtomicU64::default());
         Ok(Self { inner: Arc::new(Inner { settings, connector, streams, capacity, published }) })
     }
 
     /// Returns the connection and the lease of messages. Creates the stream and its consumer object if necessary.
-    async fn ensure(&self, names: &Names) -> Result<(Connection, Duration), Error> {
+    async fn ensure(&self, names: &StreamNames) -> Result<(Connection, Duration), Error> {
         let Inner { connector, streams, settings, .. } = &*self.inner;
         let ensure = async {
             let connection = connector.get().await?;
@@ -119,7 +119,7 @@ impl NatsQueue {
     }
 
     /// Reserves capacity for messages.
-    async fn reserve(&self, topic: &Topic, names: &Names, count: usize) -> Result<(), Error> {
+    async fn reserve(&self, topic: &Topic, names: &StreamNames, count: usize) -> Result<(), Error> {
         let capacity = &self.inner.capacity;
         if capacity.try_reserve(&names.subject, count) {
             return Ok(());
@@ -133,7 +133,7 @@ impl NatsQueue {
     }
 
     /// Publishes messages in order. Repeats those whose response was lost, while that preserves the order.
-    async fn send(&self, names: &Names, messages: &[Message]) -> Result<(), Error> {
+    async fn send(&self, names: &StreamNames, messages: &[Message]) -> Result<(), Error> {
         let Inner { connector, streams, published, .. } = &*self.inner;
         let first = published.fetch_add(u64::try_from(messages.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let mut ids: Option<Vec<String>> = None;
@@ -148,23 +148,23 @@ impl NatsQueue {
             let done = messages.len() - remaining.len();
             let outcomes =
                 send_once(&connection, names, remaining, ids.get(done..).unwrap_or_default()).await;
-            let stored = outcomes.iter().take_while(|each| matches!(each, Outcome::Stored)).count();
+            let stored = outcomes.iter().take_while(|each| matches!(each, PublishOutcome::Stored)).count();
             remaining = remaining.get(stored..).unwrap_or_default();
             let mut rest = outcomes.into_iter().skip(stored);
             let failure = match rest.next() {
-                None | Some(Outcome::Stored) => return Ok(()),
-                Some(Outcome::Refused(error)) => {
+                None | Some(PublishOutcome::Stored) => return Ok(()),
+                Some(PublishOutcome::Refused(error)) => {
                     return Err(Error::unavailable("publish was refused").with_source(error));
                 }
-                Some(Outcome::Missing) => {
+                Some(PublishOutcome::Missing) => {
                     streams.forget(names);
                     connector.unavailable("stream does not exist")
                 }
-                Some(Outcome::Unknown(error)) => {
+                Some(PublishOutcome::Unknown(error)) => {
                     connector.unavailable("response to a publish was lost").with_source(error)
                 }
             };
-            if rest.any(|each| matches!(each, Outcome::Stored)) {
+            if rest.any(|each| matches!(each, PublishOutcome::Stored)) {
                 // To repeat the first one would reorder the messages.
                 return Err(failure);
             }
@@ -174,7 +174,7 @@ impl NatsQueue {
     }
 
     /// Requests the backlog of a stream.
-    async fn request_backlog(&self, names: &Names, detail: BacklogDetail) -> Result<Backlog, Error> {
+    async fn request_backlog(&self, names: &StreamNames, detail: BacklogDetail) -> Result<Backlog, Error> {
         let connector = &self.inner.connector;
         let request = async {
             let (connection, _) = self.ensure(names).await?;
@@ -225,10 +225,10 @@ impl NatsQueue {
 /// Publishes messages in order, and returns the outcome of each.
 async fn send_once(
     connection: &Connection,
-    names: &Names,
+    names: &StreamNames,
     messages: &[Message],
     ids: &[String],
-) -> Vec<Outcome> {
+) -> Vec<PublishOutcome> {
     let mut sent = Vec::with_capacity(messages.len());
     for (message, id) in messages.iter().zip(ids) {
         let publish =
@@ -242,17 +242,17 @@ async fn send_once(
     join_all(outcomes).await
 }
 
-fn outcome(response: Result<(), PublishError>) -> Outcome {
-    let Err(error) = response else { return Outcome::Stored };
+fn outcome(response: Result<(), PublishError>) -> PublishOutcome {
+    let Err(error) = response else { return PublishOutcome::Stored };
     match error.kind() {
-        PublishErrorKind::StreamNotFound => Outcome::Missing,
+        PublishErrorKind::StreamNotFound => PublishOutcome::Missing,
         PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => {
-            Outcome::Unknown(error)
+            PublishOutcome::Unknown(error)
         }
         PublishErrorKind::WrongLastMessageId
         | PublishErrorKind::WrongLastSequence
         | PublishErrorKind::MaxPayloadExceeded
-        | PublishErrorKind::Other => Outcome::Refused(error),
+        | PublishErrorKind::Other => PublishOutcome::Refused(error),
     }
 }
 

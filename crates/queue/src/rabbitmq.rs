@@ -33,7 +33,7 @@ mod wire;
 use crate::topic_capacity::TopicCapacity;
 use crate::{Backlog, BrokerQueue, Capacity, Consumer, Error, Message, Queue, Topic};
 use async_trait::async_trait;
-use connector::Connector;
+use connector::RabbitConnector;
 use consumer::RabbitConsumer;
 use errors::{failed, is_missing};
 use futures::future::join_all;
@@ -65,8 +65,8 @@ struct Inner {
     settings: Settings,
     /// Two connections: a broker that blocks publishes stops reading from their connection, and acknowledgements must
     /// get through nevertheless.
-    publishing: Arc<Connector>,
-    consuming: Arc<Connector>,
+    publishing: Arc<RabbitConnector>,
+    consuming: Arc<RabbitConnector>,
     queues: Queues,
     capacity: TopicCapacity,
     reporter: Arc<ProgressReporter>,
@@ -83,7 +83,7 @@ impl std::fmt::Debug for RabbitQueue {
 }
 
 /// The outcome of a published message.
-enum Outcome {
+enum ConfirmOutcome {
     /// The message is stored.
     Stored,
     /// The outcome is unknown.
@@ -104,7 +104,7 @@ impl RabbitQueue {
         if let Some(tls) = &settings.tls {
             tls.client("queue.rabbitmq")?;
         }
-        let connector = |name| Arc::new(Connector::new(name, settings.clone()));
+        let connector = |name| Arc::new(RabbitConnector::new(name, settings.clone()));
         let (publishing, consuming) = (connector("goconductor publisher"), connector("goconductor consumer"));
         let reporter = Arc::new(ProgressReporter::new(Arc::clone(&publishing), settings.progress()));
         let monitor = ProgressMonitor::new(Arc::clone(&consuming), settings.progress());
@@ -198,19 +198,19 @@ impl RabbitQueue {
             self.ensure(name).await?;
             let channel = self.publisher().await?;
             let outcomes = send_once(&channel, name, remaining).await;
-            let stored = outcomes.iter().take_while(|each| matches!(each, Outcome::Stored)).count();
+            let stored = outcomes.iter().take_while(|each| matches!(each, ConfirmOutcome::Stored)).count();
             remaining = remaining.get(stored..).unwrap_or_default();
             let mut rest = outcomes.into_iter().skip(stored);
             let reason = match rest.next() {
-                None | Some(Outcome::Stored) => return Ok(()),
-                Some(Outcome::Unknown(error)) => return Err(error),
-                Some(Outcome::Missing) => {
+                None | Some(ConfirmOutcome::Stored) => return Ok(()),
+                Some(ConfirmOutcome::Unknown(error)) => return Err(error),
+                Some(ConfirmOutcome::Missing) => {
                     self.inner.queues.forget(name);
                     "queue does not exist"
                 }
-                Some(Outcome::Rejected) => "queue rejected a message",
+                Some(ConfirmOutcome::Rejected) => "queue rejected a message",
             };
-            if rest.any(|each| matches!(each, Outcome::Stored | Outcome::Unknown(_))) {
+            if rest.any(|each| matches!(each, ConfirmOutcome::Stored | ConfirmOutcome::Unknown(_))) {
                 // To repeat the first one would reorder the messages.
                 return Err(Error::unavailable(format!("a part of the batch was not stored: {reason}")));
             }
@@ -221,7 +221,7 @@ impl RabbitQueue {
 }
 
 /// Publishes messages in order, and returns the outcome of each.
-async fn send_once(channel: &Channel, name: &str, messages: &[Message]) -> Vec<Outcome> {
+async fn send_once(channel: &Channel, name: &str, messages: &[Message]) -> Vec<ConfirmOutcome> {
     // `mandatory`: the broker returns a message whose queue does not exist.
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let mut sent = Vec::with_capacity(messages.len());
@@ -230,14 +230,14 @@ async fn send_once(channel: &Channel, name: &str, messages: &[Message]) -> Vec<O
         let publish = channel.basic_publish("".into(), name.into(), options, &message.payload, properties);
         sent.push(publish.await);
     }
-    let unknown = |error| Outcome::Unknown(failed("publish was not confirmed", error));
+    let unknown = |error| ConfirmOutcome::Unknown(failed("publish was not confirmed", error));
     let outcomes = sent.into_iter().map(async |sent| match sent {
         Ok(confirm) => match confirm.await {
-            Ok(Confirmation::Ack(None)) => Outcome::Stored,
-            Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => Outcome::Missing,
-            Ok(Confirmation::Nack(None)) => Outcome::Rejected,
+            Ok(Confirmation::Ack(None)) => ConfirmOutcome::Stored,
+            Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => ConfirmOutcome::Missing,
+            Ok(Confirmation::Nack(None)) => ConfirmOutcome::Rejected,
             Ok(Confirmation::NotRequested) => {
-                Outcome::Unknown(Error::unavailable("channel does not use publisher confirms"))
+                ConfirmOutcome::Unknown(Error::unavailable("channel does not use publisher confirms"))
             }
             Err(error) => unknown(error),
         },

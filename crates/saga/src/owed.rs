@@ -13,11 +13,11 @@ pub struct Owed {
     pub attempt: u32,
     /// The service whose queue receives the command, or `None` for a timer.
     pub service: Option<String>,
-    /// What the dispatcher does with the row, and when.
+    /// The action of the dispatcher, with its time.
     pub due: Due,
 }
 
-/// What the dispatcher does with a row of the ledger.
+/// The action of the dispatcher on a row of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// Publishes the command or fires the timer at this time.

@@ -33,7 +33,7 @@ impl Kind {
 
 /// The definition of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Definition {
+pub struct MetricDefinition {
     /// The name: `goconductor_…`, with the unit last.
     pub name: &'static str,
     /// The kind.
@@ -47,9 +47,9 @@ pub struct Definition {
 }
 
 /// Registers the descriptions of metrics with the recorder of this process. Repeated calls have no effect.
-pub fn describe(definitions: &[Definition]) {
+pub fn describe(definitions: &[MetricDefinition]) {
     for definition in definitions {
-        let Definition { name, kind, unit, description, .. } = *definition;
+        let MetricDefinition { name, kind, unit, description, .. } = *definition;
         match kind {
             Kind::Counter => metrics::describe_counter!(name, unit, description),
             Kind::Gauge => metrics::describe_gauge!(name, unit, description),
@@ -63,14 +63,14 @@ macro_rules! kind {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
         pub struct $kind<const LABELS: usize> {
-            definition: Definition,
+            definition: MetricDefinition,
             labels: [&'static str; LABELS],
         }
 
         impl<const LABELS: usize> $kind<LABELS> {
             /// Creates a metric. Use [`metrics!`](crate::metrics!), which also lists its definition.
             #[must_use]
-            pub const fn new(definition: Definition, labels: [&'static str; LABELS]) -> Self {
+            pub const fn new(definition: MetricDefinition, labels: [&'static str; LABELS]) -> Self {
                 Self { definition, labels }
             }
 
@@ -148,7 +148,7 @@ macro_rules! metrics {
         $($crate::metric!($kind $name($text, $unit, [$($label),*], $description));)+
 
         /// The definitions of all metrics of this crate.
-        pub const ALL: &[$crate::Definition] =
+        pub const ALL: &[$crate::MetricDefinition] =
             &[$($crate::definition!($kind($text, $unit, [$($label),*], $description))),+];
     };
 }
@@ -183,7 +183,7 @@ macro_rules! definition {
     (gauge($($rest:tt)*)) => { $crate::definition!(@ Gauge $($rest)*) };
     (histogram($($rest:tt)*)) => { $crate::definition!(@ Histogram $($rest)*) };
     (@ $kind:ident $text:literal, $unit:ident, [$($label:literal),*], $description:literal) => {
-        $crate::Definition {
+        $crate::MetricDefinition {
             name: $text,
             kind: $crate::Kind::$kind,
             unit: $crate::Unit::$unit,

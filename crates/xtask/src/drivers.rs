@@ -20,13 +20,14 @@ struct Driver {
 
 const DRIVERS: &[Driver] = &[
     // bench: the limit of a database is measured without the store's adapter.
-    driver("rusqlite", &["store", "bench"], &["crates/store/src/sqlite", "crates/bench/src/sqlite"]),
+    driver("rusqlite", &["store", "bench"], &["crates/store/src/sqlite", "crates/bench/src/limit/sqlite"]),
     driver(
         "sqlx",
         &["store", "election", "inbox", "bench", "harness"],
         &[
             "crates/store/src/postgres",
             "crates/bench/src/postgres",
+            "crates/bench/src/limit/postgres",
             "crates/election/src/postgres",
             "crates/inbox/src",
             "crates/harness/src/bin",

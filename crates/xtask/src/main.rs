@@ -1,8 +1,5 @@
-//! Checks of the code base that the compiler and clippy do not make: `cargo xtask check`.
-//!
-//! Each check is a pure function from the files of the checkout to a list of [`Problem`](problem::Problem)s, so
-//! that a test can break the rule on purpose. A run reports all problems at once. The constants at the top of
-//! each module are the rules: change a rule there, and state the reason.
+//! Checks of the code base that the compiler and clippy do not make: `cargo xtask check`. Each check is a pure function
+//! from the files of the checkout to a list of problems. The constants at the top of its module are the rules.
 #![allow(clippy::print_stdout, reason = "the command prints its report to standard output")]
 
 mod check;
@@ -25,8 +22,7 @@ mod words;
 use std::process::ExitCode;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments != ["check"] {
+    if std::env::args().skip(1).ne(["check".to_owned()]) {
         anyhow::bail!("usage: cargo xtask check");
     }
     check::run()

@@ -8,7 +8,8 @@ use crate::problem::Problem;
 use crate::rust;
 use crate::tree::File;
 
-/// Names that Rust modules use by convention, each for its module: `queue::Error`, `kafka::Settings`.
+/// Names that Rust modules use by convention, each for its module: `queue::Error`, `kafka::Settings`. `BoxFuture` is the
+/// same alias in each module of conformance cases.
 const IDIOMATIC: &[&str] = &[
     "Builder",
     "Case",

@@ -19,9 +19,9 @@ const MAX_DEPTH: usize = 250;
 
 /// The names that an expression refers to.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    pub(super) input: Option<Fields>,
-    pub(super) steps: BTreeMap<String, Fields>,
+pub(super) struct CelNames {
+    pub(super) input: Option<FieldNames>,
+    pub(super) steps: BTreeMap<String, FieldNames>,
     pub(super) workflow: bool,
     /// Whether a loop refers to a value outside of it, which each iteration may traverse.
     pub(super) loops_over_outside: bool,
@@ -29,14 +29,14 @@ pub(super) struct Names {
 
 /// The fields of an object that an expression refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fields {
+pub(super) enum FieldNames {
     /// The whole object.
     All,
     /// Some fields.
     Some(BTreeSet<String>),
 }
 
-impl Fields {
+impl FieldNames {
     pub(super) fn has(&self, name: &str) -> bool {
         match self {
             Self::All => true,
@@ -56,8 +56,9 @@ impl Fields {
 }
 
 /// Returns the names of an expression, or all problems with them.
-pub(super) fn of(expression: &IdedExpr) -> Result<Names, Vec<Finding>> {
-    let mut walk = Walk { names: Names::default(), findings: Vec::new(), bound: Vec::new(), in_loop: false };
+pub(super) fn of(expression: &IdedExpr) -> Result<CelNames, Vec<Finding>> {
+    let mut walk =
+        Walk { names: CelNames::default(), findings: Vec::new(), bound: Vec::new(), in_loop: false };
     walk.expression(expression, MAX_DEPTH);
     if walk.findings.is_empty() {
         return Ok(walk.names);
@@ -67,7 +68,7 @@ pub(super) fn of(expression: &IdedExpr) -> Result<Names, Vec<Finding>> {
 }
 
 struct Walk {
-    names: Names,
+    names: CelNames,
     findings: Vec<Finding>,
     /// The variables of the enclosing comprehensions.
     bound: Vec<String>,
@@ -163,7 +164,7 @@ impl Walk {
         match (root, fields) {
             ("input", _) => {
                 let field = fields.first().copied();
-                self.names.input.get_or_insert_with(|| Fields::Some(BTreeSet::new())).add(field);
+                self.names.input.get_or_insert_with(|| FieldNames::Some(BTreeSet::new())).add(field);
             }
             ("steps", []) => {
                 let finding = Finding::new(REFERENCE, "`steps` has no value of its own");
@@ -195,7 +196,7 @@ impl Walk {
             }
             Some(_) | None => {
                 let fields = self.names.steps.entry(step.to_owned());
-                fields.or_insert_with(|| Fields::Some(BTreeSet::new())).add(field);
+                fields.or_insert_with(|| FieldNames::Some(BTreeSet::new())).add(field);
             }
         }
     }

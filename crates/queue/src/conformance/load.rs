@@ -22,7 +22,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(1);
 
 /// The messages that a consumer received.
 #[derive(Default)]
-struct Received {
+struct ReceivedMessages {
     /// The acknowledged messages.
     acknowledged: Vec<u64>,
     /// The messages whose acknowledgement has an unknown outcome.
@@ -92,8 +92,8 @@ async fn consume(
     replacement: Option<(Arc<dyn Queue>, Topic)>,
     total: Arc<AtomicUsize>,
     timeout: Duration,
-) -> Result<Received, String> {
-    let mut own = Received::default();
+) -> Result<ReceivedMessages, String> {
+    let mut own = ReceivedMessages::default();
     let mut newest: BTreeMap<String, u64> = BTreeMap::new();
     let mut idle = Duration::ZERO;
     let mut last_total = 0;

@@ -41,7 +41,7 @@ const OFFSET_BITS: u32 = 48;
 pub(super) struct KafkaConsumer {
     name: String,
     shared: Arc<Shared>,
-    consumer: Arc<BaseConsumer<Context>>,
+    consumer: Arc<BaseConsumer<RebalanceContext>>,
     /// Resolves when the consumer has left the group.
     closed: Option<oneshot::Receiver<()>>,
 }
@@ -103,17 +103,17 @@ impl Shared {
 
 /// Receives the rebalance callbacks of the driver.
 #[derive(Debug)]
-struct Context {
+struct RebalanceContext {
     shared: Arc<Shared>,
 }
 
-impl ClientContext for Context {
+impl ClientContext for RebalanceContext {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "Kafka driver reported an error");
     }
 }
 
-impl ConsumerContext for Context {
+impl ConsumerContext for RebalanceContext {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let mut state = self.shared.state();
         match rebalance {
@@ -164,8 +164,8 @@ fn offset_of(tag: DeliveryTag) -> i64 {
 impl KafkaConsumer {
     pub(super) fn start(settings: &Settings, name: String) -> Result<Self, Error> {
         let shared: Arc<Shared> = Arc::default();
-        let context = Context { shared: Arc::clone(&shared) };
-        let consumer: BaseConsumer<Context> =
+        let context = RebalanceContext { shared: Arc::clone(&shared) };
+        let consumer: BaseConsumer<RebalanceContext> =
             settings.consumer(&name).create_with_context(context).map_err(|error| configuration(&error))?;
         consumer.subscribe(&[&name]).map_err(|error| {
             Error::unavailable(format!("failed to subscribe to topic {name}")).with_source(error)
@@ -216,7 +216,7 @@ fn failed(error: &KafkaError) -> Error {
 }
 
 /// Polls until the consumer is stopped or fails, then leaves the group.
-fn poll(consumer: &Arc<BaseConsumer<Context>>, shared: &Shared) {
+fn poll(consumer: &Arc<BaseConsumer<RebalanceContext>>, shared: &Shared) {
     while !shared.stop.load(Ordering::Acquire) {
         let paused = shared.paused.load(Ordering::Acquire);
         let limit = if paused { RESUME_BELOW } else { PAUSE_ABOVE };
@@ -390,7 +390,7 @@ fn is_retryable_commit(error: &KafkaError) -> bool {
 /// partitions waits for the commit.
 fn commit(
     shared: &Shared,
-    consumer: &BaseConsumer<Context>,
+    consumer: &BaseConsumer<RebalanceContext>,
     name: &str,
     tags: &[DeliveryTag],
 ) -> Result<CommitResult, Error> {

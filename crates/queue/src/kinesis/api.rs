@@ -28,16 +28,16 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const MAX_SHARDS: i32 = 1000;
 
 /// The client of Kinesis.
-pub(super) struct Api {
+pub(super) struct KinesisApi {
     settings: Settings,
     http: SharedHttpClient,
     /// Created by the first request, because the lookup of credentials may need requests of its own.
     client: OnceCell<Client>,
 }
 
-impl fmt::Debug for Api {
+impl fmt::Debug for KinesisApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("KinesisApi").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) struct ReadRecord {
     pub(super) arrived_ms: i64,
 }
 
-impl Api {
+impl KinesisApi {
     pub(super) fn new(settings: Settings) -> Result<Self, Error> {
         let http = http(&settings)?;
         Ok(Self { settings, http, client: OnceCell::new() })
@@ -330,16 +330,16 @@ mod tests {
     fn file_without_valid_certificates_is_refused() {
         let file = std::env::temp_dir().join(format!("goconductor-no-ca-{}", std::process::id()));
         let settings = Settings { ca_file: Some(file.clone()), ..Settings::new("eu-central-1") };
-        let missing = Api::new(settings.clone()).unwrap_err().to_string();
+        let missing = KinesisApi::new(settings.clone()).unwrap_err().to_string();
         assert!(
             missing.contains("queue.kinesis.tls.ca_file") && missing.contains("goconductor-no-ca"),
             "{missing}"
         );
         std::fs::write(&file, "no certificate").unwrap();
-        let empty = Api::new(settings.clone()).unwrap_err().to_string();
+        let empty = KinesisApi::new(settings.clone()).unwrap_err().to_string();
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         std::fs::write(&file, broken).unwrap();
-        let broken = Api::new(settings);
+        let broken = KinesisApi::new(settings);
         std::fs::remove_file(&file).unwrap();
         assert!(empty.contains("no certificate in PEM form"), "{empty}");
         assert!(broken.is_err());

@@ -6,8 +6,8 @@
 //! the checkpoint on: exactly if the scan reaches the end, otherwise with the same estimate of the rest. The number of
 //! acknowledged messages is always exact.
 
-use super::api::{Api, ReadPosition, shard_id};
-use super::lease::{Checkpoint, Lease, Leases, Progress};
+use super::api::{KinesisApi, ReadPosition, shard_id};
+use super::lease::{Checkpoint, Lease, Leases, ShardProgress};
 use super::record;
 use super::request_error::{RequestError, RequestErrorKind};
 use crate::{Backlog, Error};
@@ -30,14 +30,14 @@ const READ_INTERVAL: Duration = Duration::from_millis(200);
 /// Counts the messages of shards without a reader.
 #[derive(Debug, Default)]
 pub(super) struct ShardCounts {
-    cache: Mutex<BTreeMap<(String, String), Count>>,
+    cache: Mutex<BTreeMap<(String, String), ShardCount>>,
     /// Allows one scan at a time, because reads are limited.
     scan: tokio::sync::Mutex<()>,
 }
 
 /// The result of a scan.
 #[derive(Debug, Clone)]
-struct Count {
+struct ShardCount {
     at: Instant,
     from: Checkpoint,
     waiting: u64,
@@ -48,7 +48,7 @@ impl ShardCounts {
     /// Returns the backlog of a stream. `ttl` is the duration of leases.
     pub(super) async fn backlog(
         &self,
-        api: &Api,
+        api: &KinesisApi,
         leases: &Arc<dyn Leases>,
         stream: &str,
         ttl: Duration,
@@ -60,7 +60,7 @@ impl ShardCounts {
             if lease.is_finished() {
                 continue;
             }
-            let Progress { waiting, oldest_waiting_ms, .. } = lease.progress;
+            let ShardProgress { waiting, oldest_waiting_ms, .. } = lease.progress;
             let counted = if is_fresh(lease, ttl) {
                 (waiting, oldest_waiting_ms)
             } else {
@@ -80,7 +80,7 @@ impl ShardCounts {
 
     async fn count(
         &self,
-        api: &Api,
+        api: &KinesisApi,
         stream: &str,
         shard: &str,
         from: &Checkpoint,
@@ -88,7 +88,7 @@ impl ShardCounts {
         let key = (stream.to_owned(), shard.to_owned());
         let cached = |max_age: Duration| {
             let cache = self.cache.lock();
-            let is_valid = |count: &&Count| count.from == *from && count.at.elapsed() < max_age;
+            let is_valid = |count: &&ShardCount| count.from == *from && count.at.elapsed() < max_age;
             cache.get(&key).filter(is_valid).map(|count| (count.waiting, count.oldest_waiting_ms))
         };
         if let Some(cached) = cached(COUNT_TTL) {
@@ -106,7 +106,7 @@ impl ShardCounts {
             }
             Err(error) => return Err(error.into()),
         };
-        let count = Count { at: Instant::now(), from: from.clone(), waiting, oldest_waiting_ms };
+        let count = ShardCount { at: Instant::now(), from: from.clone(), waiting, oldest_waiting_ms };
         self.cache.lock().insert(key, count);
         Ok((waiting, oldest_waiting_ms))
     }
@@ -132,7 +132,7 @@ fn add(backlog: &mut Backlog, (waiting, oldest_waiting_ms): (u64, Option<i64>)) 
 
 /// Counts the messages after a checkpoint. Returns their number and the publish time of the oldest one.
 async fn scan(
-    api: &Api,
+    api: &KinesisApi,
     stream: &str,
     shard: &str,
     from: &Checkpoint,

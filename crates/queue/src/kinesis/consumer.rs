@@ -9,7 +9,7 @@ mod reader;
 mod shared;
 mod state;
 
-use super::api::Api;
+use super::api::KinesisApi;
 use super::backoff::jittered;
 use super::lease::Leases;
 use crate::{Consumer, Delivery, DeliveryTag, Error};
@@ -56,7 +56,7 @@ impl std::fmt::Debug for KinesisConsumer {
 
 impl KinesisConsumer {
     pub(super) fn start(
-        api: Arc<Api>,
+        api: Arc<KinesisApi>,
         leases: Arc<dyn Leases>,
         stream: String,
         identity: &str,

@@ -27,7 +27,7 @@ pub struct Lease {
     /// The time until the lease expires.
     pub remaining: Duration,
     /// The progress of the reader.
-    pub progress: Progress,
+    pub progress: ShardProgress,
 }
 
 impl Lease {
@@ -45,7 +45,7 @@ impl Lease {
 
 /// The progress of the reader of a shard.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Progress {
+pub struct ShardProgress {
     /// The position up to which all messages were acknowledged.
     pub checkpoint: Checkpoint,
     /// The number of acknowledged messages.
@@ -106,7 +106,7 @@ pub struct NewLease {
 
 /// A request to acquire leases.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseRequest {
+pub struct ShardLeaseRequest {
     /// The new owner.
     pub owner: String,
     /// The shards, each with the last known counter of its lease.
@@ -119,13 +119,13 @@ pub struct LeaseRequest {
 
 /// An update of a lease by its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseUpdate {
+pub struct ShardLeaseUpdate {
     /// The shard.
     pub shard: String,
     /// The counter after the acquisition.
     pub counter: u64,
     /// The progress of the reader.
-    pub progress: Progress,
+    pub progress: ShardProgress,
     /// The new duration of the lease. Zero releases it.
     pub ttl: Duration,
 }
@@ -151,7 +151,7 @@ pub trait Leases: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Returns [`Error::Unavailable`] if the store cannot be reached. Some leases may have been acquired.
-    async fn acquire(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error>;
+    async fn acquire(&self, stream: &str, request: &ShardLeaseRequest) -> Result<Vec<bool>, Error>;
 
     /// Stores the progress of leases, and renews or releases them. Returns for each lease whether `owner` still owned
     /// it, by its counter. The call is idempotent. A delayed update with fewer acknowledged messages than stored
@@ -159,7 +159,12 @@ pub trait Leases: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Returns [`Error::Unavailable`] if the outcome is unknown.
-    async fn update(&self, stream: &str, owner: &str, updates: &[LeaseUpdate]) -> Result<Vec<bool>, Error>;
+    async fn update(
+        &self,
+        stream: &str,
+        owner: &str,
+        updates: &[ShardLeaseUpdate],
+    ) -> Result<Vec<bool>, Error>;
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The errors of requests to Kinesis, by what can be done about them.
 
-use crate::{Error, Source, metrics};
+use crate::{Error, ErrorSource, metrics};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use std::error::Error as StdError;
@@ -17,7 +17,7 @@ pub(super) struct RequestError {
     source: Option<Source>,
 }
 
-/// What can be done about an error.
+/// The class of an error, by the possible reaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestErrorKind {
     /// The rate limit was exceeded. The request certainly had no effect and can be repeated later.
@@ -69,7 +69,7 @@ impl RequestError {
 
     /// Creates the error of a request that could not be built, and was therefore not sent.
     pub(super) fn not_built(request: &'static str, error: aws_sdk_kinesis::error::BuildError) -> Self {
-        let source = Some(Source::new(error));
+        let source = Some(ErrorSource::new(error));
         Self { kind: RequestErrorKind::NotSent, text: format!("{request} could not be built"), source }
     }
 
@@ -99,7 +99,7 @@ impl RequestError {
             text.push_str("; ");
             text.push_str(&advice(request, service_error.map(|(code, _)| code)));
         }
-        let source = service_error.is_none().then(|| Source::new(error));
+        let source = service_error.is_none().then(|| ErrorSource::new(error));
         Self { kind, text, source }
     }
 }

@@ -1,6 +1,6 @@
 //! Creation of missing streams.
 
-use super::api::Api;
+use super::api::KinesisApi;
 use super::backoff::jittered;
 use super::request_error::{RequestError, RequestErrorKind};
 use crate::Error;
@@ -16,14 +16,14 @@ const MIN_BACKOFF: Duration = Duration::from_millis(30);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Creates missing streams.
-pub(super) struct Streams {
-    api: Arc<Api>,
+pub(super) struct KinesisStreams {
+    api: Arc<KinesisApi>,
     capacity: StreamCapacity,
     cache: TopicCache<()>,
 }
 
-impl Streams {
-    pub(super) fn new(api: Arc<Api>, capacity: StreamCapacity) -> Self {
+impl KinesisStreams {
+    pub(super) fn new(api: Arc<KinesisApi>, capacity: StreamCapacity) -> Self {
         Self { api, capacity, cache: TopicCache::default() }
     }
 

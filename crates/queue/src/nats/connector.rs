@@ -27,7 +27,7 @@ pub(super) struct Connection {
 }
 
 /// Establishes the connection of a queue.
-pub(super) struct Connector {
+pub(super) struct NatsConnector {
     settings: Settings,
     status: Arc<ConnectionStatus>,
     attempt: tokio::sync::Mutex<Attempt>,
@@ -40,7 +40,7 @@ struct Attempt {
     failed: Option<(Instant, Error)>,
 }
 
-impl Connector {
+impl NatsConnector {
     pub(super) fn new(settings: Settings) -> Self {
         Self { settings, status: Arc::default(), attempt: tokio::sync::Mutex::default() }
     }

@@ -2,7 +2,7 @@
 
 use super::connector::Connection;
 use super::limits::REQUEST_TIMEOUT;
-use super::options::Names;
+use super::options::StreamNames;
 use super::receiver::{Receiver, confirm, renew_leases};
 use super::state::Shared;
 use super::status::ConnectionStatus;
@@ -35,7 +35,7 @@ impl NatsConsumer {
     pub(super) async fn start(
         connection: Connection,
         status: &ConnectionStatus,
-        names: &Names,
+        names: &StreamNames,
         lease: Duration,
     ) -> Result<Self, Error> {
         let Connection { client, jetstream } = connection;

@@ -13,9 +13,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Interval between pings on an idle connection.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Names of a topic at the servers.
+/// StreamNames of a topic at the servers.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(super) struct StreamNames {
     /// The subject, which is also the label value in metrics.
     pub(super) subject: String,
     /// The stream.
@@ -26,10 +26,10 @@ impl Settings {
     /// Returns the names of a topic. The underscore between namespace and service is unambiguous, because neither
     /// name contains one. A stream name must not contain a dot, so dots become two underscores, which occur nowhere
     /// else.
-    pub(super) fn names_of(&self, topic: &Topic) -> Names {
+    pub(super) fn names_of(&self, topic: &Topic) -> StreamNames {
         let subject = format!("{}.{}", self.prefix, topic.to_string().replace('/', "_"));
         let stream = subject.replace('.', "__");
-        Names { subject, stream }
+        StreamNames { subject, stream }
     }
 
     /// Returns the addresses of the bootstrap servers.

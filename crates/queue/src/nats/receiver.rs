@@ -3,7 +3,7 @@
 
 use super::limits::REQUEST_TIMEOUT;
 use super::record;
-use super::state::{LEASE_MARGIN, Lease, PullRequest, Shared, now};
+use super::state::{LEASE_MARGIN, MessageLease, PullRequest, Shared, now};
 use crate::{Delivery, DeliveryTag, Error};
 use async_nats::{Client, StatusCode, Subject, Subscriber, jetstream};
 use futures::StreamExt;
@@ -143,7 +143,7 @@ impl Receiver {
                 state.request = None;
             }
         }
-        state.leases.insert(tag, Lease { reply, expires_at: sent_at + self.shared.lease });
+        state.leases.insert(tag, MessageLease { reply, expires_at: sent_at + self.shared.lease });
         state.prefetched.push_back(Delivery { tag, message, redelivered });
     }
 
@@ -212,8 +212,9 @@ pub(super) async fn renew_leases(client: Client, shared: Arc<Shared>) {
         let renew_before = sent_at + shared.lease.mul_f32(RENEW_BELOW);
         let due: Vec<(DeliveryTag, Subject)> = {
             let state = shared.state();
-            let is_due =
-                |lease: &Lease| lease.expires_at < renew_before && lease.expires_at > sent_at + LEASE_MARGIN;
+            let is_due = |lease: &MessageLease| {
+                lease.expires_at < renew_before && lease.expires_at > sent_at + LEASE_MARGIN
+            };
             let due = state.leases.iter().filter(|(_, lease)| is_due(lease));
             due.map(|(tag, lease)| (*tag, lease.reply.clone())).collect()
         };

@@ -32,7 +32,7 @@ pub(super) struct State {
     /// Messages that the owner has not received yet.
     pub(super) prefetched: VecDeque<Delivery>,
     /// The leases of all messages that were not acknowledged, by their position in the stream.
-    pub(super) leases: BTreeMap<DeliveryTag, Lease>,
+    pub(super) leases: BTreeMap<DeliveryTag, MessageLease>,
     /// Messages that the owner received and did not acknowledge in time. Another consumer may have received them.
     pub(super) lost: BTreeSet<DeliveryTag>,
     /// The number of messages that the owner wants.
@@ -45,7 +45,7 @@ pub(super) struct State {
 
 /// The lease of a message.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct MessageLease {
     /// The subject of acknowledgements.
     pub(super) reply: Subject,
     /// Until then, no other consumer receives the message.
@@ -188,7 +188,7 @@ mod tests {
 
     fn arrive(state: &mut State, position: u64) {
         let tag = DeliveryTag::new(position);
-        let lease = Lease { reply: "reply".into(), expires_at: now() + Duration::from_secs(8) };
+        let lease = MessageLease { reply: "reply".into(), expires_at: now() + Duration::from_secs(8) };
         state.leases.insert(tag, lease);
         let message = Message { key: String::new(), payload: "p".into(), published_at_ms: 0 };
         state.prefetched.push_back(Delivery { tag, message, redelivered: false });

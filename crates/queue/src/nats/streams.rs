@@ -1,7 +1,7 @@
 //! Creation of missing streams and consumer objects, and validation of existing ones.
 
-use super::connector::{Connection, Connector};
-use super::options::Names;
+use super::connector::{Connection, NatsConnector};
+use super::options::StreamNames;
 use crate::Error;
 use crate::settings::nats::Settings;
 use crate::topic_cache::TopicCache;
@@ -28,23 +28,23 @@ const CLUSTER_REPLICAS: usize = 3;
 
 /// The streams that are known to exist, each with the lease of its messages.
 #[derive(Default)]
-pub(super) struct Streams {
+pub(super) struct NatsStreams {
     cache: TopicCache<Duration>,
 }
 
-impl Streams {
+impl NatsStreams {
     /// Forgets a stream that may have been deleted.
-    pub(super) fn forget(&self, names: &Names) {
+    pub(super) fn forget(&self, names: &StreamNames) {
         self.cache.forget(&names.stream);
     }
 
     /// Creates a stream and its consumer object, unless they exist. Returns the lease of the stream's messages.
     pub(super) async fn ensure(
         &self,
-        connector: &Connector,
+        connector: &NatsConnector,
         connection: &Connection,
         settings: &Settings,
-        names: &Names,
+        names: &StreamNames,
     ) -> Result<Duration, Error> {
         let ensure = || async {
             let stream = ensure_stream(connector, connection, settings, names).await?;
@@ -55,10 +55,10 @@ impl Streams {
 }
 
 async fn ensure_stream(
-    connector: &Connector,
+    connector: &NatsConnector,
     connection: &Connection,
     settings: &Settings,
-    names: &Names,
+    names: &StreamNames,
 ) -> Result<stream::Stream, Error> {
     let stream = match connection.jetstream.get_stream(&names.stream).await {
         Ok(stream) => stream,
@@ -82,10 +82,10 @@ async fn ensure_stream(
 }
 
 async fn create_stream(
-    connector: &Connector,
+    connector: &NatsConnector,
     connection: &Connection,
     settings: &Settings,
-    names: &Names,
+    names: &StreamNames,
 ) -> Result<stream::Stream, Error> {
     let is_cluster = connection.client.server_info().cluster.is_some();
     let config = stream_config(settings, names, is_cluster);
@@ -109,7 +109,7 @@ async fn create_stream(
     Err(connector.unavailable("failed to create a stream").with_source(error))
 }
 
-fn stream_config(settings: &Settings, names: &Names, is_cluster: bool) -> stream::Config {
+fn stream_config(settings: &Settings, names: &StreamNames, is_cluster: bool) -> stream::Config {
     let default = if is_cluster { CLUSTER_REPLICAS } else { 1 };
     let replicas = settings.replication.and_then(|count| usize::try_from(count).ok());
     stream::Config {
@@ -127,7 +127,7 @@ fn stream_config(settings: &Settings, names: &Names, is_cluster: bool) -> stream
 }
 
 /// Checks that an existing stream works for commands.
-fn check_stream(config: &stream::Config, names: &Names) -> Result<(), Error> {
+fn check_stream(config: &stream::Config, names: &StreamNames) -> Result<(), Error> {
     let problem = if config.retention != RetentionPolicy::WorkQueue {
         Some("keeps acknowledged messages: its retention has to be `workqueue`")
     } else if !config.subjects.contains(&names.subject) {
@@ -142,7 +142,7 @@ fn check_stream(config: &stream::Config, names: &Names) -> Result<(), Error> {
     problem.map_or(Ok(()), |problem| Err(incompatible(names, problem)))
 }
 
-fn incompatible(names: &Names, problem: &str) -> Error {
+fn incompatible(names: &StreamNames, problem: &str) -> Error {
     Error::configuration(format!(
         "stream {} {problem}; change it, remove it so that it is created again, or set another queue.prefix",
         names.stream
@@ -150,7 +150,7 @@ fn incompatible(names: &Names, problem: &str) -> Error {
 }
 
 /// Converts an error of JetStream, by what can be done about it.
-fn refused(names: &Names, error: async_nats::jetstream::Error) -> Error {
+fn refused(names: &StreamNames, error: async_nats::jetstream::Error) -> Error {
     let advice = match error.error_code() {
         ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
             "enable JetStream with `jetstream {}` in the configuration of the servers, for this account too"
@@ -168,9 +168,9 @@ fn refused(names: &Names, error: async_nats::jetstream::Error) -> Error {
 
 /// Creates the consumer object of a stream, unless it exists. Returns the lease of its messages.
 async fn ensure_consumer(
-    connector: &Connector,
+    connector: &NatsConnector,
     stream: &stream::Stream,
-    names: &Names,
+    names: &StreamNames,
 ) -> Result<Duration, Error> {
     let config = match stream.consumer_info(CONSUMER).await {
         Ok(info) => info.config,

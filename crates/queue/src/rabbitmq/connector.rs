@@ -4,7 +4,7 @@
 use super::errors::failed;
 use super::limits::REQUEST_TIMEOUT;
 use super::wire;
-use crate::backoff::Backoff;
+use crate::backoff::ReconnectBackoff;
 use crate::settings::rabbitmq::Settings;
 use crate::{Error, metrics};
 use futures::StreamExt;
@@ -21,7 +21,7 @@ const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// Opens one connection of a queue.
-pub(super) struct Connector {
+pub(super) struct RabbitConnector {
     /// The name of the connection at the broker.
     name: &'static str,
     settings: Settings,
@@ -34,7 +34,7 @@ struct State {
     connection: Option<Arc<Connection>>,
     /// The index of the host that is tried first: the last one that worked, or the one after the last that failed.
     host: usize,
-    backoff: Backoff,
+    backoff: ReconnectBackoff,
     failed: Option<FailedAttempt>,
 }
 
@@ -50,9 +50,9 @@ fn now() -> Instant {
     Instant::now()
 }
 
-impl Connector {
+impl RabbitConnector {
     pub(super) fn new(name: &'static str, settings: Settings) -> Self {
-        let backoff = Backoff::new(MIN_BACKOFF, MAX_BACKOFF);
+        let backoff = ReconnectBackoff::new(MIN_BACKOFF, MAX_BACKOFF);
         let state = tokio::sync::Mutex::new(State { connection: None, host: 0, backoff, failed: None });
         Self { name, settings, state, blocked: Arc::default() }
     }

@@ -1,6 +1,6 @@
 //! A consumer: a channel of its own, with a limited prefetch.
 
-use super::connector::Connector;
+use super::connector::RabbitConnector;
 use super::errors::failed;
 use super::limits::REQUEST_TIMEOUT;
 use super::progress::{ProgressReporter, Report};
@@ -104,7 +104,7 @@ impl Shared {
 impl RabbitConsumer {
     /// Starts a consumer of a queue that exists.
     pub(super) async fn start(
-        connector: &Connector,
+        connector: &RabbitConnector,
         reporter: Arc<ProgressReporter>,
         settings: &Settings,
         name: String,

@@ -5,7 +5,7 @@
 //! mark it as delivered. Consumers therefore publish progress reports to an exchange: often while they receive messages,
 //! rarely otherwise. A report without a subscriber is lost, and a report is stale after a few seconds.
 
-use super::connector::Connector;
+use super::connector::RabbitConnector;
 use super::errors::failed;
 use super::limits::REQUEST_TIMEOUT;
 use crate::Error;
@@ -61,13 +61,13 @@ impl Report {
 
 /// Publishes the reports of the consumers of this process.
 pub(super) struct ProgressReporter {
-    connector: Arc<Connector>,
+    connector: Arc<RabbitConnector>,
     exchange: ShortString,
     channel: tokio::sync::Mutex<Option<Channel>>,
 }
 
 impl ProgressReporter {
-    pub(super) fn new(connector: Arc<Connector>, exchange: ShortString) -> Self {
+    pub(super) fn new(connector: Arc<RabbitConnector>, exchange: ShortString) -> Self {
         Self { connector, exchange, channel: tokio::sync::Mutex::default() }
     }
 
@@ -103,7 +103,7 @@ impl ProgressReporter {
 
 /// Collects the reports of the consumers of all processes.
 pub(super) struct ProgressMonitor {
-    connector: Arc<Connector>,
+    connector: Arc<RabbitConnector>,
     exchange: ShortString,
     topics: Arc<Mutex<BTreeMap<String, TopicProgress>>>,
     subscription: tokio::sync::Mutex<Option<Subscription>>,
@@ -126,7 +126,7 @@ pub(super) struct TopicProgress {
 
 /// The progress of all consumers of a topic.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(super) struct DeliveryProgress {
     /// The number of messages that were prefetched and not passed to an owner.
     pub(super) prefetched: u64,
     /// The publish time of the oldest unacknowledged message. `None` if no consumer reported it.
@@ -144,9 +144,9 @@ impl TopicProgress {
         self.acknowledged += report.acknowledged.saturating_sub(before);
     }
 
-    fn total(&self, now: Instant) -> Progress {
+    fn total(&self, now: Instant) -> DeliveryProgress {
         let fresh = self.consumers.values().filter(|(at, _)| now.duration_since(*at) < STALE_AFTER);
-        let mut total = Progress { acknowledged: self.acknowledged, ..Progress::default() };
+        let mut total = DeliveryProgress { acknowledged: self.acknowledged, ..DeliveryProgress::default() };
         for (_, report) in fresh {
             total.prefetched += report.prefetched;
             total.oldest_ms = total.oldest_ms.into_iter().chain(report.oldest_ms).min();
@@ -161,13 +161,13 @@ fn now() -> Instant {
 }
 
 impl ProgressMonitor {
-    pub(super) fn new(connector: Arc<Connector>, exchange: ShortString) -> Self {
+    pub(super) fn new(connector: Arc<RabbitConnector>, exchange: ShortString) -> Self {
         Self { connector, exchange, topics: Arc::default(), subscription: tokio::sync::Mutex::default() }
     }
 
     /// Returns the progress of the consumers of a topic, as far as it is known. The first call for a topic subscribes
     /// to its reports.
-    pub(super) async fn progress(&self, name: &str) -> Result<Progress, Error> {
+    pub(super) async fn progress(&self, name: &str) -> Result<DeliveryProgress, Error> {
         let subscribed = tokio::time::timeout(REQUEST_TIMEOUT, self.subscribe(name)).await;
         subscribed.map_err(|_| Error::unavailable("subscription to progress reports timed out"))??;
         let topics = self.topics.lock();
@@ -236,16 +236,25 @@ mod tests {
     fn progress_is_the_sum_of_all_consumers_without_stale_ones() {
         let (mut topic, begun) = (TopicProgress::default(), now());
         let later = |seconds| begun + Duration::from_secs(seconds);
-        assert_eq!(topic.total(begun), Progress::default());
+        assert_eq!(topic.total(begun), DeliveryProgress::default());
         // Consumer a existed before the subscription.
         topic.record(begun, report("a", 100, 2, Some(20)));
         topic.record(begun, report("b", 0, 0, None));
-        assert_eq!(topic.total(begun), Progress { prefetched: 2, oldest_ms: Some(20), acknowledged: 0 });
+        assert_eq!(
+            topic.total(begun),
+            DeliveryProgress { prefetched: 2, oldest_ms: Some(20), acknowledged: 0 }
+        );
         topic.record(later(6), report("a", 105, 1, Some(30)));
         topic.record(later(6), report("b", 2, 4, Some(25)));
-        assert_eq!(topic.total(later(6)), Progress { prefetched: 5, oldest_ms: Some(25), acknowledged: 7 });
+        assert_eq!(
+            topic.total(later(6)),
+            DeliveryProgress { prefetched: 5, oldest_ms: Some(25), acknowledged: 7 }
+        );
         topic.record(later(12), report("a", 106, 0, Some(40)));
-        assert_eq!(topic.total(later(14)), Progress { prefetched: 0, oldest_ms: Some(40), acknowledged: 8 });
+        assert_eq!(
+            topic.total(later(14)),
+            DeliveryProgress { prefetched: 0, oldest_ms: Some(40), acknowledged: 8 }
+        );
         topic.record(later(90), report("a", 106, 0, None));
         assert_eq!(topic.consumers.len(), 1, "consumer b was removed");
         assert_eq!(topic.total(later(90)).acknowledged, 8);

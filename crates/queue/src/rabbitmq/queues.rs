@@ -1,6 +1,6 @@
 //! Creation of missing queues.
 
-use super::connector::Connector;
+use super::connector::RabbitConnector;
 use super::errors::{failed, is_missing};
 use super::limits::REQUEST_TIMEOUT;
 use crate::Error;
@@ -33,7 +33,7 @@ impl Queues {
     /// Creates a queue, unless it exists, and waits until it can be used.
     pub(super) async fn ensure(
         &self,
-        connector: &Connector,
+        connector: &RabbitConnector,
         settings: &Settings,
         name: &str,
     ) -> Result<(), Error> {
@@ -45,7 +45,11 @@ impl Queues {
     }
 }
 
-async fn create(connector: &Connector, settings: &Settings, name: &str) -> Result<Option<Instant>, Error> {
+async fn create(
+    connector: &RabbitConnector,
+    settings: &Settings,
+    name: &str,
+) -> Result<Option<Instant>, Error> {
     let declared = tokio::time::timeout(REQUEST_TIMEOUT, declare(connector, settings, name)).await;
     let timed_out = |_| Error::unavailable(format!("declaration of queue {name} timed out"));
     let is_new = declared.map_err(timed_out)??;
@@ -55,7 +59,7 @@ async fn create(connector: &Connector, settings: &Settings, name: &str) -> Resul
 }
 
 /// Declares a queue, and the exchange for progress reports. Returns whether the queue is new.
-async fn declare(connector: &Connector, settings: &Settings, name: &str) -> Result<bool, Error> {
+async fn declare(connector: &RabbitConnector, settings: &Settings, name: &str) -> Result<bool, Error> {
     let operation = format!("failed to declare queue {name}");
     // A channel of its own, because the broker closes the channel of a refused declaration.
     let mut channel = connector.channel().await?;

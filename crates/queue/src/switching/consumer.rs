@@ -67,7 +67,7 @@ impl ConsumerHandle {
 
 /// One of the queues that are consumed.
 #[derive(Debug)]
-struct Source {
+struct ConsumerSource {
     id: u64,
     name: Arc<str>,
     consumer: Box<dyn Consumer>,
@@ -75,7 +75,7 @@ struct Source {
     unacknowledged: usize,
 }
 
-impl Source {
+impl ConsumerSource {
     fn is_on(&self, route: Option<&Route>) -> bool {
         route.is_some_and(|route| route.includes(&self.name))
     }
@@ -86,7 +86,7 @@ impl Source {
 pub(super) struct SwitchingConsumer {
     handle: Arc<ConsumerHandle>,
     route: watch::Receiver<Option<Arc<Route>>>,
-    sources: Vec<Source>,
+    sources: Vec<ConsumerSource>,
     next_source: u64,
     /// The unacknowledged messages, by the tag that the owner knows: the id of the source, and the tag there.
     unacknowledged: BTreeMap<u64, (u64, DeliveryTag)>,
@@ -115,7 +115,12 @@ impl SwitchingConsumer {
         let mut state = self.handle.state.lock();
         for (queue, consumer) in state.new.drain(..) {
             self.next_source += 1;
-            self.sources.push(Source { id: self.next_source, name: queue.name, consumer, unacknowledged: 0 });
+            self.sources.push(ConsumerSource {
+                id: self.next_source,
+                name: queue.name,
+                consumer,
+                unacknowledged: 0,
+            });
         }
     }
 
@@ -132,7 +137,7 @@ impl SwitchingConsumer {
     /// Closes the sources whose queues left the route, once they have no unacknowledged messages.
     fn detach_removed(&mut self, route: Option<&Route>) {
         let mut state = self.handle.state.lock();
-        let is_done = |source: &mut Source| source.unacknowledged == 0 && !source.is_on(route);
+        let is_done = |source: &mut ConsumerSource| source.unacknowledged == 0 && !source.is_on(route);
         for source in self.sources.extract_if(.., is_done) {
             state.attached.remove(&source.name);
             tracing::debug!(topic = %self.handle.topic, queue = %source.name, "consumer detached from queue");
@@ -163,7 +168,7 @@ impl SwitchingConsumer {
 
     /// Receives from the sources on the route, and returns the first result with the index of its source.
     async fn receive_any(
-        sources: &mut [Source],
+        sources: &mut [ConsumerSource],
         route: Option<&Route>,
         max: usize,
     ) -> (usize, Result<Vec<Delivery>, Error>) {
@@ -183,7 +188,7 @@ impl SwitchingConsumer {
 
     /// Acknowledges messages of one source. The secondary queue may be lost, and must not delay the primary one.
     async fn acknowledge_source(
-        source: &mut Source,
+        source: &mut ConsumerSource,
         is_primary: bool,
         tags: &[DeliveryTag],
     ) -> Result<Vec<DeliveryTag>, Error> {

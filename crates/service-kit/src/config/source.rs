@@ -113,7 +113,7 @@ pub struct Problem {
     pub path: String,
     /// The origin of the wrong value.
     pub origin: Origin,
-    /// What is wrong, and what is expected.
+    /// The problem and the expected value.
     pub message: String,
 }
 

@@ -3,14 +3,14 @@
 use crate::document::JsonDocument;
 use crate::error::{CliError, Exit, Result};
 use crate::session::ServerSession;
-use crate::source::{Diagnostic, Source};
+use crate::source::{DefinitionSource, Diagnostic};
 use goconductor_client::{AppliedDefinition, Error, Reply};
 use std::path::PathBuf;
 
 /// Applies files in order. A rejected file does not stop the others.
 pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
-    let sources = Source::read_all(files)?;
+    let sources = DefinitionSource::read_all(files)?;
     let mut applied = Vec::new();
     let mut rejected = 0;
     for source in &sources {

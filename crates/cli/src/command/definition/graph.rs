@@ -7,7 +7,7 @@ use crate::diagram;
 use crate::error::{Exit, Result};
 use crate::output::Output;
 use crate::session::ServerSession;
-use crate::source::Source;
+use crate::source::DefinitionSource;
 
 /// Draws a definition from the server or from a file.
 pub(super) async fn run(
@@ -17,11 +17,11 @@ pub(super) async fn run(
     out: &Output,
 ) -> Result {
     let source = match (&what.file, &what.name) {
-        (Some(file), _) => Source::read(file)?,
+        (Some(file), _) => DefinitionSource::read(file)?,
         (None, Some(name)) => {
             let reply = session()?.client.definition(name, what.version).await?;
             let json = reply.value.source_format.as_deref() == Some("json");
-            Source { path: name.clone(), text: source_of(&reply.value)?.to_owned(), json }
+            DefinitionSource { path: name.clone(), text: source_of(&reply.value)?.to_owned(), json }
         }
         (None, None) => return Ok(Exit::Success),
     };

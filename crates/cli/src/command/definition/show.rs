@@ -3,7 +3,7 @@
 use crate::error::{CliError, Exit, Result};
 use crate::output::{Style, Terminal};
 use crate::session::ServerSession;
-use crate::source::Source;
+use crate::source::DefinitionSource;
 use goconductor_client::{DefinitionRecord, Error};
 use similar::{ChangeTag, TextDiff};
 use std::path::Path;
@@ -97,7 +97,7 @@ pub(super) fn source_of(definition: &DefinitionRecord) -> Result<&str> {
 /// Compares a file with the newest version on the server.
 pub(super) async fn diff(file: &Path, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
-    let source = Source::read(file)?;
+    let source = DefinitionSource::read(file)?;
     let name = source.name();
     let (current, label) = match client.definition(&name, None).await {
         Ok(reply) => (source_of(&reply.value)?.to_owned(), format!("{name} version {}", reply.value.version)),

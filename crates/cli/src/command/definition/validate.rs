@@ -2,21 +2,21 @@
 
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
-use crate::source::{Diagnostic, Source};
+use crate::source::{DefinitionSource, Diagnostic};
 use goconductor_definition::{Format, Limits};
 use goconductor_saga::Definition;
 use std::path::PathBuf;
 
 /// Validates files without a server.
 pub(super) fn run(files: &[PathBuf], out: &Output) -> Result {
-    for source in Source::read_all(files)? {
+    for source in DefinitionSource::read_all(files)? {
         parsed(&source, out)?;
     }
     Ok(Exit::Success)
 }
 
 /// Parses the definition of a source. Prints each problem with its location.
-pub(super) fn parsed(source: &Source, out: &Output) -> Result<Definition> {
+pub(super) fn parsed(source: &DefinitionSource, out: &Output) -> Result<Definition> {
     let format = if source.json { Format::Json } else { Format::Yaml };
     let problems = match goconductor_definition::parse(source.text.as_bytes(), format, &Limits::default()) {
         Ok(checked) => return Ok(checked.definition),

@@ -58,7 +58,7 @@ pub(super) fn next_assignment<'a>(leases: &'a [Lease], me: &str, owned: &BTreeSe
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::lease::{Checkpoint, Progress};
+    use super::super::super::lease::{Checkpoint, ShardProgress};
     use super::*;
     use std::time::Duration;
 
@@ -78,7 +78,7 @@ mod tests {
             owner: Some(owner.trim_end_matches('!').to_owned()).filter(|owner| !owner.is_empty()),
             counter: 1,
             remaining: if owner.ends_with('!') { Duration::ZERO } else { Duration::from_secs(1) },
-            progress: Progress { checkpoint, ..Progress::default() },
+            progress: ShardProgress { checkpoint, ..ShardProgress::default() },
         }
     }
 

@@ -1,10 +1,10 @@
 //! The task that renews a consumer's leases and acquires its share of the shards.
 
 use super::super::api::{Shard, shard_id};
-use super::super::lease::{Lease, LeaseRequest, NewLease};
+use super::super::lease::{Lease, NewLease, ShardLeaseRequest};
 use super::super::request_error::{RequestError, RequestErrorKind};
 use super::assignment::{Assignment, next_assignment};
-use super::reader::Reader;
+use super::reader::ShardReader;
 use super::shared::Shared;
 use super::state::OwnedShard;
 use crate::Error;
@@ -166,7 +166,7 @@ impl LeaseKeeper {
     async fn acquire(&mut self, leases: &[&Lease], steal: bool) -> Result<Duration, Error> {
         // A lease of this owner that it does not know of: the response to its acquisition was lost.
         let is_own = leases.iter().any(|lease| lease.owner.as_ref() == Some(&self.shared.owner));
-        let request = LeaseRequest {
+        let request = ShardLeaseRequest {
             owner: self.shared.owner.clone(),
             shards: leases.iter().map(|lease| (lease.shard.clone(), lease.counter)).collect(),
             steal: steal || is_own,
@@ -179,7 +179,7 @@ impl LeaseKeeper {
             let (stream, shard) = (&self.shared.stream, &lease.shard);
             tracing::info!(stream, shard, steal, "consumer acquired a Kinesis lease");
             self.shared.state().shards.insert(lease.shard.clone(), OwnedShard::new(lease));
-            let reader = Reader::new(Arc::clone(&self.shared), lease.shard.clone(), lease.counter + 1);
+            let reader = ShardReader::new(Arc::clone(&self.shared), lease.shard.clone(), lease.counter + 1);
             let reader = self.readers.spawn(reader.run());
             if let Some(previous) = self.readers_by_shard.insert(lease.shard.clone(), reader) {
                 previous.abort();

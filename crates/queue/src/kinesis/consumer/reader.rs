@@ -25,7 +25,7 @@ const WARN_AFTER: u32 = 5;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads one shard.
-pub(super) struct Reader {
+pub(super) struct ShardReader {
     shared: Arc<Shared>,
     shard: String,
     counter: u64,
@@ -44,7 +44,7 @@ enum Next {
     Stop,
 }
 
-impl Reader {
+impl ShardReader {
     pub(super) fn new(shared: Arc<Shared>, shard: String, counter: u64) -> Self {
         let (iterator, next_iterator, failing_since) = (None, None, None);
         Self { shared, shard, counter, iterator, next_iterator, errors: 0, failing_since }

@@ -1,7 +1,7 @@
 //! The state that a consumer and its tasks share.
 
-use super::super::api::Api;
-use super::super::lease::{LeaseUpdate, Leases};
+use super::super::api::KinesisApi;
+use super::super::lease::{Leases, ShardLeaseUpdate};
 use super::state::{PendingUpdate, State};
 use crate::Error;
 use parking_lot::{Mutex, MutexGuard};
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// The state that a consumer and its tasks share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) api: Arc<Api>,
+    pub(super) api: Arc<KinesisApi>,
     pub(super) leases: Arc<dyn Leases>,
     pub(super) stream: String,
     /// The name of the consumer in leases.
@@ -32,7 +32,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(
-        api: Arc<Api>,
+        api: Arc<KinesisApi>,
         leases: Arc<dyn Leases>,
         stream: String,
         owner: String,
@@ -70,7 +70,7 @@ impl Shared {
         if pending.is_empty() {
             return Ok(());
         }
-        let updates: Vec<LeaseUpdate> = pending.iter().map(|pending| pending.update.clone()).collect();
+        let updates: Vec<ShardLeaseUpdate> = pending.iter().map(|pending| pending.update.clone()).collect();
         let accepted = self.leases.update(&self.stream, &self.owner, &updates).await?;
         let mut state = self.state();
         let apply = |(pending, accepted): (PendingUpdate, bool)| state.apply_update(pending, accepted);

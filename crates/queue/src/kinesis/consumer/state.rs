@@ -1,7 +1,7 @@
 //! The shards that a consumer owns, and the messages of each that were read and not acknowledged.
 
 use super::super::api::{Page, ReadPosition, ReadRecord};
-use super::super::lease::{Checkpoint, Lease, LeaseUpdate, Progress};
+use super::super::lease::{Checkpoint, Lease, ShardLeaseUpdate, ShardProgress};
 use super::super::record;
 use crate::{Delivery, DeliveryTag, Error, Message};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -63,7 +63,7 @@ struct Entry {
 /// An update of a lease, and the messages that it acknowledges.
 #[derive(Debug)]
 pub(super) struct PendingUpdate {
-    pub(super) update: LeaseUpdate,
+    pub(super) update: ShardLeaseUpdate,
     entries: usize,
     tags: Vec<DeliveryTag>,
 }
@@ -243,14 +243,14 @@ impl OwnedShard {
             None => self.checkpoint.clone(),
         };
         let unread_ms = self.newest_ms.filter(|_| self.unread > 0);
-        let progress = Progress {
+        let progress = ShardProgress {
             checkpoint,
             acknowledged: self.acknowledged + u64::try_from(entries).unwrap_or(0),
             waiting: u64::try_from(self.entries.len() - entries).unwrap_or(0) + self.unread,
             oldest_waiting_ms: rest.map(|entry| entry.published_at_ms).chain(unread_ms).min(),
         };
         let ttl = if is_finished { Duration::ZERO } else { ttl };
-        let update = LeaseUpdate { shard: name.to_owned(), counter: self.counter, progress, ttl };
+        let update = ShardLeaseUpdate { shard: name.to_owned(), counter: self.counter, progress, ttl };
         PendingUpdate { update, entries, tags }
     }
 }
@@ -263,8 +263,11 @@ mod tests {
     const TTL: Duration = Duration::from_secs(6);
 
     fn lease(checkpoint: &str) -> Lease {
-        let progress =
-            Progress { checkpoint: Checkpoint::from(checkpoint), acknowledged: 10, ..Progress::default() };
+        let progress = ShardProgress {
+            checkpoint: Checkpoint::from(checkpoint),
+            acknowledged: 10,
+            ..ShardProgress::default()
+        };
         let (owner, remaining, parents) = (None, Duration::ZERO, Vec::new());
         Lease { shard: "s/1".to_owned(), parents, owner, counter: 4, remaining, progress }
     }
@@ -302,7 +305,7 @@ mod tests {
     fn update(state: &mut State, accepted: bool) -> Vec<(String, u64, u64)> {
         let mut updates = Vec::new();
         for pending in state.pending_updates(TTL, false) {
-            let Progress { checkpoint, acknowledged, waiting, .. } = &pending.update.progress;
+            let ShardProgress { checkpoint, acknowledged, waiting, .. } = &pending.update.progress;
             updates.push((checkpoint.to_string(), *acknowledged, *waiting));
             state.apply_update(pending, accepted);
         }
@@ -342,7 +345,7 @@ mod tests {
         let received = tags(&state.receive(1));
         state.acknowledge(&received);
         let pending = state.pending_updates(TTL, false).remove(0);
-        let LeaseUpdate { progress, ttl, .. } = &pending.update;
+        let ShardLeaseUpdate { progress, ttl, .. } = &pending.update;
         assert_eq!((&progress.checkpoint, *ttl), (&Checkpoint::End, Duration::ZERO));
         assert!(state.apply_update(pending, true) && state.shards.is_empty());
         let mut empty = self::state("7", vec![page(Vec::new(), true)]);

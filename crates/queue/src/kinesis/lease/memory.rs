@@ -1,6 +1,6 @@
 //! Leases of a single process.
 
-use super::{Lease, LeaseRequest, LeaseUpdate, Leases, NewLease, Progress};
+use super::{Lease, Leases, NewLease, ShardLeaseRequest, ShardLeaseUpdate, ShardProgress};
 use crate::Error;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ struct Row {
     owner: Option<String>,
     counter: u64,
     expires_at: Instant,
-    progress: Progress,
+    progress: ShardProgress,
 }
 
 fn key(stream: &str, shard: &str) -> (String, String) {
@@ -54,13 +54,13 @@ impl Leases for MemoryLeases {
                 owner: None,
                 counter: 0,
                 expires_at: now,
-                progress: Progress::default(),
+                progress: ShardProgress::default(),
             });
         }
         Ok(())
     }
 
-    async fn acquire(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error> {
+    async fn acquire(&self, stream: &str, request: &ShardLeaseRequest) -> Result<Vec<bool>, Error> {
         let now = Instant::now();
         let mut rows = self.rows.lock();
         let acquire = |(shard, counter): &(String, u64)| {
@@ -76,10 +76,15 @@ impl Leases for MemoryLeases {
         Ok(request.shards.iter().map(acquire).collect())
     }
 
-    async fn update(&self, stream: &str, owner: &str, updates: &[LeaseUpdate]) -> Result<Vec<bool>, Error> {
+    async fn update(
+        &self,
+        stream: &str,
+        owner: &str,
+        updates: &[ShardLeaseUpdate],
+    ) -> Result<Vec<bool>, Error> {
         let now = Instant::now();
         let mut rows = self.rows.lock();
-        let update = |update: &LeaseUpdate| {
+        let update = |update: &ShardLeaseUpdate| {
             let Some(row) = rows.get_mut(&key(stream, &update.shard)) else { return false };
             let is_owner = row.counter == update.counter && row.owner.as_deref().is_none_or(|of| of == owner);
             if !is_owner || update.progress.acknowledged < row.progress.acknowledged {
@@ -102,14 +107,15 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(100);
 
-    fn acquire(owner: &str, counter: u64, steal: bool, ttl: Duration) -> LeaseRequest {
-        LeaseRequest { owner: owner.to_owned(), shards: vec![("a/1".to_owned(), counter)], steal, ttl }
+    fn acquire(owner: &str, counter: u64, steal: bool, ttl: Duration) -> ShardLeaseRequest {
+        ShardLeaseRequest { owner: owner.to_owned(), shards: vec![("a/1".to_owned(), counter)], steal, ttl }
     }
 
-    fn update(counter: u64, at: &str, ttl: Duration) -> LeaseUpdate {
+    fn update(counter: u64, at: &str, ttl: Duration) -> ShardLeaseUpdate {
         let acknowledged = at.parse().unwrap();
-        let progress = Progress { checkpoint: Checkpoint::from(at), acknowledged, ..Progress::default() };
-        LeaseUpdate { shard: "a/1".to_owned(), counter, progress, ttl }
+        let progress =
+            ShardProgress { checkpoint: Checkpoint::from(at), acknowledged, ..ShardProgress::default() };
+        ShardLeaseUpdate { shard: "a/1".to_owned(), counter, progress, ttl }
     }
 
     async fn leases() -> MemoryLeases {

@@ -4,7 +4,7 @@ use super::{KINESALITE, client, leases, message, number, queue, receive, setting
 use crate::servers::{Servers, required, variable};
 use async_trait::async_trait;
 use goconductor_queue::kinesis::{
-    Lease, LeaseRequest, LeaseUpdate, Leases, MemoryLeases, NewLease, Settings,
+    Lease, Leases, MemoryLeases, NewLease, Settings, ShardLeaseRequest, ShardLeaseUpdate,
 };
 use goconductor_queue::{Error, Queue, Topic};
 use std::collections::BTreeSet;
@@ -56,12 +56,17 @@ impl Leases for Pausable {
         self.leases.sync(stream, new, removed).await
     }
 
-    async fn acquire(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error> {
+    async fn acquire(&self, stream: &str, request: &ShardLeaseRequest) -> Result<Vec<bool>, Error> {
         self.wait_until_running().await;
         self.leases.acquire(stream, request).await
     }
 
-    async fn update(&self, stream: &str, owner: &str, updates: &[LeaseUpdate]) -> Result<Vec<bool>, Error> {
+    async fn update(
+        &self,
+        stream: &str,
+        owner: &str,
+        updates: &[ShardLeaseUpdate],
+    ) -> Result<Vec<bool>, Error> {
         self.wait_until_running().await;
         self.leases.update(stream, owner, updates).await
     }

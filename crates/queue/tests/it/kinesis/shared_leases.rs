@@ -3,7 +3,9 @@
 
 use async_trait::async_trait;
 use goconductor_queue::Error;
-use goconductor_queue::kinesis::{Checkpoint, Lease, LeaseRequest, LeaseUpdate, Leases, NewLease, Progress};
+use goconductor_queue::kinesis::{
+    Checkpoint, Lease, Leases, NewLease, ShardLeaseRequest, ShardLeaseUpdate, ShardProgress,
+};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,16 +64,21 @@ impl Leases for RemoteLeases {
         Ok(())
     }
 
-    async fn acquire(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error> {
-        let LeaseRequest { owner, shards, steal, ttl } = request;
+    async fn acquire(&self, stream: &str, request: &ShardLeaseRequest) -> Result<Vec<bool>, Error> {
+        let ShardLeaseRequest { owner, shards, steal, ttl } = request;
         let ttl = millis(*ttl);
         let request =
             json!({"acquire": stream, "owner": owner, "shards": shards, "steal": steal, "ttl": ttl});
         Ok(list(&self.request(request).await?, boolean))
     }
 
-    async fn update(&self, stream: &str, owner: &str, updates: &[LeaseUpdate]) -> Result<Vec<bool>, Error> {
-        let update = |update: &LeaseUpdate| {
+    async fn update(
+        &self,
+        stream: &str,
+        owner: &str,
+        updates: &[ShardLeaseUpdate],
+    ) -> Result<Vec<bool>, Error> {
+        let update = |update: &ShardLeaseUpdate| {
             json!([update.shard, update.counter, progress_json(&update.progress), millis(update.ttl)])
         };
         let updates: Vec<Value> = updates.iter().map(update).collect();
@@ -101,7 +108,7 @@ async fn respond(leases: &dyn Leases, request: &Value) -> Value {
         return Value::Null;
     }
     if let Some(stream) = request["acquire"].as_str() {
-        let acquire = LeaseRequest {
+        let acquire = ShardLeaseRequest {
             owner: text(&request["owner"]),
             shards: list(&request["shards"], |of| (text(&of[0]), number(&of[1]))),
             steal: boolean(&request["steal"]),
@@ -109,7 +116,7 @@ async fn respond(leases: &dyn Leases, request: &Value) -> Value {
         };
         return leases.acquire(stream, &acquire).await.unwrap().into();
     }
-    let update = |of: &Value| LeaseUpdate {
+    let update = |of: &Value| ShardLeaseUpdate {
         shard: text(&of[0]),
         counter: number(&of[1]),
         progress: progress(&of[2]),
@@ -130,13 +137,13 @@ fn lease(of: &Value) -> Lease {
     }
 }
 
-fn progress_json(progress: &Progress) -> Value {
-    let Progress { checkpoint, acknowledged, waiting, oldest_waiting_ms } = progress;
+fn progress_json(progress: &ShardProgress) -> Value {
+    let ShardProgress { checkpoint, acknowledged, waiting, oldest_waiting_ms } = progress;
     json!([checkpoint.to_string(), acknowledged, waiting, oldest_waiting_ms])
 }
 
-fn progress(of: &Value) -> Progress {
-    Progress {
+fn progress(of: &Value) -> ShardProgress {
+    ShardProgress {
         checkpoint: Checkpoint::from(of[0].as_str().unwrap()),
         acknowledged: number(&of[1]),
         waiting: number(&of[2]),
