@@ -62,7 +62,7 @@ impl Leases for StoreLeases {
 
     async fn acquire(&self, stream: &str, request: &ShardLeaseRequest) -> Result<Vec<bool>, Error> {
         let ShardLeaseRequest { owner, shards, steal, ttl } = request.clone();
-        let request = goconductor_store::ShardLeaseRequest { owner, shards, steal, ttl };
+        let request = goconductor_store::LeaseRequest { owner, shards, steal, ttl };
         self.0.acquire_leases(stream, &request).await.map_err(unavailable)
     }
 
@@ -72,7 +72,7 @@ impl Leases for StoreLeases {
         owner: &str,
         updates: &[ShardLeaseUpdate],
     ) -> Result<Vec<bool>, Error> {
-        let encode = |update: &ShardLeaseUpdate| goconductor_store::ShardLeaseUpdate {
+        let encode = |update: &ShardLeaseUpdate| goconductor_store::LeaseUpdate {
             shard: update.shard.clone(),
             counter: update.counter,
             progress: encode_progress(&update.progress),

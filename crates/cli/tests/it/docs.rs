@@ -2,7 +2,7 @@
 //!
 //! `UPDATE_DOCS=1 cargo test -p goconductor-cli --test it docs` writes them.
 
-use goconductor_telemetry::Definition;
+use goconductor_telemetry::MetricDefinition;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn configuration_reference_is_current() {
 }
 
 /// The metrics of each crate that measures.
-const METRICS: &[(&str, &[Definition])] = &[
+const METRICS: &[(&str, &[MetricDefinition])] = &[
     ("api-gateway", goconductor_api_gateway::metrics::ALL),
     ("leader-elector", goconductor_leader_elector::metrics::ALL),
     ("process", goconductor_process::metrics::ALL),
@@ -56,7 +56,7 @@ fn metrics_reference() -> String {
     for (name, definitions) in METRICS {
         text.push_str(&format!("\n## `{name}`\n\n| metric | type | unit | labels | description |\n"));
         text.push_str("| --- | --- | --- | --- | --- |\n");
-        for Definition { name, kind, unit, labels, description } in *definitions {
+        for MetricDefinition { name, kind, unit, labels, description } in *definitions {
             let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
             let (kind, unit, labels) = (kind.name(), unit.as_str(), labels.join(", "));
             text.push_str(&format!("| `{name}` | {kind} | {unit} | {labels} | {description} |\n"));

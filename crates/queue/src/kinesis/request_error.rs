@@ -14,7 +14,7 @@ pub(super) struct RequestError {
     /// The request, the error code and message of Kinesis, and advice.
     text: String,
     /// The error of the driver, if Kinesis did not respond.
-    source: Option<Source>,
+    source: Option<ErrorSource>,
 }
 
 /// The class of an error, by the possible reaction.
