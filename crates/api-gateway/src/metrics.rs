@@ -8,5 +8,5 @@ goconductor_telemetry::metrics! {
     gauge REQUESTS_IN_FLIGHT("goconductor_calls_in_flight", Count, [], "API requests in flight, without long polls and streams.");
     gauge WAITING_CALLERS("goconductor_callers_waiting", Count, [], "Open long polls and streams.");
     gauge STARTS_IN_FLIGHT("goconductor_starts_in_flight", Count, [], "Workflow starts in flight.");
-    gauge BODY_BYTES("goconductor_bodies_bytes", Count, [], "Memory used by the bodies of requests in flight, in bytes.");
+    gauge BODY_BYTES("goconductor_bodies_bytes", Bytes, [], "Memory used by the bodies of requests in flight, in bytes.");
 }
