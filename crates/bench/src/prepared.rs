@@ -3,8 +3,10 @@
 use crate::limit::WriteSizes;
 use crate::saga::{self, Saga};
 use goconductor_saga::{LedgerChange, Plan, Transition, WorkflowId, transition};
-use goconductor_store::conformance::flow::{Flow, Given, answered, publishing, refused, undone, unkeyed};
-use goconductor_store::{EncodedTransition, NewWorkflow, Store, TransitionWrite, Write, WriteOutcome};
+use goconductor_store::conformance::flow::{
+    Flow, StartOptions, compensated, done_with, publishing, refused, unkeyed,
+};
+use goconductor_store::{NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -22,24 +24,24 @@ pub(crate) struct PreparedOrder {
 }
 
 /// Returns the plan of the orders and the parameters of a start.
-fn order() -> anyhow::Result<(Arc<Plan>, Given)> {
+fn order() -> anyhow::Result<(Arc<Plan>, StartOptions)> {
     // Use the current time: the retention would delete workflows that ended long ago.
     let (now, input) = (goconductor_saga_executor::now(), Saga::Order.input());
-    Ok((saga::plan(&Saga::Order.source())?, Given { now, input, ..Given::default() }))
+    Ok((saga::plan(&Saga::Order.source())?, StartOptions { now, input, ..StartOptions::default() }))
 }
 
 /// Returns `count` orders with their transitions.
 pub(crate) fn orders(count: u64) -> anyhow::Result<Vec<PreparedOrder>> {
     let (plan, parameters) = order()?;
-    (0..count).map(|_| one_order(&plan, Given { id: Some(new_id()), ..parameters.clone() })).collect()
+    (0..count).map(|_| one_order(&plan, StartOptions { id: Some(new_id()), ..parameters.clone() })).collect()
 }
 
-fn one_order(plan: &Arc<Plan>, parameters: Given) -> anyhow::Result<PreparedOrder> {
+fn one_order(plan: &Arc<Plan>, parameters: StartOptions) -> anyhow::Result<PreparedOrder> {
     let now = parameters.now;
     let (mut flow, start) = Flow::start(plan, parameters).map_err(anyhow::Error::msg)?;
     let mut writes = vec![unkeyed(publishing(start))];
     for step in 0..3 {
-        let (next, write) = flow.next(&answered(step, output()), now).map_err(anyhow::Error::msg)?;
+        let (next, write) = flow.next(&done_with(step, output()), now).map_err(anyhow::Error::msg)?;
         writes.push(Write::Transition(publishing(write)));
         flow = next;
     }
@@ -160,11 +162,11 @@ impl Templates {
         let error = anyhow::Error::msg;
         let mut completed = Flow::start(&plan, parameters.clone()).map_err(anyhow::Error::msg)?.0;
         for step in 0..3 {
-            completed = completed.next(&answered(step, output()), parameters.now).map_err(error)?.0;
+            completed = completed.next(&done_with(step, output()), parameters.now).map_err(error)?.0;
         }
         let mut rolled_back = Flow::start(&plan, parameters.clone()).map_err(anyhow::Error::msg)?.0;
-        let outcomes = [answered(0, output()), answered(1, output())];
-        for input in outcomes.into_iter().chain([refused(2), undone(1), undone(0)]) {
+        let outcomes = [done_with(0, output()), done_with(1, output())];
+        for input in outcomes.into_iter().chain([refused(2), compensated(1), compensated(0)]) {
             rolled_back = rolled_back.next(&input, parameters.now).map_err(error)?.0;
         }
         let waiting =

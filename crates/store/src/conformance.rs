@@ -4,23 +4,23 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a case names what it expects, and no more")]
 
-mod bench;
-mod catalogue;
+mod batches;
 mod claims;
+mod concurrency;
 mod config_entries;
-mod course;
-mod crowd;
-mod delivered;
+mod definitions;
+mod delivery;
 mod fences;
+mod fixture;
 pub mod flow;
-mod group;
 mod leases;
+mod lifecycle;
 mod lists;
 mod locks;
+mod maintenance;
 mod processes;
+mod queries;
 mod starts;
-mod surveys;
-mod upkeep;
 mod values;
 
 use std::fmt;
@@ -39,7 +39,7 @@ const CASE_LIMIT: Duration = Duration::from_secs(120);
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Kept, or why not.
-pub type Verdict = Result<(), String>;
+pub type CaseResult = Result<(), String>;
 
 /// Makes stores of the adapter under test.
 #[async_trait]
@@ -64,8 +64,8 @@ pub trait Factory: fmt::Debug + Send + Sync {
 ///
 /// # Errors
 /// What is not.
-pub async fn whole(store: &Arc<dyn Store>, flow: &flow::Flow) -> Verdict {
-    bench::Bench { store: Arc::clone(store) }.whole(flow).await
+pub async fn check_consistency(store: &Arc<dyn Store>, flow: &flow::Flow) -> CaseResult {
+    fixture::Fixture { store: Arc::clone(store) }.check_consistency(flow).await
 }
 
 /// One promise.
@@ -74,7 +74,7 @@ pub struct Case {
     /// What is promised.
     pub name: &'static str,
     /// Checks it, on a store of its own.
-    pub run: fn(Arc<dyn Factory>) -> BoxFuture<Verdict>,
+    pub run: fn(Arc<dyn Factory>) -> BoxFuture<CaseResult>,
 }
 
 impl Case {
@@ -82,7 +82,7 @@ impl Case {
     ///
     /// # Errors
     /// What was found.
-    pub async fn check(&self, factory: Arc<dyn Factory>) -> Verdict {
+    pub async fn check(&self, factory: Arc<dyn Factory>) -> CaseResult {
         match tokio::time::timeout(CASE_LIMIT, (self.run)(factory)).await {
             Ok(verdict) => verdict,
             Err(_) => Err(format!("not through after {} s", CASE_LIMIT.as_secs())),
@@ -92,74 +92,101 @@ impl Case {
 
 /// Every promise.
 pub const CASES: &[Case] = &[
-    Case { name: "members_of_a_group_are_judged_alone", run: |f| Box::pin(group::judged_alone(f)) },
-    Case { name: "a_loser_gets_the_present_state", run: |f| Box::pin(group::loser(f)) },
-    Case { name: "a_workflow_may_come_twice_in_a_group", run: |f| Box::pin(group::twice(f)) },
-    Case { name: "one_of_many_writers_wins", run: |f| Box::pin(group::one_wins(f)) },
-    Case { name: "a_taken_id_is_not_started_again", run: |f| Box::pin(group::taken_id(f)) },
-    Case { name: "a_group_may_be_large_or_empty", run: |f| Box::pin(group::sizes(f)) },
-    Case { name: "one_key_is_one_workflow", run: |f| Box::pin(starts::replayed(f)) },
-    Case { name: "another_request_with_a_key_conflicts", run: |f| Box::pin(starts::conflict(f)) },
-    Case { name: "fifty_starts_with_one_key_are_one", run: |f| Box::pin(starts::concurrent(f)) },
-    Case { name: "one_key_in_one_group_is_one_workflow", run: |f| Box::pin(starts::in_one_group(f)) },
-    Case { name: "namespaces_share_nothing", run: |f| Box::pin(starts::namespaces(f)) },
-    Case { name: "what_was_answered_is_durable", run: |f| Box::pin(starts::durable(f)) },
-    Case { name: "the_ledger_is_what_is_owed_forward", run: |f| Box::pin(course::completes(f)) },
-    Case { name: "the_ledger_is_what_is_owed_in_a_roll_back", run: |f| Box::pin(course::rolls_back(f)) },
-    Case { name: "the_ledger_is_what_is_owed_after_a_cancel", run: |f| Box::pin(course::cancelled(f)) },
-    Case { name: "the_ledger_is_what_is_owed_while_held", run: |f| Box::pin(course::held(f)) },
-    Case { name: "the_ledger_has_the_timers", run: |f| Box::pin(course::timers(f)) },
-    Case { name: "a_group_is_written_whole_or_not_at_all", run: |f| Box::pin(course::all_or_nothing(f)) },
-    Case { name: "a_history_has_no_gap", run: |f| Box::pin(course::history(f)) },
-    Case { name: "only_what_is_due_is_claimed", run: |f| Box::pin(claims::due_only(f)) },
-    Case { name: "only_what_is_served_is_claimed", run: |f| Box::pin(claims::served_only(f)) },
-    Case { name: "no_more_is_claimed_than_asked_for", run: |f| Box::pin(claims::limits(f)) },
-    Case { name: "no_two_claim_one_row", run: |f| Box::pin(claims::two_claimers(f)) },
-    Case { name: "what_is_not_settled_is_delivered_again", run: |f| Box::pin(claims::redelivery(f)) },
-    Case { name: "what_still_waits_is_not_delivered_again", run: |f| Box::pin(claims::still_waits(f)) },
-    Case { name: "what_is_held_is_never_claimed", run: |f| Box::pin(claims::held(f)) },
-    Case { name: "what_is_not_wanted_is_taken_back", run: |f| Box::pin(claims::withdrawn(f)) },
-    Case { name: "timers_are_claimed_when_due", run: |f| Box::pin(claims::of_timers(f)) },
-    Case { name: "what_the_writer_publishes_is_delivered", run: |f| Box::pin(delivered::published(f)) },
-    Case { name: "what_is_under_way_is_extended", run: |f| Box::pin(delivered::extended(f)) },
-    Case { name: "what_was_not_sent_is_released", run: |f| Box::pin(delivered::released(f)) },
-    Case { name: "what_died_with_its_queue_is_due", run: |f| Box::pin(delivered::expired(f)) },
-    Case { name: "one_who_was_replaced_claims_nothing", run: |f| Box::pin(fences::replaced(f)) },
-    Case { name: "epochs_only_rise", run: |f| Box::pin(fences::epochs(f)) },
-    Case { name: "the_database_tells_the_time", run: |f| Box::pin(fences::clock(f)) },
-    Case { name: "changed_content_is_the_next_version", run: |f| Box::pin(catalogue::versions(f)) },
-    Case { name: "a_definition_comes_as_it_was_given", run: |f| Box::pin(catalogue::as_given(f)) },
-    Case { name: "definitions_applied_at_once_are_in_line", run: |f| Box::pin(catalogue::at_once(f)) },
-    Case { name: "services_are_replaced", run: |f| Box::pin(catalogue::services(f)) },
-    Case { name: "every_field_can_be_compared", run: |f| Box::pin(lists::compared_by_every_field(f)) },
-    Case { name: "conditions_can_be_combined", run: |f| Box::pin(lists::combined(f)) },
-    Case { name: "lists_are_paged_newest_first", run: |f| Box::pin(lists::paged(f)) },
-    Case { name: "workflows_are_counted", run: |f| Box::pin(lists::counted(f)) },
-    Case { name: "texts_come_as_they_were_given", run: |f| Box::pin(values::texts(f)) },
-    Case { name: "keys_are_told_apart", run: |f| Box::pin(values::keys(f)) },
-    Case { name: "names_are_told_apart", run: |f| Box::pin(values::names(f)) },
-    Case { name: "lanes_are_told_apart", run: |f| Box::pin(values::slashes(f)) },
-    Case { name: "large_values_come_as_they_were_given", run: |f| Box::pin(values::large(f)) },
-    Case { name: "numbers_come_as_they_were_given", run: |f| Box::pin(values::numbers(f)) },
-    Case { name: "deep_values_come_as_they_were_given", run: |f| Box::pin(values::deep(f)) },
-    Case { name: "one_read_shows_what_changed", run: |f| Box::pin(surveys::seen(f)) },
-    Case { name: "every_id_is_found", run: |f| Box::pin(surveys::ids(f)) },
-    Case { name: "the_backlog_is_what_is_due", run: |f| Box::pin(surveys::backlog(f)) },
-    Case { name: "no_row_is_without_a_workflow", run: |f| Box::pin(surveys::orphans(f)) },
-    Case { name: "a_claim_keeps_to_its_share", run: |f| Box::pin(processes::shards(f)) },
-    Case { name: "what_all_agree_on_is_changed_by_one", run: |f| Box::pin(config_entries::one_changes(f)) },
-    Case { name: "who_is_there_is_known", run: |f| Box::pin(processes::members(f)) },
-    Case { name: "dead_letters_are_kept_once", run: |f| Box::pin(processes::dead_letters(f)) },
-    Case { name: "a_lock_has_one_holder", run: |f| Box::pin(locks::one_holder(f)) },
-    Case { name: "a_lock_is_free_after_its_lease", run: |f| Box::pin(locks::leases(f)) },
-    Case { name: "tokens_of_locks_rise_for_ever", run: |f| Box::pin(locks::tokens_rise(f)) },
-    Case { name: "twenty_hold_a_lock_in_turn", run: |f| Box::pin(locks::crowd(f)) },
-    Case { name: "locks_are_listed_by_key", run: |f| Box::pin(locks::listed(f)) },
-    Case { name: "a_shard_has_one_lease", run: |f| Box::pin(leases::synced(f)) },
-    Case { name: "one_at_a_time_has_a_lease", run: |f| Box::pin(leases::taken(f)) },
-    Case { name: "one_who_was_replaced_checkpoints_nothing", run: |f| Box::pin(leases::marked(f)) },
-    Case { name: "what_has_ended_is_kept_for_its_time", run: |f| Box::pin(upkeep::kept(f)) },
-    Case { name: "what_is_over_is_removed_whole", run: |f| Box::pin(upkeep::removed(f)) },
-    Case { name: "much_is_removed_in_parts", run: |f| Box::pin(upkeep::in_parts(f)) },
-    Case { name: "a_crowd_gets_through", run: |f| Box::pin(crowd::crowd(f)) },
+    Case {
+        name: "batch_entries_succeed_or_fail_independently",
+        run: |f| Box::pin(batches::independent_entries(f)),
+    },
+    Case { name: "write_conflict_returns_current_state", run: |f| Box::pin(batches::conflict(f)) },
+    Case { name: "batch_may_contain_a_workflow_twice", run: |f| Box::pin(batches::twice(f)) },
+    Case {
+        name: "concurrent_writes_to_one_workflow_commit_one",
+        run: |f| Box::pin(batches::concurrent_writes(f)),
+    },
+    Case { name: "start_with_existing_id_is_rejected", run: |f| Box::pin(batches::existing_id(f)) },
+    Case { name: "batch_may_be_large_or_empty", run: |f| Box::pin(batches::sizes(f)) },
+    Case { name: "duplicate_start_returns_existing_workflow", run: |f| Box::pin(starts::replayed(f)) },
+    Case { name: "reused_key_with_other_request_conflicts", run: |f| Box::pin(starts::conflict(f)) },
+    Case {
+        name: "concurrent_starts_with_one_key_create_one_workflow",
+        run: |f| Box::pin(starts::concurrent(f)),
+    },
+    Case {
+        name: "starts_with_one_key_in_one_batch_create_one_workflow",
+        run: |f| Box::pin(starts::in_one_batch(f)),
+    },
+    Case { name: "namespaces_are_isolated", run: |f| Box::pin(starts::namespaces(f)) },
+    Case { name: "acknowledged_writes_survive_reopening", run: |f| Box::pin(starts::durable(f)) },
+    Case { name: "ledger_matches_state_during_execution", run: |f| Box::pin(lifecycle::completes(f)) },
+    Case { name: "ledger_matches_state_during_rollback", run: |f| Box::pin(lifecycle::rolls_back(f)) },
+    Case { name: "ledger_matches_state_after_cancellation", run: |f| Box::pin(lifecycle::cancelled(f)) },
+    Case { name: "ledger_matches_state_while_paused", run: |f| Box::pin(lifecycle::paused(f)) },
+    Case { name: "ledger_matches_state_with_timers", run: |f| Box::pin(lifecycle::timers(f)) },
+    Case { name: "failed_batch_writes_nothing", run: |f| Box::pin(lifecycle::all_or_nothing(f)) },
+    Case { name: "history_pages_have_no_gaps", run: |f| Box::pin(lifecycle::history(f)) },
+    Case { name: "claim_returns_only_due_rows", run: |f| Box::pin(claims::due_only(f)) },
+    Case {
+        name: "claim_returns_only_rows_of_requested_lanes",
+        run: |f| Box::pin(claims::requested_lanes_only(f)),
+    },
+    Case { name: "claim_respects_limits", run: |f| Box::pin(claims::limits(f)) },
+    Case { name: "concurrent_claims_never_share_a_row", run: |f| Box::pin(claims::concurrent(f)) },
+    Case { name: "unsettled_row_is_redelivered", run: |f| Box::pin(claims::redelivery(f)) },
+    Case { name: "queued_row_is_not_redelivered", run: |f| Box::pin(claims::still_queued(f)) },
+    Case { name: "held_row_is_never_claimed", run: |f| Box::pin(claims::held(f)) },
+    Case { name: "cancelled_command_is_withdrawn", run: |f| Box::pin(claims::withdrawn(f)) },
+    Case { name: "timer_is_claimed_when_due", run: |f| Box::pin(claims::due_timers(f)) },
+    Case { name: "published_command_counts_as_delivered", run: |f| Box::pin(delivery::published(f)) },
+    Case { name: "extended_row_is_due_later", run: |f| Box::pin(delivery::extended(f)) },
+    Case { name: "released_row_is_due_at_once", run: |f| Box::pin(delivery::released(f)) },
+    Case { name: "expired_deliveries_are_due_at_once", run: |f| Box::pin(delivery::expired(f)) },
+    Case { name: "stale_fencing_token_claims_nothing", run: |f| Box::pin(fences::stale_token(f)) },
+    Case { name: "epochs_are_unique_and_rising", run: |f| Box::pin(fences::epochs(f)) },
+    Case { name: "database_clock_is_monotonic_in_microseconds", run: |f| Box::pin(fences::clock(f)) },
+    Case { name: "changed_definition_creates_next_version", run: |f| Box::pin(definitions::versions(f)) },
+    Case { name: "definition_is_returned_unchanged", run: |f| Box::pin(definitions::unchanged(f)) },
+    Case {
+        name: "concurrent_applies_create_consecutive_versions",
+        run: |f| Box::pin(definitions::concurrent(f)),
+    },
+    Case { name: "repeated_put_replaces_service", run: |f| Box::pin(definitions::services(f)) },
+    Case { name: "filter_compares_every_field", run: |f| Box::pin(lists::compared_by_every_field(f)) },
+    Case { name: "filter_conditions_can_be_combined", run: |f| Box::pin(lists::combined(f)) },
+    Case { name: "list_pages_are_sorted_newest_first", run: |f| Box::pin(lists::paged(f)) },
+    Case { name: "counts_match_filtered_workflows", run: |f| Box::pin(lists::counted(f)) },
+    Case { name: "unusual_text_is_returned_unchanged", run: |f| Box::pin(values::texts(f)) },
+    Case { name: "similar_idempotency_keys_stay_distinct", run: |f| Box::pin(values::keys(f)) },
+    Case { name: "similar_names_stay_distinct", run: |f| Box::pin(values::names(f)) },
+    Case { name: "lane_names_with_slashes_stay_distinct", run: |f| Box::pin(values::slashes(f)) },
+    Case { name: "large_value_is_returned_unchanged", run: |f| Box::pin(values::large(f)) },
+    Case { name: "numbers_are_returned_unchanged", run: |f| Box::pin(values::numbers(f)) },
+    Case { name: "deep_value_is_returned_unchanged", run: |f| Box::pin(values::deep(f)) },
+    Case { name: "batched_reads_return_requested_workflows", run: |f| Box::pin(queries::heads(f)) },
+    Case { name: "id_pages_contain_every_workflow", run: |f| Box::pin(queries::ids(f)) },
+    Case { name: "backlog_counts_due_rows", run: |f| Box::pin(queries::backlog(f)) },
+    Case { name: "consistent_store_has_no_orphans", run: |f| Box::pin(queries::orphans(f)) },
+    Case { name: "sharded_claim_returns_only_its_shard", run: |f| Box::pin(processes::shards(f)) },
+    Case {
+        name: "concurrent_compare_and_set_succeeds_once",
+        run: |f| Box::pin(config_entries::one_changes(f)),
+    },
+    Case { name: "expired_member_is_not_listed", run: |f| Box::pin(processes::members(f)) },
+    Case { name: "duplicate_dead_letter_is_stored_once", run: |f| Box::pin(processes::dead_letters(f)) },
+    Case { name: "held_lock_is_refused_to_other_owners", run: |f| Box::pin(locks::one_holder(f)) },
+    Case { name: "expired_lock_can_be_acquired", run: |f| Box::pin(locks::leases(f)) },
+    Case {
+        name: "lock_tokens_rise_across_maintenance_and_reopening",
+        run: |f| Box::pin(locks::tokens_rise(f)),
+    },
+    Case { name: "contended_lock_has_one_holder_at_a_time", run: |f| Box::pin(locks::contended(f)) },
+    Case { name: "lock_pages_are_sorted_by_key", run: |f| Box::pin(locks::listed(f)) },
+    Case { name: "synced_shard_keeps_its_lease", run: |f| Box::pin(leases::synced(f)) },
+    Case { name: "live_lease_is_acquired_only_by_stealing", run: |f| Box::pin(leases::acquired(f)) },
+    Case { name: "replaced_owner_cannot_update_lease", run: |f| Box::pin(leases::updated(f)) },
+    Case { name: "ended_workflow_is_kept_until_retention_ends", run: |f| Box::pin(maintenance::kept(f)) },
+    Case { name: "expired_workflow_is_removed_completely", run: |f| Box::pin(maintenance::removed(f)) },
+    Case { name: "large_removal_runs_in_parts", run: |f| Box::pin(maintenance::in_parts(f)) },
+    Case {
+        name: "concurrent_writers_and_claimers_lose_nothing",
+        run: |f| Box::pin(concurrency::writers_and_claimers(f)),
+    },
 ];

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use goconductor_store::batching::{BatchingStore, Limits};
-use goconductor_store::conformance::flow::{Flow, Given, at, cancel, done, order, unkeyed};
-use goconductor_store::conformance::whole;
+use goconductor_store::conformance::check_consistency;
+use goconductor_store::conformance::flow::{Flow, StartOptions, at, cancel, done, order, unkeyed};
 use goconductor_store::{Error, Store, Write, WriteOutcome};
 use tokio::task::JoinHandle;
 
@@ -22,7 +22,7 @@ fn over(limits: Limits) -> (Arc<InstrumentedStore>, Arc<dyn Store>) {
 }
 
 fn started() -> (Flow, Write) {
-    let (flow, start) = Flow::start(&order().expect("a graph"), Given::default()).unwrap();
+    let (flow, start) = Flow::start(&order().expect("a graph"), StartOptions::default()).unwrap();
     (flow, unkeyed(start))
 }
 
@@ -70,7 +70,7 @@ async fn single_write_is_sent_at_once() {
     for _ in 0..3 {
         let (flow, start) = started();
         store.write(vec![start]).await.expect("a result");
-        whole(&store, &flow).await.expect("whole");
+        check_consistency(&store, &flow).await.expect("whole");
     }
     // The paused clock advances only while all tasks wait for it.
     assert_eq!(start_time.elapsed(), Duration::ZERO);
@@ -91,7 +91,7 @@ async fn writes_during_a_batch_become_one_batch() {
     }
     assert_eq!(backend.sizes(), [1, 200]);
     for flow in flows.iter().step_by(31) {
-        whole(&store, flow).await.expect("whole");
+        check_consistency(&store, flow).await.expect("whole");
     }
 }
 
@@ -153,7 +153,7 @@ async fn conflict_does_not_affect_other_writes() {
     assert_eq!(found, [vec!["written"], vec!["lost", "missing"], vec!["written", "written"], vec![]]);
     assert_eq!(backend.sizes(), [1, 1, 5]);
     for flow in [&after, &unrelated] {
-        whole(&store, flow).await.expect("whole");
+        check_consistency(&store, flow).await.expect("whole");
     }
 }
 
@@ -173,7 +173,7 @@ async fn cancelled_caller_does_not_cancel_its_batch() {
     assert_eq!(words(&waiting.await.expect("no panic")), ["written"]);
     assert_eq!(backend.sizes(), [1, 2]);
     for flow in [&first_flow, &second_flow] {
-        whole(&store, flow).await.expect("whole");
+        check_consistency(&store, flow).await.expect("whole");
     }
 }
 
@@ -231,7 +231,7 @@ async fn write_that_fails_does_not_affect_other_writes() {
     assert!(message.contains("UNIQUE"), "{message}");
     assert_eq!(backend.sizes(), [1, 1, 4, 1, 2, 1]);
     for flow in [&flow, &left, &right] {
-        whole(&store, flow).await.expect("whole");
+        check_consistency(&store, flow).await.expect("whole");
     }
 }
 
@@ -270,7 +270,7 @@ async fn concurrent_writers_share_transactions() {
             });
         }
         for flow in writers.join_all().await {
-            whole(&store, &flow).await.expect("whole");
+            check_consistency(&store, &flow).await.expect("whole");
         }
         let sizes = backend.sizes();
         assert_eq!(sizes.iter().sum::<usize>(), 1200);

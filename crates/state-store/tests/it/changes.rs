@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use goconductor_saga::{Status, WorkflowId};
 use goconductor_store::batching::{BatchingStore, Limits};
-use goconductor_store::conformance::flow::{Flow, Given, at, cancel, done, keyed, order, unkeyed};
+use goconductor_store::conformance::flow::{Flow, StartOptions, at, cancel, done, keyed, order, unkeyed};
 use goconductor_store::{Error, WorkflowHead, WorkflowStore, Write};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -34,8 +34,8 @@ async fn only_durable_changes_are_published() {
     let store = BatchingStore::new(Arc::clone(&backend) as _, Limits::default());
     let mut subscriber = store.changes().subscribe();
     let plan = order().expect("a graph");
-    let (flow, start) = Flow::start(&plan, Given::default()).unwrap();
-    let (_, repeat) = Flow::start(&plan, Given::default()).unwrap();
+    let (flow, start) = Flow::start(&plan, StartOptions::default()).unwrap();
+    let (_, repeat) = Flow::start(&plan, StartOptions::default()).unwrap();
     let (next, write) = flow.next(&done(0), at(1)).expect("the input is valid");
     let (_, late) = flow.next(&cancel(), at(1)).expect("the input is valid");
     let batch = vec![
@@ -48,7 +48,7 @@ async fn only_durable_changes_are_published() {
     store.write(batch).await.expect("a result");
     assert_eq!(published(&mut subscriber), [seen(&flow), seen(&next)]);
     backend.fail_next(&[Some(|| Error::unavailable("connection refused"))]);
-    let (lost, start) = Flow::start(&plan, Given::default()).unwrap();
+    let (lost, start) = Flow::start(&plan, StartOptions::default()).unwrap();
     store.write(vec![unkeyed(start.clone())]).await.expect_err("the database is unavailable");
     assert_eq!(published(&mut subscriber), []);
     store.write(vec![unkeyed(start)]).await.expect("a result");
@@ -62,7 +62,7 @@ async fn changes_of_a_batch_that_completes_late_are_published_first() {
         Arc::clone(&backend) as _,
         Limits { max_concurrent_batches: 2, ..Limits::default() },
     ));
-    let (flow, start) = Flow::start(&order().expect("a graph"), Given::default()).unwrap();
+    let (flow, start) = Flow::start(&order().expect("a graph"), StartOptions::default()).unwrap();
     store.write(vec![unkeyed(start)]).await.expect("a result");
     let mut subscriber = store.changes().subscribe();
     let (one, first) = flow.next(&done(0), at(1)).expect("the input is valid");
@@ -96,7 +96,7 @@ async fn changes_of_a_workflow_are_published_in_order() {
     for _ in 0..60 {
         let (store, plan) = (Arc::clone(&store), Arc::clone(&plan));
         writers.spawn(async move {
-            let (mut flow, start) = Flow::start(&plan, Given::default()).unwrap();
+            let (mut flow, start) = Flow::start(&plan, StartOptions::default()).unwrap();
             store.write(vec![unkeyed(start)]).await.expect("a result");
             for step in 0..3 {
                 let (next, write) = flow.next(&done(step), at(1)).expect("the input is valid");

@@ -127,7 +127,7 @@ pub struct Flow {
 
 /// What a workflow is started with, where a case wants something else than the usual.
 #[derive(Debug, Clone)]
-pub struct Given {
+pub struct StartOptions {
     /// Its id; none: a new one.
     pub id: Option<WorkflowId>,
     /// Where it lives.
@@ -140,7 +140,7 @@ pub struct Given {
     pub now: Timestamp,
 }
 
-impl Default for Given {
+impl Default for StartOptions {
     fn default() -> Self {
         let input = serde_json::json!({"order": 7});
         Self { id: None, namespace: NAMESPACE.to_owned(), input, labels: BTreeMap::new(), now: at(0) }
@@ -152,7 +152,7 @@ impl Flow {
     ///
     /// # Errors
     /// When it has no stored form.
-    pub fn start(plan: &Arc<Plan>, given: Given) -> Result<(Self, TransitionWrite), String> {
+    pub fn start(plan: &Arc<Plan>, given: StartOptions) -> Result<(Self, TransitionWrite), String> {
         let start_with = StartWorkflow {
             id: given.id.unwrap_or_else(new_id),
             namespace: given.namespace,
@@ -235,12 +235,12 @@ pub fn report(step: u32, side: Side, attempt: u32, outcome: Outcome) -> Input {
 /// A step's first attempt succeeded.
 #[must_use]
 pub fn done(step: u32) -> Input {
-    answered(step, serde_json::json!({"step": step}))
+    done_with(step, serde_json::json!({"step": step}))
 }
 
 /// A step's first attempt succeeded, with this answer.
 #[must_use]
-pub fn answered(step: u32, output: Json) -> Input {
+pub fn done_with(step: u32, output: Json) -> Input {
     report(step, Side::Execute, 1, Outcome::Done { output })
 }
 
@@ -259,13 +259,13 @@ pub fn failed(step: u32, attempt: u32) -> Input {
 
 /// A step succeeded at a later attempt.
 #[must_use]
-pub fn done_at(step: u32, attempt: u32) -> Input {
+pub fn done_at_attempt(step: u32, attempt: u32) -> Input {
     report(step, Side::Execute, attempt, Outcome::Done { output: serde_json::json!(attempt) })
 }
 
 /// A step's compensation succeeded at once.
 #[must_use]
-pub fn undone(step: u32) -> Input {
+pub fn compensated(step: u32) -> Input {
     report(step, Side::Compensate, 1, Outcome::Done { output: Json::Null })
 }
 

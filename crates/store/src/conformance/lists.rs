@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use goconductor_saga::{Input, Plan, Timestamp, WorkflowId};
 
-use super::bench::{
-    Bench, Flow, Given, NAMESPACE, answered, at, cancel, definition, done, ensure, keyed, new_id, order,
-    parallel, pause, refused, same, step, undone, unexpected, unkeyed,
+use super::fixture::{
+    Fixture, Flow, NAMESPACE, StartOptions, at, cancel, compensated, definition, done, done_with, ensure,
+    expect_eq, keyed, new_id, order, parallel, pause, refused, step, unexpected, unkeyed,
 };
-use super::{Factory, Verdict};
+use super::{CaseResult, Factory};
 use crate::{Comparison, Count, Field, Filter, FilterValue, ListRequest, Summary};
 
 const COMPARISONS: [Comparison; 6] = [
@@ -70,7 +70,7 @@ fn summary(flow: &Flow, key: Option<&str>) -> Result<Summary, String> {
 }
 
 /// Workflows that differ in everything that can be compared, as a list has to show them.
-async fn varied(bench: &Bench) -> Result<Vec<Summary>, String> {
+async fn varied(fixture: &Fixture) -> Result<Vec<Summary>, String> {
     let order = order()?;
     let mut named = definition("Order", vec![step("only", "stock", &[])]);
     named.labels.insert("team".to_owned(), "of the definition".to_owned());
@@ -80,12 +80,12 @@ async fn varied(bench: &Bench) -> Result<Vec<Summary>, String> {
         (Arc::clone(&order), vec![]),
         (version(&order, 2)?, vec![done(0), done(1), done(2)]),
         (version(&order, 10)?, vec![done(0), refused(1)]),
-        (Arc::clone(&order), vec![done(0), refused(1), undone(0)]),
+        (Arc::clone(&order), vec![done(0), refused(1), compensated(0)]),
         (parallel(2, "work")?, vec![cancel()]),
-        (super::bench::plan_of(named)?, vec![pause()]),
+        (super::fixture::plan_of(named)?, vec![pause()]),
         (Arc::clone(&order), vec![terminate]),
-        (super::course::timed()?, vec![time_up]),
-        (Arc::clone(&order), vec![answered(0, serde_json::json!("x"))]),
+        (super::lifecycle::timed()?, vec![time_up]),
+        (Arc::clone(&order), vec![done_with(0, serde_json::json!("x"))]),
     ];
     let mut summaries = Vec::new();
     for (number, (plan, course)) in (0i64..).zip(courses) {
@@ -95,32 +95,35 @@ async fn varied(bench: &Bench) -> Result<Vec<Summary>, String> {
             .take(5)
             .zip(odd.skip(1))
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let given = Given { now: at(number * 10), labels: labels.collect(), ..Given::default() };
+        let given =
+            StartOptions { now: at(number * 10), labels: labels.collect(), ..StartOptions::default() };
         let (mut flow, start) = Flow::start(&plan, given)?;
         let key = (number % 3 != 0).then(|| {
             format!("key {}", number % 5)
                 + ODD.get(usize::try_from(number).unwrap_or_default()).unwrap_or(&"")
         });
-        bench
+        fixture
             .write(vec![
                 key.as_deref().map_or_else(|| unkeyed(start.clone()), |key| keyed(start.clone(), key, "d")),
             ])
             .await?;
         for (later, input) in (1..).zip(course) {
-            bench.news(&mut flow, &input, at(number * 10 + later)).await?;
+            fixture.apply(&mut flow, &input, at(number * 10 + later)).await?;
         }
         summaries.push(summary(&flow, key.as_deref())?);
     }
     // Nobody's business in another namespace.
-    bench.begin_with(&order, Given { namespace: "other".to_owned(), ..Given::default() }).await?;
+    fixture
+        .start_with(&order, StartOptions { namespace: "other".to_owned(), ..StartOptions::default() })
+        .await?;
     summaries.reverse();
     Ok(summaries)
 }
 
-async fn listed(bench: &Bench, filter: Option<Filter>) -> Result<Vec<Summary>, String> {
+async fn listed(fixture: &Fixture, filter: Option<Filter>) -> Result<Vec<Summary>, String> {
     let request = ListRequest { filter, ..all(NAMESPACE) };
-    let page = bench.store.list(&request).await.map_err(unexpected("list"))?;
-    same("whether there are more", &page.more, &false)?;
+    let page = fixture.store.list(&request).await.map_err(unexpected("list"))?;
+    expect_eq("whether there are more", &page.more, &false)?;
     Ok(page.workflows)
 }
 
@@ -211,26 +214,26 @@ fn comparisons(summaries: &[Summary]) -> Vec<Filter> {
     filters
 }
 
-async fn shows(bench: &Bench, summaries: &[Summary], filter: &Filter) -> Verdict {
+async fn shows(fixture: &Fixture, summaries: &[Summary], filter: &Filter) -> CaseResult {
     let found: Vec<WorkflowId> =
-        listed(bench, Some(filter.clone())).await?.iter().map(|each| each.id).collect();
+        listed(fixture, Some(filter.clone())).await?.iter().map(|each| each.id).collect();
     let expected = summaries.iter().filter(|each| holds(filter, each)).map(|each| each.id).collect();
-    same(&format!("{filter:?}"), &found, &expected)
+    expect_eq(&format!("{filter:?}"), &found, &expected)
 }
 
-pub(super) async fn compared_by_every_field(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
-    let summaries = varied(&bench).await?;
-    same("all", &listed(&bench, None).await?, &summaries)?;
+pub(super) async fn compared_by_every_field(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let summaries = varied(&fixture).await?;
+    expect_eq("all", &listed(&fixture, None).await?, &summaries)?;
     for filter in comparisons(&summaries) {
-        shows(&bench, &summaries, &filter).await?;
+        shows(&fixture, &summaries, &filter).await?;
     }
     Ok(())
 }
 
-pub(super) async fn combined(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
-    let summaries = varied(&bench).await?;
+pub(super) async fn combined(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let summaries = varied(&fixture).await?;
     let parts: Vec<Filter> = comparisons(&summaries).into_iter().step_by(61).collect();
     let not = |filter: &Filter| Filter::Not(Box::new(filter.clone()));
     let mut filters = vec![
@@ -253,19 +256,21 @@ pub(super) async fn combined(factory: Arc<dyn Factory>) -> Verdict {
     }
     filters.push(deep);
     for filter in filters {
-        shows(&bench, &summaries, &filter).await?;
+        shows(&fixture, &summaries, &filter).await?;
     }
     Ok(())
 }
 
-pub(super) async fn paged(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn paged(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     let plan = order()?;
     let mut ids = BTreeSet::new();
     for number in 0..25 {
         let labels = BTreeMap::from([("parity".to_owned(), (number % 2).to_string())]);
-        ids.insert(bench.begin_with(&plan, Given { labels, ..Given::default() }).await?.id());
-        bench.begin_with(&plan, Given { namespace: "other".to_owned(), ..Given::default() }).await?;
+        ids.insert(fixture.start_with(&plan, StartOptions { labels, ..StartOptions::default() }).await?.id());
+        fixture
+            .start_with(&plan, StartOptions { namespace: "other".to_owned(), ..StartOptions::default() })
+            .await?;
     }
     let newest: Vec<WorkflowId> = ids.iter().rev().copied().collect();
     let odd = Filter::Compare(
@@ -282,29 +287,33 @@ pub(super) async fn paged(factory: Arc<dyn Factory>) -> Verdict {
         let (mut found, mut before) = (Vec::new(), None);
         for (number, size) in (1..).zip(&sizes) {
             let request = ListRequest { filter: filter.clone(), limit: 10, before, ..all(NAMESPACE) };
-            let page = bench.store.list(&request).await.map_err(unexpected("list"))?;
-            same(&format!("the size of page {number}"), &page.workflows.len(), size)?;
-            same(&format!("whether there is more after page {number}"), &page.more, &(number < sizes.len()))?;
+            let page = fixture.store.list(&request).await.map_err(unexpected("list"))?;
+            expect_eq(&format!("the size of page {number}"), &page.workflows.len(), size)?;
+            expect_eq(
+                &format!("whether there is more after page {number}"),
+                &page.more,
+                &(number < sizes.len()),
+            )?;
             before = page.workflows.last().map(|each| each.id);
             found.extend(page.workflows.iter().map(|each| each.id));
         }
-        same("the pages, newest first", &found, &expected)?;
+        expect_eq("the pages, newest first", &found, &expected)?;
     }
     let exactly = ListRequest { limit: 25, ..all(NAMESPACE) };
-    let page = bench.store.list(&exactly).await.map_err(unexpected("list"))?;
-    same("a page of exactly all", &(page.workflows.len(), page.more), &(25, false))?;
+    let page = fixture.store.list(&exactly).await.map_err(unexpected("list"))?;
+    expect_eq("a page of exactly all", &(page.workflows.len(), page.more), &(25, false))?;
     let none = ListRequest { before: ids.first().copied(), ..all(NAMESPACE) };
-    let page = bench.store.list(&none).await.map_err(unexpected("list"))?;
-    same("a page before the oldest", &(page.workflows.len(), page.more), &(0, false))?;
+    let page = fixture.store.list(&none).await.map_err(unexpected("list"))?;
+    expect_eq("a page before the oldest", &(page.workflows.len(), page.more), &(0, false))?;
     let later = ListRequest { before: Some(new_id()), limit: 1, ..all(NAMESPACE) };
-    let page = bench.store.list(&later).await.map_err(unexpected("list"))?;
+    let page = fixture.store.list(&later).await.map_err(unexpected("list"))?;
     let first = page.workflows.first().map(|each| each.id);
     ensure(first == ids.last().copied() && page.more, || format!("a page of one: {first:?}"))
 }
 
-pub(super) async fn counted(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
-    let summaries = varied(&bench).await?;
+pub(super) async fn counted(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let summaries = varied(&fixture).await?;
     let final_only = Filter::Compare(Field::EndedAt, Comparison::Greater, FilterValue::Time(at(0)));
     let value = |by: &Field, of: &Summary| match by {
         Field::Definition => of.definition.clone(),
@@ -321,10 +330,10 @@ pub(super) async fn counted(factory: Arc<dyn Factory>) -> Verdict {
             let expected: Vec<Count> =
                 expected.into_iter().map(|(value, count)| Count { by: by.clone(), value, count }).collect();
             let found =
-                bench.store.counts(NAMESPACE, by.clone(), filter).await.map_err(unexpected("counts"))?;
-            same(&format!("the counts by {by:?}"), &found, &expected)?;
+                fixture.store.counts(NAMESPACE, by.clone(), filter).await.map_err(unexpected("counts"))?;
+            expect_eq(&format!("the counts by {by:?}"), &found, &expected)?;
         }
     }
-    let nowhere = bench.store.counts("nowhere", Field::Status, None).await.map_err(unexpected("counts"))?;
-    same("the counts of an empty namespace", &nowhere, &Vec::new())
+    let nowhere = fixture.store.counts("nowhere", Field::Status, None).await.map_err(unexpected("counts"))?;
+    expect_eq("the counts of an empty namespace", &nowhere, &Vec::new())
 }

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::bench::{Bench, NAMESPACE, ensure, same, unexpected};
-use super::{Factory, Verdict};
+use super::fixture::{Fixture, NAMESPACE, ensure, expect_eq, unexpected};
+use super::{CaseResult, Factory};
 use crate::{Lock, LockHold, LockOutcome, LockRequest, MaintenanceRequest};
 
 /// Long enough to be held to the end of a case.
@@ -25,7 +25,7 @@ fn hold(lock: &Lock) -> LockHold {
     }
 }
 
-impl Bench {
+impl Fixture {
     async fn acquire(&self, key: &str, owner: &str, ttl: Duration) -> Result<LockOutcome, String> {
         self.store.acquire_lock(&request(key, owner, ttl)).await.map_err(unexpected("acquire_lock"))
     }
@@ -47,90 +47,110 @@ impl Bench {
     }
 }
 
-pub(super) async fn one_holder(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
-    let first = bench.take("account/7", "a", LONG).await?;
-    let now = bench.store.now().await.map_err(unexpected("now"))?;
+pub(super) async fn one_holder(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let first = fixture.take("account/7", "a", LONG).await?;
+    let now = fixture.store.now().await.map_err(unexpected("now"))?;
     let lasts = first.expires_at.since(now);
     ensure(lasts <= LONG && lasts > LONG / 2, || format!("{first:?} lasts for {lasts:?}"))?;
     ensure(first.acquired_at <= now, || format!("{first:?} is held from later than {}", now.0))?;
     let mine = (first.namespace.as_str(), first.key.as_str(), first.owner.as_str());
-    same("what is held", &mine, &(NAMESPACE, "account/7", "a"))?;
-    same(
+    expect_eq("what is held", &mine, &(NAMESPACE, "account/7", "a"))?;
+    expect_eq(
         "who comes second",
-        &bench.acquire("account/7", "b", LONG).await?,
+        &fixture.acquire("account/7", "b", LONG).await?,
         &LockOutcome::Held(first.clone()),
     )?;
     // The answer to the first time may have been lost.
-    let again = bench.take("account/7", "a", LONG * 2).await?;
-    same("its token, asked again", &(again.token, again.acquired_at), &(first.token, first.acquired_at))?;
+    let again = fixture.take("account/7", "a", LONG * 2).await?;
+    expect_eq(
+        "its token, asked again",
+        &(again.token, again.acquired_at),
+        &(first.token, first.acquired_at),
+    )?;
     ensure(again.expires_at > first.expires_at, || format!("{again:?} does not last longer than {first:?}"))?;
-    let others = bench.take("account/8", "b", LONG).await?;
+    let others = fixture.take("account/8", "b", LONG).await?;
     ensure(others.token > 0 && first.token > 0, || "a token is nothing".to_owned())?;
-    let renewed = bench.renew(&hold(&first), LONG * 4).await?;
+    let renewed = fixture.renew(&hold(&first), LONG * 4).await?;
     let LockOutcome::Granted(renewed) = renewed else { return Err(format!("to renew: {renewed:?}")) };
     ensure(renewed.expires_at > again.expires_at, || format!("{renewed:?} does not last longer"))?;
     let strange = LockHold { owner: "b".to_owned(), ..hold(&first) };
-    same("a stranger renews", &bench.renew(&strange, LONG).await?, &LockOutcome::Held(renewed.clone()))?;
-    same("a stranger gives it back", &bench.give_back(&strange).await?, &LockOutcome::Held(renewed.clone()))?;
+    expect_eq(
+        "a stranger renews",
+        &fixture.renew(&strange, LONG).await?,
+        &LockOutcome::Held(renewed.clone()),
+    )?;
+    expect_eq(
+        "a stranger gives it back",
+        &fixture.give_back(&strange).await?,
+        &LockOutcome::Held(renewed.clone()),
+    )?;
     let stale = LockHold { token: Some(first.token - 1), ..hold(&first) };
-    same("an old token gives it back", &bench.give_back(&stale).await?, &LockOutcome::Held(renewed.clone()))?;
+    expect_eq(
+        "an old token gives it back",
+        &fixture.give_back(&stale).await?,
+        &LockOutcome::Held(renewed.clone()),
+    )?;
     // Who names no token means whichever it has.
     let any = LockHold { token: None, ..hold(&first) };
-    let given = bench.give_back(&any).await?;
+    let given = fixture.give_back(&any).await?;
     ensure(matches!(&given, LockOutcome::Granted(lock) if lock.token == first.token), || {
         format!("to give it back: {given:?}")
     })?;
-    same("to give it back again", &bench.give_back(&any).await?, &LockOutcome::Free)?;
-    same("to renew what is free", &bench.renew(&any, LONG).await?, &LockOutcome::Free)?;
-    let next = bench.take("account/7", "b", LONG).await?;
+    expect_eq("to give it back again", &fixture.give_back(&any).await?, &LockOutcome::Free)?;
+    expect_eq("to renew what is free", &fixture.renew(&any, LONG).await?, &LockOutcome::Free)?;
+    let next = fixture.take("account/7", "b", LONG).await?;
     ensure(next.token > first.token, || format!("token {} came after {}", next.token, first.token))?;
-    same("who had it renews", &bench.renew(&hold(&first), LONG).await?, &LockOutcome::Held(next))
+    expect_eq("who had it renews", &fixture.renew(&hold(&first), LONG).await?, &LockOutcome::Held(next))
 }
 
-pub(super) async fn leases(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
-    let first = bench.take("a", "a", SHORT).await?;
+pub(super) async fn leases(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let first = fixture.take("a", "a", SHORT).await?;
     tokio::time::sleep(SHORT * 2).await;
-    same("to renew too late", &bench.renew(&hold(&first), LONG).await?, &LockOutcome::Free)?;
-    same(
+    expect_eq("to renew too late", &fixture.renew(&hold(&first), LONG).await?, &LockOutcome::Free)?;
+    expect_eq(
         "what is held",
-        &bench.store.locks(NAMESPACE, None, 10).await.map_err(unexpected("locks"))?,
+        &fixture.store.locks(NAMESPACE, None, 10).await.map_err(unexpected("locks"))?,
         &vec![],
     )?;
-    let second = bench.take("a", "b", LONG).await?;
+    let second = fixture.take("a", "b", LONG).await?;
     ensure(second.token > first.token, || format!("token {} came after {}", second.token, first.token))?;
     ensure(second.acquired_at > first.acquired_at, || format!("{second:?} began before {first:?}"))?;
-    same("to give it back too late", &bench.give_back(&hold(&first)).await?, &LockOutcome::Held(second))?;
+    expect_eq(
+        "to give it back too late",
+        &fixture.give_back(&hold(&first)).await?,
+        &LockOutcome::Held(second),
+    )?;
     // The same owner after its lease is another one: it may have been away.
-    let third = bench.take("b", "a", SHORT).await?;
+    let third = fixture.take("b", "a", SHORT).await?;
     tokio::time::sleep(SHORT * 2).await;
-    let fourth = bench.take("b", "a", LONG).await?;
+    let fourth = fixture.take("b", "a", LONG).await?;
     ensure(fourth.token > third.token, || format!("token {} came after {}", fourth.token, third.token))
 }
 
-pub(super) async fn tokens_rise(factory: Arc<dyn Factory>) -> Verdict {
-    let mut bench = Bench::open(&factory).await?;
+pub(super) async fn tokens_rise(factory: Arc<dyn Factory>) -> CaseResult {
+    let mut fixture = Fixture::open(&factory).await?;
     let mut last = 0;
     for round in 0..9 {
-        let lock = bench.take("a", if round % 2 == 0 { "a" } else { "b" }, LONG).await?;
+        let lock = fixture.take("a", if round % 2 == 0 { "a" } else { "b" }, LONG).await?;
         ensure(lock.token > last, || format!("token {} came after {last} in round {round}", lock.token))?;
         last = lock.token;
-        bench.give_back(&hold(&lock)).await?;
+        fixture.give_back(&hold(&lock)).await?;
         if round % 3 == 1 {
             // What is free for long is not kept; and what is counted on is.
-            let held = bench.take("held", "a", LONG).await?;
-            let now = bench.store.now().await.map_err(unexpected("now"))?.after(Duration::from_secs(7200));
+            let held = fixture.take("held", "a", LONG).await?;
+            let now = fixture.store.now().await.map_err(unexpected("now"))?.after(Duration::from_secs(7200));
             let request = MaintenanceRequest { now, retention: None };
-            bench.store.maintain(&request).await.map_err(unexpected("upkeep"))?;
-            same(
+            fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
+            expect_eq(
                 "what is held, after upkeep",
-                &bench.acquire("held", "b", LONG).await?,
+                &fixture.acquire("held", "b", LONG).await?,
                 &LockOutcome::Held(held),
             )?;
         }
         if round % 3 == 2 {
-            bench.store = factory.reopen(bench.store).await?;
+            fixture.store = factory.reopen(fixture.store).await?;
         }
     }
     Ok(())
@@ -162,7 +182,7 @@ impl Seen {
     }
 
     /// One of two who hold it together has a token that does not rise, mostly: so that they do is told first.
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> CaseResult {
         let beside = self.beside.load(Ordering::SeqCst);
         ensure(beside == 0, || format!("somebody holds it beside {beside} others"))?;
         match self.fell.get() {
@@ -172,26 +192,26 @@ impl Seen {
     }
 }
 
-pub(super) async fn crowd(factory: Arc<dyn Factory>) -> Verdict {
+pub(super) async fn contended(factory: Arc<dyn Factory>) -> CaseResult {
     const OWNERS: usize = 20;
     const TIMES: usize = 5;
-    let bench = Bench::open(&factory).await?;
+    let fixture = Fixture::open(&factory).await?;
     let seen = Arc::new(Seen::default());
     let mut owners = tokio::task::JoinSet::new();
     for owner in 0..OWNERS {
-        let (bench, seen) = (bench.clone(), Arc::clone(&seen));
+        let (fixture, seen) = (fixture.clone(), Arc::clone(&seen));
         owners.spawn(async move {
             let owner = format!("owner-{owner}");
             let mut taken = 0;
             for _ in 0..10_000 {
-                let LockOutcome::Granted(lock) = bench.acquire("a", &owner, LONG).await? else {
+                let LockOutcome::Granted(lock) = fixture.acquire("a", &owner, LONG).await? else {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                     continue;
                 };
                 seen.enters(lock.token);
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 seen.leaves();
-                bench.give_back(&hold(&lock)).await?;
+                fixture.give_back(&hold(&lock)).await?;
                 taken += 1;
                 if taken == TIMES {
                     return Ok(());
@@ -206,22 +226,23 @@ pub(super) async fn crowd(factory: Arc<dyn Factory>) -> Verdict {
     seen.verdict()
 }
 
-pub(super) async fn listed(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
-    let page =
-        async |after: Option<&str>| bench.store.locks(NAMESPACE, after, 2).await.map_err(unexpected("locks"));
-    same("none", &page(None).await?, &Vec::new())?;
+pub(super) async fn listed(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let page = async |after: Option<&str>| {
+        fixture.store.locks(NAMESPACE, after, 2).await.map_err(unexpected("locks"))
+    };
+    expect_eq("none", &page(None).await?, &Vec::new())?;
     let odd = "ü/\u{0}";
     let (b, a, odd) = (
-        bench.take("b", "x", LONG).await?,
-        bench.take("a", "y", LONG).await?,
-        bench.take(odd, odd, LONG).await?,
+        fixture.take("b", "x", LONG).await?,
+        fixture.take("a", "y", LONG).await?,
+        fixture.take(odd, odd, LONG).await?,
     );
-    bench.give_back(&hold(&bench.take("a0", "x", LONG).await?)).await?;
+    fixture.give_back(&hold(&fixture.take("a0", "x", LONG).await?)).await?;
     let elsewhere = LockRequest { namespace: "other".to_owned(), ..request("a", "x", LONG) };
-    let elsewhere = bench.store.acquire_lock(&elsewhere).await.map_err(unexpected("acquire_lock"))?;
+    let elsewhere = fixture.store.acquire_lock(&elsewhere).await.map_err(unexpected("acquire_lock"))?;
     ensure(matches!(elsewhere, LockOutcome::Granted(_)), || format!("another namespace's: {elsewhere:?}"))?;
-    same("the first page", &page(None).await?, &vec![a, b.clone()])?;
-    same("the one behind it", &page(Some(&b.key)).await?, &vec![odd.clone()])?;
-    same("the one behind that", &page(Some(&odd.key)).await?, &Vec::new())
+    expect_eq("the first page", &page(None).await?, &vec![a, b.clone()])?;
+    expect_eq("the one behind it", &page(Some(&b.key)).await?, &vec![odd.clone()])?;
+    expect_eq("the one behind that", &page(Some(&odd.key)).await?, &Vec::new())
 }

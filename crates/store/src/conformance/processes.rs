@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use goconductor_saga::{Timestamp, WorkflowId};
 
-use super::bench::{Bench, at, ensure, lanes, order, same, unexpected};
-use super::{Factory, Verdict};
+use super::fixture::{Fixture, at, ensure, expect_eq, lanes, order, unexpected};
+use super::{CaseResult, Factory};
 use crate::{
     Announcement, ClaimRequest, DeadLetter, DeadLetterPosition, Member, ProcessInfo, ServedService,
     WorkflowShard,
 };
 
-pub(super) async fn shards(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn shards(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     let plan = order()?;
     let mut all = BTreeSet::new();
     for _ in 0..64 {
-        all.insert(bench.begin(&plan).await?.id());
+        all.insert(fixture.start(&plan).await?.id());
     }
     let mut claimed: BTreeSet<WorkflowId> = BTreeSet::new();
     for of in [4_u8] {
@@ -28,14 +28,14 @@ pub(super) async fn shards(factory: Arc<dyn Factory>) -> Verdict {
                 limit: 100,
                 ..lanes(&["stock"], at(1))
             };
-            let rows = bench.claim(&request).await?;
+            let rows = fixture.claim(&request).await?;
             let share: BTreeSet<WorkflowId> = rows.iter().map(|row| row.key.id).collect();
             let strange = share.iter().find(|id| id.0.as_bytes()[15] % of != index);
             ensure(strange.is_none(), || format!("share {index} of {of} has {strange:?}"))?;
             claimed.extend(share);
         }
     }
-    same("what all shares have together", &claimed, &all)
+    expect_eq("what all shares have together", &claimed, &all)
 }
 
 fn member(instance: &str, ttl: Duration) -> Announcement {
@@ -54,21 +54,26 @@ fn member(instance: &str, ttl: Duration) -> Announcement {
     }
 }
 
-pub(super) async fn members(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn members(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     let (long, short) = (Duration::from_secs(3600), Duration::from_millis(50));
-    let announce = async |one: &Announcement| bench.store.announce(one).await.map_err(unexpected("announce"));
-    let there = async || bench.store.members().await.map_err(unexpected("members"));
-    same("nobody", &there().await?, &Vec::new())?;
+    let announce =
+        async |one: &Announcement| fixture.store.announce(one).await.map_err(unexpected("announce"));
+    let there = async || fixture.store.members().await.map_err(unexpected("members"));
+    expect_eq("nobody", &there().await?, &Vec::new())?;
     announce(&member("b", long)).await?;
     announce(&member("a", long)).await?;
     announce(&member("gone-soon", short)).await?;
     tokio::time::sleep(short * 2).await;
-    let now = bench.store.now().await.map_err(unexpected("now"))?;
+    let now = fixture.store.now().await.map_err(unexpected("now"))?;
     let found = there().await?;
     let names: Vec<&str> = found.iter().map(|each| each.announcement.instance.as_str()).collect();
-    same("who is there", &names, &vec!["a", "b"])?;
-    same("what is said of it", &found.first().map(|each| &each.announcement), &Some(&member("a", long)))?;
+    expect_eq("who is there", &names, &vec!["a", "b"])?;
+    expect_eq(
+        "what is describe of it",
+        &found.first().map(|each| &each.announcement),
+        &Some(&member("a", long)),
+    )?;
     let times = |each: &Member| each.since <= each.seen_at && each.seen_at <= now;
     ensure(found.iter().all(times), || format!("times of {found:?} at {}", now.0))?;
     let changed = Announcement { info: ProcessInfo::default(), ..member("a", long) };
@@ -76,8 +81,8 @@ pub(super) async fn members(factory: Arc<dyn Factory>) -> Verdict {
     announce(&Announcement { ttl: Duration::ZERO, ..member("b", long) }).await?;
     tokio::time::sleep(Duration::from_millis(2)).await;
     let found = there().await?;
-    same(
-        "what is said later",
+    expect_eq(
+        "what is describe later",
         &found.iter().map(|each| &each.announcement).collect::<Vec<_>>(),
         &vec![&changed],
     )
@@ -94,28 +99,28 @@ fn letter(id: &str, second: i64) -> DeadLetter {
     }
 }
 
-pub(super) async fn dead_letters(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn dead_letters(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     let put = async |letters: &[DeadLetter]| {
-        bench.store.put_dead_letters(letters).await.map_err(unexpected("put_dead_letters"))
+        fixture.store.put_dead_letters(letters).await.map_err(unexpected("put_dead_letters"))
     };
     let page = async |before: Option<DeadLetterPosition>| {
-        bench.store.dead_letters(before.as_ref(), 2).await.map_err(unexpected("dead_letters"))
+        fixture.store.dead_letters(before.as_ref(), 2).await.map_err(unexpected("dead_letters"))
     };
     let (a, b, c) = (letter("a", 1), letter("b", 2), letter("c", 2));
-    same("none", &put(&[]).await?, &0)?;
-    same("new ones", &put(&[a.clone(), b.clone()]).await?, &2)?;
-    same("one of them again", &put(&[b.clone(), c.clone()]).await?, &1)?;
-    same("the newest", &page(None).await?, &vec![c.clone(), b.clone()])?;
+    expect_eq("none", &put(&[]).await?, &0)?;
+    expect_eq("new ones", &put(&[a.clone(), b.clone()]).await?, &2)?;
+    expect_eq("one of them again", &put(&[b.clone(), c.clone()]).await?, &1)?;
+    expect_eq("the newest", &page(None).await?, &vec![c.clone(), b.clone()])?;
     let place = DeadLetterPosition { at: b.at, id: b.id.clone() };
-    same("those behind", &page(Some(place)).await?, &vec![a.clone()])?;
-    let one = bench.store.dead_letter("b").await.map_err(unexpected("dead_letter"))?;
-    same("one", &one.as_ref(), &Some(&b))?;
+    expect_eq("those behind", &page(Some(place)).await?, &vec![a.clone()])?;
+    let one = fixture.store.dead_letter("b").await.map_err(unexpected("dead_letter"))?;
+    expect_eq("one", &one.as_ref(), &Some(&b))?;
     let delete =
-        async |id: &str| bench.store.delete_dead_letter(id).await.map_err(unexpected("delete_dead_letter"));
-    same("to remove one", &delete("b").await?, &true)?;
-    same("to remove it again", &delete("b").await?, &false)?;
-    let gone = bench.store.dead_letter("b").await.map_err(unexpected("dead_letter"))?;
-    same("one that was removed", &gone, &None)?;
-    same("what is left", &page(None).await?, &vec![c, a])
+        async |id: &str| fixture.store.delete_dead_letter(id).await.map_err(unexpected("delete_dead_letter"));
+    expect_eq("to remove one", &delete("b").await?, &true)?;
+    expect_eq("to remove it again", &delete("b").await?, &false)?;
+    let gone = fixture.store.dead_letter("b").await.map_err(unexpected("dead_letter"))?;
+    expect_eq("one that was removed", &gone, &None)?;
+    expect_eq("what is left", &page(None).await?, &vec![c, a])
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use goconductor_saga::{Failure, Input, Json, Outcome, Side, State};
 use serde_json::json;
 
-use super::bench::{
-    Bench, Flow, Given, answered, at, definition, ensure, keyed, lane, lanes, order, plan_of, refused,
-    report, said, same, step, undone, unexpected,
+use super::fixture::{
+    Fixture, Flow, StartOptions, at, compensated, definition, describe, done_with, ensure, expect_eq, keyed,
+    lane, lanes, order, plan_of, refused, report, step, unexpected,
 };
-use super::{Factory, Verdict};
+use super::{CaseResult, Factory};
 use crate::{ClaimRequest, Comparison, Field, Filter, FilterValue, LaneClaim, ListRequest, Write};
 
 /// Texts that some database can't hold, cuts, folds, or reads as something else.
@@ -62,11 +62,11 @@ const TEXTS: &[&str] = &[
 ];
 
 /// A workflow that carries a value wherever users can put one, written and read again.
-async fn carried(bench: &Bench, value: &Json, text: &str) -> Verdict {
+async fn carried(fixture: &Fixture, value: &Json, text: &str) -> CaseResult {
     let labels =
         BTreeMap::from([("plain".to_owned(), text.to_owned()), (text.to_owned(), "plain".to_owned())]);
-    let given = Given { input: value.clone(), labels, ..Given::default() };
-    let mut flow = bench.begin_with(&order()?, given).await?;
+    let given = StartOptions { input: value.clone(), labels, ..StartOptions::default() };
+    let mut flow = fixture.start_with(&order()?, given).await?;
     let failure = Failure { code: text.to_owned(), message: text.to_owned(), detail: Some(value.clone()) };
     let tried_again = Outcome::Retryable { failure: failure.clone(), not_before: None };
     let course = [
@@ -75,52 +75,52 @@ async fn carried(bench: &Bench, value: &Json, text: &str) -> Verdict {
         Input::Pause { actor: Some(text.to_owned()), reason: Some(text.to_owned()) },
         Input::Resume { actor: Some(text.to_owned()), reason: Some(text.to_owned()) },
         report(1, Side::Execute, 1, Outcome::Refused { failure }),
-        undone(0),
+        compensated(0),
     ];
     for input in course {
-        bench.news(&mut flow, &input, at(1)).await?;
-        bench.whole(&flow).await?;
+        fixture.apply(&mut flow, &input, at(1)).await?;
+        fixture.check_consistency(&flow).await?;
     }
-    let loaded = bench.load(flow.id()).await?.ok_or("the workflow is not there")?;
+    let loaded = fixture.load(flow.id()).await?.ok_or("the workflow is not there")?;
     let as_text = |state: &State| serde_json::to_string(state).map_err(|error| error.to_string());
-    same("the state, as text", &as_text(&loaded.state)?, &as_text(&flow.state)?)?;
+    expect_eq("the state, as text", &as_text(&loaded.state)?, &as_text(&flow.state)?)?;
     let by_label = |name: &str, value: &str| {
         Filter::Compare(Field::Label(name.to_owned()), Comparison::Equal, FilterValue::Text(value.to_owned()))
     };
     let filter = Some(Filter::All(vec![by_label("plain", text), by_label(text, "plain")]));
-    let page = bench.store.list(&ListRequest { filter, ..super::lists::all(&flow.state.namespace) }).await;
+    let page = fixture.store.list(&ListRequest { filter, ..super::lists::all(&flow.state.namespace) }).await;
     let page = page.map_err(unexpected("list"))?;
     let shown = page.workflows.first().map(|each| (each.id, each.labels.clone(), each.error.clone()));
     let error =
         flow.state.error.as_ref().map(serde_json::to_value).transpose().map_err(|error| error.to_string())?;
-    same("what a list shows", &shown, &Some((flow.id(), flow.state.labels.clone(), error)))
+    expect_eq("what a list shows", &shown, &Some((flow.id(), flow.state.labels.clone(), error)))
 }
 
-pub(super) async fn texts(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn texts(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     for text in TEXTS {
-        carried(&bench, &json!({"value": text, *text: [text]}), text)
+        carried(&fixture, &json!({"value": text, *text: [text]}), text)
             .await
             .map_err(|found| format!("{text:?}: {found}"))?;
     }
     Ok(())
 }
 
-pub(super) async fn keys(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn keys(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     let plan = order()?;
     let long = "\u{10ffff}".repeat(200);
     let mut started = Vec::new();
     for key in TEXTS.iter().copied().chain([long.as_str()]) {
-        let (flow, start) = Flow::start(&plan, Given::default())?;
-        let outcome = said(&bench.outcome(keyed(start, key, key)).await?);
-        same(&format!("a start with the key {key:?}"), &outcome, &"written".to_owned())?;
+        let (flow, start) = Flow::start(&plan, StartOptions::default())?;
+        let outcome = describe(&fixture.outcome(keyed(start, key, key)).await?);
+        expect_eq(&format!("a start with the key {key:?}"), &outcome, &"written".to_owned())?;
         started.push((key, flow));
     }
     for (key, flow) in started {
-        let (_, again) = Flow::start(&plan, Given::default())?;
-        let outcome = said(&bench.outcome(keyed(again, key, key)).await?);
-        same(
+        let (_, again) = Flow::start(&plan, StartOptions::default())?;
+        let outcome = describe(&fixture.outcome(keyed(again, key, key)).await?);
+        expect_eq(
             &format!("a repeat with the key {key:?}"),
             &outcome,
             &format!("replayed {} at {}", flow.id(), flow.state.seq),
@@ -130,58 +130,58 @@ pub(super) async fn keys(factory: Arc<dyn Factory>) -> Verdict {
             Comparison::Equal,
             FilterValue::Text(key.to_owned()),
         ));
-        let page = bench.store.list(&ListRequest { filter, ..super::lists::all("default") }).await;
+        let page = fixture.store.list(&ListRequest { filter, ..super::lists::all("default") }).await;
         let page = page.map_err(unexpected("list"))?;
         let found: Vec<_> =
             page.workflows.iter().map(|each| (each.id, each.idempotency_key.as_deref())).collect();
-        same(&format!("what has the key {key:?}"), &found, &vec![(flow.id(), Some(key))])?;
+        expect_eq(&format!("what has the key {key:?}"), &found, &vec![(flow.id(), Some(key))])?;
     }
     Ok(())
 }
 
-pub(super) async fn names(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn names(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     for text in TEXTS {
         let plan = plan_of(definition(text, vec![step(text, text, &[])]))?;
-        let given = Given { namespace: (*text).to_owned(), ..Given::default() };
-        let flow = bench.begin_with(&plan, given).await?;
-        bench.whole(&flow).await.map_err(|found| format!("in {text:?}: {found}"))?;
-        let page = bench.store.list(&super::lists::all(text)).await.map_err(unexpected("list"))?;
+        let given = StartOptions { namespace: (*text).to_owned(), ..StartOptions::default() };
+        let flow = fixture.start_with(&plan, given).await?;
+        fixture.check_consistency(&flow).await.map_err(|found| format!("in {text:?}: {found}"))?;
+        let page = fixture.store.list(&super::lists::all(text)).await.map_err(unexpected("list"))?;
         let found: Vec<_> = page.workflows.iter().map(|each| (each.id, each.definition.as_str())).collect();
-        same(&format!("the list of {text:?}"), &found, &vec![(flow.id(), *text)])?;
+        expect_eq(&format!("the list of {text:?}"), &found, &vec![(flow.id(), *text)])?;
         let lane = LaneClaim { namespace: (*text).to_owned(), ..lane(text, Side::Execute) };
-        let rows = bench.claim(&ClaimRequest { lanes: vec![lane], ..lanes(&[], at(1)) }).await?;
+        let rows = fixture.claim(&ClaimRequest { lanes: vec![lane], ..lanes(&[], at(1)) }).await?;
         let found: Vec<_> = rows.iter().map(|row| (row.key.id, row.service.as_deref())).collect();
-        same(&format!("the claim of {text:?}"), &found, &vec![(flow.id(), Some(*text))])?;
-        let absent = bench.store.definition(text, text, None).await.map_err(unexpected("definition"))?;
+        expect_eq(&format!("the claim of {text:?}"), &found, &vec![(flow.id(), Some(*text))])?;
+        let absent = fixture.store.definition(text, text, None).await.map_err(unexpected("definition"))?;
         ensure(absent.is_none(), || format!("a definition {text:?}"))?;
-        bench.store.raise_epoch(text).await.map_err(unexpected("raise_epoch"))?;
+        fixture.store.raise_epoch(text).await.map_err(unexpected("raise_epoch"))?;
     }
     Ok(())
 }
 
-pub(super) async fn slashes(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn slashes(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     let lanes_of = [("a/b", "c"), ("a", "b/c"), ("a%2Fb", "c"), ("a", "b%2Fc"), ("a%252Fb", "c")];
     let mut started = Vec::new();
     for (namespace, service) in lanes_of {
         let plan = plan_of(definition("one", vec![step("only", service, &[])]))?;
-        let given = Given { namespace: namespace.to_owned(), ..Given::default() };
-        started.push(bench.begin_with(&plan, given).await?);
+        let given = StartOptions { namespace: namespace.to_owned(), ..StartOptions::default() };
+        started.push(fixture.start_with(&plan, given).await?);
     }
-    let backlog = bench.store.backlog(at(1)).await.map_err(unexpected("backlog"))?;
-    same("lanes that differ only in where a slash stands", &backlog.len(), &started.len())?;
+    let backlog = fixture.store.backlog(at(1)).await.map_err(unexpected("backlog"))?;
+    expect_eq("lanes that differ only in where a slash stands", &backlog.len(), &started.len())?;
     for ((namespace, service), flow) in lanes_of.into_iter().zip(started) {
         let lane = LaneClaim { namespace: namespace.to_owned(), ..lane(service, Side::Execute) };
-        let rows = bench.claim(&ClaimRequest { lanes: vec![lane], ..lanes(&[], at(1)) }).await?;
+        let rows = fixture.claim(&ClaimRequest { lanes: vec![lane], ..lanes(&[], at(1)) }).await?;
         let found: Vec<_> = rows.iter().map(|row| row.key.id).collect();
-        same(&format!("the claim of {service} in {namespace}"), &found, &vec![flow.id()])?;
+        expect_eq(&format!("the claim of {service} in {namespace}"), &found, &vec![flow.id()])?;
     }
     Ok(())
 }
 
-pub(super) async fn large(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn large(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     // Neither compressible nor of one byte a character.
     let mut seed = 7_u32;
     let mut text = String::new();
@@ -189,11 +189,11 @@ pub(super) async fn large(factory: Arc<dyn Factory>) -> Verdict {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         text.extend(char::from_u32((seed >> 12) % 0xd000));
     }
-    carried(&bench, &json!({"payload": text}), "large").await
+    carried(&fixture, &json!({"payload": text}), "large").await
 }
 
-pub(super) async fn numbers(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn numbers(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     let mut all = vec![
         json!(u64::MAX),
         json!(i64::MIN),
@@ -221,11 +221,11 @@ pub(super) async fn numbers(factory: Arc<dyn Factory>) -> Verdict {
             all.push(json!(float));
         }
     }
-    carried(&bench, &json!(all), "numbers").await
+    carried(&fixture, &json!(all), "numbers").await
 }
 
-pub(super) async fn deep(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn deep(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     for depth in [100, 127, 200] {
         let (mut list, mut object) = (json!(1), json!(1));
         for _ in 0..depth {
@@ -233,15 +233,15 @@ pub(super) async fn deep(factory: Arc<dyn Factory>) -> Verdict {
             object = json!({"a": object});
         }
         for value in [list, object] {
-            let found = carried(&bench, &value, &format!("depth {depth}")).await;
+            let found = carried(&fixture, &value, &format!("depth {depth}")).await;
             found.map_err(|found| format!("{depth} deep: {found}"))?;
         }
     }
-    let mut flow = bench.begin(&order()?).await?;
-    for input in [answered(0, json!([[[]]])), refused(1)] {
+    let mut flow = fixture.start(&order()?).await?;
+    for input in [done_with(0, json!([[[]]])), refused(1)] {
         let (next, write) = flow.next(&input, at(1))?;
-        bench.write(vec![Write::Transition(write)]).await?;
+        fixture.write(vec![Write::Transition(write)]).await?;
         flow = next;
     }
-    bench.whole(&flow).await
+    fixture.check_consistency(&flow).await
 }

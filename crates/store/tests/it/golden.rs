@@ -10,11 +10,11 @@ use goconductor_saga::{
     Failure, Input, Kind, Outcome, OwedKey, Plan, Side, Status, StepIndex, TimerKind, Timestamp, WorkflowId,
     evolve,
 };
+use goconductor_store::conformance::check_consistency;
 use goconductor_store::conformance::flow::{
-    Flow, Given, NAMESPACE, REDELIVERY, answered, at, cancel, command, definition, done, failed, keyed,
-    order, pause, publishing, refused, report, resume, step, undone, unkeyed,
+    Flow, NAMESPACE, REDELIVERY, StartOptions, at, cancel, command, compensated, definition, done, done_with,
+    failed, keyed, order, pause, publishing, refused, report, resume, step, unkeyed,
 };
-use goconductor_store::conformance::whole;
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
@@ -136,12 +136,12 @@ fn courses() -> Vec<(u8, &'static str, Vec<Input>)> {
                 done(2),
             ],
         ),
-        (2, "order", vec![done(0), done(1), refused(2), undone(1), undone(0)]),
+        (2, "order", vec![done(0), done(1), refused(2), compensated(1), compensated(0)]),
         (3, "order", vec![done(0), pause()]),
         (4, "order", vec![done(0), cancel()]),
         (5, "full", vec![begun]),
         (6, "full", vec![done(0), pause(), resume(), terminate]),
-        (7, "full", vec![done(0), done(1), cancel(), done(2), answered(3, json!({"big": u64::MAX}))]),
+        (7, "full", vec![done(0), done(1), cancel(), done(2), done_with(3, json!({"big": u64::MAX}))]),
         (
             8,
             "full",
@@ -181,7 +181,8 @@ async fn fill(store: &Arc<dyn Store>) {
         let plan = Arc::new(Plan::new(definition.clone(), 1).expect("a graph"));
         let input = json!({"number": number, "text": "it's ünï 🏳️‍🌈", "float": 1e-7, "nul": "\0"});
         let (mut flow, start) =
-            Flow::start(&plan, Given { id: Some(id(number)), input, ..Given::default() }).unwrap();
+            Flow::start(&plan, StartOptions { id: Some(id(number)), input, ..StartOptions::default() })
+                .unwrap();
         let start = if number == 9 { publishing(start) } else { start };
         let key = format!("key {number}");
         write(store, if number % 2 == 1 { keyed(start, &key, "digest") } else { unkeyed(start) }).await;
@@ -299,9 +300,9 @@ async fn the_first_version_is_read_on_postgres() {
         is_read(&store).await;
         // And goes on: what there was is where it was, and is removed like what came since.
         let order = order().expect("a graph");
-        let (flow, start) = Flow::start(&order, Given::default()).unwrap();
+        let (flow, start) = Flow::start(&order, StartOptions::default()).unwrap();
         write(&store, unkeyed(start)).await;
-        whole(&store, &flow).await.expect("whole");
+        check_consistency(&store, &flow).await.expect("whole");
         let over = MaintenanceRequest { now: at(3600), retention: Some(Duration::from_secs(60)) };
         assert_eq!(store.maintain(&over).await.expect("an upkeep").removed, 5);
         assert_eq!(store.ids(None, 100).await.expect("a read").len(), 5);
@@ -332,7 +333,7 @@ async fn is_read(store: &Arc<dyn Store>) {
         }
         assert!(events.iter().fold(None, evolve).is_some());
         let flow = Flow { plan, state: loaded.state, events };
-        whole(store, &flow).await.unwrap_or_else(|found| panic!("workflow {number}: {found}"));
+        check_consistency(store, &flow).await.unwrap_or_else(|found| panic!("workflow {number}: {found}"));
     }
     assert_eq!(kinds, KINDS.map(str::to_owned).into());
     // They are counted as what they are.
@@ -374,7 +375,7 @@ async fn the_first_version_goes_on() {
     assert_eq!(listed[0].labels["it's"], "100% \"ünï\"");
     // A repeat of a start of then is one of now.
     let plan = order().expect("a graph");
-    let (_, start) = Flow::start(&plan, Given::default()).unwrap();
+    let (_, start) = Flow::start(&plan, StartOptions::default()).unwrap();
     let outcome = store.write(vec![keyed(start, "key 3", "digest")]).await.expect("a write").remove(0);
     assert!(matches!(&outcome, WriteOutcome::Replayed(present) if present.state.id == id(3)), "{outcome:?}");
     // And the workflow goes on to its end.
@@ -386,6 +387,6 @@ async fn the_first_version_goes_on() {
         write(&store, Write::Transition(transition)).await;
         flow = next;
     }
-    whole(&store, &flow).await.expect("whole");
+    check_consistency(&store, &flow).await.expect("whole");
     assert_eq!(flow.state.status(), Status::Completed);
 }

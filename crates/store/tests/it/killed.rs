@@ -7,8 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use goconductor_saga::{Input, Plan, WorkflowId};
-use goconductor_store::conformance::flow::{Flow, Given, answered, at, keyed, order, refused, undone};
-use goconductor_store::conformance::whole;
+use goconductor_store::conformance::check_consistency;
+use goconductor_store::conformance::flow::{
+    Flow, StartOptions, at, compensated, done_with, keyed, order, refused,
+};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{Store, Write, WriteOutcome};
 
@@ -41,13 +43,20 @@ fn child_that_is_killed() {
 async fn write_for_ever(store: Arc<dyn Store>) {
     let payload = serde_json::json!({"text": "x".repeat(3_000)});
     let courses: [Vec<Input>; 2] = [
-        vec![answered(0, payload.clone()), answered(1, payload.clone()), answered(2, payload.clone())],
-        vec![answered(0, payload.clone()), answered(1, payload), refused(2), undone(1), undone(0)],
+        vec![done_with(0, payload.clone()), done_with(1, payload.clone()), done_with(2, payload.clone())],
+        vec![
+            done_with(0, payload.clone()),
+            done_with(1, payload),
+            refused(2),
+            compensated(1),
+            compensated(0),
+        ],
     ];
     for course in courses.iter().cycle() {
         // Ids of one child are not those of the next.
         let id = WorkflowId(uuid::Uuid::now_v7());
-        let (mut flow, start) = Flow::start(&plan(), Given { id: Some(id), ..Given::default() }).unwrap();
+        let (mut flow, start) =
+            Flow::start(&plan(), StartOptions { id: Some(id), ..StartOptions::default() }).unwrap();
         acknowledged(&store, keyed(start, &id.to_string(), "digest"), &flow).await;
         for input in course {
             let (next, write) = flow.next(input, at(1)).expect("a course that can happen");
@@ -114,7 +123,7 @@ async fn what_was_answered_outlives_the_process() {
             let loaded = store.load(&[*id]).await.expect("a read").remove(0).expect("a workflow");
             let events = store.history(*id, 0, u32::MAX).await.expect("a read");
             let flow = Flow { plan: plan(), state: loaded.state, events };
-            whole(&store, &flow)
+            check_consistency(&store, &flow)
                 .await
                 .unwrap_or_else(|found| panic!("{id} after {answers} answers: {found}"));
             assert_eq!(loaded.idempotency_key, Some(id.to_string()));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goconductor_saga::{Plan, Timestamp, WorkflowId};
-use goconductor_store::conformance::flow::{Flow, Given, done, order, unkeyed};
-use goconductor_store::conformance::whole;
+use goconductor_store::conformance::check_consistency;
+use goconductor_store::conformance::flow::{Flow, StartOptions, done, order, unkeyed};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::{MaintenanceReport, MaintenanceRequest, Store, Write, WriteOutcome};
 use sqlx::{Connection, PgConnection};
@@ -81,7 +81,7 @@ async fn write(store: &Arc<dyn Store>, write: Write) {
 pub(super) async fn begin(store: &Arc<dyn Store>, plan: &Arc<Plan>) -> Flow {
     let now = store.now().await.expect("a clock");
     let id = Some(WorkflowId(uuid::Uuid::now_v7()));
-    let (flow, start) = Flow::start(plan, Given { id, now, ..Given::default() }).unwrap();
+    let (flow, start) = Flow::start(plan, StartOptions { id, now, ..StartOptions::default() }).unwrap();
     write(store, unkeyed(start)).await;
     flow
 }
@@ -117,20 +117,20 @@ async fn partitions_are_made_ahead_and_dropped_when_nobody_is_left() {
         let store = connect(&database).await;
         upkeep(&store, now).await;
         assert_eq!(partitions(&database).await, made);
-        whole(&store, &one).await.expect("kept");
+        check_consistency(&store, &one).await.expect("kept");
         // Its time is over, but another one of that day goes on: the history stays for that one.
         let later = now.after(KEEP + DAY);
         assert_eq!(upkeep(&store, later).await, MaintenanceReport { removed: 1, more: false });
         assert!(store.load(&[one.id()]).await.expect("a read")[0].is_none());
         assert!(store.history(one.id(), 0, 100).await.expect("a read").is_empty());
-        whole(&store, &other).await.expect("kept");
+        check_consistency(&store, &other).await.expect("kept");
         assert_eq!(filled(&database).await, held_by);
         // And a process that was not there when it ended drops it when its time is over.
         let other = end(&store, other, later).await;
         drop(store);
         let store = connect(&database).await;
         upkeep(&store, later).await;
-        whole(&store, &other).await.expect("kept");
+        check_consistency(&store, &other).await.expect("kept");
         assert_eq!(upkeep(&store, later.after(KEEP)).await.removed, 1);
         let left = partitions(&database).await;
         assert!(!left.contains(&held_by[0]), "{left:?}");
@@ -211,7 +211,7 @@ async fn what_has_no_partition_is_kept_all_the_same() {
         upkeep(&store, now).await;
         assert_eq!(partitions(&database).await.len(), 4);
         let flow = end(&store, flow, now).await;
-        whole(&store, &flow).await.expect("kept");
+        check_consistency(&store, &flow).await.expect("kept");
         assert_eq!(filled(&database).await, ["events_other"]);
         assert_eq!(upkeep(&store, now.after(KEEP + DAY)).await.removed, 1);
         assert!(filled(&database).await.is_empty());

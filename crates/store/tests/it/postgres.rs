@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use goconductor_saga::{Side, WorkflowId};
-use goconductor_store::conformance::flow::{Flow, Given, at, command, order, publishing, unkeyed};
+use goconductor_store::conformance::flow::{Flow, StartOptions, at, command, order, publishing, unkeyed};
 use goconductor_store::conformance::{CASES, Factory};
 use goconductor_store::postgres::PostgresStore;
 use goconductor_store::{ClusterStore, LedgerRowKey, LedgerStore, Store, WorkflowStore, WriteOutcome};
@@ -249,7 +249,7 @@ async fn one_who_gives_way_to_another_tries_again() {
         let plan = order().expect("a graph");
         let mut ids = Vec::new();
         for _ in 0..2 {
-            let (flow, start) = Flow::start(&plan, Given::default()).unwrap();
+            let (flow, start) = Flow::start(&plan, StartOptions::default()).unwrap();
             store.write(vec![unkeyed(publishing(start))]).await.expect("written");
             ids.push(flow.state.id);
         }
@@ -285,7 +285,7 @@ async fn what_is_there_already_fails_no_group() {
     Database::with("", |database| async move {
         let store = PostgresStore::connect(&database.url, 4).await.expect("a new database");
         let plan = order().expect("a graph");
-        let [twice, stray, new] = [(); 3].map(|()| Flow::start(&plan, Given::default()).unwrap());
+        let [twice, stray, new] = [(); 3].map(|()| Flow::start(&plan, StartOptions::default()).unwrap());
         // A row of the ledger that should not be there.
         let row = "INSERT INTO dispatch VALUES ($1, '0/execute', 7, 'default', 'stock', 'run',
              'default/stock/execute', 5, 0, 5)";

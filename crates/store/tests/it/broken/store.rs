@@ -17,12 +17,12 @@ use goconductor_store::{
     ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 
-use super::{Fault, spoil};
+use super::{Fault, inject};
 
 type Key = (String, String);
 
 #[derive(Debug)]
-pub(super) struct Broken {
+pub(super) struct FaultyStore {
     fault: Fault,
     inner: Arc<SqliteStore>,
     calls: AtomicU64,
@@ -32,7 +32,7 @@ pub(super) struct Broken {
     counted: Mutex<Vec<Count>>,
 }
 
-impl Broken {
+impl FaultyStore {
     pub(super) fn new(fault: Fault) -> Self {
         Self {
             fault,
@@ -49,10 +49,10 @@ impl Broken {
         Ok(self.inner.load(&[id]).await?.pop().flatten())
     }
 
-    async fn write_each(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+    async fn write_each(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let (mut outcomes, mut failed) = (Vec::new(), Ok(()));
-        for write in group {
-            let ended = self.fault == Fault::ALoserEndsItsGroup
+        for write in batch {
+            let ended = self.fault == Fault::ConflictAbortsBatch
                 && outcomes.last().is_some_and(|last| !matches!(last, WriteOutcome::Written));
             if ended {
                 outcomes.push(WriteOutcome::Missing);
@@ -66,11 +66,11 @@ impl Broken {
         failed.map(|()| outcomes)
     }
 
-    /// Each key is looked up before the group is written, and noted after it.
-    async fn write_with_keys(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+    /// Each key is looked up before the batch is written, and noted after it.
+    async fn write_with_keys(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let mut outcomes = Vec::new();
         let mut started = Vec::new();
-        for write in &group {
+        for write in &batch {
             let Write::Start(new) = write else { continue };
             let Some(key) = &new.idempotency_key else { continue };
             let key = (new.write.record.namespace.clone(), key.clone());
@@ -93,15 +93,15 @@ impl Broken {
         Ok(outcomes)
     }
 
-    async fn write_whatever_the_seq(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+    async fn write_whatever_the_seq(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let mut outcomes = Vec::new();
-        for write in group {
+        for write in batch {
             loop {
                 let mut write = write.clone();
                 if let Write::Transition(late) = &write
                     && let Some(present) = self.present(late.record.id).await?
                 {
-                    write = Write::Transition(spoil::rebased(late, present.state.seq));
+                    write = Write::Transition(inject::rebased(late, present.state.seq));
                 }
                 let mut outcome = self.inner.write(vec![write]).await?;
                 if !matches!(outcome.as_slice(), [WriteOutcome::Lost(_)]) {
@@ -116,12 +116,12 @@ impl Broken {
     /// Says that it wrote what `left` names, and does not.
     async fn write_but(
         &self,
-        group: Vec<Write>,
+        batch: Vec<Write>,
         mut left: impl FnMut(usize, &Write) -> bool,
     ) -> Result<Vec<WriteOutcome>, Error> {
         let mut outcomes = Vec::new();
         let mut rest = Vec::new();
-        for (place, write) in group.into_iter().enumerate() {
+        for (place, write) in batch.into_iter().enumerate() {
             outcomes.push(WriteOutcome::Written);
             if !left(place, &write) {
                 rest.push((place, write));
@@ -136,7 +136,7 @@ impl Broken {
 
     /// A hold as the good store knows it.
     fn known(&self, hold: &LockHold) -> LockHold {
-        let is_other = self.fault == Fault::RepeatsTokensOfLocks;
+        let is_other = self.fault == Fault::RepeatsLockTokens;
         LockHold { token: hold.token.filter(|_| !is_other), ..hold.clone() }
     }
 
@@ -158,57 +158,61 @@ fn state_of(write: &Write) -> State {
     record.transition().expect("a transition").state
 }
 
-fn spoilt(fault: Fault, write: &Write, outcome: WriteOutcome) -> WriteOutcome {
+fn inject_outcome(fault: Fault, write: &Write, outcome: WriteOutcome) -> WriteOutcome {
     match (fault, write, outcome) {
-        (Fault::TellsTheLoserItsOwn, _, WriteOutcome::Lost(mut present)) => {
+        (Fault::ReturnsRejectedStateOnConflict, _, WriteOutcome::Lost(mut present)) => {
             present.state = state_of(write);
             WriteOutcome::Lost(present)
         }
-        (Fault::AnswersWrittenToATakenId, Write::Start(_), WriteOutcome::Lost(_)) => WriteOutcome::Written,
+        (Fault::AcceptsDuplicateIds, Write::Start(_), WriteOutcome::Lost(_)) => WriteOutcome::Written,
         (_, _, outcome) => outcome,
     }
 }
 
-impl StoreLayer for Broken {
+impl StoreLayer for FaultyStore {
     fn inner(&self) -> &dyn Store {
         &*self.inner
     }
 }
 
 #[async_trait]
-impl WorkflowLayer for Broken {
-    async fn write(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
-        let group: Vec<Write> = group.into_iter().map(|write| spoil::write(self.fault, write)).collect();
-        let asked = group.clone();
+impl WorkflowLayer for FaultyStore {
+    async fn write(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+        let batch: Vec<Write> = batch.into_iter().map(|write| inject::write(self.fault, write)).collect();
+        let asked = batch.clone();
         let mut seen = BTreeSet::new();
         let outcomes = match self.fault {
-            Fault::ALoserEndsItsGroup | Fault::WritesOneByOne => self.write_each(group).await?,
-            Fault::ChecksKeysBeforehand => self.write_with_keys(group).await?,
-            Fault::IgnoresSeq => self.write_whatever_the_seq(group).await?,
-            Fault::CutsGroups => self.write_but(group, |place, _| place >= 256).await?,
-            Fault::WritesOnceInAGroup => {
-                self.write_but(group, |_, write| !seen.insert(state_of(write).id)).await?
+            Fault::ConflictAbortsBatch | Fault::WritesBatchNonAtomically => self.write_each(batch).await?,
+            Fault::ChecksKeysOutsideTransaction => self.write_with_keys(batch).await?,
+            Fault::IgnoresSeq => self.write_whatever_the_seq(batch).await?,
+            Fault::TruncatesBatches => self.write_but(batch, |place, _| place >= 256).await?,
+            Fault::WritesWorkflowOncePerBatch => {
+                self.write_but(batch, |_, write| !seen.insert(state_of(write).id)).await?
             }
-            Fault::AnswersBeforeItWrites => {
-                let (inner, answer) = (Arc::clone(&self.inner), vec![WriteOutcome::Written; group.len()]);
+            Fault::RespondsBeforeWriting => {
+                let (inner, answer) = (Arc::clone(&self.inner), vec![WriteOutcome::Written; batch.len()]);
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(50)).await;
-                    drop(inner.write(group).await);
+                    drop(inner.write(batch).await);
                 });
                 answer
             }
-            _ => self.inner.write(group).await?,
+            _ => self.inner.write(batch).await?,
         };
-        Ok(asked.iter().zip(outcomes).map(|(write, outcome)| spoilt(self.fault, write, outcome)).collect())
+        Ok(asked
+            .iter()
+            .zip(outcomes)
+            .map(|(write, outcome)| inject_outcome(self.fault, write, outcome))
+            .collect())
     }
 
     async fn load_encoded(&self, ids: &[WorkflowId]) -> Result<Vec<Option<EncodedWorkflow>>, Error> {
         let mut ids = ids.to_vec();
-        if self.fault == Fault::LoadsInAnyOrder {
+        if self.fault == Fault::LoadsInIdOrder {
             ids.sort();
         }
         let stored = self.inner.load_encoded(&ids).await?;
-        for stored in stored.iter().flatten().filter(|_| self.fault == Fault::LikesNoDepth) {
+        for stored in stored.iter().flatten().filter(|_| self.fault == Fault::RejectsDeepValues) {
             let read: Result<State, _> = serde_json::from_str(&stored.state);
             read.map_err(|error| Error::corrupt("a state", error.to_string()))?;
         }
@@ -217,25 +221,25 @@ impl WorkflowLayer for Broken {
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, Error> {
         let mut request = request.clone();
-        request.filter = request.filter.as_ref().map(|filter| spoil::filter(self.fault, filter));
+        request.filter = request.filter.as_ref().map(|filter| inject::filter(self.fault, filter));
         match self.fault {
-            Fault::ListsAnyNamespace => request.namespace = "default".to_owned(),
+            Fault::IgnoresListNamespace => request.namespace = "default".to_owned(),
             Fault::StripsNul => request.namespace = request.namespace.replace('\0', ""),
             _ => {}
         }
         let mut page = self.inner.list(&request).await?;
         match self.fault {
-            Fault::ListsTheOldestFirst => page.workflows.reverse(),
-            Fault::SaysThereIsMore => page.more = true,
+            Fault::ListsOldestFirst => page.workflows.reverse(),
+            Fault::AlwaysReportsMorePages => page.more = true,
             _ => {}
         }
         Ok(page)
     }
 
     async fn counts(&self, namespace: &str, by: Field, filter: Option<&Filter>) -> Result<Vec<Count>, Error> {
-        let filter = filter.filter(|_| self.fault != Fault::CountsWithoutFilter);
+        let filter = filter.filter(|_| self.fault != Fault::IgnoresFilterInCounts);
         let counts = self.inner.counts(namespace, by, filter).await?;
-        if self.fault != Fault::CountsWhatIsGone {
+        if self.fault != Fault::CountsRemovedWorkflows {
             return Ok(counts);
         }
         let mut counted = self.counted.lock().expect("no panic under the lock");
@@ -254,10 +258,10 @@ impl WorkflowLayer for Broken {
 }
 
 #[async_trait]
-impl LedgerLayer for Broken {
+impl LedgerLayer for FaultyStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
-        let mut claim = self.inner.claim(&spoil::claim(self.fault, request)).await?;
-        if self.fault == Fault::HandsOutTwice {
+        let mut claim = self.inner.claim(&inject::claim(self.fault, request)).await?;
+        if self.fault == Fault::ClaimsRowsTwice {
             let mut given = self.given.lock().expect("no panic under the lock");
             let again = given.pop();
             given.extend(claim.rows.first().cloned());
@@ -269,7 +273,7 @@ impl LedgerLayer for Broken {
     async fn extend(&self, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
         match self.fault {
             Fault::NeverExtends => Ok(()),
-            Fault::GivesUp if self.calls.fetch_add(1, Ordering::Relaxed) == 10 => {
+            Fault::FailsOnConflict if self.calls.fetch_add(1, Ordering::Relaxed) == 10 => {
                 Err(Error::unavailable("others came first"))
             }
             Fault::ExtendsAnyAttempt => {
@@ -292,14 +296,18 @@ impl LedgerLayer for Broken {
     }
 
     async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
-        if self.fault == Fault::NeverExpires { Ok(2) } else { self.inner.expire_deliveries(now).await }
+        if self.fault == Fault::NeverExpiresDeliveries {
+            Ok(2)
+        } else {
+            self.inner.expire_deliveries(now).await
+        }
     }
 
     async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
         let later =
-            if self.fault == Fault::CountsWhatIsNotDue { Duration::from_secs(3600) } else { Duration::ZERO };
+            if self.fault == Fault::CountsRowsBeforeDue { Duration::from_secs(3600) } else { Duration::ZERO };
         let mut backlog = self.inner.backlog(now.after(later)).await?;
-        if self.fault == Fault::MixesLanes {
+        if self.fault == Fault::MergesLanes {
             let mut lanes: BTreeMap<String, u64> = BTreeMap::new();
             for (lane, count) in backlog {
                 *lanes.entry(lane.replace("%2F", "/")).or_default() += count;
@@ -310,7 +318,7 @@ impl LedgerLayer for Broken {
     }
 
     async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {
-        if self.fault != Fault::FindsOrphans {
+        if self.fault != Fault::ReportsFalseOrphans {
             return self.inner.orphans(limit).await;
         }
         let ids = self.inner.ids(None, limit).await?;
@@ -319,13 +327,13 @@ impl LedgerLayer for Broken {
 }
 
 #[async_trait]
-impl DefinitionLayer for Broken {
+impl DefinitionLayer for FaultyStore {
     async fn put_definition(&self, mut new: NewDefinition) -> Result<PutDefinition, Error> {
         match self.fault {
-            Fault::EachApplyIsAVersion => {
+            Fault::CreatesVersionPerApply => {
                 new.digest = format!("{}#{}", new.digest, self.calls.fetch_add(1, Ordering::Relaxed));
             }
-            Fault::CutsSources => new.source = new.source.trim_end().to_owned(),
+            Fault::TrimsSources => new.source = new.source.trim_end().to_owned(),
             _ => {}
         }
         self.inner.put_definition(new).await
@@ -333,7 +341,7 @@ impl DefinitionLayer for Broken {
 
     async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
         let known = self.inner.services().await?.iter().any(|known| known.name == service.name);
-        if self.fault == Fault::KeepsOldServices && known {
+        if self.fault == Fault::IgnoresServiceUpdates && known {
             Ok(())
         } else {
             self.inner.put_service(service).await
@@ -342,9 +350,9 @@ impl DefinitionLayer for Broken {
 }
 
 #[async_trait]
-impl ClusterLayer for Broken {
+impl ClusterLayer for FaultyStore {
     async fn announce(&self, member: &Announcement) -> Result<(), Error> {
-        if self.fault == Fault::KeepsTheGone {
+        if self.fault == Fault::KeepsExpiredMembers {
             let ttl = Duration::from_secs(3600);
             return self.inner.announce(&Announcement { ttl, ..member.clone() }).await;
         }
@@ -352,7 +360,7 @@ impl ClusterLayer for Broken {
     }
 
     async fn raise_epoch(&self, name: &str) -> Result<u64, Error> {
-        if self.fault != Fault::EpochsAreNotAtomic {
+        if self.fault != Fault::RaisesEpochsNonAtomically {
             return self.inner.raise_epoch(name).await;
         }
         let known =
@@ -368,7 +376,7 @@ impl ClusterLayer for Broken {
         mut revision: u64,
         value: &goconductor_saga::Json,
     ) -> Result<Option<goconductor_store::ConfigEntry>, Error> {
-        if self.fault == Fault::AgreesWithAnybody && revision == 0 {
+        if self.fault == Fault::IgnoresRevisions && revision == 0 {
             revision = self.inner.config_entry(name).await?.map_or(0, |known| known.revision);
         }
         self.inner.compare_and_set(name, revision, value).await
@@ -376,23 +384,23 @@ impl ClusterLayer for Broken {
 
     async fn now(&self) -> Result<Timestamp, Error> {
         let now = self.inner.now().await?;
-        Ok(if self.fault == Fault::TellsSeconds { Timestamp(now.0 / 1_000_000) } else { now })
+        Ok(if self.fault == Fault::ReportsTimeInSeconds { Timestamp(now.0 / 1_000_000) } else { now })
     }
 }
 
 #[async_trait]
-impl LockLayer for Broken {
+impl LockLayer for FaultyStore {
     async fn acquire_lock(&self, request: &LockRequest) -> Result<LockOutcome, Error> {
         let mut request = request.clone();
-        if self.fault == Fault::KeepsLocksForEver {
+        if self.fault == Fault::NeverExpiresLocks {
             request.ttl = Duration::from_secs(3600);
         }
         let answer = self.inner.acquire_lock(&request).await?;
         Ok(match (self.fault, answer) {
-            (Fault::LetsTwoHoldALock, LockOutcome::Held(lock)) => {
+            (Fault::GrantsHeldLocks, LockOutcome::Held(lock)) => {
                 LockOutcome::Granted(Lock { owner: request.owner, token: lock.token + 1, ..lock })
             }
-            (Fault::RepeatsTokensOfLocks, LockOutcome::Granted(lock)) => {
+            (Fault::RepeatsLockTokens, LockOutcome::Granted(lock)) => {
                 LockOutcome::Granted(Lock { token: 7, ..lock })
             }
             (_, answer) => answer,
@@ -417,10 +425,10 @@ impl LockLayer for Broken {
 }
 
 #[async_trait]
-impl DeadLetterLayer for Broken {
+impl DeadLetterLayer for FaultyStore {
     async fn put_dead_letters(&self, letters: &[DeadLetter]) -> Result<u64, Error> {
         let mut letters = letters.to_vec();
-        if self.fault == Fault::DoublesDeadLetters {
+        if self.fault == Fault::DuplicatesDeadLetters {
             letters.iter_mut().for_each(|letter| letter.id = uuid::Uuid::now_v7().to_string());
         }
         self.inner.put_dead_letters(&letters).await
@@ -428,10 +436,10 @@ impl DeadLetterLayer for Broken {
 }
 
 #[async_trait]
-impl ShardLeaseLayer for Broken {
+impl ShardLeaseLayer for FaultyStore {
     async fn sync_leases(&self, stream: &str, new: &[NewShardLease], gone: &[String]) -> Result<(), Error> {
         let mut gone = gone.to_vec();
-        if self.fault == Fault::BeginsLeasesAnew {
+        if self.fault == Fault::ResetsLeasesOnSync {
             gone.extend(new.iter().map(|new| new.shard.clone()));
             self.inner.sync_leases(stream, &[], &gone).await?;
         }
@@ -439,7 +447,7 @@ impl ShardLeaseLayer for Broken {
     }
 
     async fn acquire_leases(&self, stream: &str, take: &LeaseRequest) -> Result<Vec<bool>, Error> {
-        let steal = take.steal || self.fault == Fault::AlwaysSteals;
+        let steal = take.steal || self.fault == Fault::AlwaysStealsLeases;
         self.inner.acquire_leases(stream, &LeaseRequest { steal, ..take.clone() }).await
     }
 
@@ -450,21 +458,23 @@ impl ShardLeaseLayer for Broken {
         marks: &[LeaseUpdate],
     ) -> Result<Vec<bool>, Error> {
         let kept = self.inner.update_leases(stream, owner, marks).await?;
-        let believes = self.fault == Fault::BelievesAnyReader;
+        let believes = self.fault == Fault::AcceptsUpdatesOfAnyOwner;
         Ok(kept.into_iter().map(|kept| kept || believes).collect())
     }
 }
 
 #[async_trait]
-impl MaintenanceLayer for Broken {
+impl MaintenanceLayer for FaultyStore {
     async fn maintain(&self, request: &MaintenanceRequest) -> Result<MaintenanceReport, Error> {
         let mut request = *request;
         match self.fault {
             Fault::NeverRemoves => request.retention = None,
-            Fault::RemovesTooSoon => request.now = request.now.after(Duration::from_secs(2 * 24 * 3600)),
+            Fault::RemovesBeforeRetention => {
+                request.now = request.now.after(Duration::from_secs(2 * 24 * 3600))
+            }
             _ => {}
         }
         let done = self.inner.maintain(&request).await?;
-        Ok(MaintenanceReport { more: done.more && self.fault != Fault::StopsHalfway, ..done })
+        Ok(MaintenanceReport { more: done.more && self.fault != Fault::StopsMaintenanceEarly, ..done })
     }
 }

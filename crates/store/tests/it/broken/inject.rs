@@ -10,7 +10,7 @@ use super::Fault;
 pub(super) fn write(fault: Fault, mut write: Write) -> Write {
     match &mut write {
         Write::Start(new) => {
-            if fault == Fault::ForgetsKeys {
+            if fault == Fault::DropsIdempotencyKeys {
                 new.idempotency_key = None;
             }
             if fault == Fault::IgnoresDigests {
@@ -27,12 +27,12 @@ pub(super) fn write(fault: Fault, mut write: Write) -> Write {
 }
 
 fn transition_write(fault: Fault, write: &mut TransitionWrite) {
-    if fault == Fault::ForgetsPublishes {
+    if fault == Fault::DropsPublishes {
         write.publishes.clear();
     }
     let transition = &mut write.record.transition().expect("a transition");
     transition.ledger.retain(|change| !forgets(fault, change));
-    if fault == Fault::LosesEvents && transition.events.len() > 2 {
+    if fault == Fault::DropsEvents && transition.events.len() > 2 {
         transition.events.remove(1);
     }
     values(fault, transition);
@@ -45,10 +45,10 @@ fn forgets(fault: Fault, change: &LedgerChange) -> bool {
         LedgerChange::Issue(row) | LedgerChange::Change(row) => (false, row.key, Some(row.due)),
     };
     match fault {
-        Fault::ForgetsRows => !settles,
-        Fault::ForgetsCommands => matches!(key, OwedKey::Command(StepIndex(2), _)),
-        Fault::ForgetsCompensations => matches!(key, OwedKey::Command(_, Side::Compensate)),
-        Fault::ForgetsTimers => matches!(key, OwedKey::Timer(_)),
+        Fault::DropsLedgerRows => !settles,
+        Fault::DropsCommands => matches!(key, OwedKey::Command(StepIndex(2), _)),
+        Fault::DropsCompensations => matches!(key, OwedKey::Command(_, Side::Compensate)),
+        Fault::DropsTimers => matches!(key, OwedKey::Timer(_)),
         Fault::KeepsSettledRows => settles,
         Fault::NeverHolds => due == Some(Due::Held),
         Fault::NeverWithdraws => due == Some(Due::Withdraw),
@@ -63,7 +63,7 @@ fn values(fault: Fault, transition: &mut Transition) {
                 *value = value.replace('\0', "");
             }
         }
-        Fault::CutsPayloads | Fault::RoundsNumbers => {
+        Fault::TruncatesPayloads | Fault::RoundsNumbers => {
             value(fault, Arc::make_mut(&mut transition.state.input));
             for event in &mut transition.events {
                 if let EventKind::WorkflowStarted { input, .. } = &mut event.kind {
@@ -77,7 +77,7 @@ fn values(fault: Fault, transition: &mut Transition) {
 
 fn value(fault: Fault, json: &mut Json) {
     match json {
-        Json::String(text) if fault == Fault::CutsPayloads && text.len() > 1 << 16 => {
+        Json::String(text) if fault == Fault::TruncatesPayloads && text.len() > 1 << 16 => {
             *text = text.chars().take(1 << 14).collect();
         }
         Json::Number(number) if fault == Fault::RoundsNumbers => *json = serde_json::json!(number.as_f64()),
@@ -105,8 +105,8 @@ pub(super) fn rebased(write: &TransitionWrite, seq: u64) -> TransitionWrite {
 pub(super) fn claim(fault: Fault, request: &ClaimRequest) -> ClaimRequest {
     let mut request = request.clone();
     match fault {
-        Fault::ClaimsWhatIsNotDue => request.now = request.now.after(std::time::Duration::from_secs(3600)),
-        Fault::ClaimsForBothSides => {
+        Fault::ClaimsRowsBeforeDue => request.now = request.now.after(std::time::Duration::from_secs(3600)),
+        Fault::IgnoresSides => {
             let mut others = request.lanes.clone();
             for lane in &mut others {
                 lane.side = if lane.side == Side::Execute { Side::Compensate } else { Side::Execute };
@@ -117,11 +117,11 @@ pub(super) fn claim(fault: Fault, request: &ClaimRequest) -> ClaimRequest {
             request.limit = 1000;
             request.lanes.iter_mut().for_each(|lane| lane.limit = 1000);
         }
-        Fault::IgnoresTheQueue => request.lanes.iter_mut().for_each(|lane| lane.waiting_since = None),
+        Fault::IgnoresQueuedMessages => request.lanes.iter_mut().for_each(|lane| lane.waiting_since = None),
         Fault::IgnoresFences => request.fence = None,
-        Fault::IgnoresShares => request.shard = None,
+        Fault::IgnoresShards => request.shard = None,
         Fault::NeverClaimsTimers => request.timers = false,
-        Fault::NeverDeliversAgain => request.redelivery = std::time::Duration::from_secs(1 << 30),
+        Fault::NeverRedelivers => request.redelivery = std::time::Duration::from_secs(1 << 30),
         _ => {}
     }
     request
@@ -130,11 +130,11 @@ pub(super) fn claim(fault: Fault, request: &ClaimRequest) -> ClaimRequest {
 pub(super) fn filter(fault: Fault, filter: &Filter) -> Filter {
     let all = |parts: &[Filter]| parts.iter().map(|part| self::filter(fault, part)).collect();
     match filter {
-        Filter::Any(parts) if fault == Fault::TakesAnyForAll => Filter::All(all(parts)),
+        Filter::Any(parts) if fault == Fault::TreatsAnyAsAll => Filter::All(all(parts)),
         Filter::All(parts) => Filter::All(all(parts)),
         Filter::Any(parts) => Filter::Any(all(parts)),
         Filter::Not(part) => Filter::Not(Box::new(self::filter(fault, part))),
-        Filter::Compare(field, Comparison::LessOrEqual, value) if fault == Fault::TakesLessForLessOrEqual => {
+        Filter::Compare(field, Comparison::LessOrEqual, value) if fault == Fault::TreatsLessOrEqualAsLess => {
             Filter::Compare(field.clone(), Comparison::Less, value.clone())
         }
         same @ Filter::Compare(..) => same.clone(),

@@ -6,28 +6,28 @@ use std::sync::Arc;
 use goconductor_saga::{Due, Input, OwedKey, Plan, Side, Timestamp, WorkflowId, evolve, owed};
 
 pub(super) use super::flow::{
-    Flow, Given, NAMESPACE, REDELIVERY, answered, at, cancel, command, definition, done, done_at, failed,
-    keyed, new_id, order, parallel, pause, plan_of, publishing, refused, report, resume, step, undone,
-    unkeyed,
+    Flow, NAMESPACE, REDELIVERY, StartOptions, at, cancel, command, compensated, definition, done,
+    done_at_attempt, done_with, failed, keyed, new_id, order, parallel, pause, plan_of, publishing, refused,
+    report, resume, step, unkeyed,
 };
-use super::{Factory, Verdict};
+use super::{CaseResult, Factory};
 use crate::{ClaimRequest, Error, LaneClaim, LedgerRow, Loaded, RowKind, Store, Write, WriteOutcome};
 
 /// A store under test.
 #[derive(Debug, Clone)]
-pub(super) struct Bench {
+pub(super) struct Fixture {
     pub(super) store: Arc<dyn Store>,
 }
 
-impl Bench {
+impl Fixture {
     pub(super) async fn open(factory: &Arc<dyn Factory>) -> Result<Self, String> {
         Ok(Self { store: factory.open().await? })
     }
 
-    pub(super) async fn outcomes(&self, group: Vec<Write>) -> Result<Vec<WriteOutcome>, String> {
-        let expected = group.len();
-        let outcomes = self.store.write(group).await.map_err(unexpected("write"))?;
-        same("how many outcomes a group has", &outcomes.len(), &expected)?;
+    pub(super) async fn outcomes(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, String> {
+        let expected = batch.len();
+        let outcomes = self.store.write(batch).await.map_err(unexpected("write"))?;
+        expect_eq("how many outcomes a batch has", &outcomes.len(), &expected)?;
         Ok(outcomes)
     }
 
@@ -36,26 +36,26 @@ impl Bench {
         outcomes.pop().ok_or_else(|| "no outcome".to_owned())
     }
 
-    /// A group of which each member has to be written.
-    pub(super) async fn write(&self, group: Vec<Write>) -> Verdict {
-        let outcomes = self.outcomes(group).await?;
-        let all: Vec<String> = outcomes.iter().map(said).collect();
+    /// A batch of which each member has to be written.
+    pub(super) async fn write(&self, batch: Vec<Write>) -> CaseResult {
+        let outcomes = self.outcomes(batch).await?;
+        let all: Vec<String> = outcomes.iter().map(describe).collect();
         ensure(all.iter().all(|each| each == "written"), || format!("not all were written: {all:?}"))
     }
 
     /// A workflow that is started.
-    pub(super) async fn begin(&self, plan: &Arc<Plan>) -> Result<Flow, String> {
-        self.begin_with(plan, Given::default()).await
+    pub(super) async fn start(&self, plan: &Arc<Plan>) -> Result<Flow, String> {
+        self.start_with(plan, StartOptions::default()).await
     }
 
-    pub(super) async fn begin_with(&self, plan: &Arc<Plan>, given: Given) -> Result<Flow, String> {
+    pub(super) async fn start_with(&self, plan: &Arc<Plan>, given: StartOptions) -> Result<Flow, String> {
         let (flow, write) = Flow::start(plan, given)?;
         self.write(vec![unkeyed(write)]).await?;
         Ok(flow)
     }
 
     /// Moves a workflow on.
-    pub(super) async fn news(&self, flow: &mut Flow, input: &Input, now: Timestamp) -> Verdict {
+    pub(super) async fn apply(&self, flow: &mut Flow, input: &Input, now: Timestamp) -> CaseResult {
         let (next, write) = flow.next(input, now)?;
         self.write(vec![Write::Transition(write)]).await?;
         *flow = next;
@@ -64,7 +64,7 @@ impl Bench {
 
     pub(super) async fn load(&self, id: WorkflowId) -> Result<Option<Loaded>, String> {
         let mut loaded = self.store.load(&[id]).await.map_err(unexpected("load"))?;
-        same("how many were loaded", &loaded.len(), &1)?;
+        expect_eq("how many were loaded", &loaded.len(), &1)?;
         Ok(loaded.pop().flatten())
     }
 
@@ -80,23 +80,23 @@ impl Bench {
     }
 
     /// Its row, its history and its ledger are what they have to be.
-    pub(super) async fn whole(&self, flow: &Flow) -> Verdict {
+    pub(super) async fn check_consistency(&self, flow: &Flow) -> CaseResult {
         let loaded = self.load(flow.id()).await?.ok_or("the workflow is not there")?;
-        same("the state", &loaded.state, &flow.state)?;
+        expect_eq("the state", &loaded.state, &flow.state)?;
         let history = self.store.history(flow.id(), 0, u32::MAX).await.map_err(unexpected("history"))?;
-        same("the history", &history, &flow.events)?;
+        expect_eq("the history", &history, &flow.events)?;
         let folded = history.iter().fold(None, evolve);
-        same("the history, folded", &folded.as_ref(), &Some(&flow.state))?;
+        expect_eq("the history, folded", &folded.as_ref(), &Some(&flow.state))?;
         let rows = self.rows(flow.id()).await?;
         let found: Vec<AsOwed> = rows.iter().map(as_owed).collect();
         let mut expected = expected_rows(flow);
         for (expected, row) in expected.iter_mut().zip(&rows).filter(|(_, row)| row.deliveries > 0) {
             expected.4 = found_due(row);
         }
-        same("the ledger", &found, &expected)?;
+        expect_eq("the ledger", &found, &expected)?;
         for row in rows {
-            same("a ledger row's workflow", &row.key.id, &flow.id())?;
-            same("a ledger row's namespace", &row.namespace, &flow.state.namespace)?;
+            expect_eq("a ledger row's workflow", &row.key.id, &flow.id())?;
+            expect_eq("a ledger row's namespace", &row.namespace, &flow.state.namespace)?;
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ pub(super) fn timers(now: Timestamp) -> ClaimRequest {
 }
 
 /// An outcome in a word.
-pub(super) fn said(outcome: &WriteOutcome) -> String {
+pub(super) fn describe(outcome: &WriteOutcome) -> String {
     match outcome {
         WriteOutcome::Written => "written".to_owned(),
         WriteOutcome::Replayed(loaded) => format!("replayed {} at {}", loaded.state.id, loaded.state.seq),
@@ -172,12 +172,12 @@ pub(super) fn said(outcome: &WriteOutcome) -> String {
     }
 }
 
-pub(super) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Verdict {
+pub(super) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> CaseResult {
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
 /// Both are equal; what is long is cut.
-pub(super) fn same<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Verdict {
+pub(super) fn same<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> CaseResult {
     ensure(found == expected, || format!("{what}: {} where {} was expected", short(found), short(expected)))
 }
 

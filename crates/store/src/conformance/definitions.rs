@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use goconductor_saga::{Backoff, Definition, Template, Timestamp};
 
-use super::bench::{Bench, NAMESPACE, at, definition, ensure, same, step, unexpected};
-use super::{Factory, Verdict};
+use super::fixture::{Fixture, NAMESPACE, at, definition, ensure, expect_eq, step, unexpected};
+use super::{CaseResult, Factory};
 use crate::{DefinitionName, DefinitionRecord, NewDefinition, PutDefinition, ServiceRecord, ServiceSettings};
 
 fn named(name: &str, digest: &str) -> NewDefinition {
@@ -21,12 +21,16 @@ fn named(name: &str, digest: &str) -> NewDefinition {
     }
 }
 
-async fn put(bench: &Bench, new: NewDefinition) -> Result<PutDefinition, String> {
-    bench.store.put_definition(new).await.map_err(unexpected("put_definition"))
+async fn put(fixture: &Fixture, new: NewDefinition) -> Result<PutDefinition, String> {
+    fixture.store.put_definition(new).await.map_err(unexpected("put_definition"))
 }
 
-async fn get(bench: &Bench, name: &str, version: Option<u32>) -> Result<Option<DefinitionRecord>, String> {
-    bench.store.definition(NAMESPACE, name, version).await.map_err(unexpected("definition"))
+async fn get(
+    fixture: &Fixture,
+    name: &str,
+    version: Option<u32>,
+) -> Result<Option<DefinitionRecord>, String> {
+    fixture.store.definition(NAMESPACE, name, version).await.map_err(unexpected("definition"))
 }
 
 type Shown = (String, String, u32, String, Definition, String, String, Timestamp, Option<String>);
@@ -46,31 +50,31 @@ fn shown(record: &DefinitionRecord) -> Shown {
     (namespace, name, version, digest, definition, source, source_format, created_at, actor)
 }
 
-pub(super) async fn versions(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn versions(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     // The content of the first comes back as the third: only the newest is compared with.
     for (digest, version, created) in
         [("a", 1, true), ("a", 1, false), ("b", 2, true), ("b", 2, false), ("a", 3, true)]
     {
-        let found = put(&bench, named("order", digest)).await?;
+        let found = put(&fixture, named("order", digest)).await?;
         let what = format!("content {digest}");
-        same(&what, &(found.record.version, found.created), &(version, created))?;
-        same(&what, &found.record.definition, &named("order", digest).definition)?;
-        let read = get(&bench, "order", None).await?.ok_or("the definition is not there")?;
-        same("what is read", &shown(&read), &shown(&found.record))?;
+        expect_eq(&what, &(found.record.version, found.created), &(version, created))?;
+        expect_eq(&what, &found.record.definition, &named("order", digest).definition)?;
+        let read = get(&fixture, "order", None).await?.ok_or("the definition is not there")?;
+        expect_eq("what is read", &shown(&read), &shown(&found.record))?;
     }
-    put(&bench, named("alpha", "x")).await?;
-    put(&bench, named("Order", "x")).await?;
-    put(&bench, NewDefinition { namespace: "other".to_owned(), ..named("order", "z") }).await?;
+    put(&fixture, named("alpha", "x")).await?;
+    put(&fixture, named("Order", "x")).await?;
+    put(&fixture, NewDefinition { namespace: "other".to_owned(), ..named("order", "z") }).await?;
     for (version, digest) in [(Some(1), "a"), (Some(2), "b"), (Some(3), "a"), (None, "a")] {
-        let found = get(&bench, "order", version).await?.map(|found| found.digest);
-        same(&format!("version {version:?}"), &found.as_deref(), &Some(digest))?;
+        let found = get(&fixture, "order", version).await?.map(|found| found.digest);
+        expect_eq(&format!("version {version:?}"), &found.as_deref(), &Some(digest))?;
     }
     for (name, version) in
         [("order", Some(4)), ("order", Some(0)), ("order", Some(u32::MAX)), ("orde", None), ("", None)]
     {
-        let found = get(&bench, name, version).await?.is_some();
-        same(&format!("{name} {version:?}, which is not there"), &found, &false)?;
+        let found = get(&fixture, name, version).await?.is_some();
+        expect_eq(&format!("{name} {version:?}, which is not there"), &found, &false)?;
     }
     let names = [
         ("default", "order"),
@@ -83,30 +87,30 @@ pub(super) async fn versions(factory: Arc<dyn Factory>) -> Verdict {
         namespace: if namespace == "default" { NAMESPACE } else { namespace }.to_owned(),
         name: name.to_owned(),
     };
-    let newest = bench.store.newest(&names.map(name)).await.map_err(unexpected("newest"))?;
-    same("the newest versions", &newest, &vec![Some(3), Some(1), None, Some(1), Some(3)])?;
+    let newest = fixture.store.newest(&names.map(name)).await.map_err(unexpected("newest"))?;
+    expect_eq("the newest versions", &newest, &vec![Some(3), Some(1), None, Some(1), Some(3)])?;
     let list = async |namespace: &str, name: Option<&str>| {
-        let found = bench.store.definitions(namespace, name).await.map_err(unexpected("definitions"))?;
+        let found = fixture.store.definitions(namespace, name).await.map_err(unexpected("definitions"))?;
         Ok::<_, String>(found.into_iter().map(|each| (each.name, each.version)).collect::<Vec<_>>())
     };
     let of = |all: &[(&str, u32)]| all.iter().map(|(name, version)| ((*name).to_owned(), *version)).collect();
-    same(
+    expect_eq(
         "the newest of each",
         &list(NAMESPACE, None).await?,
         &of(&[("Order", 1), ("alpha", 1), ("order", 3)]),
     )?;
-    same(
+    expect_eq(
         "all of one",
         &list(NAMESPACE, Some("order")).await?,
         &of(&[("order", 3), ("order", 2), ("order", 1)]),
     )?;
-    same("of another namespace", &list("other", None).await?, &of(&[("order", 1)]))?;
-    same("of no namespace", &list("nowhere", None).await?, &Vec::new())
+    expect_eq("of another namespace", &list("other", None).await?, &of(&[("order", 1)]))?;
+    expect_eq("of no namespace", &list("nowhere", None).await?, &Vec::new())
 }
 
-pub(super) async fn as_given(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
-    let mut content = super::course::timed()?.definition().clone();
+pub(super) async fn unchanged(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let mut content = super::lifecycle::timed()?.definition().clone();
     content.description = Some("it's \"quoted\" \\ 100% _ \u{1F600} \0 \u{1}".to_owned());
     content.labels.insert("nul\0".to_owned(), "\u{1}0".to_owned());
     content.input = Some(serde_json::json!({"type": "object", "const": 0.1, "maximum": u64::MAX}));
@@ -122,10 +126,10 @@ pub(super) async fn as_given(factory: Arc<dyn Factory>) -> Verdict {
         actor: Some("o'neil\0".to_owned()),
         ..named("timed", "a digest")
     };
-    let put = put(&bench, new.clone()).await?;
-    let reopened = Bench { store: factory.reopen(bench.store).await? };
+    let put = put(&fixture, new.clone()).await?;
+    let reopened = Fixture { store: factory.reopen(fixture.store).await? };
     let read = get(&reopened, "timed", Some(1)).await?.ok_or("the definition is not there")?;
-    same("what is read later", &shown(&read), &shown(&put.record))?;
+    expect_eq("what is read later", &shown(&read), &shown(&put.record))?;
     let now = reopened.store.now().await.map_err(unexpected("now"))?;
     ensure(read.created_at <= now && read.created_at > Timestamp(0), || {
         format!("applied at {:?}", read.created_at)
@@ -133,16 +137,16 @@ pub(super) async fn as_given(factory: Arc<dyn Factory>) -> Verdict {
     let NewDefinition { namespace, definition, digest, source, source_format, actor } = new;
     let expected =
         (namespace, "timed".to_owned(), 1, digest, definition, source, source_format, read.created_at, actor);
-    same("what was given", &shown(&read), &expected)
+    expect_eq("what was given", &shown(&read), &expected)
 }
 
-pub(super) async fn at_once(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn concurrent(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     for (name, contents, created) in [("equal", 1, 1), ("different", 20, 20)] {
         let mut callers = tokio::task::JoinSet::new();
         for number in 0..20 {
-            let (bench, new) = (bench.clone(), named(name, &(number % contents).to_string()));
-            callers.spawn(async move { put(&bench, new).await });
+            let (fixture, new) = (fixture.clone(), named(name, &(number % contents).to_string()));
+            callers.spawn(async move { put(&fixture, new).await });
         }
         let (mut versions, mut new) = (Vec::new(), 0);
         while let Some(ended) = callers.join_next().await {
@@ -152,27 +156,31 @@ pub(super) async fn at_once(factory: Arc<dyn Factory>) -> Verdict {
         }
         versions.sort_unstable();
         versions.dedup();
-        same(&format!("how many versions of {name} content were made"), &new, &created)?;
-        same(&format!("the versions of {name} content"), &versions, &(1..=created).collect())?;
+        expect_eq(&format!("how many versions of {name} content were made"), &new, &created)?;
+        expect_eq(&format!("the versions of {name} content"), &versions, &(1..=created).collect())?;
     }
     Ok(())
 }
 
-pub(super) async fn services(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn services(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     let service = |namespace: &str, name: &str, port: u32, second: i64| ServiceRecord {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         settings: ServiceSettings::http(format!("http://127.0.0.1:{port}/\0")),
         updated_at: at(second),
     };
-    same("services at first", &bench.store.services().await.map_err(unexpected("services"))?, &Vec::new())?;
+    expect_eq(
+        "services at first",
+        &fixture.store.services().await.map_err(unexpected("services"))?,
+        &Vec::new(),
+    )?;
     let (old, new) = (service("default", "stock", 1, 1), service("default", "stock", 2, 2));
     let (other, early) = (service("other", "stock", 3, 3), service("default", "Payments", 4, 4));
     for record in [&other, &old, &early, &new] {
-        bench.store.put_service(record.clone()).await.map_err(unexpected("put_service"))?;
+        fixture.store.put_service(record.clone()).await.map_err(unexpected("put_service"))?;
     }
-    let reopened = Bench { store: factory.reopen(bench.store).await? };
+    let reopened = Fixture { store: factory.reopen(fixture.store).await? };
     let found = reopened.store.services().await.map_err(unexpected("services"))?;
-    same("services, by name", &found, &vec![early, new, other])
+    expect_eq("services, by name", &found, &vec![early, new, other])
 }

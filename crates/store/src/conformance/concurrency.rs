@@ -5,41 +5,46 @@ use std::sync::Arc;
 
 use goconductor_saga::{Plan, Status, WorkflowId};
 
-use super::bench::{Bench, Flow, at, done, ensure, lanes, parallel, said, same, unexpected};
-use super::{Factory, Verdict};
+use super::fixture::{Fixture, Flow, at, describe, done, ensure, expect_eq, lanes, parallel, unexpected};
+use super::{CaseResult, Factory};
 use crate::{ClaimRequest, Write, WriteOutcome};
 
 const WRITERS: u32 = 6;
 const WORKFLOWS: usize = 12;
 
-pub(super) async fn crowd(factory: Arc<dyn Factory>) -> Verdict {
-    let bench = Bench::open(&factory).await?;
+pub(super) async fn writers_and_claimers(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
     let plan = parallel(WRITERS, "work")?;
     let mut ids = Vec::new();
     for _ in 0..WORKFLOWS {
-        ids.push(bench.begin(&plan).await?.id());
+        ids.push(fixture.start(&plan).await?.id());
     }
     let mut crowd = tokio::task::JoinSet::new();
     for branch in 0..WRITERS {
-        crowd.spawn(write_branch(bench.clone(), Arc::clone(&plan), ids.clone(), branch));
+        crowd.spawn(write_branch(fixture.clone(), Arc::clone(&plan), ids.clone(), branch));
     }
     for claimer in 0..3 {
-        crowd.spawn(deliver(bench.clone(), claimer));
+        crowd.spawn(deliver(fixture.clone(), claimer));
     }
     while let Some(ended) = crowd.join_next().await {
         ended.map_err(|error| error.to_string())??;
     }
     for id in ids {
-        let state = bench.load(id).await?.ok_or("a workflow is not there")?.state;
-        same("how it ended", &state.status(), &Status::Completed)?;
-        let events = bench.store.history(id, 0, u32::MAX).await.map_err(unexpected("history"))?;
-        bench.whole(&Flow { plan: Arc::clone(&plan), state, events }).await?;
+        let state = fixture.load(id).await?.ok_or("a workflow is not there")?.state;
+        expect_eq("how it ended", &state.status(), &Status::Completed)?;
+        let events = fixture.store.history(id, 0, u32::MAX).await.map_err(unexpected("history"))?;
+        fixture.check_consistency(&Flow { plan: Arc::clone(&plan), state, events }).await?;
     }
     Ok(())
 }
 
 /// Ends one branch of each workflow, in an order of its own, until each is written.
-async fn write_branch(bench: Bench, plan: Arc<Plan>, mut ids: Vec<WorkflowId>, branch: u32) -> Verdict {
+async fn write_branch(
+    fixture: Fixture,
+    plan: Arc<Plan>,
+    mut ids: Vec<WorkflowId>,
+    branch: u32,
+) -> CaseResult {
     let turn = usize::try_from(branch).unwrap_or_default() * 5 % ids.len();
     ids.rotate_left(turn);
     if branch % 2 == 1 {
@@ -49,19 +54,19 @@ async fn write_branch(bench: Bench, plan: Arc<Plan>, mut ids: Vec<WorkflowId>, b
     while !ids.is_empty() {
         rounds += 1;
         ensure(rounds < 1_000, || format!("branch {branch} never wins: {} are left", ids.len()))?;
-        let loaded = bench.store.load(&ids).await.map_err(unexpected("load"))?;
-        let mut group = Vec::new();
+        let loaded = fixture.store.load(&ids).await.map_err(unexpected("load"))?;
+        let mut batch = Vec::new();
         for state in loaded.into_iter().flatten().map(|loaded| loaded.state) {
             let flow = Flow { plan: Arc::clone(&plan), state, events: Vec::new() };
-            group.push(Write::Transition(flow.next(&done(branch), at(1))?.1));
+            batch.push(Write::Transition(flow.next(&done(branch), at(1))?.1));
         }
-        let outcomes = bench.outcomes(group).await?;
+        let outcomes = fixture.outcomes(batch).await?;
         let mut left = Vec::new();
         for (id, outcome) in ids.into_iter().zip(outcomes) {
             match outcome {
                 WriteOutcome::Written => {}
                 WriteOutcome::Lost(_) => left.push(id),
-                other => return Err(format!("a writer in a crowd: {}", said(&other))),
+                other => return Err(format!("a writer in a crowd: {}", describe(&other))),
             }
         }
         ids = left;
@@ -71,20 +76,20 @@ async fn write_branch(bench: Bench, plan: Arc<Plan>, mut ids: Vec<WorkflowId>, b
 }
 
 /// Claims, extends what it claimed or takes it back, in an order of its own.
-async fn deliver(bench: Bench, claimer: i64) -> Verdict {
+async fn deliver(fixture: Fixture, claimer: i64) -> CaseResult {
     for turn in 0..25 {
         let request = ClaimRequest { limit: 20, timers: true, ..lanes(&["work"], at(turn * 10)) };
-        let mut keys: Vec<_> = bench.claim(&request).await?.into_iter().map(|row| row.key).collect();
+        let mut keys: Vec<_> = fixture.claim(&request).await?.into_iter().map(|row| row.key).collect();
         if (turn + claimer) % 2 == 1 {
             keys.reverse();
         }
         if (turn + claimer) % 3 == 1 {
-            bench.store.release(&keys).await.map_err(unexpected("release"))?;
+            fixture.store.release(&keys).await.map_err(unexpected("release"))?;
         } else {
-            bench.store.extend(&keys, at(turn * 10 + 5)).await.map_err(unexpected("extend"))?;
+            fixture.store.extend(&keys, at(turn * 10 + 5)).await.map_err(unexpected("extend"))?;
         }
         if claimer == 0 {
-            bench.store.expire_deliveries(at(turn * 10)).await.map_err(unexpected("expire_deliveries"))?;
+            fixture.store.expire_deliveries(at(turn * 10)).await.map_err(unexpected("expire_deliveries"))?;
         }
     }
     Ok(())
