@@ -1,8 +1,11 @@
-//! The cases that every store runs: one array, so that none can be left out.
+//! The test cases that every store runs. They form one array, [`CASES`], so an adapter cannot omit one.
 //!
-//! A case opens stores of its own through a [`Factory`], and gives a sentence that says what it found.
+//! A case opens its own stores through a [`Factory`] and describes a violation in a sentence.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a case names what it expects, and no more")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a case matches the variants that it expects; every other variant is a violation"
+)]
 
 mod batches;
 mod claims;
@@ -32,65 +35,65 @@ use async_trait::async_trait;
 
 use crate::Store;
 
-/// A case that is not through by then hangs: the longest writes some thousand rows.
-const CASE_LIMIT: Duration = Duration::from_secs(120);
+/// Time limit of a case. The longest case writes a few thousand rows.
+const CASE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A future that a table can hold.
+/// A boxed future, as returned by the functions of [`CASES`].
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Kept, or why not.
+/// The result of a case. The error describes the violation.
 pub type CaseResult = Result<(), String>;
 
-/// Makes stores of the adapter under test.
+/// Opens stores of the adapter under test.
 #[async_trait]
 pub trait Factory: fmt::Debug + Send + Sync {
-    /// An empty store that shares nothing with any before it.
+    /// Opens an empty store that shares no data with an earlier one.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Returns the reason if the store cannot be opened.
     async fn open(&self) -> Result<Arc<dyn Store>, String>;
 
-    /// The same store as a new process would find it, once everybody has let go of the one that is given;
-    /// the given one itself, if it holds nothing that outlives it.
+    /// Closes `store` and opens the same data again, as a new process would. Returns `store` itself if its data does not
+    /// outlive it.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Returns the reason if the store cannot be opened.
     async fn reopen(&self, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, String> {
         Ok(store)
     }
 }
 
-/// Whether a workflow's row, history and ledger are what they have to be.
+/// Checks that the row, the history and the ledger of a workflow match its expected state.
 ///
 /// # Errors
-/// What is not.
+/// Returns a description of the first difference.
 pub async fn check_consistency(store: &Arc<dyn Store>, flow: &flow::Flow) -> CaseResult {
     fixture::Fixture { store: Arc::clone(store) }.check_consistency(flow).await
 }
 
-/// One promise.
+/// A guarantee that every adapter must keep.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// What is promised.
+    /// The guarantee: a state and the expected behavior.
     pub name: &'static str,
-    /// Checks it, on a store of its own.
+    /// Runs the case against its own stores.
     pub run: fn(Arc<dyn Factory>) -> BoxFuture<CaseResult>,
 }
 
 impl Case {
-    /// Checks it, and takes a case that hangs for one that found something.
+    /// Runs the case with a time limit.
     ///
     /// # Errors
-    /// What was found.
+    /// Returns a description of the violation, or of the timeout.
     pub async fn check(&self, factory: Arc<dyn Factory>) -> CaseResult {
-        match tokio::time::timeout(CASE_LIMIT, (self.run)(factory)).await {
-            Ok(verdict) => verdict,
-            Err(_) => Err(format!("not through after {} s", CASE_LIMIT.as_secs())),
+        match tokio::time::timeout(CASE_TIMEOUT, (self.run)(factory)).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("timed out after {} s", CASE_TIMEOUT.as_secs())),
         }
     }
 }
 
-/// Every promise.
+/// All cases.
 pub const CASES: &[Case] = &[
     Case {
         name: "batch_entries_succeed_or_fail_independently",

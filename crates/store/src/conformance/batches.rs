@@ -1,4 +1,4 @@
-//! Groups of writes: each member is judged on its own.
+//! Batches of writes. Each entry of a batch succeeds or fails independently of the others.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::{Write, WriteOutcome};
 pub(super) async fn independent_entries(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     let plan = order()?;
-    let moved_on = fixture.start(&plan).await?;
-    let (mut ahead, write) = moved_on.next(&done(0), super::fixture::at(1))?;
+    let advanced = fixture.start(&plan).await?;
+    let (mut ahead, write) = advanced.next(&done(0), super::fixture::at(1))?;
     fixture.write(vec![Write::Transition(write)]).await?;
-    let (_, late) = moved_on.next(&cancel(), super::fixture::at(2))?;
+    let (_, late) = advanced.next(&cancel(), super::fixture::at(2))?;
     let (known, first) = Flow::start(&plan, StartOptions::default())?;
     fixture.write(vec![keyed(first, "a key", "a digest")]).await?;
 
@@ -37,17 +37,17 @@ pub(super) async fn independent_entries(factory: Arc<dyn Factory>) -> CaseResult
         .await?;
     ahead = next;
     let expected = [
-        format!("lost {} at {}", moved_on.id(), ahead.state.seq),
+        format!("write conflict, {} is at {}", advanced.id(), ahead.state.seq),
         "missing".to_owned(),
         "written".to_owned(),
-        format!("conflict with {}", known.id()),
+        format!("key conflict with {}", known.id()),
         "written".to_owned(),
         format!("replayed {} at {}", known.id(), known.state.seq),
     ];
     let mut all = outcomes.iter().map(describe).collect::<Vec<_>>();
-    // The loser may be told how the workflow stood before, or after, the member that won.
+    // The conflict may report the state before or after the entry that won.
     if let (Some(lost), [before, ..]) = (all.first_mut(), expected.as_slice())
-        && lost.starts_with(&format!("lost {} at ", moved_on.id()))
+        && lost.starts_with(&format!("write conflict, {} is at ", advanced.id()))
     {
         lost.clone_from(before);
     }
@@ -61,30 +61,36 @@ pub(super) async fn independent_entries(factory: Arc<dyn Factory>) -> CaseResult
     Ok(())
 }
 
-/// Neither row nor history nor ledger.
+/// Expects that the store has no row, no history and no ledger of a workflow.
 pub(super) async fn expect_nothing_stored(fixture: &Fixture, flow: &Flow) -> CaseResult {
     expect_eq(
-        "a row that was not written",
+        "the row of a rejected write",
         &fixture.load(flow.id()).await?.map(|loaded| loaded.state),
         &None,
     )?;
     let history = fixture.store.history(flow.id(), 0, 10).await.map_err(unexpected("history"))?;
-    expect_eq("a history that was not written", &history, &Vec::new())?;
-    expect_eq("a ledger that was not written", &fixture.rows(flow.id()).await?, &Vec::new())
+    expect_eq("the history of a rejected write", &history, &Vec::new())?;
+    expect_eq("the ledger of a rejected write", &fixture.rows(flow.id()).await?, &Vec::new())
 }
 
 pub(super) async fn conflict(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     let plan = order()?;
     let (before, start) = Flow::start(&plan, StartOptions::default())?;
-    fixture.write(vec![keyed(start, "its key", "digest")]).await?;
+    fixture.write(vec![keyed(start, "first key", "digest")]).await?;
     let mut winner = before.clone();
     fixture.apply(&mut winner, &done(0), super::fixture::at(1)).await?;
     let (_, late) = before.next(&cancel(), super::fixture::at(2))?;
     let lost = fixture.outcome(Write::Transition(late)).await?;
-    let WriteOutcome::Lost(present) = lost else { return Err(format!("the loser: {}", describe(&lost))) };
-    expect_eq("the state that the loser gets", &present.state, &winner.state)?;
-    expect_eq("the key that the loser gets", &present.idempotency_key, &Some("its key".to_owned()))?;
+    let WriteOutcome::Lost(present) = lost else {
+        return Err(format!("the outcome of a late write: {}", describe(&lost)));
+    };
+    expect_eq("the state that a conflict returns", &present.state, &winner.state)?;
+    expect_eq(
+        "the idempotency key that a conflict returns",
+        &present.idempotency_key,
+        &Some("first key".to_owned()),
+    )?;
     fixture.check_consistency(&winner).await
 }
 
@@ -97,9 +103,9 @@ pub(super) async fn twice(factory: Arc<dyn Factory>) -> CaseResult {
     let (_, right) = fork.next(&cancel(), super::fixture::at(1))?;
     let batch = [first, left, right, second].map(Write::Transition).to_vec();
     let found: Vec<String> = fixture.outcomes(batch).await?.iter().map(describe).collect();
-    let lost = format!("lost {} at {}", fork.id(), won.state.seq);
+    let lost = format!("write conflict, {} is at {}", fork.id(), won.state.seq);
     let expected = ["written", "written", &lost, "written"].map(str::to_owned).to_vec();
-    expect_eq("two after one another, and two from the same seq", &found, &expected)?;
+    expect_eq("two consecutive transitions, and two from the same seq", &found, &expected)?;
     fixture.check_consistency(&two).await?;
     fixture.check_consistency(&won).await
 }
@@ -114,19 +120,19 @@ pub(super) async fn concurrent_writes(factory: Arc<dyn Factory>) -> CaseResult {
         let fixture = fixture.clone();
         writers.spawn(async move { (flow, fixture.outcome(Write::Transition(write)).await) });
     }
-    let (mut winners, mut told) = (Vec::new(), Vec::new());
+    let (mut winners, mut reported) = (Vec::new(), Vec::new());
     while let Some(ended) = writers.join_next().await {
         let (flow, outcome) = ended.map_err(|error| error.to_string())?;
         match outcome? {
             WriteOutcome::Written => winners.push(flow),
-            WriteOutcome::Lost(present) => told.push(present.state),
-            other => return Err(format!("a writer among many: {}", describe(&other))),
+            WriteOutcome::Lost(present) => reported.push(present.state),
+            other => return Err(format!("the outcome of a concurrent write: {}", describe(&other))),
         }
     }
-    expect_eq("how many won", &winners.len(), &1)?;
-    let winner = winners.pop().ok_or("nobody won")?;
-    for state in told {
-        expect_eq("what a loser was told", &state, &winner.state)?;
+    expect_eq("the number of successful writes", &winners.len(), &1)?;
+    let winner = winners.pop().ok_or("no write succeeded")?;
+    for state in reported {
+        expect_eq("the state that a conflict returns", &state, &winner.state)?;
     }
     fixture.check_consistency(&winner).await
 }
@@ -136,14 +142,14 @@ pub(super) async fn existing_id(factory: Arc<dyn Factory>) -> CaseResult {
     let plan = order()?;
     let (flow, first) = Flow::start(&plan, StartOptions::default())?;
     fixture.write(vec![keyed(first.clone(), "key", "digest")]).await?;
-    let (other, beside) = Flow::start(&plan, StartOptions::default())?;
+    let (other, other_start) = Flow::start(&plan, StartOptions::default())?;
     let (double, same_batch) = Flow::start(&plan, StartOptions::default())?;
     let outcomes = fixture
         .outcomes(vec![
             unkeyed(first.clone()),
             keyed(first.clone(), "another key", "digest"),
             keyed(first, "key", "digest"),
-            unkeyed(beside),
+            unkeyed(other_start),
             keyed(same_batch.clone(), "third key", "digest"),
             keyed(same_batch.clone(), "third key", "digest"),
             unkeyed(same_batch),
@@ -151,19 +157,19 @@ pub(super) async fn existing_id(factory: Arc<dyn Factory>) -> CaseResult {
         .await?;
     let (id, seq) = (flow.id(), flow.state.seq);
     let expected = vec![
-        format!("lost {id} at {seq}"),
-        format!("lost {id} at {seq}"),
+        format!("write conflict, {id} is at {seq}"),
+        format!("write conflict, {id} is at {seq}"),
         format!("replayed {id} at {seq}"),
         "written".to_owned(),
         "written".to_owned(),
         format!("replayed {} at {}", double.id(), double.state.seq),
-        format!("lost {} at {}", double.id(), double.state.seq),
+        format!("write conflict, {} is at {}", double.id(), double.state.seq),
     ];
     expect_eq("the outcomes", &outcomes.iter().map(describe).collect(), &expected)?;
     for flow in [&flow, &other, &double] {
         fixture.check_consistency(flow).await?;
     }
-    // The key of a start that was not written is free.
+    // The key of a rejected start can be used again.
     let (later, start) = Flow::start(&plan, StartOptions::default())?;
     fixture.write(vec![keyed(start, "another key", "digest")]).await?;
     fixture.check_consistency(&later).await
@@ -171,7 +177,7 @@ pub(super) async fn existing_id(factory: Arc<dyn Factory>) -> CaseResult {
 
 pub(super) async fn sizes(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
-    expect_eq("the outcomes of nobody", &fixture.outcomes(Vec::new()).await?.len(), &0)?;
+    expect_eq("the number of outcomes of an empty batch", &fixture.outcomes(Vec::new()).await?.len(), &0)?;
     let plan = order()?;
     let all: Result<Vec<_>, String> = (0..300).map(|_| Flow::start(&plan, StartOptions::default())).collect();
     let (flows, starts): (Vec<Flow>, Vec<_>) = all?.into_iter().unzip();

@@ -1,5 +1,5 @@
-//! A crowd: writers of the same workflows in any order, claimers, heartbeats. Nobody gets an error, and
-//! nothing is lost or done twice.
+//! Concurrent writers of the same workflows in different orders, with concurrent claims, extensions and releases. No call
+//! fails, and no write is lost or applied twice.
 
 use std::sync::Arc;
 
@@ -19,26 +19,26 @@ pub(super) async fn writers_and_claimers(factory: Arc<dyn Factory>) -> CaseResul
     for _ in 0..WORKFLOWS {
         ids.push(fixture.start(&plan).await?.id());
     }
-    let mut crowd = tokio::task::JoinSet::new();
+    let mut tasks = tokio::task::JoinSet::new();
     for branch in 0..WRITERS {
-        crowd.spawn(write_branch(fixture.clone(), Arc::clone(&plan), ids.clone(), branch));
+        tasks.spawn(write_branch(fixture.clone(), Arc::clone(&plan), ids.clone(), branch));
     }
     for claimer in 0..3 {
-        crowd.spawn(deliver(fixture.clone(), claimer));
+        tasks.spawn(deliver(fixture.clone(), claimer));
     }
-    while let Some(ended) = crowd.join_next().await {
+    while let Some(ended) = tasks.join_next().await {
         ended.map_err(|error| error.to_string())??;
     }
     for id in ids {
-        let state = fixture.load(id).await?.ok_or("a workflow is not there")?.state;
-        expect_eq("how it ended", &state.status(), &Status::Completed)?;
+        let state = fixture.load(id).await?.ok_or("a workflow was not found")?.state;
+        expect_eq("the final status", &state.status(), &Status::Completed)?;
         let events = fixture.store.history(id, 0, u32::MAX).await.map_err(unexpected("history"))?;
         fixture.check_consistency(&Flow { plan: Arc::clone(&plan), state, events }).await?;
     }
     Ok(())
 }
 
-/// Ends one branch of each workflow, in an order of its own, until each is written.
+/// Completes one branch of each workflow and retries on conflicts. Each writer visits the workflows in another order.
 async fn write_branch(
     fixture: Fixture,
     plan: Arc<Plan>,
@@ -53,7 +53,9 @@ async fn write_branch(
     let mut rounds = 0;
     while !ids.is_empty() {
         rounds += 1;
-        ensure(rounds < 1_000, || format!("branch {branch} never wins: {} are left", ids.len()))?;
+        ensure(rounds < 1_000, || {
+            format!("the writer of branch {branch} starved: {} workflows remain", ids.len())
+        })?;
         let loaded = fixture.store.load(&ids).await.map_err(unexpected("load"))?;
         let mut batch = Vec::new();
         for state in loaded.into_iter().flatten().map(|loaded| loaded.state) {
@@ -66,7 +68,7 @@ async fn write_branch(
             match outcome {
                 WriteOutcome::Written => {}
                 WriteOutcome::Lost(_) => left.push(id),
-                other => return Err(format!("a writer in a crowd: {}", describe(&other))),
+                other => return Err(format!("the outcome of a concurrent write: {}", describe(&other))),
             }
         }
         ids = left;
@@ -75,7 +77,7 @@ async fn write_branch(
     Ok(())
 }
 
-/// Claims, extends what it claimed or takes it back, in an order of its own.
+/// Claims rows and extends or releases them, in varying order.
 async fn deliver(fixture: Fixture, claimer: i64) -> CaseResult {
     for turn in 0..25 {
         let request = ClaimRequest { limit: 20, timers: true, ..lanes(&["work"], at(turn * 10)) };

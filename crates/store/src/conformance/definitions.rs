@@ -10,7 +10,7 @@ use crate::{DefinitionName, DefinitionRecord, NewDefinition, PutDefinition, Serv
 
 fn named(name: &str, digest: &str) -> NewDefinition {
     let mut content = definition(name, vec![step("only", "stock", &[])]);
-    content.title = Some(format!("of {digest}"));
+    content.title = Some(format!("content {digest}"));
     NewDefinition {
         namespace: NAMESPACE.to_owned(),
         definition: content,
@@ -33,9 +33,10 @@ async fn get(
     fixture.store.definition(NAMESPACE, name, version).await.map_err(unexpected("definition"))
 }
 
-type Shown = (String, String, u32, String, Definition, String, String, Timestamp, Option<String>);
+/// All fields of a definition record, for comparisons.
+type Fields = (String, String, u32, String, Definition, String, String, Timestamp, Option<String>);
 
-fn shown(record: &DefinitionRecord) -> Shown {
+fn fields(record: &DefinitionRecord) -> Fields {
     let DefinitionRecord {
         namespace,
         name,
@@ -52,7 +53,7 @@ fn shown(record: &DefinitionRecord) -> Shown {
 
 pub(super) async fn versions(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
-    // The content of the first comes back as the third: only the newest is compared with.
+    // The third version repeats the content of the first, because only the newest version is compared.
     for (digest, version, created) in
         [("a", 1, true), ("a", 1, false), ("b", 2, true), ("b", 2, false), ("a", 3, true)]
     {
@@ -60,8 +61,8 @@ pub(super) async fn versions(factory: Arc<dyn Factory>) -> CaseResult {
         let what = format!("content {digest}");
         expect_eq(&what, &(found.record.version, found.created), &(version, created))?;
         expect_eq(&what, &found.record.definition, &named("order", digest).definition)?;
-        let read = get(&fixture, "order", None).await?.ok_or("the definition is not there")?;
-        expect_eq("what is read", &shown(&read), &shown(&found.record))?;
+        let read = get(&fixture, "order", None).await?.ok_or("the definition was not found")?;
+        expect_eq("the stored definition", &fields(&read), &fields(&found.record))?;
     }
     put(&fixture, named("alpha", "x")).await?;
     put(&fixture, named("Order", "x")).await?;
@@ -74,7 +75,11 @@ pub(super) async fn versions(factory: Arc<dyn Factory>) -> CaseResult {
         [("order", Some(4)), ("order", Some(0)), ("order", Some(u32::MAX)), ("orde", None), ("", None)]
     {
         let found = get(&fixture, name, version).await?.is_some();
-        expect_eq(&format!("{name} {version:?}, which is not there"), &found, &false)?;
+        expect_eq(
+            &format!("whether the missing definition {name:?}, version {version:?}, was found"),
+            &found,
+            &false,
+        )?;
     }
     let names = [
         ("default", "order"),
@@ -95,17 +100,17 @@ pub(super) async fn versions(factory: Arc<dyn Factory>) -> CaseResult {
     };
     let of = |all: &[(&str, u32)]| all.iter().map(|(name, version)| ((*name).to_owned(), *version)).collect();
     expect_eq(
-        "the newest of each",
+        "the newest version of each definition",
         &list(NAMESPACE, None).await?,
         &of(&[("Order", 1), ("alpha", 1), ("order", 3)]),
     )?;
     expect_eq(
-        "all of one",
+        "all versions of one definition",
         &list(NAMESPACE, Some("order")).await?,
         &of(&[("order", 3), ("order", 2), ("order", 1)]),
     )?;
-    expect_eq("of another namespace", &list("other", None).await?, &of(&[("order", 1)]))?;
-    expect_eq("of no namespace", &list("nowhere", None).await?, &Vec::new())
+    expect_eq("the definitions of another namespace", &list("other", None).await?, &of(&[("order", 1)]))?;
+    expect_eq("the definitions of an empty namespace", &list("nowhere", None).await?, &Vec::new())
 }
 
 pub(super) async fn unchanged(factory: Arc<dyn Factory>) -> CaseResult {
@@ -128,16 +133,16 @@ pub(super) async fn unchanged(factory: Arc<dyn Factory>) -> CaseResult {
     };
     let put = put(&fixture, new.clone()).await?;
     let reopened = Fixture { store: factory.reopen(fixture.store).await? };
-    let read = get(&reopened, "timed", Some(1)).await?.ok_or("the definition is not there")?;
-    expect_eq("what is read later", &shown(&read), &shown(&put.record))?;
+    let read = get(&reopened, "timed", Some(1)).await?.ok_or("the definition was not found")?;
+    expect_eq("the definition after reopening", &fields(&read), &fields(&put.record))?;
     let now = reopened.store.now().await.map_err(unexpected("now"))?;
     ensure(read.created_at <= now && read.created_at > Timestamp(0), || {
-        format!("applied at {:?}", read.created_at)
+        format!("the creation time {} is not between 0 and {}", read.created_at.0, now.0)
     })?;
     let NewDefinition { namespace, definition, digest, source, source_format, actor } = new;
     let expected =
         (namespace, "timed".to_owned(), 1, digest, definition, source, source_format, read.created_at, actor);
-    expect_eq("what was given", &shown(&read), &expected)
+    expect_eq("the definition, compared with the input", &fields(&read), &expected)
 }
 
 pub(super) async fn concurrent(factory: Arc<dyn Factory>) -> CaseResult {
@@ -156,8 +161,8 @@ pub(super) async fn concurrent(factory: Arc<dyn Factory>) -> CaseResult {
         }
         versions.sort_unstable();
         versions.dedup();
-        expect_eq(&format!("how many versions of {name} content were made"), &new, &created)?;
-        expect_eq(&format!("the versions of {name} content"), &versions, &(1..=created).collect())?;
+        expect_eq(&format!("the number of new versions with {name} content"), &new, &created)?;
+        expect_eq(&format!("the versions with {name} content"), &versions, &(1..=created).collect())?;
     }
     Ok(())
 }
@@ -171,7 +176,7 @@ pub(super) async fn services(factory: Arc<dyn Factory>) -> CaseResult {
         updated_at: at(second),
     };
     expect_eq(
-        "services at first",
+        "the services of an empty store",
         &fixture.store.services().await.map_err(unexpected("services"))?,
         &Vec::new(),
     )?;
@@ -182,5 +187,5 @@ pub(super) async fn services(factory: Arc<dyn Factory>) -> CaseResult {
     }
     let reopened = Fixture { store: factory.reopen(fixture.store).await? };
     let found = reopened.store.services().await.map_err(unexpected("services"))?;
-    expect_eq("services, by name", &found, &vec![early, new, other])
+    expect_eq("the services, by name", &found, &vec![early, new, other])
 }

@@ -1,4 +1,4 @@
-//! Deliveries: what is under way, what was not sent after all, and what died with its queue.
+//! Deliveries of ledger rows: published by the writer, extended while in flight, released, and expired.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::{LedgerRowKey, RowKind, Write};
 
 const KEY: OwedKey = command(0, Side::Execute);
 
-/// How often a row was delivered, when it was issued, and when it is due.
-async fn state_of(
+/// Returns the deliveries, the issue time and the due time of a row.
+async fn delivery_state(
     fixture: &Fixture,
     id: WorkflowId,
     key: OwedKey,
@@ -27,31 +27,35 @@ pub(super) async fn published(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     let (mut flow, start) = Flow::start(&parallel(2, "work")?, StartOptions::default())?;
     let mut start = publishing(start);
-    // One is published by the writer, the other is left to whoever claims it.
+    // The writer publishes one command. The other one waits for a claim.
     start.publishes.truncate(1);
     let (sent, left) = (command(0, Side::Execute), command(1, Side::Execute));
     fixture.write(vec![unkeyed(start)]).await?;
     expect_eq(
-        "what the writer publishes",
-        &state_of(&fixture, flow.id(), sent).await?,
+        "the row of a published command",
+        &delivery_state(&fixture, flow.id(), sent).await?,
         &(1, at(0), at(0).after(REDELIVERY)),
     )?;
-    expect_eq("what it does not", &state_of(&fixture, flow.id(), left).await?, &(0, at(0), at(0)))?;
+    expect_eq(
+        "the row of an unpublished command",
+        &delivery_state(&fixture, flow.id(), left).await?,
+        &(0, at(0), at(0)),
+    )?;
     let rows = fixture.claim(&lanes(&["work"], at(1))).await?;
-    expect_eq("what is claimed at once", &rows.iter().map(|row| row.key.key).collect(), &vec![left])?;
-    // The next attempt has not been delivered.
+    expect_eq("the rows claimed at once", &rows.iter().map(|row| row.key.key).collect(), &vec![left])?;
+    // A new attempt starts without deliveries.
     fixture.apply(&mut flow, &failed(0, 1), at(2)).await?;
-    let (deliveries, issued_at, _) = state_of(&fixture, flow.id(), sent).await?;
-    expect_eq("the next attempt", &(deliveries, issued_at), &(0, at(2)))?;
+    let (deliveries, issued_at, _) = delivery_state(&fixture, flow.id(), sent).await?;
+    expect_eq("the row of the next attempt", &(deliveries, issued_at), &(0, at(2)))?;
     fixture.check_consistency(&flow).await?;
-    // What was held is published by the one who lets it go on.
+    // The writer that resumes a workflow publishes its held command.
     let mut paused = fixture.start(&order()?).await?;
     fixture.apply(&mut paused, &pause(), at(3)).await?;
     let (next, write) = paused.next(&resume(), at(4))?;
     fixture.write(vec![Write::Transition(publishing(write))]).await?;
     expect_eq(
-        "what goes on",
-        &state_of(&fixture, next.id(), KEY).await?,
+        "the row of a resumed command",
+        &delivery_state(&fixture, next.id(), KEY).await?,
         &(1, at(4), at(4).after(REDELIVERY)),
     )?;
     fixture.check_consistency(&next).await
@@ -62,66 +66,98 @@ pub(super) async fn extended(factory: Arc<dyn Factory>) -> CaseResult {
     let plan = order()?;
     let (running, other) = (fixture.start(&plan).await?, fixture.start(&plan).await?);
     let mut retried = fixture.start(&plan).await?;
-    expect_eq("the deliveries", &fixture.claim(&lanes(&["stock"], at(0))).await?.len(), &3)?;
+    expect_eq("the number of claimed rows", &fixture.claim(&lanes(&["stock"], at(0))).await?.len(), &3)?;
     let stale = fixture.row(retried.id(), KEY).await?.key;
     fixture.apply(&mut retried, &failed(0, 1), at(1)).await?;
-    expect_eq("the second attempt", &fixture.claim(&lanes(&["stock"], at(2))).await?.len(), &1)?;
+    expect_eq(
+        "the number of rows claimed for the second attempt",
+        &fixture.claim(&lanes(&["stock"], at(2))).await?.len(),
+        &1,
+    )?;
     let mut held = fixture.start(&plan).await?;
-    expect_eq("the last delivery", &fixture.claim(&lanes(&["stock"], at(0))).await?.len(), &1)?;
+    expect_eq(
+        "the number of rows claimed before the pause",
+        &fixture.claim(&lanes(&["stock"], at(0))).await?.len(),
+        &1,
+    )?;
     fixture.apply(&mut held, &pause(), at(1)).await?;
     let fresh = fixture.start(&plan).await?;
-    let (mut finished, gone) = (fixture.start(&plan).await?, super::fixture::new_id());
-    fixture.apply(&mut finished, &done(0), at(1)).await?;
+    let (mut completed, missing) = (fixture.start(&plan).await?, super::fixture::new_id());
+    fixture.apply(&mut completed, &done(0), at(1)).await?;
     let untouched = [&other, &retried, &held, &fresh];
     let mut before = Vec::new();
     for flow in untouched {
         before.push(fixture.rows(flow.id()).await?);
     }
-    let now = |id| LedgerRowKey { id, key: KEY, attempt: 1 };
-    let rows = [now(running.id()), stale, now(held.id()), now(fresh.id()), now(finished.id()), now(gone)];
+    let first_attempt = |id| LedgerRowKey { id, key: KEY, attempt: 1 };
+    let rows = [
+        first_attempt(running.id()),
+        stale,
+        first_attempt(held.id()),
+        first_attempt(fresh.id()),
+        first_attempt(completed.id()),
+        first_attempt(missing),
+    ];
     fixture.store.extend(&rows, at(60)).await.map_err(unexpected("extend"))?;
-    fixture.store.extend(&[], at(70)).await.map_err(unexpected("extend of nothing"))?;
-    expect_eq("what is under way", &state_of(&fixture, running.id(), KEY).await?, &(1, at(0), at(60)))?;
+    fixture.store.extend(&[], at(70)).await.map_err(unexpected("extend without rows"))?;
+    expect_eq("the extended row", &delivery_state(&fixture, running.id(), KEY).await?, &(1, at(0), at(60)))?;
     for ((flow, before), what) in untouched.iter().zip(before).zip([
-        "another",
-        "another attempt",
-        "what is held",
-        "what was never sent",
+        "the row of a workflow that was not extended",
+        "the row of another attempt",
+        "a held row",
+        "a row without deliveries",
     ]) {
         expect_eq(what, &fixture.rows(flow.id()).await?, &before)?;
     }
-    fixture.check_consistency(&finished).await?;
+    fixture.check_consistency(&completed).await?;
     let rows = fixture.claim(&lanes(&["stock"], at(59))).await?;
-    expect_eq("whether it is claimed before", &rows.iter().any(|row| row.key.id == running.id()), &false)?;
+    expect_eq(
+        "whether the extended row is claimed early",
+        &rows.iter().any(|row| row.key.id == running.id()),
+        &false,
+    )?;
     let rows = fixture.claim(&lanes(&["stock"], at(60))).await?;
-    expect_eq("whether it is claimed then", &rows.iter().any(|row| row.key.id == running.id()), &true)
+    expect_eq(
+        "whether the extended row is claimed when due",
+        &rows.iter().any(|row| row.key.id == running.id()),
+        &true,
+    )
 }
 
 pub(super) async fn released(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     let plan = order()?;
-    let (taken, other) = (fixture.start(&plan).await?, fixture.start(&plan).await?);
+    let (unsent, other) = (fixture.start(&plan).await?, fixture.start(&plan).await?);
     let mut retried = fixture.start(&plan).await?;
     for now in [at(0), at(5)] {
-        expect_eq("the deliveries", &fixture.claim(&lanes(&["stock"], now)).await?.len(), &3)?;
+        expect_eq("the number of claimed rows", &fixture.claim(&lanes(&["stock"], now)).await?.len(), &3)?;
     }
     let stale = fixture.row(retried.id(), KEY).await?.key;
     fixture.apply(&mut retried, &failed(0, 1), at(6)).await?;
-    expect_eq("the second attempt", &fixture.claim(&lanes(&["stock"], at(7))).await?.len(), &1)?;
+    expect_eq(
+        "the number of rows claimed for the second attempt",
+        &fixture.claim(&lanes(&["stock"], at(7))).await?.len(),
+        &1,
+    )?;
     let fresh = fixture.start_with(&plan, StartOptions { now: at(50), ..StartOptions::default() }).await?;
     let mut before = Vec::new();
     for flow in [&other, &retried, &fresh] {
         before.push(fixture.rows(flow.id()).await?);
     }
-    let now = |id| LedgerRowKey { id, key: KEY, attempt: 1 };
-    let rows = [now(taken.id()), stale, now(fresh.id()), now(super::fixture::new_id())];
+    let first_attempt = |id| LedgerRowKey { id, key: KEY, attempt: 1 };
+    let rows = [
+        first_attempt(unsent.id()),
+        stale,
+        first_attempt(fresh.id()),
+        first_attempt(super::fixture::new_id()),
+    ];
     fixture.store.release(&rows).await.map_err(unexpected("release"))?;
     for (flow, before) in [&other, &retried, &fresh].iter().zip(before) {
-        expect_eq("a row that was not to be released", &fixture.rows(flow.id()).await?, &before)?;
+        expect_eq("a row that was not released", &fixture.rows(flow.id()).await?, &before)?;
     }
     let claimed = fixture.claim(&lanes(&["stock"], at(7))).await?;
     let found: Vec<_> = claimed.iter().map(|row| (row.key.id, row.deliveries)).collect();
-    expect_eq("what is released is due at once", &found, &vec![(taken.id(), 1)])
+    expect_eq("the rows claimed after the release", &found, &vec![(unsent.id(), 1)])
 }
 
 pub(super) async fn expired(factory: Arc<dyn Factory>) -> CaseResult {
@@ -129,19 +165,27 @@ pub(super) async fn expired(factory: Arc<dyn Factory>) -> CaseResult {
     let plan = order()?;
     let (one, two) = (fixture.start(&plan).await?, fixture.start(&plan).await?);
     let mut held = fixture.start(&plan).await?;
-    expect_eq("the deliveries", &fixture.claim(&lanes(&["stock"], at(0))).await?.len(), &3)?;
+    expect_eq("the number of claimed rows", &fixture.claim(&lanes(&["stock"], at(0))).await?.len(), &3)?;
     fixture.apply(&mut held, &pause(), at(1)).await?;
     let late = fixture.start_with(&plan, StartOptions { now: at(50), ..StartOptions::default() }).await?;
     let count = fixture.store.expire_deliveries(at(2)).await.map_err(unexpected("expire_deliveries"))?;
-    expect_eq("how many died with their queue", &count, &2)?;
+    expect_eq("the number of expired deliveries", &count, &2)?;
     for flow in [&one, &two] {
-        expect_eq("what was delivered", &state_of(&fixture, flow.id(), KEY).await?, &(1, at(0), at(2)))?;
+        expect_eq(
+            "a delivered row after expiry",
+            &delivery_state(&fixture, flow.id(), KEY).await?,
+            &(1, at(0), at(2)),
+        )?;
     }
-    expect_eq("what was never delivered", &state_of(&fixture, late.id(), KEY).await?, &(0, at(50), at(50)))?;
-    expect_eq("what is held", &fixture.row(held.id(), KEY).await?.kind, &RowKind::Held)?;
+    expect_eq(
+        "an undelivered row after expiry",
+        &delivery_state(&fixture, late.id(), KEY).await?,
+        &(0, at(50), at(50)),
+    )?;
+    expect_eq("the kind of a held row", &fixture.row(held.id(), KEY).await?.kind, &RowKind::Held)?;
     let mut found: Vec<_> =
         fixture.claim(&lanes(&["stock"], at(2))).await?.iter().map(|row| row.key.id).collect();
     found.sort();
-    expect_eq("what is due now", &found, &vec![one.id(), two.id()])?;
+    expect_eq("the rows claimed after expiry", &found, &vec![one.id(), two.id()])?;
     fixture.check_consistency(&held).await
 }

@@ -1,4 +1,4 @@
-//! What the cases are written in: a store under test, and expectations.
+//! The fixture of the cases: a store under test, and functions that state expectations.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -27,34 +27,36 @@ impl Fixture {
     pub(super) async fn outcomes(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, String> {
         let expected = batch.len();
         let outcomes = self.store.write(batch).await.map_err(unexpected("write"))?;
-        expect_eq("how many outcomes a batch has", &outcomes.len(), &expected)?;
+        expect_eq("the number of outcomes of a batch", &outcomes.len(), &expected)?;
         Ok(outcomes)
     }
 
     pub(super) async fn outcome(&self, write: Write) -> Result<WriteOutcome, String> {
         let mut outcomes = self.outcomes(vec![write]).await?;
-        outcomes.pop().ok_or_else(|| "no outcome".to_owned())
+        outcomes.pop().ok_or_else(|| "write returned no outcome".to_owned())
     }
 
-    /// A batch of which each member has to be written.
+    /// Writes a batch and expects every entry to be written.
     pub(super) async fn write(&self, batch: Vec<Write>) -> CaseResult {
         let outcomes = self.outcomes(batch).await?;
         let all: Vec<String> = outcomes.iter().map(describe).collect();
-        ensure(all.iter().all(|each| each == "written"), || format!("not all were written: {all:?}"))
+        ensure(all.iter().all(|each| each == "written"), || {
+            format!("not all entries of the batch were written: {all:?}")
+        })
     }
 
-    /// A workflow that is started.
+    /// Starts a workflow with the default options.
     pub(super) async fn start(&self, plan: &Arc<Plan>) -> Result<Flow, String> {
         self.start_with(plan, StartOptions::default()).await
     }
 
-    pub(super) async fn start_with(&self, plan: &Arc<Plan>, given: StartOptions) -> Result<Flow, String> {
-        let (flow, write) = Flow::start(plan, given)?;
+    pub(super) async fn start_with(&self, plan: &Arc<Plan>, options: StartOptions) -> Result<Flow, String> {
+        let (flow, write) = Flow::start(plan, options)?;
         self.write(vec![unkeyed(write)]).await?;
         Ok(flow)
     }
 
-    /// Moves a workflow on.
+    /// Applies an input to a workflow and writes the transition.
     pub(super) async fn apply(&self, flow: &mut Flow, input: &Input, now: Timestamp) -> CaseResult {
         let (next, write) = flow.next(input, now)?;
         self.write(vec![Write::Transition(write)]).await?;
@@ -64,7 +66,7 @@ impl Fixture {
 
     pub(super) async fn load(&self, id: WorkflowId) -> Result<Option<Loaded>, String> {
         let mut loaded = self.store.load(&[id]).await.map_err(unexpected("load"))?;
-        expect_eq("how many were loaded", &loaded.len(), &1)?;
+        expect_eq("the number of loaded workflows", &loaded.len(), &1)?;
         Ok(loaded.pop().flatten())
     }
 
@@ -72,31 +74,31 @@ impl Fixture {
         self.store.ledger(&[id]).await.map_err(unexpected("ledger"))
     }
 
-    /// The one row of the ledger with this key.
+    /// Returns the ledger row with a key.
     pub(super) async fn row(&self, id: WorkflowId, key: OwedKey) -> Result<LedgerRow, String> {
         let rows = self.rows(id).await?;
         let found = rows.into_iter().find(|row| row.key.key == key);
-        found.ok_or_else(|| format!("the ledger has no row {key}"))
+        found.ok_or_else(|| format!("the ledger has no row with key {key}"))
     }
 
-    /// Its row, its history and its ledger are what they have to be.
+    /// Checks that the row, the history and the ledger of a workflow match its expected state.
     pub(super) async fn check_consistency(&self, flow: &Flow) -> CaseResult {
-        let loaded = self.load(flow.id()).await?.ok_or("the workflow is not there")?;
+        let loaded = self.load(flow.id()).await?.ok_or("the workflow was not found")?;
         expect_eq("the state", &loaded.state, &flow.state)?;
         let history = self.store.history(flow.id(), 0, u32::MAX).await.map_err(unexpected("history"))?;
         expect_eq("the history", &history, &flow.events)?;
         let folded = history.iter().fold(None, evolve);
-        expect_eq("the history, folded", &folded.as_ref(), &Some(&flow.state))?;
+        expect_eq("the state folded from the history", &folded.as_ref(), &Some(&flow.state))?;
         let rows = self.rows(flow.id()).await?;
-        let found: Vec<AsOwed> = rows.iter().map(as_owed).collect();
+        let found: Vec<DerivedColumns> = rows.iter().map(derived_columns).collect();
         let mut expected = expected_rows(flow);
         for (expected, row) in expected.iter_mut().zip(&rows).filter(|(_, row)| row.deliveries > 0) {
-            expected.4 = found_due(row);
+            expected.4 = stored_due(row);
         }
         expect_eq("the ledger", &found, &expected)?;
         for row in rows {
-            expect_eq("a ledger row's workflow", &row.key.id, &flow.id())?;
-            expect_eq("a ledger row's namespace", &row.namespace, &flow.state.namespace)?;
+            expect_eq("the workflow of a ledger row", &row.key.id, &flow.id())?;
+            expect_eq("the namespace of a ledger row", &row.namespace, &flow.state.namespace)?;
         }
         Ok(())
     }
@@ -106,19 +108,19 @@ impl Fixture {
     }
 }
 
-type AsOwed = (String, u32, Option<String>, RowKind, Option<Timestamp>);
+type DerivedColumns = (String, u32, Option<String>, RowKind, Option<Timestamp>);
 
-/// What of a row follows from the state: when a row is due, unless it was delivered.
-fn as_owed(row: &LedgerRow) -> AsOwed {
-    (row.key.key.to_string(), row.key.attempt, row.service.clone(), row.kind, found_due(row))
+/// Returns the columns of a row that follow from the state. The due time does so only until the first delivery.
+fn derived_columns(row: &LedgerRow) -> DerivedColumns {
+    (row.key.key.to_string(), row.key.attempt, row.service.clone(), row.kind, stored_due(row))
 }
 
-fn found_due(row: &LedgerRow) -> Option<Timestamp> {
+fn stored_due(row: &LedgerRow) -> Option<Timestamp> {
     (row.kind == RowKind::Run && row.deliveries == 0).then_some(row.due_at)
 }
 
-fn expected_rows(flow: &Flow) -> Vec<AsOwed> {
-    let mut rows: Vec<AsOwed> = owed(&flow.plan, &flow.state)
+fn expected_rows(flow: &Flow) -> Vec<DerivedColumns> {
+    let mut rows: Vec<DerivedColumns> = owed(&flow.plan, &flow.state)
         .into_iter()
         .map(|row| {
             let (kind, due) = match row.due {
@@ -133,7 +135,7 @@ fn expected_rows(flow: &Flow) -> Vec<AsOwed> {
     rows
 }
 
-/// A claim of these services' executes, without timers.
+/// Returns a request for the execute lanes of services, without timers.
 pub(super) fn lanes(services: &[&str], now: Timestamp) -> ClaimRequest {
     ClaimRequest {
         shard: None,
@@ -156,29 +158,31 @@ pub(super) fn lane(service: &str, side: Side) -> LaneClaim {
     }
 }
 
-/// A claim of timers only.
+/// Returns a request for timers only.
 pub(super) fn timers(now: Timestamp) -> ClaimRequest {
     ClaimRequest { timers: true, ..lanes(&[], now) }
 }
 
-/// An outcome in a word.
+/// Describes an outcome for messages and comparisons.
 pub(super) fn describe(outcome: &WriteOutcome) -> String {
     match outcome {
         WriteOutcome::Written => "written".to_owned(),
         WriteOutcome::Replayed(loaded) => format!("replayed {} at {}", loaded.state.id, loaded.state.seq),
-        WriteOutcome::KeyConflict(id) => format!("conflict with {id}"),
-        WriteOutcome::Lost(loaded) => format!("lost {} at {}", loaded.state.id, loaded.state.seq),
+        WriteOutcome::KeyConflict(id) => format!("key conflict with {id}"),
+        WriteOutcome::Lost(loaded) => {
+            format!("write conflict, {} is at {}", loaded.state.id, loaded.state.seq)
+        }
         WriteOutcome::Missing => "missing".to_owned(),
     }
 }
 
-pub(super) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> CaseResult {
-    if holds { Ok(()) } else { Err(otherwise()) }
+pub(super) fn ensure(holds: bool, message: impl FnOnce() -> String) -> CaseResult {
+    if holds { Ok(()) } else { Err(message()) }
 }
 
-/// Both are equal; what is long is cut.
-pub(super) fn same<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> CaseResult {
-    ensure(found == expected, || format!("{what}: {} where {} was expected", short(found), short(expected)))
+/// Expects two values to be equal. The message abbreviates long values.
+pub(super) fn expect_eq<T: PartialEq + Debug>(subject: &str, found: &T, expected: &T) -> CaseResult {
+    ensure(found == expected, || format!("{subject}: got {}, expected {}", short(found), short(expected)))
 }
 
 fn short(value: &impl Debug) -> String {
@@ -190,5 +194,5 @@ fn short(value: &impl Debug) -> String {
 }
 
 pub(super) fn unexpected(call: &'static str) -> impl Fn(Error) -> String {
-    move |error| format!("{call}: {error}")
+    move |error| format!("{call} failed: {error}")
 }

@@ -1,5 +1,5 @@
-//! Sagas that move, for whoever tests a store or what stands on one: real definitions, decided by the
-//! real rules, so that a transition is never one that could not happen.
+//! Sample workflows for tests of stores and of their callers. Their transitions are computed by the real rules from real
+//! definitions, so a test never writes a transition that cannot occur.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use goconductor_saga::{
 
 use crate::{EncodedTransition, NewWorkflow, TransitionWrite, Write};
 
-/// Where the cases' workflows live, unless they say otherwise.
+/// The namespace of the sample workflows, unless a case chooses another.
 pub const NAMESPACE: &str = "default";
-/// When published commands are due again.
+/// Time until a published command is due again.
 pub const REDELIVERY: Duration = Duration::from_secs(5);
 
-/// Seconds after the time at which every case begins.
+/// Returns the time `seconds` after the fixed start of every case.
 #[must_use]
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp(1_760_000_000_000_000 + seconds * 1_000_000)
 }
 
-/// Larger with each call: ids sort by the time of the start.
+/// Returns an id larger than all earlier ones, because ids sort by start time.
 #[must_use]
 pub fn new_id() -> WorkflowId {
     static LAST: AtomicU64 = AtomicU64::new(1);
@@ -35,17 +35,20 @@ pub fn new_id() -> WorkflowId {
     ))
 }
 
-/// The cases' definitions hold no expressions.
+/// Rejects every expression: the sample definitions contain none.
 #[derive(Debug)]
 struct NoExpressions;
 
 impl Expressions for NoExpressions {
     fn evaluate(&self, expression: &str, _: &Scope<'_>) -> Result<Json, ExpressionError> {
-        Err(ExpressionError { expression: expression.to_owned(), reason: "not expected here".to_owned() })
+        Err(ExpressionError {
+            expression: expression.to_owned(),
+            reason: "sample definitions contain no expressions".to_owned(),
+        })
     }
 }
 
-/// A step of a service, which undoes it too.
+/// Returns a step whose execution and compensation call the same service.
 #[must_use]
 pub fn step(name: &str, service: &str, depends_on: &[u32]) -> Step {
     let run = |action: &str| Action::Run { service: service.to_owned(), action: action.to_owned() };
@@ -71,7 +74,7 @@ pub fn step(name: &str, service: &str, depends_on: &[u32]) -> Step {
     }
 }
 
-/// A definition of these steps.
+/// Returns a definition with these steps.
 #[must_use]
 pub fn definition(name: &str, steps: Vec<Step>) -> Definition {
     Definition {
@@ -87,56 +90,56 @@ pub fn definition(name: &str, steps: Vec<Step>) -> Definition {
     }
 }
 
-/// A definition's first version.
+/// Compiles the first version of a definition.
 ///
 /// # Errors
-/// When it is no graph that can run.
+/// Returns the reason if the definition is not a valid graph.
 pub fn plan_of(definition: Definition) -> Result<Arc<Plan>, String> {
     Plan::new(definition, 1).map(Arc::new).map_err(|error| error.to_string())
 }
 
-/// One step after the other, each of another service: `stock`, `payments`, `shipping`.
+/// Returns a chain of three steps on the services `stock`, `payments` and `shipping`.
 ///
 /// # Errors
-/// Never: it is a graph that can run.
+/// Never fails, because the graph is valid.
 pub fn order() -> Result<Arc<Plan>, String> {
     let steps =
         vec![step("reserve", "stock", &[]), step("charge", "payments", &[0]), step("ship", "shipping", &[1])];
     plan_of(definition("order", steps))
 }
 
-/// So many steps of one service, all at once.
+/// Returns `count` independent steps of one service.
 ///
 /// # Errors
-/// Never: it is a graph that can run.
+/// Never fails, because the graph is valid.
 pub fn parallel(count: u32, service: &str) -> Result<Arc<Plan>, String> {
     let steps = (0..count).map(|number| step(&format!("s{number}"), service, &[])).collect();
     plan_of(definition("parallel", steps))
 }
 
-/// A workflow as it has to be, and what led there.
+/// A workflow with the state and the history that the store must contain.
 #[derive(Debug, Clone)]
 pub struct Flow {
-    /// What it runs by.
+    /// The compiled definition.
     pub plan: Arc<Plan>,
-    /// Its state.
+    /// The expected state.
     pub state: State,
-    /// Its history.
+    /// The expected history.
     pub events: Vec<Event>,
 }
 
-/// What a workflow is started with, where a case wants something else than the usual.
+/// Options of a start. A case overrides the defaults that matter to it.
 #[derive(Debug, Clone)]
 pub struct StartOptions {
-    /// Its id; none: a new one.
+    /// The id. `None` generates one.
     pub id: Option<WorkflowId>,
-    /// Where it lives.
+    /// The namespace.
     pub namespace: String,
-    /// Its input.
+    /// The input.
     pub input: Json,
-    /// Its labels.
+    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The present time.
+    /// The current time.
     pub now: Timestamp,
 }
 
@@ -148,44 +151,45 @@ impl Default for StartOptions {
 }
 
 impl Flow {
-    /// A start that is not written yet.
+    /// Computes the start of a workflow without writing it.
     ///
     /// # Errors
-    /// When it has no stored form.
-    pub fn start(plan: &Arc<Plan>, given: StartOptions) -> Result<(Self, TransitionWrite), String> {
-        let start_with = StartWorkflow {
-            id: given.id.unwrap_or_else(new_id),
-            namespace: given.namespace,
-            input: given.input,
-            labels: given.labels,
+    /// Returns the reason if the transition cannot be encoded.
+    pub fn start(plan: &Arc<Plan>, options: StartOptions) -> Result<(Self, TransitionWrite), String> {
+        let input = StartWorkflow {
+            id: options.id.unwrap_or_else(new_id),
+            namespace: options.namespace,
+            input: options.input,
+            labels: options.labels,
             actor: None,
         };
-        let (events, state) = start(plan, &NoExpressions, &start_with, given.now);
-        let write = written(&transition(plan, None, events.clone(), state.clone()), given.now)?;
+        let (events, state) = start(plan, &NoExpressions, &input, options.now);
+        let write = transition_write(&transition(plan, None, events.clone(), state.clone()), options.now)?;
         Ok((Self { plan: Arc::clone(plan), state, events }, write))
     }
 
-    /// What follows from some news, not written yet.
+    /// Computes the transition for an input without writing it.
     ///
     /// # Errors
-    /// When the rules refuse the news, or it has no stored form.
+    /// Returns the reason if the rules refuse the input, or if the transition cannot be encoded.
     pub fn next(&self, input: &Input, now: Timestamp) -> Result<(Self, TransitionWrite), String> {
         let (new, state) = decide(&self.plan, &NoExpressions, &self.state, input, now)
-            .map_err(|refusal| format!("the case itself is wrong: {input:?} is refused: {refusal}"))?;
-        let write = written(&transition(&self.plan, Some(&self.state), new.clone(), state.clone()), now)?;
+            .map_err(|refusal| format!("invalid test case: the rules refuse {input:?}: {refusal}"))?;
+        let write =
+            transition_write(&transition(&self.plan, Some(&self.state), new.clone(), state.clone()), now)?;
         let mut events = self.events.clone();
         events.extend(new);
         Ok((Self { plan: Arc::clone(&self.plan), state, events }, write))
     }
 
-    /// The workflow.
+    /// Returns the id of the workflow.
     #[must_use]
     pub fn id(&self) -> WorkflowId {
         self.state.id
     }
 }
 
-fn written(transition: &Transition, now: Timestamp) -> Result<TransitionWrite, String> {
+fn transition_write(transition: &Transition, now: Timestamp) -> Result<TransitionWrite, String> {
     Ok(TransitionWrite {
         record: Arc::new(EncodedTransition::of(transition).map_err(|error| error.to_string())?),
         publishes: Vec::new(),
@@ -194,20 +198,20 @@ fn written(transition: &Transition, now: Timestamp) -> Result<TransitionWrite, S
     })
 }
 
-/// A start without a key.
+/// Returns a start without an idempotency key.
 #[must_use]
 pub fn unkeyed(write: TransitionWrite) -> Write {
     Write::Start(NewWorkflow { write, idempotency_key: None, request_digest: String::new() })
 }
 
-/// A start with one.
+/// Returns a start with an idempotency key.
 #[must_use]
 pub fn keyed(write: TransitionWrite, key: &str, digest: &str) -> Write {
     let (idempotency_key, request_digest) = (Some(key.to_owned()), digest.to_owned());
     Write::Start(NewWorkflow { write, idempotency_key, request_digest })
 }
 
-/// The same write, whose due commands the writer publishes itself.
+/// Marks the due commands of a write as published by the writer.
 #[must_use]
 pub fn publishing(mut write: TransitionWrite) -> TransitionWrite {
     let is_due = |row: &&Owed| row.service.is_some() && matches!(row.due, Due::At(at) if at <= write.now);
@@ -219,69 +223,69 @@ pub fn publishing(mut write: TransitionWrite) -> TransitionWrite {
     write
 }
 
-/// The key of a command's row in the ledger.
+/// Returns the ledger key of a command.
 #[must_use]
 pub const fn command(step: u32, side: Side) -> OwedKey {
     OwedKey::Command(StepIndex(step), side)
 }
 
-/// An attempt ended.
+/// Returns an input that reports the outcome of an attempt.
 #[must_use]
 pub fn report(step: u32, side: Side, attempt: u32, outcome: Outcome) -> Input {
     let (started_at, deadline) = (at(0), at(30));
     Input::ReportOutcome { step: StepIndex(step), side, attempt, started_at, deadline, outcome }
 }
 
-/// A step's first attempt succeeded.
+/// Returns an input that reports that the first attempt of a step succeeded.
 #[must_use]
 pub fn done(step: u32) -> Input {
     done_with(step, serde_json::json!({"step": step}))
 }
 
-/// A step's first attempt succeeded, with this answer.
+/// Returns an input that reports that the first attempt of a step succeeded with an output.
 #[must_use]
 pub fn done_with(step: u32, output: Json) -> Input {
     report(step, Side::Execute, 1, Outcome::Done { output })
 }
 
-/// A step's first attempt was refused.
+/// Returns an input that reports that the first attempt of a step was refused.
 #[must_use]
 pub fn refused(step: u32) -> Input {
     report(step, Side::Execute, 1, Outcome::Refused { failure: Failure::of("NO", "not today") })
 }
 
-/// A step's attempt failed, and is tried again.
+/// Returns an input that reports that an attempt of a step failed and may be retried.
 #[must_use]
 pub fn failed(step: u32, attempt: u32) -> Input {
     let failure = Failure::of("BUSY", "later");
     report(step, Side::Execute, attempt, Outcome::Retryable { failure, not_before: None })
 }
 
-/// A step succeeded at a later attempt.
+/// Returns an input that reports that a later attempt of a step succeeded.
 #[must_use]
 pub fn done_at_attempt(step: u32, attempt: u32) -> Input {
     report(step, Side::Execute, attempt, Outcome::Done { output: serde_json::json!(attempt) })
 }
 
-/// A step's compensation succeeded at once.
+/// Returns an input that reports that the first attempt of a compensation succeeded.
 #[must_use]
 pub fn compensated(step: u32) -> Input {
     report(step, Side::Compensate, 1, Outcome::Done { output: Json::Null })
 }
 
-/// An operator holds the workflow.
+/// Returns an input that pauses the workflow.
 #[must_use]
 pub fn pause() -> Input {
     Input::Pause { actor: None, reason: None }
 }
 
-/// An operator lets it go on.
+/// Returns an input that resumes the workflow.
 #[must_use]
 pub fn resume() -> Input {
     Input::Resume { actor: None, reason: None }
 }
 
-/// Somebody wants it undone.
+/// Returns an input that cancels the workflow.
 #[must_use]
 pub fn cancel() -> Input {
     Input::Cancel { actor: None, reason: None }

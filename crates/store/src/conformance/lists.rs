@@ -1,4 +1,4 @@
-//! Lists and counts: which workflows a filter shows, in which order.
+//! Lists and counts: the workflows that match a filter, and their order.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ const COMPARISONS: [Comparison; 6] = [
     Comparison::GreaterOrEqual,
 ];
 
-/// Names and values of labels that some database reads as something else.
+/// Label names and values that a database may misinterpret.
 const ODD: [&str; 14] = [
     "team",
     "it's",
@@ -40,7 +40,7 @@ const ODD: [&str; 14] = [
     "10",
 ];
 
-/// All of a namespace, on one page.
+/// Returns a request for all workflows of a namespace on one page.
 pub(super) fn all(namespace: &str) -> ListRequest {
     ListRequest { namespace: namespace.to_owned(), filter: None, limit: 1000, before: None }
 }
@@ -49,7 +49,7 @@ fn version(plan: &Arc<Plan>, version: u32) -> Result<Arc<Plan>, String> {
     Plan::new(plan.definition().clone(), version).map(Arc::new).map_err(|error| error.to_string())
 }
 
-/// What a list has to show of a workflow.
+/// Returns the list entry that is expected for a workflow.
 fn summary(flow: &Flow, key: Option<&str>) -> Result<Summary, String> {
     let state = &flow.state;
     let error =
@@ -69,14 +69,14 @@ fn summary(flow: &Flow, key: Option<&str>) -> Result<Summary, String> {
     })
 }
 
-/// Workflows that differ in everything that can be compared, as a list has to show them.
+/// Writes workflows that differ in every comparable field. Returns their expected list entries.
 async fn varied(fixture: &Fixture) -> Result<Vec<Summary>, String> {
     let order = order()?;
     let mut named = definition("Order", vec![step("only", "stock", &[])]);
     named.labels.insert("team".to_owned(), "of the definition".to_owned());
     let terminate = Input::Terminate { actor: None, reason: "enough".to_owned() };
-    let time_up = Input::FireTimer { timer: goconductor_saga::TimerKind::Workflow };
-    let courses: Vec<(Arc<Plan>, Vec<Input>)> = vec![
+    let timed_out = Input::FireTimer { timer: goconductor_saga::TimerKind::Workflow };
+    let scenarios: Vec<(Arc<Plan>, Vec<Input>)> = vec![
         (Arc::clone(&order), vec![]),
         (version(&order, 2)?, vec![done(0), done(1), done(2)]),
         (version(&order, 10)?, vec![done(0), refused(1)]),
@@ -84,20 +84,20 @@ async fn varied(fixture: &Fixture) -> Result<Vec<Summary>, String> {
         (parallel(2, "work")?, vec![cancel()]),
         (super::fixture::plan_of(named)?, vec![pause()]),
         (Arc::clone(&order), vec![terminate]),
-        (super::lifecycle::timed()?, vec![time_up]),
+        (super::lifecycle::timed()?, vec![timed_out]),
         (Arc::clone(&order), vec![done_with(0, serde_json::json!("x"))]),
     ];
     let mut summaries = Vec::new();
-    for (number, (plan, course)) in (0i64..).zip(courses) {
+    for (number, (plan, inputs)) in (0i64..).zip(scenarios) {
         let odd = ODD.iter().cycle().skip(usize::try_from(number).unwrap_or_default() * 2);
         let labels = odd
             .clone()
             .take(5)
             .zip(odd.skip(1))
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let given =
+        let options =
             StartOptions { now: at(number * 10), labels: labels.collect(), ..StartOptions::default() };
-        let (mut flow, start) = Flow::start(&plan, given)?;
+        let (mut flow, start) = Flow::start(&plan, options)?;
         let key = (number % 3 != 0).then(|| {
             format!("key {}", number % 5)
                 + ODD.get(usize::try_from(number).unwrap_or_default()).unwrap_or(&"")
@@ -107,12 +107,12 @@ async fn varied(fixture: &Fixture) -> Result<Vec<Summary>, String> {
                 key.as_deref().map_or_else(|| unkeyed(start.clone()), |key| keyed(start.clone(), key, "d")),
             ])
             .await?;
-        for (later, input) in (1..).zip(course) {
+        for (later, input) in (1..).zip(inputs) {
             fixture.apply(&mut flow, &input, at(number * 10 + later)).await?;
         }
         summaries.push(summary(&flow, key.as_deref())?);
     }
-    // Nobody's business in another namespace.
+    // A workflow of another namespace, which no list may contain.
     fixture
         .start_with(&order, StartOptions { namespace: "other".to_owned(), ..StartOptions::default() })
         .await?;
@@ -123,16 +123,16 @@ async fn varied(fixture: &Fixture) -> Result<Vec<Summary>, String> {
 async fn listed(fixture: &Fixture, filter: Option<Filter>) -> Result<Vec<Summary>, String> {
     let request = ListRequest { filter, ..all(NAMESPACE) };
     let page = fixture.store.list(&request).await.map_err(unexpected("list"))?;
-    expect_eq("whether there are more", &page.more, &false)?;
+    expect_eq("whether there are more pages", &page.more, &false)?;
     Ok(page.workflows)
 }
 
-/// What a filter means, apart from any database.
-fn holds(filter: &Filter, of: &Summary) -> bool {
+/// The reference semantics of a filter, independent of a database.
+fn matches_filter(filter: &Filter, of: &Summary) -> bool {
     match filter {
-        Filter::All(parts) => parts.iter().all(|part| holds(part, of)),
-        Filter::Any(parts) => parts.iter().any(|part| holds(part, of)),
-        Filter::Not(part) => !holds(part, of),
+        Filter::All(parts) => parts.iter().all(|part| matches_filter(part, of)),
+        Filter::Any(parts) => parts.iter().any(|part| matches_filter(part, of)),
+        Filter::Not(part) => !matches_filter(part, of),
         Filter::Compare(field, comparison, value) => {
             let order = compared(field, value, of);
             if order.is_none() && *field == Field::EndedAt && matches!(value, FilterValue::Time(_)) {
@@ -150,7 +150,7 @@ fn holds(filter: &Filter, of: &Summary) -> bool {
     }
 }
 
-/// How a field stands to a value; none: it has nothing that could be compared with it.
+/// Compares a field with a value. Returns `None` if they are not comparable.
 fn compared(field: &Field, value: &FilterValue, of: &Summary) -> Option<Ordering> {
     let text = |text: &str| match value {
         FilterValue::Text(value) => Some(text.cmp(value)),
@@ -174,7 +174,7 @@ fn compared(field: &Field, value: &FilterValue, of: &Summary) -> Option<Ordering
     }
 }
 
-/// Every field with values that some workflow has, that lie between, and of another kind.
+/// Returns comparisons of every field with values that occur, values in between, and values of another type.
 fn comparisons(summaries: &[Summary]) -> Vec<Filter> {
     let mut values: Vec<(Field, FilterValue)> = Vec::new();
     let text = |text: &str| FilterValue::Text(text.to_owned());
@@ -214,19 +214,19 @@ fn comparisons(summaries: &[Summary]) -> Vec<Filter> {
     filters
 }
 
-async fn shows(fixture: &Fixture, summaries: &[Summary], filter: &Filter) -> CaseResult {
+async fn expect_matches(fixture: &Fixture, summaries: &[Summary], filter: &Filter) -> CaseResult {
     let found: Vec<WorkflowId> =
         listed(fixture, Some(filter.clone())).await?.iter().map(|each| each.id).collect();
-    let expected = summaries.iter().filter(|each| holds(filter, each)).map(|each| each.id).collect();
+    let expected = summaries.iter().filter(|each| matches_filter(filter, each)).map(|each| each.id).collect();
     expect_eq(&format!("{filter:?}"), &found, &expected)
 }
 
 pub(super) async fn compared_by_every_field(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     let summaries = varied(&fixture).await?;
-    expect_eq("all", &listed(&fixture, None).await?, &summaries)?;
+    expect_eq("the list without a filter", &listed(&fixture, None).await?, &summaries)?;
     for filter in comparisons(&summaries) {
-        shows(&fixture, &summaries, &filter).await?;
+        expect_matches(&fixture, &summaries, &filter).await?;
     }
     Ok(())
 }
@@ -256,7 +256,7 @@ pub(super) async fn combined(factory: Arc<dyn Factory>) -> CaseResult {
     }
     filters.push(deep);
     for filter in filters {
-        shows(&fixture, &summaries, &filter).await?;
+        expect_matches(&fixture, &summaries, &filter).await?;
     }
     Ok(())
 }
@@ -288,9 +288,9 @@ pub(super) async fn paged(factory: Arc<dyn Factory>) -> CaseResult {
         for (number, size) in (1..).zip(&sizes) {
             let request = ListRequest { filter: filter.clone(), limit: 10, before, ..all(NAMESPACE) };
             let page = fixture.store.list(&request).await.map_err(unexpected("list"))?;
-            expect_eq(&format!("the size of page {number}"), &page.workflows.len(), size)?;
+            expect_eq(&format!("the number of workflows on page {number}"), &page.workflows.len(), size)?;
             expect_eq(
-                &format!("whether there is more after page {number}"),
+                &format!("whether there are more pages after page {number}"),
                 &page.more,
                 &(number < sizes.len()),
             )?;
@@ -299,22 +299,28 @@ pub(super) async fn paged(factory: Arc<dyn Factory>) -> CaseResult {
         }
         expect_eq("the pages, newest first", &found, &expected)?;
     }
-    let exactly = ListRequest { limit: 25, ..all(NAMESPACE) };
-    let page = fixture.store.list(&exactly).await.map_err(unexpected("list"))?;
-    expect_eq("a page of exactly all", &(page.workflows.len(), page.more), &(25, false))?;
+    let exact = ListRequest { limit: 25, ..all(NAMESPACE) };
+    let page = fixture.store.list(&exact).await.map_err(unexpected("list"))?;
+    expect_eq(
+        "a page whose limit equals the number of workflows",
+        &(page.workflows.len(), page.more),
+        &(25, false),
+    )?;
     let none = ListRequest { before: ids.first().copied(), ..all(NAMESPACE) };
     let page = fixture.store.list(&none).await.map_err(unexpected("list"))?;
-    expect_eq("a page before the oldest", &(page.workflows.len(), page.more), &(0, false))?;
+    expect_eq("a page before the oldest workflow", &(page.workflows.len(), page.more), &(0, false))?;
     let later = ListRequest { before: Some(new_id()), limit: 1, ..all(NAMESPACE) };
     let page = fixture.store.list(&later).await.map_err(unexpected("list"))?;
     let first = page.workflows.first().map(|each| each.id);
-    ensure(first == ids.last().copied() && page.more, || format!("a page of one: {first:?}"))
+    ensure(first == ids.last().copied() && page.more, || {
+        format!("a page of size 1 starts with {first:?}, more: {}", page.more)
+    })
 }
 
 pub(super) async fn counted(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     let summaries = varied(&fixture).await?;
-    let final_only = Filter::Compare(Field::EndedAt, Comparison::Greater, FilterValue::Time(at(0)));
+    let ended_only = Filter::Compare(Field::EndedAt, Comparison::Greater, FilterValue::Time(at(0)));
     let value = |by: &Field, of: &Summary| match by {
         Field::Definition => of.definition.clone(),
         Field::Version => of.version.to_string(),
@@ -322,9 +328,11 @@ pub(super) async fn counted(factory: Arc<dyn Factory>) -> CaseResult {
         _ => of.status.as_str().to_owned(),
     };
     for by in [Field::Status, Field::Definition, Field::Version, Field::Cause] {
-        for filter in [None, Some(&final_only), Some(&Filter::Any(Vec::new()))] {
+        for filter in [None, Some(&ended_only), Some(&Filter::Any(Vec::new()))] {
             let mut expected: BTreeMap<String, u64> = BTreeMap::new();
-            for each in summaries.iter().filter(|each| filter.is_none_or(|filter| holds(filter, each))) {
+            for each in
+                summaries.iter().filter(|each| filter.is_none_or(|filter| matches_filter(filter, each)))
+            {
                 *expected.entry(value(&by, each)).or_default() += 1;
             }
             let expected: Vec<Count> =
@@ -334,6 +342,6 @@ pub(super) async fn counted(factory: Arc<dyn Factory>) -> CaseResult {
             expect_eq(&format!("the counts by {by:?}"), &found, &expected)?;
         }
     }
-    let nowhere = fixture.store.counts("nowhere", Field::Status, None).await.map_err(unexpected("counts"))?;
-    expect_eq("the counts of an empty namespace", &nowhere, &Vec::new())
+    let empty = fixture.store.counts("nowhere", Field::Status, None).await.map_err(unexpected("counts"))?;
+    expect_eq("the counts of an empty namespace", &empty, &Vec::new())
 }

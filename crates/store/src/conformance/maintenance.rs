@@ -1,4 +1,4 @@
-//! What is kept, and what is removed.
+//! Maintenance: the retention and the removal of ended workflows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,55 +14,63 @@ use super::lists::all;
 use super::{CaseResult, Factory};
 use crate::{Comparison, Count, Field, Filter, FilterValue, MaintenanceRequest, Write, WriteOutcome};
 
-/// How long the cases keep what has ended.
-const KEEP: Duration = Duration::from_secs(24 * 3600);
-/// A part of an upkeep is no more than this, in workflows.
-const PARTS: usize = 64;
+/// Retention of ended workflows in the cases.
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// The maximum number of calls that a maintenance of a case may take.
+const MAX_CALLS: usize = 64;
 
-/// All that there is to do at a time; how many were removed.
-async fn kept_up(fixture: &Fixture, now: Timestamp, keep: Option<Duration>) -> Result<u64, String> {
+/// Runs the maintenance until nothing is left to do. Returns the number of removed workflows.
+async fn maintain_all(fixture: &Fixture, now: Timestamp, retention: Option<Duration>) -> Result<u64, String> {
     let mut removed = 0;
-    for _ in 0..PARTS {
-        let request = MaintenanceRequest { now, retention: keep };
+    for _ in 0..MAX_CALLS {
+        let request = MaintenanceRequest { now, retention };
         let part = fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
         removed += part.removed;
         if !part.more {
             return Ok(removed);
         }
     }
-    Err(format!("an upkeep is not through after {PARTS} parts"))
+    Err(format!("the maintenance did not finish after {MAX_CALLS} calls"))
 }
 
-/// A workflow that was started with a key, and ended at that second.
-async fn ended(fixture: &Fixture, key: &str, second: i64) -> Result<Flow, String> {
+/// Writes a workflow with an idempotency key that completes at `second`.
+async fn completed(fixture: &Fixture, key: &str, second: i64) -> Result<Flow, String> {
     let plan = order()?;
     let (mut flow, start) = Flow::start(&plan, StartOptions::default())?;
     fixture.write(vec![keyed(start, key, "digest")]).await?;
     for step in 0..3 {
         fixture.apply(&mut flow, &done(step), at(second)).await?;
     }
-    expect_eq("how it ended", &flow.state.status(), &Status::Completed)?;
+    expect_eq("the final status", &flow.state.status(), &Status::Completed)?;
     Ok(flow)
 }
 
 pub(super) async fn kept(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
-    let early = ended(&fixture, "early", 10).await?;
-    let late = ended(&fixture, "late", 1000).await?;
+    let early = completed(&fixture, "early", 10).await?;
+    let late = completed(&fixture, "late", 1000).await?;
     let mut open = fixture.start(&order()?).await?;
-    let over = at(10).after(KEEP);
-    let just_before = Timestamp(over.0 - 1);
-    for (now, keep) in [(at(0), Some(KEEP)), (just_before, Some(KEEP)), (over.after(KEEP * 1000), None)] {
-        expect_eq("what is removed before its time", &kept_up(&fixture, now, keep).await?, &0)?;
+    let retention_end = at(10).after(RETENTION);
+    let just_before = Timestamp(retention_end.0 - 1);
+    for (now, retention) in [
+        (at(0), Some(RETENTION)),
+        (just_before, Some(RETENTION)),
+        (retention_end.after(RETENTION * 1000), None),
+    ] {
+        expect_eq(
+            "the number of workflows removed before the end of their retention",
+            &maintain_all(&fixture, now, retention).await?,
+            &0,
+        )?;
         fixture.check_consistency(&early).await?;
     }
     let (_, again) = Flow::start(&early.plan, StartOptions::default())?;
     let outcome = describe(&fixture.outcome(keyed(again, "early", "digest")).await?);
-    expect_eq("a repeat", &outcome, &format!("replayed {} at {}", early.id(), early.state.seq))?;
-    kept_up(&fixture, over, Some(KEEP)).await?;
+    expect_eq("a duplicate start", &outcome, &format!("replayed {} at {}", early.id(), early.state.seq))?;
+    maintain_all(&fixture, retention_end, Some(RETENTION)).await?;
     fixture.check_consistency(&late).await?;
-    // Whatever its age, what has not ended stays, and goes on.
-    kept_up(&fixture, at(1000).after(KEEP * 1000), Some(KEEP)).await?;
+    // A workflow that has not ended is kept at any age and can continue.
+    maintain_all(&fixture, at(1000).after(RETENTION * 1000), Some(RETENTION)).await?;
     fixture.check_consistency(&open).await?;
     fixture.apply(&mut open, &done(0), at(2000)).await?;
     fixture.check_consistency(&open).await
@@ -70,43 +78,48 @@ pub(super) async fn kept(factory: Arc<dyn Factory>) -> CaseResult {
 
 pub(super) async fn removed(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
-    let gone = ended(&fixture, "key", 10).await?;
-    let mut undone_one = fixture.start(&order()?).await?;
+    let expired = completed(&fixture, "key", 10).await?;
+    let mut rolled_back = fixture.start(&order()?).await?;
     for input in [done(0), refused(1), compensated(0)] {
-        fixture.apply(&mut undone_one, &input, at(20)).await?;
+        fixture.apply(&mut rolled_back, &input, at(20)).await?;
     }
     let open = fixture.start(&order()?).await?;
-    let stays = counts(&fixture, Some(Status::Completed)).await?;
-    expect_eq("how many have completed", &stays, &BTreeMap::from([("COMPLETED".to_owned(), 1)]))?;
-    kept_up(&fixture, at(10).after(KEEP), Some(KEEP)).await?;
-    ensure(fixture.load(gone.id()).await?.is_none(), || "it is still there".to_owned())?;
-    let history = fixture.store.history(gone.id(), 0, 100).await.map_err(unexpected("history"))?;
-    expect_eq("the history of one that was removed", &history, &Vec::new())?;
-    let seen = fixture.store.heads(&[gone.id()]).await.map_err(unexpected("heads"))?;
-    expect_eq("who is seen of those that were removed", &seen, &Vec::new())?;
+    let before = counts(&fixture, Some(Status::Completed)).await?;
+    expect_eq(
+        "the number of completed workflows before the removal",
+        &before,
+        &BTreeMap::from([("COMPLETED".to_owned(), 1)]),
+    )?;
+    maintain_all(&fixture, at(10).after(RETENTION), Some(RETENTION)).await?;
+    ensure(fixture.load(expired.id()).await?.is_none(), || "the workflow was not removed".to_owned())?;
+    let history = fixture.store.history(expired.id(), 0, 100).await.map_err(unexpected("history"))?;
+    expect_eq("the history of a removed workflow", &history, &Vec::new())?;
+    let heads = fixture.store.heads(&[expired.id()]).await.map_err(unexpected("heads"))?;
+    expect_eq("the heads of a removed workflow", &heads, &Vec::new())?;
     let ids = fixture.store.ids(None, 100).await.map_err(unexpected("ids"))?;
-    expect_eq("who is left", &ids, &vec![undone_one.id(), open.id()])?;
+    expect_eq("the ids of the remaining workflows", &ids, &vec![rolled_back.id(), open.id()])?;
     let page = fixture.store.list(&all(NAMESPACE)).await.map_err(unexpected("list"))?;
     let listed: Vec<_> = page.workflows.iter().map(|each| each.id).collect();
-    expect_eq("who is listed", &listed, &vec![open.id(), undone_one.id()])?;
+    expect_eq("the list of the remaining workflows", &listed, &vec![open.id(), rolled_back.id()])?;
     expect_eq(
-        "how many have completed and are left",
+        "the number of completed workflows after the removal",
         &counts(&fixture, Some(Status::Completed)).await?,
         &BTreeMap::new(),
     )?;
     let total: u64 = counts(&fixture, None).await?.values().sum();
-    expect_eq("how many are left", &total, &2)?;
-    // Its key is another's now, and its news are nobody's.
-    let (next, start) = Flow::start(&gone.plan, StartOptions::default())?;
+    expect_eq("the number of remaining workflows", &total, &2)?;
+    // Its key can be used again, and inputs for it are rejected.
+    let (next, start) = Flow::start(&expired.plan, StartOptions::default())?;
     fixture.write(vec![keyed(start, "key", "another digest")]).await?;
     fixture.check_consistency(&next).await?;
-    let (late, _) = Flow::start(&gone.plan, StartOptions { id: Some(gone.id()), ..StartOptions::default() })?;
+    let (late, _) =
+        Flow::start(&expired.plan, StartOptions { id: Some(expired.id()), ..StartOptions::default() })?;
     let (_, late) = late.next(&done(0), at(30))?;
     let outcome = fixture.outcome(Write::Transition(late)).await?;
     ensure(matches!(outcome, WriteOutcome::Missing), || {
-        format!("news of one that is gone: {}", describe(&outcome))
+        format!("the outcome of a write to a removed workflow: {}", describe(&outcome))
     })?;
-    for flow in [&open, &undone_one, &next] {
+    for flow in [&open, &rolled_back, &next] {
         fixture.check_consistency(flow).await?;
     }
     Ok(())
@@ -124,7 +137,7 @@ pub(super) async fn in_parts(factory: Arc<dyn Factory>) -> CaseResult {
     fixture.write(starts).await?;
     for step in 0..3 {
         let mut writes = Vec::new();
-        // Every tenth never ends.
+        // Every tenth workflow does not end.
         for (_, flow) in (0..).zip(&mut flows).filter(|(number, _)| step < 2 || number % 10 != 0) {
             let (next, write) = flow.next(&done(step), at(10))?;
             *flow = next;
@@ -132,17 +145,17 @@ pub(super) async fn in_parts(factory: Arc<dyn Factory>) -> CaseResult {
         }
         fixture.write(writes).await?;
     }
-    let removed = kept_up(&fixture, at(10).after(KEEP), Some(KEEP)).await?;
-    expect_eq("how many were removed", &removed, &450)?;
+    let removed = maintain_all(&fixture, at(10).after(RETENTION), Some(RETENTION)).await?;
+    expect_eq("the number of removed workflows", &removed, &450)?;
     let left = BTreeMap::from([("IN_PROGRESS".to_owned(), 50)]);
-    expect_eq("how many are left", &counts(&fixture, None).await?, &left)?;
+    expect_eq("the number of remaining workflows", &counts(&fixture, None).await?, &left)?;
     for flow in flows.iter().step_by(10) {
         fixture.check_consistency(flow).await?;
     }
     Ok(())
 }
 
-/// How many there are of each status, of one or of all.
+/// Returns the number of workflows of each status, or of one status.
 async fn counts(fixture: &Fixture, status: Option<Status>) -> Result<BTreeMap<String, u64>, String> {
     let filter = status.map(|status| {
         Filter::Compare(Field::Status, Comparison::Equal, FilterValue::Text(status.as_str().to_owned()))

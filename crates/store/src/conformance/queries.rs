@@ -1,4 +1,4 @@
-//! What is read of many workflows at once.
+//! Reads of many workflows.
 
 use std::sync::Arc;
 
@@ -20,30 +20,30 @@ pub(super) async fn heads(factory: Arc<dyn Factory>) -> CaseResult {
     fixture.apply(&mut two, &pause(), at(1)).await?;
     let mut found =
         fixture.store.heads(&[two.id(), new_id(), one.id()]).await.map_err(unexpected("heads"))?;
-    found.sort_by_key(|seen| seen.id);
+    found.sort_by_key(|head| head.id);
     let of = |id, seq, status| WorkflowHead { id, seq, status };
     let expected =
         vec![of(one.id(), one.state.seq, Status::InProgress), of(two.id(), two.state.seq, Status::Paused)];
-    expect_eq("what was seen", &found, &expected)?;
+    expect_eq("the heads", &found, &expected)?;
     expect_eq(
-        "what was seen of nobody",
+        "the heads without ids",
         &fixture.store.heads(&[]).await.map_err(unexpected("heads"))?,
         &Vec::new(),
     )?;
-    let asked = [three.id(), new_id(), one.id(), two.id()];
-    let loaded = fixture.store.load(&asked).await.map_err(unexpected("load"))?;
+    let requested = [three.id(), new_id(), one.id(), two.id()];
+    let loaded = fixture.store.load(&requested).await.map_err(unexpected("load"))?;
     let found: Vec<Option<WorkflowId>> =
         loaded.iter().map(|each| each.as_ref().map(|each| each.state.id)).collect();
     let expected = vec![Some(three.id()), None, Some(one.id()), Some(two.id())];
-    expect_eq("what was loaded, in the order of the ids", &found, &expected)?;
+    expect_eq("the loaded workflows, in the requested order", &found, &expected)?;
     expect_eq(
-        "what was loaded of nobody",
+        "the number of workflows loaded without ids",
         &fixture.store.load(&[]).await.map_err(unexpected("load"))?.len(),
         &0,
     )?;
-    let rows = fixture.store.ledger(&asked).await.map_err(unexpected("ledger"))?;
+    let rows = fixture.store.ledger(&requested).await.map_err(unexpected("ledger"))?;
     let found: Vec<WorkflowId> = rows.iter().map(|row| row.key.id).collect();
-    expect_eq("the ledger, in the order of the ids", &found, &vec![three.id(), one.id(), two.id()])
+    expect_eq("the ledger rows, in the requested order", &found, &vec![three.id(), one.id(), two.id()])
 }
 
 pub(super) async fn ids(factory: Arc<dyn Factory>) -> CaseResult {
@@ -62,7 +62,7 @@ pub(super) async fn ids(factory: Arc<dyn Factory>) -> CaseResult {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = fixture.store.ids(after, 10).await.map_err(unexpected("ids"))?;
-        ensure(page.len() <= 10, || format!("a page of 10 has {}", page.len()))?;
+        ensure(page.len() <= 10, || format!("a page of 10 has {} ids", page.len()))?;
         let Some(last) = page.last() else { break };
         after = Some(*last);
         found.extend(page);
@@ -77,7 +77,7 @@ pub(super) async fn backlog(factory: Arc<dyn Factory>) -> CaseResult {
         found.sort();
         Ok::<_, String>(found)
     };
-    expect_eq("the backlog of nothing", &backlog(at(0)).await?, &Vec::new())?;
+    expect_eq("the backlog of an empty store", &backlog(at(0)).await?, &Vec::new())?;
     let plan = order()?;
     for second in [0, 0, 50] {
         fixture.start_with(&plan, StartOptions { now: at(second), ..StartOptions::default() }).await?;
@@ -85,9 +85,9 @@ pub(super) async fn backlog(factory: Arc<dyn Factory>) -> CaseResult {
     fixture
         .start_with(&plan, StartOptions { namespace: "other".to_owned(), ..StartOptions::default() })
         .await?;
-    let mut undoing = fixture.start(&plan).await?;
+    let mut compensating = fixture.start(&plan).await?;
     for input in [done(0), refused(1)] {
-        fixture.apply(&mut undoing, &input, at(1)).await?;
+        fixture.apply(&mut compensating, &input, at(1)).await?;
     }
     let mut held = fixture.start(&plan).await?;
     fixture.apply(&mut held, &pause(), at(1)).await?;
@@ -100,8 +100,8 @@ pub(super) async fn backlog(factory: Arc<dyn Factory>) -> CaseResult {
     let early = [("default/stock/compensate", 1), ("default/stock/execute", 3), ("other/stock/execute", 1)];
     expect_eq("the backlog", &backlog(at(2)).await?, &of(&early))?;
     let later = [("default/stock/compensate", 1), ("default/stock/execute", 4), ("other/stock/execute", 1)];
-    expect_eq("the backlog later", &backlog(at(60)).await?, &of(&later))?;
-    expect_eq("what is claimed", &fixture.claim(&lanes(&["stock"], at(60))).await?.len(), &4)?;
+    expect_eq("the backlog at a later time", &backlog(at(60)).await?, &of(&later))?;
+    expect_eq("the number of claimed rows", &fixture.claim(&lanes(&["stock"], at(60))).await?.len(), &4)?;
     let left = [("default/stock/compensate", 1), ("other/stock/execute", 1)];
     expect_eq("the backlog after a claim", &backlog(at(60)).await?, &of(&left))
 }
@@ -109,12 +109,12 @@ pub(super) async fn backlog(factory: Arc<dyn Factory>) -> CaseResult {
 pub(super) async fn orphans(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     let plan = order()?;
-    for course in [vec![], vec![done(0)], vec![failed(0, 1)], vec![done(0), done(1), done(2)]] {
+    for inputs in [vec![], vec![done(0)], vec![failed(0, 1)], vec![done(0), done(1), done(2)]] {
         let mut flow = fixture.start(&plan).await?;
-        for input in course {
+        for input in inputs {
             fixture.apply(&mut flow, &input, at(1)).await?;
         }
     }
     let found = fixture.store.orphans(10).await.map_err(unexpected("orphans"))?;
-    expect_eq("rows without a workflow", &found, &Vec::new())
+    expect_eq("the orphaned rows", &found, &Vec::new())
 }

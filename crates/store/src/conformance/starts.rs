@@ -1,4 +1,4 @@
-//! Starts: one key is one workflow.
+//! Starts and idempotency keys. A key identifies one workflow.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,16 +15,24 @@ pub(super) async fn replayed(factory: Arc<dyn Factory>) -> CaseResult {
     let plan = order()?;
     let (mut flow, first) = Flow::start(&plan, StartOptions::default())?;
     fixture.write(vec![keyed(first, "key", "digest")]).await?;
-    let loaded = fixture.load(flow.id()).await?.ok_or("the workflow is not there")?;
-    expect_eq("the key that it was started with", &loaded.idempotency_key, &Some("key".to_owned()))?;
+    let loaded = fixture.load(flow.id()).await?.ok_or("the workflow was not found")?;
+    expect_eq("the idempotency key of the workflow", &loaded.idempotency_key, &Some("key".to_owned()))?;
     for input in [done(0), done(1), done(2)] {
         let (repeat, again) = Flow::start(&plan, StartOptions { now: at(9), ..StartOptions::default() })?;
         let outcome = fixture.outcome(keyed(again, "key", "digest")).await?;
         let WriteOutcome::Replayed(present) = outcome else {
-            return Err(format!("a repeat at seq {}: {}", flow.state.seq, describe(&outcome)));
+            return Err(format!(
+                "the outcome of a duplicate start at seq {}: {}",
+                flow.state.seq,
+                describe(&outcome)
+            ));
         };
-        expect_eq("the state that a repeat gets", &present.state, &flow.state)?;
-        expect_eq("the key that a repeat gets", &present.idempotency_key, &Some("key".to_owned()))?;
+        expect_eq("the state that a duplicate start returns", &present.state, &flow.state)?;
+        expect_eq(
+            "the idempotency key that a duplicate start returns",
+            &present.idempotency_key,
+            &Some("key".to_owned()),
+        )?;
         expect_nothing_stored(&fixture, &repeat).await?;
         fixture.check_consistency(&flow).await?;
         fixture.apply(&mut flow, &input, at(1)).await?;
@@ -32,7 +40,7 @@ pub(super) async fn replayed(factory: Arc<dyn Factory>) -> CaseResult {
     let (_, again) = Flow::start(&plan, StartOptions::default())?;
     let outcome = describe(&fixture.outcome(keyed(again, "key", "digest")).await?);
     let expected = format!("replayed {} at {}", flow.id(), flow.state.seq);
-    expect_eq("a repeat after its end", &outcome, &expected)
+    expect_eq("a duplicate start after the end of the workflow", &outcome, &expected)
 }
 
 pub(super) async fn conflict(factory: Arc<dyn Factory>) -> CaseResult {
@@ -42,10 +50,10 @@ pub(super) async fn conflict(factory: Arc<dyn Factory>) -> CaseResult {
     fixture.write(vec![keyed(first, "key", "digest")]).await?;
     let (other, start) = Flow::start(&plan, StartOptions::default())?;
     let outcome = describe(&fixture.outcome(keyed(start, "key", "another")).await?);
-    expect_eq("another request with the key", &outcome, &format!("conflict with {}", flow.id()))?;
+    expect_eq("another request with the same key", &outcome, &format!("key conflict with {}", flow.id()))?;
     expect_nothing_stored(&fixture, &other).await?;
     fixture.check_consistency(&flow).await?;
-    // Starts without a key have nothing to do with one another, nor have other keys.
+    // Starts without a key, and starts with other keys, are independent.
     for _ in 0..2 {
         fixture.start(&plan).await?;
     }
@@ -70,14 +78,14 @@ pub(super) async fn concurrent(factory: Arc<dyn Factory>) -> CaseResult {
             WriteOutcome::Replayed(present) => {
                 named.insert(present.state.id);
             }
-            other => return Err(format!("one of 50 starts with one key: {}", describe(&other))),
+            other => return Err(format!("the outcome of a concurrent start: {}", describe(&other))),
         }
     }
-    expect_eq("how many of 50 starts with one key were written", &written.len(), &1)?;
-    let winner = written.pop().ok_or("none")?;
-    expect_eq("the workflow that the others got", &named, &BTreeSet::from([winner.id()]))?;
+    expect_eq("the number of 50 concurrent starts that were written", &written.len(), &1)?;
+    let winner = written.pop().ok_or("no start was written")?;
+    expect_eq("the workflow that the other starts returned", &named, &BTreeSet::from([winner.id()]))?;
     let ids = fixture.store.ids(None, 100).await.map_err(super::fixture::unexpected("ids"))?;
-    expect_eq("the workflows there are", &ids, &vec![winner.id()])?;
+    expect_eq("the ids of all workflows", &ids, &vec![winner.id()])?;
     fixture.check_consistency(&winner).await
 }
 
@@ -99,7 +107,7 @@ pub(super) async fn in_one_batch(factory: Arc<dyn Factory>) -> CaseResult {
     let expected = vec![
         "written".to_owned(),
         format!("replayed {id} at {seq}"),
-        format!("conflict with {id}"),
+        format!("key conflict with {id}"),
         "written".to_owned(),
     ];
     expect_eq("starts with one key in one batch", &found, &expected)?;
@@ -117,8 +125,8 @@ pub(super) async fn namespaces(factory: Arc<dyn Factory>) -> CaseResult {
     let plan = order()?;
     let mut flows = Vec::new();
     for namespace in ["default", "other", "Default"] {
-        let given = StartOptions { namespace: namespace.to_owned(), ..StartOptions::default() };
-        let (flow, start) = Flow::start(&plan, given)?;
+        let options = StartOptions { namespace: namespace.to_owned(), ..StartOptions::default() };
+        let (flow, start) = Flow::start(&plan, options)?;
         let outcome = describe(&fixture.outcome(keyed(start, "key", namespace)).await?);
         expect_eq(&format!("the same key in {namespace}"), &outcome, &"written".to_owned())?;
         flows.push(flow);
@@ -148,10 +156,14 @@ pub(super) async fn durable(factory: Arc<dyn Factory>) -> CaseResult {
     }
     let (_, again) = Flow::start(&plan, StartOptions::default())?;
     let outcome = describe(&reopened.outcome(keyed(again, "key", "digest")).await?);
-    expect_eq("the key", &outcome, &format!("replayed {} at {}", first.id(), first.state.seq))?;
+    expect_eq(
+        "a duplicate start after reopening",
+        &outcome,
+        &format!("replayed {} at {}", first.id(), first.state.seq),
+    )?;
     let next =
         reopened.store.raise_epoch("duties").await.map_err(super::fixture::unexpected("raise_epoch"))?;
-    ensure(next > epoch, || format!("epoch {next} came after {epoch}"))?;
+    ensure(next > epoch, || format!("epoch {next} was issued after {epoch}"))?;
     reopened.apply(&mut moved, &done(1), at(2)).await?;
     let (later, write) = Flow::start(&plan, StartOptions::default())?;
     reopened.write(vec![unkeyed(write)]).await?;

@@ -1,4 +1,4 @@
-//! Whatever users write comes back as it was: every character, every number, of any size and depth.
+//! Values are returned unchanged: every character and every number, at any size and depth.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::fixture::{
 use super::{CaseResult, Factory};
 use crate::{ClaimRequest, Comparison, Field, Filter, FilterValue, LaneClaim, ListRequest, Write};
 
-/// Texts that some database can't hold, cuts, folds, or reads as something else.
+/// Texts that a database may reject, truncate, fold or misinterpret.
 const TEXTS: &[&str] = &[
     "\0",
     "\0\0",
@@ -61,29 +61,29 @@ const TEXTS: &[&str] = &[
     "i",
 ];
 
-/// A workflow that carries a value wherever users can put one, written and read again.
-async fn carried(fixture: &Fixture, value: &Json, text: &str) -> CaseResult {
+/// Writes a workflow with a value in every place that users can set, and reads it back.
+async fn round_trip(fixture: &Fixture, value: &Json, text: &str) -> CaseResult {
     let labels =
         BTreeMap::from([("plain".to_owned(), text.to_owned()), (text.to_owned(), "plain".to_owned())]);
-    let given = StartOptions { input: value.clone(), labels, ..StartOptions::default() };
-    let mut flow = fixture.start_with(&order()?, given).await?;
+    let options = StartOptions { input: value.clone(), labels, ..StartOptions::default() };
+    let mut flow = fixture.start_with(&order()?, options).await?;
     let failure = Failure { code: text.to_owned(), message: text.to_owned(), detail: Some(value.clone()) };
-    let tried_again = Outcome::Retryable { failure: failure.clone(), not_before: None };
-    let course = [
-        report(0, Side::Execute, 1, tried_again),
+    let retryable = Outcome::Retryable { failure: failure.clone(), not_before: None };
+    let inputs = [
+        report(0, Side::Execute, 1, retryable),
         report(0, Side::Execute, 2, Outcome::Done { output: value.clone() }),
         Input::Pause { actor: Some(text.to_owned()), reason: Some(text.to_owned()) },
         Input::Resume { actor: Some(text.to_owned()), reason: Some(text.to_owned()) },
         report(1, Side::Execute, 1, Outcome::Refused { failure }),
         compensated(0),
     ];
-    for input in course {
+    for input in inputs {
         fixture.apply(&mut flow, &input, at(1)).await?;
         fixture.check_consistency(&flow).await?;
     }
-    let loaded = fixture.load(flow.id()).await?.ok_or("the workflow is not there")?;
+    let loaded = fixture.load(flow.id()).await?.ok_or("the workflow was not found")?;
     let as_text = |state: &State| serde_json::to_string(state).map_err(|error| error.to_string());
-    expect_eq("the state, as text", &as_text(&loaded.state)?, &as_text(&flow.state)?)?;
+    expect_eq("the encoded state", &as_text(&loaded.state)?, &as_text(&flow.state)?)?;
     let by_label = |name: &str, value: &str| {
         Filter::Compare(Field::Label(name.to_owned()), Comparison::Equal, FilterValue::Text(value.to_owned()))
     };
@@ -93,13 +93,13 @@ async fn carried(fixture: &Fixture, value: &Json, text: &str) -> CaseResult {
     let shown = page.workflows.first().map(|each| (each.id, each.labels.clone(), each.error.clone()));
     let error =
         flow.state.error.as_ref().map(serde_json::to_value).transpose().map_err(|error| error.to_string())?;
-    expect_eq("what a list shows", &shown, &Some((flow.id(), flow.state.labels.clone(), error)))
+    expect_eq("the list entry", &shown, &Some((flow.id(), flow.state.labels.clone(), error)))
 }
 
 pub(super) async fn texts(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     for text in TEXTS {
-        carried(&fixture, &json!({"value": text, *text: [text]}), text)
+        round_trip(&fixture, &json!({"value": text, *text: [text]}), text)
             .await
             .map_err(|found| format!("{text:?}: {found}"))?;
     }
@@ -121,7 +121,7 @@ pub(super) async fn keys(factory: Arc<dyn Factory>) -> CaseResult {
         let (_, again) = Flow::start(&plan, StartOptions::default())?;
         let outcome = describe(&fixture.outcome(keyed(again, key, key)).await?);
         expect_eq(
-            &format!("a repeat with the key {key:?}"),
+            &format!("a duplicate start with the key {key:?}"),
             &outcome,
             &format!("replayed {} at {}", flow.id(), flow.state.seq),
         )?;
@@ -134,7 +134,7 @@ pub(super) async fn keys(factory: Arc<dyn Factory>) -> CaseResult {
         let page = page.map_err(unexpected("list"))?;
         let found: Vec<_> =
             page.workflows.iter().map(|each| (each.id, each.idempotency_key.as_deref())).collect();
-        expect_eq(&format!("what has the key {key:?}"), &found, &vec![(flow.id(), Some(key))])?;
+        expect_eq(&format!("the workflows with the key {key:?}"), &found, &vec![(flow.id(), Some(key))])?;
     }
     Ok(())
 }
@@ -143,18 +143,22 @@ pub(super) async fn names(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     for text in TEXTS {
         let plan = plan_of(definition(text, vec![step(text, text, &[])]))?;
-        let given = StartOptions { namespace: (*text).to_owned(), ..StartOptions::default() };
-        let flow = fixture.start_with(&plan, given).await?;
-        fixture.check_consistency(&flow).await.map_err(|found| format!("in {text:?}: {found}"))?;
+        let options = StartOptions { namespace: (*text).to_owned(), ..StartOptions::default() };
+        let flow = fixture.start_with(&plan, options).await?;
+        fixture.check_consistency(&flow).await.map_err(|found| format!("in namespace {text:?}: {found}"))?;
         let page = fixture.store.list(&super::lists::all(text)).await.map_err(unexpected("list"))?;
         let found: Vec<_> = page.workflows.iter().map(|each| (each.id, each.definition.as_str())).collect();
-        expect_eq(&format!("the list of {text:?}"), &found, &vec![(flow.id(), *text)])?;
+        expect_eq(&format!("the list of namespace {text:?}"), &found, &vec![(flow.id(), *text)])?;
         let lane = LaneClaim { namespace: (*text).to_owned(), ..lane(text, Side::Execute) };
         let rows = fixture.claim(&ClaimRequest { lanes: vec![lane], ..lanes(&[], at(1)) }).await?;
         let found: Vec<_> = rows.iter().map(|row| (row.key.id, row.service.as_deref())).collect();
-        expect_eq(&format!("the claim of {text:?}"), &found, &vec![(flow.id(), Some(*text))])?;
+        expect_eq(
+            &format!("the rows claimed in namespace {text:?}"),
+            &found,
+            &vec![(flow.id(), Some(*text))],
+        )?;
         let absent = fixture.store.definition(text, text, None).await.map_err(unexpected("definition"))?;
-        ensure(absent.is_none(), || format!("a definition {text:?}"))?;
+        ensure(absent.is_none(), || format!("a definition {text:?} was found but never stored"))?;
         fixture.store.raise_epoch(text).await.map_err(unexpected("raise_epoch"))?;
     }
     Ok(())
@@ -166,30 +170,34 @@ pub(super) async fn slashes(factory: Arc<dyn Factory>) -> CaseResult {
     let mut started = Vec::new();
     for (namespace, service) in lanes_of {
         let plan = plan_of(definition("one", vec![step("only", service, &[])]))?;
-        let given = StartOptions { namespace: namespace.to_owned(), ..StartOptions::default() };
-        started.push(fixture.start_with(&plan, given).await?);
+        let options = StartOptions { namespace: namespace.to_owned(), ..StartOptions::default() };
+        started.push(fixture.start_with(&plan, options).await?);
     }
     let backlog = fixture.store.backlog(at(1)).await.map_err(unexpected("backlog"))?;
-    expect_eq("lanes that differ only in where a slash stands", &backlog.len(), &started.len())?;
+    expect_eq(
+        "the number of lanes that differ only in the position of a slash",
+        &backlog.len(),
+        &started.len(),
+    )?;
     for ((namespace, service), flow) in lanes_of.into_iter().zip(started) {
         let lane = LaneClaim { namespace: namespace.to_owned(), ..lane(service, Side::Execute) };
         let rows = fixture.claim(&ClaimRequest { lanes: vec![lane], ..lanes(&[], at(1)) }).await?;
         let found: Vec<_> = rows.iter().map(|row| row.key.id).collect();
-        expect_eq(&format!("the claim of {service} in {namespace}"), &found, &vec![flow.id()])?;
+        expect_eq(&format!("the rows claimed for {service} in {namespace}"), &found, &vec![flow.id()])?;
     }
     Ok(())
 }
 
 pub(super) async fn large(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
-    // Neither compressible nor of one byte a character.
+    // The text is neither compressible nor ASCII.
     let mut seed = 7_u32;
     let mut text = String::new();
     while text.len() < 1 << 20 {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         text.extend(char::from_u32((seed >> 12) % 0xd000));
     }
-    carried(&fixture, &json!({"payload": text}), "large").await
+    round_trip(&fixture, &json!({"payload": text}), "large").await
 }
 
 pub(super) async fn numbers(factory: Arc<dyn Factory>) -> CaseResult {
@@ -221,7 +229,7 @@ pub(super) async fn numbers(factory: Arc<dyn Factory>) -> CaseResult {
             all.push(json!(float));
         }
     }
-    carried(&fixture, &json!(all), "numbers").await
+    round_trip(&fixture, &json!(all), "numbers").await
 }
 
 pub(super) async fn deep(factory: Arc<dyn Factory>) -> CaseResult {
@@ -233,8 +241,8 @@ pub(super) async fn deep(factory: Arc<dyn Factory>) -> CaseResult {
             object = json!({"a": object});
         }
         for value in [list, object] {
-            let found = carried(&fixture, &value, &format!("depth {depth}")).await;
-            found.map_err(|found| format!("{depth} deep: {found}"))?;
+            let found = round_trip(&fixture, &value, &format!("depth {depth}")).await;
+            found.map_err(|found| format!("a value of depth {depth}: {found}"))?;
         }
     }
     let mut flow = fixture.start(&order()?).await?;
