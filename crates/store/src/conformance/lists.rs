@@ -70,7 +70,7 @@ fn summary(flow: &Flow, key: Option<&str>) -> Result<Summary, String> {
 }
 
 /// Writes workflows that differ in every comparable field. Returns their expected list entries.
-async fn varied(fixture: &Fixture) -> Result<Vec<Summary>, String> {
+async fn write_varied_workflows(fixture: &Fixture) -> Result<Vec<Summary>, String> {
     let order = order()?;
     let mut named = definition("Order", vec![step("only", "stock", &[])]);
     named.labels.insert("team".to_owned(), "of the definition".to_owned());
@@ -120,7 +120,7 @@ async fn varied(fixture: &Fixture) -> Result<Vec<Summary>, String> {
     Ok(summaries)
 }
 
-async fn listed(fixture: &Fixture, filter: Option<Filter>) -> Result<Vec<Summary>, String> {
+async fn list_all(fixture: &Fixture, filter: Option<Filter>) -> Result<Vec<Summary>, String> {
     let request = ListRequest { filter, ..all(NAMESPACE) };
     let page = fixture.store.list(&request).await.map_err(unexpected("list"))?;
     expect_eq("whether there are more pages", &page.more, &false)?;
@@ -134,7 +134,7 @@ fn matches_filter(filter: &Filter, of: &Summary) -> bool {
         Filter::Any(parts) => parts.iter().any(|part| matches_filter(part, of)),
         Filter::Not(part) => !matches_filter(part, of),
         Filter::Compare(field, comparison, value) => {
-            let order = compared(field, value, of);
+            let order = compare_field(field, value, of);
             if order.is_none() && *field == Field::EndedAt && matches!(value, FilterValue::Time(_)) {
                 return false;
             }
@@ -151,7 +151,7 @@ fn matches_filter(filter: &Filter, of: &Summary) -> bool {
 }
 
 /// Compares a field with a value. Returns `None` if they are not comparable.
-fn compared(field: &Field, value: &FilterValue, of: &Summary) -> Option<Ordering> {
+fn compare_field(field: &Field, value: &FilterValue, of: &Summary) -> Option<Ordering> {
     let text = |text: &str| match value {
         FilterValue::Text(value) => Some(text.cmp(value)),
         FilterValue::Number(_) | FilterValue::Time(_) => None,
@@ -216,15 +216,15 @@ fn comparisons(summaries: &[Summary]) -> Vec<Filter> {
 
 async fn expect_matches(fixture: &Fixture, summaries: &[Summary], filter: &Filter) -> CaseResult {
     let found: Vec<WorkflowId> =
-        listed(fixture, Some(filter.clone())).await?.iter().map(|each| each.id).collect();
+        list_all(fixture, Some(filter.clone())).await?.iter().map(|each| each.id).collect();
     let expected = summaries.iter().filter(|each| matches_filter(filter, each)).map(|each| each.id).collect();
     expect_eq(&format!("{filter:?}"), &found, &expected)
 }
 
 pub(super) async fn compared_by_every_field(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
-    let summaries = varied(&fixture).await?;
-    expect_eq("the list without a filter", &listed(&fixture, None).await?, &summaries)?;
+    let summaries = write_varied_workflows(&fixture).await?;
+    expect_eq("the list without a filter", &list_all(&fixture, None).await?, &summaries)?;
     for filter in comparisons(&summaries) {
         expect_matches(&fixture, &summaries, &filter).await?;
     }
@@ -233,7 +233,7 @@ pub(super) async fn compared_by_every_field(factory: Arc<dyn Factory>) -> CaseRe
 
 pub(super) async fn combined(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
-    let summaries = varied(&fixture).await?;
+    let summaries = write_varied_workflows(&fixture).await?;
     let parts: Vec<Filter> = comparisons(&summaries).into_iter().step_by(61).collect();
     let not = |filter: &Filter| Filter::Not(Box::new(filter.clone()));
     let mut filters = vec![
@@ -319,7 +319,7 @@ pub(super) async fn paged(factory: Arc<dyn Factory>) -> CaseResult {
 
 pub(super) async fn counted(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
-    let summaries = varied(&fixture).await?;
+    let summaries = write_varied_workflows(&fixture).await?;
     let ended_only = Filter::Compare(Field::EndedAt, Comparison::Greater, FilterValue::Time(at(0)));
     let value = |by: &Field, of: &Summary| match by {
         Field::Definition => of.definition.clone(),

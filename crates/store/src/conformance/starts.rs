@@ -136,7 +136,7 @@ pub(super) async fn namespaces(factory: Arc<dyn Factory>) -> CaseResult {
         let request = super::lists::all(&flow.state.namespace);
         let page = fixture.store.list(&request).await.map_err(super::fixture::unexpected("list"))?;
         let ids: Vec<_> = page.workflows.iter().map(|each| each.id).collect();
-        expect_eq(&format!("the list of {}", flow.state.namespace), &ids, &vec![flow.id()])?;
+        expect_eq(&format!("the list of namespace {}", flow.state.namespace), &ids, &vec![flow.id()])?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What an earlier release wrote is read by this one: a dump of each version of the tables, never
-//! changed once that version is released.
+//! Data of earlier releases stays readable. Each version of the tables has a dump, which never changes after the release
+//! of that version.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use serde_json::json;
 
 use super::postgres::{Database, execute};
 
-/// Every kind of line that a history of this version has.
+/// All event types in the histories of the first version.
 const KINDS: [&str; 22] = [
     "ATTEMPT_FAILED",
     "ATTEMPT_STARTED",
@@ -51,8 +51,8 @@ const KINDS: [&str; 22] = [
     "WORKFLOW_TERMINATED",
 ];
 
-/// How the workflows of the first version ended, by the number in their id.
-const ENDS: [(u8, Status); 9] = [
+/// The statuses of the workflows of the first version, by the number in their id.
+const STATUSES: [(u8, Status); 9] = [
     (1, Status::Completed),
     (2, Status::RolledBack),
     (3, Status::Paused),
@@ -82,7 +82,7 @@ fn unknown(step: u32, side: Side, attempt: u32) -> Input {
     report(step, side, attempt, Outcome::Unknown { failure, not_before: None })
 }
 
-/// Limits, a pivot and what follows it, and compensations that are not tried for ever.
+/// Returns a definition with timeouts, a pivot, a retriable step and a limited number of compensation attempts.
 fn full() -> goconductor_saga::Definition {
     let mut steps = vec![
         step("reserve", "stock", &[]),
@@ -90,7 +90,7 @@ fn full() -> goconductor_saga::Definition {
         step("ship", "shipping", &[1]),
         step("tell", "mail", &[2]),
     ];
-    steps[0].compensate.as_mut().expect("it has one").retry.max_attempts = Some(1);
+    steps[0].compensate.as_mut().expect("the step has a compensation").retry.max_attempts = Some(1);
     steps[0].retry.max_attempts = Some(2);
     steps[1].timeout.queue = Some(Duration::from_secs(20));
     steps[1].timeout.total = Some(Duration::from_secs(60));
@@ -102,16 +102,16 @@ fn full() -> goconductor_saga::Definition {
     full
 }
 
-/// By number: which definition, and what happens.
-fn courses() -> Vec<(u8, &'static str, Vec<Input>)> {
+/// Returns the number, the definition and the inputs of each workflow.
+fn scenarios() -> Vec<(u8, &'static str, Vec<Input>)> {
     let operator = |step: u32| (StepIndex(step), actor(), "by hand".to_owned());
-    let (step, who, reason) = operator(0);
-    let retry = Input::RetryStep { step, actor: who, reason: Some(reason) };
-    let (step, who, reason) = operator(0);
-    let skip_undo = Input::SkipStep { step, actor: who, reason };
-    let (step, who, reason) = operator(1);
-    let skip = Input::SkipStep { step, actor: who, reason };
-    let begun = Input::StartAttempt {
+    let (step, by, reason) = operator(0);
+    let retry = Input::RetryStep { step, actor: by, reason: Some(reason) };
+    let (step, by, reason) = operator(0);
+    let skip_compensation = Input::SkipStep { step, actor: by, reason };
+    let (step, by, reason) = operator(1);
+    let skip = Input::SkipStep { step, actor: by, reason };
+    let started = Input::StartAttempt {
         step: StepIndex(0),
         side: Side::Execute,
         attempt: 1,
@@ -123,7 +123,7 @@ fn courses() -> Vec<(u8, &'static str, Vec<Input>)> {
     let terminate = Input::Terminate { actor: actor(), reason: "enough".to_owned() };
     let withdraw = Input::WithdrawCommand { step: StepIndex(2), attempt: 1 };
     let failure = Failure::of("NO", "can't be undone");
-    let not_undone =
+    let compensation_refused =
         |attempt| report(0, Side::Compensate, attempt, Outcome::Refused { failure: failure.clone() });
     vec![
         (
@@ -139,7 +139,7 @@ fn courses() -> Vec<(u8, &'static str, Vec<Input>)> {
         (2, "order", vec![done(0), done(1), refused(2), compensated(1), compensated(0)]),
         (3, "order", vec![done(0), pause()]),
         (4, "order", vec![done(0), cancel()]),
-        (5, "full", vec![begun]),
+        (5, "full", vec![started]),
         (6, "full", vec![done(0), pause(), resume(), terminate]),
         (7, "full", vec![done(0), done(1), cancel(), done(2), done_with(3, json!({"big": u64::MAX}))]),
         (
@@ -148,10 +148,10 @@ fn courses() -> Vec<(u8, &'static str, Vec<Input>)> {
             vec![
                 unknown(0, Side::Execute, 1),
                 unknown(0, Side::Execute, 2),
-                not_undone(1),
+                compensation_refused(1),
                 retry,
-                not_undone(2),
-                skip_undo,
+                compensation_refused(2),
+                skip_compensation,
             ],
         ),
         (9, "full", vec![done(0), failed(1, 1), skip, cancel(), withdraw]),
@@ -159,12 +159,13 @@ fn courses() -> Vec<(u8, &'static str, Vec<Input>)> {
 }
 
 async fn write(store: &Arc<dyn Store>, write: Write) {
-    let outcomes = store.write(vec![write]).await.expect("it can be written");
+    let outcomes = store.write(vec![write]).await.expect("the write succeeds");
     assert!(matches!(outcomes.as_slice(), [WriteOutcome::Written]), "{outcomes:?}");
 }
 
 async fn fill(store: &Arc<dyn Store>) {
-    let definitions = [("order", order().expect("a graph").definition().clone()), ("full", full())];
+    let definitions =
+        [("order", order().expect("the definition is a valid graph").definition().clone()), ("full", full())];
     for (name, definition) in &definitions {
         let new = NewDefinition {
             namespace: NAMESPACE.to_owned(),
@@ -174,11 +175,12 @@ async fn fill(store: &Arc<dyn Store>) {
             source_format: "yaml".to_owned(),
             actor: actor(),
         };
-        store.put_definition(new).await.expect("it can be written");
+        store.put_definition(new).await.expect("the write succeeds");
     }
-    for (number, name, course) in courses() {
-        let (_, definition) = definitions.iter().find(|(known, _)| known == &name).expect("one of them");
-        let plan = Arc::new(Plan::new(definition.clone(), 1).expect("a graph"));
+    for (number, name, inputs) in scenarios() {
+        let (_, definition) =
+            definitions.iter().find(|(known, _)| known == &name).expect("the definition is in the list");
+        let plan = Arc::new(Plan::new(definition.clone(), 1).expect("the definition is a valid graph"));
         let input = json!({"number": number, "text": "it's ünï 🏳️‍🌈", "float": 1e-7, "nul": "\0"});
         let (mut flow, start) =
             Flow::start(&plan, StartOptions { id: Some(id(number)), input, ..StartOptions::default() })
@@ -186,7 +188,7 @@ async fn fill(store: &Arc<dyn Store>) {
         let start = if number == 9 { publishing(start) } else { start };
         let key = format!("key {number}");
         write(store, if number % 2 == 1 { keyed(start, &key, "digest") } else { unkeyed(start) }).await;
-        for (second, input) in (1..).zip(course) {
+        for (second, input) in (1..).zip(inputs) {
             let (next, transition) = flow
                 .next(&input, at(second))
                 .unwrap_or_else(|why| panic!("workflow {number}, {input:?}: {why}"));
@@ -201,14 +203,14 @@ async fn fill(store: &Arc<dyn Store>) {
         settings,
         updated_at: at(3),
     };
-    store.put_service(service).await.expect("it can be written");
+    store.put_service(service).await.expect("the write succeeds");
     for _ in 0..3 {
-        store.raise_epoch("duties").await.expect("it can be written");
+        store.raise_epoch("duties").await.expect("the write succeeds");
     }
-    store.claim(&claim(5, at(40))).await.expect("it can be written");
+    store.claim(&claim(5, at(40))).await.expect("the write succeeds");
 }
 
-/// What `payments` has to undo at that time, under a token.
+/// Returns a request for the compensations of `payments`, with a fencing token.
 fn claim(token: u64, now: Timestamp) -> ClaimRequest {
     ClaimRequest {
         shard: None,
@@ -227,16 +229,17 @@ fn claim(token: u64, now: Timestamp) -> ClaimRequest {
     }
 }
 
-/// The tables and rows of a file, as SQL.
+/// Dumps the tables and rows of a file as SQL.
 fn dump(path: &Path) -> String {
-    let connection = rusqlite::Connection::open(path).expect("a file");
-    let version: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number");
+    let connection = rusqlite::Connection::open(path).expect("the file can be opened");
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .expect("the version is a number");
     let mut sql = format!("PRAGMA user_version = {version};\n");
     let texts = |query: &str| -> Vec<String> {
-        let mut statement = connection.prepare(query).expect("SQL");
-        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
-        rows.collect::<Result<_, _>>().expect("texts")
+        let mut statement = connection.prepare(query).expect("the SQL is valid");
+        let rows = statement.query_map([], |row| row.get(0)).expect("the query succeeds");
+        rows.collect::<Result<_, _>>().expect("the columns are texts")
     };
     for table in texts("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid") {
         sql += &format!("{table};\n");
@@ -251,142 +254,154 @@ fn dump(path: &Path) -> String {
     sql
 }
 
-/// What the first version of the tables wrote. It is never changed: a later version has a dump of its own,
-/// made by `GOCONDUCTOR_TEST_GOLDEN=write` when it is missing.
+/// Returns the dump of the first version of the tables. It never changes. A later version has its own dump, which
+/// `GOCONDUCTOR_TEST_GOLDEN=write` creates if it is missing.
 async fn first_dump() -> String {
     let path = golden("0001.sql");
     if !path.exists() && std::env::var("GOCONDUCTOR_TEST_GOLDEN").is_ok_and(|value| value == "write") {
-        let folder = tempfile::tempdir().expect("room for a folder");
+        let folder = tempfile::tempdir().expect("the temporary directory is writable");
         let file = folder.path().join("goconductor.db");
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&file).expect("a new file"));
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&file).expect("the file can be created"));
         fill(&store).await;
         drop(store);
-        std::fs::write(&path, dump(&file)).expect("a folder that can be written");
+        std::fs::write(&path, dump(&file)).expect("the directory is writable");
     }
-    std::fs::read_to_string(path).expect("it is kept in the repository")
+    std::fs::read_to_string(path).expect("the dump is in the repository")
 }
 
-fn restored(folder: &Path, dump: &str) -> Arc<dyn Store> {
+fn restore(folder: &Path, dump: &str) -> Arc<dyn Store> {
     let path = folder.join("goconductor.db");
-    let connection = rusqlite::Connection::open(&path).expect("a new file");
-    connection.execute_batch(dump).expect("SQL");
+    let connection = rusqlite::Connection::open(&path).expect("the file can be created");
+    connection.execute_batch(dump).expect("the SQL is valid");
     drop(connection);
-    Arc::new(SqliteStore::open(&path).expect("a file of an earlier release, or of this one"))
+    Arc::new(SqliteStore::open(&path).expect("the file of an earlier release can be opened"))
 }
 
-/// The same rows in PostgreSQL, under the tables of that release.
-async fn restored_on_postgres(url: &str, dump: &str) -> Arc<dyn Store> {
-    let (_, rows) = dump.split_once("\nINSERT INTO ").expect("there are rows");
-    // An id is a blob there and a UUID here.
+/// Restores the same rows in PostgreSQL, with the tables of that release.
+async fn restore_on_postgres(url: &str, dump: &str) -> Arc<dyn Store> {
+    let (_, rows) = dump.split_once("\nINSERT INTO ").expect("the dump contains rows");
+    // SQLite stores an id as a blob, PostgreSQL as a UUID.
     let rows = format!("INSERT INTO {}", rows.replace("X'0199", "'0199"));
     let tables = include_str!("../../../../migrations/postgres/0001_first.sql");
     let version =
         "CREATE TABLE schema_version (version BIGINT NOT NULL); INSERT INTO schema_version VALUES (1)";
     execute(url, &format!("{tables}; {version}; {rows}")).await;
-    Arc::new(PostgresStore::connect(url, 4).await.expect("a database of an earlier release"))
+    Arc::new(PostgresStore::connect(url, 4).await.expect("the database of an earlier release can be opened"))
 }
 
 #[tokio::test]
-async fn the_first_version_is_read() {
+async fn sqlite_file_of_first_version_is_readable() {
     let sql = first_dump().await;
-    let folder = tempfile::tempdir().expect("room for a folder");
-    is_read(&restored(folder.path(), &sql)).await;
+    let folder = tempfile::tempdir().expect("the temporary directory is writable");
+    assert_readable(&restore(folder.path(), &sql)).await;
 }
 
 #[tokio::test]
-async fn the_first_version_is_read_on_postgres() {
+async fn postgres_database_of_first_version_is_readable_and_maintained() {
     Database::with("", |database| async move {
-        let store = restored_on_postgres(&database.url, &first_dump().await).await;
-        is_read(&store).await;
-        // And goes on: what there was is where it was, and is removed like what came since.
-        let order = order().expect("a graph");
+        let store = restore_on_postgres(&database.url, &first_dump().await).await;
+        assert_readable(&store).await;
+        // The migrated database stays in use: new workflows are written, and old ones are removed by maintenance.
+        let order = order().expect("the definition is a valid graph");
         let (flow, start) = Flow::start(&order, StartOptions::default()).unwrap();
         write(&store, unkeyed(start)).await;
-        check_consistency(&store, &flow).await.expect("whole");
-        let over = MaintenanceRequest { now: at(3600), retention: Some(Duration::from_secs(60)) };
-        assert_eq!(store.maintain(&over).await.expect("an upkeep").removed, 5);
-        assert_eq!(store.ids(None, 100).await.expect("a read").len(), 5);
-        let counts = store.counts(NAMESPACE, Field::Version, None).await.expect("a read");
+        check_consistency(&store, &flow).await.expect("the workflow is consistent");
+        let request = MaintenanceRequest { now: at(3600), retention: Some(Duration::from_secs(60)) };
+        assert_eq!(store.maintain(&request).await.expect("the maintenance succeeds").removed, 5);
+        assert_eq!(store.ids(None, 100).await.expect("the read succeeds").len(), 5);
+        let counts = store.counts(NAMESPACE, Field::Version, None).await.expect("the read succeeds");
         assert_eq!(counts.iter().map(|count| count.count).collect::<Vec<_>>(), [5]);
     })
     .await;
 }
 
-async fn is_read(store: &Arc<dyn Store>) {
+async fn assert_readable(store: &Arc<dyn Store>) {
     let mut kinds = BTreeSet::new();
-    assert_eq!(store.ids(None, 100).await.expect("a read"), ENDS.map(|(number, _)| id(number)));
-    for (number, status) in ENDS {
-        let loaded = store.load(&[id(number)]).await.expect("a read").remove(0).expect("it is there");
+    assert_eq!(
+        store.ids(None, 100).await.expect("the read succeeds"),
+        STATUSES.map(|(number, _)| id(number))
+    );
+    for (number, status) in STATUSES {
+        let loaded = store
+            .load(&[id(number)])
+            .await
+            .expect("the read succeeds")
+            .remove(0)
+            .expect("the workflow exists");
         assert_eq!(loaded.state.status(), status, "workflow {number}");
         let expected = json!({"number": number, "text": "it's ünï 🏳️‍🌈", "float": 1e-7, "nul": "\0"});
         assert_eq!(*loaded.state.input, expected);
         assert_eq!(loaded.idempotency_key, (number % 2 == 1).then(|| format!("key {number}")));
         let name = &loaded.state.definition;
-        let record = store.definition(NAMESPACE, name, Some(loaded.state.version)).await.expect("a read");
-        let record = record.expect("the definition that it started with");
+        let record =
+            store.definition(NAMESPACE, name, Some(loaded.state.version)).await.expect("the read succeeds");
+        let record = record.expect("the definition of the workflow exists");
         assert_eq!(record.source, format!("name: {name} # it's ünï\n"));
-        let plan = Arc::new(Plan::new(record.definition, record.version).expect("a graph"));
-        let events = store.history(id(number), 0, 1000).await.expect("a read");
+        let plan =
+            Arc::new(Plan::new(record.definition, record.version).expect("the definition is a valid graph"));
+        let events = store.history(id(number), 0, 1000).await.expect("the read succeeds");
         for event in &events {
-            let line = serde_json::to_value(event).expect("JSON");
-            kinds.insert(line["type"].as_str().expect("each has its type").to_owned());
+            let line = serde_json::to_value(event).expect("the event is valid JSON");
+            kinds.insert(line["type"].as_str().expect("the event has a type").to_owned());
         }
         assert!(events.iter().fold(None, evolve).is_some());
         let flow = Flow { plan, state: loaded.state, events };
         check_consistency(store, &flow).await.unwrap_or_else(|found| panic!("workflow {number}: {found}"));
     }
     assert_eq!(kinds, KINDS.map(str::to_owned).into());
-    // They are counted as what they are.
-    let counts = store.counts(NAMESPACE, Field::Status, None).await.expect("a read");
+    // The counts match the statuses.
+    let counts = store.counts(NAMESPACE, Field::Status, None).await.expect("the read succeeds");
     for count in &counts {
-        let expected = ENDS.iter().filter(|(_, status)| status.as_str() == count.value).count();
+        let expected = STATUSES.iter().filter(|(_, status)| status.as_str() == count.value).count();
         assert_eq!(usize::try_from(count.count), Ok(expected), "{}", count.value);
     }
     assert_eq!(counts.len(), 6);
 }
 
 #[tokio::test]
-async fn the_first_version_goes_on() {
+async fn sqlite_file_of_first_version_stays_usable() {
     let sql = first_dump().await;
-    let folder = tempfile::tempdir().expect("room for a folder");
-    let store = restored(folder.path(), &sql);
-    assert_eq!(store.raise_epoch("duties").await.expect("writes"), 4);
-    let fenced = store.claim(&claim(4, at(1_000))).await.expect_err("5 was seen").to_string();
+    let folder = tempfile::tempdir().expect("the temporary directory is writable");
+    let store = restore(folder.path(), &sql);
+    assert_eq!(store.raise_epoch("duties").await.expect("the write succeeds"), 4);
+    let fenced = store.claim(&claim(4, at(1_000))).await.expect_err("token 5 is newer").to_string();
     assert_eq!(fenced, "fencing token 4 of duties was replaced by 5");
-    let again = store.claim(&claim(5, at(1_000))).await.expect("a claim").rows;
+    let again = store.claim(&claim(5, at(1_000))).await.expect("the claim succeeds").rows;
     let shown: Vec<_> = again.iter().map(|row| (row.key.id, row.kind, row.deliveries)).collect();
     assert_eq!(shown, [(id(9), RowKind::Run, 1)]);
-    let held = store.ledger(&[id(3)]).await.expect("a read");
+    let held = store.ledger(&[id(3)]).await.expect("the read succeeds");
     assert_eq!(held.iter().map(|row| row.kind).collect::<Vec<_>>(), [RowKind::Held]);
-    let withdrawn = store.ledger(&[id(4)]).await.expect("a read");
+    let withdrawn = store.ledger(&[id(4)]).await.expect("the read succeeds");
     assert_eq!(withdrawn.iter().map(|row| row.kind).collect::<Vec<_>>(), [RowKind::Withdraw]);
-    let timers = store.ledger(&[id(5)]).await.expect("a read");
+    let timers = store.ledger(&[id(5)]).await.expect("the read succeeds");
     let keys: Vec<OwedKey> = timers.iter().map(|row| row.key.key).collect();
     assert_eq!(keys, [command(0, Side::Execute), OwedKey::Timer(TimerKind::Workflow)]);
-    let services = store.services().await.expect("a read");
+    let services = store.services().await.expect("the read succeeds");
     assert_eq!(services.len(), 1);
     assert_eq!(services[0].settings, ServiceSettings::http("http://127.0.0.1:1"));
     let request = ListRequest { namespace: NAMESPACE.to_owned(), filter: None, limit: 100, before: None };
-    let listed = store.list(&request).await.expect("a read").workflows;
+    let listed = store.list(&request).await.expect("the read succeeds").workflows;
     assert_eq!(
         listed.iter().map(|each| each.id).collect::<Vec<_>>(),
-        ENDS.map(|(number, _)| id(10 - number))
+        STATUSES.map(|(number, _)| id(10 - number))
     );
     assert_eq!(listed[0].labels["it's"], "100% \"ünï\"");
-    // A repeat of a start of then is one of now.
-    let plan = order().expect("a graph");
+    // A start of the first version is recognized as a duplicate.
+    let plan = order().expect("the definition is a valid graph");
     let (_, start) = Flow::start(&plan, StartOptions::default()).unwrap();
-    let outcome = store.write(vec![keyed(start, "key 3", "digest")]).await.expect("a write").remove(0);
+    let outcome =
+        store.write(vec![keyed(start, "key 3", "digest")]).await.expect("the write succeeds").remove(0);
     assert!(matches!(&outcome, WriteOutcome::Replayed(present) if present.state.id == id(3)), "{outcome:?}");
-    // And the workflow goes on to its end.
-    let state = store.load(&[id(3)]).await.expect("a read").remove(0).expect("it is there").state;
-    let events = store.history(id(3), 0, 1000).await.expect("a read");
+    // A workflow of the first version continues to its end.
+    let state =
+        store.load(&[id(3)]).await.expect("the read succeeds").remove(0).expect("the workflow exists").state;
+    let events = store.history(id(3), 0, 1000).await.expect("the read succeeds");
     let mut flow = Flow { plan, state, events };
     for input in [resume(), done(1), done(2)] {
-        let (next, transition) = flow.next(&input, at(100)).expect("it can happen");
+        let (next, transition) = flow.next(&input, at(100)).expect("the rules accept the input");
         write(&store, Write::Transition(transition)).await;
         flow = next;
     }
-    check_consistency(&store, &flow).await.expect("whole");
+    check_consistency(&store, &flow).await.expect("the workflow is consistent");
     assert_eq!(flow.state.status(), Status::Completed);
 }

@@ -1,4 +1,4 @@
-//! A process that is killed while it writes: what it was told is written is there, and whole.
+//! A process that is killed while it writes. Every acknowledged write is present and consistent afterwards.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
@@ -14,35 +14,36 @@ use goconductor_store::conformance::flow::{
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{Store, Write, WriteOutcome};
 
-/// Where the child writes; without it, it is no child.
+/// The variable with the file that the child process writes. It is not set in the parent process.
 const FILE: &str = "GOCONDUCTOR_TEST_KILLED_FILE";
-/// Writers in the child, so that groups have more than one member.
+/// Number of writers in the child. Several writers produce batches with several entries.
 const WRITERS: u32 = 6;
-/// The child is killed after so many answers, in the middle of those that follow.
-const ANSWERS: [usize; 4] = [1, 97, 250, 600];
+/// Numbers of acknowledged writes after which the child is killed. Further writes are in flight at that time.
+const ACKNOWLEDGED_WRITES: [usize; 4] = [1, 97, 250, 600];
 
 fn plan() -> Arc<Plan> {
-    order().expect("a graph that can run")
+    order().expect("the definition is a valid graph")
 }
 
-/// The child: writes workflows from start to end, and says what it was told, until it is killed.
+/// The child process. Writes workflows from start to end and prints each acknowledged write until it is killed.
 #[test]
-fn child_that_is_killed() {
+fn child_writes_until_it_is_killed() {
     let Ok(file) = std::env::var(FILE) else { return };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let runtime = tokio::runtime::Runtime::new().expect("the runtime starts");
     runtime.block_on(async {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(Path::new(&file)).expect("the file"));
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(Path::new(&file)).expect("the file can be opened"));
         let writers: Vec<_> =
-            (0..WRITERS).map(|_| tokio::spawn(write_for_ever(Arc::clone(&store)))).collect();
+            (0..WRITERS).map(|_| tokio::spawn(write_until_killed(Arc::clone(&store)))).collect();
         for writer in writers {
-            writer.await.expect("it never ends");
+            writer.await.expect("the writer does not panic");
         }
     });
 }
 
-async fn write_for_ever(store: Arc<dyn Store>) {
+async fn write_until_killed(store: Arc<dyn Store>) {
     let payload = serde_json::json!({"text": "x".repeat(3_000)});
-    let courses: [Vec<Input>; 2] = [
+    let scenarios: [Vec<Input>; 2] = [
         vec![done_with(0, payload.clone()), done_with(1, payload.clone()), done_with(2, payload.clone())],
         vec![
             done_with(0, payload.clone()),
@@ -52,42 +53,42 @@ async fn write_for_ever(store: Arc<dyn Store>) {
             compensated(0),
         ],
     ];
-    for course in courses.iter().cycle() {
-        // Ids of one child are not those of the next.
+    for inputs in scenarios.iter().cycle() {
+        // Random ids, because each child writes to the same file.
         let id = WorkflowId(uuid::Uuid::now_v7());
         let (mut flow, start) =
             Flow::start(&plan(), StartOptions { id: Some(id), ..StartOptions::default() }).unwrap();
-        acknowledged(&store, keyed(start, &id.to_string(), "digest"), &flow).await;
-        for input in course {
-            let (next, write) = flow.next(input, at(1)).expect("a course that can happen");
+        write_and_print(&store, keyed(start, &id.to_string(), "digest"), &flow).await;
+        for input in inputs {
+            let (next, write) = flow.next(input, at(1)).expect("the rules accept the input");
             flow = next;
-            acknowledged(&store, Write::Transition(write), &flow).await;
+            write_and_print(&store, Write::Transition(write), &flow).await;
         }
     }
 }
 
-async fn acknowledged(store: &Arc<dyn Store>, write: Write, flow: &Flow) {
-    let outcomes = store.write(vec![write]).await.expect("the file can be written");
+async fn write_and_print(store: &Arc<dyn Store>, write: Write, flow: &Flow) {
+    let outcomes = store.write(vec![write]).await.expect("the write succeeds");
     assert!(matches!(outcomes.as_slice(), [WriteOutcome::Written]), "{outcomes:?}");
-    // In one call, so that a line is never cut short by another writer's.
+    // A single call per line, so that the lines of several writers do not interleave.
     let line = format!("wrote {} {}\n", flow.state.id, flow.state.seq);
-    std::io::stdout().lock().write_all(line.as_bytes()).expect("somebody reads");
+    std::io::stdout().lock().write_all(line.as_bytes()).expect("the parent reads the output");
 }
 
-/// Starts a child and kills it after so many answers; the `seq` that each workflow is known to have.
-fn killed(file: &Path, answers: usize) -> BTreeMap<WorkflowId, u64> {
-    let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "killed::child_that_is_killed", "--nocapture"])
+/// Starts a child and kills it after a number of acknowledged writes. Returns the acknowledged `seq` of each workflow.
+fn run_and_kill_child(file: &Path, writes: usize) -> BTreeMap<WorkflowId, u64> {
+    let mut child = Command::new(std::env::current_exe().expect("the path of the test binary is known"))
+        .args(["--exact", "killed::child_writes_until_it_is_killed", "--nocapture"])
         .env(FILE, file)
         .stdout(Stdio::piped())
         .spawn()
-        .expect("it can be started");
+        .expect("the child starts");
     let mut known = BTreeMap::new();
-    let (mut lines, mut count) = (BufReader::new(child.stdout.take().expect("piped")), 0);
+    let (mut lines, mut count) = (BufReader::new(child.stdout.take().expect("the output is piped")), 0);
     loop {
         let mut line = String::new();
-        let read = lines.read_line(&mut line).expect("text");
-        // What was cut short by the kill was not said.
+        let read = lines.read_line(&mut line).expect("the output is UTF-8");
+        // A line that the kill cut off does not count.
         if read == 0 || !line.ends_with('\n') {
             break;
         }
@@ -95,42 +96,50 @@ fn killed(file: &Path, answers: usize) -> BTreeMap<WorkflowId, u64> {
         else {
             continue;
         };
-        let seq: u64 = seq.parse().expect("a number");
-        let newest: &mut u64 = known.entry(id.parse().expect("an id")).or_default();
+        let seq: u64 = seq.parse().expect("the seq is a number");
+        let newest: &mut u64 = known.entry(id.parse().expect("the id is valid")).or_default();
         *newest = seq.max(*newest);
         count += 1;
-        if count == answers {
-            // SIGKILL: nothing of it runs any more, not even a destructor.
-            child.kill().expect("it runs");
+        if count == writes {
+            // SIGKILL: not even a destructor runs.
+            child.kill().expect("the child is running");
         }
     }
-    let status = child.wait().expect("it has ended");
-    assert!(!status.success() && count >= answers, "it ended by itself after {count} answers: {status}");
+    let status = child.wait().expect("the child has exited");
+    assert!(
+        !status.success() && count >= writes,
+        "the child exited after {count} writes without being killed: {status}"
+    );
     known
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_answered_outlives_the_process() {
-    let folder = tempfile::tempdir().expect("room for a folder");
+async fn acknowledged_write_survives_killed_process() {
+    let folder = tempfile::tempdir().expect("the temporary directory is writable");
     let file = folder.path().join("goconductor.db");
     let mut known = BTreeMap::new();
-    for answers in ANSWERS {
-        known.extend(killed(&file, answers));
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&file).expect("what a killed process leaves"));
-        let ids = store.ids(None, u32::MAX).await.expect("a read");
-        assert!(store.orphans(10).await.expect("a read").is_empty());
+    for writes in ACKNOWLEDGED_WRITES {
+        known.extend(run_and_kill_child(&file, writes));
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&file).expect("the file of a killed process can be opened"));
+        let ids = store.ids(None, u32::MAX).await.expect("the read succeeds");
+        assert!(store.orphans(10).await.expect("the read succeeds").is_empty());
         for id in &ids {
-            let loaded = store.load(&[*id]).await.expect("a read").remove(0).expect("a workflow");
-            let events = store.history(*id, 0, u32::MAX).await.expect("a read");
+            let loaded =
+                store.load(&[*id]).await.expect("the read succeeds").remove(0).expect("the workflow exists");
+            let events = store.history(*id, 0, u32::MAX).await.expect("the read succeeds");
             let flow = Flow { plan: plan(), state: loaded.state, events };
             check_consistency(&store, &flow)
                 .await
-                .unwrap_or_else(|found| panic!("{id} after {answers} answers: {found}"));
+                .unwrap_or_else(|found| panic!("{id} after {writes} writes: {found}"));
             assert_eq!(loaded.idempotency_key, Some(id.to_string()));
         }
         for (id, seq) in &known {
-            let seen = store.heads(&[*id]).await.expect("a read");
-            assert!(seen.iter().any(|seen| seen.seq >= *seq), "{id} was written up to {seq}: {seen:?}");
+            let heads = store.heads(&[*id]).await.expect("the read succeeds");
+            assert!(
+                heads.iter().any(|head| head.seq >= *seq),
+                "{id} was acknowledged up to {seq}: {heads:?}"
+            );
         }
         assert!(ids.len() >= known.len());
     }

@@ -1,27 +1,28 @@
-//! What is written and claimed is looked up, whatever PostgreSQL had counted when it planned that.
+//! Writes and claims use index lookups, whatever row counts PostgreSQL assumed when it planned their statements.
 
-use super::partitions::{begin, column, connect};
+use super::partitions::{column, connect, start};
 use super::postgres::{Database, execute};
 use goconductor_saga::{Side, Timestamp};
 use goconductor_store::conformance::flow::{Flow, done, order};
 use goconductor_store::{ClaimRequest, LaneClaim, Store, Write};
 use std::time::Duration;
 
-/// Tables that grow with what runs and with what has ended.
+/// The tables that grow with the number of running and ended workflows.
 const TABLES: [&str; 3] = ["workflows", "listings", "dispatch"];
-/// What was read of the tables' indexes and of themselves, and how often a row was looked up by its key.
-const READ: &str = "
+/// Selects the number of index entries and rows read from the tables, and the number of primary-key lookups.
+const READ_STATISTICS: &str = "
     SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = ANY('{workflows,listings,dispatch}'))
         + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname = ANY('{workflows,listings,dispatch}'))
         || ' ' || (SELECT sum(idx_scan) FROM pg_stat_user_indexes
             WHERE indexrelname = ANY('{workflows_pkey,dispatch_pkey}'))";
-/// A server's process tells what it has read no more often than this.
-const TELLS: Duration = Duration::from_millis(1100);
-/// One of each transition's workflow and of what it settles; one of each row that is claimed, extended or released.
+/// Minimum time between two statistics reports of a server process.
+const STATISTICS_INTERVAL: Duration = Duration::from_millis(1100);
+/// Expected lookups: two per transition (the workflow and the settled row), and one each for the claimed, the extended and
+/// the released row.
 const LOOKUPS: u64 = 3 * 2 + 3;
 
-/// Rows that nothing here has to do with.
-async fn others(database: &Database, count: u32) {
+/// Inserts workflows with ledger rows that the test does not touch.
+async fn insert_other_rows(database: &Database, count: u32) {
     let sql = format!(
         "WITH new AS (
              INSERT INTO workflows SELECT gen_random_uuid(), 'default', 'order', 1, 'IN_PROGRESS', '', 1, '{{}}', 0,
@@ -35,22 +36,25 @@ async fn others(database: &Database, count: u32) {
 }
 
 async fn read(database: &Database) -> (u64, u64) {
-    let told = column(database, READ).await;
-    let (rows, lookups) = told[0].split_once(' ').expect("two numbers");
-    (rows.parse().expect("a number"), lookups.parse().expect("a number"))
+    let statistics = column(database, READ_STATISTICS).await;
+    let (rows, lookups) = statistics[0].split_once(' ').expect("the query returns two numbers");
+    (rows.parse().expect("the statistic is a number"), lookups.parse().expect("the statistic is a number"))
 }
 
-/// Three transitions, and a row that is claimed, extended and released: not so soon one after the other that the
-/// server doesn't tell what it read.
+/// Claims, extends and releases a row and writes three transitions. The pauses let the server report its statistics.
 async fn work(store: &dyn Store, mut flow: Flow) {
-    let claimed = store.claim(&claim("stock")).await.expect("a claim").rows;
-    let row = claimed.iter().find(|row| row.key.id == flow.id()).expect("the row of the first step");
-    store.extend(std::slice::from_ref(&row.key), Timestamp(1)).await.expect("it can be extended");
-    store.release(std::slice::from_ref(&row.key)).await.expect("it can be released");
+    let claimed = store.claim(&claim("stock")).await.expect("the claim succeeds").rows;
+    let row = claimed
+        .iter()
+        .find(|row| row.key.id == flow.id())
+        .expect("the claim contains the row of the first step");
+    store.extend(std::slice::from_ref(&row.key), Timestamp(1)).await.expect("the extension succeeds");
+    store.release(std::slice::from_ref(&row.key)).await.expect("the release succeeds");
     for step in 0..3 {
-        tokio::time::sleep(TELLS).await;
-        let (next, transition) = flow.next(&done(step), Timestamp::default()).expect("it can happen");
-        store.write(vec![Write::Transition(transition)]).await.expect("it can be written");
+        tokio::time::sleep(STATISTICS_INTERVAL).await;
+        let (next, transition) =
+            flow.next(&done(step), Timestamp::default()).expect("the rules accept the input");
+        store.write(vec![Write::Transition(transition)]).await.expect("the write succeeds");
         flow = next;
     }
 }
@@ -74,51 +78,55 @@ fn claim(service: &str) -> ClaimRequest {
     }
 }
 
-/// A plan that was made when there were so few rows, as far as the server knew.
-async fn plan_for(counted: u32) {
+/// Plans the statements while the server assumes `counted` rows, adds many rows, and expects that the statements still
+/// read few of them.
+async fn reads_few_rows_after_planning_for(counted: u32) {
     Database::with("", move |database| async move {
         let store = connect(&database).await;
-        others(&database, counted).await;
+        insert_other_rows(&database, counted).await;
         for table in TABLES {
             execute(&database.url, &format!("ALTER TABLE {table} SET (autovacuum_enabled = off)")).await;
             execute(&database.url, &format!("VACUUM ANALYZE {table}")).await;
         }
-        let plan = order().expect("a graph");
-        // The first of a connection makes the plan of all that follow.
-        let flow = begin(&store, &plan).await;
-        others(&database, 5000).await;
-        tokio::time::sleep(TELLS).await;
-        store.claim(&claim("nobody")).await.expect("a claim");
-        let (_, begun) = (begin(&store, &plan).await, read(&database).await);
+        let plan = order().expect("the definition is a valid graph");
+        // The first execution on a connection makes the plan of all later ones.
+        let flow = start(&store, &plan).await;
+        insert_other_rows(&database, 5000).await;
+        tokio::time::sleep(STATISTICS_INTERVAL).await;
+        store.claim(&claim("idle")).await.expect("the claim succeeds");
+        let (_, before) = (start(&store, &plan).await, read(&database).await);
         work(&*store, flow).await;
-        let mut ended = begun;
+        let mut after = before;
         for _ in 0..100 {
-            ended = read(&database).await;
-            if ended.1 >= begun.1 + LOOKUPS {
+            after = read(&database).await;
+            if after.1 >= before.1 + LOOKUPS {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
-            store.claim(&claim("nobody")).await.expect("a claim");
+            store.claim(&claim("idle")).await.expect("the claim succeeds");
         }
-        assert!(ended.1 >= begun.1 + LOOKUPS, "the server does not tell: {begun:?}, {ended:?}");
-        let rows = ended.0 - begun.0;
-        assert!(rows < 100, "planned for {counted} rows, three transitions and a claim read {rows}");
+        assert!(after.1 >= before.1 + LOOKUPS, "the statistics are incomplete: {before:?}, {after:?}");
+        let rows = after.0 - before.0;
+        assert!(
+            rows < 100,
+            "after planning for {counted} rows, three transitions and a claim read {rows} rows"
+        );
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_that_was_made_for_no_row_reads_no_more_of_many() {
-    plan_for(0).await;
+async fn plan_for_no_rows_reads_few_of_many_rows() {
+    reads_few_rows_after_planning_for(0).await;
 }
 
-/// The server takes one row for all there are: it would go through the whole index.
+/// For a single row, a scan of a whole index seems as cheap to the planner as a lookup.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_that_was_made_for_one_row_reads_no_more_of_many() {
-    plan_for(1).await;
+async fn plan_for_one_row_reads_few_of_many_rows() {
+    reads_few_rows_after_planning_for(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_that_was_made_for_two_rows_reads_no_more_of_many() {
-    plan_for(2).await;
+async fn plan_for_two_rows_reads_few_of_many_rows() {
+    reads_few_rows_after_planning_for(2).await;
 }

@@ -1,4 +1,4 @@
-//! The conformance cases against SQLite and PostgreSQL, and against stores that are broken on purpose.
+//! The conformance cases against SQLite and PostgreSQL, and against stores with injected faults.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a test says what it expects"
+    reason = "a failed expectation fails the test"
 )]
 
 mod broken;

@@ -1,4 +1,4 @@
-//! How a fault spoils what is written, and what is asked.
+//! The effects of the faults on writes and requests.
 
 use std::sync::Arc;
 
@@ -30,16 +30,16 @@ fn transition_write(fault: Fault, write: &mut TransitionWrite) {
     if fault == Fault::DropsPublishes {
         write.publishes.clear();
     }
-    let transition = &mut write.record.transition().expect("a transition");
-    transition.ledger.retain(|change| !forgets(fault, change));
+    let transition = &mut write.record.transition().expect("the record can be decoded");
+    transition.ledger.retain(|change| !drops_change(fault, change));
     if fault == Fault::DropsEvents && transition.events.len() > 2 {
         transition.events.remove(1);
     }
     values(fault, transition);
-    write.record = Arc::new(EncodedTransition::of(transition).expect("a transition"));
+    write.record = Arc::new(EncodedTransition::of(transition).expect("the transition can be encoded"));
 }
 
-fn forgets(fault: Fault, change: &LedgerChange) -> bool {
+fn drops_change(fault: Fault, change: &LedgerChange) -> bool {
     let (settles, key, due) = match change {
         LedgerChange::Settle(key) => (true, *key, None),
         LedgerChange::Issue(row) | LedgerChange::Change(row) => (false, row.key, Some(row.due)),
@@ -87,9 +87,9 @@ fn value(fault: Fault, json: &mut Json) {
     }
 }
 
-/// A transition as if it had been computed from the workflow as it stands at `seq`.
+/// Returns the transition as if it had been computed from the state at `seq`.
 pub(super) fn rebased(write: &TransitionWrite, seq: u64) -> TransitionWrite {
-    let mut transition = write.record.transition().expect("a transition");
+    let mut transition = write.record.transition().expect("the record can be decoded");
     transition.from_seq = seq;
     transition.state.seq = seq;
     for event in &mut transition.events {
@@ -97,7 +97,7 @@ pub(super) fn rebased(write: &TransitionWrite, seq: u64) -> TransitionWrite {
         event.seq = transition.state.seq;
     }
     TransitionWrite {
-        record: Arc::new(EncodedTransition::of(&transition).expect("a transition")),
+        record: Arc::new(EncodedTransition::of(&transition).expect("the transition can be encoded")),
         ..write.clone()
     }
 }

@@ -1,4 +1,4 @@
-//! A good store with one fault.
+//! A correct store with one injected fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ pub(super) struct FaultyStore {
     calls: AtomicU64,
     epochs: Mutex<BTreeMap<String, u64>>,
     keys: Mutex<BTreeMap<Key, WorkflowId>>,
-    given: Mutex<Vec<LedgerRow>>,
+    claimed: Mutex<Vec<LedgerRow>>,
     counted: Mutex<Vec<Count>>,
 }
 
@@ -36,11 +36,11 @@ impl FaultyStore {
     pub(super) fn new(fault: Fault) -> Self {
         Self {
             fault,
-            inner: Arc::new(SqliteStore::ephemeral().expect("room for a folder")),
+            inner: Arc::new(SqliteStore::ephemeral().expect("the temporary directory is writable")),
             calls: AtomicU64::new(0),
             epochs: Mutex::default(),
             keys: Mutex::default(),
-            given: Mutex::default(),
+            claimed: Mutex::default(),
             counted: Mutex::default(),
         }
     }
@@ -52,9 +52,9 @@ impl FaultyStore {
     async fn write_each(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let (mut outcomes, mut failed) = (Vec::new(), Ok(()));
         for write in batch {
-            let ended = self.fault == Fault::ConflictAbortsBatch
+            let is_aborted = self.fault == Fault::ConflictAbortsBatch
                 && outcomes.last().is_some_and(|last| !matches!(last, WriteOutcome::Written));
-            if ended {
+            if is_aborted {
                 outcomes.push(WriteOutcome::Missing);
                 continue;
             }
@@ -66,7 +66,7 @@ impl FaultyStore {
         failed.map(|()| outcomes)
     }
 
-    /// Each key is looked up before the batch is written, and noted after it.
+    /// Looks each key up before the batch is written, and records it afterwards.
     async fn write_with_keys(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let mut outcomes = Vec::new();
         let mut started = Vec::new();
@@ -74,9 +74,10 @@ impl FaultyStore {
             let Write::Start(new) = write else { continue };
             let Some(key) = &new.idempotency_key else { continue };
             let key = (new.write.record.namespace.clone(), key.clone());
-            let known = self.keys.lock().expect("no panic under the lock").get(&key).copied();
+            let known =
+                self.keys.lock().expect("no thread panics while it holds the lock").get(&key).copied();
             if let Some(id) = known {
-                let present = self.present(id).await?.expect("a workflow that was started");
+                let present = self.present(id).await?.expect("a recorded workflow exists");
                 outcomes.push(WriteOutcome::Replayed(Box::new(present)));
             } else {
                 started.push((key, write.clone()));
@@ -88,12 +89,12 @@ impl FaultyStore {
             new.idempotency_key = None;
             let id = new.write.record.id;
             outcomes.extend(self.inner.write(vec![Write::Start(new)]).await?);
-            self.keys.lock().expect("no panic under the lock").insert(key, id);
+            self.keys.lock().expect("no thread panics while it holds the lock").insert(key, id);
         }
         Ok(outcomes)
     }
 
-    async fn write_whatever_the_seq(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
+    async fn write_ignoring_seq(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let mut outcomes = Vec::new();
         for write in batch {
             loop {
@@ -113,31 +114,31 @@ impl FaultyStore {
         Ok(outcomes)
     }
 
-    /// Says that it wrote what `left` names, and does not.
-    async fn write_but(
+    /// Writes the batch without the entries that `skip` selects, and reports those as written.
+    async fn write_without(
         &self,
         batch: Vec<Write>,
-        mut left: impl FnMut(usize, &Write) -> bool,
+        mut skip: impl FnMut(usize, &Write) -> bool,
     ) -> Result<Vec<WriteOutcome>, Error> {
         let mut outcomes = Vec::new();
         let mut rest = Vec::new();
-        for (place, write) in batch.into_iter().enumerate() {
+        for (index, write) in batch.into_iter().enumerate() {
             outcomes.push(WriteOutcome::Written);
-            if !left(place, &write) {
-                rest.push((place, write));
+            if !skip(index, &write) {
+                rest.push((index, write));
             }
         }
-        let (places, rest): (Vec<usize>, Vec<Write>) = rest.into_iter().unzip();
-        for (place, outcome) in places.into_iter().zip(self.inner.write(rest).await?) {
-            outcomes[place] = outcome;
+        let (indexes, rest): (Vec<usize>, Vec<Write>) = rest.into_iter().unzip();
+        for (index, outcome) in indexes.into_iter().zip(self.inner.write(rest).await?) {
+            outcomes[index] = outcome;
         }
         Ok(outcomes)
     }
 
-    /// A hold as the good store knows it.
-    fn known(&self, hold: &LockHold) -> LockHold {
-        let is_other = self.fault == Fault::RepeatsLockTokens;
-        LockHold { token: hold.token.filter(|_| !is_other), ..hold.clone() }
+    /// Returns the hold with the token of the inner store.
+    fn inner_hold(&self, hold: &LockHold) -> LockHold {
+        let replaces_tokens = self.fault == Fault::RepeatsLockTokens;
+        LockHold { token: hold.token.filter(|_| !replaces_tokens), ..hold.clone() }
     }
 
     async fn with_present_attempts(&self, rows: &[LedgerRowKey]) -> Result<Vec<LedgerRowKey>, Error> {
@@ -155,7 +156,7 @@ fn state_of(write: &Write) -> State {
         Write::Start(new) => &new.write.record,
         Write::Transition(write) => &write.record,
     };
-    record.transition().expect("a transition").state
+    record.transition().expect("the record can be decoded").state
 }
 
 fn inject_outcome(fault: Fault, write: &Write, outcome: WriteOutcome) -> WriteOutcome {
@@ -179,23 +180,23 @@ impl StoreLayer for FaultyStore {
 impl WorkflowLayer for FaultyStore {
     async fn write(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let batch: Vec<Write> = batch.into_iter().map(|write| inject::write(self.fault, write)).collect();
-        let asked = batch.clone();
+        let requested = batch.clone();
         let mut seen = BTreeSet::new();
         let outcomes = match self.fault {
             Fault::ConflictAbortsBatch | Fault::WritesBatchNonAtomically => self.write_each(batch).await?,
             Fault::ChecksKeysOutsideTransaction => self.write_with_keys(batch).await?,
-            Fault::IgnoresSeq => self.write_whatever_the_seq(batch).await?,
-            Fault::TruncatesBatches => self.write_but(batch, |place, _| place >= 256).await?,
+            Fault::IgnoresSeq => self.write_ignoring_seq(batch).await?,
+            Fault::TruncatesBatches => self.write_without(batch, |index, _| index >= 256).await?,
             Fault::WritesWorkflowOncePerBatch => {
-                self.write_but(batch, |_, write| !seen.insert(state_of(write).id)).await?
+                self.write_without(batch, |_, write| !seen.insert(state_of(write).id)).await?
             }
             Fault::RespondsBeforeWriting => {
-                let (inner, answer) = (Arc::clone(&self.inner), vec![WriteOutcome::Written; batch.len()]);
+                let (inner, outcomes) = (Arc::clone(&self.inner), vec![WriteOutcome::Written; batch.len()]);
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     drop(inner.write(batch).await);
                 });
-                answer
+                outcomes
             }
             _ => self.inner.write(batch).await?,
         };
@@ -242,7 +243,7 @@ impl WorkflowLayer for FaultyStore {
         if self.fault != Fault::CountsRemovedWorkflows {
             return Ok(counts);
         }
-        let mut counted = self.counted.lock().expect("no panic under the lock");
+        let mut counted = self.counted.lock().expect("no thread panics while it holds the lock");
         counted.retain(|known| counts.iter().all(|count| count.value != known.value));
         counted.extend(counts);
         Ok(counted.clone())
@@ -262,9 +263,9 @@ impl LedgerLayer for FaultyStore {
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error> {
         let mut claim = self.inner.claim(&inject::claim(self.fault, request)).await?;
         if self.fault == Fault::ClaimsRowsTwice {
-            let mut given = self.given.lock().expect("no panic under the lock");
-            let again = given.pop();
-            given.extend(claim.rows.first().cloned());
+            let mut claimed = self.claimed.lock().expect("no thread panics while it holds the lock");
+            let again = claimed.pop();
+            claimed.extend(claim.rows.first().cloned());
             claim.rows.extend(again);
         }
         Ok(claim)
@@ -274,7 +275,7 @@ impl LedgerLayer for FaultyStore {
         match self.fault {
             Fault::NeverExtends => Ok(()),
             Fault::FailsOnConflict if self.calls.fetch_add(1, Ordering::Relaxed) == 10 => {
-                Err(Error::unavailable("others came first"))
+                Err(Error::unavailable("conflict with a concurrent transaction"))
             }
             Fault::ExtendsAnyAttempt => {
                 let rows = self.with_present_attempts(rows).await?;
@@ -363,10 +364,18 @@ impl ClusterLayer for FaultyStore {
         if self.fault != Fault::RaisesEpochsNonAtomically {
             return self.inner.raise_epoch(name).await;
         }
-        let known =
-            self.epochs.lock().expect("no panic under the lock").get(name).copied().unwrap_or_default();
+        let known = self
+            .epochs
+            .lock()
+            .expect("no thread panics while it holds the lock")
+            .get(name)
+            .copied()
+            .unwrap_or_default();
         tokio::time::sleep(Duration::from_millis(2)).await;
-        self.epochs.lock().expect("no panic under the lock").insert(name.to_owned(), known + 1);
+        self.epochs
+            .lock()
+            .expect("no thread panics while it holds the lock")
+            .insert(name.to_owned(), known + 1);
         Ok(known + 1)
     }
 
@@ -395,24 +404,24 @@ impl LockLayer for FaultyStore {
         if self.fault == Fault::NeverExpiresLocks {
             request.ttl = Duration::from_secs(3600);
         }
-        let answer = self.inner.acquire_lock(&request).await?;
-        Ok(match (self.fault, answer) {
+        let outcome = self.inner.acquire_lock(&request).await?;
+        Ok(match (self.fault, outcome) {
             (Fault::GrantsHeldLocks, LockOutcome::Held(lock)) => {
                 LockOutcome::Granted(Lock { owner: request.owner, token: lock.token + 1, ..lock })
             }
             (Fault::RepeatsLockTokens, LockOutcome::Granted(lock)) => {
                 LockOutcome::Granted(Lock { token: 7, ..lock })
             }
-            (_, answer) => answer,
+            (_, outcome) => outcome,
         })
     }
 
     async fn renew_lock(&self, hold: &LockHold, ttl: Duration) -> Result<LockOutcome, Error> {
-        self.inner.renew_lock(&self.known(hold), ttl).await
+        self.inner.renew_lock(&self.inner_hold(hold), ttl).await
     }
 
     async fn release_lock(&self, hold: &LockHold) -> Result<LockOutcome, Error> {
-        self.inner.release_lock(&self.known(hold)).await
+        self.inner.release_lock(&self.inner_hold(hold)).await
     }
 
     async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
@@ -437,29 +446,34 @@ impl DeadLetterLayer for FaultyStore {
 
 #[async_trait]
 impl ShardLeaseLayer for FaultyStore {
-    async fn sync_leases(&self, stream: &str, new: &[NewShardLease], gone: &[String]) -> Result<(), Error> {
-        let mut gone = gone.to_vec();
+    async fn sync_leases(
+        &self,
+        stream: &str,
+        new: &[NewShardLease],
+        removed: &[String],
+    ) -> Result<(), Error> {
+        let mut removed = removed.to_vec();
         if self.fault == Fault::ResetsLeasesOnSync {
-            gone.extend(new.iter().map(|new| new.shard.clone()));
-            self.inner.sync_leases(stream, &[], &gone).await?;
+            removed.extend(new.iter().map(|new| new.shard.clone()));
+            self.inner.sync_leases(stream, &[], &removed).await?;
         }
-        self.inner.sync_leases(stream, new, &gone).await
+        self.inner.sync_leases(stream, new, &removed).await
     }
 
-    async fn acquire_leases(&self, stream: &str, take: &LeaseRequest) -> Result<Vec<bool>, Error> {
-        let steal = take.steal || self.fault == Fault::AlwaysStealsLeases;
-        self.inner.acquire_leases(stream, &LeaseRequest { steal, ..take.clone() }).await
+    async fn acquire_leases(&self, stream: &str, request: &LeaseRequest) -> Result<Vec<bool>, Error> {
+        let steal = request.steal || self.fault == Fault::AlwaysStealsLeases;
+        self.inner.acquire_leases(stream, &LeaseRequest { steal, ..request.clone() }).await
     }
 
     async fn update_leases(
         &self,
         stream: &str,
         owner: &str,
-        marks: &[LeaseUpdate],
+        updates: &[LeaseUpdate],
     ) -> Result<Vec<bool>, Error> {
-        let kept = self.inner.update_leases(stream, owner, marks).await?;
-        let believes = self.fault == Fault::AcceptsUpdatesOfAnyOwner;
-        Ok(kept.into_iter().map(|kept| kept || believes).collect())
+        let updated = self.inner.update_leases(stream, owner, updates).await?;
+        let accepts_any = self.fault == Fault::AcceptsUpdatesOfAnyOwner;
+        Ok(updated.into_iter().map(|updated| updated || accepts_any).collect())
     }
 }
 
@@ -474,7 +488,7 @@ impl MaintenanceLayer for FaultyStore {
             }
             _ => {}
         }
-        let done = self.inner.maintain(&request).await?;
-        Ok(MaintenanceReport { more: done.more && self.fault != Fault::StopsMaintenanceEarly, ..done })
+        let report = self.inner.maintain(&request).await?;
+        Ok(MaintenanceReport { more: report.more && self.fault != Fault::StopsMaintenanceEarly, ..report })
     }
 }
