@@ -42,7 +42,7 @@ pub struct MetricDefinition {
     pub unit: Unit,
     /// The names of the labels, in the order in which values are passed.
     pub labels: &'static [&'static str],
-    /// What the metric measures, in one sentence.
+    /// The measured quantity, in one sentence.
     pub description: &'static str,
 }
 

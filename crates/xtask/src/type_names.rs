@@ -11,6 +11,7 @@ use crate::tree::File;
 /// Names that Rust modules use by convention, each for its module: `queue::Error`, `kafka::Settings`. `BoxFuture` is the
 /// same alias in each module of conformance cases.
 const IDIOMATIC: &[&str] = &[
+    "BoxFuture",
     "Builder",
     "Case",
     "Entry",

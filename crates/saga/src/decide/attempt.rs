@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 /// A failed attempt, in one form for every kind of failure.
-pub(super) struct FailedAttempt {
+pub(super) struct FailedOutcome {
     pub(super) attempt: u32,
     pub(super) started_at: Option<Timestamp>,
     pub(super) failure: Failure,
@@ -53,7 +53,7 @@ impl Decision<'_> {
         outcome: &Outcome,
     ) -> Result<(), Refusal> {
         self.open_attempt(step, side, attempt)?;
-        let failed = |failure: &Failure, doubt_until, not_before, refused| FailedAttempt {
+        let failed = |failure: &Failure, doubt_until, not_before, refused| FailedOutcome {
             attempt,
             started_at: Some(started_at),
             failure: failure.clone(),
@@ -109,7 +109,7 @@ impl Decision<'_> {
         let running = self.state.step(step).and_then(|step| step.progress(side).running.clone());
         // A recorded start states exactly how long the attempt can still take effect.
         let doubt_until = running.as_ref().map_or(doubt_until, |running| running.deadline);
-        let failed = FailedAttempt {
+        let failed = FailedOutcome {
             attempt,
             started_at: running.map(|running| running.started_at),
             failure: Failure::of("ATTEMPT_LOST", "the executor of the attempt stopped or lost the command"),
@@ -160,14 +160,14 @@ impl Decision<'_> {
         if state.progress(side).attempt() == attempt { Ok(status) } else { Err(Refusal::Stale) }
     }
 
-    fn attempt_failed(&mut self, step: StepIndex, side: Side, failed: FailedAttempt) {
+    fn attempt_failed(&mut self, step: StepIndex, side: Side, failed: FailedOutcome) {
         match side {
             Side::Execute => self.execute_failed(step, failed),
             Side::Compensate => self.compensate_failed(step, failed),
         }
     }
 
-    fn execute_failed(&mut self, step: StepIndex, failed: FailedAttempt) {
+    fn execute_failed(&mut self, step: StepIndex, failed: FailedOutcome) {
         let Some(definition) = self.plan.step(step) else { return };
         let Some(state) = self.state.step(step) else { return };
         let doubt = state.doubt_until.max(failed.doubt_until);
@@ -235,7 +235,7 @@ impl Decision<'_> {
         }
     }
 
-    fn compensate_failed(&mut self, step: StepIndex, failed: FailedAttempt) {
+    fn compensate_failed(&mut self, step: StepIndex, failed: FailedOutcome) {
         let Some(retry) = self
             .plan
             .step(step)
@@ -273,7 +273,7 @@ impl Decision<'_> {
         step: StepIndex,
         side: Side,
         used: u32,
-        failed: &FailedAttempt,
+        failed: &FailedOutcome,
     ) -> Timestamp {
         let salt = u64::from(step.0) << 1 | u64::from(side == Side::Compensate);
         let delay = if failed.immediate { Duration::ZERO } else { retry.delay(used, self.state.id, salt) };

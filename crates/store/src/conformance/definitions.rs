@@ -34,9 +34,9 @@ async fn get(
 }
 
 /// All fields of a definition record, for comparisons.
-type Fields = (String, String, u32, String, Definition, String, String, Timestamp, Option<String>);
+type DefinitionFields = (String, String, u32, String, Definition, String, String, Timestamp, Option<String>);
 
-fn fields(record: &DefinitionRecord) -> Fields {
+fn fields(record: &DefinitionRecord) -> DefinitionFields {
     let DefinitionRecord {
         namespace,
         name,

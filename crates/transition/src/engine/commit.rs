@@ -16,7 +16,7 @@ pub(super) struct Prepared {
     pub(super) dispatch: Dispatch,
 }
 
-/// What follows the commit of a transition.
+/// The actions after the commit of a transition.
 #[derive(Default)]
 pub(super) struct Dispatch {
     /// The commands that this process publishes.
