@@ -6,7 +6,7 @@ use goconductor_saga::{LedgerChange, Plan, Transition, WorkflowId, transition};
 use goconductor_store::conformance::flow::{
     Flow, StartOptions, compensated, done_with, publishing, refused, unkeyed,
 };
-use goconductor_store::{NewWorkflow, Record, Store, TransitionWrite, Write, WriteOutcome};
+use goconductor_store::{EncodedTransition, NewWorkflow, Store, TransitionWrite, Write, WriteOutcome};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;

@@ -200,7 +200,7 @@ impl WorkflowLayer for FaultyStore {
             }
             _ => self.inner.write(batch).await?,
         };
-        Ok(asked
+        Ok(requested
             .iter()
             .zip(outcomes)
             .map(|(write, outcome)| inject_outcome(self.fault, write, outcome))
