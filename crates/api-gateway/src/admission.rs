@@ -3,7 +3,7 @@
 //! Requests in flight, long polls and streams, starts in flight and the memory of bodies each have a limit. A start
 //! is also refused if a service that it needs is overloaded, which [`BacklogLimits`] tracks.
 //!
-//! Invariants: a refused request had no effect, costs next to nothing and is told when to retry. All limits are
+//! Invariants: a refused request had no effect, costs next to nothing and states when to retry. All limits are
 //! shared fairly between namespaces: a busy namespace is refused before it affects others.
 
 mod backlog;

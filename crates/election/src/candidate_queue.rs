@@ -255,9 +255,9 @@ impl Candidacy {
         number: u64,
         candidate: &str,
     ) -> Result<Option<Leadership>, Error> {
-        let asked = AtomicBool::new(false);
+        let requested = AtomicBool::new(false);
         let enqueue =
-            || session.enqueue(&self.name, &self.id, candidate, asked.swap(true, Ordering::Relaxed));
+            || session.enqueue(&self.name, &self.id, candidate, requested.swap(true, Ordering::Relaxed));
         let entry = retry_until_answered(enqueue).await?;
         self.entry = Some(entry.clone());
         if !retry_until_answered(|| session.await_head(&entry)).await? {

@@ -63,9 +63,9 @@ impl SessionKeeper {
     }
 
     pub(super) async fn open(&mut self) -> Result<Opened, Error> {
-        let asked = Instant::now();
+        let requested = Instant::now();
         match timeout(self.opening, self.servers.open()).await {
-            Ok(opened) => opened.map(|session| (session, asked)),
+            Ok(opened) => opened.map(|session| (session, requested)),
             Err(_) => {
                 let reason = format!("no response within {} ms", self.opening.as_millis());
                 Err(Error::Unavailable { reason })
@@ -145,9 +145,9 @@ impl SessionKeeper {
                 () = sleep_until(expiry) => return SessionEnd::Lost("no heartbeat was acknowledged within the lease"),
                 () = session.await_end() => return SessionEnd::Lost("the servers ended the session"),
                 _ = heartbeats.tick() => {
-                    let asked = Instant::now();
+                    let requested = Instant::now();
                     match timeout_at(expiry, session.keep_alive()).await {
-                        Ok(Ok(true)) => acknowledged = asked,
+                        Ok(Ok(true)) => acknowledged = requested,
                         Ok(Ok(false)) => return SessionEnd::Lost("the servers do not know the session"),
                         Ok(Err(error)) => {
                             tracing::debug!(%error, "a heartbeat to the election servers failed");

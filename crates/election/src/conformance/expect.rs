@@ -44,8 +44,8 @@ impl Fixture {
 
     /// Expects the end of a term to be reported.
     pub(super) async fn expect_end(&self, lost: impl Future<Output = ()> + Send, when: &str) -> CaseResult {
-        let told = tokio::time::timeout(self.time_limit, lost).await;
-        told.map_err(|_| format!("{when}, the end of the term was not reported"))
+        let ended = tokio::time::timeout(self.time_limit, lost).await;
+        ended.map_err(|_| format!("{when}, the end of the term was not reported"))
     }
 
     /// The leader according to `observe`.

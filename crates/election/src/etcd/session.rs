@@ -186,12 +186,12 @@ impl QueueSession for EtcdSession {
         let key = format!("{}{id}", self.queue(name));
         let value = CandidateRecord::of(candidate).to_json();
         let put = api::PutRequest { key: key.as_str().into(), value, lease: self.lease };
-        let asked = api::TxnRequest {
+        let request = api::TxnRequest {
             compare: vec![created_at_revision(&key, 0)],
             success: vec![api::RequestOp { request: Some(request_op::Request::RequestPut(put)) }],
             failure: vec![api::RequestOp { request: Some(request_op::Request::RequestRange(one(&key))) }],
         };
-        let done = self.transaction(asked).await?;
+        let done = self.transaction(request).await?;
         let made = if done.succeeded {
             revision(done.header.as_ref())
         } else {
@@ -225,12 +225,12 @@ impl QueueSession for EtcdSession {
         let since_ms = wall_clock_ms();
         let value = CandidateRecord { since_ms: Some(since_ms), ..CandidateRecord::of(candidate) }.to_json();
         let put = api::PutRequest { key: entry.key.as_str().into(), value, lease: self.lease };
-        let asked = api::TxnRequest {
+        let request = api::TxnRequest {
             compare: vec![created_at_revision(&entry.key, i64::try_from(entry.sequence).unwrap_or(i64::MAX))],
             success: vec![api::RequestOp { request: Some(request_op::Request::RequestPut(put)) }],
             failure: Vec::new(),
         };
-        Ok(self.transaction(asked).await?.succeeded.then_some(since_ms))
+        Ok(self.transaction(request).await?.succeeded.then_some(since_ms))
     }
 
     async fn await_removal(&self, entry: &Entry) -> Result<(), Error> {

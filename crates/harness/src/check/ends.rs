@@ -82,7 +82,7 @@ pub fn ends_agree_with_effects(evidence: &Evidence<'_>) -> Vec<Finding> {
 fn completed(id: &str, case: &Case<'_>, found: &mut Findings) {
     for (index, name, step) in case.steps() {
         if !step.is_settled() {
-            found.push(id, format!("it is COMPLETED, but {name} is {:?}", step.forward));
+            found.push(id, format!("it is COMPLETED, but {name} is {:?}", step.execution));
         }
         if step.by_hand {
             continue;
@@ -90,7 +90,7 @@ fn completed(id: &str, case: &Case<'_>, found: &mut Findings) {
         let applied = |side| case.about(index, side).filter(move |seen| seen.applied(side)).count();
         let (done, undone) = (applied(Side::Execute), applied(Side::Compensate));
         let many = case.about(index, Side::Execute).any(Seen::is_one_of_many);
-        match step.forward {
+        match step.execution {
             Execution::Completed if done == 0 => {
                 found.push(id, format!("it is COMPLETED, but {name} was never applied"));
             }
@@ -117,7 +117,7 @@ fn completed(id: &str, case: &Case<'_>, found: &mut Findings) {
 fn rolled_back(id: &str, case: &Case<'_>, found: &mut Findings) {
     for (index, name, step) in case.steps() {
         let undoable = case.shape.can_be_undone(index);
-        if step.forward == Execution::Open || step.undo == CompensationProgress::Open {
+        if step.execution == Execution::Open || step.compensation == CompensationProgress::Open {
             found.push(id, format!("it is ROLLED_BACK, but a command for {name} is still open"));
         } else if undoable && step.may_have_happened() && !step.is_undone() {
             found.push(
@@ -136,7 +136,7 @@ fn rolled_back(id: &str, case: &Case<'_>, found: &mut Findings) {
                 found.push(id, format!("{what}: {} line {}", effect.process, effect.number));
             }
         }
-        if step.undo == CompensationProgress::Done
+        if step.compensation == CompensationProgress::Done
             && !case.about(index, Side::Compensate).any(|seen| seen.effect.effect.is_some())
         {
             found.push(id, format!("it is ROLLED_BACK, but {name} was never compensated"));

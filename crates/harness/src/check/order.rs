@@ -27,8 +27,8 @@ fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String
         EventKind::StepQueued { .. } if before.rolling || before.pending => {
             Some(format!("{name} is issued after a rollback was requested"))
         }
-        EventKind::StepQueued { .. } if step.forward != Execution::Pending => {
-            Some(format!("{name} is issued again while it is {:?}", step.forward))
+        EventKind::StepQueued { .. } if step.execution != Execution::Pending => {
+            Some(format!("{name} is issued again while it is {:?}", step.execution))
         }
         EventKind::StepQueued { .. } => waits_for(case, before, index)
             .map(|on| format!("{name} is issued before {} has settled", case.shape.name(on))),
@@ -41,9 +41,9 @@ fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String
         EventKind::AttemptStarted { side: Side::Execute, .. }
         | EventKind::AttemptFailed { side: Side::Execute, .. }
         | EventKind::StepUnknown { .. }
-            if step.forward != Execution::Open =>
+            if step.execution != Execution::Open =>
         {
-            Some(format!("{name} has an attempt while it is {:?}", step.forward))
+            Some(format!("{name} has an attempt while it is {:?}", step.execution))
         }
         EventKind::AttemptStarted { .. }
         | EventKind::AttemptFailed { .. }
@@ -73,8 +73,11 @@ fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String
 fn waits_for(case: &Case<'_>, before: &Replay, index: usize) -> Option<usize> {
     let above = case.shape.above(index);
     let unsettled = |on: &usize| !before.step(*on).is_some_and(super::replay::Step::is_settled);
-    let done =
-        |on: &usize| before.step(*on).is_some_and(|step| step.forward == Execution::Completed || step.waived);
+    let done = |on: &usize| {
+        before
+            .step(*on)
+            .is_some_and(|step| step.execution == Execution::Completed || step.skipped_by_operator)
+    };
     let join = case.shape.graph.nodes.get(index).map_or("all", |node| node.join.as_str());
     // `all` and `any` need one completed dependency; `settled` needs none.
     let none_completed = (join != "settled" && !above.is_empty() && !above.iter().any(done))
@@ -117,11 +120,11 @@ fn hanging_execute(case: &Case<'_>, before: &Replay, event: &Event) -> Option<St
             | EventKind::AttemptStarted { side: Side::Execute, .. }
             | EventKind::StepRetried { side: Side::Execute, .. }
     );
-    if executes && step.undo != CompensationProgress::No {
+    if executes && step.compensation != CompensationProgress::No {
         return Some(format!("{name} is executed after its compensate was issued"));
     }
     let EventKind::CompensationQueued { due_at, .. } = &event.kind else { return None };
-    if step.forward == Execution::Open {
+    if step.execution == Execution::Open {
         return Some(format!("the compensate of {name} is issued while an execute of it is open"));
     }
     if let Some(until) = step.doubt_until.filter(|until| due_at.0 < *until) {
@@ -138,7 +141,7 @@ pub(super) fn pivot_is_final(evidence: &Evidence<'_>, found: &mut Findings) {
     for (id, case) in &evidence.cases {
         let Some(pivot) = case.shape.pivot else { continue };
         case.walk(|before, event| {
-            if before.step(pivot).is_none_or(|step| step.forward != Execution::Completed) {
+            if before.step(pivot).is_none_or(|step| step.execution != Execution::Completed) {
                 return;
             }
             let seq = event.seq;
@@ -165,7 +168,7 @@ pub(super) fn compensations_run_in_reverse(evidence: &Evidence<'_>, found: &mut 
             let blocked = case.shape.below(step.at()).find(|below| {
                 before.step(*below).is_some_and(|step| {
                     let needs = case.shape.can_be_undone(*below) && step.may_have_happened();
-                    step.forward == Execution::Open || (needs && !step.is_undone())
+                    step.execution == Execution::Open || (needs && !step.is_undone())
                 })
             });
             if let Some(below) = blocked {

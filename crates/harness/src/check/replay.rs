@@ -29,10 +29,10 @@ pub(super) enum CompensationProgress {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Step {
-    pub(super) forward: Execution,
-    pub(super) undo: CompensationProgress,
+    pub(super) execution: Execution,
+    pub(super) compensation: CompensationProgress,
     /// An operator skipped the step. Steps that depend on it may start.
-    pub(super) waived: bool,
+    pub(super) skipped_by_operator: bool,
     /// An operator supplied the outcome of one side by hand.
     pub(super) by_hand: bool,
     /// The time until which an attempt of unknown outcome may still take effect.
@@ -43,15 +43,15 @@ pub(super) struct Step {
 
 impl Step {
     pub(super) fn may_have_happened(&self) -> bool {
-        self.forward == Execution::Completed || self.doubt_until.is_some()
+        self.execution == Execution::Completed || self.doubt_until.is_some()
     }
 
     pub(super) fn is_undone(&self) -> bool {
-        matches!(self.undo, CompensationProgress::Done | CompensationProgress::Skipped)
+        matches!(self.compensation, CompensationProgress::Done | CompensationProgress::Skipped)
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        matches!(self.forward, Execution::Completed | Execution::Skipped)
+        matches!(self.execution, Execution::Completed | Execution::Skipped)
     }
 
     fn doubt(&mut self, until: Option<i64>) {
@@ -132,11 +132,11 @@ impl Replay {
 
 fn apply_to_step(step: &mut Step, kind: &EventKind) {
     match kind {
-        EventKind::StepQueued { .. } => step.forward = Execution::Open,
+        EventKind::StepQueued { .. } => step.execution = Execution::Open,
         EventKind::StepSkipped { why, doubt_until, .. } => {
-            step.forward = Execution::Skipped;
-            step.waived = why == "OPERATOR";
-            step.by_hand |= step.waived;
+            step.execution = Execution::Skipped;
+            step.skipped_by_operator = why == "OPERATOR";
+            step.by_hand |= step.skipped_by_operator;
             step.doubt(doubt_until.map(|until| until.0));
         }
         EventKind::AttemptFailed { side, attempt, doubt_until, .. } => {
@@ -144,38 +144,38 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
             step.doubt(doubt_until.map(|until| until.0));
         }
         EventKind::StepCompleted { attempt, reason, doubt_until, .. } => {
-            step.forward = Execution::Completed;
+            step.execution = Execution::Completed;
             step.by_hand |= reason.is_some();
             step.ended(Side::Execute, *attempt);
             step.doubt(doubt_until.map(|until| until.0));
         }
         EventKind::StepFailed { attempt, reason, .. } => {
-            step.forward = Execution::Failed;
+            step.execution = Execution::Failed;
             step.by_hand |= reason.is_some();
             step.ended(Side::Execute, *attempt);
             step.doubt_until = None;
         }
         EventKind::StepUnknown { attempt, doubt_until, .. } => {
-            step.forward = Execution::Unknown;
+            step.execution = Execution::Unknown;
             step.ended(Side::Execute, *attempt);
             step.doubt(Some(doubt_until.0));
         }
-        EventKind::StepWithdrawn { .. } => step.forward = Execution::Pending,
-        EventKind::StepRetried { side: Side::Execute, .. } => step.forward = Execution::Open,
+        EventKind::StepWithdrawn { .. } => step.execution = Execution::Pending,
+        EventKind::StepRetried { side: Side::Execute, .. } => step.execution = Execution::Open,
         EventKind::StepRetried { side: Side::Compensate, .. } | EventKind::CompensationQueued { .. } => {
-            step.undo = CompensationProgress::Open;
+            step.compensation = CompensationProgress::Open;
         }
         EventKind::StepCompensated { attempt, reason, .. } => {
-            step.undo = CompensationProgress::Done;
+            step.compensation = CompensationProgress::Done;
             step.by_hand |= reason.is_some();
             step.ended(Side::Compensate, *attempt);
         }
         EventKind::CompensationFailed { attempt, .. } => {
-            step.undo = CompensationProgress::Failed;
+            step.compensation = CompensationProgress::Failed;
             step.ended(Side::Compensate, *attempt);
         }
         EventKind::CompensationSkipped { .. } => {
-            step.undo = CompensationProgress::Skipped;
+            step.compensation = CompensationProgress::Skipped;
             step.by_hand = true;
         }
         EventKind::AttemptStarted { .. }
