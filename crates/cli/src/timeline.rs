@@ -47,7 +47,7 @@ fn header(workflow: &Workflow, terminal: Terminal, now: Micros) -> Vec<String> {
         match &workflow.ended_at {
             Some(ended) => {
                 let took = time::format_duration(time::parse(ended).unwrap_or(now) - began);
-                line("Result", format!("{ended}, after {took}"));
+                line("Ended", format!("{ended}, after {took}"));
             }
             None => line("Runs for", time::format_duration(now - began)),
         }

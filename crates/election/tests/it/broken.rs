@@ -35,7 +35,7 @@ enum Fault {
 
 /// Each fault, a case that must find it, and a part of the message.
 const FAULTS: &[(Fault, &str, &str)] = &[
-    (Fault::EverybodyLeads, "one_candidate_leads_at_a_time", "leads beside"),
+    (Fault::EverybodyLeads, "one_candidate_leads_at_a_time", "leads together with"),
     (Fault::EverybodyLeads, "term_lasts_until_it_ends", "executor-2 leads relay together with another"),
     (Fault::NamesakesLead, "term_lasts_until_it_ends", "executor-1 leads relay together with another"),
     (Fault::StarvesEachTenth, "hundred_candidates_lead_once_each", "90 of 100"),
@@ -55,7 +55,7 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::LeadsAfterCancel, "cancelled_campaign_leaves_nothing_behind", "after cancelled campaigns"),
     (Fault::TokensStay, "stale_write_is_refused", "a write with token 7 was accepted after"),
     (Fault::TokensFall, "stale_write_is_refused", "was refused after one with"),
-    (Fault::SharesNames, "names_are_independent", "beside relay"),
+    (Fault::SharesNames, "names_are_independent", "with relay"),
     (Fault::ObservesNobody, "leaders_are_observed_and_listed", "None is observed"),
     (Fault::ListsNobody, "leaders_are_observed_and_listed", "[] are listed"),
     (Fault::ListsBackwards, "leaders_are_observed_and_listed", "with two, "),
