@@ -130,16 +130,17 @@ const fn case(
     StoredCase { key, definition, script, before: None, stopped, after: None, ended }
 }
 
-/// The definitions, by name. Delays outlast the time that it takes to store the data.
+/// The definitions, by name. Delays outlast the time that it takes to store the data. They are short, because the test
+/// waits for one of them: the stored addresses of the services lead nowhere.
 const DEFINITIONS: [(&str, &str); 4] = [
     (
         ORDER,
         "
 workflow: stored-order
-defaults: { retry: { initial: 10m, max: 10m }, timeout: 10m }
+defaults: { retry: { initial: 20s, max: 20s }, timeout: 30s }
 steps:
   - { name: reserve, run: stock/reserve, compensate: stock/release }
-  - { name: charge, run: payments/charge, compensate: { run: payments/refund, retry: { initial: 10m, max: 10m } } }
+  - { name: charge, run: payments/charge, compensate: { run: payments/refund, retry: { initial: 20s, max: 20s } } }
   - { name: ship, run: shipping/ship, compensate: none }
 output: { shipped: \"${ steps.ship.output.action }\" }
 ",
@@ -148,7 +149,7 @@ output: { shipped: \"${ steps.ship.output.action }\" }
         PIVOT,
         "
 workflow: stored-pivot
-defaults: { retry: { initial: 10m, max: 10m, max_attempts: 1 } }
+defaults: { retry: { initial: 20s, max: 20s, max_attempts: 1 } }
 steps:
   - { name: reserve, run: stock/reserve, compensate: stock/release }
   - { name: charge, run: payments/charge, kind: pivot }
