@@ -1,8 +1,9 @@
 //! Campaigns and terms on behalf of remote candidates. Each lasts as long as its receiver is open.
 
 use crate::{Election, Error, Leader, Leadership};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -131,7 +132,7 @@ impl Hosted {
     }
 
     fn terms(&self) -> MutexGuard<'_, BTreeMap<(String, u64), Resign>> {
-        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+        self.terms.lock()
     }
 }
 

@@ -15,6 +15,7 @@
 //! cause, resolves [`Leadership::lost`].
 
 mod access;
+mod backoff;
 mod candidate_queue;
 mod clock;
 pub mod conformance;

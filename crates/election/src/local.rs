@@ -1,8 +1,9 @@
 //! The election of a single process. All candidates are in the process, so no lease is needed.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
@@ -75,9 +76,8 @@ struct Shared {
 }
 
 impl Shared {
-    /// The state stays consistent after a panic, because no foreign code runs under the lock.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -6,10 +6,10 @@
 
 use crate::check::{Effect, EffectKind, Fence};
 use anyhow::{Context, bail};
+use parking_lot::Mutex;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// A request before it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl EffectLog {
     /// # Errors
     /// Returns an error if the line cannot be written. The request must then not be answered as done.
     pub fn append(&self, request: Request, effect: Option<EffectKind>) -> anyhow::Result<Effect> {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut end = self.end.lock();
         let Request { workflow, step, operation, key, attempt, fence } = request;
         let line = Effect {
             participant: self.participant.clone(),

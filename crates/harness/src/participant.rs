@@ -13,9 +13,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
@@ -107,7 +108,7 @@ impl Participants {
     /// All requests so far, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).calls.clone()
+        self.log.lock().calls.clone()
     }
 
     /// The time since the start of the participants, as in [`Call::at`].
@@ -130,7 +131,7 @@ impl Participants {
 
     /// Records a request. Returns its index and the number of earlier requests with the same key.
     fn record(&self, mut call: Call) -> (usize, usize) {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log.lock();
         // Read the clock under the lock, so that the times have the order of the effects.
         call.wall_clock = wall_clock();
         let count = log.counts.entry(call.key.clone()).or_default();
@@ -163,7 +164,7 @@ impl Participants {
     }
 
     fn answered(&self, place: usize) {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log.lock();
         if let Some(call) = log.calls.get_mut(place) {
             call.answered = Some(wall_clock());
         }

@@ -12,9 +12,10 @@ pub mod metrics;
 mod run;
 mod service;
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use goconductor_election::{Election, Error, FencingToken, Leader, Leadership};
@@ -41,7 +42,7 @@ impl LeaderElector {
 
     fn watch(&self, leadership: &Leadership) {
         let (led, lost, leader) = (Arc::clone(&self.led), leadership.lost(), leadership.leader().clone());
-        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = self.watchers.lock();
         while watchers.try_join_next().is_some() {}
         watchers.spawn(async move {
             lost.await;
@@ -94,7 +95,7 @@ impl Led {
         let Leader { name, candidate, token, .. } = leader;
         tracing::info!(election = %name, %candidate, %token, "candidate acquired leadership");
         // Update the metric under the lock, so that the end of an old term cannot follow the start of a new one.
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.lock();
         newest.insert(name.clone(), *token);
         metrics::WON.with([name.clone().into()]).increment(1);
         metrics::IS_LEADER.with([name.clone().into()]).set(1.0);
@@ -103,7 +104,7 @@ impl Led {
     fn end_term(&self, leader: &Leader) {
         let Leader { name, candidate, token, .. } = leader;
         tracing::info!(election = %name, %candidate, %token, "candidate lost leadership");
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.lock();
         if newest.get(name) == Some(token) {
             newest.remove(name);
             metrics::IS_LEADER.with([name.clone().into()]).set(0.0);

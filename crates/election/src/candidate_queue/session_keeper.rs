@@ -3,14 +3,13 @@
 use super::terms::OwnTerms;
 use super::{Abandoned, QueueServers, QueueSession, RETRY_DELAY};
 use crate::Error;
+use crate::backoff::ConnectBackoff;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
-/// The first and the longest delay between attempts to open a session. The delay doubles.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// Heartbeats per lease.
 const HEARTBEATS_PER_LEASE: u32 = 4;
 /// Attempts to remove an entry that a request without a response may have created, one per half lease.
@@ -37,7 +36,7 @@ pub(super) struct SessionKeeper {
     state: watch::Sender<State>,
     terms: Arc<OwnTerms>,
     abandoned: mpsc::UnboundedReceiver<Abandoned>,
-    delay: Duration,
+    backoff: ConnectBackoff,
     /// The number of sessions so far.
     sessions: u64,
 }
@@ -58,8 +57,8 @@ impl SessionKeeper {
         terms: Arc<OwnTerms>,
         abandoned: mpsc::UnboundedReceiver<Abandoned>,
     ) -> Self {
-        let [delay, _] = BACKOFF;
-        Self { servers, opening, state, terms, abandoned, delay, sessions: 0 }
+        let backoff = ConnectBackoff::new();
+        Self { servers, opening, state, terms, abandoned, backoff, sessions: 0 }
     }
 
     pub(super) async fn open(&mut self) -> Result<Opened, Error> {
@@ -90,7 +89,7 @@ impl SessionKeeper {
 
     /// Runs a session until it ends. Returns whether another one is needed.
     async fn run_session(&mut self, session: Arc<dyn QueueSession>, acknowledged: Instant) -> bool {
-        [self.delay, _] = BACKOFF;
+        self.backoff = ConnectBackoff::new();
         self.sessions += 1;
         self.terms.open(self.sessions);
         self.state.send_replace(State::Open(Arc::clone(&session), self.sessions));
@@ -113,14 +112,12 @@ impl SessionKeeper {
 
     /// Waits before the next attempt. Returns whether one is needed.
     async fn back_off(&mut self, error: Error) -> bool {
-        let [first, longest] = BACKOFF;
         // Log the problem once, not for each attempt.
-        if self.delay == first && self.sessions > 0 {
+        if self.backoff.is_first() && self.sessions > 0 {
             tracing::warn!(%error, "the election servers are unavailable; retrying");
         }
         self.state.send_replace(State::Closed(error));
-        let over = sleep(self.delay);
-        self.delay = (self.delay * 2).min(longest);
+        let over = sleep(self.backoff.next_delay());
         tokio::pin!(over);
         loop {
             // Safe to cancel: without a session, an abandoned entry does not exist.

@@ -1,8 +1,9 @@
 //! The terms of this process.
 
 use super::{Entry, QueueSession, retry_until_answered};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -36,9 +37,8 @@ impl Drop for OwnTerm {
 }
 
 impl OwnTerms {
-    /// The state stays consistent after a panic, because no foreign code runs under the lock.
     fn lock(&self) -> MutexGuard<'_, TermTable> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Sets the session that new terms depend on.

@@ -7,9 +7,9 @@ use super::refusal::{self, ErrorClass};
 use crate::Error;
 use crate::access::read;
 use crate::settings::{Credentials, ElectionTls};
+use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -164,7 +164,7 @@ impl Client {
     /// The token for a member, obtained with the password if necessary.
     async fn token(&self, channel: &Channel) -> Result<Option<Token>, Status> {
         let Some(Credentials { user, password }) = self.credentials.clone() else { return Ok(None) };
-        let known = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.token.lock().clone();
         if known.is_some() {
             return Ok(known);
         }
@@ -181,7 +181,7 @@ impl Client {
     }
 
     fn set_token(&self, token: Option<Token>) {
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+        *self.token.lock() = token;
     }
 
     fn current(&self) -> Option<(usize, &str, Channel)> {

@@ -1,5 +1,6 @@
 //! The session that all terms of a process depend on.
 
+use crate::backoff::ConnectBackoff;
 use crate::{Error, FencingToken, Leader};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Row};
@@ -8,8 +9,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-/// The first and the longest delay between attempts to connect. The delay doubles.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// A setting that only a direct connection returns unchanged.
 const MARKER: &str = "goconductor.session";
 /// The key of the advisory lock for the creation of the table. The number is arbitrary.
@@ -66,7 +65,7 @@ pub(super) struct Session {
     connection: Option<PgConnection>,
     marker: String,
     held: BTreeMap<String, HeldTerm>,
-    delay: Duration,
+    backoff: ConnectBackoff,
     /// The time of the last response of the server.
     last_response: Instant,
 }
@@ -79,7 +78,7 @@ impl Session {
             connection: None,
             marker: String::new(),
             held: BTreeMap::new(),
-            delay: BACKOFF[0],
+            backoff: ConnectBackoff::new(),
             last_response: Instant::now(),
         }
     }
@@ -105,7 +104,7 @@ impl Session {
             .map_err(|_| Error::Unavailable { reason: "no response within the lease".to_owned() })??;
         self.connection = Some(connection);
         self.last_response = Instant::now();
-        [self.delay, _] = BACKOFF;
+        self.backoff = ConnectBackoff::new();
         Ok(())
     }
 
@@ -175,9 +174,7 @@ impl Session {
     async fn reconnect(&mut self) -> Result<(), Error> {
         let connected = self.connect().await;
         if connected.is_err() {
-            let [_, longest] = BACKOFF;
-            tokio::time::sleep(self.delay).await;
-            self.delay = (self.delay * 2).min(longest);
+            tokio::time::sleep(self.backoff.next_delay()).await;
         }
         connected
     }

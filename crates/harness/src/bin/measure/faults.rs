@@ -4,10 +4,11 @@ use crate::{now, print_percentiles};
 use goconductor_harness::{Api, Broker, Call, Cluster, ClusterOptions, ElectionServers, ORDER, Participants};
 use goconductor_queue::kafka::{KafkaQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const SERVICES: [&str; 3] = ["stock", "payments", "shipping"];
@@ -68,7 +69,7 @@ impl Flow {
                 while !stop.load(Ordering::Relaxed) {
                     number += 1;
                     let one = order(&gateways, &format!("{name}-{lane}-{number}"), &input).await?;
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+                    done.lock().push(one);
                 }
                 Ok(())
             });
@@ -81,7 +82,7 @@ impl Flow {
         while let Some(lane) = self.lanes.join_next().await {
             lane??;
         }
-        let done = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
+        let done = std::mem::take(&mut *self.done.lock());
         Ok(done)
     }
 }

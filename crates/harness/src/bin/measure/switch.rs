@@ -3,9 +3,10 @@
 use crate::faults::{Done, SETTLE, cluster, order};
 use crate::{now, percentile, print_percentiles};
 use goconductor_harness::{Api, Broker};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -40,7 +41,7 @@ impl Arrivals {
                 gateways.rotate_left(turn);
                 orders.spawn(async move {
                     let one = order(&gateways, &format!("order-{number}"), &json!({})).await?;
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+                    done.lock().push(one);
                     Ok(())
                 });
                 while let Some(ended) = orders.try_join_next() {
@@ -60,7 +61,7 @@ impl Arrivals {
         while let Some(ended) = orders.join_next().await {
             ended??;
         }
-        Ok(std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner)))
+        Ok(std::mem::take(&mut *self.done.lock()))
     }
 }
 
