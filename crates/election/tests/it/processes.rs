@@ -156,8 +156,8 @@ macro_rules! on_each {
     };
 }
 
-on_each!(who_is_killed_is_replaced_within_its_lease, killed);
-on_each!(who_is_paused_is_replaced_within_its_lease, paused);
+on_each!(killed_leader_is_replaced_within_its_lease, killed);
+on_each!(paused_leader_is_replaced_within_its_lease, paused);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_processes_do_not_lead_at_once() {
