@@ -64,14 +64,13 @@ macro_rules! kind {
         #[derive(Debug, Clone, Copy)]
         pub struct $kind<const LABELS: usize> {
             definition: MetricDefinition,
-            labels: [&'static str; LABELS],
         }
 
         impl<const LABELS: usize> $kind<LABELS> {
             /// Creates a metric. Use [`metrics!`](crate::metrics!), which also lists its definition.
             #[must_use]
-            pub const fn new(definition: MetricDefinition, labels: [&'static str; LABELS]) -> Self {
-                Self { definition, labels }
+            pub const fn new(definition: MetricDefinition) -> Self {
+                Self { definition }
             }
 
             /// The name of the metric.
@@ -82,12 +81,9 @@ macro_rules! kind {
 
             /// The series with these label values, in the order of the definition.
             pub fn with(&self, values: [SharedString; LABELS]) -> metrics::$handle {
-                let labels: Vec<metrics::Label> = self
-                    .labels
-                    .into_iter()
-                    .zip(values)
-                    .map(|(name, value)| metrics::Label::new(name, value))
-                    .collect();
+                let names = self.definition.labels.iter().copied();
+                let labels: Vec<metrics::Label> =
+                    names.zip(values).map(|(name, value)| metrics::Label::new(name, value)).collect();
                 metrics::$macro!(self.definition.name, labels)
             }
         }
@@ -168,10 +164,8 @@ macro_rules! metric {
     };
     (@ $type:ident $kind:ident $name:ident($text:literal, $unit:ident, [$($label:literal),*], $description:literal)) => {
         #[doc = $description]
-        pub(crate) static $name: $crate::$type<{ <[&str]>::len(&[$($label),*]) }> = $crate::$type::new(
-            $crate::definition!($kind($text, $unit, [$($label),*], $description)),
-            [$($label),*],
-        );
+        pub(crate) static $name: $crate::$type<{ <[&str]>::len(&[$($label),*]) }> =
+            $crate::$type::new($crate::definition!($kind($text, $unit, [$($label),*], $description)));
     };
 }
 
