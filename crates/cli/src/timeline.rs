@@ -1,5 +1,5 @@
 //! A workflow as a picture: its properties, the execution and the compensation of each step on a shared time axis, and
-//! what it is waiting for. Performs no IO: the input is the API's responses and the current time, the output is text.
+//! the reasons why it waits. This module does no IO. It renders the API's responses and the current time as text.
 
 mod bar;
 mod tracks;

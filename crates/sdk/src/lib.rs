@@ -53,7 +53,7 @@
 //! # }
 //! ```
 //!
-//! An action returns its output, or a [`ActionError`] whose variant determines how the saga proceeds.
+//! An action returns its output, or an [`ActionError`] whose variant determines how the saga proceeds.
 //!
 //! Delivery is at least once: an action may be called again with the same [`Context::key`]. [`inbox`] records what was
 //! done in the microservice's own database transaction, so that a repeat has no effect.
