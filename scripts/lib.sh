@@ -40,6 +40,11 @@ need_cargo() {
   cargo --version >&2 || die "cargo does not run; install a toolchain with: rustup toolchain install stable"
 }
 
+# need_c_compiler: a C compiler builds SQLite and links the programs.
+need_c_compiler() {
+  have cc || install_packages gcc libc6-dev
+}
+
 # need_compiler: a C compiler and make build SQLite and the allocator and link the programs.
 need_compiler() {
   if have cc && have make; then return; fi
