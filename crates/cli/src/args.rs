@@ -1,5 +1,6 @@
 //! The command line as types. Doc comments of fields and variants are the help texts.
 
+#[cfg(feature = "bench")]
 mod bench;
 mod definition;
 mod lock;
@@ -11,6 +12,7 @@ use goconductor_service_kit::config::{Flag, Sources};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+#[cfg(feature = "bench")]
 pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
 pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
@@ -110,8 +112,18 @@ pub(crate) enum CliCommand {
     /// Check that the histories, states and dispatch ledger of a store agree
     Doctor(DoctorArgs),
     /// Measure throughput, latency, CPU time and memory on this machine
+    #[cfg(feature = "bench")]
     Bench(BenchArgs),
+    /// Measure throughput, latency, CPU time and memory on this machine (not part of this build)
+    #[cfg(not(feature = "bench"))]
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// The arguments of `bench` in a build that contains it
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        _arguments: Vec<std::ffi::OsString>,
+    },
     /// Run the participants of `bench`
+    #[cfg(feature = "bench")]
     #[command(hide = true)]
     BenchParticipants(ParticipantsArgs),
     /// Explain an error code
@@ -137,6 +149,7 @@ pub(crate) struct DevArgs {
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
     /// Run the participants of `bench` in this process
+    #[cfg(feature = "bench")]
     #[arg(long, hide = true)]
     pub(crate) bench_participants: bool,
     /// Address to listen on (default: the setting `listen`)

@@ -1,5 +1,6 @@
 //! The commands.
 
+#[cfg(feature = "bench")]
 mod bench;
 mod completion;
 mod config;
@@ -35,11 +36,12 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
         | CliCommand::Queue(_)
         | CliCommand::Config(_)
         | CliCommand::Doctor(_)
-        | CliCommand::Bench(_)
-        | CliCommand::BenchParticipants(_)
+        | CliCommand::Bench { .. }
         | CliCommand::Explain { .. }
         | CliCommand::Completion { .. }
         | CliCommand::Version => tokio::runtime::Builder::new_current_thread(),
+        #[cfg(feature = "bench")]
+        CliCommand::BenchParticipants(_) => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = builder
         .enable_all()
@@ -68,12 +70,22 @@ async fn run(cli: Cli, out: &Output) -> Result {
         CliCommand::Queue(command) => queue::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Config(ConfigCommand::Explain(args)) => config::explain(&args, out),
         CliCommand::Doctor(args) => crate::doctor::run(&args, out).await,
+        #[cfg(feature = "bench")]
         CliCommand::Bench(args) => bench::run(&args, out).await,
+        #[cfg(not(feature = "bench"))]
+        CliCommand::Bench { .. } => Err(no_bench()),
+        #[cfg(feature = "bench")]
         CliCommand::BenchParticipants(args) => bench::participants(&args).await,
         CliCommand::Explain { code } => explain::run(code.as_deref(), out),
         CliCommand::Completion { shell } => completion::run(shell, out),
         CliCommand::Version => version(out),
     }
+}
+
+#[cfg(not(feature = "bench"))]
+fn no_bench() -> CliError {
+    CliError::new(Exit::Usage, "this build does not contain bench")
+        .hint("build all of GoConductor with cargo build --workspace --release, and run goconductor bench of that build")
 }
 
 fn version(out: &Output) -> Result {

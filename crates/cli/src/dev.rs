@@ -17,9 +17,9 @@ use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::{self, Metrics};
 use goconductor_store::batching::{BatchingStore, Limits};
-use goconductor_store::postgres::PostgresStore;
-use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{ActionLimits, ServiceRecord, ServiceSettings, Store, maintenance_loop};
+use goconductor_store::{
+    ActionLimits, DatabaseLocation, ServiceRecord, ServiceSettings, Store, maintenance_loop,
+};
 use goconductor_transition::{Engine, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use std::net::SocketAddr;
@@ -63,11 +63,12 @@ fn bind_error(address: SocketAddr, error: &std::io::Error) -> CliError {
 /// Opens the configured database.
 async fn open(config: &Config, ephemeral: bool) -> Result<Arc<dyn Store>> {
     if ephemeral {
-        return Ok(Arc::new(SqliteStore::ephemeral()?));
+        return Ok(goconductor_store::open(DatabaseLocation::SqliteEphemeral).await?);
     }
     Ok(match (config.state_store.backend, &config.state_store.url) {
         (StateStoreBackend::Postgres, Some(url)) => {
-            Arc::new(PostgresStore::connect(url.expose(), config.state_store.max_connections).await?)
+            let max_connections = config.state_store.max_connections;
+            goconductor_store::open(DatabaseLocation::Postgres { url: url.expose(), max_connections }).await?
         }
         (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, _) => {
             let file = database(config);
@@ -75,7 +76,7 @@ async fn open(config: &Config, ephemeral: bool) -> Result<Arc<dyn Store>> {
                 std::fs::create_dir_all(folder)
                     .with_context(|| format!("failed to create the directory {}", folder.display()))?;
             }
-            Arc::new(SqliteStore::open(&file)?)
+            goconductor_store::open(DatabaseLocation::Sqlite(&file)).await?
         }
     })
 }
@@ -125,7 +126,12 @@ impl DevServices {
         }
         let settings = executor_settings(config);
         let instance = settings.identity.clone();
+        #[cfg_attr(
+            not(feature = "bench"),
+            allow(unused_mut, reason = "only the benchmark adds participants")
+        )]
         let mut executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings);
+        #[cfg(feature = "bench")]
         if args.bench_participants {
             for each in goconductor_bench::in_process() {
                 executor = executor.with_participant(

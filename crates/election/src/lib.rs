@@ -1,9 +1,10 @@
 //! Leader elections with fencing tokens.
 //!
-//! [`Election`] is the port. [`local`] is the election within a single process, [`postgres`], [`etcd`] and [`zookeeper`]
-//! are the elections on a server, and [`conformance`] is the one array of cases that every adapter runs. The leader is
-//! the holder of the term with the highest [`FencingToken`]. A process that was paused may still assume that it leads, so
-//! the token is checked where its writes land. [`Leadership::is_valid`] only saves useless attempts.
+//! [`Election`] is the port. [`local`] is the election within a single process. `postgres`, `etcd` and `zookeeper` are
+//! the elections on a server, each behind the feature of its name, and `conformance` is the one array of cases that every
+//! adapter runs. The leader is the holder of the term with the highest [`FencingToken`]. A process that was paused may
+//! still assume that it leads, so the token is checked where its writes land. [`Leadership::is_valid`] only saves useless
+//! attempts.
 //!
 //! [`Hosted`] runs campaigns and holds terms for remote candidates. [`EraElection`] keeps tokens increasing across a
 //! change of the backend.
@@ -14,19 +15,26 @@
 //! Invariants: a name has at most one leader; the token increases with every change of leader; the end of a term, by any
 //! cause, resolves [`Leadership::lost`].
 
+#[cfg(feature = "candidate-queue")]
 mod access;
+#[cfg(any(feature = "candidate-queue", feature = "postgres"))]
 mod backoff;
+#[cfg(feature = "candidate-queue")]
 mod candidate_queue;
 mod clock;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod era;
 mod error;
+#[cfg(feature = "etcd")]
 pub mod etcd;
 mod hosted;
 mod leadership;
 pub mod local;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod settings;
+#[cfg(feature = "zookeeper")]
 pub mod zookeeper;
 
 use std::fmt;
@@ -35,12 +43,15 @@ use async_trait::async_trait;
 
 pub use era::{EraElection, LAST_ERA};
 pub use error::{Error, ErrorKind};
+#[cfg(feature = "etcd")]
 pub use etcd::EtcdElection;
 pub use hosted::{CampaignError, CampaignUpdate, Hosted};
 pub use leadership::{Leadership, Lost, Term};
 pub use local::LocalElection;
+#[cfg(feature = "postgres")]
 pub use postgres::PostgresElection;
 pub use settings::{Credentials, ElectionTls};
+#[cfg(feature = "zookeeper")]
 pub use zookeeper::ZooKeeperElection;
 
 /// The number of a term of leadership. It is higher than that of every earlier term of the same name.

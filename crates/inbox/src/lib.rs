@@ -1,28 +1,32 @@
 //! Deduplication of requests to a participant, in the participant's own database transaction.
 //!
 //! The engine can send a request more than once with the same idempotency key, and a compensate can arrive before its
-//! execute. [`PgInbox`] and [`SqliteInbox`] record every request in the transaction that changes the participant's data:
+//! execute. `PgInbox` and `SqliteInbox` record every request in the transaction that changes the participant's data:
 //!
 //! - A repeated request returns the stored output and changes nothing.
 //! - A compensate whose execute never arrived is recorded, and the execute is refused if it arrives later.
 //! - A transaction that is rolled back leaves no record.
 //!
-//! Participants in other languages can use the same functions of PostgreSQL, which [`POSTGRES_SQL`] defines and
-//! [`PgInbox`] calls.
+//! Participants in other languages can use the same functions of PostgreSQL, which `POSTGRES_SQL` defines and `PgInbox`
+//! calls.
 //!
 //! This crate knows nothing about sagas except the idempotency key, and it decides nothing about retries.
 //!
 //! Invariants: transactions for one step run one after another; no execute takes effect after its compensate; no
-//! operation takes effect twice, until [`PgInbox::prune`] removes its record.
+//! operation takes effect twice, until `PgInbox::prune` removes its record.
 
 mod key;
+#[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 
 use serde_json::Value;
 
 pub use key::{Key, Operation};
+#[cfg(feature = "postgres")]
 pub use postgres::{POSTGRES_SQL, PgInbox};
+#[cfg(feature = "sqlite")]
 pub use sqlite::SqliteInbox;
 
 /// The decision on an execute.
@@ -66,6 +70,7 @@ pub enum Executed {
 pub enum Error {
     /// The database failed. Nothing changed, unless the response to the commit was lost. Repeat the call: it returns the
     /// stored output if the commit took effect.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     #[error("the database of the inbox failed")]
     Database(#[from] sqlx::Error),
     /// The text is not an idempotency key of this operation.
@@ -92,6 +97,7 @@ pub enum Failed<E> {
     Work(E),
 }
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 fn parsed(text: Option<String>) -> Result<Value, Error> {
     match text {
         Some(text) => Ok(serde_json::from_str(&text)?),

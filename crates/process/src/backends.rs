@@ -8,10 +8,8 @@ use goconductor_definition::Cel;
 use goconductor_queue_migration::QueueMigrator;
 use goconductor_remote::ChangesFeed;
 use goconductor_service_kit::config::{Config, QueueBackend, StateStoreBackend};
-use goconductor_store::Store;
 use goconductor_store::batching::{BatchingStore, Limits};
-use goconductor_store::postgres::PostgresStore;
-use goconductor_store::sqlite::SqliteStore;
+use goconductor_store::{DatabaseLocation, Store};
 use goconductor_transition::{Engine, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,14 +62,15 @@ impl Backends {
 /// # Errors
 /// Returns the error of the adapter. `is_retryable` tells whether a later attempt may succeed.
 pub async fn open_database(config: &Config) -> Result<Arc<dyn Store>, goconductor_store::Error> {
-    Ok(match (config.state_store.backend, &config.state_store.url) {
+    match (config.state_store.backend, &config.state_store.url) {
         (StateStoreBackend::Postgres, Some(url)) => {
-            Arc::new(PostgresStore::connect(url.expose(), config.state_store.max_connections).await?)
+            let max_connections = config.state_store.max_connections;
+            goconductor_store::open(DatabaseLocation::Postgres { url: url.expose(), max_connections }).await
         }
         (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, _) => {
-            Arc::new(SqliteStore::open(&database_file(config))?)
+            goconductor_store::open(DatabaseLocation::Sqlite(&database_file(config))).await
         }
-    })
+    }
 }
 
 fn database_file(config: &Config) -> PathBuf {

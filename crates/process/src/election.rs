@@ -8,10 +8,7 @@
 use crate::process::Process;
 use anyhow::Context;
 use async_trait::async_trait;
-use goconductor_election::{
-    Election, EraElection, Error, EtcdElection, Leader, Leadership, PostgresElection, ZooKeeperElection,
-    postgres,
-};
+use goconductor_election::{Election, EraElection, Error, Leader, Leadership};
 use goconductor_remote::{Endpoints, RemoteElection};
 use goconductor_service_kit::config::{Config, ElectionBackend};
 use std::sync::Arc;
@@ -35,6 +32,7 @@ impl Process {
             ElectionBackend::Etcd | ElectionBackend::ZooKeeper => !config.settings.endpoints.is_empty(),
         };
         if knows_backend {
+            check_driver(config.backend).context("failed to open the election")?;
             Ok(Arc::new(ElectionWithFallback::new(electors, self.config.clone())))
         } else {
             Ok(Arc::new(electors))
@@ -59,18 +57,47 @@ async fn open(config: &Config) -> Result<Arc<dyn Election>, Error> {
                           dev`, which runs all services in one process";
             return Err(Error::Configuration { reason: reason.to_owned() });
         }
+        #[cfg(feature = "postgres")]
         ElectionBackend::Postgres => {
+            use goconductor_election::postgres::{PostgresElection, Settings};
             let missing = || Error::Configuration { reason: "election.url is missing".to_owned() };
             let url = config.election_url().ok_or_else(missing)?;
-            let settings = postgres::Settings { lease: config.election.settings.lease };
+            let settings = Settings { lease: config.election.settings.lease };
             Arc::new(PostgresElection::connect(url.expose(), settings).await?)
         }
-        ElectionBackend::Etcd => Arc::new(EtcdElection::connect(config.election.settings.clone()).await?),
-        ElectionBackend::ZooKeeper => {
-            Arc::new(ZooKeeperElection::connect(config.election.settings.clone()).await?)
+        #[cfg(feature = "etcd")]
+        ElectionBackend::Etcd => {
+            let settings = config.election.settings.clone();
+            Arc::new(goconductor_election::EtcdElection::connect(settings).await?)
         }
+        #[cfg(feature = "zookeeper")]
+        ElectionBackend::ZooKeeper => {
+            let settings = config.election.settings.clone();
+            Arc::new(goconductor_election::ZooKeeperElection::connect(settings).await?)
+        }
+        #[cfg(not(feature = "postgres"))]
+        ElectionBackend::Postgres => return Err(missing_driver("postgres")),
+        #[cfg(not(feature = "etcd"))]
+        ElectionBackend::Etcd => return Err(missing_driver("etcd")),
+        #[cfg(not(feature = "zookeeper"))]
+        ElectionBackend::ZooKeeper => return Err(missing_driver("zookeeper")),
     };
     Ok(Arc::new(EraElection::new(election, config.election.era)?))
+}
+
+/// Checks that this build contains the driver of a backend, which may be needed only later.
+fn check_driver(backend: ElectionBackend) -> Result<(), Error> {
+    let (feature, is_built) = match backend {
+        ElectionBackend::Local => return Ok(()),
+        ElectionBackend::Postgres => ("postgres", cfg!(feature = "postgres")),
+        ElectionBackend::Etcd => ("etcd", cfg!(feature = "etcd")),
+        ElectionBackend::ZooKeeper => ("zookeeper", cfg!(feature = "zookeeper")),
+    };
+    if is_built { Ok(()) } else { Err(missing_driver(feature)) }
+}
+
+fn missing_driver(feature: &str) -> Error {
+    Error::Configuration { reason: crate::missing_driver("election.backend", feature) }
 }
 
 /// An election through leader-electors that falls back to their backend.
@@ -121,6 +148,28 @@ impl Election for ElectionWithFallback {
         match self.electors.step_down(name).await {
             Err(error) if error.is_retryable() => self.direct().await?.step_down(name).await,
             other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a build with all drivers, no backend is refused. Other builds are tested with `--no-default-features`.
+    #[test]
+    fn backend_without_driver_is_refused_with_the_feature_to_build() {
+        let cases = [
+            (ElectionBackend::Local, "", true),
+            (ElectionBackend::Postgres, "postgres", cfg!(feature = "postgres")),
+            (ElectionBackend::Etcd, "etcd", cfg!(feature = "etcd")),
+            (ElectionBackend::ZooKeeper, "zookeeper", cfg!(feature = "zookeeper")),
+        ];
+        for (backend, feature, is_built) in cases {
+            let refused = check_driver(backend).err().map(|error| error.to_string());
+            let expected = format!("no driver for {feature}: build with `--features {feature}`");
+            assert_eq!(refused.is_none(), is_built, "{refused:?}");
+            assert!(refused.is_none_or(|reason| reason.contains(&expected)), "{expected}");
         }
     }
 }

@@ -18,6 +18,7 @@ mod arguments;
 mod backends;
 mod election;
 mod host;
+#[cfg(feature = "kinesis")]
 mod leases;
 mod listener;
 mod membership;
@@ -32,3 +33,11 @@ pub use listener::{LimitedConnection, LimitedListener};
 pub use membership::MembershipLease;
 pub use process::Process;
 pub use run::{chain, main};
+
+/// Returns the reason why a build without the driver of a backend refuses the backend.
+fn missing_driver(setting: &str, feature: &str) -> String {
+    format!(
+        "{setting}: this build has no driver for {feature}: build with `--features {feature}`, or build all services \
+         with all drivers with `cargo build --workspace --release`"
+    )
+}

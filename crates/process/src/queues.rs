@@ -1,11 +1,6 @@
 //! The queues of the configuration.
 
-use crate::leases::StoreLeases;
-use goconductor_queue::kafka::KafkaQueue;
-use goconductor_queue::kinesis::KinesisQueue;
-use goconductor_queue::nats::NatsQueue;
-use goconductor_queue::rabbitmq::RabbitQueue;
-use goconductor_queue::{Error, Metered, Queue};
+use goconductor_queue::{Error, Queue};
 use goconductor_queue_migration::QueueFactory;
 use goconductor_service_kit::config::{self, QueueBackend};
 use goconductor_store::ShardLeaseStore;
@@ -16,8 +11,10 @@ use std::sync::Arc;
 pub(crate) struct ConfiguredQueues {
     pub(crate) config: config::QueueConfig,
     /// The store of the leases of Kinesis.
+    #[cfg_attr(not(feature = "kinesis"), allow(dead_code, reason = "only Kinesis has leases"))]
     pub(crate) store: Arc<dyn ShardLeaseStore>,
     /// The identity of this process in the leases of Kinesis.
+    #[cfg_attr(not(feature = "kinesis"), allow(dead_code, reason = "only Kinesis has leases"))]
     pub(crate) identity: String,
 }
 
@@ -45,23 +42,75 @@ impl QueueFactory for ConfiguredQueues {
             QueueBackend::Memory => {
                 return Err(Error::configuration("queue memory cannot connect processes"));
             }
+            #[cfg(feature = "kafka")]
             QueueBackend::Kafka => {
                 let settings = self.config.kafka.clone().ok_or_else(missing)?;
-                Arc::new(Metered::new(KafkaQueue::new(settings)?))
+                metered(goconductor_queue::kafka::KafkaQueue::new(settings)?)
             }
+            #[cfg(not(feature = "kafka"))]
+            QueueBackend::Kafka => return Err(missing_driver("kafka")),
+            #[cfg(feature = "kinesis")]
             QueueBackend::Kinesis => {
                 let settings = self.config.kinesis.clone().ok_or_else(missing)?;
-                let leases = Arc::new(StoreLeases(Arc::clone(&self.store)));
-                Arc::new(Metered::new(KinesisQueue::new(settings, &self.identity, leases)?))
+                let leases = Arc::new(crate::leases::StoreLeases(Arc::clone(&self.store)));
+                metered(goconductor_queue::kinesis::KinesisQueue::new(settings, &self.identity, leases)?)
             }
+            #[cfg(not(feature = "kinesis"))]
+            QueueBackend::Kinesis => return Err(missing_driver("kinesis")),
+            #[cfg(feature = "nats")]
             QueueBackend::Nats => {
                 let settings = self.config.nats.clone().ok_or_else(missing)?;
-                Arc::new(Metered::new(NatsQueue::new(settings)?))
+                metered(goconductor_queue::nats::NatsQueue::new(settings)?)
             }
+            #[cfg(not(feature = "nats"))]
+            QueueBackend::Nats => return Err(missing_driver("nats")),
+            #[cfg(feature = "rabbitmq")]
             QueueBackend::RabbitMq => {
                 let settings = self.config.rabbitmq.clone().ok_or_else(missing)?;
-                Arc::new(Metered::new(RabbitQueue::new(settings)?))
+                metered(goconductor_queue::rabbitmq::RabbitQueue::new(settings)?)
             }
+            #[cfg(not(feature = "rabbitmq"))]
+            QueueBackend::RabbitMq => return Err(missing_driver("rabbitmq")),
         })
+    }
+}
+
+#[cfg(any(feature = "kafka", feature = "kinesis", feature = "nats", feature = "rabbitmq"))]
+fn metered(queue: impl goconductor_queue::BrokerQueue + 'static) -> Arc<dyn Queue> {
+    Arc::new(goconductor_queue::Metered::new(queue))
+}
+
+#[cfg(not(all(feature = "kafka", feature = "kinesis", feature = "nats", feature = "rabbitmq")))]
+fn missing_driver(feature: &str) -> Error {
+    Error::configuration(crate::missing_driver("queue.backend", feature))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goconductor_service_kit::config::{Config, Sources};
+    use goconductor_store::sqlite::SqliteStore;
+
+    /// A queue without a section is refused in every build, and the reason depends on the drivers. Builds without some of
+    /// them are tested with `--no-default-features`.
+    #[test]
+    fn queue_without_driver_is_refused_with_the_feature_to_build() {
+        let config = Config::load(&Sources::default()).expect("the defaults are valid").queue;
+        let store = Arc::new(SqliteStore::ephemeral().expect("a temporary directory can be created"));
+        let queues = ConfiguredQueues { config, store, identity: "a".to_owned() };
+        let cases = [
+            ("kafka", cfg!(feature = "kafka")),
+            ("kinesis", cfg!(feature = "kinesis")),
+            ("nats", cfg!(feature = "nats")),
+            ("rabbitmq", cfg!(feature = "rabbitmq")),
+        ];
+        for (name, is_built) in cases {
+            let refused = queues.open(name).expect_err("the queue is not configured").to_string();
+            let expected = match is_built {
+                true => format!("queue {name} is not configured for this process"),
+                false => format!("no driver for {name}: build with `--features {name}`"),
+            };
+            assert!(refused.contains(&expected), "{refused}");
+        }
     }
 }

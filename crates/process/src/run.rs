@@ -67,7 +67,10 @@ fn is_about_configuration(cause: &(dyn std::error::Error + 'static)) -> bool {
         cause.downcast_ref::<goconductor_election::Error>(),
         Some(goconductor_election::Error::Configuration { .. })
     );
-    of_store || of_election
+    let of_queue = cause
+        .downcast_ref::<goconductor_queue::Error>()
+        .is_some_and(|error| error.kind() == goconductor_queue::ErrorKind::Configuration);
+    of_store || of_election || of_queue
 }
 
 #[allow(clippy::print_stderr, reason = "the log may not be installed, and the text is for a person")]

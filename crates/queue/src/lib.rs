@@ -1,8 +1,8 @@
 //! The port for queues, and its adapters.
 //!
 //! - [`Queue`] and [`Consumer`] are the port.
-//! - [`memory`] is the in-process adapter. [`kafka`], [`kinesis`], [`nats`] and [`rabbitmq`] are the adapters of
-//!   brokers. [`Metered`] records the metrics of a broker's adapter.
+//! - [`memory`] is the in-process adapter. `kafka`, `kinesis`, `nats` and `rabbitmq` are the adapters of brokers, each
+//!   behind the feature of its name. [`Metered`] records the metrics of a broker's adapter.
 //! - [`settings`] holds the settings of the adapters, as plain data.
 //! - [`switching`] combines two queues while all processes migrate from one to the other.
 //! - [`conformance`] is the array of cases that every adapter runs.
@@ -20,22 +20,36 @@
 //! - Messages with the same key are delivered in publish order.
 //! - The two lanes of a topic share nothing, so a compensation never queues behind new starts.
 
+#[cfg(any(feature = "kinesis", feature = "rabbitmq"))]
 mod backoff;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+#[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "kinesis")]
 pub mod kinesis;
 pub mod memory;
 mod message;
 mod metered;
 pub mod metrics;
+#[cfg(feature = "nats")]
 pub mod nats;
 mod port;
+#[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
 pub mod settings;
 pub mod switching;
+#[cfg(any(feature = "kinesis", feature = "nats", feature = "rabbitmq"))]
+#[cfg_attr(
+    not(any(feature = "nats", feature = "rabbitmq")),
+    allow(dead_code, reason = "Kinesis uses a part")
+)]
 mod tls;
+#[cfg(any(feature = "kafka", feature = "kinesis", feature = "nats", feature = "rabbitmq"))]
+#[cfg_attr(not(feature = "kinesis"), allow(dead_code, reason = "only Kinesis uses all of it"))]
 mod topic_cache;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 mod topic_capacity;
 
 pub use error::{Capacity, Error, ErrorKind, ErrorSource};

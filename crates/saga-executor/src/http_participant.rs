@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, ResponseFuture, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ impl HttpClient {
             let mut inner = connector(self.connect_timeout);
             inner.enforce_http(false);
             let https = HttpsConnectorBuilder::new()
-                .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
+                .with_provider_and_native_roots(tls_provider()?)
                 .map_err(|error| format!("failed to load the system's root certificates: {error}"))?
                 .https_only()
                 .enable_http1()
@@ -56,6 +57,23 @@ impl HttpClient {
         });
         secure.as_ref().map(|client| client.request(request)).map_err(Clone::clone)
     }
+}
+
+/// Returns the implementation of the cryptography. An explicit one, so that the choice does not depend on the features
+/// of other crates.
+#[cfg(feature = "aws-lc")]
+fn tls_provider() -> Result<CryptoProvider, String> {
+    Ok(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[cfg(all(feature = "ring", not(feature = "aws-lc")))]
+fn tls_provider() -> Result<CryptoProvider, String> {
+    Ok(rustls::crypto::ring::default_provider())
+}
+
+#[cfg(not(any(feature = "aws-lc", feature = "ring")))]
+fn tls_provider() -> Result<CryptoProvider, String> {
+    Err("this build does not contain TLS: build with `--features aws-lc`".to_owned())
 }
 
 fn connector(connect_timeout: Duration) -> HttpConnector {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 /// glibc's allocator took a third of the CPU time at full load. jemalloc returns unused memory, so the memory of a process
 /// stays constant under a constant load.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

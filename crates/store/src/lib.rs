@@ -2,10 +2,10 @@
 //!
 //! [`Store`] is the port. It has one trait for each group of callers: [`WorkflowStore`], [`LedgerStore`],
 //! [`DefinitionStore`], [`ClusterStore`], [`LockStore`], [`DeadLetterStore`], [`ShardLeaseStore`] and
-//! [`MaintenanceStore`]. [`sqlite`] and [`postgres`] are its adapters. [`conformance`] is the array of test cases that
-//! every adapter runs. The batching store and the client of the state store service implement the same traits, so a
-//! caller does not know whether it talks to a database, to a batch or to another process. A store that wraps another
-//! one implements [`StoreLayer`].
+//! [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the feature of its name, and [`open`]
+//! opens a database. `conformance` is the array of test cases that every adapter runs. The batching store and the client
+//! of the state store service implement the same traits, so a caller does not know whether it talks to a database, to a
+//! batch or to another process. A store that wraps another one implements [`StoreLayer`].
 //!
 //! The crate does not know queues, services or expressions, and makes no decisions. It commits a transition that `saga`
 //! decided, provided that the workflow is still at the `seq` from which the transition was computed.
@@ -22,9 +22,15 @@
 //! - A write with a fencing token is refused once a higher token has been seen.
 //! - A lock has at most one holder, and the tokens of its holders only rise.
 
+#![cfg_attr(
+    not(all(feature = "postgres", feature = "sqlite")),
+    allow(dead_code, reason = "the adapter that this build does not contain uses it")
+)]
+
 pub mod batching;
 mod cluster;
 mod config_entry;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod dead_letter;
 mod definition;
@@ -38,8 +44,11 @@ mod lock;
 mod maintenance;
 mod member;
 pub mod metrics;
+mod open;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
+#[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod workflow;
 
@@ -66,6 +75,7 @@ pub use maintenance::{
     maintenance_loop,
 };
 pub use member::{ActionBacklog, Announcement, Member, ProcessInfo, QueueView, ServedService};
+pub use open::{DatabaseLocation, open};
 pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
 pub use workflow::{
     Count, ListPage, ListRequest, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,

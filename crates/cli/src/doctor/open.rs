@@ -3,9 +3,7 @@
 use crate::args::DoctorArgs;
 use crate::error::{CliError, Exit, Result};
 use goconductor_service_kit::config::{Config, StateStoreBackend};
-use goconductor_store::Store;
-use goconductor_store::postgres::PostgresStore;
-use goconductor_store::sqlite::SqliteStore;
+use goconductor_store::{DatabaseLocation, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,28 +19,29 @@ pub(super) async fn store(args: &DoctorArgs) -> Result<Arc<dyn Store>> {
     match (config.state_store.backend, &config.state_store.url) {
         (_, Some(url)) => by_url(url.expose()).await,
         (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, None) => {
-            sqlite(&config.data_dir.join(crate::dev::DATABASE_FILE))
+            sqlite(&config.data_dir.join(crate::dev::DATABASE_FILE)).await
         }
     }
 }
 
 async fn by_url(url: &str) -> Result<Arc<dyn Store>> {
     if let Some(path) = url.strip_prefix("sqlite://") {
-        return sqlite(&PathBuf::from(path));
+        return sqlite(&PathBuf::from(path)).await;
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Arc::new(PostgresStore::connect(url, CONNECTIONS).await?));
+        let location = DatabaseLocation::Postgres { url, max_connections: CONNECTIONS };
+        return Ok(goconductor_store::open(location).await?);
     }
     Err(CliError::new(Exit::Usage, "the URL of the store is neither sqlite:// nor postgres://")
         .hint("use a URL such as sqlite:///var/lib/goconductor/goconductor.db or postgres://user@127.0.0.1/goconductor")
         .code("GC3010"))
 }
 
-fn sqlite(path: &Path) -> Result<Arc<dyn Store>> {
+async fn sqlite(path: &Path) -> Result<Arc<dyn Store>> {
     if !path.exists() {
         return Err(CliError::new(Exit::NotFound, format!("no store exists at {}", path.display()))
             .hint("set its location with --data-dir, --config or --state-store-url")
             .code("GC3010"));
     }
-    Ok(Arc::new(SqliteStore::open_reading(path)?))
+    Ok(goconductor_store::open(DatabaseLocation::SqliteReadOnly(path)).await?)
 }

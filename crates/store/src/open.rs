@@ -1,0 +1,87 @@
+//! Opening of a database, whichever it is.
+
+use crate::{Error, Store};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The location of a database, and how it is used.
+#[derive(Debug, Clone, Copy)]
+pub enum DatabaseLocation<'a> {
+    /// A PostgreSQL database.
+    Postgres {
+        /// URL of the database.
+        url: &'a str,
+        /// Maximum number of connections.
+        max_connections: u32,
+    },
+    /// A SQLite file.
+    Sqlite(&'a Path),
+    /// A SQLite file that another process may write.
+    SqliteReadOnly(&'a Path),
+    /// A SQLite file in a temporary directory, which is removed when the store is dropped.
+    SqliteEphemeral,
+}
+
+/// Opens a database.
+///
+/// # Errors
+/// Returns `Error::Configuration` if this build does not contain the driver, and the errors of the adapter.
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(clippy::unused_async, reason = "the signature does not depend on the drivers")
+)]
+pub async fn open(location: DatabaseLocation<'_>) -> Result<Arc<dyn Store>, Error> {
+    Ok(match location {
+        #[cfg(feature = "postgres")]
+        DatabaseLocation::Postgres { url, max_connections } => {
+            Arc::new(crate::postgres::PostgresStore::connect(url, max_connections).await?)
+        }
+        #[cfg(not(feature = "postgres"))]
+        DatabaseLocation::Postgres { .. } => return Err(missing_driver("postgres")),
+        #[cfg(feature = "sqlite")]
+        DatabaseLocation::Sqlite(path) => Arc::new(crate::sqlite::SqliteStore::open(path)?),
+        #[cfg(feature = "sqlite")]
+        DatabaseLocation::SqliteReadOnly(path) => Arc::new(crate::sqlite::SqliteStore::open_reading(path)?),
+        #[cfg(feature = "sqlite")]
+        DatabaseLocation::SqliteEphemeral => Arc::new(crate::sqlite::SqliteStore::ephemeral()?),
+        #[cfg(not(feature = "sqlite"))]
+        DatabaseLocation::Sqlite(_)
+        | DatabaseLocation::SqliteReadOnly(_)
+        | DatabaseLocation::SqliteEphemeral => return Err(missing_driver("sqlite")),
+    })
+}
+
+#[cfg(not(all(feature = "postgres", feature = "sqlite")))]
+fn missing_driver(feature: &str) -> Error {
+    Error::configuration(format!(
+        "this build has no driver for {feature}: build with `--features {feature}`, or build all services with all \
+         drivers with `cargo build --workspace --release`"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// In every build, neither location can be opened, and the reason depends on the drivers. Builds without some of them
+    /// are tested with `--no-default-features`.
+    #[tokio::test]
+    async fn database_without_driver_is_refused_with_the_feature_to_build() {
+        let missing = Path::new("/nowhere/goconductor.db");
+        let cases = [
+            (DatabaseLocation::SqliteReadOnly(missing), "sqlite", cfg!(feature = "sqlite")),
+            (
+                DatabaseLocation::Postgres { url: "", max_connections: 1 },
+                "postgres",
+                cfg!(feature = "postgres"),
+            ),
+        ];
+        for (location, feature, is_built) in cases {
+            let refused = open(location).await.expect_err("the location does not exist");
+            assert!(matches!(refused, Error::Configuration { .. }), "{refused}");
+            let reason = format!("this build has no driver for {feature}: build with `--features {feature}`");
+            assert_eq!(refused.to_string().contains(&reason), !is_built, "{refused}");
+        }
+    }
+}
