@@ -58,9 +58,41 @@ install_packages() {
   say "installing $*"
   # RUNLEVEL=1 keeps the packages from starting their services.
   local -x DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+  # Scripts can install at a time, but apt-get update does not wait for its lock.
+  local lock
+  exec {lock}>"${TMPDIR:-/tmp}/goconductor-apt.lock"
+  flock "$lock"
   apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || die "apt-get update failed; check the network connection"
   apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2 ||
     die "apt-get failed to install $*"
+  exec {lock}>&-
+}
+
+# python_package TARGET REQUIREMENT: install a package from PyPI, which contains a compiled program, in a directory. The
+# directory appears complete or not at all, because concurrent builds can install at a time. Fail without pip.
+python_package() {
+  local package
+  have python3 || return 1
+  mkdir -p "$(dirname "$1")"
+  package=$(mktemp -d "$1.XXXXXX")
+  if ! python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+    --target "$package" "$2" >&2; then
+    rm -rf -- "$package"
+    return 1
+  fi
+  mv -T "$package" "$1" 2>/dev/null || rm -rf -- "$package" # another build was faster
+}
+
+# cargo_tool NAME VERSION PACKAGE: print the path of a cargo subcommand, installed in the cache from the Python package
+# PACKAGE. Without pip, cargo builds it, which takes some minutes.
+cargo_tool() {
+  local tool=$CACHE/$1-$2
+  if [ ! -x "$tool/bin/$1" ]; then
+    say "installing $1 $2 in $tool"
+    python_package "$tool" "$3==$2" || cargo install --quiet --locked --root "$tool" --version "$2" "$1" >&2 ||
+      die "failed to install $1; check that pip or cargo reaches its registry"
+  fi
+  echo "$tool/bin/$1"
 }
 
 # port_is_free PORT: succeed if no process listens on the port.

@@ -1,10 +1,8 @@
 //! Elections on etcd. A candidate is a key with the lease of its process, and the create revision of the key is its
 //! token. [`candidate_queue`](crate::candidate_queue) contains the common part.
 //!
-//! The calls use a small part of etcd's API, generated in this crate. Its Rust client runs `protoc` in each build, which
-//! would then have to be installed.
-//!
-//! All members are equal. A call goes to the member that answered last. It moves on to the next member if that one cannot
+//! Each member has its own `etcd_client::Client`, because the client's own balancing neither limits the time of a call nor
+//! repeats it on another member. All members are equal. A call goes to the member that answered last. It moves on to the next member if that one cannot
 //! be reached, does not answer in time, or is cut off from the others. Every call can be repeated safely, because
 //! candidates choose their keys.
 
@@ -20,25 +18,6 @@ use session::EtcdSession;
 use std::sync::Arc;
 
 pub use crate::settings::Settings;
-
-/// Types generated from `proto/etcd.proto`.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    clippy::pedantic,
-    clippy::missing_errors_doc,
-    clippy::wildcard_enum_match_arm,
-    clippy::indexing_slicing,
-    clippy::str_to_string,
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    reason = "generated"
-)]
-pub(crate) mod api {
-    tonic::include_proto!("etcdserverpb");
-}
 
 /// Elections on etcd. Clones share one session and therefore count as one process.
 #[derive(Debug, Clone)]
