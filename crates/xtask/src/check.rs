@@ -11,10 +11,12 @@ use crate::{
     circles, commits, drivers, habits, layers, metrics, pages, ports, purity, sizes, type_names, words,
 };
 
-/// Checks the checkout that this program was built from and prints a report. The exit code is 1 if a rule is
+/// Checks the checkout in which cargo runs this program and prints a report. The exit code is 1 if a rule is
 /// broken.
 pub(crate) fn run() -> Result<ExitCode> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+    // Two checkouts can share a target directory, so that the program may have been built from the other one.
+    let manifest = std::env::var("CARGO_MANIFEST_DIR").context("run the check with: cargo xtask check")?;
+    let root = Path::new(&manifest)
         .ancestors()
         .nth(2)
         .context("the manifest of xtask is not in crates/")?;
