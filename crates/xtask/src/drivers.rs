@@ -57,6 +57,7 @@ const DRIVERS: &[Driver] = &[
     },
     // cli: its tests read the server directly, so that the client is not checked by itself.
     Driver { tests: &["cli"], ..driver("reqwest", &["client", "harness"], &[]) },
+    driver("etcd-client", &["election"], &["crates/election/src/etcd"]),
     driver("rdkafka", &["queue"], &["crates/queue/src/kafka"]),
     driver("aws-config", &["queue"], &["crates/queue/src/kinesis"]),
     driver("aws-credential-types", &["queue"], &["crates/queue/src/kinesis"]),
