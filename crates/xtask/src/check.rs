@@ -16,10 +16,7 @@ use crate::{
 pub(crate) fn run() -> Result<ExitCode> {
     // Two checkouts can share a target directory, so that the program may have been built from the other one.
     let manifest = std::env::var("CARGO_MANIFEST_DIR").context("run the check with: cargo xtask check")?;
-    let root = Path::new(&manifest)
-        .ancestors()
-        .nth(2)
-        .context("the manifest of xtask is not in crates/")?;
+    let root = Path::new(&manifest).ancestors().nth(2).context("the manifest of xtask is not in crates/")?;
     let packages = tree::packages(root)?;
     let files = tree::files(root)?;
     let subjects = commits::subjects(root);

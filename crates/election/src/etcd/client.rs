@@ -180,9 +180,10 @@ impl Member {
 
 /// The status of a failed call. An error without a status did not come from the server.
 fn status(error: etcd_client::Error) -> Status {
-    match error {
-        etcd_client::Error::GRpcStatus(status) => status,
-        other => Status::new(Code::Unavailable, refusal::chain(&other)),
+    if let etcd_client::Error::GRpcStatus(status) = error {
+        status
+    } else {
+        Status::new(Code::Unavailable, refusal::chain(&error))
     }
 }
 
