@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 /// The members and the credentials.
 #[derive(Debug)]
 pub(super) struct Client {
-    members: Vec<Member>,
+    members: Vec<EtcdMember>,
     current: AtomicUsize,
     credentials: Option<Credentials>,
     request_timeout: Duration,
@@ -24,16 +24,16 @@ pub(super) struct Client {
 }
 
 /// A member with its connection.
-struct Member {
+struct EtcdMember {
     address: String,
     channel: Channel,
     /// The client of this member. With credentials it holds an authentication token, which the member can reject later.
     client: Mutex<Option<etcd_client::Client>>,
 }
 
-impl std::fmt::Debug for Member {
+impl std::fmt::Debug for EtcdMember {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Member").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("EtcdMember").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -44,8 +44,8 @@ impl Client {
         let members = settings
             .endpoints
             .iter()
-            .map(|address| Member::new(address, settings, tls.as_ref()))
-            .collect::<Result<Vec<Member>, Error>>()?;
+            .map(|address| EtcdMember::new(address, settings, tls.as_ref()))
+            .collect::<Result<Vec<EtcdMember>, Error>>()?;
         if members.is_empty() {
             return Err(no_members());
         }
@@ -96,7 +96,7 @@ impl Client {
 
     async fn try_once<R, F>(
         &self,
-        member: &Member,
+        member: &EtcdMember,
         send: &(impl Fn(etcd_client::Client) -> F + Send + Sync),
     ) -> Result<R, Status>
     where
@@ -112,7 +112,7 @@ impl Client {
         }
     }
 
-    fn current(&self) -> Option<(usize, &Member)> {
+    fn current(&self) -> Option<(usize, &EtcdMember)> {
         let index = self.current.load(Ordering::Relaxed);
         self.members.get(index).map(|member| (index, member))
     }
@@ -130,7 +130,7 @@ impl Client {
     }
 }
 
-impl Member {
+impl EtcdMember {
     fn new(address: &str, settings: &Settings, tls: Option<&ClientTlsConfig>) -> Result<Self, Error> {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|error| {
