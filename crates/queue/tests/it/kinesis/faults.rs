@@ -67,7 +67,8 @@ async fn consume(queue: KinesisQueue, topic: Topic, acknowledged: Arc<Acknowledg
         batches += 1;
         // From time to time, a consumer is dropped with unacknowledged messages.
         if batches % 25 == 24 {
-            drop(consumer.receive(5).await);
+            // The last messages may have been received already, so the wait has a limit.
+            drop(tokio::time::timeout(Duration::from_millis(200), consumer.receive(5)).await);
             consumer = queue.consume(&topic).await.unwrap();
         }
     }
