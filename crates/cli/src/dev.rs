@@ -12,7 +12,7 @@ use goconductor_process::MembershipLease;
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::{Executor, WorkerAcceptor};
-use goconductor_service_kit::config::{Config, StateStoreBackend};
+use goconductor_service_kit::config::Config;
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::{self, Metrics};
@@ -23,12 +23,9 @@ use goconductor_store::{
 use goconductor_transition::{Engine, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// The name of the SQLite file in the data directory.
-pub(crate) const DATABASE_FILE: &str = "goconductor.db";
 /// The bits of a fencing token that one run of the process can use. The next run starts above them.
 const TOKEN_BITS: u32 = 32;
 
@@ -43,7 +40,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let listener =
         TcpListener::bind(config.listen).await.map_err(|error| bind_error(config.listen, &error))?;
     let address = listener.local_addr().context("failed to read the local address")?;
-    let backend = open(&config, args.ephemeral).await?;
+    let backend = open(location(&config, &args)).await?;
     // The in-process queue lost its messages when the previous process ended. Dispatch the commands again.
     let expired = backend.expire_deliveries(clock::now()).await?;
     if expired > 0 {
@@ -60,32 +57,23 @@ fn bind_error(address: SocketAddr, error: &std::io::Error) -> CliError {
         .hint("choose another address with --listen")
 }
 
-/// Opens the configured database.
-async fn open(config: &Config, ephemeral: bool) -> Result<Arc<dyn Store>> {
-    if ephemeral {
-        return Ok(goconductor_store::open(DatabaseLocation::SqliteEphemeral).await?);
+/// Opens a database. The directory of a SQLite file is created.
+async fn open(location: DatabaseLocation<'_>) -> Result<Arc<dyn Store>> {
+    if let DatabaseLocation::Sqlite(file) = &location
+        && let Some(folder) = file.parent()
+    {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("failed to create the directory {}", folder.display()))?;
     }
-    Ok(match (config.state_store.backend, &config.state_store.url) {
-        (StateStoreBackend::Postgres, Some(url)) => {
-            let max_connections = config.state_store.max_connections;
-            goconductor_store::open(DatabaseLocation::Postgres { url: url.expose(), max_connections }).await?
-        }
-        (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, _) => {
-            let file = database(config);
-            if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder)
-                    .with_context(|| format!("failed to create the directory {}", folder.display()))?;
-            }
-            goconductor_store::open(DatabaseLocation::Sqlite(&file)).await?
-        }
-    })
+    Ok(goconductor_store::open(location).await?)
 }
 
-/// Returns the path of the SQLite file.
-fn database(config: &Config) -> PathBuf {
-    match &config.state_store.url {
-        Some(url) => PathBuf::from(url.expose().trim_start_matches("sqlite://")),
-        None => config.data_dir.join(DATABASE_FILE),
+/// Returns the location of the configured database, or that of a temporary one.
+fn location<'a>(config: &'a Config, args: &DevArgs) -> DatabaseLocation<'a> {
+    if args.ephemeral {
+        DatabaseLocation::SqliteEphemeral
+    } else {
+        goconductor_process::database_location(config)
     }
 }
 
@@ -224,10 +212,10 @@ fn executor_settings(config: &Config) -> goconductor_saga_executor::Settings {
 fn print_banner(address: &str, config: &Config, args: &DevArgs) {
     eprintln!("GoConductor {} is ready", env!("CARGO_PKG_VERSION"));
     eprintln!("  console and API  http://{address}/");
-    let data = match (args.ephemeral, config.state_store.backend) {
-        (true, _) => "in memory, lost on exit".to_owned(),
-        (false, StateStoreBackend::Sqlite) => database(config).display().to_string(),
-        (false, StateStoreBackend::Postgres) => "PostgreSQL".to_owned(),
+    let data = match location(config, args) {
+        DatabaseLocation::SqliteEphemeral => "in memory, lost on exit".to_owned(),
+        DatabaseLocation::Sqlite(file) | DatabaseLocation::SqliteReadOnly(file) => file.display().to_string(),
+        DatabaseLocation::Postgres { .. } => "PostgreSQL".to_owned(),
     };
     eprintln!("  data             {data}");
     if args.demo {

@@ -11,11 +11,11 @@ use goconductor_service_kit::config::{Config, QueueBackend, StateStoreBackend};
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{DatabaseLocation, Store};
 use goconductor_transition::{Engine, Settings};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
-/// Name of the database file in the data directory.
-const DATABASE: &str = "goconductor.db";
+/// Name of the SQLite file in the data directory.
+pub const DATABASE_FILE: &str = "goconductor.db";
 
 /// The backends of the services that process workflows.
 #[derive(Debug)]
@@ -62,21 +62,23 @@ impl Backends {
 /// # Errors
 /// Returns the error of the adapter. `is_retryable` tells whether a later attempt may succeed.
 pub async fn open_database(config: &Config) -> Result<Arc<dyn Store>, goconductor_store::Error> {
-    match (config.state_store.backend, &config.state_store.url) {
-        (StateStoreBackend::Postgres, Some(url)) => {
-            let max_connections = config.state_store.max_connections;
-            goconductor_store::open(DatabaseLocation::Postgres { url: url.expose(), max_connections }).await
-        }
-        (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, _) => {
-            goconductor_store::open(DatabaseLocation::Sqlite(&database_file(config))).await
-        }
-    }
+    goconductor_store::open(database_location(config)).await
 }
 
-fn database_file(config: &Config) -> PathBuf {
-    match &config.state_store.url {
-        Some(url) => PathBuf::from(url.expose().trim_start_matches("sqlite://")),
-        None => config.data_dir.join(DATABASE),
+/// Returns the location of the configured database.
+#[must_use]
+pub fn database_location(config: &Config) -> DatabaseLocation<'_> {
+    match (config.state_store.backend, &config.state_store.url) {
+        (StateStoreBackend::Postgres, Some(url)) => DatabaseLocation::Postgres {
+            url: url.expose(),
+            max_connections: config.state_store.max_connections,
+        },
+        (StateStoreBackend::Sqlite, Some(url)) => {
+            DatabaseLocation::Sqlite(Path::new(url.expose().trim_start_matches("sqlite://")).into())
+        }
+        (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, None) => {
+            DatabaseLocation::Sqlite(config.data_dir.join(DATABASE_FILE).into())
+        }
     }
 }
 

@@ -27,7 +27,7 @@ mod process;
 mod queues;
 mod run;
 
-pub use backends::{Backends, open_database};
+pub use backends::{Backends, DATABASE_FILE, database_location, open_database};
 pub use host::{Host, serve};
 pub use listener::{LimitedConnection, LimitedListener};
 pub use membership::MembershipLease;

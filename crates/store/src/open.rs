@@ -1,11 +1,12 @@
 //! Opening of a database, whichever it is.
 
 use crate::{Error, Store};
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 /// The location of a database, and how it is used.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum DatabaseLocation<'a> {
     /// A PostgreSQL database.
     Postgres {
@@ -15,9 +16,9 @@ pub enum DatabaseLocation<'a> {
         max_connections: u32,
     },
     /// A SQLite file.
-    Sqlite(&'a Path),
+    Sqlite(Cow<'a, Path>),
     /// A SQLite file that another process may write.
-    SqliteReadOnly(&'a Path),
+    SqliteReadOnly(Cow<'a, Path>),
     /// A SQLite file in a temporary directory, which is removed when the store is dropped.
     SqliteEphemeral,
 }
@@ -39,9 +40,9 @@ pub async fn open(location: DatabaseLocation<'_>) -> Result<Arc<dyn Store>, Erro
         #[cfg(not(feature = "postgres"))]
         DatabaseLocation::Postgres { .. } => return Err(missing_driver("postgres")),
         #[cfg(feature = "sqlite")]
-        DatabaseLocation::Sqlite(path) => Arc::new(crate::sqlite::SqliteStore::open(path)?),
+        DatabaseLocation::Sqlite(path) => Arc::new(crate::sqlite::SqliteStore::open(&path)?),
         #[cfg(feature = "sqlite")]
-        DatabaseLocation::SqliteReadOnly(path) => Arc::new(crate::sqlite::SqliteStore::open_reading(path)?),
+        DatabaseLocation::SqliteReadOnly(path) => Arc::new(crate::sqlite::SqliteStore::open_reading(&path)?),
         #[cfg(feature = "sqlite")]
         DatabaseLocation::SqliteEphemeral => Arc::new(crate::sqlite::SqliteStore::ephemeral()?),
         #[cfg(not(feature = "sqlite"))]
@@ -70,7 +71,7 @@ mod tests {
     async fn database_without_driver_is_refused_with_the_feature_to_build() {
         let missing = Path::new("/nowhere/goconductor.db");
         let cases = [
-            (DatabaseLocation::SqliteReadOnly(missing), "sqlite", cfg!(feature = "sqlite")),
+            (DatabaseLocation::SqliteReadOnly(missing.into()), "sqlite", cfg!(feature = "sqlite")),
             (
                 DatabaseLocation::Postgres { url: "", max_connections: 1 },
                 "postgres",

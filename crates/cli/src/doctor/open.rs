@@ -19,7 +19,7 @@ pub(super) async fn store(args: &DoctorArgs) -> Result<Arc<dyn Store>> {
     match (config.state_store.backend, &config.state_store.url) {
         (_, Some(url)) => by_url(url.expose()).await,
         (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, None) => {
-            sqlite(&config.data_dir.join(crate::dev::DATABASE_FILE)).await
+            sqlite(&config.data_dir.join(goconductor_process::DATABASE_FILE)).await
         }
     }
 }
@@ -43,5 +43,5 @@ async fn sqlite(path: &Path) -> Result<Arc<dyn Store>> {
             .hint("set its location with --data-dir, --config or --state-store-url")
             .code("GC3010"));
     }
-    Ok(goconductor_store::open(DatabaseLocation::SqliteReadOnly(path)).await?)
+    Ok(goconductor_store::open(DatabaseLocation::SqliteReadOnly(path.into())).await?)
 }
