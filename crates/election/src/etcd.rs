@@ -1,8 +1,10 @@
 //! Elections on etcd. A candidate is a key with the lease of its process, and the create revision of the key is its
 //! token. [`candidate_queue`](crate::candidate_queue) contains the common part.
 //!
-//! Each member has its own `etcd_client::Client`, because the client's own balancing neither limits the time of a call nor
-//! repeats it on another member. All members are equal. A call goes to the member that answered last. It moves on to the next member if that one cannot
+//! Each member has its own `etcd_client::Client`, because the client's own balancing neither limits the time of a call
+//! nor repeats it on another member.
+//!
+//! All members are equal. A call goes to the member that answered last. It moves on to the next member if that one cannot
 //! be reached, does not answer in time, or is cut off from the others. Every call can be repeated safely, because
 //! candidates choose their keys.
 

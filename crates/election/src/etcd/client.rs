@@ -83,7 +83,7 @@ impl Client {
             match class {
                 ErrorClass::TokenExpired if !has_renewed && self.credentials.is_some() => {
                     has_renewed = true;
-                    *member.client.lock() = None;
+                    self.forget_tokens();
                 }
                 ErrorClass::Elsewhere if tries > 0 => self.select_next(index),
                 ErrorClass::Elsewhere | ErrorClass::TokenExpired | ErrorClass::Refused => {
@@ -109,6 +109,13 @@ impl Client {
                 "no response within {} ms",
                 self.request_timeout.as_millis()
             ))),
+        }
+    }
+
+    /// Makes the next call to each member authenticate. What ended one token, such as a changed role, ended the others.
+    fn forget_tokens(&self) {
+        for member in &self.members {
+            *member.client.lock() = None;
         }
     }
 
