@@ -45,10 +45,10 @@ need_c_compiler() {
   have cc || install_packages gcc libc6-dev
 }
 
-# need_compiler: a C compiler and make build SQLite and the allocator and link the programs.
+# need_compiler: make also builds the allocator.
 need_compiler() {
-  if have cc && have make; then return; fi
-  install_packages gcc libc6-dev make
+  need_c_compiler
+  have make || install_packages make
 }
 
 # install_packages PACKAGE...: install Debian packages as root; otherwise exit with instructions.
@@ -92,6 +92,7 @@ cargo_tool() {
     python_package "$tool" "$3==$2" || cargo install --quiet --locked --root "$tool" --version "$2" "$1" >&2 ||
       die "failed to install $1; check that pip or cargo reaches its registry"
   fi
+  [ -x "$tool/bin/$1" ] || die "$tool is incomplete; remove it and try again"
   echo "$tool/bin/$1"
 }
 
