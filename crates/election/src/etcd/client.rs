@@ -112,7 +112,7 @@ impl Client {
         }
     }
 
-    /// Makes the next call to each member authenticate. What ended one token, such as a changed role, ended the others.
+    /// Makes the next call to each member authenticate. A change of users or roles ends the tokens of all members.
     fn forget_tokens(&self) {
         for member in &self.members {
             *member.client.lock() = None;
