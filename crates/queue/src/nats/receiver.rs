@@ -30,8 +30,6 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum number of messages in one request.
 const MAX_BATCH: usize = 1000;
-/// Leases are renewed when less than this fraction of their duration remains.
-const RENEW_BELOW: f32 = 0.6;
 
 /// Requests and receives messages.
 pub(super) struct Receiver {
@@ -143,7 +141,7 @@ impl Receiver {
                 state.request = None;
             }
         }
-        state.leases.insert(tag, MessageLease { reply, expires_at: sent_at + self.shared.lease });
+        state.leases.insert(tag, MessageLease::new(reply, sent_at + self.shared.lease));
         state.prefetched.push_back(Delivery { tag, message, redelivered });
     }
 
@@ -209,15 +207,7 @@ pub(super) async fn renew_leases(client: Client, shared: Arc<Shared>) {
             () = tokio::time::sleep(TICK) => {}
         }
         let sent_at = now();
-        let renew_before = sent_at + shared.lease.mul_f32(RENEW_BELOW);
-        let due: Vec<(DeliveryTag, Subject)> = {
-            let state = shared.state();
-            let is_due = |lease: &MessageLease| {
-                lease.expires_at < renew_before && lease.expires_at > sent_at + LEASE_MARGIN
-            };
-            let due = state.leases.iter().filter(|(_, lease)| is_due(lease));
-            due.map(|(tag, lease)| (*tag, lease.reply.clone())).collect()
-        };
+        let due = shared.state().due_renewals(sent_at, shared.lease);
         let renewals = due.into_iter().map(async |(tag, reply)| (tag, confirm(&client, reply, "+WPI").await));
         for (tag, confirmed) in join_all(renewals).await {
             if confirmed && let Some(lease) = shared.state().leases.get_mut(&tag) {

@@ -14,6 +14,9 @@ const BATCH_GAP: Duration = Duration::from_millis(50);
 /// before the acknowledgement arrives.
 pub(super) const LEASE_MARGIN: Duration = Duration::from_millis(500);
 
+/// Leases are renewed when less than this fraction of their duration remains.
+const RENEW_BELOW: f32 = 0.6;
+
 /// The state that the tasks and the owner of the consumer share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -50,6 +53,23 @@ pub(super) struct MessageLease {
     pub(super) reply: Subject,
     /// Until then, no other consumer receives the message.
     pub(super) expires_at: Instant,
+    /// Whether an acknowledgement was sent. The lease is not renewed any more. Servers that lost the state of the
+    /// consumer object in a crash ignore acknowledgements of earlier deliveries, but confirm renewals: with a renewed
+    /// lease, the acknowledgement would be repeated without end.
+    pub(super) is_acknowledging: bool,
+}
+
+impl MessageLease {
+    pub(super) fn new(reply: Subject, expires_at: Instant) -> Self {
+        Self { reply, expires_at, is_acknowledging: false }
+    }
+
+    /// Returns whether the lease needs a renewal and can still be renewed.
+    fn is_renewal_due(&self, now: Instant, duration: Duration) -> bool {
+        !self.is_acknowledging
+            && self.expires_at < now + duration.mul_f32(RENEW_BELOW)
+            && self.expires_at > now + LEASE_MARGIN
+    }
 }
 
 /// A request for messages.
@@ -123,6 +143,12 @@ impl State {
         Some(request.last_arrival.is_some())
     }
 
+    /// Returns the messages whose leases need a renewal, with their subjects.
+    pub(super) fn due_renewals(&self, now: Instant, lease: Duration) -> Vec<(DeliveryTag, Subject)> {
+        let due = self.leases.iter().filter(|(_, each)| each.is_renewal_due(now, lease));
+        due.map(|(tag, lease)| (*tag, lease.reply.clone())).collect()
+    }
+
     /// Returns the messages among `tags` that may still be acknowledged, with their subjects. Adds the others to
     /// `lost`.
     pub(super) fn begin_acknowledge(
@@ -133,9 +159,10 @@ impl State {
         let now = now();
         let mut pending = Vec::with_capacity(tags.len());
         for tag in tags {
-            match self.leases.get(tag) {
+            match self.leases.get_mut(tag) {
                 Some(lease) if lease.expires_at > now + LEASE_MARGIN => {
-                    pending.push((*tag, lease.reply.clone()))
+                    lease.is_acknowledging = true;
+                    pending.push((*tag, lease.reply.clone()));
                 }
                 Some(_) => {
                     self.leases.remove(tag);
@@ -186,9 +213,11 @@ mod tests {
     use super::*;
     use crate::Message;
 
+    const LEASE: Duration = Duration::from_secs(8);
+
     fn arrive(state: &mut State, position: u64) {
         let tag = DeliveryTag::new(position);
-        let lease = MessageLease { reply: "reply".into(), expires_at: now() + Duration::from_secs(8) };
+        let lease = MessageLease::new("reply".into(), now() + LEASE);
         state.leases.insert(tag, lease);
         let message = Message { key: String::new(), payload: "p".into(), published_at_ms: 0 };
         state.prefetched.push_back(Delivery { tag, message, redelivered: false });
@@ -211,5 +240,18 @@ mod tests {
         arrive(&mut state, 2);
         assert_eq!(state.try_receive(2).unwrap().len(), 2);
         assert_eq!(state.demand, None, "the demand is satisfied");
+    }
+
+    #[test]
+    fn lease_of_a_message_that_is_being_acknowledged_is_not_renewed() {
+        let (mut state, tags) = (State::default(), [1, 2].map(DeliveryTag::new));
+        (1..=2).for_each(|position| arrive(&mut state, position));
+        let later = now() + LEASE / 2;
+        let due =
+            |state: &State| state.due_renewals(later, LEASE).iter().map(|(tag, _)| *tag).collect::<Vec<_>>();
+        assert_eq!(due(&state), tags);
+        let mut lost = Vec::new();
+        assert_eq!(state.begin_acknowledge(&tags[..1], &mut lost).len(), 1);
+        assert_eq!((due(&state), lost), (vec![tags[1]], Vec::new()));
     }
 }

@@ -116,6 +116,32 @@ async fn message_of_another_publisher_is_delivered() {
     assert!(consumer.acknowledge(&tags).await.unwrap().is_empty());
 }
 
+/// After a crash, the servers may have lost the state of the consumer object. They then ignore acknowledgements of
+/// messages that they delivered before, and still confirm renewals of their leases.
+#[tokio::test]
+async fn acknowledgement_that_the_servers_ignore_ends_with_its_lease() {
+    let Some(servers) = variable("GOCONDUCTOR_TEST_NATS_SERVERS") else { return };
+    let settings = settings(&servers);
+    let (topic, name) = (Topic::execute("payments"), format!("{}__payments", settings.prefix));
+    let queue = NatsQueue::new(settings).unwrap();
+    let mut consumer = queue.consume(&topic).await.unwrap();
+    queue.publish(&topic, vec![message()]).await.unwrap();
+    let tag = consumer.receive(1).await.unwrap()[0].tag;
+    let context = async_nats::jetstream::new(async_nats::connect(&servers).await.unwrap());
+    let stream = context.get_stream(&name).await.unwrap();
+    let config = stream.consumer_info("executors").await.unwrap().config;
+    stream.delete_consumer("executors").await.unwrap();
+    stream.create_consumer(config).await.unwrap();
+    let acknowledged = tokio::time::timeout(Duration::from_secs(30), consumer.acknowledge(&[tag])).await;
+    let acknowledged = acknowledged.expect("the acknowledgement must not be repeated without end");
+    assert!(acknowledged.is_err() || acknowledged.is_ok_and(|lost| lost == [tag]));
+    drop(consumer);
+    let mut other = queue.consume(&topic).await.unwrap();
+    let again = tokio::time::timeout(Duration::from_secs(20), other.receive(1)).await.unwrap().unwrap();
+    let tags = [again[0].tag];
+    assert!(other.acknowledge(&tags).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn incompatible_stream_error_says_how_to_correct_it() {
     let Some(servers) = variable("GOCONDUCTOR_TEST_NATS_SERVERS") else { return };
