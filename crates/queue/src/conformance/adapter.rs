@@ -81,6 +81,12 @@ pub trait Breakable: fmt::Debug + Send + Sync {
     /// Returns why the server did not restart.
     async fn crash(&self) -> CaseResult;
 
+    /// Kills all servers, which stay away.
+    ///
+    /// # Errors
+    /// Returns why a server could not be killed.
+    async fn stop(&self) -> CaseResult;
+
     /// Starts a consumer in another process.
     ///
     /// # Errors

@@ -117,7 +117,23 @@ pub(super) async fn killed_server(factory: Arc<dyn Factory>) -> CaseResult {
             missing.remove(&number);
         }
     }
-    Ok(())
+    drop(consumer);
+    expect_acknowledgement_ends(&fixture, &*breakable, &topic).await
+}
+
+/// A consumer whose acknowledgement never ends receives nothing more, not even from another queue.
+async fn expect_acknowledgement_ends(
+    fixture: &Fixture,
+    breakable: &dyn Breakable,
+    topic: &Topic,
+) -> CaseResult {
+    fixture.publish(topic, "workflow", 0..1).await?;
+    let mut consumer = fixture.consumer(topic).await?;
+    let received = fixture.receive_all(&mut consumer, 1, 1).await?;
+    breakable.stop().await?;
+    // Whether it succeeds depends on the adapter.
+    let ended = tokio::time::timeout(fixture.timeout, consumer.acknowledge(&tags(&received))).await;
+    ended.map(drop).map_err(|_| "an acknowledgement without servers does not end".to_owned())
 }
 
 /// Publishes numbered messages, and repeats failed publishes like the ledger.

@@ -116,6 +116,10 @@ impl Settings {
             // The other members take over the partitions of a leaving member at their next heartbeat.
             .set("heartbeat.interval.ms", "300")
             .set("max.poll.interval.ms", "60000")
+            // A commit waits this long for a coordinator before it fails. The default is ten minutes.
+            .set("coordinator.query.interval.ms", "2000")
+            // The same for a coordinator that does not respond.
+            .set("socket.timeout.ms", "10000")
             .set("fetch.wait.max.ms", "500")
             .set("fetch.error.backoff.ms", "100")
             .set("queued.min.messages", "500")

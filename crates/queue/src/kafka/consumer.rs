@@ -17,7 +17,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 /// The number of prefetched messages at which partitions are paused, and below which they are resumed.
@@ -306,17 +306,18 @@ impl Consumer for KafkaConsumer {
         let committing = move || {
             // No commit succeeds during a rebalance. After it, the partitions that are still assigned are committed,
             // and the messages of the others are reported as lost.
-            let mut waited = Duration::ZERO;
+            #[allow(clippy::disallowed_methods, reason = "a timeout")]
+            let begun = Instant::now();
             loop {
                 let error = match commit(&shared, &consumer, &name, &tags)? {
                     CommitResult::Committed(lost) => return Ok(lost),
                     CommitResult::RetryLater(error) => error,
                 };
-                if waited >= COMMIT_TIMEOUT {
+                // An attempt may take seconds itself.
+                if begun.elapsed() >= COMMIT_TIMEOUT {
                     return Err(Error::unavailable("commit of offsets timed out").with_source(error));
                 }
                 std::thread::sleep(COMMIT_RETRY_DELAY);
-                waited += COMMIT_RETRY_DELAY;
             }
         };
         tokio::task::spawn_blocking(committing)

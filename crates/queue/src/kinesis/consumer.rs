@@ -111,14 +111,12 @@ impl Consumer for KinesisConsumer {
         }
         self.shared.state().acknowledge(deliveries);
         let mut backoff = jittered(&self.shared.owner, MIN_SAVE_BACKOFF, MAX_SAVE_BACKOFF);
-        let mut waited = Duration::ZERO;
+        let begun = Instant::now();
         while let Err(error) = self.shared.save_progress(self.shared.ttl, false).await {
-            if waited >= SAVE_TIMEOUT {
+            if begun.elapsed() >= SAVE_TIMEOUT {
                 return Err(error);
             }
-            let delay = backoff.next();
-            tokio::time::sleep(delay).await;
-            waited += delay;
+            tokio::time::sleep(backoff.next()).await;
         }
         let mut state = self.shared.state();
         Ok(deliveries.iter().copied().filter(|tag| state.lost.remove(tag)).collect())

@@ -47,6 +47,7 @@ enum Fault {
     DropsMessagesOfKilled,
     AcceptsPausedAcknowledgements,
     LosesOnCrash,
+    NeverEndsAcknowledgements,
 }
 
 /// Each fault, a case that has to detect it, and a part of the description of the violation.
@@ -114,6 +115,7 @@ const FAULTS: &[(Fault, &str, &str)] = &[
         "that Some(0) of 3",
     ),
     (Fault::LosesOnCrash, "killed_server_loses_nothing", "messages are lost; the first is Some(100)"),
+    (Fault::NeverEndsAcknowledgements, "killed_server_loses_nothing", "without servers does not end"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -174,6 +176,11 @@ impl Breakable for Broken {
             let tags: Vec<_> = lost.iter().map(|delivery| delivery.tag).collect();
             consumer.acknowledge(&tags).await.expect("open");
         }
+        Ok(())
+    }
+
+    async fn stop(&self) -> CaseResult {
+        self.shared.has_stopped.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -239,6 +246,7 @@ struct Shared {
     consumers: AtomicU64,
     acknowledged: Mutex<BTreeSet<DeliveryTag>>,
     unacknowledged: AtomicU64,
+    has_stopped: AtomicBool,
 }
 
 impl Broken {
@@ -409,6 +417,9 @@ impl Consumer for BrokenConsumer {
         self.shared.acknowledged.lock().expect("no panic under the lock").extend(deliveries);
         if self.fault == Fault::IgnoresAcknowledgements {
             return Ok(Vec::new());
+        }
+        if self.fault == Fault::NeverEndsAcknowledgements && self.shared.has_stopped.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
         }
         let before = self.unacknowledged.len();
         self.unacknowledged.retain(|delivery| !deliveries.contains(&delivery.tag));

@@ -136,6 +136,10 @@ impl Breakable for BreakableQueue {
         Ok(())
     }
 
+    async fn stop(&self) -> CaseResult {
+        self.servers.call(&["kill"], &[]).await.map(drop)
+    }
+
     async fn remote_consumer(&self, topic: &Topic) -> Result<Box<dyn RemoteConsumer>, String> {
         Ok(Box::new(Process::start(&self.open, topic).await?))
     }
