@@ -18,10 +18,24 @@ use tokio_util::task::TaskTracker;
 
 /// The delay before a new consumer is opened after an error of the queue.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// The timeout of an acknowledgement. It exceeds the time after which each adapter gives up, and bounds the harm of an
+/// adapter that does not: a lane whose consumer waits receives nothing.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages that one receive of a drained in-process queue may return.
 const DRAIN_BATCH: usize = 1000;
 /// An in-process queue that returns no message within this time is empty.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// Acknowledges deliveries. After an error, the consumer is opened again and its messages are delivered again.
+async fn acknowledge(
+    consumer: &mut dyn Consumer,
+    tags: &[DeliveryTag],
+) -> Result<Vec<DeliveryTag>, goconductor_queue::Error> {
+    let timed_out = || Err(goconductor_queue::Error::unavailable("acknowledgement timed out"));
+    tokio::time::timeout(ACKNOWLEDGE_TIMEOUT, consumer.acknowledge(tags))
+        .await
+        .unwrap_or_else(|_| timed_out())
+}
 
 /// The participant of a service. It changes when the transport changes.
 pub(crate) type Endpoint = Arc<RwLock<Arc<dyn Participant>>>;
@@ -122,7 +136,7 @@ impl LaneConsumer {
                 let received = Received::now();
                 let commands = self.decode(&batch).await?;
                 let tags: Vec<_> = batch.iter().map(|delivery| delivery.tag).collect();
-                let lost = consumer.acknowledge(&tags).await?;
+                let lost = acknowledge(consumer, &tags).await?;
                 for (tag, command) in commands {
                     let (false, Some(executor)) = (lost.contains(&tag), executor_permits.pop()) else {
                         continue;
