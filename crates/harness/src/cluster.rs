@@ -14,6 +14,9 @@ use tokio::process::{Child, Command};
 pub use servers::{Broker, ElectionServers, Services};
 use servers::{PROXY, Proxy};
 
+/// The warnings of each process in a diagnosis.
+const DIAGNOSIS_LINES: usize = 15;
+
 /// The parts of a cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
@@ -267,6 +270,34 @@ impl Cluster {
             sum += lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>();
         }
         Ok(sum)
+    }
+
+    /// Describes the present state for the message of a failed test: the backlog of the queues, their move, the members,
+    /// and the last warnings of each process.
+    pub async fn diagnosis(&self) -> String {
+        let mut text = String::new();
+        if let Some(api) = self.gateways.first() {
+            for path in ["/queues", "/queues/switch", "/services"] {
+                let found = api.send("GET", path, None).await;
+                text.push_str(&match found {
+                    Ok((status, body)) => format!("GET {path}: {status} {body}\n"),
+                    Err(error) => format!("GET {path}: {error:#}\n"),
+                });
+            }
+        }
+        for name in self.names() {
+            let log = std::fs::read(self.log(&name)).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            let warnings: Vec<&str> = log
+                .lines()
+                .filter(|line| [" WARN ", "ERROR "].iter().any(|level| line.contains(level)))
+                .collect();
+            let last = warnings.len().saturating_sub(DIAGNOSIS_LINES);
+            let lines = warnings.get(last..).unwrap_or_default();
+            text.push_str(&format!("{name}: {} warnings, the last of which are:\n", warnings.len()));
+            lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+        }
+        text
     }
 
     /// Resets every connection between the state stores and the database for some time.

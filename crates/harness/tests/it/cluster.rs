@@ -10,8 +10,9 @@ use goconductor_harness::{
 };
 use goconductor_queue::kafka::{KafkaQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
+use goconductor_saga::WorkflowId;
 use goconductor_store::postgres::PostgresStore;
-use goconductor_store::{Field, WorkflowStore};
+use goconductor_store::{Field, LedgerStore, WorkflowStore};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -191,12 +192,25 @@ pub(crate) async fn all_end_right(
     within: Duration,
 ) -> Coverage {
     let give_up = Instant::now() + within;
-    futures::stream::iter(starts.iter().zip(cluster.gateways.iter().cycle()))
-        .for_each_concurrent(16, |(start, api)| async move {
-            let left = give_up.saturating_duration_since(Instant::now());
-            api.ended(start.acknowledged.as_ref().unwrap(), left).await.unwrap();
-        })
-        .await;
+    let open: Vec<(WorkflowId, String)> =
+        futures::stream::iter(starts.iter().zip(cluster.gateways.iter().cycle()))
+            .map(async |(start, api)| {
+                let left = give_up.saturating_duration_since(Instant::now());
+                let id = start.acknowledged.as_ref().unwrap();
+                let error = api.ended(id, left).await.err()?;
+                Some((WorkflowId(id.parse().unwrap()), format!("{error:#}")))
+            })
+            .buffer_unordered(16)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+    if !open.is_empty() {
+        let (ids, errors): (Vec<_>, Vec<_>) = open.into_iter().unzip();
+        let database = PostgresStore::connect(&cluster.database, 1).await.unwrap();
+        let ledger = database.ledger(&ids).await.unwrap();
+        let diagnosis = cluster.diagnosis().await;
+        panic!("{} workflows did not end: {}\n{ledger:#?}\n{diagnosis}", ids.len(), errors.join("\n"));
+    }
     let run = Run {
         starts,
         workflows: collect(&cluster.gateways[0]).await.unwrap(),
