@@ -30,13 +30,17 @@ mod expression;
 mod failure;
 mod graph;
 mod id;
+mod json;
+mod labels;
 mod limits;
 mod name;
+mod number;
 mod owed;
 mod present;
 mod retry;
 mod state;
 mod template;
+mod text;
 mod time;
 mod transition;
 
@@ -50,13 +54,17 @@ pub use expression::{ExpressionError, Expressions, Scope, StepView};
 pub use failure::Failure;
 pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};
+pub use json::{JsonError, JsonErrorKind, parse_json};
+pub use labels::{LabelsError, MAX_LABEL_CHARS, MAX_LABELS, check_labels};
 pub use name::{
     LockKey, MAX_LABEL_BYTES, MAX_LOCK_KEY_BYTES, MAX_TEXT_BYTES, NameError, NameKind, Namespace, ServiceName,
 };
+pub use number::keeps_number;
 pub use owed::{Due, Owed, owed};
 pub use retry::{Backoff, Retry};
 pub use state::{Phase, Progress, Running, STATE_FORMAT, State, Status, StepState, StepStatus};
 pub use template::{Template, TextPart};
+pub use text::{EncodingError, decode_text, without_mark};
 pub use time::{Timestamp, millis};
 pub use transition::{LedgerChange, Transition, transition};
 

@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Maximum bytes of a namespace, a service name and a definition name: one DNS label.
 pub const MAX_LABEL_BYTES: usize = 63;
+/// Maximum bytes of an action name.
+const MAX_ACTION_BYTES: usize = 128;
 /// Maximum bytes of a lock key.
 pub const MAX_LOCK_KEY_BYTES: usize = 512;
 /// Maximum bytes of a lock owner, an election name and a candidate name.
@@ -26,6 +28,8 @@ pub enum NameKind {
     Namespace,
     /// The name of a service, which is also the name of its task queue.
     Service,
+    /// The name of an action of a service.
+    Action,
     /// The name of a definition.
     Definition,
     /// The key of a lock.
@@ -47,6 +51,7 @@ impl NameKind {
         let valid = match self {
             Self::Namespace => is_label(name),
             Self::Service | Self::Definition => is_label(name) && !name.ends_with('-'),
+            Self::Action => is_action(name),
             Self::LockKey => is_printable(name, MAX_LOCK_KEY_BYTES) && is_path_segment(name),
             Self::Election => is_printable(name, MAX_TEXT_BYTES) && is_path_segment(name),
             Self::LockOwner | Self::Candidate => is_printable(name, MAX_TEXT_BYTES),
@@ -64,6 +69,7 @@ impl NameKind {
             Self::Service | Self::Definition => {
                 "1 to 63 lower-case letters (a-z), digits and hyphens, with no hyphen at the start or the end"
             }
+            Self::Action => "1 to 128 letters, digits, `_`, `.` and `-`, other than dots alone",
             Self::LockKey => "1 to 512 bytes without control characters, other than `.` and `..`",
             Self::Election => "1 to 256 bytes without control characters, other than `.` and `..`",
             Self::LockOwner | Self::Candidate => "1 to 256 bytes without control characters",
@@ -74,6 +80,7 @@ impl NameKind {
         match self {
             Self::Namespace => "namespace",
             Self::Service => "service name",
+            Self::Action => "action name",
             Self::Definition => "definition name",
             Self::LockKey => "lock key",
             Self::LockOwner => "lock owner",
@@ -99,6 +106,12 @@ fn is_label(name: &str) -> bool {
         && !name.starts_with('-')
 }
 
+fn is_action(name: &str) -> bool {
+    (1..=MAX_ACTION_BYTES).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+        && !name.bytes().all(|byte| byte == b'.')
+}
+
 fn is_printable(name: &str, max_bytes: usize) -> bool {
     (1..=max_bytes).contains(&name.len()) && !name.contains(char::is_control)
 }
@@ -108,7 +121,8 @@ fn is_path_segment(name: &str) -> bool {
     !matches!(name, "." | "..")
 }
 
-fn shown(name: &str) -> String {
+/// Returns a refused name for a message.
+pub(crate) fn shown(name: &str) -> String {
     let mut value = name.chars().take(SHOWN_CHARS).collect::<String>().escape_debug().to_string();
     if name.chars().nth(SHOWN_CHARS).is_some() {
         value.push('…');

@@ -11,6 +11,8 @@
 mod checks;
 mod golden;
 mod graph;
+mod json;
+mod labels;
 mod name;
 mod noise;
 mod property;

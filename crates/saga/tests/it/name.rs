@@ -4,7 +4,7 @@ use goconductor_saga::{LockKey, NameKind, Namespace, ServiceName};
 
 #[test]
 fn each_kind_accepts_exactly_its_own_set() {
-    use NameKind::{Candidate, Election, LockKey, LockOwner, Namespace, Service};
+    use NameKind::{Action, Candidate, Election, LockKey, LockOwner, Namespace, Service};
     let long = |bytes: usize| "a".repeat(bytes);
     let cases: &[(NameKind, &str, bool)] = &[
         (Namespace, "default", true),
@@ -26,6 +26,16 @@ fn each_kind_accepts_exactly_its_own_set() {
         (Service, "", false),
         (Service, &long(63), true),
         (Service, &long(64), false),
+        (Action, "charge", true),
+        (Action, "Charge_v1.2-beta", true),
+        (Action, "", false),
+        (Action, "..", false),
+        (Action, "a/b", false),
+        (Action, "a b", false),
+        (Action, "a\0b", false),
+        (Action, "ä", false),
+        (Action, &long(128), true),
+        (Action, &long(129), false),
         (LockKey, "account/7", true),
         (LockKey, "Käse & Brot", true),
         (LockKey, "...", true),

@@ -1,0 +1,55 @@
+//! Decimal numbers, and whether a [`Json`](crate::Json) number keeps one to the digit.
+
+use alloc::format;
+use alloc::string::String;
+
+/// Returns whether a number is kept to the digit: it is a 64-bit integer, or the shortest decimal form of its double
+/// has the same value.
+///
+/// `1.50` and `100e-2` are kept, because `1.5` and `1` are equal to them. `0.1234567890123456789` and
+/// `18446744073709551617` are not: every later reader would see another number.
+///
+/// The number has an optional sign, digits, an optional fraction and an optional exponent. Any other text is not kept.
+#[must_use]
+pub fn keeps_number(text: &str) -> bool {
+    let is_integer = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'+'));
+    if is_integer && (text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok()) {
+        return true;
+    }
+    let Some(written) = Decimal::parse(text) else { return false };
+    let Some(double) = text.parse::<f64>().ok().filter(|double| double.is_finite()) else { return false };
+    Decimal::parse(&format!("{double:e}")) == Some(written)
+}
+
+/// A decimal number in its only form without superfluous zeros: `0.DIGITS × 10^exponent`.
+#[derive(Debug, PartialEq, Eq)]
+struct Decimal {
+    is_negative: bool,
+    /// Without zeros at the start and the end. Empty for zero.
+    digits: String,
+    exponent: i64,
+}
+
+impl Decimal {
+    fn parse(text: &str) -> Option<Self> {
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let mut digits = String::with_capacity(mantissa.len());
+        digits.push_str(whole);
+        digits.push_str(fraction);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let significant = digits.trim_start_matches('0');
+        let leading = digits.len() - significant.len();
+        let point = i64::try_from(whole.len()).ok()?.checked_sub(i64::try_from(leading).ok()?)?;
+        let digits = significant.trim_end_matches('0');
+        if digits.is_empty() {
+            // Zero has no sign here: `-0` is equal to `0`.
+            return Some(Self { is_negative: false, digits: String::new(), exponent: 0 });
+        }
+        let exponent = exponent.parse::<i64>().ok()?.checked_add(point)?;
+        Some(Self { is_negative: text.starts_with('-'), digits: digits.into(), exponent })
+    }
+}
