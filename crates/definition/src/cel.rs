@@ -82,6 +82,11 @@ pub(crate) fn compile(text: &str) -> Result<Compiled, Vec<Finding>> {
     Ok(Compiled { program, names, additions: source::additions(text) })
 }
 
+/// Returns the first double in an expression that would be rounded. A definition that was applied earlier may have one.
+pub(crate) fn inexact_number(text: &str) -> Option<String> {
+    source::inexact_number(text)
+}
+
 /// Returns the message of the parser without the excerpt below it.
 fn first_line(message: &str) -> &str {
     message.lines().find(|line| !line.trim().is_empty()).unwrap_or(message).trim()

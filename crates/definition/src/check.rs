@@ -153,7 +153,13 @@ impl Checker<'_, '_, '_> {
 
     fn expression(&mut self, text: &str, at: &At<'_>, view: &View) {
         match cel::compile(text) {
-            Ok(compiled) => self.references(&compiled, at, view),
+            Ok(compiled) => {
+                if let Some(number) = cel::inexact_number(text) {
+                    let problem = crate::Problem::inexact(&number, (at.node.line, at.node.column));
+                    self.report(crate::Problem { pointer: at.pointer.clone(), ..problem });
+                }
+                self.references(&compiled, at, view);
+            }
             Err(findings) => {
                 for finding in findings {
                     let problem = at.problem(finding.code, finding.detail);

@@ -1,8 +1,9 @@
 //! Access to the values of a document, which collects problems and does not stop at the first one.
 
 use crate::node::{Entry, Node, Value};
-use crate::problem::{MISSING_KEY, Problem, TYPE, UNKNOWN_KEY, VALUE};
-use goconductor_saga::Json;
+use crate::problem::{LIMIT, MISSING_KEY, Problem, TYPE, UNKNOWN_KEY, VALUE};
+use goconductor_saga::{Json, check_labels};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A value and its JSON pointer.
@@ -184,16 +185,22 @@ impl FieldReader {
         items.iter().filter_map(|item| Some((self.text(item)?.to_owned(), item.pointer.clone()))).collect()
     }
 
-    pub(crate) fn labels(&mut self, fields: &Fields<'_>) -> std::collections::BTreeMap<String, String> {
-        let Some(at) = fields.get("labels") else { return std::collections::BTreeMap::new() };
+    pub(crate) fn labels(&mut self, fields: &Fields<'_>) -> BTreeMap<String, String> {
+        let Some(at) = fields.get("labels") else { return BTreeMap::new() };
         let Some(entries) = at.entries() else {
             self.wrong_type(&at, "an object whose values are strings");
-            return std::collections::BTreeMap::new();
+            return BTreeMap::new();
         };
-        entries
+        let labels: BTreeMap<_, _> = entries
             .iter()
             .filter_map(|(entry, value)| Some((entry.key.clone(), self.text(value)?.to_owned())))
-            .collect()
+            .collect();
+        if let Err(error) = check_labels(&labels) {
+            let found = entries.iter().find(|(entry, _)| Some(&entry.key) == error.name.as_ref());
+            let (code, at) = found.map_or((LIMIT, &at), |(_, value)| (VALUE, value));
+            self.push(at.problem(code, error.to_string()));
+        }
+        labels
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::Limits;
 use crate::node::{Entry, Node, Value};
 use crate::problem::{DUPLICATE, LIMIT, Problem, SYNTAX};
-use goconductor_saga::Json;
+use goconductor_saga::{Json, keeps_number};
+use std::cell::Cell;
+use std::collections::HashMap;
 
 struct Cursor<'a> {
     text: &'a str,
@@ -11,12 +13,15 @@ struct Cursor<'a> {
     line: usize,
     /// The position where the line begins.
     line_start: usize,
+    /// A position in the line and its column. The characters of a long line are counted only once.
+    counted: Cell<(usize, usize)>,
     limits: &'a Limits,
     nodes: usize,
 }
 
 pub(crate) fn read(text: &str, limits: &Limits) -> Result<Node, Problem> {
-    let mut cursor = Cursor { text, at: 0, line: 1, line_start: 0, limits, nodes: 0 };
+    let mut cursor =
+        Cursor { text, at: 0, line: 1, line_start: 0, counted: Cell::new((0, 1)), limits, nodes: 0 };
     let root = cursor.value(0)?;
     cursor.skip_space();
     match cursor.peek() {
@@ -35,8 +40,13 @@ impl Cursor<'_> {
     }
 
     fn location(&self) -> (usize, usize) {
-        let line = self.text.get(self.line_start..self.at).unwrap_or_default();
-        (self.line, line.chars().count() + 1)
+        let (from, column) = match self.counted.get() {
+            (from, column) if (self.line_start..=self.at).contains(&from) => (from, column),
+            (_, _) => (self.line_start, 1),
+        };
+        let column = column + self.text.get(from..self.at).unwrap_or_default().chars().count();
+        self.counted.set((self.at, column));
+        (self.line, column)
     }
 
     fn syntax_error(&self, detail: &str) -> Problem {
@@ -92,6 +102,7 @@ impl Cursor<'_> {
     fn object(&mut self, depth: usize) -> Result<Value, Problem> {
         self.eat('{')?;
         let mut entries: Vec<Entry> = Vec::new();
+        let mut lines: HashMap<String, usize> = HashMap::new();
         while !self.next_is('}') {
             if !entries.is_empty() {
                 self.eat(',')?;
@@ -99,8 +110,8 @@ impl Cursor<'_> {
             self.skip_space();
             let (line, column) = self.location();
             let key = self.string()?;
-            if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-                let detail = format!("duplicate key `{key}`: it is already used in line {}", first.line);
+            if let Some(first) = lines.insert(key.clone(), line) {
+                let detail = format!("duplicate key `{key}`: it is already used in line {first}");
                 return Err(Problem::new(DUPLICATE, "", (line, column), detail));
             }
             self.eat(':')?;
@@ -159,8 +170,17 @@ impl Cursor<'_> {
         let rest = self.rest();
         let end = rest.find(is_end).unwrap_or(rest.len());
         let literal = rest.get(..end).unwrap_or_default();
-        let value = serde_json::from_str(literal)
-            .map_err(|_| self.syntax_error("expected a value; a string needs double quotes"))?;
+        let is_number = literal.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        let inexact = is_number && !keeps_number(literal);
+        let value = serde_json::from_str(literal).map_err(|error| {
+            if inexact && error.to_string().starts_with("number out of range") {
+                return Problem::inexact(literal, self.location());
+            }
+            self.syntax_error("expected a value; a string needs double quotes")
+        })?;
+        if inexact {
+            return Err(Problem::inexact(literal, self.location()));
+        }
         self.at += end;
         Ok(value)
     }

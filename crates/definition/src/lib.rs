@@ -30,7 +30,7 @@ pub mod yaml;
 mod yaml_text;
 
 use fields::FieldReader;
-use goconductor_saga::{Definition, Json};
+use goconductor_saga::{Definition, EncodingError, Json, decode_text, without_mark};
 
 pub use cel::Cel;
 pub use input::{InputProblem, InputSchema, check_input};
@@ -102,17 +102,22 @@ fn read(text: &[u8], format: Format, limits: &Limits) -> Result<node::Node, Prob
         let detail = format!("the text has {} bytes, and the limit is {}", text.len(), limits.bytes);
         return Err(Problem::new(problem::LIMIT, "", (1, 1), detail));
     }
-    let text = std::str::from_utf8(text).map_err(|error| {
-        let before = text.get(..error.valid_up_to()).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-        Problem::new(problem::SYNTAX, "", (line, column), "the text is not valid UTF-8".to_owned())
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = decode_text(text).map_err(|error| not_utf8(text, &error))?;
     match format {
         Format::Yaml => yaml_text::read(text, limits),
         Format::Json => json_text::read(text, limits),
     }
+}
+
+fn not_utf8(text: &[u8], error: &EncodingError) -> Problem {
+    let valid = match error {
+        EncodingError::Marked(_) => 0,
+        EncodingError::Invalid { valid_up_to } => *valid_up_to,
+    };
+    let before = without_mark(text).unwrap_or_default().get(..valid).unwrap_or_default();
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    Problem::new(problem::SYNTAX, "", (line, column), error.to_string())
 }
 
 /// Returns the JSON Schema of the language, which editors use for completion. [`parse`] has better messages.

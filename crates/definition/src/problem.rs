@@ -2,6 +2,9 @@
 
 use crate::node::Node;
 
+/// Characters of a refused number that a message repeats.
+const SHOWN_CHARS: usize = 60;
+
 /// A problem and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -47,6 +50,8 @@ pub(crate) const PIVOT: &str = "GC1012";
 pub(crate) const EXPRESSION: &str = "GC1013";
 /// An expression refers to a value that is not known when it is evaluated.
 pub(crate) const REFERENCE: &str = "GC1014";
+/// A number cannot be kept to the digit.
+pub(crate) const NUMBER: &str = "GC1015";
 /// The language has the feature, and this release does not support it yet.
 pub(crate) const UNSUPPORTED: &str = "GC1020";
 
@@ -66,6 +71,7 @@ pub const ERROR_CODES: &[(&str, &str)] = &[
     (PIVOT, "Pivot rule violation"),
     (EXPRESSION, "Invalid expression"),
     (REFERENCE, "Unavailable name in an expression"),
+    (NUMBER, "Number that cannot be kept exactly"),
     (UNSUPPORTED, "Unsupported language feature"),
 ];
 
@@ -85,6 +91,19 @@ impl Problem {
             detail,
             hint: None,
         }
+    }
+
+    /// Creates the problem of a number that cannot be kept.
+    pub(crate) fn inexact(number: &str, at: (usize, usize)) -> Self {
+        let mut shown: String = number.chars().take(SHOWN_CHARS).collect();
+        if number.chars().nth(SHOWN_CHARS).is_some() {
+            shown.push('…');
+        }
+        let detail = format!(
+            "the number {shown} cannot be kept to the digit: it is neither a 64-bit integer nor a double in its \
+             shortest form"
+        );
+        Self::new(NUMBER, "", at, detail).hint("write it as a string, in quotes")
     }
 
     pub(crate) fn at(node: &Node, pointer: &str, code: &'static str, detail: String) -> Self {

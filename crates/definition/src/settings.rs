@@ -3,11 +3,11 @@
 use crate::fields::{At, FieldReader, Fields};
 use crate::node::Value;
 use crate::problem::{Problem, TYPE, UNSUPPORTED, VALUE};
-use goconductor_saga::{Action, Backoff, Json, Retry, ServiceName, Timeouts};
+use goconductor_saga::{Action, Backoff, Json, NameKind, Retry, ServiceName, Timeouts};
 use std::time::Duration;
 
-/// Maximum bytes of an action's name.
-const MAX_ACTION_BYTES: usize = 128;
+/// The keys of a timeout in its long form.
+const TIMEOUTS: &[&str] = &["attempt", "queue", "total", "heartbeat"];
 
 /// The settings of steps that declare none of their own.
 #[derive(Debug, Clone, Default)]
@@ -117,12 +117,8 @@ impl FieldReader {
             self.push(at.problem(VALUE, error.to_string()));
             return None;
         }
-        if !is_action(action) {
-            let detail = format!(
-                "`{action}` is not a valid action name: use 1 to {MAX_ACTION_BYTES} letters, digits, `_`, `.` \
-                 and `-`, other than dots alone"
-            );
-            self.push(at.problem(VALUE, detail));
+        if let Err(error) = NameKind::Action.check(action) {
+            self.push(at.problem(VALUE, error.to_string()));
             return None;
         }
         Some(Action::Run { service: service.to_owned(), action: action.to_owned() })
@@ -186,10 +182,17 @@ impl FieldReader {
         match fields.get("backoff") {
             None if factor.is_some() => Some(exponential),
             None => Some(retry.backoff),
-            Some(at) => self.choice(
-                &at,
-                &[("exponential", exponential), ("linear", Backoff::Linear), ("fixed", Backoff::Fixed)],
-            ),
+            Some(at) => {
+                let backoff = self.choice(
+                    &at,
+                    &[("exponential", exponential), ("linear", Backoff::Linear), ("fixed", Backoff::Fixed)],
+                )?;
+                if let (Some(factor), Backoff::Linear | Backoff::Fixed) = (fields.get("factor"), backoff) {
+                    let problem = factor.problem(VALUE, "`factor` is a setting of `backoff: exponential`");
+                    self.push(problem.hint("remove `factor` or `backoff`"));
+                }
+                Some(backoff)
+            }
         }
     }
 
@@ -197,7 +200,7 @@ impl FieldReader {
         if at.node.text().is_some() {
             return self.duration(at).map(|attempt| Timeouts { attempt, ..base.clone() });
         }
-        let fields = self.fields(at, &["attempt", "queue", "total", "heartbeat"])?;
+        let fields = self.fields(at, TIMEOUTS)?;
         let mut timeouts = base.clone();
         if let Some(attempt) = fields.get("attempt") {
             timeouts.attempt = self.duration(&attempt)?;
@@ -212,6 +215,19 @@ impl FieldReader {
             timeouts.heartbeat = Some(self.duration(&heartbeat)?);
         }
         Some(timeouts)
+    }
+
+    /// Reads the timeout of an attempt to compensate. A compensation has no other limits, because it must succeed.
+    fn compensation_timeout(&mut self, at: &At<'_>) -> Option<Duration> {
+        if let Some(fields) = at.node.text().is_none().then(|| self.fields(at, TIMEOUTS)).flatten() {
+            for key in TIMEOUTS.iter().filter(|key| **key != "attempt") {
+                if let Some(at) = fields.get(key) {
+                    self.push(unsupported(&at, &format!("`{key}` of a compensation")));
+                }
+            }
+            return self.required(&fields, "attempt").and_then(|at| self.duration(&at));
+        }
+        self.duration(at)
     }
 
     pub(crate) fn compensate_key<'a>(
@@ -248,10 +264,7 @@ impl FieldReader {
         let run = self.required(&fields, "run")?;
         let action = self.action(&run, service);
         let retry = fields.get("retry").and_then(|at| self.retry(&at, &Retry::of_compensation()));
-        let timeout = fields
-            .get("timeout")
-            .and_then(|at| self.timeouts(&at, &Timeouts::default()))
-            .map(|timeouts| timeouts.attempt);
+        let timeout = fields.get("timeout").and_then(|at| self.compensation_timeout(&at));
         Some(CompensateKey::Action(Box::new(CompensateAction {
             action: action?,
             input: fields.get("input"),
@@ -259,10 +272,4 @@ impl FieldReader {
             timeout,
         })))
     }
-}
-
-fn is_action(name: &str) -> bool {
-    (1..=MAX_ACTION_BYTES).contains(&name.len())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-        && !name.bytes().all(|byte| byte == b'.')
 }

@@ -199,7 +199,7 @@ impl FieldReader {
     }
 
     fn refuse_on_blocks(&mut self, fields: &Fields<'_>) {
-        for key in ["kind", "input", "compensate", "retry", "timeout", "join"] {
+        for key in ["kind", "input", "compensate", "retry", "timeout", "join", "labels"] {
             if let Some(at) = fields.get(key) {
                 let problem = at
                     .problem(VALUE, format!("`{key}` is a setting of a step, and this is a block of steps"));

@@ -5,7 +5,7 @@ use crate::Limits;
 use crate::node::{Entry, Node, Value};
 use crate::problem::{DUPLICATE, LIMIT, Problem, SYNTAX};
 use crate::yaml::{self, ErrorKind, Position};
-use goconductor_saga::Json;
+use goconductor_saga::{Json, keeps_number};
 use std::collections::HashMap;
 
 pub(crate) fn read(text: &str, limits: &Limits) -> Result<Node, Problem> {
@@ -41,7 +41,7 @@ impl Converter<'_> {
             yaml::YamlValue::Scalar { text, is_plain } => {
                 self.count(1, position)?;
                 check_text(&text, position)?;
-                Value::Scalar(if is_plain { plain(&text) } else { Json::String(text) })
+                Value::Scalar(if is_plain { plain(&text, position)? } else { Json::String(text) })
             }
             yaml::YamlValue::List(items) => {
                 self.count(1, position)?;
@@ -71,12 +71,13 @@ impl Converter<'_> {
 
     fn entries(&mut self, entries: Vec<(yaml::YamlNode, yaml::YamlNode)>) -> Result<Vec<Entry>, Problem> {
         let mut converted: Vec<Entry> = Vec::with_capacity(entries.len());
+        let mut lines: HashMap<String, usize> = HashMap::new();
         for (key, value) in entries {
             let position = key.position;
             let key = self.key(key)?;
             let value = self.node(value)?;
-            if let Some(first) = converted.iter().find(|entry| entry.key == key) {
-                let detail = format!("the key {key} was already used in line {}", first.line);
+            if let Some(first) = lines.insert(key.clone(), position.line) {
+                let detail = format!("duplicate key `{key}`: it is already used in line {first}");
                 return Err(Problem::new(DUPLICATE, "", pair(position), detail));
             }
             converted.push(Entry { key, line: position.line, column: position.column, value });
@@ -135,36 +136,37 @@ fn weight(node: &Node) -> usize {
 }
 
 /// Converts a plain scalar by YAML's core schema (1.2.2, 10.3.2).
-fn plain(text: &str) -> Json {
+fn plain(text: &str, position: Position) -> Result<Json, Problem> {
     match text {
-        _ if yaml::is_null(text) => return Json::Null,
-        "true" | "True" | "TRUE" => return Json::Bool(true),
-        "false" | "False" | "FALSE" => return Json::Bool(false),
+        _ if yaml::is_null(text) => return Ok(Json::Null),
+        "true" | "True" | "TRUE" => return Ok(Json::Bool(true)),
+        "false" | "False" | "FALSE" => return Ok(Json::Bool(false)),
         _ => {}
     }
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let radix = |prefix: &str, radix| i64::from_str_radix(text.strip_prefix(prefix)?, radix).ok();
-    if let Some(number) = radix("0x", 16).or_else(|| radix("0o", 8)) {
-        return Json::from(number);
-    }
-    if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && digits.contains(|c: char| c.is_ascii_digit())
-    {
-        let unsigned = text.strip_prefix('+').unwrap_or(text);
-        if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            if let Ok(number) = unsigned.parse::<i64>() {
-                return Json::from(number);
-            }
-            if let Ok(number) = unsigned.parse::<u64>() {
-                return Json::from(number);
-            }
-        }
-        let float = digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
-        if let (true, Ok(number)) = (float, unsigned.parse::<f64>())
-            && let Some(number) = serde_json::Number::from_f64(number)
-        {
-            return Json::Number(number);
+    let inexact = || Problem::inexact(text, pair(position));
+    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
+        let digits = text.strip_prefix(prefix).filter(|digits| !digits.is_empty());
+        if let Some(digits) = digits.filter(|digits| digits.chars().all(|c| c.is_digit(radix))) {
+            return u64::from_str_radix(digits, radix).map(Json::from).map_err(|_| inexact());
         }
     }
-    Json::String(text.to_owned())
+    let unsigned = text.strip_prefix('+').unwrap_or(text);
+    if !is_decimal(text.strip_prefix(['+', '-']).unwrap_or(text)) {
+        return Ok(Json::String(text.to_owned()));
+    }
+    if !keeps_number(unsigned) {
+        return Err(inexact());
+    }
+    let integer =
+        unsigned.parse::<i64>().map(Json::from).or_else(|_| unsigned.parse::<u64>().map(Json::from));
+    // Invariant: a number that is kept and is not an integer is a finite double.
+    Ok(integer.unwrap_or_else(|_| unsigned.parse::<f64>().map_or(Json::Null, Json::from)))
+}
+
+/// Returns whether a text is a decimal number without a sign.
+fn is_decimal(digits: &str) -> bool {
+    let is_begun = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    is_begun
+        && digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte))
+        && digits.parse::<f64>().is_ok()
 }

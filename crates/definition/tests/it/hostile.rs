@@ -161,6 +161,9 @@ fn damaged_definition_causes_no_panic() {
 fn invalid_utf8_is_refused_with_its_location() {
     let problems = parse(b"workflow: a\nsteps: \xff\xfe", Format::Yaml, &Limits::default()).unwrap_err();
     assert_eq!((problems[0].code, problems[0].line, problems[0].column), ("GC1001", 2, 8));
+    let utf16 = parse(b"\xff\xfew\0o\0", Format::Yaml, &Limits::default()).unwrap_err();
+    assert_eq!((utf16[0].code, utf16[0].line, utf16[0].column), ("GC1001", 1, 1));
+    assert!(utf16[0].detail.contains("UTF-16"), "{utf16:?}");
     let large = vec![b'a'; (512 << 10) + 1];
     assert_eq!(parse(&large, Format::Yaml, &Limits::default()).unwrap_err()[0].code, "GC1002");
 }

@@ -51,6 +51,47 @@ const CASES: &[Case] = &[
         "workflow: a\ntimeout: 0s\nsteps: [{name: s, run: a/b, compensate: none}]",
         &[("GC1006", "/timeout", 2, "")],
     ),
+    (
+        "workflow: a\nlabels: {a: x, \"b\\u0007\": y}\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1006", "/labels/b\u{7}", 2, "has an invalid name")],
+    ),
+    // Values that would be changed or dropped.
+    (
+        "workflow: a\nsteps:\n- name: s\n  run: a/b\n  compensate: none\n  input: {n: 123456789012345678901234567890}",
+        &[("GC1015", "", 6, "123456789012345678901234567890")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, input: {n: 0x10000000000000000}}",
+        &[("GC1015", "", 3, "0x10000000000000000")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, input: {n: -1.5e999}}",
+        &[("GC1015", "", 3, "-1.5e999")],
+    ),
+    (
+        "workflow: a\ninput:\n  properties: {n: {maximum: 18446744073709551616}}\nsteps: []",
+        &[("GC1015", "", 3, "18446744073709551616")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, input: {x: [{a: 1, b: 2, a: 1}]}}",
+        &[("GC1007", "", 3, "duplicate key `a`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, retry: {backoff: fixed, factor: 3}}",
+        &[("GC1006", "/steps/0/retry/factor", 3, "`backoff: exponential`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, timeout: {attempt: 5s, total: 1m}}}",
+        &[("GC1020", "/steps/0/compensate/timeout/total", 3, "`total` of a compensation")],
+    ),
+    (
+        "workflow: a\nsteps:\n- name: f\n  labels: {a: b}\n  parallel:\n    x: [{name: p, run: a/p, compensate: none}]\n    y: [{name: q, run: a/p, compensate: none}]",
+        &[("GC1006", "/steps/0/labels", 4, "block")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, input: {n: '${ 0.12345678901234567890 }'}}",
+        &[("GC1015", "/steps/0/input/n", 3, "0.12345678901234567890")],
+    ),
     // Steps.
     ("workflow: a\nsteps:\n- {name: s, run: a/b}", &[("GC1011", "/steps/0", 3, "how it is compensated")]),
     (
@@ -254,6 +295,42 @@ fn check((text, expected): &Case) -> Option<String> {
                 && problem.detail.contains(message)
         });
     (!as_expected).then(|| format!("{text}\nexpected {expected:?}\nfound {problems:#?}"))
+}
+
+#[test]
+fn json_text_that_would_be_changed_is_refused_with_its_location() {
+    let json = |input: &str| {
+        let step = format!(r#"{{"name": "s", "run": "a/b", "compensate": "none", "input": {input}}}"#);
+        let text = format!("{{\"workflow\": \"a\",\n\"steps\": [{step}]}}");
+        let limits = goconductor_definition::Limits::default();
+        goconductor_definition::parse(text.as_bytes(), goconductor_definition::Format::Json, &limits)
+    };
+    assert!(json("[1.50, 1e20, 18446744073709551615, -0.0]").is_ok());
+    for (input, code, part) in [
+        (r#"{"n": 0.12345678901234567890}"#, "GC1015", "0.12345678901234567890"),
+        ("[1e400]", "GC1015", "1e400"),
+        (r#"{"a": {"b": 1, "b": 2}}"#, "GC1007", "duplicate key `b`"),
+        ("[1.2.3]", "GC1001", "expected a value"),
+    ] {
+        let problems = json(input).expect_err(input);
+        assert_eq!((problems.len(), problems[0].code, problems[0].line), (1, code, 2), "{problems:?}");
+        assert!(problems[0].detail.contains(part), "{problems:?}");
+    }
+}
+
+#[test]
+fn more_than_64_labels_are_refused() {
+    let labels = |count: usize| {
+        let labels: Vec<String> = (0..count).map(|number| format!("l{number}: x")).collect();
+        yaml(&format!(
+            "workflow: a\nlabels: {{{}}}\nsteps: [{{name: s, run: a/b, compensate: none}}]",
+            labels.join(", ")
+        ))
+    };
+    assert!(labels(64).is_ok());
+    let problems = labels(65).unwrap_err();
+    assert_eq!((problems.len(), problems[0].code, problems[0].pointer.as_str()), (1, "GC1002", "/labels"));
+    assert!(problems[0].detail.contains("found 65 labels"), "{problems:?}");
 }
 
 #[test]
