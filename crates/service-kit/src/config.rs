@@ -9,6 +9,7 @@
 
 mod config_file;
 mod election;
+mod http_url;
 mod queue;
 mod reader;
 mod reference;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use election::{ElectionBackend, ElectionConfig};
+pub use http_url::{HttpUrl, InvalidUrl};
 pub use queue::{QueueBackend, QueueConfig};
 pub use secret_url::SecretUrl;
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
@@ -262,6 +264,10 @@ fn services(reader: &mut SettingReader<'_>) -> BTreeMap<String, ServiceConfig> {
 fn actions(reader: &mut SettingReader<'_>, section: &str) -> BTreeMap<String, u32> {
     let mut actions = BTreeMap::new();
     for name in reader.names(section) {
+        if let Err(error) = NameKind::Action.check(&name) {
+            reader.refuse_name(section, &name, error.to_string());
+            continue;
+        }
         let path = format!("{section}.{name}.max_in_flight");
         if let Some(limit) = reader.required(&path, &value::integer(1, 100_000), section) {
             actions.insert(name, limit);

@@ -2,6 +2,7 @@
 
 use super::source::{Origin, Problem};
 use goconductor_definition::yaml::{self, Limits, Position, YamlNode, YamlValue};
+use goconductor_saga::decode_text;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -78,7 +79,9 @@ fn read_limited(path: &Path) -> Result<String, String> {
     if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
         return Err(format!("the file is larger than {MAX_BYTES} bytes"));
     }
-    std::fs::read_to_string(path).map_err(failed)
+    let bytes = std::fs::read(path).map_err(failed)?;
+    let text = decode_text(&bytes).map_err(|error| format!("failed to read the file: {error}"))?;
+    Ok(text.to_owned())
 }
 
 fn origin(file: &Path, position: Position) -> Origin {

@@ -1,5 +1,6 @@
 //! The types of settings: how a text is parsed and how a value is printed.
 
+use super::http_url::{HttpUrl, is_port};
 use super::secret_url::{MASK, SecretUrl};
 use goconductor_definition::duration;
 use secrecy::SecretString;
@@ -94,12 +95,10 @@ pub(super) fn list(expected: impl Into<String>, is_valid: fn(&str) -> bool) -> K
 /// The URLs of the processes of another service.
 pub(super) fn endpoints(example: &str) -> Kind<Vec<String>> {
     list(format!("a list of addresses such as [{example}]"), |text| {
-        let uri: Option<http::Uri> = text.parse().ok();
-        uri.is_some_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https"))
-                && uri.host().is_some_and(|host| !host.is_empty())
-                && uri.path() == "/"
-                && uri.query().is_none()
+        // Credentials would not be sent, and a path would not be called.
+        HttpUrl::parse(text).is_ok_and(|url| {
+            let has_path = url.as_str().split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+            url.authorization().is_none() && !has_path
         })
     })
 }
@@ -108,7 +107,8 @@ pub(super) fn endpoints(example: &str) -> Kind<Vec<String>> {
 pub(super) fn hosts(example: &str) -> Kind<Vec<String>> {
     list(format!("a list of hosts with ports such as [{example}]"), |text| {
         let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '@']);
-        text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok())
+        let port = text.rfind(':').map(|at| text.split_at(at));
+        port.is_some_and(|(host, port)| is_host(host) && is_port(port))
     })
 }
 
@@ -205,15 +205,20 @@ pub(super) fn url(schemes: &'static [&'static str], example: &str) -> Kind<Secre
 /// The base URL of a service, to which `/{action}` is appended.
 pub(super) fn http_url() -> Kind<SecretUrl> {
     let expected = "a URL such as http://127.0.0.1:9101, without query or fragment";
-    let parse = |text: &str| {
-        let uri: http::Uri = text.parse().map_err(|_| Mismatch::Plain)?;
-        let is_http = uri.scheme_str().is_some_and(|scheme| matches!(scheme, "http" | "https"));
-        let has_host = uri.host().is_some_and(|host| !host.is_empty());
-        if is_http && has_host && uri.query().is_none() && !text.contains('#') {
-            Ok(SecretUrl::new(text.trim_end_matches('/')))
-        } else {
-            Err(Mismatch::Plain)
-        }
+    let parse = |text: &str| match HttpUrl::parse(text) {
+        Ok(url) => Ok(url.with_credentials().clone()),
+        Err(error) => Err(Mismatch::Because(error.reason().to_owned())),
+    };
+    Kind::new(expected, parse, SecretUrl::to_string).secret()
+}
+
+/// The URL of an endpoint that is not called with credentials.
+pub(super) fn endpoint_url() -> Kind<SecretUrl> {
+    let expected = "a URL such as http://127.0.0.1:4566, without credentials, query or fragment";
+    let parse = |text: &str| match HttpUrl::parse(text) {
+        Ok(url) if url.authorization().is_none() => Ok(url.with_credentials().clone()),
+        Ok(_) => Err(Mismatch::Because("its credentials would not be used".to_owned())),
+        Err(error) => Err(Mismatch::Because(error.reason().to_owned())),
     };
     Kind::new(expected, parse, SecretUrl::to_string).secret()
 }
