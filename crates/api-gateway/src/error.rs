@@ -4,6 +4,7 @@
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use goconductor_saga::{JsonError, JsonErrorKind, LabelsError};
 use goconductor_transition as transition;
 use serde::Serialize;
 use std::any::Any;
@@ -63,12 +64,21 @@ pub(crate) const NO_QUEUE: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2034
 pub(crate) const QUEUE_CONFLICT: Kind = kind(StatusCode::CONFLICT, "GC2035", "queue switch not possible");
 pub(crate) const QUEUE_UNAVAILABLE: Kind =
     kind(StatusCode::SERVICE_UNAVAILABLE, "GC2036", "queue unavailable");
+pub(crate) const DUPLICATE_KEY: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2050", "duplicate key in JSON");
+pub(crate) const INEXACT_NUMBER: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2051", "number that cannot be kept exactly");
 
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
 const RETRYABLE: [Kind; 4] = [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_UNAVAILABLE];
 
 /// The delay after which a request to an unavailable database, election or queue is worth a retry.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Returns a key as a token of a JSON pointer (RFC 6901, section 3).
+pub(crate) fn token(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
 
 /// The location of an error in the request.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
@@ -109,6 +119,22 @@ impl Problem {
     /// Creates the problem of a body, or of a gRPC message, over the limit.
     pub(crate) fn too_large(limit: usize) -> Self {
         Self::new(TOO_LARGE, format!("the body is over the limit of {limit} bytes"))
+    }
+
+    /// Creates the problem of a JSON text that is refused. `what` names the text, and `pointer` its location in the
+    /// request.
+    pub(crate) fn invalid_json(what: &str, pointer: &str, error: &JsonError) -> Self {
+        let (kind, verdict) = match error.kind {
+            JsonErrorKind::Encoding(_) | JsonErrorKind::Syntax(_) => (MALFORMED, "is not valid JSON"),
+            JsonErrorKind::DuplicateKey(_) => (DUPLICATE_KEY, "is not accepted"),
+            JsonErrorKind::InexactNumber(_) => (INEXACT_NUMBER, "is not accepted"),
+        };
+        if error.line == 0 {
+            return Self::new(kind, format!("{what} {verdict}: {error}")).at(pointer, error.to_string());
+        }
+        let (line, column) = (error.line, error.column);
+        let detail = format!("{what} {verdict} at line {line} column {column}: {error}");
+        Self::new(kind, detail).at_line(pointer, (line, column), error.to_string())
     }
 
     /// Creates the problem of a handler that panicked, which is a bug, and logs the panic. Other requests are not
@@ -249,6 +275,15 @@ impl From<goconductor_saga::NameError> for Problem {
     }
 }
 
+impl From<LabelsError> for Problem {
+    fn from(error: LabelsError) -> Self {
+        let detail = error.to_string();
+        let pointer =
+            error.name.map_or_else(|| "/labels".to_owned(), |name| format!("/labels/{}", token(&name)));
+        Self::new(WRONG_SHAPE, detail.clone()).at(pointer, detail)
+    }
+}
+
 impl From<goconductor_store::Error> for Problem {
     fn from(error: goconductor_store::Error) -> Self {
         transition::Error::from(error).into()
@@ -302,6 +337,8 @@ mod tests {
         NO_QUEUE,
         QUEUE_CONFLICT,
         QUEUE_UNAVAILABLE,
+        DUPLICATE_KEY,
+        INEXACT_NUMBER,
     ];
 
     #[test]

@@ -15,7 +15,7 @@ mod workflows;
 
 use crate::admission::RequestPermit;
 use crate::api::{Api, CallContext, PageRequest, admission_namespace};
-use crate::error::{ApiResult, MALFORMED, NO_ROUTE, Problem};
+use crate::error::{ApiResult, NO_ROUTE, PARAMETER, Problem};
 use crate::request;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
@@ -175,11 +175,8 @@ fn json_field(api: &Api, field: &str, text: &str) -> ApiResult<Option<Json>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let value: Json = serde_json::from_str(text).map_err(|error| {
-        let position = (error.line(), error.column());
-        let detail = format!("{field} is not valid JSON: {error}");
-        Problem::new(MALFORMED, detail).at_line(field, position, error.to_string())
-    })?;
+    let value = goconductor_saga::parse_json(text.as_bytes())
+        .map_err(|error| Problem::invalid_json(field, field, &error))?;
     // In REST, the value is inside the object of the body.
     api.check_depth(&value, 1)?;
     Ok(Some(value).filter(|value| !value.is_null()))
@@ -199,6 +196,14 @@ fn optional_number(number: u32) -> Option<u32> {
 fn duration(duration: Option<prost_types::Duration>) -> Duration {
     let duration = duration.and_then(|duration| Duration::try_from(duration).ok()).unwrap_or_default();
     Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Converts the time of a long poll. An absent time is zero.
+fn wait(wait: Option<prost_types::Duration>) -> ApiResult<Duration> {
+    if wait.is_some_and(|wait| wait.seconds < 0 || wait.nanos < 0) {
+        return Err(Problem::new(PARAMETER, "invalid wait: a duration must not be negative"));
+    }
+    Ok(duration(wait))
 }
 
 fn page(size: u32, token: String) -> PageRequest {

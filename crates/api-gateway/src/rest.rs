@@ -29,6 +29,8 @@ use axum::routing::get;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -45,6 +47,7 @@ struct OpenApiDocument;
 
 /// The parameters of a list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct PageQuery {
     /// Elements of a page: 1 to 1000
@@ -62,8 +65,10 @@ impl From<PageQuery> for PageRequest {
 /// Builds the router of the REST API, the console and the operational endpoints.
 pub(crate) fn router(api: Api) -> Router {
     let (router, document) = documented().split_for_parts();
+    let document = complete(serde_json::to_value(document).unwrap_or_default());
+    let without_query = Arc::new(operations_without_query(&document));
     // Serialized once: the router is cloned for each connection.
-    let document = Bytes::from(complete(serde_json::to_value(document).unwrap_or_default()).to_string());
+    let document = Bytes::from(document.to_string());
     let content_type = [(header::CONTENT_TYPE, "application/json")];
     router
         .route("/openapi.json", get(|| async move { (content_type, document) }))
@@ -71,6 +76,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(operational::pages())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_path)
+        .layer(axum::middleware::from_fn_with_state(without_query, guard::refuse_query))
         .layer(axum::middleware::from_fn(guard::same_site))
         .layer(axum::middleware::from_fn_with_state(api.clone(), guard::read_body))
         .layer(axum::middleware::from_fn_with_state(api.clone(), admit))
@@ -147,6 +153,21 @@ fn complete(mut document: Value) -> Value {
     document
 }
 
+/// Returns the operations of the API, by method and path, whose query has no parameters.
+fn operations_without_query(document: &Value) -> BTreeSet<(String, String)> {
+    let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
+    let operations = paths.filter(|(path, _)| path.starts_with("/api/")).flat_map(|(path, item)| {
+        let methods = item.as_object().into_iter().flatten();
+        methods.map(move |(method, operation)| (method.to_ascii_uppercase(), path.clone(), operation))
+    });
+    let has_query = |operation: &Value| {
+        let parameters = operation.get("parameters").and_then(Value::as_array).into_iter().flatten();
+        parameters.into_iter().any(|parameter| parameter.get("in").is_some_and(|place| place == "query"))
+    };
+    let operations = operations.filter(|(_, _, operation)| !has_query(operation));
+    operations.map(|(method, path, _)| (method, path)).collect()
+}
+
 async fn unknown_path(request: Request) -> Response {
     let detail = format!("unknown path {}; /openapi.json lists all paths", request.uri().path());
     Problem::new(NO_ROUTE, detail).into_response()
@@ -165,4 +186,31 @@ async fn method_not_allowed(request: Request) -> Response {
 pub(crate) fn document() -> Value {
     let (_, document) = documented().split_for_parts();
     serde_json::to_value(document).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_is_known_for_every_operation() {
+        let without = operations_without_query(&document());
+        let has_none = |method: &str, path: &str| without.contains(&(method.to_owned(), path.to_owned()));
+        for (method, path) in [
+            ("GET", "/api/v1/workflows"),
+            ("POST", "/api/v1/workflows"),
+            ("GET", "/api/v1/workflows/{id}/result"),
+            ("GET", "/api/v1/workflows/{id}/events"),
+            ("GET", "/api/v1/workflow-counts"),
+            ("GET", "/api/v1/watch"),
+            ("GET", "/api/v1/locks"),
+            ("GET", "/api/v1/dead-letters"),
+            ("PUT", "/api/v1/definitions/{name}"),
+        ] {
+            assert!(!has_none(method, path), "{method} {path} has query parameters");
+        }
+        for (method, path) in [("GET", "/api/v1/services"), ("POST", "/api/v1/workflows/{id}/cancel")] {
+            assert!(has_none(method, path), "{method} {path} has no query parameters");
+        }
+    }
 }

@@ -12,7 +12,7 @@ const MAX_HEADER_BYTES: usize = 400;
 /// The caller of an operation and its namespace.
 #[derive(Debug, Clone)]
 pub(crate) struct CallContext {
-    pub(crate) namespace: String,
+    pub(crate) namespace: Namespace,
     /// The name that the history records.
     pub(crate) actor: Option<String>,
     /// The idempotency key outside the request message: a header or gRPC metadata.
@@ -24,16 +24,11 @@ pub(crate) struct CallContext {
 impl CallContext {
     /// Reads the namespace and the actor from headers or gRPC metadata.
     pub(crate) fn from_headers(headers: &HeaderMap, permit: Option<RequestPermit>) -> ApiResult<Self> {
-        let namespace = header_text(headers, "goconductor-namespace")?.unwrap_or(Namespace::DEFAULT);
-        Namespace::check(namespace)?;
+        let namespace = header_text(headers, "goconductor-namespace")?;
+        let namespace = namespace.map(str::parse::<Namespace>).transpose()?.unwrap_or_default();
         let actor = header_text(headers, "goconductor-actor")?;
-        request::record_namespace(namespace);
-        Ok(Self {
-            namespace: namespace.to_owned(),
-            actor: actor.map(str::to_owned),
-            idempotency_key: None,
-            permit,
-        })
+        request::record_namespace(namespace.as_str());
+        Ok(Self { namespace, actor: actor.map(str::to_owned), idempotency_key: None, permit })
     }
 
     /// Adds the idempotency key of the headers or of the gRPC metadata.

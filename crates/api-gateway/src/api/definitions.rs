@@ -6,7 +6,7 @@ use crate::time::Time;
 use crate::view::{action_name, kind_name};
 use bytes::Bytes;
 use goconductor_definition::{Checked, Format, Limits};
-use goconductor_saga::{Definition, Join};
+use goconductor_saga::{Definition, Join, decode_text};
 use goconductor_store::{DefinitionRecord, NewDefinition};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -124,7 +124,7 @@ impl Api {
             return Err(Problem::new(DEFINITION, detail.clone()).at("/workflow", detail));
         }
         if dry_run {
-            let newest = self.store().definition(&context.namespace, &name, None).await?;
+            let newest = self.store().definition(context.namespace.as_str(), &name, None).await?;
             let version = match newest {
                 Some(newest) if newest.digest == digest => newest.version,
                 newest => newest.map_or(0, |newest| newest.version).saturating_add(1),
@@ -132,10 +132,11 @@ impl Api {
             return Ok(AppliedDefinition { name, version, digest, is_new: false });
         }
         let new = NewDefinition {
-            namespace: context.namespace.clone(),
+            namespace: context.namespace.to_string(),
             definition,
             digest,
-            source: String::from_utf8_lossy(&source).into_owned(),
+            // Invariant: a text that was parsed is UTF-8.
+            source: decode_text(&source).unwrap_or_default().to_owned(),
             source_format: match format {
                 Format::Yaml => "yaml".to_owned(),
                 Format::Json => "json".to_owned(),
@@ -149,7 +150,7 @@ impl Api {
 
     /// Lists the newest version of each definition.
     pub(crate) async fn list_definitions(&self, context: &CallContext) -> ApiResult<DefinitionList> {
-        let records = self.store().definitions(&context.namespace, None).await?;
+        let records = self.store().definitions(context.namespace.as_str(), None).await?;
         let definitions = records.into_iter().map(|record| view(record, false)).collect();
         Ok(DefinitionList { definitions })
     }
@@ -166,7 +167,7 @@ impl Api {
 
     /// Lists the versions of a definition, newest first.
     pub(crate) async fn list_versions(&self, context: &CallContext, name: &str) -> ApiResult<VersionList> {
-        let records = self.store().definitions(&context.namespace, Some(name)).await?;
+        let records = self.store().definitions(context.namespace.as_str(), Some(name)).await?;
         if records.is_empty() {
             return Err(not_found(name, None));
         }
@@ -189,7 +190,7 @@ impl Api {
         name: &str,
         version: Option<u32>,
     ) -> ApiResult<DefinitionRecord> {
-        let found = self.store().definition(&context.namespace, name, version).await?;
+        let found = self.store().definition(context.namespace.as_str(), name, version).await?;
         found.ok_or_else(|| not_found(name, version.map(|version| version.to_string()).as_deref()))
     }
 }

@@ -50,7 +50,7 @@ impl Api {
     ) -> ApiResult<impl Stream<Item = ApiResult<EventView>> + Send + use<>> {
         let loaded = self.load(context, parse_id(id)?).await?;
         let plan = self.engine.plan_of(&loaded.state).await?;
-        let permit = self.admission.admit_waiting(&context.namespace, context.permit.as_ref())?;
+        let permit = self.admission.admit_waiting(context.namespace.as_str(), context.permit.as_ref())?;
         let id = loaded.state.id;
         let follower = Follower {
             api: self.clone(),

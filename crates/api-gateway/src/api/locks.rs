@@ -77,7 +77,8 @@ impl Api {
     /// Lists the held locks of the namespace.
     pub(crate) async fn list_locks(&self, context: &CallContext, page: &PageRequest) -> ApiResult<LockPage> {
         let size = self.page_size(page.size)?;
-        let mut locks = self.store().locks(&context.namespace, page.token(), size.saturating_add(1)).await?;
+        let mut locks =
+            self.store().locks(context.namespace.as_str(), page.token(), size.saturating_add(1)).await?;
         let is_more = cut_to_page(&mut locks, size);
         let last = locks.last().filter(|_| is_more).map(|lock| lock.key.clone());
         let locks = locks.into_iter().map(view).collect();
@@ -92,7 +93,7 @@ impl Api {
     ) -> ApiResult<LockView> {
         let AcquireLock { key, owner, ttl } = acquire;
         let (key, owner, ttl) = (check_key(key)?, check_owner(owner)?, check_ttl(ttl)?);
-        let request = LockRequest { namespace: context.namespace.clone(), key, owner, ttl };
+        let request = LockRequest { namespace: context.namespace.to_string(), key, owner, ttl };
         match self.store().acquire_lock(&request).await? {
             LockOutcome::Granted(lock) => Ok(view(lock)),
             LockOutcome::Held(lock) => Err(held_by_other(&lock)),
@@ -164,7 +165,7 @@ fn not_held(key: &str) -> Problem {
 
 fn hold(context: &CallContext, key: String, owner: String, token: Option<u64>) -> ApiResult<LockHold> {
     let (key, owner) = (check_key(key)?, check_owner(owner)?);
-    Ok(LockHold { namespace: context.namespace.clone(), key, owner, token })
+    Ok(LockHold { namespace: context.namespace.to_string(), key, owner, token })
 }
 
 fn check_key(key: String) -> ApiResult<String> {

@@ -1,9 +1,10 @@
 //! Services: address, limits and backlog.
 
 use super::{Api, CallContext};
-use crate::error::{ApiResult, NO_SERVICE, Problem, WRONG_SHAPE};
+use crate::error::{ApiResult, NO_SERVICE, Problem, WRONG_SHAPE, token};
 use crate::time::Time;
-use goconductor_saga::{ServiceName, Side};
+use goconductor_saga::{NameKind, ServiceName, Side};
+use goconductor_service_kit::config::HttpUrl;
 use goconductor_store::{ActionLimits, HttpEndpoint, ServiceRecord, ServiceSettings};
 use goconductor_transition::{clock, topic_of};
 use serde::Serialize;
@@ -12,11 +13,8 @@ use utoipa::ToSchema;
 
 /// The highest limit of commands in flight.
 const MAX_IN_FLIGHT: u32 = 100_000;
-/// The most actions with limits of their own, and the longest name of an action, in bytes.
+/// The most actions with limits of their own.
 const MAX_ACTIONS: usize = 256;
-const MAX_ACTION_BYTES: usize = 256;
-/// The longest URL, in bytes.
-const MAX_URL_BYTES: usize = 2048;
 
 /// A request to set how a service is reached and limited.
 #[derive(Debug)]
@@ -75,7 +73,7 @@ impl Api {
     pub(crate) async fn put_service(&self, context: &CallContext, put: PutService) -> ApiResult<ServiceView> {
         ServiceName::check(&put.name)?;
         let record = ServiceRecord {
-            namespace: context.namespace.clone(),
+            namespace: context.namespace.to_string(),
             name: put.name.clone(),
             settings: check_settings(put)?,
             updated_at: clock::now(),
@@ -90,7 +88,7 @@ impl Api {
         let backlog = self.ledger_backlog().await?;
         let mut services = Vec::new();
         for record in self.store().services().await? {
-            if record.namespace == context.namespace {
+            if record.namespace == context.namespace.as_str() {
                 services.push(self.service_view(record, &backlog).await);
             }
         }
@@ -100,8 +98,9 @@ impl Api {
     /// Returns a service.
     pub(crate) async fn service(&self, context: &CallContext, name: &str) -> ApiResult<ServiceView> {
         let services = self.store().services().await?;
-        let record =
-            services.into_iter().find(|record| record.namespace == context.namespace && record.name == name);
+        let record = services
+            .into_iter()
+            .find(|record| record.namespace == context.namespace.as_str() && record.name == name);
         let record = record.ok_or_else(|| {
             let detail = format!("service {name} not found in this namespace; PUT registers its address");
             Problem::new(NO_SERVICE, detail)
@@ -146,17 +145,17 @@ fn check_settings(put: PutService) -> ApiResult<ServiceSettings> {
     let http = http_url.map(|url| check_url(&url)).transpose()?.map(|url| HttpEndpoint { url });
     let max_in_flight = max_in_flight.map(|limit| check_limit(limit, "/max_in_flight")).transpose()?;
     let by_action = max_in_flight_by_action.unwrap_or_default();
-    if by_action.len() > MAX_ACTIONS
-        || by_action.keys().any(|name| name.is_empty() || name.len() > MAX_ACTION_BYTES)
-    {
-        let detail = format!(
-            "invalid actions: use at most {MAX_ACTIONS} actions, with names of 1 to {MAX_ACTION_BYTES} bytes"
-        );
+    if by_action.len() > MAX_ACTIONS {
+        let detail = format!("invalid actions: use at most {MAX_ACTIONS} actions");
         return Err(Problem::new(WRONG_SHAPE, detail.clone()).at("/actions", detail));
     }
     let mut actions = BTreeMap::new();
     for (name, limit) in by_action {
-        let pointer = format!("/actions/{}/max_in_flight", name.replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("/actions/{}", token(&name));
+        if let Err(error) = NameKind::Action.check(&name) {
+            return Err(Problem::new(WRONG_SHAPE, error.to_string()).at(pointer, error.to_string()));
+        }
+        let pointer = format!("{pointer}/max_in_flight");
         actions.insert(name, ActionLimits { max_in_flight: check_limit(limit, &pointer)? });
     }
     Ok(ServiceSettings { http, max_in_flight, actions, ..ServiceSettings::default() })
@@ -170,26 +169,9 @@ fn check_limit(limit: u32, pointer: &str) -> ApiResult<u64> {
     Err(Problem::new(WRONG_SHAPE, detail.clone()).at(pointer, detail))
 }
 
-/// Validates a URL and removes the slash at its end.
+/// Validates a URL and removes the slashes at its end.
 fn check_url(text: &str) -> ApiResult<String> {
-    let invalid = |reason: &str| {
-        let detail = format!("invalid URL: {reason}; an example is http://127.0.0.1:9101");
-        Problem::new(WRONG_SHAPE, detail.clone()).at("/http/url", detail)
-    };
-    if text.len() > MAX_URL_BYTES {
-        return Err(invalid(&format!("it has more than {MAX_URL_BYTES} bytes")));
-    }
-    let uri: http::Uri = text.parse().map_err(|_| invalid("it is malformed"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(invalid("its scheme must be http or https"));
-    }
-    if uri.host().is_none_or(str::is_empty) {
-        return Err(invalid("it has no host"));
-    }
-    if uri.query().is_some() || text.contains('#') {
-        return Err(invalid(
-            "it must not have a query or a fragment, because the action is appended to its path",
-        ));
-    }
-    Ok(text.trim_end_matches('/').to_owned())
+    let url = HttpUrl::parse(text)
+        .map_err(|error| Problem::new(WRONG_SHAPE, error.to_string()).at("/http/url", error.to_string()))?;
+    Ok(url.with_credentials().expose().to_owned())
 }

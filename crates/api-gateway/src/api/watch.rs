@@ -36,8 +36,8 @@ impl Api {
     ) -> ApiResult<impl Stream<Item = ApiResult<Change>> + Send + use<>> {
         let filter = filter::parse(filter, clock::now())?;
         let changes = self.changes.subscribe();
-        let permit = self.admission.admit_waiting(&context.namespace, context.permit.as_ref())?;
-        let namespace = context.namespace.clone();
+        let permit = self.admission.admit_waiting(context.namespace.as_str(), context.permit.as_ref())?;
+        let namespace = context.namespace.to_string();
         Ok(Watcher { api: self.clone(), namespace, filter, changes, _permit: permit }.stream())
     }
 }

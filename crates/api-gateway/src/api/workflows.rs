@@ -8,7 +8,7 @@ use crate::error::{
 use crate::filter;
 use crate::request;
 use crate::view::{self, SummaryView, Waiting, WorkflowView};
-use goconductor_saga::{Json, Plan, State, WorkflowId};
+use goconductor_saga::{Json, Plan, State, WorkflowId, check_labels};
 use goconductor_service_kit::fair::Permit;
 use goconductor_store::{Field, ListRequest, Loaded};
 use goconductor_transition::{Error, StartRequest, clock};
@@ -21,9 +21,6 @@ use utoipa::ToSchema;
 
 /// The longest long poll. A longer wait is cut to it.
 const MAX_WAIT: Duration = Duration::from_secs(300);
-/// The most labels of a workflow, and the most characters of a label's name or value.
-const MAX_LABELS: usize = 64;
-const MAX_LABEL_CHARS: usize = 256;
 /// The most characters of an idempotency key.
 const MAX_KEY_CHARS: usize = 256;
 
@@ -178,7 +175,7 @@ impl Api {
         let before = page.token().map(|token| token.parse::<WorkflowId>().map_err(|_| invalid_page_token()));
         let before = before.transpose()?;
         let filter = filter::parse(filter, clock::now())?;
-        let request = ListRequest { namespace: context.namespace.clone(), filter, limit, before };
+        let request = ListRequest { namespace: context.namespace.to_string(), filter, limit, before };
         let page = self.store().list(&request).await?;
         let last = page.workflows.last().map(|summary| summary.id.to_string());
         let next_page_token = if page.more { last.unwrap_or_default() } else { String::new() };
@@ -200,7 +197,7 @@ impl Api {
             CountField::Definition => Field::Definition,
         };
         let filter = filter::parse(filter, clock::now())?;
-        let counts = self.store().counts(&context.namespace, field, filter.as_ref()).await?;
+        let counts = self.store().counts(context.namespace.as_str(), field, filter.as_ref()).await?;
         let counts = counts.into_iter().map(|count| CountView { value: count.value, count: count.count });
         Ok(WorkflowCounts { counts: counts.collect() })
     }
@@ -213,7 +210,11 @@ impl Api {
             Err(Error::NoSuchWorkflow) => return Err(not_found(&id.to_string())),
             Err(other) => return Err(other.into()),
         };
-        if loaded.state.namespace == context.namespace { Ok(loaded) } else { Err(not_found(&id.to_string())) }
+        if loaded.state.namespace == context.namespace.as_str() {
+            Ok(loaded)
+        } else {
+            Err(not_found(&id.to_string()))
+        }
     }
 
     /// Builds the view of a loaded workflow.
@@ -279,7 +280,7 @@ impl Api {
         };
         // Subscribed before the read, so that an end in between is not missed.
         let mut watch = self.waiters.watch(id);
-        if self.engine.cached(id).is_some_and(|state| state.namespace == context.namespace) {
+        if self.engine.cached(id).is_some_and(|state| state.namespace == context.namespace.as_str()) {
             // The workflow is running in the cache: it need not be read before its end or the deadline.
             waiting_permit = acquire(waiting_permit)?;
             drop(tokio::time::timeout_at(deadline, watch.ended()).await);
@@ -302,7 +303,7 @@ impl Api {
         if wait.is_zero() {
             return Ok(None);
         }
-        self.admission.admit_waiting(&context.namespace, context.permit.as_ref()).map(Some)
+        self.admission.admit_waiting(context.namespace.as_str(), context.permit.as_ref()).map(Some)
     }
 }
 
@@ -331,17 +332,4 @@ fn check_idempotency_key(outer: Option<&str>, field: Option<String>) -> ApiResul
         return Err(invalid("invalid idempotency key: use 1 to 256 visible characters"));
     }
     Ok(Some(key))
-}
-
-fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
-    let fits = |text: &str| text.chars().count() <= MAX_LABEL_CHARS && !text.chars().any(char::is_control);
-    let invalid = labels.iter().find(|(name, value)| name.is_empty() || !fits(name) || !fits(value));
-    if labels.len() > MAX_LABELS || invalid.is_some() {
-        let detail = format!(
-            "invalid labels: use at most {MAX_LABELS} labels, with names and values of at most {MAX_LABEL_CHARS} \
-             visible characters"
-        );
-        return Err(Problem::new(WRONG_SHAPE, detail.clone()).at("/labels", detail));
-    }
-    Ok(())
 }

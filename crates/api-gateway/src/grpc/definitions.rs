@@ -2,6 +2,7 @@
 
 use super::{GrpcServices, RpcResult, message, operation, path_name};
 use crate::api::definitions::ApplyDefinition;
+use crate::error::{PARAMETER, Problem};
 use axum::http::StatusCode;
 use goconductor_definition::Format;
 use goconductor_wire::v1 as wire;
@@ -21,9 +22,14 @@ impl DefinitionService for GrpcServices {
             .serve_with_status(operation::APPLY_DEFINITION, request, status, |api, call| async move {
                 path_name("name", &call.message.name)?;
                 let context = call.context()?;
-                let format = match call.message.format() {
-                    wire::DefinitionFormat::Json => Format::Json,
-                    wire::DefinitionFormat::Yaml | wire::DefinitionFormat::Unspecified => Format::Yaml,
+                let number = call.message.format;
+                let format = match wire::DefinitionFormat::try_from(number) {
+                    Ok(wire::DefinitionFormat::Json) => Format::Json,
+                    Ok(wire::DefinitionFormat::Yaml | wire::DefinitionFormat::Unspecified) => Format::Yaml,
+                    Err(_) => {
+                        let detail = format!("unknown format {number} of a definition: use YAML or JSON");
+                        return Err(Problem::new(PARAMETER, detail));
+                    }
                 };
                 let wire::ApplyDefinitionRequest { name, source, dry_run, .. } = call.message;
                 let apply = ApplyDefinition { name, format, source: source.into(), dry_run };

@@ -1,8 +1,7 @@
 //! `WorkflowService`.
 
 use super::{
-    GrpcServices, RpcResult, duration, json_field, message, operation, optional, optional_number, page,
-    path_name,
+    GrpcServices, RpcResult, json_field, message, operation, optional, optional_number, page, path_name, wait,
 };
 use crate::api::unsupported;
 use crate::api::workflows::{AwaitedWorkflow, CountField, CountView, StartedWorkflow, WorkflowStart};
@@ -33,7 +32,7 @@ impl WorkflowService for GrpcServices {
                     version: message.version,
                     idempotency_key: optional(message.idempotency_key),
                     labels: message.labels.into_iter().collect(),
-                    wait: duration(message.wait),
+                    wait: wait(message.wait)?,
                 };
                 api.start_workflow(&context, start).await
             })
@@ -131,7 +130,7 @@ impl WorkflowService for GrpcServices {
         let result = self
             .serve_with_status(operation::GET_RESULT, request, status, |api, call| async move {
                 let id = path_name("id", &call.message.id)?;
-                api.workflow_result(&call.context()?, id, duration(call.message.wait)).await
+                api.workflow_result(&call.context()?, id, wait(call.message.wait)?).await
             })
             .await?;
         Ok(Response::new(wire::GetResultResponse {

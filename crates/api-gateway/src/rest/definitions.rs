@@ -26,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ApplyQuery {
     /// Check the definition without storing it (default: false)

@@ -21,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct EventsQuery {
     /// Number of the event after which to begin (default: 0)

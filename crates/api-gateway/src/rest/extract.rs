@@ -2,13 +2,13 @@
 
 use super::guard::permit_of;
 use crate::api::{Api, CallContext};
-use crate::error::{ApiResult, MALFORMED, MEDIA_TYPE, PARAMETER, Problem, WRONG_SHAPE};
+use crate::error::{ApiResult, MALFORMED, MEDIA_TYPE, PARAMETER, Problem, WRONG_SHAPE, token};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use bytes::Bytes;
-use goconductor_saga::Json;
+use goconductor_saga::{Json, parse_json, without_mark};
 use serde::de::DeserializeOwned;
 
 /// The caller of a request and its namespace.
@@ -79,7 +79,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJsonBody<T> {
     async fn from_request(request: Request, api: &Api) -> ApiResult<Self> {
         let (parts, body) = request.into_parts();
         let bytes = read(body).await?;
-        if bytes.iter().all(u8::is_ascii_whitespace) {
+        if without_mark(&bytes).unwrap_or(&bytes).iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(T::default()));
         }
         if !is_json(&parts.headers) {
@@ -123,11 +123,7 @@ async fn read(body: axum::body::Body) -> ApiResult<Bytes> {
 }
 
 fn json(api: &Api, bytes: &[u8]) -> ApiResult<Json> {
-    let value: Json = serde_json::from_slice(bytes).map_err(|error| {
-        let position = (error.line(), error.column());
-        let detail = format!("the body is not valid JSON: {error}");
-        Problem::new(MALFORMED, detail).at_line("", position, error.to_string())
-    })?;
+    let value = parse_json(bytes).map_err(|error| Problem::invalid_json("the body", "", &error))?;
     api.check_depth(&value, 0)?;
     Ok(value)
 }
@@ -147,9 +143,7 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     for segment in path {
         match segment {
             Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            Segment::Map { key } => {
-                pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1")))
-            }
+            Segment::Map { key } => pointer.push_str(&format!("/{}", token(key))),
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }

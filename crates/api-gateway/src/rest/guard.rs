@@ -2,15 +2,17 @@
 
 use crate::admission::{Admission, BodyPermit, RequestPermit};
 use crate::api::{Api, admission_namespace};
-use crate::error::{BODY_TIMEOUT, CROSS_SITE, MALFORMED, Problem};
+use crate::error::{BODY_TIMEOUT, CROSS_SITE, MALFORMED, PARAMETER, Problem};
 use axum::body::{Body, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The time within which a body must arrive.
@@ -18,6 +20,8 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// The bytes of a body over the limit that are read and dropped. A client that is still sending would otherwise not
 /// see the response.
 const MAX_DROPPED_BYTES: usize = 16 << 20;
+/// The most characters of a parameter's name that a message repeats.
+const MAX_SHOWN: usize = 60;
 /// The time within which the body of a refused request is read and dropped.
 const DROP_TIME: Duration = Duration::from_secs(2);
 
@@ -54,6 +58,23 @@ fn is_address(host: &str) -> bool {
         Some(_) | None => host,
     };
     name == "localhost" || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
+}
+
+/// Refuses the query of an operation that has no query parameters. A misspelt parameter would have no effect.
+pub(super) async fn refuse_query(
+    State(without_query): State<Arc<BTreeSet<(String, String)>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    let path = request.extensions().get::<MatchedPath>().filter(|_| !query.is_empty());
+    let operation = path.map(|path| (request.method().as_str().to_owned(), path.as_str().to_owned()));
+    if operation.is_some_and(|operation| without_query.contains(&operation)) {
+        let name: String = query.chars().take_while(|c| !matches!(c, '=' | '&')).take(MAX_SHOWN).collect();
+        let detail = format!("unknown query parameter {name:?}: this operation has no query parameters");
+        return Problem::new(PARAMETER, detail).into_response();
+    }
+    next.run(request).await
 }
 
 /// Limits the requests in flight. Of a refused request, only the namespace is read before the response; its body is

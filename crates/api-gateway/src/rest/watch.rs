@@ -18,6 +18,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct WatchQuery {
     /// AIP-160 filter, as for the list

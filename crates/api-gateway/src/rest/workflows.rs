@@ -42,6 +42,7 @@ struct StartBody {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     /// AIP-160 filter, such as `status = ERROR AND created_at > "-24h"`
@@ -53,6 +54,7 @@ struct ListQuery {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct CountQuery {
     /// `status` (default) or `definition`
@@ -62,6 +64,7 @@ struct CountQuery {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct WaitQuery {
     /// How long to wait for the workflow's end, such as `30s`: at most `5m` (default: no wait)
