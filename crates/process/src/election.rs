@@ -50,12 +50,22 @@ impl Process {
 
 /// Opens the election at the configured backend.
 async fn open(config: &Config) -> Result<Arc<dyn Election>, Error> {
-    let election: Arc<dyn Election> = match config.election.backend {
+    let election = connect(config).await?;
+    Ok(Arc::new(EraElection::new(election, config.election.era)?))
+}
+
+/// Connects to the configured backend.
+#[cfg_attr(
+    not(any(feature = "etcd", feature = "postgres", feature = "zookeeper")),
+    allow(clippy::unused_async, reason = "the signature does not depend on the drivers")
+)]
+async fn connect(config: &Config) -> Result<Arc<dyn Election>, Error> {
+    match config.election.backend {
         ElectionBackend::Local => {
             let reason = "election.backend is local, which cannot connect processes: set it to postgres, etcd or \
                           zookeeper, or set election.electors to the URLs of leader-electors; or run `goconductor \
                           dev`, which runs all services in one process";
-            return Err(Error::Configuration { reason: reason.to_owned() });
+            Err(Error::Configuration { reason: reason.to_owned() })
         }
         #[cfg(feature = "postgres")]
         ElectionBackend::Postgres => {
@@ -63,26 +73,25 @@ async fn open(config: &Config) -> Result<Arc<dyn Election>, Error> {
             let missing = || Error::Configuration { reason: "election.url is missing".to_owned() };
             let url = config.election_url().ok_or_else(missing)?;
             let settings = Settings { lease: config.election.settings.lease };
-            Arc::new(PostgresElection::connect(url.expose(), settings).await?)
+            Ok(Arc::new(PostgresElection::connect(url.expose(), settings).await?))
         }
         #[cfg(feature = "etcd")]
         ElectionBackend::Etcd => {
             let settings = config.election.settings.clone();
-            Arc::new(goconductor_election::EtcdElection::connect(settings).await?)
+            Ok(Arc::new(goconductor_election::EtcdElection::connect(settings).await?))
         }
         #[cfg(feature = "zookeeper")]
         ElectionBackend::ZooKeeper => {
             let settings = config.election.settings.clone();
-            Arc::new(goconductor_election::ZooKeeperElection::connect(settings).await?)
+            Ok(Arc::new(goconductor_election::ZooKeeperElection::connect(settings).await?))
         }
         #[cfg(not(feature = "postgres"))]
-        ElectionBackend::Postgres => return Err(missing_driver("postgres")),
+        ElectionBackend::Postgres => Err(missing_driver("postgres")),
         #[cfg(not(feature = "etcd"))]
-        ElectionBackend::Etcd => return Err(missing_driver("etcd")),
+        ElectionBackend::Etcd => Err(missing_driver("etcd")),
         #[cfg(not(feature = "zookeeper"))]
-        ElectionBackend::ZooKeeper => return Err(missing_driver("zookeeper")),
-    };
-    Ok(Arc::new(EraElection::new(election, config.election.era)?))
+        ElectionBackend::ZooKeeper => Err(missing_driver("zookeeper")),
+    }
 }
 
 /// Checks that this build contains the driver of a backend, which may be needed only later.

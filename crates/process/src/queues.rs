@@ -38,40 +38,38 @@ impl QueueFactory for ConfiguredQueues {
             let advice = "add its section below queue";
             Error::configuration(format!("queue {name} is not configured for this process: {advice}"))
         };
-        Ok(match backend.ok_or_else(missing)? {
-            QueueBackend::Memory => {
-                return Err(Error::configuration("queue memory cannot connect processes"));
-            }
+        match backend.ok_or_else(missing)? {
+            QueueBackend::Memory => Err(Error::configuration("queue memory cannot connect processes")),
             #[cfg(feature = "kafka")]
             QueueBackend::Kafka => {
                 let settings = self.config.kafka.clone().ok_or_else(missing)?;
-                metered(goconductor_queue::kafka::KafkaQueue::new(settings)?)
+                Ok(metered(goconductor_queue::kafka::KafkaQueue::new(settings)?))
             }
             #[cfg(not(feature = "kafka"))]
-            QueueBackend::Kafka => return Err(missing_driver("kafka")),
+            QueueBackend::Kafka => Err(missing_driver("kafka")),
             #[cfg(feature = "kinesis")]
             QueueBackend::Kinesis => {
                 let settings = self.config.kinesis.clone().ok_or_else(missing)?;
                 let leases = Arc::new(crate::leases::StoreLeases(Arc::clone(&self.store)));
-                metered(goconductor_queue::kinesis::KinesisQueue::new(settings, &self.identity, leases)?)
+                Ok(metered(goconductor_queue::kinesis::KinesisQueue::new(settings, &self.identity, leases)?))
             }
             #[cfg(not(feature = "kinesis"))]
-            QueueBackend::Kinesis => return Err(missing_driver("kinesis")),
+            QueueBackend::Kinesis => Err(missing_driver("kinesis")),
             #[cfg(feature = "nats")]
             QueueBackend::Nats => {
                 let settings = self.config.nats.clone().ok_or_else(missing)?;
-                metered(goconductor_queue::nats::NatsQueue::new(settings)?)
+                Ok(metered(goconductor_queue::nats::NatsQueue::new(settings)?))
             }
             #[cfg(not(feature = "nats"))]
-            QueueBackend::Nats => return Err(missing_driver("nats")),
+            QueueBackend::Nats => Err(missing_driver("nats")),
             #[cfg(feature = "rabbitmq")]
             QueueBackend::RabbitMq => {
                 let settings = self.config.rabbitmq.clone().ok_or_else(missing)?;
-                metered(goconductor_queue::rabbitmq::RabbitQueue::new(settings)?)
+                Ok(metered(goconductor_queue::rabbitmq::RabbitQueue::new(settings)?))
             }
             #[cfg(not(feature = "rabbitmq"))]
-            QueueBackend::RabbitMq => return Err(missing_driver("rabbitmq")),
-        })
+            QueueBackend::RabbitMq => Err(missing_driver("rabbitmq")),
+        }
     }
 }
 
