@@ -31,7 +31,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
 use goconductor_election::{Election, Hosted};
-use goconductor_process::LimitedListener;
+use goconductor_process::{LimitedListener, Listeners};
 use goconductor_queue_migration::QueueMigrator;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
@@ -40,7 +40,6 @@ use goconductor_transition::Engine;
 use schemas::Schemas;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -140,12 +139,12 @@ async fn dispatch(State(protocols): State<Protocols>, request: Request) -> Respo
 /// # Errors
 /// Returns the error of the listener.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     dependencies: Dependencies,
     more: impl FnOnce(Routes) -> Routes,
 ) -> std::io::Result<()> {
     let stop = dependencies.stop.clone();
-    let connections = LimitedListener::new(listener, dependencies.admission.connections);
+    let connections = LimitedListener::new(listeners, dependencies.admission.connections);
     let router = router_with(dependencies, more);
     let serving = goconductor_process::serve(connections, router, stop.clone());
     let drain_timeout = async {

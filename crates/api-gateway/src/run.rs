@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// # Errors
 /// Returns an error if the configuration is invalid, the address cannot be bound or the server fails.
 pub async fn run(process: Process) -> anyhow::Result<()> {
-    let host = Host::listen(&process, process.config.listen).await?;
+    let host = Host::listen(&process, &process.config.listen).await?;
     let Backends { store, changes, queues, engine } = Backends::open(&process)?;
     let dependencies = Dependencies {
         engine: Arc::clone(&engine),

@@ -8,8 +8,7 @@ mod queue;
 mod workflow;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use goconductor_service_kit::config::{Flag, Sources};
-use std::net::SocketAddr;
+use goconductor_service_kit::config::{Flag, ListenAddress, Sources};
 use std::path::PathBuf;
 
 #[cfg(feature = "bench")]
@@ -18,9 +17,6 @@ pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
 pub(crate) use workflow::{BulkArgs, GroupingField, ListArgs, StartArgs, WorkflowCommand};
-
-/// Environment variables that the command line reads itself. The configuration must not reject them as unknown keys.
-const OWN_VARIABLES: [&str; 2] = ["GOCONDUCTOR_SERVER", "GOCONDUCTOR_NAMESPACE"];
 
 /// Run sagas: either every step completes, or the completed steps are compensated
 #[derive(Debug, Parser)]
@@ -154,7 +150,7 @@ pub(crate) struct DevArgs {
     pub(crate) bench_participants: bool,
     /// Address to listen on (default: the setting `listen`)
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: Option<ListenAddress>,
     /// Keep all data in memory and lose it on exit
     #[arg(long, conflicts_with = "data_dir")]
     pub(crate) ephemeral: bool,
@@ -186,7 +182,7 @@ impl DevArgs {
     pub(crate) fn sources(&self) -> Sources {
         let mut sources = self.settings.sources();
         let named = [
-            ("listen", "--listen", self.listen.map(|listen| listen.to_string())),
+            ("listen", "--listen", self.listen.as_ref().map(ListenAddress::to_string)),
             ("telemetry.log_level", "--log-level", self.log_level.clone()),
             ("telemetry.log_format", "--log-format", self.log_format.clone()),
         ];
@@ -206,9 +202,7 @@ impl SettingArgs {
         flags.extend(
             self.data_dir.as_ref().map(|dir| flag("data_dir", "--data-dir", dir.display().to_string())),
         );
-        let mut sources = Sources::of_process(self.config.clone(), flags);
-        sources.other_env = OWN_VARIABLES.map(str::to_owned).to_vec();
-        sources
+        Sources::of_process(self.config.clone(), flags)
     }
 }
 

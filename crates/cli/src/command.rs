@@ -3,7 +3,7 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod completion;
-mod config;
+pub(crate) mod config;
 mod definition;
 mod explain;
 mod lock;

@@ -2,13 +2,13 @@
 
 use crate::args::DevArgs;
 use crate::demo;
-use crate::error::{CliError, Exit, Result};
+use crate::error::Result;
 use anyhow::Context;
 use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
-use goconductor_process::MembershipLease;
+use goconductor_process::{Listeners, MembershipLease};
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::{Executor, WorkerAcceptor};
@@ -24,7 +24,6 @@ use goconductor_transition::{Engine, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 
 /// The bits of a fencing token that one run of the process can use. The next run starts above them.
 const TOKEN_BITS: u32 = 32;
@@ -36,10 +35,10 @@ const TOKEN_BITS: u32 = 32;
 pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let config = Config::load(&args.sources())?;
     let metrics = telemetry::init(&config.telemetry).map_err(anyhow::Error::from)?;
+    config.warn_about_ignored_variables();
     // Bind before the database is opened: an address in use is the most frequent mistake.
-    let listener =
-        TcpListener::bind(config.listen).await.map_err(|error| bind_error(config.listen, &error))?;
-    let address = listener.local_addr().context("failed to read the local address")?;
+    let listeners = Listeners::bind(&config.listen, &config).await?;
+    let address = listeners.local_addr().context("failed to read the local address")?;
     let backend = open(location(&config, &args)).await?;
     // The in-process queue lost its messages when the previous process ended. Dispatch the commands again.
     let expired = backend.expire_deliveries(clock::now()).await?;
@@ -47,14 +46,9 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
         tracing::info!(commands = expired, "dispatcher reset commands of an earlier process");
     }
     let services = DevServices::start(&config, backend, metrics, &args, address).await?;
-    print_banner(&address.to_string(), &config, &args);
-    services.serve(listener).await?;
+    print_banner(&config.listen.with_port(address.port()).to_string(), &config, &args);
+    services.serve(listeners).await?;
     Ok(())
-}
-
-fn bind_error(address: SocketAddr, error: &std::io::Error) -> CliError {
-    CliError::new(Exit::Other, format!("failed to bind {address}: {error}"))
-        .hint("choose another address with --listen")
 }
 
 /// Opens a database. The directory of a SQLite file is created.
@@ -159,8 +153,8 @@ impl DevServices {
     }
 
     /// Serves until a signal, then stops each part before the parts that it depends on.
-    async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        let served = gateway::serve(listener, self.gateway, |routes| routes.add_service(self.workers)).await;
+    async fn serve(self, listeners: Listeners) -> anyhow::Result<()> {
+        let served = gateway::serve(listeners, self.gateway, |routes| routes.add_service(self.workers)).await;
         // If the gateway failed, no signal has been received: start the drain here.
         self.drain.signal();
         tracing::info!("server started to drain work in progress");

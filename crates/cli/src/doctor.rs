@@ -16,7 +16,7 @@ use serde_json::json;
 
 /// Checks the store and prints the findings. The exit code is 1 if there are any.
 pub(crate) async fn run(args: &DoctorArgs, out: &Output) -> Result {
-    let store = open::store(args).await?;
+    let store = open::store(args, out).await?;
     store.check().await?;
     let progress = progress(out);
     let report = scan::run(store.as_ref(), &|checked| progress.set_position(checked)).await;

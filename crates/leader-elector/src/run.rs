@@ -13,7 +13,7 @@ use tonic::service::Routes;
 /// # Errors
 /// Returns an error if the configuration, the address or the backend cannot be used.
 pub async fn run(process: Process) -> anyhow::Result<()> {
-    let host = Host::listen(&process, process.config.election.listen).await?;
+    let host = Host::listen(&process, &process.config.election.listen).await?;
     let backend = process.backend_election().await?;
     process.add_check("election", &backend, |backend| async move {
         backend.list().await.map(drop).map_err(|error| error.to_string())

@@ -4,9 +4,6 @@ use clap::{Arg, ArgAction, Command};
 use goconductor_service_kit::config::{Flag, Sources};
 use std::path::PathBuf;
 
-/// Variables with the prefix of settings that only the command line interface reads.
-const OTHER_VARIABLES: [&str; 2] = ["GOCONDUCTOR_SERVER", "GOCONDUCTOR_NAMESPACE"];
-
 /// Parses the command line. Ends the process with a message if it is not valid.
 pub(crate) fn parse(name: &'static str, listen: &'static str) -> Sources {
     let matches = command(name).get_matches();
@@ -21,9 +18,7 @@ pub(crate) fn parse(name: &'static str, listen: &'static str) -> Sources {
     flags.extend(one("listen").map(|address| flag(listen, "--listen", address)));
     flags.extend(one("log-level").map(|level| flag("telemetry.log_level", "--log-level", level)));
     flags.extend(one("log-format").map(|format| flag("telemetry.log_format", "--log-format", format)));
-    let mut sources = Sources::of_process(one("config").map(PathBuf::from), flags);
-    sources.other_env = OTHER_VARIABLES.map(str::to_owned).to_vec();
-    sources
+    Sources::of_process(one("config").map(PathBuf::from), flags)
 }
 
 fn flag(path: &str, name: &str, value: String) -> Flag {

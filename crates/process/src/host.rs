@@ -2,6 +2,7 @@
 //! HTTP/1.1 and gRPC over HTTP/2 share it.
 
 use crate::listener::LimitedListener;
+use crate::listeners::Listeners;
 use crate::process::Process;
 use anyhow::Context;
 use axum::Router;
@@ -10,13 +11,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use goconductor_service_kit::config::ListenAddress;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -53,12 +54,10 @@ impl Host {
     /// Listens, and serves health and metrics. Other requests are refused until [`open`](Self::open).
     ///
     /// # Errors
-    /// Returns an error if the address cannot be bound.
-    pub async fn listen(process: &Process, address: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("failed to bind {address}; choose another address with --listen"))?;
-        let address = listener.local_addr().context("failed to read the local address")?;
+    /// Returns an error if the address cannot be resolved or bound, or must not be listened on.
+    pub async fn listen(process: &Process, address: &ListenAddress) -> anyhow::Result<Self> {
+        let listeners = Listeners::bind(address, &process.config).await?;
+        let address = listeners.local_addr().context("failed to read the local address")?;
         let service: Arc<OnceLock<Router>> = Arc::default();
         let surface = Surface {
             readiness: process.readiness.clone(),
@@ -68,7 +67,7 @@ impl Host {
         };
         let closing = CancellationToken::new();
         let max = usize::try_from(process.config.limits.connections).unwrap_or(usize::MAX);
-        let connections = LimitedListener::new(listener, max);
+        let connections = LimitedListener::new(listeners, max);
         let serving = tokio::spawn(serve(connections, router(surface), closing.clone()));
         tracing::info!(%address, service = process.name, "service started to listen");
         Ok(Self { address, service, closing, serving })

@@ -21,6 +21,7 @@ mod host;
 #[cfg(feature = "kinesis")]
 mod leases;
 mod listener;
+mod listeners;
 mod membership;
 pub mod metrics;
 mod process;
@@ -30,6 +31,7 @@ mod run;
 pub use backends::{Backends, DATABASE_FILE, database_location, open_database};
 pub use host::{Host, serve};
 pub use listener::{LimitedConnection, LimitedListener};
+pub use listeners::Listeners;
 pub use membership::MembershipLease;
 pub use process::Process;
 pub use run::{chain, main};

@@ -1,5 +1,6 @@
 //! A listener that limits the number of open connections, because each uses memory and a file descriptor.
 
+use crate::listeners::Listeners;
 use crate::metrics;
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
@@ -23,7 +24,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// A listener that limits the number of open connections.
 #[derive(Debug)]
 pub struct LimitedListener {
-    listener: TcpListener,
+    listeners: Listeners,
     permits: Arc<Semaphore>,
 }
 
@@ -37,14 +38,15 @@ pub struct LimitedConnection {
 impl LimitedListener {
     /// Creates a listener with at most `max` open connections.
     #[must_use]
-    pub fn new(listener: TcpListener, max: usize) -> Self {
-        Self { listener, permits: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))) }
+    pub fn new(listeners: impl Into<Listeners>, max: usize) -> Self {
+        let listeners = listeners.into();
+        Self { listeners, permits: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))) }
     }
 
     /// Accepts the next connection within the limit. Refuses connections beyond it. Cancel-safe.
     pub async fn next(&mut self) -> (LimitedConnection, SocketAddr) {
         loop {
-            let (stream, address) = match self.listener.accept().await {
+            let (stream, address) = match self.listeners.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::debug!(%error, "connection was not accepted");
@@ -119,6 +121,7 @@ impl AsyncWrite for LimitedConnection {
 mod tests {
     use super::*;
     use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
 
     #[tokio::test]
     async fn connection_beyond_the_limit_gets_a_503_response() {

@@ -37,6 +37,7 @@ impl Process {
     /// Returns an error if the log filter is not valid, or if the signal handlers cannot be installed.
     pub fn start(name: &'static str, config: Config) -> anyhow::Result<Self> {
         let metrics = telemetry::init(&config.telemetry)?;
+        config.warn_about_ignored_variables();
         goconductor_telemetry::describe(crate::metrics::ALL);
         drop(tokio::spawn(metrics.clone().maintenance_loop()));
         let drain = Drain::new();

@@ -2,7 +2,7 @@
 
 use crate::arguments;
 use crate::process::Process;
-use goconductor_service_kit::config::Config;
+use goconductor_service_kit::config::{Config, Invalid};
 use std::process::ExitCode;
 
 /// Exit code of a configuration that cannot work.
@@ -70,7 +70,7 @@ fn is_about_configuration(cause: &(dyn std::error::Error + 'static)) -> bool {
     let of_queue = cause
         .downcast_ref::<goconductor_queue::Error>()
         .is_some_and(|error| error.kind() == goconductor_queue::ErrorKind::Configuration);
-    of_store || of_election || of_queue
+    of_store || of_election || of_queue || cause.is::<Invalid>()
 }
 
 #[allow(clippy::print_stderr, reason = "the log may not be installed, and the text is for a person")]

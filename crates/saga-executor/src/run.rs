@@ -37,7 +37,7 @@ pub struct InProcess {
 /// # Errors
 /// Returns an error if the configuration is invalid or the address cannot be bound.
 pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Result<()> {
-    let host = Host::listen(&process, process.config.executor.listen).await?;
+    let host = Host::listen(&process, &process.config.executor.listen).await?;
     let Backends { store, changes: _, queues, engine } = Backends::open(&process)?;
     let election = process.election().await?;
     let settings = settings(&process.config, process.instance.clone());

@@ -4,12 +4,17 @@
 //! (`GOCONDUCTOR_STATE_STORE__BACKEND`) and flags. In each of them, a value may be a reference `env://NAME` or
 //! `file://path`. The name of a variable cannot contain a hyphen, so `_` stands for it in the name of a service.
 //!
+//! A key of the file or a flag that is not a setting is a problem. A variable that is not a setting is ignored and
+//! reported, because the environment is shared: Kubernetes sets variables with our prefix in each pod.
+//!
 //! The adapters of `goconductor-queue` and `goconductor-election` define their own settings, and the sections are read
 //! straight into these types.
 
 mod config_file;
 mod election;
 mod http_url;
+mod ignored;
+mod listen_address;
 mod queue;
 mod reader;
 mod reference;
@@ -30,6 +35,8 @@ use std::time::Duration;
 
 pub use election::{ElectionBackend, ElectionConfig};
 pub use http_url::{HttpUrl, InvalidUrl};
+pub use ignored::{IgnoreReason, IgnoredVariable};
+pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use queue::{QueueBackend, QueueConfig};
 pub use secret_url::SecretUrl;
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
@@ -39,7 +46,7 @@ pub use state_store::{StateStoreBackend, StateStoreConfig};
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Listening address of the gateway.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Whether the listening addresses may be reachable from other machines, although the API has no authentication.
     pub allow_insecure_bind: bool,
     /// Directory of local files.
@@ -59,6 +66,7 @@ pub struct Config {
     /// Logging.
     pub telemetry: TelemetryConfig,
     settings: Vec<Setting>,
+    ignored: Vec<IgnoredVariable>,
 }
 
 /// A service that the executor calls.
@@ -115,7 +123,7 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecutorConfig {
     /// Listening address of a saga-executor process, for workers and for health checks.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// The services to serve. If it is empty, all services that have a URL or a connected worker are served.
     pub services: Vec<String>,
     /// Whether the process is a candidate for the duties: redelivery and timers.
@@ -163,29 +171,88 @@ impl Config {
     /// # Errors
     /// Returns [`Invalid`] with all problems.
     pub fn load(sources: &Sources) -> Result<Self, Invalid> {
-        let mut reader = SettingReader::new(sources)?;
-        let mut config = Self {
-            listen: reader.get("listen", &value::address(), SocketAddr::from((Ipv4Addr::LOCALHOST, 8470))),
-            allow_insecure_bind: reader.get("allow_insecure_bind", &value::boolean(), false),
-            data_dir: reader.get("data_dir", &value::path(), PathBuf::from("goconductor-data")),
-            state_store: state_store::read(&mut reader),
-            queue: queue::read(&mut reader),
-            election: election::read(&mut reader),
-            limits: limits(&mut reader),
-            executor: executor(&mut reader),
-            telemetry: telemetry(&mut reader),
-            services: services(&mut reader),
-            settings: Vec::new(),
-        };
-        config.check(&mut reader);
+        let mut reader = SettingReader::new(sources, &[])?;
+        let mut config = Self::read(&mut reader);
+        let ignored = reader.ignored_variables();
+        if !ignored.is_empty() {
+            // Read again without them: a variable that is not a setting could add a name to an open section.
+            reader = SettingReader::new(sources, &ignored)?;
+            config = Self::read(&mut reader);
+        }
+        config.ignored = ignored;
         config.settings = reader.finish()?;
         Ok(config)
+    }
+
+    fn read(reader: &mut SettingReader<'_>) -> Self {
+        let listen = ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 8470)));
+        let config = Self {
+            listen: reader.get("listen", &value::address(), listen),
+            allow_insecure_bind: reader.get("allow_insecure_bind", &value::boolean(), false),
+            data_dir: reader.get("data_dir", &value::path(), PathBuf::from("goconductor-data")),
+            state_store: state_store::read(reader),
+            queue: queue::read(reader),
+            election: election::read(reader),
+            limits: limits(reader),
+            executor: executor(reader),
+            telemetry: telemetry(reader),
+            services: services(reader),
+            settings: Vec::new(),
+            ignored: Vec::new(),
+        };
+        config.check(reader);
+        config
     }
 
     /// Returns all settings with the origins of their values. Secrets are masked.
     #[must_use]
     pub fn explain(&self) -> &[Setting] {
         &self.settings
+    }
+
+    /// Returns the environment variables with the prefix of settings that are not settings and have no effect, ordered by
+    /// name.
+    #[must_use]
+    pub fn ignored_variables(&self) -> &[IgnoredVariable] {
+        &self.ignored
+    }
+
+    /// Logs a warning for each environment variable that could be a misspelt setting. Must be called once, after the log
+    /// was initialised. Variables that Kubernetes sets are not logged.
+    pub fn warn_about_ignored_variables(&self) {
+        for IgnoredVariable { name, reason } in &self.ignored {
+            match reason {
+                IgnoreReason::ServiceLink => {}
+                IgnoreReason::Unknown { nearest: Some(nearest) } => tracing::warn!(
+                    variable = name,
+                    nearest,
+                    "environment variable was ignored, because no setting has its name"
+                ),
+                IgnoreReason::Unknown { nearest: None } => tracing::warn!(
+                    variable = name,
+                    "environment variable was ignored, because no setting has its name"
+                ),
+            }
+        }
+    }
+
+    /// Checks the IP addresses to which a listening address was resolved.
+    ///
+    /// # Errors
+    /// Returns [`Invalid`] if one of them is not a loopback address and `allow_insecure_bind` is not set.
+    pub fn check_resolved(&self, listen: &ListenAddress, resolved: &[SocketAddr]) -> Result<(), Invalid> {
+        let Some(reachable) = resolved.iter().find(|address| !self.allows(address)) else { return Ok(()) };
+        let subject = match listen {
+            ListenAddress::Ip(address) => address.to_string(),
+            ListenAddress::Name { .. } => format!("{listen} resolves to {}, which", reachable.ip()),
+        };
+        let message = insecure_bind(&subject);
+        Err(Invalid { problems: vec![Problem { path: String::new(), origin: Origin::Default, message }] })
+    }
+
+    /// Returns whether the configuration allows to listen on an address.
+    fn allows(&self, address: &SocketAddr) -> bool {
+        self.allow_insecure_bind || address.ip().to_canonical().is_loopback()
     }
 
     /// Returns the URL of the database for leader election: `election.url`, or else the URL of the state store.
@@ -197,21 +264,17 @@ impl Config {
     /// Checks the settings against each other.
     fn check(&self, reader: &mut SettingReader<'_>) {
         let listens = [
-            ("listen", self.listen),
-            ("state_store.listen", self.state_store.listen),
-            ("election.listen", self.election.listen),
-            ("executor.listen", self.executor.listen),
+            ("listen", &self.listen),
+            ("state_store.listen", &self.state_store.listen),
+            ("election.listen", &self.election.listen),
+            ("executor.listen", &self.executor.listen),
         ];
         for (path, listen) in listens {
-            if self.allow_insecure_bind || listen.ip().to_canonical().is_loopback() {
-                continue;
+            // A name is checked when it is resolved, just before the process listens.
+            let ListenAddress::Ip(address) = listen else { continue };
+            if !self.allows(address) {
+                reader.problem(path, reader.origin(path), insecure_bind(&address.to_string()));
             }
-            let message = format!(
-                "{listen} is reachable from other machines, and the API has no authentication yet: listen on 127.0.0.1 \
-                 or [::1]; or, if a proxy or firewall restricts access, set `allow_insecure_bind: true` \
-                 (GOCONDUCTOR_ALLOW_INSECURE_BIND=true)"
-            );
-            reader.problem(path, reader.origin(path), message);
         }
         if !self.executor.duty_shards.is_power_of_two() {
             let message = "must be 1, 2, 4, 8 or 16, so that all shards have the same size";
@@ -240,6 +303,15 @@ impl Config {
             reader.problem("election.url", reader.origin("election.backend"), message);
         }
     }
+}
+
+/// Returns the message for an address that must not be listened on. `subject` is the address.
+fn insecure_bind(subject: &str) -> String {
+    format!(
+        "{subject} is reachable from other machines, and the API has no authentication yet: listen on 127.0.0.1 or \
+         [::1]; or, if a proxy or firewall restricts access, set `allow_insecure_bind: true` \
+         (GOCONDUCTOR_ALLOW_INSECURE_BIND=true)"
+    )
 }
 
 fn services(reader: &mut SettingReader<'_>) -> BTreeMap<String, ServiceConfig> {
@@ -304,12 +376,9 @@ fn limits(reader: &mut SettingReader<'_>) -> Limits {
 fn executor(reader: &mut SettingReader<'_>) -> ExecutorConfig {
     let day = Duration::from_secs(24 * 3600);
     let seconds = Duration::from_secs;
+    let listen = ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 8472)));
     ExecutorConfig {
-        listen: reader.get(
-            "executor.listen",
-            &value::address(),
-            SocketAddr::from((Ipv4Addr::LOCALHOST, 8472)),
-        ),
+        listen: reader.get("executor.listen", &value::address(), listen),
         services: reader.get(
             "executor.services",
             &value::list("a list of services such as [payments, inventory]", |name| {

@@ -14,7 +14,7 @@ use tonic::service::Routes;
 /// # Errors
 /// Returns an error if the process cannot start because of its configuration, its address or its database.
 pub async fn run(process: Process) -> anyhow::Result<()> {
-    let host = Host::listen(&process, process.config.state_store.listen).await?;
+    let host = Host::listen(&process, &process.config.state_store.listen).await?;
     let config = &process.config;
     let backend = process.open_with_retry("database", async || open_database(config).await).await?;
     process.add_check("database", &backend, |backend| async move {

@@ -1,7 +1,9 @@
 //! Opening of the store to check.
 
 use crate::args::DoctorArgs;
+use crate::command::config::warn_about_ignored_variables;
 use crate::error::{CliError, Exit, Result};
+use crate::output::Output;
 use goconductor_service_kit::config::{Config, StateStoreBackend};
 use goconductor_store::{DatabaseLocation, Store};
 use std::path::{Path, PathBuf};
@@ -11,11 +13,12 @@ use std::sync::Arc;
 const CONNECTIONS: u32 = 2;
 
 /// Opens the store of the arguments, or the store that a server with this configuration would use.
-pub(super) async fn store(args: &DoctorArgs) -> Result<Arc<dyn Store>> {
+pub(super) async fn store(args: &DoctorArgs, out: &Output) -> Result<Arc<dyn Store>> {
     if let Some(url) = &args.state_store_url {
         return by_url(url).await;
     }
     let config = Config::load(&args.settings.sources())?;
+    warn_about_ignored_variables(&config, out);
     match (config.state_store.backend, &config.state_store.url) {
         (_, Some(url)) => by_url(url.expose()).await,
         (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, None) => {

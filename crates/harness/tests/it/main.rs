@@ -13,6 +13,7 @@ mod check;
 mod cluster;
 mod crash;
 mod elections;
+mod environment;
 mod forward;
 mod garbage;
 mod grpc;

@@ -1,5 +1,6 @@
 //! The section `election`: how leaders are elected.
 
+use super::listen_address::ListenAddress;
 use super::reader::SettingReader;
 use super::secret_url::SecretUrl;
 use super::{tls, value};
@@ -19,7 +20,7 @@ pub struct ElectionConfig {
     /// High bits of every fencing token. It must be raised when the backend changes.
     pub era: u8,
     /// Listening address of a leader-elector process.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// URLs of the leader-elector processes that the other services connect to. If it is empty, each service is a
     /// candidate at the backend itself.
     pub electors: Vec<String>,
@@ -63,7 +64,7 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> ElectionConfig {
     let url = reader.optional("election.url", &postgres);
     let settings = settings(reader, backend, !electors.is_empty());
     let era = u8::try_from(reader.get("election.era", &value::integer(0, 127), 0)).unwrap_or(u8::MAX);
-    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8473));
+    let listen = ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 8473)));
     let listen = reader.get("election.listen", &value::address(), listen);
     ElectionConfig { backend, url, settings, era, listen, electors }
 }

@@ -2,6 +2,7 @@
 //! list of keys that could disagree.
 
 use super::config_file::{ConfigFile, Entry, RawValue};
+use super::ignored::{IgnoreReason, IgnoredVariable, is_service_link};
 use super::reference::{self, Resolved};
 use super::secret_url::MASK;
 use super::source::{Invalid, Origin, Problem, Setting, Sources};
@@ -23,16 +24,18 @@ pub(super) struct SettingReader<'a> {
     open_sections: BTreeSet<String>,
     /// Variables that a reference names. They are not settings, even if their names have our prefix.
     referenced: BTreeSet<String>,
+    /// Variables below a name that is not valid in an open section.
+    refused: BTreeSet<String>,
     settings: Vec<Setting>,
     problems: Vec<Problem>,
 }
 
 impl<'a> SettingReader<'a> {
-    /// Reads the layers.
+    /// Reads the layers, without the variables `ignored`.
     ///
     /// # Errors
     /// Returns [`Invalid`] if the file is not YAML, because then further problems cannot be determined.
-    pub(super) fn new(sources: &'a Sources) -> Result<Self, Invalid> {
+    pub(super) fn new(sources: &'a Sources, ignored: &[IgnoredVariable]) -> Result<Self, Invalid> {
         let document = sources.file.as_deref().map(ConfigFile::read).unwrap_or_default();
         if document.is_broken {
             return Err(Invalid { problems: document.problems });
@@ -44,12 +47,13 @@ impl<'a> SettingReader<'a> {
             known: BTreeMap::new(),
             open_sections: BTreeSet::new(),
             referenced: BTreeSet::new(),
+            refused: BTreeSet::new(),
             settings: Vec::new(),
             problems: document.problems,
         };
-        for (name, value) in &sources.env {
-            if sources.is_setting(name) {
-                reader.set(path_of(name), value, Origin::Env { name: name.clone() });
+        for (name, value) in sources.variables() {
+            if !ignored.iter().any(|variable| variable.name == name) {
+                reader.set(path_of(name), value, Origin::Env { name: name.to_owned() });
             }
         }
         for flag in &sources.flags {
@@ -118,12 +122,24 @@ impl<'a> SettingReader<'a> {
         names.into_iter().collect()
     }
 
-    /// Reports an invalid name in an open section, and ignores everything below it.
+    /// Reports an invalid name in an open section, and ignores everything below it. In the environment, such a name is
+    /// that of a variable that is not a setting.
     pub(super) fn refuse_name(&mut self, section: &str, name: &str, message: String) {
         let path = format!("{section}.{name}");
-        let origin = self.origin(&path);
-        self.keys.retain(|(key, _)| key != &path && !key.starts_with(&format!("{path}.")));
-        self.problem(&path, origin, message);
+        let below = format!("{path}.");
+        let is_below = |(key, _): &mut (String, Origin)| *key == path || key.starts_with(&below);
+        let mut origins = Vec::new();
+        for (_, origin) in self.keys.extract_if(.., is_below) {
+            match origin {
+                Origin::Env { name } => {
+                    self.refused.insert(name);
+                }
+                Origin::File { .. } | Origin::Flag { .. } | Origin::Default => origins.push(origin),
+            }
+        }
+        if let Some(origin) = origins.into_iter().next() {
+            self.problem(&path, origin, message);
+        }
     }
 
     /// Returns the origin of a setting, or of a setting below it.
@@ -137,6 +153,29 @@ impl<'a> SettingReader<'a> {
 
     pub(super) fn problem(&mut self, path: &str, origin: Origin, message: impl Into<String>) {
         self.problems.push(Problem { path: path.to_owned(), origin, message: message.into() });
+    }
+
+    /// Returns the variables that are not settings. Must be called after all settings were read.
+    pub(super) fn ignored_variables(&self) -> Vec<IgnoredVariable> {
+        let keys = unknown::Keys { known: &self.known, open_sections: &self.open_sections };
+        let is_unknown = |name: &str| {
+            let origin = Origin::Env { name: name.to_owned() };
+            self.refused.contains(name) || keys.is_unknown(&path_of(name), &origin, &self.values)
+        };
+        let variables = self.sources.variables();
+        let unknown = variables.filter(|(name, _)| !self.referenced.contains(*name) && is_unknown(name));
+        let ignored = unknown.map(|(name, value)| {
+            let reason = if is_service_link(name, value) {
+                IgnoreReason::ServiceLink
+            } else {
+                IgnoreReason::Unknown { nearest: keys.nearest_variable(name) }
+            };
+            IgnoredVariable { name: name.to_owned(), reason }
+        });
+        let mut ignored: Vec<_> = ignored.collect();
+        ignored.sort_by(|one, other| one.name.cmp(&other.name));
+        ignored.dedup_by(|one, other| one.name == other.name);
+        ignored
     }
 
     /// Returns all settings.

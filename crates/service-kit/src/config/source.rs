@@ -9,8 +9,9 @@ pub const ENV_PREFIX: &str = "GOCONDUCTOR_";
 /// Error code of an invalid configuration. Its page is `docs/errors/GC0001.md`.
 pub const INVALID: &str = "GC0001";
 
-/// Variables with the prefix that are not settings.
-const NOT_SETTINGS: [&str; 1] = ["GOCONDUCTOR_CONFIG"];
+/// Variables with the prefix that are read elsewhere: the path of the file, and the variables of the command line.
+pub(super) const NOT_SETTINGS: [&str; 4] =
+    ["GOCONDUCTOR_CONFIG", "GOCONDUCTOR_SERVER", "GOCONDUCTOR_NAMESPACE", "GOCONDUCTOR_COMPLETE"];
 
 /// A value on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +31,6 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The environment variables: names and values. Variables without the prefix are ignored.
     pub env: Vec<(String, String)>,
-    /// Variables with the prefix that are read elsewhere, such as by the command line.
-    pub other_env: Vec<String>,
     /// The flags of the command line.
     pub flags: Vec<Flag>,
 }
@@ -43,14 +42,13 @@ impl Sources {
         let env = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             .collect();
-        Self { file, env, other_env: Vec::new(), flags }
+        Self { file, env, flags }
     }
 
-    /// Returns whether an environment variable is a setting.
-    pub(super) fn is_setting(&self, name: &str) -> bool {
-        name.starts_with(ENV_PREFIX)
-            && !NOT_SETTINGS.contains(&name)
-            && !self.other_env.iter().any(|other| other == name)
+    /// Returns the environment variables that are read as settings: names and values.
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let variables = self.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        variables.filter(|(name, _)| name.starts_with(ENV_PREFIX) && !NOT_SETTINGS.contains(name))
     }
 
     /// Returns the value of `env://NAME`.

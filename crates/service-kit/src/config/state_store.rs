@@ -1,5 +1,6 @@
 //! The section `state_store`: the database of durable state.
 
+use super::listen_address::ListenAddress;
 use super::reader::SettingReader;
 use super::secret_url::SecretUrl;
 use super::value;
@@ -18,7 +19,7 @@ pub struct StateStoreConfig {
     /// Time that a workflow is kept after it ended. Zero keeps it indefinitely.
     pub retention: Duration,
     /// Listening address of a state-store process.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// URLs of the state-store processes that the other services connect to. If it is empty, each service opens the
     /// database itself.
     pub endpoints: Vec<String>,
@@ -56,7 +57,7 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> StateStoreConfig {
     let day = Duration::from_secs(24 * 3600);
     let retention =
         reader.get("state_store.retention", &value::duration(Duration::ZERO, 36_500 * day), 30 * day);
-    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8471));
+    let listen = ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 8471)));
     let listen = reader.get("state_store.listen", &value::address(), listen);
     StateStoreConfig { backend, url, max_connections, retention, listen, endpoints }
 }

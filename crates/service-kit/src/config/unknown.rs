@@ -1,7 +1,7 @@
 //! Unknown keys, and suggestions for similar known keys.
 
 use super::config_file::{Entry, RawValue};
-use super::source::{ENV_PREFIX, Origin, Problem};
+use super::source::{ENV_PREFIX, NOT_SETTINGS, Origin, Problem};
 use super::variable::variable_of;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +33,11 @@ impl Keys<'_> {
         problems
     }
 
+    /// Returns whether no setting has the path that an environment variable stands for.
+    pub(super) fn is_unknown(&self, path: &str, origin: &Origin, values: &BTreeMap<String, Entry>) -> bool {
+        self.problem(path, origin, values).is_some()
+    }
+
     /// Returns the wrong part of a path and a message, if the path is wrong.
     fn problem(
         &self,
@@ -58,7 +63,7 @@ impl Keys<'_> {
                 return Some((at.to_owned(), format!("expected {expected}, found keys")));
             }
             if !self.is_section(at) {
-                return Some((at.to_owned(), self.unknown(at, origin)));
+                return Some((at.to_owned(), self.unknown(at)));
             }
             end += 1;
         }
@@ -85,12 +90,8 @@ impl Keys<'_> {
         below.filter_map(|rest| rest.split('.').next()).collect()
     }
 
-    fn unknown(&self, path: &str, origin: &Origin) -> String {
-        let suggestion = match origin {
-            Origin::Env { name } => self.nearest_variable(name),
-            Origin::File { .. } | Origin::Flag { .. } | Origin::Default => self.nearest_key(path),
-        };
-        match suggestion {
+    fn unknown(&self, path: &str) -> String {
+        match self.nearest_key(path) {
             Some(suggestion) => format!("unknown key; did you mean {suggestion}?"),
             None => "unknown key".to_owned(),
         }
@@ -107,8 +108,9 @@ impl Keys<'_> {
     }
 
     /// Returns a variable with a similar name. A single underscore instead of two counts as one edit.
-    fn nearest_variable(&self, name: &str) -> Option<String> {
-        let variables: Vec<String> = self.known.keys().map(|path| variable_of(path)).collect();
+    pub(super) fn nearest_variable(&self, name: &str) -> Option<String> {
+        let settings = self.known.keys().map(|path| variable_of(path));
+        let variables: Vec<String> = settings.chain(NOT_SETTINGS.map(str::to_owned)).collect();
         let candidates = variables.iter().filter_map(|variable| variable.strip_prefix(ENV_PREFIX));
         let found = nearest(name.strip_prefix(ENV_PREFIX)?, candidates)?;
         Some(format!("{ENV_PREFIX}{found}"))

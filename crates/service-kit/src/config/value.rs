@@ -1,10 +1,10 @@
 //! The types of settings: how a text is parsed and how a value is printed.
 
 use super::http_url::{HttpUrl, is_port};
+use super::listen_address::{self, ListenAddress};
 use super::secret_url::{MASK, SecretUrl};
 use goconductor_definition::duration;
 use secrecy::SecretString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,9 +64,9 @@ impl<T: 'static> Kind<T> {
     }
 }
 
-pub(super) fn address() -> Kind<SocketAddr> {
+pub(super) fn address() -> Kind<ListenAddress> {
     let parse = |text: &str| text.parse().map_err(|_| Mismatch::Plain);
-    Kind::new("an address and port such as 127.0.0.1:8470", parse, SocketAddr::to_string)
+    Kind::new(listen_address::EXPECTED, parse, ListenAddress::to_string)
 }
 
 pub(super) fn boolean() -> Kind<bool> {

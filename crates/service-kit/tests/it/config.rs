@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use goconductor_queue::settings::{nats, rabbitmq};
 use goconductor_service_kit::config::{
-    Config, ElectionBackend, Flag, Invalid, LogFormat, Origin, QueueBackend, Sources, StateStoreBackend,
+    Config, ElectionBackend, Flag, IgnoreReason, IgnoredVariable, Invalid, LogFormat, Origin, QueueBackend,
+    Sources, StateStoreBackend,
 };
 use secrecy::ExposeSecret;
 
@@ -223,11 +224,104 @@ fn environment_sets_values_at_every_level() {
 }
 
 #[test]
-fn variables_that_are_read_elsewhere_are_ignored() {
-    let mut written = Written::yaml("").env("GOCONDUCTOR_CONTEXT", "production");
-    assert_eq!(written.problems(), ["env GOCONDUCTOR_CONTEXT: context: unknown key"]);
-    written.sources.other_env.push("GOCONDUCTOR_CONTEXT".to_owned());
-    assert!(written.load().is_ok());
+fn variables_of_the_command_line_are_not_reported() {
+    let mut written = Written::yaml("");
+    for name in ["CONFIG", "SERVER", "NAMESPACE", "COMPLETE"] {
+        written = written.env(&format!("GOCONDUCTOR_{name}"), "is no setting");
+    }
+    assert!(written.load().expect("valid").ignored_variables().is_empty());
+}
+
+#[test]
+fn unknown_variables_are_ignored_and_reported_with_the_nearest_name() {
+    let unknown = [
+        ("GOCONDUCTOR_", None),
+        ("GOCONDUCTOR_BIN", None),
+        ("GOCONDUCTOR_LISEN", Some("GOCONDUCTOR_LISTEN")),
+        ("GOCONDUCTOR_LISTEN__PORT", None),
+        ("GOCONDUCTOR_QUEUE__BAKEND", Some("GOCONDUCTOR_QUEUE__BACKEND")),
+        ("GOCONDUCTOR_SERVERS", Some("GOCONDUCTOR_SERVER")),
+        // A section, the names of an open section, and a key below a name that nothing else sets.
+        ("GOCONDUCTOR_SERVICES", None),
+        ("GOCONDUCTOR_SERVICES__PAYMENTS", None),
+        ("GOCONDUCTOR_SERVICES__PAYMENTS__HTP__URL", Some("GOCONDUCTOR_SERVICES__PAYMENTS__HTTP__URL")),
+        ("GOCONDUCTOR_SERVICES___X__HTTP__URL", None),
+        ("GOCONDUCTOR_STATE_STORE_BACKEND", Some("GOCONDUCTOR_STATE_STORE__BACKEND")),
+    ];
+    let mut written = Written::yaml("executor: { drain: 3s }\n");
+    for (name, _) in unknown {
+        written = written.env(name, "x");
+    }
+    let config = written.load().expect("unknown variables do not make a configuration invalid");
+    assert_eq!(config.executor.drain, Duration::from_secs(3));
+    assert!(config.services.is_empty());
+    let reported: Vec<_> = config
+        .ignored_variables()
+        .iter()
+        .map(|IgnoredVariable { name, reason }| match reason {
+            IgnoreReason::Unknown { nearest } => (name.as_str(), nearest.as_deref()),
+            IgnoreReason::ServiceLink => panic!("{name} is not a service link"),
+        })
+        .collect();
+    let names =
+        |list: &[(&str, Option<&str>)]| list.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&reported), names(&unknown));
+    for (name, nearest) in unknown.iter().filter(|(_, nearest)| nearest.is_some()) {
+        assert!(reported.contains(&(*name, *nearest)), "{name}: {reported:?}");
+    }
+    let invalid = written.env("GOCONDUCTOR_EXECUTOR__DRAIN", "soon").problems();
+    assert_eq!(invalid.len(), 1, "{invalid:?}");
+    assert!(invalid[0].starts_with("env GOCONDUCTOR_EXECUTOR__DRAIN: executor.drain: expected a duration"));
+}
+
+#[test]
+fn service_links_are_ignored() {
+    let mut written = Written::yaml("").env("GOCONDUCTOR_EXECUTOR__MAX_IN_FLIGHT", "3");
+    let links = [
+        ("_SERVICE_HOST", "10.96.0.7"),
+        ("_SERVICE_PORT", "8470"),
+        ("_SERVICE_PORT_HTTP", "8470"),
+        ("_PORT", "tcp://10.96.0.7:8470"),
+        ("_PORT_8470_TCP", "tcp://10.96.0.7:8470"),
+        ("_PORT_8470_TCP_PROTO", "tcp"),
+        ("_PORT_8470_TCP_PORT", "8470"),
+        ("_PORT_8470_TCP_ADDR", "10.96.0.7"),
+    ];
+    let services = ["", "_SERVER", "_CONFIG", "_EXECUTOR", "_STATE_STORE", "_QUEUE", "_SERVICES", "_LISTEN"];
+    for service in services {
+        for (suffix, value) in links {
+            written = written.env(&format!("GOCONDUCTOR{service}{suffix}"), value);
+        }
+    }
+    let config = written.load().expect("service links are ignored");
+    assert_eq!(config.executor.max_in_flight, 3);
+    let ignored = config.ignored_variables();
+    assert_eq!(ignored.len(), services.len() * links.len());
+    assert!(ignored.iter().all(|variable| variable.reason == IgnoreReason::ServiceLink), "{ignored:?}");
+}
+
+/// The name of a service is free, so that a setting can have the form of a service link.
+#[test]
+fn setting_with_the_form_of_a_service_link_is_read() {
+    let config = Written::yaml("")
+        .env("GOCONDUCTOR_SERVICES__MY_SERVICE_PORT_API__HTTP__URL", "http://127.0.0.1:9101")
+        .env("GOCONDUCTOR_SERVICES__MY_SERVICE_PORT_API__ACTIONS__SET_PORT_80_TCP__MAX_IN_FLIGHT", "4")
+        .load()
+        .expect("valid");
+    assert!(config.ignored_variables().is_empty());
+    let service = &config.services["my-service-port-api"];
+    assert_eq!((service.http.url.expose(), service.actions["set_port_80_tcp"]), ("http://127.0.0.1:9101", 4));
+}
+
+#[test]
+fn unknown_keys_of_files_and_flags_are_problems() {
+    let written = Written::yaml("services:\n  _x: { http: { url: http://a } }\n")
+        .env("GOCONDUCTOR_SERVICES___X__HTTP__URL", "http://b")
+        .flag("service_port", "1", "--set");
+    let problems = written.problems();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].starts_with("goconductor.yaml:2:3: services._x: "), "{problems:?}");
+    assert_eq!(problems[1], "flag --set: service_port: unknown key");
 }
 
 /// Invalid files with all their problems.
@@ -263,11 +357,15 @@ const INVALID: &[(&str, &[&str])] = &[
     ),
     (
         "listen: 8470",
-        &["goconductor.yaml:1:9: listen: expected an address and port such as 127.0.0.1:8470, found 8470"],
+        &[
+            "goconductor.yaml:1:9: listen: expected an address and port such as 127.0.0.1:8470, [::1]:8470 or localhost:8470, found 8470",
+        ],
     ),
     (
         "listen: { port: 1 }",
-        &["goconductor.yaml:1:11: listen: expected an address and port such as 127.0.0.1:8470, found keys"],
+        &[
+            "goconductor.yaml:1:11: listen: expected an address and port such as 127.0.0.1:8470, [::1]:8470 or localhost:8470, found keys",
+        ],
     ),
     (
         "queue: memory",
@@ -473,18 +571,17 @@ fn problems_in_a_file_have_positions() {
 
 #[test]
 fn problems_in_variables_and_flags_have_names() {
-    let written = Written::yaml("lisen: 1\n")
-        .env("GOCONDUCTOR_STATE_STORE_BACKEND", "sqlite")
-        .env("GOCONDUCTOR_EXECUTOR__DRAIN", "soon")
-        .flag("limits.page_size", "0", "--page-size");
+    let written = Written::yaml("lisen: 1\n").env("GOCONDUCTOR_EXECUTOR__DRAIN", "soon").flag(
+        "limits.page_size",
+        "0",
+        "--page-size",
+    );
     assert_eq!(
         written.problems(),
         [
             "goconductor.yaml:1:1: lisen: unknown key; did you mean listen?",
             "env GOCONDUCTOR_EXECUTOR__DRAIN: executor.drain: expected a duration such as 250ms or 1h30m, from 0s to \
              1d, found soon: a duration is a number and a unit, such as 250ms or 1h30m",
-            "env GOCONDUCTOR_STATE_STORE_BACKEND: state_store_backend: unknown key; did you mean \
-             GOCONDUCTOR_STATE_STORE__BACKEND?",
             "flag --page-size: limits.page_size: expected a whole number from 1 to 1000, found 0",
         ]
     );
@@ -520,6 +617,8 @@ fn non_loopback_address_requires_allow_insecure_bind() {
         ("0.0.0.0:1", false),
         ("\"[::]:1\"", false),
         ("192.168.0.1:1", false),
+        // A name is checked when it is resolved.
+        ("localhost:1", true),
     ] {
         let plain = Written::yaml(&format!("listen: {listen}\n"));
         assert_eq!(plain.load().is_ok(), allowed, "{listen}");
