@@ -7,7 +7,9 @@ mod lock;
 mod queue;
 mod workflow;
 
+use crate::complete;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::{ArgValueCandidates, Shell};
 use goconductor_service_kit::config::{Flag, ListenAddress, Sources};
 use std::path::PathBuf;
 
@@ -17,6 +19,13 @@ pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
 pub(crate) use workflow::{BulkArgs, GroupingField, ListArgs, StartArgs, WorkflowCommand};
+
+/// The variable and the default of `--server`.
+pub(crate) const SERVER_VARIABLE: &str = "GOCONDUCTOR_SERVER";
+pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8470";
+/// The variable and the default of `--namespace`.
+pub(crate) const NAMESPACE_VARIABLE: &str = "GOCONDUCTOR_NAMESPACE";
+pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 
 /// Run sagas: either every step completes, or the completed steps are compensated
 #[derive(Debug, Parser)]
@@ -36,17 +45,20 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GlobalArgs {
     /// Address of the server
-    #[arg(long, global = true, env = "GOCONDUCTOR_SERVER", default_value = "http://127.0.0.1:8470")]
+    #[arg(long, global = true, env = SERVER_VARIABLE, default_value = DEFAULT_SERVER)]
     #[arg(value_name = "URL", hide_env_values = true, help_heading = "Global options")]
     pub(crate) server: String,
     /// Namespace to use
-    #[arg(long, global = true, env = "GOCONDUCTOR_NAMESPACE", default_value = "default")]
+    #[arg(long, global = true, env = NAMESPACE_VARIABLE, default_value = DEFAULT_NAMESPACE)]
     #[arg(value_name = "NAME", hide_env_values = true, help_heading = "Global options")]
     pub(crate) namespace: String,
     /// Output format of data
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     #[arg(help_heading = "Global options")]
     pub(crate) output: OutputFormat,
+    /// Show exact times in UTC instead of ages in tables; `-o wide` does the same
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) utc: bool,
     /// Disable colours, like the environment variable NO_COLOR
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) no_color: bool,
@@ -79,13 +91,13 @@ pub(crate) enum CliCommand {
     /// Run all services in one process, with SQLite and an in-process queue
     Dev(DevArgs),
     /// Manage definitions, the graphs of steps that workflows run
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "def")]
     Definition(DefinitionCommand),
     /// Start, inspect and operate workflows, the runs of a definition
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "wf")]
     Workflow(WorkflowCommand),
     /// Manage services, the participants that run steps
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "svc")]
     Service(ServiceCommand),
     /// List running processes
     #[command(subcommand)]
@@ -125,12 +137,13 @@ pub(crate) enum CliCommand {
     /// Explain an error code
     Explain {
         /// Error code, such as GC2004 (default: list all codes)
+        #[arg(add = ArgValueCandidates::new(complete::error_codes))]
         code: Option<String>,
     },
-    /// Print a completion script for a shell
+    /// Print a completion script for a shell; it also completes names and ids from the server
     Completion {
         /// Shell to complete in
-        shell: clap_complete::Shell,
+        shell: Shell,
     },
     /// Print the version
     Version,
@@ -221,15 +234,19 @@ fn setting(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
     /// List services
+    #[command(visible_alias = "ls")]
     List,
     /// Show a service
+    #[command(visible_alias = "describe")]
     Get {
         /// Name of the service
+        #[arg(add = ArgValueCandidates::new(complete::services))]
         name: String,
     },
     /// Set the address and the limits of a service, replacing its previous settings
     Set {
         /// Name of the service
+        #[arg(add = ArgValueCandidates::new(complete::services))]
         name: String,
         /// Base URL; the action is appended to it (default: workers run the steps)
         #[arg(long, required_unless_present_any = ["max_in_flight", "limit"])]
@@ -255,6 +272,7 @@ fn limit(text: &str) -> Result<(String, u32), String> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProcessCommand {
     /// List running processes
+    #[command(visible_alias = "ls")]
     List,
 }
 
@@ -262,24 +280,29 @@ pub(crate) enum ProcessCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
     /// List dead letters, newest first
+    #[command(visible_alias = "ls")]
     List {
-        /// Maximum number to list
-        #[arg(long, default_value_t = 100)]
+        /// Maximum number to list, up to 1000
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
     /// Show a dead letter
+    #[command(visible_alias = "describe")]
     Get {
         /// Id of the dead letter
+        #[arg(add = ArgValueCandidates::new(complete::dead_letters))]
         id: String,
     },
     /// Publish a dead letter again to the topic that it came from
     Requeue {
         /// Id of the dead letter
+        #[arg(add = ArgValueCandidates::new(complete::dead_letters))]
         id: String,
     },
     /// Delete a dead letter
     Delete {
         /// Id of the dead letter
+        #[arg(add = ArgValueCandidates::new(complete::dead_letters))]
         id: String,
     },
 }

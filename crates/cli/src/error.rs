@@ -137,8 +137,15 @@ impl From<Error> for CliError {
             Error::Conflict(problem) => Self::new(Exit::Conflict, message).code(&problem.code),
             Error::NotAllowed(problem) => Self::new(Exit::NotAllowed, message).code(&problem.code),
             Error::Invalid(problem) => {
-                let details = problem.errors.iter().map(detail).collect();
-                Self::new(Exit::Invalid, message).code(&problem.code).details(details)
+                let invalid = Self::new(Exit::Invalid, &message).code(&problem.code);
+                match problem.errors.as_slice() {
+                    // The message already states the only error.
+                    [only] if message.contains(&only.detail) => match only.pointer.as_deref() {
+                        Some(pointer) if only.line.is_none() && !pointer.is_empty() => invalid.location(pointer),
+                        Some(_) | None => invalid.details(vec![detail(only)]),
+                    },
+                    several => invalid.details(several.iter().map(detail).collect()),
+                }
             }
             Error::Other(problem) => {
                 let mut converted = Self::new(Exit::Other, message).code(&problem.code);

@@ -23,12 +23,11 @@ impl EventLines {
 
     /// Formats an event.
     pub(crate) fn line(&mut self, event: &Event) -> String {
-        let time = time::parse(&event.time);
-        let began = *self.began.get_or_insert(time.unwrap_or_default());
-        let since = time.map_or_else(String::new, |time| format!("+{}", time::format_duration(time - began)));
+        let began = *self.began.get_or_insert_with(|| time::parse(&event.time).unwrap_or_default());
+        let since = since(event, began);
         let kind = self.terminal.paint(style(&event.kind), &format!("{:<KIND_WIDTH$}", event.kind));
         let step = event.step.as_deref().unwrap_or_default();
-        let details = details(event);
+        let details = details(event, false);
         let line = format!("{:>4} {since:>8}  {kind}  {step:<18}  {details}", event.seq);
         line.trim_end().to_owned()
     }
@@ -47,8 +46,15 @@ fn style(kind: &str) -> Style {
     }
 }
 
-/// Returns the details of an event: attempt, failure, cause, next retry, reason and actor.
-pub(crate) fn details(event: &Event) -> String {
+/// Formats the time from `began` to an event, such as `+1.24s`.
+pub(crate) fn since(event: &Event, began: Micros) -> String {
+    time::parse(&event.time)
+        .map_or_else(String::new, |time| format!("+{}", time::format_duration(time - began)))
+}
+
+/// Returns the details of an event: attempt, failure, cause, next retry, reason and actor. The next retry is given as an
+/// exact time, or else by the delay after the event.
+pub(crate) fn details(event: &Event, exact_times: bool) -> String {
     let text = |name: &str| event.detail.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let mut parts: Vec<String> = Vec::new();
     if let Some(attempt) = event.attempt.filter(|attempt| *attempt > 0) {
@@ -61,7 +67,12 @@ pub(crate) fn details(event: &Event) -> String {
         parts.push(failure);
     }
     parts.extend(["cause", "why"].iter().filter_map(|name| text(name)).map(str::to_owned));
-    parts.extend(text("retry_at").map(|at| format!("next retry at {at}")));
+    parts.extend(text("retry_at").map(|at| match (time::parse(at), time::parse(&event.time)) {
+        (Some(at), Some(time)) if !exact_times => {
+            format!("next retry in {}", time::format_duration(at - time))
+        }
+        (_, _) => format!("next retry at {at}"),
+    }));
     parts.extend(text("reason").map(|reason| format!("reason: {reason}")));
     parts.extend(event.actor.as_deref().map(|actor| format!("by {actor}")));
     parts.join(", ")

@@ -6,6 +6,7 @@
 
 mod args;
 mod command;
+mod complete;
 mod demo;
 mod dev;
 mod diagram;
@@ -15,6 +16,7 @@ mod error;
 mod event_line;
 mod json_argument;
 mod output;
+mod parse;
 mod reference;
 mod session;
 mod source;
@@ -23,13 +25,15 @@ mod timeline;
 
 pub use reference::{configuration_reference, reference};
 
-use clap::Parser;
 use std::process::ExitCode;
 
 /// Runs the command of this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    if complete::answer() {
+        return ExitCode::SUCCESS;
+    }
+    let cli = parse::command_line();
     let out = output::Output::new(&cli.global);
     let code = command::run_to_end(cli, &out).unwrap_or_else(|error| {
         out.error(&error);

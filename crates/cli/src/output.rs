@@ -4,6 +4,7 @@
 use crate::args::{GlobalArgs, OutputFormat};
 use crate::document::JsonDocument;
 use crate::error::{CliError, Exit, Result};
+use crate::time;
 use anstyle::AnsiColor;
 use std::io::{self, IsTerminal, Write};
 
@@ -17,6 +18,8 @@ pub(crate) struct Output {
     pub(crate) format: OutputFormat,
     /// The capabilities of standard output.
     pub(crate) terminal: Terminal,
+    /// Whether tables show exact times instead of ages.
+    pub(crate) exact_times: bool,
     quiet: bool,
     colour_errors: bool,
 }
@@ -90,7 +93,8 @@ impl Output {
             interactive,
         };
         let colour_errors = io::stderr().is_terminal() && !plain;
-        Self { format: args.output, terminal, quiet: args.quiet, colour_errors }
+        let exact_times = args.utc || args.output == OutputFormat::Wide;
+        Self { format: args.output, terminal, exact_times, quiet: args.quiet, colour_errors }
     }
 
     /// Writes data and a line feed.
@@ -186,6 +190,15 @@ impl Output {
                 }
                 _ => eprintln!("{line}"),
             }
+        }
+    }
+
+    /// Returns a time of the API for a table: its age, or the exact time if that is wanted. A missing time is `-`.
+    pub(crate) fn time(&self, time: Option<&str>) -> String {
+        let Some(text) = time.filter(|text| !text.is_empty()) else { return "-".to_owned() };
+        match time::parse(text) {
+            Some(time) if !self.exact_times => time::format_age(time, time::now()),
+            Some(_) | None => text.to_owned(),
         }
     }
 

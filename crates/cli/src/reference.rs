@@ -49,6 +49,12 @@ fn visible(command: &Command) -> impl Iterator<Item = &Command> {
 fn describe(text: &mut String, command: &Command) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     text.push_str(&format!("{about}.\n\n"));
+    let aliases: Vec<String> = command.get_visible_aliases().map(|alias| format!("`{alias}`")).collect();
+    match aliases.as_slice() {
+        [] => {}
+        [alias] => text.push_str(&format!("Alias: {alias}.\n\n")),
+        several => text.push_str(&format!("Aliases: {}.\n\n", several.join(", "))),
+    }
     if !command.has_subcommands() {
         let usage = command.clone().render_usage().to_string();
         text.push_str(&format!("```text\n{}\n```\n\n", usage.trim_start_matches("Usage: ").trim()));

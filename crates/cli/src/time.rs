@@ -8,6 +8,7 @@ const SECOND: Micros = 1_000 * MILLI;
 const MINUTE: Micros = 60 * SECOND;
 const HOUR: Micros = 60 * MINUTE;
 const DAY: Micros = 24 * HOUR;
+const YEAR: Micros = 365 * DAY;
 
 /// Returns the current time. Pictures use only this clock.
 pub(crate) fn now() -> Micros {
@@ -42,6 +43,21 @@ pub(crate) fn format_duration(duration: Micros) -> String {
     }
 }
 
+/// Formats how long ago a time was in its largest unit: `now`, `12s ago`, `3m ago`, `2h ago`, `5d ago`, `3y ago`. A time in
+/// the future is `in 12s`.
+pub(crate) fn format_age(time: Micros, now: Micros) -> String {
+    let (past, distance) = (time <= now, (now - time).abs());
+    let text = match distance {
+        0..SECOND => return "now".to_owned(),
+        SECOND..MINUTE => format!("{}s", distance / SECOND),
+        MINUTE..HOUR => format!("{}m", distance / MINUTE),
+        HOUR..DAY => format!("{}h", distance / HOUR),
+        DAY..YEAR => format!("{}d", distance / DAY),
+        _ => format!("{}y", distance / YEAR),
+    };
+    if past { format!("{text} ago") } else { format!("in {text}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +76,27 @@ mod tests {
             (4 * DAY + 6 * HOUR, "4d06h"),
         ] {
             assert_eq!(format_duration(duration), text);
+        }
+    }
+
+    #[test]
+    fn ages_are_formatted_in_their_largest_unit() {
+        let now = 100 * YEAR;
+        for (age, text) in [
+            (0, "now"),
+            (SECOND - 1, "now"),
+            (1 - SECOND, "now"),
+            (SECOND, "1s ago"),
+            (MINUTE - 1, "59s ago"),
+            (3 * MINUTE + 59 * SECOND, "3m ago"),
+            (HOUR, "1h ago"),
+            (23 * HOUR + 59 * MINUTE, "23h ago"),
+            (5 * DAY, "5d ago"),
+            (YEAR, "1y ago"),
+            (-(29 * SECOND + 1), "in 29s"),
+            (-2 * DAY, "in 2d"),
+        ] {
+            assert_eq!(format_age(now - age, now), text);
         }
     }
 

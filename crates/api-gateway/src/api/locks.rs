@@ -97,7 +97,7 @@ impl Api {
         match self.store().acquire_lock(&request).await? {
             LockOutcome::Granted(lock) => Ok(view(lock)),
             LockOutcome::Held(lock) => Err(held_by_other(&lock)),
-            LockOutcome::Free => Err(not_held(&request.key)),
+            LockOutcome::Free => Err(not_held(&request.key, "acquired")),
         }
     }
 
@@ -108,8 +108,8 @@ impl Api {
         let hold = hold(context, key, owner, fencing_token)?;
         match self.store().renew_lock(&hold, ttl).await? {
             LockOutcome::Granted(lock) => Ok(view(lock)),
-            LockOutcome::Held(lock) => Err(taken_over(&lock)),
-            LockOutcome::Free => Err(not_held(&hold.key)),
+            LockOutcome::Held(lock) => Err(taken_over(&lock, "renewed")),
+            LockOutcome::Free => Err(not_held(&hold.key, "renewed")),
         }
     }
 
@@ -124,7 +124,7 @@ impl Api {
         match self.store().release_lock(&hold).await? {
             LockOutcome::Granted(_) => Ok(Released { released: true }),
             LockOutcome::Free => Ok(Released { released: false }),
-            LockOutcome::Held(lock) => Err(taken_over(&lock)),
+            LockOutcome::Held(lock) => Err(taken_over(&lock, "released")),
         }
     }
 }
@@ -148,19 +148,26 @@ fn held_by_other(lock: &Lock) -> Problem {
     let Lock { key, owner, token, expires_at, .. } = lock;
     let expires_at = rfc3339(*expires_at);
     let detail = format!(
-        "lock {key} is held by {owner} with token {token}; its lease expires at {expires_at} at the earliest"
+        "lock {key} was not acquired: it is held by {owner} with token {token}, and its lease expires at {expires_at} at \
+         the earliest"
     );
     Problem::new(LOCK_HELD, detail)
 }
 
-/// The problem of a former owner whose lock another owner, or another hold of the same owner, has acquired.
-fn taken_over(lock: &Lock) -> Problem {
+/// The problem of a former owner whose lock another owner, or another hold of the same owner, has acquired. `wanted` is
+/// the past participle of the operation.
+fn taken_over(lock: &Lock, wanted: &str) -> Problem {
     let Lock { key, owner, token, .. } = lock;
-    Problem::new(LOCK_LOST, format!("lock {key} is held by {owner} with token {token}: acquire it again"))
+    let detail = format!(
+        "lock {key} was not {wanted}: it is held by {owner} with token {token}; acquire it again when it is free"
+    );
+    Problem::new(LOCK_LOST, detail)
 }
 
-fn not_held(key: &str) -> Problem {
-    Problem::new(LOCK_LOST, format!("lock {key} is not held: acquire it again, which issues a higher token"))
+fn not_held(key: &str, wanted: &str) -> Problem {
+    let detail =
+        format!("lock {key} was not {wanted}: it is not held; acquire it again, which issues a higher token");
+    Problem::new(LOCK_LOST, detail)
 }
 
 fn hold(context: &CallContext, key: String, owner: String, token: Option<u64>) -> ApiResult<LockHold> {

@@ -1,6 +1,8 @@
 //! The arguments of `goconductor definition`.
 
+use crate::complete;
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates;
 use std::path::PathBuf;
 
 /// Commands for definitions.
@@ -17,8 +19,10 @@ pub(crate) enum DefinitionCommand {
     /// Validate files without a server
     Validate(FilesArgs),
     /// List definitions
+    #[command(visible_alias = "ls")]
     List,
     /// Print the source of a definition
+    #[command(visible_alias = "describe")]
     Get(NamedArgs),
     /// Compare a file with the newest version on the server
     Diff {
@@ -28,6 +32,7 @@ pub(crate) enum DefinitionCommand {
     /// List the versions of a definition
     Versions {
         /// Name of the definition
+        #[arg(add = ArgValueCandidates::new(complete::definitions))]
         name: String,
     },
     /// Draw the graph of a definition
@@ -52,6 +57,7 @@ pub(crate) struct FilesArgs {
 #[derive(Debug, Args)]
 pub(crate) struct NamedArgs {
     /// Name of the definition
+    #[arg(add = ArgValueCandidates::new(complete::definitions))]
     pub(crate) name: String,
     /// Version of the definition (default: the newest)
     #[arg(long, value_name = "N")]
@@ -62,7 +68,7 @@ pub(crate) struct NamedArgs {
 #[derive(Debug, Args)]
 pub(crate) struct GraphArgs {
     /// Name of a definition on the server
-    #[arg(required_unless_present = "file")]
+    #[arg(required_unless_present = "file", add = ArgValueCandidates::new(complete::definitions))]
     pub(crate) name: Option<String>,
     /// Draw a file, without a server
     #[arg(long, conflicts_with_all = ["name", "version"])]

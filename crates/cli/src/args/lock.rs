@@ -1,6 +1,8 @@
 //! The arguments of `goconductor lock` and `goconductor election`.
 
+use crate::complete;
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCandidates;
 use goconductor_service_kit::duration;
 use std::time::Duration;
 
@@ -8,9 +10,10 @@ use std::time::Duration;
 #[derive(Debug, Subcommand)]
 pub(crate) enum LockCommand {
     /// List held locks in the order of their keys
+    #[command(visible_alias = "ls")]
     List {
-        /// Maximum number to list
-        #[arg(long, default_value_t = 100)]
+        /// Maximum number to list, up to 1000
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
     /// Acquire a lock; `-o name` prints its fencing token
@@ -44,7 +47,7 @@ pub(crate) enum LockCommand {
 #[derive(Debug, Args)]
 pub(crate) struct HoldArgs {
     /// Key of the lock
-    #[arg(value_parser = path_segment)]
+    #[arg(value_parser = path_segment, add = ArgValueCandidates::new(complete::locks))]
     pub(crate) key: String,
     /// Owner of the lock
     #[arg(long)]
@@ -58,17 +61,19 @@ pub(crate) struct HoldArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ElectionCommand {
     /// List elections and their leaders
+    #[command(visible_alias = "ls")]
     List,
     /// Show the leader of an election
+    #[command(visible_alias = "get")]
     Describe {
         /// Name of the election, such as duties/0-of-4
-        #[arg(value_parser = path_segment)]
+        #[arg(value_parser = path_segment, add = ArgValueCandidates::new(complete::elections))]
         name: String,
     },
     /// Make the leader step down, so that the next candidate takes over
     StepDown {
         /// Name of the election
-        #[arg(value_parser = path_segment)]
+        #[arg(value_parser = path_segment, add = ArgValueCandidates::new(complete::elections))]
         name: String,
     },
 }

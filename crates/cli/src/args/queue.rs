@@ -8,6 +8,7 @@ use std::time::Duration;
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {
     /// List the backlog of each service in all namespaces
+    #[command(visible_alias = "ls")]
     List,
     /// Show the current queue and the progress of a migration
     Status,

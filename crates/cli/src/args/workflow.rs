@@ -1,6 +1,8 @@
 //! The arguments of `goconductor workflow`.
 
+use crate::complete;
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates;
 use goconductor_service_kit::duration;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ pub(crate) enum WorkflowCommand {
     /// Start a workflow
     Start(StartArgs),
     /// List workflows, newest first
+    #[command(visible_alias = "ls")]
     List(ListArgs),
     /// Count workflows
     Count {
@@ -21,13 +24,16 @@ pub(crate) enum WorkflowCommand {
         filter: Option<String>,
     },
     /// Show a workflow, its timeline and what it is waiting for
+    #[command(visible_alias = "get")]
     Describe {
         /// Id of the workflow
+        #[arg(add = ArgValueCandidates::new(complete::workflows))]
         id: String,
     },
     /// Show the event history of a workflow
     History {
         /// Id of the workflow
+        #[arg(add = ArgValueCandidates::new(complete::workflows))]
         id: String,
         /// Follow new events until the workflow ends
         #[arg(long, short)]
@@ -36,11 +42,13 @@ pub(crate) enum WorkflowCommand {
     /// Show a workflow live until it ends; the exit code reports the outcome
     Watch {
         /// Id of the workflow
+        #[arg(add = ArgValueCandidates::new(complete::workflows))]
         id: String,
     },
     /// Show the result of a workflow; the exit code reports the outcome
     Result {
         /// Id of the workflow
+        #[arg(add = ArgValueCandidates::new(complete::workflows))]
         id: String,
         /// Maximum time to wait for the end, such as 30s (default: do not wait)
         #[arg(long, value_parser = duration::parse, value_name = "DURATION")]
@@ -78,6 +86,7 @@ pub(crate) enum WorkflowCommand {
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
     /// Name of the definition
+    #[arg(add = ArgValueCandidates::new(complete::definitions))]
     pub(crate) definition: String,
     /// Input of the workflow: JSON, @FILE, or - for standard input (default: {})
     #[arg(long, short, value_name = "JSON")]
@@ -130,7 +139,7 @@ pub(crate) enum GroupingField {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BulkArgs {
     /// Id of the workflow
-    #[arg(required_unless_present = "filter")]
+    #[arg(required_unless_present = "filter", add = ArgValueCandidates::new(complete::active_workflows))]
     pub(crate) id: Option<String>,
     /// Select all workflows that match a filter now, after a confirmation
     #[arg(long, conflicts_with = "id")]
@@ -164,8 +173,10 @@ pub(crate) struct TerminateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StepArgs {
     /// Id of the workflow
+    #[arg(add = ArgValueCandidates::new(complete::active_workflows))]
     pub(crate) id: String,
     /// Name of the step
+    #[arg(add = ArgValueCandidates::new(complete::steps))]
     pub(crate) step: String,
 }
 

@@ -2,10 +2,11 @@
 
 use crate::args::{ElectionCommand, HoldArgs, LockCommand};
 use crate::error::{CliError, Exit, Result};
+use crate::output::Output;
 use crate::session::ServerSession;
 use goconductor_client::{Leader, Lock, Reply};
 
-const LOCK_HEADS: [&str; 4] = ["KEY", "OWNER", "TOKEN", "UNTIL"];
+const LOCK_HEADS: [&str; 5] = ["KEY", "OWNER", "TOKEN", "ACQUIRED", "EXPIRES"];
 const LEADER_HEADS: [&str; 4] = ["ELECTION", "LEADER", "TOKEN", "SINCE"];
 
 /// Runs a command for locks.
@@ -24,7 +25,7 @@ pub(super) async fn run(command: LockCommand, session: &ServerSession) -> Result
             if out.structured(&reply.text)? {
                 return Ok(Exit::Success);
             }
-            let done = if reply.value.released { "released" } else { "was not held" };
+            let done = if reply.value.released { "released" } else { "was not held, so it is free" };
             out.message(&format!("lock {key:?} {done}"));
             Ok(Exit::Success)
         }
@@ -39,7 +40,7 @@ fn show(reply: &Reply<Lock>, done: &str, session: &ServerSession) -> Result {
     if out.names_only() {
         out.data(&reply.value.fencing_token.to_string())?;
     } else {
-        out.table(&LOCK_HEADS, vec![lock(&reply.value)])?;
+        out.table(&LOCK_HEADS, vec![lock(&reply.value, out)])?;
     }
     out.message(&format!("lock {:?} {done}", reply.value.key));
     Ok(Exit::Success)
@@ -58,7 +59,7 @@ async fn list(limit: u32, session: &ServerSession) -> Result {
     } else if reply.value.locks.is_empty() {
         out.message("no locks");
     } else {
-        out.table(&LOCK_HEADS, reply.value.locks.iter().map(lock).collect())?;
+        out.table(&LOCK_HEADS, reply.value.locks.iter().map(|each| lock(each, out)).collect())?;
     }
     if !reply.value.next_page_token.is_empty() {
         out.message("more locks exist: increase --limit, up to 1000");
@@ -66,8 +67,9 @@ async fn list(limit: u32, session: &ServerSession) -> Result {
     Ok(Exit::Success)
 }
 
-fn lock(lock: &Lock) -> Vec<String> {
-    vec![lock.key.clone(), lock.owner.clone(), lock.fencing_token.to_string(), lock.expires_at.clone()]
+fn lock(lock: &Lock, out: &Output) -> Vec<String> {
+    let [acquired, until] = [&lock.acquired_at, &lock.expires_at].map(|time| out.time(Some(time)));
+    vec![lock.key.clone(), lock.owner.clone(), lock.fencing_token.to_string(), acquired, until]
 }
 
 /// Runs a command for elections.
@@ -98,17 +100,17 @@ pub(super) async fn elections(command: ElectionCommand, session: &ServerSession)
     } else if leaders.is_empty() {
         out.message("no elections have a leader");
     } else {
-        out.table(&LEADER_HEADS, leaders.iter().map(leader).collect())?;
+        out.table(&LEADER_HEADS, leaders.iter().map(|each| leader(each, out)).collect())?;
     }
     Ok(Exit::Success)
 }
 
-fn leader(leader: &Leader) -> Vec<String> {
+fn leader(leader: &Leader, out: &Output) -> Vec<String> {
     vec![
         leader.name.clone(),
         leader.candidate.clone(),
         leader.fencing_token.to_string(),
-        leader.since.clone(),
+        out.time(Some(&leader.since)),
     ]
 }
 

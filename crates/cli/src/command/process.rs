@@ -2,6 +2,7 @@
 
 use crate::args::{DlqCommand, ProcessCommand};
 use crate::error::{Exit, Result};
+use crate::output::Output;
 use crate::session::ServerSession;
 use goconductor_client::{DeadLetter, Process};
 use goconductor_store::{ProcessInfo, ServedService};
@@ -23,16 +24,17 @@ pub(super) async fn run(ProcessCommand::List: ProcessCommand, session: &ServerSe
     } else if reply.value.processes.is_empty() {
         out.message("no processes; `goconductor dev` runs all services in one process");
     } else {
-        let rows = reply.value.processes.iter().map(row).collect();
-        out.table(&["KIND", "ADDRESS", "INSTANCE", "SERVES"], rows)?;
+        let rows = reply.value.processes.iter().map(|each| row(each, out)).collect();
+        out.table(&["KIND", "ADDRESS", "INSTANCE", "SINCE", "SERVES"], rows)?;
     }
     Ok(Exit::Success)
 }
 
-fn row(process: &Process) -> Vec<String> {
+fn row(process: &Process, out: &Output) -> Vec<String> {
     let info = ProcessInfo::from(process.about.clone());
     let serves: Vec<String> = info.served().map(served).collect();
-    vec![process.kind.clone(), process.address.clone(), process.instance.clone(), serves.join(" ")]
+    let since = out.time(process.since.as_deref());
+    vec![process.kind.clone(), process.address.clone(), process.instance.clone(), since, serves.join(", ")]
 }
 
 fn served(ServedService { service, by, workers, .. }: &ServedService) -> String {
@@ -62,7 +64,7 @@ pub(super) async fn dead_letters(command: DlqCommand, session: &ServerSession) -
     if out.names_only() {
         out.data(&reply.value.id)?;
     } else {
-        out.table(&HEADS, vec![letter(&reply.value)])?;
+        out.table(&HEADS, vec![letter(&reply.value, out)])?;
     }
     if !done.is_empty() {
         out.message(&format!("dead letter {} {done}", reply.value.id));
@@ -85,7 +87,7 @@ async fn list(limit: u32, session: &ServerSession) -> Result {
     } else if reply.value.dead_letters.is_empty() {
         out.message("no dead letters");
     } else {
-        out.table(&HEADS, reply.value.dead_letters.iter().map(letter).collect())?;
+        out.table(&HEADS, reply.value.dead_letters.iter().map(|each| letter(each, out)).collect())?;
         if !reply.value.next_page_token.is_empty() {
             out.message("more dead letters exist: increase --limit, up to 1000");
         }
@@ -93,7 +95,8 @@ async fn list(limit: u32, session: &ServerSession) -> Result {
     Ok(Exit::Success)
 }
 
-fn letter(letter: &DeadLetter) -> Vec<String> {
+fn letter(letter: &DeadLetter, out: &Output) -> Vec<String> {
     let shown: String = letter.payload.chars().take(PAYLOAD_WIDTH).flat_map(char::escape_debug).collect();
-    vec![letter.id.clone(), letter.topic.clone(), letter.at.clone(), letter.reason.clone(), shown]
+    let at = out.time(Some(&letter.at));
+    vec![letter.id.clone(), letter.topic.clone(), at, letter.reason.clone(), shown]
 }

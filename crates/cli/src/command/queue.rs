@@ -2,6 +2,7 @@
 
 use crate::args::QueueCommand;
 use crate::error::{CliError, Exit, Result};
+use crate::output::Output;
 use crate::session::ServerSession;
 use goconductor_client::{QueueBacklog, QueueLane, QueueMove, Reply};
 use std::time::Duration;
@@ -35,15 +36,15 @@ async fn list(session: &ServerSession) -> Result {
         out.message("no services");
     } else {
         let heads = ["NAMESPACE", "SERVICE", "SERVED", "WAITING", "OLDEST", "UNDO WAITING", "UNDO OLDEST"];
-        out.table(&heads, reply.value.services.iter().map(row).collect())?;
+        out.table(&heads, reply.value.services.iter().map(|each| row(each, out)).collect())?;
     }
     Ok(Exit::Success)
 }
 
-fn row(of: &QueueBacklog) -> Vec<String> {
+fn row(of: &QueueBacklog, out: &Output) -> Vec<String> {
     let lane = |lane: &QueueLane| {
         let waiting = lane.waiting.map_or_else(|| "?".to_owned(), |waiting| waiting.to_string());
-        [waiting, lane.oldest_waiting_at.clone().unwrap_or_default()]
+        [waiting, out.time(lane.oldest_waiting_at.as_deref())]
     };
     let served = if of.served { "yes" } else { "no" };
     let names = [of.namespace.clone(), of.service.clone(), served.to_owned()];
@@ -60,11 +61,9 @@ fn show(reply: &Reply<QueueMove>, session: &ServerSession) -> Result {
         return Ok(Exit::Success);
     }
     let QueueMove { queue, to, phase, since, .. } = &reply.value;
-    let text = |of: &Option<String>| of.clone().unwrap_or_default();
-    out.table(
-        &["QUEUE", "TO", "PHASE", "SINCE"],
-        vec![vec![queue.clone(), text(to), text(phase), text(since)]],
-    )?;
+    let text = |of: &Option<String>| of.clone().unwrap_or_else(|| "-".to_owned());
+    let row = vec![queue.clone(), text(to), text(phase), out.time(since.as_deref())];
+    out.table(&["QUEUE", "TO", "PHASE", "SINCE"], vec![row])?;
     if to.is_some() {
         out.message(&progress(&reply.value));
     }

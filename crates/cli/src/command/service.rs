@@ -1,7 +1,8 @@
 //! `goconductor service …`
 
-use crate::args::ServiceCommand;
+use crate::args::{OutputFormat, ServiceCommand};
 use crate::error::{Exit, Result};
+use crate::output::Output;
 use crate::session::ServerSession;
 use goconductor_client::ServiceRecord;
 use serde_json::{Map, Value, json};
@@ -30,7 +31,7 @@ pub(super) async fn run(command: ServiceCommand, session: &ServerSession) -> Res
     if out.names_only() {
         out.data(&reply.value.name)?;
     } else {
-        out.table(&HEADS, vec![row(&reply.value)])?;
+        table(std::slice::from_ref(&reply.value), out)?;
     }
     if !done.is_empty() {
         out.message(&format!("service {:?} {done}", reply.value.name));
@@ -38,7 +39,9 @@ pub(super) async fn run(command: ServiceCommand, session: &ServerSession) -> Res
     Ok(Exit::Success)
 }
 
-const HEADS: [&str; 3] = ["SERVICE", "URL", "ALSO"];
+const HEADS: [&str; 5] = ["SERVICE", "URL", "SERVED", "BACKLOG", "UPDATED"];
+const WIDE_HEADS: [&str; 7] =
+    ["SERVICE", "URL", "SERVED", "BACKLOG", "UPDATED", "MAX IN FLIGHT", "ACTION LIMITS"];
 
 async fn list(session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
@@ -53,18 +56,46 @@ async fn list(session: &ServerSession) -> Result {
     } else if reply.value.services.is_empty() {
         out.message("no services; add one with `goconductor service set NAME --url URL`");
     } else {
-        out.table(&HEADS, reply.value.services.iter().map(row).collect())?;
+        table(&reply.value.services, out)?;
     }
     Ok(Exit::Success)
 }
 
-fn row(service: &ServiceRecord) -> Vec<String> {
-    let url = service.http.as_ref().and_then(|http| http.get("url")).and_then(Value::as_str);
-    let also = service.more.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| match value {
-        Value::String(text) => format!("{key}={text}"),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            format!("{key}={value}")
-        }
+fn table(services: &[ServiceRecord], out: &Output) -> Result<()> {
+    let is_wide = out.format == OutputFormat::Wide;
+    let rows = services.iter().map(|each| {
+        let limits = if is_wide { limits(each) } else { Vec::new() };
+        row(each, out).into_iter().chain(limits).collect()
     });
-    vec![service.name.clone(), url.unwrap_or("-").to_owned(), also.collect::<Vec<_>>().join(" ")]
+    out.table(if is_wide { &WIDE_HEADS } else { &HEADS }, rows.collect())
+}
+
+fn row(service: &ServiceRecord, out: &Output) -> Vec<String> {
+    let url = service.http.as_ref().and_then(|http| http.get("url")).and_then(Value::as_str);
+    let field = |name: &str| service.more.get(name);
+    let served = match field("served").and_then(Value::as_bool) {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "-",
+    };
+    vec![
+        service.name.clone(),
+        url.unwrap_or("-").to_owned(),
+        served.to_owned(),
+        number(field("backlog")),
+        out.time(field("updated_at").and_then(Value::as_str)),
+    ]
+}
+
+/// Returns the limit of a service and those of its actions.
+fn limits(service: &ServiceRecord) -> Vec<String> {
+    let limit = |(name, action): (&String, &Value)| format!("{name}={}", number(action.get("max_in_flight")));
+    let actions = service.more.get("actions").and_then(Value::as_object);
+    let actions: Vec<String> = actions.into_iter().flatten().map(limit).collect();
+    let actions = if actions.is_empty() { "-".to_owned() } else { actions.join(" ") };
+    vec![number(service.more.get("max_in_flight")), actions]
+}
+
+fn number(value: Option<&Value>) -> String {
+    value.filter(|value| value.is_number()).map_or_else(|| "-".to_owned(), Value::to_string)
 }

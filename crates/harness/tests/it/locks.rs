@@ -167,7 +167,11 @@ async fn lock_on_the_command_line_is_acquired_renewed_and_released() {
     assert_eq!(code, 0);
     let (code, _, said) = command(&dev, &["lock", "acquire", "account/7", "--owner", "b"]).await;
     assert_eq!(code, 4, "{said}");
-    assert!(said.contains("held by a") && said.contains("goconductor explain GC2026"), "{said}");
+    assert!(
+        said.contains("lock account/7 was not acquired: it is held by a ")
+            && said.contains("goconductor explain GC2026"),
+        "{said}"
+    );
     let (code, list, _) = command(&dev, &["lock", "list"]).await;
     assert!(code == 0 && list.contains("account/7") && list.contains(token.trim()), "{list}");
     let renew =

@@ -11,6 +11,7 @@
 mod api;
 mod check;
 mod cluster;
+mod command_line;
 mod crash;
 mod elections;
 mod environment;

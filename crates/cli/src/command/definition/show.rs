@@ -31,7 +31,7 @@ pub(super) async fn list(session: &ServerSession) -> Result {
     } else {
         let rows = definitions.iter().map(|each| {
             let title = each.title.clone().or_else(|| each.description.clone()).unwrap_or_default();
-            vec![each.name.clone(), each.version.to_string(), applied_at(each), title]
+            vec![each.name.clone(), each.version.to_string(), out.time(each.created_at.as_deref()), title]
         });
         out.table(&["NAME", "VERSION", "APPLIED", "TITLE"], rows.collect())?;
     }
@@ -60,14 +60,11 @@ pub(super) async fn versions(name: &str, session: &ServerSession) -> Result {
     }
     let rows = versions.iter().map(|each| {
         let digest: String = each.digest.chars().take(DIGEST_LENGTH).collect();
-        vec![each.version.to_string(), applied_at(each), digest, each.actor.clone().unwrap_or_default()]
+        let applied = out.time(each.created_at.as_deref());
+        vec![each.version.to_string(), applied, digest, each.actor.clone().unwrap_or_default()]
     });
     out.table(&["VERSION", "APPLIED", "DIGEST", "BY"], rows.collect())?;
     Ok(Exit::Success)
-}
-
-fn applied_at(definition: &DefinitionRecord) -> String {
-    definition.created_at.clone().unwrap_or_else(|| "-".to_owned())
 }
 
 /// Prints the source of a definition.

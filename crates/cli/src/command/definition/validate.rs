@@ -11,6 +11,7 @@ use std::path::PathBuf;
 pub(super) fn run(files: &[PathBuf], out: &Output) -> Result {
     for source in DefinitionSource::read_all(files)? {
         parsed(&source, out)?;
+        out.message(&format!("{} is valid", source.path));
     }
     Ok(Exit::Success)
 }

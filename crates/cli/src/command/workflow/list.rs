@@ -3,6 +3,7 @@
 use crate::args::{GroupingField, ListArgs, OutputFormat};
 use crate::document::JsonDocument;
 use crate::error::{Exit, Result};
+use crate::output::Output;
 use crate::session::ServerSession;
 use goconductor_client::{Client, Listing, Reply, Workflow, WorkflowPage};
 
@@ -15,6 +16,7 @@ const WIDE_HEADS: [&str; 10] =
 
 /// Lists workflows.
 pub(super) async fn run(args: ListArgs, session: &ServerSession) -> Result {
+    let is_filtered = args.filter.is_some();
     let listing = Listing {
         filter: args.filter,
         page_size: args.page_size.or(args.all.then_some(PAGE_SIZE)),
@@ -25,9 +27,9 @@ pub(super) async fn run(args: ListArgs, session: &ServerSession) -> Result {
         let text =
             JsonDocument::Object(vec![("workflows".to_owned(), JsonDocument::List(members))]).to_line();
         let page = WorkflowPage { workflows, next_page_token: None };
-        return write(session, &Reply { value: page, text });
+        return write(session, &Reply { value: page, text }, is_filtered);
     }
-    write(session, &session.client.workflows(&listing).await?)
+    write(session, &session.client.workflows(&listing).await?, is_filtered)
 }
 
 /// Returns all pages of a list, both typed and as the server sent them.
@@ -47,7 +49,7 @@ pub(super) async fn all(client: &Client, mut listing: Listing) -> Result<(Vec<Wo
     }
 }
 
-fn write(session: &ServerSession, reply: &Reply<WorkflowPage>) -> Result {
+fn write(session: &ServerSession, reply: &Reply<WorkflowPage>, is_filtered: bool) -> Result {
     let out = &session.out;
     let page = &reply.value;
     if out.structured_list(&reply.text, "workflows")? {
@@ -58,11 +60,16 @@ fn write(session: &ServerSession, reply: &Reply<WorkflowPage>) -> Result {
             out.data(&workflow.id)?;
         }
     } else if page.workflows.is_empty() {
-        out.message("no workflows");
+        out.message(if is_filtered {
+            "no workflow matches the filter"
+        } else {
+            "no workflows; start one with `goconductor workflow start DEFINITION --input JSON`, where `goconductor \
+             definition list` shows the definitions"
+        });
     } else if out.format == OutputFormat::Wide {
-        out.table(&WIDE_HEADS, page.workflows.iter().map(wide).collect())?;
+        out.table(&WIDE_HEADS, page.workflows.iter().map(|each| wide(each, out)).collect())?;
     } else {
-        out.table(&HEADS, page.workflows.iter().map(row).collect())?;
+        out.table(&HEADS, page.workflows.iter().map(|each| row(each, out)).collect())?;
     }
     if let Some(token) = page.next_page_token.as_ref().filter(|token| !token.is_empty()) {
         out.message(&format!("more workflows exist: use --all, or --page-token {token}"));
@@ -70,17 +77,17 @@ fn write(session: &ServerSession, reply: &Reply<WorkflowPage>) -> Result {
     Ok(Exit::Success)
 }
 
-fn row(workflow: &Workflow) -> Vec<String> {
+fn row(workflow: &Workflow, out: &Output) -> Vec<String> {
     vec![
         workflow.id.clone(),
         workflow.definition.clone(),
         workflow.status.to_string(),
-        or_dash(workflow.created_at.as_deref()),
-        or_dash(workflow.ended_at.as_deref()),
+        out.time(workflow.created_at.as_deref()),
+        out.time(workflow.ended_at.as_deref()),
     ]
 }
 
-fn wide(workflow: &Workflow) -> Vec<String> {
+fn wide(workflow: &Workflow, out: &Output) -> Vec<String> {
     let labels: Vec<String> = workflow.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     vec![
         workflow.id.clone(),
@@ -88,8 +95,8 @@ fn wide(workflow: &Workflow) -> Vec<String> {
         workflow.version.to_string(),
         workflow.status.to_string(),
         or_dash(workflow.cause.as_deref()),
-        or_dash(workflow.created_at.as_deref()),
-        or_dash(workflow.ended_at.as_deref()),
+        out.time(workflow.created_at.as_deref()),
+        out.time(workflow.ended_at.as_deref()),
         or_dash(Some(&labels.join(","))),
         or_dash(workflow.idempotency_key.as_deref()),
         or_dash(workflow.error.as_ref().map(|error| error.code.as_str())),
@@ -117,7 +124,7 @@ pub(super) async fn count(by: GroupingField, filter: Option<&str>, session: &Ser
             out.data(&count.value)?;
         }
     } else if counts.is_empty() {
-        out.message("no workflows");
+        out.message(if filter.is_some() { "no workflow matches the filter" } else { "no workflows" });
     } else {
         let rows = counts.iter().map(|each| vec![each.value.clone(), each.count.to_string()]);
         out.table(&[head, "COUNT"], rows.collect())?;

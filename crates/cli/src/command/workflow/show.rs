@@ -68,9 +68,15 @@ pub(super) async fn history(id: &str, follow: bool, session: &ServerSession) -> 
         }
         return Ok(Exit::Success);
     }
+    let began = events.first().and_then(|event| time::parse(&event.time));
     let rows = events.iter().map(|event| {
         let step = event.step.clone().unwrap_or_else(|| "-".to_owned());
-        vec![event.seq.to_string(), event.time.clone(), event.kind.clone(), step, event_line::details(event)]
+        let time = match began {
+            Some(began) if !out.exact_times => event_line::since(event, began),
+            Some(_) | None => event.time.clone(),
+        };
+        let details = event_line::details(event, out.exact_times);
+        vec![event.seq.to_string(), time, event.kind.clone(), step, details]
     });
     out.table(&["SEQ", "TIME", "EVENT", "STEP", "DETAIL"], rows.collect())?;
     Ok(Exit::Success)

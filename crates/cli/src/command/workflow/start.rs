@@ -3,20 +3,24 @@
 use super::identity::status_text;
 use crate::args::StartArgs;
 use crate::command::wait;
-use crate::error::{Exit, Result};
+use crate::error::{CliError, Exit, Result};
 use crate::event_line;
 use crate::json_argument;
 use crate::session::ServerSession;
-use goconductor_client::{StartWorkflow, Started};
+use goconductor_client::{Error, StartWorkflow, Started};
 use std::time::Duration;
 
 /// The maximum time for retries of a start that the server rejects because of overload.
 const START_RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The code of an input that does not match its schema.
+const INPUT_CODE: &str = "GC2016";
+
 /// Starts a workflow. With `--wait`, waits for its end.
 pub(super) async fn run(args: StartArgs, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
     let input = args.input.as_deref().map(|text| json_argument::parse("--input", text)).transpose()?;
+    let definition = args.definition.clone();
     let start = StartWorkflow {
         definition: args.definition,
         version: args.version,
@@ -25,7 +29,14 @@ pub(super) async fn run(args: StartArgs, session: &ServerSession) -> Result {
         labels: args.labels.into_iter().collect(),
     };
     let timeout = args.timeout.map_or(START_RETRY_TIMEOUT, |timeout| timeout.min(START_RETRY_TIMEOUT));
-    let reply = client.start_workflow_within(timeout, &start).await?;
+    let reply = client.start_workflow_within(timeout, &start).await.map_err(|error| {
+        let is_input = matches!(&error, Error::Invalid(problem) if problem.code == INPUT_CODE);
+        let error = CliError::from(error);
+        if !is_input {
+            return error;
+        }
+        error.hint(format!("`goconductor definition get {definition}` shows the schema of its input"))
+    })?;
     if args.wait {
         return wait_for_end(&reply.value, args.timeout, session).await;
     }
