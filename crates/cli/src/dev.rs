@@ -1,6 +1,6 @@
 //! `goconductor dev`: all services in one process.
 
-use crate::args::DevArgs;
+use crate::args::{DEFAULT_SERVER, DevArgs};
 use crate::demo;
 use crate::error::Result;
 use anyhow::Context;
@@ -213,7 +213,9 @@ fn print_banner(address: &str, config: &Config, args: &DevArgs) {
     };
     eprintln!("  data             {data}");
     if args.demo {
-        eprintln!("  try              goconductor workflow start order-processing --wait --input \\");
+        let url = format!("http://{address}");
+        let server = if url == DEFAULT_SERVER { String::new() } else { format!(" --server {url}") };
+        eprintln!("  try              goconductor workflow start order-processing{server} --wait --input \\");
         eprintln!(
             r#"                     '{{"order_id":"o-1","amount":42,"items":[{{"sku":"book","quantity":1}}]}}'"#
         );

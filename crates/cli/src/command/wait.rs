@@ -53,6 +53,15 @@ pub(super) async fn until_end(
     }
 }
 
+/// Creates the error for a workflow whose end was not waited for.
+pub(super) fn not_ended_error(id: &str) -> CliError {
+    CliError::new(Exit::Timeout, format!("workflow {id} has not ended"))
+        .hint(format!(
+            "wait for its end with --wait 30s; `goconductor workflow describe {id}` shows what it is waiting for"
+        ))
+        .code("GC3002")
+}
+
 /// Creates the error for a workflow that did not end in time.
 pub(super) fn timeout_error(id: &str, waited: Duration) -> CliError {
     let waited = goconductor_service_kit::duration::format(waited);

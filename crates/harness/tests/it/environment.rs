@@ -156,7 +156,7 @@ async fn host_name_is_served_on_all_its_addresses() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port().unwrap();
     let mut command = goconductor().unwrap();
-    command.args(["dev", "--ephemeral", "--listen", &format!("localhost:{port}")]);
+    command.args(["dev", "--demo", "--ephemeral", "--listen", &format!("localhost:{port}")]);
     let mut dev = Started::spawn(command, folder.path(), "dev");
     dev.answers(&format!("http://localhost:{port}/readyz")).await;
     for address in tokio::net::lookup_host(("localhost", port)).await.unwrap() {
@@ -165,7 +165,8 @@ async fn host_name_is_served_on_all_its_addresses() {
             assert!(Api::new(format!("http://{address}")).is_ready().await, "{address}: {}", dev.log());
         }
     }
-    assert!(dev.log().contains(&format!("http://localhost:{port}/")), "{}", dev.log());
+    let banner = format!("order-processing --server http://localhost:{port} --wait");
+    assert!(dev.log().contains(&banner), "{}", dev.log());
 }
 
 #[tokio::test]

@@ -47,9 +47,12 @@ impl ListenAddress {
     /// Returns the same host with another port.
     #[must_use]
     pub fn with_port(&self, port: u16) -> Self {
-        match self {
-            Self::Ip(address) => Self::Ip(SocketAddr::new(address.ip(), port)),
-            Self::Name { host, .. } => Self::Name { host: host.clone(), port },
+        match self.clone() {
+            Self::Ip(mut address) => {
+                address.set_port(port);
+                Self::Ip(address)
+            }
+            Self::Name { host, .. } => Self::Name { host, port },
         }
     }
 }

@@ -184,7 +184,9 @@ pub(super) async fn result(id: &str, wait: Option<Duration>, session: &ServerSes
             Ok(ended) => ended?,
             Err(_) => None,
         };
-    let Some(reply) = ended else { return Err(wait::timeout_error(id, limit)) };
+    let Some(reply) = ended else {
+        return Err(wait.map_or_else(|| wait::not_ended_error(id), |limit| wait::timeout_error(id, limit)));
+    };
     let workflow = &reply.value;
     if out.names_only() {
         out.data(id)?;
