@@ -67,7 +67,8 @@ impl Client {
     /// Returns [`Error::Address`] if `base_url` or `namespace` is invalid.
     pub fn new(base_url: &str, namespace: &str) -> Result<Self, Error> {
         let invalid = |reason: &str| Error::Address { text: base_url.to_owned(), reason: reason.to_owned() };
-        let base = Url::parse(base_url).map_err(|error| invalid(&error.to_string()))?;
+        let base = Url::parse(base_url)
+            .map_err(|_| invalid("it is not a URL: write it in the form http://127.0.0.1:8470"))?;
         if base.scheme() != "http" {
             return Err(invalid("the scheme must be http://"));
         }

@@ -2,14 +2,18 @@
 //!
 //! Expressions are untrusted, run inside every decision and have no time limit of their own. An expression that could
 //! take long, use much memory or overflow the stack is therefore refused before it runs: by its text ([`source`]) and
-//! by the size of its inputs ([`value`]).
+//! by the size of the values that it would make ([`cost`]).
 
+mod cost;
+mod failure;
+mod kinds;
 mod names;
 mod source;
+mod syntax;
 mod value;
 
-use crate::problem::EXPRESSION;
 use cel::{Context, Env, Program, Value};
+use cost::EvaluationCost;
 use goconductor_saga::{ExpressionError, Expressions, Json, Scope, StepView, Timestamp};
 use lru::LruCache;
 use names::{CelNames, FieldNames};
@@ -17,10 +21,11 @@ use parking_lot::Mutex;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
-use value::Size;
 
 /// Maximum number of cached compiled expressions, enough for several hundred definitions.
 const MAX_CACHED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// The cost of compiling an expression, in operations of an evaluation.
+const COMPILE_OPERATIONS: u64 = 2000;
 /// Maximum characters of a message, which repeats values of any length.
 const MAX_MESSAGE_CHARS: usize = 300;
 
@@ -49,14 +54,17 @@ impl Finding {
 pub(crate) struct Compiled {
     program: Program,
     names: CelNames,
-    /// The number of `+` operators. Each may double the size of a string or a list.
-    additions: usize,
 }
 
 impl Compiled {
     /// Returns the steps that the expression refers to.
     pub(crate) fn steps(&self) -> impl Iterator<Item = &str> {
         self.names.steps.keys().map(String::as_str)
+    }
+
+    /// Returns the operators whose operands have types that the operator does not accept, whatever the values are.
+    pub(crate) fn type_problems(&self) -> Vec<Finding> {
+        kinds::problems(self.program.expression())
     }
 }
 
@@ -72,24 +80,16 @@ pub(crate) fn compile(text: &str) -> Result<Compiled, Vec<Finding>> {
     let parsed = catch_unwind(|| Program::compile(text));
     let program = match parsed {
         Ok(Ok(program)) => program,
-        Ok(Err(errors)) => {
-            let detail = format!("`{text}` is not a valid expression: {}", first_line(&errors.to_string()));
-            return Err(vec![Finding::new(EXPRESSION, detail)]);
-        }
-        Err(_) => return Err(vec![Finding::new(EXPRESSION, format!("`{text}` is not a valid expression"))]),
+        Ok(Err(errors)) => return Err(vec![syntax::finding(text, &errors.errors)]),
+        Err(_) => return Err(vec![syntax::finding(text, &[])]),
     };
     let names = names::of(program.expression())?;
-    Ok(Compiled { program, names, additions: source::additions(text) })
+    Ok(Compiled { program, names })
 }
 
 /// Returns the first double in an expression that would be rounded. A definition that was applied earlier may have one.
 pub(crate) fn inexact_number(text: &str) -> Option<String> {
     source::inexact_number(text)
-}
-
-/// Returns the message of the parser without the excerpt below it.
-fn first_line(message: &str) -> &str {
-    message.lines().find(|line| !line.trim().is_empty()).unwrap_or(message).trim()
 }
 
 /// Evaluates CEL expressions. A process has one instance, which caches compiled expressions.
@@ -104,16 +104,19 @@ impl Cel {
         Self { compiled: Mutex::new(LruCache::new(MAX_CACHED)) }
     }
 
+    fn cached(&self, text: &str) -> Option<Arc<Compiled>> {
+        self.compiled.lock().get(text).map(Arc::clone)
+    }
+
     fn compiled(&self, text: &str) -> Result<Arc<Compiled>, String> {
-        let cache = || self.compiled.lock();
-        if let Some(compiled) = cache().get(text) {
-            return Ok(Arc::clone(compiled));
+        if let Some(compiled) = self.cached(text) {
+            return Ok(compiled);
         }
         let compiled = compile(text).map_err(|findings| {
             findings.into_iter().map(|finding| finding.detail).collect::<Vec<_>>().join("; ")
         })?;
         let compiled = Arc::new(compiled);
-        cache().put(text.to_owned(), Arc::clone(&compiled));
+        self.compiled.lock().put(text.to_owned(), Arc::clone(&compiled));
         Ok(compiled)
     }
 }
@@ -132,38 +135,68 @@ impl std::fmt::Debug for Cel {
 
 impl Expressions for Cel {
     fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
-        let error = |reason: String| ExpressionError {
-            expression: expression.to_owned(),
-            reason: reason.chars().take(MAX_MESSAGE_CHARS).collect(),
-        };
+        let error = |reason: String| error(expression, &reason);
         let compiled = self.compiled(expression).map_err(error)?;
-        evaluate(&compiled, scope).map_err(error)
+        let cost = cost::of(compiled.program.expression(), &compiled.names, scope);
+        evaluate(&compiled, scope, cost).map_err(error)
+    }
+
+    fn evaluate_within(
+        &self,
+        expression: &str,
+        scope: &Scope<'_>,
+        allowance: &mut u64,
+    ) -> Option<Result<Json, ExpressionError>> {
+        let error = |reason: String| error(expression, &reason);
+        let compiled = match self.cached(expression) {
+            Some(compiled) => compiled,
+            None => {
+                *allowance = allowance.checked_sub(COMPILE_OPERATIONS)?;
+                match self.compiled(expression) {
+                    Ok(compiled) => compiled,
+                    Err(reason) => return Some(Err(error(reason))),
+                }
+            }
+        };
+        let cost = cost::of(compiled.program.expression(), &compiled.names, scope);
+        // An evaluation that is refused costs no more than this.
+        if cost.check().is_ok() {
+            *allowance = allowance.checked_sub(cost.operations())?;
+        }
+        Some(evaluate(&compiled, scope, cost).map_err(error))
     }
 }
 
-fn evaluate(compiled: &Compiled, scope: &Scope<'_>) -> Result<Json, String> {
+fn error(expression: &str, reason: &str) -> ExpressionError {
+    let mut clipped: String = reason.chars().take(MAX_MESSAGE_CHARS - 1).collect();
+    if clipped.len() < reason.len() {
+        clipped.push('…');
+    }
+    ExpressionError { expression: expression.to_owned(), reason: clipped }
+}
+
+fn evaluate(compiled: &Compiled, scope: &Scope<'_>, cost: EvaluationCost) -> Result<Json, String> {
+    cost.check()?;
     let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
-    let mut size = value::Size::default();
-    for (name, variable) in variables(&compiled.names, scope, &mut size) {
+    for (name, variable) in variables(&compiled.names, scope) {
         context.add_variable_from_value(name, variable);
     }
-    size.check(compiled.names.loops_over_outside, compiled.additions)?;
     // A panic of the interpreter must affect only this expression.
     let evaluated = catch_unwind(AssertUnwindSafe(|| compiled.program.execute(&context)));
     let evaluated = evaluated.map_err(|_| "the evaluation failed".to_owned())?;
-    value::to_json(&evaluated.map_err(|error| error.to_string())?)
+    value::to_json(&evaluated.map_err(|error| failure::reason(&error))?)
 }
 
 /// Returns only the values that the expression refers to, because inputs and outputs may be large.
-fn variables(names: &CelNames, scope: &Scope<'_>, size: &mut Size) -> Vec<(&'static str, Value)> {
+fn variables(names: &CelNames, scope: &Scope<'_>) -> Vec<(&'static str, Value)> {
     let mut variables = Vec::new();
     if let Some(fields) = &names.input {
-        variables.push(("input", part(scope.input(), fields, size)));
+        variables.push(("input", part(scope.input(), fields)));
     }
     if !names.steps.is_empty() {
         let mut steps = Vec::new();
         for (name, fields) in &names.steps {
-            steps.extend(scope.step(name).map(|view| (name.as_str(), step(&view, fields, size))));
+            steps.extend(scope.step(name).map(|view| (name.as_str(), step(&view, fields))));
         }
         variables.push(("steps", value::map(steps)));
     }
@@ -185,26 +218,26 @@ fn variables(names: &CelNames, scope: &Scope<'_>, size: &mut Size) -> Vec<(&'sta
     variables
 }
 
-fn part(value: &Json, fields: &FieldNames, size: &mut Size) -> Value {
+fn part(value: &Json, fields: &FieldNames) -> Value {
     match (value, fields) {
         (Json::Object(object), FieldNames::Some(names)) => value::map(
-            names.iter().filter_map(|name| Some((name.as_str(), value::from_json(object.get(name)?, size)))),
+            names.iter().filter_map(|name| Some((name.as_str(), value::from_json(object.get(name)?)))),
         ),
-        (whole, _) => value::from_json(whole, size),
+        (whole, _) => value::from_json(whole),
     }
 }
 
-fn step(view: &StepView<'_>, fields: &FieldNames, size: &mut Size) -> Value {
+fn step(view: &StepView<'_>, fields: &FieldNames) -> Value {
     let mut step = Vec::new();
     if fields.has("output") {
-        step.push(("output", view.output.map_or(Value::Null, |output| value::from_json(output, size))));
+        step.push(("output", view.output.map_or(Value::Null, value::from_json)));
     }
     if fields.has("status") {
         step.push(("status", Value::from(view.status.as_str().to_owned())));
     }
     if fields.has("error") {
         let error = view.error.and_then(|error| serde_json::to_value(error).ok());
-        step.push(("error", error.map_or(Value::Null, |error| value::from_json(&error, size))));
+        step.push(("error", error.map_or(Value::Null, |error| value::from_json(&error))));
     }
     value::map(step)
 }

@@ -1,6 +1,6 @@
 //! Checks of the whole graph: no cycles, the pivot rule, valid expressions.
 
-use crate::cel::{self, Compiled};
+use crate::cel::{self, Compiled, Finding};
 use crate::expand::Expanded;
 use crate::fields::{At, FieldReader, nearest};
 use crate::problem::{CYCLE, PIVOT, REFERENCE};
@@ -159,16 +159,19 @@ impl Checker<'_, '_, '_> {
                     self.report(crate::Problem { pointer: at.pointer.clone(), ..problem });
                 }
                 self.references(&compiled, at, view);
+                self.findings(compiled.type_problems(), at);
             }
-            Err(findings) => {
-                for finding in findings {
-                    let problem = at.problem(finding.code, finding.detail);
-                    self.report(match finding.hint {
-                        Some(hint) => problem.hint(hint),
-                        None => problem,
-                    });
-                }
-            }
+            Err(findings) => self.findings(findings, at),
+        }
+    }
+
+    fn findings(&mut self, findings: Vec<Finding>, at: &At<'_>) {
+        for finding in findings {
+            let problem = at.problem(finding.code, finding.detail);
+            self.report(match finding.hint {
+                Some(hint) => problem.hint(hint),
+                None => problem,
+            });
         }
     }
 

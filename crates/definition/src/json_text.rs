@@ -7,6 +7,10 @@ use goconductor_saga::{Json, keeps_number};
 use std::cell::Cell;
 use std::collections::HashMap;
 
+/// The problem of a string that serde_json refuses.
+const INVALID_STRING: &str = "a string has an invalid escape or a control character: write `\\\\` for a backslash and \
+                              `\\n` for a line break";
+
 struct Cursor<'a> {
     text: &'a str,
     at: usize,
@@ -156,8 +160,7 @@ impl Cursor<'_> {
         }
         let Some(end) = end else { return Err(self.syntax_error("unterminated string")) };
         let literal = self.rest().get(..end).unwrap_or_default();
-        let string: String = serde_json::from_str(literal)
-            .map_err(|error| self.syntax_error(&format!("invalid string: {error}")))?;
+        let string: String = serde_json::from_str(literal).map_err(|_| self.syntax_error(INVALID_STRING))?;
         if string.contains('\0') {
             return Err(self.syntax_error("a string must not contain a NUL character"));
         }

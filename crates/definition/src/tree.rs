@@ -2,6 +2,7 @@
 
 use crate::Limits;
 use crate::fields::{At, FieldReader, Fields};
+use crate::input::SchemaRefusal;
 use crate::node::Node;
 use crate::problem::{DUPLICATE, LIMIT, VALUE};
 use crate::settings::{Defaults, unsupported};
@@ -110,13 +111,15 @@ fn input_schema(reader: &mut FieldReader, at: &At<'_>) -> Option<Json> {
         reader.wrong_type(at, "an object that is a JSON Schema");
         return None;
     }
-    match crate::InputSchema::new(&schema) {
-        Ok(_) => Some(schema),
-        Err(reason) => {
-            reader.push(at.problem(VALUE, format!("the value is not a valid JSON Schema: {reason}")));
-            None
+    let problem = match crate::InputSchema::check_new(&schema) {
+        Ok(()) => return Some(schema),
+        Err(SchemaRefusal::Invalid(reason)) => {
+            at.problem(VALUE, format!("the value is not a valid JSON Schema: {reason}"))
         }
-    }
+        Err(SchemaRefusal::Costly(reason)) => at.problem(LIMIT, reason),
+    };
+    reader.push(problem);
+    None
 }
 
 fn count(steps: &[ParsedStep<'_>]) -> usize {

@@ -3,6 +3,8 @@
 //! The tree is the text as it was written: scalars are not converted, aliases are not expanded, and duplicate keys
 //! are kept. The callers decide what they allow: the definition language and the configuration differ in that.
 
+mod message;
+
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 /// Position in a text.
@@ -93,7 +95,7 @@ pub fn parse(text: &str, limits: Limits) -> Result<Option<YamlNode>, Error> {
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| Error {
-            kind: ErrorKind::Syntax(error.info().to_owned()),
+            kind: ErrorKind::Syntax(message::described(error.info()).to_owned()),
             position: position(error.marker()),
         })?;
         if matches!(event, Event::DocumentStart(_)) {

@@ -23,8 +23,6 @@ pub(super) struct CelNames {
     pub(super) input: Option<FieldNames>,
     pub(super) steps: BTreeMap<String, FieldNames>,
     pub(super) workflow: bool,
-    /// Whether a loop refers to a value outside of it, which each iteration may traverse.
-    pub(super) loops_over_outside: bool,
 }
 
 /// The fields of an object that an expression refers to.
@@ -160,7 +158,6 @@ impl Walk {
         if self.bound.iter().any(|bound| bound == root) {
             return;
         }
-        self.names.loops_over_outside |= self.in_loop;
         match (root, fields) {
             ("input", _) => {
                 let field = fields.first().copied();
@@ -219,7 +216,7 @@ fn is_word(name: &str) -> bool {
 }
 
 /// Returns a name and the fields that are selected from it: `steps.pay.output` or `steps["pay"].output`.
-fn path(expression: &Expr) -> Option<(&str, Vec<&str>)> {
+pub(super) fn path(expression: &Expr) -> Option<(&str, Vec<&str>)> {
     let mut fields = Vec::new();
     let mut at = expression;
     loop {

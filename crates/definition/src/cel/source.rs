@@ -47,11 +47,6 @@ pub(super) fn check(text: &str) -> Result<(), Finding> {
     Ok(())
 }
 
-/// Returns the number of `+` operators.
-pub(super) fn additions(text: &str) -> usize {
-    outside_of_strings(text).filter(|c| *c == '+').count()
-}
-
 /// Returns the first double in an expression that is not kept to the digit.
 pub(super) fn inexact_number(text: &str) -> Option<String> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';

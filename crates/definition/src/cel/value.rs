@@ -1,4 +1,4 @@
-//! Conversion between JSON and CEL values, with limits on their size.
+//! Conversion between JSON and CEL values, with a limit on the size of a result.
 
 use cel::Value;
 use cel::objects::{Key, Map};
@@ -6,11 +6,6 @@ use goconductor_saga::Json;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Maximum number of values that an expression may visit. If a loop refers to a value outside of it, this is the length
-/// of the longest list times the number of input values. A visit takes about a quarter of a microsecond.
-const MAX_VISITS: usize = 4_000_000;
-/// Maximum bytes that additions could produce if each were evaluated for each element.
-const MAX_GROWTH: usize = 32 << 20;
 /// The assumed size of a value in bytes.
 const VALUE_BYTES: usize = 32;
 /// Maximum bytes of a result, including the size of its values.
@@ -18,35 +13,8 @@ const MAX_RESULT_BYTES: usize = 4 << 20;
 /// Maximum nesting depth of a result.
 const MAX_RESULT_DEPTH: usize = 64;
 
-/// The size of the inputs of an expression.
-#[derive(Debug, Default)]
-pub(super) struct Size {
-    values: usize,
-    longest_list: usize,
-    longest_text: usize,
-}
-
-impl Size {
-    /// Refuses inputs that would take too much time or memory.
-    pub(super) fn check(&self, loops_over_outside: bool, additions: usize) -> Result<(), String> {
-        let times = if loops_over_outside { self.longest_list.max(1) } else { 1 };
-        if times.saturating_mul(self.values) > MAX_VISITS {
-            return Err(format!(
-                "a loop over a list of {times} elements with {} input values would take too long",
-                self.values
-            ));
-        }
-        let element = self.longest_text.max(self.longest_list.saturating_mul(VALUE_BYTES));
-        if element.saturating_mul(times).saturating_mul(additions) > MAX_GROWTH {
-            return Err("the result of its additions could become too large".to_owned());
-        }
-        Ok(())
-    }
-}
-
 /// Converts a JSON value to a CEL value. An integer becomes a CEL int, so that `amount + 1` is valid.
-pub(super) fn from_json(json: &Json, size: &mut Size) -> Value {
-    size.values += 1;
+pub(super) fn from_json(json: &Json) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(*value),
@@ -55,18 +23,9 @@ pub(super) fn from_json(json: &Json, size: &mut Size) -> Value {
             (None, Some(large)) => Value::UInt(large),
             (None, None) => number.as_f64().map_or(Value::Null, Value::Float),
         },
-        Json::String(text) => {
-            size.longest_text = size.longest_text.max(text.len());
-            Value::String(Arc::new(text.clone()))
-        }
-        Json::Array(items) => {
-            size.longest_list = size.longest_list.max(items.len());
-            Value::List(Arc::new(items.iter().map(|item| from_json(item, size)).collect()))
-        }
-        Json::Object(entries) => {
-            size.longest_list = size.longest_list.max(entries.len());
-            map(entries.iter().map(|(key, value)| (key.as_str(), from_json(value, size))))
-        }
+        Json::String(text) => Value::String(Arc::new(text.clone())),
+        Json::Array(items) => Value::List(Arc::new(items.iter().map(from_json).collect())),
+        Json::Object(entries) => map(entries.iter().map(|(key, value)| (key.as_str(), from_json(value)))),
     }
 }
 
@@ -125,7 +84,10 @@ impl Writer {
     }
 
     fn reserve(&mut self, bytes: usize) -> Result<(), String> {
-        self.left = self.left.checked_sub(bytes).ok_or("the result is too large")?;
+        self.left = self
+            .left
+            .checked_sub(bytes)
+            .ok_or("the result is too large: at most 4 MiB, of which each value takes 32 bytes")?;
         Ok(())
     }
 }

@@ -123,6 +123,116 @@ fn evaluation_over_large_inputs_is_bounded() {
 }
 
 #[test]
+fn chained_loops_are_refused_by_the_number_of_values_that_they_make() {
+    let list = json!({"list": (0..50_000).collect::<Vec<_>>(), "few": (0..100).collect::<Vec<_>>()});
+    let ten = "[x, x, x, x, x, x, x, x, x, x]";
+    for expression in [
+        format!("input.list.map(x, {ten}).map(x, {ten})"),
+        format!("size(input.list.map(x, {ten}).map(x, {ten}).map(x, {ten}))"),
+        format!("input.list.map(x, {{'a': {ten}, 'b': {ten}}}).map(x, [x, x, x])"),
+        format!("input.list.map(x, {ten}).all(x, size({ten}) > 0)"),
+        format!("input.few.map(x, {ten}).map(x, {ten}).map(x, {ten}).map(x, {ten}).map(x, {ten})"),
+        format!("[input.list, input.list].map(x, {ten}).map(x, {ten})"),
+    ] {
+        let started = Instant::now();
+        let reason = evaluate(&expression, list.clone()).expect_err(&expression);
+        assert!(reason.contains("too large"), "{expression}: {reason}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{expression}");
+    }
+    let values = |expression: &str| evaluate(expression, list.clone());
+    assert_eq!(values(&format!("size(input.few.map(x, {ten}).map(x, {ten}))")), Ok(json!(100)));
+    assert_eq!(values("size(input.list.map(x, x * 2).filter(x, x > 10))"), Ok(json!(49_994)));
+    assert_eq!(values("size(input.list.map(x, {'a': x, 'b': [x]}))"), Ok(json!(50_000)));
+}
+
+#[test]
+fn evaluation_is_quick_only_if_its_values_are_few() {
+    let (plan, state) = workflow(json!({"list": (0..50_000).collect::<Vec<_>>(), "n": 1}));
+    let scope = Scope::new(&plan, &state);
+    let cel = Cel::new();
+    let mut allowance = 5_000;
+    assert_eq!(cel.evaluate_within("input.n + 1", &scope, &mut allowance), Some(Ok(json!(2))));
+    let left = allowance;
+    assert!(left < 3_000, "the first evaluation compiles: {left}");
+    assert_eq!(cel.evaluate_within("input.n + 1", &scope, &mut allowance), Some(Ok(json!(2))));
+    assert!(left - allowance < 100, "{left} {allowance}");
+    assert_eq!(cel.evaluate_within("size(input.list)", &scope, &mut allowance), None);
+    assert_eq!(cel.evaluate("size(input.list)", &scope), Ok(json!(50_000)));
+}
+
+#[test]
+fn failure_states_the_types_and_what_to_write() {
+    let input =
+        json!({"i": 2, "d": 7.5, "s": "ab", "n": null, "l": [1], "m": {"k": 1}, "u": u64::MAX, "b": true});
+    for (expression, expected) in [
+        (
+            "input.d * input.i",
+            "`*` does not take the double 7.5 and the int 2: write double(…) around the int",
+        ),
+        (
+            "input.s + input.i",
+            "`+` does not take the string \"ab\" and the int 2: write string(…) around the int",
+        ),
+        ("input.i - input.u", "write int(…) around the uint"),
+        ("input.n + input.i", "test for null first"),
+        ("input.l + input.m", "`+` does not take a list of 1 elements and a map of 1 entries"),
+        ("input.s < input.i", "`<` does not take a string and an int: write string(…) around the int"),
+        ("input.i && input.b", "bool"),
+        ("!input.i", "`!` does not take an int"),
+        ("-input.s", "`-` does not take a string"),
+        ("input.m.x", "field `x` is missing: test for it with has(…)"),
+        ("input.l[5]", "the list has no element 5"),
+        ("input.i / 0", "the int 2 is divided by zero"),
+        ("9223372036854775807 + input.i", "overflow: the result of 9223372036854775807 + 2"),
+        ("int(input.s)", "int(…) cannot convert"),
+        ("input.i.map(x, x)", "expected a list or map, found an int"),
+        ("size(input.i)", "`size` does not take an int"),
+        ("input.s.contains(input.i)", ""),
+        ("input.s[0]", ""),
+        ("{input.d: 1}", ""),
+        ("{'a': 1, 'a': 2}", ""),
+        ("input.i ? 1 : 2", ""),
+        ("input.l.exists(x, x)", ""),
+    ] {
+        let reason = evaluate(expression, input.clone()).expect_err(expression);
+        assert!(reason.contains(expected), "{expression}: {reason}");
+        for internal in
+            ["Int(", "Float(", "String(", "Unsupported", "overload", "'mul'", "Error", "_+_", "null_type"]
+        {
+            assert!(!reason.contains(internal), "{expression}: {reason}");
+        }
+    }
+}
+
+#[test]
+fn condition_with_a_value_of_another_type_is_described_by_the_type() {
+    let text = "workflow: a\nsteps: [{name: s, run: a/b, compensate: none, when: input.l}]";
+    let plan = Plan::new(yaml(text).unwrap().definition, 1).unwrap();
+    let begin = StartWorkflow {
+        id: WorkflowId(uuid::Uuid::from_u128(7)),
+        namespace: "default".to_owned(),
+        input: json!({"l": vec![1; 1000]}),
+        labels: BTreeMap::new(),
+        actor: None,
+    };
+    let (_, state) = start(&plan, &Cel::new(), &begin, Timestamp(1_700_000_000_000_000));
+    let error = state.steps[0].error.clone().unwrap();
+    assert_eq!(error.code, "CONDITION_FAILED");
+    assert_eq!(error.message, "`input.l`: a condition must be true or false, not a list");
+}
+
+#[test]
+fn template_with_many_large_values_is_refused() {
+    let list = json!({"l": vec!["x".repeat(200); 2000]});
+    let (plan, state) = workflow(list);
+    let scope = Scope::new(&plan, &state);
+    let value = || Template::Expression("input.l".to_owned());
+    let render = |count| Template::List((0..count).map(|_| value()).collect()).render(&Cel::new(), &scope);
+    assert!(render(10).is_ok());
+    assert!(render(60).unwrap_err().reason.contains("too large together"));
+}
+
+#[test]
 fn template_interpolates_text_and_keeps_the_type_of_a_single_expression() {
     let (plan, state) = workflow(input());
     let scope = Scope::new(&plan, &state);

@@ -95,6 +95,26 @@ fn schema_fetches_nothing_and_is_checked_in_time() {
     assert!(started.elapsed() < MAX_TIME);
 }
 
+#[test]
+fn schema_that_multiplies_checks_is_refused_in_time() {
+    let mut defs: String = (0..24)
+        .map(|level| {
+            format!(
+                "d{level}: {{anyOf: [{{$ref: '#/$defs/d{next}'}}, {{$ref: '#/$defs/d{next}'}}]}}, ",
+                next = level + 1
+            )
+        })
+        .collect();
+    defs.push_str("d24: {required: [b]}");
+    let text = format!(
+        "workflow: a\ninput: {{$ref: '#/$defs/d0', $defs: {{{defs}}}}}\nsteps: [{{name: s, run: a/b, compensate: none}}]"
+    );
+    let started = Instant::now();
+    let problems = yaml(&text).unwrap_err();
+    assert_eq!((problems[0].code, problems[0].pointer.as_str()), ("GC1002", "/input"), "{problems:?}");
+    assert!(started.elapsed() < MAX_TIME);
+}
+
 /// A seeded random number generator (xorshift).
 struct Noise(u64);
 

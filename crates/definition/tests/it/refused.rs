@@ -227,6 +227,30 @@ const CASES: &[Case] = &[
         &[("GC1013", "/steps/0/when", 3, "not a valid expression")],
     ),
     (
+        "workflow: a\nsteps:\n- {name: in, run: a/b, compensate: none}\n- {name: s, run: a/b, compensate: none, when: steps.in.output.x == 1}",
+        &[("GC1013", "/steps/1/when", 4, "`in` at column 7 is a reserved word")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, input: {v: '${ 7.0 * 2 }'}}",
+        &[("GC1013", "/steps/0/input/v", 3, "`*` does not take a double and an int")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'workflow.version > workflow.id'}",
+        &[("GC1013", "/steps/0/when", 3, "`>` does not take an int and a string")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'input.a and input.b'}",
+        &[("GC1013", "/steps/0/when", 3, "`and` at column 9 is not an operator")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'size(input.a > 1'}",
+        &[("GC1013", "/steps/0/when", 3, "`(` at column 5 is not closed")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: 'input.a == \"x'}",
+        &[("GC1013", "/steps/0/when", 3, "string that begins at column 12")],
+    ),
+    (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, input: '${ input.a'}",
         &[("GC1013", "/steps/0/input", 3, "unterminated")],
     ),
@@ -350,6 +374,70 @@ fn all_problems_are_reported_in_the_order_of_the_text() {
         [(1, "GC1006"), (2, "GC1004"), (4, "GC1011"), (5, "GC1006"), (5, "GC1006"), (6, "GC1014")],
         "{problems:#?}"
     );
+}
+
+#[test]
+fn hint_states_what_to_write_instead() {
+    let hint = |when: &str| {
+        let text = format!(
+            "workflow: a\nsteps:\n- {{name: in, run: a/b, compensate: none}}\n- {{name: s, run: a/b, compensate: none, when: {when:?}}}"
+        );
+        yaml(&text).unwrap_err()[0].hint.clone().unwrap_or_default()
+    };
+    assert_eq!(hint("steps.in.output.x == 1"), "write `steps[\"in\"]`");
+    assert_eq!(hint("1 + input.a.true == 2"), "write `input.a[\"true\"]`");
+    assert_eq!(hint("7.0 * 2 > 1.0"), "write double(…) around the int");
+    assert_eq!(hint("'n' + 1 == 'n1'"), "write string(…) around the int");
+    assert_eq!(hint("input.a = 1"), "write `==`");
+    assert_eq!(hint("not input.a"), "write `!`");
+    let works = "workflow: a\nsteps:\n- {name: in, run: a/b, compensate: none}\n- {name: s, run: a/b, compensate: none, when: 'steps[\"in\"].output.x == 1'}";
+    assert!(yaml(works).is_ok());
+}
+
+#[test]
+fn message_does_not_name_the_parts_of_the_parser() {
+    for text in [
+        "input.a >",
+        "input..a",
+        ")",
+        "input.a ? 1",
+        "{1: }",
+        "[1,",
+        "a b",
+        "#",
+        "1 +* 2",
+        "input.a.",
+        "has()",
+        "has(1)",
+        "1x",
+        "'a",
+        "input.[0]",
+        "",
+        "x.map(1)",
+        "..",
+        "99999999999999999999",
+        "`a`",
+        "\u{7f}",
+        "a.b(,)",
+        "r'",
+        "0x",
+        "if",
+        "input.a; input.b",
+        "?",
+        "a ?: b",
+        "${a}",
+        "9e999",
+        "b'\\xzz'",
+    ] {
+        let text = format!("workflow: a\nsteps:\n- {{name: s, run: a/b, compensate: none, when: {text:?}}}");
+        for problem in yaml(&text).err().into_iter().flatten() {
+            for internal in
+                ["viable", "extraneous", "mismatched", "<EOF>", "ERROR", "token", "antlr", "expecting"]
+            {
+                assert!(!problem.detail.contains(internal), "{problem:?}");
+            }
+        }
+    }
 }
 
 #[test]
