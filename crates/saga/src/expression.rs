@@ -5,6 +5,10 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 
+/// Maximum size of a rendered template: the bytes of its texts and 32 bytes for each value. A template can repeat the
+/// largest value in each of its expressions.
+const MAX_RENDERED_BYTES: usize = 16 << 20;
+
 /// An expression that could not be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{expression}`: {reason}")]
@@ -22,6 +26,18 @@ pub trait Expressions: core::fmt::Debug + Send + Sync {
     /// # Errors
     /// Returns an [`ExpressionError`] if the expression does not compile, or has no value over this scope.
     fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError>;
+
+    /// Evaluates an expression if that needs no more operations than `allowance`, and subtracts them. Otherwise returns
+    /// `None`, quickly. An evaluator whose evaluations are all short need not implement it.
+    fn evaluate_within(
+        &self,
+        expression: &str,
+        scope: &Scope<'_>,
+        allowance: &mut u64,
+    ) -> Option<Result<Json, ExpressionError>> {
+        let _ = allowance;
+        Some(self.evaluate(expression, scope))
+    }
 }
 
 /// The part of a workflow that expressions may refer to.
@@ -82,15 +98,28 @@ impl Template {
     /// # Errors
     /// Returns the [`ExpressionError`] of the first expression that could not be evaluated.
     pub fn render(&self, expressions: &dyn Expressions, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
-        match self {
-            Self::Value(value) => Ok(value.clone()),
-            Self::Expression(expression) => expressions.evaluate(expression, scope),
-            Self::Text(parts) => {
+        Renderer { expressions, scope, left: MAX_RENDERED_BYTES }.render(self)
+    }
+}
+
+/// A template in evaluation, with the size that is left for its values.
+struct Renderer<'a> {
+    expressions: &'a dyn Expressions,
+    scope: &'a Scope<'a>,
+    left: usize,
+}
+
+impl Renderer<'_> {
+    fn render(&mut self, template: &Template) -> Result<Json, ExpressionError> {
+        match template {
+            Template::Value(value) => Ok(value.clone()),
+            Template::Expression(expression) => self.evaluate(expression),
+            Template::Text(parts) => {
                 let mut text = String::new();
                 for part in parts {
                     match part {
                         TextPart::Literal(literal) => text.push_str(literal),
-                        TextPart::Expression(expression) => match expressions.evaluate(expression, scope)? {
+                        TextPart::Expression(expression) => match self.evaluate(expression)? {
                             Json::String(value) => text.push_str(&value),
                             other @ (Json::Null
                             | Json::Bool(_)
@@ -102,18 +131,38 @@ impl Template {
                 }
                 Ok(Json::String(text))
             }
-            Self::List(items) => items
+            Template::List(items) => {
+                items.iter().map(|item| self.render(item)).collect::<Result<_, _>>().map(Json::Array)
+            }
+            Template::Map(entries) => entries
                 .iter()
-                .map(|item| item.render(expressions, scope))
-                .collect::<Result<_, _>>()
-                .map(Json::Array),
-            Self::Map(entries) => entries
-                .iter()
-                .map(|(key, value)| Ok((key.clone(), value.render(expressions, scope)?)))
+                .map(|(key, value)| Ok((key.clone(), self.render(value)?)))
                 .collect::<Result<_, _>>()
                 .map(Json::Object),
         }
     }
+
+    fn evaluate(&mut self, expression: &str) -> Result<Json, ExpressionError> {
+        let value = self.expressions.evaluate(expression, self.scope)?;
+        self.left = self.left.checked_sub(size(&value)).ok_or_else(|| ExpressionError {
+            expression: expression.to_owned(),
+            reason: "the values of the template are too large together: at most 16 MiB, of which each value takes 32 \
+                     bytes; pass fewer or smaller values"
+                .to_owned(),
+        })?;
+        Ok(value)
+    }
+}
+
+/// Returns the bytes of the texts of a value, and 32 bytes for each value.
+fn size(value: &Json) -> usize {
+    let inner = match value {
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+        Json::String(text) => text.len(),
+        Json::Array(items) => items.iter().map(size).sum(),
+        Json::Object(entries) => entries.iter().map(|(key, value)| key.len() + size(value)).sum(),
+    };
+    32 + inner
 }
 
 impl Plan {

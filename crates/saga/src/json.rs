@@ -103,11 +103,30 @@ impl StrictVisitor {
     }
 }
 
-/// Returns the message without the position, which the caller has.
+/// Describes the violation. The caller has the position, and the words of serde_json are those of its parser.
 fn message(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "the text ends too early".to_owned();
+    }
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());
-    text.get(..end).unwrap_or_default().to_owned()
+    let described = match text.get(..end).unwrap_or_default() {
+        "expected value" => "expected a value",
+        "expected ident" => "expected `true`, `false` or `null`",
+        "key must be a string" => "a key must be a string in double quotes",
+        "trailing characters" => "unexpected text after the value",
+        "trailing comma" => "a comma without a value after it",
+        "recursion limit exceeded" => "nested too deeply",
+        "invalid escape"
+        | "invalid unicode code point"
+        | "lone leading surrogate in hex escape"
+        | "unexpected end of hex escape" => "a string has an invalid escape",
+        other if other.starts_with("control character") => {
+            "a string contains a control character: write it as an escape, such as `\\n`"
+        }
+        other => other,
+    };
+    described.to_owned()
 }
 
 fn shown(text: &str) -> String {

@@ -125,8 +125,17 @@ impl Decision<'_> {
                 Ok(Json::Bool(value)) if value == condition.holds => {}
                 Ok(Json::Bool(_)) => return Ok(false),
                 Ok(other) => {
+                    // The value itself may be large.
+                    let kind = match other {
+                        Json::Null => "null",
+                        Json::Bool(_) => "a boolean",
+                        Json::Number(_) => "a number",
+                        Json::String(_) => "a string",
+                        Json::Array(_) => "a list",
+                        Json::Object(_) => "an object",
+                    };
                     let message = alloc::format!(
-                        "`{}`: a condition must be true or false, not {other}",
+                        "`{}`: a condition must be true or false, not {kind}",
                         condition.expression
                     );
                     return Err(Failure::of("CONDITION_FAILED", message));

@@ -117,7 +117,7 @@ fn other_text_is_a_syntax_error_with_its_position() {
         assert!(matches!(kind(text.as_bytes()), JsonErrorKind::Syntax(_)), "{text:?}");
     }
     let error = parse_json(b"{\n  \"a\": ?}").unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.line, error.column), ("expected value", 2, 8));
+    assert_eq!((error.to_string().as_str(), error.line, error.column), ("expected a value", 2, 8));
 }
 
 proptest! {
