@@ -227,7 +227,9 @@ impl Runner {
         let Action::Run { action, .. } = step.action(command.side)?;
         let timeout = plan.attempt_timeout(state, command.step, command.side, received.at)?;
         let deadline = received.at.after(timeout);
-        let input = match plan.command_input(state, command.step, command.side, self.engine.expressions()) {
+        // Without an answer, the process shuts down, and the command is delivered again.
+        let input = self.engine.command_input(plan, state, command.step, command.side).await.ok()?;
+        let input = match input {
             Ok(input) => input,
             Err(error) => {
                 let failure = Failure::of("INPUT_EXPRESSION_FAILED", error.to_string());

@@ -4,6 +4,7 @@ mod apply;
 mod commit;
 mod local_dispatch;
 mod plans;
+mod rules;
 mod write;
 
 use crate::cache::{Plans, States};
@@ -17,7 +18,7 @@ use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
 pub use local_dispatch::LocalDispatch;
@@ -67,6 +68,8 @@ pub struct Engine {
     store: Arc<dyn Store>,
     queue: Arc<dyn Queue>,
     expressions: Arc<dyn Expressions>,
+    /// Permits for decisions whose expressions take long.
+    long_rules: Arc<Semaphore>,
     settings: Settings,
     plans: Plans,
     states: States,
@@ -90,6 +93,7 @@ impl Engine {
             store,
             queue,
             expressions,
+            long_rules: rules::permits(),
             settings,
             plans: Plans::new(),
             states: States::new(),
@@ -111,12 +115,6 @@ impl Engine {
     #[must_use]
     pub fn queue(&self) -> &Arc<dyn Queue> {
         &self.queue
-    }
-
-    /// Returns the evaluator of expressions.
-    #[must_use]
-    pub fn expressions(&self) -> &dyn Expressions {
-        &*self.expressions
     }
 
     /// Returns the notifier that wakes the dispatcher when a row of the ledger is due before its next poll.
@@ -156,8 +154,9 @@ impl Engine {
         };
         tracing::Span::current().record("workflow", tracing::field::display(first.id));
         let request_digest = request_digest(&request.plan.definition().name, &first.input);
-        let (events, state) = start(&request.plan, &*self.expressions, &first, now);
-        let transition = transition(&request.plan, None, events, state);
+        let plan = Arc::clone(&request.plan);
+        let decided = self.run_rules(move |expressions| start(&plan, expressions, &first, now)).await?;
+        let transition = transition(&request.plan, None, decided.0, decided.1);
         let Prepared { write, state, dispatch } = self.prepare(transition, now).await?;
         let record = Arc::clone(&write.record);
         let new = NewWorkflow { write, idempotency_key: request.idempotency_key, request_digest };

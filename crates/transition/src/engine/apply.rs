@@ -18,7 +18,7 @@ impl Engine {
     pub(super) async fn apply_batch(&self, id: WorkflowId, batch: Vec<PendingInput>) {
         let (inputs, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|PendingInput { input, reply }| (input, reply)).unzip();
-        match self.apply_inputs(id, &inputs).await {
+        match self.apply_inputs(id, Arc::new(inputs)).await {
             Ok(results) => {
                 for (reply, result) in replies.into_iter().zip(results) {
                     // A caller that was cancelled no longer needs the result.
@@ -37,7 +37,7 @@ impl Engine {
     async fn apply_inputs(
         &self,
         id: WorkflowId,
-        inputs: &[Input],
+        inputs: Arc<Vec<Input>>,
     ) -> Result<Vec<Result<Arc<State>, Error>>, Error> {
         let (mut before, mut from_store) = match self.states.get(id) {
             Some(state) => (state, false),
@@ -46,8 +46,11 @@ impl Engine {
         for _ in 0..MAX_CONFLICT_RETRIES {
             let plan = self.plan_of(&before).await?;
             let now = clock::now();
-            let Decided { events, after, refusals } =
-                decide_all(&plan, &*self.expressions, &before, inputs, now);
+            let rules = {
+                let (plan, before, inputs) = (Arc::clone(&plan), Arc::clone(&before), Arc::clone(&inputs));
+                move |expressions: &dyn Expressions| decide_all(&plan, expressions, &before, &inputs, now)
+            };
+            let Decided { events, after, refusals } = self.run_rules(rules).await?;
             // A cached state may be stale, so only a loaded state justifies a refusal.
             if !from_store && refusals.iter().any(Option::is_some) {
                 (before, from_store) = (Arc::new(self.load(id).await?.state), true);

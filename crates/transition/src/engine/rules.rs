@@ -1,0 +1,150 @@
+//! Runs the rules. Their expressions come from callers, so a decision can take long. A short one runs on the calling
+//! thread, which serves other tasks. A long one runs on a thread of its own, and few of them run at once.
+
+use super::Engine;
+use crate::Error;
+use goconductor_saga::{ExpressionError, Expressions, Json, Plan, Scope, Side, State, StepIndex};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Maximum operations of the expressions of a decision on the calling thread: about 5 ms.
+const MAX_QUICK_OPERATIONS: u64 = 20_000;
+
+impl Engine {
+    /// Runs a function of the rules. It must only depend on its arguments, because it runs again if its expressions
+    /// take long.
+    pub(super) async fn run_rules<T: Send + 'static>(
+        &self,
+        rules: impl Fn(&dyn Expressions) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        if let Some(decided) = quickly(&*self.expressions, &rules) {
+            return Ok(decided);
+        }
+        // The memory of an evaluation is bounded, and this bounds that of all evaluations.
+        let permit = Arc::clone(&self.long_rules).acquire_owned().await;
+        let expressions = Arc::clone(&self.expressions);
+        let run = tokio::task::spawn_blocking(move || {
+            let decided = rules(&*expressions);
+            drop(permit);
+            decided
+        });
+        run.await.map_err(|_| Error::Internal("the thread that evaluates expressions stopped"))
+    }
+
+    /// Returns the input of the service for one side of a step.
+    ///
+    /// # Errors
+    /// Returns the [`ExpressionError`] of the first expression that could not be evaluated, and [`Error::Internal`] if
+    /// the process shuts down.
+    pub async fn command_input(
+        &self,
+        plan: &Arc<Plan>,
+        state: &Arc<State>,
+        step: StepIndex,
+        side: Side,
+    ) -> Result<Result<Arc<Json>, ExpressionError>, Error> {
+        let (plan, state) = (Arc::clone(plan), Arc::clone(state));
+        self.run_rules(move |expressions| plan.command_input(&state, step, side, expressions)).await
+    }
+}
+
+/// Returns the permits for decisions that take long: at most half of the processors.
+pub(super) fn permits() -> Arc<Semaphore> {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Arc::new(Semaphore::new((processors / 2).max(1)))
+}
+
+/// Runs the rules, or returns `None` if their expressions take too long.
+fn quickly<T>(expressions: &dyn Expressions, rules: &impl Fn(&dyn Expressions) -> T) -> Option<T> {
+    let quick = QuickExpressions { expressions, left: Mutex::new(Some(MAX_QUICK_OPERATIONS)) };
+    let decided = rules(&quick);
+    quick.left.into_inner().map(|_| decided)
+}
+
+/// Evaluates expressions until they have needed too many operations together.
+#[derive(Debug)]
+struct QuickExpressions<'a> {
+    expressions: &'a dyn Expressions,
+    /// The operations that are left, or `None` if an expression needed more.
+    left: Mutex<Option<u64>>,
+}
+
+impl Expressions for QuickExpressions<'_> {
+    fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
+        let mut left = self.left.lock();
+        if let Some(allowance) = left.as_mut()
+            && let Some(result) = self.expressions.evaluate_within(expression, scope, allowance)
+        {
+            return result;
+        }
+        *left = None;
+        // The result of these rules is dropped.
+        Err(ExpressionError {
+            expression: expression.to_owned(),
+            reason: "the evaluation takes long".to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expressions that need as many operations as their text has bytes.
+    #[derive(Debug)]
+    struct ByLength;
+
+    impl Expressions for ByLength {
+        fn evaluate(&self, expression: &str, _: &Scope<'_>) -> Result<Json, ExpressionError> {
+            Ok(Json::from(expression.len()))
+        }
+
+        fn evaluate_within(
+            &self,
+            expression: &str,
+            scope: &Scope<'_>,
+            allowance: &mut u64,
+        ) -> Option<Result<Json, ExpressionError>> {
+            *allowance = allowance.checked_sub(expression.len() as u64)?;
+            Some(self.evaluate(expression, scope))
+        }
+    }
+
+    #[test]
+    fn rules_with_long_expressions_are_not_decided_on_the_calling_thread() {
+        let plan = Plan::new(
+            goconductor_saga::Definition {
+                format: goconductor_saga::DEFINITION_FORMAT,
+                name: "a".to_owned(),
+                title: None,
+                description: None,
+                labels: std::collections::BTreeMap::new(),
+                input: None,
+                output: None,
+                timeout: None,
+                steps: Vec::new(),
+            },
+            1,
+        );
+        let plan = plan.unwrap();
+        let begin = goconductor_saga::StartWorkflow {
+            id: goconductor_saga::WorkflowId(uuid::Uuid::from_u128(7)),
+            namespace: "default".to_owned(),
+            input: Json::Null,
+            labels: std::collections::BTreeMap::new(),
+            actor: None,
+        };
+        let (_, state) = goconductor_saga::start(&plan, &ByLength, &begin, goconductor_saga::Timestamp(0));
+        let scope = Scope::new(&plan, &state);
+        let length = usize::try_from(MAX_QUICK_OPERATIONS / 2).unwrap();
+        let run = |text: String| {
+            quickly(&ByLength, &|expressions: &dyn Expressions| {
+                [expressions.evaluate(&text, &scope).is_ok(), expressions.evaluate(&text, &scope).is_ok()]
+            })
+        };
+        assert_eq!(run("x".repeat(length)), Some([true, true]));
+        // The second one exceeds what is left.
+        assert_eq!(run("x".repeat(length + 1)), None);
+    }
+}
