@@ -23,6 +23,7 @@ pub(crate) use operate::unsupported;
 use crate::Limits;
 use crate::admission::Admission;
 use crate::error::{ApiResult, MALFORMED, PARAMETER, Problem};
+use crate::list_feed::ListFeeds;
 use crate::schemas::Schemas;
 use crate::waiters::Waiters;
 use goconductor_election::Hosted;
@@ -30,11 +31,10 @@ use goconductor_queue_migration::QueueMigrator;
 use goconductor_saga::Json;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
-use goconductor_store::{Store, WorkflowHead};
+use goconductor_store::Store;
 use goconductor_transition::Engine;
 use std::ops::Deref;
 use std::sync::Arc;
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 /// The largest page.
@@ -51,13 +51,13 @@ pub(crate) struct Inner {
     /// The election, and the terms that gRPC clients hold through this gateway.
     pub(crate) hosted: Option<Arc<Hosted>>,
     pub(crate) queues: Option<Arc<QueueMigrator>>,
-    pub(crate) changes: broadcast::Sender<WorkflowHead>,
     pub(crate) limits: Limits,
     pub(crate) admission: Admission,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
     pub(crate) stop: CancellationToken,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) list_feeds: Arc<ListFeeds>,
     pub(crate) schemas: Schemas,
 }
 

@@ -14,6 +14,7 @@ mod api;
 mod error;
 mod filter;
 mod grpc;
+mod list_feed;
 pub mod metrics;
 pub mod pages;
 mod request;
@@ -37,6 +38,7 @@ use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
 use goconductor_store::WorkflowHead;
 use goconductor_transition::Engine;
+use list_feed::ListFeeds;
 use schemas::Schemas;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,10 +102,10 @@ pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Rout
         dependencies;
     let api = Api::new(api::Inner {
         waiters: Waiters::new(Arc::clone(&engine), &changes, stop.clone()),
+        list_feeds: ListFeeds::new(Arc::clone(&engine), changes, stop.clone()),
         engine,
         hosted: election.map(Hosted::new),
         queues,
-        changes,
         limits,
         admission: Admission::new(admission),
         readiness,

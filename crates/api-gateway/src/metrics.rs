@@ -9,4 +9,5 @@ goconductor_telemetry::metrics! {
     gauge WAITING_CALLERS("goconductor_callers_waiting", Count, [], "Open long polls and streams.");
     gauge STARTS_IN_FLIGHT("goconductor_starts_in_flight", Count, [], "Workflow starts in flight.");
     gauge BODY_BYTES("goconductor_bodies_bytes", Bytes, [], "Memory used by the bodies of requests in flight, in bytes.");
+    counter WATCH_RENDERINGS("goconductor_watch_renderings_total", Count, [], "Changes of the list of workflows that were rendered for watches. All watches of a namespace share a rendering.");
 }

@@ -36,6 +36,7 @@ mod dead_letter;
 mod definition;
 mod error;
 mod filter;
+mod filter_match;
 pub mod json;
 mod layer;
 mod lease;

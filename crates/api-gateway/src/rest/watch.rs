@@ -43,10 +43,7 @@ async fn watch(
 
 fn message(change: Change) -> sse::Event {
     match change {
-        // Infallible: a view always serializes to JSON.
-        Change::Workflow(summary) => {
-            sse::Event::default().event("workflow").json_data(summary).unwrap_or_default()
-        }
+        Change::Workflow(change) => sse::Event::default().event("workflow").data(&change.json),
         Change::Lagged => sse::Event::default().event("lagged").data("{}"),
     }
 }

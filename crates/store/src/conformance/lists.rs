@@ -1,10 +1,9 @@
 //! Lists and counts: the workflows that match a filter, and their order.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use goconductor_saga::{Input, Plan, Timestamp, WorkflowId};
+use goconductor_saga::{Input, Plan, WorkflowId};
 
 use super::fixture::{
     Fixture, Flow, NAMESPACE, StartOptions, at, cancel, compensated, definition, done, done_with, ensure,
@@ -127,53 +126,6 @@ async fn list_all(fixture: &Fixture, filter: Option<Filter>) -> Result<Vec<Summa
     Ok(page.workflows)
 }
 
-/// The reference semantics of a filter, independent of a database.
-fn matches_filter(filter: &Filter, of: &Summary) -> bool {
-    match filter {
-        Filter::All(parts) => parts.iter().all(|part| matches_filter(part, of)),
-        Filter::Any(parts) => parts.iter().any(|part| matches_filter(part, of)),
-        Filter::Not(part) => !matches_filter(part, of),
-        Filter::Compare(field, comparison, value) => {
-            let order = compare_field(field, value, of);
-            if order.is_none() && *field == Field::EndedAt && matches!(value, FilterValue::Time(_)) {
-                return false;
-            }
-            match comparison {
-                Comparison::Equal => order == Some(Ordering::Equal),
-                Comparison::NotEqual => order != Some(Ordering::Equal),
-                Comparison::Less => order == Some(Ordering::Less),
-                Comparison::LessOrEqual => order.is_some_and(Ordering::is_le),
-                Comparison::Greater => order == Some(Ordering::Greater),
-                Comparison::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
-            }
-        }
-    }
-}
-
-/// Compares a field with a value. Returns `None` if they are not comparable.
-fn compare_field(field: &Field, value: &FilterValue, of: &Summary) -> Option<Ordering> {
-    let text = |text: &str| match value {
-        FilterValue::Text(value) => Some(text.cmp(value)),
-        FilterValue::Number(_) | FilterValue::Time(_) => None,
-    };
-    let time = |time: Timestamp| match value {
-        FilterValue::Time(value) => Some(time.cmp(value)),
-        FilterValue::Text(_) | FilterValue::Number(_) => None,
-    };
-    match (field, value) {
-        (Field::Id, FilterValue::Text(text)) => text.parse::<WorkflowId>().ok().map(|id| of.id.cmp(&id)),
-        (Field::Version, FilterValue::Number(number)) => Some(i64::from(of.version).cmp(number)),
-        (Field::Id | Field::Version, _) => None,
-        (Field::Status, _) => text(of.status.as_str()),
-        (Field::Definition, _) => text(&of.definition),
-        (Field::Cause, _) => text(of.cause.map_or("", |cause| cause.as_str())),
-        (Field::IdempotencyKey, _) => text(of.idempotency_key.as_deref().unwrap_or_default()),
-        (Field::CreatedAt, _) => time(of.created_at),
-        (Field::EndedAt, _) => of.ended_at.and_then(time),
-        (Field::Label(name), _) => of.labels.get(name).and_then(|value| text(value)),
-    }
-}
-
 /// Returns comparisons of every field with values that occur, values in between, and values of another type.
 fn comparisons(summaries: &[Summary]) -> Vec<Filter> {
     let mut values: Vec<(Field, FilterValue)> = Vec::new();
@@ -217,7 +169,7 @@ fn comparisons(summaries: &[Summary]) -> Vec<Filter> {
 async fn expect_matches(fixture: &Fixture, summaries: &[Summary], filter: &Filter) -> CaseResult {
     let found: Vec<WorkflowId> =
         list_all(fixture, Some(filter.clone())).await?.iter().map(|each| each.id).collect();
-    let expected = summaries.iter().filter(|each| matches_filter(filter, each)).map(|each| each.id).collect();
+    let expected = summaries.iter().filter(|each| filter.matches(each)).map(|each| each.id).collect();
     expect_eq(&format!("{filter:?}"), &found, &expected)
 }
 
@@ -330,9 +282,7 @@ pub(super) async fn counted(factory: Arc<dyn Factory>) -> CaseResult {
     for by in [Field::Status, Field::Definition, Field::Version, Field::Cause] {
         for filter in [None, Some(&ended_only), Some(&Filter::Any(Vec::new()))] {
             let mut expected: BTreeMap<String, u64> = BTreeMap::new();
-            for each in
-                summaries.iter().filter(|each| filter.is_none_or(|filter| matches_filter(filter, each)))
-            {
+            for each in summaries.iter().filter(|each| filter.is_none_or(|filter| filter.matches(each))) {
                 *expected.entry(value(&by, each)).or_default() += 1;
             }
             let expected: Vec<Count> =
