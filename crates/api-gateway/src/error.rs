@@ -69,6 +69,9 @@ pub(crate) const DUPLICATE_KEY: Kind =
 pub(crate) const INEXACT_NUMBER: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2051", "number that cannot be kept exactly");
 
+pub(crate) const VALIDATION_BUSY: Kind =
+    kind(StatusCode::TOO_MANY_REQUESTS, "GC2045", "too many concurrent validations");
+
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
 const RETRYABLE: [Kind; 4] = [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_UNAVAILABLE];
 
@@ -339,6 +342,7 @@ mod tests {
         QUEUE_UNAVAILABLE,
         DUPLICATE_KEY,
         INEXACT_NUMBER,
+        VALIDATION_BUSY,
     ];
 
     #[test]

@@ -13,6 +13,7 @@ mod operational;
 mod processes;
 mod queues;
 mod services;
+mod shape;
 mod unsupported;
 mod watch;
 mod workflows;

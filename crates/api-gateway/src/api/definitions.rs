@@ -113,9 +113,10 @@ impl Api {
         apply: ApplyDefinition,
     ) -> ApiResult<AppliedDefinition> {
         let ApplyDefinition { name, format, source, dry_run } = apply;
+        let text = source.clone();
+        let parse = move || goconductor_definition::parse(&text, format, &Limits::default());
         let Checked { definition, digest } =
-            goconductor_definition::parse(&source, format, &Limits::default())
-                .map_err(|problems| invalid_definition(&problems))?;
+            self.schemas.run(parse).await?.map_err(|problems| invalid_definition(&problems))?;
         if definition.name != name {
             let detail = format!(
                 "the definition's name is {}, but the request is for {name}: use the same name",

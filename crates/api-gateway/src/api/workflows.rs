@@ -2,12 +2,13 @@
 
 use super::{Api, CallContext, PageRequest, invalid_page_token};
 use crate::error::{
-    ApiResult, INPUT, INTERNAL, Location, NO_DEFINITION, NO_WORKFLOW, PARAMETER, Problem, TOO_LARGE,
-    WRONG_SHAPE,
+    ApiResult, INPUT, Location, NO_DEFINITION, NO_WORKFLOW, PARAMETER, Problem, TOO_LARGE, WRONG_SHAPE,
 };
 use crate::filter;
 use crate::request;
+use crate::schemas::Validation;
 use crate::view::{self, SummaryView, Waiting, WorkflowView};
+use goconductor_definition::InputProblem;
 use goconductor_saga::{Json, Plan, State, WorkflowId, check_labels};
 use goconductor_service_kit::fair::Permit;
 use goconductor_store::{Field, ListRequest, Loaded};
@@ -118,7 +119,7 @@ impl Api {
         let slot = self.admission.acquire_start_slot(namespace).await?;
         let input = input.unwrap_or_else(|| serde_json::json!({}));
         let plan = self.plan(namespace, &definition, version).await?;
-        self.check_input(namespace, &plan, &input)?;
+        let input = self.check_input(namespace, &plan, input).await?;
         self.admission.charge_start(namespace, &plan, version, clock::monotonic())?;
         let request = StartRequest {
             namespace: namespace.to_owned(),
@@ -240,29 +241,28 @@ impl Api {
         })
     }
 
-    fn check_input(&self, namespace: &str, plan: &Plan, input: &Json) -> ApiResult<()> {
+    /// Checks an input against its limit and the schema of the definition. Returns the input.
+    async fn check_input(&self, namespace: &str, plan: &Arc<Plan>, input: Json) -> ApiResult<Json> {
         let bytes = input.to_string().len();
         let limit = self.limits.input_bytes;
         if bytes > limit {
             let detail = format!("the input has {bytes} bytes, which is over the limit of {limit} bytes");
             return Err(Problem::new(TOO_LARGE, detail));
         }
-        let schema = self.schemas.of(namespace, plan).map_err(|reason| Problem::new(INTERNAL, reason))?;
-        let Some(schema) = schema else { return Ok(()) };
-        schema.check(input).map_err(|problems| {
-            let detail = match problems.as_slice() {
-                [only] => format!("the input does not match its schema: {}", only.detail),
-                several => format!("the input does not match its schema: {} errors", several.len()),
-            };
-            let locations = problems.into_iter().map(|problem| Location {
-                pointer: format!("/input{}", problem.pointer),
-                line: None,
-                column: None,
-                code: INPUT.code,
-                detail: problem.detail,
-            });
-            Problem::new(INPUT, detail).with_errors(locations.collect())
-        })
+        let (input, validation) = self.schemas.validate(namespace, plan, input).await?;
+        match validation {
+            Validation::Valid => Ok(input),
+            Validation::Violations(problems) => Err(violations(problems)),
+            Validation::Unusable(reason) => {
+                let detail = format!(
+                    "the input cannot be checked, because the schema in version {} of definition {} cannot be used: \
+                     {reason}; apply a corrected definition",
+                    plan.version(),
+                    plan.definition().name
+                );
+                Err(Problem::new(INPUT, detail))
+            }
+        }
     }
 
     /// Waits until a workflow has ended, the deadline has passed or the gateway shuts down, and returns its state
@@ -305,6 +305,22 @@ impl Api {
         }
         self.admission.admit_waiting(context.namespace.as_str(), context.permit.as_ref()).map(Some)
     }
+}
+
+/// Returns the problem of an input that violates its schema.
+fn violations(problems: Vec<InputProblem>) -> Problem {
+    let detail = match problems.as_slice() {
+        [only] => format!("the input does not match its schema: {}", only.detail),
+        several => format!("the input does not match its schema: {} errors", several.len()),
+    };
+    let locations = problems.into_iter().map(|problem| Location {
+        pointer: format!("/input{}", problem.pointer),
+        line: None,
+        column: None,
+        code: INPUT.code,
+        detail: problem.detail,
+    });
+    Problem::new(INPUT, detail).with_errors(locations.collect())
 }
 
 /// Parses the id of a workflow. Any other text is the id of no workflow.

@@ -1,6 +1,7 @@
 //! Extractors. Each applies the limits of the API, and its rejection is a [`Problem`] with a location.
 
 use super::guard::permit_of;
+use super::shape::described;
 use crate::api::{Api, CallContext};
 use crate::error::{ApiResult, MALFORMED, MEDIA_TYPE, PARAMETER, Problem, WRONG_SHAPE, token};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -31,9 +32,9 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for QueryParams<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> ApiResult<Self> {
-        axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(|error| {
-            Problem::new(PARAMETER, error.body_text().replace("Failed to deserialize query string: ", ""))
-        })
+        axum::extract::Query::<T>::try_from_uri(&parts.uri)
+            .map(|query| Self(query.0))
+            .map_err(|error| Problem::new(PARAMETER, described(&error.body_text())))
     }
 }
 
@@ -131,7 +132,7 @@ fn json(api: &Api, bytes: &[u8]) -> ApiResult<Json> {
 fn shape<T: DeserializeOwned>(value: Json) -> ApiResult<T> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let pointer = pointer(error.path());
-        let detail = error.into_inner().to_string();
+        let detail = described(&error.into_inner().to_string());
         Problem::new(WRONG_SHAPE, detail.clone()).at(pointer, detail)
     })
 }

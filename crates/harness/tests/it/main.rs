@@ -9,6 +9,7 @@
     reason = "a test panics on failure"
 )]
 mod api;
+mod budgets;
 mod check;
 mod cluster;
 mod command_line;
