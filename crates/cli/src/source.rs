@@ -4,6 +4,7 @@ use crate::error::{CliError, Exit, Result};
 use crate::output::{Style, Terminal};
 use goconductor_client::ProblemDetail;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The source of a definition.
@@ -63,15 +64,13 @@ impl DefinitionSource {
     /// Reads a file, or standard input for `-`.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
-        let text = if shown == "-" {
-            std::io::read_to_string(std::io::stdin().lock())
-        } else {
-            fs::read_to_string(path)
-        };
-        let text = text.map_err(|error| crate::error::unreadable(&shown, &error))?;
+        let bytes = read_bytes(path)?;
+        let text = goconductor_saga::decode_text(&bytes).map_err(|error| {
+            CliError::new(Exit::Invalid, format!("failed to read {shown}: {error}")).code("GC3004")
+        })?;
         let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
             || (shown == "-" && text.trim_start().starts_with('{'));
-        Ok(Self { path: shown, text, json })
+        Ok(Self { text: text.to_owned(), path: shown, json })
     }
 
     /// Reads files, and the definition files in directories.
@@ -144,6 +143,17 @@ impl DefinitionSource {
     }
 }
 
+/// Reads a file, or standard input for `-`.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let (name, read) = if path == Path::new("-") {
+        ("standard input".to_owned(), std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes))
+    } else {
+        (path.display().to_string(), fs::read(path))
+    };
+    read.map_err(|error| crate::error::unreadable(&name, &error))
+}
+
 /// Returns the definition files of a directory, sorted by name, without subdirectories.
 fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
     let shown = directory.display().to_string();
@@ -180,6 +190,19 @@ mod tests {
         ] {
             assert_eq!(source(text).name(), name, "{text}");
         }
+    }
+
+    #[test]
+    fn file_with_a_byte_order_mark_is_read_as_without_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bom.yaml");
+        fs::write(&path, b"\xef\xbb\xbfworkflow: shop\nsteps: []\n").unwrap();
+        let source = DefinitionSource::read(&path).unwrap();
+        assert_eq!((source.name().as_str(), source.text.as_str()), ("shop", "workflow: shop\nsteps: []\n"));
+        fs::write(&path, b"\xfe\xff\0w\0o").unwrap();
+        let error = DefinitionSource::read(&path).unwrap_err();
+        assert_eq!(error.exit_code(), Exit::Invalid.code());
+        assert!(error.to_string().contains("UTF-16"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::args::{OutputFormat, ServiceCommand};
 use crate::error::{Exit, Result};
+use crate::json_argument::without_duplicates;
 use crate::output::Output;
 use crate::session::ServerSession;
 use goconductor_client::ServiceRecord;
@@ -19,6 +20,7 @@ pub(super) async fn run(command: ServiceCommand, session: &ServerSession) -> Res
             settings.extend(max_in_flight.map(|limit| ("max_in_flight".to_owned(), limit.into())));
             if !limits.is_empty() {
                 let limit = |(action, limit): (String, u32)| (action, json!({"max_in_flight": limit}));
+                let limits = without_duplicates("--limit", limits)?;
                 let actions: Map<String, Value> = limits.into_iter().map(limit).collect();
                 settings.insert("actions".to_owned(), actions.into());
             }

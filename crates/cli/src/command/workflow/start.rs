@@ -5,7 +5,7 @@ use crate::args::StartArgs;
 use crate::command::wait;
 use crate::error::{CliError, Exit, Result};
 use crate::event_line;
-use crate::json_argument;
+use crate::json_argument::{self, without_duplicates};
 use crate::session::ServerSession;
 use goconductor_client::{Error, StartWorkflow, Started};
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(super) async fn run(args: StartArgs, session: &ServerSession) -> Result {
         version: args.version,
         input,
         idempotency_key: args.idempotency_key,
-        labels: args.labels.into_iter().collect(),
+        labels: without_duplicates("--label", args.labels)?,
     };
     let timeout = args.timeout.map_or(START_RETRY_TIMEOUT, |timeout| timeout.min(START_RETRY_TIMEOUT));
     let reply = client.start_workflow_within(timeout, &start).await.map_err(|error| {
