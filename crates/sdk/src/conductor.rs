@@ -108,12 +108,11 @@ impl Conductor {
     /// Connects a service to the executors as a worker, until the returned handle is dropped or shut down.
     ///
     /// # Errors
-    /// Returns [`Error::Misuse`] if the service has no name or no actions, or if an executor's address is invalid.
+    /// Returns [`Error::Misuse`] if the service has no actions, if its name or the name of an action is invalid, or if
+    /// an executor's address is invalid.
     #[allow(clippy::unused_async, reason = "it spawns a task, so the caller must be inside a runtime")]
     pub async fn serve(&self, service: Service) -> Result<ServiceHandle, Error> {
-        if service.name.is_empty() || service.handlers.is_empty() {
-            return Err(Error::Misuse("a service must have a name and at least one action".to_owned()));
-        }
+        service.check()?;
         ServiceHandle::start(self.client.clone(), self.executors.clone(), service)
     }
 

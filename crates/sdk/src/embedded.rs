@@ -32,8 +32,8 @@ use tokio::time::Instant;
 /// Runs a service and its executor in this process until SIGTERM or SIGINT, then drains the attempts in flight.
 ///
 /// # Errors
-/// Returns [`Error::Embedded`] if the configuration is invalid, with the setting and the problem, or if the executor
-/// fails.
+/// Returns [`Error::Misuse`] if the service has no actions or an invalid name, and [`Error::Embedded`] if the
+/// configuration is invalid, with the setting and the problem, or if the executor fails.
 pub async fn run(service: Service) -> Result<(), Error> {
     let file = std::env::var_os("GOCONDUCTOR_CONFIG").map(Into::into);
     let config = Config::load(&Sources::of_process(file, Vec::new()))
@@ -44,8 +44,10 @@ pub async fn run(service: Service) -> Result<(), Error> {
 /// Runs a service like [`run`], with the configuration of the caller.
 ///
 /// # Errors
-/// Returns [`Error::Embedded`] if the configuration is invalid or the executor fails.
+/// Returns [`Error::Misuse`] if the service has no actions or an invalid name, and [`Error::Embedded`] if the
+/// configuration is invalid or the executor fails.
 pub async fn run_with(service: Service, config: Config) -> Result<(), Error> {
+    service.check()?;
     let participant = in_process(service);
     let process = Process::start("saga-executor", config).map_err(Error::Embedded)?;
     goconductor_saga_executor::run_with(process, vec![participant]).await.map_err(Error::Embedded)

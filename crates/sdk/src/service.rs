@@ -1,8 +1,9 @@
 //! A microservice with its actions and compensations.
 
 use crate::context::{Context, from_input};
-use crate::error::ActionError;
+use crate::error::{ActionError, Error};
 use crate::handlers::Handlers;
+use goconductor_saga::NameKind;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -84,6 +85,15 @@ impl Service {
         F: Future<Output = Result<R, ActionError>> + Send + 'static,
     {
         self.action(name, compensation)
+    }
+
+    /// Checks the names, which definitions must be able to refer to.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.handlers.is_empty() {
+            return Err(Error::Misuse("a service must have at least one action".to_owned()));
+        }
+        let names = self.handlers.actions().iter().try_for_each(|action| NameKind::Action.check(action));
+        NameKind::Service.check(&self.name).and(names).map_err(|error| Error::Misuse(error.to_string()))
     }
 
     /// Sets how many attempts of each side may be in flight (default: 64).

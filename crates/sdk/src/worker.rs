@@ -55,6 +55,11 @@ pub struct ServiceHandle {
 impl ServiceHandle {
     pub(crate) fn start(client: Client, executors: Vec<String>, service: Service) -> Result<Self, Error> {
         for address in &executors {
+            if address.contains('@') {
+                let message =
+                    "the address of an executor must not contain credentials, because they are not sent";
+                return Err(Error::Misuse(message.to_owned()));
+            }
             Endpoint::from_shared(address.clone()).map_err(|error| {
                 Error::Misuse(format!("{address:?} is not a valid address of an executor: {error}"))
             })?;
