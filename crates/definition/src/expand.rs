@@ -46,6 +46,12 @@ struct Expansion<'d, 'a> {
     steps: u32,
 }
 
+/// The edges of a step.
+struct Edges {
+    depends_on: Vec<StepIndex>,
+    skipped_with: Option<Vec<StepIndex>>,
+}
+
 /// The enclosing block, conditions and block names of a list of steps.
 struct ExpansionScope<'d, 'a> {
     block: Option<usize>,
@@ -81,8 +87,8 @@ pub(crate) fn expand<'d, 'a>(
     };
     for (index, element) in expansion.elements.iter().enumerate() {
         let Body::Step(single) = &element.parsed.body else { continue };
-        let depends_on = expansion.dependencies(index);
-        expanded.definition.steps.push(step(reader, element, single, &document.defaults, depends_on));
+        let edges = expansion.edges(index);
+        expanded.definition.steps.push(step(reader, element, single, &document.defaults, edges));
         expanded.parsed.push(element.parsed);
         expanded.conditions_at.push(element.conditions.iter().map(|(_, at)| *at).collect());
     }
@@ -158,12 +164,21 @@ impl<'d, 'a> Expansion<'d, 'a> {
         index
     }
 
-    /// Returns the dependencies of a step, sorted and without duplicates.
-    fn dependencies(&self, index: usize) -> Vec<StepIndex> {
-        let mut steps = self.waits_for(index);
-        steps.sort_unstable();
-        steps.dedup();
-        steps
+    fn edges(&self, index: usize) -> Edges {
+        let depends_on = sorted(self.waits_for(index));
+        let skipped_with = sorted(self.named_dependencies(index));
+        // Without the field, the step is skipped with all dependencies.
+        let skipped_with = (skipped_with != depends_on).then_some(skipped_with);
+        Edges { depends_on, skipped_with }
+    }
+
+    /// Returns the steps that the text names as dependencies of the element, or else of the block around it.
+    fn named_dependencies(&self, index: usize) -> Vec<StepIndex> {
+        let Some(element) = self.elements.get(index) else { return Vec::new() };
+        match &element.parsed.depends_on {
+            Some(names) if !names.is_empty() => self.waits_for(index),
+            Some(_) | None => element.block.map(|block| self.named_dependencies(block)).unwrap_or_default(),
+        }
     }
 
     fn waits_for(&self, index: usize) -> Vec<StepIndex> {
@@ -269,6 +284,13 @@ impl<'d, 'a> Expansion<'d, 'a> {
     }
 }
 
+/// Sorts steps and removes duplicates.
+fn sorted(mut steps: Vec<StepIndex>) -> Vec<StepIndex> {
+    steps.sort_unstable();
+    steps.dedup();
+    steps
+}
+
 fn condition(text: &str, holds: bool) -> Condition {
     Condition { expression: text.to_owned(), holds }
 }
@@ -278,14 +300,15 @@ fn step(
     element: &Element<'_, '_>,
     single: &ActionStep<'_>,
     defaults: &Defaults,
-    depends_on: Vec<StepIndex>,
+    edges: Edges,
 ) -> Step {
     let parsed = element.parsed;
     Step {
         name: parsed.name.clone(),
         title: parsed.title.clone(),
         labels: parsed.labels.clone(),
-        depends_on,
+        depends_on: edges.depends_on,
+        skipped_with: edges.skipped_with,
         join: single.join,
         when: element.conditions.iter().map(|(condition, _)| condition.clone()).collect(),
         blocks: element.blocks.clone(),

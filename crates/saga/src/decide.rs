@@ -6,8 +6,8 @@ mod operator;
 
 use crate::evolve::{apply, evolve};
 use crate::{
-    Due, Event, EventKind, Expressions, Failure, Json, Owed, OwedKey, Plan, RollbackCause, Side, State,
-    Status, StepIndex, StepStatus, TimerKind, Timestamp, WorkflowId, owed,
+    Due, Event, EventKind, Expressions, Failure, Json, Owed, OwedKey, Plan, RollbackCause, RulesVersion,
+    Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp, WorkflowId, owed,
 };
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -56,6 +56,20 @@ pub enum Outcome {
         failure: Failure,
         /// The earliest time of the next attempt, as requested by the participant.
         not_before: Option<Timestamp>,
+        /// Whether the participant itself responded, so that the attempt can no longer take effect.
+        answered: bool,
+    },
+    /// The attempt succeeded, but its output cannot be stored. The step ends in doubt, because a further attempt would
+    /// have the same output.
+    OutputRejected {
+        /// The failure.
+        failure: Failure,
+    },
+    /// The command was not sent, because the executor lacked a resource of its own or was suspended. The attempt does
+    /// not count against the limit of the step.
+    NotSent {
+        /// The failure.
+        failure: Failure,
     },
 }
 
@@ -213,6 +227,7 @@ pub fn start(
             namespace: start.namespace.clone(),
             definition: definition.name.clone(),
             version: plan.version(),
+            rules: RulesVersion::CURRENT,
             steps: u32::try_from(definition.steps.len()).unwrap_or(u32::MAX),
             input: Arc::new(start.input.clone()),
             labels,
@@ -358,14 +373,15 @@ impl Decision<'_> {
 
     fn fire(&mut self, timer: TimerKind) -> Result<(), Refusal> {
         match timer {
-            TimerKind::Workflow => {
-                // A rollback ends a pause.
-                self.request_rollback(
+            TimerKind::Workflow if self.state.rules.pause_stops_clocks() && !self.is_due(timer) => {
+                Err(Refusal::Stale)
+            }
+            TimerKind::Workflow => self
+                .request_rollback(
                     RollbackCause::TimedOut,
                     Some("the time limit of the workflow expired".to_owned()),
                 )
-                .map_err(|_| Refusal::Stale)
-            }
+                .map_err(|_| Refusal::Stale),
             TimerKind::StepQueue(_) | TimerKind::StepTotal(_) if !self.is_due(timer) => Err(Refusal::Stale),
             TimerKind::StepQueue(step) => {
                 self.limit_expired(step, "QUEUE_TIMEOUT", "did not start within its queue timeout")
@@ -376,8 +392,7 @@ impl Decision<'_> {
         }
     }
 
-    /// Returns whether a step's timer is still due. The limit may have been met or restarted since the ledger was
-    /// read.
+    /// Returns whether a timer is still due. The limit may have been met, restarted or moved since the ledger was read.
     fn is_due(&self, timer: TimerKind) -> bool {
         let mut rows = owed(self.plan, &self.state).into_iter();
         rows.any(|Owed { key, due, .. }| {

@@ -53,6 +53,11 @@ pub struct Step {
     /// The dependencies. A step without dependencies starts at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<StepIndex>,
+    /// The steps with which the step is skipped: if there are any and all of them were skipped. These are the steps
+    /// that `depends_on` of the text names, at the step or at the block that it begins in. An edge from the step above
+    /// is not among them. `None` means all dependencies, as in versions that were applied before this rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_with: Option<Vec<StepIndex>>,
     /// How the step waits for several dependencies.
     #[serde(default)]
     pub join: Join,
@@ -122,10 +127,10 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Join {
-    /// Waits for all. The step is skipped if all of them were skipped.
+    /// Waits for all. The step is skipped with [`Step::skipped_with`].
     #[default]
     All,
-    /// Waits for the first that completes. The step is skipped if all of them were skipped.
+    /// Waits for the first that completes. The step is skipped with [`Step::skipped_with`].
     Any,
     /// Waits for all. The step runs even if all of them were skipped.
     Settled,

@@ -1,6 +1,6 @@
 //! Events: the entries of a workflow's history.
 
-use crate::{Failure, Json, Side, StepIndex, Timestamp, WorkflowId};
+use crate::{Failure, Json, RulesVersion, Side, StepIndex, Timestamp, WorkflowId};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -62,6 +62,9 @@ pub enum EventKind {
         definition: String,
         /// The version of the definition.
         version: u32,
+        /// The rules that the workflow follows.
+        #[serde(default, skip_serializing_if = "RulesVersion::is_first")]
+        rules: RulesVersion,
         /// The number of steps in the definition.
         steps: u32,
         /// The input of the start.
@@ -124,6 +127,10 @@ pub enum EventKind {
         doubt_until: Option<Timestamp>,
         /// When the next attempt is due.
         retry_at: Timestamp,
+        /// Whether the command was not sent because the executor lacked a resource of its own or was suspended. Such
+        /// an attempt does not count against the limit.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        not_sent: bool,
     },
     /// A step completed.
     StepCompleted {

@@ -24,8 +24,17 @@ pub fn evolve(state: Option<State>, event: &Event) -> Option<State> {
 }
 
 fn started(event: &Event) -> Option<State> {
-    let EventKind::WorkflowStarted { id, namespace, definition, version, steps, input, labels, deadline } =
-        &event.kind
+    let EventKind::WorkflowStarted {
+        id,
+        namespace,
+        definition,
+        version,
+        rules,
+        steps,
+        input,
+        labels,
+        deadline,
+    } = &event.kind
     else {
         return None;
     };
@@ -35,9 +44,11 @@ fn started(event: &Event) -> Option<State> {
         namespace: namespace.clone(),
         definition: definition.clone(),
         version: *version,
+        rules: *rules,
         seq: event.seq,
         phase: Phase::Queued,
         paused: false,
+        paused_at: None,
         cause: None,
         rollback_pending: false,
         input: input.clone(),
@@ -74,7 +85,7 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
         EventKind::RollbackRequested { cause, .. } => {
             state.cause = Some(*cause);
             state.rollback_pending = true;
-            state.paused = false;
+            end_pause(state, event.time);
         }
         EventKind::RollbackRefused { .. } => {
             state.cause = None;
@@ -85,8 +96,11 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
             state.cause = Some(*cause);
             state.rollback_pending = false;
         }
-        EventKind::WorkflowPaused { .. } => state.paused = true,
-        EventKind::WorkflowResumed { .. } => state.paused = false,
+        EventKind::WorkflowPaused { .. } => {
+            state.paused = true;
+            state.paused_at = state.rules.pause_stops_clocks().then_some(event.time);
+        }
+        EventKind::WorkflowResumed { .. } => end_pause(state, event.time),
         EventKind::WorkflowCompleted { output, failure } => {
             state.output = Some(output.clone());
             state.error.clone_from(failure);
@@ -118,9 +132,22 @@ fn record_error(state: &mut State, failure: &Failure) {
     }
 }
 
+/// Ends a pause, if there is one, and moves the deadlines by its length.
+fn end_pause(state: &mut State, at: Timestamp) {
+    state.paused = false;
+    let Some(since) = state.paused_at.take() else { return };
+    state.deadline = state.deadline.map(|deadline| deadline.after(at.since(since)));
+    for step in state.steps.iter_mut().filter(|step| step.execution.is_open()) {
+        let progress = &mut step.execute;
+        // An operator's retry during the pause restarted the limits.
+        progress.counted_from = progress.limits_from().map(|from| from.after(at.since(since.max(from))));
+    }
+}
+
 fn end(state: &mut State, phase: Phase, at: Timestamp) {
     state.phase = phase;
     state.paused = false;
+    state.paused_at = None;
     state.rollback_pending = false;
     state.ended_at = Some(at);
 }
@@ -147,11 +174,7 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
                 Side::Compensate => step.compensation = Some(StepStatus::Compensating),
             }
         }
-        EventKind::AttemptFailed { side, attempt, started_at, failure, doubt_until, retry_at, .. } => {
-            retry(step, *side, *attempt, *started_at, *retry_at);
-            extend_doubt(step, *doubt_until);
-            step.error = Some(failure.clone());
-        }
+        EventKind::AttemptFailed { .. } => apply_failed_attempt(step, event),
         EventKind::StepCompleted { attempt, started_at, output, doubt_until, .. } => {
             step.output = Some(output.clone());
             step.error = None;
@@ -191,6 +214,19 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => {}
     }
+}
+
+fn apply_failed_attempt(step: &mut StepState, event: &Event) {
+    let EventKind::AttemptFailed {
+        side, attempt, started_at, failure, doubt_until, retry_at, not_sent, ..
+    } = &event.kind
+    else {
+        return;
+    };
+    retry(step, *side, *attempt, *started_at, *retry_at);
+    step.progress_mut(*side).reset_attempts += u32::from(*not_sent);
+    extend_doubt(step, *doubt_until);
+    step.error = Some(failure.clone());
 }
 
 /// Applies the events of the compensate side.
@@ -263,6 +299,7 @@ fn retried(step: &mut StepState, side: Side, at: Timestamp) {
     progress.ended_at = None;
     // Time limits restart. Otherwise an expired limit would end the step again at once.
     progress.queued_at = Some(at);
+    progress.counted_from = None;
     issue(progress, at, at);
     match side {
         Side::Execute => step.execution = StepStatus::Queued,

@@ -38,6 +38,7 @@ mod number;
 mod owed;
 mod present;
 mod retry;
+mod rules;
 mod state;
 mod template;
 mod text;
@@ -62,6 +63,7 @@ pub use name::{
 pub use number::keeps_number;
 pub use owed::{Due, Owed, owed};
 pub use retry::{Backoff, Retry};
+pub use rules::RulesVersion;
 pub use state::{Phase, Progress, Running, STATE_FORMAT, State, Status, StepState, StepStatus};
 pub use template::{Template, TextPart};
 pub use text::{EncodingError, decode_text, without_mark};

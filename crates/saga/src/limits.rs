@@ -15,6 +15,15 @@ impl StepState {
 }
 
 impl State {
+    /// Returns whether the clocks of the workflow stand still, because it is paused.
+    ///
+    /// The clocks are those of the workflow's deadline and of the steps' limits. An attempt in flight keeps its own
+    /// deadline, because the participant was told it.
+    #[must_use]
+    pub fn clocks_stand_still(&self) -> bool {
+        self.paused_at.is_some()
+    }
+
     /// Returns whether an execute command of `step` that has not been sent may still be sent.
     ///
     /// No execute is wanted once a rollback has begun. While a requested rollback waits for the pivot, only a
@@ -59,12 +68,27 @@ impl Plan {
         now: Timestamp,
     ) -> Option<Duration> {
         let timeout = self.step(step)?.attempt_timeout(side);
-        let last = (side == Side::Execute).then(|| self.last_attempt_at(state.step(step)?, step)).flatten();
+        let doubt_until = state.step(step)?.doubt_until;
+        let last =
+            (side == Side::Execute).then(|| self.total_deadline(state, step, doubt_until, now)).flatten();
         Some(last.map_or(timeout, |last| timeout.min(last.since(now))))
     }
 
-    fn last_attempt_at(&self, state: &StepState, step: StepIndex) -> Option<Timestamp> {
-        let limit = self.total_timeout(step, state.doubt_until)?;
-        Some(state.execute.queued_at?.after(limit))
+    /// Returns when the limit for all execute attempts of `step` ends. While the workflow is paused, this is the end
+    /// if the workflow were resumed at `now`.
+    ///
+    /// `None` if the step has no such limit, or is a pivot in doubt, or was not queued.
+    #[must_use]
+    pub fn total_deadline(
+        &self,
+        state: &State,
+        step: StepIndex,
+        doubt_until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let limit = self.total_timeout(step, doubt_until)?;
+        let from = state.step(step)?.execute.limits_from()?;
+        let stood_still = state.paused_at.map_or(Duration::ZERO, |since| now.since(since.max(from)));
+        Some(from.after(limit).after(stood_still))
     }
 }

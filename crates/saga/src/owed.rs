@@ -46,7 +46,11 @@ pub fn owed(plan: &Plan, state: &State) -> Vec<Owed> {
 
 fn can_still_time_out(plan: &Plan, state: &State) -> bool {
     let pivot = plan.pivot().and_then(|index| state.step(index)).map(|step| step.execution);
-    state.phase.is_forward() && !state.rollback_pending && pivot != Some(StepStatus::Completed)
+    // While the clocks stand still, the deadline is not known. The end of the pause moves it.
+    state.phase.is_forward()
+        && !state.clocks_stand_still()
+        && !state.rollback_pending
+        && pivot != Some(StepStatus::Completed)
 }
 
 fn timer(kind: TimerKind, at: Timestamp) -> Owed {
@@ -75,7 +79,7 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         // A step's limits need timers only between attempts, because the deadline of an attempt is never later
         // than they are.
         if side == Side::Execute && matches!(due, Due::At(_)) && !running && state.phase.is_forward() {
-            let from = progress.queued_at.unwrap_or(due_at);
+            let from = progress.limits_from().unwrap_or(due_at);
             if let (Some(limit), StepStatus::Queued, None) =
                 (definition.timeout.queue, status, progress.started_at)
             {

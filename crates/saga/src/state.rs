@@ -1,7 +1,7 @@
 //! The state of a workflow, which is the fold of [`crate::evolve`] over its history.
 
 use crate::present::present;
-use crate::{Failure, Json, RollbackCause, Side, StepIndex, Timestamp, WorkflowId};
+use crate::{Failure, Json, RollbackCause, RulesVersion, Side, StepIndex, Timestamp, WorkflowId};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -24,6 +24,9 @@ pub struct State {
     pub definition: String,
     /// The version of the definition that the workflow started with.
     pub version: u32,
+    /// The rules that the workflow follows.
+    #[serde(default, skip_serializing_if = "RulesVersion::is_first")]
+    pub rules: RulesVersion,
     /// The number of the last event.
     pub seq: u64,
     /// The phase, without what delays it.
@@ -31,6 +34,10 @@ pub struct State {
     /// Whether the workflow is paused.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub paused: bool,
+    /// Since when the clocks of the workflow stand still. It is set while the workflow is paused, unless its rules let
+    /// the clocks run on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<Timestamp>,
     /// Why the rollback began, or will begin once the outcome of the pivot is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<RollbackCause>,
@@ -268,12 +275,16 @@ pub struct StepState {
 pub struct Progress {
     /// The number of attempts that ended or were lost.
     pub ended: u32,
-    /// The number of attempts that do not count against the limit, because an operator's retry reset it.
+    /// The number of attempts that do not count against the limit: those before an operator's retry, and those that
+    /// were not sent.
     #[serde(rename = "forgiven", default, skip_serializing_if = "is_zero")]
     pub reset_attempts: u32,
-    /// When the first command was issued, or an operator retried the step. Time limits count from here.
+    /// When the first command was issued, or an operator retried the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<Timestamp>,
+    /// When the time limits count from, if a pause moved it from `queued_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_from: Option<Timestamp>,
     /// When the first attempt started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -319,6 +330,12 @@ impl Progress {
     #[must_use]
     pub fn begun(&self) -> u32 {
         self.ended.saturating_add(u32::from(self.running.is_some()))
+    }
+
+    /// Returns when the time limits of the side count from, or `None` if no command was issued.
+    #[must_use]
+    pub fn limits_from(&self) -> Option<Timestamp> {
+        self.counted_from.or(self.queued_at)
     }
 
     /// Returns the number of attempts that count against the limit.

@@ -34,6 +34,7 @@ fn definition() -> Definition {
         labels: BTreeMap::new(),
         depends_on: Vec::new(),
         join: Join::All,
+        skipped_with: None,
         when: Vec::new(),
         blocks: Vec::new(),
         action: Action::Run { service: "payments".to_owned(), action: "charge".to_owned() },

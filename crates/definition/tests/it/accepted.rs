@@ -91,6 +91,41 @@ fn nested_blocks_and_branches_with_several_last_steps_are_joined() {
 }
 
 #[test]
+fn step_is_skipped_with_named_dependencies_and_not_with_the_step_above() {
+    let text = steps(&format!(
+        "- {}\n- {}\n- {{name: named, run: do, compensate: none, depends_on: [x]}}\n\
+         - name: plain\n  parallel: {{a: [{}, {}]}}\n\
+         - name: gated\n  depends_on: [x, y]\n  parallel: {{a: [{}, {{name: g2, run: do, compensate: none}}], \
+           b: [{{name: g3, run: do, compensate: none, depends_on: []}}]}}",
+        plain("x"),
+        plain("y"),
+        plain("p1"),
+        plain("p2"),
+        plain("g1"),
+    ));
+    let definition = definition(&text);
+    let name = |index: &StepIndex| definition.steps[index.at()].name.as_str();
+    let skipped_with = |wanted: &str| -> Option<Vec<&str>> {
+        let step = definition.steps.iter().find(|step| step.name == wanted).unwrap();
+        step.skipped_with.as_ref().map(|steps| steps.iter().map(name).collect())
+    };
+    // Without the field, a step is skipped with all its dependencies.
+    let cases: [(&str, Option<&[&str]>); 8] = [
+        ("x", None),
+        ("y", Some(&[])),
+        ("named", None),
+        ("p1", Some(&[])),
+        ("p2", Some(&[])),
+        ("g1", None),
+        ("g2", Some(&["x", "y"])),
+        ("g3", None),
+    ];
+    for (step, expected) in cases {
+        assert_eq!(skipped_with(step).as_deref(), expected, "{step}");
+    }
+}
+
+#[test]
 fn switch_branch_requires_the_conditions_above_to_be_false() {
     let text = steps(&format!(
         "- {}\n- name: how\n  when: input.on\n  switch:\n  - {{when: input.a, steps: [{}]}}\n  - {{when: '${{ input.b }}', steps: [{}]}}\n  - {{steps: [{}]}}\n- {}",

@@ -100,7 +100,7 @@ impl Decision<'_> {
         if !self.pivot_allows(index) {
             return StepReadiness::Wait;
         }
-        let all_skipped = !step.depends_on.is_empty() && !unsettled && !completed;
+        let all_skipped = self.all_skipped(step.skipped_with.as_ref().unwrap_or(&step.depends_on));
         match step.join {
             Join::Any if completed => {}
             Join::All | Join::Any | Join::Settled if unsettled => return StepReadiness::Wait,
@@ -116,6 +116,16 @@ impl Decision<'_> {
             Ok(_) => StepReadiness::Queue,
             Err(error) => StepReadiness::Fail(Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())),
         }
+    }
+
+    /// Returns whether there are steps and all of them were skipped, not counting skips by an operator.
+    fn all_skipped(&self, steps: &[StepIndex]) -> bool {
+        let skipped = |index: &StepIndex| {
+            self.state
+                .step(*index)
+                .is_some_and(|step| step.execution == StepStatus::Skipped && !step.skipped_by_operator)
+        };
+        !steps.is_empty() && steps.iter().all(skipped)
     }
 
     fn holds(&self, conditions: &[Condition]) -> Result<bool, Failure> {

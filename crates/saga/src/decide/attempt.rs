@@ -6,6 +6,9 @@ use alloc::format;
 use alloc::sync::Arc;
 use core::time::Duration;
 
+/// The delay after a command that was not sent.
+const NOT_SENT_DELAY: Duration = Duration::from_secs(1);
+
 /// A failed attempt, in one form for every kind of failure.
 pub(super) struct FailedOutcome {
     pub(super) attempt: u32,
@@ -14,10 +17,19 @@ pub(super) struct FailedOutcome {
     /// The time until which the attempt can take effect, if its outcome is unknown.
     pub(super) doubt_until: Option<Timestamp>,
     pub(super) not_before: Option<Timestamp>,
-    /// Whether the participant refused, so that a retry cannot succeed.
+    /// Whether a retry cannot succeed.
     pub(super) refused: bool,
+    /// Whether the command was not sent, so that the attempt does not count.
+    pub(super) not_sent: bool,
     /// Whether the next attempt starts without a delay.
     pub(super) immediate: bool,
+}
+
+impl FailedOutcome {
+    /// Returns whether another attempt may follow, after `used` attempts that count.
+    fn may_retry(&self, retry: &Retry, used: u32) -> bool {
+        self.not_sent || (!self.refused && retry.allows(used, &self.failure.code))
+    }
 }
 
 impl Decision<'_> {
@@ -53,15 +65,18 @@ impl Decision<'_> {
         outcome: &Outcome,
     ) -> Result<(), Refusal> {
         self.open_attempt(step, side, attempt)?;
-        let failed = |failure: &Failure, doubt_until, not_before, refused| FailedOutcome {
+        let failed = |failure: &Failure| FailedOutcome {
             attempt,
             started_at: Some(started_at),
             failure: failure.clone(),
-            doubt_until,
-            not_before,
-            refused,
+            doubt_until: None,
+            not_before: None,
+            refused: false,
+            not_sent: false,
             immediate: false,
         };
+        // A compensation in doubt is only retried. The participant's inbox prevents a second effect.
+        let in_doubt_until = |at| (side == Side::Execute).then_some(at);
         match outcome {
             Outcome::Done { output } => {
                 let started_at = Some(started_at);
@@ -84,15 +99,27 @@ impl Decision<'_> {
                 }
             }
             Outcome::Retryable { failure, not_before } => {
-                self.attempt_failed(step, side, failed(failure, None, *not_before, false));
+                let failed = FailedOutcome { not_before: *not_before, ..failed(failure) };
+                self.attempt_failed(step, side, failed);
             }
             Outcome::Refused { failure } => {
-                self.attempt_failed(step, side, failed(failure, None, None, true))
+                self.attempt_failed(step, side, FailedOutcome { refused: true, ..failed(failure) });
             }
-            Outcome::Unknown { failure, not_before } => {
-                // A compensation in doubt is only retried. The participant's inbox prevents a second effect.
-                let doubt_until = (side == Side::Execute).then_some(deadline);
-                self.attempt_failed(step, side, failed(failure, doubt_until, *not_before, false));
+            Outcome::Unknown { failure, not_before, answered } => {
+                let over = *answered && self.state.rules.response_ends_attempt();
+                let doubt_until = in_doubt_until(if over { deadline.min(self.now) } else { deadline });
+                let failed = FailedOutcome { doubt_until, not_before: *not_before, ..failed(failure) };
+                self.attempt_failed(step, side, failed);
+            }
+            Outcome::OutputRejected { failure } => {
+                let doubt_until = in_doubt_until(deadline.min(self.now));
+                let failed = FailedOutcome { doubt_until, refused: true, ..failed(failure) };
+                self.attempt_failed(step, side, failed);
+            }
+            Outcome::NotSent { failure } => {
+                let not_before = Some(self.now.after(NOT_SENT_DELAY));
+                let failed = FailedOutcome { not_before, not_sent: true, immediate: true, ..failed(failure) };
+                self.attempt_failed(step, side, failed);
             }
         }
         Ok(())
@@ -116,6 +143,7 @@ impl Decision<'_> {
             doubt_until: (side == Side::Execute).then_some(doubt_until),
             not_before: None,
             refused: false,
+            not_sent: false,
             immediate: true,
         };
         self.attempt_failed(step, side, failed);
@@ -171,13 +199,12 @@ impl Decision<'_> {
         let Some(definition) = self.plan.step(step) else { return };
         let Some(state) = self.state.step(step) else { return };
         let doubt = state.doubt_until.max(failed.doubt_until);
-        let used = state.execute.used().saturating_add(1);
+        let used = state.execute.used().saturating_add(u32::from(!failed.not_sent));
         let wanted = self.state.phase.is_forward() && !self.state.rollback_pending;
-        let allowed = wanted && !failed.refused && definition.retry.allows(used, &failed.failure.code);
+        let allowed = wanted && failed.may_retry(&definition.retry, used);
         if self.plan.is_pivot_in_doubt(step, doubt) || allowed {
             let retry_at = self.retry_at(&definition.retry, step, Side::Execute, used, &failed);
-            let limit = self.plan.total_timeout(step, doubt);
-            let last = limit.and_then(|limit| Some(state.execute.queued_at?.after(limit)));
+            let last = self.plan.total_deadline(&self.state, step, doubt, self.now);
             if last.is_none_or(|last| retry_at < last) {
                 self.emit(EventKind::AttemptFailed {
                     step,
@@ -187,6 +214,7 @@ impl Decision<'_> {
                     failure: failed.failure,
                     doubt_until: failed.doubt_until,
                     retry_at,
+                    not_sent: failed.not_sent,
                 });
                 return;
             }
@@ -245,8 +273,8 @@ impl Decision<'_> {
             return;
         };
         let Some(state) = self.state.step(step) else { return };
-        let used = state.compensate.used().saturating_add(1);
-        if failed.refused || !retry.allows(used, &failed.failure.code) {
+        let used = state.compensate.used().saturating_add(u32::from(!failed.not_sent));
+        if !failed.may_retry(retry, used) {
             self.emit(EventKind::CompensationFailed {
                 step,
                 attempt: failed.attempt,
@@ -264,6 +292,7 @@ impl Decision<'_> {
             failure: failed.failure,
             doubt_until: None,
             retry_at,
+            not_sent: failed.not_sent,
         });
     }
 

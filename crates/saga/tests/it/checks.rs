@@ -78,12 +78,13 @@ fn order_of_steps(plan: &Plan, events: &[Event]) -> Result<(), String> {
                 before.steps[on.at()].execution == StepStatus::Completed
                     || before.steps[on.at()].skipped_by_operator
             };
+            let named = of.skipped_with.as_ref().unwrap_or(&of.depends_on);
+            let not_skipped = named.is_empty() || named.iter().any(completed);
             let ready = match of.join {
-                Join::Any => of.depends_on.is_empty() || of.depends_on.iter().any(completed),
-                Join::All => {
-                    of.depends_on.iter().all(settled)
-                        && (of.depends_on.is_empty() || of.depends_on.iter().any(completed))
+                Join::Any => {
+                    not_skipped && (of.depends_on.iter().any(completed) || of.depends_on.iter().all(settled))
                 }
+                Join::All => not_skipped && of.depends_on.iter().all(settled),
                 Join::Settled => of.depends_on.iter().all(settled),
             };
             if !ready {

@@ -5,7 +5,8 @@
 //! `GOCONDUCTOR_TEST_GOLDEN=write` creates missing files.
 
 use goconductor_saga::{
-    Event, EventKind, Failure, RollbackCause, Side, State, StepIndex, Timestamp, WorkflowId, evolve,
+    Event, EventKind, Failure, RollbackCause, RulesVersion, Side, State, StepIndex, Timestamp, WorkflowId,
+    evolve,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ fn kinds() -> Vec<EventKind> {
             namespace: "default".to_owned(),
             definition: "order-processing".to_owned(),
             version: 3,
+            rules: RulesVersion::FIRST,
             steps: 2,
             input: json!({"amount": 42, "big": 9_007_199_254_740_993_i64, "rate": 1.5, "none": null}).into(),
             labels: BTreeMap::from([("team".to_owned(), "shop".to_owned())]),
@@ -63,6 +65,7 @@ fn kinds() -> Vec<EventKind> {
             failure: failure.clone(),
             doubt_until: some,
             retry_at: time,
+            not_sent: false,
         },
         EventKind::StepCompleted {
             step,

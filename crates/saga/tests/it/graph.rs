@@ -37,6 +37,7 @@ pub(crate) fn step(name: &str, on: &[u32]) -> Step {
         labels: BTreeMap::new(),
         depends_on: on.iter().copied().map(StepIndex).collect(),
         join: Join::All,
+        skipped_with: None,
         when: Vec::new(),
         blocks: Vec::new(),
         action: action(name, "do"),
@@ -138,6 +139,8 @@ pub(crate) fn random(noise: &mut Noise) -> Plan {
 fn random_step(noise: &mut Noise, name: &str, on: &[u32], kind: Kind) -> Step {
     let mut step = of_kind(step(name, on), kind);
     step.join = *noise.pick(&[Join::All, Join::All, Join::All, Join::Any, Join::Settled]);
+    // The edges of most steps follow from the order of the list.
+    step.skipped_with = noise.once_in(2).then(Vec::new);
     let when = *noise.pick(&["", "", "", "", "", "true", "false", "error"]);
     // A condition that cannot be evaluated is rare, because it would end most worlds early.
     if !when.is_empty() && (when != "error" || noise.once_in(4)) {

@@ -8,8 +8,8 @@ use StepStatus::{
 };
 use goconductor_saga::{
     Condition, Event, EventKind, Failure, Input, Join, Json, Kind, Outcome, OwedKey, Phase, Plan, Refusal,
-    RollbackCause, Side, StartWorkflow, State, Status, StepIndex, StepStatus, TimerKind, Timestamp,
-    WorkflowId, decide, owed, start,
+    RollbackCause, RulesVersion, Side, StartWorkflow, State, Status, StepIndex, StepStatus, TimerKind,
+    Timestamp, WorkflowId, decide, evolve, owed, start,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -84,9 +84,46 @@ impl Scenario {
         self.report(
             name,
             Side::Execute,
-            Outcome::Unknown { failure: failure("TIMED_OUT"), not_before: None },
+            Outcome::Unknown { failure: failure("TIMED_OUT"), not_before: None, answered: false },
         )
         .unwrap();
+    }
+
+    /// Reports an attempt of unknown outcome that the participant itself answered.
+    fn answered(&mut self, name: &str) {
+        let failure = failure("HTTP_500");
+        self.report(name, Side::Execute, Outcome::Unknown { failure, not_before: None, answered: true })
+            .unwrap();
+    }
+
+    fn pause(&mut self) {
+        self.submit(&Input::Pause { actor: None, reason: None }).unwrap();
+    }
+
+    fn resume(&mut self) {
+        self.submit(&Input::Resume { actor: None, reason: None }).unwrap();
+    }
+
+    fn fire(&mut self, timer: TimerKind) -> Result<(), Refusal> {
+        self.submit(&Input::FireTimer { timer })
+    }
+
+    /// Returns when a timer is due, in microseconds.
+    fn timer(&self, timer: TimerKind) -> Option<i64> {
+        let mut rows = owed(&self.plan, &self.state).into_iter();
+        rows.find(|row| row.key == OwedKey::Timer(timer)).and_then(|row| match row.due {
+            goconductor_saga::Due::At(at) => Some(at.0),
+            goconductor_saga::Due::Held | goconductor_saga::Due::Withdraw => None,
+        })
+    }
+
+    /// Turns the workflow into one that a release without a version of the rules started.
+    fn with_first_rules(mut self) -> Self {
+        let first = self.events.first_mut().unwrap();
+        let EventKind::WorkflowStarted { rules, .. } = &mut first.kind else { panic!("no start") };
+        *rules = RulesVersion::FIRST;
+        self.state = self.events.iter().fold(None, evolve).unwrap();
+        self
     }
 
     fn cancel(&mut self) -> Result<(), Refusal> {
@@ -156,6 +193,28 @@ fn join_decides_whether_a_step_runs_after_skipped_dependencies() {
         }
         assert_eq!(saga.statuses()[2], expected, "a when {a}, join {join:?}");
     }
+}
+
+#[test]
+fn step_is_skipped_only_with_the_steps_that_the_text_names() {
+    // Step `b` follows `a`, which is skipped. `c` follows `b`.
+    for (skipped_with, expected) in [
+        (Some(vec![]), [Skipped, Queued]),
+        (Some(vec![StepIndex(0)]), [Skipped, Skipped]),
+        (None, [Skipped, Skipped]),
+    ] {
+        for join in [Join::All, Join::Any] {
+            let mut b = joined(step("b", &[0]), join);
+            b.skipped_with.clone_from(&skipped_with);
+            let saga = Scenario::new(plan(vec![when(step("a", &[]), "false"), b]));
+            assert_eq!(saga.statuses(), expected, "{skipped_with:?}, join {join:?}");
+        }
+    }
+    // The branch of a block that is skipped with `a` is skipped to its end.
+    let mut c = step("c", &[1]);
+    c.skipped_with = Some(vec![StepIndex(0)]);
+    let saga = Scenario::new(plan(vec![when(step("a", &[]), "false"), step("b", &[0]), c]));
+    assert_eq!(saga.statuses(), [Skipped, Skipped, Skipped]);
 }
 
 #[test]
@@ -434,6 +493,135 @@ fn paused_workflow_issues_no_command_and_accepts_outcomes() {
 }
 
 #[test]
+fn clocks_stand_still_while_a_workflow_is_paused() {
+    const SECOND: i64 = 1_000_000;
+    let mut slow = step("a", &[]);
+    (slow.timeout.queue, slow.timeout.total) = (Some(Duration::from_secs(3)), Some(Duration::from_secs(4)));
+    let mut limited = definition(vec![slow]);
+    limited.timeout = Some(Duration::from_secs(10));
+    let limits = |saga: &Scenario| {
+        let [queue, total] = [TimerKind::StepQueue(StepIndex(0)), TimerKind::StepTotal(StepIndex(0))];
+        [TimerKind::Workflow, queue, total].map(|timer| saga.timer(timer).map(|at| at / SECOND))
+    };
+    let paused = |saga: Scenario| {
+        let mut saga = saga;
+        saga.now = SECOND;
+        saga.pause();
+        saga.now = 20 * SECOND;
+        saga
+    };
+    let plan = Plan::new(limited, 1).unwrap();
+    let mut saga = paused(Scenario::new(plan.clone()));
+    assert_eq!(limits(&saga), [None, None, None], "no clock runs");
+    assert_eq!(saga.fire(TimerKind::Workflow), Err(Refusal::Stale));
+    // A second pause of 5 s follows the first of 19 s.
+    saga.resume();
+    assert_eq!(limits(&saga), [Some(29), Some(22), Some(23)]);
+    saga.pause();
+    saga.now = 25 * SECOND;
+    saga.resume();
+    assert_eq!(limits(&saga), [Some(34), Some(27), Some(28)]);
+    let queued_at = saga.state.steps[0].execute.queued_at;
+    assert_eq!(queued_at, Some(Timestamp(0)), "the history keeps when the step was queued");
+    saga.now = 34 * SECOND;
+    saga.fire(TimerKind::Workflow).unwrap();
+    assert_eq!((saga.state.status(), saga.state.cause), (Status::RollingBack, Some(RollbackCause::TimedOut)));
+
+    // A workflow that an earlier release started times out as that release promised.
+    let mut saga = paused(Scenario::new(plan).with_first_rules());
+    assert_eq!(limits(&saga), [Some(10), None, None]);
+    saga.fire(TimerKind::Workflow).unwrap();
+    assert_eq!(saga.state.cause, Some(RollbackCause::TimedOut));
+}
+
+#[test]
+fn attempt_that_fails_during_a_pause_has_the_time_that_was_left_before_it() {
+    let mut limited = step("a", &[]);
+    limited.timeout.total = Some(Duration::from_secs(4));
+    let mut saga = Scenario::new(plan(vec![limited]));
+    saga.now = 1_000_000;
+    saga.pause();
+    saga.now = 60_000_000;
+    saga.retryable("a");
+    assert_eq!(saga.statuses(), [Retrying]);
+    let left = saga.plan.attempt_timeout(&saga.state, StepIndex(0), Side::Execute, Timestamp(saga.now));
+    assert_eq!(left, Some(Duration::from_secs(1)), "the attempt's own limit is shorter than the 3 s left");
+    saga.resume();
+    assert_eq!(saga.timer(TimerKind::StepTotal(StepIndex(0))), Some(63_000_000));
+}
+
+#[test]
+fn rollback_waits_while_a_workflow_is_paused() {
+    let mut saga = Scenario::new(list(&["a", "b"]));
+    saga.done("a");
+    saga.pause();
+    saga.refused("b");
+    assert_eq!((saga.state.status(), saga.statuses()), (Status::Paused, vec![Completed, Failed]));
+    assert!(owed(&saga.plan, &saga.state).is_empty(), "no compensation begins");
+    saga.resume();
+    assert_eq!(saga.statuses(), [CompensationQueued, Failed]);
+}
+
+#[test]
+fn answered_attempt_of_unknown_outcome_is_compensated_at_once() {
+    let of = || Scenario::new(plan(vec![tries(step("a", &[]), 1)]));
+    let due = |saga: &Scenario| saga.due("a", Side::Compensate);
+    let at = |micros| Some(goconductor_saga::Due::At(Timestamp(micros)));
+    let mut saga = of();
+    saga.now = 7;
+    saga.answered("a");
+    assert_eq!((saga.state.steps[0].execution, due(&saga)), (Unknown, at(7)));
+    // A workflow that an earlier release started waits for the deadline.
+    let mut saga = of().with_first_rules();
+    saga.now = 7;
+    saga.answered("a");
+    assert_eq!((saga.state.steps[0].execution, due(&saga)), (Unknown, at(1_000_007)));
+}
+
+#[test]
+fn answered_attempt_does_not_end_the_doubt_of_an_earlier_one() {
+    let mut saga = Scenario::new(plan(vec![tries(step("a", &[]), 2)]));
+    saga.unknown("a");
+    saga.now = 20_000;
+    saga.answered("a");
+    assert_eq!(saga.due("a", Side::Compensate), Some(goconductor_saga::Due::At(Timestamp(1_000_000))));
+}
+
+#[test]
+fn command_that_was_not_sent_does_not_count_as_an_attempt() {
+    let mut steps = vec![tries(step("a", &[]), 2), tries(step("b", &[0]), 1)];
+    steps[0].retry.on = vec!["BUSY".to_owned()];
+    steps[0].compensate.as_mut().unwrap().retry.max_attempts = Some(1);
+    let mut saga = Scenario::new(plan(steps));
+    let not_sent = |saga: &mut Scenario, side| {
+        saga.report("a", side, Outcome::NotSent { failure: failure("NOT_SENT") }).unwrap();
+    };
+    for _ in 0..5 {
+        not_sent(&mut saga, Side::Execute);
+        assert_eq!(saga.statuses(), [Retrying, Pending]);
+        assert_eq!(saga.due("a", Side::Execute), Some(goconductor_saga::Due::At(Timestamp(1_000_000))));
+    }
+    saga.retryable("a");
+    assert_eq!(saga.statuses(), [Retrying, Pending], "one attempt is left");
+    saga.done("a");
+    saga.refused("b");
+    not_sent(&mut saga, Side::Compensate);
+    saga.compensated("a");
+    assert_eq!(saga.state.status(), Status::RolledBack);
+}
+
+#[test]
+fn step_whose_output_cannot_be_stored_ends_in_doubt_without_another_attempt() {
+    let mut saga = Scenario::new(list(&["a", "b"]));
+    let failure = failure("STATE_TOO_LARGE");
+    saga.report("a", Side::Execute, Outcome::OutputRejected { failure }).unwrap();
+    assert_eq!(saga.state.steps[0].execution, Unknown);
+    assert_eq!(saga.due("a", Side::Compensate), Some(goconductor_saga::Due::At(Timestamp(0))));
+    saga.compensated("a");
+    assert_eq!((saga.state.status(), saga.statuses()), (Status::RolledBack, vec![Compensated, Pending]));
+}
+
+#[test]
 fn terminated_workflow_compensates_nothing_and_accepts_no_outcome() {
     let mut saga = Scenario::new(list(&["a", "b"]));
     saga.done("a");
@@ -495,7 +683,9 @@ fn expired_timers_end_the_workflow_or_the_step() {
     limited.timeout = Some(Duration::from_secs(5));
     let mut saga = Scenario::new(Plan::new(limited, 1).unwrap());
     saga.done("a");
-    saga.submit(&Input::FireTimer { timer: TimerKind::Workflow }).unwrap();
+    assert_eq!(saga.fire(TimerKind::Workflow), Err(Refusal::Stale), "the deadline has not passed");
+    saga.now = 5_000_000;
+    saga.fire(TimerKind::Workflow).unwrap();
     assert_eq!((saga.state.status(), saga.state.cause), (Status::RollingBack, Some(RollbackCause::TimedOut)));
 
     let mut slow = step("a", &[]);

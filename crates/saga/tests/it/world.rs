@@ -363,12 +363,15 @@ impl World {
         let within = if self.noise.once_in(2) { 5 } else { longest };
         let acts_at = acts.then(|| started_at + self.noise.micros(within));
         let reported_at = match &outcome {
+            Outcome::Unknown { answered: true, .. } => acts_at.unwrap_or(started_at) + self.noise.micros(5),
             Outcome::Unknown { .. } if self.noise.once_in(2) => deadline,
             // A broken connection is reported at once, whatever the participant does with the request.
             Outcome::Unknown { .. } => started_at + self.noise.micros(20),
-            Outcome::Done { .. } | Outcome::Retryable { .. } | Outcome::Refused { .. } => {
-                acts_at.unwrap_or(started_at) + self.noise.micros(5)
-            }
+            Outcome::Done { .. }
+            | Outcome::OutputRejected { .. }
+            | Outcome::NotSent { .. }
+            | Outcome::Retryable { .. }
+            | Outcome::Refused { .. } => acts_at.unwrap_or(started_at) + self.noise.micros(5),
         };
         let lags = self.faulty && self.noise.once_in(8);
         let run = Run {
@@ -407,7 +410,7 @@ impl World {
         if !self.faulty {
             return (true, done);
         }
-        let unknown = Outcome::Unknown { failure: failure.clone(), not_before: None };
+        let unknown = Outcome::Unknown { failure: failure.clone(), not_before: None, answered: false };
         let unknown = match self.mutant {
             Mutant::SwallowsDoubt => Outcome::Retryable { failure: failure.clone(), not_before: None },
             _ => unknown,
@@ -415,12 +418,18 @@ impl World {
         match self.noise.below(10) {
             0..=3 => (true, done),
             4 | 5 => (true, unknown),
+            6 if self.noise.once_in(4) => (false, Outcome::NotSent { failure }),
             6 => (false, unknown),
             7 => (false, Outcome::Retryable { failure, not_before: Some(Timestamp(self.now + 30_000)) }),
             // Not every participant honors the key: it may refuse an operation that it performed before.
             8 if before || side == Side::Execute || self.noise.once_in(3) => {
                 (false, Outcome::Refused { failure })
             }
+            // The participant responded, so the operation is over.
+            9 if self.noise.once_in(2) => match self.mutant {
+                Mutant::SwallowsDoubt => (true, Outcome::Retryable { failure, not_before: None }),
+                _ => (true, Outcome::Unknown { failure, not_before: None, answered: true }),
+            },
             _ => (true, done),
         }
     }

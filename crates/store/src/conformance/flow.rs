@@ -58,6 +58,7 @@ pub fn step(name: &str, service: &str, depends_on: &[u32]) -> Step {
         labels: BTreeMap::new(),
         depends_on: depends_on.iter().copied().map(StepIndex).collect(),
         join: goconductor_saga::Join::All,
+        skipped_with: None,
         when: Vec::new(),
         blocks: Vec::new(),
         action: run("do"),

@@ -63,6 +63,13 @@ pub(super) fn timed() -> Result<Arc<Plan>, String> {
     plan_of(definition)
 }
 
+/// Returns the same plan with a workflow timeout that expires at once.
+pub(super) fn timed_out() -> Result<Arc<Plan>, String> {
+    let mut definition = timed()?.definition().clone();
+    definition.timeout = Some(Duration::from_millis(1));
+    plan_of(definition)
+}
+
 pub(super) async fn timers(factory: Arc<dyn Factory>) -> CaseResult {
     let started = Input::StartAttempt {
         step: StepIndex(0),
@@ -73,10 +80,11 @@ pub(super) async fn timers(factory: Arc<dyn Factory>) -> CaseResult {
         executor: "one".to_owned(),
         sent: false,
     };
+    let plan = timed_out()?;
     let timed_out = Input::FireTimer { timer: TimerKind::Workflow };
     let withdraw = Input::WithdrawCommand { step: StepIndex(1), attempt: 1 };
     let inputs = [started, failed(0, 1), done_at_attempt(0, 2), timed_out, withdraw, compensated(0)];
-    follow(factory, &timed()?, &inputs, Status::RolledBack).await
+    follow(factory, &plan, &inputs, Status::RolledBack).await
 }
 
 /// One entry of the batch cannot be written, because its history would contain a duplicate seq.

@@ -83,7 +83,7 @@ async fn write_varied_workflows(fixture: &Fixture) -> Result<Vec<Summary>, Strin
         (parallel(2, "work")?, vec![cancel()]),
         (super::fixture::plan_of(named)?, vec![pause()]),
         (Arc::clone(&order), vec![terminate]),
-        (super::lifecycle::timed()?, vec![timed_out]),
+        (super::lifecycle::timed_out()?, vec![timed_out]),
         (Arc::clone(&order), vec![done_with(0, serde_json::json!("x"))]),
     ];
     let mut summaries = Vec::new();

@@ -79,7 +79,7 @@ fn actor() -> Option<String> {
 fn unknown(step: u32, side: Side, attempt: u32) -> Input {
     let failure =
         Failure { code: "TIMED_OUT".to_owned(), message: "no answer".to_owned(), detail: Some(json!([1])) };
-    report(step, side, attempt, Outcome::Unknown { failure, not_before: None })
+    report(step, side, attempt, Outcome::Unknown { failure, not_before: None, answered: false })
 }
 
 /// Returns a definition with timeouts, a pivot, a retriable step and a limited number of compensation attempts.

@@ -76,6 +76,7 @@ fn step(noise: &mut Noise, name: &str, on: &[usize], kind: Kind) -> Step {
         labels: BTreeMap::new(),
         depends_on: on.iter().map(|on| StepIndex(u32::try_from(*on).unwrap())).collect(),
         join: *noise.pick(&[Join::All, Join::All, Join::All, Join::Any, Join::Settled]).unwrap(),
+        skipped_with: None,
         when: when.into_iter().collect(),
         blocks: Vec::new(),
         action: action(name, "do"),

@@ -345,9 +345,11 @@ impl Life {
             Outcome::Unknown { .. } if self.noise.once_in(2) => deadline,
             // A connection can break before the participant handles the request.
             Outcome::Unknown { .. } => started_at + self.noise.micros(20),
-            Outcome::Done { .. } | Outcome::Retryable { .. } | Outcome::Refused { .. } => {
-                lands_at + self.noise.micros(5)
-            }
+            Outcome::Done { .. }
+            | Outcome::OutputRejected { .. }
+            | Outcome::NotSent { .. }
+            | Outcome::Retryable { .. }
+            | Outcome::Refused { .. } => lands_at + self.noise.micros(5),
         };
         let lags = self.bad && self.noise.once_in(8);
         let lands = landing.map(|landing| (lands_at, landing));
@@ -378,7 +380,7 @@ impl Life {
         if !self.bad {
             return (Some(Landing::Act), done);
         }
-        let unknown = Outcome::Unknown { failure: failure.clone(), not_before: None };
+        let unknown = Outcome::Unknown { failure: failure.clone(), not_before: None, answered: false };
         match self.noise.below(12) {
             0..=4 => (Some(Landing::Act), done),
             5..=7 => (Some(Landing::Act), unknown),
