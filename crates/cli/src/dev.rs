@@ -100,7 +100,8 @@ impl DevServices {
         let election: Arc<dyn Election> =
             Arc::new(LeaderElector::new(Arc::new(LocalElection::new(first_token))));
         let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::new(QueueLimits::default()));
-        let settings = Settings { redelivery: config.executor.redelivery };
+        let settings =
+            Settings { redelivery: config.executor.redelivery, state_bytes: config.limits.state_bytes };
         let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
         set_services(config, &store).await?;
         if args.demo {

@@ -51,7 +51,8 @@ impl Backends {
         process.add_check("queue", &queues, |queues| async move { queues.check().await });
         drop(tokio::spawn(Arc::clone(&queues).run()));
         let queue = queues.queue();
-        let settings = Settings { redelivery: config.executor.redelivery };
+        let settings =
+            Settings { redelivery: config.executor.redelivery, state_bytes: config.limits.state_bytes };
         let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
         Ok(Self { store, changes, queues, engine })
     }

@@ -98,6 +98,8 @@ pub struct Limits {
     pub input_bytes: usize,
     /// Maximum size of the output of a step.
     pub output_bytes: usize,
+    /// Maximum size of the state of a workflow: its input, the outputs of its steps and their errors.
+    pub state_bytes: usize,
     /// Default number of items in a page of a list.
     pub page_size: u32,
     /// Maximum number of open connections.
@@ -357,6 +359,7 @@ fn limits(reader: &mut SettingReader<'_>) -> Limits {
         json_depth: reader.get("limits.json_depth", &value::integer(1, 120), 64),
         input_bytes: reader.get("limits.input_bytes", &size, 512 * 1024),
         output_bytes: reader.get("limits.output_bytes", &size, 512 * 1024),
+        state_bytes: reader.get("limits.state_bytes", &size, 16 * 1024 * 1024),
         page_size: reader.get("limits.page_size", &value::integer(1, 1_000), 100),
         connections: reader.get("limits.connections", &count, 6000),
         calls_in_flight: reader.get("limits.calls_in_flight", &count, 4096),

@@ -28,11 +28,14 @@ pub use local_dispatch::LocalDispatch;
 pub struct Settings {
     /// The time after which a published command is due again, unless an executor sends heartbeats for it.
     pub redelivery: Duration,
+    /// The maximum size of the state of a workflow in bytes. An output that would exceed it is rejected.
+    pub state_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { redelivery: Duration::from_secs(5) }
+        // Each transition writes the whole state, so a large one makes every step slow.
+        Self { redelivery: Duration::from_secs(5), state_bytes: 16 << 20 }
     }
 }
 

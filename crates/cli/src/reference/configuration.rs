@@ -142,6 +142,7 @@ const SETTINGS: &[SettingRow] = &[
     ("limits.json_depth", "integer", "Maximum nesting of JSON"),
     ("limits.input_bytes", "size", "Maximum input of a workflow"),
     ("limits.output_bytes", "size", "Maximum output of a step"),
+    ("limits.state_bytes", "size", "Maximum state of a workflow: its input and the outputs of its steps"),
     ("limits.page_size", "integer", "Entries of a list, if the request does not set a number"),
     (
         "limits.connections",

@@ -1,10 +1,12 @@
 //! Pending inputs of one workflow, applied as one transition.
 
 use super::Engine;
+use super::commit::Prepared;
 use crate::pending::PendingInput;
 use crate::{Error, clock};
 use goconductor_saga::{
-    Event, Expressions, Input, Plan, Refusal, State, Timestamp, WorkflowId, decide, transition,
+    Event, Expressions, Failure, Input, Json, Outcome, Plan, Refusal, Side, State, Timestamp, WorkflowId,
+    decide, transition,
 };
 use std::sync::Arc;
 
@@ -37,7 +39,7 @@ impl Engine {
     async fn apply_inputs(
         &self,
         id: WorkflowId,
-        inputs: Arc<Vec<Input>>,
+        mut inputs: Arc<Vec<Input>>,
     ) -> Result<Vec<Result<Arc<State>, Error>>, Error> {
         let (mut before, mut from_store) = match self.states.get(id) {
             Some(state) => (state, false),
@@ -59,7 +61,12 @@ impl Engine {
             let after = match after {
                 Some(after) if !events.is_empty() => {
                     let transition = transition(&plan, Some(&before), events, after);
-                    match self.commit(transition, now).await? {
+                    let prepared = self.prepare(transition, now).await?;
+                    if let Some(fewer) = self.without_an_output(&prepared, &inputs) {
+                        inputs = Arc::new(fewer);
+                        continue;
+                    }
+                    match self.commit(prepared).await? {
                         Ok(state) => state,
                         Err(current) => {
                             (before, from_store) = (current, true);
@@ -76,6 +83,52 @@ impl Engine {
         }
         Err(Error::Contention(MAX_CONFLICT_RETRIES))
     }
+
+    /// Returns the inputs with the largest output rejected, if the state would exceed its limit. `None` if the state
+    /// is within the limit, or no input has an output: an event must never be lost for its size.
+    fn without_an_output(&self, prepared: &Prepared, inputs: &[Input]) -> Option<Vec<Input>> {
+        let (bytes, limit) = (prepared.write.record.state.len(), self.settings.state_bytes);
+        if bytes <= limit || !prepared.state.rules.has_state_limit() {
+            return None;
+        }
+        let largest = (0..inputs.len()).filter_map(|at| Some((output_bytes(inputs.get(at)?)?, at))).max();
+        let (output, at) = largest?;
+        tracing::warn!(workflow = %prepared.state.id, bytes, limit, output, "output of a step was rejected");
+        let message = format!(
+            "the state of the workflow would have {bytes} bytes with the output of {output} bytes; \
+             limits.state_bytes is {limit}"
+        );
+        let mut inputs = inputs.to_vec();
+        if let Some(Input::ReportOutcome { outcome, .. }) = inputs.get_mut(at) {
+            *outcome = Outcome::OutputRejected { failure: Failure::of("STATE_TOO_LARGE", message) };
+        }
+        Some(inputs)
+    }
+}
+
+/// Returns the size of the output that an input adds to the state. The output of a compensation is not kept.
+fn output_bytes(input: &Input) -> Option<usize> {
+    match input {
+        Input::ReportOutcome { side: Side::Execute, outcome: Outcome::Done { output }, .. } => {
+            Some(json_bytes(output))
+        }
+        Input::ReportOutcome { .. }
+        | Input::StartAttempt { .. }
+        | Input::LoseAttempt { .. }
+        | Input::WithdrawCommand { .. }
+        | Input::FireTimer { .. }
+        | Input::Cancel { .. }
+        | Input::Terminate { .. }
+        | Input::Pause { .. }
+        | Input::Resume { .. }
+        | Input::RetryStep { .. }
+        | Input::SkipStep { .. }
+        | Input::CompleteStep { .. } => None,
+    }
+}
+
+fn json_bytes(value: &Json) -> usize {
+    value.to_string().len()
 }
 
 /// The decision on several inputs.

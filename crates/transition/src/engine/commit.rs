@@ -30,14 +30,14 @@ impl Engine {
     #[tracing::instrument(
         level = "debug",
         skip_all,
-        fields(workflow = %transition.id, namespace = transition.state.namespace, seq = transition.state.seq)
+        fields(
+            workflow = %prepared.state.id,
+            namespace = prepared.state.namespace,
+            seq = prepared.state.seq
+        )
     )]
-    pub(super) async fn commit(
-        &self,
-        transition: Transition,
-        now: Timestamp,
-    ) -> Result<Result<Arc<State>, Arc<State>>, Error> {
-        let Prepared { write, state, dispatch } = self.prepare(transition, now).await?;
+    pub(super) async fn commit(&self, prepared: Prepared) -> Result<Result<Arc<State>, Arc<State>>, Error> {
+        let Prepared { write, state, dispatch } = prepared;
         let record = Arc::clone(&write.record);
         match self.write_one(Write::Transition(write)).await? {
             WriteOutcome::Written => {

@@ -37,6 +37,10 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
+        Self::with_settings(Settings::default()).await
+    }
+
+    pub(crate) async fn with_settings(settings: Settings) -> Self {
         let database = Arc::new(SqliteStore::ephemeral().unwrap());
         let definition = Definition {
             format: DEFINITION_FORMAT,
@@ -60,13 +64,13 @@ impl Fixture {
         database.put_definition(new).await.unwrap();
         let (store, queue) = (FaultyStore::new(Arc::clone(&database)), FaultyQueue::new());
         let _consumer = queue.consume(&topic()).await.unwrap();
-        let engine = engine(Arc::clone(&store), Arc::clone(&queue));
+        let engine = engine(Arc::clone(&store), Arc::clone(&queue), settings);
         Self { engine, store, queue, _consumer, database }
     }
 
     /// Returns an engine of another process: it shares the database and nothing else.
     pub(crate) fn other_engine(&self) -> Arc<Engine> {
-        engine(FaultyStore::new(Arc::clone(&self.database)), FaultyQueue::new())
+        engine(FaultyStore::new(Arc::clone(&self.database)), FaultyQueue::new(), Settings::default())
     }
 
     pub(crate) async fn start(&self, key: Option<&str>, input: Json) -> Result<Started, Error> {
@@ -126,13 +130,18 @@ pub(crate) fn topic() -> Topic {
 
 /// Returns the input that reports the success of a step's first attempt.
 pub(crate) fn completed(step: u32) -> Input {
+    completed_with(step, Json::Null)
+}
+
+/// Returns the same input with an output.
+pub(crate) fn completed_with(step: u32, output: Json) -> Input {
     Input::ReportOutcome {
         step: StepIndex(step),
         side: Side::Execute,
         attempt: 1,
         started_at: Timestamp(0),
         deadline: Timestamp(1),
-        outcome: Outcome::Done { output: Json::Null },
+        outcome: Outcome::Done { output },
     }
 }
 
@@ -146,8 +155,8 @@ pub(crate) async fn assert_pending<F: Future>(mut future: Pin<&mut F>) {
     assert!(pending, "the future is ready");
 }
 
-fn engine(store: Arc<FaultyStore>, queue: Arc<FaultyQueue>) -> Arc<Engine> {
-    Engine::new(store, queue, Arc::new(NoExpressions), Settings::default())
+fn engine(store: Arc<FaultyStore>, queue: Arc<FaultyQueue>, settings: Settings) -> Arc<Engine> {
+    Engine::new(store, queue, Arc::new(NoExpressions), settings)
 }
 
 fn step(name: &str) -> Step {
@@ -157,6 +166,7 @@ fn step(name: &str) -> Step {
         labels: Default::default(),
         depends_on: Vec::new(),
         join: Join::All,
+        skipped_with: None,
         when: Vec::new(),
         blocks: Vec::new(),
         action: Action::Run { service: "shop".to_owned(), action: name.to_owned() },

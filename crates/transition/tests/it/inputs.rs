@@ -1,8 +1,8 @@
 //! Pending inputs: batching, refusals within a batch, drain.
 
-use crate::fixture::{Fixture, assert_pending, completed, pause};
-use goconductor_saga::{Input, Phase, WorkflowId};
-use goconductor_transition::Error;
+use crate::fixture::{Fixture, assert_pending, completed, completed_with, pause};
+use goconductor_saga::{Input, Json, Phase, StepStatus, WorkflowId};
+use goconductor_transition::{Error, Settings};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -53,6 +53,29 @@ async fn refused_input_does_not_affect_the_others_of_its_batch() {
     assert!(matches!(error, Error::Refused(_)), "{error}");
     other.await.unwrap();
     assert_eq!(fixture.completions(id).await, [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn output_beyond_the_state_limit_is_rejected_for_its_step_alone() {
+    let settings = Settings { state_bytes: 40_000, ..Settings::default() };
+    let fixture = Fixture::with_settings(settings).await;
+    let id = fixture.started().await;
+    let text = |bytes: usize| Json::String("x".repeat(bytes));
+    let first = submit_and_block(&fixture, id, completed_with(0, text(10_000))).await;
+    let mut large = pin!(fixture.engine.submit(id, completed_with(1, text(30_000))));
+    let mut small = pin!(fixture.engine.submit(id, completed_with(2, text(20_000))));
+    assert_pending(large.as_mut()).await;
+    assert_pending(small.as_mut()).await;
+    fixture.store.gate.open();
+    first.await.unwrap().unwrap();
+    large.await.unwrap();
+    let state = small.await.unwrap();
+    let statuses: Vec<_> = state.steps.iter().map(|step| step.execution).collect();
+    assert_eq!(statuses, [StepStatus::Completed, StepStatus::Unknown, StepStatus::Completed]);
+    let error = state.error.as_ref().unwrap();
+    assert_eq!(error.code, "STATE_TOO_LARGE");
+    assert!(error.message.contains("30002 bytes") && error.message.contains("40000"), "{}", error.message);
+    assert_eq!(state.steps.get(2).unwrap().output.as_deref(), Some(&text(20_000)));
 }
 
 #[tokio::test]
