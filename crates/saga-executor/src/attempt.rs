@@ -5,13 +5,14 @@ use crate::concurrency::{Acquired, Permits};
 use crate::in_flight::InFlight;
 use crate::metrics;
 use crate::settings::Settings;
-use crate::task::{Heartbeat, Participant, Task};
+use crate::task::{DeadlineOutcome, Heartbeat, Participant, Task};
 use goconductor_queue::{Message, Topic};
 use goconductor_saga::{
     Action, Failure, Input, Outcome, Plan, Refusal, Side, State, StepState, StepStatus, Timestamp,
 };
 use goconductor_store::DeadLetter;
 use goconductor_transition::{Command, Engine, Error, clock};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,11 @@ const STALE_AFTER: Duration = Duration::from_millis(250);
 /// The delay between attempts to report an outcome while the store is unavailable.
 const REPORT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// The delay before a command is tried again that could not be sent, because this process lacked a resource.
+const SHORTAGE_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// The minimum interval between warnings about a lack of resources.
+const SHORTAGE_WARN_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Runs the commands of an executor.
 #[derive(Debug)]
 pub(crate) struct Runner {
@@ -31,6 +37,8 @@ pub(crate) struct Runner {
     pub(crate) in_flight: Arc<InFlight>,
     /// Cancelled when shutdown no longer waits for attempts in flight.
     pub(crate) give_up: CancellationToken,
+    /// When a lack of resources was last logged.
+    pub(crate) shortage_logged: Mutex<Option<Instant>>,
 }
 
 /// The time at which a command was received, by both clocks.
@@ -47,6 +55,13 @@ impl Received {
     pub(crate) fn now() -> Self {
         Self { at: clock::now(), instant: clock::monotonic() }
     }
+}
+
+/// The end of an attempt.
+struct Ended {
+    outcome: Outcome,
+    /// Whether the start of the attempt was recorded.
+    recorded: bool,
 }
 
 /// How to handle a command.
@@ -110,7 +125,7 @@ impl Runner {
             count_refused(&command, "under_way");
             return;
         };
-        let disposition = loop {
+        loop {
             let disposition = match self.decide_disposition(&command, received).await {
                 Ok(disposition) => disposition,
                 Err(error) => {
@@ -118,25 +133,57 @@ impl Runner {
                     return;
                 }
             };
-            let Disposition::Run(context) = &disposition else { break disposition };
-            let Some(action) = context.action(&command) else { break disposition };
-            match permits.acquire_action(action, &guard.cancelled).await {
-                Acquired::Immediately => break disposition,
-                // The attempt's timeout starts now, and the workflow may have changed.
-                Acquired::AfterWait => received = Received::now(),
-                Acquired::Cancelled => break Disposition::Release,
+            let context = match disposition {
+                Disposition::Run(context) => context,
+                Disposition::Submit(input) => return self.report(&command, input).await,
+                Disposition::Release => return self.release(&command).await,
+                Disposition::Drop(reason) => return count_refused(&command, reason),
+                Disposition::DeadLetter(reason) => return self.dead_letter(&command, topic, reason).await,
+            };
+            let acquired = match context.action(&command) {
+                Some(action) => permits.acquire_action(action, &guard.cancelled).await,
+                None => Acquired::Immediately,
+            };
+            let may_send = match acquired {
+                Acquired::Immediately => {
+                    let cancelled = guard.cancelled.clone();
+                    if self.run(&command, &context, received, cancelled, &*participant).await {
+                        return;
+                    }
+                    self.resource_may_be_free(&permits, &guard.cancelled).await
+                }
+                Acquired::AfterWait => true,
+                Acquired::Cancelled => false,
+            };
+            if !may_send {
+                return self.release(&command).await;
             }
-        };
-        match disposition {
-            Disposition::Run(context) => {
-                let cancelled = guard.cancelled.clone();
-                self.run(&command, &context, received, cancelled, &*participant).await;
-            }
-            Disposition::Submit(input) => self.report(&command, input).await,
-            Disposition::Release => self.release(&command).await,
-            Disposition::Drop(reason) => count_refused(&command, reason),
-            Disposition::DeadLetter(reason) => self.dead_letter(&command, topic, reason).await,
+            // The attempt's timeout starts now, and the workflow may have changed.
+            received = Received::now();
         }
+    }
+
+    /// Waits before a command is tried again that was not sent. Returns `false` if the command is no longer needed or
+    /// the lane stops.
+    async fn resource_may_be_free(&self, permits: &Permits, cancelled: &CancellationToken) -> bool {
+        // Cancel-safe: all arms only wait.
+        tokio::select! {
+            () = cancelled.cancelled() => false,
+            () = permits.stopped() => false,
+            () = tokio::time::sleep(SHORTAGE_RETRY_DELAY) => true,
+        }
+    }
+
+    /// Logs a command that was not sent, but not each of many.
+    fn log_shortage(&self, command: &Command, failure: &Failure) {
+        let now = clock::monotonic();
+        let mut logged = self.shortage_logged.lock();
+        if logged.is_some_and(|at| now.saturating_duration_since(at) < SHORTAGE_WARN_INTERVAL) {
+            return;
+        }
+        *logged = Some(now);
+        let (code, reason) = (&failure.code, &failure.message);
+        tracing::warn!(workflow = %command.id, code, reason, "executor failed to send commands for lack of a resource of its own; they wait and do not count as attempts");
     }
 
     async fn decide_disposition(&self, command: &Command, received: Received) -> Result<Disposition, Error> {
@@ -186,6 +233,7 @@ impl Runner {
         Ok(Disposition::Run(Box::new(AttemptContext { plan, state })))
     }
 
+    /// Runs an attempt and reports its outcome. Returns `false` if the command was not sent and nothing was recorded.
     async fn run(
         &self,
         command: &Command,
@@ -193,11 +241,17 @@ impl Runner {
         received: Received,
         cancelled: CancellationToken,
         participant: &dyn Participant,
-    ) {
-        let Some(task) = self.task(command, context, received, cancelled).await else { return };
+    ) -> bool {
+        let Some(task) = self.task(command, context, received, cancelled).await else { return true };
         let span = tracing::debug_span!("attempt", step = task.step, action = task.action);
         let attempt = self.attempt(command, &task, received, participant, context).instrument(span);
-        let Some(outcome) = attempt.await else { return };
+        let Some(Ended { outcome, recorded }) = attempt.await else { return true };
+        if let Outcome::NotSent { failure } = &outcome {
+            self.log_shortage(command, failure);
+            if !recorded {
+                return false;
+            }
+        }
         let (action, operation) = (task.action.clone(), task.side.as_str());
         metrics::ATTEMPT_DURATION
             .with([action.clone().into(), operation.into()])
@@ -212,6 +266,7 @@ impl Runner {
             outcome,
         };
         self.report(command, input).await;
+        true
     }
 
     /// Creates the task of an attempt. Returns `None` if its input cannot be computed, and reports that.
@@ -244,6 +299,7 @@ impl Runner {
         let heartbeat = step.timeout.heartbeat.filter(|_| command.side == Side::Execute);
         Some(Task {
             workflow: command.id,
+            rules: state.rules,
             step: step.name.clone(),
             side: command.side,
             action: action.clone(),
@@ -254,10 +310,12 @@ impl Runner {
             timeout,
             heartbeat: heartbeat.map(Heartbeat::new),
             cancelled,
+            at_deadline: DeadlineOutcome::default(),
         })
     }
 
-    /// Runs the attempt. Returns `None` if the command was not sent, or if shutdown gave the attempt up.
+    /// Runs the attempt. Returns `None` if the command was returned to the ledger, or if shutdown gave the attempt up
+    /// and its outcome is unknown.
     async fn attempt(
         &self,
         command: &Command,
@@ -265,10 +323,10 @@ impl Runner {
         received: Received,
         participant: &dyn Participant,
         context: &AttemptContext,
-    ) -> Option<Outcome> {
+    ) -> Option<Ended> {
         let step = context.plan.step(command.step);
         let recorded_first = step.is_some_and(|step| step.timeout.start_is_recorded_first());
-        let recorded = recorded_first && command.side == Side::Execute;
+        let mut recorded = recorded_first && command.side == Side::Execute;
         if recorded && !self.record_start(command, task, received).await {
             return None;
         }
@@ -277,7 +335,7 @@ impl Runner {
             // The process was paused past the deadline, so the command must not be sent.
             if recorded {
                 let failure = Failure::of("NOT_SENT", "the executor was paused past the deadline");
-                return Some(Outcome::Retryable { failure, not_before: None });
+                return Some(Ended { outcome: Outcome::NotSent { failure }, recorded });
             }
             self.release(command).await;
             return None;
@@ -287,9 +345,10 @@ impl Runner {
         // Cancel-safe: only the sleeps are dropped. The ledger treats an attempt that was given up as one that may
         // have taken effect.
         let ended = tokio::select! {
-            ended = &mut call => ended,
-            () = self.give_up.cancelled() => return None,
+            ended = &mut call => Some(ended),
+            () = self.give_up.cancelled() => None,
             () = tokio::time::sleep(self.settings.start_grace), if !recorded => {
+                recorded = true;
                 let started = self.engine.submit(command.id, self.started(command, task, received, true));
                 let (written, ended) = tokio::join!(started, async {
                     tokio::select! {
@@ -300,13 +359,19 @@ impl Runner {
                 if let Err(error) = written {
                     tracing::debug!(workflow = %command.id, %error, "executor failed to record the start of an attempt");
                 }
-                ended?
+                ended
             }
         };
-        Some(ended.unwrap_or_else(|_| Outcome::Unknown {
-            failure: Failure::of("TIMED_OUT", format!("no response within {:?}", task.timeout)),
-            not_before: None,
-        }))
+        let outcome = match ended {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) => task.at_deadline.pass().unwrap_or_else(|| Outcome::Unknown {
+                failure: Failure::of("TIMED_OUT", format!("no response within {:?}", task.timeout)),
+                not_before: None,
+                answered: false,
+            }),
+            None => task.at_deadline.pass()?,
+        };
+        Some(Ended { outcome, recorded })
     }
 
     /// Records the start of an attempt before the command is sent. Returns whether it was recorded.
@@ -425,6 +490,7 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
         Outcome::Done { .. } => "done",
         Outcome::Retryable { .. } => "retryable",
         Outcome::Refused { .. } => "refused",
-        Outcome::Unknown { .. } => "unknown",
+        Outcome::Unknown { .. } | Outcome::OutputRejected { .. } => "unknown",
+        Outcome::NotSent { .. } => "not_sent",
     }
 }

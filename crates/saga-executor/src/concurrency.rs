@@ -208,6 +208,11 @@ impl Permits {
         &self.limits.namespace
     }
 
+    /// Waits until the lane stops. Cancel-safe.
+    pub(crate) async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Acquires a permit of the action if it has a limit. Further calls have no effect.
     pub(crate) async fn acquire_action(&mut self, action: &str, cancelled: &CancellationToken) -> Acquired {
         let limits = &self.limits;

@@ -6,7 +6,7 @@ use crate::in_flight::InFlight;
 use crate::metrics;
 use crate::registry::Registry;
 use crate::settings::Settings;
-use crate::task::Participant;
+use crate::task::{OutputLimit, Participant};
 use crate::worker_service::{self, WorkerAcceptor};
 use crate::workers::{ServiceKey, Workers};
 use goconductor_election::Election;
@@ -55,6 +55,8 @@ impl Executor {
         capacity: usize,
     ) -> Self {
         let key = (namespace.to_owned(), service.to_owned());
+        let participant: Arc<dyn Participant> =
+            Arc::new(OutputLimit { participant, bytes: self.settings.output_bytes });
         self.in_process.insert(key, (participant, capacity));
         self
     }

@@ -11,6 +11,7 @@
 //!
 //! - A command is acknowledged when it is received, not when it is done.
 //! - An execute is not sent after its attempt's deadline.
+//! - A command that this process could not send, for lack of a resource of its own, is no attempt.
 //! - A redelivered command counts as an attempt that may have taken effect.
 //! - No compensation waits behind an execute.
 
@@ -19,6 +20,8 @@ mod cluster_view;
 mod concurrency;
 mod dispatcher;
 mod executor;
+mod failure;
+mod http_client;
 mod http_participant;
 mod in_flight;
 mod lane_consumer;
@@ -36,6 +39,6 @@ pub use goconductor_transition::clock::now;
 pub use http_participant::HttpParticipant;
 pub use run::{InProcess, run, run_with, settings};
 pub use settings::Settings;
-pub use task::{Heartbeat, Participant, Task};
+pub use task::{DeadlineOutcome, Heartbeat, Participant, Task};
 pub use worker_service::WorkerAcceptor;
 pub use workers::Workers;

@@ -4,7 +4,7 @@ goconductor_telemetry::metrics! {
     histogram ATTEMPT_DURATION("goconductor_attempt_duration_seconds", Seconds, ["action", "operation"],
         "Time from receiving a command to the outcome of its attempt.");
     counter ATTEMPTS("goconductor_attempts_total", Count, ["action", "operation", "outcome"],
-        "Attempts by outcome: done, retryable, refused or unknown.");
+        "Attempts by outcome: done, retryable, refused, unknown or not_sent.");
     counter LATE_RESULTS("goconductor_late_answers_total", Count, [],
         "Results that arrived after their attempt had ended.");
     counter COMMANDS_REFUSED("goconductor_commands_refused_total", Count, ["reason"],

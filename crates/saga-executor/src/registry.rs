@@ -7,7 +7,8 @@ mod entry;
 
 use crate::attempt::Runner;
 use crate::concurrency::{ConcurrencyLimits, action_limits};
-use crate::http_participant::{HttpClient, HttpParticipant};
+use crate::http_client::HttpClient;
+use crate::http_participant::HttpParticipant;
 use crate::in_flight::InFlight;
 use crate::lane_consumer::LaneConsumer;
 use crate::settings::Settings;
@@ -30,7 +31,7 @@ pub(crate) use entry::ServedLanes;
 
 /// The interval at which the registered services are read, to see changes by other processes.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// The timeout for connecting to an HTTP participant.
+/// The timeout for the resolution of the name of an HTTP participant, for the connect and for the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a service should be served.
@@ -86,6 +87,7 @@ impl Registry {
             settings: Arc::clone(&settings),
             in_flight,
             give_up: give_up.clone(),
+            shortage_logged: Mutex::default(),
         });
         let this = Arc::new(Self {
             engine,

@@ -1,7 +1,8 @@
 //! The task of a participant, independent of the transport.
 
 use async_trait::async_trait;
-use goconductor_saga::{Failure, Json, Outcome, Side, Timestamp, WorkflowId};
+use goconductor_saga::{Failure, Json, Outcome, RulesVersion, Side, Timestamp, WorkflowId};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -12,8 +13,32 @@ use tokio_util::sync::CancellationToken;
 pub trait Participant: std::fmt::Debug + Send + Sync {
     /// Runs an attempt and returns its outcome. An outcome that cannot be determined is [`Outcome::Unknown`].
     ///
-    /// The caller does not call it after the task's deadline, and drops the future at the deadline.
+    /// The caller does not call it after the task's deadline, and drops the future at the deadline. The outcome is then
+    /// the one in [`Task::at_deadline`].
     async fn attempt(&self, task: &Task) -> Outcome;
+}
+
+/// A participant whose outputs are limited, for one in this process. A transport limits its messages itself.
+#[derive(Debug)]
+pub(crate) struct OutputLimit {
+    pub(crate) participant: Arc<dyn Participant>,
+    /// The maximum size of an output in bytes.
+    pub(crate) bytes: usize,
+}
+
+#[async_trait]
+impl Participant for OutputLimit {
+    async fn attempt(&self, task: &Task) -> Outcome {
+        let outcome = self.participant.attempt(task).await;
+        let Outcome::Done { output } = &outcome else { return outcome };
+        let bytes = output.to_string().len();
+        if bytes <= self.bytes {
+            return outcome;
+        }
+        let reason = format!("the output has {bytes} bytes; the limit is {}", self.bytes);
+        let failure = Failure::of("OUTPUT_TOO_LARGE", reason);
+        Outcome::Unknown { failure, not_before: None, answered: true }
+    }
 }
 
 /// One attempt of one side of one step.
@@ -21,6 +46,8 @@ pub trait Participant: std::fmt::Debug + Send + Sync {
 pub struct Task {
     /// The id of the workflow.
     pub workflow: WorkflowId,
+    /// The rules that the workflow follows.
+    pub rules: RulesVersion,
     /// The name of the step.
     pub step: String,
     /// The side of the step.
@@ -42,6 +69,58 @@ pub struct Task {
     /// Cancelled when the workflow no longer needs the attempt. The participant should stop early, and must return
     /// an outcome all the same.
     pub cancelled: CancellationToken,
+    /// The outcome if the attempt is given up before the participant returns one.
+    pub at_deadline: DeadlineOutcome,
+}
+
+/// The outcome of an attempt that is given up, usually at its deadline, before the participant returns an outcome.
+///
+/// It is unknown unless the participant states one, for example while it has sent nothing.
+#[derive(Debug, Clone, Default)]
+pub struct DeadlineOutcome(Arc<Mutex<DeadlineState>>);
+
+#[derive(Debug, Default)]
+enum DeadlineState {
+    #[default]
+    Unknown,
+    Known(Box<Outcome>),
+    Passed,
+}
+
+impl DeadlineOutcome {
+    /// States the outcome from now on. Has no effect after the deadline.
+    pub fn set(&self, outcome: Outcome) {
+        let mut state = self.0.lock();
+        if !matches!(*state, DeadlineState::Passed) {
+            *state = DeadlineState::Known(Box::new(outcome));
+        }
+    }
+
+    /// Makes the outcome unknown from now on, because the attempt may take effect. Returns `false` after the deadline:
+    /// the outcome was used, so the attempt must not take effect any more.
+    #[must_use]
+    pub fn clear(&self) -> bool {
+        let mut state = self.0.lock();
+        let open = !matches!(*state, DeadlineState::Passed);
+        if open {
+            *state = DeadlineState::Unknown;
+        }
+        open
+    }
+
+    /// Returns whether an outcome is stated.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        matches!(*self.0.lock(), DeadlineState::Known(_))
+    }
+
+    /// Gives the attempt up. Returns the stated outcome.
+    pub(crate) fn pass(&self) -> Option<Outcome> {
+        match std::mem::replace(&mut *self.0.lock(), DeadlineState::Passed) {
+            DeadlineState::Known(outcome) => Some(*outcome),
+            DeadlineState::Unknown | DeadlineState::Passed => None,
+        }
+    }
 }
 
 impl Task {
@@ -100,6 +179,28 @@ impl Heartbeat {
     pub async fn heartbeat_expired(&self) -> Outcome {
         while tokio::time::timeout(self.timeout, self.received.notified()).await.is_ok() {}
         let reason = format!("no heartbeat within {:?}", self.timeout);
-        Outcome::Unknown { failure: Failure::of("HEARTBEAT_TIMED_OUT", reason), not_before: None }
+        let failure = Failure::of("HEARTBEAT_TIMED_OUT", reason);
+        Outcome::Unknown { failure, not_before: None, answered: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeadlineOutcome;
+    use goconductor_saga::{Failure, Outcome};
+
+    #[test]
+    fn attempt_is_sent_or_certainly_not_sent() {
+        let nothing = || Outcome::Retryable { failure: Failure::of("CONNECT_TIMEOUT", ""), not_before: None };
+        let given_up = DeadlineOutcome::default();
+        given_up.set(nothing());
+        assert_eq!(given_up.pass(), Some(nothing()));
+        assert!(!given_up.clear(), "it must not be sent");
+        given_up.set(nothing());
+        assert_eq!(given_up.pass(), None, "an outcome is used once");
+        let sent = DeadlineOutcome::default();
+        sent.set(nothing());
+        assert!(sent.clear() && !sent.is_set());
+        assert_eq!(sent.pass(), None);
     }
 }

@@ -1,10 +1,11 @@
 //! The gRPC method `WorkerService.Connect`: the stream of a worker, from its hello to its end.
 
+use crate::failure as failures;
 use crate::settings::Settings;
 use crate::task::Task;
 use crate::workers::{ServiceKey, Worker, WorkerMessage, WorkerSession, Workers};
 use futures::stream::BoxStream;
-use goconductor_saga::{Failure, Json, Namespace, Outcome, ServiceName, Side, Timestamp};
+use goconductor_saga::{Failure, Json, Namespace, Outcome, ServiceName, Side, Timestamp, parse_json};
 use goconductor_transition::clock;
 use goconductor_wire::v1::connect_request::Message as FromWorker;
 use goconductor_wire::v1::connect_response::Message as ToWorker;
@@ -29,8 +30,11 @@ const MAX_ACTIONS: usize = 10_000;
 const MAX_ACTION_BYTES: usize = 256;
 /// The maximum capacity of a worker.
 const MAX_CAPACITY: u32 = 100_000;
-/// Bytes of a message beyond the output that it carries.
-const MESSAGE_OVERHEAD_BYTES: usize = 64 << 10;
+/// The maximum size of a message in bytes. It exceeds the limit of an output by far: a result that is too large is
+/// refused for its own task, and the stream with the other tasks lives on.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// The maximum size of the details of a failure in bytes.
+const MAX_DETAIL_BYTES: usize = 64 << 10;
 /// Messages to a worker that may be buffered.
 const RESPONSE_BUFFER: usize = 64;
 /// Heartbeats that are sent within a lease, so that two may be lost.
@@ -50,7 +54,7 @@ pub(crate) fn service(
     settings: Arc<Settings>,
     stop: CancellationToken,
 ) -> WorkerServiceServer<WorkerAcceptor> {
-    let bytes = settings.output_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
+    let bytes = settings.output_bytes.saturating_mul(2).max(MAX_MESSAGE_BYTES);
     WorkerServiceServer::new(WorkerAcceptor { workers, settings, stop }).max_decoding_message_size(bytes)
 }
 
@@ -78,8 +82,11 @@ impl WorkerService for WorkerAcceptor {
         };
         let (key, worker) = self.worker(namespace, hello)?;
         let (sender, responses) = mpsc::channel(RESPONSE_BUFFER);
-        let welcome =
-            wire::Welcome { executor: self.settings.identity.clone(), lease: Some(to_proto(lease)) };
+        let welcome = wire::Welcome {
+            executor: self.settings.identity.clone(),
+            lease: Some(to_proto(lease)),
+            max_output_bytes: u64::try_from(self.settings.output_bytes).unwrap_or(u64::MAX),
+        };
         // Invariant: the buffer is empty.
         drop(sender.try_send(Ok(ConnectResponse { message: Some(ToWorker::Welcome(welcome)) })));
         let (session, messages) = self.workers.register(&key, worker);
@@ -234,35 +241,52 @@ impl SessionStream {
                 Outcome::Retryable { failure: failure(retryable.failure), not_before }
             }
             Some(WireOutcome::Refused(refused)) => Outcome::Refused { failure: failure(refused.failure) },
-            Some(WireOutcome::Unknown(unknown)) => {
-                Outcome::Unknown { failure: failure(unknown.failure), not_before: None }
-            }
-            None => invalid_result("the result has no outcome"),
+            Some(WireOutcome::Unknown(unknown)) => answered(failure(unknown.failure)),
+            None => bad_result("the result has no outcome"),
         }
     }
 }
 
-fn invalid_result(reason: impl Into<String>) -> Outcome {
-    Outcome::Unknown { failure: Failure::of("BAD_ANSWER", reason.into()), not_before: None }
+/// Returns the outcome of a task that the worker ended without a known outcome.
+fn answered(failure: Failure) -> Outcome {
+    Outcome::Unknown { failure, not_before: None, answered: true }
+}
+
+fn bad_result(reason: impl Into<String>) -> Outcome {
+    answered(Failure::of("BAD_RESPONSE", reason.into()))
 }
 
 fn output(text: &str, limit: usize) -> Outcome {
     if text.len() > limit {
-        return invalid_result(format!("the output has {} bytes; the limit is {limit}", text.len()));
+        let reason = format!("the output has {} bytes; the limit is {limit}", text.len());
+        return answered(Failure::of("OUTPUT_TOO_LARGE", reason));
     }
     if text.is_empty() {
         return Outcome::Done { output: Json::Null };
     }
-    match serde_json::from_str(text) {
+    match parse_json(text.as_bytes()) {
         Ok(output) => Outcome::Done { output },
-        Err(error) => invalid_result(format!("the output is not valid JSON: {error}")),
+        Err(error) => match error.kind.failure_code() {
+            Some(code) => answered(Failure::of(code, format!("the output cannot be kept: {error}"))),
+            None => bad_result(format!("the output is not valid JSON: {error}")),
+        },
     }
 }
 
 fn failure(failure: Option<wire::Failure>) -> Failure {
     let wire::Failure { code, message, detail_json } = failure.unwrap_or_default();
     let code = if code.is_empty() { "FAILED".to_owned() } else { code };
-    Failure { code, message, detail: serde_json::from_str(&detail_json).ok() }
+    let (code, message) = (code.as_str(), message.as_str());
+    if detail_json.is_empty() {
+        return failures::limited(code, message, None);
+    }
+    if detail_json.len() > MAX_DETAIL_BYTES {
+        let cut = format!("{message}… [cut: details of {} bytes]", detail_json.len());
+        return failures::limited(code, &cut, None);
+    }
+    // Details that are not JSON are kept as text.
+    let detail = parse_json(detail_json.as_bytes()).unwrap_or(Json::String(detail_json));
+    failures::limited(code, message, Some(detail))
 }
 
 fn to_wire(message: WorkerMessage) -> ToWorker {

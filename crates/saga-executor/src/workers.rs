@@ -262,7 +262,8 @@ impl Participant for Pool {
             result.unwrap_or_else(|_| {
                 let worker = &in_flight.session.worker.identity;
                 let reason = format!("the connection to worker {worker} was lost");
-                Outcome::Unknown { failure: Failure::of("WORKER_LOST", reason), not_before: None }
+                let failure = Failure::of("WORKER_LOST", reason);
+                Outcome::Unknown { failure, not_before: None, answered: false }
             })
         };
         // Cancel-safe: if the heartbeats expire, dropping `in_flight` cancels the task.
@@ -291,6 +292,7 @@ mod tests {
     fn task(action: &str, timeout: Duration) -> Task {
         Task {
             workflow: WorkflowId(uuid::Uuid::now_v7()),
+            rules: goconductor_saga::RulesVersion::CURRENT,
             step: "pay".to_owned(),
             side: Side::Execute,
             action: action.to_owned(),
@@ -301,6 +303,7 @@ mod tests {
             timeout,
             heartbeat: None,
             cancelled: CancellationToken::new(),
+            at_deadline: crate::task::DeadlineOutcome::default(),
         }
     }
 

@@ -110,7 +110,8 @@ impl Participant for Embedded {
                 Outcome::Refused { failure: SagaFailure { code, message, detail } }
             }
             Err(ActionError::Unknown { code, message }) => {
-                Outcome::Unknown { failure: SagaFailure::of(&code, message), not_before: None }
+                let failure = SagaFailure::of(&code, message);
+                Outcome::Unknown { failure, not_before: None, answered: true }
             }
         }
     }

@@ -7,14 +7,15 @@ use axum::{Json as Body, Router};
 use goconductor_election::local::LocalElection;
 use goconductor_queue::memory::{Limits, MemoryQueue};
 use goconductor_saga::{
-    Action, Compensation, DEFINITION_FORMAT, Definition, ExpressionError, Expressions, Json, Kind, Phase,
-    Retry, Scope, State, Step, StepIndex, StepStatus, Timeouts, WorkflowId,
+    Action, Compensation, DEFINITION_FORMAT, Definition, ExpressionError, Expressions, Failure, Json, Kind,
+    Outcome, Phase, Retry, Scope, State, Step, StepIndex, StepStatus, Timeouts, WorkflowId,
 };
-use goconductor_saga_executor::{Executor, Settings};
+use goconductor_saga_executor::{Executor, Participant, Settings, Task};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{NewDefinition, ServiceRecord, ServiceSettings, Store};
 use goconductor_transition::{Engine, StartRequest, clock};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,7 @@ fn step(index: u32, name: &str) -> Step {
         labels: Default::default(),
         depends_on: index.checked_sub(1).map(StepIndex).into_iter().collect(),
         join: Default::default(),
+        skipped_with: None,
         when: Vec::new(),
         blocks: Vec::new(),
         action: run(name),
@@ -57,6 +59,14 @@ fn step(index: u32, name: &str) -> Step {
 }
 
 async fn start_executor() -> (Arc<Engine>, CancellationToken, tokio::task::JoinHandle<()>) {
+    start_executor_with(vec![step(0, "reserve"), step(1, "charge"), step(2, "ship")], None).await
+}
+
+/// Starts an executor for a definition of these steps, with a participant in the process or over HTTP.
+async fn start_executor_with(
+    steps: Vec<Step>,
+    participant: Option<Arc<dyn Participant>>,
+) -> (Arc<Engine>, CancellationToken, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let respond = |Path(action): Path<String>, Body(input): Body<Json>| async move {
@@ -81,7 +91,7 @@ async fn start_executor() -> (Arc<Engine>, CancellationToken, tokio::task::JoinH
         input: None,
         output: None,
         timeout: None,
-        steps: vec![step(0, "reserve"), step(1, "charge"), step(2, "ship")],
+        steps,
     };
     let new = NewDefinition {
         namespace: "default".to_owned(),
@@ -96,7 +106,11 @@ async fn start_executor() -> (Arc<Engine>, CancellationToken, tokio::task::JoinH
     let engine =
         Engine::new(store, queue, Arc::new(NoExpressions), goconductor_transition::Settings::default());
     let stop = CancellationToken::new();
-    let executor = Executor::new(Arc::clone(&engine), Arc::new(LocalElection::new(1)), Settings::default());
+    let mut executor =
+        Executor::new(Arc::clone(&engine), Arc::new(LocalElection::new(1)), Settings::default());
+    if let Some(participant) = participant {
+        executor = executor.with_participant("default", "shop", participant, 10);
+    }
     let running = tokio::spawn(executor.run(stop.clone()));
     (engine, stop, running)
 }
@@ -161,6 +175,62 @@ async fn concurrent_sagas_all_end() {
     for id in ids {
         ended(&engine, id).await;
     }
+    stop.cancel();
+    running.await.unwrap();
+}
+
+/// A participant in this process. The first two calls of each step cannot be made, and the output of the others has
+/// `output_bytes` bytes.
+#[derive(Debug)]
+struct Starved {
+    output_bytes: usize,
+    calls: parking_lot::Mutex<BTreeMap<String, u32>>,
+}
+
+#[async_trait::async_trait]
+impl Participant for Starved {
+    async fn attempt(&self, task: &Task) -> Outcome {
+        let mut calls = self.calls.lock();
+        let calls = calls.entry(task.step.clone()).or_default();
+        *calls += 1;
+        if *calls <= 2 {
+            return Outcome::NotSent { failure: Failure::of("LOCAL_SHORTAGE", "too many open files") };
+        }
+        Outcome::Done { output: Json::String("x".repeat(self.output_bytes)) }
+    }
+}
+
+#[tokio::test]
+async fn command_that_cannot_be_sent_waits_outside_the_limits_of_its_step() {
+    let mut plain = step(0, "reserve");
+    let mut recorded = step(1, "charge");
+    recorded.timeout.total = Some(Duration::from_secs(30));
+    for step in [&mut plain, &mut recorded] {
+        step.retry.max_attempts = Some(1);
+    }
+    let starved = Starved { output_bytes: 1, calls: Default::default() };
+    let (engine, stop, running) = start_executor_with(vec![plain, recorded], Some(Arc::new(starved))).await;
+    let id = start(&engine, json!({})).await;
+    let state = ended(&engine, id).await;
+    assert_eq!(state.phase, Phase::Completed, "{state:#?}");
+    let attempts: Vec<_> =
+        state.steps.iter().map(|step| (step.execute.begun(), step.execute.used())).collect();
+    // The start of the second step is recorded before it is sent, so its history shows the attempts.
+    assert_eq!(attempts, [(1, 1), (3, 1)]);
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn output_of_a_participant_in_this_process_is_limited() {
+    let mut step = step(0, "reserve");
+    step.retry.max_attempts = Some(1);
+    let starved = Starved { output_bytes: 512 << 10, calls: Default::default() };
+    let (engine, stop, running) = start_executor_with(vec![step], Some(Arc::new(starved))).await;
+    let id = start(&engine, json!({})).await;
+    let state = ended(&engine, id).await;
+    assert_eq!(state.error.unwrap().code, "OUTPUT_TOO_LARGE");
+    assert_eq!(state.steps[0].execution, StepStatus::Unknown);
     stop.cancel();
     running.await.unwrap();
 }

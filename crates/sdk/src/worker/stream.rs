@@ -30,6 +30,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum size of a message in bytes.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// The maximum size of an output in bytes, for an executor that does not state it.
+const MAX_OUTPUT_BYTES: usize = 512 << 10;
 /// Messages to the executor that may be buffered.
 const REQUEST_BUFFER: usize = 256;
 /// Heartbeats that are sent within a lease, so that two may be lost.
@@ -54,6 +56,14 @@ struct OpenStream {
     requests: mpsc::Sender<ConnectRequest>,
     running: JoinSet<u64>,
     cancels: HashMap<u64, CancellationToken>,
+    /// The maximum size of an output in bytes.
+    max_output_bytes: usize,
+}
+
+/// The terms of a stream, which the executor states in its welcome.
+struct Terms {
+    lease: Duration,
+    max_output_bytes: usize,
 }
 
 impl WorkerStream {
@@ -84,11 +94,11 @@ impl WorkerStream {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let mut responses = client.connect(request).await?.into_inner();
-        let lease = welcome(&mut responses).await?;
+        let Terms { lease, max_output_bytes } = welcome(&mut responses).await?;
         on_open();
         let service = Arc::clone(&self.service);
-        let mut stream =
-            OpenStream { service, requests: sender, running: JoinSet::new(), cancels: HashMap::new() };
+        let (running, cancels) = (JoinSet::new(), HashMap::new());
+        let mut stream = OpenStream { service, requests: sender, running, cancels, max_output_bytes };
         let reason = stream.serve(&mut responses, lease, &self.drain).await;
         // The tasks that are left can no longer report their results.
         stream.cancels.values().for_each(CancellationToken::cancel);
@@ -109,15 +119,19 @@ fn host_name() -> String {
         .map_or_else(|_| "worker".to_owned(), |name| name.trim().to_owned())
 }
 
-/// Waits for the executor's welcome. Returns the lease.
-async fn welcome(responses: &mut Streaming<ConnectResponse>) -> Result<Duration, Status> {
+/// Waits for the executor's welcome.
+async fn welcome(responses: &mut Streaming<ConnectResponse>) -> Result<Terms, Status> {
     let first = tokio::time::timeout(WELCOME_TIMEOUT, responses.message())
         .await
         .map_err(|_| Status::deadline_exceeded(format!("no welcome within {WELCOME_TIMEOUT:?}")))??;
     match first {
         Some(ConnectResponse { message: Some(FromExecutor::Welcome(welcome)) }) => {
             let lease = welcome.lease.and_then(|lease| Duration::try_from(lease).ok());
-            Ok(lease.filter(|lease| !lease.is_zero()).unwrap_or(WELCOME_TIMEOUT))
+            let max = usize::try_from(welcome.max_output_bytes).unwrap_or(usize::MAX);
+            Ok(Terms {
+                lease: lease.filter(|lease| !lease.is_zero()).unwrap_or(WELCOME_TIMEOUT),
+                max_output_bytes: if max == 0 { MAX_OUTPUT_BYTES } else { max },
+            })
         }
         Some(_) | None => Err(Status::internal("the executor's first message was not welcome")),
     }
@@ -193,8 +207,10 @@ impl OpenStream {
         let cancelled = CancellationToken::new();
         self.cancels.insert(id, cancelled.clone());
         let (service, requests) = (Arc::clone(&self.service), self.requests.clone());
+        let limit = self.max_output_bytes;
         self.running.spawn(async move {
-            let outcome = run_task(&service, task, cancelled, requests.clone()).await;
+            let result = run_task(&service, task, cancelled, requests.clone()).await;
+            let outcome = to_wire(result, limit);
             let result = wire::TaskResult { task_id: id, outcome: Some(outcome) };
             // If the result is lost, the task is retried with the same key.
             drop(requests.send(ConnectRequest { message: Some(ToExecutor::Result(result)) }).await);
@@ -208,7 +224,7 @@ async fn run_task(
     task: wire::Task,
     cancelled: CancellationToken,
     requests: mpsc::Sender<ConnectRequest>,
-) -> Outcome {
+) -> Result<Value, ActionError> {
     let operation = match task.operation() {
         wire::Operation::Compensate => Operation::Compensate,
         wire::Operation::Execute | wire::Operation::Unspecified => Operation::Execute,
@@ -232,19 +248,33 @@ async fn run_task(
     };
     let input: Value = match serde_json::from_str(&task.input_json) {
         Ok(input) => input,
-        Err(error) => return to_wire(Err(ActionError::retryable("BAD_TASK", error.to_string()))),
+        Err(error) => return Err(ActionError::retryable("BAD_TASK", error.to_string())),
     };
     let context = Context { inner: Arc::new(inner) };
-    to_wire(service.handlers.run(&task.action, context, input).await)
+    service.handlers.run(&task.action, context, input).await
 }
 
-fn to_wire(result: Result<Value, ActionError>) -> Outcome {
+/// Converts a result to the form of the stream. An output of more than `limit` bytes is not sent, because a message
+/// that the executor does not accept would end the stream with all its tasks.
+fn to_wire(result: Result<Value, ActionError>, limit: usize) -> Outcome {
     let failure = |code: String, message: String, detail: Option<Value>| {
         let detail_json = detail.map(|detail| detail.to_string()).unwrap_or_default();
+        if detail_json.len() > limit {
+            let message = format!("{message} [cut: details of {} bytes]", detail_json.len());
+            return Some(wire::Failure { code, message, detail_json: String::new() });
+        }
         Some(wire::Failure { code, message, detail_json })
     };
     match result {
-        Ok(output) => Outcome::Done(wire::Done { output_json: output.to_string() }),
+        Ok(output) => {
+            let output_json = output.to_string();
+            if output_json.len() <= limit {
+                return Outcome::Done(wire::Done { output_json });
+            }
+            let reason = format!("the output has {} bytes; the limit is {limit}", output_json.len());
+            let failure = failure("OUTPUT_TOO_LARGE".to_owned(), reason, None);
+            Outcome::Unknown(wire::Unknown { failure })
+        }
         Err(ActionError::Retryable { code, message, after }) => Outcome::Retryable(wire::Retryable {
             failure: failure(code, message, None),
             retry_after: after.and_then(|after| after.try_into().ok()),
@@ -254,6 +284,29 @@ fn to_wire(result: Result<Value, ActionError>) -> Outcome {
         }
         Err(ActionError::Unknown { code, message }) => {
             Outcome::Unknown(wire::Unknown { failure: failure(code, message, None) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ActionError, Outcome, to_wire};
+    use serde_json::json;
+
+    #[test]
+    fn result_that_exceeds_the_limit_is_not_sent() {
+        let (small, large) = (json!("x".repeat(8)), json!("x".repeat(9)));
+        assert!(
+            matches!(to_wire(Ok(small.clone()), 10), Outcome::Done(done) if done.output_json.len() == 10)
+        );
+        let Outcome::Unknown(unknown) = to_wire(Ok(large.clone()), 10) else { panic!("it is sent") };
+        assert_eq!(unknown.failure.unwrap().code, "OUTPUT_TOO_LARGE");
+        let refused = |detail| ActionError::Refused { code: "NO".into(), message: "no".into(), detail };
+        for (detail, expected) in [(small, "no"), (large, "no [cut: details of 11 bytes]")] {
+            let Outcome::Refused(sent) = to_wire(Err(refused(Some(detail))), 10) else {
+                panic!("not refused")
+            };
+            assert_eq!(sent.failure.unwrap().message, expected);
         }
     }
 }

@@ -1,0 +1,198 @@
+//! The HTTP client of participants: its connections, and why one could not be established.
+
+mod connect;
+
+use crate::task::DeadlineOutcome;
+use bytes::Bytes;
+use connect::{Dial, Handshake};
+use http::uri::Scheme;
+use http::{Request, Response};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+pub(crate) use connect::{ConnectCause, ConnectError, chain};
+
+/// A connection that was idle for longer is not reused. Many servers close idle connections after five seconds, and a
+/// request that races with the close has an unknown outcome.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+
+type SecureClient = Client<Handshake, RequestBody>;
+
+/// The HTTP client that all participants of a process share, with its connection pool.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpClient {
+    plain: Client<Dial, RequestBody>,
+    connect_timeout: Duration,
+    /// Created on first use, because loading the system's root certificates is slow. A failure is not kept, because it
+    /// may be temporary.
+    secure: Arc<Mutex<Option<SecureClient>>>,
+}
+
+/// Why a request got no response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// No connection was established, so the request was not sent.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// The connection broke.
+    #[error("the connection broke")]
+    Broken(#[source] hyper_util::client::legacy::Error),
+}
+
+impl HttpClient {
+    /// Creates a client. `connect_timeout` limits the resolution of a name, the connect and the TLS handshake, each for
+    /// itself.
+    pub(crate) fn new(connect_timeout: Duration) -> Self {
+        let plain = pool().build(Dial::new(connect_timeout));
+        Self { plain, connect_timeout, secure: Arc::default() }
+    }
+
+    /// Sends a request and returns the response as soon as its headers have arrived.
+    ///
+    /// # Errors
+    /// Returns [`SendError::Connect`] if no connection was established, and [`SendError::Broken`] if the connection
+    /// broke later.
+    pub(crate) async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        let sent = if request.uri().scheme() == Some(&Scheme::HTTPS) {
+            self.secure().map_err(SendError::Connect)?.request(request)
+        } else {
+            self.plain.request(request)
+        };
+        sent.await.map_err(|error| match ConnectError::of(&error) {
+            Some(error) => SendError::Connect(error),
+            None => SendError::Broken(error),
+        })
+    }
+
+    fn secure(&self) -> Result<SecureClient, ConnectError> {
+        let mut secure = self.secure.lock();
+        if let Some(client) = &*secure {
+            return Ok(client.clone());
+        }
+        let client = pool().build(Handshake::new(self.connect_timeout)?);
+        Ok(secure.insert(client).clone())
+    }
+}
+
+fn pool() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(256);
+    builder
+}
+
+/// The body of a request. The request has no effect before the body is read.
+///
+/// The client reads the body when a connection is ready for the request, before it writes the first byte. From then on,
+/// the outcome of an attempt without a response is unknown.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    bytes: Option<Bytes>,
+    at_deadline: DeadlineOutcome,
+}
+
+/// The body was read after the deadline of the attempt, so the request must not be sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the deadline of the attempt has passed")]
+pub(crate) struct DeadlinePassed;
+
+impl RequestBody {
+    pub(crate) fn new(bytes: Vec<u8>, at_deadline: DeadlineOutcome) -> Self {
+        Self { bytes: Some(bytes.into()), at_deadline }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = DeadlinePassed;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DeadlinePassed>>> {
+        let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
+        let may_send = self.at_deadline.clear();
+        Poll::Ready(Some(if may_send { Ok(Frame::data(bytes)) } else { Err(DeadlinePassed) }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let bytes = self.bytes.as_ref().map_or(0, Bytes::len);
+        SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ConnectCause, HttpClient, RequestBody, SendError};
+    use crate::task::DeadlineOutcome;
+    use goconductor_saga::{Failure, Outcome};
+    use http::Request;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    fn nothing() -> Outcome {
+        Outcome::Retryable { failure: Failure::of("CONNECT_TIMEOUT", ""), not_before: None }
+    }
+
+    fn request(url: &str, at_deadline: &DeadlineOutcome) -> Request<RequestBody> {
+        let body = RequestBody::new(b"{}".to_vec(), at_deadline.clone());
+        Request::post(url).body(body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn request_whose_deadline_has_passed_writes_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let client = HttpClient::new(Duration::from_secs(5));
+        let at_deadline = DeadlineOutcome::default();
+        at_deadline.set(nothing());
+        assert_eq!(at_deadline.pass(), Some(nothing()));
+        let received = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).await.unwrap();
+            received
+        };
+        let (sent, received) = tokio::join!(client.send(request(&url, &at_deadline)), received);
+        assert!(matches!(sent, Err(SendError::Broken(_))), "{sent:?}");
+        assert_eq!(received, b"");
+    }
+
+    #[tokio::test]
+    async fn request_is_in_doubt_once_it_is_written_and_not_before() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = HttpClient::new(Duration::from_secs(5));
+        let at_deadline = DeadlineOutcome::default();
+        at_deadline.set(nothing());
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 4];
+            stream.read_exact(&mut head).await.unwrap();
+            assert!(!at_deadline.is_set(), "the request was written");
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            drop(listener);
+        };
+        let url = format!("http://{address}/");
+        let (sent, ()) = tokio::join!(client.send(request(&url, &at_deadline)), server);
+        assert_eq!(sent.unwrap().status(), 204);
+        // The port is closed now, and the idle connection was closed with the stream.
+        let refused = DeadlineOutcome::default();
+        refused.set(nothing());
+        let other = HttpClient::new(Duration::from_secs(5));
+        let error = other.send(request(&url, &refused)).await.unwrap_err();
+        let SendError::Connect(error) = error else { panic!("{error:?}") };
+        assert_eq!(error.cause, ConnectCause::Refused);
+        assert!(refused.is_set(), "nothing was written");
+    }
+}
