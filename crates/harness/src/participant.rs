@@ -1,9 +1,11 @@
 //! HTTP participants that follow a script in the workflow's input and keep an effect log.
 //!
 //! `input.script` maps an action to its responses: one for each request of the workflow in turn, and the last one for all
-//! further requests. Responses are `ok`, `refuse` (409), `busy` (503), `retry-after:N`, `fail` (500), `hang` (no
-//! response), `reset` (takes effect, then breaks the connection), `slow:MS` (then `ok`), `garbage` (200 without JSON) and
-//! `redirect`. Without a script the response is `ok`. A key that took effect before is a duplicate.
+//! further requests. Responses are `ok`, `refuse` (409), `refuse-large` (409 with a body of 700 KiB), `busy` (429),
+//! `retry-after:N` (503), `fail` (500), `gateway` (502), `hang` (no response), `reset` (takes effect, then breaks the
+//! connection in the body), `slow:MS` (then `ok`), `garbage` (200 without JSON), `text:WORDS` (200 with plain text),
+//! `stated:OUTCOME:STATUS` (with the outcome in a header) and `redirect`. Without a script the response is `ok`. A key
+//! that took effect before is a duplicate.
 
 use crate::check::{Effect, EffectKind};
 use crate::effect_log::wall_clock;
@@ -139,7 +141,7 @@ impl Participants {
         *count += 1;
         let script = self.script_of(&call, nth);
         let takes_effect = matches!(script.as_str(), "ok" | "reset" | "garbage" | "hang-applied")
-            || script.starts_with("slow");
+            || ["slow:", "text:", "stated:done:"].iter().any(|prefix| script.starts_with(prefix));
         call.effect = if script == "refuse" {
             "refused"
         } else if !takes_effect {
@@ -259,12 +261,26 @@ async fn play(script: &str, output: Value) -> Response {
         }
         return response;
     }
+    if let Some(text) = script.strip_prefix("text:") {
+        return text.to_owned().into_response();
+    }
+    if let Some((outcome, status)) = script.strip_prefix("stated:").and_then(|stated| stated.split_once(':'))
+    {
+        let status = status.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
+        let header = [("goconductor-outcome", outcome.to_owned())];
+        return (status.unwrap_or(StatusCode::OK), header, axum::Json(output)).into_response();
+    }
     match script {
         "refuse" => problem(StatusCode::CONFLICT, "REFUSED"),
-        "busy" => problem(StatusCode::SERVICE_UNAVAILABLE, "BUSY"),
+        "refuse-large" => {
+            let body = json!({"attachment": "x".repeat(700 << 10), "code": "REFUSED", "message": "sold out"});
+            (StatusCode::CONFLICT, axum::Json(body)).into_response()
+        }
+        "busy" => problem(StatusCode::TOO_MANY_REQUESTS, "BUSY"),
+        "gateway" => problem(StatusCode::BAD_GATEWAY, "UPSTREAM"),
         "fail" => problem(StatusCode::INTERNAL_SERVER_ERROR, "BROKEN"),
         "redirect" => (StatusCode::FOUND, [("location", "/elsewhere")]).into_response(),
-        "garbage" => "not JSON".into_response(),
+        "garbage" => axum::response::Html("<p>not JSON</p>").into_response(),
         "hang" | "hang-applied" => {
             futures::future::pending::<()>().await;
             StatusCode::OK.into_response()

@@ -49,6 +49,56 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test]
+async fn participant_can_state_the_outcome_and_respond_with_text() {
+    let world = World::new().await;
+    let texts = [("text:done", json!("done")), ("text:42", json!("42")), ("stated:done:500", json!({}))];
+    for (script, output) in texts {
+        let ended = world.run(THREE, json!({"two": script})).await;
+        assert_eq!(ended.status(), "COMPLETED", "{script}");
+        let found = &ended.step("two")["output"];
+        assert!(*found == output || (output.is_object() && found["action"] == "two"), "{script}: {found}");
+    }
+    let retried = world.run(THREE, json!({"two": ["stated:retry:409", "ok"]})).await;
+    assert_eq!((retried.status(), retried.step("two")["attempts"].as_u64()), ("COMPLETED", Some(2)));
+    let refused = world.run(THREE, json!({"two": "stated:refused:500"})).await;
+    assert_eq!(refused.steps(), ["one=COMPENSATED", "two=FAILED", "three=PENDING"]);
+}
+
+#[tokio::test]
+async fn lack_of_files_is_no_attempt() {
+    let world = World::new().await;
+    let pid = world.dev.pid().unwrap();
+    let limit = |files: String| async move {
+        let mut command = tokio::process::Command::new("prlimit");
+        command.args([format!("--pid={pid}"), format!("--nofile={files}:")]);
+        assert!(command.status().await.unwrap().success());
+    };
+    let once = "workflow: once
+steps: [{ name: one, run: a/one, compensate: none, retry: none }]
+";
+    world.apply(once).await;
+    // The connection of this test is open, and none to a participant is.
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let before = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let before = before.lines().find(|line| line.starts_with("Max open files")).unwrap().to_owned();
+    limit(open.to_string()).await;
+    let id = world.start(once, json!({})).await;
+    let logged = || std::fs::read_to_string(world.dev.log()).unwrap().contains("for lack of a resource");
+    for _ in 0..1000 {
+        if logged() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(logged(), "the shortage is in the log");
+    let view = world.view(&id).await;
+    assert_eq!(view["steps"][0]["attempts"], 0, "{view:#}");
+    limit(before.split_whitespace().nth(3).unwrap().to_owned()).await;
+    let ended = world.ended(&id).await;
+    assert_eq!((ended.status(), ended.step("one")["attempts"].as_u64()), ("COMPLETED", Some(1)));
+}
+
+#[tokio::test]
 async fn parallel_branches_join_and_keep_types() {
     let world = World::new().await;
     let yaml = "workflow: diamond
@@ -75,14 +125,20 @@ output: { sum: '${ steps.left.output.attempt + steps.right.output.attempt }' }
 }
 
 #[tokio::test]
-async fn conditions_skip_steps_and_joins_decide_their_successors() {
+async fn conditions_skip_steps_and_edges_decide_their_successors() {
     let world = World::new().await;
     let yaml = "workflow: skips
 steps:
   - { name: one, run: a/one, compensate: none }
   - { name: no, run: b/no, compensate: none, when: 'has(input.never)' }
-  - { name: cascade, run: b/cascade, compensate: none }
-  - { name: settled, run: c/settled, compensate: none, join: settled }
+  - { name: follows, run: b/follows, compensate: none }
+  - { name: named, run: b/named, compensate: none, depends_on: [no] }
+  - { name: settled, run: c/settled, compensate: none, depends_on: [no], join: settled }
+  - { name: unmatched, switch: [{ when: 'false', steps: [{ name: x, run: b/x, compensate: none }, { name: y, run: b/y, compensate: none }] }] }
+  - { name: onward, run: c/onward, compensate: none }
+  - name: block
+    depends_on: [named]
+    parallel: { only: [{ name: first, run: b/first, compensate: none }, { name: second, run: b/second, compensate: none }] }
   - name: choice
     depends_on: [one]
     switch:
@@ -97,8 +153,14 @@ steps:
         [
             "one=COMPLETED",
             "no=SKIPPED",
-            "cascade=SKIPPED",
+            "follows=COMPLETED",
+            "named=SKIPPED",
             "settled=COMPLETED",
+            "x=SKIPPED",
+            "y=SKIPPED",
+            "onward=COMPLETED",
+            "first=SKIPPED",
+            "second=SKIPPED",
             "many=SKIPPED",
             "single=COMPLETED",
             "other=SKIPPED",

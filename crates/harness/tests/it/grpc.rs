@@ -5,9 +5,11 @@ use goconductor_harness::ORDER;
 use goconductor_wire::v1::definition_service_client::DefinitionServiceClient;
 use goconductor_wire::v1::queue_service_client::QueueServiceClient;
 use goconductor_wire::v1::service_service_client::ServiceServiceClient;
+use goconductor_wire::v1::worker_service_client::WorkerServiceClient;
 use goconductor_wire::v1::workflow_service_client::WorkflowServiceClient;
 use goconductor_wire::v1::{self as wire, WorkflowStatus};
 use serde_json::json;
+use std::collections::BTreeMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
@@ -223,4 +225,60 @@ async fn backlog_is_listed_and_dev_refuses_a_queue_migration() {
     let refused = queues.switch_queue(wire::SwitchQueueRequest { to }).await.unwrap_err();
     assert_eq!((refused.code(), &*code_of(&refused)), (Code::FailedPrecondition, "GC2035"), "{refused}");
     assert!(refused.message().contains("is in its one process"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn oversize_result_of_a_worker_ends_its_own_task_and_no_other() {
+    use wire::connect_request::Message as ToExecutor;
+    use wire::connect_response::Message as FromExecutor;
+    use wire::task_result::Outcome;
+    let world = world().await;
+    let (sender, requests) = tokio::sync::mpsc::channel(8);
+    let send = |message| sender.send(wire::ConnectRequest { message: Some(message) });
+    let hello = wire::Hello {
+        service: "w".to_owned(),
+        actions: ["large", "huge", "small"].map(str::to_owned).to_vec(),
+        capacity: 3,
+        ..Default::default()
+    };
+    send(ToExecutor::Hello(hello)).await.unwrap();
+    let mut worker = WorkerServiceClient::new(channel(&world).await);
+    let requests = futures::stream::unfold(requests, |mut requests| async move {
+        requests.recv().await.map(|request| (request, requests))
+    });
+    let mut messages = worker.connect(requests).await.unwrap().into_inner();
+    let id = world
+        .start(
+            "workflow: oversize
+defaults: { service: w, retry: none }
+steps:
+  - name: all
+    parallel:
+      a: [{ name: large, run: large, compensate: none }]
+      b: [{ name: huge, run: huge, compensate: none }]
+      c: [{ name: small, run: small, compensate: none }]
+",
+            json!({}),
+        )
+        .await;
+    let mut limit = 0;
+    let mut tasks = BTreeMap::new();
+    while tasks.len() < 3 {
+        match messages.message().await.unwrap().unwrap().message {
+            Some(FromExecutor::Welcome(welcome)) => limit = welcome.max_output_bytes,
+            Some(FromExecutor::Task(task)) => drop(tasks.insert(task.step, task.task_id)),
+            Some(_) | None => {}
+        }
+    }
+    assert_eq!(limit, 512 << 10);
+    for (step, bytes) in [("large", 700 << 10), ("huge", 6 << 20), ("small", 10)] {
+        let done = wire::Done { output_json: json!("x".repeat(bytes)).to_string() };
+        let result = wire::TaskResult { task_id: tasks[step], outcome: Some(Outcome::Done(done)) };
+        send(ToExecutor::Result(result)).await.unwrap();
+    }
+    let ended = world.ended(&id).await;
+    assert_eq!(ended.steps(), ["large=UNKNOWN", "huge=UNKNOWN", "small=COMPLETED"]);
+    for step in ["large", "huge"] {
+        assert_eq!(ended.step(step)["error"]["code"], "OUTPUT_TOO_LARGE", "{:#}", ended.step(step));
+    }
 }

@@ -26,15 +26,24 @@ async fn refusal_rolls_back_in_reverse_order() {
 }
 
 #[tokio::test]
-async fn unknown_outcome_is_compensated_after_the_deadline() {
+async fn unknown_outcome_is_compensated_after_the_deadline_unless_it_was_answered() {
     let world = World::new().await;
-    for script in ["hang", "reset", "fail", "garbage"] {
+    for (script, answered) in [
+        ("hang", false),
+        ("gateway", false),
+        ("reset", true),
+        ("fail", true),
+        ("garbage", true),
+        ("redirect", true),
+        ("stated:unknown:502", true),
+    ] {
         let ended = world.run(CHAIN, json!({"two": script})).await;
         assert_eq!(ended.status(), "ROLLED_BACK", "{script}");
         assert_eq!(ended.actions(), ["a/one", "b/two", "b/undo_two", "a/undo_one"], "{script}");
         assert_eq!(ended.steps(), ["one=COMPENSATED", "two=COMPENSATED", "three=PENDING"], "{script}");
         let waited = ended.calls[2].at - ended.calls[1].at;
-        assert!(waited >= Duration::from_millis(990), "{script}: compensated after {waited:?}");
+        let at_deadline = waited >= Duration::from_millis(990);
+        assert_eq!(at_deadline, !answered, "{script}: compensated after {waited:?}");
         assert!(ended.calls[2].body.get("output").is_none(), "{script}: {:?}", ended.calls[2].body);
     }
 }
@@ -52,18 +61,66 @@ steps:
 }
 
 #[tokio::test]
-async fn refused_connection_leaves_no_doubt() {
+async fn connection_that_is_not_established_leaves_no_doubt_and_says_why() {
     let world = World::new().await;
-    world.dev.api.serve("gone", "http://127.0.0.1:9").await.unwrap();
-    let yaml = "workflow: gone
+    let (full, _callers) = full_port().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = silent.local_addr().unwrap();
+    let plain = world.participants.url("a").replace("http:", "https:");
+    for (number, (url, code)) in [
+        ("http://127.0.0.1:9".to_owned(), "CONNECTION_REFUSED"),
+        (format!("http://{full}"), "CONNECT_TIMEOUT"),
+        // The kernel accepts the connection, and the TLS handshake gets no answer.
+        (format!("https://{silent}"), "CONNECT_TIMEOUT"),
+        (plain, "TLS_FAILED"),
+        ("http://no-such-host.invalid".to_owned(), "DNS_FAILED"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.dev.api.serve(&format!("gone{number}"), &url).await.unwrap();
+        // A name that a resolver looks up in vain can take a second.
+        let timeout = if code == "DNS_FAILED" { "15s" } else { "300ms" };
+        let yaml = format!(
+            "workflow: gone{number}
 steps:
-  - { name: one, run: a/one, compensate: a/undo_one }
-  - { name: two, run: gone/two, compensate: gone/undo, retry: { max_attempts: 3, initial: 10ms } }
-";
-    let ended = world.run(yaml, json!({})).await;
-    assert_eq!(ended.status(), "ROLLED_BACK");
-    assert_eq!(ended.steps(), ["one=COMPENSATED", "two=FAILED"]);
-    assert_eq!(ended.step("two")["attempts"], 3);
+  - {{ name: one, run: a/one, compensate: a/undo_one }}
+  - {{ name: two, run: gone{number}/two, compensate: gone{number}/undo, timeout: {timeout}, retry: {{ max_attempts: 2, initial: 10ms }} }}
+"
+        );
+        let ended = world.run(&yaml, json!({})).await;
+        assert_eq!(ended.status(), "ROLLED_BACK", "{url}");
+        assert_eq!(ended.steps(), ["one=COMPENSATED", "two=FAILED"], "{url}");
+        assert_eq!(ended.step("two")["attempts"], 2, "{url}");
+        assert_eq!(ended.view["error"]["code"], code, "{url}: {:#}", ended.view["error"]);
+    }
+}
+
+/// Returns an address that answers no connect: its queue of connections is full. The queue is full while the streams
+/// live.
+async fn full_port() -> (std::net::SocketAddr, (tokio::net::TcpListener, Vec<tokio::net::TcpStream>)) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut streams = Vec::new();
+    let connect = || tokio::net::TcpStream::connect(address);
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(200), connect()).await {
+        streams.push(stream.unwrap());
+        assert!(streams.len() < 100, "the queue has no limit");
+    }
+    (address, (listener, streams))
+}
+
+#[tokio::test]
+async fn refusal_with_a_large_body_keeps_its_code() {
+    let world = World::new().await;
+    let ended = world.run(CHAIN, json!({"two": "refuse-large"})).await;
+    assert_eq!(ended.steps(), ["one=COMPENSATED", "two=FAILED", "three=PENDING"]);
+    let error = &ended.view["error"];
+    assert_eq!(error["code"], "REFUSED", "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("sold out… [cut: the response body has 7168"), "{message}");
 }
 
 #[tokio::test]
@@ -175,6 +232,26 @@ async fn cancel_pause_resume_and_terminate_change_the_status() {
     let ended = world.ended(&id).await;
     assert_eq!(ended.status(), "TERMINATED");
     assert!(!ended.actions().iter().any(|action| action.contains("undo")));
+}
+
+#[tokio::test]
+async fn paused_workflow_does_not_time_out() {
+    let world = World::new().await;
+    let yaml = "workflow: patient
+timeout: 900ms
+steps:
+  - { name: one, run: a/one, compensate: a/undo_one, timeout: { attempt: 5s, total: 900ms } }
+  - { name: two, run: b/two, compensate: b/undo_two, timeout: { attempt: 5s, total: 900ms } }
+";
+    let id = world.start(yaml, json!({"one": "slow:400"})).await;
+    assert_eq!(world.verb(&id, "pause", json!({})).await.0, 200);
+    world.until(&id, "one", |view| step(view, "one")["status"] == "COMPLETED").await;
+    // Longer than the timeout. Only time itself can show that it has no effect.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let view = world.view(&id).await;
+    assert_eq!((&view["status"], step(&view, "two")["status"].as_str()), (&json!("PAUSED"), Some("PENDING")));
+    assert_eq!(world.verb(&id, "resume", json!({})).await.0, 200);
+    assert_eq!(world.ended(&id).await.status(), "COMPLETED");
 }
 
 #[tokio::test]
