@@ -24,4 +24,5 @@ mod overload;
 mod rollback;
 mod sdk;
 mod stored;
+mod values;
 mod world;
