@@ -5,7 +5,9 @@ use crate::settings::Settings;
 use crate::task::Task;
 use crate::workers::{ServiceKey, Worker, WorkerMessage, WorkerSession, Workers};
 use futures::stream::BoxStream;
-use goconductor_saga::{Failure, Json, Namespace, Outcome, ServiceName, Side, Timestamp, parse_json};
+use goconductor_saga::{
+    Failure, Json, NameError, NameKind, Namespace, Outcome, ServiceName, Side, Timestamp, parse_json,
+};
 use goconductor_transition::clock;
 use goconductor_wire::v1::connect_request::Message as FromWorker;
 use goconductor_wire::v1::connect_response::Message as ToWorker;
@@ -26,8 +28,8 @@ use tracing::Instrument;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// The maximum number of actions of a worker.
 const MAX_ACTIONS: usize = 10_000;
-/// The maximum size of an action's name in bytes.
-const MAX_ACTION_BYTES: usize = 256;
+/// The maximum size in bytes of the texts by which a worker names itself and its version.
+const MAX_IDENTITY_BYTES: usize = 256;
 /// The maximum capacity of a worker.
 const MAX_CAPACITY: u32 = 100_000;
 /// The maximum size of a message in bytes. It exceeds the limit of an output by far: a result that is too large is
@@ -110,8 +112,7 @@ impl WorkerAcceptor {
     /// Validates the hello of a worker.
     fn worker(&self, namespace: Namespace, hello: wire::Hello) -> Result<(ServiceKey, Worker), Status> {
         let wire::Hello { service, actions, capacity, version, identity } = hello;
-        let service =
-            ServiceName::try_from(service).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let service = ServiceName::try_from(service).map_err(invalid_name)?;
         let served = &self.settings.services;
         if !served.is_empty() && !served.iter().any(|each| each == service.as_str()) {
             return Err(Status::failed_precondition(format!(
@@ -119,13 +120,19 @@ impl WorkerAcceptor {
                 served.join(", ")
             )));
         }
-        if actions.is_empty()
-            || actions.len() > MAX_ACTIONS
-            || actions.iter().any(|name| name.len() > MAX_ACTION_BYTES)
-        {
+        if actions.is_empty() || actions.len() > MAX_ACTIONS {
             return Err(Status::invalid_argument(format!(
-                "a worker must have 1 to {MAX_ACTIONS} actions with names of at most {MAX_ACTION_BYTES} bytes"
+                "a worker must have 1 to {MAX_ACTIONS} actions, not {}",
+                actions.len()
             )));
+        }
+        actions.iter().try_for_each(|name| NameKind::Action.check(name)).map_err(invalid_name)?;
+        for (field, text) in [("identity", &identity), ("version", &version)] {
+            if text.len() > MAX_IDENTITY_BYTES || text.contains(char::is_control) {
+                return Err(Status::invalid_argument(format!(
+                    "invalid {field} of a worker: use at most {MAX_IDENTITY_BYTES} bytes without control characters"
+                )));
+            }
         }
         if !(1..=MAX_CAPACITY).contains(&capacity) {
             return Err(Status::invalid_argument(format!(
@@ -139,10 +146,15 @@ impl WorkerAcceptor {
     }
 }
 
+fn invalid_name(error: NameError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
 fn namespace(metadata: &MetadataMap) -> Result<Namespace, Status> {
     let Some(value) = metadata.get("goconductor-namespace") else { return Ok(Namespace::default()) };
     let text = value.to_str().unwrap_or_default();
-    text.parse().map_err(|error| Status::invalid_argument(format!("goconductor-namespace: {error}")))
+    text.parse()
+        .map_err(|error: NameError| Status::invalid_argument(format!("goconductor-namespace: {error}")))
 }
 
 /// The stream of one worker.
