@@ -23,6 +23,7 @@ mod locks;
 mod overload;
 mod rollback;
 mod sdk;
+mod shortage;
 mod stored;
 mod values;
 mod world;
