@@ -1,5 +1,4 @@
 //! Output of the command: data goes to standard output, everything else to standard error.
-#![allow(clippy::print_stderr, reason = "this module is the only one that writes messages to standard error")]
 
 use crate::args::{GlobalArgs, OutputFormat};
 use crate::document::JsonDocument;
@@ -103,6 +102,16 @@ impl Output {
         written(writeln!(out, "{text}").and_then(|()| out.flush()))
     }
 
+    /// Writes a line of a stream that may have no end. The process ends successfully once the reader has closed the
+    /// pipe.
+    pub(crate) fn stream(&self, text: &str) -> Result<()> {
+        let mut out = io::stdout().lock();
+        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            result => written(result),
+        }
+    }
+
     /// Writes data unchanged.
     pub(crate) fn raw(&self, text: &str) -> Result<()> {
         let mut out = io::stdout().lock();
@@ -155,7 +164,7 @@ impl Output {
     /// Writes a message to standard error unless `--quiet` is set.
     pub(crate) fn message(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            message(text);
         }
     }
 
@@ -171,7 +180,7 @@ impl Output {
 
     /// Writes a part of an error to standard error, even with `--quiet`.
     pub(crate) fn error_text(&self, text: &str) {
-        eprintln!("{text}");
+        message(text);
     }
 
     /// Writes an error to standard error, even with `--quiet`.
@@ -179,16 +188,18 @@ impl Output {
         let text = error.to_string();
         let terminal = self.message_terminal();
         if !terminal.colour {
-            eprintln!("{text}");
+            message(&text);
             return;
         }
         for line in text.lines() {
             match line.split_once(": ") {
-                Some(("error", rest)) => eprintln!("{} {rest}", terminal.paint(Style::Failure, "error:")),
-                Some((head @ ("where" | "hint" | "see"), rest)) => {
-                    eprintln!("{} {rest}", terminal.paint(Style::Bold, &format!("{head}:")));
+                Some(("error", rest)) => {
+                    message(&format!("{} {rest}", terminal.paint(Style::Failure, "error:")));
                 }
-                _ => eprintln!("{line}"),
+                Some((head @ ("where" | "hint" | "see"), rest)) => {
+                    message(&format!("{} {rest}", terminal.paint(Style::Bold, &format!("{head}:"))));
+                }
+                _ => message(line),
             }
         }
     }
@@ -218,10 +229,16 @@ impl Output {
     }
 }
 
-/// Ends the process successfully if the reader, such as `head`, has closed the pipe.
+/// Writes a line to standard error. A message that cannot be written is lost: the command goes on.
+fn message(text: &str) {
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// Returns the result of a write to standard output. If the reader, such as `head`, has closed the pipe, the command
+/// goes on to its own exit code without output.
 fn written(result: io::Result<()>) -> Result<()> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(CliError::new(Exit::Other, format!("failed to write to standard output: {error}"))),
         Ok(()) => Ok(()),
     }

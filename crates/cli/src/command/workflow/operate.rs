@@ -8,7 +8,7 @@ use crate::json_argument;
 use crate::output::Output;
 use crate::session::ServerSession;
 use goconductor_client::{Error, Listing, Reply, Workflow};
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Write};
 
 /// An operation on a workflow.
 #[derive(Debug, Clone, Copy)]
@@ -159,7 +159,6 @@ fn progress(out: &Output, count: usize) -> indicatif::ProgressBar {
 ///
 /// # Errors
 /// Returns a usage error if standard input is not a terminal.
-#[allow(clippy::print_stderr, reason = "the question goes to standard error, like all messages")]
 fn confirmed(count: usize, done: &str, filter: &str) -> Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
@@ -170,7 +169,11 @@ fn confirmed(count: usize, done: &str, filter: &str) -> Result<bool> {
         .hint("list them with `goconductor workflow list --filter …`, then add --yes")
         .code("GC3007"));
     }
-    eprint!("{count} workflows match {filter:?} and will be {done}. Continue? [y/N] ");
+    // Without a question, the command still waits for the answer of the terminal.
+    drop(write!(
+        std::io::stderr(),
+        "{count} workflows match {filter:?} and will be {done}. Continue? [y/N] "
+    ));
     let mut answer = String::new();
     let read = stdin.lock().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))

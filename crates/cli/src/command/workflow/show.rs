@@ -89,12 +89,12 @@ async fn follow_history(id: &str, session: &ServerSession) -> Result {
     while let Some(event) = follow.next().await {
         let event = event?;
         if out.is_human_readable() {
-            out.data(&lines.line(&event))?;
+            out.stream(&lines.line(&event))?;
         } else if out.names_only() {
-            out.data(&event.seq.to_string())?;
+            out.stream(&event.seq.to_string())?;
         } else {
             // A followed history is unbounded, so each structured format is written as one JSON object per line.
-            out.data(&json_line(&event))?;
+            out.stream(&json_line(&event))?;
         }
     }
     Ok(Exit::Success)
@@ -125,7 +125,7 @@ async fn watch_lines(id: &str, session: &ServerSession) -> Result<Reply<Workflow
     let mut written = Ok(());
     let reply = wait::until_end(session, id, None, |event| {
         if written.is_ok() {
-            written = out.data(&if out.is_human_readable() { lines.line(event) } else { json_line(event) });
+            written = out.stream(&if out.is_human_readable() { lines.line(event) } else { json_line(event) });
         }
     })
     .await?;
