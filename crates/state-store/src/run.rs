@@ -17,9 +17,6 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let host = Host::listen(&process, &process.config.state_store.listen).await?;
     let config = &process.config;
     let backend = process.open_with_retry("database", async || open_database(config).await).await?;
-    process.add_check("database", &backend, |backend| async move {
-        backend.check().await.map_err(|error| error.to_string())
-    });
     let limits = match config.state_store.backend {
         StateStoreBackend::Sqlite => Limits::default(),
         StateStoreBackend::Postgres => Limits::POSTGRES,
@@ -27,6 +24,9 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let store = BatchingStore::new(backend, limits);
     let changes = store.changes();
     let store: Arc<dyn Store> = Arc::new(store);
+    process.add_check("database", &store, |store| async move {
+        store.check().await.map_err(|error| error.to_string())
+    });
     let served = service(Arc::clone(&store), changes, process.drain.token());
     let router: Router = Routes::new(served).into_axum_router();
     host.open(router);
@@ -35,7 +35,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         config.state_store.retention,
         process.drain.token().cancelled_owned(),
     );
-    let maintenance = tokio::spawn(maintenance);
+    let maintenance = goconductor_supervisor::spawn("maintenance", maintenance);
     let membership =
         MembershipLease::start(process.name, &process.instance, host.address(), store, ProcessInfo::default);
     process.drain.draining().await;

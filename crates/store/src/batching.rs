@@ -15,11 +15,12 @@
 
 mod batcher;
 mod reads;
+mod write_health;
 
 use crate::{
-    ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName, EncodedWorkflow, Error, LedgerLayer,
-    LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowHead, WorkflowLayer, Write,
-    WriteOutcome, metrics,
+    Announcement, ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName, EncodedWorkflow, Error,
+    LedgerLayer, LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowHead,
+    WorkflowLayer, Write, WriteOutcome, metrics,
 };
 use async_trait::async_trait;
 use batcher::Batcher;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::Instrument;
+use write_health::WriteHealth;
 
 /// Limits of the batches.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +61,9 @@ impl Default for Limits {
     }
 }
 
+/// The counter that a readiness check raises to find out whether writes succeed.
+const READINESS_EPOCH: &str = "readiness";
+
 /// Number of changes that a slow subscriber may lag behind before it misses some.
 const CHANGES: usize = 4096;
 
@@ -78,6 +83,7 @@ pub struct BatchingStore {
     workflows: Reads<WorkflowId, Option<EncodedWorkflow>>,
     newest: Reads<DefinitionName, Option<u32>>,
     changes: broadcast::Sender<WorkflowHead>,
+    health: Arc<WriteHealth>,
 }
 
 impl BatchingStore {
@@ -88,11 +94,18 @@ impl BatchingStore {
         let (requests, queue) = mpsc::channel(limits.queue_depth.max(1));
         let (changes, _) = broadcast::channel(CHANGES);
         let sequencer = Arc::new(ChangeSequencer::default());
-        let writer = BatchWriter { backend: Arc::clone(&backend), changes: changes.clone(), sequencer };
-        tokio::spawn(writer.run(Batcher::new(queue, limits, |request: &QueuedWrite| request.writes.len())));
+        let health: Arc<WriteHealth> = Arc::default();
+        let writer = BatchWriter {
+            backend: Arc::clone(&backend),
+            changes: changes.clone(),
+            sequencer,
+            health: Arc::clone(&health),
+        };
+        let batcher = Batcher::new(queue, limits, |request: &QueuedWrite| request.writes.len());
+        goconductor_supervisor::spawn("store-writes", writer.run(batcher));
         let workflows = Reads::new(&backend, limits, reads::load_encoded);
         let newest = Reads::new(&backend, limits, reads::newest);
-        Self { backend, requests, workflows, newest, changes }
+        Self { backend, requests, workflows, newest, changes, health }
     }
 
     /// Returns the channel on which every durable change that is written through this store is published. The changes
@@ -130,8 +143,22 @@ impl DefinitionLayer for BatchingStore {
     }
 }
 
+#[async_trait]
+impl ClusterLayer for BatchingStore {
+    async fn announce(&self, member: &Announcement) -> Result<(), Error> {
+        let announced = self.backend.announce(member).await;
+        self.health.record(&announced);
+        announced
+    }
+
+    /// Also checks that writes succeed.
+    async fn check(&self) -> Result<(), Error> {
+        self.backend.check().await?;
+        self.health.check(self.backend.raise_epoch(READINESS_EPOCH)).await
+    }
+}
+
 impl LedgerLayer for BatchingStore {}
-impl ClusterLayer for BatchingStore {}
 impl LockLayer for BatchingStore {}
 impl DeadLetterLayer for BatchingStore {}
 impl ShardLeaseLayer for BatchingStore {}
@@ -158,7 +185,8 @@ impl ChangeSequencer {
     fn complete(&self, number: u64, changes: Vec<WorkflowHead>, to: &broadcast::Sender<WorkflowHead>) {
         let mut batches = self.batches.lock();
         if let Some((_, slot)) = batches.iter_mut().find(|(each, _)| *each == number) {
-            *slot = Some(changes);
+            // A batch that was completed keeps its changes.
+            slot.get_or_insert(changes);
         }
         while let Some((_, Some(changes))) = batches.front() {
             for seen in changes {
@@ -176,6 +204,7 @@ struct BatchWriter {
     backend: Arc<dyn Store>,
     changes: broadcast::Sender<WorkflowHead>,
     sequencer: Arc<ChangeSequencer>,
+    health: Arc<WriteHealth>,
 }
 
 impl BatchWriter {
@@ -189,11 +218,12 @@ impl BatchWriter {
     }
 
     async fn write(&self, number: u64, batch: Vec<QueuedWrite>) {
+        let batch_in_sequence = BatchInSequence { writer: self, number };
         let writes: Vec<Write> = batch.iter().flat_map(|request| request.writes.iter().cloned()).collect();
         let changes = match self.write_batch(writes).await {
             Ok(outcomes) => {
                 let changes = changes(batch.iter().flat_map(|request| &request.writes), &outcomes);
-                self.sequencer.complete(number, changes, &self.changes);
+                batch_in_sequence.complete(changes);
                 let mut outcomes = outcomes.into_iter();
                 for request in batch {
                     let count = request.writes.len();
@@ -209,7 +239,7 @@ impl BatchWriter {
                 Vec::new()
             }
         };
-        self.sequencer.complete(number, changes, &self.changes);
+        batch_in_sequence.complete(changes);
     }
 
     async fn write_batch(&self, writes: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
@@ -218,6 +248,7 @@ impl BatchWriter {
         let started = tokio::time::Instant::now();
         let written = self.backend.write(writes).await;
         metrics::WRITE_TIME.record(started.elapsed().as_secs_f64());
+        self.health.record(&written);
         if written.is_err() {
             metrics::WRITE_ERRORS.increment(1);
         }
@@ -258,6 +289,27 @@ impl BatchWriter {
             }
         }
         all
+    }
+}
+
+/// The place of a batch in the sequence of changes. A batch that panics is completed without changes, because the
+/// changes of all later batches wait for it.
+struct BatchInSequence<'a> {
+    writer: &'a BatchWriter,
+    number: u64,
+}
+
+impl BatchInSequence<'_> {
+    fn complete(self, changes: Vec<WorkflowHead>) {
+        self.writer.sequencer.complete(self.number, changes, &self.writer.changes);
+        // Completing a batch again would have no effect.
+        drop(self);
+    }
+}
+
+impl Drop for BatchInSequence<'_> {
+    fn drop(&mut self) {
+        self.writer.sequencer.complete(self.number, Vec::new(), &self.writer.changes);
     }
 }
 

@@ -76,7 +76,7 @@ pub use maintenance::{
     maintenance_loop,
 };
 pub use member::{ActionBacklog, Announcement, Member, ProcessInfo, QueueView, ServedService};
-pub use open::{DatabaseLocation, open};
+pub use open::{DatabaseLocation, open, remains};
 pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
 pub use workflow::{
     Count, ListPage, ListRequest, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,

@@ -15,6 +15,13 @@ pub enum DatabaseLocation<'a> {
         /// Maximum number of connections.
         max_connections: u32,
     },
+    /// A PostgreSQL database that is only read. Its schema is not migrated.
+    PostgresReadOnly {
+        /// URL of the database.
+        url: &'a str,
+        /// Maximum number of connections.
+        max_connections: u32,
+    },
     /// A SQLite file.
     Sqlite(Cow<'a, Path>),
     /// A SQLite file that another process may write.
@@ -37,8 +44,14 @@ pub async fn open(location: DatabaseLocation<'_>) -> Result<Arc<dyn Store>, Erro
         DatabaseLocation::Postgres { url, max_connections } => {
             Arc::new(crate::postgres::PostgresStore::connect(url, max_connections).await?)
         }
+        #[cfg(feature = "postgres")]
+        DatabaseLocation::PostgresReadOnly { url, max_connections } => {
+            Arc::new(crate::postgres::PostgresStore::connect_reading(url, max_connections).await?)
+        }
         #[cfg(not(feature = "postgres"))]
-        DatabaseLocation::Postgres { .. } => return Err(missing_driver("postgres")),
+        DatabaseLocation::Postgres { .. } | DatabaseLocation::PostgresReadOnly { .. } => {
+            return Err(missing_driver("postgres"));
+        }
         #[cfg(feature = "sqlite")]
         DatabaseLocation::Sqlite(path) => Arc::new(crate::sqlite::SqliteStore::open(&path)?),
         #[cfg(feature = "sqlite")]
@@ -50,6 +63,20 @@ pub async fn open(location: DatabaseLocation<'_>) -> Result<Arc<dyn Store>, Erro
         | DatabaseLocation::SqliteReadOnly(_)
         | DatabaseLocation::SqliteEphemeral => return Err(missing_driver("sqlite")),
     })
+}
+
+/// Describes what is left of a SQLite store whose file is missing or empty, and how to restore it. Returns `None` if the
+/// file has content, or if nothing shows that a store was there.
+#[must_use]
+pub fn remains(path: &Path) -> Option<String> {
+    #[cfg(feature = "sqlite")]
+    let found = crate::sqlite::SqliteStore::remains(path);
+    #[cfg(not(feature = "sqlite"))]
+    let found = {
+        let _ = path;
+        None
+    };
+    found
 }
 
 #[cfg(not(all(feature = "postgres", feature = "sqlite")))]

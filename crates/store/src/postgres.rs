@@ -54,6 +54,9 @@ const MAX_IDLE: Duration = Duration::from_secs(1);
 /// Timeout for acquiring a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Settings of the connections of a store that only reads, so that it cannot write by mistake.
+const READ_ONLY: &[(&str, &str)] = &[("default_transaction_read_only", "on")];
+
 /// A store in a PostgreSQL database.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
@@ -69,11 +72,30 @@ impl PostgresStore {
     /// Returns `Error::Configuration` if the URL or the database's encoding is unusable, `Error::Unavailable` if the
     /// database cannot be reached and `Error::Schema` if the schema is of a newer release.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, Error> {
+        let store = Self::open(url, max_connections, &[]).await?;
+        migrations::run(&mut *store.connection().await?).await?;
+        maintenance::create_first_partitions(&store).await?;
+        Ok(store)
+    }
+
+    /// Connects to the database for reads only. Changes nothing, and applies no migration.
+    ///
+    /// # Errors
+    /// Returns the errors of [`connect`](Self::connect), and `Error::Schema` if the schema is of an older release or if
+    /// there is none.
+    pub async fn connect_reading(url: &str, max_connections: u32) -> Result<Self, Error> {
+        let store = Self::open(url, max_connections, READ_ONLY).await?;
+        migrations::check(&mut *store.connection().await?).await?;
+        Ok(store)
+    }
+
+    async fn open(url: &str, max_connections: u32, settings: &[(&str, &str)]) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| Error::configuration(error.to_string()).caused_by(error))?
             .application_name("goconductor")
             // Overrides the server's default: a write that was reported as successful must be durable.
             .options([("synchronous_commit", "on")])
+            .options(settings.iter().copied())
             .options(INDEX_LOOKUPS);
         let batches = Limits::POSTGRES.max_concurrent_batches;
         let writers = WriteConnections::new(options.clone().options(GENERIC_PLAN), batches);
@@ -87,10 +109,7 @@ impl PostgresStore {
                 Box::pin(async move { Ok(meta.idle_for < MAX_IDLE || connection.ping().await.is_ok()) })
             });
         let pool = pool.connect_with(options).await.map_err(unavailable)?;
-        let store = Self { pool, writers };
-        migrations::run(&mut *store.connection().await?).await?;
-        maintenance::create_first_partitions(&store).await?;
-        Ok(store)
+        Ok(Self { pool, writers })
     }
 
     async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {

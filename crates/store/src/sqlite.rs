@@ -10,6 +10,7 @@ mod batch;
 mod cluster;
 mod dead_letters;
 mod definitions;
+mod file;
 mod filter;
 mod leases;
 mod ledger;
@@ -22,6 +23,7 @@ mod workflows;
 mod writer;
 
 use crate::Error;
+use file::FileGuard;
 use goconductor_saga::Timestamp;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
@@ -61,17 +63,26 @@ struct Readers {
 }
 
 impl SqliteStore {
-    /// Opens the file for writing and applies pending migrations. Creates the file if it does not exist.
+    /// Opens the file for writing and applies pending migrations. Creates the file if it does not exist and nothing
+    /// shows that a store was there.
+    ///
+    /// While the store is open, it notices before each acknowledgement whether the file was removed, replaced or
+    /// truncated. That is a failure of the process, which is reported to the supervisor.
     ///
     /// # Errors
-    /// Returns `Error::Configuration` if the file cannot be opened or another process uses it, and `Error::Schema` if
-    /// its schema is of a newer release.
+    /// Returns `Error::Configuration` if the file cannot be opened, is not a store, is lost although a store was there, or
+    /// is used by another process, and `Error::Schema` if its schema is of a newer release.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_guarded(path, true)
+    }
+
+    /// Opens the file. The files of a store whose data may be lost are not guarded.
+    fn open_guarded(path: &Path, is_guarded: bool) -> Result<Self, Error> {
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             std::fs::create_dir_all(directory).map_err(|error| unusable(directory, error))?;
         }
-        let lock_path = path.with_extension("lock");
-        let lock = File::options()
+        let lock_path = lock_path(path);
+        let mut lock = File::options()
             .create(true)
             .truncate(false)
             .write(true)
@@ -87,11 +98,17 @@ impl SqliteStore {
             }
             Err(TryLockError::Error(error)) => return Err(unusable(&lock_path, error)),
         }
+        file::inspect(path, &lock_path)?;
         let mut connection = Connection::open(path).map_err(|error| unusable(path, error))?;
+        migrations::check_owner(&connection, path)?;
         prepare(&connection)?;
         migrations::run(&mut connection)?;
+        if let Err(error) = file::note_creation(&mut lock) {
+            tracing::warn!(%error, path = %lock_path.display(), "failed to note that the store was created");
+        }
+        let guard = is_guarded.then(|| FileGuard::new(path)).transpose()?;
         Ok(Self {
-            writer: Some(WriterThread::start(connection)?),
+            writer: Some(WriterThread::start(connection, guard)?),
             readers: Readers::new(path),
             _lock: Some(lock),
             _directory: None,
@@ -101,15 +118,25 @@ impl SqliteStore {
     /// Opens the file read-only. Another process may write it at the same time.
     ///
     /// # Errors
-    /// Returns `Error::Configuration` if the file does not exist, `Error::Schema` if its schema is of another release and
-    /// `Error::Unavailable` if it cannot be opened.
+    /// Returns `Error::Configuration` if the file does not exist or is not a store, `Error::Schema` if its schema is of
+    /// another release and `Error::Unavailable` if it cannot be opened.
     pub fn open_reading(path: &Path) -> Result<Self, Error> {
+        file::inspect(path, &lock_path(path))?;
         if !path.is_file() {
             return Err(Error::configuration(format!("{} does not exist", path.display())));
         }
         let readers = Readers::new(path);
-        migrations::check(&readers.connect()?)?;
+        let connection = readers.connect()?;
+        migrations::check_owner(&connection, path)?;
+        migrations::check(&connection)?;
         Ok(Self { writer: None, readers, _lock: None, _directory: None })
+    }
+
+    /// Describes what is left of a store whose file is missing or empty, and how to restore it. Returns `None` if the file
+    /// has content, or if nothing shows that a store was there.
+    #[must_use]
+    pub fn remains(path: &Path) -> Option<String> {
+        file::remains(path, &lock_path(path))
     }
 
     /// Creates a store in a temporary directory, which is removed when the store is dropped.
@@ -121,7 +148,7 @@ impl SqliteStore {
             .prefix("goconductor-")
             .tempdir()
             .map_err(|error| unusable(&std::env::temp_dir(), error))?;
-        let mut store = Self::open(&directory.path().join("ephemeral.db"))?;
+        let mut store = Self::open_guarded(&directory.path().join("ephemeral.db"), false)?;
         store._directory = Some(directory);
         Ok(store)
     }
@@ -157,6 +184,11 @@ impl SqliteStore {
     }
 }
 
+/// Returns the path of the file that the process that writes a database locks.
+fn lock_path(path: &Path) -> PathBuf {
+    path.with_extension("lock")
+}
+
 /// The error of a path that cannot be used.
 fn unusable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::configuration(format!("{}: {error}", path.display())).caused_by(error)
@@ -170,7 +202,11 @@ fn prepare(connection: &Connection) -> Result<(), Error> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -8192)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
-    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.pragma_update(
+        None,
+        "journal_size_limit",
+        i64::try_from(file::WAL_LIMIT).unwrap_or(i64::MAX),
+    )?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

@@ -32,7 +32,7 @@ async fn by_url(url: &str) -> Result<Arc<dyn Store>> {
         return sqlite(&PathBuf::from(path)).await;
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        let location = DatabaseLocation::Postgres { url, max_connections: CONNECTIONS };
+        let location = DatabaseLocation::PostgresReadOnly { url, max_connections: CONNECTIONS };
         return Ok(goconductor_store::open(location).await?);
     }
     Err(CliError::new(Exit::Usage, "the URL of the store is neither sqlite:// nor postgres://")
@@ -41,6 +41,12 @@ async fn by_url(url: &str) -> Result<Arc<dyn Store>> {
 }
 
 async fn sqlite(path: &Path) -> Result<Arc<dyn Store>> {
+    // Nothing is created or recovered here: opening a database that was lost would delete what is left of it.
+    if let Some(remains) = goconductor_store::remains(path) {
+        return Err(CliError::new(Exit::Other, remains)
+            .hint("do not start a server on it; see \"Restore\" in the documentation of backups")
+            .code("GC3010"));
+    }
     if !path.exists() {
         return Err(CliError::new(Exit::NotFound, format!("no store exists at {}", path.display()))
             .hint("set its location with --data-dir, --config or --state-store-url")

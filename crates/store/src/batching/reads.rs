@@ -33,7 +33,7 @@ impl<K: Clone + Send + 'static, V: Send + 'static> Reads<K, V> {
         let (requests, queue) = mpsc::channel(limits.queue_depth.max(1));
         let mut batcher = Batcher::new(queue, limits, |request: &QueuedRead<K, V>| request.keys.len());
         let backend = Arc::clone(backend);
-        tokio::spawn(async move {
+        goconductor_supervisor::spawn("store-reads", async move {
             let mut in_flight = JoinSet::new();
             while let Some(batch) = batcher.next(&mut in_flight).await {
                 let span = tracing::debug_span!("read_batch", requests = batch.len());

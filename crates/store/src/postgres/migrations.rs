@@ -52,8 +52,11 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<(), Error> {
     }
     let action = if have > want {
         "start the release that wrote it, or a newer one"
+    } else if have == 0 {
+        // A server would make it an empty store, although the store may be lost or in another database.
+        "it is empty; name the right database, or restore the store from a backup"
     } else {
-        "start a server of this release on it, which applies the pending migrations"
+        "make a backup, then start a server of this release on it, which applies the pending migrations"
     };
     Err(Error::Schema { reason: format!("it has version {have}, this release has {want}: {action}") })
 }

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use rusqlite::{Connection, TransactionBehavior};
+use std::path::Path;
 
 /// The migrations in order. The statements of a released migration must not change. The file's `user_version` is the number
 /// of migrations applied.
@@ -26,6 +27,30 @@ pub(super) fn run(connection: &mut Connection) -> Result<(), Error> {
     check(connection)
 }
 
+/// Checks that a database is a store or empty, and not the database of another program.
+pub(super) fn check_owner(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let tables: Result<i64, _> =
+        connection.query_row("SELECT count(*) FROM sqlite_master WHERE type = 'table'", [], |row| row.get(0));
+    let own: &str =
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('workflows', 'dispatch')";
+    let own_tables: Result<i64, _> = connection.query_row(own, [], |row| row.get(0));
+    let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            let text = format!("{}: {error}; restore the database from a backup", path.display());
+            Error::configuration(text).caused_by(error)
+        }
+        Some(_) | None => error.into(),
+    };
+    let (tables, own_tables) = (tables.map_err(unreadable)?, own_tables.map_err(unreadable)?);
+    if (tables > 0 || version(connection)? > 0) && own_tables < 2 {
+        return Err(Error::configuration(format!(
+            "{} is a database of another program: choose another data directory",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
 pub(super) fn check(connection: &Connection) -> Result<(), Error> {
     let (have, want) = (version(connection)?, i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX));
     if have == want {
@@ -33,8 +58,11 @@ pub(super) fn check(connection: &Connection) -> Result<(), Error> {
     }
     let action = if have > want {
         "start the release that wrote it, or a newer one"
+    } else if have == 0 {
+        // A server would make it an empty store. If there was one, its data would be lost for good.
+        "it is empty; name the right location, or restore the store from a backup"
     } else {
-        "start `goconductor dev` of this release on it, which applies the pending migrations"
+        "make a backup, then start `goconductor dev` of this release on it, which applies the pending migrations"
     };
     Err(Error::Schema { reason: format!("it has version {have}, this release has {want}: {action}") })
 }

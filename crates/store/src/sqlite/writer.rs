@@ -1,5 +1,6 @@
 //! The writer: a thread that owns its connection and commits queued jobs in one transaction.
 
+use super::file::FileGuard;
 use crate::Error;
 use rusqlite::{Connection, TransactionBehavior};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -7,6 +8,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// Name of the thread.
+const THREAD: &str = "sqlite-writer";
 /// Maximum number of jobs in one transaction.
 const BATCH_SIZE: usize = 64;
 /// Maximum number of queued jobs. Further callers wait until there is room.
@@ -60,11 +63,9 @@ pub(super) struct WriterThread {
 }
 
 impl WriterThread {
-    pub(super) fn start(connection: Connection) -> Result<Self, Error> {
+    pub(super) fn start(connection: Connection, guard: Option<FileGuard>) -> Result<Self, Error> {
         let (jobs, queue) = sync_channel(QUEUE_DEPTH);
-        let thread = std::thread::Builder::new()
-            .name("sqlite-writer".to_owned())
-            .spawn(move || write_all(connection, &queue))
+        let thread = goconductor_supervisor::thread(THREAD, move || write_all(connection, guard, &queue))
             .map_err(|error| Error::unavailable(error.to_string()).caused_by(error))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
@@ -105,23 +106,59 @@ impl Drop for WriterThread {
     }
 }
 
-fn write_all(mut connection: Connection, queue: &Receiver<Box<dyn Job>>) {
+fn write_all(mut connection: Connection, mut guard: Option<FileGuard>, queue: &Receiver<Box<dyn Job>>) {
+    let mut lost = None;
     while let Ok(first) = queue.recv() {
+        goconductor_supervisor::checkpoint(THREAD);
         let mut batch = vec![first];
         while batch.len() < BATCH_SIZE
             && let Ok(next) = queue.try_recv()
         {
             batch.push(next);
         }
-        let committed = write_batch(&mut connection, &mut batch);
+        let committed = match &lost {
+            None => write_guarded(&mut connection, &mut guard, &mut batch, &mut lost),
+            Some(reason) => Err(Error::unavailable(String::clone(reason))),
+        };
         for job in batch {
             job.finish(committed.clone());
         }
+    }
+    if lost.is_some() {
+        // SQLite would write to the files that took the place of its own, or remove them. The process ends anyway.
+        std::mem::forget((connection, guard));
+        return;
     }
     // Merges the write-ahead log into the database file. If this fails, the next start does it.
     if let Err(error) = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE") {
         tracing::debug!(%error, "the write-ahead log was not merged; the next start merges it");
     }
+    drop(connection);
+    // After the connection: closing a file of the database releases the locks of all its connections.
+    drop(guard);
+}
+
+/// Writes a batch to the files that were opened. Sets `lost` to the reason if they are no longer in place.
+fn write_guarded(
+    connection: &mut Connection,
+    guard: &mut Option<FileGuard>,
+    batch: &mut [Box<dyn Job>],
+    lost: &mut Option<String>,
+) -> Result<(), Error> {
+    let Some(guard) = guard else { return write_batch(connection, batch) };
+    if let Err(reason) = guard.check() {
+        return Err(Error::unavailable(report_loss(reason, lost)));
+    }
+    let written = write_batch(connection, batch);
+    // Before the acknowledgement: a commit to a file that has been removed is not durable.
+    guard.check().map_err(|reason| Error::outcome_unknown(report_loss(reason, lost)))?;
+    written
+}
+
+/// Reports the loss of the files as a failure of the process.
+fn report_loss(reason: String, lost: &mut Option<String>) -> String {
+    goconductor_supervisor::fail(THREAD, reason.clone());
+    lost.insert(reason).clone()
 }
 
 fn writer_closed() -> Error {

@@ -144,9 +144,27 @@ async fn database_of_another_release_is_refused_with_instructions() {
         execute(&database.url, "TRUNCATE schema_version").await;
         let message = store.check().await.expect_err("an older schema is refused").to_string();
         assert!(
-            message.contains("it has version 0") && message.contains("start a server of this release on it"),
+            message.contains("it has version 0") && message.contains("restore the store from a backup"),
             "{message}"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reader_of_an_empty_database_creates_nothing() {
+    Database::with("", |database| async move {
+        let refused = PostgresStore::connect_reading(&database.url, 2).await;
+        let message = refused.expect_err("an empty database is refused").to_string();
+        assert!(message.contains("it is empty; name the right database"), "{message}");
+        // Fails if the reader created it.
+        execute(&database.url, "CREATE TABLE schema_version (version BIGINT NOT NULL)").await;
+        execute(&database.url, "DROP TABLE schema_version").await;
+        PostgresStore::connect(&database.url, 2).await.expect("the new database can be opened");
+        let reading = PostgresStore::connect_reading(&database.url, 2).await.expect("the store can be read");
+        reading.check().await.expect("the database has the schema of this release");
+        let denied = reading.raise_epoch("duties").await.expect_err("a reader cannot write").to_string();
+        assert!(denied.contains("read-only"), "{denied}");
     })
     .await;
 }
