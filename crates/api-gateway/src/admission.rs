@@ -8,10 +8,12 @@
 
 mod backlog;
 mod backlog_monitor;
+mod responses;
 
 use crate::error::{OVERLOADED, Problem, TOO_MANY_REQUESTS, TOO_MANY_STARTS, TOO_MANY_WAITING};
 use crate::metrics::{
-    BODY_BYTES, REQUESTS_IN_FLIGHT, REQUESTS_REFUSED, STARTS_IN_FLIGHT, STARTS_REFUSED, WAITING_CALLERS,
+    BODY_BYTES, REQUESTS_IN_FLIGHT, REQUESTS_REFUSED, RESPONSE_BYTES, STARTS_IN_FLIGHT, STARTS_REFUSED,
+    WAITING_CALLERS,
 };
 use backlog::{BacklogLimits, Overloaded};
 use goconductor_saga::Plan;
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use backlog_monitor::monitor;
+pub(crate) use responses::ResponseHolds;
 
 /// The retry delay where the backlog gives no better estimate: a permit is likely to be free by then.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -37,7 +40,7 @@ pub struct Limits {
     pub connections: usize,
     /// Requests in flight.
     pub requests: usize,
-    /// Memory of the bodies of requests in flight, in bytes.
+    /// Memory of the bodies of requests in flight, in bytes, and the same for responses that were not sent completely.
     pub bodies_bytes: usize,
     /// Open long polls and streams.
     pub waiting: usize,
@@ -59,6 +62,7 @@ pub(crate) struct Admission {
     waiting: FairSemaphore,
     starts: FairSemaphore,
     bodies: Arc<Semaphore>,
+    responses: Arc<Semaphore>,
     backlog: BacklogLimits,
     named: Mutex<BTreeSet<String>>,
 }
@@ -89,6 +93,7 @@ impl Admission {
             waiting: fair(limits.waiting, share(limits.waiting), 0),
             starts: fair(limits.starts, limits.starts, limits.starts_waiting),
             bodies: Arc::new(Semaphore::new(limits.bodies_bytes.min(Semaphore::MAX_PERMITS))),
+            responses: responses::memory(limits.bodies_bytes),
             backlog: BacklogLimits::new(limits.backlog),
             named: Mutex::default(),
         }
@@ -212,5 +217,6 @@ impl Admission {
         STARTS_IN_FLIGHT.set(self.starts.in_use() as f64);
         let reserved = self.limits.bodies_bytes.saturating_sub(self.bodies.available_permits());
         BODY_BYTES.set(reserved as f64);
+        RESPONSE_BYTES.set(self.response_bytes() as f64);
     }
 }

@@ -13,7 +13,7 @@ mod services;
 mod status;
 mod workflows;
 
-use crate::admission::RequestPermit;
+use crate::admission::{RequestPermit, ResponseHolds};
 use crate::api::{Api, CallContext, PageRequest, admission_namespace};
 use crate::error::{ApiResult, NO_ROUTE, PARAMETER, Problem};
 use crate::request;
@@ -51,7 +51,7 @@ struct GrpcServices {
 pub(crate) fn router(api: Api, more: impl FnOnce(Routes) -> Routes) -> Router {
     let limit = api.limits.body_bytes.saturating_add(MESSAGE_OVERHEAD);
     let (reporter, health) = tonic_health::server::health_reporter();
-    drop(tokio::spawn(report_health(api.clone(), reporter)));
+    drop(goconductor_supervisor::spawn("grpc-health", report_health(api.clone(), reporter)));
     let services = GrpcServices { api };
     let mut routes =
         Routes::new(WorkflowServiceServer::new(services.clone()).max_decoding_message_size(limit))
@@ -134,10 +134,13 @@ impl GrpcServices {
         F: FnOnce(Api, Call<M>) -> Served,
         Served: Future<Output = ApiResult<T>>,
     {
-        let (metadata, _, message) = request.into_parts();
+        let (metadata, extensions, message) = request.into_parts();
         let headers = metadata.into_headers();
         let served = async {
             let permit = self.api.admission.admit_request(admission_namespace(&headers))?;
+            if let Some(holds) = extensions.get::<ResponseHolds>() {
+                holds.hold_request(permit.clone());
+            }
             let body = operation.has_body().then(|| self.reserve_body(message.encoded_len())).transpose()?;
             let call = Call { message, headers, permit: permit.clone() };
             let reply = handler(self.api.clone(), call).await;

@@ -113,9 +113,9 @@ pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Rout
         stop,
         schemas: Schemas::default(),
     });
-    drop(tokio::spawn(admission::monitor(api.clone())));
-    let (rest, grpc) = (rest::router(api.clone()), grpc::router(api, more));
-    Router::new().fallback(dispatch).with_state(Protocols { rest, grpc })
+    drop(goconductor_supervisor::spawn("backlog-monitor", admission::monitor(api.clone())));
+    let (rest, grpc) = (rest::router(api.clone()), grpc::router(api.clone(), more));
+    Router::new().fallback(dispatch).with_state(Protocols { rest, grpc, api })
 }
 
 /// The routers of the two protocols.
@@ -123,6 +123,7 @@ pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Rout
 struct Protocols {
     rest: Router,
     grpc: Router,
+    api: Api,
 }
 
 /// Dispatches gRPC calls by their content type. All other requests, with unknown paths as well, are REST.
@@ -130,21 +131,21 @@ async fn dispatch(State(protocols): State<Protocols>, request: Request) -> Respo
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let router = if is_grpc { protocols.grpc } else { protocols.rest };
-    match router.oneshot(request).await {
-        Ok(response) => response,
-    }
+    let serve = |request| async move {
+        match router.oneshot(request).await {
+            Ok(response) => response,
+        }
+    };
+    protocols.api.admission.serve_held(request, is_grpc, serve).await
 }
 
 /// Serves the gateway with `more` gRPC services until `dependencies.stop` is cancelled, then waits up to 5 seconds
 /// for requests in flight.
-///
-/// # Errors
-/// Returns the error of the listener.
 pub async fn serve(
     listeners: impl Into<Listeners>,
     dependencies: Dependencies,
     more: impl FnOnce(Routes) -> Routes,
-) -> std::io::Result<()> {
+) {
     let stop = dependencies.stop.clone();
     let connections = LimitedListener::new(listeners, dependencies.admission.connections);
     let router = router_with(dependencies, more);
@@ -155,10 +156,9 @@ pub async fn serve(
     };
     // Both branches are safe to cancel: requests that are cut off had the time to finish.
     tokio::select! {
-        served = serving => served.map_err(std::io::Error::other),
+        () = serving => {}
         () = drain_timeout => {
             tracing::warn!(timeout = ?DRAIN_TIMEOUT, "shutdown cut off requests in flight");
-            Ok(())
         }
     }
 }

@@ -56,7 +56,7 @@ impl Waiters {
         stop: CancellationToken,
     ) -> Arc<Self> {
         let this = Arc::new(Self { engine, stop, watched: Mutex::new(BTreeMap::new()) });
-        drop(tokio::spawn(Arc::clone(&this).run(changes.subscribe())));
+        drop(goconductor_supervisor::spawn("waiters", Arc::clone(&this).run(changes.subscribe())));
         this
     }
 

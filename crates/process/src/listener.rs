@@ -1,7 +1,8 @@
-//! A listener that limits the number of open connections, because each uses memory and a file descriptor.
+//! A listener that limits the number of open connections, because each uses memory and a file descriptor. At most half of
+//! the files that the process may open are connections.
 
 use crate::listeners::Listeners;
-use crate::metrics;
+use crate::{file_limit, metrics};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio::time::Instant;
 
 /// Response to a connection beyond the limit. It is sent before the request is read.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
@@ -20,12 +21,16 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
     \"detail\":\"too many connections are open; retry later\",\"code\":\"GC2030\",\"retryable\":true}";
 /// Delay after an error of the listener. Its usual cause is that the process has no file descriptor left.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Interval between two warnings about connections that were not accepted.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A listener that limits the number of open connections.
 #[derive(Debug)]
 pub struct LimitedListener {
     listeners: Listeners,
     permits: Arc<Semaphore>,
+    max: usize,
+    warned_at: Option<Instant>,
 }
 
 /// A connection that counts towards the limit until it is dropped.
@@ -36,11 +41,12 @@ pub struct LimitedConnection {
 }
 
 impl LimitedListener {
-    /// Creates a listener with at most `max` open connections.
+    /// Creates a listener with at most `max` open connections. The limit of open files may lower it.
     #[must_use]
     pub fn new(listeners: impl Into<Listeners>, max: usize) -> Self {
-        let listeners = listeners.into();
-        Self { listeners, permits: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))) }
+        let max = file_limit::connections_within(max.min(Semaphore::MAX_PERMITS));
+        let permits = Arc::new(Semaphore::new(max));
+        Self { listeners: listeners.into(), permits, max, warned_at: None }
     }
 
     /// Accepts the next connection within the limit. Refuses connections beyond it. Cancel-safe.
@@ -49,7 +55,9 @@ impl LimitedListener {
             let (stream, address) = match self.listeners.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::debug!(%error, "connection was not accepted");
+                    if self.should_warn() {
+                        tracing::warn!(%error, "connection was not accepted");
+                    }
                     tokio::time::sleep(RETRY_DELAY).await;
                     continue;
                 }
@@ -61,6 +69,12 @@ impl LimitedListener {
                 Ok(permit) => return (LimitedConnection { stream, _permit: permit }, address),
                 Err(_) => {
                     metrics::CONNECTIONS_REFUSED.increment(1);
+                    if self.should_warn() {
+                        tracing::warn!(
+                            limit = self.max,
+                            "connections were refused, because too many are open"
+                        );
+                    }
                     // Without waiting: a peer that cannot receive even this much gets no response.
                     drop(stream.try_write(FULL));
                 }
@@ -69,11 +83,15 @@ impl LimitedListener {
     }
 }
 
-impl Connected for LimitedConnection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+impl LimitedListener {
+    /// Returns whether no warning was logged recently.
+    fn should_warn(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.warned_at.is_none_or(|at| now.duration_since(at) >= WARNING_INTERVAL);
+        if is_due {
+            self.warned_at = Some(now);
+        }
+        is_due
     }
 }
 

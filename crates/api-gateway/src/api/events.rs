@@ -12,8 +12,8 @@ use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// The events that a stream reads at once. A stream keeps no more of them in memory.
-const STREAM_BATCH: u32 = 256;
+/// The events that a stream reads at once. A stream keeps no more of them in memory, also while its client does not read.
+const STREAM_BATCH: u32 = 32;
 
 /// A page of a history.
 #[derive(Debug, Serialize, ToSchema)]

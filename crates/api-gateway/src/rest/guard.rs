@@ -1,6 +1,6 @@
 //! Middleware: cross-site protection, admission control and body limits.
 
-use crate::admission::{Admission, BodyPermit, RequestPermit};
+use crate::admission::{Admission, BodyPermit, RequestPermit, ResponseHolds};
 use crate::api::{Api, admission_namespace};
 use crate::error::{BODY_TIMEOUT, CROSS_SITE, MALFORMED, PARAMETER, Problem};
 use axum::body::{Body, HttpBody};
@@ -77,17 +77,18 @@ pub(super) async fn refuse_query(
     next.run(request).await
 }
 
-/// Limits the requests in flight. Of a refused request, only the namespace is read before the response; its body is
-/// dropped.
+/// Limits the requests in flight. A request is in flight until its response was sent. Of a refused request, only the
+/// namespace is read before the response; its body is dropped.
 pub(super) async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let permit = match api.admission.admit_request(admission_namespace(request.headers())) {
         Ok(permit) => permit,
         Err(problem) => return refuse(request.into_body(), problem, api.limits.body_bytes).await,
     };
-    request.extensions_mut().insert(permit.clone());
-    let response = next.run(request).await;
-    drop(permit);
-    response
+    if let Some(holds) = request.extensions().get::<ResponseHolds>() {
+        holds.hold_request(permit.clone());
+    }
+    request.extensions_mut().insert(permit);
+    next.run(request).await
 }
 
 /// Returns the permit that [`admit`] has added to a request.

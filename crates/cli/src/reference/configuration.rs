@@ -147,14 +147,18 @@ const SETTINGS: &[SettingRow] = &[
     (
         "limits.connections",
         "integer",
-        "Maximum number of connections of a process; a further connection receives 503",
+        "Maximum number of connections of a process, and at most half of its open files; a further connection receives 503",
     ),
     (
         "limits.calls_in_flight",
         "integer",
         "Requests in flight in a gateway; one namespace can use three quarters of them",
     ),
-    ("limits.bodies_bytes", "size", "Total size of the bodies of the requests in flight"),
+    (
+        "limits.bodies_bytes",
+        "size",
+        "Total size of the bodies of the requests in flight, and of the responses that were not sent completely",
+    ),
     (
         "limits.waiting_callers",
         "integer",
