@@ -17,9 +17,13 @@ use crate::args::{Cli, CliCommand, ConfigCommand};
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
 use crate::session::ServerSession;
+use std::time::Duration;
 
 /// Threads for blocking calls: reads of SQLite, of which few run at once, and DNS lookups. Each thread costs memory.
 const BLOCKING_THREADS: usize = 6;
+
+/// Time for which the end of the process waits for its threads. It lets `dev` close its database.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs a command on a new runtime and returns the exit code.
 pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
@@ -48,7 +52,10 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| CliError::new(Exit::Other, format!("failed to start the runtime: {error}")))?;
-    runtime.block_on(run(cli, out)).map(Exit::code)
+    let result = runtime.block_on(run(cli, out)).map(Exit::code);
+    // A thread that is blocked, such as one that reads a dead disk, must not keep the process from ending.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    result
 }
 
 async fn run(cli: Cli, out: &Output) -> Result {

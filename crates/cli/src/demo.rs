@@ -40,7 +40,7 @@ pub(crate) async fn start(store: &Arc<dyn Store>, stop: CancellationToken) -> an
     let url = format!("http://{}", listener.local_addr()?);
     let responses = Arc::new(Responses::default());
     let router = Router::new().route("/{service}/{action}", post(serve)).with_state(responses);
-    tokio::spawn(async move {
+    goconductor_supervisor::spawn("demo-participants", async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = served.await {
             tracing::error!(%error, "demo participants failed");

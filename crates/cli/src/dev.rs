@@ -8,13 +8,14 @@ use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
-use goconductor_process::{Listeners, MembershipLease};
+use goconductor_process::{Listeners, MembershipLease, until_failure};
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::{Executor, WorkerAcceptor};
 use goconductor_service_kit::config::Config;
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
+use goconductor_service_kit::log;
 use goconductor_service_kit::telemetry::{self, Metrics};
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{
@@ -35,6 +36,7 @@ const TOKEN_BITS: u32 = 32;
 pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let config = Config::load(&args.sources())?;
     let metrics = telemetry::init(&config.telemetry).map_err(anyhow::Error::from)?;
+    log::report_panics();
     config.warn_about_ignored_variables();
     // Bind before the database is opened: an address in use is the most frequent mistake.
     let listeners = Listeners::bind(&config.listen, &config).await?;
@@ -45,9 +47,15 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     if expired > 0 {
         tracing::info!(commands = expired, "dispatcher reset commands of an earlier process");
     }
-    let services = DevServices::start(&config, backend, metrics, &args, address).await?;
-    print_banner(&config.listen.with_port(address.port()).to_string(), &config, &args);
-    services.serve(listeners).await?;
+    let drain = Drain::new();
+    drain.on_signals(config.shutdown_limit()).context("failed to install the signal handlers")?;
+    goconductor_supervisor::arm();
+    let server = async {
+        let services = DevServices::start(&config, backend, metrics, &args, address, drain.clone()).await?;
+        print_banner(&config.listen.with_port(address.port()).to_string(), &config, &args);
+        services.serve(listeners).await
+    };
+    until_failure(&drain, server).await?;
     Ok(())
 }
 
@@ -89,9 +97,8 @@ impl DevServices {
         metrics: Metrics,
         args: &DevArgs,
         address: SocketAddr,
+        drain: Drain,
     ) -> anyhow::Result<Self> {
-        let drain = Drain::new();
-        drain.on_signals().context("failed to install the signal handlers")?;
         let state_store = Arc::new(BatchingStore::new(backend, Limits::default()));
         let changes = state_store.changes();
         let store: Arc<dyn Store> = state_store;
@@ -147,23 +154,22 @@ impl DevServices {
         };
         let retention = config.state_store.retention;
         let maintenance = maintenance_loop(Arc::clone(&store), retention, drain.token().cancelled_owned());
-        let maintenance = tokio::spawn(maintenance);
-        drop(tokio::spawn(metrics.maintenance_loop()));
-        let executor = tokio::spawn(executor.run(drain.token()));
+        let maintenance = goconductor_supervisor::spawn("maintenance", maintenance);
+        drop(goconductor_supervisor::spawn("metrics", metrics.maintenance_loop()));
+        let executor = goconductor_supervisor::spawn("executor", executor.run(drain.token()));
         Ok(Self { drain, engine, gateway, executor, workers, membership, maintenance })
     }
 
     /// Serves until a signal, then stops each part before the parts that it depends on.
     async fn serve(self, listeners: Listeners) -> anyhow::Result<()> {
-        let served = gateway::serve(listeners, self.gateway, |routes| routes.add_service(self.workers)).await;
-        // If the gateway failed, no signal has been received: start the drain here.
+        gateway::serve(listeners, self.gateway, |routes| routes.add_service(self.workers)).await;
         self.drain.signal();
         tracing::info!("server started to drain work in progress");
         self.membership.withdraw().await;
         self.executor.await.context("the executor failed")?;
         self.maintenance.await.context("the maintenance of the store failed")?;
         self.engine.drain().await;
-        served.context("the gateway failed")
+        Ok(())
     }
 }
 
@@ -203,22 +209,23 @@ fn executor_settings(config: &Config) -> goconductor_saga_executor::Settings {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "the banner is for the person who starts the server")]
 fn print_banner(address: &str, config: &Config, args: &DevArgs) {
-    eprintln!("GoConductor {} is ready", env!("CARGO_PKG_VERSION"));
-    eprintln!("  console and API  http://{address}/");
+    log::print(&format!("GoConductor {} is ready", env!("CARGO_PKG_VERSION")));
+    log::print(&format!("  console and API  http://{address}/"));
     let data = match location(config, args) {
         DatabaseLocation::SqliteEphemeral => "in memory, lost on exit".to_owned(),
         DatabaseLocation::Sqlite(file) | DatabaseLocation::SqliteReadOnly(file) => file.display().to_string(),
         DatabaseLocation::Postgres { .. } => "PostgreSQL".to_owned(),
     };
-    eprintln!("  data             {data}");
+    log::print(&format!("  data             {data}"));
     if args.demo {
         let url = format!("http://{address}");
         let server = if url == DEFAULT_SERVER { String::new() } else { format!(" --server {url}") };
-        eprintln!("  try              goconductor workflow start order-processing{server} --wait --input \\");
-        eprintln!(
-            r#"                     '{{"order_id":"o-1","amount":42,"items":[{{"sku":"book","quantity":1}}]}}'"#
+        log::print(&format!(
+            "  try              goconductor workflow start order-processing{server} --wait --input \\"
+        ));
+        log::print(
+            r#"                     '{"order_id":"o-1","amount":42,"items":[{"sku":"book","quantity":1}]}'"#,
         );
     }
 }

@@ -25,6 +25,7 @@ mod timeline;
 
 pub use reference::{configuration_reference, reference};
 
+use goconductor_service_kit::log;
 use std::process::ExitCode;
 
 /// Runs the command of this process's arguments.
@@ -35,9 +36,16 @@ pub fn main() -> ExitCode {
     }
     let cli = parse::command_line();
     let out = output::Output::new(&cli.global);
+    let is_server = matches!(cli.command, args::CliCommand::Dev(_));
     let code = command::run_to_end(cli, &out).unwrap_or_else(|error| {
-        out.error(&error);
+        // A pipe that is not read must not keep a server from ending.
+        if is_server {
+            log::print(&error.to_string());
+        } else {
+            out.error(&error);
+        }
         error.exit_code()
     });
+    log::flush(log::FLUSH_TIMEOUT);
     ExitCode::from(code)
 }

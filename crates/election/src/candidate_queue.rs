@@ -150,7 +150,7 @@ impl QueueElection {
             Err(error) => tracing::warn!(%error, "the election failed to open a session and retries"),
             Ok(_) => {}
         }
-        drop(tokio::spawn(keeper.run(first)));
+        drop(goconductor_supervisor::spawn("election-session", keeper.run(first)));
         Ok(Self { shared: Arc::new(Shared { state, terms, abandoned }) })
     }
 

@@ -61,7 +61,7 @@ impl PostgresElection {
             Err(error) => return Err(error),
         }
         let (requests, received) = mpsc::unbounded_channel();
-        drop(tokio::spawn(session.run(received)));
+        drop(goconductor_supervisor::spawn("election-session", session.run(received)));
         Ok(Self { requests })
     }
 

@@ -49,7 +49,7 @@ impl Backends {
         });
         let queues = open_queues(process, &store)?;
         process.add_check("queue", &queues, |queues| async move { queues.check().await });
-        drop(tokio::spawn(Arc::clone(&queues).run()));
+        drop(goconductor_supervisor::spawn("queue-migration", Arc::clone(&queues).run()));
         let queue = queues.queue();
         let settings =
             Settings { redelivery: config.executor.redelivery, state_bytes: config.limits.state_bytes };

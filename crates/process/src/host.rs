@@ -4,6 +4,7 @@
 use crate::listener::LimitedListener;
 use crate::listeners::Listeners;
 use crate::process::Process;
+use crate::serve::serve;
 use anyhow::Context;
 use axum::Router;
 use axum::body::Body;
@@ -20,16 +21,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
-use tonic::transport::Server;
 use tower::ServiceExt;
 
-/// Interval and timeout of HTTP/2 keepalive pings. A peer that was paused or disconnected is detected within twice this
-/// time.
-const KEEPALIVE: Duration = Duration::from_secs(2);
-/// Maximum size of an HTTP/2 frame. A batch of writes has several hundred kilobytes, and the default of 16 KiB would
-/// split it into dozens of frames.
-const FRAME: u32 = 1 << 20;
 /// Timeout for requests in flight to complete at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -39,7 +32,7 @@ pub struct Host {
     address: SocketAddr,
     service: Arc<OnceLock<Router>>,
     closing: CancellationToken,
-    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    serving: JoinHandle<()>,
 }
 
 #[derive(Clone)]
@@ -68,7 +61,8 @@ impl Host {
         let closing = CancellationToken::new();
         let max = usize::try_from(process.config.limits.connections).unwrap_or(usize::MAX);
         let connections = LimitedListener::new(listeners, max);
-        let serving = tokio::spawn(serve(connections, router(surface), closing.clone()));
+        let serving =
+            goconductor_supervisor::spawn("server", serve(connections, router(surface), closing.clone()));
         tracing::info!(%address, service = process.name, "service started to listen");
         Ok(Self { address, service, closing, serving })
     }
@@ -89,11 +83,11 @@ impl Host {
     /// Stops accepting connections, and waits for requests in flight for a limited time.
     ///
     /// # Errors
-    /// Returns the error with which the server failed before.
+    /// Returns an error if the task of the server failed before.
     pub async fn close(self) -> anyhow::Result<()> {
         self.closing.cancel();
         match tokio::time::timeout(DRAIN_TIMEOUT, self.serving).await {
-            Ok(served) => Ok(served.context("the server failed")??),
+            Ok(served) => served.context("the server failed"),
             Err(_) => {
                 tracing::warn!("requests were still in flight at the end of the drain");
                 Ok(())
@@ -110,30 +104,6 @@ fn router(surface: Surface) -> Router {
         .route("/version", get(|| async { axum::Json(json!({"version": env!("CARGO_PKG_VERSION")})) }))
         .fallback(forward)
         .with_state(surface)
-}
-
-/// Serves over HTTP/1.1 and HTTP/2 until `closing` is cancelled, and then until all requests in flight have completed.
-/// Streams to peers that were paused or disconnected are closed within seconds.
-///
-/// # Errors
-/// Returns an error if the listener fails.
-pub async fn serve(
-    connections: LimitedListener,
-    router: Router,
-    closing: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
-    let connections = futures::stream::unfold(connections, |mut connections| async move {
-        let (connection, _) = connections.next().await;
-        Some((Ok::<_, std::io::Error>(connection), connections))
-    });
-    Server::builder()
-        .accept_http1(true)
-        .max_frame_size(Some(FRAME))
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_routes(Routes::from(router))
-        .serve_with_incoming_shutdown(connections, closing.cancelled_owned())
-        .await
 }
 
 async fn readyz(State(surface): State<Surface>) -> Response {

@@ -17,6 +17,7 @@
 mod arguments;
 mod backends;
 mod election;
+mod file_limit;
 mod host;
 #[cfg(feature = "kinesis")]
 mod leases;
@@ -27,14 +28,16 @@ pub mod metrics;
 mod process;
 mod queues;
 mod run;
+mod serve;
 
 pub use backends::{Backends, DATABASE_FILE, database_location, open_database};
-pub use host::{Host, serve};
+pub use host::Host;
 pub use listener::{LimitedConnection, LimitedListener};
 pub use listeners::Listeners;
 pub use membership::MembershipLease;
 pub use process::Process;
-pub use run::{chain, main};
+pub use run::{chain, main, until_failure};
+pub use serve::{ResponseHold, serve};
 
 /// Returns the reason why a build without the driver of a backend refuses the backend.
 fn missing_driver(setting: &str, feature: &str) -> String {

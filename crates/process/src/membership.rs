@@ -67,13 +67,14 @@ impl MembershipLease {
                 }
             }
         };
-        Self { store, announcement, stop, task: tokio::spawn(renewing) }
+        Self { store, announcement, stop, task: goconductor_supervisor::spawn("membership", renewing) }
     }
 
     /// Ends the membership.
     pub async fn withdraw(self) {
         self.stop.cancel();
-        drop(self.task.await);
+        // A renewal may wait for a store that does not respond.
+        drop(tokio::time::timeout(WITHDRAWAL_TIMEOUT, self.task).await);
         let withdrawal = Announcement { ttl: Duration::ZERO, ..self.announcement };
         drop(tokio::time::timeout(WITHDRAWAL_TIMEOUT, self.store.announce(&withdrawal)).await);
     }

@@ -39,9 +39,9 @@ impl Process {
         let metrics = telemetry::init(&config.telemetry)?;
         config.warn_about_ignored_variables();
         goconductor_telemetry::describe(crate::metrics::ALL);
-        drop(tokio::spawn(metrics.clone().maintenance_loop()));
+        drop(goconductor_supervisor::spawn("metrics", metrics.clone().maintenance_loop()));
         let drain = Drain::new();
-        drain.on_signals().context("failed to install signal handlers")?;
+        drain.on_signals(config.shutdown_limit()).context("failed to install signal handlers")?;
         let instance = format!("{name}-{}", uuid::Uuid::now_v7().simple());
         Ok(Self { name, instance, config, metrics, readiness: Readiness::new(), drain })
     }

@@ -3,10 +3,15 @@
 use crate::arguments;
 use crate::process::Process;
 use goconductor_service_kit::config::{Config, Invalid};
+use goconductor_service_kit::drain::Drain;
+use goconductor_service_kit::log;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Exit code of a configuration that cannot work.
 const EXIT_CONFIGURATION: u8 = 8;
+/// Time in which a service may end its work after a background task failed.
+const FAILURE_DRAIN: Duration = Duration::from_secs(2);
 
 /// Runs a service until SIGTERM or SIGINT. `listen` is the path of the setting that the flag `--listen` sets.
 #[must_use]
@@ -15,28 +20,70 @@ where
     F: FnOnce(Process) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
+    goconductor_supervisor::arm();
+    let code = run_to_end(name, listen, run);
+    log::flush(log::FLUSH_TIMEOUT);
+    code
+}
+
+/// Runs a server until it ends or a background task fails. After a failure, the server has a short time to end its
+/// work.
+///
+/// # Errors
+/// Returns the error of the server, or the failure of the task.
+pub async fn until_failure(
+    drain: &Drain,
+    server: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    tokio::pin!(server);
+    // Cancel-safe: the server continues below.
+    let failure = tokio::select! {
+        served = &mut server => match goconductor_supervisor::failure() {
+            // The failure is the cause of the server's error.
+            Some(failure) => failure,
+            None => return served,
+        },
+        failure = goconductor_supervisor::failed() => {
+            drain.signal();
+            drop(tokio::time::timeout(FAILURE_DRAIN, server).await);
+            failure
+        }
+    };
+    Err(failure.into())
+}
+
+fn run_to_end<F, R>(name: &'static str, listen: &'static str, run: F) -> ExitCode
+where
+    F: FnOnce(Process) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
     let sources = arguments::parse(name, listen);
     let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(invalid) => {
-            print(&invalid.to_string());
+            log::print(&invalid.to_string());
             return ExitCode::from(EXIT_CONFIGURATION);
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            print(&format!("error: failed to start threads: {error}"));
+            log::print(&format!("error: failed to start threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(async { run(Process::start(name, config)?).await });
+    let result = runtime.block_on(async {
+        let process = Process::start(name, config)?;
+        log::report_panics();
+        let drain = process.drain.clone();
+        until_failure(&drain, run(process)).await
+    });
     // Threads that are still blocked, such as those of a driver, are not waited for.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            print(&format!("error: {}", chain(&error)));
+            log::print(&format!("error: {}", chain(&error)));
             let is_configuration = error.chain().any(is_about_configuration);
             if is_configuration { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::FAILURE }
         }
@@ -71,9 +118,4 @@ fn is_about_configuration(cause: &(dyn std::error::Error + 'static)) -> bool {
         .downcast_ref::<goconductor_queue::Error>()
         .is_some_and(|error| error.kind() == goconductor_queue::ErrorKind::Configuration);
     of_store || of_election || of_queue || cause.is::<Invalid>()
-}
-
-#[allow(clippy::print_stderr, reason = "the log may not be installed, and the text is for a person")]
-fn print(text: &str) {
-    eprintln!("{text}");
 }

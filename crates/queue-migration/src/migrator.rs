@@ -128,8 +128,8 @@ impl QueueMigrator {
 
     /// Follows the entry and drives migrations. It runs until the process ends.
     pub async fn run(self: Arc<Self>) {
-        drop(tokio::spawn(Arc::clone(&self).attach_loop()));
-        drop(tokio::spawn(Arc::clone(&self).prepare_loop()));
+        drop(goconductor_supervisor::spawn("queue-attach", Arc::clone(&self).attach_loop()));
+        drop(goconductor_supervisor::spawn("queue-prepare", Arc::clone(&self).prepare_loop()));
         loop {
             let wait = match self.poll().await {
                 Ok(newest) if newest.value.target.is_none() => POLL_INTERVAL,

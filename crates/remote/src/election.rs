@@ -112,7 +112,8 @@ impl Election for RemoteElection {
         let (sender, lost) = watch::channel(false);
         let (holder, dropped) = oneshot::channel();
         let registration = TermRegistration::new(&self.terms, &leader, Arc::new(sender));
-        drop(tokio::spawn(self.clone().hold(stream, leader.clone(), dropped, registration)));
+        let held = self.clone().hold(stream, leader.clone(), dropped, registration);
+        drop(goconductor_supervisor::spawn("remote-term", held));
         let term = RemoteTerm { election: self.clone(), leader: leader.clone(), _holder: holder };
         Ok(Leadership::new(leader, lost, Box::new(term)))
     }

@@ -108,7 +108,8 @@ impl Executor {
         });
         // The heartbeats must outlive the last attempt, so they have a token of their own.
         let drained = CancellationToken::new();
-        let heartbeats = tokio::spawn(Arc::clone(&self.in_flight).send_heartbeats(drained.clone()));
+        let heartbeats = Arc::clone(&self.in_flight).send_heartbeats(drained.clone());
+        let heartbeats = goconductor_supervisor::spawn("heartbeats", heartbeats);
         let dispatchers = futures::future::join_all(dispatchers);
         tokio::join!(dispatchers, Arc::clone(&cluster).follow(stop.clone()), registry.run(stop));
         drained.cancel();

@@ -251,7 +251,7 @@ impl Registry {
                 tasks: TaskTracker::new(),
                 stop: entry.stop.clone(),
             });
-            self.tasks.spawn(Arc::clone(&consumer).run());
+            self.tasks.spawn(goconductor_supervisor::supervise("lane-consumer", Arc::clone(&consumer).run()));
             self.consumers.write().insert(consumer.topic.clone(), consumer);
         }
     }

@@ -53,7 +53,7 @@ pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Res
     let (name, address) = (process.name, host.address());
     let membership =
         MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed);
-    let running = tokio::spawn(executor.run(stop));
+    let running = goconductor_supervisor::spawn("executor", executor.run(stop));
     process.drain.draining().await;
     running.await.context("the executor task panicked")?;
     engine.drain().await;

@@ -50,7 +50,9 @@ pub async fn run_with(service: Service, config: Config) -> Result<(), Error> {
     service.check()?;
     let participant = in_process(service);
     let process = Process::start("saga-executor", config).map_err(Error::Embedded)?;
-    goconductor_saga_executor::run_with(process, vec![participant]).await.map_err(Error::Embedded)
+    let drain = process.drain.clone();
+    let running = goconductor_saga_executor::run_with(process, vec![participant]);
+    goconductor_process::until_failure(&drain, running).await.map_err(Error::Embedded)
 }
 
 /// Converts a service to a participant, for programs that create the executor themselves.

@@ -42,6 +42,9 @@ pub use secret_url::SecretUrl;
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
 pub use state_store::{StateStoreBackend, StateStoreConfig};
 
+/// The part of a shutdown besides the attempts in flight. Each of its steps has a limit, and together they are shorter.
+const SHUTDOWN_RESERVE: Duration = Duration::from_secs(15);
+
 /// Configuration of a service.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -261,6 +264,13 @@ impl Config {
     #[must_use]
     pub fn election_url(&self) -> Option<&SecretUrl> {
         self.election.url.as_ref().or(self.state_store.url.as_ref())
+    }
+
+    /// Returns the time after which a process that received a signal ends although its drain is not complete: the time
+    /// for attempts in flight, and that for requests in flight and for the store.
+    #[must_use]
+    pub fn shutdown_limit(&self) -> Duration {
+        self.executor.drain.saturating_add(SHUTDOWN_RESERVE)
     }
 
     /// Checks the settings against each other.

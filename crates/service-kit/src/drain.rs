@@ -1,5 +1,6 @@
 //! Graceful shutdown: accept no new work, wait for running tasks, and name those that did not end.
 
+use crate::log;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,33 +40,45 @@ impl Drain {
     }
 
     /// Starts the drain at the first SIGTERM or SIGINT. A second signal ends the process at once, so that an operator
-    /// does not have to wait.
+    /// does not have to wait. So does the end of `limit`: a task that does not end must not keep the process alive.
+    ///
+    /// A thread of its own receives the signals, so that they take effect even if all threads of the service are blocked.
     ///
     /// # Errors
     /// Returns the error of the operating system if the signal handlers cannot be installed.
     #[cfg(unix)]
-    pub fn on_signals(&self) -> std::io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    pub fn on_signals(&self, limit: Duration) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let signals = {
+            let _entered = runtime.enter();
+            Signals::install()?
+        };
         let drain = self.clone();
-        // The drain does not wait for this task, because it may never end.
-        drop(tokio::spawn(async move {
-            // Both arms are cancel-safe: an unreceived signal stays pending.
-            let first = tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-            };
-            tracing::info!(signal = first, "drain started");
-            drain.signal();
-            let second = tokio::select! {
-                _ = terminate.recv() => SIGTERM_EXIT,
-                _ = interrupt.recv() => SIGINT_EXIT,
-            };
-            tracing::warn!("process ended without drain after a second signal");
-            std::process::exit(second);
-        }));
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(drain.follow_signals(signals, limit)))?;
         Ok(())
+    }
+
+    #[cfg(unix)]
+    async fn follow_signals(self, mut signals: Signals, limit: Duration) {
+        let (first, _) = signals.next().await;
+        // Before the log, which must not delay it.
+        self.signal();
+        tracing::info!(signal = first, "drain started");
+        let exit = match tokio::time::timeout(limit, signals.next()).await {
+            Ok((_, exit)) => {
+                tracing::warn!("process ended without drain after a second signal");
+                exit
+            }
+            Err(_) => {
+                let tasks = self.running.names().join(", ");
+                tracing::error!(?limit, tasks, "process ended although its drain was not complete");
+                EXIT_INCOMPLETE
+            }
+        };
+        log::flush(log::FLUSH_TIMEOUT);
+        std::process::exit(exit);
     }
 
     /// Waits until the drain starts. Cancel-safe.
@@ -118,6 +131,33 @@ impl Drain {
 const SIGTERM_EXIT: i32 = 128 + 15;
 #[cfg(unix)]
 const SIGINT_EXIT: i32 = 128 + 2;
+/// Exit code of a process whose drain was not complete at its limit.
+#[cfg(unix)]
+const EXIT_INCOMPLETE: i32 = 1;
+
+/// The signals that end a process.
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Returns the name of the next signal and the exit code of a process that it ends.
+    async fn next(&mut self) -> (&'static str, i32) {
+        // Both arms are cancel-safe: an unreceived signal stays pending.
+        tokio::select! {
+            _ = self.terminate.recv() => ("SIGTERM", SIGTERM_EXIT),
+            _ = self.interrupt.recv() => ("SIGINT", SIGINT_EXIT),
+        }
+    }
+}
 
 /// The names of running tasks, in the order of their start.
 #[derive(Debug, Default)]

@@ -40,7 +40,8 @@ impl Readiness {
         checks.push((name, check));
     }
 
-    /// Runs all checks concurrently. A check fails if it panics or takes longer than two seconds.
+    /// Runs all checks concurrently. A check fails if it panics or takes longer than two seconds. A process with a failed
+    /// background task is not ready.
     ///
     /// Cancel-safe: dropping the future aborts the checks.
     pub async fn report(&self) -> ReadinessReport {
@@ -63,6 +64,11 @@ impl Readiness {
                 report.ok = detail.is_none();
                 report.detail = detail;
             }
+        }
+        // A process that works has no such check.
+        if let Some(failure) = goconductor_supervisor::failure() {
+            let detail = Some(failure.to_string());
+            reports.push(CheckReport { name: "background_tasks".to_owned(), ok: false, detail });
         }
         ReadinessReport { ready: reports.iter().all(|check| check.ok), checks: reports }
     }

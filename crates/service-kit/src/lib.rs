@@ -10,6 +10,7 @@ pub mod config;
 pub mod drain;
 pub mod fair;
 pub mod health;
+pub mod log;
 pub mod metrics;
 pub mod telemetry;
 

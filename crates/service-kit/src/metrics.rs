@@ -1,5 +1,7 @@
 //! The metrics of this crate.
 
 goconductor_telemetry::metrics! {
+    gauge BACKGROUND_TASKS("goconductor_background_tasks", Count, ["task"], "Running background tasks by name.");
+    counter LOG_LINES_LOST("goconductor_log_lines_lost_total", Count, [], "Log lines that could not be written.");
     gauge BUILD_INFO("goconductor_build_info", Count, ["version"], "Always 1; the label is the version of this release.");
 }

@@ -1,7 +1,7 @@
 //! Logs on stderr, and metrics in the text format of Prometheus.
 
 use crate::config::{LogFormat, TelemetryConfig};
-use crate::metrics;
+use crate::{log, metrics};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use std::io::IsTerminal;
@@ -46,6 +46,10 @@ impl Metrics {
     /// Returns all metrics in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> String {
+        for (task, count) in goconductor_supervisor::running() {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            metrics::BACKGROUND_TASKS.with([task.into()]).set(f64::from(count));
+        }
         self.handle.render()
     }
 
@@ -102,7 +106,9 @@ fn install_recorder() -> Result<Metrics, Error> {
 fn install_log(filter: EnvFilter, format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(log::LogWriter::standard)
+        // An event that cannot be formatted is lost. Reporting it on standard error could block or panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let installed = match format {
         LogFormat::Text => log.try_init(),

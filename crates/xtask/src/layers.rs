@@ -5,7 +5,7 @@ use crate::tree::Package;
 
 /// The folders under `crates/` by layer, lowest first. A crate may depend on crates of lower layers only.
 const LAYERS: &[&[&str]] = &[
-    &["saga", "telemetry"],
+    &["saga", "telemetry", "supervisor"],
     &["definition", "store", "queue", "election", "inbox"],
     &["wire"],
     &["service-kit", "client", "remote", "transition"],

@@ -59,7 +59,7 @@ impl OwnTerms {
         }
         let (notify, lost) = watch::channel(false);
         let (terms, session, watched) = (Arc::downgrade(self), Arc::clone(session), entry.clone());
-        let watcher = tokio::spawn(async move {
+        let watcher = goconductor_supervisor::spawn("election-term", async move {
             if retry_until_answered(|| session.await_removal(&watched)).await.is_ok()
                 && let Some(terms) = terms.upgrade()
             {

@@ -173,19 +173,17 @@ impl KafkaConsumer {
         let consumer = Arc::new(consumer);
         let (notify_closed, closed) = oneshot::channel();
         let (polled, polled_shared) = (Arc::clone(&consumer), Arc::clone(&shared));
-        std::thread::Builder::new()
-            .name("kafka-consumer".to_owned())
-            .spawn(move || {
-                poll(&polled, &polled_shared);
-                // Dropping the last reference leaves the group and blocks until the coordinator responds. That must
-                // happen on this thread and not on a thread of the runtime.
-                while Arc::strong_count(&polled) > 1 {
-                    std::thread::sleep(PAUSED_POLL_TIMEOUT);
-                }
-                drop(polled);
-                notify_closed.send(()).ok();
-            })
-            .map_err(|error| Error::unavailable("failed to start a thread").with_source(error))?;
+        goconductor_supervisor::thread("kafka-consumer", move || {
+            poll(&polled, &polled_shared);
+            // Dropping the last reference leaves the group and blocks until the coordinator responds. That must
+            // happen on this thread and not on a thread of the runtime.
+            while Arc::strong_count(&polled) > 1 {
+                std::thread::sleep(PAUSED_POLL_TIMEOUT);
+            }
+            drop(polled);
+            notify_closed.send(()).ok();
+        })
+        .map_err(|error| Error::unavailable("failed to start a thread").with_source(error))?;
         Ok(Self { name, shared, consumer, closed: Some(closed) })
     }
 

@@ -68,7 +68,7 @@ impl KinesisConsumer {
         let (notify_closed, closed) = oneshot::channel();
         let keeper = LeaseKeeper::new(Arc::clone(&shared));
         // Ends when the consumer is dropped.
-        tokio::spawn(async move {
+        goconductor_supervisor::spawn("kinesis-leases", async move {
             keeper.run(stopped).await;
             notify_closed.send(()).ok();
         });

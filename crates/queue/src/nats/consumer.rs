@@ -64,11 +64,11 @@ impl NatsConsumer {
             no_responders_since: None,
         };
         let connections = status.connections();
-        tokio::spawn(async move {
+        goconductor_supervisor::spawn("nats-consumer", async move {
             receiver.run(connections).await;
             notify_closed.send(()).ok();
         });
-        tokio::spawn(renew_leases(client.clone(), Arc::clone(&shared)));
+        goconductor_supervisor::spawn("nats-leases", renew_leases(client.clone(), Arc::clone(&shared)));
         Ok(Self { client, shared, closed: Some(closed) })
     }
 }

@@ -131,7 +131,7 @@ impl RabbitConnector {
         let (name, blocked) = (self.name, Arc::clone(&self.blocked));
         let mut events = Box::pin(connection.events_listener());
         *blocked.lock() = None;
-        tokio::spawn(async move {
+        goconductor_supervisor::spawn("rabbitmq-connection", async move {
             while let Some(event) = events.next().await {
                 if let Event::ConnectionBlocked(reason) = event {
                     tracing::warn!(

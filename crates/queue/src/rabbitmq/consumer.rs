@@ -128,7 +128,7 @@ impl RabbitConsumer {
         let (notify_closed, closed) = oneshot::channel();
         let (received, received_channel) = (Arc::clone(&shared), channel.clone());
         let received_name = name.clone();
-        tokio::spawn(async move {
+        goconductor_supervisor::spawn("rabbitmq-consumer", async move {
             receive(consumer, &received, &reporter, &received_name).await;
             // Closing the channel returns unacknowledged messages to the queue, in order.
             drop(tokio::time::timeout(CLOSE_TIMEOUT, received_channel.close(200, "closed".into())).await);

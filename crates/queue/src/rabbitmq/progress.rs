@@ -202,7 +202,7 @@ impl ProgressMonitor {
         let consumer = channel.basic_consume(queue.clone(), "".into(), options, FieldTable::default()).await;
         let mut consumer = consumer.map_err(subscribe_failed)?;
         let topics = Arc::clone(&self.topics);
-        tokio::spawn(async move {
+        goconductor_supervisor::spawn("rabbitmq-progress", async move {
             while let Some(Ok(delivery)) = consumer.next().await {
                 if let Some(report) = Report::decode(&delivery.data) {
                     let name = delivery.routing_key.as_str().to_owned();

@@ -35,7 +35,8 @@ impl ChangesFeed {
         let count = Arc::new(count);
         let mut followers = JoinSet::new();
         for (_, channel) in endpoints.all() {
-            followers.spawn(follow(channel, changes.clone(), Arc::clone(&count)));
+            let following = follow(channel, changes.clone(), Arc::clone(&count));
+            followers.spawn(goconductor_supervisor::supervise("store-changes", following));
         }
         Self { changes, closed, _followers: followers }
     }

@@ -9,9 +9,15 @@ pub const ENV_PREFIX: &str = "GOCONDUCTOR_";
 /// Error code of an invalid configuration. Its page is `docs/errors/GC0001.md`.
 pub const INVALID: &str = "GC0001";
 
-/// Variables with the prefix that are read elsewhere: the path of the file, and the variables of the command line.
-pub(super) const NOT_SETTINGS: [&str; 4] =
-    ["GOCONDUCTOR_CONFIG", "GOCONDUCTOR_SERVER", "GOCONDUCTOR_NAMESPACE", "GOCONDUCTOR_COMPLETE"];
+/// Variables with the prefix that are read elsewhere: the path of the file, the variables of the command line, and that
+/// of the tests.
+pub(super) const NOT_SETTINGS: [&str; 5] = [
+    "GOCONDUCTOR_CONFIG",
+    "GOCONDUCTOR_SERVER",
+    "GOCONDUCTOR_NAMESPACE",
+    "GOCONDUCTOR_COMPLETE",
+    "GOCONDUCTOR_TEST_PANIC",
+];
 
 /// A value on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use goconductor_service_kit::drain::Drain;
 #[tokio::test]
 async fn signal_starts_the_drain() {
     let drain = Drain::new();
-    drain.on_signals().expect("signal handlers can be installed");
+    drain.on_signals(Duration::from_secs(60)).expect("signal handlers can be installed");
     let stopping = drain.clone();
     drop(drain.spawn("consumer", async move { stopping.draining().await }));
     assert!(!drain.is_draining());

@@ -180,7 +180,8 @@ impl LeaseKeeper {
             tracing::info!(stream, shard, steal, "consumer acquired a Kinesis lease");
             self.shared.state().shards.insert(lease.shard.clone(), OwnedShard::new(lease));
             let reader = ShardReader::new(Arc::clone(&self.shared), lease.shard.clone(), lease.counter + 1);
-            let reader = self.readers.spawn(reader.run());
+            let reader =
+                self.readers.spawn(goconductor_supervisor::supervise("kinesis-reader", reader.run()));
             if let Some(previous) = self.readers_by_shard.insert(lease.shard.clone(), reader) {
                 previous.abort();
             }
