@@ -131,7 +131,7 @@ async fn dispatch(State(protocols): State<Protocols>, request: Request) -> Respo
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let router = if is_grpc { protocols.grpc } else { protocols.rest };
-    let serve = |request| async move {
+    let serve = |request: Request| async move {
         match router.oneshot(request).await {
             Ok(response) => response,
         }

@@ -48,6 +48,11 @@ impl ResponseHolds {
     fn is_admitted(&self) -> bool {
         self.0.lock().request.is_some()
     }
+
+    fn is_used(&self) -> bool {
+        let held = self.0.lock();
+        held.request.is_some() || held.memory.is_some()
+    }
 }
 
 impl Admission {
@@ -60,15 +65,15 @@ impl Admission {
     ) -> Response {
         let holds = ResponseHolds::default();
         request.extensions_mut().insert(holds.clone());
-        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_read = is_read(&request, is_grpc);
         let is_stream = request.uri().path().ends_with(STREAM);
         let mut response = serve(request).await;
         let length = if is_grpc {
             if is_stream || !holds.is_admitted() {
                 None
             } else {
-                let length;
-                (response, length) = encoded(response).await;
+                let (complete, length) = encode(response).await;
+                response = complete;
                 Some(length)
             }
         } else {
@@ -78,9 +83,13 @@ impl Admission {
         match self.reserve_response(length, is_read).await {
             Ok(Some(memory)) => holds.hold_memory(memory),
             Ok(None) => {}
+            Err(problem) if is_grpc => response = tonic::Status::from(problem).into_http(),
             Err(problem) => response = problem.into_response(),
         }
-        response.extensions_mut().insert(ResponseHold(Arc::new(holds)));
+        // The streams of workers are no responses of the API: a worker that is busy may read later.
+        if holds.is_used() {
+            response.extensions_mut().insert(ResponseHold(Arc::new(holds)));
+        }
         response
     }
 
@@ -113,21 +122,35 @@ impl Admission {
     }
 }
 
+/// Whether a request changes nothing.
+fn is_read(request: &Request<Body>, is_grpc: bool) -> bool {
+    if !is_grpc {
+        return matches!(*request.method(), Method::GET | Method::HEAD);
+    }
+    let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+    ["Get", "List", "Count"].iter().any(|verb| method.starts_with(verb))
+}
+
 /// Creates the semaphore of the memory of responses, one permit per byte.
 pub(super) fn memory(bytes: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)))
 }
 
 /// Encodes the message of a gRPC response, which otherwise has no length before it is sent.
-async fn encoded(response: Response) -> (Response, u64) {
+async fn encode(response: Response) -> (Response, u64) {
+    // An error without a message. It must stay a response of headers only.
+    if response.body().is_end_stream() {
+        return (response, 0);
+    }
     let (parts, body) = response.into_parts();
     match body.collect().await {
         Ok(collected) => {
             let trailers = collected.trailers().cloned();
             let bytes = collected.to_bytes();
             let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            let body = http_body_util::Full::new(bytes).with_trailers(async move { trailers.map(Ok) });
-            (Response::from_parts(parts, Body::new(body)), length)
+            let trailers = async move { trailers.map(Ok) };
+            let body = Body::new(http_body_util::Full::new(bytes).with_trailers(trailers));
+            (Response::from_parts(parts, body), length)
         }
         Err(error) => {
             let status = tonic::Status::internal(format!("failed to encode the response: {error}"));

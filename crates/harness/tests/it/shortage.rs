@@ -4,7 +4,7 @@
 use goconductor_harness::{Api, free_port, goconductor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -352,8 +352,9 @@ async fn silent_connections_leave_files_for_calls_and_are_closed() {
         "{text}"
     );
     assert!(text.contains("connections were refused, because too many are open"), "{text}");
-    let closed =
-        silent.into_iter().map(async |mut connection| connection.read_to_end(&mut Vec::new()).await.is_ok());
+    let closed = silent
+        .into_iter()
+        .map(async |mut connection: TcpStream| connection.read_to_end(&mut Vec::new()).await.is_ok());
     let closed = tokio::time::timeout(SOON, futures::future::join_all(closed)).await.expect("all are closed");
     assert_eq!(closed.len(), 400);
     assert!(reqwest::get(format!("{}/healthz", server.api.base())).await.unwrap().status().is_success());
@@ -396,7 +397,7 @@ async fn request_without_window(port: u16, path: &str, streams: u32) -> TcpStrea
 async fn answer_pings(mut connection: TcpStream) {
     let mut head = [0_u8; 9];
     while connection.read_exact(&mut head).await.is_ok() {
-        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        let length = (usize::from(head[1]) << 8) | usize::from(head[2]);
         let mut payload = vec![0; length];
         let (is_ping, is_answer) = (head[3] == 6, head[4] & 1 == 1);
         if connection.read_exact(&mut payload).await.is_err() {
@@ -455,14 +456,13 @@ async fn command_with_closed_outputs_ends_with_its_usual_code() {
     let folder = tempfile::tempdir().unwrap();
     let invalid = folder.path().join("invalid.yaml");
     std::fs::write(&invalid, "workflow: x\nsteps: 7\n").unwrap();
-    let invalid: PathBuf = invalid;
     let invalid = invalid.display().to_string();
     let unreachable = ["--server", "http://127.0.0.1:1", "workflow", "list"];
     let cases: [(&[&str], i32); 5] = [
         (&["explain"], 0),
         (&["config", "explain"], 0),
         (&["--help"], 0),
-        (&["definition", "validate", &invalid], 8),
+        (&["definition", "validate", invalid.as_str()], 8),
         (&unreachable, 6),
     ];
     for (arguments, expected) in cases {

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Server {
     address: SocketAddr,
     stop: CancellationToken,
-    gateway: JoinHandle<std::io::Result<()>>,
+    gateway: JoinHandle<()>,
     executor: JoinHandle<()>,
     membership: MembershipLease,
 }
@@ -79,6 +79,6 @@ impl Server {
         self.stop.cancel();
         self.membership.withdraw().await;
         self.executor.await.unwrap();
-        self.gateway.await.unwrap().unwrap();
+        self.gateway.await.unwrap();
     }
 }
