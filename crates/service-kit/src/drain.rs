@@ -53,10 +53,9 @@ impl Drain {
             let _entered = runtime.enter();
             Signals::install()?
         };
-        let drain = self.clone();
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || runtime.block_on(drain.follow_signals(signals, limit)))?;
+        let following =
+            goconductor_supervisor::supervise("signals", self.clone().follow_signals(signals, limit));
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(following))?;
         Ok(())
     }
 
