@@ -50,11 +50,12 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let drain = Drain::new();
     drain.on_signals(config.shutdown_limit()).context("failed to install the signal handlers")?;
     goconductor_supervisor::arm();
-    let server = async {
+    // Boxed, because the future of a server is large.
+    let server = Box::pin(async {
         let services = DevServices::start(&config, backend, metrics, &args, address, drain.clone()).await?;
         print_banner(&config.listen.with_port(address.port()).to_string(), &config, &args);
         services.serve(listeners).await
-    };
+    });
     until_failure(&drain, server).await?;
     Ok(())
 }

@@ -51,7 +51,8 @@ pub async fn run_with(service: Service, config: Config) -> Result<(), Error> {
     let participant = in_process(service);
     let process = Process::start("saga-executor", config).map_err(Error::Embedded)?;
     let drain = process.drain.clone();
-    let running = goconductor_saga_executor::run_with(process, vec![participant]);
+    // Boxed, because the future of a server is large.
+    let running = Box::pin(goconductor_saga_executor::run_with(process, vec![participant]));
     goconductor_process::until_failure(&drain, running).await.map_err(Error::Embedded)
 }
 
