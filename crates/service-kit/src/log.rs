@@ -211,7 +211,9 @@ mod tests {
         }
     }
 
-    fn controlled(capacity: usize) -> (Arc<LogBuffer>, Sender<io::Result<usize>>, Arc<Mutex<Vec<u8>>>) {
+    type Allow = Sender<io::Result<usize>>;
+
+    fn controlled(capacity: usize) -> (Arc<LogBuffer>, Allow, Arc<Mutex<Vec<u8>>>) {
         let (allow, results) = channel();
         let written = Arc::new(Mutex::new(Vec::new()));
         let sink = ControlledSink { results, written: Arc::clone(&written) };
