@@ -4,6 +4,7 @@ use crate::args::Cli;
 use crate::error::Exit;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, Error, Parser};
+use std::io::Write;
 
 /// Parses the command line. Ends the process with a message if it is not valid.
 pub(crate) fn command_line() -> Cli {
@@ -17,7 +18,6 @@ pub(crate) fn command_line() -> Cli {
 
 /// Shows the help of a command that was called without a subcommand, and ends the process. The help says what each
 /// subcommand does, in contrast to the message of clap.
-#[allow(clippy::print_stderr, reason = "the output settings are part of the command line that is not valid")]
 fn show_commands(error: &Error) -> ! {
     let name = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(name)) => name.as_str(),
@@ -26,7 +26,8 @@ fn show_commands(error: &Error) -> ! {
     let mut root = Cli::command();
     root.build();
     let help = named(root, name).render_help();
-    eprintln!("{help}");
+    // Help that cannot be written is lost, as with clap.
+    drop(writeln!(std::io::stderr(), "{help}"));
     std::process::exit(Exit::Usage.code().into())
 }
 
