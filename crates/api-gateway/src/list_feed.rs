@@ -76,7 +76,8 @@ impl ListFeeds {
         feeds.insert(namespace.to_owned(), feed.clone());
         let (this, changes) = (Arc::clone(self), self.changes.subscribe());
         let namespace = namespace.to_owned();
-        drop(tokio::spawn(async move { this.run(&namespace, &feed, changes).await }));
+        let running = async move { this.run(&namespace, &feed, changes).await };
+        drop(goconductor_supervisor::spawn("list-feed", running));
         messages
     }
 
