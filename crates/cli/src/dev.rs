@@ -216,7 +216,9 @@ fn print_banner(address: &str, config: &Config, args: &DevArgs) {
     let data = match location(config, args) {
         DatabaseLocation::SqliteEphemeral => "in memory, lost on exit".to_owned(),
         DatabaseLocation::Sqlite(file) | DatabaseLocation::SqliteReadOnly(file) => file.display().to_string(),
-        DatabaseLocation::Postgres { .. } => "PostgreSQL".to_owned(),
+        DatabaseLocation::Postgres { .. } | DatabaseLocation::PostgresReadOnly { .. } => {
+            "PostgreSQL".to_owned()
+        }
     };
     log::print(&format!("  data             {data}"));
     if args.demo {
