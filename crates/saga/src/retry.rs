@@ -6,6 +6,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
+/// The earlier names of failure codes, each with the present one. Policies that name them remain valid.
+const EARLIER_CODES: [(&str, &str); 2] =
+    [("BAD_ANSWER", "BAD_RESPONSE"), ("UNREADABLE_ANSWER", "BAD_RESPONSE")];
+
 /// The growth of the delay from one attempt to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -69,7 +73,8 @@ impl Retry {
     /// Returns whether another attempt may follow `used` attempts, after a failure with this code.
     #[must_use]
     pub fn allows(&self, used: u32, code: &str) -> bool {
-        let listed = |codes: &[String]| codes.iter().any(|each| each == code);
+        let names = |each: &str| each == code || EARLIER_CODES.contains(&(each, code));
+        let listed = |codes: &[String]| codes.iter().any(|each| names(each));
         self.max_attempts.is_none_or(|max| used < max)
             && (self.on.is_empty() || listed(&self.on))
             && !listed(&self.not_on)
@@ -113,4 +118,24 @@ fn unit(workflow: WorkflowId, used: u32, salt: u64) -> f64 {
     z ^= z >> 31;
     // Uses the upper 32 bits, because an `f64` represents every `u32` exactly.
     f64::from(u32::try_from(z >> 32).unwrap_or(0)) / 4_294_967_296.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use alloc::vec;
+
+    #[test]
+    fn policy_with_an_earlier_code_applies_to_the_present_one() {
+        for (earlier, present) in EARLIER_CODES {
+            let only = Retry { on: vec![earlier.to_string()], ..Retry::default() };
+            assert!(
+                only.allows(1, present) && only.allows(1, earlier) && !only.allows(1, "TIMED_OUT"),
+                "{earlier}"
+            );
+            let never = Retry { not_on: vec![earlier.to_string()], ..Retry::default() };
+            assert!(!never.allows(1, present) && never.allows(1, "TIMED_OUT"), "{earlier}");
+        }
+    }
 }
