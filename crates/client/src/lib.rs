@@ -48,6 +48,8 @@ const NAMESPACE: &str = "goconductor-namespace";
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    /// The base address for messages, without a password.
+    address: String,
     namespace: String,
 }
 
@@ -66,9 +68,13 @@ impl Client {
     /// # Errors
     /// Returns [`Error::Address`] if `base_url` or `namespace` is invalid.
     pub fn new(base_url: &str, namespace: &str) -> Result<Self, Error> {
-        let invalid = |reason: &str| Error::Address { text: base_url.to_owned(), reason: reason.to_owned() };
-        let base = Url::parse(base_url)
-            .map_err(|_| invalid("it is not a URL: write it in the form http://127.0.0.1:8470"))?;
+        let invalid_text =
+            |text: &str, reason: &str| Error::Address { text: text.to_owned(), reason: reason.to_owned() };
+        let base = Url::parse(base_url).map_err(|_| {
+            invalid_text(base_url, "it is not a URL: write it in the form http://127.0.0.1:8470")
+        })?;
+        let address = without_password(&base);
+        let invalid = |reason: &str| invalid_text(&address, reason);
         if base.scheme() != "http" {
             return Err(invalid("the scheme must be http://"));
         }
@@ -84,13 +90,13 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| invalid(&error.to_string()))?;
-        Ok(Self { http, base, namespace: namespace.to_owned() })
+        Ok(Self { http, base, address, namespace: namespace.to_owned() })
     }
 
-    /// Returns the address of the server.
+    /// Returns the address of the server, with a password masked.
     #[must_use]
     pub fn address(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+        &self.address
     }
 
     /// Returns the namespace.
@@ -193,6 +199,16 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
+/// Returns a base address for messages, with a password masked.
+fn without_password(url: &Url) -> String {
+    let mut shown = url.clone();
+    if shown.password().is_some() {
+        // The call fails only for a URL without a host, which has no password.
+        shown.set_password(Some("***")).ok();
+    }
+    shown.as_str().trim_end_matches('/').to_owned()
+}
+
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -202,4 +218,19 @@ fn is_loopback(url: &Url) -> bool {
 /// Whether the server marked a response as that of a repeated request.
 fn is_replay(response: &Response) -> bool {
     response.headers().get("idempotency-replayed").is_some_and(|value| value == "true")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn password_of_an_address_is_masked_in_messages() {
+        let client = Client::new("http://operator:secret@127.0.0.1:8470/", "default").unwrap();
+        assert_eq!(client.address(), "http://operator:***@127.0.0.1:8470");
+        let refused =
+            Client::new("https://operator:secret@127.0.0.1:8470", "default").unwrap_err().to_string();
+        assert!(refused.contains("scheme") && !refused.contains("secret"), "{refused}");
+        assert_eq!(Client::new("http://[::1]:8470", "default").unwrap().address(), "http://[::1]:8470");
+    }
 }
