@@ -20,10 +20,12 @@ pub(crate) struct Fields<'a> {
     entries: &'a [Entry],
 }
 
-/// The problems that were found so far.
+/// The problems and warnings that were found so far.
 #[derive(Debug, Default)]
 pub(crate) struct FieldReader {
     pub(crate) problems: Vec<Problem>,
+    /// What is accepted and is probably a mistake.
+    pub(crate) warnings: Vec<Problem>,
 }
 
 impl<'a> At<'a> {
@@ -68,6 +70,10 @@ impl<'a> Fields<'a> {
 impl FieldReader {
     pub(crate) fn push(&mut self, problem: Problem) {
         self.problems.push(problem);
+    }
+
+    pub(crate) fn warn(&mut self, warning: Problem) {
+        self.warnings.push(warning);
     }
 
     /// Returns the fields of an object. Reports unknown keys, each with the most similar known key.

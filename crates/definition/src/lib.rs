@@ -71,6 +71,8 @@ pub struct Checked {
     pub definition: Definition,
     /// The digest of the content: `blake3:…`.
     pub digest: String,
+    /// What was accepted and is probably a mistake, in the order of the text.
+    pub warnings: Vec<Problem>,
 }
 
 /// Parses and checks a definition.
@@ -88,13 +90,17 @@ pub fn parse(text: &[u8], format: Format, limits: &Limits) -> Result<Checked, Ve
         check::expressions_of(&mut reader, &document, &expanded, plan.as_ref());
         checked = plan.map(|_| expanded.definition);
     }
-    let mut problems = reader.problems;
+    let FieldReader { problems, warnings } = reader;
     if let (Some(definition), true) = (checked, problems.is_empty()) {
-        return Ok(Checked { definition, digest: digest::of(&root.to_json()) });
+        return Ok(Checked { definition, digest: digest::of(&root.to_json()), warnings: in_order(warnings) });
     }
+    Err(in_order(problems))
+}
+
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by(|a, b| (a.line, a.column, a.code).cmp(&(b.line, b.column, b.code)));
     problems.dedup();
-    Err(problems)
+    problems
 }
 
 fn read(text: &[u8], format: Format, limits: &Limits) -> Result<node::Node, Problem> {

@@ -52,6 +52,8 @@ pub(crate) const EXPRESSION: &str = "GC1013";
 pub(crate) const REFERENCE: &str = "GC1014";
 /// A number cannot be kept to the digit.
 pub(crate) const NUMBER: &str = "GC1015";
+/// A `switch` has no default branch. This is a warning.
+pub(crate) const NO_DEFAULT_BRANCH: &str = "GC1016";
 /// The language has the feature, and this release does not support it yet.
 pub(crate) const UNSUPPORTED: &str = "GC1020";
 
@@ -72,6 +74,7 @@ pub const ERROR_CODES: &[(&str, &str)] = &[
     (EXPRESSION, "Invalid expression"),
     (REFERENCE, "Unavailable name in an expression"),
     (NUMBER, "Number that cannot be kept exactly"),
+    (NO_DEFAULT_BRANCH, "Switch without a default branch"),
     (UNSUPPORTED, "Unsupported language feature"),
 ];
 

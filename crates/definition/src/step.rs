@@ -1,7 +1,7 @@
 //! Steps with their block structure, as parsed and not yet expanded.
 
 use crate::fields::{At, FieldReader, Fields};
-use crate::problem::{ACTION, COMPENSATION, EXPRESSION, PIVOT, VALUE};
+use crate::problem::{ACTION, COMPENSATION, EXPRESSION, NO_DEFAULT_BRANCH, PIVOT, VALUE};
 use crate::settings::{CompensateKey, Defaults, unsupported};
 use crate::template::condition;
 use goconductor_saga::{Action, Join, Kind, Retry, Timeouts};
@@ -324,6 +324,11 @@ impl FieldReader {
             let Some(steps) = self.required(&fields, "steps") else { continue };
             let steps = self.steps(&steps, defaults, depth + 1);
             branches.push(Branch { name: (number + 1).to_string(), when, exclusive: true, steps });
+        }
+        if !branches.is_empty() && branches.iter().all(|branch| branch.when.is_some()) {
+            let detail = "no branch is the default: if no condition is true, the `switch` is skipped";
+            let warning = at.problem(NO_DEFAULT_BRANCH, detail);
+            self.warn(warning.hint("add a last branch without `when`"));
         }
         Some(branches)
     }

@@ -200,6 +200,18 @@ fn compensation_may_refer_to_the_output_of_its_own_step() {
 }
 
 #[test]
+fn switch_without_a_default_branch_is_accepted_with_a_warning() {
+    let branch = "{when: input.a, steps: [{name: s, run: a/b, compensate: none}]}";
+    let text = format!("workflow: a\nsteps:\n- name: choose\n  switch:\n  - {branch}\n");
+    let checked = parse(text.as_bytes(), Format::Yaml, &Limits::default()).unwrap();
+    let [warning] = &checked.warnings[..] else { panic!("{:?}", checked.warnings) };
+    assert_eq!((warning.code, &*warning.pointer, warning.line), ("GC1016", "/steps/0/switch", 5));
+    let text = format!("{text}  - steps: [{{name: other, run: a/b, compensate: none}}]\n");
+    let checked = parse(text.as_bytes(), Format::Yaml, &Limits::default()).unwrap();
+    assert_eq!(checked.warnings, [], "the last branch is the default");
+}
+
+#[test]
 fn keys_with_the_prefix_x_are_ignored() {
     definition(
         "workflow: a\nx-owner: shop\nsteps: [{name: s, run: a/b, compensate: none, x-note: {a: [1]}}]",
