@@ -118,6 +118,12 @@ impl DefinitionSource {
         })
     }
 
+    /// Formats a warning like a problem.
+    pub(crate) fn show_warning(&self, diagnostic: &Diagnostic, terminal: Terminal) -> String {
+        let detail = format!("warning: {}", diagnostic.detail);
+        self.show(&Diagnostic { detail, ..diagnostic.clone() }, terminal)
+    }
+
     /// Formats a problem with its line and a caret below its column.
     pub(crate) fn show(&self, diagnostic: &Diagnostic, terminal: Terminal) -> String {
         let mut position = self.path.clone();

@@ -262,6 +262,8 @@ pub struct AppliedDefinition {
     pub version: u32,
     /// The digest of the content.
     pub digest: String,
+    /// What was accepted and is probably a mistake.
+    pub warnings: Vec<crate::ProblemDetail>,
     /// Whether the request created the version.
     #[serde(skip)]
     pub created: bool,

@@ -30,6 +30,9 @@ pub(crate) struct AppliedDefinition {
     pub(crate) version: u32,
     /// Digest of the content. Definitions with equal content have equal digests in both formats.
     pub(crate) digest: String,
+    /// What was accepted and is probably a mistake.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<Location>,
     /// Whether the request created the version.
     #[serde(skip)]
     pub(crate) is_new: bool,
@@ -115,7 +118,7 @@ impl Api {
         let ApplyDefinition { name, format, source, dry_run } = apply;
         let text = source.clone();
         let parse = move || goconductor_definition::parse(&text, format, &Limits::default());
-        let Checked { definition, digest } =
+        let Checked { definition, digest, warnings } =
             self.schemas.run(parse).await?.map_err(|problems| invalid_definition(&problems))?;
         if definition.name != name {
             let detail = format!(
@@ -124,13 +127,14 @@ impl Api {
             );
             return Err(Problem::new(DEFINITION, detail.clone()).at("/workflow", detail));
         }
+        let warnings = warnings.iter().map(location).collect();
         if dry_run {
             let newest = self.store().definition(context.namespace.as_str(), &name, None).await?;
             let version = match newest {
                 Some(newest) if newest.digest == digest => newest.version,
                 newest => newest.map_or(0, |newest| newest.version).saturating_add(1),
             };
-            return Ok(AppliedDefinition { name, version, digest, is_new: false });
+            return Ok(AppliedDefinition { name, version, digest, warnings, is_new: false });
         }
         let new = NewDefinition {
             namespace: context.namespace.to_string(),
@@ -146,7 +150,7 @@ impl Api {
         };
         let put = self.store().put_definition(new).await?;
         let DefinitionRecord { name, version, digest, .. } = (*put.record).clone();
-        Ok(AppliedDefinition { name, version, digest, is_new: put.created })
+        Ok(AppliedDefinition { name, version, digest, warnings, is_new: put.created })
     }
 
     /// Lists the newest version of each definition.
@@ -210,7 +214,15 @@ fn not_found(name: &str, version: Option<&str>) -> Problem {
 }
 
 fn invalid_definition(problems: &[goconductor_definition::Problem]) -> Problem {
-    let location = |problem: &goconductor_definition::Problem| Location {
+    let detail = match problems {
+        [only] => format!("line {}: {}", only.line, location(only).detail),
+        several => format!("{} problems", several.len()),
+    };
+    Problem::new(DEFINITION, detail).with_errors(problems.iter().map(location).collect())
+}
+
+fn location(problem: &goconductor_definition::Problem) -> Location {
+    Location {
         pointer: problem.pointer.clone(),
         line: Some(problem.line),
         column: Some(problem.column),
@@ -219,12 +231,7 @@ fn invalid_definition(problems: &[goconductor_definition::Problem]) -> Problem {
             Some(hint) => format!("{}; {hint}", problem.detail),
             None => problem.detail.clone(),
         },
-    };
-    let detail = match problems {
-        [only] => format!("line {}: {}", only.line, location(only).detail),
-        several => format!("{} problems", several.len()),
-    };
-    Problem::new(DEFINITION, detail).with_errors(problems.iter().map(location).collect())
+    }
 }
 
 fn view(record: DefinitionRecord, with_source: bool) -> DefinitionView {

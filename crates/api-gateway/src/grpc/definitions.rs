@@ -39,6 +39,7 @@ impl DefinitionService for GrpcServices {
                     version: applied.version,
                     digest: applied.digest,
                     created: applied.is_new,
+                    warnings: applied.warnings.into_iter().map(message::warning).collect(),
                 })
             })
             .await?;

@@ -6,6 +6,7 @@ use crate::api::locks::LockView;
 use crate::api::processes::ProcessView;
 use crate::api::queues::{BacklogView, LaneView, QueueUserView, SwitchView};
 use crate::api::services::ServiceView;
+use crate::error::Location;
 use crate::time::Time;
 use crate::view::{
     EventView, FailureView, SummaryView, Waiting, WaitingKind, WorkflowStepView, WorkflowView,
@@ -120,6 +121,16 @@ pub(super) fn definition(view: DefinitionView) -> wire::Definition {
         actor: view.actor.unwrap_or_default(),
         source_format: format.into(),
         source: view.source.unwrap_or_default(),
+    }
+}
+
+pub(super) fn warning(location: Location) -> wire::DefinitionWarning {
+    wire::DefinitionWarning {
+        code: location.code.to_owned(),
+        pointer: location.pointer,
+        line: location.line.unwrap_or_default(),
+        column: location.column.unwrap_or_default(),
+        detail: location.detail,
     }
 }
 

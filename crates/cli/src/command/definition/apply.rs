@@ -15,7 +15,12 @@ pub(super) async fn run(files: &[PathBuf], dry_run: bool, session: &ServerSessio
     let mut rejected = 0;
     for source in &sources {
         match client.apply_definition(&source.name(), source.content_type(), &source.text, dry_run).await {
-            Ok(reply) => applied.push(reply),
+            Ok(reply) => {
+                for warning in &reply.value.warnings {
+                    out.message(&source.show_warning(&Diagnostic::from(warning), out.message_terminal()));
+                }
+                applied.push(reply);
+            }
             Err(Error::Invalid(problem)) if !problem.errors.is_empty() => {
                 rejected += 1;
                 for part in &problem.errors {

@@ -25,7 +25,7 @@ pub(super) async fn run(
         }
         (None, None) => return Ok(Exit::Success),
     };
-    let definition = parsed(&source, out)?;
+    let definition = parsed(&source, out)?.definition;
     let text = match format {
         GraphFormat::Text => diagram::text(&definition, out.terminal),
         GraphFormat::Mermaid => diagram::mermaid(&definition),

@@ -3,24 +3,26 @@
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
 use crate::source::{DefinitionSource, Diagnostic};
-use goconductor_definition::{Format, Limits};
-use goconductor_saga::Definition;
+use goconductor_definition::{Checked, Format, Limits};
 use std::path::PathBuf;
 
 /// Validates files without a server.
 pub(super) fn run(files: &[PathBuf], out: &Output) -> Result {
     for source in DefinitionSource::read_all(files)? {
-        parsed(&source, out)?;
+        let checked = parsed(&source, out)?;
+        for warning in &checked.warnings {
+            out.message(&source.show_warning(&Diagnostic::from(warning), out.message_terminal()));
+        }
         out.message(&format!("{} is valid", source.path));
     }
     Ok(Exit::Success)
 }
 
 /// Parses the definition of a source. Prints each problem with its location.
-pub(super) fn parsed(source: &DefinitionSource, out: &Output) -> Result<Definition> {
+pub(super) fn parsed(source: &DefinitionSource, out: &Output) -> Result<Checked> {
     let format = if source.json { Format::Json } else { Format::Yaml };
     let problems = match goconductor_definition::parse(source.text.as_bytes(), format, &Limits::default()) {
-        Ok(checked) => return Ok(checked.definition),
+        Ok(checked) => return Ok(checked),
         Err(problems) => problems,
     };
     for problem in &problems {
