@@ -84,7 +84,7 @@ mod tests {
             (&b"{\"amount\":\n 123456789012345678.99}"[..], "GC2051", "input.json:2:2"),
             (b"{\"a\": {\"b\": 1,\n \"b\": 2}}", "GC2050", "duplicate key \"b\""),
             (b"\xff\xfe{\0}\0", "GC3005", "UTF-16"),
-            (b"{\"a\": }", "GC3005", "expected value"),
+            (b"{\"a\": }", "GC3005", "expected a value"),
         ] {
             fs::write(&path, bytes).unwrap();
             let error = parse("--input", &format!("@{}", path.display())).expect_err(code);

@@ -27,6 +27,8 @@ const MAX_CHECKS_PER_VALUE: u64 = 2000;
 const MAX_COMPARISONS_PER_VALUE: u64 = 200;
 /// Maximum checks of one input: about half a second.
 const MAX_CHECKS: u64 = 20_000_000;
+/// Maximum checks of one value, whatever the input is.
+const MAX_CHECKS_OF_SCHEMA: u64 = MAX_CHECKS / 100;
 /// Maximum checks of one input whose failures are collected. A failure needs about 300 bytes.
 const MAX_COLLECTED_CHECKS: u64 = 200_000;
 /// Maximum checks of a validation that may run on a thread that serves other requests: about 0.1 ms.
@@ -126,11 +128,11 @@ impl InputSchema {
             ));
         }
         // The compiler can follow each way to a schema that applies to the same value.
-        if bound.of(&Json::Null).0 > MAX_CHECKS / 100 {
+        let checks = bound.of(&Json::Null).0;
+        if checks > MAX_CHECKS_OF_SCHEMA {
             return costly(format!(
-                "the schema can check each input {} times: do not nest anyOf, oneOf, allOf, not or $ref so that they \
-                 refer to one schema several times",
-                bound.of(&Json::Null).0
+                "the schema can check each input {checks} times, and the limit is {MAX_CHECKS_OF_SCHEMA}: do not nest \
+                 anyOf, oneOf, allOf, not or $ref so that they refer to one schema several times"
             ));
         }
         let built = on_large_stack(path > MAX_PATH_ON_CALLER, || validator(schema));

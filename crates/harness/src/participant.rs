@@ -15,6 +15,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures::StreamExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
@@ -291,6 +292,11 @@ async fn play(script: &str, output: Value) -> Response {
                 Ok(Bytes::from_static(b"{\"ok\":")),
                 Err(std::io::Error::other("scripted failure")),
             ]);
+            // The head of the response is sent before the body breaks off.
+            let broken = broken.then(async |part| {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                part
+            });
             Body::from_stream(broken).into_response()
         }
         _ => axum::Json(output).into_response(),

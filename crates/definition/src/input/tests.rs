@@ -165,7 +165,7 @@ fn deep_validation_does_not_overflow_a_small_stack() {
 fn violation_states_what_is_expected_and_what_was_found() {
     for (schema, input, pointer, detail) in [
         (json!({"type": "string"}), json!(1), "", "expected a string, found 1"),
-        (json!({"type": ["string", "null"]}), json!([1]), "", "or null"),
+        (json!({"type": ["string", "null"]}), json!([1]), "", "expected null or a string"),
         (json!({"required": ["a"]}), json!({}), "", "missing property \"a\""),
         (json!({"additionalProperties": false}), json!({"x": 1}), "", "unknown property `x`"),
         (

@@ -94,7 +94,7 @@ fn nested_blocks_and_branches_with_several_last_steps_are_joined() {
 fn step_is_skipped_with_named_dependencies_and_not_with_the_step_above() {
     let text = steps(&format!(
         "- {}\n- {}\n- {{name: named, run: do, compensate: none, depends_on: [x]}}\n\
-         - name: plain\n  parallel: {{a: [{}, {}]}}\n\
+         - name: plain\n  parallel: {{a: [{}, {}], b: [{{name: p3, run: do, compensate: none}}]}}\n\
          - name: gated\n  depends_on: [x, y]\n  parallel: {{a: [{}, {{name: g2, run: do, compensate: none}}], \
            b: [{{name: g3, run: do, compensate: none, depends_on: []}}]}}",
         plain("x"),

@@ -8,7 +8,7 @@ use goconductor_election::local::LocalElection;
 use goconductor_queue::memory::{Limits, MemoryQueue};
 use goconductor_saga::{
     Action, Compensation, DEFINITION_FORMAT, Definition, ExpressionError, Expressions, Failure, Json, Kind,
-    Outcome, Phase, Retry, Scope, State, Step, StepIndex, StepStatus, Timeouts, WorkflowId,
+    Outcome, Phase, Retry, Scope, Side, State, Step, StepIndex, StepStatus, Timeouts, WorkflowId,
 };
 use goconductor_saga_executor::{Executor, Participant, Settings, Task};
 use goconductor_store::sqlite::SqliteStore;
@@ -196,7 +196,8 @@ impl Participant for Starved {
         if *calls <= 2 {
             return Outcome::NotSent { failure: Failure::of("LOCAL_SHORTAGE", "too many open files") };
         }
-        Outcome::Done { output: Json::String("x".repeat(self.output_bytes)) }
+        let bytes = if task.side == Side::Execute { self.output_bytes } else { 0 };
+        Outcome::Done { output: Json::String("x".repeat(bytes)) }
     }
 }
 
