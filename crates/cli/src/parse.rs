@@ -63,7 +63,7 @@ mod tests {
     fn missing_subcommand_is_reported_with_the_name_of_its_command() {
         // An option that is set, such as by a variable, turns off the help that clap would show.
         let root = ["goconductor", "--namespace", "n"];
-        let workflow = ["goconductor", "--namespace", "n", "wf"];
+        let workflow = ["goconductor", "wf", "--namespace", "n"];
         for (args, name) in [(&root[..], "goconductor"), (&workflow[..], "goconductor workflow")] {
             let error = Cli::try_parse_from(args).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::MissingSubcommand);
