@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use response::ResponseBody;
+use response::TrackedBody;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -138,7 +138,7 @@ async fn respond(
     router: Router,
     activity: Arc<Activity>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> Result<Response<TrackedBody>, Infallible> {
     let active = activity.request();
     let timeout = grpc_timeout(request.headers());
     let responding = router.oneshot(request.map(Body::new));
@@ -149,7 +149,7 @@ async fn respond(
             Err(_) => tonic::Status::cancelled("Timeout expired").into_http(),
         },
     };
-    Ok(ResponseBody::track(response, active))
+    Ok(TrackedBody::track(response, active))
 }
 
 /// Returns the timeout of a gRPC request: up to eight digits and a unit.

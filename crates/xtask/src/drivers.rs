@@ -35,8 +35,17 @@ const DRIVERS: &[Driver] = &[
     ),
     driver("cel", &["definition"], &[]),
     driver("clap", &["cli", "process"], &[]),
-    driver("hyper", &["saga-executor", "remote"], &[]),
-    driver("hyper-util", &["saga-executor"], &[]),
+    // process: the server of `axum` cannot close silent connections and does not tell when a response was sent.
+    driver(
+        "hyper",
+        &["saga-executor", "remote", "process"],
+        &["crates/saga-executor/src", "crates/remote/src", "crates/process/src/serve"],
+    ),
+    driver(
+        "hyper-util",
+        &["saga-executor", "process"],
+        &["crates/saga-executor/src", "crates/process/src/serve"],
+    ),
     // cli: the participants of the demo. The tests run servers for an HTTP client.
     Driver {
         tests: &["client", "saga-executor"],

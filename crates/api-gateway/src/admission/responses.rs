@@ -25,7 +25,7 @@ const WRITE_WAIT: Duration = Duration::from_secs(45);
 /// The only streaming method of the API.
 const STREAM: &str = "/FollowEvents";
 
-/// What the response to a request holds until it was sent. It is an extension of the request.
+/// The resources that the response to a request holds until it was sent. They are an extension of the request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ResponseHolds(Arc<Mutex<HeldPermits>>);
 

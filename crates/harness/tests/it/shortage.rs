@@ -1,4 +1,4 @@
-//! What a server does when something that it needs is missing: its log, its background tasks, its database, space,
+//! The behaviour of a server that lacks something that it needs: its log, its background tasks, its database, space,
 //! files, and clients that read.
 
 use goconductor_harness::{Api, free_port, goconductor};

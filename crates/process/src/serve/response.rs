@@ -20,7 +20,7 @@ const PART: usize = 64 << 10;
 pub struct ResponseHold(pub Arc<dyn Any + Send + Sync>);
 
 /// The body of a response, and the request that it belongs to.
-pub(super) struct ResponseBody {
+pub(super) struct TrackedBody {
     body: Body,
     /// The rest of a frame that is sent in parts.
     rest: Bytes,
@@ -28,7 +28,7 @@ pub(super) struct ResponseBody {
     _active: ActiveRequest,
 }
 
-/// What a response holds. It is shared by the body and by the parts that were not sent yet.
+/// The resources that a response holds. They are shared by the body and by the parts that were not sent yet.
 struct SharedHold {
     activity: Arc<Activity>,
     number: u64,
@@ -44,7 +44,7 @@ struct ResponsePart {
     held: Arc<SharedHold>,
 }
 
-impl ResponseBody {
+impl TrackedBody {
     /// Tracks a response and its request.
     pub(super) fn track(response: Response<Body>, active: ActiveRequest) -> Response<Self> {
         let (mut parts, body) = response.into_parts();
@@ -77,7 +77,7 @@ impl ResponseBody {
     }
 }
 
-impl HttpBody for ResponseBody {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -157,13 +157,13 @@ mod tests {
     use http_body_util::BodyExt;
     use tokio::time::Instant;
 
-    fn tracked(body: Body) -> (ResponseBody, std::sync::Weak<dyn Any + Send + Sync>) {
+    fn tracked(body: Body) -> (TrackedBody, std::sync::Weak<dyn Any + Send + Sync>) {
         let activity = Arc::new(Activity::new(Instant::now()));
         let held: Arc<dyn Any + Send + Sync> = Arc::new(7);
         let weak = Arc::downgrade(&held);
         let mut response = Response::new(body);
         response.extensions_mut().insert(ResponseHold(held));
-        (ResponseBody::track(response, activity.request()).into_body(), weak)
+        (TrackedBody::track(response, activity.request()).into_body(), weak)
     }
 
     #[tokio::test]

@@ -82,14 +82,6 @@ fn kinds() -> Vec<EventKind> {
             failure: failure.clone(),
             reason: reason.clone(),
         },
-        EventKind::StepUnknown {
-            step,
-            attempt,
-            started_at: some,
-            failure: failure.clone(),
-            doubt_until: time,
-        },
-        EventKind::StepWithdrawn { step },
     ];
     kinds.extend(remaining_kinds(&failure, time));
     kinds
@@ -98,6 +90,14 @@ fn kinds() -> Vec<EventKind> {
 fn remaining_kinds(failure: &Failure, time: Timestamp) -> Vec<EventKind> {
     let (step, attempt, some, reason) = (StepIndex(1), 2, Some(time), Some("asked for".to_owned()));
     vec![
+        EventKind::StepUnknown {
+            step,
+            attempt,
+            started_at: some,
+            failure: failure.clone(),
+            doubt_until: time,
+        },
+        EventKind::StepWithdrawn { step },
         EventKind::RollbackRequested { cause: RollbackCause::Cancelled, reason: reason.clone() },
         EventKind::RollbackRefused { cause: RollbackCause::TimedOut },
         EventKind::RollbackStarted {
