@@ -123,18 +123,18 @@ fn unit(workflow: WorkflowId, used: u32, salt: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
+    use alloc::borrow::ToOwned;
     use alloc::vec;
 
     #[test]
     fn policy_with_an_earlier_code_applies_to_the_present_one() {
         for (earlier, present) in EARLIER_CODES {
-            let only = Retry { on: vec![earlier.to_string()], ..Retry::default() };
+            let only = Retry { on: vec![earlier.to_owned()], ..Retry::default() };
             assert!(
                 only.allows(1, present) && only.allows(1, earlier) && !only.allows(1, "TIMED_OUT"),
                 "{earlier}"
             );
-            let never = Retry { not_on: vec![earlier.to_string()], ..Retry::default() };
+            let never = Retry { not_on: vec![earlier.to_owned()], ..Retry::default() };
             assert!(!never.allows(1, present) && never.allows(1, "TIMED_OUT"), "{earlier}");
         }
     }
