@@ -8,6 +8,7 @@ mod queue;
 mod workflow;
 
 use crate::complete;
+use crate::defaults::{DEFAULT_NAMESPACE, DEFAULT_SERVER, NAMESPACE_VARIABLE, SERVER_VARIABLE};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCandidates, Shell};
 use goconductor_service_kit::config::{Flag, ListenAddress, Sources};
@@ -19,13 +20,6 @@ pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
 pub(crate) use workflow::{BulkArgs, GroupingField, ListArgs, StartArgs, WorkflowCommand};
-
-/// The variable and the default of `--server`.
-pub(crate) const SERVER_VARIABLE: &str = "GOCONDUCTOR_SERVER";
-pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8470";
-/// The variable and the default of `--namespace`.
-pub(crate) const NAMESPACE_VARIABLE: &str = "GOCONDUCTOR_NAMESPACE";
-pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 
 /// Run sagas: either every step completes, or the completed steps are compensated
 #[derive(Debug, Parser)]

@@ -1,6 +1,7 @@
 //! `goconductor dev`: all services in one process.
 
-use crate::args::{DEFAULT_SERVER, DevArgs};
+use crate::args::DevArgs;
+use crate::defaults::DEFAULT_SERVER;
 use crate::demo;
 use crate::error::Result;
 use anyhow::Context;

@@ -7,6 +7,7 @@
 mod args;
 mod command;
 mod complete;
+mod defaults;
 mod demo;
 mod dev;
 mod diagram;
@@ -19,6 +20,7 @@ mod output;
 mod parse;
 mod reference;
 mod session;
+mod shell;
 mod source;
 mod time;
 mod timeline;
@@ -31,7 +33,7 @@ use std::process::ExitCode;
 /// Runs the command of this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    if complete::answer() {
+    if shell::answer() {
         return ExitCode::SUCCESS;
     }
     let cli = parse::command_line();

@@ -262,7 +262,7 @@ pub struct AppliedDefinition {
     pub version: u32,
     /// The digest of the content.
     pub digest: String,
-    /// What was accepted and is probably a mistake.
+    /// Parts that were accepted and are probably mistakes.
     pub warnings: Vec<crate::ProblemDetail>,
     /// Whether the request created the version.
     #[serde(skip)]

@@ -24,7 +24,7 @@ pub(crate) struct Fields<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct FieldReader {
     pub(crate) problems: Vec<Problem>,
-    /// What is accepted and is probably a mistake.
+    /// Parts that are accepted and are probably mistakes.
     pub(crate) warnings: Vec<Problem>,
 }
 

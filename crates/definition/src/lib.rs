@@ -71,7 +71,7 @@ pub struct Checked {
     pub definition: Definition,
     /// The digest of the content: `blake3:…`.
     pub digest: String,
-    /// What was accepted and is probably a mistake, in the order of the text.
+    /// Parts that were accepted and are probably mistakes, in the order of the text.
     pub warnings: Vec<Problem>,
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct AppliedDefinition {
     pub(crate) version: u32,
     /// Digest of the content. Definitions with equal content have equal digests in both formats.
     pub(crate) digest: String,
-    /// What was accepted and is probably a mistake.
+    /// Parts that were accepted and are probably mistakes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<Location>,
     /// Whether the request created the version.

@@ -64,6 +64,10 @@ pub(super) fn violation(error: &ValidationError<'_>) -> String {
             format!("{found} matches several alternatives of `oneOf`, and must match exactly one")
         }
         Kind::Not { .. } => format!("{found} is not allowed, because it matches the schema in `not`"),
+        // The library does not name the property, unless the schema declares others.
+        Kind::FalseSchema if error.schema_path().as_str().ends_with("/additionalProperties") => {
+            format!("an unknown property has the value {found}: remove it, or correct its name")
+        }
         Kind::FalseSchema => format!("no value is allowed here, found {found}"),
         Kind::Contains => "the list has too few or too many items that match `contains`".to_owned(),
         Kind::PropertyNames { error } => format!("invalid property name: {}", violation(error)),

@@ -167,7 +167,13 @@ fn violation_states_what_is_expected_and_what_was_found() {
         (json!({"type": "string"}), json!(1), "", "expected a string, found 1"),
         (json!({"type": ["string", "null"]}), json!([1]), "", "expected null or a string"),
         (json!({"required": ["a"]}), json!({}), "", "missing property \"a\""),
-        (json!({"additionalProperties": false}), json!({"x": 1}), "", "unknown property `x`"),
+        (json!({"additionalProperties": false}), json!({"x": 1}), "", "an unknown property has the value 1"),
+        (
+            json!({"properties": {"a": {}}, "additionalProperties": false}),
+            json!({"x": 1}),
+            "",
+            "unknown property `x`",
+        ),
         (
             json!({"properties": {"a": {"enum": [1, "b"]}}}),
             json!({"a": 2}),

@@ -175,7 +175,7 @@ fn failure_states_the_types_and_what_to_write() {
         ),
         ("input.i - input.u", "write int(…) around the uint"),
         ("input.n + input.i", "test for null first"),
-        ("input.m + input.s", "`+` does not take a map of 1 entries and a string"),
+        ("input.m + input.s", "`+` does not take a map of 1 entries and the string"),
         ("input.s < input.i", "`<` does not take a string and an int: write string(…) around the int"),
         ("input.i && input.b", "bool"),
         ("!input.i", "`!` does not take an int"),

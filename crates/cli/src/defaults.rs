@@ -1,0 +1,8 @@
+//! Variables and defaults of the options that name the server.
+
+/// The variable and the default of `--server`.
+pub(crate) const SERVER_VARIABLE: &str = "GOCONDUCTOR_SERVER";
+pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8470";
+/// The variable and the default of `--namespace`.
+pub(crate) const NAMESPACE_VARIABLE: &str = "GOCONDUCTOR_NAMESPACE";
+pub(crate) const DEFAULT_NAMESPACE: &str = "default";
