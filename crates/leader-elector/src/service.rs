@@ -3,15 +3,13 @@
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use goconductor_election::{CampaignError, Election, Error, Hosted};
+use goconductor_saga::NameKind;
 use goconductor_wire::v1::election_service_server::{ElectionService, ElectionServiceServer};
 use goconductor_wire::v1::{self as wire, CampaignResponse};
 use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-
-/// The maximum length of a name, in bytes.
-const NAME: usize = 256;
 
 type RpcResult<T> = Result<Response<T>, Status>;
 
@@ -47,12 +45,9 @@ fn campaign_status(refusal: &CampaignError) -> Status {
     }
 }
 
-fn checked(name: String, what: &str) -> Result<String, Status> {
-    if name.is_empty() || name.len() > NAME || name.contains(char::is_control) {
-        return Err(Status::invalid_argument(format!(
-            "{what} must have 1 to {NAME} bytes without control characters"
-        )));
-    }
+/// Checks a name by the rule that the gateway applies too.
+fn checked(name: String, kind: NameKind) -> Result<String, Status> {
+    kind.check(&name).map_err(|error| Status::invalid_argument(error.to_string()))?;
     Ok(name)
 }
 
@@ -62,7 +57,8 @@ impl ElectionService for ElectionServer {
 
     async fn campaign(&self, request: Request<wire::CampaignRequest>) -> RpcResult<Self::CampaignStream> {
         let wire::CampaignRequest { name, candidate } = request.into_inner();
-        let (name, candidate) = (checked(name, "the name")?, checked(candidate, "the candidate")?);
+        let (name, candidate) =
+            (checked(name, NameKind::Election)?, checked(candidate, NameKind::Candidate)?);
         if self.stop.is_cancelled() {
             return Err(campaign_status(&CampaignError::ShuttingDown));
         }

@@ -58,7 +58,7 @@ pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};
 pub use json::{JsonError, JsonErrorKind, parse_json};
 pub use labels::{LabelsError, MAX_LABEL_CHARS, MAX_LABELS, check_labels};
 pub use name::{
-    LockKey, MAX_LABEL_BYTES, MAX_LOCK_KEY_BYTES, MAX_TEXT_BYTES, NameError, NameKind, Namespace, ServiceName,
+    LockKey, MAX_LABEL_BYTES, MAX_LOCK_KEY_CHARS, MAX_TEXT_CHARS, NameError, NameKind, Namespace, ServiceName,
 };
 pub use number::keeps_number;
 pub use owed::{Due, Owed, owed};

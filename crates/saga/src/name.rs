@@ -12,12 +12,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Maximum bytes of a namespace, a service name and a definition name: one DNS label.
 pub const MAX_LABEL_BYTES: usize = 63;
-/// Maximum bytes of an action name.
-const MAX_ACTION_BYTES: usize = 128;
-/// Maximum bytes of a lock key.
-pub const MAX_LOCK_KEY_BYTES: usize = 512;
-/// Maximum bytes of a lock owner, an election name and a candidate name.
-pub const MAX_TEXT_BYTES: usize = 256;
+/// Maximum characters of an action name, which are ASCII.
+const MAX_ACTION_CHARS: usize = 128;
+/// Maximum characters of a lock key.
+pub const MAX_LOCK_KEY_CHARS: usize = 512;
+/// Maximum characters of a lock owner, an election name and a candidate name.
+pub const MAX_TEXT_CHARS: usize = 256;
 /// Characters of a refused value that an error message repeats.
 const SHOWN_CHARS: usize = 80;
 
@@ -52,9 +52,9 @@ impl NameKind {
             Self::Namespace => is_label(name),
             Self::Service | Self::Definition => is_label(name) && !name.ends_with('-'),
             Self::Action => is_action(name),
-            Self::LockKey => is_printable(name, MAX_LOCK_KEY_BYTES) && is_path_segment(name),
-            Self::Election => is_printable(name, MAX_TEXT_BYTES) && is_path_segment(name),
-            Self::LockOwner | Self::Candidate => is_printable(name, MAX_TEXT_BYTES),
+            Self::LockKey => is_printable(name, MAX_LOCK_KEY_CHARS) && is_path_segment(name),
+            Self::Election => is_printable(name, MAX_TEXT_CHARS) && is_path_segment(name),
+            Self::LockOwner | Self::Candidate => is_printable(name, MAX_TEXT_CHARS),
         };
         if valid { Ok(()) } else { Err(NameError { kind: self, value: shown(name) }) }
     }
@@ -70,9 +70,36 @@ impl NameKind {
                 "1 to 63 lower-case letters (a-z), digits and hyphens, with no hyphen at the start or the end"
             }
             Self::Action => "1 to 128 letters, digits, `_`, `.` and `-`, other than dots alone",
-            Self::LockKey => "1 to 512 bytes without control characters, other than `.` and `..`",
-            Self::Election => "1 to 256 bytes without control characters, other than `.` and `..`",
-            Self::LockOwner | Self::Candidate => "1 to 256 bytes without control characters",
+            Self::LockKey => "1 to 512 characters, none of them a control character, and not `.` or `..`",
+            Self::Election => "1 to 256 characters, none of them a control character, and not `.` or `..`",
+            Self::LockOwner | Self::Candidate => "1 to 256 characters, none of them a control character",
+        }
+    }
+
+    /// Maximum characters of a name of this kind.
+    #[must_use]
+    pub fn max_chars(self) -> usize {
+        match self {
+            Self::Namespace | Self::Service | Self::Definition => MAX_LABEL_BYTES,
+            Self::Action => MAX_ACTION_CHARS,
+            Self::LockKey => MAX_LOCK_KEY_CHARS,
+            Self::LockOwner | Self::Election | Self::Candidate => MAX_TEXT_CHARS,
+        }
+    }
+
+    /// The rule as a regular expression in the dialect of JSON Schema (ECMA 262). With
+    /// [`max_chars`](Self::max_chars), it accepts the same names as [`check`](Self::check).
+    #[must_use]
+    pub fn pattern(self) -> &'static str {
+        match self {
+            Self::Namespace => "^[a-z0-9][a-z0-9-]*$",
+            Self::Service | Self::Definition => "^[a-z0-9](?:[a-z0-9]|-+[a-z0-9])*$",
+            Self::Action => r"^\.*[A-Za-z0-9_-][A-Za-z0-9_.-]*$",
+            // The first three alternatives leave out `.` and `..`.
+            Self::LockKey | Self::Election => {
+                r"^(?:[^.\u0000-\u001f\u007f-\u009f]|[^.\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]|\.[^.\u0000-\u001f\u007f-\u009f]|[^\u0000-\u001f\u007f-\u009f]{3,})$"
+            }
+            Self::LockOwner | Self::Candidate => r"^[^\u0000-\u001f\u007f-\u009f]+$",
         }
     }
 
@@ -107,13 +134,14 @@ fn is_label(name: &str) -> bool {
 }
 
 fn is_action(name: &str) -> bool {
-    (1..=MAX_ACTION_BYTES).contains(&name.len())
+    (1..=MAX_ACTION_CHARS).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
         && !name.bytes().all(|byte| byte == b'.')
 }
 
-fn is_printable(name: &str, max_bytes: usize) -> bool {
-    (1..=max_bytes).contains(&name.len()) && !name.contains(char::is_control)
+/// A JSON Schema limits characters, not bytes. The check counts the same.
+fn is_printable(name: &str, max_chars: usize) -> bool {
+    (1..=max_chars).contains(&name.chars().count()) && !name.contains(char::is_control)
 }
 
 /// Returns whether a URL can name it as a path segment: HTTP clients remove `.` and `..` from a path.
