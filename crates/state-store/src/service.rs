@@ -85,9 +85,11 @@ serve! {
     definitions {
         put_definition: PutDefinitionRequest => PutDefinitionResponse;
         newest_versions: NewestVersionsRequest => NewestVersionsResponse;
+        archive_definition: ArchiveDefinitionRequest => ArchiveDefinitionResponse;
         get_definition: GetDefinitionRequest => GetDefinitionResponse;
         list_definitions: ListDefinitionsRequest => ListDefinitionsResponse;
         put_service: PutServiceRequest => PutServiceResponse;
+        delete_service: DeleteServiceRequest => DeleteServiceResponse;
         list_services: ListServicesRequest => ListServicesResponse;
     }
     ledger {

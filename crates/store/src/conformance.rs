@@ -151,6 +151,11 @@ pub const CASES: &[Case] = &[
         name: "concurrent_applies_create_consecutive_versions",
         run: |f| Box::pin(definitions::concurrent(f)),
     },
+    Case {
+        name: "archived_definition_keeps_its_versions_until_applied_again",
+        run: |f| Box::pin(definitions::archived(f)),
+    },
+    Case { name: "deleted_service_is_not_listed", run: |f| Box::pin(definitions::deleted_service(f)) },
     Case { name: "repeated_put_replaces_service", run: |f| Box::pin(definitions::services(f)) },
     Case { name: "filter_compares_every_field", run: |f| Box::pin(lists::compared_by_every_field(f)) },
     Case { name: "filter_conditions_can_be_combined", run: |f| Box::pin(lists::combined(f)) },

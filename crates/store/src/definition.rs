@@ -12,19 +12,27 @@ use std::sync::Arc;
 #[async_trait]
 pub trait DefinitionStore: std::fmt::Debug + Send + Sync {
     /// Applies a definition. Content equal to the newest version changes nothing; changed content becomes the next
-    /// version.
+    /// version. An archived definition is restored.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
     async fn put_definition(&self, new: NewDefinition) -> Result<PutDefinition, Error>;
 
-    /// Returns the newest version of each definition, in the order of `names`. The entry of an unknown name is `None`.
+    /// Archives a definition: its newest version is no longer returned, while each version can still be read by its
+    /// number. Returns `false`, and changes nothing, if the definition does not exist or is archived.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
+    async fn archive_definition(&self, name: &DefinitionName) -> Result<bool, Error>;
+
+    /// Returns the newest version of each definition, in the order of `names`. The entry of an unknown or archived
+    /// definition is `None`.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the database cannot be reached.
     async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error>;
 
-    /// Returns a definition, in its newest version if `version` is `None`.
+    /// Returns a definition, in its newest version if `version` is `None`. An archived definition has no newest version.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the database cannot be reached.
@@ -35,8 +43,8 @@ pub trait DefinitionStore: std::fmt::Debug + Send + Sync {
         version: Option<u32>,
     ) -> Result<Option<DefinitionRecord>, Error>;
 
-    /// Returns the newest version of each definition, by name. If `name` is set, returns every version of that
-    /// definition instead, newest first.
+    /// Returns the newest version of each definition that is not archived, by name. If `name` is set, returns every
+    /// version of that definition instead, newest first, archived or not.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the database cannot be reached.
@@ -48,6 +56,12 @@ pub trait DefinitionStore: std::fmt::Debug + Send + Sync {
     /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
     async fn put_service(&self, service: ServiceRecord) -> Result<(), Error>;
 
+    /// Deletes the record of a service. Returns `false` if there is none.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
+    async fn delete_service(&self, namespace: &str, name: &str) -> Result<bool, Error>;
+
     /// Returns all services of all namespaces, by name.
     ///
     /// # Errors
@@ -57,10 +71,12 @@ pub trait DefinitionStore: std::fmt::Debug + Send + Sync {
 
 layer!(DefinitionStore, DefinitionLayer {
     fn put_definition(new: NewDefinition) -> PutDefinition;
+    fn archive_definition(name: &DefinitionName) -> bool;
     fn newest(names: &[DefinitionName]) -> Vec<Option<u32>>;
     fn definition(namespace: &str, name: &str, version: Option<u32>) -> Option<DefinitionRecord>;
     fn definitions(namespace: &str, name: Option<&str>) -> Vec<DefinitionRecord>;
     fn put_service(service: ServiceRecord) -> ();
+    fn delete_service(namespace: &str, name: &str) -> bool;
     fn services() -> Vec<ServiceRecord>;
 });
 

@@ -18,6 +18,13 @@ impl DefinitionStore for RemoteStore {
         Ok(PutDefinition { record: Arc::new(record), created: response.created })
     }
 
+    async fn archive_definition(&self, name: &DefinitionName) -> Result<bool, Error> {
+        let DefinitionName { namespace, name } = name.clone();
+        let request = wire::ArchiveDefinitionRequest { namespace, name };
+        let response = self.call(Repeat::Never, rpc!(archive_definition, request)).await?;
+        Ok(response.archived)
+    }
+
     async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
         let name = |each: &DefinitionName| {
             let DefinitionName { namespace, name } = each.clone();
@@ -50,6 +57,12 @@ impl DefinitionStore for RemoteStore {
         let request = wire::PutServiceRequest { service: Some(one((&service).try_into())?) };
         self.call(Repeat::Idempotent, rpc!(put_service, request)).await?;
         Ok(())
+    }
+
+    async fn delete_service(&self, namespace: &str, name: &str) -> Result<bool, Error> {
+        let request = wire::DeleteServiceRequest { namespace: namespace.to_owned(), name: name.to_owned() };
+        let response = self.call(Repeat::Never, rpc!(delete_service, request)).await?;
+        Ok(response.deleted)
     }
 
     async fn services(&self) -> Result<Vec<ServiceRecord>, Error> {

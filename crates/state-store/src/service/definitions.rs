@@ -20,6 +20,15 @@ pub(super) async fn put_definition(
     )
 }
 
+pub(super) async fn archive_definition(
+    store: &dyn DefinitionStore,
+    request: wire::ArchiveDefinitionRequest,
+) -> Result<wire::ArchiveDefinitionResponse, Status> {
+    let wire::ArchiveDefinitionRequest { namespace, name } = request;
+    let archived = into_status(store.archive_definition(&DefinitionName { namespace, name }).await)?;
+    Ok(wire::ArchiveDefinitionResponse { archived })
+}
+
 pub(super) async fn newest_versions(
     store: &dyn DefinitionStore,
     request: wire::NewestVersionsRequest,
@@ -58,6 +67,14 @@ pub(super) async fn put_service(
     let service = required(request.service, "a service")?;
     into_status(store.put_service(service.try_into()?).await)?;
     Ok(wire::PutServiceResponse {})
+}
+
+pub(super) async fn delete_service(
+    store: &dyn DefinitionStore,
+    request: wire::DeleteServiceRequest,
+) -> Result<wire::DeleteServiceResponse, Status> {
+    let deleted = into_status(store.delete_service(&request.namespace, &request.name).await)?;
+    Ok(wire::DeleteServiceResponse { deleted })
 }
 
 pub(super) async fn list_services(

@@ -189,3 +189,72 @@ pub(super) async fn services(factory: Arc<dyn Factory>) -> CaseResult {
     let found = reopened.store.services().await.map_err(unexpected("services"))?;
     expect_eq("the services, by name", &found, &vec![early, new, other])
 }
+
+pub(super) async fn archived(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let name = |name: &str| DefinitionName { namespace: NAMESPACE.to_owned(), name: name.to_owned() };
+    for (name, digest) in [("order", "a"), ("order", "b"), ("other", "a")] {
+        put(&fixture, named(name, digest)).await?;
+    }
+    put(&fixture, NewDefinition { namespace: "other".to_owned(), ..named("order", "a") }).await?;
+    let archive = async |fixture: &Fixture, each: &str| {
+        fixture.store.archive_definition(&name(each)).await.map_err(unexpected("archive_definition"))
+    };
+    expect_eq("whether an unknown definition was archived", &archive(&fixture, "unknown").await?, &false)?;
+    expect_eq("whether the definition was archived", &archive(&fixture, "order").await?, &true)?;
+    let fixture = Fixture { store: factory.reopen(fixture.store).await? };
+    expect_eq("whether it was archived again", &archive(&fixture, "order").await?, &false)?;
+    let newest = async |fixture: &Fixture| {
+        fixture.store.newest(&[name("order"), name("other")]).await.map_err(unexpected("newest"))
+    };
+    expect_eq("the newest versions while archived", &newest(&fixture).await?, &vec![None, Some(1)])?;
+    let found = get(&fixture, "order", None).await?.is_some();
+    expect_eq("whether the newest version is returned while archived", &found, &false)?;
+    for version in [1, 2] {
+        let found = get(&fixture, "order", Some(version)).await?.map(|found| found.version);
+        expect_eq("a version by its number while archived", &found, &Some(version))?;
+    }
+    let list = async |fixture: &Fixture, name: Option<&str>| {
+        let found = fixture.store.definitions(NAMESPACE, name).await.map_err(unexpected("definitions"))?;
+        Ok::<_, String>(found.into_iter().map(|each| (each.name, each.version)).collect::<Vec<_>>())
+    };
+    let (order, other) = ("order".to_owned(), "other".to_owned());
+    expect_eq("the list while archived", &list(&fixture, None).await?, &vec![(other.clone(), 1)])?;
+    let versions = vec![(order.clone(), 2), (order.clone(), 1)];
+    expect_eq("the versions while archived", &list(&fixture, Some("order")).await?, &versions)?;
+    let in_other_namespace = fixture.store.definition("other", "order", None).await;
+    let found = in_other_namespace.map_err(unexpected("definition"))?.is_some();
+    expect_eq("whether another namespace keeps its definition", &found, &true)?;
+    let restored = put(&fixture, named("order", "b")).await?;
+    let outcome = (restored.record.version, restored.created);
+    expect_eq("the version that equal content restores", &outcome, &(2, false))?;
+    expect_eq("the newest versions after that", &newest(&fixture).await?, &vec![Some(2), Some(1)])?;
+    archive(&fixture, "order").await?;
+    let changed = put(&fixture, named("order", "c")).await?;
+    let outcome = (changed.record.version, changed.created);
+    expect_eq("the version of changed content", &outcome, &(3, true))?;
+    expect_eq("the list after that", &list(&fixture, None).await?, &vec![(order, 3), (other, 1)])
+}
+
+pub(super) async fn deleted_service(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let service = |namespace: &str, name: &str| ServiceRecord {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        settings: ServiceSettings::http("http://127.0.0.1:1"),
+        updated_at: at(1),
+    };
+    let (kept, other) = (service("default", "payments"), service("other", "stock"));
+    for record in [&kept, &other, &service("default", "stock")] {
+        fixture.store.put_service(record.clone()).await.map_err(unexpected("put_service"))?;
+    }
+    let delete = async |fixture: &Fixture, name: &str| {
+        fixture.store.delete_service("default", name).await.map_err(unexpected("delete_service"))
+    };
+    expect_eq("whether an unknown service was deleted", &delete(&fixture, "unknown").await?, &false)?;
+    expect_eq("whether the service was deleted", &delete(&fixture, "stock").await?, &true)?;
+    let reopened = Fixture { store: factory.reopen(fixture.store).await? };
+    expect_eq("whether it was deleted again", &delete(&reopened, "stock").await?, &false)?;
+    let found = reopened.store.services().await.map_err(unexpected("services"))?;
+    expect_eq("the services after the deletion", &found, &vec![kept, other])
+}

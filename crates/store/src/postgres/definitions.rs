@@ -23,6 +23,11 @@ impl DefinitionStore for PostgresStore {
         Ok(put)
     }
 
+    async fn archive_definition(&self, name: &DefinitionName) -> Result<bool, Error> {
+        let now = self.now().await?;
+        archive(&mut *self.connection().await?, name, now).await
+    }
+
     async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
         newest(&mut *self.connection().await?, names).await
     }
@@ -42,6 +47,10 @@ impl DefinitionStore for PostgresStore {
 
     async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
         put_service(&mut *self.connection().await?, &service).await
+    }
+
+    async fn delete_service(&self, namespace: &str, name: &str) -> Result<bool, Error> {
+        delete_service(&mut *self.connection().await?, namespace, name).await
     }
 
     async fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
@@ -104,8 +113,9 @@ async fn put(
         .execute(&mut *connection)
         .await
         .map_err(unavailable)?;
-    let newest = get(connection, &new.namespace, &new.definition.name, None).await?;
+    let newest = last(connection, &new.namespace, &new.definition.name).await?;
     if let Some(same) = newest.as_ref().filter(|newest| newest.digest == new.digest) {
+        restore(connection, same).await?;
         return Ok(PutDefinition { record: Arc::new(same.clone()), created: false });
     }
     let version = newest.map_or(1, |newest| newest.version.saturating_add(1));
@@ -142,8 +152,9 @@ async fn put(
 
 async fn newest(connection: &mut PgConnection, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
     let versions: Vec<Option<i32>> = sqlx::query_scalar(
-        "SELECT (SELECT max(version) FROM definitions
-             WHERE definitions.namespace = row.namespace AND definitions.name = row.name)
+        "SELECT (SELECT CASE WHEN archived_at IS NULL THEN version END FROM definitions
+             WHERE definitions.namespace = row.namespace AND definitions.name = row.name
+             ORDER BY version DESC LIMIT 1)
          FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS row (namespace, name, place) ORDER BY place",
     )
     .bind(names.iter().map(|each| escape_nul(&each.namespace)).collect::<Vec<_>>())
@@ -161,8 +172,10 @@ async fn get(
     version: Option<u32>,
 ) -> Result<Option<DefinitionRecord>, Error> {
     let raw: Option<Raw> = sqlx::query_as(
-        "SELECT * FROM definitions WHERE namespace = $1 AND name = $2 AND ($3::int IS NULL OR version = $3)
-         ORDER BY version DESC LIMIT 1",
+        "SELECT * FROM definitions
+         WHERE namespace = $1 AND name = $2
+             AND (version = $3 OR $3::int IS NULL AND archived_at IS NULL AND version =
+                 (SELECT max(version) FROM definitions WHERE namespace = $1 AND name = $2))",
     )
     .bind(escape_nul(namespace))
     .bind(escape_nul(name))
@@ -173,6 +186,58 @@ async fn get(
     raw.map(record).transpose()
 }
 
+/// Returns the newest version of a definition, archived or not.
+async fn last(
+    connection: &mut PgConnection,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<DefinitionRecord>, Error> {
+    let raw: Option<Raw> = sqlx::query_as(
+        "SELECT * FROM definitions WHERE namespace = $1 AND name = $2 ORDER BY version DESC LIMIT 1",
+    )
+    .bind(escape_nul(namespace))
+    .bind(escape_nul(name))
+    .fetch_optional(connection)
+    .await
+    .map_err(unavailable)?;
+    raw.map(record).transpose()
+}
+
+/// Archives a definition by marking its newest version. The marks of older versions have no effect.
+async fn archive(
+    connection: &mut PgConnection,
+    name: &DefinitionName,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let updated = sqlx::query(
+        "UPDATE definitions SET archived_at = $3
+         WHERE namespace = $1 AND name = $2 AND archived_at IS NULL AND version =
+             (SELECT max(version) FROM definitions WHERE namespace = $1 AND name = $2)",
+    )
+    .bind(escape_nul(&name.namespace))
+    .bind(escape_nul(&name.name))
+    .bind(now.0)
+    .execute(connection)
+    .await
+    .map_err(uncertain)?;
+    Ok(updated.rows_affected() > 0)
+}
+
+/// Removes the mark of an archived version. The caller commits.
+async fn restore(connection: &mut PgConnection, record: &DefinitionRecord) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE definitions SET archived_at = NULL
+         WHERE namespace = $1 AND name = $2 AND version = $3 AND archived_at IS NOT NULL",
+    )
+    .bind(escape_nul(&record.namespace))
+    .bind(escape_nul(&record.name))
+    .bind(i32::try_from(record.version).unwrap_or(i32::MAX))
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
 async fn list(
     connection: &mut PgConnection,
     namespace: &str,
@@ -181,8 +246,9 @@ async fn list(
     let sql = match name {
         Some(_) => "SELECT * FROM definitions WHERE namespace = $1 AND name = $2 ORDER BY version DESC",
         None => {
-            "SELECT DISTINCT ON (name COLLATE \"C\") * FROM definitions
-             WHERE namespace = $1 AND $2::text IS NULL ORDER BY name COLLATE \"C\", version DESC"
+            "SELECT * FROM (SELECT DISTINCT ON (name COLLATE \"C\") * FROM definitions
+                 WHERE namespace = $1 AND $2::text IS NULL ORDER BY name COLLATE \"C\", version DESC) AS newest
+             WHERE archived_at IS NULL ORDER BY name COLLATE \"C\""
         }
     };
     let rows: Vec<Raw> = sqlx::query_as(sql)
@@ -208,6 +274,16 @@ async fn put_service(connection: &mut PgConnection, service: &ServiceRecord) -> 
     .await
     .map_err(uncertain)?;
     Ok(())
+}
+
+async fn delete_service(connection: &mut PgConnection, namespace: &str, name: &str) -> Result<bool, Error> {
+    let deleted = sqlx::query("DELETE FROM services WHERE namespace = $1 AND name = $2")
+        .bind(escape_nul(namespace))
+        .bind(escape_nul(name))
+        .execute(connection)
+        .await
+        .map_err(uncertain)?;
+    Ok(deleted.rows_affected() > 0)
 }
 
 async fn services(connection: &mut PgConnection) -> Result<Vec<ServiceRecord>, Error> {

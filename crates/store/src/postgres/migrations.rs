@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/postgres/0007_agreements.sql"),
     include_str!("../../../../migrations/postgres/0008_steps.sql"),
     include_str!("../../../../migrations/postgres/0009_in_place.sql"),
+    include_str!("../../../../migrations/postgres/0010_archive.sql"),
 ];
 /// The advisory lock for migrations. The number is arbitrary.
 const LOCK: i64 = 0x676f_636f_6e64_7563;

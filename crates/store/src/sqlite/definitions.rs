@@ -19,6 +19,11 @@ impl DefinitionStore for SqliteStore {
         self.write_job(move |connection| put(connection, &new, clock())).await
     }
 
+    async fn archive_definition(&self, name: &DefinitionName) -> Result<bool, Error> {
+        let name = name.clone();
+        self.write_job(move |connection| archive(connection, &name, clock())).await
+    }
+
     async fn newest(&self, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
         let names = names.to_vec();
         self.read(move |connection| newest(connection, &names)).await
@@ -41,6 +46,11 @@ impl DefinitionStore for SqliteStore {
 
     async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
         self.write_job(move |connection| put_service(connection, &service)).await
+    }
+
+    async fn delete_service(&self, namespace: &str, name: &str) -> Result<bool, Error> {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        self.write_job(move |connection| delete_service(connection, &namespace, &name)).await
     }
 
     async fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
@@ -89,8 +99,14 @@ fn record((parts, definition): (DefinitionParts, String)) -> Result<DefinitionRe
 }
 
 fn put(connection: &Connection, new: &NewDefinition, now: Timestamp) -> Result<PutDefinition, Error> {
-    let newest = get(connection, &new.namespace, &new.definition.name, None)?;
+    let newest = last(connection, &new.namespace, &new.definition.name)?;
     if let Some(same) = newest.as_ref().filter(|newest| newest.digest == new.digest) {
+        connection
+            .prepare_cached(
+                "UPDATE definitions SET archived_at = NULL
+                 WHERE namespace = ?1 AND name = ?2 AND version = ?3 AND archived_at IS NOT NULL",
+            )?
+            .execute(params![same.namespace, same.name, same.version])?;
         return Ok(PutDefinition { record: Arc::new(same.clone()), created: false });
     }
     let version = newest.map_or(1, |newest| newest.version.saturating_add(1));
@@ -126,12 +142,28 @@ fn put(connection: &Connection, new: &NewDefinition, now: Timestamp) -> Result<P
 }
 
 fn newest(connection: &Connection, names: &[DefinitionName]) -> Result<Vec<Option<u32>>, Error> {
-    let mut statement = connection
-        .prepare_cached("SELECT max(version) FROM definitions WHERE namespace = ?1 AND name = ?2")?;
-    names
-        .iter()
-        .map(|each| Ok(statement.query_row(params![each.namespace, each.name], |row| row.get(0))?))
-        .collect()
+    let mut statement = connection.prepare_cached(
+        "SELECT CASE WHEN archived_at IS NULL THEN version END FROM definitions
+         WHERE namespace = ?1 AND name = ?2 ORDER BY version DESC LIMIT 1",
+    )?;
+    let mut version = |each: &DefinitionName| {
+        let found =
+            statement.query_row(params![each.namespace, each.name], |row| row.get::<_, Option<u32>>(0));
+        Ok(found.optional()?.flatten())
+    };
+    names.iter().map(&mut version).collect()
+}
+
+/// Archives a definition by marking its newest version. The marks of older versions have no effect.
+fn archive(connection: &Connection, name: &DefinitionName, now: Timestamp) -> Result<bool, Error> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE definitions SET archived_at = ?3
+             WHERE namespace = ?1 AND name = ?2 AND archived_at IS NULL AND version =
+                 (SELECT max(version) FROM definitions WHERE namespace = ?1 AND name = ?2)",
+        )?
+        .execute(params![name.namespace, name.name, now.0])?;
+    Ok(changed > 0)
 }
 
 fn get(
@@ -142,10 +174,20 @@ fn get(
 ) -> Result<Option<DefinitionRecord>, Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM definitions
-         WHERE namespace = ?1 AND name = ?2 AND (?3 IS NULL OR version = ?3) ORDER BY version DESC LIMIT 1"
+         WHERE namespace = ?1 AND name = ?2 AND (version = ?3 OR ?3 IS NULL AND archived_at IS NULL AND version =
+             (SELECT max(version) FROM definitions WHERE namespace = ?1 AND name = ?2))"
     );
     let row =
         connection.prepare_cached(&sql)?.query_row(params![namespace, name, version], raw).optional()?;
+    row.map(record).transpose()
+}
+
+/// Returns the newest version of a definition, archived or not.
+fn last(connection: &Connection, namespace: &str, name: &str) -> Result<Option<DefinitionRecord>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM definitions WHERE namespace = ?1 AND name = ?2 ORDER BY version DESC LIMIT 1"
+    );
+    let row = connection.prepare_cached(&sql)?.query_row(params![namespace, name], raw).optional()?;
     row.map(record).transpose()
 }
 
@@ -159,7 +201,8 @@ fn list(
             "SELECT {COLUMNS} FROM definitions WHERE namespace = ?1 AND name = ?2 ORDER BY version DESC"
         ),
         None => format!(
-            "SELECT {COLUMNS} FROM definitions AS newest WHERE namespace = ?1 AND ?2 IS NULL AND version =
+            "SELECT {COLUMNS} FROM definitions AS newest WHERE namespace = ?1 AND ?2 IS NULL
+                 AND archived_at IS NULL AND version =
                  (SELECT max(version) FROM definitions AS each
                   WHERE each.namespace = newest.namespace AND each.name = newest.name)
              ORDER BY name"
@@ -184,6 +227,13 @@ fn put_service(connection: &Connection, service: &ServiceRecord) -> Result<(), E
             service.updated_at.0
         ])?;
     Ok(())
+}
+
+fn delete_service(connection: &Connection, namespace: &str, name: &str) -> Result<bool, Error> {
+    let deleted = connection
+        .prepare_cached("DELETE FROM services WHERE namespace = ?1 AND name = ?2")?
+        .execute(params![namespace, name])?;
+    Ok(deleted > 0)
 }
 
 fn services(connection: &Connection) -> Result<Vec<ServiceRecord>, Error> {

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0004_locks.sql"),
     include_str!("../../../../migrations/sqlite/0005_leases.sql"),
     include_str!("../../../../migrations/sqlite/0006_agreements.sql"),
+    include_str!("../../../../migrations/sqlite/0007_archive.sql"),
 ];
 
 pub(super) fn run(connection: &mut Connection) -> Result<(), Error> {

@@ -10,11 +10,12 @@ use goconductor_saga::{State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     Announcement, Claim, ClaimRequest, ClusterLayer, ClusterStore, Count, DeadLetter, DeadLetterLayer,
-    DeadLetterStore, DefinitionLayer, DefinitionStore, EncodedWorkflow, Error, Field, Filter, LeaseRequest,
-    LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock,
-    LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport,
-    MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition, ServiceRecord,
-    ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    DeadLetterStore, DefinitionLayer, DefinitionName, DefinitionStore, EncodedWorkflow, Error, Field, Filter,
+    LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest,
+    Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer,
+    MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition,
+    ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write,
+    WriteOutcome,
 };
 
 use super::{Fault, inject};
@@ -338,6 +339,23 @@ impl DefinitionLayer for FaultyStore {
             _ => {}
         }
         self.inner.put_definition(new).await
+    }
+
+    async fn archive_definition(&self, name: &DefinitionName) -> Result<bool, Error> {
+        if self.fault != Fault::KeepsArchivedDefinitions {
+            return self.inner.archive_definition(name).await;
+        }
+        // The first call for a definition that exists claims to have archived it.
+        let is_unknown = self.inner.newest(std::slice::from_ref(name)).await?.contains(&None);
+        Ok(!is_unknown && self.calls.fetch_add(1, Ordering::Relaxed) == 0)
+    }
+
+    async fn delete_service(&self, namespace: &str, name: &str) -> Result<bool, Error> {
+        if self.fault != Fault::KeepsDeletedServices {
+            return self.inner.delete_service(namespace, name).await;
+        }
+        let services = self.inner.services().await?;
+        Ok(services.iter().any(|known| known.namespace == namespace && known.name == name))
     }
 
     async fn put_service(&self, service: ServiceRecord) -> Result<(), Error> {
