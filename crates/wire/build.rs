@@ -18,8 +18,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     files.sort();
     let descriptors = protox::compile(&files, [root])?;
+    let api = files.iter().filter(|file| file.starts_with(root.join("goconductor/v1")));
+    let api = protox::compile(api, [root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    std::fs::write(out.join("api_descriptors.bin"), prost::Message::encode_to_vec(&api))?;
     tonic_prost_build::configure()
         // The generated `connect` of a client would conflict with the rpc Connect. Clients create their own channels.
         .build_transport(false)

@@ -50,5 +50,6 @@ pub mod internal {
     tonic::include_proto!("goconductor.internal.v1");
 }
 
-/// The descriptors of all files in `proto/`, for gRPC reflection.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+/// The descriptors of the API, `proto/goconductor/v1`, for gRPC reflection. They leave out the calls between the services
+/// of a release.
+pub const API_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/api_descriptors.bin"));
