@@ -57,6 +57,16 @@ impl Client {
         }
     }
 
+    /// Archives a definition: new starts are refused, and running workflows go on. Applying the definition again
+    /// restores it.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotFound`] if the definition does not exist or is already archived.
+    pub async fn delete_definition(&self, name: &str) -> Result<(), Error> {
+        let request = self.api(Method::DELETE, &["definitions", name]).timeout(crate::CALL_TIMEOUT);
+        self.send(request).await.map(|_| ())
+    }
+
     /// Lists the versions of a definition, newest first.
     ///
     /// # Errors

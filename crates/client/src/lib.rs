@@ -28,9 +28,9 @@ pub use error::{Error, Problem, ProblemDetail};
 pub use follow::Follow;
 pub use response::{
     AppliedDefinition, Count, Counts, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord,
-    ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process, ProcessList,
-    QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, Released, ServiceList, ServiceRecord,
-    Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
+    DeletedService, ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process,
+    ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, Released, ServiceList,
+    ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 

@@ -323,6 +323,20 @@ pub struct ServiceList {
     pub services: Vec<ServiceRecord>,
 }
 
+/// A service whose settings were deleted, and what still uses it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct DeletedService {
+    /// The name.
+    pub name: String,
+    /// The definitions whose newest version runs actions of the service.
+    pub definitions: Vec<String>,
+    /// The number of due commands.
+    pub backlog: u64,
+    /// The number of connected workers.
+    pub workers: u64,
+}
+
 /// A message that no process could handle.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]

@@ -1,6 +1,8 @@
 //! Requests about services, processes and dead letters.
 
-use crate::{Client, DeadLetter, DeadLetterPage, Error, ProcessList, Reply, ServiceList, ServiceRecord};
+use crate::{
+    Client, DeadLetter, DeadLetterPage, DeletedService, Error, ProcessList, Reply, ServiceList, ServiceRecord,
+};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -19,6 +21,14 @@ impl Client {
     /// Returns [`Error::NotFound`] if the service does not exist.
     pub async fn service(&self, name: &str) -> Result<Reply<ServiceRecord>, Error> {
         self.call(self.api(Method::GET, &["services", name])).await
+    }
+
+    /// Deletes the settings of a service, and returns what still uses it.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotFound`] if the service has no settings.
+    pub async fn delete_service(&self, name: &str) -> Result<Reply<DeletedService>, Error> {
+        self.call(self.api(Method::DELETE, &["services", name])).await
     }
 
     /// Lists the running processes.
