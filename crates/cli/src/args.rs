@@ -237,6 +237,11 @@ pub(crate) enum ServiceCommand {
         #[arg(add = ArgValueCandidates::new(complete::services))]
         name: String,
     },
+    /// Delete the settings of a service, and show what still uses it
+    Delete {
+        /// Name of the service
+        name: String,
+    },
     /// Set the address and the limits of a service, replacing its previous settings
     Set {
         /// Name of the service

@@ -35,6 +35,11 @@ pub(crate) enum DefinitionCommand {
         #[arg(add = ArgValueCandidates::new(complete::definitions))]
         name: String,
     },
+    /// Archive a definition: new starts are refused, running workflows go on, applying it again restores it
+    Delete {
+        /// Name of the definition
+        name: String,
+    },
     /// Draw the graph of a definition
     Graph {
         #[command(flatten)]

@@ -1,6 +1,7 @@
 //! `goconductor definition …`
 
 mod apply;
+mod delete;
 mod graph;
 mod show;
 mod validate;
@@ -23,6 +24,7 @@ pub(super) async fn run(
         DefinitionCommand::Get(what) => show::get(&what.name, what.version, &session()?).await,
         DefinitionCommand::Diff { file } => show::diff(&file, &session()?).await,
         DefinitionCommand::Versions { name } => show::versions(&name, &session()?).await,
+        DefinitionCommand::Delete { name } => delete::run(&name, &session()?).await,
         DefinitionCommand::Graph { what, format } => graph::run(what, format, session, out).await,
     }
 }

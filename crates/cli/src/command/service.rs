@@ -5,7 +5,7 @@ use crate::error::{Exit, Result};
 use crate::json_argument::without_duplicates;
 use crate::output::Output;
 use crate::session::ServerSession;
-use goconductor_client::ServiceRecord;
+use goconductor_client::{DeletedService, ServiceRecord};
 use serde_json::{Map, Value, json};
 
 /// Runs a command for services.
@@ -13,6 +13,7 @@ pub(super) async fn run(command: ServiceCommand, session: &ServerSession) -> Res
     let ServerSession { client, out } = session;
     let (reply, done) = match command {
         ServiceCommand::List => return list(session).await,
+        ServiceCommand::Delete { name } => return delete(&name, session).await,
         ServiceCommand::Get { name } => (client.service(&name).await?, ""),
         ServiceCommand::Set { name, url, max_in_flight, limit: limits } => {
             let mut settings = Map::new();
@@ -59,6 +60,25 @@ async fn list(session: &ServerSession) -> Result {
         out.message("no services; add one with `goconductor service set NAME --url URL`");
     } else {
         table(&reply.value.services, out)?;
+    }
+    Ok(Exit::Success)
+}
+
+async fn delete(name: &str, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
+    let reply = client.delete_service(name).await?;
+    let DeletedService { name, definitions, backlog, workers } = &reply.value;
+    if !out.structured(&reply.text)? && out.names_only() {
+        out.data(name)?;
+    }
+    out.message(&format!("service {name:?} deleted"));
+    if !definitions.is_empty() {
+        out.message(&format!("used by the definitions {}", definitions.join(", ")));
+    }
+    if *workers > 0 {
+        out.message(&format!("{workers} connected workers still serve it"));
+    } else if *backlog > 0 {
+        out.message(&format!("{backlog} due commands wait until it is set again or a worker serves it"));
     }
     Ok(Exit::Success)
 }

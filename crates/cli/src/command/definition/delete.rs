@@ -1,0 +1,28 @@
+//! `goconductor definition delete`
+
+use crate::error::{Exit, Result};
+use crate::session::ServerSession;
+
+/// The statuses of workflows that have ended.
+const ENDED: [&str; 3] = ["COMPLETED", "ROLLED_BACK", "TERMINATED"];
+
+/// Archives a definition, and shows how many of its workflows go on.
+pub(super) async fn run(name: &str, session: &ServerSession) -> Result {
+    let ServerSession { client, out } = session;
+    client.delete_definition(name).await?;
+    // The name is that of a definition that existed, so it has no character that a filter must escape.
+    let counts = client.workflow_counts("status", Some(&format!("definition = \"{name}\""))).await?;
+    let open = counts.value.counts.iter().filter(|count| !ENDED.contains(&count.value.as_str()));
+    let open: u64 = open.map(|count| count.count).sum();
+    if out.names_only() {
+        out.data(name)?;
+    } else {
+        out.structured(&serde_json::json!({"name": name, "open_workflows": open}).to_string())?;
+    }
+    out.message(&match open {
+        0 => format!("definition {name:?} deleted"),
+        1 => format!("definition {name:?} deleted; 1 workflow of it goes on"),
+        open => format!("definition {name:?} deleted; {open} workflows of it go on"),
+    });
+    Ok(Exit::Success)
+}
