@@ -430,6 +430,28 @@ async fn operator_calls_require_reasons_and_a_suitable_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn contradictory_request_changes_nothing() {
+    let server = Server::start().await;
+    let refused = server.apply("other", ORDER).await;
+    assert_eq!((refused.status, &refused.body["code"]), (409, &json!("GC2037")), "{}", refused.body);
+    assert_eq!(refused.body["errors"][0]["pointer"], "/workflow");
+    // The problems of a definition without a valid name are reported as such.
+    let invalid = server.apply("other", &ORDER.replace("workflow: order", "workflow: Not A Name")).await;
+    assert_eq!((invalid.status, &invalid.body["code"]), (422, &json!("GC2018")), "{}", invalid.body);
+    assert_eq!(server.apply("order", ORDER).await.status, 201);
+    let start = json!({"definition": "order", "input": {"amount": 1}, "idempotency_key": "a"}).to_string();
+    let kind = ("content-type", "application/json");
+    let differ = server.call("POST", "/api/v1/workflows", &[kind, ("idempotency-key", "b")], &start).await;
+    assert_eq!((differ.status, &differ.body["code"]), (409, &json!("GC2037")), "{}", differ.body);
+    assert_eq!(server.get("/api/v1/workflow-counts").await.body["counts"], json!([]));
+    let same = server.call("POST", "/api/v1/workflows", &[kind, ("idempotency-key", "a")], &start).await;
+    assert_eq!(same.status, 201, "{}", same.body);
+    let id = same.body["id"].as_str().unwrap();
+    let paused = server.post(&format!("/api/v1/workflows/{id}/pause"), Value::Null).await;
+    assert!(matches!(paused.status, 200 | 409), "null is the same as no body: {}", paused.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn service_is_registered_read_and_deleted() {
     let server = Server::start().await;
     let put = |name: &'static str, body: Value| {
@@ -455,6 +477,11 @@ async fn service_is_registered_read_and_deleted() {
         assert_eq!(put("mail", json!({"http": {"url": url}})).await.status, 422, "{url}");
     }
     assert_eq!(put("mail", json!({})).await.status, 422);
+    for array in [json!([null, null, null]), json!({"http": ["http://x"]}), json!({"actions": {"a": [1]}})] {
+        let refused = put("mail", array.clone()).await;
+        assert_eq!((refused.status, &refused.body["code"]), (422, &json!("GC2002")), "{array}");
+        assert!(refused.body["detail"].as_str().unwrap().contains("expected an object"), "{}", refused.body);
+    }
     assert_eq!(put("Not%20A%20Name", json!({"http": {"url": "http://x"}})).await.status, 400);
 }
 

@@ -21,6 +21,8 @@ mod garbage;
 mod grpc;
 mod locks;
 mod overload;
+mod reflection;
+mod removal;
 mod rollback;
 mod sdk;
 mod shortage;
