@@ -17,8 +17,8 @@ pub(crate) mod services;
 pub(crate) mod watch;
 pub(crate) mod workflows;
 
-pub(crate) use context::{CallContext, admission_namespace, header_text};
-pub(crate) use operate::unsupported;
+pub(crate) use context::{CallContext, MAX_HEADER_BYTES, admission_namespace, header_text};
+pub(crate) use operate::{MAX_REASON_CHARS, unsupported};
 
 use crate::Limits;
 use crate::admission::Admission;
@@ -38,7 +38,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// The largest page.
-const MAX_PAGE_SIZE: u32 = 1000;
+pub(crate) const MAX_PAGE_SIZE: u32 = 1000;
 
 /// The operations of the API. Clones share their state.
 #[derive(Debug, Clone)]

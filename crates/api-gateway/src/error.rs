@@ -72,8 +72,13 @@ pub(crate) const INEXACT_NUMBER: Kind =
 pub(crate) const VALIDATION_BUSY: Kind =
     kind(StatusCode::TOO_MANY_REQUESTS, "GC2045", "too many concurrent validations");
 
+pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
+
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
 const RETRYABLE: [Kind; 4] = [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_UNAVAILABLE];
+
+/// The media type of refusals (RFC 9457).
+pub(crate) const MEDIA_TYPE_OF_PROBLEMS: &str = "application/problem+json";
 
 /// The delay after which a request to an unavailable database, election or queue is worth a retry.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -245,7 +250,7 @@ pub(crate) struct ProblemBody {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE_OF_PROBLEMS));
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -340,6 +345,7 @@ mod tests {
         NO_QUEUE,
         QUEUE_CONFLICT,
         QUEUE_UNAVAILABLE,
+        CONTRADICTION,
         DUPLICATE_KEY,
         INEXACT_NUMBER,
         VALIDATION_BUSY,

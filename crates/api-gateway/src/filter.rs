@@ -8,8 +8,8 @@ use crate::time;
 use goconductor_saga::{RollbackCause, Status, Timestamp};
 use goconductor_store::{Comparison, Field, Filter, FilterValue};
 
-/// The longest filter, in bytes.
-const MAX_BYTES: usize = 4096;
+/// The longest filter, in characters.
+pub(crate) const MAX_CHARS: usize = 4096;
 /// The deepest nesting of parentheses.
 const MAX_DEPTH: usize = 16;
 /// The most comparisons.
@@ -17,7 +17,7 @@ const MAX_COMPARISONS: usize = 64;
 
 const FIELDS: &str =
     "status, definition, version, cause, idempotency_key, created_at, ended_at, id, labels.<name>";
-const CAUSES: [RollbackCause; 4] =
+pub(crate) const CAUSES: [RollbackCause; 4] =
     [RollbackCause::StepFailed, RollbackCause::Cancelled, RollbackCause::TimedOut, RollbackCause::Operator];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +33,11 @@ enum FilterToken {
 
 /// Parses a filter. An empty text is no filter. Times relative to `now` become absolute.
 pub(crate) fn parse(text: &str, now: Timestamp) -> ApiResult<Option<Filter>> {
-    if text.len() > MAX_BYTES {
-        return Err(Problem::new(
-            FILTER,
-            format!("the filter has {} bytes, which is over the limit of {MAX_BYTES} bytes", text.len()),
-        ));
+    let length = text.chars().count();
+    if length > MAX_CHARS {
+        let detail =
+            format!("the filter has {length} characters, which is over the limit of {MAX_CHARS} characters");
+        return Err(Problem::new(FILTER, detail));
     }
     let tokens = tokens(text)?;
     if tokens.is_empty() {

@@ -9,9 +9,12 @@ mod locks;
 mod message;
 mod operation;
 mod queues;
+mod reflection;
 mod services;
 mod status;
 mod workflows;
+
+pub use reflection::GrpcRoutes;
 
 use crate::admission::{RequestPermit, ResponseHolds};
 use crate::api::{Api, CallContext, PageRequest, admission_namespace};
@@ -31,7 +34,6 @@ use operation::RestOperation;
 use prost::Message;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
-use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 /// The interval between updates of the health service.
@@ -48,28 +50,20 @@ struct GrpcServices {
 }
 
 /// Builds the router of the gRPC services, `more` services, health and reflection.
-pub(crate) fn router(api: Api, more: impl FnOnce(Routes) -> Routes) -> Router {
+pub(crate) fn router(api: Api, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> Router {
     let limit = api.limits.body_bytes.saturating_add(MESSAGE_OVERHEAD);
     let (reporter, health) = tonic_health::server::health_reporter();
     drop(goconductor_supervisor::spawn("grpc-health", report_health(api.clone(), reporter)));
     let services = GrpcServices { api };
-    let mut routes =
-        Routes::new(WorkflowServiceServer::new(services.clone()).max_decoding_message_size(limit))
-            .add_service(DefinitionServiceServer::new(services.clone()).max_decoding_message_size(limit))
-            .add_service(QueueServiceServer::new(services.clone()).max_decoding_message_size(limit))
-            .add_service(ServiceServiceServer::new(services.clone()).max_decoding_message_size(limit))
-            .add_service(LockServiceServer::new(services.clone()).max_decoding_message_size(limit))
-            .add_service(ElectionServiceServer::new(services).max_decoding_message_size(limit))
-            .add_service(health);
-    match tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(goconductor_wire::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-    {
-        Ok(reflection) => routes = routes.add_service(reflection),
-        Err(error) => tracing::error!(%error, "gRPC reflection failed to start"),
-    }
-    more(routes).into_axum_router()
+    let routes = GrpcRoutes::default()
+        .add_service(WorkflowServiceServer::new(services.clone()).max_decoding_message_size(limit))
+        .add_service(DefinitionServiceServer::new(services.clone()).max_decoding_message_size(limit))
+        .add_service(QueueServiceServer::new(services.clone()).max_decoding_message_size(limit))
+        .add_service(ServiceServiceServer::new(services.clone()).max_decoding_message_size(limit))
+        .add_service(LockServiceServer::new(services.clone()).max_decoding_message_size(limit))
+        .add_service(ElectionServiceServer::new(services).max_decoding_message_size(limit))
+        .add_service(health);
+    more(routes).into_router()
 }
 
 /// Copies the readiness of the gateway to the health service until the gateway shuts down.

@@ -44,11 +44,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use tower::ServiceExt;
 use waiters::Waiters;
 
 pub use admission::Limits as AdmissionLimits;
+pub use grpc::GrpcRoutes;
 pub use run::{admission, limits, run};
 
 /// The time for which shutdown waits for requests in flight.
@@ -96,7 +96,7 @@ pub fn router(dependencies: Dependencies) -> Router {
 }
 
 /// Builds the router of the gateway with `more` gRPC services on the same port.
-pub fn router_with(dependencies: Dependencies, more: impl FnOnce(Routes) -> Routes) -> Router {
+pub fn router_with(dependencies: Dependencies, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> Router {
     goconductor_telemetry::describe(self::metrics::ALL);
     let Dependencies { engine, election, queues, changes, limits, admission, readiness, metrics, stop } =
         dependencies;
@@ -144,7 +144,7 @@ async fn dispatch(State(protocols): State<Protocols>, request: Request) -> Respo
 pub async fn serve(
     listeners: impl Into<Listeners>,
     dependencies: Dependencies,
-    more: impl FnOnce(Routes) -> Routes,
+    more: impl FnOnce(GrpcRoutes) -> GrpcRoutes,
 ) {
     let stop = dependencies.stop.clone();
     let connections = LimitedListener::new(listeners, dependencies.admission.connections);

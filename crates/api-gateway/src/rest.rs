@@ -7,7 +7,10 @@ mod elections;
 mod events;
 mod extract;
 mod guard;
+mod integer;
 mod locks;
+mod object;
+mod openapi;
 mod operate;
 mod operational;
 mod processes;
@@ -23,13 +26,12 @@ use crate::error::{METHOD, NO_ROUTE, Problem};
 use crate::request;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -40,7 +42,8 @@ use utoipa_axum::router::OpenApiRouter;
 #[openapi(info(
     title = "GoConductor",
     description = "GoConductor runs sagas: workflows that complete or are rolled back. The header \
-                   GoConductor-Namespace selects the namespace of a request. Errors are application/problem+json; \
+                   GoConductor-Namespace selects the namespace of a request, and GoConductor-Actor names the caller \
+                   in the history: see components/parameters. Errors are application/problem+json; \
                    each error code has a page at /errors/{code}.",
     license(name = "Apache-2.0", identifier = "Apache-2.0")
 ))]
@@ -66,8 +69,8 @@ impl From<PageQuery> for PageRequest {
 /// Builds the router of the REST API, the console and the operational endpoints.
 pub(crate) fn router(api: Api) -> Router {
     let (router, document) = documented().split_for_parts();
-    let document = complete(serde_json::to_value(document).unwrap_or_default());
-    let without_query = Arc::new(operations_without_query(&document));
+    let document = openapi::complete(serde_json::to_value(document).unwrap_or_default());
+    let without_query = Arc::new(openapi::operations_without_query(&document));
     // Serialized once: the router is cloned for each connection.
     let document = Bytes::from(document.to_string());
     let content_type = [(header::CONTENT_TYPE, "application/json")];
@@ -132,43 +135,6 @@ fn method_name(method: &Method) -> &'static str {
     }
 }
 
-/// Completes the OpenAPI document: it makes operation ids unique, and describes each response that has no
-/// description by the reason phrase of its status.
-fn complete(mut document: Value) -> Value {
-    let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
-    let operations = paths.filter_map(|(_, path)| path.as_object_mut()).flatten();
-    for (_, operation) in operations {
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-        let id = format!("{}_{}", text(operation.pointer("/tags/0")), text(operation.get("operationId")));
-        let Some(operation) = operation.as_object_mut() else { continue };
-        operation.insert("operationId".to_owned(), id.into());
-        let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
-        for (status, response) in responses {
-            let status = status.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
-            let reason = status.and_then(|status| status.canonical_reason()).unwrap_or_default();
-            if let Some(response) = response.as_object_mut() {
-                response.entry("description").or_insert_with(|| reason.into());
-            }
-        }
-    }
-    document
-}
-
-/// Returns the operations of the API, by method and path, whose query has no parameters.
-fn operations_without_query(document: &Value) -> BTreeSet<(String, String)> {
-    let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
-    let operations = paths.filter(|(path, _)| path.starts_with("/api/")).flat_map(|(path, item)| {
-        let methods = item.as_object().into_iter().flatten();
-        methods.map(move |(method, operation)| (method.to_ascii_uppercase(), path.clone(), operation))
-    });
-    let has_query = |operation: &Value| {
-        let parameters = operation.get("parameters").and_then(Value::as_array).into_iter().flatten();
-        parameters.into_iter().any(|parameter| parameter.get("in").is_some_and(|place| place == "query"))
-    };
-    let operations = operations.filter(|(_, _, operation)| !has_query(operation));
-    operations.map(|(method, path, _)| (method, path)).collect()
-}
-
 async fn unknown_path(request: Request) -> Response {
     let detail = format!("unknown path {}; /openapi.json lists all paths", request.uri().path());
     Problem::new(NO_ROUTE, detail).into_response()
@@ -184,7 +150,7 @@ async fn method_not_allowed(request: Request) -> Response {
 }
 
 #[cfg(test)]
-pub(crate) fn document() -> Value {
+pub(crate) fn document() -> serde_json::Value {
     let (_, document) = documented().split_for_parts();
     serde_json::to_value(document).unwrap_or_default()
 }
@@ -195,7 +161,7 @@ mod tests {
 
     #[test]
     fn query_is_known_for_every_operation() {
-        let without = operations_without_query(&document());
+        let without = openapi::operations_without_query(&document());
         let has_none = |method: &str, path: &str| without.contains(&(method.to_owned(), path.to_owned()));
         for (method, path) in [
             ("GET", "/api/v1/workflows"),

@@ -41,13 +41,13 @@ pub(crate) struct WorkflowView {
     pub(crate) error: Option<FailureView>,
     /// Number of the last event.
     pub(crate) seq: u64,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: Time,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) ended_at: Option<Time>,
     /// Time at which the workflow's timeout expires and a rollback begins.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) deadline: Option<Time>,
     /// Steps, in the order of the definition.
     pub(crate) steps: Vec<WorkflowStepView>,
@@ -83,11 +83,11 @@ pub(crate) struct WorkflowStepView {
     pub(crate) attempts: u32,
     /// Number of started attempts to compensate the step.
     pub(crate) compensation_attempts: u32,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) queued_at: Option<Time>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) started_at: Option<Time>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) ended_at: Option<Time>,
     #[schema(value_type = Option<Json>)]
     pub(crate) output: Option<Arc<Json>>,
@@ -101,11 +101,11 @@ pub(crate) struct WorkflowStepView {
 /// The compensation of a step.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CompensationView {
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) queued_at: Option<Time>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) started_at: Option<Time>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) ended_at: Option<Time>,
 }
 
@@ -124,9 +124,9 @@ pub(crate) struct SummaryView {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) seq: u64,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: Time,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) ended_at: Option<Time>,
 }
 

@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use election::{ElectionBackend, ElectionConfig};
-pub use http_url::{HttpUrl, InvalidUrl};
+pub use http_url::{HttpUrl, InvalidUrl, MAX_URL_BYTES};
 pub use ignored::{IgnoreReason, IgnoredVariable};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use queue::{QueueBackend, QueueConfig};

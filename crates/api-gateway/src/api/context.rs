@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use goconductor_saga::{MAX_LABEL_BYTES, Namespace};
 
 /// The longest accepted header value, in bytes.
-const MAX_HEADER_BYTES: usize = 400;
+pub(crate) const MAX_HEADER_BYTES: usize = 400;
 
 /// The caller of an operation and its namespace.
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ pub(crate) struct DeadLetterView {
     /// Reason why no process could handle the message.
     pub(crate) reason: String,
     /// Time at which the message became a dead letter.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) at: Time,
     /// Size of the payload.
     pub(crate) bytes: usize,

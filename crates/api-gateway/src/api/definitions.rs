@@ -6,8 +6,10 @@ use crate::time::Time;
 use crate::view::{action_name, kind_name};
 use bytes::Bytes;
 use goconductor_definition::{Checked, Format, Limits};
-use goconductor_saga::{Definition, Join, decode_text};
-use goconductor_store::{DefinitionRecord, NewDefinition};
+use goconductor_saga::{Definition, Join, Status, decode_text};
+use goconductor_store::{
+    Comparison, DefinitionName, DefinitionRecord, Field, Filter, FilterValue, NewDefinition,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -46,7 +48,7 @@ pub(crate) struct DefinitionView {
     pub(crate) digest: String,
     pub(crate) title: Option<String>,
     pub(crate) description: Option<String>,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: Time,
     pub(crate) actor: Option<String>,
     /// `yaml` or `json`
@@ -151,6 +153,30 @@ impl Api {
         let put = self.store().put_definition(new).await?;
         let DefinitionRecord { name, version, digest, .. } = (*put.record).clone();
         Ok(AppliedDefinition { name, version, digest, warnings, is_new: put.created })
+    }
+
+    /// Archives a definition and returns the number of its workflows that have not ended. They go on.
+    pub(crate) async fn delete_definition(&self, context: &CallContext, name: &str) -> ApiResult<u64> {
+        let key = DefinitionName { namespace: context.namespace.to_string(), name: name.to_owned() };
+        if !self.store().archive_definition(&key).await? {
+            return Err(not_found(name, None));
+        }
+        self.open_workflows(context, name).await
+    }
+
+    /// Counts the workflows of a definition that have not ended.
+    async fn open_workflows(&self, context: &CallContext, name: &str) -> ApiResult<u64> {
+        let of_definition =
+            Filter::Compare(Field::Definition, Comparison::Equal, FilterValue::Text(name.to_owned()));
+        let counts =
+            self.store().counts(context.namespace.as_str(), Field::Status, Some(&of_definition)).await?;
+        let final_names: Vec<_> =
+            Status::ALL.iter().filter(|status| status.is_final()).map(|status| status.as_str()).collect();
+        Ok(counts
+            .iter()
+            .filter(|count| !final_names.contains(&count.value.as_str()))
+            .map(|count| count.count)
+            .sum())
     }
 
     /// Lists the newest version of each definition.

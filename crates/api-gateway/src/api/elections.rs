@@ -25,7 +25,7 @@ pub(crate) struct LeaderView {
     /// leader writes to must reject lower tokens than the highest it has seen.
     pub(crate) fencing_token: u64,
     /// Start of the term. Informative: the election does not use it.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) since: Time,
 }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 /// The shortest lease. A shorter one could not be renewed in time.
-const MIN_TTL: Duration = Duration::from_millis(100);
+pub(crate) const MIN_TTL: Duration = Duration::from_millis(100);
 /// The longest lease. After a longer one, waiting for the lock of a failed owner would not be practical.
-const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// A request to acquire a lock.
 #[derive(Debug)]
@@ -50,10 +50,10 @@ pub(crate) struct LockView {
     /// Fencing token. It is higher than the token of each earlier hold of the same key. A resource that the lock
     /// protects must reject lower tokens than the highest it has seen.
     pub(crate) fencing_token: u64,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) acquired_at: Time,
     /// Time at which the lease expires unless it is renewed, by the database's clock.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) expires_at: Time,
 }
 

@@ -6,8 +6,8 @@ use crate::error::{ApiResult, NO_STEP, Problem, REASON, UNSUPPORTED};
 use crate::view::WorkflowView;
 use goconductor_saga::{Input, Json, StepIndex};
 
-/// The longest reason, in bytes.
-const MAX_REASON_BYTES: usize = 4096;
+/// The longest reason, in characters.
+pub(crate) const MAX_REASON_CHARS: usize = 4096;
 
 impl Api {
     /// Cancels a workflow: it rolls back.
@@ -127,16 +127,14 @@ pub(crate) fn unsupported(feature: &str) -> Problem {
 }
 
 fn optional_reason(reason: Option<String>) -> ApiResult<Option<String>> {
-    match reason {
-        Some(reason) if reason.len() > MAX_REASON_BYTES => {
-            let detail = format!(
-                "the reason has {} bytes, which is over the limit of {MAX_REASON_BYTES} bytes",
-                reason.len()
-            );
-            Err(Problem::new(REASON, detail.clone()).at("/reason", detail))
-        }
-        other => Ok(other.filter(|reason| !reason.trim().is_empty())),
+    let length = reason.as_ref().map_or(0, |reason| reason.chars().count());
+    if length > MAX_REASON_CHARS {
+        let detail = format!(
+            "the reason has {length} characters, which is over the limit of {MAX_REASON_CHARS} characters"
+        );
+        return Err(Problem::new(REASON, detail.clone()).at("/reason", detail));
     }
+    Ok(reason.filter(|reason| !reason.trim().is_empty()))
 }
 
 fn required_reason(reason: Option<String>) -> ApiResult<String> {

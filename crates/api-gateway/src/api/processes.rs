@@ -17,10 +17,10 @@ pub(crate) struct ProcessView {
     pub(crate) kind: String,
     pub(crate) address: String,
     /// Time at which the process joined the cluster.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) since: Time,
     /// Time of the last heartbeat.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) seen_at: Time,
     /// Further information, such as the services that an executor serves.
     pub(crate) about: Json,

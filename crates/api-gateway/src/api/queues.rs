@@ -32,7 +32,7 @@ pub(crate) struct SwitchView {
     #[schema(value_type = Option<String>)]
     pub(crate) phase: Option<MigrationPhase>,
     /// Time of the last change. Null if the queue has never been switched.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) since: Option<Time>,
     /// Revision. Each change increments it.
     pub(crate) revision: u64,
@@ -79,7 +79,7 @@ pub(crate) struct LaneView {
     /// Number of commands that no consumer has received. Null if the queue does not respond.
     pub(crate) waiting: Option<u64>,
     /// Publication time of the oldest of these commands.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) oldest_waiting_at: Option<Time>,
 }
 

@@ -3,7 +3,7 @@
 use super::{Api, CallContext};
 use crate::error::{ApiResult, NO_SERVICE, Problem, WRONG_SHAPE, token};
 use crate::time::Time;
-use goconductor_saga::{NameKind, ServiceName, Side};
+use goconductor_saga::{Action, Definition, NameKind, Namespace, ServiceName, Side};
 use goconductor_service_kit::config::HttpUrl;
 use goconductor_store::{ActionLimits, HttpEndpoint, ServiceRecord, ServiceSettings};
 use goconductor_transition::{clock, topic_of};
@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// The highest limit of commands in flight.
-const MAX_IN_FLIGHT: u32 = 100_000;
+pub(crate) const MAX_IN_FLIGHT: u32 = 100_000;
 /// The most actions with limits of their own.
-const MAX_ACTIONS: usize = 256;
+pub(crate) const MAX_ACTIONS: usize = 256;
 
 /// A request to set how a service is reached and limited.
 #[derive(Debug)]
@@ -43,10 +43,26 @@ pub(crate) struct ServiceView {
     pub(crate) actions: BTreeMap<String, ActionView>,
     /// Whether an executor consumes the service's commands.
     pub(crate) served: bool,
+    /// Number of connected workers.
+    pub(crate) workers: usize,
     /// Number of due commands.
     pub(crate) backlog: u64,
-    #[schema(value_type = String)]
-    pub(crate) updated_at: Time,
+    /// Time at which the settings were set. Absent for a service that only workers serve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) updated_at: Option<Time>,
+}
+
+/// A service whose settings were deleted, and what still uses it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeletedServiceView {
+    pub(crate) name: String,
+    /// Names of the definitions whose newest version runs actions of the service.
+    pub(crate) definitions: Vec<String>,
+    /// Number of due commands. They wait until the service is set again or a worker serves it.
+    pub(crate) backlog: u64,
+    /// Number of connected workers.
+    pub(crate) workers: usize,
 }
 
 /// The limits of an action.
@@ -72,68 +88,149 @@ impl Api {
     /// Sets how a service is reached and limited. The previous settings are replaced.
     pub(crate) async fn put_service(&self, context: &CallContext, put: PutService) -> ApiResult<ServiceView> {
         ServiceName::check(&put.name)?;
+        let name = put.name.clone();
         let record = ServiceRecord {
             namespace: context.namespace.to_string(),
-            name: put.name.clone(),
+            name: name.clone(),
             settings: check_settings(put)?,
             updated_at: clock::now(),
         };
         self.store().put_service(record.clone()).await?;
         self.engine.services_changed().notify_one();
-        Ok(self.service_view(record, &self.ledger_backlog().await?).await)
+        let cluster = self.cluster().await?;
+        Ok(self.service_view(Some(record), &context.namespace, &name, &cluster).await)
     }
 
-    /// Lists the services of the namespace.
+    /// Lists the services of the namespace: those with settings, and those that only workers serve.
     pub(crate) async fn list_services(&self, context: &CallContext) -> ApiResult<ServiceList> {
-        let backlog = self.ledger_backlog().await?;
-        let mut services = Vec::new();
-        for record in self.store().services().await? {
-            if record.namespace == context.namespace.as_str() {
-                services.push(self.service_view(record, &backlog).await);
+        let cluster = self.cluster().await?;
+        let records = self.store().services().await?.into_iter();
+        let records = records.filter(|record| record.namespace == context.namespace.as_str());
+        let mut all: BTreeMap<String, Option<ServiceRecord>> =
+            records.map(|record| (record.name.clone(), Some(record))).collect();
+        for (namespace, name) in cluster.workers.keys() {
+            if *namespace == context.namespace.as_str() {
+                all.entry(name.clone()).or_default();
             }
+        }
+        let mut services = Vec::with_capacity(all.len());
+        for (name, record) in all {
+            services.push(self.service_view(record, &context.namespace, &name, &cluster).await);
         }
         Ok(ServiceList { services })
     }
 
-    /// Returns a service.
+    /// Returns a service that has settings or that workers serve.
     pub(crate) async fn service(&self, context: &CallContext, name: &str) -> ApiResult<ServiceView> {
+        let cluster = self.cluster().await?;
         let services = self.store().services().await?;
         let record = services
             .into_iter()
             .find(|record| record.namespace == context.namespace.as_str() && record.name == name);
-        let record = record.ok_or_else(|| {
-            let detail = format!("service {name} not found in this namespace; PUT registers its address");
-            Problem::new(NO_SERVICE, detail)
-        })?;
-        Ok(self.service_view(record, &self.ledger_backlog().await?).await)
+        if record.is_none() && cluster.workers_of(&context.namespace, name).is_none() {
+            return Err(not_found(name));
+        }
+        Ok(self.service_view(record, &context.namespace, name, &cluster).await)
     }
 
-    /// Returns the due commands of the ledger, by `namespace/service/side`.
-    async fn ledger_backlog(&self) -> ApiResult<BTreeMap<String, u64>> {
-        Ok(self.store().backlog(clock::now()).await?.into_iter().collect())
+    /// Deletes the settings of a service, and returns what still uses it.
+    pub(crate) async fn delete_service(
+        &self,
+        context: &CallContext,
+        name: &str,
+    ) -> ApiResult<DeletedServiceView> {
+        if !self.store().delete_service(context.namespace.as_str(), name).await? {
+            return Err(not_found(name));
+        }
+        self.engine.services_changed().notify_one();
+        let cluster = self.cluster().await?;
+        let definitions = self.store().definitions(context.namespace.as_str(), None).await?.into_iter();
+        let definitions = definitions.filter(|record| uses(&record.definition, name));
+        Ok(DeletedServiceView {
+            name: name.to_owned(),
+            definitions: definitions.map(|record| record.name).collect(),
+            backlog: cluster.backlog_of(&context.namespace, name),
+            workers: cluster.workers_of(&context.namespace, name).unwrap_or_default(),
+        })
     }
 
-    async fn service_view(&self, record: ServiceRecord, backlog: &BTreeMap<String, u64>) -> ServiceView {
-        let ServiceRecord { namespace, name, settings, updated_at } = record;
+    /// Reads what the services of all namespaces have in common.
+    async fn cluster(&self) -> ApiResult<ClusterState> {
+        let members = self.store().members().await?;
+        let mut workers = BTreeMap::new();
+        for served in members.iter().flat_map(|member| member.announcement.info.served()) {
+            // An executor that calls an address knows it from the settings.
+            if served.workers > 0 || !matches!(served.by.as_str(), "" | "http") {
+                let key = (served.namespace.clone(), served.service.clone());
+                *workers.entry(key).or_default() += served.workers;
+            }
+        }
+        let backlog = self.store().backlog(clock::now()).await?.into_iter().collect();
+        Ok(ClusterState { workers, backlog })
+    }
+
+    async fn service_view(
+        &self,
+        record: Option<ServiceRecord>,
+        namespace: &Namespace,
+        name: &str,
+        cluster: &ClusterState,
+    ) -> ServiceView {
+        let updated_at = record.as_ref().map(|record| record.updated_at.into());
+        let settings = record.map(|record| record.settings).unwrap_or_default();
         let limits = |(name, limits): (&String, &ActionLimits)| {
             (name.clone(), ActionView { max_in_flight: limits.max_in_flight })
         };
-        let topic = topic_of(&namespace, &name, Side::Execute);
+        let topic = topic_of(namespace.as_str(), name, Side::Execute);
         ServiceView {
+            name: name.to_owned(),
             http: settings.url().map(|url| HttpView {
                 url: goconductor_service_kit::config::SecretUrl::new(url).to_string(),
             }),
             actions: settings.actions.iter().map(limits).collect(),
             max_in_flight: settings.max_in_flight,
             served: self.engine.queue().has_consumer(&topic).await.unwrap_or(false),
-            backlog: [Side::Execute, Side::Compensate]
-                .iter()
-                .filter_map(|side| backlog.get(&format!("{namespace}/{name}/{}", side.as_str())))
-                .sum(),
-            updated_at: updated_at.into(),
-            name,
+            workers: cluster.workers_of(namespace, name).unwrap_or_default(),
+            backlog: cluster.backlog_of(namespace, name),
+            updated_at,
         }
     }
+}
+
+/// The state of all services that their settings do not contain.
+struct ClusterState {
+    /// The number of connected workers of each service that is served without an address, by namespace and name.
+    workers: BTreeMap<(String, String), usize>,
+    /// The number of due commands, by `namespace/service/side`.
+    backlog: BTreeMap<String, u64>,
+}
+
+impl ClusterState {
+    fn workers_of(&self, namespace: &Namespace, name: &str) -> Option<usize> {
+        self.workers.get(&(namespace.to_string(), name.to_owned())).copied()
+    }
+
+    fn backlog_of(&self, namespace: &Namespace, name: &str) -> u64 {
+        let of_side = |side: &Side| self.backlog.get(&format!("{namespace}/{name}/{}", side.as_str()));
+        [Side::Execute, Side::Compensate].iter().filter_map(of_side).sum()
+    }
+}
+
+/// Whether a step of a definition runs an action of a service.
+fn uses(definition: &Definition, service: &str) -> bool {
+    let mut actions = definition.steps.iter().flat_map(|step| {
+        let compensation = step.compensate.as_ref().map(|compensation| &compensation.action);
+        std::iter::once(&step.action).chain(compensation)
+    });
+    actions.any(|action| {
+        let Action::Run { service: of, .. } = action;
+        of == service
+    })
+}
+
+fn not_found(name: &str) -> Problem {
+    let detail = format!("service {name} not found in this namespace; PUT registers its address");
+    Problem::new(NO_SERVICE, detail)
 }
 
 fn check_settings(put: PutService) -> ApiResult<ServiceSettings> {

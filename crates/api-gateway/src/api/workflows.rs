@@ -2,7 +2,8 @@
 
 use super::{Api, CallContext, PageRequest, invalid_page_token};
 use crate::error::{
-    ApiResult, INPUT, Location, NO_DEFINITION, NO_WORKFLOW, PARAMETER, Problem, TOO_LARGE, WRONG_SHAPE,
+    ApiResult, CONTRADICTION, INPUT, Location, NO_DEFINITION, NO_WORKFLOW, PARAMETER, Problem, TOO_LARGE,
+    WRONG_SHAPE,
 };
 use crate::filter;
 use crate::request;
@@ -11,7 +12,7 @@ use crate::view::{self, SummaryView, Waiting, WorkflowView};
 use goconductor_definition::InputProblem;
 use goconductor_saga::{Json, Plan, State, WorkflowId, check_labels};
 use goconductor_service_kit::fair::Permit;
-use goconductor_store::{Field, ListRequest, Loaded};
+use goconductor_store::{Comparison, Field, Filter, FilterValue, ListRequest, Loaded};
 use goconductor_transition::{Error, StartRequest, clock};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use utoipa::ToSchema;
 /// The longest long poll. A longer wait is cut to it.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 /// The most characters of an idempotency key.
-const MAX_KEY_CHARS: usize = 256;
+pub(crate) const MAX_KEY_CHARS: usize = 256;
 
 /// A request to start a workflow.
 #[derive(Debug)]
@@ -87,6 +88,9 @@ pub(crate) struct AwaitedWorkflow {
 }
 
 impl CountField {
+    /// The names of the fields.
+    pub(crate) const NAMES: [&str; 2] = ["status", "definition"];
+
     /// Parses the name of the field. An absent name means the status.
     pub(crate) fn parse(name: Option<&str>) -> ApiResult<Self> {
         match name {
@@ -118,7 +122,7 @@ impl Api {
         let waiting_permit = self.waiting_permit(context, wait)?;
         let slot = self.admission.acquire_start_slot(namespace).await?;
         let input = input.unwrap_or_else(|| serde_json::json!({}));
-        let plan = self.plan(namespace, &definition, version).await?;
+        let plan = self.plan(namespace, &definition, version, key.as_deref()).await?;
         let input = self.check_input(namespace, &plan, input).await?;
         self.admission.charge_start(namespace, &plan, version, clock::monotonic())?;
         let request = StartRequest {
@@ -229,16 +233,42 @@ impl Api {
         view::waiting_on(&**self.engine.queue(), plan, state, clock::now()).await
     }
 
-    async fn plan(&self, namespace: &str, name: &str, version: Option<u32>) -> ApiResult<Arc<Plan>> {
-        self.engine.plan(namespace, name, version).await.map_err(|error| match (&error, version) {
-            (Error::NoSuchDefinition, None) => {
-                Problem::new(NO_DEFINITION, format!("definition {name:?} not found in this namespace"))
-            }
-            (Error::NoSuchDefinition, Some(version)) => {
-                Problem::new(NO_DEFINITION, format!("version {version} of definition {name:?} not found"))
-            }
-            (_, _) => error.into(),
-        })
+    /// Returns the plan for a start. A repeat of a start returns its workflow even if the definition has been deleted
+    /// since.
+    async fn plan(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<u32>,
+        key: Option<&str>,
+    ) -> ApiResult<Arc<Plan>> {
+        match self.engine.plan_to_start(namespace, name, version).await {
+            Ok(plan) => Ok(plan),
+            Err(Error::NoSuchDefinition) => match self.earlier_plan(namespace, name, key).await? {
+                Some(plan) => Ok(plan),
+                None => Err(no_definition(name, version)),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the plan of the workflow of `name` that an earlier start with the same key started.
+    async fn earlier_plan(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: Option<&str>,
+    ) -> ApiResult<Option<Arc<Plan>>> {
+        let Some(key) = key else { return Ok(None) };
+        let is =
+            |field, text: &str| Filter::Compare(field, Comparison::Equal, FilterValue::Text(text.to_owned()));
+        let filter = Filter::All(vec![is(Field::IdempotencyKey, key), is(Field::Definition, name)]);
+        let request =
+            ListRequest { namespace: namespace.to_owned(), filter: Some(filter), limit: 1, before: None };
+        let Some(found) = self.store().list(&request).await?.workflows.into_iter().next() else {
+            return Ok(None);
+        };
+        Ok(Some(self.engine.plan(namespace, name, Some(found.version)).await?))
     }
 
     /// Checks an input against its limit and the schema of the definition. Returns the input.
@@ -328,6 +358,16 @@ pub(super) fn parse_id(text: &str) -> ApiResult<WorkflowId> {
     text.parse().map_err(|_| not_found(text))
 }
 
+fn no_definition(name: &str, version: Option<u32>) -> Problem {
+    let detail = match version {
+        Some(version) => {
+            format!("version {version} of definition {name:?} not found, or the definition was deleted")
+        }
+        None => format!("definition {name:?} not found in this namespace"),
+    };
+    Problem::new(NO_DEFINITION, detail)
+}
+
 fn not_found(id: &str) -> Problem {
     Problem::new(NO_WORKFLOW, format!("workflow {id} not found in this namespace"))
 }
@@ -336,9 +376,9 @@ fn check_idempotency_key(outer: Option<&str>, field: Option<String>) -> ApiResul
     let invalid = |detail: &str| Problem::new(WRONG_SHAPE, detail).at("/idempotency_key", detail);
     let key = match (outer, field) {
         (Some(outer), Some(field)) if outer != field => {
-            return Err(invalid(
-                "the header Idempotency-Key and the field idempotency_key differ: send only one of them",
-            ));
+            let detail =
+                "the header Idempotency-Key and the field idempotency_key differ: send only one of them";
+            return Err(Problem::new(CONTRADICTION, detail).at("/idempotency_key", detail));
         }
         (_, Some(field)) => field,
         (Some(outer), None) => outer.to_owned(),

@@ -90,4 +90,18 @@ impl DefinitionService for GrpcServices {
         let versions = list.versions.into_iter().map(message::definition).collect();
         Ok(Response::new(wire::ListDefinitionVersionsResponse { versions }))
     }
+
+    async fn delete_definition(
+        &self,
+        request: Request<wire::DeleteDefinitionRequest>,
+    ) -> RpcResult<wire::DeleteDefinitionResponse> {
+        let status = |_: &u64| StatusCode::NO_CONTENT;
+        let open_workflows = self
+            .serve_with_status(operation::DELETE_DEFINITION, request, status, |api, call| async move {
+                let name = path_name("name", &call.message.name)?;
+                api.delete_definition(&call.context()?, name).await
+            })
+            .await?;
+        Ok(Response::new(wire::DeleteDefinitionResponse { open_workflows }))
+    }
 }

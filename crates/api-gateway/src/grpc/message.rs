@@ -5,7 +5,7 @@ use crate::api::elections::LeaderView;
 use crate::api::locks::LockView;
 use crate::api::processes::ProcessView;
 use crate::api::queues::{BacklogView, LaneView, QueueUserView, SwitchView};
-use crate::api::services::ServiceView;
+use crate::api::services::{DeletedServiceView, ServiceView};
 use crate::error::Location;
 use crate::time::Time;
 use crate::view::{
@@ -142,9 +142,19 @@ pub(super) fn service(view: ServiceView) -> wire::Service {
         max_in_flight: view.max_in_flight.unwrap_or_default(),
         served: view.served,
         backlog: view.backlog,
-        updated_at: Some(timestamp(view.updated_at)),
+        updated_at: view.updated_at.map(timestamp),
         max_in_flight_by_action: limits.collect(),
+        workers: number(view.workers),
     }
+}
+
+pub(super) fn deleted_service(view: DeletedServiceView) -> wire::DeleteServiceResponse {
+    let DeletedServiceView { name: _, definitions, backlog, workers } = view;
+    wire::DeleteServiceResponse { definitions, backlog, workers: number(workers) }
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 pub(super) fn leader(view: LeaderView) -> wire::Leader {

@@ -42,9 +42,11 @@ operations! {
     GET_DEFINITION: "GET" "/definitions/{name}";
     GET_DEFINITION_VERSION: "GET" "/definitions/{name}/versions/{version}";
     LIST_DEFINITIONS: "GET" "/definitions";
+    DELETE_DEFINITION: "DELETE" "/definitions/{name}";
     LIST_VERSIONS: "GET" "/definitions/{name}/versions";
     PUT_SERVICE: "PUT" "/services/{name}";
     GET_SERVICE: "GET" "/services/{name}";
+    DELETE_SERVICE: "DELETE" "/services/{name}";
     LIST_SERVICES: "GET" "/services";
     LIST_PROCESSES: "GET" "/processes";
     LIST_LOCKS: "GET" "/locks";

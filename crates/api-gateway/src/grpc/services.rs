@@ -45,6 +45,19 @@ impl ServiceService for GrpcServices {
         Ok(Response::new(wire::GetServiceResponse { service: Some(message::service(service)) }))
     }
 
+    async fn delete_service(
+        &self,
+        request: Request<wire::DeleteServiceRequest>,
+    ) -> RpcResult<wire::DeleteServiceResponse> {
+        let deleted = self
+            .serve(operation::DELETE_SERVICE, request, |api, call| async move {
+                let name = path_name("name", &call.message.name)?;
+                api.delete_service(&call.context()?, name).await
+            })
+            .await?;
+        Ok(Response::new(message::deleted_service(deleted)))
+    }
+
     async fn list_services(
         &self,
         request: Request<wire::ListServicesRequest>,

@@ -1,6 +1,6 @@
 //! Problems as gRPC statuses, with the same code and the same locations.
 
-use crate::error::{KEY_CONFLICT, Location, Problem, UNSUPPORTED};
+use crate::error::{CONTRADICTION, KEY_CONFLICT, Location, Problem, UNSUPPORTED};
 use std::collections::HashMap;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -48,6 +48,7 @@ fn code(problem: &Problem) -> Code {
         404 if problem.is(UNSUPPORTED) => Code::Unimplemented,
         404 => Code::NotFound,
         409 if problem.is(KEY_CONFLICT) => Code::AlreadyExists,
+        409 if problem.is(CONTRADICTION) => Code::InvalidArgument,
         409 => Code::FailedPrecondition,
         403 => Code::PermissionDenied,
         408 => Code::DeadlineExceeded,
@@ -91,6 +92,7 @@ mod tests {
             (UNSUPPORTED, Code::Unimplemented),
             (KEY_CONFLICT, Code::AlreadyExists),
             (LOCK_HELD, Code::FailedPrecondition),
+            (CONTRADICTION, Code::InvalidArgument),
             (TOO_LARGE, Code::ResourceExhausted),
             (TOO_MANY_STARTS, Code::ResourceExhausted),
             (UNAVAILABLE, Code::Unavailable),

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list))
-        .routes(routes!(get, put))
+        .routes(routes!(get, put, delete))
         .routes(routes!(versions))
         .routes(routes!(version))
         .routes(routes!(graph))
@@ -33,11 +33,6 @@ struct ApplyQuery {
     dry_run: Option<bool>,
 }
 
-/// A query without parameters.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoQuery {}
-
 /// Apply a definition
 ///
 /// Equal content changes nothing. Changed content becomes the next version. Running workflows keep the version they
@@ -47,7 +42,7 @@ struct NoQuery {}
     request_body(content((String = "application/yaml"), (serde_json::Value = "application/json"))),
     responses((status = 201, body = AppliedDefinition, description = "A new version was created"),
         (status = 200, body = AppliedDefinition, description = "The content is unchanged, or dry_run was set"),
-        (status = 422, body = ProblemBody, description = "The definition is invalid: every problem with its location")))]
+        (status = 422, body = ProblemBody, description = "The definition is invalid: every problem with its location. Or its name is not that of the path")))]
 async fn put(
     State(api): State<Api>,
     Caller(context): Caller,
@@ -65,11 +60,7 @@ async fn put(
 
 /// List the newest version of each definition
 #[utoipa::path(get, path = "/definitions", tag = "definitions", responses((status = 200, body = DefinitionList)))]
-async fn list(
-    State(api): State<Api>,
-    Caller(context): Caller,
-    QueryParams(NoQuery {}): QueryParams<NoQuery>,
-) -> ApiResult<Json<DefinitionList>> {
+async fn list(State(api): State<Api>, Caller(context): Caller) -> ApiResult<Json<DefinitionList>> {
     api.list_definitions(&context).await.map(Json)
 }
 
@@ -80,9 +71,22 @@ async fn get(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(name): Path<String>,
-    QueryParams(NoQuery {}): QueryParams<NoQuery>,
 ) -> ApiResult<Json<DefinitionView>> {
     api.definition(&context, &name, None).await.map(Json)
+}
+
+/// Archive a definition
+///
+/// New starts are refused, and running workflows go on. The versions can still be read by their numbers. Applying the
+/// definition again restores it.
+#[utoipa::path(delete, path = "/definitions/{name}", tag = "definitions", params(("name" = String, Path)),
+    responses((status = 204, description = "The definition was archived"), (status = 404, body = ProblemBody)))]
+async fn delete(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(name): Path<String>,
+) -> ApiResult<StatusCode> {
+    api.delete_definition(&context, &name).await.map(|_| StatusCode::NO_CONTENT)
 }
 
 /// List the versions of a definition, newest first
@@ -92,7 +96,6 @@ async fn versions(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(name): Path<String>,
-    QueryParams(NoQuery {}): QueryParams<NoQuery>,
 ) -> ApiResult<Json<VersionList>> {
     api.list_versions(&context, &name).await.map(Json)
 }
@@ -105,7 +108,6 @@ async fn version(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((name, version)): Path<(String, String)>,
-    QueryParams(NoQuery {}): QueryParams<NoQuery>,
 ) -> ApiResult<Json<DefinitionView>> {
     let version = parse_version(&name, &version)?;
     api.definition(&context, &name, Some(version)).await.map(Json)
@@ -118,7 +120,6 @@ async fn graph(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(name): Path<String>,
-    QueryParams(NoQuery {}): QueryParams<NoQuery>,
 ) -> ApiResult<Json<Graph>> {
     api.definition_graph(&context, &name, None).await.map(Json)
 }
@@ -131,7 +132,6 @@ async fn version_graph(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((name, version)): Path<(String, String)>,
-    QueryParams(NoQuery {}): QueryParams<NoQuery>,
 ) -> ApiResult<Json<Graph>> {
     let version = parse_version(&name, &version)?;
     api.definition_graph(&context, &name, Some(version)).await.map(Json)

@@ -46,13 +46,14 @@ async fn events(
     QueryParams(query): QueryParams<EventsQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
+    let last_event = last_event_id(&headers)?;
     let after_seq = query.after_seq.unwrap_or(0);
     if !accepts_stream(&headers) {
         let page = api.list_events(&context, &id, after_seq, query.page_size).await?;
         return Ok(Json(page).into_response());
     }
     api.page_size(query.page_size)?;
-    let after_seq = last_event_id(&headers)?.unwrap_or(after_seq);
+    let after_seq = last_event.unwrap_or(after_seq);
     let events = api.follow_events(&context, &id, after_seq).await?.map_ok(message);
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }

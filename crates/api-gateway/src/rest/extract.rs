@@ -1,6 +1,7 @@
 //! Extractors. Each applies the limits of the API, and its rejection is a [`Problem`] with a location.
 
 use super::guard::permit_of;
+use super::object::JsonObject;
 use super::shape::described;
 use crate::api::{Api, CallContext};
 use crate::error::{ApiResult, MALFORMED, MEDIA_TYPE, PARAMETER, Problem, WRONG_SHAPE, token};
@@ -70,7 +71,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     }
 }
 
-/// A JSON body, or the default of `T` if the body is empty.
+/// A JSON body, or the default of `T` if the body is empty or `null`.
 #[derive(Debug)]
 pub(super) struct OptionalJsonBody<T>(pub(super) T);
 
@@ -86,7 +87,11 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJsonBody<T> {
         if !is_json(&parts.headers) {
             return Err(not_json());
         }
-        shape(json(api, &bytes)?).map(Self)
+        let value = json(api, &bytes)?;
+        if value.is_null() {
+            return Ok(Self(T::default()));
+        }
+        shape(value).map(Self)
     }
 }
 
@@ -130,7 +135,8 @@ fn json(api: &Api, bytes: &[u8]) -> ApiResult<Json> {
 }
 
 fn shape<T: DeserializeOwned>(value: Json) -> ApiResult<T> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    let read: Result<JsonObject<T>, _> = serde_path_to_error::deserialize(value);
+    read.map(|object| object.0).map_err(|error| {
         let pointer = pointer(error.path());
         let detail = described(&error.into_inner().to_string());
         Problem::new(WRONG_SHAPE, detail.clone()).at(pointer, detail)

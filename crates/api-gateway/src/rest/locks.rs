@@ -2,6 +2,7 @@
 
 use super::PageQuery;
 use super::extract::{Caller, JsonBody, Path, QueryParams};
+use super::integer::Integer;
 use crate::api::Api;
 use crate::api::locks::{AcquireLock, LockPage, LockView, ReleaseLock, Released, RenewLock, invalid_ttl};
 use crate::error::{ApiResult, ProblemBody};
@@ -39,7 +40,8 @@ struct AcquireBody {
 struct RenewBody {
     owner: String,
     /// Fencing token of the hold (default: any)
-    fencing_token: Option<u64>,
+    #[schema(value_type = Option<u64>)]
+    fencing_token: Option<Integer<u64>>,
     /// Length of the lease from now: `100ms` to `24h`
     ttl: String,
 }
@@ -50,7 +52,8 @@ struct RenewBody {
 struct ReleaseBody {
     owner: String,
     /// Fencing token of the hold (default: any)
-    fencing_token: Option<u64>,
+    #[schema(value_type = Option<u64>)]
+    fencing_token: Option<Integer<u64>>,
 }
 
 /// List the held locks, ordered by key
@@ -92,7 +95,7 @@ async fn renew(
     Path(key): Path<String>,
     JsonBody(RenewBody { owner, fencing_token, ttl }): JsonBody<RenewBody>,
 ) -> ApiResult<Json<LockView>> {
-    let renew = RenewLock { key, owner, fencing_token, ttl: parse_ttl(&ttl)? };
+    let renew = RenewLock { key, owner, fencing_token: token(fencing_token), ttl: parse_ttl(&ttl)? };
     api.renew_lock(&context, renew).await.map(Json)
 }
 
@@ -107,7 +110,13 @@ async fn release(
     Path(key): Path<String>,
     JsonBody(ReleaseBody { owner, fencing_token }): JsonBody<ReleaseBody>,
 ) -> ApiResult<Json<Released>> {
-    api.release_lock(&context, ReleaseLock { key, owner, fencing_token }).await.map(Json)
+    api.release_lock(&context, ReleaseLock { key, owner, fencing_token: token(fencing_token) })
+        .await
+        .map(Json)
+}
+
+fn token(token: Option<Integer<u64>>) -> Option<u64> {
+    token.map(|Integer(token)| token)
 }
 
 fn parse_ttl(text: &str) -> ApiResult<Duration> {

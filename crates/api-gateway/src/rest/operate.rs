@@ -25,7 +25,15 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// The reason of an intervention.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Reason {
+struct ReasonBody {
+    /// Reason, recorded in the history
+    reason: Option<String>,
+}
+
+/// The reason of an intervention that requires one.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RequiredReasonBody {
     /// Reason, recorded in the history
     reason: Option<String>,
 }
@@ -46,26 +54,26 @@ type OperateResult = ApiResult<Json<WorkflowView>>;
 ///
 /// The workflow rolls back.
 #[utoipa::path(post, path = "/workflows/{id}/cancel", tag = "operate", params(("id" = String, Path)),
-    request_body = Option<Reason>, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+    request_body = Option<ReasonBody>, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
         (status = 409, body = ProblemBody, description = "The workflow has ended, or its pivot has completed")))]
 async fn cancel(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    OptionalJsonBody(body): OptionalJsonBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<ReasonBody>,
 ) -> OperateResult {
     api.cancel_workflow(&context, &id, body.reason).await.map(Json)
 }
 
 /// Terminate a workflow without a rollback
 #[utoipa::path(post, path = "/workflows/{id}/terminate", tag = "operate", params(("id" = String, Path)),
-    request_body = Reason, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+    request_body = RequiredReasonBody, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 422, body = ProblemBody, description = "The reason is missing")))]
 async fn terminate(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    OptionalJsonBody(body): OptionalJsonBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<RequiredReasonBody>,
 ) -> OperateResult {
     api.terminate_workflow(&context, &id, body.reason).await.map(Json)
 }
@@ -74,26 +82,26 @@ async fn terminate(
 ///
 /// A paused workflow issues no new commands.
 #[utoipa::path(post, path = "/workflows/{id}/pause", tag = "operate", params(("id" = String, Path)),
-    request_body = Option<Reason>, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+    request_body = Option<ReasonBody>, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
         (status = 409, body = ProblemBody)))]
 async fn pause(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    OptionalJsonBody(body): OptionalJsonBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<ReasonBody>,
 ) -> OperateResult {
     api.pause_workflow(&context, &id, body.reason).await.map(Json)
 }
 
 /// Resume a paused workflow
 #[utoipa::path(post, path = "/workflows/{id}/resume", tag = "operate", params(("id" = String, Path)),
-    request_body = Option<Reason>, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+    request_body = Option<ReasonBody>, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
         (status = 409, body = ProblemBody)))]
 async fn resume(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    OptionalJsonBody(body): OptionalJsonBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<ReasonBody>,
 ) -> OperateResult {
     api.resume_workflow(&context, &id, body.reason).await.map(Json)
 }
@@ -102,13 +110,13 @@ async fn resume(
 ///
 /// During a rollback, the request applies to the step's compensation.
 #[utoipa::path(post, path = "/workflows/{id}/steps/{step}/retry", tag = "operate",
-    params(("id" = String, Path), ("step" = String, Path)), request_body = Option<Reason>,
+    params(("id" = String, Path), ("step" = String, Path)), request_body = Option<ReasonBody>,
     responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn retry(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((id, step)): Path<(String, String)>,
-    OptionalJsonBody(body): OptionalJsonBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<ReasonBody>,
 ) -> OperateResult {
     api.retry_step(&context, &id, &step, body.reason).await.map(Json)
 }
@@ -117,14 +125,14 @@ async fn retry(
 ///
 /// During a rollback, the request applies to the step's compensation.
 #[utoipa::path(post, path = "/workflows/{id}/steps/{step}/skip", tag = "operate",
-    params(("id" = String, Path), ("step" = String, Path)), request_body = Reason,
+    params(("id" = String, Path), ("step" = String, Path)), request_body = RequiredReasonBody,
     responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 422, body = ProblemBody, description = "The reason is missing")))]
 async fn skip(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((id, step)): Path<(String, String)>,
-    OptionalJsonBody(body): OptionalJsonBody<Reason>,
+    OptionalJsonBody(body): OptionalJsonBody<RequiredReasonBody>,
 ) -> OperateResult {
     api.skip_step(&context, &id, &step, body.reason).await.map(Json)
 }

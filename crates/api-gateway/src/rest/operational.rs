@@ -35,13 +35,14 @@ pub(super) fn pages() -> Router<Api> {
 }
 
 /// Check that the process is alive
-#[utoipa::path(get, path = "/healthz", tag = "operational", responses((status = 200)))]
+#[utoipa::path(get, path = "/healthz", tag = "operational", responses((status = 200, body = Value)))]
 async fn healthz() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
 /// Check whether the process is ready, and why not
-#[utoipa::path(get, path = "/readyz", tag = "operational", responses((status = 200), (status = 503)))]
+#[utoipa::path(get, path = "/readyz", tag = "operational", 
+    responses((status = 200, body = Value), (status = 503, body = Value, description = "The process is not ready")))]
 async fn readyz(State(api): State<Api>) -> Response {
     let report = api.readiness.report().await;
     let draining = api.stop.is_cancelled();
@@ -64,7 +65,7 @@ async fn metrics(State(api): State<Api>) -> Response {
 }
 
 /// Get the version of the server
-#[utoipa::path(get, path = "/version", tag = "operational", responses((status = 200)))]
+#[utoipa::path(get, path = "/version", tag = "operational", responses((status = 200, body = Value)))]
 async fn version() -> Json<Value> {
     Json(json!({"version": env!("CARGO_PKG_VERSION")}))
 }

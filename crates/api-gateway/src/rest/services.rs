@@ -1,8 +1,10 @@
 //! Services: address, limits and backlog.
 
 use super::extract::{Caller, JsonBody, Path};
+use super::integer::Integer;
+use super::object::JsonObject;
 use crate::api::Api;
-use crate::api::services::{PutService, ServiceList, ServiceView};
+use crate::api::services::{DeletedServiceView, PutService, ServiceList, ServiceView};
 use crate::error::{ApiResult, ProblemBody};
 use axum::Json;
 use axum::extract::State;
@@ -13,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, put))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, put, delete))
 }
 
 /// The address and the limits of a service.
@@ -21,11 +23,14 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[serde(deny_unknown_fields)]
 struct ServiceBody {
     /// HTTP address (default: the service is reached through workers only)
-    http: Option<HttpBody>,
+    #[schema(value_type = Option<HttpBody>)]
+    http: Option<JsonObject<HttpBody>>,
     /// Most commands in flight, for each side (default: the executor's limit)
-    max_in_flight: Option<u32>,
+    #[schema(value_type = Option<u32>)]
+    max_in_flight: Option<Integer<u32>>,
     /// Limits of individual actions, by name
-    actions: Option<BTreeMap<String, ActionBody>>,
+    #[schema(value_type = Option<BTreeMap<String, ActionBody>>)]
+    actions: Option<BTreeMap<String, JsonObject<ActionBody>>>,
 }
 
 /// The limits of an action.
@@ -33,7 +38,8 @@ struct ServiceBody {
 #[serde(deny_unknown_fields)]
 struct ActionBody {
     /// Most commands of the action in flight, for each side. The limit does not delay other actions.
-    max_in_flight: u32,
+    #[schema(value_type = u32)]
+    max_in_flight: Integer<u32>,
 }
 
 /// The HTTP address of a service.
@@ -54,13 +60,13 @@ async fn put(
     Path(name): Path<String>,
     JsonBody(body): JsonBody<ServiceBody>,
 ) -> ApiResult<Json<ServiceView>> {
-    let limits = |actions: BTreeMap<String, ActionBody>| {
-        actions.into_iter().map(|(name, action)| (name, action.max_in_flight)).collect()
+    let limits = |actions: BTreeMap<String, JsonObject<ActionBody>>| {
+        actions.into_iter().map(|(name, JsonObject(action))| (name, action.max_in_flight.0)).collect()
     };
     let put = PutService {
         name,
-        http_url: body.http.map(|http| http.url),
-        max_in_flight: body.max_in_flight,
+        http_url: body.http.map(|JsonObject(http)| http.url),
+        max_in_flight: body.max_in_flight.map(|Integer(limit)| limit),
         max_in_flight_by_action: body.actions.map(limits),
     };
     api.put_service(&context, put).await.map(Json)
@@ -81,4 +87,18 @@ async fn get(
     Path(name): Path<String>,
 ) -> ApiResult<Json<ServiceView>> {
     api.service(&context, &name).await.map(Json)
+}
+
+/// Delete the settings of a service
+///
+/// The response states what still uses the service. Due commands wait until the service is set again or a worker serves
+/// it.
+#[utoipa::path(delete, path = "/services/{name}", tag = "services", params(("name" = String, Path)),
+    responses((status = 200, body = DeletedServiceView), (status = 404, body = ProblemBody)))]
+async fn delete(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(name): Path<String>,
+) -> ApiResult<Json<DeletedServiceView>> {
+    api.delete_service(&context, &name).await.map(Json)
 }

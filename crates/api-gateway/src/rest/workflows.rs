@@ -1,6 +1,7 @@
 //! Workflows: start, read, list, count, wait for the end.
 
 use super::extract::{Caller, JsonBody, Path, QueryParams};
+use super::integer::Integer;
 use crate::api::workflows::{CountField, WorkflowCounts, WorkflowPage, WorkflowStart};
 use crate::api::{Api, PageRequest};
 use crate::error::{ApiResult, PARAMETER, Problem, ProblemBody};
@@ -31,7 +32,8 @@ struct StartBody {
     /// Name of the definition
     definition: String,
     /// Version of the definition (default: the newest)
-    version: Option<u32>,
+    #[schema(value_type = Option<u32>)]
+    version: Option<Integer<u32>>,
     /// Input of the workflow (default: `{}`)
     input: Option<serde_json::Value>,
     /// Key that is unique in the namespace. A repeated start with the same key returns the existing workflow. The
@@ -80,7 +82,7 @@ struct WaitQuery {
     responses((status = 201, body = WorkflowView, description = "The workflow was started, and the start is durable"),
         (status = 200, body = WorkflowView, description = "Repeated start, with Idempotency-Replayed: true"),
         (status = 404, body = ProblemBody, description = "The definition was not found"),
-        (status = 409, body = ProblemBody, description = "The key belongs to a start with another definition or input"),
+        (status = 409, body = ProblemBody, description = "The key belongs to a start with another definition or input, or the header and the field differ"),
         (status = 422, body = ProblemBody, description = "The input does not match the definition's schema"),
         (status = 429, body = ProblemBody, description = "Nothing was started: retry after Retry-After")))]
 async fn start(
@@ -92,7 +94,7 @@ async fn start(
 ) -> ApiResult<Response> {
     let start = WorkflowStart {
         definition: body.definition,
-        version: body.version,
+        version: body.version.map(|Integer(version)| version),
         input: body.input,
         idempotency_key: body.idempotency_key,
         labels: body.labels.unwrap_or_default(),

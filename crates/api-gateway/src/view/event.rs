@@ -13,7 +13,7 @@ const TIMES: &[&str] = &["started_at", "deadline", "doubt_until", "retry_at", "d
 pub(crate) struct EventView {
     /// Number of the event: from 1, without gaps.
     pub(crate) seq: u64,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub(crate) time: Time,
     /// Type of the event: `STEP_COMPLETED`, …
     #[serde(rename = "type")]

@@ -20,9 +20,9 @@ pub(crate) struct Waiting {
     #[schema(value_type = String)]
     pub(crate) kind: WaitingKind,
     pub(crate) step: Option<String>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) since: Option<Time>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) until: Option<Time>,
     pub(crate) detail: String,
 }

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use std::net::Ipv6Addr;
 
 /// Maximum bytes of a URL.
-const MAX_URL_BYTES: usize = 2048;
+pub const MAX_URL_BYTES: usize = 2048;
 /// Maximum bytes of a host name and of one of its labels (RFC 1035, section 2.3.4).
 const MAX_HOST_BYTES: usize = 253;
 const MAX_HOST_LABEL_BYTES: usize = 63;

@@ -31,6 +31,20 @@ impl Engine {
         Ok(plan)
     }
 
+    /// Returns the plan for a start. `None` for `version` means the newest version.
+    ///
+    /// # Errors
+    /// See [`Engine::plan`]. An archived definition has no plan for a start, whatever the version.
+    pub async fn plan_to_start(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Arc<Plan>, Error> {
+        let newest = self.newest_version(namespace, name).await?;
+        self.plan(namespace, name, Some(version.unwrap_or(newest))).await
+    }
+
     /// Reads the newest version for each start, because another process may have applied one in the meantime.
     /// The store batches concurrent calls into one read.
     async fn newest_version(&self, namespace: &str, name: &str) -> Result<u32, Error> {

@@ -1,0 +1,184 @@
+//! The limits of fields and parameters, as keywords of JSON Schema. The numbers are the constants of the checks.
+
+use super::patterns;
+use crate::api::workflows::{CountField, MAX_KEY_CHARS};
+use crate::api::{MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, locks, services};
+use crate::filter;
+use goconductor_saga::{MAX_LABEL_CHARS, MAX_LABELS, NameKind};
+use goconductor_service_kit::config::MAX_URL_BYTES;
+use serde_json::{Map, Value, json};
+
+/// The keywords of a schema.
+pub(super) type Keywords = Map<String, Value>;
+
+/// Returns the keywords of each field of a request's body: the component, the field and its keywords.
+pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
+    let limit = || keywords(json!({"minimum": 1, "maximum": services::MAX_IN_FLIGHT, "examples": [16]}));
+    let reason = || keywords(json!({"maxLength": MAX_REASON_CHARS, "examples": ["duplicate order"]}));
+    let required_reason = || {
+        let mut keywords = reason();
+        keywords.extend(self::keywords(json!({"type": "string", "pattern": patterns::SOME_TEXT})));
+        keywords
+    };
+    let ttl = || {
+        let pattern = patterns::duration_between(locks::MIN_TTL, locks::MAX_TTL);
+        keywords(json!({"pattern": pattern, "examples": ["30s"]}))
+    };
+    let owner = || name(NameKind::LockOwner, "worker-7");
+    vec![
+        ("AcquireBody", "owner", owner()),
+        ("AcquireBody", "ttl", ttl()),
+        ("RenewBody", "owner", owner()),
+        ("RenewBody", "ttl", ttl()),
+        ("ReleaseBody", "owner", owner()),
+        ("StartBody", "definition", name(NameKind::Definition, "order-processing")),
+        ("StartBody", "version", keywords(json!({"minimum": 1}))),
+        ("StartBody", "input", keywords(json!({"$ref": "#/components/schemas/Json"}))),
+        ("StartBody", "idempotency_key", idempotency_key()),
+        ("StartBody", "labels", labels()),
+        ("ServiceBody", "max_in_flight", limit()),
+        ("ServiceBody", "actions", actions()),
+        ("ActionBody", "max_in_flight", limit()),
+        ("HttpBody", "url", url()),
+        ("ReasonBody", "reason", reason()),
+        ("RequiredReasonBody", "reason", required_reason()),
+        ("Completion", "reason", required_reason()),
+        ("Completion", "output", keywords(json!({"$ref": "#/components/schemas/Json"}))),
+        ("SwitchBody", "to", keywords(json!({"enum": ["kafka", "kinesis", "nats", "rabbitmq"]}))),
+    ]
+}
+
+/// Returns the keywords of whole bodies.
+pub(super) fn of_components() -> Vec<(&'static str, Keywords)> {
+    let set = |field: &str, kind: &str| json!({"required": [field], "properties": {field: {"type": kind}}});
+    let one_of_them = json!({
+        "description": "The address and the limits of a service: at least one of them.",
+        "anyOf": [set("http", "object"), set("max_in_flight", "integer"), set("actions", "object")],
+    });
+    vec![
+        ("ServiceBody", keywords(one_of_them)),
+        ("RequiredReasonBody", keywords(json!({"required": ["reason"]}))),
+        ("Completion", keywords(json!({"required": ["reason"]}))),
+    ]
+}
+
+/// Returns the keywords of a parameter of an operation with a tag. `None` if any text of its type is accepted.
+pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
+    Some(match (parameter, tag) {
+        ("name", "definitions") => name(NameKind::Definition, "order-processing"),
+        ("name", "services") => name(NameKind::Service, "payments"),
+        ("name", "elections") => name(NameKind::Election, "reports"),
+        ("key", _) => name(NameKind::LockKey, "account-7"),
+        ("id", "dead letters") => keywords(json!({"pattern": patterns::SOME_TEXT})),
+        ("id", _) => keywords(json!({"format": "uuid"})),
+        ("version", _) => keywords(json!({"minimum": 1})),
+        ("step", _) => step(),
+        ("page_size", _) => keywords(json!({"minimum": 1, "maximum": MAX_PAGE_SIZE, "format": "int32"})),
+        ("page_token", "workflows") => keywords(json!({"pattern": patterns::WORKFLOW_TOKEN})),
+        ("page_token", "dead letters") => keywords(json!({"pattern": patterns::DEAD_LETTER_TOKEN})),
+        ("filter", _) => keywords(json!({"$ref": "#/components/schemas/Filter"})),
+        ("wait", _) => keywords(json!({"pattern": patterns::DURATION})),
+        ("by", _) => keywords(json!({"enum": CountField::NAMES})),
+        ("Idempotency-Key", _) => {
+            let mut keywords = header();
+            keywords.insert("maxLength".to_owned(), MAX_KEY_CHARS.into());
+            keywords
+        }
+        _ => return None,
+    })
+}
+
+/// Returns the component of a filter.
+pub(super) fn filter() -> Value {
+    json!({
+        "type": "string",
+        "description": "AIP-160 filter: comparisons of fields with values, AND, OR, NOT and parentheses. The server \
+                        accepts more forms than this pattern: nested parentheses, and fields and values in quotes.",
+        "maxLength": filter::MAX_CHARS,
+        "pattern": patterns::filter(),
+        "examples": ["status = ERROR AND created_at > \"-24h\""],
+    })
+}
+
+/// Returns the component of a JSON value in a request. Numbers are kept to the digit, so an integer must fit 64 bits.
+pub(super) fn json() -> Value {
+    let reference = json!({"$ref": "#/components/schemas/Json"});
+    json!({
+        "description": "Any JSON value. An integer must fit 64 bits; send longer numbers as strings.",
+        "anyOf": [
+            {"type": ["null", "boolean", "string"]},
+            {"type": "integer", "minimum": i64::MIN, "maximum": u64::MAX},
+            {"type": "number", "not": {"type": "integer"}},
+            {"type": "array", "items": reference.clone()},
+            {"type": "object", "additionalProperties": reference},
+        ],
+    })
+}
+
+/// Returns the keywords of a name.
+pub(super) fn name(kind: NameKind, example: &str) -> Keywords {
+    keywords(json!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": kind.max_chars(),
+        "pattern": kind.pattern(),
+        "examples": [example],
+    }))
+}
+
+/// Returns the keywords of the value of a header.
+pub(super) fn header() -> Keywords {
+    keywords(json!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_HEADER_BYTES,
+        "pattern": patterns::HEADER,
+    }))
+}
+
+fn keywords(value: Value) -> Keywords {
+    match value {
+        Value::Object(keywords) => keywords,
+        // Unreachable: each caller passes an object.
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    }
+}
+
+fn idempotency_key() -> Keywords {
+    keywords(json!({
+        "minLength": 1,
+        "maxLength": MAX_KEY_CHARS,
+        "pattern": patterns::NOT_BLANK,
+        "examples": ["order-o-1"],
+    }))
+}
+
+fn labels() -> Keywords {
+    let text = |min: usize| json!({"type": "string", "minLength": min, "maxLength": MAX_LABEL_CHARS, "pattern": patterns::VISIBLE});
+    keywords(json!({
+        "maxProperties": MAX_LABELS,
+        "propertyNames": text(1),
+        "additionalProperties": text(0),
+        "examples": [{"team": "shop"}],
+    }))
+}
+
+fn actions() -> Keywords {
+    let names = Value::Object(name(NameKind::Action, "charge"));
+    keywords(json!({"maxProperties": services::MAX_ACTIONS, "propertyNames": names}))
+}
+
+fn url() -> Keywords {
+    keywords(json!({
+        "format": "uri",
+        "maxLength": MAX_URL_BYTES,
+        "pattern": patterns::SERVICE_URL,
+        "examples": ["http://127.0.0.1:9101"],
+    }))
+}
+
+/// Returns the rule of the definition language for the name of a step.
+fn step() -> Keywords {
+    let schema = goconductor_definition::schema();
+    schema.pointer("/definitions/ident").cloned().map(keywords).unwrap_or_default()
+}
