@@ -22,6 +22,7 @@ mod input;
 mod json_text;
 mod node;
 mod problem;
+mod schema;
 mod settings;
 mod step;
 mod template;
@@ -30,11 +31,12 @@ pub mod yaml;
 mod yaml_text;
 
 use fields::FieldReader;
-use goconductor_saga::{Definition, EncodingError, Json, decode_text, without_mark};
+use goconductor_saga::{Definition, EncodingError, decode_text, without_mark};
 
 pub use cel::Cel;
 pub use input::{InputProblem, InputSchema, check_input};
 pub use problem::{ERROR_CODES, Problem};
+pub use schema::schema;
 
 /// The format of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,11 +126,4 @@ fn not_utf8(text: &[u8], error: &EncodingError) -> Problem {
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
     let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
     Problem::new(problem::SYNTAX, "", (line, column), error.to_string())
-}
-
-/// Returns the JSON Schema of the language, which editors use for completion. [`parse`] has better messages.
-#[must_use]
-pub fn schema() -> Json {
-    // Invariant: the file is valid JSON, which a test checks.
-    serde_json::from_str(include_str!("schema.json")).unwrap_or(Json::Null)
 }

@@ -36,6 +36,8 @@ const KNOWN: &[&str] = &[
 ];
 /// The action keys, of which a step has exactly one.
 const ACTIONS: &[&str] = &["run", "parallel", "switch", "child", "wait_for_signal", "sleep", "call"];
+/// Maximum characters of the name of a step or a branch, which are ASCII.
+pub(crate) const MAX_NAME_CHARS: usize = 63;
 /// Maximum nesting depth of blocks.
 const MAX_BLOCK_DEPTH: usize = 16;
 
@@ -108,7 +110,7 @@ impl FieldReader {
         let name = self.text(&name_at)?.to_owned();
         if !is_name(&name) {
             let detail = format!(
-                "`{name}` is not a valid step name: use up to 63 of a-z, 0-9 and _, with a letter first"
+                "`{name}` is not a valid step name: use up to {MAX_NAME_CHARS} of a-z, 0-9 and _, with a letter first"
             );
             self.push(name_at.problem(VALUE, detail).hint("use `title` for free text"));
         }
@@ -290,7 +292,7 @@ impl FieldReader {
         for (entry, steps) in entries {
             if !is_name(&entry.key) {
                 let detail = format!(
-                    "`{}` is not a valid branch name: use up to 63 of a-z, 0-9 and _, with a letter first",
+                    "`{}` is not a valid branch name: use up to {MAX_NAME_CHARS} of a-z, 0-9 and _, with a letter first",
                     entry.key
                 );
                 self.push(steps.problem(VALUE, detail));
@@ -335,7 +337,7 @@ impl FieldReader {
 }
 
 fn is_name(text: &str) -> bool {
-    text.len() <= 63
+    text.len() <= MAX_NAME_CHARS
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
