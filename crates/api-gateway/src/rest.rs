@@ -43,7 +43,9 @@ use utoipa_axum::router::OpenApiRouter;
     title = "GoConductor",
     description = "GoConductor runs sagas: workflows that complete or are rolled back. The header \
                    GoConductor-Namespace selects the namespace of a request, and GoConductor-Actor names the caller \
-                   in the history: see components/parameters. Errors are application/problem+json; \
+                   in the history: see components/parameters. A body in JSON must not have a key twice in one object, \
+                   and its numbers must be 64-bit integers or doubles in their shortest form: others are refused with \
+                   422. Errors are application/problem+json; \
                    each error code has a page at /errors/{code}.",
     license(name = "Apache-2.0", identifier = "Apache-2.0")
 ))]

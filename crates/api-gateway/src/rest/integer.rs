@@ -20,7 +20,7 @@ impl<T: TryFrom<u64>> Visitor<'_> for IntegerVisitor<T> {
     type Value = Integer<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "an integer of at most {} bits without a sign", 8 * size_of::<T>())
+        write!(formatter, "an integer from 0 to {}", u64::MAX >> (u64::BITS as usize - 8 * size_of::<T>()))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
