@@ -240,6 +240,7 @@ pub(crate) enum ServiceCommand {
     /// Delete the settings of a service, and show what still uses it
     Delete {
         /// Name of the service
+        #[arg(add = ArgValueCandidates::new(complete::services))]
         name: String,
     },
     /// Set the address and the limits of a service, replacing its previous settings

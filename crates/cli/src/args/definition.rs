@@ -38,6 +38,7 @@ pub(crate) enum DefinitionCommand {
     /// Archive a definition: new starts are refused, running workflows go on, applying it again restores it
     Delete {
         /// Name of the definition
+        #[arg(add = ArgValueCandidates::new(complete::definitions))]
         name: String,
     },
     /// Draw the graph of a definition
