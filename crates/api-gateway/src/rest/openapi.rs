@@ -153,9 +153,18 @@ fn forbid_null(schema: &mut Value) {
     *types = only;
 }
 
-/// Returns the schema of a definition, and its parts as components. `/schema/v1/workflow.json` is the same schema.
+/// Returns the schema of a definition, and its parts as components. It is that of `/schema/v1/workflow.json` without the
+/// rules that make it recursive or conditional, for which tools cannot generate requests.
 fn definition() -> (Value, Map<String, Value>) {
     let mut schema = goconductor_definition::schema();
+    if let Some(step) = schema.pointer_mut("/definitions/step") {
+        end_recursion(step);
+    }
+    if let Some(step) = schema.pointer_mut("/definitions/step").and_then(Value::as_object_mut) {
+        step.remove("allOf");
+        let description = "A step. /schema/v1/workflow.json also describes the steps of blocks and which keys exclude one another.";
+        step.insert("description".to_owned(), description.into());
+    }
     lead_to_components(&mut schema);
     let mut parts = Map::new();
     if let Some(fields) = schema.as_object_mut() {
@@ -166,6 +175,20 @@ fn definition() -> (Value, Map<String, Value>) {
         }
     }
     (schema, parts)
+}
+
+/// Describes the steps of a block only as objects.
+fn end_recursion(schema: &mut Value) {
+    match schema {
+        Value::Object(fields)
+            if fields.get("$ref").is_some_and(|reference| reference == "#/definitions/steps") =>
+        {
+            *schema = json!({"type": "array", "items": {"type": "object"}, "minItems": 1});
+        }
+        Value::Object(fields) => fields.values_mut().for_each(end_recursion),
+        Value::Array(items) => items.iter_mut().for_each(end_recursion),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Lets the references of the definition's schema lead to the components.
@@ -257,6 +280,16 @@ mod tests {
                 assert!(is_limited || is_free, "{component}.{field}: {schema}");
             }
         }
+    }
+
+    #[test]
+    fn definition_has_no_recursion_and_no_conditions() {
+        let document = complete(crate::rest::document());
+        let step = &document["components"]["schemas"]["Definition.step"];
+        assert!(step["properties"]["run"].is_object());
+        assert!(step["properties"]["parallel"].is_object());
+        let text = step.to_string();
+        assert!(!text.contains("Definition.steps") && !text.contains("allOf"), "{text}");
     }
 
     #[test]
