@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 
 /// The path of the components of a document.
 const COMPONENTS: &str = "/components/schemas";
+/// A part of the keys that are free to use. Tools do not find a key that starts with `x-` in reasonable time.
+const FREE_KEY: &str = "^x-[a-z0-9-]{1,30}$";
 
 /// Completes the document that the routes generate.
 pub(super) fn complete(mut document: Value) -> Value {
@@ -164,6 +166,11 @@ fn definition() -> (Value, Map<String, Value>) {
         step.remove("allOf");
         let description = "A step. /schema/v1/workflow.json also describes the steps of blocks and which keys exclude one another.";
         step.insert("description".to_owned(), description.into());
+    }
+    for part in ["", "/definitions/step"] {
+        if let Some(keys) = schema.pointer_mut(&format!("{part}/patternProperties")) {
+            *keys = json!({FREE_KEY: {}});
+        }
     }
     lead_to_components(&mut schema);
     let mut parts = Map::new();
