@@ -61,6 +61,22 @@ async fn command(api: &Api, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// The list of the queues, once executors have announced that they serve each service. They announce it at their next
+/// heartbeat.
+async fn served_queues(api: &Api) -> Value {
+    let give_up = Instant::now() + MOVED;
+    loop {
+        let listed = command(api, &["queue", "list", "-o", "json"]).await;
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        let services = listed["services"].as_array().unwrap();
+        if services.iter().all(|service| service["served"] == true) {
+            return listed;
+        }
+        assert!(Instant::now() < give_up, "a service is not served: {listed:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// The number of commands that the executors have received since their start.
 async fn taken(cluster: &Cluster) -> f64 {
     cluster.measured("saga-executor", "goconductor_queue_taken_total").await.unwrap()
@@ -160,11 +176,10 @@ async fn invalid_migrations_are_refused_and_a_migration_can_be_turned_back() {
     ask(&gateways, "kafka").await;
     cluster.resume("executor-stock-1").await.unwrap();
     phase(&gateways, "kafka", None).await;
-    let listed = command(&gateways[0], &["queue", "list", "-o", "json"]).await;
-    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let listed = served_queues(&gateways[0]).await;
     assert_eq!(listed["queue"], "kafka");
     for service in listed["services"].as_array().unwrap() {
-        assert!(service["served"] == true && service["execute"]["waiting"].is_u64(), "{listed:#}");
+        assert!(service["execute"]["waiting"].is_u64(), "{listed:#}");
     }
     assert_eq!(listed["services"].as_array().unwrap().len(), 2, "{listed:#}");
     // Use the command line, as a person would.
