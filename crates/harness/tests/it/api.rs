@@ -103,7 +103,7 @@ async fn definition_gets_a_new_version_only_for_new_content() {
     assert_eq!(list["definitions"][0]["name"], "order");
 
     let other = server.apply("another", ORDER).await;
-    assert_eq!((other.status, &other.body["errors"][0]["pointer"]), (422, &json!("/workflow")));
+    assert_eq!((other.status, &other.body["errors"][0]["pointer"]), (409, &json!("/workflow")));
     let kind = server.call("PUT", "/api/v1/definitions/order", &[("content-type", "text/html")], ORDER).await;
     assert_eq!(kind.status, 415);
 }
@@ -179,7 +179,7 @@ async fn repeated_key_returns_the_existing_workflow() {
             r#"{"definition":"order","input":{"amount":1},"idempotency_key":"k-2"}"#,
         )
         .await;
-    assert_eq!(differ.status, 422);
+    assert_eq!(differ.status, 409);
     // Another namespace has separate keys, definitions and workflows.
     let elsewhere = [("content-type", "application/json"), ("goconductor-namespace", "other")];
     let start = r#"{"definition":"order","input":{"amount":1},"idempotency_key":"k-1"}"#;
