@@ -103,7 +103,7 @@ async fn definition_gets_a_new_version_only_for_new_content() {
     assert_eq!(list["definitions"][0]["name"], "order");
 
     let other = server.apply("another", ORDER).await;
-    assert_eq!((other.status, &other.body["errors"][0]["pointer"]), (409, &json!("/workflow")));
+    assert_eq!((other.status, &other.body["errors"][0]["pointer"]), (422, &json!("/workflow")));
     let kind = server.call("PUT", "/api/v1/definitions/order", &[("content-type", "text/html")], ORDER).await;
     assert_eq!(kind.status, 415);
 }
