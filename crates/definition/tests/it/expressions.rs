@@ -80,6 +80,41 @@ fn value_keeps_its_type() {
 }
 
 #[test]
+fn selected_value_is_that_of_the_interpreter() {
+    let input = json!({
+        "none": null, "int": 7, "big": u64::MAX, "float": 1.5, "whole": 2.0, "on": true, "text": "a \u{1f600}",
+        "list": [1, "b", [null]], "map": {"a": {"b-c": [1]}}, "long": "x".repeat(5000), "many": vec![1; 100],
+        "deep": [[[[[[[[1]]]]]]]],
+    });
+    for path in [
+        "input",
+        "input.none",
+        "input.int",
+        "input.big",
+        "input.float",
+        "input.whole",
+        "input.on",
+        "input.text",
+        "input.list",
+        "input.map",
+        "input.map.a",
+        "input.map.a['b-c']",
+        "input['map'].a",
+        "input.long",
+        "input.many",
+        "input.deep",
+    ] {
+        let interpreted = evaluate(&format!("[{path}][0]"), input.clone()).unwrap();
+        assert_eq!(evaluate(path, input.clone()), Ok(interpreted), "{path}");
+    }
+    for path in ["input.missing", "input.int.x", "input.none.x", "input.map.x.y", "input.list.x", "input['']"]
+    {
+        let interpreted = evaluate(&format!("[{path}][0]"), input.clone()).unwrap_err();
+        assert_eq!(evaluate(path, input.clone()), Err(interpreted), "{path}");
+    }
+}
+
+#[test]
 fn expression_without_a_value_reports_the_reason() {
     for (expression, message) in [
         ("input.missing", "missing"),

@@ -1,0 +1,95 @@
+//! Expressions that only select a value of the workflow, such as `input.order_id` or `steps.pay.output.id`.
+//!
+//! Most expressions of a definition have this form. They are read from the workflow without the interpreter, which would
+//! convert the value and everything beside it.
+
+use cel::common::ast::{Expr, LiteralValue, operators};
+use goconductor_saga::{Json, Scope};
+
+/// Maximum values inside a value that is read directly. The work for a larger one is counted.
+const MAX_VALUES: usize = 32;
+/// Maximum bytes of the strings and keys inside a value that is read directly.
+const MAX_TEXT_BYTES: usize = 4096;
+
+/// The path of a selected value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum DirectPath {
+    /// Fields of the input of the workflow.
+    Input(Vec<String>),
+    /// The name of a step, and fields of its output.
+    Output(String, Vec<String>),
+}
+
+impl DirectPath {
+    /// Returns the path of an expression. Returns `None` if the expression does more than select a value.
+    pub(super) fn of(expression: &Expr) -> Option<Self> {
+        let mut fields = Vec::new();
+        let mut at = expression;
+        let root = loop {
+            match at {
+                Expr::Ident(name) => break name,
+                // `has(…)` tests for the field and does not select it.
+                Expr::Select(select) if !select.test => {
+                    fields.push(select.field.clone());
+                    at = &select.operand.expr;
+                }
+                Expr::Call(call) if call.func_name == operators::INDEX => {
+                    let [operand, index] = call.args.as_slice() else { return None };
+                    let Expr::Literal(LiteralValue::String(key)) = &index.expr else { return None };
+                    fields.push(key.inner().to_owned());
+                    at = &operand.expr;
+                }
+                Expr::Unspecified
+                | Expr::Call(_)
+                | Expr::Comprehension(_)
+                | Expr::List(_)
+                | Expr::Literal(_)
+                | Expr::Map(_)
+                | Expr::Select(_)
+                | Expr::Struct(_) => return None,
+            }
+        };
+        let mut fields = fields.into_iter().rev();
+        match root.as_str() {
+            "input" => Some(Self::Input(fields.collect())),
+            "steps" => {
+                let step = fields.next()?;
+                (fields.next()? == "output").then(|| Self::Output(step, fields.collect()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns a copy of the value. Returns `None` if it does not exist or is large: the interpreter describes the
+    /// former, and counts the work for the latter.
+    pub(super) fn read(&self, scope: &Scope<'_>) -> Option<Json> {
+        let (root, fields) = match self {
+            Self::Input(fields) => (scope.input(), fields),
+            Self::Output(step, fields) => (scope.step(step)?.output?, fields),
+        };
+        let value = fields.iter().try_fold(root, |value, field| value.as_object()?.get(field))?;
+        let (mut values, mut bytes) = (MAX_VALUES, MAX_TEXT_BYTES);
+        is_small(value, &mut values, &mut bytes).then(|| value.clone())
+    }
+}
+
+/// Returns whether a value fits into the rest of the limits, which it reduces.
+fn is_small(value: &Json, values: &mut usize, bytes: &mut usize) -> bool {
+    let mut take = |text: &str| {
+        *bytes = bytes.saturating_sub(text.len());
+        *bytes > 0
+    };
+    *values = values.saturating_sub(1);
+    if *values == 0 {
+        return false;
+    }
+    match value {
+        Json::Null | Json::Bool(_) | Json::Number(_) => true,
+        Json::String(text) => take(text),
+        Json::Array(items) => items.iter().all(|item| is_small(item, values, bytes)),
+        Json::Object(entries) => {
+            entries.keys().all(|key| take(key))
+                && entries.values().all(|value| is_small(value, values, bytes))
+        }
+    }
+}
