@@ -16,9 +16,20 @@ pub fn keeps_number(text: &str) -> bool {
     if is_integer && (text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok()) {
         return true;
     }
+    if is_short(text) {
+        return true;
+    }
     let Some(written) = Decimal::parse(text) else { return false };
     let Some(double) = text.parse::<f64>().ok().filter(|double| double.is_finite()) else { return false };
     Decimal::parse(&format!("{double:e}")) == Some(written)
+}
+
+/// Returns whether a number has at most 15 digits and no exponent. A double keeps up to 15 digits.
+fn is_short(text: &str) -> bool {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let Some((whole, fraction)) = unsigned.split_once('.') else { return false };
+    let are_digits = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    whole.len() + fraction.len() <= 15 && are_digits(whole) && are_digits(fraction)
 }
 
 /// A decimal number in its only form without superfluous zeros: `0.DIGITS × 10^exponent`.
