@@ -16,7 +16,7 @@ mod value;
 use cel::{Context, Env, Program, Value};
 use cost::EvaluationCost;
 use direct::DirectPath;
-use goconductor_saga::{ExpressionError, Expressions, Json, Scope, StepView, Timestamp};
+use goconductor_saga::{ExpressionError, Expressions, Json, Scope, StepView, Timestamp, shortened};
 use lru::LruCache;
 use names::{CelNames, FieldNames};
 use parking_lot::Mutex;
@@ -185,11 +185,9 @@ impl Expressions for Cel {
 }
 
 fn error(expression: &str, reason: &str) -> ExpressionError {
-    let mut clipped: String = reason.chars().take(MAX_MESSAGE_CHARS - 1).collect();
-    if clipped.len() < reason.len() {
-        clipped.push('…');
-    }
-    ExpressionError { expression: expression.to_owned(), reason: clipped }
+    // The ellipsis counts as well.
+    let reason = shortened(reason, MAX_MESSAGE_CHARS - 1).into_owned();
+    ExpressionError { expression: expression.to_owned(), reason }
 }
 
 fn evaluate(compiled: &Compiled, scope: &Scope<'_>, cost: EvaluationCost) -> Result<Json, String> {

@@ -31,7 +31,7 @@ pub mod yaml;
 mod yaml_text;
 
 use fields::FieldReader;
-use goconductor_saga::{Definition, EncodingError, decode_text, without_mark};
+use goconductor_saga::{Definition, EncodingError, decode_text, end_position, without_utf8_mark};
 
 pub use cel::Cel;
 pub use input::{InputProblem, InputSchema, check_input};
@@ -122,8 +122,6 @@ fn not_utf8(text: &[u8], error: &EncodingError) -> Problem {
         EncodingError::Marked(_) => 0,
         EncodingError::Invalid { valid_up_to } => *valid_up_to,
     };
-    let before = without_mark(text).unwrap_or_default().get(..valid).unwrap_or_default();
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-    Problem::new(problem::SYNTAX, "", (line, column), error.to_string())
+    let before = without_utf8_mark(text).get(..valid).unwrap_or_default();
+    Problem::new(problem::SYNTAX, "", end_position(before), error.to_string())
 }

@@ -1,6 +1,7 @@
 //! Problems of a definition and their error codes.
 
 use crate::node::Node;
+use goconductor_saga::shortened;
 
 /// Characters of a refused number that a message repeats.
 const SHOWN_CHARS: usize = 60;
@@ -98,12 +99,9 @@ impl Problem {
 
     /// Creates the problem of a number that cannot be kept.
     pub(crate) fn inexact(number: &str, at: (usize, usize)) -> Self {
-        let mut shown: String = number.chars().take(SHOWN_CHARS).collect();
-        if number.chars().nth(SHOWN_CHARS).is_some() {
-            shown.push('…');
-        }
+        let number = shortened(number, SHOWN_CHARS);
         let detail = format!(
-            "the number {shown} cannot be kept to the digit: it is neither a 64-bit integer nor a double in its \
+            "the number {number} cannot be kept to the digit: it is neither a 64-bit integer nor a double in its \
              shortest form"
         );
         Self::new(NUMBER, "", at, detail).hint("write it as a string, in quotes")

@@ -2,7 +2,7 @@
 
 mod scan;
 
-use goconductor_saga::{Failure, Json, parse_json};
+use goconductor_saga::{Failure, Json, parse_json, without_utf8_mark};
 
 pub(crate) use scan::FieldScan;
 
@@ -26,7 +26,7 @@ pub(crate) fn limited(code: &str, message: &str, detail: Option<Json>) -> Failur
 /// Returns the failure in a body such as `{"code": …, "message": …}`. A body of another form becomes the message.
 /// `status` is the code and the message of a body that has none.
 pub(crate) fn in_body((code, message): (&str, &str), body: &[u8]) -> Failure {
-    let body = without_byte_order_mark(body);
+    let body = without_utf8_mark(body);
     let text = String::from_utf8_lossy(body);
     let mut fields = match parse_json(body) {
         Ok(Json::Object(fields)) => fields,
@@ -77,11 +77,6 @@ fn text_of(value: Json) -> Option<String> {
             Some(value.to_string())
         }
     }
-}
-
-/// Returns a text in UTF-8 without its byte order mark.
-pub(crate) fn without_byte_order_mark(text: &[u8]) -> &[u8] {
-    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 #[cfg(test)]

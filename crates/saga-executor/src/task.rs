@@ -1,7 +1,7 @@
 //! The task of a participant, independent of the transport.
 
 use async_trait::async_trait;
-use goconductor_saga::{Failure, Json, Outcome, RulesVersion, Side, Timestamp, WorkflowId};
+use goconductor_saga::{Failure, Json, Outcome, RulesVersion, Side, Timestamp, WorkflowId, json_bytes};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Participant for OutputLimit {
     async fn attempt(&self, task: &Task) -> Outcome {
         let outcome = self.participant.attempt(task).await;
         let Outcome::Done { output } = &outcome else { return outcome };
-        let bytes = output.to_string().len();
+        let bytes = json_bytes(output);
         if bytes <= self.bytes {
             return outcome;
         }

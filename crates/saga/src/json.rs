@@ -4,7 +4,8 @@
 //! would keep the last of two equal keys, and would round a number that has no exact form. A document that cannot be
 //! kept is refused where it enters, so that no later reader sees other values than the sender wrote.
 
-use crate::{EncodingError, Json, keeps_number, without_mark};
+use crate::text::{end_position, shown, without_mark};
+use crate::{EncodingError, Json, keeps_number};
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -86,6 +87,25 @@ pub fn parse_json(text: &[u8]) -> Result<Json, JsonError> {
     Ok(value)
 }
 
+/// Returns the size of a document in bytes, as it is written without spaces.
+#[must_use]
+pub fn json_bytes(value: &Json) -> usize {
+    let mut size = TextSize(0);
+    // A count does not fail.
+    fmt::Write::write_fmt(&mut size, format_args!("{value}")).ok();
+    size.0
+}
+
+/// Counts the bytes of a text that is not kept.
+struct TextSize(usize);
+
+impl fmt::Write for TextSize {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
+}
+
 /// Findings while a document is read.
 #[derive(Debug, Default)]
 struct StrictVisitor {
@@ -96,7 +116,7 @@ struct StrictVisitor {
 impl StrictVisitor {
     fn error(&self, error: &serde_json::Error) -> JsonError {
         let kind = match self.duplicate_key.take() {
-            Some(key) => JsonErrorKind::DuplicateKey(shown(&key)),
+            Some(key) => JsonErrorKind::DuplicateKey(shown(&key, SHOWN_CHARS)),
             None => JsonErrorKind::Syntax(message(error)),
         };
         JsonError { kind, line: error.line(), column: error.column() }
@@ -127,14 +147,6 @@ fn message(error: &serde_json::Error) -> String {
         other => other,
     };
     described.to_owned()
-}
-
-fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN_CHARS).collect::<String>().escape_debug().to_string();
-    if text.chars().nth(SHOWN_CHARS).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 impl<'de> DeserializeSeed<'de> for &StrictVisitor {
@@ -218,8 +230,8 @@ fn check_numbers(text: &[u8]) -> Result<(), JsonError> {
                 let length = rest.iter().position(is_end).unwrap_or(rest.len());
                 let number = core::str::from_utf8(rest.get(..length).unwrap_or_default()).unwrap_or_default();
                 if !keeps_number(number) {
-                    let kind = JsonErrorKind::InexactNumber(shown(number));
-                    let (line, column) = position(text.get(..at).unwrap_or_default());
+                    let kind = JsonErrorKind::InexactNumber(shown(number, SHOWN_CHARS));
+                    let (line, column) = end_position(text.get(..at).unwrap_or_default());
                     return Err(JsonError { kind, line, column });
                 }
                 at += length.max(1);
@@ -241,11 +253,4 @@ fn string_length(text: &[u8]) -> usize {
         };
     }
     text.len()
-}
-
-/// Returns the line and the column that follow a text.
-fn position(before: &[u8]) -> (usize, usize) {
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-    (line, column)
 }

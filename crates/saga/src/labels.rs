@@ -1,5 +1,7 @@
 //! The rule for labels, which is the same for a start, a definition and a step.
 
+use crate::name::SHOWN_CHARS;
+use crate::text::shown;
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -38,7 +40,7 @@ pub fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), LabelsError
         } else {
             continue;
         };
-        let shown = crate::name::shown(name);
+        let shown = shown(name, SHOWN_CHARS);
         return Err(LabelsError {
             name: Some(name.to_owned()),
             reason: alloc::format!("the label `{shown}` {broken}"),

@@ -55,7 +55,7 @@ pub use expression::{ExpressionError, Expressions, Scope, StepView};
 pub use failure::Failure;
 pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};
-pub use json::{JsonError, JsonErrorKind, parse_json};
+pub use json::{JsonError, JsonErrorKind, json_bytes, parse_json};
 pub use labels::{LabelsError, MAX_LABEL_CHARS, MAX_LABELS, check_labels};
 pub use name::{
     LockKey, MAX_LABEL_BYTES, MAX_LOCK_KEY_CHARS, MAX_TEXT_CHARS, NameError, NameKind, Namespace, ServiceName,
@@ -66,7 +66,7 @@ pub use retry::{Backoff, Retry};
 pub use rules::RulesVersion;
 pub use state::{Phase, Progress, Running, STATE_FORMAT, State, Status, StepState, StepStatus};
 pub use template::{Template, TextPart};
-pub use text::{EncodingError, decode_text, without_mark};
+pub use text::{EncodingError, decode_text, end_position, shortened, without_utf8_mark};
 pub use time::{Timestamp, millis};
 pub use transition::{LedgerChange, Transition, transition};
 

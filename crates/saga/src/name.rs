@@ -3,8 +3,9 @@
 //! All checks are done here, so that the gateway, the executor, the configuration and the definition language
 //! accept the same names.
 
+use crate::text::shown;
 use alloc::borrow::ToOwned;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 use core::str::FromStr;
@@ -19,7 +20,7 @@ pub const MAX_LOCK_KEY_CHARS: usize = 512;
 /// Maximum characters of a lock owner, an election name and a candidate name.
 pub const MAX_TEXT_CHARS: usize = 256;
 /// Characters of a refused value that an error message repeats.
-const SHOWN_CHARS: usize = 80;
+pub(crate) const SHOWN_CHARS: usize = 80;
 
 /// The kind of a name, which determines its rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,7 +57,7 @@ impl NameKind {
             Self::Election => is_printable(name, MAX_TEXT_CHARS) && is_path_segment(name),
             Self::LockOwner | Self::Candidate => is_printable(name, MAX_TEXT_CHARS),
         };
-        if valid { Ok(()) } else { Err(NameError { kind: self, value: shown(name) }) }
+        if valid { Ok(()) } else { Err(NameError { kind: self, value: shown(name, SHOWN_CHARS) }) }
     }
 
     /// The rule for names of this kind, to complete the sentence "use …".
@@ -147,15 +148,6 @@ fn is_printable(name: &str, max_chars: usize) -> bool {
 /// Returns whether a URL can name it as a path segment: HTTP clients remove `.` and `..` from a path.
 fn is_path_segment(name: &str) -> bool {
     !matches!(name, "." | "..")
-}
-
-/// Returns a refused name for a message.
-pub(crate) fn shown(name: &str) -> String {
-    let mut value = name.chars().take(SHOWN_CHARS).collect::<String>().escape_debug().to_string();
-    if name.chars().nth(SHOWN_CHARS).is_some() {
-        value.push('…');
-    }
-    value
 }
 
 macro_rules! name {

@@ -1,4 +1,8 @@
-//! Texts that enter from outside: their encoding.
+//! Texts that enter from outside: their encoding, and their form in messages.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::{String, ToString};
 
 /// The byte order mark of UTF-8, which carries no information.
 const UTF8_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
@@ -37,9 +41,37 @@ pub fn decode_text(bytes: &[u8]) -> Result<&str, EncodingError> {
 ///
 /// # Errors
 /// Returns [`EncodingError::Marked`] if the byte order mark is that of another encoding.
-pub fn without_mark(bytes: &[u8]) -> Result<&[u8], EncodingError> {
+pub(crate) fn without_mark(bytes: &[u8]) -> Result<&[u8], EncodingError> {
     if let Some((_, encoding)) = OTHER_MARKS.iter().find(|(mark, _)| bytes.starts_with(mark)) {
         return Err(EncodingError::Marked(encoding));
     }
-    Ok(bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes))
+    Ok(without_utf8_mark(bytes))
+}
+
+/// Returns the bytes without the byte order mark of UTF-8. Bytes in another encoding are unchanged.
+#[must_use]
+pub fn without_utf8_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes)
+}
+
+/// Returns the line and the column that follow a text, from 1. The column is in bytes.
+#[must_use]
+pub fn end_position(text: &[u8]) -> (usize, usize) {
+    let line = text.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = text.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    (line, column)
+}
+
+/// Returns a text of at most `max_chars` characters for a message. An ellipsis after them marks a longer text.
+#[must_use]
+pub fn shortened(text: &str, max_chars: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max_chars) {
+        Some((end, _)) => format!("{}…", text.split_at(end).0).into(),
+        None => text.into(),
+    }
+}
+
+/// Returns a [`shortened`] text in one line: control characters and quotes are escaped.
+pub(crate) fn shown(text: &str, max_chars: usize) -> String {
+    shortened(text, max_chars).escape_debug().to_string()
 }

@@ -10,7 +10,7 @@ use crate::request;
 use crate::schemas::Validation;
 use crate::view::{self, SummaryView, Waiting, WorkflowView};
 use goconductor_definition::InputProblem;
-use goconductor_saga::{Json, Plan, State, WorkflowId, check_labels};
+use goconductor_saga::{Json, Plan, State, WorkflowId, check_labels, json_bytes};
 use goconductor_service_kit::fair::Permit;
 use goconductor_store::{Comparison, Field, Filter, FilterValue, ListRequest, Loaded};
 use goconductor_transition::{Error, StartRequest, clock};
@@ -273,7 +273,7 @@ impl Api {
 
     /// Checks an input against its limit and the schema of the definition. Returns the input.
     async fn check_input(&self, namespace: &str, plan: &Arc<Plan>, input: Json) -> ApiResult<Json> {
-        let bytes = input.to_string().len();
+        let bytes = json_bytes(&input);
         let limit = self.limits.input_bytes;
         if bytes > limit {
             let detail = format!("the input has {bytes} bytes, which is over the limit of {limit} bytes");

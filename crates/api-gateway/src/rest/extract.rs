@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use bytes::Bytes;
-use goconductor_saga::{Json, parse_json, without_mark};
+use goconductor_saga::{Json, parse_json, without_utf8_mark};
 use serde::de::DeserializeOwned;
 
 /// The caller of a request and its namespace.
@@ -81,7 +81,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJsonBody<T> {
     async fn from_request(request: Request, api: &Api) -> ApiResult<Self> {
         let (parts, body) = request.into_parts();
         let bytes = read(body).await?;
-        if without_mark(&bytes).unwrap_or(&bytes).iter().all(u8::is_ascii_whitespace) {
+        if without_utf8_mark(&bytes).iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(T::default()));
         }
         if !is_json(&parts.headers) {

@@ -1,6 +1,7 @@
 //! Descriptions of failed evaluations. Those of the interpreter name its own types, such as `Float(7.0), Int(2)`.
 
 use cel::{ExecutionError, Value};
+use goconductor_saga::shortened;
 
 /// Maximum characters of a value in a description.
 const MAX_VALUE_CHARS: usize = 40;
@@ -174,10 +175,7 @@ fn plain(value: &Value) -> String {
         Value::UInt(value) => value.to_string(),
         // The form `{:?}` keeps the `.0` that makes it a double.
         Value::Float(value) => format!("{value:?}"),
-        Value::String(text) => match text.char_indices().nth(MAX_VALUE_CHARS) {
-            Some((end, _)) => format!("\"{}…\"", text.split_at(end).0),
-            None => format!("\"{text}\""),
-        },
+        Value::String(text) => format!("\"{}\"", shortened(text, MAX_VALUE_CHARS)),
         Value::Null
         | Value::List(_)
         | Value::Map(_)

@@ -5,7 +5,7 @@
     reason = "a kind without a description of its own is described by its keyword"
 )]
 
-use goconductor_saga::Json;
+use goconductor_saga::{Json, shortened};
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
 
@@ -25,7 +25,7 @@ pub(super) fn pointer_name(pointer: &str) -> String {
 
 /// Cuts a description, and marks the cut.
 pub(super) fn clipped(text: &str) -> String {
-    cut(text, MAX_CHARS)
+    shortened(text, MAX_CHARS).into_owned()
 }
 
 /// Describes why a schema does not compile although it is a valid JSON Schema.
@@ -94,7 +94,10 @@ fn scalar(kind: &Kind, found: &str) -> String {
         Kind::MinLength { limit } => format!("expected at least {limit} characters, found {found}"),
         Kind::Format { format } => format!("expected the format `{format}`, found {found}"),
         Kind::Pattern { pattern } => {
-            format!("expected a match of the pattern `{}`, found {found}", cut(pattern, MAX_VALUE_CHARS))
+            format!(
+                "expected a match of the pattern `{}`, found {found}",
+                shortened(pattern, MAX_VALUE_CHARS)
+            )
         }
         Kind::ContentEncoding { content_encoding } => {
             format!("expected the encoding `{content_encoding}`, found {found}")
@@ -134,7 +137,7 @@ fn value(value: &Json) -> String {
         Json::Null => "null".to_owned(),
         Json::Bool(value) => value.to_string(),
         Json::Number(number) => number.to_string(),
-        Json::String(text) => format!("\"{}\"", cut(text, MAX_VALUE_CHARS)),
+        Json::String(text) => format!("\"{}\"", shortened(text, MAX_VALUE_CHARS)),
         Json::Array(items) => format!("a list of {} items", items.len()),
         Json::Object(entries) => format!("an object of {} properties", entries.len()),
     }
@@ -149,7 +152,7 @@ fn names(one: &str, several: &str, names: &[String]) -> String {
     let noun = if names.len() == 1 { one } else { several };
     format!(
         "{noun} {}",
-        list(names.iter().map(|name| format!("`{}`", cut(name, MAX_VALUE_CHARS))), names.len())
+        list(names.iter().map(|name| format!("`{}`", shortened(name, MAX_VALUE_CHARS))), names.len())
     )
 }
 
@@ -172,11 +175,4 @@ fn branches(context: &[Vec<ValidationError<'static>>]) -> String {
     let more = context.len().saturating_sub(described.len());
     let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
     format!("{}{rest}", described.join("; or "))
-}
-
-fn cut(text: &str, chars: usize) -> String {
-    match text.char_indices().nth(chars) {
-        Some((end, _)) => format!("{}…", text.split_at(end).0),
-        None => text.to_owned(),
-    }
 }

@@ -1,7 +1,7 @@
 //! The outcome of a response. The meaning of each response is part of the contract with participants.
 
-use crate::failure::{self, FieldScan, without_byte_order_mark};
-use goconductor_saga::{Failure, Json, Outcome, RulesVersion, Timestamp, parse_json};
+use crate::failure::{self, FieldScan};
+use goconductor_saga::{Failure, Json, Outcome, RulesVersion, Timestamp, parse_json, without_utf8_mark};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 use std::time::Duration;
@@ -141,7 +141,7 @@ impl ResponseHead {
             let message = format!("HTTP {}, but the body broke off: {reason}", self.status);
             return Err(failure::limited(code, &message, None));
         }
-        let bytes = without_byte_order_mark(&bytes);
+        let bytes = without_utf8_mark(&bytes);
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Json::Null);
         }

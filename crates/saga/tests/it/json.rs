@@ -1,6 +1,6 @@
 //! JSON from outside: every value is kept as written, or the document is refused.
 
-use goconductor_saga::{JsonErrorKind, keeps_number, parse_json};
+use goconductor_saga::{JsonErrorKind, json_bytes, keeps_number, parse_json, shortened};
 use proptest::prelude::*;
 
 fn kind(text: &[u8]) -> JsonErrorKind {
@@ -151,5 +151,20 @@ proptest! {
         if let Ok(value) = parse_json(text.as_bytes()) {
             prop_assert_eq!(Some(value), serde_json::from_str(&text).ok());
         }
+    }
+}
+
+#[test]
+fn size_of_a_document_is_that_of_its_text() {
+    for text in [r"null", r#""ä\n\u0001""#, r#"{"a":[1,-2.5,true,{}],"b":18446744073709551615}"#] {
+        let value = parse_json(text.as_bytes()).unwrap();
+        assert_eq!(json_bytes(&value), value.to_string().len(), "{text}");
+    }
+}
+
+#[test]
+fn text_of_a_message_is_cut_after_its_characters() {
+    for (text, expected) in [("", ""), ("äöü", "äöü"), ("äöüß", "äöü…")] {
+        assert_eq!(shortened(text, 3), expected);
     }
 }

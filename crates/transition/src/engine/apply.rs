@@ -5,8 +5,8 @@ use super::commit::Prepared;
 use crate::pending::PendingInput;
 use crate::{Error, clock};
 use goconductor_saga::{
-    Event, Expressions, Failure, Input, Json, Outcome, Plan, Refusal, Side, State, Timestamp, WorkflowId,
-    decide, transition,
+    Event, Expressions, Failure, Input, Outcome, Plan, Refusal, Side, State, Timestamp, WorkflowId, decide,
+    json_bytes, transition,
 };
 use std::sync::Arc;
 
@@ -125,10 +125,6 @@ fn output_bytes(input: &Input) -> Option<usize> {
         | Input::SkipStep { .. }
         | Input::CompleteStep { .. } => None,
     }
-}
-
-fn json_bytes(value: &Json) -> usize {
-    value.to_string().len()
 }
 
 /// The decision on several inputs.
