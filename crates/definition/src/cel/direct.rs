@@ -3,7 +3,8 @@
 //! Most expressions of a definition have this form. They are read from the workflow without the interpreter, which would
 //! convert the value and everything beside it.
 
-use cel::common::ast::{Expr, LiteralValue, operators};
+use super::names::value_path;
+use cel::common::ast::Expr;
 use goconductor_saga::{Json, Scope};
 
 /// Maximum values inside a value that is read directly. The work for a larger one is counted.
@@ -23,39 +24,11 @@ pub(super) enum DirectPath {
 impl DirectPath {
     /// Returns the path of an expression. Returns `None` if the expression does more than select a value.
     pub(super) fn of(expression: &Expr) -> Option<Self> {
-        let mut fields = Vec::new();
-        let mut at = expression;
-        let root = loop {
-            match at {
-                Expr::Ident(name) => break name,
-                // `has(…)` tests for the field and does not select it.
-                Expr::Select(select) if !select.test => {
-                    fields.push(select.field.clone());
-                    at = &select.operand.expr;
-                }
-                Expr::Call(call) if call.func_name == operators::INDEX => {
-                    let [operand, index] = call.args.as_slice() else { return None };
-                    let Expr::Literal(LiteralValue::String(key)) = &index.expr else { return None };
-                    fields.push(key.inner().to_owned());
-                    at = &operand.expr;
-                }
-                Expr::Unspecified
-                | Expr::Call(_)
-                | Expr::Comprehension(_)
-                | Expr::List(_)
-                | Expr::Literal(_)
-                | Expr::Map(_)
-                | Expr::Select(_)
-                | Expr::Struct(_) => return None,
-            }
-        };
-        let mut fields = fields.into_iter().rev();
-        match root.as_str() {
-            "input" => Some(Self::Input(fields.collect())),
-            "steps" => {
-                let step = fields.next()?;
-                (fields.next()? == "output").then(|| Self::Output(step, fields.collect()))
-            }
+        let owned = |fields: &[&str]| fields.iter().map(|&field| field.to_owned()).collect();
+        let (root, fields) = value_path(expression)?;
+        match (root, fields.as_slice()) {
+            ("input", fields) => Some(Self::Input(owned(fields))),
+            ("steps", [step, "output", fields @ ..]) => Some(Self::Output((*step).to_owned(), owned(fields))),
             _ => None,
         }
     }

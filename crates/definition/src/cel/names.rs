@@ -3,7 +3,9 @@
 use super::Finding;
 use crate::fields::nearest;
 use crate::problem::{EXPRESSION, LIMIT, REFERENCE, UNSUPPORTED};
-use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The functions, besides operators and macros. There are no clocks, random numbers or regular expressions, so that an
@@ -215,8 +217,18 @@ fn is_word(name: &str) -> bool {
         && name.chars().any(|c| c.is_ascii_alphabetic())
 }
 
-/// Returns a name and the fields that are selected from it: `steps.pay.output` or `steps["pay"].output`.
+/// Returns a name and the fields that are selected from it: `steps.pay.output` or `steps["pay"].output`. A field may be
+/// tested by `has(…)`.
 pub(super) fn path(expression: &Expr) -> Option<(&str, Vec<&str>)> {
+    path_of(expression, |_| true)
+}
+
+/// Returns the [`path`] of an expression that selects a value. `has(…)` tests for a field and does not select it.
+pub(super) fn value_path(expression: &Expr) -> Option<(&str, Vec<&str>)> {
+    path_of(expression, |select| !select.test)
+}
+
+fn path_of(expression: &Expr, accepts: impl Fn(&SelectExpr) -> bool) -> Option<(&str, Vec<&str>)> {
     let mut fields = Vec::new();
     let mut at = expression;
     loop {
@@ -225,7 +237,7 @@ pub(super) fn path(expression: &Expr) -> Option<(&str, Vec<&str>)> {
                 fields.reverse();
                 return Some((name, fields));
             }
-            Expr::Select(select) => {
+            Expr::Select(select) if accepts(select) => {
                 fields.push(select.field.as_str());
                 at = &select.operand.expr;
             }
@@ -241,6 +253,7 @@ pub(super) fn path(expression: &Expr) -> Option<(&str, Vec<&str>)> {
             | Expr::List(_)
             | Expr::Literal(_)
             | Expr::Map(_)
+            | Expr::Select(_)
             | Expr::Struct(_) => return None,
         }
     }
