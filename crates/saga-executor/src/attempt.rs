@@ -23,7 +23,6 @@ use tracing::Instrument;
 const STALE_AFTER: Duration = Duration::from_millis(250);
 /// The delay between attempts to report an outcome while the store is unavailable.
 const REPORT_RETRY_DELAY: Duration = Duration::from_millis(100);
-
 /// The delay before a command is tried again that could not be sent, because this process lacked a resource.
 const SHORTAGE_RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The minimum interval between warnings about a lack of resources.

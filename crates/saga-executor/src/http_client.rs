@@ -155,7 +155,7 @@ mod tests {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let client = HttpClient::new(Duration::from_secs(5));
         let at_deadline = DeadlineOutcome::default();
-        at_deadline.set(nothing());
+        at_deadline.set(nothing);
         assert_eq!(at_deadline.pass(), Some(nothing()));
         let received = async {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -174,7 +174,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = HttpClient::new(Duration::from_secs(5));
         let at_deadline = DeadlineOutcome::default();
-        at_deadline.set(nothing());
+        at_deadline.set(nothing);
         let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut head = [0; 4];
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(sent.unwrap().status(), 204);
         // The port is closed now, and the idle connection was closed with the stream.
         let refused = DeadlineOutcome::default();
-        refused.set(nothing());
+        refused.set(nothing);
         let other = HttpClient::new(Duration::from_secs(5));
         let error = other.send(request(&url, &refused)).await.unwrap_err();
         let SendError::Connect(error) = error else { panic!("{error:?}") };

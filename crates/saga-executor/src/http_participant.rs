@@ -13,13 +13,14 @@ use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use response::{ResponseBody, ResponseHead};
+use std::sync::Arc;
 
 /// A participant that is called by `POST {url}/{action}`.
 #[derive(Debug)]
 pub struct HttpParticipant {
     client: HttpClient,
     /// Without credentials, because messages contain it.
-    url: String,
+    url: Arc<str>,
     authorization: Option<HeaderValue>,
     output_bytes: usize,
 }
@@ -28,8 +29,8 @@ impl HttpParticipant {
     pub(crate) fn new(client: HttpClient, url: &str, output_bytes: usize) -> Self {
         // A URL that an earlier release accepted and that cannot be used fails with `BAD_ENDPOINT`.
         let (url, authorization) = match HttpUrl::parse(url) {
-            Ok(url) => (url.as_str().to_owned(), url.authorization().cloned()),
-            Err(_) => (url.trim_end_matches('/').to_owned(), None),
+            Ok(url) => (Arc::from(url.as_str()), url.authorization().cloned()),
+            Err(_) => (Arc::from(url.trim_end_matches('/')), None),
         };
         Self { client, url, authorization, output_bytes }
     }
@@ -113,17 +114,21 @@ impl Participant for HttpParticipant {
             }
         };
         // Until the request is sent, nothing happens, whatever takes so long.
-        let message = format!("no connection to {} was established within {:?}", self.url, task.timeout);
-        let failure = Failure::of(ConnectCause::TimedOut.code(), message);
-        task.at_deadline.set(Outcome::Retryable { failure, not_before: None });
+        let (url, timeout) = (Arc::clone(&self.url), task.timeout);
+        task.at_deadline.set(move || {
+            let message = format!("no connection to {url} was established within {timeout:?}");
+            let failure = Failure::of(ConnectCause::TimedOut.code(), message);
+            Outcome::Retryable { failure, not_before: None }
+        });
         let response = match self.client.send(request).await {
             Ok(response) => response,
             Err(error) => return self.no_response(task, &error),
         };
         let (parts, body) = response.into_parts();
-        let head = ResponseHead::new(task.rules, parts.status, &parts.headers, clock::now());
+        let head = Arc::new(ResponseHead::new(task.rules, parts.status, &parts.headers, clock::now()));
         // The head decides, even if its body does not end in time.
-        task.at_deadline.set(head.without_body(task.timeout));
+        let without_body = Arc::clone(&head);
+        task.at_deadline.set(move || without_body.without_body(timeout));
         let body = self.body(&head, body).await;
         head.outcome(body)
     }

@@ -79,17 +79,28 @@ pub struct Task {
 #[derive(Debug, Clone, Default)]
 pub struct DeadlineOutcome(Arc<Mutex<DeadlineState>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 enum DeadlineState {
     #[default]
     Unknown,
-    Known(Box<Outcome>),
+    /// Called at most once. Most attempts end before their deadline, and then it is never called.
+    Known(Box<dyn FnOnce() -> Outcome + Send>),
     Passed,
 }
 
+impl std::fmt::Debug for DeadlineState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "Unknown",
+            Self::Known(_) => "Known",
+            Self::Passed => "Passed",
+        })
+    }
+}
+
 impl DeadlineOutcome {
-    /// States the outcome from now on. Has no effect after the deadline.
-    pub fn set(&self, outcome: Outcome) {
+    /// States the outcome from now on. It is created only if the attempt is given up. Has no effect after the deadline.
+    pub fn set(&self, outcome: impl FnOnce() -> Outcome + Send + 'static) {
         let mut state = self.0.lock();
         if !matches!(*state, DeadlineState::Passed) {
             *state = DeadlineState::Known(Box::new(outcome));
@@ -116,8 +127,9 @@ impl DeadlineOutcome {
 
     /// Gives the attempt up. Returns the stated outcome.
     pub(crate) fn pass(&self) -> Option<Outcome> {
-        match std::mem::replace(&mut *self.0.lock(), DeadlineState::Passed) {
-            DeadlineState::Known(outcome) => Some(*outcome),
+        let state = std::mem::replace(&mut *self.0.lock(), DeadlineState::Passed);
+        match state {
+            DeadlineState::Known(outcome) => Some(outcome()),
             DeadlineState::Unknown | DeadlineState::Passed => None,
         }
     }
@@ -193,13 +205,13 @@ mod tests {
     fn attempt_is_sent_or_certainly_not_sent() {
         let nothing = || Outcome::Retryable { failure: Failure::of("CONNECT_TIMEOUT", ""), not_before: None };
         let given_up = DeadlineOutcome::default();
-        given_up.set(nothing());
+        given_up.set(nothing);
         assert_eq!(given_up.pass(), Some(nothing()));
         assert!(!given_up.clear(), "it must not be sent");
-        given_up.set(nothing());
+        given_up.set(nothing);
         assert_eq!(given_up.pass(), None, "an outcome is used once");
         let sent = DeadlineOutcome::default();
-        sent.set(nothing());
+        sent.set(nothing);
         assert!(sent.clear() && !sent.is_set());
         assert_eq!(sent.pass(), None);
     }
