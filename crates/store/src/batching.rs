@@ -185,8 +185,7 @@ impl ChangeSequencer {
     fn complete(&self, number: u64, changes: Vec<WorkflowHead>, to: &broadcast::Sender<WorkflowHead>) {
         let mut batches = self.batches.lock();
         if let Some((_, slot)) = batches.iter_mut().find(|(each, _)| *each == number) {
-            // A batch that was completed keeps its changes.
-            slot.get_or_insert(changes);
+            *slot = Some(changes);
         }
         while let Some((_, Some(changes))) = batches.front() {
             for seen in changes {
@@ -218,7 +217,7 @@ impl BatchWriter {
     }
 
     async fn write(&self, number: u64, batch: Vec<QueuedWrite>) {
-        let batch_in_sequence = BatchInSequence { writer: self, number };
+        let batch_in_sequence = BatchInSequence { writer: self, number, changes: Vec::new() };
         let writes: Vec<Write> = batch.iter().flat_map(|request| request.writes.iter().cloned()).collect();
         let changes = match self.write_batch(writes).await {
             Ok(outcomes) => {
@@ -292,24 +291,24 @@ impl BatchWriter {
     }
 }
 
-/// The place of a batch in the sequence of changes. A batch that panics is completed without changes, because the
-/// changes of all later batches wait for it.
+/// The place of a batch in the sequence of changes. The batch is completed when the place is dropped, also by a panic and
+/// then without changes, because the changes of all later batches wait for it.
 struct BatchInSequence<'a> {
     writer: &'a BatchWriter,
     number: u64,
+    changes: Vec<WorkflowHead>,
 }
 
 impl BatchInSequence<'_> {
-    fn complete(self, changes: Vec<WorkflowHead>) {
-        self.writer.sequencer.complete(self.number, changes, &self.writer.changes);
-        // Completing a batch again would have no effect.
-        drop(self);
+    fn complete(mut self, changes: Vec<WorkflowHead>) {
+        self.changes = changes;
     }
 }
 
 impl Drop for BatchInSequence<'_> {
     fn drop(&mut self) {
-        self.writer.sequencer.complete(self.number, Vec::new(), &self.writer.changes);
+        let changes = std::mem::take(&mut self.changes);
+        self.writer.sequencer.complete(self.number, changes, &self.writer.changes);
     }
 }
 
