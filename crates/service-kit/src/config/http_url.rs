@@ -97,20 +97,25 @@ fn invalid(reason: impl Into<String>) -> InvalidUrl {
     InvalidUrl { reason: reason.into() }
 }
 
-/// Returns whether a text is an IP address or the name of a host. Names may contain `_`, as those of containers do.
+/// Returns whether a text is an IP address or the name of a host.
 fn is_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return address.parse::<Ipv6Addr>().is_ok();
     }
     let name = host.strip_suffix('.').unwrap_or(host);
+    // The last check refuses numbers that are not an address, such as `127.0.0.256`.
+    is_dns_name(name) && url::Host::parse(name).is_ok()
+}
+
+/// Returns whether a text has the form of a DNS name. Labels may contain `_`, as those of containers do.
+pub(super) fn is_dns_name(text: &str) -> bool {
     let is_label = |label: &str| {
         (1..=MAX_HOST_LABEL_BYTES).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // The last check refuses numbers that are not an address, such as `127.0.0.256`.
-    name.len() <= MAX_HOST_BYTES && name.split('.').all(is_label) && url::Host::parse(name).is_ok()
+    text.len() <= MAX_HOST_BYTES && text.split('.').all(is_label)
 }
 
 /// Returns whether a text is empty or a port with a colon before it.

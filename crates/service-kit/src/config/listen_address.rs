@@ -1,13 +1,9 @@
 //! Addresses to listen on.
 
+use super::http_url::is_dns_name;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
-
-/// The longest host name, in bytes.
-const MAX_NAME_BYTES: usize = 253;
-/// The longest part of a host name between two dots, in bytes.
-const MAX_LABEL_BYTES: usize = 63;
 
 /// An address to listen on: an IP address or a host name, with a port. A name is resolved when the process starts to
 /// listen, because a process does not listen on the addresses of other services in its configuration.
@@ -91,16 +87,8 @@ impl fmt::Display for ListenAddress {
 /// Returns whether a text can be a host name. The last label of a name is not a number, so that a misspelt IP address
 /// such as `127.0.0.256` is not looked up.
 fn is_host_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        (1..=MAX_LABEL_BYTES).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
     let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-    text.len() <= MAX_NAME_BYTES
-        && text.split('.').all(is_label)
-        && !text.rsplit('.').next().is_some_and(is_number)
+    is_dns_name(text) && !text.rsplit('.').next().is_some_and(is_number)
 }
 
 #[cfg(test)]
