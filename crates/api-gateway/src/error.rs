@@ -148,8 +148,7 @@ impl Problem {
     /// Creates the problem of a handler that panicked, which is a bug, and logs the panic. Other requests are not
     /// affected.
     pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
-        let message = panic.downcast_ref::<&str>().copied();
-        let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let message = goconductor_supervisor::panic_message(panic);
         tracing::error!(message, "request handler panicked");
         Self::new(INTERNAL, "the server has a bug: report it with this trace id and the server's log")
     }

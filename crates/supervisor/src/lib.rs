@@ -145,11 +145,15 @@ fn exit_later() {
     }
 }
 
-/// Returns the message of a panic.
+/// Returns the message of a panic. `None` if its payload is not a text.
+#[must_use]
+pub fn panic_message(panic: &(dyn Any + Send)) -> Option<&str> {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+}
+
 fn panic_reason(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("it panicked: {}", text.as_deref().unwrap_or("no message"))
+    format!("it panicked: {}", panic_message(panic).unwrap_or("no message"))
 }
 
 /// Counts a task as running until it is dropped.
