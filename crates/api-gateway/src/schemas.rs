@@ -1,18 +1,17 @@
 //! Work on definitions and inputs that can take long: parsing a definition, compiling its input schema, and validating
 //! an input.
 //!
-//! The work of each is bounded, but it can take a second. It therefore runs on threads that serve no requests, on at
-//! most half of the processors. A request that waits too long for a thread is refused. A short validation runs at once.
+//! The work of each is bounded, but it can take a second. It therefore runs on threads that serve no requests. A request that waits too long for a thread is refused. A short validation runs at once.
 
 use crate::error::{ApiResult, INTERNAL, Problem, VALIDATION_BUSY};
 use goconductor_definition::{InputProblem, InputSchema};
 use goconductor_saga::{Json, Plan};
+use goconductor_transition::LongWork;
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// The longest wait for a thread.
@@ -30,7 +29,7 @@ type CompiledSchema = Result<InputSchema, String>;
 #[derive(Debug)]
 pub(crate) struct Schemas {
     compiled: Mutex<LruCache<SchemaKey, Arc<CompiledSchema>>>,
-    threads: Arc<Semaphore>,
+    threads: LongWork,
 }
 
 /// The result of a validation.
@@ -46,7 +45,7 @@ pub(crate) enum Validation {
 impl Default for Schemas {
     fn default() -> Self {
         let compiled = Mutex::new(LruCache::new(CAPACITY));
-        Self { compiled, threads: Arc::new(Semaphore::new(permits())) }
+        Self { compiled, threads: LongWork::default() }
     }
 }
 
@@ -96,28 +95,15 @@ impl Schemas {
         &self,
         function: impl FnOnce() -> T + Send + 'static,
     ) -> ApiResult<T> {
-        let permit = tokio::time::timeout(MAX_WAIT, Arc::clone(&self.threads).acquire_owned()).await;
-        let Ok(permit) = permit else {
+        let Ok(thread) = tokio::time::timeout(MAX_WAIT, self.threads.thread()).await else {
             let detail = "the threads that check definitions and inputs are busy: retry later";
             return Err(Problem::new(VALIDATION_BUSY, detail).retry_after(RETRY_AFTER));
         };
-        // A caller that goes away does not end the work, so the work keeps the permit.
-        let work = tokio::task::spawn_blocking(move || {
-            let result = function();
-            drop(permit);
-            result
-        });
-        work.await.map_err(|error| match error.try_into_panic() {
+        thread.run(function).await.map_err(|error| match error.try_into_panic() {
             Ok(panic) => Problem::from_panic(&*panic),
             Err(_) => Problem::new(INTERNAL, "the server shut down while it checked the request"),
         })
     }
-}
-
-/// The most threads for long work: half of the processors, so that the others serve requests.
-fn permits() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    (processors / 2).max(1)
 }
 
 fn is_quick(compiled: &CompiledSchema, input: &Json) -> bool {
@@ -184,8 +170,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn request_is_refused_if_no_thread_becomes_free() {
         let schemas = Schemas::default();
-        let count = u32::try_from(permits()).unwrap();
-        let held = Arc::clone(&schemas.threads).acquire_many_owned(count).await.unwrap();
+        let mut held = Vec::new();
+        for _ in 0..LongWork::threads() {
+            held.push(schemas.threads.thread().await);
+        }
         assert!(schemas.run(|| ()).await.unwrap_err().is(VALIDATION_BUSY));
         drop(held);
         schemas.run(|| ()).await.unwrap();

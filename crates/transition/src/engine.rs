@@ -10,7 +10,7 @@ mod write;
 use crate::cache::{Plans, States};
 use crate::digest::request_digest;
 use crate::pending::{PendingInput, PendingInputs};
-use crate::{Error, TimerNotifier, clock};
+use crate::{Error, LongWork, TimerNotifier, clock};
 use commit::Prepared;
 use goconductor_queue::Queue;
 use goconductor_saga::{Expressions, Input, Json, Plan, StartWorkflow, State, WorkflowId, start, transition};
@@ -18,7 +18,7 @@ use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 
 pub use local_dispatch::LocalDispatch;
@@ -72,7 +72,7 @@ pub struct Engine {
     queue: Arc<dyn Queue>,
     expressions: Arc<dyn Expressions>,
     /// Permits for decisions whose expressions take long.
-    long_rules: Arc<Semaphore>,
+    long_rules: LongWork,
     settings: Settings,
     plans: Plans,
     states: States,
@@ -96,7 +96,7 @@ impl Engine {
             store,
             queue,
             expressions,
-            long_rules: rules::permits(),
+            long_rules: LongWork::default(),
             settings,
             plans: Plans::new(),
             states: States::new(),

@@ -6,7 +6,6 @@ use crate::Error;
 use goconductor_saga::{ExpressionError, Expressions, Json, Plan, Scope, Side, State, StepIndex};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// Maximum operations of the expressions of a decision on the calling thread: about 5 ms.
 const MAX_QUICK_OPERATIONS: u64 = 20_000;
@@ -22,13 +21,9 @@ impl Engine {
             return Ok(decided);
         }
         // The memory of an evaluation is bounded, and this bounds that of all evaluations.
-        let permit = Arc::clone(&self.long_rules).acquire_owned().await;
+        let thread = self.long_rules.thread().await;
         let expressions = Arc::clone(&self.expressions);
-        let run = tokio::task::spawn_blocking(move || {
-            let decided = rules(&*expressions);
-            drop(permit);
-            decided
-        });
+        let run = thread.run(move || rules(&*expressions));
         run.await.map_err(|_| Error::Internal("the thread that evaluates expressions stopped"))
     }
 
@@ -47,12 +42,6 @@ impl Engine {
         let (plan, state) = (Arc::clone(plan), Arc::clone(state));
         self.run_rules(move |expressions| plan.command_input(&state, step, side, expressions)).await
     }
-}
-
-/// Returns the permits for decisions that take long: at most half of the processors.
-pub(super) fn permits() -> Arc<Semaphore> {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Arc::new(Semaphore::new((processors / 2).max(1)))
 }
 
 /// Runs the rules, or returns `None` if their expressions take too long.
