@@ -36,7 +36,7 @@ use goconductor_saga::{Definition, EncodingError, decode_text, end_position, wit
 pub use cel::Cel;
 pub use input::{InputProblem, InputSchema, check_input};
 pub use problem::{ERROR_CODES, Problem};
-pub use schema::schema;
+pub use schema::{label_rule, schema};
 
 /// The format of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

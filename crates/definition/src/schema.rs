@@ -38,12 +38,14 @@ fn limits() -> [(&'static str, Json); 5] {
                 "maxLength": service.max_chars() + 1 + action.max_chars(),
             }),
         ),
-        ("/properties/labels", labels()),
-        ("/definitions/step/properties/labels", labels()),
+        ("/properties/labels", label_rule()),
+        ("/definitions/step/properties/labels", label_rule()),
     ]
 }
 
-fn labels() -> Json {
+/// Returns the rule for labels, as keywords of JSON Schema.
+#[must_use]
+pub fn label_rule() -> Json {
     let text = |min: usize| json!({"type": "string", "minLength": min, "maxLength": MAX_LABEL_CHARS, "pattern": VISIBLE});
     json!({"maxProperties": MAX_LABELS, "propertyNames": text(1), "additionalProperties": text(0)})
 }

@@ -36,7 +36,7 @@ struct HeldPermits {
 }
 
 impl ResponseHolds {
-    /// HeldPermits the permit of the request.
+    /// Holds the permit of the request.
     pub(crate) fn hold_request(&self, permit: RequestPermit) {
         self.0.lock().request = Some(permit);
     }

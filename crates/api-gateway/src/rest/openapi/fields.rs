@@ -4,7 +4,7 @@ use super::patterns;
 use crate::api::workflows::{CountField, MAX_KEY_CHARS};
 use crate::api::{MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, locks, services};
 use crate::filter;
-use goconductor_saga::{MAX_LABEL_CHARS, MAX_LABELS, NameKind};
+use goconductor_saga::NameKind;
 use goconductor_service_kit::config::MAX_URL_BYTES;
 use serde_json::{Map, Value, json};
 
@@ -154,13 +154,9 @@ fn idempotency_key() -> Keywords {
 }
 
 fn labels() -> Keywords {
-    let text = |min: usize| json!({"type": "string", "minLength": min, "maxLength": MAX_LABEL_CHARS, "pattern": patterns::VISIBLE});
-    keywords(json!({
-        "maxProperties": MAX_LABELS,
-        "propertyNames": text(1),
-        "additionalProperties": text(0),
-        "examples": [{"team": "shop"}],
-    }))
+    let mut labels = keywords(goconductor_definition::label_rule());
+    labels.extend(keywords(json!({"examples": [{"team": "shop"}]})));
+    labels
 }
 
 fn actions() -> Keywords {

@@ -8,9 +8,7 @@ use crate::filter;
 use goconductor_saga::Status;
 use std::time::Duration;
 
-/// Any text without control characters.
-pub(super) const VISIBLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
-/// As [`VISIBLE`], with one character that is not a space.
+/// Any text without control characters, with one character that is not a space.
 pub(super) const NOT_BLANK: &str =
     r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
 /// Any text with one character that is not a space.
