@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Name of the SQLite file in the data directory.
-pub const DATABASE_FILE: &str = "goconductor.db";
+const DATABASE_FILE: &str = "goconductor.db";
 
 /// The backends of the services that process workflows.
 #[derive(Debug)]

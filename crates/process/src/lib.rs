@@ -30,7 +30,7 @@ mod queues;
 mod run;
 mod serve;
 
-pub use backends::{Backends, DATABASE_FILE, database_location, open_database};
+pub use backends::{Backends, database_location, open_database};
 pub use host::Host;
 pub use listener::{LimitedConnection, LimitedListener};
 pub use listeners::Listeners;

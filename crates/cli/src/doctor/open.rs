@@ -4,9 +4,10 @@ use crate::args::DoctorArgs;
 use crate::command::config::warn_about_ignored_variables;
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
-use goconductor_service_kit::config::{Config, StateStoreBackend};
+use goconductor_process::database_location;
+use goconductor_service_kit::config::Config;
 use goconductor_store::{DatabaseLocation, Store};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A check reads sequentially, so it needs few connections.
@@ -19,25 +20,30 @@ pub(super) async fn store(args: &DoctorArgs, out: &Output) -> Result<Arc<dyn Sto
     }
     let config = Config::load(&args.settings.sources())?;
     warn_about_ignored_variables(&config, out);
-    match (config.state_store.backend, &config.state_store.url) {
-        (_, Some(url)) => by_url(url.expose()).await,
-        (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, None) => {
-            sqlite(&config.data_dir.join(goconductor_process::DATABASE_FILE)).await
+    match database_location(&config) {
+        DatabaseLocation::Postgres { url, .. } | DatabaseLocation::PostgresReadOnly { url, .. } => {
+            postgres(url).await
         }
+        DatabaseLocation::Sqlite(path) | DatabaseLocation::SqliteReadOnly(path) => sqlite(&path).await,
+        ephemeral @ DatabaseLocation::SqliteEphemeral => Ok(goconductor_store::open(ephemeral).await?),
     }
 }
 
 async fn by_url(url: &str) -> Result<Arc<dyn Store>> {
     if let Some(path) = url.strip_prefix("sqlite://") {
-        return sqlite(&PathBuf::from(path)).await;
+        return sqlite(Path::new(path)).await;
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        let location = DatabaseLocation::PostgresReadOnly { url, max_connections: CONNECTIONS };
-        return Ok(goconductor_store::open(location).await?);
+        return postgres(url).await;
     }
     Err(CliError::new(Exit::Usage, "the URL of the store is neither sqlite:// nor postgres://")
         .hint("use a URL such as sqlite:///var/lib/goconductor/goconductor.db or postgres://user@127.0.0.1/goconductor")
         .code("GC3010"))
+}
+
+async fn postgres(url: &str) -> Result<Arc<dyn Store>> {
+    let location = DatabaseLocation::PostgresReadOnly { url, max_connections: CONNECTIONS };
+    Ok(goconductor_store::open(location).await?)
 }
 
 async fn sqlite(path: &Path) -> Result<Arc<dyn Store>> {

@@ -2,9 +2,7 @@
 
 use crate::error::{Exit, Result};
 use crate::session::ServerSession;
-
-/// The statuses of workflows that have ended.
-const ENDED: [&str; 3] = ["COMPLETED", "ROLLED_BACK", "TERMINATED"];
+use goconductor_client::Status;
 
 /// Archives a definition, and shows how many of its workflows go on.
 pub(super) async fn run(name: &str, session: &ServerSession) -> Result {
@@ -12,7 +10,7 @@ pub(super) async fn run(name: &str, session: &ServerSession) -> Result {
     client.delete_definition(name).await?;
     // The name is that of a definition that existed, so it has no character that a filter must escape.
     let counts = client.workflow_counts("status", Some(&format!("definition = \"{name}\""))).await?;
-    let open = counts.value.counts.iter().filter(|count| !ENDED.contains(&count.value.as_str()));
+    let open = counts.value.counts.into_iter().filter(|count| !Status::from(count.value.clone()).is_final());
     let open: u64 = open.map(|count| count.count).sum();
     if out.names_only() {
         out.data(name)?;
