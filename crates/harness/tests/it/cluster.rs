@@ -43,7 +43,7 @@ pub(crate) fn possible() -> bool {
     required
 }
 
-/// One cluster at a time, because each consists of a dozen processes.
+/// One cluster at a time in a process of tests, because each consists of a dozen processes.
 pub(crate) static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn cluster(brokers: u32) -> (Cluster, Participants) {
@@ -121,6 +121,9 @@ async fn start(gateways: &[Api], number: usize) -> Start {
 /// Unfinished orders of one caller, at most, when it starts another one.
 const UNDER_WAY: usize = 8;
 const CALLERS: u32 = 16;
+/// The interval between two orders of a caller. Two clusters run at a time, and start about half of the orders that a
+/// machine with two processors sustains. Few orders are therefore left when the faults are over.
+const INTERVAL: Duration = Duration::from_secs(2);
 /// The same limit for starts at a fixed rate. A fault then delays orders but not the rate.
 const CALLERS_AT_A_RATE: u32 = 256;
 
@@ -137,19 +140,21 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn begin(cluster: &Cluster, pause: Duration) -> Self {
+    pub(crate) fn begin(cluster: &Cluster) -> Self {
         let mut tasks = tokio::task::JoinSet::new();
         let stop = Arc::new(AtomicUsize::new(usize::MAX));
         let next = Arc::new(AtomicUsize::new(0));
-        let (callers, pause, under_way) = match rate() {
+        let (callers, interval, under_way) = match rate() {
             Some(rate) => (CALLERS_AT_A_RATE, Duration::from_secs(1) * CALLERS_AT_A_RATE / rate, usize::MAX),
-            None => (CALLERS, pause, UNDER_WAY),
+            None => (CALLERS, INTERVAL, UNDER_WAY),
         };
-        for _ in 0..callers {
+        let begin = tokio::time::Instant::now();
+        for caller in 0..callers {
             let (gateways, next, stop) = (cluster.gateways.clone(), Arc::clone(&next), Arc::clone(&stop));
             tasks.spawn(async move {
                 let mut started: Vec<(usize, Start)> = Vec::new();
-                let mut turns = tokio::time::interval(pause);
+                // The callers take turns, so that the starts are spread over the interval.
+                let mut turns = tokio::time::interval_at(begin + interval * caller / callers, interval);
                 turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                 loop {
                     turns.tick().await;
@@ -235,7 +240,7 @@ async fn killed_and_paused_processes_break_no_guarantee() {
     let _one = ONE.lock().await;
     let whole = orders() >= 2000;
     let (mut cluster, participants) = cluster(if whole { 3 } else { 1 }).await;
-    let load = Load::begin(&cluster, Duration::from_millis(40));
+    let load = Load::begin(&cluster);
     let pause = if whole { Duration::from_secs(20) } else { Duration::from_secs(8) };
     for name in ["gateway-1", "store-1", "elector-1", "executor-stock-1", "executor-payments-2"] {
         cluster.kill(name).await.unwrap();
@@ -311,7 +316,7 @@ async fn garbage_duplicates_and_loss_of_the_queue_break_no_guarantee() {
     let _one = ONE.lock().await;
     let (cluster, participants) = cluster(1).await;
     let queue = KafkaQueue::new(Settings::new(vec![cluster.brokers.clone()])).unwrap();
-    let load = Load::begin(&cluster, Duration::from_millis(40));
+    let load = Load::begin(&cluster);
     tokio::time::sleep(Duration::from_secs(3)).await;
     // Unreadable messages, and messages about unknown workflows, are kept as dead letters with the reason.
     let unknown = |number: u128| {
@@ -372,7 +377,7 @@ async fn terminated_processes_drain_and_sagas_continue_without_gateways_and_elec
     }
     let _one = ONE.lock().await;
     let (mut cluster, participants) = cluster(3).await;
-    let load = Load::begin(&cluster, Duration::from_millis(60));
+    let load = Load::begin(&cluster);
     tokio::time::sleep(Duration::from_secs(2)).await;
     MOST_TRIES.store(0, Ordering::Relaxed);
     for name in ["gateway-1", "store-1", "elector-1", "executor-stock-1", "executor-payments-1"] {
@@ -419,7 +424,7 @@ async fn sagas_continue_without_one_of_three_nats_servers() {
     }
     let _one = ONE.lock().await;
     let (cluster, participants) = cluster_over(Broker::Nats(3)).await;
-    let load = Load::begin(&cluster, Duration::from_millis(40));
+    let load = Load::begin(&cluster);
     tokio::time::sleep(Duration::from_secs(3)).await;
     cluster.services().call("nats.sh", &["kill", "1"]).await.unwrap();
     let taken = async || cluster.measured("saga-executor", "goconductor_queue_taken_total").await.unwrap();

@@ -66,7 +66,7 @@ async fn sagas_go_on(election: ElectionServers, script: &str) {
     let (mut cluster, participants) = cluster_with(Broker::Kafka(1), election).await;
     let api = cluster.gateways[0].clone();
     all_led(&api, |_, _, _| true).await;
-    let load = Load::begin(&cluster, Duration::from_millis(60));
+    let load = Load::begin(&cluster);
     // Stop each server in turn.
     for server in ["1", "2", "3"] {
         cluster.services().call(script, &["kill", server]).await.unwrap();

@@ -5,9 +5,6 @@ use super::*;
 
 /// Longer than any lease.
 const PAUSED: Duration = Duration::from_secs(12);
-/// The interval between two orders of a caller. The rate is about half of what a machine with two processors sustains, so
-/// that few orders are left when the faults are over.
-const INTERVAL: Duration = Duration::from_secs(1);
 
 async fn all_end_right_over(queue: Broker, election: ElectionServers) {
     if !possible() {
@@ -15,7 +12,7 @@ async fn all_end_right_over(queue: Broker, election: ElectionServers) {
     }
     let _one = ONE.lock().await;
     let (mut cluster, participants) = cluster_with(queue, election).await;
-    let load = Load::begin(&cluster, INTERVAL);
+    let load = Load::begin(&cluster);
     tokio::time::sleep(Duration::from_secs(2)).await;
     // The process is paused for the rest of the faults, and past its lease.
     cluster.pause("executor-payments-1").await.unwrap();

@@ -90,7 +90,7 @@ async fn queue_migration_survives_kills_in_every_phase() {
     let _one = ONE.lock().await;
     let more = vec![Broker::Nats(1), Broker::Kinesis, Broker::RabbitMq];
     let (mut cluster, participants) = cluster_over_any(Broker::Kafka(1), more).await;
-    let load = Load::begin(&cluster, Duration::from_millis(40));
+    let load = Load::begin(&cluster);
     tokio::time::sleep(Duration::from_secs(3)).await;
     let phases = ["CONSUMING_BOTH", "PRODUCING", "DRAINING"];
     // Kill each kind of process in each phase.
@@ -128,7 +128,7 @@ async fn deleted_old_queue_loses_no_saga() {
     }
     let _one = ONE.lock().await;
     let (cluster, participants) = cluster_over_any(Broker::Kafka(1), vec![Broker::Nats(1)]).await;
-    let load = Load::begin(&cluster, Duration::from_millis(40));
+    let load = Load::begin(&cluster);
     tokio::time::sleep(Duration::from_secs(3)).await;
     ask(&cluster.gateways, "nats").await;
     phase(&cluster.gateways, "nats", Some("PRODUCING")).await;
@@ -166,7 +166,7 @@ async fn invalid_migrations_are_refused_and_a_migration_can_be_turned_back() {
     let found = refused("nats").await;
     assert_eq!((found.0, &*found.1), (503, "GC2036"), "{found:?}");
     cluster.services().call("nats.sh", &["start"]).await.unwrap();
-    let load = Load::begin(&cluster, Duration::from_millis(40));
+    let load = Load::begin(&cluster);
     // The lost queue delays the move, which leaves time to turn it back.
     cluster.pause("executor-stock-1").await.unwrap();
     ask(&gateways, "nats").await;
