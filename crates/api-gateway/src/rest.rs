@@ -33,6 +33,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use serde::Deserialize;
 use std::sync::Arc;
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -71,7 +72,10 @@ impl From<PageQuery> for PageRequest {
 pub(crate) fn router(api: Api) -> Router {
     let (router, document) = documented().split_for_parts();
     let document = openapi::complete(serde_json::to_value(document).unwrap_or_default());
-    let without_query = Arc::new(openapi::operations_without_query(&document));
+    let guard = guard::Guard {
+        api: api.clone(),
+        without_query: Arc::new(openapi::operations_without_query(&document)),
+    };
     // Serialized once: the router is cloned for each connection.
     let document = Bytes::from(document.to_string());
     let content_type = [(header::CONTENT_TYPE, "application/json")];
@@ -81,12 +85,11 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(operational::pages())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_path)
-        .layer(axum::middleware::from_fn_with_state(without_query, guard::refuse_query))
-        .layer(axum::middleware::from_fn(guard::same_site))
-        .layer(axum::middleware::from_fn_with_state(api.clone(), guard::read_body))
-        .layer(axum::middleware::from_fn_with_state(api.clone(), admit))
-        .layer(axum::middleware::from_fn(measure))
-        .layer(CatchPanicLayer::custom(|panic| Problem::from_panic(&panic).into_response()))
+        .layer(
+            ServiceBuilder::new()
+                .layer(CatchPanicLayer::custom(|panic| Problem::from_panic(&panic).into_response()))
+                .layer(axum::middleware::from_fn_with_state(guard, measure)),
+        )
         .with_state(api)
 }
 
@@ -106,20 +109,11 @@ fn documented() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(OpenApiDocument::openapi()).nest("/api/v1", api).merge(operational::routes())
 }
 
-/// Applies admission control to the API. Operational endpoints respond even under overload.
-async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
-    if request.uri().path().starts_with("/api/") {
-        guard::admit(State(api), request, next).await
-    } else {
-        next.run(request).await
-    }
-}
-
-async fn measure(request: Request, next: Next) -> Response {
+async fn measure(guard: State<guard::Guard>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let method = method_name(request.method());
-    request::observed(method, route, next.run(request), Response::status).await
+    request::observed(method, route, guard::guarded(guard, request, next), Response::status).await
 }
 
 /// Returns the name of a standard method, or `other`: clients could otherwise create any number of label values.

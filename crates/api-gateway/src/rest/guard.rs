@@ -5,7 +5,7 @@ use crate::api::{Api, admission_namespace};
 use crate::error::{BODY_TIMEOUT, CROSS_SITE, MALFORMED, PARAMETER, Problem};
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderName, HeaderValue, Method, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -25,19 +25,47 @@ const MAX_SHOWN: usize = 60;
 /// The time within which the body of a refused request is read and dropped.
 const DROP_TIME: Duration = Duration::from_secs(2);
 
-/// Refuses cross-site writes, and adds response headers that restrict browsers.
-pub(super) async fn same_site(request: Request, next: Next) -> Response {
+/// Checks the requests of the REST API before their handlers run. One middleware makes all checks, because each layer of
+/// a router costs allocations for every request.
+#[derive(Clone)]
+pub(super) struct Guard {
+    pub(super) api: Api,
+    /// The operations without query parameters: method and path.
+    pub(super) without_query: Arc<BTreeSet<(String, String)>>,
+}
+
+/// Responds to a request that passes all checks, or says which one failed. Operational endpoints are not subject to
+/// admission control, so that they respond even under overload.
+pub(super) async fn guarded(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let is_operational = !request.uri().path().starts_with("/api/");
+    let admitted = if is_operational { Ok(request) } else { admit(&guard.api, request).await };
+    let read = match admitted {
+        Ok(request) => read_body(&guard.api, request).await,
+        Err(response) => return response,
+    };
+    // The permit counts the body until the handler has returned.
+    let (request, _permit) = match read {
+        Ok(read) => read,
+        Err(response) => return response,
+    };
     if is_cross_site(&request) {
         let detail =
             "the request comes from a page of another site: open the console by this server's address";
         return Problem::new(CROSS_SITE, detail).into_response();
     }
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+    let mut response = match unexpected_query(&guard.without_query, &request) {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    };
+    restrict_browsers(response.headers_mut());
+    response
+}
+
+/// Adds response headers that restrict browsers.
+fn restrict_browsers(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
 }
 
 /// Whether a request is a write from a page of another site. A browser sends such requests to any address, and this
@@ -61,34 +89,30 @@ fn is_address(host: &str) -> bool {
 }
 
 /// Refuses the query of an operation that has no query parameters. A misspelt parameter would have no effect.
-pub(super) async fn refuse_query(
-    State(without_query): State<Arc<BTreeSet<(String, String)>>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let query = request.uri().query().unwrap_or_default();
-    let path = request.extensions().get::<MatchedPath>().filter(|_| !query.is_empty());
-    let operation = path.map(|path| (request.method().as_str().to_owned(), path.as_str().to_owned()));
-    if operation.is_some_and(|operation| without_query.contains(&operation)) {
-        let name: String = query.chars().take_while(|c| !matches!(c, '=' | '&')).take(MAX_SHOWN).collect();
-        let detail = format!("unknown query parameter {name:?}: this operation has no query parameters");
-        return Problem::new(PARAMETER, detail).into_response();
+fn unexpected_query(without_query: &BTreeSet<(String, String)>, request: &Request) -> Option<Problem> {
+    let query = request.uri().query().filter(|query| !query.is_empty())?;
+    let path = request.extensions().get::<MatchedPath>()?;
+    let operation = (request.method().as_str().to_owned(), path.as_str().to_owned());
+    if !without_query.contains(&operation) {
+        return None;
     }
-    next.run(request).await
+    let name: String = query.chars().take_while(|c| !matches!(c, '=' | '&')).take(MAX_SHOWN).collect();
+    let detail = format!("unknown query parameter {name:?}: this operation has no query parameters");
+    Some(Problem::new(PARAMETER, detail))
 }
 
 /// Limits the requests in flight. A request is in flight until its response was sent. Of a refused request, only the
 /// namespace is read before the response; its body is dropped.
-pub(super) async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+async fn admit(api: &Api, mut request: Request) -> Result<Request, Response> {
     let permit = match api.admission.admit_request(admission_namespace(request.headers())) {
         Ok(permit) => permit,
-        Err(problem) => return refuse(request.into_body(), problem, api.limits.body_bytes).await,
+        Err(problem) => return Err(refuse(request.into_body(), problem, api.limits.body_bytes).await),
     };
     if let Some(holds) = request.extensions().get::<ResponseHolds>() {
         holds.hold_request(permit.clone());
     }
     request.extensions_mut().insert(permit);
-    next.run(request).await
+    Ok(request)
 }
 
 /// Returns the permit that [`admit`] has added to a request.
@@ -109,22 +133,18 @@ async fn refuse(body: Body, problem: Problem, limit: usize) -> Response {
 
 /// Reads the whole body before the handler runs. A body that a handler left unread would break the connection and
 /// the next request on it.
-pub(super) async fn read_body(State(api): State<Api>, request: Request, next: Next) -> Response {
+async fn read_body(api: &Api, request: Request) -> Result<(Request, Option<BodyPermit>), Response> {
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {
-        return next.run(Request::from_parts(parts, body)).await;
+        return Ok((Request::from_parts(parts, body), None));
     }
     let reading = read(body, api.limits.body_bytes, MAX_DROPPED_BYTES, Some(&api.admission));
     match tokio::time::timeout(BODY_TIME, reading).await {
-        Ok(Ok((bytes, permit))) => {
-            let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
-            drop(permit);
-            response
-        }
-        Ok(Err(problem)) => close(problem),
+        Ok(Ok((bytes, permit))) => Ok((Request::from_parts(parts, Body::from(bytes)), permit)),
+        Ok(Err(problem)) => Err(close(problem)),
         Err(_) => {
             let detail = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
-            close(Problem::new(BODY_TIMEOUT, detail))
+            Err(close(Problem::new(BODY_TIMEOUT, detail)))
         }
     }
 }
