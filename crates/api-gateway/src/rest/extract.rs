@@ -11,6 +11,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use goconductor_saga::{Json, parse_json, without_utf8_mark};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// The caller of a request and its namespace.
@@ -67,7 +68,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
         if !is_json(&parts.headers) {
             return Err(not_json());
         }
-        shape(json(api, &bytes)?).map(Self)
+        shape(json(api, &bytes)?, &bytes).map(Self)
     }
 }
 
@@ -91,7 +92,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJsonBody<T> {
         if value.is_null() {
             return Ok(Self(T::default()));
         }
-        shape(value).map(Self)
+        shape(value, &bytes).map(Self)
     }
 }
 
@@ -134,7 +135,13 @@ fn json(api: &Api, bytes: &[u8]) -> ApiResult<Json> {
     Ok(value)
 }
 
-fn shape<T: DeserializeOwned>(value: Json) -> ApiResult<T> {
+/// Reads the value of a text. The path of a violation is only tracked if there is one, because it costs more than the
+/// reading.
+fn shape<T: DeserializeOwned>(value: Json, text: &[u8]) -> ApiResult<T> {
+    if let Ok(object) = JsonObject::<T>::deserialize(value) {
+        return Ok(object.0);
+    }
+    let value = parse_json(text).map_err(|error| Problem::invalid_json("the body", "", &error))?;
     let read: Result<JsonObject<T>, _> = serde_path_to_error::deserialize(value);
     read.map(|object| object.0).map_err(|error| {
         let pointer = pointer(error.path());
