@@ -9,11 +9,20 @@ use async_trait::async_trait;
 use goconductor_saga::{Failure, Outcome, Timestamp};
 use goconductor_service_kit::config::HttpUrl;
 use goconductor_transition::clock;
-use http::{HeaderValue, Method, Request, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use response::{ResponseBody, ResponseHead};
 use std::sync::Arc;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const WORKFLOW_ID: HeaderName = HeaderName::from_static("goconductor-workflow-id");
+const STEP: HeaderName = HeaderName::from_static("goconductor-step");
+const OPERATION: HeaderName = HeaderName::from_static("goconductor-operation");
+const ATTEMPT: HeaderName = HeaderName::from_static("goconductor-attempt");
+const DEADLINE: HeaderName = HeaderName::from_static("goconductor-deadline");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A participant that is called by `POST {url}/{action}`.
 #[derive(Debug)]
@@ -41,15 +50,15 @@ impl HttpParticipant {
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(uri)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json")
-            .header("idempotency-key", &task.idempotency_key)
-            .header("goconductor-workflow-id", task.workflow.to_string())
-            .header("goconductor-step", &task.step)
-            .header("goconductor-operation", task.side.as_str())
-            .header("goconductor-attempt", task.attempt)
-            .header("goconductor-deadline", rfc3339(task.deadline))
-            .header("traceparent", task.traceparent())
+            .header(header::CONTENT_TYPE, JSON)
+            .header(header::ACCEPT, JSON)
+            .header(IDEMPOTENCY_KEY, &task.idempotency_key)
+            .header(WORKFLOW_ID, task.workflow.to_string())
+            .header(STEP, &task.step)
+            .header(OPERATION, HeaderValue::from_static(task.side.as_str()))
+            .header(ATTEMPT, task.attempt)
+            .header(DEADLINE, rfc3339(task.deadline))
+            .header(TRACEPARENT, task.traceparent())
             .body(RequestBody::new(body, task.at_deadline.clone()))
             .map_err(|error| error.to_string())?;
         if let Some(authorization) = &self.authorization {
