@@ -17,7 +17,7 @@ use goconductor_service_kit::config::Config;
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::log;
-use goconductor_service_kit::telemetry::{self, Metrics};
+use goconductor_service_kit::telemetry::{self, Identity, Metrics};
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{
     ActionLimits, DatabaseLocation, ServiceRecord, ServiceSettings, Store, maintenance_loop,
@@ -36,7 +36,9 @@ const TOKEN_BITS: u32 = 32;
 /// Returns an error if the configuration is invalid, the address cannot be bound or the database cannot be opened.
 pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let config = Config::load(&args.sources())?;
-    let metrics = telemetry::init(&config.telemetry).map_err(anyhow::Error::from)?;
+    let instance = format!("dev-{}", uuid::Uuid::now_v7().simple());
+    let identity = Identity { service: "dev", instance: &instance };
+    let metrics = telemetry::init(&config.telemetry, identity).map_err(anyhow::Error::from)?;
     log::report_panics();
     config.warn_about_ignored_variables();
     // Bind before the database is opened: an address in use is the most frequent mistake.
@@ -53,12 +55,15 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     goconductor_supervisor::arm();
     // Boxed, because the future of a server is large.
     let server = Box::pin(async {
-        let services = DevServices::start(&config, backend, metrics, &args, address, drain.clone()).await?;
+        let services =
+            DevServices::start(&config, instance, backend, metrics, &args, address, drain.clone()).await?;
         print_banner(&config.listen.with_port(address.port()).to_string(), &config, &args);
         services.serve(listeners).await
     });
-    until_failure(&drain, server).await?;
-    Ok(())
+    let served = until_failure(&drain, server).await;
+    // It blocks the thread, and the export needs the others.
+    drop(tokio::task::spawn_blocking(telemetry::shut_down_export).await);
+    Ok(served?)
 }
 
 /// Opens a database. The directory of a SQLite file is created.
@@ -95,6 +100,7 @@ struct DevServices {
 impl DevServices {
     async fn start(
         config: &Config,
+        instance: String,
         backend: Arc<dyn Store>,
         metrics: Metrics,
         args: &DevArgs,
@@ -116,8 +122,7 @@ impl DevServices {
         if args.demo {
             demo::start(&store, drain.token()).await?;
         }
-        let settings = executor_settings(config);
-        let instance = settings.identity.clone();
+        let settings = executor_settings(config, instance.clone());
         #[cfg_attr(
             not(feature = "bench"),
             allow(unused_mut, reason = "only the benchmark adds participants")
@@ -202,8 +207,7 @@ fn readiness(store: &Arc<dyn Store>) -> Readiness {
     readiness
 }
 
-fn executor_settings(config: &Config) -> goconductor_saga_executor::Settings {
-    let identity = format!("dev-{}", uuid::Uuid::now_v7().simple());
+fn executor_settings(config: &Config, identity: String) -> goconductor_saga_executor::Settings {
     // With one process, one executor would lead all shards.
     goconductor_saga_executor::Settings {
         duty_shards: 1,

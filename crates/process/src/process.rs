@@ -6,7 +6,7 @@ use goconductor_remote::{Endpoints, RemoteStore};
 use goconductor_service_kit::config::Config;
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
-use goconductor_service_kit::telemetry::{self, Metrics};
+use goconductor_service_kit::telemetry::{self, Identity, Metrics};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,13 +36,13 @@ impl Process {
     /// # Errors
     /// Returns an error if the log filter is not valid, or if the signal handlers cannot be installed.
     pub fn start(name: &'static str, config: Config) -> anyhow::Result<Self> {
-        let metrics = telemetry::init(&config.telemetry)?;
+        let instance = format!("{name}-{}", uuid::Uuid::now_v7().simple());
+        let metrics = telemetry::init(&config.telemetry, Identity { service: name, instance: &instance })?;
         config.warn_about_ignored_variables();
         goconductor_telemetry::describe(crate::metrics::ALL);
         drop(goconductor_supervisor::spawn("metrics", metrics.clone().maintenance_loop()));
         let drain = Drain::new();
         drain.on_signals(config.shutdown_limit()).context("failed to install signal handlers")?;
-        let instance = format!("{name}-{}", uuid::Uuid::now_v7().simple());
         Ok(Self { name, instance, config, metrics, readiness: Readiness::new(), drain })
     }
 

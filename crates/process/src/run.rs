@@ -4,7 +4,7 @@ use crate::arguments;
 use crate::process::Process;
 use goconductor_service_kit::config::{Config, Invalid};
 use goconductor_service_kit::drain::Drain;
-use goconductor_service_kit::log;
+use goconductor_service_kit::{log, telemetry};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -78,6 +78,7 @@ where
         let drain = process.drain.clone();
         until_failure(&drain, run(process)).await
     });
+    telemetry::shut_down_export();
     // Threads that are still blocked, such as those of a driver, are not waited for.
     runtime.shutdown_background();
     match result {

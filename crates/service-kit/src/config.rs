@@ -2,7 +2,8 @@
 //!
 //! The layers are, from the weakest to the strongest: defaults, the YAML file, the environment
 //! (`GOCONDUCTOR_STATE_STORE__BACKEND`) and flags. In each of them, a value may be a reference `env://NAME` or
-//! `file://path`. The name of a variable cannot contain a hyphen, so `_` stands for it in the name of a service.
+//! `file://path`. The name of a variable cannot contain a hyphen, so `_` stands for it in the name of a service. Between
+//! the defaults and the file are the standard variables of OpenTelemetry, for the section `telemetry`.
 //!
 //! A key of the file or a flag that is not a setting is a problem. A variable that is not a setting is ignored and
 //! reported, because the environment is shared: Kubernetes sets variables with our prefix in each pod.
@@ -20,7 +21,9 @@ mod reader;
 mod reference;
 mod secret_url;
 mod source;
+mod standard;
 mod state_store;
+mod telemetry;
 mod tls;
 mod unknown;
 mod value;
@@ -41,6 +44,7 @@ pub use queue::{QueueBackend, QueueConfig};
 pub use secret_url::SecretUrl;
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
 pub use state_store::{StateStoreBackend, StateStoreConfig};
+pub use telemetry::{LogFormat, OtlpConfig, OtlpProtocol, TelemetryConfig};
 
 /// The part of a shutdown besides the attempts in flight. Each of its steps has a limit, and together they are shorter.
 const SHUTDOWN_RESERVE: Duration = Duration::from_secs(15);
@@ -66,7 +70,7 @@ pub struct Config {
     pub limits: Limits,
     /// The execution of commands.
     pub executor: ExecutorConfig,
-    /// Logging.
+    /// Logs, and the export of telemetry.
     pub telemetry: TelemetryConfig,
     settings: Vec<Setting>,
     ignored: Vec<IgnoredVariable>,
@@ -152,24 +156,6 @@ pub struct ExecutorConfig {
     pub drain: Duration,
 }
 
-/// Logging.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TelemetryConfig {
-    /// A level, or a filter by target.
-    pub log_level: String,
-    /// The format of a log line.
-    pub log_format: LogFormat,
-}
-
-/// Format of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text for people.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
 impl Config {
     /// Reads all layers and checks the whole configuration.
     ///
@@ -200,7 +186,7 @@ impl Config {
             election: election::read(reader),
             limits: limits(reader),
             executor: executor(reader),
-            telemetry: telemetry(reader),
+            telemetry: telemetry::read(reader),
             services: services(reader),
             settings: Vec::new(),
             ignored: Vec::new(),
@@ -236,6 +222,11 @@ impl Config {
                 IgnoreReason::Unknown { nearest: None } => tracing::warn!(
                     variable = name,
                     "environment variable was ignored, because no setting has its name"
+                ),
+                IgnoreReason::Invalid { expected } => tracing::warn!(
+                    variable = name,
+                    expected,
+                    "environment variable was ignored, because its value cannot be used"
                 ),
             }
         }
@@ -424,13 +415,5 @@ fn executor(reader: &mut SettingReader<'_>) -> ExecutorConfig {
             Duration::from_secs(5),
         ),
         drain: reader.get("executor.drain", &value::duration(Duration::ZERO, day), Duration::from_secs(10)),
-    }
-}
-
-fn telemetry(reader: &mut SettingReader<'_>) -> TelemetryConfig {
-    const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-    TelemetryConfig {
-        log_level: reader.get("telemetry.log_level", &value::log_level(), "info".to_owned()),
-        log_format: reader.get("telemetry.log_format", &value::choice(FORMATS), LogFormat::Text),
     }
 }

@@ -1,4 +1,9 @@
-//! Logs on stderr, and metrics in the text format of Prometheus.
+//! Logs on stderr, metrics in the text format of Prometheus, and the export by OTLP.
+
+#[cfg(feature = "otlp")]
+mod format;
+#[cfg(feature = "otlp")]
+mod otlp;
 
 use crate::config::{LogFormat, TelemetryConfig};
 use crate::{log, metrics};
@@ -36,6 +41,23 @@ pub enum Error {
     Buckets(#[source] metrics_exporter_prometheus::BuildError),
 }
 
+/// The identity of a process in its telemetry.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity<'a> {
+    /// The name of the service, such as `saga-executor`.
+    pub service: &'a str,
+    /// The identity of the process, which no other process has.
+    pub instance: &'a str,
+}
+
+impl Identity<'_> {
+    /// Returns the name of the service with the prefix of all services.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "only exported telemetry has the name"))]
+    fn service_name(self) -> String {
+        format!("goconductor-{}", self.service)
+    }
+}
+
 /// The metrics of this process.
 #[derive(Clone)]
 pub struct Metrics {
@@ -70,13 +92,13 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-/// Installs the log and the recorder of metrics of this process. A repeated call, as in tests, keeps the log and
-/// returns the same metrics.
+/// Installs the log, the recorder of metrics and the export by OTLP of this process. A repeated call, as in tests, keeps
+/// the log and returns the same metrics. Must be called within a Tokio runtime if there is a receiver of OTLP.
 ///
 /// # Errors
 /// Returns [`Error::Filter`] if the log filter is not valid, and [`Error::RecorderTaken`] if another recorder is
 /// installed.
-pub fn init(telemetry: &TelemetryConfig) -> Result<Metrics, Error> {
+pub fn init(telemetry: &TelemetryConfig, identity: Identity<'_>) -> Result<Metrics, Error> {
     static METRICS: Mutex<Option<Metrics>> = Mutex::new(None);
     let mut installed = METRICS.lock();
     if let Some(metrics) = &*installed {
@@ -85,7 +107,7 @@ pub fn init(telemetry: &TelemetryConfig) -> Result<Metrics, Error> {
     let filter = EnvFilter::builder().parse(&telemetry.log_level);
     let filter = filter.map_err(|source| Error::Filter { filter: telemetry.log_level.clone(), source })?;
     let handle = install_recorder()?;
-    install_log(filter, telemetry.log_format);
+    install_log_and_export(filter, telemetry, identity);
     goconductor_telemetry::describe(metrics::ALL);
     metrics::BUILD_INFO.with([env!("CARGO_PKG_VERSION").into()]).set(1.0);
     *installed = Some(handle.clone());
@@ -100,6 +122,83 @@ fn install_recorder() -> Result<Metrics, Error> {
     let handle = recorder.handle();
     ::metrics::set_global_recorder(recorder).map_err(|_| Error::RecorderTaken)?;
     Ok(Metrics { handle })
+}
+
+/// Sends the telemetry that was not sent yet, for a limited time, and ends the export. Blocks the thread. Call it before
+/// the process ends, while its Tokio runtime still runs.
+pub fn shut_down_export() {
+    #[cfg(feature = "otlp")]
+    if let Some(export) = EXPORT.lock().take() {
+        export.shut_down();
+    }
+}
+
+/// The export of this process, if there is one.
+#[cfg(feature = "otlp")]
+static EXPORT: Mutex<Option<otlp::Export>> = Mutex::new(None);
+
+#[cfg(not(feature = "otlp"))]
+fn install_log_and_export(filter: EnvFilter, telemetry: &TelemetryConfig, _: Identity<'_>) {
+    install_log(filter, telemetry.log_format);
+}
+
+/// Installs the log and, if there is a receiver, the export. An export that cannot be set up must not keep the service
+/// from its work.
+#[cfg(feature = "otlp")]
+fn install_log_and_export(filter: EnvFilter, telemetry: &TelemetryConfig, identity: Identity<'_>) {
+    let Some(settings) = &telemetry.otlp else { return install_log(filter, telemetry.log_format) };
+    match otlp::Export::start(settings, telemetry, identity) {
+        Ok(export) => {
+            install_log_with(&export, filter, telemetry);
+            *EXPORT.lock() = Some(export);
+        }
+        Err(error) => {
+            install_log(filter, telemetry.log_format);
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, cause, endpoint = %settings.endpoint, "telemetry is not exported");
+            return;
+        }
+    }
+    tracing::info!(endpoint = %settings.endpoint, sampling = telemetry.sampling, "export of telemetry started");
+}
+
+/// Installs the log with the layers of an export.
+#[cfg(feature = "otlp")]
+fn install_log_with(export: &otlp::Export, filter: EnvFilter, telemetry: &TelemetryConfig) {
+    use tracing_subscriber::Layer;
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(log::LogWriter::standard)
+        .log_internal_errors(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    let with_ids = |is_json| move |format| format::WithIds { format, is_json };
+    let lines = match telemetry.log_format {
+        LogFormat::Text => lines.map_event_format(with_ids(false)).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).map_event_format(with_ids(true)).boxed(),
+    };
+    let spans = Targets::new().with_target(goconductor_telemetry::trace::TARGET, LevelFilter::DEBUG);
+    let records = export.logs().map(|records| records.with_filter(without_export(&telemetry.log_level)));
+    let installed = tracing_subscriber::registry()
+        .with(export.spans().with_filter(spans))
+        .with(lines.with_filter(filter))
+        .with(records)
+        .try_init();
+    if let Err(error) = installed {
+        tracing::debug!(%error, "log was already installed");
+    }
+}
+
+/// Returns the filter of exported log records: that of the log, without the libraries that the export itself uses. Each
+/// request of the export could otherwise cause the next one.
+#[cfg(feature = "otlp")]
+fn without_export(directives: &str) -> EnvFilter {
+    let own = ["h2", "hyper", "hyper_util", "opentelemetry", "rustls", "tonic", "tower"];
+    let own = own.iter().map(|target| format!("{target}=off"));
+    let all: Vec<String> = std::iter::once(directives.to_owned()).chain(own).collect();
+    EnvFilter::new(all.join(","))
 }
 
 /// Installs the log, unless there is one already, such as that of a test.
@@ -123,6 +222,8 @@ fn install_log(filter: EnvFilter, format: LogFormat) {
 mod tests {
     use super::*;
 
+    const TEST: Identity<'static> = Identity { service: "test", instance: "test-1" };
+
     mod test_metrics {
         goconductor_telemetry::metrics! {
             histogram TEST_SECONDS("goconductor_test_seconds", Seconds, [], "Duration of a test.");
@@ -131,10 +232,13 @@ mod tests {
 
     #[test]
     fn repeated_init_returns_the_same_metrics() {
-        let telemetry =
-            TelemetryConfig { log_level: "info,goconductor=debug".to_owned(), log_format: LogFormat::Json };
-        let first = init(&telemetry).expect("the first call installs a recorder");
-        let second = init(&telemetry).expect("the second call returns the installed recorder");
+        let telemetry = TelemetryConfig {
+            log_level: "info,goconductor=debug".to_owned(),
+            log_format: LogFormat::Json,
+            ..TelemetryConfig::default()
+        };
+        let first = init(&telemetry, TEST).expect("the first call installs a recorder");
+        let second = init(&telemetry, TEST).expect("the second call returns the installed recorder");
         goconductor_telemetry::describe(test_metrics::ALL);
         test_metrics::TEST_SECONDS.record(0.003);
         for metrics in [first, second] {
@@ -152,9 +256,9 @@ mod tests {
 
     #[test]
     fn invalid_filter_is_refused() {
-        let telemetry = TelemetryConfig { log_level: "loud=very".to_owned(), log_format: LogFormat::Text };
+        let telemetry = TelemetryConfig { log_level: "loud=very".to_owned(), ..TelemetryConfig::default() };
         // If the other test has already installed the log, the filter is not read.
-        match init(&telemetry) {
+        match init(&telemetry, TEST) {
             Ok(_) => {}
             Err(error) => assert_eq!(error.to_string(), "log filter loud=very is not valid"),
         }

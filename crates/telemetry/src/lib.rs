@@ -1,10 +1,14 @@
-//! Definitions of metrics.
+//! Definitions of metrics, and the trace context of spans.
 //!
 //! Each crate that measures something declares its metrics in one place, its `metrics` module, with
 //! [`metrics!`](crate::metrics!). A definition holds the name, the unit, the labels and the description, so that
 //! neither the exporter nor the documentation can differ from what is recorded.
 //!
-//! This crate does not know who records or exports the values: `service-kit` installs the recorder.
+//! [`trace`] connects the spans of this process with those of other processes.
+//!
+//! This crate does not know who records or exports the values: `service-kit` installs the recorder and the exporter.
+
+pub mod trace;
 
 pub use metrics::{SharedString, Unit};
 

@@ -55,6 +55,7 @@ fn ignored_document(variable: &IgnoredVariable) -> serde_json::Value {
     let (reason, nearest) = match &variable.reason {
         IgnoreReason::ServiceLink => ("SERVICE_LINK", None),
         IgnoreReason::Unknown { nearest } => ("UNKNOWN", nearest.as_deref()),
+        IgnoreReason::Invalid { .. } => ("INVALID", None),
     };
     json!({ "name": variable.name, "reason": reason, "nearest": nearest })
 }
@@ -66,6 +67,7 @@ fn reason(variable: &IgnoredVariable) -> String {
             format!("no setting has this name; did you mean {nearest}?")
         }
         IgnoreReason::Unknown { nearest: None } => "no setting has this name".to_owned(),
+        IgnoreReason::Invalid { expected } => format!("its value cannot be used: expected {expected}"),
     }
 }
 

@@ -204,6 +204,26 @@ const SETTINGS: &[SettingRow] = &[
     ),
     ("telemetry.log_level", "text", "Log level, or a filter by target"),
     ("telemetry.log_format", "`text`, `json`", "Format of log lines"),
+    ("telemetry.otlp.enabled", "boolean", "Whether telemetry is exported, if there is an endpoint"),
+    (
+        "telemetry.otlp.endpoint",
+        "URL",
+        "Receiver of OTLP, without the paths of the signals; nothing is exported without one",
+    ),
+    ("telemetry.otlp.protocol", "`grpc`, `http/protobuf`", "Protocol of OTLP"),
+    ("telemetry.otlp.headers.NAME", "secret", "Header of each request to the receiver, such as an API key"),
+    ("telemetry.otlp.timeout", "duration", "Timeout of one request to the receiver"),
+    (
+        "telemetry.traces.sampling",
+        "number",
+        "Share of the traces that begin here and are recorded, from 0 to 1; a caller decides for its own traces",
+    ),
+    ("telemetry.logs.otlp", "boolean", "Whether log records are exported as well"),
+    (
+        "telemetry.resource.NAME",
+        "text",
+        "Attribute of the resource; the parts of a name such as `deployment.environment.name` are nested keys",
+    ),
 ];
 
 /// Renders the reference of all settings as Markdown. `docs/reference/configuration.md` holds this text.
@@ -285,6 +305,8 @@ mod tests {
         ("services.NAME.http.url", "http://127.0.0.1:9101"),
         ("services.NAME.max_in_flight", "8"),
         ("services.NAME.actions.ACTION.max_in_flight", "4"),
+        ("telemetry.otlp.headers.NAME", "secret"),
+        ("telemetry.resource.NAME", "attribute"),
     ];
 
     /// Returns the paths of a configuration with the given settings. Service names are lower case.
@@ -296,8 +318,7 @@ mod tests {
         };
         let sources = Sources { flags: settings.iter().map(flag).collect(), ..Sources::default() };
         let config = Config::load(&sources).unwrap_or_else(|invalid| panic!("{:?}", invalid.problems));
-        let path =
-            |path: &str| path.replace("services.name.", "services.NAME.").replace(".action.", ".ACTION.");
+        let path = |path: &str| path.replace(".name", ".NAME").replace(".action.", ".ACTION.");
         config.explain().iter().map(|each| path(&each.path)).collect()
     }
 

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use goconductor_election::conformance::{CASES, Factory};
 use goconductor_election::{Election, LocalElection};
 use goconductor_leader_elector::LeaderElector;
-use goconductor_service_kit::config::{LogFormat, TelemetryConfig};
-use goconductor_service_kit::telemetry::{self, Metrics};
+use goconductor_service_kit::config::TelemetryConfig;
+use goconductor_service_kit::telemetry::{self, Identity, Metrics};
 
 #[derive(Debug)]
 struct Elector;
@@ -32,8 +32,9 @@ async fn elector_meets_every_guarantee() {
 
 #[tokio::test]
 async fn terms_are_counted_in_metrics() {
-    let settings = TelemetryConfig { log_level: "warn".to_owned(), log_format: LogFormat::Text };
-    let metrics = telemetry::init(&settings).expect("installed");
+    let settings = TelemetryConfig { log_level: "warn".to_owned(), ..TelemetryConfig::default() };
+    let metrics =
+        telemetry::init(&settings, Identity { service: "test", instance: "test-1" }).expect("installed");
     let elector = LeaderElector::new(Arc::new(LocalElection::new(1)));
     let first = elector.campaign("counted", "executor-1").await.expect("won");
     await_metrics(&metrics, 1, 1).await;

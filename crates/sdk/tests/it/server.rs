@@ -9,7 +9,7 @@ use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::{Executor, Settings as ExecutorSettings};
 use goconductor_service_kit::config::{Config, Sources};
 use goconductor_service_kit::health::Readiness;
-use goconductor_service_kit::telemetry;
+use goconductor_service_kit::telemetry::{self, Identity};
 use goconductor_store::Store;
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::sqlite::SqliteStore;
@@ -56,7 +56,8 @@ impl Server {
             limits: gateway::limits(&config),
             admission: gateway::admission(&config),
             readiness: Readiness::new(),
-            metrics: telemetry::init(&config.telemetry).unwrap(),
+            metrics: telemetry::init(&config.telemetry, Identity { service: "test", instance: "test-1" })
+                .unwrap(),
             stop: stop.clone(),
         };
         let gateway =

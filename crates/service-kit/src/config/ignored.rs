@@ -1,6 +1,7 @@
-//! Environment variables with the prefix of settings that are not settings.
+//! Environment variables that have no effect.
 
-/// An environment variable with the prefix `GOCONDUCTOR_` that is not a setting and has no effect.
+/// An environment variable that has no effect: one with the prefix `GOCONDUCTOR_` that is not a setting, or a standard
+/// variable of OpenTelemetry whose value cannot be used.
 ///
 /// Such a variable does not make the configuration invalid. The environment is shared: Kubernetes, scripts and other
 /// programs set variables in it whose names this program does not choose.
@@ -21,6 +22,11 @@ pub enum IgnoreReason {
     Unknown {
         /// The most similar name of a setting, if there is one.
         nearest: Option<String>,
+    },
+    /// It is a standard variable of OpenTelemetry, and its value cannot be used.
+    Invalid {
+        /// Description of a valid value.
+        expected: String,
     },
 }
 

@@ -6,6 +6,7 @@ use super::ignored::{IgnoreReason, IgnoredVariable, is_service_link};
 use super::reference::{self, Resolved};
 use super::secret_url::MASK;
 use super::source::{Invalid, Origin, Problem, Setting, Sources};
+use super::standard::{self, STANDARD_PREFIX};
 use super::unknown;
 use super::value::{Kind, Mismatch, Yaml};
 use super::variable::path_of;
@@ -26,6 +27,8 @@ pub(super) struct SettingReader<'a> {
     referenced: BTreeSet<String>,
     /// Variables below a name that is not valid in an open section.
     refused: BTreeSet<String>,
+    /// Standard variables whose values cannot be used, with descriptions of valid values.
+    invalid: BTreeMap<String, String>,
     settings: Vec<Setting>,
     problems: Vec<Problem>,
 }
@@ -48,11 +51,20 @@ impl<'a> SettingReader<'a> {
             open_sections: BTreeSet::new(),
             referenced: BTreeSet::new(),
             refused: BTreeSet::new(),
+            invalid: BTreeMap::new(),
             settings: Vec::new(),
             problems: document.problems,
         };
+        let is_used = |name: &str| !ignored.iter().any(|variable| variable.name == name);
+        let in_file: BTreeSet<String> = reader.values.keys().cloned().collect();
+        for standard in standard::settings(sources) {
+            if is_used(standard.variable) && !in_file.contains(&standard.path) {
+                let origin = Origin::Env { name: standard.variable.to_owned() };
+                reader.set(standard.path, &standard.value, origin);
+            }
+        }
         for (name, value) in sources.variables() {
-            if !ignored.iter().any(|variable| variable.name == name) {
+            if is_used(name) {
                 reader.set(path_of(name), value, Origin::Env { name: name.to_owned() });
             }
         }
@@ -122,6 +134,20 @@ impl<'a> SettingReader<'a> {
         names.into_iter().collect()
     }
 
+    /// Returns the paths of all values below a section whose keys, at any depth, are names that the user chose. The paths
+    /// are relative to the section.
+    pub(super) fn paths_below(&mut self, section: &str) -> Vec<String> {
+        self.open_sections.insert(section.to_owned());
+        let prefix = format!("{section}.");
+        let below: BTreeSet<&str> =
+            self.keys.iter().filter_map(|(path, _)| path.strip_prefix(&prefix)).collect();
+        let is_section = |path: &str| below.iter().any(|other| is_below(other, path));
+        // A section that a variable or a flag gives a value is read, so that the value is not lost.
+        let has_value = |path: &str| self.values.contains_key(&format!("{prefix}{path}"));
+        let is_value = |path: &&str| has_value(path) || !is_section(path);
+        below.iter().copied().filter(is_value).map(str::to_owned).collect()
+    }
+
     /// Reports an invalid name in an open section, and ignores everything below it. In the environment, such a name is
     /// that of a variable that is not a setting.
     pub(super) fn refuse_name(&mut self, section: &str, name: &str, message: String) {
@@ -131,6 +157,9 @@ impl<'a> SettingReader<'a> {
         let mut origins = Vec::new();
         for (_, origin) in self.keys.extract_if(.., is_below) {
             match origin {
+                Origin::Env { name } if name.starts_with(STANDARD_PREFIX) => {
+                    self.invalid.insert(name, message.clone());
+                }
                 Origin::Env { name } => {
                     self.refused.insert(name);
                 }
@@ -172,7 +201,11 @@ impl<'a> SettingReader<'a> {
             };
             IgnoredVariable { name: name.to_owned(), reason }
         });
-        let mut ignored: Vec<_> = ignored.collect();
+        let invalid = self.invalid.iter().map(|(name, expected)| IgnoredVariable {
+            name: name.clone(),
+            reason: IgnoreReason::Invalid { expected: expected.clone() },
+        });
+        let mut ignored: Vec<_> = ignored.chain(invalid).collect();
         ignored.sort_by(|one, other| one.name.cmp(&other.name));
         ignored.dedup_by(|one, other| one.name == other.name);
         ignored
@@ -225,7 +258,14 @@ impl<'a> SettingReader<'a> {
                 Some(value)
             }
             Err(mismatch) => {
-                self.problem(path, origin, describe(kind, &resolved, mismatch));
+                match origin {
+                    Origin::Env { name } if name.starts_with(STANDARD_PREFIX) => {
+                        self.invalid.insert(name, kind.expected.clone());
+                    }
+                    Origin::Env { .. } | Origin::File { .. } | Origin::Flag { .. } | Origin::Default => {
+                        self.problem(path, origin, describe(kind, &resolved, mismatch));
+                    }
+                }
                 None
             }
         }
@@ -234,6 +274,11 @@ impl<'a> SettingReader<'a> {
     fn record(&mut self, path: &str, value: String, origin: Origin, reference: Option<String>) {
         self.settings.push(Setting { path: path.to_owned(), value, origin, reference });
     }
+}
+
+/// Returns whether a dotted path is below another one.
+fn is_below(path: &str, section: &str) -> bool {
+    path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn describe<T>(kind: &Kind<T>, resolved: &Resolved, mismatch: Mismatch) -> String {

@@ -213,14 +213,43 @@ pub(super) fn http_url() -> Kind<SecretUrl> {
 }
 
 /// The URL of an endpoint that is not called with credentials.
-pub(super) fn endpoint_url() -> Kind<SecretUrl> {
-    let expected = "a URL such as http://127.0.0.1:4566, without credentials, query or fragment";
-    let parse = |text: &str| match HttpUrl::parse(text) {
+pub(super) fn endpoint_url(example: &str) -> Kind<SecretUrl> {
+    let expected = format!("a URL such as {example}, without credentials, query or fragment");
+    Kind::new(expected, parse_endpoint, SecretUrl::to_string).secret()
+}
+
+/// The same, or an empty text.
+pub(super) fn optional_endpoint_url(example: &str) -> Kind<Option<SecretUrl>> {
+    let expected =
+        format!("a URL such as {example}, without credentials, query or fragment, or an empty text");
+    let parse = |text: &str| if text.is_empty() { Ok(None) } else { parse_endpoint(text).map(Some) };
+    let print = |url: &Option<SecretUrl>| url.as_ref().map(SecretUrl::to_string).unwrap_or_default();
+    Kind::new(expected, parse, print).secret()
+}
+
+fn parse_endpoint(text: &str) -> Result<SecretUrl, Mismatch> {
+    match HttpUrl::parse(text) {
         Ok(url) if url.authorization().is_none() => Ok(url.with_credentials().clone()),
         Ok(_) => Err(Mismatch::Because("its credentials would not be used".to_owned())),
         Err(error) => Err(Mismatch::Because(error.reason().to_owned())),
+    }
+}
+
+/// The value of a header, which is never printed.
+pub(super) fn header() -> Kind<SecretString> {
+    let is_valid = |text: &str| !text.is_empty() && text.chars().all(|c| matches!(c, ' '..='~'));
+    let parse =
+        move |text: &str| if is_valid(text) { Ok(SecretString::from(text)) } else { Err(Mismatch::Plain) };
+    Kind::new("a text of printable ASCII characters", parse, |_| MASK.to_owned()).secret()
+}
+
+/// A share of a whole.
+pub(super) fn ratio() -> Kind<f64> {
+    let parse = |text: &str| match text.parse() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        Ok(_) | Err(_) => Err(Mismatch::Plain),
     };
-    Kind::new(expected, parse, SecretUrl::to_string).secret()
+    Kind::new("a number from 0 to 1", parse, f64::to_string).with_yaml(Yaml::Bare)
 }
 
 const BYTE_UNITS: [(&str, u32); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];

@@ -4,16 +4,20 @@ use super::source::ENV_PREFIX;
 
 /// Separator between the levels of a name.
 const LEVEL: &str = "__";
+/// The section whose names are names of headers.
+const HEADERS: [&str; 3] = ["telemetry", "otlp", "headers"];
 
-/// Returns the dotted path of a variable: `GOCONDUCTOR_STATE_STORE__BACKEND` is `state_store.backend`. A service name
-/// has no underscore and a variable has no hyphen, so in the name of a service an underscore stands for a hyphen.
+/// Returns the dotted path of a variable: `GOCONDUCTOR_STATE_STORE__BACKEND` is `state_store.backend`. The names of
+/// services and headers have no underscore and a variable has no hyphen, so in them an underscore stands for a hyphen.
 pub(super) fn path_of(variable: &str) -> String {
     let name = variable.strip_prefix(ENV_PREFIX).unwrap_or(variable).to_ascii_lowercase();
     let mut levels: Vec<String> = name.split(LEVEL).map(str::to_owned).collect();
-    if let [first, service, ..] = levels.as_mut_slice()
-        && first == "services"
-    {
-        *service = service.replace('_', "-");
+    match levels.as_mut_slice() {
+        [first, service, ..] if first == "services" => *service = service.replace('_', "-"),
+        [first, second, third, header] if [&**first, &**second, &**third] == HEADERS => {
+            *header = header.replace('_', "-");
+        }
+        _ => {}
     }
     levels.join(".")
 }

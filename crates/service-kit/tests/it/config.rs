@@ -261,7 +261,7 @@ fn unknown_variables_are_ignored_and_reported_with_the_nearest_name() {
         .iter()
         .map(|IgnoredVariable { name, reason }| match reason {
             IgnoreReason::Unknown { nearest } => (name.as_str(), nearest.as_deref()),
-            IgnoreReason::ServiceLink => panic!("{name} is not a service link"),
+            IgnoreReason::ServiceLink | IgnoreReason::Invalid { .. } => panic!("{name}: {reason:?}"),
         })
         .collect();
     let names =
@@ -299,6 +299,123 @@ fn service_links_are_ignored() {
     let ignored = config.ignored_variables();
     assert_eq!(ignored.len(), services.len() * links.len());
     assert!(ignored.iter().all(|variable| variable.reason == IgnoreReason::ServiceLink), "{ignored:?}");
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn telemetry_settings_override_standard_variables() {
+    use goconductor_service_kit::config::OtlpProtocol;
+
+    let standard = |written: Written| {
+        written
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+            .env("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=s%20ecret, other=1")
+            .env("OTEL_TRACES_SAMPLER_ARG", "0.25")
+            .env("OTEL_RESOURCE_ATTRIBUTES", "service.name=weaker,deployment.environment.name=test")
+            .env("OTEL_SERVICE_NAME", "orders")
+    };
+    let config = standard(Written::yaml("")).load().expect("the standard variables are valid");
+    assert!(config.ignored_variables().is_empty(), "{:?}", config.ignored_variables());
+    let telemetry = &config.telemetry;
+    let otlp = telemetry.otlp.as_ref().expect("the endpoint is set");
+    assert_eq!(otlp.endpoint.expose(), "http://collector:4318");
+    assert_eq!((otlp.protocol, otlp.timeout), (OtlpProtocol::HttpProtobuf, Duration::from_secs(10)));
+    assert_eq!(otlp.headers["x-api-key"].expose_secret(), "s ecret");
+    assert_eq!(telemetry.sampling, 0.25);
+    assert_eq!(telemetry.resource["service.name"], "orders");
+    assert_eq!(telemetry.resource["deployment.environment.name"], "test");
+
+    let written = standard(Written::yaml(
+        "telemetry:\n  \
+           otlp: { endpoint: \"https://collector.example\", protocol: grpc, headers: { x-api-key: env://KEY } }\n  \
+           traces: { sampling: 1 }\n  \
+           logs: { otlp: true }\n  \
+           resource: { service: { name: own }, deployment: { environment: { name: live } } }\n",
+    ))
+    .env("KEY", "own secret")
+    .env("GOCONDUCTOR_TELEMETRY__OTLP__HEADERS__X_TENANT", "a")
+    .env("GOCONDUCTOR_TELEMETRY__RESOURCE__K8S__POD__NAME", "pod-1");
+    let config = written.load().expect("the configuration is valid");
+    let telemetry = &config.telemetry;
+    let otlp = telemetry.otlp.as_ref().expect("the endpoint is set");
+    assert_eq!((otlp.endpoint.expose(), otlp.protocol), ("https://collector.example", OtlpProtocol::Grpc));
+    assert_eq!(otlp.headers["x-api-key"].expose_secret(), "own secret");
+    assert_eq!(otlp.headers["x-tenant"].expose_secret(), "a");
+    assert!(telemetry.otlp_logs && telemetry.sampling == 1.0);
+    let resource: Vec<_> = telemetry.resource.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let expected =
+        [("deployment.environment.name", "live"), ("k8s.pod.name", "pod-1"), ("service.name", "own")];
+    assert_eq!(resource, expected);
+    let explained = written.explained().join("\n");
+    for part in ["env OTEL_EXPORTER_OTLP_HEADERS", "telemetry.otlp.headers.x-api-key = ***", "env://KEY"] {
+        assert!(explained.contains(part), "{part} is not in\n{explained}");
+    }
+    assert!(!explained.contains("secret\""), "{explained}");
+    assert!(!explained.contains("own secret"), "{explained}");
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn telemetry_is_off_without_an_endpoint_or_if_it_is_disabled() {
+    assert!(Written::yaml("").load().expect("valid").telemetry.otlp.is_none());
+    let empty = Written::yaml("telemetry: { otlp: { endpoint: \"\" } }");
+    assert!(
+        empty
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:1")
+            .load()
+            .expect("valid")
+            .telemetry
+            .otlp
+            .is_none()
+    );
+    let on = "telemetry: { otlp: { endpoint: \"http://a:4317\" } }";
+    let disabled = Written::yaml(on).env("OTEL_SDK_DISABLED", "TRUE");
+    assert!(disabled.load().expect("valid").telemetry.otlp.is_none());
+    let enabled = disabled.env("GOCONDUCTOR_TELEMETRY__OTLP__ENABLED", "true");
+    assert!(enabled.load().expect("valid").telemetry.otlp.is_some());
+    assert!(Written::yaml(on).env("OTEL_SDK_DISABLED", "no").load().expect("valid").telemetry.otlp.is_some());
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn invalid_telemetry_settings_are_problems_and_invalid_standard_variables_are_ignored() {
+    let written = Written::yaml(
+        "telemetry:\n  \
+           otlp: { endpoint: \"http://me:pw@a:4317\", protocol: http/json, headers: { \"a b\": c, x-bin: d } }\n  \
+           traces: { sampling: 1.5 }\n",
+    );
+    let problems = written.problems();
+    let expected = [
+        "telemetry.otlp.endpoint: expected a URL",
+        "telemetry.otlp.protocol: expected grpc or http/protobuf, found http/json",
+        "telemetry.otlp.headers.a b: a b is not the name of a header",
+        "telemetry.otlp.headers.x-bin: x-bin is not the name of a header",
+        "telemetry.traces.sampling: expected a number from 0 to 1, found 1.5",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:?}");
+    for part in expected {
+        assert!(problems.iter().any(|problem| problem.contains(part)), "{part}: {problems:?}");
+    }
+    let written = Written::yaml("")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "a b=c")
+        .env("OTEL_TRACES_SAMPLER_ARG", "often")
+        .env("OTEL_RESOURCE_ATTRIBUTES", "=x");
+    let config = written.load().expect("standard variables do not make a configuration invalid");
+    assert!(config.telemetry.otlp.is_none() && config.telemetry.sampling == 1.0);
+    let ignored: Vec<_> = config.ignored_variables().iter().map(|each| each.name.as_str()).collect();
+    assert_eq!(
+        ignored,
+        [
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "OTEL_TRACES_SAMPLER_ARG"
+        ]
+    );
 }
 
 /// The name of a service is free, so that a setting can have the form of a service link.

@@ -21,8 +21,9 @@ pub(super) fn read(reader: &mut SettingReader<'_>, prefix: &str, is_used: bool) 
     };
     let region = value::text("a region such as eu-central-1", is_region);
     let region = reader.required_if(is_used, "queue.kinesis.region", &region, "queue.backend");
-    let endpoint =
-        reader.optional("queue.kinesis.endpoint", &value::endpoint_url()).map(SecretUrl::into_secret);
+    let endpoint = reader
+        .optional("queue.kinesis.endpoint", &value::endpoint_url("http://127.0.0.1:4566"))
+        .map(SecretUrl::into_secret);
     let ca_file = reader.optional("queue.kinesis.tls.ca_file", &value::path());
     let mode = reader.get("queue.kinesis.capacity", &value::choice(MODES), Mode::Provisioned);
     let shards = reader.get("queue.kinesis.shards", &value::integer(1, 10_000), 4);
