@@ -1,5 +1,7 @@
 //! The metrics of this crate.
 
+#![cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "a metric of the export exists in every build"))]
+
 goconductor_telemetry::metrics! {
     gauge BACKGROUND_TASKS("goconductor_background_tasks", Count, ["task"], "Running background tasks by name.");
     counter LOG_LINES_LOST("goconductor_log_lines_lost_total", Count, [], "Log lines that could not be written.");

@@ -155,7 +155,7 @@ fn install_log_and_export(filter: EnvFilter, telemetry: &TelemetryConfig, identi
         Err(error) => {
             install_log(filter, telemetry.log_format);
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, cause, endpoint = %settings.endpoint, "telemetry is not exported");
+            tracing::error!(%error, cause, endpoint = %settings.endpoint, "export of telemetry failed to start");
             return;
         }
     }
@@ -165,6 +165,7 @@ fn install_log_and_export(filter: EnvFilter, telemetry: &TelemetryConfig, identi
 /// Installs the log with the layers of an export.
 #[cfg(feature = "otlp")]
 fn install_log_with(export: &otlp::Export, filter: EnvFilter, telemetry: &TelemetryConfig) {
+    use format::WithIds;
     use tracing_subscriber::Layer;
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::layer::SubscriberExt;
@@ -174,10 +175,12 @@ fn install_log_with(export: &otlp::Export, filter: EnvFilter, telemetry: &Teleme
         .with_writer(log::LogWriter::standard)
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
-    let with_ids = |is_json| move |format| format::WithIds { format, is_json };
     let lines = match telemetry.log_format {
-        LogFormat::Text => lines.map_event_format(with_ids(false)).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).map_event_format(with_ids(true)).boxed(),
+        LogFormat::Text => lines.map_event_format(|format| WithIds { format, is_json: false }).boxed(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true);
+            lines.map_event_format(|format| WithIds { format, is_json: true }).boxed()
+        }
     };
     let spans = Targets::new().with_target(goconductor_telemetry::trace::TARGET, LevelFilter::DEBUG);
     let records = export.logs().map(|records| records.with_filter(without_export(&telemetry.log_level)));

@@ -8,8 +8,15 @@
 
 use tracing::Span;
 
+#[cfg(not(feature = "otlp"))]
+mod off;
 #[cfg(feature = "otlp")]
 mod otlp;
+
+#[cfg(not(feature = "otlp"))]
+use off as backend;
+#[cfg(feature = "otlp")]
+use otlp as backend;
 
 /// The target of the spans that are exported.
 pub const TARGET: &str = "goconductor::trace";
@@ -81,76 +88,72 @@ fn is_traceparent(text: &str) -> bool {
         && !is_zero(span)
 }
 
+/// Returns whether spans are exported. While it is `false`, a caller need not collect what its spans would contain.
+#[must_use]
+pub fn is_on() -> bool {
+    cfg!(feature = "otlp") && tracing::span_enabled!(target: TARGET, tracing::Level::DEBUG)
+}
+
 /// Returns the context of a span. Returns `None` if the span is disabled or not part of a trace.
 #[must_use]
 pub fn context_of(span: &Span) -> Option<SpanContext> {
-    #[cfg(feature = "otlp")]
-    if !span.is_disabled() {
-        return otlp::context_of(span);
-    }
-    #[cfg(not(feature = "otlp"))]
-    let _ = span;
-    None
+    if span.is_disabled() { None } else { backend::context_of(span) }
 }
 
 /// Returns the context of the current span.
 #[must_use]
 pub fn current() -> Option<SpanContext> {
-    #[cfg(feature = "otlp")]
-    return otlp::current();
-    #[cfg(not(feature = "otlp"))]
-    None
+    backend::current()
 }
 
 /// Makes a span a child of a span of another process, or of an earlier time. Must be called before the span is entered.
 pub fn set_parent(span: &Span, parent: &SpanContext) {
-    #[cfg(feature = "otlp")]
     if !span.is_disabled() {
-        otlp::set_parent(span, parent);
+        backend::set_parent(span, parent);
     }
-    #[cfg(not(feature = "otlp"))]
-    let _ = (span, parent);
 }
 
 /// Links a span to another one that caused it and is not its parent.
 pub fn add_link(span: &Span, linked: &SpanContext) {
-    #[cfg(feature = "otlp")]
     if !span.is_disabled() {
-        otlp::add_link(span, linked);
+        backend::add_link(span, linked);
     }
-    #[cfg(not(feature = "otlp"))]
-    let _ = (span, linked);
 }
 
 /// Sets an attribute of a span.
 pub fn set_text(span: &Span, name: &'static str, value: impl FnOnce() -> String) {
-    #[cfg(feature = "otlp")]
     if !span.is_disabled() {
-        otlp::set_attribute(span, name, value());
+        backend::set_attribute(span, name, value());
     }
-    #[cfg(not(feature = "otlp"))]
-    let _ = (span, name, value);
+}
+
+/// Renames the current span.
+pub fn rename_current(name: impl FnOnce() -> String) {
+    if is_on() {
+        backend::rename_current(name());
+    }
+}
+
+/// Sets an attribute of the current span.
+pub fn set_current_text(name: &'static str, value: impl FnOnce() -> String) {
+    if is_on() {
+        backend::set_current(name, value());
+    }
 }
 
 /// Sets an attribute of a span.
 pub fn set_number(span: &Span, name: &'static str, value: i64) {
-    #[cfg(feature = "otlp")]
     if !span.is_disabled() {
-        otlp::set_attribute(span, name, value);
+        backend::set_attribute(span, name, value);
     }
-    #[cfg(not(feature = "otlp"))]
-    let _ = (span, name, value);
 }
 
 /// Marks a span as failed. `kind` is the value of the attribute `error.type`.
 pub fn set_error(span: &Span, kind: &str, message: impl FnOnce() -> String) {
-    #[cfg(feature = "otlp")]
     if !span.is_disabled() {
-        otlp::set_attribute(span, "error.type", kind.to_owned());
-        otlp::set_error(span, message());
+        backend::set_attribute(span, "error.type", kind.to_owned());
+        backend::set_error(span, message());
     }
-    #[cfg(not(feature = "otlp"))]
-    let _ = (span, kind, message);
 }
 
 #[cfg(test)]

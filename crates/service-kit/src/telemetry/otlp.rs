@@ -9,7 +9,7 @@ mod http_client;
 
 use super::Identity;
 use crate::config::{OtlpConfig, OtlpProtocol, TelemetryConfig};
-use bounded::{Backlog, BoundedLogs, BoundedSpans, CountedLogs, CountedSpans};
+use bounded::{BoundedLogs, BoundedSpans, CountedLogs, CountedSpans, Unsent};
 use http_client::ExportClient;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
@@ -38,7 +38,7 @@ const LOGS_PATH: &str = "/v1/logs";
 
 /// Why telemetry cannot be exported.
 #[derive(Debug, thiserror::Error)]
-pub enum ExportError {
+pub(super) enum ExportError {
     /// The exporter refused its settings, or a variable of the environment.
     #[error("failed to create the exporter of OTLP")]
     Exporter(#[from] ExporterBuildError),
@@ -65,18 +65,18 @@ impl Export {
         identity: Identity<'_>,
     ) -> Result<Self, ExportError> {
         let resource = resource(&telemetry.resource, identity);
-        let backlog = Backlog::new("traces");
-        let exporter = CountedSpans::new(span_exporter(otlp)?, backlog.clone());
+        let unsent = Unsent::new("traces");
+        let exporter = CountedSpans::new(span_exporter(otlp)?, unsent.clone());
         let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(telemetry.sampling)));
         let traces = SdkTracerProvider::builder()
             .with_sampler(sampler)
             .with_resource(resource.clone())
-            .with_span_processor(BoundedSpans::new(exporter, backlog))
+            .with_span_processor(BoundedSpans::new(exporter, unsent))
             .build();
         let logs = if telemetry.otlp_logs {
-            let backlog = Backlog::new("logs");
-            let exporter = CountedLogs::new(log_exporter(otlp)?, backlog.clone());
-            let processor = BoundedLogs::new(exporter, backlog);
+            let unsent = Unsent::new("logs");
+            let exporter = CountedLogs::new(log_exporter(otlp)?, unsent.clone());
+            let processor = BoundedLogs::new(exporter, unsent);
             let logs = SdkLoggerProvider::builder().with_resource(resource);
             Some(logs.with_log_processor(processor).build())
         } else {
@@ -192,9 +192,9 @@ fn resource(configured: &BTreeMap<String, String>, identity: Identity<'_>) -> Re
         attributes.insert("host.name".to_owned(), host.to_owned());
     }
     attributes.extend(configured.clone());
-    let attributes = attributes.into_iter().map(|(name, value)| match (&*name, value.parse::<i64>()) {
-        ("process.pid", Ok(number)) => KeyValue::new(name, number),
-        _ => KeyValue::new(name, value),
+    let attributes = attributes.into_iter().map(|(name, value)| match value.parse::<i64>() {
+        Ok(number) if name == "process.pid" => KeyValue::new(name, number),
+        Ok(_) | Err(_) => KeyValue::new(name, value),
     });
     Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))

@@ -4,7 +4,7 @@ use super::SpanContext;
 use opentelemetry::trace::{
     SpanContext as OtelContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
 };
-use opentelemetry::{Context, Value};
+use opentelemetry::{Context, KeyValue, Value};
 use std::str::FromStr;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -33,6 +33,14 @@ pub(super) fn add_link(span: &Span, linked: &SpanContext) {
 
 pub(super) fn set_attribute(span: &Span, name: &'static str, value: impl Into<Value>) {
     span.set_attribute(name, value);
+}
+
+pub(super) fn set_current(name: &'static str, value: String) {
+    Context::map_current(|context| context.span().set_attribute(KeyValue::new(name, value)));
+}
+
+pub(super) fn rename_current(name: String) {
+    Context::map_current(|context| context.span().update_name(name));
 }
 
 pub(super) fn set_error(span: &Span, message: String) {

@@ -27,7 +27,7 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The items of a signal that are not sent yet.
 #[derive(Debug)]
-pub(super) struct Backlog {
+pub(super) struct Unsent {
     signal: &'static str,
     waiting: AtomicUsize,
     /// The lost items that the log does not mention yet.
@@ -35,7 +35,7 @@ pub(super) struct Backlog {
     warned: Mutex<Option<Instant>>,
 }
 
-impl Backlog {
+impl Unsent {
     pub(super) fn new(signal: &'static str) -> Arc<Self> {
         let (waiting, lost, warned) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::new(None));
         Arc::new(Self { signal, waiting, lost, warned })
@@ -89,17 +89,17 @@ impl Backlog {
 #[derive(Debug)]
 pub(super) struct BoundedSpans {
     batches: BatchSpanProcessor,
-    backlog: Arc<Backlog>,
+    unsent: Arc<Unsent>,
 }
 
 impl BoundedSpans {
-    pub(super) fn new(exporter: CountedSpans, backlog: Arc<Backlog>) -> Self {
+    pub(super) fn new(exporter: CountedSpans, unsent: Arc<Unsent>) -> Self {
         let config = SpanBatchConfig::default()
             .with_max_queue_size(CAPACITY)
             .with_max_export_batch_size(BATCH)
             .with_scheduled_delay(INTERVAL);
         let batches = BatchSpanProcessor::builder(exporter).with_batch_config(config.build()).build();
-        Self { batches, backlog }
+        Self { batches, unsent }
     }
 }
 
@@ -109,7 +109,7 @@ impl SpanProcessor for BoundedSpans {
     }
 
     fn on_end(&self, span: SpanData) {
-        if self.backlog.add() {
+        if self.unsent.add() {
             self.batches.on_end(span);
         }
     }
@@ -131,12 +131,12 @@ impl SpanProcessor for BoundedSpans {
 #[derive(Debug)]
 pub(super) struct CountedSpans {
     exporter: SpanExporter,
-    backlog: Arc<Backlog>,
+    unsent: Arc<Unsent>,
 }
 
 impl CountedSpans {
-    pub(super) fn new(exporter: SpanExporter, backlog: Arc<Backlog>) -> Self {
-        Self { exporter, backlog }
+    pub(super) fn new(exporter: SpanExporter, unsent: Arc<Unsent>) -> Self {
+        Self { exporter, unsent }
     }
 }
 
@@ -144,7 +144,7 @@ impl opentelemetry_sdk::trace::SpanExporter for CountedSpans {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let items = batch.len();
         let result = self.exporter.export(batch).await;
-        self.backlog.sent(items, &result);
+        self.unsent.sent(items, &result);
         result
     }
 
@@ -161,23 +161,23 @@ impl opentelemetry_sdk::trace::SpanExporter for CountedSpans {
 #[derive(Debug)]
 pub(super) struct BoundedLogs {
     batches: BatchLogProcessor,
-    backlog: Arc<Backlog>,
+    unsent: Arc<Unsent>,
 }
 
 impl BoundedLogs {
-    pub(super) fn new(exporter: CountedLogs, backlog: Arc<Backlog>) -> Self {
+    pub(super) fn new(exporter: CountedLogs, unsent: Arc<Unsent>) -> Self {
         let config = LogBatchConfig::default()
             .with_max_queue_size(CAPACITY)
             .with_max_export_batch_size(BATCH)
             .with_scheduled_delay(INTERVAL);
         let batches = BatchLogProcessor::builder(exporter).with_batch_config(config.build()).build();
-        Self { batches, backlog }
+        Self { batches, unsent }
     }
 }
 
 impl LogProcessor for BoundedLogs {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        if self.backlog.add() {
+        if self.unsent.add() {
             self.batches.emit(record, scope);
         }
     }
@@ -199,12 +199,12 @@ impl LogProcessor for BoundedLogs {
 #[derive(Debug)]
 pub(super) struct CountedLogs {
     exporter: LogExporter,
-    backlog: Arc<Backlog>,
+    unsent: Arc<Unsent>,
 }
 
 impl CountedLogs {
-    pub(super) fn new(exporter: LogExporter, backlog: Arc<Backlog>) -> Self {
-        Self { exporter, backlog }
+    pub(super) fn new(exporter: LogExporter, unsent: Arc<Unsent>) -> Self {
+        Self { exporter, unsent }
     }
 }
 
@@ -212,7 +212,7 @@ impl opentelemetry_sdk::logs::LogExporter for CountedLogs {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let items = batch.iter().count();
         let result = self.exporter.export(batch).await;
-        self.backlog.sent(items, &result);
+        self.unsent.sent(items, &result);
         result
     }
 
@@ -232,31 +232,31 @@ mod tests {
 
     #[test]
     fn full_queue_loses_items_until_some_are_sent() {
-        let backlog = Backlog::new("traces");
+        let unsent = Unsent::new("traces");
         for _ in 0..CAPACITY {
-            assert!(backlog.add());
+            assert!(unsent.add());
         }
-        assert!(!backlog.add() && !backlog.add());
-        assert_eq!(backlog.lost.load(Ordering::Acquire), 2);
-        backlog.sent(3, &Ok(()));
-        assert_eq!(backlog.lost.load(Ordering::Acquire), 0, "the log mentions the lost items");
+        assert!(!unsent.add() && !unsent.add());
+        assert_eq!(unsent.lost.load(Ordering::Acquire), 2);
+        unsent.sent(3, &Ok(()));
+        assert_eq!(unsent.lost.load(Ordering::Acquire), 0, "the log mentions the lost items");
         for _ in 0..3 {
-            assert!(backlog.add());
+            assert!(unsent.add());
         }
-        assert!(!backlog.add());
+        assert!(!unsent.add());
     }
 
     #[test]
     fn items_of_a_failed_request_are_lost_and_warned_about_once_per_interval() {
-        let backlog = Backlog::new("logs");
+        let unsent = Unsent::new("logs");
         for _ in 0..5 {
-            assert!(backlog.add());
+            assert!(unsent.add());
         }
         let failed = Err(OTelSdkError::InternalFailure("refused".to_owned()));
-        backlog.sent(3, &failed);
-        assert_eq!(backlog.lost.load(Ordering::Acquire), 0, "the first failure is logged at once");
-        backlog.sent(2, &failed);
-        assert_eq!(backlog.lost.load(Ordering::Acquire), 2, "the next one waits for its interval");
-        assert_eq!(backlog.waiting.load(Ordering::Acquire), 0);
+        unsent.sent(3, &failed);
+        assert_eq!(unsent.lost.load(Ordering::Acquire), 0, "the first failure is logged at once");
+        unsent.sent(2, &failed);
+        assert_eq!(unsent.lost.load(Ordering::Acquire), 2, "the next one waits for its interval");
+        assert_eq!(unsent.waiting.load(Ordering::Acquire), 0);
     }
 }
