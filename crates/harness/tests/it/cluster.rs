@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// Three steps of two services.
-const ORDER: &str = "
+pub(crate) const ORDER: &str = "
 workflow: order
 steps:
   - { name: reserve, run: stock/reserve, compensate: stock/release, timeout: 3s }
@@ -64,7 +64,7 @@ async fn cluster_of(
     election: ElectionServers,
 ) -> (Cluster, Participants) {
     let services = ["stock", "payments"].map(str::to_owned).to_vec();
-    let settings = String::new();
+    let settings = crate::traces::settings();
     let options = ClusterOptions { queue, more_queues, each: 2, services, proxied: true, election, settings };
     let cluster = Cluster::start(options).await.unwrap();
     let participants = Participants::start().await.unwrap();

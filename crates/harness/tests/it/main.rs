@@ -27,5 +27,6 @@ mod rollback;
 mod sdk;
 mod shortage;
 mod stored;
+mod traces;
 mod values;
 mod world;

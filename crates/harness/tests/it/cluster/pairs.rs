@@ -12,6 +12,7 @@ async fn all_end_right_over(queue: Broker, election: ElectionServers) {
     }
     let _one = ONE.lock().await;
     let (mut cluster, participants) = cluster_with(queue, election).await;
+    let traced = crate::traces::check_order_of_a_caller(&cluster.gateways[0], &participants).await;
     let load = Load::begin(&cluster);
     tokio::time::sleep(Duration::from_secs(2)).await;
     // The process is paused for the rest of the faults, and past its lease.
@@ -29,7 +30,8 @@ async fn all_end_right_over(queue: Broker, election: ElectionServers) {
     }
     tokio::time::sleep(PAUSED.saturating_sub(paused.elapsed())).await;
     cluster.resume("executor-payments-1").await.unwrap();
-    let starts = load.end(orders() / 4).await;
+    let mut starts = load.end(orders() / 4).await;
+    starts.extend(traced);
     let coverage = all_end_right(&cluster, &participants, starts, Duration::from_secs(180)).await;
     eprintln!("{queue:?} with {election:?}: {coverage:#?}");
     let published = cluster.measured("saga-executor", "goconductor_queue_published_total").await.unwrap();

@@ -1,0 +1,263 @@
+//! Traces of orders, read back from a real Jaeger.
+
+mod jaeger;
+
+use crate::cluster::{ONE, ORDER, possible};
+use goconductor_harness::check::{Start, UtcTime, digest};
+use goconductor_harness::{
+    Api, Broker, Call, Cluster, ClusterOptions, Dev, DevOptions, ElectionServers, Participants,
+};
+use jaeger::{Jaeger, Trace, TraceSpan};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The time in which an order must end.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// The span of a caller with a trace of its own.
+const CALLER_SPAN: &str = "00f067aa0ba902b7";
+/// The spans of the attempts of an order whose last step is refused.
+const ROLLED_BACK: [&str; 5] = [
+    "execute stock/reserve",
+    "execute payments/charge",
+    "execute stock/ship",
+    "compensate payments/refund",
+    "compensate stock/release",
+];
+const START: &str = "POST /api/v1/workflows";
+const LOGS: &str = "info,goconductor_saga_executor=debug";
+
+/// The settings of a cluster whose processes export to the Jaeger of the test run, if there is one. Only the traces that
+/// a caller records are recorded.
+pub(crate) fn settings() -> String {
+    Jaeger::of_run().map(|jaeger| export(&jaeger, 0)).unwrap_or_default()
+}
+
+fn export(jaeger: &Jaeger, sampling: u8) -> String {
+    format!(
+        "telemetry:\n  otlp: {{ endpoint: \"{}\" }}\n  traces: {{ sampling: {sampling} }}\n  log_level: \"{LOGS}\"\n",
+        jaeger.otlp_grpc
+    )
+}
+
+/// Runs an order that is rolled back, in the trace of its caller, and checks its trace. Returns its start.
+pub(crate) async fn check_order_of_a_caller(gateway: &Api, participants: &Participants) -> Option<Start> {
+    let jaeger = Jaeger::of_run()?;
+    let now = UNIX_EPOCH.elapsed().unwrap();
+    let trace_id = format!("{:032x}", (now.as_nanos() << 32) | u128::from(std::process::id()));
+    let traceparent = format!("00-{trace_id}-{CALLER_SPAN}-01");
+    let id = start(gateway, json!({"ship": "refuse"}), Some(&traceparent)).await;
+    let calls = ended(gateway, participants, &id, "ROLLED_BACK").await;
+    assert_eq!(trace_of(&calls), trace_id);
+    let services = ["goconductor-api-gateway", "goconductor-saga-executor", "goconductor-state-store"];
+    let problems = |trace: &Trace| rolled_back(trace, Some(CALLER_SPAN), &id, &services, &calls);
+    jaeger.until(&trace_id, problems).await;
+    Some(Start {
+        key: None,
+        definition: "order".to_owned(),
+        input: digest(&json!({"script": {"ship": "refuse"}})),
+        acknowledged: Some(id),
+        at: UtcTime(i64::try_from(now.as_micros()).unwrap()),
+    })
+}
+
+async fn start(gateway: &Api, script: Value, traceparent: Option<&str>) -> String {
+    let body = json!({"definition": "order", "input": {"script": script}});
+    let mut request = reqwest::Client::new().post(format!("{}/api/v1/workflows", gateway.base())).json(&body);
+    if let Some(traceparent) = traceparent {
+        request = request.header("traceparent", traceparent);
+    }
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 201);
+    let started: Value = response.json().await.unwrap();
+    started["id"].as_str().unwrap().to_owned()
+}
+
+/// Waits for the end of an order and returns the calls of its participants.
+async fn ended(gateway: &Api, participants: &Participants, id: &str, status: &str) -> Vec<Call> {
+    let ended = gateway.ended(id, ENDS_WITHIN).await.unwrap();
+    assert_eq!(ended["status"], status, "{ended:#}");
+    participants.calls_of(id)
+}
+
+/// Returns the trace id that all participants received.
+fn trace_of(calls: &[Call]) -> String {
+    let ids: BTreeSet<&str> = calls.iter().map(|call| &call.traceparent[3..35]).collect();
+    assert_eq!(ids.len(), 1, "{calls:#?}");
+    ids.into_iter().next().unwrap().to_owned()
+}
+
+/// Returns what is wrong with the trace of an order that was rolled back. `caller` is the span of its caller.
+fn rolled_back(
+    trace: &Trace,
+    caller: Option<&str>,
+    id: &str,
+    services: &[&str],
+    calls: &[Call],
+) -> Vec<String> {
+    let mut problems = unconnected(trace, caller, services);
+    for name in ROLLED_BACK {
+        let is_refused = name == "execute stock/ship";
+        let is_right = |span: &TraceSpan| {
+            let is_error = span.tag("otel.status_code") == "ERROR" || span.tag("error") == "true";
+            span.tag("goconductor.workflow.id") == id && is_error == is_refused
+        };
+        if !trace.named(name).any(is_right) {
+            problems.push(format!("no right span {name:?}"));
+        }
+    }
+    for call in calls {
+        let name = format!("{} {}", call.operation, call.action);
+        let received = trace.span(&call.traceparent[36..52]);
+        if received.is_none_or(|span| span.name != name) {
+            problems.push(format!("the parent of the call {name} is {:?}", received.map(|span| &span.name)));
+        }
+    }
+    for kind in ["process stock", "process payments"] {
+        let consumed: Vec<_> = trace.spans.iter().filter(|span| span.name.starts_with(kind)).collect();
+        if consumed.is_empty() {
+            problems.push(format!("no span {kind:?}"));
+        }
+        for span in consumed.iter().filter(|span| span.links.is_empty()) {
+            problems.push(format!("{} is not linked to the span that published its command", span.name));
+        }
+    }
+    problems
+}
+
+/// Returns what is wrong with the connections between the spans of a trace: it must have one root, no span whose parent
+/// is missing, and spans of every service.
+fn unconnected(trace: &Trace, caller: Option<&str>, services: &[&str]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let is_root = |span: &&TraceSpan| span.parent.as_deref() == caller;
+    let roots: Vec<&TraceSpan> = trace.spans.iter().filter(is_root).collect();
+    match roots[..] {
+        [root] if root.name == START => {
+            let consumed = trace.spans.iter().filter(|span| span.tag("span.kind") == "consumer");
+            for span in consumed.filter(|span| span.parent.as_ref() != Some(&root.id)) {
+                problems.push(format!("{} is not a child of the start", span.name));
+            }
+        }
+        _ => problems.push(format!("the roots are {roots:?}")),
+    }
+    for span in trace.spans.iter().filter(|span| !is_root(span)) {
+        if span.parent.as_ref().is_none_or(|parent| trace.span(parent).is_none()) {
+            problems.push(format!("the parent of {} is missing", span.name));
+        }
+    }
+    let found: BTreeSet<&str> = trace.spans.iter().map(|span| span.service.as_str()).collect();
+    if services.iter().any(|service| !found.contains(service)) {
+        problems.push(format!("the services are {found:?}"));
+    }
+    problems
+}
+
+/// Checks that the lines of an order in the logs of the executors have its trace id. Returns their number.
+fn check_log_lines(logs: &[&Path], id: &str, trace_id: &str) -> usize {
+    let mut lines = 0;
+    for log in logs {
+        let text = std::fs::read_to_string(log).unwrap();
+        for line in text.lines().filter(|line| line.contains(id)) {
+            assert!(line.contains(trace_id), "{line}");
+            lines += 1;
+        }
+    }
+    lines
+}
+
+#[tokio::test]
+async fn rolled_back_order_is_one_trace_in_dev() {
+    let Some(jaeger) = Jaeger::of_run() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        format!("telemetry.otlp.endpoint={}", jaeger.otlp_http),
+        "telemetry.otlp.protocol=http/protobuf".to_owned(),
+        "telemetry.logs.otlp=true".to_owned(),
+        format!("telemetry.log_level={LOGS}"),
+        "telemetry.log_format=json".to_owned(),
+        "telemetry.resource.service.name=orders".to_owned(),
+    ];
+    let args = settings.iter().flat_map(|each| ["--set".to_owned(), each.clone()]).collect();
+    let mut dev = Dev::start(folder.path(), DevOptions { args }).await.unwrap();
+    let participants = Participants::start().await.unwrap();
+    for service in ["stock", "payments"] {
+        dev.api.serve(service, &participants.url(service)).await.unwrap();
+    }
+    dev.api.apply("order", ORDER).await.unwrap();
+    let id = start(&dev.api, json!({"ship": "refuse"}), None).await;
+    let calls = ended(&dev.api, &participants, &id, "ROLLED_BACK").await;
+    let trace_id = trace_of(&calls);
+    // The end of the process exports what is left.
+    assert!(dev.terminate().await.unwrap().success());
+    jaeger.until(&trace_id, |trace| rolled_back(trace, None, &id, &["orders"], &calls)).await;
+    let log = std::fs::read_to_string(dev.log()).unwrap();
+    let events: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of_order: Vec<_> = events.iter().filter(|event| event["workflow"] == *id).collect();
+    assert!(of_order.len() >= ROLLED_BACK.len(), "{log}");
+    for event in of_order {
+        assert!(event["trace_id"] == *trace_id && event["span_id"].is_string(), "{event}");
+    }
+}
+
+/// Two orders over processes of each kind: one is rolled back, and the executor of the other one is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn order_is_one_trace_over_processes_and_a_takeover() {
+    let (true, Some(jaeger)) = (possible(), Jaeger::of_run()) else { return };
+    let _one = ONE.lock().await;
+    let options = ClusterOptions {
+        queue: Broker::Kafka(1),
+        more_queues: Vec::new(),
+        each: 1,
+        services: ["stock", "payments"].map(str::to_owned).to_vec(),
+        proxied: false,
+        election: ElectionServers::Postgres,
+        settings: format!("{}executor: {{ redelivery: 1s }}\n", export(&jaeger, 1)),
+    };
+    let mut cluster = Cluster::start(options).await.unwrap();
+    let participants = Participants::start().await.unwrap();
+    let gateway = cluster.gateways[0].clone();
+    for service in ["stock", "payments"] {
+        gateway.serve(service, &participants.url(service)).await.unwrap();
+    }
+    gateway.apply("order", ORDER).await.unwrap();
+
+    let id = start(&gateway, json!({"ship": "refuse"}), None).await;
+    let calls = ended(&gateway, &participants, &id, "ROLLED_BACK").await;
+    let trace_id = trace_of(&calls);
+    let services = ["goconductor-api-gateway", "goconductor-saga-executor", "goconductor-state-store"];
+    jaeger.until(&trace_id, |trace| rolled_back(trace, None, &id, &services, &calls)).await;
+    let logs = ["executor-stock-1", "executor-payments-1"].map(|name| cluster.log(name));
+    let lines = check_log_lines(&[&logs[0], &logs[1]], &id, &trace_id);
+    assert!(lines >= ROLLED_BACK.len(), "{lines} lines of the order");
+
+    let id = start(&gateway, json!({"charge": ["slow:3000", "ok"]}), None).await;
+    until_recorded(&gateway, &id).await;
+    cluster.kill("executor-payments-1").await.unwrap();
+    cluster.restart("executor-payments-1").await.unwrap();
+    let calls = ended(&gateway, &participants, &id, "COMPLETED").await;
+    let lost = calls.iter().find(|call| call.action == "payments/charge").unwrap();
+    let lost_span = &lost.traceparent[36..52];
+    let problems = |trace: &Trace| {
+        let mut problems = unconnected(trace, None, &services);
+        let redelivered = |span: &&TraceSpan| span.tag("goconductor.redelivery").parse().unwrap_or(0) > 0;
+        let mut spans = trace.spans.iter().filter(redelivered);
+        if !spans.any(|span| span.links.iter().any(|linked| linked == lost_span)) {
+            problems.push(format!("no redelivered command is linked to the lost attempt {lost_span}"));
+        }
+        problems
+    };
+    jaeger.until(&trace_of(&calls), problems).await;
+    cluster.down().await.unwrap();
+}
+
+/// Waits until the start of the second step of an order is recorded.
+async fn until_recorded(gateway: &Api, id: &str) {
+    let view = || async { gateway.get(&format!("/workflows/{id}")).await.unwrap() };
+    let wait = async {
+        while view().await["steps"][1]["status"] != "IN_PROGRESS" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(ENDS_WITHIN, wait).await.expect("the step starts");
+}
