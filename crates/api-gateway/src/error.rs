@@ -206,7 +206,9 @@ impl Problem {
     /// Assigns a trace id and returns the body. A server error is logged with the trace id.
     pub(crate) fn into_body(self) -> ProblemBody {
         let Kind { status, code, title } = self.kind;
-        let trace_id = uuid::Uuid::now_v7().simple().to_string();
+        let current = goconductor_telemetry::trace::current();
+        let trace_id = current.map(|span| span.trace_id().to_owned());
+        let trace_id = trace_id.unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
         if status.is_server_error() {
             tracing::error!(%trace_id, code, detail = self.detail, "request failed");
         }

@@ -21,6 +21,7 @@ mod request;
 mod rest;
 mod run;
 mod schemas;
+mod server_span;
 mod time;
 mod view;
 mod waiters;
@@ -45,6 +46,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use tracing::Instrument;
 use waiters::Waiters;
 
 pub use admission::Limits as AdmissionLimits;
@@ -136,7 +138,11 @@ async fn dispatch(State(protocols): State<Protocols>, request: Request) -> Respo
             Ok(response) => response,
         }
     };
-    protocols.api.admission.serve_held(request, is_grpc, serve).await
+    let span = server_span::begin(&request, is_grpc);
+    let held = protocols.api.admission.serve_held(request, is_grpc, serve);
+    let response = held.instrument(span.clone()).await;
+    server_span::end(&span, &response, is_grpc);
+    response
 }
 
 /// Serves the gateway with `more` gRPC services until `dependencies.stop` is cancelled, then waits up to 5 seconds

@@ -1,6 +1,7 @@
 //! The span and the metrics of a request, for REST and gRPC alike.
 
 use crate::metrics::{REQUEST_DURATION, REQUESTS};
+use crate::server_span;
 use axum::http::StatusCode;
 use goconductor_transition::clock;
 use std::fmt::Display;
@@ -32,5 +33,6 @@ pub(crate) fn record_namespace(namespace: &str) {
 
 /// Adds the workflow to the request's span.
 pub(crate) fn record_workflow(id: impl Display) {
-    Span::current().record("workflow", tracing::field::display(id));
+    Span::current().record("workflow", tracing::field::display(&id));
+    server_span::record_workflow(id);
 }

@@ -23,7 +23,7 @@ mod workflows;
 
 use crate::api::{Api, PageRequest};
 use crate::error::{METHOD, NO_ROUTE, Problem};
-use crate::request;
+use crate::{request, server_span};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
@@ -113,6 +113,7 @@ async fn measure(guard: State<guard::Guard>, request: Request, next: Next) -> Re
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let method = method_name(request.method());
+    server_span::record_route(method, route);
     request::observed(method, route, guard::guarded(guard, request, next), Response::status).await
 }
 

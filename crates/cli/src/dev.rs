@@ -63,7 +63,8 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let served = until_failure(&drain, server).await;
     // It blocks the thread, and the export needs the others.
     drop(tokio::task::spawn_blocking(telemetry::shut_down_export).await);
-    Ok(served?)
+    served?;
+    Ok(())
 }
 
 /// Opens a database. The directory of a SQLite file is created.

@@ -142,11 +142,18 @@ impl Client {
         url
     }
 
-    /// Builds a request to the versioned API. The segments of the path are escaped.
+    /// Builds a request to the versioned API, with the trace context of the current span. The segments of the path are
+    /// escaped.
     fn api(&self, method: Method, path: &[&str]) -> RequestBuilder {
         let mut all = vec!["api", "v1"];
         all.extend_from_slice(path);
-        self.http.request(method, self.url(&all)).header(NAMESPACE, &self.namespace)
+        let request = self.http.request(method, self.url(&all)).header(NAMESPACE, &self.namespace);
+        let Some(current) = goconductor_telemetry::trace::current() else { return request };
+        let request = request.header("traceparent", current.traceparent);
+        match current.tracestate {
+            Some(state) => request.header("tracestate", state),
+            None => request,
+        }
     }
 
     /// Sends a request with the usual timeout, and reads its response.

@@ -229,6 +229,10 @@ impl Queue for KafkaQueue {
         Ok(true)
     }
 
+    fn system(&self) -> &'static str {
+        "kafka"
+    }
+
     fn is_durable(&self) -> bool {
         true
     }

@@ -184,6 +184,10 @@ impl Queue for KinesisQueue {
         Ok(true)
     }
 
+    fn system(&self) -> &'static str {
+        "aws_kinesis"
+    }
+
     fn is_durable(&self) -> bool {
         true
     }

@@ -95,6 +95,10 @@ impl<Q: BrokerQueue> Queue for Metered<Q> {
         self.queue.has_consumer(topic).await
     }
 
+    fn system(&self) -> &'static str {
+        self.queue.system()
+    }
+
     fn is_durable(&self) -> bool {
         self.queue.is_durable()
     }

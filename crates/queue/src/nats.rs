@@ -300,6 +300,10 @@ impl Queue for NatsQueue {
         Ok(true)
     }
 
+    fn system(&self) -> &'static str {
+        "nats"
+    }
+
     fn is_durable(&self) -> bool {
         true
     }

@@ -59,6 +59,11 @@ pub trait Queue: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns the name of the messaging system, by the semantic conventions of OpenTelemetry where they have one.
+    fn system(&self) -> &'static str {
+        "memory"
+    }
+
     /// Checks that the queue responds. Readiness uses it.
     ///
     /// # Errors

@@ -297,6 +297,10 @@ impl Queue for RabbitQueue {
         Ok(true)
     }
 
+    fn system(&self) -> &'static str {
+        "rabbitmq"
+    }
+
     fn is_durable(&self) -> bool {
         true
     }

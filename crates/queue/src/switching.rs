@@ -257,6 +257,10 @@ impl Queue for SwitchingQueue {
         self.wait_for_route().await?.primary.queue.prepare(topic).await
     }
 
+    fn system(&self) -> &'static str {
+        self.inner.route.borrow().as_ref().map_or("unknown", |route| route.primary.queue.system())
+    }
+
     fn is_durable(&self) -> bool {
         match &*self.inner.route.borrow() {
             Some(route) => route.primary.queue.is_durable(),

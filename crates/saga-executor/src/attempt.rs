@@ -1,16 +1,20 @@
 //! The life of one command: check that it is still needed and was not sent before, run the attempt, report the
 //! outcome.
 
+mod disposition;
+
 use crate::concurrency::{Acquired, Permits};
-use crate::in_flight::InFlight;
+use crate::in_flight::{InFlight, InFlightGuard};
 use crate::metrics;
 use crate::settings::Settings;
+use crate::spans;
 use crate::task::{DeadlineOutcome, Heartbeat, Participant, Task};
+use disposition::Disposition;
 use goconductor_queue::{Message, Topic};
-use goconductor_saga::{
-    Action, Failure, Input, Outcome, Plan, Refusal, Side, State, StepState, StepStatus, Timestamp,
-};
+use goconductor_saga::{Action, Failure, Input, Outcome, Plan, Refusal, Side, State, Timestamp};
 use goconductor_store::DeadLetter;
+use goconductor_telemetry::trace;
+use goconductor_transition::trace::stored;
 use goconductor_transition::{Command, Engine, Error, clock};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -18,9 +22,6 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-/// The state of a workflow is read before a command runs that was queued for longer than this, because the workflow
-/// may have been paused or cancelled. It exceeds the usual time in the queue, so that the usual command needs no read.
-const STALE_AFTER: Duration = Duration::from_millis(250);
 /// The delay between attempts to report an outcome while the store is unavailable.
 const REPORT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// The delay before a command is tried again that could not be sent, because this process lacked a resource.
@@ -63,18 +64,12 @@ struct Ended {
     recorded: bool,
 }
 
-/// How to handle a command.
-enum Disposition {
-    /// Run an attempt.
-    Run(Box<AttemptContext>),
-    /// Submit this input in place of an attempt.
-    Submit(Input),
-    /// Return the command to the ledger, which delivers it again.
-    Release,
-    /// Drop the command; the reason is a label of a metric.
-    Drop(&'static str),
-    /// Store the command as a dead letter: it names something that does not exist.
-    DeadLetter(&'static str),
+/// A command, and what it needs until its end.
+struct CommandCall<'a> {
+    command: Command,
+    topic: &'a Topic,
+    participant: Arc<dyn Participant>,
+    guard: InFlightGuard,
 }
 
 /// The workflow that a command belongs to.
@@ -84,6 +79,12 @@ struct AttemptContext {
 }
 
 impl AttemptContext {
+    /// Returns the service of the command.
+    fn service(&self, command: &Command) -> &str {
+        let action = self.plan.step(command.step).and_then(|step| step.action(command.side));
+        action.map_or("", |Action::Run { service, .. }| service)
+    }
+
     /// Returns the action that the service must perform.
     fn action(&self, command: &Command) -> Option<&str> {
         let Action::Run { action, .. } = self.plan.step(command.step)?.action(command.side)?;
@@ -109,23 +110,30 @@ impl Runner {
             attempt = command.attempt,
             namespace = permits.namespace(),
         );
-        self.handle_command(command, topic, received, participant, permits).instrument(span).await;
+        let handled = async {
+            let Some(guard) = self.in_flight.track(command.row()) else {
+                count_refused(&command, "under_way");
+                return;
+            };
+            // The span of the command needs the state: it is a child of the span that started the workflow.
+            let Some(state) = self.current_state(&command, topic, received).await else { return };
+            let span = spans::command(self.engine.queue().system(), topic, &command, &state);
+            let call = CommandCall { command, topic, participant, guard };
+            self.handle_command(call, state, received, permits).instrument(span).await;
+        };
+        handled.instrument(span).await;
     }
 
     async fn handle_command(
         &self,
-        command: Command,
-        topic: &Topic,
+        call: CommandCall<'_>,
+        mut state: Arc<State>,
         mut received: Received,
-        participant: Arc<dyn Participant>,
         mut permits: Permits,
     ) {
-        let Some(guard) = self.in_flight.track(command.row()) else {
-            count_refused(&command, "under_way");
-            return;
-        };
+        let CommandCall { command, topic, participant, guard } = call;
         loop {
-            let disposition = match self.decide_disposition(&command, received).await {
+            let disposition = match self.decide_disposition(&command, state, received).await {
                 Ok(disposition) => disposition,
                 Err(error) => {
                     tracing::warn!(workflow = %command.id, %error, "executor failed to load a workflow; the ledger will redeliver the command");
@@ -159,6 +167,8 @@ impl Runner {
             }
             // The attempt's timeout starts now, and the workflow may have changed.
             received = Received::now();
+            let Some(current) = self.current_state(&command, topic, received).await else { return };
+            state = current;
         }
     }
 
@@ -185,53 +195,6 @@ impl Runner {
         tracing::warn!(workflow = %command.id, code, reason, "executor failed to send commands for lack of a resource of its own; they wait and do not count as attempts");
     }
 
-    async fn decide_disposition(&self, command: &Command, received: Received) -> Result<Disposition, Error> {
-        // The publisher's clock may be ahead of this one, so the age is the difference in either direction.
-        let age = received.at.since(command.published_at).max(command.published_at.since(received.at));
-        let state = match &command.state {
-            _ if command.redelivery > 0 || age > STALE_AFTER => {
-                self.engine.load(command.id).await.map(|loaded| Arc::new(loaded.state))
-            }
-            // The state inside a duplicate of a command that finished here is stale.
-            Some(state) if !self.in_flight.finished_recently(&command.row()) => Ok(self.engine.adopt(state)),
-            Some(_) | None => self.engine.cached_or_load(command.id).await,
-        };
-        let mut state = match state {
-            Ok(state) => state,
-            Err(Error::NoSuchWorkflow) => return Ok(Disposition::DeadLetter("no such workflow")),
-            Err(error) => return Err(error),
-        };
-        if state.seq < command.seq {
-            state = Arc::new(self.engine.load(command.id).await?.state);
-        }
-        let plan = self.engine.plan_of(&state).await?;
-        if state.step(command.step).is_none() {
-            return Ok(Disposition::DeadLetter("the workflow has no such step"));
-        }
-        let Some(step) = open_step(&state, command) else {
-            let ended = state.phase.is_final();
-            return Ok(Disposition::Drop(if ended { "ended" } else { "settled" }));
-        };
-        let running = step.progress(command.side).running.is_some();
-        if command.redelivery > 0 {
-            return Ok(Disposition::Submit(lose_attempt(command, &plan, received.at)));
-        }
-        if running {
-            // The start of the attempt is recorded, so this is a duplicate of a command in flight elsewhere.
-            return Ok(Disposition::Drop("under_way"));
-        }
-        if command.side == Side::Execute && !state.wants_execute(command.step) {
-            return Ok(Disposition::Submit(Input::WithdrawCommand {
-                step: command.step,
-                attempt: command.attempt,
-            }));
-        }
-        if state.paused {
-            return Ok(Disposition::Release);
-        }
-        Ok(Disposition::Run(Box::new(AttemptContext { plan, state })))
-    }
-
     /// Runs an attempt and reports its outcome. Returns `false` if the command was not sent and nothing was recorded.
     async fn run(
         &self,
@@ -241,10 +204,13 @@ impl Runner {
         cancelled: CancellationToken,
         participant: &dyn Participant,
     ) -> bool {
-        let Some(task) = self.task(command, context, received, cancelled).await else { return true };
+        let Some(mut task) = self.task(command, context, received, cancelled).await else { return true };
         let span = tracing::debug_span!("attempt", step = task.step, action = task.action);
-        let attempt = self.attempt(command, &task, received, participant, context).instrument(span);
-        let Some(Ended { outcome, recorded }) = attempt.await else { return true };
+        spans::begin_attempt(&mut task, context.service(command), &context.state);
+        let attempt = self.attempt(command, &task, received, participant, context);
+        let ended = attempt.instrument(task.span.clone()).instrument(span).await;
+        spans::end_attempt(&task, ended.as_ref().map(|ended| &ended.outcome));
+        let Some(Ended { outcome, recorded }) = ended else { return true };
         if let Outcome::NotSent { failure } = &outcome {
             self.log_shortage(command, failure);
             if !recorded {
@@ -255,7 +221,9 @@ impl Runner {
         metrics::ATTEMPT_DURATION
             .with([action.clone().into(), operation.into()])
             .record(received.instant.elapsed().as_secs_f64());
-        metrics::ATTEMPTS.with([action.into(), operation.into(), outcome_name(&outcome).into()]).increment(1);
+        metrics::ATTEMPTS
+            .with([action.into(), operation.into(), spans::outcome_name(&outcome).into()])
+            .increment(1);
         let input = Input::ReportOutcome {
             step: command.step,
             side: command.side,
@@ -310,6 +278,8 @@ impl Runner {
             heartbeat: heartbeat.map(Heartbeat::new),
             cancelled,
             at_deadline: DeadlineOutcome::default(),
+            span: tracing::Span::none(),
+            trace: None,
         })
     }
 
@@ -348,7 +318,7 @@ impl Runner {
             () = self.give_up.cancelled() => None,
             () = tokio::time::sleep(self.settings.start_grace), if !recorded => {
                 recorded = true;
-                let started = self.engine.submit(command.id, self.started(command, task, received, true));
+                let started = self.engine.submit_apart(command.id, self.started(command, task, received, true));
                 let (written, ended) = tokio::join!(started, async {
                     tokio::select! {
                         ended = &mut call => Some(ended),
@@ -375,7 +345,7 @@ impl Runner {
 
     /// Records the start of an attempt before the command is sent. Returns whether it was recorded.
     async fn record_start(&self, command: &Command, task: &Task, received: Received) -> bool {
-        match self.engine.submit(command.id, self.started(command, task, received, false)).await {
+        match self.engine.submit_apart(command.id, self.started(command, task, received, false)).await {
             Ok(_) => true,
             Err(Error::Refused(Refusal::Conflict(_))) => {
                 self.release(command).await;
@@ -397,6 +367,7 @@ impl Runner {
             deadline: task.deadline,
             executor: self.settings.identity.clone(),
             sent,
+            trace: trace::context_of(&task.span).map(stored),
         }
     }
 
@@ -461,35 +432,5 @@ pub(crate) fn to_dead_letter(topic: &Topic, message: &Message, reason: &str) -> 
         payload: message.payload.to_vec(),
         reason: reason.to_owned(),
         at: clock::now(),
-    }
-}
-
-/// Returns the step of a command if the command's attempt has not settled.
-fn open_step<'a>(state: &'a State, command: &Command) -> Option<&'a StepState> {
-    if state.phase.is_final() {
-        return None;
-    }
-    let step = state.step(command.step)?;
-    let open = step.side_status(command.side).is_some_and(StepStatus::is_open);
-    (open && step.progress(command.side).attempt() == command.attempt).then_some(step)
-}
-
-fn lose_attempt(command: &Command, plan: &Plan, now: Timestamp) -> Input {
-    let timeout = plan.step(command.step).map(|step| step.attempt_timeout(command.side)).unwrap_or_default();
-    Input::LoseAttempt {
-        step: command.step,
-        side: command.side,
-        attempt: command.attempt,
-        doubt_until: now.after(timeout),
-    }
-}
-
-fn outcome_name(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Done { .. } => "done",
-        Outcome::Retryable { .. } => "retryable",
-        Outcome::Refused { .. } => "refused",
-        Outcome::Unknown { .. } | Outcome::OutputRejected { .. } => "unknown",
-        Outcome::NotSent { .. } => "not_sent",
     }
 }

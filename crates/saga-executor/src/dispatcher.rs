@@ -220,6 +220,7 @@ impl Dispatcher {
                             attempt: row.key.attempt,
                             redelivery,
                             published_at: now,
+                            trace: None,
                             state: None,
                         };
                         commands.push((topic_of(&row.namespace, service, side), command));

@@ -8,12 +8,14 @@ use crate::task::{Participant, Task};
 use async_trait::async_trait;
 use goconductor_saga::{Failure, Outcome, Timestamp};
 use goconductor_service_kit::config::HttpUrl;
+use goconductor_telemetry::trace;
 use goconductor_transition::clock;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use response::{ResponseBody, ResponseHead};
 use std::sync::Arc;
+use tracing::Span;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const WORKFLOW_ID: HeaderName = HeaderName::from_static("goconductor-workflow-id");
@@ -61,6 +63,9 @@ impl HttpParticipant {
             .header(TRACEPARENT, task.traceparent())
             .body(RequestBody::new(body, task.at_deadline.clone()))
             .map_err(|error| error.to_string())?;
+        if let Some(state) = task.tracestate().and_then(|state| HeaderValue::from_str(state).ok()) {
+            request.headers_mut().insert("tracestate", state);
+        }
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
         }
@@ -122,6 +127,7 @@ impl Participant for HttpParticipant {
                 return Outcome::Retryable { failure, not_before: None };
             }
         };
+        record_request(&task.span, request.uri());
         // Until the request is sent, nothing happens, whatever takes so long.
         let (url, timeout) = (Arc::clone(&self.url), task.timeout);
         task.at_deadline.set(move || {
@@ -134,6 +140,7 @@ impl Participant for HttpParticipant {
             Err(error) => return self.no_response(task, &error),
         };
         let (parts, body) = response.into_parts();
+        trace::set_number(&task.span, "http.response.status_code", parts.status.as_u16().into());
         let head = Arc::new(ResponseHead::new(task.rules, parts.status, &parts.headers, clock::now()));
         // The head decides, even if its body does not end in time.
         let without_body = Arc::clone(&head);
@@ -141,6 +148,18 @@ impl Participant for HttpParticipant {
         let body = self.body(&head, body).await;
         head.outcome(body)
     }
+}
+
+/// Adds the attributes of a request to the span of its attempt. The URI contains no credentials.
+fn record_request(span: &Span, uri: &Uri) {
+    if span.is_disabled() {
+        return;
+    }
+    trace::set_text(span, "http.request.method", || "POST".to_owned());
+    trace::set_text(span, "url.full", || uri.to_string());
+    trace::set_text(span, "server.address", || uri.host().unwrap_or_default().to_owned());
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    trace::set_number(span, "server.port", port.into());
 }
 
 /// Formats a time as RFC 3339 in UTC.

@@ -29,6 +29,7 @@ pub mod metrics;
 mod registry;
 mod run;
 mod settings;
+mod spans;
 mod stall_detector;
 mod task;
 mod worker_service;

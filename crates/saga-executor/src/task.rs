@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use goconductor_saga::{Failure, Json, Outcome, RulesVersion, Side, Timestamp, WorkflowId, json_bytes};
+use goconductor_telemetry::trace::SpanContext;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,10 @@ pub struct Task {
     pub cancelled: CancellationToken,
     /// The outcome if the attempt is given up before the participant returns one.
     pub at_deadline: DeadlineOutcome,
+    /// The span of the attempt. It is disabled if the trace is not recorded.
+    pub span: tracing::Span,
+    /// The trace context that the participant receives. `None` if the workflow has none.
+    pub trace: Option<SpanContext>,
 }
 
 /// The outcome of an attempt that is given up, usually at its deadline, before the participant returns an outcome.
@@ -136,10 +141,13 @@ impl DeadlineOutcome {
 }
 
 impl Task {
-    /// Returns a W3C trace context with one trace per workflow and one span per attempt. It is the same for each
-    /// call with the same attempt.
+    /// Returns the W3C trace context of the attempt. If the workflow has none, it consists of one trace per workflow and
+    /// one span per attempt, and is the same for each call with the same attempt.
     #[must_use]
     pub fn traceparent(&self) -> String {
+        if let Some(trace) = &self.trace {
+            return trace.traceparent.clone();
+        }
         let digest = |text: &str| {
             // FNV-1a: a span id must be well distributed, not secret.
             text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -148,6 +156,12 @@ impl Task {
         };
         let span = digest(&format!("{}#{}", self.idempotency_key, self.attempt)).max(1);
         format!("00-{}-{span:016x}-01", self.workflow.0.simple())
+    }
+
+    /// Returns the W3C `tracestate` that belongs to [`traceparent`](Self::traceparent).
+    #[must_use]
+    pub fn tracestate(&self) -> Option<&str> {
+        self.trace.as_ref()?.tracestate.as_deref()
     }
 
     /// Waits until the heartbeat timeout expires and returns the outcome. Never returns if the step has no heartbeat

@@ -332,6 +332,7 @@ fn task_to_wire(task_id: u64, task: &Task) -> wire::Task {
         deadline: Some(deadline),
         timeout: Some(to_proto(task.timeout)),
         traceparent: task.traceparent(),
+        tracestate: task.tracestate().unwrap_or_default().to_owned(),
         lock_tokens: HashMap::new(),
         heartbeat_timeout: task.heartbeat.as_ref().map(|heartbeat| to_proto(heartbeat.timeout())),
     }

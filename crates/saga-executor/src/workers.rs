@@ -7,6 +7,7 @@ use crate::metrics;
 use crate::task::{Heartbeat, Participant, Task};
 use async_trait::async_trait;
 use goconductor_saga::{Failure, Outcome, Side};
+use goconductor_telemetry::trace;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,6 +20,10 @@ pub(crate) type ServiceKey = (String, String);
 /// The part of the attempt's timeout that may pass before a worker is free. The caller's timeout must not expire
 /// first: the caller cannot know that the task was never assigned.
 const ASSIGN_TIMEOUT_FACTOR: f64 = 0.9;
+
+/// The attributes of the span of an attempt at a worker.
+const RPC_ATTRIBUTES: [(&str, &str); 3] =
+    [("rpc.system", "grpc"), ("rpc.service", "goconductor.v1.WorkerService"), ("rpc.method", "Connect")];
 
 /// A message to a worker.
 #[derive(Debug)]
@@ -249,6 +254,10 @@ impl Participant for Pool {
                 format!("no worker with the action {} had a free slot within {timeout:?}", task.action);
             return Outcome::Retryable { failure: Failure::of("NO_WORKER", reason), not_before: None };
         };
+        for (name, value) in RPC_ATTRIBUTES {
+            trace::set_text(&task.span, name, || value.to_owned());
+        }
+        trace::set_text(&task.span, "goconductor.worker", || session.worker.identity.clone());
         let in_flight = InFlightTask { pool: self, session, id };
         let result = async {
             // Cancel-safe: the outcome stays in its channel.
@@ -304,6 +313,8 @@ mod tests {
             heartbeat: None,
             cancelled: CancellationToken::new(),
             at_deadline: crate::task::DeadlineOutcome::default(),
+            span: tracing::Span::none(),
+            trace: None,
         }
     }
 

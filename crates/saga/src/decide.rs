@@ -7,7 +7,7 @@ mod operator;
 use crate::evolve::{apply, evolve};
 use crate::{
     Due, Event, EventKind, Expressions, Failure, Json, Owed, OwedKey, Plan, RollbackCause, RulesVersion,
-    Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp, WorkflowId, owed,
+    Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp, TraceContext, WorkflowId, owed,
 };
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -28,6 +28,8 @@ pub struct StartWorkflow {
     pub labels: BTreeMap<String, String>,
     /// The person who starts the workflow.
     pub actor: Option<String>,
+    /// The span that starts the workflow.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 /// The outcome of an attempt.
@@ -92,6 +94,8 @@ pub enum Input {
         executor: String,
         /// Whether the command was already sent. If it was not, the input asks for permission to send it.
         sent: bool,
+        /// The span of the attempt.
+        trace: Option<Arc<TraceContext>>,
     },
     /// Reports the outcome of an attempt.
     ReportOutcome {
@@ -232,6 +236,7 @@ pub fn start(
             input: Arc::new(start.input.clone()),
             labels,
             deadline: definition.timeout.map(|limit| now.after(limit)),
+            trace: start.trace.clone(),
         },
     };
     let state = evolve(None, &first);

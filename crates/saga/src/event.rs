@@ -1,6 +1,6 @@
 //! Events: the entries of a workflow's history.
 
-use crate::{Failure, Json, RulesVersion, Side, StepIndex, Timestamp, WorkflowId};
+use crate::{Failure, Json, RulesVersion, Side, StepIndex, Timestamp, TraceContext, WorkflowId};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -75,6 +75,9 @@ pub enum EventKind {
         /// When the time limit of the forward part expires.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<Timestamp>,
+        /// The span that started the workflow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<Arc<TraceContext>>,
     },
     /// The command to execute a step was issued.
     StepQueued {
@@ -108,6 +111,9 @@ pub enum EventKind {
         deadline: Timestamp,
         /// The executor that runs the attempt.
         executor: String,
+        /// The span of the attempt.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<Arc<TraceContext>>,
     },
     /// An attempt did not succeed, and another one follows.
     AttemptFailed {

@@ -34,6 +34,7 @@ fn started(event: &Event) -> Option<State> {
         input,
         labels,
         deadline,
+        trace,
     } = &event.kind
     else {
         return None;
@@ -58,6 +59,7 @@ fn started(event: &Event) -> Option<State> {
         created_at: event.time,
         ended_at: None,
         deadline: *deadline,
+        trace: trace.clone(),
         steps: vec![StepState::default(); usize::try_from(*steps).unwrap_or(0)],
     })
 }
@@ -164,11 +166,15 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             extend_doubt(step, *doubt_until);
             settle(step, Side::Execute, StepStatus::Skipped, None, at);
         }
-        EventKind::AttemptStarted { side, started_at, deadline, executor, .. } => {
+        EventKind::AttemptStarted { side, started_at, deadline, executor, trace, .. } => {
             let progress = step.progress_mut(*side);
             progress.started_at.get_or_insert(*started_at);
-            progress.running =
-                Some(Running { started_at: *started_at, deadline: *deadline, executor: executor.clone() });
+            progress.running = Some(Running {
+                started_at: *started_at,
+                deadline: *deadline,
+                executor: executor.clone(),
+                trace: trace.clone(),
+            });
             match side {
                 Side::Execute => step.execution = StepStatus::InProgress,
                 Side::Compensate => step.compensation = Some(StepStatus::Compensating),

@@ -43,6 +43,7 @@ mod state;
 mod template;
 mod text;
 mod time;
+mod trace_context;
 mod transition;
 
 pub use decide::{Input, Outcome, Refusal, StartWorkflow, decide, start};
@@ -68,6 +69,7 @@ pub use state::{Phase, Progress, Running, STATE_FORMAT, State, Status, StepState
 pub use template::{Template, TextPart};
 pub use text::{EncodingError, decode_text, end_position, shortened, without_utf8_mark};
 pub use time::{Timestamp, millis};
+pub use trace_context::TraceContext;
 pub use transition::{LedgerChange, Transition, transition};
 
 /// A JSON value that a workflow carries: an input, an output or a mapped value.

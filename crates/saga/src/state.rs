@@ -1,7 +1,9 @@
 //! The state of a workflow, which is the fold of [`crate::evolve`] over its history.
 
 use crate::present::present;
-use crate::{Failure, Json, RollbackCause, RulesVersion, Side, StepIndex, Timestamp, WorkflowId};
+use crate::{
+    Failure, Json, RollbackCause, RulesVersion, Side, StepIndex, Timestamp, TraceContext, WorkflowId,
+};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -63,6 +65,9 @@ pub struct State {
     /// When the time limit of the forward part expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
+    /// The span that started the workflow. Every later span of the workflow is a child of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Arc<TraceContext>>,
     /// The steps, in the order of the definition.
     pub steps: Vec<StepState>,
 }
@@ -308,6 +313,9 @@ pub struct Running {
     pub deadline: Timestamp,
     /// The executor that runs the attempt.
     pub executor: String,
+    /// The span of the attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]

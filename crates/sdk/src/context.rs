@@ -27,6 +27,7 @@ pub(crate) struct Inner {
     pub(crate) attempt: u32,
     pub(crate) deadline: Instant,
     pub(crate) traceparent: String,
+    pub(crate) tracestate: Option<String>,
     pub(crate) lock_tokens: BTreeMap<String, u64>,
     pub(crate) cancelled: CancellationToken,
     pub(crate) heartbeats: HeartbeatSender,
@@ -95,6 +96,12 @@ impl Context {
     #[must_use]
     pub fn traceparent(&self) -> &str {
         &self.inner.traceparent
+    }
+
+    /// Returns the W3C `tracestate` that belongs to [`traceparent`](Self::traceparent).
+    #[must_use]
+    pub fn tracestate(&self) -> Option<&str> {
+        self.inner.tracestate.as_deref()
     }
 
     /// Returns the fencing token of a lock that the workflow holds; `None` if it does not hold the lock.

@@ -28,6 +28,7 @@ use goconductor_service_kit::config::{Config, Sources};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// Runs a service and its executor in this process until SIGTERM or SIGINT, then drains the attempts in flight.
 ///
@@ -85,6 +86,7 @@ impl Participant for Embedded {
             attempt: task.attempt,
             deadline: Instant::now() + task.timeout,
             traceparent: task.traceparent(),
+            tracestate: task.tracestate().map(str::to_owned),
             lock_tokens: BTreeMap::new(),
             cancelled: task.cancelled.clone(),
             heartbeats: HeartbeatSender {
@@ -95,7 +97,9 @@ impl Participant for Embedded {
         let context = Context { inner: Arc::new(inner) };
         // A separate task, so that an action that was given up still runs to its end, as it would in a worker.
         let (handlers, action, input) = (self.0.clone(), task.action.clone(), Json::clone(&task.input));
-        let running = tokio::spawn(async move { handlers.run(&action, context, input).await });
+        let span = task.span.clone();
+        let running =
+            tokio::spawn(async move { handlers.run(&action, context, input).instrument(span).await });
         // Cancel-safe: dropping the join handle does not end the task.
         let result = tokio::select! {
             result = running => result,

@@ -80,7 +80,7 @@ pub use open::{DatabaseLocation, open, remains};
 pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
 pub use workflow::{
     Count, ListPage, ListRequest, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,
-    WorkflowStore, Write, WriteOutcome,
+    WorkflowStore, Write, WriteOutcome, WriteTrace,
 };
 
 /// Durable state: the port with all its parts.

@@ -3,7 +3,7 @@
 use crate::layer::layer;
 use crate::{EncodedTransition, EncodedWorkflow, Error, Field, Filter, Loaded};
 use async_trait::async_trait;
-use goconductor_saga::{Event, Json, OwedKey, RollbackCause, Status, Timestamp, WorkflowId};
+use goconductor_saga::{Event, Json, OwedKey, RollbackCause, Status, Timestamp, TraceContext, WorkflowId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -112,6 +112,18 @@ pub struct TransitionWrite {
     pub now: Timestamp,
     /// Time when published commands are due again.
     pub redeliver_at: Timestamp,
+    /// The trace of the commit, if it is recorded. It is not stored.
+    pub trace: Option<WriteTrace>,
+}
+
+/// The trace of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteTrace {
+    /// The parent of the spans of the write in other processes. The process that commits may be killed before it exports
+    /// its spans, so they are not children of the commit.
+    pub parent: TraceContext,
+    /// The span of the commit, as a W3C `traceparent`. The spans of the write are linked to it.
+    pub commit: String,
 }
 
 /// The outcome of one write of a batch.

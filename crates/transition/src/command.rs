@@ -33,6 +33,9 @@ pub struct Command {
     pub redelivery: u32,
     /// When the command was published.
     pub published_at: Timestamp,
+    /// The span that published the command, as a W3C `traceparent`, if its trace is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// The state of the workflow when the command was issued. It saves the consumer a read before the attempt.
     #[serde(default, skip_serializing)]
     pub state: Option<Arc<State>>,
@@ -49,7 +52,7 @@ impl Command {
     /// included if the message stays below 64 KiB.
     #[must_use]
     pub fn message(&self, state: Option<&str>) -> Message {
-        // Invariant: a struct of numbers and ids always has a JSON form. An empty payload would be a poison message.
+        // Invariant: a struct of numbers, ids and texts always has a JSON form. An empty payload would be a poison message.
         let mut payload = serde_json::to_vec(self).unwrap_or_default();
         if let Some(state) = state
             && payload.len() + state.len() < WITH_STATE_BYTES

@@ -10,16 +10,18 @@ mod write;
 use crate::cache::{Plans, States};
 use crate::digest::request_digest;
 use crate::pending::{PendingInput, PendingInputs};
-use crate::{Error, LongWork, TimerNotifier, clock};
+use crate::{Error, LongWork, TimerNotifier, clock, trace};
 use commit::Prepared;
 use goconductor_queue::Queue;
 use goconductor_saga::{Expressions, Input, Json, Plan, StartWorkflow, State, WorkflowId, start, transition};
 use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
+use goconductor_telemetry::trace::SpanContext;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 pub use local_dispatch::LocalDispatch;
 
@@ -54,6 +56,8 @@ pub struct StartRequest {
     pub idempotency_key: Option<String>,
     /// The person who starts the workflow.
     pub actor: Option<String>,
+    /// The span that starts the workflow, or that of the caller if this process exports no spans.
+    pub trace: Option<SpanContext>,
 }
 
 /// A workflow that was started, by this request or by an earlier one with the same idempotency key.
@@ -154,6 +158,7 @@ impl Engine {
             input: request.input,
             labels: request.labels,
             actor: request.actor,
+            trace: request.trace.map(trace::stored),
         };
         tracing::Span::current().record("workflow", tracing::field::display(first.id));
         let request_digest = request_digest(&request.plan.definition().name, &first.input);
@@ -163,7 +168,7 @@ impl Engine {
         let Prepared { write, state, dispatch } = self.prepare(transition, now).await?;
         let record = Arc::clone(&write.record);
         let new = NewWorkflow { write, idempotency_key: request.idempotency_key, request_digest };
-        match self.write_one(Write::Start(new)).await? {
+        match self.write_traced(Write::Start(new), &state, &[]).await? {
             WriteOutcome::Written => {
                 self.states.put(&state);
                 let (this, after) = (Arc::clone(self), Arc::clone(&state));
@@ -186,8 +191,27 @@ impl Engine {
     /// allow the input, [`Error::Contention`] if every commit met a conflict, and [`Error::Store`] if the store
     /// failed.
     pub async fn submit(self: &Arc<Self>, id: WorkflowId, input: Input) -> Result<Arc<State>, Error> {
+        self.submit_within(trace::current_span(), id, input).await
+    }
+
+    /// Applies an input like [`submit`](Self::submit). Its transition is part of the trace of the workflow, and not of the
+    /// current span. A process that is killed does not export a span that has not ended, and other spans must not be its
+    /// children.
+    ///
+    /// # Errors
+    /// See [`Engine::submit`].
+    pub async fn submit_apart(self: &Arc<Self>, id: WorkflowId, input: Input) -> Result<Arc<State>, Error> {
+        self.submit_within(Span::none(), id, input).await
+    }
+
+    async fn submit_within(
+        self: &Arc<Self>,
+        span: Span,
+        id: WorkflowId,
+        input: Input,
+    ) -> Result<Arc<State>, Error> {
         let (reply, result) = oneshot::channel();
-        if self.pending.push(id, PendingInput { input, reply }) {
+        if self.pending.push(id, PendingInput { input, reply, span }) {
             // A separate task, because the caller may be cancelled while other inputs of the workflow are pending.
             let this = Arc::clone(self);
             self.tasks.spawn(async move {

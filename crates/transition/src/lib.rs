@@ -23,6 +23,7 @@ mod long_work;
 pub mod metrics;
 mod pending;
 mod timer_notifier;
+pub mod trace;
 
 pub use command::{COMMAND_FORMAT, Command, topic_of};
 pub use engine::{Engine, LocalDispatch, Settings, StartRequest, Started};

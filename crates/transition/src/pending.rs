@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 pub(crate) struct PendingInput {
     pub(crate) input: Input,
     pub(crate) reply: oneshot::Sender<Result<Arc<State>, Error>>,
+    /// The span of the caller.
+    pub(crate) span: tracing::Span,
 }
 
 /// The pending inputs of all workflows that this process works on.

@@ -2,9 +2,10 @@
 
 use crate::admission::RequestPermit;
 use crate::error::{ApiResult, PARAMETER, Problem};
-use crate::request;
+use crate::{request, server_span};
 use axum::http::{HeaderMap, HeaderValue};
 use goconductor_saga::{MAX_LABEL_BYTES, Namespace};
+use goconductor_telemetry::trace::SpanContext;
 
 /// The longest accepted header value, in bytes.
 pub(crate) const MAX_HEADER_BYTES: usize = 400;
@@ -17,6 +18,8 @@ pub(crate) struct CallContext {
     pub(crate) actor: Option<String>,
     /// The idempotency key outside the request message: a header or gRPC metadata.
     pub(crate) idempotency_key: Option<String>,
+    /// The trace context of the caller.
+    pub(crate) trace: Option<SpanContext>,
     /// The request's permit. An operation that only waits releases it in the meantime.
     pub(crate) permit: Option<RequestPermit>,
 }
@@ -28,7 +31,8 @@ impl CallContext {
         let namespace = namespace.map(str::parse::<Namespace>).transpose()?.unwrap_or_default();
         let actor = header_text(headers, "goconductor-actor")?;
         request::record_namespace(namespace.as_str());
-        Ok(Self { namespace, actor: actor.map(str::to_owned), idempotency_key: None, permit })
+        let (actor, trace) = (actor.map(str::to_owned), server_span::caller(headers));
+        Ok(Self { namespace, actor, idempotency_key: None, trace, permit })
     }
 
     /// Adds the idempotency key of the headers or of the gRPC metadata.

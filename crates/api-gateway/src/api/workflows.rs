@@ -13,6 +13,7 @@ use goconductor_definition::InputProblem;
 use goconductor_saga::{Json, Plan, State, WorkflowId, check_labels, json_bytes};
 use goconductor_service_kit::fair::Permit;
 use goconductor_store::{Comparison, Field, Filter, FilterValue, ListRequest, Loaded};
+use goconductor_telemetry::trace;
 use goconductor_transition::{Error, StartRequest, clock};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -132,6 +133,8 @@ impl Api {
             labels,
             idempotency_key: key.clone(),
             actor: context.actor.clone(),
+            // The span of this request or, if spans are not exported, that of the caller.
+            trace: trace::current().or_else(|| context.trace.clone()),
         };
         let started = self.engine.start(request).await?;
         drop(slot);

@@ -78,6 +78,7 @@ fn started(plan: &Plan, nth: u128) -> Transition {
         input: Json::Null,
         labels: BTreeMap::new(),
         actor: None,
+        trace: None,
     };
     let (events, state) = start(plan, &NoExpressions, &request, NOW);
     transition(plan, None, events, state)
@@ -104,6 +105,7 @@ async fn write(store: &SqliteStore, transition: Transition) {
         publishes: Vec::new(),
         now: NOW,
         redeliver_at: NOW,
+        trace: None,
     };
     let write = if is_start {
         Write::Start(NewWorkflow { write, idempotency_key: None, request_digest: String::new() })

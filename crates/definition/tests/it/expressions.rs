@@ -22,6 +22,7 @@ fn workflow(input: Json) -> (Plan, State) {
         input,
         labels: BTreeMap::from([("team".to_owned(), "shop".to_owned())]),
         actor: None,
+        trace: None,
     };
     let (_, mut state) = start(&plan, &Cel::new(), &begin, Timestamp(1_700_000_000_000_000));
     state.steps[0].execution = goconductor_saga::StepStatus::Completed;
@@ -249,6 +250,7 @@ fn condition_with_a_value_of_another_type_is_described_by_the_type() {
         input: json!({"l": vec![1; 1000]}),
         labels: BTreeMap::new(),
         actor: None,
+        trace: None,
     };
     let (_, state) = start(&plan, &Cel::new(), &begin, Timestamp(1_700_000_000_000_000));
     let error = state.steps[0].error.clone().unwrap();

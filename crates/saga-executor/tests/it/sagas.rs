@@ -124,6 +124,7 @@ async fn start(engine: &Arc<Engine>, input: Json) -> WorkflowId {
         labels: Default::default(),
         idempotency_key: None,
         actor: None,
+        trace: None,
     };
     engine.start(request).await.unwrap().state.id
 }

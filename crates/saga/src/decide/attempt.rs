@@ -34,7 +34,8 @@ impl FailedOutcome {
 
 impl Decision<'_> {
     pub(super) fn start_attempt(&mut self, input: &Input) -> Result<(), Refusal> {
-        let Input::StartAttempt { step, side, attempt, started_at, deadline, executor, sent } = input else {
+        let Input::StartAttempt { step, side, attempt, started_at, deadline, executor, sent, trace } = input
+        else {
             return Err(Refusal::Stale);
         };
         let status = self.open_attempt(*step, *side, *attempt)?;
@@ -52,6 +53,7 @@ impl Decision<'_> {
             started_at: *started_at,
             deadline: *deadline,
             executor: executor.clone(),
+            trace: trace.clone(),
         });
         Ok(())
     }

@@ -5,12 +5,13 @@
 //! `GOCONDUCTOR_TEST_GOLDEN=write` creates missing files.
 
 use goconductor_saga::{
-    Event, EventKind, Failure, RollbackCause, RulesVersion, Side, State, StepIndex, Timestamp, WorkflowId,
-    evolve,
+    Event, EventKind, Failure, RollbackCause, RulesVersion, Side, State, StepIndex, Timestamp, TraceContext,
+    WorkflowId, evolve,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 fn golden(name: &str, now: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -41,6 +42,7 @@ fn kinds() -> Vec<EventKind> {
             input: json!({"amount": 42, "big": 9_007_199_254_740_993_i64, "rate": 1.5, "none": null}).into(),
             labels: BTreeMap::from([("team".to_owned(), "shop".to_owned())]),
             deadline: some,
+            trace: None,
         },
         EventKind::StepQueued { step },
         EventKind::StepSkipped {
@@ -56,6 +58,7 @@ fn kinds() -> Vec<EventKind> {
             started_at: time,
             deadline: time,
             executor: "e-1".to_owned(),
+            trace: None,
         },
         EventKind::AttemptFailed {
             step,
@@ -174,4 +177,28 @@ fn stored_form_of_a_state_does_not_change() {
     let text = serde_json::to_string_pretty(&state).unwrap() + "\n";
     golden("state-1.json", &text);
     assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+}
+
+#[test]
+fn stored_form_of_a_trace_does_not_change() {
+    let context = |span: u64| {
+        let traceparent = format!("00-0af7651916cd43dd8448eb211c80319c-{span:016x}-01");
+        let tracestate = (span == 1).then(|| "vendor=1".to_owned());
+        Some(Arc::new(TraceContext { traceparent, tracestate }))
+    };
+    let mut kinds: Vec<EventKind> = [0, 1, 3].into_iter().map(|at| kinds()[at].clone()).collect();
+    for (number, kind) in (1..).zip(&mut kinds) {
+        if let EventKind::WorkflowStarted { trace, .. } | EventKind::AttemptStarted { trace, .. } = kind {
+            *trace = context(number);
+        }
+    }
+    let event = |(seq, kind)| Event { seq, time: Timestamp(1_700_000_000_000_000), actor: None, kind };
+    let events: Vec<Event> = (1..).zip(kinds).map(event).collect();
+    let state = events.iter().fold(None, evolve).unwrap();
+    assert_eq!(state.trace, context(1));
+    assert_eq!(state.steps[1].execute.running.as_ref().unwrap().trace, context(3));
+    let mut lines: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    lines.push(serde_json::to_string(&state).unwrap());
+    golden("trace-1.jsonl", &(lines.join("\n") + "\n"));
+    assert_eq!(serde_json::from_str::<State>(&lines[3]).unwrap(), state);
 }

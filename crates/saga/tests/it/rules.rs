@@ -35,6 +35,7 @@ impl Scenario {
             input: Json::Null,
             labels: BTreeMap::new(),
             actor: None,
+            trace: None,
         };
         let (events, state) = start(&plan, &Literal, &begin, Timestamp(0));
         Self { plan, state, events, effects: Vec::new(), now: 0 }

@@ -127,6 +127,7 @@ impl World {
             input: Json::Null,
             labels: BTreeMap::new(),
             actor: None,
+            trace: None,
         };
         let (events, state) = start(&plan, &Literal, &begin, Timestamp(0));
         let mut world = Self {
@@ -399,6 +400,7 @@ impl World {
             deadline: Timestamp(deadline),
             executor: "e".to_owned(),
             sent,
+            trace: None,
         }
     }
 

@@ -4,6 +4,7 @@ use crate::context::{Context, HeartbeatSender, HeartbeatSink, Inner};
 use crate::error::ActionError;
 use crate::service::Service;
 use goconductor_inbox::Operation;
+use goconductor_telemetry::trace;
 use goconductor_wire::v1::connect_request::Message as ToExecutor;
 use goconductor_wire::v1::connect_response::Message as FromExecutor;
 use goconductor_wire::v1::task_result::Outcome;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
+use tracing::{Instrument, Span};
 
 /// The timeout for connecting to an executor.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -239,6 +241,7 @@ async fn run_task(
         attempt: task.attempt,
         deadline: Instant::now() + timeout,
         traceparent: task.traceparent,
+        tracestate: Some(task.tracestate).filter(|state| !state.is_empty()),
         lock_tokens: task.lock_tokens.into_iter().collect(),
         cancelled,
         heartbeats: HeartbeatSender {
@@ -250,8 +253,30 @@ async fn run_task(
         Ok(input) => input,
         Err(error) => return Err(ActionError::retryable("BAD_TASK", error.to_string())),
     };
+    let span = action_span(&inner, &service.name, &task.action);
     let context = Context { inner: Arc::new(inner) };
-    service.handlers.run(&task.action, context, input).await
+    service.handlers.run(&task.action, context, input).instrument(span).await
+}
+
+/// Creates the span of an action, a child of the span of its attempt in the executor. It exists if the program exports the
+/// spans of its target.
+fn action_span(task: &Inner, service: &str, action: &str) -> Span {
+    let span = tracing::debug_span!(
+        target: trace::TARGET,
+        "action",
+        otel.name = format!("{service}/{action}"),
+        otel.kind = "server",
+        rpc.system = "grpc",
+        rpc.service = "goconductor.v1.WorkerService",
+        rpc.method = "Connect",
+        goconductor.workflow.id = task.workflow_id,
+        goconductor.step = task.step,
+        goconductor.attempt = task.attempt,
+    );
+    if let Some(parent) = trace::SpanContext::read(Some(&task.traceparent), task.tracestate.as_deref()) {
+        trace::set_parent(&span, &parent);
+    }
+    span
 }
 
 /// Converts a result to the form of the stream. An output of more than `limit` bytes is not sent, because a message

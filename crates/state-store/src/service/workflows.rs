@@ -1,11 +1,14 @@
 //! Workflows and their histories.
 
 use super::{encoded, into_status};
-use goconductor_store::{WorkflowStore, Write};
+use goconductor_saga::TraceContext;
+use goconductor_store::{WorkflowStore, Write, WriteTrace};
+use goconductor_telemetry::trace;
 use goconductor_wire::internal as wire;
 use goconductor_wire::store::filter::field_of;
 use goconductor_wire::store::{self as codec, id, id_bytes, value, write_of};
 use tonic::Status;
+use tracing::Span;
 
 pub(super) async fn write(
     store: &dyn WorkflowStore,
@@ -13,9 +16,44 @@ pub(super) async fn write(
 ) -> Result<wire::WriteResponse, Status> {
     let writes = request.writes.into_iter();
     let batch: Vec<Write> = writes.map(write_of).collect::<Result<_, _>>()?;
-    let outcomes = into_status(store.write(batch).await)?;
+    let spans: Vec<Span> = batch.iter().filter_map(|write| write_span(write, batch.len())).collect();
+    let written = store.write(batch).await;
+    if let Err(error) = &written {
+        spans.iter().for_each(|span| trace::set_error(span, "store", || error.to_string()));
+    }
+    drop(spans);
+    let outcomes = into_status(written)?;
     let outcomes: Result<_, _> = outcomes.iter().map(TryInto::try_into).collect();
     encoded(outcomes.map(|outcomes| wire::WriteResponse { outcomes }))
+}
+
+/// Creates the span of one write of a batch, if its trace is recorded.
+fn write_span(write: &Write, batch: usize) -> Option<Span> {
+    let transition = match write {
+        Write::Start(new) => &new.write,
+        Write::Transition(transition) => transition,
+    };
+    let WriteTrace { parent: TraceContext { traceparent, tracestate }, commit } =
+        transition.trace.as_ref()?;
+    let parent = trace::SpanContext::read(Some(traceparent), tracestate.as_deref())?;
+    let record = &transition.record;
+    let span = tracing::debug_span!(
+        target: trace::TARGET,
+        "write",
+        otel.kind = "server",
+        rpc.system = "grpc",
+        rpc.service = "goconductor.internal.v1.StateStoreService",
+        rpc.method = "Write",
+        db.operation.name = "commit",
+        db.operation.batch.size = batch,
+        goconductor.workflow.id = %record.id,
+        goconductor.workflow.seq = record.seq,
+    );
+    trace::set_parent(&span, &parent);
+    if let Some(commit) = trace::SpanContext::read(Some(commit), None) {
+        trace::add_link(&span, &commit);
+    }
+    Some(span)
 }
 
 pub(super) async fn load(

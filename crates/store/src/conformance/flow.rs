@@ -163,6 +163,7 @@ impl Flow {
             input: options.input,
             labels: options.labels,
             actor: None,
+            trace: None,
         };
         let (events, state) = start(plan, &NoExpressions, &input, options.now);
         let write = transition_write(&transition(plan, None, events.clone(), state.clone()), options.now)?;
@@ -196,6 +197,7 @@ fn transition_write(transition: &Transition, now: Timestamp) -> Result<Transitio
         publishes: Vec::new(),
         now,
         redeliver_at: now.after(REDELIVERY),
+        trace: None,
     })
 }
 

@@ -79,6 +79,7 @@ pub(super) async fn timers(factory: Arc<dyn Factory>) -> CaseResult {
         deadline: at(30),
         executor: "one".to_owned(),
         sent: false,
+        trace: None,
     };
     let plan = timed_out()?;
     let timed_out = Input::FireTimer { timer: TimerKind::Workflow };

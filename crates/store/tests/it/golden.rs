@@ -119,6 +119,7 @@ fn scenarios() -> Vec<(u8, &'static str, Vec<Input>)> {
         deadline: at(31),
         executor: "one".to_owned(),
         sent: true,
+        trace: None,
     };
     let terminate = Input::Terminate { actor: actor(), reason: "enough".to_owned() };
     let withdraw = Input::WithdrawCommand { step: StepIndex(2), attempt: 1 };

@@ -3,12 +3,14 @@
 use super::Engine;
 use super::commit::Prepared;
 use crate::pending::PendingInput;
-use crate::{Error, clock};
+use crate::{Error, clock, trace};
 use goconductor_saga::{
     Event, Expressions, Failure, Input, Outcome, Plan, Refusal, Side, State, Timestamp, WorkflowId, decide,
     json_bytes, transition,
 };
+use goconductor_telemetry::trace::SpanContext;
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// Maximum retries after conflicts. Each conflict means that another process made progress, so this many in a row
 /// occur only if something is wrong.
@@ -18,9 +20,16 @@ impl Engine {
     /// Decides the pending inputs of one workflow in order, commits them as one transition and sends each result.
     #[tracing::instrument(level = "debug", skip_all, fields(workflow = %id, inputs = batch.len()))]
     pub(super) async fn apply_batch(&self, id: WorkflowId, batch: Vec<PendingInput>) {
-        let (inputs, replies): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|PendingInput { input, reply }| (input, reply)).unzip();
-        match self.apply_inputs(id, Arc::new(inputs)).await {
+        let (mut inputs, mut replies, mut spans) = (Vec::new(), Vec::new(), Vec::new());
+        for PendingInput { input, reply, span } in batch {
+            inputs.push(input);
+            replies.push(reply);
+            spans.push(span);
+        }
+        // The transition is part of the work of the first caller. Those of the others are linked to it.
+        let causes = trace::further_contexts(&spans);
+        let first = spans.into_iter().find(|span| !span.is_disabled()).unwrap_or_else(tracing::Span::none);
+        match self.apply_inputs(id, Arc::new(inputs), &causes).instrument(first).await {
             Ok(results) => {
                 for (reply, result) in replies.into_iter().zip(results) {
                     // A caller that was cancelled no longer needs the result.
@@ -40,6 +49,7 @@ impl Engine {
         &self,
         id: WorkflowId,
         mut inputs: Arc<Vec<Input>>,
+        causes: &[SpanContext],
     ) -> Result<Vec<Result<Arc<State>, Error>>, Error> {
         let (mut before, mut from_store) = match self.states.get(id) {
             Some(state) => (state, false),
@@ -66,7 +76,7 @@ impl Engine {
                         inputs = Arc::new(fewer);
                         continue;
                     }
-                    match self.commit(prepared).await? {
+                    match self.commit(prepared, causes).await? {
                         Ok(state) => state,
                         Err(current) => {
                             (before, from_store) = (current, true);

@@ -1,12 +1,16 @@
 //! The commit of a transition, and the publication of its commands.
 
 use super::Engine;
-use crate::{COMMAND_FORMAT, Command, Error, metrics, topic_of};
+use crate::{COMMAND_FORMAT, Command, Error, metrics, topic_of, trace};
 use goconductor_queue::{Message, Topic};
-use goconductor_saga::{Due, LedgerChange, Owed, OwedKey, Side, State, StepIndex, Timestamp, Transition};
+use goconductor_saga::{
+    Due, LedgerChange, Owed, OwedKey, Side, State, StepIndex, Timestamp, Transition, WorkflowId,
+};
 use goconductor_store::{EncodedTransition, LedgerRowKey, TransitionWrite, Write, WriteOutcome};
+use goconductor_telemetry::trace::{SpanContext, context_of, is_on, set_error};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tracing::Span;
 
 /// A transition that is ready to be written.
 pub(super) struct Prepared {
@@ -23,6 +27,17 @@ pub(super) struct Dispatch {
     commands: Vec<(Topic, Command)>,
     /// When the first row that is left to the dispatcher is due.
     next_due: Option<Timestamp>,
+    /// The span that causes the commands.
+    cause: Option<SpanContext>,
+}
+
+/// The commands of one topic.
+#[derive(Default)]
+struct Publication {
+    messages: Vec<Message>,
+    rows: Vec<LedgerRowKey>,
+    /// The spans of the commands. They end with the publication.
+    spans: Vec<Span>,
 }
 
 impl Engine {
@@ -36,10 +51,14 @@ impl Engine {
             seq = prepared.state.seq
         )
     )]
-    pub(super) async fn commit(&self, prepared: Prepared) -> Result<Result<Arc<State>, Arc<State>>, Error> {
+    pub(super) async fn commit(
+        &self,
+        prepared: Prepared,
+        causes: &[SpanContext],
+    ) -> Result<Result<Arc<State>, Arc<State>>, Error> {
         let Prepared { write, state, dispatch } = prepared;
         let record = Arc::clone(&write.record);
-        match self.write_one(Write::Transition(write)).await? {
+        match self.write_traced(Write::Transition(write), &state, causes).await? {
             WriteOutcome::Written => {
                 self.after_commit(&state, &record, dispatch).await;
                 Ok(Ok(state))
@@ -62,7 +81,7 @@ impl Engine {
         let record = Arc::new(EncodedTransition::of(&transition)?);
         let state = Arc::new(transition.state);
         let mut publishes = Vec::new();
-        let mut dispatch = Dispatch::default();
+        let mut dispatch = Dispatch { cause: trace::cause(&state), ..Dispatch::default() };
         for change in &record.ledger {
             let (LedgerChange::Issue(row) | LedgerChange::Change(row)) = change else { continue };
             let at = match row.due {
@@ -90,7 +109,7 @@ impl Engine {
             }
         }
         let redeliver_at = now.after(self.settings.redelivery);
-        let write = TransitionWrite { record, publishes, now, redeliver_at };
+        let write = TransitionWrite { record, publishes, now, redeliver_at, trace: None };
         Ok(Prepared { write, state, dispatch })
     }
 
@@ -101,29 +120,49 @@ impl Engine {
         record: &EncodedTransition,
         dispatch: Dispatch,
     ) {
+        let Dispatch { mut commands, next_due, cause } = dispatch;
         self.states.put(state);
-        if let Some(at) = dispatch.next_due {
+        if let Some(at) = next_due {
             self.timer_notifier.notify_due(at);
         }
-        self.publish_with(self.dispatch_locally(dispatch.commands), Some(&record.state)).await;
+        if let Some(cause) = &cause {
+            commands.iter_mut().for_each(|(_, command)| command.trace = Some(cause.traceparent.clone()));
+        }
+        self.publish_with(self.dispatch_locally(commands), Some(&record.state), |_| cause.clone()).await;
     }
 
     /// Publishes commands. Commands that cannot be published stay in the ledger and are redelivered.
     pub async fn publish(&self, commands: Vec<(Topic, Command)>) {
-        self.publish_with(commands, None).await;
+        let cause =
+            |id| if is_on() { self.states.get(id).and_then(|state| trace::cause(&state)) } else { None };
+        self.publish_with(commands, None, cause).await;
     }
 
-    /// Publishes commands with the serialized state of their workflow, if another process may consume them.
-    async fn publish_with(&self, commands: Vec<(Topic, Command)>, state: Option<&str>) {
+    /// Publishes commands with the serialized state of their workflow, if another process may consume them. `cause`
+    /// returns the span that causes the commands of a workflow.
+    async fn publish_with(
+        &self,
+        commands: Vec<(Topic, Command)>,
+        state: Option<&str>,
+        cause: impl Fn(WorkflowId) -> Option<SpanContext>,
+    ) {
         let state = state.filter(|_| self.queue.is_durable());
-        let mut by_topic: BTreeMap<Topic, (Vec<Message>, Vec<LedgerRowKey>)> = BTreeMap::new();
-        for (topic, command) in commands {
-            let (messages, rows) = by_topic.entry(topic).or_default();
-            messages.push(command.message(state));
-            rows.push(command.row());
+        let mut by_topic: BTreeMap<Topic, Publication> = BTreeMap::new();
+        for (topic, mut command) in commands {
+            let span = trace::publish_span(self.queue.system(), &topic, &command, cause(command.id).as_ref());
+            if let Some(context) = context_of(&span) {
+                command.trace = Some(context.traceparent);
+            }
+            let publication = by_topic.entry(topic).or_default();
+            publication.messages.push(command.message(state));
+            publication.rows.push(command.row());
+            publication.spans.push(span);
         }
-        for (topic, (messages, rows)) in by_topic {
+        for (topic, Publication { messages, rows, spans }) in by_topic {
             if let Err(error) = self.queue.publish(&topic, messages).await {
+                for span in &spans {
+                    set_error(span, "queue", || error.report());
+                }
                 tracing::debug!(%topic, error = error.report(), "commands were left to the ledger");
                 if error.kind() == goconductor_queue::ErrorKind::Unavailable {
                     // Some may have been published, so all of them count as delivered until their redelivery.
@@ -158,6 +197,7 @@ fn command(state: &State, step: StepIndex, side: Side, attempt: u32, now: Timest
         attempt,
         redelivery: 0,
         published_at: now,
+        trace: None,
         state: None,
     }
 }

@@ -123,6 +123,7 @@ mod tests {
             input: Json::Null,
             labels: std::collections::BTreeMap::new(),
             actor: None,
+            trace: None,
         };
         let (_, state) = goconductor_saga::start(&plan, &ByLength, &begin, goconductor_saga::Timestamp(0));
         let scope = Scope::new(&plan, &state);

@@ -1,9 +1,12 @@
 //! A write, repeated until its outcome is known.
 
 use super::Engine;
-use crate::{Error, metrics};
+use crate::{Error, metrics, trace};
+use goconductor_saga::State;
 use goconductor_store::{Write, WriteOutcome};
+use goconductor_telemetry::trace::SpanContext;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// Maximum repetitions of a write whose outcome is unknown. With growing delays, they last about 10 seconds: longer
 /// than a database takes to restart.
@@ -12,10 +15,28 @@ const MAX_UNKNOWN_RETRIES: u32 = 20;
 const UNKNOWN_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 impl Engine {
+    /// Writes within a span. `causes` are further spans whose inputs the transition contains.
+    pub(super) async fn write_traced(
+        &self,
+        mut write: Write,
+        state: &State,
+        causes: &[SpanContext],
+    ) -> Result<WriteOutcome, Error> {
+        let transition = match &mut write {
+            Write::Start(new) => &mut new.write,
+            Write::Transition(transition) => transition,
+        };
+        let (span, trace) = trace::commit_span(&transition.record, state, causes);
+        transition.trace = trace;
+        let outcome = self.write_one(write).instrument(span.clone()).await;
+        trace::record_outcome(&span, &outcome);
+        outcome
+    }
+
     /// Writes and, if the response is lost, repeats the write until the store responds.
     ///
     /// A repetition recognizes the effect of the first write, so a write that was committed is reported as written.
-    pub(super) async fn write_one(&self, write: Write) -> Result<WriteOutcome, Error> {
+    async fn write_one(&self, write: Write) -> Result<WriteOutcome, Error> {
         let mut retries = 0;
         loop {
             match self.store.write(vec![write.clone()]).await {

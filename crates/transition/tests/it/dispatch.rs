@@ -63,6 +63,7 @@ async fn command_without_a_consumer_is_left_to_the_ledger() {
         labels: Default::default(),
         idempotency_key: None,
         actor: None,
+        trace: None,
     };
     let id = other.start(request).await.unwrap().state.id;
     other.drain().await;

@@ -82,6 +82,7 @@ impl Fixture {
             labels: Default::default(),
             idempotency_key: key.map(str::to_owned),
             actor: None,
+            trace: None,
         };
         self.engine.start(request).await
     }

@@ -4,10 +4,10 @@ use super::{Malformed, id, id_bytes, owed_key, parsed, required, value};
 use crate::internal as wire;
 use bytes::Bytes;
 use bytestring::ByteString;
-use goconductor_saga::{Due, LedgerChange, Owed, RollbackCause, Status, Timestamp};
+use goconductor_saga::{Due, LedgerChange, Owed, RollbackCause, Status, Timestamp, TraceContext};
 use goconductor_store::{
     EncodedTransition, EncodedWorkflow, Loaded, NewWorkflow, Summary, TransitionWrite, WorkflowHead, Write,
-    WriteOutcome,
+    WriteOutcome, WriteTrace,
 };
 use prost::Message;
 use std::sync::Arc;
@@ -86,6 +86,11 @@ impl TryFrom<&TransitionWrite> for wire::Transition {
             publishes: write.publishes.iter().map(ToString::to_string).collect(),
             now: write.now.0,
             redeliver_at: write.redeliver_at.0,
+            trace: write.trace.as_ref().map(|trace| wire::WriteTrace {
+                traceparent: trace.parent.traceparent.clone(),
+                tracestate: trace.parent.tracestate.clone(),
+                commit: trace.commit.clone(),
+            }),
         })
     }
 }
@@ -122,6 +127,10 @@ impl TryFrom<wire::Transition> for TransitionWrite {
             publishes: wire.publishes.iter().map(|key| owed_key(key)).collect::<Result<_, _>>()?,
             now: Timestamp(wire.now),
             redeliver_at: Timestamp(wire.redeliver_at),
+            trace: wire.trace.map(|trace| WriteTrace {
+                parent: TraceContext { traceparent: trace.traceparent, tracestate: trace.tracestate },
+                commit: trace.commit,
+            }),
         })
     }
 }

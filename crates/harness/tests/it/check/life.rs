@@ -91,6 +91,7 @@ impl Life {
             input: input.clone(),
             labels: BTreeMap::new(),
             actor: None,
+            trace: None,
         };
         let (events, state) = start(&plan, &Literal, &begin, Timestamp(begun));
         let mut life = Self {
@@ -370,6 +371,7 @@ impl Life {
             deadline: Timestamp(deadline),
             executor: format!("executor-{}-{}", self.deaths, self.noise.below(2)),
             sent,
+            trace: None,
         }
     }
 
