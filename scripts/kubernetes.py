@@ -8,6 +8,7 @@
     kubernetes.py apply URL DEFINITIONS FOLDER...    apply the objects to an API server, without effect
 """
 
+import functools
 import json
 import re
 import sys
@@ -32,6 +33,9 @@ SET_BY_CHART = {
 REFERENCE_TO_SECRET = "^(env|file)://.+$"
 # A URL without a password, or a reference. A password belongs in a Secret.
 URL = REFERENCE_TO_SECRET + r"|^[a-z]+://([^:@/]*@)?[^@]*$"
+# Parts of a path that the user chooses.
+NAMES = ("NAME", "ACTION")
+NAME = "^[A-Za-z0-9][-_.A-Za-z0-9]*$"
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 HOST_AND_PORT = r"^[^/@\s]+:[0-9]{1,5}$"
 
@@ -58,6 +62,7 @@ def schema_of(kind, description):
         "URL": {"type": "string", "pattern": URL},
         "secret": {"type": "string", "pattern": REFERENCE_TO_SECRET},
         "address": {"type": "string", "pattern": HOST_AND_PORT},
+        "nested text": {"anyOf": [{"type": "string"}, {"$ref": "#/definitions/nested"}]},
         "list of text": {"type": "array", "items": {"type": "string", "minLength": 1}},
         "list of URLs": {"type": "array", "items": {"type": "string", "pattern": URL}},
         "list of `host:port`": {"type": "array", "items": {"type": "string", "pattern": HOST_AND_PORT}},
@@ -88,14 +93,43 @@ def settings_schema(page):
         *sections, last = path.split(".")
         for section in sections:
             below = {"type": "object", "additionalProperties": False}
-            if section in ("NAME", "ACTION"):  # the user chooses the name
-                node = node.setdefault("patternProperties", {}).setdefault("^[A-Za-z0-9][-_.A-Za-z0-9]*$", below)
+            if section in NAMES:
+                node = node.setdefault("patternProperties", {}).setdefault(NAME, below)
             else:
                 node = node.setdefault("properties", {}).setdefault(section, below)
-        node.setdefault("properties", {})[last] = schema_of(kind, description)
+        schema = schema_of("nested text" if "nested keys" in description else kind, description)
+        if last in NAMES:
+            node.setdefault("patternProperties", {})[NAME] = schema
+        else:
+            node.setdefault("properties", {})[last] = schema
         if is_in_secret(path, kind):
-            secrets["properties"][path] = {"$ref": "#/definitions/secretKey"}
+            reference = {"$ref": "#/definitions/secretKey"}
+            if last in NAMES:
+                prefix = re.escape(path.removesuffix(last))
+                secrets.setdefault("patternProperties", {})[f"^{prefix}{NAME[1:]}"] = reference
+            else:
+                secrets["properties"][path] = reference
     return config, secrets
+
+
+def nested():
+    """Returns the schema of names whose parts are nested keys."""
+    value = {"anyOf": [{"type": "string"}, {"$ref": "#/definitions/nested"}]}
+    return {"type": "object", "additionalProperties": False, "patternProperties": {NAME: value}}
+
+
+@functools.cache
+def known_settings():
+    """Returns a pattern that matches the path of each setting. A name in `telemetry.resource` can have several parts."""
+    patterns = []
+    for path in {path for path, _, _ in settings(REFERENCE.read_text())} | SET_BY_CHART:
+        part = ".+" if path.startswith("telemetry.resource.") else "[^.]+"
+        patterns.append(".".join(part if each in NAMES else re.escape(each) for each in path.split(".")))
+    return re.compile("|".join(patterns))
+
+
+def is_setting(path):
+    return known_settings().fullmatch(path) is not None
 
 
 def write_or_compare(path, expected, write):
@@ -111,6 +145,7 @@ def write_or_compare(path, expected, write):
 def schema(write):
     """Keeps the settings in the schema of the chart equal to the configuration reference."""
     content = json.loads(SCHEMA.read_text())
+    content["definitions"]["nested"] = nested()
     content["definitions"]["config"], content["definitions"]["secrets"] = settings_schema(REFERENCE.read_text())
     write_or_compare(SCHEMA, json.dumps(content, indent=2) + "\n", write)
     loose = [path for path, node in objects_in(content, "") if node.get("additionalProperties") is not False]
@@ -320,16 +355,14 @@ def flat(config, prefix=""):
 
 def check_addresses(objects, each, container, config):
     """Checks the settings of a configuration, and that its addresses are those of the file."""
-    known = {path for path, _, _ in settings(REFERENCE.read_text())} | SET_BY_CHART
-    patterns = [re.sub(r"NAME|ACTION", r"[^.]+", re.escape(path)) for path in known]
     values = flat(config)
     for path in values:
-        if not any(re.fullmatch(pattern, path) for pattern in patterns):
+        if not is_setting(path):
             objects.problem(each, f"its configuration has the unknown setting {path}")
     for variable in container.get("env", []):
         path = variable["name"].removeprefix("GOCONDUCTOR_").lower().replace("__", ".")
-        is_setting = variable["name"].startswith("GOCONDUCTOR_") and path != "config"
-        if is_setting and path not in known:
+        is_ours = variable["name"].startswith("GOCONDUCTOR_") and path != "config"
+        if is_ours and not is_setting(path):
             objects.problem(each, f"the variable {variable['name']} is not a setting")
     command = container["command"][0]
     listen = {"state-store": "state_store.listen", "leader-elector": "election.listen",
