@@ -39,20 +39,7 @@ impl Endpoints {
     pub fn new(addresses: &[String]) -> Result<Self, InvalidEndpoint> {
         let channels: Vec<(String, Channel)> = addresses
             .iter()
-            .map(|address| {
-                let endpoint = Endpoint::from_shared(address.clone()).map_err(|error| InvalidEndpoint {
-                    address: address.clone(),
-                    reason: error.source().unwrap_or(&error).to_string(),
-                })?;
-                let endpoint = endpoint
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .timeout(REQUEST_TIMEOUT)
-                    .tcp_nodelay(true)
-                    .http2_keep_alive_interval(KEEPALIVE)
-                    .keep_alive_timeout(KEEPALIVE)
-                    .keep_alive_while_idle(true);
-                Ok((address.clone(), endpoint.connect_lazy()))
-            })
+            .map(|address| Ok((address.clone(), endpoint(address)?.connect_lazy())))
             .collect::<Result<_, InvalidEndpoint>>()?;
         if channels.is_empty() {
             return Err(InvalidEndpoint {
@@ -92,6 +79,21 @@ impl Endpoints {
             tracing::debug!(endpoint = name, "switched to the next endpoint");
         }
     }
+}
+
+/// Returns an endpoint with the timeouts of connections between processes.
+pub(crate) fn endpoint(address: &str) -> Result<Endpoint, InvalidEndpoint> {
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| InvalidEndpoint {
+        address: address.to_owned(),
+        reason: error.source().unwrap_or(&error).to_string(),
+    })?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true))
 }
 
 /// Whether a failed request was delivered.

@@ -11,8 +11,10 @@
 
 mod election;
 mod endpoints;
+mod resolver;
 mod store;
 
 pub use election::RemoteElection;
 pub use endpoints::{Endpoints, InvalidEndpoint};
+pub use resolver::{Resolver, SystemResolver};
 pub use store::{ChangesFeed, ReadyBatch, RemoteStore};

@@ -11,6 +11,7 @@ mod maintenance;
 mod workflows;
 
 use crate::endpoints::{DeliveryStatus, Endpoints, delivery};
+use crate::resolver::{Resolver, SystemResolver};
 use goconductor_store::{Error, Write, WriteOutcome};
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
@@ -80,7 +81,13 @@ impl RemoteStore {
     /// Subscribes to the durable changes of all state stores. The subscription ends when the feed is dropped.
     #[must_use]
     pub fn changes(&self) -> ChangesFeed {
-        ChangesFeed::follow(&self.endpoints)
+        self.changes_with(Arc::new(SystemResolver))
+    }
+
+    /// Like [`changes`](Self::changes), with another resolver of host names.
+    #[must_use]
+    pub fn changes_with(&self, resolver: Arc<dyn Resolver>) -> ChangesFeed {
+        ChangesFeed::follow(&self.endpoints, &resolver)
     }
 
     /// Writes an encoded batch, see [`write`](goconductor_store::WorkflowStore::write).

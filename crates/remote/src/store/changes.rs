@@ -1,9 +1,12 @@
 //! The stream of changes from the state stores. It is a hint that saves waiting callers a poll.
 
-use crate::endpoints::Endpoints;
+use crate::endpoints::{Endpoints, endpoint};
+use crate::resolver::{Resolver, host_name};
 use goconductor_store::WorkflowHead;
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
@@ -20,23 +23,30 @@ const NO_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A subscription to the changes of all state stores. Each state store publishes only its own writes. The subscription ends
 /// when it is dropped.
+///
+/// A host name stands for all of its addresses: the name of a headless Service of Kubernetes has the address of each pod.
 #[derive(Debug)]
 pub struct ChangesFeed {
     changes: broadcast::Sender<WorkflowHead>,
-    /// The number of state stores whose stream is not open.
+    /// The number of state stores whose stream is not open, and of names that were not resolved yet.
     closed: watch::Receiver<usize>,
     _followers: JoinSet<()>,
 }
 
 impl ChangesFeed {
-    pub(crate) fn follow(endpoints: &Arc<Endpoints>) -> Self {
+    pub(crate) fn follow(endpoints: &Endpoints, resolver: &Arc<dyn Resolver>) -> Self {
         let (changes, _) = broadcast::channel(CHANGES);
-        let (count, closed) = watch::channel(endpoints.count());
-        let count = Arc::new(count);
+        let (count, closed) = watch::channel(0);
+        let publisher = Publisher { changes: changes.clone(), closed: Arc::new(count) };
         let mut followers = JoinSet::new();
-        for (_, channel) in endpoints.all() {
-            let following = follow(channel, changes.clone(), Arc::clone(&count));
-            followers.spawn(goconductor_supervisor::supervise("store-changes", following));
+        for (address, channel) in endpoints.all() {
+            if let Some((host, port)) = host_name(address) {
+                let following =
+                    publisher.clone().follow_name(host, port, Arc::clone(resolver), publisher.stream());
+                followers.spawn(goconductor_supervisor::supervise("store-changes", following));
+            } else {
+                publisher.spawn(channel, &mut followers);
+            }
         }
         Self { changes, closed, _followers: followers }
     }
@@ -55,45 +65,109 @@ impl ChangesFeed {
     }
 }
 
-async fn follow(
-    channel: Channel,
+/// Publishes the changes of state stores, and counts the streams that are not open.
+#[derive(Debug, Clone)]
+struct Publisher {
     changes: broadcast::Sender<WorkflowHead>,
     closed: Arc<watch::Sender<usize>>,
-) {
-    loop {
-        let mut is_open = false;
-        if let Err(status) = follow_once(channel.clone(), &changes, &closed, &mut is_open).await {
-            tracing::debug!(%status, "change stream was interrupted");
+}
+
+impl Publisher {
+    /// Counts a stream, which is closed at first.
+    fn stream(&self) -> StreamStatus {
+        self.closed.send_modify(|closed| *closed += 1);
+        StreamStatus { closed: Arc::clone(&self.closed), is_open: false }
+    }
+
+    /// Spawns a task that follows one state store.
+    fn spawn(&self, channel: Channel, tasks: &mut JoinSet<()>) {
+        let following = self.clone().follow(channel, self.stream());
+        tasks.spawn(goconductor_supervisor::supervise("store-changes", following));
+    }
+
+    /// Follows all addresses of a host name, which is resolved again at an interval.
+    async fn follow_name(
+        self,
+        host: String,
+        port: u16,
+        resolver: Arc<dyn Resolver>,
+        unresolved: StreamStatus,
+    ) {
+        let mut unresolved = Some(unresolved);
+        // Dropping the tasks of an address closes its stream.
+        let mut followed: BTreeMap<SocketAddr, JoinSet<()>> = BTreeMap::new();
+        loop {
+            match resolver.resolve(&host, port).await {
+                Ok(found) => {
+                    followed.retain(|address, _| found.contains(address));
+                    for address in found {
+                        followed.entry(address).or_insert_with(|| self.follow_address(address));
+                    }
+                    drop(unresolved.take());
+                }
+                // The streams that are open stay open.
+                Err(error) => tracing::debug!(host, %error, "name of the state stores was not resolved"),
+            }
+            tokio::time::sleep(resolver.interval()).await;
         }
-        if is_open {
-            closed.send_modify(|closed| *closed += 1);
+    }
+
+    fn follow_address(&self, address: SocketAddr) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        match endpoint(&format!("http://{address}")) {
+            Ok(endpoint) => self.spawn(endpoint.connect_lazy(), &mut tasks),
+            Err(error) => tracing::warn!(%address, %error, "address of a state store was not valid"),
         }
-        tokio::time::sleep(RETRY_DELAY).await;
+        tasks
+    }
+
+    async fn follow(self, channel: Channel, mut status: StreamStatus) {
+        loop {
+            if let Err(error) = self.follow_once(channel.clone(), &mut status).await {
+                tracing::debug!(status = %error, "change stream was interrupted");
+            }
+            status.set_open(false);
+            tokio::time::sleep(RETRY_DELAY).await;
+        }
+    }
+
+    async fn follow_once(&self, channel: Channel, status: &mut StreamStatus) -> Result<(), tonic::Status> {
+        let mut request = tonic::Request::new(wire::ChangesRequest {});
+        request.set_timeout(NO_TIMEOUT);
+        let mut stream = StateStoreServiceClient::new(channel).changes(request).await?.into_inner();
+        while let Some(response) = stream.message().await? {
+            // The first message confirms the subscription.
+            status.set_open(true);
+            for change in response.changes {
+                match WorkflowHead::try_from(change) {
+                    // Fails if there is no subscriber.
+                    Ok(seen) => drop(self.changes.send(seen)),
+                    Err(error) => tracing::warn!(%error, "state store sent a malformed change"),
+                }
+            }
+        }
+        Ok(())
     }
 }
 
-async fn follow_once(
-    channel: Channel,
-    changes: &broadcast::Sender<WorkflowHead>,
-    closed: &watch::Sender<usize>,
-    is_open: &mut bool,
-) -> Result<(), tonic::Status> {
-    let mut request = tonic::Request::new(wire::ChangesRequest {});
-    request.set_timeout(NO_TIMEOUT);
-    let mut stream = StateStoreServiceClient::new(channel).changes(request).await?.into_inner();
-    while let Some(response) = stream.message().await? {
-        // The first message confirms the subscription.
-        if !*is_open {
-            *is_open = true;
-            closed.send_modify(|closed| *closed -= 1);
-        }
-        for change in response.changes {
-            match WorkflowHead::try_from(change) {
-                // Fails if there is no subscriber.
-                Ok(seen) => drop(changes.send(seen)),
-                Err(error) => tracing::warn!(%error, "state store sent a malformed change"),
-            }
+/// Whether a stream is open. A dropped status is not counted any more.
+#[derive(Debug)]
+struct StreamStatus {
+    closed: Arc<watch::Sender<usize>>,
+    is_open: bool,
+}
+
+impl StreamStatus {
+    fn set_open(&mut self, is_open: bool) {
+        if self.is_open != is_open {
+            self.is_open = is_open;
+            self.closed.send_modify(|closed| if is_open { *closed -= 1 } else { *closed += 1 });
         }
     }
-    Ok(())
+}
+
+impl Drop for StreamStatus {
+    fn drop(&mut self) {
+        self.set_open(true);
+    }
 }

@@ -1,17 +1,21 @@
 //! A remote state store passes the conformance cases of the port over gRPC.
 
 use async_trait::async_trait;
-use futures::StreamExt;
-use goconductor_remote::{Endpoints, RemoteStore};
+use futures::{FutureExt, StreamExt};
+use goconductor_remote::{Endpoints, RemoteStore, Resolver};
 use goconductor_state_store::service;
 use goconductor_store::batching::{BatchingStore, Limits};
+use goconductor_store::conformance::flow::{self, Flow};
 use goconductor_store::conformance::{CASES, Factory};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{ClusterStore, Error, Store, WorkflowHead, WorkflowStore};
 use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -123,15 +127,87 @@ async fn feed_contains_the_changes_of_every_state_store() {
     let feed = remote(&addresses).changes();
     let mut changes = feed.sender().subscribe();
     feed.open().await;
-    let plan = goconductor_store::conformance::flow::order().unwrap();
     for address in &addresses {
-        let (flow, write) =
-            goconductor_store::conformance::flow::Flow::start(&plan, Default::default()).unwrap();
-        let write = goconductor_store::conformance::flow::unkeyed(write);
-        remote(std::slice::from_ref(address)).write(vec![write]).await.unwrap();
-        let seen: WorkflowHead =
-            tokio::time::timeout(Duration::from_secs(5), changes.recv()).await.unwrap().unwrap();
-        assert_eq!((seen.id, seen.status), (flow.id(), flow.state.status()));
-        assert_eq!(seen.seq, flow.state.seq);
+        publishes(address, &mut changes).await;
     }
+}
+
+/// Starts a workflow at a state store, and returns its head.
+async fn start_at(address: &str) -> WorkflowHead {
+    let plan = flow::order().unwrap();
+    let (flow, write) = Flow::start(&plan, Default::default()).unwrap();
+    remote(&[address.to_owned()]).write(vec![flow::unkeyed(write)]).await.unwrap();
+    WorkflowHead { id: flow.id(), status: flow.state.status(), seq: flow.state.seq }
+}
+
+/// Checks that the feed publishes a write that a state store executes.
+async fn publishes(address: &str, changes: &mut broadcast::Receiver<WorkflowHead>) {
+    let started = start_at(address).await;
+    let seen = async { while changes.recv().await.unwrap() != started {} };
+    tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap();
+}
+
+/// A name whose addresses change, like that of a headless Service.
+#[derive(Debug, Default)]
+struct Name(Mutex<Vec<SocketAddr>>);
+
+impl Name {
+    fn set(&self, addresses: &[&String]) {
+        let parse = |address: &&String| address.trim_start_matches("http://").parse().unwrap();
+        *self.0.lock().unwrap() = addresses.iter().map(parse).collect();
+    }
+}
+
+#[async_trait]
+impl Resolver for Name {
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        assert_eq!((host, port), ("state-store.shop", 8471));
+        let found = self.0.lock().unwrap().clone();
+        if found.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(found) }
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(5)
+    }
+}
+
+#[tokio::test]
+async fn feed_follows_every_address_of_a_name_while_they_change() {
+    let backend: Arc<dyn Store> = Arc::new(SqliteStore::ephemeral().unwrap());
+    let mut stores = Vec::new();
+    for _ in 0..3 {
+        let stop = CancellationToken::new();
+        stores.push((serve(Arc::clone(&backend), stop.clone()).await, stop));
+    }
+    let [(first, _), (second, _), (third, stop_third)] = &stores[..] else { unreachable!() };
+    let name = Arc::new(Name::default());
+    let feed = remote(&["http://state-store.shop:8471".to_owned()])
+        .changes_with(Arc::clone(&name) as Arc<dyn Resolver>);
+    let mut changes = feed.sender().subscribe();
+
+    // The feed is not open before the name was resolved.
+    assert!(feed.open().now_or_never().is_none());
+    name.set(&[first, second]);
+    feed.open().await;
+    publishes(first, &mut changes).await;
+    publishes(second, &mut changes).await;
+
+    // A new address is followed. The name is resolved at an interval, so the first writes may precede the stream.
+    name.set(&[second, third]);
+    let seen_from_third = async {
+        loop {
+            let started = start_at(third).await;
+            let seen = async { while changes.recv().await.unwrap() != started {} };
+            if tokio::time::timeout(Duration::from_millis(50), seen).await.is_ok() {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), seen_from_third).await.unwrap();
+    feed.open().await;
+
+    // An error of the resolution closes no stream, and neither does the end of another state store.
+    name.set(&[]);
+    stop_third.cancel();
+    publishes(second, &mut changes).await;
 }
