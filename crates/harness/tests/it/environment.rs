@@ -14,8 +14,9 @@ election: { backend: etcd, endpoints: ["127.0.0.1:9"] }
 "#;
 
 /// Kubernetes Services whose names begin with ours, as Kubernetes writes them in variables.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "GOCONDUCTOR",
+    "GOCONDUCTOR_ALL_IN_ONE",
     "GOCONDUCTOR_API_GATEWAY",
     "GOCONDUCTOR_STATE_STORE",
     "GOCONDUCTOR_LEADER_ELECTOR",
@@ -109,6 +110,9 @@ async fn every_binary_starts_in_a_pod_beside_services_of_all_names() {
         let log = process.log();
         assert!(!log.contains("SERVICE_HOST") && !log.contains("_PORT"), "{log}");
     }
+    // The last one needs no backend.
+    let (dev, port) = started.last_mut().unwrap();
+    dev.answers(&format!("http://127.0.0.1:{port}/readyz")).await;
 }
 
 #[tokio::test]
