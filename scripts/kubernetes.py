@@ -683,8 +683,9 @@ class Server:
             with opener.open(request, timeout=30) as response:
                 return response.read(), response.headers.get_all("Warning") or []
         except urllib.error.HTTPError as error:
-            message = json.loads(error.read() or b"{}").get("message", error.reason)
-            raise RuntimeError(f"{error.code}: {message}") from None
+            text = error.read().decode()
+            message = json.loads(text).get("message", text) if text.startswith("{") else text
+            raise RuntimeError(f"{error.code}: {message.strip()}") from None
 
     def apply(self, each, dry_run):
         """Applies an object on the side of the server. Unknown fields are refused."""
