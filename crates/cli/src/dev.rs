@@ -20,7 +20,7 @@ use goconductor_service_kit::log;
 use goconductor_service_kit::telemetry::{self, Identity, Metrics};
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{
-    ActionLimits, DatabaseLocation, ServiceRecord, ServiceSettings, Store, maintenance_loop,
+    ActionLimits, DatabaseLocation, SchemaPolicy, ServiceRecord, ServiceSettings, Store, maintenance_loop,
 };
 use goconductor_transition::{Engine, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
@@ -44,7 +44,8 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     // Bind before the database is opened: an address in use is the most frequent mistake.
     let listeners = Listeners::bind(&config.listen, &config).await?;
     let address = listeners.local_addr().context("failed to read the local address")?;
-    let backend = open(location(&config, &args)).await?;
+    let policy = goconductor_process::schema_policy(&config);
+    let backend = open(location(&config, &args), policy).await?;
     // The in-process queue lost its messages when the previous process ended. Dispatch the commands again.
     let expired = backend.expire_deliveries(clock::now()).await?;
     if expired > 0 {
@@ -68,14 +69,14 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
 }
 
 /// Opens a database. The directory of a SQLite file is created.
-async fn open(location: DatabaseLocation<'_>) -> Result<Arc<dyn Store>> {
+async fn open(location: DatabaseLocation<'_>, policy: SchemaPolicy) -> Result<Arc<dyn Store>> {
     if let DatabaseLocation::Sqlite(file) = &location
         && let Some(folder) = file.parent()
     {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("failed to create the directory {}", folder.display()))?;
     }
-    Ok(goconductor_store::open(location).await?)
+    Ok(goconductor_store::open_with(location, policy).await?)
 }
 
 /// Returns the location of the configured database, or that of a temporary one.
@@ -119,6 +120,7 @@ impl DevServices {
         let settings =
             Settings { redelivery: config.executor.redelivery, state_bytes: config.limits.state_bytes };
         let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
+        engine.set_start_rules(goconductor_process::current_start_rules(&*store).await?);
         set_services(config, &store).await?;
         if args.demo {
             demo::start(&store, drain.token()).await?;

@@ -3,13 +3,14 @@
 
 use crate::process::Process;
 use crate::queues::ConfiguredQueues;
+use crate::start_rules;
 use anyhow::Context;
 use goconductor_definition::Cel;
 use goconductor_queue_migration::QueueMigrator;
 use goconductor_remote::ChangesFeed;
-use goconductor_service_kit::config::{Config, QueueBackend, StateStoreBackend};
+use goconductor_service_kit::config::{Config, QueueBackend, SchemaMigration, StateStoreBackend};
 use goconductor_store::batching::{BatchingStore, Limits};
-use goconductor_store::{DatabaseLocation, Store};
+use goconductor_store::{DatabaseLocation, SchemaPolicy, Store};
 use goconductor_transition::{Engine, Settings};
 use std::path::Path;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ impl Backends {
         let settings =
             Settings { redelivery: config.executor.redelivery, state_bytes: config.limits.state_bytes };
         let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
+        start_rules::follow(process, &engine);
         Ok(Self { store, changes, queues, engine })
     }
 }
@@ -63,7 +65,16 @@ impl Backends {
 /// # Errors
 /// Returns the error of the adapter. `is_retryable` tells whether a later attempt may succeed.
 pub async fn open_database(config: &Config) -> Result<Arc<dyn Store>, goconductor_store::Error> {
-    goconductor_store::open(database_location(config)).await
+    goconductor_store::open_with(database_location(config), schema_policy(config)).await
+}
+
+/// Returns what the configuration allows to do with a database whose schema is older.
+#[must_use]
+pub fn schema_policy(config: &Config) -> SchemaPolicy {
+    match config.state_store.migrate {
+        SchemaMigration::Auto => SchemaPolicy::Migrate,
+        SchemaMigration::Verify => SchemaPolicy::Verify,
+    }
 }
 
 /// Returns the location of the configured database.

@@ -29,8 +29,9 @@ mod process;
 mod queues;
 mod run;
 mod serve;
+mod start_rules;
 
-pub use backends::{Backends, database_location, open_database};
+pub use backends::{Backends, database_location, open_database, schema_policy};
 pub use host::Host;
 pub use listener::{LimitedConnection, LimitedListener};
 pub use listeners::Listeners;
@@ -38,6 +39,7 @@ pub use membership::MembershipLease;
 pub use process::Process;
 pub use run::{chain, main, until_failure};
 pub use serve::{ResponseHold, serve};
+pub use start_rules::current as current_start_rules;
 
 /// Returns the reason why a build without the driver of a backend refuses the backend.
 fn missing_driver(setting: &str, feature: &str) -> String {

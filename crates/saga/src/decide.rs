@@ -211,9 +211,21 @@ pub enum Refusal {
     UnknownStep,
 }
 
-/// Returns the events of a start and the state after them.
+/// Returns the events of a start by the rules of this release, and the state after them.
 #[must_use]
 pub fn start(
+    plan: &Plan,
+    expressions: &dyn Expressions,
+    request: &StartWorkflow,
+    now: Timestamp,
+) -> (Vec<Event>, State) {
+    start_by(RulesVersion::CURRENT, plan, expressions, request, now)
+}
+
+/// Like [`start`], by other rules. While an earlier release is in use, new workflows follow rules that it knows.
+#[must_use]
+pub fn start_by(
+    rules: RulesVersion,
     plan: &Plan,
     expressions: &dyn Expressions,
     start: &StartWorkflow,
@@ -231,7 +243,7 @@ pub fn start(
             namespace: start.namespace.clone(),
             definition: definition.name.clone(),
             version: plan.version(),
-            rules: RulesVersion::CURRENT,
+            rules,
             steps: u32::try_from(definition.steps.len()).unwrap_or(u32::MAX),
             input: Arc::new(start.input.clone()),
             labels,

@@ -46,7 +46,7 @@ mod time;
 mod trace_context;
 mod transition;
 
-pub use decide::{Input, Outcome, Refusal, StartWorkflow, decide, start};
+pub use decide::{Input, Outcome, Refusal, StartWorkflow, decide, start, start_by};
 pub use definition::{
     Action, Compensation, Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step, Timeouts,
 };

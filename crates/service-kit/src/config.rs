@@ -43,7 +43,7 @@ pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use queue::{QueueBackend, QueueConfig};
 pub use secret_url::SecretUrl;
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
-pub use state_store::{StateStoreBackend, StateStoreConfig};
+pub use state_store::{SchemaMigration, StateStoreBackend, StateStoreConfig};
 pub use telemetry::{LogFormat, OtlpConfig, OtlpProtocol, TelemetryConfig};
 
 /// The part of a shutdown besides the attempts in flight. Each of its steps has a limit, and together they are shorter.

@@ -27,6 +27,7 @@
     allow(dead_code, reason = "the adapter that this build does not contain uses it")
 )]
 
+pub mod admin;
 pub mod batching;
 mod cluster;
 mod config_entry;
@@ -49,6 +50,7 @@ mod open;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
+mod schema;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod workflow;
@@ -76,8 +78,11 @@ pub use maintenance::{
     maintenance_loop,
 };
 pub use member::{ActionBacklog, Announcement, Member, ProcessInfo, QueueView, ServedService};
-pub use open::{DatabaseLocation, open, remains};
+pub use open::{DatabaseLocation, open, open_with, remains};
 pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
+pub use schema::{
+    AppliedMigration, Migration, RELEASE, START_RULES, SchemaFit, SchemaPolicy, SchemaStatus, start_rules,
+};
 pub use workflow::{
     Count, ListPage, ListRequest, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,
     WorkflowStore, Write, WriteOutcome, WriteTrace,

@@ -49,6 +49,9 @@ pub struct ProcessInfo {
     /// The queues of the process; `None` if it uses no queue or its release does not support queue migration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueView>,
+    /// The release of the process; `None` if it is older than this key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
     /// Keys of other releases.
     #[serde(flatten)]
     pub other: serde_json::Map<String, Json>,
@@ -125,6 +128,7 @@ impl From<Json> for ProcessInfo {
             services: fields.remove("services").and_then(readable_entries),
             only: fields.remove("only").and_then(readable_entries),
             queue: fields.remove("queue").and_then(|queue| serde_json::from_value(queue).ok()),
+            release: fields.remove("release").and_then(|release| serde_json::from_value(release).ok()),
             other: fields,
         }
     }

@@ -1,6 +1,6 @@
 //! Opening of a database, whichever it is.
 
-use crate::{Error, Store};
+use crate::{Error, SchemaPolicy, Store};
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,19 +30,30 @@ pub enum DatabaseLocation<'a> {
     SqliteEphemeral,
 }
 
-/// Opens a database.
+/// Opens a database, and applies pending migrations unless it is only read.
 ///
 /// # Errors
 /// Returns `Error::Configuration` if this build does not contain the driver, and the errors of the adapter.
+pub async fn open(location: DatabaseLocation<'_>) -> Result<Arc<dyn Store>, Error> {
+    open_with(location, SchemaPolicy::Migrate).await
+}
+
+/// Like [`open`], with a policy for a database whose schema is older.
+///
+/// # Errors
+/// Returns the errors of [`open`], and `Error::Unavailable` if the policy does not allow a migration that is pending.
 #[cfg_attr(
     not(feature = "postgres"),
     allow(clippy::unused_async, reason = "the signature does not depend on the drivers")
 )]
-pub async fn open(location: DatabaseLocation<'_>) -> Result<Arc<dyn Store>, Error> {
+pub async fn open_with(
+    location: DatabaseLocation<'_>,
+    policy: SchemaPolicy,
+) -> Result<Arc<dyn Store>, Error> {
     Ok(match location {
         #[cfg(feature = "postgres")]
         DatabaseLocation::Postgres { url, max_connections } => {
-            Arc::new(crate::postgres::PostgresStore::connect(url, max_connections).await?)
+            Arc::new(crate::postgres::PostgresStore::connect_with(url, max_connections, policy).await?)
         }
         #[cfg(feature = "postgres")]
         DatabaseLocation::PostgresReadOnly { url, max_connections } => {
@@ -53,7 +64,7 @@ pub async fn open(location: DatabaseLocation<'_>) -> Result<Arc<dyn Store>, Erro
             return Err(missing_driver("postgres"));
         }
         #[cfg(feature = "sqlite")]
-        DatabaseLocation::Sqlite(path) => Arc::new(crate::sqlite::SqliteStore::open(&path)?),
+        DatabaseLocation::Sqlite(path) => Arc::new(crate::sqlite::SqliteStore::open_with(&path, policy)?),
         #[cfg(feature = "sqlite")]
         DatabaseLocation::SqliteReadOnly(path) => Arc::new(crate::sqlite::SqliteStore::open_reading(&path)?),
         #[cfg(feature = "sqlite")]
@@ -80,7 +91,7 @@ pub fn remains(path: &Path) -> Option<String> {
 }
 
 #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
-fn missing_driver(feature: &str) -> Error {
+pub(crate) fn missing_driver(feature: &str) -> Error {
     Error::configuration(format!(
         "this build has no driver for {feature}: build with `--features {feature}`, or build all services with all \
          drivers with `cargo build --workspace --release`"

@@ -8,6 +8,7 @@ mod cluster;
 mod dead_letters;
 mod definitions;
 mod filter;
+mod integrity;
 mod leases;
 mod ledger;
 mod listings;
@@ -21,8 +22,9 @@ mod sqlstate;
 mod workflows;
 mod writers;
 
-use crate::Error;
 use crate::batching::Limits;
+use crate::schema::verified;
+use crate::{AppliedMigration, Error, Migration, SchemaPolicy, SchemaStatus};
 use sqlstate::is_conflict;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -72,8 +74,20 @@ impl PostgresStore {
     /// Returns `Error::Configuration` if the URL or the database's encoding is unusable, `Error::Unavailable` if the
     /// database cannot be reached and `Error::Schema` if the schema is of a newer release.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, Error> {
+        Self::connect_with(url, max_connections, SchemaPolicy::Migrate).await
+    }
+
+    /// Like [`connect`](Self::connect), with a policy for a database whose schema is older.
+    ///
+    /// # Errors
+    /// Returns the errors of [`connect`](Self::connect), and `Error::Unavailable` if the policy does not allow a migration
+    /// that is pending.
+    pub async fn connect_with(url: &str, max_connections: u32, policy: SchemaPolicy) -> Result<Self, Error> {
         let store = Self::open(url, max_connections, &[]).await?;
-        migrations::run(&mut *store.connection().await?).await?;
+        match policy {
+            SchemaPolicy::Migrate => drop(migrations::run(&mut *store.connection().await?, None).await?),
+            SchemaPolicy::Verify => verified(&migrations::status(&mut *store.connection().await?).await?)?,
+        }
         maintenance::create_first_partitions(&store).await?;
         Ok(store)
     }
@@ -84,9 +98,40 @@ impl PostgresStore {
     /// Returns the errors of [`connect`](Self::connect), and `Error::Schema` if the schema is of an older release or if
     /// there is none.
     pub async fn connect_reading(url: &str, max_connections: u32) -> Result<Self, Error> {
-        let store = Self::open(url, max_connections, READ_ONLY).await?;
-        migrations::check(&mut *store.connection().await?).await?;
+        let (store, status, _) = Self::connect_any(url, max_connections).await?;
+        status.check()?;
         Ok(store)
+    }
+
+    /// Connects to the database for reads only, whatever its schema is. Also returns its schema, and the migrations that
+    /// it has recorded.
+    ///
+    /// # Errors
+    /// Returns the errors of [`connect_reading`](Self::connect_reading), except `Error::Schema`.
+    pub async fn connect_any(
+        url: &str,
+        max_connections: u32,
+    ) -> Result<(Self, SchemaStatus, Vec<AppliedMigration>), Error> {
+        let store = Self::open(url, max_connections, READ_ONLY).await?;
+        let mut connection = store.connection().await?;
+        let status = migrations::status(&mut connection).await?;
+        let applied = migrations::applied(&mut connection).await?;
+        drop(connection);
+        Ok((store, status, applied))
+    }
+
+    /// Applies pending migrations up to version `to`, or all, and returns them. With `finish`, also ends the support of
+    /// earlier releases.
+    ///
+    /// # Errors
+    /// Returns the errors of [`connect`](Self::connect).
+    pub async fn migrate(url: &str, to: Option<i64>, finish: bool) -> Result<Vec<Migration>, Error> {
+        let store = Self::open(url, 1, &[]).await?;
+        let applied = migrations::run(&mut *store.connection().await?, to).await?;
+        if finish {
+            migrations::finish(&mut *store.connection().await?).await?;
+        }
+        Ok(applied)
     }
 
     async fn open(url: &str, max_connections: u32, settings: &[(&str, &str)]) -> Result<Self, Error> {

@@ -8,6 +8,7 @@
 
 mod batch;
 mod cluster;
+mod copy;
 mod dead_letters;
 mod definitions;
 mod file;
@@ -22,7 +23,8 @@ mod rows;
 mod workflows;
 mod writer;
 
-use crate::Error;
+use crate::schema::{RecordedVersion, verified};
+use crate::{AppliedMigration, Error, Migration, SchemaFit, SchemaPolicy, SchemaStatus};
 use file::FileGuard;
 use goconductor_saga::Timestamp;
 use parking_lot::Mutex;
@@ -34,10 +36,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 use writer::WriterThread;
 
+pub use copy::StoreCopy;
+
 /// Maximum number of concurrent reads. Further reads would only compete for the CPU.
 const READERS: usize = 3;
 /// Timeout of a statement that waits for a lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The migrations of this release.
+pub(crate) const MIGRATIONS: &[Migration] = migrations::MIGRATIONS;
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
@@ -73,39 +80,31 @@ impl SqliteStore {
     /// Returns `Error::Configuration` if the file cannot be opened, is not a store, is lost although a store was there, or
     /// is used by another process, and `Error::Schema` if its schema is of a newer release.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::open_guarded(path, true)
+        Self::open_guarded(path, true, SchemaPolicy::Migrate)
+    }
+
+    /// Like [`open`](Self::open), with a policy for a file whose schema is older.
+    ///
+    /// # Errors
+    /// Returns the errors of [`open`](Self::open), and `Error::Unavailable` if the policy does not allow a migration that
+    /// is pending.
+    pub fn open_with(path: &Path, policy: SchemaPolicy) -> Result<Self, Error> {
+        Self::open_guarded(path, true, policy)
     }
 
     /// Opens the file. The files of a store whose data may be lost are not guarded.
-    fn open_guarded(path: &Path, is_guarded: bool) -> Result<Self, Error> {
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            std::fs::create_dir_all(directory).map_err(|error| unusable(directory, error))?;
+    fn open_guarded(path: &Path, is_guarded: bool, policy: SchemaPolicy) -> Result<Self, Error> {
+        let mut lock = acquire_lock(path)?;
+        if policy == SchemaPolicy::Verify && !path.exists() {
+            file::inspect(path, &lock_path(path))?;
+            verified(&SchemaStatus::of(RecordedVersion::default(), migrations::MIGRATIONS))?;
         }
-        let lock_path = lock_path(path);
-        let mut lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|error| unusable(&lock_path, error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::configuration(format!(
-                    "{} is used by another process: stop that process, or choose another data directory",
-                    path.display()
-                )));
-            }
-            Err(TryLockError::Error(error)) => return Err(unusable(&lock_path, error)),
+        let mut connection = connect(path)?;
+        match policy {
+            SchemaPolicy::Migrate => drop(migrations::run(&mut connection, None)?),
+            SchemaPolicy::Verify => verified(&migrations::status(&connection)?)?,
         }
-        file::inspect(path, &lock_path)?;
-        let mut connection = Connection::open(path).map_err(|error| unusable(path, error))?;
-        migrations::check_owner(&connection, path)?;
-        prepare(&connection)?;
-        migrations::run(&mut connection)?;
-        if let Err(error) = file::note_creation(&mut lock) {
-            tracing::warn!(%error, path = %lock_path.display(), "failed to note that the store was created");
-        }
+        note_creation(&mut lock, path);
         let guard = is_guarded.then(|| FileGuard::new(path)).transpose()?;
         Ok(Self {
             writer: Some(WriterThread::start(connection, guard)?),
@@ -121,6 +120,16 @@ impl SqliteStore {
     /// Returns `Error::Configuration` if the file does not exist or is not a store, `Error::Schema` if its schema is of
     /// another release and `Error::Unavailable` if it cannot be opened.
     pub fn open_reading(path: &Path) -> Result<Self, Error> {
+        let (store, status, _) = Self::open_any(path)?;
+        status.check()?;
+        Ok(store)
+    }
+
+    /// Opens the file read-only, whatever its schema is. Also returns its schema, and the migrations that it has recorded.
+    ///
+    /// # Errors
+    /// Returns the errors of [`open_reading`](Self::open_reading), except `Error::Schema`.
+    pub fn open_any(path: &Path) -> Result<(Self, SchemaStatus, Vec<AppliedMigration>), Error> {
         file::inspect(path, &lock_path(path))?;
         if !path.is_file() {
             return Err(Error::configuration(format!("{} does not exist", path.display())));
@@ -128,8 +137,32 @@ impl SqliteStore {
         let readers = Readers::new(path);
         let connection = readers.connect()?;
         migrations::check_owner(&connection, path)?;
-        migrations::check(&connection)?;
-        Ok(Self { writer: None, readers, _lock: None, _directory: None })
+        let (status, applied) = (migrations::status(&connection)?, migrations::applied(&connection)?);
+        Ok((Self { writer: None, readers, _lock: None, _directory: None }, status, applied))
+    }
+
+    /// Applies pending migrations up to version `to`, or all, and returns them. Creates the file like
+    /// [`open`](Self::open). With `finish`, also ends the support of earlier releases.
+    ///
+    /// # Errors
+    /// Returns the errors of [`open`](Self::open).
+    pub fn migrate(path: &Path, to: Option<i64>, finish: bool) -> Result<Vec<Migration>, Error> {
+        let mut lock = acquire_lock(path)?;
+        let mut connection = connect(path)?;
+        let applied = migrations::run(&mut connection, to)?;
+        if finish {
+            migrations::finish(&mut connection)?;
+        }
+        note_creation(&mut lock, path);
+        Ok(applied)
+    }
+
+    /// Returns the problems that SQLite's own check of the file finds.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the file cannot be read.
+    pub async fn integrity(&self) -> Result<Vec<String>, Error> {
+        self.read(copy::integrity).await
     }
 
     /// Describes what is left of a store whose file is missing or empty, and how to restore it. Returns `None` if the file
@@ -148,7 +181,8 @@ impl SqliteStore {
             .prefix("goconductor-")
             .tempdir()
             .map_err(|error| unusable(&std::env::temp_dir(), error))?;
-        let mut store = Self::open_guarded(&directory.path().join("ephemeral.db"), false)?;
+        let mut store =
+            Self::open_guarded(&directory.path().join("ephemeral.db"), false, SchemaPolicy::Migrate)?;
         store._directory = Some(directory);
         Ok(store)
     }
@@ -181,6 +215,49 @@ impl SqliteStore {
             Some(writer) => writer.run(work).await,
             None => Err(Error::configuration("the database was opened read-only")),
         }
+    }
+}
+
+/// Acquires the lock of the process that writes a database. Creates the directory.
+fn acquire_lock(path: &Path) -> Result<File, Error> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).map_err(|error| unusable(directory, error))?;
+    }
+    let lock_path = lock_path(path);
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(|error| unusable(&lock_path, error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::configuration(format!(
+            "{} is used by another process: stop that process, or choose another data directory",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(unusable(&lock_path, error)),
+    }
+}
+
+/// Opens the connection of the writer. Nothing is created where a store was lost.
+fn connect(path: &Path) -> Result<Connection, Error> {
+    file::inspect(path, &lock_path(path))?;
+    let connection = Connection::open(path).map_err(|error| unusable(path, error))?;
+    migrations::check_owner(&connection, path)?;
+    // A database of a newer release is not changed at all.
+    let status = migrations::status(&connection)?;
+    if status.fit() == SchemaFit::TooNew {
+        status.check()?;
+    }
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn note_creation(lock: &mut File, path: &Path) {
+    if let Err(error) = file::note_creation(lock) {
+        let path = lock_path(path);
+        tracing::warn!(%error, path = %path.display(), "failed to note that the store was created");
     }
 }
 

@@ -13,9 +13,12 @@ use crate::pending::{PendingInput, PendingInputs};
 use crate::{Error, LongWork, TimerNotifier, clock, trace};
 use commit::Prepared;
 use goconductor_queue::Queue;
-use goconductor_saga::{Expressions, Input, Json, Plan, StartWorkflow, State, WorkflowId, start, transition};
+use goconductor_saga::{
+    Expressions, Input, Json, Plan, RulesVersion, StartWorkflow, State, WorkflowId, start_by, transition,
+};
 use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
 use goconductor_telemetry::trace::SpanContext;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -85,6 +88,8 @@ pub struct Engine {
     timer_notifier: TimerNotifier,
     services_changed: Notify,
     local_dispatch: OnceLock<Weak<dyn LocalDispatch>>,
+    /// The rules of new workflows.
+    start_rules: Mutex<RulesVersion>,
 }
 
 impl Engine {
@@ -109,6 +114,7 @@ impl Engine {
             timer_notifier: TimerNotifier::new(),
             services_changed: Notify::new(),
             local_dispatch: OnceLock::new(),
+            start_rules: Mutex::new(RulesVersion::CURRENT),
         })
     }
 
@@ -122,6 +128,12 @@ impl Engine {
     #[must_use]
     pub fn queue(&self) -> &Arc<dyn Queue> {
         &self.queue
+    }
+
+    /// Sets the rules of new workflows (default: those of this release). While processes of an earlier release are in use,
+    /// new workflows must follow rules that it knows.
+    pub fn set_start_rules(&self, rules: RulesVersion) {
+        *self.start_rules.lock() = rules;
     }
 
     /// Returns the notifier that wakes the dispatcher when a row of the ledger is due before its next poll.
@@ -163,7 +175,9 @@ impl Engine {
         tracing::Span::current().record("workflow", tracing::field::display(first.id));
         let request_digest = request_digest(&request.plan.definition().name, &first.input);
         let plan = Arc::clone(&request.plan);
-        let decided = self.run_rules(move |expressions| start(&plan, expressions, &first, now)).await?;
+        let rules = *self.start_rules.lock();
+        let decided =
+            self.run_rules(move |expressions| start_by(rules, &plan, expressions, &first, now)).await?;
         let transition = transition(&request.plan, None, decided.0, decided.1);
         let Prepared { write, state, dispatch } = self.prepare(transition, now).await?;
         let record = Arc::clone(&write.record);

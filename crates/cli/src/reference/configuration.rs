@@ -22,13 +22,22 @@ const SETTINGS: &[SettingRow] = &[
     ("listen", "address", "Address on which the gateway listens"),
     ("allow_insecure_bind", "boolean", "Allow an address other than loopback, without authentication"),
     ("data_dir", "path", "Directory of local files"),
-    ("state_store.backend", "`sqlite`, `postgres`", "Database of the state store"),
+    (
+        "state_store.backend",
+        "`sqlite`, `postgres`",
+        "Database of the state store (default: that of `state_store.url`)",
+    ),
     (
         "state_store.url",
         "URL",
         "`sqlite:///path` or `postgres://user@host/database` (default: a file in `data_dir`)",
     ),
     ("state_store.max_connections", "integer", "Maximum number of connections to PostgreSQL"),
+    (
+        "state_store.migrate",
+        "`auto`, `verify`",
+        "Whether a process migrates an older schema, or waits until `goconductor db migrate` was run",
+    ),
     (
         "state_store.retention",
         "duration",

@@ -117,6 +117,17 @@ impl<'a> SettingReader<'a> {
         if is_required { self.required(path, kind, because) } else { self.optional(path, kind) }
     }
 
+    /// Returns the text of a setting without reading it, with its reference resolved.
+    pub(super) fn peek(&self, path: &str) -> Option<String> {
+        let Entry { raw, origin } = self.values.get(path)?;
+        match raw {
+            RawValue::Plain(text) | RawValue::Quoted(text) | RawValue::Untyped(text) => {
+                reference::resolve(text, origin, self.sources).ok().map(|resolved| resolved.text)
+            }
+            RawValue::List(_) => None,
+        }
+    }
+
     /// Returns whether a setting has a value in any layer.
     pub(super) fn is_set(&self, path: &str) -> bool {
         self.values.contains_key(path)

@@ -16,6 +16,8 @@ pub struct StateStoreConfig {
     pub url: Option<SecretUrl>,
     /// Maximum number of open database connections.
     pub max_connections: u32,
+    /// Treatment of a database whose schema is older than that of the process.
+    pub migrate: SchemaMigration,
     /// Time that a workflow is kept after it ended. Zero keeps it indefinitely.
     pub retention: Duration,
     /// Listening address of a state-store process.
@@ -34,6 +36,18 @@ pub enum StateStoreBackend {
     Postgres,
 }
 
+/// Treatment of a database whose schema is older than that of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaMigration {
+    /// Migrates it.
+    Auto,
+    /// Waits until another process has migrated it, and is not ready.
+    Verify,
+}
+
+const MIGRATIONS: &[(&str, SchemaMigration)] =
+    &[("auto", SchemaMigration::Auto), ("verify", SchemaMigration::Verify)];
+
 const BACKENDS: &[(&str, StateStoreBackend)] =
     &[("sqlite", StateStoreBackend::Sqlite), ("postgres", StateStoreBackend::Postgres)];
 
@@ -43,7 +57,13 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> StateStoreConfig {
         &value::endpoints("http://127.0.0.1:8471, http://127.0.0.1:8481"),
         Vec::new(),
     );
-    let backend = reader.get("state_store.backend", &value::choice(BACKENDS), StateStoreBackend::Sqlite);
+    // The URL alone says which database it is.
+    let is_postgres = |url: String| url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let backend = match reader.peek("state_store.url").is_some_and(is_postgres) {
+        true => StateStoreBackend::Postgres,
+        false => StateStoreBackend::Sqlite,
+    };
+    let backend = reader.get("state_store.backend", &value::choice(BACKENDS), backend);
     let postgres = value::url(&["postgres", "postgresql"], "postgres://user@127.0.0.1/goconductor");
     let url = match backend {
         StateStoreBackend::Sqlite => reader
@@ -54,10 +74,11 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> StateStoreConfig {
         }
     };
     let max_connections = reader.get("state_store.max_connections", &value::integer(1, 1_000), 10);
+    let migrate = reader.get("state_store.migrate", &value::choice(MIGRATIONS), SchemaMigration::Auto);
     let day = Duration::from_secs(24 * 3600);
     let retention =
         reader.get("state_store.retention", &value::duration(Duration::ZERO, 36_500 * day), 30 * day);
     let listen = ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 8471)));
     let listen = reader.get("state_store.listen", &value::address(), listen);
-    StateStoreConfig { backend, url, max_connections, retention, listen, endpoints }
+    StateStoreConfig { backend, url, max_connections, migrate, retention, listen, endpoints }
 }

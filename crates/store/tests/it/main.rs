@@ -15,4 +15,5 @@ mod killed;
 mod lookups;
 mod partitions;
 mod postgres;
+mod schema;
 mod sqlite;

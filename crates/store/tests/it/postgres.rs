@@ -141,7 +141,7 @@ async fn database_of_another_release_is_refused_with_instructions() {
         assert!(message.contains("it has version 999"), "{message}");
         assert!(message.contains("start the release that wrote it, or a newer one"), "{message}");
         assert_eq!(connect_error(&database.url).await, message);
-        execute(&database.url, "TRUNCATE schema_version").await;
+        execute(&database.url, "TRUNCATE schema_version, schema_migrations").await;
         let message = store.check().await.expect_err("an older schema is refused").to_string();
         assert!(
             message.contains("it has version 0") && message.contains("restore the store from a backup"),
