@@ -4,11 +4,13 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use goconductor_election::{CampaignError, Election, Error, Hosted};
 use goconductor_saga::NameKind;
+use goconductor_wire::handshake::CheckProtocol;
 use goconductor_wire::v1::election_service_server::{ElectionService, ElectionServiceServer};
 use goconductor_wire::v1::{self as wire, CampaignResponse};
 use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
 type RpcResult<T> = Result<Response<T>, Status>;
@@ -21,13 +23,15 @@ pub struct ElectionServer {
     stop: CancellationToken,
 }
 
-/// Creates the service. When `stop` is cancelled, it ends all of its terms.
+/// Creates the service. It refuses peers whose protocol it does not speak. When `stop` is cancelled, it ends all of its
+/// terms.
 #[must_use]
 pub fn service(
     election: Arc<dyn Election>,
     stop: CancellationToken,
-) -> ElectionServiceServer<ElectionServer> {
-    ElectionServiceServer::new(ElectionServer { hosted: Hosted::new(election), stop })
+) -> InterceptedService<ElectionServiceServer<ElectionServer>, CheckProtocol> {
+    let server = ElectionServiceServer::new(ElectionServer { hosted: Hosted::new(election), stop });
+    InterceptedService::new(server, CheckProtocol::new("leader elector"))
 }
 
 fn backend_status(error: &Error) -> Status {

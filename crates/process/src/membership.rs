@@ -1,6 +1,6 @@
 //! The membership of a process in the cluster.
 
-use goconductor_store::{Announcement, ClusterStore, ProcessInfo};
+use goconductor_store::{Announcement, ClusterStore, ProcessInfo, RELEASE};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,8 @@ pub struct MembershipLease {
 
 impl MembershipLease {
     /// Makes the process a member, and renews the membership at a fixed interval. Each renewal publishes the result of
-    /// `info`. If the process listens on all addresses of the machine, the address of its default route is announced.
+    /// `info` and the release. If the process listens on all addresses of the machine, the address of its default route
+    /// is announced.
     pub fn start(
         kind: &str,
         instance: &str,
@@ -57,7 +58,8 @@ impl MembershipLease {
             let (store, first, stop) = (Arc::clone(&store), announcement.clone(), stop.clone());
             async move {
                 while !stop.is_cancelled() {
-                    renew_membership(&*store, &Announcement { info: info(), ..first.clone() }).await;
+                    let info = ProcessInfo { release: Some(RELEASE.to_owned()), ..info() };
+                    renew_membership(&*store, &Announcement { info, ..first.clone() }).await;
                     // All arms are cancel-safe: the next renewal publishes a missed change.
                     tokio::select! {
                         () = stop.cancelled() => {}

@@ -8,6 +8,7 @@
 use crate::endpoints::Endpoints;
 use async_trait::async_trait;
 use goconductor_election::{Election, Error, Leader, Leadership, Term};
+use goconductor_wire::handshake::StateProtocol;
 use goconductor_wire::v1::campaign_response::Message;
 use goconductor_wire::v1::election_service_client::ElectionServiceClient;
 use goconductor_wire::v1::{self as wire, CampaignResponse};
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
@@ -26,7 +28,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The stream of a term has no deadline, but the channel has a default timeout, which this one replaces.
 const NO_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-type ElectionClient = ElectionServiceClient<Channel>;
+type ElectionClient = ElectionServiceClient<InterceptedService<Channel, StateProtocol>>;
 
 /// A client of one or several equivalent leader electors.
 #[derive(Debug, Clone)]
@@ -52,7 +54,7 @@ impl RemoteElection {
         let mut reason = "no leader elector is configured".to_owned();
         for _ in 0..=self.endpoints.count() {
             let (index, Some(channel)) = self.endpoints.current() else { break };
-            match send(ElectionClient::new(channel)).await {
+            match send(ElectionServiceClient::with_interceptor(channel, StateProtocol)).await {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => reason = format!("the leader elector: {}", status.message()),
             }

@@ -1,5 +1,6 @@
 //! Endpoints of equivalent servers.
 
+use goconductor_wire::handshake;
 use std::error::Error as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -112,6 +113,10 @@ pub(crate) enum DeliveryStatus {
 pub(crate) fn delivery(status: &Status, is_response: bool) -> DeliveryStatus {
     if is_response {
         return DeliveryStatus::Answered;
+    }
+    if handshake::is_refusal(status) {
+        // Another endpoint may be of a release that this process can use.
+        return DeliveryStatus::NotSent;
     }
     let mut source = status.source();
     while let Some(error) = source {

@@ -13,11 +13,13 @@ mod workflows;
 use crate::endpoints::{DeliveryStatus, Endpoints, delivery};
 use crate::resolver::{Resolver, SystemResolver};
 use goconductor_store::{Error, Write, WriteOutcome};
+use goconductor_wire::handshake::StateProtocol;
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
 use goconductor_wire::status;
 use goconductor_wire::store::{Malformed, write_bytes};
 use std::sync::Arc;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
@@ -37,7 +39,7 @@ macro_rules! rpc {
     }};
 }
 
-type StateStoreClient = StateStoreServiceClient<Channel>;
+type StateStoreClient = StateStoreServiceClient<InterceptedService<Channel, StateProtocol>>;
 
 /// A client of one or several equivalent state stores.
 #[derive(Debug, Clone)]
@@ -155,7 +157,7 @@ impl RemoteStore {
 }
 
 fn client(channel: Channel) -> StateStoreClient {
-    StateStoreClient::new(channel)
+    StateStoreServiceClient::with_interceptor(channel, StateProtocol)
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES)
 }

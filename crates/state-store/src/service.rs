@@ -14,6 +14,7 @@ mod workflows;
 
 use futures::stream::{BoxStream, StreamExt};
 use goconductor_store::{Error, Store, WorkflowHead};
+use goconductor_wire::handshake::CheckProtocol;
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_server::{StateStoreService, StateStoreServiceServer};
 use goconductor_wire::status::of_store;
@@ -21,6 +22,7 @@ use goconductor_wire::store::Malformed;
 use std::sync::Arc;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
@@ -39,16 +41,18 @@ pub struct StoreService {
     stop: CancellationToken,
 }
 
-/// Creates the service over a store. Streams of changes end when `stop` is cancelled.
+/// Creates the service over a store. It refuses peers whose protocol it does not speak. Streams of changes end when `stop`
+/// is cancelled.
 #[must_use]
 pub fn service(
     store: Arc<dyn Store>,
     changes: broadcast::Sender<WorkflowHead>,
     stop: CancellationToken,
-) -> StateStoreServiceServer<StoreService> {
-    StateStoreServiceServer::new(StoreService { store, changes, stop })
+) -> InterceptedService<StateStoreServiceServer<StoreService>, CheckProtocol> {
+    let server = StateStoreServiceServer::new(StoreService { store, changes, stop })
         .max_decoding_message_size(MESSAGE_BYTES)
-        .max_encoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES);
+    InterceptedService::new(server, CheckProtocol::new("state store"))
 }
 
 /// Implements the generated service by the functions of the modules of the parts.

@@ -1,7 +1,7 @@
 //! The gRPC types generated from `proto/`, and the conversions between them and the types of the ports.
 //!
 //! [`v1`] is the public API. [`internal`] is the protocol between the services of one release. [`store`] and
-//! [`election`] convert values, and [`status`] converts errors to statuses and back, so that a port behaves the same
+//! [`election`] convert values, [`handshake`] compares the releases of two processes, and [`status`] converts errors to statuses and back, so that a port behaves the same
 //! whether its adapter is in this process or in another.
 //!
 //! The crate deliberately opens no connections and serves nothing.
@@ -9,6 +9,7 @@
 //! Invariant: a value that is converted to its message and back is unchanged.
 
 pub mod election;
+pub mod handshake;
 pub mod status;
 pub mod store;
 

@@ -25,7 +25,7 @@ pub(super) async fn run(ProcessCommand::List: ProcessCommand, session: &ServerSe
         out.message("no processes; `goconductor dev` runs all services in one process");
     } else {
         let rows = reply.value.processes.iter().map(|each| row(each, out)).collect();
-        out.table(&["KIND", "ADDRESS", "INSTANCE", "SINCE", "SERVES"], rows)?;
+        out.table(&["KIND", "RELEASE", "ADDRESS", "INSTANCE", "SINCE", "SERVES"], rows)?;
     }
     Ok(Exit::Success)
 }
@@ -34,7 +34,9 @@ fn row(process: &Process, out: &Output) -> Vec<String> {
     let info = ProcessInfo::from(process.about.clone());
     let serves: Vec<String> = info.served().map(served).collect();
     let since = out.time(process.since.as_deref());
-    vec![process.kind.clone(), process.address.clone(), process.instance.clone(), since, serves.join(", ")]
+    let release = info.release.unwrap_or_else(|| "-".to_owned());
+    let (kind, address, instance) = (process.kind.clone(), process.address.clone(), process.instance.clone());
+    vec![kind, release, address, instance, since, serves.join(", ")]
 }
 
 fn served(ServedService { service, by, workers, .. }: &ServedService) -> String {

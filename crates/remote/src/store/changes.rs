@@ -1,10 +1,10 @@
 //! The stream of changes from the state stores. It is a hint that saves waiting callers a poll.
 
+use super::client;
 use crate::endpoints::{Endpoints, endpoint};
 use crate::resolver::{Resolver, host_name};
 use goconductor_store::WorkflowHead;
 use goconductor_wire::internal as wire;
-use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ impl Publisher {
     async fn follow_once(&self, channel: Channel, status: &mut StreamStatus) -> Result<(), tonic::Status> {
         let mut request = tonic::Request::new(wire::ChangesRequest {});
         request.set_timeout(NO_TIMEOUT);
-        let mut stream = StateStoreServiceClient::new(channel).changes(request).await?.into_inner();
+        let mut stream = client(channel).changes(request).await?.into_inner();
         while let Some(response) = stream.message().await? {
             // The first message confirms the subscription.
             status.set_open(true);
