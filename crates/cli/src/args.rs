@@ -2,6 +2,7 @@
 
 #[cfg(feature = "bench")]
 mod bench;
+mod db;
 mod definition;
 mod lock;
 mod queue;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 #[cfg(feature = "bench")]
 pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
+pub(crate) use db::{DbCommand, MigrateArgs};
 pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
@@ -111,8 +113,11 @@ pub(crate) enum CliCommand {
     /// Inspect the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Inspect, migrate, back up and restore the database of the state store, without a server
+    #[command(subcommand)]
+    Db(DbCommand),
     /// Check that the histories, states and dispatch ledger of a store agree
-    Doctor(DoctorArgs),
+    Doctor(StoreArgs),
     /// Measure throughput, latency, CPU time and memory on this machine
     #[cfg(feature = "bench")]
     Bench(BenchArgs),
@@ -314,9 +319,9 @@ pub(crate) enum ConfigCommand {
     Explain(SettingArgs),
 }
 
-/// Arguments of `goconductor doctor`.
+/// The store of a command that needs no server.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct DoctorArgs {
+pub(crate) struct StoreArgs {
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
     /// Address of the store: sqlite:///path or postgres://… (default: the store of the configuration)

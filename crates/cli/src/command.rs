@@ -39,6 +39,7 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
         | CliCommand::Election(_)
         | CliCommand::Queue(_)
         | CliCommand::Config(_)
+        | CliCommand::Db(_)
         | CliCommand::Doctor(_)
         | CliCommand::Bench { .. }
         | CliCommand::Explain { .. }
@@ -76,6 +77,7 @@ async fn run(cli: Cli, out: &Output) -> Result {
         CliCommand::Election(command) => lock::elections(command, &ServerSession::new(global, out)?).await,
         CliCommand::Queue(command) => queue::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Config(ConfigCommand::Explain(args)) => config::explain(&args, out),
+        CliCommand::Db(command) => crate::db::run(command, out).await,
         CliCommand::Doctor(args) => crate::doctor::run(&args, out).await,
         #[cfg(feature = "bench")]
         CliCommand::Bench(args) => bench::run(&args, out).await,

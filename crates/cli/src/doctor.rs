@@ -4,26 +4,33 @@
 //! inconsistent workflow is read again before it is reported.
 
 mod check;
-mod open;
 mod report;
 mod scan;
 
-use crate::args::DoctorArgs;
+use crate::args::StoreArgs;
 use crate::error::{Exit, Result};
 use crate::output::Output;
-use report::{DoctorReport, Violation};
+use crate::store_location::StoreLocation;
+use goconductor_store::Store;
 use serde_json::json;
 
+pub(crate) use report::{DoctorReport, Violation};
+
 /// Checks the store and prints the findings. The exit code is 1 if there are any.
-pub(crate) async fn run(args: &DoctorArgs, out: &Output) -> Result {
-    let store = open::store(args, out).await?;
+pub(crate) async fn run(args: &StoreArgs, out: &Output) -> Result {
+    let store = StoreLocation::of(args, out)?.open_reading().await?;
     store.check().await?;
-    let progress = progress(out);
-    let report = scan::run(store.as_ref(), &|checked| progress.set_position(checked)).await;
-    progress.finish_and_clear();
-    let report = report?;
+    let report = scan(store.as_ref(), out).await?;
     write(&report, out)?;
     Ok(if report.findings.is_empty() { Exit::Success } else { Exit::Other })
+}
+
+/// Checks every workflow of a store, and shows the progress.
+pub(crate) async fn scan(store: &dyn Store, out: &Output) -> Result<DoctorReport> {
+    let progress = progress(out);
+    let report = scan::run(store, &|checked| progress.set_position(checked)).await;
+    progress.finish_and_clear();
+    Ok(report?)
 }
 
 fn write(report: &DoctorReport, out: &Output) -> Result<()> {

@@ -193,7 +193,15 @@ impl From<goconductor_store::Error> for CliError {
             | goconductor_store::Error::Schema { .. }
             | goconductor_store::Error::Corrupt { .. } => Exit::Other,
         };
-        Self::new(exit, error.to_string()).code("GC3010")
+        let code = match &error {
+            goconductor_store::Error::Schema { .. } => "GC3020",
+            goconductor_store::Error::Unavailable { .. }
+            | goconductor_store::Error::Configuration { .. }
+            | goconductor_store::Error::OutcomeUnknown { .. }
+            | goconductor_store::Error::Fenced { .. }
+            | goconductor_store::Error::Corrupt { .. } => "GC3010",
+        };
+        Self::new(exit, error.to_string()).code(code)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The `goconductor` command: a client of the API, a consistency check for stores and, as `goconductor dev`, a server
-//! with all services in one process.
+//! The `goconductor` command: a client of the API, administration and a consistency check of stores and, as
+//! `goconductor dev`, a server with all services in one process.
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes distinguish the outcomes that scripts
 //! need. The command deliberately makes no decision about a workflow: only the server does.
@@ -7,6 +7,7 @@
 mod args;
 mod command;
 mod complete;
+mod db;
 mod defaults;
 mod demo;
 mod dev;
@@ -22,6 +23,7 @@ mod reference;
 mod session;
 mod shell;
 mod source;
+mod store_location;
 mod time;
 mod timeline;
 

@@ -196,3 +196,15 @@ async fn ended_workflow_with_ledger_row_is_reported() {
     assert_eq!(codes(&report), ["GC3015"]);
     assert_eq!(report.findings[0].detail, "pay/execute is still in the ledger");
 }
+
+#[tokio::test]
+async fn state_that_lost_its_trace_in_an_earlier_release_is_consistent() {
+    let store = SqliteStore::ephemeral().unwrap();
+    let plan = apply(&store).await;
+    let mut first = started(&plan, 1);
+    let EventKind::WorkflowStarted { trace, .. } = &mut first.events[0].kind else { panic!("a start") };
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+    *trace = Some(Arc::new(goconductor_saga::TraceContext { traceparent, tracestate: None }));
+    write(&store, first).await;
+    assert_eq!(codes(&report(&store).await), [""; 0]);
+}

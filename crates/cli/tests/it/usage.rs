@@ -44,6 +44,13 @@ fn invalid_command_line_exits_with_2() {
         ("dlq ls --limit 1001", "1..=1000"),
         ("workflow list --server https://x", "invalid server address"),
         ("doctor --state-store-url mysql://x", "neither sqlite:// nor postgres://"),
+        ("db", "Usage"),
+        ("db backup", "<FILE>"),
+        ("db migrate --finish --dry-run", "cannot be used with"),
+        ("db migrate --to x", "invalid value"),
+        ("db status --state-store-url mysql://x", "neither sqlite:// nor postgres://"),
+        ("db backup x --state-store-url postgres://db/orders", "pg_dump"),
+        ("db restore x --state-store-url postgres://db/orders", "pg_restore"),
     ] {
         let output = run(UNREACHABLE, args);
         assert_eq!(output.code, 2, "{args}: {}", output.stderr);
@@ -54,7 +61,7 @@ fn invalid_command_line_exits_with_2() {
 
 #[test]
 fn commands_of_later_releases_do_not_exist() {
-    for command in ["schedule", "secret", "db", "audit", "top"] {
+    for command in ["schedule", "secret", "audit", "top"] {
         let output = run(UNREACHABLE, command);
         assert_eq!(output.code, 2, "{command}");
         assert!(output.stderr.contains("unrecognized subcommand"), "{command}: {}", output.stderr);
