@@ -34,6 +34,8 @@ pub struct ClusterOptions {
     pub election: ElectionServers,
     /// Further lines of the configuration, at the top level.
     pub settings: String,
+    /// The folder of the binaries (default: those of this build). [`Cluster::use_binaries`] changes it for one process.
+    pub binaries: Option<PathBuf>,
 }
 
 /// A running cluster. All processes are killed and removed when this value is dropped.
@@ -59,6 +61,7 @@ struct Member {
     binary: &'static str,
     port: u16,
     arguments: Vec<String>,
+    binaries: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -155,8 +158,10 @@ impl Cluster {
         let member =
             self.members.get_mut(name).with_context(|| format!("the cluster has no process {name}"))?;
         let log = std::fs::File::options().create(true).append(true).open(log)?;
-        let goconductor = goconductor()?;
-        let path = Path::new(goconductor.as_std().get_program()).with_file_name(member.binary);
+        let path = match &member.binaries {
+            Some(folder) => folder.join(member.binary),
+            None => Path::new(goconductor()?.as_std().get_program()).with_file_name(member.binary),
+        };
         let mut command = Command::new(path);
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("GOCONDUCTOR_") {
@@ -254,6 +259,17 @@ impl Cluster {
     pub async fn restart(&mut self, name: &str) -> anyhow::Result<()> {
         self.begin(name)?;
         self.ready(name).await
+    }
+
+    /// Sets the folder of the binary with which a process is started next. `None` is that of this build.
+    ///
+    /// # Errors
+    /// Returns an error if the cluster has no such process.
+    pub fn use_binaries(&mut self, name: &str, folder: Option<&Path>) -> anyhow::Result<()> {
+        let member =
+            self.members.get_mut(name).with_context(|| format!("the cluster has no process {name}"))?;
+        member.binaries = folder.map(Path::to_owned);
+        Ok(())
     }
 
     /// The metrics of a process by name and labels as printed. The values of processes of one kind are added up.
@@ -367,7 +383,8 @@ fn scripts(options: &ClusterOptions) -> Vec<&'static str> {
 fn members(options: &ClusterOptions) -> anyhow::Result<BTreeMap<String, Member>> {
     let mut members = BTreeMap::new();
     let mut add = |name: String, binary: &'static str, arguments: Vec<String>| -> anyhow::Result<()> {
-        members.insert(name, Member { binary, port: free_port()?, arguments, child: None });
+        let (port, binaries) = (free_port()?, options.binaries.clone());
+        members.insert(name, Member { binary, port, arguments, binaries, child: None });
         Ok(())
     };
     for number in 1..=options.each {

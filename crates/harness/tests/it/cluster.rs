@@ -65,7 +65,9 @@ async fn cluster_of(
 ) -> (Cluster, Participants) {
     let services = ["stock", "payments"].map(str::to_owned).to_vec();
     let settings = crate::traces::settings();
-    let options = ClusterOptions { queue, more_queues, each: 2, services, proxied: true, election, settings };
+    let (proxied, binaries) = (true, None);
+    let options =
+        ClusterOptions { queue, more_queues, each: 2, services, proxied, election, settings, binaries };
     let cluster = Cluster::start(options).await.unwrap();
     let participants = Participants::start().await.unwrap();
     let api = &cluster.gateways[0];
@@ -99,7 +101,7 @@ fn script(number: usize) -> Value {
 static MOST_TRIES: AtomicUsize = AtomicUsize::new(0);
 
 /// Starts an order, and repeats the request with the same key until it is acknowledged.
-async fn start(gateways: &[Api], number: usize) -> Start {
+async fn start(gateways: &[Api], number: usize, script: fn(usize) -> Value) -> Start {
     let key = format!("order-{number}");
     let at = UtcTime(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
     for attempt in 0..2000 {
@@ -137,13 +139,20 @@ fn rate() -> Option<u32> {
 pub(crate) struct Load {
     tasks: tokio::task::JoinSet<Vec<(usize, Start)>>,
     stop: Arc<AtomicUsize>,
+    acknowledged: Arc<AtomicUsize>,
 }
 
 impl Load {
     pub(crate) fn begin(cluster: &Cluster) -> Self {
+        Self::begin_with(cluster, script)
+    }
+
+    /// Starts orders with other scripts, by the number of the order.
+    pub(crate) fn begin_with(cluster: &Cluster, script: fn(usize) -> Value) -> Self {
         let mut tasks = tokio::task::JoinSet::new();
         let stop = Arc::new(AtomicUsize::new(usize::MAX));
         let next = Arc::new(AtomicUsize::new(0));
+        let acknowledged = Arc::new(AtomicUsize::new(0));
         let (callers, interval, under_way) = match rate() {
             Some(rate) => (CALLERS_AT_A_RATE, Duration::from_secs(1) * CALLERS_AT_A_RATE / rate, usize::MAX),
             None => (CALLERS, INTERVAL, UNDER_WAY),
@@ -151,6 +160,7 @@ impl Load {
         let begin = tokio::time::Instant::now();
         for caller in 0..callers {
             let (gateways, next, stop) = (cluster.gateways.clone(), Arc::clone(&next), Arc::clone(&stop));
+            let acknowledged = Arc::clone(&acknowledged);
             tasks.spawn(async move {
                 let mut started: Vec<(usize, Start)> = Vec::new();
                 // The callers take turns, so that the starts are spread over the interval.
@@ -162,7 +172,8 @@ impl Load {
                     if number >= stop.load(Ordering::Relaxed) {
                         return started;
                     }
-                    started.push((number, start(&gateways, number).await));
+                    started.push((number, start(&gateways, number, script).await));
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
                     // A slow machine must be able to end all open orders in time. Responses during a fault may be missing or
                     // negative; the end of each order is checked afterwards.
                     if let Some((_, earlier)) = started.iter().rev().nth(under_way) {
@@ -173,7 +184,15 @@ impl Load {
                 }
             });
         }
-        Self { tasks, stop }
+        Self { tasks, stop, acknowledged }
+    }
+
+    /// Waits until this many further orders are acknowledged.
+    pub(crate) async fn continues(&self, orders: usize) {
+        let enough = self.acknowledged.load(Ordering::Relaxed) + orders;
+        while self.acknowledged.load(Ordering::Relaxed) < enough {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Stops the load when it has started this many orders, and returns all orders.
@@ -303,7 +322,7 @@ async fn publish(queue: &KafkaQueue, service: &str, payloads: Vec<(String, Vec<u
     queue.publish(&Topic::execute(service), messages).await.unwrap();
 }
 
-async fn dead_letters(api: &Api) -> usize {
+pub(crate) async fn dead_letters(api: &Api) -> usize {
     let page = api.get("/dead-letters?page_size=1000").await.unwrap();
     page["dead_letters"].as_array().unwrap().len()
 }

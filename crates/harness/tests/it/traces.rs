@@ -213,6 +213,7 @@ async fn order_is_one_trace_over_processes_and_a_takeover() {
         proxied: false,
         election: ElectionServers::Postgres,
         settings: format!("{}executor: {{ redelivery: 1s }}\n", export(&jaeger, 1)),
+        binaries: None,
     };
     let mut cluster = Cluster::start(options).await.unwrap();
     let participants = Participants::start().await.unwrap();

@@ -28,6 +28,7 @@ pub(crate) async fn cluster(more_queues: Vec<Broker>) -> anyhow::Result<(Cluster
         proxied: false,
         election: ElectionServers::Postgres,
         settings: String::new(),
+        binaries: None,
     };
     let cluster = Cluster::start(options).await?;
     let participants = Participants::start().await?;

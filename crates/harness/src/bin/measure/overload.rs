@@ -153,6 +153,7 @@ impl System {
                 proxied: false,
                 election: ElectionServers::Postgres,
                 settings: String::new(),
+                binaries: None,
             };
             return Ok(Self::Cluster(Box::new(Cluster::start(options).await?)));
         }
