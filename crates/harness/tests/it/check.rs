@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The number of correct runs (default; `GOCONDUCTOR_TEST_WORLDS` overrides it).
 const RUNS: u64 = 5_000;
 /// The number of runs in which each kind of error is made, and of further runs for rare kinds.
-const WRONG_RUNS: u64 = 400;
+const WRONG_RUNS: u64 = 100;
 const MOST_RUNS: u64 = 20_000;
 /// The minimum number of runs that exhibit a kind of error.
 const MET: usize = 5;
