@@ -16,5 +16,5 @@ mod store;
 
 pub use election::RemoteElection;
 pub use endpoints::{Endpoints, InvalidEndpoint};
-pub use resolver::{Resolver, SystemResolver};
+pub use resolver::{NameResolver, SystemResolver};
 pub use store::{ChangesFeed, ReadyBatch, RemoteStore};

@@ -12,7 +12,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Finds the addresses of host names.
 #[async_trait]
-pub trait Resolver: Debug + Send + Sync {
+pub trait NameResolver: Debug + Send + Sync {
     /// Returns the addresses of a host, each once.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ pub trait Resolver: Debug + Send + Sync {
 pub struct SystemResolver;
 
 #[async_trait]
-impl Resolver for SystemResolver {
+impl NameResolver for SystemResolver {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let mut found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
         found.sort_unstable();

@@ -11,7 +11,7 @@ mod maintenance;
 mod workflows;
 
 use crate::endpoints::{DeliveryStatus, Endpoints, delivery};
-use crate::resolver::{Resolver, SystemResolver};
+use crate::resolver::{NameResolver, SystemResolver};
 use goconductor_store::{Error, Write, WriteOutcome};
 use goconductor_wire::handshake::StateProtocol;
 use goconductor_wire::internal as wire;
@@ -88,7 +88,7 @@ impl RemoteStore {
 
     /// Like [`changes`](Self::changes), with another resolver of host names.
     #[must_use]
-    pub fn changes_with(&self, resolver: Arc<dyn Resolver>) -> ChangesFeed {
+    pub fn changes_with(&self, resolver: Arc<dyn NameResolver>) -> ChangesFeed {
         ChangesFeed::follow(&self.endpoints, &resolver)
     }
 

@@ -2,7 +2,7 @@
 
 use super::client;
 use crate::endpoints::{Endpoints, endpoint};
-use crate::resolver::{Resolver, host_name};
+use crate::resolver::{NameResolver, host_name};
 use goconductor_store::WorkflowHead;
 use goconductor_wire::internal as wire;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub struct ChangesFeed {
 }
 
 impl ChangesFeed {
-    pub(crate) fn follow(endpoints: &Endpoints, resolver: &Arc<dyn Resolver>) -> Self {
+    pub(crate) fn follow(endpoints: &Endpoints, resolver: &Arc<dyn NameResolver>) -> Self {
         let (changes, _) = broadcast::channel(CHANGES);
         let (count, closed) = watch::channel(0);
         let publisher = Publisher { changes: changes.clone(), closed: Arc::new(count) };
@@ -90,7 +90,7 @@ impl Publisher {
         self,
         host: String,
         port: u16,
-        resolver: Arc<dyn Resolver>,
+        resolver: Arc<dyn NameResolver>,
         unresolved: StreamStatus,
     ) {
         let mut unresolved = Some(unresolved);

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
-use goconductor_remote::{Endpoints, RemoteStore, Resolver};
+use goconductor_remote::{Endpoints, NameResolver, RemoteStore};
 use goconductor_state_store::service;
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::conformance::flow::{self, Flow};
@@ -159,7 +159,7 @@ impl Name {
 }
 
 #[async_trait]
-impl Resolver for Name {
+impl NameResolver for Name {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         assert_eq!((host, port), ("state-store.shop", 8471));
         let found = self.0.lock().unwrap().clone();
@@ -182,7 +182,7 @@ async fn feed_follows_every_address_of_a_name_while_they_change() {
     let [(first, _), (second, _), (third, stop_third)] = &stores[..] else { unreachable!() };
     let name = Arc::new(Name::default());
     let feed = remote(&["http://state-store.shop:8471".to_owned()])
-        .changes_with(Arc::clone(&name) as Arc<dyn Resolver>);
+        .changes_with(Arc::clone(&name) as Arc<dyn NameResolver>);
     let mut changes = feed.sender().subscribe();
 
     // The feed is not open before the name was resolved.
