@@ -30,10 +30,16 @@ pub(crate) fn command(system: &'static str, topic: &Topic, command: &Command, st
         goconductor.attempt = command.attempt,
         goconductor.redelivery = command.redelivery,
     );
-    if let Some(parent) = started_by(state) {
-        trace::set_parent(&span, &parent);
+    let parent = started_by(state);
+    if let Some(parent) = &parent {
+        trace::set_parent(&span, parent);
     }
-    if let Some(publisher) = SpanContext::read(command.trace.as_deref(), None) {
+    // The first command, if it is dispatched locally, has the start as its cause and as its parent.
+    let is_parent = |publisher: &SpanContext| {
+        parent.as_ref().is_some_and(|parent| parent.span_id() == publisher.span_id())
+    };
+    let publisher = SpanContext::read(command.trace.as_deref(), None);
+    if let Some(publisher) = publisher.filter(|publisher| !is_parent(publisher)) {
         trace::add_link(&span, &publisher);
     }
     let running = state.step(command.step).and_then(|step| step.progress(command.side).running.as_ref());
