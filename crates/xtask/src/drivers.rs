@@ -41,10 +41,11 @@ const DRIVERS: &[Driver] = &[
         &["saga-executor", "remote", "process"],
         &["crates/saga-executor/src", "crates/remote/src", "crates/process/src/serve"],
     ),
+    // service-kit: the exporter of telemetry.
     driver(
         "hyper-util",
-        &["saga-executor", "process"],
-        &["crates/saga-executor/src", "crates/process/src/serve"],
+        &["saga-executor", "process", "service-kit"],
+        &["crates/saga-executor/src", "crates/process/src/serve", "crates/service-kit/src/telemetry/otlp"],
     ),
     // cli: the participants of the demo. The tests run servers for an HTTP client.
     Driver {

@@ -114,14 +114,17 @@ fn rolled_back(
             problems.push(format!("the parent of the call {name} is {:?}", received.map(|span| &span.name)));
         }
     }
-    for kind in ["process stock", "process payments"] {
-        let consumed: Vec<_> = trace.spans.iter().filter(|span| span.name.starts_with(kind)).collect();
-        if consumed.is_empty() {
-            problems.push(format!("no span {kind:?}"));
+    for service in ["process stock", "process payments"] {
+        if !trace.spans.iter().any(|span| span.name.starts_with(service)) {
+            problems.push(format!("no span {service:?}"));
         }
-        for span in consumed.iter().filter(|span| span.links.is_empty()) {
-            problems.push(format!("{} is not linked to the span that published its command", span.name));
-        }
+    }
+    // Without a queue, the start itself dispatches the first command and is the parent of its span.
+    let is_published = trace.spans.iter().any(|span| span.tag("span.kind") == "producer");
+    let consumed = trace.spans.iter().filter(|span| span.tag("span.kind") == "consumer");
+    let unlinked = consumed.filter(|span| span.links.is_empty()).count();
+    if unlinked > usize::from(!is_published) {
+        problems.push(format!("{unlinked} commands are not linked to the span that published them"));
     }
     problems
 }
@@ -206,7 +209,8 @@ async fn order_is_one_trace_over_processes_and_a_takeover() {
     let (true, Some(jaeger)) = (possible(), Jaeger::of_run()) else { return };
     let _one = ONE.lock().await;
     let options = ClusterOptions {
-        queue: Broker::Kafka(1),
+        // It delivers the messages of a killed consumer without the wait of a Kafka group.
+        queue: Broker::Nats(1),
         more_queues: Vec::new(),
         each: 1,
         services: ["stock", "payments"].map(str::to_owned).to_vec(),
