@@ -156,7 +156,7 @@ async fn reader_of_an_empty_database_creates_nothing() {
     Database::with("", |database| async move {
         let refused = PostgresStore::connect_reading(&database.url, 2).await;
         let message = refused.expect_err("an empty database is refused").to_string();
-        assert!(message.contains("it is empty; name the right database"), "{message}");
+        assert!(message.contains("it is empty; name the right location"), "{message}");
         // Fails if the reader created it.
         execute(&database.url, "CREATE TABLE schema_version (version BIGINT NOT NULL)").await;
         execute(&database.url, "DROP TABLE schema_version").await;
