@@ -13,7 +13,9 @@ use crate::defaults::{DEFAULT_NAMESPACE, DEFAULT_SERVER, NAMESPACE_VARIABLE, SER
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCandidates, Shell};
 use goconductor_service_kit::config::{Flag, ListenAddress, Sources};
+use goconductor_service_kit::duration;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[cfg(feature = "bench")]
 pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
@@ -133,6 +135,8 @@ pub(crate) enum CliCommand {
     #[cfg(feature = "bench")]
     #[command(hide = true)]
     BenchParticipants(ParticipantsArgs),
+    /// Check that a server is ready; exit with 0 if it is and with 1 otherwise
+    Health(HealthArgs),
     /// Explain an error code
     Explain {
         /// Error code, such as GC2004 (default: list all codes)
@@ -317,6 +321,17 @@ pub(crate) enum DlqCommand {
 pub(crate) enum ConfigCommand {
     /// Show each setting and its origin, with secrets masked
     Explain(SettingArgs),
+}
+
+/// Arguments of `goconductor health`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HealthArgs {
+    /// Only check that the process responds, even if it is not ready
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Maximum time to wait for the response
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "3s")]
+    pub(crate) timeout: Duration,
 }
 
 /// The store of a command that needs no server.

@@ -6,6 +6,7 @@ mod completion;
 pub(crate) mod config;
 mod definition;
 mod explain;
+mod health;
 mod lock;
 mod process;
 mod queue;
@@ -42,6 +43,7 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
         | CliCommand::Db(_)
         | CliCommand::Doctor(_)
         | CliCommand::Bench { .. }
+        | CliCommand::Health(_)
         | CliCommand::Explain { .. }
         | CliCommand::Completion { .. }
         | CliCommand::Version => tokio::runtime::Builder::new_current_thread(),
@@ -85,6 +87,7 @@ async fn run(cli: Cli, out: &Output) -> Result {
         CliCommand::Bench { .. } => Err(no_bench()),
         #[cfg(feature = "bench")]
         CliCommand::BenchParticipants(args) => bench::participants(&args).await,
+        CliCommand::Health(args) => health::run(&args, &ServerSession::new(global, out)?).await,
         CliCommand::Explain { code } => explain::run(code.as_deref(), out),
         CliCommand::Completion { shell } => completion::run(shell, out),
         CliCommand::Version => version(out),

@@ -29,8 +29,9 @@ pub use follow::Follow;
 pub use response::{
     AppliedDefinition, Count, Counts, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord,
     DeletedService, ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process,
-    ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, Released, ServiceList,
-    ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
+    ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, ReadinessCheck, Released,
+    ServerReadiness, ServiceList, ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow,
+    WorkflowPage,
 };
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 
@@ -112,6 +113,16 @@ impl Client {
     pub async fn ready(&self) -> Result<(), Error> {
         let request = self.http.get(self.url(&["readyz"])).timeout(CALL_TIMEOUT);
         self.send(request).await.map(|_| ())
+    }
+
+    /// Returns the readiness of the server. A server that is not ready is no error: its response names the failed checks.
+    ///
+    /// # Errors
+    /// Returns an error if the server cannot be reached, or if its response is not that of a GoConductor server.
+    pub async fn readiness(&self) -> Result<Reply<ServerReadiness>, Error> {
+        let request = self.http.get(self.url(&["readyz"])).timeout(CALL_TIMEOUT);
+        let response = request.send().await.map_err(|error| self.transport_error(error))?;
+        self.read(response).await
     }
 
     /// Returns the health of the server.

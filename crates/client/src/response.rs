@@ -401,6 +401,30 @@ pub struct Health {
     pub status: String,
 }
 
+/// The readiness of a server.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ServerReadiness {
+    /// The status in one word.
+    pub status: String,
+    /// Whether the server accepts work.
+    pub ready: bool,
+    /// The results of its checks.
+    #[serde(default)]
+    pub checks: Vec<ReadinessCheck>,
+}
+
+/// Result of a readiness check of a server.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ReadinessCheck {
+    /// The name of the check.
+    pub name: String,
+    /// Whether the check passed.
+    pub ok: bool,
+    /// The error, if the check failed.
+    #[serde(default)]
+    pub detail: Option<String>,
+}
+
 /// The version of a server.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]

@@ -1,6 +1,6 @@
 //! Exit codes, and the separation of data and messages.
 
-use crate::command::{run, run_args, run_with_input};
+use crate::command::{UNREACHABLE, run, run_args, run_with_input};
 use crate::server::{id, serve};
 
 #[test]
@@ -40,6 +40,33 @@ fn wait_exits_with_the_outcome_of_the_workflow() {
             assert_eq!(output.code, code, "watch {nth}: {}", output.stderr);
         }
     }
+}
+
+#[test]
+fn health_exits_with_0_or_1() {
+    let server = serve();
+    let healthy = run(&server, "health");
+    assert_eq!((healthy.code, healthy.stdout.as_str(), healthy.stderr.as_str()), (0, "ok\n", ""));
+    let unready = run(&format!("{server}/unready"), "health");
+    assert_eq!((unready.code, unready.stdout.as_str()), (1, ""));
+    let expected = "/unready is not healthy: it is unready\n  database: refused\n";
+    assert!(unready.stderr.ends_with(expected), "{}", unready.stderr);
+    assert_eq!(run(&format!("{server}/unready"), "health --live").code, 0);
+    let silent = run(&format!("{server}/silent"), "health --timeout 50ms");
+    assert_eq!(silent.code, 1);
+    assert!(
+        silent.stderr.ends_with("/silent is not healthy: no response within 50ms\n"),
+        "{}",
+        silent.stderr
+    );
+    // Neither a server of another kind nor a missing one is healthy.
+    for other in [format!("{server}/other"), UNREACHABLE.to_owned()] {
+        for args in ["health", "health --live"] {
+            assert_eq!(run(&other, args).code, 1, "{args} of {other}");
+        }
+    }
+    let json = run(&server, "health -o json");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json.stdout).unwrap()["ready"], true);
 }
 
 #[test]

@@ -119,6 +119,11 @@ pub(crate) fn serve() -> String {
         .route("/api/v1/workflows/{id}/result", get(result))
         .route("/api/v1/workflows/{id}/cancel", post(cancel))
         .route("/api/v1/definitions/{name}", get(definition).put(apply))
+        .route("/readyz", get(|| async { Json(json!({"status": "ok", "ready": true, "checks": []})) }))
+        .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
+        .route("/unready/readyz", get(unready))
+        .route("/unready/healthz", get(|| async { Json(json!({"status": "ok"})) }))
+        .route("/silent/readyz", get(std::future::pending::<Response>))
         .fallback(any(|| async { problem(StatusCode::NOT_FOUND, "resource not found") }));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -131,6 +136,13 @@ pub(crate) fn serve() -> String {
         });
     });
     format!("http://{address}")
+}
+
+async fn unready() -> Response {
+    let checks =
+        json!([{"name": "queue", "ok": true}, {"name": "database", "ok": false, "detail": "refused"}]);
+    let body = json!({"status": "unready", "ready": false, "checks": checks});
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
 async fn definition(Path(name): Path<String>) -> Response {
