@@ -28,7 +28,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     host.open(router(dependencies));
     let info_changed = queues.view_changed();
     let info = move || ProcessInfo { queue: Some(queues.view()), ..ProcessInfo::default() };
-    let (name, address) = (process.name, host.address());
+    let (name, address) = (process.name, host.advertised());
     let membership =
         MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed);
     process.drain.draining().await;

@@ -9,7 +9,9 @@ use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
-use goconductor_process::{Listeners, MembershipLease, until_failure};
+use goconductor_process::{
+    Listeners, MembershipLease, advertised_address, notify_service_manager, until_failure,
+};
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::{Executor, WorkerAcceptor};
@@ -25,7 +27,7 @@ use goconductor_store::{
 use goconductor_transition::{Engine, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The bits of a fencing token that one run of the process can use. The next run starts above them.
 const TOKEN_BITS: u32 = 32;
@@ -44,6 +46,19 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     // Bind before the database is opened: an address in use is the most frequent mistake.
     let listeners = Listeners::bind(&config.listen, &config).await?;
     let address = listeners.local_addr().context("failed to read the local address")?;
+    let drain = Drain::new();
+    // Before the database is opened, because a migration of its schema can take longer than a start may take.
+    let started: Arc<OnceLock<Readiness>> = Arc::default();
+    let readiness = Arc::clone(&started);
+    notify_service_manager(&drain, config.shutdown_limit(), move || {
+        let readiness = readiness.get().cloned();
+        async move {
+            match readiness {
+                Some(readiness) => readiness.report().await.to_result(),
+                None => Err("starting".to_owned()),
+            }
+        }
+    });
     let policy = goconductor_process::schema_policy(&config);
     let backend = open(location(&config, &args), policy).await?;
     // The in-process queue lost its messages when the previous process ended. Dispatch the commands again.
@@ -51,13 +66,13 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     if expired > 0 {
         tracing::info!(commands = expired, "dispatcher reset commands of an earlier process");
     }
-    let drain = Drain::new();
     drain.on_signals(config.shutdown_limit()).context("failed to install the signal handlers")?;
     goconductor_supervisor::arm();
     // Boxed, because the future of a server is large.
     let server = Box::pin(async {
         let services =
             DevServices::start(&config, instance, backend, metrics, &args, address, drain.clone()).await?;
+        drop(started.set(services.gateway.readiness.clone()));
         print_banner(&config.listen.with_port(address.port()).to_string(), &config, &args);
         services.serve(listeners).await
     });
@@ -146,7 +161,7 @@ impl DevServices {
         let membership = MembershipLease::start(
             "saga-executor",
             &instance,
-            address,
+            advertised_address(config, address),
             store.clone(),
             executor.process_info(),
         );

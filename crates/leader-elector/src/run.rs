@@ -23,7 +23,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     host.open(router);
     // The elector works without a state store. It only registers itself there, so that it is listed.
     let membership = process.state_stores()?.map(|store| {
-        let (name, address) = (process.name, host.address());
+        let (name, address) = (process.name, host.advertised());
         MembershipLease::start(name, &process.instance, address, Arc::new(store), ProcessInfo::default)
     });
     process.drain.draining().await;

@@ -1,10 +1,12 @@
 //! The port of a process. It serves health and metrics from the start, and the service once it is open. REST over
 //! HTTP/1.1 and gRPC over HTTP/2 share it.
 
+use crate::advertised::advertised_address;
 use crate::listener::LimitedListener;
 use crate::listeners::Listeners;
 use crate::process::Process;
 use crate::serve::serve;
+use crate::service_manager::notify_service_manager;
 use anyhow::Context;
 use axum::Router;
 use axum::body::Body;
@@ -13,10 +15,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use goconductor_service_kit::config::ListenAddress;
-use goconductor_service_kit::health::Readiness;
+use goconductor_service_kit::health::{Readiness, ReadinessReport};
 use goconductor_service_kit::telemetry::Metrics;
 use serde_json::json;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -25,11 +26,13 @@ use tower::ServiceExt;
 
 /// Timeout for requests in flight to complete at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// The state of a process that is ready, in `/readyz`.
+const READY: &str = "ok";
 
 /// The port of a process.
 #[derive(Debug)]
 pub struct Host {
-    address: SocketAddr,
+    advertised: String,
     service: Arc<OnceLock<Router>>,
     closing: CancellationToken,
     serving: JoinHandle<()>,
@@ -61,16 +64,23 @@ impl Host {
         let closing = CancellationToken::new();
         let max = usize::try_from(process.config.limits.connections).unwrap_or(usize::MAX);
         let connections = LimitedListener::new(listeners, max);
-        let serving =
-            goconductor_supervisor::spawn("server", serve(connections, router(surface), closing.clone()));
+        let serving = goconductor_supervisor::spawn(
+            "server",
+            serve(connections, router(surface.clone()), closing.clone()),
+        );
+        notify_service_manager(&process.drain, process.config.shutdown_limit(), move || {
+            let surface = surface.clone();
+            async move { surface.check().await }
+        });
         tracing::info!(%address, service = process.name, "service started to listen");
-        Ok(Self { address, service, closing, serving })
+        let advertised = advertised_address(&process.config, address);
+        Ok(Self { advertised, service, closing, serving })
     }
 
-    /// Returns the address that the process listens on.
+    /// Returns the address under which other processes reach this one.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn advertised(&self) -> &str {
+        &self.advertised
     }
 
     /// Opens the service.
@@ -106,16 +116,31 @@ fn router(surface: Surface) -> Router {
         .with_state(surface)
 }
 
+impl Surface {
+    /// Returns the state of the process in one word, and the results of its checks.
+    async fn state(&self) -> (&'static str, ReadinessReport) {
+        let report = self.readiness.report().await;
+        let open = self.service.get().is_some();
+        let status = match (self.draining.is_cancelled(), open, report.ready) {
+            (true, _, _) => "draining",
+            (false, false, _) => "starting",
+            (false, true, false) => "unready",
+            (false, true, true) => READY,
+        };
+        (status, report)
+    }
+
+    /// Returns the reason why the process is not ready.
+    async fn check(&self) -> Result<(), String> {
+        let (status, report) = self.state().await;
+        report.to_result()?;
+        if status == READY { Ok(()) } else { Err(status.to_owned()) }
+    }
+}
+
 async fn readyz(State(surface): State<Surface>) -> Response {
-    let report = surface.readiness.report().await;
-    let open = surface.service.get().is_some();
-    let status = match (surface.draining.is_cancelled(), open, report.ready) {
-        (true, _, _) => "draining",
-        (false, false, _) => "starting",
-        (false, true, false) => "unready",
-        (false, true, true) => "ok",
-    };
-    let ready = status == "ok";
+    let (status, report) = surface.state().await;
+    let ready = status == READY;
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, axum::Json(json!({"status": status, "ready": ready, "checks": report.checks}))).into_response()
 }

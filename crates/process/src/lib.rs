@@ -5,6 +5,7 @@
 //! - [`Host`] is the port of the service.
 //! - [`Backends`] are the store, the queue and the engine, as configured.
 //! - [`MembershipLease`] keeps the process a member of the cluster.
+//! - [`notify_service_manager`] reports the state of the process to systemd.
 //!
 //! A process listens immediately, and `/readyz` reports what is still missing. Processes can therefore be started in any
 //! order: what is open does not wait for the rest, and a service that is not open answers that the call can be retried.
@@ -14,6 +15,7 @@
 //! Invariants: liveness depends on nothing; readiness never reports a service that does not work; a configuration that
 //! cannot work ends the process at its start, with the problem and its position; resources are released in order.
 
+mod advertised;
 mod arguments;
 mod backends;
 mod election;
@@ -29,8 +31,10 @@ mod process;
 mod queues;
 mod run;
 mod serve;
+mod service_manager;
 mod start_rules;
 
+pub use advertised::advertised_address;
 pub use backends::{Backends, database_location, open_database, schema_policy};
 pub use host::Host;
 pub use listener::{LimitedConnection, LimitedListener};
@@ -39,6 +43,7 @@ pub use membership::MembershipLease;
 pub use process::Process;
 pub use run::{chain, main, until_failure};
 pub use serve::{ResponseHold, serve};
+pub use service_manager::notify_service_manager;
 pub use start_rules::current as current_start_rules;
 
 /// Returns the reason why a build without the driver of a backend refuses the backend.

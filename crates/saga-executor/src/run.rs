@@ -50,7 +50,7 @@ pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Res
     host.open(router);
     let (info, info_changed) = (executor.process_info(), queues.view_changed());
     let info = move || ProcessInfo { queue: Some(queues.view()), ..info() };
-    let (name, address) = (process.name, host.address());
+    let (name, address) = (process.name, host.advertised());
     let membership =
         MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed);
     let running = goconductor_supervisor::spawn("executor", executor.run(stop));

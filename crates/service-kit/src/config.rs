@@ -56,6 +56,8 @@ pub struct Config {
     pub listen: ListenAddress,
     /// Whether the listening addresses may be reachable from other machines, although the API has no authentication.
     pub allow_insecure_bind: bool,
+    /// Address under which other processes reach this one, if it is not its listening address.
+    pub advertise: Option<ListenAddress>,
     /// Directory of local files.
     pub data_dir: PathBuf,
     /// The database of durable state.
@@ -180,6 +182,7 @@ impl Config {
         let config = Self {
             listen: reader.get("listen", &value::address(), listen),
             allow_insecure_bind: reader.get("allow_insecure_bind", &value::boolean(), false),
+            advertise: reader.optional("advertise", &value::address()),
             data_dir: reader.get("data_dir", &value::path(), PathBuf::from("goconductor-data")),
             state_store: state_store::read(reader),
             queue: queue::read(reader),
@@ -278,6 +281,10 @@ impl Config {
             if !self.allows(address) {
                 reader.problem(path, reader.origin(path), insecure_bind(&address.to_string()));
             }
+        }
+        if let Some(advertise) = self.advertise.as_ref().filter(|address| !address.is_destination()) {
+            let message = format!("{advertise} is not an address to which other processes can connect");
+            reader.problem("advertise", reader.origin("advertise"), message);
         }
         if !self.executor.duty_shards.is_power_of_two() {
             let message = "must be 1, 2, 4, 8 or 16, so that all shards have the same size";

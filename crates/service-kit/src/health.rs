@@ -90,6 +90,22 @@ pub struct ReadinessReport {
     pub checks: Vec<CheckReport>,
 }
 
+impl ReadinessReport {
+    /// Returns the failed checks as one text, if there are any.
+    ///
+    /// # Errors
+    /// Returns the name and the error of each failed check.
+    pub fn to_result(&self) -> Result<(), String> {
+        let failed: Vec<String> = self
+            .checks
+            .iter()
+            .filter(|check| !check.ok)
+            .map(|check| format!("{}: {}", check.name, check.detail.as_deref().unwrap_or("failed")))
+            .collect();
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+}
+
 /// Result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
@@ -108,7 +124,9 @@ mod tests {
 
     #[tokio::test]
     async fn service_without_checks_is_ready() {
-        assert_eq!(Readiness::new().report().await, ReadinessReport { ready: true, checks: Vec::new() });
+        let report = Readiness::new().report().await;
+        assert_eq!(report, ReadinessReport { ready: true, checks: Vec::new() });
+        assert_eq!(report.to_result(), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -119,7 +137,12 @@ mod tests {
         readiness.add("stuck", std::future::pending);
         readiness.add("broken", || async { panic!("on purpose") });
         readiness.add("good", || async { Ok(()) });
-        let report = serde_json::to_value(readiness.report().await).expect("a report is serializable");
+        let report = readiness.report().await;
+        assert_eq!(
+            report.to_result(),
+            Err("bad: the disk is full; stuck: no response within 2s; broken: the check panicked".to_owned())
+        );
+        let report = serde_json::to_value(report).expect("a report is serializable");
         assert_eq!(
             report,
             serde_json::json!({

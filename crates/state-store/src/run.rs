@@ -36,8 +36,13 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         process.drain.token().cancelled_owned(),
     );
     let maintenance = goconductor_supervisor::spawn("maintenance", maintenance);
-    let membership =
-        MembershipLease::start(process.name, &process.instance, host.address(), store, ProcessInfo::default);
+    let membership = MembershipLease::start(
+        process.name,
+        &process.instance,
+        host.advertised(),
+        store,
+        ProcessInfo::default,
+    );
     process.drain.draining().await;
     membership.withdraw().await;
     maintenance.await?;

@@ -21,6 +21,12 @@ type SettingRow = (&'static str, &'static str, &'static str);
 const SETTINGS: &[SettingRow] = &[
     ("listen", "address", "Address on which the gateway listens"),
     ("allow_insecure_bind", "boolean", "Allow an address other than loopback, without authentication"),
+    (
+        "advertise",
+        "address",
+        "Address under which other processes reach this one (default: the listening address, and the address of the \
+         network interface in place of `0.0.0.0` or `[::]`)",
+    ),
     ("data_dir", "path", "Directory of local files"),
     (
         "state_store.backend",

@@ -27,6 +27,7 @@ mod removal;
 mod restore;
 mod rollback;
 mod sdk;
+mod service_manager;
 mod shortage;
 mod stored;
 mod traces;

@@ -40,6 +40,12 @@ impl ListenAddress {
         }
     }
 
+    /// Returns whether a client can connect to the address: it has a port, and its host is not `0.0.0.0` or `[::]`.
+    pub(super) fn is_destination(&self) -> bool {
+        let is_any = matches!(self, Self::Ip(address) if address.ip().to_canonical().is_unspecified());
+        self.port() != 0 && !is_any
+    }
+
     /// Returns the same host with another port.
     #[must_use]
     pub fn with_port(&self, port: u16) -> Self {
