@@ -88,7 +88,9 @@ pub fn database_location(config: &Config) -> DatabaseLocation<'_> {
         (StateStoreBackend::Sqlite, Some(url)) => {
             DatabaseLocation::Sqlite(Path::new(url.expose().trim_start_matches("sqlite://")).into())
         }
-        (StateStoreBackend::Sqlite | StateStoreBackend::Postgres, None) => {
+        // A process that connects to state stores needs no URL. Without one, PostgreSQL is refused and SQLite is not used.
+        (StateStoreBackend::Postgres, None) => DatabaseLocation::Postgres { url: "", max_connections: 1 },
+        (StateStoreBackend::Sqlite, None) => {
             DatabaseLocation::Sqlite(config.data_dir.join(DATABASE_FILE).into())
         }
     }
@@ -105,4 +107,27 @@ fn open_queues(process: &Process, store: &Arc<dyn Store>) -> anyhow::Result<Arc<
     goconductor_telemetry::describe(goconductor_queue::metrics::ALL);
     let factory = ConfiguredQueues { config, store: store.clone(), identity: process.instance.clone() };
     QueueMigrator::new(store.clone(), Arc::new(factory)).context("queue")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goconductor_service_kit::config::{Flag, Sources};
+
+    #[tokio::test]
+    async fn postgres_without_url_is_refused_also_next_to_other_state_stores() {
+        let flag = |(path, value): (&str, &str)| Flag {
+            path: path.to_owned(),
+            value: value.to_owned(),
+            name: "--set".to_owned(),
+        };
+        let settings =
+            [("state_store.backend", "postgres"), ("state_store.endpoints", "http://127.0.0.1:8471")];
+        let flags = settings.map(flag).to_vec();
+        let config = Config::load(&Sources { flags, ..Sources::default() }).expect("a client needs no URL");
+        let refused = open_database(&config).await.err().expect("the URL is missing");
+        assert!(!refused.is_retryable(), "{refused}");
+        let has_driver = cfg!(feature = "postgres");
+        assert_eq!(refused.to_string().contains("state_store.url is missing"), has_driver, "{refused}");
+    }
 }

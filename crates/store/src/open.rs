@@ -52,6 +52,13 @@ pub async fn open_with(
 ) -> Result<Arc<dyn Store>, Error> {
     Ok(match location {
         #[cfg(feature = "postgres")]
+        DatabaseLocation::Postgres { url: "", .. } | DatabaseLocation::PostgresReadOnly { url: "", .. } => {
+            return Err(Error::configuration(
+                "state_store.url is missing: set it to the address of PostgreSQL, such as \
+                 postgres://user@127.0.0.1/goconductor",
+            ));
+        }
+        #[cfg(feature = "postgres")]
         DatabaseLocation::Postgres { url, max_connections } => {
             Arc::new(crate::postgres::PostgresStore::connect_with(url, max_connections, policy).await?)
         }
