@@ -9,9 +9,7 @@ use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
-use goconductor_process::{
-    Listeners, MembershipLease, advertised_address, notify_service_manager, until_failure,
-};
+use goconductor_process::{Listeners, MembershipLease, advertised_address, notify_systemd, until_failure};
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::{Executor, WorkerAcceptor};
@@ -50,7 +48,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     // Before the database is opened, because a migration of its schema can take longer than a start may take.
     let started: Arc<OnceLock<Readiness>> = Arc::default();
     let readiness = Arc::clone(&started);
-    notify_service_manager(&drain, config.shutdown_limit(), move || {
+    notify_systemd(&drain, config.shutdown_limit(), move || {
         let readiness = readiness.get().cloned();
         async move {
             match readiness {

@@ -6,7 +6,7 @@ use crate::listener::LimitedListener;
 use crate::listeners::Listeners;
 use crate::process::Process;
 use crate::serve::serve;
-use crate::service_manager::notify_service_manager;
+use crate::systemd::notify_systemd;
 use anyhow::Context;
 use axum::Router;
 use axum::body::Body;
@@ -68,7 +68,7 @@ impl Host {
             "server",
             serve(connections, router(surface.clone()), closing.clone()),
         );
-        notify_service_manager(&process.drain, process.config.shutdown_limit(), move || {
+        notify_systemd(&process.drain, process.config.shutdown_limit(), move || {
             let surface = surface.clone();
             async move { surface.check().await }
         });

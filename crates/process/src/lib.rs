@@ -5,7 +5,7 @@
 //! - [`Host`] is the port of the service.
 //! - [`Backends`] are the store, the queue and the engine, as configured.
 //! - [`MembershipLease`] keeps the process a member of the cluster.
-//! - [`notify_service_manager`] reports the state of the process to systemd.
+//! - [`notify_systemd`] reports the state of the process to systemd.
 //!
 //! A process listens immediately, and `/readyz` reports what is still missing. Processes can therefore be started in any
 //! order: what is open does not wait for the rest, and a service that is not open answers that the call can be retried.
@@ -31,8 +31,8 @@ mod process;
 mod queues;
 mod run;
 mod serve;
-mod service_manager;
 mod start_rules;
+mod systemd;
 
 pub use advertised::advertised_address;
 pub use backends::{Backends, database_location, open_database, schema_policy};
@@ -43,8 +43,8 @@ pub use membership::MembershipLease;
 pub use process::Process;
 pub use run::{chain, main, until_failure};
 pub use serve::{ResponseHold, serve};
-pub use service_manager::notify_service_manager;
 pub use start_rules::current as current_start_rules;
+pub use systemd::notify_systemd;
 
 /// Returns the reason why a build without the driver of a backend refuses the backend.
 fn missing_driver(setting: &str, feature: &str) -> String {

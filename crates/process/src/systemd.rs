@@ -25,7 +25,7 @@ const MAX_STATUS: usize = 500;
 ///
 /// `readiness` returns the reason why the process is not ready, which must not contain a secret. `shutdown_limit` is the
 /// maximum duration of the drain.
-pub fn notify_service_manager<F>(
+pub fn notify_systemd<F>(
     drain: &Drain,
     shutdown_limit: Duration,
     readiness: impl Fn() -> F + Send + Sync + 'static,
@@ -40,7 +40,7 @@ pub fn notify_service_manager<F>(
         // The watchdog has a loop of its own, because a readiness check can take longer than its timeout.
         tokio::join!(feed_watchdog(), report_state(drain, shutdown_limit, readiness));
     };
-    drop(goconductor_supervisor::spawn("service-manager", notifications));
+    drop(goconductor_supervisor::spawn("systemd-notifier", notifications));
 }
 
 /// Notifies the watchdog as long as the process works. A runtime whose threads are all blocked does not poll this future,
