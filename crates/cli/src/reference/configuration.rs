@@ -277,6 +277,7 @@ mod tests {
 
     /// Settings without a default, with a valid value.
     const OPTIONAL: &[(&str, &str)] = &[
+        ("advertise", "127.0.0.1:8472"),
         ("state_store.url", "sqlite:///data/goconductor.db"),
         ("queue.brokers", "127.0.0.1:9092"),
         ("queue.replication", "1"),
