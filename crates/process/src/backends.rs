@@ -125,7 +125,7 @@ mod tests {
             [("state_store.backend", "postgres"), ("state_store.endpoints", "http://127.0.0.1:8471")];
         let flags = settings.map(flag).to_vec();
         let config = Config::load(&Sources { flags, ..Sources::default() }).expect("a client needs no URL");
-        let refused = open_database(&config).await.err().expect("the URL is missing");
+        let refused = open_database(&config).await.expect_err("the URL is missing");
         assert!(!refused.is_retryable(), "{refused}");
         let has_driver = cfg!(feature = "postgres");
         assert_eq!(refused.to_string().contains("state_store.url is missing"), has_driver, "{refused}");
