@@ -30,7 +30,7 @@ pub fn notify_systemd<F>(
     shutdown_limit: Duration,
     readiness: impl Fn() -> F + Send + Sync + 'static,
 ) where
-    F: Future<Output = Result<(), String>> + Send,
+    F: Future<Output = Result<(), String>> + Send + 'static,
 {
     if std::env::var_os("NOTIFY_SOCKET").is_none_or(|socket| socket.is_empty()) {
         return;
