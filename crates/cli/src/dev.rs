@@ -164,6 +164,8 @@ impl DevServices {
             executor.process_info(),
         );
         let workers = executor.worker_service(drain.token());
+        let readiness = readiness(&store);
+        drop(goconductor_supervisor::spawn("readiness", readiness.clone().record_loop()));
         let gateway = gateway::Dependencies {
             engine: Arc::clone(&engine),
             election: Some(Arc::clone(&election)),
@@ -171,7 +173,7 @@ impl DevServices {
             changes,
             limits: gateway::limits(config),
             admission: gateway::admission(config),
-            readiness: readiness(&store),
+            readiness,
             metrics: metrics.clone(),
             stop: drain.token(),
         };

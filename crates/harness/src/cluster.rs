@@ -154,13 +154,29 @@ impl Cluster {
     }
 
     fn begin(&mut self, name: &str) -> anyhow::Result<()> {
-        let (log, configuration) = (self.log(name), self.configuration());
-        let member =
-            self.members.get_mut(name).with_context(|| format!("the cluster has no process {name}"))?;
-        let log = std::fs::File::options().create(true).append(true).open(log)?;
-        let path = match &member.binaries {
-            Some(folder) => folder.join(member.binary),
-            None => Path::new(goconductor()?.as_std().get_program()).with_file_name(member.binary),
+        let log = std::fs::File::options().create(true).append(true).open(self.log(name))?;
+        let missing = || format!("the cluster has no process {name}");
+        let member = self.members.get(name).with_context(missing)?;
+        let mut command = self.command_in(member.binaries.as_deref(), member.binary, member.port)?;
+        command.args(&member.arguments).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn()?;
+        self.members.get_mut(name).with_context(missing)?.child = Some(child);
+        Ok(())
+    }
+
+    /// A command that runs one more process of the cluster. The cluster does not know the process.
+    ///
+    /// # Errors
+    /// Returns an error if the programs were not built.
+    pub fn command(&self, binary: &str, port: u16) -> anyhow::Result<Command> {
+        self.command_in(None, binary, port)
+    }
+
+    /// A command that runs a process, with the binary of `folder` or of this build.
+    fn command_in(&self, folder: Option<&Path>, binary: &str, port: u16) -> anyhow::Result<Command> {
+        let path = match folder {
+            Some(folder) => folder.join(binary),
+            None => Path::new(goconductor()?.as_std().get_program()).with_file_name(binary),
         };
         let mut command = Command::new(path);
         for (variable, _) in std::env::vars_os() {
@@ -168,18 +184,10 @@ impl Cluster {
                 command.env_remove(variable);
             }
         }
-        let child = command
-            .arg("--config")
-            .arg(configuration)
-            .args(["--listen", &format!("127.0.0.1:{}", member.port)])
-            .args(&member.arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()?;
-        member.child = Some(child);
-        Ok(())
+        let listen = format!("127.0.0.1:{port}");
+        command.arg("--config").arg(self.configuration()).args(["--listen", &listen]);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        Ok(command)
     }
 
     async fn ready(&mut self, name: &str) -> anyhow::Result<()> {
@@ -321,14 +329,35 @@ impl Cluster {
     /// # Errors
     /// Returns an error without a proxy, or if the proxy refuses.
     pub async fn cut_database(&self, for_a: Duration) -> anyhow::Result<()> {
-        let proxy = self.proxy.as_ref().context("the cluster has no proxy; set ClusterOptions::proxied")?;
-        let toxics = format!("{}/proxies/{PROXY}/toxics", proxy.url);
+        let toxics = self.toxics()?;
         let toxic = serde_json::json!({"name": "cut", "type": "reset_peer", "attributes": {"timeout": 0}});
         let client = reqwest::Client::new();
         client.post(&toxics).json(&toxic).send().await?.error_for_status()?;
         tokio::time::sleep(for_a).await;
         client.delete(format!("{toxics}/cut")).send().await?.error_for_status()?;
         Ok(())
+    }
+
+    /// Delays every response of the database to the state stores. A delay of zero ends that.
+    ///
+    /// # Errors
+    /// Returns an error without a proxy, or if the proxy refuses.
+    pub async fn delay_database(&self, delay: Duration) -> anyhow::Result<()> {
+        let (toxics, client) = (self.toxics()?, reqwest::Client::new());
+        if delay.is_zero() {
+            client.delete(format!("{toxics}/delay")).send().await?.error_for_status()?;
+            return Ok(());
+        }
+        let latency = u64::try_from(delay.as_millis())?;
+        let toxic =
+            serde_json::json!({"name": "delay", "type": "latency", "attributes": {"latency": latency}});
+        client.post(&toxics).json(&toxic).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    fn toxics(&self) -> anyhow::Result<String> {
+        let proxy = self.proxy.as_ref().context("the cluster has no proxy; set ClusterOptions::proxied")?;
+        Ok(format!("{}/proxies/{PROXY}/toxics", proxy.url))
     }
 
     /// The peak resident memory of each process, in KiB.
@@ -361,10 +390,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         // A failed test does not call `down`, and the servers must not outlive it.
         for script in &self.scripts {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services").join(script);
-            let mut command = std::process::Command::new(path);
-            command.arg("wipe").env("GOCONDUCTOR_SERVICES", &self.services.folder);
-            drop(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status());
+            self.services.wipe(script);
         }
     }
 }

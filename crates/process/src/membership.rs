@@ -1,6 +1,8 @@
 //! The membership of a process in the cluster.
 
+use crate::metrics;
 use goconductor_store::{Announcement, ClusterStore, ProcessInfo, RELEASE};
+use goconductor_transition::clock;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -10,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 /// Time after which a membership expires unless it is renewed. It allows for two lost renewals.
 const TTL: Duration = Duration::from_secs(7);
+/// Longest round trip of a measurement of the clock. The error of a measurement is at most half of it.
+const MAX_ROUND_TRIP: Duration = Duration::from_millis(200);
 /// Timeout of the withdrawal. The membership expires on its own if the withdrawal fails.
 const WITHDRAWAL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -81,7 +85,20 @@ impl MembershipLease {
 }
 
 async fn renew_membership(store: &dyn ClusterStore, announcement: &Announcement) {
-    if let Err(error) = store.announce(announcement).await {
-        tracing::debug!(%error, "renewal of the membership failed");
+    match store.announce(announcement).await {
+        Ok(()) => measure_clock(store).await,
+        Err(error) => tracing::debug!(%error, "renewal of the membership failed"),
+    }
+}
+
+/// Compares the clock of this process with that of the database.
+async fn measure_clock(store: &dyn ClusterStore) {
+    let (began, asked_at) = (clock::monotonic(), clock::now());
+    let Ok(theirs) = store.now().await else { return };
+    let round_trip = clock::monotonic().duration_since(began);
+    if round_trip <= MAX_ROUND_TRIP {
+        let ours = asked_at.after(round_trip / 2);
+        let offset = theirs.since(ours).as_secs_f64() - ours.since(theirs).as_secs_f64();
+        metrics::CLOCK_OFFSET.set(offset);
     }
 }

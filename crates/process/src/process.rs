@@ -43,7 +43,9 @@ impl Process {
         drop(goconductor_supervisor::spawn("metrics", metrics.clone().maintenance_loop()));
         let drain = Drain::new();
         drain.on_signals(config.shutdown_limit()).context("failed to install signal handlers")?;
-        Ok(Self { name, instance, config, metrics, readiness: Readiness::new(), drain })
+        let readiness = Readiness::new();
+        drop(goconductor_supervisor::spawn("readiness", readiness.clone().record_loop()));
+        Ok(Self { name, instance, config, metrics, readiness, drain })
     }
 
     /// Returns a client of the configured state-store processes. Returns `None` if none are configured. Must be called

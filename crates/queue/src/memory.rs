@@ -1,5 +1,6 @@
 //! The in-process queue. It is bounded, and empty after a restart: the ledger publishes lost messages again.
 
+use crate::metrics;
 use crate::{Backlog, Capacity, Consumer, Delivery, DeliveryTag, Error, Message, Queue, Topic};
 use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
@@ -120,6 +121,8 @@ impl Queue for MemoryQueue {
         let state = self.shared.state();
         state.check_open()?;
         let Some(queue) = state.topics.get(topic) else { return Ok(Backlog::default()) };
+        #[allow(clippy::cast_precision_loss, reason = "a topic has far fewer than 2^52 messages")]
+        metrics::LAG.with([topic.to_string().into()]).set(queue.waiting.len() as f64);
         Ok(Backlog {
             waiting: u64::try_from(queue.waiting.len()).unwrap_or(u64::MAX),
             // The clocks of publishers differ, so the first message need not be the oldest. The scan is bounded by the

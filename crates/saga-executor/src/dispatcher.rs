@@ -60,19 +60,39 @@ impl Dispatcher {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let name = format!("duties/{}-of-{}", self.shard.index, self.shard.of);
         while !stop.is_cancelled() {
+            self.record_leadership(false);
             // Cancel-safe: a dropped campaign leaves no candidate behind.
             let elected = tokio::select! {
                 () = stop.cancelled() => return,
                 elected = self.election.campaign(&name, &self.settings.identity) => elected,
             };
             match elected {
-                Ok(leadership) => self.lead(leadership, &stop).await,
+                Ok(leadership) => {
+                    self.record_leadership(true);
+                    let lost = leadership.lost();
+                    // A claim can last longer than the term.
+                    let record_end = async {
+                        lost.await;
+                        self.record_leadership(false);
+                        std::future::pending().await
+                    };
+                    // Cancel-safe: `record_end` never completes.
+                    tokio::select! {
+                        () = self.lead(leadership, &stop) => {}
+                        () = record_end => {}
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(shard = name, %error, "executor failed to campaign; retrying");
                     tokio::time::sleep(POLL_INTERVAL).await;
                 }
             }
         }
+    }
+
+    fn record_leadership(&self, is_leader: bool) {
+        let shard = format!("{}-of-{}", self.shard.index, self.shard.of);
+        metrics::IS_LEADER.with([shard.into()]).set(f64::from(u8::from(is_leader)));
     }
 
     async fn lead(&self, leadership: Leadership, stop: &CancellationToken) {

@@ -11,6 +11,8 @@ goconductor_telemetry::metrics! {
         "Commands that were dropped as duplicates or because their step had ended.");
     counter DEAD_LETTERS("goconductor_dead_letters_total", Count, [],
         "Messages that were stored as dead letters.");
+    gauge IS_LEADER("goconductor_shard_is_leader", Count, ["shard"],
+        "1 while this executor leads the shard of the workflows, else 0.");
     counter REDELIVERIES("goconductor_redeliveries_total", Count, [],
         "Commands that were published again from the dispatch ledger.");
 }

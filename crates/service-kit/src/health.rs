@@ -1,5 +1,6 @@
 //! Readiness of a service: named checks and a report of their results.
 
+use crate::metrics;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::fmt;
@@ -10,6 +11,9 @@ use tokio::task::JoinSet;
 
 /// Timeout of a check. It is shorter than the usual timeout of a probe, so that the probe receives the report.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Interval at which the checks are run for the metrics. A database that is idle is written to as often.
+const RECORD_INTERVAL: Duration = Duration::from_secs(5);
 
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
@@ -38,6 +42,17 @@ impl Readiness {
         let mut checks = self.checks.lock();
         checks.retain(|(known, _)| *known != name);
         checks.push((name, check));
+    }
+
+    /// Records the results of the checks as metrics, at a fixed interval and whenever a report is requested. It never
+    /// returns, so spawn it as a task. Cancel-safe.
+    pub async fn record_loop(self) {
+        let mut ticks = tokio::time::interval(RECORD_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            drop(self.report().await);
+        }
     }
 
     /// Runs all checks concurrently. A check fails if it panics or takes longer than two seconds. A process with a failed
@@ -70,7 +85,17 @@ impl Readiness {
             let detail = Some(failure.to_string());
             reports.push(CheckReport { name: "background_tasks".to_owned(), ok: false, detail });
         }
-        ReadinessReport { ready: reports.iter().all(|check| check.ok), checks: reports }
+        let report = ReadinessReport { ready: reports.iter().all(|check| check.ok), checks: reports };
+        record(&report);
+        report
+    }
+}
+
+fn record(report: &ReadinessReport) {
+    let value = |ok: bool| f64::from(u8::from(ok));
+    metrics::READY.set(value(report.ready));
+    for check in &report.checks {
+        metrics::READY_CHECK.with([check.name.clone().into()]).set(value(check.ok));
     }
 }
 

@@ -17,6 +17,14 @@ use tracing_subscriber::EnvFilter;
 /// minute.
 const SECONDS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
+/// Bucket bounds of the duration of workflows, in seconds: from an idle workflow to days.
+const LONG_SECONDS: [f64; 16] = [
+    0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0,
+    604_800.0,
+];
+/// Bucket bounds of the size of a batch.
+const COUNTS: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0];
+
 /// Interval at which recorded values are folded into the histograms. Without it, they would accumulate between two
 /// scrapes.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
@@ -116,8 +124,13 @@ pub fn init(telemetry: &TelemetryConfig, identity: Identity<'_>) -> Result<Metri
 
 fn install_recorder() -> Result<Metrics, Error> {
     let seconds = Matcher::Suffix("_seconds".to_owned());
-    let builder =
-        PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS).map_err(Error::Buckets)?;
+    let workflows = Matcher::Full("goconductor_workflow_duration_seconds".to_owned());
+    let batches = Matcher::Full("goconductor_store_group_size".to_owned());
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(seconds, &SECONDS)
+        .and_then(|builder| builder.set_buckets_for_metric(workflows, &LONG_SECONDS))
+        .and_then(|builder| builder.set_buckets_for_metric(batches, &COUNTS))
+        .map_err(Error::Buckets)?;
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
     ::metrics::set_global_recorder(recorder).map_err(|_| Error::RecorderTaken)?;

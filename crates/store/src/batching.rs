@@ -91,6 +91,7 @@ impl BatchingStore {
     /// which end when the store is dropped.
     #[must_use]
     pub fn new(backend: Arc<dyn Store>, limits: Limits) -> Self {
+        goconductor_telemetry::describe(metrics::ALL);
         let (requests, queue) = mpsc::channel(limits.queue_depth.max(1));
         let (changes, _) = broadcast::channel(CHANGES);
         let sequencer = Arc::new(ChangeSequencer::default());

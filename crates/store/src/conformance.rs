@@ -24,6 +24,7 @@ mod maintenance;
 mod processes;
 mod queries;
 mod starts;
+mod statistics;
 mod values;
 
 use std::fmt;
@@ -171,6 +172,7 @@ pub const CASES: &[Case] = &[
     Case { name: "batched_reads_return_requested_workflows", run: |f| Box::pin(queries::heads(f)) },
     Case { name: "id_pages_contain_every_workflow", run: |f| Box::pin(queries::ids(f)) },
     Case { name: "backlog_counts_due_rows", run: |f| Box::pin(queries::backlog(f)) },
+    Case { name: "statistics_match_workflows_and_ledger", run: |f| Box::pin(statistics::matching(f)) },
     Case { name: "consistent_store_has_no_orphans", run: |f| Box::pin(queries::orphans(f)) },
     Case { name: "sharded_claim_returns_only_its_shard", run: |f| Box::pin(processes::shards(f)) },
     Case {

@@ -188,7 +188,12 @@ pub struct Claim {
 
 /// Returns the `queue` column of a command's row, by which a claim selects the rows of a lane.
 pub(crate) fn lane_queue(namespace: &str, service: &str, side: Side) -> String {
-    format!("{}/{}/{}", part(namespace), part(service), side.as_str())
+    format!("{}/{}", participant(namespace, service), side.as_str())
+}
+
+/// Returns the name of a service in the names of its lanes.
+pub(crate) fn participant(namespace: &str, service: &str) -> String {
+    format!("{}/{}", part(namespace), part(service))
 }
 
 /// Escapes slashes, so that two lanes never share a queue.

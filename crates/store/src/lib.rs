@@ -53,6 +53,7 @@ mod record;
 mod schema;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod statistics;
 mod workflow;
 
 pub use cluster::{ClusterLayer, ClusterStore};
@@ -83,6 +84,7 @@ pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
 pub use schema::{
     AppliedMigration, Migration, RELEASE, START_RULES, SchemaFit, SchemaPolicy, SchemaStatus, start_rules,
 };
+pub use statistics::{LaneStatistics, NamespaceStatistics, StoreStatistics};
 pub use workflow::{
     Count, ListPage, ListRequest, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,
     WorkflowStore, Write, WriteOutcome, WriteTrace,

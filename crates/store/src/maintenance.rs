@@ -1,7 +1,8 @@
 //! Periodic maintenance, which keeps the size and the speed of a store constant.
 
 use crate::layer::layer;
-use crate::{Error, Store, metrics};
+use crate::statistics::Sampler;
+use crate::{Error, Store, StoreStatistics, metrics};
 use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
 use std::sync::Arc;
@@ -29,11 +30,21 @@ pub trait MaintenanceStore: std::fmt::Debug + Send + Sync {
     async fn vacuum_ledger(&self) -> Result<(), Error> {
         Ok(())
     }
+
+    /// Returns figures about all workflows, for metrics. The call is cheap, however many workflows exist. Returns `None`
+    /// if another process has the database, which then measures it.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn statistics(&self, _now: Timestamp) -> Result<Option<StoreStatistics>, Error> {
+        Ok(None)
+    }
 }
 
 layer!(MaintenanceStore, MaintenanceLayer {
     fn maintain(request: &MaintenanceRequest) -> MaintenanceReport;
     fn vacuum_ledger() -> ();
+    fn statistics(now: Timestamp) -> Option<StoreStatistics>;
 });
 
 /// Default retention of ended workflows.
@@ -73,8 +84,8 @@ impl MaintenanceRequest {
 }
 
 /// Maintains a store until `stop` completes: creates partitions, removes workflows that ended longer than `retention`
-/// ago, and vacuums the ledger. A `retention` of zero keeps all workflows. Any number of processes may do so for the same
-/// database.
+/// ago, vacuums the ledger, and measures the store. A `retention` of zero keeps all workflows. Any number of processes may
+/// do so for the same database.
 pub async fn maintenance_loop(
     store: Arc<dyn Store>,
     retention: Duration,
@@ -83,6 +94,7 @@ pub async fn maintenance_loop(
     let retention = (!retention.is_zero()).then_some(retention);
     tokio::pin!(stop);
     let (mut next_maintenance, mut next_vacuum) = (Instant::now(), Instant::now() + VACUUM_INTERVAL);
+    let (mut sampler, mut next_sample) = (Sampler::default(), Some(Instant::now()));
     loop {
         if Instant::now() >= next_maintenance {
             let pause = match maintain(&store, retention).await {
@@ -101,10 +113,14 @@ pub async fn maintenance_loop(
             }
             next_vacuum = Instant::now() + VACUUM_INTERVAL;
         }
+        if next_sample.is_some_and(|due| Instant::now() >= due) {
+            next_sample = sampler.sample(&*store).await.map(|pause| Instant::now() + pause);
+        }
+        let next = next_maintenance.min(next_vacuum);
         // Safe to cancel: both branches only wait.
         tokio::select! {
             () = &mut stop => return,
-            () = tokio::time::sleep_until(next_maintenance.min(next_vacuum)) => {}
+            () = tokio::time::sleep_until(next_sample.map_or(next, |due| due.min(next))) => {}
         }
     }
 }
@@ -123,6 +139,12 @@ pub(crate) fn first_id(millis: i64) -> WorkflowId {
     WorkflowId(uuid::Uuid::from_u128(millis << 80))
 }
 
+/// Returns the time of the start that a workflow's id contains, in whole milliseconds.
+pub(crate) fn started_at(id: WorkflowId) -> Timestamp {
+    let millis = i64::try_from(id.0.as_u128() >> 80).unwrap_or(i64::MAX);
+    Timestamp(millis.saturating_mul(1000))
+}
+
 /// Returns an id above those of all workflows that ended by a time. A workflow starts before it ends, and ids rise with
 /// the time of the start.
 pub(crate) fn above(ended_by: Timestamp) -> WorkflowId {
@@ -131,7 +153,7 @@ pub(crate) fn above(ended_by: Timestamp) -> WorkflowId {
 
 #[cfg(test)]
 mod tests {
-    use super::{above, first_id};
+    use super::{above, first_id, started_at};
     use goconductor_saga::Timestamp;
 
     #[test]
@@ -142,5 +164,6 @@ mod tests {
         let id = "0199c000-0001-7fff-bfff-ffffffffffff".parse().expect("an id");
         let at = |micros: i64| Timestamp(0x0199_c000_0000 * 1000 + micros);
         assert!(above(at(999)) < id && id < above(at(1000)));
+        assert_eq!(started_at(id), at(1000));
     }
 }

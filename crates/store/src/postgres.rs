@@ -19,6 +19,7 @@ mod read;
 mod row_encoding;
 mod rows;
 mod sqlstate;
+mod statistics;
 mod workflows;
 mod writers;
 

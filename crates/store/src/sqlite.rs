@@ -20,6 +20,7 @@ mod maintenance;
 mod migrations;
 mod read;
 mod rows;
+mod statistics;
 mod workflows;
 mod writer;
 

@@ -50,12 +50,19 @@ pub struct MetricDefinition {
     pub description: &'static str,
 }
 
-/// Registers the descriptions of metrics with the recorder of this process. Repeated calls have no effect.
+/// Registers the descriptions of metrics with the recorder of this process, and the counters without labels. A counter
+/// that first appeared with its first increment would hide this increment from the rates that a monitoring system
+/// computes. Repeated calls have no effect.
 pub fn describe(definitions: &[MetricDefinition]) {
     for definition in definitions {
-        let MetricDefinition { name, kind, unit, description, .. } = *definition;
+        let MetricDefinition { name, kind, unit, labels, description } = *definition;
         match kind {
-            Kind::Counter => metrics::describe_counter!(name, unit, description),
+            Kind::Counter => {
+                metrics::describe_counter!(name, unit, description);
+                if labels.is_empty() {
+                    metrics::counter!(name).increment(0);
+                }
+            }
             Kind::Gauge => metrics::describe_gauge!(name, unit, description),
             Kind::Histogram => metrics::describe_histogram!(name, unit, description),
         }

@@ -101,6 +101,7 @@ impl Engine {
         expressions: Arc<dyn Expressions>,
         settings: Settings,
     ) -> Arc<Self> {
+        goconductor_telemetry::describe(crate::metrics::ALL);
         Arc::new(Self {
             store,
             queue,

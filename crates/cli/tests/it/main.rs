@@ -11,6 +11,7 @@ mod bench;
 mod command;
 mod docs;
 mod exit_codes;
+mod monitoring;
 mod readme;
 mod server;
 mod usage;

@@ -125,7 +125,7 @@ impl ElectionServers {
 }
 
 /// Temporary servers of a test, started by the project's scripts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Services {
     pub(super) folder: PathBuf,
 }
@@ -136,7 +136,20 @@ impl Services {
     /// # Errors
     /// Returns an error if the script fails.
     pub async fn call(&self, script: &str, arguments: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
-        let text = self.output(script, arguments).await?;
+        self.call_with(script, arguments, &[]).await
+    }
+
+    /// Like [`call`](Self::call), with further variables for the script.
+    ///
+    /// # Errors
+    /// Returns an error if the script fails.
+    pub async fn call_with(
+        &self,
+        script: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<BTreeMap<String, String>> {
+        let text = self.output_with(script, arguments, variables).await?;
         let exported = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
         Ok(exported.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect())
     }
@@ -146,9 +159,19 @@ impl Services {
     /// # Errors
     /// Returns an error if the script fails.
     pub async fn output(&self, script: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        self.output_with(script, arguments, &[]).await
+    }
+
+    async fn output_with(
+        &self,
+        script: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services").join(script);
         let mut command = Command::new(path);
         command.args(arguments).env("GOCONDUCTOR_SERVICES", &self.folder).stdin(Stdio::null());
+        command.envs(variables.iter().copied());
         if let Some(cache) = std::env::var_os("GOCONDUCTOR_TEST_CACHE") {
             command.env("GOCONDUCTOR_CACHE", cache);
         }
@@ -157,6 +180,16 @@ impl Services {
             bail!("{script} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+impl Services {
+    /// Stops a server and removes its data, from code that cannot wait for a task. Does nothing if it does not run.
+    pub fn wipe(&self, script: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services").join(script);
+        let mut command = std::process::Command::new(path);
+        command.arg("wipe").env("GOCONDUCTOR_SERVICES", &self.folder);
+        drop(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status());
     }
 }
 

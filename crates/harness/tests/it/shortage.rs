@@ -174,7 +174,7 @@ async fn background_task_that_panics_ends_the_process_with_an_error() {
     let names: Vec<String> =
         tasks.iter().filter(|(_, count)| **count > 0.0).map(|(labels, _)| label(labels)).collect();
     for name in
-        ["sqlite-writer", "store-writes", "executor", "lane-consumer", "membership", "waiters", "metrics"]
+        ["sqlite-writer", "store-writes", "executor", "lane-consumer", "membership", "waiters", "readiness"]
     {
         assert!(names.iter().any(|known| known == name), "{name} is not in {names:?}");
     }

@@ -5,9 +5,9 @@
 
 use super::rows::number;
 use super::sqlstate::{SqlState, sqlstate};
-use super::{PostgresStore, commit, locks, unavailable};
+use super::{PostgresStore, commit, locks, statistics, unavailable};
 use crate::maintenance::{DEFAULT_RETENTION, above, first_id};
-use crate::{ClusterStore, Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore};
+use crate::{ClusterStore, Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore, StoreStatistics};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -47,6 +47,10 @@ impl MaintenanceStore for PostgresStore {
 
     async fn vacuum_ledger(&self) -> Result<(), Error> {
         vacuum_ledger(&mut *self.connection().await?).await
+    }
+
+    async fn statistics(&self, now: Timestamp) -> Result<Option<StoreStatistics>, Error> {
+        statistics::statistics(&mut *self.connection().await?, now).await.map(Some)
     }
 }
 

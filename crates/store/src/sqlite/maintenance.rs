@@ -2,9 +2,9 @@
 //! reuses the freed pages.
 
 use super::rows::{id_bytes, id_of};
-use super::{SqliteStore, clock, locks};
+use super::{SqliteStore, clock, locks, statistics};
 use crate::maintenance::above;
-use crate::{Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore};
+use crate::{Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore, StoreStatistics};
 use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -26,6 +26,10 @@ impl MaintenanceStore for SqliteStore {
             return Ok(MaintenanceReport::default());
         }
         self.write_job(move |connection| remove(connection, &found, ended_by)).await
+    }
+
+    async fn statistics(&self, now: Timestamp) -> Result<Option<StoreStatistics>, Error> {
+        self.read(move |connection| statistics::statistics(connection, now)).await.map(Some)
     }
 }
 

@@ -28,6 +28,8 @@ enum Fault {
     ConflictAbortsBatch,
     CountsRemovedWorkflows,
     CountsRowsBeforeDue,
+    CountsStatisticsBeforeDue,
+    CountsStatisticsOfOneNamespace,
     CreatesVersionPerApply,
     DropsCommands,
     DropsCompensations,
@@ -133,6 +135,16 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::DropsTimers, "ledger_matches_state_with_timers", "the ledger: "),
     (Fault::WritesBatchNonAtomically, "failed_batch_writes_nothing", "the row of a rejected write: "),
     (Fault::DropsEvents, "history_pages_have_no_gaps", "the seqs of the history: "),
+    (
+        Fault::CountsStatisticsBeforeDue,
+        "statistics_match_workflows_and_ledger",
+        "the due rows of a lane after",
+    ),
+    (
+        Fault::CountsStatisticsOfOneNamespace,
+        "statistics_match_workflows_and_ledger",
+        "the oldest running workflow of another namespace: ",
+    ),
     (Fault::ClaimsRowsBeforeDue, "claim_returns_only_due_rows", "the rows claimed before they are due: "),
     (Fault::IgnoresSides, "claim_returns_only_rows_of_requested_lanes", "the rows claimed for "),
     (

@@ -7,6 +7,7 @@ use goconductor_saga::{
     Due, LedgerChange, Owed, OwedKey, Side, State, StepIndex, Timestamp, Transition, WorkflowId,
 };
 use goconductor_store::{EncodedTransition, LedgerRowKey, TransitionWrite, Write, WriteOutcome};
+use goconductor_telemetry::SharedString;
 use goconductor_telemetry::trace::{SpanContext, context_of, is_on, set_error};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -122,6 +123,7 @@ impl Engine {
     ) {
         let Dispatch { mut commands, next_due, cause } = dispatch;
         self.states.put(state);
+        record_progress(record);
         if let Some(at) = next_due {
             self.timer_notifier.notify_due(at);
         }
@@ -174,6 +176,22 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+/// Counts the starts and the ends of workflows. The transitions in between are not counted.
+fn record_progress(record: &EncodedTransition) {
+    if record.from_seq != 0 && !record.ends {
+        return;
+    }
+    let definition: SharedString = format!("{}/{}", record.namespace, record.definition).into();
+    if record.from_seq == 0 {
+        metrics::STARTED.with([definition.clone()]).increment(1);
+    }
+    if let Some(ended_at) = record.ended_at.filter(|_| record.ends) {
+        let labels = [definition, record.status.as_str().into()];
+        metrics::DURATION.with(labels.clone()).record(ended_at.since(record.created_at).as_secs_f64());
+        metrics::ENDED.with(labels).increment(1);
     }
 }
 

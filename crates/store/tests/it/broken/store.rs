@@ -14,8 +14,8 @@ use goconductor_store::{
     LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest,
     Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer,
     MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition,
-    ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write,
-    WriteOutcome,
+    ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, StoreStatistics, WorkflowLayer,
+    WorkflowStore, Write, WriteOutcome,
 };
 
 use super::{Fault, inject};
@@ -508,5 +508,17 @@ impl MaintenanceLayer for FaultyStore {
         }
         let report = self.inner.maintain(&request).await?;
         Ok(MaintenanceReport { more: report.more && self.fault != Fault::StopsMaintenanceEarly, ..report })
+    }
+
+    async fn statistics(&self, now: Timestamp) -> Result<Option<StoreStatistics>, Error> {
+        let is_early = self.fault == Fault::CountsStatisticsBeforeDue;
+        let now = if is_early { now.after(Duration::from_secs(3600)) } else { now };
+        let mut found = self.inner.statistics(now).await?;
+        if self.fault == Fault::CountsStatisticsOfOneNamespace
+            && let Some(statistics) = &mut found
+        {
+            statistics.namespaces.retain(|name, _| name == "default");
+        }
+        Ok(found)
     }
 }

@@ -1,0 +1,289 @@
+//! Each alert of `deploy/monitoring/rules.yaml` fires once, because of a real fault of real processes that a real
+//! Prometheus scrapes.
+//!
+//! The rules are the deployed ones with shorter times; see [`shortened`].
+
+mod prometheus;
+
+use crate::cluster::{ONE, possible};
+use futures::StreamExt;
+use goconductor_harness::{Api, Broker, Cluster, ClusterOptions, ElectionServers, Participants, free_port};
+use goconductor_queue::nats::{NatsQueue, Settings};
+use goconductor_queue::{Message, Queue, Topic};
+use prometheus::{Prometheus, rules_with, shortened};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+/// A step whose compensation has one attempt.
+const FRAGILE: &str = "
+workflow: fragile
+steps:
+  - { name: reserve, run: stock/reserve, compensate: { run: stock/release, retry: { max_attempts: 1 } } }
+  - { name: charge, run: stock/charge, compensate: stock/refund }
+";
+/// A step after the pivot that has one attempt.
+const FINAL: &str = "
+workflow: final
+steps:
+  - { name: charge, run: stock/charge, kind: pivot }
+  - { name: ship, run: stock/ship, kind: retriable, retry: { max_attempts: 1 } }
+";
+/// A step of a service that no worker serves, and that has no address.
+const ORPHAN: &str = "
+workflow: orphan
+steps:
+  - { name: wrap, run: gifts/wrap, compensate: none }
+";
+/// A step of a service whose address refuses connections.
+const DOWN: &str = "
+workflow: down
+steps:
+  - { name: send, run: mail/send, compensate: none, retry: { initial: 100ms, max: 500ms, max_attempts: 100 } }
+";
+/// A step of a service that executes two commands at a time.
+const SLOW: &str = "
+workflow: slow
+steps:
+  - { name: pick, run: shelf/pick, compensate: none }
+";
+
+/// The number of orders that wait for the slow service: more than the threshold of the alert, fewer than the gateway
+/// accepts.
+const BACKLOG: usize = 650;
+/// Time for an alert to fire, on a slow machine.
+const SOON: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_alert_fires_because_of_a_fault() {
+    if !possible() {
+        return;
+    }
+    let _one = ONE.lock().await;
+    let mut world = World::start().await;
+    let rules = rules_with("alert");
+    world.until_quiet().await;
+
+    world.break_sagas().await;
+    world.publish_garbage().await;
+    let _odd = world.start_odd_executor();
+    world
+        .until_firing(&[
+            "GoConductorAttemptErrorBudgetBurn",
+            "GoConductorClockDrift",
+            "GoConductorCompensationFailed",
+            "GoConductorDeadLetters",
+            "GoConductorLedgerOverdue",
+            "GoConductorLogLinesLost",
+            "GoConductorServiceWithoutWorkers",
+            "GoConductorTelemetryLost",
+            "GoConductorWorkflowInError",
+            "GoConductorWorkflowTooOld",
+        ])
+        .await;
+
+    let load = world.grow_backlog().await;
+    world.until_firing(&["GoConductorBacklogGrowing"]).await;
+    load.abort();
+    // The broker loses the messages. The ledger publishes their commands again.
+    world.cluster.services().call("nats.sh", &["lose"]).await.unwrap();
+    world.until_firing(&["GoConductorRedeliveriesHigh"]).await;
+
+    world.cluster.delay_database(Duration::from_millis(900)).await.unwrap();
+    world.until_firing(&["GoConductorStoreSlow"]).await;
+    world.cluster.delay_database(Duration::ZERO).await.unwrap();
+
+    world.cluster.kill("elector-1").await.unwrap();
+    world.until_firing(&["GoConductorTargetDown"]).await;
+
+    world.cluster.services().call("postgres.sh", &["kill"]).await.unwrap();
+    let mut requests = world.request_without_end();
+    world
+        .until_firing(&[
+            "GoConductorApiErrorBudgetBurn",
+            "GoConductorNoLeader",
+            "GoConductorProcessNotReady",
+            "GoConductorStoreNotWritable",
+            "GoConductorStoreWriteErrors",
+        ])
+        .await;
+    requests.abort_all();
+    let missing: Vec<&String> = rules.difference(&world.fired).collect();
+    assert!(missing.is_empty(), "{missing:?} did not fire");
+    world.prometheus.down().await;
+    world.cluster.down().await.unwrap();
+}
+
+/// A cluster, its participants, and the Prometheus that scrapes its processes.
+struct World {
+    cluster: Cluster,
+    prometheus: Prometheus,
+    /// The alerts that have fired so far.
+    fired: BTreeSet<String>,
+}
+
+impl World {
+    async fn start() -> Self {
+        monitoring(&["tools"]).await;
+        let options = ClusterOptions {
+            queue: Broker::Nats(1),
+            more_queues: Vec::new(),
+            each: 1,
+            services: Vec::new(),
+            proxied: true,
+            election: ElectionServers::Postgres,
+            settings: "executor: { redelivery: 1s }\n".to_owned(),
+            binaries: None,
+        };
+        let cluster = Cluster::start(options).await.unwrap();
+        let participants = Participants::start().await.unwrap();
+        let api = &cluster.gateways[0];
+        api.serve("stock", &participants.url("stock")).await.unwrap();
+        api.serve("mail", &format!("http://127.0.0.1:{}", free_port().unwrap())).await.unwrap();
+        let shelf = json!({"http": {"url": participants.url("shelf")}, "max_in_flight": 2});
+        let (status, body) = api.send("PUT", "/services/shelf", Some(shelf)).await.unwrap();
+        assert_eq!(status, 200, "{body}");
+        for (name, definition) in
+            [("fragile", FRAGILE), ("final", FINAL), ("orphan", ORPHAN), ("down", DOWN), ("slow", SLOW)]
+        {
+            api.apply(name, definition).await.unwrap();
+        }
+        let targets = cluster.names().iter().filter_map(|name| cluster.address(name)).collect();
+        let prometheus = Prometheus::start(cluster.services(), targets).await;
+        for name in cluster.names() {
+            monitoring(&["metrics", &format!("{}/metrics", cluster.address(&name).unwrap())]).await;
+        }
+        prometheus.until_scraped(cluster.names().len()).await;
+        Self { cluster, prometheus, fired: BTreeSet::new() }
+    }
+
+    fn api(&self) -> &Api {
+        &self.cluster.gateways[0]
+    }
+
+    /// Waits until no alert fires, which is so without a fault. Leaders are elected shortly after the start.
+    async fn until_quiet(&self) {
+        let quiet = async {
+            while !self.prometheus.firing().await.is_empty() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let is_quiet = tokio::time::timeout(SOON, quiet).await.is_ok();
+        assert!(is_quiet, "{:?} fire without a fault", self.prometheus.firing().await);
+    }
+
+    /// Waits until all of these alerts have fired.
+    async fn until_firing(&mut self, alerts: &[&str]) {
+        let waiting = async {
+            loop {
+                self.fired.extend(self.prometheus.firing().await);
+                if alerts.iter().all(|alert| self.fired.contains(*alert)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        if tokio::time::timeout(SOON, waiting).await.is_err() {
+            let missing: Vec<_> = alerts.iter().filter(|alert| !self.fired.contains(**alert)).collect();
+            panic!("{missing:?} did not fire\n{}", self.cluster.diagnosis().await);
+        }
+    }
+
+    /// Starts workflows that fail in each way that an operator must know about.
+    async fn break_sagas(&self) {
+        let start = async |definition: &str, script: serde_json::Value| {
+            self.api().start(definition, json!({"script": script}), None).await.unwrap()
+        };
+        start("fragile", json!({"charge": "refuse", "release": "refuse"})).await;
+        start("final", json!({"ship": "refuse"})).await;
+        start("orphan", json!({})).await;
+        for _ in 0..10 {
+            start("down", json!({})).await;
+        }
+    }
+
+    /// Publishes messages that are not commands.
+    async fn publish_garbage(&self) {
+        let queue = NatsQueue::new(Settings::new(vec![self.cluster.brokers.clone()])).unwrap();
+        let message = |number: u8| Message {
+            key: format!("garbage-{number}"),
+            payload: vec![number; 10].into(),
+            published_at_ms: 1_700_000_000_000,
+        };
+        queue.publish(&Topic::execute("stock"), (0..3).map(message).collect()).await.unwrap();
+    }
+
+    /// Starts an executor whose clock is slow, whose standard error is full, and whose receiver of telemetry does not
+    /// respond.
+    fn start_odd_executor(&self) -> Child {
+        let port = free_port().unwrap();
+        let mut command = self.cluster.command("saga-executor", port).unwrap();
+        let nowhere = format!("telemetry.otlp.endpoint=http://127.0.0.1:{}", free_port().unwrap());
+        command.args(["--set", "telemetry.log_level=trace", "--set", "executor.services=none"]);
+        command.args(["--set", &nowhere, "--set", "telemetry.otlp.timeout=500ms"]);
+        command.args(["--set", "telemetry.logs.otlp=true"]);
+        command.env("LD_PRELOAD", faketime()).env("FAKETIME", "-5s").env("DONT_FAKE_MONOTONIC", "1");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let child = command.stdout(Stdio::null()).stderr(full).spawn().unwrap();
+        self.prometheus.add_target(&format!("127.0.0.1:{port}"));
+        child
+    }
+
+    /// Starts more orders than the slow service executes, and then a few per second.
+    async fn grow_backlog(&self) -> tokio::task::JoinHandle<()> {
+        let order = async |api: &Api| {
+            let input = json!({"script": {"pick": "slow:300"}});
+            // At the limit of the backlog, the gateway refuses further orders.
+            drop(api.start("slow", input, None).await);
+        };
+        let orders = futures::stream::iter((0..BACKLOG).map(|_| order(self.api())));
+        orders.buffer_unordered(32).collect::<Vec<()>>().await;
+        let api = self.api().clone();
+        tokio::spawn(async move {
+            loop {
+                order(&api).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+    }
+
+    /// Sends requests that need the database. Each waits until the gateway gives up.
+    fn request_without_end(&self) -> tokio::task::JoinSet<()> {
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let api = self.api().clone();
+            callers.spawn(async move {
+                loop {
+                    drop(api.send("GET", "/workflows?page_size=1", None).await);
+                    drop(api.start("slow", json!({}), None).await);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            });
+        }
+        callers
+    }
+}
+
+/// Runs `scripts/monitoring`.
+async fn monitoring(arguments: &[&str]) {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/monitoring");
+    let output = Command::new(script).args(arguments).stdin(Stdio::null()).output().await.unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The library that changes the clock of a process. The folder depends on the architecture.
+fn faketime() -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").unwrap();
+    let mut libraries = folders.map(|folder| folder.unwrap().path().join("faketime/libfaketime.so.1"));
+    libraries.find(|library| library.exists()).expect("scripts/monitoring tools installs faketime")
+}
+
+#[test]
+fn shortened_rules_keep_their_names_and_conditions() {
+    let rule = "  - alert: A\n    expr: increase(a_total{b=\"5m\"}[10m]) > 86400\n    for: 15m\n";
+    let expected = "  - alert: A\n    expr: increase(a_total{b=\"5m\"}[5s]) > 10\n    for: 7s\n";
+    assert_eq!(shortened(rule), expected);
+}
