@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs/reference/configuration.md"
 SCHEMA = ROOT / "deploy/helm/goconductor/values.schema.json"
 
-# Settings that the chart sets itself. A value for them would have no effect.
+# Settings that the chart sets itself, so that a value would have no effect, or that differ between pods.
 SET_BY_CHART = {
+    "advertise",
     "listen",
     "allow_insecure_bind",
     "data_dir",
