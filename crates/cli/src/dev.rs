@@ -139,22 +139,9 @@ impl DevServices {
             demo::start(&store, drain.token()).await?;
         }
         let settings = executor_settings(config, instance.clone());
-        #[cfg_attr(
-            not(feature = "bench"),
-            allow(unused_mut, reason = "only the benchmark adds participants")
-        )]
-        let mut executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings);
+        let executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings);
         #[cfg(feature = "bench")]
-        if args.bench_participants {
-            for each in goconductor_bench::in_process() {
-                executor = executor.with_participant(
-                    &each.namespace,
-                    &each.service,
-                    each.participant,
-                    each.capacity,
-                );
-            }
-        }
+        let executor = if args.bench_participants { with_bench_participants(executor) } else { executor };
         // Workers discover executors through cluster membership.
         let membership = MembershipLease::start(
             "saga-executor",
@@ -196,6 +183,15 @@ impl DevServices {
         self.engine.drain().await;
         Ok(())
     }
+}
+
+/// Adds the participants of `bench`, which then run in this process.
+#[cfg(feature = "bench")]
+fn with_bench_participants(mut executor: Executor) -> Executor {
+    for each in goconductor_bench::in_process() {
+        executor = executor.with_participant(&each.namespace, &each.service, each.participant, each.capacity);
+    }
+    executor
 }
 
 /// Registers the services of the configuration.
