@@ -17,7 +17,7 @@ pub(super) fn backup(file: &Path, store: &StoreArgs, out: &Output) -> Result {
     let StoreLocation::Sqlite(source) = &location else {
         return Err(other_tool(
             &location,
-            "back up",
+            "back it up",
             "pg_dump --format=custom --file=FILE, or pg_basebackup with WAL archiving",
         ));
     };
@@ -36,7 +36,7 @@ pub(super) fn restore(file: &Path, store: &StoreArgs, out: &Output) -> Result {
     let StoreLocation::Sqlite(target) = &location else {
         return Err(other_tool(
             &location,
-            "restore",
+            "restore it",
             "pg_restore into an empty database, or a base backup with its WAL",
         ));
     };
@@ -56,7 +56,7 @@ pub(super) fn restore(file: &Path, store: &StoreArgs, out: &Output) -> Result {
 fn other_tool(location: &StoreLocation, verb: &str, tool: &str) -> CliError {
     let message = format!("{} is a PostgreSQL database, which has its own tools", location.display());
     CliError::new(Exit::Usage, message)
-        .hint(format!("{verb} it with {tool}; see `goconductor explain {BACKUP}`"))
+        .hint(format!("{verb} with {tool}; see `goconductor explain {BACKUP}`"))
         .code(BACKUP)
 }
 

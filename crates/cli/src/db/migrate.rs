@@ -27,11 +27,13 @@ pub(super) async fn run(args: &MigrateArgs, out: &Output) -> Result {
         .filter(|migration| to.is_none_or(|to| migration.version <= to))
         .copied()
         .collect();
+    // A server may use the file, and there is nothing to write.
+    let is_done = pending.is_empty() && !args.finish && !database.applied.is_empty();
     // Closes the connections before the file is written.
     let before = database.schema.clone();
     drop(database);
-    if args.dry_run {
-        return write(&pending, before.database, before.database, true, out);
+    if args.dry_run || is_done {
+        return write(&pending, before.database, before.database, args.dry_run, out);
     }
     let applied = admin::migrate(&location.as_database(), to, args.finish).await?;
     let version = applied.last().map_or(before.database, |last| last.version);
