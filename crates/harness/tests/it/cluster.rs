@@ -123,8 +123,8 @@ async fn start(gateways: &[Api], number: usize, script: fn(usize) -> Value) -> S
 /// Unfinished orders of one caller, at most, when it starts another one.
 const UNDER_WAY: usize = 8;
 const CALLERS: u32 = 16;
-/// The interval between two orders of a caller. Two clusters run at a time, and start about half of the orders that a
-/// machine with two processors sustains. Few orders are therefore left when the faults are over.
+/// The interval between two orders of a caller. The rate is about a quarter of what a machine with two processors sustains,
+/// so that other tests can run at the same time, and few orders are left when the faults are over.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// The same limit for starts at a fixed rate. A fault then delays orders but not the rate.
 const CALLERS_AT_A_RATE: u32 = 256;
