@@ -119,38 +119,33 @@ impl Export {
 fn span_exporter(otlp: &OtlpConfig) -> Result<SpanExporter, ExportError> {
     let builder = SpanExporter::builder();
     Ok(match otlp.protocol {
-        OtlpProtocol::Grpc => {
-            let builder = builder.with_tonic().with_endpoint(otlp.endpoint.expose());
-            builder
-                .with_timeout(otlp.timeout)
-                .with_metadata(metadata(otlp)?)
-                .with_tls_config(tls())
-                .build()?
-        }
-        OtlpProtocol::HttpProtobuf => {
-            let builder =
-                builder.with_http().with_endpoint(url(otlp, TRACES_PATH)).with_timeout(otlp.timeout);
-            builder.with_headers(headers(otlp)).with_http_client(ExportClient::new(otlp.timeout)?).build()?
-        }
+        OtlpProtocol::Grpc => over_grpc(builder.with_tonic(), otlp)?.build()?,
+        OtlpProtocol::HttpProtobuf => over_http(builder.with_http(), otlp, TRACES_PATH)?.build()?,
     })
 }
 
 fn log_exporter(otlp: &OtlpConfig) -> Result<LogExporter, ExportError> {
     let builder = LogExporter::builder();
     Ok(match otlp.protocol {
-        OtlpProtocol::Grpc => {
-            let builder = builder.with_tonic().with_endpoint(otlp.endpoint.expose());
-            builder
-                .with_timeout(otlp.timeout)
-                .with_metadata(metadata(otlp)?)
-                .with_tls_config(tls())
-                .build()?
-        }
-        OtlpProtocol::HttpProtobuf => {
-            let builder = builder.with_http().with_endpoint(url(otlp, LOGS_PATH)).with_timeout(otlp.timeout);
-            builder.with_headers(headers(otlp)).with_http_client(ExportClient::new(otlp.timeout)?).build()?
-        }
+        OtlpProtocol::Grpc => over_grpc(builder.with_tonic(), otlp)?.build()?,
+        OtlpProtocol::HttpProtobuf => over_http(builder.with_http(), otlp, LOGS_PATH)?.build()?,
     })
+}
+
+/// Applies the settings to an exporter of any signal that uses gRPC.
+fn over_grpc<B: WithExportConfig + WithTonicConfig>(builder: B, otlp: &OtlpConfig) -> Result<B, ExportError> {
+    let builder = builder.with_endpoint(otlp.endpoint.expose()).with_timeout(otlp.timeout);
+    Ok(builder.with_metadata(metadata(otlp)?).with_tls_config(tls()))
+}
+
+/// Applies the settings to an exporter of any signal that uses HTTP.
+fn over_http<B: WithExportConfig + WithHttpConfig>(
+    builder: B,
+    otlp: &OtlpConfig,
+    path: &str,
+) -> Result<B, ExportError> {
+    let builder = builder.with_endpoint(url(otlp, path)).with_timeout(otlp.timeout);
+    Ok(builder.with_headers(headers(otlp)).with_http_client(ExportClient::new(otlp.timeout)?))
 }
 
 /// The settings of TLS, which gRPC uses for an endpoint with the scheme `https`.
