@@ -99,11 +99,21 @@ cargo_tool() {
 # port_is_free PORT: succeed if no process listens on the port.
 port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# free_port: print a free port below the ephemeral range, where no outgoing connection can take it.
+# free_port: print a free port below the ephemeral range, where no outgoing connection can take it. A server that starts
+# elsewhere at the same time may not have bound its port yet, so each port is printed only once in ten minutes.
 free_port() {
-  local port try
+  local now ports port old try
+  now=$(($(date +%s) / 600))
+  ports=${TMPDIR:-/tmp}/goconductor-ports-$(id -u)
+  mkdir -p "$ports/$now"
+  for old in "$ports"/*; do
+    if ((${old##*/} < now - 1)); then rm -rf "$old"; fi
+  done
   for try in {1..200}; do
-    port=$((20000 + RANDOM % 12000))
+    port=$((20000 + RANDOM % 10000))
+    [ ! -e "$ports/$((now - 1))/$port" ] || continue
+    # mkdir fails if another process has just created the directory.
+    mkdir "$ports/$now/$port" 2>/dev/null || continue
     if port_is_free "$port"; then echo "$port"; return; fi
   done
   die "found no free port in $try attempts"

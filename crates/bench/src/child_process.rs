@@ -11,9 +11,9 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// The range of ports for servers. It is below the ephemeral ports, so no client can take a port between its choice and
-/// its use.
-const FIRST_PORT: u16 = 20_000;
-const PORTS: u16 = 10_000;
+/// its use, and beyond the ports that the scripts choose for the servers of a test run.
+const FIRST_PORT: u16 = 30_000;
+const PORTS: u16 = 2_000;
 /// The maximum time until a process is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The maximum time of a graceful shutdown, after which a process is killed.
@@ -141,7 +141,7 @@ impl ChildProcess {
 pub(crate) fn free_port() -> anyhow::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Concurrent measurements start at different offsets, and no measurement uses a port twice.
-    let offset = u16::try_from(std::process::id() % 100).unwrap_or(0) * 100;
+    let offset = u16::try_from(std::process::id() % 100).unwrap_or(0) * 20;
     for _ in 0..PORTS {
         let port = FIRST_PORT + offset.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {

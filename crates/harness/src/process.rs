@@ -4,30 +4,25 @@ use crate::Api;
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
-/// Returns a port that was free when it was checked. It is below the ephemeral range, so that no outgoing connection
-/// takes it.
+/// Returns a port that no server uses. `free_port` of the scripts chooses it, because tests and scripts run side by side
+/// and must not choose the same one.
 ///
 /// # Errors
-/// Returns an error if no port of the range is free.
+/// Returns an error if the scripts find no free port.
 pub fn free_port() -> anyhow::Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Each process begins at a different port, and never returns the same port again.
-    let begin = u16::try_from(std::process::id() % 100).unwrap_or(0) * 100;
-    for _ in 0..PORTS {
-        let port = FIRST_PORT + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no port in {FIRST_PORT}..{} is free", FIRST_PORT + PORTS)
+    let library = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/lib.sh");
+    let output = std::process::Command::new("bash")
+        .args(["-c", ". \"$0\"; free_port", library])
+        .output()
+        .context("failed to run bash")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim()
+        .parse()
+        .with_context(|| format!("no free port: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
-
-const FIRST_PORT: u16 = 20_000;
-const PORTS: u16 = 10_000;
 
 /// The `goconductor` command of this build, without arguments. `GOCONDUCTOR_…` variables of the test run are removed,
 /// because a server reads them as settings.
