@@ -10,7 +10,9 @@ use goconductor_harness::{
 use jaeger::{Jaeger, Trace, TraceSpan};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The time in which an order must end.
@@ -201,6 +203,54 @@ async fn rolled_back_order_is_one_trace_in_dev() {
     for event in of_order {
         assert!(event["trace_id"] == *trace_id && event["span_id"].is_string(), "{event}");
     }
+}
+
+#[tokio::test]
+async fn log_records_of_an_order_are_exported_with_its_trace_id() {
+    let (address, bodies) = receive_logs().await;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        format!("telemetry.otlp.endpoint=http://{address}"),
+        "telemetry.otlp.protocol=http/protobuf".to_owned(),
+        "telemetry.logs.otlp=true".to_owned(),
+        format!("telemetry.log_level={LOGS}"),
+    ];
+    let args = settings.iter().flat_map(|each| ["--set".to_owned(), each.clone()]).collect();
+    let mut dev = Dev::start(folder.path(), DevOptions { args }).await.unwrap();
+    let participants = Participants::start().await.unwrap();
+    for service in ["stock", "payments"] {
+        dev.api.serve(service, &participants.url(service)).await.unwrap();
+    }
+    dev.api.apply("order", ORDER).await.unwrap();
+    let id = start(&dev.api, json!({}), None).await;
+    let calls = ended(&dev.api, &participants, &id, "COMPLETED").await;
+    // The end of the process exports what is left.
+    assert!(dev.terminate().await.unwrap().success());
+    let trace_id = u128::from_str_radix(&trace_of(&calls), 16).unwrap().to_be_bytes();
+    // An encoded message contains texts and ids as they are.
+    let contains = |part: &[u8]| bodies.lock().unwrap().iter().any(|body| contains_bytes(body, part));
+    assert!(contains(id.as_bytes()), "no log record names the order {id}");
+    assert!(contains(&trace_id), "no log record has the trace id of the order {id}");
+}
+
+type Bodies = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// Starts a receiver of OTLP by HTTP that keeps the requests with log records.
+async fn receive_logs() -> (SocketAddr, Bodies) {
+    let bodies = Bodies::default();
+    let kept = Arc::clone(&bodies);
+    let receive = async move |body: axum::body::Bytes| kept.lock().unwrap().push(body.to_vec());
+    let router = axum::Router::new()
+        .route("/v1/logs", axum::routing::post(receive))
+        .route("/v1/traces", axum::routing::post(async || ()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (address, bodies)
+}
+
+fn contains_bytes(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// Two orders over processes of each kind: one is rolled back, and the executor of the other one is killed.
