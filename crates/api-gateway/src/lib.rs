@@ -129,7 +129,7 @@ struct Protocols {
 }
 
 /// Dispatches gRPC calls by their content type. All other requests, with unknown paths as well, are REST.
-async fn dispatch(State(protocols): State<Protocols>, request: Request) -> Response {
+async fn dispatch(State(protocols): State<Protocols>, mut request: Request) -> Response {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let router = if is_grpc { protocols.grpc } else { protocols.rest };
@@ -138,7 +138,7 @@ async fn dispatch(State(protocols): State<Protocols>, request: Request) -> Respo
             Ok(response) => response,
         }
     };
-    let span = server_span::begin(&request, is_grpc);
+    let span = server_span::begin(&mut request, is_grpc);
     let held = protocols.api.admission.serve_held(request, is_grpc, serve);
     let response = held.instrument(span.clone()).await;
     server_span::end(&span, &response, is_grpc);

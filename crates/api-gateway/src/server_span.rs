@@ -1,7 +1,7 @@
 //! The span of a request in the trace of its caller. The span of the start is the root of the later spans of a workflow.
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use goconductor_telemetry::trace::{self, SpanContext, TARGET};
 use tracing::Span;
@@ -9,13 +9,23 @@ use tracing::Span;
 /// Reads the trace context of the caller.
 pub(crate) fn caller(headers: &HeaderMap) -> Option<SpanContext> {
     let text = |name| headers.get(name).map(HeaderValue::to_str).and_then(Result::ok);
-    SpanContext::read(text("traceparent"), text("tracestate"))
+    SpanContext::read(text(TRACEPARENT.as_str()), text("tracestate"))
 }
 
-/// Begins the span of a request to the API. Other requests, such as health checks, have none.
-pub(crate) fn begin(request: &Request, is_grpc: bool) -> Span {
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Begins the span of a request to the API. Other requests, such as health checks, have none. A request of a trace that is
+/// not recorded gets no span. If its trace begins here, it gets the header of such a trace, for the services below.
+pub(crate) fn begin(request: &mut Request, is_grpc: bool) -> Span {
     let path = request.uri().path();
     if !trace::is_on() || !path.starts_with(if is_grpc { "/goconductor." } else { "/api/" }) {
+        return Span::none();
+    }
+    let caller = caller(request.headers());
+    if !trace::is_recorded(caller.as_ref()) {
+        let unrecorded = caller.is_none().then(trace::unrecorded).flatten();
+        let header = unrecorded.and_then(|context| context.traceparent.parse().ok());
+        request.headers_mut().extend(header.map(|value| (TRACEPARENT, value)));
         return Span::none();
     }
     let span = if is_grpc {
@@ -40,7 +50,7 @@ pub(crate) fn begin(request: &Request, is_grpc: bool) -> Span {
             url.path = path,
         )
     };
-    if let Some(caller) = caller(request.headers()) {
+    if let Some(caller) = caller {
         trace::set_parent(&span, &caller);
     }
     span

@@ -9,9 +9,11 @@ use goconductor_transition::trace::{span_context, started_by};
 use tracing::Span;
 
 /// Creates the span of a command. Its parent is the span that started the workflow. It is linked to the span that
-/// published the command and, after a redelivery, to the attempt that may have been lost.
+/// published the command and, after a redelivery, to the attempt that may have been lost. A command of a workflow whose
+/// trace is not recorded has no span.
 pub(crate) fn command(system: &'static str, topic: &Topic, command: &Command, state: &State) -> Span {
-    if !trace::is_on() {
+    let parent = started_by(state);
+    if !trace::is_recorded(parent.as_ref()) {
         return Span::none();
     }
     let span = tracing::debug_span!(
@@ -30,7 +32,6 @@ pub(crate) fn command(system: &'static str, topic: &Topic, command: &Command, st
         goconductor.attempt = command.attempt,
         goconductor.redelivery = command.redelivery,
     );
-    let parent = started_by(state);
     if let Some(parent) = &parent {
         trace::set_parent(&span, parent);
     }

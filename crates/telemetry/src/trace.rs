@@ -94,6 +94,25 @@ pub fn is_on() -> bool {
     cfg!(feature = "otlp") && tracing::span_enabled!(target: TARGET, tracing::Level::DEBUG)
 }
 
+/// Sets the share of the traces that begin in this process and are recorded, from 0 to 1.
+pub fn set_sampling(share: f64) {
+    backend::set_sampling(share);
+}
+
+/// Returns whether the spans below `parent` are recorded: if it is sampled or, for a trace that begins here, by chance.
+/// While it is `false`, creating them would only cost time.
+#[must_use]
+pub fn is_recorded(parent: Option<&SpanContext>) -> bool {
+    is_on() && parent.map_or_else(backend::sample, SpanContext::is_sampled)
+}
+
+/// Returns the context of a new trace that is not recorded. Passed on, it keeps others from recording a part of the
+/// trace.
+#[must_use]
+pub fn unrecorded() -> Option<SpanContext> {
+    backend::unrecorded()
+}
+
 /// Returns the context of a span. Returns `None` if the span is disabled or not part of a trace.
 #[must_use]
 pub fn context_of(span: &Span) -> Option<SpanContext> {

@@ -67,7 +67,9 @@ impl Export {
         let resource = resource(&telemetry.resource, identity);
         let unsent = Unsent::new("traces");
         let exporter = CountedSpans::new(span_exporter(otlp)?, unsent.clone());
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(telemetry.sampling)));
+        // Whether a new trace is recorded is decided before its first span is created.
+        goconductor_telemetry::trace::set_sampling(telemetry.sampling);
+        let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
         let traces = SdkTracerProvider::builder()
             .with_sampler(sampler)
             .with_resource(resource.clone())

@@ -6,8 +6,25 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue, Value};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// The bits of the share of new traces that are recorded.
+static SAMPLING: AtomicU64 = AtomicU64::new(1f64.to_bits());
+
+pub(super) fn set_sampling(share: f64) {
+    SAMPLING.store(share.to_bits(), Ordering::Relaxed);
+}
+
+pub(super) fn sample() -> bool {
+    fastrand::f64() < f64::from_bits(SAMPLING.load(Ordering::Relaxed))
+}
+
+pub(super) fn unrecorded() -> Option<SpanContext> {
+    let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
+    Some(SpanContext { traceparent: format!("00-{trace:032x}-{span:016x}-00"), tracestate: None })
+}
 
 pub(super) fn context_of(span: &Span) -> Option<SpanContext> {
     text(span.context().span().span_context())
