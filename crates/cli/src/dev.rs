@@ -167,7 +167,6 @@ impl DevServices {
         let retention = config.state_store.retention;
         let maintenance = maintenance_loop(Arc::clone(&store), retention, drain.token().cancelled_owned());
         let maintenance = goconductor_supervisor::spawn("maintenance", maintenance);
-        drop(goconductor_supervisor::spawn("metrics", metrics.maintenance_loop()));
         let executor = goconductor_supervisor::spawn("executor", executor.run(drain.token()));
         Ok(Self { drain, engine, gateway, executor, workers, membership, maintenance })
     }

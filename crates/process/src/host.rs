@@ -11,7 +11,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use goconductor_service_kit::config::ListenAddress;
@@ -145,9 +145,10 @@ async fn readyz(State(surface): State<Surface>) -> Response {
     (code, axum::Json(json!({"status": status, "ready": ready, "checks": report.checks}))).into_response()
 }
 
-async fn metrics(State(surface): State<Surface>) -> Response {
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, surface.metrics.render()).into_response()
+async fn metrics(State(surface): State<Surface>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let (kind, text) = surface.metrics.respond(accept);
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 async fn forward(State(surface): State<Surface>, request: Request) -> Response {

@@ -40,7 +40,6 @@ impl Process {
         let metrics = telemetry::init(&config.telemetry, Identity { service: name, instance: &instance })?;
         config.warn_about_ignored_variables();
         goconductor_telemetry::describe(crate::metrics::ALL);
-        drop(goconductor_supervisor::spawn("metrics", metrics.clone().maintenance_loop()));
         let drain = Drain::new();
         drain.on_signals(config.shutdown_limit()).context("failed to install signal handlers")?;
         let readiness = Readiness::new();

@@ -218,9 +218,9 @@ impl Runner {
             }
         }
         let (action, operation) = (task.action.clone(), task.side.as_str());
-        metrics::ATTEMPT_DURATION
-            .with([action.clone().into(), operation.into()])
-            .record(received.instant.elapsed().as_secs_f64());
+        let duration = metrics::ATTEMPT_DURATION.with([action.clone().into(), operation.into()]);
+        // Recorded within the span, so that an exemplar has its ids.
+        task.span.in_scope(|| duration.record(received.instant.elapsed().as_secs_f64()));
         metrics::ATTEMPTS
             .with([action.into(), operation.into(), spans::outcome_name(&outcome).into()])
             .increment(1);

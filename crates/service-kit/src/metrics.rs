@@ -7,6 +7,6 @@ goconductor_telemetry::metrics! {
     gauge READY("goconductor_ready", Count, [], "1 if all readiness checks pass, else 0.");
     gauge READY_CHECK("goconductor_ready_check", Count, ["check"], "1 if the readiness check passes, else 0.");
     counter LOG_LINES_LOST("goconductor_log_lines_lost_total", Count, [], "Log lines that could not be written.");
-    counter TELEMETRY_LOST("goconductor_telemetry_lost_total", Count, ["signal", "reason"], "Spans and log records that were not exported by OTLP.");
+    counter TELEMETRY_LOST("goconductor_telemetry_lost_total", Count, ["signal", "reason"], "Spans, log records, and requests with metrics that were not exported by OTLP.");
     gauge BUILD_INFO("goconductor_build_info", Count, ["version"], "Always 1; the label is the version of this release.");
 }

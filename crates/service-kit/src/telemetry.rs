@@ -1,33 +1,19 @@
 //! Logs on stderr, metrics in the text format of Prometheus, and the export by OTLP.
 
+mod exposition;
 #[cfg(feature = "otlp")]
 mod format;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod recorder;
 
 use crate::config::{LogFormat, TelemetryConfig};
 use crate::{log, metrics};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use exposition::TextFormat;
 use parking_lot::Mutex;
+use recorder::MetricRegistry;
 use std::io::IsTerminal;
-use std::time::Duration;
 use tracing_subscriber::EnvFilter;
-
-/// Bucket bounds of all histograms of durations, in seconds: an idle step takes milliseconds, a long poll half a
-/// minute.
-const SECONDS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
-
-/// Bucket bounds of the duration of workflows, in seconds: from an idle workflow to days.
-const LONG_SECONDS: [f64; 16] = [
-    0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0,
-    604_800.0,
-];
-/// Bucket bounds of the size of a batch.
-const COUNTS: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0];
-
-/// Interval at which recorded values are folded into the histograms. Without it, they would accumulate between two
-/// scrapes.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Error of [`init`].
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +30,6 @@ pub enum Error {
     /// This process already has another recorder of metrics.
     #[error("this process already has another recorder of metrics")]
     RecorderTaken,
-    /// The buckets of the histograms are not valid.
-    #[error("failed to set the buckets of the histograms")]
-    Buckets(#[source] metrics_exporter_prometheus::BuildError),
 }
 
 /// The identity of a process in its telemetry.
@@ -69,28 +52,34 @@ impl Identity<'_> {
 /// The metrics of this process.
 #[derive(Clone)]
 pub struct Metrics {
-    handle: PrometheusHandle,
+    registry: MetricRegistry,
 }
 
 impl Metrics {
     /// Returns all metrics in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> String {
-        for (task, count) in goconductor_supervisor::running() {
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            metrics::BACKGROUND_TASKS.with([task.into()]).set(f64::from(count));
-        }
-        self.handle.render()
+        self.render_in(TextFormat::Prometheus)
     }
 
-    /// Folds recorded values into the histograms at a fixed interval. It never returns, so spawn it as a task next to
-    /// the server of `/metrics`. Cancel-safe.
-    pub async fn maintenance_loop(self) {
-        let mut ticks = tokio::time::interval(MAINTENANCE_INTERVAL);
-        loop {
-            ticks.tick().await;
-            self.handle.run_upkeep();
-        }
+    /// Returns the content type and the body of a response of `/metrics`, in the format that the client prefers:
+    /// OpenMetrics, which has exemplars, or that of Prometheus. `accept` is the client's header `Accept`.
+    #[must_use]
+    pub fn respond(&self, accept: Option<&str>) -> (&'static str, String) {
+        let format = TextFormat::preferred(accept);
+        (format.content_type(), self.render_in(format))
+    }
+
+    fn render_in(&self, format: TextFormat) -> String {
+        record_background_tasks();
+        format.render(&self.registry.families())
+    }
+}
+
+fn record_background_tasks() {
+    for (task, count) in goconductor_supervisor::running() {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        metrics::BACKGROUND_TASKS.with([task.into()]).set(f64::from(count));
     }
 }
 
@@ -115,7 +104,7 @@ pub fn init(telemetry: &TelemetryConfig, identity: Identity<'_>) -> Result<Metri
     let filter = EnvFilter::builder().parse(&telemetry.log_level);
     let filter = filter.map_err(|source| Error::Filter { filter: telemetry.log_level.clone(), source })?;
     let handle = install_recorder()?;
-    install_log_and_export(filter, telemetry, identity);
+    install_log_and_export(filter, telemetry, identity, &handle);
     goconductor_telemetry::describe(metrics::ALL);
     metrics::BUILD_INFO.with([env!("CARGO_PKG_VERSION").into()]).set(1.0);
     *installed = Some(handle.clone());
@@ -123,18 +112,9 @@ pub fn init(telemetry: &TelemetryConfig, identity: Identity<'_>) -> Result<Metri
 }
 
 fn install_recorder() -> Result<Metrics, Error> {
-    let seconds = Matcher::Suffix("_seconds".to_owned());
-    let workflows = Matcher::Full("goconductor_workflow_duration_seconds".to_owned());
-    let batches = Matcher::Full("goconductor_store_group_size".to_owned());
-    let builder = PrometheusBuilder::new()
-        .set_buckets_for_metric(seconds, &SECONDS)
-        .and_then(|builder| builder.set_buckets_for_metric(workflows, &LONG_SECONDS))
-        .and_then(|builder| builder.set_buckets_for_metric(batches, &COUNTS))
-        .map_err(Error::Buckets)?;
-    let recorder = builder.build_recorder();
-    let handle = recorder.handle();
-    ::metrics::set_global_recorder(recorder).map_err(|_| Error::RecorderTaken)?;
-    Ok(Metrics { handle })
+    let registry = MetricRegistry::new();
+    ::metrics::set_global_recorder(registry.clone()).map_err(|_| Error::RecorderTaken)?;
+    Ok(Metrics { registry })
 }
 
 /// Sends the telemetry that was not sent yet, for a limited time, and ends the export. Blocks the thread. Call it before
@@ -151,16 +131,21 @@ pub fn shut_down_export() {
 static EXPORT: Mutex<Option<otlp::Export>> = Mutex::new(None);
 
 #[cfg(not(feature = "otlp"))]
-fn install_log_and_export(filter: EnvFilter, telemetry: &TelemetryConfig, _: Identity<'_>) {
+fn install_log_and_export(filter: EnvFilter, telemetry: &TelemetryConfig, _: Identity<'_>, _: &Metrics) {
     install_log(filter, telemetry.log_format);
 }
 
 /// Installs the log and, if there is a receiver, the export. An export that cannot be set up must not keep the service
 /// from its work.
 #[cfg(feature = "otlp")]
-fn install_log_and_export(filter: EnvFilter, telemetry: &TelemetryConfig, identity: Identity<'_>) {
+fn install_log_and_export(
+    filter: EnvFilter,
+    telemetry: &TelemetryConfig,
+    identity: Identity<'_>,
+    metrics: &Metrics,
+) {
     let Some(settings) = &telemetry.otlp else { return install_log(filter, telemetry.log_format) };
-    match otlp::Export::start(settings, telemetry, identity) {
+    match otlp::Export::start(settings, telemetry, identity, &metrics.registry) {
         Ok(export) => {
             install_log_with(&export, filter, telemetry);
             *EXPORT.lock() = Some(export);

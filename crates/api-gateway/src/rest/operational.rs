@@ -5,7 +5,7 @@ use crate::api::Api;
 use crate::error::{NO_ROUTE, Problem};
 use crate::pages::PAGES;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -56,12 +56,13 @@ async fn readyz(State(api): State<Api>) -> Response {
     (code, Json(json!({"status": status, "ready": ready, "checks": report.checks}))).into_response()
 }
 
-/// Get the metrics in the Prometheus text format
+/// Get the metrics in the Prometheus text format, or in OpenMetrics
 #[utoipa::path(get, path = "/metrics", tag = "operational",
-    responses((status = 200, content((String = "text/plain")))))]
-async fn metrics(State(api): State<Api>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render())
-        .into_response()
+    responses((status = 200, content((String = "text/plain"), (String = "application/openmetrics-text")))))]
+async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let (kind, text) = api.metrics.respond(accept);
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 /// Get the version of the server

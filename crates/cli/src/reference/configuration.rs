@@ -234,6 +234,8 @@ const SETTINGS: &[SettingRow] = &[
         "Share of the traces that begin here and are recorded, from 0 to 1; a caller decides for its own traces",
     ),
     ("telemetry.logs.otlp", "boolean", "Whether log records are exported as well"),
+    ("telemetry.metrics.otlp", "boolean", "Whether metrics are exported as well"),
+    ("telemetry.metrics.interval", "duration", "Interval at which metrics are exported"),
     (
         "telemetry.resource.NAME",
         "text",

@@ -224,6 +224,7 @@ impl World {
         let nowhere = format!("telemetry.otlp.endpoint=http://127.0.0.1:{}", free_port().unwrap());
         command.args(["--set", "telemetry.log_level=trace", "--set", "executor.services=none"]);
         command.args(["--set", &nowhere, "--set", "telemetry.otlp.timeout=500ms"]);
+        command.args(["--set", "telemetry.metrics.otlp=true", "--set", "telemetry.metrics.interval=1s"]);
         command.args(["--set", "telemetry.logs.otlp=true"]);
         command.env("LD_PRELOAD", faketime()).env("FAKETIME", "-5s").env("DONT_FAKE_MONOTONIC", "1");
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();

@@ -24,6 +24,8 @@ pub struct TelemetryConfig {
     pub sampling: f64,
     /// Whether log records are exported as well.
     pub otlp_logs: bool,
+    /// The interval at which metrics are exported as well. `None` if they are not.
+    pub otlp_metrics: Option<Duration>,
     /// Attributes of the resource, which override those that the process sets itself.
     pub resource: BTreeMap<String, String>,
 }
@@ -36,6 +38,7 @@ impl Default for TelemetryConfig {
             otlp: None,
             sampling: 1.0,
             otlp_logs: false,
+            otlp_metrics: None,
             resource: BTreeMap::new(),
         }
     }
@@ -81,6 +84,7 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> TelemetryConfig {
         otlp: otlp(reader),
         sampling: reader.get("telemetry.traces.sampling", &value::ratio(), default.sampling),
         otlp_logs: reader.get("telemetry.logs.otlp", &value::boolean(), default.otlp_logs),
+        otlp_metrics: otlp_metrics(reader),
         resource: resource(reader),
     }
 }
@@ -102,6 +106,13 @@ fn otlp(reader: &mut SettingReader<'_>) -> Option<OtlpConfig> {
         reader.problem(ENDPOINT, reader.origin(ENDPOINT), message);
     }
     Some(OtlpConfig { endpoint, protocol, headers, timeout })
+}
+
+fn otlp_metrics(reader: &mut SettingReader<'_>) -> Option<Duration> {
+    let interval = value::duration(Duration::from_secs(1), Duration::from_secs(3600));
+    let is_on = reader.get("telemetry.metrics.otlp", &value::boolean(), false);
+    let interval = reader.get("telemetry.metrics.interval", &interval, Duration::from_secs(60));
+    is_on.then_some(interval)
 }
 
 fn headers(reader: &mut SettingReader<'_>) -> BTreeMap<String, SecretString> {

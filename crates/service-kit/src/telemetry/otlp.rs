@@ -1,4 +1,4 @@
-//! The export of traces and logs by OTLP.
+//! The export of traces, metrics and logs by OTLP.
 //!
 //! Spans and log records wait in bounded queues. One thread for each signal sends them in batches. Code that is traced
 //! never waits for the receiver: what does not fit into a queue, and what the receiver does not accept, is lost and
@@ -6,11 +6,14 @@
 
 mod bounded;
 mod http_client;
+mod metrics;
 
 use super::Identity;
+use super::recorder::{self, MetricRegistry};
 use crate::config::{OtlpConfig, OtlpProtocol, TelemetryConfig};
 use bounded::{BoundedLogs, BoundedSpans, CountedLogs, CountedSpans, Unsent};
 use http_client::ExportClient;
+use metrics::MetricsExport;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
@@ -45,6 +48,9 @@ pub(super) enum ExportError {
     /// The root certificates of the system could not be read.
     #[error("failed to load the system's root certificates")]
     Certificates(#[source] std::io::Error),
+    /// The endpoint cannot be used by gRPC.
+    #[error("failed to use the endpoint of OTLP")]
+    Endpoint(#[source] tonic::transport::Error),
     /// A header cannot be sent.
     #[error("header {0} cannot be sent by gRPC")]
     Header(String),
@@ -55,6 +61,7 @@ pub(super) enum ExportError {
 pub(super) struct Export {
     traces: SdkTracerProvider,
     logs: Option<SdkLoggerProvider>,
+    metrics: Option<MetricsExport>,
 }
 
 impl Export {
@@ -63,6 +70,7 @@ impl Export {
         otlp: &OtlpConfig,
         telemetry: &TelemetryConfig,
         identity: Identity<'_>,
+        registry: &MetricRegistry,
     ) -> Result<Self, ExportError> {
         let resource = resource(&telemetry.resource, identity);
         let unsent = Unsent::new("traces");
@@ -79,12 +87,15 @@ impl Export {
             let unsent = Unsent::new("logs");
             let exporter = CountedLogs::new(log_exporter(otlp)?, unsent.clone());
             let processor = BoundedLogs::new(exporter, unsent);
-            let logs = SdkLoggerProvider::builder().with_resource(resource);
+            let logs = SdkLoggerProvider::builder().with_resource(resource.clone());
             Some(logs.with_log_processor(processor).build())
         } else {
             None
         };
-        Ok(Self { traces, logs })
+        let start = |interval| MetricsExport::start(otlp, interval, registry.clone(), &resource);
+        let metrics = telemetry.otlp_metrics.map(start).transpose()?;
+        recorder::keep_exemplars();
+        Ok(Self { traces, logs, metrics })
     }
 
     /// Returns the layer that turns spans of `tracing` into spans of a trace.
@@ -108,6 +119,9 @@ impl Export {
 
     /// Sends what was not sent yet, for a limited time, and ends the export. Blocks the thread.
     pub(super) fn shut_down(self) {
+        if let Some(metrics) = self.metrics {
+            metrics.shut_down();
+        }
         if let Err(error) = self.traces.shutdown_with_timeout(SHUTDOWN_TIMEOUT) {
             tracing::warn!(%error, "spans were still in the queue at the end of the process");
         }
