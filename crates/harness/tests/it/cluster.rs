@@ -70,13 +70,18 @@ async fn cluster_of(
     let options =
         ClusterOptions { queue, more_queues, each: 2, services, proxied, election, settings, binaries };
     let cluster = Cluster::start(options).await.unwrap();
+    let participants = serve_order(&cluster.gateways[0]).await;
+    (cluster, participants)
+}
+
+/// Starts the participants of orders, and registers them and the definition.
+pub(crate) async fn serve_order(api: &Api) -> Participants {
     let participants = Participants::start().await.unwrap();
-    let api = &cluster.gateways[0];
     for service in ["stock", "payments"] {
         api.serve(service, &participants.url(service)).await.unwrap();
     }
     api.apply("order", ORDER).await.unwrap();
-    (cluster, participants)
+    participants
 }
 
 /// The script of an order by its number: some refuse, are busy, are slow, or break the connection.
@@ -133,11 +138,11 @@ static MOST_FAILURES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 async fn start(gateways: &[Api], number: usize, script: fn(usize) -> Value) -> Start {
     let key = format!("order-{number}");
     let at = UtcTime(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
+    let input = json!({"script": script(number), "number": number});
     let mut failures = Vec::new();
     while failures.len() < 2000 {
         let gateway = (number + failures.len()) % gateways.len();
-        let input = json!({"script": script(number), "number": number});
-        let started = gateways[gateway].start("order", input, Some(&key));
+        let started = gateways[gateway].start("order", input.clone(), Some(&key));
         let began = Instant::now();
         let failure = match tokio::time::timeout(Duration::from_secs(5), started).await {
             Ok(Ok(id)) => {
@@ -145,8 +150,7 @@ async fn start(gateways: &[Api], number: usize, script: fn(usize) -> Value) -> S
                 if failures.len() > most.len() {
                     *most = failures;
                 }
-                let input = digest(&json!({"script": script(number), "number": number}));
-                let definition = "order".to_owned();
+                let (definition, input) = ("order".to_owned(), digest(&input));
                 return Start { key: Some(key), definition, input, acknowledged: Some(id), at };
             }
             Ok(Err(error)) => format!("{error:#}"),

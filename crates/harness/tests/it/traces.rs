@@ -2,7 +2,7 @@
 
 mod jaeger;
 
-use crate::cluster::{ONE, ORDER, possible};
+use crate::cluster::{ONE, possible, serve_order};
 use goconductor_harness::check::{Start, UtcTime, digest};
 use goconductor_harness::{
     Api, Broker, Call, Cluster, ClusterOptions, Dev, DevOptions, ElectionServers, Participants,
@@ -171,6 +171,12 @@ fn check_log_lines(logs: &[&Path], id: &str, trace_id: &str) -> usize {
     lines
 }
 
+/// Starts `goconductor dev` with settings.
+async fn dev_with(folder: &Path, settings: &[String]) -> Dev {
+    let args = settings.iter().flat_map(|each| ["--set".to_owned(), each.clone()]).collect();
+    Dev::start(folder, DevOptions { args }).await.unwrap()
+}
+
 #[tokio::test]
 async fn rolled_back_order_is_one_trace_in_dev() {
     let Some(jaeger) = Jaeger::of_run() else { return };
@@ -183,13 +189,8 @@ async fn rolled_back_order_is_one_trace_in_dev() {
         "telemetry.log_format=json".to_owned(),
         "telemetry.resource.service.name=orders".to_owned(),
     ];
-    let args = settings.iter().flat_map(|each| ["--set".to_owned(), each.clone()]).collect();
-    let mut dev = Dev::start(folder.path(), DevOptions { args }).await.unwrap();
-    let participants = Participants::start().await.unwrap();
-    for service in ["stock", "payments"] {
-        dev.api.serve(service, &participants.url(service)).await.unwrap();
-    }
-    dev.api.apply("order", ORDER).await.unwrap();
+    let mut dev = dev_with(folder.path(), &settings).await;
+    let participants = serve_order(&dev.api).await;
     let id = start(&dev.api, json!({"ship": "refuse"}), None).await;
     let calls = ended(&dev.api, &participants, &id, "ROLLED_BACK").await;
     let trace_id = trace_of(&calls);
@@ -215,13 +216,8 @@ async fn log_records_of_an_order_are_exported_with_its_trace_id() {
         "telemetry.logs.otlp=true".to_owned(),
         format!("telemetry.log_level={LOGS}"),
     ];
-    let args = settings.iter().flat_map(|each| ["--set".to_owned(), each.clone()]).collect();
-    let mut dev = Dev::start(folder.path(), DevOptions { args }).await.unwrap();
-    let participants = Participants::start().await.unwrap();
-    for service in ["stock", "payments"] {
-        dev.api.serve(service, &participants.url(service)).await.unwrap();
-    }
-    dev.api.apply("order", ORDER).await.unwrap();
+    let mut dev = dev_with(folder.path(), &settings).await;
+    let participants = serve_order(&dev.api).await;
     let id = start(&dev.api, json!({}), None).await;
     let calls = ended(&dev.api, &participants, &id, "COMPLETED").await;
     // The end of the process exports what is left.
@@ -270,12 +266,8 @@ async fn order_is_one_trace_over_processes_and_a_takeover() {
         binaries: None,
     };
     let mut cluster = Cluster::start(options).await.unwrap();
-    let participants = Participants::start().await.unwrap();
     let gateway = cluster.gateways[0].clone();
-    for service in ["stock", "payments"] {
-        gateway.serve(service, &participants.url(service)).await.unwrap();
-    }
-    gateway.apply("order", ORDER).await.unwrap();
+    let participants = serve_order(&gateway).await;
 
     let id = start(&gateway, json!({"ship": "refuse"}), None).await;
     let calls = ended(&gateway, &participants, &id, "ROLLED_BACK").await;
