@@ -148,6 +148,7 @@ fn install_log_and_export(
     match otlp::Export::start(settings, telemetry, identity, &metrics.registry) {
         Ok(export) => {
             install_log_with(&export, filter, telemetry);
+            goconductor_telemetry::trace::begin_export(telemetry.sampling);
             *EXPORT.lock() = Some(export);
         }
         Err(error) => {

@@ -6,6 +6,7 @@
 //!
 //! Without the feature `otlp`, no span has a context.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::Span;
 
 #[cfg(not(feature = "otlp"))]
@@ -88,15 +89,21 @@ fn is_traceparent(text: &str) -> bool {
         && !is_zero(span)
 }
 
+/// Whether the export has started. Asking the filters of `tracing` instead takes about 100 ns, at twenty places for each
+/// workflow.
+static EXPORTS: AtomicBool = AtomicBool::new(false);
+
 /// Returns whether spans are exported. While it is `false`, a caller need not collect what its spans would contain.
 #[must_use]
 pub fn is_on() -> bool {
-    cfg!(feature = "otlp") && tracing::span_enabled!(target: TARGET, tracing::Level::DEBUG)
+    cfg!(feature = "otlp") && EXPORTS.load(Ordering::Relaxed)
 }
 
-/// Sets the share of the traces that begin in this process and are recorded, from 0 to 1.
-pub fn set_sampling(share: f64) {
+/// Begins to create spans. `share` of the traces that begin in this process are recorded, from 0 to 1. Called when the
+/// export starts.
+pub fn begin_export(share: f64) {
     backend::set_sampling(share);
+    EXPORTS.store(true, Ordering::Relaxed);
 }
 
 /// Returns whether the spans below `parent` are recorded: if it is sampled or, for a trace that begins here, by chance.
@@ -123,6 +130,12 @@ pub fn context_of(span: &Span) -> Option<SpanContext> {
 #[must_use]
 pub fn current() -> Option<SpanContext> {
     backend::current()
+}
+
+/// Returns whether the current span is part of a recorded trace. Takes a few nanoseconds.
+#[must_use]
+pub fn current_is_recorded() -> bool {
+    is_on() && backend::current_is_recorded()
 }
 
 /// Makes a span a child of a span of another process, or of an earlier time. Must be called before the span is entered.

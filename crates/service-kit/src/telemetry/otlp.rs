@@ -9,7 +9,7 @@ mod http_client;
 mod metrics;
 
 use super::Identity;
-use super::recorder::{self, MetricRegistry};
+use super::recorder::MetricRegistry;
 use crate::config::{OtlpConfig, OtlpProtocol, TelemetryConfig};
 use bounded::{BoundedLogs, BoundedSpans, CountedLogs, CountedSpans, Unsent};
 use http_client::ExportClient;
@@ -75,8 +75,7 @@ impl Export {
         let resource = resource(&telemetry.resource, identity);
         let unsent = Unsent::new("traces");
         let exporter = CountedSpans::new(span_exporter(otlp)?, unsent.clone());
-        // Whether a new trace is recorded is decided before its first span is created.
-        goconductor_telemetry::trace::set_sampling(telemetry.sampling);
+        // Whether a new trace is recorded is decided before its first span is created: see `trace::is_recorded`.
         let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
         let traces = SdkTracerProvider::builder()
             .with_sampler(sampler)
@@ -94,7 +93,6 @@ impl Export {
         };
         let start = |interval| MetricsExport::start(otlp, interval, registry.clone(), &resource);
         let metrics = telemetry.otlp_metrics.map(start).transpose()?;
-        recorder::keep_exemplars();
         Ok(Self { traces, logs, metrics })
     }
 

@@ -13,8 +13,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-#[cfg(feature = "otlp")]
-pub(super) use histogram::keep_exemplars;
 pub(super) use histogram::{HistogramCells, HistogramValue, TraceExemplar};
 
 /// The values of all metrics of this process.

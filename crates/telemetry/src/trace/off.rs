@@ -21,6 +21,10 @@ pub(super) fn current() -> Option<SpanContext> {
     None
 }
 
+pub(super) fn current_is_recorded() -> bool {
+    false
+}
+
 pub(super) fn set_parent(_: &Span, _: &SpanContext) {}
 
 pub(super) fn add_link(_: &Span, _: &SpanContext) {}

@@ -35,6 +35,10 @@ pub(super) fn current() -> Option<SpanContext> {
     Context::map_current(|context| text(context.span().span_context()))
 }
 
+pub(super) fn current_is_recorded() -> bool {
+    Context::map_current(|context| context.span().span_context().is_sampled())
+}
+
 pub(super) fn set_parent(span: &Span, parent: &SpanContext) {
     if let Some(parent) = parsed(parent) {
         // It fails only for a span that no exporter receives.

@@ -1,9 +1,10 @@
 //! The cells of a histogram.
 
+use goconductor_telemetry::trace;
 use metrics::HistogramFn;
 use parking_lot::Mutex;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Bucket bounds of histograms of durations, in seconds: an idle step takes milliseconds, a long poll half a minute.
@@ -19,15 +20,6 @@ const COUNTS: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0];
 const LONG: &str = "goconductor_workflow_duration_seconds";
 /// An exemplar is replaced after this time. Replacing it costs more than an observation.
 const EXEMPLAR_AGE: Duration = Duration::from_secs(1);
-
-/// Whether observations are kept as exemplars.
-static KEEPS_EXEMPLARS: AtomicBool = AtomicBool::new(false);
-
-/// Keeps exemplars from now on. Called if the process exports traces.
-#[cfg(feature = "otlp")]
-pub(in crate::telemetry) fn keep_exemplars() {
-    KEEPS_EXEMPLARS.store(true, Ordering::Relaxed);
-}
 
 /// The counts of a histogram.
 pub(in crate::telemetry) struct HistogramCells {
@@ -99,7 +91,7 @@ impl HistogramCells {
         {
             sum = changed;
         }
-        if KEEPS_EXEMPLARS.load(Ordering::Relaxed) {
+        if trace::current_is_recorded() {
             self.keep_exemplar(bucket, value);
         }
     }
@@ -116,9 +108,7 @@ impl HistogramCells {
         if kept.as_ref().is_some_and(is_recent) {
             return;
         }
-        let Some(span) = goconductor_telemetry::trace::current().filter(|span| span.is_sampled()) else {
-            return;
-        };
+        let Some(span) = trace::current() else { return };
         let (trace_id, span_id) = (span.trace_id().to_owned(), span.span_id().to_owned());
         *kept = Some(TraceExemplar { value, at, trace_id, span_id });
     }
