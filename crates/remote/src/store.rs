@@ -1,5 +1,6 @@
 //! Client of the state stores.
 
+mod access_keys;
 mod changes;
 mod cluster;
 mod dead_letters;

@@ -11,6 +11,7 @@
 //! The adapters of `goconductor-queue` and `goconductor-election` define their own settings, and the sections are read
 //! straight into these types.
 
+mod access;
 mod config_file;
 mod election;
 mod http_url;
@@ -36,6 +37,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use access::{
+    ALL_NAMESPACES, AccessConfig, AccessSubject, BindingConfig, is_namespace_pattern, is_role_name,
+};
 pub use election::{ElectionBackend, ElectionConfig};
 pub use http_url::{HttpUrl, InvalidUrl, MAX_URL_BYTES};
 pub use ignored::{IgnoreReason, IgnoredVariable};
@@ -45,6 +49,9 @@ pub use secret_url::SecretUrl;
 pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
 pub use state_store::{SchemaMigration, StateStoreBackend, StateStoreConfig};
 pub use telemetry::{LogFormat, OtlpConfig, OtlpProtocol, TelemetryConfig};
+
+/// Error code of a listening address that is not protected. Its page is `docs/errors/GC2060.md`.
+const INSECURE_BIND: &str = "GC2060";
 
 /// The part of a shutdown besides the attempts in flight. Each of its steps has a limit, and together they are shorter.
 const SHUTDOWN_RESERVE: Duration = Duration::from_secs(15);
@@ -56,6 +63,8 @@ pub struct Config {
     pub listen: ListenAddress,
     /// Whether the listening addresses may be reachable from other machines, although the API has no authentication.
     pub allow_insecure_bind: bool,
+    /// Authentication and authorisation of callers and workers.
+    pub access: AccessConfig,
     /// Address under which other processes reach this one, if it is not its listening address.
     pub advertise: Option<ListenAddress>,
     /// Directory of local files.
@@ -182,6 +191,7 @@ impl Config {
         let config = Self {
             listen: reader.get("listen", &value::address(), listen),
             allow_insecure_bind: reader.get("allow_insecure_bind", &value::boolean(), false),
+            access: access::read(reader),
             advertise: reader.optional("advertise", &value::address()),
             data_dir: reader.get("data_dir", &value::path(), PathBuf::from("goconductor-data")),
             state_store: state_store::read(reader),
@@ -238,20 +248,48 @@ impl Config {
     /// Checks the IP addresses to which a listening address was resolved.
     ///
     /// # Errors
-    /// Returns [`Invalid`] if one of them is not a loopback address and `allow_insecure_bind` is not set.
+    /// Returns [`Invalid`] if one of them is not a loopback address, and the configuration neither protects the address nor
+    /// has `allow_insecure_bind`.
     pub fn check_resolved(&self, listen: &ListenAddress, resolved: &[SocketAddr]) -> Result<(), Invalid> {
-        let Some(reachable) = resolved.iter().find(|address| !self.allows(address)) else { return Ok(()) };
+        let has_access = *listen == self.listen || *listen == self.executor.listen;
+        let Some(reachable) = resolved.iter().find(|address| !self.allows(address, has_access)) else {
+            return Ok(());
+        };
         let subject = match listen {
             ListenAddress::Ip(address) => address.to_string(),
             ListenAddress::Name { .. } => format!("{listen} resolves to {}, which", reachable.ip()),
         };
-        let message = insecure_bind(&subject);
+        let message = self.insecure_bind(&subject, has_access);
         Err(Invalid { problems: vec![Problem { path: String::new(), origin: Origin::Default, message }] })
     }
 
-    /// Returns whether the configuration allows to listen on an address.
-    fn allows(&self, address: &SocketAddr) -> bool {
-        self.allow_insecure_bind || address.ip().to_canonical().is_loopback()
+    /// Returns whether the configuration allows to listen on an address. `has_access` states whether the section `access`
+    /// protects it: it protects the API and the workers, but not the requests between the services.
+    fn allows(&self, address: &SocketAddr, has_access: bool) -> bool {
+        let is_protected = has_access && self.access.enabled && self.access.allow_plaintext;
+        is_protected || self.allow_insecure_bind || address.ip().to_canonical().is_loopback()
+    }
+
+    /// Returns the message for an address that must not be listened on. `subject` is the address.
+    fn insecure_bind(&self, subject: &str, has_access: bool) -> String {
+        let (cause, remedy) = match (has_access, self.access.enabled) {
+            (true, true) => (
+                "the credentials of callers would be sent without TLS",
+                "if a proxy in front of it terminates TLS, set `access.allow_plaintext: true` \
+                 (GOCONDUCTOR_ACCESS__ALLOW_PLAINTEXT=true)",
+            ),
+            (true, false) => (
+                "callers are not authenticated",
+                "set `access.enabled: true` with TLS, or with `access.allow_plaintext: true` behind a proxy that terminates \
+                 TLS",
+            ),
+            (false, _) => ("the requests between the services are not authenticated", "protect it by a firewall"),
+        };
+        format!(
+            "{INSECURE_BIND}: {subject} is reachable from other machines, and {cause}: listen on 127.0.0.1 or [::1]; {remedy}; \
+             or, if a proxy or firewall restricts access, set `allow_insecure_bind: true` \
+             (GOCONDUCTOR_ALLOW_INSECURE_BIND=true)"
+        )
     }
 
     /// Returns the URL of the database for leader election: `election.url`, or else the URL of the state store.
@@ -270,16 +308,17 @@ impl Config {
     /// Checks the settings against each other.
     fn check(&self, reader: &mut SettingReader<'_>) {
         let listens = [
-            ("listen", &self.listen),
-            ("state_store.listen", &self.state_store.listen),
-            ("election.listen", &self.election.listen),
-            ("executor.listen", &self.executor.listen),
+            ("listen", &self.listen, true),
+            ("state_store.listen", &self.state_store.listen, false),
+            ("election.listen", &self.election.listen, false),
+            ("executor.listen", &self.executor.listen, true),
         ];
-        for (path, listen) in listens {
+        for (path, listen, has_access) in listens {
             // A name is checked when it is resolved, just before the process listens.
             let ListenAddress::Ip(address) = listen else { continue };
-            if !self.allows(address) {
-                reader.problem(path, reader.origin(path), insecure_bind(&address.to_string()));
+            if !self.allows(address, has_access) {
+                let message = self.insecure_bind(&address.to_string(), has_access);
+                reader.problem(path, reader.origin(path), message);
             }
         }
         if let Some(advertise) = self.advertise.as_ref().filter(|address| !address.is_destination()) {
@@ -313,15 +352,6 @@ impl Config {
             reader.problem("election.url", reader.origin("election.backend"), message);
         }
     }
-}
-
-/// Returns the message for an address that must not be listened on. `subject` is the address.
-fn insecure_bind(subject: &str) -> String {
-    format!(
-        "{subject} is reachable from other machines, and the API has no authentication yet: listen on 127.0.0.1 or \
-         [::1]; or, if a proxy or firewall restricts access, set `allow_insecure_bind: true` \
-         (GOCONDUCTOR_ALLOW_INSECURE_BIND=true)"
-    )
 }
 
 fn services(reader: &mut SettingReader<'_>) -> BTreeMap<String, ServiceConfig> {

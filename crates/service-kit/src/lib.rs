@@ -1,4 +1,4 @@
-//! The parts that every service has: configuration, logs, metrics, health, drain, and a fair semaphore.
+//! The parts that every service has: configuration, permissions, logs, metrics, health, drain, and a fair semaphore.
 //!
 //! The crate deliberately knows nothing of workflows, of databases or of HTTP. A service serves the reports and the
 //! metrics on its own routes, and registers its own checks and tasks.
@@ -12,6 +12,7 @@ pub mod fair;
 pub mod health;
 pub mod log;
 pub mod metrics;
+pub mod permission;
 pub mod telemetry;
 
 pub use goconductor_definition::duration;

@@ -3,6 +3,7 @@
 //! Each part of the port has one file with one function for each call. A function decodes the request, calls the store
 //! and encodes the response. `serve!` connects the functions to the generated service.
 
+mod access_keys;
 mod cluster;
 mod dead_letters;
 mod definitions;
@@ -119,6 +120,13 @@ serve! {
         list_dead_letters: ListDeadLettersRequest => ListDeadLettersResponse;
         get_dead_letter: GetDeadLetterRequest => GetDeadLetterResponse;
         delete_dead_letter: DeleteDeadLetterRequest => DeleteDeadLetterResponse;
+    }
+    access_keys {
+        create_access_key: CreateAccessKeyRequest => CreateAccessKeyResponse;
+        get_access_key: GetAccessKeyRequest => GetAccessKeyResponse;
+        list_access_keys: ListAccessKeysRequest => ListAccessKeysResponse;
+        end_access_key: EndAccessKeyRequest => EndAccessKeyResponse;
+        access_revision: AccessRevisionRequest => AccessRevisionResponse;
     }
     locks {
         acquire_lock: AcquireLockRequest => AcquireLockResponse;

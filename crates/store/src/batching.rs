@@ -18,7 +18,7 @@ mod reads;
 mod write_health;
 
 use crate::{
-    Announcement, ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName, EncodedWorkflow, Error,
+    AccessKeyLayer, Announcement, ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName, EncodedWorkflow, Error,
     LedgerLayer, LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowHead,
     WorkflowLayer, Write, WriteOutcome, metrics,
 };
@@ -160,6 +160,7 @@ impl ClusterLayer for BatchingStore {
 }
 
 impl LedgerLayer for BatchingStore {}
+impl AccessKeyLayer for BatchingStore {}
 impl LockLayer for BatchingStore {}
 impl DeadLetterLayer for BatchingStore {}
 impl ShardLeaseLayer for BatchingStore {}

@@ -7,6 +7,7 @@
     reason = "a case matches the variants that it expects; every other variant is a violation"
 )]
 
+mod access_keys;
 mod batches;
 mod claims;
 mod concurrency;
@@ -195,6 +196,9 @@ pub const CASES: &[Case] = &[
     Case { name: "ended_workflow_is_kept_until_retention_ends", run: |f| Box::pin(maintenance::kept(f)) },
     Case { name: "expired_workflow_is_removed_completely", run: |f| Box::pin(maintenance::removed(f)) },
     Case { name: "large_removal_runs_in_parts", run: |f| Box::pin(maintenance::in_parts(f)) },
+    Case { name: "access_key_is_returned_unchanged", run: |f| Box::pin(access_keys::unchanged(f)) },
+    Case { name: "access_key_ends_at_its_earliest_end", run: |f| Box::pin(access_keys::ended(f)) },
+    Case { name: "change_of_an_access_key_raises_the_revision", run: |f| Box::pin(access_keys::revisions(f)) },
     Case {
         name: "concurrent_writers_and_claimers_lose_nothing",
         run: |f| Box::pin(concurrency::writers_and_claimers(f)),

@@ -1,7 +1,7 @@
 //! The port for durable state.
 //!
 //! [`Store`] is the port. It has one trait for each group of callers: [`WorkflowStore`], [`LedgerStore`],
-//! [`DefinitionStore`], [`ClusterStore`], [`LockStore`], [`DeadLetterStore`], [`ShardLeaseStore`] and
+//! [`DefinitionStore`], [`ClusterStore`], [`AccessKeyStore`], [`LockStore`], [`DeadLetterStore`], [`ShardLeaseStore`] and
 //! [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the feature of its name, and [`open`]
 //! opens a database. `conformance` is the array of test cases that every adapter runs. The batching store and the client
 //! of the state store service implement the same traits, so a caller does not know whether it talks to a database, to a
@@ -27,6 +27,7 @@
     allow(dead_code, reason = "the adapter that this build does not contain uses it")
 )]
 
+mod access_key;
 pub mod admin;
 pub mod batching;
 mod cluster;
@@ -56,6 +57,7 @@ pub mod sqlite;
 mod statistics;
 mod workflow;
 
+pub use access_key::{AccessKey, AccessKeyEnd, AccessKeyLayer, AccessKeyStore, AccessScope};
 pub use cluster::{ClusterLayer, ClusterStore};
 pub use config_entry::ConfigEntry;
 pub use dead_letter::{DeadLetter, DeadLetterLayer, DeadLetterPosition, DeadLetterStore};
@@ -99,6 +101,7 @@ pub trait Store:
     + LedgerStore
     + DefinitionStore
     + ClusterStore
+    + AccessKeyStore
     + LockStore
     + DeadLetterStore
     + ShardLeaseStore
@@ -111,6 +114,7 @@ impl<T> Store for T where
         + LedgerStore
         + DefinitionStore
         + ClusterStore
+        + AccessKeyStore
         + LockStore
         + DeadLetterStore
         + ShardLeaseStore

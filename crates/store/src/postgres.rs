@@ -3,6 +3,7 @@
 //! A batch of any size is a handful of statements: one for each kind of row, over arrays. All statements lock rows in
 //! the same order, so concurrent batches cannot deadlock.
 
+mod access_keys;
 mod batch;
 mod cluster;
 mod dead_letters;

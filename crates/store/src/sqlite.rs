@@ -6,6 +6,7 @@
 //! The adapter uses rusqlite instead of sqlx, because its writer keeps prepared statements on its own thread. sqlx would
 //! send each statement to a thread and back through channels.
 
+mod access_keys;
 mod batch;
 mod cluster;
 mod copy;

@@ -1,5 +1,6 @@
 //! Conversions between the types of the store and their messages.
 
+mod access_key;
 mod claim;
 mod config_entry;
 mod definition;

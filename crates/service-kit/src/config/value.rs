@@ -119,6 +119,13 @@ pub(super) fn secret() -> Kind<SecretString> {
     Kind::new("a string that is not empty", parse, |_| MASK.to_owned()).secret()
 }
 
+/// A string that is valid and never printed.
+pub(super) fn secret_text(expected: &str, is_valid: fn(&str) -> bool) -> Kind<SecretString> {
+    let parse =
+        move |text: &str| if is_valid(text) { Ok(SecretString::from(text)) } else { Err(Mismatch::Plain) };
+    Kind::new(expected, parse, |_| MASK.to_owned()).secret()
+}
+
 /// A string that is valid.
 pub(super) fn text(expected: &str, is_valid: fn(&str) -> bool) -> Kind<String> {
     let parse = move |text: &str| if is_valid(text) { Ok(text.to_owned()) } else { Err(Mismatch::Plain) };

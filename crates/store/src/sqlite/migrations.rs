@@ -31,6 +31,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations! {
     5 "0005" "leases" from 5;
     6 "0006" "agreements" from 6;
     7 "0007" "archive" from 7;
+    8 "0008" "access_keys" from 7;
 };
 /// The version of the last release that compares exact versions, in `user_version`.
 pub(super) const LAST_EXACT: i64 = 7;

@@ -42,6 +42,13 @@ async fn rules_of(store: &dyn ClusterStore) -> RulesVersion {
     start_rules(entry.as_ref().map(|entry| &entry.value))
 }
 
+/// The version of this release: the number of its migrations.
+fn newest_version(database: &str) -> i64 {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations").join(database);
+    let files = std::fs::read_dir(folder).expect("the directory can be read");
+    i64::try_from(files.count()).expect("the number is small")
+}
+
 /// The statements of the next release: it adds a column and records the oldest version that survives it.
 fn next_release(version: i64, compatible_from: i64) -> String {
     format!(
@@ -55,17 +62,19 @@ async fn sqlite_file_of_a_newer_release_is_used_if_it_is_compatible() {
     let file = SqliteFile::new();
     drop(SqliteStore::open(&file.path).expect("the file can be created"));
     assert_eq!(exact_version(&file.path), 7, "the release before this one accepts version 7 only");
-    execute_on(&file.path, &next_release(8, 7));
+    let next = newest_version("sqlite") + 1;
+    execute_on(&file.path, &next_release(next, 7));
     let store = SqliteStore::open(&file.path).expect("a compatible file is accepted");
     store.raise_epoch("duties").await.expect("the write succeeds");
     store.check().await.expect("a compatible file is ready");
     drop(store);
     let (_, status, applied) = SqliteStore::open_any(&file.path).expect("the file can be opened");
-    assert_eq!((status.fit(), status.database), (SchemaFit::Newer, 8));
+    assert_eq!((status.fit(), status.database), (SchemaFit::Newer, next));
     assert_eq!(applied.last().map(|last| last.release.as_str()), Some("9.9.9"), "nothing was changed");
     assert_eq!(SqliteStore::migrate(&file.path, None, false).expect("there is nothing to do"), []);
     assert_eq!(exact_version(&file.path), 7);
-    execute_on(&file.path, "UPDATE schema_migrations SET compatible_from = 8 WHERE version = 8");
+    let incompatible = format!("UPDATE schema_migrations SET compatible_from = {next} WHERE version = {next}");
+    execute_on(&file.path, &incompatible);
     let refused = SqliteStore::open(&file.path).expect_err("an incompatible file is refused");
     assert!(matches!(refused, Error::Schema { .. }), "{refused}");
     assert!(refused.to_string().contains("start the release that wrote it, or a newer one"), "{refused}");
@@ -94,7 +103,8 @@ async fn sqlite_process_that_only_verifies_does_not_migrate() {
     assert!(waits.is_retryable() && waits.to_string().contains("goconductor db migrate"), "{waits}");
     assert_eq!(exact_version(&file.path), 6);
     let applied = SqliteStore::migrate(&file.path, None, false).expect("the migration succeeds");
-    assert_eq!(applied.iter().map(|each| each.version).collect::<Vec<_>>(), [7]);
+    let expected: Vec<i64> = (7..=newest_version("sqlite")).collect();
+    assert_eq!(applied.iter().map(|each| each.version).collect::<Vec<_>>(), expected);
     let store = SqliteStore::open_with(&file.path, SchemaPolicy::Verify).expect("the schema is current");
     assert_eq!(rules_of(&store).await, RulesVersion::CURRENT, "one process has no release beside it");
 }
@@ -163,13 +173,16 @@ async fn postgresql_database_of_a_newer_release_is_used_if_it_is_compatible() {
         let store = PostgresStore::connect(&database.url, 2).await.expect("the new database can be opened");
         assert_eq!(exact_version_of(&database.url).await, 10, "the release before this one accepts it");
         assert_eq!(rules_of(&store).await, RulesVersion::CURRENT);
-        execute(&database.url, &next_release(11, 10)).await;
+        let next = newest_version("postgres") + 1;
+        execute(&database.url, &next_release(next, 10)).await;
         store.check().await.expect("a compatible database is ready");
         let again =
             PostgresStore::connect(&database.url, 2).await.expect("a compatible database is accepted");
         again.raise_epoch("duties").await.expect("the write succeeds");
         PostgresStore::connect_with(&database.url, 2, SchemaPolicy::Verify).await.expect("it is accepted");
-        execute(&database.url, "UPDATE schema_migrations SET compatible_from = 11 WHERE version = 11").await;
+        let incompatible =
+            format!("UPDATE schema_migrations SET compatible_from = {next} WHERE version = {next}");
+        execute(&database.url, &incompatible).await;
         let refused = store.check().await.expect_err("an incompatible database is refused");
         assert!(refused.to_string().contains("start the release that wrote it, or a newer one"), "{refused}");
         PostgresStore::connect(&database.url, 2).await.expect_err("an incompatible database is refused");
@@ -198,7 +211,7 @@ async fn backup_of_a_store_in_use_is_a_store_of_its_own() {
     let store = SqliteStore::open(&file.path).expect("the file can be created");
     store.compare_and_set("queue", 0, &Json::from("kafka")).await.expect("the write succeeds");
     let copied = SqliteStore::backup(&file.path, &backup).expect("the backup succeeds");
-    assert_eq!((copied.schema, copied.workflows), (7, 0));
+    assert_eq!((copied.schema, copied.workflows), (newest_version("sqlite"), 0));
     store.compare_and_set("queue", 1, &Json::from("nats")).await.expect("the write succeeds");
     let refused = SqliteStore::backup(&file.path, &backup).expect_err("nothing is overwritten").to_string();
     assert!(refused.contains("backup.db exists"), "{refused}");

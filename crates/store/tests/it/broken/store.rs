@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goconductor_saga::{State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{
+use goconductor_store::{AccessKey, AccessKeyEnd, AccessKeyLayer, 
     Announcement, Claim, ClaimRequest, ClusterLayer, ClusterStore, Count, DeadLetter, DeadLetterLayer,
     DeadLetterStore, DefinitionLayer, DefinitionName, DefinitionStore, EncodedWorkflow, Error, Field, Filter,
     LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest,
@@ -448,6 +448,29 @@ impl LockLayer for FaultyStore {
             locks.insert(1, Lock { key: "a0".to_owned(), ..locks[0].clone() });
         }
         Ok(locks)
+    }
+}
+
+#[async_trait]
+impl AccessKeyLayer for FaultyStore {
+    async fn create_access_key(&self, key: &AccessKey) -> Result<bool, Error> {
+        let mut key = key.clone();
+        if self.fault == Fault::DropsAccessScopes {
+            key.scope = goconductor_store::AccessScope::default();
+        }
+        self.inner.create_access_key(&key).await
+    }
+
+    async fn end_access_key(&self, id: &str, end: AccessKeyEnd) -> Result<Option<AccessKey>, Error> {
+        let mut key = self.inner.end_access_key(id, end).await?;
+        if let (Fault::ExtendsAccessKeys, Some(key), AccessKeyEnd::Expires(at)) = (self.fault, &mut key, end) {
+            key.expires_at = Some(at);
+        }
+        Ok(key)
+    }
+
+    async fn access_revision(&self) -> Result<u64, Error> {
+        if self.fault == Fault::KeepsAccessRevision { Ok(0) } else { self.inner.access_revision().await }
     }
 }
 
