@@ -4,6 +4,7 @@
 //! `grpc` translate their protocols to these types and back, so that both have the same behaviour. All rules about
 //! names, limits, pages and filters are therefore here and not in the protocols.
 
+pub(crate) mod access_keys;
 mod context;
 pub(crate) mod dead_letters;
 pub(crate) mod definitions;
@@ -21,8 +22,9 @@ pub(crate) use context::{CallContext, MAX_HEADER_BYTES, admission_namespace, hea
 pub(crate) use operate::{MAX_REASON_CHARS, unsupported};
 
 use crate::Limits;
+use crate::access::{Authorised, Gate};
 use crate::admission::Admission;
-use crate::error::{ApiResult, MALFORMED, PARAMETER, Problem};
+use crate::error::{ApiResult, MALFORMED, PARAMETER, Problem, UNAUTHENTICATED};
 use crate::list_feed::ListFeeds;
 use crate::schemas::Schemas;
 use crate::waiters::Waiters;
@@ -51,6 +53,8 @@ pub(crate) struct Inner {
     /// The election, and the terms that gRPC clients hold through this gateway.
     pub(crate) hosted: Option<Arc<Hosted>>,
     pub(crate) queues: Option<Arc<QueueMigrator>>,
+    /// The check of callers. `None` without access control.
+    pub(crate) gate: Option<Gate>,
     pub(crate) limits: Limits,
     pub(crate) admission: Admission,
     pub(crate) readiness: Readiness,
@@ -94,6 +98,14 @@ impl Inner {
 impl Api {
     pub(crate) fn new(inner: Inner) -> Self {
         Self(Arc::new(inner))
+    }
+
+    /// Checks that the gate has let a request pass, so that a router without the gate serves nothing.
+    pub(crate) fn check_gate(&self, authorised: Option<&Authorised>) -> ApiResult<()> {
+        if self.gate.is_some() && authorised.is_none() {
+            return Err(Problem::new(UNAUTHENTICATED, "the caller of the request was not checked"));
+        }
+        Ok(())
     }
 
     /// Checks that a JSON value inside `outer` levels is not nested too deeply.

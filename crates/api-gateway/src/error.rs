@@ -64,6 +64,12 @@ pub(crate) const NO_QUEUE: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2034
 pub(crate) const QUEUE_CONFLICT: Kind = kind(StatusCode::CONFLICT, "GC2035", "queue switch not possible");
 pub(crate) const QUEUE_UNAVAILABLE: Kind =
     kind(StatusCode::SERVICE_UNAVAILABLE, "GC2036", "queue unavailable");
+pub(crate) const UNAUTHENTICATED: Kind = kind(StatusCode::UNAUTHORIZED, "GC2061", "authentication required");
+pub(crate) const INVALID_CREDENTIAL: Kind = kind(StatusCode::UNAUTHORIZED, "GC2062", "invalid credential");
+pub(crate) const FORBIDDEN: Kind = kind(StatusCode::FORBIDDEN, "GC2063", "permission denied");
+pub(crate) const NO_ACCESS_KEY: Kind = kind(StatusCode::NOT_FOUND, "GC2064", "access key not found");
+pub(crate) const EXCESSIVE_GRANT: Kind =
+    kind(StatusCode::FORBIDDEN, "GC2065", "access key with more rights than its creator");
 pub(crate) const DUPLICATE_KEY: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2050", "duplicate key in JSON");
 pub(crate) const INEXACT_NUMBER: Kind =
@@ -79,6 +85,9 @@ const RETRYABLE: [Kind; 4] = [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_UNAVAILABL
 
 /// The media type of refusals (RFC 9457).
 pub(crate) const MEDIA_TYPE_OF_PROBLEMS: &str = "application/problem+json";
+
+/// The scheme by which a request can be authenticated.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"goconductor\"");
 
 /// The delay after which a request to an unavailable database, election or queue is worth a retry.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -255,6 +264,9 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        }
         (self.status(), headers, axum::Json(self.into_body())).into_response()
     }
 }
@@ -350,6 +362,11 @@ mod tests {
         DUPLICATE_KEY,
         INEXACT_NUMBER,
         VALIDATION_BUSY,
+        UNAUTHENTICATED,
+        INVALID_CREDENTIAL,
+        FORBIDDEN,
+        NO_ACCESS_KEY,
+        EXCESSIVE_GRANT,
     ];
 
     #[test]

@@ -3,6 +3,7 @@
 //! A handler translates messages to an operation of [`Api`] and its view to messages. It decides nothing itself, so
 //! a call has the same effect and the same error code as the REST request with the same operation.
 
+mod access_keys;
 mod definitions;
 mod elections;
 mod locks;
@@ -16,6 +17,7 @@ mod workflows;
 
 pub use reflection::GrpcRoutes;
 
+use crate::access::{self, Authorised};
 use crate::admission::{RequestPermit, ResponseHolds};
 use crate::api::{Api, CallContext, PageRequest, admission_namespace};
 use crate::error::{ApiResult, NO_ROUTE, PARAMETER, Problem};
@@ -24,6 +26,7 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use futures::FutureExt;
 use goconductor_saga::Json;
+use goconductor_wire::v1::access_service_server::AccessServiceServer;
 use goconductor_wire::v1::definition_service_server::DefinitionServiceServer;
 use goconductor_wire::v1::election_service_server::ElectionServiceServer;
 use goconductor_wire::v1::lock_service_server::LockServiceServer;
@@ -54,6 +57,7 @@ pub(crate) fn router(api: Api, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> R
     let limit = api.limits.body_bytes.saturating_add(MESSAGE_OVERHEAD);
     let (reporter, health) = tonic_health::server::health_reporter();
     drop(goconductor_supervisor::spawn("grpc-health", report_health(api.clone(), reporter)));
+    let gate = api.gate.clone();
     let services = GrpcServices { api };
     let routes = GrpcRoutes::default()
         .add_service(WorkflowServiceServer::new(services.clone()).max_decoding_message_size(limit))
@@ -61,9 +65,14 @@ pub(crate) fn router(api: Api, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> R
         .add_service(QueueServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(ServiceServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(LockServiceServer::new(services.clone()).max_decoding_message_size(limit))
+        .add_service(AccessServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(ElectionServiceServer::new(services).max_decoding_message_size(limit))
         .add_service(health);
-    more(routes).into_router()
+    let router = more(routes).into_router();
+    match gate {
+        None => router,
+        Some(gate) => router.layer(axum::middleware::from_fn_with_state(gate, access::serve_grpc)),
+    }
 }
 
 /// Copies the readiness of the gateway to the health service until the gateway shuts down.
@@ -89,12 +98,13 @@ struct Call<M> {
     message: M,
     headers: HeaderMap,
     permit: RequestPermit,
+    authorised: Option<Authorised>,
 }
 
 impl<M> Call<M> {
     /// Reads the caller and its namespace from the metadata.
     fn context(&self) -> ApiResult<CallContext> {
-        CallContext::from_headers(&self.headers, Some(self.permit.clone()))
+        CallContext::new(&self.headers, self.authorised.as_ref(), Some(self.permit.clone()))
     }
 }
 
@@ -136,7 +146,9 @@ impl GrpcServices {
                 holds.hold_request(permit.clone());
             }
             let body = operation.has_body().then(|| self.reserve_body(message.encoded_len())).transpose()?;
-            let call = Call { message, headers, permit: permit.clone() };
+            let authorised = extensions.get::<Authorised>().cloned();
+            self.api.check_gate(authorised.as_ref())?;
+            let call = Call { message, headers, permit: permit.clone(), authorised };
             let reply = handler(self.api.clone(), call).await;
             drop((body, permit));
             reply

@@ -9,6 +9,7 @@
 //! Invariants: no input causes a 5xx or a panic. Each refused request gets a stable error code that has a page. A
 //! successful response is sent only after the change is durable.
 
+mod access;
 mod admission;
 mod api;
 mod error;
@@ -26,12 +27,14 @@ mod time;
 mod view;
 mod waiters;
 
+use access::Gate;
 use admission::Admission;
 use api::Api;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
+use goconductor_access::AccessControl;
 use goconductor_election::{Election, Hosted};
 use goconductor_process::{LimitedListener, Listeners};
 use goconductor_queue_migration::QueueMigrator;
@@ -51,7 +54,7 @@ use waiters::Waiters;
 
 pub use admission::Limits as AdmissionLimits;
 pub use grpc::GrpcRoutes;
-pub use run::{admission, limits, run};
+pub use run::{access_control, admission, limits, run};
 
 /// The time for which shutdown waits for requests in flight.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,6 +74,8 @@ pub struct Dependencies {
     pub limits: Limits,
     /// Limits on what is accepted at once.
     pub admission: AdmissionLimits,
+    /// The check of callers. `None` if all callers may do everything.
+    pub access: Option<AccessControl>,
     /// Readiness for `/readyz`.
     pub readiness: Readiness,
     /// Metrics for `/metrics`.
@@ -99,25 +104,41 @@ pub fn router(dependencies: Dependencies) -> Router {
 
 /// Builds the router of the gateway with `more` gRPC services on the same port.
 pub fn router_with(dependencies: Dependencies, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> Router {
+    let api = api(dependencies);
+    drop(goconductor_supervisor::spawn("backlog-monitor", admission::monitor(api.clone())));
+    let (rest, grpc) = (rest::router(api.clone()), grpc::router(api.clone(), more));
+    Router::new().fallback(dispatch).with_state(Protocols { rest, grpc, api })
+}
+
+/// Creates the operations of the API.
+fn api(dependencies: Dependencies) -> Api {
     goconductor_telemetry::describe(self::metrics::ALL);
-    let Dependencies { engine, election, queues, changes, limits, admission, readiness, metrics, stop } =
-        dependencies;
-    let api = Api::new(api::Inner {
+    let Dependencies {
+        engine,
+        election,
+        queues,
+        changes,
+        limits,
+        admission,
+        access,
+        readiness,
+        metrics,
+        stop,
+    } = dependencies;
+    Api::new(api::Inner {
         waiters: Waiters::new(Arc::clone(&engine), &changes, stop.clone()),
         list_feeds: ListFeeds::new(Arc::clone(&engine), changes, stop.clone()),
         engine,
         hosted: election.map(Hosted::new),
         queues,
+        gate: access.map(Gate),
         limits,
         admission: Admission::new(admission),
         readiness,
         metrics,
         stop,
         schemas: Schemas::default(),
-    });
-    drop(goconductor_supervisor::spawn("backlog-monitor", admission::monitor(api.clone())));
-    let (rest, grpc) = (rest::router(api.clone()), grpc::router(api.clone(), more));
-    Router::new().fallback(dispatch).with_state(Protocols { rest, grpc, api })
+    })
 }
 
 /// The routers of the two protocols.

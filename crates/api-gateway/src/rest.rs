@@ -2,6 +2,7 @@
 //!
 //! A handler translates HTTP to an operation of [`Api`] and its view to JSON. It decides nothing itself.
 
+mod access_keys;
 mod definitions;
 mod elections;
 mod events;
@@ -96,6 +97,7 @@ pub(crate) fn router(api: Api) -> Router {
 /// The routes of the OpenAPI document.
 fn documented() -> OpenApiRouter<Api> {
     let api = OpenApiRouter::new()
+        .merge(access_keys::routes())
         .merge(definitions::routes())
         .merge(services::routes())
         .merge(workflows::routes())

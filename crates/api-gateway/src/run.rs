@@ -1,10 +1,12 @@
 //! The gateway as a process of its own.
 
 use crate::{AdmissionLimits, Dependencies, Limits, router};
+use goconductor_access::AccessControl;
 use goconductor_election::Election;
 use goconductor_process::{Backends, Host, MembershipLease, Process};
 use goconductor_service_kit::config::{Config, ElectionBackend};
-use goconductor_store::ProcessInfo;
+use goconductor_store::{AccessKeyStore, ProcessInfo};
+use goconductor_transition::clock;
 use std::sync::Arc;
 
 /// Serves the API until SIGTERM or SIGINT, then drains the requests in flight.
@@ -12,8 +14,9 @@ use std::sync::Arc;
 /// # Errors
 /// Returns an error if the configuration is invalid, the address cannot be bound or the server fails.
 pub async fn run(process: Process) -> anyhow::Result<()> {
-    let host = Host::listen(&process, &process.config.listen).await?;
+    let host = Host::listen_with_access(&process, &process.config.listen).await?;
     let Backends { store, changes, queues, engine } = Backends::open(&process)?;
+    let keys: Arc<dyn AccessKeyStore> = store.clone();
     let dependencies = Dependencies {
         engine: Arc::clone(&engine),
         election: election(&process).await?,
@@ -21,6 +24,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         changes: changes.sender(),
         limits: limits(&process.config),
         admission: admission(&process.config),
+        access: access_control(&process.config, keys),
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
         stop: process.drain.token(),
@@ -45,6 +49,12 @@ async fn election(process: &Process) -> anyhow::Result<Option<Arc<dyn Election>>
         return Ok(None);
     }
     process.election().await.map(Some)
+}
+
+/// Starts the configured check of callers. Returns `None` if access control is off. Must be called within a Tokio runtime.
+#[must_use]
+pub fn access_control(config: &Config, keys: Arc<dyn AccessKeyStore>) -> Option<AccessControl> {
+    config.access.enabled.then(|| AccessControl::start(config.access.clone(), keys, clock::now))
 }
 
 /// Returns the configured limits of a single request.

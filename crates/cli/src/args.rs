@@ -1,5 +1,6 @@
 //! The command line as types. Doc comments of fields and variants are the help texts.
 
+mod access;
 #[cfg(feature = "bench")]
 mod bench;
 mod db;
@@ -9,14 +10,19 @@ mod queue;
 mod workflow;
 
 use crate::complete;
-use crate::defaults::{DEFAULT_NAMESPACE, DEFAULT_SERVER, NAMESPACE_VARIABLE, SERVER_VARIABLE};
+use crate::defaults::{
+    DEFAULT_NAMESPACE, DEFAULT_SERVER, NAMESPACE_VARIABLE, SERVER_VARIABLE, TOKEN_FILE_VARIABLE,
+    TOKEN_VARIABLE,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCandidates, Shell};
 use goconductor_service_kit::config::{Flag, ListenAddress, Sources};
 use goconductor_service_kit::duration;
+use secrecy::SecretString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use access::{AccessCommand, AccessKeyCommand, CreateKeyArgs};
 #[cfg(feature = "bench")]
 pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
 pub(crate) use db::{DbCommand, MigrateArgs};
@@ -50,6 +56,14 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, env = NAMESPACE_VARIABLE, default_value = DEFAULT_NAMESPACE)]
     #[arg(value_name = "NAME", hide_env_values = true, help_heading = "Global options")]
     pub(crate) namespace: String,
+    /// Access key or token to send; the variable and `--token-file` do not show it to other users of the machine
+    #[arg(long, global = true, env = TOKEN_VARIABLE, value_name = "TOKEN", hide_env_values = true)]
+    #[arg(help_heading = "Global options")]
+    pub(crate) access_token: Option<AccessToken>,
+    /// File with the access key or token to send
+    #[arg(long, global = true, env = TOKEN_FILE_VARIABLE, value_name = "FILE", conflicts_with = "access_token")]
+    #[arg(help_heading = "Global options")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Output format of data
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     #[arg(help_heading = "Global options")]
@@ -63,6 +77,22 @@ pub(crate) struct GlobalArgs {
     /// Suppress messages and progress; write only data and errors
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub(crate) quiet: bool,
+}
+
+/// The text of a credential, which `Debug` does not show.
+#[derive(Clone)]
+pub(crate) struct AccessToken(pub(crate) SecretString);
+
+impl From<String> for AccessToken {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// The output format of data.
@@ -112,6 +142,9 @@ pub(crate) enum CliCommand {
     /// Show the backlog of the queue and migrate to another queue
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Manage the credentials of callers and workers
+    #[command(subcommand)]
+    Access(AccessCommand),
     /// Inspect the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

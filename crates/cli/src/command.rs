@@ -1,5 +1,6 @@
 //! The commands.
 
+mod access;
 #[cfg(feature = "bench")]
 mod bench;
 mod completion;
@@ -39,6 +40,7 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
         | CliCommand::Lock(_)
         | CliCommand::Election(_)
         | CliCommand::Queue(_)
+        | CliCommand::Access(_)
         | CliCommand::Config(_)
         | CliCommand::Db(_)
         | CliCommand::Doctor(_)
@@ -78,6 +80,7 @@ async fn run(cli: Cli, out: &Output) -> Result {
         CliCommand::Lock(command) => lock::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Election(command) => lock::elections(command, &ServerSession::new(global, out)?).await,
         CliCommand::Queue(command) => queue::run(command, &ServerSession::new(global, out)?).await,
+        CliCommand::Access(command) => access::run(command, global, out).await,
         CliCommand::Config(ConfigCommand::Explain(args)) => config::explain(&args, out),
         CliCommand::Db(command) => crate::db::run(command, out).await,
         CliCommand::Doctor(args) => crate::doctor::run(&args, out).await,

@@ -6,3 +6,6 @@ pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8470";
 /// The variable and the default of `--namespace`.
 pub(crate) const NAMESPACE_VARIABLE: &str = "GOCONDUCTOR_NAMESPACE";
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
+/// The variables of `--access-token` and `--token-file`.
+pub(crate) const TOKEN_VARIABLE: &str = "GOCONDUCTOR_TOKEN";
+pub(crate) const TOKEN_FILE_VARIABLE: &str = "GOCONDUCTOR_TOKEN_FILE";

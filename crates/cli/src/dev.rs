@@ -139,7 +139,9 @@ impl DevServices {
             demo::start(&store, drain.token()).await?;
         }
         let settings = executor_settings(config, instance.clone());
-        let executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings);
+        let access = gateway::access_control(config, store.clone());
+        let executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings)
+            .with_access_control(access.clone());
         #[cfg(feature = "bench")]
         let executor = if args.bench_participants { with_bench_participants(executor) } else { executor };
         // Workers discover executors through cluster membership.
@@ -160,6 +162,7 @@ impl DevServices {
             changes,
             limits: gateway::limits(config),
             admission: gateway::admission(config),
+            access,
             readiness,
             metrics: metrics.clone(),
             stop: drain.token(),

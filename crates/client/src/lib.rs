@@ -11,6 +11,7 @@
 //! Invariants: new fields in a response break nothing. The events of a followed workflow are returned in order, each
 //! once.
 
+mod access;
 mod definitions;
 mod error;
 mod follow;
@@ -24,14 +25,15 @@ use reqwest::{Method, RequestBuilder, Response, Url, header};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
+pub use access::NewAccessKey;
 pub use error::{Error, Problem, ProblemDetail};
 pub use follow::Follow;
 pub use response::{
-    AppliedDefinition, Count, Counts, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord,
-    DeletedService, ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process,
-    ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, ReadinessCheck, Released,
-    ServerReadiness, ServiceList, ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow,
-    WorkflowPage,
+    AccessKey, AccessKeyPage, AppliedDefinition, Count, Counts, CreatedAccessKey, DeadLetter, DeadLetterPage,
+    DefinitionList, DefinitionRecord, DeletedService, ElectionList, Event, EventPage, Failure, Health,
+    Leader, Lock, LockPage, Process, ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove,
+    QueueUser, ReadinessCheck, Released, ServerReadiness, ServiceList, ServiceRecord, Status, Step,
+    SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 
@@ -52,6 +54,8 @@ pub struct Client {
     /// The base address for messages, without a password.
     address: String,
     namespace: String,
+    /// The value of the header `Authorization`, which is marked as sensitive.
+    authorization: Option<header::HeaderValue>,
 }
 
 /// A response and its text.
@@ -85,13 +89,28 @@ impl Client {
         if header::HeaderValue::from_str(namespace).is_err() {
             return Err(invalid("the namespace contains characters that a header cannot contain"));
         }
-        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
-        if is_loopback(&base) {
-            // A proxy cannot reach the loopback interface of this machine.
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(|error| invalid(&error.to_string()))?;
-        Ok(Self { http, base, address, namespace: namespace.to_owned() })
+        let http = connections(&base, None).map_err(|error| invalid(&error.to_string()))?;
+        Ok(Self { http, base, address, namespace: namespace.to_owned(), authorization: None })
+    }
+
+    /// Sends an access key, or a token of the identity provider, with each request.
+    ///
+    /// # Errors
+    /// Returns [`Error::Address`] if a header cannot contain the token.
+    pub fn with_token(self, token: &str) -> Result<Self, Error> {
+        let invalid = |reason: &str| Error::Address { text: self.address.clone(), reason: reason.to_owned() };
+        let mut value = header::HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+            .map_err(|_| invalid("the token contains characters that a header cannot contain"))?;
+        value.set_sensitive(true);
+        let http =
+            connections(&self.base, Some(value.clone())).map_err(|error| invalid(&error.to_string()))?;
+        Ok(Self { http, authorization: Some(value), ..self })
+    }
+
+    /// Returns the value of the header `Authorization`, if the client has a token.
+    #[must_use]
+    pub fn authorization(&self) -> Option<&header::HeaderValue> {
+        self.authorization.as_ref()
     }
 
     /// Returns the address of the server, with a password masked.
@@ -208,6 +227,17 @@ impl Client {
     }
 }
 
+/// Creates the connections to a server. `authorization` is sent with each request.
+fn connections(
+    base: &Url,
+    authorization: Option<header::HeaderValue>,
+) -> Result<reqwest::Client, reqwest::Error> {
+    let headers = authorization.into_iter().map(|value| (header::AUTHORIZATION, value)).collect();
+    let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).default_headers(headers);
+    // A proxy cannot reach the loopback interface of this machine.
+    if is_loopback(base) { builder.no_proxy().build() } else { builder.build() }
+}
+
 /// Returns the message of the last error of a chain, which is that of the operating system.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut last = error;
@@ -241,6 +271,16 @@ fn is_replay(response: &Response) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn token_is_not_in_debug_output() {
+        let client = Client::new("http://127.0.0.1:8470", "default").unwrap();
+        assert!(client.authorization().is_none());
+        let client = client.with_token("gck_secret\n").unwrap();
+        assert_eq!(client.authorization().map(|value| value.as_bytes()), Some(&b"Bearer gck_secret"[..]));
+        assert!(!format!("{client:?}").contains("gck_secret"));
+        assert!(client.with_token("a\u{1}b").is_err());
+    }
 
     #[test]
     fn password_of_an_address_is_masked_in_messages() {

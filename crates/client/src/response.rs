@@ -1,5 +1,6 @@
 //! The responses of the API. Every field that may be absent has a default, and unknown fields are ignored.
 
+mod access;
 mod queue;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use access::{AccessKey, AccessKeyPage, CreatedAccessKey};
 pub use queue::{QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser};
 
 /// A workflow's status.

@@ -11,7 +11,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use goconductor_service_kit::config::ListenAddress;
@@ -44,6 +44,8 @@ struct Surface {
     metrics: Metrics,
     draining: CancellationToken,
     service: Arc<OnceLock<Router>>,
+    /// Whether the service checks who reads the metrics, and therefore serves them.
+    has_own_metrics: bool,
 }
 
 impl Host {
@@ -52,6 +54,23 @@ impl Host {
     /// # Errors
     /// Returns an error if the address cannot be resolved or bound, or must not be listened on.
     pub async fn listen(process: &Process, address: &ListenAddress) -> anyhow::Result<Self> {
+        Self::listen_as(process, address, false).await
+    }
+
+    /// Like [`listen`](Self::listen), for a service that checks its callers if access control is on. It then serves the
+    /// metrics itself.
+    ///
+    /// # Errors
+    /// Returns an error if the address cannot be resolved or bound, or must not be listened on.
+    pub async fn listen_with_access(process: &Process, address: &ListenAddress) -> anyhow::Result<Self> {
+        Self::listen_as(process, address, process.config.access.enabled).await
+    }
+
+    async fn listen_as(
+        process: &Process,
+        address: &ListenAddress,
+        has_own_metrics: bool,
+    ) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(address, &process.config).await?;
         let address = listeners.local_addr().context("failed to read the local address")?;
         let service: Arc<OnceLock<Router>> = Arc::default();
@@ -60,6 +79,7 @@ impl Host {
             metrics: process.metrics.clone(),
             draining: process.drain.token(),
             service: Arc::clone(&service),
+            has_own_metrics,
         };
         let closing = CancellationToken::new();
         let max = usize::try_from(process.config.limits.connections).unwrap_or(usize::MAX);
@@ -145,8 +165,11 @@ async fn readyz(State(surface): State<Surface>) -> Response {
     (code, axum::Json(json!({"status": status, "ready": ready, "checks": report.checks}))).into_response()
 }
 
-async fn metrics(State(surface): State<Surface>, headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+async fn metrics(State(surface): State<Surface>, request: Request) -> Response {
+    if surface.has_own_metrics {
+        return forward(State(surface), request).await;
+    }
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let (kind, text) = surface.metrics.respond(accept);
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

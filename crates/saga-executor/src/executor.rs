@@ -9,6 +9,7 @@ use crate::settings::Settings;
 use crate::task::{OutputLimit, Participant};
 use crate::worker_service::{self, WorkerAcceptor};
 use crate::workers::{ServiceKey, Workers};
+use goconductor_access::AccessControl;
 use goconductor_election::Election;
 use goconductor_store::{ProcessInfo, WorkflowShard};
 use goconductor_transition::Engine;
@@ -25,6 +26,7 @@ pub struct Executor {
     settings: Arc<Settings>,
     in_flight: Arc<InFlight>,
     workers: Arc<Workers>,
+    access: Option<AccessControl>,
     in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
     registry: Arc<OnceLock<Arc<Registry>>>,
 }
@@ -40,9 +42,17 @@ impl Executor {
             settings: Arc::new(settings),
             in_flight,
             workers: Arc::default(),
+            access: None,
             in_process: BTreeMap::new(),
             registry: Arc::default(),
         }
+    }
+
+    /// Checks which services a worker may serve. Without `access`, all workers may serve everything.
+    #[must_use]
+    pub fn with_access_control(mut self, access: Option<AccessControl>) -> Self {
+        self.access = access;
+        self
     }
 
     /// Adds a service that runs in this process, with up to `capacity` attempts of each side in flight.
@@ -65,7 +75,8 @@ impl Executor {
     /// new ones.
     #[must_use]
     pub fn worker_service(&self, stop: CancellationToken) -> WorkerServiceServer<WorkerAcceptor> {
-        worker_service::service(Arc::clone(&self.workers), Arc::clone(&self.settings), stop)
+        let (workers, settings) = (Arc::clone(&self.workers), Arc::clone(&self.settings));
+        worker_service::service(workers, settings, self.access.clone(), stop)
     }
 
     /// Returns a function that describes the services that this executor serves at the time of the call.

@@ -26,6 +26,7 @@ mod http_participant;
 mod in_flight;
 mod lane_consumer;
 pub mod metrics;
+mod metrics_route;
 mod registry;
 mod run;
 mod settings;

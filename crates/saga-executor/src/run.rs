@@ -1,13 +1,16 @@
 //! The executor as a separate process.
 
 use crate::executor::Executor;
+use crate::metrics_route;
 use crate::settings::Settings;
 use crate::task::Participant;
 use anyhow::Context;
 use axum::Router;
+use goconductor_access::AccessControl;
 use goconductor_process::{Backends, Host, MembershipLease, Process};
 use goconductor_service_kit::config::Config;
-use goconductor_store::ProcessInfo;
+use goconductor_store::{AccessKeyStore, ProcessInfo};
+use goconductor_transition::clock;
 use std::sync::Arc;
 use tonic::service::Routes;
 
@@ -37,16 +40,22 @@ pub struct InProcess {
 /// # Errors
 /// Returns an error if the configuration is invalid or the address cannot be bound.
 pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Result<()> {
-    let host = Host::listen(&process, &process.config.executor.listen).await?;
+    let host = Host::listen_with_access(&process, &process.config.executor.listen).await?;
     let Backends { store, changes: _, queues, engine } = Backends::open(&process)?;
     let election = process.election().await?;
     let settings = settings(&process.config, process.instance.clone());
-    let mut executor = Executor::new(Arc::clone(&engine), election, settings);
+    let access = access_control(&process, store.clone());
+    let mut executor =
+        Executor::new(Arc::clone(&engine), election, settings).with_access_control(access.clone());
     for InProcess { namespace, service, participant, capacity } in services {
         executor = executor.with_participant(&namespace, &service, participant, capacity);
     }
     let stop = process.drain.token();
     let router: Router = Routes::new(executor.worker_service(stop.clone())).into_axum_router();
+    let router = match access {
+        Some(access) => metrics_route::add(router, access, process.metrics.clone()),
+        None => router,
+    };
     host.open(router);
     let (info, info_changed) = (executor.process_info(), queues.view_changed());
     let info = move || ProcessInfo { queue: Some(queues.view()), ..info() };
@@ -59,6 +68,12 @@ pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Res
     engine.drain().await;
     membership.withdraw().await;
     host.close().await
+}
+
+/// Starts the configured check of workers.
+fn access_control(process: &Process, keys: Arc<dyn AccessKeyStore>) -> Option<AccessControl> {
+    let config = &process.config.access;
+    config.enabled.then(|| AccessControl::start(config.clone(), keys, clock::now))
 }
 
 /// Converts the configuration to the settings of an executor.

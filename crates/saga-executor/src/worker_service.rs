@@ -5,6 +5,7 @@ use crate::settings::Settings;
 use crate::task::Task;
 use crate::workers::{ServiceKey, Worker, WorkerMessage, WorkerSession, Workers};
 use futures::stream::BoxStream;
+use goconductor_access::{AccessControl, Principal, Rejection, metrics};
 use goconductor_saga::{
     Failure, Json, NameError, NameKind, Namespace, Outcome, ServiceName, Side, Timestamp, parse_json,
 };
@@ -39,6 +40,10 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 const MAX_DETAIL_BYTES: usize = 64 << 10;
 /// Messages to a worker that may be buffered.
 const RESPONSE_BUFFER: usize = 64;
+/// The codes of refusals, which have the pages of the gateway's refusals.
+const UNAUTHENTICATED: &str = "GC2061";
+const INVALID_CREDENTIAL: &str = "GC2062";
+const FORBIDDEN: &str = "GC2063";
 /// Heartbeats that are sent within a lease, so that two may be lost.
 const HEARTBEATS_PER_LEASE: u32 = 3;
 
@@ -47,6 +52,8 @@ const HEARTBEATS_PER_LEASE: u32 = 3;
 pub struct WorkerAcceptor {
     workers: Arc<Workers>,
     settings: Arc<Settings>,
+    /// The check of workers. `None` if all workers may serve everything.
+    access: Option<AccessControl>,
     stop: CancellationToken,
 }
 
@@ -54,10 +61,12 @@ pub struct WorkerAcceptor {
 pub(crate) fn service(
     workers: Arc<Workers>,
     settings: Arc<Settings>,
+    access: Option<AccessControl>,
     stop: CancellationToken,
 ) -> WorkerServiceServer<WorkerAcceptor> {
     let bytes = settings.output_bytes.saturating_mul(2).max(MAX_MESSAGE_BYTES);
-    WorkerServiceServer::new(WorkerAcceptor { workers, settings, stop }).max_decoding_message_size(bytes)
+    WorkerServiceServer::new(WorkerAcceptor { workers, settings, access, stop })
+        .max_decoding_message_size(bytes)
 }
 
 type ResponseSender = mpsc::Sender<Result<ConnectResponse, Status>>;
@@ -73,6 +82,7 @@ impl WorkerService for WorkerAcceptor {
         if self.stop.is_cancelled() {
             return Err(Status::unavailable("the executor is draining; connect to another executor"));
         }
+        let credential = self.authenticate(request.metadata()).await?;
         let namespace = namespace(request.metadata())?;
         let mut requests = request.into_inner();
         let lease = self.settings.worker_lease;
@@ -83,6 +93,9 @@ impl WorkerService for WorkerAcceptor {
             return Err(Status::invalid_argument("the first message must be hello"));
         };
         let (key, worker) = self.worker(namespace, hello)?;
+        if let Some(credential) = &credential {
+            credential.check(&key)?;
+        }
         let (sender, responses) = mpsc::channel(RESPONSE_BUFFER);
         let welcome = wire::Welcome {
             executor: self.settings.identity.clone(),
@@ -99,6 +112,7 @@ impl WorkerService for WorkerAcceptor {
             workers: Arc::clone(&self.workers),
             settings: Arc::clone(&self.settings),
             stop: self.stop.clone(),
+            credential,
             key,
             session,
             responses: sender,
@@ -108,7 +122,43 @@ impl WorkerService for WorkerAcceptor {
     }
 }
 
+/// The credential of a worker.
+struct WorkerCredential {
+    access: AccessControl,
+    principal: Arc<Principal>,
+}
+
+impl WorkerCredential {
+    /// Checks that the worker may serve a service.
+    fn check(&self, (namespace, service): &ServiceKey) -> Result<(), Status> {
+        if self.principal.grants.may_serve(namespace, service) {
+            return Ok(());
+        }
+        metrics::REFUSED.with(["forbidden".into()]).increment(1);
+        tracing::warn!(actor = self.principal.actor, service, namespace, "worker was refused");
+        Err(Status::permission_denied(format!(
+            "{FORBIDDEN}: the credential of the worker must not serve {service} in the namespace {namespace}: use a key \
+             with the role worker for this service"
+        )))
+    }
+}
+
 impl WorkerAcceptor {
+    /// Authenticates a worker. Returns `None` if all workers may serve everything.
+    async fn authenticate(&self, metadata: &MetadataMap) -> Result<Option<WorkerCredential>, Status> {
+        let Some(access) = &self.access else { return Ok(None) };
+        match access.authenticate(metadata.as_ref()).await {
+            Ok(principal) => Ok(Some(WorkerCredential { access: access.clone(), principal })),
+            Err(rejection @ (Rejection::Unavailable(_) | Rejection::Busy)) => {
+                Err(Status::unavailable(format!("{rejection}; retry later")))
+            }
+            Err(rejection @ Rejection::Missing) => Err(Status::unauthenticated(format!(
+                "{UNAUTHENTICATED}: {rejection}: send an access key or a token in the metadata authorization"
+            ))),
+            Err(rejection) => Err(Status::unauthenticated(format!("{INVALID_CREDENTIAL}: {rejection}"))),
+        }
+    }
+
     /// Validates the hello of a worker.
     fn worker(&self, namespace: Namespace, hello: wire::Hello) -> Result<(ServiceKey, Worker), Status> {
         let wire::Hello { service, actions, capacity, version, identity } = hello;
@@ -162,6 +212,7 @@ struct SessionStream {
     workers: Arc<Workers>,
     settings: Arc<Settings>,
     stop: CancellationToken,
+    credential: Option<WorkerCredential>,
     key: ServiceKey,
     session: Arc<WorkerSession>,
     responses: ResponseSender,
@@ -189,6 +240,8 @@ impl SessionStream {
         heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let expired = tokio::time::sleep(lease);
         tokio::pin!(expired);
+        let credential_ended = self.credential_ended();
+        tokio::pin!(credential_ended);
         let mut draining = false;
         loop {
             // Cancel-safe: messages that were not received stay in their streams.
@@ -216,6 +269,11 @@ impl SessionStream {
                     Some(ToWorker::Drain(wire::Drain {}))
                 }
                 () = &mut expired => return "the worker's lease expired",
+                () = &mut credential_ended => {
+                    let status = Status::unauthenticated("the credential of the worker has ended");
+                    drop(self.responses.try_send(Err(status)));
+                    return "the worker's credential ended";
+                }
             };
             if let Some(message) = response {
                 let sent = self.responses.send(Ok(ConnectResponse { message: Some(message) }));
@@ -227,6 +285,14 @@ impl SessionStream {
             if draining && self.session.is_idle() {
                 return "the executor drained";
             }
+        }
+    }
+
+    /// Completes when the credential of the worker has expired or was revoked.
+    async fn credential_ended(&self) {
+        match &self.credential {
+            Some(WorkerCredential { access, principal }) => access.ended(Arc::clone(principal)).await,
+            None => std::future::pending().await,
         }
     }
 

@@ -47,6 +47,15 @@ impl Conductor {
         Ok(Self { client, executors: Vec::new(), workers: Arc::default() })
     }
 
+    /// Sends an access key, or a token of the identity provider, with each request and with each worker's stream.
+    ///
+    /// # Errors
+    /// Returns [`Error::Call`] if a header cannot contain the token.
+    pub fn with_token(mut self, token: &str) -> Result<Self, Error> {
+        self.client = self.client.with_token(token)?;
+        Ok(self)
+    }
+
     /// Sets the executors that workers connect to, such as `http://127.0.0.1:8472` (default: all executors that the
     /// gateway lists).
     #[must_use]

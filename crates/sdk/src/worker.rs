@@ -16,6 +16,7 @@ use stream::WorkerStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Endpoint;
 
 /// The maximum number of streams. More would not improve availability.
@@ -186,12 +187,21 @@ impl WorkerStreams {
         found
     }
 
+    /// Returns the credential of the client as metadata.
+    fn authorization(&self) -> Option<MetadataValue<Ascii>> {
+        let value = self.client.authorization()?;
+        let mut value = MetadataValue::try_from(value.as_bytes()).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
     /// Opens a stream and serves it until it ends. Returns the address of the executor.
     fn open(&self, address: String, streams: usize) -> impl Future<Output = String> + 'static {
         let streams = u32::try_from(streams).unwrap_or(1).max(1);
         let stream = WorkerStream {
             address: address.clone(),
             namespace: self.client.namespace().to_owned(),
+            authorization: self.authorization(),
             service: Arc::clone(&self.service),
             capacity: self.service.capacity.div_ceil(streams).max(1),
             drain: self.drain.clone(),

@@ -283,7 +283,9 @@ impl Config {
                 "set `access.enabled: true` with TLS, or with `access.allow_plaintext: true` behind a proxy that terminates \
                  TLS",
             ),
-            (false, _) => ("the requests between the services are not authenticated", "protect it by a firewall"),
+            (false, _) => {
+                ("the requests between the services are not authenticated", "protect it by a firewall")
+            }
         };
         format!(
             "{INSECURE_BIND}: {subject} is reachable from other machines, and {cause}: listen on 127.0.0.1 or [::1]; {remedy}; \

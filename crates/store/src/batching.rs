@@ -18,9 +18,9 @@ mod reads;
 mod write_health;
 
 use crate::{
-    AccessKeyLayer, Announcement, ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName, EncodedWorkflow, Error,
-    LedgerLayer, LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowHead,
-    WorkflowLayer, Write, WriteOutcome, metrics,
+    AccessKeyLayer, Announcement, ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName,
+    EncodedWorkflow, Error, LedgerLayer, LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer,
+    WorkflowHead, WorkflowLayer, Write, WriteOutcome, metrics,
 };
 use async_trait::async_trait;
 use batcher::Batcher;

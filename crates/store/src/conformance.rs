@@ -198,7 +198,10 @@ pub const CASES: &[Case] = &[
     Case { name: "large_removal_runs_in_parts", run: |f| Box::pin(maintenance::in_parts(f)) },
     Case { name: "access_key_is_returned_unchanged", run: |f| Box::pin(access_keys::unchanged(f)) },
     Case { name: "access_key_ends_at_its_earliest_end", run: |f| Box::pin(access_keys::ended(f)) },
-    Case { name: "change_of_an_access_key_raises_the_revision", run: |f| Box::pin(access_keys::revisions(f)) },
+    Case {
+        name: "change_of_an_access_key_raises_the_revision",
+        run: |f| Box::pin(access_keys::revisions(f)),
+    },
     Case {
         name: "concurrent_writers_and_claimers_lose_nothing",
         run: |f| Box::pin(concurrency::writers_and_claimers(f)),

@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["definition", "store", "queue", "election", "inbox"],
     &["wire"],
     &["service-kit", "client", "remote", "transition"],
-    &["queue-migration"],
+    &["access", "queue-migration"],
     &["process"],
     &["api-gateway", "state-store", "saga-executor", "leader-elector", "sdk"],
     &["bench"],

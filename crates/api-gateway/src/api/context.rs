@@ -1,11 +1,14 @@
 //! The caller of an operation.
 
+use crate::access::{Authorised, AuthorisedNamespace};
 use crate::admission::RequestPermit;
 use crate::error::{ApiResult, PARAMETER, Problem};
 use crate::{request, server_span};
 use axum::http::{HeaderMap, HeaderValue};
+use goconductor_access::Principal;
 use goconductor_saga::{MAX_LABEL_BYTES, Namespace};
 use goconductor_telemetry::trace::SpanContext;
+use std::sync::Arc;
 
 /// The longest accepted header value, in bytes.
 pub(crate) const MAX_HEADER_BYTES: usize = 400;
@@ -13,7 +16,9 @@ pub(crate) const MAX_HEADER_BYTES: usize = 400;
 /// The caller of an operation and its namespace.
 #[derive(Debug, Clone)]
 pub(crate) struct CallContext {
-    pub(crate) namespace: Namespace,
+    pub(crate) namespace: AuthorisedNamespace,
+    /// The caller. `None` without access control.
+    pub(crate) principal: Option<Arc<Principal>>,
     /// The name that the history records.
     pub(crate) actor: Option<String>,
     /// The idempotency key outside the request message: a header or gRPC metadata.
@@ -25,14 +30,26 @@ pub(crate) struct CallContext {
 }
 
 impl CallContext {
-    /// Reads the namespace and the actor from headers or gRPC metadata.
-    pub(crate) fn from_headers(headers: &HeaderMap, permit: Option<RequestPermit>) -> ApiResult<Self> {
-        let namespace = header_text(headers, "goconductor-namespace")?;
-        let namespace = namespace.map(str::parse::<Namespace>).transpose()?.unwrap_or_default();
+    /// Returns the context of a request: what the gate has found, or else the namespace and the actor of the headers or of
+    /// the gRPC metadata. A caller that is authenticated cannot choose its name.
+    pub(crate) fn new(
+        headers: &HeaderMap,
+        authorised: Option<&Authorised>,
+        permit: Option<RequestPermit>,
+    ) -> ApiResult<Self> {
         let actor = header_text(headers, "goconductor-actor")?;
+        let (namespace, principal, actor) = match authorised {
+            Some(Authorised { principal, namespace }) => {
+                (namespace.clone(), Some(Arc::clone(principal)), Some(principal.actor.clone()))
+            }
+            None => {
+                let namespace = AuthorisedNamespace::without_access_control(headers)?;
+                (namespace, None, actor.map(str::to_owned))
+            }
+        };
         request::record_namespace(namespace.as_str());
-        let (actor, trace) = (actor.map(str::to_owned), server_span::caller(headers));
-        Ok(Self { namespace, actor, idempotency_key: None, trace, permit })
+        let trace = server_span::caller(headers);
+        Ok(Self { namespace, principal, actor, idempotency_key: None, trace, permit })
     }
 
     /// Adds the idempotency key of the headers or of the gRPC metadata.

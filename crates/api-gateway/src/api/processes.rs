@@ -1,9 +1,10 @@
 //! The processes of the cluster.
 
-use super::Api;
+use super::{Api, CallContext};
 use crate::error::ApiResult;
 use crate::time::Time;
 use goconductor_saga::Json;
+use goconductor_service_kit::permission::Permission;
 use goconductor_store::Member;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -33,9 +34,18 @@ pub(crate) struct ProcessList {
 }
 
 impl Api {
-    /// Lists the running processes.
-    pub(crate) async fn list_processes(&self) -> ApiResult<ProcessList> {
-        let members = self.store().members().await?;
+    /// Lists the running processes. A caller without a right to all namespaces sees only the services of its own.
+    pub(crate) async fn list_processes(&self, context: &CallContext) -> ApiResult<ProcessList> {
+        let mut members = self.store().members().await?;
+        let is_limited = context
+            .principal
+            .as_ref()
+            .is_some_and(|principal| !principal.grants.allows_everywhere(Permission::ProcessesRead));
+        if is_limited {
+            let own = context.namespace.as_str();
+            let served = members.iter_mut().filter_map(|member| member.announcement.info.services.as_mut());
+            served.for_each(|services| services.retain(|service| service.namespace == own));
+        }
         Ok(ProcessList { processes: members.into_iter().map(view).collect() })
     }
 }

@@ -1,5 +1,6 @@
 //! Views as messages.
 
+use crate::api::access_keys::AccessKeyView;
 use crate::api::definitions::DefinitionView;
 use crate::api::elections::LeaderView;
 use crate::api::locks::LockView;
@@ -173,6 +174,20 @@ pub(super) fn lock(view: LockView) -> wire::Lock {
         fencing_token: view.fencing_token,
         acquired_at: Some(timestamp(view.acquired_at)),
         expires_at: Some(timestamp(view.expires_at)),
+    }
+}
+
+pub(super) fn access_key(view: AccessKeyView) -> wire::AccessKey {
+    wire::AccessKey {
+        id: view.id,
+        name: view.name,
+        roles: view.roles,
+        namespaces: view.namespaces,
+        services: view.services,
+        created_by: view.created_by,
+        created_at: Some(timestamp(view.created_at)),
+        expires_at: view.expires_at.map(timestamp),
+        revoked_at: view.revoked_at.map(timestamp),
     }
 }
 

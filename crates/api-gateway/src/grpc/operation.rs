@@ -25,6 +25,11 @@ macro_rules! operations {
 }
 
 operations! {
+    LIST_ACCESS_KEYS: "GET" "/access/keys";
+    CREATE_ACCESS_KEY: "POST" "/access/keys";
+    GET_ACCESS_KEY: "GET" "/access/keys/{id}";
+    REVOKE_ACCESS_KEY: "DELETE" "/access/keys/{id}";
+    ROTATE_ACCESS_KEY: "POST" "/access/keys/{id}/rotate";
     START_WORKFLOW: "POST" "/workflows";
     GET_WORKFLOW: "GET" "/workflows/{id}";
     LIST_WORKFLOWS: "GET" "/workflows";

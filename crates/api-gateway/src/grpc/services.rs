@@ -76,7 +76,9 @@ impl ServiceService for GrpcServices {
         request: Request<wire::ListProcessesRequest>,
     ) -> RpcResult<wire::ListProcessesResponse> {
         let list = self
-            .serve(operation::LIST_PROCESSES, request, |api, _| async move { api.list_processes().await })
+            .serve(operation::LIST_PROCESSES, request, |api, call| async move {
+                api.list_processes(&call.context()?).await
+            })
             .await?;
         let processes = list.processes.into_iter().map(message::process).collect();
         Ok(Response::new(wire::ListProcessesResponse { processes }))

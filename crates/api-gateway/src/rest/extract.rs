@@ -3,6 +3,7 @@
 use super::guard::permit_of;
 use super::object::JsonObject;
 use super::shape::described;
+use crate::access::Authorised;
 use crate::api::{Api, CallContext};
 use crate::error::{ApiResult, MALFORMED, MEDIA_TYPE, PARAMETER, Problem, WRONG_SHAPE, token};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -21,8 +22,10 @@ pub(super) struct Caller(pub(super) CallContext);
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Api) -> ApiResult<Self> {
-        CallContext::from_headers(&parts.headers, permit_of(&parts.extensions)).map(Self)
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> ApiResult<Self> {
+        let authorised = parts.extensions.get::<Authorised>();
+        api.check_gate(authorised)?;
+        CallContext::new(&parts.headers, authorised, permit_of(&parts.extensions)).map(Self)
     }
 }
 

@@ -34,9 +34,21 @@ pub(super) struct Guard {
     pub(super) without_query: Arc<BTreeSet<(String, String)>>,
 }
 
-/// Responds to a request that passes all checks, or says which one failed. Operational endpoints are not subject to
-/// admission control, so that they respond even under overload.
+/// Responds to a request that passes all checks, or says which one failed. The caller is checked first.
 pub(super) async fn guarded(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let Some(gate) = &guard.api.gate else { return serve(&guard, request, next).await };
+    let limit = guard.api.limits.body_bytes;
+    let refuse = |body: Body, problem: Problem| async move {
+        let mut response = refuse(body, problem, limit).await;
+        restrict_browsers(response.headers_mut());
+        response
+    };
+    gate.serve_rest(request, |request| serve(&guard, request, next), refuse).await
+}
+
+/// Serves a request whose caller may make it. Operational endpoints are not subject to admission control, so that they
+/// respond even under overload.
+async fn serve(guard: &Guard, request: Request, next: Next) -> Response {
     let is_operational = !request.uri().path().starts_with("/api/");
     let admitted = if is_operational { Ok(request) } else { admit(&guard.api, request).await };
     let read = match admitted {
@@ -48,7 +60,7 @@ pub(super) async fn guarded(State(guard): State<Guard>, request: Request, next: 
         Ok(read) => read,
         Err(response) => return response,
     };
-    if is_cross_site(&request) {
+    if is_cross_site(&request, guard.api.gate.is_some()) {
         let detail =
             "the request comes from a page of another site: open the console by this server's address";
         return Problem::new(CROSS_SITE, detail).into_response();
@@ -68,15 +80,16 @@ fn restrict_browsers(headers: &mut HeaderMap) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
-/// Whether a request is a write from a page of another site. A browser sends such requests to any address, and this
-/// server does not authenticate callers. A host name that was rebound to this machine counts as another site.
-fn is_cross_site(request: &Request) -> bool {
+/// Whether a request is a write from a page of another site. A browser sends such requests to any address. Without access
+/// control, a host name that was rebound to this machine counts as another site. With it, a browser sends a credential only
+/// to the name for which its user has entered it.
+fn is_cross_site(request: &Request, has_access_control: bool) -> bool {
     let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let text = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN).filter(|_| writes) else { return false };
     let host = text(header::HOST).or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
     let origin = origin.split_once("://").map(|(_, host)| host);
-    origin.is_none() || origin != host || !host.is_some_and(is_address)
+    origin.is_none() || origin != host || !(has_access_control || host.is_some_and(is_address))
 }
 
 /// Whether a host is an IP address or `localhost`. DNS rebinding cannot affect such a host.

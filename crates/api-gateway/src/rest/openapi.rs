@@ -281,7 +281,7 @@ mod tests {
         {
             assert_eq!(schema["additionalProperties"], false, "{component}");
             for (field, schema) in schema["properties"].as_object().unwrap() {
-                let limits = ["pattern", "enum", "maximum", "maxLength", "maxProperties"];
+                let limits = ["pattern", "enum", "maximum", "maxItems", "maxLength", "maxProperties"];
                 let is_limited = limits.iter().any(|keyword| schema.get(keyword).is_some());
                 let is_free = free.contains(&(component.as_str(), field.as_str()));
                 assert!(is_limited || is_free, "{component}.{field}: {schema}");

@@ -1,7 +1,7 @@
 //! The processes of the cluster, and dead letters.
 
 use super::PageQuery;
-use super::extract::{Path, QueryParams};
+use super::extract::{Caller, Path, QueryParams};
 use crate::api::Api;
 use crate::api::dead_letters::{DeadLetterPage, DeadLetterView};
 use crate::api::processes::ProcessList;
@@ -22,8 +22,8 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 
 /// List the running processes
 #[utoipa::path(get, path = "/processes", tag = "processes", responses((status = 200, body = ProcessList)))]
-async fn processes(State(api): State<Api>) -> ApiResult<Json<ProcessList>> {
-    api.list_processes().await.map(Json)
+async fn processes(State(api): State<Api>, Caller(context): Caller) -> ApiResult<Json<ProcessList>> {
+    api.list_processes(&context).await.map(Json)
 }
 
 /// List the dead letters, newest first

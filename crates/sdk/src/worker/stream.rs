@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 use tracing::{Instrument, Span};
@@ -47,6 +47,8 @@ const CONNECTION_LOST: &str = "the connection was lost";
 pub(super) struct WorkerStream {
     pub(super) address: String,
     pub(super) namespace: String,
+    /// The value of the metadata `authorization`.
+    pub(super) authorization: Option<MetadataValue<Ascii>>,
     pub(super) service: Arc<Service>,
     pub(super) capacity: u32,
     pub(super) drain: CancellationToken,
@@ -92,6 +94,9 @@ impl WorkerStream {
         let namespace = MetadataValue::try_from(self.namespace.as_str())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         request.metadata_mut().insert("goconductor-namespace", namespace);
+        if let Some(value) = &self.authorization {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
         let mut client = WorkerServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);

@@ -55,6 +55,7 @@ impl Server {
             changes,
             limits: gateway::limits(&config),
             admission: gateway::admission(&config),
+            access: None,
             readiness: Readiness::new(),
             metrics: telemetry::init(&config.telemetry, Identity { service: "test", instance: "test-1" })
                 .unwrap(),

@@ -99,7 +99,9 @@ impl AccessConfig {
 #[must_use]
 pub fn is_role_name(text: &str) -> bool {
     (1..=MAX_ROLE_CHARS).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
 }
 
 /// Returns whether a text is the name of a namespace, or `*` for all.
@@ -117,19 +119,26 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> AccessConfig {
         bindings: BTreeMap::new(),
     };
     config.bindings = bindings(reader, &config);
-    let has_more = config.allow_plaintext || config.bootstrap_key.is_some() || !config.roles.is_empty() || !config.bindings.is_empty();
+    let has_more = config.allow_plaintext
+        || config.bootstrap_key.is_some()
+        || !config.roles.is_empty()
+        || !config.bindings.is_empty();
     if !config.enabled && has_more {
-        let message = "must be true, because the section access has other settings, which would have no effect";
+        let message =
+            "must be true, because the section access has other settings, which would have no effect";
         reader.problem(ENABLED, reader.origin("access"), message);
     }
     config
 }
 
 fn bootstrap_key() -> value::Kind<SecretString> {
-    value::secret_text("32 to 256 visible ASCII characters, such as the output of `openssl rand -hex 32`", |text| {
-        (MIN_BOOTSTRAP_CHARS..=MAX_BOOTSTRAP_CHARS).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_graphic())
-    })
+    value::secret_text(
+        "32 to 256 visible ASCII characters, such as the output of `openssl rand -hex 32`",
+        |text| {
+            (MIN_BOOTSTRAP_CHARS..=MAX_BOOTSTRAP_CHARS).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_graphic())
+        },
+    )
 }
 
 fn roles(reader: &mut SettingReader<'_>) -> BTreeMap<String, PermissionSet> {
@@ -161,14 +170,16 @@ fn bindings(reader: &mut SettingReader<'_>, config: &AccessConfig) -> BTreeMap<S
         AccessSubject::parse(text).is_some()
     });
     let role_list = value::list("a list of roles such as [viewer]", is_role_name);
-    let namespaces = value::list("a list of namespaces such as [shop], or [\"*\"] for all", is_namespace_pattern);
+    let namespaces =
+        value::list("a list of namespaces such as [shop], or [\"*\"] for all", is_namespace_pattern);
     let services = value::list("a list of services such as [payments, inventory]", |name| {
         NameKind::Service.check(name).is_ok()
     });
     let mut bindings = BTreeMap::new();
     for name in reader.names(BINDINGS) {
         if !is_role_name(&name) {
-            let message = format!("{name} is not a name of a binding: use 1 to {MAX_ROLE_CHARS} of a-z, 0-9, _ and -");
+            let message =
+                format!("{name} is not a name of a binding: use 1 to {MAX_ROLE_CHARS} of a-z, 0-9, _ and -");
             reader.refuse_name(BINDINGS, &name, message);
             continue;
         }

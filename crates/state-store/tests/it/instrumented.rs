@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    ClusterLayer, ClusterStore, DeadLetterLayer, DefinitionLayer, Error, LedgerLayer, LockLayer,
-    MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    AccessKeyLayer, ClusterLayer, ClusterStore, DeadLetterLayer, DefinitionLayer, Error, LedgerLayer,
+    LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write,
+    WriteOutcome,
 };
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -121,6 +122,7 @@ impl ClusterLayer for InstrumentedStore {
 
 impl LedgerLayer for InstrumentedStore {}
 impl DefinitionLayer for InstrumentedStore {}
+impl AccessKeyLayer for InstrumentedStore {}
 impl LockLayer for InstrumentedStore {}
 impl DeadLetterLayer for InstrumentedStore {}
 impl ShardLeaseLayer for InstrumentedStore {}

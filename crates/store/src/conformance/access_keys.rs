@@ -70,11 +70,8 @@ pub(super) async fn ended(factory: Arc<dyn Factory>) -> CaseResult {
     expect_eq("a key that expires", &expires(50).await?, &expiring(50))?;
     expect_eq("a later expiry", &expires(60).await?, &expiring(50))?;
     expect_eq("an earlier expiry", &expires(40).await?, &expiring(40))?;
-    let revoked = AccessKey {
-        expires_at: Some(Timestamp(40)),
-        revoked_at: Some(Timestamp(30)),
-        ..created.clone()
-    };
+    let revoked =
+        AccessKey { expires_at: Some(Timestamp(40)), revoked_at: Some(Timestamp(30)), ..created.clone() };
     for at in [30, 35] {
         let found = end(&fixture, "a1", AccessKeyEnd::Revoked(Timestamp(at))).await?;
         expect_eq("a revoked key", &found.as_ref(), &Some(&revoked))?;

@@ -102,9 +102,8 @@ async fn list(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<AccessKey>, Error> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM access_keys WHERE $1::text IS NULL OR id > $1 ORDER BY id LIMIT $2"
-    );
+    let sql =
+        format!("SELECT {COLUMNS} FROM access_keys WHERE $1::text IS NULL OR id > $1 ORDER BY id LIMIT $2");
     // Safe: the text contains only constants.
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(after.map(escape_nul))

@@ -93,8 +93,7 @@ fn get(connection: &Connection, id: &str) -> Result<Option<AccessKey>, Error> {
 }
 
 fn list(connection: &Connection, after: Option<&str>, limit: u32) -> Result<Vec<AccessKey>, Error> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM access_keys WHERE ?1 IS NULL OR id > ?1 ORDER BY id LIMIT ?2");
+    let sql = format!("SELECT {COLUMNS} FROM access_keys WHERE ?1 IS NULL OR id > ?1 ORDER BY id LIMIT ?2");
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params![after, limit], stored)?;
     rows.map(|row| with_scope(row?)).collect()

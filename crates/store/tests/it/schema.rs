@@ -73,7 +73,8 @@ async fn sqlite_file_of_a_newer_release_is_used_if_it_is_compatible() {
     assert_eq!(applied.last().map(|last| last.release.as_str()), Some("9.9.9"), "nothing was changed");
     assert_eq!(SqliteStore::migrate(&file.path, None, false).expect("there is nothing to do"), []);
     assert_eq!(exact_version(&file.path), 7);
-    let incompatible = format!("UPDATE schema_migrations SET compatible_from = {next} WHERE version = {next}");
+    let incompatible =
+        format!("UPDATE schema_migrations SET compatible_from = {next} WHERE version = {next}");
     execute_on(&file.path, &incompatible);
     let refused = SqliteStore::open(&file.path).expect_err("an incompatible file is refused");
     assert!(matches!(refused, Error::Schema { .. }), "{refused}");

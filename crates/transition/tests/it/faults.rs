@@ -5,8 +5,8 @@ use goconductor_queue::memory::{Limits, MemoryQueue};
 use goconductor_queue::{Backlog, Consumer, Message, Queue, Topic};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    ClusterLayer, DeadLetterLayer, DefinitionLayer, Error, LedgerLayer, LockLayer, MaintenanceLayer,
-    ShardLeaseLayer, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    AccessKeyLayer, ClusterLayer, DeadLetterLayer, DefinitionLayer, Error, LedgerLayer, LockLayer,
+    MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -118,6 +118,7 @@ impl WorkflowLayer for FaultyStore {
 impl LedgerLayer for FaultyStore {}
 impl DefinitionLayer for FaultyStore {}
 impl ClusterLayer for FaultyStore {}
+impl AccessKeyLayer for FaultyStore {}
 impl LockLayer for FaultyStore {}
 impl DeadLetterLayer for FaultyStore {}
 impl ShardLeaseLayer for FaultyStore {}

@@ -2,7 +2,7 @@
 
 use super::patterns;
 use crate::api::workflows::{CountField, MAX_KEY_CHARS};
-use crate::api::{MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, locks, services};
+use crate::api::{MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, locks, services};
 use crate::filter;
 use goconductor_saga::NameKind;
 use goconductor_service_kit::config::MAX_URL_BYTES;
@@ -26,6 +26,12 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
     };
     let owner = || name(NameKind::LockOwner, "worker-7");
     vec![
+        ("AccessKeyBody", "name", access_key_name()),
+        ("AccessKeyBody", "roles", scope_items("viewer", patterns::ROLE, 1)),
+        ("AccessKeyBody", "namespaces", scope_items("*", patterns::ALL_NAMESPACES, 0)),
+        ("AccessKeyBody", "services", scope_items("payments", NameKind::Service.pattern(), 0)),
+        ("AccessKeyBody", "expires_in", key_time("90d")),
+        ("RotationBody", "overlap", key_time("1h")),
         ("AcquireBody", "owner", owner()),
         ("AcquireBody", "ttl", ttl()),
         ("RenewBody", "owner", owner()),
@@ -69,6 +75,8 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("name", "services") => name(NameKind::Service, "payments"),
         ("name", "elections") => name(NameKind::Election, "reports"),
         ("key", _) => name(NameKind::LockKey, "account-7"),
+        ("id", "access") => keywords(json!({"pattern": patterns::ACCESS_KEY_ID})),
+        ("page_token", "access") => keywords(json!({"pattern": patterns::ACCESS_KEY_TOKEN})),
         ("id", "dead letters") => keywords(json!({"pattern": patterns::SOME_TEXT})),
         ("id", _) => keywords(json!({"format": "uuid"})),
         ("version", _) => keywords(json!({"minimum": 1})),
@@ -142,6 +150,29 @@ fn keywords(value: Value) -> Keywords {
         // Unreachable: each caller passes an object.
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
     }
+}
+
+fn access_key_name() -> Keywords {
+    keywords(json!({
+        "minLength": 1,
+        "maxLength": access_keys::MAX_NAME_CHARS,
+        "pattern": patterns::NOT_BLANK,
+        "examples": ["deployment of the shop"],
+    }))
+}
+
+fn scope_items(example: &str, pattern: &str, min: usize) -> Keywords {
+    keywords(json!({
+        "minItems": min,
+        "maxItems": access_keys::MAX_SCOPE_ITEMS,
+        "items": {"type": "string", "pattern": pattern},
+        "examples": [[example]],
+    }))
+}
+
+fn key_time(example: &str) -> Keywords {
+    let pattern = patterns::duration_between(access_keys::MIN_LIFETIME, access_keys::MAX_LIFETIME);
+    keywords(json!({"pattern": pattern, "examples": [example]}))
 }
 
 fn idempotency_key() -> Keywords {

@@ -22,6 +22,14 @@ pub(super) const WORKFLOW_TOKEN: &str =
     "^(?:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})?$";
 /// The token of a page of dead letters: a time in microseconds and an id, or nothing.
 pub(super) const DEAD_LETTER_TOKEN: &str = r"^(?:[0-9]{1,18}-[\s\S]*)?$";
+/// The id of an access key.
+pub(super) const ACCESS_KEY_ID: &str = "^[0-9a-f]{16}$";
+/// The token of a page of access keys: an id, or nothing.
+pub(super) const ACCESS_KEY_TOKEN: &str = "^(?:[0-9a-f]{16})?$";
+/// A role that every installation has.
+pub(super) const ROLE: &str = "^(?:admin|developer|operator|viewer|worker)$";
+/// All namespaces. The server also accepts the name of a namespace.
+pub(super) const ALL_NAMESPACES: &str = r"^\*$";
 /// The URL of a service, without credentials: the name of a host or an IPv4 address, a port and a path.
 pub(super) const SERVICE_URL: &str = concat!(
     r"^https?://",

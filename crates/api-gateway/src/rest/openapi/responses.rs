@@ -37,9 +37,15 @@ fn refusals(method: &str, has_body: bool) -> Vec<(StatusCode, &'static str)> {
         (StatusCode::INTERNAL_SERVER_ERROR, "The server has a bug: report it with the trace id"),
         (StatusCode::SERVICE_UNAVAILABLE, "The database does not respond: retry after Retry-After"),
     ];
-    if method != "get" {
-        refusals.push((StatusCode::FORBIDDEN, "The request comes from a page of another site"));
-    }
+    refusals.push((StatusCode::UNAUTHORIZED, "The request has no valid credential"));
+    refusals.push((
+        StatusCode::FORBIDDEN,
+        if method == "get" {
+            "The caller does not have the permission"
+        } else {
+            "The caller does not have the permission, or the request comes from a page of another site"
+        },
+    ));
     if has_body {
         refusals.extend([
             (StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time"),

@@ -8,14 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goconductor_saga::{State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_store::{AccessKey, AccessKeyEnd, AccessKeyLayer, 
-    Announcement, Claim, ClaimRequest, ClusterLayer, ClusterStore, Count, DeadLetter, DeadLetterLayer,
-    DeadLetterStore, DefinitionLayer, DefinitionName, DefinitionStore, EncodedWorkflow, Error, Field, Filter,
-    LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest,
-    Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer,
-    MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition,
-    ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, StoreStatistics, WorkflowLayer,
-    WorkflowStore, Write, WriteOutcome,
+use goconductor_store::{
+    AccessKey, AccessKeyEnd, AccessKeyLayer, Announcement, Claim, ClaimRequest, ClusterLayer, ClusterStore,
+    Count, DeadLetter, DeadLetterLayer, DeadLetterStore, DefinitionLayer, DefinitionName, DefinitionStore,
+    EncodedWorkflow, Error, Field, Filter, LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey,
+    LedgerStore, ListPage, ListRequest, Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest,
+    LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition,
+    NewShardLease, PutDefinition, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer,
+    StoreStatistics, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 
 use super::{Fault, inject};
@@ -463,7 +463,8 @@ impl AccessKeyLayer for FaultyStore {
 
     async fn end_access_key(&self, id: &str, end: AccessKeyEnd) -> Result<Option<AccessKey>, Error> {
         let mut key = self.inner.end_access_key(id, end).await?;
-        if let (Fault::ExtendsAccessKeys, Some(key), AccessKeyEnd::Expires(at)) = (self.fault, &mut key, end) {
+        if let (Fault::ExtendsAccessKeys, Some(key), AccessKeyEnd::Expires(at)) = (self.fault, &mut key, end)
+        {
             key.expires_at = Some(at);
         }
         Ok(key)

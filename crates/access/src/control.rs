@@ -1,0 +1,254 @@
+//! The check of credentials.
+
+use crate::cache::{CachedKey, KeyCache, Lookup};
+use crate::credential::{Rejection, token};
+use crate::grants::Grants;
+use crate::key::{digest, split};
+use crate::metrics::{self, LOOKUPS, REFUSED};
+use crate::principal::{CredentialId, Principal};
+use goconductor_saga::Timestamp;
+use goconductor_service_kit::config::{AccessConfig, AccessSubject};
+use goconductor_store::{AccessKey, AccessKeyStore, AccessScope};
+use http::HeaderMap;
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret, SecretString};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+/// Interval at which a process asks for the revision of the keys.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Time for which an answer to that question counts. A process that gets no newer answer reads each key from the store, so
+/// that no process accepts a revoked key for longer.
+const FRESH: Duration = Duration::from_millis(1_500);
+/// Timeout of a read of the store.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum number of concurrent reads, so that requests without a valid key cannot load the store.
+const MAX_READS: usize = 16;
+/// Delay before a stream's credential is checked again, if the store does not respond.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The longest sleep until a credential expires. The clock of the system may change in the meantime.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
+
+/// Checks credentials. Clones share their state.
+#[derive(Debug, Clone)]
+pub struct AccessControl(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    config: AccessConfig,
+    store: Arc<dyn AccessKeyStore>,
+    clock: fn() -> Timestamp,
+    bootstrap: Option<(blake3::Hash, Arc<Principal>)>,
+    cache: KeyCache,
+    reads: Semaphore,
+    /// Time at which the last answer with the revision was requested. `None` before the first answer.
+    confirmed: Mutex<Option<Instant>>,
+    /// The last revision that was seen. Streams check their credentials when it changes.
+    revision: watch::Sender<u64>,
+}
+
+impl AccessControl {
+    /// Starts the check of credentials with the keys of a store. `clock` returns the current time. Must be called within a
+    /// Tokio runtime: it spawns a task, which ends when the last clone is dropped.
+    #[must_use]
+    pub fn start(config: AccessConfig, store: Arc<dyn AccessKeyStore>, clock: fn() -> Timestamp) -> Self {
+        goconductor_telemetry::describe(metrics::ALL);
+        let state = Arc::new(State {
+            bootstrap: config.bootstrap_key.as_ref().map(bootstrap),
+            config,
+            store,
+            clock,
+            cache: KeyCache::default(),
+            reads: Semaphore::new(MAX_READS),
+            confirmed: Mutex::default(),
+            revision: watch::Sender::new(0),
+        });
+        drop(goconductor_supervisor::spawn("access-keys", follow_revision(Arc::downgrade(&state))));
+        Self(state)
+    }
+
+    /// Returns the configuration.
+    #[must_use]
+    pub fn config(&self) -> &AccessConfig {
+        &self.0.config
+    }
+
+    /// Returns the principal of a request with these headers. A cached key needs no round trip.
+    ///
+    /// # Errors
+    /// Returns the [`Rejection`] of the credential. `Unavailable` and `Busy` say nothing about the credential.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Rejection> {
+        let authenticated = match token(headers) {
+            Ok(token) => self.check(&token).await,
+            Err(rejection) => Err(rejection),
+        };
+        authenticated.inspect_err(|rejection| REFUSED.with([rejection.reason().into()]).increment(1))
+    }
+
+    async fn check(&self, token: &SecretString) -> Result<Arc<Principal>, Rejection> {
+        let token = token.expose_secret();
+        if let Some((hash, principal)) = &self.0.bootstrap
+            && *hash == blake3::hash(token.as_bytes())
+        {
+            return Ok(Arc::clone(principal));
+        }
+        let (id, secret) = split(token).ok_or(Rejection::Unknown)?;
+        let Lookup::Key(key) = self.lookup(id).await? else { return Err(Rejection::Unknown) };
+        // Compared before the end of the key, so that only its holder learns about it. Hashes are compared in constant
+        // time.
+        if key.digest != digest(id, secret) {
+            return Err(Rejection::Unknown);
+        }
+        self.check_end(&key)
+    }
+
+    fn check_end(&self, key: &CachedKey) -> Result<Arc<Principal>, Rejection> {
+        if key.is_revoked {
+            return Err(Rejection::Revoked);
+        }
+        if key.principal.expires_at.is_some_and(|at| at <= (self.0.clock)()) {
+            return Err(Rejection::Expired);
+        }
+        Ok(Arc::clone(&key.principal))
+    }
+
+    /// Completes when the credential of a principal has expired or was revoked. Does not complete while the store does not
+    /// respond, unless the credential expires.
+    pub async fn ended(&self, principal: Arc<Principal>) {
+        let mut revision = self.0.revision.subscribe();
+        loop {
+            let expires = self.expires(&principal);
+            // Cancel-safe: both arms only wait.
+            tokio::select! {
+                () = expires => return,
+                changed = revision.changed() => {
+                    if changed.is_err() || !self.is_still_valid(&principal).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Completes when the credential has expired.
+    async fn expires(&self, principal: &Principal) {
+        let Some(at) = principal.expires_at else { return std::future::pending().await };
+        loop {
+            let left = at.0.saturating_sub((self.0.clock)().0);
+            let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) else { return };
+            tokio::time::sleep(Duration::from_micros(left).min(MAX_SLEEP)).await;
+        }
+    }
+
+    async fn is_still_valid(&self, principal: &Principal) -> bool {
+        let CredentialId::Key(id) = &principal.credential else { return true };
+        loop {
+            match self.lookup(id).await {
+                Ok(Lookup::Key(key)) => return self.check_end(&key).is_ok(),
+                Ok(Lookup::NoKey) => return false,
+                Err(_) => tokio::time::sleep(RETRY_DELAY).await,
+            }
+        }
+    }
+
+    /// Returns what is known about an id, from the cache if it is fresh.
+    async fn lookup(&self, id: &str) -> Result<Lookup, Rejection> {
+        if let Some(found) = self.cached(id) {
+            return Ok(found);
+        }
+        let read = async {
+            let permit = self.0.reads.acquire().await;
+            // Another request may have read the key while this one waited.
+            if let Some(found) = self.cached(id) {
+                return Ok(found);
+            }
+            let generation = self.0.cache.generation();
+            LOOKUPS.increment(1);
+            let key = self.0.store.access_key(id).await;
+            drop(permit);
+            let found = match key.map_err(|error| Rejection::Unavailable(error.to_string()))? {
+                Some(key) => self.0.cached_key(&key).map_or(Lookup::NoKey, |key| Lookup::Key(Arc::new(key))),
+                None => Lookup::NoKey,
+            };
+            self.0.cache.insert(generation, id, &found);
+            Ok(found)
+        };
+        tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or(Err(Rejection::Busy))
+    }
+
+    fn cached(&self, id: &str) -> Option<Lookup> {
+        let confirmed = *self.0.confirmed.lock();
+        confirmed.filter(|at| at.elapsed() < FRESH).and_then(|_| self.0.cache.get(id))
+    }
+}
+
+impl State {
+    /// Returns a key of the store with its grants: those of its scope, and those of the bindings. `None` if its digest is
+    /// malformed.
+    fn cached_key(&self, key: &AccessKey) -> Option<CachedKey> {
+        let credential = CredentialId::Key(key.id.clone());
+        let mut grants = Grants::of_scope(&key.scope, &self.config);
+        let subject = AccessSubject::Key(key.id.clone());
+        for binding in self.config.bindings.values().filter(|binding| binding.subjects.contains(&subject)) {
+            let scope = AccessScope {
+                roles: binding.roles.clone(),
+                namespaces: binding.namespaces.clone(),
+                services: binding.services.clone(),
+            };
+            grants.extend(Grants::of_scope(&scope, &self.config));
+        }
+        let principal =
+            Principal { actor: credential.to_string(), credential, grants, expires_at: key.expires_at };
+        Some(CachedKey {
+            digest: blake3::Hash::from_slice(&key.digest).ok()?,
+            is_revoked: key.revoked_at.is_some(),
+            principal: Arc::new(principal),
+        })
+    }
+
+    /// Asks for the revision, and clears the cache if it has changed.
+    async fn refresh(&self) -> Result<(), String> {
+        let asked_at = Instant::now();
+        let revision = tokio::time::timeout(READ_TIMEOUT, self.store.access_revision()).await;
+        let revision = revision.map_err(|_| "the state store did not respond in time".to_owned())?;
+        let revision = revision.map_err(|error| error.to_string())?;
+        let is_first = self.confirmed.lock().is_none();
+        if is_first || *self.revision.borrow() != revision {
+            // Cleared before the answer counts.
+            self.cache.clear();
+            self.revision.send_replace(revision);
+        }
+        *self.confirmed.lock() = Some(asked_at);
+        Ok(())
+    }
+}
+
+fn bootstrap(key: &SecretString) -> (blake3::Hash, Arc<Principal>) {
+    let credential = CredentialId::Bootstrap;
+    let principal =
+        Principal { actor: credential.to_string(), credential, grants: Grants::all(), expires_at: None };
+    (blake3::hash(key.expose_secret().as_bytes()), Arc::new(principal))
+}
+
+/// Follows the revision of the keys until the last handle is dropped.
+async fn follow_revision(state: Weak<State>) {
+    let mut has_failed = false;
+    loop {
+        let Some(current) = state.upgrade() else { return };
+        match current.refresh().await {
+            Ok(()) => has_failed = false,
+            Err(error) => {
+                if !std::mem::replace(&mut has_failed, true) {
+                    tracing::warn!(error, "revision of the access keys was not read");
+                }
+            }
+        }
+        drop(current);
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Credentials are checked against a real store.
+
+use super::*;
+use crate::key::IssuedKey;
+use goconductor_service_kit::permission::Permission;
+use goconductor_store::AccessKeyEnd;
+use goconductor_store::sqlite::SqliteStore;
+use http::{HeaderValue, header};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// The time of the clock, in microseconds.
+static NOW: AtomicI64 = AtomicI64::new(1_000_000);
+
+fn clock() -> Timestamp {
+    Timestamp(NOW.load(Ordering::Relaxed))
+}
+
+struct Fixture {
+    store: Arc<SqliteStore>,
+    control: AccessControl,
+}
+
+impl Fixture {
+    fn new(config: AccessConfig) -> Self {
+        let store = Arc::new(SqliteStore::ephemeral().unwrap());
+        let control = AccessControl::start(config, Arc::clone(&store) as Arc<dyn AccessKeyStore>, clock);
+        Self { store, control }
+    }
+
+    async fn key(&self, role: &str, expires_at: Option<Timestamp>) -> IssuedKey {
+        let issued = IssuedKey::generate().unwrap();
+        let scope = AccessScope {
+            roles: vec![role.to_owned()],
+            namespaces: vec!["shop".to_owned()],
+            services: Vec::new(),
+        };
+        let key = AccessKey {
+            id: issued.id.clone(),
+            name: "test".to_owned(),
+            digest: issued.digest.clone(),
+            scope,
+            created_by: "test".to_owned(),
+            created_at: clock(),
+            expires_at,
+            revoked_at: None,
+        };
+        assert!(self.store.create_access_key(&key).await.unwrap());
+        issued
+    }
+
+    async fn authenticate(&self, token: &str) -> Result<Arc<Principal>, Rejection> {
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+        self.control.authenticate(&HeaderMap::from_iter([(header::AUTHORIZATION, value)])).await
+    }
+
+    async fn revoke(&self, id: &str) {
+        self.store.end_access_key(id, AccessKeyEnd::Revoked(clock())).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn valid_key_has_the_grants_of_its_scope_and_of_its_bindings() {
+    let fixture = Fixture::new(AccessConfig::default());
+    let key = fixture.key("viewer", None).await;
+    let principal = fixture.authenticate(key.text.expose_secret()).await.unwrap();
+    assert_eq!(principal.actor, format!("key:{}", key.id));
+    assert!(principal.grants.allows(Permission::WorkflowsRead, "shop"));
+    assert!(!principal.grants.allows(Permission::WorkflowsOperate, "shop"));
+    let mut config = AccessConfig::default();
+    let binding = goconductor_service_kit::config::BindingConfig {
+        subjects: vec![AccessSubject::Key(key.id.clone())],
+        roles: vec!["operator".to_owned()],
+        namespaces: vec!["shop".to_owned()],
+        services: Vec::new(),
+    };
+    config.bindings.insert("operators".to_owned(), binding);
+    let control = AccessControl::start(config, Arc::clone(&fixture.store) as Arc<dyn AccessKeyStore>, clock);
+    let principal = control.check(&key.text).await.unwrap();
+    assert!(principal.grants.allows(Permission::WorkflowsOperate, "shop"));
+}
+
+#[tokio::test]
+async fn invalid_credential_is_refused() {
+    let fixture = Fixture::new(AccessConfig::default());
+    let key = fixture.key("admin", None).await;
+    let text = key.text.expose_secret();
+    let other = IssuedKey::generate().unwrap();
+    let wrong_secret =
+        format!("{}{}", &text[..text.len() - 64], &other.text.expose_secret()[text.len() - 64..]);
+    let truncated = &text[..text.len() - 1];
+    for token in [other.text.expose_secret(), &wrong_secret, truncated, "nonsense", &"a".repeat(32)] {
+        let refused = fixture.authenticate(token).await;
+        assert!(matches!(refused, Err(Rejection::Unknown)), "{refused:?}");
+    }
+    let missing = fixture.control.authenticate(&HeaderMap::new()).await;
+    assert!(matches!(missing, Err(Rejection::Missing)));
+}
+
+#[tokio::test]
+async fn bootstrap_key_is_an_administrator() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let config = AccessConfig { bootstrap_key: Some(SecretString::from(secret)), ..AccessConfig::default() };
+    let fixture = Fixture::new(config);
+    let principal = fixture.authenticate(secret).await.unwrap();
+    assert!(principal.grants.allows_everywhere(Permission::AccessWrite));
+    assert!(fixture.authenticate(&secret[1..]).await.is_err());
+    assert!(!format!("{:?}", fixture.control).contains(secret));
+}
+
+#[tokio::test]
+async fn revoked_key_is_refused_within_two_seconds_by_every_process() {
+    let fixture = Fixture::new(AccessConfig::default());
+    let key = fixture.key("viewer", None).await;
+    let text = key.text.expose_secret();
+    let principal = fixture.authenticate(text).await.unwrap();
+    // Once the first revision was read, the key is cached.
+    tokio::time::sleep(POLL_INTERVAL).await;
+    fixture.authenticate(text).await.unwrap();
+    assert!(fixture.control.cached(&key.id).is_some());
+    let control = fixture.control.clone();
+    let stream = tokio::spawn(async move { control.ended(principal).await });
+    fixture.revoke(&key.id).await;
+    let revoked_at = Instant::now();
+    while fixture.authenticate(text).await.is_ok() {
+        assert!(revoked_at.elapsed() < Duration::from_secs(2), "the key is still accepted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(matches!(fixture.authenticate(text).await, Err(Rejection::Revoked)));
+    tokio::time::timeout(Duration::from_secs(2), stream).await.expect("the stream ends").unwrap();
+}
+
+#[tokio::test]
+async fn expired_key_is_refused_and_ends_its_streams() {
+    let fixture = Fixture::new(AccessConfig::default());
+    let soon = clock().after(Duration::from_millis(50));
+    let key = fixture.key("viewer", Some(soon)).await;
+    let principal = fixture.authenticate(key.text.expose_secret()).await.unwrap();
+    let control = fixture.control.clone();
+    let stream = tokio::spawn(async move { control.ended(principal).await });
+    assert!(!stream.is_finished());
+    NOW.fetch_max(soon.0, Ordering::Relaxed);
+    let refused = fixture.authenticate(key.text.expose_secret()).await;
+    assert!(matches!(refused, Err(Rejection::Expired)), "{refused:?}");
+    tokio::time::timeout(Duration::from_secs(2), stream).await.expect("the stream ends").unwrap();
+}
+
+#[tokio::test]
+async fn cached_key_needs_no_round_trip() {
+    let fixture = Fixture::new(AccessConfig::default());
+    let key = fixture.key("viewer", None).await;
+    let text = key.text.expose_secret();
+    while fixture.control.cached(&key.id).is_none() {
+        fixture.authenticate(text).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let reads = fixture.control.0.reads.acquire_many(16).await.unwrap();
+    fixture.authenticate(text).await.expect("no read is needed");
+    drop(reads);
+}

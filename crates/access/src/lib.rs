@@ -1,0 +1,26 @@
+//! Authentication and authorisation of the callers of the API and of workers.
+//!
+//! [`AccessControl`] turns the credential of a request into a [`Principal`]. A principal has [`Grants`], which say what it
+//! may do in which namespace. [`IssuedKey`] is a new access key.
+//!
+//! The crate deliberately does not know the routes: the gateway has one table of rules for them. It keeps no secret: the
+//! store has digests, and the cache has what the store has.
+//!
+//! Invariants: whatever is not granted is denied. A key that was revoked is refused by every process within two seconds.
+//! A request with a cached key needs no round trip. A credential is never part of a message, a log line or `Debug`.
+
+mod cache;
+mod control;
+mod credential;
+mod ending_body;
+mod grants;
+mod key;
+pub mod metrics;
+mod principal;
+
+pub use control::AccessControl;
+pub use credential::Rejection;
+pub use ending_body::EndingBody;
+pub use grants::Grants;
+pub use key::{IssuedKey, RandomnessError};
+pub use principal::{CredentialId, Principal};

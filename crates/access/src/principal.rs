@@ -1,0 +1,36 @@
+//! The caller of a request, once it is authenticated.
+
+use crate::grants::Grants;
+use goconductor_saga::Timestamp;
+use std::fmt;
+
+/// Identifies a credential, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CredentialId {
+    /// An access key of the store, by its id.
+    Key(String),
+    /// The bootstrap key of the configuration.
+    Bootstrap,
+}
+
+impl fmt::Display for CredentialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => write!(f, "key:{id}"),
+            Self::Bootstrap => f.write_str("key:bootstrap"),
+        }
+    }
+}
+
+/// An authenticated caller.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    /// The name that the history records, such as `key:0123456789abcdef`.
+    pub actor: String,
+    /// The credential.
+    pub credential: CredentialId,
+    /// What the caller may do.
+    pub grants: Grants,
+    /// Time from which on the credential is refused. `None` if it does not expire.
+    pub expires_at: Option<Timestamp>,
+}

@@ -1,0 +1,248 @@
+//! Authenticates and authorises each request by the table of rules, before anything else is done for it.
+
+use super::authorised::{Authorised, requested};
+use super::observe::{Observation, observe};
+use super::rules::{self, Rule};
+use crate::error::{
+    FORBIDDEN, INVALID_CREDENTIAL, Problem, RETRY_AFTER, TOO_MANY_REQUESTS, UNAUTHENTICATED, UNAVAILABLE,
+};
+use axum::body::{Body, HttpBody};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use goconductor_access::{AccessControl, EndingBody, Principal, Rejection};
+use goconductor_service_kit::permission::{Permission, Reach};
+use std::sync::Arc;
+use tonic::Status;
+
+/// The header that holds the status of a gRPC call.
+const GRPC_STATUS: &str = "grpc-status";
+/// The route of the console. A browser asks its user for a credential, which the scheme `Bearer` does not let it do.
+const CONSOLE: &str = "/";
+const BROWSER_CHALLENGE: HeaderValue =
+    HeaderValue::from_static("Basic realm=\"goconductor\", charset=\"UTF-8\"");
+
+/// The check of all requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate(pub(crate) AccessControl);
+
+/// A refused request.
+struct Refusal {
+    problem: Problem,
+    principal: Option<Arc<Principal>>,
+    namespace: Option<String>,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem, principal: None, namespace: None }
+    }
+}
+
+impl Gate {
+    /// Serves a REST request whose route was matched. `serve` is called for an allowed request, and `refuse` responds with
+    /// a problem.
+    pub(crate) async fn serve_rest<S, R>(
+        &self,
+        request: Request,
+        serve: impl FnOnce(Request) -> S,
+        refuse: impl FnOnce(Body, Problem) -> R,
+    ) -> Response
+    where
+        S: Future<Output = Response>,
+        R: Future<Output = Response>,
+    {
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let route = route.as_ref().map_or("", MatchedPath::as_str);
+        let rule = rules::of_route(request.method(), route);
+        if rule.is_some_and(|rule| rule.permission.is_none()) {
+            return serve(request).await;
+        }
+        let (mut parts, body) = request.into_parts();
+        let (method, target) = (parts.method.clone(), parts.uri.path().to_owned());
+        let watched = |response: &Response, authorised: &Authorised| {
+            observed(rule, method.as_str(), &target, response.status(), authorised);
+        };
+        match self.authorise(rule, &parts.headers).await {
+            Err(refusal) => {
+                refused(rule, method.as_str(), &target, &refusal);
+                let mut response = refuse(body, refusal.problem).await;
+                if response.status() == StatusCode::UNAUTHORIZED && route == CONSOLE {
+                    response.headers_mut().append(header::WWW_AUTHENTICATE, BROWSER_CHALLENGE);
+                }
+                response
+            }
+            Ok(authorised) => {
+                parts.extensions.insert(authorised.clone());
+                // A start waits only if its query asks for it.
+                let waits = rule.is_some_and(|rule| rule.waits) && parts.uri.query().is_some();
+                let serving = serve(Request::from_parts(parts, body));
+                let ended = || Problem::into_response(credential_ended());
+                let response = self.until_end(waits, &authorised, serving, ended).await;
+                watched(&response, &authorised);
+                self.end_stream(rule, response, authorised, None)
+            }
+        }
+    }
+
+    /// Authenticates the caller of a request, and checks that it has the permission of the rule in the namespace of the
+    /// request. A request without a rule only needs a credential: it has no route, and learns so.
+    async fn authorise(&self, rule: Option<Rule>, headers: &HeaderMap) -> Result<Authorised, Refusal> {
+        let principal = self.0.authenticate(headers).await.map_err(problem)?;
+        let namespace = requested(headers)?;
+        let needed = rule.and_then(|rule| rule.permission);
+        match needed.filter(|needed| !principal.grants.allows(*needed, namespace.as_str())) {
+            None => Ok(Authorised::new(principal, namespace)),
+            Some(missing) => {
+                goconductor_access::metrics::REFUSED.with(["forbidden".into()]).increment(1);
+                let problem = forbidden(missing, namespace.as_str());
+                Err(Refusal { problem, principal: Some(principal), namespace: Some(namespace.to_string()) })
+            }
+        }
+    }
+
+    /// Serves a request that may wait. It ends when the credential of its caller ends.
+    async fn until_end<T>(
+        &self,
+        waits: bool,
+        authorised: &Authorised,
+        serving: impl Future<Output = T>,
+        ended: impl FnOnce() -> T,
+    ) -> T {
+        if !waits {
+            return serving.await;
+        }
+        // Safe to cancel: a request that only waits has no effect, and the effect of a start does not depend on its
+        // response.
+        tokio::select! {
+            response = serving => response,
+            () = self.0.ended(Arc::clone(&authorised.principal)) => ended(),
+        }
+    }
+
+    /// Lets a stream end with the credential of its caller. Other responses are not changed.
+    fn end_stream(
+        &self,
+        rule: Option<Rule>,
+        response: Response,
+        authorised: Authorised,
+        trailers: Option<HeaderMap>,
+    ) -> Response {
+        let is_whole = response.body().size_hint().exact().is_some();
+        if is_whole || !rule.is_some_and(|rule| rule.streams) {
+            return response;
+        }
+        let access = self.0.clone();
+        let ended = async move { access.ended(authorised.principal).await };
+        response.map(|body| Body::new(EndingBody::new(body, ended, trailers)))
+    }
+}
+
+/// Serves a gRPC call.
+pub(crate) async fn serve_grpc(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let target = request.uri().path().to_owned();
+    let rule = rules::of_grpc(&target);
+    if rule.is_some_and(|rule| rule.permission.is_none()) {
+        return next.run(request).await;
+    }
+    match gate.authorise(rule, request.headers()).await {
+        Err(refusal) => {
+            refused(rule, "gRPC", &target, &refusal);
+            Status::from(refusal.problem).into_http()
+        }
+        Ok(authorised) => {
+            request.extensions_mut().insert(authorised.clone());
+            let waits = rule.is_some_and(|rule| rule.waits);
+            let ended = || Status::from(credential_ended()).into_http();
+            let response = gate.until_end(waits, &authorised, next.run(request), ended).await;
+            observed(rule, "gRPC", &target, status_of(&response), &authorised);
+            gate.end_stream(rule, response, authorised, Some(unauthenticated_trailers()))
+        }
+    }
+}
+
+/// Returns the HTTP status for the status of a gRPC response that has ended with its headers. Others have begun.
+fn status_of(response: &Response) -> StatusCode {
+    let code = response.headers().get(GRPC_STATUS).and_then(|code| code.to_str().ok()?.parse::<i32>().ok());
+    match code.unwrap_or(0) {
+        0 => StatusCode::OK,
+        5 | 12 => StatusCode::NOT_FOUND,
+        6 | 9 | 10 => StatusCode::CONFLICT,
+        7 => StatusCode::FORBIDDEN,
+        8 => StatusCode::TOO_MANY_REQUESTS,
+        14 => StatusCode::SERVICE_UNAVAILABLE,
+        16 => StatusCode::UNAUTHORIZED,
+        2 | 13 | 15 => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+fn unauthenticated_trailers() -> HeaderMap {
+    HeaderMap::from_iter([
+        (HeaderName::from_static(GRPC_STATUS), HeaderValue::from_static("16")),
+        (HeaderName::from_static("grpc-message"), HeaderValue::from_static("the credential has ended")),
+    ])
+}
+
+fn refused(rule: Option<Rule>, method: &str, target: &str, refusal: &Refusal) {
+    observe(&Observation {
+        principal: refusal.principal.as_deref(),
+        permission: rule.and_then(|rule| rule.permission),
+        method,
+        target,
+        namespace: refusal.namespace.as_deref(),
+        status: refusal.problem.status(),
+        is_refused: true,
+    });
+}
+
+fn observed(rule: Option<Rule>, method: &str, target: &str, status: StatusCode, authorised: &Authorised) {
+    let Some(rule) = rule.filter(|rule| rule.changes) else { return };
+    observe(&Observation {
+        principal: Some(&authorised.principal),
+        permission: rule.permission,
+        method,
+        target,
+        namespace: Some(authorised.namespace.as_str()),
+        status,
+        is_refused: false,
+    });
+}
+
+fn problem(rejection: Rejection) -> Problem {
+    match rejection {
+        Rejection::Missing => Problem::new(
+            UNAUTHENTICATED,
+            "the request has no credential: send an access key or a token in the header Authorization, in the form \
+             `Bearer TOKEN`",
+        ),
+        Rejection::Malformed | Rejection::Unknown | Rejection::Expired | Rejection::Revoked => {
+            Problem::new(INVALID_CREDENTIAL, format!("{rejection}: use another access key or token"))
+        }
+        Rejection::Unavailable(_) => {
+            Problem::new(UNAVAILABLE, format!("{rejection}; retry later")).retry_after(RETRY_AFTER)
+        }
+        Rejection::Busy => {
+            Problem::new(TOO_MANY_REQUESTS, format!("{rejection}; retry later")).retry_after(RETRY_AFTER)
+        }
+    }
+}
+
+fn forbidden(missing: Permission, namespace: &str) -> Problem {
+    let place = match missing.reach() {
+        Reach::Namespace => format!("the namespace {namespace}"),
+        Reach::Cluster => "all namespaces".to_owned(),
+        Reach::Anywhere => "any namespace".to_owned(),
+    };
+    let detail = format!(
+        "the caller does not have the permission {missing} in {place}: ask an administrator for a role with it"
+    );
+    Problem::new(FORBIDDEN, detail)
+}
+
+/// The problem of a request whose credential has ended while it waited.
+fn credential_ended() -> Problem {
+    let detail = "the credential has ended while the request waited: use another access key or token";
+    Problem::new(INVALID_CREDENTIAL, detail)
+}

@@ -1,0 +1,180 @@
+//! The table of rules: one row for each REST route and each gRPC method.
+//!
+//! A route is the template that the router matched, and a gRPC method is its whole path, so the text of a path decides
+//! nothing. A request without a row is denied. A test compares the rows with the routers.
+
+use axum::http::Method;
+use goconductor_service_kit::permission::Permission as P;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// What a request needs, and what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// The permission. `None` if the request needs no credential.
+    pub(crate) permission: Option<P>,
+    /// Whether the request may change something.
+    pub(crate) changes: bool,
+    /// Whether the request may wait before its response begins. It ends with the credential of its caller.
+    pub(crate) waits: bool,
+    /// Whether the response may be a stream. It ends with the credential of its caller.
+    pub(crate) streams: bool,
+}
+
+const PUBLIC: Rule = Rule { permission: None, changes: false, waits: false, streams: false };
+
+const fn read(permission: P) -> Rule {
+    Rule { permission: Some(permission), ..PUBLIC }
+}
+
+const fn change(permission: P) -> Rule {
+    Rule { changes: true, ..read(permission) }
+}
+
+impl Rule {
+    const fn waits(self) -> Self {
+        Self { waits: true, ..self }
+    }
+
+    const fn streams(self) -> Self {
+        Self { streams: true, ..self }
+    }
+}
+
+/// A method of any name, for a route that accepts all.
+pub(super) const ANY: &str = "*";
+
+/// The rules of REST: method, route, rule. `GET` includes `HEAD`.
+pub(super) const REST: &[(&str, &str, Rule)] = &[
+    ("GET", "/", read(P::DocsRead)),
+    ("GET", "/api/v1/access/keys", read(P::AccessRead)),
+    ("POST", "/api/v1/access/keys", change(P::AccessWrite)),
+    ("GET", "/api/v1/access/keys/{id}", read(P::AccessRead)),
+    ("DELETE", "/api/v1/access/keys/{id}", change(P::AccessWrite)),
+    ("POST", "/api/v1/access/keys/{id}/rotate", change(P::AccessWrite)),
+    (ANY, "/api/v1/config", change(P::ConfigWrite)),
+    (ANY, "/api/v1/config/{what}", change(P::ConfigWrite)),
+    ("GET", "/api/v1/dead-letters", read(P::DeadLettersRead)),
+    ("GET", "/api/v1/dead-letters/{id}", read(P::DeadLettersRead)),
+    ("DELETE", "/api/v1/dead-letters/{id}", change(P::DeadLettersOperate)),
+    ("POST", "/api/v1/dead-letters/{id}/requeue", change(P::DeadLettersOperate)),
+    ("GET", "/api/v1/definitions", read(P::DefinitionsRead)),
+    ("GET", "/api/v1/definitions/{name}", read(P::DefinitionsRead)),
+    ("PUT", "/api/v1/definitions/{name}", change(P::DefinitionsWrite)),
+    ("DELETE", "/api/v1/definitions/{name}", change(P::DefinitionsWrite)),
+    ("GET", "/api/v1/definitions/{name}/graph", read(P::DefinitionsRead)),
+    ("GET", "/api/v1/definitions/{name}/versions", read(P::DefinitionsRead)),
+    ("GET", "/api/v1/definitions/{name}/versions/{version}", read(P::DefinitionsRead)),
+    ("GET", "/api/v1/elections", read(P::ElectionsRead)),
+    ("GET", "/api/v1/elections/{name}", read(P::ElectionsRead)),
+    ("POST", "/api/v1/elections/{name}/step-down", change(P::ElectionsOperate)),
+    ("GET", "/api/v1/locks", read(P::LocksRead)),
+    ("POST", "/api/v1/locks/{key}/acquire", change(P::LocksWrite)),
+    ("POST", "/api/v1/locks/{key}/release", change(P::LocksWrite)),
+    ("POST", "/api/v1/locks/{key}/renew", change(P::LocksWrite)),
+    ("GET", "/api/v1/processes", read(P::ProcessesRead)),
+    ("GET", "/api/v1/queues", read(P::QueuesRead)),
+    ("GET", "/api/v1/queues/switch", read(P::QueuesRead)),
+    ("POST", "/api/v1/queues/switch", change(P::QueuesOperate)),
+    (ANY, "/api/v1/secrets", change(P::SecretsWrite)),
+    (ANY, "/api/v1/secrets/{name}", change(P::SecretsWrite)),
+    ("GET", "/api/v1/services", read(P::ServicesRead)),
+    ("GET", "/api/v1/services/{name}", read(P::ServicesRead)),
+    ("PUT", "/api/v1/services/{name}", change(P::ServicesWrite)),
+    ("DELETE", "/api/v1/services/{name}", change(P::ServicesWrite)),
+    ("GET", "/api/v1/watch", read(P::WorkflowsRead).streams()),
+    ("GET", "/api/v1/workflow-counts", read(P::WorkflowsRead)),
+    ("GET", "/api/v1/workflows", read(P::WorkflowsRead)),
+    ("POST", "/api/v1/workflows", change(P::WorkflowsStart).waits()),
+    ("GET", "/api/v1/workflows/{id}", read(P::WorkflowsRead)),
+    ("POST", "/api/v1/workflows/{id}/cancel", change(P::WorkflowsOperate)),
+    ("GET", "/api/v1/workflows/{id}/events", read(P::WorkflowsRead).streams()),
+    ("POST", "/api/v1/workflows/{id}/pause", change(P::WorkflowsOperate)),
+    ("GET", "/api/v1/workflows/{id}/result", read(P::WorkflowsRead).waits()),
+    ("POST", "/api/v1/workflows/{id}/resume", change(P::WorkflowsOperate)),
+    (ANY, "/api/v1/workflows/{id}/signals/{name}", change(P::WorkflowsOperate)),
+    ("POST", "/api/v1/workflows/{id}/steps/{step}/complete", change(P::WorkflowsOperate)),
+    ("POST", "/api/v1/workflows/{id}/steps/{step}/retry", change(P::WorkflowsOperate)),
+    ("POST", "/api/v1/workflows/{id}/steps/{step}/skip", change(P::WorkflowsOperate)),
+    ("POST", "/api/v1/workflows/{id}/terminate", change(P::WorkflowsOperate)),
+    ("GET", "/errors/{code}", read(P::DocsRead)),
+    ("GET", "/healthz", PUBLIC),
+    ("GET", "/metrics", read(P::MetricsRead)),
+    ("GET", "/openapi.json", read(P::DocsRead)),
+    ("GET", "/readyz", PUBLIC),
+    ("GET", "/schema/v1/workflow.json", read(P::DocsRead)),
+    ("GET", "/version", PUBLIC),
+];
+
+/// The rules of gRPC: the path of the method, rule.
+pub(super) const GRPC: &[(&str, Rule)] = &[
+    ("/goconductor.v1.AccessService/CreateAccessKey", change(P::AccessWrite)),
+    ("/goconductor.v1.AccessService/GetAccessKey", read(P::AccessRead)),
+    ("/goconductor.v1.AccessService/ListAccessKeys", read(P::AccessRead)),
+    ("/goconductor.v1.AccessService/RevokeAccessKey", change(P::AccessWrite)),
+    ("/goconductor.v1.AccessService/RotateAccessKey", change(P::AccessWrite)),
+    ("/goconductor.v1.DefinitionService/ApplyDefinition", change(P::DefinitionsWrite)),
+    ("/goconductor.v1.DefinitionService/DeleteDefinition", change(P::DefinitionsWrite)),
+    ("/goconductor.v1.DefinitionService/GetDefinition", read(P::DefinitionsRead)),
+    ("/goconductor.v1.DefinitionService/ListDefinitions", read(P::DefinitionsRead)),
+    ("/goconductor.v1.DefinitionService/ListDefinitionVersions", read(P::DefinitionsRead)),
+    ("/goconductor.v1.ElectionService/Campaign", change(P::ElectionsCampaign).streams()),
+    ("/goconductor.v1.ElectionService/ListElections", read(P::ElectionsRead)),
+    ("/goconductor.v1.ElectionService/Observe", read(P::ElectionsRead)),
+    ("/goconductor.v1.ElectionService/Resign", change(P::ElectionsCampaign)),
+    ("/goconductor.v1.ElectionService/StepDown", change(P::ElectionsOperate)),
+    ("/goconductor.v1.LockService/AcquireLock", change(P::LocksWrite)),
+    ("/goconductor.v1.LockService/ListLocks", read(P::LocksRead)),
+    ("/goconductor.v1.LockService/ReleaseLock", change(P::LocksWrite)),
+    ("/goconductor.v1.LockService/RenewLock", change(P::LocksWrite)),
+    ("/goconductor.v1.QueueService/GetQueueMove", read(P::QueuesRead)),
+    ("/goconductor.v1.QueueService/ListQueues", read(P::QueuesRead)),
+    ("/goconductor.v1.QueueService/SwitchQueue", change(P::QueuesOperate)),
+    ("/goconductor.v1.ServiceService/DeleteService", change(P::ServicesWrite)),
+    ("/goconductor.v1.ServiceService/GetService", read(P::ServicesRead)),
+    ("/goconductor.v1.ServiceService/ListProcesses", read(P::ProcessesRead)),
+    ("/goconductor.v1.ServiceService/ListServices", read(P::ServicesRead)),
+    ("/goconductor.v1.ServiceService/PutService", change(P::ServicesWrite)),
+    ("/goconductor.v1.WorkerService/Connect", change(P::ServicesServe).streams()),
+    ("/goconductor.v1.WorkflowService/CancelWorkflow", change(P::WorkflowsOperate)),
+    ("/goconductor.v1.WorkflowService/CompleteStep", change(P::WorkflowsOperate)),
+    ("/goconductor.v1.WorkflowService/CountWorkflows", read(P::WorkflowsRead)),
+    ("/goconductor.v1.WorkflowService/FollowEvents", read(P::WorkflowsRead).streams()),
+    ("/goconductor.v1.WorkflowService/GetResult", read(P::WorkflowsRead).waits()),
+    ("/goconductor.v1.WorkflowService/GetWorkflow", read(P::WorkflowsRead)),
+    ("/goconductor.v1.WorkflowService/ListEvents", read(P::WorkflowsRead)),
+    ("/goconductor.v1.WorkflowService/ListWorkflows", read(P::WorkflowsRead)),
+    ("/goconductor.v1.WorkflowService/PauseWorkflow", change(P::WorkflowsOperate)),
+    ("/goconductor.v1.WorkflowService/ResumeWorkflow", change(P::WorkflowsOperate)),
+    ("/goconductor.v1.WorkflowService/RetryStep", change(P::WorkflowsOperate)),
+    ("/goconductor.v1.WorkflowService/SignalWorkflow", change(P::WorkflowsOperate)),
+    ("/goconductor.v1.WorkflowService/SkipStep", change(P::WorkflowsOperate)),
+    ("/goconductor.v1.WorkflowService/StartWorkflow", change(P::WorkflowsStart).waits()),
+    ("/goconductor.v1.WorkflowService/TerminateWorkflow", change(P::WorkflowsOperate)),
+    // The gRPC form of /readyz, which probes call without a credential.
+    ("/grpc.health.v1.Health/Check", PUBLIC),
+    ("/grpc.health.v1.Health/Watch", read(P::DocsRead).streams()),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", read(P::DocsRead).streams()),
+];
+
+static REST_BY_ROUTE: LazyLock<HashMap<&'static str, Vec<(&'static str, Rule)>>> = LazyLock::new(|| {
+    let mut rules: HashMap<&'static str, Vec<(&'static str, Rule)>> = HashMap::new();
+    for (method, route, rule) in REST {
+        rules.entry(route).or_default().push((method, *rule));
+    }
+    rules
+});
+
+static GRPC_BY_PATH: LazyLock<HashMap<&'static str, Rule>> = LazyLock::new(|| GRPC.iter().copied().collect());
+
+/// Returns the rule of a matched REST route.
+pub(super) fn of_route(method: &Method, route: &str) -> Option<Rule> {
+    let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    let rules = REST_BY_ROUTE.get(route)?;
+    rules.iter().find(|(known, _)| *known == method || *known == ANY).map(|(_, rule)| *rule)
+}
+
+/// Returns the rule of a gRPC method by its whole path.
+pub(super) fn of_grpc(path: &str) -> Option<Rule> {
+    GRPC_BY_PATH.get(path).copied()
+}

@@ -1,0 +1,47 @@
+//! The metrics of an executor whose callers are checked.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use goconductor_access::{AccessControl, Rejection, metrics};
+use goconductor_saga::Namespace;
+use goconductor_service_kit::permission::Permission;
+use goconductor_service_kit::telemetry::Metrics;
+
+/// The scheme by which a request can be authenticated.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"goconductor\"");
+
+#[derive(Clone)]
+struct CheckedMetrics {
+    access: AccessControl,
+    metrics: Metrics,
+}
+
+/// Adds `/metrics` to the routes of the executor, for callers with the permission `metrics.read`.
+pub(crate) fn add(router: Router, access: AccessControl, metrics: Metrics) -> Router {
+    let state = CheckedMetrics { access, metrics };
+    router.merge(Router::new().route("/metrics", get(respond)).with_state(state))
+}
+
+async fn respond(State(checked): State<CheckedMetrics>, headers: HeaderMap) -> Response {
+    let principal = match checked.access.authenticate(&headers).await {
+        Ok(principal) => principal,
+        Err(rejection @ (Rejection::Unavailable(_) | Rejection::Busy)) => {
+            return (StatusCode::SERVICE_UNAVAILABLE, rejection.to_string()).into_response();
+        }
+        Err(rejection) => {
+            let challenge = [(header::WWW_AUTHENTICATE, CHALLENGE)];
+            return (StatusCode::UNAUTHORIZED, challenge, rejection.to_string()).into_response();
+        }
+    };
+    if !principal.grants.allows(Permission::MetricsRead, Namespace::DEFAULT) {
+        metrics::REFUSED.with(["forbidden".into()]).increment(1);
+        let detail = format!("the caller does not have the permission {}", Permission::MetricsRead);
+        return (StatusCode::FORBIDDEN, detail).into_response();
+    }
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let (kind, text) = checked.metrics.respond(accept);
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
