@@ -18,7 +18,7 @@ fn invalid_configuration_error_names_the_setting() {
     for (arguments, code, message) in [
         (&["--set", "listne=127.0.0.1:0"][..], 8, "did you mean"),
         (&["--listen", "nowhere"], 8, "--listen"),
-        (&["--listen", "0.0.0.0:0"], 8, "has no authentication yet"),
+        (&["--listen", "0.0.0.0:0"], 8, "GC2060"),
         (&["--set", "queue.backend=kafka"], 8, "queue.brokers"),
         (&["--config", "/no/such/file.yaml"], 8, "/no/such/file.yaml"),
         (&["--listen", "127.0.0.1:0"], 1, "state_store.endpoints is missing"),

@@ -29,6 +29,34 @@ const SETTINGS: &[SettingRow] = &[
     ),
     ("data_dir", "path", "Directory of local files"),
     (
+        "access.enabled",
+        "boolean",
+        "Whether callers of the API and workers are authenticated and authorised",
+    ),
+    (
+        "access.allow_plaintext",
+        "boolean",
+        "Allow an address other than loopback with access control and without TLS, which a proxy terminates",
+    ),
+    (
+        "access.bootstrap_key",
+        "secret",
+        "Key with the role `admin` in all namespaces, which is not stored; usually `file://path` or `env://NAME`",
+    ),
+    ("access.roles.NAME.permissions", "list of text", "Permissions of a custom role"),
+    (
+        "access.bindings.NAME.subjects",
+        "list of text",
+        "Subjects that get the roles: `key:ID`, `user:SUBJECT`, `group:NAME` or `cert:URI`",
+    ),
+    ("access.bindings.NAME.roles", "list of text", "Roles of the subjects"),
+    ("access.bindings.NAME.namespaces", "list of text", "Namespaces in which the roles apply, or `*` for all"),
+    (
+        "access.bindings.NAME.services",
+        "list of text",
+        "Services that the subjects may serve as workers (default: all)",
+    ),
+    (
         "state_store.backend",
         "`sqlite`, `postgres`",
         "Database of the state store (default: that of `state_store.url`)",
@@ -279,6 +307,12 @@ mod tests {
 
     /// Settings without a default, with a valid value.
     const OPTIONAL: &[(&str, &str)] = &[
+        ("access.enabled", "true"),
+        ("access.bootstrap_key", "0123456789abcdef0123456789abcdef"),
+        ("access.roles.NAME.permissions", "workflows.read"),
+        ("access.bindings.NAME.subjects", "key:0123456789abcdef"),
+        ("access.bindings.NAME.roles", "viewer"),
+        ("access.bindings.NAME.namespaces", "shop"),
         ("advertise", "127.0.0.1:8472"),
         ("state_store.url", "sqlite:///data/goconductor.db"),
         ("queue.brokers", "127.0.0.1:9092"),

@@ -33,6 +33,7 @@ fn configuration_reference_is_current() {
 
 /// The metrics of each crate that measures.
 pub(crate) const METRICS: &[(&str, &[MetricDefinition])] = &[
+    ("access", goconductor_access::metrics::ALL),
     ("api-gateway", goconductor_api_gateway::metrics::ALL),
     ("leader-elector", goconductor_leader_elector::metrics::ALL),
     ("process", goconductor_process::metrics::ALL),
