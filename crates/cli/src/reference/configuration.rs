@@ -28,11 +28,7 @@ const SETTINGS: &[SettingRow] = &[
          network interface in place of `0.0.0.0` or `[::]`)",
     ),
     ("data_dir", "path", "Directory of local files"),
-    (
-        "access.enabled",
-        "boolean",
-        "Whether callers of the API and workers are authenticated and authorised",
-    ),
+    ("access.enabled", "boolean", "Whether callers of the API and workers are authenticated and authorised"),
     (
         "access.allow_plaintext",
         "boolean",
@@ -50,7 +46,11 @@ const SETTINGS: &[SettingRow] = &[
         "Subjects that get the roles: `key:ID`, `user:SUBJECT`, `group:NAME` or `cert:URI`",
     ),
     ("access.bindings.NAME.roles", "list of text", "Roles of the subjects"),
-    ("access.bindings.NAME.namespaces", "list of text", "Namespaces in which the roles apply, or `*` for all"),
+    (
+        "access.bindings.NAME.namespaces",
+        "list of text",
+        "Namespaces in which the roles apply, or `*` for all",
+    ),
     (
         "access.bindings.NAME.services",
         "list of text",

@@ -750,6 +750,68 @@ fn non_loopback_address_requires_allow_insecure_bind() {
 }
 
 #[test]
+fn access_control_without_tls_needs_a_statement_that_a_proxy_terminates_it() {
+    let listen = "listen: 0.0.0.0:1\nexecutor: { listen: 0.0.0.0:2 }\n";
+    let on = Written::yaml(&format!("{listen}access: {{ enabled: true }}\n"));
+    let problems = on.problems();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains("GC2060") && problems[0].contains("without TLS"), "{problems:?}");
+    assert!(problems[0].contains("`access.allow_plaintext: true`"), "{problems:?}");
+    let behind_proxy = format!("{listen}access: {{ enabled: true, allow_plaintext: true }}\n");
+    assert!(Written::yaml(&behind_proxy).load().is_ok());
+    let internal =
+        format!("{behind_proxy}state_store: {{ listen: 0.0.0.0:3 }}\nelection: {{ listen: 0.0.0.0:4 }}\n");
+    let problems = Written::yaml(&internal).problems();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains("requests between the services"), "{problems:?}");
+}
+
+#[test]
+fn access_section_is_read_and_checked() {
+    let config = Written::yaml(
+        "access:\n  enabled: true\n  bootstrap_key: file://key.txt\n  roles:\n    starter: { permissions: \
+         [workflows.start, workflows.read] }\n  bindings:\n    night: { subjects: [\"key:0123\", \"group:ops\"], roles: \
+         [starter, viewer], namespaces: [\"*\"], services: [payments] }\n",
+    )
+    .file("key.txt", "0123456789abcdef0123456789abcdef\n");
+    assert!(!format!("{:?} {:?}", config.load(), config.explained()).contains("0123456789abcdef"));
+    let access = config.load().expect("valid").access;
+    assert!(access.enabled && access.bootstrap_key.is_some());
+    assert_eq!(access.bindings["night"].subjects.len(), 2);
+    assert!(access.permissions_of("starter").is_some() && access.permissions_of("nobody").is_none());
+    for (yaml, expected) in [
+        ("access: { bootstrap_key: \"0123456789abcdef0123456789abcdef\" }\n", "access.enabled: must be true"),
+        ("access: { enabled: true, bootstrap_key: short }\n", "access.bootstrap_key: expected 32 to 256"),
+        ("access: { enabled: true, roles: { a: { permissions: [workflows.rea] } } }\n", "workflows.rea"),
+        (
+            "access: { enabled: true, roles: { viewer: { permissions: [workflows.read] } } }\n",
+            "a built-in role",
+        ),
+        (
+            "access: { enabled: true, roles: { A b: { permissions: [workflows.read] } } }\n",
+            "not a name of a role",
+        ),
+        (
+            "access: { enabled: true, bindings: { a: { subjects: [ada], roles: [viewer], namespaces: [shop] } } }\n",
+            "access.bindings.a.subjects: expected a list of key:ID",
+        ),
+        (
+            "access: { enabled: true, bindings: { a: { subjects: [\"user:ada\"], roles: [boss], namespaces: [shop] } } }\n",
+            "there is no role boss: the roles are admin, developer, operator, viewer, worker",
+        ),
+        (
+            "access: { enabled: true, bindings: { a: { subjects: [\"user:ada\"], roles: [viewer] } } }\n",
+            "access.bindings.a.namespaces: is missing",
+        ),
+        ("access: { enable: true }\n", "did you mean access.enabled?"),
+    ] {
+        let problems = Written::yaml(yaml).problems();
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{yaml}: {problems:?}");
+        assert!(!problems.concat().contains("short"), "{problems:?}");
+    }
+}
+
+#[test]
 fn references_are_resolved_in_every_layer() {
     let written = Written::yaml(
         "state_store: { backend: postgres, url: file://url.txt, max_connections: env://MAX }\n",
