@@ -28,7 +28,7 @@ pub(crate) enum Lookup {
 
 /// The keys of one revision of the store.
 #[derive(Debug)]
-pub(crate) struct KeyCache(Mutex<Contents>);
+pub(crate) struct AccessKeyCache(Mutex<Contents>);
 
 #[derive(Debug)]
 struct Contents {
@@ -38,7 +38,7 @@ struct Contents {
     no_keys: LruCache<String, ()>,
 }
 
-impl Default for KeyCache {
+impl Default for AccessKeyCache {
     fn default() -> Self {
         Self(Mutex::new(Contents {
             generation: 0,
@@ -48,7 +48,7 @@ impl Default for KeyCache {
     }
 }
 
-impl KeyCache {
+impl AccessKeyCache {
     pub(crate) fn get(&self, id: &str) -> Option<Lookup> {
         let mut contents = self.0.lock();
         if let Some(key) = contents.keys.get(id) {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn read_that_began_before_a_change_is_not_cached() {
-        let cache = KeyCache::default();
+        let cache = AccessKeyCache::default();
         let generation = cache.generation();
         cache.clear();
         cache.insert(generation, "a", &Lookup::NoKey);

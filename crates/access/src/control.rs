@@ -1,6 +1,6 @@
 //! The check of credentials.
 
-use crate::cache::{CachedKey, KeyCache, Lookup};
+use crate::cache::{AccessKeyCache, CachedKey, Lookup};
 use crate::credential::{Rejection, token};
 use crate::grants::Grants;
 use crate::key::{digest, split};
@@ -41,7 +41,7 @@ struct State {
     store: Arc<dyn AccessKeyStore>,
     clock: fn() -> Timestamp,
     bootstrap: Option<(blake3::Hash, Arc<Principal>)>,
-    cache: KeyCache,
+    cache: AccessKeyCache,
     reads: Semaphore,
     /// Time at which the last answer with the revision was requested. `None` before the first answer.
     confirmed: Mutex<Option<Instant>>,
@@ -60,7 +60,7 @@ impl AccessControl {
             config,
             store,
             clock,
-            cache: KeyCache::default(),
+            cache: AccessKeyCache::default(),
             reads: Semaphore::new(MAX_READS),
             confirmed: Mutex::default(),
             revision: watch::Sender::new(0),

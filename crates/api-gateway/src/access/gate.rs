@@ -28,13 +28,13 @@ const BROWSER_CHALLENGE: HeaderValue =
 pub(crate) struct Gate(pub(crate) AccessControl);
 
 /// A refused request.
-struct Refusal {
+struct RefusedRequest {
     problem: Problem,
     principal: Option<Arc<Principal>>,
     namespace: Option<String>,
 }
 
-impl From<Problem> for Refusal {
+impl From<Problem> for RefusedRequest {
     fn from(problem: Problem) -> Self {
         Self { problem, principal: None, namespace: None }
     }
@@ -88,7 +88,7 @@ impl Gate {
 
     /// Authenticates the caller of a request, and checks that it has the permission of the rule in the namespace of the
     /// request. A request without a rule only needs a credential: it has no route, and learns so.
-    async fn authorise(&self, rule: Option<Rule>, headers: &HeaderMap) -> Result<Authorised, Refusal> {
+    async fn authorise(&self, rule: Option<Rule>, headers: &HeaderMap) -> Result<Authorised, RefusedRequest> {
         let principal = self.0.authenticate(headers).await.map_err(problem)?;
         let namespace = requested(headers)?;
         let needed = rule.and_then(|rule| rule.permission);
@@ -97,7 +97,11 @@ impl Gate {
             Some(missing) => {
                 goconductor_access::metrics::REFUSED.with(["forbidden".into()]).increment(1);
                 let problem = forbidden(missing, namespace.as_str());
-                Err(Refusal { problem, principal: Some(principal), namespace: Some(namespace.to_string()) })
+                Err(RefusedRequest {
+                    problem,
+                    principal: Some(principal),
+                    namespace: Some(namespace.to_string()),
+                })
             }
         }
     }
@@ -185,7 +189,7 @@ fn unauthenticated_trailers() -> HeaderMap {
     ])
 }
 
-fn refused(rule: Option<Rule>, method: &str, target: &str, refusal: &Refusal) {
+fn refused(rule: Option<Rule>, method: &str, target: &str, refusal: &RefusedRequest) {
     observe(&Observation {
         principal: refusal.principal.as_deref(),
         permission: rule.and_then(|rule| rule.permission),
