@@ -8,14 +8,14 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
+type EndSignal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pin_project! {
     /// A body that ends early when a future completes.
     pub struct EndingBody<B> {
         #[pin]
         body: B,
-        ended: Option<Ended>,
+        ended: Option<EndSignal>,
         trailers: Option<HeaderMap>,
     }
 }

@@ -15,7 +15,7 @@ const SECRET_BYTES: usize = 32;
 /// The operating system has no random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the operating system has no random numbers")]
-pub struct RandomnessError;
+pub struct NoRandomness;
 
 /// A new access key. Its text is shown once and then forgotten.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ impl IssuedKey {
     /// Generates a key.
     ///
     /// # Errors
-    /// Returns [`RandomnessError`] if the operating system has no random numbers.
-    pub fn generate() -> Result<Self, RandomnessError> {
+    /// Returns [`NoRandomness`] if the operating system has no random numbers.
+    pub fn generate() -> Result<Self, NoRandomness> {
         let id = random::<ID_BYTES>()?;
         let secret = random::<SECRET_BYTES>()?;
         let digest = digest(&id, &secret).as_bytes().to_vec();
@@ -41,9 +41,9 @@ impl IssuedKey {
     }
 }
 
-fn random<const BYTES: usize>() -> Result<String, RandomnessError> {
+fn random<const BYTES: usize>() -> Result<String, NoRandomness> {
     let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes).map_err(|_| RandomnessError)?;
+    getrandom::fill(&mut bytes).map_err(|_| NoRandomness)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

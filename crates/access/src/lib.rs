@@ -22,5 +22,5 @@ pub use control::AccessControl;
 pub use credential::Rejection;
 pub use ending_body::EndingBody;
 pub use grants::Grants;
-pub use key::{IssuedKey, RandomnessError};
+pub use key::{IssuedKey, NoRandomness};
 pub use principal::{CredentialId, Principal};
