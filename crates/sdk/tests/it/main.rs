@@ -7,6 +7,7 @@
     reason = "a panic fails the test"
 )]
 
+mod access;
 mod locks;
 mod server;
 mod worker;

@@ -1,19 +1,20 @@
 //! GoConductor in the test's process: a gateway and an executor over SQLite and the in-process queue.
 
 use goconductor::Conductor;
+use goconductor_access::AccessControl;
 use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_process::MembershipLease;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::{Executor, Settings as ExecutorSettings};
-use goconductor_service_kit::config::{Config, Sources};
+use goconductor_service_kit::config::{AccessConfig, Config, Sources};
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::{self, Identity};
-use goconductor_store::Store;
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::sqlite::SqliteStore;
-use goconductor_transition::{Engine, Settings};
+use goconductor_store::{AccessKeyStore, Store};
+use goconductor_transition::{Engine, Settings, clock};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -31,6 +32,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Starts a server with access control.
+    pub(crate) async fn start_with(access: Option<AccessConfig>) -> Self {
         let config = Config::load(&Sources::default()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -43,7 +49,10 @@ impl Server {
         let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), Settings::default());
         let settings = ExecutorSettings::default();
         let instance = settings.identity.clone();
-        let executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings);
+        let keys: Arc<dyn AccessKeyStore> = store.clone();
+        let access = access.map(|access| AccessControl::start(access, keys, clock::now));
+        let executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings)
+            .with_access_control(access.clone());
         let info = executor.process_info();
         let membership = MembershipLease::start("saga-executor", &instance, address, store, info);
         let stop = CancellationToken::new();
@@ -55,7 +64,7 @@ impl Server {
             changes,
             limits: gateway::limits(&config),
             admission: gateway::admission(&config),
-            access: None,
+            access,
             readiness: Readiness::new(),
             metrics: telemetry::init(&config.telemetry, Identity { service: "test", instance: "test-1" })
                 .unwrap(),
