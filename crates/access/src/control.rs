@@ -158,24 +158,25 @@ impl AccessControl {
         if let Some(found) = self.cached(id) {
             return Ok(found);
         }
-        let read = async {
-            let permit = self.0.reads.acquire().await;
-            // Another request may have read the key while this one waited.
-            if let Some(found) = self.cached(id) {
-                return Ok(found);
-            }
-            let generation = self.0.cache.generation();
-            LOOKUPS.increment(1);
-            let key = self.0.store.access_key(id).await;
-            drop(permit);
-            let found = match key.map_err(|error| Rejection::Unavailable(error.to_string()))? {
-                Some(key) => self.0.cached_key(&key).map_or(Lookup::NoKey, |key| Lookup::Key(Arc::new(key))),
-                None => Lookup::NoKey,
-            };
-            self.0.cache.insert(generation, id, &found);
-            Ok(found)
+        tokio::time::timeout(READ_TIMEOUT, self.read(id)).await.unwrap_or(Err(Rejection::Busy))
+    }
+
+    async fn read(&self, id: &str) -> Result<Lookup, Rejection> {
+        let permit = self.0.reads.acquire().await;
+        // Another request may have read the key while this one waited.
+        if let Some(found) = self.cached(id) {
+            return Ok(found);
+        }
+        let generation = self.0.cache.generation();
+        LOOKUPS.increment(1);
+        let key = self.0.store.access_key(id).await;
+        drop(permit);
+        let found = match key.map_err(|error| Rejection::Unavailable(error.to_string()))? {
+            Some(key) => self.0.cached_key(&key).map_or(Lookup::NoKey, |key| Lookup::Key(Arc::new(key))),
+            None => Lookup::NoKey,
         };
-        tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or(Err(Rejection::Busy))
+        self.0.cache.insert(generation, id, &found);
+        Ok(found)
     }
 
     fn cached(&self, id: &str) -> Option<Lookup> {

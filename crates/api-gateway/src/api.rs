@@ -18,7 +18,8 @@ pub(crate) mod services;
 pub(crate) mod watch;
 pub(crate) mod workflows;
 
-pub(crate) use context::{CallContext, MAX_HEADER_BYTES, admission_namespace, header_text};
+pub(crate) use crate::header::{MAX_HEADER_BYTES, header_text};
+pub(crate) use context::{CallContext, admission_namespace};
 pub(crate) use operate::{MAX_REASON_CHARS, unsupported};
 
 use crate::Limits;

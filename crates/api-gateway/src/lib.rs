@@ -15,6 +15,7 @@ mod api;
 mod error;
 mod filter;
 mod grpc;
+mod header;
 mod list_feed;
 pub mod metrics;
 pub mod pages;

@@ -61,7 +61,7 @@ pub(crate) struct GlobalArgs {
     #[arg(help_heading = "Global options")]
     pub(crate) access_token: Option<AccessToken>,
     /// File with the access key or token to send
-    #[arg(long, global = true, env = TOKEN_FILE_VARIABLE, value_name = "FILE", conflicts_with = "access_token")]
+    #[arg(long, global = true, env = TOKEN_FILE_VARIABLE, value_name = "FILE")]
     #[arg(help_heading = "Global options")]
     pub(crate) token_file: Option<PathBuf>,
     /// Output format of data

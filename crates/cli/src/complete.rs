@@ -3,7 +3,10 @@
 //! The server is that of `GOCONDUCTOR_SERVER` or of the command line. An error has no candidates and no message, because a
 //! message would destroy the prompt.
 
-use crate::defaults::{DEFAULT_NAMESPACE, DEFAULT_SERVER, NAMESPACE_VARIABLE, SERVER_VARIABLE};
+use crate::defaults::{
+    DEFAULT_NAMESPACE, DEFAULT_SERVER, NAMESPACE_VARIABLE, SERVER_VARIABLE, TOKEN_FILE_VARIABLE,
+    TOKEN_VARIABLE,
+};
 use clap_complete::CompletionCandidate;
 use goconductor_api_gateway::pages::PAGES;
 use goconductor_client::{Client, Error, Listing, Workflow};
@@ -119,10 +122,19 @@ fn ask(question: impl AsyncFnOnce(Client) -> Candidates) -> Vec<CompletionCandid
     };
     let server = value("--server", SERVER_VARIABLE, DEFAULT_SERVER);
     let namespace = value("--namespace", NAMESPACE_VARIABLE, DEFAULT_NAMESPACE);
-    let (Ok(client), Ok(runtime)) = (
-        Client::new(&server, &namespace),
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build(),
-    ) else {
+    let token = || {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let token = option_of(&words, "--access-token").or_else(|| variable(TOKEN_VARIABLE));
+        let file = || option_of(&words, "--token-file").or_else(|| variable(TOKEN_FILE_VARIABLE));
+        token.or_else(|| std::fs::read_to_string(file()?).ok())
+    };
+    let client = Client::new(&server, &namespace).and_then(|client| match token() {
+        Some(token) => client.with_token(&token),
+        None => Ok(client),
+    });
+    let (Ok(client), Ok(runtime)) =
+        (client, tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build())
+    else {
         return Vec::new();
     };
     let answer = runtime.block_on(async { tokio::time::timeout(TIMEOUT, question(client)).await });

@@ -37,7 +37,7 @@ async fn respond(State(checked): State<CheckedMetrics>, headers: HeaderMap) -> R
         }
     };
     if !principal.grants.allows(Permission::MetricsRead, Namespace::DEFAULT) {
-        metrics::REFUSED.with(["forbidden".into()]).increment(1);
+        metrics::record_denied();
         let detail = format!("the caller does not have the permission {}", Permission::MetricsRead);
         return (StatusCode::FORBIDDEN, detail).into_response();
     }

@@ -134,7 +134,7 @@ impl WorkerCredential {
         if self.principal.grants.may_serve(namespace, service) {
             return Ok(());
         }
-        metrics::REFUSED.with(["forbidden".into()]).increment(1);
+        metrics::record_denied();
         tracing::warn!(actor = self.principal.actor, service, namespace, "worker was refused");
         Err(Status::permission_denied(format!(
             "{FORBIDDEN}: the credential of the worker must not serve {service} in the namespace {namespace}: use a key \

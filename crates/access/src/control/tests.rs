@@ -53,6 +53,15 @@ impl Fixture {
         self.control.authenticate(&HeaderMap::from_iter([(header::AUTHORIZATION, value)])).await
     }
 
+    /// Waits until the key is cached: the revision of its creation was read.
+    async fn cached(&self, key: &IssuedKey) {
+        tokio::time::sleep(POLL_INTERVAL + POLL_INTERVAL / 2).await;
+        while self.control.cached(&key.id).is_none() {
+            self.authenticate(key.text.expose_secret()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn revoke(&self, id: &str) {
         self.store.end_access_key(id, AccessKeyEnd::Revoked(clock())).await.unwrap().unwrap();
     }
@@ -113,10 +122,7 @@ async fn revoked_key_is_refused_within_two_seconds_by_every_process() {
     let key = fixture.key("viewer", None).await;
     let text = key.text.expose_secret();
     let principal = fixture.authenticate(text).await.unwrap();
-    // Once the first revision was read, the key is cached.
-    tokio::time::sleep(POLL_INTERVAL).await;
-    fixture.authenticate(text).await.unwrap();
-    assert!(fixture.control.cached(&key.id).is_some());
+    fixture.cached(&key).await;
     let control = fixture.control.clone();
     let stream = tokio::spawn(async move { control.ended(principal).await });
     fixture.revoke(&key.id).await;
@@ -149,10 +155,7 @@ async fn cached_key_needs_no_round_trip() {
     let fixture = Fixture::new(AccessConfig::default());
     let key = fixture.key("viewer", None).await;
     let text = key.text.expose_secret();
-    while fixture.control.cached(&key.id).is_none() {
-        fixture.authenticate(text).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    fixture.cached(&key).await;
     let reads = fixture.control.0.reads.acquire_many(16).await.unwrap();
     fixture.authenticate(text).await.expect("no read is needed");
     drop(reads);

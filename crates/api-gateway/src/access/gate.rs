@@ -95,7 +95,7 @@ impl Gate {
         match needed.filter(|needed| !principal.grants.allows(*needed, namespace.as_str())) {
             None => Ok(Authorised::new(principal, namespace)),
             Some(missing) => {
-                goconductor_access::metrics::REFUSED.with(["forbidden".into()]).increment(1);
+                goconductor_access::metrics::record_denied();
                 let problem = forbidden(missing, namespace.as_str());
                 Err(RefusedRequest {
                     problem,

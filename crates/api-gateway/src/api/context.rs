@@ -2,16 +2,14 @@
 
 use crate::access::{Authorised, AuthorisedNamespace};
 use crate::admission::RequestPermit;
-use crate::error::{ApiResult, PARAMETER, Problem};
+use crate::error::ApiResult;
+use crate::header::header_text;
 use crate::{request, server_span};
 use axum::http::{HeaderMap, HeaderValue};
 use goconductor_access::Principal;
 use goconductor_saga::{MAX_LABEL_BYTES, Namespace};
 use goconductor_telemetry::trace::SpanContext;
 use std::sync::Arc;
-
-/// The longest accepted header value, in bytes.
-pub(crate) const MAX_HEADER_BYTES: usize = 400;
 
 /// The caller of an operation and its namespace.
 #[derive(Debug, Clone)]
@@ -65,23 +63,4 @@ pub(crate) fn admission_namespace(headers: &HeaderMap) -> &str {
     let header = headers.get("goconductor-namespace");
     let namespace = header.map_or(Ok(Namespace::DEFAULT), HeaderValue::to_str).unwrap_or_default();
     if namespace.len() <= MAX_LABEL_BYTES { namespace } else { "" }
-}
-
-/// Returns the text of a header that may occur once.
-pub(crate) fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> ApiResult<Option<&'h str>> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let text = value.to_str().ok().map(str::trim).filter(|text| (1..=MAX_HEADER_BYTES).contains(&text.len()));
-    match (text, values.next()) {
-        (Some(text), None) => Ok(Some(text)),
-        (Some(_), Some(_)) => {
-            Err(Problem::new(PARAMETER, format!("duplicate header {name}: send it at most once")))
-        }
-        (None, _) => {
-            let detail = format!(
-                "invalid header {name}: its value must be 1 to {MAX_HEADER_BYTES} visible ASCII characters"
-            );
-            Err(Problem::new(PARAMETER, detail))
-        }
-    }
 }

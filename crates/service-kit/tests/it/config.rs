@@ -803,7 +803,7 @@ fn access_section_is_read_and_checked() {
             "access: { enabled: true, bindings: { a: { subjects: [\"user:ada\"], roles: [viewer] } } }\n",
             "access.bindings.a.namespaces: is missing",
         ),
-        ("access: { enable: true }\n", "did you mean access.enabled?"),
+        ("access: { enable: true }\n", "did you mean enabled?"),
     ] {
         let problems = Written::yaml(yaml).problems();
         assert!(problems.iter().any(|problem| problem.contains(expected)), "{yaml}: {problems:?}");
