@@ -218,7 +218,7 @@ mod tests {
         let Invalid { problems } = config.check_resolved(&name, &resolved).unwrap_err();
         let message = &problems[0].message;
         assert!(
-            message.starts_with("gateway.example:8470 resolves to 192.168.0.1, which is reachable"),
+            message.contains("gateway.example:8470 resolves to 192.168.0.1, which is reachable"),
             "{message}"
         );
         assert!(message.contains("`allow_insecure_bind: true`"), "{message}");

@@ -82,9 +82,9 @@ impl WorkerService for WorkerAcceptor {
         if self.stop.is_cancelled() {
             return Err(Status::unavailable("the executor is draining; connect to another executor"));
         }
-        let credential = self.authenticate(request.metadata()).await?;
-        let namespace = namespace(request.metadata())?;
-        let mut requests = request.into_inner();
+        let (metadata, _, mut requests) = request.into_parts();
+        let credential = self.authenticate(&metadata).await?;
+        let namespace = namespace(&metadata)?;
         let lease = self.settings.worker_lease;
         let first = tokio::time::timeout(lease, requests.message())
             .await

@@ -160,7 +160,7 @@ pub(super) const GRPC: &[(&str, Rule)] = &[
 static REST_BY_ROUTE: LazyLock<HashMap<&'static str, Vec<(&'static str, Rule)>>> = LazyLock::new(|| {
     let mut rules: HashMap<&'static str, Vec<(&'static str, Rule)>> = HashMap::new();
     for (method, route, rule) in REST {
-        rules.entry(route).or_default().push((method, *rule));
+        rules.entry(*route).or_default().push((*method, *rule));
     }
     rules
 });

@@ -4,7 +4,7 @@ use super::rules::{ANY, GRPC, REST, Rule};
 use crate::{Dependencies, router};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
 use goconductor_access::AccessControl;
@@ -188,7 +188,7 @@ fn concrete(route: &str, id: &str) -> String {
 
 fn checked() -> impl Iterator<Item = (&'static str, &'static str, Rule, Permission)> {
     REST.iter().filter_map(|(method, route, rule)| {
-        Some((if *method == ANY { "PUT" } else { method }, *route, *rule, rule.permission?))
+        Some((if *method == ANY { "PUT" } else { *method }, *route, *rule, rule.permission?))
     })
 }
 
