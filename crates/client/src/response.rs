@@ -1,6 +1,7 @@
 //! The responses of the API. Every field that may be absent has a default, and unknown fields are ignored.
 
 mod access;
+mod election;
 mod queue;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub use access::{AccessKey, AccessKeyPage, CreatedAccessKey};
+pub use election::{ElectionList, Leader, SteppedDown};
 pub use queue::{QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser};
 
 /// A workflow's status.
@@ -468,34 +470,4 @@ pub struct LockPage {
 pub struct Released {
     /// Whether the lock was held. `false` if no owner held it.
     pub released: bool,
-}
-
-/// The leader of an election.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Leader {
-    /// The name of the election.
-    pub name: String,
-    /// The name of the leader.
-    pub candidate: String,
-    /// The fencing token. It is higher than the token of each earlier term.
-    pub fencing_token: u64,
-    /// The start of the term.
-    pub since: String,
-}
-
-/// The elections that have a leader.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct ElectionList {
-    /// The leaders, ordered by the name of the election.
-    pub elections: Vec<Leader>,
-}
-
-/// The outcome of a request to step down.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct SteppedDown {
-    /// Whether a term was ended. `false` if the election had no leader.
-    pub ended: bool,
 }
