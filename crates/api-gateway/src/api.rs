@@ -18,7 +18,7 @@ pub(crate) mod services;
 pub(crate) mod watch;
 pub(crate) mod workflows;
 
-pub(crate) use crate::header::{MAX_HEADER_BYTES, header_text};
+pub(crate) use crate::single_header::{MAX_HEADER_BYTES, header_text};
 pub(crate) use context::{CallContext, admission_namespace};
 pub(crate) use operate::{MAX_REASON_CHARS, unsupported};
 

@@ -15,7 +15,7 @@ mod api;
 mod error;
 mod filter;
 mod grpc;
-mod header;
+
 mod list_feed;
 pub mod metrics;
 pub mod pages;
@@ -24,6 +24,7 @@ mod rest;
 mod run;
 mod schemas;
 mod server_span;
+mod single_header;
 mod time;
 mod view;
 mod waiters;

@@ -1,7 +1,7 @@
 //! The caller of a request and the namespace that it may use.
 
 use crate::error::ApiResult;
-use crate::header::header_text;
+use crate::single_header::header_text;
 use axum::http::HeaderMap;
 use goconductor_access::Principal;
 use goconductor_saga::Namespace;

@@ -3,7 +3,7 @@
 use crate::access::{Authorised, AuthorisedNamespace};
 use crate::admission::RequestPermit;
 use crate::error::ApiResult;
-use crate::header::header_text;
+use crate::single_header::header_text;
 use crate::{request, server_span};
 use axum::http::{HeaderMap, HeaderValue};
 use goconductor_access::Principal;
