@@ -15,7 +15,6 @@ mod api;
 mod error;
 mod filter;
 mod grpc;
-
 mod list_feed;
 pub mod metrics;
 pub mod pages;
