@@ -18,7 +18,7 @@ pub(crate) struct CachedKey {
     pub(crate) principal: Arc<Principal>,
 }
 
-/// What is known about an id.
+/// The state of an id.
 #[derive(Debug, Clone)]
 pub(crate) enum Lookup {
     Key(Arc<CachedKey>),

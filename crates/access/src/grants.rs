@@ -1,4 +1,4 @@
-//! What a principal may do, by namespace.
+//! The rights of a principal, by namespace.
 
 use goconductor_service_kit::config::{ALL_NAMESPACES, AccessConfig};
 use goconductor_service_kit::permission::{Permission, PermissionSet, Reach};

@@ -29,7 +29,7 @@ pub struct Principal {
     pub actor: String,
     /// The credential.
     pub credential: CredentialId,
-    /// What the caller may do.
+    /// The rights of the caller.
     pub grants: Grants,
     /// Time from which on the credential is refused. `None` if it does not expire.
     pub expires_at: Option<Timestamp>,

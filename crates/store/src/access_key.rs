@@ -58,7 +58,7 @@ pub struct AccessKey {
     pub name: String,
     /// A digest of the secret, from which the secret cannot be computed.
     pub digest: Vec<u8>,
-    /// What the key grants.
+    /// The rights of the key.
     pub scope: AccessScope,
     /// The caller that created the key.
     pub created_by: String,
@@ -70,7 +70,7 @@ pub struct AccessKey {
     pub revoked_at: Option<Timestamp>,
 }
 
-/// What a key grants: each of the roles in each of the namespaces.
+/// The rights of a key: each of the roles in each of the namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccessScope {

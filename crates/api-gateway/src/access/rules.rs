@@ -8,7 +8,7 @@ use goconductor_service_kit::permission::Permission as P;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// What a request needs, and what it does.
+/// The permission that a request needs, and its effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rule {
     /// The permission. `None` if the request needs no credential.

@@ -488,7 +488,7 @@ async fn key_is_rotated_and_cannot_exceed_its_creator() {
     let invalid = [
         json!({"name": "", "roles": ["viewer"]}),
         json!({"name": "a", "roles": []}),
-        json!({"name": "a", "roles": ["nobody"]}),
+        json!({"name": "a", "roles": ["boss"]}),
         json!({"name": "a", "roles": ["viewer"], "namespaces": ["SHOP"]}),
         json!({"name": "a", "roles": ["worker"], "services": ["*"]}),
         json!({"name": "a", "roles": ["viewer"], "expires_in": "0s"}),

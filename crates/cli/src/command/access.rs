@@ -99,7 +99,7 @@ fn row(key: &AccessKey, out: &Output) -> Vec<String> {
     ]
 }
 
-/// Creates a key in the database. Whoever can write the database can do everything, so no credential is needed.
+/// Creates a key in the database. A user who can write the database can do everything, so no credential is needed.
 async fn create_offline(args: &CreateKeyArgs, global: &GlobalArgs, out: &Output) -> Result {
     let scope = scope(args, global)?;
     let location = StoreLocation::of(&args.store, out)?;

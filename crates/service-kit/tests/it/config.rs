@@ -778,7 +778,7 @@ fn access_section_is_read_and_checked() {
     let access = config.load().expect("valid").access;
     assert!(access.enabled && access.bootstrap_key.is_some());
     assert_eq!(access.bindings["night"].subjects.len(), 2);
-    assert!(access.permissions_of("starter").is_some() && access.permissions_of("nobody").is_none());
+    assert!(access.permissions_of("starter").is_some() && access.permissions_of("boss").is_none());
     for (yaml, expected) in [
         ("access: { bootstrap_key: \"0123456789abcdef0123456789abcdef\" }\n", "access.enabled: must be true"),
         ("access: { enabled: true, bootstrap_key: short }\n", "access.bootstrap_key: expected 32 to 256"),
