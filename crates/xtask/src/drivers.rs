@@ -41,15 +41,20 @@ const DRIVERS: &[Driver] = &[
         &["saga-executor", "remote", "process"],
         &["crates/saga-executor/src", "crates/remote/src", "crates/process/src/serve"],
     ),
-    // service-kit: the exporter of telemetry.
+    // service-kit: the exporter of telemetry. oidc: the keys of an issuer.
     driver(
         "hyper-util",
-        &["saga-executor", "process", "service-kit"],
-        &["crates/saga-executor/src", "crates/process/src/serve", "crates/service-kit/src/telemetry/otlp"],
+        &["saga-executor", "process", "service-kit", "oidc"],
+        &[
+            "crates/saga-executor/src",
+            "crates/process/src/serve",
+            "crates/service-kit/src/telemetry/otlp",
+            "crates/oidc/src/fetch",
+        ],
     ),
     // cli: the participants of the demo. The tests run servers for an HTTP client.
     Driver {
-        tests: &["client", "saga-executor"],
+        tests: &["client", "oidc", "saga-executor"],
         ..driver(
             "axum",
             &[
