@@ -1,6 +1,7 @@
 //! Client of the state stores.
 
 mod access_keys;
+mod audit;
 mod changes;
 mod cluster;
 mod dead_letters;

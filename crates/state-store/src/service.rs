@@ -4,6 +4,7 @@
 //! and encodes the response. `serve!` connects the functions to the generated service.
 
 mod access_keys;
+mod audit;
 mod cluster;
 mod dead_letters;
 mod definitions;
@@ -127,6 +128,11 @@ serve! {
         list_access_keys: ListAccessKeysRequest => ListAccessKeysResponse;
         end_access_key: EndAccessKeyRequest => EndAccessKeyResponse;
         access_revision: AccessRevisionRequest => AccessRevisionResponse;
+    }
+    audit {
+        append_audit: AppendAuditRequest => AppendAuditResponse;
+        list_audit_records: ListAuditRecordsRequest => ListAuditRecordsResponse;
+        get_audit_head: GetAuditHeadRequest => GetAuditHeadResponse;
     }
     locks {
         acquire_lock: AcquireLockRequest => AcquireLockResponse;

@@ -18,7 +18,7 @@ mod reads;
 mod write_health;
 
 use crate::{
-    AccessKeyLayer, Announcement, ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName,
+    AccessKeyLayer, Announcement, AuditLayer, ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName,
     EncodedWorkflow, Error, LedgerLayer, LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer,
     WorkflowHead, WorkflowLayer, Write, WriteOutcome, metrics,
 };
@@ -164,6 +164,7 @@ impl AccessKeyLayer for BatchingStore {}
 impl LockLayer for BatchingStore {}
 impl DeadLetterLayer for BatchingStore {}
 impl ShardLeaseLayer for BatchingStore {}
+impl AuditLayer for BatchingStore {}
 impl MaintenanceLayer for BatchingStore {}
 
 /// Publishes the changes of batches in the order in which the batches were formed. A batch that builds on another one

@@ -8,6 +8,7 @@
 )]
 
 mod access_keys;
+mod audit;
 mod batches;
 mod claims;
 mod concurrency;
@@ -202,6 +203,10 @@ pub const CASES: &[Case] = &[
         name: "change_of_an_access_key_raises_the_revision",
         run: |f| Box::pin(access_keys::revisions(f)),
     },
+    Case { name: "audit_records_form_a_chain", run: |f| Box::pin(audit::chained(f)) },
+    Case { name: "repeated_audit_event_is_stored_once", run: |f| Box::pin(audit::repeated(f)) },
+    Case { name: "concurrent_audit_writers_do_not_fork_the_chain", run: |f| Box::pin(audit::concurrent(f)) },
+    Case { name: "audit_records_are_filtered_and_paged", run: |f| Box::pin(audit::listed(f)) },
     Case {
         name: "concurrent_writers_and_claimers_lose_nothing",
         run: |f| Box::pin(concurrency::writers_and_claimers(f)),

@@ -1,9 +1,9 @@
 //! The port for durable state.
 //!
 //! [`Store`] is the port. It has one trait for each group of callers: [`WorkflowStore`], [`LedgerStore`],
-//! [`DefinitionStore`], [`ClusterStore`], [`AccessKeyStore`], [`LockStore`], [`DeadLetterStore`], [`ShardLeaseStore`] and
-//! [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the feature of its name, and [`open`]
-//! opens a database. `conformance` is the array of test cases that every adapter runs. The batching store and the client
+//! [`DefinitionStore`], [`ClusterStore`], [`AccessKeyStore`], [`LockStore`], [`DeadLetterStore`], [`ShardLeaseStore`],
+//! [`AuditStore`] and [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the feature of its name,
+//! and [`open`] opens a database. `conformance` is the array of test cases that every adapter runs. The batching store and the client
 //! of the state store service implement the same traits, so a caller does not know whether it talks to a database, to a
 //! batch or to another process. A store that wraps another one implements [`StoreLayer`].
 //!
@@ -21,6 +21,7 @@
 //! - The ledger equals `owed(state)`.
 //! - A write with a fencing token is refused once a higher token has been seen.
 //! - A lock has at most one holder, and the tokens of its holders only rise.
+//! - The records of the audit log form one chain of hashes.
 
 #![cfg_attr(
     not(all(feature = "postgres", feature = "sqlite")),
@@ -29,6 +30,7 @@
 
 mod access_key;
 pub mod admin;
+mod audit;
 pub mod batching;
 mod cluster;
 mod config_entry;
@@ -58,6 +60,10 @@ mod statistics;
 mod workflow;
 
 pub use access_key::{AccessKey, AccessKeyEnd, AccessKeyLayer, AccessKeyStore, AccessScope};
+pub use audit::{
+    AuditEvent, AuditFilter, AuditHead, AuditLayer, AuditOutcome, AuditProblem, AuditProblemKind,
+    AuditRecord, AuditReport, AuditRequest, AuditStore, AuditVerifier,
+};
 pub use cluster::{ClusterLayer, ClusterStore};
 pub use config_entry::ConfigEntry;
 pub use dead_letter::{DeadLetter, DeadLetterLayer, DeadLetterPosition, DeadLetterStore};
@@ -105,6 +111,7 @@ pub trait Store:
     + LockStore
     + DeadLetterStore
     + ShardLeaseStore
+    + AuditStore
     + MaintenanceStore
 {
 }
@@ -118,6 +125,7 @@ impl<T> Store for T where
         + LockStore
         + DeadLetterStore
         + ShardLeaseStore
+        + AuditStore
         + MaintenanceStore
 {
 }

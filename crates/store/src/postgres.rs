@@ -4,6 +4,7 @@
 //! the same order, so concurrent batches cannot deadlock.
 
 mod access_keys;
+mod audit;
 mod batch;
 mod cluster;
 mod dead_letters;

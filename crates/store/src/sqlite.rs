@@ -7,6 +7,7 @@
 //! send each statement to a thread and back through channels.
 
 mod access_keys;
+mod audit;
 mod batch;
 mod cluster;
 mod copy;

@@ -1,6 +1,7 @@
 //! Conversions between the types of the store and their messages.
 
 mod access_key;
+mod audit;
 mod claim;
 mod config_entry;
 mod definition;

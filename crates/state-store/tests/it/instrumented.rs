@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    AccessKeyLayer, ClusterLayer, ClusterStore, DeadLetterLayer, DefinitionLayer, Error, LedgerLayer,
-    LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write,
-    WriteOutcome,
+    AccessKeyLayer, AuditLayer, ClusterLayer, ClusterStore, DeadLetterLayer, DefinitionLayer, Error,
+    LedgerLayer, LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowLayer,
+    WorkflowStore, Write, WriteOutcome,
 };
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -126,4 +126,5 @@ impl AccessKeyLayer for InstrumentedStore {}
 impl LockLayer for InstrumentedStore {}
 impl DeadLetterLayer for InstrumentedStore {}
 impl ShardLeaseLayer for InstrumentedStore {}
+impl AuditLayer for InstrumentedStore {}
 impl MaintenanceLayer for InstrumentedStore {}

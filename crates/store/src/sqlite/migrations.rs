@@ -32,6 +32,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations! {
     6 "0006" "agreements" from 6;
     7 "0007" "archive" from 7;
     8 "0008" "access_keys" from 7;
+    9 "0009" "audit" from 7;
 };
 /// The version of the last release that compares exact versions, in `user_version`.
 pub(super) const LAST_EXACT: i64 = 7;

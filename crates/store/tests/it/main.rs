@@ -9,6 +9,7 @@
     reason = "a failed expectation fails the test"
 )]
 
+mod audit;
 mod broken;
 mod golden;
 mod killed;

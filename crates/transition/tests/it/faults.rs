@@ -5,8 +5,9 @@ use goconductor_queue::memory::{Limits, MemoryQueue};
 use goconductor_queue::{Backlog, Consumer, Message, Queue, Topic};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    AccessKeyLayer, ClusterLayer, DeadLetterLayer, DefinitionLayer, Error, LedgerLayer, LockLayer,
-    MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    AccessKeyLayer, AuditLayer, ClusterLayer, DeadLetterLayer, DefinitionLayer, Error, LedgerLayer,
+    LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowLayer, WorkflowStore, Write,
+    WriteOutcome,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -122,6 +123,7 @@ impl AccessKeyLayer for FaultyStore {}
 impl LockLayer for FaultyStore {}
 impl DeadLetterLayer for FaultyStore {}
 impl ShardLeaseLayer for FaultyStore {}
+impl AuditLayer for FaultyStore {}
 impl MaintenanceLayer for FaultyStore {}
 
 /// A queue whose publishes fail on demand.

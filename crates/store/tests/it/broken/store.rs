@@ -9,13 +9,7 @@ use async_trait::async_trait;
 use goconductor_saga::{State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    AccessKey, AccessKeyEnd, AccessKeyLayer, AccessKeyStore, Announcement, Claim, ClaimRequest, ClusterLayer,
-    ClusterStore, Count, DeadLetter, DeadLetterLayer, DeadLetterStore, DefinitionLayer, DefinitionName,
-    DefinitionStore, EncodedWorkflow, Error, Field, Filter, LeaseRequest, LeaseUpdate, LedgerLayer,
-    LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock, LockHold, LockLayer,
-    LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest,
-    MaintenanceStore, NewDefinition, NewShardLease, PutDefinition, ServiceRecord, ShardLeaseLayer,
-    ShardLeaseStore, Store, StoreLayer, StoreStatistics, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    AccessKey, AccessKeyEnd, AccessKeyLayer, AccessKeyStore, Announcement, AuditEvent, AuditFilter, AuditHead, AuditLayer, AuditRecord, AuditRequest, AuditStore, Claim, ClaimRequest, ClusterLayer, ClusterStore, Count, DeadLetter, DeadLetterLayer, DeadLetterStore, DefinitionLayer, DefinitionName, DefinitionStore, EncodedWorkflow, Error, Field, Filter, LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, StoreStatistics, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 
 use super::{Fault, inject};
@@ -472,6 +466,31 @@ impl AccessKeyLayer for FaultyStore {
 
     async fn access_revision(&self) -> Result<u64, Error> {
         if self.fault == Fault::KeepsAccessRevision { Ok(0) } else { self.inner.access_revision().await }
+    }
+}
+
+#[async_trait]
+impl AuditLayer for FaultyStore {
+    async fn append_audit(&self, events: &[AuditEvent]) -> Result<AuditHead, Error> {
+        let mut events = events.to_vec();
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        match self.fault {
+            Fault::DropsAuditValues => events.iter_mut().for_each(|event| event.after = None),
+            Fault::DuplicatesAuditEvents => {
+                events.iter_mut().for_each(|event| event.id = format!("{}-{call}", event.id));
+            }
+            Fault::DropsAuditEvents if call % 7 == 6 => events.clear(),
+            _ => {}
+        }
+        self.inner.append_audit(&events).await
+    }
+
+    async fn audit_records(&self, request: &AuditRequest) -> Result<Vec<AuditRecord>, Error> {
+        let mut request = request.clone();
+        if self.fault == Fault::IgnoresAuditFilters {
+            request.filter = AuditFilter::default();
+        }
+        self.inner.audit_records(&request).await
     }
 }
 

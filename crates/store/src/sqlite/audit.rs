@@ -1,0 +1,161 @@
+//! The audit log. The writer thread is the only writer, so that the chain does not fork.
+
+use super::SqliteStore;
+use super::rows::number;
+use crate::audit::chained;
+use crate::{AuditEvent, AuditFilter, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
+use async_trait::async_trait;
+use goconductor_saga::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeSet;
+
+#[async_trait]
+impl AuditStore for SqliteStore {
+    async fn append_audit(&self, events: &[AuditEvent]) -> Result<AuditHead, Error> {
+        let events = events.to_vec();
+        self.write_job(move |connection| append(connection, events)).await
+    }
+
+    async fn audit_records(&self, request: &AuditRequest) -> Result<Vec<AuditRecord>, Error> {
+        let request = request.clone();
+        self.read(move |connection| records(connection, &request)).await
+    }
+
+    async fn audit_head(&self) -> Result<AuditHead, Error> {
+        self.read(head).await
+    }
+}
+
+fn append(connection: &Connection, events: Vec<AuditEvent>) -> Result<AuditHead, Error> {
+    let head = head(connection)?;
+    let mut known = BTreeSet::new();
+    let mut find = connection.prepare_cached("SELECT 1 FROM audit_log WHERE id = ?1")?;
+    let mut new = Vec::with_capacity(events.len());
+    for event in events {
+        if known.insert(event.id.clone()) && !find.exists([&event.id])? {
+            new.push(event);
+        }
+    }
+    let records = chained(&head, new.into_iter());
+    let Some(last) = records.last() else { return Ok(head) };
+    let last = AuditHead { seq: last.seq, hash: last.hash.clone() };
+    for record in &records {
+        insert(connection, record)?;
+    }
+    connection
+        .prepare_cached("UPDATE audit_head SET seq = ?1, hash = ?2")?
+        .execute(params![signed(last.seq), last.hash])?;
+    Ok(last)
+}
+
+fn insert(connection: &Connection, record: &AuditRecord) -> Result<(), Error> {
+    let event = &record.event;
+    connection
+        .prepare_cached(
+            "INSERT INTO audit_log (seq, id, at, actor, credential, source, action, namespace, target_kind, target_name,
+                 outcome, code, count, value_before, value_after, trace_id, prev_hash, hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+        )?
+        .execute(params![
+            signed(record.seq),
+            event.id,
+            event.at.0,
+            event.actor,
+            event.credential,
+            event.source,
+            event.action,
+            event.namespace,
+            event.target_kind,
+            event.target_name,
+            event.outcome,
+            event.code,
+            event.count,
+            event.before,
+            event.after,
+            event.trace_id,
+            record.prev_hash,
+            record.hash,
+        ])?;
+    Ok(())
+}
+
+fn head(connection: &Connection) -> Result<AuditHead, Error> {
+    let row: Option<(i64, String)> = connection
+        .prepare_cached("SELECT seq, hash FROM audit_head")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (seq, hash) = row.ok_or_else(|| Error::corrupt("the head of the audit log", "its row is missing"))?;
+    Ok(AuditHead { seq: number(seq), hash })
+}
+
+fn records(connection: &Connection, request: &AuditRequest) -> Result<Vec<AuditRecord>, Error> {
+    let AuditRequest { filter, after, before, newest_first, limit } = request;
+    let AuditFilter {
+        actor,
+        credential,
+        source,
+        action,
+        namespace,
+        target_kind,
+        target_name,
+        outcome,
+        since,
+        until,
+    } = filter;
+    let order = if *newest_first { "DESC" } else { "ASC" };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT seq, id, at, actor, credential, source, action, namespace, target_kind, target_name, outcome, code,
+             count, value_before, value_after, trace_id, prev_hash, hash
+         FROM audit_log
+         WHERE seq > ?1 AND (?2 IS NULL OR seq < ?2) AND (?3 IS NULL OR actor = ?3)
+           AND (?4 IS NULL OR credential = ?4) AND (?5 IS NULL OR source = ?5) AND (?6 IS NULL OR action = ?6)
+           AND (?7 IS NULL OR namespace = ?7) AND (?8 IS NULL OR target_kind = ?8)
+           AND (?9 IS NULL OR target_name = ?9) AND (?10 IS NULL OR outcome = ?10)
+           AND (?11 IS NULL OR at >= ?11) AND (?12 IS NULL OR at < ?12)
+         ORDER BY seq {order} LIMIT ?13"
+    ))?;
+    let rows = statement.query_map(
+        params![
+            signed(*after),
+            before.map(signed),
+            actor,
+            credential,
+            source,
+            action,
+            namespace,
+            target_kind,
+            target_name,
+            outcome,
+            since.map(|time| time.0),
+            until.map(|time| time.0),
+            limit,
+        ],
+        record,
+    )?;
+    rows.map(|row| Ok(row?)).collect()
+}
+
+fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<AuditRecord> {
+    let event = AuditEvent {
+        id: row.get(1)?,
+        at: Timestamp(row.get(2)?),
+        actor: row.get(3)?,
+        credential: row.get(4)?,
+        source: row.get(5)?,
+        action: row.get(6)?,
+        namespace: row.get(7)?,
+        target_kind: row.get(8)?,
+        target_name: row.get(9)?,
+        outcome: row.get(10)?,
+        code: row.get(11)?,
+        count: row.get(12)?,
+        before: row.get(13)?,
+        after: row.get(14)?,
+        trace_id: row.get(15)?,
+    };
+    Ok(AuditRecord { seq: number(row.get(0)?), event, prev_hash: row.get(16)?, hash: row.get(17)? })
+}
+
+fn signed(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,29 @@
+-- The audit log. A record contains the hash of the record before it, see crates/store/src/audit.
+CREATE TABLE audit_log (
+    seq          BIGINT NOT NULL PRIMARY KEY,
+    id           TEXT   NOT NULL UNIQUE,
+    at           BIGINT NOT NULL,
+    actor        TEXT   NOT NULL,
+    credential   TEXT,
+    source       TEXT,
+    action       TEXT   NOT NULL,
+    namespace    TEXT,
+    target_kind  TEXT,
+    target_name  TEXT,
+    outcome      TEXT   NOT NULL,
+    code         TEXT,
+    count        BIGINT NOT NULL,
+    value_before TEXT,
+    value_after  TEXT,
+    trace_id     TEXT,
+    prev_hash    TEXT   NOT NULL,
+    hash         TEXT   NOT NULL
+);
+CREATE INDEX audit_log_actor ON audit_log (actor, seq);
+
+-- The last record. Writers lock this row, so that the chain does not fork.
+CREATE TABLE audit_head (
+    seq  BIGINT NOT NULL,
+    hash TEXT   NOT NULL
+);
+INSERT INTO audit_head (seq, hash) VALUES (0, repeat('0', 64));
