@@ -5,6 +5,7 @@
 //! names, limits, pages and filters are therefore here and not in the protocols.
 
 pub(crate) mod access_keys;
+pub(crate) mod audit;
 mod context;
 pub(crate) mod dead_letters;
 pub(crate) mod definitions;
@@ -25,6 +26,7 @@ pub(crate) use operate::{MAX_REASON_CHARS, unsupported};
 use crate::Limits;
 use crate::access::{Authorised, Gate};
 use crate::admission::Admission;
+use crate::audit::AuditLog;
 use crate::error::{ApiResult, MALFORMED, PARAMETER, Problem, UNAUTHENTICATED};
 use crate::list_feed::ListFeeds;
 use crate::schemas::Schemas;
@@ -56,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) queues: Option<Arc<QueueMigrator>>,
     /// The check of callers. `None` without access control.
     pub(crate) gate: Option<Gate>,
+    pub(crate) audit: Arc<AuditLog>,
     pub(crate) limits: Limits,
     pub(crate) admission: Admission,
     pub(crate) readiness: Readiness,

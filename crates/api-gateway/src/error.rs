@@ -2,6 +2,7 @@
 //!
 //! REST sends a [`Problem`] as `application/problem+json` (RFC 9457), gRPC as a status with `google.rpc` details.
 
+use crate::audit_notes;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use goconductor_saga::{JsonError, JsonErrorKind, LabelsError};
@@ -70,6 +71,10 @@ pub(crate) const FORBIDDEN: Kind = kind(StatusCode::FORBIDDEN, "GC2063", "permis
 pub(crate) const NO_ACCESS_KEY: Kind = kind(StatusCode::NOT_FOUND, "GC2064", "access key not found");
 pub(crate) const EXCESSIVE_GRANT: Kind =
     kind(StatusCode::FORBIDDEN, "GC2065", "access key with more rights than its creator");
+pub(crate) const AUDIT_UNAVAILABLE: Kind =
+    kind(StatusCode::SERVICE_UNAVAILABLE, "GC2070", "audit log not writable");
+pub(crate) const AUDIT_DELAYED: Kind =
+    kind(StatusCode::SERVICE_UNAVAILABLE, "GC2071", "audit record not confirmed");
 pub(crate) const DUPLICATE_KEY: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2050", "duplicate key in JSON");
 pub(crate) const INEXACT_NUMBER: Kind =
@@ -81,7 +86,7 @@ pub(crate) const VALIDATION_BUSY: Kind =
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
-const RETRYABLE: [Kind; 4] = [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_UNAVAILABLE];
+const RETRYABLE: [Kind; 5] = [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_UNAVAILABLE, AUDIT_UNAVAILABLE];
 
 /// The media type of refusals (RFC 9457).
 pub(crate) const MEDIA_TYPE_OF_PROBLEMS: &str = "application/problem+json";
@@ -201,6 +206,11 @@ impl Problem {
         self.kind == kind
     }
 
+    /// The error code.
+    pub(crate) fn code(&self) -> &'static str {
+        self.kind.code
+    }
+
     /// The HTTP status.
     pub(crate) fn status(&self) -> StatusCode {
         self.kind.status
@@ -218,6 +228,7 @@ impl Problem {
         let current = goconductor_telemetry::trace::current();
         let trace_id = current.map(|span| span.trace_id().to_owned());
         let trace_id = trace_id.unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
+        audit_notes::code(code, &trace_id);
         if status.is_server_error() {
             tracing::error!(%trace_id, code, detail = self.detail, "request failed");
         }
@@ -367,6 +378,8 @@ mod tests {
         FORBIDDEN,
         NO_ACCESS_KEY,
         EXCESSIVE_GRANT,
+        AUDIT_UNAVAILABLE,
+        AUDIT_DELAYED,
     ];
 
     #[test]

@@ -4,6 +4,7 @@
 //! a call has the same effect and the same error code as the REST request with the same operation.
 
 mod access_keys;
+mod audit;
 mod definitions;
 mod elections;
 mod locks;
@@ -21,12 +22,13 @@ use crate::access::{self, Authorised};
 use crate::admission::{RequestPermit, ResponseHolds};
 use crate::api::{Api, CallContext, PageRequest, admission_namespace};
 use crate::error::{ApiResult, NO_ROUTE, PARAMETER, Problem};
-use crate::request;
+use crate::{recorded, request};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use futures::FutureExt;
 use goconductor_saga::Json;
 use goconductor_wire::v1::access_service_server::AccessServiceServer;
+use goconductor_wire::v1::audit_service_server::AuditServiceServer;
 use goconductor_wire::v1::definition_service_server::DefinitionServiceServer;
 use goconductor_wire::v1::election_service_server::ElectionServiceServer;
 use goconductor_wire::v1::lock_service_server::LockServiceServer;
@@ -66,6 +68,7 @@ pub(crate) fn router(api: Api, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> R
         .add_service(ServiceServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(LockServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(AccessServiceServer::new(services.clone()).max_decoding_message_size(limit))
+        .add_service(AuditServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(ElectionServiceServer::new(services).max_decoding_message_size(limit))
         .add_service(health);
     let router = more(routes).into_router();
@@ -119,8 +122,9 @@ impl GrpcServices {
     ) -> ApiResult<T>
     where
         M: Message,
+        T: Send + 'static,
         F: FnOnce(Api, Call<M>) -> Served,
-        Served: Future<Output = ApiResult<T>>,
+        Served: Future<Output = ApiResult<T>> + Send + 'static,
     {
         self.serve_with_status(operation, request, |_| StatusCode::OK, handler).await
     }
@@ -135,8 +139,9 @@ impl GrpcServices {
     ) -> ApiResult<T>
     where
         M: Message,
+        T: Send + 'static,
         F: FnOnce(Api, Call<M>) -> Served,
-        Served: Future<Output = ApiResult<T>>,
+        Served: Future<Output = ApiResult<T>> + Send + 'static,
     {
         let (metadata, extensions, message) = request.into_parts();
         let headers = metadata.into_headers();
@@ -148,8 +153,10 @@ impl GrpcServices {
             let body = operation.has_body().then(|| self.reserve_body(message.encoded_len())).transpose()?;
             let authorised = extensions.get::<Authorised>().cloned();
             self.api.check_gate(authorised.as_ref())?;
+            let caller = operation.has_body().then(|| recorded::subject(&headers, &extensions));
             let call = Call { message, headers, permit: permit.clone(), authorised };
-            let reply = handler(self.api.clone(), call).await;
+            let serving = handler(self.api.clone(), call);
+            let reply = recorded::rpc(&self.api, (operation.method, operation.route), caller, serving).await;
             drop((body, permit));
             reply
         };

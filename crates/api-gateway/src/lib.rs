@@ -12,12 +12,15 @@
 mod access;
 mod admission;
 mod api;
+mod audit;
+mod audit_notes;
 mod error;
 mod filter;
 mod grpc;
 mod list_feed;
 pub mod metrics;
 pub mod pages;
+mod recorded;
 mod request;
 mod rest;
 mod run;
@@ -31,6 +34,7 @@ mod waiters;
 use access::Gate;
 use admission::Admission;
 use api::Api;
+use audit::AuditLog;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -77,6 +81,8 @@ pub struct Dependencies {
     pub admission: AdmissionLimits,
     /// The check of callers. `None` if all callers may do everything.
     pub access: Option<AccessControl>,
+    /// Whether the audit log also records requests of applications, such as starts.
+    pub audit_starts: bool,
     /// Readiness for `/readyz`.
     pub readiness: Readiness,
     /// Metrics for `/metrics`.
@@ -122,17 +128,20 @@ fn api(dependencies: Dependencies) -> Api {
         limits,
         admission,
         access,
+        audit_starts,
         readiness,
         metrics,
         stop,
     } = dependencies;
+    let audit = AuditLog::start(engine.store().clone(), audit_starts, stop.clone());
     Api::new(api::Inner {
         waiters: Waiters::new(Arc::clone(&engine), &changes, stop.clone()),
         list_feeds: ListFeeds::new(Arc::clone(&engine), changes, stop.clone()),
         engine,
         hosted: election.map(Hosted::new),
         queues,
-        gate: access.map(Gate),
+        gate: access.map(|access| Gate { access, audit: Arc::clone(&audit) }),
+        audit,
         limits,
         admission: Admission::new(admission),
         readiness,

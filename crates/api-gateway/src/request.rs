@@ -1,5 +1,6 @@
 //! The span and the metrics of a request, for REST and gRPC alike.
 
+use crate::audit_notes;
 use crate::metrics::{REQUEST_DURATION, REQUESTS};
 use crate::server_span;
 use axum::http::StatusCode;
@@ -34,5 +35,6 @@ pub(crate) fn record_namespace(namespace: &str) {
 /// Adds the workflow to the request's span.
 pub(crate) fn record_workflow(id: impl Display) {
     Span::current().record("workflow", tracing::field::display(&id));
+    audit_notes::target("workflow", &id);
     server_span::record_workflow(id);
 }

@@ -3,6 +3,7 @@
 //! A handler translates HTTP to an operation of [`Api`] and its view to JSON. It decides nothing itself.
 
 mod access_keys;
+mod audit;
 mod definitions;
 mod elections;
 mod events;
@@ -106,6 +107,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(processes::routes())
         .merge(elections::routes())
         .merge(locks::routes())
+        .merge(audit::routes())
         .merge(queues::routes())
         .merge(watch::routes());
     OpenApiRouter::with_openapi(OpenApiDocument::openapi()).nest("/api/v1", api).merge(operational::routes())

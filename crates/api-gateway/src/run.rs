@@ -25,6 +25,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         limits: limits(&process.config),
         admission: admission(&process.config),
         access: access_control(&process.config, keys),
+        audit_starts: process.config.audit.starts,
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
         stop: process.drain.token(),

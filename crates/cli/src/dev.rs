@@ -163,6 +163,7 @@ impl DevServices {
             limits: gateway::limits(config),
             admission: gateway::admission(config),
             access,
+            audit_starts: config.audit.starts,
             readiness,
             metrics: metrics.clone(),
             stop: drain.token(),

@@ -12,6 +12,7 @@ use crate::metrics;
 use activity::{Activity, ActivityStatus};
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -92,7 +93,8 @@ async fn serve_connection(
     let activity = Arc::new(Activity::new(Instant::now()));
     let service = {
         let activity = Arc::clone(&activity);
-        hyper::service::service_fn(move |request: Request<Incoming>| {
+        hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
             let (router, activity) = (router.clone(), Arc::clone(&activity));
             respond(router, activity, request)
         })

@@ -12,6 +12,7 @@
 //! straight into these types.
 
 mod access;
+mod audit;
 mod config_file;
 mod election;
 mod http_url;
@@ -40,6 +41,7 @@ use std::time::Duration;
 pub use access::{
     ALL_NAMESPACES, AccessConfig, AccessSubject, BindingConfig, is_namespace_pattern, is_role_name,
 };
+pub use audit::AuditConfig;
 pub use election::{ElectionBackend, ElectionConfig};
 pub use http_url::{HttpUrl, InvalidUrl, MAX_URL_BYTES};
 pub use ignored::{IgnoreReason, IgnoredVariable};
@@ -79,6 +81,8 @@ pub struct Config {
     pub services: BTreeMap<String, ServiceConfig>,
     /// Limits of the gateway.
     pub limits: Limits,
+    /// The audit log of the gateway.
+    pub audit: AuditConfig,
     /// The execution of commands.
     pub executor: ExecutorConfig,
     /// Logs, and the export of telemetry.
@@ -198,6 +202,7 @@ impl Config {
             queue: queue::read(reader),
             election: election::read(reader),
             limits: limits(reader),
+            audit: audit::read(reader),
             executor: executor(reader),
             telemetry: telemetry::read(reader),
             services: services(reader),

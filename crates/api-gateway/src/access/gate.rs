@@ -3,12 +3,14 @@
 use super::authorised::{Authorised, requested};
 use super::observe::{Observation, observe};
 use super::rules::{self, Rule};
+use crate::audit::{ANONYMOUS, AuditLog, Subject, action_name, peer_address};
+use crate::audit_notes::Notes;
 use crate::error::{
     FORBIDDEN, INVALID_CREDENTIAL, Problem, RETRY_AFTER, TOO_MANY_REQUESTS, UNAUTHENTICATED, UNAVAILABLE,
 };
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use goconductor_access::{AccessControl, EndingBody, Principal, Rejection};
@@ -18,6 +20,8 @@ use tonic::Status;
 
 /// The header that holds the status of a gRPC call.
 const GRPC_STATUS: &str = "grpc-status";
+/// The action of a request without a route.
+const UNKNOWN: &str = "unknown";
 /// The route of the console. A browser asks its user for a credential, which the scheme `Bearer` does not let it do.
 const CONSOLE: &str = "/";
 const BROWSER_CHALLENGE: HeaderValue =
@@ -25,7 +29,10 @@ const BROWSER_CHALLENGE: HeaderValue =
 
 /// The check of all requests.
 #[derive(Debug, Clone)]
-pub(crate) struct Gate(pub(crate) AccessControl);
+pub(crate) struct Gate {
+    pub(crate) access: AccessControl,
+    pub(crate) audit: Arc<AuditLog>,
+}
 
 /// A refused request.
 struct RefusedRequest {
@@ -66,7 +73,9 @@ impl Gate {
         };
         match self.authorise(rule, &parts.headers).await {
             Err(refusal) => {
-                refused(rule, method.as_str(), &target, &refusal);
+                let action =
+                    if route.is_empty() { UNKNOWN.to_owned() } else { action_name(method.as_str(), route) };
+                self.refused(rule, action, method.as_str(), &target, &refusal, &parts.extensions);
                 let mut response = refuse(body, refusal.problem).await;
                 if response.status() == StatusCode::UNAUTHORIZED && route == CONSOLE {
                     response.headers_mut().append(header::WWW_AUTHENTICATE, BROWSER_CHALLENGE);
@@ -89,7 +98,7 @@ impl Gate {
     /// Authenticates the caller of a request, and checks that it has the permission of the rule in the namespace of the
     /// request. A request without a rule only needs a credential: it has no route, and learns so.
     async fn authorise(&self, rule: Option<Rule>, headers: &HeaderMap) -> Result<Authorised, RefusedRequest> {
-        let principal = self.0.authenticate(headers).await.map_err(problem)?;
+        let principal = self.access.authenticate(headers).await.map_err(problem)?;
         let namespace = requested(headers)?;
         let needed = rule.and_then(|rule| rule.permission);
         match needed.filter(|needed| !principal.grants.allows(*needed, namespace.as_str())) {
@@ -104,6 +113,37 @@ impl Gate {
                 })
             }
         }
+    }
+
+    /// Records a refused request in the audit log. `action` must come from a fixed set, because equal refusals are counted.
+    fn refused(
+        &self,
+        rule: Option<Rule>,
+        action: String,
+        method: &str,
+        target: &str,
+        refusal: &RefusedRequest,
+        extensions: &Extensions,
+    ) {
+        let principal = refusal.principal.as_deref();
+        let subject = Subject {
+            actor: principal.map_or_else(|| ANONYMOUS.to_owned(), |principal| principal.actor.clone()),
+            credential: principal.map(|principal| principal.credential.to_string()),
+            source: peer_address(extensions),
+            action,
+            namespace: refusal.namespace.clone(),
+            target: format!("{method} {target}"),
+        };
+        self.audit.refused(subject, Notes::of_refusal(refusal.problem.code()));
+        observe(&Observation {
+            principal,
+            permission: rule.and_then(|rule| rule.permission),
+            method,
+            target,
+            namespace: refusal.namespace.as_deref(),
+            status: refusal.problem.status(),
+            is_refused: true,
+        });
     }
 
     /// Serves a request that may wait. It ends when the credential of its caller ends.
@@ -121,7 +161,7 @@ impl Gate {
         // response.
         tokio::select! {
             response = serving => response,
-            () = self.0.ended(Arc::clone(&authorised.principal)) => ended(),
+            () = self.access.ended(Arc::clone(&authorised.principal)) => ended(),
         }
     }
 
@@ -137,7 +177,7 @@ impl Gate {
         if is_whole || !rule.is_some_and(|rule| rule.streams) {
             return response;
         }
-        let access = self.0.clone();
+        let access = self.access.clone();
         let ended = async move { access.ended(authorised.principal).await };
         response.map(|body| Body::new(EndingBody::new(body, ended, trailers)))
     }
@@ -152,7 +192,8 @@ pub(crate) async fn serve_grpc(State(gate): State<Gate>, mut request: Request, n
     }
     match gate.authorise(rule, request.headers()).await {
         Err(refusal) => {
-            refused(rule, "gRPC", &target, &refusal);
+            let action = if rule.is_some() { target.trim_start_matches('/') } else { UNKNOWN };
+            gate.refused(rule, action.to_owned(), "gRPC", &target, &refusal, request.extensions());
             Status::from(refusal.problem).into_http()
         }
         Ok(authorised) => {
@@ -187,18 +228,6 @@ fn unauthenticated_trailers() -> HeaderMap {
         (HeaderName::from_static(GRPC_STATUS), HeaderValue::from_static("16")),
         (HeaderName::from_static("grpc-message"), HeaderValue::from_static("the credential has ended")),
     ])
-}
-
-fn refused(rule: Option<Rule>, method: &str, target: &str, refusal: &RefusedRequest) {
-    observe(&Observation {
-        principal: refusal.principal.as_deref(),
-        permission: rule.and_then(|rule| rule.permission),
-        method,
-        target,
-        namespace: refusal.namespace.as_deref(),
-        status: refusal.problem.status(),
-        is_refused: true,
-    });
 }
 
 fn observed(rule: Option<Rule>, method: &str, target: &str, status: StatusCode, authorised: &Authorised) {

@@ -1,5 +1,7 @@
 //! Every route and every method, against callers that must not use it.
 
+mod audit;
+
 use super::rules::{ANY, GRPC, REST, Rule};
 use crate::{Dependencies, router};
 use axum::Router;
@@ -70,6 +72,7 @@ impl Fixture {
             changes,
             limits: crate::limits(&config),
             admission: crate::admission(&config),
+            audit_starts: false,
             access: access.map(|access| AccessControl::start(access, keys, clock::now)),
             readiness: Readiness::new(),
             metrics: telemetry::init(&config.telemetry, Identity { service: "test", instance: "test-1" })
@@ -290,7 +293,11 @@ async fn rest_route_refuses_callers_without_the_permission() {
     for (method, route, rule, permission) in checked() {
         let path = concrete(route, &id);
         for (name, token, is_allowed) in [
-            ("a viewer", &viewer, !rule.changes && !permission.as_str().starts_with("access")),
+            (
+                "a viewer",
+                &viewer,
+                !rule.changes && !matches!(permission, Permission::AccessRead | Permission::AuditRead),
+            ),
             ("another namespace", &elsewhere, permission.reach() == Reach::Anywhere),
             ("a worker", &worker, permission == Permission::ProcessesRead),
         ] {

@@ -1,6 +1,7 @@
 //! Access keys: issue, list, rotate and revoke.
 
 use super::{Api, CallContext, PageRequest, cut_to_page, invalid_page_token};
+use crate::audit_notes;
 use crate::error::{ApiResult, EXCESSIVE_GRANT, INTERNAL, NO_ACCESS_KEY, Problem, WRONG_SHAPE};
 use crate::time::Time;
 use goconductor_access::{Grants, IssuedKey};
@@ -117,7 +118,8 @@ impl Api {
 
     /// Revokes a key. Every process refuses it within two seconds.
     pub(crate) async fn revoke_access_key(&self, id: &str) -> ApiResult<AccessKeyView> {
-        self.load_access_key(id).await?;
+        audit_notes::target("access_key", id);
+        audit_notes::before(&view(self.load_access_key(id).await?));
         self.end(id, AccessKeyEnd::Revoked(clock::now())).await
     }
 
@@ -129,7 +131,9 @@ impl Api {
         overlap: Duration,
     ) -> ApiResult<CreatedAccessKey> {
         let overlap = check_time(overlap, Duration::ZERO, "/overlap")?;
+        audit_notes::target("access_key", id);
         let previous = self.load_access_key(id).await?;
+        audit_notes::before(&view(previous.clone()));
         let now = clock::now();
         let has_ended =
             previous.revoked_at.is_some() || previous.expires_at.is_some_and(|expires_at| expires_at <= now);
@@ -166,6 +170,8 @@ impl Api {
             expires_at: lifetime.map(|lifetime| created_at.after(lifetime)),
             revoked_at: None,
         };
+        audit_notes::target("access_key", &key.id);
+        audit_notes::after(&view(key.clone()));
         if !self.store().create_access_key(&key).await? {
             return Err(Problem::new(INTERNAL, "a random id is in use: repeat the request"));
         }
@@ -184,7 +190,7 @@ impl Api {
     /// Checks that a caller has all rights that a key would have.
     fn check_creator(&self, context: &CallContext, scope: &AccessScope) -> ApiResult<()> {
         let (Some(principal), Some(gate)) = (&context.principal, &self.gate) else { return Ok(()) };
-        if principal.grants.cover(&Grants::of_scope(scope, gate.0.config())) {
+        if principal.grants.cover(&Grants::of_scope(scope, gate.access.config())) {
             return Ok(());
         }
         let detail = "the key would have rights that its creator does not have: choose fewer roles, namespaces or services";
@@ -193,7 +199,7 @@ impl Api {
 
     fn check_scope(&self, scope: &AccessScope) -> ApiResult<()> {
         let default = AccessConfig::default();
-        let config = self.gate.as_ref().map_or(&default, |gate| gate.0.config());
+        let config = self.gate.as_ref().map_or(&default, |gate| gate.access.config());
         let AccessScope { roles, namespaces, services } = scope;
         if roles.is_empty() {
             return Err(invalid("/roles", "a key needs at least one role".to_owned()));

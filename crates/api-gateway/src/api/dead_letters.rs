@@ -1,6 +1,7 @@
 //! Dead letters: messages that no process could handle.
 
 use super::{Api, PageRequest, cut_to_page, invalid_page_token};
+use crate::audit_notes;
 use crate::error::{ApiResult, NO_DEAD_LETTER, Problem, UNAVAILABLE};
 use crate::time::Time;
 use bytes::Bytes;
@@ -58,11 +59,13 @@ impl Api {
 
     /// Deletes a dead letter.
     pub(crate) async fn delete_dead_letter(&self, id: &str) -> ApiResult<()> {
+        audit_notes::target("dead_letter", id);
         if self.store().delete_dead_letter(id).await? { Ok(()) } else { Err(not_found(id)) }
     }
 
     /// Publishes a dead letter to its topic again.
     pub(crate) async fn requeue_dead_letter(&self, id: &str) -> ApiResult<DeadLetterView> {
+        audit_notes::target("dead_letter", id);
         let letter = self.load_dead_letter(id).await?;
         let message = Message {
             key: letter.key.clone(),

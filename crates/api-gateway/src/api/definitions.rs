@@ -1,6 +1,7 @@
 //! Definitions: apply, read, and read as a graph.
 
 use super::{Api, CallContext};
+use crate::audit_notes;
 use crate::error::{ApiResult, DEFINITION, Location, NO_DEFINITION, Problem};
 use crate::time::Time;
 use crate::view::{action_name, kind_name};
@@ -118,6 +119,7 @@ impl Api {
         apply: ApplyDefinition,
     ) -> ApiResult<AppliedDefinition> {
         let ApplyDefinition { name, format, source, dry_run } = apply;
+        audit_notes::target("definition", &name);
         let text = source.clone();
         let parse = move || goconductor_definition::parse(&text, format, &Limits::default());
         let Checked { definition, digest, warnings } =
@@ -136,6 +138,7 @@ impl Api {
                 Some(newest) if newest.digest == digest => newest.version,
                 newest => newest.map_or(0, |newest| newest.version).saturating_add(1),
             };
+            audit_notes::after(&serde_json::json!({"dry_run": true, "version": version, "digest": digest}));
             return Ok(AppliedDefinition { name, version, digest, warnings, is_new: false });
         }
         let new = NewDefinition {
@@ -152,11 +155,15 @@ impl Api {
         };
         let put = self.store().put_definition(new).await?;
         let DefinitionRecord { name, version, digest, .. } = (*put.record).clone();
+        audit_notes::after(
+            &serde_json::json!({"version": version, "digest": digest, "created": put.created}),
+        );
         Ok(AppliedDefinition { name, version, digest, warnings, is_new: put.created })
     }
 
     /// Archives a definition and returns the number of its workflows that have not ended. They go on.
     pub(crate) async fn delete_definition(&self, context: &CallContext, name: &str) -> ApiResult<u64> {
+        audit_notes::target("definition", name);
         let key = DefinitionName { namespace: context.namespace.to_string(), name: name.to_owned() };
         if !self.store().archive_definition(&key).await? {
             return Err(not_found(name, None));

@@ -1,6 +1,7 @@
 //! Elections: leaders, their terms and campaigns.
 
 use super::Api;
+use crate::audit_notes;
 use crate::error::{ApiResult, ELECTION, NO_ELECTION, NO_LEADER, PARAMETER, Problem};
 use crate::time::Time;
 use futures::stream::{Stream, StreamExt};
@@ -59,6 +60,7 @@ impl Api {
 
     /// Ends the term of the leader of an election.
     pub(crate) async fn step_down(&self, name: &str) -> ApiResult<SteppedDown> {
+        audit_notes::target("election", name);
         NameKind::Election.check(name)?;
         Ok(SteppedDown { ended: self.election()?.step_down(name).await? })
     }

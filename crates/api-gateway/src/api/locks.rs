@@ -1,6 +1,7 @@
 //! Locks: leases on keys, with fencing tokens.
 
 use super::{Api, CallContext, PageRequest, cut_to_page};
+use crate::audit_notes;
 use crate::error::{ApiResult, LOCK_HELD, LOCK_LOST, Problem, WRONG_SHAPE};
 use crate::time::{Time, rfc3339};
 use goconductor_saga::{LockKey, NameError, NameKind};
@@ -93,6 +94,7 @@ impl Api {
     ) -> ApiResult<LockView> {
         let AcquireLock { key, owner, ttl } = acquire;
         let (key, owner, ttl) = (check_key(key)?, check_owner(owner)?, check_ttl(ttl)?);
+        note_lock(&key, &owner);
         let request = LockRequest { namespace: context.namespace.to_string(), key, owner, ttl };
         match self.store().acquire_lock(&request).await? {
             LockOutcome::Granted(lock) => Ok(view(lock)),
@@ -172,7 +174,13 @@ fn not_held(key: &str, wanted: &str) -> Problem {
 
 fn hold(context: &CallContext, key: String, owner: String, token: Option<u64>) -> ApiResult<LockHold> {
     let (key, owner) = (check_key(key)?, check_owner(owner)?);
+    note_lock(&key, &owner);
     Ok(LockHold { namespace: context.namespace.to_string(), key, owner, token })
+}
+
+fn note_lock(key: &str, owner: &str) {
+    audit_notes::target("lock", key);
+    audit_notes::after(&serde_json::json!({ "owner": owner }));
 }
 
 fn check_key(key: String) -> ApiResult<String> {

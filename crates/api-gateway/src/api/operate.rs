@@ -2,6 +2,7 @@
 
 use super::workflows::parse_id;
 use super::{Api, CallContext};
+use crate::audit_notes;
 use crate::error::{ApiResult, NO_STEP, Problem, REASON, UNSUPPORTED};
 use crate::view::WorkflowView;
 use goconductor_saga::{Input, Json, StepIndex};
@@ -18,6 +19,7 @@ impl Api {
         reason: Option<String>,
     ) -> ApiResult<WorkflowView> {
         let reason = optional_reason(reason)?;
+        note_reason(reason.as_deref());
         self.submit(context, id, |actor| Input::Cancel { actor, reason }).await
     }
 
@@ -29,6 +31,7 @@ impl Api {
         reason: Option<String>,
     ) -> ApiResult<WorkflowView> {
         let reason = required_reason(reason)?;
+        note_reason(Some(&reason));
         self.submit(context, id, |actor| Input::Terminate { actor, reason }).await
     }
 
@@ -40,6 +43,7 @@ impl Api {
         reason: Option<String>,
     ) -> ApiResult<WorkflowView> {
         let reason = optional_reason(reason)?;
+        note_reason(reason.as_deref());
         self.submit(context, id, |actor| Input::Pause { actor, reason }).await
     }
 
@@ -51,6 +55,7 @@ impl Api {
         reason: Option<String>,
     ) -> ApiResult<WorkflowView> {
         let reason = optional_reason(reason)?;
+        note_reason(reason.as_deref());
         self.submit(context, id, |actor| Input::Resume { actor, reason }).await
     }
 
@@ -63,6 +68,7 @@ impl Api {
         reason: Option<String>,
     ) -> ApiResult<WorkflowView> {
         let reason = optional_reason(reason)?;
+        note_step(step, reason.as_deref());
         let step = self.step_index(context, id, step).await?;
         self.submit(context, id, |actor| Input::RetryStep { step, actor, reason }).await
     }
@@ -76,6 +82,7 @@ impl Api {
         reason: Option<String>,
     ) -> ApiResult<WorkflowView> {
         let reason = required_reason(reason)?;
+        note_step(step, Some(&reason));
         let step = self.step_index(context, id, step).await?;
         self.submit(context, id, |actor| Input::SkipStep { step, actor, reason }).await
     }
@@ -92,6 +99,7 @@ impl Api {
     ) -> ApiResult<WorkflowView> {
         let reason = required_reason(reason)?;
         let output = output.unwrap_or(Json::Null);
+        note_step(step, Some(&reason));
         let step = self.step_index(context, id, step).await?;
         self.submit(context, id, |actor| Input::CompleteStep { step, output, actor, reason }).await
     }
@@ -102,7 +110,11 @@ impl Api {
         id: &str,
         input: impl FnOnce(Option<String>) -> Input,
     ) -> ApiResult<WorkflowView> {
-        let id = self.load(context, parse_id(id)?).await?.state.id;
+        let loaded = self.load(context, parse_id(id)?).await?;
+        audit_notes::before(
+            &serde_json::json!({"status": loaded.state.status.as_str(), "seq": loaded.state.seq}),
+        );
+        let id = loaded.state.id;
         let actor = context.actor.clone().or_else(|| Some("api".to_owned()));
         self.engine.submit(id, input(actor)).await?;
         self.workflow_view(self.load(context, id).await?).await
@@ -119,6 +131,15 @@ impl Api {
             )
         })
     }
+}
+
+/// Notes the parameters of an intervention for the audit log. The output that an operator supplies is not among them.
+fn note_reason(reason: Option<&str>) {
+    audit_notes::after(&serde_json::json!({ "reason": reason }));
+}
+
+fn note_step(step: &str, reason: Option<&str>) {
+    audit_notes::after(&serde_json::json!({"step": step, "reason": reason}));
 }
 
 /// The problem of a request for a feature of the contract that this release does not implement.

@@ -1,6 +1,7 @@
 //! Queues: the queue in use, its backlog, and the switch of all processes to another queue.
 
 use super::{Api, CallContext};
+use crate::audit_notes;
 use crate::error::{ApiResult, NO_QUEUE, Problem, QUEUE_CONFLICT, QUEUE_UNAVAILABLE, RETRY_AFTER};
 use crate::time::Time;
 use futures::StreamExt;
@@ -111,6 +112,7 @@ impl Api {
 
     /// Begins the switch of all processes to another queue. It continues without further requests.
     pub(crate) async fn switch_queue(&self, context: &CallContext, to: &str) -> ApiResult<SwitchView> {
+        audit_notes::target("queue", to);
         let queues: &Arc<QueueMigrator> = self.queues.as_ref().ok_or_else(|| {
             let detail = "cannot switch the queue of this server, because it is in its one process: run the services \
                           as separate processes with queue.backend set to a broker";

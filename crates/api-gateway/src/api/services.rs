@@ -1,6 +1,7 @@
 //! Services: address, limits and backlog.
 
 use super::{Api, CallContext};
+use crate::audit_notes;
 use crate::error::{ApiResult, NO_SERVICE, Problem, WRONG_SHAPE, token};
 use crate::time::Time;
 use goconductor_saga::{Action, Definition, NameKind, Namespace, ServiceName, Side};
@@ -95,10 +96,22 @@ impl Api {
             settings: check_settings(put)?,
             updated_at: clock::now(),
         };
+        audit_notes::target("service", &name);
+        audit_notes::before(&self.noted_service(context, &name).await?);
+        audit_notes::after(&noted(&record.settings));
         self.store().put_service(record.clone()).await?;
         self.engine.services_changed().notify_one();
         let cluster = self.cluster().await?;
         Ok(self.service_view(Some(record), &context.namespace, &name, &cluster).await)
+    }
+
+    /// Returns the settings of a service for the audit log, with masked credentials.
+    async fn noted_service(&self, context: &CallContext, name: &str) -> ApiResult<serde_json::Value> {
+        let services = self.store().services().await?;
+        let found = services
+            .into_iter()
+            .find(|record| record.namespace == context.namespace.as_str() && record.name == name);
+        Ok(found.map_or(serde_json::Value::Null, |record| noted(&record.settings)))
     }
 
     /// Lists the services of the namespace: those with settings, and those that only workers serve.
@@ -139,6 +152,8 @@ impl Api {
         context: &CallContext,
         name: &str,
     ) -> ApiResult<DeletedServiceView> {
+        audit_notes::target("service", name);
+        audit_notes::before(&self.noted_service(context, name).await?);
         if !self.store().delete_service(context.namespace.as_str(), name).await? {
             return Err(not_found(name));
         }
@@ -195,6 +210,16 @@ impl Api {
             updated_at,
         }
     }
+}
+
+fn noted(settings: &ServiceSettings) -> serde_json::Value {
+    let actions: BTreeMap<_, _> =
+        settings.actions.iter().map(|(name, limits)| (name, limits.max_in_flight)).collect();
+    serde_json::json!({
+        "url": settings.url().map(|url| goconductor_service_kit::config::SecretUrl::new(url).to_string()),
+        "max_in_flight": settings.max_in_flight,
+        "actions": actions,
+    })
 }
 
 /// The state of all services that their settings do not contain.

@@ -1,6 +1,7 @@
 //! Workflows: start, read, list, count, wait for the end.
 
 use super::{Api, CallContext, PageRequest, invalid_page_token};
+use crate::audit_notes;
 use crate::error::{
     ApiResult, CONTRADICTION, INPUT, Location, NO_DEFINITION, NO_WORKFLOW, PARAMETER, Problem, TOO_LARGE,
     WRONG_SHAPE,
@@ -136,6 +137,9 @@ impl Api {
             // The span of this request or, if spans are not exported, that of the caller.
             trace: trace::current().or_else(|| context.trace.clone()),
         };
+        audit_notes::after(
+            &serde_json::json!({"definition": definition, "version": plan.version(), "idempotency_key": key}),
+        );
         let started = self.engine.start(request).await?;
         drop(slot);
         let mut state = started.state;

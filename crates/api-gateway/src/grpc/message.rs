@@ -1,6 +1,7 @@
 //! Views as messages.
 
 use crate::api::access_keys::AccessKeyView;
+use crate::api::audit::{self, AuditRecordView};
 use crate::api::definitions::DefinitionView;
 use crate::api::elections::LeaderView;
 use crate::api::locks::LockView;
@@ -14,6 +15,7 @@ use crate::view::{
 };
 use goconductor_queue_migration::MigrationPhase;
 use goconductor_saga::{Failure, Json, RollbackCause, Status, StepStatus};
+use goconductor_store::AuditReport;
 use goconductor_wire::v1 as wire;
 use prost_types::Timestamp;
 
@@ -164,6 +166,43 @@ pub(super) fn leader(view: LeaderView) -> wire::Leader {
         candidate: view.candidate,
         fencing_token: view.fencing_token,
         since: Some(timestamp(view.since)),
+    }
+}
+
+pub(super) fn audit_record(view: AuditRecordView) -> wire::AuditRecord {
+    wire::AuditRecord {
+        seq: view.seq,
+        time: Some(timestamp(view.time)),
+        id: view.id,
+        actor: view.actor,
+        credential: view.credential,
+        source: view.source,
+        action: view.action,
+        namespace: view.namespace,
+        target_kind: view.target_kind,
+        target_name: view.target_name,
+        outcome: view.outcome,
+        code: view.code,
+        count: view.count,
+        before: view.before,
+        after: view.after,
+        trace_id: view.trace_id,
+        prev_hash: view.prev_hash,
+        hash: view.hash,
+    }
+}
+
+pub(super) fn audit_report(report: AuditReport) -> wire::VerifyAuditResponse {
+    let AuditReport { records, head, problems } = report;
+    let problem = |problem| {
+        let (seq, kind, detail) = audit::describe(problem);
+        wire::AuditProblem { seq, kind: kind.to_owned(), detail }
+    };
+    let head = wire::AuditHead { seq: head.seq, hash: head.hash };
+    wire::VerifyAuditResponse {
+        records,
+        head: Some(head),
+        problems: problems.into_iter().map(problem).collect(),
     }
 }
 

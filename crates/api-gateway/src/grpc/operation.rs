@@ -58,6 +58,8 @@ operations! {
     ACQUIRE_LOCK: "POST" "/locks/{key}/acquire";
     RENEW_LOCK: "POST" "/locks/{key}/renew";
     RELEASE_LOCK: "POST" "/locks/{key}/release";
+    LIST_AUDIT: "GET" "/audit";
+    GET_AUDIT_HEAD: "GET" "/audit/head";
     LIST_ELECTIONS: "GET" "/elections";
     GET_LEADER: "GET" "/elections/{name}";
     STEP_DOWN: "POST" "/elections/{name}/step-down";

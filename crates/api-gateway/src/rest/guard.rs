@@ -3,6 +3,7 @@
 use crate::admission::{Admission, BodyPermit, RequestPermit, ResponseHolds};
 use crate::api::{Api, admission_namespace};
 use crate::error::{BODY_TIMEOUT, CROSS_SITE, MALFORMED, PARAMETER, Problem};
+use crate::recorded;
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -67,7 +68,7 @@ async fn serve(guard: &Guard, request: Request, next: Next) -> Response {
     }
     let mut response = match unexpected_query(&guard.without_query, &request) {
         Some(problem) => problem.into_response(),
-        None => next.run(request).await,
+        None => recorded::rest(&guard.api, request, next).await,
     };
     restrict_browsers(response.headers_mut());
     response

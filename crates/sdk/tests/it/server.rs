@@ -65,6 +65,7 @@ impl Server {
             limits: gateway::limits(&config),
             admission: gateway::admission(&config),
             access,
+            audit_starts: config.audit.starts,
             readiness: Readiness::new(),
             metrics: telemetry::init(&config.telemetry, Identity { service: "test", instance: "test-1" })
                 .unwrap(),

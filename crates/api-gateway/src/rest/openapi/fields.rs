@@ -2,7 +2,7 @@
 
 use super::patterns;
 use crate::api::workflows::{CountField, MAX_KEY_CHARS};
-use crate::api::{MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, locks, services};
+use crate::api::{MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, locks, services};
 use crate::filter;
 use goconductor_saga::NameKind;
 use goconductor_service_kit::config::MAX_URL_BYTES;
@@ -82,6 +82,9 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("version", _) => keywords(json!({"minimum": 1})),
         ("step", _) => step(),
         ("page_size", _) => keywords(json!({"minimum": 1, "maximum": MAX_PAGE_SIZE, "format": "int32"})),
+        ("page_token", "audit") => keywords(json!({"pattern": patterns::AUDIT_TOKEN})),
+        ("outcome", "audit") => keywords(json!({"enum": audit::OUTCOMES})),
+        ("since" | "until", "audit") => keywords(json!({"format": "date-time", "pattern": patterns::TIME})),
         ("page_token", "workflows") => keywords(json!({"pattern": patterns::WORKFLOW_TOKEN})),
         ("page_token", "dead letters") => keywords(json!({"pattern": patterns::DEAD_LETTER_TOKEN})),
         ("filter", _) => keywords(json!({"$ref": "#/components/schemas/Filter"})),

@@ -20,6 +20,10 @@ pub(super) const DURATION: &str = r"^(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|s|m|h|d
 /// The token of a page of workflows: the id of a workflow, or nothing.
 pub(super) const WORKFLOW_TOKEN: &str =
     "^(?:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})?$";
+/// The token of a page of the audit log: the number of a record, or nothing.
+pub(super) const AUDIT_TOKEN: &str = "^(?:[0-9]{1,18})?$";
+/// A time of this century in RFC 3339, in UTC.
+pub(super) const TIME: &str = r"^20[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?Z$";
 /// The token of a page of dead letters: a time in microseconds and an id, or nothing.
 pub(super) const DEAD_LETTER_TOKEN: &str = r"^(?:[0-9]{1,18}-[\s\S]*)?$";
 /// The id of an access key.

@@ -1,0 +1,150 @@
+//! The audit log of the gateway: what is recorded, and when.
+//!
+//! A request that may change something is recorded with its outcome before its response is sent. If the log cannot be
+//! written, such a request is refused before anything is done. A refused request is recorded in the background, and
+//! equal refusals of one source are counted, so that an attacker cannot fill the disk.
+
+mod action;
+mod refusals;
+mod writer;
+
+use crate::audit_notes::Notes;
+use crate::error::{AUDIT_DELAYED, AUDIT_UNAVAILABLE, ApiResult, Problem, RETRY_AFTER};
+use axum::extract::ConnectInfo;
+use axum::http::Extensions;
+use goconductor_saga::Timestamp;
+use goconductor_store::{AuditEvent, AuditOutcome, AuditStore};
+use goconductor_transition::clock;
+use refusals::Refusals;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use writer::AuditWriter;
+
+pub(crate) use action::name as action_name;
+
+/// Time for which a request waits for its record. It is longer than a failover of the database's connection.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The caller of a request that is not authenticated.
+pub(crate) const ANONYMOUS: &str = "anonymous";
+/// Maximum characters of a text that a caller chose, such as a path.
+const MAX_TEXT_CHARS: usize = 256;
+
+/// The audit log.
+#[derive(Debug)]
+pub(crate) struct AuditLog {
+    writer: AuditWriter,
+    refusals: Arc<Refusals>,
+    /// Whether requests of applications are recorded, such as starts of workflows.
+    starts: bool,
+}
+
+/// A request, as far as it is known before it is served.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    /// The name of the caller.
+    pub(crate) actor: String,
+    /// The id of its credential.
+    pub(crate) credential: Option<String>,
+    /// The address of the peer.
+    pub(crate) source: Option<IpAddr>,
+    /// The operation, such as `workflows.cancel`, or the path of an rpc.
+    pub(crate) action: String,
+    /// The namespace.
+    pub(crate) namespace: Option<String>,
+    /// The method and the path.
+    pub(crate) target: String,
+}
+
+/// How often a kind of request occurs, and therefore whether it is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Frequency {
+    /// Requests of operators. They are always recorded.
+    Operator,
+    /// Requests that applications make in the course of their work: starts, locks, campaigns and workers.
+    Application,
+}
+
+impl AuditLog {
+    /// Starts the log over a store. Must be called within a Tokio runtime.
+    pub(crate) fn start(store: Arc<dyn AuditStore>, starts: bool, stop: CancellationToken) -> Arc<Self> {
+        let writer = AuditWriter::start(store);
+        let refusals = Refusals::start(writer.clone(), stop);
+        Arc::new(Self { writer, refusals, starts })
+    }
+
+    /// Whether a request that may change something is recorded.
+    pub(crate) fn records(&self, frequency: Frequency) -> bool {
+        frequency == Frequency::Operator || self.starts
+    }
+
+    /// Refuses a request that must be recorded while the log cannot be written.
+    pub(crate) fn check(&self) -> ApiResult<()> {
+        if !self.writer.is_failing() {
+            return Ok(());
+        }
+        let detail = "the audit log cannot be written, so that changes are refused; retry when the database is available";
+        Err(Problem::new(AUDIT_UNAVAILABLE, detail).retry_after(RETRY_AFTER))
+    }
+
+    /// Records the outcome of a request that may have changed something, and waits until the record is durable.
+    pub(crate) async fn record(&self, subject: Subject, notes: Notes, is_failed: bool) -> ApiResult<()> {
+        let outcome = if is_failed { AuditOutcome::Failed } else { AuditOutcome::Allowed };
+        let event = event(subject, notes, outcome, clock::now());
+        let written = self.writer.write(event);
+        if tokio::time::timeout(WRITE_TIMEOUT, written).await.is_ok_and(|written| written) {
+            return Ok(());
+        }
+        let carried_out = if is_failed { "the request failed" } else { "the request was carried out" };
+        let detail = format!(
+            "{carried_out}, but its audit record is not confirmed yet: check its effect before you repeat it"
+        );
+        Err(Problem::new(AUDIT_DELAYED, detail))
+    }
+
+    /// Records a refused request in the background.
+    pub(crate) fn refused(&self, subject: Subject, notes: Notes) {
+        let source = subject.source;
+        self.refusals.add(source, event(subject, notes, AuditOutcome::Refused, clock::now()));
+    }
+}
+
+fn event(subject: Subject, notes: Notes, outcome: AuditOutcome, at: Timestamp) -> AuditEvent {
+    let Subject { actor, credential, source, action, namespace, target } = subject;
+    let (target_kind, target_name) = match notes.target {
+        Some((kind, name)) => (kind.to_owned(), name),
+        None => ("request".to_owned(), target),
+    };
+    AuditEvent {
+        id: uuid::Uuid::now_v7().to_string(),
+        at,
+        actor: shortened(&actor),
+        credential,
+        source: source.map(|source| source.to_canonical().to_string()),
+        action: shortened(&action),
+        namespace: namespace.as_deref().map(shortened),
+        target_kind: Some(target_kind),
+        target_name: Some(shortened(&target_name)),
+        outcome: outcome.as_str().to_owned(),
+        code: notes.code.map(str::to_owned),
+        count: 1,
+        before: notes.before,
+        after: notes.after,
+        trace_id: notes.trace_id.or_else(current_trace),
+    }
+}
+
+fn current_trace() -> Option<String> {
+    goconductor_telemetry::trace::current().map(|span| span.trace_id().to_owned())
+}
+
+/// Returns the text without control characters, cut to a length that a record may have.
+fn shortened(text: &str) -> String {
+    text.chars().filter(|each| !each.is_control()).take(MAX_TEXT_CHARS).collect()
+}
+
+/// Returns the address of the peer. `None` if the request did not come by a listener, as in tests.
+pub(crate) fn peer_address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
+}
