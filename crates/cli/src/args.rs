@@ -1,6 +1,7 @@
 //! The command line as types. Doc comments of fields and variants are the help texts.
 
 mod access;
+mod audit;
 #[cfg(feature = "bench")]
 mod bench;
 mod db;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use access::{AccessCommand, AccessKeyCommand, CreateKeyArgs};
+pub(crate) use audit::{AuditCommand, AuditFilterArgs, VerifyArgs};
 #[cfg(feature = "bench")]
 pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
 pub(crate) use db::{DbCommand, MigrateArgs};
@@ -133,6 +135,9 @@ pub(crate) enum CliCommand {
     /// Manage dead letters, messages that could not be processed
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// List, verify and export the audit log, the record of changes and refused requests
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Manage locks, keys that one owner holds at a time
     #[command(subcommand)]
     Lock(LockCommand),

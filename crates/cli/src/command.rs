@@ -1,6 +1,7 @@
 //! The commands.
 
 mod access;
+mod audit;
 #[cfg(feature = "bench")]
 mod bench;
 mod completion;
@@ -37,6 +38,7 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
         | CliCommand::Service(_)
         | CliCommand::Process(_)
         | CliCommand::Dlq(_)
+        | CliCommand::Audit(_)
         | CliCommand::Lock(_)
         | CliCommand::Election(_)
         | CliCommand::Queue(_)
@@ -77,6 +79,7 @@ async fn run(cli: Cli, out: &Output) -> Result {
         CliCommand::Service(command) => service::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Process(command) => process::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Dlq(command) => process::dead_letters(command, &ServerSession::new(global, out)?).await,
+        CliCommand::Audit(command) => audit::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Lock(command) => lock::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Election(command) => lock::elections(command, &ServerSession::new(global, out)?).await,
         CliCommand::Queue(command) => queue::run(command, &ServerSession::new(global, out)?).await,

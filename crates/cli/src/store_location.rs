@@ -52,7 +52,7 @@ impl StoreLocation {
         }
     }
 
-    fn by_url(url: &str) -> Result<Self> {
+    pub(crate) fn by_url(url: &str) -> Result<Self> {
         if let Some(path) = url.strip_prefix("sqlite://") {
             return Ok(Self::Sqlite(path.into()));
         }

@@ -12,6 +12,7 @@
 //! once.
 
 mod access;
+mod audit;
 mod definitions;
 mod error;
 mod follow;
@@ -26,14 +27,15 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 pub use access::NewAccessKey;
+pub use audit::AuditListing;
 pub use error::{Error, Problem, ProblemDetail};
 pub use follow::Follow;
 pub use response::{
-    AccessKey, AccessKeyPage, AppliedDefinition, Count, Counts, CreatedAccessKey, DeadLetter, DeadLetterPage,
-    DefinitionList, DefinitionRecord, DeletedService, ElectionList, Event, EventPage, Failure, Health,
-    Leader, Lock, LockPage, Process, ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove,
-    QueueUser, ReadinessCheck, Released, ServerReadiness, ServiceList, ServiceRecord, Status, Step,
-    SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
+    AccessKey, AccessKeyPage, AppliedDefinition, AuditHead, AuditPage, AuditRecord, Count, Counts,
+    CreatedAccessKey, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord, DeletedService,
+    ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process, ProcessList,
+    QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, ReadinessCheck, Released, ServerReadiness,
+    ServiceList, ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 

@@ -215,6 +215,11 @@ const SETTINGS: &[SettingRow] = &[
         "integer",
         "Waiting commands of one service, or of a limited action, in one namespace",
     ),
+    (
+        "audit.starts",
+        "boolean",
+        "Record requests of applications in the audit log too: starts, locks, campaigns and connections of workers",
+    ),
     ("executor.listen", "address", "Address on which the executor listens"),
     ("executor.services", "list of text", "Services that the executor serves (default: all)"),
     ("executor.duties", "boolean", "Whether the executor is a candidate for the duties"),
