@@ -180,6 +180,7 @@ async fn garbage_over_grpc_is_never_an_internal_error() {
         "WorkflowService/GetResult",
         "DefinitionService/ApplyDefinition",
         "WorkerService/Connect",
+        "AuditService/ListAuditRecords",
         "LockService/AcquireLock",
         "ElectionService/Campaign",
         "ElectionService/StepDown",

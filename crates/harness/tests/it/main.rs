@@ -10,6 +10,7 @@
 )]
 mod alerts;
 mod api;
+mod audit;
 mod budgets;
 mod check;
 mod cluster;

@@ -35,6 +35,7 @@ async fn reflection_lists_exactly_the_services_of_the_server() {
     let Some(MessageResponse::ListServicesResponse(listed)) = listed else { panic!("{listed:?}") };
     let names: BTreeSet<_> = listed.service.iter().map(|service| service.name.as_str()).collect();
     let expected = [
+        "goconductor.v1.AuditService",
         "goconductor.v1.DefinitionService",
         "goconductor.v1.ElectionService",
         "goconductor.v1.LockService",
