@@ -38,7 +38,7 @@ fn full(id: &str) -> AuditEvent {
         target_kind: Some("definition".to_owned()),
         target_name: Some("ord\u{e4}r\u{0}\u{1}0 ".to_owned()),
         code: Some("GC2060".to_owned()),
-        count: i64::MAX,
+        count: 1 << 40,
         before: Some(String::new()),
         after: Some("{\"a\": \"\u{0}\"}".repeat(1000)),
         trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
