@@ -112,7 +112,7 @@ impl Api {
     ) -> ApiResult<WorkflowView> {
         let loaded = self.load(context, parse_id(id)?).await?;
         audit_notes::before(
-            &serde_json::json!({"status": loaded.state.status.as_str(), "seq": loaded.state.seq}),
+            &serde_json::json!({"status": loaded.state.status().as_str(), "seq": loaded.state.seq}),
         );
         let id = loaded.state.id;
         let actor = context.actor.clone().or_else(|| Some("api".to_owned()));
