@@ -9,7 +9,14 @@ use async_trait::async_trait;
 use goconductor_saga::{State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
-    AccessKey, AccessKeyEnd, AccessKeyLayer, AccessKeyStore, Announcement, AuditEvent, AuditFilter, AuditHead, AuditLayer, AuditRecord, AuditRequest, AuditStore, Claim, ClaimRequest, ClusterLayer, ClusterStore, Count, DeadLetter, DeadLetterLayer, DeadLetterStore, DefinitionLayer, DefinitionName, DefinitionStore, EncodedWorkflow, Error, Field, Filter, LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, StoreStatistics, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    AccessKey, AccessKeyEnd, AccessKeyLayer, AccessKeyStore, Announcement, AuditEvent, AuditFilter,
+    AuditHead, AuditLayer, AuditRecord, AuditRequest, AuditStore, Claim, ClaimRequest, ClusterLayer,
+    ClusterStore, Count, DeadLetter, DeadLetterLayer, DeadLetterStore, DefinitionLayer, DefinitionName,
+    DefinitionStore, EncodedWorkflow, Error, Field, Filter, LeaseRequest, LeaseUpdate, LedgerLayer,
+    LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock, LockHold, LockLayer,
+    LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest,
+    MaintenanceStore, NewDefinition, NewShardLease, PutDefinition, ServiceRecord, ShardLeaseLayer,
+    ShardLeaseStore, Store, StoreLayer, StoreStatistics, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 
 use super::{Fault, inject};
