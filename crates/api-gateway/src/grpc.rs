@@ -153,10 +153,15 @@ impl GrpcServices {
             let body = operation.has_body().then(|| self.reserve_body(message.encoded_len())).transpose()?;
             let authorised = extensions.get::<Authorised>().cloned();
             self.api.check_gate(authorised.as_ref())?;
-            let caller = operation.has_body().then(|| recorded::subject(&headers, &extensions));
+            let RestOperation { method, route } = operation;
+            let (target, caller) =
+                (|| format!("{method} {route}"), || recorded::subject(&headers, &extensions));
+            let recording = recorded::begin(&self.api, method, route, target, caller)?;
             let call = Call { message, headers, permit: permit.clone(), authorised };
-            let serving = handler(self.api.clone(), call);
-            let reply = recorded::rpc(&self.api, (operation.method, operation.route), caller, serving).await;
+            let reply = match recording {
+                None => handler(self.api.clone(), call).await,
+                Some(recording) => recording.rpc(Box::pin(handler(self.api.clone(), call))).await,
+            };
             drop((body, permit));
             reply
         };

@@ -12,6 +12,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{Extensions, HeaderMap};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
 use goconductor_saga::Namespace;
 use tracing::Instrument;
 
@@ -28,50 +29,82 @@ pub(crate) fn frequency(method: &str, route: &str) -> Option<Frequency> {
     Some(if is_of_application { Frequency::Application } else { Frequency::Operator })
 }
 
+/// The record of a request that is about to be served.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    api: Api,
+    subject: Subject,
+}
+
+/// Begins the record of a request. Returns `None` if the request is not recorded. Refuses the request if the log cannot be
+/// written. `target` is the text for a target that is not known otherwise.
+pub(crate) fn begin(
+    api: &Api,
+    method: &str,
+    route: &str,
+    target: impl FnOnce() -> String,
+    caller: impl FnOnce() -> Subject,
+) -> ApiResult<Option<Recording>> {
+    if !frequency(method, route).is_some_and(|frequency| api.audit.records(frequency)) {
+        return Ok(None);
+    }
+    api.audit.check()?;
+    let subject = Subject { action: action_name(method, route), target: target(), ..caller() };
+    Ok(Some(Recording { api: api.clone(), subject }))
+}
+
 /// Serves a REST request, and records it if it may change something.
 pub(crate) async fn rest(api: &Api, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
     let method = request.method().as_str();
-    if !is_recorded(api, method, route) {
-        return next.run(request).await;
-    }
-    let subject = Subject {
-        action: action_name(method, route),
-        target: format!("{method} {}", request.uri().path()),
-        ..subject(request.headers(), request.extensions())
-    };
-    if let Err(problem) = api.audit.check() {
-        return problem.into_response();
-    }
-    let recording = recorded(api.clone(), subject, next.run(request), |response, _| {
-        let status = response.status();
-        status.is_client_error() || status.is_server_error()
-    });
-    match in_task(recording).await {
-        (response, Ok(())) => response,
-        (_, Err(problem)) => problem.into_response(),
+    let target = || format!("{method} {}", request.uri().path());
+    match begin(api, method, route, target, || subject(request.headers(), request.extensions())) {
+        Ok(None) => next.run(request).await,
+        Ok(Some(recording)) => recording.rest(Box::pin(next.run(request))).await,
+        Err(problem) => problem.into_response(),
     }
 }
 
-/// Serves an rpc, which is equivalent to the REST request with `method` and `route`, and records it if it may change
-/// something.
-pub(crate) async fn rpc<T: Send + 'static>(
-    api: &Api,
-    (method, route): (&'static str, &'static str),
-    caller: Option<Subject>,
-    serving: impl Future<Output = ApiResult<T>> + Send + 'static,
-) -> ApiResult<T> {
-    let Some(caller) = caller.filter(|_| is_recorded(api, method, route)) else { return serving.await };
-    let subject =
-        Subject { action: action_name(method, route), target: format!("{method} {route}"), ..caller };
-    api.audit.check()?;
-    let recording = recorded(api.clone(), subject, serving, |reply, notes| {
-        notes.code = reply.as_ref().err().map(Problem::code);
-        reply.is_err()
-    });
-    let (reply, recorded) = in_task(recording).await;
-    recorded.and(reply)
+impl Recording {
+    async fn rest(self, serving: BoxFuture<'static, Response>) -> Response {
+        let is_failed = |response: &Response, _: &mut Notes| {
+            let status = response.status();
+            status.is_client_error() || status.is_server_error()
+        };
+        match self.serve(serving, is_failed).await {
+            (response, Ok(())) => response,
+            (_, Err(problem)) => problem.into_response(),
+        }
+    }
+
+    /// Serves an rpc.
+    pub(crate) async fn rpc<T: Send + 'static>(
+        self,
+        serving: BoxFuture<'static, ApiResult<T>>,
+    ) -> ApiResult<T> {
+        let is_failed = |reply: &ApiResult<T>, notes: &mut Notes| {
+            notes.code = reply.as_ref().err().map(Problem::code);
+            reply.is_err()
+        };
+        let (reply, recorded) = self.serve(serving, is_failed).await;
+        recorded.and(reply)
+    }
+
+    /// Serves a request in a task of its own, and records its outcome.
+    async fn serve<R: Send + 'static>(
+        self,
+        serving: BoxFuture<'static, R>,
+        is_failed: impl FnOnce(&R, &mut Notes) -> bool + Send + 'static,
+    ) -> (R, ApiResult<()>) {
+        in_task(async move {
+            let (response, mut notes) = scope(serving).await;
+            let is_failed = is_failed(&response, &mut notes);
+            let recorded = self.api.audit.record(self.subject, notes, is_failed).await;
+            (response, recorded)
+        })
+        .await
+    }
 }
 
 /// Returns the caller of a request. The action and the target are filled in by the protocol. Without access control, the
@@ -98,22 +131,6 @@ pub(crate) fn subject(headers: &HeaderMap, extensions: &Extensions) -> Subject {
         namespace: Some(namespace),
         target: String::new(),
     }
-}
-
-fn is_recorded(api: &Api, method: &str, route: &str) -> bool {
-    frequency(method, route).is_some_and(|frequency| api.audit.records(frequency))
-}
-
-async fn recorded<R>(
-    api: Api,
-    subject: Subject,
-    serving: impl Future<Output = R>,
-    is_failed: impl FnOnce(&R, &mut Notes) -> bool,
-) -> (R, ApiResult<()>) {
-    let (response, mut notes) = scope(serving).await;
-    let is_failed = is_failed(&response, &mut notes);
-    let recorded = api.audit.record(subject, notes, is_failed).await;
-    (response, recorded)
 }
 
 /// Runs a future in a task that the caller cannot cancel. A panic is passed on to the caller.

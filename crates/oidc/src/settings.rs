@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn unusable_settings_are_refused_by_name() {
-        let cases: [(&str, fn(&mut Settings)); 8] = [
+        type Change = fn(&mut Settings);
+        let cases: [(&str, Change); 8] = [
             ("audiences", |settings| settings.audiences.clear()),
             ("audiences", |settings| settings.audiences.push(String::new())),
             ("algorithms", |settings| settings.algorithms.clear()),

@@ -82,7 +82,7 @@ async fn write_all(
         }
         for waiting in waiting.into_iter().flatten() {
             // Fails if the caller has stopped waiting.
-            drop(waiting.send(()));
+            let _ = waiting.send(());
         }
     }
 }
