@@ -1,9 +1,11 @@
-//! The digest of a definition, which depends on its content and not on its format.
+//! The digest of a document, which depends on its content and not on its format.
 
 use goconductor_saga::Json;
 use std::collections::BTreeMap;
 
-pub(crate) fn of(document: &Json) -> String {
+/// Returns the digest of a document: `blake3:` and 64 hexadecimal digits. It does not depend on the order of keys.
+#[must_use]
+pub fn of(document: &Json) -> String {
     let mut canonical = String::new();
     write(document, &mut canonical);
     format!("blake3:{}", blake3::hash(canonical.as_bytes()).to_hex())

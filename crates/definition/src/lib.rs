@@ -31,9 +31,10 @@ pub mod yaml;
 mod yaml_text;
 
 use fields::FieldReader;
-use goconductor_saga::{Definition, EncodingError, decode_text, end_position, without_utf8_mark};
+use goconductor_saga::{Definition, EncodingError, Json, decode_text, end_position, without_utf8_mark};
 
 pub use cel::Cel;
+pub use digest::of as digest;
 pub use input::{InputProblem, InputSchema, check_input};
 pub use problem::{ERROR_CODES, Problem};
 pub use schema::{label_rule, schema};
@@ -97,6 +98,14 @@ pub fn parse(text: &[u8], format: Format, limits: &Limits) -> Result<Checked, Ve
         return Ok(Checked { definition, digest: digest::of(&root.to_json()), warnings: in_order(warnings) });
     }
     Err(in_order(problems))
+}
+
+/// Parses a document of any content, without interpreting it.
+///
+/// # Errors
+/// Returns the first problem of the text.
+pub fn document(text: &[u8], format: Format, limits: &Limits) -> Result<Json, Problem> {
+    Ok(read(text, format, limits)?.to_json())
 }
 
 fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {

@@ -13,6 +13,7 @@ mod batches;
 mod claims;
 mod concurrency;
 mod config_entries;
+mod config_history;
 mod definitions;
 mod delivery;
 mod fences;
@@ -180,6 +181,15 @@ pub const CASES: &[Case] = &[
     Case {
         name: "concurrent_compare_and_set_succeeds_once",
         run: |f| Box::pin(config_entries::one_changes(f)),
+    },
+    Case { name: "configuration_history_is_kept_in_order", run: |f| Box::pin(config_history::is_kept(f)) },
+    Case {
+        name: "configuration_version_has_one_writer",
+        run: |f| Box::pin(config_history::has_one_writer(f)),
+    },
+    Case {
+        name: "configuration_version_survives_its_writer",
+        run: |f| Box::pin(config_history::survives_its_writer(f)),
     },
     Case { name: "expired_member_is_not_listed", run: |f| Box::pin(processes::members(f)) },
     Case { name: "duplicate_dead_letter_is_stored_once", run: |f| Box::pin(processes::dead_letters(f)) },

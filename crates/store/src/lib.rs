@@ -34,6 +34,7 @@ mod audit;
 pub mod batching;
 mod cluster;
 mod config_entry;
+mod config_history;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod dead_letter;
@@ -66,6 +67,7 @@ pub use audit::{
 };
 pub use cluster::{ClusterLayer, ClusterStore};
 pub use config_entry::ConfigEntry;
+pub use config_history::{CONFIG_VERSIONS, ConfigChange, ConfigHistory, ConfigVersion};
 pub use dead_letter::{DeadLetter, DeadLetterLayer, DeadLetterPosition, DeadLetterStore};
 pub use definition::{
     ActionLimits, DefinitionLayer, DefinitionName, DefinitionRecord, DefinitionStore, HttpEndpoint,
@@ -86,7 +88,9 @@ pub use maintenance::{
     DEFAULT_RETENTION, MaintenanceLayer, MaintenanceReport, MaintenanceRequest, MaintenanceStore,
     maintenance_loop,
 };
-pub use member::{ActionBacklog, Announcement, Member, ProcessInfo, QueueView, ServedService};
+pub use member::{
+    ActionBacklog, Announcement, AppliedConfig, Member, PendingSetting, ProcessInfo, QueueView, ServedService,
+};
 pub use open::{DatabaseLocation, open, open_with, remains};
 pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
 pub use schema::{

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Maintenance of the store.
@@ -84,20 +85,20 @@ impl MaintenanceRequest {
 }
 
 /// Maintains a store until `stop` completes: creates partitions, removes workflows that ended longer than `retention`
-/// ago, vacuums the ledger, and measures the store. A `retention` of zero keeps all workflows. Any number of processes may
-/// do so for the same database.
+/// ago, vacuums the ledger, and measures the store. A `retention` of zero keeps all workflows. A changed `retention` is
+/// used at once. Any number of processes may do so for the same database.
 pub async fn maintenance_loop(
     store: Arc<dyn Store>,
-    retention: Duration,
+    mut retention: watch::Receiver<Duration>,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let retention = (!retention.is_zero()).then_some(retention);
     tokio::pin!(stop);
     let (mut next_maintenance, mut next_vacuum) = (Instant::now(), Instant::now() + VACUUM_INTERVAL);
     let (mut sampler, mut next_sample) = (Sampler::default(), Some(Instant::now()));
     loop {
         if Instant::now() >= next_maintenance {
-            let pause = match maintain(&store, retention).await {
+            let kept = Some(*retention.borrow_and_update()).filter(|retention| !retention.is_zero());
+            let pause = match maintain(&store, kept).await {
                 Ok(report) if report.more => BUSY_INTERVAL,
                 Ok(_) => IDLE_INTERVAL,
                 Err(error) => {
@@ -117,9 +118,10 @@ pub async fn maintenance_loop(
             next_sample = sampler.sample(&*store).await.map(|pause| Instant::now() + pause);
         }
         let next = next_maintenance.min(next_vacuum);
-        // Safe to cancel: both branches only wait.
+        // Safe to cancel: all branches only wait.
         tokio::select! {
             () = &mut stop => return,
+            Ok(()) = retention.changed() => next_maintenance = Instant::now(),
             () = tokio::time::sleep_until(next_sample.map_or(next, |due| due.min(next))) => {}
         }
     }

@@ -49,6 +49,9 @@ pub struct ProcessInfo {
     /// The queues of the process; `None` if it uses no queue or its release does not support queue migration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueView>,
+    /// The configuration of the process; `None` if its release does not know settings of the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<AppliedConfig>,
     /// The release of the process; `None` if it is older than this key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
@@ -106,6 +109,34 @@ pub struct QueueView {
     pub other: serde_json::Map<String, Json>,
 }
 
+/// The dynamic settings that a process uses.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AppliedConfig {
+    /// The version of the settings that are in effect, except for the pending ones. 0 if the settings were never changed.
+    pub version: u64,
+    /// The newest version that the process knows.
+    pub seen: u64,
+    /// The settings that take effect when the process is restarted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<PendingSetting>,
+    /// The reason why the newest version is not in effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Keys of other releases.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, Json>,
+}
+
+/// A setting that takes effect when the process is restarted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingSetting {
+    /// The dotted path of the setting.
+    pub setting: String,
+    /// The time of the first change that is not in effect, by the clock of the process, in microseconds.
+    pub since: Timestamp,
+}
+
 impl ProcessInfo {
     /// The services that the process serves, without those that have no name.
     pub fn served(&self) -> impl Iterator<Item = &ServedService> {
@@ -128,6 +159,7 @@ impl From<Json> for ProcessInfo {
             services: fields.remove("services").and_then(readable_entries),
             only: fields.remove("only").and_then(readable_entries),
             queue: fields.remove("queue").and_then(|queue| serde_json::from_value(queue).ok()),
+            config: fields.remove("config").and_then(|config| serde_json::from_value(config).ok()),
             release: fields.remove("release").and_then(|release| serde_json::from_value(release).ok()),
             other: fields,
         }

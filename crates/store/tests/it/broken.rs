@@ -183,6 +183,13 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::NeverExpiresDeliveries, "expired_deliveries_are_due_at_once", "a delivered row after expiry: "),
     (Fault::IgnoresFences, "stale_fencing_token_claims_nothing", "a claim by the replaced leader: got Ok(1)"),
     (Fault::IgnoresRevisions, "concurrent_compare_and_set_succeeds_once", "a second write with revision 0"),
+    (Fault::LosesDataOnReopen, "configuration_history_is_kept_in_order", "no version is the newest"),
+    (
+        Fault::IgnoresRevisions,
+        "configuration_version_has_one_writer",
+        "the number of 20 concurrent writers that added version 1: ",
+    ),
+    (Fault::IgnoresRevisions, "configuration_version_survives_its_writer", "a second version 2: "),
     (
         Fault::RaisesEpochsNonAtomically,
         "epochs_are_unique_and_rising",
