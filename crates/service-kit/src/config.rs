@@ -2,7 +2,7 @@
 //!
 //! The layers are, from the weakest to the strongest: defaults, the YAML file, the environment
 //! (`GOCONDUCTOR_STATE_STORE__BACKEND`) and flags. In each of them, a value may be a reference `env://NAME` or
-//! `file://path`. The name of a variable cannot contain a hyphen, so `_` stands for it in the name of a service. Between
+//! `file://path`. The settings of the API are stronger than all of them. The name of a variable cannot contain a hyphen, so `_` stands for it in the name of a service. Between
 //! the defaults and the file are the standard variables of OpenTelemetry, for the section `telemetry`.
 //!
 //! A key of the file or a flag that is not a setting is a problem. A variable that is not a setting is ignored and
@@ -13,7 +13,10 @@
 
 mod access;
 mod audit;
+mod apply;
 mod config_file;
+mod descriptions;
+mod dynamic;
 mod election;
 mod http_url;
 mod ignored;
@@ -21,6 +24,7 @@ mod listen_address;
 mod queue;
 mod reader;
 mod reference;
+mod schema;
 mod secret_url;
 mod source;
 mod standard;
@@ -36,19 +40,24 @@ use reader::SettingReader;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use access::{
     ALL_NAMESPACES, AccessConfig, AccessSubject, BindingConfig, is_namespace_pattern, is_role_name,
 };
 pub use audit::AuditConfig;
+pub use apply::{Apply, apply_of};
+pub use descriptions::{SETTINGS, SettingRow};
+pub use dynamic::{changed_settings, merge, setting_of};
 pub use election::{ElectionBackend, ElectionConfig};
 pub use http_url::{HttpUrl, InvalidUrl, MAX_URL_BYTES};
 pub use ignored::{IgnoreReason, IgnoredVariable};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use queue::{QueueBackend, QueueConfig};
+pub use schema::schema;
 pub use secret_url::SecretUrl;
-pub use source::{ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
+pub use source::{DynamicSettings, ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
 pub use state_store::{SchemaMigration, StateStoreBackend, StateStoreConfig};
 pub use telemetry::{LogFormat, OtlpConfig, OtlpProtocol, TelemetryConfig};
 
@@ -89,6 +98,17 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     settings: Vec<Setting>,
     ignored: Vec<IgnoredVariable>,
+    sources: LoadedSources,
+}
+
+/// The layers that a configuration was read from. `Debug` does not print them, because they contain secrets.
+#[derive(Clone, Default)]
+struct LoadedSources(Arc<Sources>);
+
+impl std::fmt::Debug for LoadedSources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LoadedSources")
+    }
 }
 
 /// A service that the executor calls.
@@ -187,7 +207,22 @@ impl Config {
         }
         config.ignored = ignored;
         config.settings = reader.finish()?;
+        config.sources = LoadedSources(Arc::new(sources.clone()));
         Ok(config)
+    }
+
+    /// Reads the layers of this configuration again, with these settings of the API in place of those that it has.
+    ///
+    /// # Errors
+    /// Returns [`Invalid`] with all problems of the whole configuration.
+    pub fn with_dynamic(&self, dynamic: Option<DynamicSettings>) -> Result<Self, Invalid> {
+        Self::load(&Sources { dynamic, ..Sources::clone(&self.sources.0) })
+    }
+
+    /// Returns the settings of the API that this configuration contains.
+    #[must_use]
+    pub fn dynamic(&self) -> Option<&DynamicSettings> {
+        self.sources.0.dynamic.as_ref()
     }
 
     fn read(reader: &mut SettingReader<'_>) -> Self {
@@ -208,6 +243,7 @@ impl Config {
             services: services(reader),
             settings: Vec::new(),
             ignored: Vec::new(),
+            sources: LoadedSources::default(),
         };
         config.check(reader);
         config

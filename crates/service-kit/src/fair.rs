@@ -29,12 +29,12 @@ pub struct FairSemaphore {
 
 #[derive(Debug)]
 struct Shared {
-    limits: Limits,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    limits: Limits,
     in_use: usize,
     keys: HashMap<String, KeyState>,
     /// The keys with waiting requests, in the order in which they are served next.
@@ -70,7 +70,15 @@ impl FairSemaphore {
     /// Creates a semaphore with all permits available.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { shared: Arc::new(Shared { limits, state: Mutex::default() }) }
+        let state = State { limits, in_use: 0, keys: HashMap::new(), round_robin: VecDeque::new() };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state) }) }
+    }
+
+    /// Replaces the limits. Permits that are in use count towards the new limits, and waiting requests stay queued.
+    pub fn set_limits(&self, limits: Limits) {
+        let mut state = self.shared.lock();
+        state.limits = limits;
+        self.shared.release(&mut state);
     }
 
     /// Acquires a permit if one is available and no earlier request waits for it.
@@ -128,7 +136,7 @@ impl FairSemaphore {
         if let Some(permit) = self.shared.acquire(&mut state, key) {
             return Ok(Ok(permit));
         }
-        let waiting_per_key = self.shared.limits.waiting_per_key;
+        let waiting_per_key = state.limits.waiting_per_key;
         if waiting_per_key == 0 {
             return Err(AcquireError::QueueFull);
         }
@@ -157,7 +165,7 @@ impl Shared {
 
     /// Acquires a permit unless all are in use, or an earlier request of the same key waits.
     fn acquire(self: &Arc<Self>, state: &mut State, key: &str) -> Option<Permit> {
-        let Limits { permits, permits_per_key, .. } = self.limits;
+        let Limits { permits, permits_per_key, .. } = state.limits;
         let own = state.keys.get(key);
         let has_waiting = own.is_some_and(|own| !own.waiting.is_empty());
         // While permits are available, other keys wait only because of their own limit, so they are not overtaken.
@@ -175,7 +183,7 @@ impl Shared {
 
     /// Hands available permits to waiting requests, in round robin over the keys.
     fn release(self: &Arc<Self>, state: &mut State) {
-        let Limits { permits, permits_per_key, .. } = self.limits;
+        let Limits { permits, permits_per_key, .. } = state.limits;
         let mut skipped = 0;
         while state.in_use < permits && skipped < state.round_robin.len() {
             let Some(key) = state.round_robin.pop_front() else { return };
@@ -303,6 +311,25 @@ mod tests {
         assert!(semaphore.try_acquire("modest").is_some(), "the last permit is for other keys");
         drop(permits);
         assert!(semaphore.try_acquire("greedy").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changed_limits_apply_to_permits_in_use_and_to_waiting_requests() {
+        let semaphore = semaphore(1, 1, 10);
+        let first = semaphore.try_acquire("a").unwrap();
+        let waiting = tokio::spawn({
+            let semaphore = semaphore.clone();
+            async move { semaphore.acquire("b", Duration::from_secs(9)).await }
+        });
+        tokio::task::yield_now().await;
+        semaphore.set_limits(Limits { permits: 2, permits_per_key: 2, waiting_per_key: 0 });
+        let second = waiting.await.unwrap().unwrap();
+        assert_eq!(semaphore.in_use(), 2);
+        semaphore.set_limits(Limits { permits: 1, permits_per_key: 1, waiting_per_key: 0 });
+        drop(first);
+        assert!(semaphore.try_acquire("c").is_none(), "one permit is in use, which is the new limit");
+        drop(second);
+        assert!(semaphore.try_acquire("c").is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use exposition::TextFormat;
 use parking_lot::Mutex;
 use recorder::MetricRegistry;
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// Error of [`init`].
 #[derive(Debug, thiserror::Error)]
@@ -107,8 +107,39 @@ pub fn init(telemetry: &TelemetryConfig, identity: Identity<'_>) -> Result<Metri
     install_log_and_export(filter, telemetry, identity, &handle);
     goconductor_telemetry::describe(metrics::ALL);
     metrics::BUILD_INFO.with([env!("CARGO_PKG_VERSION").into()]).set(1.0);
+    telemetry.log_level.clone_into(&mut LEVEL.lock().0);
     *installed = Some(handle.clone());
     Ok(handle)
+}
+
+/// Replaces a filter of the log by that of a new level.
+type LevelSetter = Box<dyn Fn(&str) + Send>;
+
+/// The filters of the installed log, and their level.
+static LEVEL: Mutex<(String, Vec<LevelSetter>)> = Mutex::new((String::new(), Vec::new()));
+
+/// Changes the level of the log, or its filter by target, while the process runs. A filter that is not valid is ignored.
+pub fn set_log_level(level: &str) {
+    let mut known = LEVEL.lock();
+    if known.0 == level || EnvFilter::builder().parse(level).is_err() {
+        return;
+    }
+    level.clone_into(&mut known.0);
+    for set in &known.1 {
+        set(level);
+    }
+}
+
+fn filter_of(level: &str) -> EnvFilter {
+    EnvFilter::new(level)
+}
+
+/// Lets [`set_log_level`] replace a filter. `filter` creates the filter of a level.
+fn keep_filter<S: 'static>(handle: reload::Handle<EnvFilter, S>, filter: fn(&str) -> EnvFilter) {
+    LEVEL.lock().1.push(Box::new(move |level| {
+        // The log of a test may have been dropped.
+        drop(handle.reload(filter(level)));
+    }));
 }
 
 fn install_recorder() -> Result<Metrics, Error> {
@@ -182,14 +213,20 @@ fn install_log_with(export: &otlp::Export, filter: EnvFilter, telemetry: &Teleme
         }
     };
     let spans = Targets::new().with_target(goconductor_telemetry::trace::TARGET, LevelFilter::DEBUG);
-    let records = export.logs().map(|records| records.with_filter(without_export(&telemetry.log_level)));
+    let (filter, lines_level) = reload::Layer::new(filter);
+    let (without_export_filter, records_level) = reload::Layer::new(without_export(&telemetry.log_level));
+    let records = export.logs().map(|records| records.with_filter(without_export_filter));
     let installed = tracing_subscriber::registry()
         .with(export.spans().with_filter(spans))
         .with(lines.with_filter(filter))
         .with(records)
         .try_init();
-    if let Err(error) = installed {
-        tracing::debug!(%error, "log was already installed");
+    match installed {
+        Ok(()) => {
+            keep_filter(lines_level, filter_of);
+            keep_filter(records_level, without_export);
+        }
+        Err(error) => tracing::debug!(%error, "log was already installed"),
     }
 }
 
@@ -212,8 +249,16 @@ fn install_log(filter: EnvFilter, format: LogFormat) {
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let installed = match format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            let log = log.with_filter_reloading();
+            let level = log.reload_handle();
+            log.try_init().map(|()| keep_filter(level, filter_of))
+        }
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true).with_filter_reloading();
+            let level = log.reload_handle();
+            log.try_init().map(|()| keep_filter(level, filter_of))
+        }
     };
     if let Err(error) = installed {
         tracing::debug!(%error, "log was already installed");

@@ -2,16 +2,21 @@
 //! list of keys that could disagree.
 
 use super::config_file::{ConfigFile, Entry, RawValue};
+use super::dynamic::DynamicLayer;
 use super::ignored::{IgnoreReason, IgnoredVariable, is_service_link};
 use super::reference::{self, Resolved};
 use super::secret_url::MASK;
 use super::source::{Invalid, Origin, Problem, Setting, Sources};
 use super::standard::{self, STANDARD_PREFIX};
 use super::unknown;
-use super::value::{Kind, Mismatch, Yaml};
+use super::value::{Kind, Mismatch, SettingForm, Yaml};
 use super::variable::path_of;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+
+/// The problem of a secret in the settings of the API.
+const PLAIN_SECRET: &str = "is a secret in plain text, which would be stored and shown: set it in the file, or refer to a \
+                            stored secret with secret://NAME";
 
 pub(super) struct SettingReader<'a> {
     sources: &'a Sources,
@@ -21,6 +26,8 @@ pub(super) struct SettingReader<'a> {
     keys: Vec<(String, Origin)>,
     /// The paths that were read, with descriptions of valid values.
     known: BTreeMap<String, String>,
+    /// The same paths, with the form of their values.
+    forms: BTreeMap<String, SettingForm>,
     /// Sections whose keys are names that the user chooses.
     open_sections: BTreeSet<String>,
     /// Variables that a reference names. They are not settings, even if their names have our prefix.
@@ -48,6 +55,7 @@ impl<'a> SettingReader<'a> {
             values: document.values,
             keys: document.keys.into_iter().collect(),
             known: BTreeMap::new(),
+            forms: BTreeMap::new(),
             open_sections: BTreeSet::new(),
             referenced: BTreeSet::new(),
             refused: BTreeSet::new(),
@@ -71,7 +79,25 @@ impl<'a> SettingReader<'a> {
         for flag in &sources.flags {
             reader.set(flag.path.clone(), &flag.value, Origin::Flag { name: flag.name.clone() });
         }
+        if let Some(dynamic) = &sources.dynamic {
+            let layer = DynamicLayer::of(dynamic);
+            reader.keys.extend(layer.keys);
+            reader.values.extend(layer.values);
+            reader.problems.extend(layer.problems);
+        }
         Ok(reader)
+    }
+
+    /// Adds a setting to the known ones.
+    fn declare<T>(&mut self, path: &str, kind: &Kind<T>, default: Option<String>) {
+        self.known.insert(path.to_owned(), kind.expected.clone());
+        let (schema, is_bare) = (kind.schema.clone(), kind.yaml == Yaml::Bare);
+        self.forms.insert(path.to_owned(), SettingForm { schema, default, is_bare });
+    }
+
+    /// Returns the form of each setting that was read, and the sections whose keys are names that the user chooses.
+    pub(super) fn into_forms(self) -> (BTreeMap<String, SettingForm>, BTreeSet<String>) {
+        (self.forms, self.open_sections)
     }
 
     fn set(&mut self, path: String, value: &str, origin: Origin) {
@@ -81,7 +107,7 @@ impl<'a> SettingReader<'a> {
 
     /// Reads a setting with a default.
     pub(super) fn get<T>(&mut self, path: &str, kind: &Kind<T>, default: T) -> T {
-        self.known.insert(path.to_owned(), kind.expected.clone());
+        self.declare(path, kind, Some((kind.print)(&default)));
         let Some(entry) = self.values.get(path).cloned() else {
             self.record(path, (kind.print)(&default), Origin::Default, None);
             return default;
@@ -91,7 +117,7 @@ impl<'a> SettingReader<'a> {
 
     /// Reads an optional setting.
     pub(super) fn optional<T>(&mut self, path: &str, kind: &Kind<T>) -> Option<T> {
-        self.known.insert(path.to_owned(), kind.expected.clone());
+        self.declare(path, kind, None);
         let entry = self.values.get(path).cloned()?;
         self.read(path, kind, entry)
     }
@@ -99,7 +125,7 @@ impl<'a> SettingReader<'a> {
     /// Reads a setting that the setting `because` requires.
     pub(super) fn required<T>(&mut self, path: &str, kind: &Kind<T>, because: &str) -> Option<T> {
         if !self.values.contains_key(path) {
-            self.known.insert(path.to_owned(), kind.expected.clone());
+            self.declare(path, kind, None);
             self.problem(path, self.origin(because), format!("is missing: expected {}", kind.expected));
             return None;
         }
@@ -174,7 +200,9 @@ impl<'a> SettingReader<'a> {
                 Origin::Env { name } => {
                     self.refused.insert(name);
                 }
-                Origin::File { .. } | Origin::Flag { .. } | Origin::Default => origins.push(origin),
+                Origin::Api { .. } | Origin::File { .. } | Origin::Flag { .. } | Origin::Default => {
+                    origins.push(origin);
+                }
             }
         }
         if let Some(origin) = origins.into_iter().next() {
@@ -262,6 +290,10 @@ impl<'a> SettingReader<'a> {
             return None;
         }
         match (kind.parse)(&resolved.text) {
+            Ok(value) if is_plain_secret(kind, &value, &resolved, &origin) => {
+                self.problem(path, origin, PLAIN_SECRET);
+                None
+            }
             Ok(value) => {
                 let is_hidden = kind.is_secret && resolved.reference.is_some();
                 let printed = if is_hidden { MASK.to_owned() } else { (kind.print)(&value) };
@@ -273,7 +305,11 @@ impl<'a> SettingReader<'a> {
                     Origin::Env { name } if name.starts_with(STANDARD_PREFIX) => {
                         self.invalid.insert(name, kind.expected.clone());
                     }
-                    Origin::Env { .. } | Origin::File { .. } | Origin::Flag { .. } | Origin::Default => {
+                    Origin::Api { .. }
+                    | Origin::Env { .. }
+                    | Origin::File { .. }
+                    | Origin::Flag { .. }
+                    | Origin::Default => {
                         self.problem(path, origin, describe(kind, &resolved, mismatch));
                     }
                 }
@@ -285,6 +321,13 @@ impl<'a> SettingReader<'a> {
     fn record(&mut self, path: &str, value: String, origin: Origin, reference: Option<String>) {
         self.settings.push(Setting { path: path.to_owned(), value, origin, reference });
     }
+}
+
+/// Returns whether the API would store a secret as plain text.
+fn is_plain_secret<T>(kind: &Kind<T>, value: &T, resolved: &Resolved, origin: &Origin) -> bool {
+    let is_stored = matches!(origin, Origin::Api { .. }) && resolved.reference.is_none();
+    // A URL without a password is printed as it is.
+    is_stored && kind.is_secret && (kind.print)(value) != resolved.text
 }
 
 /// Returns whether a dotted path is below another one.
@@ -314,6 +357,7 @@ fn order(origin: &Origin) -> (u8, PathBuf, usize, usize) {
         Origin::File { path, line, column } => (0, path.clone(), *line, *column),
         Origin::Env { name } => (1, PathBuf::from(name), 0, 0),
         Origin::Flag { name } => (2, PathBuf::from(name), 0, 0),
-        Origin::Default => (3, PathBuf::new(), 0, 0),
+        Origin::Api { .. } => (3, PathBuf::new(), 0, 0),
+        Origin::Default => (4, PathBuf::new(), 0, 0),
     }
 }

@@ -19,6 +19,14 @@ pub(super) fn variable(text: &str) -> Option<&str> {
 
 /// Returns the text that a reference refers to, or the text itself. Error messages never contain the former.
 pub(super) fn resolve(text: &str, origin: &Origin, sources: &Sources) -> Result<Resolved, String> {
+    let is_local = text.starts_with("env://") || text.starts_with("file://");
+    if is_local && matches!(origin, Origin::Api { .. }) {
+        // A caller of the API could otherwise read the files and the environment of the processes.
+        return Err(format!(
+            "{text} is refused: only the configuration of a process refers to its files and variables; \
+                            use secret://NAME, or set it in the file"
+        ));
+    }
     let resolved = if let Some(name) = variable(text) {
         sources
             .variable(name)

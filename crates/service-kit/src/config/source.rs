@@ -1,5 +1,6 @@
 //! The layers of a configuration, the origins of values, and problems.
 
+use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,15 @@ pub struct Flag {
     pub name: String,
 }
 
+/// The settings of the API: a document with the form of the YAML file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DynamicSettings {
+    /// The version of the document, from 1.
+    pub version: u64,
+    /// The document: an object, whose values are settings and sections.
+    pub settings: Value,
+}
+
 /// The layers of a configuration, from the weakest to the strongest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
@@ -41,6 +51,8 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// The flags of the command line.
     pub flags: Vec<Flag>,
+    /// The settings that were changed by the API.
+    pub dynamic: Option<DynamicSettings>,
 }
 
 impl Sources {
@@ -50,7 +62,7 @@ impl Sources {
         let env = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             .collect();
-        Self { file, env, flags }
+        Self { file, env, flags, dynamic: None }
     }
 
     /// Returns the environment variables that are read as settings: names and values.
@@ -89,6 +101,11 @@ pub enum Origin {
         /// The name of the flag.
         name: String,
     },
+    /// The settings of the API.
+    Api {
+        /// Their version.
+        version: u64,
+    },
 }
 
 impl Origin {
@@ -96,7 +113,7 @@ impl Origin {
     pub(super) fn directory(&self) -> Option<&Path> {
         match self {
             Self::File { path, .. } => path.parent(),
-            Self::Default | Self::Env { .. } | Self::Flag { .. } => None,
+            Self::Default | Self::Env { .. } | Self::Flag { .. } | Self::Api { .. } => None,
         }
     }
 }
@@ -108,6 +125,7 @@ impl fmt::Display for Origin {
             Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
             Self::Env { name } => write!(f, "env {name}"),
             Self::Flag { name } => write!(f, "flag {name}"),
+            Self::Api { version } => write!(f, "api version {version}"),
         }
     }
 }

@@ -5,8 +5,12 @@ use super::listen_address::{self, ListenAddress};
 use super::secret_url::{MASK, SecretUrl};
 use goconductor_definition::duration;
 use secrecy::SecretString;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// The form of a duration in JSON Schema.
+const DURATION_PATTERN: &str = "^([0-9]+(\\.[0-9]+)?(ms|s|m|h|d))+$";
 
 /// Mismatch between a text and the type of its setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +32,23 @@ pub(super) struct Kind<T> {
     pub(super) yaml: Yaml,
     /// Whether a text may contain a secret, so that no message repeats it.
     pub(super) is_secret: bool,
+    /// JSON Schema of a value that is not a reference.
+    pub(super) schema: Value,
     /// Parses a value.
     pub(super) parse: Parse<T>,
     /// Prints a value without secrets.
     pub(super) print: Print<T>,
+}
+
+/// The form of the values of a setting.
+#[derive(Debug, Clone)]
+pub(super) struct SettingForm {
+    /// JSON Schema of a value that is not a reference.
+    pub(super) schema: Value,
+    /// The default, as it is printed.
+    pub(super) default: Option<String>,
+    /// Whether the value is a number or a boolean.
+    pub(super) is_bare: bool,
 }
 
 /// Form of a value in YAML.
@@ -52,7 +69,12 @@ impl<T: 'static> Kind<T> {
         print: impl Fn(&T) -> String + 'static,
     ) -> Self {
         let (parse, print) = (Box::new(parse), Box::new(print));
-        Self { expected: expected.into(), yaml: Yaml::Text, is_secret: false, parse, print }
+        let schema = json!({"type": "string"});
+        Self { expected: expected.into(), yaml: Yaml::Text, is_secret: false, schema, parse, print }
+    }
+
+    fn with_schema(self, schema: Value) -> Self {
+        Self { schema, ..self }
     }
 
     fn with_yaml(self, yaml: Yaml) -> Self {
@@ -71,7 +93,9 @@ pub(super) fn address() -> Kind<ListenAddress> {
 
 pub(super) fn boolean() -> Kind<bool> {
     let parse = |text: &str| text.parse().map_err(|_| Mismatch::Plain);
-    Kind::new("true or false", parse, bool::to_string).with_yaml(Yaml::Bare)
+    Kind::new("true or false", parse, bool::to_string)
+        .with_yaml(Yaml::Bare)
+        .with_schema(json!({"type": "boolean"}))
 }
 
 pub(super) fn path() -> Kind<PathBuf> {
@@ -89,7 +113,9 @@ pub(super) fn list(expected: impl Into<String>, is_valid: fn(&str) -> bool) -> K
             Some(invalid) => Err(Mismatch::Because(format!("{invalid:?} is not valid"))),
         }
     };
-    Kind::new(expected, parse, |items| items.join(",")).with_yaml(Yaml::List)
+    // A text with commas is accepted as well, but a list is what an editor should suggest.
+    let schema = json!({"type": "array", "items": {"type": "string"}});
+    Kind::new(expected, parse, |items| items.join(",")).with_yaml(Yaml::List).with_schema(schema)
 }
 
 /// The URLs of the processes of another service.
@@ -142,7 +168,9 @@ pub(super) fn integer(min: u32, max: u32) -> Kind<u32> {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
         Ok(_) | Err(_) => Err(Mismatch::Plain),
     };
-    Kind::new(format!("a whole number from {min} to {max}"), parse, u32::to_string).with_yaml(Yaml::Bare)
+    Kind::new(format!("a whole number from {min} to {max}"), parse, u32::to_string)
+        .with_yaml(Yaml::Bare)
+        .with_schema(json!({"type": "integer", "minimum": min, "maximum": max}))
 }
 
 /// A size in bytes.
@@ -153,7 +181,12 @@ pub(super) fn bytes(min: u32, max: u32) -> Kind<usize> {
         usize::try_from(size).map_err(|_| Mismatch::Plain)
     };
     let print = |size: &usize| u32::try_from(*size).map_or_else(|_| size.to_string(), format_bytes);
+    let schema = json!({"anyOf": [
+        {"type": "integer", "minimum": min, "maximum": max},
+        {"type": "string", "pattern": "^[0-9]+(KiB|MiB|GiB)?$"},
+    ]});
     Kind::new(format!("a size such as 65536 or 512KiB, from {from} to {to}"), parse, print)
+        .with_schema(schema)
 }
 
 pub(super) fn duration(min: Duration, max: Duration) -> Kind<Duration> {
@@ -164,7 +197,8 @@ pub(super) fn duration(min: Duration, max: Duration) -> Kind<Duration> {
         Err(error) => Err(Mismatch::Because(error.to_string())),
     };
     let expected = format!("a duration such as 250ms or 1h30m, from {from} to {to}");
-    Kind::new(expected, parse, |value| duration::format(*value))
+    let schema = json!({"type": "string", "pattern": DURATION_PATTERN});
+    Kind::new(expected, parse, |value| duration::format(*value)).with_schema(schema)
 }
 
 /// One of several words.
@@ -176,7 +210,8 @@ pub(super) fn choice<T: Copy + PartialEq + 'static>(words: &'static [(&'static s
     let print = move |value: &T| {
         words.iter().find(|(_, each)| each == value).map(|(word, _)| (*word).to_owned()).unwrap_or_default()
     };
-    Kind::new(expected.join(" or "), parse, print)
+    let schema = json!({"type": "string", "enum": expected});
+    Kind::new(expected.join(" or "), parse, print).with_schema(schema)
 }
 
 pub(super) fn log_level() -> Kind<String> {
@@ -256,7 +291,9 @@ pub(super) fn ratio() -> Kind<f64> {
         Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
         Ok(_) | Err(_) => Err(Mismatch::Plain),
     };
-    Kind::new("a number from 0 to 1", parse, f64::to_string).with_yaml(Yaml::Bare)
+    Kind::new("a number from 0 to 1", parse, f64::to_string)
+        .with_yaml(Yaml::Bare)
+        .with_schema(json!({"type": "number", "minimum": 0, "maximum": 1}))
 }
 
 const BYTE_UNITS: [(&str, u32); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];

@@ -3,5 +3,6 @@
 #![allow(clippy::expect_used, reason = "a test whose setup fails has failed")]
 
 mod config;
+mod dynamic;
 #[cfg(unix)]
 mod signals;
