@@ -18,7 +18,7 @@ use crate::metrics::{
 use backlog::{BacklogLimits, Overloaded};
 use goconductor_saga::Plan;
 use goconductor_service_kit::fair::{FairSemaphore, Limits as FairLimits, Permit};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ pub struct Limits {
 /// The state of admission control.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    limits: Limits,
+    limits: RwLock<Limits>,
     requests: FairSemaphore,
     waiting: FairSemaphore,
     starts: FairSemaphore,
@@ -80,23 +80,54 @@ impl RequestPermit {
     }
 }
 
+/// Returns the limits of requests in flight, of long polls and streams, and of starts.
+fn fair_limits(limits: &Limits) -> [FairLimits; 3] {
+    // A single namespace can use three quarters of the permits. The rest is always left to others.
+    let share = |permits: usize| (permits - permits / 4).max(1);
+    let fair = |permits: usize, permits_per_key: usize, waiting_per_key: usize| FairLimits {
+        permits,
+        permits_per_key,
+        waiting_per_key,
+    };
+    [
+        fair(limits.requests, share(limits.requests), 0),
+        fair(limits.waiting, share(limits.waiting), 0),
+        fair(limits.starts, limits.starts, limits.starts_waiting),
+    ]
+}
+
 impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
-        // A single namespace can use three quarters of the permits. The rest is always left to others.
-        let share = |permits: usize| (permits - permits / 4).max(1);
-        let fair = |permits: usize, permits_per_key: usize, waiting_per_key: usize| {
-            FairSemaphore::new(FairLimits { permits, permits_per_key, waiting_per_key })
-        };
+        let [requests, waiting, starts] = fair_limits(&limits).map(FairSemaphore::new);
         Self {
-            limits,
-            requests: fair(limits.requests, share(limits.requests), 0),
-            waiting: fair(limits.waiting, share(limits.waiting), 0),
-            starts: fair(limits.starts, limits.starts, limits.starts_waiting),
+            limits: RwLock::new(limits),
+            requests,
+            waiting,
+            starts,
             bodies: Arc::new(Semaphore::new(limits.bodies_bytes.min(Semaphore::MAX_PERMITS))),
             responses: responses::memory(limits.bodies_bytes),
             backlog: BacklogLimits::new(limits.backlog),
             named: Mutex::default(),
         }
+    }
+
+    /// Replaces the limits, except for the number of connections and the memory of bodies. Requests
+    /// that were admitted before count towards the new limits.
+    pub(crate) fn set_limits(&self, new: Limits) {
+        let limits = {
+            let mut limits = self.limits.write();
+            *limits = Limits { connections: limits.connections, bodies_bytes: limits.bodies_bytes, ..new };
+            *limits
+        };
+        let [requests, waiting, starts] = fair_limits(&limits);
+        self.requests.set_limits(requests);
+        self.waiting.set_limits(waiting);
+        self.starts.set_limits(starts);
+        self.backlog.set_limit(limits.backlog);
+    }
+
+    fn limits(&self) -> Limits {
+        *self.limits.read()
     }
 
     /// Admits a request.
@@ -106,7 +137,7 @@ impl Admission {
             let detail = format!(
                 "too many requests in flight: the limit is {}, and three quarters of it for one namespace; the \
                  request had no effect, retry later",
-                self.limits.requests
+                self.limits().requests
             );
             Problem::new(TOO_MANY_REQUESTS, detail).retry_after(RETRY_AFTER)
         })?;
@@ -115,13 +146,13 @@ impl Admission {
 
     /// Reserves memory for `bytes` of a body.
     pub(crate) fn reserve_body(&self, bytes: usize) -> Result<BodyPermit, Problem> {
-        let bytes = u32::try_from(bytes.min(self.limits.bodies_bytes)).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(bytes.min(self.limits().bodies_bytes)).unwrap_or(u32::MAX);
         Arc::clone(&self.bodies).try_acquire_many_owned(bytes).map_err(|_| {
             REQUESTS_REFUSED.increment(1);
             let detail = format!(
                 "the bodies of the requests in flight use too much memory: the limit is {} bytes; the request had no \
                  effect, retry later",
-                self.limits.bodies_bytes
+                self.limits().bodies_bytes
             );
             Problem::new(TOO_MANY_REQUESTS, detail).retry_after(RETRY_AFTER)
         })
@@ -137,7 +168,7 @@ impl Admission {
             let detail = format!(
                 "too many open long polls and streams: the limit is {}, and three quarters of it for one namespace; \
                  send the request without a wait, or retry later",
-                self.limits.waiting
+                self.limits().waiting
             );
             Problem::new(TOO_MANY_WAITING, detail).retry_after(RETRY_AFTER)
         })?;
@@ -161,7 +192,7 @@ impl Admission {
 
     /// Waits for a slot among the starts in flight.
     pub(crate) async fn acquire_start_slot(&self, namespace: &str) -> Result<Permit, Problem> {
-        self.starts.acquire(namespace, self.limits.start_wait).await.map_err(|error| {
+        self.starts.acquire(namespace, self.limits().start_wait).await.map_err(|error| {
             self.count_refused_start("starts", namespace);
             let detail = format!(
                 "too many starts in flight in this namespace ({error}); nothing was started, retry later"
@@ -185,7 +216,7 @@ impl Admission {
     fn overloaded(&self, namespace: &str, overloaded: Overloaded) -> Problem {
         let Overloaded { target, waiting, retry_after } = overloaded;
         self.count_refused_start("backlog", namespace);
-        let limit = self.limits.backlog;
+        let limit = self.limits().backlog;
         let cause = if waiting < limit {
             format!("{target} may be overloaded: the starts since the last sample of its backlog fill it")
         } else {
@@ -215,7 +246,7 @@ impl Admission {
         REQUESTS_IN_FLIGHT.set(self.requests.in_use() as f64);
         WAITING_CALLERS.set(self.waiting.in_use() as f64);
         STARTS_IN_FLIGHT.set(self.starts.in_use() as f64);
-        let reserved = self.limits.bodies_bytes.saturating_sub(self.bodies.available_permits());
+        let reserved = self.limits().bodies_bytes.saturating_sub(self.bodies.available_permits());
         BODY_BYTES.set(reserved as f64);
         RESPONSE_BYTES.set(self.response_bytes() as f64);
     }

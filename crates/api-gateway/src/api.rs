@@ -6,6 +6,8 @@
 
 pub(crate) mod access_keys;
 pub(crate) mod audit;
+pub(crate) mod config;
+mod config_driver;
 mod context;
 pub(crate) mod dead_letters;
 pub(crate) mod definitions;
@@ -32,14 +34,17 @@ use crate::list_feed::ListFeeds;
 use crate::schemas::Schemas;
 use crate::waiters::Waiters;
 use goconductor_election::Hosted;
+use goconductor_process::LiveConfig;
 use goconductor_queue_migration::QueueMigrator;
 use goconductor_saga::Json;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
 use goconductor_store::Store;
 use goconductor_transition::Engine;
+use parking_lot::RwLock;
 use std::ops::Deref;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// The largest page.
@@ -59,7 +64,11 @@ pub(crate) struct Inner {
     /// The check of callers. `None` without access control.
     pub(crate) gate: Option<Gate>,
     pub(crate) audit: Arc<AuditLog>,
-    pub(crate) limits: Limits,
+    /// The configuration of this process, which the API changes.
+    pub(crate) config: Arc<LiveConfig>,
+    /// Permits for checks of a changed configuration.
+    pub(crate) config_checks: Semaphore,
+    pub(crate) limits: RwLock<Limits>,
     pub(crate) admission: Admission,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
@@ -97,6 +106,11 @@ impl Inner {
     pub(crate) fn store(&self) -> &dyn Store {
         &**self.engine.store()
     }
+
+    /// Returns the limits of a single request.
+    pub(crate) fn limits(&self) -> Limits {
+        *self.limits.read()
+    }
 }
 
 impl Api {
@@ -114,7 +128,7 @@ impl Api {
 
     /// Checks that a JSON value inside `outer` levels is not nested too deeply.
     pub(crate) fn check_depth(&self, value: &Json, outer: usize) -> ApiResult<()> {
-        let depth = self.limits.json_depth;
+        let depth = self.limits().json_depth;
         if is_deeper(value, depth.saturating_sub(outer)) {
             let detail = format!("the JSON is nested deeper than the limit of {depth} levels");
             return Err(Problem::new(MALFORMED, detail));
@@ -125,7 +139,7 @@ impl Api {
     /// Validates a page size.
     pub(crate) fn page_size(&self, size: Option<u32>) -> ApiResult<u32> {
         match size {
-            None => Ok(self.limits.page_size.clamp(1, MAX_PAGE_SIZE)),
+            None => Ok(self.limits().page_size.clamp(1, MAX_PAGE_SIZE)),
             Some(size) if (1..=MAX_PAGE_SIZE).contains(&size) => Ok(size),
             Some(size) => Err(Problem::new(
                 PARAMETER,

@@ -83,6 +83,19 @@ pub(crate) const INEXACT_NUMBER: Kind =
 pub(crate) const VALIDATION_BUSY: Kind =
     kind(StatusCode::TOO_MANY_REQUESTS, "GC2045", "too many concurrent validations");
 
+pub(crate) const CONFIG_INVALID: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2085", "invalid configuration");
+pub(crate) const CONFIG_FILE_ONLY: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2086", "setting that the API cannot change");
+pub(crate) const CONFIG_CHANGED: Kind =
+    kind(StatusCode::PRECONDITION_FAILED, "GC2087", "configuration changed by another caller");
+pub(crate) const CONFIG_UNREACHABLE: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2088", "configured server not reachable");
+pub(crate) const NO_CONFIG_VERSION: Kind =
+    kind(StatusCode::NOT_FOUND, "GC2089", "configuration version not found");
+pub(crate) const CONFIG_TOKENS: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2090", "fencing tokens would fall");
+
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
@@ -380,6 +393,12 @@ mod tests {
         EXCESSIVE_GRANT,
         AUDIT_UNAVAILABLE,
         AUDIT_DELAYED,
+        CONFIG_INVALID,
+        CONFIG_FILE_ONLY,
+        CONFIG_CHANGED,
+        CONFIG_UNREACHABLE,
+        NO_CONFIG_VERSION,
+        CONFIG_TOKENS,
     ];
 
     #[test]

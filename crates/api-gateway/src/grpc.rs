@@ -5,6 +5,7 @@
 
 mod access_keys;
 mod audit;
+mod config;
 mod definitions;
 mod elections;
 mod locks;
@@ -29,6 +30,7 @@ use futures::FutureExt;
 use goconductor_saga::Json;
 use goconductor_wire::v1::access_service_server::AccessServiceServer;
 use goconductor_wire::v1::audit_service_server::AuditServiceServer;
+use goconductor_wire::v1::config_service_server::ConfigServiceServer;
 use goconductor_wire::v1::definition_service_server::DefinitionServiceServer;
 use goconductor_wire::v1::election_service_server::ElectionServiceServer;
 use goconductor_wire::v1::lock_service_server::LockServiceServer;
@@ -56,7 +58,7 @@ struct GrpcServices {
 
 /// Builds the router of the gRPC services, `more` services, health and reflection.
 pub(crate) fn router(api: Api, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> Router {
-    let limit = api.limits.body_bytes.saturating_add(MESSAGE_OVERHEAD);
+    let limit = api.limits().body_bytes.saturating_add(MESSAGE_OVERHEAD);
     let (reporter, health) = tonic_health::server::health_reporter();
     drop(goconductor_supervisor::spawn("grpc-health", report_health(api.clone(), reporter)));
     let gate = api.gate.clone();
@@ -64,6 +66,7 @@ pub(crate) fn router(api: Api, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> R
     let routes = GrpcRoutes::default()
         .add_service(WorkflowServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(DefinitionServiceServer::new(services.clone()).max_decoding_message_size(limit))
+        .add_service(ConfigServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(QueueServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(ServiceServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(LockServiceServer::new(services.clone()).max_decoding_message_size(limit))
@@ -175,7 +178,7 @@ impl GrpcServices {
 
     /// Reserves the memory of a message. Its size is nearly that of the equivalent REST body.
     fn reserve_body(&self, bytes: usize) -> ApiResult<crate::admission::BodyPermit> {
-        let limit = self.api.limits.body_bytes;
+        let limit = self.api.limits().body_bytes;
         if bytes > limit {
             return Err(Problem::too_large(limit));
         }

@@ -48,21 +48,26 @@ use goconductor_service_kit::telemetry::Metrics;
 use goconductor_store::WorkflowHead;
 use goconductor_transition::Engine;
 use list_feed::ListFeeds;
+use parking_lot::RwLock;
 use schemas::Schemas;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::Instrument;
 use waiters::Waiters;
 
 pub use admission::Limits as AdmissionLimits;
+pub use goconductor_process::LiveConfig;
 pub use grpc::GrpcRoutes;
 pub use run::{access_control, admission, limits, run};
 
 /// The time for which shutdown waits for requests in flight.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most changes of the configuration that are checked at once. Each connects to brokers and backends.
+const MAX_CONFIG_CHECKS: usize = 2;
 
 /// The dependencies of the gateway.
 #[derive(Debug, Clone)]
@@ -73,6 +78,8 @@ pub struct Dependencies {
     pub election: Option<Arc<dyn Election>>,
     /// The queues of the cluster. `None` if all services run in this process.
     pub queues: Option<Arc<QueueMigrator>>,
+    /// The configuration of this process, which the API changes.
+    pub config: Arc<LiveConfig>,
     /// The durable changes that this process receives. Changes of other processes that are not pushed are polled.
     pub changes: broadcast::Sender<WorkflowHead>,
     /// Limits of a single request.
@@ -112,6 +119,7 @@ pub fn router(dependencies: Dependencies) -> Router {
 /// Builds the router of the gateway with `more` gRPC services on the same port.
 pub fn router_with(dependencies: Dependencies, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> Router {
     let api = api(dependencies);
+    api.follow_config();
     drop(goconductor_supervisor::spawn("backlog-monitor", admission::monitor(api.clone())));
     let (rest, grpc) = (rest::router(api.clone()), grpc::router(api.clone(), more));
     Router::new().fallback(dispatch).with_state(Protocols { rest, grpc, api })
@@ -124,6 +132,7 @@ fn api(dependencies: Dependencies) -> Api {
         engine,
         election,
         queues,
+        config,
         changes,
         limits,
         admission,
@@ -142,7 +151,9 @@ fn api(dependencies: Dependencies) -> Api {
         queues,
         gate: access.map(|access| Gate { access, audit: Arc::clone(&audit) }),
         audit,
-        limits,
+        config,
+        config_checks: Semaphore::new(MAX_CONFIG_CHECKS),
+        limits: RwLock::new(limits),
         admission: Admission::new(admission),
         readiness,
         metrics,

@@ -4,6 +4,7 @@
 
 mod access_keys;
 mod audit;
+mod config;
 mod definitions;
 mod elections;
 mod events;
@@ -99,6 +100,7 @@ pub(crate) fn router(api: Api) -> Router {
 fn documented() -> OpenApiRouter<Api> {
     let api = OpenApiRouter::new()
         .merge(access_keys::routes())
+        .merge(config::routes())
         .merge(definitions::routes())
         .merge(services::routes())
         .merge(workflows::routes())

@@ -13,14 +13,15 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// Returns an error if the configuration is invalid, the address cannot be bound or the server fails.
-pub async fn run(process: Process) -> anyhow::Result<()> {
+pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let host = Host::listen_with_access(&process, &process.config.listen).await?;
-    let Backends { store, changes, queues, engine } = Backends::open(&process)?;
+    let Backends { store, changes, queues, engine, live } = Backends::open(&mut process).await?;
     let keys: Arc<dyn AccessKeyStore> = store.clone();
     let dependencies = Dependencies {
         engine: Arc::clone(&engine),
         election: election(&process).await?,
         queues: Some(Arc::clone(&queues)),
+        config: Arc::clone(&live),
         changes: changes.sender(),
         limits: limits(&process.config),
         admission: admission(&process.config),
@@ -32,7 +33,11 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     };
     host.open(router(dependencies));
     let info_changed = queues.view_changed();
-    let info = move || ProcessInfo { queue: Some(queues.view()), ..ProcessInfo::default() };
+    let info = move || ProcessInfo {
+        queue: Some(queues.view()),
+        config: Some(live.view()),
+        ..ProcessInfo::default()
+    };
     let (name, address) = (process.name, host.advertised());
     let membership =
         MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed);

@@ -9,7 +9,9 @@ use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
-use goconductor_process::{Listeners, MembershipLease, advertised_address, notify_systemd, until_failure};
+use goconductor_process::{
+    Listeners, LiveConfig, MembershipLease, advertised_address, notify_systemd, until_failure,
+};
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::{Executor, WorkerAcceptor};
@@ -20,12 +22,14 @@ use goconductor_service_kit::log;
 use goconductor_service_kit::telemetry::{self, Identity, Metrics};
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{
-    ActionLimits, DatabaseLocation, SchemaPolicy, ServiceRecord, ServiceSettings, Store, maintenance_loop,
+    ActionLimits, DatabaseLocation, ProcessInfo, SchemaPolicy, ServiceRecord, ServiceSettings, Store,
+    maintenance_loop,
 };
 use goconductor_transition::{Engine, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::Notify;
 
 /// The bits of a fencing token that one run of the process can use. The next run starts above them.
 const TOKEN_BITS: u32 = 32;
@@ -59,6 +63,8 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     });
     let policy = goconductor_process::schema_policy(&config);
     let backend = open(location(&config, &args), policy).await?;
+    let live = LiveConfig::load(config, &*backend).await?;
+    let config = live.current();
     // The in-process queue lost its messages when the previous process ended. Dispatch the commands again.
     let expired = backend.expire_deliveries(clock::now()).await?;
     if expired > 0 {
@@ -69,7 +75,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     // Boxed, because the future of a server is large.
     let server = Box::pin(async {
         let services =
-            DevServices::start(&config, instance, backend, metrics, &args, address, drain.clone()).await?;
+            DevServices::start(&live, instance, backend, metrics, &args, address, drain.clone()).await?;
         drop(started.set(services.gateway.readiness.clone()));
         print_banner(&config.listen.with_port(address.port()).to_string(), &config, &args);
         services.serve(listeners).await
@@ -114,7 +120,7 @@ struct DevServices {
 
 impl DevServices {
     async fn start(
-        config: &Config,
+        live: &Arc<LiveConfig>,
         instance: String,
         backend: Arc<dyn Store>,
         metrics: Metrics,
@@ -122,6 +128,8 @@ impl DevServices {
         address: SocketAddr,
         drain: Drain,
     ) -> anyhow::Result<Self> {
+        let current = live.current();
+        let config = &*current;
         let state_store = Arc::new(BatchingStore::new(backend, Limits::default()));
         let changes = state_store.changes();
         let store: Arc<dyn Store> = state_store;
@@ -145,12 +153,14 @@ impl DevServices {
         #[cfg(feature = "bench")]
         let executor = if args.bench_participants { with_bench_participants(executor) } else { executor };
         // Workers discover executors through cluster membership.
-        let membership = MembershipLease::start(
+        let (info, own, info_changed) = (executor.process_info(), Arc::clone(live), Arc::<Notify>::default());
+        let membership = MembershipLease::start_with_notify(
             "saga-executor",
             &instance,
             advertised_address(config, address),
             store.clone(),
-            executor.process_info(),
+            move || ProcessInfo { config: Some(own.view()), ..info() },
+            Arc::clone(&info_changed),
         );
         let workers = executor.worker_service(drain.token());
         let readiness = readiness(&store);
@@ -159,6 +169,7 @@ impl DevServices {
             engine: Arc::clone(&engine),
             election: Some(Arc::clone(&election)),
             queues: None,
+            config: Arc::clone(live),
             changes,
             limits: gateway::limits(config),
             admission: gateway::admission(config),
@@ -168,8 +179,9 @@ impl DevServices {
             metrics: metrics.clone(),
             stop: drain.token(),
         };
-        let retention = config.state_store.retention;
-        let maintenance = maintenance_loop(Arc::clone(&store), retention, drain.token().cancelled_owned());
+        follow(live, &engine, &store, info_changed, &drain);
+        let maintenance =
+            maintenance_loop(Arc::clone(&store), live.retention(), drain.token().cancelled_owned());
         let maintenance = goconductor_supervisor::spawn("maintenance", maintenance);
         let executor = goconductor_supervisor::spawn("executor", executor.run(drain.token()));
         Ok(Self { drain, engine, gateway, executor, workers, membership, maintenance })
@@ -212,6 +224,23 @@ async fn set_services(config: &Config, store: &Arc<dyn Store>) -> anyhow::Result
         store.put_service(ServiceRecord { namespace, name, settings, updated_at }).await?;
     }
     Ok(())
+}
+
+/// Applies changes of the configuration while the server runs. The gateway applies its own limits.
+fn follow(
+    live: &Arc<LiveConfig>,
+    engine: &Arc<Engine>,
+    store: &Arc<dyn Store>,
+    info_changed: Arc<Notify>,
+    drain: &Drain,
+) {
+    let engine = Arc::downgrade(engine);
+    live.on_change(move |config| {
+        if let Some(engine) = engine.upgrade() {
+            engine.set_state_bytes(config.limits.state_bytes);
+        }
+    });
+    live.follow(store.clone(), info_changed, drain.token());
 }
 
 fn readiness(store: &Arc<dyn Store>) -> Readiness {

@@ -6,14 +6,22 @@ use goconductor_election::Election;
 use goconductor_process::{Host, MembershipLease, Process};
 use goconductor_store::ProcessInfo;
 use std::sync::Arc;
+use tokio::sync::Notify;
 use tonic::service::Routes;
 
 /// Serves the configured election until SIGTERM or SIGINT, then ends its terms.
 ///
 /// # Errors
 /// Returns an error if the configuration, the address or the backend cannot be used.
-pub async fn run(process: Process) -> anyhow::Result<()> {
+pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let host = Host::listen(&process, &process.config.election.listen).await?;
+    // The elector works without a state store. It only reads the settings of the API there, and registers itself, so that it
+    // is listed.
+    let store = process.state_stores()?.map(Arc::new);
+    let live = match &store {
+        Some(store) => Some(process.load_config_within_limit(&**store).await),
+        None => None,
+    };
     let backend = process.backend_election().await?;
     process.add_check("election", &backend, |backend| async move {
         backend.list().await.map(drop).map_err(|error| error.to_string())
@@ -21,10 +29,12 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     let elector: Arc<dyn Election> = Arc::new(LeaderElector::new(backend));
     let router: Router = Routes::new(service(elector, process.drain.token())).into_axum_router();
     host.open(router);
-    // The elector works without a state store. It only registers itself there, so that it is listed.
-    let membership = process.state_stores()?.map(|store| {
+    let membership = store.zip(live).map(|(store, live)| {
+        let info_changed: Arc<Notify> = Arc::default();
+        live.follow(store.clone(), Arc::clone(&info_changed), process.drain.token());
+        let info = move || ProcessInfo { config: Some(live.view()), ..ProcessInfo::default() };
         let (name, address) = (process.name, host.advertised());
-        MembershipLease::start(name, &process.instance, address, Arc::new(store), ProcessInfo::default)
+        MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed)
     });
     process.drain.draining().await;
     if let Some(membership) = membership {

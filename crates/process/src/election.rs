@@ -49,7 +49,7 @@ impl Process {
 }
 
 /// Opens the election at the configured backend.
-async fn open(config: &Config) -> Result<Arc<dyn Election>, Error> {
+pub(crate) async fn open(config: &Config) -> Result<Arc<dyn Election>, Error> {
     let election = connect(config).await?;
     Ok(Arc::new(EraElection::new(election, config.election.era)?))
 }

@@ -4,6 +4,8 @@
 //! - [`Process`] has what every service needs: configuration, metrics, readiness and drain.
 //! - [`Host`] is the port of the service.
 //! - [`Backends`] are the store, the queue and the engine, as configured.
+//! - [`LiveConfig`] is the configuration of the process while the API changes it, and [`probe`] connects to what a
+//!   configuration names.
 //! - [`MembershipLease`] keeps the process a member of the cluster.
 //! - [`notify_systemd`] reports the state of the process to systemd.
 //!
@@ -25,8 +27,10 @@ mod host;
 mod leases;
 mod listener;
 mod listeners;
+mod live_config;
 mod membership;
 pub mod metrics;
+mod probe;
 mod process;
 mod queues;
 mod run;
@@ -39,7 +43,9 @@ pub use backends::{Backends, database_location, open_database, schema_policy};
 pub use host::Host;
 pub use listener::{LimitedConnection, LimitedListener};
 pub use listeners::Listeners;
+pub use live_config::{LiveConfig, queue_of_api};
 pub use membership::MembershipLease;
+pub use probe::{ProbeFailure, probe};
 pub use process::Process;
 pub use run::{chain, main, until_failure};
 pub use serve::{ResponseHold, serve};

@@ -99,6 +99,21 @@ impl QueueMigrator {
         Arc::new(self.queue.clone())
     }
 
+    /// Returns the names of the queues in use: one, and during a migration two.
+    #[must_use]
+    pub fn in_use(&self) -> Vec<String> {
+        let view = self.view.lock();
+        let Some(newest) = &view.newest else { return vec![self.factory.default_queue().to_owned()] };
+        let (primary, secondary) = newest.value.route();
+        std::iter::once(primary).chain(secondary).map(str::to_owned).collect()
+    }
+
+    /// Closes the queues that were opened only to check them, so that they are opened with new settings.
+    pub fn close_unused(&self) {
+        let in_use = self.in_use();
+        self.open.lock().retain(|name, _| in_use.contains(name));
+    }
+
     /// Returns the queues of this process, to be published with its membership.
     #[must_use]
     pub fn view(&self) -> QueueView {

@@ -39,9 +39,9 @@ pub struct InProcess {
 ///
 /// # Errors
 /// Returns an error if the configuration is invalid or the address cannot be bound.
-pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Result<()> {
+pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow::Result<()> {
     let host = Host::listen_with_access(&process, &process.config.executor.listen).await?;
-    let Backends { store, changes: _, queues, engine } = Backends::open(&process)?;
+    let Backends { store, changes: _, queues, engine, live } = Backends::open(&mut process).await?;
     let election = process.election().await?;
     let settings = settings(&process.config, process.instance.clone());
     let access = access_control(&process, store.clone());
@@ -58,7 +58,7 @@ pub async fn run_with(process: Process, services: Vec<InProcess>) -> anyhow::Res
     };
     host.open(router);
     let (info, info_changed) = (executor.process_info(), queues.view_changed());
-    let info = move || ProcessInfo { queue: Some(queues.view()), ..info() };
+    let info = move || ProcessInfo { queue: Some(queues.view()), config: Some(live.view()), ..info() };
     let (name, address) = (process.name, host.advertised());
     let membership =
         MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed);

@@ -7,17 +7,17 @@ use goconductor_service_kit::config::StateStoreBackend;
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{ProcessInfo, Store, maintenance_loop};
 use std::sync::Arc;
+use tokio::sync::Notify;
 use tonic::service::Routes;
 
 /// Serves the configured database until SIGTERM or SIGINT. Then completes the requests in flight.
 ///
 /// # Errors
 /// Returns an error if the process cannot start because of its configuration, its address or its database.
-pub async fn run(process: Process) -> anyhow::Result<()> {
+pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let host = Host::listen(&process, &process.config.state_store.listen).await?;
-    let config = &process.config;
-    let backend = process.open_with_retry("database", async || open_database(config).await).await?;
-    let limits = match config.state_store.backend {
+    let backend = process.open_with_retry("database", async || open_database(&process.config).await).await?;
+    let limits = match process.config.state_store.backend {
         StateStoreBackend::Sqlite => Limits::default(),
         StateStoreBackend::Postgres => Limits::POSTGRES,
     };
@@ -27,22 +27,19 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
     process.add_check("database", &store, |store| async move {
         store.check().await.map_err(|error| error.to_string())
     });
+    let live = process.load_config(store.clone()).await?;
     let served = service(Arc::clone(&store), changes, process.drain.token());
     let router: Router = Routes::new(served).into_axum_router();
     host.open(router);
-    let maintenance = maintenance_loop(
-        Arc::clone(&store),
-        config.state_store.retention,
-        process.drain.token().cancelled_owned(),
-    );
+    let maintenance =
+        maintenance_loop(Arc::clone(&store), live.retention(), process.drain.token().cancelled_owned());
     let maintenance = goconductor_supervisor::spawn("maintenance", maintenance);
-    let membership = MembershipLease::start(
-        process.name,
-        &process.instance,
-        host.advertised(),
-        store,
-        ProcessInfo::default,
-    );
+    let info_changed: Arc<Notify> = Arc::default();
+    live.follow(store.clone(), Arc::clone(&info_changed), process.drain.token());
+    let info = move || ProcessInfo { config: Some(live.view()), ..ProcessInfo::default() };
+    let (name, address) = (process.name, host.advertised());
+    let membership =
+        MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed);
     process.drain.draining().await;
     membership.withdraw().await;
     maintenance.await?;

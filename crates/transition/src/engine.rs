@@ -20,6 +20,7 @@ use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
 use goconductor_telemetry::trace::SpanContext;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -81,6 +82,8 @@ pub struct Engine {
     /// Permits for decisions whose expressions take long.
     long_rules: LongWork,
     settings: Settings,
+    /// The limit of the state of a workflow, which can change.
+    state_bytes: AtomicUsize,
     plans: Plans,
     states: States,
     pending: PendingInputs,
@@ -107,6 +110,7 @@ impl Engine {
             queue,
             expressions,
             long_rules: LongWork::default(),
+            state_bytes: AtomicUsize::new(settings.state_bytes),
             settings,
             plans: Plans::new(),
             states: States::new(),
@@ -117,6 +121,11 @@ impl Engine {
             local_dispatch: OnceLock::new(),
             start_rules: Mutex::new(RulesVersion::CURRENT),
         })
+    }
+
+    /// Sets the maximum size of the state of a workflow, in bytes.
+    pub fn set_state_bytes(&self, bytes: usize) {
+        self.state_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Returns the store.

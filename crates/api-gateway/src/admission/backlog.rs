@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -83,7 +84,7 @@ type Requirements = LruCache<(String, String, Option<u32>), Arc<[BacklogKey]>>;
 /// The limits on starts by backlog.
 #[derive(Debug)]
 pub(crate) struct BacklogLimits {
-    limit: u64,
+    limit: AtomicU64,
     state: Mutex<State>,
     /// Notified when a sample becomes due.
     sample_due: Notify,
@@ -110,7 +111,17 @@ impl BacklogLimits {
     pub(super) fn new(limit: u64) -> Self {
         let state =
             State { entries: HashMap::new(), requirements: LruCache::new(MAX_DEFINITIONS), gateways: 1 };
+        let limit = AtomicU64::new(limit);
         Self { limit, state: Mutex::new(state), sample_due: Notify::new(), credit_low: Notify::new() }
+    }
+
+    /// Sets the limit. Backlogs that were sampled before keep their credit until their next sample.
+    pub(super) fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Waits until a sample is due. Safe to cancel.
@@ -135,7 +146,7 @@ impl BacklogLimits {
         let mut state = self.state.lock();
         let key = (namespace.to_owned(), definition.to_owned(), version);
         let Some(required) = state.requirements.get(&key).cloned() else { return Ok(()) };
-        let overloaded = state.overloaded(&required, self.limit, now);
+        let overloaded = state.overloaded(&required, self.limit(), now);
         if overloaded.is_some() {
             state.charge(&required, 0, now);
             drop(state);
@@ -159,7 +170,7 @@ impl BacklogLimits {
         for key in required.iter() {
             state.track(key, now);
         }
-        let overloaded = state.overloaded(&required, self.limit, now);
+        let overloaded = state.overloaded(&required, self.limit(), now);
         let credit_is_low = state.charge(&required, u64::from(overloaded.is_none()), now);
         drop(state);
         self.sample_due.notify_one();
@@ -216,7 +227,7 @@ impl BacklogLimits {
         // Most steps do not pass through a queue. Starts that were admitted and do not wait count as consumed.
         let before = entry.sampled.map_or((0, 0), |sampled| (sampled.admitted, sampled.waiting));
         let consumed = (admitted - before.0 + before.1).saturating_sub(waiting);
-        let credit = match self.limit.saturating_sub(waiting) {
+        let credit = match self.limit().saturating_sub(waiting) {
             0 => 0,
             room => (room.div_ceil(gateways) + 2 * consumed).saturating_sub(since_sample),
         };

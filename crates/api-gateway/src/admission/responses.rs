@@ -98,7 +98,7 @@ impl Admission {
         if bytes <= SMALL {
             return Ok(None);
         }
-        let share = u32::try_from(bytes.min(self.limits.bodies_bytes)).unwrap_or(u32::MAX);
+        let share = u32::try_from(bytes.min(self.limits().bodies_bytes)).unwrap_or(u32::MAX);
         let wait = if is_read { READ_WAIT } else { WRITE_WAIT };
         let acquired = Arc::clone(&self.responses).acquire_many_owned(share);
         match tokio::time::timeout(wait, acquired).await {
@@ -108,7 +108,7 @@ impl Admission {
                 let detail = format!(
                     "the responses that clients have not read yet use too much memory: the limit is {} bytes; read \
                      responses to their end, or retry later",
-                    self.limits.bodies_bytes
+                    self.limits().bodies_bytes
                 );
                 Err(Problem::new(TOO_MANY_REQUESTS, detail).retry_after(RETRY_AFTER))
             }
@@ -118,7 +118,7 @@ impl Admission {
 
     /// Returns the memory that responses use, in bytes.
     pub(super) fn response_bytes(&self) -> usize {
-        self.limits.bodies_bytes.saturating_sub(self.responses.available_permits())
+        self.limits().bodies_bytes.saturating_sub(self.responses.available_permits())
     }
 }
 

@@ -147,7 +147,7 @@ pub(crate) fn unsupported(feature: &str) -> Problem {
     Problem::new(UNSUPPORTED, format!("{feature} are not supported by this release"))
 }
 
-fn optional_reason(reason: Option<String>) -> ApiResult<Option<String>> {
+pub(super) fn optional_reason(reason: Option<String>) -> ApiResult<Option<String>> {
     let length = reason.as_ref().map_or(0, |reason| reason.chars().count());
     if length > MAX_REASON_CHARS {
         let detail = format!(

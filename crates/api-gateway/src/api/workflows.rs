@@ -281,7 +281,7 @@ impl Api {
     /// Checks an input against its limit and the schema of the definition. Returns the input.
     async fn check_input(&self, namespace: &str, plan: &Arc<Plan>, input: Json) -> ApiResult<Json> {
         let bytes = json_bytes(&input);
-        let limit = self.limits.input_bytes;
+        let limit = self.limits().input_bytes;
         if bytes > limit {
             let detail = format!("the input has {bytes} bytes, which is over the limit of {limit} bytes");
             return Err(Problem::new(TOO_LARGE, detail));

@@ -2,6 +2,7 @@
 
 use crate::api::access_keys::AccessKeyView;
 use crate::api::audit::{self, AuditRecordView};
+use crate::api::config::{ChangeView, ConfigProcessView, ConfigVersionView, ConfigView, PendingView};
 use crate::api::definitions::DefinitionView;
 use crate::api::elections::LeaderView;
 use crate::api::locks::LockView;
@@ -57,6 +58,47 @@ pub(super) fn summary(view: SummaryView) -> wire::Workflow {
         created_at: Some(timestamp(view.created_at)),
         ended_at: view.ended_at.map(timestamp),
         ..wire::Workflow::default()
+    }
+}
+
+pub(super) fn config(view: ConfigView) -> wire::Config {
+    let change =
+        |change: ChangeView| wire::ConfigChange { setting: change.setting, apply: change.apply.to_owned() };
+    let pending = |pending: PendingView| wire::PendingSetting {
+        setting: pending.setting,
+        process: pending.process,
+        kind: pending.kind,
+        since: Some(timestamp(pending.since)),
+    };
+    let process = |process: ConfigProcessView| wire::ConfigProcess {
+        process: process.process,
+        kind: process.kind,
+        version: process.version,
+        error: process.error.unwrap_or_default(),
+    };
+    wire::Config {
+        newest: Some(wire::ConfigVersion {
+            version: view.version,
+            digest: view.digest,
+            time: view.time.map(timestamp),
+            actor: view.actor.unwrap_or_default(),
+            reason: view.reason.unwrap_or_default(),
+            settings_json: json_text(&view.settings),
+        }),
+        changes: view.changes.into_iter().map(change).collect(),
+        pending: view.pending.into_iter().map(pending).collect(),
+        processes: view.processes.into_iter().map(process).collect(),
+    }
+}
+
+pub(super) fn config_version(view: ConfigVersionView) -> wire::ConfigVersion {
+    wire::ConfigVersion {
+        version: view.version,
+        digest: view.digest,
+        time: Some(timestamp(view.time)),
+        actor: view.actor.unwrap_or_default(),
+        reason: view.reason.unwrap_or_default(),
+        settings_json: view.settings.as_ref().map(json_text).unwrap_or_default(),
     }
 }
 

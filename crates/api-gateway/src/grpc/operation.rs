@@ -63,6 +63,13 @@ operations! {
     LIST_ELECTIONS: "GET" "/elections";
     GET_LEADER: "GET" "/elections/{name}";
     STEP_DOWN: "POST" "/elections/{name}/step-down";
+    GET_CONFIG: "GET" "/config";
+    PUT_CONFIG: "PUT" "/config";
+    PATCH_CONFIG: "PATCH" "/config";
+    GET_CONFIG_SCHEMA: "GET" "/config/schema";
+    LIST_CONFIG_VERSIONS: "GET" "/config/history";
+    GET_CONFIG_VERSION: "GET" "/config/history/{version}";
+    ROLLBACK_CONFIG: "POST" "/config/rollback";
     LIST_QUEUES: "GET" "/queues";
     GET_QUEUE_SWITCH: "GET" "/queues/switch";
     SWITCH_QUEUE: "POST" "/queues/switch";

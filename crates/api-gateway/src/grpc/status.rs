@@ -51,6 +51,7 @@ fn code(problem: &Problem) -> Code {
         409 if problem.is(CONTRADICTION) => Code::InvalidArgument,
         409 => Code::FailedPrecondition,
         401 => Code::Unauthenticated,
+        412 => Code::Aborted,
         403 => Code::PermissionDenied,
         408 => Code::DeadlineExceeded,
         413 | 429 => Code::ResourceExhausted,

@@ -120,7 +120,7 @@ fn unexpected_query(without_query: &BTreeSet<(String, String)>, request: &Reques
 async fn admit(api: &Api, mut request: Request) -> Result<Request, Response> {
     let permit = match api.admission.admit_request(admission_namespace(request.headers())) {
         Ok(permit) => permit,
-        Err(problem) => return Err(refuse(request.into_body(), problem, api.limits.body_bytes).await),
+        Err(problem) => return Err(refuse(request.into_body(), problem, api.limits().body_bytes).await),
     };
     if let Some(holds) = request.extensions().get::<ResponseHolds>() {
         holds.hold_request(permit.clone());
@@ -152,7 +152,7 @@ async fn read_body(api: &Api, request: Request) -> Result<(Request, Option<BodyP
     if body.is_end_stream() {
         return Ok((Request::from_parts(parts, body), None));
     }
-    let reading = read(body, api.limits.body_bytes, MAX_DROPPED_BYTES, Some(&api.admission));
+    let reading = read(body, api.limits().body_bytes, MAX_DROPPED_BYTES, Some(&api.admission));
     match tokio::time::timeout(BODY_TIME, reading).await {
         Ok(Ok((bytes, permit))) => Ok((Request::from_parts(parts, Body::from(bytes)), permit)),
         Ok(Err(problem)) => Err(close(problem)),

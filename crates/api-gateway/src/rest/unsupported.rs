@@ -5,13 +5,8 @@ use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::any;
 
-const PATHS: &[(&str, &str)] = &[
-    ("/workflows/{id}/signals/{name}", "signals"),
-    ("/config", "dynamic settings"),
-    ("/config/{what}", "dynamic settings"),
-    ("/secrets", "secrets"),
-    ("/secrets/{name}", "secrets"),
-];
+const PATHS: &[(&str, &str)] =
+    &[("/workflows/{id}/signals/{name}", "signals"), ("/secrets", "secrets"), ("/secrets/{name}", "secrets")];
 
 pub(super) fn routes() -> Router<Api> {
     PATHS.iter().fold(Router::new(), |router, (path, feature)| {

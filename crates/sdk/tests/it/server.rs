@@ -61,6 +61,7 @@ impl Server {
             engine,
             election: Some(election),
             queues: None,
+            config: gateway::LiveConfig::new(config.clone(), None),
             changes,
             limits: gateway::limits(&config),
             admission: gateway::admission(&config),

@@ -10,6 +10,7 @@ use goconductor_saga::{
 };
 use goconductor_telemetry::trace::SpanContext;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tracing::Instrument;
 
 /// Maximum retries after conflicts. Each conflict means that another process made progress, so this many in a row
@@ -97,7 +98,7 @@ impl Engine {
     /// Returns the inputs with the largest output rejected, if the state would exceed its limit. `None` if the state
     /// is within the limit, or no input has an output: an event must never be lost for its size.
     fn without_an_output(&self, prepared: &Prepared, inputs: &[Input]) -> Option<Vec<Input>> {
-        let (bytes, limit) = (prepared.write.record.state.len(), self.settings.state_bytes);
+        let (bytes, limit) = (prepared.write.record.state.len(), self.state_bytes.load(Ordering::Relaxed));
         if bytes <= limit || !prepared.state.rules.has_state_limit() {
             return None;
         }

@@ -48,6 +48,7 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ("HttpBody", "url", url()),
         ("ReasonBody", "reason", reason()),
         ("RequiredReasonBody", "reason", required_reason()),
+        ("RollbackBody", "reason", reason()),
         ("Completion", "reason", required_reason()),
         ("Completion", "output", keywords(json!({"$ref": "#/components/schemas/Json"}))),
         ("SwitchBody", "to", keywords(json!({"enum": ["kafka", "kinesis", "nats", "rabbitmq"]}))),
@@ -86,9 +87,12 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("outcome", "audit") => keywords(json!({"enum": audit::OUTCOMES})),
         ("since" | "until", "audit") => keywords(json!({"format": "date-time", "pattern": patterns::TIME})),
         ("page_token", "workflows") => keywords(json!({"pattern": patterns::WORKFLOW_TOKEN})),
+        ("page_token", "config") => keywords(json!({"pattern": patterns::VERSION_TOKEN})),
         ("page_token", "dead letters") => keywords(json!({"pattern": patterns::DEAD_LETTER_TOKEN})),
         ("filter", _) => keywords(json!({"$ref": "#/components/schemas/Filter"})),
         ("wait", _) => keywords(json!({"pattern": patterns::DURATION})),
+        ("reason", _) => keywords(json!({"maxLength": MAX_REASON_CHARS})),
+        ("If-Match", _) => keywords(json!({"pattern": patterns::ENTITY_TAG})),
         ("by", _) => keywords(json!({"enum": CountField::NAMES})),
         ("Idempotency-Key", _) => {
             let mut keywords = header();

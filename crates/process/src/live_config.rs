@@ -1,0 +1,365 @@
+//! The configuration of a running process: its own layers, and the settings of the API as they change.
+//!
+//! Each process polls the newest version of the settings. It applies those that can change while it runs, and publishes
+//! with its membership which version it has seen and which settings wait for a restart. A version that is invalid together
+//! with the layers of a process changes nothing in that process, and is reported in the same way.
+
+use crate::process::Process;
+use goconductor_service_kit::config::{
+    Apply, Config, DynamicSettings, Invalid, apply_of, changed_settings, setting_of,
+};
+use goconductor_service_kit::telemetry;
+use goconductor_store::{AppliedConfig, ClusterStore, ConfigHistory, ConfigVersion, Error, PendingSetting};
+use goconductor_transition::clock;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Interval between polls of the newest version. A change takes effect within 2 s in every process.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Timeout of a poll. A state store that does not respond must not delay the next poll for long.
+const POLL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for which a process that can work without a state store waits for it at its start.
+const OPTIONAL_STORE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The mask of a secret. A changed secret is printed like the previous one.
+const MASK: &str = "***";
+
+type Subscriber = Box<dyn Fn(&Config) + Send + Sync>;
+type SettingFilter = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// The configuration of a running process.
+pub struct LiveConfig {
+    /// The configuration without the settings of the API.
+    base: Config,
+    /// The settings of the API with which the process started.
+    at_start: Value,
+    /// The configuration with which the process started.
+    started_with: Arc<Config>,
+    state: Mutex<State>,
+    subscribers: Mutex<Vec<Subscriber>>,
+    /// Returns whether a setting that usually needs a restart is applied without one.
+    is_applied: OnceLock<SettingFilter>,
+    /// Notified when [`view`](Self::view) changed.
+    view_changed: OnceLock<Arc<Notify>>,
+}
+
+#[derive(Debug)]
+struct State {
+    current: Arc<Config>,
+    view: AppliedConfig,
+}
+
+impl fmt::Debug for LiveConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveConfig").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl LiveConfig {
+    /// Creates the configuration of a process from its own layers and the newest settings of the API, if there are any.
+    /// Settings that are invalid together with the layers of the process are reported and not used.
+    #[must_use]
+    pub fn new(base: Config, newest: Option<ConfigVersion>) -> Arc<Self> {
+        let mut view = AppliedConfig::default();
+        let (mut current, mut at_start) = (base.clone(), json!({}));
+        if let Some(newest) = newest {
+            view.seen = newest.version;
+            match with_settings(&base, &newest) {
+                Ok(config) => {
+                    view.version = newest.version;
+                    (current, at_start) = (config, newest.change.settings);
+                }
+                Err(invalid) => view.error = Some(report(newest.version, &invalid)),
+            }
+        }
+        let current = Arc::new(current);
+        Arc::new(Self {
+            base,
+            at_start,
+            started_with: Arc::clone(&current),
+            state: Mutex::new(State { current, view }),
+            subscribers: Mutex::default(),
+            is_applied: OnceLock::new(),
+            view_changed: OnceLock::new(),
+        })
+    }
+
+    /// Reads the newest settings of a store.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the store cannot be reached.
+    pub async fn load(base: Config, store: &dyn ClusterStore) -> Result<Arc<Self>, Error> {
+        Ok(Self::new(base, ConfigHistory::of(store).newest().await?))
+    }
+
+    /// Returns the configuration without the settings of the API.
+    #[must_use]
+    pub fn base(&self) -> &Config {
+        &self.base
+    }
+
+    /// Returns the newest configuration. Settings that need a restart have their new values in it.
+    #[must_use]
+    pub fn current(&self) -> Arc<Config> {
+        Arc::clone(&self.state.lock().current)
+    }
+
+    /// Returns the configuration with which the process started.
+    #[must_use]
+    pub fn started_with(&self) -> &Config {
+        &self.started_with
+    }
+
+    /// Returns what the process publishes about its configuration.
+    #[must_use]
+    pub fn view(&self) -> AppliedConfig {
+        self.state.lock().view.clone()
+    }
+
+    /// Calls `apply` with the newest configuration, now and after each change.
+    pub fn on_change(&self, apply: impl Fn(&Config) + Send + Sync + 'static) {
+        let mut subscribers = self.subscribers.lock();
+        apply(&self.current());
+        subscribers.push(Box::new(apply));
+    }
+
+    /// Returns the time for which an ended workflow is kept, and its changes.
+    #[must_use]
+    pub fn retention(&self) -> watch::Receiver<Duration> {
+        let (sender, receiver) = watch::channel(self.current().state_store.retention);
+        self.on_change(move |config| {
+            sender.send_if_modified(|known| {
+                let new = config.state_store.retention;
+                std::mem::replace(known, new) != new
+            });
+        });
+        receiver
+    }
+
+    /// Sets the filter of settings that this process applies without a restart, although they usually need one.
+    pub fn set_applied_filter(&self, is_applied: impl Fn(&str) -> bool + Send + Sync + 'static) {
+        drop(self.is_applied.set(Box::new(is_applied)));
+    }
+
+    /// Starts to follow the settings of a store until `stop`. `view_changed` is notified when [`view`](Self::view)
+    /// changes, so that it is published at once.
+    pub fn follow(
+        self: &Arc<Self>,
+        store: Arc<dyn ClusterStore>,
+        view_changed: Arc<Notify>,
+        stop: CancellationToken,
+    ) {
+        drop(self.view_changed.set(view_changed));
+        self.on_change(|config| telemetry::set_log_level(&config.telemetry.log_level));
+        let this = Arc::clone(self);
+        let following = async move {
+            while !stop.is_cancelled() {
+                match tokio::time::timeout(POLL_TIMEOUT, this.refresh(&*store)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "poll of the configuration failed"),
+                    Err(_) => tracing::debug!("poll of the configuration timed out"),
+                }
+                // Both arms are cancel-safe: they only wait.
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(POLL_INTERVAL) => {}
+                }
+            }
+        };
+        drop(goconductor_supervisor::spawn("config", following));
+    }
+
+    /// Reads and applies the newest settings, if there are newer ones.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the store cannot be reached.
+    pub async fn refresh(&self, store: &dyn ClusterStore) -> Result<(), Error> {
+        let seen = self.state.lock().view.seen;
+        if let Some(newest) = ConfigHistory::of(store).newest_after(seen).await? {
+            self.apply(&newest);
+        }
+        Ok(())
+    }
+
+    /// Applies a version of the settings, unless a newer one is known.
+    fn apply(&self, newest: &ConfigVersion) {
+        // Held for the whole change, so that subscribers see the versions in order.
+        let subscribers = self.subscribers.lock();
+        if self.state.lock().view.seen >= newest.version {
+            return;
+        }
+        let version = newest.version;
+        match with_settings(&self.base, newest) {
+            Ok(config) => {
+                let config = Arc::new(config);
+                for subscriber in subscribers.iter() {
+                    subscriber(&config);
+                }
+                let mut state = self.state.lock();
+                let pending = self.pending(&config, &newest.change.settings, &state.view.pending);
+                state.current = config;
+                state.view = AppliedConfig { version, seen: version, pending, ..AppliedConfig::default() };
+                let pending: Vec<&str> = state.view.pending.iter().map(|each| &*each.setting).collect();
+                tracing::info!(version, ?pending, "configuration was changed by the API");
+            }
+            Err(invalid) => {
+                let error = report(version, &invalid);
+                tracing::error!(version, error, "configuration of the API was not applied");
+                let mut state = self.state.lock();
+                (state.view.seen, state.view.error) = (version, Some(error));
+            }
+        }
+        if let Some(view_changed) = self.view_changed.get() {
+            view_changed.notify_one();
+        }
+    }
+
+    /// Returns the settings whose new values take effect at a restart.
+    fn pending(&self, new: &Config, settings: &Value, known: &[PendingSetting]) -> Vec<PendingSetting> {
+        let needs_restart = |path: &String| {
+            apply_of(path) == Apply::Restart
+                && !self.is_applied.get().is_some_and(|is_applied| is_applied(path))
+                && !is_same(&self.started_with, new, path)
+        };
+        let changed = changed_settings(&self.at_start, settings);
+        let mut pending: Vec<PendingSetting> = Vec::new();
+        for setting in changed.into_iter().filter(needs_restart) {
+            let since =
+                known.iter().find(|each| each.setting == setting).map_or_else(clock::now, |each| each.since);
+            pending.push(PendingSetting { setting, since });
+        }
+        pending
+    }
+}
+
+fn with_settings(base: &Config, version: &ConfigVersion) -> Result<Config, Invalid> {
+    let settings = version.change.settings.clone();
+    base.with_dynamic(Some(DynamicSettings { version: version.version, settings }))
+}
+
+/// Returns whether a setting has the same value in two configurations.
+fn is_same(one: &Config, other: &Config, path: &str) -> bool {
+    let value = |config: &Config| {
+        config.explain().iter().find(|setting| setting.path == path).map(|setting| setting.value.clone())
+    };
+    let (ours, theirs) = (value(one), value(other));
+    // A list is not recorded by its items, and a secret is masked.
+    ours == theirs && !ours.is_some_and(|text| text.contains(MASK))
+}
+
+fn report(version: u64, invalid: &Invalid) -> String {
+    let problems: Vec<String> = invalid.problems.iter().map(ToString::to_string).collect();
+    format!("version {version} is invalid with the configuration of this process: {}", problems.join("; "))
+}
+
+/// Returns whether the settings of the API name the queue to use.
+#[must_use]
+pub fn queue_of_api(config: &Config) -> Option<&str> {
+    setting_of(&config.dynamic()?.settings, "queue.backend")?.as_str()
+}
+
+impl Process {
+    /// Reads the settings of the API, which the configuration of the process then contains. Waits until the state store
+    /// is reachable. In the meantime, the process is not ready.
+    ///
+    /// # Errors
+    /// Returns an error if the process drains before the store is reachable, or if the store cannot work.
+    pub async fn load_config(&mut self, store: Arc<dyn ClusterStore>) -> anyhow::Result<Arc<LiveConfig>> {
+        let base = self.config.clone();
+        let live =
+            self.open_with_retry("configuration", async || LiveConfig::load(base.clone(), &*store).await);
+        let live = live.await?;
+        self.add_check("configuration", &live, |_| async { Ok(()) });
+        self.config = Config::clone(&live.current());
+        Ok(live)
+    }
+
+    /// Like [`load_config`](Self::load_config), but waits only for a short time, and then goes on without settings of the
+    /// API. They are applied when the store is reachable.
+    pub async fn load_config_within_limit(&mut self, store: &dyn ClusterStore) -> Arc<LiveConfig> {
+        let loading = LiveConfig::load(self.config.clone(), store);
+        let live = match tokio::time::timeout(OPTIONAL_STORE_TIMEOUT, loading).await {
+            Ok(Ok(live)) => live,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "settings of the API were not read at the start");
+                LiveConfig::new(self.config.clone(), None)
+            }
+            Err(_) => {
+                tracing::warn!(
+                    "settings of the API were not read at the start, because the store did not respond"
+                );
+                LiveConfig::new(self.config.clone(), None)
+            }
+        };
+        self.config = Config::clone(&live.current());
+        live
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goconductor_service_kit::config::Sources;
+    use goconductor_store::ConfigChange;
+    use goconductor_store::sqlite::SqliteStore;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    async fn set(store: &SqliteStore, current: u64, settings: Value) {
+        let change = ConfigChange {
+            id: format!("change-{current}"),
+            settings,
+            digest: String::new(),
+            actor: None,
+            reason: None,
+        };
+        let added =
+            ConfigHistory::of(store).append(current, &change).await.expect("the store can be written");
+        assert_eq!(added.map(|added| added.version), Some(current + 1));
+    }
+
+    fn pending(live: &LiveConfig) -> Vec<String> {
+        live.view().pending.into_iter().map(|pending| pending.setting).collect()
+    }
+
+    #[tokio::test]
+    async fn live_settings_are_applied_and_others_are_pending_until_they_are_reverted() {
+        let store = SqliteStore::ephemeral().expect("a temporary directory can be created");
+        set(&store, 0, json!({"election": {"lease": "6s"}})).await;
+        let base = Config::load(&Sources::default()).expect("the defaults are valid");
+        let live = LiveConfig::load(base, &store).await.expect("the store can be read");
+        assert_eq!((live.view().version, pending(&live)), (1, Vec::new()));
+        let page_size = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&page_size);
+        live.on_change(move |config| seen.store(config.limits.page_size, Ordering::Relaxed));
+        assert_eq!(page_size.load(Ordering::Relaxed), 100);
+
+        let changed = json!({"election": {"lease": "8s"}, "limits": {"page_size": 7}});
+        set(&store, 1, changed.clone()).await;
+        live.refresh(&store).await.expect("the store can be read");
+        assert_eq!(page_size.load(Ordering::Relaxed), 7);
+        assert_eq!((live.view().version, pending(&live)), (2, vec!["election.lease".to_owned()]));
+        let since = live.view().pending[0].since;
+
+        set(&store, 2, json!({"limits": {"page_size": 7}, "election": {"lease": "8s", "era": 1}})).await;
+        live.refresh(&store).await.expect("the store can be read");
+        assert_eq!(pending(&live), ["election.era", "election.lease"]);
+        assert_eq!(live.view().pending[1].since, since, "a setting is pending since its first change");
+
+        // Invalid only together with the configuration of this process.
+        set(&store, 3, json!({"election": {"lease": "3s", "request_timeout": "2s"}})).await;
+        live.refresh(&store).await.expect("the store can be read");
+        let view = live.view();
+        assert_eq!((view.version, view.seen), (3, 4));
+        assert!(view.error.is_some_and(|error| error.contains("election.lease")), "the reason is reported");
+        assert_eq!(page_size.load(Ordering::Relaxed), 7);
+
+        set(&store, 4, json!({"election": {"lease": "6s"}})).await;
+        live.refresh(&store).await.expect("the store can be read");
+        assert_eq!((live.view().version, live.view().error, pending(&live)), (5, None, Vec::new()));
+        assert_eq!(page_size.load(Ordering::Relaxed), 100);
+    }
+}
