@@ -4,6 +4,7 @@ mod access;
 mod audit;
 #[cfg(feature = "bench")]
 mod bench;
+mod config;
 mod db;
 mod definition;
 mod lock;
@@ -27,6 +28,7 @@ pub(crate) use access::{AccessCommand, AccessKeyCommand, CreateKeyArgs};
 pub(crate) use audit::{AuditCommand, AuditFilterArgs, VerifyArgs};
 #[cfg(feature = "bench")]
 pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
+pub(crate) use config::{ConfigChangeArgs, ConfigCommand};
 pub(crate) use db::{DbCommand, MigrateArgs};
 pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
@@ -38,7 +40,7 @@ pub(crate) use workflow::{BulkArgs, GroupingField, ListArgs, StartArgs, Workflow
 #[command(name = "goconductor", version, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 success, 1 other failure, 2 usage error, 3 not found, 4 conflict, \
     5 not allowed, 6 server unreachable, 7 timeout, 8 invalid definition or configuration, \
-    9 `definition diff` found a difference, 10 the awaited workflow was rolled back, \
+    9 `definition diff` or `config diff` found a difference, 10 the awaited workflow was rolled back, \
     11 the awaited workflow is in error")]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -150,7 +152,7 @@ pub(crate) enum CliCommand {
     /// Manage the credentials of callers and workers
     #[command(subcommand)]
     Access(AccessCommand),
-    /// Inspect the configuration
+    /// Inspect and change the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Inspect, migrate, back up and restore the database of the state store, without a server
@@ -352,13 +354,6 @@ pub(crate) enum DlqCommand {
         #[arg(add = ArgValueCandidates::new(complete::dead_letters))]
         id: String,
     },
-}
-
-/// Commands for the configuration.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Show each setting and its origin, with secrets masked
-    Explain(SettingArgs),
 }
 
 /// Arguments of `goconductor health`.

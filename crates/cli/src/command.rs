@@ -16,7 +16,7 @@ mod service;
 mod wait;
 mod workflow;
 
-use crate::args::{Cli, CliCommand, ConfigCommand};
+use crate::args::{Cli, CliCommand};
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
 use crate::session::ServerSession;
@@ -84,7 +84,7 @@ async fn run(cli: Cli, out: &Output) -> Result {
         CliCommand::Election(command) => lock::elections(command, &ServerSession::new(global, out)?).await,
         CliCommand::Queue(command) => queue::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Access(command) => access::run(command, global, out).await,
-        CliCommand::Config(ConfigCommand::Explain(args)) => config::explain(&args, out),
+        CliCommand::Config(command) => config::run(command, || ServerSession::new(global, out), out).await,
         CliCommand::Db(command) => crate::db::run(command, out).await,
         CliCommand::Doctor(args) => crate::doctor::run(&args, out).await,
         #[cfg(feature = "bench")]

@@ -13,6 +13,7 @@
 
 mod access;
 mod audit;
+mod config;
 mod definitions;
 mod error;
 mod follow;
@@ -28,8 +29,12 @@ use std::time::Duration;
 
 pub use access::NewAccessKey;
 pub use audit::AuditListing;
+pub use config::ConfigWrite;
 pub use error::{Error, Problem, ProblemDetail};
 pub use follow::Follow;
+pub use response::config::{
+    Config, ConfigChange, ConfigHistory, ConfigProcess, ConfigVersion, PendingSetting,
+};
 pub use response::{
     AccessKey, AccessKeyPage, AppliedDefinition, AuditHead, AuditPage, AuditRecord, Count, Counts,
     CreatedAccessKey, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord, DeletedService,

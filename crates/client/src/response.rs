@@ -2,6 +2,7 @@
 
 mod access;
 mod election;
+pub(crate) mod config;
 mod queue;
 
 use serde::{Deserialize, Serialize};

@@ -11,6 +11,8 @@ use crate::error::Result;
 use crate::output::Output;
 use crate::session::ServerSession;
 
+pub(super) use show::unified;
+
 /// Runs a command for definitions. Only commands that need a server open a session.
 pub(super) async fn run(
     command: DefinitionCommand,

@@ -112,7 +112,13 @@ pub(super) async fn diff(file: &Path, session: &ServerSession) -> Result {
 }
 
 /// Returns a unified diff. It is empty if the texts are equal.
-fn unified(old: &str, new: &str, old_name: &str, new_name: &str, terminal: Terminal) -> String {
+pub(in crate::command) fn unified(
+    old: &str,
+    new: &str,
+    old_name: &str,
+    new_name: &str,
+    terminal: Terminal,
+) -> String {
     let diff = TextDiff::from_lines(old, new);
     let mut text = String::new();
     for hunk in diff.unified_diff().context_radius(CONTEXT_LINES).iter_hunks() {
