@@ -1,5 +1,6 @@
 //! The whole system as separate processes, with faults of every kind while orders run. Every saga must end correctly.
 
+mod config;
 mod pairs;
 mod switching;
 

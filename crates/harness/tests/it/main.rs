@@ -15,6 +15,7 @@ mod budgets;
 mod check;
 mod cluster;
 mod command_line;
+mod config;
 mod crash;
 mod db;
 mod elections;

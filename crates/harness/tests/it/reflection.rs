@@ -36,6 +36,7 @@ async fn reflection_lists_exactly_the_services_of_the_server() {
     let names: BTreeSet<_> = listed.service.iter().map(|service| service.name.as_str()).collect();
     let expected = [
         "goconductor.v1.AuditService",
+        "goconductor.v1.ConfigService",
         "goconductor.v1.DefinitionService",
         "goconductor.v1.ElectionService",
         "goconductor.v1.LockService",
