@@ -43,7 +43,7 @@ HOST_AND_PORT = r"^[^/@\s]+:[0-9]{1,5}$"
 
 def settings(page):
     """Returns the settings of the reference page: path, type and description."""
-    rows = re.findall(r"^\| `([A-Za-z_.]+)` \| (.+?) \| .*? \| (.+?) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Za-z_.]+)` \| (.+?) \| .*? \| [a-z]+ \| (.+?) \|$", page, re.MULTILINE)
     if len(rows) < 50:
         raise SystemExit(f"error: {REFERENCE} has only {len(rows)} settings; its tables have another form")
     return rows
