@@ -1,7 +1,8 @@
 //! Requests about the audit log.
 
-use crate::{AuditHead, AuditPage, Client, Error, Reply};
+use crate::{Client, Error, Reply};
 use reqwest::Method;
+use serde::Deserialize;
 
 /// A request for a page of the audit log. All conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,4 +41,66 @@ impl Client {
     pub async fn audit_head(&self) -> Result<Reply<AuditHead>, Error> {
         self.call(self.api(Method::GET, &["audit", "head"])).await
     }
+}
+
+/// A record of the audit log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct AuditRecord {
+    /// The number, from 1 without gaps.
+    pub seq: u64,
+    /// The time of the request.
+    pub time: String,
+    /// Identifies the record.
+    pub id: String,
+    /// The name of the caller.
+    pub actor: String,
+    /// The id of its credential.
+    pub credential: Option<String>,
+    /// The address of the peer.
+    pub source: Option<String>,
+    /// The operation, such as `workflows.cancel`, or the path of an rpc.
+    pub action: String,
+    /// The namespace of the target.
+    pub namespace: Option<String>,
+    /// The kind of the target, such as `workflow`.
+    pub target_kind: Option<String>,
+    /// The name or the id of the target.
+    pub target_name: Option<String>,
+    /// `ALLOWED`, `REFUSED` or `FAILED`.
+    pub outcome: String,
+    /// The error code of a request that was refused or failed.
+    pub code: Option<String>,
+    /// The number of equal requests that the record stands for.
+    pub count: i64,
+    /// The value before the change, as JSON text.
+    pub before: Option<String>,
+    /// The value after the change, or the parameters of the request, as JSON text.
+    pub after: Option<String>,
+    /// The trace of the request.
+    pub trace_id: Option<String>,
+    /// The hash of the record before, in hexadecimal.
+    pub prev_hash: String,
+    /// The hash of the record, in hexadecimal.
+    pub hash: String,
+}
+
+/// A page of the audit log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct AuditPage {
+    /// The records.
+    pub records: Vec<AuditRecord>,
+    /// The token of the next page. Empty on the last page.
+    pub next_page_token: String,
+}
+
+/// The last record of the audit log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct AuditHead {
+    /// The number of the record. 0 if the log is empty.
+    pub seq: u64,
+    /// The hash of the record, in hexadecimal.
+    pub hash: String,
 }

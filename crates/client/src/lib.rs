@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 pub use access::NewAccessKey;
-pub use audit::AuditListing;
+pub use audit::{AuditHead, AuditListing, AuditPage, AuditRecord};
 pub use config::ConfigWrite;
 pub use error::{Error, Problem, ProblemDetail};
 pub use follow::Follow;
@@ -36,11 +36,11 @@ pub use response::config::{
     Config, ConfigChange, ConfigHistory, ConfigProcess, ConfigVersion, PendingSetting,
 };
 pub use response::{
-    AccessKey, AccessKeyPage, AppliedDefinition, AuditHead, AuditPage, AuditRecord, Count, Counts,
-    CreatedAccessKey, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord, DeletedService,
-    ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process, ProcessList,
-    QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, ReadinessCheck, Released, ServerReadiness,
-    ServiceList, ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
+    AccessKey, AccessKeyPage, AppliedDefinition, Count, Counts, CreatedAccessKey, DeadLetter, DeadLetterPage,
+    DefinitionList, DefinitionRecord, DeletedService, ElectionList, Event, EventPage, Failure, Health,
+    Leader, Lock, LockPage, Process, ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove,
+    QueueUser, ReadinessCheck, Released, ServerReadiness, ServiceList, ServiceRecord, Status, Step,
+    SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 

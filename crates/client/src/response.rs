@@ -1,8 +1,8 @@
 //! The responses of the API. Every field that may be absent has a default, and unknown fields are ignored.
 
 mod access;
-mod election;
 pub(crate) mod config;
+mod election;
 mod queue;
 
 use serde::{Deserialize, Serialize};
@@ -370,68 +370,6 @@ pub struct DeadLetterPage {
     pub dead_letters: Vec<DeadLetter>,
     /// The token of the next page. Empty on the last page.
     pub next_page_token: String,
-}
-
-/// A record of the audit log.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct AuditRecord {
-    /// The number, from 1 without gaps.
-    pub seq: u64,
-    /// The time of the request.
-    pub time: String,
-    /// Identifies the record.
-    pub id: String,
-    /// The name of the caller.
-    pub actor: String,
-    /// The id of its credential.
-    pub credential: Option<String>,
-    /// The address of the peer.
-    pub source: Option<String>,
-    /// The operation, such as `workflows.cancel`, or the path of an rpc.
-    pub action: String,
-    /// The namespace of the target.
-    pub namespace: Option<String>,
-    /// The kind of the target, such as `workflow`.
-    pub target_kind: Option<String>,
-    /// The name or the id of the target.
-    pub target_name: Option<String>,
-    /// `ALLOWED`, `REFUSED` or `FAILED`.
-    pub outcome: String,
-    /// The error code of a request that was refused or failed.
-    pub code: Option<String>,
-    /// The number of equal requests that the record stands for.
-    pub count: i64,
-    /// The value before the change, as JSON text.
-    pub before: Option<String>,
-    /// The value after the change, or the parameters of the request, as JSON text.
-    pub after: Option<String>,
-    /// The trace of the request.
-    pub trace_id: Option<String>,
-    /// The hash of the record before, in hexadecimal.
-    pub prev_hash: String,
-    /// The hash of the record, in hexadecimal.
-    pub hash: String,
-}
-
-/// A page of the audit log.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct AuditPage {
-    /// The records.
-    pub records: Vec<AuditRecord>,
-    /// The token of the next page. Empty on the last page.
-    pub next_page_token: String,
-}
-
-/// The last record of the audit log.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct AuditHead {
-    /// The number of the record. 0 if the log is empty.
-    pub seq: u64,
-    /// The hash of the record, in hexadecimal.
-    pub hash: String,
 }
 
 /// A running process.

@@ -12,8 +12,8 @@
 //! straight into these types.
 
 mod access;
-mod audit;
 mod apply;
+mod audit;
 mod config_file;
 mod descriptions;
 mod dynamic;
@@ -46,8 +46,8 @@ use std::time::Duration;
 pub use access::{
     ALL_NAMESPACES, AccessConfig, AccessSubject, BindingConfig, is_namespace_pattern, is_role_name,
 };
-pub use audit::AuditConfig;
 pub use apply::{Apply, apply_of};
+pub use audit::AuditConfig;
 pub use descriptions::{SETTINGS, SettingRow};
 pub use dynamic::{changed_settings, merge, setting_of};
 pub use election::{ElectionBackend, ElectionConfig};
