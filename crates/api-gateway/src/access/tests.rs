@@ -12,6 +12,7 @@ use base64::Engine as _;
 use goconductor_access::AccessControl;
 use goconductor_definition::Cel;
 use goconductor_election::local::LocalElection;
+use goconductor_process::LiveConfig;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_service_kit::config::{AccessConfig, Config, Sources};
 use goconductor_service_kit::health::Readiness;
@@ -69,6 +70,7 @@ impl Fixture {
             engine: Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), Settings::default()),
             election: Some(Arc::new(LocalElection::new(1))),
             queues: None,
+            config: LiveConfig::new(config.clone(), None),
             changes,
             limits: crate::limits(&config),
             admission: crate::admission(&config),

@@ -38,7 +38,7 @@ pub(super) struct Guard {
 /// Responds to a request that passes all checks, or says which one failed. The caller is checked first.
 pub(super) async fn guarded(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let Some(gate) = &guard.api.gate else { return serve(&guard, request, next).await };
-    let limit = guard.api.limits.body_bytes;
+    let limit = guard.api.limits().body_bytes;
     let refuse = |body: Body, problem: Problem| async move {
         let mut response = refuse(body, problem, limit).await;
         restrict_browsers(response.headers_mut());
