@@ -1,6 +1,7 @@
 //! The check of credentials.
 
 use crate::cache::{AccessKeyCache, CachedKey, Lookup};
+use crate::certificates::CertificateGrants;
 use crate::credential::{Rejection, token};
 use crate::grants::Grants;
 use crate::key::{digest, split};
@@ -8,7 +9,8 @@ use crate::metrics::{self, LOOKUPS, REFUSED};
 use crate::principal::{CredentialId, Principal};
 use goconductor_saga::Timestamp;
 use goconductor_service_kit::config::{AccessConfig, AccessSubject};
-use goconductor_store::{AccessKey, AccessKeyStore, AccessScope};
+use goconductor_store::{AccessKey, AccessKeyStore};
+use goconductor_tls::Peer;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
@@ -41,6 +43,7 @@ struct State {
     store: Arc<dyn AccessKeyStore>,
     clock: fn() -> Timestamp,
     bootstrap: Option<(blake3::Hash, Arc<Principal>)>,
+    certificates: CertificateGrants,
     cache: AccessKeyCache,
     reads: Semaphore,
     /// Time at which the last answer with the revision was requested. `None` before the first answer.
@@ -57,6 +60,7 @@ impl AccessControl {
         goconductor_telemetry::describe(metrics::ALL);
         let state = Arc::new(State {
             bootstrap: config.bootstrap_key.as_ref().map(bootstrap),
+            certificates: CertificateGrants::of(&config),
             config,
             store,
             clock,
@@ -75,13 +79,21 @@ impl AccessControl {
         &self.0.config
     }
 
-    /// Returns the principal of a request with these headers. A cached key needs no round trip.
+    /// Returns the principal of a request with these headers, over a connection whose client presented the certificate of
+    /// `peer`. The certificate counts only if the request has no token. A cached key needs no round trip.
     ///
     /// # Errors
     /// Returns the [`Rejection`] of the credential. `Unavailable` and `Busy` say nothing about the credential.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Rejection> {
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Arc<Principal>, Rejection> {
         let authenticated = match token(headers) {
             Ok(token) => self.check(&token).await,
+            Err(Rejection::Missing) => {
+                peer.and_then(|peer| self.0.certificates.principal(peer)).ok_or(Rejection::Missing)
+            }
             Err(rejection) => Err(rejection),
         };
         authenticated.inspect_err(|rejection| REFUSED.with([rejection.reason().into()]).increment(1))
@@ -115,7 +127,7 @@ impl AccessControl {
     }
 
     /// Completes when the credential of a principal has expired or was revoked. Does not complete while the store does not
-    /// respond, unless the credential expires.
+    /// respond, unless the credential expires. Does not complete for a certificate: the listener ends its connection.
     pub async fn ended(&self, principal: Arc<Principal>) {
         let mut revision = self.0.revision.subscribe();
         loop {
@@ -193,12 +205,7 @@ impl State {
         let mut grants = Grants::of_scope(&key.scope, &self.config);
         let subject = AccessSubject::Key(key.id.clone());
         for binding in self.config.bindings.values().filter(|binding| binding.subjects.contains(&subject)) {
-            let scope = AccessScope {
-                roles: binding.roles.clone(),
-                namespaces: binding.namespaces.clone(),
-                services: binding.services.clone(),
-            };
-            grants.extend(Grants::of_scope(&scope, &self.config));
+            grants.extend(Grants::of_binding(binding, &self.config));
         }
         let principal =
             Principal { actor: credential.to_string(), credential, grants, expires_at: key.expires_at };

@@ -1,6 +1,6 @@
 //! The rights of a principal, by namespace.
 
-use goconductor_service_kit::config::{ALL_NAMESPACES, AccessConfig};
+use goconductor_service_kit::config::{ALL_NAMESPACES, AccessConfig, BindingConfig};
 use goconductor_service_kit::permission::{Permission, PermissionSet, Reach};
 use goconductor_store::AccessScope;
 use std::collections::BTreeSet;
@@ -49,6 +49,13 @@ impl Grants {
         let services = (!scope.services.is_empty()).then(|| scope.services.iter().cloned().collect());
         let namespaces = (!is_all).then(|| scope.namespaces.iter().cloned().collect());
         Self(vec![Grant { namespaces, services, permissions }])
+    }
+
+    /// Returns the grants of a binding to each of its subjects.
+    #[must_use]
+    pub fn of_binding(binding: &BindingConfig, config: &AccessConfig) -> Self {
+        let BindingConfig { subjects: _, roles, namespaces, services } = binding.clone();
+        Self::of_scope(&AccessScope { roles, namespaces, services }, config)
     }
 
     /// Adds the grants of another value.

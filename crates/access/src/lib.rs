@@ -1,6 +1,6 @@
 //! Authentication and authorisation of the callers of the API and of workers.
 //!
-//! [`AccessControl`] turns the credential of a request into a [`Principal`]. A principal has [`Grants`], which say what it
+//! [`AccessControl`] turns the credential of a request, or the client certificate of its connection, into a [`Principal`]. A principal has [`Grants`], which say what it
 //! may do in which namespace. [`IssuedKey`] is a new access key.
 //!
 //! The crate deliberately does not know the routes: the gateway has one table of rules for them. It keeps no secret: the
@@ -10,6 +10,7 @@
 //! A request with a cached key needs no round trip. A credential is never part of a message, a log line or `Debug`.
 
 mod cache;
+mod certificates;
 mod control;
 mod credential;
 mod ending_body;

@@ -11,6 +11,8 @@ pub enum CredentialId {
     Key(String),
     /// The bootstrap key of the configuration.
     Bootstrap,
+    /// A client certificate, by one of its URIs.
+    Certificate(String),
 }
 
 impl fmt::Display for CredentialId {
@@ -18,6 +20,7 @@ impl fmt::Display for CredentialId {
         match self {
             Self::Key(id) => write!(f, "key:{id}"),
             Self::Bootstrap => f.write_str("key:bootstrap"),
+            Self::Certificate(uri) => write!(f, "cert:{uri}"),
         }
     }
 }
@@ -25,7 +28,7 @@ impl fmt::Display for CredentialId {
 /// An authenticated caller.
 #[derive(Debug, Clone)]
 pub struct Principal {
-    /// The name that the history records, such as `key:0123456789abcdef`.
+    /// The name that the history records, such as `key:0123456789abcdef` or `cert:spiffe://shop/operator`.
     pub actor: String,
     /// The credential.
     pub credential: CredentialId,

@@ -4,6 +4,8 @@ mod access;
 mod audit;
 #[cfg(feature = "bench")]
 mod bench;
+#[cfg(feature = "certs")]
+mod certs;
 mod config;
 mod db;
 mod definition;
@@ -13,8 +15,8 @@ mod workflow;
 
 use crate::complete;
 use crate::defaults::{
-    DEFAULT_NAMESPACE, DEFAULT_SERVER, NAMESPACE_VARIABLE, SERVER_VARIABLE, TOKEN_FILE_VARIABLE,
-    TOKEN_VARIABLE,
+    CA_VARIABLE, CERT_VARIABLE, DEFAULT_NAMESPACE, DEFAULT_SERVER, KEY_VARIABLE, NAMESPACE_VARIABLE,
+    SERVER_VARIABLE, TOKEN_FILE_VARIABLE, TOKEN_VARIABLE,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCandidates, Shell};
@@ -28,6 +30,8 @@ pub(crate) use access::{AccessCommand, AccessKeyCommand, CreateKeyArgs};
 pub(crate) use audit::{AuditCommand, AuditFilterArgs, VerifyArgs};
 #[cfg(feature = "bench")]
 pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
+#[cfg(feature = "certs")]
+pub(crate) use certs::{AuthorityChange, CertsCommand, CertsCreateArgs, CertsRenewArgs};
 pub(crate) use config::{ConfigChangeArgs, ConfigCommand};
 pub(crate) use db::{DbCommand, MigrateArgs};
 pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
@@ -68,6 +72,18 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, env = TOKEN_FILE_VARIABLE, value_name = "FILE")]
     #[arg(help_heading = "Global options")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Authorities that signed the certificate of the server, in PEM form (default: those of this machine)
+    #[arg(long, global = true, env = CA_VARIABLE, value_name = "FILE", hide_env_values = true)]
+    #[arg(help_heading = "Global options")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Client certificate, in PEM form
+    #[arg(long, global = true, env = CERT_VARIABLE, value_name = "FILE", hide_env_values = true)]
+    #[arg(help_heading = "Global options", requires = "client_key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Private key of the client certificate, in PEM form
+    #[arg(long = "key", global = true, env = KEY_VARIABLE, value_name = "FILE", hide_env_values = true)]
+    #[arg(help_heading = "Global options", requires = "cert")]
+    pub(crate) client_key: Option<PathBuf>,
     /// Output format of data
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     #[arg(help_heading = "Global options")]
@@ -155,6 +171,10 @@ pub(crate) enum CliCommand {
     /// Inspect and change the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Create and renew certificates to try out TLS with
+    #[cfg(feature = "certs")]
+    #[command(subcommand)]
+    Certs(CertsCommand),
     /// Inspect, migrate, back up and restore the database of the state store, without a server
     #[command(subcommand)]
     Db(DbCommand),

@@ -51,6 +51,8 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
         | CliCommand::Explain { .. }
         | CliCommand::Completion { .. }
         | CliCommand::Version => tokio::runtime::Builder::new_current_thread(),
+        #[cfg(feature = "certs")]
+        CliCommand::Certs(_) => tokio::runtime::Builder::new_current_thread(),
         #[cfg(feature = "bench")]
         CliCommand::BenchParticipants(_) => tokio::runtime::Builder::new_current_thread(),
     };
@@ -85,6 +87,8 @@ async fn run(cli: Cli, out: &Output) -> Result {
         CliCommand::Queue(command) => queue::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Access(command) => access::run(command, global, out).await,
         CliCommand::Config(command) => config::run(command, || ServerSession::new(global, out), out).await,
+        #[cfg(feature = "certs")]
+        CliCommand::Certs(command) => crate::certs::run(command, out),
         CliCommand::Db(command) => crate::db::run(command, out).await,
         CliCommand::Doctor(args) => crate::doctor::run(&args, out).await,
         #[cfg(feature = "bench")]
@@ -93,7 +97,7 @@ async fn run(cli: Cli, out: &Output) -> Result {
         CliCommand::Bench { .. } => Err(no_bench()),
         #[cfg(feature = "bench")]
         CliCommand::BenchParticipants(args) => bench::participants(&args).await,
-        CliCommand::Health(args) => health::run(&args, &ServerSession::new(global, out)?).await,
+        CliCommand::Health(args) => health::run(&args, &ServerSession::of_any_process(global, out)?).await,
         CliCommand::Explain { code } => explain::run(code.as_deref(), out),
         CliCommand::Completion { shell } => completion::run(shell, out),
         CliCommand::Version => version(out),

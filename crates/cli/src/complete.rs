@@ -3,13 +3,15 @@
 //! The server is that of `GOCONDUCTOR_SERVER` or of the command line. An error has no candidates and no message, because a
 //! message would destroy the prompt.
 
+use crate::connect;
 use crate::defaults::{
-    DEFAULT_NAMESPACE, DEFAULT_SERVER, NAMESPACE_VARIABLE, SERVER_VARIABLE, TOKEN_FILE_VARIABLE,
-    TOKEN_VARIABLE,
+    CA_VARIABLE, CERT_VARIABLE, DEFAULT_NAMESPACE, DEFAULT_SERVER, KEY_VARIABLE, NAMESPACE_VARIABLE,
+    SERVER_VARIABLE, TOKEN_FILE_VARIABLE, TOKEN_VARIABLE,
 };
 use clap_complete::CompletionCandidate;
 use goconductor_api_gateway::pages::PAGES;
 use goconductor_client::{Client, Error, Listing, Workflow};
+use goconductor_tls::TlsFiles;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -128,11 +130,20 @@ fn ask(question: impl AsyncFnOnce(Client) -> Candidates) -> Vec<CompletionCandid
         let file = || option_of(&words, "--token-file").or_else(|| variable(TOKEN_FILE_VARIABLE));
         token.or_else(|| std::fs::read_to_string(file()?).ok())
     };
-    let client = Client::new(&server, &namespace).and_then(|client| match token() {
-        Some(token) => client.with_token(&token),
-        None => Ok(client),
+    let file = |option: &str, variable: &str| {
+        option_of(&words, option).map(Into::into).or_else(|| std::env::var_os(variable).map(Into::into))
+    };
+    let files = TlsFiles {
+        ca_file: file("--ca", CA_VARIABLE),
+        certificate_file: file("--cert", CERT_VARIABLE),
+        key_file: file("--key", KEY_VARIABLE),
+    };
+    let client = connect::client(&server, &namespace, files, |tls| tls).ok();
+    let client = client.and_then(|client| match token() {
+        Some(token) => client.with_token(&token).ok(),
+        None => Some(client),
     });
-    let (Ok(client), Ok(runtime)) =
+    let (Some(client), Ok(runtime)) =
         (client, tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build())
     else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Variables and defaults of the options that name the server.
+//! Variables and defaults of the options that name the server and its certificates.
 
 /// The variable and the default of `--server`.
 pub(crate) const SERVER_VARIABLE: &str = "GOCONDUCTOR_SERVER";
@@ -9,3 +9,7 @@ pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 /// The variables of `--access-token` and `--token-file`.
 pub(crate) const TOKEN_VARIABLE: &str = "GOCONDUCTOR_TOKEN";
 pub(crate) const TOKEN_FILE_VARIABLE: &str = "GOCONDUCTOR_TOKEN_FILE";
+/// The variables of `--ca`, `--cert` and `--key`.
+pub(crate) const CA_VARIABLE: &str = "GOCONDUCTOR_CA";
+pub(crate) const CERT_VARIABLE: &str = "GOCONDUCTOR_CERT";
+pub(crate) const KEY_VARIABLE: &str = "GOCONDUCTOR_KEY";

@@ -46,7 +46,9 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     log::report_panics();
     config.warn_about_ignored_variables();
     // Bind before the database is opened: an address in use is the most frequent mistake.
-    let listeners = Listeners::bind(&config.listen, &config).await?;
+    let tls = goconductor_process::load_tls(&config).map_err(anyhow::Error::from)?;
+    let is_secure = tls.is_some();
+    let listeners = Listeners::bind(&config.listen, &config).await?.with_tls(tls);
     let address = listeners.local_addr().context("failed to read the local address")?;
     let drain = Drain::new();
     // Before the database is opened, because a migration of its schema can take longer than a start may take.
@@ -77,7 +79,9 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
         let services =
             DevServices::start(&live, instance, backend, metrics, &args, address, drain.clone()).await?;
         drop(started.set(services.gateway.readiness.clone()));
-        print_banner(&config.listen.with_port(address.port()).to_string(), &config, &args);
+        let scheme = if is_secure { "https" } else { "http" };
+        let url = format!("{scheme}://{}", config.listen.with_port(address.port()));
+        print_banner(&url, &config, &args);
         services.serve(listeners).await
     });
     let served = until_failure(&drain, server).await;
@@ -261,9 +265,9 @@ fn executor_settings(config: &Config, identity: String) -> goconductor_saga_exec
     }
 }
 
-fn print_banner(address: &str, config: &Config, args: &DevArgs) {
+fn print_banner(url: &str, config: &Config, args: &DevArgs) {
     log::print(&format!("GoConductor {} is ready", env!("CARGO_PKG_VERSION")));
-    log::print(&format!("  console and API  http://{address}/"));
+    log::print(&format!("  console and API  {url}/"));
     let data = match location(config, args) {
         DatabaseLocation::SqliteEphemeral => "in memory, lost on exit".to_owned(),
         DatabaseLocation::Sqlite(file) | DatabaseLocation::SqliteReadOnly(file) => file.display().to_string(),
@@ -273,7 +277,6 @@ fn print_banner(address: &str, config: &Config, args: &DevArgs) {
     };
     log::print(&format!("  data             {data}"));
     if args.demo {
-        let url = format!("http://{address}");
         let server = if url == DEFAULT_SERVER { String::new() } else { format!(" --server {url}") };
         log::print(&format!(
             "  try              goconductor workflow start order-processing{server} --wait --input \\"

@@ -5,8 +5,11 @@
 //! need. The command deliberately makes no decision about a workflow: only the server does.
 
 mod args;
+#[cfg(feature = "certs")]
+mod certs;
 mod command;
 mod complete;
+mod connect;
 mod db;
 mod defaults;
 mod demo;

@@ -1,9 +1,11 @@
 //! The connection of a command to a server.
 
 use crate::args::{AccessToken, GlobalArgs};
+use crate::connect::client;
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
 use goconductor_client::Client;
+use goconductor_tls::{ClientTls, TlsFiles};
 use secrecy::{ExposeSecret, SecretString};
 
 /// A client of the server and the output of the command.
@@ -18,7 +20,21 @@ pub(crate) struct ServerSession {
 impl ServerSession {
     /// Creates a session for the server and the namespace of the command line. It connects with the first request.
     pub(crate) fn new(global: &GlobalArgs, out: &Output) -> Result<Self> {
-        let client = Client::new(&global.server, &global.namespace)?;
+        Self::of(global, out, |tls| tls)
+    }
+
+    /// Creates a session for a process with any role. Only the health of a process that is no gateway can be read.
+    pub(crate) fn of_any_process(global: &GlobalArgs, out: &Output) -> Result<Self> {
+        Self::of(global, out, ClientTls::of_any_role)
+    }
+
+    fn of(global: &GlobalArgs, out: &Output, adapt: fn(ClientTls) -> ClientTls) -> Result<Self> {
+        let files = TlsFiles {
+            ca_file: global.ca.clone(),
+            certificate_file: global.cert.clone(),
+            key_file: global.client_key.clone(),
+        };
+        let client = client(&global.server, &global.namespace, files, adapt)?;
         let client = match token(global)? {
             Some(token) => client.with_token(token.expose_secret())?,
             None => client,

@@ -23,6 +23,7 @@ mod response;
 mod services;
 mod workflows;
 
+use goconductor_tls::{ClientTls, PeerRole, TlsFiles};
 use reqwest::{Method, RequestBuilder, Response, Url, header};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -50,6 +51,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The timeout of a request that is no long poll. The slowest is a page of a large list.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The protocol that is negotiated over TLS.
+const HTTP1: &[u8] = b"http/1.1";
+
 /// The header that selects the namespace.
 const NAMESPACE: &str = "goconductor-namespace";
 
@@ -61,6 +65,7 @@ pub struct Client {
     /// The base address for messages, without a password.
     address: String,
     namespace: String,
+    tls: Option<ClientTls>,
     /// The value of the header `Authorization`, which is marked as sensitive.
     authorization: Option<header::HeaderValue>,
 }
@@ -75,11 +80,26 @@ pub struct Reply<T> {
 }
 
 impl Client {
-    /// Creates a client of `namespace` at a server such as `http://127.0.0.1:8470`. It sends no request yet.
+    /// Creates a client of `namespace` at a server such as `http://127.0.0.1:8470`. A server with `https` is verified by the
+    /// authorities that this machine trusts. Sends no request.
     ///
     /// # Errors
     /// Returns [`Error::Address`] if `base_url` or `namespace` is invalid.
     pub fn new(base_url: &str, namespace: &str) -> Result<Self, Error> {
+        let is_secure = base_url.starts_with("https://");
+        let tls = is_secure.then(|| ClientTls::load(TlsFiles::default(), "tls", PeerRole::ApiGateway));
+        let tls = tls
+            .transpose()
+            .map_err(|error| Error::Address { text: base_url.to_owned(), reason: error.to_string() })?;
+        Self::with_tls(base_url, namespace, tls)
+    }
+
+    /// Creates a client like [`new`](Self::new), which verifies a server with `https` by `tls` and presents the certificate
+    /// of `tls`. A server with `http` is refused if `tls` is not `None`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Address`] if `base_url` or `namespace` is invalid, or if the scheme does not fit `tls`.
+    pub fn with_tls(base_url: &str, namespace: &str, tls: Option<ClientTls>) -> Result<Self, Error> {
         let invalid_text =
             |text: &str, reason: &str| Error::Address { text: text.to_owned(), reason: reason.to_owned() };
         let base = Url::parse(base_url).map_err(|_| {
@@ -87,8 +107,10 @@ impl Client {
         })?;
         let address = without_password(&base);
         let invalid = |reason: &str| invalid_text(&address, reason);
-        if base.scheme() != "http" {
-            return Err(invalid("the scheme must be http://"));
+        match (base.scheme(), &tls) {
+            ("http", None) | ("https", Some(_)) => {}
+            ("http", Some(_)) => return Err(invalid("a server with certificates requires https://")),
+            (_, _) => return Err(invalid("the scheme must be http:// or https://")),
         }
         if base.cannot_be_a_base() || base.host_str().is_none() {
             return Err(invalid("the host is missing"));
@@ -96,8 +118,15 @@ impl Client {
         if header::HeaderValue::from_str(namespace).is_err() {
             return Err(invalid("the namespace contains characters that a header cannot contain"));
         }
-        let http = connections(&base, None).map_err(|error| invalid(&error.to_string()))?;
-        Ok(Self { http, base, address, namespace: namespace.to_owned(), authorization: None })
+        let tls = tls.map(ClientTls::or_by_name);
+        let http = connections(&base, tls.as_ref(), None).map_err(|reason| invalid(&reason))?;
+        Ok(Self { http, base, address, namespace: namespace.to_owned(), tls, authorization: None })
+    }
+
+    /// Returns the TLS of the connections. Returns `None` for a server without TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&ClientTls> {
+        self.tls.as_ref()
     }
 
     /// Sends an access key, or a token of the identity provider, with each request.
@@ -109,8 +138,8 @@ impl Client {
         let mut value = header::HeaderValue::from_str(&format!("Bearer {}", token.trim()))
             .map_err(|_| invalid("the token contains characters that a header cannot contain"))?;
         value.set_sensitive(true);
-        let http =
-            connections(&self.base, Some(value.clone())).map_err(|error| invalid(&error.to_string()))?;
+        let http = connections(&self.base, self.tls.as_ref(), Some(value.clone()))
+            .map_err(|reason| invalid(&reason))?;
         Ok(Self { http, authorization: Some(value), ..self })
     }
 
@@ -234,15 +263,30 @@ impl Client {
     }
 }
 
-/// Creates the connections to a server. `authorization` is sent with each request.
+/// Creates the connections to a server. `authorization` is sent with each request. The client always gets a configuration
+/// of TLS, because the library would look for one in the process.
 fn connections(
     base: &Url,
+    tls: Option<&ClientTls>,
     authorization: Option<header::HeaderValue>,
-) -> Result<reqwest::Client, reqwest::Error> {
+) -> Result<reqwest::Client, String> {
     let headers = authorization.into_iter().map(|value| (header::AUTHORIZATION, value)).collect();
-    let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).default_headers(headers);
-    // A proxy cannot reach the loopback interface of this machine.
-    if is_loopback(base) { builder.no_proxy().build() } else { builder.build() }
+    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).default_headers(headers);
+    if is_loopback(base) {
+        // A proxy cannot reach the loopback interface of this machine.
+        builder = builder.no_proxy();
+    }
+    let builder = match tls {
+        Some(tls) => {
+            let config = tls.config(&[HTTP1]).map_err(|error| error.to_string())?;
+            builder.https_only(true).tls_backend_preconfigured(config)
+        }
+        None => {
+            let config = goconductor_tls::no_servers().map_err(|error| error.to_string())?;
+            builder.tls_backend_preconfigured(config)
+        }
+    };
+    builder.build().map_err(|error| error.to_string())
 }
 
 /// Returns the message of the last error of a chain, which is that of the operating system.
@@ -293,8 +337,7 @@ mod tests {
     fn password_of_an_address_is_masked_in_messages() {
         let client = Client::new("http://operator:secret@127.0.0.1:8470/", "default").unwrap();
         assert_eq!(client.address(), "http://operator:***@127.0.0.1:8470");
-        let refused =
-            Client::new("https://operator:secret@127.0.0.1:8470", "default").unwrap_err().to_string();
+        let refused = Client::new("ftp://operator:secret@127.0.0.1:8470", "default").unwrap_err().to_string();
         assert!(refused.contains("scheme") && !refused.contains("secret"), "{refused}");
         assert_eq!(Client::new("http://[::1]:8470", "default").unwrap().address(), "http://[::1]:8470");
     }

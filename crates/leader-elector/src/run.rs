@@ -3,7 +3,7 @@
 use crate::{LeaderElector, service};
 use axum::Router;
 use goconductor_election::Election;
-use goconductor_process::{Host, MembershipLease, Process};
+use goconductor_process::{Host, MembershipLease, Process, guard};
 use goconductor_store::ProcessInfo;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -28,7 +28,7 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
     });
     let elector: Arc<dyn Election> = Arc::new(LeaderElector::new(backend));
     let router: Router = Routes::new(service(elector, process.drain.token())).into_axum_router();
-    host.open(router);
+    host.open(guard(router, process.tls.as_ref()));
     let membership = store.zip(live).map(|(store, live)| {
         let info_changed: Arc<Notify> = Arc::default();
         live.follow(store.clone(), Arc::clone(&info_changed), process.drain.token());

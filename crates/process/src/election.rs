@@ -9,8 +9,9 @@ use crate::process::Process;
 use anyhow::Context;
 use async_trait::async_trait;
 use goconductor_election::{Election, EraElection, Error, Leader, Leadership};
-use goconductor_remote::{Endpoints, RemoteElection};
+use goconductor_remote::RemoteElection;
 use goconductor_service_kit::config::{Config, ElectionBackend};
+use goconductor_tls::PeerRole;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
@@ -24,7 +25,8 @@ impl Process {
         if config.electors.is_empty() {
             return self.backend_election().await;
         }
-        let endpoints = Endpoints::new(&config.electors).context("election.electors")?;
+        let endpoints =
+            self.endpoints(&config.electors, PeerRole::LeaderElector).context("election.electors")?;
         let electors = RemoteElection::new(endpoints);
         let knows_backend = match config.backend {
             ElectionBackend::Local => false,

@@ -17,6 +17,7 @@ use axum::routing::get;
 use goconductor_service_kit::config::ListenAddress;
 use goconductor_service_kit::health::{Readiness, ReadinessReport};
 use goconductor_service_kit::telemetry::Metrics;
+use goconductor_tls::Peer;
 use serde_json::json;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -46,6 +47,8 @@ struct Surface {
     service: Arc<OnceLock<Router>>,
     /// Whether the service checks who reads the metrics, and therefore serves them.
     has_own_metrics: bool,
+    /// Whether metrics are shown only to a peer with a certificate.
+    guards_metrics: bool,
 }
 
 impl Host {
@@ -71,7 +74,7 @@ impl Host {
         address: &ListenAddress,
         has_own_metrics: bool,
     ) -> anyhow::Result<Self> {
-        let listeners = Listeners::bind(address, &process.config).await?;
+        let listeners = Listeners::bind(address, &process.config).await?.with_tls(process.tls.clone());
         let address = listeners.local_addr().context("failed to read the local address")?;
         let service: Arc<OnceLock<Router>> = Arc::default();
         let surface = Surface {
@@ -80,6 +83,7 @@ impl Host {
             draining: process.drain.token(),
             service: Arc::clone(&service),
             has_own_metrics,
+            guards_metrics: process.tls.is_some(),
         };
         let closing = CancellationToken::new();
         let max = usize::try_from(process.config.limits.connections).unwrap_or(usize::MAX);
@@ -92,7 +96,8 @@ impl Host {
             let surface = surface.clone();
             async move { surface.check().await }
         });
-        tracing::info!(%address, service = process.name, "service started to listen");
+        let tls = process.tls.is_some();
+        tracing::info!(%address, tls, service = process.name, "service started to listen");
         let advertised = advertised_address(&process.config, address);
         Ok(Self { advertised, service, closing, serving })
     }
@@ -168,6 +173,11 @@ async fn readyz(State(surface): State<Surface>) -> Response {
 async fn metrics(State(surface): State<Surface>, request: Request) -> Response {
     if surface.has_own_metrics {
         return forward(State(surface), request).await;
+    }
+    let peer = request.extensions().get::<Peer>();
+    if surface.guards_metrics && peer.is_none_or(|peer| peer.roles().is_empty()) {
+        let detail = "metrics require a client certificate with a role, such as operator (GC3031)";
+        return (StatusCode::FORBIDDEN, detail).into_response();
     }
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let (kind, text) = surface.metrics.respond(accept);

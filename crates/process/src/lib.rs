@@ -2,7 +2,7 @@
 //!
 //! - [`main`] reads the arguments and the configuration, and runs a service until a signal.
 //! - [`Process`] has what every service needs: configuration, metrics, readiness and drain.
-//! - [`Host`] is the port of the service.
+//! - [`Host`] is the port of the service. [`guard`] checks the roles of its callers.
 //! - [`Backends`] are the store, the queue and the engine, as configured.
 //! - [`LiveConfig`] is the configuration of the process while the API changes it, and [`probe`] connects to what a
 //!   configuration names.
@@ -20,9 +20,11 @@
 mod advertised;
 mod arguments;
 mod backends;
+mod connection;
 mod election;
 mod file_limit;
 mod host;
+mod internal_methods;
 #[cfg(feature = "kinesis")]
 mod leases;
 mod listener;
@@ -41,12 +43,13 @@ mod systemd;
 pub use advertised::advertised_address;
 pub use backends::{Backends, database_location, open_database, schema_policy};
 pub use host::Host;
+pub use internal_methods::{check_worker, guard};
 pub use listener::{LimitedConnection, LimitedListener};
 pub use listeners::Listeners;
 pub use live_config::{LiveConfig, queue_of_api};
 pub use membership::MembershipLease;
 pub use probe::{ProbeFailure, probe};
-pub use process::Process;
+pub use process::{Process, load_tls};
 pub use run::{chain, main, until_failure};
 pub use serve::{ResponseHold, serve};
 pub use start_rules::current as current_start_rules;

@@ -3,6 +3,7 @@
 
 use crate::listeners::Listeners;
 use crate::{file_limit, metrics};
+use goconductor_tls::TlsIdentity;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -49,6 +50,11 @@ impl LimitedListener {
         Self { listeners: listeners.into(), permits, max, warned_at: None }
     }
 
+    /// Returns the TLS of the listener. `None` means that its connections are not encrypted.
+    pub(crate) fn tls(&self) -> Option<&TlsIdentity> {
+        self.listeners.tls()
+    }
+
     /// Accepts the next connection within the limit. Refuses connections beyond it. Cancel-safe.
     pub async fn next(&mut self) -> (LimitedConnection, SocketAddr) {
         loop {
@@ -80,6 +86,15 @@ impl LimitedListener {
                 }
             }
         }
+    }
+}
+
+impl LimitedConnection {
+    /// Waits for the first byte, which stays unread. Returns `None` if the peer closes the connection before.
+    pub(crate) async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        let count = self.stream.peek(&mut first).await?;
+        Ok(first.first().copied().filter(|_| count > 0))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use goconductor_service_kit::config::{Config, ListenAddress};
+use goconductor_tls::TlsIdentity;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{self, Poll};
@@ -17,11 +18,12 @@ pub struct Listeners {
     others: Vec<TcpListener>,
     /// The number of connections that were accepted. It selects the socket that is polled first.
     accepted: usize,
+    tls: Option<TlsIdentity>,
 }
 
 impl From<TcpListener> for Listeners {
     fn from(listener: TcpListener) -> Self {
-        Self { first: listener, others: Vec::new(), accepted: 0 }
+        Self { first: listener, others: Vec::new(), accepted: 0, tls: None }
     }
 }
 
@@ -38,6 +40,19 @@ impl Listeners {
         let resolved = resolved.with_context(|| format!("failed to resolve {address}; {ADVICE}"))?;
         config.check_resolved(address, &resolved)?;
         bind_all(&resolved).await.with_context(|| format!("failed to bind {address}; {ADVICE}"))
+    }
+
+    /// Encrypts the connections, if `tls` is not `None`.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<TlsIdentity>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Returns the TLS of the connections.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsIdentity> {
+        self.tls.as_ref()
     }
 
     /// Returns the first local address. The others differ only in their IP address.
@@ -127,7 +142,7 @@ async fn bind_once(addresses: &[SocketAddr]) -> io::Result<Listeners> {
     }
     let mut bound = bound.into_iter();
     let first = bound.next().ok_or(missing)?;
-    Ok(Listeners { first, others: bound.collect(), accepted: 0 })
+    Ok(Listeners { first, others: bound.collect(), accepted: 0, tls: None })
 }
 
 /// Returns whether this machine does not have the address, or not its family.

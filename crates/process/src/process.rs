@@ -2,11 +2,12 @@
 
 use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
-use goconductor_remote::{Endpoints, RemoteStore};
-use goconductor_service_kit::config::Config;
+use goconductor_remote::{Endpoints, InvalidEndpoint, RemoteStore};
+use goconductor_service_kit::config::{Config, TlsConfig};
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::{self, Identity, Metrics};
+use goconductor_tls::{PeerRole, TlsIdentity};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,13 +29,16 @@ pub struct Process {
     pub readiness: Readiness,
     /// The graceful shutdown.
     pub drain: Drain,
+    /// The certificate of the process. `None` means that connections between processes are not encrypted.
+    pub tls: Option<TlsIdentity>,
 }
 
 impl Process {
     /// Starts a process: its log, its metrics and its signal handlers. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// Returns an error if the log filter is not valid, or if the signal handlers cannot be installed.
+    /// Returns an error if the log filter is not valid, if a certificate cannot be used, or if the signal handlers cannot
+    /// be installed.
     pub fn start(name: &'static str, config: Config) -> anyhow::Result<Self> {
         let instance = format!("{name}-{}", uuid::Uuid::now_v7().simple());
         let metrics = telemetry::init(&config.telemetry, Identity { service: name, instance: &instance })?;
@@ -44,7 +48,16 @@ impl Process {
         drain.on_signals(config.shutdown_limit()).context("failed to install signal handlers")?;
         let readiness = Readiness::new();
         drop(goconductor_supervisor::spawn("readiness", readiness.clone().record_loop()));
-        Ok(Self { name, instance, config, metrics, readiness, drain })
+        let tls = load_tls(&config)?;
+        Ok(Self { name, instance, config, metrics, readiness, drain, tls })
+    }
+
+    /// Returns the endpoints of processes with a role.
+    ///
+    /// # Errors
+    /// Returns an error if an address is not valid.
+    pub(crate) fn endpoints(&self, urls: &[String], role: PeerRole) -> Result<Endpoints, InvalidEndpoint> {
+        Endpoints::with_tls(urls, self.tls.as_ref().map(|tls| tls.client(role)).as_ref())
     }
 
     /// Returns a client of the configured state-store processes. Returns `None` if none are configured. Must be called
@@ -57,7 +70,8 @@ impl Process {
         if endpoints.is_empty() {
             return Ok(None);
         }
-        Ok(Some(RemoteStore::new(Endpoints::new(endpoints).context("state_store.endpoints")?)))
+        let endpoints = self.endpoints(endpoints, PeerRole::StateStore).context("state_store.endpoints")?;
+        Ok(Some(RemoteStore::new(endpoints)))
     }
 
     /// Opens a backend, and retries until it is reachable. In the meantime, readiness reports the error.
@@ -111,4 +125,16 @@ impl Process {
         let target = Arc::clone(target);
         self.readiness.add(name, move || check(Arc::clone(&target)));
     }
+}
+
+/// Loads the configured certificate and authorities, and follows their files. Returns `None` without the section `tls`. Must
+/// be called within a Tokio runtime.
+///
+/// # Errors
+/// Returns an error if a file cannot be used.
+pub fn load_tls(config: &Config) -> Result<Option<TlsIdentity>, goconductor_tls::Error> {
+    let Some(TlsConfig { files, trust_domain }) = &config.tls else { return Ok(None) };
+    let tls = TlsIdentity::load(files.clone(), "tls", Some(trust_domain.clone()))?;
+    drop(goconductor_supervisor::spawn("certificates", tls.clone().follow()));
+    Ok(Some(tls))
 }

@@ -118,5 +118,6 @@ fn is_about_configuration(cause: &(dyn std::error::Error + 'static)) -> bool {
     let of_queue = cause
         .downcast_ref::<goconductor_queue::Error>()
         .is_some_and(|error| error.kind() == goconductor_queue::ErrorKind::Configuration);
-    of_store || of_election || of_queue || cause.is::<Invalid>()
+    let of_tls = cause.is::<goconductor_tls::Error>();
+    of_store || of_election || of_queue || of_tls || cause.is::<Invalid>()
 }

@@ -6,18 +6,22 @@
 
 mod activity;
 mod response;
+mod session;
 
-use crate::listener::{LimitedConnection, LimitedListener};
+use crate::connection::{AcceptedConnection, establish};
+use crate::listener::LimitedListener;
 use crate::metrics;
 use activity::{Activity, ActivityStatus};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, Request, Response};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use goconductor_tls::{Peer, TlsSession};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use response::TrackedBody;
+use session::{SessionAction, SessionCheck};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -55,13 +59,25 @@ const TIMEOUT_UNITS: [(u8, u64); 6] = [
 pub async fn serve(mut connections: LimitedListener, router: Router, closing: CancellationToken) {
     let tasks = TaskTracker::new();
     let builder = builder();
+    let tls = connections.tls().cloned();
     loop {
         // Cancel-safe: a connection that was not accepted stays in the queue of the operating system.
         let (connection, peer) = tokio::select! {
             () = closing.cancelled() => break,
             next = connections.next() => next,
         };
-        tasks.spawn(serve_connection(builder.clone(), connection, peer, router.clone(), closing.clone()));
+        let (builder, router, closing, tls) = (builder.clone(), router.clone(), closing.clone(), tls.clone());
+        tasks.spawn(async move {
+            // Cancel-safe: a handshake that is not complete is given up. Without TLS, there is nothing to wait for.
+            let established = tokio::select! {
+                biased;
+                established = establish(connection, peer, tls.as_ref()) => established,
+                () = closing.cancelled() => None,
+            };
+            if let Some((connection, session)) = established {
+                serve_connection(builder, connection, session, peer, router, closing).await;
+            }
+        });
     }
     // Closes the port, so that new clients are refused at once.
     drop(connections);
@@ -85,16 +101,21 @@ fn builder() -> Builder<TokioExecutor> {
 
 async fn serve_connection(
     builder: Builder<TokioExecutor>,
-    connection: LimitedConnection,
+    connection: AcceptedConnection,
+    session: Option<TlsSession>,
     peer: SocketAddr,
     router: Router,
     closing: CancellationToken,
 ) {
     let activity = Arc::new(Activity::new(Instant::now()));
+    let mut session = SessionCheck::new(session);
     let service = {
-        let activity = Arc::clone(&activity);
+        let (activity, identity) = (Arc::clone(&activity), session.peer().cloned());
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
+            if let Some(identity) = &identity {
+                request.extensions_mut().insert::<Peer>(identity.clone());
+            }
             let (router, activity) = (router.clone(), Arc::clone(&activity));
             respond(router, activity, request)
         })
@@ -116,23 +137,59 @@ async fn serve_connection(
                 is_closing = true;
                 serving.as_mut().graceful_shutdown();
             }
-            _ = checks.tick() => match activity.status(Instant::now()) {
-                ActivityStatus::Active => {}
-                ActivityStatus::Stalled => {
-                    metrics::CONNECTIONS_CLOSED.with(["slow_reader".into()]).increment(1);
-                    tracing::warn!(%peer, "connection was closed, because its peer did not read a response");
-                    return;
-                }
-                ActivityStatus::Idle if is_closing => return,
-                ActivityStatus::Idle => {
-                    metrics::CONNECTIONS_CLOSED.with(["idle".into()]).increment(1);
-                    tracing::debug!(%peer, "connection was closed, because it sent no request");
-                    // HTTP/2 tells the peer. One that does not react is cut off at the next check.
+            _ = checks.tick() => match check(&mut session, &activity, is_closing, peer) {
+                ConnectionAction::Continue => {}
+                ConnectionAction::ShutDown => {
+                    // HTTP/2 tells the peer. One that does not react is cut off at a later check.
                     is_closing = true;
                     serving.as_mut().graceful_shutdown();
                 }
+                ConnectionAction::CutOff => return,
             }
         }
+    }
+}
+
+/// The result of a check of a connection.
+enum ConnectionAction {
+    Continue,
+    /// The connection takes no further requests.
+    ShutDown,
+    /// The connection is closed at once.
+    CutOff,
+}
+
+fn check(
+    session: &mut SessionCheck,
+    activity: &Activity,
+    is_closing: bool,
+    peer: SocketAddr,
+) -> ConnectionAction {
+    let now = Instant::now();
+    match (session.action(now), activity.status(now)) {
+        (SessionAction::CutOff, _) => {
+            metrics::CONNECTIONS_CLOSED.with(["certificate".into()]).increment(1);
+            tracing::info!(%peer, "connection was closed, because the certificate of its peer is not trusted");
+            ConnectionAction::CutOff
+        }
+        (_, ActivityStatus::Stalled) => {
+            metrics::CONNECTIONS_CLOSED.with(["slow_reader".into()]).increment(1);
+            tracing::warn!(%peer, "connection was closed, because its peer did not read a response");
+            ConnectionAction::CutOff
+        }
+        (_, ActivityStatus::Idle) if is_closing => ConnectionAction::CutOff,
+        (_, ActivityStatus::Idle) => {
+            metrics::CONNECTIONS_CLOSED.with(["idle".into()]).increment(1);
+            tracing::debug!(%peer, "connection was closed, because it sent no request");
+            ConnectionAction::ShutDown
+        }
+        (SessionAction::Renew, ActivityStatus::Active) if is_closing => ConnectionAction::Continue,
+        (SessionAction::Renew, ActivityStatus::Active) if session.is_http2() => ConnectionAction::ShutDown,
+        (SessionAction::Renew, ActivityStatus::Active) => {
+            activity.close_after_response();
+            ConnectionAction::Continue
+        }
+        (SessionAction::Keep, ActivityStatus::Active) => ConnectionAction::Continue,
     }
 }
 
@@ -143,14 +200,18 @@ async fn respond(
 ) -> Result<Response<TrackedBody>, Infallible> {
     let active = activity.request();
     let timeout = grpc_timeout(request.headers());
+    let is_http2 = request.version() >= Version::HTTP_2;
     let responding = router.oneshot(request.map(Body::new));
-    let response = match timeout {
+    let mut response = match timeout {
         None => responding.await?,
         Some(timeout) => match tokio::time::timeout(timeout, responding).await {
             Ok(response) => response?,
             Err(_) => tonic::Status::cancelled("Timeout expired").into_http(),
         },
     };
+    if !is_http2 && active.activity().closes_after_response() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(TrackedBody::track(response, active))
 }
 

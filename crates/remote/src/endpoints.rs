@@ -1,7 +1,9 @@
 //! Endpoints of equivalent servers.
 
+use goconductor_tls::{ClientTls, SecureConnector};
 use goconductor_wire::handshake;
 use std::error::Error as _;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An invalid endpoint address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid address {address:?}: {reason}; use the form http://127.0.0.1:8471")]
+#[error("invalid address {address:?}: {reason}; use the form http://127.0.0.1:8471, or https:// with TLS")]
 pub struct InvalidEndpoint {
     /// The address.
     pub address: String,
@@ -29,18 +31,32 @@ pub struct InvalidEndpoint {
 #[derive(Debug)]
 pub struct Endpoints {
     channels: Vec<(String, Channel)>,
+    connector: Connector,
     current: AtomicUsize,
 }
 
 impl Endpoints {
-    /// Creates the list. Connections are opened on demand. Must be called within a Tokio runtime.
+    /// Creates the list, without TLS. Connections are opened on demand. Must be called within a Tokio runtime.
     ///
     /// # Errors
     /// Returns [`InvalidEndpoint`] if an address is invalid or `addresses` is empty.
     pub fn new(addresses: &[String]) -> Result<Self, InvalidEndpoint> {
+        Self::with_tls(addresses, None)
+    }
+
+    /// Like [`new`](Self::new), and connects to `https` addresses by `tls`.
+    ///
+    /// # Errors
+    /// Returns [`InvalidEndpoint`] if an address is invalid, if it requires TLS and `tls` is `None`, or if `addresses` is
+    /// empty.
+    pub fn with_tls(addresses: &[String], tls: Option<&ClientTls>) -> Result<Self, InvalidEndpoint> {
+        let connector = Connector::new(tls).map_err(|error| InvalidEndpoint {
+            address: addresses.first().cloned().unwrap_or_default(),
+            reason: error.to_string(),
+        })?;
         let channels: Vec<(String, Channel)> = addresses
             .iter()
-            .map(|address| Ok((address.clone(), endpoint(address)?.connect_lazy())))
+            .map(|address| Ok((address.clone(), connector.channel(address, None)?)))
             .collect::<Result<_, InvalidEndpoint>>()?;
         if channels.is_empty() {
             return Err(InvalidEndpoint {
@@ -50,12 +66,17 @@ impl Endpoints {
         }
         // Each process starts with a random endpoint, which distributes the load.
         let first = usize::from(uuid::Uuid::now_v7().as_bytes().last().copied().unwrap_or(0));
-        Ok(Self { current: AtomicUsize::new(first % channels.len()), channels })
+        Ok(Self { current: AtomicUsize::new(first % channels.len()), channels, connector })
     }
 
     /// Returns all endpoints.
     pub fn all(&self) -> impl Iterator<Item = (&str, Channel)> {
         self.channels.iter().map(|(address, channel)| (address.as_str(), channel.clone()))
+    }
+
+    /// Returns the connector of further channels to the same servers.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
     }
 
     /// Returns the number of endpoints.
@@ -82,19 +103,56 @@ impl Endpoints {
     }
 }
 
-/// Returns an endpoint with the timeouts of connections between processes.
-pub(crate) fn endpoint(address: &str) -> Result<Endpoint, InvalidEndpoint> {
-    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| InvalidEndpoint {
-        address: address.to_owned(),
-        reason: error.source().unwrap_or(&error).to_string(),
-    })?;
-    Ok(endpoint
+/// Creates channels to servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Connector {
+    /// `None` if only `http` addresses can be used.
+    secure: Option<SecureConnector>,
+}
+
+impl Connector {
+    fn new(tls: Option<&ClientTls>) -> Result<Self, goconductor_tls::Error> {
+        Ok(Self { secure: tls.map(SecureConnector::new).transpose()? })
+    }
+
+    /// Returns a channel to the server at `address`, with the timeouts of connections between processes. It dials `dialled`
+    /// if that is set, one of several addresses of the host.
+    pub(crate) fn channel(
+        &self,
+        address: &str,
+        dialled: Option<SocketAddr>,
+    ) -> Result<Channel, InvalidEndpoint> {
+        let invalid = |reason: String| InvalidEndpoint { address: address.to_owned(), reason };
+        let parse = |address: &str| {
+            Endpoint::from_shared(address.to_owned())
+                .map_err(|error| invalid(error.source().unwrap_or(&error).to_string()))
+        };
+        let Some(rest) = address.strip_prefix("https://") else {
+            let dialled = dialled.map(|dialled| format!("http://{dialled}"));
+            return Ok(with_timeouts(parse(dialled.as_deref().unwrap_or(address))?).connect_lazy());
+        };
+        let Some(connector) = self.secure.clone() else {
+            return Err(invalid("the settings contain no certificates for TLS".to_owned()));
+        };
+        let connector = match dialled {
+            Some(dialled) => connector.with_address(dialled),
+            None => connector,
+        };
+        let origin = address.parse().map_err(|_| invalid("it is not a URL".to_owned()))?;
+        // The connector adds TLS itself. The library refuses `https` without a TLS configuration of its own.
+        let endpoint = parse(&format!("http://{rest}"))?.origin(origin);
+        Ok(with_timeouts(endpoint).connect_with_connector_lazy(connector))
+    }
+}
+
+fn with_timeouts(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true))
+        .keep_alive_while_idle(true)
 }
 
 /// Whether a failed request was delivered.
@@ -129,8 +187,12 @@ pub(crate) fn delivery(status: &Status, is_response: bool) -> DeliveryStatus {
             return DeliveryStatus::NotSent;
         }
         if let Some(error) = error.downcast_ref::<h2::Error>()
-            && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+            && (error.reason() == Some(h2::Reason::REFUSED_STREAM)
+                || error.get_io().is_some_and(goconductor_tls::is_refused_certificate))
         {
+            return DeliveryStatus::NotSent;
+        }
+        if error.downcast_ref::<std::io::Error>().is_some_and(goconductor_tls::is_refused_certificate) {
             return DeliveryStatus::NotSent;
         }
         source = error.source();
@@ -145,12 +207,12 @@ pub(crate) fn delivery(status: &Status, is_response: bool) -> DeliveryStatus {
         | Code::DeadlineExceeded
         | Code::NotFound
         | Code::AlreadyExists
-        | Code::PermissionDenied
         | Code::FailedPrecondition
         | Code::Aborted
         | Code::Internal
         | Code::Unavailable
-        | Code::DataLoss
-        | Code::Unauthenticated => DeliveryStatus::Lost,
+        | Code::DataLoss => DeliveryStatus::Lost,
+        // The server refused the identity of this process before it read the request.
+        Code::PermissionDenied | Code::Unauthenticated => DeliveryStatus::NotSent,
     }
 }

@@ -39,14 +39,17 @@ impl NameResolver for SystemResolver {
     }
 }
 
-/// Returns the host and the port of an `http` URL whose host is a name. Returns `None` for an IP address, and for
-/// `https`, where the name is needed to check the certificate.
+/// Returns the host and the port of a URL whose host is a name. Returns `None` for an IP address.
 pub(crate) fn host_name(address: &str) -> Option<(String, u16)> {
     let uri: Uri = address.parse().ok()?;
     let host = uri.host()?;
     let is_ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
-    let is_name = uri.scheme_str() == Some("http") && !is_ip;
-    is_name.then(|| (host.to_owned(), uri.port_u16().unwrap_or(80)))
+    let default = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        Some(_) | None => return None,
+    };
+    (!is_ip).then(|| (host.to_owned(), uri.port_u16().unwrap_or(default)))
 }
 
 #[cfg(test)]
@@ -54,14 +57,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_plain_http_are_resolved() {
+    fn only_names_are_resolved() {
         let name = |address: &str| host_name(address).map(|(host, port)| format!("{host} {port}"));
         for (address, expected) in [
             ("http://state-store:8471", Some("state-store 8471")),
             ("http://state-store.shop.svc.cluster.local", Some("state-store.shop.svc.cluster.local 80")),
             ("http://127.0.0.1:8471", None),
             ("http://[::1]:8471", None),
-            ("https://state-store:8471", None),
+            ("https://state-store:8471", Some("state-store 8471")),
+            ("https://state-store", Some("state-store 443")),
+            ("https://127.0.0.1:8471", None),
             ("state-store", None),
             ("", None),
         ] {

@@ -1,14 +1,15 @@
 //! The metrics of an executor whose callers are checked.
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use goconductor_access::{AccessControl, Rejection, metrics};
 use goconductor_saga::Namespace;
 use goconductor_service_kit::permission::Permission;
 use goconductor_service_kit::telemetry::Metrics;
+use goconductor_tls::Peer;
 
 /// The scheme by which a request can be authenticated.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"goconductor\"");
@@ -25,8 +26,10 @@ pub(crate) fn add(router: Router, access: AccessControl, metrics: Metrics) -> Ro
     router.merge(Router::new().route("/metrics", get(respond)).with_state(state))
 }
 
-async fn respond(State(checked): State<CheckedMetrics>, headers: HeaderMap) -> Response {
-    let principal = match checked.access.authenticate(&headers).await {
+async fn respond(State(checked): State<CheckedMetrics>, request: Request) -> Response {
+    // The body of a request is not `Sync`, so a reference to the request must not live across the check.
+    let (parts, _) = request.into_parts();
+    let principal = match checked.access.authenticate(&parts.headers, parts.extensions.get::<Peer>()).await {
         Ok(principal) => principal,
         Err(rejection @ (Rejection::Unavailable(_) | Rejection::Busy)) => {
             return (StatusCode::SERVICE_UNAVAILABLE, rejection.to_string()).into_response();
@@ -41,7 +44,7 @@ async fn respond(State(checked): State<CheckedMetrics>, headers: HeaderMap) -> R
         let detail = format!("the caller does not have the permission {}", Permission::MetricsRead);
         return (StatusCode::FORBIDDEN, detail).into_response();
     }
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let (kind, text) = checked.metrics.respond(accept);
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -7,7 +7,7 @@ use crate::task::Participant;
 use anyhow::Context;
 use axum::Router;
 use goconductor_access::AccessControl;
-use goconductor_process::{Backends, Host, MembershipLease, Process};
+use goconductor_process::{Backends, Host, MembershipLease, Process, guard};
 use goconductor_service_kit::config::Config;
 use goconductor_store::{AccessKeyStore, ProcessInfo};
 use goconductor_transition::clock;
@@ -52,6 +52,8 @@ pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow:
     }
     let stop = process.drain.token();
     let router: Router = Routes::new(executor.worker_service(stop.clone())).into_axum_router();
+    // The metrics are not a method of workers: access control decides who reads them.
+    let router = guard(router, process.tls.as_ref());
     let router = match access {
         Some(access) => metrics_route::add(router, access, process.metrics.clone()),
         None => router,
@@ -93,5 +95,6 @@ pub fn settings(config: &Config, identity: String) -> Settings {
         services: executor.services.clone(),
         duty_shards: if executor.duties { u8::try_from(executor.duty_shards).unwrap_or(1) } else { 0 },
         worker_lease: executor.worker_lease,
+        authenticates_workers: config.tls.is_some(),
     }
 }

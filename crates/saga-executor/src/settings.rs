@@ -28,6 +28,8 @@ pub struct Settings {
     pub duty_shards: u8,
     /// A worker that sends nothing for this long is disconnected.
     pub worker_lease: Duration,
+    /// Whether a worker must present a certificate with the role of a worker.
+    pub authenticates_workers: bool,
 }
 
 impl Default for Settings {
@@ -44,6 +46,7 @@ impl Default for Settings {
             services: Vec::new(),
             duty_shards: 1,
             worker_lease: Duration::from_secs(5),
+            authenticates_workers: false,
         }
     }
 }

@@ -6,9 +6,11 @@ use crate::task::Task;
 use crate::workers::{ServiceKey, Worker, WorkerMessage, WorkerSession, Workers};
 use futures::stream::BoxStream;
 use goconductor_access::{AccessControl, Principal, Rejection, metrics};
+use goconductor_process::check_worker;
 use goconductor_saga::{
     Failure, Json, NameError, NameKind, Namespace, Outcome, ServiceName, Side, Timestamp, parse_json,
 };
+use goconductor_tls::Peer;
 use goconductor_transition::clock;
 use goconductor_wire::v1::connect_request::Message as FromWorker;
 use goconductor_wire::v1::connect_response::Message as ToWorker;
@@ -82,8 +84,12 @@ impl WorkerService for WorkerAcceptor {
         if self.stop.is_cancelled() {
             return Err(Status::unavailable("the executor is draining; connect to another executor"));
         }
-        let (metadata, _, mut requests) = request.into_parts();
-        let credential = self.authenticate(&metadata).await?;
+        let (metadata, extensions, mut requests) = request.into_parts();
+        let peer = extensions.get::<Peer>();
+        if self.settings.authenticates_workers {
+            check_worker(peer).map_err(|status| *status)?;
+        }
+        let credential = self.authenticate(&metadata, peer).await?;
         let namespace = namespace(&metadata)?;
         let lease = self.settings.worker_lease;
         let first = tokio::time::timeout(lease, requests.message())
@@ -93,6 +99,9 @@ impl WorkerService for WorkerAcceptor {
             return Err(Status::invalid_argument("the first message must be hello"));
         };
         let (key, worker) = self.worker(namespace, hello)?;
+        if let Some(peer) = peer.filter(|peer| !peer.may_serve(&key.1)) {
+            return Err(Status::permission_denied(format!("{peer} may not serve {} (GC3031)", key.1)));
+        }
         if let Some(credential) = &credential {
             credential.check(&key)?;
         }
@@ -145,15 +154,20 @@ impl WorkerCredential {
 
 impl WorkerAcceptor {
     /// Authenticates a worker. Returns `None` if all workers may serve everything.
-    async fn authenticate(&self, metadata: &MetadataMap) -> Result<Option<WorkerCredential>, Status> {
+    async fn authenticate(
+        &self,
+        metadata: &MetadataMap,
+        peer: Option<&Peer>,
+    ) -> Result<Option<WorkerCredential>, Status> {
         let Some(access) = &self.access else { return Ok(None) };
-        match access.authenticate(metadata.as_ref()).await {
+        match access.authenticate(metadata.as_ref(), peer).await {
             Ok(principal) => Ok(Some(WorkerCredential { access: access.clone(), principal })),
             Err(rejection @ (Rejection::Unavailable(_) | Rejection::Busy)) => {
                 Err(Status::unavailable(format!("{rejection}; retry later")))
             }
             Err(rejection @ Rejection::Missing) => Err(Status::unauthenticated(format!(
-                "{UNAUTHENTICATED}: {rejection}: send an access key or a token in the metadata authorization"
+                "{UNAUTHENTICATED}: {rejection}: send an access key or a token in the metadata authorization, or connect with a \
+                 client certificate that contains a URI"
             ))),
             Err(rejection) => Err(Status::unauthenticated(format!("{INVALID_CREDENTIAL}: {rejection}"))),
         }

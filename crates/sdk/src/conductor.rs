@@ -7,6 +7,7 @@ use crate::start::Start;
 use crate::worker::ServiceHandle;
 use crate::workflow::Workflow;
 use goconductor_client::{Client, StartWorkflow};
+use goconductor_tls::{ClientTls, PeerRole, TlsFiles};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -26,6 +27,17 @@ pub struct Conductor {
     executors: Vec<String>,
     /// The workers of workflows whose steps are closures, by service.
     workers: Arc<Mutex<BTreeMap<String, Arc<ServiceHandle>>>>,
+    /// The task that follows the files of TLS.
+    following: Option<Arc<AbortOnDrop>>,
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Conductor {
@@ -43,8 +55,27 @@ impl Conductor {
     /// # Errors
     /// Returns [`Error::Call`] if the URL or the namespace is invalid.
     pub fn connect_in(gateway: &str, namespace: &str) -> Result<Self, Error> {
-        let client = Client::new(gateway, namespace)?;
-        Ok(Self { client, executors: Vec::new(), workers: Arc::default() })
+        Ok(Self::of(Client::new(gateway, namespace)?))
+    }
+
+    /// Creates a client like [`connect_in`](Self::connect_in) of a gateway such as `https://gateway.example:8470`, with the
+    /// authorities that signed its certificate, and the certificate of this program. Workers connect to executors with the
+    /// same files. Changed files are used for new connections. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// Returns [`Error::Misuse`] if a file cannot be used, and [`Error::Call`] if the URL or the namespace is invalid.
+    pub fn connect_with_tls(gateway: &str, namespace: &str, files: TlsFiles) -> Result<Self, Error> {
+        let tls = ClientTls::load(files, "tls", PeerRole::ApiGateway)
+            .map_err(|error| Error::Misuse(error.to_string()))?;
+        let client = Client::with_tls(gateway, namespace, Some(tls.clone()))?;
+        let following = tokio::spawn(tls.identity().clone().follow());
+        let mut conductor = Self::of(client);
+        conductor.following = Some(Arc::new(AbortOnDrop(following)));
+        Ok(conductor)
+    }
+
+    fn of(client: Client) -> Self {
+        Self { client, executors: Vec::new(), workers: Arc::default(), following: None }
     }
 
     /// Sends an access key, or a token of the identity provider, with each request and with each worker's stream.

@@ -78,6 +78,7 @@ pub use context::Context;
 pub use error::{ActionError, Error};
 pub use goconductor_client::{Lock, Status};
 pub use goconductor_inbox::{self as inbox, Operation};
+pub use goconductor_tls::TlsFiles;
 pub use handle::{Handle, WorkflowResult};
 pub use lock::LockGuard;
 pub use service::{CompensationInput, Service};

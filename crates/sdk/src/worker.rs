@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::service::Service;
 use goconductor_client::Client;
 use goconductor_store::ProcessInfo;
+use goconductor_tls::PeerRole;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,13 @@ pub struct ServiceHandle {
 impl ServiceHandle {
     pub(crate) fn start(client: Client, executors: Vec<String>, service: Service) -> Result<Self, Error> {
         for address in &executors {
+            if address.starts_with("https://") != client.tls().is_some() {
+                let message = format!(
+                    "the address {address} of an executor must have the scheme of the gateway, {}",
+                    client.address()
+                );
+                return Err(Error::Misuse(message));
+            }
             if address.contains('@') {
                 let message =
                     "the address of an executor must not contain credentials, because they are not sent";
@@ -175,10 +183,11 @@ impl WorkerStreams {
                 return Vec::new();
             }
         };
+        let scheme = if self.client.tls().is_some() { "https" } else { "http" };
         let executors = processes.into_iter().filter(|process| process.kind == "saga-executor");
         let found: Vec<String> = executors
             .filter(|process| ProcessInfo::from(process.about.clone()).accepts(&self.service.name))
-            .map(|process| format!("http://{}", process.address))
+            .map(|process| format!("{scheme}://{}", process.address))
             .collect();
         if found.is_empty() {
             let refusal = "the gateway lists no executor that serves it";
@@ -205,6 +214,8 @@ impl WorkerStreams {
             service: Arc::clone(&self.service),
             capacity: self.service.capacity.div_ceil(streams).max(1),
             drain: self.drain.clone(),
+            // An executor announces an address, which its certificate need not contain.
+            tls: self.client.tls().map(|tls| tls.expecting(PeerRole::SagaExecutor).by_identity()),
         };
         let state = Arc::clone(&self.state);
         async move {

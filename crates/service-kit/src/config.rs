@@ -15,12 +15,15 @@ mod access;
 mod apply;
 mod audit;
 mod config_file;
+mod database_tls;
 mod descriptions;
 mod dynamic;
 mod election;
 mod http_url;
 mod ignored;
 mod listen_address;
+mod listeners;
+mod peer_tls;
 mod queue;
 mod reader;
 mod reference;
@@ -54,15 +57,13 @@ pub use election::{ElectionBackend, ElectionConfig};
 pub use http_url::{HttpUrl, InvalidUrl, MAX_URL_BYTES};
 pub use ignored::{IgnoreReason, IgnoredVariable};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
+pub use peer_tls::TlsConfig;
 pub use queue::{QueueBackend, QueueConfig};
 pub use schema::schema;
 pub use secret_url::SecretUrl;
 pub use source::{DynamicSettings, ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
 pub use state_store::{SchemaMigration, StateStoreBackend, StateStoreConfig};
 pub use telemetry::{LogFormat, OtlpConfig, OtlpProtocol, TelemetryConfig};
-
-/// Error code of a listening address that is not protected. Its page is `docs/errors/GC2060.md`.
-const INSECURE_BIND: &str = "GC2060";
 
 /// The part of a shutdown besides the attempts in flight. Each of its steps has a limit, and together they are shorter.
 const SHUTDOWN_RESERVE: Duration = Duration::from_secs(15);
@@ -72,7 +73,7 @@ const SHUTDOWN_RESERVE: Duration = Duration::from_secs(15);
 pub struct Config {
     /// Listening address of the gateway.
     pub listen: ListenAddress,
-    /// Whether the listening addresses may be reachable from other machines, although the API has no authentication.
+    /// Whether the listening addresses may be reachable from other machines without access control or without TLS.
     pub allow_insecure_bind: bool,
     /// Authentication and authorisation of callers and workers.
     pub access: AccessConfig,
@@ -96,6 +97,8 @@ pub struct Config {
     pub executor: ExecutorConfig,
     /// Logs, and the export of telemetry.
     pub telemetry: TelemetryConfig,
+    /// TLS between the processes, and of the API. `None` means that connections are not encrypted.
+    pub tls: Option<TlsConfig>,
     settings: Vec<Setting>,
     ignored: Vec<IgnoredVariable>,
     sources: LoadedSources,
@@ -240,6 +243,7 @@ impl Config {
             audit: audit::read(reader),
             executor: executor(reader),
             telemetry: telemetry::read(reader),
+            tls: peer_tls::read(reader),
             services: services(reader),
             settings: Vec::new(),
             ignored: Vec::new(),
@@ -286,55 +290,6 @@ impl Config {
         }
     }
 
-    /// Checks the IP addresses to which a listening address was resolved.
-    ///
-    /// # Errors
-    /// Returns [`Invalid`] if one of them is not a loopback address, and the configuration neither protects the address nor
-    /// has `allow_insecure_bind`.
-    pub fn check_resolved(&self, listen: &ListenAddress, resolved: &[SocketAddr]) -> Result<(), Invalid> {
-        let has_access = *listen == self.listen || *listen == self.executor.listen;
-        let Some(reachable) = resolved.iter().find(|address| !self.allows(address, has_access)) else {
-            return Ok(());
-        };
-        let subject = match listen {
-            ListenAddress::Ip(address) => address.to_string(),
-            ListenAddress::Name { .. } => format!("{listen} resolves to {}, which", reachable.ip()),
-        };
-        let message = self.insecure_bind(&subject, has_access);
-        Err(Invalid { problems: vec![Problem { path: String::new(), origin: Origin::Default, message }] })
-    }
-
-    /// Returns whether the configuration allows to listen on an address. `has_access` states whether the section `access`
-    /// protects it: it protects the API and the workers, but not the requests between the services.
-    fn allows(&self, address: &SocketAddr, has_access: bool) -> bool {
-        let is_protected = has_access && self.access.enabled && self.access.allow_plaintext;
-        is_protected || self.allow_insecure_bind || address.ip().to_canonical().is_loopback()
-    }
-
-    /// Returns the message for an address that must not be listened on. `subject` is the address.
-    fn insecure_bind(&self, subject: &str, has_access: bool) -> String {
-        let (cause, remedy) = match (has_access, self.access.enabled) {
-            (true, true) => (
-                "the credentials of callers would be sent without TLS",
-                "if a proxy in front of it terminates TLS, set `access.allow_plaintext: true` \
-                 (GOCONDUCTOR_ACCESS__ALLOW_PLAINTEXT=true)",
-            ),
-            (true, false) => (
-                "callers are not authenticated",
-                "set `access.enabled: true` with TLS, or with `access.allow_plaintext: true` behind a proxy that terminates \
-                 TLS",
-            ),
-            (false, _) => {
-                ("the requests between the services are not authenticated", "protect it by a firewall")
-            }
-        };
-        format!(
-            "{INSECURE_BIND}: {subject} is reachable from other machines, and {cause}: listen on 127.0.0.1 or [::1]; {remedy}; \
-             or, if a proxy or firewall restricts access, set `allow_insecure_bind: true` \
-             (GOCONDUCTOR_ALLOW_INSECURE_BIND=true)"
-        )
-    }
-
     /// Returns the URL of the database for leader election: `election.url`, or else the URL of the state store.
     #[must_use]
     pub fn election_url(&self) -> Option<&SecretUrl> {
@@ -350,20 +305,7 @@ impl Config {
 
     /// Checks the settings against each other.
     fn check(&self, reader: &mut SettingReader<'_>) {
-        let listens = [
-            ("listen", &self.listen, true),
-            ("state_store.listen", &self.state_store.listen, false),
-            ("election.listen", &self.election.listen, false),
-            ("executor.listen", &self.executor.listen, true),
-        ];
-        for (path, listen, has_access) in listens {
-            // A name is checked when it is resolved, just before the process listens.
-            let ListenAddress::Ip(address) = listen else { continue };
-            if !self.allows(address, has_access) {
-                let message = self.insecure_bind(&address.to_string(), has_access);
-                reader.problem(path, reader.origin(path), message);
-            }
-        }
+        self.check_listeners(reader);
         if let Some(advertise) = self.advertise.as_ref().filter(|address| !address.is_destination()) {
             let message = format!("{advertise} is not an address to which other processes can connect");
             reader.problem("advertise", reader.origin("advertise"), message);
@@ -371,6 +313,12 @@ impl Config {
         if !self.executor.duty_shards.is_power_of_two() {
             let message = "must be 1, 2, 4, 8 or 16, so that all shards have the same size";
             reader.problem("executor.duty_shards", reader.origin("executor.duty_shards"), message);
+        }
+        for (path, urls) in [
+            ("state_store.endpoints", &self.state_store.endpoints),
+            ("election.electors", &self.election.electors),
+        ] {
+            peer_tls::check_urls(reader, self.tls.is_some(), path, urls);
         }
         self.check_election(reader);
         election::check(&self.election, reader);

@@ -2,7 +2,7 @@
 
 use crate::service;
 use axum::Router;
-use goconductor_process::{Host, MembershipLease, Process, open_database};
+use goconductor_process::{Host, MembershipLease, Process, guard, open_database};
 use goconductor_service_kit::config::StateStoreBackend;
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{ProcessInfo, Store, maintenance_loop};
@@ -30,7 +30,7 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let live = process.load_config(store.clone()).await?;
     let served = service(Arc::clone(&store), changes, process.drain.token());
     let router: Router = Routes::new(served).into_axum_router();
-    host.open(router);
+    host.open(guard(router, process.tls.as_ref()));
     let maintenance =
         maintenance_loop(Arc::clone(&store), live.retention(), process.drain.token().cancelled_owned());
     let maintenance = goconductor_supervisor::spawn("maintenance", maintenance);

@@ -44,12 +44,13 @@ const DRIVERS: &[Driver] = &[
     // service-kit: the exporter of telemetry. oidc: the keys of an issuer.
     driver(
         "hyper-util",
-        &["saga-executor", "process", "service-kit", "oidc"],
+        &["saga-executor", "process", "service-kit", "oidc", "tls"],
         &[
             "crates/saga-executor/src",
             "crates/process/src/serve",
             "crates/service-kit/src/telemetry/otlp",
             "crates/oidc/src/fetch",
+            "crates/tls/src/connector",
         ],
     ),
     // cli: the participants of the demo. The tests run servers for an HTTP client.

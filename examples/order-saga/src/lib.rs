@@ -3,7 +3,7 @@
 use anyhow::Context;
 use clap::Parser;
 use goconductor::inbox::{Error as InboxError, Executed, Failed, SqliteInbox};
-use goconductor::{ActionError, Conductor, Service};
+use goconductor::{ActionError, Conductor, Service, TlsFiles};
 use serde_json::Value;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
@@ -19,6 +19,15 @@ struct Arguments {
     /// Path of the microservice's SQLite database, which is created if it does not exist
     #[arg(long)]
     data: PathBuf,
+    /// Authorities that signed the certificates of GoConductor, for a gateway with https://
+    #[arg(long, env = "GOCONDUCTOR_CA", requires = "cert")]
+    ca: Option<PathBuf>,
+    /// Certificate of this microservice, with the role of a worker
+    #[arg(long, env = "GOCONDUCTOR_CERT", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Private key of the certificate
+    #[arg(long, env = "GOCONDUCTOR_KEY", requires = "ca")]
+    key: Option<PathBuf>,
 }
 
 /// The database of a microservice.
@@ -35,7 +44,7 @@ pub struct Database {
 /// # Errors
 /// Returns an error if the database cannot be opened or the URL of the gateway is invalid.
 pub async fn run(tables: &str, service: impl FnOnce(Database) -> Service) -> anyhow::Result<()> {
-    let Arguments { gateway, data } = Arguments::parse();
+    let Arguments { gateway, data, ca, cert, key } = Arguments::parse();
     let options = SqliteConnectOptions::new()
         .filename(&data)
         .create_if_missing(true)
@@ -47,7 +56,11 @@ pub async fn run(tables: &str, service: impl FnOnce(Database) -> Service) -> any
     let inbox = SqliteInbox::new(pool.clone());
     inbox.migrate().await?;
     sqlx::raw_sql(sqlx::AssertSqlSafe(tables.to_owned())).execute(&pool).await?;
-    let conductor = Conductor::connect(&gateway)?;
+    let files = TlsFiles { ca_file: ca, certificate_file: cert, key_file: key };
+    let conductor = match files.is_empty() {
+        true => Conductor::connect(&gateway)?,
+        false => Conductor::connect_with_tls(&gateway, "default", files)?,
+    };
     conductor.serve(service(Database { inbox, pool })).await?.until_signal().await?;
     Ok(())
 }

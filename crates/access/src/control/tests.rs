@@ -50,7 +50,7 @@ impl Fixture {
 
     async fn authenticate(&self, token: &str) -> Result<Arc<Principal>, Rejection> {
         let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
-        self.control.authenticate(&HeaderMap::from_iter([(header::AUTHORIZATION, value)])).await
+        self.control.authenticate(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]), None).await
     }
 
     /// Waits until the key is cached: the revision of its creation was read.
@@ -101,7 +101,7 @@ async fn invalid_credential_is_refused() {
         let refused = fixture.authenticate(token).await;
         assert!(matches!(refused, Err(Rejection::Unknown)), "{refused:?}");
     }
-    let missing = fixture.control.authenticate(&HeaderMap::new()).await;
+    let missing = fixture.control.authenticate(&HeaderMap::new(), None).await;
     assert!(matches!(missing, Err(Rejection::Missing)));
 }
 
@@ -159,4 +159,29 @@ async fn cached_key_needs_no_round_trip() {
     let reads = fixture.control.0.reads.acquire_many(16).await.unwrap();
     fixture.authenticate(text).await.expect("no read is needed");
     drop(reads);
+}
+
+#[tokio::test]
+async fn certificate_counts_only_without_a_token() {
+    let mut config = AccessConfig::default();
+    let uri = "spiffe://shop/operator";
+    let binding = goconductor_service_kit::config::BindingConfig {
+        subjects: vec![AccessSubject::Certificate(uri.to_owned())],
+        roles: vec!["viewer".to_owned()],
+        namespaces: vec!["shop".to_owned()],
+        services: Vec::new(),
+    };
+    config.bindings.insert("operator".to_owned(), binding);
+    let fixture = Fixture::new(config);
+    let peer = Peer::new(vec![uri.to_owned()], None, Some("shop"));
+    let principal = fixture.control.authenticate(&HeaderMap::new(), Some(&peer)).await.unwrap();
+    assert_eq!(principal.actor, format!("cert:{uri}"));
+    assert!(principal.grants.allows(Permission::WorkflowsRead, "shop"));
+    for value in ["Bearer nonsense", "nonsense", "Basic", ""] {
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
+        assert!(fixture.control.authenticate(&headers, Some(&peer)).await.is_err(), "{value}");
+    }
+    let nameless = Peer::new(Vec::new(), Some("operator"), Some("shop"));
+    let missing = fixture.control.authenticate(&HeaderMap::new(), Some(&nameless)).await;
+    assert!(matches!(missing, Err(Rejection::Missing)));
 }

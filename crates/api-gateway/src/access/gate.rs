@@ -15,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use goconductor_access::{AccessControl, EndingBody, Principal, Rejection};
 use goconductor_service_kit::permission::{Permission, Reach};
+use goconductor_tls::Peer;
 use std::sync::Arc;
 use tonic::Status;
 
@@ -71,7 +72,7 @@ impl Gate {
         let watched = |response: &Response, authorised: &Authorised| {
             observed(rule, method.as_str(), &target, response.status(), authorised);
         };
-        match self.authorise(rule, &parts.headers).await {
+        match self.authorise(rule, &parts.headers, &parts.extensions).await {
             Err(refusal) => {
                 let action =
                     if route.is_empty() { UNKNOWN.to_owned() } else { action_name(method.as_str(), route) };
@@ -97,8 +98,14 @@ impl Gate {
 
     /// Authenticates the caller of a request, and checks that it has the permission of the rule in the namespace of the
     /// request. A request without a rule only needs a credential: it has no route, and learns so.
-    async fn authorise(&self, rule: Option<Rule>, headers: &HeaderMap) -> Result<Authorised, RefusedRequest> {
-        let principal = self.access.authenticate(headers).await.map_err(problem)?;
+    async fn authorise(
+        &self,
+        rule: Option<Rule>,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Authorised, RefusedRequest> {
+        let peer = extensions.get::<Peer>();
+        let principal = self.access.authenticate(headers, peer).await.map_err(problem)?;
         let namespace = requested(headers)?;
         let needed = rule.and_then(|rule| rule.permission);
         match needed.filter(|needed| !principal.grants.allows(*needed, namespace.as_str())) {
@@ -190,7 +197,7 @@ pub(crate) async fn serve_grpc(State(gate): State<Gate>, mut request: Request, n
     if rule.is_some_and(|rule| rule.permission.is_none()) {
         return next.run(request).await;
     }
-    match gate.authorise(rule, request.headers()).await {
+    match gate.authorise(rule, request.headers(), request.extensions()).await {
         Err(refusal) => {
             let action = if rule.is_some() { target.trim_start_matches('/') } else { UNKNOWN };
             gate.refused(rule, action.to_owned(), "gRPC", &target, &refusal, request.extensions());
@@ -248,7 +255,7 @@ fn problem(rejection: Rejection) -> Problem {
         Rejection::Missing => Problem::new(
             UNAUTHENTICATED,
             "the request has no credential: send an access key or a token in the header Authorization, in the form \
-             `Bearer TOKEN`",
+             `Bearer TOKEN`, or connect with a client certificate that contains a URI",
         ),
         Rejection::Malformed | Rejection::Unknown | Rejection::Expired | Rejection::Revoked => {
             Problem::new(INVALID_CREDENTIAL, format!("{rejection}: use another access key or token"))

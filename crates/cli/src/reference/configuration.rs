@@ -66,6 +66,9 @@ mod tests {
         ("access.bindings.NAME.roles", "viewer"),
         ("access.bindings.NAME.namespaces", "shop"),
         ("advertise", "127.0.0.1:8472"),
+        ("tls.ca_file", "ca.pem"),
+        ("tls.certificate_file", "certificate.pem"),
+        ("tls.key_file", "key.pem"),
         ("state_store.url", "sqlite:///data/goconductor.db"),
         ("queue.brokers", "127.0.0.1:9092"),
         ("queue.replication", "1"),
@@ -129,6 +132,12 @@ mod tests {
     #[test]
     fn reference_lists_every_setting() {
         let mut expected = paths(OPTIONAL);
+        expected.extend(paths(&[
+            ("state_store.url", "postgres://user@127.0.0.1/goconductor"),
+            ("state_store.tls.ca_file", "ca.pem"),
+            ("state_store.tls.certificate_file", "certificate.pem"),
+            ("state_store.tls.key_file", "key.pem"),
+        ]));
         expected.extend(paths(&[("queue.nats.token", "token")]));
         expected.extend(paths(&[("queue.nats.credentials", "credentials")]));
         let listed: BTreeSet<String> = SETTINGS.iter().map(|(path, ..)| (*path).to_owned()).collect();

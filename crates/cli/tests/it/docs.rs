@@ -41,6 +41,7 @@ pub(crate) const METRICS: &[(&str, &[MetricDefinition])] = &[
     ("saga-executor", goconductor_saga_executor::metrics::ALL),
     ("service-kit", goconductor_service_kit::metrics::ALL),
     ("store", goconductor_store::metrics::ALL),
+    ("tls", goconductor_tls::metrics::ALL),
     ("transition", goconductor_transition::metrics::ALL),
 ];
 

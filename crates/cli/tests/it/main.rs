@@ -8,6 +8,8 @@
 )]
 
 mod bench;
+#[cfg(unix)]
+mod certs;
 mod command;
 mod docs;
 mod exit_codes;

@@ -42,7 +42,7 @@ fn invalid_command_line_exits_with_2() {
         ("dev --listen 127.0.0.256:1", "found \"127.0.0.256:1\""),
         ("lock list --limit 0", "1..=1000"),
         ("dlq ls --limit 1001", "1..=1000"),
-        ("workflow list --server https://x", "invalid server address"),
+        ("workflow list --server ftp://x", "invalid server address"),
         ("doctor --state-store-url mysql://x", "neither sqlite:// nor postgres://"),
         ("db", "Usage"),
         ("db backup", "<FILE>"),

@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,6 +18,8 @@ const READ: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Activity {
     state: Mutex<State>,
+    /// Whether the connection closes after its next response, which says so to the client.
+    closes_after_response: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,18 @@ impl Activity {
             next_response: 0,
             unsent: BTreeMap::new(),
         };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), closes_after_response: AtomicBool::new(false) }
+    }
+
+    /// Closes the connection after its next response. Closing an idle connection of HTTP/1.1 at once could lose a request
+    /// that is on its way.
+    pub(super) fn close_after_response(&self) {
+        self.closes_after_response.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the connection closes after its next response.
+    pub(super) fn closes_after_response(&self) -> bool {
+        self.closes_after_response.load(Ordering::Relaxed)
     }
 
     /// Counts a request as in flight until the result is dropped.

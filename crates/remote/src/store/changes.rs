@@ -1,7 +1,7 @@
 //! The stream of changes from the state stores. It is a hint that saves waiting callers a poll.
 
 use super::client;
-use crate::endpoints::{Endpoints, endpoint};
+use crate::endpoints::{Connector, Endpoints};
 use crate::resolver::{NameResolver, host_name};
 use goconductor_store::WorkflowHead;
 use goconductor_wire::internal as wire;
@@ -41,8 +41,14 @@ impl ChangesFeed {
         let mut followers = JoinSet::new();
         for (address, channel) in endpoints.all() {
             if let Some((host, port)) = host_name(address) {
+                let server = NamedServer {
+                    address: address.to_owned(),
+                    host,
+                    port,
+                    connector: endpoints.connector().clone(),
+                };
                 let following =
-                    publisher.clone().follow_name(host, port, Arc::clone(resolver), publisher.stream());
+                    publisher.clone().follow_name(server, Arc::clone(resolver), publisher.stream());
                 followers.spawn(goconductor_supervisor::supervise("store-changes", following));
             } else {
                 publisher.spawn(channel, &mut followers);
@@ -63,6 +69,16 @@ impl ChangesFeed {
     pub fn sender(&self) -> broadcast::Sender<WorkflowHead> {
         self.changes.clone()
     }
+}
+
+/// State stores that share a host name.
+#[derive(Debug)]
+struct NamedServer {
+    /// The configured address.
+    address: String,
+    host: String,
+    port: u16,
+    connector: Connector,
 }
 
 /// Publishes the changes of state stores, and counts the streams that are not open.
@@ -88,8 +104,7 @@ impl Publisher {
     /// Follows all addresses of a host name, which is resolved again at an interval.
     async fn follow_name(
         self,
-        host: String,
-        port: u16,
+        server: NamedServer,
         resolver: Arc<dyn NameResolver>,
         unresolved: StreamStatus,
     ) {
@@ -97,25 +112,27 @@ impl Publisher {
         // Dropping the tasks of an address closes its stream.
         let mut followed: BTreeMap<SocketAddr, JoinSet<()>> = BTreeMap::new();
         loop {
-            match resolver.resolve(&host, port).await {
+            match resolver.resolve(&server.host, server.port).await {
                 Ok(found) => {
                     followed.retain(|address, _| found.contains(address));
                     for address in found {
-                        followed.entry(address).or_insert_with(|| self.follow_address(address));
+                        followed.entry(address).or_insert_with(|| self.follow_address(&server, address));
                     }
                     drop(unresolved.take());
                 }
                 // The streams that are open stay open.
-                Err(error) => tracing::debug!(host, %error, "name of the state stores was not resolved"),
+                Err(error) => {
+                    tracing::debug!(host = server.host, %error, "name of the state stores was not resolved")
+                }
             }
             tokio::time::sleep(resolver.interval()).await;
         }
     }
 
-    fn follow_address(&self, address: SocketAddr) -> JoinSet<()> {
+    fn follow_address(&self, server: &NamedServer, address: SocketAddr) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        match endpoint(&format!("http://{address}")) {
-            Ok(endpoint) => self.spawn(endpoint.connect_lazy(), &mut tasks),
+        match server.connector.channel(&server.address, Some(address)) {
+            Ok(channel) => self.spawn(channel, &mut tasks),
             Err(error) => tracing::warn!(%address, %error, "address of a state store was not valid"),
         }
         tasks

@@ -5,6 +5,7 @@ use crate::error::ActionError;
 use crate::service::Service;
 use goconductor_inbox::Operation;
 use goconductor_telemetry::trace;
+use goconductor_tls::{ClientTls, SecureConnector};
 use goconductor_wire::v1::connect_request::Message as ToExecutor;
 use goconductor_wire::v1::connect_response::Message as FromExecutor;
 use goconductor_wire::v1::task_result::Outcome;
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use tracing::{Instrument, Span};
 
@@ -52,6 +53,8 @@ pub(super) struct WorkerStream {
     pub(super) service: Arc<Service>,
     pub(super) capacity: u32,
     pub(super) drain: CancellationToken,
+    /// `None` if the executor does not speak TLS.
+    pub(super) tls: Option<ClientTls>,
 }
 
 /// An open stream.
@@ -73,13 +76,7 @@ struct Terms {
 impl WorkerStream {
     /// Opens the stream, calls `on_open` and serves the stream until it ends. Returns the reason.
     pub(super) async fn run(self, on_open: impl FnOnce()) -> Result<&'static str, Status> {
-        let endpoint = Endpoint::from_shared(self.address.clone())
-            .map_err(|error| Status::invalid_argument(error.to_string()))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE);
-        let channel = endpoint.connect().await.map_err(|error| Status::from_error(Box::new(error)))?;
+        let channel = self.connect().await?;
         let (sender, requests) = mpsc::channel(REQUEST_BUFFER);
         let hello = ToExecutor::Hello(wire::Hello {
             service: self.service.name.clone(),
@@ -118,6 +115,29 @@ impl WorkerStream {
             drop(tokio::time::timeout(lease, end).await);
         }
         Ok(reason)
+    }
+}
+
+impl WorkerStream {
+    async fn connect(&self) -> Result<Channel, Status> {
+        let invalid = |error: String| Status::invalid_argument(error);
+        // The connector adds TLS itself. The library refuses `https` without a TLS configuration of its own.
+        let plain = self.address.strip_prefix("https://").map(|rest| format!("http://{rest}"));
+        let endpoint = Endpoint::from_shared(plain.unwrap_or_else(|| self.address.clone()))
+            .map_err(|error| invalid(error.to_string()))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE);
+        let connected = match &self.tls {
+            None => endpoint.connect().await,
+            Some(tls) => {
+                let connector = SecureConnector::new(tls).map_err(|error| invalid(error.to_string()))?;
+                let origin = self.address.parse().map_err(|_| invalid(self.address.clone()))?;
+                endpoint.origin(origin).connect_with_connector(connector).await
+            }
+        };
+        connected.map_err(|error| Status::from_error(Box::new(error)))
     }
 }
 

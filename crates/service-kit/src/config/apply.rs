@@ -72,6 +72,7 @@ const FILE_ONLY: &[&str] = &[
     "state_store.listen",
     "state_store.max_connections",
     "state_store.migrate",
+    "state_store.tls",
     "state_store.url",
     "telemetry.log_format",
     "telemetry.logs",

@@ -6,7 +6,11 @@ pub type SettingRow = (&'static str, &'static str, &'static str);
 /// All settings. `NAME` and `ACTION` stand for any service and any action.
 pub const SETTINGS: &[SettingRow] = &[
     ("listen", "address", "Address on which the gateway listens"),
-    ("allow_insecure_bind", "boolean", "Allow an address other than loopback, without authentication"),
+    (
+        "allow_insecure_bind",
+        "boolean",
+        "Allow an address other than loopback, without access control or without TLS",
+    ),
     (
         "advertise",
         "address",
@@ -43,6 +47,14 @@ pub const SETTINGS: &[SettingRow] = &[
         "Services that the subjects may serve as workers (default: all)",
     ),
     (
+        "tls.ca_file",
+        "path",
+        "Authorities that this process trusts, in PEM form; requires the two settings below",
+    ),
+    ("tls.certificate_file", "path", "Certificate of this process, followed by the intermediate ones"),
+    ("tls.key_file", "path", "Private key of the certificate"),
+    ("tls.trust_domain", "text", "Trust domain of the identities, `spiffe://<trust domain>/<role>`"),
+    (
         "state_store.backend",
         "`sqlite`, `postgres`",
         "Database of the state store (default: that of `state_store.url`)",
@@ -52,6 +64,13 @@ pub const SETTINGS: &[SettingRow] = &[
         "URL",
         "`sqlite:///path` or `postgres://user@host/database` (default: a file in `data_dir`)",
     ),
+    (
+        "state_store.tls.ca_file",
+        "path",
+        "Authorities of PostgreSQL, in PEM format; its host name is verified",
+    ),
+    ("state_store.tls.certificate_file", "path", "Client certificate for PostgreSQL, in PEM format"),
+    ("state_store.tls.key_file", "path", "Key of the client certificate, in PEM format"),
     ("state_store.max_connections", "integer", "Maximum number of connections to PostgreSQL"),
     (
         "state_store.migrate",

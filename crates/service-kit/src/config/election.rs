@@ -3,7 +3,7 @@
 use super::listen_address::ListenAddress;
 use super::reader::SettingReader;
 use super::secret_url::SecretUrl;
-use super::{tls, value};
+use super::{database_tls, tls, value};
 use goconductor_election::settings::{Credentials, ElectionTls, Settings};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -63,6 +63,14 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> ElectionConfig {
     let postgres = value::url(&["postgres", "postgresql"], "postgres://user@127.0.0.1/goconductor");
     let url = reader.optional("election.url", &postgres);
     let settings = settings(reader, backend, !electors.is_empty());
+    let url = match (&settings.tls, backend) {
+        (Some(tls), ElectionBackend::Postgres) if url.is_some() => {
+            let ElectionTls { ca_file, certificate_file, key_file } = tls.clone();
+            let files = tls::Files { ca_file, certificate_file, key_file };
+            database_tls::with_tls(reader, "election", url, files)
+        }
+        (_, _) => url,
+    };
     let era = u8::try_from(reader.get("election.era", &value::integer(0, 127), 0)).unwrap_or(u8::MAX);
     let listen = ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 8473)));
     let listen = reader.get("election.listen", &value::address(), listen);
@@ -121,7 +129,7 @@ fn endpoints(reader: &mut SettingReader<'_>, backend: ElectionBackend, has_elect
 
 fn tls(reader: &mut SettingReader<'_>) -> Option<ElectionTls> {
     let is_enabled = tls::is_enabled(reader, "election");
-    let files = tls::files(reader, "election");
+    let files = tls::files(reader, "election.tls");
     if !is_enabled && files != tls::Files::default() {
         let message = "has no effect unless election.security is tls";
         reader.problem("election.tls", reader.origin("election.tls"), message);

@@ -12,12 +12,15 @@ pub const INVALID: &str = "GC0001";
 
 /// Variables with the prefix that are read elsewhere: the path of the file, the variables of the command line, and that
 /// of the tests.
-pub(super) const NOT_SETTINGS: [&str; 7] = [
+pub(super) const NOT_SETTINGS: [&str; 10] = [
     "GOCONDUCTOR_CONFIG",
     "GOCONDUCTOR_SERVER",
     "GOCONDUCTOR_NAMESPACE",
     "GOCONDUCTOR_TOKEN",
     "GOCONDUCTOR_TOKEN_FILE",
+    "GOCONDUCTOR_CA",
+    "GOCONDUCTOR_CERT",
+    "GOCONDUCTOR_KEY",
     "GOCONDUCTOR_COMPLETE",
     "GOCONDUCTOR_TEST_PANIC",
 ];

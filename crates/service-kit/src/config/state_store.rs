@@ -3,7 +3,7 @@
 use super::listen_address::ListenAddress;
 use super::reader::SettingReader;
 use super::secret_url::SecretUrl;
-use super::value;
+use super::{database_tls, tls, value};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -73,6 +73,8 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> StateStoreConfig {
             reader.required_if(endpoints.is_empty(), "state_store.url", &postgres, "state_store.backend")
         }
     };
+    let files = tls::files(reader, "state_store.tls");
+    let url = database_tls::with_tls(reader, "state_store", url, files);
     let max_connections = reader.get("state_store.max_connections", &value::integer(1, 1_000), 10);
     let migrate = reader.get("state_store.migrate", &value::choice(MIGRATIONS), SchemaMigration::Auto);
     let day = Duration::from_secs(24 * 3600);

@@ -14,9 +14,9 @@ pub(super) struct Files {
 
 const SECURITIES: &[(&str, bool)] = &[("plaintext", false), ("tls", true)];
 
-/// Reads the files of `{section}.tls`.
+/// Reads the files of a section `tls`, which is named by its path.
 pub(super) fn files(reader: &mut SettingReader<'_>, section: &str) -> Files {
-    let mut file = |name: &str| reader.optional(&format!("{section}.tls.{name}"), &value::path());
+    let mut file = |name: &str| reader.optional(&format!("{section}.{name}"), &value::path());
     Files { ca_file: file("ca_file"), certificate_file: file("certificate_file"), key_file: file("key_file") }
 }
 
@@ -29,7 +29,7 @@ pub(super) fn is_enabled(reader: &mut SettingReader<'_>, section: &str) -> bool 
 /// without `security: tls`, because files alone do not enable TLS.
 pub(super) fn optional(reader: &mut SettingReader<'_>, section: &str) -> Option<Files> {
     let is_enabled = is_enabled(reader, section);
-    let files = files(reader, section);
+    let files = files(reader, &format!("{section}.tls"));
     if files.certificate_file.is_some() != files.key_file.is_some() {
         let (set, missing) = if files.key_file.is_some() {
             ("key_file", "certificate_file")

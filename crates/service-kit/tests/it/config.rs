@@ -11,13 +11,13 @@ use goconductor_service_kit::config::{
 use secrecy::ExposeSecret;
 
 /// The layers of a configuration, with a file in a temporary directory.
-struct Written {
+pub(crate) struct Written {
     sources: Sources,
     directory: tempfile::TempDir,
 }
 
 impl Written {
-    fn yaml(text: &str) -> Self {
+    pub(crate) fn yaml(text: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be created");
         let file = directory.path().join("goconductor.yaml");
         std::fs::write(&file, text).expect("the file can be written");
@@ -40,12 +40,12 @@ impl Written {
         self
     }
 
-    fn load(&self) -> Result<Config, Invalid> {
+    pub(crate) fn load(&self) -> Result<Config, Invalid> {
         Config::load(&self.sources)
     }
 
     /// Returns the problems, without the name of the directory.
-    fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         let prefix = format!("{}/", self.directory.path().display());
         let invalid = self.load().expect_err("the configuration is invalid");
         assert_eq!(invalid.code(), "GC0001");
@@ -227,7 +227,7 @@ fn environment_sets_values_at_every_level() {
 #[test]
 fn variables_of_the_command_line_are_not_reported() {
     let mut written = Written::yaml("");
-    for name in ["CONFIG", "SERVER", "NAMESPACE", "COMPLETE"] {
+    for name in ["CONFIG", "SERVER", "NAMESPACE", "CA", "CERT", "KEY", "COMPLETE"] {
         written = written.env(&format!("GOCONDUCTOR_{name}"), "is no setting");
     }
     assert!(written.load().expect("valid").ignored_variables().is_empty());
@@ -763,7 +763,8 @@ fn access_control_without_tls_needs_a_statement_that_a_proxy_terminates_it() {
         format!("{behind_proxy}state_store: {{ listen: 0.0.0.0:3 }}\nelection: {{ listen: 0.0.0.0:4 }}\n");
     let problems = Written::yaml(&internal).problems();
     assert_eq!(problems.len(), 2, "{problems:?}");
-    assert!(problems[0].contains("requests between the services"), "{problems:?}");
+    assert!(problems[0].contains("GC2060") && problems[0].contains("without TLS"), "{problems:?}");
+    assert!(!problems[0].contains("allow_plaintext"), "{problems:?}");
 }
 
 #[test]

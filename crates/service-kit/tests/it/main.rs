@@ -6,3 +6,4 @@ mod config;
 mod dynamic;
 #[cfg(unix)]
 mod signals;
+mod tls;

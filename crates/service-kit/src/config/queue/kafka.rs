@@ -33,7 +33,7 @@ pub(super) fn read(reader: &mut SettingReader<'_>, prefix: &str, is_used: bool) 
     let security = reader.get("queue.security", &value::choice(SECURITIES), Security::Plaintext);
     let partitions = reader.get("queue.partitions", &value::integer(1, 10_000), 8);
     let replication = reader.optional("queue.replication", &value::integer(1, 100));
-    let tls::Files { ca_file, certificate_file, key_file } = tls::files(reader, "queue");
+    let tls::Files { ca_file, certificate_file, key_file } = tls::files(reader, "queue.tls");
     let uses_tls = matches!(security, Security::Tls | Security::SaslTls);
     let tls = uses_tls.then_some(Tls { ca_file, certificate_file, key_file });
     let sasl = sasl(reader, matches!(security, Security::SaslPlaintext | Security::SaslTls));
