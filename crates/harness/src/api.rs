@@ -18,6 +18,18 @@ impl Api {
         Self { http: reqwest::Client::new(), base }
     }
 
+    /// Creates a client that uses an HTTP client, such as one with a certificate.
+    #[must_use]
+    pub fn with_client(base: String, http: reqwest::Client) -> Self {
+        Self { http, base }
+    }
+
+    /// The HTTP client.
+    #[must_use]
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
     /// The base address.
     #[must_use]
     pub fn base(&self) -> &str {

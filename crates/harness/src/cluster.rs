@@ -3,7 +3,7 @@
 
 mod servers;
 
-use crate::{Api, free_port, goconductor};
+use crate::{Api, Certificates, free_port, goconductor};
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,8 @@ pub struct Cluster {
     pub brokers: String,
     /// The ports of the servers.
     scripts: Vec<&'static str>,
+    /// The certificates of the processes. `None` if they do not use TLS.
+    certificates: Option<Certificates>,
 }
 
 /// A process of the cluster.
@@ -71,7 +73,24 @@ impl Cluster {
     /// # Errors
     /// Returns an error if a process does not become ready.
     pub async fn start(options: ClusterOptions) -> anyhow::Result<Self> {
+        Self::start_in(tempfile::tempdir()?, options, None).await
+    }
+
+    /// Like [`start`](Self::start), with TLS between all processes.
+    ///
+    /// # Errors
+    /// Returns an error if a process does not become ready.
+    pub async fn start_with_tls(options: ClusterOptions) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
+        let certificates = Certificates::create(folder.path().join("certificates")).await?;
+        Self::start_in(folder, options, Some(certificates)).await
+    }
+
+    async fn start_in(
+        folder: tempfile::TempDir,
+        options: ClusterOptions,
+        certificates: Option<Certificates>,
+    ) -> anyhow::Result<Self> {
         let services = Services { folder: folder.path().join("s") };
         std::fs::create_dir_all(&services.folder)?;
         // The database's user needs access to its folder.
@@ -88,13 +107,17 @@ impl Cluster {
         let lines = format!("queue:\n  backend: {}\n{lines}", queue.name());
         let database = postgres.get("DATABASE_URL").context("no DATABASE_URL")?.clone();
         let election = options.election.start(&services, &database).await?;
-        let members = members(&options)?;
+        let mut members = members(&options)?;
+        for member in members.values_mut() {
+            let certificate = certificates.as_ref().map(|all| all.arguments(member.binary));
+            member.arguments.extend(certificate.unwrap_or_default());
+        }
         let proxy = if options.proxied { Some(Proxy::start(&services, &database).await?) } else { None };
         let (gateways, scripts) = (Vec::new(), scripts(&options));
-        let mut this = Self { folder, services, members, proxy, gateways, database, brokers, scripts };
+        let mut this =
+            Self { folder, services, members, proxy, gateways, database, brokers, scripts, certificates };
         this.configure(&options, &lines, &election)?;
-        this.gateways =
-            this.ports("api-gateway").map(|port| Api::new(format!("http://127.0.0.1:{port}"))).collect();
+        this.gateways = this.ports("api-gateway").map(|port| this.api(port)).collect::<Result<_, _>>()?;
         for name in this.names() {
             this.begin(&name)?;
         }
@@ -108,9 +131,30 @@ impl Cluster {
         self.members.values().filter(move |member| member.binary == binary).map(|member| member.port)
     }
 
+    /// The URL of a process, without its port.
+    fn host(&self) -> &'static str {
+        if self.certificates.is_some() { "https://127.0.0.1" } else { "http://127.0.0.1" }
+    }
+
+    /// A client of a process. With TLS, it has the certificate of an operator.
+    fn api(&self, port: u16) -> anyhow::Result<Api> {
+        let base = format!("{}:{port}", self.host());
+        match &self.certificates {
+            Some(certificates) => Ok(Api::with_client(base, certificates.http_client("operator")?)),
+            None => Ok(Api::new(base)),
+        }
+    }
+
+    /// The certificates of the processes. `None` if they do not use TLS.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
+    }
+
     fn configure(&self, options: &ClusterOptions, queue: &str, election: &str) -> anyhow::Result<()> {
         let list = |binary: &str| {
-            self.ports(binary).map(|port| format!("http://127.0.0.1:{port}")).collect::<Vec<_>>().join(", ")
+            let url = |port| format!("{}:{port}", self.host());
+            self.ports(binary).map(url).collect::<Vec<_>>().join(", ")
         };
         let text = format!(
             "state_store:\n  backend: postgres\n  url: {}\n  endpoints: [{}]\n\
@@ -150,7 +194,7 @@ impl Cluster {
     /// The base address of a process.
     #[must_use]
     pub fn address(&self, name: &str) -> Option<String> {
-        self.members.get(name).map(|member| format!("http://127.0.0.1:{}", member.port))
+        self.members.get(name).map(|member| format!("{}:{}", self.host(), member.port))
     }
 
     fn begin(&mut self, name: &str) -> anyhow::Result<()> {
@@ -192,9 +236,9 @@ impl Cluster {
 
     async fn ready(&mut self, name: &str) -> anyhow::Result<()> {
         let log = self.log(name);
-        let member =
-            self.members.get_mut(name).with_context(|| format!("the cluster has no process {name}"))?;
-        let api = Api::new(format!("http://127.0.0.1:{}", member.port));
+        let missing = || format!("the cluster has no process {name}");
+        let api = self.api(self.members.get(name).with_context(missing)?.port)?;
+        let member = self.members.get_mut(name).with_context(missing)?;
         for _ in 0..1200 {
             if let Some(child) = &mut member.child
                 && let Some(status) = child.try_wait()?
@@ -287,7 +331,8 @@ impl Cluster {
     pub async fn measured(&self, binary: &str, metric: &str) -> anyhow::Result<f64> {
         let mut sum = 0.0;
         for port in self.ports(binary) {
-            let text = reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await?.text().await?;
+            let api = self.api(port)?;
+            let text = api.http().get(format!("{}/metrics", api.base())).send().await?.text().await?;
             let lines = text
                 .lines()
                 .filter(|line| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with([' ', '{'])));

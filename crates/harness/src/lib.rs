@@ -4,6 +4,7 @@
 //! of the product depends on it. From `saga` it uses the terms, and `evolve` to fold a history.
 
 mod api;
+mod certificates;
 pub mod check;
 mod cluster;
 mod effect_log;
@@ -13,6 +14,7 @@ mod record;
 pub mod stored;
 
 pub use api::Api;
+pub use certificates::Certificates;
 pub use cluster::{Broker, Cluster, ClusterOptions, ElectionServers, Services};
 pub use effect_log::{EffectLog, Request};
 pub use participant::{Call, Participants};

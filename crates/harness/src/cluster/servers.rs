@@ -131,6 +131,12 @@ pub struct Services {
 }
 
 impl Services {
+    /// Creates temporary servers with their data in an existing folder.
+    #[must_use]
+    pub fn in_folder(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
     /// Calls a script such as `postgres.sh` and returns the variables that it exports.
     ///
     /// # Errors

@@ -7,7 +7,9 @@ mod prometheus;
 
 use crate::cluster::{ONE, possible};
 use futures::StreamExt;
-use goconductor_harness::{Api, Broker, Cluster, ClusterOptions, ElectionServers, Participants, free_port};
+use goconductor_harness::{
+    Api, Broker, Certificates, Cluster, ClusterOptions, ElectionServers, Participants, free_port, goconductor,
+};
 use goconductor_queue::nats::{NatsQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
 use prometheus::{Prometheus, rules_with, shortened};
@@ -70,9 +72,11 @@ async fn each_alert_fires_because_of_a_fault() {
     world.break_sagas().await;
     world.publish_garbage().await;
     let _odd = world.start_odd_executor();
+    let _expiring = world.start_expiring_process().await;
     world
         .until_firing(&[
             "GoConductorAttemptErrorBudgetBurn",
+            "GoConductorCertificateExpiry",
             "GoConductorClockDrift",
             "GoConductorCompensationFailed",
             "GoConductorDeadLetters",
@@ -231,6 +235,33 @@ impl World {
         let child = command.stdout(Stdio::null()).stderr(full).spawn().unwrap();
         self.prometheus.add_target(&format!("127.0.0.1:{port}"));
         child
+    }
+
+    /// Starts a process whose certificate expires in three days. Its metrics are read over TLS, and passed on without.
+    async fn start_expiring_process(&self) -> (Child, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let certificates =
+            Certificates::create_for_days(folder.path().join("certificates"), 3).await.unwrap();
+        let port = free_port().unwrap();
+        let mut command = goconductor().unwrap();
+        command.args(["dev", "--ephemeral", "--listen", &format!("127.0.0.1:{port}")]);
+        let child = command.args(certificates.arguments("dev")).stdin(Stdio::null()).kill_on_drop(true);
+        let child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let client = certificates.http_client("operator").unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.prometheus.add_target(&listener.local_addr().unwrap().to_string());
+        let metrics = move || {
+            let request = client.get(format!("https://127.0.0.1:{port}/metrics"));
+            async move {
+                match request.send().await {
+                    Ok(response) => (axum::http::StatusCode::OK, response.text().await.unwrap()),
+                    Err(error) => (axum::http::StatusCode::BAD_GATEWAY, error.to_string()),
+                }
+            }
+        };
+        let router = axum::Router::new().route("/metrics", axum::routing::get(metrics));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (child, folder)
     }
 
     /// Starts more orders than the slow service executes, and then a few per second.

@@ -33,6 +33,7 @@ mod sdk;
 mod shortage;
 mod stored;
 mod systemd;
+mod tls;
 mod traces;
 mod upgrade;
 mod values;
