@@ -30,6 +30,10 @@ SET_BY_CHART = {
     "election.listen",
     "election.electors",
     "executor.listen",
+    "tls.ca_file",
+    "tls.certificate_file",
+    "tls.key_file",
+    "tls.trust_domain",
 }
 REFERENCE_TO_SECRET = "^(env|file)://.+$"
 # A URL without a password, or a reference. A password belongs in a Secret.
@@ -227,7 +231,7 @@ class Objects:
 BINARIES = {"api-gateway", "state-store", "leader-elector", "saga-executor", "goconductor"}
 LABELS = ["name", "instance", "version", "part-of", "managed-by"]
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
-DEFINED = {"ScaledObject": "keda.sh_scaledobjects", "ServiceMonitor": "monitoring.coreos.com_servicemonitors",
+DEFINED = {"Certificate": "cert-manager.io_certificates", "ScaledObject": "keda.sh_scaledobjects", "ServiceMonitor": "monitoring.coreos.com_servicemonitors",
            "PrometheusRule": "monitoring.coreos.com_prometheusrules"}
 # The time that a process reserves after executor.drain, see `Config::shutdown_limit`.
 RESERVE = 15
@@ -304,22 +308,42 @@ def check_pod(objects, each, labels, pod):
 
 def check_server(objects, each, pod, volumes, container):
     """Checks the probes, the drain and the configuration of a server."""
+    config = configuration(objects, each, volumes, container)
     paths = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+    scheme = {"scheme": "HTTPS"} if "tls" in (config or {}) else {}
     for probe, path in paths.items():
         found = container.get(probe, {}).get("httpGet", {})
-        if found != {"path": path, "port": "http"}:
-            objects.problem(each, f"{probe} must request {path} of port http, and has {found}")
+        if found != {"path": path, "port": "http", **scheme}:
+            objects.problem(each, f"{probe} must request {path} of port http {scheme or ''}, and has {found}")
     if container.get("readinessProbe", {}).get("timeoutSeconds", 1) <= CHECK_TIMEOUT:
         objects.problem(each, f"the timeout of readinessProbe must exceed the {CHECK_TIMEOUT} s of a check")
-    config = configuration(objects, each, volumes, container)
     if config is None:
         return
+    check_certificate(objects, each, volumes, container, config)
     pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     grace = pause + seconds(config.get("executor", {}).get("drain", "10s")) + RESERVE
     if pod.get("terminationGracePeriodSeconds") != grace:
         found = pod.get("terminationGracePeriodSeconds")
         objects.problem(each, f"terminationGracePeriodSeconds is {found}; preStop, drain and reserve are {grace}")
     check_addresses(objects, each, container, config)
+
+
+def check_certificate(objects, each, volumes, container, config):
+    """Checks that the files of the section tls are those of a mounted Secret, which can change while the process runs."""
+    folders = {}
+    for mount in container.get("volumeMounts", []):
+        if "secret" in volumes.get(mount["name"], {}) and "subPath" not in mount:
+            folders[mount["mountPath"]] = volumes[mount["name"]]["secret"]
+    files = {"ca_file": "ca.crt", "certificate_file": "tls.crt", "key_file": "tls.key"}
+    for setting, name in files.items():
+        path = config.get("tls", {}).get(setting)
+        if "tls" not in config:
+            continue
+        folder = folders.get(str(path).removesuffix("/" + name))
+        if folder is None:
+            objects.problem(each, f"tls.{setting} is {path}, which is not {name} of a mounted Secret")
+        elif folder.get("defaultMode") != 0o440:
+            objects.problem(each, f"others can read the Secret {folder['secretName']}")
 
 
 def configuration(objects, each, volumes, container):
@@ -371,13 +395,22 @@ def check_addresses(objects, each, container, config):
     port = str(values.get(listen, "")).rsplit(":", 1)[-1]
     if [str(each["containerPort"]) for each in container["ports"]] != [port]:
         objects.problem(each, f"{listen} has the port {port}, and the container another one")
-    if values.get("allow_insecure_bind") is not True:
-        objects.problem(each, "allow_insecure_bind is not true, so it would not start")
+    # Access control protects the API, and TLS the services behind the gateway.
+    has_tls, has_access = "tls" in config, values.get("access.enabled") is True
+    has_proxy = has_access and values.get("access.allow_plaintext") is True
+    is_protected = {"listen": (has_access and has_tls) or has_proxy, "executor.listen": has_tls or has_proxy}.get(
+        listen, has_tls)
+    if values.get("allow_insecure_bind", False) is is_protected:
+        objects.problem(each, f"allow_insecure_bind must be {str(not is_protected).lower()}")
+    scheme = "https://" if "tls" in config else "http://"
     for path in ("state_store.endpoints", "election.electors"):
         for url in values.get(path, []):
+            if not url.startswith(scheme):
+                objects.problem(each, f"{path} has {url}, which does not begin with {scheme}")
+                continue
             if url.split(":")[1].endswith(".svc"):  # another release
                 continue
-            name, port = url.removeprefix("http://").rsplit(":", 1)
+            name, port = url.removeprefix(scheme).rsplit(":", 1)
             service = objects.find("Service", name)
             ports = [port["port"] for port in service["spec"]["ports"]] if service else []
             if int(port) not in ports:
@@ -596,8 +629,10 @@ def roles_of(path):
                 if key.startswith("goconductor-") or key.endswith(("/name", "/instance", "/component"))
             }
             for container in containers_of(template["spec"]):
-                # Kustomize puts new variables first. No variable refers to another one.
+                # Kustomize puts new entries first. No variable refers to another one.
                 container.get("env", []).sort(key=lambda variable: variable["name"])
+                container.get("volumeMounts", []).sort(key=lambda mount: mount["mountPath"])
+            template["spec"].get("volumes", []).sort(key=lambda volume: volume["name"])
             for volume in template["spec"].get("volumes", []):
                 if "configMap" in volume:
                     volume["configMap"]["name"] = SUFFIX.sub("", volume["configMap"]["name"])
@@ -639,6 +674,7 @@ def compare(chart, kustomize):
 # The API server.
 
 PATHS = {
+    "Certificate": ("apis/cert-manager.io/v1", "certificates"),
     "ConfigMap": ("api/v1", "configmaps"),
     "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "Deployment": ("apis/apps/v1", "deployments"),

@@ -3,12 +3,16 @@
 #
 # With GOCONDUCTOR_SERVICES_DURABLE=1 the server syncs each commit to disk, as in production. By default it does not
 # sync. A crash of the server then loses nothing. After a crash of the machine the data is removed.
+#
+# With GOCONDUCTOR_SERVICES_SECURED=1 at the first `up`, clients need TLS and a certificate. client.pem and client.key in
+# POSTGRES_CERTIFICATES contain one, ca.pem the authority.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 SERVICE=postgres
 STOP=INT # TERM would wait for all clients to disconnect
 DURABLE=${GOCONDUCTOR_SERVICES_DURABLE:-0}
-export -n GOCONDUCTOR_SERVICES_DURABLE
+SECURED=${GOCONDUCTOR_SERVICES_SECURED:-0}
+export -n GOCONDUCTOR_SERVICES_DURABLE GOCONDUCTOR_SERVICES_SECURED
 ROLE=goconductor
 DATABASE=goconductor
 
@@ -55,9 +59,24 @@ prepare() {
       --auth-local=trust --auth-host=scram-sha-256 >"$DIR/initdb.log" 2>&1 ||
       die "initdb failed: $(tail -n 3 "$DIR/initdb.log")"
     (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$DIR/password")
+    if [ "$SECURED" = 1 ]; then secure; fi
     boot >"$DIR/boot"
   fi
   forget_dead_server
+}
+
+# secure: require TLS and a client certificate of all connections over TCP.
+secure() {
+  local data=$DIR/data
+  certificates "$DIR/secured"
+  # The server refuses a key that others can read, and one of another user.
+  cp "$DIR/secured/server.pem" "$DIR/secured/server.key" "$DIR/secured/ca.pem" "$data/"
+  chmod 600 "$data/server.key"
+  if [ "$(id -u)" = 0 ]; then chown postgres: "$data"/server.pem "$data"/server.key "$data"/ca.pem; fi
+  printf '%s\n' "ssl = on" "ssl_cert_file = 'server.pem'" "ssl_key_file = 'server.key'" "ssl_ca_file = 'ca.pem'" \
+    >>"$data/postgresql.conf"
+  printf '%s\n' "local all all trust" "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca" \
+    >"$data/pg_hba.conf"
 }
 
 boot() { cat /proc/sys/kernel/random/boot_id; }
@@ -116,6 +135,7 @@ complete() {
 environment() {
   [ -s "$DIR/password" ] || die "PostgreSQL was not started; run $0 up"
   echo "export DATABASE_URL='postgres://$ROLE:$(cat "$DIR/password")@127.0.0.1:$(port)/$DATABASE'"
+  if [ -e "$DIR/secured/ca.pem" ]; then echo "export POSTGRES_CERTIFICATES='$DIR/secured'"; fi
 }
 
 main "$@"

@@ -5,14 +5,34 @@ that take precedence).
 A role receives only the sections that it uses. So no process needs a secret of a connection that it does not open.
 */}}
 {{- define "goconductor.config" -}}
+{{- $root := .root -}}
 {{- $values := .root.Values -}}
 {{- $config := deepCopy $values.config -}}
 {{- $address := ternary "[::]" "0.0.0.0" (eq $values.listenAddress "::") -}}
+{{- $scheme := include "goconductor.scheme" $root -}}
+{{- /* Callers of the API are authenticated by access control, and those of the services behind the gateway by TLS. */ -}}
+{{- $hasAccess := dig "access" "enabled" false $config -}}
+{{- $hasProxy := and $hasAccess (dig "access" "allow_plaintext" false $config) -}}
+{{- $isProtected := $values.tls.enabled -}}
+{{- if has .role (list "api-gateway" "all-in-one") -}}
+{{- $isProtected = or (and $hasAccess $values.tls.enabled) $hasProxy -}}
+{{- else if eq .role "saga-executor" -}}
+{{- $isProtected = or $values.tls.enabled $hasProxy -}}
+{{- else if eq .role "migration" -}}
+{{- $isProtected = false -}}
+{{- end -}}
+{{- if not $isProtected -}}
 {{- $_ := set $config "allow_insecure_bind" true -}}
+{{- end -}}
+{{- if and $values.tls.enabled (ne .role "migration") -}}
+{{- $directory := "/etc/goconductor-tls" -}}
+{{- $_ := set $config "tls" (dict "ca_file" (printf "%s/ca.crt" $directory) "certificate_file" (printf "%s/tls.crt" $directory) "key_file" (printf "%s/tls.key" $directory)) -}}
+{{- if ne $values.tls.trustDomain "goconductor" }}{{ $_ := set $config.tls "trust_domain" $values.tls.trustDomain }}{{ end -}}
+{{- end -}}
 {{- $store := get $config "state_store" | default dict -}}
 {{- $election := get $config "election" | default dict -}}
-{{- $endpoints := list (printf "http://%s:8471" (include "goconductor.role.name" (dict "root" .root "role" "state-store"))) -}}
-{{- $electors := list (printf "http://%s:8473" (include "goconductor.role.name" (dict "root" .root "role" "leader-elector"))) -}}
+{{- $endpoints := list (printf "%s://%s:8471" $scheme (include "goconductor.role.name" (dict "root" .root "role" "state-store"))) -}}
+{{- $electors := list (printf "%s://%s:8473" $scheme (include "goconductor.role.name" (dict "root" .root "role" "leader-elector"))) -}}
 {{- /* The other settings of executors, such as executor.drain, apply to all roles. */ -}}
 {{- if not (has .role (list "saga-executor" "all-in-one")) -}}
 {{- $shared := omit (get $config "executor" | default dict) "services" "duties" -}}
@@ -27,11 +47,11 @@ A role receives only the sections that it uses. So no process needs a secret of 
 {{- $_ := set $config "listen" (printf "%s:8470" $address) -}}
 {{- $_ := set $config "data_dir" "/var/lib/goconductor" -}}
 {{- else if has .role (list "state-store" "migration") -}}
-{{- $config = omit $config "queue" "election" "services" -}}
+{{- $config = omit $config "access" "queue" "election" "services" -}}
 {{- $_ := set $store "listen" (printf "%s:8471" $address) -}}
 {{- $_ := set $config "state_store" $store -}}
 {{- else if eq .role "leader-elector" -}}
-{{- $config = omit $config "queue" "services" -}}
+{{- $config = omit $config "access" "queue" "services" -}}
 {{- $_ := set $election "listen" (printf "%s:8473" $address) -}}
 {{- $_ := set $config "election" $election -}}
 {{- $_ := set $config "state_store" (dict "endpoints" $endpoints) -}}
@@ -52,7 +72,8 @@ A role receives only the sections that it uses. So no process needs a secret of 
 {{/*
 The settings that a role reads from Secrets, as YAML. Parameters: root, role.
 
-The state store and the migration get the database, the elector its backend, and gateways and executors the queue.
+The state store and the migration get the database, the elector its backend, and gateways and executors the queue and the
+access control.
 */}}
 {{- define "goconductor.secrets" -}}
 {{- $secrets := .root.Values.secrets -}}
@@ -61,6 +82,7 @@ The state store and the migration get the database, the elector its backend, and
 {{- else if eq .role "leader-elector" }}{{ $prefixes = append $prefixes "election." }}
 {{- else }}{{ $prefixes = append $prefixes "queue." }}
 {{- end -}}
+{{- if has .role (list "all-in-one" "api-gateway" "saga-executor") }}{{ $prefixes = append $prefixes "access." }}{{ end -}}
 {{- $chosen := dict -}}
 {{- range $setting, $reference := $secrets -}}
 {{- range $prefix := $prefixes -}}
@@ -75,6 +97,17 @@ The state store and the migration get the database, the elector its backend, and
 {{- end -}}
 {{- end -}}
 {{ toYaml $chosen }}
+{{- end -}}
+
+{{/* The scheme of the addresses of the processes. */}}
+{{- define "goconductor.scheme" -}}
+{{- ternary "https" "http" .Values.tls.enabled -}}
+{{- end -}}
+
+{{/* The name of the Secret with the certificate of a role. Parameters: root, role. */}}
+{{- define "goconductor.tls.secret" -}}
+{{- $default := printf "%s-tls" (include "goconductor.role.name" .) -}}
+{{- get .root.Values.tls.secrets .role | default $default -}}
 {{- end -}}
 
 {{/* The backend of the elections. */}}

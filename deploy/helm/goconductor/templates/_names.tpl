@@ -69,5 +69,5 @@ saga-executor: { values: sagaExecutor, command: [saga-executor], port: 8472, lis
 {{/* The URL of the API for programs in the cluster. */}}
 {{- define "goconductor.url" -}}
 {{- $role := ternary "all-in-one" "api-gateway" (eq .Values.mode "all-in-one") -}}
-http://{{ include "goconductor.role.name" (dict "root" . "role" $role) }}.{{ .Release.Namespace }}.svc:8470
+{{ include "goconductor.scheme" . }}://{{ include "goconductor.role.name" (dict "root" . "role" $role) }}.{{ .Release.Namespace }}.svc:8470
 {{- end -}}

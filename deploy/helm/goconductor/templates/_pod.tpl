@@ -29,18 +29,19 @@ The probes of a process. Liveness depends on nothing outside of the process. Rea
 and the election. The timeout of readiness exceeds the two seconds that a check can take.
 */}}
 {{- define "goconductor.probes" -}}
+{{- $scheme := ternary ", scheme: HTTPS" "" .Values.tls.enabled -}}
 startupProbe:
-  httpGet: { path: /healthz, port: http }
+  httpGet: { path: /healthz, port: http{{ $scheme }} }
   periodSeconds: {{ .Values.probes.startup.periodSeconds }}
   timeoutSeconds: {{ .Values.probes.startup.timeoutSeconds }}
   failureThreshold: {{ .Values.probes.startup.failureThreshold }}
 livenessProbe:
-  httpGet: { path: /healthz, port: http }
+  httpGet: { path: /healthz, port: http{{ $scheme }} }
   periodSeconds: {{ .Values.probes.liveness.periodSeconds }}
   timeoutSeconds: {{ .Values.probes.liveness.timeoutSeconds }}
   failureThreshold: {{ .Values.probes.liveness.failureThreshold }}
 readinessProbe:
-  httpGet: { path: /readyz, port: http }
+  httpGet: { path: /readyz, port: http{{ $scheme }} }
   periodSeconds: {{ .Values.probes.readiness.periodSeconds }}
   timeoutSeconds: {{ .Values.probes.readiness.timeoutSeconds }}
   failureThreshold: {{ .Values.probes.readiness.failureThreshold }}
@@ -73,12 +74,27 @@ securityContext:
 volumeMounts:
   - { name: {{ .config | default "config" }}, mountPath: /etc/goconductor, readOnly: true }
   - { name: tmp, mountPath: /tmp }
+  {{- if .root.Values.tls.enabled }}
+  - { name: tls, mountPath: /etc/goconductor-tls, readOnly: true }
+  {{- end }}
   {{- if eq .role "all-in-one" }}
   - { name: data, mountPath: /var/lib/goconductor }
   {{- end }}
   {{- with .settings.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{/*
+The volume with the certificate of a role. A change of the Secret appears in it, and the process loads it. Parameters: root,
+role.
+*/}}
+{{- define "goconductor.tls.volume" -}}
+{{- if .root.Values.tls.enabled }}
+- name: tls
+  # Only the user and the group of the process can read the key: 0440.
+  secret: { secretName: {{ include "goconductor.tls.secret" . }}, defaultMode: 288 }
+{{- end }}
 {{- end -}}
 
 {{/* The fields of a pod that place it in the cluster. Parameters: root, role, settings. */}}
@@ -167,6 +183,9 @@ spec:
       configMap: { name: {{ include "goconductor.role.name" . }} }
     - name: tmp
       emptyDir: { sizeLimit: 64Mi }
+    {{- with include "goconductor.tls.volume" . | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- if eq .role "all-in-one" }}
     {{- $persistence := .settings.persistence }}
     {{- if not $persistence.enabled }}

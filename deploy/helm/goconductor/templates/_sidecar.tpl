@@ -27,6 +27,9 @@ Parameters: root (the context of this chart), participant (an entry of `particip
   configMap: { name: {{ .configMap }} }
 - name: tmp
   emptyDir: { sizeLimit: 64Mi }
+{{- with include "goconductor.tls.volume" (dict "root" .root "role" "saga-executor") | trim }}
+{{ . }}
+{{- end }}
 {{- with .root.Values.sagaExecutor.extraVolumes }}
 {{ toYaml . }}
 {{- end }}

@@ -51,6 +51,18 @@
 {{- if and .Values.keda.enabled .Values.sagaExecutor.autoscaling.enabled -}}
 {{- fail "keda.enabled and sagaExecutor.autoscaling.enabled exclude each other: two autoscalers would scale one Deployment" -}}
 {{- end -}}
+{{- if and .Values.tls.certManager.enabled (not .Values.tls.enabled) -}}
+{{- fail "tls.certManager.enabled needs tls.enabled" -}}
+{{- end -}}
+{{- if and .Values.tls.certManager.enabled (not .Values.tls.certManager.issuer.name) -}}
+{{- fail "tls.certManager.issuer.name is missing: name an Issuer or a ClusterIssuer of cert-manager with an authority of your own" -}}
+{{- end -}}
+{{- $scheme := printf "%s://" (include "goconductor.scheme" .) -}}
+{{- range $url := concat .Values.connection.stateStores .Values.connection.electors -}}
+{{- if not (hasPrefix $scheme $url) -}}
+{{- fail (printf "connection: %s must begin with %s, because tls.enabled is %t" $url $scheme $.Values.tls.enabled) -}}
+{{- end -}}
+{{- end -}}
 {{- range $index, $participant := .Values.participants -}}
 {{- if has $participant.name (list "api-gateway" "leader-elector" "state-store" "saga-executor" "migration" "default-deny" "test") -}}
 {{- fail (printf "participants: the name %s is that of another object of the chart" $participant.name) -}}
