@@ -4,9 +4,11 @@ use crate::cache::{AccessKeyCache, CachedKey, Lookup};
 use crate::certificates::CertificateGrants;
 use crate::credential::{Rejection, token};
 use crate::grants::Grants;
-use crate::key::{digest, split};
+use crate::key::{PREFIX, digest, split};
 use crate::metrics::{self, LOOKUPS, REFUSED};
+use crate::oidc::Users;
 use crate::principal::{CredentialId, Principal};
+use goconductor_oidc::Error as OidcError;
 use goconductor_saga::Timestamp;
 use goconductor_service_kit::config::{AccessConfig, AccessSubject};
 use goconductor_store::{AccessKey, AccessKeyStore};
@@ -44,6 +46,8 @@ struct State {
     clock: fn() -> Timestamp,
     bootstrap: Option<(blake3::Hash, Arc<Principal>)>,
     certificates: CertificateGrants,
+    /// The users of the identity provider.
+    users: Option<Users>,
     cache: AccessKeyCache,
     reads: Semaphore,
     /// Time at which the last answer with the revision was requested. `None` before the first answer.
@@ -54,13 +58,20 @@ struct State {
 
 impl AccessControl {
     /// Starts the check of credentials with the keys of a store. `clock` returns the current time. Must be called within a
-    /// Tokio runtime: it spawns a task, which ends when the last clone is dropped.
-    #[must_use]
-    pub fn start(config: AccessConfig, store: Arc<dyn AccessKeyStore>, clock: fn() -> Timestamp) -> Self {
+    /// Tokio runtime: it spawns tasks, which end when the last clone is dropped.
+    ///
+    /// # Errors
+    /// Returns an error if a setting of the identity provider is not valid.
+    pub fn start(
+        config: AccessConfig,
+        store: Arc<dyn AccessKeyStore>,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, OidcError> {
         goconductor_telemetry::describe(metrics::ALL);
         let state = Arc::new(State {
             bootstrap: config.bootstrap_key.as_ref().map(bootstrap),
             certificates: CertificateGrants::of(&config),
+            users: config.oidc.as_ref().map(Users::new).transpose()?,
             config,
             store,
             clock,
@@ -70,7 +81,10 @@ impl AccessControl {
             revision: watch::Sender::new(0),
         });
         drop(goconductor_supervisor::spawn("access-keys", follow_revision(Arc::downgrade(&state))));
-        Self(state)
+        if state.users.is_some() {
+            drop(goconductor_supervisor::spawn("access-users", prepare_users(Arc::clone(&state))));
+        }
+        Ok(Self(state))
     }
 
     /// Returns the configuration.
@@ -105,6 +119,9 @@ impl AccessControl {
             && *hash == blake3::hash(token.as_bytes())
         {
             return Ok(Arc::clone(principal));
+        }
+        if let Some(users) = self.0.users.as_ref().filter(|_| !token.starts_with(PREFIX)) {
+            return users.check(token, (self.0.clock)(), &self.0.config).await;
         }
         let (id, secret) = split(token).ok_or(Rejection::Unknown)?;
         let Lookup::Key(key) = self.lookup(id).await? else { return Err(Rejection::Unknown) };
@@ -203,10 +220,7 @@ impl State {
     fn cached_key(&self, key: &AccessKey) -> Option<CachedKey> {
         let credential = CredentialId::Key(key.id.clone());
         let mut grants = Grants::of_scope(&key.scope, &self.config);
-        let subject = AccessSubject::Key(key.id.clone());
-        for binding in self.config.bindings.values().filter(|binding| binding.subjects.contains(&subject)) {
-            grants.extend(Grants::of_binding(binding, &self.config));
-        }
+        grants.extend(Grants::of_subjects(&[AccessSubject::Key(key.id.clone())], &self.config));
         let principal =
             Principal { actor: credential.to_string(), credential, grants, expires_at: key.expires_at };
         Some(CachedKey {
@@ -238,6 +252,15 @@ fn bootstrap(key: &SecretString) -> (blake3::Hash, Arc<Principal>) {
     let principal =
         Principal { actor: credential.to_string(), credential, grants: Grants::all(), expires_at: None };
     (blake3::hash(key.expose_secret().as_bytes()), Arc::new(principal))
+}
+
+/// Reads the keys of the identity provider, so that the first user does not wait for them.
+async fn prepare_users(state: Arc<State>) {
+    if let Some(users) = &state.users
+        && !users.prepare().await
+    {
+        tracing::warn!("keys of the identity provider were not read; its users are refused until they are");
+    }
 }
 
 /// Follows the revision of the keys until the last handle is dropped.

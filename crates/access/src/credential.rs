@@ -20,13 +20,17 @@ pub enum Rejection {
     /// The credential is unknown.
     #[error("the credential is not valid")]
     Unknown,
+    /// The token of the identity provider is not valid. No text contains a part of it.
+    #[error("{0}")]
+    Token(String),
     /// The credential has expired.
     #[error("the credential has expired")]
     Expired,
     /// The credential was revoked.
     #[error("the credential was revoked")]
     Revoked,
-    /// The credential could not be checked, because the state store does not respond.
+    /// The credential could not be checked, because the state store or the identity provider does not
+    /// respond.
     #[error("the credential cannot be checked: {0}")]
     Unavailable(String),
     /// The credential was not checked, because too many others are being checked.
@@ -42,6 +46,7 @@ impl Rejection {
             Self::Missing => "missing",
             Self::Malformed => "malformed",
             Self::Unknown => "unknown",
+            Self::Token(_) => "token",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::Unavailable(_) => "unavailable",

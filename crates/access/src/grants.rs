@@ -1,6 +1,6 @@
 //! The rights of a principal, by namespace.
 
-use goconductor_service_kit::config::{ALL_NAMESPACES, AccessConfig, BindingConfig};
+use goconductor_service_kit::config::{ALL_NAMESPACES, AccessConfig, AccessSubject, BindingConfig};
 use goconductor_service_kit::permission::{Permission, PermissionSet, Reach};
 use goconductor_store::AccessScope;
 use std::collections::BTreeSet;
@@ -53,9 +53,20 @@ impl Grants {
 
     /// Returns the grants of a binding to each of its subjects.
     #[must_use]
-    pub fn of_binding(binding: &BindingConfig, config: &AccessConfig) -> Self {
+    pub(crate) fn of_binding(binding: &BindingConfig, config: &AccessConfig) -> Self {
         let BindingConfig { subjects: _, roles, namespaces, services } = binding.clone();
         Self::of_scope(&AccessScope { roles, namespaces, services }, config)
+    }
+
+    /// Returns the grants that bindings give to any of some subjects.
+    #[must_use]
+    pub(crate) fn of_subjects(subjects: &[AccessSubject], config: &AccessConfig) -> Self {
+        let mut grants = Self::default();
+        let is_bound = |binding: &&BindingConfig| binding.subjects.iter().any(|each| subjects.contains(each));
+        for binding in config.bindings.values().filter(is_bound) {
+            grants.extend(Self::of_binding(binding, config));
+        }
+        grants
     }
 
     /// Adds the grants of another value.

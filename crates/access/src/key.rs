@@ -6,7 +6,7 @@
 use secrecy::SecretString;
 
 /// The prefix by which people and scanners recognise a key.
-const PREFIX: &str = "gck_";
+pub(crate) const PREFIX: &str = "gck_";
 /// The context of the derivation. Another text would make all keys invalid.
 const CONTEXT: &str = "goconductor 2026-11-30 access key digest v1";
 const ID_BYTES: usize = 8;

@@ -17,11 +17,13 @@ mod ending_body;
 mod grants;
 mod key;
 pub mod metrics;
+mod oidc;
 mod principal;
 
 pub use control::AccessControl;
 pub use credential::Rejection;
 pub use ending_body::EndingBody;
+pub use goconductor_oidc::Error as OidcError;
 pub use grants::Grants;
 pub use key::{IssuedKey, NoRandomness};
 pub use principal::{CredentialId, Principal};

@@ -13,6 +13,8 @@ pub enum CredentialId {
     Bootstrap,
     /// A client certificate, by one of its URIs.
     Certificate(String),
+    /// A user of the identity provider, by the subject of the token.
+    User(String),
 }
 
 impl fmt::Display for CredentialId {
@@ -21,6 +23,7 @@ impl fmt::Display for CredentialId {
             Self::Key(id) => write!(f, "key:{id}"),
             Self::Bootstrap => f.write_str("key:bootstrap"),
             Self::Certificate(uri) => write!(f, "cert:{uri}"),
+            Self::User(subject) => write!(f, "user:{subject}"),
         }
     }
 }

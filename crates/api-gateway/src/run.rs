@@ -1,6 +1,7 @@
 //! The gateway as a process of its own.
 
 use crate::{AdmissionLimits, Dependencies, Limits, router};
+use anyhow::Context;
 use goconductor_access::AccessControl;
 use goconductor_election::Election;
 use goconductor_process::{Backends, Host, MembershipLease, Process};
@@ -25,7 +26,7 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
         changes: changes.sender(),
         limits: limits(&process.config),
         admission: admission(&process.config),
-        access: access_control(&process.config, keys),
+        access: access_control(&process.config, keys)?,
         audit_starts: process.config.audit.starts,
         readiness: process.readiness.clone(),
         metrics: process.metrics.clone(),
@@ -58,9 +59,15 @@ async fn election(process: &Process) -> anyhow::Result<Option<Arc<dyn Election>>
 }
 
 /// Starts the configured check of callers. Returns `None` if access control is off. Must be called within a Tokio runtime.
-#[must_use]
-pub fn access_control(config: &Config, keys: Arc<dyn AccessKeyStore>) -> Option<AccessControl> {
-    config.access.enabled.then(|| AccessControl::start(config.access.clone(), keys, clock::now))
+///
+/// # Errors
+/// Returns an error if a setting of the identity provider is not valid.
+pub fn access_control(
+    config: &Config,
+    keys: Arc<dyn AccessKeyStore>,
+) -> anyhow::Result<Option<AccessControl>> {
+    let start = || AccessControl::start(config.access.clone(), keys, clock::now);
+    config.access.enabled.then(start).transpose().context("access.oidc")
 }
 
 /// Returns the configured limits of a single request.

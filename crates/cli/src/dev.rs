@@ -151,7 +151,7 @@ impl DevServices {
             demo::start(&store, drain.token()).await?;
         }
         let settings = executor_settings(config, instance.clone());
-        let access = gateway::access_control(config, store.clone());
+        let access = gateway::access_control(config, store.clone())?;
         let executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings)
             .with_access_control(access.clone());
         #[cfg(feature = "bench")]

@@ -44,7 +44,7 @@ pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow:
     let Backends { store, changes: _, queues, engine, live } = Backends::open(&mut process).await?;
     let election = process.election().await?;
     let settings = settings(&process.config, process.instance.clone());
-    let access = access_control(&process, store.clone());
+    let access = access_control(&process, store.clone())?;
     let mut executor =
         Executor::new(Arc::clone(&engine), election, settings).with_access_control(access.clone());
     for InProcess { namespace, service, participant, capacity } in services {
@@ -73,9 +73,10 @@ pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow:
 }
 
 /// Starts the configured check of workers.
-fn access_control(process: &Process, keys: Arc<dyn AccessKeyStore>) -> Option<AccessControl> {
+fn access_control(process: &Process, keys: Arc<dyn AccessKeyStore>) -> anyhow::Result<Option<AccessControl>> {
     let config = &process.config.access;
-    config.enabled.then(|| AccessControl::start(config.clone(), keys, clock::now))
+    let start = || AccessControl::start(config.clone(), keys, clock::now);
+    config.enabled.then(start).transpose().context("access.oidc")
 }
 
 /// Converts the configuration to the settings of an executor.

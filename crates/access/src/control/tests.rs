@@ -3,8 +3,8 @@
 use super::*;
 use crate::key::IssuedKey;
 use goconductor_service_kit::permission::Permission;
-use goconductor_store::AccessKeyEnd;
 use goconductor_store::sqlite::SqliteStore;
+use goconductor_store::{AccessKeyEnd, AccessScope};
 use http::{HeaderValue, header};
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -23,7 +23,8 @@ struct Fixture {
 impl Fixture {
     fn new(config: AccessConfig) -> Self {
         let store = Arc::new(SqliteStore::ephemeral().unwrap());
-        let control = AccessControl::start(config, Arc::clone(&store) as Arc<dyn AccessKeyStore>, clock);
+        let control =
+            AccessControl::start(config, Arc::clone(&store) as Arc<dyn AccessKeyStore>, clock).unwrap();
         Self { store, control }
     }
 
@@ -83,7 +84,8 @@ async fn valid_key_has_the_grants_of_its_scope_and_of_its_bindings() {
         services: Vec::new(),
     };
     config.bindings.insert("operators".to_owned(), binding);
-    let control = AccessControl::start(config, Arc::clone(&fixture.store) as Arc<dyn AccessKeyStore>, clock);
+    let control =
+        AccessControl::start(config, Arc::clone(&fixture.store) as Arc<dyn AccessKeyStore>, clock).unwrap();
     let principal = control.check(&key.text).await.unwrap();
     assert!(principal.grants.allows(Permission::WorkflowsOperate, "shop"));
 }

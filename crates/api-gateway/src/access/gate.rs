@@ -257,7 +257,11 @@ fn problem(rejection: Rejection) -> Problem {
             "the request has no credential: send an access key or a token in the header Authorization, in the form \
              `Bearer TOKEN`, or connect with a client certificate that contains a URI",
         ),
-        Rejection::Malformed | Rejection::Unknown | Rejection::Expired | Rejection::Revoked => {
+        Rejection::Malformed
+        | Rejection::Unknown
+        | Rejection::Token(_)
+        | Rejection::Expired
+        | Rejection::Revoked => {
             Problem::new(INVALID_CREDENTIAL, format!("{rejection}: use another access key or token"))
         }
         Rejection::Unavailable(_) => {

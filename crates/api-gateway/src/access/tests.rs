@@ -75,7 +75,7 @@ impl Fixture {
             limits: crate::limits(&config),
             admission: crate::admission(&config),
             audit_starts: false,
-            access: access.map(|access| AccessControl::start(access, keys, clock::now)),
+            access: access.map(|access| AccessControl::start(access, keys, clock::now).unwrap()),
             readiness: Readiness::new(),
             metrics: telemetry::init(&config.telemetry, Identity { service: "test", instance: "test-1" })
                 .unwrap(),

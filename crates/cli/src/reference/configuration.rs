@@ -61,6 +61,10 @@ mod tests {
     const OPTIONAL: &[(&str, &str)] = &[
         ("access.enabled", "true"),
         ("access.bootstrap_key", "0123456789abcdef0123456789abcdef"),
+        ("access.oidc.issuer", "https://login.example"),
+        ("access.oidc.audience", "goconductor"),
+        ("access.oidc.jwks_url", "https://login.example/keys"),
+        ("access.oidc.ca_file", "ca.pem"),
         ("access.roles.NAME.permissions", "workflows.read"),
         ("access.bindings.NAME.subjects", "key:0123456789abcdef"),
         ("access.bindings.NAME.roles", "viewer"),

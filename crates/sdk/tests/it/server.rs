@@ -50,7 +50,7 @@ impl Server {
         let settings = ExecutorSettings::default();
         let instance = settings.identity.clone();
         let keys: Arc<dyn AccessKeyStore> = store.clone();
-        let access = access.map(|access| AccessControl::start(access, keys, clock::now));
+        let access = access.map(|access| AccessControl::start(access, keys, clock::now).unwrap());
         let executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings)
             .with_access_control(access.clone());
         let info = executor.process_info();

@@ -6,8 +6,19 @@ use crate::permission::{BUILT_IN_ROLES, Permission, PermissionSet};
 use goconductor_saga::NameKind;
 use secrecy::SecretString;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+use url::{Host, Url};
 
 const ENABLED: &str = "access.enabled";
+const OIDC: &str = "access.oidc";
+const ISSUER: &str = "access.oidc.issuer";
+const OIDC_DETAILS: [&str; 6] =
+    ["audience", "jwks_url", "algorithms", "ca_file", "groups_claim", "clock_skew"];
+/// The algorithms of tokens. All are of public keys: with a shared secret, every reader of the secret could issue tokens.
+const ALGORITHMS: [&str; 9] =
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+const MAX_SKEW: Duration = Duration::from_secs(5 * 60);
 const ROLES: &str = "access.roles";
 const BINDINGS: &str = "access.bindings";
 /// The name that stands for all namespaces.
@@ -28,10 +39,31 @@ pub struct AccessConfig {
     pub allow_plaintext: bool,
     /// A key with the role admin in all namespaces, which is not stored.
     pub bootstrap_key: Option<SecretString>,
+    /// The identity provider of users. `None` if there is none.
+    pub oidc: Option<OidcConfig>,
     /// Custom roles by name, with their permissions.
     pub roles: BTreeMap<String, PermissionSet>,
     /// Bindings by name.
     pub bindings: BTreeMap<String, BindingConfig>,
+}
+
+/// The identity provider of users, which issues JSON Web Tokens (OpenID Connect).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OidcConfig {
+    /// The issuer: the exact value of the claim `iss`, and the base URL of the discovery document.
+    pub issuer: String,
+    /// The accepted values of the claim `aud`.
+    pub audience: Vec<String>,
+    /// The URL of the keys. `None` for that of the discovery document.
+    pub jwks_url: Option<String>,
+    /// The accepted algorithms, by their names in the header `alg`.
+    pub algorithms: Vec<String>,
+    /// The authorities of the issuer's certificate. `None` for those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The claim with the groups of the user.
+    pub groups_claim: String,
+    /// The accepted difference between the clocks of the issuer and of this process.
+    pub clock_skew: Duration,
 }
 
 /// Grants roles to subjects.
@@ -115,12 +147,14 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> AccessConfig {
         enabled: reader.get(ENABLED, &value::boolean(), false),
         allow_plaintext: reader.get("access.allow_plaintext", &value::boolean(), false),
         bootstrap_key: reader.optional("access.bootstrap_key", &bootstrap_key()),
+        oidc: oidc(reader),
         roles: roles(reader),
         bindings: BTreeMap::new(),
     };
     config.bindings = bindings(reader, &config);
     let has_more = config.allow_plaintext
         || config.bootstrap_key.is_some()
+        || config.oidc.is_some()
         || !config.roles.is_empty()
         || !config.bindings.is_empty();
     if !config.enabled && has_more {
@@ -139,6 +173,46 @@ fn bootstrap_key() -> value::Kind<SecretString> {
                 && text.bytes().all(|byte| byte.is_ascii_graphic())
         },
     )
+}
+
+fn oidc(reader: &mut SettingReader<'_>) -> Option<OidcConfig> {
+    let is_text = |text: &str| !text.is_empty() && !text.contains(char::is_control);
+    let has_details = OIDC_DETAILS.iter().any(|key| reader.is_set(&format!("{OIDC}.{key}")));
+    let issuer = value::text("a URL such as https://login.example, without query", is_issuer);
+    let issuer = reader.required_if(has_details, ISSUER, &issuer, OIDC);
+    let audience = value::list("a list of audiences such as [goconductor]", |text| !text.is_empty());
+    let audience = reader.required_if(issuer.is_some(), "access.oidc.audience", &audience, ISSUER);
+    let jwks_url = value::text("a URL such as https://login.example/keys", is_url);
+    let jwks_url = reader.optional("access.oidc.jwks_url", &jwks_url);
+    let expected = format!("a list of algorithms: {}", ALGORITHMS.join(", "));
+    let algorithms = value::list(expected, |text| ALGORITHMS.contains(&text));
+    let all = ALGORITHMS.iter().map(|name| (*name).to_owned()).collect();
+    let algorithms = reader.get("access.oidc.algorithms", &algorithms, all);
+    let ca_file = reader.optional("access.oidc.ca_file", &value::path());
+    let groups = value::text("the name of a claim", is_text);
+    let groups_claim = reader.get("access.oidc.groups_claim", &groups, "groups".to_owned());
+    let skew = value::duration(Duration::ZERO, MAX_SKEW);
+    let clock_skew = reader.get("access.oidc.clock_skew", &skew, Duration::from_secs(60));
+    let (issuer, audience) = (issuer?, audience?);
+    Some(OidcConfig { issuer, audience, jwks_url, algorithms, ca_file, groups_claim, clock_skew })
+}
+
+fn is_issuer(text: &str) -> bool {
+    is_url(text) && !text.contains('?')
+}
+
+/// Whether a text is a URL of an identity provider. Plain HTTP is for a provider on this machine.
+fn is_url(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let is_loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    let is_secure = url.scheme() == "https" || (url.scheme() == "http" && is_loopback);
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    is_secure && url.has_host() && !has_credentials && url.fragment().is_none()
 }
 
 fn roles(reader: &mut SettingReader<'_>) -> BTreeMap<String, PermissionSet> {
@@ -199,4 +273,51 @@ fn bindings(reader: &mut SettingReader<'_>, config: &AccessConfig) -> BTreeMap<S
         }
     }
     bindings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_provider_needs_tls_except_on_loopback() {
+        for (text, is_valid) in [
+            ("https://login.example/realms/shop", true),
+            ("http://127.0.0.1:9000", true),
+            ("http://localhost:9000", true),
+            ("http://[::1]:9000", true),
+            ("http://login.example", false),
+            ("https://user:password@login.example", false),
+            ("https://login.example?tenant=1", false),
+            ("https://login.example#keys", false),
+            ("file:///etc/issuer", false),
+            ("login.example", false),
+        ] {
+            assert_eq!(is_issuer(text), is_valid, "{text}");
+        }
+        assert!(is_url("https://login.example/keys?tenant=1"));
+    }
+
+    #[test]
+    fn identity_provider_needs_an_issuer_and_an_audience() {
+        let load = |settings: &[(&str, &str)]| {
+            let flag = |(path, value): &(&str, &str)| crate::config::Flag {
+                path: (*path).to_owned(),
+                value: (*value).to_owned(),
+                name: "--set".to_owned(),
+            };
+            let flags = settings.iter().map(flag).collect();
+            crate::config::Config::load(&crate::config::Sources { flags, ..Default::default() })
+        };
+        let (enabled, issuer) = (("access.enabled", "true"), ("access.oidc.issuer", "https://login.example"));
+        let audience = ("access.oidc.audience", "goconductor");
+        let oidc = load(&[enabled, issuer, audience]).unwrap().access.oidc.unwrap();
+        assert_eq!(oidc.audience, ["goconductor"]);
+        assert_eq!(oidc.groups_claim, "groups");
+        for (settings, missing) in [([enabled, issuer], audience.0), ([enabled, audience], issuer.0)] {
+            let invalid = load(&settings).unwrap_err();
+            assert!(invalid.problems.iter().any(|problem| problem.path == missing), "{missing}");
+        }
+        assert!(load(&[issuer, audience]).is_err(), "access control is off");
+    }
 }

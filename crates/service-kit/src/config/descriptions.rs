@@ -29,6 +29,29 @@ pub const SETTINGS: &[SettingRow] = &[
         "secret",
         "Key with the role `admin` in all namespaces, which is not stored; usually `file://path` or `env://NAME`",
     ),
+    (
+        "access.oidc.issuer",
+        "URL",
+        "Issuer of the tokens of users: the value of `iss`, and the base URL of the discovery",
+    ),
+    ("access.oidc.audience", "list of text", "Accepted values of `aud`"),
+    (
+        "access.oidc.jwks_url",
+        "URL",
+        "URL of the keys of the issuer (default: that of the discovery document)",
+    ),
+    ("access.oidc.algorithms", "list of text", "Accepted algorithms of signatures"),
+    (
+        "access.oidc.ca_file",
+        "path",
+        "Authorities of the issuer's certificate, in PEM format (default: those of the system)",
+    ),
+    ("access.oidc.groups_claim", "text", "Claim with the groups of the user"),
+    (
+        "access.oidc.clock_skew",
+        "duration",
+        "Accepted difference between the clocks of the issuer and of this process",
+    ),
     ("access.roles.NAME.permissions", "list of text", "Permissions of a custom role"),
     (
         "access.bindings.NAME.subjects",

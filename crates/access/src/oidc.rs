@@ -1,0 +1,111 @@
+//! Users of an identity provider, by their JSON Web Tokens.
+
+use crate::credential::Rejection;
+use crate::grants::Grants;
+use crate::principal::{CredentialId, Principal};
+use goconductor_oidc::{Algorithm, Error, Reason, Rejection as InvalidToken, Settings, Verifier};
+use goconductor_saga::Timestamp;
+use goconductor_service_kit::config::{AccessConfig, AccessSubject, OidcConfig};
+use lru::LruCache;
+use parking_lot::Mutex;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+use tokio::time::Instant;
+
+/// Maximum number of verified tokens in the cache.
+const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+
+/// Time for which a verified token is accepted without another verification. A key that the issuer withdraws is accepted for
+/// at most this much longer.
+const VERIFIED_FOR: Duration = Duration::from_secs(60);
+
+/// The users of one issuer, with the digests of the tokens that were verified recently.
+#[derive(Debug)]
+pub(crate) struct Users {
+    verifier: Verifier,
+    /// Added to the end of a token, as the verifier does.
+    clock_skew: Duration,
+    verified: Mutex<LruCache<blake3::Hash, VerifiedToken>>,
+}
+
+#[derive(Debug, Clone)]
+struct VerifiedToken {
+    at: Instant,
+    principal: Arc<Principal>,
+}
+
+impl Users {
+    /// Creates the check of the tokens of an issuer.
+    ///
+    /// # Errors
+    /// Returns an error if a setting is not valid or the authorities cannot be read.
+    pub(crate) fn new(config: &OidcConfig) -> Result<Self, Error> {
+        let defaults = Settings::new(config.issuer.clone(), config.audience.clone());
+        let settings = Settings {
+            algorithms: config.algorithms.iter().filter_map(|name| Algorithm::parse(name)).collect(),
+            jwks_url: config.jwks_url.clone(),
+            ca_file: config.ca_file.clone(),
+            groups_claim: config.groups_claim.clone(),
+            skew: config.clock_skew,
+            ..defaults
+        };
+        Ok(Self {
+            verifier: Verifier::new(settings)?,
+            clock_skew: config.clock_skew,
+            verified: Mutex::new(LruCache::new(CAPACITY)),
+        })
+    }
+
+    /// Fetches the keys of the issuer in advance. Returns whether there are keys.
+    pub(crate) async fn prepare(&self) -> bool {
+        self.verifier.prepare().await
+    }
+
+    /// Returns the principal of a token.
+    ///
+    /// # Errors
+    /// Returns the [`Rejection`] of the token. `Unavailable` says nothing about the token.
+    pub(crate) async fn check(
+        &self,
+        token: &str,
+        now: Timestamp,
+        config: &AccessConfig,
+    ) -> Result<Arc<Principal>, Rejection> {
+        let digest = blake3::hash(token.as_bytes());
+        let known = self.verified.lock().get(&digest).cloned();
+        if let Some(VerifiedToken { principal, .. }) = known.filter(|known| known.at.elapsed() < VERIFIED_FOR)
+        {
+            let is_valid = principal.expires_at.is_none_or(|at| now < at);
+            return if is_valid { Ok(principal) } else { Err(Rejection::Expired) };
+        }
+        let micros = u64::try_from(now.0).unwrap_or_default();
+        let claims = self.verifier.verify(token, UNIX_EPOCH + Duration::from_micros(micros)).await;
+        let claims = claims.map_err(rejection)?;
+        let groups = claims.groups.into_iter().map(AccessSubject::Group);
+        let subjects: Vec<AccessSubject> =
+            groups.chain([AccessSubject::User(claims.subject.clone())]).collect();
+        let expires_at = claims.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let expires_at = expires_at.saturating_add(self.clock_skew);
+        let credential = CredentialId::User(claims.subject);
+        let principal = Arc::new(Principal {
+            actor: credential.to_string(),
+            credential,
+            grants: Grants::of_subjects(&subjects, config),
+            expires_at: Some(Timestamp(i64::try_from(expires_at.as_micros()).unwrap_or(i64::MAX))),
+        });
+        let verified = VerifiedToken { at: Instant::now(), principal: Arc::clone(&principal) };
+        self.verified.lock().put(digest, verified);
+        Ok(principal)
+    }
+}
+
+fn rejection(invalid: InvalidToken) -> Rejection {
+    match invalid {
+        InvalidToken::Unavailable => {
+            Rejection::Unavailable("the keys of the identity provider are not available".to_owned())
+        }
+        InvalidToken::Invalid(Reason::Expired) => Rejection::Expired,
+        InvalidToken::Invalid(_) => Rejection::Token(invalid.to_string()),
+    }
+}
