@@ -24,6 +24,8 @@ use tracing::Instrument;
 
 /// The delay between attempts to report an outcome while the store is unavailable.
 const REPORT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// The delay between attempts to load a workflow, or to store a dead letter, while the store is unavailable.
+const LOAD_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The delay before a command is tried again that could not be sent, because this process lacked a resource.
 const SHORTAGE_RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The minimum interval between warnings about a lack of resources.
@@ -399,9 +401,19 @@ impl Runner {
 
     /// Stores a command that names something that does not exist, for an operator.
     async fn dead_letter(&self, command: &Command, topic: &Topic, reason: &str) {
-        let letter = to_dead_letter(topic, &command.message(None), reason);
-        if let Err(error) = self.engine.store().put_dead_letters(&[letter]).await {
-            tracing::error!(workflow = %command.id, reason, %error, "executor failed to store a dead letter");
+        let letter = [to_dead_letter(topic, &command.message(None), reason)];
+        // The command was acknowledged, and no row of the ledger stands for it: nothing else would report it.
+        while let Err(error) = self.engine.store().put_dead_letters(&letter).await {
+            if !error.is_retryable() {
+                tracing::error!(workflow = %command.id, reason, %error, "executor failed to store a dead letter");
+                return;
+            }
+            tracing::warn!(workflow = %command.id, reason, %error, "executor failed to store a dead letter; retrying");
+            // Cancel-safe: a sleep has no state.
+            tokio::select! {
+                () = self.give_up.cancelled() => return,
+                () = tokio::time::sleep(LOAD_RETRY_DELAY) => {}
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! How to handle a command: by the state of its workflow.
 
-use super::{AttemptContext, Received, Runner};
+use super::{AttemptContext, LOAD_RETRY_DELAY, Received, Runner};
 use goconductor_queue::Topic;
 use goconductor_saga::{Input, Plan, Side, State, StepState, StepStatus, Timestamp};
 use goconductor_transition::{Command, Error};
@@ -36,14 +36,33 @@ impl Runner {
     ) -> Option<Arc<State>> {
         match self.load_state(command, received).await {
             Ok(state) => Some(state),
-            Err(Error::NoSuchWorkflow) => {
-                self.dead_letter(command, topic, "no such workflow").await;
-                None
-            }
             Err(error) => {
-                tracing::warn!(workflow = %command.id, %error, "executor failed to load a workflow; the ledger will redeliver the command");
+                self.without_state(command, topic, error).await;
                 None
             }
+        }
+    }
+
+    /// Handles a command whose workflow was not loaded. The ledger redelivers the command of a workflow, but not one that
+    /// names no workflow. The command was acknowledged, so it must not be forgotten before it is known which one it is.
+    async fn without_state(&self, command: &Command, topic: &Topic, mut error: Error) {
+        while error.is_retryable() {
+            tracing::warn!(workflow = %command.id, %error, "executor failed to load a workflow; retrying");
+            // Cancel-safe: nothing is lost by an early wake-up.
+            tokio::select! {
+                () = self.give_up.cancelled() => return,
+                () = tokio::time::sleep(LOAD_RETRY_DELAY) => {}
+            }
+            match self.engine.load(command.id).await {
+                // The state is too late for this attempt. The ledger redelivers the command.
+                Ok(_) => return,
+                Err(next) => error = next,
+            }
+        }
+        if matches!(error, Error::NoSuchWorkflow) {
+            self.dead_letter(command, topic, "no such workflow").await;
+        } else {
+            tracing::warn!(workflow = %command.id, %error, "executor failed to load a workflow; the ledger will redeliver the command");
         }
     }
 
