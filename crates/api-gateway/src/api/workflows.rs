@@ -237,7 +237,17 @@ impl Api {
     }
 
     async fn waiting_on(&self, plan: &Plan, state: &State) -> Vec<Waiting> {
-        view::waiting_on(&**self.engine.queue(), plan, state, clock::now()).await
+        let queue = self.engine.queue();
+        let mut waiting = view::waiting_on(&**queue, plan, state, clock::now()).await;
+        // Read only if it matters, because most workflows wait for nothing else than their attempts.
+        let is_capacity = |waiting: &Waiting| waiting.kind == view::WaitingKind::Capacity;
+        if queue.is_durable() && waiting.iter().any(is_capacity) {
+            // A store that does not respond is no evidence that a worker is missing.
+            if let Ok(members) = self.store().members().await {
+                view::find_unserved(&mut waiting, plan, state, &members);
+            }
+        }
+        waiting
     }
 
     /// Returns the plan for a start. A repeat of a start returns its workflow even if the definition has been deleted

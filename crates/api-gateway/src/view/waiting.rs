@@ -6,6 +6,7 @@ use goconductor_queue::Queue;
 use goconductor_saga::{
     Action, Failure, Plan, Progress, Side, State, Status, Step, StepState, StepStatus, Timestamp,
 };
+use goconductor_store::Member;
 use goconductor_transition::topic_of;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -82,6 +83,32 @@ pub(crate) async fn waiting_on(
     waiting
 }
 
+/// Corrects the waits for capacity of services that no executor serves. A broker does not know who consumes, but executors
+/// announce what they serve.
+pub(crate) fn find_unserved(waiting: &mut [Waiting], plan: &Plan, state: &State, members: &[Member]) {
+    let is_served = |service: &str| {
+        let mut served = members.iter().flat_map(|member| member.announcement.info.served());
+        served.any(|served| served.namespace == state.namespace && served.service == service)
+    };
+    let steps = plan.definition().steps.iter().zip(&state.steps);
+    for (definition, step) in steps {
+        let Some((side, ..)) = open_side(step) else { continue };
+        let Some(Action::Run { service, .. }) = definition.action(side) else { continue };
+        let name = Some(&definition.name);
+        let unserved = waiting.iter_mut().find(|waiting| {
+            waiting.kind == WaitingKind::Capacity && waiting.step.as_ref() == name && !is_served(service)
+        });
+        if let Some(waiting) = unserved {
+            waiting.kind = WaitingKind::NoWorker;
+            waiting.detail = no_worker(service);
+        }
+    }
+}
+
+fn no_worker(service: &str) -> String {
+    format!("no worker serves {service}, and the service has no HTTP address")
+}
+
 /// An open command of a step.
 struct OpenCommand<'a> {
     step: &'a Step,
@@ -121,8 +148,7 @@ fn waiting_for(command: &OpenCommand<'_>, now: Timestamp) -> Waiting {
         }
         (None, None) if !is_served => {
             let Action::Run { service, .. } = action;
-            let detail = format!("no worker serves {service}, and the service has no HTTP address");
-            (WaitingKind::NoWorker, progress.due_at.or(since(progress)), None, detail)
+            (WaitingKind::NoWorker, progress.due_at.or(since(progress)), None, no_worker(service))
         }
         (None, None) => {
             let ready = progress.due_at.or(since(progress));
@@ -154,5 +180,63 @@ fn operator(step: &Step, state: &StepState) -> Waiting {
         since: ended_at.map(Time),
         until: None,
         detail: format!("{failed}{}; retry, skip or complete the step", cause.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goconductor_definition::{Cel, Format, Limits};
+    use goconductor_saga::{StartWorkflow, WorkflowId};
+    use goconductor_store::{Announcement, ProcessInfo, ServedService};
+    use std::time::Duration;
+
+    fn executor_of(namespace: &str, service: &str) -> Member {
+        let served = ServedService {
+            namespace: namespace.to_owned(),
+            service: service.to_owned(),
+            ..ServedService::default()
+        };
+        let info = ProcessInfo { services: Some(vec![served]), ..ProcessInfo::default() };
+        let announcement = Announcement {
+            instance: "executor-1".to_owned(),
+            kind: "saga-executor".to_owned(),
+            address: String::new(),
+            info,
+            ttl: Duration::from_secs(5),
+        };
+        Member { announcement, since: Timestamp(0), seen_at: Timestamp(0) }
+    }
+
+    #[test]
+    fn command_of_a_service_that_nobody_serves_waits_for_a_worker() {
+        let yaml = "workflow: w\nsteps: [{name: s, run: parcels/pack, compensate: none}]\n";
+        let checked = goconductor_definition::parse(yaml.as_bytes(), Format::Yaml, &Limits::default());
+        let plan = Plan::new(checked.unwrap().definition, 1).unwrap();
+        let start = StartWorkflow {
+            id: WorkflowId(uuid::Uuid::from_u128(1)),
+            namespace: "shop".to_owned(),
+            input: goconductor_saga::Json::Null,
+            labels: std::collections::BTreeMap::new(),
+            actor: None,
+            trace: None,
+        };
+        let (_, state) = goconductor_saga::start(&plan, &Cel::new(), &start, Timestamp(0));
+        let kind_with = |members: &[Member]| {
+            let mut waiting = [Waiting {
+                kind: WaitingKind::Capacity,
+                step: Some("s".to_owned()),
+                since: None,
+                until: None,
+                detail: "pack waits for capacity: the service is busy".to_owned(),
+            }];
+            find_unserved(&mut waiting, &plan, &state, members);
+            waiting[0].kind
+        };
+        assert_eq!(kind_with(&[executor_of("shop", "parcels")]), WaitingKind::Capacity);
+        for members in [vec![], vec![executor_of("shop", "payments")], vec![executor_of("other", "parcels")]]
+        {
+            assert_eq!(kind_with(&members), WaitingKind::NoWorker, "{members:?}");
+        }
     }
 }
