@@ -1,30 +1,39 @@
 //! Admission control: limits on what the gateway accepts at once.
 //!
 //! Requests in flight, long polls and streams, starts in flight and the memory of bodies each have a limit. A start
-//! is also refused if a service that it needs is overloaded, which [`BacklogLimits`] tracks.
+//! is also refused if a service that it needs is overloaded, which [`BacklogLimits`] tracks. [`RateLimits`] limit the
+//! requests per second.
 //!
 //! Invariants: a refused request had no effect, costs next to nothing and states when to retry. All limits are
 //! shared fairly between namespaces: a busy namespace is refused before it affects others.
 
 mod backlog;
 mod backlog_monitor;
+mod message_body;
+mod rate;
 mod responses;
 
 use crate::error::{OVERLOADED, Problem, TOO_MANY_REQUESTS, TOO_MANY_STARTS, TOO_MANY_WAITING};
 use crate::metrics::{
-    BODY_BYTES, REQUESTS_IN_FLIGHT, REQUESTS_REFUSED, RESPONSE_BYTES, STARTS_IN_FLIGHT, STARTS_REFUSED,
-    WAITING_CALLERS,
+    BODY_BYTES, RATE_BUCKETS, REQUESTS_IN_FLIGHT, REQUESTS_REFUSED, RESPONSE_BYTES, STARTS_IN_FLIGHT,
+    STARTS_REFUSED, WAITING_CALLERS,
 };
+use axum::http::Extensions;
 use backlog::{BacklogLimits, Overloaded};
 use goconductor_saga::Plan;
+use goconductor_service_kit::config::RateConfig;
 use goconductor_service_kit::fair::{FairSemaphore, Limits as FairLimits, Permit};
+use goconductor_transition::clock;
 use parking_lot::{Mutex, RwLock};
+use rate::{RateCaller, RateLimits};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use backlog_monitor::monitor;
+pub(crate) use message_body::limit_message;
+pub(crate) use rate::RateFields;
 pub(crate) use responses::ResponseHolds;
 
 /// The retry delay where the backlog gives no better estimate: a permit is likely to be free by then.
@@ -36,8 +45,6 @@ const MAX_NAMED_NAMESPACES: usize = 256;
 /// Limits on what the gateway accepts at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Open connections.
-    pub connections: usize,
     /// Requests in flight.
     pub requests: usize,
     /// Memory of the bodies of requests in flight, in bytes, and the same for responses that were not sent completely.
@@ -52,6 +59,8 @@ pub struct Limits {
     pub start_wait: Duration,
     /// Commands in the backlog of one service of one namespace, or of one action with a limit of its own.
     pub backlog: u64,
+    /// Requests per second of each caller and of each namespace.
+    pub rate: RateConfig,
 }
 
 /// The state of admission control.
@@ -64,6 +73,7 @@ pub(crate) struct Admission {
     bodies: Arc<Semaphore>,
     responses: Arc<Semaphore>,
     backlog: BacklogLimits,
+    rate: RateLimits,
     named: Mutex<BTreeSet<String>>,
 }
 
@@ -75,8 +85,15 @@ pub(crate) type BodyPermit = OwnedSemaphorePermit;
 pub(crate) struct RequestPermit(Arc<Mutex<Option<Permit>>>);
 
 impl RequestPermit {
-    fn release(&self) {
+    /// Releases the permit. The request may have to wait for others.
+    pub(crate) fn release(&self) {
         drop(self.0.lock().take());
+    }
+
+    /// Replaces the permit of a request that had released it.
+    pub(crate) fn renew(&self, permit: &Self) {
+        let renewed = permit.0.lock().take();
+        *self.0.lock() = renewed;
     }
 }
 
@@ -107,16 +124,17 @@ impl Admission {
             bodies: Arc::new(Semaphore::new(limits.bodies_bytes.min(Semaphore::MAX_PERMITS))),
             responses: responses::memory(limits.bodies_bytes),
             backlog: BacklogLimits::new(limits.backlog),
+            rate: RateLimits::new(limits.rate, clock::monotonic()),
             named: Mutex::default(),
         }
     }
 
-    /// Replaces the limits, except for the number of connections and the memory of bodies. Requests
+    /// Replaces the limits, except for the memory of bodies. Requests
     /// that were admitted before count towards the new limits.
     pub(crate) fn set_limits(&self, new: Limits) {
         let limits = {
             let mut limits = self.limits.write();
-            *limits = Limits { connections: limits.connections, bodies_bytes: limits.bodies_bytes, ..new };
+            *limits = Limits { bodies_bytes: limits.bodies_bytes, ..new };
             *limits
         };
         let [requests, waiting, starts] = fair_limits(&limits);
@@ -124,10 +142,20 @@ impl Admission {
         self.waiting.set_limits(waiting);
         self.starts.set_limits(starts);
         self.backlog.set_limit(limits.backlog);
+        self.rate.set(limits.rate);
     }
 
     fn limits(&self) -> Limits {
         *self.limits.read()
+    }
+
+    /// Counts a request for the limits of the rate. Returns the fields for its response, or `None` if there is no limit.
+    pub(crate) fn check_rate(
+        &self,
+        extensions: &Extensions,
+        namespace: &str,
+    ) -> Result<Option<RateFields>, Problem> {
+        self.rate.check(RateCaller::of(extensions), namespace, clock::monotonic())
     }
 
     /// Admits a request.
@@ -249,5 +277,6 @@ impl Admission {
         let reserved = self.limits().bodies_bytes.saturating_sub(self.bodies.available_permits());
         BODY_BYTES.set(reserved as f64);
         RESPONSE_BYTES.set(self.response_bytes() as f64);
+        RATE_BUCKETS.set(self.rate.buckets() as f64);
     }
 }

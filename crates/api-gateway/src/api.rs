@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     /// Permits for checks of a changed configuration.
     pub(crate) config_checks: Semaphore,
     pub(crate) limits: RwLock<Limits>,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
     pub(crate) stop: CancellationToken,

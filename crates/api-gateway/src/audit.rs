@@ -10,13 +10,13 @@ mod writer;
 
 use crate::audit_notes::Notes;
 use crate::error::{AUDIT_DELAYED, AUDIT_UNAVAILABLE, ApiResult, Problem, RETRY_AFTER};
-use axum::extract::ConnectInfo;
 use axum::http::Extensions;
+use goconductor_process::PeerAddress;
 use goconductor_saga::Timestamp;
 use goconductor_store::{AuditEvent, AuditOutcome, AuditStore};
 use goconductor_transition::clock;
 use refusals::Refusals;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -146,5 +146,5 @@ fn shortened(text: &str) -> String {
 
 /// Returns the address of the peer. `None` if the request did not come by a listener, as in tests.
 pub(crate) fn peer_address(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
+    extensions.get::<PeerAddress>().map(|peer| peer.0)
 }

@@ -2,6 +2,7 @@
 //!
 //! REST sends a [`Problem`] as `application/problem+json` (RFC 9457), gRPC as a status with `google.rpc` details.
 
+use crate::admission::RateFields;
 use crate::audit_notes;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -95,6 +96,13 @@ pub(crate) const NO_CONFIG_VERSION: Kind =
     kind(StatusCode::NOT_FOUND, "GC2089", "configuration version not found");
 pub(crate) const CONFIG_TOKENS: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2090", "fencing tokens would fall");
+pub(crate) const RATE_LIMITED: Kind = kind(StatusCode::TOO_MANY_REQUESTS, "GC2095", "rate limit exceeded");
+/// Sent by the listener, before there is a request.
+#[cfg(test)]
+const TOO_MANY_CONNECTIONS: Kind =
+    kind(StatusCode::TOO_MANY_REQUESTS, "GC2096", "too many connections from one address");
+pub(crate) const TOO_MANY_HEADERS: Kind =
+    kind(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "GC2097", "too many headers");
 
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
@@ -140,6 +148,7 @@ pub(crate) struct Problem {
     detail: String,
     errors: Vec<Location>,
     retry_after: Option<Duration>,
+    rate: Option<Box<RateFields>>,
 }
 
 /// The result of an API operation.
@@ -148,7 +157,7 @@ pub(crate) type ApiResult<T> = Result<T, Problem>;
 impl Problem {
     /// Creates a problem. The detail states what is wrong and what to do.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None, rate: None }
     }
 
     /// Creates the problem of a body, or of a gRPC message, over the limit.
@@ -183,6 +192,12 @@ impl Problem {
     /// Sets the delay after which a retry may succeed.
     pub(crate) fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
+        self
+    }
+
+    /// Adds the limits of the rate.
+    pub(crate) fn with_rate(mut self, rate: RateFields) -> Self {
+        self.rate = Some(Box::new(rate));
         self
     }
 
@@ -291,6 +306,9 @@ impl IntoResponse for Problem {
         if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
         }
+        if let Some(rate) = &self.rate {
+            rate.write(&mut headers);
+        }
         (self.status(), headers, axum::Json(self.into_body())).into_response()
     }
 }
@@ -379,6 +397,9 @@ mod tests {
         TOO_MANY_WAITING,
         TOO_MANY_STARTS,
         OVERLOADED,
+        RATE_LIMITED,
+        TOO_MANY_CONNECTIONS,
+        TOO_MANY_HEADERS,
         NO_QUEUE,
         QUEUE_CONFLICT,
         QUEUE_UNAVAILABLE,

@@ -149,7 +149,9 @@ impl GrpcServices {
         let (metadata, extensions, message) = request.into_parts();
         let headers = metadata.into_headers();
         let served = async {
-            let permit = self.api.admission.admit_request(admission_namespace(&headers))?;
+            let namespace = admission_namespace(&headers);
+            self.api.admission.check_rate(&extensions, namespace)?;
+            let permit = self.api.admission.admit_request(namespace)?;
             if let Some(holds) = extensions.get::<ResponseHolds>() {
                 holds.hold_request(permit.clone());
             }

@@ -32,16 +32,17 @@ mod view;
 mod waiters;
 
 use access::Gate;
-use admission::Admission;
+use admission::{Admission, limit_message};
 use api::Api;
 use audit::AuditLog;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use error::{Problem, TOO_MANY_HEADERS};
 use goconductor_access::AccessControl;
 use goconductor_election::{Election, Hosted};
-use goconductor_process::{LimitedListener, Listeners};
+use goconductor_process::LimitedListener;
 use goconductor_queue_migration::QueueMigrator;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
@@ -63,6 +64,8 @@ pub use goconductor_process::LiveConfig;
 pub use grpc::GrpcRoutes;
 pub use run::{access_control, admission, limits, run};
 
+/// Maximum number of the headers of a request. HTTP/1 has the same limit.
+const MAX_HEADERS: usize = 100;
 /// The time for which shutdown waits for requests in flight.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -143,18 +146,21 @@ fn api(dependencies: Dependencies) -> Api {
         stop,
     } = dependencies;
     let audit = AuditLog::start(engine.store().clone(), audit_starts, stop.clone());
+    let admission = Arc::new(Admission::new(admission));
+    let gate =
+        access.map(|access| Gate { access, audit: Arc::clone(&audit), admission: Arc::clone(&admission) });
     Api::new(api::Inner {
         waiters: Waiters::new(Arc::clone(&engine), &changes, stop.clone()),
         list_feeds: ListFeeds::new(Arc::clone(&engine), changes, stop.clone()),
         engine,
         hosted: election.map(Hosted::new),
         queues,
-        gate: access.map(|access| Gate { access, audit: Arc::clone(&audit) }),
+        gate,
         audit,
         config,
         config_checks: Semaphore::new(MAX_CONFIG_CHECKS),
         limits: RwLock::new(limits),
-        admission: Admission::new(admission),
+        admission,
         readiness,
         metrics,
         stop,
@@ -174,7 +180,18 @@ struct Protocols {
 async fn dispatch(State(protocols): State<Protocols>, mut request: Request) -> Response {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    let router = if is_grpc { protocols.grpc } else { protocols.rest };
+    if request.headers().len() > MAX_HEADERS {
+        let detail =
+            format!("the request has {} headers, and the limit is {MAX_HEADERS}", request.headers().len());
+        let problem = Problem::new(TOO_MANY_HEADERS, detail);
+        return if is_grpc { tonic::Status::from(problem).into_http() } else { problem.into_response() };
+    }
+    let router = if is_grpc {
+        request = limit_message(&protocols.api, request);
+        protocols.grpc
+    } else {
+        protocols.rest
+    };
     let serve = |request: Request| async move {
         match router.oneshot(request).await {
             Ok(response) => response,
@@ -187,15 +204,14 @@ async fn dispatch(State(protocols): State<Protocols>, mut request: Request) -> R
     response
 }
 
-/// Serves the gateway with `more` gRPC services until `dependencies.stop` is cancelled, then waits up to 5 seconds
+/// Serves the gateway on a listener, with `more` gRPC services until `dependencies.stop` is cancelled, then waits up to 5 seconds
 /// for requests in flight.
 pub async fn serve(
-    listeners: impl Into<Listeners>,
+    connections: LimitedListener,
     dependencies: Dependencies,
     more: impl FnOnce(GrpcRoutes) -> GrpcRoutes,
 ) {
     let stop = dependencies.stop.clone();
-    let connections = LimitedListener::new(listeners, dependencies.admission.connections);
     let router = router_with(dependencies, more);
     let serving = goconductor_process::serve(connections, router, stop.clone());
     let drain_timeout = async {

@@ -4,6 +4,8 @@ goconductor_telemetry::metrics! {
     counter REQUESTS("goconductor_http_requests_total", Count, ["method", "route", "status"], "API requests, by method, route and status. A gRPC call counts under the REST route with the same effect.");
     histogram REQUEST_DURATION("goconductor_http_request_duration_seconds", Seconds, ["method", "route"], "Time from the receipt of an API request to the start of its response.");
     counter REQUESTS_REFUSED("goconductor_calls_refused_total", Count, [], "Requests refused because too many requests were in flight or their bodies or responses used too much memory.");
+    counter RATE_LIMITED_REQUESTS("goconductor_rate_limited_total", Count, ["limit"], "Requests refused because a caller or a namespace sent too many per second.");
+    gauge RATE_BUCKETS("goconductor_rate_buckets", Count, [], "Callers and namespaces whose recent requests count for the limits of the rate.");
     counter STARTS_REFUSED("goconductor_starts_refused_total", Count, ["reason", "namespace"], "Refused workflow starts, by reason and namespace.");
     gauge REQUESTS_IN_FLIGHT("goconductor_calls_in_flight", Count, [], "API requests in flight, without long polls and streams.");
     gauge WAITING_CALLERS("goconductor_callers_waiting", Count, [], "Open long polls and streams.");

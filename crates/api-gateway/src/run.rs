@@ -4,7 +4,7 @@ use crate::{AdmissionLimits, Dependencies, Limits, router};
 use anyhow::Context;
 use goconductor_access::AccessControl;
 use goconductor_election::Election;
-use goconductor_process::{Backends, Host, MembershipLease, Process};
+use goconductor_process::{Backends, ConnectionLimits, Host, MembershipLease, Process};
 use goconductor_service_kit::config::{Config, ElectionBackend};
 use goconductor_store::{AccessKeyStore, ProcessInfo};
 use goconductor_transition::clock;
@@ -15,7 +15,8 @@ use std::sync::Arc;
 /// # Errors
 /// Returns an error if the configuration is invalid, the address cannot be bound or the server fails.
 pub async fn run(mut process: Process) -> anyhow::Result<()> {
-    let host = Host::listen_with_access(&process, &process.config.listen).await?;
+    let connections = ConnectionLimits::of_clients(&process.config.limits);
+    let host = Host::listen_with_access(&process, &process.config.listen, connections).await?;
     let Backends { store, changes, queues, engine, live } = Backends::open(&mut process).await?;
     let keys: Arc<dyn AccessKeyStore> = store.clone();
     let dependencies = Dependencies {
@@ -87,7 +88,6 @@ pub fn admission(config: &Config) -> AdmissionLimits {
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let limits = &config.limits;
     AdmissionLimits {
-        connections: count(limits.connections),
         requests: count(limits.calls_in_flight),
         // A single body of the largest size always fits.
         bodies_bytes: limits.bodies_bytes.max(limits.body_bytes),
@@ -96,5 +96,6 @@ pub fn admission(config: &Config) -> AdmissionLimits {
         starts_waiting: count(limits.starts_waiting),
         start_wait: limits.start_wait,
         backlog: u64::from(limits.backlog),
+        rate: limits.rate,
     }
 }

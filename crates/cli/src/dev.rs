@@ -10,7 +10,8 @@ use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
 use goconductor_process::{
-    Listeners, LiveConfig, MembershipLease, advertised_address, notify_systemd, until_failure,
+    ConnectionLimits, LimitedListener, Listeners, LiveConfig, MembershipLease, advertised_address,
+    notify_systemd, until_failure,
 };
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
@@ -82,7 +83,8 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
         let scheme = if is_secure { "https" } else { "http" };
         let url = format!("{scheme}://{}", config.listen.with_port(address.port()));
         print_banner(&url, &config, &args);
-        services.serve(listeners).await
+        let limits = ConnectionLimits::of_clients(&config.limits);
+        services.serve(LimitedListener::new(listeners, limits)).await
     });
     let served = until_failure(&drain, server).await;
     // It blocks the thread, and the export needs the others.
@@ -192,8 +194,8 @@ impl DevServices {
     }
 
     /// Serves until a signal, then stops each part before the parts that it depends on.
-    async fn serve(self, listeners: Listeners) -> anyhow::Result<()> {
-        gateway::serve(listeners, self.gateway, |routes| routes.add_service(self.workers)).await;
+    async fn serve(self, connections: LimitedListener) -> anyhow::Result<()> {
+        gateway::serve(connections, self.gateway, |routes| routes.add_service(self.workers)).await;
         self.drain.signal();
         tracing::info!("server started to drain work in progress");
         self.membership.withdraw().await;

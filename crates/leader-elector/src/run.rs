@@ -3,7 +3,7 @@
 use crate::{LeaderElector, service};
 use axum::Router;
 use goconductor_election::Election;
-use goconductor_process::{Host, MembershipLease, Process, guard};
+use goconductor_process::{ConnectionLimits, Host, MembershipLease, Process, guard};
 use goconductor_store::ProcessInfo;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -14,7 +14,8 @@ use tonic::service::Routes;
 /// # Errors
 /// Returns an error if the configuration, the address or the backend cannot be used.
 pub async fn run(mut process: Process) -> anyhow::Result<()> {
-    let host = Host::listen(&process, &process.config.election.listen).await?;
+    let connections = ConnectionLimits::of_services(&process.config.limits);
+    let host = Host::listen(&process, &process.config.election.listen, connections).await?;
     // The elector works without a state store. It only reads the settings of the API there, and registers itself, so that it
     // is listed.
     let store = process.state_stores()?.map(Arc::new);

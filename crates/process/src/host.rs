@@ -2,6 +2,7 @@
 //! HTTP/1.1 and gRPC over HTTP/2 share it.
 
 use crate::advertised::advertised_address;
+use crate::connection_limits::ConnectionLimits;
 use crate::listener::LimitedListener;
 use crate::listeners::Listeners;
 use crate::process::Process;
@@ -56,8 +57,12 @@ impl Host {
     ///
     /// # Errors
     /// Returns an error if the address cannot be resolved or bound, or must not be listened on.
-    pub async fn listen(process: &Process, address: &ListenAddress) -> anyhow::Result<Self> {
-        Self::listen_as(process, address, false).await
+    pub async fn listen(
+        process: &Process,
+        address: &ListenAddress,
+        limits: ConnectionLimits,
+    ) -> anyhow::Result<Self> {
+        Self::listen_as(process, address, limits, false).await
     }
 
     /// Like [`listen`](Self::listen), for a service that checks its callers if access control is on. It then serves the
@@ -65,13 +70,18 @@ impl Host {
     ///
     /// # Errors
     /// Returns an error if the address cannot be resolved or bound, or must not be listened on.
-    pub async fn listen_with_access(process: &Process, address: &ListenAddress) -> anyhow::Result<Self> {
-        Self::listen_as(process, address, process.config.access.enabled).await
+    pub async fn listen_with_access(
+        process: &Process,
+        address: &ListenAddress,
+        limits: ConnectionLimits,
+    ) -> anyhow::Result<Self> {
+        Self::listen_as(process, address, limits, process.config.access.enabled).await
     }
 
     async fn listen_as(
         process: &Process,
         address: &ListenAddress,
+        limits: ConnectionLimits,
         has_own_metrics: bool,
     ) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(address, &process.config).await?.with_tls(process.tls.clone());
@@ -86,8 +96,7 @@ impl Host {
             guards_metrics: process.tls.is_some(),
         };
         let closing = CancellationToken::new();
-        let max = usize::try_from(process.config.limits.connections).unwrap_or(usize::MAX);
-        let connections = LimitedListener::new(listeners, max);
+        let connections = LimitedListener::new(listeners, limits);
         let serving = goconductor_supervisor::spawn(
             "server",
             serve(connections, router(surface.clone()), closing.clone()),

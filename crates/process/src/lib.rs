@@ -21,6 +21,7 @@ mod advertised;
 mod arguments;
 mod backends;
 mod connection;
+mod connection_limits;
 mod election;
 mod file_limit;
 mod host;
@@ -42,6 +43,7 @@ mod systemd;
 
 pub use advertised::advertised_address;
 pub use backends::{Backends, database_location, open_database, schema_policy};
+pub use connection_limits::{ConnectionLimits, PeerAddress};
 pub use host::Host;
 pub use internal_methods::{check_worker, guard};
 pub use listener::{LimitedConnection, LimitedListener};

@@ -1,11 +1,15 @@
 //! A listener that limits the number of open connections, because each uses memory and a file descriptor. At most half of
-//! the files that the process may open are connections.
+//! the files that the process may open are connections. A single address can have a part of them, so that it cannot keep
+//! others out.
 
+use crate::connection_limits::{ConnectionLimits, PeerAddress};
 use crate::listeners::Listeners;
 use crate::{file_limit, metrics};
 use goconductor_tls::TlsIdentity;
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,11 +19,16 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// Response to a connection beyond the limit. It is sent before the request is read.
+/// Response to a connection beyond the limit of all connections. It is sent before the request is read.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
     retry-after: 1\r\nconnection: close\r\ncontent-length: 164\r\n\r\n\
     {\"type\":\"/errors/GC2030\",\"title\":\"too many concurrent requests\",\"status\":503,\
     \"detail\":\"too many connections are open; retry later\",\"code\":\"GC2030\",\"retryable\":true}";
+/// Response to a connection beyond the limit of its address.
+const ADDRESS_FULL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\n\
+    retry-after: 1\r\nconnection: close\r\ncontent-length: 191\r\n\r\n\
+    {\"type\":\"/errors/GC2096\",\"title\":\"too many connections from one address\",\"status\":429,\
+    \"detail\":\"too many connections from this address are open; retry later\",\"code\":\"GC2096\",\"retryable\":true}";
 /// Delay after an error of the listener. Its usual cause is that the process has no file descriptor left.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Interval between two warnings about connections that were not accepted.
@@ -29,9 +38,48 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct LimitedListener {
     listeners: Listeners,
+    limits: ConnectionLimits,
     permits: Arc<Semaphore>,
+    addresses: AddressCounts,
     max: usize,
+    max_per_address: usize,
     warned_at: Option<Instant>,
+}
+
+/// The open connections by address.
+#[derive(Debug, Clone, Default)]
+struct AddressCounts(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A connection of an address, which counts until it is dropped.
+#[derive(Debug)]
+struct AddressPermit {
+    counts: AddressCounts,
+    address: IpAddr,
+}
+
+impl AddressCounts {
+    /// Counts a connection, unless the address has `max` connections.
+    fn try_acquire(&self, address: IpAddr, max: usize) -> Option<AddressPermit> {
+        let mut counts = self.0.lock();
+        let open = counts.entry(address).or_default();
+        if *open >= max {
+            return None;
+        }
+        *open += 1;
+        Some(AddressPermit { counts: self.clone(), address })
+    }
+}
+
+impl Drop for AddressPermit {
+    fn drop(&mut self) {
+        let mut counts = self.counts.0.lock();
+        if let Some(open) = counts.get_mut(&self.address) {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
 }
 
 /// A connection that counts towards the limit until it is dropped.
@@ -39,15 +87,30 @@ pub struct LimitedListener {
 pub struct LimitedConnection {
     stream: TcpStream,
     _permit: OwnedSemaphorePermit,
+    _address: AddressPermit,
+}
+
+/// The limit that a connection exceeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Excess {
+    All,
+    Address,
 }
 
 impl LimitedListener {
-    /// Creates a listener with at most `max` open connections. The limit of open files may lower it.
+    /// Creates a listener with limits. The limit of open files may lower the number of connections.
     #[must_use]
-    pub fn new(listeners: impl Into<Listeners>, max: usize) -> Self {
-        let max = file_limit::connections_within(max.min(Semaphore::MAX_PERMITS));
-        let permits = Arc::new(Semaphore::new(max));
-        Self { listeners: listeners.into(), permits, max, warned_at: None }
+    pub fn new(listeners: impl Into<Listeners>, limits: ConnectionLimits) -> Self {
+        let max = file_limit::connections_within(limits.connections.min(Semaphore::MAX_PERMITS));
+        Self {
+            listeners: listeners.into(),
+            limits,
+            permits: Arc::new(Semaphore::new(max)),
+            addresses: AddressCounts::default(),
+            max,
+            max_per_address: limits.per_address(max),
+            warned_at: None,
+        }
     }
 
     /// Returns the TLS of the listener. `None` means that its connections are not encrypted.
@@ -55,10 +118,16 @@ impl LimitedListener {
         self.listeners.tls()
     }
 
-    /// Accepts the next connection within the limit. Refuses connections beyond it. Cancel-safe.
+    /// Returns the limits of the connections.
+    #[must_use]
+    pub fn limits(&self) -> &ConnectionLimits {
+        &self.limits
+    }
+
+    /// Accepts the next connection within the limits. Refuses connections beyond them. Cancel-safe.
     pub async fn next(&mut self) -> (LimitedConnection, SocketAddr) {
         loop {
-            let (stream, address) = match self.listeners.accept().await {
+            let (stream, peer) = match self.listeners.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     if self.should_warn() {
@@ -71,20 +140,48 @@ impl LimitedListener {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::trace!(%error, "TCP_NODELAY was not set");
             }
-            match Arc::clone(&self.permits).try_acquire_owned() {
-                Ok(permit) => return (LimitedConnection { stream, _permit: permit }, address),
-                Err(_) => {
-                    metrics::CONNECTIONS_REFUSED.increment(1);
-                    if self.should_warn() {
-                        tracing::warn!(
-                            limit = self.max,
-                            "connections were refused, because too many are open"
-                        );
-                    }
-                    // Without waiting: a peer that cannot receive even this much gets no response.
-                    drop(stream.try_write(FULL));
+            match self.admit(peer.ip()) {
+                Ok((permit, address)) => {
+                    let connection = LimitedConnection { stream, _permit: permit, _address: address };
+                    return (connection, peer);
                 }
+                Err(excess) => self.refuse(&stream, peer, excess),
             }
+        }
+    }
+
+    fn admit(&self, address: IpAddr) -> Result<(OwnedSemaphorePermit, AddressPermit), Excess> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Excess::All)?;
+        let network = PeerAddress(address).network();
+        let address = self.addresses.try_acquire(network, self.max_per_address).ok_or(Excess::Address)?;
+        Ok((permit, address))
+    }
+
+    /// Responds without waiting: a peer that cannot receive even this much gets no response.
+    fn refuse(&mut self, stream: &TcpStream, peer: SocketAddr, excess: Excess) {
+        metrics::CONNECTIONS_REFUSED.increment(1);
+        let should_warn = self.should_warn();
+        let response = match excess {
+            Excess::All => {
+                if should_warn {
+                    tracing::warn!(limit = self.max, "connections were refused, because too many are open");
+                }
+                FULL
+            }
+            Excess::Address => {
+                if should_warn {
+                    tracing::warn!(
+                        address = %peer.ip(),
+                        limit = self.max_per_address,
+                        "connections were refused, because too many of one address are open"
+                    );
+                }
+                ADDRESS_FULL
+            }
+        };
+        // A client that speaks TLS could not read a response without it.
+        if self.tls().is_none() {
+            drop(stream.try_write(response));
         }
     }
 }
@@ -156,23 +253,62 @@ mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
+    const LIMITS: ConnectionLimits = ConnectionLimits {
+        connections: 1,
+        connections_per_address: None,
+        streams_per_connection: 1,
+        requests: 1,
+        frame_bytes: 16 << 10,
+    };
+
+    /// Checks that a further connection is refused with this status and code.
+    async fn check_refused(address: SocketAddr, status: &str, code: &str) {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut response = String::new();
+        client.read_to_string(&mut response).await.unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")) && head.contains("retry-after: 1"), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{} bytes: {body}", body.len());
+        assert!(body.contains(code));
+    }
+
     #[tokio::test]
     async fn connection_beyond_the_limit_gets_a_503_response() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut connections = LimitedListener::new(listener, 1);
+        let mut connections = LimitedListener::new(listener, LIMITS);
         let _first_client = TcpStream::connect(address).await.unwrap();
         let (first, _) = connections.next().await;
-        let mut second = TcpStream::connect(address).await.unwrap();
         let next = tokio::spawn(async move { connections.next().await });
-        let mut response = String::new();
-        second.read_to_string(&mut response).await.unwrap();
-        let (head, body) = response.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 503") && head.contains("retry-after: 1"), "{head}");
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{} bytes: {body}", body.len());
-        assert!(body.contains("GC2030"));
+        check_refused(address, "503", "GC2030").await;
         drop(first);
         let _third_client = TcpStream::connect(address).await.unwrap();
         next.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_address_cannot_keep_others_out() {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let limits = ConnectionLimits { connections: 4, ..LIMITS };
+        let mut connections = LimitedListener::new(listener, limits);
+        let greedy = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut clients = Vec::new();
+        let mut accepted = Vec::new();
+        for _ in 0..3 {
+            clients.push(TcpStream::connect(greedy).await.unwrap());
+            accepted.push(connections.next().await.0);
+        }
+        let next = tokio::spawn(async move { connections.next().await });
+        check_refused(greedy, "429", "GC2096").await;
+        // Another address of this machine.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        let _modest = socket.connect(greedy).await.unwrap();
+        let (connection, peer) = next.await.unwrap();
+        assert_eq!(peer.ip(), IpAddr::from([127, 0, 0, 2]));
+        let counts = connection._address.counts.clone();
+        drop((connection, accepted));
+        assert!(counts.0.lock().is_empty(), "addresses without connections take no memory");
     }
 }

@@ -7,7 +7,7 @@ use crate::task::Participant;
 use anyhow::Context;
 use axum::Router;
 use goconductor_access::AccessControl;
-use goconductor_process::{Backends, Host, MembershipLease, Process, guard};
+use goconductor_process::{Backends, ConnectionLimits, Host, MembershipLease, Process, guard};
 use goconductor_service_kit::config::Config;
 use goconductor_store::{AccessKeyStore, ProcessInfo};
 use goconductor_transition::clock;
@@ -40,7 +40,8 @@ pub struct InProcess {
 /// # Errors
 /// Returns an error if the configuration is invalid or the address cannot be bound.
 pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow::Result<()> {
-    let host = Host::listen_with_access(&process, &process.config.executor.listen).await?;
+    let connections = ConnectionLimits::of_clients(&process.config.limits);
+    let host = Host::listen_with_access(&process, &process.config.executor.listen, connections).await?;
     let Backends { store, changes: _, queues, engine, live } = Backends::open(&mut process).await?;
     let election = process.election().await?;
     let settings = settings(&process.config, process.instance.clone());

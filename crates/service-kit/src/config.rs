@@ -25,6 +25,7 @@ mod listen_address;
 mod listeners;
 mod peer_tls;
 mod queue;
+mod rate;
 mod reader;
 mod reference;
 mod schema;
@@ -60,6 +61,7 @@ pub use ignored::{IgnoreReason, IgnoredVariable};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use peer_tls::TlsConfig;
 pub use queue::{QueueBackend, QueueConfig};
+pub use rate::{RateConfig, RatePolicy};
 pub use schema::schema;
 pub use secret_url::SecretUrl;
 pub use source::{DynamicSettings, ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
@@ -150,6 +152,12 @@ pub struct Limits {
     pub page_size: u32,
     /// Maximum number of open connections.
     pub connections: u32,
+    /// Maximum number of open connections from one address. `None` is three quarters of `connections`.
+    pub connections_per_address: Option<u32>,
+    /// Maximum number of concurrent streams of one HTTP/2 connection.
+    pub streams_per_connection: u32,
+    /// Limits of the rate of requests.
+    pub rate: RateConfig,
     /// Maximum number of requests in flight.
     pub calls_in_flight: u32,
     /// Maximum total size of the bodies of requests in flight.
@@ -392,6 +400,9 @@ fn limits(reader: &mut SettingReader<'_>) -> Limits {
         state_bytes: reader.get("limits.state_bytes", &size, 16 * 1024 * 1024),
         page_size: reader.get("limits.page_size", &value::integer(1, 1_000), 100),
         connections: reader.get("limits.connections", &count, 6000),
+        connections_per_address: reader.optional("limits.connections_per_address", &count),
+        streams_per_connection: reader.get("limits.streams_per_connection", &count, 1024),
+        rate: rate::read(reader),
         calls_in_flight: reader.get("limits.calls_in_flight", &count, 4096),
         bodies_bytes: reader.get("limits.bodies_bytes", &value::bytes(1, 1 << 30), 64 * 1024 * 1024),
         waiting_callers: reader.get("limits.waiting_callers", &count, 4096),

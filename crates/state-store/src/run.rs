@@ -2,7 +2,7 @@
 
 use crate::service;
 use axum::Router;
-use goconductor_process::{Host, MembershipLease, Process, guard, open_database};
+use goconductor_process::{ConnectionLimits, Host, MembershipLease, Process, guard, open_database};
 use goconductor_service_kit::config::StateStoreBackend;
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{ProcessInfo, Store, maintenance_loop};
@@ -15,7 +15,8 @@ use tonic::service::Routes;
 /// # Errors
 /// Returns an error if the process cannot start because of its configuration, its address or its database.
 pub async fn run(mut process: Process) -> anyhow::Result<()> {
-    let host = Host::listen(&process, &process.config.state_store.listen).await?;
+    let connections = ConnectionLimits::of_services(&process.config.limits);
+    let host = Host::listen(&process, &process.config.state_store.listen, connections).await?;
     let backend = process.open_with_retry("database", async || open_database(&process.config).await).await?;
     let limits = match process.config.state_store.backend {
         StateStoreBackend::Sqlite => Limits::default(),

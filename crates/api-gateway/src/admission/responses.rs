@@ -166,7 +166,6 @@ mod tests {
 
     fn admission(bodies_bytes: usize) -> Admission {
         Admission::new(Limits {
-            connections: 1,
             requests: 4,
             bodies_bytes,
             waiting: 1,
@@ -174,6 +173,7 @@ mod tests {
             starts_waiting: 1,
             start_wait: Duration::ZERO,
             backlog: 1,
+            rate: goconductor_service_kit::config::RateConfig::default(),
         })
     }
 

@@ -54,7 +54,7 @@ fn code(problem: &Problem) -> Code {
         412 => Code::Aborted,
         403 => Code::PermissionDenied,
         408 => Code::DeadlineExceeded,
-        413 | 429 => Code::ResourceExhausted,
+        413 | 429 | 431 => Code::ResourceExhausted,
         503 => Code::Unavailable,
         400..=499 => Code::InvalidArgument,
         _ => Code::Internal,
@@ -64,7 +64,10 @@ fn code(problem: &Problem) -> Code {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{LOCK_HELD, MALFORMED, NO_WORKFLOW, TOO_LARGE, TOO_MANY_STARTS, UNAVAILABLE};
+    use crate::error::{
+        LOCK_HELD, MALFORMED, NO_WORKFLOW, RATE_LIMITED, TOO_LARGE, TOO_MANY_HEADERS, TOO_MANY_STARTS,
+        UNAVAILABLE,
+    };
 
     #[test]
     fn problem_becomes_status_with_its_code_locations_and_delay() {
@@ -97,6 +100,8 @@ mod tests {
             (CONTRADICTION, Code::InvalidArgument),
             (TOO_LARGE, Code::ResourceExhausted),
             (TOO_MANY_STARTS, Code::ResourceExhausted),
+            (RATE_LIMITED, Code::ResourceExhausted),
+            (TOO_MANY_HEADERS, Code::ResourceExhausted),
             (UNAVAILABLE, Code::Unavailable),
         ] {
             assert_eq!(code(&Problem::new(kind, "")), expected, "{}", kind.code);

@@ -13,11 +13,14 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The time within which a body must arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// The time after which a request that waits for its body is no longer in flight.
+const PROMPT_BODY_TIME: Duration = Duration::from_secs(1);
 /// The bytes of a body over the limit that are read and dropped. A client that is still sending would otherwise not
 /// see the response.
 const MAX_DROPPED_BYTES: usize = 16 << 20;
@@ -50,14 +53,30 @@ pub(super) async fn guarded(State(guard): State<Guard>, request: Request, next: 
 /// Serves a request whose caller may make it. Operational endpoints are not subject to admission control, so that they
 /// respond even under overload.
 async fn serve(guard: &Guard, request: Request, next: Next) -> Response {
-    let is_operational = !request.uri().path().starts_with("/api/");
-    let admitted = if is_operational { Ok(request) } else { admit(&guard.api, request).await };
-    let read = match admitted {
-        Ok(request) => read_body(&guard.api, request).await,
-        Err(response) => return response,
+    if !request.uri().path().starts_with("/api/") {
+        return respond(guard, request, None, next).await;
+    }
+    let (admission, namespace) = (&guard.api.admission, admission_namespace(request.headers()));
+    let rate = admission.check_rate(request.extensions(), namespace);
+    let admitted = rate.and_then(|rate| Ok((rate, admission.admit_request(namespace)?)));
+    let (rate, permit) = match admitted {
+        Ok(admitted) => admitted,
+        Err(problem) => return refuse(request.into_body(), problem, guard.api.limits().body_bytes).await,
     };
+    let mut response = respond(guard, request, Some(permit), next).await;
+    if let Some(rate) = rate {
+        rate.write(response.headers_mut());
+    }
+    response
+}
+
+/// Responds to a request that was admitted, or that needs no permit.
+async fn respond(guard: &Guard, mut request: Request, permit: Option<RequestPermit>, next: Next) -> Response {
+    if let Some(permit) = &permit {
+        hold(&mut request, permit);
+    }
     // The permit counts the body until the handler has returned.
-    let (request, _permit) = match read {
+    let (request, _body) = match read_body(&guard.api, request, permit.as_ref()).await {
         Ok(read) => read,
         Err(response) => return response,
     };
@@ -115,21 +134,15 @@ fn unexpected_query(without_query: &BTreeSet<(String, String)>, request: &Reques
     Some(Problem::new(PARAMETER, detail))
 }
 
-/// Limits the requests in flight. A request is in flight until its response was sent. Of a refused request, only the
-/// namespace is read before the response; its body is dropped.
-async fn admit(api: &Api, mut request: Request) -> Result<Request, Response> {
-    let permit = match api.admission.admit_request(admission_namespace(request.headers())) {
-        Ok(permit) => permit,
-        Err(problem) => return Err(refuse(request.into_body(), problem, api.limits().body_bytes).await),
-    };
+/// Lets a request hold its permit: it is in flight until its response was sent.
+fn hold(request: &mut Request, permit: &RequestPermit) {
     if let Some(holds) = request.extensions().get::<ResponseHolds>() {
         holds.hold_request(permit.clone());
     }
-    request.extensions_mut().insert(permit);
-    Ok(request)
+    request.extensions_mut().insert(permit.clone());
 }
 
-/// Returns the permit that [`admit`] has added to a request.
+/// Returns the permit that [`hold`] has added to a request.
 pub(super) fn permit_of(extensions: &Extensions) -> Option<RequestPermit> {
     extensions.get::<RequestPermit>().cloned()
 }
@@ -146,14 +159,33 @@ async fn refuse(body: Body, problem: Problem, limit: usize) -> Response {
 }
 
 /// Reads the whole body before the handler runs. A body that a handler left unread would break the connection and
-/// the next request on it.
-async fn read_body(api: &Api, request: Request) -> Result<(Request, Option<BodyPermit>), Response> {
+/// the next request on it. A request whose body takes long gives its permit to others until the body is complete.
+async fn read_body(
+    api: &Api,
+    request: Request,
+    permit: Option<&RequestPermit>,
+) -> Result<(Request, Option<BodyPermit>), Response> {
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {
         return Ok((Request::from_parts(parts, body), None));
     }
-    let reading = read(body, api.limits().body_bytes, MAX_DROPPED_BYTES, Some(&api.admission));
-    match tokio::time::timeout(BODY_TIME, reading).await {
+    let mut reading = pin!(read(body, api.limits().body_bytes, MAX_DROPPED_BYTES, Some(&*api.admission)));
+    // Cancel-safe: the body is read further below.
+    let read = match tokio::time::timeout(PROMPT_BODY_TIME, &mut reading).await {
+        Ok(read) => Ok(read),
+        Err(_) => {
+            if let Some(permit) = permit {
+                permit.release();
+            }
+            let late = tokio::time::timeout(BODY_TIME - PROMPT_BODY_TIME, reading).await;
+            if let (Ok(Ok(_)), Some(permit)) = (&late, permit) {
+                let renewed = api.admission.admit_request(admission_namespace(&parts.headers));
+                permit.renew(&renewed.map_err(IntoResponse::into_response)?);
+            }
+            late
+        }
+    };
+    match read {
         Ok(Ok((bytes, permit))) => Ok((Request::from_parts(parts, Body::from(bytes)), permit)),
         Ok(Err(problem)) => Err(close(problem)),
         Err(_) => {

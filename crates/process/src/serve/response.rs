@@ -46,7 +46,8 @@ struct ResponsePart {
 
 impl TrackedBody {
     /// Tracks a response and its request.
-    pub(super) fn track(response: Response<Body>, active: ActiveRequest) -> Response<Self> {
+    pub(super) fn track(response: Response<Body>, mut active: ActiveRequest) -> Response<Self> {
+        active.responded();
         let (mut parts, body) = response.into_parts();
         let hold = parts.extensions.remove::<ResponseHold>();
         let held = hold.filter(|_| !body.is_end_stream()).map(|hold| {
@@ -163,7 +164,7 @@ mod tests {
         let weak = Arc::downgrade(&held);
         let mut response = Response::new(body);
         response.extensions_mut().insert(ResponseHold(held));
-        (TrackedBody::track(response, activity.request()).into_body(), weak)
+        (TrackedBody::track(response, activity.request(None)).into_body(), weak)
     }
 
     #[tokio::test]

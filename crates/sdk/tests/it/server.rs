@@ -5,7 +5,7 @@ use goconductor_access::AccessControl;
 use goconductor_api_gateway as gateway;
 use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
-use goconductor_process::MembershipLease;
+use goconductor_process::{ConnectionLimits, LimitedListener, MembershipLease};
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
 use goconductor_saga_executor::{Executor, Settings as ExecutorSettings};
 use goconductor_service_kit::config::{AccessConfig, Config, Sources};
@@ -72,8 +72,9 @@ impl Server {
                 .unwrap(),
             stop: stop.clone(),
         };
+        let connections = LimitedListener::new(listener, ConnectionLimits::of_clients(&config.limits));
         let gateway =
-            tokio::spawn(gateway::serve(listener, dependencies, |calls| calls.add_service(workers)));
+            tokio::spawn(gateway::serve(connections, dependencies, |calls| calls.add_service(workers)));
         let executor = tokio::spawn(executor.run(stop.clone()));
         Self { address, stop, gateway, executor, membership }
     }

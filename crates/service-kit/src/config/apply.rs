@@ -38,6 +38,7 @@ const LIVE: &[&str] = &[
     "limits.input_bytes",
     "limits.json_depth",
     "limits.page_size",
+    "limits.rate",
     "limits.start_wait",
     "limits.starts_in_flight",
     "limits.starts_waiting",
@@ -51,9 +52,9 @@ const LIVE: &[&str] = &[
 
 /// Settings and sections that the API does not change.
 ///
-/// A process needs `listen`, `data_dir`, the location of the state store and `telemetry` before it can read the settings
-/// of the API. The others differ between processes, or decide who may use the API: a caller that could change them could
-/// lock out everybody else.
+/// A process needs `listen`, the limits of connections, `data_dir`, the location of the state store and `telemetry` before
+/// it can read the settings of the API. The others differ between processes, or decide who may use the API: a caller that
+/// could change them could lock out everybody else.
 const FILE_ONLY: &[&str] = &[
     "access",
     "advertise",
@@ -65,6 +66,9 @@ const FILE_ONLY: &[&str] = &[
     "executor.duties",
     "executor.listen",
     "executor.services",
+    "limits.connections",
+    "limits.connections_per_address",
+    "limits.streams_per_connection",
     "listen",
     "secrets",
     "state_store.backend",
@@ -117,6 +121,8 @@ mod tests {
             ("queue.brokers", Apply::Restart),
             ("election.backend", Apply::Restart),
             ("limits", Apply::Restart),
+            ("limits.connections_per_address", Apply::FileOnly),
+            ("limits.rate.caller.burst", Apply::Live),
         ] {
             assert_eq!(apply_of(path), apply, "{path}");
         }

@@ -221,6 +221,37 @@ pub const SETTINGS: &[SettingRow] = &[
         "Maximum number of connections of a process, and at most half of its open files; a further connection receives 503",
     ),
     (
+        "limits.connections_per_address",
+        "integer",
+        "Maximum number of connections of a process from one IPv4 address or one /64 network of IPv6; a further connection \
+         receives 429 (default: three quarters of `limits.connections`)",
+    ),
+    (
+        "limits.streams_per_connection",
+        "integer",
+        "Maximum number of concurrent requests of one HTTP/2 connection",
+    ),
+    (
+        "limits.rate.caller.per_second",
+        "integer",
+        "Requests per second of one caller, over all namespaces; `0` is no limit",
+    ),
+    (
+        "limits.rate.caller.burst",
+        "integer",
+        "Requests of one caller at once, after a pause (default: those of one second)",
+    ),
+    (
+        "limits.rate.namespace.per_second",
+        "integer",
+        "Requests per second of one namespace, of all callers; `0` is no limit",
+    ),
+    (
+        "limits.rate.namespace.burst",
+        "integer",
+        "Requests of one namespace at once, after a pause (default: those of one second)",
+    ),
+    (
         "limits.calls_in_flight",
         "integer",
         "Requests in flight in a gateway; one namespace can use three quarters of them",

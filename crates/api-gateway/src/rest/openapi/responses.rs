@@ -7,6 +7,12 @@ use serde_json::{Map, Value, json};
 /// The reference to the body of a refusal.
 const PROBLEM: &str = "#/components/schemas/ProblemBody";
 
+/// The fields of a response if the rate of requests is limited.
+const RATE_FIELDS: [(&str, &str); 2] = [
+    ("RateLimit-Policy", "The limits of the rate of requests, if there are any"),
+    ("RateLimit", "What is left of these limits"),
+];
+
 /// Adds the responses of the layers in front of the handler, and completes the responses that it has.
 pub(super) fn complete(path: &str, method: &str, operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
@@ -76,6 +82,12 @@ fn complete_response(status: &str, response: &mut Map<String, Value>) {
     let is_temporary = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
     if is_problem && code.is_some_and(|code| is_temporary.contains(&code)) {
         let header = json!({"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}});
-        response.insert("headers".to_owned(), json!({"Retry-After": header}));
+        let mut headers = Map::from_iter([("Retry-After".to_owned(), header)]);
+        if code == Some(StatusCode::TOO_MANY_REQUESTS) {
+            headers.extend(RATE_FIELDS.map(|(name, description)| {
+                (name.to_owned(), json!({"description": description, "schema": {"type": "string"}}))
+            }));
+        }
+        response.insert("headers".to_owned(), Value::Object(headers));
     }
 }
