@@ -8,6 +8,7 @@
     clippy::print_stderr,
     reason = "a test panics on failure"
 )]
+mod abuse;
 mod alerts;
 mod api;
 mod audit;
