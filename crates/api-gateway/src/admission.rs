@@ -129,8 +129,8 @@ impl Admission {
         }
     }
 
-    /// Replaces the limits, except for the memory of bodies. Requests
-    /// that were admitted before count towards the new limits.
+    /// Replaces the limits, except for the memory of bodies. Requests that were admitted before count towards the new
+    /// limits.
     pub(crate) fn set_limits(&self, new: Limits) {
         let limits = {
             let mut limits = self.limits.write();

@@ -113,6 +113,9 @@ mod tests {
         ("election.tls.ca_file", "ca.pem"),
         ("election.tls.certificate_file", "certificate.pem"),
         ("election.tls.key_file", "key.pem"),
+        ("limits.connections_per_address", "100"),
+        ("limits.rate.caller.burst", "10"),
+        ("limits.rate.namespace.burst", "10"),
         ("services.NAME.http.url", "http://127.0.0.1:9101"),
         ("services.NAME.max_in_flight", "8"),
         ("services.NAME.actions.ACTION.max_in_flight", "4"),
@@ -129,7 +132,12 @@ mod tests {
         };
         let sources = Sources { flags: settings.iter().map(flag).collect(), ..Sources::default() };
         let config = Config::load(&sources).unwrap_or_else(|invalid| panic!("{:?}", invalid.problems));
-        let path = |path: &str| path.replace(".name", ".NAME").replace(".action.", ".ACTION.");
+        let part = |part| match part {
+            "name" => "NAME",
+            "action" => "ACTION",
+            other => other,
+        };
+        let path = |path: &str| path.split('.').map(part).collect::<Vec<_>>().join(".");
         config.explain().iter().map(|each| path(&each.path)).collect()
     }
 
