@@ -6,9 +6,12 @@ use crate::credential::{Rejection, token};
 use crate::grants::Grants;
 use crate::key::{PREFIX, digest, split};
 use crate::metrics::{self, LOOKUPS, REFUSED};
+#[cfg(not(feature = "oidc"))]
+use crate::no_oidc::Users;
+#[cfg(feature = "oidc")]
 use crate::oidc::Users;
 use crate::principal::{CredentialId, Principal};
-use goconductor_oidc::Error as OidcError;
+use crate::start_error::StartError;
 use goconductor_saga::Timestamp;
 use goconductor_service_kit::config::{AccessConfig, AccessSubject};
 use goconductor_store::{AccessKey, AccessKeyStore};
@@ -61,12 +64,12 @@ impl AccessControl {
     /// Tokio runtime: it spawns tasks, which end when the last clone is dropped.
     ///
     /// # Errors
-    /// Returns an error if a setting of the identity provider is not valid.
+    /// Returns [`StartError`] if users of the identity provider cannot be checked.
     pub fn start(
         config: AccessConfig,
         store: Arc<dyn AccessKeyStore>,
         clock: fn() -> Timestamp,
-    ) -> Result<Self, OidcError> {
+    ) -> Result<Self, StartError> {
         goconductor_telemetry::describe(metrics::ALL);
         let state = Arc::new(State {
             bootstrap: config.bootstrap_key.as_ref().map(bootstrap),
@@ -113,24 +116,53 @@ impl AccessControl {
         authenticated.inspect_err(|rejection| REFUSED.with([rejection.reason().into()]).increment(1))
     }
 
+    /// Returns the principal of a request with these headers if its credential is valid and was read recently. It neither
+    /// waits nor asks anybody.
+    #[must_use]
+    pub fn authenticate_known(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
+        let token = token(headers).ok()?;
+        self.check_known(token.expose_secret())?.ok()
+    }
+
     async fn check(&self, token: &SecretString) -> Result<Arc<Principal>, Rejection> {
         let token = token.expose_secret();
+        if let Some(known) = self.check_known(token) {
+            return known;
+        }
+        if let Some(users) = self.users_of(token) {
+            return users.verify(token, (self.0.clock)(), &self.0.config).await;
+        }
+        let (id, secret) = split(token).ok_or(Rejection::Unknown)?;
+        self.check_found(&self.lookup(id).await?, id, secret)
+    }
+
+    /// Checks a credential that needs no read. Returns `None` for another one.
+    fn check_known(&self, token: &str) -> Option<Result<Arc<Principal>, Rejection>> {
         if let Some((hash, principal)) = &self.0.bootstrap
             && *hash == blake3::hash(token.as_bytes())
         {
-            return Ok(Arc::clone(principal));
+            return Some(Ok(Arc::clone(principal)));
         }
-        if let Some(users) = self.0.users.as_ref().filter(|_| !token.starts_with(PREFIX)) {
-            return users.check(token, (self.0.clock)(), &self.0.config).await;
+        if let Some(users) = self.users_of(token) {
+            return users.known(token, (self.0.clock)());
         }
-        let (id, secret) = split(token).ok_or(Rejection::Unknown)?;
-        let Lookup::Key(key) = self.lookup(id).await? else { return Err(Rejection::Unknown) };
+        let (id, secret) = split(token)?;
+        Some(self.check_found(&self.cached(id)?, id, secret))
+    }
+
+    /// Returns the users of the identity provider if a token may be one of theirs.
+    fn users_of(&self, token: &str) -> Option<&Users> {
+        self.0.users.as_ref().filter(|_| !token.starts_with(PREFIX))
+    }
+
+    fn check_found(&self, found: &Lookup, id: &str, secret: &str) -> Result<Arc<Principal>, Rejection> {
+        let Lookup::Key(key) = found else { return Err(Rejection::Unknown) };
         // Compared before the end of the key, so that only its holder learns about it. Hashes are compared in constant
         // time.
         if key.digest != digest(id, secret) {
             return Err(Rejection::Unknown);
         }
-        self.check_end(&key)
+        self.check_end(key)
     }
 
     fn check_end(&self, key: &CachedKey) -> Result<Arc<Principal>, Rejection> {

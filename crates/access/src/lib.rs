@@ -17,13 +17,17 @@ mod ending_body;
 mod grants;
 mod key;
 pub mod metrics;
+#[cfg(not(feature = "oidc"))]
+mod no_oidc;
+#[cfg(feature = "oidc")]
 mod oidc;
 mod principal;
+mod start_error;
 
 pub use control::AccessControl;
 pub use credential::Rejection;
 pub use ending_body::EndingBody;
-pub use goconductor_oidc::Error as OidcError;
 pub use grants::Grants;
 pub use key::{IssuedKey, NoRandomness};
 pub use principal::{CredentialId, Principal};
+pub use start_error::StartError;

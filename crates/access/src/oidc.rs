@@ -3,7 +3,8 @@
 use crate::credential::Rejection;
 use crate::grants::Grants;
 use crate::principal::{CredentialId, Principal};
-use goconductor_oidc::{Algorithm, Error, Reason, Rejection as InvalidToken, Settings, Verifier};
+use crate::start_error::StartError;
+use goconductor_oidc::{Algorithm, Reason, Rejection as InvalidToken, Settings, Verifier};
 use goconductor_saga::Timestamp;
 use goconductor_service_kit::config::{AccessConfig, AccessSubject, OidcConfig};
 use lru::LruCache;
@@ -40,7 +41,7 @@ impl Users {
     ///
     /// # Errors
     /// Returns an error if a setting is not valid or the authorities cannot be read.
-    pub(crate) fn new(config: &OidcConfig) -> Result<Self, Error> {
+    pub(crate) fn new(config: &OidcConfig) -> Result<Self, StartError> {
         let defaults = Settings::new(config.issuer.clone(), config.audience.clone());
         let settings = Settings {
             algorithms: config.algorithms.iter().filter_map(|name| Algorithm::parse(name)).collect(),
@@ -62,23 +63,26 @@ impl Users {
         self.verifier.prepare().await
     }
 
-    /// Returns the principal of a token.
+    /// Returns the principal of a token that was verified recently. Returns `None` for another token.
+    pub(crate) fn known(&self, token: &str, now: Timestamp) -> Option<Result<Arc<Principal>, Rejection>> {
+        let known = self.verified.lock().get(&blake3::hash(token.as_bytes())).cloned()?;
+        if known.at.elapsed() >= VERIFIED_FOR {
+            return None;
+        }
+        let is_valid = known.principal.expires_at.is_none_or(|at| now < at);
+        Some(if is_valid { Ok(known.principal) } else { Err(Rejection::Expired) })
+    }
+
+    /// Verifies a token, and returns its principal.
     ///
     /// # Errors
     /// Returns the [`Rejection`] of the token. `Unavailable` says nothing about the token.
-    pub(crate) async fn check(
+    pub(crate) async fn verify(
         &self,
         token: &str,
         now: Timestamp,
         config: &AccessConfig,
     ) -> Result<Arc<Principal>, Rejection> {
-        let digest = blake3::hash(token.as_bytes());
-        let known = self.verified.lock().get(&digest).cloned();
-        if let Some(VerifiedToken { principal, .. }) = known.filter(|known| known.at.elapsed() < VERIFIED_FOR)
-        {
-            let is_valid = principal.expires_at.is_none_or(|at| now < at);
-            return if is_valid { Ok(principal) } else { Err(Rejection::Expired) };
-        }
         let micros = u64::try_from(now.0).unwrap_or_default();
         let claims = self.verifier.verify(token, UNIX_EPOCH + Duration::from_micros(micros)).await;
         let claims = claims.map_err(rejection)?;
@@ -95,7 +99,7 @@ impl Users {
             expires_at: Some(Timestamp(i64::try_from(expires_at.as_micros()).unwrap_or(i64::MAX))),
         });
         let verified = VerifiedToken { at: Instant::now(), principal: Arc::clone(&principal) };
-        self.verified.lock().put(digest, verified);
+        self.verified.lock().put(blake3::hash(token.as_bytes()), verified);
         Ok(principal)
     }
 }
