@@ -116,12 +116,15 @@ impl AccessControl {
         authenticated.inspect_err(|rejection| REFUSED.with([rejection.reason().into()]).increment(1))
     }
 
-    /// Returns the principal of a request with these headers if its credential is valid and was read recently. It neither
-    /// waits nor asks anybody.
+    /// Like [`authenticate`](Self::authenticate), for a credential that needs no read: a certificate, or a token that was
+    /// read recently. It neither waits nor asks anybody.
     #[must_use]
-    pub fn authenticate_known(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
-        let token = token(headers).ok()?;
-        self.check_known(token.expose_secret())?.ok()
+    pub fn authenticate_known(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Option<Arc<Principal>> {
+        match token(headers) {
+            Ok(token) => self.check_known(token.expose_secret())?.ok(),
+            Err(Rejection::Missing) => self.0.certificates.principal(peer?),
+            Err(_) => None,
+        }
     }
 
     async fn check(&self, token: &SecretString) -> Result<Arc<Principal>, Rejection> {

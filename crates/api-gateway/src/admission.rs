@@ -25,7 +25,7 @@ use goconductor_service_kit::config::RateConfig;
 use goconductor_service_kit::fair::{FairSemaphore, Limits as FairLimits, Permit};
 use goconductor_transition::clock;
 use parking_lot::{Mutex, RwLock};
-use rate::{RateCaller, RateLimits};
+use rate::RateLimits;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use backlog_monitor::monitor;
 pub(crate) use message_body::limit_message;
-pub(crate) use rate::RateFields;
+pub(crate) use rate::{RateCaller, RateFields};
 pub(crate) use responses::ResponseHolds;
 
 /// The retry delay where the backlog gives no better estimate: a permit is likely to be free by then.
@@ -156,6 +156,16 @@ impl Admission {
         namespace: &str,
     ) -> Result<Option<RateFields>, Problem> {
         self.rate.check(RateCaller::of(extensions), namespace, clock::monotonic())
+    }
+
+    /// Counts a request that is refused before it is admitted for the limit of its caller.
+    pub(crate) fn count_refused(&self, caller: RateCaller<'_>) -> Result<(), Problem> {
+        self.rate.count(caller, clock::monotonic())
+    }
+
+    /// Checks that a caller has not reached the limit of its rate. Counts nothing.
+    pub(crate) fn peek_rate(&self, caller: RateCaller<'_>) -> Result<(), Problem> {
+        self.rate.peek(caller, clock::monotonic())
     }
 
     /// Admits a request.

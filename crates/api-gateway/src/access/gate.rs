@@ -3,6 +3,7 @@
 use super::authorised::{Authorised, requested};
 use super::observe::{Observation, observe};
 use super::rules::{self, Rule};
+use crate::admission::{Admission, RateCaller};
 use crate::audit::{ANONYMOUS, AuditLog, Subject, action_name, peer_address};
 use crate::audit_notes::Notes;
 use crate::error::{
@@ -33,6 +34,7 @@ const BROWSER_CHALLENGE: HeaderValue =
 pub(crate) struct Gate {
     pub(crate) access: AccessControl,
     pub(crate) audit: Arc<AuditLog>,
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// A refused request.
@@ -104,20 +106,45 @@ impl Gate {
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Authorised, RefusedRequest> {
-        let peer = extensions.get::<Peer>();
-        let principal = self.access.authenticate(headers, peer).await.map_err(problem)?;
-        let namespace = requested(headers)?;
+        let principal = self.authenticate(headers, extensions).await?;
         let needed = rule.and_then(|rule| rule.permission);
-        match needed.filter(|needed| !principal.grants.allows(*needed, namespace.as_str())) {
-            None => Ok(Authorised::new(principal, namespace)),
-            Some(missing) => {
-                goconductor_access::metrics::record_denied();
-                let problem = forbidden(missing, namespace.as_str());
-                Err(RefusedRequest {
-                    problem,
-                    principal: Some(principal),
-                    namespace: Some(namespace.to_string()),
-                })
+        let (problem, namespace) = match requested(headers) {
+            Err(problem) => (problem, None),
+            Ok(namespace) => {
+                match needed.filter(|needed| !principal.grants.allows(*needed, namespace.as_str())) {
+                    None => return Ok(Authorised::new(principal, namespace)),
+                    Some(missing) => {
+                        goconductor_access::metrics::record_denied();
+                        (forbidden(missing, namespace.as_str()), Some(namespace.to_string()))
+                    }
+                }
+            }
+        };
+        // A request that is allowed counts when it is admitted.
+        let counted = self.admission.count_refused(RateCaller::Credential(&principal.credential));
+        let problem = counted.err().unwrap_or(problem);
+        Err(RefusedRequest { problem, principal: Some(principal), namespace })
+    }
+
+    /// Authenticates the caller of a request. Requests without a valid credential count for their network.
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Arc<Principal>, Problem> {
+        let network = RateCaller::network(extensions);
+        let peer = extensions.get::<Peer>();
+        if let Err(limited) = self.admission.peek_rate(network) {
+            // Other callers may have the same address: what is known to be valid is accepted.
+            return self.access.authenticate_known(headers, peer).ok_or(limited);
+        }
+        match self.access.authenticate(headers, peer).await {
+            Ok(principal) => Ok(principal),
+            Err(rejection) => {
+                if !matches!(rejection, Rejection::Unavailable(_) | Rejection::Busy) {
+                    self.admission.count_refused(network)?;
+                }
+                Err(problem(rejection))
             }
         }
     }

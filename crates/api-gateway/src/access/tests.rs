@@ -3,7 +3,7 @@
 mod audit;
 
 use super::rules::{ANY, GRPC, REST, Rule};
-use crate::{Dependencies, router};
+use crate::{AdmissionLimits, Dependencies, router};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
@@ -14,7 +14,7 @@ use goconductor_definition::Cel;
 use goconductor_election::local::LocalElection;
 use goconductor_process::LiveConfig;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
-use goconductor_service_kit::config::{AccessConfig, Config, Sources};
+use goconductor_service_kit::config::{AccessConfig, Config, RateConfig, RatePolicy, Sources};
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::permission::{Permission, Reach};
 use goconductor_service_kit::telemetry::{self, Identity};
@@ -57,8 +57,12 @@ impl Fixture {
         Self::new(Some(config)).await
     }
 
-    #[allow(clippy::unused_async, reason = "the store spawns tasks, so the caller must be inside a runtime")]
     async fn new(access: Option<AccessConfig>) -> Self {
+        Self::with_rate(access, RateConfig::default()).await
+    }
+
+    #[allow(clippy::unused_async, reason = "the store spawns tasks, so the caller must be inside a runtime")]
+    async fn with_rate(access: Option<AccessConfig>, rate: RateConfig) -> Self {
         let config = Config::load(&Sources::default()).unwrap();
         let store =
             Arc::new(BatchingStore::new(Arc::new(SqliteStore::ephemeral().unwrap()), Limits::default()));
@@ -73,7 +77,7 @@ impl Fixture {
             config: LiveConfig::new(config.clone(), None),
             changes,
             limits: crate::limits(&config),
-            admission: crate::admission(&config),
+            admission: AdmissionLimits { rate, ..crate::admission(&config) },
             audit_starts: false,
             access: access.map(|access| AccessControl::start(access, keys, clock::now).unwrap()),
             readiness: Readiness::new(),
@@ -547,4 +551,25 @@ async fn browser_is_asked_for_a_credential_of_the_console_only() {
     let password = base64::engine::general_purpose::STANDARD.encode(format!("any:{ADMIN}"));
     let console = Request::get("/").header(header::AUTHORIZATION, format!("Basic {password}"));
     assert_eq!(fixture.send(console.body(Body::empty()).unwrap()).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn invalid_credentials_reach_a_limit_that_does_not_affect_known_ones() {
+    let access = AccessConfig { enabled: true, bootstrap_key: Some(ADMIN.into()), ..AccessConfig::default() };
+    let rate = RateConfig { caller: Some(RatePolicy { per_second: 1, burst: 2 }), namespace: None };
+    let fixture = Fixture::with_rate(Some(access), rate).await;
+    let list = |token: Option<&'static str>| fixture.call("GET", "/api/v1/workflows", token, "default", "");
+    assert_eq!(list(Some("an-invalid-token")).await.0, StatusCode::UNAUTHORIZED);
+    let mut limited = None;
+    for _ in 0..50 {
+        let response = list(Some("an-invalid-token")).await;
+        limited = Some(response).filter(|(status, ..)| *status == StatusCode::TOO_MANY_REQUESTS);
+        if limited.is_some() {
+            break;
+        }
+    }
+    let (_, body, headers) = limited.expect("the limit is reached");
+    assert_eq!(body["code"], "GC2095");
+    assert!(headers.contains_key("ratelimit") && headers.contains_key(header::RETRY_AFTER), "{headers:?}");
+    assert_eq!(list(Some(ADMIN)).await.0, StatusCode::OK, "the credential is known");
 }

@@ -1,15 +1,18 @@
 //! Limits of the rate of requests: a token bucket for each caller, and one for each namespace.
 //!
 //! The limit of a caller counts all its requests, whatever their namespace. The limit of a namespace counts the requests of
-//! all callers that may use it. Without a limit, a request costs nothing here; with one, it costs a lookup in a table.
+//! all callers that may use it. With access control, a caller is a credential, and requests without a valid credential count
+//! for their network. Without a limit, a request costs nothing here; with one, it costs a lookup in a table.
 
 mod buckets;
 mod fields;
 
+use crate::access::Authorised;
 use crate::error::{Problem, RATE_LIMITED};
 use crate::metrics::RATE_LIMITED_REQUESTS;
 use axum::http::Extensions;
 use buckets::{Balance, Buckets, Policy};
+use goconductor_access::CredentialId;
 use goconductor_process::PeerAddress;
 use goconductor_service_kit::config::{RateConfig, RatePolicy};
 use parking_lot::RwLock;
@@ -21,16 +24,26 @@ pub(crate) use fields::RateFields;
 
 /// The caller of a request, as far as its rate is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum RateCaller {
+pub(crate) enum RateCaller<'r> {
+    /// An authenticated caller.
+    Credential(&'r CredentialId),
     /// A caller that is known by its network only.
     Network(IpAddr),
     /// A caller without an address. All of them share a bucket.
     Unknown,
 }
 
-impl RateCaller {
+impl<'r> RateCaller<'r> {
     /// Returns the caller of a request. Nothing else decides what identifies a caller here.
-    pub(crate) fn of(extensions: &Extensions) -> Self {
+    pub(crate) fn of(extensions: &'r Extensions) -> Self {
+        match extensions.get::<Authorised>() {
+            Some(authorised) => Self::Credential(&authorised.principal.credential),
+            None => Self::network(extensions),
+        }
+    }
+
+    /// Returns the network of a request, whose caller is not known.
+    pub(crate) fn network(extensions: &Extensions) -> Self {
         extensions.get::<PeerAddress>().map_or(Self::Unknown, |peer| Self::Network(peer.network()))
     }
 }
@@ -84,7 +97,7 @@ impl RateLimits {
     /// Returns a problem with the fields if a bucket has no token.
     pub(crate) fn check(
         &self,
-        caller: RateCaller,
+        caller: RateCaller<'_>,
         namespace: &str,
         now: Instant,
     ) -> Result<Option<RateFields>, Problem> {
@@ -95,6 +108,42 @@ impl RateLimits {
         self.limits.read().check(caller, namespace, now).map(Some)
     }
 
+    /// Takes a token of the caller for a request that is refused.
+    ///
+    /// # Errors
+    /// Returns a problem with the fields if the bucket has no token.
+    pub(crate) fn count(&self, caller: RateCaller<'_>, now: Instant) -> Result<(), Problem> {
+        self.check_caller(now, |limit, now| limit.buckets.take(&limit.policy, &caller, now))
+    }
+
+    /// Checks that the bucket of the caller has a token, and takes none.
+    ///
+    /// # Errors
+    /// Returns a problem with the fields if it has none.
+    pub(crate) fn peek(&self, caller: RateCaller<'_>, now: Instant) -> Result<(), Problem> {
+        self.check_caller(now, |limit, now| limit.buckets.peek(&limit.policy, &caller, now))
+    }
+
+    fn check_caller(
+        &self,
+        now: Instant,
+        balance: impl FnOnce(&Limit, Duration) -> Balance,
+    ) -> Result<(), Problem> {
+        if !self.is_on.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let limits = self.limits.read();
+        let Some(limit) = &limits.caller else { return Ok(()) };
+        let balance = balance(limit, now.saturating_duration_since(self.started));
+        match balance.wait {
+            None => Ok(()),
+            Some(wait) => {
+                let fields = RateFields::new(std::iter::once((limit.name, &limit.policy, &balance)));
+                Err(limit.refuse("this caller", wait, fields))
+            }
+        }
+    }
+
     /// Returns the number of buckets that are kept.
     pub(super) fn buckets(&self) -> usize {
         let limits = self.limits.read();
@@ -103,7 +152,7 @@ impl RateLimits {
 }
 
 impl CurrentLimits {
-    fn check(&self, caller: RateCaller, namespace: &str, now: Duration) -> Result<RateFields, Problem> {
+    fn check(&self, caller: RateCaller<'_>, namespace: &str, now: Duration) -> Result<RateFields, Problem> {
         let mut balances = [None::<(&Limit, Balance)>; 2];
         let mut refused = None;
         let [of_caller, of_namespace] = &mut balances;
@@ -165,7 +214,7 @@ mod tests {
         (RateLimits::new(RateConfig { caller: policy(caller), namespace: policy(namespace) }, now), now)
     }
 
-    fn caller(last: u8) -> RateCaller {
+    fn caller(last: u8) -> RateCaller<'static> {
         RateCaller::Network(IpAddr::from([192, 0, 2, last]))
     }
 
@@ -190,6 +239,35 @@ mod tests {
         let later = now + Duration::from_millis(100);
         assert!(limits.check(caller(1), "a", later).is_ok());
         assert!(limits.check(caller(1), "a", later).is_err());
+    }
+
+    #[test]
+    fn credentials_and_networks_have_buckets_of_their_own() {
+        let (limits, now) = limits(Some((1, 1)), None);
+        let keys = ["a", "b"].map(|id| CredentialId::Key(id.to_owned()));
+        let [first, second] = keys.each_ref().map(RateCaller::Credential);
+        for caller in [first, second, caller(1), RateCaller::Unknown] {
+            assert!(limits.check(caller, "shop", now).is_ok(), "{caller:?}");
+            assert!(limits.check(caller, "shop", now).is_err(), "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn network_that_sends_invalid_credentials_is_refused_without_losing_tokens() {
+        let (limits, now) = limits(Some((1, 2)), Some((100, 100)));
+        for _ in 0..2 {
+            assert!(limits.peek(caller(1), now).is_ok());
+            assert!(limits.count(caller(1), now).is_ok());
+        }
+        let problem = limits.peek(caller(1), now).unwrap_err();
+        assert!(problem.is(RATE_LIMITED));
+        assert!(limits.peek(caller(2), now).is_ok());
+        let later = now + Duration::from_secs(1);
+        for _ in 0..3 {
+            assert!(limits.peek(caller(1), later).is_ok(), "a look takes no token");
+        }
+        assert!(limits.count(caller(1), later).is_ok());
+        assert!(limits.count(caller(1), later).is_err());
     }
 
     #[test]

@@ -93,11 +93,22 @@ impl Buckets {
     pub(super) fn take(&self, policy: &Policy, key: &(impl Hash + ?Sized), now: Duration) -> Balance {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let key = self.hasher.hash_one(key);
-        let shard = usize::try_from(key >> 32).unwrap_or_default() % SHARDS;
-        match self.shards.get(shard) {
+        match self.shard(key) {
             Some(shard) => policy.take(shard.lock().bucket(key, now), now),
             None => policy.take(&mut 0, now),
         }
+    }
+
+    /// Returns what [`take`](Self::take) would return, and takes no token.
+    pub(super) fn peek(&self, policy: &Policy, key: &(impl Hash + ?Sized), now: Duration) -> Balance {
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let key = self.hasher.hash_one(key);
+        let mut full_at = self.shard(key).map_or(0, |shard| shard.lock().full_at(key));
+        policy.take(&mut full_at, now)
+    }
+
+    fn shard(&self, key: u64) -> Option<&Mutex<Shard>> {
+        self.shards.get(usize::try_from(key >> 32).unwrap_or_default() % SHARDS)
     }
 
     /// Returns the number of entries.
@@ -116,6 +127,12 @@ impl Shard {
             }
         }
         self.full_at.entry(key).or_default()
+    }
+
+    /// Returns the time at which the bucket of a key is full again.
+    fn full_at(&self, key: u64) -> u64 {
+        let without_entry = if self.full_at.len() >= SHARD_BUCKETS { self.shared } else { 0 };
+        self.full_at.get(&key).copied().unwrap_or(without_entry)
     }
 
     /// Drops the buckets that are full. Does nothing before one of them can be.
