@@ -123,6 +123,14 @@ mod tests {
         ("telemetry.resource.NAME", "attribute"),
     ];
 
+    fn placeholder(part: &str) -> &str {
+        match part {
+            "name" => "NAME",
+            "action" => "ACTION",
+            other => other,
+        }
+    }
+
     /// Returns the paths of a configuration with the given settings. Service names are lower case.
     fn paths(settings: &[(&str, &str)]) -> BTreeSet<String> {
         let flag = |(path, value): &(&str, &str)| Flag {
@@ -132,12 +140,7 @@ mod tests {
         };
         let sources = Sources { flags: settings.iter().map(flag).collect(), ..Sources::default() };
         let config = Config::load(&sources).unwrap_or_else(|invalid| panic!("{:?}", invalid.problems));
-        let part = |part| match part {
-            "name" => "NAME",
-            "action" => "ACTION",
-            other => other,
-        };
-        let path = |path: &str| path.split('.').map(part).collect::<Vec<_>>().join(".");
+        let path = |path: &str| path.split('.').map(placeholder).collect::<Vec<_>>().join(".");
         config.explain().iter().map(|each| path(&each.path)).collect()
     }
 
