@@ -17,6 +17,7 @@ pub(crate) mod locks;
 mod operate;
 pub(crate) mod processes;
 pub(crate) mod queues;
+pub(crate) mod secrets;
 pub(crate) mod services;
 pub(crate) mod watch;
 pub(crate) mod workflows;
@@ -31,10 +32,11 @@ use crate::admission::Admission;
 use crate::audit::AuditLog;
 use crate::error::{ApiResult, MALFORMED, PARAMETER, Problem, UNAUTHENTICATED};
 use crate::list_feed::ListFeeds;
+use crate::redaction::Redaction;
 use crate::schemas::Schemas;
 use crate::waiters::Waiters;
 use goconductor_election::Hosted;
-use goconductor_process::LiveConfig;
+use goconductor_process::{LiveConfig, Vault};
 use goconductor_queue_migration::QueueMigrator;
 use goconductor_saga::Json;
 use goconductor_service_kit::health::Readiness;
@@ -68,6 +70,10 @@ pub(crate) struct Inner {
     pub(crate) config: Arc<LiveConfig>,
     /// Permits for checks of a changed configuration.
     pub(crate) config_checks: Semaphore,
+    /// `None` if the process has no master key.
+    pub(crate) vault: Option<Arc<Vault>>,
+    /// The fields that responses mask.
+    pub(crate) redaction: Redaction,
     pub(crate) limits: RwLock<Limits>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) readiness: Readiness,

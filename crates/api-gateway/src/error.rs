@@ -76,6 +76,11 @@ pub(crate) const AUDIT_UNAVAILABLE: Kind =
     kind(StatusCode::SERVICE_UNAVAILABLE, "GC2070", "audit log not writable");
 pub(crate) const AUDIT_DELAYED: Kind =
     kind(StatusCode::SERVICE_UNAVAILABLE, "GC2071", "audit record not confirmed");
+pub(crate) const NO_SECRET: Kind = kind(StatusCode::NOT_FOUND, "GC2075", "secret not found");
+pub(crate) const NO_MASTER_KEY: Kind = kind(StatusCode::CONFLICT, "GC2076", "no master key configured");
+pub(crate) const MASTER_KEY: Kind = kind(StatusCode::CONFLICT, "GC2078", "master key not available");
+pub(crate) const SECRET_CONFLICT: Kind =
+    kind(StatusCode::CONFLICT, "GC2080", "secret changed at the same time");
 pub(crate) const DUPLICATE_KEY: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2050", "duplicate key in JSON");
 pub(crate) const INEXACT_NUMBER: Kind =
@@ -107,7 +112,8 @@ pub(crate) const TOO_MANY_HEADERS: Kind =
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
-const RETRYABLE: [Kind; 5] = [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_UNAVAILABLE, AUDIT_UNAVAILABLE];
+const RETRYABLE: [Kind; 6] =
+    [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_UNAVAILABLE, AUDIT_UNAVAILABLE, SECRET_CONFLICT];
 
 /// The media type of refusals (RFC 9457).
 pub(crate) const MEDIA_TYPE_OF_PROBLEMS: &str = "application/problem+json";
@@ -402,6 +408,10 @@ mod tests {
         TOO_MANY_HEADERS,
         NO_QUEUE,
         QUEUE_CONFLICT,
+        NO_SECRET,
+        NO_MASTER_KEY,
+        MASTER_KEY,
+        SECRET_CONFLICT,
         QUEUE_UNAVAILABLE,
         CONTRADICTION,
         DUPLICATE_KEY,

@@ -21,6 +21,7 @@ mod list_feed;
 pub mod metrics;
 pub mod pages;
 mod recorded;
+mod redaction;
 mod request;
 mod rest;
 mod run;
@@ -42,7 +43,7 @@ use axum::response::{IntoResponse, Response};
 use error::{Problem, TOO_MANY_HEADERS};
 use goconductor_access::AccessControl;
 use goconductor_election::{Election, Hosted};
-use goconductor_process::LimitedListener;
+use goconductor_process::{LimitedListener, Vault};
 use goconductor_queue_migration::QueueMigrator;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::Metrics;
@@ -50,6 +51,7 @@ use goconductor_store::WorkflowHead;
 use goconductor_transition::Engine;
 use list_feed::ListFeeds;
 use parking_lot::RwLock;
+use redaction::Redaction;
 use schemas::Schemas;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +85,10 @@ pub struct Dependencies {
     pub queues: Option<Arc<QueueMigrator>>,
     /// The configuration of this process, which the API changes.
     pub config: Arc<LiveConfig>,
+    /// The secrets. `None` if no master key is configured.
+    pub vault: Option<Arc<Vault>>,
+    /// Paths of fields that responses mask, such as `$.card.number`.
+    pub redact: Vec<String>,
     /// The durable changes that this process receives. Changes of other processes that are not pushed are polled.
     pub changes: broadcast::Sender<WorkflowHead>,
     /// Limits of a single request.
@@ -136,6 +142,8 @@ fn api(dependencies: Dependencies) -> Api {
         election,
         queues,
         config,
+        vault,
+        redact,
         changes,
         limits,
         admission,
@@ -159,6 +167,8 @@ fn api(dependencies: Dependencies) -> Api {
         audit,
         config,
         config_checks: Semaphore::new(MAX_CONFIG_CHECKS),
+        vault,
+        redaction: Redaction::new(&redact),
         limits: RwLock::new(limits),
         admission,
         readiness,

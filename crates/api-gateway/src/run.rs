@@ -19,11 +19,14 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let host = Host::listen_with_access(&process, &process.config.listen, connections).await?;
     let Backends { store, changes, queues, engine, live } = Backends::open(&mut process).await?;
     let keys: Arc<dyn AccessKeyStore> = store.clone();
+    let vault = process.vault_of(&engine).await?;
     let dependencies = Dependencies {
         engine: Arc::clone(&engine),
         election: election(&process).await?,
         queues: Some(Arc::clone(&queues)),
         config: Arc::clone(&live),
+        vault,
+        redact: process.config.encryption.redact.clone(),
         changes: changes.sender(),
         limits: limits(&process.config),
         admission: admission(&process.config),

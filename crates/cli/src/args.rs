@@ -11,6 +11,7 @@ mod db;
 mod definition;
 mod lock;
 mod queue;
+mod secret;
 mod workflow;
 
 use crate::complete;
@@ -35,8 +36,10 @@ pub(crate) use certs::{AuthorityChange, CertsCommand, CertsCreateArgs, CertsRene
 pub(crate) use config::{ConfigChangeArgs, ConfigCommand};
 pub(crate) use db::{DbCommand, MigrateArgs};
 pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
+use lock::path_segment;
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
+pub(crate) use secret::SecretCommand;
 pub(crate) use workflow::{BulkArgs, GroupingField, ListArgs, StartArgs, WorkflowCommand};
 
 /// Run sagas: either every step completes, or the completed steps are compensated
@@ -168,6 +171,9 @@ pub(crate) enum CliCommand {
     /// Manage the credentials of callers and workers
     #[command(subcommand)]
     Access(AccessCommand),
+    /// Manage secrets and rotate the master key
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Inspect and change the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -320,6 +326,9 @@ pub(crate) enum ServiceCommand {
         /// Base URL; the action is appended to it (default: workers run the steps)
         #[arg(long, required_unless_present_any = ["max_in_flight", "limit"])]
         url: Option<String>,
+        /// Header of each request, such as Authorization=secret://payments-token; can be repeated
+        #[arg(long, value_name = "NAME=SECRET", value_parser = header, requires = "url")]
+        header: Vec<(String, String)>,
         /// Maximum number of commands of the service in flight (default: the limit of the executor)
         #[arg(long)]
         max_in_flight: Option<u32>,
@@ -327,6 +336,17 @@ pub(crate) enum ServiceCommand {
         #[arg(long, value_name = "ACTION=N", value_parser = limit)]
         limit: Vec<(String, u32)>,
     },
+}
+
+/// Parses the header of a service, such as `Authorization=secret://payments-token`.
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, reference) = text.split_once('=').ok_or("expected NAME=secret://SECRET")?;
+    if !reference.starts_with("secret://") {
+        return Err(
+            "the value of a header is a reference to a secret: expected NAME=secret://SECRET".to_owned()
+        );
+    }
+    Ok((name.to_owned(), reference.to_owned()))
 }
 
 /// Parses the limit of an action, such as `charge=4`.

@@ -93,6 +93,14 @@ pub(crate) fn locks() -> Vec<CompletionCandidate> {
     })
 }
 
+/// Returns the names of secrets.
+pub(crate) fn secrets() -> Vec<CompletionCandidate> {
+    ask(async |client| {
+        let secrets = client.secrets(Some(MAX_CANDIDATES), None).await?.value.secrets;
+        Ok(names(secrets.into_iter().map(|each| each.name)))
+    })
+}
+
 /// Returns the names of the elections that have a leader.
 pub(crate) fn elections() -> Vec<CompletionCandidate> {
     ask(async |client| Ok(names(client.elections().await?.value.elections.into_iter().map(|each| each.name))))

@@ -10,8 +10,8 @@ use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
 use goconductor_process::{
-    ConnectionLimits, LimitedListener, Listeners, LiveConfig, MembershipLease, advertised_address,
-    notify_systemd, until_failure,
+    ConnectionLimits, LimitedListener, Listeners, LiveConfig, MembershipLease, StoreAccess, Vault,
+    VaultPayloadKeys, advertised_address, load_config, notify_systemd, until_failure,
 };
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
@@ -23,8 +23,8 @@ use goconductor_service_kit::log;
 use goconductor_service_kit::telemetry::{self, Identity, Metrics};
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{
-    ActionLimits, DatabaseLocation, ProcessInfo, SchemaPolicy, ServiceRecord, ServiceSettings, Store,
-    maintenance_loop,
+    ActionLimits, DatabaseLocation, HttpEndpoint, ProcessInfo, SchemaPolicy, ServiceRecord, ServiceSettings,
+    Store, maintenance_loop,
 };
 use goconductor_transition::{Engine, Settings, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
@@ -40,7 +40,8 @@ const TOKEN_BITS: u32 = 32;
 /// # Errors
 /// Returns an error if the configuration is invalid, the address cannot be bound or the database cannot be opened.
 pub(crate) async fn run(args: DevArgs) -> Result<()> {
-    let config = Config::load(&args.sources())?;
+    let access = if args.ephemeral { StoreAccess::Remote } else { StoreAccess::Direct };
+    let config = load_config(&args.sources(), access).await?;
     let instance = format!("dev-{}", uuid::Uuid::now_v7().simple());
     let identity = Identity { service: "dev", instance: &instance };
     let metrics = telemetry::init(&config.telemetry, identity).map_err(anyhow::Error::from)?;
@@ -66,7 +67,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     });
     let policy = goconductor_process::schema_policy(&config);
     let backend = open(location(&config, &args), policy).await?;
-    let live = LiveConfig::load(config, &*backend).await?;
+    let live = LiveConfig::load(config, &backend).await?;
     let config = live.current();
     // The in-process queue lost its messages when the previous process ended. Dispatch the commands again.
     let expired = backend.expire_deliveries(clock::now()).await?;
@@ -144,9 +145,7 @@ impl DevServices {
         let election: Arc<dyn Election> =
             Arc::new(LeaderElector::new(Arc::new(LocalElection::new(first_token))));
         let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::new(QueueLimits::default()));
-        let settings =
-            Settings { redelivery: config.executor.redelivery, state_bytes: config.limits.state_bytes };
-        let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
+        let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), engine_settings(config));
         engine.set_start_rules(goconductor_process::current_start_rules(&*store).await?);
         set_services(config, &store).await?;
         if args.demo {
@@ -154,8 +153,10 @@ impl DevServices {
         }
         let settings = executor_settings(config, instance.clone());
         let access = gateway::access_control(config, store.clone())?;
+        let vault = open_vault(config, &engine, &drain).await?;
         let executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings)
-            .with_access_control(access.clone());
+            .with_access_control(access.clone())
+            .with_vault(vault.clone());
         #[cfg(feature = "bench")]
         let executor = if args.bench_participants { with_bench_participants(executor) } else { executor };
         // Workers discover executors through cluster membership.
@@ -176,6 +177,8 @@ impl DevServices {
             election: Some(Arc::clone(&election)),
             queues: None,
             config: Arc::clone(live),
+            vault,
+            redact: config.encryption.redact.clone(),
             changes,
             limits: gateway::limits(config),
             admission: gateway::admission(config),
@@ -206,6 +209,19 @@ impl DevServices {
     }
 }
 
+/// Opens the secrets, and starts to wrap data keys of earlier master keys again.
+async fn open_vault(config: &Config, engine: &Engine, drain: &Drain) -> anyhow::Result<Option<Arc<Vault>>> {
+    let store = engine.store();
+    let vault =
+        Vault::open(&config.secrets, Arc::clone(store)).await.context("failed to open the secrets")?;
+    if let Some(vault) = &vault {
+        engine.set_payload_keys(VaultPayloadKeys::new(Arc::clone(vault), config.encryption.clone()));
+        let run = Arc::clone(vault).run(drain.token().cancelled_owned());
+        drop(goconductor_supervisor::spawn("secrets", run));
+    }
+    Ok(vault)
+}
+
 /// Adds the participants of `bench`, which then run in this process.
 #[cfg(feature = "bench")]
 fn with_bench_participants(mut executor: Executor) -> Executor {
@@ -224,7 +240,11 @@ async fn set_services(config: &Config, store: &Arc<dyn Store>) -> anyhow::Result
         let settings = ServiceSettings {
             max_in_flight: Some(service.max_in_flight.into()),
             actions: service.actions.iter().map(limits).collect(),
-            ..ServiceSettings::http(service.http.url.expose())
+            http: Some(HttpEndpoint {
+                url: service.http.url.expose().to_owned(),
+                headers: service.http.headers.clone(),
+            }),
+            ..ServiceSettings::default()
         };
         let (namespace, name, updated_at) = ("default".to_owned(), name.clone(), clock::now());
         store.put_service(ServiceRecord { namespace, name, settings, updated_at }).await?;
@@ -257,6 +277,10 @@ fn readiness(store: &Arc<dyn Store>) -> Readiness {
         async move { store.check().await.map_err(|error| error.to_string()) }
     });
     readiness
+}
+
+fn engine_settings(config: &Config) -> Settings {
+    Settings { redelivery: config.executor.redelivery, state_bytes: config.limits.state_bytes }
 }
 
 fn executor_settings(config: &Config, identity: String) -> goconductor_saga_executor::Settings {

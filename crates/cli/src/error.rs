@@ -1,6 +1,7 @@
 //! Errors and exit codes of a command.
 
 use goconductor_client::{Error, ProblemDetail};
+use goconductor_process::VaultError;
 use goconductor_service_kit::config::Invalid;
 use std::fmt;
 
@@ -212,6 +213,10 @@ impl From<anyhow::Error> for CliError {
             Ok(invalid) => return invalid.into(),
             Err(error) => error,
         };
-        Self::new(Exit::Other, goconductor_process::chain(&error))
+        let vault = error.chain().find_map(|cause| cause.downcast_ref::<VaultError>());
+        let exit =
+            if vault.is_some_and(VaultError::is_about_configuration) { Exit::Invalid } else { Exit::Other };
+        let code = vault.and_then(VaultError::code).unwrap_or_default();
+        Self::new(exit, goconductor_process::chain(&error)).code(code)
     }
 }

@@ -20,6 +20,7 @@ mod follow;
 mod locks;
 mod queues;
 mod response;
+mod secrets;
 mod services;
 mod workflows;
 
@@ -40,8 +41,8 @@ pub use response::{
     AccessKey, AccessKeyPage, AppliedDefinition, Count, Counts, CreatedAccessKey, DeadLetter, DeadLetterPage,
     DefinitionList, DefinitionRecord, DeletedService, ElectionList, Event, EventPage, Failure, Health,
     Leader, Lock, LockPage, Process, ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove,
-    QueueUser, ReadinessCheck, Released, ServerReadiness, ServiceList, ServiceRecord, Status, Step,
-    SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
+    QueueUser, ReadinessCheck, Released, RotatedPayloadKey, Rotation, Secret, SecretPage, ServerReadiness,
+    ServiceList, ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 

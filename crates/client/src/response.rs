@@ -4,6 +4,7 @@ mod access;
 pub(crate) mod config;
 mod election;
 mod queue;
+mod secret;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use std::fmt;
 pub use access::{AccessKey, AccessKeyPage, CreatedAccessKey};
 pub use election::{ElectionList, Leader, SteppedDown};
 pub use queue::{QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser};
+pub use secret::{RotatedPayloadKey, Rotation, Secret, SecretPage};
 
 /// A workflow's status.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

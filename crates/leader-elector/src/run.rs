@@ -4,7 +4,7 @@ use crate::{LeaderElector, service};
 use axum::Router;
 use goconductor_election::Election;
 use goconductor_process::{ConnectionLimits, Host, MembershipLease, Process, guard};
-use goconductor_store::ProcessInfo;
+use goconductor_store::{ProcessInfo, Store};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tonic::service::Routes;
@@ -18,9 +18,9 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let host = Host::listen(&process, &process.config.election.listen, connections).await?;
     // The elector works without a state store. It only reads the settings of the API there, and registers itself, so that it
     // is listed.
-    let store = process.state_stores()?.map(Arc::new);
+    let store = process.state_stores()?.map(|store| -> Arc<dyn Store> { Arc::new(store) });
     let live = match &store {
-        Some(store) => Some(process.load_config_within_limit(&**store).await),
+        Some(store) => Some(process.load_config_within_limit(store).await),
         None => None,
     };
     let backend = process.backend_election().await?;

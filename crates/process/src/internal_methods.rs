@@ -80,6 +80,15 @@ const METHODS: &[(&str, &str, PeerRoles)] = &[
     (STATE_STORE, "SyncLeases", ENGINES),
     (STATE_STORE, "TakeLeases", ENGINES),
     (STATE_STORE, "MarkLeases", ENGINES),
+    // Both create keys of payloads, and wrap data keys again.
+    (STATE_STORE, "PutSecret", ENGINES),
+    (STATE_STORE, "GetSecretHead", ENGINES),
+    (STATE_STORE, "RewrapSecret", ENGINES),
+    // All processes read the secrets that their settings refer to.
+    (STATE_STORE, "GetSecretVersion", MEMBERS),
+    (STATE_STORE, "ListSecretsOfOtherKeys", MEMBERS),
+    (STATE_STORE, "ListSecretHeads", GATEWAY),
+    (STATE_STORE, "DeleteStoredSecret", GATEWAY),
     (STATE_STORE, "Upkeep", OPERATOR),
     (STATE_STORE, "Now", MEMBERS),
     (STATE_STORE, "Check", MEMBERS),

@@ -20,6 +20,7 @@
 mod advertised;
 mod arguments;
 mod backends;
+mod configuration;
 mod connection;
 mod connection_limits;
 mod election;
@@ -40,22 +41,25 @@ mod run;
 mod serve;
 mod start_rules;
 mod systemd;
+mod vault;
 
 pub use advertised::advertised_address;
 pub use backends::{Backends, database_location, open_database, schema_policy};
+pub use configuration::{SettingsError, StoreAccess, load_config, with_settings};
 pub use connection_limits::{ConnectionLimits, PeerAddress};
 pub use host::Host;
 pub use internal_methods::{check_worker, guard};
 pub use listener::{LimitedConnection, LimitedListener};
 pub use listeners::Listeners;
-pub use live_config::{LiveConfig, queue_of_api};
+pub use live_config::{LiveConfig, ReadVersion, queue_of_api};
 pub use membership::MembershipLease;
 pub use probe::{ProbeFailure, probe};
-pub use process::{Process, load_tls};
+pub use process::{Process, RetryableError, load_tls};
 pub use run::{chain, main, until_failure};
 pub use serve::{ResponseHold, serve};
 pub use start_rules::current as current_start_rules;
 pub use systemd::notify_systemd;
+pub use vault::{Rotation, Vault, VaultError, VaultPayloadKeys};
 
 /// Returns the reason why a build without the driver of a backend refuses the backend.
 fn missing_driver(setting: &str, feature: &str) -> String {

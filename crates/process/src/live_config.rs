@@ -4,12 +4,13 @@
 //! with its membership which version it has seen and which settings wait for a restart. A version that is invalid together
 //! with the layers of a process changes nothing in that process, and is reported in the same way.
 
+use crate::configuration::{SettingsError, with_settings};
 use crate::process::Process;
 use goconductor_service_kit::config::{
     Apply, Config, DynamicSettings, Invalid, apply_of, changed_settings, setting_of,
 };
 use goconductor_service_kit::telemetry;
-use goconductor_store::{AppliedConfig, ClusterStore, ConfigHistory, ConfigVersion, Error, PendingSetting};
+use goconductor_store::{AppliedConfig, ConfigHistory, ConfigVersion, Error, PendingSetting, Store};
 use goconductor_transition::clock;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -59,21 +60,42 @@ impl fmt::Debug for LiveConfig {
     }
 }
 
+/// A version of the settings, and the configuration with them.
+#[derive(Debug)]
+pub struct ReadVersion {
+    version: ConfigVersion,
+    config: Result<Config, Invalid>,
+}
+
+impl ReadVersion {
+    /// Reads the layers of a configuration again with a version of the settings.
+    async fn read(version: ConfigVersion, base: &Config, store: &Arc<dyn Store>) -> Result<Self, Error> {
+        let settings =
+            DynamicSettings { version: version.version, settings: version.change.settings.clone() };
+        let config = match with_settings(base, settings, store).await {
+            Ok(config) => Ok(config),
+            Err(SettingsError::Invalid(invalid)) => Err(invalid),
+            Err(SettingsError::Store(error)) => return Err(error),
+        };
+        Ok(Self { version, config })
+    }
+}
+
 impl LiveConfig {
     /// Creates the configuration of a process from its own layers and the newest settings of the API, if there are any.
     /// Settings that are invalid together with the layers of the process are reported and not used.
     #[must_use]
-    pub fn new(base: Config, newest: Option<ConfigVersion>) -> Arc<Self> {
+    pub fn new(base: Config, newest: Option<ReadVersion>) -> Arc<Self> {
         let mut view = AppliedConfig::default();
         let (mut current, mut at_start) = (base.clone(), json!({}));
-        if let Some(newest) = newest {
-            view.seen = newest.version;
-            match with_settings(&base, &newest) {
+        if let Some(ReadVersion { version, config }) = newest {
+            view.seen = version.version;
+            match config {
                 Ok(config) => {
-                    view.version = newest.version;
-                    (current, at_start) = (config, newest.change.settings);
+                    view.version = version.version;
+                    (current, at_start) = (config, version.change.settings);
                 }
-                Err(invalid) => view.error = Some(report(newest.version, &invalid)),
+                Err(invalid) => view.error = Some(report(version.version, &invalid)),
             }
         }
         let current = Arc::new(current);
@@ -88,12 +110,16 @@ impl LiveConfig {
         })
     }
 
-    /// Reads the newest settings of a store.
+    /// Reads the newest settings of a store, and the secrets that they refer to.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the store cannot be reached.
-    pub async fn load(base: Config, store: &dyn ClusterStore) -> Result<Arc<Self>, Error> {
-        Ok(Self::new(base, ConfigHistory::of(store).newest().await?))
+    pub async fn load(base: Config, store: &Arc<dyn Store>) -> Result<Arc<Self>, Error> {
+        let newest = match ConfigHistory::of(&**store).newest().await? {
+            Some(version) => Some(ReadVersion::read(version, &base, store).await?),
+            None => None,
+        };
+        Ok(Self::new(base, newest))
     }
 
     /// Returns the configuration without the settings of the API.
@@ -149,7 +175,7 @@ impl LiveConfig {
     /// changes, so that it is published at once.
     pub fn follow(
         self: &Arc<Self>,
-        store: Arc<dyn ClusterStore>,
+        store: Arc<dyn Store>,
         view_changed: Arc<Notify>,
         stop: CancellationToken,
     ) {
@@ -158,7 +184,7 @@ impl LiveConfig {
         let this = Arc::clone(self);
         let following = async move {
             while !stop.is_cancelled() {
-                match tokio::time::timeout(POLL_TIMEOUT, this.refresh(&*store)).await {
+                match tokio::time::timeout(POLL_TIMEOUT, this.refresh(&store)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::debug!(%error, "poll of the configuration failed"),
                     Err(_) => tracing::debug!("poll of the configuration timed out"),
@@ -177,23 +203,23 @@ impl LiveConfig {
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the store cannot be reached.
-    pub async fn refresh(&self, store: &dyn ClusterStore) -> Result<(), Error> {
+    pub async fn refresh(&self, store: &Arc<dyn Store>) -> Result<(), Error> {
         let seen = self.state.lock().view.seen;
-        if let Some(newest) = ConfigHistory::of(store).newest_after(seen).await? {
-            self.apply(&newest);
+        if let Some(newest) = ConfigHistory::of(&**store).newest_after(seen).await? {
+            self.apply(ReadVersion::read(newest, &self.base, store).await?);
         }
         Ok(())
     }
 
     /// Applies a version of the settings, unless a newer one is known.
-    fn apply(&self, newest: &ConfigVersion) {
+    fn apply(&self, ReadVersion { version: newest, config }: ReadVersion) {
         // Held for the whole change, so that subscribers see the versions in order.
         let subscribers = self.subscribers.lock();
         if self.state.lock().view.seen >= newest.version {
             return;
         }
         let version = newest.version;
-        match with_settings(&self.base, newest) {
+        match config {
             Ok(config) => {
                 let config = Arc::new(config);
                 for subscriber in subscribers.iter() {
@@ -236,11 +262,6 @@ impl LiveConfig {
     }
 }
 
-fn with_settings(base: &Config, version: &ConfigVersion) -> Result<Config, Invalid> {
-    let settings = version.change.settings.clone();
-    base.with_dynamic(Some(DynamicSettings { version: version.version, settings }))
-}
-
 /// Returns whether a setting has the same value in two configurations.
 fn is_same(one: &Config, other: &Config, path: &str) -> bool {
     let value = |config: &Config| {
@@ -268,10 +289,10 @@ impl Process {
     ///
     /// # Errors
     /// Returns an error if the process drains before the store is reachable, or if the store cannot work.
-    pub async fn load_config(&mut self, store: Arc<dyn ClusterStore>) -> anyhow::Result<Arc<LiveConfig>> {
+    pub async fn load_config(&mut self, store: Arc<dyn Store>) -> anyhow::Result<Arc<LiveConfig>> {
         let base = self.config.clone();
         let live =
-            self.open_with_retry("configuration", async || LiveConfig::load(base.clone(), &*store).await);
+            self.open_with_retry("configuration", async || LiveConfig::load(base.clone(), &store).await);
         let live = live.await?;
         self.add_check("configuration", &live, |_| async { Ok(()) });
         self.config = Config::clone(&live.current());
@@ -280,7 +301,7 @@ impl Process {
 
     /// Like [`load_config`](Self::load_config), but waits only for a short time, and then goes on without settings of the
     /// API. They are applied when the store is reachable.
-    pub async fn load_config_within_limit(&mut self, store: &dyn ClusterStore) -> Arc<LiveConfig> {
+    pub async fn load_config_within_limit(&mut self, store: &Arc<dyn Store>) -> Arc<LiveConfig> {
         let loading = LiveConfig::load(self.config.clone(), store);
         let live = match tokio::time::timeout(OPTIONAL_STORE_TIMEOUT, loading).await {
             Ok(Ok(live)) => live,
@@ -303,12 +324,14 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use goconductor_service_kit::config::Sources;
+    use crate::vault::Vault;
+    use goconductor_service_kit::config::{Flag, Sources};
     use goconductor_store::ConfigChange;
     use goconductor_store::sqlite::SqliteStore;
+    use secrecy::{ExposeSecret, SecretString};
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    async fn set(store: &SqliteStore, current: u64, settings: Value) {
+    async fn set(store: &Arc<dyn Store>, current: u64, settings: Value) {
         let change = ConfigChange {
             id: format!("change-{current}"),
             settings,
@@ -317,7 +340,7 @@ mod tests {
             reason: None,
         };
         let added =
-            ConfigHistory::of(store).append(current, &change).await.expect("the store can be written");
+            ConfigHistory::of(&**store).append(current, &change).await.expect("the store can be written");
         assert_eq!(added.map(|added| added.version), Some(current + 1));
     }
 
@@ -327,7 +350,8 @@ mod tests {
 
     #[tokio::test]
     async fn live_settings_are_applied_and_others_are_pending_until_they_are_reverted() {
-        let store = SqliteStore::ephemeral().expect("a temporary directory can be created");
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::ephemeral().expect("a temporary directory can be created"));
         set(&store, 0, json!({"election": {"lease": "6s"}})).await;
         let base = Config::load(&Sources::default()).expect("the defaults are valid");
         let live = LiveConfig::load(base, &store).await.expect("the store can be read");
@@ -361,5 +385,47 @@ mod tests {
         live.refresh(&store).await.expect("the store can be read");
         assert_eq!((live.view().version, live.view().error, pending(&live)), (5, None, Vec::new()));
         assert_eq!(page_size.load(Ordering::Relaxed), 100);
+    }
+
+    #[tokio::test]
+    async fn secrets_of_the_settings_are_read_and_a_missing_one_is_reported() {
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::ephemeral().expect("a temporary directory can be created"));
+        let folder = tempfile::tempdir().expect("a directory can be created");
+        let key = folder.path().join("master.key");
+        std::fs::write(&key, format!("{}01", "5a".repeat(31))).expect("the file can be written");
+        let flag = Flag {
+            path: "secrets.master_key".to_owned(),
+            value: format!("file://{}", key.display()),
+            name: "--set".to_owned(),
+        };
+        let base = Config::load(&Sources { flags: vec![flag], ..Sources::default() });
+        let base = base.expect("the configuration is valid");
+        let vault = Vault::open(&base.secrets, Arc::clone(&store)).await.expect("the key can be read");
+        let vault = vault.expect("the process has a key");
+        let settings = |page_size: u32| {
+            let broker = json!({"hosts": ["h:1"], "user": "me", "password": "secret://broker"});
+            json!({"queue": {"rabbitmq": broker}, "limits": {"page_size": page_size}})
+        };
+        set(&store, 0, settings(7)).await;
+        let keyless = Config::load(&Sources::default()).expect("the defaults are valid");
+        let keyless = LiveConfig::load(keyless, &store).await.expect("the store can be read");
+        let error = keyless.view().error.expect("the process has no key");
+        assert!(error.contains("secrets.master_key is not set"), "{error}");
+
+        let live = LiveConfig::load(base, &store).await.expect("the store can be read");
+        let error = live.view().error.expect("the secret does not exist");
+        assert!(error.contains("secret://broker refers to a secret that does not exist"), "{error}");
+        assert_eq!(live.current().limits.page_size, 100);
+
+        let value = SecretString::from("hunter2");
+        vault.put("default", "broker", &value).await.expect("the secret is stored");
+        set(&store, 1, settings(8)).await;
+        live.refresh(&store).await.expect("the store can be read");
+        assert_eq!((live.view().version, live.view().error), (2, None));
+        let current = live.current();
+        let broker = current.queue.rabbitmq.as_ref().expect("hosts are set");
+        assert_eq!((broker.password.expose_secret(), current.limits.page_size), ("hunter2", 8));
+        assert!(!format!("{live:?}").contains("hunter2"), "secrets are not printed");
     }
 }

@@ -1,5 +1,6 @@
 //! The common parts of every service process.
 
+use crate::vault::{Vault, VaultError, VaultPayloadKeys};
 use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use goconductor_remote::{Endpoints, InvalidEndpoint, RemoteStore};
@@ -7,12 +8,41 @@ use goconductor_service_kit::config::{Config, TlsConfig};
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
 use goconductor_service_kit::telemetry::{self, Identity, Metrics};
+use goconductor_store::Store;
 use goconductor_tls::{PeerRole, TlsIdentity};
+use goconductor_transition::Engine;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// First and longest delay between attempts to open a backend. The delay doubles in between.
-const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+pub(crate) const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+
+/// An error that may go away.
+pub trait RetryableError: std::error::Error + Send + Sync + 'static {
+    /// Returns whether the same call may succeed later.
+    fn is_retryable(&self) -> bool;
+
+    /// Returns the code of the error, which has a page.
+    fn code(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+impl RetryableError for goconductor_store::Error {
+    fn is_retryable(&self) -> bool {
+        self.is_retryable()
+    }
+}
+
+impl RetryableError for VaultError {
+    fn is_retryable(&self) -> bool {
+        self.is_retryable()
+    }
+
+    fn code(&self) -> Option<&'static str> {
+        self.code()
+    }
+}
 
 /// A process of a service.
 #[derive(Debug)]
@@ -78,11 +108,14 @@ impl Process {
     ///
     /// # Errors
     /// Returns an error if the backend cannot work, or if the process drains.
-    pub async fn open_with_retry<T>(
+    pub async fn open_with_retry<T, E>(
         &self,
         name: &'static str,
-        open: impl AsyncFn() -> Result<T, goconductor_store::Error>,
-    ) -> anyhow::Result<T> {
+        open: impl AsyncFn() -> Result<T, E>,
+    ) -> anyhow::Result<T>
+    where
+        E: RetryableError,
+    {
         let [first, longest] = RETRY_DELAYS;
         let delays = ExponentialBuilder::default()
             .with_min_delay(first)
@@ -105,11 +138,42 @@ impl Process {
                         async move { Err(detail) }
                     });
                 }
-                Err(error) => return Err(error).with_context(|| format!("failed to open {name}")),
+                Err(error) => {
+                    let code = error.code().map(|code| format!(" ({code})")).unwrap_or_default();
+                    return Err(error).with_context(|| format!("failed to open {name}{code}"));
+                }
             }
             tokio::time::sleep(delay).await;
         }
         anyhow::bail!("the process ended before {name} was reachable")
+    }
+
+    /// Opens the secrets, and starts to wrap data keys of earlier master keys again. Returns `None` if the process has no
+    /// master key and the store no secrets.
+    ///
+    /// # Errors
+    /// Returns an error if the master keys cannot be read, or if the key that the store expects is not among them.
+    async fn vault(&self, store: &Arc<dyn Store>) -> anyhow::Result<Option<Arc<Vault>>> {
+        let open = async || Vault::open(&self.config.secrets, Arc::clone(store)).await;
+        let vault = self.open_with_retry("secrets", open).await?;
+        self.readiness.remove("secrets");
+        if let Some(vault) = &vault {
+            let run = Arc::clone(vault).run(self.drain.token().cancelled_owned());
+            drop(goconductor_supervisor::spawn("secrets", run));
+        }
+        Ok(vault)
+    }
+
+    /// Opens the secrets like [`vault`](Self::vault), and lets an engine encrypt and decrypt payloads with them.
+    ///
+    /// # Errors
+    /// Returns the errors of [`vault`](Self::vault).
+    pub async fn vault_of(&self, engine: &Engine) -> anyhow::Result<Option<Arc<Vault>>> {
+        let vault = self.vault(engine.store()).await?;
+        if let Some(vault) = &vault {
+            engine.set_payload_keys(VaultPayloadKeys::new(Arc::clone(vault), self.config.encryption.clone()));
+        }
+        Ok(vault)
     }
 
     /// Adds a readiness check of `target`.
@@ -133,8 +197,15 @@ impl Process {
 /// # Errors
 /// Returns an error if a file cannot be used.
 pub fn load_tls(config: &Config) -> Result<Option<TlsIdentity>, goconductor_tls::Error> {
+    let tls = read_tls(config)?;
+    if let Some(tls) = &tls {
+        drop(goconductor_supervisor::spawn("certificates", tls.clone().follow()));
+    }
+    Ok(tls)
+}
+
+/// Loads the configured certificate of the process as it is now.
+pub(crate) fn read_tls(config: &Config) -> Result<Option<TlsIdentity>, goconductor_tls::Error> {
     let Some(TlsConfig { files, trust_domain }) = &config.tls else { return Ok(None) };
-    let tls = TlsIdentity::load(files.clone(), "tls", Some(trust_domain.clone()))?;
-    drop(goconductor_supervisor::spawn("certificates", tls.clone().follow()));
-    Ok(Some(tls))
+    TlsIdentity::load(files.clone(), "tls", Some(trust_domain.clone())).map(Some)
 }

@@ -1,8 +1,10 @@
 //! The main function of a service.
 
 use crate::arguments;
+use crate::configuration::{StoreAccess, load_config};
 use crate::process::Process;
-use goconductor_service_kit::config::{Config, Invalid};
+use crate::vault::VaultError;
+use goconductor_service_kit::config::Invalid;
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::{log, telemetry};
 use std::process::ExitCode;
@@ -58,18 +60,23 @@ where
     R: Future<Output = anyhow::Result<()>>,
 {
     let sources = arguments::parse(name, listen);
-    let config = match Config::load(&sources) {
-        Ok(config) => config,
-        Err(invalid) => {
-            log::print(&invalid.to_string());
-            return ExitCode::from(EXIT_CONFIGURATION);
-        }
-    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             log::print(&format!("error: failed to start threads: {error}"));
             return ExitCode::FAILURE;
+        }
+    };
+    // Only the state stores have the database themselves.
+    let access = if name == "state-store" { StoreAccess::Direct } else { StoreAccess::Remote };
+    let config = match runtime.block_on(load_config(&sources, access)) {
+        Ok(config) => config,
+        Err(error) => {
+            log::print(&match error.downcast_ref::<Invalid>() {
+                Some(invalid) => invalid.to_string(),
+                None => format!("error: {}", chain(&error)),
+            });
+            return ExitCode::from(EXIT_CONFIGURATION);
         }
     };
     let result = runtime.block_on(async {
@@ -119,5 +126,6 @@ fn is_about_configuration(cause: &(dyn std::error::Error + 'static)) -> bool {
         .downcast_ref::<goconductor_queue::Error>()
         .is_some_and(|error| error.kind() == goconductor_queue::ErrorKind::Configuration);
     let of_tls = cause.is::<goconductor_tls::Error>();
-    of_store || of_election || of_queue || of_tls || cause.is::<Invalid>()
+    let of_secrets = cause.downcast_ref::<VaultError>().is_some_and(VaultError::is_about_configuration);
+    of_secrets || of_store || of_election || of_queue || of_tls || cause.is::<Invalid>()
 }

@@ -10,6 +10,7 @@ mod leases;
 mod ledger;
 mod locks;
 mod maintenance;
+mod secrets;
 mod workflows;
 
 use crate::endpoints::{DeliveryStatus, Endpoints, delivery};

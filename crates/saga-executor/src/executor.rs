@@ -11,6 +11,7 @@ use crate::worker_service::{self, WorkerAcceptor};
 use crate::workers::{ServiceKey, Workers};
 use goconductor_access::AccessControl;
 use goconductor_election::Election;
+use goconductor_process::Vault;
 use goconductor_store::{ProcessInfo, WorkflowShard};
 use goconductor_transition::Engine;
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
@@ -28,6 +29,7 @@ pub struct Executor {
     workers: Arc<Workers>,
     access: Option<AccessControl>,
     in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
+    vault: Option<Arc<Vault>>,
     registry: Arc<OnceLock<Arc<Registry>>>,
 }
 
@@ -44,6 +46,7 @@ impl Executor {
             workers: Arc::default(),
             access: None,
             in_process: BTreeMap::new(),
+            vault: None,
             registry: Arc::default(),
         }
     }
@@ -68,6 +71,13 @@ impl Executor {
         let participant: Arc<dyn Participant> =
             Arc::new(OutputLimit { participant, bytes: self.settings.output_bytes });
         self.in_process.insert(key, (participant, capacity));
+        self
+    }
+
+    /// Sets the secrets that the endpoints of services may refer to.
+    #[must_use]
+    pub fn with_vault(mut self, vault: Option<Arc<Vault>>) -> Self {
+        self.vault = vault;
         self
     }
 
@@ -100,6 +110,7 @@ impl Executor {
             Arc::clone(&self.in_flight),
             Arc::clone(&self.workers),
             self.in_process,
+            self.vault,
         );
         // Invariant: `run` consumes the executor, so the cell is set once.
         drop(self.registry.set(Arc::clone(&registry)));

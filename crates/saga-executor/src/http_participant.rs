@@ -2,6 +2,7 @@
 
 mod response;
 
+use crate::endpoint::ServiceEndpoint;
 use crate::failure;
 use crate::http_client::{ConnectCause, HttpClient, RequestBody, SendError, chain};
 use crate::task::{Participant, Task};
@@ -30,20 +31,25 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 #[derive(Debug)]
 pub struct HttpParticipant {
     client: HttpClient,
-    /// Without credentials, because messages contain it.
+    /// Without credentials.
     url: Arc<str>,
     authorization: Option<HeaderValue>,
+    /// The URL in messages: `url`, or the reference to the secret that contains it.
+    shown: Arc<str>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     output_bytes: usize,
 }
 
 impl HttpParticipant {
-    pub(crate) fn new(client: HttpClient, url: &str, output_bytes: usize) -> Self {
+    pub(crate) fn new(client: HttpClient, endpoint: &ServiceEndpoint, output_bytes: usize) -> Self {
+        let url = endpoint.url.expose();
         // A URL that an earlier release accepted and that cannot be used fails with `BAD_ENDPOINT`.
         let (url, authorization) = match HttpUrl::parse(url) {
             Ok(url) => (Arc::from(url.as_str()), url.authorization().cloned()),
             Err(_) => (Arc::from(url.trim_end_matches('/')), None),
         };
-        Self { client, url, authorization, output_bytes }
+        let shown = endpoint.shown.as_deref().map_or_else(|| Arc::clone(&url), Arc::from);
+        Self { client, url, authorization, shown, headers: endpoint.headers.clone(), output_bytes }
     }
 
     fn request(&self, task: &Task) -> Result<Request<RequestBody>, String> {
@@ -69,6 +75,9 @@ impl HttpParticipant {
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
         }
+        for (name, value) in &self.headers {
+            request.headers_mut().insert(name, value.clone());
+        }
         Ok(request)
     }
 
@@ -77,11 +86,11 @@ impl HttpParticipant {
         let reason = chain(error);
         match error {
             SendError::Connect(error) if error.cause == ConnectCause::LocalShortage => {
-                let message = format!("this executor failed to connect to {}: {reason}", self.url);
+                let message = format!("this executor failed to connect to {}: {reason}", self.shown);
                 Outcome::NotSent { failure: failure::limited(error.cause.code(), &message, None) }
             }
             SendError::Connect(error) => {
-                let message = format!("failed to connect to {}: {reason}", self.url);
+                let message = format!("failed to connect to {}: {reason}", self.shown);
                 let failure = failure::limited(error.cause.code(), &message, None);
                 Outcome::Retryable { failure, not_before: None }
             }
@@ -122,14 +131,17 @@ impl Participant for HttpParticipant {
         let request = match self.request(task) {
             Ok(request) => request,
             Err(reason) => {
-                let message = format!("failed to create a request to {}: {reason}", self.url);
+                let message = format!("failed to create a request to {}: {reason}", self.shown);
                 let failure = Failure::of("BAD_ENDPOINT", message);
                 return Outcome::Retryable { failure, not_before: None };
             }
         };
-        record_request(&task.span, request.uri());
+        // The URL may be a secret.
+        if self.shown == self.url {
+            record_request(&task.span, request.uri());
+        }
         // Until the request is sent, nothing happens, whatever takes so long.
-        let (url, timeout) = (Arc::clone(&self.url), task.timeout);
+        let (url, timeout) = (Arc::clone(&self.shown), task.timeout);
         task.at_deadline.set(move || {
             let message = format!("no connection to {url} was established within {timeout:?}");
             let failure = Failure::of(ConnectCause::TimedOut.code(), message);

@@ -19,6 +19,7 @@ mod attempt;
 mod cluster_view;
 mod concurrency;
 mod dispatcher;
+mod endpoint;
 mod executor;
 mod failure;
 mod http_client;

@@ -7,6 +7,7 @@ mod entry;
 
 use crate::attempt::Runner;
 use crate::concurrency::{ConcurrencyLimits, action_limits};
+use crate::endpoint::{EndpointResolver, ServiceEndpoint};
 use crate::http_client::HttpClient;
 use crate::http_participant::HttpParticipant;
 use crate::in_flight::InFlight;
@@ -15,6 +16,7 @@ use crate::settings::Settings;
 use crate::task::Participant;
 use crate::workers::{ServiceKey, Workers};
 use entry::{Entry, Transport};
+use goconductor_process::Vault;
 use goconductor_queue::Topic;
 use goconductor_saga::Side;
 use goconductor_service_kit::fair::{FairSemaphore, Limits};
@@ -61,6 +63,7 @@ pub(crate) struct Registry {
     workers: Arc<Workers>,
     in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
     http: HttpClient,
+    vault: Option<Arc<Vault>>,
     entries: Mutex<BTreeMap<ServiceKey, Entry>>,
     consumers: RwLock<HashMap<Topic, Arc<LaneConsumer>>>,
     /// The permits that all services share: one semaphore for executes, one for compensations.
@@ -76,6 +79,7 @@ impl Registry {
         in_flight: Arc<InFlight>,
         workers: Arc<Workers>,
         in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
+        vault: Option<Arc<Vault>>,
     ) -> Arc<Self> {
         let give_up = CancellationToken::new();
         let permits = settings.all_in_flight;
@@ -96,6 +100,7 @@ impl Registry {
             workers,
             in_process,
             http: HttpClient::new(CONNECT_TIMEOUT),
+            vault,
             entries: Mutex::default(),
             consumers: RwLock::default(),
             shared_permits,
@@ -125,17 +130,24 @@ impl Registry {
     /// Follows the registered services until `stop` is cancelled, then drains the attempts in flight.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut services = Vec::new();
+        let mut resolver = EndpointResolver::new(self.vault.clone());
+        let mut endpoints = BTreeMap::new();
         while !stop.is_cancelled() {
             match self.engine.store().services().await {
-                Ok(read) => services = read,
+                Ok(read) => {
+                    endpoints = resolver.resolve(&read).await;
+                    services = read;
+                }
                 Err(error) => tracing::warn!(%error, "executor failed to read the services"),
             }
-            self.reconcile(self.desired(&services), &stop);
+            self.reconcile(self.desired(&services, &endpoints), &stop);
             // Cancel-safe: the next poll makes up for a missed notification.
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.engine.services_changed().notified() => {}
-                () = self.workers.changed().notified() => self.reconcile(self.desired(&services), &stop),
+                () = self.workers.changed().notified() => {
+                    self.reconcile(self.desired(&services, &endpoints), &stop);
+                }
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
@@ -147,13 +159,17 @@ impl Registry {
         }
     }
 
-    fn desired(&self, services: &[ServiceRecord]) -> BTreeMap<ServiceKey, DesiredService> {
+    fn desired(
+        &self,
+        services: &[ServiceRecord],
+        endpoints: &BTreeMap<ServiceKey, Arc<ServiceEndpoint>>,
+    ) -> BTreeMap<ServiceKey, DesiredService> {
         let mut desired = BTreeMap::new();
         for service in services.iter().filter(|service| self.is_configured(&service.name)) {
-            if service.settings.http.is_some() {
-                let key = (service.namespace.clone(), service.name.clone());
+            let key = (service.namespace.clone(), service.name.clone());
+            if let Some(endpoint) = endpoints.get(&key) {
                 let http = DesiredService {
-                    transport: Transport::Http(service.settings.clone()),
+                    transport: Transport::Http(Arc::clone(endpoint)),
                     executes: self.executes(service),
                     compensations: self.settings.compensations_in_flight,
                     actions: action_limits(&service.settings),
@@ -258,9 +274,8 @@ impl Registry {
 
     fn participant(&self, transport: &Transport) -> Arc<dyn Participant> {
         match transport {
-            Transport::Http(settings) => {
-                let url = settings.url().unwrap_or_default();
-                Arc::new(HttpParticipant::new(self.http.clone(), url, self.settings.output_bytes))
+            Transport::Http(endpoint) => {
+                Arc::new(HttpParticipant::new(self.http.clone(), endpoint, self.settings.output_bytes))
             }
             Transport::Participant(participant) => Arc::clone(participant),
         }

@@ -46,8 +46,10 @@ pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow:
     let election = process.election().await?;
     let settings = settings(&process.config, process.instance.clone());
     let access = access_control(&process, store.clone())?;
-    let mut executor =
-        Executor::new(Arc::clone(&engine), election, settings).with_access_control(access.clone());
+    let vault = process.vault_of(&engine).await?;
+    let mut executor = Executor::new(Arc::clone(&engine), election, settings)
+        .with_access_control(access.clone())
+        .with_vault(vault);
     for InProcess { namespace, service, participant, capacity } in services {
         executor = executor.with_participant(&namespace, &service, participant, capacity);
     }

@@ -238,6 +238,7 @@ pub fn start_by(
         seq: 1,
         time: now,
         actor: start.actor.clone(),
+        sealed: None,
         kind: EventKind::WorkflowStarted {
             id: start.id,
             namespace: start.namespace.clone(),
@@ -336,8 +337,13 @@ impl Decision<'_> {
     }
 
     fn emit(&mut self, kind: EventKind) {
-        let event =
-            Event { seq: self.state.seq.saturating_add(1), time: self.now, actor: self.actor.clone(), kind };
+        let event = Event {
+            seq: self.state.seq.saturating_add(1),
+            time: self.now,
+            actor: self.actor.clone(),
+            sealed: None,
+            kind,
+        };
         self.state.seq = event.seq;
         apply(&mut self.state, &event);
         self.events.push(event);

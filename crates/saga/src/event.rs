@@ -16,6 +16,9 @@ pub struct Event {
     /// The person who requested the change, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
+    /// The encrypted payload, in a stored event whose input, output or failure is a placeholder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
     /// The kind of the event and its fields.
     #[serde(flatten)]
     pub kind: EventKind,

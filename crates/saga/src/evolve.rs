@@ -61,6 +61,7 @@ fn started(event: &Event) -> Option<State> {
         deadline: *deadline,
         trace: trace.clone(),
         steps: vec![StepState::default(); usize::try_from(*steps).unwrap_or(0)],
+        sealed: None,
     })
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Maximum bytes of a namespace, a service name and a definition name: one DNS label.
 pub const MAX_LABEL_BYTES: usize = 63;
-/// Maximum characters of an action name, which are ASCII.
+/// Maximum characters of the name of an action or a secret, which are ASCII.
 const MAX_ACTION_CHARS: usize = 128;
 /// Maximum characters of a lock key.
 pub const MAX_LOCK_KEY_CHARS: usize = 512;
@@ -41,6 +41,8 @@ pub enum NameKind {
     Election,
     /// The name of a candidate in an election.
     Candidate,
+    /// The name of a secret.
+    Secret,
 }
 
 impl NameKind {
@@ -52,7 +54,7 @@ impl NameKind {
         let valid = match self {
             Self::Namespace => is_label(name),
             Self::Service | Self::Definition => is_label(name) && !name.ends_with('-'),
-            Self::Action => is_action(name),
+            Self::Action | Self::Secret => is_action(name),
             Self::LockKey => is_printable(name, MAX_LOCK_KEY_CHARS) && is_path_segment(name),
             Self::Election => is_printable(name, MAX_TEXT_CHARS) && is_path_segment(name),
             Self::LockOwner | Self::Candidate => is_printable(name, MAX_TEXT_CHARS),
@@ -70,7 +72,9 @@ impl NameKind {
             Self::Service | Self::Definition => {
                 "1 to 63 lower-case letters (a-z), digits and hyphens, with no hyphen at the start or the end"
             }
-            Self::Action => "1 to 128 letters, digits, `_`, `.` and `-`, other than dots alone",
+            Self::Action | Self::Secret => {
+                "1 to 128 letters, digits, `_`, `.` and `-`, other than dots alone"
+            }
             Self::LockKey => "1 to 512 characters, none of them a control character, and not `.` or `..`",
             Self::Election => "1 to 256 characters, none of them a control character, and not `.` or `..`",
             Self::LockOwner | Self::Candidate => "1 to 256 characters, none of them a control character",
@@ -82,7 +86,7 @@ impl NameKind {
     pub fn max_chars(self) -> usize {
         match self {
             Self::Namespace | Self::Service | Self::Definition => MAX_LABEL_BYTES,
-            Self::Action => MAX_ACTION_CHARS,
+            Self::Action | Self::Secret => MAX_ACTION_CHARS,
             Self::LockKey => MAX_LOCK_KEY_CHARS,
             Self::LockOwner | Self::Election | Self::Candidate => MAX_TEXT_CHARS,
         }
@@ -95,7 +99,7 @@ impl NameKind {
         match self {
             Self::Namespace => "^[a-z0-9][a-z0-9-]*$",
             Self::Service | Self::Definition => "^[a-z0-9](?:[a-z0-9]|-+[a-z0-9])*$",
-            Self::Action => r"^\.*[A-Za-z0-9_-][A-Za-z0-9_.-]*$",
+            Self::Action | Self::Secret => r"^\.*[A-Za-z0-9_-][A-Za-z0-9_.-]*$",
             // The first three alternatives leave out `.` and `..`.
             Self::LockKey | Self::Election => {
                 r"^(?:[^.\u0000-\u001f\u007f-\u009f]|[^.\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]|\.[^.\u0000-\u001f\u007f-\u009f]|[^\u0000-\u001f\u007f-\u009f]{3,})$"
@@ -114,6 +118,7 @@ impl NameKind {
             Self::LockOwner => "lock owner",
             Self::Election => "election name",
             Self::Candidate => "candidate name",
+            Self::Secret => "secret name",
         }
     }
 }

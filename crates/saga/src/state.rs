@@ -70,6 +70,10 @@ pub struct State {
     pub trace: Option<Arc<TraceContext>>,
     /// The steps, in the order of the definition.
     pub steps: Vec<StepState>,
+    /// The encrypted payload, in a stored state whose inputs, outputs and failures are placeholders. It is `None` in a
+    /// state that is decided upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
 }
 
 /// The phase of a workflow, which ignores pauses and errors.

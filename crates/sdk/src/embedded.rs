@@ -21,7 +21,7 @@ use crate::handlers::Handlers;
 use crate::service::Service;
 use async_trait::async_trait;
 use goconductor_inbox::Operation;
-use goconductor_process::Process;
+use goconductor_process::{Process, StoreAccess, load_config};
 use goconductor_saga::{Failure as SagaFailure, Json, Outcome, Side};
 use goconductor_saga_executor::{Heartbeat, InProcess, Participant, Task};
 use goconductor_service_kit::config::{Config, Sources};
@@ -37,8 +37,8 @@ use tracing::Instrument;
 /// configuration is invalid, with the setting and the problem, or if the executor fails.
 pub async fn run(service: Service) -> Result<(), Error> {
     let file = std::env::var_os("GOCONDUCTOR_CONFIG").map(Into::into);
-    let config = Config::load(&Sources::of_process(file, Vec::new()))
-        .map_err(|error| Error::Embedded(error.into()))?;
+    let sources = Sources::of_process(file, Vec::new());
+    let config = load_config(&sources, StoreAccess::Remote).await.map_err(Error::Embedded)?;
     run_with(service, config).await
 }
 

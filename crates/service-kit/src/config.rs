@@ -2,8 +2,9 @@
 //!
 //! The layers are, from the weakest to the strongest: defaults, the YAML file, the environment
 //! (`GOCONDUCTOR_STATE_STORE__BACKEND`) and flags. In each of them, a value may be a reference `env://NAME` or
-//! `file://path`. The settings of the API are stronger than all of them. The name of a variable cannot contain a hyphen, so `_` stands for it in the name of a service. Between
-//! the defaults and the file are the standard variables of OpenTelemetry, for the section `telemetry`.
+//! `file://path`, or `secret://name`, which the caller resolves. The settings of the API are stronger than all of them. The
+//! name of a variable cannot contain a hyphen, so `_` stands for it in the name of a service. Between the defaults and the
+//! file are the standard variables of OpenTelemetry, for the section `telemetry`.
 //!
 //! A key of the file or a flag that is not a setting is a problem. A variable that is not a setting is ignored and
 //! reported, because the environment is shared: Kubernetes sets variables with our prefix in each pod.
@@ -19,6 +20,7 @@ mod database_tls;
 mod descriptions;
 mod dynamic;
 mod election;
+mod encryption;
 mod http_url;
 mod ignored;
 mod listen_address;
@@ -29,7 +31,10 @@ mod rate;
 mod reader;
 mod reference;
 mod schema;
+mod secret_reference;
 mod secret_url;
+mod secrets;
+mod services;
 mod source;
 mod standard;
 mod state_store;
@@ -56,6 +61,7 @@ pub use audit::AuditConfig;
 pub use descriptions::{SETTINGS, SettingRow};
 pub use dynamic::{changed_settings, merge, setting_of};
 pub use election::{ElectionBackend, ElectionConfig};
+pub use encryption::EncryptionConfig;
 pub use http_url::{HttpUrl, InvalidUrl, MAX_URL_BYTES};
 pub use ignored::{IgnoreReason, IgnoredVariable};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
@@ -63,7 +69,10 @@ pub use peer_tls::TlsConfig;
 pub use queue::{QueueBackend, QueueConfig};
 pub use rate::{RateConfig, RatePolicy};
 pub use schema::schema;
+pub use secret_reference::{InvalidSecretReference, ResolvedSecrets, SecretReference};
 pub use secret_url::SecretUrl;
+pub use secrets::{MasterKeySource, SecretsConfig};
+pub use services::{HttpService, ServiceConfig, check_header_name};
 pub use source::{DynamicSettings, ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
 pub use state_store::{SchemaMigration, StateStoreBackend, StateStoreConfig};
 pub use telemetry::{LogFormat, OtlpConfig, OtlpProtocol, TelemetryConfig};
@@ -98,12 +107,17 @@ pub struct Config {
     pub audit: AuditConfig,
     /// The execution of commands.
     pub executor: ExecutorConfig,
+    /// The source of the master key of secrets.
+    pub secrets: SecretsConfig,
+    /// Encrypted payloads, and masked fields.
+    pub encryption: EncryptionConfig,
     /// Logs, and the export of telemetry.
     pub telemetry: TelemetryConfig,
     /// TLS between the processes, and of the API. `None` means that connections are not encrypted.
     pub tls: Option<TlsConfig>,
     settings: Vec<Setting>,
     ignored: Vec<IgnoredVariable>,
+    secret_references: Vec<SecretReference>,
     sources: LoadedSources,
 }
 
@@ -115,24 +129,6 @@ impl std::fmt::Debug for LoadedSources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LoadedSources")
     }
-}
-
-/// A service that the executor calls.
-#[derive(Debug, Clone)]
-pub struct ServiceConfig {
-    /// The HTTP endpoint.
-    pub http: HttpService,
-    /// Maximum number of its commands in flight.
-    pub max_in_flight: u32,
-    /// Maximum number of commands in flight by action, for actions with a limit of their own.
-    pub actions: BTreeMap<String, u32>,
-}
-
-/// HTTP endpoint of a service.
-#[derive(Debug, Clone)]
-pub struct HttpService {
-    /// The base URL, to which `/{action}` is appended. It has no trailing slash.
-    pub url: SecretUrl,
 }
 
 /// Limits of the gateway.
@@ -218,17 +214,28 @@ impl Config {
             config = Self::read(&mut reader);
         }
         config.ignored = ignored;
-        config.settings = reader.finish()?;
+        (config.settings, config.secret_references) = reader.finish()?;
         config.sources = LoadedSources(Arc::new(sources.clone()));
         Ok(config)
     }
 
-    /// Reads the layers of this configuration again, with these settings of the API in place of those that it has.
+    /// Reads the layers of this configuration again, with these settings of the API in place of those that it has. The
+    /// settings may refer to further secrets: see [`secret_references`](Self::secret_references).
     ///
     /// # Errors
     /// Returns [`Invalid`] with all problems of the whole configuration.
     pub fn with_dynamic(&self, dynamic: Option<DynamicSettings>) -> Result<Self, Invalid> {
         Self::load(&Sources { dynamic, ..Sources::clone(&self.sources.0) })
+    }
+
+    /// Reads the layers of this configuration again, with these values of references to secrets besides those that it has.
+    ///
+    /// # Errors
+    /// Returns [`Invalid`] with all problems of the whole configuration.
+    pub fn with_secrets(&self, secrets: ResolvedSecrets) -> Result<Self, Invalid> {
+        let mut sources = Sources::clone(&self.sources.0);
+        sources.secrets.extend(secrets);
+        Self::load(&sources)
     }
 
     /// Returns the settings of the API that this configuration contains.
@@ -251,15 +258,25 @@ impl Config {
             limits: limits(reader),
             audit: audit::read(reader),
             executor: executor(reader),
+            secrets: secrets::read(reader),
+            encryption: encryption::read(reader),
             telemetry: telemetry::read(reader),
             tls: peer_tls::read(reader),
-            services: services(reader),
+            services: services::read(reader),
             settings: Vec::new(),
             ignored: Vec::new(),
+            secret_references: Vec::new(),
             sources: LoadedSources::default(),
         };
         config.check(reader);
         config
+    }
+
+    /// Returns the references to secrets that [`Sources::secrets`] does not contain. Their settings have their defaults, so
+    /// the configuration can be used only to read these secrets, or for what needs none.
+    #[must_use]
+    pub fn secret_references(&self) -> &[SecretReference] {
+        &self.secret_references
     }
 
     /// Returns all settings with the origins of their values. Secrets are masked.
@@ -331,6 +348,7 @@ impl Config {
         }
         self.check_election(reader);
         election::check(&self.election, reader);
+        encryption::check(&self.encryption, self.secrets.master_key.is_some(), reader);
         if self.executor.start_grace >= self.executor.redelivery {
             let message = "must be shorter than executor.redelivery, or every command would be sent twice";
             reader.problem("executor.start_grace", reader.origin("executor.start_grace"), message);
@@ -352,40 +370,6 @@ impl Config {
             reader.problem("election.url", reader.origin("election.backend"), message);
         }
     }
-}
-
-fn services(reader: &mut SettingReader<'_>) -> BTreeMap<String, ServiceConfig> {
-    let mut services = BTreeMap::new();
-    for name in reader.names("services") {
-        if let Err(error) = NameKind::Service.check(&name) {
-            reader.refuse_name("services", &name, error.to_string());
-            continue;
-        }
-        let path = format!("services.{name}");
-        let max_in_flight = reader.get(&format!("{path}.max_in_flight"), &value::integer(1, 100_000), 64);
-        let actions = actions(reader, &format!("{path}.actions"));
-        let url = reader.required(&format!("{path}.http.url"), &value::http_url(), &path);
-        if let Some(url) = url {
-            services.insert(name, ServiceConfig { http: HttpService { url }, max_in_flight, actions });
-        }
-    }
-    services
-}
-
-/// Reads the limits of actions.
-fn actions(reader: &mut SettingReader<'_>, section: &str) -> BTreeMap<String, u32> {
-    let mut actions = BTreeMap::new();
-    for name in reader.names(section) {
-        if let Err(error) = NameKind::Action.check(&name) {
-            reader.refuse_name(section, &name, error.to_string());
-            continue;
-        }
-        let path = format!("{section}.{name}.max_in_flight");
-        if let Some(limit) = reader.required(&path, &value::integer(1, 100_000), section) {
-            actions.insert(name, limit);
-        }
-    }
-    actions
 }
 
 fn limits(reader: &mut SettingReader<'_>) -> Limits {

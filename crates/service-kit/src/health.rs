@@ -44,6 +44,11 @@ impl Readiness {
         checks.push((name, check));
     }
 
+    /// Removes a check.
+    pub fn remove(&self, name: &str) {
+        self.checks.lock().retain(|(known, _)| known != name);
+    }
+
     /// Records the results of the checks as metrics, at a fixed interval and whenever a report is requested. It never
     /// returns, so spawn it as a task. Cancel-safe.
     pub async fn record_loop(self) {

@@ -94,7 +94,7 @@ permissions! {
     QueuesRead "queues.read" Cluster;
     /// Read the names and versions of secrets.
     SecretsRead "secrets.read" Cluster;
-    /// Write and delete secrets.
+    /// Write and delete secrets, and rotate their keys.
     SecretsWrite "secrets.write" Cluster;
     /// Read services.
     ServicesRead "services.read" Namespace;
@@ -195,6 +195,7 @@ const OPERATOR: PermissionSet = VIEWER.union(PermissionSet::of(&[
     Permission::DeadLettersOperate,
     Permission::ElectionsOperate,
     Permission::QueuesOperate,
+    Permission::SecretsRead,
     Permission::ServicesWrite,
     Permission::WorkflowsOperate,
 ]));

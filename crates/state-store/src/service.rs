@@ -12,6 +12,7 @@ mod leases;
 mod ledger;
 mod locks;
 mod maintenance;
+mod secrets;
 mod workflows;
 
 use futures::stream::{BoxStream, StreamExt};
@@ -145,6 +146,15 @@ serve! {
         sync_leases: SyncLeasesRequest => SyncLeasesResponse;
         take_leases: TakeLeasesRequest => TakeLeasesResponse;
         mark_leases: MarkLeasesRequest => MarkLeasesResponse;
+    }
+    secrets {
+        put_secret: PutSecretRequest => PutSecretResponse;
+        get_secret_head: GetSecretHeadRequest => GetSecretHeadResponse;
+        get_secret_version: GetSecretVersionRequest => GetSecretVersionResponse;
+        list_secret_heads: ListSecretHeadsRequest => ListSecretHeadsResponse;
+        delete_stored_secret: DeleteStoredSecretRequest => DeleteStoredSecretResponse;
+        list_secrets_of_other_keys: ListSecretsOfOtherKeysRequest => ListSecretsOfOtherKeysResponse;
+        rewrap_secret: RewrapSecretRequest => RewrapSecretResponse;
     }
     maintenance {
         upkeep: UpkeepRequest => UpkeepResponse;

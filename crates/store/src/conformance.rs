@@ -26,6 +26,7 @@ mod locks;
 mod maintenance;
 mod processes;
 mod queries;
+mod secrets;
 mod starts;
 mod statistics;
 mod values;
@@ -201,6 +202,13 @@ pub const CASES: &[Case] = &[
     },
     Case { name: "contended_lock_has_one_holder_at_a_time", run: |f| Box::pin(locks::contended(f)) },
     Case { name: "lock_pages_are_sorted_by_key", run: |f| Box::pin(locks::listed(f)) },
+    Case { name: "secret_versions_are_not_used_again", run: |f| Box::pin(secrets::versions(f)) },
+    Case {
+        name: "concurrent_writes_of_one_secret_version_succeed_once",
+        run: |f| Box::pin(secrets::one_version(f)),
+    },
+    Case { name: "secret_pages_are_sorted_by_name", run: |f| Box::pin(secrets::listed(f)) },
+    Case { name: "data_key_is_rewrapped_once", run: |f| Box::pin(secrets::rewrapped(f)) },
     Case { name: "synced_shard_keeps_its_lease", run: |f| Box::pin(leases::synced(f)) },
     Case { name: "live_lease_is_acquired_only_by_stealing", run: |f| Box::pin(leases::acquired(f)) },
     Case { name: "replaced_owner_cannot_update_lease", run: |f| Box::pin(leases::updated(f)) },

@@ -175,8 +175,11 @@ pub struct ServiceSettings {
 /// The HTTP endpoint of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpEndpoint {
-    /// The URL to which `/{action}` is appended.
+    /// The URL to which `/{action}` is appended, or a reference to a secret that contains it.
     pub url: String,
+    /// Headers of each request, by name. The values are references to secrets, such as `secret://payments-token`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
 }
 
 /// The limits of an action.
@@ -190,7 +193,7 @@ impl ServiceSettings {
     /// The settings of a service with an HTTP endpoint and without limits.
     #[must_use]
     pub fn http(url: impl Into<String>) -> Self {
-        Self { http: Some(HttpEndpoint { url: url.into() }), ..Self::default() }
+        Self { http: Some(HttpEndpoint { url: url.into(), headers: BTreeMap::new() }), ..Self::default() }
     }
 
     /// The URL of the HTTP endpoint.

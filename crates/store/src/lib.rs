@@ -2,9 +2,9 @@
 //!
 //! [`Store`] is the port. It has one trait for each group of callers: [`WorkflowStore`], [`LedgerStore`],
 //! [`DefinitionStore`], [`ClusterStore`], [`AccessKeyStore`], [`LockStore`], [`DeadLetterStore`], [`ShardLeaseStore`],
-//! [`AuditStore`] and [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the feature of its name,
-//! and [`open`] opens a database. `conformance` is the array of test cases that every adapter runs. The batching store and the client
-//! of the state store service implement the same traits, so a caller does not know whether it talks to a database, to a
+//! [`AuditStore`], [`SecretStore`] and [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the
+//! feature of its name, and [`open`] opens a database. `conformance` is the array of test cases that every adapter runs.
+//! The batching store and the client of the state store service implement the same traits, so a caller does not know whether it talks to a database, to a
 //! batch or to another process. A store that wraps another one implements [`StoreLayer`].
 //!
 //! The crate does not know queues, services or expressions, and makes no decisions. It commits a transition that `saga`
@@ -55,6 +55,7 @@ mod open;
 pub mod postgres;
 mod record;
 mod schema;
+mod secret;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod statistics;
@@ -96,6 +97,7 @@ pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
 pub use schema::{
     AppliedMigration, Migration, RELEASE, START_RULES, SchemaFit, SchemaPolicy, SchemaStatus, start_rules,
 };
+pub use secret::{SecretHead, SecretLayer, SecretPosition, SecretStore, SecretVersion, WrappedDataKey};
 pub use statistics::{LaneStatistics, NamespaceStatistics, StoreStatistics};
 pub use workflow::{
     Count, ListPage, ListRequest, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,
@@ -116,6 +118,7 @@ pub trait Store:
     + DeadLetterStore
     + ShardLeaseStore
     + AuditStore
+    + SecretStore
     + MaintenanceStore
 {
 }
@@ -130,6 +133,7 @@ impl<T> Store for T where
         + DeadLetterStore
         + ShardLeaseStore
         + AuditStore
+        + SecretStore
         + MaintenanceStore
 {
 }

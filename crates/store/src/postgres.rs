@@ -20,6 +20,7 @@ mod migrations;
 mod read;
 mod row_encoding;
 mod rows;
+mod secrets;
 mod sqlstate;
 mod statistics;
 mod workflows;

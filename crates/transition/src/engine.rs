@@ -10,11 +10,12 @@ mod write;
 use crate::cache::{Plans, States};
 use crate::digest::request_digest;
 use crate::pending::{PendingInput, PendingInputs};
-use crate::{Error, LongWork, TimerNotifier, clock, trace};
+use crate::{Error, LongWork, PayloadKeys, TimerNotifier, clock, payloads, trace};
 use commit::Prepared;
 use goconductor_queue::Queue;
 use goconductor_saga::{
-    Expressions, Input, Json, Plan, RulesVersion, StartWorkflow, State, WorkflowId, start_by, transition,
+    Event, Expressions, Input, Json, Plan, RulesVersion, StartWorkflow, State, WorkflowId, start_by,
+    transition,
 };
 use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
 use goconductor_telemetry::trace::SpanContext;
@@ -91,6 +92,8 @@ pub struct Engine {
     timer_notifier: TimerNotifier,
     services_changed: Notify,
     local_dispatch: OnceLock<Weak<dyn LocalDispatch>>,
+    /// The keys of encrypted payloads. Not set if the process has no master key.
+    payload_keys: OnceLock<Arc<dyn PayloadKeys>>,
     /// The rules of new workflows.
     start_rules: Mutex<RulesVersion>,
 }
@@ -119,6 +122,7 @@ impl Engine {
             timer_notifier: TimerNotifier::new(),
             services_changed: Notify::new(),
             local_dispatch: OnceLock::new(),
+            payload_keys: OnceLock::new(),
             start_rules: Mutex::new(RulesVersion::CURRENT),
         })
     }
@@ -144,6 +148,51 @@ impl Engine {
     /// new workflows must follow rules that it knows.
     pub fn set_start_rules(&self, rules: RulesVersion) {
         *self.start_rules.lock() = rules;
+    }
+
+    /// Sets the keys of encrypted payloads. Must be called at most once, before the first workflow is loaded.
+    pub fn set_payload_keys(&self, keys: Arc<dyn PayloadKeys>) {
+        drop(self.payload_keys.set(keys));
+    }
+
+    /// Opens the encrypted payload of a state that does not come from this engine.
+    ///
+    /// # Errors
+    /// Returns [`Error::Store`] if the key is not available, or if the payload was changed.
+    pub async fn open_state(&self, state: &Arc<State>) -> Result<Arc<State>, Error> {
+        if state.sealed.is_none() {
+            return Ok(Arc::clone(state));
+        }
+        let mut opened = State::clone(state);
+        payloads::open_state(self.keys(), &mut opened).await?;
+        Ok(Arc::new(opened))
+    }
+
+    /// Returns up to `limit` events of the history of a workflow that follow `after_seq`, in order.
+    ///
+    /// # Errors
+    /// Returns [`Error::Store`] if the store failed, or if an encrypted event cannot be opened.
+    pub async fn history(
+        &self,
+        namespace: &str,
+        id: WorkflowId,
+        after_seq: u64,
+        limit: u32,
+    ) -> Result<Vec<Event>, Error> {
+        let mut events = self.store.history(id, after_seq, limit).await?;
+        for event in &mut events {
+            payloads::open_event(self.keys(), namespace, id, event).await?;
+        }
+        Ok(events)
+    }
+
+    fn keys(&self) -> Option<&dyn PayloadKeys> {
+        self.payload_keys.get().map(|keys| &**keys)
+    }
+
+    async fn opened(&self, mut loaded: Loaded) -> Result<Loaded, Error> {
+        payloads::open_state(self.keys(), &mut loaded.state).await?;
+        Ok(loaded)
     }
 
     /// Returns the notifier that wakes the dispatcher when a row of the ledger is due before its next poll.
@@ -200,7 +249,10 @@ impl Engine {
                 self.tasks.spawn(async move { this.after_commit(&after, &record, dispatch).await });
                 Ok(Started { state, replayed: false })
             }
-            WriteOutcome::Replayed(loaded) => Ok(Started { state: Arc::new(loaded.state), replayed: true }),
+            WriteOutcome::Replayed(loaded) => {
+                let state = Arc::new(self.opened(*loaded).await?.state);
+                Ok(Started { state, replayed: true })
+            }
             WriteOutcome::KeyConflict(id) => Err(Error::KeyConflict(id)),
             WriteOutcome::Lost(_) | WriteOutcome::Missing => {
                 Err(Error::Internal("the store treated a start as a transition"))
@@ -286,7 +338,7 @@ impl Engine {
     /// Returns [`Error::NoSuchWorkflow`] if the workflow does not exist, and [`Error::Store`] if the store failed.
     pub async fn load(&self, id: WorkflowId) -> Result<Loaded, Error> {
         let loaded = self.store.load(&[id]).await?.into_iter().next().flatten();
-        let loaded = loaded.ok_or(Error::NoSuchWorkflow)?;
+        let loaded = self.opened(loaded.ok_or(Error::NoSuchWorkflow)?).await?;
         self.states.put(&Arc::new(loaded.state.clone()));
         Ok(loaded)
     }

@@ -9,6 +9,7 @@ pub mod filter;
 mod lease;
 pub mod lock;
 mod process;
+mod secret;
 mod workflow;
 
 use bytes::Bytes;

@@ -75,6 +75,8 @@ impl Fixture {
             election: Some(Arc::new(LocalElection::new(1))),
             queues: None,
             config: LiveConfig::new(config.clone(), None),
+            vault: None,
+            redact: Vec::new(),
             changes,
             limits: crate::limits(&config),
             admission: AdmissionLimits { rate, ..crate::admission(&config) },
@@ -157,7 +159,8 @@ impl Fixture {
             let workflows = self.store.list(&request).await.unwrap().workflows;
             let definitions = self.store.definitions(namespace, None).await.unwrap();
             let locks = self.store.locks(namespace, None, 100).await.unwrap();
-            text.push_str(&format!("{workflows:?} {definitions:?} {locks:?}"));
+            let secrets = self.store.secrets(namespace, None, 100).await.unwrap();
+            text.push_str(&format!("{workflows:?} {definitions:?} {locks:?} {secrets:?}"));
         }
         let keys = self.store.access_keys(None, 100).await.unwrap();
         text.push_str(&format!("{:?} {keys:?}", self.store.services().await.unwrap()));
@@ -191,7 +194,7 @@ impl Fixture {
 fn concrete(route: &str, id: &str) -> String {
     [("{id}", id), ("{step}", "pay"), ("{name}", "order"), ("{key}", "k"), ("{version}", "1")]
         .into_iter()
-        .chain([("{what}", "schema"), ("{code}", "GC2061")])
+        .chain([("{code}", "GC2061")])
         .fold(route.to_owned(), |path, (parameter, value)| path.replace(parameter, value))
 }
 
@@ -302,7 +305,14 @@ async fn rest_route_refuses_callers_without_the_permission() {
             (
                 "a viewer",
                 &viewer,
-                !rule.changes && !matches!(permission, Permission::AccessRead | Permission::AuditRead),
+                !rule.changes
+                    && !matches!(
+                        permission,
+                        Permission::AccessRead
+                            | Permission::AuditRead
+                            | Permission::ConfigRead
+                            | Permission::SecretsRead
+                    ),
             ),
             ("another namespace", &elsewhere, permission.reach() == Reach::Anywhere),
             ("a worker", &worker, permission == Permission::ProcessesRead),

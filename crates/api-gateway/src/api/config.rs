@@ -7,6 +7,7 @@ use crate::error::{
     NO_CONFIG_VERSION, Problem, TOO_LARGE, VALIDATION_BUSY, token,
 };
 use crate::time::Time;
+use goconductor_process::{SettingsError, with_settings};
 use goconductor_saga::Json;
 use goconductor_service_kit::config::{
     Apply, Config, DynamicSettings, Invalid, QueueBackend, apply_of, changed_settings, merge,
@@ -187,7 +188,7 @@ impl Api {
             }
             if let Some(added) = self.config_history().append(current.version, &change).await? {
                 tracing::info!(version = added.version, actor = change.actor, "configuration was changed");
-                if let Err(error) = self.config.refresh(self.cluster_store()).await {
+                if let Err(error) = self.config.refresh(self.engine.store()).await {
                     tracing::debug!(%error, "changed configuration was not read back");
                 }
                 return self.config_view(Some(added), changes).await;
@@ -260,15 +261,19 @@ impl Api {
 
     /// Checks new settings: by themselves, with the other layers of this process, and against what they name.
     async fn check_config(&self, current: &Current, settings: &Json) -> ApiResult<()> {
-        let base = self.config.base();
-        let with = |version: u64, settings: &Json| {
-            base.with_dynamic(Some(DynamicSettings { version, settings: settings.clone() }))
+        let new = match self.config_with(current.version.saturating_add(1), settings).await {
+            Ok(new) => new,
+            Err(SettingsError::Invalid(problems)) => return Err(invalid(problems)),
+            Err(SettingsError::Store(error)) => return Err(error.into()),
         };
-        let new = with(current.version.saturating_add(1), settings).map_err(invalid)?;
         let changed = changed_settings(&current.settings, settings);
         self.check_backends(&new, &changed)?;
         // Settings of another release may be invalid here. Then the layers of this process are in effect.
-        let old = with(current.version, &current.settings).unwrap_or_else(|_| base.clone());
+        let old = match self.config_with(current.version, &current.settings).await {
+            Ok(old) => old,
+            Err(SettingsError::Invalid(_)) => self.config.base().clone(),
+            Err(SettingsError::Store(error)) => return Err(error.into()),
+        };
         check_election_move(&old, &new)?;
         if !changed.iter().any(|path| path.starts_with("queue.") || path.starts_with("election.")) {
             return Ok(());
@@ -287,6 +292,12 @@ impl Api {
         Err(failures
             .into_iter()
             .fold(problem, |problem, failure| problem.at(pointer(failure.setting), failure.reason)))
+    }
+
+    /// Returns the configuration of this process with these settings of the API.
+    async fn config_with(&self, version: u64, settings: &Json) -> Result<Config, SettingsError> {
+        let settings = DynamicSettings { version, settings: settings.clone() };
+        with_settings(self.config.base(), settings, self.engine.store()).await
     }
 
     /// Refuses queues and elections that cannot connect the processes.

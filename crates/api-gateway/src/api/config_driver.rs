@@ -9,7 +9,7 @@ use goconductor_process::queue_of_api;
 use goconductor_queue_migration::MigrationError;
 use goconductor_saga::Namespace;
 use goconductor_service_kit::config::{Config, ServiceConfig, setting_of};
-use goconductor_store::{ActionLimits, ServiceRecord, ServiceSettings};
+use goconductor_store::{ActionLimits, HttpEndpoint, ServiceRecord, ServiceSettings};
 use goconductor_transition::clock;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -174,6 +174,10 @@ fn settings_of(service: &ServiceConfig) -> ServiceSettings {
     ServiceSettings {
         max_in_flight: Some(service.max_in_flight.into()),
         actions: service.actions.iter().map(limits).collect(),
-        ..ServiceSettings::http(service.http.url.expose())
+        http: Some(HttpEndpoint {
+            url: service.http.url.expose().to_owned(),
+            headers: service.http.headers.clone(),
+        }),
+        ..ServiceSettings::default()
     }
 }

@@ -35,8 +35,9 @@ impl Api {
         let limit = self.page_size(page_size)?;
         let loaded = self.load(context, parse_id(id)?).await?;
         let plan = self.engine.plan_of(&loaded.state).await?;
-        let events = self.store().history(loaded.state.id, after_seq, limit).await?;
-        let events = events.iter().map(|event| view::event(&plan, event)).collect();
+        let namespace = context.namespace.as_str();
+        let events = self.engine.history(namespace, loaded.state.id, after_seq, limit).await?;
+        let events = events.iter().map(|event| self.redaction.event(view::event(&plan, event))).collect();
         Ok(EventPage { events, last_seq: loaded.state.seq })
     }
 
@@ -54,6 +55,7 @@ impl Api {
         let id = loaded.state.id;
         let follower = Follower {
             api: self.clone(),
+            namespace: context.namespace.to_string(),
             id,
             plan,
             watch: self.waiters.watch(id),
@@ -68,6 +70,7 @@ impl Api {
 /// The position of a stream in a history.
 struct Follower {
     api: Api,
+    namespace: String,
     id: WorkflowId,
     plan: Arc<Plan>,
     watch: Watch,
@@ -87,7 +90,8 @@ impl Follower {
     /// Returns the next events, or `None` at the end.
     async fn next(mut self) -> Result<Option<(Vec<EventView>, Self)>, Problem> {
         while !self.has_ended {
-            let events = self.api.store().history(self.id, self.after_seq, STREAM_BATCH).await?;
+            let engine = &self.api.engine;
+            let events = engine.history(&self.namespace, self.id, self.after_seq, STREAM_BATCH).await?;
             let Some(last) = events.last() else {
                 if !self.watch.past(self.after_seq).await {
                     break;
@@ -96,7 +100,8 @@ impl Follower {
             };
             self.after_seq = last.seq;
             self.has_ended = is_final(&last.kind);
-            let views = events.iter().map(|event| view::event(&self.plan, event)).collect();
+            let redaction = &self.api.redaction;
+            let views = events.iter().map(|event| redaction.event(view::event(&self.plan, event))).collect();
             return Ok(Some((views, self)));
         }
         Ok(None)

@@ -5,7 +5,7 @@ use crate::audit_notes;
 use crate::error::{ApiResult, NO_SERVICE, Problem, WRONG_SHAPE, token};
 use crate::time::Time;
 use goconductor_saga::{Action, Definition, NameKind, Namespace, ServiceName, Side};
-use goconductor_service_kit::config::HttpUrl;
+use goconductor_service_kit::config::{HttpUrl, InvalidSecretReference, SecretReference, check_header_name};
 use goconductor_store::{ActionLimits, HttpEndpoint, ServiceRecord, ServiceSettings};
 use goconductor_transition::{clock, topic_of};
 use serde::Serialize;
@@ -16,6 +16,8 @@ use utoipa::ToSchema;
 pub(crate) const MAX_IN_FLIGHT: u32 = 100_000;
 /// The most actions with limits of their own.
 pub(crate) const MAX_ACTIONS: usize = 256;
+/// The most headers of a service.
+pub(crate) const MAX_HEADERS: usize = 32;
 
 /// A request to set how a service is reached and limited.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct PutService {
     pub(crate) name: String,
     /// The URL of a service without workers. `/{action}` is appended to it.
     pub(crate) http_url: Option<String>,
+    /// Headers of each request: the name, and the reference to the secret that contains the value.
+    pub(crate) http_headers: BTreeMap<String, String>,
     /// The most commands in flight, for each side.
     pub(crate) max_in_flight: Option<u32>,
     /// The most commands in flight for an action, for each side, by name of the action.
@@ -75,8 +79,11 @@ pub(crate) struct ActionView {
 /// The HTTP address of a service.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HttpView {
-    /// URL. A password in it is masked.
+    /// URL, or reference to the secret that contains it. A password in it is masked.
     pub(crate) url: String,
+    /// Headers of each request: the references to the secrets that contain the values.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) headers: BTreeMap<String, String>,
 }
 
 /// The services of a namespace.
@@ -199,8 +206,9 @@ impl Api {
         let topic = topic_of(namespace.as_str(), name, Side::Execute);
         ServiceView {
             name: name.to_owned(),
-            http: settings.url().map(|url| HttpView {
-                url: goconductor_service_kit::config::SecretUrl::new(url).to_string(),
+            http: settings.http.as_ref().map(|http| HttpView {
+                url: goconductor_service_kit::config::SecretUrl::new(&http.url).to_string(),
+                headers: http.headers.clone(),
             }),
             actions: settings.actions.iter().map(limits).collect(),
             max_in_flight: settings.max_in_flight,
@@ -217,6 +225,7 @@ fn noted(settings: &ServiceSettings) -> serde_json::Value {
         settings.actions.iter().map(|(name, limits)| (name, limits.max_in_flight)).collect();
     serde_json::json!({
         "url": settings.url().map(|url| goconductor_service_kit::config::SecretUrl::new(url).to_string()),
+        "headers": settings.http.as_ref().map(|http| &http.headers),
         "max_in_flight": settings.max_in_flight,
         "actions": actions,
     })
@@ -259,12 +268,17 @@ fn not_found(name: &str) -> Problem {
 }
 
 fn check_settings(put: PutService) -> ApiResult<ServiceSettings> {
-    let PutService { http_url, max_in_flight, max_in_flight_by_action, .. } = put;
+    let PutService { http_url, http_headers, max_in_flight, max_in_flight_by_action, .. } = put;
     if http_url.is_none() && max_in_flight.is_none() && max_in_flight_by_action.is_none() {
         let detail = "empty settings: set http, max_in_flight or actions";
         return Err(Problem::new(WRONG_SHAPE, detail).at("/http", detail));
     }
-    let http = http_url.map(|url| check_url(&url)).transpose()?.map(|url| HttpEndpoint { url });
+    let headers = check_headers(http_headers)?;
+    if http_url.is_none() && !headers.is_empty() {
+        let detail = "headers without a URL: set http.url, because only requests by HTTP have headers";
+        return Err(Problem::new(WRONG_SHAPE, detail).at("/http/url", detail));
+    }
+    let http = http_url.map(|url| check_url(&url)).transpose()?.map(|url| HttpEndpoint { url, headers });
     let max_in_flight = max_in_flight.map(|limit| check_limit(limit, "/max_in_flight")).transpose()?;
     let by_action = max_in_flight_by_action.unwrap_or_default();
     if by_action.len() > MAX_ACTIONS {
@@ -291,8 +305,36 @@ fn check_limit(limit: u32, pointer: &str) -> ApiResult<u64> {
     Err(Problem::new(WRONG_SHAPE, detail.clone()).at(pointer, detail))
 }
 
+/// Validates the headers of a service. Their values are references, because values would be readable.
+fn check_headers(headers: BTreeMap<String, String>) -> ApiResult<BTreeMap<String, String>> {
+    let refused = |name: &str, detail: String| {
+        Problem::new(WRONG_SHAPE, detail.clone()).at(format!("/http/headers/{}", token(name)), detail)
+    };
+    if headers.len() > MAX_HEADERS {
+        let detail = format!("invalid headers: use at most {MAX_HEADERS} headers");
+        return Err(Problem::new(WRONG_SHAPE, detail.clone()).at("/http/headers", detail));
+    }
+    for (name, value) in &headers {
+        check_header_name(name).map_err(|reason| refused(name, format!("invalid header: {reason}")))?;
+        if value.parse::<SecretReference>().is_err() {
+            let detail = format!(
+                "invalid value of the header {name}: it must be a reference to a secret such as secret://payments-token"
+            );
+            return Err(refused(name, detail));
+        }
+    }
+    Ok(headers)
+}
+
 /// Validates a URL and removes the slashes at its end.
 fn check_url(text: &str) -> ApiResult<String> {
+    if SecretReference::is_reference(text) {
+        let reference: Result<SecretReference, _> = text.parse();
+        let refused = |error: InvalidSecretReference| {
+            Problem::new(WRONG_SHAPE, error.to_string()).at("/http/url", error.to_string())
+        };
+        return Ok(reference.map_err(refused)?.to_string());
+    }
     let url = HttpUrl::parse(text)
         .map_err(|error| Problem::new(WRONG_SHAPE, error.to_string()).at("/http/url", error.to_string()))?;
     Ok(url.with_credentials().expose().to_owned())

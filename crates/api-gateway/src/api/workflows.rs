@@ -154,6 +154,7 @@ impl Api {
             }
         }
         let workflow = view::workflow(&plan, &state, key, self.waiting_on(&plan, &state).await);
+        let workflow = self.redaction.workflow(workflow);
         Ok(StartedWorkflow { workflow, is_replayed: started.replayed })
     }
 
@@ -233,7 +234,8 @@ impl Api {
     pub(super) async fn workflow_view(&self, loaded: Loaded) -> ApiResult<WorkflowView> {
         let plan = self.engine.plan_of(&loaded.state).await?;
         let waiting_on = self.waiting_on(&plan, &loaded.state).await;
-        Ok(view::workflow(&plan, &loaded.state, loaded.idempotency_key, waiting_on))
+        let view = view::workflow(&plan, &loaded.state, loaded.idempotency_key, waiting_on);
+        Ok(self.redaction.workflow(view))
     }
 
     async fn waiting_on(&self, plan: &Plan, state: &State) -> Vec<Waiting> {

@@ -8,6 +8,7 @@ use crate::api::elections::LeaderView;
 use crate::api::locks::LockView;
 use crate::api::processes::ProcessView;
 use crate::api::queues::{BacklogView, LaneView, QueueUserView, SwitchView};
+use crate::api::secrets::SecretView;
 use crate::api::services::{DeletedServiceView, ServiceView};
 use crate::error::Location;
 use crate::time::Time;
@@ -181,9 +182,12 @@ pub(super) fn warning(location: Location) -> wire::DefinitionWarning {
 
 pub(super) fn service(view: ServiceView) -> wire::Service {
     let limits = view.actions.into_iter().map(|(name, action)| (name, clamp(action.max_in_flight)));
+    let (http_url, http_headers) =
+        view.http.map(|http| (http.url, http.headers.into_iter().collect())).unwrap_or_default();
     wire::Service {
         name: view.name,
-        http_url: view.http.map(|http| http.url).unwrap_or_default(),
+        http_url,
+        http_headers,
         max_in_flight: view.max_in_flight.unwrap_or_default(),
         served: view.served,
         backlog: view.backlog,
@@ -255,6 +259,15 @@ pub(super) fn lock(view: LockView) -> wire::Lock {
         fencing_token: view.fencing_token,
         acquired_at: Some(timestamp(view.acquired_at)),
         expires_at: Some(timestamp(view.expires_at)),
+    }
+}
+
+pub(super) fn secret(view: SecretView) -> wire::Secret {
+    wire::Secret {
+        name: view.name,
+        version: view.version,
+        created_at: Some(timestamp(view.created_at)),
+        updated_at: Some(timestamp(view.updated_at)),
     }
 }
 

@@ -70,6 +70,12 @@ operations! {
     LIST_CONFIG_VERSIONS: "GET" "/config/history";
     GET_CONFIG_VERSION: "GET" "/config/history/{version}";
     ROLLBACK_CONFIG: "POST" "/config/rollback";
+    LIST_SECRETS: "GET" "/secrets";
+    GET_SECRET: "GET" "/secrets/{name}";
+    PUT_SECRET: "PUT" "/secrets/{name}";
+    DELETE_SECRET: "DELETE" "/secrets/{name}";
+    ROTATE_PAYLOAD_KEY: "POST" "/secrets/rotate-payload-key";
+    ROTATE_KEY: "POST" "/secrets/rotate-key";
     LIST_QUEUES: "GET" "/queues";
     GET_QUEUE_SWITCH: "GET" "/queues/switch";
     SWITCH_QUEUE: "POST" "/queues/switch";

@@ -17,12 +17,18 @@ impl ServiceService for GrpcServices {
             .serve(operation::PUT_SERVICE, request, |api, call| async move {
                 path_name("name", &call.message.name)?;
                 let context = call.context()?;
-                let wire::PutServiceRequest { name, http_url, max_in_flight, max_in_flight_by_action } =
-                    call.message;
+                let wire::PutServiceRequest {
+                    name,
+                    http_url,
+                    http_headers,
+                    max_in_flight,
+                    max_in_flight_by_action,
+                } = call.message;
                 let limits: BTreeMap<_, _> = max_in_flight_by_action.into_iter().collect();
                 let put = PutService {
                     name,
                     http_url: optional(http_url),
+                    http_headers: http_headers.into_iter().collect(),
                     max_in_flight: optional_number(max_in_flight),
                     max_in_flight_by_action: Some(limits).filter(|limits| !limits.is_empty()),
                 };

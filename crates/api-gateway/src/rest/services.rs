@@ -46,8 +46,12 @@ struct ActionBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct HttpBody {
-    /// URL to which `/{action}` is appended
+    /// URL to which `/{action}` is appended, or a reference to the secret that contains it, such as
+    /// `secret://payments-url`
     url: String,
+    /// Headers of each request, by name. The values are references to secrets, such as `secret://payments-token`.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
 }
 
 /// Set the address and the limits of a service
@@ -63,9 +67,14 @@ async fn put(
     let limits = |actions: BTreeMap<String, JsonObject<ActionBody>>| {
         actions.into_iter().map(|(name, JsonObject(action))| (name, action.max_in_flight.0)).collect()
     };
+    let (http_url, http_headers) = match body.http {
+        Some(JsonObject(http)) => (Some(http.url), http.headers),
+        None => (None, BTreeMap::new()),
+    };
     let put = PutService {
         name,
-        http_url: body.http.map(|JsonObject(http)| http.url),
+        http_url,
+        http_headers,
         max_in_flight: body.max_in_flight.map(|Integer(limit)| limit),
         max_in_flight_by_action: body.actions.map(limits),
     };

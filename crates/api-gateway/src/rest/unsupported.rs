@@ -5,8 +5,7 @@ use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::any;
 
-const PATHS: &[(&str, &str)] =
-    &[("/workflows/{id}/signals/{name}", "signals"), ("/secrets", "secrets"), ("/secrets/{name}", "secrets")];
+const PATHS: &[(&str, &str)] = &[("/workflows/{id}/signals/{name}", "signals")];
 
 pub(super) fn routes() -> Router<Api> {
     PATHS.iter().fold(Router::new(), |router, (path, feature)| {

@@ -80,7 +80,7 @@ pub(crate) enum ElectionCommand {
 
 /// Parses a name that becomes a path segment of a URL. A URL parser resolves `.` and `..`, so the request would go to
 /// another resource.
-fn path_segment(text: &str) -> Result<String, String> {
+pub(super) fn path_segment(text: &str) -> Result<String, String> {
     match text {
         "" | "." | ".." => Err("a name must not be empty, \".\" or \"..\"".to_owned()),
         name => Ok(name.to_owned()),

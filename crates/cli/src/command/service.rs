@@ -15,9 +15,14 @@ pub(super) async fn run(command: ServiceCommand, session: &ServerSession) -> Res
         ServiceCommand::List => return list(session).await,
         ServiceCommand::Delete { name } => return delete(&name, session).await,
         ServiceCommand::Get { name } => (client.service(&name).await?, ""),
-        ServiceCommand::Set { name, url, max_in_flight, limit: limits } => {
+        ServiceCommand::Set { name, url, header: headers, max_in_flight, limit: limits } => {
             let mut settings = Map::new();
-            settings.extend(url.map(|url| ("http".to_owned(), json!({"url": url}))));
+            let headers = without_duplicates("--header", headers)?;
+            let http = |url: String| match headers.is_empty() {
+                true => json!({"url": url}),
+                false => json!({"url": url, "headers": headers}),
+            };
+            settings.extend(url.map(|url| ("http".to_owned(), http(url))));
             settings.extend(max_in_flight.map(|limit| ("max_in_flight".to_owned(), limit.into())));
             if !limits.is_empty() {
                 let limit = |(action, limit): (String, u32)| (action, json!({"max_in_flight": limit}));

@@ -104,6 +104,7 @@ mod tests {
         ("queue.rabbitmq.tls.ca_file", "ca.pem"),
         ("queue.rabbitmq.tls.certificate_file", "certificate.pem"),
         ("queue.rabbitmq.tls.key_file", "key.pem"),
+        ("secrets.master_key", "env://KEY"),
         ("election.url", "postgres://user@127.0.0.1/goconductor"),
         ("election.backend", "etcd"),
         ("election.endpoints", "127.0.0.1:2379"),
@@ -117,6 +118,7 @@ mod tests {
         ("limits.rate.caller.burst", "10"),
         ("limits.rate.namespace.burst", "10"),
         ("services.NAME.http.url", "http://127.0.0.1:9101"),
+        ("services.NAME.http.headers.HEADER", "secret://token"),
         ("services.NAME.max_in_flight", "8"),
         ("services.NAME.actions.ACTION.max_in_flight", "4"),
         ("telemetry.otlp.headers.NAME", "secret"),
@@ -127,6 +129,7 @@ mod tests {
         match part {
             "name" => "NAME",
             "action" => "ACTION",
+            "x-header" => "HEADER",
             other => other,
         }
     }
@@ -134,7 +137,7 @@ mod tests {
     /// Returns the paths of a configuration with the given settings. Service names are lower case.
     fn paths(settings: &[(&str, &str)]) -> BTreeSet<String> {
         let flag = |(path, value): &(&str, &str)| Flag {
-            path: path.replace("NAME", "name").replace("ACTION", "action"),
+            path: path.replace("NAME", "name").replace("ACTION", "action").replace("HEADER", "x-header"),
             value: (*value).to_owned(),
             name: "--set".to_owned(),
         };

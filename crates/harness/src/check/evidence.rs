@@ -271,5 +271,11 @@ fn read(shape: &Shape<'_>, shown: &ShownEvent) -> Result<Event, String> {
     }
     fields.insert("type".to_owned(), Json::from(shown.kind.as_str()));
     let kind: EventKind = serde_json::from_value(Json::Object(fields)).map_err(|error| error.to_string())?;
-    Ok(Event { seq: shown.seq, time: Timestamp(shown.time.0), actor: shown.actor.clone(), kind })
+    Ok(Event {
+        seq: shown.seq,
+        time: Timestamp(shown.time.0),
+        actor: shown.actor.clone(),
+        sealed: None,
+        kind,
+    })
 }

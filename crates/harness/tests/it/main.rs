@@ -31,6 +31,7 @@ mod removal;
 mod restore;
 mod rollback;
 mod sdk;
+mod secrets;
 mod shortage;
 mod stored;
 mod systemd;

@@ -75,7 +75,10 @@ impl Runner {
                 self.engine.load(command.id).await.map(|loaded| Arc::new(loaded.state))
             }
             // The state inside a duplicate of a command that finished here is stale.
-            Some(state) if !self.in_flight.finished_recently(&command.row()) => Ok(self.engine.adopt(state)),
+            Some(state) if !self.in_flight.finished_recently(&command.row()) => {
+                let state = self.engine.open_state(state).await?;
+                Ok(self.engine.adopt(&state))
+            }
             Some(_) | None => self.engine.cached_or_load(command.id).await,
         }?;
         if state.seq < command.seq {

@@ -1,10 +1,10 @@
 //! One service that this executor serves.
 
 use crate::concurrency::{ActionPermits, ResizableSemaphore};
+use crate::endpoint::ServiceEndpoint;
 use crate::lane_consumer::Endpoint;
 use crate::task::Participant;
 use crate::workers::ServiceKey;
-use goconductor_store::ServiceSettings;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +23,8 @@ pub(crate) struct ServedLanes {
 /// The transport to a service.
 #[derive(Debug, Clone)]
 pub(super) enum Transport {
-    /// HTTP requests to the endpoint of the service's settings.
-    Http(ServiceSettings),
+    /// HTTP requests to an endpoint.
+    Http(Arc<ServiceEndpoint>),
     /// Workers, or code in this process.
     Participant(Arc<dyn Participant>),
 }

@@ -156,7 +156,13 @@ fn stored_form_of_events_does_not_change() {
     let actor = Some("ada".to_owned());
     let events: Vec<Event> = (1..)
         .zip(kinds)
-        .map(|(seq, kind)| Event { seq, time: Timestamp(1_700_000_000_000_000), actor: actor.clone(), kind })
+        .map(|(seq, kind)| Event {
+            seq,
+            time: Timestamp(1_700_000_000_000_000),
+            actor: actor.clone(),
+            sealed: None,
+            kind,
+        })
         .collect();
     let lines: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
     golden("events-1.jsonl", &(lines.join("\n") + "\n"));
@@ -171,6 +177,7 @@ fn stored_form_of_a_state_does_not_change() {
         seq,
         time: Timestamp(1_700_000_000_000_000),
         actor: None,
+        sealed: None,
         kind: kinds()[at].clone(),
     });
     let state = events.fold(None, |state, event| evolve(state, &event)).unwrap();
@@ -192,7 +199,8 @@ fn stored_form_of_a_trace_does_not_change() {
             *trace = context(number);
         }
     }
-    let event = |(seq, kind)| Event { seq, time: Timestamp(1_700_000_000_000_000), actor: None, kind };
+    let event =
+        |(seq, kind)| Event { seq, time: Timestamp(1_700_000_000_000_000), actor: None, sealed: None, kind };
     let events: Vec<Event> = (1..).zip(kinds).map(event).collect();
     let state = events.iter().fold(None, evolve).unwrap();
     assert_eq!(state.trace, context(1));

@@ -62,6 +62,8 @@ impl Server {
             election: Some(election),
             queues: None,
             config: gateway::LiveConfig::new(config.clone(), None),
+            vault: None,
+            redact: Vec::new(),
             changes,
             limits: gateway::limits(&config),
             admission: gateway::admission(&config),

@@ -63,6 +63,7 @@ const FILE_ONLY: &[&str] = &[
     "data_dir",
     "election.electors",
     "election.listen",
+    "encryption",
     "executor.duties",
     "executor.listen",
     "executor.services",

@@ -3,7 +3,7 @@
 /// A setting: its path, its type and its description.
 pub type SettingRow = (&'static str, &'static str, &'static str);
 
-/// All settings. `NAME` and `ACTION` stand for any service and any action.
+/// All settings. `NAME`, `ACTION` and `HEADER` stand for any service, action and header.
 pub const SETTINGS: &[SettingRow] = &[
     ("listen", "address", "Address on which the gateway listens"),
     (
@@ -303,12 +303,40 @@ pub const SETTINGS: &[SettingRow] = &[
     ),
     ("executor.drain", "duration", "Time for which a shutdown waits for attempts in flight"),
     ("services.NAME.http.url", "URL", "Base URL of a service; also set by `goconductor service set`"),
+    (
+        "services.NAME.http.headers.HEADER",
+        "reference",
+        "Reference to the secret that contains the value of a header of each request, such as `secret://payments-token`",
+    ),
     ("services.NAME.max_in_flight", "integer", "Executes of the service in flight (default: 64)"),
     (
         "services.NAME.actions.ACTION.max_in_flight",
         "integer",
         "Commands of the action in flight (default: unlimited)",
     ),
+    (
+        "encryption.payloads",
+        "boolean",
+        "Whether the inputs, outputs and failures of all workflows are encrypted",
+    ),
+    ("encryption.namespaces", "list", "Namespaces whose inputs, outputs and failures are encrypted"),
+    (
+        "encryption.redact",
+        "list",
+        "Paths of fields that responses of the API mask, such as `$.card.number`, `$..token` and `$.items.*.pin`",
+    ),
+    (
+        "secrets.master_key",
+        "`file://PATH`, `env://NAME`, `systemd://NAME`",
+        "Source of the master keys of secrets: one key on each line, the current one first",
+    ),
+    (
+        "secrets.command",
+        "list",
+        "Command that prints the master keys, such as the client of a key management service, with its arguments",
+    ),
+    ("secrets.command_timeout", "duration", "Timeout of the command"),
+    ("secrets.namespace", "text", "Namespace of the secrets that the configuration refers to"),
     ("telemetry.log_level", "text", "Log level, or a filter by target"),
     ("telemetry.log_format", "`text`, `json`", "Format of log lines"),
     ("telemetry.otlp.enabled", "boolean", "Whether telemetry is exported, if there is an endpoint"),

@@ -5,6 +5,7 @@ use super::config_file::{ConfigFile, Entry, RawValue};
 use super::dynamic::DynamicLayer;
 use super::ignored::{IgnoreReason, IgnoredVariable, is_service_link};
 use super::reference::{self, Resolved};
+use super::secret_reference::{SecretReference, is_needed_for_store, section};
 use super::secret_url::MASK;
 use super::source::{Invalid, Origin, Problem, Setting, Sources};
 use super::standard::{self, STANDARD_PREFIX};
@@ -38,6 +39,8 @@ pub(super) struct SettingReader<'a> {
     invalid: BTreeMap<String, String>,
     settings: Vec<Setting>,
     problems: Vec<Problem>,
+    /// References to secrets without a value, with the paths of their settings.
+    unresolved: Vec<(String, SecretReference)>,
 }
 
 impl<'a> SettingReader<'a> {
@@ -62,6 +65,7 @@ impl<'a> SettingReader<'a> {
             invalid: BTreeMap::new(),
             settings: Vec::new(),
             problems: document.problems,
+            unresolved: Vec::new(),
         };
         let is_used = |name: &str| !ignored.iter().any(|variable| variable.name == name);
         let in_file: BTreeSet<String> = reader.values.keys().cloned().collect();
@@ -250,17 +254,25 @@ impl<'a> SettingReader<'a> {
         ignored
     }
 
-    /// Returns all settings.
+    /// Returns all settings, and the references to secrets without a value.
     ///
     /// # Errors
     /// Returns [`Invalid`] with all problems if there are any.
-    pub(super) fn finish(mut self) -> Result<Vec<Setting>, Invalid> {
+    pub(super) fn finish(mut self) -> Result<(Vec<Setting>, Vec<SecretReference>), Invalid> {
         let referenced = &self.referenced;
         self.keys.retain(|(_, origin)| !matches!(origin, Origin::Env { name } if referenced.contains(name)));
         let unknown = unknown::Keys { known: &self.known, open_sections: &self.open_sections };
         self.problems.extend(unknown.problems(&self.keys, &self.values));
+        // Without its secrets, a section may look incomplete. It is checked when they are known.
+        let unresolved = &self.unresolved;
+        self.problems
+            .retain(|problem| unresolved.iter().all(|(path, _)| section(path) != section(&problem.path)));
         if self.problems.is_empty() {
-            return Ok(self.settings);
+            let mut references: Vec<_> =
+                self.unresolved.into_iter().map(|(_, reference)| reference).collect();
+            references.sort();
+            references.dedup();
+            return Ok((self.settings, references));
         }
         self.problems.sort_by_key(|problem| order(&problem.origin));
         Err(Invalid { problems: self.problems })
@@ -278,7 +290,24 @@ impl<'a> SettingReader<'a> {
             }
         };
         self.referenced.extend(reference::variable(&text).map(str::to_owned));
-        let resolved = match reference::resolve(&text, &origin, self.sources) {
+        if SecretReference::is_reference(&text) && !kind.is_verbatim && !kind.keeps_secrets {
+            if is_needed_for_store(path) {
+                let message = format!(
+                    "{text} cannot be used here, because the process needs this setting to read secrets: use env://NAME or \
+                     file://path"
+                );
+                self.problem(path, origin, message);
+                return None;
+            }
+            if let Ok(reference) = text.parse()
+                && !self.sources.secrets.contains(&reference)
+            {
+                self.unresolved.push((path.to_owned(), reference));
+                self.record(path, MASK.to_owned(), origin, Some(text));
+                return None;
+            }
+        }
+        let resolved = match resolve(&text, kind, &origin, self.sources) {
             Ok(resolved) => resolved,
             Err(message) => {
                 self.problem(path, origin, message);
@@ -325,9 +354,17 @@ impl<'a> SettingReader<'a> {
 
 /// Returns whether the API would store a secret as plain text.
 fn is_plain_secret<T>(kind: &Kind<T>, value: &T, resolved: &Resolved, origin: &Origin) -> bool {
-    let is_stored = matches!(origin, Origin::Api { .. }) && resolved.reference.is_none();
+    let is_reference = kind.keeps_secrets && SecretReference::is_reference(&resolved.text);
+    let is_stored = matches!(origin, Origin::Api { .. }) && resolved.reference.is_none() && !is_reference;
     // A URL without a password is printed as it is.
     is_stored && kind.is_secret && (kind.print)(value) != resolved.text
+}
+
+fn resolve<T>(text: &str, kind: &Kind<T>, origin: &Origin, sources: &Sources) -> Result<Resolved, String> {
+    if kind.is_verbatim || (kind.keeps_secrets && SecretReference::is_reference(text)) {
+        return Ok(Resolved { text: text.to_owned(), reference: None });
+    }
+    reference::resolve(text, origin, sources)
 }
 
 /// Returns whether a dotted path is below another one.

@@ -1,5 +1,6 @@
-//! References to values that are stored elsewhere: `env://NAME` and `file://path`.
+//! References to values that are stored elsewhere: `env://NAME`, `file://path` and `secret://name`.
 
+use super::secret_reference::SecretReference;
 use super::source::{Origin, Sources};
 use std::path::{Path, PathBuf};
 
@@ -34,8 +35,10 @@ pub(super) fn resolve(text: &str, origin: &Origin, sources: &Sources) -> Result<
             .ok_or_else(|| format!("{text} refers to an environment variable that is not set"))?
     } else if let Some(path) = text.strip_prefix("file://") {
         read(&base(origin).join(path)).map_err(|reason| format!("failed to read {text}: {reason}"))?
-    } else if text.starts_with("secret://") {
-        return Err("secret:// is not supported yet: use env://NAME or file://path".to_owned());
+    } else if SecretReference::is_reference(text) {
+        let reference: SecretReference = text.parse().map_err(|error| format!("{error}"))?;
+        let value = sources.secrets.get(&reference);
+        value.map(str::to_owned).ok_or_else(|| format!("{text} refers to a secret that does not exist"))?
     } else {
         return Ok(Resolved { text: text.to_owned(), reference: None });
     };
@@ -43,7 +46,7 @@ pub(super) fn resolve(text: &str, origin: &Origin, sources: &Sources) -> Result<
 }
 
 /// Returns the base of relative paths: the directory of the configuration file, or else the working directory.
-fn base(origin: &Origin) -> PathBuf {
+pub(super) fn base(origin: &Origin) -> PathBuf {
     origin.directory().map(Path::to_owned).unwrap_or_default()
 }
 

@@ -17,10 +17,11 @@ use std::sync::OnceLock;
 /// The address of the schema.
 const ID: &str = "https://goconductor.dev/schema/v1/config.json";
 /// A name in a section whose keys the user chooses, in the paths of the reader and of the descriptions.
-const NAMES: [(&str, &str); 2] = [("name", "NAME"), ("action", "ACTION")];
+const NAMES: [(&str, &str); 3] = [("name", "NAME"), ("action", "ACTION"), ("header", "HEADER")];
 /// Settings below such names. The reader reads them only if the configuration has them.
-const SAMPLES: [(&str, &str); 4] = [
+const SAMPLES: [(&str, &str); 5] = [
     ("services.name.http.url", "http://127.0.0.1:9101"),
+    ("services.name.http.headers.header", "secret://name"),
     ("services.name.actions.action.max_in_flight", "1"),
     ("telemetry.otlp.headers.name", "value"),
     ("telemetry.resource.name", "value"),
@@ -135,7 +136,12 @@ mod tests {
             leaves(schema, &join(key), found);
         }
         if let Some(schema) = schema.get("additionalProperties").filter(|schema| schema.is_object()) {
-            leaves(schema, &join(if path.ends_with("actions") { "ACTION" } else { "NAME" }), found);
+            let name = match path.rsplit('.').next() {
+                Some("actions") => "ACTION",
+                Some("headers") if path.starts_with("services.") => "HEADER",
+                _ => "NAME",
+            };
+            leaves(schema, &join(name), found);
         }
     }
 

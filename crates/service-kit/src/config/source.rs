@@ -1,5 +1,6 @@
 //! The layers of a configuration, the origins of values, and problems.
 
+use super::secret_reference::ResolvedSecrets;
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,9 @@ pub struct Sources {
     pub flags: Vec<Flag>,
     /// The settings that were changed by the API.
     pub dynamic: Option<DynamicSettings>,
+    /// The values of references to secrets. A setting with another reference has its default, and
+    /// [`Config::secret_references`](super::Config::secret_references) lists it.
+    pub secrets: ResolvedSecrets,
 }
 
 impl Sources {
@@ -65,7 +69,7 @@ impl Sources {
         let env = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             .collect();
-        Self { file, env, flags, dynamic: None }
+        Self { file, env, flags, ..Self::default() }
     }
 
     /// Returns the environment variables that are read as settings: names and values.

@@ -2,7 +2,9 @@
 
 use super::http_url::{HttpUrl, is_port};
 use super::listen_address::{self, ListenAddress};
+use super::secret_reference::SecretReference;
 use super::secret_url::{MASK, SecretUrl};
+use super::secrets::MasterKeySource;
 use goconductor_definition::duration;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -32,6 +34,10 @@ pub(super) struct Kind<T> {
     pub(super) yaml: Yaml,
     /// Whether a text may contain a secret, so that no message repeats it.
     pub(super) is_secret: bool,
+    /// Whether `env://` and `file://` are kept as they are, because they are the value.
+    pub(super) is_verbatim: bool,
+    /// Whether `secret://` is kept as it is, because it is resolved when the value is used.
+    pub(super) keeps_secrets: bool,
     /// JSON Schema of a value that is not a reference.
     pub(super) schema: Value,
     /// Parses a value.
@@ -69,8 +75,16 @@ impl<T: 'static> Kind<T> {
         print: impl Fn(&T) -> String + 'static,
     ) -> Self {
         let (parse, print) = (Box::new(parse), Box::new(print));
-        let schema = json!({"type": "string"});
-        Self { expected: expected.into(), yaml: Yaml::Text, is_secret: false, schema, parse, print }
+        Self {
+            expected: expected.into(),
+            yaml: Yaml::Text,
+            is_secret: false,
+            is_verbatim: false,
+            keeps_secrets: false,
+            schema: json!({"type": "string"}),
+            parse,
+            print,
+        }
     }
 
     fn with_schema(self, schema: Value) -> Self {
@@ -79,6 +93,10 @@ impl<T: 'static> Kind<T> {
 
     fn with_yaml(self, yaml: Yaml) -> Self {
         Self { yaml, ..self }
+    }
+
+    fn verbatim(self) -> Self {
+        Self { is_verbatim: true, ..self }
     }
 
     fn secret(self) -> Self {
@@ -150,6 +168,23 @@ pub(super) fn secret_text(expected: &str, is_valid: fn(&str) -> bool) -> Kind<Se
     let parse =
         move |text: &str| if is_valid(text) { Ok(SecretString::from(text)) } else { Err(Mismatch::Plain) };
     Kind::new(expected, parse, |_| MASK.to_owned()).secret()
+}
+
+/// The source of a key. A text that is not a source is not repeated: it may be the key.
+pub(super) fn key_source() -> Kind<MasterKeySource> {
+    let expected =
+        "file://PATH, env://NAME or systemd://CREDENTIAL; the key itself must not be in the configuration";
+    let is_name = |name: &str| !name.is_empty() && !name.contains(['/', '\0']) && !matches!(name, "." | "..");
+    let parse = move |text: &str| {
+        let (scheme, rest) = text.split_once("://").ok_or(Mismatch::Plain)?;
+        match scheme {
+            "file" if !rest.is_empty() => Ok(MasterKeySource::File(PathBuf::from(rest))),
+            "env" if !rest.is_empty() => Ok(MasterKeySource::Env(rest.to_owned())),
+            "systemd" if is_name(rest) => Ok(MasterKeySource::Systemd(rest.to_owned())),
+            _ => Err(Mismatch::Plain),
+        }
+    };
+    Kind::new(expected, parse, MasterKeySource::to_string).secret().verbatim()
 }
 
 /// A string that is valid.
@@ -244,14 +279,29 @@ pub(super) fn url(schemes: &'static [&'static str], example: &str) -> Kind<Secre
     Kind::new(format!("a URL such as {example}"), parse, SecretUrl::to_string).secret()
 }
 
-/// The base URL of a service, to which `/{action}` is appended.
+/// The base URL of a service, to which `/{action}` is appended, or a reference to a secret that contains it.
 pub(super) fn http_url() -> Kind<SecretUrl> {
     let expected = "a URL such as http://127.0.0.1:9101, without query or fragment";
     let parse = |text: &str| match HttpUrl::parse(text) {
+        _ if SecretReference::is_reference(text) => match text.parse::<SecretReference>() {
+            Ok(_) => Ok(SecretUrl::new(text)),
+            Err(error) => Err(Mismatch::Because(error.to_string())),
+        },
         Ok(url) => Ok(url.with_credentials().clone()),
         Err(error) => Err(Mismatch::Because(error.reason().to_owned())),
     };
-    Kind::new(expected, parse, SecretUrl::to_string).secret()
+    Kind { keeps_secrets: true, ..Kind::new(expected, parse, SecretUrl::to_string).secret() }
+}
+
+/// The value of a header of requests to a service: a reference to a secret.
+pub(super) fn header_reference() -> Kind<String> {
+    let parse = |text: &str| match text.parse::<SecretReference>() {
+        Ok(reference) => Ok(reference.to_string()),
+        Err(_) => Err(Mismatch::Plain),
+    };
+    let expected =
+        "a reference to a secret such as secret://payments-token, which contains the value of the header";
+    Kind { keeps_secrets: true, ..Kind::new(expected, parse, String::clone).secret() }
 }
 
 /// The URL of an endpoint that is not called with credentials.

@@ -13,6 +13,12 @@ pub(super) fn path_of(variable: &str) -> String {
     let name = variable.strip_prefix(ENV_PREFIX).unwrap_or(variable).to_ascii_lowercase();
     let mut levels: Vec<String> = name.split(LEVEL).map(str::to_owned).collect();
     match levels.as_mut_slice() {
+        [first, service, third, fourth, header]
+            if [&**first, &**third, &**fourth] == ["services", "http", "headers"] =>
+        {
+            *service = service.replace('_', "-");
+            *header = header.replace('_', "-");
+        }
         [first, service, ..] if first == "services" => *service = service.replace('_', "-"),
         [first, second, third, header] if [&**first, &**second, &**third] == HEADERS => {
             *header = header.replace('_', "-");

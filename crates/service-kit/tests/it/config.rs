@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use goconductor_queue::settings::{nats, rabbitmq};
 use goconductor_service_kit::config::{
-    Config, ElectionBackend, Flag, IgnoreReason, IgnoredVariable, Invalid, LogFormat, Origin, QueueBackend,
-    Sources, StateStoreBackend,
+    Config, ElectionBackend, Flag, IgnoreReason, IgnoredVariable, Invalid, LogFormat, MasterKeySource,
+    Origin, QueueBackend, ResolvedSecrets, Sources, StateStoreBackend,
 };
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 /// The layers of a configuration, with a file in a temporary directory.
 pub(crate) struct Written {
@@ -658,7 +658,10 @@ const INVALID: &[(&str, &[&str])] = &[
     ),
     (
         "data_dir: secret://database",
-        &["goconductor.yaml:1:11: data_dir: secret:// is not supported yet: use env://NAME or file://path"],
+        &[
+            "goconductor.yaml:1:11: data_dir: secret://database cannot be used here, because the process needs this setting to \
+            read secrets: use env://NAME or file://path",
+        ],
     ),
     (
         "listen: &here 127.0.0.1:1\ndata_dir: *here",
@@ -884,4 +887,75 @@ fn error_lists_all_problems() {
     let text = invalid.to_string();
     assert!(text.starts_with("GC0001: configuration is invalid\n  "), "{text}");
     assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+#[test]
+fn references_to_secrets_are_listed_and_then_resolved() {
+    let written = Written::yaml(
+        "election: { backend: etcd, endpoints: [127.0.0.1:2379], user: me, password: secret://etcd }\n\
+         services: { payments: { http: { url: secret://payments-url, headers: { X-Key: secret://key?version=2 } } } }\n",
+    )
+    .env("GOCONDUCTOR_TELEMETRY__OTLP__HEADERS__API_KEY", "secret://otlp?version=3");
+    let config = written.load().expect("what the secrets complete is not checked yet");
+    let references: Vec<String> = config.secret_references().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        references,
+        ["secret://etcd", "secret://otlp?version=3"],
+        "references of services stay references"
+    );
+    let payments = &config.services["payments"].http;
+    assert_eq!(payments.url.expose(), "secret://payments-url");
+    assert_eq!(payments.headers["X-Key"], "secret://key?version=2");
+    assert!(config.explain().iter().all(|setting| !setting.value.contains("hunter")));
+    let masked = config.explain().iter().find(|setting| setting.path == "election.password").unwrap();
+    assert_eq!((masked.value.as_str(), masked.reference.as_deref()), ("***", Some("secret://etcd")));
+
+    let mut secrets = ResolvedSecrets::default();
+    secrets.insert("secret://etcd".parse().unwrap(), Some(SecretString::from("hunter2")));
+    let etcd = config.with_secrets(secrets.clone()).expect("the other secret is not known yet");
+    assert_eq!(etcd.secret_references(), &config.secret_references()[1..]);
+    secrets.insert("secret://otlp?version=3".parse().unwrap(), None);
+    let sources = Sources { secrets: secrets.clone(), ..written.sources.clone() };
+    let invalid = Config::load(&sources).expect_err("one secret does not exist");
+    let problems: Vec<String> = invalid.problems.iter().map(ToString::to_string).collect();
+    assert!(
+        problems.len() == 1
+            && problems[0].contains("secret://otlp?version=3 refers to a secret that does not exist")
+    );
+    secrets.insert("secret://otlp?version=3".parse().unwrap(), Some(SecretString::from("hunter3")));
+    let sources = Sources { secrets, ..sources };
+    let config = Config::load(&sources).expect("all secrets are known");
+    assert_eq!(config.secret_references(), []);
+    let credentials = config.election.settings.credentials.as_ref().expect("they are set");
+    assert_eq!(credentials.password.expose_secret(), "hunter2");
+    assert!(!format!("{config:?} {sources:?}").contains("hunter"));
+}
+
+#[test]
+fn secrets_of_the_store_cannot_open_the_store() {
+    for (yaml, path) in [
+        ("state_store: { backend: postgres, url: secret://database }", "state_store.url"),
+        ("secrets: { namespace: secret://name }", "secrets.namespace"),
+    ] {
+        let problems = Written::yaml(yaml).problems();
+        let found =
+            problems.iter().any(|problem| problem.contains(path) && problem.contains("cannot be used here"));
+        assert!(found, "{problems:?}");
+    }
+    let problems = Written::yaml("secrets: { master_key: secret://key }").problems();
+    assert!(problems[0].contains("file://PATH, env://NAME or systemd://CREDENTIAL"), "{problems:?}");
+}
+
+#[test]
+fn master_key_itself_is_refused_without_repeating_it() {
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let problems = Written::yaml(&format!("secrets: {{ master_key: \"{key}\" }}")).problems();
+    assert!(problems.len() == 1 && !problems[0].contains("AAEC"), "{problems:?}");
+    let config = Written::yaml("secrets: { master_key: file://master.key }").load().expect("it is a source");
+    let Some(MasterKeySource::File(path)) = config.secrets.master_key else { panic!("it is a file") };
+    assert!(path.is_absolute(), "it is next to the configuration file");
+    let both = Written::yaml("secrets: { master_key: env://KEY, command: [kms] }").problems();
+    assert!(both[0].contains("one source of keys"), "{both:?}");
+    let without = Written::yaml("encryption: { payloads: true }").problems();
+    assert!(without[0].contains("requires secrets.master_key"), "{without:?}");
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     AccessKeyLayer, AuditLayer, ClusterLayer, ClusterStore, DeadLetterLayer, DefinitionLayer, Error,
-    LedgerLayer, LockLayer, MaintenanceLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowLayer,
+    LedgerLayer, LockLayer, MaintenanceLayer, SecretLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowLayer,
     WorkflowStore, Write, WriteOutcome,
 };
 use parking_lot::Mutex;
@@ -127,4 +127,5 @@ impl LockLayer for InstrumentedStore {}
 impl DeadLetterLayer for InstrumentedStore {}
 impl ShardLeaseLayer for InstrumentedStore {}
 impl AuditLayer for InstrumentedStore {}
+impl SecretLayer for InstrumentedStore {}
 impl MaintenanceLayer for InstrumentedStore {}

@@ -96,8 +96,13 @@ pub(super) async fn all_or_nothing(factory: Arc<dyn Factory>) -> CaseResult {
         (fixture.start(&plan).await?, fixture.start(&plan).await?, fixture.start(&plan).await?);
     let (_, good) = unchanged.next(&done(0), at(1))?;
     let (_, write) = invalid.next(&done(0), at(1))?;
-    let event =
-        |seq| Event { seq, time: at(1), actor: None, kind: EventKind::WorkflowPaused { reason: None } };
+    let event = |seq| Event {
+        seq,
+        time: at(1),
+        actor: None,
+        sealed: None,
+        kind: EventKind::WorkflowPaused { reason: None },
+    };
     let transition = Transition {
         events: vec![event(1)],
         ..write.record.transition().map_err(|error| error.to_string())?

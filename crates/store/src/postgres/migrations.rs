@@ -34,7 +34,8 @@ pub(super) const MIGRATIONS: &[Migration] = migrations! {
     9 "0009" "in_place" from 9;
     10 "0010" "archive" from 9;
     11 "0011" "access_keys" from 9;
-    12 "0012" "audit" from 10;
+    12 "0012" "audit" from 9;
+    13 "0013" "secrets" from 9;
 };
 /// The version of the last release that compares exact versions, in `schema_version`.
 pub(super) const LAST_EXACT: i64 = 10;

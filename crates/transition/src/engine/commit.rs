@@ -1,7 +1,7 @@
 //! The commit of a transition, and the publication of its commands.
 
 use super::Engine;
-use crate::{COMMAND_FORMAT, Command, Error, metrics, topic_of, trace};
+use crate::{COMMAND_FORMAT, Command, Error, metrics, payloads, topic_of, trace};
 use goconductor_queue::{Message, Topic};
 use goconductor_saga::{
     Due, LedgerChange, Owed, OwedKey, Side, State, StepIndex, Timestamp, Transition, WorkflowId,
@@ -66,7 +66,7 @@ impl Engine {
             }
             WriteOutcome::Lost(current) => {
                 metrics::CONFLICTS.increment(1);
-                let current = Arc::new(current.state);
+                let current = Arc::new(self.opened(*current).await?.state);
                 self.states.put(&current);
                 Ok(Err(current))
             }
@@ -79,7 +79,7 @@ impl Engine {
 
     /// Decides which commands this process publishes itself, and which it leaves to the dispatcher.
     pub(super) async fn prepare(&self, transition: Transition, now: Timestamp) -> Result<Prepared, Error> {
-        let record = Arc::new(EncodedTransition::of(&transition)?);
+        let record = Arc::new(self.encode(&transition).await?);
         let state = Arc::new(transition.state);
         let mut publishes = Vec::new();
         let mut dispatch = Dispatch { cause: trace::cause(&state), ..Dispatch::default() };
@@ -112,6 +112,18 @@ impl Engine {
         let redeliver_at = now.after(self.settings.redelivery);
         let write = TransitionWrite { record, publishes, now, redeliver_at, trace: None };
         Ok(Prepared { write, state, dispatch })
+    }
+
+    /// Encodes a transition, with sealed payloads if its namespace has them.
+    async fn encode(&self, transition: &Transition) -> Result<EncodedTransition, Error> {
+        let namespace = &transition.state.namespace;
+        match self.keys().filter(|keys| keys.seals(namespace)) {
+            Some(keys) => {
+                let key = keys.current(namespace).await?;
+                Ok(EncodedTransition::of(&payloads::seal(&key, transition)?)?)
+            }
+            None => Ok(EncodedTransition::of(transition)?),
+        }
     }
 
     /// Caches the new state, wakes the dispatcher and publishes the commands. Must not run before the commit.

@@ -12,4 +12,5 @@ mod dispatch;
 mod faults;
 mod fixture;
 mod inputs;
+mod payloads;
 mod starts;

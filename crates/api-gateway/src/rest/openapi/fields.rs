@@ -2,7 +2,9 @@
 
 use super::patterns;
 use crate::api::workflows::{CountField, MAX_KEY_CHARS};
-use crate::api::{MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, locks, services};
+use crate::api::{
+    MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, locks, secrets, services,
+};
 use crate::filter;
 use goconductor_saga::NameKind;
 use goconductor_service_kit::config::MAX_URL_BYTES;
@@ -46,6 +48,18 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ("ServiceBody", "actions", actions()),
         ("ActionBody", "max_in_flight", limit()),
         ("HttpBody", "url", url()),
+        ("HttpBody", "headers", headers()),
+        // The limit counts bytes, and a character in ASCII has one. Other characters are accepted as well.
+        (
+            "SecretValueBody",
+            "value",
+            keywords(json!({
+                "minLength": 1,
+                "maxLength": secrets::MAX_VALUE_BYTES,
+                "pattern": "^[ -~]+$",
+                "examples": ["s3cret"],
+            })),
+        ),
         ("ReasonBody", "reason", reason()),
         ("RequiredReasonBody", "reason", required_reason()),
         ("RollbackBody", "reason", reason()),
@@ -74,6 +88,7 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
     Some(match (parameter, tag) {
         ("name", "definitions") => name(NameKind::Definition, "order-processing"),
         ("name", "services") => name(NameKind::Service, "payments"),
+        ("name", "secrets") => name(NameKind::Secret, "payments-token"),
         ("name", "elections") => name(NameKind::Election, "reports"),
         ("key", _) => name(NameKind::LockKey, "account-7"),
         ("id", "access") => keywords(json!({"pattern": patterns::ACCESS_KEY_ID})),
@@ -88,6 +103,9 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("since" | "until", "audit") => keywords(json!({"format": "date-time", "pattern": patterns::TIME})),
         ("page_token", "workflows") => keywords(json!({"pattern": patterns::WORKFLOW_TOKEN})),
         ("page_token", "config") => keywords(json!({"pattern": patterns::VERSION_TOKEN})),
+        ("page_token", "secrets") => {
+            keywords(json!({"pattern": "^(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127})?$"}))
+        }
         ("page_token", "dead letters") => keywords(json!({"pattern": patterns::DEAD_LETTER_TOKEN})),
         ("filter", _) => keywords(json!({"$ref": "#/components/schemas/Filter"})),
         ("wait", _) => keywords(json!({"pattern": patterns::DURATION})),
@@ -200,6 +218,16 @@ fn labels() -> Keywords {
 fn actions() -> Keywords {
     let names = Value::Object(name(NameKind::Action, "charge"));
     keywords(json!({"maxProperties": services::MAX_ACTIONS, "propertyNames": names}))
+}
+
+fn headers() -> Keywords {
+    keywords(json!({
+        "maxProperties": services::MAX_HEADERS,
+        // A part of the names that are accepted.
+        "propertyNames": {"pattern": "^x-[a-z0-9]{1,40}$"},
+        "additionalProperties": {"type": "string", "pattern": "^secret://[A-Za-z0-9_-]{1,60}$"},
+        "examples": [{"Authorization": "secret://payments-token"}],
+    }))
 }
 
 fn url() -> Keywords {

@@ -162,7 +162,7 @@ impl Case {
     /// Inserts an event with the time of the previous one.
     pub(crate) fn insert(&mut self, nth: usize, kind: EventKind) {
         let time = self.events[nth - 1].time;
-        self.events.insert(nth, Event { seq: 0, time, actor: None, kind });
+        self.events.insert(nth, Event { seq: 0, time, actor: None, sealed: None, kind });
     }
 
     /// Moves an event to an earlier index, with the time of the event before it.

@@ -15,8 +15,9 @@ use goconductor_store::{
     DefinitionStore, EncodedWorkflow, Error, Field, Filter, LeaseRequest, LeaseUpdate, LedgerLayer,
     LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock, LockHold, LockLayer,
     LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest,
-    MaintenanceStore, NewDefinition, NewShardLease, PutDefinition, ServiceRecord, ShardLeaseLayer,
-    ShardLeaseStore, Store, StoreLayer, StoreStatistics, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    MaintenanceStore, NewDefinition, NewShardLease, PutDefinition, SecretHead, SecretLayer, SecretPosition,
+    SecretStore, SecretVersion, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer,
+    StoreStatistics, WorkflowLayer, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
 };
 
 use super::{Fault, inject};
@@ -509,6 +510,43 @@ impl DeadLetterLayer for FaultyStore {
             letters.iter_mut().for_each(|letter| letter.id = uuid::Uuid::now_v7().to_string());
         }
         self.inner.put_dead_letters(&letters).await
+    }
+}
+
+#[async_trait]
+impl SecretLayer for FaultyStore {
+    async fn put_secret(&self, version: &SecretVersion, keep: u32) -> Result<Option<SecretHead>, Error> {
+        let mut version = version.clone();
+        if self.fault == Fault::IgnoresSecretVersions {
+            let SecretPosition { namespace, name, .. } = version.position.clone();
+            let head = self.inner.secret_head(&namespace, &name).await?;
+            version.position.version = head.map_or(0, |head| head.version) + 1;
+        }
+        self.inner.put_secret(&version, keep).await
+    }
+
+    async fn secrets(
+        &self,
+        namespace: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<SecretHead>, Error> {
+        let namespace = if self.fault == Fault::IgnoresSecretNamespace { "a" } else { namespace };
+        self.inner.secrets(namespace, after, limit).await
+    }
+
+    async fn rewrap_secret(
+        &self,
+        at: &SecretPosition,
+        from_key_id: &str,
+        key: &WrappedDataKey,
+    ) -> Result<bool, Error> {
+        let mut from_key_id = from_key_id.to_owned();
+        if self.fault == Fault::IgnoresMasterKeys {
+            let stored = self.inner.secret_version(&at.namespace, &at.name, Some(at.version)).await?;
+            from_key_id = stored.map_or(from_key_id, |stored| stored.key.key_id);
+        }
+        self.inner.rewrap_secret(at, &from_key_id, key).await
     }
 }
 

@@ -1,0 +1,171 @@
+//! Fields that are masked in all responses: personal data that callers need not see.
+
+use crate::view::{EventView, FailureView, WorkflowView};
+use goconductor_saga::Json;
+use std::sync::Arc;
+
+/// The text in place of a masked value.
+const MASK: &str = "***";
+
+/// The paths of masked fields.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Redaction {
+    paths: Vec<Vec<Part>>,
+}
+
+/// A part of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    /// A key of an object, or the elements of an array, by `*`.
+    Name(String),
+    /// Any number of levels, before the next part.
+    AnyDepth,
+}
+
+impl Redaction {
+    /// Creates the redaction of paths such as `$.card.number` and `$..token`, which the configuration has checked.
+    pub(crate) fn new(paths: &[String]) -> Self {
+        let parts = |path: &String| {
+            let mut parts = Vec::new();
+            for (nth, name) in path.trim_start_matches('$').split('.').enumerate() {
+                match (nth, name) {
+                    (0, "") => {}
+                    (_, "") => parts.push(Part::AnyDepth),
+                    (_, name) => parts.push(Part::Name(name.to_owned())),
+                }
+            }
+            parts
+        };
+        Self { paths: paths.iter().map(parts).collect() }
+    }
+
+    /// Masks the fields of a workflow.
+    pub(crate) fn workflow(&self, mut view: WorkflowView) -> WorkflowView {
+        if self.paths.is_empty() {
+            return view;
+        }
+        view.input = self.shared(&view.input);
+        view.output = view.output.as_ref().map(|output| self.shared(output));
+        self.failure(view.error.as_mut());
+        for step in &mut view.steps {
+            step.output = step.output.as_ref().map(|output| self.shared(output));
+            self.failure(step.error.as_mut());
+        }
+        view
+    }
+
+    /// Masks the fields of an event.
+    pub(crate) fn event(&self, mut view: EventView) -> EventView {
+        if self.paths.is_empty() {
+            return view;
+        }
+        for value in ["/input", "/output", "/failure/detail"] {
+            if let Some(value) = view.detail.pointer_mut(value) {
+                self.mask(value);
+            }
+        }
+        view
+    }
+
+    fn failure(&self, failure: Option<&mut FailureView>) {
+        if let Some(detail) = failure.and_then(|failure| failure.detail.as_mut()) {
+            self.mask(detail);
+        }
+    }
+
+    /// Masks the fields of a value. A value without masked fields is not copied.
+    pub(crate) fn shared(&self, value: &Arc<Json>) -> Arc<Json> {
+        if self.paths.is_empty() || !self.paths.iter().any(|path| matches(value, path)) {
+            return Arc::clone(value);
+        }
+        let mut masked = Json::clone(value);
+        self.mask(&mut masked);
+        Arc::new(masked)
+    }
+
+    /// Masks the fields of a value in place.
+    pub(crate) fn mask(&self, value: &mut Json) {
+        for path in &self.paths {
+            mask(value, path);
+        }
+    }
+}
+
+fn matches(value: &Json, path: &[Part]) -> bool {
+    match path {
+        [] => true,
+        [Part::AnyDepth, rest @ ..] => {
+            matches(value, rest) || children(value).any(|(_, child)| matches(child, path))
+        }
+        [Part::Name(name), rest @ ..] => {
+            children(value).any(|(key, child)| is_named(key, name) && matches(child, rest))
+        }
+    }
+}
+
+fn mask(value: &mut Json, path: &[Part]) {
+    match path {
+        [] => *value = Json::String(MASK.to_owned()),
+        [Part::AnyDepth, rest @ ..] => {
+            children_mut(value).for_each(|(_, child)| mask(child, path));
+            mask(value, rest);
+        }
+        [Part::Name(name), rest @ ..] => {
+            let named = children_mut(value).filter(|(key, _)| is_named(*key, name));
+            named.for_each(|(_, child)| mask(child, rest));
+        }
+    }
+}
+
+/// Returns whether a child has a name. The elements of an array have none.
+fn is_named(key: Option<&str>, name: &str) -> bool {
+    name == "*" || key == Some(name)
+}
+
+type Children<'v, V> = Box<dyn Iterator<Item = (Option<&'v str>, V)> + 'v>;
+
+fn children(value: &Json) -> Children<'_, &Json> {
+    match value {
+        Json::Array(items) => Box::new(items.iter().map(|item| (None, item))),
+        Json::Object(fields) => Box::new(fields.iter().map(|(key, value)| (Some(key.as_str()), value))),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => Box::new(std::iter::empty()),
+    }
+}
+
+fn children_mut(value: &mut Json) -> Children<'_, &mut Json> {
+    match value {
+        Json::Array(items) => Box::new(items.iter_mut().map(|item| (None, item))),
+        Json::Object(fields) => Box::new(fields.iter_mut().map(|(key, value)| (Some(key.as_str()), value))),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => Box::new(std::iter::empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn named_fields_are_masked() {
+        let redaction = Redaction::new(&["$.card.number", "$..token", "$.items.*.pin"].map(str::to_owned));
+        let value = Arc::new(json!({
+            "card": {"number": "4111", "holder": "Ada"},
+            "number": 1,
+            "items": [{"pin": {"a": 1}, "sku": "book"}, {"token": "t"}],
+            "deep": {"deeper": [{"token": ["x"]}]},
+        }));
+        let expected = json!({
+            "card": {"number": "***", "holder": "Ada"},
+            "number": 1,
+            "items": [{"pin": "***", "sku": "book"}, {"token": "***"}],
+            "deep": {"deeper": [{"token": "***"}]},
+        });
+        assert_eq!(*redaction.shared(&value), expected);
+        let other = Arc::new(json!({"card": "4111", "items": []}));
+        assert!(
+            Arc::ptr_eq(&redaction.shared(&other), &other),
+            "a value without masked fields is not copied"
+        );
+        assert!(Arc::ptr_eq(&Redaction::default().shared(&value), &value));
+    }
+}

@@ -1,0 +1,12 @@
+//! Tests of envelope encryption.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test states what it expects"
+)]
+
+mod golden;
+mod keys;
+mod properties;
