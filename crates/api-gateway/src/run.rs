@@ -17,9 +17,9 @@ use std::sync::Arc;
 pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let connections = ConnectionLimits::of_clients(&process.config.limits);
     let host = Host::listen_with_access(&process, &process.config.listen, connections).await?;
-    let Backends { store, changes, queues, engine, live } = Backends::open(&mut process).await?;
+    let Backends { store, changes, queues, engine, live } = Box::pin(Backends::open(&mut process)).await?;
     let keys: Arc<dyn AccessKeyStore> = store.clone();
-    let vault = process.vault_of(&engine).await?;
+    let vault = Box::pin(process.vault_of(&engine)).await?;
     let dependencies = Dependencies {
         engine: Arc::clone(&engine),
         election: election(&process).await?,

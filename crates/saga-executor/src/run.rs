@@ -42,11 +42,11 @@ pub struct InProcess {
 pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow::Result<()> {
     let connections = ConnectionLimits::of_clients(&process.config.limits);
     let host = Host::listen_with_access(&process, &process.config.executor.listen, connections).await?;
-    let Backends { store, changes: _, queues, engine, live } = Backends::open(&mut process).await?;
+    let Backends { store, changes: _, queues, engine, live } = Box::pin(Backends::open(&mut process)).await?;
     let election = process.election().await?;
     let settings = settings(&process.config, process.instance.clone());
     let access = access_control(&process, store.clone())?;
-    let vault = process.vault_of(&engine).await?;
+    let vault = Box::pin(process.vault_of(&engine)).await?;
     let mut executor = Executor::new(Arc::clone(&engine), election, settings)
         .with_access_control(access.clone())
         .with_vault(vault);

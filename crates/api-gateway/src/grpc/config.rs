@@ -29,7 +29,7 @@ impl ConfigService for GrpcServices {
                 let context = call.context()?;
                 let wire::PutConfigRequest { settings_json, if_version, dry_run, reason } = call.message;
                 let new = NewSettings::Replace(required(&api, "settings_json", &settings_json)?);
-                api.change_config(&context, new, write(if_version, dry_run, reason)).await
+                Box::pin(api.change_config(&context, new, write(if_version, dry_run, reason))).await
             })
             .await?;
         Ok(Response::new(wire::PutConfigResponse { config: Some(message::config(config)) }))
@@ -44,7 +44,7 @@ impl ConfigService for GrpcServices {
                 let context = call.context()?;
                 let wire::PatchConfigRequest { patch_json, if_version, dry_run, reason } = call.message;
                 let new = NewSettings::Merge(required(&api, "patch_json", &patch_json)?);
-                api.change_config(&context, new, write(if_version, dry_run, reason)).await
+                Box::pin(api.change_config(&context, new, write(if_version, dry_run, reason))).await
             })
             .await?;
         Ok(Response::new(wire::PatchConfigResponse { config: Some(message::config(config)) }))
@@ -59,7 +59,7 @@ impl ConfigService for GrpcServices {
                 let context = call.context()?;
                 let wire::RollbackConfigRequest { version, if_version, reason } = call.message;
                 let new = NewSettings::Restore(version);
-                api.change_config(&context, new, write(if_version, false, reason)).await
+                Box::pin(api.change_config(&context, new, write(if_version, false, reason))).await
             })
             .await?;
         Ok(Response::new(wire::RollbackConfigResponse { config: Some(message::config(config)) }))

@@ -47,7 +47,8 @@ pub(super) async fn guarded(State(guard): State<Guard>, request: Request, next: 
         restrict_browsers(response.headers_mut());
         response
     };
-    gate.serve_rest(request, |request| serve(&guard, request, next), refuse).await
+    // Boxed, so that a server without access control keeps no room for it in each request.
+    Box::pin(gate.serve_rest(request, |request| serve(&guard, request, next), refuse)).await
 }
 
 /// Serves a request whose caller may make it. Operational endpoints are not subject to admission control, so that they
