@@ -72,6 +72,7 @@ pub(super) const REST: &[(&str, &str, Rule)] = &[
     ("GET", "/api/v1/definitions/{name}/graph", read(P::DefinitionsRead)),
     ("GET", "/api/v1/definitions/{name}/versions", read(P::DefinitionsRead)),
     ("GET", "/api/v1/definitions/{name}/versions/{version}", read(P::DefinitionsRead)),
+    ("GET", "/api/v1/definitions/{name}/versions/{version}/graph", read(P::DefinitionsRead)),
     ("GET", "/api/v1/elections", read(P::ElectionsRead)),
     ("GET", "/api/v1/elections/{name}", read(P::ElectionsRead)),
     ("POST", "/api/v1/elections/{name}/step-down", change(P::ElectionsOperate)),

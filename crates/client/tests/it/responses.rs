@@ -130,7 +130,7 @@ async fn missing_server_is_unreachable_and_other_protocol_is_unreadable() {
 
 #[test]
 fn invalid_address_is_refused() {
-    for invalid in ["", "127.0.0.1:8470", "https://a", "ftp://a", "mailto:a"] {
+    for invalid in ["", "127.0.0.1:8470", "ftp://a", "mailto:a"] {
         assert!(matches!(Client::new(invalid, "default"), Err(Error::Address { .. })), "{invalid}");
     }
     assert!(Client::new("http://127.0.0.1:8470", "with\nbreak").is_err());

@@ -31,7 +31,7 @@ async fn records(dev: &Dev, query: &str) -> Vec<Value> {
 }
 
 async fn sql(folder: &Path, statements: &'static str) {
-    let url = format!("sqlite://{}", folder.join("goconductor.db").display());
+    let url = format!("sqlite://{}", folder.join("data/goconductor.db").display());
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
     sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();

@@ -35,12 +35,14 @@ async fn reflection_lists_exactly_the_services_of_the_server() {
     let Some(MessageResponse::ListServicesResponse(listed)) = listed else { panic!("{listed:?}") };
     let names: BTreeSet<_> = listed.service.iter().map(|service| service.name.as_str()).collect();
     let expected = [
+        "goconductor.v1.AccessService",
         "goconductor.v1.AuditService",
         "goconductor.v1.ConfigService",
         "goconductor.v1.DefinitionService",
         "goconductor.v1.ElectionService",
         "goconductor.v1.LockService",
         "goconductor.v1.QueueService",
+        "goconductor.v1.SecretService",
         "goconductor.v1.ServiceService",
         // `goconductor dev` contains the executor.
         "goconductor.v1.WorkerService",

@@ -19,7 +19,12 @@ const ID: &str = "https://goconductor.dev/schema/v1/config.json";
 /// A name in a section whose keys the user chooses, in the paths of the reader and of the descriptions.
 const NAMES: [(&str, &str); 3] = [("name", "NAME"), ("action", "ACTION"), ("header", "HEADER")];
 /// Settings below such names. The reader reads them only if the configuration has them.
-const SAMPLES: [(&str, &str); 5] = [
+const SAMPLES: [(&str, &str); 10] = [
+    ("access.bindings.name.namespaces", "name"),
+    ("access.bindings.name.roles", "viewer"),
+    ("access.bindings.name.services", "name"),
+    ("access.bindings.name.subjects", "key:0"),
+    ("access.roles.name.permissions", "workflows.read"),
     ("services.name.http.url", "http://127.0.0.1:9101"),
     ("services.name.http.headers.header", "secret://name"),
     ("services.name.actions.action.max_in_flight", "1"),

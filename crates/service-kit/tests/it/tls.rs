@@ -14,8 +14,8 @@ fn section_is_optional_but_complete() {
     assert_eq!(
         Written::yaml("tls: { ca_file: ca.crt }\n").problems(),
         [
-            "goconductor.yaml:1:8: tls.certificate_file: is missing: tls.ca_file requires it",
-            "goconductor.yaml:1:8: tls.key_file: is missing: tls.ca_file requires it",
+            "goconductor.yaml:1:17: tls.certificate_file: is missing: tls.ca_file requires it",
+            "goconductor.yaml:1:17: tls.key_file: is missing: tls.ca_file requires it",
         ]
     );
     let problems = Written::yaml("tls: { trust_domain: Shop/1 }\n").problems();

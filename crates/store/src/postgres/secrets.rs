@@ -124,14 +124,15 @@ async fn put(
     let sql = if position.version == 1 {
         format!(
             "INSERT INTO secrets (namespace, name, version, created_at, updated_at, deleted)
-             VALUES ($1, $2, $3, {NOW}, {NOW}, false) ON CONFLICT DO NOTHING
+             SELECT $1, $2, $3, at, at, false FROM (SELECT {NOW} AS at) AS clock ON CONFLICT DO NOTHING
              RETURNING namespace, name, version, created_at, updated_at, deleted"
         )
     } else {
         // The row is locked, so that of two writers the second one sees the version of the first.
         format!(
-            "UPDATE secrets SET version = $3, updated_at = {NOW}, deleted = false,
-                 created_at = CASE WHEN deleted THEN {NOW} ELSE created_at END
+            "UPDATE secrets SET version = $3, updated_at = at, deleted = false,
+                 created_at = CASE WHEN deleted THEN at ELSE created_at END
+             FROM (SELECT {NOW} AS at) AS clock
              WHERE namespace = $1 AND name = $2 AND version = $3 - 1
              RETURNING namespace, name, version, created_at, updated_at, deleted"
         )

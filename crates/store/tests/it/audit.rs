@@ -68,7 +68,7 @@ async fn filled(store: &dyn AuditStore) -> AuditHead {
     store.append_audit(&events).await.expect("the events are appended")
 }
 
-async fn first_problem(store: &dyn AuditStore, anchor: AuditHead) -> Option<(u64, &'static str)> {
+async fn problems(store: &dyn AuditStore, anchor: AuditHead) -> Vec<(u64, &'static str)> {
     let request = AuditRequest { limit: 100, ..AuditRequest::default() };
     let mut verifier = AuditVerifier::new(Some(anchor));
     for record in store.audit_records(&request).await.expect("the records can be read") {
@@ -76,7 +76,13 @@ async fn first_problem(store: &dyn AuditStore, anchor: AuditHead) -> Option<(u64
     }
     let head = store.audit_head().await.expect("the head can be read");
     let report = verifier.finish(&head);
-    report.problems.first().map(|problem| (problem.seq, problem.kind.as_str()))
+    report.problems.iter().map(|problem| (problem.seq, problem.kind.as_str())).collect()
+}
+
+/// Checks that the first problem is at a record, and that the record has a problem of a kind.
+fn check_problems(problems: &[(u64, &'static str)], seq: u64, kind: &'static str, sql: &str) {
+    assert_eq!(problems.first().map(|(seq, _)| *seq), Some(seq), "{sql}: {problems:?}");
+    assert!(problems.contains(&(seq, kind)), "{sql}: {problems:?}");
 }
 
 #[tokio::test]
@@ -86,10 +92,10 @@ async fn change_by_sql_is_found_in_sqlite() {
         let path = folder.path().join("goconductor.db");
         let store = SqliteStore::open(&path).expect("the file can be created");
         let anchor = filled(&store).await;
-        assert_eq!(first_problem(&store, anchor.clone()).await, None);
+        assert_eq!(problems(&store, anchor.clone()).await, []);
         let connection = rusqlite::Connection::open(&path).expect("the file can be opened");
         connection.execute_batch(sql).expect("the SQL succeeds");
-        assert_eq!(first_problem(&store, anchor).await, Some((*seq, *kind)), "{sql}");
+        check_problems(&problems(&store, anchor).await, *seq, kind, sql);
     }
 }
 
@@ -99,9 +105,9 @@ async fn change_by_sql_is_found_in_postgresql() {
         let store = PostgresStore::connect(&database.url, 4).await.expect("the new database can be opened");
         for (sql, seq, kind) in CHANGES {
             let anchor = filled(&store).await;
-            assert_eq!(first_problem(&store, anchor.clone()).await, None);
+            assert_eq!(problems(&store, anchor.clone()).await, []);
             execute(&database.url, sql).await;
-            assert_eq!(first_problem(&store, anchor).await, Some((*seq, *kind)), "{sql}");
+            check_problems(&problems(&store, anchor).await, *seq, kind, sql);
             let reset = "DELETE FROM audit_log; UPDATE audit_head SET seq = 0, hash = repeat('0', 64)";
             execute(&database.url, reset).await;
         }

@@ -47,6 +47,13 @@ async fn every_refused_route_is_recorded_once() {
     let methods = GRPC.iter().filter(|(_, rule)| rule.permission.is_some()).count();
     let expected = 2 * checked().count() + methods + 1;
     let records = fixture.audit(expected).await;
+    let targets: BTreeSet<_> =
+        records.iter().filter_map(|record| record.event.target_name.as_deref()).collect();
+    let rest = checked().map(|(method, route, ..)| format!("{method} {}", concrete(route, id)));
+    let grpc =
+        GRPC.iter().filter(|(_, rule)| rule.permission.is_some()).map(|(path, _)| format!("gRPC {path}"));
+    let missing: Vec<String> = rest.chain(grpc).filter(|target| !targets.contains(&**target)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
     assert_eq!(records.len(), expected, "equal refusals are counted");
     assert!(records.iter().all(|record| record.event.outcome == "REFUSED"), "{records:?}");
     let shown: BTreeSet<String> = records.iter().map(summary).collect();
@@ -86,7 +93,7 @@ async fn changes_and_refusals_name_their_caller() {
         "key:bootstrap definitions.put definition order ALLOWED -".to_owned(),
         format!("key:bootstrap access.keys.create access_key {viewer_id} ALLOWED -"),
         format!("key:{viewer_id} workflows.cancel request POST {cancel} REFUSED GC2063"),
-        format!("key:bootstrap workflows.cancel request POST {cancel} FAILED GC2010"),
+        format!("key:bootstrap workflows.cancel workflow {id} FAILED GC2010"),
         format!("key:bootstrap workflows.cancel workflow {id} ALLOWED -"),
         format!("key:{viewer_id} audit.get request GET /api/v1/audit REFUSED GC2063"),
     ];

@@ -99,6 +99,10 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("step", _) => step(),
         ("page_size", _) => keywords(json!({"minimum": 1, "maximum": MAX_PAGE_SIZE, "format": "int32"})),
         ("page_token", "audit") => keywords(json!({"pattern": patterns::AUDIT_TOKEN})),
+        (
+            "actor" | "credential" | "source" | "action" | "namespace" | "target_kind" | "target_name",
+            "audit",
+        ) => keywords(json!({"pattern": patterns::SOME_TEXT})),
         ("outcome", "audit") => keywords(json!({"enum": audit::OUTCOMES})),
         ("since" | "until", "audit") => keywords(json!({"format": "date-time", "pattern": patterns::TIME})),
         ("page_token", "workflows") => keywords(json!({"pattern": patterns::WORKFLOW_TOKEN})),

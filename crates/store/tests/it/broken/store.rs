@@ -405,10 +405,16 @@ impl ClusterLayer for FaultyStore {
         mut revision: u64,
         value: &goconductor_saga::Json,
     ) -> Result<Option<goconductor_store::ConfigEntry>, Error> {
-        if self.fault == Fault::IgnoresRevisions && revision == 0 {
-            revision = self.inner.config_entry(name).await?.map_or(0, |known| known.revision);
+        let ignores = self.fault == Fault::IgnoresRevisions && revision == 0;
+        loop {
+            if ignores {
+                revision = self.inner.config_entry(name).await?.map_or(0, |known| known.revision);
+            }
+            let set = self.inner.compare_and_set(name, revision, value).await?;
+            if set.is_some() || !ignores {
+                return Ok(set);
+            }
         }
-        self.inner.compare_and_set(name, revision, value).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {
