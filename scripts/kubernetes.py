@@ -35,7 +35,7 @@ SET_BY_CHART = {
     "tls.key_file",
     "tls.trust_domain",
 }
-REFERENCE_TO_SECRET = "^(env|file)://.+$"
+REFERENCE_TO_SECRET = "^(env|file|secret)://.+$"
 # A URL without a password, or a reference. A password belongs in a Secret.
 URL = REFERENCE_TO_SECRET + r"|^[a-z]+://([^:@/]*@)?[^@]*$"
 # Parts of a path that the user chooses.
@@ -66,6 +66,7 @@ def schema_of(kind, description):
         "size": {"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+(KiB|MiB|GiB)?$"},
         "URL": {"type": "string", "pattern": URL},
         "secret": {"type": "string", "pattern": REFERENCE_TO_SECRET},
+        "reference": {"type": "string", "pattern": REFERENCE_TO_SECRET},
         "address": {"type": "string", "pattern": HOST_AND_PORT},
         "nested text": {"anyOf": [{"type": "string"}, {"$ref": "#/definitions/nested"}]},
         "list of text": {"type": "array", "items": {"type": "string", "minLength": 1}},

@@ -319,10 +319,10 @@ pub const SETTINGS: &[SettingRow] = &[
         "boolean",
         "Whether the inputs, outputs and failures of all workflows are encrypted",
     ),
-    ("encryption.namespaces", "list", "Namespaces whose inputs, outputs and failures are encrypted"),
+    ("encryption.namespaces", "list of text", "Namespaces whose inputs, outputs and failures are encrypted"),
     (
         "encryption.redact",
-        "list",
+        "list of text",
         "Paths of fields that responses of the API mask, such as `$.card.number`, `$..token` and `$.items.*.pin`",
     ),
     (
@@ -332,7 +332,7 @@ pub const SETTINGS: &[SettingRow] = &[
     ),
     (
         "secrets.command",
-        "list",
+        "list of text",
         "Command that prints the master keys, such as the client of a key management service, with its arguments",
     ),
     ("secrets.command_timeout", "duration", "Timeout of the command"),
