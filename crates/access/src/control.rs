@@ -7,7 +7,7 @@ use crate::grants::Grants;
 use crate::key::{PREFIX, digest, split};
 use crate::metrics::{self, LOOKUPS, REFUSED};
 #[cfg(not(feature = "oidc"))]
-use crate::no_oidc::Users;
+use crate::no_oidc::NoUsers as Users;
 #[cfg(feature = "oidc")]
 use crate::oidc::Users;
 use crate::principal::{CredentialId, Principal};

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 /// No users.
 #[derive(Debug)]
-pub(crate) enum Users {}
+pub(crate) enum NoUsers {}
 
-impl Users {
+impl NoUsers {
     pub(crate) fn new(_config: &OidcConfig) -> Result<Self, StartError> {
         Err(StartError::NoOidc)
     }

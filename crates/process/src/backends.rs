@@ -9,17 +9,13 @@ use anyhow::Context;
 use goconductor_definition::Cel;
 use goconductor_queue_migration::{QueueFactory, QueueMigrator};
 use goconductor_remote::{ChangesFeed, RemoteStore};
-use goconductor_service_kit::config::{Config, QueueBackend, SchemaMigration, StateStoreBackend};
+use goconductor_service_kit::config::QueueBackend;
+use goconductor_store::Store;
 use goconductor_store::batching::{BatchingStore, Limits};
-use goconductor_store::{DatabaseLocation, SchemaPolicy, Store};
 use goconductor_transition::{Engine, Settings};
 use parking_lot::RwLock;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Name of the SQLite file in the data directory.
-const DATABASE_FILE: &str = "goconductor.db";
 
 /// The backends of the services that process workflows.
 #[derive(Debug)]
@@ -75,42 +71,6 @@ impl Backends {
         // The membership publishes both views, so it waits for one notification.
         live.follow(store.clone(), queues.view_changed(), process.drain.token());
         Ok(Self { store, changes, queues, engine, live })
-    }
-}
-
-/// Opens the configured database.
-///
-/// # Errors
-/// Returns the error of the adapter. `is_retryable` tells whether a later attempt may succeed.
-pub async fn open_database(config: &Config) -> Result<Arc<dyn Store>, goconductor_store::Error> {
-    goconductor_store::open_with(database_location(config), schema_policy(config)).await
-}
-
-/// Returns what the configuration allows to do with a database whose schema is older.
-#[must_use]
-pub fn schema_policy(config: &Config) -> SchemaPolicy {
-    match config.state_store.migrate {
-        SchemaMigration::Auto => SchemaPolicy::Migrate,
-        SchemaMigration::Verify => SchemaPolicy::Verify,
-    }
-}
-
-/// Returns the location of the configured database.
-#[must_use]
-pub fn database_location(config: &Config) -> DatabaseLocation<'_> {
-    match (config.state_store.backend, &config.state_store.url) {
-        (StateStoreBackend::Postgres, Some(url)) => DatabaseLocation::Postgres {
-            url: url.expose(),
-            max_connections: config.state_store.max_connections,
-        },
-        (StateStoreBackend::Sqlite, Some(url)) => {
-            DatabaseLocation::Sqlite(Path::new(url.expose().trim_start_matches("sqlite://")).into())
-        }
-        // A process that connects to state stores needs no URL. Without one, PostgreSQL is refused and SQLite is not used.
-        (StateStoreBackend::Postgres, None) => DatabaseLocation::Postgres { url: "", max_connections: 1 },
-        (StateStoreBackend::Sqlite, None) => {
-            DatabaseLocation::Sqlite(config.data_dir.join(DATABASE_FILE).into())
-        }
     }
 }
 

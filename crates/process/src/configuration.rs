@@ -1,6 +1,7 @@
 //! The configuration of a process, with the values of its references to secrets.
 
-use crate::backends::open_database;
+use crate::database::{database_location, open_database};
+use crate::error_text::chain;
 use crate::process::{RETRY_DELAYS, read_tls};
 use crate::vault::{Vault, VaultError};
 use anyhow::Context;
@@ -97,7 +98,7 @@ async fn resolve(config: &Config, access: StoreAccess) -> anyhow::Result<Resolve
         match read(config, access).await {
             Ok(secrets) => return Ok(secrets),
             Err(error) if is_retryable(&error) => {
-                let text = crate::chain(&error);
+                let text = chain(&error);
                 if text != printed {
                     log::print(&format!("waiting for the secrets of the configuration: {text}"));
                     printed = text;
@@ -154,7 +155,7 @@ async fn open(config: &Config, access: StoreAccess) -> anyhow::Result<Arc<dyn St
         );
     }
     if config.state_store.backend == StateStoreBackend::Sqlite
-        && let DatabaseLocation::Sqlite(file) = crate::database_location(config)
+        && let DatabaseLocation::Sqlite(file) = database_location(config)
         && let Some(folder) = file.parent()
     {
         std::fs::create_dir_all(folder)

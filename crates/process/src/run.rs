@@ -2,6 +2,7 @@
 
 use crate::arguments;
 use crate::configuration::{StoreAccess, load_config};
+use crate::error_text::chain;
 use crate::process::Process;
 use crate::vault::VaultError;
 use goconductor_service_kit::config::Invalid;
@@ -96,20 +97,6 @@ where
             if is_configuration { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::FAILURE }
         }
     }
-}
-
-/// Returns an error and its causes in one line. A cause whose text is part of the previous ones is left out.
-#[must_use]
-pub fn chain(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| {
-        if text.is_empty() {
-            cause
-        } else if text.contains(&cause) {
-            text
-        } else {
-            format!("{text}: {cause}")
-        }
-    })
 }
 
 /// Returns whether a restart cannot help without a change of the configuration.

@@ -22,7 +22,7 @@ use goconductor_tls::{Peer, TlsIdentity, TlsSession};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use metered::{Metered, metered_body};
+use metered::{MeteredConnection, metered_body};
 use response::TrackedBody;
 use session::{SessionAction, SessionCheck};
 use std::convert::Infallible;
@@ -73,13 +73,13 @@ const TIMEOUT_UNITS: [(u8, u64); 6] = [
 struct Server {
     builder: Builder<TokioExecutor>,
     tls: Option<TlsIdentity>,
-    handler: Handler,
+    handler: RequestHandler,
     closing: CancellationToken,
 }
 
 /// The parts that the requests of a port share.
 #[derive(Clone)]
-struct Handler {
+struct RequestHandler {
     router: Router,
     /// The requests in progress over all connections.
     requests: Arc<Semaphore>,
@@ -94,7 +94,7 @@ pub async fn serve(mut connections: LimitedListener, router: Router, closing: Ca
     let server = Server {
         builder: builder(limits),
         tls: connections.tls().cloned(),
-        handler: Handler { router, requests },
+        handler: RequestHandler { router, requests },
         closing,
     };
     loop {
@@ -158,7 +158,7 @@ impl Server {
                 handler.clone().respond(Arc::clone(&activity), peer, request)
             })
         };
-        let connection = Metered::new(connection, Arc::clone(&activity));
+        let connection = MeteredConnection::new(connection, Arc::clone(&activity));
         let mut serving = pin!(self.builder.serve_connection(TokioIo::new(connection), service));
         let mut checks = tokio::time::interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -243,7 +243,7 @@ fn check(
     }
 }
 
-impl Handler {
+impl RequestHandler {
     async fn respond(
         self,
         activity: Arc<Activity>,

@@ -1,12 +1,10 @@
 //! XChaCha20-Poly1305, and the form of its output: a format byte, the nonce, the encrypted bytes and the tag.
 
-use crate::master_key::KEY_BYTES;
+use crate::randomness::{KEY_BYTES, NONCE_BYTES};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
-/// Bytes of a nonce.
-pub(crate) const NONCE_BYTES: usize = 24;
 /// The first byte of everything that is sealed. Another algorithm gets another number.
 const FORMAT: u8 = 1;
 /// Bytes before the encrypted ones.

@@ -2,7 +2,8 @@
 
 use crate::cipher::Cipher;
 use crate::key_ring::KeyRing;
-use crate::master_key::{KEY_BYTES, KeyId, MasterKey};
+use crate::master_key::{KeyId, MasterKey};
+use crate::randomness::KEY_BYTES;
 use crate::randomness::Randomness;
 use secrecy::SecretSlice;
 use zeroize::Zeroizing;

@@ -26,6 +26,6 @@ mod randomness;
 
 pub use envelope::{Binding, OpenError, SealedValue, WrappedKey, open, rewrap, seal};
 pub use key_ring::{KeyRing, KeyRingError};
-pub use master_key::{KEY_BYTES, KeyId, KeyIdError, KeyTextError, MasterKey};
+pub use master_key::{KeyId, KeyIdError, KeyTextError, MasterKey};
 pub use payload::{PayloadError, PayloadKey, is_sealed, payload_key_version};
-pub use randomness::{Randomness, RandomnessError};
+pub use randomness::{KEY_BYTES, Randomness, RandomnessError};

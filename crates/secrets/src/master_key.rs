@@ -1,7 +1,7 @@
 //! Master keys.
 
 use crate::cipher::Cipher;
-use crate::randomness::Randomness;
+use crate::randomness::{KEY_BYTES, Randomness};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use secrecy::{SecretSlice, SecretString};
@@ -9,8 +9,6 @@ use std::fmt;
 use std::str::FromStr;
 use zeroize::Zeroizing;
 
-/// Bytes of a key.
-pub const KEY_BYTES: usize = 32;
 /// Bytes of a key id. Among a handful of keys, two never have the same id.
 const ID_BYTES: usize = 8;
 /// Contexts of the keys that are derived from a master key. They must never change.

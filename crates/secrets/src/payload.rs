@@ -1,7 +1,7 @@
 //! Texts of workflows, sealed with a key of their namespace.
 
-use crate::cipher::{Cipher, NONCE_BYTES};
-use crate::master_key::KEY_BYTES;
+use crate::cipher::Cipher;
+use crate::randomness::{KEY_BYTES, NONCE_BYTES};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use secrecy::{ExposeSecret, SecretSlice};

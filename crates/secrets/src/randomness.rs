@@ -1,8 +1,11 @@
 //! Random bytes for keys and nonces.
 
-use crate::cipher::NONCE_BYTES;
-use crate::master_key::KEY_BYTES;
 use zeroize::Zeroizing;
+
+/// Bytes of a key.
+pub const KEY_BYTES: usize = 32;
+/// Bytes of a nonce.
+pub(crate) const NONCE_BYTES: usize = 24;
 
 /// The random bytes of one operation. It must be used for one operation only.
 pub struct Randomness {

@@ -60,13 +60,13 @@ pub(crate) struct RateLimits {
 /// The limits of now. They can change while the gateway runs.
 #[derive(Debug, Default)]
 struct CurrentLimits {
-    caller: Option<Limit>,
-    namespace: Option<Limit>,
+    caller: Option<RateBucketLimit>,
+    namespace: Option<RateBucketLimit>,
 }
 
 /// A limit and its buckets.
 #[derive(Debug)]
-struct Limit {
+struct RateBucketLimit {
     name: &'static str,
     config: RatePolicy,
     policy: Policy,
@@ -84,8 +84,8 @@ impl RateLimits {
     /// Replaces the limits. Requests that were counted before count towards the new limits.
     pub(crate) fn set(&self, config: RateConfig) {
         let mut limits = self.limits.write();
-        Limit::replace(&mut limits.caller, "caller", config.caller);
-        Limit::replace(&mut limits.namespace, "namespace", config.namespace);
+        RateBucketLimit::replace(&mut limits.caller, "caller", config.caller);
+        RateBucketLimit::replace(&mut limits.namespace, "namespace", config.namespace);
         let is_on = limits.caller.is_some() || limits.namespace.is_some();
         self.is_on.store(is_on, Ordering::Relaxed);
     }
@@ -127,7 +127,7 @@ impl RateLimits {
     fn check_caller(
         &self,
         now: Instant,
-        balance: impl FnOnce(&Limit, Duration) -> Balance,
+        balance: impl FnOnce(&RateBucketLimit, Duration) -> Balance,
     ) -> Result<(), Problem> {
         if !self.is_on.load(Ordering::Relaxed) {
             return Ok(());
@@ -153,7 +153,7 @@ impl RateLimits {
 
 impl CurrentLimits {
     fn check(&self, caller: RateCaller<'_>, namespace: &str, now: Duration) -> Result<RateFields, Problem> {
-        let mut balances = [None::<(&Limit, Balance)>; 2];
+        let mut balances = [None::<(&RateBucketLimit, Balance)>; 2];
         let mut refused = None;
         let [of_caller, of_namespace] = &mut balances;
         if let Some(limit) = &self.caller {
@@ -168,7 +168,7 @@ impl CurrentLimits {
             *of_namespace = Some((limit, balance));
         }
         let fields = RateFields::new(balances.iter().flatten().map(|(limit, balance)| {
-            let Limit { name, policy, .. } = limit;
+            let RateBucketLimit { name, policy, .. } = limit;
             (*name, policy, balance)
         }));
         match refused {
@@ -178,7 +178,7 @@ impl CurrentLimits {
     }
 }
 
-impl Limit {
+impl RateBucketLimit {
     /// Changes a limit, and keeps its buckets.
     fn replace(limit: &mut Option<Self>, name: &'static str, config: Option<RatePolicy>) {
         let Some(config) = config else {
@@ -264,7 +264,7 @@ mod tests {
         assert!(limits.peek(caller(2), now).is_ok());
         let later = now + Duration::from_secs(1);
         for _ in 0..3 {
-            assert!(limits.peek(caller(1), later).is_ok(), "a look takes no token");
+            assert!(limits.peek(caller(1), later).is_ok(), "peek takes no token");
         }
         assert!(limits.count(caller(1), later).is_ok());
         assert!(limits.count(caller(1), later).is_err());

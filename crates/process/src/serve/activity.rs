@@ -72,7 +72,7 @@ pub(super) enum ActivityStatus {
     Stalled,
 }
 
-/// What the peer of a connection sends besides requests.
+/// The bytes that the peer of a connection sends besides requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Traffic {
     Normal,

@@ -22,20 +22,20 @@ const FLOOD: &str = "the peer sent too much that belongs to no request";
 
 /// A connection whose traffic is counted.
 #[derive(Debug)]
-pub(super) struct Metered<C> {
+pub(super) struct MeteredConnection<C> {
     connection: C,
     activity: Arc<Activity>,
     delay: Option<Pin<Box<Sleep>>>,
     must_yield: bool,
 }
 
-impl<C> Metered<C> {
+impl<C> MeteredConnection<C> {
     pub(super) fn new(connection: C, activity: Arc<Activity>) -> Self {
         Self { connection, activity, delay: None, must_yield: false }
     }
 }
 
-impl<C: AsyncRead + Unpin> AsyncRead for Metered<C> {
+impl<C: AsyncRead + Unpin> AsyncRead for MeteredConnection<C> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -62,7 +62,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for Metered<C> {
     }
 }
 
-impl<C: AsyncWrite + Unpin> Metered<C> {
+impl<C: AsyncWrite + Unpin> MeteredConnection<C> {
     fn count_sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &written {
             self.activity.sent_bytes(*bytes);
@@ -71,7 +71,7 @@ impl<C: AsyncWrite + Unpin> Metered<C> {
     }
 }
 
-impl<C: AsyncWrite + Unpin> AsyncWrite for Metered<C> {
+impl<C: AsyncWrite + Unpin> AsyncWrite for MeteredConnection<C> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -157,7 +157,7 @@ mod tests {
             while peer.write_all(&frames).await.is_ok() {}
         });
         let activity = Arc::new(Activity::new(Instant::now()));
-        let mut metered = Metered::new(connection, Arc::clone(&activity));
+        let mut metered = MeteredConnection::new(connection, Arc::clone(&activity));
         let began = Instant::now();
         let mut buffer = [0; 8 << 10];
         let error = loop {

@@ -2,9 +2,9 @@
 
 use super::http_url::{HttpUrl, is_port};
 use super::listen_address::{self, ListenAddress};
+use super::master_key_source::MasterKeySource;
 use super::secret_reference::SecretReference;
 use super::secret_url::{MASK, SecretUrl};
-use super::secrets::MasterKeySource;
 use goconductor_definition::duration;
 use secrecy::SecretString;
 use serde_json::{Value, json};

@@ -147,7 +147,7 @@ mod tests {
             trace_id: None,
         };
         let records = chained(&AuditHead::default(), [event].into_iter());
-        // What another program computes from an exported record: see docs/how-to/audit.md.
+        // Another program computes this from an exported record: see docs/how-to/audit.md.
         let canonical = "{\"action\":\"workflow.cancel\",\"actor\":\"ada@shop\",\
             \"after\":\"{\\\"reason\\\":\\\"test\\\"}\",\"before\":null,\"code\":null,\"count\":1,\
             \"credential\":\"gck_4f2a\",\"id\":\"0199c000-0000-7000-8000-000000000000\",\

@@ -1,4 +1,4 @@
-//! The audit log: one chain, whoever writes it.
+//! The audit log: one chain for all writers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -66,13 +66,13 @@ impl Policy {
 /// The buckets of one limit.
 #[derive(Debug)]
 pub(super) struct Buckets {
-    /// The keys are random for each process, so that nobody can choose callers that share an entry.
+    /// The keys are random for each process, so that an attacker cannot choose callers that share an entry.
     hasher: RandomState,
-    shards: Vec<Mutex<Shard>>,
+    shards: Vec<Mutex<BucketShard>>,
 }
 
 #[derive(Debug, Default)]
-struct Shard {
+struct BucketShard {
     /// The time at which each bucket is full again.
     full_at: HashMap<u64, u64>,
     /// The bucket of all that have no entry because there are too many.
@@ -107,7 +107,7 @@ impl Buckets {
         policy.take(&mut full_at, now)
     }
 
-    fn shard(&self, key: u64) -> Option<&Mutex<Shard>> {
+    fn shard(&self, key: u64) -> Option<&Mutex<BucketShard>> {
         self.shards.get(usize::try_from(key >> 32).unwrap_or_default() % SHARDS)
     }
 
@@ -117,7 +117,7 @@ impl Buckets {
     }
 }
 
-impl Shard {
+impl BucketShard {
     /// Returns the bucket of a key.
     fn bucket(&mut self, key: u64, now: u64) -> &mut u64 {
         if self.full_at.len() >= SHARD_BUCKETS && !self.full_at.contains_key(&key) {

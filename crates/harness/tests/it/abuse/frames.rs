@@ -22,7 +22,7 @@ pub(super) const ENHANCE_YOUR_CALM: u32 = 11;
 /// Frames of one write.
 const BATCH: u32 = 200;
 
-/// What an attacker sends without end.
+/// The frames that an attacker sends without end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flood {
     RapidReset,
