@@ -124,26 +124,3 @@ fn open_queues(
     });
     Ok(queues)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use goconductor_service_kit::config::{Flag, Sources};
-
-    #[tokio::test]
-    async fn postgres_without_url_is_refused_also_next_to_other_state_stores() {
-        let flag = |(path, value): (&str, &str)| Flag {
-            path: path.to_owned(),
-            value: value.to_owned(),
-            name: "--set".to_owned(),
-        };
-        let settings =
-            [("state_store.backend", "postgres"), ("state_store.endpoints", "http://127.0.0.1:8471")];
-        let flags = settings.map(flag).to_vec();
-        let config = Config::load(&Sources { flags, ..Sources::default() }).expect("a client needs no URL");
-        let refused = open_database(&config).await.expect_err("the URL is missing");
-        assert!(!refused.is_retryable(), "{refused}");
-        let has_driver = cfg!(feature = "postgres");
-        assert_eq!(refused.to_string().contains("state_store.url is missing"), has_driver, "{refused}");
-    }
-}
