@@ -260,7 +260,7 @@ mod tests {
                     let is_in_path = path.contains(&format!("{{{name}}}"));
                     assert_eq!(parameter["in"] == "path", is_in_path, "{method} {path}: {name}");
                     assert_ne!(parameter["required"] == false, is_in_path, "{method} {path}: {name}");
-                    let limits = ["pattern", "enum", "maximum", "format", "$ref"];
+                    let limits = ["pattern", "enum", "maximum", "maxLength", "format", "$ref"];
                     let is_limited = limits.iter().any(|keyword| schema.get(keyword).is_some());
                     // The token of a page of locks is any key.
                     let is_free =

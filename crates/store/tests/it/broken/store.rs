@@ -523,12 +523,18 @@ impl DeadLetterLayer for FaultyStore {
 impl SecretLayer for FaultyStore {
     async fn put_secret(&self, version: &SecretVersion, keep: u32) -> Result<Option<SecretHead>, Error> {
         let mut version = version.clone();
-        if self.fault == Fault::IgnoresSecretVersions {
-            let SecretPosition { namespace, name, .. } = version.position.clone();
-            let head = self.inner.secret_head(&namespace, &name).await?;
-            version.position.version = head.map_or(0, |head| head.version) + 1;
+        let ignores = self.fault == Fault::IgnoresSecretVersions;
+        loop {
+            if ignores {
+                let SecretPosition { namespace, name, .. } = version.position.clone();
+                let head = self.inner.secret_head(&namespace, &name).await?;
+                version.position.version = head.map_or(0, |head| head.version) + 1;
+            }
+            let put = self.inner.put_secret(&version, keep).await?;
+            if put.is_some() || !ignores {
+                return Ok(put);
+            }
         }
-        self.inner.put_secret(&version, keep).await
     }
 
     async fn secrets(
