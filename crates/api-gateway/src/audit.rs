@@ -62,7 +62,7 @@ pub(crate) struct Subject {
 pub(crate) enum Frequency {
     /// Requests of operators. They are always recorded.
     Operator,
-    /// Requests that applications make in the course of their work: starts, locks, campaigns and workers.
+    /// Requests that applications make in the course of their work: starts, signals and locks.
     Application,
 }
 

@@ -6,8 +6,8 @@ use super::value;
 /// Settings of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditConfig {
-    /// Whether requests of applications are recorded too: starts of workflows, locks, campaigns and connections of
-    /// workers. Requests of operators and refused requests always are.
+    /// Whether requests of applications are recorded too: starts of workflows, and locks. Requests of operators and
+    /// refused requests always are.
     pub starts: bool,
 }
 

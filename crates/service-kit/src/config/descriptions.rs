@@ -277,7 +277,7 @@ pub const SETTINGS: &[SettingRow] = &[
     (
         "audit.starts",
         "boolean",
-        "Record requests of applications in the audit log too: starts, locks, campaigns and connections of workers",
+        "Record requests of applications in the audit log too: starts and locks",
     ),
     ("executor.listen", "address", "Address on which the executor listens"),
     ("executor.services", "list of text", "Services that the executor serves (default: all)"),
