@@ -2,6 +2,7 @@
 
 use super::operate::optional_reason;
 use super::{Api, CallContext, PageRequest, cut_to_page, invalid_page_token};
+use crate::audit_notes;
 use crate::error::{
     ApiResult, CONFIG_CHANGED, CONFIG_FILE_ONLY, CONFIG_INVALID, CONFIG_TOKENS, CONFIG_UNREACHABLE, Location,
     NO_CONFIG_VERSION, Problem, TOO_LARGE, VALIDATION_BUSY, token,
@@ -176,6 +177,8 @@ impl Api {
             let settings = self.new_settings(&current, &new).await?;
             let changes = changes(&current.settings, &settings);
             self.check_config(&current, &settings).await?;
+            // After the check: it refuses settings that contain a secret itself.
+            note_change(&current, &settings, reason.as_deref(), write.dry_run);
             if changes.is_empty() {
                 return self.config_view(current.newest, changes).await;
             }
@@ -360,6 +363,13 @@ impl Api {
         };
         Ok(ConfigView { version, digest, time, actor, reason, settings, changes, pending, processes })
     }
+}
+
+/// Notes the settings before and after a change for the audit log. They contain references to secrets, and no secrets.
+fn note_change(current: &Current, settings: &Json, reason: Option<&str>, dry_run: bool) {
+    audit_notes::target("configuration", current.version);
+    audit_notes::before(&current.settings);
+    audit_notes::after(&json!({"settings": settings, "reason": reason, "dry_run": dry_run}));
 }
 
 /// Returns the changed settings. A section that is added without a setting is no change.

@@ -274,11 +274,7 @@ pub const SETTINGS: &[SettingRow] = &[
         "integer",
         "Waiting commands of one service, or of a limited action, in one namespace",
     ),
-    (
-        "audit.starts",
-        "boolean",
-        "Record requests of applications in the audit log too: starts and locks",
-    ),
+    ("audit.starts", "boolean", "Record requests of applications in the audit log too: starts and locks"),
     ("executor.listen", "address", "Address on which the executor listens"),
     ("executor.services", "list of text", "Services that the executor serves (default: all)"),
     ("executor.duties", "boolean", "Whether the executor is a candidate for the duties"),
