@@ -76,6 +76,9 @@ def schema_of(kind, description):
     schema = types.get(kind)
     if schema is None:
         values = re.findall(r"`([^`]+)`", kind)
+        if values and all("://" in value for value in values):
+            schemes = "|".join(value.partition("://")[0] for value in values)
+            return {"description": re.sub(r"`", "", description), "type": "string", "pattern": f"^({schemes})://.+$"}
         if not values or re.sub(r"`[^`]+`|[, ]", "", kind):
             raise SystemExit(f"error: the type {kind!r} of the configuration reference is unknown; add it to {__file__}")
         schema = {"type": "string", "enum": values}

@@ -235,7 +235,7 @@ impl AccessControl {
         LOOKUPS.increment(1);
         let key = self.0.store.access_key(id).await;
         drop(permit);
-        let found = match key.map_err(|error| Rejection::Unavailable(error.to_string()))? {
+        let found = match key.map_err(unavailable)? {
             Some(key) => self.0.cached_key(&key).map_or(Lookup::NoKey, |key| Lookup::Key(Arc::new(key))),
             None => Lookup::NoKey,
         };
@@ -247,6 +247,12 @@ impl AccessControl {
         let confirmed = *self.0.confirmed.lock();
         confirmed.filter(|at| at.elapsed() < FRESH).and_then(|_| self.0.cache.get(id))
     }
+}
+
+/// The caller is not authenticated yet, so that it does not learn the cause.
+fn unavailable(error: goconductor_store::Error) -> Rejection {
+    tracing::warn!(%error, "read of an access key failed");
+    Rejection::Unavailable("the state store does not respond".to_owned())
 }
 
 impl State {

@@ -153,13 +153,14 @@ fn api(dependencies: Dependencies) -> Api {
         metrics,
         stop,
     } = dependencies;
+    let redaction = Redaction::new(&redact);
     let audit = AuditLog::start(engine.store().clone(), audit_starts, stop.clone());
     let admission = Arc::new(Admission::new(admission));
     let gate =
         access.map(|access| Gate { access, audit: Arc::clone(&audit), admission: Arc::clone(&admission) });
     Api::new(api::Inner {
         waiters: Waiters::new(Arc::clone(&engine), &changes, stop.clone()),
-        list_feeds: ListFeeds::new(Arc::clone(&engine), changes, stop.clone()),
+        list_feeds: ListFeeds::new(Arc::clone(&engine), redaction.clone(), changes, stop.clone()),
         engine,
         hosted: election.map(Hosted::new),
         queues,
@@ -168,7 +169,7 @@ fn api(dependencies: Dependencies) -> Api {
         config,
         config_checks: Semaphore::new(MAX_CONFIG_CHECKS),
         vault,
-        redaction: Redaction::new(&redact),
+        redaction,
         limits: RwLock::new(limits),
         admission,
         readiness,

@@ -5,6 +5,7 @@
 
 use crate::error::Problem;
 use crate::metrics;
+use crate::redaction::Redaction;
 use crate::view;
 use goconductor_saga::WorkflowId;
 use goconductor_store::{Comparison, Field, Filter, FilterValue, ListRequest, Summary, WorkflowHead};
@@ -45,6 +46,7 @@ pub(crate) enum FeedMessage {
 #[derive(Debug)]
 pub(crate) struct ListFeeds {
     engine: Arc<Engine>,
+    redaction: Redaction,
     changes: broadcast::Sender<WorkflowHead>,
     stop: CancellationToken,
     feeds: Mutex<BTreeMap<String, broadcast::Sender<FeedMessage>>>,
@@ -60,10 +62,11 @@ enum WatchOutcome {
 impl ListFeeds {
     pub(crate) fn new(
         engine: Arc<Engine>,
+        redaction: Redaction,
         changes: broadcast::Sender<WorkflowHead>,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        Arc::new(Self { engine, changes, stop, feeds: Mutex::new(BTreeMap::new()) })
+        Arc::new(Self { engine, redaction, changes, stop, feeds: Mutex::new(BTreeMap::new()) })
     }
 
     /// Subscribes to the changes of a namespace from now on.
@@ -153,12 +156,12 @@ impl ListFeeds {
         let request = ListRequest { namespace: namespace.to_owned(), filter, limit, before: None };
         let page = self.engine.store().list(&request).await?;
         metrics::WATCH_RENDERINGS.increment(page.workflows.len() as u64);
-        Ok(page.workflows.into_iter().map(rendered).collect())
+        Ok(page.workflows.into_iter().map(|summary| rendered(summary, &self.redaction)).collect())
     }
 }
 
-fn rendered(summary: Summary) -> Arc<ListChange> {
-    let view = view::summary(summary.clone());
+fn rendered(summary: Summary, redaction: &Redaction) -> Arc<ListChange> {
+    let view = redaction.summary(view::summary(summary.clone()));
     // Infallible: a view always serializes to JSON.
     let json = serde_json::to_string(&view).unwrap_or_default();
     Arc::new(ListChange { summary, json })

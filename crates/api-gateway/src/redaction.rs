@@ -1,6 +1,6 @@
 //! Fields that are masked in all responses: personal data that callers need not see.
 
-use crate::view::{EventView, FailureView, WorkflowView};
+use crate::view::{EventView, FailureView, SummaryView, WorkflowView};
 use goconductor_saga::Json;
 use std::sync::Arc;
 
@@ -63,6 +63,16 @@ impl Redaction {
             if let Some(value) = view.detail.pointer_mut(value) {
                 self.mask(value);
             }
+        }
+        view
+    }
+
+    /// Masks the fields of a workflow in a list.
+    pub(crate) fn summary(&self, mut view: SummaryView) -> SummaryView {
+        if !self.paths.is_empty()
+            && let Some(detail) = view.error.as_mut().and_then(|error| error.get_mut("detail"))
+        {
+            self.mask(detail);
         }
         view
     }

@@ -17,6 +17,7 @@ mod workflows;
 
 use futures::stream::{BoxStream, StreamExt};
 use goconductor_store::{Error, Store, WorkflowHead};
+use goconductor_tls::{Peer, PeerRole};
 use goconductor_wire::handshake::CheckProtocol;
 use goconductor_wire::internal as wire;
 use goconductor_wire::internal::state_store_service_server::{StateStoreService, StateStoreServiceServer};
@@ -58,6 +59,19 @@ pub fn service(
     InterceptedService::new(server, CheckProtocol::new("state store"))
 }
 
+/// Checks that the settings of the API are changed by a gateway only, which checks and records each change. Without TLS, a
+/// caller has no role.
+fn check_agreement(request: &Request<wire::AgreeRequest>) -> Result<(), Status> {
+    let is_of_api = request.get_ref().name.starts_with("config/");
+    let peer = request.extensions().get::<Peer>();
+    if is_of_api && peer.is_some_and(|peer| !peer.roles().contains(PeerRole::ApiGateway)) {
+        return Err(Status::permission_denied(
+            "only an api-gateway changes the settings of the API (GC3031)",
+        ));
+    }
+    Ok(())
+}
+
 /// Implements the generated service by the functions of the modules of the parts.
 macro_rules! serve {
     ($($part:ident {
@@ -69,6 +83,12 @@ macro_rules! serve {
 
             async fn changes(&self, _: Request<wire::ChangesRequest>) -> RpcResult<Self::ChangesStream> {
                 Ok(Response::new(self.follow_changes()))
+            }
+
+            async fn agree(&self, request: Request<wire::AgreeRequest>) -> RpcResult<wire::AgreeResponse> {
+                check_agreement(&request)?;
+                let span = tracing::debug_span!("state_store_request", method = "agree");
+                cluster::agree(&*self.store, request.into_inner()).instrument(span).await.map(Response::new)
             }
 
             $($(async fn $method(&self, request: Request<wire::$request>) -> RpcResult<wire::$response> {
@@ -111,7 +131,6 @@ serve! {
     cluster {
         raise_epoch: RaiseEpochRequest => RaiseEpochResponse;
         agreement: AgreementRequest => AgreementResponse;
-        agree: AgreeRequest => AgreeResponse;
         announce: AnnounceRequest => AnnounceResponse;
         members: MembersRequest => MembersResponse;
         now: NowRequest => NowResponse;

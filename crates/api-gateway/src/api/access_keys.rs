@@ -2,7 +2,7 @@
 
 use super::{Api, CallContext, PageRequest, cut_to_page, invalid_page_token};
 use crate::audit_notes;
-use crate::error::{ApiResult, EXCESSIVE_GRANT, INTERNAL, NO_ACCESS_KEY, Problem, WRONG_SHAPE};
+use crate::error::{ApiResult, EXCESSIVE_GRANT, FORBIDDEN, INTERNAL, NO_ACCESS_KEY, Problem, WRONG_SHAPE};
 use crate::time::Time;
 use goconductor_access::{Grants, IssuedKey};
 use goconductor_saga::NameKind;
@@ -156,6 +156,11 @@ impl Api {
         scope: AccessScope,
         lifetime: Option<Duration>,
     ) -> ApiResult<CreatedAccessKey> {
+        if self.gate.is_none() {
+            let detail = "access control is off, so that the caller is not known: create keys with \
+                          `goconductor access key create --offline`";
+            return Err(Problem::new(FORBIDDEN, detail));
+        }
         self.check_creator(context, &scope)?;
         let IssuedKey { id, text, digest } =
             IssuedKey::generate().map_err(|error| Problem::new(INTERNAL, error.to_string()))?;

@@ -13,7 +13,7 @@ use goconductor_store::{ActionLimits, HttpEndpoint, ServiceRecord, ServiceSettin
 use goconductor_transition::clock;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -29,9 +29,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Applied {
     version: u64,
-    /// The services that the version sets.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    services: BTreeSet<String>,
+    /// The services that the version sets, with the digests of their settings.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    services: BTreeMap<String, String>,
     /// The queue that the version names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
@@ -71,11 +71,11 @@ impl Api {
         }
         let document = config.dynamic().map(|dynamic| &dynamic.settings);
         let section = document.and_then(|document| setting_of(document, "services")?.as_object());
-        let services: BTreeSet<String> = section
+        let services: BTreeMap<String, String> = section
             .into_iter()
             .flatten()
             .filter(|(_, value)| !value.is_null())
-            .map(|(name, _)| name.clone())
+            .map(|(name, value)| (name.clone(), goconductor_definition::digest(value)))
             .collect();
         let stored = self.store().services().await?;
         let is_stored = |name: &str, settings: &ServiceSettings| {
@@ -83,7 +83,12 @@ impl Api {
                 record.namespace == Namespace::DEFAULT && record.name == name && record.settings == *settings
             })
         };
-        for name in services.union(&applied.services) {
+        let names: BTreeSet<&String> = services.keys().chain(applied.services.keys()).collect();
+        for name in names {
+            // An operator may have changed or deleted the service since.
+            if services.get(name).is_some_and(|digest| applied.services.get(name) == Some(digest)) {
+                continue;
+            }
             match config.services.get(name).map(settings_of) {
                 Some(settings) if is_stored(name, &settings) => {}
                 Some(settings) => {

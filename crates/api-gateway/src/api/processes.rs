@@ -43,6 +43,9 @@ impl Api {
             .is_some_and(|principal| !principal.grants.allows_everywhere(Permission::ProcessesRead));
         if is_limited {
             let own = context.namespace.as_str();
+            for member in &mut members {
+                (member.announcement.info.config, member.announcement.info.queue) = (None, None);
+            }
             let served = members.iter_mut().filter_map(|member| member.announcement.info.services.as_mut());
             served.for_each(|services| services.retain(|service| service.namespace == own));
         }

@@ -2,10 +2,11 @@
 
 use super::{Api, CallContext};
 use crate::audit_notes;
-use crate::error::{ApiResult, NO_SERVICE, Problem, WRONG_SHAPE, token};
+use crate::error::{ApiResult, FORBIDDEN, NO_SERVICE, Problem, WRONG_SHAPE, token};
 use crate::time::Time;
 use goconductor_saga::{Action, Definition, NameKind, Namespace, ServiceName, Side};
 use goconductor_service_kit::config::{HttpUrl, InvalidSecretReference, SecretReference, check_header_name};
+use goconductor_service_kit::permission::Permission;
 use goconductor_store::{ActionLimits, HttpEndpoint, ServiceRecord, ServiceSettings};
 use goconductor_transition::{clock, topic_of};
 use serde::Serialize;
@@ -104,12 +105,36 @@ impl Api {
             updated_at: clock::now(),
         };
         audit_notes::target("service", &name);
+        self.check_secrets_of_service(context, &record.settings)?;
         audit_notes::before(&self.noted_service(context, &name).await?);
         audit_notes::after(&noted(&record.settings));
         self.store().put_service(record.clone()).await?;
         self.engine.services_changed().notify_one();
         let cluster = self.cluster().await?;
         Ok(self.service_view(Some(record), &context.namespace, &name, &cluster).await)
+    }
+
+    /// Checks that a service of the namespace of the configuration's secrets refers to secrets only if its caller may write
+    /// them. Otherwise the caller could send the passwords of brokers to an address of its own.
+    fn check_secrets_of_service(&self, context: &CallContext, settings: &ServiceSettings) -> ApiResult<()> {
+        let namespace = context.namespace.as_str();
+        let refers = settings
+            .http
+            .as_ref()
+            .is_some_and(|http| SecretReference::is_reference(&http.url) || !http.headers.is_empty());
+        let Some(principal) = context.principal.as_ref().filter(|_| refers) else { return Ok(()) };
+        if namespace != self.config.base().secrets.namespace
+            || principal.grants.allows(Permission::SecretsWrite, namespace)
+        {
+            return Ok(());
+        }
+        Err(Problem::new(
+            FORBIDDEN,
+            format!(
+                "services of the namespace {namespace} refer to secrets only with the permission secrets.write, because \
+                 the configuration of the processes has its secrets there: use another namespace"
+            ),
+        ))
     }
 
     /// Returns the settings of a service for the audit log, with masked credentials.

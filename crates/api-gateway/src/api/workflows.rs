@@ -193,7 +193,11 @@ impl Api {
         let last = page.workflows.last().map(|summary| summary.id.to_string());
         let next_page_token = if page.more { last.unwrap_or_default() } else { String::new() };
         Ok(WorkflowPage {
-            workflows: page.workflows.into_iter().map(view::summary).collect(),
+            workflows: page
+                .workflows
+                .into_iter()
+                .map(|summary| self.redaction.summary(view::summary(summary)))
+                .collect(),
             next_page_token,
         })
     }
