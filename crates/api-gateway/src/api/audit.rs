@@ -95,6 +95,7 @@ impl Api {
             let detail = format!("invalid outcome `{outcome}`: it must be one of {}", OUTCOMES.join(", "));
             return Err(Problem::new(PARAMETER, detail));
         }
+        check_filter(&filter)?;
         filter.since = since.map(|text| parse_time("since", &text)).transpose()?;
         filter.until = until.map(|text| parse_time("until", &text)).transpose()?;
         let size = self.page_size(page.size)?;
@@ -143,6 +144,24 @@ impl Api {
         let request = AuditRequest { after, limit: 1, ..AuditRequest::default() };
         Ok(self.store().audit_records(&request).await?.is_empty())
     }
+}
+
+/// Checks that no condition is empty: it would match no record, and probably a variable of the caller was not set.
+fn check_filter(filter: &AuditFilter) -> ApiResult<()> {
+    for (name, value) in [
+        ("actor", &filter.actor),
+        ("credential", &filter.credential),
+        ("source", &filter.source),
+        ("action", &filter.action),
+        ("namespace", &filter.namespace),
+        ("target_kind", &filter.target_kind),
+        ("target_name", &filter.target_name),
+    ] {
+        if value.as_ref().is_some_and(|value| value.trim().is_empty()) {
+            return Err(Problem::new(PARAMETER, format!("invalid {name}: it must not be empty")));
+        }
+    }
+    Ok(())
 }
 
 fn parse_page_token(token: &str) -> ApiResult<u64> {

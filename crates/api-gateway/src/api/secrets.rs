@@ -1,6 +1,6 @@
 //! Secrets. They are write-only: no operation returns a value.
 
-use super::{Api, CallContext, PageRequest, cut_to_page};
+use super::{Api, CallContext, PageRequest, cut_to_page, invalid_page_token};
 use crate::audit_notes;
 use crate::error::{
     ApiResult, INTERNAL, MASTER_KEY, NO_MASTER_KEY, NO_SECRET, PARAMETER, Problem, SECRET_CONFLICT,
@@ -100,6 +100,9 @@ impl Api {
         page: &PageRequest,
     ) -> ApiResult<SecretPage> {
         let size = self.page_size(page.size)?;
+        if page.token().is_some_and(|name| NameKind::Secret.check(name).is_err()) {
+            return Err(invalid_page_token());
+        }
         let mut heads =
             self.store().secrets(context.namespace.as_str(), page.token(), size.saturating_add(1)).await?;
         let is_more = cut_to_page(&mut heads, size);

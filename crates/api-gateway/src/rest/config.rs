@@ -2,6 +2,7 @@
 
 use super::PageQuery;
 use super::extract::{Caller, JsonBody, Path, QueryParams, RawBody, media_type};
+use super::integer::Integer;
 use crate::api::config::{ConfigHistoryPage, ConfigVersionView, ConfigView, NewSettings, WriteConfig};
 use crate::api::{Api, header_text};
 use crate::error::{ApiResult, CONFIG_INVALID, Location, MEDIA_TYPE, PARAMETER, Problem, ProblemBody};
@@ -41,7 +42,8 @@ struct WriteQuery {
 #[serde(deny_unknown_fields)]
 struct RollbackBody {
     /// Version whose settings become the newest ones. 0 for no settings.
-    version: u64,
+    #[schema(value_type = u64)]
+    version: Integer<u64>,
     /// Reason for the change, which the history keeps.
     reason: Option<String>,
 }
@@ -101,7 +103,8 @@ async fn patch(
 ///
 /// `x-apply` states when a change of a setting takes effect: `live`, `restart`, or `file-only` if the API does not change
 /// it.
-#[utoipa::path(get, path = "/config/schema", tag = "config", responses((status = 200, body = Value)))]
+#[utoipa::path(get, path = "/config/schema", tag = "config",
+    responses((status = 200, body = Value, content_type = "application/schema+json")))]
 async fn schema() -> Response {
     let content_type = [(header::CONTENT_TYPE, "application/schema+json")];
     (content_type, goconductor_service_kit::config::schema().to_string()).into_response()
@@ -140,7 +143,7 @@ async fn rollback(
     JsonBody(RollbackBody { version, reason }): JsonBody<RollbackBody>,
 ) -> ApiResult<Response> {
     let write = WriteConfig { if_version: if_match(&headers)?, dry_run: false, reason };
-    api.change_config(&context, NewSettings::Restore(version), write).await.map(tagged)
+    api.change_config(&context, NewSettings::Restore(version.0), write).await.map(tagged)
 }
 
 /// Returns a response with the version as its entity tag.

@@ -114,7 +114,9 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("filter", _) => keywords(json!({"$ref": "#/components/schemas/Filter"})),
         ("wait", _) => keywords(json!({"pattern": patterns::DURATION})),
         ("reason", _) => keywords(json!({"maxLength": MAX_REASON_CHARS})),
-        ("If-Match", _) => keywords(json!({"pattern": patterns::ENTITY_TAG})),
+        ("If-Match", _) => {
+            keywords(json!({"pattern": patterns::ENTITY_TAG, "minLength": 1, "maxLength": 20}))
+        }
         ("by", _) => keywords(json!({"enum": CountField::NAMES})),
         ("Idempotency-Key", _) => {
             let mut keywords = header();
