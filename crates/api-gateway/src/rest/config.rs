@@ -26,6 +26,9 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(rollback))
 }
 
+/// The longest reason in a query: a URL must fit into the headers of a request.
+pub(super) const MAX_QUERY_REASON_CHARS: usize = 1000;
+
 /// The parameters of a change.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -62,7 +65,7 @@ async fn get(State(api): State<Api>) -> ApiResult<Response> {
 /// still have that version. Without it, the last change wins.
 #[utoipa::path(put, path = "/config", tag = "config",
     params(WriteQuery, ("If-Match" = Option<String>, Header, description = "Version in quotes, as in the header ETag")),
-    request_body(content((serde_json::Value = "application/json"), (String = "application/yaml"))),
+    request_body(content((serde_json::Value = "application/json"), (serde_json::Value = "application/yaml"))),
     responses((status = 200, body = ConfigView, description = "The settings were changed, or dry_run was set, or they are unchanged"),
         (status = 412, body = ProblemBody, description = "The settings have another version than that of If-Match"),
         (status = 422, body = ProblemBody, description = "The settings are invalid: every problem with its location. Or a server that they name does not respond")))]
@@ -153,6 +156,13 @@ fn tagged(view: ConfigView) -> Response {
 
 fn write(headers: &HeaderMap, query: WriteQuery) -> ApiResult<WriteConfig> {
     let WriteQuery { dry_run, reason } = query;
+    let length = reason.as_ref().map_or(0, |reason| reason.chars().count());
+    if length > MAX_QUERY_REASON_CHARS {
+        let detail = format!(
+            "the parameter reason has {length} characters, which is over the limit of {MAX_QUERY_REASON_CHARS} characters"
+        );
+        return Err(Problem::new(PARAMETER, detail));
+    }
     Ok(WriteConfig { if_version: if_match(headers)?, dry_run: dry_run == Some(true), reason })
 }
 

@@ -6,6 +6,7 @@ use crate::api::{
     MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, locks, secrets, services,
 };
 use crate::filter;
+use crate::rest::config::MAX_QUERY_REASON_CHARS;
 use goconductor_saga::NameKind;
 use goconductor_service_kit::config::MAX_URL_BYTES;
 use serde_json::{Map, Value, json};
@@ -31,7 +32,11 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ("AccessKeyBody", "name", access_key_name()),
         ("AccessKeyBody", "roles", scope_items("viewer", patterns::ROLE, 1)),
         ("AccessKeyBody", "namespaces", scope_items("*", patterns::ALL_NAMESPACES, 0)),
-        ("AccessKeyBody", "services", scope_items("payments", NameKind::Service.pattern(), 0)),
+        (
+            "AccessKeyBody",
+            "services",
+            scope_of("payments", Value::Object(name(NameKind::Service, "payments")), 0),
+        ),
         ("AccessKeyBody", "expires_in", key_time("90d")),
         ("RotationBody", "overlap", key_time("1h")),
         ("AcquireBody", "owner", owner()),
@@ -113,9 +118,9 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("page_token", "dead letters") => keywords(json!({"pattern": patterns::DEAD_LETTER_TOKEN})),
         ("filter", _) => keywords(json!({"$ref": "#/components/schemas/Filter"})),
         ("wait", _) => keywords(json!({"pattern": patterns::DURATION})),
-        ("reason", _) => keywords(json!({"maxLength": MAX_REASON_CHARS})),
+        ("reason", _) => keywords(json!({"maxLength": MAX_QUERY_REASON_CHARS})),
         ("If-Match", _) => {
-            keywords(json!({"pattern": patterns::ENTITY_TAG, "minLength": 1, "maxLength": 20}))
+            keywords(json!({"pattern": patterns::ENTITY_TAG, "minLength": 3, "maxLength": 20}))
         }
         ("by", _) => keywords(json!({"enum": CountField::NAMES})),
         ("Idempotency-Key", _) => {
@@ -193,10 +198,14 @@ fn access_key_name() -> Keywords {
 }
 
 fn scope_items(example: &str, pattern: &str, min: usize) -> Keywords {
+    scope_of(example, json!({"type": "string", "pattern": pattern}), min)
+}
+
+fn scope_of(example: &str, item: Value, min: usize) -> Keywords {
     keywords(json!({
         "minItems": min,
         "maxItems": access_keys::MAX_SCOPE_ITEMS,
-        "items": {"type": "string", "pattern": pattern},
+        "items": item,
         "examples": [[example]],
     }))
 }

@@ -36,8 +36,8 @@ pub(super) const ROLE: &str = "^(?:admin|developer|operator|viewer|worker)$";
 pub(super) const ALL_NAMESPACES: &str = r"^\*$";
 /// The token of a page of versions: a number, or nothing.
 pub(super) const VERSION_TOKEN: &str = "^(?:[0-9]{1,18})?$";
-/// The version of If-Match, as in ETag.
-pub(super) const ENTITY_TAG: &str = r#"^(?:"[0-9]{1,18}"|\*)$"#;
+/// The version of If-Match, as in ETag. The server also accepts `*`.
+pub(super) const ENTITY_TAG: &str = r#"^"[0-9]{1,18}"$"#;
 /// The URL of a service, without credentials: the name of a host or an IPv4 address, a port and a path.
 pub(super) const SERVICE_URL: &str = concat!(
     r"^https?://",
