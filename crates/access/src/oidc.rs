@@ -17,8 +17,8 @@ use tokio::time::Instant;
 /// Maximum number of verified tokens in the cache.
 const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
-/// Time for which a verified token is accepted without another verification. A key that the issuer withdraws is accepted for
-/// at most this much longer.
+/// Time for which a verified token is accepted without another verification. It adds to the time for which the verifier
+/// accepts a key that the issuer has withdrawn.
 const VERIFIED_FOR: Duration = Duration::from_secs(60);
 
 /// The users of one issuer, with the digests of the tokens that were verified recently.

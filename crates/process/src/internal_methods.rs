@@ -1,7 +1,8 @@
 //! The methods that the services offer to one another, and the roles that may call them.
 //!
 //! A caller is known by its certificate. One that has another role is refused before its request is read, so that an
-//! executor cannot act as a gateway. Without TLS, nothing is checked: the ports are then reachable from this machine only.
+//! executor cannot act as a gateway. Without TLS, nothing is checked: the ports are then reachable from this machine only,
+//! unless `allow_insecure_bind` is set.
 
 use axum::Router;
 use axum::extract::{Request, State};

@@ -62,7 +62,7 @@ pub struct AuditEvent {
     pub credential: Option<String>,
     /// The address of the peer.
     pub source: Option<String>,
-    /// The permission or the rpc, such as `workflow.cancel`.
+    /// The operation, such as `workflows.cancel`, or the path of an rpc.
     pub action: String,
     /// The namespace of the target.
     pub namespace: Option<String>,
