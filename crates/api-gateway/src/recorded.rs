@@ -22,10 +22,7 @@ pub(crate) fn frequency(method: &str, route: &str) -> Option<Frequency> {
         return None;
     }
     let path = route.strip_prefix("/api/v1/")?;
-    let is_of_application = path == "workflows"
-        || path.starts_with("locks/")
-        || path.contains("/signals/")
-        || path.ends_with("/campaign");
+    let is_of_application = path == "workflows" || path.starts_with("locks/") || path.contains("/signals/");
     Some(if is_of_application { Frequency::Application } else { Frequency::Operator })
 }
 
