@@ -84,13 +84,12 @@ impl AttemptContext {
     /// Returns the service of the command.
     fn service(&self, command: &Command) -> &str {
         let action = self.plan.step(command.step).and_then(|step| step.action(command.side));
-        action.map_or("", |Action::Run { service, .. }| service)
+        action.and_then(Action::service).unwrap_or_default()
     }
 
     /// Returns the action that the service must perform.
     fn action(&self, command: &Command) -> Option<&str> {
-        let Action::Run { action, .. } = self.plan.step(command.step)?.action(command.side)?;
-        Some(action)
+        self.plan.step(command.step)?.action(command.side)?.operation()
     }
 }
 
@@ -248,7 +247,7 @@ impl Runner {
     ) -> Option<Task> {
         let (plan, state) = (&context.plan, &context.state);
         let step = plan.step(command.step)?;
-        let Action::Run { action, .. } = step.action(command.side)?;
+        let action = step.action(command.side)?.operation()?;
         let timeout = plan.attempt_timeout(state, command.step, command.side, received.at)?;
         let deadline = received.at.after(timeout);
         // Without an answer, the process shuts down, and the command is delivered again.
@@ -271,7 +270,7 @@ impl Runner {
             rules: state.rules,
             step: step.name.clone(),
             side: command.side,
-            action: action.clone(),
+            action: action.to_owned(),
             attempt: command.attempt,
             idempotency_key: plan.idempotency_key(command.id, command.step, command.side),
             input,

@@ -194,6 +194,24 @@ impl Timeouts {
     }
 }
 
+impl Action {
+    /// Returns the service whose queue receives the command, or `None` if no command is sent.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        match self {
+            Self::Run { service, .. } => Some(service),
+        }
+    }
+
+    /// Returns the operation that the service performs, or `None` if no command is sent.
+    #[must_use]
+    pub fn operation(&self) -> Option<&str> {
+        match self {
+            Self::Run { action, .. } => Some(action),
+        }
+    }
+}
+
 impl Step {
     /// Returns the action of one side, or `None` if the step has no such side.
     #[must_use]

@@ -1,6 +1,7 @@
 //! The commands and timers that a state still owes. The dispatch ledger always equals them.
 
 use crate::{Action, OwedKey, Plan, Side, State, StepIndex, StepStatus, TimerKind, Timestamp};
+use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -74,7 +75,7 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         } else {
             Due::At(due_at)
         };
-        let service = definition.action(side).map(|Action::Run { service, .. }| service.clone());
+        let service = definition.action(side).and_then(Action::service).map(ToOwned::to_owned);
         all.push(Owed { key: OwedKey::Command(index, side), attempt: progress.attempt(), service, due });
         // A step's limits need timers only between attempts, because the deadline of an attempt is never later
         // than they are.

@@ -9,7 +9,7 @@
 //! A service without a consumer has no limit: its commands wait in the ledger, not in the queue.
 
 use goconductor_queue::Backlog;
-use goconductor_saga::{Action, Plan, Side};
+use goconductor_saga::Plan;
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
@@ -324,9 +324,9 @@ fn rate(sampled: &SampledBacklog, at: Instant, consumed: u64) -> Option<f64> {
 fn required_backlogs(namespace: &str, plan: &Plan) -> Vec<BacklogKey> {
     let mut all = BTreeSet::new();
     for step in &plan.definition().steps {
-        let Some(Action::Run { service, action }) = step.action(Side::Execute) else { continue };
-        for action in [None, Some(action.clone())] {
-            all.insert(BacklogKey { namespace: namespace.to_owned(), service: service.clone(), action });
+        let Some((service, operation)) = step.action.service().zip(step.action.operation()) else { continue };
+        for action in [None, Some(operation.to_owned())] {
+            all.insert(BacklogKey { namespace: namespace.to_owned(), service: service.to_owned(), action });
         }
     }
     all.into_iter().collect()

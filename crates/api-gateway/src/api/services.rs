@@ -4,7 +4,7 @@ use super::{Api, CallContext};
 use crate::audit_notes;
 use crate::error::{ApiResult, FORBIDDEN, NO_SERVICE, Problem, WRONG_SHAPE, token};
 use crate::time::Time;
-use goconductor_saga::{Action, Definition, NameKind, Namespace, ServiceName, Side};
+use goconductor_saga::{Definition, NameKind, Namespace, ServiceName, Side};
 use goconductor_service_kit::config::{HttpUrl, InvalidSecretReference, SecretReference, check_header_name};
 use goconductor_service_kit::permission::Permission;
 use goconductor_store::{ActionLimits, HttpEndpoint, ServiceRecord, ServiceSettings};
@@ -281,10 +281,7 @@ fn uses(definition: &Definition, service: &str) -> bool {
         let compensation = step.compensate.as_ref().map(|compensation| &compensation.action);
         std::iter::once(&step.action).chain(compensation)
     });
-    actions.any(|action| {
-        let Action::Run { service: of, .. } = action;
-        of == service
-    })
+    actions.any(|action| action.service() == Some(service))
 }
 
 fn not_found(name: &str) -> Problem {

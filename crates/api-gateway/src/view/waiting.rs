@@ -70,7 +70,7 @@ pub(crate) async fn waiting_on(
             else {
                 continue;
             };
-            let Action::Run { service, .. } = action;
+            let Some(service) = action.service() else { continue };
             let topic = topic_of(&state.namespace, service, side);
             // A queue that does not respond is no evidence that a worker is missing.
             let is_served = queue.has_consumer(&topic).await.unwrap_or(true);
@@ -93,7 +93,7 @@ pub(crate) fn find_unserved(waiting: &mut [Waiting], plan: &Plan, state: &State,
     let steps = plan.definition().steps.iter().zip(&state.steps);
     for (definition, step) in steps {
         let Some((side, ..)) = open_side(step) else { continue };
-        let Some(Action::Run { service, .. }) = definition.action(side) else { continue };
+        let Some(service) = definition.action(side).and_then(Action::service) else { continue };
         let name = Some(&definition.name);
         let unserved = waiting.iter_mut().find(|waiting| {
             waiting.kind == WaitingKind::Capacity && waiting.step.as_ref() == name && !is_served(service)
@@ -147,7 +147,7 @@ fn waiting_for(command: &OpenCommand<'_>, now: Timestamp) -> Waiting {
             (WaitingKind::Timer, since(progress), Some(due), detail)
         }
         (None, None) if !is_served => {
-            let Action::Run { service, .. } = action;
+            let service = action.service().unwrap_or_default();
             (WaitingKind::NoWorker, progress.due_at.or(since(progress)), None, no_worker(service))
         }
         (None, None) => {
