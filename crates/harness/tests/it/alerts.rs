@@ -56,6 +56,9 @@ steps:
 /// The number of orders that wait for the slow service: more than the threshold of the alert, fewer than the gateway
 /// accepts.
 const BACKLOG: usize = 650;
+/// Delay of each response of the database: above the threshold of the alert on slow writes. A new connection takes
+/// several round trips, and must still be open within the five seconds that a request waits for one.
+const SLOW_DATABASE: Duration = Duration::from_millis(600);
 /// Time for an alert to fire, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
 
@@ -96,9 +99,12 @@ async fn each_alert_fires_because_of_a_fault() {
     world.cluster.services().call("nats.sh", &["lose"]).await.unwrap();
     world.until_firing(&["GoConductorRedeliveriesHigh"]).await;
 
-    world.cluster.delay_database(Duration::from_millis(900)).await.unwrap();
+    // Each start is a write. Without writes there is no latency to report.
+    let starts = world.start_without_end();
+    world.cluster.delay_database(SLOW_DATABASE).await.unwrap();
     world.until_firing(&["GoConductorStoreSlow"]).await;
     world.cluster.delay_database(Duration::ZERO).await.unwrap();
+    starts.abort();
 
     world.cluster.kill("elector-1").await.unwrap();
     world.until_firing(&["GoConductorTargetDown"]).await;
@@ -278,6 +284,17 @@ impl World {
             loop {
                 order(&api).await;
                 tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+    }
+
+    /// Starts a workflow that waits for its service, again and again.
+    fn start_without_end(&self) -> tokio::task::JoinHandle<()> {
+        let api = self.api().clone();
+        tokio::spawn(async move {
+            loop {
+                drop(api.start("orphan", json!({}), None).await);
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         })
     }
