@@ -20,7 +20,7 @@ mod write_health;
 use crate::{
     AccessKeyLayer, Announcement, AuditLayer, ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName,
     EncodedWorkflow, Error, LedgerLayer, LockLayer, MaintenanceLayer, SecretLayer, ShardLeaseLayer, Store,
-    StoreLayer, WorkflowHead, WorkflowLayer, Write, WriteOutcome, metrics,
+    StoreLayer, WorkflowBatchLayer, WorkflowHead, WorkflowLayer, Write, WriteOutcome, metrics,
 };
 use async_trait::async_trait;
 use batcher::Batcher;
@@ -166,6 +166,8 @@ impl DeadLetterLayer for BatchingStore {}
 impl ShardLeaseLayer for BatchingStore {}
 impl AuditLayer for BatchingStore {}
 impl SecretLayer for BatchingStore {}
+
+impl WorkflowBatchLayer for BatchingStore {}
 impl MaintenanceLayer for BatchingStore {}
 
 /// Publishes the changes of batches in the order in which the batches were formed. A batch that builds on another one

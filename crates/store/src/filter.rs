@@ -1,6 +1,6 @@
 //! Filters of workflow lists: their meaning, independent of their text form and of SQL.
 
-use goconductor_saga::Timestamp;
+use goconductor_saga::{Status, Timestamp};
 
 /// A condition on workflows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,25 @@ impl Filter {
             Self::Compare(field, ..) => {
                 matches!(field, Field::Status | Field::Definition | Field::Version | Field::Cause)
             }
+        }
+    }
+
+    /// Returns the filter of the workflows that have not ended.
+    #[must_use]
+    pub fn open() -> Self {
+        let statuses = Status::ALL.into_iter().filter(|status| !status.is_final());
+        let is = |status: Status| {
+            Self::Compare(Field::Status, Comparison::Equal, FilterValue::Text(status.as_str().to_owned()))
+        };
+        Self::Any(statuses.map(is).collect())
+    }
+
+    /// Returns whether the filter excludes all workflows that have ended, by [`Filter::open`].
+    pub(crate) fn is_open_only(&self) -> bool {
+        match self {
+            Self::All(parts) => parts.iter().any(Self::is_open_only),
+            Self::Any(_) => *self == Self::open(),
+            Self::Not(_) | Self::Compare(..) => false,
         }
     }
 
@@ -56,6 +75,8 @@ pub enum Field {
     CreatedAt,
     /// Time when the workflow became final. For a workflow that is not final, every comparison is false.
     EndedAt,
+    /// The code of the workflow's error, or the empty text.
+    ErrorCode,
     /// A label.
     Label(String),
 }
@@ -71,6 +92,7 @@ impl Field {
                 | Self::Definition
                 | Self::Cause
                 | Self::IdempotencyKey
+                | Self::ErrorCode
                 | Self::Label(_),
                 FilterValue::Text(_),
             )

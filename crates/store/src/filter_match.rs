@@ -48,6 +48,10 @@ fn compare_field(field: &Field, value: &FilterValue, of: &Summary) -> Option<Ord
         (Field::Definition, _) => text(&of.definition),
         (Field::Cause, _) => text(of.cause.map_or("", |cause| cause.as_str())),
         (Field::IdempotencyKey, _) => text(of.idempotency_key.as_deref().unwrap_or_default()),
+        (Field::ErrorCode, _) => {
+            let code = of.error.as_ref().and_then(|error| error.get("code")).and_then(|code| code.as_str());
+            text(code.unwrap_or_default())
+        }
         (Field::CreatedAt, _) => time(of.created_at),
         (Field::EndedAt, _) => of.ended_at.and_then(time),
         (Field::Label(name), _) => of.labels.get(name).and_then(|value| text(value)),

@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is the port. It has one trait for each group of callers: [`WorkflowStore`], [`LedgerStore`],
 //! [`DefinitionStore`], [`ClusterStore`], [`AccessKeyStore`], [`LockStore`], [`DeadLetterStore`], [`ShardLeaseStore`],
-//! [`AuditStore`], [`SecretStore`] and [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the
+//! [`AuditStore`], [`SecretStore`], [`WorkflowBatchStore`] and [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the
 //! feature of its name, and [`open`] opens a database. `conformance` is the array of test cases that every adapter runs.
 //! The batching store and the client of the state store service implement the same traits, so a caller does not know whether it talks to a database, to a
 //! batch or to another process. A store that wraps another one implements [`StoreLayer`].
@@ -60,6 +60,7 @@ mod secret;
 pub mod sqlite;
 mod statistics;
 mod workflow;
+mod workflow_batch;
 
 pub use access_key::{AccessKey, AccessKeyEnd, AccessKeyLayer, AccessKeyStore, AccessScope};
 pub use audit::{
@@ -103,6 +104,10 @@ pub use workflow::{
     Count, ListPage, ListRequest, NewWorkflow, Summary, TransitionWrite, WorkflowHead, WorkflowLayer,
     WorkflowStore, Write, WriteOutcome, WriteTrace,
 };
+pub use workflow_batch::{
+    BatchChange, BatchCounts, BatchId, BatchItem, BatchItemResult, BatchItemStatus, BatchLease, BatchOperation,
+    BatchSelection, BatchStatus, TakenItem, WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore,
+};
 
 /// Durable state: the port with all its parts.
 ///
@@ -119,6 +124,7 @@ pub trait Store:
     + ShardLeaseStore
     + AuditStore
     + SecretStore
+    + WorkflowBatchStore
     + MaintenanceStore
 {
 }
@@ -134,6 +140,7 @@ impl<T> Store for T where
         + ShardLeaseStore
         + AuditStore
         + SecretStore
+        + WorkflowBatchStore
         + MaintenanceStore
 {
 }

@@ -24,6 +24,7 @@ mod secrets;
 mod sqlstate;
 mod statistics;
 mod workflows;
+mod workflow_batches;
 mod writers;
 
 use crate::batching::Limits;

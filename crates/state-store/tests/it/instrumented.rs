@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     AccessKeyLayer, AuditLayer, ClusterLayer, ClusterStore, DeadLetterLayer, DefinitionLayer, Error,
-    LedgerLayer, LockLayer, MaintenanceLayer, SecretLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowLayer,
+    LedgerLayer, LockLayer, MaintenanceLayer, SecretLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowBatchLayer, WorkflowLayer,
     WorkflowStore, Write, WriteOutcome,
 };
 use parking_lot::Mutex;
@@ -128,4 +128,6 @@ impl DeadLetterLayer for InstrumentedStore {}
 impl ShardLeaseLayer for InstrumentedStore {}
 impl AuditLayer for InstrumentedStore {}
 impl SecretLayer for InstrumentedStore {}
+
+impl WorkflowBatchLayer for InstrumentedStore {}
 impl MaintenanceLayer for InstrumentedStore {}

@@ -5,6 +5,22 @@ use crate::{Comparison, Field, Filter, FilterValue};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
+/// The code of a workflow's error, as JSON writes it. The index `workflows_by_error_code` contains it. A text function is
+/// used, because the JSON functions of the server refuse a text with U+0000, which a message may contain.
+pub(super) const ERROR_CODE: &str =
+    r#"(substring(error FROM '"code":"((?:[^"\\]|\\.)*)"') COLLATE "C")"#;
+
+/// Escapes a text as JSON does.
+pub(super) fn json_escaped(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default().to_owned()
+}
+
+/// Reverses [`json_escaped`].
+pub(super) fn json_unescaped(stored: &str) -> String {
+    serde_json::from_str(&format!("\"{stored}\"")).unwrap_or_else(|_| stored.to_owned())
+}
+
 /// Appends a condition. Every value is a bind parameter.
 pub(super) fn condition(filter: &Filter, query: &mut QueryBuilder<Postgres>) {
     match filter {
@@ -59,11 +75,13 @@ fn compare(field: &Field, comparison: Comparison, value: &FilterValue, query: &m
         Field::IdempotencyKey => query.push("idempotency_key COLLATE \"C\""),
         Field::CreatedAt => query.push("created_at"),
         Field::EndedAt => query.push("ended_at"),
+        Field::ErrorCode => query.push("coalesce(").push(ERROR_CODE).push(", '')"),
         Field::Label(name) => query.push("(labels ->> ").push_bind(escape_nul(name)).push(") COLLATE \"C\""),
     };
     query.push(operator);
     match (field, value) {
         (Field::Id, FilterValue::Text(text)) => query.push_bind(Uuid::try_parse(text).ok()),
+        (Field::ErrorCode, FilterValue::Text(text)) => query.push_bind(json_escaped(text)),
         (_, FilterValue::Text(text)) => query.push_bind(escape_nul(text)),
         (_, FilterValue::Number(number)) => query.push_bind(*number),
         (_, FilterValue::Time(at)) => query.push_bind(at.0),

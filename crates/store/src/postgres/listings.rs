@@ -42,10 +42,14 @@ impl<'a> Narrowed<'a> {
                 | Field::Version
                 | Field::Cause
                 | Field::IdempotencyKey
+                | Field::ErrorCode
                 | Field::CreatedAt
                 | Field::EndedAt
                 | Field::Label(_) => {}
             }
+        }
+        if filter.is_open_only() && narrowed.bucket.is_none() {
+            narrowed.bucket = Some(OPEN);
         }
         let is_one = matches!(filter, Filter::Compare(..));
         let ended = narrowed.bucket.is_some_and(|bucket| bucket != OPEN);

@@ -1,6 +1,6 @@
 //! Queries of workflows and ledger rows.
 
-use super::filter::condition;
+use super::filter::{ERROR_CODE, condition, json_escaped, json_unescaped};
 use super::listings::{self, ListingsPage};
 use super::rows::{PgLedgerRow, decode_labels, escape_nul, number, status_of, unescape_nul, uuids};
 use super::unavailable;
@@ -115,23 +115,56 @@ pub(super) async fn list(connection: &mut PgConnection, request: &ListRequest) -
         "SELECT workflows.id, definition, version, status, cause, seq, created_at, ended_at, labels::text AS labels,
              idempotency_key, error FROM ",
     );
-    if finds_few(request.filter.as_ref()) {
-        query.push("workflows WHERE namespace = ").push_bind(escape_nul(&request.namespace));
-        if let Some(before) = request.before {
-            query.push(" AND id < ").push_bind(before.0);
-        }
-        and(request.filter.as_ref(), &request.namespace, &mut query);
-    } else {
-        let page = ListingsPage { before: request.before, limit };
-        listings::push(&request.namespace, request.filter.as_ref(), Some(page), &mut query);
-    }
-    query.push(" ORDER BY workflows.id DESC LIMIT ").push_bind(limit);
+    push_page(request, limit, &mut query);
     let rows: Vec<PgSummary> = query.build_query_as().fetch_all(connection).await.map_err(unavailable)?;
     let mut workflows = rows.into_iter().map(summary).collect::<Result<Vec<_>, _>>()?;
     let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
     let more = workflows.len() > limit;
     workflows.truncate(limit);
     Ok(ListPage { workflows, more })
+}
+
+/// Returns the ids of a page of a list.
+pub(super) async fn list_ids(connection: &mut PgConnection, request: &ListRequest) -> Result<Vec<Uuid>, Error> {
+    let mut query = QueryBuilder::<Postgres>::new("SELECT workflows.id FROM ");
+    push_page(request, i64::from(request.limit), &mut query);
+    query.build_query_scalar().fetch_all(connection).await.map_err(unavailable)
+}
+
+/// Appends the source, the condition, the order and the limit of a list.
+fn push_page(request: &ListRequest, limit: i64, query: &mut QueryBuilder<Postgres>) {
+    if finds_few(request.filter.as_ref()) {
+        query.push("workflows WHERE namespace = ").push_bind(escape_nul(&request.namespace).into_owned());
+        if let Some(before) = request.before {
+            query.push(" AND id < ").push_bind(before.0);
+        }
+        and(request.filter.as_ref(), &request.namespace, query);
+    } else {
+        let page = ListingsPage { before: request.before, limit };
+        listings::push(&request.namespace, request.filter.as_ref(), Some(page), query);
+    }
+    query.push(" ORDER BY workflows.id DESC LIMIT ").push_bind(limit);
+}
+
+/// Counts workflows by the code of their error. Only those that have an error are counted, which an index finds. They are
+/// not counted in advance.
+async fn counts_by_error_code(
+    connection: &mut PgConnection,
+    namespace: &str,
+    filter: Option<&Filter>,
+) -> Result<Vec<Count>, Error> {
+    let mut query = QueryBuilder::<Postgres>::new("SELECT ");
+    query.push(ERROR_CODE).push(", count(*) FROM workflows WHERE error IS NOT NULL AND ");
+    query.push(ERROR_CODE).push(" IS NOT NULL AND namespace = ").push_bind(escape_nul(namespace));
+    and(filter, namespace, &mut query);
+    query.push(" GROUP BY 1 ORDER BY 1");
+    let rows: Vec<(String, i64)> = query.build_query_as().fetch_all(connection).await.map_err(unavailable)?;
+    let count = |(value, count): (String, i64)| Count {
+        by: Field::ErrorCode,
+        value: json_unescaped(&value),
+        count: number(count),
+    };
+    Ok(rows.into_iter().map(count).collect())
 }
 
 pub(super) async fn counts(
@@ -144,6 +177,7 @@ pub(super) async fn counts(
         Field::Definition => "definition",
         Field::Version => "version",
         Field::Cause => "cause",
+        Field::ErrorCode => return counts_by_error_code(connection, namespace, filter).await,
         Field::Status
         | Field::Id
         | Field::IdempotencyKey
@@ -191,6 +225,7 @@ fn finds_few(filter: Option<&Filter>) -> bool {
     filter.into_iter().flat_map(Filter::certain).any(|(field, text)| match field {
         Field::IdempotencyKey => !text.is_empty(),
         Field::Label(_) => true,
+        Field::ErrorCode => !text.is_empty(),
         Field::Status => ATTENTION_STATUSES.contains(&text),
         Field::Id | Field::Definition | Field::Version | Field::Cause | Field::CreatedAt | Field::EndedAt => {
             false
@@ -227,11 +262,16 @@ fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgr
                     .push_bind(escape_nul(text))
                     .push("::text)");
             }
+            Field::ErrorCode if !text.is_empty() => {
+                query.push(" AND error IS NOT NULL AND ").push(ERROR_CODE).push(" = ");
+                query.push_bind(json_escaped(text));
+            }
             Field::Id
             | Field::Definition
             | Field::Version
             | Field::Cause
             | Field::IdempotencyKey
+            | Field::ErrorCode
             | Field::CreatedAt
             | Field::EndedAt => {}
         }

@@ -3,6 +3,9 @@
 use crate::{Comparison, Field, Filter, FilterValue};
 use rusqlite::types::Value as Bound;
 
+/// The code of a workflow's error. The index `workflows_by_error_code` contains it.
+pub(super) const ERROR_CODE: &str = "(CASE WHEN json_valid(error) THEN json_extract(error, '$.code') END)";
+
 /// Appends a filter to the condition of a query whose first bind parameter is the namespace.
 pub(super) fn and(filter: Option<&Filter>, sql: &mut String, bound: &mut Vec<Bound>) {
     let Some(filter) = filter else { return };
@@ -14,10 +17,12 @@ pub(super) fn and(filter: Option<&Filter>, sql: &mut String, bound: &mut Vec<Bou
             Field::Status => "status",
             Field::Definition => "definition",
             Field::IdempotencyKey if !text.is_empty() => "key",
+            Field::ErrorCode if !text.is_empty() => ERROR_CODE,
             Field::Id
             | Field::Version
             | Field::Cause
             | Field::IdempotencyKey
+            | Field::ErrorCode
             | Field::CreatedAt
             | Field::EndedAt
             | Field::Label(_) => continue,
@@ -28,6 +33,8 @@ pub(super) fn and(filter: Option<&Filter>, sql: &mut String, bound: &mut Vec<Bou
             sql.push_str(&format!(
                 " AND id IN (SELECT workflow_id FROM start_keys WHERE namespace = ?1 AND key = ?{parameter})"
             ));
+        } else if *field == Field::ErrorCode {
+            sql.push_str(&format!(" AND error IS NOT NULL AND {column} = ?{parameter}"));
         } else {
             sql.push_str(&format!(" AND {column} = ?{parameter}"));
         }
@@ -82,6 +89,7 @@ fn compare(
         Field::IdempotencyKey => "idempotency_key".to_owned(),
         Field::CreatedAt => "created_at".to_owned(),
         Field::EndedAt => "ended_at".to_owned(),
+        Field::ErrorCode => format!("coalesce({ERROR_CODE}, '')"),
         Field::Label(name) => {
             bound.push(Bound::Text(name.clone()));
             // `json_each` is used instead of a JSON path, because the name of a label may contain any character.

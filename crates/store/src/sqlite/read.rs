@@ -1,6 +1,6 @@
 //! Queries of workflows and ledger rows.
 
-use super::filter::and;
+use super::filter::{ERROR_CODE, and};
 use super::rows::{LEDGER, id_bytes, id_of, ledger_row, number, status_of};
 use crate::json::parsed;
 use crate::{Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Summary, WorkflowHead};
@@ -91,17 +91,8 @@ fn summary(raw: SqliteSummary) -> Result<Summary, Error> {
 }
 
 pub(super) fn list(connection: &Connection, request: &ListRequest) -> Result<ListPage, Error> {
-    let mut sql = "SELECT id, definition, version, status, cause, seq, created_at, ended_at, labels,
-             idempotency_key, error FROM workflows WHERE namespace = ?1"
-        .to_owned();
-    let mut bound = vec![Bound::Text(request.namespace.clone())];
-    if let Some(before) = request.before {
-        bound.push(Bound::Blob(id_bytes(before).to_vec()));
-        sql.push_str(" AND id < ?2");
-    }
-    and(request.filter.as_ref(), &mut sql, &mut bound);
-    bound.push(Bound::Integer(i64::from(request.limit) + 1));
-    sql.push_str(&format!(" ORDER BY id DESC LIMIT ?{}", bound.len()));
+    let columns = "id, definition, version, status, cause, seq, created_at, ended_at, labels, idempotency_key, error";
+    let (sql, bound) = page(columns, request, i64::from(request.limit) + 1);
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map(params_from_iter(bound), raw_summary)?;
     let mut workflows = rows.map(|row| summary(row?)).collect::<Result<Vec<_>, Error>>()?;
@@ -109,6 +100,28 @@ pub(super) fn list(connection: &Connection, request: &ListRequest) -> Result<Lis
     let more = workflows.len() > limit;
     workflows.truncate(limit);
     Ok(ListPage { workflows, more })
+}
+
+/// Returns the ids of a page of a list.
+pub(super) fn list_ids(connection: &Connection, request: &ListRequest) -> Result<Vec<WorkflowId>, Error> {
+    let (sql, bound) = page("id", request, i64::from(request.limit));
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map(params_from_iter(bound), |row| row.get::<_, Vec<u8>>(0))?;
+    rows.map(|bytes| id_of(&bytes?)).collect()
+}
+
+/// Returns the query of a page of a list, and its bind parameters.
+fn page(columns: &str, request: &ListRequest, limit: i64) -> (String, Vec<Bound>) {
+    let mut sql = format!("SELECT {columns} FROM workflows WHERE namespace = ?1");
+    let mut bound = vec![Bound::Text(request.namespace.clone())];
+    if let Some(before) = request.before {
+        bound.push(Bound::Blob(id_bytes(before).to_vec()));
+        sql.push_str(" AND id < ?2");
+    }
+    and(request.filter.as_ref(), &mut sql, &mut bound);
+    bound.push(Bound::Integer(limit));
+    sql.push_str(&format!(" ORDER BY id DESC LIMIT ?{}", bound.len()));
+    (sql, bound)
 }
 
 pub(super) fn counts(
@@ -121,6 +134,7 @@ pub(super) fn counts(
         Field::Definition => "definition",
         Field::Version => "version",
         Field::Cause => "cause",
+        Field::ErrorCode => ERROR_CODE,
         Field::Status
         | Field::Id
         | Field::IdempotencyKey
@@ -134,7 +148,10 @@ pub(super) fn counts(
              FROM workflows WHERE namespace = ?1"
     );
     // Ended workflows are counted in advance, unless the filter uses other fields than the counts have.
-    let is_counted = filter.is_none_or(Filter::is_counted);
+    let is_counted = *by != Field::ErrorCode && filter.is_none_or(Filter::is_counted);
+    if *by == Field::ErrorCode {
+        sql.push_str(&format!(" AND error IS NOT NULL AND {ERROR_CODE} IS NOT NULL"));
+    }
     if is_counted {
         sql.push_str(" AND status IN ('QUEUED', 'IN_PROGRESS', 'ROLLING_BACK', 'PAUSED', 'ERROR')");
     }

@@ -17,7 +17,7 @@ use goconductor_store::{
     LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest,
     MaintenanceStore, NewDefinition, NewShardLease, PutDefinition, SecretHead, SecretLayer, SecretPosition,
     SecretStore, SecretVersion, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer,
-    StoreStatistics, WorkflowLayer, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
+    StoreStatistics, WorkflowBatchLayer, WorkflowLayer, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
 };
 
 use super::{Fault, inject};
@@ -518,6 +518,8 @@ impl DeadLetterLayer for FaultyStore {
         self.inner.put_dead_letters(&letters).await
     }
 }
+
+impl WorkflowBatchLayer for FaultyStore {}
 
 #[async_trait]
 impl SecretLayer for FaultyStore {
