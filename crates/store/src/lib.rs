@@ -105,8 +105,9 @@ pub use workflow::{
     WorkflowStore, Write, WriteOutcome, WriteTrace,
 };
 pub use workflow_batch::{
-    BatchChange, BatchCounts, BatchId, BatchItem, BatchItemResult, BatchItemStatus, BatchLease, BatchOperation,
-    BatchSelection, BatchStatus, TakenItem, WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore,
+    BatchChange, BatchCounts, BatchId, BatchItem, BatchItemResult, BatchItemStatus, BatchLease,
+    BatchOperation, BatchSelection, BatchStatus, TakenItem, WorkflowBatch, WorkflowBatchLayer,
+    WorkflowBatchStore,
 };
 
 /// Durable state: the port with all its parts.

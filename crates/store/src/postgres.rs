@@ -23,8 +23,8 @@ mod rows;
 mod secrets;
 mod sqlstate;
 mod statistics;
-mod workflows;
 mod workflow_batches;
+mod workflows;
 mod writers;
 
 use crate::batching::Limits;

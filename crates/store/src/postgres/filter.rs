@@ -7,8 +7,7 @@ use uuid::Uuid;
 
 /// The code of a workflow's error, as JSON writes it. The index `workflows_by_error_code` contains it. A text function is
 /// used, because the JSON functions of the server refuse a text with U+0000, which a message may contain.
-pub(super) const ERROR_CODE: &str =
-    r#"(substring(error FROM '"code":"((?:[^"\\]|\\.)*)"') COLLATE "C")"#;
+pub(super) const ERROR_CODE: &str = r#"(substring(error FROM '"code":"((?:[^"\\]|\\.)*)"') COLLATE "C")"#;
 
 /// Escapes a text as JSON does.
 pub(super) fn json_escaped(text: &str) -> String {

@@ -5,7 +5,7 @@
 
 use super::rows::number;
 use super::sqlstate::{SqlState, sqlstate};
-use super::{PostgresStore, commit, locks, statistics, unavailable};
+use super::{PostgresStore, commit, locks, statistics, unavailable, workflow_batches};
 use crate::maintenance::{DEFAULT_RETENTION, above, first_id};
 use crate::{ClusterStore, Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore, StoreStatistics};
 use async_trait::async_trait;
@@ -97,6 +97,7 @@ async fn maintain(store: &PostgresStore, request: &MaintenanceRequest) -> Result
         let mut connection = store.connection().await?;
         merge_counts(&mut connection).await?;
         locks::remove_free(&mut connection, request.now).await?;
+        report.more = workflow_batches::remove(&mut connection, request.now, request.ended_by()).await?;
     }
     Ok(report)
 }

@@ -125,7 +125,10 @@ pub(super) async fn list(connection: &mut PgConnection, request: &ListRequest) -
 }
 
 /// Returns the ids of a page of a list.
-pub(super) async fn list_ids(connection: &mut PgConnection, request: &ListRequest) -> Result<Vec<Uuid>, Error> {
+pub(super) async fn list_ids(
+    connection: &mut PgConnection,
+    request: &ListRequest,
+) -> Result<Vec<Uuid>, Error> {
     let mut query = QueryBuilder::<Postgres>::new("SELECT workflows.id FROM ");
     push_page(request, i64::from(request.limit), &mut query);
     query.build_query_scalar().fetch_all(connection).await.map_err(unavailable)

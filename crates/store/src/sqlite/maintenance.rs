@@ -2,7 +2,7 @@
 //! reuses the freed pages.
 
 use super::rows::{id_bytes, id_of};
-use super::{SqliteStore, clock, locks, statistics};
+use super::{SqliteStore, clock, locks, statistics, workflow_batches};
 use crate::maintenance::above;
 use crate::{Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore, StoreStatistics};
 use async_trait::async_trait;
@@ -19,11 +19,17 @@ impl MaintenanceStore for SqliteStore {
         if self.read(move |connection| locks::has_free(connection, now)).await? {
             self.write_job(move |connection| locks::remove_free(connection, now)).await?;
         }
-        let Some(ended_by) = request.ended_by() else { return Ok(MaintenanceReport::default()) };
+        let ended_by = request.ended_by();
+        let gone = self.read(move |connection| workflow_batches::obsolete(connection, now, ended_by)).await?;
+        let more = gone.is_some();
+        if let Some(id) = gone {
+            self.write_job(move |connection| workflow_batches::remove(connection, &id)).await?;
+        }
+        let Some(ended_by) = ended_by else { return Ok(MaintenanceReport { more, ..Default::default() }) };
         // Found without the writer, because most calls find nothing to remove.
         let found = self.read(move |connection| ended(connection, ended_by)).await?;
         if found.is_empty() {
-            return Ok(MaintenanceReport::default());
+            return Ok(MaintenanceReport { more, ..Default::default() });
         }
         self.write_job(move |connection| remove(connection, &found, ended_by)).await
     }

@@ -91,7 +91,8 @@ fn summary(raw: SqliteSummary) -> Result<Summary, Error> {
 }
 
 pub(super) fn list(connection: &Connection, request: &ListRequest) -> Result<ListPage, Error> {
-    let columns = "id, definition, version, status, cause, seq, created_at, ended_at, labels, idempotency_key, error";
+    let columns =
+        "id, definition, version, status, cause, seq, created_at, ended_at, labels, idempotency_key, error";
     let (sql, bound) = page(columns, request, i64::from(request.limit) + 1);
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map(params_from_iter(bound), raw_summary)?;
