@@ -11,6 +11,7 @@ mod ledger;
 mod locks;
 mod maintenance;
 mod secrets;
+mod workflow_batches;
 mod workflows;
 
 use crate::endpoints::{DeliveryStatus, Endpoints, delivery};

@@ -13,6 +13,7 @@ mod ledger;
 mod locks;
 mod maintenance;
 mod secrets;
+mod workflow_batches;
 mod workflows;
 
 use futures::stream::{BoxStream, StreamExt};
@@ -174,6 +175,17 @@ serve! {
         delete_stored_secret: DeleteStoredSecretRequest => DeleteStoredSecretResponse;
         list_secrets_of_other_keys: ListSecretsOfOtherKeysRequest => ListSecretsOfOtherKeysResponse;
         rewrap_secret: RewrapSecretRequest => RewrapSecretResponse;
+    }
+    workflow_batches {
+        create_batch: CreateBatchRequest => CreateBatchResponse;
+        select_batch_items: SelectBatchItemsRequest => SelectBatchItemsResponse;
+        change_batch: ChangeBatchRequest => ChangeBatchResponse;
+        get_stored_batch: GetStoredBatchRequest => GetStoredBatchResponse;
+        list_stored_batches: ListStoredBatchesRequest => ListStoredBatchesResponse;
+        list_stored_batch_items: ListStoredBatchItemsRequest => ListStoredBatchItemsResponse;
+        lease_batch: LeaseBatchRequest => LeaseBatchResponse;
+        take_batch_items: TakeBatchItemsRequest => TakeBatchItemsResponse;
+        finish_batch_items: FinishBatchItemsRequest => FinishBatchItemsResponse;
     }
     maintenance {
         upkeep: UpkeepRequest => UpkeepResponse;

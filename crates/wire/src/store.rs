@@ -2,6 +2,7 @@
 
 mod access_key;
 mod audit;
+pub mod batch;
 mod claim;
 mod config_entry;
 mod definition;

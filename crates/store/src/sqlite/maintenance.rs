@@ -31,7 +31,8 @@ impl MaintenanceStore for SqliteStore {
         if found.is_empty() {
             return Ok(MaintenanceReport { more, ..Default::default() });
         }
-        self.write_job(move |connection| remove(connection, &found, ended_by)).await
+        let report = self.write_job(move |connection| remove(connection, &found, ended_by)).await?;
+        Ok(MaintenanceReport { more: report.more || more, ..report })
     }
 
     async fn statistics(&self, now: Timestamp) -> Result<Option<StoreStatistics>, Error> {

@@ -18,6 +18,7 @@ pub fn field(field: &Field) -> (wire::FilterField, String) {
         Field::IdempotencyKey => plain(wire::FilterField::IdempotencyKey),
         Field::CreatedAt => plain(wire::FilterField::CreatedAt),
         Field::EndedAt => plain(wire::FilterField::EndedAt),
+        Field::ErrorCode => plain(wire::FilterField::ErrorCode),
         Field::Label(name) => (wire::FilterField::Label, name.clone()),
     }
 }
@@ -36,6 +37,7 @@ pub fn field_of(field: wire::FilterField, label: String) -> Result<Field, Malfor
         wire::FilterField::IdempotencyKey => Field::IdempotencyKey,
         wire::FilterField::CreatedAt => Field::CreatedAt,
         wire::FilterField::EndedAt => Field::EndedAt,
+        wire::FilterField::ErrorCode => Field::ErrorCode,
         wire::FilterField::Label => Field::Label(label),
         wire::FilterField::Unspecified => return Err(Malformed("field of a filter is missing".to_owned())),
     })
