@@ -6,6 +6,7 @@
 
 pub(crate) mod access_keys;
 pub(crate) mod audit;
+pub(crate) mod batches;
 pub(crate) mod config;
 mod config_driver;
 mod context;
@@ -46,7 +47,7 @@ use goconductor_transition::Engine;
 use parking_lot::RwLock;
 use std::ops::Deref;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// The largest page.
@@ -66,6 +67,8 @@ pub(crate) struct Inner {
     /// The check of callers. `None` without access control.
     pub(crate) gate: Option<Gate>,
     pub(crate) audit: Arc<AuditLog>,
+    /// Wakes the task that applies the operations of batches.
+    pub(crate) batches_changed: Notify,
     /// The configuration of this process, which the API changes.
     pub(crate) config: Arc<LiveConfig>,
     /// Permits for checks of a changed configuration.

@@ -109,6 +109,15 @@ const TOO_MANY_CONNECTIONS: Kind =
 pub(crate) const TOO_MANY_HEADERS: Kind =
     kind(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "GC2097", "too many headers");
 
+pub(crate) const NO_BATCH: Kind = kind(StatusCode::NOT_FOUND, "GC2114", "batch not found");
+pub(crate) const BATCH_COUNT: Kind =
+    kind(StatusCode::CONFLICT, "GC2115", "unexpected number of workflows in a batch");
+pub(crate) const BATCH_TOO_LARGE: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2116", "too many workflows in a batch");
+pub(crate) const BATCH_STATUS: Kind =
+    kind(StatusCode::CONFLICT, "GC2117", "operation not allowed in the batch's status");
+pub(crate) const INVALID_BATCH: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2118", "invalid batch");
+
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.

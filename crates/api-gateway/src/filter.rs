@@ -15,8 +15,7 @@ const MAX_DEPTH: usize = 16;
 /// The most comparisons.
 const MAX_COMPARISONS: usize = 64;
 
-const FIELDS: &str =
-    "status, definition, version, cause, idempotency_key, created_at, ended_at, id, labels.<name>";
+const FIELDS: &str = "status, definition, version, cause, error.code, idempotency_key, created_at, ended_at, id, labels.<name>";
 pub(crate) const CAUSES: [RollbackCause; 4] =
     [RollbackCause::StepFailed, RollbackCause::Cancelled, RollbackCause::TimedOut, RollbackCause::Operator];
 
@@ -209,6 +208,14 @@ impl Parser {
             "idempotency_key" => Field::IdempotencyKey,
             "created_at" => Field::CreatedAt,
             "ended_at" => Field::EndedAt,
+            "error" => {
+                return match (self.next(), self.next()) {
+                    (Some(FilterToken::Dot), Some(FilterToken::Word(part))) if part == "code" => {
+                        Ok(Field::ErrorCode)
+                    }
+                    _ => Err(self.invalid_before("expected error.code")),
+                };
+            }
             "labels" => {
                 return match (self.next(), self.next()) {
                     (Some(FilterToken::Dot), Some(FilterToken::Word(label) | FilterToken::Text(label))) => {
@@ -282,7 +289,11 @@ impl Parser {
                     "invalid time {text:?}: use a time such as \"2026-01-31T12:00:00Z\", or \"-24h\" for 24 hours ago"
                 ))),
             },
-            Field::Id | Field::Definition | Field::IdempotencyKey | Field::Label(_) => Ok(FilterValue::Text(text)),
+            Field::Id
+            | Field::Definition
+            | Field::IdempotencyKey
+            | Field::ErrorCode
+            | Field::Label(_) => Ok(FilterValue::Text(text)),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod access_keys;
 mod audit;
+mod batches;
 mod config;
 mod definitions;
 mod elections;
@@ -31,6 +32,7 @@ use futures::FutureExt;
 use goconductor_saga::Json;
 use goconductor_wire::v1::access_service_server::AccessServiceServer;
 use goconductor_wire::v1::audit_service_server::AuditServiceServer;
+use goconductor_wire::v1::batch_service_server::BatchServiceServer;
 use goconductor_wire::v1::config_service_server::ConfigServiceServer;
 use goconductor_wire::v1::definition_service_server::DefinitionServiceServer;
 use goconductor_wire::v1::election_service_server::ElectionServiceServer;
@@ -75,6 +77,7 @@ pub(crate) fn router(api: Api, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> R
         .add_service(LockServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(AccessServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(AuditServiceServer::new(services.clone()).max_decoding_message_size(limit))
+        .add_service(BatchServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(ElectionServiceServer::new(services).max_decoding_message_size(limit))
         .add_service(health);
     let router = more(routes).into_router();

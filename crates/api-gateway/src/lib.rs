@@ -14,6 +14,7 @@ mod admission;
 mod api;
 mod audit;
 mod audit_notes;
+mod batch_runner;
 mod error;
 mod filter;
 mod grpc;
@@ -55,7 +56,7 @@ use redaction::Redaction;
 use schemas::Schemas;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::Instrument;
@@ -130,6 +131,7 @@ pub fn router_with(dependencies: Dependencies, more: impl FnOnce(GrpcRoutes) -> 
     let api = api(dependencies);
     api.follow_config();
     drop(goconductor_supervisor::spawn("backlog-monitor", admission::monitor(api.clone())));
+    drop(goconductor_supervisor::spawn("batch-runner", batch_runner::run(api.clone())));
     let (rest, grpc) = (rest::router(api.clone()), grpc::router(api.clone(), more));
     Router::new().fallback(dispatch).with_state(Protocols { rest, grpc, api })
 }
@@ -166,6 +168,7 @@ fn api(dependencies: Dependencies) -> Api {
         queues,
         gate,
         audit,
+        batches_changed: Notify::new(),
         config,
         config_checks: Semaphore::new(MAX_CONFIG_CHECKS),
         vault,

@@ -4,6 +4,7 @@
 
 mod access_keys;
 mod audit;
+mod batches;
 mod config;
 mod definitions;
 mod elections;
@@ -113,6 +114,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(audit::routes())
         .merge(queues::routes())
         .merge(secrets::routes())
+        .merge(batches::routes())
         .merge(watch::routes());
     OpenApiRouter::with_openapi(OpenApiDocument::openapi()).nest("/api/v1", api).merge(operational::routes())
 }

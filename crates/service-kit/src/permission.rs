@@ -60,6 +60,10 @@ permissions! {
     AccessWrite "access.write" Cluster;
     /// Read the audit log.
     AuditRead "audit.read" Cluster;
+    /// Create, pause, resume and cancel batches. A batch also requires the permission of its operation.
+    BatchesOperate "batches.operate" Namespace;
+    /// Read batches.
+    BatchesRead "batches.read" Namespace;
     /// Read the dynamic configuration.
     ConfigRead "config.read" Cluster;
     /// Change the dynamic configuration.
@@ -179,6 +183,7 @@ impl FromIterator<Permission> for PermissionSet {
 }
 
 const VIEWER: PermissionSet = PermissionSet::of(&[
+    Permission::BatchesRead,
     Permission::DeadLettersRead,
     Permission::DefinitionsRead,
     Permission::DocsRead,
@@ -191,6 +196,7 @@ const VIEWER: PermissionSet = PermissionSet::of(&[
     Permission::WorkflowsRead,
 ]);
 const OPERATOR: PermissionSet = VIEWER.union(PermissionSet::of(&[
+    Permission::BatchesOperate,
     Permission::ConfigRead,
     Permission::DeadLettersOperate,
     Permission::ElectionsOperate,

@@ -158,7 +158,7 @@ pub(super) fn optional_reason(reason: Option<String>) -> ApiResult<Option<String
     Ok(reason.filter(|reason| !reason.trim().is_empty()))
 }
 
-fn required_reason(reason: Option<String>) -> ApiResult<String> {
+pub(super) fn required_reason(reason: Option<String>) -> ApiResult<String> {
     optional_reason(reason)?.ok_or_else(|| {
         let detail = "a reason is required: the history records it";
         Problem::new(REASON, detail).at("/reason", detail)

@@ -67,6 +67,8 @@ pub(crate) enum CountField {
     Status,
     /// The name of the definition.
     Definition,
+    /// The code of the error. Workflows without an error are not counted.
+    ErrorCode,
 }
 
 /// Numbers of workflows.
@@ -91,15 +93,17 @@ pub(crate) struct AwaitedWorkflow {
 
 impl CountField {
     /// The names of the fields.
-    pub(crate) const NAMES: [&str; 2] = ["status", "definition"];
+    pub(crate) const NAMES: [&str; 3] = ["status", "definition", "error_code"];
 
     /// Parses the name of the field. An absent name means the status.
     pub(crate) fn parse(name: Option<&str>) -> ApiResult<Self> {
         match name {
             None | Some("status") => Ok(Self::Status),
             Some("definition") => Ok(Self::Definition),
+            Some("error_code") => Ok(Self::ErrorCode),
             Some(other) => {
-                let detail = format!("workflows cannot be counted by {other:?}: use status or definition");
+                let detail =
+                    format!("workflows cannot be counted by {other:?}: use status, definition or error_code");
                 Err(Problem::new(PARAMETER, detail))
             }
         }
@@ -212,6 +216,7 @@ impl Api {
         let field = match by {
             CountField::Status => Field::Status,
             CountField::Definition => Field::Definition,
+            CountField::ErrorCode => Field::ErrorCode,
         };
         let filter = filter::parse(filter, clock::now())?;
         let counts = self.store().counts(context.namespace.as_str(), field, filter.as_ref()).await?;

@@ -384,7 +384,7 @@ fn json_text(value: &Json) -> String {
     if value.is_null() { String::new() } else { value.to_string() }
 }
 
-fn timestamp(time: Time) -> Timestamp {
+pub(super) fn timestamp(time: Time) -> Timestamp {
     let micros = time.0.0;
     let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default();
     Timestamp { seconds: micros.div_euclid(1_000_000), nanos }

@@ -58,6 +58,13 @@ operations! {
     ACQUIRE_LOCK: "POST" "/locks/{key}/acquire";
     RENEW_LOCK: "POST" "/locks/{key}/renew";
     RELEASE_LOCK: "POST" "/locks/{key}/release";
+    LIST_BATCHES: "GET" "/batches";
+    CREATE_BATCH: "POST" "/batches";
+    GET_BATCH: "GET" "/batches/{id}";
+    LIST_BATCH_ITEMS: "GET" "/batches/{id}/items";
+    PAUSE_BATCH: "POST" "/batches/{id}/pause";
+    RESUME_BATCH: "POST" "/batches/{id}/resume";
+    CANCEL_BATCH: "POST" "/batches/{id}/cancel";
     LIST_AUDIT: "GET" "/audit";
     GET_AUDIT_HEAD: "GET" "/audit/head";
     LIST_ELECTIONS: "GET" "/elections";

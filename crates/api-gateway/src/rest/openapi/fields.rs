@@ -3,12 +3,13 @@
 use super::patterns;
 use crate::api::workflows::{CountField, MAX_KEY_CHARS};
 use crate::api::{
-    MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, locks, secrets, services,
+    MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, batches, locks, secrets, services,
 };
 use crate::filter;
 use crate::rest::config::MAX_QUERY_REASON_CHARS;
 use goconductor_saga::NameKind;
 use goconductor_service_kit::config::MAX_URL_BYTES;
+use goconductor_store::{BatchItemStatus, BatchOperation};
 use serde_json::{Map, Value, json};
 
 /// The keywords of a schema.
@@ -70,6 +71,26 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ("RollbackBody", "reason", reason()),
         ("Completion", "reason", required_reason()),
         ("Completion", "output", keywords(json!({"$ref": "#/components/schemas/Json"}))),
+        (
+            "BatchBody",
+            "operation",
+            keywords(json!({"enum": names(BatchOperation::ALL, BatchOperation::as_str)})),
+        ),
+        ("BatchBody", "filter", keywords(filter())),
+        ("BatchBody", "step", step()),
+        ("BatchBody", "reason", required_reason()),
+        (
+            "BatchBody",
+            "expected_count",
+            keywords(json!({"maximum": batches::MAX_WORKFLOWS, "examples": [12]})),
+        ),
+        (
+            "BatchBody",
+            "rate",
+            keywords(json!({"minimum": 1, "maximum": batches::MAX_RATE, "examples": [50]})),
+        ),
+        ("BatchBody", "dry_run", keywords(json!({"enum": [true, false, null]}))),
+        ("BatchReasonBody", "reason", reason()),
         ("SwitchBody", "to", keywords(json!({"enum": ["kafka", "kinesis", "nats", "rabbitmq"]}))),
     ]
 }
@@ -85,6 +106,7 @@ pub(super) fn of_components() -> Vec<(&'static str, Keywords)> {
         ("ServiceBody", keywords(one_of_them)),
         ("RequiredReasonBody", keywords(json!({"required": ["reason"]}))),
         ("Completion", keywords(json!({"required": ["reason"]}))),
+        ("BatchBody", keywords(json!({"required": ["operation", "reason"]}))),
     ]
 }
 
@@ -110,7 +132,10 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ) => keywords(json!({"pattern": patterns::SOME_TEXT})),
         ("outcome", "audit") => keywords(json!({"enum": audit::OUTCOMES})),
         ("since" | "until", "audit") => keywords(json!({"format": "date-time", "pattern": patterns::TIME})),
-        ("page_token", "workflows") => keywords(json!({"pattern": patterns::WORKFLOW_TOKEN})),
+        ("status", "batches") => {
+            keywords(json!({"enum": names(BatchItemStatus::ALL, BatchItemStatus::as_str)}))
+        }
+        ("page_token", "workflows" | "batches") => keywords(json!({"pattern": patterns::WORKFLOW_TOKEN})),
         ("page_token", "config") => keywords(json!({"pattern": patterns::VERSION_TOKEN})),
         ("page_token", "secrets") => {
             keywords(json!({"pattern": "^(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127})?$"}))
@@ -130,6 +155,11 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         }
         _ => return None,
     })
+}
+
+/// Returns the names of the values of an enum.
+fn names<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> Vec<&'static str> {
+    all.iter().map(|each| name(*each)).collect()
 }
 
 /// Returns the component of a filter.

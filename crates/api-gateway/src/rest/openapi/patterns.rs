@@ -124,7 +124,9 @@ pub(super) fn filter() -> String {
         format!("cause *!?= *(?:{causes})"),
         format!("version *{any} *[0-9]{{1,9}}"),
         format!(r#"(?:created_at|ended_at) *{any} *(?:"{time}"|"{ago}"|{ago})"#),
-        format!(r#"(?:id|definition|idempotency_key|labels\.[A-Za-z0-9_]+) *{any} *(?:"[^"\\]*"|{word})"#),
+        format!(
+            r#"(?:id|definition|idempotency_key|error\.code|labels\.[A-Za-z0-9_]+) *{any} *(?:"[^"\\]*"|{word})"#
+        ),
     ];
     let term = format!("(?:NOT +|-)?(?:{})", comparison.join("|"));
     let flat = format!("{term}(?: +(?:AND|OR) +{term}){{0,3}}");
@@ -207,6 +209,8 @@ mod tests {
             (r#"(status = ERROR OR version >= 2) AND created_at > "-24h""#, true),
             (r#"ended_at <= "2026-01-28T12:00:00.5Z" AND created_at > -5m"#, true),
             (r#"idempotency_key = "order-o-1""#, true),
+            ("error.code = CARD_DECLINED", true),
+            ("error.message = nothing", false),
             ("status = BROKEN", false),
             ("status < ERROR", false),
             ("status", false),
