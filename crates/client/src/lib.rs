@@ -13,6 +13,7 @@
 
 mod access;
 mod audit;
+mod batches;
 mod config;
 mod definitions;
 mod error;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 pub use access::NewAccessKey;
 pub use audit::{AuditHead, AuditListing, AuditPage, AuditRecord};
+pub use batches::NewBatch;
 pub use config::ConfigWrite;
 pub use error::{Error, Problem, ProblemDetail};
 pub use follow::Follow;
@@ -38,11 +40,12 @@ pub use response::config::{
     Config, ConfigChange, ConfigHistory, ConfigProcess, ConfigVersion, PendingSetting,
 };
 pub use response::{
-    AccessKey, AccessKeyPage, AppliedDefinition, Count, Counts, CreatedAccessKey, DeadLetter, DeadLetterPage,
-    DefinitionList, DefinitionRecord, DeletedService, ElectionList, Event, EventPage, Failure, Health,
-    Leader, Lock, LockPage, Process, ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove,
-    QueueUser, ReadinessCheck, Released, RotatedPayloadKey, Rotation, Secret, SecretPage, ServerReadiness,
-    ServiceList, ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
+    AccessKey, AccessKeyPage, AppliedDefinition, Batch, BatchItem, BatchItemPage, BatchPage, BatchPreview,
+    Count, Counts, CreatedAccessKey, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord,
+    DeletedService, ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process,
+    ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, ReadinessCheck, Released,
+    RotatedPayloadKey, Rotation, Secret, SecretPage, ServerReadiness, ServiceList, ServiceRecord, Status,
+    Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 

@@ -1,6 +1,7 @@
 //! The responses of the API. Every field that may be absent has a default, and unknown fields are ignored.
 
 mod access;
+mod batch;
 pub(crate) mod config;
 mod election;
 mod queue;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub use access::{AccessKey, AccessKeyPage, CreatedAccessKey};
+pub use batch::{Batch, BatchItem, BatchItemPage, BatchPage, BatchPreview};
 pub use election::{ElectionList, Leader, SteppedDown};
 pub use queue::{QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser};
 pub use secret::{RotatedPayloadKey, Rotation, Secret, SecretPage};

@@ -29,7 +29,8 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         keywords(json!({"pattern": pattern, "examples": ["30s"]}))
     };
     let owner = || name(NameKind::LockOwner, "worker-7");
-    vec![
+    let mut fields = of_batches(reason(), required_reason());
+    fields.extend([
         ("AccessKeyBody", "name", access_key_name()),
         ("AccessKeyBody", "roles", scope_items("viewer", patterns::ROLE, 1)),
         ("AccessKeyBody", "namespaces", scope_items("*", patterns::ALL_NAMESPACES, 0)),
@@ -71,6 +72,14 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ("RollbackBody", "reason", reason()),
         ("Completion", "reason", required_reason()),
         ("Completion", "output", keywords(json!({"$ref": "#/components/schemas/Json"}))),
+        ("SwitchBody", "to", keywords(json!({"enum": ["kafka", "kinesis", "nats", "rabbitmq"]}))),
+    ]);
+    fields
+}
+
+/// Returns the keywords of the fields of batches.
+fn of_batches(reason: Keywords, required_reason: Keywords) -> Vec<(&'static str, &'static str, Keywords)> {
+    vec![
         (
             "BatchBody",
             "operation",
@@ -78,7 +87,7 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ),
         ("BatchBody", "filter", keywords(filter())),
         ("BatchBody", "step", step()),
-        ("BatchBody", "reason", required_reason()),
+        ("BatchBody", "reason", required_reason),
         (
             "BatchBody",
             "expected_count",
@@ -90,8 +99,7 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
             keywords(json!({"minimum": 1, "maximum": batches::MAX_RATE, "examples": [50]})),
         ),
         ("BatchBody", "dry_run", keywords(json!({"enum": [true, false, null]}))),
-        ("BatchReasonBody", "reason", reason()),
-        ("SwitchBody", "to", keywords(json!({"enum": ["kafka", "kinesis", "nats", "rabbitmq"]}))),
+        ("BatchReasonBody", "reason", reason),
     ]
 }
 
