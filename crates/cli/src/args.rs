@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod batch;
 #[cfg(feature = "bench")]
 mod bench;
 #[cfg(feature = "certs")]
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 pub(crate) use access::{AccessCommand, AccessKeyCommand, CreateKeyArgs};
 pub(crate) use audit::{AuditCommand, AuditFilterArgs, VerifyArgs};
+pub(crate) use batch::{BatchCommand, BulkVerb, CreateBatchArgs, ItemStatus};
 #[cfg(feature = "bench")]
 pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
 #[cfg(feature = "certs")]
@@ -40,7 +42,7 @@ use lock::path_segment;
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
 pub(crate) use secret::SecretCommand;
-pub(crate) use workflow::{BulkArgs, GroupingField, ListArgs, StartArgs, WorkflowCommand};
+pub(crate) use workflow::{BulkArgs, BulkStepArgs, GroupingField, ListArgs, StartArgs, WorkflowCommand};
 
 /// Run sagas: either every step completes, or the completed steps are compensated
 #[derive(Debug, Parser)]
@@ -147,6 +149,9 @@ pub(crate) enum CliCommand {
     /// Start, inspect and operate workflows, the runs of a definition
     #[command(subcommand, visible_alias = "wf")]
     Workflow(WorkflowCommand),
+    /// Apply an operation to all workflows that match a filter, and follow its progress
+    #[command(subcommand)]
+    Batch(BatchCommand),
     /// Manage services, the participants that run steps
     #[command(subcommand, visible_alias = "svc")]
     Service(ServiceCommand),

@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod batch;
 #[cfg(feature = "bench")]
 mod bench;
 mod completion;
@@ -36,6 +37,7 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
         // A client waits for one response at a time.
         CliCommand::Definition(_)
         | CliCommand::Workflow(_)
+        | CliCommand::Batch(_)
         | CliCommand::Service(_)
         | CliCommand::Process(_)
         | CliCommand::Dlq(_)
@@ -80,6 +82,7 @@ async fn run(cli: Cli, out: &Output) -> Result {
             definition::run(command, || ServerSession::new(global, out), out).await
         }
         CliCommand::Workflow(command) => workflow::run(command, &ServerSession::new(global, out)?).await,
+        CliCommand::Batch(command) => batch::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Service(command) => service::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Process(command) => process::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Dlq(command) => process::dead_letters(command, &ServerSession::new(global, out)?).await,

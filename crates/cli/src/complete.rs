@@ -51,6 +51,18 @@ fn workflow((nth, workflow): (usize, &Workflow)) -> CompletionCandidate {
     CompletionCandidate::new(&workflow.id).help(Some(help.into())).display_order(Some(nth))
 }
 
+/// Returns the ids of the newest batches.
+pub(crate) fn batches() -> Vec<CompletionCandidate> {
+    ask(async |client| {
+        let batches = client.batches(Some(MAX_CANDIDATES), None).await?.value.batches;
+        let candidate = |(nth, batch): (usize, &goconductor_client::Batch)| {
+            let help = format!("{} {}", batch.operation, batch.status);
+            CompletionCandidate::new(&batch.id).help(Some(help.into())).display_order(Some(nth))
+        };
+        Ok(batches.iter().enumerate().map(candidate).collect())
+    })
+}
+
 /// Returns the steps of the workflow whose id is on the command line.
 pub(crate) fn steps() -> Vec<CompletionCandidate> {
     let Some(id) = words().iter().rev().find_map(|word| Uuid::try_parse(word).ok()) else {

@@ -65,13 +65,19 @@ pub(crate) enum WorkflowCommand {
     /// Retry a step now; during a rollback, its compensation
     Retry {
         #[command(flatten)]
-        step: StepArgs,
+        which: BulkStepArgs,
         /// Reason, recorded in the history
         #[arg(long)]
         reason: Option<String>,
     },
     /// Skip a step; during a rollback, its compensation
-    Skip(StepReasonArgs),
+    Skip {
+        #[command(flatten)]
+        which: BulkStepArgs,
+        /// Reason, recorded in the history
+        #[arg(long)]
+        reason: String,
+    },
     /// Complete a step by hand; during a rollback, its compensation
     Complete {
         #[command(flatten)]
@@ -133,6 +139,9 @@ pub(crate) enum GroupingField {
     Status,
     /// Count by definition
     Definition,
+    /// Count by the code of the error
+    #[value(alias = "error_code")]
+    ErrorCode,
 }
 
 /// One workflow, or all that match a filter.
@@ -167,6 +176,26 @@ pub(crate) struct TerminateArgs {
     /// Reason, recorded in the history
     #[arg(long)]
     pub(crate) reason: String,
+}
+
+/// A step of a workflow, or of all workflows that match a filter.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BulkStepArgs {
+    /// Id of the workflow
+    #[arg(required_unless_present = "filter", add = ArgValueCandidates::new(complete::active_workflows))]
+    pub(crate) id: Option<String>,
+    /// Name of the step
+    #[arg(required_unless_present = "filter", add = ArgValueCandidates::new(complete::steps))]
+    pub(crate) step: Option<String>,
+    /// Select all workflows that match a filter now, after a confirmation
+    #[arg(long, conflicts_with_all = ["id", "step"])]
+    pub(crate) filter: Option<String>,
+    /// Name of the step in all these workflows (default for retry: each step that needs an operator)
+    #[arg(long = "step", value_name = "STEP", requires = "filter")]
+    pub(crate) of_step: Option<String>,
+    /// Skip the confirmation
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 /// A step of a workflow.

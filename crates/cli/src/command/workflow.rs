@@ -26,7 +26,7 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         | WorkflowCommand::Pause(_)
         | WorkflowCommand::Resume(_)
         | WorkflowCommand::Retry { .. }
-        | WorkflowCommand::Skip(_)
+        | WorkflowCommand::Skip { .. }
         | WorkflowCommand::Complete { .. }) => operate::run(command, session).await,
     }
 }

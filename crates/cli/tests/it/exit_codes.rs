@@ -117,8 +117,30 @@ fn bulk_operation_needs_a_confirmation() {
     // The server rejects the operation for the workflow in error. The other workflow is still cancelled.
     let output = run_args(&server, &[&filter[..], &["--yes"]].concat());
     assert_eq!(output.code, 4, "{}", output.stderr);
-    assert!(output.stdout.contains(&id(3)), "{}", output.stdout);
+    assert!(output.stdout.contains("COMPLETED"), "{}", output.stdout);
+    assert!(output.stderr.contains("1 of 2 workflows cancelled"), "{}", output.stderr);
     assert!(output.stderr.contains("1 of 2 workflows rejected the operation"), "{}", output.stderr);
+    assert!(output.stderr.contains(&format!("{}: GC2015: in error", id(2))), "{}", output.stderr);
+}
+
+#[test]
+fn batch_commands_show_batches_and_their_workflows() {
+    let server = serve();
+    let create = ["batch", "create", "retry", "--filter", "status = ERROR", "--reason", "fixed", "--yes"];
+    let output = run_args(&server, &[&create[..], &["--no-wait", "-o", "name"]].concat());
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let batch = output.stdout.trim().to_owned();
+    let other = run_args(&server, &[&create[..], &["--expect", "3"]].concat());
+    assert_eq!(other.code, 4, "{}", other.stderr);
+    assert_eq!(run(&server, "batch list -o name").stdout.trim(), batch);
+    assert!(run(&server, &format!("batch get {batch}")).stdout.contains("COMPLETED"));
+    assert_eq!(run(&server, "batch get nothing").code, 3);
+    let items = run(&server, &format!("batch items {batch} --status refused -o name"));
+    assert_eq!(items.stdout.trim(), id(2));
+    assert_eq!(run(&server, &format!("batch items {batch} --all -o name")).stdout.lines().count(), 2);
+    assert_eq!(run(&server, &format!("batch watch {batch}")).code, 4);
+    let retry = ["workflow", "retry", "--filter", "status = ERROR", "--step", "pay", "--yes"];
+    assert_eq!(run_args(&server, &retry).code, 4);
 }
 
 #[test]

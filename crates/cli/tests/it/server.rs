@@ -110,6 +110,51 @@ async fn cancel(Path(id): Path<String>) -> Response {
     }
 }
 
+/// The batch of the stub: one workflow was changed, and one refused the operation.
+const BATCH: &str = "01999999-0000-7000-8000-0000000000ba";
+
+fn batch(status: &str) -> Value {
+    let is_ended = status == "COMPLETED";
+    json!({
+        "id": BATCH, "operation": "cancel", "status": status, "total": 2, "pending": if is_ended { 0 } else { 2 },
+        "done": u8::from(is_ended), "refused": u8::from(is_ended), "failed": 0, "filter": "definition = \"d\"",
+        "reason": "r", "rate": 200, "created_at": "2026-01-01T00:00:00Z",
+    })
+}
+
+async fn create_batch(Json(body): Json<Value>) -> Response {
+    match body["expected_count"].as_u64() {
+        None => {
+            Json(json!({"dry_run": true, "count": 2, "sample": [workflow(2), workflow(3)]})).into_response()
+        }
+        Some(2) => (StatusCode::CREATED, Json(batch("RUNNING"))).into_response(),
+        Some(_) => problem(StatusCode::CONFLICT, "2 workflows match the filter"),
+    }
+}
+
+async fn get_batch(Path(id): Path<String>) -> Response {
+    if id == BATCH {
+        Json(batch("COMPLETED")).into_response()
+    } else {
+        problem(StatusCode::NOT_FOUND, "batch not found")
+    }
+}
+
+async fn batch_items(Query(query): Query<BTreeMap<String, String>>) -> Response {
+    let refused = json!({"workflow_id": id(2), "status": "REFUSED", "code": "GC2015", "detail": "in error"});
+    let done = json!({"workflow_id": id(3), "status": "DONE"});
+    let items = match query.get("status").map(String::as_str) {
+        None => vec![refused, done],
+        Some("REFUSED") => vec![refused],
+        Some(_) => vec![],
+    };
+    Json(json!({"items": items, "next_page_token": ""})).into_response()
+}
+
+async fn list_batches() -> Response {
+    Json(json!({"batches": [batch("COMPLETED")], "next_page_token": ""})).into_response()
+}
+
 /// Starts the stub and returns its URL.
 pub(crate) fn serve() -> String {
     let router = Router::new()
@@ -118,6 +163,9 @@ pub(crate) fn serve() -> String {
         .route("/api/v1/workflows/{id}/events", get(events))
         .route("/api/v1/workflows/{id}/result", get(result))
         .route("/api/v1/workflows/{id}/cancel", post(cancel))
+        .route("/api/v1/batches", post(create_batch).get(list_batches))
+        .route("/api/v1/batches/{id}", get(get_batch))
+        .route("/api/v1/batches/{id}/items", get(batch_items))
         .route("/api/v1/definitions/{name}", get(definition).put(apply))
         .route("/readyz", get(|| async { Json(json!({"status": "ok", "ready": true, "checks": []})) }))
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))

@@ -113,6 +113,7 @@ pub(super) async fn count(by: GroupingField, filter: Option<&str>, session: &Ser
     let (by, head) = match by {
         GroupingField::Status => ("status", "STATUS"),
         GroupingField::Definition => ("definition", "DEFINITION"),
+        GroupingField::ErrorCode => ("error_code", "ERROR CODE"),
     };
     let reply = session.client.workflow_counts(by, filter).await?;
     if out.structured_list(&reply.text, "counts")? {

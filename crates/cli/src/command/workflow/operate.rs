@@ -1,14 +1,13 @@
 //! Operations on one workflow, on all workflows that match a filter, and on a step.
 
 use super::identity::{parse_id, status_text};
-use super::list;
-use crate::args::{BulkArgs, WorkflowCommand};
-use crate::error::{CliError, Exit, Result};
+use crate::args::{BulkArgs, BulkStepArgs, BulkVerb, WorkflowCommand};
+use crate::command::batch::{self, BulkRequest};
+use crate::error::{Exit, Result};
 use crate::json_argument;
 use crate::output::Output;
 use crate::session::ServerSession;
-use goconductor_client::{Error, Listing, Reply, Workflow};
-use std::io::{BufRead, IsTerminal, Write};
+use goconductor_client::{Error, Reply, Workflow};
 
 /// An operation on a workflow.
 #[derive(Debug, Clone, Copy)]
@@ -20,14 +19,15 @@ enum BulkOperation<'a> {
 }
 
 impl BulkOperation<'_> {
-    /// Returns the past participle for messages: "3 workflows will be …".
-    fn participle(self) -> &'static str {
-        match self {
-            Self::Cancel(_) => "cancelled",
-            Self::Terminate(_) => "terminated without compensation",
-            Self::Pause(_) => "paused",
-            Self::Resume(_) => "resumed",
-        }
+    /// Returns the operation of a batch, and the reason.
+    fn of_batch(self) -> (BulkVerb, Option<String>) {
+        let (verb, reason) = match self {
+            Self::Cancel(reason) => (BulkVerb::Cancel, reason),
+            Self::Terminate(reason) => (BulkVerb::Terminate, Some(reason)),
+            Self::Pause(reason) => (BulkVerb::Pause, reason),
+            Self::Resume(reason) => (BulkVerb::Resume, reason),
+        };
+        (verb, reason.map(str::to_owned))
     }
 
     async fn apply(self, session: &ServerSession, id: &str) -> Result<Reply<Workflow>, Error> {
@@ -57,12 +57,14 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         WorkflowCommand::Resume(args) => {
             return run_operation(&args.which, BulkOperation::Resume(args.reason.as_deref()), session).await;
         }
-        WorkflowCommand::Retry { step, reason } => {
-            client.retry_step(&parse_id(&step.id)?, &step.step, reason.as_deref()).await?
-        }
-        WorkflowCommand::Skip(args) => {
-            client.skip_step(&parse_id(&args.step.id)?, &args.step.step, &args.reason).await?
-        }
+        WorkflowCommand::Retry { which, reason } => match (&which.id, &which.step) {
+            (Some(id), Some(step)) => client.retry_step(&parse_id(id)?, step, reason.as_deref()).await?,
+            _ => return apply_to_steps(which, BulkVerb::Retry, reason, session).await,
+        },
+        WorkflowCommand::Skip { which, reason } => match (&which.id, &which.step) {
+            (Some(id), Some(step)) => client.skip_step(&parse_id(id)?, step, &reason).await?,
+            _ => return apply_to_steps(which, BulkVerb::Skip, Some(reason), session).await,
+        },
         WorkflowCommand::Complete { step: args, result } => {
             let result = result.as_deref().map(|text| json_argument::parse("--result", text)).transpose()?;
             let id = parse_id(&args.step.id)?;
@@ -97,84 +99,41 @@ async fn run_operation(which: &BulkArgs, operation: BulkOperation<'_>, session: 
             show(&reply, &session.out)?;
             Ok(Exit::Success)
         }
-        (None, Some(filter)) => apply_to_all(filter, which.yes, operation, session).await,
+        (None, Some(filter)) => {
+            let (verb, reason) = operation.of_batch();
+            let request = BulkRequest {
+                verb,
+                filter: filter.clone(),
+                step: None,
+                reason,
+                expected: None,
+                rate: None,
+                is_confirmed: which.yes,
+                waits: true,
+            };
+            batch::apply(request, session).await
+        }
         (None, None) => Ok(Exit::Success),
     }
 }
 
-/// Applies an operation to the workflows that match the filter now. It lists them first, so workflows that match later
-/// are unaffected.
-async fn apply_to_all(
-    filter: &str,
-    yes: bool,
-    operation: BulkOperation<'_>,
+/// Applies an operation to a step of all workflows that match a filter.
+async fn apply_to_steps(
+    which: BulkStepArgs,
+    verb: BulkVerb,
+    reason: Option<String>,
     session: &ServerSession,
 ) -> Result {
-    let out = &session.out;
-    let listing = Listing { filter: Some(filter.to_owned()), page_size: Some(1000), page_token: None };
-    let (workflows, _) = list::all(&session.client, listing).await?;
-    let ids: Vec<String> =
-        workflows.into_iter().filter(|each| !each.status.is_final()).map(|each| each.id).collect();
-    let count = ids.len();
-    if count == 0 {
-        out.message("no active workflow matches the filter");
-        return Ok(Exit::Success);
-    }
-    if !yes && !confirmed(count, operation.participle(), filter)? {
-        out.message("no workflow was changed");
-        return Ok(Exit::Success);
-    }
-    let progress = progress(out, count);
-    let mut rejected = Vec::new();
-    for id in &ids {
-        match operation.apply(session, id).await {
-            Ok(reply) => progress.suspend(|| show(&reply, out))?,
-            // The workflow ended, or another operator was first. Continue with the others.
-            Err(error @ (Error::Conflict(_) | Error::NotFound(_))) => rejected.push(format!("{id}: {error}")),
-            Err(error) => return Err(error.into()),
-        }
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    let done = count - rejected.len();
-    out.message(&format!("{done} of {count} workflows {}", operation.participle()));
-    if rejected.is_empty() {
-        return Ok(Exit::Success);
-    }
-    Err(CliError::new(
-        Exit::Conflict,
-        format!("{} of {count} workflows rejected the operation", rejected.len()),
-    )
-    .details(rejected))
-}
-
-fn progress(out: &Output, count: usize) -> indicatif::ProgressBar {
-    if !out.shows_progress() {
-        return indicatif::ProgressBar::hidden();
-    }
-    indicatif::ProgressBar::new(u64::try_from(count).unwrap_or(u64::MAX))
-}
-
-/// Asks for confirmation on a terminal.
-///
-/// # Errors
-/// Returns a usage error if standard input is not a terminal.
-fn confirmed(count: usize, done: &str, filter: &str) -> Result<bool> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(CliError::new(
-            Exit::Usage,
-            format!("{count} workflows would be {done}, but standard input is not a terminal to confirm it"),
-        )
-        .hint("list them with `goconductor workflow list --filter …`, then add --yes")
-        .code("GC3007"));
-    }
-    // Without a question, the command still waits for the answer of the terminal.
-    drop(write!(
-        std::io::stderr(),
-        "{count} workflows match {filter:?} and will be {done}. Continue? [y/N] "
-    ));
-    let mut answer = String::new();
-    let read = stdin.lock().read_line(&mut answer);
-    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+    let request = BulkRequest {
+        verb,
+        // Without a filter, the command line requires an id and a step.
+        filter: which.filter.unwrap_or_default(),
+        step: which.of_step,
+        reason,
+        expected: None,
+        rate: None,
+        is_confirmed: which.yes,
+        waits: true,
+    };
+    batch::apply(request, session).await
 }
