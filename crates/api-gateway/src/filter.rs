@@ -289,6 +289,9 @@ impl Parser {
                     "invalid time {text:?}: use a time such as \"2026-01-31T12:00:00Z\", or \"-24h\" for 24 hours ago"
                 ))),
             },
+            Field::ErrorCode if !is_equality => {
+                Err(self.invalid_before("this field supports only = and !="))
+            }
             Field::Id
             | Field::Definition
             | Field::IdempotencyKey

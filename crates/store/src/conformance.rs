@@ -30,6 +30,7 @@ mod secrets;
 mod starts;
 mod statistics;
 mod values;
+mod workflow_batches;
 
 use std::fmt;
 use std::pin::Pin;
@@ -215,6 +216,22 @@ pub const CASES: &[Case] = &[
     Case { name: "ended_workflow_is_kept_until_retention_ends", run: |f| Box::pin(maintenance::kept(f)) },
     Case { name: "expired_workflow_is_removed_completely", run: |f| Box::pin(maintenance::removed(f)) },
     Case { name: "large_removal_runs_in_parts", run: |f| Box::pin(maintenance::in_parts(f)) },
+    Case {
+        name: "workflows_of_a_batch_are_selected_once",
+        run: |f| Box::pin(workflow_batches::selected_once(f)),
+    },
+    Case {
+        name: "result_of_a_batch_is_recorded_once_by_the_holder_of_the_lease",
+        run: |f| Box::pin(workflow_batches::recorded_once(f)),
+    },
+    Case {
+        name: "batch_that_is_not_running_gives_no_items",
+        run: |f| Box::pin(workflow_batches::controlled(f)),
+    },
+    Case {
+        name: "ended_batch_is_removed_after_the_retention",
+        run: |f| Box::pin(workflow_batches::removed(f)),
+    },
     Case { name: "access_key_is_returned_unchanged", run: |f| Box::pin(access_keys::unchanged(f)) },
     Case { name: "access_key_ends_at_its_earliest_end", run: |f| Box::pin(access_keys::ended(f)) },
     Case {

@@ -119,6 +119,11 @@ async fn write_varied_workflows(fixture: &Fixture) -> Result<Vec<Summary>, Strin
     Ok(summaries)
 }
 
+fn error_code(of: &Summary) -> String {
+    let code = of.error.as_ref().and_then(|error| error.get("code")).and_then(|code| code.as_str());
+    code.unwrap_or_default().to_owned()
+}
+
 async fn list_all(fixture: &Fixture, filter: Option<Filter>) -> Result<Vec<Summary>, String> {
     let request = ListRequest { filter, ..all(NAMESPACE) };
     let page = fixture.store.list(&request).await.map_err(unexpected("list"))?;
@@ -137,6 +142,7 @@ fn comparisons(summaries: &[Summary]) -> Vec<Filter> {
         values.push((Field::Version, FilterValue::Number(i64::from(each.version))));
         values.push((Field::Cause, text(each.cause.map_or("", |cause| cause.as_str()))));
         values.push((Field::IdempotencyKey, text(each.idempotency_key.as_deref().unwrap_or_default())));
+        values.push((Field::ErrorCode, text(&error_code(each))));
         values.push((Field::CreatedAt, FilterValue::Time(each.created_at)));
         values.extend(each.ended_at.map(|at| (Field::EndedAt, FilterValue::Time(at))));
     }
@@ -291,6 +297,18 @@ pub(super) async fn counted(factory: Arc<dyn Factory>) -> CaseResult {
                 fixture.store.counts(NAMESPACE, by.clone(), filter).await.map_err(unexpected("counts"))?;
             expect_eq(&format!("the counts by {by:?}"), &found, &expected)?;
         }
+    }
+    for filter in [None, Some(&ended_only)] {
+        let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+        let failed = summaries.iter().filter(|each| each.error.is_some());
+        for each in failed.filter(|each| filter.is_none_or(|filter| filter.matches(each))) {
+            *expected.entry(error_code(each)).or_default() += 1;
+        }
+        let by = Field::ErrorCode;
+        let expected: Vec<Count> =
+            expected.into_iter().map(|(value, count)| Count { by: by.clone(), value, count }).collect();
+        let found = fixture.store.counts(NAMESPACE, by, filter).await.map_err(unexpected("counts"))?;
+        expect_eq("the counts by error code", &found, &expected)?;
     }
     let empty = fixture.store.counts("nowhere", Field::Status, None).await.map_err(unexpected("counts"))?;
     expect_eq("the counts of an empty namespace", &empty, &Vec::new())

@@ -123,10 +123,9 @@ pub(super) fn filter() -> String {
         format!("status *!?= *(?:{statuses})"),
         format!("cause *!?= *(?:{causes})"),
         format!("version *{any} *[0-9]{{1,9}}"),
+        format!(r#"error\.code *!?= *(?:"[^"\\]*"|{word})"#),
         format!(r#"(?:created_at|ended_at) *{any} *(?:"{time}"|"{ago}"|{ago})"#),
-        format!(
-            r#"(?:id|definition|idempotency_key|error\.code|labels\.[A-Za-z0-9_]+) *{any} *(?:"[^"\\]*"|{word})"#
-        ),
+        format!(r#"(?:id|definition|idempotency_key|labels\.[A-Za-z0-9_]+) *{any} *(?:"[^"\\]*"|{word})"#),
     ];
     let term = format!("(?:NOT +|-)?(?:{})", comparison.join("|"));
     let flat = format!("{term}(?: +(?:AND|OR) +{term}){{0,3}}");
