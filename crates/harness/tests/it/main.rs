@@ -12,6 +12,7 @@ mod abuse;
 mod alerts;
 mod api;
 mod audit;
+mod batch;
 mod budgets;
 mod check;
 mod cluster;

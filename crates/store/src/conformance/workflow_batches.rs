@@ -1,6 +1,6 @@
 //! Batches: a set of workflows that is selected once, and results that are recorded once, by one runner at a time.
 
-use super::fixture::{Fixture, NAMESPACE, StartOptions, at, cancel, ensure, expect_eq, order, unexpected};
+use super::fixture::{Fixture, NAMESPACE, StartOptions, at, done, ensure, expect_eq, order, unexpected};
 use super::lists::all;
 use super::{CaseResult, Factory};
 use crate::{
@@ -108,7 +108,9 @@ pub(super) async fn selected_once(factory: Arc<dyn Factory>) -> CaseResult {
         fixture.start_with(&plan, other).await?;
     }
     let mut ended = fixture.start(&plan).await?;
-    fixture.apply(&mut ended, &cancel(), at(2)).await?;
+    for step in 0..3 {
+        fixture.apply(&mut ended, &done(step), at(2)).await?;
+    }
     let created = batch(NAMESPACE);
     let create = async || fixture.store.create_batch(&created).await.map_err(unexpected("create_batch"));
     expect_eq("whether a new batch was stored", &create().await?, &true)?;
@@ -161,12 +163,14 @@ pub(super) async fn recorded_once(factory: Arc<dyn Factory>) -> CaseResult {
     let new: Vec<(WorkflowId, bool)> = ids.iter().take(3).map(|id| (*id, false)).collect();
     expect_eq("the first items", &took, &new)?;
     ensure(taken.iter().all(|item| item.seq > 0), || format!("an item has no seq: {taken:?}"))?;
-    let [one, two, three, four, five] = ids[..] else { return Err("five workflows are expected".to_owned()) };
-    let results = [(one, BatchItemStatus::Done), (two, BatchItemStatus::Refused)];
-    expect_eq("results of a lost lease", &finish(&fixture, first, &results).await?, &false)?;
+    let [one, two, three, four, five] = *ids.as_slice() else {
+        return Err("five workflows are expected".to_owned());
+    };
+    let (applied, refused) = ((one, BatchItemStatus::Done), (two, BatchItemStatus::Refused));
+    expect_eq("results of a lost lease", &finish(&fixture, first, &[applied, refused]).await?, &false)?;
     for _ in 0..2 {
         // A repeated record has no effect, and neither has one of an item that was not taken.
-        let results = [results[0], results[1], (four, BatchItemStatus::Done)];
+        let results = [applied, refused, (four, BatchItemStatus::Done)];
         expect_eq("whether the results were recorded", &finish(&fixture, second, &results).await?, &true)?;
     }
     let counts = BatchCounts { total: 5, done: 1, refused: 1, failed: 0 };

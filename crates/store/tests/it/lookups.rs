@@ -4,7 +4,9 @@ use super::partitions::{column, connect, start};
 use super::postgres::{Database, execute};
 use goconductor_saga::{Side, Timestamp};
 use goconductor_store::conformance::flow::{Flow, done, order};
-use goconductor_store::{ClaimRequest, LaneClaim, Store, Write};
+use goconductor_store::{
+    ClaimRequest, Comparison, Field, Filter, FilterValue, LaneClaim, ListRequest, Store, Write,
+};
 use std::time::Duration;
 
 /// The tables that grow with the number of running and ended workflows.
@@ -129,4 +131,99 @@ async fn plan_for_one_row_reads_few_of_many_rows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn plan_for_two_rows_reads_few_of_many_rows() {
     reads_few_rows_after_planning_for(2).await;
+}
+
+/// A million workflows: all but a thousand have ended, one in a hundred failed, and one in a thousand has a label.
+const MILLION: &str = r#"
+    WITH new AS (
+        INSERT INTO workflows (id, namespace, definition, version, status, cause, seq, state, created_at, ended_at,
+            idempotency_key, labels, error)
+        SELECT gen_random_uuid(), 'default', CASE WHEN n % 10000 = 0 THEN 'refund' ELSE 'order' END, 1,
+            CASE WHEN n % 1000 = 1 THEN 'IN_PROGRESS' WHEN n % 100 = 0 THEN 'ROLLED_BACK' ELSE 'COMPLETED' END,
+            CASE WHEN n % 100 = 0 THEN 'STEP_FAILED' ELSE '' END, 1, '{}', 0,
+            CASE WHEN n % 1000 = 1 THEN NULL ELSE 1 END, '',
+            CASE WHEN n % 1000 = 2 THEN '{"team":"shop"}' ELSE '{}' END::jsonb,
+            CASE WHEN n % 5000 = 0 THEN '{"code":"CARD_DECLINED","message":"no"}'
+                 WHEN n % 100 = 0 THEN '{"code":"NO_STOCK","message":"no \u0000"}' END
+        FROM generate_series(1, 1000000) AS n
+        RETURNING id, definition, status, cause, ended_at
+    ), listed AS (
+        INSERT INTO listings
+        SELECT 'default', definition, CASE WHEN ended_at IS NULL THEN 'OPEN' ELSE status END, id FROM new
+    )
+    INSERT INTO ended_counts SELECT 'default', definition, 1, status, cause, count(*) FROM new
+        WHERE ended_at IS NOT NULL GROUP BY definition, status, cause"#;
+
+fn is(field: Field, text: &str) -> Filter {
+    Filter::Compare(field, Comparison::Equal, FilterValue::Text(text.to_owned()))
+}
+
+/// Returns the number of rows and index entries that a read needs. It is repeated after the interval of the statistics, so
+/// that the server process reports them.
+async fn rows_of<F: Future<Output = ()>>(database: &Database, work: impl Fn() -> F) -> u64 {
+    let (before, _) = read(database).await;
+    for _ in 0..2 {
+        work().await;
+        tokio::time::sleep(STATISTICS_INTERVAL).await;
+    }
+    work().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    read(database).await.0.saturating_sub(before)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_counts_of_a_million_workflows_read_few_rows() {
+    Database::with("", |database| async move {
+        // One connection for reads, so that all of them are in the statistics.
+        let store = connect(&database).await;
+        execute(&database.url, MILLION).await;
+        for table in ["workflows", "listings", "ended_counts"] {
+            execute(&database.url, &format!("VACUUM ANALYZE {table}")).await;
+        }
+        let label = || is(Field::Label("team".to_owned()), "shop");
+        for (filter, most) in [
+            (None, 2_000),
+            (Some(is(Field::Status, "ROLLED_BACK")), 2_000),
+            (Some(is(Field::Definition, "refund")), 2_000),
+            (Some(Filter::open()), 20_000),
+            (Some(is(Field::ErrorCode, "CARD_DECLINED")), 4_000),
+            (Some(label()), 10_000),
+            (
+                Some(Filter::All(vec![is(Field::Definition, "order"), is(Field::Status, "IN_PROGRESS")])),
+                20_000,
+            ),
+        ] {
+            let request = ListRequest {
+                namespace: "default".to_owned(),
+                filter: filter.clone(),
+                limit: 100,
+                before: None,
+            };
+            let list = || async {
+                store.list(&request).await.expect("the list succeeds");
+            };
+            let rows = rows_of(&database, list).await;
+            assert!(rows < most, "three lists of 100 workflows with {filter:?} read {rows} rows");
+        }
+        for (by, filter, most) in [
+            (Field::Status, None, 20_000),
+            (Field::Definition, None, 20_000),
+            (Field::Status, Some(is(Field::Definition, "refund")), 20_000),
+            (Field::Status, Some(Filter::open()), 20_000),
+            (Field::Definition, Some(is(Field::ErrorCode, "CARD_DECLINED")), 4_000),
+            // Workflows with an error are counted on request. They are one in a hundred here.
+            (Field::ErrorCode, None, 100_000),
+            (Field::ErrorCode, Some(is(Field::ErrorCode, "CARD_DECLINED")), 4_000),
+        ] {
+            let count = || async {
+                store.counts("default", by.clone(), filter.as_ref()).await.expect("the count succeeds");
+            };
+            let rows = rows_of(&database, count).await;
+            assert!(rows < most, "three counts by {by:?} with {filter:?} read {rows} rows");
+        }
+        let codes = store.counts("default", Field::ErrorCode, None).await.expect("the count succeeds");
+        let codes: Vec<(String, u64)> = codes.into_iter().map(|count| (count.value, count.count)).collect();
+        assert_eq!(codes, [("CARD_DECLINED".to_owned(), 200), ("NO_STOCK".to_owned(), 9_800)]);
+    })
+    .await;
 }
