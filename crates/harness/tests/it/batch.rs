@@ -97,7 +97,7 @@ async fn paused_and_killed_batch_cancels_each_workflow_once() {
             let started = events(&dev.api, item["workflow_id"].as_str().unwrap(), "ROLLBACK_STARTED").await;
             assert_eq!(started.len(), 1, "{item}: {started:?}");
             let reason = started[0]["detail"]["reason"].as_str().unwrap_or_default().to_owned();
-            assert!(reason.is_empty() || reason.starts_with("wrong price (batch "), "{started:?}");
+            assert!(reason.starts_with("wrong price (batch "), "{started:?}");
         }
         token = page["next_page_token"].as_str().unwrap().to_owned();
         if token.is_empty() {
@@ -151,7 +151,7 @@ async fn batch_is_refused_unless_the_expected_number_matches() {
     assert_eq!(counts(api, "by=status").await, json!([{"value": "PAUSED", "count": 12}]));
     let (status, refused) = api.send("POST", &format!("{path}/cancel"), None).await.unwrap();
     assert_eq!((status, &refused["code"]), (409, &json!("GC2117")), "{refused}");
-    let audit = api.get("/audit?action=batches.create&outcome=SUCCEEDED").await.unwrap();
+    let audit = api.get("/audit?action=batches.create").await.unwrap();
     assert!(audit.to_string().contains(batch["id"].as_str().unwrap()), "{audit}");
 }
 
