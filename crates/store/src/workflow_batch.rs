@@ -32,7 +32,8 @@ pub trait WorkflowBatchStore: fmt::Debug + Send + Sync {
     async fn select_batch_items(&self, id: BatchId, page: &ListRequest) -> Result<BatchSelection, Error>;
 
     /// Changes the status of a batch if its current status is one of `change.from`. Returns the batch after the call and
-    /// whether this call changed it, or `None` if the namespace has no such batch.
+    /// whether this call changed it, or `None` if the namespace has no such batch. A batch that becomes `RUNNING` can be
+    /// leased at once.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.

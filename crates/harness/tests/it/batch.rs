@@ -189,11 +189,11 @@ async fn grpc_and_the_command_line_operate_batches() {
         (output.status.code().unwrap(), String::from_utf8(text).unwrap())
     };
     let filter = ["--filter", "definition = waits", "--reason", "over", "--yes"];
-    let (code, text) = run(&[&["workflow", "resume"], &filter[..]].concat()).await;
+    let (code, text) = run(&[&["workflow", "resume"][..], &filter[..]].concat()).await;
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("5 of 5 workflows resumed"), "{text}");
     // The steps do not need an operator.
-    let (code, text) = run(&[&["workflow", "retry"], &filter[..]].concat()).await;
+    let (code, text) = run(&[&["workflow", "retry"][..], &filter[..]].concat()).await;
     assert_eq!(code, 4, "{text}");
     assert!(text.contains("5 of 5 workflows rejected the operation"), "{text}");
     let (code, text) = run(&["batch", "list", "-o", "name"]).await;

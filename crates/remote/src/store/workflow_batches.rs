@@ -41,13 +41,14 @@ impl WorkflowBatchStore for RemoteStore {
         };
         let response = self.call(Repeat::Never, rpc!(change_batch, request)).await?;
         let Some(batch) = response.batch else { return Ok(None) };
-        Ok(Some((one(batch.try_into())?, response.changed)))
+        let batch: WorkflowBatch = one(batch.try_into())?;
+        Ok(Some((batch, response.changed)))
     }
 
     async fn batch(&self, namespace: &str, id: BatchId) -> Result<Option<WorkflowBatch>, Error> {
         let request = wire::GetStoredBatchRequest { namespace: namespace.to_owned(), id: batch_bytes(id) };
         let batch = self.read(rpc!(get_stored_batch, request)).await?.batch;
-        one(batch.map(TryInto::try_into).transpose())
+        one(batch.map(TryInto::<WorkflowBatch>::try_into).transpose())
     }
 
     async fn batches(

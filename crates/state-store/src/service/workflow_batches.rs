@@ -1,7 +1,9 @@
 //! Batches of operations on workflows.
 
 use super::{into_status, listed};
-use goconductor_store::{BatchChange, BatchId, BatchLease, ListRequest, WorkflowBatch, WorkflowBatchStore};
+use goconductor_store::{
+    BatchChange, BatchId, BatchItemResult, BatchLease, ListRequest, WorkflowBatch, WorkflowBatchStore,
+};
 use goconductor_wire::internal as wire;
 use goconductor_wire::store::batch::{batch_id, batch_status, duration, item_status, optional_id};
 use goconductor_wire::store::{id_bytes, required};
@@ -98,6 +100,6 @@ pub(super) async fn finish_batch_items(
     request: wire::FinishBatchItemsRequest,
 ) -> Result<wire::FinishBatchItemsResponse, Status> {
     let lease = BatchLease { id: batch_id(&request.id)?, token: request.token };
-    let results = listed(request.results)?;
+    let results: Vec<BatchItemResult> = listed(request.results)?;
     Ok(wire::FinishBatchItemsResponse { held: into_status(store.finish_batch_items(lease, &results).await)? })
 }

@@ -158,7 +158,8 @@ async fn change_status(
     change: &BatchChange,
 ) -> Result<Option<WorkflowBatch>, Error> {
     let sql = format!(
-        "UPDATE batches SET status = $3, total = coalesce($4, total), ended_at = CASE WHEN $5 THEN {NOW} END
+        "UPDATE batches SET status = $3, total = coalesce($4, total), ended_at = CASE WHEN $5 THEN {NOW} END,
+             lease_until = CASE WHEN $3 = 'RUNNING' THEN 0 ELSE lease_until END
          WHERE id = $1 AND namespace = $2 AND status = ANY ($6) RETURNING {COLUMNS}"
     );
     let from: Vec<&str> = change.from.iter().map(|status| status.as_str()).collect();

@@ -151,7 +151,9 @@ fn change_status(
     let ended_at = change.to.has_ended().then(|| clock().0);
     connection
         .prepare_cached(
-            "UPDATE batches SET status = ?2, total = coalesce(?3, total), ended_at = ?4 WHERE id = ?1",
+            "UPDATE batches SET status = ?2, total = coalesce(?3, total), ended_at = ?4,
+                 lease_until = CASE WHEN ?2 = 'RUNNING' THEN 0 ELSE lease_until END
+             WHERE id = ?1",
         )?
         .execute(params![batch_bytes(id), change.to.as_str(), total, ended_at])?;
     Ok(get(connection, namespace, id)?.map(|batch| (batch, true)))
