@@ -38,19 +38,19 @@ async fn migration_creates_a_store_once() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
     db(data, &["status"]).await.expect(3, "no store exists");
-    db(data, &["migrate", "--dry-run"]).await.expect(0, "10 migrations are pending; nothing was changed");
+    db(data, &["migrate", "--dry-run"]).await.expect(0, "12 migrations are pending; nothing was changed");
     assert_eq!(std::fs::read_dir(data).unwrap().count(), 0, "nothing was changed");
-    for wrong in ["0", "11"] {
+    for wrong in ["0", "13"] {
         let message = format!("schema version {wrong} does not exist");
         db(data, &["migrate", "--to", wrong]).await.expect(2, &message);
     }
-    db(data, &["migrate"]).await.expect(0, "from version 0 to 10");
+    db(data, &["migrate"]).await.expect(0, "from version 0 to 12");
     let again = db(data, &["migrate", "-o", "json"]).await;
     assert!(again.code == 0 && again.document()["applied"] == json!([]), "{}", again.text);
     db(data, &["migrate", "--to", "3"]).await.expect(4, "cannot be taken back");
     db(data, &["status"]).await.expect(0, "CURRENT: this release can use it");
     let status = db(data, &["status", "-o", "json"]).await.document();
-    assert_eq!((&status["version"], &status["usable"]), (&json!(10), &json!(true)), "{status:#}");
+    assert_eq!((&status["version"], &status["usable"]), (&json!(12), &json!(true)), "{status:#}");
     db(data, &["migrate", "--finish"]).await.expect(0, "no migration is pending");
 }
 

@@ -181,6 +181,7 @@ async fn garbage_over_grpc_is_never_an_internal_error() {
         "DefinitionService/ApplyDefinition",
         "WorkerService/Connect",
         "AuditService/ListAuditRecords",
+        "BatchService/CreateBatch",
         "LockService/AcquireLock",
         "ElectionService/Campaign",
         "ElectionService/StepDown",

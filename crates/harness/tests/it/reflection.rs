@@ -37,6 +37,7 @@ async fn reflection_lists_exactly_the_services_of_the_server() {
     let expected = [
         "goconductor.v1.AccessService",
         "goconductor.v1.AuditService",
+        "goconductor.v1.BatchService",
         "goconductor.v1.ConfigService",
         "goconductor.v1.DefinitionService",
         "goconductor.v1.ElectionService",
