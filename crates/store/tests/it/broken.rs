@@ -19,6 +19,7 @@ use goconductor_store::conformance::{CASES, Factory};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     AcceptsDuplicateIds,
+    AcceptsLostBatchLeases,
     AcceptsUpdatesOfAnyOwner,
     AlwaysReportsMorePages,
     AlwaysStealsLeases,
@@ -48,6 +49,7 @@ enum Fault {
     FailsOnConflict,
     GrantsHeldLocks,
     IgnoresAuditFilters,
+    IgnoresBatchNamespace,
     IgnoresDigests,
     IgnoresFences,
     IgnoresFilterInCounts,
@@ -94,6 +96,7 @@ enum Fault {
     RoundsNumbers,
     SkipsIds,
     StopsMaintenanceEarly,
+    StopsSelectionEarly,
     StripsNul,
     TreatsAnyAsAll,
     TreatsLessOrEqualAsLess,
@@ -301,6 +304,22 @@ const FAULTS: &[(Fault, &str, &str)] = &[
         "large_removal_runs_in_parts",
         "the number of removed workflows: got 32, expected 450",
     ),
+    (
+        Fault::StopsSelectionEarly,
+        "workflows_of_a_batch_are_selected_once",
+        "the number of selected workflows: ",
+    ),
+    (
+        Fault::AcceptsLostBatchLeases,
+        "result_of_a_batch_is_recorded_once_by_the_holder_of_the_lease",
+        "results of a lost lease: ",
+    ),
+    (
+        Fault::IgnoresBatchNamespace,
+        "batch_that_is_not_running_gives_no_items",
+        "a batch of another namespace: ",
+    ),
+    (Fault::NeverRemoves, "ended_batch_is_removed_after_the_retention", "an ended batch was not removed"),
     (Fault::DropsAccessScopes, "access_key_is_returned_unchanged", "the stored key: "),
     (Fault::ExtendsAccessKeys, "access_key_ends_at_its_earliest_end", "a later expiry: "),
     (

@@ -10,14 +10,15 @@ use goconductor_saga::{State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     AccessKey, AccessKeyEnd, AccessKeyLayer, AccessKeyStore, Announcement, AuditEvent, AuditFilter,
-    AuditHead, AuditLayer, AuditRecord, AuditRequest, AuditStore, Claim, ClaimRequest, ClusterLayer,
-    ClusterStore, Count, DeadLetter, DeadLetterLayer, DeadLetterStore, DefinitionLayer, DefinitionName,
-    DefinitionStore, EncodedWorkflow, Error, Field, Filter, LeaseRequest, LeaseUpdate, LedgerLayer,
-    LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest, Loaded, Lock, LockHold, LockLayer,
-    LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest,
-    MaintenanceStore, NewDefinition, NewShardLease, PutDefinition, SecretHead, SecretLayer, SecretPosition,
-    SecretStore, SecretVersion, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer,
-    StoreStatistics, WorkflowBatchLayer, WorkflowLayer, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
+    AuditHead, AuditLayer, AuditRecord, AuditRequest, AuditStore, BatchId, BatchItemResult, BatchLease,
+    BatchSelection, Claim, ClaimRequest, ClusterLayer, ClusterStore, Count, DeadLetter, DeadLetterLayer,
+    DeadLetterStore, DefinitionLayer, DefinitionName, DefinitionStore, EncodedWorkflow, Error, Field, Filter,
+    LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest,
+    Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer,
+    MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition,
+    SecretHead, SecretLayer, SecretPosition, SecretStore, SecretVersion, ServiceRecord, ShardLeaseLayer,
+    ShardLeaseStore, Store, StoreLayer, StoreStatistics, WorkflowBatch, WorkflowBatchLayer,
+    WorkflowBatchStore, WorkflowLayer, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
 };
 
 use super::{Fault, inject};
@@ -519,7 +520,27 @@ impl DeadLetterLayer for FaultyStore {
     }
 }
 
-impl WorkflowBatchLayer for FaultyStore {}
+#[async_trait]
+impl WorkflowBatchLayer for FaultyStore {
+    async fn select_batch_items(&self, id: BatchId, page: &ListRequest) -> Result<BatchSelection, Error> {
+        let selection = self.inner.select_batch_items(id, page).await?;
+        Ok(BatchSelection { more: selection.more && self.fault != Fault::StopsSelectionEarly, ..selection })
+    }
+
+    async fn batch(&self, namespace: &str, id: BatchId) -> Result<Option<WorkflowBatch>, Error> {
+        let namespace = if self.fault == Fault::IgnoresBatchNamespace { "default" } else { namespace };
+        self.inner.batch(namespace, id).await
+    }
+
+    async fn finish_batch_items(
+        &self,
+        lease: BatchLease,
+        results: &[BatchItemResult],
+    ) -> Result<bool, Error> {
+        let is_held = self.inner.finish_batch_items(lease, results).await?;
+        Ok(is_held || self.fault == Fault::AcceptsLostBatchLeases)
+    }
+}
 
 #[async_trait]
 impl SecretLayer for FaultyStore {
