@@ -23,6 +23,8 @@ use tokio::time::Instant;
 
 /// Length of a lease. It is renewed before each chunk.
 const LEASE: Duration = Duration::from_secs(15);
+/// Time after which the items of a chunk are no longer begun, because the lease may end soon.
+const BEGIN_LIMIT: Duration = Duration::from_secs(8);
 /// Interval between two questions for batches that can be leased.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after an error of the store.
@@ -115,7 +117,7 @@ async fn work(api: &Api, batch: WorkflowBatch, lease: BatchLease, permits: &Sema
         };
         let taken = items.len();
         let results: Vec<Option<BatchItemResult>> = stream::iter(items)
-            .map(|item| apply_with_permit(api, &batch, item, permits))
+            .map(|item| apply_with_permit(api, &batch, item, permits, start))
             .buffer_unordered(MAX_IN_FLIGHT)
             .collect()
             .await;
@@ -162,9 +164,14 @@ async fn apply_with_permit(
     batch: &WorkflowBatch,
     item: TakenItem,
     permits: &Semaphore,
+    taken_at: Instant,
 ) -> Option<BatchItemResult> {
     // The semaphore is never closed.
     let _permit = permits.acquire().await.ok()?;
+    // A process that was suspended must not apply operations of a lease that another gateway has.
+    if taken_at.elapsed() > BEGIN_LIMIT {
+        return None;
+    }
     let workflow = item.workflow;
     match apply(api, batch, item).await {
         Ok(()) => Some(BatchItemResult { workflow, status: BatchItemStatus::Done, code: None, detail: None }),

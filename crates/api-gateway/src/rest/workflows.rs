@@ -59,7 +59,7 @@ struct ListQuery {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct CountQuery {
-    /// `status` (default) or `definition`
+    /// `status` (default), `definition` or `error_code`
     by: Option<String>,
     /// AIP-160 filter
     filter: Option<String>,
