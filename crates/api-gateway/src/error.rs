@@ -102,13 +102,6 @@ pub(crate) const NO_CONFIG_VERSION: Kind =
 pub(crate) const CONFIG_TOKENS: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2090", "fencing tokens would fall");
 pub(crate) const RATE_LIMITED: Kind = kind(StatusCode::TOO_MANY_REQUESTS, "GC2095", "rate limit exceeded");
-/// Sent by the listener, before there is a request.
-#[cfg(test)]
-const TOO_MANY_CONNECTIONS: Kind =
-    kind(StatusCode::TOO_MANY_REQUESTS, "GC2096", "too many connections from one address");
-pub(crate) const TOO_MANY_HEADERS: Kind =
-    kind(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "GC2097", "too many headers");
-
 pub(crate) const NO_BATCH: Kind = kind(StatusCode::NOT_FOUND, "GC2114", "batch not found");
 pub(crate) const BATCH_COUNT: Kind =
     kind(StatusCode::CONFLICT, "GC2115", "unexpected number of workflows in a batch");
@@ -117,6 +110,12 @@ pub(crate) const BATCH_TOO_LARGE: Kind =
 pub(crate) const BATCH_STATUS: Kind =
     kind(StatusCode::CONFLICT, "GC2117", "operation not allowed in the batch's status");
 pub(crate) const INVALID_BATCH: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2118", "invalid batch");
+/// Sent by the listener, before there is a request.
+#[cfg(test)]
+const TOO_MANY_CONNECTIONS: Kind =
+    kind(StatusCode::TOO_MANY_REQUESTS, "GC2096", "too many connections from one address");
+pub(crate) const TOO_MANY_HEADERS: Kind =
+    kind(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "GC2097", "too many headers");
 
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 

@@ -463,6 +463,34 @@ async fn nothing_in_a_request_leads_to_another_namespace() {
 }
 
 #[tokio::test]
+async fn batch_has_workflows_of_its_namespace_only_and_needs_both_permissions() {
+    let fixture = Fixture::with_access_control().await;
+    let (own, foreign) = (fixture.workflow("shop").await, fixture.workflow("other").await);
+    let (operator, _) = fixture.key(&["operator"], &["shop"]).await;
+    let (viewer, _) = fixture.key(&["viewer", "developer"], &["shop"]).await;
+    let body = r#"{"operation": "pause", "reason": "maintenance", "expected_count": 1}"#;
+    let create = async |token: &str, namespace: &str| {
+        fixture.call("POST", "/api/v1/batches", Some(token), namespace, body).await
+    };
+    for (token, namespace) in [(&viewer, "shop"), (&operator, "other")] {
+        let (status, refused, _) = create(token, namespace).await;
+        assert_eq!((status, &refused["code"]), (StatusCode::FORBIDDEN, &json!("GC2063")), "{refused}");
+    }
+    let (status, batch, headers) = create(&operator, "shop").await;
+    assert_eq!((status, &batch["total"]), (StatusCode::CREATED, &json!(1)), "{batch}");
+    let path = headers[header::LOCATION].to_str().unwrap();
+    let items = format!("{path}/items");
+    let (_, items, _) = fixture.call("GET", &items, Some(&viewer), "shop", "").await;
+    assert_eq!(items["items"][0]["workflow_id"], json!(own), "{items}");
+    assert!(!items.to_string().contains(&foreign), "{items}");
+    for (method, suffix) in [("GET", ""), ("GET", "/items"), ("POST", "/cancel")] {
+        let (status, missing, _) =
+            fixture.call(method, &format!("{path}{suffix}"), Some(ADMIN), "other", "").await;
+        assert_eq!((status, &missing["code"]), (StatusCode::NOT_FOUND, &json!("GC2114")), "{missing}");
+    }
+}
+
+#[tokio::test]
 async fn stream_and_long_poll_end_with_their_credential() {
     let fixture = Fixture::with_access_control().await;
     let id = fixture.workflow("shop").await;
