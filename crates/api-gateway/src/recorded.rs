@@ -22,6 +22,10 @@ pub(crate) fn frequency(method: &str, route: &str) -> Option<Frequency> {
         return None;
     }
     let path = route.strip_prefix("/api/v1/")?;
+    // A campaign is recorded as a stream, with its end.
+    if path == "elections/{name}/campaign" {
+        return None;
+    }
     let is_of_application = path == "workflows" || path.starts_with("locks/") || path.contains("/signals/");
     Some(if is_of_application { Frequency::Application } else { Frequency::Operator })
 }
@@ -158,6 +162,8 @@ mod tests {
             ("POST", "/api/v1/workflows/{id}/cancel", Some(Frequency::Operator)),
             ("PUT", "/api/v1/definitions/{name}", Some(Frequency::Operator)),
             ("DELETE", "/api/v1/dead-letters/{id}", Some(Frequency::Operator)),
+            ("POST", "/api/v1/elections/{name}/campaign", None),
+            ("POST", "/api/v1/elections/{name}/resign", Some(Frequency::Operator)),
         ] {
             assert_eq!(frequency(method, route), expected, "{method} {route}");
         }

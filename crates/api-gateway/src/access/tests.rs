@@ -1,6 +1,7 @@
 //! Every route and every method, against callers that must not use it.
 
 mod audit;
+mod elections;
 mod secrets;
 
 use super::rules::{ANY, GRPC, REST, Rule};

@@ -1,6 +1,6 @@
-//! Refused requests, of which an attacker can send any number.
+//! Frequent events: refused requests, of which an attacker can send any number, and streams, which clients reopen.
 //!
-//! The first refusal of each kind is recorded at once. Equal ones are counted, and recorded once at the end of the
+//! The first event of each kind is recorded at once. Equal ones are counted, and recorded once at the end of the
 //! interval. The number of kinds in an interval is limited too, so that the log grows by a bounded number of records.
 
 use super::writer::AuditWriter;
@@ -12,62 +12,65 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Interval after which counted refusals are recorded.
+/// Interval after which counted events are recorded.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Maximum number of kinds in an interval. All further refusals are counted together.
+/// Maximum number of kinds in an interval. All further events are counted together.
 const MAX_KINDS: usize = 1024;
-/// The action and the actor of refusals beyond that number.
+/// The action and the actor of events beyond that number.
 const OTHERS: &str = "*";
 
-/// Refusals of an interval.
+/// Frequent events of an interval, all with the same outcome.
 #[derive(Debug)]
-pub(super) struct Refusals {
+pub(super) struct CountedEvents {
     writer: AuditWriter,
     kinds: Mutex<BTreeMap<Kind, Counted>>,
 }
 
-/// Refusals with the same kind are equal.
+/// Events with the same kind are equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     source: Option<IpAddr>,
     actor: String,
     action: String,
     namespace: Option<String>,
+    /// The name of the target, unless the caller chooses it freely.
+    target: Option<String>,
     code: Option<String>,
 }
 
-/// The last refusal of a kind, and how many are not recorded yet.
+/// The last event of a kind, and how many are not recorded yet.
 #[derive(Debug)]
 struct Counted {
     last: AuditEvent,
     unrecorded: i64,
 }
 
-impl Refusals {
-    /// Starts the task that records the counts. It records them for the last time when `stop` is cancelled.
-    pub(super) fn start(writer: AuditWriter, stop: CancellationToken) -> Arc<Self> {
+impl CountedEvents {
+    /// Starts the task `name` that records the counts. It records them for the last time when `stop` is cancelled.
+    pub(super) fn start(name: &'static str, writer: AuditWriter, stop: CancellationToken) -> Arc<Self> {
         let this = Arc::new(Self { writer, kinds: Mutex::default() });
-        let refusals = Arc::clone(&this);
-        drop(goconductor_supervisor::spawn("audit-refusals", async move {
+        let events = Arc::clone(&this);
+        drop(goconductor_supervisor::spawn(name, async move {
             while !stop.is_cancelled() {
                 // Safe to cancel: both branches only wait.
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(INTERVAL) => {}
                 }
-                refusals.flush();
+                events.flush();
             }
         }));
         this
     }
 
-    /// Records or counts a refusal. Does not wait.
-    pub(super) fn add(&self, source: Option<IpAddr>, event: AuditEvent) {
+    /// Records or counts an event. Events with different values of `target` are not equal. Does not wait.
+    pub(super) fn add(&self, source: Option<IpAddr>, target: Option<String>, event: AuditEvent) {
         let kind = Kind {
             source: source.map(network),
             actor: event.actor.clone(),
             action: event.action.clone(),
             namespace: event.namespace.clone(),
+            target,
             code: event.code.clone(),
         };
         let mut kinds = self.kinds.lock();
@@ -101,7 +104,8 @@ impl Refusals {
 
 fn count_other(kinds: &mut BTreeMap<Kind, Counted>, event: AuditEvent) {
     let others = || OTHERS.to_owned();
-    let kind = Kind { source: None, actor: others(), action: others(), namespace: None, code: None };
+    let kind =
+        Kind { source: None, actor: others(), action: others(), namespace: None, target: None, code: None };
     let last = AuditEvent {
         actor: others(),
         action: others(),
@@ -131,8 +135,8 @@ mod tests {
     use super::super::writer::tests::{Recorded, event};
     use super::*;
 
-    fn refusals(store: &Arc<Recorded>) -> Refusals {
-        Refusals { writer: AuditWriter::start(store.clone()), kinds: Mutex::default() }
+    fn refusals(store: &Arc<Recorded>) -> CountedEvents {
+        CountedEvents { writer: AuditWriter::start(store.clone()), kinds: Mutex::default() }
     }
 
     fn refusal(action: &str) -> AuditEvent {
@@ -145,16 +149,26 @@ mod tests {
         let refusals = refusals(&store);
         let source = |last: u16| Some(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]));
         for number in 0..1000 {
-            refusals.add(source(number), refusal("workflows.cancel"));
+            refusals.add(source(number), None, refusal("workflows.cancel"));
         }
-        refusals.add(source(1), refusal("workflows.pause"));
-        refusals.add(None, refusal("workflows.cancel"));
+        refusals.add(source(1), None, refusal("workflows.pause"));
+        refusals.add(None, None, refusal("workflows.cancel"));
         assert_eq!(store.counts(3).await, [1, 1, 1]);
         refusals.flush();
         assert_eq!(store.counts(4).await, [1, 1, 1, 999]);
         refusals.flush();
-        refusals.add(source(5), refusal("workflows.cancel"));
+        refusals.add(source(5), None, refusal("workflows.cancel"));
         assert_eq!(store.counts(5).await, [1, 1, 1, 999, 1]);
+    }
+
+    #[tokio::test]
+    async fn targets_are_counted_apart() {
+        let store = Arc::new(Recorded::default());
+        let events = refusals(&store);
+        for target in ["a", "b", "a"] {
+            events.add(None, Some(target.to_owned()), refusal("elections.campaign"));
+        }
+        assert_eq!(store.counts(2).await, [1, 1]);
     }
 
     #[tokio::test]
@@ -162,7 +176,7 @@ mod tests {
         let store = Arc::new(Recorded::default());
         let refusals = refusals(&store);
         for number in 0..5000_u32 {
-            refusals.add(Some(IpAddr::from(number.to_be_bytes())), refusal("workflows.cancel"));
+            refusals.add(Some(IpAddr::from(number.to_be_bytes())), None, refusal("workflows.cancel"));
         }
         assert_eq!(store.counts(MAX_KINDS).await.len(), MAX_KINDS);
         refusals.flush();
