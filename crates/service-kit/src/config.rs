@@ -16,6 +16,7 @@ mod access;
 mod apply;
 mod audit;
 mod config_file;
+mod credential_origin;
 mod database_tls;
 mod descriptions;
 mod dynamic;
@@ -349,6 +350,7 @@ impl Config {
             peer_tls::check_urls(reader, self.tls.is_some(), path, urls);
         }
         self.check_election(reader);
+        credential_origin::check(reader);
         election::check(&self.election, reader);
         encryption::check(&self.encryption, self.secrets.master_key.is_some(), reader);
         if self.executor.start_grace >= self.executor.redelivery {
