@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use goconductor_access::{AccessControl, Rejection, metrics};
+use goconductor_process::PeerAddress;
 use goconductor_saga::Namespace;
 use goconductor_service_kit::permission::Permission;
 use goconductor_service_kit::telemetry::Metrics;
@@ -29,7 +30,9 @@ pub(crate) fn add(router: Router, access: AccessControl, metrics: Metrics) -> Ro
 async fn respond(State(checked): State<CheckedMetrics>, request: Request) -> Response {
     // The body of a request is not `Sync`, so a reference to the request must not live across the check.
     let (parts, _) = request.into_parts();
-    let principal = match checked.access.authenticate(&parts.headers, parts.extensions.get::<Peer>()).await {
+    let peer = parts.extensions.get::<Peer>();
+    let network = parts.extensions.get::<PeerAddress>().map(|peer| peer.network());
+    let principal = match checked.access.authenticate(&parts.headers, peer, network).await {
         Ok(principal) => principal,
         Err(rejection @ (Rejection::Unavailable(_) | Rejection::Busy)) => {
             return (StatusCode::SERVICE_UNAVAILABLE, rejection.to_string()).into_response();

@@ -6,7 +6,7 @@ use crate::task::Task;
 use crate::workers::{ServiceKey, Worker, WorkerMessage, WorkerSession, Workers};
 use futures::stream::BoxStream;
 use goconductor_access::{AccessControl, Principal, Rejection, metrics};
-use goconductor_process::check_worker;
+use goconductor_process::{PeerAddress, check_worker};
 use goconductor_saga::{
     Failure, Json, NameError, NameKind, Namespace, Outcome, ServiceName, Side, Timestamp, parse_json,
 };
@@ -18,6 +18,7 @@ use goconductor_wire::v1::task_result::Outcome as WireOutcome;
 use goconductor_wire::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use goconductor_wire::v1::{self as wire, ConnectRequest, ConnectResponse};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -89,7 +90,8 @@ impl WorkerService for WorkerAcceptor {
         if self.settings.authenticates_workers {
             check_worker(peer).map_err(|status| *status)?;
         }
-        let credential = self.authenticate(&metadata, peer).await?;
+        let network = extensions.get::<PeerAddress>().map(|peer| peer.network());
+        let credential = self.authenticate(&metadata, peer, network).await?;
         let namespace = namespace(&metadata)?;
         let lease = self.settings.worker_lease;
         let first = tokio::time::timeout(lease, requests.message())
@@ -158,9 +160,10 @@ impl WorkerAcceptor {
         &self,
         metadata: &MetadataMap,
         peer: Option<&Peer>,
+        network: Option<IpAddr>,
     ) -> Result<Option<WorkerCredential>, Status> {
         let Some(access) = &self.access else { return Ok(None) };
-        match access.authenticate(metadata.as_ref(), peer).await {
+        match access.authenticate(metadata.as_ref(), peer, network).await {
             Ok(principal) => Ok(Some(WorkerCredential { access: access.clone(), principal })),
             Err(rejection @ (Rejection::Unavailable(_) | Rejection::Busy)) => {
                 Err(Status::unavailable(format!("{rejection}; retry later")))

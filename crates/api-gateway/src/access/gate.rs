@@ -15,6 +15,7 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, hea
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use goconductor_access::{AccessControl, EndingBody, Principal, Rejection};
+use goconductor_process::PeerAddress;
 use goconductor_service_kit::permission::{Permission, Reach};
 use goconductor_tls::Peer;
 use std::sync::Arc;
@@ -138,7 +139,8 @@ impl Gate {
             // Other callers may have the same address: what is known to be valid is accepted.
             return self.access.authenticate_known(headers, peer).ok_or(limited);
         }
-        match self.access.authenticate(headers, peer).await {
+        let address = extensions.get::<PeerAddress>().map(|peer| peer.network());
+        match self.access.authenticate(headers, peer, address).await {
             Ok(principal) => Ok(principal),
             Err(rejection) => {
                 if !matches!(rejection, Rejection::Unavailable(_) | Rejection::Busy) {
