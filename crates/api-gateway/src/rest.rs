@@ -36,6 +36,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use serde::Deserialize;
+use std::any::Any;
 use std::sync::Arc;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -91,7 +92,9 @@ pub(crate) fn router(api: Api) -> Router {
         .fallback(unknown_path)
         .layer(
             ServiceBuilder::new()
-                .layer(CatchPanicLayer::custom(|panic| Problem::from_panic(&panic).into_response()))
+                .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
+                    Problem::from_panic(&*panic).into_response()
+                }))
                 .layer(axum::middleware::from_fn_with_state(guard, measure)),
         )
         .with_state(api)

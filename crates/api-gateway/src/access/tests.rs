@@ -5,6 +5,7 @@ mod elections;
 mod secrets;
 
 use super::rules::{ANY, GRPC, REST, Rule};
+use crate::api::Api;
 use crate::{AdmissionLimits, Dependencies, router};
 use axum::Router;
 use axum::body::Body;
@@ -42,6 +43,7 @@ struct Fixture {
     router: Router,
     /// The router of REST alone. It names its routes.
     rest: Router,
+    api: Api,
     store: Arc<dyn Store>,
 }
 
@@ -89,8 +91,9 @@ impl Fixture {
                 .unwrap(),
             stop: CancellationToken::new(),
         };
-        let rest = crate::rest::router(crate::api(dependencies.clone()));
-        Self { router: router(dependencies), rest, store }
+        let api = crate::api(dependencies.clone());
+        let rest = crate::rest::router(api.clone());
+        Self { router: router(dependencies), rest, api, store }
     }
 
     async fn send(&self, request: Request<Body>) -> Response {
