@@ -15,6 +15,7 @@ use crate::start_error::StartError;
 use crate::unknown_lookups::UnknownLookups;
 use goconductor_saga::Timestamp;
 use goconductor_service_kit::config::{AccessConfig, AccessSubject};
+use goconductor_service_kit::permission::Permission;
 use goconductor_store::{AccessKey, AccessKeyStore};
 use goconductor_tls::Peer;
 use http::HeaderMap;
@@ -136,6 +137,23 @@ impl AccessControl {
             Err(Rejection::Missing) => self.0.certificates.principal(peer?),
             Err(_) => None,
         }
+    }
+
+    /// Returns whether a caller has a permission in a namespace, for a response that strangers get as well, in a shorter
+    /// form.
+    pub async fn allows(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+        network: Option<IpAddr>,
+        permission: Permission,
+        namespace: &str,
+    ) -> bool {
+        if !headers.contains_key(http::header::AUTHORIZATION) && peer.is_none() {
+            return false;
+        }
+        let principal = self.authenticate(headers, peer, network).await;
+        principal.is_ok_and(|principal| principal.grants.allows(permission, namespace))
     }
 
     async fn check(

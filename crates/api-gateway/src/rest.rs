@@ -25,6 +25,8 @@ mod unsupported;
 mod watch;
 mod workflows;
 
+pub(crate) use operational::may_see_errors;
+
 use crate::api::{Api, PageRequest};
 use crate::error::{METHOD, NO_ROUTE, Problem};
 use crate::{request, server_span};

@@ -51,7 +51,7 @@ pub use configuration::{SettingsError, StoreAccess, load_config, with_settings};
 pub use connection_limits::{ConnectionLimits, PeerAddress};
 pub use database::{database_location, open_database, schema_policy};
 pub use error_text::chain;
-pub use host::Host;
+pub use host::{Host, ReaderCheck};
 pub use internal_methods::{check_worker, guard};
 pub use listener::{LimitedConnection, LimitedListener};
 pub use listeners::Listeners;

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::key::IssuedKey;
-use goconductor_service_kit::permission::Permission;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{AccessKeyEnd, AccessScope};
 use http::{HeaderValue, header};

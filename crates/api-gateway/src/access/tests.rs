@@ -420,6 +420,22 @@ async fn form_of_a_path_does_not_open_a_route() {
 }
 
 #[tokio::test]
+async fn errors_of_checks_are_shown_only_with_a_permission() {
+    let fixture = Fixture::with_access_control().await;
+    fixture.api.readiness.add("database", || async { Err("no response from db.internal".to_owned()) });
+    let (viewer, _) = fixture.key(&["viewer"], &["*"]).await;
+    let (worker, _) = fixture.key(&["worker"], &["*"]).await;
+    for (token, is_shown) in
+        [(None, false), (Some("nonsense"), false), (Some(&*worker), false), (Some(&*viewer), true)]
+    {
+        let (status, body, _) = fixture.call("GET", "/readyz", token, "shop", "").await;
+        assert_eq!((status, &body["status"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unready")));
+        assert_eq!(body["checks"][0]["name"], "database");
+        assert_eq!(body["checks"][0]["detail"].is_string(), is_shown, "{token:?}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_in_a_request_leads_to_another_namespace() {
     let fixture = Fixture::with_access_control().await;
     let (own, foreign) = (fixture.workflow("shop").await, fixture.workflow("other").await);

@@ -1,6 +1,7 @@
 //! Refused requests and changes in the audit log.
 
 use super::*;
+use futures::future::BoxFuture;
 use goconductor_store::{AuditRecord, AuditRequest, AuditVerifier};
 
 impl Fixture {
@@ -113,11 +114,11 @@ async fn handler_that_panics_is_recorded_as_failed() {
         let route = "/api/v1/services/{name}";
         crate::recorded::begin(&fixture.api, "PUT", route, || name.to_owned(), caller).unwrap().unwrap()
     };
-    let panics = Box::pin(async { panic!("planted in rpc") });
-    let problem = begin("rpc").rpc::<()>(panics).await.unwrap_err();
+    let panics: BoxFuture<crate::error::ApiResult<()>> = Box::pin(async { panic!("planted in rpc") });
+    let problem = begin("rpc").rpc(panics).await.unwrap_err();
     assert!(!problem.to_string().contains("planted"), "{problem}");
     let code = problem.code();
-    let panics = Box::pin(async { panic!("planted in REST") });
+    let panics: BoxFuture<Response> = Box::pin(async { panic!("planted in REST") });
     let response = begin("rest").rest(panics).await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let records = fixture.audit(2).await;
