@@ -4,6 +4,7 @@
 
 mod access_keys;
 mod audit;
+mod body_buffer;
 mod config;
 mod definitions;
 mod elections;
@@ -18,6 +19,7 @@ mod operate;
 mod operational;
 mod processes;
 mod queues;
+mod secret_value;
 mod secrets;
 mod services;
 mod shape;
