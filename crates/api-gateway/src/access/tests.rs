@@ -2,6 +2,7 @@
 
 mod audit;
 mod elections;
+mod redaction;
 mod secrets;
 
 use super::rules::{ANY, GRPC, REST, Rule};
@@ -65,8 +66,12 @@ impl Fixture {
         Self::with_rate(access, RateConfig::default()).await
     }
 
-    #[allow(clippy::unused_async, reason = "the store spawns tasks, so the caller must be inside a runtime")]
     async fn with_rate(access: Option<AccessConfig>, rate: RateConfig) -> Self {
+        Self::with_redaction(access, rate, &[]).await
+    }
+
+    #[allow(clippy::unused_async, reason = "the store spawns tasks, so the caller must be inside a runtime")]
+    async fn with_redaction(access: Option<AccessConfig>, rate: RateConfig, redact: &[&str]) -> Self {
         let config = Config::load(&Sources::default()).unwrap();
         let store =
             Arc::new(BatchingStore::new(Arc::new(SqliteStore::ephemeral().unwrap()), Limits::default()));
@@ -80,7 +85,7 @@ impl Fixture {
             queues: None,
             config: LiveConfig::new(config.clone(), None),
             vault: None,
-            redact: Vec::new(),
+            redact: redact.iter().map(|path| (*path).to_owned()).collect(),
             changes,
             limits: crate::limits(&config),
             admission: AdmissionLimits { rate, ..crate::admission(&config) },

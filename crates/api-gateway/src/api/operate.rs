@@ -117,7 +117,7 @@ impl Api {
         let id = loaded.state.id;
         let actor = context.actor.clone().or_else(|| Some("api".to_owned()));
         self.engine.submit(id, input(actor)).await?;
-        self.workflow_view(self.load(context, id).await?).await
+        self.workflow_view(context, self.load(context, id).await?).await
     }
 
     async fn step_index(&self, context: &CallContext, id: &str, step: &str) -> ApiResult<StepIndex> {
