@@ -111,7 +111,8 @@ impl AccessControl {
     /// network of the caller, whose concurrent lookups of unknown ids are limited.
     ///
     /// # Errors
-    /// Returns the [`Rejection`] of the credential. `Unavailable` and `Busy` say nothing about the credential.
+    /// Returns the [`Rejection`] of the credential. `Unavailable`, `ProviderUnavailable` and `Busy` say nothing about the
+    /// credential.
     pub async fn authenticate(
         &self,
         headers: &HeaderMap,

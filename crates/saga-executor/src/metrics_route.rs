@@ -47,7 +47,7 @@ async fn respond(State(checked): State<CheckedMetrics>, request: Request) -> Res
     let network = parts.extensions.get::<PeerAddress>().map(|peer| peer.network());
     let principal = match checked.access.authenticate(&parts.headers, peer, network).await {
         Ok(principal) => principal,
-        Err(rejection @ (Rejection::Unavailable(_) | Rejection::Busy)) => {
+        Err(rejection @ (Rejection::Unavailable(_) | Rejection::ProviderUnavailable | Rejection::Busy)) => {
             return (StatusCode::SERVICE_UNAVAILABLE, rejection.to_string()).into_response();
         }
         Err(rejection) => {

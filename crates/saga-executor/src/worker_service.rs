@@ -165,9 +165,9 @@ impl WorkerAcceptor {
         let Some(access) = &self.access else { return Ok(None) };
         match access.authenticate(metadata.as_ref(), peer, network).await {
             Ok(principal) => Ok(Some(WorkerCredential { access: access.clone(), principal })),
-            Err(rejection @ (Rejection::Unavailable(_) | Rejection::Busy)) => {
-                Err(Status::unavailable(format!("{rejection}; retry later")))
-            }
+            Err(
+                rejection @ (Rejection::Unavailable(_) | Rejection::ProviderUnavailable | Rejection::Busy),
+            ) => Err(Status::unavailable(format!("{rejection}; retry later"))),
             Err(rejection @ Rejection::Missing) => Err(Status::unauthenticated(format!(
                 "{UNAUTHENTICATED}: {rejection}: send an access key or a token in the metadata authorization, or connect with a \
                  client certificate that contains a URI"

@@ -7,7 +7,8 @@ use crate::admission::{Admission, RateCaller};
 use crate::audit::{ANONYMOUS, AuditLog, Subject, action_name, peer_address};
 use crate::audit_notes::Notes;
 use crate::error::{
-    FORBIDDEN, INVALID_CREDENTIAL, Problem, RETRY_AFTER, TOO_MANY_REQUESTS, UNAUTHENTICATED, UNAVAILABLE,
+    FORBIDDEN, INVALID_CREDENTIAL, PROVIDER_UNAVAILABLE, Problem, RETRY_AFTER, TOO_MANY_REQUESTS,
+    UNAUTHENTICATED, UNAVAILABLE,
 };
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
@@ -143,7 +144,11 @@ impl Gate {
         match self.access.authenticate(headers, peer, address).await {
             Ok(principal) => Ok(principal),
             Err(rejection) => {
-                if !matches!(rejection, Rejection::Unavailable(_) | Rejection::Busy) {
+                let is_unchecked = matches!(
+                    rejection,
+                    Rejection::Unavailable(_) | Rejection::ProviderUnavailable | Rejection::Busy
+                );
+                if !is_unchecked {
                     self.admission.count_refused(network)?;
                 }
                 Err(problem(rejection))
@@ -295,6 +300,9 @@ fn problem(rejection: Rejection) -> Problem {
         }
         Rejection::Unavailable(_) => {
             Problem::new(UNAVAILABLE, format!("{rejection}; retry later")).retry_after(RETRY_AFTER)
+        }
+        Rejection::ProviderUnavailable => {
+            Problem::new(PROVIDER_UNAVAILABLE, format!("{rejection}; retry later")).retry_after(RETRY_AFTER)
         }
         Rejection::Busy => {
             Problem::new(TOO_MANY_REQUESTS, format!("{rejection}; retry later")).retry_after(RETRY_AFTER)
