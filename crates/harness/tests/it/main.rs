@@ -32,6 +32,7 @@ mod restore;
 mod rollback;
 mod sdk;
 mod secrets;
+mod secured;
 mod shortage;
 mod stored;
 mod systemd;
