@@ -6,15 +6,13 @@
 //! as campaigns, are recorded with their begin and their end in the same manner.
 
 mod action;
-mod counted;
 mod stream;
 mod writer;
 
 use crate::audit_notes::Notes;
 use crate::error::{AUDIT_DELAYED, AUDIT_UNAVAILABLE, ApiResult, Problem, RETRY_AFTER};
 use axum::http::Extensions;
-use counted::CountedEvents;
-use goconductor_process::PeerAddress;
+use goconductor_process::{CountedEvents, OfferEvent, PeerAddress};
 use goconductor_saga::Timestamp;
 use goconductor_store::{AuditEvent, AuditOutcome, AuditStore};
 use goconductor_transition::clock;
@@ -74,8 +72,12 @@ impl AuditLog {
     /// Starts the log over a store. Must be called within a Tokio runtime.
     pub(crate) fn start(store: Arc<dyn AuditStore>, starts: bool, stop: CancellationToken) -> Arc<Self> {
         let writer = AuditWriter::start(store);
-        let refusals = CountedEvents::start("audit-refusals", writer.clone(), stop.clone());
-        let streams = CountedEvents::start("audit-streams", writer.clone(), stop);
+        let offer = || -> OfferEvent {
+            let writer = writer.clone();
+            Box::new(move |event| writer.offer(event))
+        };
+        let refusals = CountedEvents::start("audit-refusals", offer(), stop.clone());
+        let streams = CountedEvents::start("audit-streams", offer(), stop);
         Arc::new(Self { writer, refusals, streams, starts })
     }
 

@@ -1,5 +1,6 @@
 //! The gRPC method `WorkerService.Connect`: the stream of a worker, from its hello to its end.
 
+use crate::connection_log::{ConnectionLog, RecordedConnection};
 use crate::failure as failures;
 use crate::settings::Settings;
 use crate::task::Task;
@@ -57,6 +58,7 @@ pub struct WorkerAcceptor {
     settings: Arc<Settings>,
     /// The check of workers. `None` if all workers may serve everything.
     access: Option<AccessControl>,
+    log: Arc<ConnectionLog>,
     stop: CancellationToken,
 }
 
@@ -65,10 +67,11 @@ pub(crate) fn service(
     workers: Arc<Workers>,
     settings: Arc<Settings>,
     access: Option<AccessControl>,
+    log: Arc<ConnectionLog>,
     stop: CancellationToken,
 ) -> WorkerServiceServer<WorkerAcceptor> {
     let bytes = settings.output_bytes.saturating_mul(2).max(MAX_MESSAGE_BYTES);
-    WorkerServiceServer::new(WorkerAcceptor { workers, settings, access, stop })
+    WorkerServiceServer::new(WorkerAcceptor { workers, settings, access, log, stop })
         .max_decoding_message_size(bytes)
 }
 
@@ -90,7 +93,8 @@ impl WorkerService for WorkerAcceptor {
         if self.settings.authenticates_workers {
             check_worker(peer).map_err(|status| *status)?;
         }
-        let network = extensions.get::<PeerAddress>().map(|peer| peer.network());
+        let address = extensions.get::<PeerAddress>().copied();
+        let network = address.map(PeerAddress::network);
         let credential = self.authenticate(&metadata, peer, network).await?;
         let namespace = namespace(&metadata)?;
         let lease = self.settings.worker_lease;
@@ -119,6 +123,9 @@ impl WorkerService for WorkerAcceptor {
         let Worker { identity, version, .. } = session.worker();
         let span = tracing::info_span!("worker", service = key.1, namespace = key.0, worker = identity);
         span.in_scope(|| tracing::info!(version, "worker connected"));
+        let principal = credential.as_ref().map(|credential| &*credential.principal);
+        let record =
+            self.log.begin(principal, address.map(|address| address.0), (key.0.as_str(), key.1.as_str()));
         let stream = SessionStream {
             workers: Arc::clone(&self.workers),
             settings: Arc::clone(&self.settings),
@@ -127,6 +134,7 @@ impl WorkerService for WorkerAcceptor {
             key,
             session,
             responses: sender,
+            record,
         };
         drop(tokio::spawn(stream.run(requests, messages).instrument(span)));
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
@@ -233,6 +241,7 @@ struct SessionStream {
     key: ServiceKey,
     session: Arc<WorkerSession>,
     responses: ResponseSender,
+    record: RecordedConnection,
 }
 
 impl SessionStream {
@@ -243,6 +252,7 @@ impl SessionStream {
     ) {
         let reason = self.serve(&mut requests, &mut messages).await;
         self.workers.deregister(&self.key, &self.session);
+        self.record.end(reason);
         tracing::info!(reason, "worker disconnected");
     }
 

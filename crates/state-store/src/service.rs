@@ -37,6 +37,9 @@ const CHANGES: usize = 512;
 
 type RpcResult<T> = Result<Response<T>, Status>;
 
+/// The beginning of the actions that an executor records.
+const WORKER_ACTIONS: &str = "workers.";
+
 /// The gRPC service over a store.
 #[derive(Debug)]
 pub struct StoreService {
@@ -72,6 +75,18 @@ fn check_agreement(request: &Request<wire::AgreeRequest>) -> Result<(), Status> 
     Ok(())
 }
 
+/// Checks that an executor records only the connections of its workers. Without TLS, a caller has no role.
+fn check_audit(request: &Request<wire::AppendAuditRequest>) -> Result<(), Status> {
+    let peer = request.extensions().get::<Peer>();
+    if peer.is_none_or(|peer| peer.roles().contains(PeerRole::ApiGateway)) {
+        return Ok(());
+    }
+    if request.get_ref().events.iter().all(|event| event.action.starts_with(WORKER_ACTIONS)) {
+        return Ok(());
+    }
+    Err(Status::permission_denied("only an api-gateway records requests in the audit log (GC3031)"))
+}
+
 /// Implements the generated service by the functions of the modules of the parts.
 macro_rules! serve {
     ($($part:ident {
@@ -89,6 +104,15 @@ macro_rules! serve {
                 check_agreement(&request)?;
                 let span = tracing::debug_span!("state_store_request", method = "agree");
                 cluster::agree(&*self.store, request.into_inner()).instrument(span).await.map(Response::new)
+            }
+
+            async fn append_audit(
+                &self,
+                request: Request<wire::AppendAuditRequest>,
+            ) -> RpcResult<wire::AppendAuditResponse> {
+                check_audit(&request)?;
+                let span = tracing::debug_span!("state_store_request", method = "append_audit");
+                audit::append_audit(&*self.store, request.into_inner()).instrument(span).await.map(Response::new)
             }
 
             $($(async fn $method(&self, request: Request<wire::$request>) -> RpcResult<wire::$response> {
@@ -150,7 +174,6 @@ serve! {
         access_revision: AccessRevisionRequest => AccessRevisionResponse;
     }
     audit {
-        append_audit: AppendAuditRequest => AppendAuditResponse;
         list_audit_records: ListAuditRecordsRequest => ListAuditRecordsResponse;
         get_audit_head: GetAuditHeadRequest => GetAuditHeadResponse;
     }

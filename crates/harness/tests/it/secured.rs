@@ -183,7 +183,8 @@ async fn only_valid_tokens_of_the_issuer_are_accepted() {
         let (found, body) = closed.send(&attempt, Some(json!({}))).await;
         assert_eq!((found.as_u16(), body["code"].as_str()), (*status, Some(*code)), "{name}: {body}");
     }
-    assert_eq!(closed.admin(Method::GET, &workflow, None).await, before, "nothing changed");
+    let after = closed.admin(Method::GET, &workflow, None).await;
+    assert_eq!((&after["status"], &after["seq"]), (&before["status"], &before["seq"]), "nothing changed");
     for (token, namespace) in [(&viewer, "default"), (&operator, "default")] {
         let attempt = Attempt { method: Method::GET, path: &workflow, namespace, token: Some(token) };
         assert_eq!(closed.send(&attempt, None).await.0, 200, "{token}");

@@ -1,12 +1,12 @@
-//! Frequent events: refused requests, of which an attacker can send any number, and streams, which clients reopen.
+//! Frequent events of the audit log: refused requests, of which an attacker can send any number, and streams, which clients reopen.
 //!
 //! The first event of each kind is recorded at once. Equal ones are counted, and recorded once at the end of the
 //! interval. The number of kinds in an interval is limited too, so that the log grows by a bounded number of records.
 
-use super::writer::AuditWriter;
 use goconductor_store::AuditEvent;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,19 @@ const MAX_KINDS: usize = 1024;
 /// The action and the actor of events beyond that number.
 const OTHERS: &str = "*";
 
+/// Offers an event to the writer of the log. Returns whether the writer has room for it.
+pub type OfferEvent = Box<dyn Fn(AuditEvent) -> bool + Send + Sync>;
+
 /// Frequent events of an interval, all with the same outcome.
-#[derive(Debug)]
-pub(super) struct CountedEvents {
-    writer: AuditWriter,
+pub struct CountedEvents {
+    offer: OfferEvent,
     kinds: Mutex<BTreeMap<Kind, Counted>>,
+}
+
+impl fmt::Debug for CountedEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CountedEvents").field("kinds", &self.kinds.lock().len()).finish_non_exhaustive()
+    }
 }
 
 /// Events with the same kind are equal.
@@ -46,9 +54,10 @@ struct Counted {
 }
 
 impl CountedEvents {
-    /// Starts the task `name` that records the counts. It records them for the last time when `stop` is cancelled.
-    pub(super) fn start(name: &'static str, writer: AuditWriter, stop: CancellationToken) -> Arc<Self> {
-        let this = Arc::new(Self { writer, kinds: Mutex::default() });
+    /// Starts the task `name` that records the counts. It records them for the last time when `stop` is cancelled. Must be
+    /// called within a Tokio runtime.
+    pub fn start(name: &'static str, offer: OfferEvent, stop: CancellationToken) -> Arc<Self> {
+        let this = Arc::new(Self { offer, kinds: Mutex::default() });
         let events = Arc::clone(&this);
         drop(goconductor_supervisor::spawn(name, async move {
             while !stop.is_cancelled() {
@@ -64,7 +73,7 @@ impl CountedEvents {
     }
 
     /// Records or counts an event. Events with different values of `target` are not equal. Does not wait.
-    pub(super) fn add(&self, source: Option<IpAddr>, target: Option<String>, event: AuditEvent) {
+    pub fn add(&self, source: Option<IpAddr>, target: Option<String>, event: AuditEvent) {
         let kind = Kind {
             source: source.map(network),
             actor: event.actor.clone(),
@@ -84,11 +93,11 @@ impl CountedEvents {
             return;
         }
         // A record that the queue has no room for is recorded with the counts.
-        let unrecorded = i64::from(!self.writer.offer(event.clone()));
+        let unrecorded = i64::from(!(self.offer)(event.clone()));
         kinds.insert(kind, Counted { last: event, unrecorded });
     }
 
-    /// Offers the counts to the writer. Those that it does not accept are kept for the next interval.
+    /// Offers the counts. Those that it does not accept are kept for the next interval.
     fn flush(&self) {
         let mut kinds = self.kinds.lock();
         kinds.retain(|_, counted| {
@@ -97,7 +106,7 @@ impl CountedEvents {
             }
             let id = uuid::Uuid::now_v7().to_string();
             let event = AuditEvent { id, count: counted.unrecorded, ..counted.last.clone() };
-            !self.writer.offer(event)
+            !(self.offer)(event)
         });
     }
 }
@@ -132,55 +141,86 @@ fn network(source: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::super::writer::tests::{Recorded, event};
     use super::*;
+    use goconductor_saga::Timestamp;
 
-    fn refusals(store: &Arc<Recorded>) -> CountedEvents {
-        CountedEvents { writer: AuditWriter::start(store.clone()), kinds: Mutex::default() }
+    /// The counts of the events that were offered.
+    type Counts = Arc<Mutex<Vec<i64>>>;
+
+    fn counted() -> (CountedEvents, Counts) {
+        let counts = Counts::default();
+        let offered = Arc::clone(&counts);
+        let offer: OfferEvent = Box::new(move |event| {
+            offered.lock().push(event.count);
+            true
+        });
+        (CountedEvents { offer, kinds: Mutex::default() }, counts)
     }
 
-    fn refusal(action: &str) -> AuditEvent {
-        AuditEvent { action: action.to_owned(), ..event() }
+    fn event(action: &str) -> AuditEvent {
+        AuditEvent {
+            id: "id".to_owned(),
+            at: Timestamp(1),
+            actor: "anonymous".to_owned(),
+            credential: None,
+            source: None,
+            action: action.to_owned(),
+            namespace: None,
+            target_kind: None,
+            target_name: None,
+            outcome: "REFUSED".to_owned(),
+            code: None,
+            count: 1,
+            before: None,
+            after: None,
+            trace_id: None,
+        }
     }
 
-    #[tokio::test]
-    async fn equal_refusals_are_counted() {
-        let store = Arc::new(Recorded::default());
-        let refusals = refusals(&store);
+    #[test]
+    fn equal_events_are_counted() {
+        let (events, counts) = counted();
         let source = |last: u16| Some(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]));
         for number in 0..1000 {
-            refusals.add(source(number), None, refusal("workflows.cancel"));
+            events.add(source(number), None, event("workflows.cancel"));
         }
-        refusals.add(source(1), None, refusal("workflows.pause"));
-        refusals.add(None, None, refusal("workflows.cancel"));
-        assert_eq!(store.counts(3).await, [1, 1, 1]);
-        refusals.flush();
-        assert_eq!(store.counts(4).await, [1, 1, 1, 999]);
-        refusals.flush();
-        refusals.add(source(5), None, refusal("workflows.cancel"));
-        assert_eq!(store.counts(5).await, [1, 1, 1, 999, 1]);
+        events.add(source(1), None, event("workflows.pause"));
+        events.add(None, None, event("workflows.cancel"));
+        assert_eq!(*counts.lock(), [1, 1, 1]);
+        events.flush();
+        assert_eq!(*counts.lock(), [1, 1, 1, 999]);
+        events.flush();
+        events.add(source(5), None, event("workflows.cancel"));
+        assert_eq!(*counts.lock(), [1, 1, 1, 999, 1]);
     }
 
-    #[tokio::test]
-    async fn targets_are_counted_apart() {
-        let store = Arc::new(Recorded::default());
-        let events = refusals(&store);
+    #[test]
+    fn targets_are_counted_apart() {
+        let (events, counts) = counted();
         for target in ["a", "b", "a"] {
-            events.add(None, Some(target.to_owned()), refusal("elections.campaign"));
+            events.add(None, Some(target.to_owned()), event("elections.campaign"));
         }
-        assert_eq!(store.counts(2).await, [1, 1]);
+        assert_eq!(*counts.lock(), [1, 1]);
     }
 
-    #[tokio::test]
-    async fn number_of_records_is_bounded() {
-        let store = Arc::new(Recorded::default());
-        let refusals = refusals(&store);
+    #[test]
+    fn event_that_is_not_accepted_is_counted() {
+        let offer: OfferEvent = Box::new(|_| false);
+        let events = CountedEvents { offer, kinds: Mutex::default() };
+        events.add(None, None, event("workflows.cancel"));
+        events.flush();
+        let unrecorded: Vec<i64> = events.kinds.lock().values().map(|counted| counted.unrecorded).collect();
+        assert_eq!(unrecorded, [1]);
+    }
+
+    #[test]
+    fn number_of_records_is_bounded() {
+        let (events, counts) = counted();
         for number in 0..5000_u32 {
-            refusals.add(Some(IpAddr::from(number.to_be_bytes())), None, refusal("workflows.cancel"));
+            events.add(Some(IpAddr::from(number.to_be_bytes())), None, event("workflows.cancel"));
         }
-        assert_eq!(store.counts(MAX_KINDS).await.len(), MAX_KINDS);
-        refusals.flush();
-        let counts = store.counts(MAX_KINDS + 1).await;
-        assert_eq!(counts.last(), Some(&(5000 - 1024)));
+        assert_eq!(counts.lock().len(), MAX_KINDS);
+        events.flush();
+        assert_eq!(counts.lock().last(), Some(&(5000 - 1024)));
     }
 }
