@@ -277,7 +277,7 @@ mod tests {
     }
 
     async fn shows_errors(surface: &Surface, address: [u8; 4], peer: Option<Peer>) -> bool {
-        let mut request = Request::get("/readyz").body(Body::empty()).unwrap();
+        let mut request = axum::http::Request::get("/readyz").body(Body::empty()).unwrap();
         request.extensions_mut().insert(PeerAddress(IpAddr::from(address)));
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);

@@ -33,9 +33,15 @@ impl Fixture {
 async fn elected(body: &mut Body) -> u64 {
     loop {
         let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        let response = wire::CampaignResponse::decode(&frame[5..]).unwrap();
-        if let Some(Update::Elected(leader)) = response.message {
-            return leader.fencing_token;
+        let mut messages = &frame[..];
+        while !messages.is_empty() {
+            let length = usize::try_from(u32::from_be_bytes(messages[1..5].try_into().unwrap())).unwrap();
+            let (message, rest) = messages[5..].split_at(length);
+            let response = wire::CampaignResponse::decode(message).unwrap();
+            if let Some(Update::Elected(leader)) = response.message {
+                return leader.fencing_token;
+            }
+            messages = rest;
         }
     }
 }

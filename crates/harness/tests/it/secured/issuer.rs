@@ -84,8 +84,8 @@ impl Issuer {
         let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
         let keys = json!({"keys": [rs256.jwk("rs"), es256.jwk("es")]});
         let router = Router::new()
-            .route("/.well-known/openid-configuration", get(async move || Json(discovery.clone())))
-            .route("/keys", get(async move || Json(keys.clone())));
+            .route("/.well-known/openid-configuration", get(|| async move { Json(discovery) }))
+            .route("/keys", get(|| async move { Json(keys) }));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, rs256, es256 }
     }
