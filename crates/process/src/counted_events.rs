@@ -1,4 +1,5 @@
-//! Frequent events of the audit log: refused requests, of which an attacker can send any number, and streams, which clients reopen.
+//! Frequent events of the audit log: refused requests, of which an attacker can send any number, and streams, which clients
+//! reopen.
 //!
 //! The first event of each kind is recorded at once. Equal ones are counted, and recorded once at the end of the
 //! interval. The number of kinds in an interval is limited too, so that the log grows by a bounded number of records.

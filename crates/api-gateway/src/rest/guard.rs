@@ -212,8 +212,8 @@ fn close(problem: Problem) -> Response {
     response
 }
 
-/// Reads a body of at most `limit` bytes into `buffer`, and reserves its memory. Of a body that is refused, up to `dropped` bytes
-/// more are read and dropped.
+/// Reads a body of at most `limit` bytes into `buffer`, and reserves its memory. Of a body that is refused, up to `dropped`
+/// bytes more are read and dropped.
 async fn read(
     mut body: Body,
     mut buffer: BodyBuffer,
