@@ -36,6 +36,8 @@ struct Contents {
     generation: u64,
     keys: LruCache<String, Arc<CachedKey>>,
     no_keys: LruCache<String, ()>,
+    /// The ids that had a key when they were read, in whichever revision. They are kept when the cache is cleared.
+    valid_ids: LruCache<String, ()>,
 }
 
 impl Default for AccessKeyCache {
@@ -44,6 +46,7 @@ impl Default for AccessKeyCache {
             generation: 0,
             keys: LruCache::new(CAPACITY),
             no_keys: LruCache::new(CAPACITY),
+            valid_ids: LruCache::new(CAPACITY),
         }))
     }
 }
@@ -57,6 +60,11 @@ impl AccessKeyCache {
         contents.no_keys.get(id).map(|()| Lookup::NoKey)
     }
 
+    /// Returns whether a key with the id existed when the id was read last.
+    pub(crate) fn was_valid(&self, id: &str) -> bool {
+        self.0.lock().valid_ids.get(id).is_some()
+    }
+
     /// Returns the generation, which a read must pass to [`insert`](Self::insert).
     pub(crate) fn generation(&self) -> u64 {
         self.0.lock().generation
@@ -65,6 +73,10 @@ impl AccessKeyCache {
     /// Inserts what a read found, unless the cache was cleared since the read began.
     pub(crate) fn insert(&self, generation: u64, id: &str, found: &Lookup) {
         let mut contents = self.0.lock();
+        match found {
+            Lookup::Key(_) => drop(contents.valid_ids.put(id.to_owned(), ())),
+            Lookup::NoKey => drop(contents.valid_ids.pop(id)),
+        }
         if contents.generation != generation {
             return;
         }
@@ -85,6 +97,24 @@ impl AccessKeyCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn valid_ids_outlive_a_revision() {
+        let cache = AccessKeyCache::default();
+        let grants = crate::grants::Grants::all();
+        let principal = Principal {
+            actor: "key:a".to_owned(),
+            credential: crate::principal::CredentialId::Key("a".to_owned()),
+            grants,
+            expires_at: None,
+        };
+        let key = CachedKey { digest: blake3::hash(b"a"), is_revoked: false, principal: Arc::new(principal) };
+        cache.insert(cache.generation(), "a", &Lookup::Key(Arc::new(key)));
+        cache.clear();
+        assert!(cache.was_valid("a") && cache.get("a").is_none());
+        cache.insert(cache.generation(), "a", &Lookup::NoKey);
+        assert!(!cache.was_valid("a"));
+    }
 
     #[test]
     fn read_that_began_before_a_change_is_not_cached() {

@@ -12,13 +12,16 @@ use crate::no_oidc::NoUsers as Users;
 use crate::oidc::Users;
 use crate::principal::{CredentialId, Principal};
 use crate::start_error::StartError;
+use crate::unknown_lookups::UnknownLookups;
 use goconductor_saga::Timestamp;
 use goconductor_service_kit::config::{AccessConfig, AccessSubject};
+use goconductor_service_kit::permission::Permission;
 use goconductor_store::{AccessKey, AccessKeyStore};
 use goconductor_tls::Peer;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -31,7 +34,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const FRESH: Duration = Duration::from_millis(1_500);
 /// Timeout of a read of the store.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum number of concurrent reads, so that requests without a valid key cannot load the store.
+/// Maximum number of concurrent reads of ids that were valid before, and as many of others. Requests without a valid key
+/// can neither load the store nor delay the readers of valid keys.
 const MAX_READS: usize = 16;
 /// Delay before a stream's credential is checked again, if the store does not respond.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -52,7 +56,11 @@ struct State {
     /// The users of the identity provider.
     users: Option<Users>,
     cache: AccessKeyCache,
+    /// Permits for reads of ids that were valid before.
     reads: Semaphore,
+    /// Permits for reads of other ids.
+    unknown_reads: Semaphore,
+    unknown_lookups: UnknownLookups,
     /// Time at which the last answer with the revision was requested. `None` before the first answer.
     confirmed: Mutex<Option<Instant>>,
     /// The last revision that was seen. Streams check their credentials when it changes.
@@ -80,6 +88,8 @@ impl AccessControl {
             clock,
             cache: AccessKeyCache::default(),
             reads: Semaphore::new(MAX_READS),
+            unknown_reads: Semaphore::new(MAX_READS),
+            unknown_lookups: UnknownLookups::default(),
             confirmed: Mutex::default(),
             revision: watch::Sender::new(0),
         });
@@ -97,17 +107,20 @@ impl AccessControl {
     }
 
     /// Returns the principal of a request with these headers, over a connection whose client presented the certificate of
-    /// `peer`. The certificate counts only if the request has no token. A cached key needs no round trip.
+    /// `peer`. The certificate counts only if the request has no token. A cached key needs no round trip. `network` is the
+    /// network of the caller, whose concurrent lookups of unknown ids are limited.
     ///
     /// # Errors
-    /// Returns the [`Rejection`] of the credential. `Unavailable` and `Busy` say nothing about the credential.
+    /// Returns the [`Rejection`] of the credential. `Unavailable`, `ProviderUnavailable` and `Busy` say nothing about the
+    /// credential.
     pub async fn authenticate(
         &self,
         headers: &HeaderMap,
         peer: Option<&Peer>,
+        network: Option<IpAddr>,
     ) -> Result<Arc<Principal>, Rejection> {
         let authenticated = match token(headers) {
-            Ok(token) => self.check(&token).await,
+            Ok(token) => self.check(&token, network).await,
             Err(Rejection::Missing) => {
                 peer.and_then(|peer| self.0.certificates.principal(peer)).ok_or(Rejection::Missing)
             }
@@ -127,7 +140,28 @@ impl AccessControl {
         }
     }
 
-    async fn check(&self, token: &SecretString) -> Result<Arc<Principal>, Rejection> {
+    /// Returns whether a caller has a permission in a namespace, for a response that strangers get as well, in a shorter
+    /// form.
+    pub async fn allows(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+        network: Option<IpAddr>,
+        permission: Permission,
+        namespace: &str,
+    ) -> bool {
+        if !headers.contains_key(http::header::AUTHORIZATION) && peer.is_none() {
+            return false;
+        }
+        let principal = self.authenticate(headers, peer, network).await;
+        principal.is_ok_and(|principal| principal.grants.allows(permission, namespace))
+    }
+
+    async fn check(
+        &self,
+        token: &SecretString,
+        network: Option<IpAddr>,
+    ) -> Result<Arc<Principal>, Rejection> {
         let token = token.expose_secret();
         if let Some(known) = self.check_known(token) {
             return known;
@@ -136,7 +170,7 @@ impl AccessControl {
             return users.verify(token, (self.0.clock)(), &self.0.config).await;
         }
         let (id, secret) = split(token).ok_or(Rejection::Unknown)?;
-        self.check_found(&self.lookup(id).await?, id, secret)
+        self.check_found(&self.lookup(id, network).await?, id, secret)
     }
 
     /// Checks a credential that needs no read. Returns `None` for another one.
@@ -209,7 +243,7 @@ impl AccessControl {
     async fn is_still_valid(&self, principal: &Principal) -> bool {
         let CredentialId::Key(id) = &principal.credential else { return true };
         loop {
-            match self.lookup(id).await {
+            match self.lookup_valid(id).await {
                 Ok(Lookup::Key(key)) => return self.check_end(&key).is_ok(),
                 Ok(Lookup::NoKey) => return false,
                 Err(_) => tokio::time::sleep(RETRY_DELAY).await,
@@ -217,16 +251,33 @@ impl AccessControl {
         }
     }
 
-    /// Returns what is known about an id, from the cache if it is fresh.
-    async fn lookup(&self, id: &str) -> Result<Lookup, Rejection> {
+    /// Returns what is known about an id, from the cache if it is fresh. Refuses an id that was not valid before at once if
+    /// too many of them are looked up.
+    async fn lookup(&self, id: &str, network: Option<IpAddr>) -> Result<Lookup, Rejection> {
         if let Some(found) = self.cached(id) {
             return Ok(found);
         }
-        tokio::time::timeout(READ_TIMEOUT, self.read(id)).await.unwrap_or(Err(Rejection::Busy))
+        if self.0.cache.was_valid(id) {
+            return self.read_in_time(id, &self.0.reads).await;
+        }
+        let _in_progress = self.0.unknown_lookups.begin(network, id).ok_or(Rejection::Busy)?;
+        self.read_in_time(id, &self.0.unknown_reads).await
     }
 
-    async fn read(&self, id: &str) -> Result<Lookup, Rejection> {
-        let permit = self.0.reads.acquire().await;
+    /// Returns what is known about an id that was valid before.
+    async fn lookup_valid(&self, id: &str) -> Result<Lookup, Rejection> {
+        match self.cached(id) {
+            Some(found) => Ok(found),
+            None => self.read_in_time(id, &self.0.reads).await,
+        }
+    }
+
+    async fn read_in_time(&self, id: &str, permits: &Semaphore) -> Result<Lookup, Rejection> {
+        tokio::time::timeout(READ_TIMEOUT, self.read(id, permits)).await.unwrap_or(Err(Rejection::Busy))
+    }
+
+    async fn read(&self, id: &str, permits: &Semaphore) -> Result<Lookup, Rejection> {
+        let permit = permits.acquire().await;
         // Another request may have read the key while this one waited.
         if let Some(found) = self.cached(id) {
             return Ok(found);

@@ -29,10 +29,12 @@ pub enum Rejection {
     /// The credential was revoked.
     #[error("the credential was revoked")]
     Revoked,
-    /// The credential could not be checked, because the state store or the identity provider does not
-    /// respond.
+    /// The credential could not be checked, because the state store does not respond.
     #[error("the credential cannot be checked: {0}")]
     Unavailable(String),
+    /// The token could not be checked, because the keys of the identity provider are not available.
+    #[error("the token cannot be checked: the keys of the identity provider are not available")]
+    ProviderUnavailable,
     /// The credential was not checked, because too many others are being checked.
     #[error("too many credentials are being checked")]
     Busy,
@@ -49,7 +51,7 @@ impl Rejection {
             Self::Token(_) => "token",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable(_) | Self::ProviderUnavailable => "unavailable",
             Self::Busy => "busy",
         }
     }

@@ -23,6 +23,7 @@ mod no_oidc;
 mod oidc;
 mod principal;
 mod start_error;
+mod unknown_lookups;
 
 pub use control::AccessControl;
 pub use credential::Rejection;

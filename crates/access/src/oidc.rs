@@ -76,7 +76,7 @@ impl Users {
     /// Verifies a token, and returns its principal.
     ///
     /// # Errors
-    /// Returns the [`Rejection`] of the token. `Unavailable` says nothing about the token.
+    /// Returns the [`Rejection`] of the token. `ProviderUnavailable` says nothing about the token.
     pub(crate) async fn verify(
         &self,
         token: &str,
@@ -106,9 +106,7 @@ impl Users {
 
 fn rejection(invalid: InvalidToken) -> Rejection {
     match invalid {
-        InvalidToken::Unavailable => {
-            Rejection::Unavailable("the keys of the identity provider are not available".to_owned())
-        }
+        InvalidToken::Unavailable => Rejection::ProviderUnavailable,
         InvalidToken::Invalid(Reason::Expired) => Rejection::Expired,
         InvalidToken::Invalid(_) => Rejection::Token(invalid.to_string()),
     }

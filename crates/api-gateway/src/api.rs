@@ -25,7 +25,7 @@ pub(crate) mod workflows;
 
 pub(crate) use crate::single_header::{MAX_HEADER_BYTES, header_text};
 pub(crate) use context::{CallContext, admission_namespace};
-pub(crate) use operate::{MAX_REASON_CHARS, unsupported};
+pub(crate) use operate::{MAX_QUERY_REASON_CHARS, MAX_REASON_CHARS, check_reason, unsupported};
 
 use crate::Limits;
 use crate::access::{Authorised, Gate};

@@ -2,20 +2,20 @@
 //!
 //! A request that may change something is recorded with its outcome before its response is sent. If the log cannot be
 //! written, such a request is refused before anything is done. A refused request is recorded in the background, and
-//! equal refusals of one source are counted, so that an attacker cannot fill the disk.
+//! equal refusals of one source are counted, so that an attacker cannot fill the disk. Streams that claim something, such
+//! as campaigns, are recorded with their begin and their end in the same manner.
 
 mod action;
-mod refusals;
+mod stream;
 mod writer;
 
 use crate::audit_notes::Notes;
 use crate::error::{AUDIT_DELAYED, AUDIT_UNAVAILABLE, ApiResult, Problem, RETRY_AFTER};
 use axum::http::Extensions;
-use goconductor_process::PeerAddress;
+use goconductor_process::{CountedEvents, OfferEvent, PeerAddress};
 use goconductor_saga::Timestamp;
 use goconductor_store::{AuditEvent, AuditOutcome, AuditStore};
 use goconductor_transition::clock;
-use refusals::Refusals;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use writer::AuditWriter;
 
 pub(crate) use action::name as action_name;
+pub(crate) use stream::StreamRecord;
 
 /// Time for which a request waits for its record. It is longer than a failover of the database's connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +36,8 @@ const MAX_TEXT_CHARS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct AuditLog {
     writer: AuditWriter,
-    refusals: Arc<Refusals>,
+    refusals: Arc<CountedEvents>,
+    streams: Arc<CountedEvents>,
     /// Whether requests of applications are recorded, such as starts of workflows.
     starts: bool,
 }
@@ -70,8 +72,13 @@ impl AuditLog {
     /// Starts the log over a store. Must be called within a Tokio runtime.
     pub(crate) fn start(store: Arc<dyn AuditStore>, starts: bool, stop: CancellationToken) -> Arc<Self> {
         let writer = AuditWriter::start(store);
-        let refusals = Refusals::start(writer.clone(), stop);
-        Arc::new(Self { writer, refusals, starts })
+        let offer = || -> OfferEvent {
+            let writer = writer.clone();
+            Box::new(move |event| writer.offer(event))
+        };
+        let refusals = CountedEvents::start("audit-refusals", offer(), stop.clone());
+        let streams = CountedEvents::start("audit-streams", offer(), stop);
+        Arc::new(Self { writer, refusals, streams, starts })
     }
 
     /// Whether a request that may change something is recorded.
@@ -106,7 +113,15 @@ impl AuditLog {
     /// Records a refused request in the background.
     pub(crate) fn refused(&self, subject: Subject, notes: Notes) {
         let source = subject.source;
-        self.refusals.add(source, event(subject, notes, AuditOutcome::Refused, clock::now()));
+        self.refusals.add(source, None, event(subject, notes, AuditOutcome::Refused, clock::now()));
+    }
+
+    /// Records the begin or the end of a stream in the background.
+    fn streamed(&self, subject: Subject, notes: Notes) {
+        let source = subject.source;
+        let event = event(subject, notes, AuditOutcome::Allowed, clock::now());
+        let target = event.target_name.clone();
+        self.streams.add(source, target, event);
     }
 }
 

@@ -72,6 +72,8 @@ pub(crate) const FORBIDDEN: Kind = kind(StatusCode::FORBIDDEN, "GC2063", "permis
 pub(crate) const NO_ACCESS_KEY: Kind = kind(StatusCode::NOT_FOUND, "GC2064", "access key not found");
 pub(crate) const EXCESSIVE_GRANT: Kind =
     kind(StatusCode::FORBIDDEN, "GC2065", "access key with more rights than its creator");
+pub(crate) const PROVIDER_UNAVAILABLE: Kind =
+    kind(StatusCode::SERVICE_UNAVAILABLE, "GC2066", "identity provider unavailable");
 pub(crate) const AUDIT_UNAVAILABLE: Kind =
     kind(StatusCode::SERVICE_UNAVAILABLE, "GC2070", "audit log not writable");
 pub(crate) const AUDIT_DELAYED: Kind =
@@ -120,8 +122,15 @@ pub(crate) const TOO_MANY_HEADERS: Kind =
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
-const RETRYABLE: [Kind; 6] =
-    [UNAVAILABLE, ELECTION, LOCK_HELD, QUEUE_UNAVAILABLE, AUDIT_UNAVAILABLE, SECRET_CONFLICT];
+const RETRYABLE: [Kind; 7] = [
+    UNAVAILABLE,
+    ELECTION,
+    LOCK_HELD,
+    QUEUE_UNAVAILABLE,
+    PROVIDER_UNAVAILABLE,
+    AUDIT_UNAVAILABLE,
+    SECRET_CONFLICT,
+];
 
 /// The media type of refusals (RFC 9457).
 pub(crate) const MEDIA_TYPE_OF_PROBLEMS: &str = "application/problem+json";
@@ -430,6 +439,7 @@ mod tests {
         FORBIDDEN,
         NO_ACCESS_KEY,
         EXCESSIVE_GRANT,
+        PROVIDER_UNAVAILABLE,
         AUDIT_UNAVAILABLE,
         AUDIT_DELAYED,
         CONFIG_INVALID,

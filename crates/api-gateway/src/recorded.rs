@@ -1,7 +1,7 @@
 //! Serving of requests that are recorded.
 //!
 //! Such a request is served in a task of its own: a client that closes its connection must not prevent the record of what
-//! it has done.
+//! it has done. A handler that panics is recorded as failed, because it may have changed something before.
 
 use crate::access::Authorised;
 use crate::api::Api;
@@ -12,8 +12,10 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{Extensions, HeaderMap};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use goconductor_saga::Namespace;
+use std::panic::AssertUnwindSafe;
 use tracing::Instrument;
 
 /// Returns how often a kind of request occurs. `None` if it changes nothing, so that it is not recorded.
@@ -22,6 +24,10 @@ pub(crate) fn frequency(method: &str, route: &str) -> Option<Frequency> {
         return None;
     }
     let path = route.strip_prefix("/api/v1/")?;
+    // A campaign is recorded as a stream, with its end.
+    if path == "elections/{name}/campaign" {
+        return None;
+    }
     let is_of_application = path == "workflows" || path.starts_with("locks/") || path.contains("/signals/");
     Some(if is_of_application { Frequency::Application } else { Frequency::Operator })
 }
@@ -64,12 +70,13 @@ pub(crate) async fn rest(api: &Api, request: Request, next: Next) -> Response {
 }
 
 impl Recording {
-    async fn rest(self, serving: BoxFuture<'static, Response>) -> Response {
+    /// Serves a REST request.
+    pub(crate) async fn rest(self, serving: BoxFuture<'static, Response>) -> Response {
         let is_failed = |response: &Response, _: &mut Notes| {
             let status = response.status();
             status.is_client_error() || status.is_server_error()
         };
-        match self.serve(serving, is_failed).await {
+        match self.serve(serving, Problem::into_response, is_failed).await {
             (response, Ok(())) => response,
             (_, Err(problem)) => problem.into_response(),
         }
@@ -84,18 +91,24 @@ impl Recording {
             notes.code = reply.as_ref().err().map(Problem::code);
             reply.is_err()
         };
-        let (reply, recorded) = self.serve(serving, is_failed).await;
+        let (reply, recorded) = self.serve(serving, Err, is_failed).await;
         recorded.and(reply)
     }
 
-    /// Serves a request in a task of its own, and records its outcome.
+    /// Serves a request in a task of its own, and records its outcome. `refuse` returns the response for a panic.
     async fn serve<R: Send + 'static>(
         self,
         serving: BoxFuture<'static, R>,
+        refuse: fn(Problem) -> R,
         is_failed: impl FnOnce(&R, &mut Notes) -> bool + Send + 'static,
     ) -> (R, ApiResult<()>) {
         in_task(async move {
-            let (response, mut notes) = scope(serving).await;
+            let (caught, mut notes) = scope(AssertUnwindSafe(serving).catch_unwind()).await;
+            let response = caught.unwrap_or_else(|panic| {
+                let problem = Problem::from_panic(&*panic);
+                notes.code = Some(problem.code());
+                refuse(problem)
+            });
             let is_failed = is_failed(&response, &mut notes);
             let recorded = self.api.audit.record(self.subject, notes, is_failed).await;
             (response, recorded)
@@ -158,6 +171,8 @@ mod tests {
             ("POST", "/api/v1/workflows/{id}/cancel", Some(Frequency::Operator)),
             ("PUT", "/api/v1/definitions/{name}", Some(Frequency::Operator)),
             ("DELETE", "/api/v1/dead-letters/{id}", Some(Frequency::Operator)),
+            ("POST", "/api/v1/elections/{name}/campaign", None),
+            ("POST", "/api/v1/elections/{name}/resign", Some(Frequency::Operator)),
         ] {
             assert_eq!(frequency(method, route), expected, "{method} {route}");
         }

@@ -1,7 +1,10 @@
-//! Fields that are masked in all responses: personal data that callers need not see.
+//! Fields that are masked in responses to callers without the permission `payloads.read`: personal data that they need not
+//! see. Without access control, they are masked in all responses.
 
+use crate::api::CallContext;
 use crate::view::{EventView, FailureView, SummaryView, WorkflowView};
 use goconductor_saga::Json;
+use goconductor_service_kit::permission::Permission;
 use std::sync::Arc;
 
 /// The text in place of a masked value.
@@ -12,6 +15,9 @@ const MASK: &str = "***";
 pub(crate) struct Redaction {
     paths: Vec<Vec<Part>>,
 }
+
+/// The redaction for callers who may see everything.
+static NOTHING: Redaction = Redaction { paths: Vec::new() };
 
 /// A part of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +43,42 @@ impl Redaction {
             parts
         };
         Self { paths: paths.iter().map(parts).collect() }
+    }
+
+    /// Returns the redaction of responses to a caller about the namespace of its request.
+    pub(crate) fn for_caller(&self, context: &CallContext) -> &Self {
+        let sees_all = context.principal.as_ref().is_some_and(|principal| {
+            principal.grants.allows(Permission::PayloadsRead, context.namespace.as_str())
+        });
+        if sees_all { &NOTHING } else { self }
+    }
+
+    /// Returns the redaction of responses to a caller about all namespaces.
+    pub(crate) fn for_operator(&self, context: &CallContext) -> &Self {
+        let sees_all = context
+            .principal
+            .as_ref()
+            .is_some_and(|principal| principal.grants.allows_everywhere(Permission::PayloadsRead));
+        if sees_all { &NOTHING } else { self }
+    }
+
+    /// Masks the fields of a message, at any depth: a message contains inputs and outputs. A message that is not JSON is
+    /// masked as a whole, because its fields are not known.
+    pub(crate) fn message(&self, payload: &[u8]) -> String {
+        let text = || String::from_utf8_lossy(payload).into_owned();
+        if self.paths.is_empty() {
+            return text();
+        }
+        let Ok(mut value) = goconductor_saga::parse_json(payload) else { return MASK.to_owned() };
+        let mut is_masked = false;
+        for path in &self.paths {
+            let anywhere: Vec<Part> = std::iter::once(Part::AnyDepth).chain(path.iter().cloned()).collect();
+            if matches(&value, &anywhere) {
+                mask(&mut value, &anywhere);
+                is_masked = true;
+            }
+        }
+        if is_masked { value.to_string() } else { text() }
     }
 
     /// Masks the fields of a workflow.
@@ -154,6 +196,17 @@ fn children_mut(value: &mut Json) -> Children<'_, &mut Json> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn message_is_masked_at_any_depth_or_as_a_whole() {
+        let redaction = Redaction::new(&["$.card.number".to_owned()]);
+        let message = br#"{"state": {"input": {"card": {"number": "4111", "holder": "Ada"}}}}"#;
+        let expected = json!({"state": {"input": {"card": {"number": "***", "holder": "Ada"}}}});
+        assert_eq!(redaction.message(message), expected.to_string());
+        assert_eq!(redaction.message(b"{ \"a\": 1 }"), "{ \"a\": 1 }", "nothing is masked");
+        assert_eq!(redaction.message(b"4111 \xff"), "***");
+        assert_eq!(Redaction::default().message(b"4111"), "4111");
+    }
 
     #[test]
     fn named_fields_are_masked() {

@@ -5,6 +5,7 @@
 mod access_keys;
 mod audit;
 mod batches;
+mod body_buffer;
 mod config;
 mod definitions;
 mod elections;
@@ -19,12 +20,15 @@ mod operate;
 mod operational;
 mod processes;
 mod queues;
+mod secret_value;
 mod secrets;
 mod services;
 mod shape;
 mod unsupported;
 mod watch;
 mod workflows;
+
+pub(crate) use operational::may_see_errors;
 
 use crate::api::{Api, PageRequest};
 use crate::error::{METHOD, NO_ROUTE, Problem};
@@ -37,6 +41,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use serde::Deserialize;
+use std::any::Any;
 use std::sync::Arc;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -92,7 +97,9 @@ pub(crate) fn router(api: Api) -> Router {
         .fallback(unknown_path)
         .layer(
             ServiceBuilder::new()
-                .layer(CatchPanicLayer::custom(|panic| Problem::from_panic(&panic).into_response()))
+                .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
+                    Problem::from_panic(&*panic).into_response()
+                }))
                 .layer(axum::middleware::from_fn_with_state(guard, measure)),
         )
         .with_state(api)

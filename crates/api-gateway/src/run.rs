@@ -1,10 +1,10 @@
 //! The gateway as a process of its own.
 
-use crate::{AdmissionLimits, Dependencies, Limits, router};
+use crate::{AdmissionLimits, Dependencies, Limits, rest, router};
 use anyhow::Context;
 use goconductor_access::AccessControl;
 use goconductor_election::Election;
-use goconductor_process::{Backends, ConnectionLimits, Host, MembershipLease, Process};
+use goconductor_process::{Backends, ConnectionLimits, Host, MembershipLease, Process, ReaderCheck};
 use goconductor_service_kit::config::{Config, ElectionBackend};
 use goconductor_store::{AccessKeyStore, ProcessInfo};
 use goconductor_transition::clock;
@@ -36,6 +36,9 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
         metrics: process.metrics.clone(),
         stop: process.drain.token(),
     };
+    if let Some(access) = &dependencies.access {
+        host.show_errors_to(readers(access.clone()));
+    }
     host.open(router(dependencies));
     let info_changed = queues.view_changed();
     let info = move || ProcessInfo {
@@ -51,6 +54,15 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let closed = host.close().await;
     engine.drain().await;
     closed
+}
+
+/// Returns the check of who may see the errors of `/readyz`.
+fn readers(access: AccessControl) -> ReaderCheck {
+    Box::new(move |request| {
+        let access = access.clone();
+        let (headers, extensions) = (request.headers.clone(), request.extensions.clone());
+        Box::pin(async move { rest::may_see_errors(&access, &headers, &extensions).await })
+    })
 }
 
 /// Connects to the election, unless the configuration has none that reaches other processes.

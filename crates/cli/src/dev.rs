@@ -47,6 +47,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let metrics = telemetry::init(&config.telemetry, identity).map_err(anyhow::Error::from)?;
     log::report_panics();
     config.warn_about_ignored_variables();
+    goconductor_process::restrict_core_dumps(&config);
     // Bind before the database is opened: an address in use is the most frequent mistake.
     let tls = goconductor_process::load_tls(&config).map_err(anyhow::Error::from)?;
     let is_secure = tls.is_some();

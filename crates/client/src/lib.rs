@@ -109,7 +109,7 @@ impl Client {
         let base = Url::parse(base_url).map_err(|_| {
             invalid_text(base_url, "it is not a URL: write it in the form http://127.0.0.1:8470")
         })?;
-        let address = without_password(&base);
+        let address = without_credentials(&base);
         let invalid = |reason: &str| invalid_text(&address, reason);
         match (base.scheme(), &tls) {
             ("http", None) | ("https", Some(_)) => {}
@@ -302,12 +302,13 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
-/// Returns a base address for messages, with a password masked.
-fn without_password(url: &Url) -> String {
+/// Returns a base address for messages, with its credentials masked. A token may be the user name.
+fn without_credentials(url: &Url) -> String {
     let mut shown = url.clone();
-    if shown.password().is_some() {
-        // The call fails only for a URL without a host, which has no password.
-        shown.set_password(Some("***")).ok();
+    if shown.password().is_some() || !shown.username().is_empty() {
+        // The calls fail only for a URL without a host, which has no credentials.
+        shown.set_username("***").ok();
+        shown.set_password(None).ok();
     }
     shown.as_str().trim_end_matches('/').to_owned()
 }
@@ -338,9 +339,9 @@ mod tests {
     }
 
     #[test]
-    fn password_of_an_address_is_masked_in_messages() {
+    fn credentials_of_an_address_are_masked_in_messages() {
         let client = Client::new("http://operator:secret@127.0.0.1:8470/", "default").unwrap();
-        assert_eq!(client.address(), "http://operator:***@127.0.0.1:8470");
+        assert_eq!(client.address(), "http://***@127.0.0.1:8470");
         let refused = Client::new("ftp://operator:secret@127.0.0.1:8470", "default").unwrap_err().to_string();
         assert!(refused.contains("scheme") && !refused.contains("secret"), "{refused}");
         assert_eq!(Client::new("http://[::1]:8470", "default").unwrap().address(), "http://[::1]:8470");

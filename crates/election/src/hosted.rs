@@ -31,15 +31,42 @@ pub enum CampaignError {
     Failed(Error),
 }
 
+/// The terms that the caller of [`Hosted::resign`] may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResignScope<'c> {
+    /// All terms.
+    All,
+    /// The terms whose campaign named this owner.
+    Owner(&'c str),
+}
+
+/// The outcome of [`Hosted::resign`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resignation {
+    /// The term has ended.
+    Ended,
+    /// The term does not exist.
+    Unknown,
+    /// The term belongs to another owner. It continues.
+    NotOwner,
+}
+
 /// Requests the end of a term. The receiver acknowledges the end.
 type Resign = oneshot::Sender<oneshot::Sender<()>>;
 type UpdateSender = mpsc::Sender<Result<CampaignUpdate, CampaignError>>;
+
+/// A term of a remote candidate.
+#[derive(Debug)]
+struct HostedTerm {
+    owner: Option<String>,
+    resign: Resign,
+}
 
 /// The campaigns and terms of remote candidates.
 #[derive(Debug)]
 pub struct Hosted {
     election: Arc<dyn Election>,
-    terms: Mutex<BTreeMap<(String, u64), Resign>>,
+    terms: Mutex<BTreeMap<(String, u64), HostedTerm>>,
 }
 
 impl Hosted {
@@ -55,27 +82,49 @@ impl Hosted {
         &self.election
     }
 
-    /// Campaigns for a candidate until the returned receiver is dropped or `stop` resolves.
+    /// Campaigns for a candidate until the returned receiver is dropped or `stop` resolves. `owner` identifies the
+    /// credential that the term belongs to. `None` if callers are not authenticated.
     pub fn campaign(
         self: &Arc<Self>,
         name: String,
         candidate: String,
+        owner: Option<String>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> mpsc::Receiver<Result<CampaignUpdate, CampaignError>> {
         let (updates, receiver) = mpsc::channel(UPDATE_BUFFER);
         let this = Arc::clone(self);
         drop(tokio::spawn(async move {
             tokio::pin!(stop);
-            this.lead(name, candidate, &updates, stop).await;
+            this.lead(name, candidate, owner, &updates, stop).await;
         }));
         receiver
     }
 
-    /// Ends a term and waits until another candidate can win. Returns `false` if the term does not exist.
-    pub async fn resign(&self, name: String, token: u64) -> bool {
-        let Some(resign) = self.terms().remove(&(name, token)) else { return false };
+    /// Ends a term and waits until another candidate can win.
+    pub async fn resign(&self, name: String, token: u64, scope: ResignScope<'_>) -> Resignation {
+        let term = match self.take_term((name, token), scope) {
+            Ok(term) => term,
+            Err(refused) => return refused,
+        };
         let (answer, answered) = oneshot::channel();
-        resign.send(answer).is_ok() && answered.await.is_ok()
+        if term.resign.send(answer).is_ok() && answered.await.is_ok() {
+            Resignation::Ended
+        } else {
+            Resignation::Unknown
+        }
+    }
+
+    /// Removes a term that `scope` includes.
+    fn take_term(&self, key: (String, u64), scope: ResignScope<'_>) -> Result<HostedTerm, Resignation> {
+        let mut terms = self.terms();
+        let Some(term) = terms.get(&key) else { return Err(Resignation::Unknown) };
+        match scope {
+            ResignScope::Owner(owner) if term.owner.as_deref() != Some(owner) => {
+                return Err(Resignation::NotOwner);
+            }
+            ResignScope::Owner(_) | ResignScope::All => {}
+        }
+        terms.remove(&key).ok_or(Resignation::Unknown)
     }
 
     /// Runs one campaign and its term.
@@ -83,13 +132,14 @@ impl Hosted {
         &self,
         name: String,
         candidate: String,
+        owner: Option<String>,
         updates: &UpdateSender,
         mut stop: impl Future<Output = ()> + Send + Unpin,
     ) {
         let Some(leadership) = self.win(&name, &candidate, updates, &mut stop).await else { return };
         let token = leadership.token().0;
         let (resign, asked) = oneshot::channel();
-        self.terms().insert((name.clone(), token), resign);
+        self.terms().insert((name.clone(), token), HostedTerm { owner, resign });
         if updates.send(Ok(CampaignUpdate::Elected(leadership.leader().clone()))).await.is_ok() {
             await_end(leadership, asked, updates, &mut stop).await;
         } else {
@@ -131,7 +181,7 @@ impl Hosted {
         }
     }
 
-    fn terms(&self) -> MutexGuard<'_, BTreeMap<(String, u64), Resign>> {
+    fn terms(&self) -> MutexGuard<'_, BTreeMap<(String, u64), HostedTerm>> {
         self.terms.lock()
     }
 }
@@ -175,5 +225,41 @@ async fn await_end(
     }
     if answer.is_some_and(|answer| answer.send(()).is_err()) {
         tracing::trace!("the caller of resign disconnected");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::LocalElection;
+
+    async fn elected(updates: &mut mpsc::Receiver<Result<CampaignUpdate, CampaignError>>) -> u64 {
+        loop {
+            if let CampaignUpdate::Elected(leader) = updates.recv().await.unwrap().unwrap() {
+                return leader.token.0;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn term_is_ended_by_its_owner_only() {
+        let hosted = Hosted::new(Arc::new(LocalElection::new(1)));
+        let name = || "reports".to_owned();
+        let owner = Some("key:a".to_owned());
+        let mut updates = hosted.campaign(name(), "a".to_owned(), owner, std::future::pending());
+        let token = elected(&mut updates).await;
+        for (scope, token, expected) in [
+            (ResignScope::Owner("key:b"), token, Resignation::NotOwner),
+            (ResignScope::Owner("key:a"), token + 1, Resignation::Unknown),
+            (ResignScope::All, token + 1, Resignation::Unknown),
+            (ResignScope::Owner("key:a"), token, Resignation::Ended),
+            (ResignScope::Owner("key:a"), token, Resignation::Unknown),
+        ] {
+            assert_eq!(hosted.resign(name(), token, scope).await, expected, "{scope:?} {token}");
+        }
+        let mut updates = hosted.campaign(name(), "b".to_owned(), None, std::future::pending());
+        let token = elected(&mut updates).await;
+        assert_eq!(hosted.resign(name(), token, ResignScope::Owner("key:a")).await, Resignation::NotOwner);
+        assert_eq!(hosted.resign(name(), token, ResignScope::All).await, Resignation::Ended);
     }
 }

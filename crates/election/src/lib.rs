@@ -45,7 +45,7 @@ pub use era::{EraElection, LAST_ERA};
 pub use error::{Error, ErrorKind};
 #[cfg(feature = "etcd")]
 pub use etcd::EtcdElection;
-pub use hosted::{CampaignError, CampaignUpdate, Hosted};
+pub use hosted::{CampaignError, CampaignUpdate, Hosted, ResignScope, Resignation};
 pub use leadership::{Leadership, Lost, Term};
 pub use local::LocalElection;
 #[cfg(feature = "postgres")]

@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use goconductor_election::{CampaignError, Election, Error, Hosted};
+use goconductor_election::{CampaignError, Election, Error, Hosted, ResignScope, Resignation};
 use goconductor_saga::NameKind;
 use goconductor_wire::handshake::CheckProtocol;
 use goconductor_wire::v1::election_service_server::{ElectionService, ElectionServiceServer};
@@ -66,7 +66,9 @@ impl ElectionService for ElectionServer {
         if self.stop.is_cancelled() {
             return Err(campaign_status(&CampaignError::ShuttingDown));
         }
-        let updates = self.hosted.campaign(name, candidate, self.stop.clone().cancelled_owned());
+        // The callers are processes of this system, which do not resign for one another.
+        let owner = None;
+        let updates = self.hosted.campaign(name, candidate, owner, self.stop.clone().cancelled_owned());
         let updates = ReceiverStream::new(updates);
         Ok(Response::new(
             updates
@@ -77,8 +79,8 @@ impl ElectionService for ElectionServer {
 
     async fn resign(&self, request: Request<wire::ResignRequest>) -> RpcResult<wire::ResignResponse> {
         let wire::ResignRequest { name, fencing_token } = request.into_inner();
-        let resigned = self.hosted.resign(name, fencing_token).await;
-        Ok(Response::new(wire::ResignResponse { resigned }))
+        let resignation = self.hosted.resign(name, fencing_token, ResignScope::All).await;
+        Ok(Response::new(wire::ResignResponse { resigned: resignation == Resignation::Ended }))
     }
 
     async fn observe(&self, request: Request<wire::ObserveRequest>) -> RpcResult<wire::ObserveResponse> {

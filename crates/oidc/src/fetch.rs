@@ -37,7 +37,7 @@ pub(crate) enum FetchError {
     Status { url: String, status: StatusCode },
     #[error("the discovery document at {url} is malformed: {reason}")]
     Discovery { url: String, reason: String },
-    #[error("the discovery document is that of `{found}`, not of `{wanted}`: correct the setting `issuer`")]
+    #[error("the discovery document is that of `{found}`, not of `{wanted}`: correct access.oidc.issuer")]
     OtherIssuer { found: String, wanted: String },
     #[error("the discovery document names the key set `{url}`, which is not an https:// URL")]
     InsecureKeys { url: String },

@@ -69,7 +69,8 @@ const METHODS: &[(&str, &str, PeerRoles)] = &[
     (STATE_STORE, "ListAccessKeys", GATEWAY),
     (STATE_STORE, "EndAccessKey", GATEWAY),
     (STATE_STORE, "AccessRevision", ENGINES),
-    (STATE_STORE, "AppendAudit", GATEWAY),
+    // The state store accepts only connections of workers from an executor.
+    (STATE_STORE, "AppendAudit", ENGINES),
     (STATE_STORE, "ListAuditRecords", GATEWAY),
     (STATE_STORE, "GetAuditHead", GATEWAY),
     (STATE_STORE, "AcquireLock", GATEWAY),

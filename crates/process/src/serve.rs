@@ -17,7 +17,7 @@ use crate::metrics;
 use activity::{Activity, ActivityStatus};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use goconductor_tls::{Peer, TlsIdentity, TlsSession};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -56,6 +56,8 @@ const ERROR_RESETS: usize = 256;
 /// Response to a request beyond the limit of requests in progress.
 const BUSY: &str = "{\"type\":\"/errors/GC2030\",\"title\":\"too many concurrent requests\",\"status\":429,\
     \"detail\":\"too many requests are in progress; retry later\",\"code\":\"GC2030\",\"retryable\":true}";
+/// The beginnings of the paths of requests whose bodies contain secrets.
+const SECRET_PATHS: [&str; 2] = ["/api/v1/secrets/", "/goconductor.v1.SecretService/PutSecret"];
 /// Interval between two checks of a connection.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// The unit of a gRPC timeout and its length in nanoseconds.
@@ -253,6 +255,9 @@ impl RequestHandler {
         let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
             return Ok(TrackedBody::track(refusal(request.headers()), activity.request(None)));
         };
+        if carries_secret(&request) {
+            activity.overwrite_buffers();
+        }
         let active = activity.request(Some(permit));
         let timeout = grpc_timeout(request.headers());
         let is_http2 = request.version() >= Version::HTTP_2;
@@ -271,6 +276,12 @@ impl RequestHandler {
         }
         Ok(TrackedBody::track(response, active))
     }
+}
+
+/// Returns whether the body of a request may contain a secret.
+fn carries_secret<B>(request: &Request<B>) -> bool {
+    SECRET_PATHS.iter().any(|path| request.uri().path().starts_with(path))
+        && matches!(*request.method(), Method::PUT | Method::POST)
 }
 
 /// Returns the response to a request beyond the limit of requests in progress.

@@ -1,6 +1,7 @@
 //! An executor: its registry of services, its dispatchers and its heartbeats.
 
 use crate::cluster_view::{self, ClusterView};
+use crate::connection_log::ConnectionLog;
 use crate::dispatcher::Dispatcher;
 use crate::in_flight::InFlight;
 use crate::metrics;
@@ -82,11 +83,12 @@ impl Executor {
     }
 
     /// Returns the gRPC service that workers connect to. After `stop`, it drains the connected workers and refuses
-    /// new ones.
+    /// new ones. Must be called within a Tokio runtime.
     #[must_use]
     pub fn worker_service(&self, stop: CancellationToken) -> WorkerServiceServer<WorkerAcceptor> {
         let (workers, settings) = (Arc::clone(&self.workers), Arc::clone(&self.settings));
-        worker_service::service(workers, settings, self.access.clone(), stop)
+        let log = ConnectionLog::start(self.engine.store().clone(), stop.clone());
+        worker_service::service(workers, settings, self.access.clone(), log, stop)
     }
 
     /// Returns a function that describes the services that this executor serves at the time of the call.

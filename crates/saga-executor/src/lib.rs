@@ -18,6 +18,7 @@
 mod attempt;
 mod cluster_view;
 mod concurrency;
+mod connection_log;
 mod dispatcher;
 mod endpoint;
 mod executor;

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use goconductor_access::{AccessControl, Rejection, metrics};
+use goconductor_process::{PeerAddress, ReaderCheck};
 use goconductor_saga::Namespace;
 use goconductor_service_kit::permission::Permission;
 use goconductor_service_kit::telemetry::Metrics;
@@ -26,12 +27,27 @@ pub(crate) fn add(router: Router, access: AccessControl, metrics: Metrics) -> Ro
     router.merge(Router::new().route("/metrics", get(respond)).with_state(state))
 }
 
+/// Returns the check of who may see the errors of `/readyz`: the readers of the metrics.
+pub(crate) fn readers(access: AccessControl) -> ReaderCheck {
+    Box::new(move |request| {
+        let access = access.clone();
+        let (headers, extensions) = (request.headers.clone(), request.extensions.clone());
+        Box::pin(async move {
+            let network = extensions.get::<PeerAddress>().map(|peer| peer.network());
+            let (peer, permission) = (extensions.get::<Peer>(), Permission::MetricsRead);
+            access.allows(&headers, peer, network, permission, Namespace::DEFAULT).await
+        })
+    })
+}
+
 async fn respond(State(checked): State<CheckedMetrics>, request: Request) -> Response {
     // The body of a request is not `Sync`, so a reference to the request must not live across the check.
     let (parts, _) = request.into_parts();
-    let principal = match checked.access.authenticate(&parts.headers, parts.extensions.get::<Peer>()).await {
+    let peer = parts.extensions.get::<Peer>();
+    let network = parts.extensions.get::<PeerAddress>().map(|peer| peer.network());
+    let principal = match checked.access.authenticate(&parts.headers, peer, network).await {
         Ok(principal) => principal,
-        Err(rejection @ (Rejection::Unavailable(_) | Rejection::Busy)) => {
+        Err(rejection @ (Rejection::Unavailable(_) | Rejection::ProviderUnavailable | Rejection::Busy)) => {
             return (StatusCode::SERVICE_UNAVAILABLE, rejection.to_string()).into_response();
         }
         Err(rejection) => {

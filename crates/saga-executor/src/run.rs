@@ -58,7 +58,10 @@ pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow:
     // The metrics are not a method of workers: access control decides who reads them.
     let router = guard(router, process.tls.as_ref());
     let router = match access {
-        Some(access) => metrics_route::add(router, access, process.metrics.clone()),
+        Some(access) => {
+            host.show_errors_to(metrics_route::readers(access.clone()));
+            metrics_route::add(router, access, process.metrics.clone())
+        }
         None => router,
     };
     host.open(router);

@@ -1,12 +1,13 @@
 //! The gRPC method `WorkerService.Connect`: the stream of a worker, from its hello to its end.
 
+use crate::connection_log::{ConnectionLog, RecordedConnection};
 use crate::failure as failures;
 use crate::settings::Settings;
 use crate::task::Task;
 use crate::workers::{ServiceKey, Worker, WorkerMessage, WorkerSession, Workers};
 use futures::stream::BoxStream;
 use goconductor_access::{AccessControl, Principal, Rejection, metrics};
-use goconductor_process::check_worker;
+use goconductor_process::{PeerAddress, check_worker};
 use goconductor_saga::{
     Failure, Json, NameError, NameKind, Namespace, Outcome, ServiceName, Side, Timestamp, parse_json,
 };
@@ -18,6 +19,7 @@ use goconductor_wire::v1::task_result::Outcome as WireOutcome;
 use goconductor_wire::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use goconductor_wire::v1::{self as wire, ConnectRequest, ConnectResponse};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -56,6 +58,7 @@ pub struct WorkerAcceptor {
     settings: Arc<Settings>,
     /// The check of workers. `None` if all workers may serve everything.
     access: Option<AccessControl>,
+    log: Arc<ConnectionLog>,
     stop: CancellationToken,
 }
 
@@ -64,10 +67,11 @@ pub(crate) fn service(
     workers: Arc<Workers>,
     settings: Arc<Settings>,
     access: Option<AccessControl>,
+    log: Arc<ConnectionLog>,
     stop: CancellationToken,
 ) -> WorkerServiceServer<WorkerAcceptor> {
     let bytes = settings.output_bytes.saturating_mul(2).max(MAX_MESSAGE_BYTES);
-    WorkerServiceServer::new(WorkerAcceptor { workers, settings, access, stop })
+    WorkerServiceServer::new(WorkerAcceptor { workers, settings, access, log, stop })
         .max_decoding_message_size(bytes)
 }
 
@@ -89,7 +93,9 @@ impl WorkerService for WorkerAcceptor {
         if self.settings.authenticates_workers {
             check_worker(peer).map_err(|status| *status)?;
         }
-        let credential = self.authenticate(&metadata, peer).await?;
+        let address = extensions.get::<PeerAddress>().copied();
+        let network = address.map(PeerAddress::network);
+        let credential = self.authenticate(&metadata, peer, network).await?;
         let namespace = namespace(&metadata)?;
         let lease = self.settings.worker_lease;
         let first = tokio::time::timeout(lease, requests.message())
@@ -117,6 +123,9 @@ impl WorkerService for WorkerAcceptor {
         let Worker { identity, version, .. } = session.worker();
         let span = tracing::info_span!("worker", service = key.1, namespace = key.0, worker = identity);
         span.in_scope(|| tracing::info!(version, "worker connected"));
+        let principal = credential.as_ref().map(|credential| &*credential.principal);
+        let record =
+            self.log.begin(principal, address.map(|address| address.0), (key.0.as_str(), key.1.as_str()));
         let stream = SessionStream {
             workers: Arc::clone(&self.workers),
             settings: Arc::clone(&self.settings),
@@ -125,6 +134,7 @@ impl WorkerService for WorkerAcceptor {
             key,
             session,
             responses: sender,
+            record,
         };
         drop(tokio::spawn(stream.run(requests, messages).instrument(span)));
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
@@ -158,13 +168,14 @@ impl WorkerAcceptor {
         &self,
         metadata: &MetadataMap,
         peer: Option<&Peer>,
+        network: Option<IpAddr>,
     ) -> Result<Option<WorkerCredential>, Status> {
         let Some(access) = &self.access else { return Ok(None) };
-        match access.authenticate(metadata.as_ref(), peer).await {
+        match access.authenticate(metadata.as_ref(), peer, network).await {
             Ok(principal) => Ok(Some(WorkerCredential { access: access.clone(), principal })),
-            Err(rejection @ (Rejection::Unavailable(_) | Rejection::Busy)) => {
-                Err(Status::unavailable(format!("{rejection}; retry later")))
-            }
+            Err(
+                rejection @ (Rejection::Unavailable(_) | Rejection::ProviderUnavailable | Rejection::Busy),
+            ) => Err(Status::unavailable(format!("{rejection}; retry later"))),
             Err(rejection @ Rejection::Missing) => Err(Status::unauthenticated(format!(
                 "{UNAUTHENTICATED}: {rejection}: send an access key or a token in the metadata authorization, or connect with a \
                  client certificate that contains a URI"
@@ -230,6 +241,7 @@ struct SessionStream {
     key: ServiceKey,
     session: Arc<WorkerSession>,
     responses: ResponseSender,
+    record: RecordedConnection,
 }
 
 impl SessionStream {
@@ -240,6 +252,7 @@ impl SessionStream {
     ) {
         let reason = self.serve(&mut requests, &mut messages).await;
         self.workers.deregister(&self.key, &self.session);
+        self.record.end(reason);
         tracing::info!(reason, "worker disconnected");
     }
 

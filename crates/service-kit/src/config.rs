@@ -16,6 +16,7 @@ mod access;
 mod apply;
 mod audit;
 mod config_file;
+mod credential_origin;
 mod database_tls;
 mod descriptions;
 mod dynamic;
@@ -27,6 +28,7 @@ mod listen_address;
 mod listeners;
 mod master_key_source;
 mod peer_tls;
+mod process;
 mod queue;
 mod rate;
 mod reader;
@@ -68,6 +70,7 @@ pub use ignored::{IgnoreReason, IgnoredVariable};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use master_key_source::MasterKeySource;
 pub use peer_tls::TlsConfig;
+pub use process::ProcessConfig;
 pub use queue::{QueueBackend, QueueConfig};
 pub use rate::{RateConfig, RatePolicy};
 pub use schema::schema;
@@ -107,6 +110,8 @@ pub struct Config {
     pub limits: Limits,
     /// The audit log of the gateway.
     pub audit: AuditConfig,
+    /// The process itself.
+    pub process: ProcessConfig,
     /// The execution of commands.
     pub executor: ExecutorConfig,
     /// The source of the master key of secrets.
@@ -259,6 +264,7 @@ impl Config {
             election: election::read(reader),
             limits: limits(reader),
             audit: audit::read(reader),
+            process: process::read(reader),
             executor: executor(reader),
             secrets: secrets::read(reader),
             encryption: encryption::read(reader),
@@ -349,6 +355,7 @@ impl Config {
             peer_tls::check_urls(reader, self.tls.is_some(), path, urls);
         }
         self.check_election(reader);
+        credential_origin::check(reader);
         election::check(&self.election, reader);
         encryption::check(&self.encryption, self.secrets.master_key.is_some(), reader);
         if self.executor.start_grace >= self.executor.redelivery {

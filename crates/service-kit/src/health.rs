@@ -121,6 +121,16 @@ pub struct ReadinessReport {
 }
 
 impl ReadinessReport {
+    /// Returns the report for strangers: the names of the checks and their results, without their errors. An error may name
+    /// hosts, users and files.
+    #[must_use]
+    pub fn without_details(mut self) -> Self {
+        for check in &mut self.checks {
+            check.detail = None;
+        }
+        self
+    }
+
     /// Returns the failed checks as one text, if there are any.
     ///
     /// # Errors
@@ -151,6 +161,16 @@ pub struct CheckReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn strangers_see_results_without_errors() {
+        let readiness = Readiness::new();
+        readiness.add("database", || async { Err("no response from db.internal".to_owned()) });
+        let report = readiness.report().await.without_details();
+        assert!(!report.ready);
+        let check = CheckReport { name: "database".to_owned(), ok: false, detail: None };
+        assert_eq!(report.checks, [check]);
+    }
 
     #[tokio::test]
     async fn service_without_checks_is_ready() {

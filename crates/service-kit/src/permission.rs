@@ -90,6 +90,8 @@ permissions! {
     LocksWrite "locks.write" Namespace;
     /// Read metrics.
     MetricsRead "metrics.read" Cluster;
+    /// See the fields that `encryption.redact` masks. Those of dead letters require it in all namespaces.
+    PayloadsRead "payloads.read" Namespace;
     /// List the processes, with the services of the namespace that they serve.
     ProcessesRead "processes.read" Namespace;
     /// Switch to another queue.

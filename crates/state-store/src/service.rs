@@ -38,6 +38,9 @@ const CHANGES: usize = 512;
 
 type RpcResult<T> = Result<Response<T>, Status>;
 
+/// The beginning of the actions that an executor records.
+const WORKER_ACTIONS: &str = "workers.";
+
 /// The gRPC service over a store.
 #[derive(Debug)]
 pub struct StoreService {
@@ -73,6 +76,22 @@ fn check_agreement(request: &Request<wire::AgreeRequest>) -> Result<(), Status> 
     Ok(())
 }
 
+/// Checks that an executor records only the connections of its workers. Without TLS, a caller has no role.
+fn check_audit(request: &Request<wire::AppendAuditRequest>) -> Result<(), Status> {
+    let peer = request.extensions().get::<Peer>();
+    if peer.is_none_or(|peer| peer.roles().contains(PeerRole::ApiGateway)) {
+        return Ok(());
+    }
+    let is_of_workers = |event: &wire::AuditEvent| {
+        // Events of too many kinds are counted together, under this action.
+        event.action.starts_with(WORKER_ACTIONS) || event.action == "*"
+    };
+    if request.get_ref().events.iter().all(is_of_workers) {
+        return Ok(());
+    }
+    Err(Status::permission_denied("only an api-gateway records requests in the audit log (GC3031)"))
+}
+
 /// Implements the generated service by the functions of the modules of the parts.
 macro_rules! serve {
     ($($part:ident {
@@ -90,6 +109,15 @@ macro_rules! serve {
                 check_agreement(&request)?;
                 let span = tracing::debug_span!("state_store_request", method = "agree");
                 cluster::agree(&*self.store, request.into_inner()).instrument(span).await.map(Response::new)
+            }
+
+            async fn append_audit(
+                &self,
+                request: Request<wire::AppendAuditRequest>,
+            ) -> RpcResult<wire::AppendAuditResponse> {
+                check_audit(&request)?;
+                let span = tracing::debug_span!("state_store_request", method = "append_audit");
+                audit::append_audit(&*self.store, request.into_inner()).instrument(span).await.map(Response::new)
             }
 
             $($(async fn $method(&self, request: Request<wire::$request>) -> RpcResult<wire::$response> {
@@ -151,7 +179,6 @@ serve! {
         access_revision: AccessRevisionRequest => AccessRevisionResponse;
     }
     audit {
-        append_audit: AppendAuditRequest => AppendAuditResponse;
         list_audit_records: ListAuditRecordsRequest => ListAuditRecordsResponse;
         get_audit_head: GetAuditHeadRequest => GetAuditHeadResponse;
     }
@@ -236,4 +263,29 @@ where
     B: TryFrom<A, Error = Malformed>,
 {
     list.into_iter().map(TryInto::try_into).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executor_records_only_connections_of_workers() {
+        let event =
+            |action: &str| wire::AuditEvent { action: action.to_owned(), ..wire::AuditEvent::default() };
+        for (role, actions, is_allowed) in [
+            (Some("api-gateway"), &["workflows.cancel"][..], true),
+            (Some("saga-executor"), &["workers.connect", "workers.connect.end", "*"], true),
+            (Some("saga-executor"), &["workers.connect", "workflows.cancel"], false),
+            (None, &["workflows.cancel"], true),
+        ] {
+            let events = actions.iter().map(|action| event(action)).collect();
+            let mut request = Request::new(wire::AppendAuditRequest { events });
+            if let Some(role) = role {
+                let uri = format!("spiffe://shop/{role}");
+                request.extensions_mut().insert(Peer::new(vec![uri], None, Some("shop")));
+            }
+            assert_eq!(check_audit(&request).is_ok(), is_allowed, "{role:?} {actions:?}");
+        }
+    }
 }

@@ -11,7 +11,12 @@ pub use chain::{AuditHead, AuditRecord};
 pub use verify::{AuditProblem, AuditProblemKind, AuditReport, AuditVerifier};
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use chain::chained;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use sql::page_of_records;
 
 use crate::Error;
 use crate::layer::layer;

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::key::IssuedKey;
-use goconductor_service_kit::permission::Permission;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{AccessKeyEnd, AccessScope};
 use http::{HeaderValue, header};
@@ -51,7 +50,7 @@ impl Fixture {
 
     async fn authenticate(&self, token: &str) -> Result<Arc<Principal>, Rejection> {
         let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
-        self.control.authenticate(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]), None).await
+        self.control.authenticate(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]), None, None).await
     }
 
     /// Waits until the key is cached: the revision of its creation was read.
@@ -86,7 +85,7 @@ async fn valid_key_has_the_grants_of_its_scope_and_of_its_bindings() {
     config.bindings.insert("operators".to_owned(), binding);
     let control =
         AccessControl::start(config, Arc::clone(&fixture.store) as Arc<dyn AccessKeyStore>, clock).unwrap();
-    let principal = control.check(&key.text).await.unwrap();
+    let principal = control.check(&key.text, None).await.unwrap();
     assert!(principal.grants.allows(Permission::WorkflowsOperate, "shop"));
 }
 
@@ -103,7 +102,7 @@ async fn invalid_credential_is_refused() {
         let refused = fixture.authenticate(token).await;
         assert!(matches!(refused, Err(Rejection::Unknown)), "{refused:?}");
     }
-    let missing = fixture.control.authenticate(&HeaderMap::new(), None).await;
+    let missing = fixture.control.authenticate(&HeaderMap::new(), None, None).await;
     assert!(matches!(missing, Err(Rejection::Missing)));
 }
 
@@ -164,6 +163,40 @@ async fn cached_key_needs_no_round_trip() {
 }
 
 #[tokio::test]
+async fn strangers_neither_delay_known_keys_nor_wait() {
+    let fixture = Fixture::new(AccessConfig::default());
+    let key = fixture.key("viewer", None).await;
+    let text = key.text.expose_secret();
+    fixture.cached(&key).await;
+    let unknown_reads = fixture.control.0.unknown_reads.acquire_many(16).await.unwrap();
+    let strangers: Vec<_> = (0..100)
+        .map(|_| {
+            let (control, other) = (fixture.control.clone(), IssuedKey::generate().unwrap());
+            tokio::spawn(async move { control.check(&other.text, None).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The cache is empty, as after a change of a key.
+    fixture.control.0.cache.clear();
+    let known = tokio::time::timeout(Duration::from_secs(1), fixture.authenticate(text)).await;
+    known.expect("a known key does not wait for strangers").unwrap();
+    let busy = IssuedKey::generate().unwrap();
+    let refused =
+        tokio::time::timeout(Duration::from_millis(500), fixture.authenticate(busy.text.expose_secret()));
+    let refused = refused.await.expect("a stranger beyond the limit is refused at once");
+    assert!(matches!(refused, Err(Rejection::Busy)), "{refused:?}");
+    drop(unknown_reads);
+    let mut busy = 0;
+    for stranger in strangers {
+        match stranger.await.unwrap() {
+            Err(Rejection::Busy) => busy += 1,
+            refused => assert!(matches!(refused, Err(Rejection::Unknown)), "{refused:?}"),
+        }
+    }
+    assert!(busy >= 68, "{busy}");
+}
+
+#[tokio::test]
 async fn certificate_counts_only_without_a_token() {
     let mut config = AccessConfig::default();
     let uri = "spiffe://shop/operator";
@@ -176,14 +209,14 @@ async fn certificate_counts_only_without_a_token() {
     config.bindings.insert("operator".to_owned(), binding);
     let fixture = Fixture::new(config);
     let peer = Peer::new(vec![uri.to_owned()], None, Some("shop"));
-    let principal = fixture.control.authenticate(&HeaderMap::new(), Some(&peer)).await.unwrap();
+    let principal = fixture.control.authenticate(&HeaderMap::new(), Some(&peer), None).await.unwrap();
     assert_eq!(principal.actor, format!("cert:{uri}"));
     assert!(principal.grants.allows(Permission::WorkflowsRead, "shop"));
     for value in ["Bearer nonsense", "nonsense", "Basic", ""] {
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
-        assert!(fixture.control.authenticate(&headers, Some(&peer)).await.is_err(), "{value}");
+        assert!(fixture.control.authenticate(&headers, Some(&peer), None).await.is_err(), "{value}");
     }
     let nameless = Peer::new(Vec::new(), Some("operator"), Some("shop"));
-    let missing = fixture.control.authenticate(&HeaderMap::new(), Some(&nameless)).await;
+    let missing = fixture.control.authenticate(&HeaderMap::new(), Some(&nameless), None).await;
     assert!(matches!(missing, Err(Rejection::Missing)));
 }

@@ -7,7 +7,8 @@ use crate::admission::{Admission, RateCaller};
 use crate::audit::{ANONYMOUS, AuditLog, Subject, action_name, peer_address};
 use crate::audit_notes::Notes;
 use crate::error::{
-    FORBIDDEN, INVALID_CREDENTIAL, Problem, RETRY_AFTER, TOO_MANY_REQUESTS, UNAUTHENTICATED, UNAVAILABLE,
+    FORBIDDEN, INVALID_CREDENTIAL, PROVIDER_UNAVAILABLE, Problem, RETRY_AFTER, TOO_MANY_REQUESTS,
+    UNAUTHENTICATED, UNAVAILABLE,
 };
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
@@ -15,6 +16,7 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, hea
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use goconductor_access::{AccessControl, EndingBody, Principal, Rejection};
+use goconductor_process::PeerAddress;
 use goconductor_service_kit::permission::{Permission, Reach};
 use goconductor_tls::Peer;
 use std::sync::Arc;
@@ -138,10 +140,15 @@ impl Gate {
             // Other callers may have the same address: what is known to be valid is accepted.
             return self.access.authenticate_known(headers, peer).ok_or(limited);
         }
-        match self.access.authenticate(headers, peer).await {
+        let address = extensions.get::<PeerAddress>().map(|peer| peer.network());
+        match self.access.authenticate(headers, peer, address).await {
             Ok(principal) => Ok(principal),
             Err(rejection) => {
-                if !matches!(rejection, Rejection::Unavailable(_) | Rejection::Busy) {
+                let is_unchecked = matches!(
+                    rejection,
+                    Rejection::Unavailable(_) | Rejection::ProviderUnavailable | Rejection::Busy
+                );
+                if !is_unchecked {
                     self.admission.count_refused(network)?;
                 }
                 Err(problem(rejection))
@@ -293,6 +300,9 @@ fn problem(rejection: Rejection) -> Problem {
         }
         Rejection::Unavailable(_) => {
             Problem::new(UNAVAILABLE, format!("{rejection}; retry later")).retry_after(RETRY_AFTER)
+        }
+        Rejection::ProviderUnavailable => {
+            Problem::new(PROVIDER_UNAVAILABLE, format!("{rejection}; retry later")).retry_after(RETRY_AFTER)
         }
         Rejection::Busy => {
             Problem::new(TOO_MANY_REQUESTS, format!("{rejection}; retry later")).retry_after(RETRY_AFTER)

@@ -1,9 +1,12 @@
 //! Every route and every method, against callers that must not use it.
 
 mod audit;
+mod elections;
+mod redaction;
 mod secrets;
 
 use super::rules::{ANY, GRPC, REST, Rule};
+use crate::api::Api;
 use crate::{AdmissionLimits, Dependencies, router};
 use axum::Router;
 use axum::body::Body;
@@ -41,6 +44,7 @@ struct Fixture {
     router: Router,
     /// The router of REST alone. It names its routes.
     rest: Router,
+    api: Api,
     store: Arc<dyn Store>,
 }
 
@@ -62,8 +66,12 @@ impl Fixture {
         Self::with_rate(access, RateConfig::default()).await
     }
 
-    #[allow(clippy::unused_async, reason = "the store spawns tasks, so the caller must be inside a runtime")]
     async fn with_rate(access: Option<AccessConfig>, rate: RateConfig) -> Self {
+        Self::with_redaction(access, rate, &[]).await
+    }
+
+    #[allow(clippy::unused_async, reason = "the store spawns tasks, so the caller must be inside a runtime")]
+    async fn with_redaction(access: Option<AccessConfig>, rate: RateConfig, redact: &[&str]) -> Self {
         let config = Config::load(&Sources::default()).unwrap();
         let store =
             Arc::new(BatchingStore::new(Arc::new(SqliteStore::ephemeral().unwrap()), Limits::default()));
@@ -77,7 +85,7 @@ impl Fixture {
             queues: None,
             config: LiveConfig::new(config.clone(), None),
             vault: None,
-            redact: Vec::new(),
+            redact: redact.iter().map(|path| (*path).to_owned()).collect(),
             changes,
             limits: crate::limits(&config),
             admission: AdmissionLimits { rate, ..crate::admission(&config) },
@@ -88,8 +96,9 @@ impl Fixture {
                 .unwrap(),
             stop: CancellationToken::new(),
         };
-        let rest = crate::rest::router(crate::api(dependencies.clone()));
-        Self { router: router(dependencies), rest, store }
+        let api = crate::api(dependencies.clone());
+        let rest = crate::rest::router(api.clone());
+        Self { router: router(dependencies), rest, api, store }
     }
 
     async fn send(&self, request: Request<Body>) -> Response {
@@ -412,6 +421,22 @@ async fn form_of_a_path_does_not_open_a_route() {
     assert_eq!((status, &body["code"]), (StatusCode::NOT_FOUND, &json!("GC2005")));
     for public in ["/healthz", "/readyz", "/version"] {
         assert_eq!(fixture.call("GET", public, None, "shop", "").await.0, StatusCode::OK, "{public}");
+    }
+}
+
+#[tokio::test]
+async fn errors_of_checks_are_shown_only_with_a_permission() {
+    let fixture = Fixture::with_access_control().await;
+    fixture.api.readiness.add("database", || async { Err("no response from db.internal".to_owned()) });
+    let (viewer, _) = fixture.key(&["viewer"], &["*"]).await;
+    let (worker, _) = fixture.key(&["worker"], &["*"]).await;
+    for (token, is_shown) in
+        [(None, false), (Some("nonsense"), false), (Some(&*worker), false), (Some(&*viewer), true)]
+    {
+        let (status, body, _) = fixture.call("GET", "/readyz", token, "shop", "").await;
+        assert_eq!((status, &body["status"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unready")));
+        assert_eq!(body["checks"][0]["name"], "database");
+        assert_eq!(body["checks"][0]["detail"].is_string(), is_shown, "{token:?}: {body}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Dead letters: messages that no process could handle.
 
-use super::{Api, PageRequest, cut_to_page, invalid_page_token};
+use super::{Api, CallContext, PageRequest, cut_to_page, invalid_page_token};
 use crate::audit_notes;
 use crate::error::{ApiResult, NO_DEAD_LETTER, Problem, UNAVAILABLE};
 use crate::time::Time;
@@ -27,7 +27,7 @@ pub(crate) struct DeadLetterView {
     pub(crate) at: Time,
     /// Size of the payload.
     pub(crate) bytes: usize,
-    /// Payload as text. Bytes that are not UTF-8 are replaced.
+    /// Payload as text. Bytes that are not UTF-8 are replaced, and fields of `encryption.redact` are masked.
     pub(crate) payload: String,
 }
 
@@ -42,19 +42,23 @@ pub(crate) struct DeadLetterPage {
 
 impl Api {
     /// Lists the dead letters, newest first.
-    pub(crate) async fn list_dead_letters(&self, page: &PageRequest) -> ApiResult<DeadLetterPage> {
+    pub(crate) async fn list_dead_letters(
+        &self,
+        context: &CallContext,
+        page: &PageRequest,
+    ) -> ApiResult<DeadLetterPage> {
         let size = self.page_size(page.size)?;
         let before = page.token().map(parse_page_token).transpose()?;
         let mut letters = self.store().dead_letters(before.as_ref(), size.saturating_add(1)).await?;
         let is_more = cut_to_page(&mut letters, size);
         let last = letters.last().filter(|_| is_more).map(|letter| format!("{}-{}", letter.at.0, letter.id));
-        let dead_letters = letters.into_iter().map(view).collect();
+        let dead_letters = letters.into_iter().map(|letter| self.letter_view(context, letter)).collect();
         Ok(DeadLetterPage { dead_letters, next_page_token: last.unwrap_or_default() })
     }
 
     /// Returns a dead letter.
-    pub(crate) async fn dead_letter(&self, id: &str) -> ApiResult<DeadLetterView> {
-        Ok(view(self.load_dead_letter(id).await?))
+    pub(crate) async fn dead_letter(&self, context: &CallContext, id: &str) -> ApiResult<DeadLetterView> {
+        Ok(self.letter_view(context, self.load_dead_letter(id).await?))
     }
 
     /// Deletes a dead letter.
@@ -64,7 +68,11 @@ impl Api {
     }
 
     /// Publishes a dead letter to its topic again.
-    pub(crate) async fn requeue_dead_letter(&self, id: &str) -> ApiResult<DeadLetterView> {
+    pub(crate) async fn requeue_dead_letter(
+        &self,
+        context: &CallContext,
+        id: &str,
+    ) -> ApiResult<DeadLetterView> {
         audit_notes::target("dead_letter", id);
         let letter = self.load_dead_letter(id).await?;
         let message = Message {
@@ -78,7 +86,12 @@ impl Api {
         })?;
         // Deleted after the publish: a duplicate is harmless, a lost message is not.
         self.store().delete_dead_letter(id).await?;
-        Ok(view(letter))
+        Ok(self.letter_view(context, letter))
+    }
+
+    fn letter_view(&self, context: &CallContext, letter: DeadLetter) -> DeadLetterView {
+        let payload = self.redaction.for_operator(context).message(&letter.payload);
+        view(letter, payload)
     }
 
     async fn load_dead_letter(&self, id: &str) -> ApiResult<DeadLetter> {
@@ -104,7 +117,7 @@ fn not_found(id: &str) -> Problem {
     Problem::new(NO_DEAD_LETTER, format!("dead letter {id} not found"))
 }
 
-fn view(letter: DeadLetter) -> DeadLetterView {
+fn view(letter: DeadLetter, payload: String) -> DeadLetterView {
     DeadLetterView {
         id: letter.id,
         topic: letter.topic,
@@ -112,6 +125,6 @@ fn view(letter: DeadLetter) -> DeadLetterView {
         reason: letter.reason,
         at: letter.at.into(),
         bytes: letter.payload.len(),
-        payload: String::from_utf8_lossy(&letter.payload).into_owned(),
+        payload,
     }
 }

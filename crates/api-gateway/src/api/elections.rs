@@ -1,12 +1,15 @@
 //! Elections: leaders, their terms and campaigns.
 
-use super::Api;
+use super::{Api, CallContext};
 use crate::audit_notes;
-use crate::error::{ApiResult, ELECTION, NO_ELECTION, NO_LEADER, PARAMETER, Problem};
+use crate::error::{ApiResult, ELECTION, FORBIDDEN, NO_ELECTION, NO_LEADER, PARAMETER, Problem};
 use crate::time::Time;
 use futures::stream::{Stream, StreamExt};
-use goconductor_election::{CampaignError, CampaignUpdate, Election, Hosted, Leader};
+use goconductor_election::{
+    CampaignError, CampaignUpdate, Election, Hosted, Leader, ResignScope, Resignation,
+};
 use goconductor_saga::NameKind;
+use goconductor_service_kit::permission::Permission;
 use serde::Serialize;
 use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -66,10 +69,10 @@ impl Api {
     }
 
     /// Campaigns in an election for as long as the returned stream exists. The stream counts among the waiting
-    /// callers of `namespace`.
+    /// callers of the namespace, and the term belongs to the credential of the caller.
     pub(crate) fn campaign(
         &self,
-        namespace: &str,
+        context: &CallContext,
         name: String,
         candidate: String,
     ) -> ApiResult<impl Stream<Item = ApiResult<CampaignUpdate>> + Send + use<>> {
@@ -84,17 +87,44 @@ impl Api {
         if self.stop.is_cancelled() {
             return Err(CampaignError::ShuttingDown.into());
         }
-        let permit = self.admission.admit_waiting(namespace, None)?;
-        let events = self.hosted()?.campaign(name, candidate, self.stop.clone().cancelled_owned());
+        let hosted = self.hosted()?;
+        let permit = self.admission.admit_waiting(context.namespace.as_str(), context.permit.as_ref())?;
+        let owner = context.principal.as_ref().map(|principal| principal.credential.to_string());
+        let events = hosted.campaign(name, candidate, owner, self.stop.clone().cancelled_owned());
         Ok(ReceiverStream::new(events).map(move |event| {
             let _permit = &permit;
             event.map_err(Problem::from)
         }))
     }
 
-    /// Ends a term that was won through this gateway. Returns whether it was.
-    pub(crate) async fn resign(&self, name: String, fencing_token: u64) -> ApiResult<bool> {
-        Ok(self.hosted()?.resign(name, fencing_token).await)
+    /// Ends a term that was won through this gateway. Returns whether it was. With access control, the caller must be
+    /// the owner of the term or have the permission to operate elections.
+    pub(crate) async fn resign(
+        &self,
+        context: &CallContext,
+        name: String,
+        fencing_token: u64,
+    ) -> ApiResult<bool> {
+        audit_notes::target("election", &name);
+        NameKind::Election.check(&name)?;
+        let principal = context.principal.as_deref();
+        let namespace = context.namespace.as_str();
+        let credential = principal
+            .filter(|principal| !principal.grants.allows(Permission::ElectionsOperate, namespace))
+            .map(|principal| principal.credential.to_string());
+        let scope = credential.as_deref().map_or(ResignScope::All, ResignScope::Owner);
+        match self.hosted()?.resign(name, fencing_token, scope).await {
+            Resignation::Ended => Ok(true),
+            Resignation::Unknown => Ok(false),
+            Resignation::NotOwner => {
+                let detail = format!(
+                    "the term belongs to another credential: resign with the credential that campaigned, or with one \
+                     that has the permission {}",
+                    Permission::ElectionsOperate
+                );
+                Err(Problem::new(FORBIDDEN, detail))
+            }
+        }
     }
 
     fn election(&self) -> ApiResult<&Arc<dyn Election>> {

@@ -3,6 +3,7 @@
 use super::workflows::parse_id;
 use super::{Api, CallContext};
 use crate::error::{ApiResult, Problem};
+use crate::redaction::Redaction;
 use crate::view::{self, EventView};
 use crate::waiters::Watch;
 use futures::stream::{self, Stream, TryStreamExt};
@@ -36,8 +37,9 @@ impl Api {
         let loaded = self.load(context, parse_id(id)?).await?;
         let plan = self.engine.plan_of(&loaded.state).await?;
         let namespace = context.namespace.as_str();
+        let redaction = self.redaction.for_caller(context);
         let events = self.engine.history(namespace, loaded.state.id, after_seq, limit).await?;
-        let events = events.iter().map(|event| self.redaction.event(view::event(&plan, event))).collect();
+        let events = events.iter().map(|event| redaction.event(view::event(&plan, event))).collect();
         Ok(EventPage { events, last_seq: loaded.state.seq })
     }
 
@@ -61,6 +63,7 @@ impl Api {
             watch: self.waiters.watch(id),
             after_seq,
             has_ended: false,
+            redaction: self.redaction.for_caller(context).clone(),
             _permit: permit,
         };
         Ok(follower.stream())
@@ -76,6 +79,7 @@ struct Follower {
     watch: Watch,
     after_seq: u64,
     has_ended: bool,
+    redaction: Redaction,
     /// Counts the stream among the waiting callers until it ends.
     _permit: Permit,
 }
@@ -100,8 +104,8 @@ impl Follower {
             };
             self.after_seq = last.seq;
             self.has_ended = is_final(&last.kind);
-            let redaction = &self.api.redaction;
-            let views = events.iter().map(|event| redaction.event(view::event(&self.plan, event))).collect();
+            let views =
+                events.iter().map(|event| self.redaction.event(view::event(&self.plan, event))).collect();
             return Ok(Some((views, self)));
         }
         Ok(None)

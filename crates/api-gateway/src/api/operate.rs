@@ -9,6 +9,8 @@ use goconductor_saga::{Input, Json, StepIndex};
 
 /// The longest reason, in characters.
 pub(crate) const MAX_REASON_CHARS: usize = 4096;
+/// The longest reason in a query: a URL must fit into the headers of a request.
+pub(crate) const MAX_QUERY_REASON_CHARS: usize = 1000;
 
 impl Api {
     /// Cancels a workflow: it rolls back.
@@ -117,7 +119,7 @@ impl Api {
         let id = loaded.state.id;
         let actor = context.actor.clone().or_else(|| Some("api".to_owned()));
         self.engine.submit(id, input(actor)).await?;
-        self.workflow_view(self.load(context, id).await?).await
+        self.workflow_view(context, self.load(context, id).await?).await
     }
 
     async fn step_index(&self, context: &CallContext, id: &str, step: &str) -> ApiResult<StepIndex> {
@@ -147,14 +149,21 @@ pub(crate) fn unsupported(feature: &str) -> Problem {
     Problem::new(UNSUPPORTED, format!("{feature} are not supported by this release"))
 }
 
-pub(super) fn optional_reason(reason: Option<String>) -> ApiResult<Option<String>> {
-    let length = reason.as_ref().map_or(0, |reason| reason.chars().count());
-    if length > MAX_REASON_CHARS {
-        let detail = format!(
-            "the reason has {length} characters, which is over the limit of {MAX_REASON_CHARS} characters"
-        );
-        return Err(Problem::new(REASON, detail.clone()).at("/reason", detail));
+/// Checks the length of a reason.
+///
+/// # Errors
+/// Returns the text of the problem if it is longer than `limit`.
+pub(crate) fn check_reason(reason: Option<&str>, limit: usize) -> Result<(), String> {
+    let length = reason.map_or(0, |reason| reason.chars().count());
+    if length <= limit {
+        return Ok(());
     }
+    Err(format!("the reason has {length} characters, which is over the limit of {limit} characters"))
+}
+
+pub(super) fn optional_reason(reason: Option<String>) -> ApiResult<Option<String>> {
+    check_reason(reason.as_deref(), MAX_REASON_CHARS)
+        .map_err(|detail| Problem::new(REASON, detail.clone()).at("/reason", detail))?;
     Ok(reason.filter(|reason| !reason.trim().is_empty()))
 }
 

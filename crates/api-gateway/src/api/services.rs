@@ -80,7 +80,7 @@ pub(crate) struct ActionView {
 /// The HTTP address of a service.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HttpView {
-    /// URL, or reference to the secret that contains it. A password in it is masked.
+    /// URL, or reference to the secret that contains it. Credentials in it are masked.
     pub(crate) url: String,
     /// Headers of each request: the references to the secrets that contain the values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -158,14 +158,14 @@ impl Api {
             }
         }
         let workflow = view::workflow(&plan, &state, key, self.waiting_on(&plan, &state).await);
-        let workflow = self.redaction.workflow(workflow);
+        let workflow = self.redaction.for_caller(context).workflow(workflow);
         Ok(StartedWorkflow { workflow, is_replayed: started.replayed })
     }
 
     /// Returns a workflow.
     pub(crate) async fn workflow(&self, context: &CallContext, id: &str) -> ApiResult<WorkflowView> {
         let loaded = self.load(context, parse_id(id)?).await?;
-        self.workflow_view(loaded).await
+        self.workflow_view(context, loaded).await
     }
 
     /// Waits until a workflow has ended or `wait`, at most 5 minutes, has passed.
@@ -178,7 +178,7 @@ impl Api {
         let deadline = Instant::now() + wait.min(MAX_WAIT);
         let loaded = self.wait_for_end(context, parse_id(id)?, deadline, None).await?;
         let has_ended = loaded.state.status().is_final();
-        Ok(AwaitedWorkflow { workflow: self.workflow_view(loaded).await?, has_ended })
+        Ok(AwaitedWorkflow { workflow: self.workflow_view(context, loaded).await?, has_ended })
     }
 
     /// Lists the workflows that match an AIP-160 filter, newest first.
@@ -195,12 +195,13 @@ impl Api {
         let request = ListRequest { namespace: context.namespace.to_string(), filter, limit, before };
         let page = self.store().list(&request).await?;
         let last = page.workflows.last().map(|summary| summary.id.to_string());
+        let redaction = self.redaction.for_caller(context);
         let next_page_token = if page.more { last.unwrap_or_default() } else { String::new() };
         Ok(WorkflowPage {
             workflows: page
                 .workflows
                 .into_iter()
-                .map(|summary| self.redaction.summary(view::summary(summary)))
+                .map(|summary| redaction.summary(view::summary(summary)))
                 .collect(),
             next_page_token,
         })
@@ -240,11 +241,15 @@ impl Api {
     }
 
     /// Builds the view of a loaded workflow.
-    pub(super) async fn workflow_view(&self, loaded: Loaded) -> ApiResult<WorkflowView> {
+    pub(super) async fn workflow_view(
+        &self,
+        context: &CallContext,
+        loaded: Loaded,
+    ) -> ApiResult<WorkflowView> {
         let plan = self.engine.plan_of(&loaded.state).await?;
         let waiting_on = self.waiting_on(&plan, &loaded.state).await;
         let view = view::workflow(&plan, &loaded.state, loaded.idempotency_key, waiting_on);
-        Ok(self.redaction.workflow(view))
+        Ok(self.redaction.for_caller(context).workflow(view))
     }
 
     async fn waiting_on(&self, plan: &Plan, state: &State) -> Vec<Waiting> {

@@ -88,7 +88,7 @@ async fn write_all(
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use async_trait::async_trait;
     use goconductor_saga::Timestamp;
@@ -97,7 +97,7 @@ pub(super) mod tests {
 
     /// A log that remembers its events, and whose writes may fail.
     #[derive(Debug, Default)]
-    pub(in super::super) struct Recorded {
+    struct Recorded {
         events: Mutex<Vec<AuditEvent>>,
         calls: Mutex<Vec<usize>>,
         is_broken: AtomicBool,
@@ -105,7 +105,7 @@ pub(super) mod tests {
 
     impl Recorded {
         /// Waits for `number` events, and returns their counts.
-        pub(in super::super) async fn counts(&self, number: usize) -> Vec<i64> {
+        async fn counts(&self, number: usize) -> Vec<i64> {
             for _ in 0..1000 {
                 if self.events.lock().len() >= number {
                     break;
@@ -137,7 +137,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn event() -> AuditEvent {
+    fn event() -> AuditEvent {
         AuditEvent {
             id: uuid::Uuid::now_v7().to_string(),
             at: Timestamp(0),

@@ -1,12 +1,15 @@
 //! `ElectionService`. A campaign and the term that it wins last for as long as their stream.
 
 use super::{GrpcServices, RpcResult, message, operation};
+use crate::audit::{StreamRecord, Subject};
 use crate::error::NO_LEADER;
+use crate::recorded;
 use futures::StreamExt;
-use futures::stream::BoxStream;
-use goconductor_saga::{MAX_LABEL_BYTES, Namespace};
+use futures::stream::{self, BoxStream};
 use goconductor_wire::v1 as wire;
 use goconductor_wire::v1::election_service_server::ElectionService;
+use std::future::ready;
+use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
@@ -14,17 +17,36 @@ impl ElectionService for GrpcServices {
     type CampaignStream = BoxStream<'static, Result<wire::CampaignResponse, Status>>;
 
     async fn campaign(&self, request: Request<wire::CampaignRequest>) -> RpcResult<Self::CampaignStream> {
-        let namespace = request.metadata().get("goconductor-namespace").and_then(|name| name.to_str().ok());
-        let namespace =
-            namespace.filter(|name| name.len() <= MAX_LABEL_BYTES).unwrap_or(Namespace::DEFAULT).to_owned();
-        let wire::CampaignRequest { name, candidate } = request.into_inner();
-        let events = self.api.campaign(&namespace, name, candidate)?;
-        Ok(Response::new(events.map(|event| Ok(event?.into())).boxed()))
+        let caller = recorded::subject(request.metadata().as_ref(), request.extensions());
+        let subject = Subject { action: "elections.campaign".to_owned(), ..caller };
+        let target = ("election", request.get_ref().name.clone());
+        let events = self
+            .serve(operation::CAMPAIGN, request, |api, call| async move {
+                let context = call.context()?;
+                let wire::CampaignRequest { name, candidate } = call.message;
+                api.campaign(&context, name, candidate)
+            })
+            .await?;
+        let mut record = StreamRecord::begin(Arc::clone(&self.api.audit), subject, target);
+        let events = events.map(Some).chain(stream::iter([None])).filter_map(move |event| {
+            match &event {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => record.set_reason("the election failed or the gateway shuts down"),
+                None => record.set_reason("the term ended"),
+            }
+            ready(event.map(|event| event.map(wire::CampaignResponse::from).map_err(Status::from)))
+        });
+        Ok(Response::new(events.boxed()))
     }
 
     async fn resign(&self, request: Request<wire::ResignRequest>) -> RpcResult<wire::ResignResponse> {
-        let wire::ResignRequest { name, fencing_token } = request.into_inner();
-        let resigned = self.api.resign(name, fencing_token).await?;
+        let resigned = self
+            .serve(operation::RESIGN, request, |api, call| async move {
+                let context = call.context()?;
+                let wire::ResignRequest { name, fencing_token } = call.message;
+                api.resign(&context, name, fencing_token).await
+            })
+            .await?;
         Ok(Response::new(wire::ResignResponse { resigned }))
     }
 

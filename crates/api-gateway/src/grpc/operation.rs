@@ -92,6 +92,12 @@ operations! {
 pub(super) const SIGNAL_WORKFLOW: RestOperation =
     RestOperation { method: "POST", route: "/api/v1/workflows/{id}/signals/{name}" };
 
+/// Campaigns are streams, which REST does not have. They are measured and recorded under these names.
+pub(super) const CAMPAIGN: RestOperation =
+    RestOperation { method: "POST", route: "/api/v1/elections/{name}/campaign" };
+pub(super) const RESIGN: RestOperation =
+    RestOperation { method: "POST", route: "/api/v1/elections/{name}/resign" };
+
 #[cfg(test)]
 mod tests {
     use super::*;

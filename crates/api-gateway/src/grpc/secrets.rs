@@ -5,6 +5,7 @@ use goconductor_wire::v1 as wire;
 use goconductor_wire::v1::secret_service_server::SecretService;
 use secrecy::SecretString;
 use tonic::{Request, Response};
+use zeroize::Zeroizing;
 
 #[tonic::async_trait]
 impl SecretService for GrpcServices {
@@ -16,7 +17,9 @@ impl SecretService for GrpcServices {
             .serve(operation::PUT_SECRET, request, |api, call| async move {
                 let context = call.context()?;
                 let wire::PutSecretRequest { name, value } = call.message;
-                let value = SecretString::from(value);
+                let value = Zeroizing::new(value);
+                // The text is copied, because a string that is made shorter may move and leave a copy behind.
+                let value = SecretString::from(value.as_str());
                 api.put_secret(&context, path_name("name", &name)?, &value).await
             })
             .await?;

@@ -4,7 +4,7 @@ use super::PageQuery;
 use super::extract::{Caller, JsonBody, Path, QueryParams, RawBody, media_type};
 use super::integer::Integer;
 use crate::api::config::{ConfigHistoryPage, ConfigVersionView, ConfigView, NewSettings, WriteConfig};
-use crate::api::{Api, header_text};
+use crate::api::{Api, MAX_QUERY_REASON_CHARS, check_reason, header_text};
 use crate::error::{ApiResult, CONFIG_INVALID, Location, MEDIA_TYPE, PARAMETER, Problem, ProblemBody};
 use axum::Json;
 use axum::extract::State;
@@ -25,9 +25,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(version))
         .routes(routes!(rollback))
 }
-
-/// The longest reason in a query: a URL must fit into the headers of a request.
-pub(super) const MAX_QUERY_REASON_CHARS: usize = 1000;
 
 /// The parameters of a change.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -156,13 +153,8 @@ fn tagged(view: ConfigView) -> Response {
 
 fn write(headers: &HeaderMap, query: WriteQuery) -> ApiResult<WriteConfig> {
     let WriteQuery { dry_run, reason } = query;
-    let length = reason.as_ref().map_or(0, |reason| reason.chars().count());
-    if length > MAX_QUERY_REASON_CHARS {
-        let detail = format!(
-            "the parameter reason has {length} characters, which is over the limit of {MAX_QUERY_REASON_CHARS} characters"
-        );
-        return Err(Problem::new(PARAMETER, detail));
-    }
+    check_reason(reason.as_deref(), MAX_QUERY_REASON_CHARS)
+        .map_err(|detail| Problem::new(PARAMETER, detail))?;
     Ok(WriteConfig { if_version: if_match(headers)?, dry_run: dry_run == Some(true), reason })
 }
 

@@ -2,6 +2,7 @@
 
 use super::guard::permit_of;
 use super::object::JsonObject;
+use super::secret_value;
 use super::shape::described;
 use crate::access::Authorised;
 use crate::api::{Api, CallContext};
@@ -15,7 +16,6 @@ use goconductor_saga::{Json, parse_json, without_utf8_mark};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroize;
 
 /// The caller of a request and its namespace.
 #[derive(Debug)]
@@ -101,8 +101,8 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJsonBody<T> {
     }
 }
 
-/// A body `{"value": …}` with the value of a secret. No message about it repeats a part of it, and the buffer is
-/// overwritten if no other part of the process refers to it.
+/// A body `{"value": …}` with the value of a secret. No message about it repeats a part of it. The middleware has read it
+/// into memory that is overwritten.
 #[derive(Debug)]
 pub(super) struct SecretBody(pub(super) SecretString);
 
@@ -112,35 +112,11 @@ impl FromRequest<Api> for SecretBody {
     async fn from_request(request: Request, _: &Api) -> ApiResult<Self> {
         let (parts, body) = request.into_parts();
         let bytes = read(body).await?;
-        let value = if is_json(&parts.headers) { secret_value(&bytes) } else { Err(not_json()) };
-        if let Ok(mut bytes) = bytes.try_into_mut() {
-            let all: &mut [u8] = &mut bytes;
-            all.zeroize();
+        if !is_json(&parts.headers) {
+            return Err(not_json());
         }
-        value.map(Self)
+        secret_value::read(&bytes).map(Self)
     }
-}
-
-/// Reads the value without an intermediate tree, whose copies of the value would stay in memory.
-fn secret_value(bytes: &[u8]) -> ApiResult<SecretString> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct SecretFields {
-        value: SecretString,
-    }
-    let read: Result<JsonObject<SecretFields>, _> = serde_json::from_slice(without_utf8_mark(bytes));
-    read.map(|body| body.0.value).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            let detail = "expected an object with one field, `value`, which is a string";
-            Problem::new(WRONG_SHAPE, detail).at("/value", detail)
-        }
-        serde_json::error::Category::Io
-        | serde_json::error::Category::Syntax
-        | serde_json::error::Category::Eof => {
-            let at = format!("line {} column {}", error.line(), error.column());
-            Problem::new(MALFORMED, format!("the body is not valid JSON at {at}"))
-        }
-    })
 }
 
 /// The bytes of a body.

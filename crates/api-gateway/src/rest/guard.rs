@@ -1,5 +1,6 @@
 //! Middleware: cross-site protection, admission control and body limits.
 
+use super::body_buffer::{BodyBuffer, detached, is_secret, overwrite_frames};
 use crate::admission::{Admission, BodyPermit, RequestPermit, ResponseHolds};
 use crate::api::{Api, admission_namespace};
 use crate::error::{BODY_TIMEOUT, CROSS_SITE, MALFORMED, PARAMETER, Problem};
@@ -9,7 +10,6 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -153,7 +153,7 @@ async fn refuse(body: Body, problem: Problem, limit: usize) -> Response {
     if body.is_end_stream() {
         return problem.into_response();
     }
-    match tokio::time::timeout(DROP_TIME, read(body, 0, limit, None)).await {
+    match tokio::time::timeout(DROP_TIME, read(body, BodyBuffer::new(false), 0, limit, None)).await {
         Ok(_) => problem.into_response(),
         Err(_) => close(problem),
     }
@@ -166,11 +166,13 @@ async fn read_body(
     request: Request,
     permit: Option<&RequestPermit>,
 ) -> Result<(Request, Option<BodyPermit>), Response> {
-    let (parts, body) = request.into_parts();
+    let is_secret = is_secret(&request);
+    let (mut parts, body) = request.into_parts();
     if body.is_end_stream() {
         return Ok((Request::from_parts(parts, body), None));
     }
-    let mut reading = pin!(read(body, api.limits().body_bytes, MAX_DROPPED_BYTES, Some(&*api.admission)));
+    let (buffer, limit) = (BodyBuffer::new(is_secret), api.limits().body_bytes);
+    let mut reading = pin!(read(body, buffer, limit, MAX_DROPPED_BYTES, Some(&*api.admission)));
     // Cancel-safe: the body is read further below.
     let read = match tokio::time::timeout(PROMPT_BODY_TIME, &mut reading).await {
         Ok(read) => Ok(read),
@@ -187,7 +189,14 @@ async fn read_body(
         }
     };
     match read {
-        Ok(Ok((bytes, permit))) => Ok((Request::from_parts(parts, Body::from(bytes)), permit)),
+        Ok(Ok((buffer, permit))) => {
+            let (bytes, frames) = buffer.into_parts();
+            if is_secret {
+                parts = detached(parts);
+                overwrite_frames(frames).await;
+            }
+            Ok((Request::from_parts(parts, Body::from(bytes)), permit))
+        }
         Ok(Err(problem)) => Err(close(problem)),
         Err(_) => {
             let detail = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
@@ -203,15 +212,15 @@ fn close(problem: Problem) -> Response {
     response
 }
 
-/// Reads a body of at most `limit` bytes, and reserves its memory. Of a body that is refused, up to `dropped` bytes
-/// more are read and dropped.
+/// Reads a body of at most `limit` bytes into `buffer`, and reserves its memory. Of a body that is refused, up to `dropped`
+/// bytes more are read and dropped.
 async fn read(
     mut body: Body,
+    mut buffer: BodyBuffer,
     limit: usize,
     dropped: usize,
     admission: Option<&Admission>,
-) -> Result<(Bytes, Option<BodyPermit>), Problem> {
-    let mut kept = BytesMut::new();
+) -> Result<(BodyBuffer, Option<BodyPermit>), Problem> {
     let mut permit: Option<BodyPermit> = None;
     let mut refused = None;
     let mut length = 0_usize;
@@ -234,9 +243,9 @@ async fn read(
             }
         }
         if refused.is_none() {
-            kept.extend_from_slice(&data);
+            buffer.push(data);
         } else {
-            (kept, permit) = (BytesMut::new(), None);
+            (buffer, permit) = (BodyBuffer::new(false), None);
         }
         if length > limit.saturating_add(dropped) {
             break;
@@ -244,6 +253,6 @@ async fn read(
     }
     match refused {
         Some(problem) => Err(problem),
-        None => Ok((kept.freeze(), permit)),
+        None => Ok((buffer, permit)),
     }
 }

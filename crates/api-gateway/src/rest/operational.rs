@@ -2,13 +2,19 @@
 
 use super::extract::Path;
 use crate::api::Api;
+use crate::audit::peer_address;
 use crate::error::{NO_ROUTE, Problem};
 use crate::pages::PAGES;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use goconductor_access::AccessControl;
+use goconductor_process::PeerAddress;
+use goconductor_saga::Namespace;
+use goconductor_service_kit::permission::Permission;
+use goconductor_tls::Peer;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -43,8 +49,14 @@ async fn healthz() -> Json<Value> {
 /// Check whether the process is ready, and why not
 #[utoipa::path(get, path = "/readyz", tag = "operational", 
     responses((status = 200, body = Value), (status = 503, body = Value, description = "The process is not ready")))]
-async fn readyz(State(api): State<Api>) -> Response {
+async fn readyz(State(api): State<Api>, headers: HeaderMap, extensions: Extensions) -> Response {
     let report = api.readiness.report().await;
+    let shows_errors = match &api.gate {
+        Some(gate) => may_see_errors(&gate.access, &headers, &extensions).await,
+        // A request without an address did not come by a listener.
+        None => peer_address(&extensions).is_none_or(|address| address.to_canonical().is_loopback()),
+    };
+    let report = if shows_errors { report } else { report.without_details() };
     let draining = api.stop.is_cancelled();
     let ready = report.ready && !draining;
     let status = match (ready, draining) {
@@ -54,6 +66,17 @@ async fn readyz(State(api): State<Api>) -> Response {
     };
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(json!({"status": status, "ready": ready, "checks": report.checks}))).into_response()
+}
+
+/// Whether a caller may see the errors of the checks in `/readyz`.
+pub(crate) async fn may_see_errors(
+    access: &AccessControl,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> bool {
+    let network = extensions.get::<PeerAddress>().map(|peer| peer.network());
+    let permission = Permission::MetricsRead;
+    access.allows(headers, extensions.get::<Peer>(), network, permission, Namespace::DEFAULT).await
 }
 
 /// Get the metrics in the Prometheus text format, or in OpenMetrics

@@ -31,16 +31,21 @@ async fn processes(State(api): State<Api>, Caller(context): Caller) -> ApiResult
     responses((status = 200, body = DeadLetterPage), (status = 400, body = ProblemBody)))]
 async fn list(
     State(api): State<Api>,
+    Caller(context): Caller,
     QueryParams(query): QueryParams<PageQuery>,
 ) -> ApiResult<Json<DeadLetterPage>> {
-    api.list_dead_letters(&query.into()).await.map(Json)
+    api.list_dead_letters(&context, &query.into()).await.map(Json)
 }
 
 /// Get a dead letter
 #[utoipa::path(get, path = "/dead-letters/{id}", tag = "dead letters", params(("id" = String, Path)),
     responses((status = 200, body = DeadLetterView), (status = 404, body = ProblemBody)))]
-async fn get(State(api): State<Api>, Path(id): Path<String>) -> ApiResult<Json<DeadLetterView>> {
-    api.dead_letter(&id).await.map(Json)
+async fn get(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Json<DeadLetterView>> {
+    api.dead_letter(&context, &id).await.map(Json)
 }
 
 /// Delete a dead letter
@@ -53,6 +58,10 @@ async fn delete(State(api): State<Api>, Path(id): Path<String>) -> ApiResult<Sta
 /// Publish a dead letter to its topic again
 #[utoipa::path(post, path = "/dead-letters/{id}/requeue", tag = "dead letters", params(("id" = String, Path)),
     responses((status = 200, body = DeadLetterView), (status = 404, body = ProblemBody)))]
-async fn requeue(State(api): State<Api>, Path(id): Path<String>) -> ApiResult<Json<DeadLetterView>> {
-    api.requeue_dead_letter(&id).await.map(Json)
+async fn requeue(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Json<DeadLetterView>> {
+    api.requeue_dead_letter(&context, &id).await.map(Json)
 }

@@ -114,6 +114,7 @@ async fn each_alert_fires_because_of_a_fault() {
     world
         .until_firing(&[
             "GoConductorApiErrorBudgetBurn",
+            "GoConductorAuditNotWritable",
             "GoConductorNoLeader",
             "GoConductorProcessNotReady",
             "GoConductorStoreNotWritable",
@@ -312,6 +313,15 @@ impl World {
                 }
             });
         }
+        // A change is recorded with its outcome, also if it fails.
+        let api = self.api().clone();
+        callers.spawn(async move {
+            loop {
+                let service = json!({"http": {"url": "http://127.0.0.1:9"}});
+                drop(api.send("PUT", "/services/audited", Some(service)).await);
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        });
         callers
     }
 }

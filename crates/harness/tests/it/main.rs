@@ -33,6 +33,7 @@ mod restore;
 mod rollback;
 mod sdk;
 mod secrets;
+mod secured;
 mod shortage;
 mod stored;
 mod systemd;

@@ -243,3 +243,66 @@ async fn named_fields_are_masked_in_responses() {
         assert!(!answer.contains(CARD) && !answer.contains("r-1"), "{answer}");
     }
 }
+
+/// Returns whether the memory of a process contains a text. Returns `None` if this process may not read it.
+fn is_in_memory(pid: u32, text: &str) -> Option<bool> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    for line in maps.lines() {
+        let mut fields = line.split_whitespace();
+        let (range, access) = (fields.next()?, fields.next()?);
+        if !access.starts_with("rw") {
+            continue;
+        }
+        let (start, end) = range.split_once('-')?;
+        let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+        // Some regions of the kernel cannot be read.
+        if std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, start).is_ok()
+            && contains(&bytes, text)
+        {
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secret_is_not_in_memory_after_it_was_set() {
+    let world = World::new("process: { core_dumps: true }\n").await;
+    let pid = world.dev.pid().unwrap();
+    // The text has escapes, so that no parser can refer to it in place.
+    let texts = ["kx3-memory-4471", "kx3-escaped-9902", "kx3-large-5530"];
+    let large = format!("{}{}", texts[2], "x".repeat(40_000));
+    let values = [texts[0].to_owned(), format!("\"{}\n\"", texts[1]), large];
+    for (name, value) in ["plain", "escaped", "large"].iter().zip(values) {
+        let path = format!("/secrets/{name}");
+        let (status, answer) = world.dev.api.send("PUT", &path, Some(json!({"value": value}))).await.unwrap();
+        assert_eq!(status, 200, "{answer}");
+        let (status, _) = world.dev.api.send("PUT", &path, Some(json!({"value": "other"}))).await.unwrap();
+        assert_eq!(status, 200);
+    }
+    assert!(world.dev.api.get("/secrets/plain").await.is_ok());
+    for text in texts {
+        match is_in_memory(pid, text) {
+            Some(is_found) => assert!(!is_found, "{text} is in the memory of the server"),
+            None => assert!(!is_root(), "root can read the memory of the server"),
+        }
+    }
+    // The search itself finds what is there.
+    assert!(is_in_memory(pid, "goconductor").is_none_or(|is_found| is_found));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn process_with_a_master_key_is_not_dumpable() {
+    let world = World::new("").await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.dev.pid().unwrap())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+}
+
+/// Returns whether this process has the rights of root.
+fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
+}

@@ -315,7 +315,7 @@ async fn credentials_of_a_url_are_sent_and_masked() {
     let server = Server::start().await;
     server.dev.api.serve("echo", &format!("http://shop:p%40ss@{}", server.address)).await.unwrap();
     let (status, text) = server.send("GET", "/services/echo", JSON, "").await;
-    assert_eq!((status, text.contains("http://shop:***@")), (200, true), "{text}");
+    assert_eq!((status, text.contains("http://***@")), (200, true), "{text}");
     // The executor sees the change at its next poll at the latest.
     let mut sent = None;
     for _ in 0..500 {
@@ -342,6 +342,7 @@ async fn setting_that_would_have_no_effect_is_refused() {
         ("http://a..b", "host name"),
         ("http://127.0.0.256:80", "host name"),
         ("http://user:***@host", "masked"),
+        ("http://***@host", "masked"),
     ] {
         let body = json!({"http": {"url": url}}).to_string();
         let (status, code, detail) = server.refused("PUT", "/services/new", body).await;

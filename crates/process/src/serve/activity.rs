@@ -45,6 +45,8 @@ pub(super) struct Activity {
     /// Whether the bytes that belong to no request were a flood.
     is_flooded: AtomicBool,
     flood: Notify,
+    /// Whether a request of the connection contains a secret.
+    has_secret: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -85,6 +87,16 @@ pub(super) enum Traffic {
 }
 
 impl Activity {
+    /// Overwrites the free part of the read buffer at each read from now on: a request contains a secret.
+    pub(super) fn overwrite_buffers(&self) {
+        self.has_secret.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the free part of the read buffer must be overwritten.
+    pub(super) fn overwrites_buffers(&self) -> bool {
+        self.has_secret.load(Ordering::Relaxed)
+    }
+
     pub(super) fn new(now: Instant) -> Self {
         let state = State {
             requests: 0,
@@ -100,6 +112,7 @@ impl Activity {
             unexplained: AtomicU64::new(0),
             is_flooded: AtomicBool::new(false),
             flood: Notify::new(),
+            has_secret: AtomicBool::new(false),
         }
     }
 

@@ -50,6 +50,10 @@ impl<C: AsyncRead + Unpin> AsyncRead for MeteredConnection<C> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if this.activity.overwrites_buffers() {
+            // The free part may contain earlier requests.
+            buffer.initialize_unfilled().fill(0);
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.connection).poll_read(context, buffer))?;
         match this.activity.received(buffer.filled().len() - before) {
@@ -148,6 +152,25 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::Instant;
+
+    #[tokio::test]
+    async fn free_part_of_the_buffer_is_overwritten_after_a_secret() {
+        let (mut peer, connection) = tokio::io::duplex(64);
+        let activity = Arc::new(Activity::new(Instant::now()));
+        let mut metered = MeteredConnection::new(connection, Arc::clone(&activity));
+        for (is_secret, expected) in [(false, *b"abnter2."), (true, *b"ab\0\0\0\0\0\0")] {
+            if is_secret {
+                activity.overwrite_buffers();
+            }
+            peer.write_all(b"ab").await.unwrap();
+            let mut memory = *b"hunter2.";
+            let mut buffer = ReadBuf::new(&mut memory);
+            std::future::poll_fn(|context| Pin::new(&mut metered).poll_read(context, &mut buffer))
+                .await
+                .unwrap();
+            assert_eq!(memory, expected);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn flood_is_slowed_down_and_then_an_error() {

@@ -71,6 +71,7 @@ const FILE_ONLY: &[&str] = &[
     "limits.connections_per_address",
     "limits.streams_per_connection",
     "listen",
+    "process",
     "secrets",
     "state_store.backend",
     "state_store.endpoints",

@@ -275,6 +275,11 @@ pub const SETTINGS: &[SettingRow] = &[
         "Waiting commands of one service, or of a limited action, in one namespace",
     ),
     ("audit.starts", "boolean", "Record requests of applications in the audit log too: starts and locks"),
+    (
+        "process.core_dumps",
+        "boolean",
+        "Allow core dumps of the process, and debuggers of its user (default: unless it has a master key)",
+    ),
     ("executor.listen", "address", "Address on which the executor listens"),
     ("executor.services", "list of text", "Services that the executor serves (default: all)"),
     ("executor.duties", "boolean", "Whether the executor is a candidate for the duties"),

@@ -81,8 +81,9 @@ impl DynamicLayer {
 }
 
 /// The problem of a setting that the API does not change.
-const FILE_ONLY: &str = "cannot be set by the API: a process needs it before it reads the settings of the API, or it \
-                         differs between processes; set it in the file, the environment or a flag of each process";
+const FILE_ONLY: &str = "cannot be set by the API: a process needs it before it reads the settings of the API, it differs \
+                         between processes, or it decides who may use the API; set it in the file, the environment or \
+                         a flag of each process";
 
 /// Returns a setting of a document by its dotted path. Returns `None` if it is absent or null.
 #[must_use]

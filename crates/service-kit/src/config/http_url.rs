@@ -128,8 +128,8 @@ pub(super) fn is_port(text: &str) -> bool {
 /// Returns the value of the header `Authorization` for `user:password` (RFC 7617).
 fn basic_authorization(credentials: &str) -> Result<HeaderValue, InvalidUrl> {
     let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-    if password == MASK {
-        return Err(invalid("its password is masked: write the password itself"));
+    if user == MASK || password == MASK {
+        return Err(invalid("its credentials are masked: write the credentials themselves"));
     }
     let user: Vec<u8> = percent_decode_str(user).collect();
     let password: Vec<u8> = percent_decode_str(password).collect();
@@ -198,6 +198,7 @@ mod tests {
             ("http://host?x=1", "query"),
             ("http://host/#x", "fragment"),
             ("http://user:***@host", "masked"),
+            ("http://***@host", "masked"),
             ("http://@host", "user name is empty"),
             ("http://a%3Ab:pw@host", "colon"),
             ("http://a:p%0Aw@host", "control"),

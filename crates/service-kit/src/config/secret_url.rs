@@ -8,7 +8,7 @@ use url::Url;
 pub(super) const MASK: &str = "***";
 
 /// A URL that may contain a password. `Display` and `Debug` mask the password, and query parameters whose names
-/// suggest a secret.
+/// suggest a secret. In a URL of HTTP, they mask the user name as well, because a token is often sent as one.
 #[derive(Clone)]
 pub struct SecretUrl(SecretString);
 
@@ -54,12 +54,21 @@ fn masked(text: &str) -> String {
         return all();
     }
     let query = url.query().map(masked_query);
-    if url.password().is_none() && query.as_deref() == url.query() {
+    let is_http = matches!(url.scheme(), "http" | "https");
+    let has_credentials = url.password().is_some() || (is_http && !url.username().is_empty());
+    if !has_credentials && query.as_deref() == url.query() {
         // Written as it was, because the parser normalizes the text.
         return text.to_owned();
     }
-    if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
-        return all();
+    if has_credentials {
+        let masked = if is_http {
+            url.set_username(MASK).and_then(|()| url.set_password(None))
+        } else {
+            url.set_password(Some(MASK))
+        };
+        if masked.is_err() {
+            return all();
+        }
     }
     url.set_query(query.as_deref());
     let has_path = text.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
@@ -101,8 +110,11 @@ mod tests {
             ("postgres://me:1/b@db/orders", "postgres://***"),
             ("postgres://db/orders?user=me&password=hunter2", "postgres://db/orders?user=me&password=***"),
             ("http://127.0.0.1:9101", "http://127.0.0.1:9101"),
-            ("http://me:hunter2@127.0.0.1:9101", "http://me:***@127.0.0.1:9101"),
-            ("http://me:hunter2@127.0.0.1:9101/saga", "http://me:***@127.0.0.1:9101/saga"),
+            ("http://me:hunter2@127.0.0.1:9101", "http://***@127.0.0.1:9101"),
+            ("http://me:hunter2@127.0.0.1:9101/saga", "http://***@127.0.0.1:9101/saga"),
+            ("http://hunter2@127.0.0.1:9101", "http://***@127.0.0.1:9101"),
+            ("https://hunter2:x@example.com/a?b=c", "https://***@example.com/a?b=c"),
+            ("http://:hunter2@127.0.0.1:9101", "http://***@127.0.0.1:9101"),
             ("sqlite:///var/lib/state.db", "sqlite:///var/lib/state.db"),
             ("hunter2", "***"),
         ] {

@@ -95,3 +95,64 @@ fn wrong_documents_are_refused_with_the_setting_and_the_reason() {
         assert!(!invalid.to_string().contains("hunter2"), "{invalid}");
     }
 }
+
+#[test]
+fn credentials_of_the_process_are_not_sent_to_a_server_of_the_api() {
+    let nats: &[(&str, &str)] = &[
+        ("queue.nats.servers", "broker:4222"),
+        ("queue.nats.user", "me"),
+        ("queue.nats.password", "env://SECRET"),
+    ];
+    let kafka: &[(&str, &str)] = &[
+        ("queue.brokers", "broker:9092"),
+        ("queue.security", "sasl_tls"),
+        ("queue.sasl.user", "me"),
+        ("queue.sasl.password", "hunter2"),
+    ];
+    let rabbitmq: &[(&str, &str)] = &[
+        ("queue.rabbitmq.hosts", "broker:5672"),
+        ("queue.rabbitmq.user", "me"),
+        ("queue.rabbitmq.password", "hunter2"),
+    ];
+    let etcd: &[(&str, &str)] = &[
+        ("election.backend", "etcd"),
+        ("election.endpoints", "etcd:2379"),
+        ("election.user", "me"),
+        ("election.password", "hunter2"),
+    ];
+    let postgres: &[(&str, &str)] =
+        &[("election.backend", "postgres"), ("election.url", "postgres://me:hunter2@db/goconductor")];
+    for (flags, settings, path, credential) in [
+        (
+            nats,
+            json!({"queue": {"nats": {"servers": ["evil:4222"]}}}),
+            "queue.nats.servers",
+            "queue.nats.password",
+        ),
+        (kafka, json!({"queue": {"brokers": ["evil:9092"]}}), "queue.brokers", "queue.sasl.password"),
+        (kafka, json!({"queue": {"security": "sasl_plaintext"}}), "queue.security", "queue.sasl.password"),
+        (
+            rabbitmq,
+            json!({"queue": {"rabbitmq": {"hosts": ["evil:5672"]}}}),
+            "queue.rabbitmq.hosts",
+            "queue.rabbitmq.password",
+        ),
+        (etcd, json!({"election": {"endpoints": ["evil:2379"]}}), "election.endpoints", "election.password"),
+        (postgres, json!({"election": {"security": "plaintext"}}), "election.security", "election.url"),
+    ] {
+        let base = base(flags);
+        let invalid = with(&base, settings.clone()).expect_err(&settings.to_string());
+        let found = invalid.problems.iter().find(|problem| problem.path == path);
+        let found = found.unwrap_or_else(|| panic!("{settings}: {invalid}"));
+        assert!(found.message.contains(&format!("while {credential} comes from")), "{found}");
+        assert!(!invalid.to_string().contains("hunter2"), "{invalid}");
+        assert!(with(&base, json!({"queue": {"prefix": "other"}})).is_ok(), "other settings can change");
+    }
+    let settings = json!({"queue": {"nats": {
+        "servers": ["other:4222"], "user": "me", "password": "secret://nats-password"
+    }}});
+    let config = with(&base(nats), settings).expect("the credentials come from the API as well");
+    assert_eq!(config.secret_references().len(), 1);
+    let location_only = base(&[("queue.nats.servers", "broker:4222")]);
+    assert!(with(&location_only, json!({"queue": {"nats": {"servers": ["other:4222"]}}})).is_ok());
+}

@@ -5,16 +5,12 @@
 
 use super::rows::{escape_nul, number, unescape_nul};
 use super::{PostgresStore, commit, unavailable};
-use crate::audit::chained;
+use crate::audit::{chained, page_of_records};
 use crate::{AuditEvent, AuditFilter, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::{PgConnection, Row};
 use std::collections::BTreeSet;
-
-/// The columns of a record, in the order in which [`record`] reads them.
-const COLUMNS: &str = "seq, id, at, actor, credential, source, action, namespace, target_kind, target_name, outcome, \
-                       code, count, value_before, value_after, trace_id, prev_hash, hash";
 
 #[async_trait]
 impl AuditStore for PostgresStore {
@@ -115,17 +111,7 @@ async fn records(connection: &mut PgConnection, request: &AuditRequest) -> Resul
         since,
         until,
     } = filter;
-    let order = if *newest_first { "DESC" } else { "ASC" };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM audit_log
-         WHERE seq > $1 AND ($2::bigint IS NULL OR seq < $2)
-           AND ($3::text IS NULL OR actor = $3) AND ($4::text IS NULL OR credential = $4)
-           AND ($5::text IS NULL OR source = $5) AND ($6::text IS NULL OR action = $6)
-           AND ($7::text IS NULL OR namespace = $7) AND ($8::text IS NULL OR target_kind = $8)
-           AND ($9::text IS NULL OR target_name = $9) AND ($10::text IS NULL OR outcome = $10)
-           AND ($11::bigint IS NULL OR at >= $11) AND ($12::bigint IS NULL OR at < $12)
-         ORDER BY seq {order} LIMIT $13"
-    );
+    let sql = page_of_records(*newest_first, |number, kind| format!("${number}::{kind}"));
     let text = |text: &Option<String>| text.as_deref().map(|text| escape_nul(text).into_owned());
     // Safe: the text contains only constants.
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))

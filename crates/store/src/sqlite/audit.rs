@@ -2,7 +2,7 @@
 
 use super::SqliteStore;
 use super::rows::number;
-use crate::audit::chained;
+use crate::audit::{chained, page_of_records};
 use crate::{AuditEvent, AuditFilter, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
@@ -102,18 +102,8 @@ fn records(connection: &Connection, request: &AuditRequest) -> Result<Vec<AuditR
         since,
         until,
     } = filter;
-    let order = if *newest_first { "DESC" } else { "ASC" };
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT seq, id, at, actor, credential, source, action, namespace, target_kind, target_name, outcome, code,
-             count, value_before, value_after, trace_id, prev_hash, hash
-         FROM audit_log
-         WHERE seq > ?1 AND (?2 IS NULL OR seq < ?2) AND (?3 IS NULL OR actor = ?3)
-           AND (?4 IS NULL OR credential = ?4) AND (?5 IS NULL OR source = ?5) AND (?6 IS NULL OR action = ?6)
-           AND (?7 IS NULL OR namespace = ?7) AND (?8 IS NULL OR target_kind = ?8)
-           AND (?9 IS NULL OR target_name = ?9) AND (?10 IS NULL OR outcome = ?10)
-           AND (?11 IS NULL OR at >= ?11) AND (?12 IS NULL OR at < ?12)
-         ORDER BY seq {order} LIMIT ?13"
-    ))?;
+    let sql = page_of_records(*newest_first, |number, _| format!("?{number}"));
+    let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(
         params![
             signed(*after),

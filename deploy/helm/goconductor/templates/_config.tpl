@@ -29,6 +29,9 @@ A role receives only the sections that it uses. So no process needs a secret of 
 {{- $_ := set $config "tls" (dict "ca_file" (printf "%s/ca.crt" $directory) "certificate_file" (printf "%s/tls.crt" $directory) "key_file" (printf "%s/tls.key" $directory)) -}}
 {{- if ne $values.tls.trustDomain "goconductor" }}{{ $_ := set $config.tls "trust_domain" $values.tls.trustDomain }}{{ end -}}
 {{- end -}}
+{{- if include "goconductor.masterKey" . -}}
+{{- $_ := set $config "secrets" (merge (dict "master_key" "file:///etc/goconductor-master-key/master.key") (get $config "secrets" | default dict)) -}}
+{{- end -}}
 {{- $store := get $config "state_store" | default dict -}}
 {{- $election := get $config "election" | default dict -}}
 {{- $endpoints := list (printf "%s://%s:8471" $scheme (include "goconductor.role.name" (dict "root" .root "role" "state-store"))) -}}
@@ -97,6 +100,17 @@ access control.
 {{- end -}}
 {{- end -}}
 {{ toYaml $chosen }}
+{{- end -}}
+
+{{/*
+The name of the Secret with the master keys, if a role gets them. Gateways and executors use secrets. The others need the
+setting if payloads are encrypted. Parameters: root, role.
+*/}}
+{{- define "goconductor.masterKey" -}}
+{{- $values := .root.Values -}}
+{{- if or (has .role (list "all-in-one" "api-gateway" "saga-executor")) $values.config.encryption -}}
+{{- $values.masterKey.existingSecret -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The scheme of the addresses of the processes. */}}

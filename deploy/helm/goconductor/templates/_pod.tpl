@@ -77,6 +77,9 @@ volumeMounts:
   {{- if .root.Values.tls.enabled }}
   - { name: tls, mountPath: /etc/goconductor-tls, readOnly: true }
   {{- end }}
+  {{- if include "goconductor.masterKey" . }}
+  - { name: master-key, mountPath: /etc/goconductor-master-key, readOnly: true }
+  {{- end }}
   {{- if eq .role "all-in-one" }}
   - { name: data, mountPath: /var/lib/goconductor }
   {{- end }}
@@ -94,6 +97,15 @@ role.
 - name: tls
   # Only the user and the group of the process can read the key: 0440.
   secret: { secretName: {{ include "goconductor.tls.secret" . }}, defaultMode: 288 }
+{{- end }}
+{{- end -}}
+
+{{/* The volume with the master keys. Parameters: root, role. */}}
+{{- define "goconductor.masterKey.volume" -}}
+{{- with include "goconductor.masterKey" . }}
+- name: master-key
+  # Only the user and the group of the process can read the keys: 0440.
+  secret: { secretName: {{ . }}, defaultMode: 288, items: [{ key: {{ $.root.Values.masterKey.key }}, path: master.key }] }
 {{- end }}
 {{- end -}}
 
@@ -184,6 +196,9 @@ spec:
     - name: tmp
       emptyDir: { sizeLimit: 64Mi }
     {{- with include "goconductor.tls.volume" . | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- with include "goconductor.masterKey.volume" . | trim }}
     {{- . | nindent 4 }}
     {{- end }}
     {{- if eq .role "all-in-one" }}

@@ -30,6 +30,9 @@ Parameters: root (the context of this chart), participant (an entry of `particip
 {{- with include "goconductor.tls.volume" (dict "root" .root "role" "saga-executor") | trim }}
 {{ . }}
 {{- end }}
+{{- with include "goconductor.masterKey.volume" (dict "root" .root "role" "saga-executor") | trim }}
+{{ . }}
+{{- end }}
 {{- with .root.Values.sagaExecutor.extraVolumes }}
 {{ toYaml . }}
 {{- end }}

@@ -51,6 +51,9 @@
 {{- if and .Values.keda.enabled .Values.sagaExecutor.autoscaling.enabled -}}
 {{- fail "keda.enabled and sagaExecutor.autoscaling.enabled exclude each other: two autoscalers would scale one Deployment" -}}
 {{- end -}}
+{{- if and .Values.masterKey.existingSecret (or (dig "secrets" "master_key" "" $config) (dig "secrets" "command" "" $config)) -}}
+{{- fail "masterKey.existingSecret and config.secrets exclude each other: a process has one source of master keys" -}}
+{{- end -}}
 {{- if and .Values.tls.certManager.enabled (not .Values.tls.enabled) -}}
 {{- fail "tls.certManager.enabled needs tls.enabled" -}}
 {{- end -}}

@@ -1,6 +1,7 @@
 //! Refused requests and changes in the audit log.
 
 use super::*;
+use futures::future::BoxFuture;
 use goconductor_store::{AuditRecord, AuditRequest, AuditVerifier};
 
 impl Fixture {
@@ -103,4 +104,30 @@ async fn changes_and_refusals_name_their_caller() {
     assert_eq!(cancelled.event.after.as_deref(), Some(r#"{"reason":"test"}"#));
     let text = format!("{records:?}");
     assert!(!text.contains(ADMIN) && !text.contains(&viewer), "no record contains a credential");
+}
+
+#[tokio::test]
+async fn handler_that_panics_is_recorded_as_failed() {
+    let fixture = Fixture::with_access_control().await;
+    let begin = |name: &'static str| {
+        let caller = || crate::recorded::subject(&HeaderMap::new(), &axum::http::Extensions::new());
+        let route = "/api/v1/services/{name}";
+        crate::recorded::begin(&fixture.api, "PUT", route, || name.to_owned(), caller).unwrap().unwrap()
+    };
+    let panics: BoxFuture<crate::error::ApiResult<()>> = Box::pin(async { panic!("planted in rpc") });
+    let problem = begin("rpc").rpc(panics).await.unwrap_err();
+    assert!(!problem.to_string().contains("planted"), "{problem}");
+    let code = problem.code();
+    let panics: BoxFuture<Response> = Box::pin(async { panic!("planted in REST") });
+    let response = begin("rest").rest(panics).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let records = fixture.audit(2).await;
+    let shown: Vec<String> = records.iter().map(summary).collect();
+    assert_eq!(
+        shown,
+        [
+            format!("anonymous services.put request rpc FAILED {code}"),
+            format!("anonymous services.put request rest FAILED {code}"),
+        ]
+    );
 }

@@ -3,10 +3,10 @@
 use super::patterns;
 use crate::api::workflows::{CountField, MAX_KEY_CHARS};
 use crate::api::{
-    MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, batches, locks, secrets, services,
+    MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_QUERY_REASON_CHARS, MAX_REASON_CHARS, access_keys, audit, batches,
+    locks, secrets, services,
 };
 use crate::filter;
-use crate::rest::config::MAX_QUERY_REASON_CHARS;
 use goconductor_saga::NameKind;
 use goconductor_service_kit::config::MAX_URL_BYTES;
 use goconductor_store::{BatchItemStatus, BatchOperation};
