@@ -89,6 +89,11 @@ impl HttpParticipant {
                 let message = format!("this executor failed to connect to {}: {reason}", self.shown);
                 Outcome::NotSent { failure: failure::limited(error.cause.code(), &message, None) }
             }
+            // The next attempt would go to the same address, and nothing was sent.
+            SendError::Connect(error) if error.cause == ConnectCause::AddressDenied => {
+                let message = format!("refused to connect to {}: {reason}", self.shown);
+                Outcome::Refused { failure: failure::limited(error.cause.code(), &message, None) }
+            }
             SendError::Connect(error) => {
                 let message = format!("failed to connect to {}: {reason}", self.shown);
                 let failure = failure::limited(error.cause.code(), &message, None);

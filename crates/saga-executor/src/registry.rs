@@ -93,13 +93,14 @@ impl Registry {
             give_up: give_up.clone(),
             shortage_logged: Mutex::default(),
         });
+        let outbound = Arc::new(settings.outbound.clone());
         let this = Arc::new(Self {
             engine,
             settings,
             runner,
             workers,
             in_process,
-            http: HttpClient::new(CONNECT_TIMEOUT),
+            http: HttpClient::new(CONNECT_TIMEOUT, outbound),
             vault,
             entries: Mutex::default(),
             consumers: RwLock::default(),

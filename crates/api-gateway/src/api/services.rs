@@ -2,7 +2,7 @@
 
 use super::{Api, CallContext};
 use crate::audit_notes;
-use crate::error::{ApiResult, FORBIDDEN, NO_SERVICE, Problem, WRONG_SHAPE, token};
+use crate::error::{ADDRESS_DENIED, ApiResult, FORBIDDEN, NO_SERVICE, Problem, WRONG_SHAPE, token};
 use crate::time::Time;
 use goconductor_saga::{Definition, NameKind, Namespace, ServiceName, Side};
 use goconductor_service_kit::config::{HttpUrl, InvalidSecretReference, SecretReference, check_header_name};
@@ -106,12 +106,24 @@ impl Api {
         };
         audit_notes::target("service", &name);
         self.check_secrets_of_service(context, &record.settings)?;
+        self.check_address_of_service(&record.settings)?;
         audit_notes::before(&self.noted_service(context, &name).await?);
         audit_notes::after(&noted(&record.settings));
         self.store().put_service(record.clone()).await?;
         self.engine.services_changed().notify_one();
         let cluster = self.cluster().await?;
         Ok(self.service_view(Some(record), &context.namespace, &name, &cluster).await)
+    }
+
+    /// Checks an address that the URL of a service states itself. The address of a name is checked by the executor when it
+    /// connects, because it can change at any time.
+    fn check_address_of_service(&self, settings: &ServiceSettings) -> ApiResult<()> {
+        let Some(http) = &settings.http else { return Ok(()) };
+        let Ok(url) = HttpUrl::parse(&http.url) else { return Ok(()) };
+        self.outbound.check_host(url.host()).map_err(|error| {
+            let detail = format!("requests to {} are not allowed: {error}", url.as_str());
+            Problem::new(ADDRESS_DENIED, detail.clone()).at("/http/url", detail)
+        })
     }
 
     /// Checks that a service of the namespace of the configuration's secrets refers to secrets only if its caller may write

@@ -29,6 +29,14 @@ A role receives only the sections that it uses. So no process needs a secret of 
 {{- $_ := set $config "tls" (dict "ca_file" (printf "%s/ca.crt" $directory) "certificate_file" (printf "%s/tls.crt" $directory) "key_file" (printf "%s/tls.key" $directory)) -}}
 {{- if ne $values.tls.trustDomain "goconductor" }}{{ $_ := set $config.tls "trust_domain" $values.tls.trustDomain }}{{ end -}}
 {{- end -}}
+{{- /* Participants have addresses of the cluster, and an executor beside a participant calls it over loopback. The gateway
+registers both. A value of config.executor.outbound replaces this. */ -}}
+{{- $settings := get $config "executor" | default dict -}}
+{{- if and (has .role (list "api-gateway" "saga-executor" "all-in-one")) (not (hasKey $settings "outbound")) -}}
+{{- $usesLoopback := or (eq .role "api-gateway") (hasKey (.executor | default dict) "services") -}}
+{{- $_ := set $settings "outbound" (dict "allow" (ternary (list "loopback" "private") (list "private") $usesLoopback)) -}}
+{{- $_ := set $config "executor" $settings -}}
+{{- end -}}
 {{- $store := get $config "state_store" | default dict -}}
 {{- $election := get $config "election" | default dict -}}
 {{- $endpoints := list (printf "%s://%s:8471" $scheme (include "goconductor.role.name" (dict "root" .root "role" "state-store"))) -}}
