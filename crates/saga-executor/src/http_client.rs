@@ -111,6 +111,17 @@ impl RequestBody {
     pub(crate) fn new(bytes: Vec<u8>, at_deadline: DeadlineOutcome) -> Self {
         Self { bytes: Some(bytes.into()), at_deadline }
     }
+
+    /// Creates the body of a request without one. The client never reads it, so the caller must clear the outcome at the
+    /// deadline before it sends the request.
+    pub(crate) fn empty(at_deadline: DeadlineOutcome) -> Self {
+        Self { bytes: None, at_deadline }
+    }
+
+    /// Returns whether there is nothing to read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_none()
+    }
 }
 
 impl Body for RequestBody {

@@ -158,7 +158,7 @@ type Lookup = Arc<dyn Fn(Name) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>
 
 /// Returns the resolver of the system.
 fn system_lookup() -> Lookup {
-    Arc::new(|name| {
+    Arc::new(|name: Name| {
         let resolving = GaiResolver::new().call(name);
         Box::pin(async move { Ok(resolving.await?.collect()) })
     })
