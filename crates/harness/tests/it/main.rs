@@ -13,6 +13,7 @@ mod alerts;
 mod api;
 mod audit;
 mod budgets;
+mod call;
 mod check;
 mod cluster;
 mod command_line;
