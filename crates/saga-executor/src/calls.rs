@@ -128,7 +128,12 @@ fn build(task: &Task, call: &HttpCall, url: &str) -> Result<Request<RequestBody>
         Some(bytes) if !bytes.is_empty() => RequestBody::new(bytes, task.at_deadline.clone()),
         Some(_) | None => RequestBody::empty(task.at_deadline.clone()),
     };
+    // Some servers refuse these methods without a length (RFC 9110, section 8.6).
+    let needs_length = body.is_empty() && [Method::POST, Method::PUT, Method::PATCH].contains(&method);
     let mut request = command_request(task, method, uri, body).map_err(CallError::Invalid)?;
+    if needs_length {
+        request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     request.headers_mut().insert(header::ACCEPT, JSON);
     if has_body {
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
@@ -270,6 +275,7 @@ mod tests {
             let input = json!({"url": "http://api.example/"});
             let request = build(&task(&call, input), &call, "http://api.example/").unwrap();
             assert!(request.body().is_empty() && !request.headers().contains_key("content-type"), "{method}");
+            assert_eq!(request.headers().contains_key("content-length"), method == "POST", "{method}");
         }
     }
 

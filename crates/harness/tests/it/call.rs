@@ -1,10 +1,11 @@
 //! Calls that definitions spell out, and the addresses that requests may go to.
 
+use crate::cluster::{ONE, cluster_with, possible};
 use crate::world::World;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri};
-use goconductor_harness::{Dev, DevOptions, Participants, goconductor};
+use goconductor_harness::{Broker, Dev, DevOptions, ElectionServers, Participants, goconductor};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::process::Stdio;
@@ -275,4 +276,51 @@ async fn redirect_of_a_call_is_not_followed() {
         "{view:#}"
     );
     assert!(!is_reached(&canary).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_are_made_and_undone_over_processes_of_which_one_is_killed() {
+    const SAGAS: usize = 40;
+    if !possible() {
+        return;
+    }
+    let _one = ONE.lock().await;
+    let (mut cluster, participants) = cluster_with(Broker::Kafka(1), ElectionServers::Postgres).await;
+    let (first, second) = (cluster.gateways[0].clone(), cluster.gateways[1].clone());
+    first.serve("c", &participants.url("c")).await.unwrap();
+    first.apply("chain", &chain(&participants)).await.unwrap();
+    let mut ids = Vec::new();
+    for number in 0..SAGAS {
+        let script = match number % 4 {
+            0 => json!({"three": "refuse"}),
+            1 => json!({"two": ["busy", "ok"], "three": "refuse", "undo_one": ["fail", "ok"]}),
+            2 => json!({"one": "slow:300"}),
+            _ => json!({}),
+        };
+        ids.push(second.start("chain", json!({"script": script}), None).await.unwrap());
+        if number == SAGAS / 2 {
+            cluster.kill("executor-1").await.unwrap();
+        }
+    }
+    for (number, id) in ids.iter().enumerate() {
+        let result = first.ended(id, Duration::from_secs(60)).await.unwrap();
+        let calls = participants.calls_of(id);
+        let applied = |key: &str| {
+            let key = format!("{id}/{key}");
+            calls.iter().filter(|call| call.key == key && call.effect == "applied").count()
+        };
+        let status = result["status"].as_str().unwrap();
+        // The attempts that the killed executor had may be in doubt, and are then repeated with the same key.
+        assert!(number % 4 > 1 || status == "ROLLED_BACK", "{number}: {result:#}");
+        for step in ["one", "two", "three"] {
+            let (done, undone) =
+                (applied(&format!("{step}/execute")), applied(&format!("{step}/compensate")));
+            match status {
+                "COMPLETED" => assert_eq!((done, undone), (1, 0), "{number} {step}: {calls:#?}"),
+                "ROLLED_BACK" => assert_eq!(done, undone, "{number} {step}: {calls:#?}"),
+                other => panic!("{number}: {other}"),
+            }
+        }
+    }
+    cluster.down().await.unwrap();
 }
