@@ -199,12 +199,11 @@ fn headers_of(task: &Task, call: &HttpCall) -> Result<Vec<(HeaderName, HeaderVal
 fn body_of(body: &Json, content_type: Option<&HeaderValue>) -> Result<Vec<u8>, CallError> {
     let media_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or("application/json");
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match body {
-        Json::String(text) if media_type != "application/json" && !media_type.ends_with("+json") => {
-            Ok(text.clone().into_bytes())
-        }
-        body => serde_json::to_vec(body).map_err(|error| CallError::Invalid(error.to_string())),
+    let is_json = media_type == "application/json" || media_type.ends_with("+json");
+    if let (Json::String(text), false) = (body, is_json) {
+        return Ok(text.clone().into_bytes());
     }
+    serde_json::to_vec(body).map_err(|error| CallError::Invalid(error.to_string()))
 }
 
 #[cfg(test)]

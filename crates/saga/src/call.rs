@@ -66,6 +66,7 @@ impl fmt::Display for Call {
 mod tests {
     use super::*;
     use crate::{Action, NameKind};
+    use alloc::borrow::ToOwned;
     use alloc::boxed::Box;
     use alloc::string::ToString;
 
@@ -78,8 +79,8 @@ mod tests {
     #[test]
     fn stored_form_of_a_call_is_stable() {
         let call = HttpCall {
-            method: "POST".to_string(),
-            url: "https://api.example/charges".to_string(),
+            method: "POST".to_owned(),
+            url: "https://api.example/charges".to_owned(),
             secret_headers: BTreeMap::new(),
         };
         let action = Action::Call(Box::new(Call::Http(call.clone())));
@@ -89,7 +90,7 @@ mod tests {
         assert_eq!((action.service(), action.operation()), (Some(CALLS_SERVICE), Some(CALL_OPERATION)));
         assert_eq!(action.to_string(), "POST https://api.example/charges");
         assert!(!Call::Http(call.clone()).has_secrets());
-        let secret = HttpCall { url: "secret://hook?version=2".to_string(), ..call };
+        let secret = HttpCall { url: "secret://hook?version=2".to_owned(), ..call };
         assert_eq!(secret.url_secret(), Some("secret://hook?version=2"));
         assert!(Call::Http(secret).has_secrets());
     }
