@@ -41,6 +41,7 @@ use goconductor_process::{LiveConfig, Vault};
 use goconductor_queue_migration::QueueMigrator;
 use goconductor_saga::Json;
 use goconductor_service_kit::health::Readiness;
+use goconductor_service_kit::outbound::OutboundPolicy;
 use goconductor_service_kit::telemetry::Metrics;
 use goconductor_store::Store;
 use goconductor_transition::Engine;
@@ -78,6 +79,8 @@ pub(crate) struct Inner {
     /// The fields that responses mask.
     pub(crate) redaction: Redaction,
     pub(crate) limits: RwLock<Limits>,
+    /// The addresses that services may have.
+    pub(crate) outbound: OutboundPolicy,
     pub(crate) admission: Arc<Admission>,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,

@@ -119,6 +119,9 @@ const TOO_MANY_CONNECTIONS: Kind =
 pub(crate) const TOO_MANY_HEADERS: Kind =
     kind(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "GC2097", "too many headers");
 
+pub(crate) const ADDRESS_DENIED: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2120", "address that requests may not go to");
+
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
@@ -423,6 +426,7 @@ mod tests {
         RATE_LIMITED,
         TOO_MANY_CONNECTIONS,
         TOO_MANY_HEADERS,
+        ADDRESS_DENIED,
         NO_QUEUE,
         QUEUE_CONFLICT,
         NO_SECRET,

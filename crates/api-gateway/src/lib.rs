@@ -47,6 +47,7 @@ use goconductor_election::{Election, Hosted};
 use goconductor_process::{LimitedListener, Vault};
 use goconductor_queue_migration::QueueMigrator;
 use goconductor_service_kit::health::Readiness;
+use goconductor_service_kit::outbound::OutboundPolicy;
 use goconductor_service_kit::telemetry::Metrics;
 use goconductor_store::WorkflowHead;
 use goconductor_transition::Engine;
@@ -94,6 +95,8 @@ pub struct Dependencies {
     pub changes: broadcast::Sender<WorkflowHead>,
     /// Limits of a single request.
     pub limits: Limits,
+    /// The addresses that services may have.
+    pub outbound: OutboundPolicy,
     /// Limits on what is accepted at once.
     pub admission: AdmissionLimits,
     /// The check of callers. `None` if all callers may do everything.
@@ -148,6 +151,7 @@ fn api(dependencies: Dependencies) -> Api {
         redact,
         changes,
         limits,
+        outbound,
         admission,
         access,
         audit_starts,
@@ -174,6 +178,7 @@ fn api(dependencies: Dependencies) -> Api {
         vault,
         redaction,
         limits: RwLock::new(limits),
+        outbound,
         admission,
         readiness,
         metrics,

@@ -29,6 +29,7 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
         redact: process.config.encryption.redact.clone(),
         changes: changes.sender(),
         limits: limits(&process.config),
+        outbound: process.config.executor.outbound.clone(),
         admission: admission(&process.config),
         access: access_control(&process.config, keys)?,
         audit_starts: process.config.audit.starts,

@@ -222,10 +222,9 @@ pub(crate) fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// Returns `service/action`.
+/// Returns `service/action`, or the method and the URL of a call.
 pub(crate) fn action_name(action: &Action) -> String {
-    let Action::Run { service, action } = action;
-    format!("{service}/{action}")
+    action.to_string()
 }
 
 /// Returns the side of a step that has an open command, with its status and progress.

@@ -182,6 +182,7 @@ impl DevServices {
             redact: config.encryption.redact.clone(),
             changes,
             limits: gateway::limits(config),
+            outbound: config.executor.outbound.clone().with_loopback(),
             admission: gateway::admission(config),
             access,
             audit_starts: config.audit.starts,
@@ -285,9 +286,10 @@ fn engine_settings(config: &Config) -> Settings {
 }
 
 fn executor_settings(config: &Config, identity: String) -> goconductor_saga_executor::Settings {
-    // With one process, one executor would lead all shards.
+    // With one process, one executor would lead all shards. The participants of a developer are on the same machine.
     goconductor_saga_executor::Settings {
         duty_shards: 1,
+        outbound: config.executor.outbound.clone().with_loopback(),
         ..goconductor_saga_executor::settings(config, identity)
     }
 }

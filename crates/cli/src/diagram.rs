@@ -173,7 +173,5 @@ fn title(step: &Step) -> &str {
 }
 
 fn action_name(action: &Action) -> String {
-    match action {
-        Action::Run { service, action } => format!("{service}/{action}"),
-    }
+    action.to_string()
 }

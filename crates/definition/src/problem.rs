@@ -55,6 +55,10 @@ pub(crate) const REFERENCE: &str = "GC1014";
 pub(crate) const NUMBER: &str = "GC1015";
 /// A `switch` has no default branch. This is a warning.
 pub(crate) const NO_DEFAULT_BRANCH: &str = "GC1016";
+/// A call cannot be made as it is written.
+pub(crate) const CALL: &str = "GC1024";
+/// A call has a setting that it cannot have.
+pub(crate) const CALL_SETTING: &str = "GC1025";
 /// The language has the feature, and this release does not support it yet.
 pub(crate) const UNSUPPORTED: &str = "GC1020";
 
@@ -77,6 +81,8 @@ pub const ERROR_CODES: &[(&str, &str)] = &[
     (NUMBER, "Number that cannot be kept exactly"),
     (NO_DEFAULT_BRANCH, "Switch without a default branch"),
     (UNSUPPORTED, "Unsupported language feature"),
+    (CALL, "Invalid call"),
+    (CALL_SETTING, "Setting that a call cannot have"),
 ];
 
 impl Problem {

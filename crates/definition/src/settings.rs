@@ -248,28 +248,25 @@ impl FieldReader {
             }
             Value::Map(_) => {}
             Value::Scalar(_) | Value::List(_) => {
-                self.push(at.problem(TYPE, "expected `none`, service/action or an object with `run`"));
+                self.push(
+                    at.problem(TYPE, "expected `none`, service/action or an object with `run` or `call`"),
+                );
                 return None;
             }
         }
         let fields = self.fields(at, &["run", "input", "retry", "timeout", "when", "call"])?;
-        for key in ["call", "when"] {
-            if let Some(found) = fields.get(key) {
-                self.push(unsupported(&found, &format!("`{key}` of a compensation")));
+        if let Some(found) = fields.get("when") {
+            self.push(unsupported(&found, "`when` of a compensation"));
+        }
+        let (action, input) = match fields.get("call") {
+            Some(call) => self.compensating_call(&fields, &call),
+            None => {
+                let run = self.required(&fields, "run")?;
+                (self.action(&run, service), fields.get("input"))
             }
-        }
-        if fields.get("call").is_some() && fields.get("run").is_none() {
-            return None;
-        }
-        let run = self.required(&fields, "run")?;
-        let action = self.action(&run, service);
+        };
         let retry = fields.get("retry").and_then(|at| self.retry(&at, &Retry::of_compensation()));
         let timeout = fields.get("timeout").and_then(|at| self.compensation_timeout(&at));
-        Some(CompensateKey::Action(Box::new(CompensateAction {
-            action: action?,
-            input: fields.get("input"),
-            retry,
-            timeout,
-        })))
+        Some(CompensateKey::Action(Box::new(CompensateAction { action: action?, input, retry, timeout })))
     }
 }

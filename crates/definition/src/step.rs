@@ -1,5 +1,7 @@
 //! Steps with their block structure, as parsed and not yet expanded.
 
+mod call;
+
 use crate::fields::{At, FieldReader, Fields};
 use crate::problem::{ACTION, COMPENSATION, EXPRESSION, NO_DEFAULT_BRANCH, PIVOT, VALUE};
 use crate::settings::{CompensateKey, Defaults, unsupported};
@@ -160,6 +162,7 @@ impl FieldReader {
         let at = fields.get(action)?;
         match action {
             "run" => self.single(fields, &at, defaults),
+            "call" => self.call_step(fields, &at, defaults),
             "parallel" | "switch" => {
                 self.refuse_on_blocks(fields);
                 if depth >= MAX_BLOCK_DEPTH {
@@ -211,8 +214,19 @@ impl FieldReader {
     }
 
     fn single<'a>(&mut self, fields: &Fields<'a>, run: &At<'a>, defaults: &Defaults) -> Option<Body<'a>> {
+        let action = self.action(run, defaults.service.as_deref());
+        self.action_step(fields, action, fields.get("input"), defaults)
+    }
+
+    /// Reads the settings of a step with one action.
+    fn action_step<'a>(
+        &mut self,
+        fields: &Fields<'a>,
+        action: Option<Action>,
+        input: Option<At<'a>>,
+        defaults: &Defaults,
+    ) -> Option<Body<'a>> {
         let service = defaults.service.as_deref();
-        let action = self.action(run, service);
         let kind = fields.get("kind").and_then(|at| {
             let kinds = [
                 ("compensatable", Kind::Compensatable),
@@ -234,7 +248,7 @@ impl FieldReader {
             action: action?,
             kind: kind.unwrap_or(Kind::Compensatable),
             join: join.unwrap_or_default(),
-            input: fields.get("input"),
+            input,
             compensate,
             retry: retry.unwrap_or(retry_base),
             timeout: timeout.unwrap_or(timeout_base),

@@ -228,6 +228,8 @@ impl Cluster {
                 command.env_remove(variable);
             }
         }
+        // A former release ignores a variable that it does not know, and refuses such a key of the file.
+        command.env("GOCONDUCTOR_EXECUTOR__OUTBOUND__ALLOW", "loopback");
         let listen = format!("127.0.0.1:{port}");
         command.arg("--config").arg(self.configuration()).args(["--listen", &listen]);
         command.stdin(Stdio::null()).kill_on_drop(true);

@@ -8,7 +8,7 @@ use crate::in_flight::{InFlight, InFlightGuard};
 use crate::metrics;
 use crate::settings::Settings;
 use crate::spans;
-use crate::task::{DeadlineOutcome, Heartbeat, Participant, Task};
+use crate::task::{DeadlineOutcome, Heartbeat, Participant, Task, TaskCall};
 use disposition::Disposition;
 use goconductor_queue::{Message, Topic};
 use goconductor_saga::{Action, Failure, Input, Outcome, Plan, Refusal, Side, State, Timestamp};
@@ -247,7 +247,10 @@ impl Runner {
     ) -> Option<Task> {
         let (plan, state) = (&context.plan, &context.state);
         let step = plan.step(command.step)?;
-        let action = step.action(command.side)?.operation()?;
+        let step_action = step.action(command.side)?;
+        let action = step_action.operation()?;
+        let call = step_action.call().cloned();
+        let call = call.map(|call| TaskCall { namespace: state.namespace.clone(), call });
         let timeout = plan.attempt_timeout(state, command.step, command.side, received.at)?;
         let deadline = received.at.after(timeout);
         // Without an answer, the process shuts down, and the command is delivered again.
@@ -271,6 +274,7 @@ impl Runner {
             step: step.name.clone(),
             side: command.side,
             action: action.to_owned(),
+            call,
             attempt: command.attempt,
             idempotency_key: plan.idempotency_key(command.id, command.step, command.side),
             input,

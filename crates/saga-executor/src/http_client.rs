@@ -5,6 +5,7 @@ mod connect;
 use crate::task::DeadlineOutcome;
 use bytes::Bytes;
 use connect::{Dial, Handshake};
+use goconductor_service_kit::outbound::OutboundPolicy;
 use http::uri::Scheme;
 use http::{Request, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -28,6 +29,8 @@ type SecureClient = Client<Handshake, RequestBody>;
 #[derive(Debug, Clone)]
 pub(crate) struct HttpClient {
     plain: Client<Dial, RequestBody>,
+    /// Establishes the connections of both clients, and checks their addresses.
+    dial: Dial,
     connect_timeout: Duration,
     /// Created on first use, because loading the system's root certificates is slow. A failure is not kept, because it
     /// may be temporary.
@@ -46,11 +49,14 @@ pub(crate) enum SendError {
 }
 
 impl HttpClient {
-    /// Creates a client. `connect_timeout` limits the resolution of a name, the connect and the TLS handshake, each for
-    /// itself.
-    pub(crate) fn new(connect_timeout: Duration) -> Self {
-        let plain = pool().build(Dial::new(connect_timeout));
-        Self { plain, connect_timeout, secure: Arc::default() }
+    /// Creates a client that connects to the addresses of a policy. `connect_timeout` limits the resolution of a name, the
+    /// connect and the TLS handshake, each for itself.
+    ///
+    /// It uses no proxy, whatever the environment says: a proxy would connect to addresses that nobody checked.
+    pub(crate) fn new(connect_timeout: Duration, outbound: Arc<OutboundPolicy>) -> Self {
+        let dial = Dial::new(connect_timeout, outbound);
+        let plain = pool().build(dial.clone());
+        Self { plain, dial, connect_timeout, secure: Arc::default() }
     }
 
     /// Sends a request and returns the response as soon as its headers have arrived.
@@ -75,7 +81,7 @@ impl HttpClient {
         if let Some(client) = &*secure {
             return Ok(client.clone());
         }
-        let client = pool().build(Handshake::new(self.connect_timeout)?);
+        let client = pool().build(Handshake::new(self.dial.clone(), self.connect_timeout)?);
         Ok(secure.insert(client).clone())
     }
 }
@@ -104,6 +110,17 @@ pub(crate) struct DeadlinePassed;
 impl RequestBody {
     pub(crate) fn new(bytes: Vec<u8>, at_deadline: DeadlineOutcome) -> Self {
         Self { bytes: Some(bytes.into()), at_deadline }
+    }
+
+    /// Creates the body of a request without one. The client never reads it, so the caller must clear the outcome at the
+    /// deadline before it sends the request.
+    pub(crate) fn empty(at_deadline: DeadlineOutcome) -> Self {
+        Self { bytes: None, at_deadline }
+    }
+
+    /// Returns whether there is nothing to read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_none()
     }
 }
 
@@ -135,13 +152,20 @@ mod tests {
     use super::{ConnectCause, HttpClient, RequestBody, SendError};
     use crate::task::DeadlineOutcome;
     use goconductor_saga::{Failure, Outcome};
+    use goconductor_service_kit::outbound::OutboundPolicy;
     use http::Request;
+    use std::sync::Arc;
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     fn nothing() -> Outcome {
         Outcome::Retryable { failure: Failure::of("CONNECT_TIMEOUT", ""), not_before: None }
+    }
+
+    fn client() -> HttpClient {
+        let outbound = OutboundPolicy::default().with_loopback();
+        HttpClient::new(Duration::from_secs(5), Arc::new(outbound))
     }
 
     fn request(url: &str, at_deadline: &DeadlineOutcome) -> Request<RequestBody> {
@@ -153,7 +177,7 @@ mod tests {
     async fn request_whose_deadline_has_passed_writes_nothing() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let client = HttpClient::new(Duration::from_secs(5));
+        let client = self::client();
         let at_deadline = DeadlineOutcome::default();
         at_deadline.set(nothing);
         assert_eq!(at_deadline.pass(), Some(nothing()));
@@ -172,7 +196,7 @@ mod tests {
     async fn request_is_in_doubt_once_it_is_written_and_not_before() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let client = HttpClient::new(Duration::from_secs(5));
+        let client = self::client();
         let at_deadline = DeadlineOutcome::default();
         at_deadline.set(nothing);
         let server = async {
@@ -189,10 +213,72 @@ mod tests {
         // The port is closed now, and the idle connection was closed with the stream.
         let refused = DeadlineOutcome::default();
         refused.set(nothing);
-        let other = HttpClient::new(Duration::from_secs(5));
+        let other = self::client();
         let error = other.send(request(&url, &refused)).await.unwrap_err();
         let SendError::Connect(error) = error else { panic!("{error:?}") };
         assert_eq!(error.cause, ConnectCause::Refused);
         assert!(refused.is_set(), "nothing was written");
+    }
+
+    /// Returns whether a listener gets a connection within a short time.
+    async fn is_reached(canary: &TcpListener) -> bool {
+        tokio::time::timeout(Duration::from_millis(300), canary.accept()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn no_form_of_a_denied_address_is_connected_to() {
+        let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = canary.local_addr().unwrap().port();
+        let client = HttpClient::new(Duration::from_secs(5), Arc::new(OutboundPolicy::default()));
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "127.0.0.1.",
+            "0x7f000001",
+            "2130706433",
+            "017700000001",
+            "0.0.0.0",
+            "0",
+            "localhost",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "[64:ff9b::7f00:1]",
+        ] {
+            let at_deadline = DeadlineOutcome::default();
+            at_deadline.set(nothing);
+            let url = format!("http://{host}:{port}/");
+            let error = client.send(request(&url, &at_deadline)).await.expect_err(host);
+            let SendError::Connect(error) = error else { panic!("{host}: {error:?}") };
+            // Not every resolver accepts every form. None of them may lead to a connection.
+            let refused = [ConnectCause::AddressDenied, ConnectCause::Unresolved];
+            assert!(refused.contains(&error.cause), "{host}: {error}");
+            assert!(at_deadline.is_set(), "{host}: nothing was written");
+        }
+        assert!(!is_reached(&canary).await);
+    }
+
+    #[tokio::test]
+    async fn redirect_to_a_denied_address_is_not_followed() {
+        let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let location = canary.local_addr().unwrap();
+        let redirect = async {
+            let (mut stream, _) = server.accept().await.unwrap();
+            let mut head = [0; 4];
+            stream.read_exact(&mut head).await.unwrap();
+            let response = format!(
+                "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{location}/\r\ncontent-length: 0\r\n\r\n"
+            );
+            stream.write_all(response.as_bytes()).await.unwrap();
+            stream
+        };
+        let client = client();
+        let at_deadline = DeadlineOutcome::default();
+        let url = format!("http://{address}/");
+        let (sent, _stream) = tokio::join!(client.send(request(&url, &at_deadline)), redirect);
+        assert_eq!(sent.unwrap().status(), 307);
+        assert!(!is_reached(&canary).await);
     }
 }

@@ -16,6 +16,7 @@
 //! - No compensation waits behind an execute.
 
 mod attempt;
+mod calls;
 mod cluster_view;
 mod concurrency;
 mod connection_log;
@@ -43,6 +44,6 @@ pub use goconductor_transition::clock::now;
 pub use http_participant::HttpParticipant;
 pub use run::{InProcess, run, run_with, settings};
 pub use settings::Settings;
-pub use task::{DeadlineOutcome, Heartbeat, Participant, Task};
+pub use task::{DeadlineOutcome, Heartbeat, Participant, Task, TaskCall};
 pub use worker_service::WorkerAcceptor;
 pub use workers::Workers;

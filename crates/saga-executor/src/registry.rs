@@ -1,11 +1,14 @@
 //! The services that this executor serves, and the transport to each. They can change at runtime.
 //!
+//! The calls that definitions spell out are served like a service of their namespace, by executors that serve all services.
+//!
 //! A service is served while a transport to it exists. In order of preference: a participant in this process, its
 //! connected workers, its HTTP endpoint.
 
 mod entry;
 
 use crate::attempt::Runner;
+use crate::calls::Calls;
 use crate::concurrency::{ConcurrencyLimits, action_limits};
 use crate::endpoint::{EndpointResolver, ServiceEndpoint};
 use crate::http_client::HttpClient;
@@ -18,7 +21,7 @@ use crate::workers::{ServiceKey, Workers};
 use entry::{Entry, Transport};
 use goconductor_process::Vault;
 use goconductor_queue::Topic;
-use goconductor_saga::Side;
+use goconductor_saga::{CALLS_SERVICE, Side};
 use goconductor_service_kit::fair::{FairSemaphore, Limits};
 use goconductor_store::ServiceRecord;
 use goconductor_transition::{Command, Engine, LocalDispatch, topic_of};
@@ -63,6 +66,8 @@ pub(crate) struct Registry {
     workers: Arc<Workers>,
     in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
     http: HttpClient,
+    /// The participant of the calls that definitions spell out.
+    calls: Arc<dyn Participant>,
     vault: Option<Arc<Vault>>,
     entries: Mutex<BTreeMap<ServiceKey, Entry>>,
     consumers: RwLock<HashMap<Topic, Arc<LaneConsumer>>>,
@@ -93,13 +98,16 @@ impl Registry {
             give_up: give_up.clone(),
             shortage_logged: Mutex::default(),
         });
+        let http = HttpClient::new(CONNECT_TIMEOUT, Arc::new(settings.outbound.clone()));
+        let calls = Calls::new(http.clone(), vault.clone(), settings.output_bytes);
         let this = Arc::new(Self {
             engine,
             settings,
             runner,
             workers,
             in_process,
-            http: HttpClient::new(CONNECT_TIMEOUT),
+            http,
+            calls: Arc::new(calls),
             vault,
             entries: Mutex::default(),
             consumers: RwLock::default(),
@@ -167,6 +175,10 @@ impl Registry {
         let mut desired = BTreeMap::new();
         for service in services.iter().filter(|service| self.is_configured(&service.name)) {
             let key = (service.namespace.clone(), service.name.clone());
+            if service.name == CALLS_SERVICE {
+                desired.insert(key, self.desired_calls());
+                continue;
+            }
             if let Some(endpoint) = endpoints.get(&key) {
                 let http = DesiredService {
                     transport: Transport::Http(Arc::clone(endpoint)),
@@ -195,6 +207,16 @@ impl Registry {
             desired.insert(key.clone(), of(key, Arc::clone(participant), *capacity));
         }
         desired
+    }
+
+    /// Returns how the calls of a namespace are served. Its record exists since a definition with a call was applied.
+    fn desired_calls(&self) -> DesiredService {
+        DesiredService {
+            transport: Transport::Participant(Arc::clone(&self.calls)),
+            executes: self.settings.executes_in_flight,
+            compensations: self.settings.compensations_in_flight,
+            actions: BTreeMap::new(),
+        }
     }
 
     /// Returns whether the settings allow this executor to serve a service.

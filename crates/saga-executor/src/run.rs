@@ -103,5 +103,6 @@ pub fn settings(config: &Config, identity: String) -> Settings {
         duty_shards: if executor.duties { u8::try_from(executor.duty_shards).unwrap_or(1) } else { 0 },
         worker_lease: executor.worker_lease,
         authenticates_workers: config.tls.is_some(),
+        outbound: executor.outbound.clone(),
     }
 }

@@ -1,5 +1,6 @@
 //! Settings of an executor.
 
+use goconductor_service_kit::outbound::OutboundPolicy;
 use std::time::Duration;
 
 /// Settings of an executor.
@@ -30,6 +31,8 @@ pub struct Settings {
     pub worker_lease: Duration,
     /// Whether a worker must present a certificate with the role of a worker.
     pub authenticates_workers: bool,
+    /// The addresses to which requests may go.
+    pub outbound: OutboundPolicy,
 }
 
 impl Default for Settings {
@@ -47,6 +50,7 @@ impl Default for Settings {
             duty_shards: 1,
             worker_lease: Duration::from_secs(5),
             authenticates_workers: false,
+            outbound: OutboundPolicy::default(),
         }
     }
 }

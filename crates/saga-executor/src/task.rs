@@ -1,7 +1,7 @@
 //! The task of a participant, independent of the transport.
 
 use async_trait::async_trait;
-use goconductor_saga::{Failure, Json, Outcome, RulesVersion, Side, Timestamp, WorkflowId, json_bytes};
+use goconductor_saga::{Call, Failure, Json, Outcome, RulesVersion, Side, Timestamp, WorkflowId, json_bytes};
 use goconductor_telemetry::trace::SpanContext;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -55,6 +55,8 @@ pub struct Task {
     pub side: Side,
     /// The action to perform.
     pub action: String,
+    /// The call to make, if the definition spells one out. Participants get `None`.
+    pub call: Option<TaskCall>,
     /// The number of the attempt, from 1.
     pub attempt: u32,
     /// The idempotency key: the same for every attempt and every redelivery.
@@ -76,6 +78,15 @@ pub struct Task {
     pub span: tracing::Span,
     /// The trace context that the participant receives. `None` if the workflow has none.
     pub trace: Option<SpanContext>,
+}
+
+/// A call that a definition spells out.
+#[derive(Debug, Clone)]
+pub struct TaskCall {
+    /// The namespace of the workflow, and of the secrets of the call.
+    pub namespace: String,
+    /// The part of the request that is not in the input.
+    pub call: Call,
 }
 
 /// The outcome of an attempt that is given up, usually at its deadline, before the participant returns an outcome.

@@ -305,6 +305,7 @@ mod tests {
             step: "pay".to_owned(),
             side: Side::Execute,
             action: action.to_owned(),
+            call: None,
             attempt: 1,
             idempotency_key: "k".to_owned(),
             input: Json::Null.into(),

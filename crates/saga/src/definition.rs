@@ -1,9 +1,11 @@
 //! A definition in the form that the rules use, with blocks expanded to edges and conditions.
 
-use crate::{Json, Retry, StepIndex, Template};
+use crate::{CALL_OPERATION, CALLS_SERVICE, Call, Json, Retry, StepIndex, Template};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +100,7 @@ pub struct Compensation {
     pub timeout: Duration,
 }
 
-/// The action of a step or a compensation. Other kinds (sleep, signal, child, call) will be further variants.
+/// The action of a step or a compensation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -109,6 +111,8 @@ pub enum Action {
         /// The operation that the service performs.
         action: String,
     },
+    /// Makes a call that the definition spells out. Its command goes to the queue of [`CALLS_SERVICE`].
+    Call(Box<Call>),
 }
 
 /// The kind of a step.
@@ -200,6 +204,7 @@ impl Action {
     pub fn service(&self) -> Option<&str> {
         match self {
             Self::Run { service, .. } => Some(service),
+            Self::Call(_) => Some(CALLS_SERVICE),
         }
     }
 
@@ -208,6 +213,26 @@ impl Action {
     pub fn operation(&self) -> Option<&str> {
         match self {
             Self::Run { action, .. } => Some(action),
+            Self::Call(_) => Some(CALL_OPERATION),
+        }
+    }
+
+    /// Returns the call, if the action is one.
+    #[must_use]
+    pub fn call(&self) -> Option<&Call> {
+        match self {
+            Self::Call(call) => Some(call),
+            Self::Run { .. } => None,
+        }
+    }
+}
+
+/// Formats the action for people: `service/action`, or the method and the URL of a call.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run { service, action } => write!(f, "{service}/{action}"),
+            Self::Call(call) => call.fmt(f),
         }
     }
 }

@@ -22,6 +22,7 @@
 
 extern crate alloc;
 
+mod call;
 mod decide;
 mod definition;
 mod event;
@@ -46,6 +47,7 @@ mod time;
 mod trace_context;
 mod transition;
 
+pub use call::{CALL_OPERATION, CALLS_SERVICE, Call, HttpCall};
 pub use decide::{Input, Outcome, Refusal, StartWorkflow, decide, start, start_by};
 pub use definition::{
     Action, Compensation, Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step, Timeouts,

@@ -47,6 +47,7 @@ mod unknown;
 mod value;
 mod variable;
 
+use crate::outbound::{AddressRule, OutboundPolicy};
 use goconductor_saga::NameKind;
 use reader::SettingReader;
 use std::collections::BTreeMap;
@@ -204,6 +205,8 @@ pub struct ExecutorConfig {
     pub redelivery: Duration,
     /// Time that a shutdown waits for attempts in flight.
     pub drain: Duration,
+    /// Addresses to which requests of the executor may go. The gateway refuses services at other addresses.
+    pub outbound: OutboundPolicy,
 }
 
 impl Config {
@@ -448,5 +451,27 @@ fn executor(reader: &mut SettingReader<'_>) -> ExecutorConfig {
             Duration::from_secs(5),
         ),
         drain: reader.get("executor.drain", &value::duration(Duration::ZERO, day), Duration::from_secs(10)),
+        outbound: outbound(reader),
     }
+}
+
+fn outbound(reader: &mut SettingReader<'_>) -> OutboundPolicy {
+    let allow = reader.get(
+        "executor.outbound.allow",
+        &value::list(
+            "a list of loopback, private, link-local and networks such as [private, 198.18.0.0/15]",
+            |item| item.parse::<AddressRule>().is_ok(),
+        ),
+        Vec::new(),
+    );
+    let deny = reader.get(
+        "executor.outbound.deny",
+        &value::list("a list of networks such as [10.1.0.0/16, 192.0.2.7]", |item| {
+            item.parse::<AddressRule>().is_ok_and(|rule| matches!(rule, AddressRule::Network(_)))
+        }),
+        Vec::new(),
+    );
+    // Every item has been parsed before.
+    let rules = |items: &[String]| items.iter().filter_map(|item| item.parse().ok()).collect();
+    OutboundPolicy::new(rules(&allow), rules(&deny))
 }

@@ -12,6 +12,7 @@ pub mod fair;
 pub mod health;
 pub mod log;
 pub mod metrics;
+pub mod outbound;
 pub mod permission;
 pub mod telemetry;
 

@@ -88,6 +88,7 @@ impl Fixture {
             redact: redact.iter().map(|path| (*path).to_owned()).collect(),
             changes,
             limits: crate::limits(&config),
+            outbound: config.executor.outbound.clone().with_loopback(),
             admission: AdmissionLimits { rate, ..crate::admission(&config) },
             audit_starts: false,
             access: access.map(|access| AccessControl::start(access, keys, clock::now).unwrap()),

@@ -7,7 +7,7 @@ use crate::time::Time;
 use crate::view::{action_name, kind_name};
 use bytes::Bytes;
 use goconductor_definition::{Checked, Format, Limits};
-use goconductor_saga::{Definition, Join, Status, decode_text};
+use goconductor_saga::{Action, Call, Definition, Join, Status, decode_text};
 use goconductor_store::{
     Comparison, DefinitionName, DefinitionRecord, Field, Filter, FilterValue, NewDefinition,
 };
@@ -131,6 +131,9 @@ impl Api {
             );
             return Err(Problem::new(DEFINITION, detail.clone()).at("/workflow", detail));
         }
+        if calls_of(&definition).any(Call::has_secrets) {
+            self.check_use_of_secrets(context, "calls in definitions")?;
+        }
         let warnings = warnings.iter().map(location).collect();
         if dry_run {
             let newest = self.store().definition(context.namespace.as_str(), &name, None).await?;
@@ -153,6 +156,9 @@ impl Api {
             },
             actor: context.actor.clone(),
         };
+        if calls_of(&new.definition).next().is_some() {
+            self.serve_calls(&context.namespace).await?;
+        }
         let put = self.store().put_definition(new).await?;
         let DefinitionRecord { name, version, digest, .. } = (*put.record).clone();
         audit_notes::after(
@@ -231,6 +237,15 @@ impl Api {
         let found = self.store().definition(context.namespace.as_str(), name, version).await?;
         found.ok_or_else(|| not_found(name, version.map(|version| version.to_string()).as_deref()))
     }
+}
+
+/// Returns the calls of both sides of all steps.
+fn calls_of(definition: &Definition) -> impl Iterator<Item = &Call> {
+    let actions = definition.steps.iter().flat_map(|step| {
+        let compensation = step.compensate.as_ref().map(|compensation| &compensation.action);
+        std::iter::once(&step.action).chain(compensation)
+    });
+    actions.filter_map(Action::call)
 }
 
 /// Parses the number of a version. Any other text is the number of no version.

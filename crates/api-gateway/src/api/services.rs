@@ -2,9 +2,9 @@
 
 use super::{Api, CallContext};
 use crate::audit_notes;
-use crate::error::{ApiResult, FORBIDDEN, NO_SERVICE, Problem, WRONG_SHAPE, token};
+use crate::error::{ADDRESS_DENIED, ApiResult, FORBIDDEN, NO_SERVICE, Problem, WRONG_SHAPE, token};
 use crate::time::Time;
-use goconductor_saga::{Definition, NameKind, Namespace, ServiceName, Side};
+use goconductor_saga::{CALLS_SERVICE, Definition, NameKind, Namespace, ServiceName, Side};
 use goconductor_service_kit::config::{HttpUrl, InvalidSecretReference, SecretReference, check_header_name};
 use goconductor_service_kit::permission::Permission;
 use goconductor_store::{ActionLimits, HttpEndpoint, ServiceRecord, ServiceSettings};
@@ -106,6 +106,7 @@ impl Api {
         };
         audit_notes::target("service", &name);
         self.check_secrets_of_service(context, &record.settings)?;
+        self.check_address_of_service(&record.settings)?;
         audit_notes::before(&self.noted_service(context, &name).await?);
         audit_notes::after(&noted(&record.settings));
         self.store().put_service(record.clone()).await?;
@@ -114,15 +115,31 @@ impl Api {
         Ok(self.service_view(Some(record), &context.namespace, &name, &cluster).await)
     }
 
+    /// Checks an address that the URL of a service states itself. The address of a name is checked by the executor when it
+    /// connects, because it can change at any time.
+    fn check_address_of_service(&self, settings: &ServiceSettings) -> ApiResult<()> {
+        let Some(http) = &settings.http else { return Ok(()) };
+        let Ok(url) = HttpUrl::parse(&http.url) else { return Ok(()) };
+        self.outbound.check_host(url.host()).map_err(|error| {
+            let detail = format!("requests to {} are not allowed: {error}", url.as_str());
+            Problem::new(ADDRESS_DENIED, detail.clone()).at("/http/url", detail)
+        })
+    }
+
     /// Checks that a service of the namespace of the configuration's secrets refers to secrets only if its caller may write
     /// them. Otherwise the caller could send the passwords of brokers to an address of its own.
     fn check_secrets_of_service(&self, context: &CallContext, settings: &ServiceSettings) -> ApiResult<()> {
-        let namespace = context.namespace.as_str();
         let refers = settings
             .http
             .as_ref()
             .is_some_and(|http| SecretReference::is_reference(&http.url) || !http.headers.is_empty());
-        let Some(principal) = context.principal.as_ref().filter(|_| refers) else { return Ok(()) };
+        if refers { self.check_use_of_secrets(context, "services") } else { Ok(()) }
+    }
+
+    /// Checks that the caller may let an executor use secrets of the namespace. `what` would use them.
+    pub(super) fn check_use_of_secrets(&self, context: &CallContext, what: &str) -> ApiResult<()> {
+        let namespace = context.namespace.as_str();
+        let Some(principal) = &context.principal else { return Ok(()) };
         if namespace != self.config.base().secrets.namespace
             || principal.grants.allows(Permission::SecretsWrite, namespace)
         {
@@ -131,10 +148,30 @@ impl Api {
         Err(Problem::new(
             FORBIDDEN,
             format!(
-                "services of the namespace {namespace} refer to secrets only with the permission secrets.write, because \
+                "{what} of the namespace {namespace} refer to secrets only with the permission secrets.write, because \
                  the configuration of the processes has its secrets there: use another namespace"
             ),
         ))
+    }
+
+    /// Lets the executors serve the calls of a namespace, before a definition with a call is stored in it. The record has no
+    /// settings, and its name is not that of a service.
+    pub(super) async fn serve_calls(&self, namespace: &Namespace) -> ApiResult<()> {
+        let services = self.store().services().await?;
+        let is_ours =
+            |record: &ServiceRecord| record.namespace == namespace.as_str() && record.name == CALLS_SERVICE;
+        if services.iter().any(is_ours) {
+            return Ok(());
+        }
+        let record = ServiceRecord {
+            namespace: namespace.to_string(),
+            name: CALLS_SERVICE.to_owned(),
+            settings: ServiceSettings::default(),
+            updated_at: clock::now(),
+        };
+        self.store().put_service(record).await?;
+        self.engine.services_changed().notify_one();
+        Ok(())
     }
 
     /// Returns the settings of a service for the audit log, with masked credentials.
@@ -150,11 +187,12 @@ impl Api {
     pub(crate) async fn list_services(&self, context: &CallContext) -> ApiResult<ServiceList> {
         let cluster = self.cluster().await?;
         let records = self.store().services().await?.into_iter();
-        let records = records.filter(|record| record.namespace == context.namespace.as_str());
+        let records = records
+            .filter(|record| record.namespace == context.namespace.as_str() && record.name != CALLS_SERVICE);
         let mut all: BTreeMap<String, Option<ServiceRecord>> =
             records.map(|record| (record.name.clone(), Some(record))).collect();
         for (namespace, name) in cluster.workers.keys() {
-            if *namespace == context.namespace.as_str() {
+            if *namespace == context.namespace.as_str() && name != CALLS_SERVICE {
                 all.entry(name.clone()).or_default();
             }
         }
@@ -167,6 +205,9 @@ impl Api {
 
     /// Returns a service that has settings or that workers serve.
     pub(crate) async fn service(&self, context: &CallContext, name: &str) -> ApiResult<ServiceView> {
+        if name == CALLS_SERVICE {
+            return Err(not_found(name));
+        }
         let cluster = self.cluster().await?;
         let services = self.store().services().await?;
         let record = services
@@ -185,6 +226,9 @@ impl Api {
         name: &str,
     ) -> ApiResult<DeletedServiceView> {
         audit_notes::target("service", name);
+        if name == CALLS_SERVICE {
+            return Err(not_found(name));
+        }
         audit_notes::before(&self.noted_service(context, name).await?);
         if !self.store().delete_service(context.namespace.as_str(), name).await? {
             return Err(not_found(name));

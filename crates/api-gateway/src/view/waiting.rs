@@ -4,7 +4,8 @@ use super::{action_name, open_side, since};
 use crate::time::Time;
 use goconductor_queue::Queue;
 use goconductor_saga::{
-    Action, Failure, Plan, Progress, Side, State, Status, Step, StepState, StepStatus, Timestamp,
+    Action, CALLS_SERVICE, Failure, Plan, Progress, Side, State, Status, Step, StepState, StepStatus,
+    Timestamp,
 };
 use goconductor_store::Member;
 use goconductor_transition::topic_of;
@@ -106,6 +107,9 @@ pub(crate) fn find_unserved(waiting: &mut [Waiting], plan: &Plan, state: &State,
 }
 
 fn no_worker(service: &str) -> String {
+    if service == CALLS_SERVICE {
+        return "no executor makes calls: each has executor.services, which leaves them out".to_owned();
+    }
     format!("no worker serves {service}, and the service has no HTTP address")
 }
 

@@ -248,3 +248,38 @@ fn examples_of_the_language_reference_are_accepted() {
     let fragment = text.split("```yaml\n").nth(2).and_then(|rest| rest.split("```").next()).unwrap();
     assert_eq!(definition(&format!("workflow: a\nsteps:\n{fragment}")).steps.len(), 4);
 }
+
+#[test]
+fn example_of_a_call_becomes_an_action_and_a_template() {
+    let text = include_str!("../../../../docs/reference/steps/call.md");
+    let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let definition = definition(example);
+    let [authorize, ship] = definition.steps.as_slice() else { panic!("{definition:?}") };
+    assert_eq!(authorize.action.to_string(), "POST https://payments.example/authorizations");
+    assert_eq!(authorize.action.service(), Some(goconductor_saga::CALLS_SERVICE));
+    let Some(goconductor_saga::Call::Http(call)) = authorize.action.call() else { panic!("{authorize:?}") };
+    assert_eq!(call.secret_headers["authorization"], "secret://payments-token");
+    let Some(goconductor_saga::Template::Map(request)) = &authorize.input else { panic!("{authorize:?}") };
+    assert_eq!(request.keys().collect::<Vec<_>>(), ["body", "headers", "url"]);
+    let undo = authorize.compensate.as_ref().unwrap();
+    assert_eq!(undo.action.to_string(), "DELETE https://payments.example/authorizations/${ workflow.id }");
+    assert!(undo.input.is_some() && ship.action.call().is_none());
+}
+
+#[test]
+fn compensation_by_a_call_may_refer_to_the_output_of_its_step() {
+    let definition = definition(
+        "workflow: a
+steps:
+  - name: s
+    run: a/b
+    compensate:
+      call: { http: { url: 'http://x/undo', body: { id: '${ steps.s.output.id }' } } }
+      retry: { initial: 1s }
+      timeout: 5s
+",
+    );
+    let undo = definition.steps[0].compensate.as_ref().unwrap();
+    assert_eq!(undo.timeout, std::time::Duration::from_secs(5));
+    assert!(undo.action.call().is_some() && undo.input.is_some());
+}

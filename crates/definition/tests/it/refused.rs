@@ -155,8 +155,47 @@ const CASES: &[Case] = &[
         &[("GC1020", "/steps/0/child", 3, "not supported yet")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, call: {url: 'http://x'}, compensate: none}",
-        &[("GC1020", "/steps/0/call", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: 'http://x', method: a/b}}, compensate: none}",
+        &[("GC1020", "/steps/0/call/grpc", 3, "not supported yet")],
+    ),
+    // Calls.
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {http: {url: 'ftp://x/'}}, compensate: none}",
+        &[("GC1024", "/steps/0/call/http/url", 3, "scheme")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {http: {url: 'http://${ input.h }/'}}, compensate: none}",
+        &[("GC1024", "/steps/0/call/http/url", 3, "host of the URL")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {http: {url: 'http://x/', method: TRACE}}, compensate: none}",
+        &[("GC1024", "/steps/0/call/http/method", 3, "TRACE")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {http: {url: 'http://x/', headers: {Host: y}}}, compensate: none}",
+        &[("GC1024", "/steps/0/call/http/headers/Host", 3, "`host`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {http: {url: 'http://x/', headers: {a: Bearer secret://b}}}, \
+         compensate: none}",
+        &[("GC1024", "/steps/0/call/http/headers/a", 3, "whole value")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {http: {url: 'http://x/', body: '${ steps.t.output }'}}, \
+         compensate: none}",
+        &[("GC1014", "/steps/0/call/http/body", 3, "unknown step `t`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {http: {url: 'http://x/'}}, input: {a: 1}, compensate: none}",
+        &[("GC1025", "/steps/0/input", 3, "`input`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {http: {url: 'http://x/'}}}",
+        &[("GC1011", "/steps/0", 3, "how it is compensated")],
+    ),
+    (
+        "workflow: a\nsteps:\n- name: s\n  run: a/b\n  compensate: {run: a/c, call: {http: {url: 'http://x/'}}}",
+        &[("GC1025", "/steps/0/compensate/run", 5, "has no `run`")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: k}",

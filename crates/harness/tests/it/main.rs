@@ -14,6 +14,7 @@ mod api;
 mod audit;
 mod batch;
 mod budgets;
+mod call;
 mod check;
 mod cluster;
 mod command_line;

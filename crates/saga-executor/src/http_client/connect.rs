@@ -1,15 +1,17 @@
 //! Connections to participants, and why one could not be established.
 
 use futures::future::BoxFuture;
+use goconductor_service_kit::outbound::OutboundPolicy;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioIo;
 use rustls::crypto::CryptoProvider;
 use std::error::Error;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
@@ -33,6 +35,8 @@ pub(crate) enum ConnectCause {
     Unreachable,
     /// The TLS handshake failed.
     Tls,
+    /// The policy does not allow the address. Nothing was sent to it.
+    AddressDenied,
     /// This process lacks files, ports or memory. The participant had no part in it.
     LocalShortage,
 }
@@ -46,6 +50,7 @@ impl ConnectCause {
             Self::Refused => "CONNECTION_REFUSED",
             Self::Unreachable => "UNREACHABLE",
             Self::Tls => "TLS_FAILED",
+            Self::AddressDenied => "ADDRESS_DENIED",
             Self::LocalShortage => "LOCAL_SHORTAGE",
         }
     }
@@ -148,29 +153,82 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Resolves names, within a time limit.
-#[derive(Debug, Clone)]
+/// Looks up the addresses of a name.
+type Lookup = Arc<dyn Fn(Name) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+
+/// Returns the resolver of the system.
+fn system_lookup() -> Lookup {
+    Arc::new(|name: Name| {
+        let resolving = GaiResolver::new().call(name);
+        Box::pin(async move { Ok(resolving.await?.collect()) })
+    })
+}
+
+/// Resolves names, within a time limit, to addresses that the policy allows.
+///
+/// The connector connects to the addresses that it gets from here and never resolves a name again. So a name cannot
+/// become another address between the check and the connection.
+#[derive(Clone)]
 struct Resolver {
-    system: GaiResolver,
+    lookup: Lookup,
+    outbound: Arc<OutboundPolicy>,
     limit: Duration,
 }
 
-impl Service<Name> for Resolver {
-    type Response = GaiAddrs;
-    type Error = ConnectError;
-    type Future = BoxFuture<'static, Result<GaiAddrs, ConnectError>>;
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { lookup: _, outbound, limit } = self;
+        f.debug_struct("Resolver").field("outbound", outbound).field("limit", limit).finish_non_exhaustive()
+    }
+}
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        self.system.poll_ready(context).map_err(|error| ConnectError::dialling(&error))
+impl Resolver {
+    /// Returns the allowed addresses of a name. A name without an allowed address is refused.
+    fn allowed(&self, name: &str, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
+        let mut denied = None;
+        let mut allowed = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            match self.outbound.check(address.ip()) {
+                Ok(()) => allowed.push(address),
+                Err(error) => denied = denied.or(Some(error)),
+            }
+        }
+        match denied {
+            Some(error) if allowed.is_empty() => {
+                let reason = format!("{name:?} was resolved, but {error}");
+                Err(ConnectError::new(ConnectCause::AddressDenied, reason))
+            }
+            Some(_) | None => Ok(allowed),
+        }
+    }
+
+    /// Checks an address that a URL states itself. The connector does not resolve it.
+    fn check_literal(&self, uri: &Uri) -> Result<(), ConnectError> {
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let Ok(address) = host.parse::<IpAddr>() else { return Ok(()) };
+        self.outbound
+            .check(address)
+            .map_err(|error| ConnectError::new(ConnectCause::AddressDenied, error.to_string()))
+    }
+}
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = ConnectError;
+    type Future = BoxFuture<'static, Result<Self::Response, ConnectError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
+        let this = self.clone();
         let limit = self.limit;
         let text = name.as_str().to_owned();
-        let resolving = self.system.call(name);
+        let resolving = (self.lookup)(name);
         Box::pin(async move {
             match tokio::time::timeout(limit, resolving).await {
-                Ok(Ok(addresses)) => Ok(addresses),
+                Ok(Ok(addresses)) => Ok(this.allowed(&text, addresses)?.into_iter()),
                 Ok(Err(error)) if is_local_shortage(&error) || files_are_exhausted() => {
                     Err(ConnectError::new(ConnectCause::LocalShortage, chain(&error)))
                 }
@@ -187,22 +245,28 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// Establishes TCP connections.
+/// Establishes TCP connections to addresses that the policy allows.
 #[derive(Debug, Clone)]
 pub(super) struct Dial {
     tcp: HttpConnector<Resolver>,
+    resolver: Resolver,
 }
 
 impl Dial {
     /// Creates a connector. `limit` applies to the resolution of a name and to the connect, each for itself.
-    pub(super) fn new(limit: Duration) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver { system: GaiResolver::new(), limit });
+    pub(super) fn new(limit: Duration, outbound: Arc<OutboundPolicy>) -> Self {
+        Self::with_lookup(limit, outbound, system_lookup())
+    }
+
+    fn with_lookup(limit: Duration, outbound: Arc<OutboundPolicy>, lookup: Lookup) -> Self {
+        let resolver = Resolver { lookup, outbound, limit };
+        let mut tcp = HttpConnector::new_with_resolver(resolver.clone());
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(limit));
         tcp.set_keepalive(Some(Duration::from_secs(15)));
         // The client checks the scheme.
         tcp.enforce_http(false);
-        Self { tcp }
+        Self { tcp, resolver }
     }
 }
 
@@ -216,6 +280,9 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
+        if let Err(error) = self.resolver.check_literal(&uri) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         let connecting = self.tcp.call(uri);
         Box::pin(async move { connecting.await.map_err(|error| ConnectError::dialling(&error)) })
     }
@@ -236,7 +303,7 @@ impl std::fmt::Debug for Handshake {
 }
 
 impl Handshake {
-    pub(super) fn new(limit: Duration) -> Result<Self, ConnectError> {
+    pub(super) fn new(dial: Dial, limit: Duration) -> Result<Self, ConnectError> {
         let https = HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(tls_provider()?)
             .map_err(|error| {
@@ -247,7 +314,7 @@ impl Handshake {
             })?
             .https_only()
             .enable_http1()
-            .wrap_connector(Dial::new(limit));
+            .wrap_connector(dial);
         Ok(Self { https, limit: limit * 3 })
     }
 }
@@ -299,10 +366,27 @@ impl Service<Uri> for Handshake {
 
 #[cfg(test)]
 mod tests {
-    use super::{ConnectCause, ConnectError, Dial, cause_of};
+    use super::{ConnectCause, ConnectError, Dial, Lookup, cause_of};
+    use goconductor_service_kit::outbound::OutboundPolicy;
     use std::io;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
+    use tokio::net::TcpListener;
     use tower::Service;
+
+    /// Returns a resolver whose answers change, and the number of its calls.
+    fn changing(answers: Vec<Vec<SocketAddr>>) -> (Lookup, Arc<AtomicUsize>) {
+        let calls = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&calls);
+        let lookup: Lookup = Arc::new(move |_| {
+            let call = counted.fetch_add(1, Ordering::Relaxed);
+            let answer = answers.get(call).or(answers.last()).cloned().unwrap_or_default();
+            Box::pin(async move { Ok(answer) })
+        });
+        (lookup, calls)
+    }
 
     #[test]
     fn each_socket_error_has_one_cause() {
@@ -330,10 +414,43 @@ mod tests {
 
     #[tokio::test]
     async fn name_that_does_not_exist_is_a_resolver_failure() {
-        let mut dial = Dial::new(Duration::from_secs(5));
+        let mut dial = Dial::new(Duration::from_secs(5), Arc::default());
         let uri = "http://no-such-host.invalid:80/".parse().unwrap();
         let error = dial.call(uri).await.unwrap_err();
         assert_eq!(error.cause, ConnectCause::Unresolved, "{error}");
         assert!(error.to_string().contains("no-such-host.invalid"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn name_is_resolved_once_for_the_check_and_the_connection() {
+        let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let allowed = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let (canary_at, allowed_at) = (canary.local_addr().unwrap(), allowed.local_addr().unwrap());
+        let outbound = OutboundPolicy::new(vec!["127.0.0.2".parse().unwrap()], Vec::new());
+        // The second answer is the address that the policy denies.
+        let (lookup, calls) = changing(vec![vec![allowed_at], vec![canary_at]]);
+        let mut dial = Dial::with_lookup(Duration::from_secs(5), Arc::new(outbound), lookup);
+        let uri = || format!("http://rebinding.example:{}/", allowed_at.port()).parse().unwrap();
+        let stream = dial.call(uri()).await.unwrap();
+        assert_eq!(stream.inner().peer_addr().unwrap(), allowed_at);
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        let error = dial.call(uri()).await.unwrap_err();
+        assert_eq!(error.cause, ConnectCause::AddressDenied, "{error}");
+        assert!(error.to_string().contains("127.0.0.1 is of the class loopback"), "{error}");
+        assert!(tokio::time::timeout(Duration::from_millis(300), canary.accept()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn only_allowed_addresses_of_a_name_are_connected_to() {
+        let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = canary.local_addr().unwrap().port();
+        let allowed = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+        let outbound = OutboundPolicy::new(vec!["127.0.0.2".parse().unwrap()], Vec::new());
+        let answer = vec![canary.local_addr().unwrap(), allowed.local_addr().unwrap()];
+        let (lookup, _) = changing(vec![answer]);
+        let mut dial = Dial::with_lookup(Duration::from_secs(5), Arc::new(outbound), lookup);
+        let stream = dial.call(format!("http://both.example:{port}/").parse().unwrap()).await.unwrap();
+        assert_eq!(stream.inner().peer_addr().unwrap(), allowed.local_addr().unwrap());
+        assert!(tokio::time::timeout(Duration::from_millis(300), canary.accept()).await.is_err());
     }
 }

@@ -66,6 +66,7 @@ impl Server {
             redact: Vec::new(),
             changes,
             limits: gateway::limits(&config),
+            outbound: config.executor.outbound.clone().with_loopback(),
             admission: gateway::admission(&config),
             access,
             audit_starts: config.audit.starts,

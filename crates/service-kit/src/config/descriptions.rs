@@ -303,6 +303,17 @@ pub const SETTINGS: &[SettingRow] = &[
         "Time after which a command without any sign of progress is sent again",
     ),
     ("executor.drain", "duration", "Time for which a shutdown waits for attempts in flight"),
+    (
+        "executor.outbound.allow",
+        "list of text",
+        "Addresses that HTTP services and calls may have, in addition to public ones: `loopback`, `private`, `link-local` \
+         or networks such as `10.1.0.0/16`; `goconductor dev` always allows loopback",
+    ),
+    (
+        "executor.outbound.deny",
+        "list of text",
+        "Networks that HTTP services and calls may not have; takes precedence over `executor.outbound.allow`",
+    ),
     ("services.NAME.http.url", "URL", "Base URL of a service; also set by `goconductor service set`"),
     (
         "services.NAME.http.headers.HEADER",

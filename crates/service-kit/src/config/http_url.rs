@@ -17,6 +17,7 @@ const MAX_HOST_LABEL_BYTES: usize = 63;
 #[derive(Debug, Clone)]
 pub struct HttpUrl {
     url: String,
+    host: String,
     /// The text as it was written, without slashes at its end.
     text: SecretUrl,
     authorization: Option<HeaderValue>,
@@ -69,6 +70,7 @@ impl HttpUrl {
         let path = uri.path().trim_end_matches('/');
         Ok(Self {
             url: format!("{scheme}://{address}{path}"),
+            host: host.to_owned(),
             text: SecretUrl::new(text.trim_end_matches('/')),
             authorization,
         })
@@ -78,6 +80,12 @@ impl HttpUrl {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.url
+    }
+
+    /// Returns the host: a name, or an IP address in any form. An IPv6 address is in brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// Returns the URL with its credentials, without slashes at its end.

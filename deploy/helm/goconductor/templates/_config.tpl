@@ -32,6 +32,14 @@ A role receives only the sections that it uses. So no process needs a secret of 
 {{- if include "goconductor.masterKey" . -}}
 {{- $_ := set $config "secrets" (merge (dict "master_key" "file:///etc/goconductor-master-key/master.key") (get $config "secrets" | default dict)) -}}
 {{- end -}}
+{{- /* Participants have addresses of the cluster, and an executor beside a participant calls it over loopback. The gateway
+registers both. A value of config.executor.outbound replaces this. */ -}}
+{{- $settings := get $config "executor" | default dict -}}
+{{- if and (has .role (list "api-gateway" "saga-executor" "all-in-one")) (not (hasKey $settings "outbound")) -}}
+{{- $usesLoopback := or (eq .role "api-gateway") (hasKey (.executor | default dict) "services") -}}
+{{- $_ := set $settings "outbound" (dict "allow" (ternary (list "loopback" "private") (list "private") $usesLoopback)) -}}
+{{- $_ := set $config "executor" $settings -}}
+{{- end -}}
 {{- $store := get $config "state_store" | default dict -}}
 {{- $election := get $config "election" | default dict -}}
 {{- $endpoints := list (printf "%s://%s:8471" $scheme (include "goconductor.role.name" (dict "root" .root "role" "state-store"))) -}}
