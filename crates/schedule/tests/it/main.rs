@@ -1,0 +1,5 @@
+//! Tests of the crate.
+
+mod course;
+mod daylight_saving;
+mod times;
