@@ -90,6 +90,13 @@ const METHODS: &[(&str, &str, PeerRoles)] = &[
     (STATE_STORE, "ListSecretsOfOtherKeys", MEMBERS),
     (STATE_STORE, "ListSecretHeads", GATEWAY),
     (STATE_STORE, "DeleteStoredSecret", GATEWAY),
+    // The API changes schedules, and the elected executor records their progress.
+    (STATE_STORE, "PutStoredSchedule", ENGINES),
+    (STATE_STORE, "GetStoredSchedule", ENGINES),
+    (STATE_STORE, "ListStoredSchedules", GATEWAY),
+    (STATE_STORE, "ListDueSchedules", EXECUTOR),
+    (STATE_STORE, "DeleteStoredSchedule", GATEWAY),
+    (STATE_STORE, "CountStoredSchedules", GATEWAY),
     (STATE_STORE, "Upkeep", OPERATOR),
     (STATE_STORE, "Now", MEMBERS),
     (STATE_STORE, "Check", MEMBERS),

@@ -9,6 +9,7 @@ pub mod filter;
 mod lease;
 pub mod lock;
 mod process;
+mod schedule;
 mod secret;
 mod workflow;
 

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     AccessKeyLayer, AuditLayer, ClusterLayer, ClusterStore, DeadLetterLayer, DefinitionLayer, Error,
-    LedgerLayer, LockLayer, MaintenanceLayer, SecretLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowLayer,
-    WorkflowStore, Write, WriteOutcome,
+    LedgerLayer, LockLayer, MaintenanceLayer, ScheduleLayer, SecretLayer, ShardLeaseLayer, Store, StoreLayer,
+    WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -128,4 +128,6 @@ impl DeadLetterLayer for InstrumentedStore {}
 impl ShardLeaseLayer for InstrumentedStore {}
 impl AuditLayer for InstrumentedStore {}
 impl SecretLayer for InstrumentedStore {}
+
+impl ScheduleLayer for InstrumentedStore {}
 impl MaintenanceLayer for InstrumentedStore {}
