@@ -17,6 +17,7 @@ mod input;
 mod overlap;
 mod schedule;
 mod spec;
+mod start;
 mod timing;
 
 pub use input::{render, unknown_placeholder};
@@ -25,4 +26,5 @@ pub use schedule::{
     Action, Backfill, MAX_RECENT, Origin, Pause, Progress, Run, RunKind, Schedule, StartFailure,
 };
 pub use spec::{MAX_CATCH_UP, MIN_INTERVAL, Spec, SpecError, TimingSpec};
+pub use start::{NAME_LABEL, ScheduledStart, TIME_LABEL};
 pub use timing::{Timing, rfc3339};
