@@ -18,6 +18,7 @@ mod operate;
 mod operational;
 mod processes;
 mod queues;
+mod schedules;
 mod secrets;
 mod services;
 mod shape;
@@ -112,6 +113,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(locks::routes())
         .merge(audit::routes())
         .merge(queues::routes())
+        .merge(schedules::routes())
         .merge(secrets::routes())
         .merge(watch::routes());
     OpenApiRouter::with_openapi(OpenApiDocument::openapi()).nest("/api/v1", api).merge(operational::routes())

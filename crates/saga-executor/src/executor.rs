@@ -136,9 +136,10 @@ impl Executor {
         let dispatchers = futures::future::join_all(dispatchers);
         let scheduler =
             Scheduler::new(Arc::clone(&self.engine), Arc::clone(&self.election), Arc::clone(&self.settings));
-        let scheduler = async {
+        let until = stop.clone();
+        let scheduler = async move {
             if of > 0 {
-                scheduler.run(stop.clone()).await;
+                scheduler.run(until).await;
             }
         };
         tokio::join!(dispatchers, scheduler, Arc::clone(&cluster).follow(stop.clone()), registry.run(stop));

@@ -101,7 +101,8 @@ impl Scheduler {
         let has_due = !due.is_empty();
         let advanced = due.into_iter().map(|stored| self.advance(stored, leadership));
         let advanced = futures::StreamExt::buffer_unordered(futures::stream::iter(advanced), CONCURRENCY);
-        let is_unfinished = futures::StreamExt::fold(advanced, false, async |any, one| any || one).await;
+        let is_unfinished =
+            futures::StreamExt::fold(advanced, false, |any, one| async move { any || one }).await;
         if is_unfinished || (is_more && has_due) {
             return Ok(MIN_DELAY);
         }
@@ -239,7 +240,7 @@ impl Scheduler {
         };
         metrics::SCHEDULE_STARTS.with([outcome.into()]).increment(1);
         if kind == RunKind::Due {
-            metrics::SCHEDULE_LAG.record(clock::now().since(Timestamp(due)));
+            metrics::SCHEDULE_LAG.record(clock::now().since(Timestamp(due)).as_secs_f64());
         }
         Ok(id)
     }
