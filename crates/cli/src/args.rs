@@ -11,6 +11,7 @@ mod db;
 mod definition;
 mod lock;
 mod queue;
+mod schedule;
 mod secret;
 mod workflow;
 
@@ -39,6 +40,7 @@ pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
 use lock::path_segment;
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
+pub(crate) use schedule::{ScheduleApplyArgs, ScheduleCommand};
 pub(crate) use secret::SecretCommand;
 pub(crate) use workflow::{BulkArgs, GroupingField, ListArgs, StartArgs, WorkflowCommand};
 
@@ -171,6 +173,9 @@ pub(crate) enum CliCommand {
     /// Manage the credentials of callers and workers
     #[command(subcommand)]
     Access(AccessCommand),
+    /// Manage schedules, which start workflows at due times
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Manage secrets and rotate the master key
     #[command(subcommand)]
     Secret(SecretCommand),

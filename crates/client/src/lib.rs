@@ -20,6 +20,7 @@ mod follow;
 mod locks;
 mod queues;
 mod response;
+mod schedules;
 mod secrets;
 mod services;
 mod workflows;
@@ -37,6 +38,9 @@ pub use follow::Follow;
 pub use response::config::{
     Config, ConfigChange, ConfigHistory, ConfigProcess, ConfigVersion, PendingSetting,
 };
+pub use response::schedule::{
+    DueTimes, Schedule, SchedulePage, SchedulePause, ScheduleRun, TriggeredWorkflow,
+};
 pub use response::{
     AccessKey, AccessKeyPage, AppliedDefinition, Count, Counts, CreatedAccessKey, DeadLetter, DeadLetterPage,
     DefinitionList, DefinitionRecord, DeletedService, ElectionList, Event, EventPage, Failure, Health,
@@ -44,6 +48,7 @@ pub use response::{
     QueueUser, ReadinessCheck, Released, RotatedPayloadKey, Rotation, Secret, SecretPage, ServerReadiness,
     ServiceList, ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };
+pub use schedules::ScheduleSpec;
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 
 /// The timeout for establishing a connection.

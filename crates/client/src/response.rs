@@ -4,6 +4,7 @@ mod access;
 pub(crate) mod config;
 mod election;
 mod queue;
+pub(crate) mod schedule;
 mod secret;
 
 use serde::{Deserialize, Serialize};

@@ -48,6 +48,14 @@ fn replace(text: &str, mut value: impl FnMut(&str) -> Option<String>) -> String 
     let mut result = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
+        let is_escaped = before.ends_with('$') && after.trim_start().starts_with("schedule.");
+        if is_escaped {
+            // `$${` is a literal `${`, as in definitions.
+            result.push_str(before.strip_suffix('$').unwrap_or(before));
+            result.push_str("${");
+            rest = after;
+            continue;
+        }
         result.push_str(before);
         let found = after.split_once('}').and_then(|(inner, after)| {
             let name = inner.trim().strip_prefix("schedule.")?;
@@ -78,13 +86,13 @@ mod tests {
         let input = json!({
             "at": "${ schedule.time }",
             "text": "run ${schedule.name} at ${schedule.time}!",
-            "other": ["${ input.x }", "${", "$${ schedule.day }", 1, null],
+            "other": ["${ input.x }", "${", "$${ schedule.day }", "${ schedule.day }", 1, null],
             "${ schedule.time }": true,
         });
         let expected = json!({
             "at": "T",
             "text": "run n at T!",
-            "other": ["${ input.x }", "${", "$${ schedule.day }", 1, null],
+            "other": ["${ input.x }", "${", "${ schedule.day }", "${ schedule.day }", 1, null],
             "${ schedule.time }": true,
         });
         assert_eq!(render(&input, "n", "T"), expected);

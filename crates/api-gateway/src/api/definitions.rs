@@ -122,7 +122,7 @@ impl Api {
         audit_notes::target("definition", &name);
         let text = source.clone();
         let parse = move || goconductor_definition::parse(&text, format, &Limits::default());
-        let Checked { definition, digest, warnings } =
+        let Checked { definition, digest, schedule, warnings } =
             self.schemas.run(parse).await?.map_err(|problems| invalid_definition(&problems))?;
         if definition.name != name {
             let detail = format!(
@@ -154,6 +154,8 @@ impl Api {
             actor: context.actor.clone(),
         };
         let put = self.store().put_definition(new).await?;
+        // A failure in between is repaired by applying the definition again.
+        self.apply_schedule(context, &name, schedule).await?;
         let DefinitionRecord { name, version, digest, .. } = (*put.record).clone();
         audit_notes::after(
             &serde_json::json!({"version": version, "digest": digest, "created": put.created}),
@@ -168,6 +170,7 @@ impl Api {
         if !self.store().archive_definition(&key).await? {
             return Err(not_found(name, None));
         }
+        self.pause_archived_schedule(context, name).await?;
         self.open_workflows(context, name).await
     }
 

@@ -380,11 +380,11 @@ fn step_status(status: StepStatus) -> wire::StepStatus {
 }
 
 /// Formats a JSON value of a field. `null` is the empty text.
-fn json_text(value: &Json) -> String {
+pub(super) fn json_text(value: &Json) -> String {
     if value.is_null() { String::new() } else { value.to_string() }
 }
 
-fn timestamp(time: Time) -> Timestamp {
+pub(super) fn timestamp(time: Time) -> Timestamp {
     let micros = time.0.0;
     let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default();
     Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
