@@ -248,3 +248,19 @@ fn examples_of_the_language_reference_are_accepted() {
     let fragment = text.split("```yaml\n").nth(2).and_then(|rest| rest.split("```").next()).unwrap();
     assert_eq!(definition(&format!("workflow: a\nsteps:\n{fragment}")).steps.len(), 4);
 }
+
+#[test]
+fn schedule_belongs_to_the_definition_of_its_name() {
+    let text = steps(&format!("- {}\n", plain("x")));
+    let with = format!(
+        "{text}schedule: {{cron: '30 2 * * *', timezone: Europe/Berlin, overlap: allow, input: {{a: 1}}}}\n"
+    );
+    let (plain, scheduled) = (yaml(&text).unwrap(), yaml(&with).unwrap());
+    assert_eq!(plain.schedule, None);
+    let spec = scheduled.schedule.unwrap();
+    assert_eq!((spec.definition.as_str(), spec.overlap.as_str()), ("a", "allow"));
+    assert_eq!(spec.input, serde_json::json!({"a": 1}));
+    // The graph is the same, and the text is not.
+    assert_eq!(plain.definition, scheduled.definition);
+    assert_ne!(plain.digest, scheduled.digest);
+}

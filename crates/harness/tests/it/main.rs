@@ -30,6 +30,7 @@ mod reflection;
 mod removal;
 mod restore;
 mod rollback;
+mod schedule;
 mod sdk;
 mod secrets;
 mod shortage;

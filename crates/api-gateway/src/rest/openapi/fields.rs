@@ -9,7 +9,7 @@ use crate::api::{
 use crate::filter;
 use crate::rest::config::MAX_QUERY_REASON_CHARS;
 use goconductor_saga::NameKind;
-use goconductor_schedule::{MAX_CATCH_UP, MIN_INTERVAL, Overlap};
+use goconductor_schedule::{MAX_CATCH_UP, MIN_INTERVAL};
 use goconductor_service_kit::config::MAX_URL_BYTES;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -71,10 +71,14 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ("ScheduleBody", "definition", name(NameKind::Definition, "order-processing")),
         ("ScheduleBody", "version", keywords(json!({"minimum": 1}))),
         ("ScheduleBody", "cron", keywords(json!({"pattern": patterns::CRON, "examples": ["30 2 * * *"]}))),
-        ("ScheduleBody", "timezone", keywords(json!({"enum": ["Europe/Berlin", "America/New_York"]}))),
+        ("ScheduleBody", "timezone", keywords(json!({"enum": ["Europe/Berlin", "America/New_York", null]}))),
         ("ScheduleBody", "every", schedule_time(MIN_INTERVAL, MAX_CATCH_UP, "15m")),
         ("ScheduleBody", "anchor", time()),
-        ("ScheduleBody", "overlap", keywords(json!({"enum": Overlap::ALL.map(Overlap::as_str)}))),
+        (
+            "ScheduleBody",
+            "overlap",
+            keywords(json!({"enum": ["skip", "buffer_one", "allow", "cancel_other", null]})),
+        ),
         ("ScheduleBody", "catch_up", schedule_time(Duration::from_millis(1), MAX_CATCH_UP, "1h")),
         ("ScheduleBody", "input", keywords(json!({"$ref": "#/components/schemas/Json"}))),
         ("ScheduleBody", "labels", labels()),
@@ -105,11 +109,11 @@ pub(super) fn of_components() -> Vec<(&'static str, Keywords)> {
                 "oneOf": [
                     {
                         "required": ["cron"],
-                        "properties": {"cron": {"type": "string"}, "every": false, "anchor": false},
+                        "properties": {"cron": {"type": "string"}, "every": {"type": "null"}, "anchor": {"type": "null"}},
                     },
                     {
                         "required": ["every"],
-                        "properties": {"every": {"type": "string"}, "cron": false, "timezone": false},
+                        "properties": {"every": {"type": "string"}, "cron": {"type": "null"}, "timezone": {"type": "null"}},
                     },
                 ],
             })),
