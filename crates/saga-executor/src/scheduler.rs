@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use goconductor_definition::check_input;
 use goconductor_election::{Election, Leadership};
 use goconductor_saga::{Input, Json, Plan, Timestamp, WorkflowId};
-use goconductor_schedule::{Action, Overlap, Pause, Run, RunKind, Schedule, Timing};
+use goconductor_schedule::{Overlap, Pause, RunKind, Schedule, ScheduleAction, ScheduledRun, Timing};
 use goconductor_store::{Error, StoredSchedule, json};
 use goconductor_transition::{self as transition, Engine, StartRequest, clock};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(crate) struct Scheduler {
 }
 
 /// Why a workflow was not started.
-enum StartError {
+enum ScheduledStartError {
     /// The start was refused, and a repeat would be refused as well.
     Refused(String),
     /// The start must be repeated.
@@ -170,12 +170,12 @@ impl Scheduler {
                 break;
             }
             match action {
-                Action::Start { due, kind } => match self.start(stored, schedule, due, kind).await {
+                ScheduleAction::Start { due, kind } => match self.start(stored, schedule, due, kind).await {
                     Ok(id) => {
                         running.push(id);
-                        schedule.started(Run { workflow: id.to_string(), due, kind });
+                        schedule.started(ScheduledRun { workflow: id.to_string(), due, kind });
                     }
-                    Err(StartError::Refused(reason)) => {
+                    Err(ScheduledStartError::Refused(reason)) => {
                         tracing::warn!(
                             namespace = stored.namespace,
                             schedule = stored.name,
@@ -185,9 +185,9 @@ impl Scheduler {
                         metrics::SCHEDULE_STARTS.with(["refused".into()]).increment(1);
                         schedule.failed(due, kind, reason);
                     }
-                    Err(StartError::Retry(error)) => return Err(error),
+                    Err(ScheduledStartError::Retry(error)) => return Err(error),
                 },
-                Action::Cancel { due } => {
+                ScheduleAction::Cancel { due } => {
                     self.cancel(&stored.name, &running).await?;
                     schedule.cancelled(due);
                 }
@@ -217,7 +217,7 @@ impl Scheduler {
         schedule: &Schedule,
         due: i64,
         kind: RunKind,
-    ) -> Result<WorkflowId, StartError> {
+    ) -> Result<WorkflowId, ScheduledStartError> {
         let spec = &schedule.spec;
         let plan = self.engine.plan_to_start(&stored.namespace, &spec.definition, spec.version).await?;
         let start = spec.start(&stored.name, due);
@@ -279,14 +279,14 @@ impl Scheduler {
     }
 }
 
-impl From<transition::Error> for StartError {
+impl From<transition::Error> for ScheduledStartError {
     fn from(error: transition::Error) -> Self {
         if error.is_retryable() { Self::Retry(error) } else { Self::Refused(error.to_string()) }
     }
 }
 
 /// Checks an input against the schema of its definition, on a thread that serves nothing else.
-async fn check(plan: &Arc<Plan>, input: Json) -> Result<Json, StartError> {
+async fn check(plan: &Arc<Plan>, input: Json) -> Result<Json, ScheduledStartError> {
     if plan.definition().input.is_none() {
         return Ok(input);
     }
@@ -299,14 +299,14 @@ async fn check(plan: &Arc<Plan>, input: Json) -> Result<Json, StartError> {
         Ok(Ok(input)) => Ok(input),
         Ok(Err(problems)) => {
             let problem = problems.into_iter().next().map_or_else(String::new, |problem| problem.detail);
-            Err(StartError::Refused(format!("the input does not match its schema: {problem}")))
+            Err(ScheduledStartError::Refused(format!("the input does not match its schema: {problem}")))
         }
-        Err(_) => Err(StartError::Refused("the check of the input failed".to_owned())),
+        Err(_) => Err(ScheduledStartError::Refused("the check of the input failed".to_owned())),
     }
 }
 
 /// Counts what was settled without a start.
-fn record_progress(before: &goconductor_schedule::Progress, schedule: &Schedule) {
+fn record_progress(before: &goconductor_schedule::ScheduleProgress, schedule: &Schedule) {
     let progress = &schedule.progress;
     let missed = progress.missed.saturating_sub(before.missed);
     let skipped = progress.skipped.saturating_sub(before.skipped);

@@ -21,9 +21,10 @@ mod start;
 mod timing;
 
 pub use input::{render, unknown_placeholder};
-pub use overlap::{Decision, Overlap, decide};
+pub use overlap::{Overlap, OverlapDecision, decide};
 pub use schedule::{
-    Action, Backfill, MAX_RECENT, Origin, Pause, Progress, Run, RunKind, Schedule, StartFailure,
+    Backfill, MAX_RECENT, Pause, RunKind, Schedule, ScheduleAction, ScheduleOrigin, ScheduleProgress,
+    ScheduledRun, StartFailure,
 };
 pub use spec::{MAX_CATCH_UP, MIN_INTERVAL, Spec, SpecError, TimingSpec};
 pub use start::{NAME_LABEL, ScheduledStart, TIME_LABEL};

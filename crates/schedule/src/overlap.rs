@@ -41,7 +41,7 @@ impl Overlap {
 
 /// What to do at a due time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum OverlapDecision {
     /// Start the workflow.
     Start,
     /// Do nothing.
@@ -55,12 +55,12 @@ pub enum Decision {
 /// Decides what to do at a due time. `is_running` is whether a workflow of the schedule is running, and `is_buffered`
 /// whether an earlier due time waits for its end.
 #[must_use]
-pub const fn decide(overlap: Overlap, is_running: bool, is_buffered: bool) -> Decision {
+pub const fn decide(overlap: Overlap, is_running: bool, is_buffered: bool) -> OverlapDecision {
     match (overlap, is_running, is_buffered) {
-        (Overlap::Allow, _, _) | (_, false, false) => Decision::Start,
-        (Overlap::Skip, _, _) | (Overlap::BufferOne, _, true) => Decision::Skip,
-        (Overlap::BufferOne, true, false) => Decision::Buffer,
-        (Overlap::CancelOther, _, _) => Decision::Cancel,
+        (Overlap::Allow, _, _) | (_, false, false) => OverlapDecision::Start,
+        (Overlap::Skip, _, _) | (Overlap::BufferOne, _, true) => OverlapDecision::Skip,
+        (Overlap::BufferOne, true, false) => OverlapDecision::Buffer,
+        (Overlap::CancelOther, _, _) => OverlapDecision::Cancel,
     }
 }
 
@@ -71,22 +71,22 @@ mod tests {
     #[test]
     fn decision_of_each_policy() {
         for (overlap, is_running, is_buffered, expected) in [
-            (Overlap::Skip, false, false, Decision::Start),
-            (Overlap::Skip, false, true, Decision::Skip),
-            (Overlap::Skip, true, false, Decision::Skip),
-            (Overlap::Skip, true, true, Decision::Skip),
-            (Overlap::BufferOne, false, false, Decision::Start),
-            (Overlap::BufferOne, false, true, Decision::Skip),
-            (Overlap::BufferOne, true, false, Decision::Buffer),
-            (Overlap::BufferOne, true, true, Decision::Skip),
-            (Overlap::Allow, false, false, Decision::Start),
-            (Overlap::Allow, false, true, Decision::Start),
-            (Overlap::Allow, true, false, Decision::Start),
-            (Overlap::Allow, true, true, Decision::Start),
-            (Overlap::CancelOther, false, false, Decision::Start),
-            (Overlap::CancelOther, false, true, Decision::Cancel),
-            (Overlap::CancelOther, true, false, Decision::Cancel),
-            (Overlap::CancelOther, true, true, Decision::Cancel),
+            (Overlap::Skip, false, false, OverlapDecision::Start),
+            (Overlap::Skip, false, true, OverlapDecision::Skip),
+            (Overlap::Skip, true, false, OverlapDecision::Skip),
+            (Overlap::Skip, true, true, OverlapDecision::Skip),
+            (Overlap::BufferOne, false, false, OverlapDecision::Start),
+            (Overlap::BufferOne, false, true, OverlapDecision::Skip),
+            (Overlap::BufferOne, true, false, OverlapDecision::Buffer),
+            (Overlap::BufferOne, true, true, OverlapDecision::Skip),
+            (Overlap::Allow, false, false, OverlapDecision::Start),
+            (Overlap::Allow, false, true, OverlapDecision::Start),
+            (Overlap::Allow, true, false, OverlapDecision::Start),
+            (Overlap::Allow, true, true, OverlapDecision::Start),
+            (Overlap::CancelOther, false, false, OverlapDecision::Start),
+            (Overlap::CancelOther, false, true, OverlapDecision::Cancel),
+            (Overlap::CancelOther, true, false, OverlapDecision::Cancel),
+            (Overlap::CancelOther, true, true, OverlapDecision::Cancel),
         ] {
             let decision = decide(overlap, is_running, is_buffered);
             assert_eq!(decision, expected, "{overlap:?} {is_running} {is_buffered}");

@@ -1,6 +1,6 @@
 //! The stored state of a schedule, and what to do with it.
 
-use crate::overlap::{Decision, Overlap, decide};
+use crate::overlap::{Overlap, OverlapDecision, decide};
 use crate::spec::{Spec, SpecError};
 use crate::timing::Timing;
 use serde::{Deserialize, Serialize};
@@ -18,8 +18,8 @@ pub struct Schedule {
     /// What it starts, and when.
     pub spec: Spec,
     /// Who created it.
-    #[serde(default, skip_serializing_if = "Origin::is_api")]
-    pub origin: Origin,
+    #[serde(default, skip_serializing_if = "ScheduleOrigin::is_api")]
+    pub origin: ScheduleOrigin,
     /// Rises by one with each change by a user.
     pub generation: u64,
     /// When it was created.
@@ -33,13 +33,13 @@ pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
     /// What has happened so far.
-    pub progress: Progress,
+    pub progress: ScheduleProgress,
 }
 
 /// Who created a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Origin {
+pub enum ScheduleOrigin {
     /// A request.
     #[default]
     Api,
@@ -47,7 +47,7 @@ pub enum Origin {
     Definition,
 }
 
-impl Origin {
+impl ScheduleOrigin {
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     const fn is_api(&self) -> bool {
         matches!(self, Self::Api)
@@ -81,7 +81,7 @@ pub struct Pause {
 
 /// What has happened to a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Progress {
+pub struct ScheduleProgress {
     /// The due times up to this time are settled.
     pub settled_until: i64,
     /// The newest due time whose workflow was started.
@@ -95,7 +95,7 @@ pub struct Progress {
     pub backfill: Option<Backfill>,
     /// The newest workflows, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub recent: Vec<Run>,
+    pub recent: Vec<ScheduledRun>,
     /// Number of started workflows.
     #[serde(default)]
     pub started: u64,
@@ -151,7 +151,7 @@ impl RunKind {
 
 /// A workflow of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
+pub struct ScheduledRun {
     /// The id of the workflow.
     pub workflow: String,
     /// The due time, or the time of the trigger.
@@ -171,7 +171,7 @@ pub struct StartFailure {
 
 /// Something that the caller must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum ScheduleAction {
     /// Start a workflow, and report it with [`Schedule::started`] or [`Schedule::failed`].
     Start {
         /// The due time.
@@ -189,7 +189,7 @@ pub enum Action {
 impl Schedule {
     /// Creates a schedule. Its first due time is after `now`.
     #[must_use]
-    pub fn new(spec: Spec, origin: Origin, actor: Option<String>, now: i64) -> Self {
+    pub fn new(spec: Spec, origin: ScheduleOrigin, actor: Option<String>, now: i64) -> Self {
         Self {
             spec,
             origin,
@@ -198,12 +198,12 @@ impl Schedule {
             updated_at: now,
             actor,
             pause: None,
-            progress: Progress { settled_until: now, ..Progress::default() },
+            progress: ScheduleProgress { settled_until: now, ..ScheduleProgress::default() },
         }
     }
 
     /// Replaces the specification. If the due times change, those before `now` are settled.
-    pub fn replace(&mut self, spec: Spec, origin: Origin, actor: Option<String>, now: i64) {
+    pub fn replace(&mut self, spec: Spec, origin: ScheduleOrigin, actor: Option<String>, now: i64) {
         if spec.timing != self.spec.timing {
             self.settle_until(now);
         }
@@ -248,13 +248,13 @@ impl Schedule {
 
     /// Returns what must be done now. `is_running` is whether a workflow of the schedule is running. Due times that need
     /// no action are settled.
-    pub fn next(&mut self, timing: &Timing, now: i64, is_running: bool) -> Option<Action> {
+    pub fn next(&mut self, timing: &Timing, now: i64, is_running: bool) -> Option<ScheduleAction> {
         if self.pause.is_some() {
             return None;
         }
         let overlap = self.spec.overlap;
         if let Some(due) = self.progress.buffered.filter(|_| !is_running || overlap == Overlap::Allow) {
-            return Some(Action::Start { due, kind: RunKind::Buffered });
+            return Some(ScheduleAction::Start { due, kind: RunKind::Buffered });
         }
         self.miss(timing, now);
         for _ in 0..MAX_SETTLED {
@@ -262,10 +262,10 @@ impl Schedule {
                 return self.next_of_backfill(timing);
             };
             match decide(overlap, is_running, self.progress.buffered.is_some()) {
-                Decision::Start => return Some(Action::Start { due, kind: RunKind::Due }),
-                Decision::Cancel => return Some(Action::Cancel { due }),
-                Decision::Skip => self.progress.skipped += 1,
-                Decision::Buffer => self.progress.buffered = Some(due),
+                OverlapDecision::Start => return Some(ScheduleAction::Start { due, kind: RunKind::Due }),
+                OverlapDecision::Cancel => return Some(ScheduleAction::Cancel { due }),
+                OverlapDecision::Skip => self.progress.skipped += 1,
+                OverlapDecision::Buffer => self.progress.buffered = Some(due),
             }
             self.progress.settled_until = due;
         }
@@ -284,17 +284,17 @@ impl Schedule {
         }
     }
 
-    fn next_of_backfill(&mut self, timing: &Timing) -> Option<Action> {
+    fn next_of_backfill(&mut self, timing: &Timing) -> Option<ScheduleAction> {
         let backfill = self.progress.backfill?;
         let due = timing.next_after(backfill.done_until).filter(|due| *due <= backfill.until);
         if due.is_none() {
             self.progress.backfill = None;
         }
-        due.map(|due| Action::Start { due, kind: RunKind::Backfill })
+        due.map(|due| ScheduleAction::Start { due, kind: RunKind::Backfill })
     }
 
     /// Reports that a workflow was started, by this call or by an earlier one that was not recorded.
-    pub fn started(&mut self, run: Run) {
+    pub fn started(&mut self, run: ScheduledRun) {
         self.settle(run.due, run.kind);
         self.progress.started = self.progress.started.saturating_add(1);
         if matches!(run.kind, RunKind::Due | RunKind::Buffered) {

@@ -14,7 +14,7 @@ use crate::error::{
 use crate::time::Time;
 use goconductor_saga::{Json, NameKind, Timestamp, check_labels};
 use goconductor_schedule::{
-    Backfill, Origin, Pause, Run, RunKind, Schedule, Spec, SpecError, Timing, rfc3339,
+    Backfill, Pause, RunKind, Schedule, ScheduleOrigin, ScheduledRun, Spec, SpecError, Timing, rfc3339,
 };
 use goconductor_transition::clock;
 use serde_json::json;
@@ -54,7 +54,9 @@ impl Api {
         self.check_spec(context, name, &spec).await?;
         audit_notes::after(&json!({"definition": spec.definition, "timing": spec.timing}));
         let (schedule, is_new) = self
-            .store_spec(context, name, spec, Origin::Api, |found| check_generation(found, if_generation))
+            .store_spec(context, name, spec, ScheduleOrigin::Api, |found| {
+                check_generation(found, if_generation)
+            })
             .await?;
         Ok(PutSchedule { schedule: self.schedule_view(name, &schedule, clock::now()), is_new })
     }
@@ -160,7 +162,7 @@ impl Api {
         };
         let started = self.start_workflow(context, start).await?;
         let workflow = started.workflow.id.to_string();
-        let run = Run { workflow: workflow.clone(), due: now.0, kind: RunKind::Trigger };
+        let run = ScheduledRun { workflow: workflow.clone(), due: now.0, kind: RunKind::Trigger };
         let recorded = self.change_schedule(context, name, |schedule, _| {
             schedule.started(run.clone());
             Ok(())
@@ -239,22 +241,22 @@ impl Api {
         let Some(spec) = spec else {
             // Only a schedule that a definition created belongs to it.
             let is_of_definition = |schedule: &Schedule| match schedule.origin {
-                Origin::Definition => Ok(()),
-                Origin::Api => Err(not_found(name)),
+                ScheduleOrigin::Definition => Ok(()),
+                ScheduleOrigin::Api => Err(not_found(name)),
             };
             return match self.remove_schedule(context, name, is_of_definition).await {
                 Err(problem) if problem.code() != NO_SCHEDULE.code => Err(problem),
                 Ok(_) | Err(_) => Ok(()),
             };
         };
-        self.store_spec(context, name, spec, Origin::Definition, |_| Ok(())).await.map(|_| ())
+        self.store_spec(context, name, spec, ScheduleOrigin::Definition, |_| Ok(())).await.map(|_| ())
     }
 
     /// Pauses the schedule of a definition that was archived. Applying the definition again ends the pause.
     pub(super) async fn pause_archived_schedule(&self, context: &CallContext, name: &str) -> ApiResult<()> {
         let found = self.find_schedule(context, name).await?;
         let is_active =
-            |schedule: &Schedule| schedule.origin == Origin::Definition && schedule.pause.is_none();
+            |schedule: &Schedule| schedule.origin == ScheduleOrigin::Definition && schedule.pause.is_none();
         if !found.is_some_and(|(_, schedule)| is_active(&schedule)) {
             return Ok(());
         }

@@ -1,7 +1,8 @@
 //! Courses of a schedule: overlaps, catch-up, pause, backfill, clocks.
 
 use goconductor_schedule::{
-    Action, Backfill, MAX_RECENT, Origin, Overlap, Pause, Run, RunKind, Schedule, Spec, TimingSpec,
+    Backfill, MAX_RECENT, Overlap, Pause, RunKind, Schedule, ScheduleAction, ScheduleOrigin, ScheduledRun,
+    Spec, TimingSpec,
 };
 
 const S: i64 = 1_000_000;
@@ -10,7 +11,7 @@ const S: i64 = 1_000_000;
 fn every_ten(overlap: Overlap, catch_up_ms: u64) -> Schedule {
     let mut spec = Spec::new("d", TimingSpec::Every { every_ms: 10_000, anchor: None });
     (spec.overlap, spec.catch_up_ms) = (overlap, catch_up_ms);
-    Schedule::new(spec, Origin::Api, None, 0)
+    Schedule::new(spec, ScheduleOrigin::Api, None, 0)
 }
 
 /// Performs all actions of a time. Returns the started due times in seconds.
@@ -19,12 +20,12 @@ fn run(schedule: &mut Schedule, now: i64, mut is_running: bool) -> Vec<i64> {
     let mut started = Vec::new();
     while let Some(action) = schedule.next(&timing, now * S, is_running) {
         match action {
-            Action::Start { due, kind } => {
-                schedule.started(Run { workflow: format!("{kind:?}-{due}"), due, kind });
+            ScheduleAction::Start { due, kind } => {
+                schedule.started(ScheduledRun { workflow: format!("{kind:?}-{due}"), due, kind });
                 started.push(due / S);
                 is_running = true;
             }
-            Action::Cancel { due } => schedule.cancelled(due),
+            ScheduleAction::Cancel { due } => schedule.cancelled(due),
         }
     }
     started
@@ -100,7 +101,7 @@ fn due_times_older_than_the_window_are_missed() {
 fn long_outage_of_a_short_interval_is_counted_at_once() {
     let mut spec = Spec::new("d", TimingSpec::Every { every_ms: 1000, anchor: None });
     spec.catch_up_ms = 0;
-    let mut schedule = Schedule::new(spec, Origin::Api, None, 0);
+    let mut schedule = Schedule::new(spec, ScheduleOrigin::Api, None, 0);
     let timing = schedule.timing().unwrap();
     let year = 31_536_000;
     assert!(schedule.next(&timing, year * S, false).is_some());
@@ -138,7 +139,7 @@ fn backfill_starts_the_due_times_of_its_range() {
 fn changed_timing_does_not_reach_into_the_past() {
     let mut schedule = every_ten(Overlap::Allow, 3_600_000);
     let spec = Spec::new("d", TimingSpec::Every { every_ms: 1000, anchor: None });
-    schedule.replace(spec, Origin::Api, Some("ann".to_owned()), 25 * S);
+    schedule.replace(spec, ScheduleOrigin::Api, Some("ann".to_owned()), 25 * S);
     assert_eq!(run(&mut schedule, 26, false), [26]);
 }
 
@@ -156,7 +157,7 @@ fn refused_start_is_settled_and_kept() {
 fn recent_workflows_are_bounded_and_named_once() {
     let mut schedule = every_ten(Overlap::Allow, 3_600_000);
     for due in 0..30 {
-        let run = Run { workflow: format!("w{}", due / 2), due, kind: RunKind::Due };
+        let run = ScheduledRun { workflow: format!("w{}", due / 2), due, kind: RunKind::Due };
         schedule.started(run);
     }
     assert_eq!(schedule.progress.recent.len(), MAX_RECENT);

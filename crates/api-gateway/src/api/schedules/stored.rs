@@ -6,7 +6,7 @@ use crate::api::{Api, CallContext};
 use crate::audit_notes;
 use crate::error::ApiResult;
 use goconductor_saga::Timestamp;
-use goconductor_schedule::{Origin, Schedule, Spec};
+use goconductor_schedule::{Schedule, ScheduleOrigin, Spec};
 use goconductor_store::{StoredSchedule, json};
 use goconductor_transition::clock;
 
@@ -54,7 +54,7 @@ impl Api {
         context: &CallContext,
         name: &str,
         spec: Spec,
-        origin: Origin,
+        origin: ScheduleOrigin,
         check: impl Fn(Option<&Schedule>) -> ApiResult<()>,
     ) -> ApiResult<(Schedule, bool)> {
         for _ in 0..MAX_ATTEMPTS {
@@ -128,7 +128,7 @@ impl Api {
 }
 
 /// Whether a repeated request changes nothing.
-fn is_unchanged(schedule: &Schedule, spec: &Spec, origin: Origin) -> bool {
+fn is_unchanged(schedule: &Schedule, spec: &Spec, origin: ScheduleOrigin) -> bool {
     let is_archived = schedule.pause.as_ref().is_some_and(|pause| pause.by_archive);
     schedule.spec == *spec && schedule.origin == origin && !is_archived
 }
