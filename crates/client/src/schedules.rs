@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What a schedule starts, and when. Either `cron` or `every` is required. Absent fields have the server's defaults.
+/// The definition that a schedule starts, and its due times. Either `cron` or `every` is required. Absent fields have the server's defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ScheduleSpec {
     /// The name of the definition.

@@ -135,7 +135,7 @@ impl Scheduler {
                 let result = self.act(&stored, &mut schedule, &timing, leadership, now).await;
                 record_progress(&before, &schedule);
                 if let Err(error) = result {
-                    // What was started before the error is recorded.
+                    // The starts before the error are recorded.
                     self.record(&stored, &schedule, Some(now)).await?;
                     return Err(error);
                 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What happens at a due time while a workflow of the schedule is still running.
+/// The policy for a due time while a workflow of the schedule is still running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
@@ -39,7 +39,7 @@ impl Overlap {
     }
 }
 
-/// What to do at a due time.
+/// The decision about a due time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OverlapDecision {
     /// Start the workflow.

@@ -15,7 +15,7 @@ const BUFFER_POLL: i64 = 500_000;
 /// A schedule. All times are microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// What it starts, and when.
+    /// The definition and the due times.
     pub spec: Spec,
     /// Who created it.
     #[serde(default, skip_serializing_if = "ScheduleOrigin::is_api")]
@@ -32,7 +32,7 @@ pub struct Schedule {
     /// Set while it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
-    /// What has happened so far.
+    /// The progress.
     pub progress: ScheduleProgress,
 }
 
@@ -79,7 +79,7 @@ pub struct Pause {
     pub by_archive: bool,
 }
 
-/// What has happened to a schedule.
+/// The progress of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ScheduleProgress {
     /// The due times up to this time are settled.

@@ -1,4 +1,4 @@
-//! What a user states about a schedule.
+//! The specification of a schedule, which a user states.
 
 use crate::cron::CronTiming;
 use crate::input::unknown_placeholder;
@@ -19,7 +19,7 @@ pub const MAX_CATCH_UP: Duration = Duration::from_secs(30 * 86_400);
 /// The catch-up window of a schedule that states none.
 const DEFAULT_CATCH_UP: Duration = Duration::from_secs(3600);
 
-/// What a schedule starts, and when.
+/// The definition that a schedule starts, and its due times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
     /// The name of the definition.
@@ -30,7 +30,7 @@ pub struct Spec {
     /// When workflows are due.
     #[serde(flatten)]
     pub timing: TimingSpec,
-    /// What happens at a due time while a workflow is still running.
+    /// The policy for a due time while a workflow is still running.
     #[serde(default)]
     pub overlap: Overlap,
     /// A due time that was missed is started if it is not older than this, in milliseconds.
@@ -73,7 +73,7 @@ pub enum SpecError {
     Cron {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The time zone is unknown.

@@ -16,6 +16,7 @@ use goconductor_saga::{Json, NameKind, Timestamp, check_labels};
 use goconductor_schedule::{
     Backfill, Pause, RunKind, Schedule, ScheduleOrigin, ScheduledRun, Spec, SpecError, Timing, rfc3339,
 };
+use goconductor_store::StoredSchedule;
 use goconductor_transition::clock;
 use serde_json::json;
 use std::time::Duration;
@@ -85,7 +86,7 @@ impl Api {
         let is_more = cut_to_page(&mut stored, size);
         let last = stored.last().filter(|_| is_more).map(|stored| stored.name.clone());
         let now = clock::now();
-        let view = |stored: &goconductor_store::StoredSchedule| {
+        let view = |stored: &StoredSchedule| -> ApiResult<ScheduleView> {
             Ok(self.schedule_view(&stored.name, &stored::decode(stored)?, now))
         };
         let schedules = stored.iter().map(view).collect::<ApiResult<_>>()?;
@@ -171,7 +172,7 @@ impl Api {
         if let Err(problem) = recorded.await {
             tracing::debug!(schedule = name, code = problem.code(), "trigger was not recorded");
         }
-        Ok(TriggeredView { workflow, time: now.into(), is_replayed: started.is_replayed })
+        Ok(TriggeredView { workflow, time: now.into() })
     }
 
     /// Starts the due times from `from` until `until`, both inclusive. The elected executor starts them in order.

@@ -50,7 +50,7 @@ struct ScheduleBody {
     every: Option<String>,
     /// A due time of the interval (default: 1970-01-01T00:00:00Z)
     anchor: Option<String>,
-    /// What happens at a due time while a workflow is running: `skip` (default), `buffer_one`, `allow` or `cancel_other`
+    /// Policy for a due time while a workflow is running: `skip` (default), `buffer_one`, `allow` or `cancel_other`
     overlap: Option<String>,
     /// Due times that were missed are started if they are not older than this: at most `30d` (default: `1h`)
     catch_up: Option<String>,

@@ -102,7 +102,7 @@ pub(crate) struct ScheduleApplyArgs {
     /// A due time of the interval (default: 1970-01-01T00:00:00Z)
     #[arg(long, value_name = "TIME", requires = "every")]
     pub(crate) anchor: Option<String>,
-    /// What happens at a due time while a workflow is running (default: skip)
+    /// Policy for a due time while a workflow is running (default: skip)
     #[arg(long, value_parser = ["skip", "buffer_one", "allow", "cancel_other"])]
     pub(crate) overlap: Option<String>,
     /// Start due times that were missed if they are not older than this (default: 1h)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const TICK: &str =
     "workflow: tick\nsteps:\n- {name: step, run: none/none, compensate: none, when: 'false'}\n";
 /// A definition whose workflows wait for a service that does not exist.
-const STUCK: &str = "workflow: stuck\nsteps:\n- {name: step, run: nobody/work, compensate: none}\n";
+const STUCK: &str = "workflow: stuck\nsteps:\n- {name: step, run: absent/work, compensate: none}\n";
 
 async fn dev(folder: &tempfile::TempDir) -> Dev {
     let dev = Dev::start(folder.path(), DevOptions::default()).await.unwrap();

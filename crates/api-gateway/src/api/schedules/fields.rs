@@ -7,7 +7,7 @@ use goconductor_schedule::{Overlap, Spec, TimingSpec};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a user states about a schedule. Absent fields have their defaults.
+/// The fields of a schedule that a user states. Absent fields have their defaults.
 #[derive(Debug)]
 pub(crate) struct ScheduleFields {
     pub(crate) definition: String,

@@ -39,6 +39,7 @@ pub(crate) struct ScheduleView {
     /// Due times that were missed are started if they are not older than this.
     pub(crate) catch_up: String,
     /// Input of the workflows, with placeholders.
+    #[schema(value_type = Json)]
     pub(crate) input: Json,
     pub(crate) labels: BTreeMap<String, String>,
     /// `api`, or `definition` if the key `schedule` of the definition created it
@@ -155,8 +156,6 @@ pub(crate) struct TriggeredView {
     /// The time in place of a due time.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) time: Time,
-    #[serde(skip)]
-    pub(crate) is_replayed: bool,
 }
 
 impl Api {
