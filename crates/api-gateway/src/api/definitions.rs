@@ -2,12 +2,13 @@
 
 use super::{Api, CallContext};
 use crate::audit_notes;
-use crate::error::{ApiResult, DEFINITION, Location, NO_DEFINITION, Problem};
+use crate::error::{ApiResult, DEFINITION, FORBIDDEN, Location, NO_DEFINITION, Problem};
 use crate::time::Time;
 use crate::view::{action_name, kind_name};
 use bytes::Bytes;
 use goconductor_definition::{Checked, Format, Limits};
 use goconductor_saga::{Definition, Join, Status, decode_text};
+use goconductor_service_kit::permission::Permission;
 use goconductor_store::{
     Comparison, DefinitionName, DefinitionRecord, Field, Filter, FilterValue, NewDefinition,
 };
@@ -131,6 +132,9 @@ impl Api {
             );
             return Err(Problem::new(DEFINITION, detail.clone()).at("/workflow", detail));
         }
+        if schedule.is_some() {
+            check_may_schedule(context)?;
+        }
         let warnings = warnings.iter().map(location).collect();
         if dry_run {
             let newest = self.store().definition(context.namespace.as_str(), &name, None).await?;
@@ -233,6 +237,19 @@ impl Api {
     ) -> ApiResult<DefinitionRecord> {
         let found = self.store().definition(context.namespace.as_str(), name, version).await?;
         found.ok_or_else(|| not_found(name, version.map(|version| version.to_string()).as_deref()))
+    }
+}
+
+/// Checks that the caller may change schedules, which start workflows on behalf of the system.
+fn check_may_schedule(context: &CallContext) -> ApiResult<()> {
+    let (permission, namespace) = (Permission::SchedulesWrite, context.namespace.as_str());
+    match &context.principal {
+        Some(principal) if !principal.grants.allows(permission, namespace) => {
+            let detail =
+                format!("the key `schedule` needs the permission {permission} in namespace {namespace}");
+            Err(Problem::new(FORBIDDEN, detail))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
