@@ -31,7 +31,7 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         keywords(json!({"pattern": pattern, "examples": ["30s"]}))
     };
     let owner = || name(NameKind::LockOwner, "worker-7");
-    vec![
+    let mut fields = vec![
         ("AccessKeyBody", "name", access_key_name()),
         ("AccessKeyBody", "roles", scope_items("viewer", patterns::ROLE, 1)),
         ("AccessKeyBody", "namespaces", scope_items("*", patterns::ALL_NAMESPACES, 0)),
@@ -68,6 +68,20 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
                 "examples": ["s3cret"],
             })),
         ),
+        ("ReasonBody", "reason", reason()),
+        ("RequiredReasonBody", "reason", required_reason()),
+        ("RollbackBody", "reason", reason()),
+        ("Completion", "reason", required_reason()),
+        ("Completion", "output", keywords(json!({"$ref": "#/components/schemas/Json"}))),
+        ("SwitchBody", "to", keywords(json!({"enum": ["kafka", "kinesis", "nats", "rabbitmq"]}))),
+    ];
+    fields.extend(of_schedules());
+    fields
+}
+
+/// Returns the keywords of the fields of schedules.
+fn of_schedules() -> Vec<(&'static str, &'static str, Keywords)> {
+    vec![
         ("ScheduleBody", "definition", name(NameKind::Definition, "order-processing")),
         ("ScheduleBody", "version", keywords(json!({"minimum": 1}))),
         ("ScheduleBody", "cron", keywords(json!({"pattern": patterns::CRON, "examples": ["30 2 * * *"]}))),
@@ -82,15 +96,13 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ("ScheduleBody", "catch_up", schedule_time(Duration::from_millis(1), MAX_CATCH_UP, "1h")),
         ("ScheduleBody", "input", keywords(json!({"$ref": "#/components/schemas/Json"}))),
         ("ScheduleBody", "labels", labels()),
-        ("ScheduleReasonBody", "reason", reason()),
+        (
+            "ScheduleReasonBody",
+            "reason",
+            keywords(json!({"maxLength": MAX_REASON_CHARS, "examples": ["maintenance"]})),
+        ),
         ("BackfillBody", "from", time()),
         ("BackfillBody", "until", time()),
-        ("ReasonBody", "reason", reason()),
-        ("RequiredReasonBody", "reason", required_reason()),
-        ("RollbackBody", "reason", reason()),
-        ("Completion", "reason", required_reason()),
-        ("Completion", "output", keywords(json!({"$ref": "#/components/schemas/Json"}))),
-        ("SwitchBody", "to", keywords(json!({"enum": ["kafka", "kinesis", "nats", "rabbitmq"]}))),
     ]
 }
 
