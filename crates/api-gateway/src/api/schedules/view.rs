@@ -118,7 +118,6 @@ pub(crate) struct StartFailureView {
 /// A workflow of a schedule.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RunView {
-    #[schema(format = Uuid)]
     pub(crate) workflow: String,
     /// Due time, or the time of the trigger.
     #[schema(value_type = String, format = DateTime)]
@@ -151,7 +150,6 @@ pub(crate) struct DueTimes {
 /// A triggered workflow.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TriggeredView {
-    #[schema(format = Uuid)]
     pub(crate) workflow: String,
     /// The time in place of a due time.
     #[schema(value_type = String, format = DateTime)]
