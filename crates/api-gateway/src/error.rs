@@ -119,13 +119,22 @@ const TOO_MANY_CONNECTIONS: Kind =
 pub(crate) const TOO_MANY_HEADERS: Kind =
     kind(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "GC2097", "too many headers");
 
+pub(crate) const NO_SCHEDULE: Kind = kind(StatusCode::NOT_FOUND, "GC2108", "schedule not found");
+pub(crate) const INVALID_SCHEDULE: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2109", "invalid schedule");
+pub(crate) const SCHEDULE_CHANGED: Kind =
+    kind(StatusCode::PRECONDITION_FAILED, "GC2110", "schedule changed by another caller");
+pub(crate) const SCHEDULE_CONFLICT: Kind =
+    kind(StatusCode::CONFLICT, "GC2111", "schedule changed at the same time");
+pub(crate) const TOO_MANY_SCHEDULES: Kind = kind(StatusCode::CONFLICT, "GC2112", "too many schedules");
+pub(crate) const BACKFILL_CONFLICT: Kind = kind(StatusCode::CONFLICT, "GC2113", "backfill in progress");
 pub(crate) const ADDRESS_DENIED: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2120", "address that requests may not go to");
 
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
-const RETRYABLE: [Kind; 7] = [
+const RETRYABLE: [Kind; 9] = [
     UNAVAILABLE,
     ELECTION,
     LOCK_HELD,
@@ -133,6 +142,8 @@ const RETRYABLE: [Kind; 7] = [
     PROVIDER_UNAVAILABLE,
     AUDIT_UNAVAILABLE,
     SECRET_CONFLICT,
+    SCHEDULE_CONFLICT,
+    BACKFILL_CONFLICT,
 ];
 
 /// The media type of refusals (RFC 9457).
@@ -452,6 +463,12 @@ mod tests {
         CONFIG_UNREACHABLE,
         NO_CONFIG_VERSION,
         CONFIG_TOKENS,
+        NO_SCHEDULE,
+        INVALID_SCHEDULE,
+        SCHEDULE_CHANGED,
+        SCHEDULE_CONFLICT,
+        TOO_MANY_SCHEDULES,
+        BACKFILL_CONFLICT,
     ];
 
     #[test]

@@ -14,6 +14,7 @@ mod message;
 mod operation;
 mod queues;
 mod reflection;
+mod schedules;
 mod secrets;
 mod services;
 mod status;
@@ -38,6 +39,7 @@ use goconductor_wire::v1::definition_service_server::DefinitionServiceServer;
 use goconductor_wire::v1::election_service_server::ElectionServiceServer;
 use goconductor_wire::v1::lock_service_server::LockServiceServer;
 use goconductor_wire::v1::queue_service_server::QueueServiceServer;
+use goconductor_wire::v1::schedule_service_server::ScheduleServiceServer;
 use goconductor_wire::v1::secret_service_server::SecretServiceServer;
 use goconductor_wire::v1::service_service_server::ServiceServiceServer;
 use goconductor_wire::v1::workflow_service_server::WorkflowServiceServer;
@@ -73,6 +75,7 @@ pub(crate) fn router(api: Api, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> R
         .add_service(ConfigServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(QueueServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(ServiceServiceServer::new(services.clone()).max_decoding_message_size(limit))
+        .add_service(ScheduleServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(SecretServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(LockServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(AccessServiceServer::new(services.clone()).max_decoding_message_size(limit))

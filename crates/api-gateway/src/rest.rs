@@ -20,6 +20,7 @@ mod operate;
 mod operational;
 mod processes;
 mod queues;
+mod schedules;
 mod secret_value;
 mod secrets;
 mod services;
@@ -120,6 +121,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(locks::routes())
         .merge(audit::routes())
         .merge(queues::routes())
+        .merge(schedules::routes())
         .merge(secrets::routes())
         .merge(batches::routes())
         .merge(watch::routes());

@@ -12,6 +12,7 @@ mod db;
 mod definition;
 mod lock;
 mod queue;
+mod schedule;
 mod secret;
 mod workflow;
 
@@ -41,6 +42,7 @@ pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
 use lock::path_segment;
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
+pub(crate) use schedule::{ScheduleApplyArgs, ScheduleCommand};
 pub(crate) use secret::SecretCommand;
 pub(crate) use workflow::{BulkArgs, BulkStepArgs, GroupingField, ListArgs, StartArgs, WorkflowCommand};
 
@@ -176,6 +178,9 @@ pub(crate) enum CliCommand {
     /// Manage the credentials of callers and workers
     #[command(subcommand)]
     Access(AccessCommand),
+    /// Manage schedules, which start workflows at due times
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Manage secrets and rotate the master key
     #[command(subcommand)]
     Secret(SecretCommand),

@@ -13,6 +13,7 @@ mod health;
 mod lock;
 mod process;
 mod queue;
+mod schedule;
 mod secret;
 mod service;
 mod wait;
@@ -46,6 +47,7 @@ pub(crate) fn run_to_end(cli: Cli, out: &Output) -> Result<u8> {
         | CliCommand::Election(_)
         | CliCommand::Queue(_)
         | CliCommand::Access(_)
+        | CliCommand::Schedule(_)
         | CliCommand::Secret(_)
         | CliCommand::Config(_)
         | CliCommand::Db(_)
@@ -91,6 +93,7 @@ async fn run(cli: Cli, out: &Output) -> Result {
         CliCommand::Election(command) => lock::elections(command, &ServerSession::new(global, out)?).await,
         CliCommand::Queue(command) => queue::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Access(command) => access::run(command, global, out).await,
+        CliCommand::Schedule(command) => schedule::run(command, &ServerSession::new(global, out)?).await,
         CliCommand::Secret(command) => secret::run(command, || ServerSession::new(global, out), out).await,
         CliCommand::Config(command) => config::run(command, || ServerSession::new(global, out), out).await,
         #[cfg(feature = "certs")]

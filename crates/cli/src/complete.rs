@@ -105,6 +105,14 @@ pub(crate) fn locks() -> Vec<CompletionCandidate> {
     })
 }
 
+/// Returns the names of schedules.
+pub(crate) fn schedules() -> Vec<CompletionCandidate> {
+    ask(async |client| {
+        let schedules = client.schedules(Some(MAX_CANDIDATES), None).await?.value.schedules;
+        Ok(names(schedules.into_iter().map(|each| each.name)))
+    })
+}
+
 /// Returns the names of secrets.
 pub(crate) fn secrets() -> Vec<CompletionCandidate> {
     ask(async |client| {

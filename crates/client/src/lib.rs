@@ -21,6 +21,7 @@ mod follow;
 mod locks;
 mod queues;
 mod response;
+mod schedules;
 mod secrets;
 mod services;
 mod workflows;
@@ -39,6 +40,9 @@ pub use follow::Follow;
 pub use response::config::{
     Config, ConfigChange, ConfigHistory, ConfigProcess, ConfigVersion, PendingSetting,
 };
+pub use response::schedule::{
+    DueTimes, Schedule, SchedulePage, SchedulePause, ScheduleRun, TriggeredWorkflow,
+};
 pub use response::{
     AccessKey, AccessKeyPage, AppliedDefinition, Batch, BatchItem, BatchItemPage, BatchPage, BatchPreview,
     Count, Counts, CreatedAccessKey, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord,
@@ -47,6 +51,7 @@ pub use response::{
     RotatedPayloadKey, Rotation, Secret, SecretPage, ServerReadiness, ServiceList, ServiceRecord, Status,
     Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };
+pub use schedules::ScheduleSpec;
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 
 /// The timeout for establishing a connection.

@@ -5,6 +5,7 @@ mod batch;
 pub(crate) mod config;
 mod election;
 mod queue;
+pub(crate) mod schedule;
 mod secret;
 
 use serde::{Deserialize, Serialize};

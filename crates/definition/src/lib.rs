@@ -22,6 +22,7 @@ mod input;
 mod json_text;
 mod node;
 mod problem;
+mod schedule;
 mod schema;
 mod settings;
 mod step;
@@ -74,6 +75,8 @@ pub struct Checked {
     pub definition: Definition,
     /// The digest of the content: `blake3:…`.
     pub digest: String,
+    /// The schedule that starts its workflows.
+    pub schedule: Option<goconductor_schedule::Spec>,
     /// Parts that were accepted and are probably mistakes, in the order of the text.
     pub warnings: Vec<Problem>,
 }
@@ -85,17 +88,19 @@ pub struct Checked {
 pub fn parse(text: &[u8], format: Format, limits: &Limits) -> Result<Checked, Vec<Problem>> {
     let root = read(text, format, limits).map_err(|problem| vec![problem])?;
     let mut reader = FieldReader::default();
-    let mut checked = None;
+    let (mut checked, mut schedule) = (None, None);
     if let Some(document) = tree::document(&mut reader, &root, limits)
         && let Some(expanded) = expand::expand(&mut reader, &document)
     {
         let plan = check::rules(&mut reader, &document, &expanded);
         check::expressions_of(&mut reader, &document, &expanded, plan.as_ref());
         checked = plan.map(|_| expanded.definition);
+        schedule = document.schedule;
     }
     let FieldReader { problems, warnings } = reader;
     if let (Some(definition), true) = (checked, problems.is_empty()) {
-        return Ok(Checked { definition, digest: digest::of(&root.to_json()), warnings: in_order(warnings) });
+        let digest = digest::of(&root.to_json());
+        return Ok(Checked { definition, digest, schedule, warnings: in_order(warnings) });
     }
     Err(in_order(problems))
 }

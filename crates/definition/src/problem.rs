@@ -59,6 +59,8 @@ pub(crate) const NO_DEFAULT_BRANCH: &str = "GC1016";
 pub(crate) const CALL: &str = "GC1024";
 /// A call has a setting that it cannot have.
 pub(crate) const CALL_SETTING: &str = "GC1025";
+/// A schedule has an invalid pattern, time zone or placeholder.
+pub(crate) const SCHEDULE: &str = "GC1027";
 /// The language has the feature, and this release does not support it yet.
 pub(crate) const UNSUPPORTED: &str = "GC1020";
 
@@ -83,6 +85,7 @@ pub const ERROR_CODES: &[(&str, &str)] = &[
     (UNSUPPORTED, "Unsupported language feature"),
     (CALL, "Invalid call"),
     (CALL_SETTING, "Setting that a call cannot have"),
+    (SCHEDULE, "Invalid schedule of a definition"),
 ];
 
 impl Problem {

@@ -41,6 +41,7 @@ pub(crate) struct Document<'a> {
     pub(crate) output: Option<At<'a>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) defaults: Defaults,
+    pub(crate) schedule: Option<goconductor_schedule::Spec>,
     pub(crate) steps: Vec<ParsedStep<'a>>,
 }
 
@@ -66,8 +67,11 @@ pub(crate) fn document<'a>(
     }
     names(reader, &steps, &mut BTreeMap::new());
     let input = fields.get("input").and_then(|at| input_schema(reader, &at));
+    let name = name.unwrap_or_default();
+    let schedule = fields.get("schedule").and_then(|at| crate::schedule::read(reader, &at, &name));
     Some(Document {
-        name: name.unwrap_or_default(),
+        name,
+        schedule,
         title: reader.optional_text(&fields, "title"),
         description: reader.optional_text(&fields, "description"),
         labels: reader.labels(&fields),
@@ -92,10 +96,8 @@ fn name(reader: &mut FieldReader, at: &At<'_>) -> Option<String> {
 }
 
 fn refuse(reader: &mut FieldReader, fields: &Fields<'_>) {
-    for key in ["schedule", "lock"] {
-        if let Some(at) = fields.get(key) {
-            reader.push(unsupported(&at, &format!("`{key}`")));
-        }
+    if let Some(at) = fields.get("lock") {
+        reader.push(unsupported(&at, "`lock`"));
     }
     if let Some(at) = fields.get("namespace") {
         let problem = at.problem(VALUE, "a definition does not name its namespace");

@@ -101,6 +101,13 @@ const METHODS: &[(&str, &str, PeerRoles)] = &[
     (STATE_STORE, "LeaseBatch", GATEWAY),
     (STATE_STORE, "TakeBatchItems", GATEWAY),
     (STATE_STORE, "FinishBatchItems", GATEWAY),
+    // The API changes schedules, and the elected executor records their progress.
+    (STATE_STORE, "PutStoredSchedule", ENGINES),
+    (STATE_STORE, "GetStoredSchedule", ENGINES),
+    (STATE_STORE, "ListStoredSchedules", GATEWAY),
+    (STATE_STORE, "ListDueSchedules", EXECUTOR),
+    (STATE_STORE, "DeleteStoredSchedule", GATEWAY),
+    (STATE_STORE, "CountStoredSchedules", GATEWAY),
     (STATE_STORE, "Upkeep", OPERATOR),
     (STATE_STORE, "Now", MEMBERS),
     (STATE_STORE, "Check", MEMBERS),

@@ -6,6 +6,7 @@ use crate::dispatcher::Dispatcher;
 use crate::in_flight::InFlight;
 use crate::metrics;
 use crate::registry::Registry;
+use crate::scheduler::Scheduler;
 use crate::settings::Settings;
 use crate::task::{OutputLimit, Participant};
 use crate::worker_service::{self, WorkerAcceptor};
@@ -135,7 +136,15 @@ impl Executor {
         let heartbeats = Arc::clone(&self.in_flight).send_heartbeats(drained.clone());
         let heartbeats = goconductor_supervisor::spawn("heartbeats", heartbeats);
         let dispatchers = futures::future::join_all(dispatchers);
-        tokio::join!(dispatchers, Arc::clone(&cluster).follow(stop.clone()), registry.run(stop));
+        let scheduler =
+            Scheduler::new(Arc::clone(&self.engine), Arc::clone(&self.election), Arc::clone(&self.settings));
+        let until = stop.clone();
+        let scheduler = async move {
+            if of > 0 {
+                scheduler.run(until).await;
+            }
+        };
+        tokio::join!(dispatchers, scheduler, Arc::clone(&cluster).follow(stop.clone()), registry.run(stop));
         drained.cancel();
         drop(heartbeats.await);
     }

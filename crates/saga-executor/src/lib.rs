@@ -32,6 +32,7 @@ pub mod metrics;
 mod metrics_route;
 mod registry;
 mod run;
+mod scheduler;
 mod settings;
 mod spans;
 mod stall_detector;

@@ -13,6 +13,12 @@ goconductor_telemetry::metrics! {
         "Messages that were stored as dead letters.");
     gauge IS_LEADER("goconductor_shard_is_leader", Count, ["shard"],
         "1 while this executor leads the shard of the workflows, else 0.");
+    counter SCHEDULE_STARTS("goconductor_schedule_starts_total", Count, ["outcome"],
+        "Starts of workflows by schedules, by outcome: started, replayed (started before, and not recorded) or refused.");
+    histogram SCHEDULE_LAG("goconductor_schedule_lag_seconds", Seconds, [],
+        "Time from the due time of a schedule to the start of its workflow.");
+    counter SCHEDULE_MISSED("goconductor_schedule_missed_total", Count, ["reason"],
+        "Due times of schedules without a start: missed (older than the catch-up window) or skipped (overlap).");
     counter REDELIVERIES("goconductor_redeliveries_total", Count, [],
         "Commands that were published again from the dispatch ledger.");
 }

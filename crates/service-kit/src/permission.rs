@@ -98,6 +98,12 @@ permissions! {
     QueuesOperate "queues.operate" Cluster;
     /// Read the backlog of all services.
     QueuesRead "queues.read" Cluster;
+    /// Pause, resume, trigger and backfill schedules.
+    SchedulesOperate "schedules.operate" Namespace;
+    /// Read schedules.
+    SchedulesRead "schedules.read" Namespace;
+    /// Create, replace and delete schedules.
+    SchedulesWrite "schedules.write" Namespace;
     /// Read the names and versions of secrets.
     SecretsRead "secrets.read" Cluster;
     /// Write and delete secrets, and rotate their keys.
@@ -194,6 +200,7 @@ const VIEWER: PermissionSet = PermissionSet::of(&[
     Permission::MetricsRead,
     Permission::ProcessesRead,
     Permission::QueuesRead,
+    Permission::SchedulesRead,
     Permission::ServicesRead,
     Permission::WorkflowsRead,
 ]);
@@ -203,6 +210,7 @@ const OPERATOR: PermissionSet = VIEWER.union(PermissionSet::of(&[
     Permission::DeadLettersOperate,
     Permission::ElectionsOperate,
     Permission::QueuesOperate,
+    Permission::SchedulesOperate,
     Permission::SecretsRead,
     Permission::ServicesWrite,
     Permission::WorkflowsOperate,
@@ -211,6 +219,8 @@ const DEVELOPER: PermissionSet = VIEWER.union(PermissionSet::of(&[
     Permission::DefinitionsWrite,
     Permission::ElectionsCampaign,
     Permission::LocksWrite,
+    Permission::SchedulesOperate,
+    Permission::SchedulesWrite,
     Permission::ServicesServe,
     Permission::ServicesWrite,
     Permission::WorkflowsStart,

@@ -12,6 +12,7 @@ mod leases;
 mod ledger;
 mod locks;
 mod maintenance;
+mod schedules;
 mod secrets;
 mod workflow_batches;
 mod workflows;
@@ -202,6 +203,14 @@ serve! {
         delete_stored_secret: DeleteStoredSecretRequest => DeleteStoredSecretResponse;
         list_secrets_of_other_keys: ListSecretsOfOtherKeysRequest => ListSecretsOfOtherKeysResponse;
         rewrap_secret: RewrapSecretRequest => RewrapSecretResponse;
+    }
+    schedules {
+        put_stored_schedule: PutStoredScheduleRequest => PutStoredScheduleResponse;
+        get_stored_schedule: GetStoredScheduleRequest => GetStoredScheduleResponse;
+        list_stored_schedules: ListStoredSchedulesRequest => ListStoredSchedulesResponse;
+        list_due_schedules: ListDueSchedulesRequest => ListDueSchedulesResponse;
+        delete_stored_schedule: DeleteStoredScheduleRequest => DeleteStoredScheduleResponse;
+        count_stored_schedules: CountStoredSchedulesRequest => CountStoredSchedulesResponse;
     }
     workflow_batches {
         create_batch: CreateBatchRequest => CreateBatchResponse;

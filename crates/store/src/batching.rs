@@ -19,8 +19,9 @@ mod write_health;
 
 use crate::{
     AccessKeyLayer, Announcement, AuditLayer, ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName,
-    EncodedWorkflow, Error, LedgerLayer, LockLayer, MaintenanceLayer, SecretLayer, ShardLeaseLayer, Store,
-    StoreLayer, WorkflowBatchLayer, WorkflowHead, WorkflowLayer, Write, WriteOutcome, metrics,
+    EncodedWorkflow, Error, LedgerLayer, LockLayer, MaintenanceLayer, ScheduleLayer, SecretLayer,
+    ShardLeaseLayer, Store, StoreLayer, WorkflowBatchLayer, WorkflowHead, WorkflowLayer, Write, WriteOutcome,
+    metrics,
 };
 use async_trait::async_trait;
 use batcher::Batcher;
@@ -168,6 +169,7 @@ impl AuditLayer for BatchingStore {}
 impl SecretLayer for BatchingStore {}
 
 impl WorkflowBatchLayer for BatchingStore {}
+impl ScheduleLayer for BatchingStore {}
 impl MaintenanceLayer for BatchingStore {}
 
 /// Publishes the changes of batches in the order in which the batches were formed. A batch that builds on another one

@@ -26,6 +26,7 @@ mod locks;
 mod maintenance;
 mod processes;
 mod queries;
+mod schedules;
 mod secrets;
 mod starts;
 mod statistics;
@@ -210,6 +211,9 @@ pub const CASES: &[Case] = &[
     },
     Case { name: "secret_pages_are_sorted_by_name", run: |f| Box::pin(secrets::listed(f)) },
     Case { name: "data_key_is_rewrapped_once", run: |f| Box::pin(secrets::rewrapped(f)) },
+    Case { name: "schedule_is_replaced_by_revision", run: |f| Box::pin(schedules::revisions(f)) },
+    Case { name: "schedule_revision_has_one_writer", run: |f| Box::pin(schedules::one_writer(f)) },
+    Case { name: "schedules_are_listed_by_name_and_by_due_time", run: |f| Box::pin(schedules::listed(f)) },
     Case { name: "synced_shard_keeps_its_lease", run: |f| Box::pin(leases::synced(f)) },
     Case { name: "live_lease_is_acquired_only_by_stealing", run: |f| Box::pin(leases::acquired(f)) },
     Case { name: "replaced_owner_cannot_update_lease", run: |f| Box::pin(leases::updated(f)) },

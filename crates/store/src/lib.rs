@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is the port. It has one trait for each group of callers: [`WorkflowStore`], [`LedgerStore`],
 //! [`DefinitionStore`], [`ClusterStore`], [`AccessKeyStore`], [`LockStore`], [`DeadLetterStore`], [`ShardLeaseStore`],
-//! [`AuditStore`], [`SecretStore`], [`WorkflowBatchStore`] and [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the
+//! [`AuditStore`], [`SecretStore`], [`ScheduleStore`], [`WorkflowBatchStore`] and [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the
 //! feature of its name, and [`open`] opens a database. `conformance` is the array of test cases that every adapter runs.
 //! The batching store and the client of the state store service implement the same traits, so a caller does not know whether it talks to a database, to a
 //! batch or to another process. A store that wraps another one implements [`StoreLayer`].
@@ -54,6 +54,7 @@ mod open;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
+mod schedule;
 mod schema;
 mod secret;
 #[cfg(feature = "sqlite")]
@@ -95,6 +96,7 @@ pub use member::{
 };
 pub use open::{DatabaseLocation, open, open_with, remains};
 pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
+pub use schedule::{ScheduleLayer, ScheduleStore, StoredSchedule};
 pub use schema::{
     AppliedMigration, Migration, RELEASE, START_RULES, SchemaFit, SchemaPolicy, SchemaStatus, start_rules,
 };
@@ -125,6 +127,7 @@ pub trait Store:
     + ShardLeaseStore
     + AuditStore
     + SecretStore
+    + ScheduleStore
     + WorkflowBatchStore
     + MaintenanceStore
 {
@@ -141,6 +144,7 @@ impl<T> Store for T where
         + ShardLeaseStore
         + AuditStore
         + SecretStore
+        + ScheduleStore
         + WorkflowBatchStore
         + MaintenanceStore
 {

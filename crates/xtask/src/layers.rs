@@ -5,7 +5,7 @@ use crate::tree::Package;
 
 /// The folders under `crates/` by layer, lowest first. A crate may depend on crates of lower layers only.
 const LAYERS: &[&[&str]] = &[
-    &["saga", "secrets", "telemetry", "supervisor"],
+    &["saga", "schedule", "secrets", "telemetry", "supervisor"],
     &["definition", "store", "queue", "election", "inbox", "oidc", "tls"],
     &["wire"],
     &["service-kit", "client", "remote", "transition"],

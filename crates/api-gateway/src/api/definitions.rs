@@ -2,12 +2,13 @@
 
 use super::{Api, CallContext};
 use crate::audit_notes;
-use crate::error::{ApiResult, DEFINITION, Location, NO_DEFINITION, Problem};
+use crate::error::{ApiResult, DEFINITION, FORBIDDEN, Location, NO_DEFINITION, Problem};
 use crate::time::Time;
 use crate::view::{action_name, kind_name};
 use bytes::Bytes;
 use goconductor_definition::{Checked, Format, Limits};
 use goconductor_saga::{Action, Call, Definition, Join, Status, decode_text};
+use goconductor_service_kit::permission::Permission;
 use goconductor_store::{
     Comparison, DefinitionName, DefinitionRecord, Field, Filter, FilterValue, NewDefinition,
 };
@@ -122,7 +123,7 @@ impl Api {
         audit_notes::target("definition", &name);
         let text = source.clone();
         let parse = move || goconductor_definition::parse(&text, format, &Limits::default());
-        let Checked { definition, digest, warnings } =
+        let Checked { definition, digest, schedule, warnings } =
             self.schemas.run(parse).await?.map_err(|problems| invalid_definition(&problems))?;
         if definition.name != name {
             let detail = format!(
@@ -133,6 +134,9 @@ impl Api {
         }
         if calls_of(&definition).any(Call::has_secrets) {
             self.check_use_of_secrets(context, "calls in definitions")?;
+        }
+        if schedule.is_some() {
+            check_may_schedule(context)?;
         }
         let warnings = warnings.iter().map(location).collect();
         if dry_run {
@@ -160,6 +164,8 @@ impl Api {
             self.serve_calls(&context.namespace).await?;
         }
         let put = self.store().put_definition(new).await?;
+        // A failure in between is repaired by applying the definition again.
+        self.apply_schedule(context, &name, schedule).await?;
         let DefinitionRecord { name, version, digest, .. } = (*put.record).clone();
         audit_notes::after(
             &serde_json::json!({"version": version, "digest": digest, "created": put.created}),
@@ -174,6 +180,7 @@ impl Api {
         if !self.store().archive_definition(&key).await? {
             return Err(not_found(name, None));
         }
+        self.pause_archived_schedule(context, name).await?;
         self.open_workflows(context, name).await
     }
 
@@ -246,6 +253,19 @@ fn calls_of(definition: &Definition) -> impl Iterator<Item = &Call> {
         std::iter::once(&step.action).chain(compensation)
     });
     actions.filter_map(Action::call)
+}
+
+/// Checks that the caller may change schedules, which start workflows on behalf of the system.
+fn check_may_schedule(context: &CallContext) -> ApiResult<()> {
+    let (permission, namespace) = (Permission::SchedulesWrite, context.namespace.as_str());
+    match &context.principal {
+        Some(principal) if !principal.grants.allows(permission, namespace) => {
+            let detail =
+                format!("the key `schedule` needs the permission {permission} in namespace {namespace}");
+            Err(Problem::new(FORBIDDEN, detail))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Parses the number of a version. Any other text is the number of no version.

@@ -268,7 +268,7 @@ impl Api {
 
     /// Returns the plan for a start. A repeat of a start returns its workflow even if the definition has been deleted
     /// since.
-    async fn plan(
+    pub(super) async fn plan(
         &self,
         namespace: &str,
         name: &str,
@@ -305,7 +305,12 @@ impl Api {
     }
 
     /// Checks an input against its limit and the schema of the definition. Returns the input.
-    async fn check_input(&self, namespace: &str, plan: &Arc<Plan>, input: Json) -> ApiResult<Json> {
+    pub(super) async fn check_input(
+        &self,
+        namespace: &str,
+        plan: &Arc<Plan>,
+        input: Json,
+    ) -> ApiResult<Json> {
         let bytes = json_bytes(&input);
         let limit = self.limits().input_bytes;
         if bytes > limit {

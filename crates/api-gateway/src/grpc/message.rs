@@ -380,7 +380,7 @@ fn step_status(status: StepStatus) -> wire::StepStatus {
 }
 
 /// Formats a JSON value of a field. `null` is the empty text.
-fn json_text(value: &Json) -> String {
+pub(super) fn json_text(value: &Json) -> String {
     if value.is_null() { String::new() } else { value.to_string() }
 }
 

@@ -77,6 +77,15 @@ operations! {
     LIST_CONFIG_VERSIONS: "GET" "/config/history";
     GET_CONFIG_VERSION: "GET" "/config/history/{version}";
     ROLLBACK_CONFIG: "POST" "/config/rollback";
+    LIST_SCHEDULES: "GET" "/schedules";
+    GET_SCHEDULE: "GET" "/schedules/{name}";
+    PUT_SCHEDULE: "PUT" "/schedules/{name}";
+    DELETE_SCHEDULE: "DELETE" "/schedules/{name}";
+    PAUSE_SCHEDULE: "POST" "/schedules/{name}/pause";
+    RESUME_SCHEDULE: "POST" "/schedules/{name}/resume";
+    TRIGGER_SCHEDULE: "POST" "/schedules/{name}/trigger";
+    BACKFILL_SCHEDULE: "POST" "/schedules/{name}/backfill";
+    LIST_DUE_TIMES: "GET" "/schedules/{name}/next";
     LIST_SECRETS: "GET" "/secrets";
     GET_SECRET: "GET" "/secrets/{name}";
     PUT_SECRET: "PUT" "/secrets/{name}";

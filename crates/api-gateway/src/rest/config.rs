@@ -159,7 +159,7 @@ fn write(headers: &HeaderMap, query: WriteQuery) -> ApiResult<WriteConfig> {
 }
 
 /// Returns the version of the header If-Match. `*` is any version.
-fn if_match(headers: &HeaderMap) -> ApiResult<Option<u64>> {
+pub(super) fn if_match(headers: &HeaderMap) -> ApiResult<Option<u64>> {
     let Some(text) = header_text(headers, "if-match")?.filter(|text| *text != "*") else { return Ok(None) };
     let version = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let version = version.and_then(|version| version.parse().ok());

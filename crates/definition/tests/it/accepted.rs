@@ -283,3 +283,19 @@ steps:
     assert_eq!(undo.timeout, std::time::Duration::from_secs(5));
     assert!(undo.action.call().is_some() && undo.input.is_some());
 }
+
+#[test]
+fn schedule_belongs_to_the_definition_of_its_name() {
+    let text = steps(&format!("- {}\n", plain("x")));
+    let with = format!(
+        "{text}schedule: {{cron: '30 2 * * *', timezone: Europe/Berlin, overlap: allow, input: {{a: 1}}}}\n"
+    );
+    let (plain, scheduled) = (yaml(&text).unwrap(), yaml(&with).unwrap());
+    assert_eq!(plain.schedule, None);
+    let spec = scheduled.schedule.unwrap();
+    assert_eq!((spec.definition.as_str(), spec.overlap.as_str()), ("a", "allow"));
+    assert_eq!(spec.input, serde_json::json!({"a": 1}));
+    // The graph is the same, and the text is not.
+    assert_eq!(plain.definition, scheduled.definition);
+    assert_ne!(plain.digest, scheduled.digest);
+}

@@ -44,6 +44,26 @@ const CASES: &[Case] = &[
         &[("GC1006", "/input", 2, "")],
     ),
     (
+        "workflow: a\nschedule: {cron: '61 * * * *'}\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1027", "/schedule/cron", 2, "61 * * * *")],
+    ),
+    (
+        "workflow: a\nschedule: {cron: '@daily', timezone: Mars}\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1027", "/schedule/timezone", 2, "Mars")],
+    ),
+    (
+        "workflow: a\nschedule: {cron: '@daily', input: '${ schedule.day }'}\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1027", "/schedule/input", 2, "schedule.day")],
+    ),
+    (
+        "workflow: a\nschedule: {cron: '@daily', overlap: queue}\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1006", "/schedule/overlap", 2, "buffer_one")],
+    ),
+    (
+        "workflow: a\nschedule: {timezone: UTC}\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1005", "/schedule", 2, "cron")],
+    ),
+    (
         "workflow: a\nlock: k\nsteps: [{name: s, run: a/b, compensate: none}]",
         &[("GC1020", "/lock", 2, "not supported yet")],
     ),

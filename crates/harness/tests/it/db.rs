@@ -28,6 +28,12 @@ impl Ended {
     }
 }
 
+/// The number of migrations of this release, which is the version of its schema.
+fn newest_version() -> usize {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/sqlite");
+    std::fs::read_dir(folder).unwrap().count()
+}
+
 async fn connect(data: &Path) -> SqliteConnection {
     let url = format!("sqlite://{}", data.join("goconductor.db").display());
     SqliteConnection::connect(&url).await.unwrap()
@@ -38,19 +44,21 @@ async fn migration_creates_a_store_once() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
     db(data, &["status"]).await.expect(3, "no store exists");
-    db(data, &["migrate", "--dry-run"]).await.expect(0, "12 migrations are pending; nothing was changed");
+    let newest = newest_version();
+    let pending = format!("{newest} migrations are pending; nothing was changed");
+    db(data, &["migrate", "--dry-run"]).await.expect(0, &pending);
     assert_eq!(std::fs::read_dir(data).unwrap().count(), 0, "nothing was changed");
-    for wrong in ["0", "13"] {
+    for wrong in ["0".to_owned(), (newest + 1).to_string()] {
         let message = format!("schema version {wrong} does not exist");
-        db(data, &["migrate", "--to", wrong]).await.expect(2, &message);
+        db(data, &["migrate", "--to", &wrong]).await.expect(2, &message);
     }
-    db(data, &["migrate"]).await.expect(0, "from version 0 to 12");
+    db(data, &["migrate"]).await.expect(0, &format!("from version 0 to {newest}"));
     let again = db(data, &["migrate", "-o", "json"]).await;
     assert!(again.code == 0 && again.document()["applied"] == json!([]), "{}", again.text);
     db(data, &["migrate", "--to", "3"]).await.expect(4, "cannot be taken back");
     db(data, &["status"]).await.expect(0, "CURRENT: this release can use it");
     let status = db(data, &["status", "-o", "json"]).await.document();
-    assert_eq!((&status["version"], &status["usable"]), (&json!(12), &json!(true)), "{status:#}");
+    assert_eq!((&status["version"], &status["usable"]), (&json!(newest), &json!(true)), "{status:#}");
     db(data, &["migrate", "--finish"]).await.expect(0, "no migration is pending");
 }
 
@@ -59,8 +67,9 @@ async fn schema_of_a_newer_release_is_refused_with_its_page() {
     let folder = tempfile::tempdir().unwrap();
     db(folder.path(), &["migrate"]).await.expect(0, "");
     let mut store = connect(folder.path()).await;
-    let row = "INSERT INTO schema_migrations VALUES (11, 'next', 11, '9.9.9', 1)";
-    sqlx::raw_sql(row).execute(&mut store).await.unwrap();
+    let next = newest_version() + 1;
+    let row = format!("INSERT INTO schema_migrations VALUES ({next}, 'next', {next}, '9.9.9', 1)");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(row)).execute(&mut store).await.unwrap();
     store.close().await.unwrap();
     db(folder.path(), &["status"]).await.expect(1, "TOO_NEW");
     for command in ["migrate", "verify"] {

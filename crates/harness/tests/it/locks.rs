@@ -243,7 +243,11 @@ async fn any_client_can_campaign_and_the_leader_can_be_deposed() {
     let all = dev.api.get("/elections").await.unwrap();
     let names: Vec<&str> =
         all["elections"].as_array().unwrap().iter().map(|each| each["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["duties/0-of-1", "shop/reports"], "the executor leads its duties as well");
+    assert_eq!(
+        names,
+        ["duties/0-of-1", "duties/schedules", "shop/reports"],
+        "the executor leads its duties as well"
+    );
     let (code, list, _) = command(&dev, &["election", "list"]).await;
     assert!(code == 0 && list.contains("shop/reports") && list.contains("duties/0-of-1"), "{list}");
     let (code, one, _) = command(&dev, &["election", "describe", "shop/reports", "-o", "json"]).await;

@@ -32,6 +32,7 @@ mod reflection;
 mod removal;
 mod restore;
 mod rollback;
+mod schedule;
 mod sdk;
 mod secrets;
 mod secured;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     AccessKeyLayer, AuditLayer, ClusterLayer, ClusterStore, DeadLetterLayer, DefinitionLayer, Error,
-    LedgerLayer, LockLayer, MaintenanceLayer, SecretLayer, ShardLeaseLayer, Store, StoreLayer,
+    LedgerLayer, LockLayer, MaintenanceLayer, ScheduleLayer, SecretLayer, ShardLeaseLayer, Store, StoreLayer,
     WorkflowBatchLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 use parking_lot::Mutex;
@@ -130,4 +130,5 @@ impl AuditLayer for InstrumentedStore {}
 impl SecretLayer for InstrumentedStore {}
 
 impl WorkflowBatchLayer for InstrumentedStore {}
+impl ScheduleLayer for InstrumentedStore {}
 impl MaintenanceLayer for InstrumentedStore {}

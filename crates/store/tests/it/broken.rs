@@ -58,6 +58,8 @@ enum Fault {
     IgnoresMasterKeys,
     IgnoresQueuedMessages,
     IgnoresRevisions,
+    IgnoresScheduleNamespace,
+    IgnoresScheduleRevisions,
     IgnoresSecretNamespace,
     IgnoresSecretVersions,
     IgnoresSeq,
@@ -200,6 +202,17 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     ),
     (Fault::IgnoresSecretNamespace, "secret_pages_are_sorted_by_name", "the secrets of another namespace: "),
     (Fault::IgnoresMasterKeys, "data_key_is_rewrapped_once", "a data key that is wrapped with another key: "),
+    (Fault::IgnoresScheduleRevisions, "schedule_is_replaced_by_revision", "a replacement of no schedule: "),
+    (
+        Fault::IgnoresScheduleRevisions,
+        "schedule_revision_has_one_writer",
+        "the number of concurrent writes of one revision that succeeded: ",
+    ),
+    (
+        Fault::IgnoresScheduleNamespace,
+        "schedules_are_listed_by_name_and_by_due_time",
+        "the schedules of another namespace: ",
+    ),
     (Fault::IgnoresRevisions, "concurrent_compare_and_set_succeeds_once", "a second write with revision 0"),
     (Fault::LosesDataOnReopen, "configuration_history_is_kept_in_order", "no version is the newest"),
     (

@@ -1,6 +1,7 @@
 //! The limits of fields and parameters, as keywords of JSON Schema. The numbers are the constants of the checks.
 
 use super::patterns;
+use crate::api::schedules::MAX_NEXT;
 use crate::api::workflows::{CountField, MAX_KEY_CHARS};
 use crate::api::{
     MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_QUERY_REASON_CHARS, MAX_REASON_CHARS, access_keys, audit, batches,
@@ -8,9 +9,11 @@ use crate::api::{
 };
 use crate::filter;
 use goconductor_saga::NameKind;
+use goconductor_schedule::{MAX_CATCH_UP, MIN_INTERVAL};
 use goconductor_service_kit::config::MAX_URL_BYTES;
 use goconductor_store::{BatchItemStatus, BatchOperation};
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 /// The keywords of a schema.
 pub(super) type Keywords = Map<String, Value>;
@@ -74,6 +77,7 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ("Completion", "output", keywords(json!({"$ref": "#/components/schemas/Json"}))),
         ("SwitchBody", "to", keywords(json!({"enum": ["kafka", "kinesis", "nats", "rabbitmq"]}))),
     ]);
+    fields.extend(of_schedules());
     fields
 }
 
@@ -103,6 +107,33 @@ fn of_batches(reason: Keywords, required_reason: Keywords) -> Vec<(&'static str,
     ]
 }
 
+/// Returns the keywords of the fields of schedules.
+fn of_schedules() -> Vec<(&'static str, &'static str, Keywords)> {
+    vec![
+        ("ScheduleBody", "definition", name(NameKind::Definition, "order-processing")),
+        ("ScheduleBody", "version", keywords(json!({"minimum": 1}))),
+        ("ScheduleBody", "cron", keywords(json!({"pattern": patterns::CRON, "examples": ["30 2 * * *"]}))),
+        ("ScheduleBody", "timezone", keywords(json!({"enum": ["Europe/Berlin", "America/New_York", null]}))),
+        ("ScheduleBody", "every", schedule_time(MIN_INTERVAL, MAX_CATCH_UP, "15m")),
+        ("ScheduleBody", "anchor", time()),
+        (
+            "ScheduleBody",
+            "overlap",
+            keywords(json!({"enum": ["skip", "buffer_one", "allow", "cancel_other", null]})),
+        ),
+        ("ScheduleBody", "catch_up", schedule_time(Duration::from_millis(1), MAX_CATCH_UP, "1h")),
+        ("ScheduleBody", "input", keywords(json!({"$ref": "#/components/schemas/Json"}))),
+        ("ScheduleBody", "labels", labels()),
+        (
+            "ScheduleReasonBody",
+            "reason",
+            keywords(json!({"maxLength": MAX_REASON_CHARS, "examples": ["maintenance"]})),
+        ),
+        ("BackfillBody", "from", time()),
+        ("BackfillBody", "until", time()),
+    ]
+}
+
 /// Returns the keywords of whole bodies.
 pub(super) fn of_components() -> Vec<(&'static str, Keywords)> {
     let set = |field: &str, kind: &str| json!({"required": [field], "properties": {field: {"type": kind}}});
@@ -111,6 +142,22 @@ pub(super) fn of_components() -> Vec<(&'static str, Keywords)> {
         "anyOf": [set("http", "object"), set("max_in_flight", "integer"), set("actions", "object")],
     });
     vec![
+        (
+            "ScheduleBody",
+            keywords(json!({
+                "description": "A schedule: either a cron pattern, with a time zone, or an interval, with an anchor.",
+                "oneOf": [
+                    {
+                        "required": ["cron"],
+                        "properties": {"cron": {"type": "string"}, "every": {"type": "null"}, "anchor": {"type": "null"}},
+                    },
+                    {
+                        "required": ["every"],
+                        "properties": {"every": {"type": "string"}, "cron": {"type": "null"}, "timezone": {"type": "null"}},
+                    },
+                ],
+            })),
+        ),
         ("ServiceBody", keywords(one_of_them)),
         ("RequiredReasonBody", keywords(json!({"required": ["reason"]}))),
         ("Completion", keywords(json!({"required": ["reason"]}))),
@@ -123,6 +170,11 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
     Some(match (parameter, tag) {
         ("name", "definitions") => name(NameKind::Definition, "order-processing"),
         ("name", "services") => name(NameKind::Service, "payments"),
+        ("name", "schedules") => name(NameKind::Definition, "nightly-report"),
+        ("count", "schedules") => keywords(json!({"minimum": 1, "maximum": MAX_NEXT, "format": "int32"})),
+        ("page_token", "schedules") => {
+            keywords(json!({"pattern": "^(?:[a-z0-9](?:[a-z0-9]|-[a-z0-9]){0,30})?$"}))
+        }
         ("name", "secrets") => name(NameKind::Secret, "payments-token"),
         ("name", "elections") => name(NameKind::Election, "reports"),
         ("key", _) => name(NameKind::LockKey, "account-7"),
@@ -251,6 +303,14 @@ fn scope_of(example: &str, item: Value, min: usize) -> Keywords {
 fn key_time(example: &str) -> Keywords {
     let pattern = patterns::duration_between(access_keys::MIN_LIFETIME, access_keys::MAX_LIFETIME);
     keywords(json!({"pattern": pattern, "examples": [example]}))
+}
+
+fn schedule_time(min: Duration, max: Duration, example: &str) -> Keywords {
+    keywords(json!({"pattern": patterns::duration_between(min, max), "examples": [example]}))
+}
+
+fn time() -> Keywords {
+    keywords(json!({"format": "date-time", "pattern": patterns::TIME, "examples": ["2026-11-30T09:00:00Z"]}))
 }
 
 fn idempotency_key() -> Keywords {

@@ -24,6 +24,8 @@ pub(super) const WORKFLOW_TOKEN: &str =
 pub(super) const AUDIT_TOKEN: &str = "^(?:[0-9]{1,18})?$";
 /// A time of this century in RFC 3339, in UTC.
 pub(super) const TIME: &str = r"^20[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?Z$";
+/// A cron pattern with plain numbers. The server accepts more forms.
+pub(super) const CRON: &str = "^(?:[0-9]|[1-5][0-9]) (?:[0-9]|1[0-9]|2[0-3]) \\* \\* (?:\\*|[0-6])$";
 /// The token of a page of dead letters: a time in microseconds and an id, or nothing.
 pub(super) const DEAD_LETTER_TOKEN: &str = r"^(?:[0-9]{1,18}-[\s\S]*)?$";
 /// The id of an access key.

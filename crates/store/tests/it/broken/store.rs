@@ -16,9 +16,10 @@ use goconductor_store::{
     LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest,
     Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer,
     MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition,
-    SecretHead, SecretLayer, SecretPosition, SecretStore, SecretVersion, ServiceRecord, ShardLeaseLayer,
-    ShardLeaseStore, Store, StoreLayer, StoreStatistics, WorkflowBatch, WorkflowBatchLayer,
-    WorkflowBatchStore, WorkflowLayer, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
+    ScheduleLayer, ScheduleStore, SecretHead, SecretLayer, SecretPosition, SecretStore, SecretVersion,
+    ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, StoreStatistics, StoredSchedule,
+    WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore, WorkflowLayer, WorkflowStore, WrappedDataKey,
+    Write, WriteOutcome,
 };
 
 use super::{Fault, inject};
@@ -582,6 +583,36 @@ impl SecretLayer for FaultyStore {
             from_key_id = stored.map_or(from_key_id, |stored| stored.key.key_id);
         }
         self.inner.rewrap_secret(at, &from_key_id, key).await
+    }
+}
+
+#[async_trait]
+impl ScheduleLayer for FaultyStore {
+    async fn put_schedule(&self, schedule: &StoredSchedule, replaces: Option<u64>) -> Result<bool, Error> {
+        let mut replaces = replaces;
+        let ignores = self.fault == Fault::IgnoresScheduleRevisions;
+        loop {
+            if ignores {
+                let stored = self.inner.schedule(&schedule.namespace, &schedule.name).await?;
+                replaces = stored.map(|stored| stored.revision);
+            }
+            if self.inner.put_schedule(schedule, replaces).await? {
+                return Ok(true);
+            }
+            if !ignores {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn schedules(
+        &self,
+        namespace: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<StoredSchedule>, Error> {
+        let namespace = if self.fault == Fault::IgnoresScheduleNamespace { "a" } else { namespace };
+        self.inner.schedules(namespace, after, limit).await
     }
 }
 
