@@ -1,5 +1,8 @@
 //! Steps with their block structure, as parsed and not yet expanded.
 
+mod signal;
+pub(crate) mod sleep;
+
 use crate::fields::{At, FieldReader, Fields};
 use crate::problem::{ACTION, COMPENSATION, EXPRESSION, NO_DEFAULT_BRANCH, PIVOT, VALUE};
 use crate::settings::{CompensateKey, Defaults, unsupported};
@@ -74,6 +77,8 @@ pub(crate) struct ActionStep<'a> {
     pub(crate) compensate: Option<CompensateKey<'a>>,
     pub(crate) retry: Retry,
     pub(crate) timeout: Timeouts,
+    /// The expressions of the action, which refer to steps upstream.
+    pub(crate) expressions: Vec<(String, At<'a>)>,
 }
 
 /// A branch of a block.
@@ -160,6 +165,8 @@ impl FieldReader {
         let at = fields.get(action)?;
         match action {
             "run" => self.single(fields, &at, defaults),
+            "sleep" => self.sleep(fields, &at),
+            "wait_for_signal" => self.signal(fields, &at),
             "parallel" | "switch" => {
                 self.refuse_on_blocks(fields);
                 if depth >= MAX_BLOCK_DEPTH {
@@ -238,6 +245,7 @@ impl FieldReader {
             compensate,
             retry: retry.unwrap_or(retry_base),
             timeout: timeout.unwrap_or(timeout_base),
+            expressions: Vec::new(),
         })))
     }
 

@@ -56,6 +56,7 @@ fn started(event: &Event) -> Option<State> {
         output: None,
         error: None,
         labels: labels.clone(),
+        signals: crate::Signals::default(),
         created_at: event.time,
         ended_at: None,
         deadline: *deadline,
@@ -79,7 +80,17 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
     match &event.kind {
         EventKind::AttemptStarted { .. }
         | EventKind::AttemptFailed { .. }
+        | EventKind::StepWaiting { .. }
         | EventKind::StepCompleted { .. } => mark_in_progress(state),
+        EventKind::StepQueued { step, keeps_signals } => {
+            if *keeps_signals && let Some(step) = state.steps.get_mut(step.at()) {
+                step.signals = Some(state.signals.last.clone());
+            }
+        }
+        EventKind::SignalReceived { name, payload, key } => {
+            state.signals.receive(name, payload, key.as_ref());
+        }
+        EventKind::SignalDelivered { name, .. } => state.signals.deliver(name),
         EventKind::StepFailed { failure, .. } | EventKind::StepUnknown { failure, .. } => {
             mark_in_progress(state);
             record_error(state, failure);
@@ -112,7 +123,6 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
         EventKind::WorkflowRolledBack {} => end(state, Phase::RolledBack, event.time),
         EventKind::WorkflowTerminated { .. } => end(state, Phase::Terminated, event.time),
         EventKind::WorkflowStarted { .. }
-        | EventKind::StepQueued { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::StepWithdrawn { .. }
         | EventKind::CompensationQueued { .. }
@@ -141,7 +151,15 @@ fn end_pause(state: &mut State, at: Timestamp) {
     let Some(since) = state.paused_at.take() else { return };
     state.deadline = state.deadline.map(|deadline| deadline.after(at.since(since)));
     for step in state.steps.iter_mut().filter(|step| step.execution.is_open()) {
+        let is_waiting = step.is_waiting();
         let progress = &mut step.execute;
+        if is_waiting {
+            // Only a wait for a duration has a clock.
+            if progress.counted_from.is_some() {
+                progress.due_at = progress.due_at.map(|due| due.after(at.since(since)));
+            }
+            continue;
+        }
         // An operator's retry during the pause restarted the limits.
         progress.counted_from = progress.limits_from().map(|from| from.after(at.since(since.max(from))));
     }
@@ -161,6 +179,14 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         EventKind::StepQueued { .. } => {
             step.execution = StepStatus::Queued;
             issue(&mut step.execute, at, at);
+        }
+        EventKind::StepWaiting { until, is_time, .. } => {
+            let progress = &mut step.execute;
+            progress.queued_at.get_or_insert(at);
+            progress.started_at.get_or_insert(at);
+            progress.counted_from = (until.is_some() && !is_time).then_some(at);
+            progress.due_at = *until;
+            step.execution = StepStatus::InProgress;
         }
         EventKind::StepSkipped { why, doubt_until, .. } => {
             step.skipped_by_operator = why == "OPERATOR";
@@ -212,6 +238,8 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, event),
         EventKind::StepRetried { side, .. } => retried(step, *side, at),
         EventKind::WorkflowStarted { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
@@ -261,6 +289,9 @@ fn apply_to_compensation(step: &mut StepState, event: &Event) {
         }
         EventKind::WorkflowStarted { .. }
         | EventKind::StepQueued { .. }
+        | EventKind::StepWaiting { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::AttemptStarted { .. }
         | EventKind::AttemptFailed { .. }

@@ -30,6 +30,7 @@ pub struct Plan {
     /// For each step, the steps that depend on it, directly or indirectly.
     downstream: Vec<Vec<StepIndex>>,
     pivot: Option<StepIndex>,
+    has_waits: bool,
 }
 
 impl Plan {
@@ -48,7 +49,8 @@ impl Plan {
         let topological = topological_order(&definition)?;
         let downstream = downstream(&definition, &topological);
         let pivot = indexed(&definition).find(|(_, step)| step.kind == Kind::Pivot).map(|(index, _)| index);
-        Ok(Self { definition, version, topological, names, downstream, pivot })
+        let has_waits = definition.steps.iter().any(|step| step.action.is_wait());
+        Ok(Self { definition, version, topological, names, downstream, pivot, has_waits })
     }
 
     /// Returns the definition.
@@ -91,6 +93,24 @@ impl Plan {
     #[must_use]
     pub fn pivot(&self) -> Option<StepIndex> {
         self.pivot
+    }
+
+    /// Returns whether the step follows the pivot, so that its failure causes no rollback.
+    #[must_use]
+    pub fn is_after_pivot(&self, index: StepIndex) -> bool {
+        self.pivot.is_some_and(|pivot| self.downstream(pivot).contains(&index))
+    }
+
+    /// Returns whether any step waits for a time or a signal.
+    #[must_use]
+    pub fn has_waits(&self) -> bool {
+        self.has_waits
+    }
+
+    /// Returns whether the step waits for a time or a signal.
+    #[must_use]
+    pub fn is_wait(&self, index: StepIndex) -> bool {
+        self.has_waits && self.step(index).is_some_and(|step| step.action.is_wait())
     }
 
     /// Returns the idempotency key of one side of a step. It is the same for every attempt and every redelivery.

@@ -60,6 +60,15 @@ fn timer(kind: TimerKind, at: Timestamp) -> Owed {
 
 fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed>) {
     let (Some(definition), Some(step)) = (plan.step(index), state.step(index)) else { return };
+    if definition.action.is_wait() {
+        if let Some(at) = step.execute.due_at.filter(|_| step.is_waiting())
+            && state.phase.is_forward()
+            && !state.paused
+        {
+            all.push(timer(TimerKind::StepWake(index), at));
+        }
+        return;
+    }
     for side in [Side::Execute, Side::Compensate] {
         let Some(status) = step.side_status(side).filter(|status| status.is_open()) else { continue };
         let progress = step.progress(side);

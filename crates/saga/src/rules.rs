@@ -18,7 +18,7 @@ impl RulesVersion {
     /// The rules of releases that recorded no version.
     pub const FIRST: Self = Self(1);
     /// The rules of workflows that start now.
-    pub const CURRENT: Self = Self(2);
+    pub const CURRENT: Self = Self(3);
 
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
     pub(crate) fn is_first(&self) -> bool {
@@ -48,5 +48,12 @@ impl RulesVersion {
     #[must_use]
     pub fn has_outcome_header(self) -> bool {
         self >= Self(2)
+    }
+
+    /// Returns whether a step can wait for a time or a signal. Releases that do not know these rules cannot read such a
+    /// definition.
+    #[must_use]
+    pub fn has_waits(self) -> bool {
+        self >= Self(3)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::present::present;
 use crate::{
-    Failure, Json, RollbackCause, RulesVersion, Side, StepIndex, Timestamp, TraceContext, WorkflowId,
+    Failure, Json, RollbackCause, RulesVersion, Side, Signals, StepIndex, Timestamp, TraceContext, WorkflowId,
 };
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -57,6 +57,9 @@ pub struct State {
     /// Labels, by which workflows can be searched.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// The signals that the workflow has received.
+    #[serde(default, skip_serializing_if = "Signals::is_empty")]
+    pub signals: Signals,
     /// When the start was accepted.
     pub created_at: Timestamp,
     /// When the workflow reached a final status.
@@ -277,6 +280,10 @@ pub struct StepState {
     /// the steps that depend on it.
     #[serde(rename = "waived", default, skip_serializing_if = "core::ops::Not::not")]
     pub skipped_by_operator: bool,
+    /// The last payload of each signal when the step was queued, if its input refers to signals. A later signal must not
+    /// change the input of a further attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signals: Option<BTreeMap<String, Arc<Json>>>,
 }
 
 /// The attempts at one side of a step.
@@ -388,6 +395,12 @@ impl StepState {
             Side::Execute => &mut self.execute,
             Side::Compensate => &mut self.compensate,
         }
+    }
+
+    /// Returns whether the step waits for a time, a signal or another workflow: it is in progress without an attempt.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.execution == StepStatus::InProgress && self.execute.running.is_none()
     }
 
     /// Returns whether the step may have had an effect: it completed, or the outcome of an attempt is unknown.

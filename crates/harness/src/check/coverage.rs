@@ -204,6 +204,9 @@ impl Coverage {
                 | EventKind::CompensationFailed { .. }
                 | EventKind::CompensationSkipped { .. }
                 | EventKind::StepRetried { .. }
+                | EventKind::StepWaiting { .. }
+                | EventKind::SignalReceived { .. }
+                | EventKind::SignalDelivered { .. }
                 | EventKind::WorkflowPaused { .. }
                 | EventKind::WorkflowResumed { .. }
                 | EventKind::WorkflowCompleted { .. }

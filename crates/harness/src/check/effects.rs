@@ -230,6 +230,9 @@ fn commands(case: &Case<'_>) -> BTreeMap<(usize, Side, u32), i64> {
             | EventKind::RollbackRequested { .. }
             | EventKind::RollbackRefused { .. }
             | EventKind::RollbackStarted { .. }
+            | EventKind::StepWaiting { .. }
+            | EventKind::SignalReceived { .. }
+            | EventKind::SignalDelivered { .. }
             | EventKind::WorkflowPaused { .. }
             | EventKind::WorkflowResumed { .. }
             | EventKind::WorkflowCompleted { .. }

@@ -124,6 +124,9 @@ impl Replay {
             | EventKind::CompensationFailed { .. }
             | EventKind::CompensationSkipped { .. }
             | EventKind::StepRetried { .. }
+            | EventKind::StepWaiting { .. }
+            | EventKind::SignalReceived { .. }
+            | EventKind::SignalDelivered { .. }
             | EventKind::WorkflowPaused { .. }
             | EventKind::WorkflowResumed { .. } => {}
         }
@@ -132,7 +135,7 @@ impl Replay {
 
 fn apply_to_step(step: &mut Step, kind: &EventKind) {
     match kind {
-        EventKind::StepQueued { .. } => step.execution = Execution::Open,
+        EventKind::StepQueued { .. } | EventKind::StepWaiting { .. } => step.execution = Execution::Open,
         EventKind::StepSkipped { why, doubt_until, .. } => {
             step.execution = Execution::Skipped;
             step.skipped_by_operator = why == "OPERATOR";
@@ -180,6 +183,8 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
         }
         EventKind::AttemptStarted { .. }
         | EventKind::WorkflowStarted { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
@@ -211,6 +216,9 @@ pub(super) fn attempt_of(kind: &EventKind) -> Option<(StepIndex, Side, u32)> {
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
+        | EventKind::StepWaiting { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }

@@ -1,6 +1,7 @@
 //! Progress that follows from the state alone: steps that became ready, compensations that became possible, the end.
 
 use super::Decision;
+use crate::wait::WaitEnd;
 use crate::{Condition, EventKind, Failure, Join, Json, Phase, Scope, Side, StepIndex, StepStatus};
 use alloc::borrow::ToOwned;
 use alloc::string::ToString;
@@ -12,6 +13,8 @@ enum StepReadiness {
     Wait,
     Skip(&'static str),
     Queue,
+    /// The step waits without a command, until the end if there is one.
+    Hold(Option<WaitEnd>),
     Fail(Failure),
 }
 
@@ -34,10 +37,16 @@ impl Decision<'_> {
         // One pass is enough, because topological order visits the dependencies of a step before the step.
         for at in 0..self.plan.topological().len() {
             let Some(&index) = self.plan.topological().get(at) else { break };
-            if self.state.step(index).is_none_or(|step| step.execution != StepStatus::Pending) {
+            let execution = self.state.step(index).map(|step| step.execution);
+            let readiness = if execution == Some(StepStatus::Pending) {
+                self.readiness(index)
+            } else if execution == Some(StepStatus::Queued) && self.plan.is_wait(index) {
+                // An operator retried the wait.
+                self.hold(index)
+            } else {
                 continue;
-            }
-            match self.readiness(index) {
+            };
+            match readiness {
                 StepReadiness::Wait => {}
                 StepReadiness::Skip(why) => self.emit(EventKind::StepSkipped {
                     step: index,
@@ -45,7 +54,11 @@ impl Decision<'_> {
                     reason: None,
                     doubt_until: None,
                 }),
-                StepReadiness::Queue => self.emit(EventKind::StepQueued { step: index }),
+                StepReadiness::Queue => {
+                    let keeps_signals = self.keeps_signals(index);
+                    self.emit(EventKind::StepQueued { step: index, keeps_signals });
+                }
+                StepReadiness::Hold(end) => self.begin_wait(index, end),
                 StepReadiness::Fail(failure) => {
                     self.end_in_failure(index, 0, None, failure);
                     self.step_failed(index);
@@ -112,10 +125,26 @@ impl Decision<'_> {
             Ok(false) => return StepReadiness::Skip("CONDITION"),
             Ok(true) => {}
         }
+        if step.action.is_wait() {
+            return self.hold(index);
+        }
         match self.plan.command_input(&self.state, index, Side::Execute, self.expressions) {
             Ok(_) => StepReadiness::Queue,
             Err(error) => StepReadiness::Fail(Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())),
         }
+    }
+
+    fn hold(&self, index: StepIndex) -> StepReadiness {
+        match self.wait_end(index) {
+            Ok(end) => StepReadiness::Hold(end),
+            Err(failure) => StepReadiness::Fail(failure),
+        }
+    }
+
+    /// Returns whether the step must keep the signals as they are now, because its input may refer to them.
+    fn keeps_signals(&self, index: StepIndex) -> bool {
+        let input = self.plan.step(index).and_then(|step| step.input.as_ref());
+        input.is_some_and(crate::Template::may_name_signals)
     }
 
     /// Returns whether there are steps and all of them were skipped, not counting skips by an operator.
@@ -175,6 +204,7 @@ impl Decision<'_> {
     }
 
     fn advance_rollback(&mut self) {
+        self.end_waits();
         if !self.state.paused {
             let ready: Vec<StepIndex> = self
                 .plan

@@ -258,7 +258,8 @@ impl Decision<'_> {
 
     /// Begins the rollback after the failure of a step, unless the step follows the pivot.
     pub(super) fn step_failed(&mut self, step: StepIndex) {
-        let retriable = self.plan.step(step).is_some_and(|step| step.kind == Kind::Retriable);
+        let retriable = self.plan.step(step).is_some_and(|step| step.kind == Kind::Retriable)
+            || self.plan.is_after_pivot(step);
         // There is no rollback after the pivot. The workflow is in error until an operator continues it.
         if self.state.phase.is_forward() && !retriable {
             self.begin_rollback(RollbackCause::StepFailed, Some(step), None);

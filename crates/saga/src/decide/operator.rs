@@ -83,7 +83,8 @@ impl Decision<'_> {
             Some(StepStatus::CompensationFailed) => !state.skipped_by_operator,
             Some(_) | None => false,
         };
-        if open {
+        // A wait has no attempt in flight that could contradict the operator.
+        if open || (side == Side::Execute && verb != "retried" && self.is_waiting(step)) {
             return Ok((side, state));
         }
         let what = match side {

@@ -65,7 +65,7 @@ fn nothing_follows_an_end(events: &[Event]) -> Result<(), String> {
 fn order_of_steps(plan: &Plan, events: &[Event]) -> Result<(), String> {
     let mut state = None;
     for event in events {
-        if let (EventKind::StepQueued { step }, Some(before)) = (&event.kind, &state) {
+        if let (EventKind::StepQueued { step, .. }, Some(before)) = (&event.kind, &state) {
             let before: &State = before;
             if before.phase == Phase::RollingBack || before.rollback_pending {
                 return Err(format!("T6: step {} was queued during a rollback", step.0));

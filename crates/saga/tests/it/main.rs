@@ -17,4 +17,5 @@ mod name;
 mod noise;
 mod property;
 mod rules;
+mod waits;
 mod world;
