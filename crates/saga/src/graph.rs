@@ -1,6 +1,6 @@
 //! A definition with the lookups that the rules need often.
 
-use crate::{Definition, Kind, Step, StepIndex};
+use crate::{Definition, Kind, RulesVersion, Step, StepIndex};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -31,6 +31,7 @@ pub struct Plan {
     downstream: Vec<Vec<StepIndex>>,
     pivot: Option<StepIndex>,
     has_waits: bool,
+    required_rules: RulesVersion,
 }
 
 impl Plan {
@@ -50,7 +51,8 @@ impl Plan {
         let downstream = downstream(&definition, &topological);
         let pivot = indexed(&definition).find(|(_, step)| step.kind == Kind::Pivot).map(|(index, _)| index);
         let has_waits = definition.steps.iter().any(|step| step.action.is_wait());
-        Ok(Self { definition, version, topological, names, downstream, pivot, has_waits })
+        let required_rules = if has_waits { RulesVersion::WITH_WAITS } else { RulesVersion::FIRST };
+        Ok(Self { definition, version, topological, names, downstream, pivot, has_waits, required_rules })
     }
 
     /// Returns the definition.
@@ -99,6 +101,12 @@ impl Plan {
     #[must_use]
     pub fn is_after_pivot(&self, index: StepIndex) -> bool {
         self.pivot.is_some_and(|pivot| self.downstream(pivot).contains(&index))
+    }
+
+    /// Returns the first rules that have every part of the definition. Releases with earlier rules cannot read it.
+    #[must_use]
+    pub fn required_rules(&self) -> RulesVersion {
+        self.required_rules
     }
 
     /// Returns whether any step waits for a time or a signal.

@@ -17,6 +17,8 @@ impl Default for RulesVersion {
 impl RulesVersion {
     /// The rules of releases that recorded no version.
     pub const FIRST: Self = Self(1);
+    /// The first rules with steps that wait for a time or a signal.
+    pub(crate) const WITH_WAITS: Self = Self(3);
     /// The rules of workflows that start now.
     pub const CURRENT: Self = Self(3);
 
@@ -48,12 +50,5 @@ impl RulesVersion {
     #[must_use]
     pub fn has_outcome_header(self) -> bool {
         self >= Self(2)
-    }
-
-    /// Returns whether a step can wait for a time or a signal. Releases that do not know these rules cannot read such a
-    /// definition.
-    #[must_use]
-    pub fn has_waits(self) -> bool {
-        self >= Self(3)
     }
 }

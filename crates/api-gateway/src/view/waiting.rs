@@ -17,7 +17,7 @@ const CAPACITY_AFTER_MICROS: i64 = 500_000;
 /// A reason why a workflow makes no progress.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Waiting {
-    /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, `TIMER`, `CAPACITY`, `OPERATOR`
+    /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, `SIGNAL`, `TIMER`, `CAPACITY`, `OPERATOR`
     #[schema(value_type = String)]
     pub(crate) kind: WaitingKind,
     pub(crate) step: Option<String>,
@@ -38,7 +38,9 @@ pub(crate) enum WaitingKind {
     InFlight,
     /// The step waits for its next attempt.
     Backoff,
-    /// The compensation waits for the deadline of an attempt of unknown outcome.
+    /// The step waits for a signal.
+    Signal,
+    /// The step sleeps, or its compensation waits for the deadline of an attempt of unknown outcome.
     Timer,
     /// The service is busy.
     Capacity,
@@ -65,6 +67,8 @@ pub(crate) async fn waiting_on(
     for (definition, step) in plan.definition().steps.iter().zip(&state.steps) {
         if status == Status::Error && step.needs_operator(state.phase) {
             waiting.push(operator(definition, step));
+        } else if let Some(waits) = waiting_of_wait(definition, step) {
+            waiting.push(waits);
         } else if let Some((side, step_status, progress)) = open_side(step) {
             let (Some(action), true) = (definition.action(side), progress.running.is_some() || !state.paused)
             else {
@@ -81,6 +85,25 @@ pub(crate) async fn waiting_on(
         }
     }
     waiting
+}
+
+/// Returns what a step without a service waits for.
+fn waiting_of_wait(definition: &Step, step: &StepState) -> Option<Waiting> {
+    if !step.is_waiting() {
+        return None;
+    }
+    let (kind, detail) = match &definition.action {
+        Action::Sleep { .. } => (WaitingKind::Timer, "the step sleeps".to_owned()),
+        Action::Signal { name, .. } => (WaitingKind::Signal, format!("the step waits for the signal {name}")),
+        Action::Run { .. } => return None,
+    };
+    Some(Waiting {
+        kind,
+        step: Some(definition.name.clone()),
+        since: since(&step.execute).map(Time),
+        until: step.execute.due_at.map(Time),
+        detail,
+    })
 }
 
 /// Corrects the waits for capacity of services that no executor serves. A broker does not know who consumes, but executors

@@ -256,6 +256,8 @@ fn workflow_without_waits_has_the_state_that_it_had_before() {
     assert!(!text.contains("signal") && !text.contains("sleep"));
     let saga = Saga::new(vec![step("a", &[])]);
     assert!(!serde_json::to_string(&saga.state).unwrap().contains("signals"));
-    assert!(saga.state.rules.has_waits() && !RulesVersion::FIRST.has_waits());
+    assert_eq!(saga.plan.required_rules(), RulesVersion::FIRST);
+    let waits = plan(vec![waiting("nap", &[], sleep(1))]);
+    assert!(waits.required_rules() > RulesVersion::FIRST && waits.required_rules() <= RulesVersion::CURRENT);
     assert!(saga.events.iter().all(|event| !matches!(event.kind, EventKind::StepWaiting { .. })));
 }
