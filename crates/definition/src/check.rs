@@ -149,10 +149,12 @@ impl Checker<'_, '_, '_> {
         for (expression, at) in &single.expressions {
             self.expression(expression, at, &View::Upstream(index));
         }
-        if let Some(CompensateKey::Action(compensation)) = &single.compensate
-            && let Some(at) = &compensation.input
-        {
+        let Some(CompensateKey::Action(compensation)) = &single.compensate else { return };
+        if let Some(at) = &compensation.input {
             self.value(at, &View::Compensation(index));
+        }
+        if let Some((expression, at)) = &compensation.when {
+            self.expression(expression, at, &View::Compensation(index));
         }
     }
 

@@ -3,6 +3,7 @@
 mod advance;
 mod attempt;
 mod operator;
+mod probe;
 mod wait;
 
 use crate::evolve::{apply, evolve};

@@ -1,6 +1,6 @@
 //! A definition in the form that the rules use, with blocks expanded to edges and conditions.
 
-use crate::{Json, OnTimeout, Retry, StepIndex, Template, WaitTime};
+use crate::{FailurePolicy, Json, OnTimeout, Retry, RollbackPolicy, StepIndex, Template, WaitTime};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -35,6 +35,9 @@ pub struct Definition {
     /// The time limit of the forward part.
     #[serde(with = "crate::millis::option", default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// How a rollback proceeds.
+    #[serde(default, skip_serializing_if = "RollbackPolicy::is_default")]
+    pub rollback: RollbackPolicy,
     /// The steps in the order of the text. The branches of a block follow one another.
     pub steps: Vec<Step>,
 }
@@ -81,6 +84,9 @@ pub struct Step {
     pub retry: Retry,
     /// The time limits.
     pub timeout: Timeouts,
+    /// What follows when the step fails or its outcome is unknown.
+    #[serde(default, skip_serializing_if = "FailurePolicy::is_default")]
+    pub failure: FailurePolicy,
 }
 
 /// The compensate side of a step.
@@ -88,6 +94,9 @@ pub struct Step {
 pub struct Compensation {
     /// The action that undoes the step.
     pub action: Action,
+    /// A CEL expression. If it is false, there is nothing to undo. `None` means true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
     /// The input of the action, or `None` for `{"input": …, "output": …}` of the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Template>,

@@ -219,6 +219,32 @@ pub enum EventKind {
         /// The time until which the step can take effect.
         doubt_until: Timestamp,
     },
+    /// The outcome of an attempt is unknown, and the participant is asked whether the operation happened.
+    StepProbing {
+        /// The step.
+        step: StepIndex,
+        /// The last attempt.
+        attempt: u32,
+        /// When that attempt started, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        started_at: Option<Timestamp>,
+        /// The failure.
+        failure: Failure,
+        /// The time until which an attempt can take effect.
+        doubt_until: Timestamp,
+        /// The earliest time to ask.
+        due_at: Timestamp,
+    },
+    /// The failure of a step or of its compensation is accepted, as the definition says. The workflow goes on.
+    FailureTolerated {
+        /// The step.
+        step: StepIndex,
+    },
+    /// The condition of a compensation is false, so there is nothing to undo.
+    CompensationUnneeded {
+        /// The step.
+        step: StepIndex,
+    },
     /// A command that was never sent was withdrawn, because the workflow rolls back.
     StepWithdrawn {
         /// The step.
@@ -343,6 +369,9 @@ impl EventKind {
             Self::StepQueued { step, .. }
             | Self::StepWaiting { step, .. }
             | Self::SignalDelivered { step, .. }
+            | Self::StepProbing { step, .. }
+            | Self::FailureTolerated { step }
+            | Self::CompensationUnneeded { step }
             | Self::StepSkipped { step, .. }
             | Self::AttemptStarted { step, .. }
             | Self::AttemptFailed { step, .. }

@@ -80,11 +80,19 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
     match &event.kind {
         EventKind::AttemptStarted { .. }
         | EventKind::AttemptFailed { .. }
+        | EventKind::StepProbing { .. }
         | EventKind::StepWaiting { .. }
         | EventKind::StepCompleted { .. } => mark_in_progress(state),
         EventKind::StepQueued { step, keeps_signals } => {
             if *keeps_signals && let Some(step) = state.steps.get_mut(step.at()) {
                 step.signals = Some(state.signals.last.clone());
+            }
+        }
+        EventKind::FailureTolerated { step } => {
+            let failure = state.steps.get(step.at()).and_then(|step| step.error.as_ref());
+            // The failure of a compensation remains, because its effect does.
+            if state.phase.is_forward() && state.error.as_ref() == failure {
+                state.error = None;
             }
         }
         EventKind::SignalReceived { name, payload, key } => {
@@ -126,6 +134,7 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
         | EventKind::StepSkipped { .. }
         | EventKind::StepWithdrawn { .. }
         | EventKind::CompensationQueued { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::StepCompensated { .. }
         | EventKind::CompensationSkipped { .. }
         | EventKind::StepRetried { .. } => {}
@@ -208,6 +217,13 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             }
         }
         EventKind::AttemptFailed { .. } => apply_failed_attempt(step, event),
+        EventKind::StepProbing { attempt, started_at, failure, doubt_until, due_at, .. } => {
+            retry(step, Side::Execute, *attempt, *started_at, *due_at);
+            extend_doubt(step, Some(*doubt_until));
+            step.error = Some(failure.clone());
+            step.probes = Some(0);
+        }
+        EventKind::FailureTolerated { .. } => step.tolerated = true,
         EventKind::StepCompleted { attempt, started_at, output, doubt_until, .. } => {
             step.output = Some(output.clone());
             step.error = None;
@@ -233,6 +249,7 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             step.execute = Progress::default();
         }
         EventKind::CompensationQueued { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::StepCompensated { .. }
         | EventKind::CompensationFailed { .. }
         | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, event),
@@ -260,6 +277,9 @@ fn apply_failed_attempt(step: &mut StepState, event: &Event) {
     };
     retry(step, *side, *attempt, *started_at, *retry_at);
     step.progress_mut(*side).reset_attempts += u32::from(*not_sent);
+    if let (Side::Execute, Some(probes)) = (side, &mut step.probes) {
+        *probes += u32::from(!*not_sent);
+    }
     extend_doubt(step, *doubt_until);
     step.error = Some(failure.clone());
 }
@@ -268,7 +288,9 @@ fn apply_failed_attempt(step: &mut StepState, event: &Event) {
 fn apply_to_compensation(step: &mut StepState, event: &Event) {
     let at = event.time;
     match &event.kind {
+        EventKind::CompensationUnneeded { .. } => step.compensation_unneeded = true,
         EventKind::CompensationQueued { due_at, .. } => {
+            step.tolerated = false;
             step.compensation = Some(StepStatus::CompensationQueued);
             issue(&mut step.compensate, at, *due_at);
         }
@@ -279,6 +301,7 @@ fn apply_to_compensation(step: &mut StepState, event: &Event) {
         EventKind::CompensationFailed { attempt, started_at, failure, .. } => {
             // A skip of the execute side does not cover its compensation.
             step.skipped_by_operator = false;
+            step.tolerated = false;
             step.error = Some(failure.clone());
             step.compensate.ended = (*attempt).max(step.compensate.ended);
             settle(step, Side::Compensate, StepStatus::CompensationFailed, *started_at, at);
@@ -298,6 +321,8 @@ fn apply_to_compensation(step: &mut StepState, event: &Event) {
         | EventKind::StepCompleted { .. }
         | EventKind::StepFailed { .. }
         | EventKind::StepUnknown { .. }
+        | EventKind::StepProbing { .. }
+        | EventKind::FailureTolerated { .. }
         | EventKind::StepWithdrawn { .. }
         | EventKind::StepRetried { .. }
         | EventKind::RollbackRequested { .. }
@@ -331,6 +356,9 @@ fn retry(step: &mut StepState, side: Side, attempt: u32, started_at: Option<Time
 }
 
 fn retried(step: &mut StepState, side: Side, at: Timestamp) {
+    if side == Side::Execute {
+        step.probes = None;
+    }
     let progress = step.progress_mut(side);
     progress.reset_attempts = progress.ended;
     progress.running = None;
@@ -364,7 +392,10 @@ fn settle(
         progress.started_at = started_at;
     }
     match side {
-        Side::Execute => step.execution = status,
+        Side::Execute => {
+            step.execution = status;
+            step.probes = None;
+        }
         Side::Compensate => step.compensation = Some(status),
     }
 }

@@ -1,6 +1,6 @@
 //! A definition with the lookups that the rules need often.
 
-use crate::{Definition, Kind, RulesVersion, Step, StepIndex};
+use crate::{Action, Definition, Kind, RulesVersion, Side, State, Step, StepIndex};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -51,7 +51,7 @@ impl Plan {
         let downstream = downstream(&definition, &topological);
         let pivot = indexed(&definition).find(|(_, step)| step.kind == Kind::Pivot).map(|(index, _)| index);
         let has_waits = definition.steps.iter().any(|step| step.action.is_wait());
-        let required_rules = if has_waits { RulesVersion::WITH_WAITS } else { RulesVersion::FIRST };
+        let required_rules = required_rules(&definition);
         Ok(Self { definition, version, topological, names, downstream, pivot, has_waits, required_rules })
     }
 
@@ -121,6 +121,14 @@ impl Plan {
         self.has_waits && self.step(index).is_some_and(|step| step.action.is_wait())
     }
 
+    /// Returns the action of the open command of one side of a step. It is the probe while the participant is asked.
+    #[must_use]
+    pub fn command_action(&self, state: &State, index: StepIndex, side: Side) -> Option<&Action> {
+        let step = self.step(index)?;
+        let is_probe = side == Side::Execute && state.step(index).is_some_and(|step| step.probes.is_some());
+        if is_probe { step.failure.probe.as_ref() } else { step.action(side) }
+    }
+
     /// Returns the idempotency key of one side of a step. It is the same for every attempt and every redelivery.
     #[must_use]
     pub fn idempotency_key(
@@ -132,6 +140,19 @@ impl Plan {
         let name = self.step(index).map_or("", |step| step.name.as_str());
         alloc::format!("{workflow}/{name}/{}", side.as_str())
     }
+}
+
+/// Returns the first rules that have every part of a definition.
+fn required_rules(definition: &Definition) -> RulesVersion {
+    let is_new = |step: &Step| {
+        step.action.is_wait()
+            || !step.failure.is_default()
+            || step.compensate.as_ref().is_some_and(|compensation| compensation.when.is_some())
+    };
+    if !definition.rollback.is_default() || definition.steps.iter().any(is_new) {
+        return RulesVersion::WITH_WAITS;
+    }
+    RulesVersion::FIRST
 }
 
 fn indexed(definition: &Definition) -> impl Iterator<Item = (StepIndex, &Step)> {

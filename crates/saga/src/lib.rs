@@ -36,6 +36,7 @@ mod limits;
 mod name;
 mod number;
 mod owed;
+mod policy;
 mod present;
 mod retry;
 mod rules;
@@ -65,6 +66,7 @@ pub use name::{
 };
 pub use number::keeps_number;
 pub use owed::{Due, Owed, owed};
+pub use policy::{FailurePolicy, OnError, OnUnknown, RollbackOrder, RollbackPolicy};
 pub use retry::{Backoff, Retry};
 pub use rules::RulesVersion;
 pub use signal::{KeptSignal, MAX_KEPT_SIGNALS, MAX_SIGNAL_BYTES, Signals};

@@ -17,7 +17,7 @@ impl Default for RulesVersion {
 impl RulesVersion {
     /// The rules of releases that recorded no version.
     pub const FIRST: Self = Self(1);
-    /// The first rules with steps that wait for a time or a signal.
+    /// The first rules with waits, probes and the policies of failures.
     pub(crate) const WITH_WAITS: Self = Self(3);
     /// The rules of workflows that start now.
     pub const CURRENT: Self = Self(3);

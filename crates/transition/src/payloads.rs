@@ -216,11 +216,14 @@ fn value_of(kind: &mut EventKind) -> Option<&mut Arc<Json>> {
         EventKind::StepQueued { .. }
         | EventKind::StepWaiting { .. }
         | EventKind::SignalDelivered { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::AttemptStarted { .. }
         | EventKind::AttemptFailed { .. }
         | EventKind::StepFailed { .. }
         | EventKind::StepUnknown { .. }
+        | EventKind::StepProbing { .. }
         | EventKind::StepWithdrawn { .. }
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
@@ -242,6 +245,7 @@ fn failure_of(kind: &mut EventKind) -> Option<&mut Failure> {
         EventKind::AttemptFailed { failure, .. }
         | EventKind::StepFailed { failure, .. }
         | EventKind::StepUnknown { failure, .. }
+        | EventKind::StepProbing { failure, .. }
         | EventKind::CompensationFailed { failure, .. } => Some(failure),
         EventKind::WorkflowCompleted { failure, .. } => failure.as_mut(),
         EventKind::WorkflowStarted { .. }
@@ -249,6 +253,8 @@ fn failure_of(kind: &mut EventKind) -> Option<&mut Failure> {
         | EventKind::StepWaiting { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::AttemptStarted { .. }
         | EventKind::StepCompleted { .. }

@@ -5,7 +5,7 @@ use crate::fields::{At, FieldReader, Fields, duration};
 use crate::problem::{EXPRESSION, WAIT};
 use crate::settings::CompensateKey;
 use crate::template::condition;
-use goconductor_saga::{Action, Join, Kind, Retry, Timeouts, Timestamp, WaitTime};
+use goconductor_saga::{Action, FailurePolicy, Join, Kind, Retry, Timeouts, Timestamp, WaitTime};
 
 /// Settings of a step that has a participant. A wait has none.
 const SETTINGS_OF_COMMANDS: &[&str] = &["kind", "input", "compensate", "retry"];
@@ -43,11 +43,13 @@ impl FieldReader {
             compensate: Some(CompensateKey::None),
             retry: Retry::default(),
             timeout: Timeouts::default(),
+            failure: FailurePolicy { on_error: self.on_error(fields), ..FailurePolicy::default() },
             expressions,
         }))
     }
 
     pub(super) fn refuse_settings_of_commands(&mut self, fields: &Fields<'_>, action: &str) {
+        self.refuse_doubt_settings(fields, action);
         for key in SETTINGS_OF_COMMANDS {
             if let Some(at) = fields.get(key) {
                 let detail = format!("`{key}` is not a setting of `{action}`, which calls no service");

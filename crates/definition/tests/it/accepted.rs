@@ -2,7 +2,10 @@
 
 use crate::yaml;
 use goconductor_definition::{Format, Limits, parse};
-use goconductor_saga::{Action, Definition, Join, OnTimeout, StepIndex, Timestamp, WaitTime};
+use goconductor_saga::{
+    Action, Definition, FailurePolicy, Join, OnError, OnTimeout, OnUnknown, RollbackOrder, RollbackPolicy,
+    StepIndex, Timestamp, WaitTime,
+};
 use std::time::Duration;
 
 fn definition(text: &str) -> Definition {
@@ -272,4 +275,28 @@ fn waits_are_read() {
     let schema = Some(serde_json::json!({"type": "object"}));
     let name = "go".to_owned();
     assert_eq!(actions[4], Action::Signal { name, limit, on_timeout: OnTimeout::Continue, schema });
+}
+
+#[test]
+fn policies_of_failures_are_read() {
+    let text = "workflow: a\ncompensation: {order: parallel, on_error: continue}\nsteps:\n\
+        - {name: a, run: s/a, compensate: {run: s/b, when: steps.a.output.id != null}, probe: s/find}\n\
+        - {name: b, run: s/a, compensate: none, on_error: continue, on_unknown: park}\n\
+        - {name: c, run: s/a, compensate: none, on_error: pause, on_unknown: retry}\n";
+    let definition = definition(text);
+    let rollback = RollbackPolicy { order: RollbackOrder::Parallel, continue_on_error: true };
+    assert_eq!(definition.rollback, rollback);
+    let failures: Vec<FailurePolicy> = definition.steps.iter().map(|step| step.failure.clone()).collect();
+    let probe = Some(Action::Run { service: "s".to_owned(), action: "find".to_owned() });
+    let policy = |on_error, on_unknown, probe| FailurePolicy { on_error, on_unknown, probe };
+    assert_eq!(
+        failures,
+        [
+            policy(OnError::Compensate, OnUnknown::Probe, probe),
+            policy(OnError::Continue, OnUnknown::Park, None),
+            policy(OnError::Pause, OnUnknown::Retry, None),
+        ]
+    );
+    let when = definition.steps[0].compensate.as_ref().and_then(|compensation| compensation.when.as_deref());
+    assert_eq!(when, Some("steps.a.output.id != null"));
 }

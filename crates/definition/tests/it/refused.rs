@@ -195,8 +195,32 @@ const CASES: &[Case] = &[
         &[("GC1020", "/steps/0/lock", 3, "not supported yet")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, probe: a/p}",
-        &[("GC1020", "/steps/0/probe", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, probe: other/p}",
+        &[("GC1022", "/steps/0/probe", 3, "the service of the step")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, on_unknown: probe}",
+        &[("GC1022", "/steps/0/on_unknown", 3, "no probe")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, probe: a/p, on_unknown: park}",
+        &[("GC1022", "/steps/0/on_unknown", 3, "never be used")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, kind: pivot, on_unknown: park}",
+        &[("GC1012", "/steps/0/on_unknown", 3, "until its outcome is known")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, kind: pivot, on_error: continue}",
+        &[("GC1012", "/steps/0/on_error", 3, "cannot be passed over")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, sleep: 1s, probe: a/p}",
+        &[("GC1022", "/steps/0/probe", 3, "not a setting of `sleep`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, when: steps.x.output}}",
+        &[("GC1014", "/steps/0/compensate/when", 3, "unknown step `x`")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: {in: 'x', as: i}}",

@@ -207,6 +207,9 @@ impl Coverage {
                 | EventKind::StepWaiting { .. }
                 | EventKind::SignalReceived { .. }
                 | EventKind::SignalDelivered { .. }
+                | EventKind::StepProbing { .. }
+                | EventKind::FailureTolerated { .. }
+                | EventKind::CompensationUnneeded { .. }
                 | EventKind::WorkflowPaused { .. }
                 | EventKind::WorkflowResumed { .. }
                 | EventKind::WorkflowCompleted { .. }

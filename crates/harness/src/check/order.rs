@@ -64,6 +64,9 @@ fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String
         | EventKind::StepWaiting { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
+        | EventKind::StepProbing { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }

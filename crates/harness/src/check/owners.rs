@@ -75,6 +75,9 @@ fn is_of_an_attempt(kind: &EventKind) -> bool {
         | EventKind::StepWaiting { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
+        | EventKind::StepProbing { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }

@@ -33,6 +33,10 @@ pub(super) struct Step {
     pub(super) compensation: CompensationProgress,
     /// An operator skipped the step. Steps that depend on it may start.
     pub(super) skipped_by_operator: bool,
+    /// The definition accepts the failure of the step, or of its compensation.
+    pub(super) tolerated: bool,
+    /// There is nothing to undo, by the condition of the compensation.
+    pub(super) compensation_unneeded: bool,
     /// An operator supplied the outcome of one side by hand.
     pub(super) by_hand: bool,
     /// The time until which an attempt of unknown outcome may still take effect.
@@ -43,15 +47,17 @@ pub(super) struct Step {
 
 impl Step {
     pub(super) fn may_have_happened(&self) -> bool {
-        self.execution == Execution::Completed || self.doubt_until.is_some()
+        (self.execution == Execution::Completed || self.doubt_until.is_some()) && !self.compensation_unneeded
     }
 
     pub(super) fn is_undone(&self) -> bool {
         matches!(self.compensation, CompensationProgress::Done | CompensationProgress::Skipped)
+            || (self.compensation == CompensationProgress::Failed && self.tolerated)
     }
 
     pub(super) fn is_settled(&self) -> bool {
         matches!(self.execution, Execution::Completed | Execution::Skipped)
+            || (self.tolerated && matches!(self.execution, Execution::Failed | Execution::Unknown))
     }
 
     fn doubt(&mut self, until: Option<i64>) {
@@ -127,6 +133,9 @@ impl Replay {
             | EventKind::StepWaiting { .. }
             | EventKind::SignalReceived { .. }
             | EventKind::SignalDelivered { .. }
+            | EventKind::StepProbing { .. }
+            | EventKind::FailureTolerated { .. }
+            | EventKind::CompensationUnneeded { .. }
             | EventKind::WorkflowPaused { .. }
             | EventKind::WorkflowResumed { .. } => {}
         }
@@ -164,8 +173,15 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
             step.doubt(Some(doubt_until.0));
         }
         EventKind::StepWithdrawn { .. } => step.execution = Execution::Pending,
+        EventKind::StepProbing { attempt, doubt_until, .. } => {
+            step.doubt(Some(doubt_until.0));
+            step.ended(Side::Execute, *attempt);
+        }
+        EventKind::FailureTolerated { .. } => step.tolerated = true,
+        EventKind::CompensationUnneeded { .. } => step.compensation_unneeded = true,
         EventKind::StepRetried { side: Side::Execute, .. } => step.execution = Execution::Open,
         EventKind::StepRetried { side: Side::Compensate, .. } | EventKind::CompensationQueued { .. } => {
+            step.tolerated = false;
             step.compensation = CompensationProgress::Open;
         }
         EventKind::StepCompensated { attempt, reason, .. } => {
@@ -174,6 +190,7 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
             step.ended(Side::Compensate, *attempt);
         }
         EventKind::CompensationFailed { attempt, .. } => {
+            step.tolerated = false;
             step.compensation = CompensationProgress::Failed;
             step.ended(Side::Compensate, *attempt);
         }
@@ -201,6 +218,7 @@ pub(super) fn attempt_of(kind: &EventKind) -> Option<(StepIndex, Side, u32)> {
     match kind {
         EventKind::AttemptStarted { step, side, attempt, .. }
         | EventKind::AttemptFailed { step, side, attempt, .. } => Some((*step, *side, *attempt)),
+        EventKind::StepProbing { step, attempt, .. } => Some((*step, Side::Execute, *attempt)),
         EventKind::StepCompleted { step, attempt, .. }
         | EventKind::StepFailed { step, attempt, .. }
         | EventKind::StepUnknown { step, attempt, .. } => Some((*step, Side::Execute, *attempt)),
@@ -219,6 +237,8 @@ pub(super) fn attempt_of(kind: &EventKind) -> Option<(StepIndex, Side, u32)> {
         | EventKind::StepWaiting { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }

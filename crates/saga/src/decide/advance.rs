@@ -2,7 +2,9 @@
 
 use super::Decision;
 use crate::wait::WaitEnd;
-use crate::{Condition, EventKind, Failure, Join, Json, Phase, Scope, Side, StepIndex, StepStatus};
+use crate::{
+    Condition, EventKind, Failure, Join, Json, Phase, RollbackOrder, Scope, Side, StepIndex, StepStatus,
+};
 use alloc::borrow::ToOwned;
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -68,8 +70,7 @@ impl Decision<'_> {
                 }
             }
         }
-        let settled = |status| matches!(status, StepStatus::Completed | StepStatus::Skipped);
-        if self.state.steps.iter().all(|step| settled(step.execution)) {
+        if self.state.steps.iter().all(crate::StepState::is_settled) {
             self.complete();
         }
     }
@@ -97,6 +98,7 @@ impl Decision<'_> {
                 StepStatus::Completed => completed = true,
                 // A skip by an operator counts as a completion.
                 StepStatus::Skipped => completed |= on.skipped_by_operator,
+                StepStatus::Failed | StepStatus::Unknown if on.tolerated => {}
                 StepStatus::Pending
                 | StepStatus::Queued
                 | StepStatus::InProgress
@@ -191,10 +193,7 @@ impl Decision<'_> {
     /// so the pivot waits for every step before it, and every step after it waits for the pivot.
     fn pivot_allows(&self, index: StepIndex) -> bool {
         let Some(pivot) = self.plan.pivot() else { return true };
-        let settled = |index: StepIndex| {
-            let status = self.state.step(index).map(|step| step.execution);
-            matches!(status, Some(StepStatus::Completed | StepStatus::Skipped))
-        };
+        let settled = |index: StepIndex| self.state.step(index).is_some_and(crate::StepState::is_settled);
         let after = self.plan.downstream(pivot);
         if index != pivot {
             return !after.contains(&index) || settled(pivot);
@@ -205,7 +204,7 @@ impl Decision<'_> {
 
     fn advance_rollback(&mut self) {
         self.end_waits();
-        if !self.state.paused {
+        while !self.state.paused {
             let ready: Vec<StepIndex> = self
                 .plan
                 .topological()
@@ -214,8 +213,12 @@ impl Decision<'_> {
                 .copied()
                 .filter(|index| self.is_ready_to_compensate(*index))
                 .collect();
+            let mut settled = false;
             for index in ready {
-                self.issue_compensation(index);
+                settled |= self.issue_compensation(index);
+            }
+            if !settled {
+                break;
             }
         }
         let settled = |(index, step): (StepIndex, &crate::StepState)| {
@@ -228,7 +231,10 @@ impl Decision<'_> {
 
     fn needs_compensation(&self, index: StepIndex) -> bool {
         self.plan.step(index).is_some_and(|step| step.compensate.is_some())
-            && self.state.step(index).is_some_and(crate::StepState::may_have_happened)
+            && self
+                .state
+                .step(index)
+                .is_some_and(|step| step.may_have_happened() && !step.compensation_unneeded)
     }
 
     /// Returns whether the compensation is needed, was not issued, and no downstream step is left to wait for.
@@ -237,22 +243,38 @@ impl Decision<'_> {
         if step.compensation.is_some() || step.execution.is_open() || !self.needs_compensation(index) {
             return false;
         }
+        let in_parallel = self.plan.definition().rollback.order == RollbackOrder::Parallel;
         self.plan.downstream(index).iter().all(|below| {
             self.state.step(*below).is_some_and(|step| {
-                !step.execution.is_open() && (!self.needs_compensation(*below) || step.is_compensated())
+                !step.execution.is_open()
+                    && (in_parallel || !self.needs_compensation(*below) || step.is_compensated())
             })
         })
     }
 
-    fn issue_compensation(&mut self, step: StepIndex) {
-        if let Err(error) = self.plan.command_input(&self.state, step, Side::Compensate, self.expressions) {
-            let failure = Failure::of("INPUT_EXPRESSION_FAILED", error.to_string());
-            self.emit(EventKind::CompensationFailed { step, attempt: 0, started_at: None, failure });
-            return;
+    /// Issues a compensation. Returns whether the step needs no further wait, so that steps upstream may be ready.
+    fn issue_compensation(&mut self, step: StepIndex) -> bool {
+        let when = self.plan.step(step).and_then(|step| step.compensate.as_ref()?.when.clone());
+        let needed = when.map_or(Ok(true), |expression| self.holds(&[Condition { expression, holds: true }]));
+        let input = match needed {
+            Ok(false) => {
+                self.emit(EventKind::CompensationUnneeded { step });
+                return true;
+            }
+            Ok(true) => self
+                .plan
+                .command_input(&self.state, step, Side::Compensate, self.expressions)
+                .map_err(|error| Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = input {
+            self.compensation_failed(step, 0, None, failure);
+            return self.plan.definition().rollback.continue_on_error;
         }
         let doubt_until = self.state.step(step).and_then(|step| step.doubt_until);
         // An execute of unknown outcome must not take effect after its own compensation.
         let due_at = self.now.max(doubt_until.unwrap_or_default());
         self.emit(EventKind::CompensationQueued { step, due_at });
+        false
     }
 }

@@ -78,9 +78,11 @@ impl Decision<'_> {
             (Side::Compensate, state.compensation)
         };
         let open = match status {
-            Some(StepStatus::Failed | StepStatus::Unknown | StepStatus::Retrying) => true,
+            // The steps that depend on a tolerated failure may have run.
+            Some(StepStatus::Failed | StepStatus::Unknown) => !state.tolerated,
+            Some(StepStatus::Retrying) => true,
             Some(StepStatus::CompensationRetrying) => true,
-            Some(StepStatus::CompensationFailed) => !state.skipped_by_operator,
+            Some(StepStatus::CompensationFailed) => !state.skipped_by_operator && !state.tolerated,
             Some(_) | None => false,
         };
         // A wait has no attempt in flight that could contradict the operator.

@@ -149,6 +149,9 @@ fn index_of(kind: &EventKind) -> usize {
         EventKind::StepWaiting { .. } => 22,
         EventKind::SignalReceived { .. } => 23,
         EventKind::SignalDelivered { .. } => 24,
+        EventKind::StepProbing { .. } => 25,
+        EventKind::FailureTolerated { .. } => 26,
+        EventKind::CompensationUnneeded { .. } => 27,
     }
 }
 
@@ -165,6 +168,41 @@ fn kinds_of_waits() -> Vec<EventKind> {
         },
         EventKind::SignalDelivered { step, name: "approval".to_owned() },
     ]
+}
+
+#[test]
+fn stored_form_of_doubt_does_not_change() {
+    let (step, time) = (StepIndex(1), Timestamp(1_700_000_000_000_001));
+    let failure = Failure::of("TIMED_OUT", "no response");
+    let events = [
+        kinds()[0].clone(),
+        EventKind::StepQueued { step, keeps_signals: false },
+        EventKind::StepProbing {
+            step,
+            attempt: 3,
+            started_at: Some(time),
+            failure,
+            doubt_until: time,
+            due_at: time,
+        },
+        EventKind::FailureTolerated { step },
+        EventKind::CompensationUnneeded { step },
+    ];
+    let events: Vec<Event> = (1..)
+        .zip(events)
+        .map(|(seq, kind)| Event {
+            seq,
+            time: Timestamp(1_700_000_000_000_000),
+            actor: None,
+            sealed: None,
+            kind,
+        })
+        .collect();
+    let state = events.iter().fold(None, evolve).unwrap();
+    let mut lines: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    lines.push(serde_json::to_string(&state).unwrap());
+    golden("doubt-1.jsonl", &(lines.join("\n") + "\n"));
+    assert_eq!(serde_json::from_str::<State>(&lines[5]).unwrap(), state);
 }
 
 #[test]

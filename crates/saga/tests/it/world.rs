@@ -7,8 +7,8 @@ use crate::checks::{self, Effect, Evidence};
 use crate::graph::{self, Literal};
 use crate::noise::Noise;
 use goconductor_saga::{
-    Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal, Side,
-    StartWorkflow, State, Status, StepIndex, StepStatus, Timestamp, WorkflowId, decide, owed, start,
+    Action, Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal,
+    Side, StartWorkflow, State, Status, StepIndex, StepStatus, Timestamp, WorkflowId, decide, owed, start,
     transition,
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -172,6 +172,9 @@ impl World {
                 self.submit(&Input::Resume { actor: None, reason: None }, false)?;
                 continue;
             }
+            if self.is_idle() && self.signal_waiting()? {
+                continue;
+            }
             if self.is_idle() {
                 if self.state.status() != Status::Error {
                     return Err(format!(
@@ -190,6 +193,19 @@ impl World {
 
     fn ended(&self, needed_operator: bool) -> Ended {
         Ended { status: self.state.status(), events: self.journal.len(), needed_operator }
+    }
+
+    /// Sends a signal that a step waits for. Returns whether there is one.
+    fn signal_waiting(&mut self) -> Result<bool, String> {
+        let waiting = self.plan.definition().steps.iter().zip(&self.state.steps);
+        let name = waiting.filter(|(_, step)| step.is_waiting()).find_map(|(step, _)| match &step.action {
+            Action::Signal { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        let Some(name) = name else { return Ok(false) };
+        let payload = std::sync::Arc::new(Json::Null);
+        self.submit(&Input::Signal { name, payload, key: None, actor: None }, false)?;
+        Ok(true)
     }
 
     /// Returns whether nothing can happen without an operator.
@@ -408,6 +424,9 @@ impl World {
     fn behaviour(&mut self, step: StepIndex, side: Side) -> (bool, Outcome) {
         let failure = Failure::of("AS_ASKED", "as asked");
         let done = Outcome::Done { output: Json::Null };
+        if side == Side::Execute && self.state.steps[step.at()].probes.is_some() {
+            return (false, self.probed(step));
+        }
         let before = self.effects.iter().any(|each| each.step == step && each.side == side && each.applied);
         if !self.faulty {
             return (true, done);
@@ -434,6 +453,23 @@ impl World {
             },
             _ => (true, done),
         }
+    }
+
+    /// Returns the answer of the participant to a probe.
+    fn probed(&mut self, step: StepIndex) -> Outcome {
+        let took =
+            self.effects.iter().any(|each| each.step == step && each.side == Side::Execute && each.applied);
+        let failure = Failure::of("AS_ASKED", "as asked");
+        if self.faulty && self.noise.once_in(3) {
+            return match self.noise.below(4) {
+                0 => Outcome::Unknown { failure, not_before: None, answered: true },
+                1 => Outcome::Refused { failure },
+                2 => Outcome::Done { output: serde_json::json!({"outcome": "unknown"}) },
+                _ => Outcome::Retryable { failure, not_before: None },
+            };
+        }
+        let outcome = if took { "done" } else { "not_done" };
+        Outcome::Done { output: serde_json::json!({"outcome": outcome, "output": null}) }
     }
 
     fn fault(&mut self) -> Result<(), String> {
@@ -480,7 +516,12 @@ impl World {
         let input = match self.noise.below(6) {
             0 | 1 => Input::Cancel { actor: None, reason: None },
             2 => Input::Pause { actor: None, reason: None },
-            3 | 4 => Input::Resume { actor: None, reason: None },
+            3 => Input::Resume { actor: None, reason: None },
+            4 => {
+                let name = (*self.noise.pick(&["x", "y"])).to_owned();
+                let payload = std::sync::Arc::new(Json::Null);
+                Input::Signal { name, payload, key: None, actor: None }
+            }
             _ if self.noise.once_in(6) => Input::Terminate { actor: None, reason: "test".to_owned() },
             _ => return self.help(),
         };
@@ -543,9 +584,13 @@ impl World {
                         return self.write(Some(&base), events, after);
                     }
                 }
-                Err(Refusal::Final(_) | Refusal::Stale | Refusal::Conflict(_) | Refusal::UnknownStep)
-                    if fresh =>
-                {
+                Err(
+                    Refusal::Final(_)
+                    | Refusal::Stale
+                    | Refusal::Conflict(_)
+                    | Refusal::SignalLimit(_)
+                    | Refusal::UnknownStep,
+                ) if fresh => {
                     return Ok(());
                 }
                 Err(_) => {}

@@ -116,6 +116,7 @@ mod tests {
                 input: None,
                 output: None,
                 timeout: None,
+                rollback: goconductor_saga::RollbackPolicy::default(),
                 steps: Vec::new(),
             },
             1,
