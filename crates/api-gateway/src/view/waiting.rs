@@ -70,7 +70,9 @@ pub(crate) async fn waiting_on(
         } else if let Some(waits) = waiting_of_wait(definition, step) {
             waiting.push(waits);
         } else if let Some((side, step_status, progress)) = open_side(step) {
-            let (Some(action), true) = (definition.action(side), progress.running.is_some() || !state.paused)
+            let probe = definition.failure.probe.as_ref().filter(|_| is_probed(side, step));
+            let (Some(action), true) =
+                (probe.or(definition.action(side)), progress.running.is_some() || !state.paused)
             else {
                 continue;
             };
@@ -79,12 +81,26 @@ pub(crate) async fn waiting_on(
             // A queue that does not respond is no evidence that a worker is missing.
             let is_served = queue.has_consumer(&topic).await.unwrap_or(true);
             let (status, failure) = (step_status, step.error.as_ref());
-            let command =
-                OpenCommand { step: definition, side, status, progress, action, failure, is_served };
+            let waits_for_doubt = side == Side::Execute && step.probes == Some(0);
+            let command = OpenCommand {
+                step: definition,
+                side,
+                status,
+                progress,
+                action,
+                failure,
+                is_served,
+                waits_for_doubt,
+            };
             waiting.push(waiting_for(&command, now));
         }
     }
     waiting
+}
+
+/// Returns whether the open command of a side is a probe.
+fn is_probed(side: Side, step: &StepState) -> bool {
+    side == Side::Execute && step.probes.is_some()
 }
 
 /// Returns what a step without a service waits for.
@@ -141,17 +157,20 @@ struct OpenCommand<'a> {
     action: &'a Action,
     failure: Option<&'a Failure>,
     is_served: bool,
+    /// Whether the command is the first probe, which waits until no attempt can take effect any more.
+    waits_for_doubt: bool,
 }
 
 fn waiting_for(command: &OpenCommand<'_>, now: Timestamp) -> Waiting {
-    let OpenCommand { step, side, status, progress, action, failure, is_served } = command;
+    let OpenCommand { step, side, status, progress, action, failure, is_served, waits_for_doubt } = command;
     let attempt = progress.attempt();
     let operation = match side {
         Side::Execute => action_name(action),
         Side::Compensate => format!("compensation {}", action_name(action)),
     };
     let due = progress.due_at.filter(|due| *due > now);
-    let retrying = matches!(status, StepStatus::Retrying | StepStatus::CompensationRetrying);
+    let retrying =
+        matches!(status, StepStatus::Retrying | StepStatus::CompensationRetrying) && !waits_for_doubt;
     let (kind, since, until, detail) = match (&progress.running, due) {
         (Some(running), _) => {
             let detail = format!("attempt {attempt} of {operation} is running");

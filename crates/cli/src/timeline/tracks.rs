@@ -73,6 +73,10 @@ impl StepTracks {
                 track.end(started, at);
                 track.wait(at);
             }
+            "STEP_PROBING" => {
+                self.execution.end(started, at);
+                self.execution.wait(at);
+            }
             "STEP_COMPLETED" | "STEP_FAILED" | "STEP_UNKNOWN" => self.execution.end(started, at),
             "STEP_SKIPPED" => self.execution.close(at),
             "STEP_WITHDRAWN" => self.execution = Track::default(),

@@ -9,6 +9,7 @@
 )]
 
 mod checks;
+mod doubt;
 mod golden;
 mod graph;
 mod json;
