@@ -67,7 +67,7 @@ pub(crate) async fn waiting_on(
     for (definition, step) in plan.definition().steps.iter().zip(&state.steps) {
         if status == Status::Error && step.needs_operator(state.phase) {
             waiting.push(operator(definition, step));
-        } else if let Some(waits) = waiting_of_wait(definition, step) {
+        } else if let Some(waits) = waiting_of_wait(definition, step, state.paused) {
             waiting.push(waits);
         } else if let Some((side, step_status, progress)) = open_side(step) {
             let probe = definition.failure.probe.as_ref().filter(|_| is_probed(side, step));
@@ -104,7 +104,7 @@ fn is_probed(side: Side, step: &StepState) -> bool {
 }
 
 /// Returns what a step without a service waits for.
-fn waiting_of_wait(definition: &Step, step: &StepState) -> Option<Waiting> {
+fn waiting_of_wait(definition: &Step, step: &StepState, paused: bool) -> Option<Waiting> {
     if !step.is_waiting() {
         return None;
     }
@@ -117,7 +117,8 @@ fn waiting_of_wait(definition: &Step, step: &StepState) -> Option<Waiting> {
         kind,
         step: Some(definition.name.clone()),
         since: since(&step.execute).map(Time),
-        until: step.execute.due_at.map(Time),
+        // The end of the pause moves the end of the wait.
+        until: step.execute.due_at.filter(|_| !paused).map(Time),
         detail,
     })
 }

@@ -8,8 +8,8 @@ use crate::graph::{self, Literal};
 use crate::noise::Noise;
 use goconductor_saga::{
     Action, Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal,
-    Side, StartWorkflow, State, Status, StepIndex, StepStatus, Timestamp, WorkflowId, decide, owed, start,
-    transition,
+    Side, StartWorkflow, State, Status, StepIndex, StepStatus, Timestamp, WorkflowId, decide, evolve, owed,
+    start, transition,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -92,6 +92,8 @@ pub(crate) struct World {
     runs: Vec<Run>,
     effects: Vec<Effect>,
     faulty: bool,
+    /// The state that the stored events fold to.
+    recovered: Option<State>,
 }
 
 /// The end of a world.
@@ -148,6 +150,7 @@ impl World {
             runs: Vec::new(),
             effects: Vec::new(),
             faulty: true,
+            recovered: None,
         };
         world.write(None, events, state).unwrap();
         world
@@ -605,7 +608,12 @@ impl World {
             if self.mutant == Mutant::LosesEvent && self.noise.once_in(20) {
                 continue;
             }
-            self.journal.push(serde_json::to_string(event).unwrap());
+            let line = serde_json::to_string(event).unwrap();
+            self.recovered = evolve(self.recovered.take(), &serde_json::from_str(&line).unwrap());
+            self.journal.push(line);
+        }
+        if self.mutant == Mutant::None && self.recovered.as_ref() != Some(&change.state) {
+            return Err("T2: recovery from the history so far does not give the live state".to_owned());
         }
         for change in &change.ledger {
             match change {
