@@ -33,6 +33,8 @@ pub(super) struct Step {
     pub(super) compensation: CompensationProgress,
     /// An operator skipped the step. Steps that depend on it may start.
     pub(super) skipped_by_operator: bool,
+    /// The step waits for a time or a signal, and has no effect.
+    pub(super) is_wait: bool,
     /// The definition accepts the failure of the step, or of its compensation.
     pub(super) tolerated: bool,
     /// There is nothing to undo, by the condition of the compensation.
@@ -144,7 +146,11 @@ impl Replay {
 
 fn apply_to_step(step: &mut Step, kind: &EventKind) {
     match kind {
-        EventKind::StepQueued { .. } | EventKind::StepWaiting { .. } => step.execution = Execution::Open,
+        EventKind::StepQueued { .. } => step.execution = Execution::Open,
+        EventKind::StepWaiting { .. } => {
+            step.execution = Execution::Open;
+            step.is_wait = true;
+        }
         EventKind::StepSkipped { why, doubt_until, .. } => {
             step.execution = Execution::Skipped;
             step.skipped_by_operator = why == "OPERATOR";
