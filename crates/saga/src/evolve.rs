@@ -189,19 +189,6 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             step.execution = StepStatus::Queued;
             issue(&mut step.execute, at, at);
         }
-        EventKind::StepWaiting { until, is_time, .. } => {
-            let progress = &mut step.execute;
-            progress.queued_at.get_or_insert(at);
-            progress.started_at.get_or_insert(at);
-            progress.counted_from = (until.is_some() && !is_time).then_some(at);
-            progress.due_at = *until;
-            step.execution = StepStatus::InProgress;
-        }
-        EventKind::StepSkipped { why, doubt_until, .. } => {
-            step.skipped_by_operator = why == "OPERATOR";
-            extend_doubt(step, *doubt_until);
-            settle(step, Side::Execute, StepStatus::Skipped, None, at);
-        }
         EventKind::AttemptStarted { side, started_at, deadline, executor, trace, .. } => {
             let progress = step.progress_mut(*side);
             progress.started_at.get_or_insert(*started_at);
@@ -217,13 +204,92 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             }
         }
         EventKind::AttemptFailed { .. } => apply_failed_attempt(step, event),
+        EventKind::FailureTolerated { .. } => step.tolerated = true,
+        EventKind::StepWaiting { .. } | EventKind::StepProbing { .. } => apply_to_wait(step, event),
+        EventKind::StepSkipped { .. }
+        | EventKind::StepCompleted { .. }
+        | EventKind::StepFailed { .. }
+        | EventKind::StepUnknown { .. } => apply_end(step, event),
+        EventKind::StepWithdrawn { .. } => {
+            step.execution = StepStatus::Pending;
+            step.execute = Progress::default();
+        }
+        EventKind::CompensationQueued { .. }
+        | EventKind::CompensationUnneeded { .. }
+        | EventKind::StepCompensated { .. }
+        | EventKind::CompensationFailed { .. }
+        | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, event),
+        EventKind::StepRetried { side, .. } => retried(step, *side, at),
+        EventKind::WorkflowStarted { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
+        | EventKind::RollbackRequested { .. }
+        | EventKind::RollbackRefused { .. }
+        | EventKind::RollbackStarted { .. }
+        | EventKind::WorkflowPaused { .. }
+        | EventKind::WorkflowResumed { .. }
+        | EventKind::WorkflowCompleted { .. }
+        | EventKind::WorkflowRolledBack {}
+        | EventKind::WorkflowTerminated { .. } => {}
+    }
+}
+
+/// Applies the beginning of a wait: for a time, for a signal or for the answer to a probe.
+fn apply_to_wait(step: &mut StepState, event: &Event) {
+    let at = event.time;
+    match &event.kind {
+        EventKind::StepWaiting { until, is_time, .. } => {
+            let progress = &mut step.execute;
+            progress.queued_at.get_or_insert(at);
+            progress.started_at.get_or_insert(at);
+            progress.counted_from = (until.is_some() && !is_time).then_some(at);
+            progress.due_at = *until;
+            step.execution = StepStatus::InProgress;
+        }
         EventKind::StepProbing { attempt, started_at, failure, doubt_until, due_at, .. } => {
             retry(step, Side::Execute, *attempt, *started_at, *due_at);
             extend_doubt(step, Some(*doubt_until));
             step.error = Some(failure.clone());
             step.probes = Some(0);
         }
-        EventKind::FailureTolerated { .. } => step.tolerated = true,
+        EventKind::WorkflowStarted { .. }
+        | EventKind::StepQueued { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
+        | EventKind::StepSkipped { .. }
+        | EventKind::AttemptStarted { .. }
+        | EventKind::AttemptFailed { .. }
+        | EventKind::StepCompleted { .. }
+        | EventKind::StepFailed { .. }
+        | EventKind::StepUnknown { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::StepWithdrawn { .. }
+        | EventKind::CompensationQueued { .. }
+        | EventKind::CompensationUnneeded { .. }
+        | EventKind::StepCompensated { .. }
+        | EventKind::CompensationFailed { .. }
+        | EventKind::CompensationSkipped { .. }
+        | EventKind::StepRetried { .. }
+        | EventKind::RollbackRequested { .. }
+        | EventKind::RollbackRefused { .. }
+        | EventKind::RollbackStarted { .. }
+        | EventKind::WorkflowPaused { .. }
+        | EventKind::WorkflowResumed { .. }
+        | EventKind::WorkflowCompleted { .. }
+        | EventKind::WorkflowRolledBack {}
+        | EventKind::WorkflowTerminated { .. } => {}
+    }
+}
+
+/// Applies the end of the execute side.
+fn apply_end(step: &mut StepState, event: &Event) {
+    let at = event.time;
+    match &event.kind {
+        EventKind::StepSkipped { why, doubt_until, .. } => {
+            step.skipped_by_operator = why == "OPERATOR";
+            extend_doubt(step, *doubt_until);
+            settle(step, Side::Execute, StepStatus::Skipped, None, at);
+        }
         EventKind::StepCompleted { attempt, started_at, output, doubt_until, .. } => {
             step.output = Some(output.clone());
             step.error = None;
@@ -244,19 +310,22 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             extend_doubt(step, Some(*doubt_until));
             settle(step, Side::Execute, StepStatus::Unknown, *started_at, at);
         }
-        EventKind::StepWithdrawn { .. } => {
-            step.execution = StepStatus::Pending;
-            step.execute = Progress::default();
-        }
-        EventKind::CompensationQueued { .. }
+        EventKind::WorkflowStarted { .. }
+        | EventKind::StepQueued { .. }
+        | EventKind::StepWaiting { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
+        | EventKind::AttemptStarted { .. }
+        | EventKind::AttemptFailed { .. }
+        | EventKind::StepProbing { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::StepWithdrawn { .. }
+        | EventKind::CompensationQueued { .. }
         | EventKind::CompensationUnneeded { .. }
         | EventKind::StepCompensated { .. }
         | EventKind::CompensationFailed { .. }
-        | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, event),
-        EventKind::StepRetried { side, .. } => retried(step, *side, at),
-        EventKind::WorkflowStarted { .. }
-        | EventKind::SignalReceived { .. }
-        | EventKind::SignalDelivered { .. }
+        | EventKind::CompensationSkipped { .. }
+        | EventKind::StepRetried { .. }
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
