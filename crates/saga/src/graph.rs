@@ -1,6 +1,6 @@
 //! A definition with the lookups that the rules need often.
 
-use crate::{Action, Definition, Kind, RulesVersion, Side, State, Step, StepIndex};
+use crate::{Action, Definition, Kind, RulesVersion, Side, State, Step, StepIndex, Template};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -32,6 +32,8 @@ pub struct Plan {
     pivot: Option<StepIndex>,
     has_waits: bool,
     required_rules: RulesVersion,
+    /// The steps whose input may refer to signals.
+    reads_signals: Vec<StepIndex>,
 }
 
 impl Plan {
@@ -52,7 +54,20 @@ impl Plan {
         let pivot = indexed(&definition).find(|(_, step)| step.kind == Kind::Pivot).map(|(index, _)| index);
         let has_waits = definition.steps.iter().any(|step| step.action.is_wait());
         let required_rules = required_rules(&definition);
-        Ok(Self { definition, version, topological, names, downstream, pivot, has_waits, required_rules })
+        let names_signals = |step: &Step| step.input.as_ref().is_some_and(Template::may_name_signals);
+        let reads_signals =
+            indexed(&definition).filter(|(_, step)| names_signals(step)).map(|(index, _)| index).collect();
+        Ok(Self {
+            definition,
+            version,
+            topological,
+            names,
+            downstream,
+            pivot,
+            has_waits,
+            required_rules,
+            reads_signals,
+        })
     }
 
     /// Returns the definition.
@@ -107,6 +122,12 @@ impl Plan {
     #[must_use]
     pub fn required_rules(&self) -> RulesVersion {
         self.required_rules
+    }
+
+    /// Returns whether the input of the step may refer to signals, so that the step keeps them when it is queued.
+    #[must_use]
+    pub fn reads_signals(&self, index: StepIndex) -> bool {
+        self.reads_signals.contains(&index)
     }
 
     /// Returns whether any step waits for a time or a signal.

@@ -57,7 +57,7 @@ impl Decision<'_> {
                     doubt_until: None,
                 }),
                 StepReadiness::Queue => {
-                    let keeps_signals = self.keeps_signals(index);
+                    let keeps_signals = self.plan.reads_signals(index);
                     self.emit(EventKind::StepQueued { step: index, keeps_signals });
                 }
                 StepReadiness::Hold(end) => self.begin_wait(index, end),
@@ -141,12 +141,6 @@ impl Decision<'_> {
             Ok(end) => StepReadiness::Hold(end),
             Err(failure) => StepReadiness::Fail(failure),
         }
-    }
-
-    /// Returns whether the step must keep the signals as they are now, because its input may refer to them.
-    fn keeps_signals(&self, index: StepIndex) -> bool {
-        let input = self.plan.step(index).and_then(|step| step.input.as_ref());
-        input.is_some_and(crate::Template::may_name_signals)
     }
 
     /// Returns whether there are steps and all of them were skipped, not counting skips by an operator.
