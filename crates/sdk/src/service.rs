@@ -138,3 +138,20 @@ impl Service {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ProbeAnswer;
+    use serde_json::json;
+
+    #[test]
+    fn answer_to_a_probe_has_the_form_of_the_contract() {
+        for (answer, expected) in [
+            (ProbeAnswer::Done(7), json!({"outcome": "done", "output": 7})),
+            (ProbeAnswer::NotDone, json!({"outcome": "not_done"})),
+            (ProbeAnswer::Unknown, json!({"outcome": "unknown"})),
+        ] {
+            assert_eq!(serde_json::to_value(&answer).unwrap(), expected);
+        }
+    }
+}

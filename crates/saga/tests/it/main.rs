@@ -10,6 +10,7 @@
 
 mod checks;
 mod doubt;
+mod enumerated;
 mod golden;
 mod graph;
 mod json;
