@@ -21,12 +21,13 @@ pub(crate) mod queues;
 pub(crate) mod schedules;
 pub(crate) mod secrets;
 pub(crate) mod services;
+mod signals;
 pub(crate) mod watch;
 pub(crate) mod workflows;
 
 pub(crate) use crate::single_header::{MAX_HEADER_BYTES, header_text};
 pub(crate) use context::{CallContext, admission_namespace};
-pub(crate) use operate::{MAX_QUERY_REASON_CHARS, MAX_REASON_CHARS, check_reason, unsupported};
+pub(crate) use operate::{MAX_QUERY_REASON_CHARS, MAX_REASON_CHARS, check_reason};
 
 use crate::Limits;
 use crate::access::{Authorised, Gate};

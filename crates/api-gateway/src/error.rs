@@ -119,6 +119,9 @@ const TOO_MANY_CONNECTIONS: Kind =
 pub(crate) const TOO_MANY_HEADERS: Kind =
     kind(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "GC2097", "too many headers");
 
+pub(crate) const SIGNAL_LIMIT: Kind = kind(StatusCode::CONFLICT, "GC2100", "too many kept signals");
+pub(crate) const SIGNAL_PAYLOAD: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2101", "payload rejected by the signal's schema");
 pub(crate) const NO_SCHEDULE: Kind = kind(StatusCode::NOT_FOUND, "GC2108", "schedule not found");
 pub(crate) const INVALID_SCHEDULE: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2109", "invalid schedule");
@@ -356,6 +359,7 @@ impl From<transition::Error> for Problem {
             transition::Error::NoSuchWorkflow => NO_WORKFLOW,
             transition::Error::NoSuchDefinition => NO_DEFINITION,
             transition::Error::Refused(goconductor_saga::Refusal::UnknownStep) => NO_STEP,
+            transition::Error::Refused(goconductor_saga::Refusal::SignalLimit(_)) => SIGNAL_LIMIT,
             transition::Error::Refused(_) => CONFLICT,
             transition::Error::KeyConflict(_) => KEY_CONFLICT,
             error if error.is_retryable() => UNAVAILABLE,
@@ -463,6 +467,8 @@ mod tests {
         CONFIG_UNREACHABLE,
         NO_CONFIG_VERSION,
         CONFIG_TOKENS,
+        SIGNAL_LIMIT,
+        SIGNAL_PAYLOAD,
         NO_SCHEDULE,
         INVALID_SCHEDULE,
         SCHEDULE_CHANGED,

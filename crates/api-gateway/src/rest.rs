@@ -25,7 +25,6 @@ mod secret_value;
 mod secrets;
 mod services;
 mod shape;
-mod unsupported;
 mod watch;
 mod workflows;
 
@@ -92,7 +91,6 @@ pub(crate) fn router(api: Api) -> Router {
     let content_type = [(header::CONTENT_TYPE, "application/json")];
     router
         .route("/openapi.json", get(|| async move { (content_type, document) }))
-        .nest("/api/v1", unsupported::routes())
         .merge(operational::pages())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_path)

@@ -222,7 +222,7 @@ pub(crate) fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// Returns `service/action`, or the method and the URL of a call.
+/// Returns `service/action`, the method and the URL of a call, or what a step without a service waits for.
 pub(crate) fn action_name(action: &Action) -> String {
     action.to_string()
 }

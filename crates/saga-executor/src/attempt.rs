@@ -83,13 +83,13 @@ struct AttemptContext {
 impl AttemptContext {
     /// Returns the service of the command.
     fn service(&self, command: &Command) -> &str {
-        let action = self.plan.step(command.step).and_then(|step| step.action(command.side));
+        let action = self.plan.command_action(&self.state, command.step, command.side);
         action.and_then(Action::service).unwrap_or_default()
     }
 
     /// Returns the action that the service must perform.
     fn action(&self, command: &Command) -> Option<&str> {
-        self.plan.step(command.step)?.action(command.side)?.operation()
+        self.plan.command_action(&self.state, command.step, command.side)?.operation()
     }
 }
 
@@ -247,7 +247,7 @@ impl Runner {
     ) -> Option<Task> {
         let (plan, state) = (&context.plan, &context.state);
         let step = plan.step(command.step)?;
-        let step_action = step.action(command.side)?;
+        let step_action = plan.command_action(state, command.step, command.side)?;
         let action = step_action.operation()?;
         let call = step_action.call().cloned();
         let call = call.map(|call| TaskCall { namespace: state.namespace.clone(), call });
@@ -273,6 +273,7 @@ impl Runner {
             rules: state.rules,
             step: step.name.clone(),
             side: command.side,
+            is_probe: command.side == Side::Execute && state.step(command.step)?.probes.is_some(),
             action: action.to_owned(),
             call,
             attempt: command.attempt,

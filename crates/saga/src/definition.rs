@@ -1,6 +1,9 @@
 //! A definition in the form that the rules use, with blocks expanded to edges and conditions.
 
-use crate::{CALL_OPERATION, CALLS_SERVICE, Call, Json, Retry, StepIndex, Template};
+use crate::{
+    CALL_OPERATION, CALLS_SERVICE, Call, FailurePolicy, Json, OnTimeout, Retry, RollbackPolicy, StepIndex,
+    Template, WaitTime,
+};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -37,6 +40,9 @@ pub struct Definition {
     /// The time limit of the forward part.
     #[serde(with = "crate::millis::option", default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// How a rollback proceeds.
+    #[serde(default, skip_serializing_if = "RollbackPolicy::is_default")]
+    pub rollback: RollbackPolicy,
     /// The steps in the order of the text. The branches of a block follow one another.
     pub steps: Vec<Step>,
 }
@@ -83,6 +89,9 @@ pub struct Step {
     pub retry: Retry,
     /// The time limits.
     pub timeout: Timeouts,
+    /// What follows when the step fails or its outcome is unknown.
+    #[serde(default, skip_serializing_if = "FailurePolicy::is_default")]
+    pub failure: FailurePolicy,
 }
 
 /// The compensate side of a step.
@@ -90,6 +99,9 @@ pub struct Step {
 pub struct Compensation {
     /// The action that undoes the step.
     pub action: Action,
+    /// A CEL expression. If it is false, there is nothing to undo. `None` means true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
     /// The input of the action, or `None` for `{"input": …, "output": …}` of the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Template>,
@@ -113,6 +125,25 @@ pub enum Action {
     },
     /// Makes a call that the definition spells out. Its command goes to the queue of [`CALLS_SERVICE`].
     Call(Box<Call>),
+    /// Waits for a duration or until a time.
+    Sleep {
+        /// When the wait ends.
+        time: WaitTime,
+    },
+    /// Waits for a signal. Its payload is the output of the step.
+    Signal {
+        /// The name of the signal.
+        name: String,
+        /// When the wait ends without a signal, or `None` for no time limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<WaitTime>,
+        /// What follows when the time limit expires.
+        #[serde(default, skip_serializing_if = "OnTimeout::is_fail")]
+        on_timeout: OnTimeout,
+        /// The JSON Schema of the payload.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        schema: Option<Json>,
+    },
 }
 
 /// The kind of a step.
@@ -205,6 +236,7 @@ impl Action {
         match self {
             Self::Run { service, .. } => Some(service),
             Self::Call(_) => Some(CALLS_SERVICE),
+            Self::Sleep { .. } | Self::Signal { .. } => None,
         }
     }
 
@@ -214,6 +246,7 @@ impl Action {
         match self {
             Self::Run { action, .. } => Some(action),
             Self::Call(_) => Some(CALL_OPERATION),
+            Self::Sleep { .. } | Self::Signal { .. } => None,
         }
     }
 
@@ -222,17 +255,28 @@ impl Action {
     pub fn call(&self) -> Option<&Call> {
         match self {
             Self::Call(call) => Some(call),
-            Self::Run { .. } => None,
+            Self::Run { .. } | Self::Sleep { .. } | Self::Signal { .. } => None,
+        }
+    }
+
+    /// Returns whether the step waits for a time or a signal, and has no effect.
+    #[must_use]
+    pub fn is_wait(&self) -> bool {
+        match self {
+            Self::Sleep { .. } | Self::Signal { .. } => true,
+            Self::Run { .. } | Self::Call(_) => false,
         }
     }
 }
 
-/// Formats the action for people: `service/action`, or the method and the URL of a call.
+/// Formats the action for people: `service/action`, the method and the URL of a call, or what the step waits for.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run { service, action } => write!(f, "{service}/{action}"),
             Self::Call(call) => call.fmt(f),
+            Self::Sleep { .. } => f.write_str("sleep"),
+            Self::Signal { name, .. } => write!(f, "signal {name}"),
         }
     }
 }

@@ -38,13 +38,14 @@ pub(crate) fn command_request(
     uri: Uri,
     body: RequestBody,
 ) -> Result<Request<RequestBody>, String> {
+    let operation = if task.is_probe { "probe" } else { task.side.as_str() };
     let mut request = Request::builder()
         .method(method)
         .uri(uri)
         .header(IDEMPOTENCY_KEY, &task.idempotency_key)
         .header(WORKFLOW_ID, task.workflow.to_string())
         .header(STEP, &task.step)
-        .header(OPERATION, HeaderValue::from_static(task.side.as_str()))
+        .header(OPERATION, HeaderValue::from_static(operation))
         .header(ATTEMPT, task.attempt)
         .header(DEADLINE, rfc3339(task.deadline))
         .header(TRACEPARENT, task.traceparent())
@@ -101,7 +102,7 @@ impl Exchange {
         let without_body = Arc::clone(&head);
         task.at_deadline.set(move || without_body.without_body(timeout));
         let body = self.body(&head, body).await;
-        head.outcome(body)
+        if task.is_probe { head.probed(body) } else { head.outcome(body) }
     }
 
     /// Reads the body of a response, as far as the outcome needs it.
@@ -136,7 +137,12 @@ fn no_response(task: &Task, target: &Target, error: &SendError) -> Outcome {
         // The next attempt would go to the same address, and nothing was sent.
         SendError::Connect(error) if error.cause == ConnectCause::AddressDenied => {
             let message = format!("refused to connect to {shown}: {reason}");
-            Outcome::Refused { failure: failure::limited(error.cause.code(), &message, None) }
+            let failure = failure::limited(error.cause.code(), &message, None);
+            // A probe that was not sent says nothing about the attempt in doubt.
+            if task.is_probe {
+                return Outcome::Retryable { failure, not_before: None };
+            }
+            Outcome::Refused { failure }
         }
         SendError::Connect(error) => {
             let message = format!("failed to connect to {shown}: {reason}");

@@ -9,6 +9,8 @@
 )]
 
 mod checks;
+mod doubt;
+mod enumerated;
 mod golden;
 mod graph;
 mod json;
@@ -17,4 +19,5 @@ mod name;
 mod noise;
 mod property;
 mod rules;
+mod waits;
 mod world;

@@ -176,6 +176,7 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
             keywords(json!({"pattern": "^(?:[a-z0-9](?:[a-z0-9]|-[a-z0-9]){0,30})?$"}))
         }
         ("name", "secrets") => name(NameKind::Secret, "payments-token"),
+        ("name", "operate") => name(NameKind::Signal, "manager-approval"),
         ("name", "elections") => name(NameKind::Election, "reports"),
         ("key", _) => name(NameKind::LockKey, "account-7"),
         ("id", "access") => keywords(json!({"pattern": patterns::ACCESS_KEY_ID})),
