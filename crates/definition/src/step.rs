@@ -1,5 +1,6 @@
 //! Steps with their block structure, as parsed and not yet expanded.
 
+mod child;
 mod probe;
 mod signal;
 pub(crate) mod sleep;
@@ -167,6 +168,7 @@ impl FieldReader {
         let at = fields.get(action)?;
         match action {
             "run" => self.single(fields, &at, defaults),
+            "child" => self.child(fields, &at, defaults),
             "sleep" => self.sleep(fields, &at),
             "wait_for_signal" => self.signal(fields, &at),
             "parallel" | "switch" => {

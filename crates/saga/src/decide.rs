@@ -2,14 +2,16 @@
 
 mod advance;
 mod attempt;
+mod child;
 mod operator;
 mod probe;
 mod wait;
 
 use crate::evolve::{apply, evolve};
 use crate::{
-    Due, Event, EventKind, Expressions, Failure, Json, Owed, OwedKey, Plan, RollbackCause, RulesVersion,
-    Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp, TraceContext, WorkflowId, owed,
+    ChildEnd, Due, Event, EventKind, Expressions, Failure, Json, Kind, Owed, OwedKey, Parent, Phase, Plan,
+    RollbackCause, RulesVersion, Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp,
+    TraceContext, WorkflowId, owed,
 };
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -32,6 +34,16 @@ pub struct StartWorkflow {
     pub actor: Option<String>,
     /// The span that starts the workflow.
     pub trace: Option<Arc<TraceContext>>,
+}
+
+/// The start of a workflow as a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartChild {
+    /// The step that starts the child.
+    pub parent: Parent,
+    /// Whether the parent rolls back before the child started. The child then ends at once, without a step. It occupies
+    /// the idempotency key, so that a delayed start finds it and cannot begin.
+    pub withdrawn: bool,
 }
 
 /// The outcome of an attempt.
@@ -155,6 +167,35 @@ pub enum Input {
         /// The reason.
         reason: Option<String>,
     },
+    /// Rolls a completed workflow back. It is the only input that a workflow with a final status accepts.
+    RollBack {
+        /// The cause: `Operator`, or `Parent` if the parent of the workflow rolls back.
+        cause: RollbackCause,
+        /// The person who requests the change.
+        actor: Option<String>,
+        /// The reason.
+        reason: Option<String>,
+    },
+    /// Records the start of the child workflow of a step.
+    ChildStarted {
+        /// The step.
+        step: StepIndex,
+        /// The number of the attempt.
+        attempt: u32,
+        /// The id of the child.
+        child: WorkflowId,
+    },
+    /// Reports how the child workflow of a step ended, or that it could not be started.
+    ChildEnded {
+        /// The step.
+        step: StepIndex,
+        /// The number of the attempt that started the child.
+        attempt: u32,
+        /// The id of the child, or `None` if it was not started.
+        child: Option<WorkflowId>,
+        /// The end.
+        end: ChildEnd,
+    },
     /// Ends the workflow without a rollback.
     Terminate {
         /// The person who requests the change.
@@ -247,6 +288,30 @@ pub fn start_by(
     start: &StartWorkflow,
     now: Timestamp,
 ) -> (Vec<Event>, State) {
+    start_with(rules, plan, expressions, start, None, now)
+}
+
+/// Starts a workflow as a child, by given rules. Returns its events and the state after them.
+#[must_use]
+pub fn start_child(
+    rules: RulesVersion,
+    plan: &Plan,
+    expressions: &dyn Expressions,
+    start: &StartWorkflow,
+    child: StartChild,
+    now: Timestamp,
+) -> (Vec<Event>, State) {
+    start_with(rules, plan, expressions, start, Some(child), now)
+}
+
+fn start_with(
+    rules: RulesVersion,
+    plan: &Plan,
+    expressions: &dyn Expressions,
+    start: &StartWorkflow,
+    child: Option<StartChild>,
+    now: Timestamp,
+) -> (Vec<Event>, State) {
     let definition = plan.definition();
     let mut labels = definition.labels.clone();
     labels.extend(start.labels.clone());
@@ -266,6 +331,7 @@ pub fn start_by(
             labels,
             deadline: definition.timeout.map(|limit| now.after(limit)),
             trace: start.trace.clone(),
+            parent: child.map(|child| child.parent),
         },
     };
     let state = evolve(None, &first);
@@ -273,6 +339,10 @@ pub fn start_by(
     #[allow(clippy::expect_used, reason = "states the invariant above")]
     let state = state.expect("evolve returns a state for a start");
     let mut decision = Decision { plan, expressions, state, events: alloc::vec![first], now, actor: None };
+    if child.is_some_and(|child| child.withdrawn) {
+        let reason = "the parent workflow rolled back before this child started";
+        decision.begin_rollback(RollbackCause::Parent, None, Some(reason.to_owned()));
+    }
     decision.advance();
     (decision.events, decision.state)
 }
@@ -288,7 +358,8 @@ pub fn decide(
     input: &Input,
     now: Timestamp,
 ) -> Result<(Vec<Event>, State), Refusal> {
-    if state.phase.is_final() {
+    let is_rollback = matches!(input, Input::RollBack { .. }) && state.phase == Phase::Completed;
+    if state.phase.is_final() && !is_rollback {
         return Err(Refusal::Final(state.status()));
     }
     let mut decision =
@@ -328,6 +399,12 @@ impl Decision<'_> {
                 self.actor.clone_from(actor);
                 self.request_rollback(RollbackCause::Cancelled, reason.clone())
             }
+            Input::RollBack { cause, actor, reason } => {
+                self.actor.clone_from(actor);
+                self.roll_back(*cause, reason.clone())
+            }
+            Input::ChildStarted { step, attempt, child } => self.child_started(*step, *attempt, *child),
+            Input::ChildEnded { step, attempt, child, end } => self.child_ended(*step, *attempt, *child, end),
             Input::Terminate { actor, reason } => {
                 self.actor.clone_from(actor);
                 self.emit(EventKind::WorkflowTerminated { reason: reason.clone() });
@@ -386,9 +463,36 @@ impl Decision<'_> {
             ));
         }
         self.emit(EventKind::RollbackRequested { cause, reason: reason.clone() });
-        if !pivot.is_some_and(StepStatus::is_open) {
+        // A pivot whose child was terminated is in doubt, and only an operator knows its outcome.
+        let undecided = |status: StepStatus| status.is_open() || status == StepStatus::Unknown;
+        if !pivot.is_some_and(undecided) {
             self.begin_rollback(cause, None, reason);
         }
+        Ok(())
+    }
+
+    /// Begins the rollback of a completed workflow.
+    fn roll_back(&mut self, cause: RollbackCause, reason: Option<String>) -> Result<(), Refusal> {
+        if self.state.phase != Phase::Completed {
+            let status = self.state.status().as_str();
+            return Err(Refusal::Conflict(match self.state.phase.is_forward() {
+                true => alloc::format!(
+                    "only a completed workflow can be compensated, and this one is {status}: cancel it instead"
+                ),
+                false => "the workflow is already rolling back".to_owned(),
+            }));
+        }
+        let cannot_undo = |(index, step): (StepIndex, &crate::StepState)| {
+            let definition = self.plan.step(index).filter(|_| step.may_have_happened())?;
+            (definition.kind != Kind::Compensatable).then_some(&definition.name)
+        };
+        let mut steps = (0u32..).map(StepIndex).zip(&self.state.steps);
+        if let Some(name) = steps.find_map(cannot_undo) {
+            return Err(Refusal::Conflict(alloc::format!(
+                "the workflow cannot be compensated, because step `{name}` is past its point of no return"
+            )));
+        }
+        self.emit(EventKind::RollbackStarted { cause, step: None, reason });
         Ok(())
     }
 
@@ -431,6 +535,8 @@ impl Decision<'_> {
                 Err(Refusal::Stale)
             }
             TimerKind::StepWake(step) => self.wake(step),
+            // The dispatcher acts on the child itself and reports what it finds.
+            TimerKind::StepChild(_) => Err(Refusal::Stale),
             TimerKind::StepQueue(step) => {
                 self.limit_expired(step, "QUEUE_TIMEOUT", "did not start within its queue timeout")
             }

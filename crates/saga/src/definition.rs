@@ -1,6 +1,6 @@
 //! A definition in the form that the rules use, with blocks expanded to edges and conditions.
 
-use crate::{FailurePolicy, Json, OnTimeout, Retry, RollbackPolicy, StepIndex, Template, WaitTime};
+use crate::{Child, FailurePolicy, Json, OnTimeout, Retry, RollbackPolicy, StepIndex, Template, WaitTime};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -137,6 +137,8 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         schema: Option<Json>,
     },
+    /// Starts a child workflow. As the action of a compensation, it rolls the child of the step back.
+    Child(Child),
 }
 
 /// The kind of a step.
@@ -229,6 +231,7 @@ impl Action {
         match self {
             Self::Run { service, .. } => Some(service),
             Self::Sleep { .. } | Self::Signal { .. } => None,
+            Self::Child(_) => None,
         }
     }
 
@@ -237,7 +240,16 @@ impl Action {
     pub fn operation(&self) -> Option<&str> {
         match self {
             Self::Run { action, .. } => Some(action),
-            Self::Sleep { .. } | Self::Signal { .. } => None,
+            Self::Sleep { .. } | Self::Signal { .. } | Self::Child(_) => None,
+        }
+    }
+
+    /// Returns the child workflow, or `None` if the action starts none.
+    #[must_use]
+    pub fn child(&self) -> Option<&Child> {
+        match self {
+            Self::Child(child) => Some(child),
+            Self::Run { .. } | Self::Sleep { .. } | Self::Signal { .. } => None,
         }
     }
 
@@ -246,7 +258,7 @@ impl Action {
     pub fn is_wait(&self) -> bool {
         match self {
             Self::Sleep { .. } | Self::Signal { .. } => true,
-            Self::Run { .. } => false,
+            Self::Run { .. } | Self::Child(_) => false,
         }
     }
 }

@@ -167,6 +167,7 @@ impl Plan {
 fn required_rules(definition: &Definition) -> RulesVersion {
     let is_new = |step: &Step| {
         step.action.is_wait()
+            || step.action.child().is_some()
             || !step.failure.is_default()
             || step.compensate.as_ref().is_some_and(|compensation| compensation.when.is_some())
     };

@@ -10,6 +10,9 @@
 
 mod checks;
 mod doubt;
+//@@SEP@@
+mod child;
+//@@END@@
 mod golden;
 mod graph;
 mod json;
