@@ -113,6 +113,9 @@ pub(crate) const SIGNAL_LIMIT: Kind = kind(StatusCode::CONFLICT, "GC2100", "too 
 pub(crate) const SIGNAL_PAYLOAD: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2101", "payload rejected by the signal's schema");
 
+pub(crate) const NOT_COMPENSATABLE: Kind =
+    kind(StatusCode::CONFLICT, "GC2103", "workflow that cannot be compensated");
+
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
@@ -437,6 +440,7 @@ mod tests {
         CONFIG_TOKENS,
         SIGNAL_LIMIT,
         SIGNAL_PAYLOAD,
+        NOT_COMPENSATABLE,
     ];
 
     #[test]
