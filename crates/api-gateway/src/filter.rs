@@ -17,7 +17,7 @@ const MAX_COMPARISONS: usize = 64;
 
 const FIELDS: &str =
     "status, definition, version, cause, idempotency_key, created_at, ended_at, id, labels.<name>";
-pub(crate) const CAUSES: [RollbackCause; 4] = [
+pub(crate) const CAUSES: [RollbackCause; 5] = [
     RollbackCause::StepFailed,
     RollbackCause::Cancelled,
     RollbackCause::TimedOut,

@@ -14,6 +14,7 @@ mod api;
 mod audit;
 mod budgets;
 mod check;
+mod child;
 mod cluster;
 mod command_line;
 mod config;
