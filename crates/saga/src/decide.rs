@@ -5,19 +5,22 @@ mod attempt;
 mod child;
 mod operator;
 mod probe;
+mod start;
 mod wait;
 
-use crate::evolve::{apply, evolve};
+use crate::evolve::apply;
 use crate::{
-    ChildEnd, Due, Event, EventKind, Expressions, Failure, Json, Kind, Owed, OwedKey, Parent, Phase, Plan,
-    RollbackCause, RulesVersion, Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp,
-    TraceContext, WorkflowId, owed,
+    ChildEnd, Due, Event, EventKind, Expressions, Failure, Json, Owed, OwedKey, Parent, Phase, Plan,
+    RollbackCause, Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp, TraceContext,
+    WorkflowId, owed,
 };
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+pub use start::{start, start_by, start_child};
 
 /// The start of a workflow.
 #[derive(Debug, Clone, PartialEq)]
@@ -268,85 +271,6 @@ pub enum Refusal {
     UnknownStep,
 }
 
-/// Returns the events of a start by the rules of this release, and the state after them.
-#[must_use]
-pub fn start(
-    plan: &Plan,
-    expressions: &dyn Expressions,
-    request: &StartWorkflow,
-    now: Timestamp,
-) -> (Vec<Event>, State) {
-    start_by(RulesVersion::CURRENT, plan, expressions, request, now)
-}
-
-/// Like [`start`], by other rules. While an earlier release is in use, new workflows follow rules that it knows.
-#[must_use]
-pub fn start_by(
-    rules: RulesVersion,
-    plan: &Plan,
-    expressions: &dyn Expressions,
-    start: &StartWorkflow,
-    now: Timestamp,
-) -> (Vec<Event>, State) {
-    start_with(rules, plan, expressions, start, None, now)
-}
-
-/// Starts a workflow as a child, by given rules. Returns its events and the state after them.
-#[must_use]
-pub fn start_child(
-    rules: RulesVersion,
-    plan: &Plan,
-    expressions: &dyn Expressions,
-    start: &StartWorkflow,
-    child: StartChild,
-    now: Timestamp,
-) -> (Vec<Event>, State) {
-    start_with(rules, plan, expressions, start, Some(child), now)
-}
-
-fn start_with(
-    rules: RulesVersion,
-    plan: &Plan,
-    expressions: &dyn Expressions,
-    start: &StartWorkflow,
-    child: Option<StartChild>,
-    now: Timestamp,
-) -> (Vec<Event>, State) {
-    let definition = plan.definition();
-    let mut labels = definition.labels.clone();
-    labels.extend(start.labels.clone());
-    let first = Event {
-        seq: 1,
-        time: now,
-        actor: start.actor.clone(),
-        sealed: None,
-        kind: EventKind::WorkflowStarted {
-            id: start.id,
-            namespace: start.namespace.clone(),
-            definition: definition.name.clone(),
-            version: plan.version(),
-            rules,
-            steps: u32::try_from(definition.steps.len()).unwrap_or(u32::MAX),
-            input: Arc::new(start.input.clone()),
-            labels,
-            deadline: definition.timeout.map(|limit| now.after(limit)),
-            trace: start.trace.clone(),
-            parent: child.map(|child| child.parent),
-        },
-    };
-    let state = evolve(None, &first);
-    // Invariant: `evolve` returns a state for every `WorkflowStarted`.
-    #[allow(clippy::expect_used, reason = "states the invariant above")]
-    let state = state.expect("evolve returns a state for a start");
-    let mut decision = Decision { plan, expressions, state, events: alloc::vec![first], now, actor: None };
-    if child.is_some_and(|child| child.withdrawn) {
-        let reason = "the parent workflow rolled back before this child started";
-        decision.begin_rollback(RollbackCause::Parent, None, Some(reason.to_owned()));
-    }
-    decision.advance();
-    (decision.events, decision.state)
-}
-
 /// Returns the events that follow from an input and the state after them.
 ///
 /// # Errors
@@ -468,31 +392,6 @@ impl Decision<'_> {
         if !pivot.is_some_and(undecided) {
             self.begin_rollback(cause, None, reason);
         }
-        Ok(())
-    }
-
-    /// Begins the rollback of a completed workflow.
-    fn roll_back(&mut self, cause: RollbackCause, reason: Option<String>) -> Result<(), Refusal> {
-        if self.state.phase != Phase::Completed {
-            let status = self.state.status().as_str();
-            return Err(Refusal::Conflict(match self.state.phase.is_forward() {
-                true => alloc::format!(
-                    "only a completed workflow can be compensated, and this one is {status}: cancel it instead"
-                ),
-                false => "the workflow is already rolling back".to_owned(),
-            }));
-        }
-        let cannot_undo = |(index, step): (StepIndex, &crate::StepState)| {
-            let definition = self.plan.step(index).filter(|_| step.may_have_happened())?;
-            (definition.kind != Kind::Compensatable).then_some(&definition.name)
-        };
-        let mut steps = (0u32..).map(StepIndex).zip(&self.state.steps);
-        if let Some(name) = steps.find_map(cannot_undo) {
-            return Err(Refusal::Conflict(alloc::format!(
-                "the workflow cannot be compensated, because step `{name}` is past its point of no return"
-            )));
-        }
-        self.emit(EventKind::RollbackStarted { cause, step: None, reason });
         Ok(())
     }
 

@@ -1,7 +1,12 @@
 //! Inputs about the child workflow of a step: its start, and its end.
 
 use super::{Decision, Refusal};
-use crate::{ChildEnd, EventKind, Failure, Kind, Phase, Side, StepIndex, StepStatus, Timestamp, WorkflowId};
+use crate::{
+    ChildEnd, EventKind, Failure, Kind, Phase, RollbackCause, Side, StepIndex, StepStatus, Timestamp,
+    WorkflowId,
+};
+use alloc::borrow::ToOwned;
+use alloc::string::String;
 use core::time::Duration;
 
 /// The failed child of one attempt.
@@ -163,5 +168,30 @@ impl Decision<'_> {
     fn expect_child_step(&self, step: StepIndex) -> Result<(), Refusal> {
         let definition = self.plan.step(step).ok_or(Refusal::UnknownStep)?;
         definition.action.child().map(|_| ()).ok_or(Refusal::Stale)
+    }
+
+    /// Begins the rollback of a completed workflow.
+    pub(super) fn roll_back(&mut self, cause: RollbackCause, reason: Option<String>) -> Result<(), Refusal> {
+        if self.state.phase != Phase::Completed {
+            let status = self.state.status().as_str();
+            return Err(Refusal::Conflict(match self.state.phase.is_forward() {
+                true => alloc::format!(
+                    "only a completed workflow can be compensated, and this one is {status}: cancel it instead"
+                ),
+                false => "the workflow is already rolling back".to_owned(),
+            }));
+        }
+        let cannot_undo = |(index, step): (StepIndex, &crate::StepState)| {
+            let definition = self.plan.step(index).filter(|_| step.may_have_happened())?;
+            (definition.kind != Kind::Compensatable).then_some(&definition.name)
+        };
+        let mut steps = (0u32..).map(StepIndex).zip(&self.state.steps);
+        if let Some(name) = steps.find_map(cannot_undo) {
+            return Err(Refusal::Conflict(alloc::format!(
+                "the workflow cannot be compensated, because step `{name}` is past its point of no return"
+            )));
+        }
+        self.emit(EventKind::RollbackStarted { cause, step: None, reason });
+        Ok(())
     }
 }

@@ -9,9 +9,8 @@
 )]
 
 mod checks;
-mod doubt;
-//@@SEP@@
 mod child;
+mod doubt;
 //@@END@@
 mod golden;
 mod graph;

@@ -10,35 +10,9 @@ use crate::graph::{self, Literal};
 use crate::noise::Noise;
 use child::ChildRun;
 use goconductor_saga::{
-    Action,
-    Due,
-    Event,
-    Failure,
-    Input,
-    Json,
-    LedgerChange,
-    Outcome,
-    Owed,
-    OwedKey,
-    Phase,
-    Plan,
-    Refusal,
-    //@@SEP@@
-    RollbackCause,
-    Side,
-    StartWorkflow,
-    State,
-    Status,
-    StepIndex,
-    StepStatus,
-    TimerKind,
-    Timestamp,
-    WorkflowId,
-    decide,
-    evolve,
-    owed,
-    start,
-    transition,
+    Action, Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal,
+    RollbackCause, Side, StartWorkflow, State, Status, StepIndex, StepStatus, TimerKind, Timestamp,
+    WorkflowId, decide, evolve, owed, start, transition,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

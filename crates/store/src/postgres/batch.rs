@@ -65,8 +65,8 @@ async fn reopen(connection: &mut PgConnection, writes: &[&TransitionWrite]) -> R
              INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
              VALUES ($1, $2, $3, 'COMPLETED', '', -1)",
         )
-        .bind(escape_nul(&record.namespace))
-        .bind(escape_nul(&record.definition))
+        .bind(escape_nul(&record.namespace).into_owned())
+        .bind(escape_nul(&record.definition).into_owned())
         .bind(i32::try_from(record.version).unwrap_or(i32::MAX))
         .bind(record.id.0)
         .bind(listed)
