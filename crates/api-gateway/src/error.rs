@@ -134,6 +134,9 @@ pub(crate) const BACKFILL_CONFLICT: Kind = kind(StatusCode::CONFLICT, "GC2113", 
 pub(crate) const ADDRESS_DENIED: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2120", "address that requests may not go to");
 
+pub(crate) const NOT_COMPENSATABLE: Kind =
+    kind(StatusCode::CONFLICT, "GC2103", "workflow that cannot be compensated");
+
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
@@ -475,6 +478,7 @@ mod tests {
         SCHEDULE_CONFLICT,
         TOO_MANY_SCHEDULES,
         BACKFILL_CONFLICT,
+        NOT_COMPENSATABLE,
     ];
 
     #[test]

@@ -14,6 +14,7 @@
 
 mod cel;
 mod check;
+mod child;
 mod digest;
 pub mod duration;
 mod expand;
@@ -35,6 +36,7 @@ use fields::FieldReader;
 use goconductor_saga::{Definition, EncodingError, Json, decode_text, end_position, without_utf8_mark};
 
 pub use cel::Cel;
+pub use child::ChildReference;
 pub use digest::of as digest;
 pub use input::{InputProblem, InputSchema, check_input};
 pub use problem::{ERROR_CODES, Problem};
@@ -79,6 +81,8 @@ pub struct Checked {
     pub schedule: Option<goconductor_schedule::Spec>,
     /// Parts that were accepted and are probably mistakes, in the order of the text.
     pub warnings: Vec<Problem>,
+    /// The steps that start child workflows. The caller checks that their definitions exist.
+    pub children: Vec<ChildReference>,
 }
 
 /// Parses and checks a definition.
@@ -94,13 +98,14 @@ pub fn parse(text: &[u8], format: Format, limits: &Limits) -> Result<Checked, Ve
     {
         let plan = check::rules(&mut reader, &document, &expanded);
         check::expressions_of(&mut reader, &document, &expanded, plan.as_ref());
-        checked = plan.map(|_| expanded.definition);
+        let children = child::references(&expanded);
+        checked = plan.map(|_| (expanded.definition, children));
         schedule = document.schedule;
     }
     let FieldReader { problems, warnings } = reader;
-    if let (Some(definition), true) = (checked, problems.is_empty()) {
-        let digest = digest::of(&root.to_json());
-        return Ok(Checked { definition, digest, schedule, warnings: in_order(warnings) });
+    if let (Some((definition, children)), true) = (checked, problems.is_empty()) {
+        let (digest, warnings) = (digest::of(&root.to_json()), in_order(warnings));
+        return Ok(Checked { definition, digest, schedule, warnings, children });
     }
     Err(in_order(problems))
 }

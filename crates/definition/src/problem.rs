@@ -59,6 +59,8 @@ pub(crate) const NO_DEFAULT_BRANCH: &str = "GC1016";
 pub(crate) const WAIT: &str = "GC1021";
 /// A `probe` or `on_unknown` is not valid.
 pub(crate) const PROBE: &str = "GC1022";
+/// The definition of a child does not exist, or cannot be undone with its parent.
+pub(crate) const CHILD: &str = "GC1023";
 /// A call cannot be made as it is written.
 pub(crate) const CALL: &str = "GC1024";
 /// A call has a setting that it cannot have.
@@ -89,6 +91,7 @@ pub const ERROR_CODES: &[(&str, &str)] = &[
     (UNSUPPORTED, "Unsupported language feature"),
     (WAIT, "Invalid sleep or wait for a signal"),
     (PROBE, "Invalid probe"),
+    (CHILD, "Unusable child definition"),
     (CALL, "Invalid call"),
     (CALL_SETTING, "Setting that a call cannot have"),
     (SCHEDULE, "Invalid schedule of a definition"),

@@ -1,6 +1,7 @@
 //! Steps with their block structure, as parsed and not yet expanded.
 
 mod call;
+mod child;
 mod probe;
 mod signal;
 pub(crate) mod sleep;
@@ -169,6 +170,7 @@ impl FieldReader {
         match action {
             "run" => self.single(fields, &at, defaults),
             "call" => self.call_step(fields, &at, defaults),
+            "child" => self.child(fields, &at, defaults),
             "sleep" => self.sleep(fields, &at),
             "wait_for_signal" => self.signal(fields, &at),
             "parallel" | "switch" => {

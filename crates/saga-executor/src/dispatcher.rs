@@ -8,8 +8,8 @@ use crate::registry::ServedLanes;
 use crate::settings::Settings;
 use goconductor_election::{Election, Leadership};
 use goconductor_queue::Topic;
-use goconductor_saga::{Input, OwedKey, Side, Timestamp};
-use goconductor_store::{ClaimRequest, Fence, LaneClaim, LedgerRow, RowKind, WorkflowShard};
+use goconductor_saga::{Input, OwedKey, Side, StepIndex, TimerKind, Timestamp};
+use goconductor_store::{ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, WorkflowShard};
 use goconductor_transition::{COMMAND_FORMAT, Command, Engine, Error, clock, topic_of};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -219,8 +219,10 @@ impl Dispatcher {
     async fn dispatch(&self, rows: Vec<LedgerRow>, now: Timestamp) {
         let mut commands = Vec::new();
         let mut inputs = Vec::new();
+        let mut children = Vec::new();
         for row in rows {
             match row.key.key {
+                OwedKey::Timer(TimerKind::StepChild(step)) => children.push((row.key, step)),
                 OwedKey::Timer(timer) => inputs.push((row.key.id, Input::FireTimer { timer })),
                 OwedKey::Command(step, side) => match (row.kind, row.deliveries, &row.service) {
                     (RowKind::Withdraw, 0, _) => {
@@ -263,6 +265,20 @@ impl Dispatcher {
                 }
             }
         });
-        futures::future::join_all(submits).await;
+        let children = children.into_iter().map(|(key, step)| self.drive_child(key, step));
+        futures::future::join(futures::future::join_all(submits), futures::future::join_all(children)).await;
+    }
+
+    /// Acts on the child of a step, and postpones its row until the child must be checked again.
+    async fn drive_child(&self, key: LedgerRowKey, step: StepIndex) {
+        let (id, driven) = (key.id, self.engine.drive_child(key.id, step).await);
+        let postponed = match driven {
+            Ok(Some(at)) => self.engine.store().extend(&[key], at).await.map_err(Error::from),
+            Ok(None) | Err(Error::Refused(_)) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = postponed {
+            tracing::warn!(workflow = %id, step = step.0, %error, "executor failed to act on a child; the ledger keeps it");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! A definition in the form that the rules use, with blocks expanded to edges and conditions.
 
 use crate::{
-    CALL_OPERATION, CALLS_SERVICE, Call, FailurePolicy, Json, OnTimeout, Retry, RollbackPolicy, StepIndex,
-    Template, WaitTime,
+    CALL_OPERATION, CALLS_SERVICE, Call, Child, FailurePolicy, Json, OnTimeout, Retry, RollbackPolicy,
+    StepIndex, Template, WaitTime,
 };
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -144,6 +144,8 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         schema: Option<Json>,
     },
+    /// Starts a child workflow. As the action of a compensation, it rolls the child of the step back.
+    Child(Child),
 }
 
 /// The kind of a step.
@@ -237,6 +239,7 @@ impl Action {
             Self::Run { service, .. } => Some(service),
             Self::Call(_) => Some(CALLS_SERVICE),
             Self::Sleep { .. } | Self::Signal { .. } => None,
+            Self::Child(_) => None,
         }
     }
 
@@ -246,7 +249,16 @@ impl Action {
         match self {
             Self::Run { action, .. } => Some(action),
             Self::Call(_) => Some(CALL_OPERATION),
-            Self::Sleep { .. } | Self::Signal { .. } => None,
+            Self::Sleep { .. } | Self::Signal { .. } | Self::Child(_) => None,
+        }
+    }
+
+    /// Returns the child workflow, or `None` if the action starts none.
+    #[must_use]
+    pub fn child(&self) -> Option<&Child> {
+        match self {
+            Self::Child(child) => Some(child),
+            Self::Run { .. } | Self::Sleep { .. } | Self::Signal { .. } | Self::Call(_) => None,
         }
     }
 
@@ -255,7 +267,7 @@ impl Action {
     pub fn call(&self) -> Option<&Call> {
         match self {
             Self::Call(call) => Some(call),
-            Self::Run { .. } | Self::Sleep { .. } | Self::Signal { .. } => None,
+            Self::Run { .. } | Self::Sleep { .. } | Self::Signal { .. } | Self::Child(_) => None,
         }
     }
 
@@ -264,7 +276,7 @@ impl Action {
     pub fn is_wait(&self) -> bool {
         match self {
             Self::Sleep { .. } | Self::Signal { .. } => true,
-            Self::Run { .. } | Self::Call(_) => false,
+            Self::Run { .. } | Self::Call(_) | Self::Child(_) => false,
         }
     }
 }
@@ -277,6 +289,7 @@ impl fmt::Display for Action {
             Self::Call(call) => call.fmt(f),
             Self::Sleep { .. } => f.write_str("sleep"),
             Self::Signal { name, .. } => write!(f, "signal {name}"),
+            Self::Child(child) => write!(f, "child {}", child.workflow),
         }
     }
 }

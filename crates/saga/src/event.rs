@@ -1,6 +1,6 @@
 //! Events: the entries of a workflow's history.
 
-use crate::{Failure, Json, RulesVersion, Side, StepIndex, Timestamp, TraceContext, WorkflowId};
+use crate::{Failure, Json, Parent, RulesVersion, Side, StepIndex, Timestamp, TraceContext, WorkflowId};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -34,8 +34,10 @@ pub enum RollbackCause {
     Cancelled,
     /// The time limit of the workflow expired.
     TimedOut,
-    /// An operator stated that the pivot did not happen.
+    /// An operator stated that the pivot did not happen, or rolled back a completed workflow.
     Operator,
+    /// The parent of the workflow rolls back.
+    Parent,
 }
 
 impl RollbackCause {
@@ -47,6 +49,7 @@ impl RollbackCause {
             Self::Cancelled => "CANCELLED",
             Self::TimedOut => "TIMED_OUT",
             Self::Operator => "OPERATOR",
+            Self::Parent => "PARENT",
         }
     }
 }
@@ -81,6 +84,9 @@ pub enum EventKind {
         /// The span that started the workflow.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trace: Option<Arc<TraceContext>>,
+        /// The step that started the workflow as its child.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<Parent>,
     },
     /// The command to execute a step was issued.
     StepQueued {
@@ -122,7 +128,8 @@ pub enum EventKind {
     StepSkipped {
         /// The step.
         step: StepIndex,
-        /// The cause: `CONDITION`, `DEPENDENCIES` or `OPERATOR`.
+        /// The cause: `CONDITION`, `DEPENDENCIES`, `OPERATOR`, or `ABANDONED` if the workflow rolls back and its child
+        /// goes on.
         why: String,
         /// The reason that an operator stated.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +155,15 @@ pub enum EventKind {
         /// The span of the attempt.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trace: Option<Arc<TraceContext>>,
+    },
+    /// The child workflow of a step was started.
+    ChildStarted {
+        /// The step.
+        step: StepIndex,
+        /// The number of the attempt, counted from 1. Each attempt has a child of its own.
+        attempt: u32,
+        /// The id of the child.
+        child: WorkflowId,
     },
     /// An attempt did not succeed, and another one follows.
     AttemptFailed {
@@ -353,12 +369,23 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Returns whether this event is the last of a workflow.
+    /// Returns whether this event gives the workflow a final status. Only the rollback of a completed workflow can
+    /// follow it, see [`reopens`](Self::reopens).
     #[must_use]
     pub fn ends(&self) -> bool {
         matches!(
             self,
             Self::WorkflowCompleted { .. } | Self::WorkflowRolledBack {} | Self::WorkflowTerminated { .. }
+        )
+    }
+
+    /// Returns whether this event begins the rollback of a completed workflow, given that the workflow had completed. In
+    /// the first transition of a workflow, the same event withdraws a child.
+    #[must_use]
+    pub fn reopens(&self) -> bool {
+        matches!(
+            self,
+            Self::RollbackStarted { cause: RollbackCause::Operator | RollbackCause::Parent, step: None, .. }
         )
     }
 
@@ -374,6 +401,7 @@ impl EventKind {
             | Self::CompensationUnneeded { step }
             | Self::StepSkipped { step, .. }
             | Self::AttemptStarted { step, .. }
+            | Self::ChildStarted { step, .. }
             | Self::AttemptFailed { step, .. }
             | Self::StepCompleted { step, .. }
             | Self::StepFailed { step, .. }

@@ -1,8 +1,9 @@
 //! The state after an event. Only this module builds states.
 
 use crate::state::{Phase, Progress, Running, STATE_FORMAT, State, StepState, StepStatus};
-use crate::{Event, EventKind, Failure, Side, Timestamp};
+use crate::{Child, Event, EventKind, Failure, Side, Timestamp};
 use alloc::vec;
+use core::time::Duration;
 
 /// Returns the state after an event. The state before the first event is `None`.
 ///
@@ -35,6 +36,7 @@ fn started(event: &Event) -> Option<State> {
         labels,
         deadline,
         trace,
+        parent,
     } = &event.kind
     else {
         return None;
@@ -61,6 +63,7 @@ fn started(event: &Event) -> Option<State> {
         ended_at: None,
         deadline: *deadline,
         trace: trace.clone(),
+        parent: *parent,
         steps: vec![StepState::default(); usize::try_from(*steps).unwrap_or(0)],
         sealed: None,
     })
@@ -82,6 +85,7 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
         | EventKind::AttemptFailed { .. }
         | EventKind::StepProbing { .. }
         | EventKind::StepWaiting { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::StepCompleted { .. } => mark_in_progress(state),
         EventKind::StepQueued { step, keeps_signals } => {
             if *keeps_signals && let Some(step) = state.steps.get_mut(step.at()) {
@@ -118,6 +122,9 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
             state.phase = Phase::RollingBack;
             state.cause = Some(*cause);
             state.rollback_pending = false;
+            // A completed workflow that rolls back has neither ended nor an output. Otherwise both are already absent.
+            state.ended_at = None;
+            state.output = None;
         }
         EventKind::WorkflowPaused { .. } => {
             state.paused = true;
@@ -206,7 +213,9 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         }
         EventKind::AttemptFailed { .. } => apply_failed_attempt(step, event),
         EventKind::FailureTolerated { .. } => step.tolerated = true,
-        EventKind::StepWaiting { .. } | EventKind::StepProbing { .. } => apply_to_wait(step, event),
+        EventKind::StepWaiting { .. } | EventKind::StepProbing { .. } | EventKind::ChildStarted { .. } => {
+            apply_to_wait(step, event);
+        }
         EventKind::StepSkipped { .. }
         | EventKind::StepCompleted { .. }
         | EventKind::StepFailed { .. }
@@ -252,6 +261,12 @@ fn apply_to_wait(step: &mut StepState, event: &Event) {
             extend_doubt(step, Some(*doubt_until));
             step.error = Some(failure.clone());
             step.probes = Some(0);
+        }
+        EventKind::ChildStarted { child, .. } => {
+            step.execution = StepStatus::InProgress;
+            step.child = Some(*child);
+            step.execute.started_at.get_or_insert(at);
+            step.execute.due_at = Some(at.after(Child::check_interval(Duration::ZERO)));
         }
         EventKind::WorkflowStarted { .. }
         | EventKind::StepQueued { .. }
@@ -313,6 +328,7 @@ fn apply_end(step: &mut StepState, event: &Event) {
         }
         EventKind::WorkflowStarted { .. }
         | EventKind::StepQueued { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::StepWaiting { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
@@ -388,6 +404,7 @@ fn apply_to_compensation(step: &mut StepState, event: &Event) {
         | EventKind::StepSkipped { .. }
         | EventKind::AttemptStarted { .. }
         | EventKind::AttemptFailed { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::StepCompleted { .. }
         | EventKind::StepFailed { .. }
         | EventKind::StepUnknown { .. }
@@ -420,7 +437,10 @@ fn retry(step: &mut StepState, side: Side, attempt: u32, started_at: Option<Time
         progress.started_at = started_at;
     }
     match side {
-        Side::Execute => step.execution = StepStatus::Retrying,
+        Side::Execute => {
+            step.execution = StepStatus::Retrying;
+            step.child = None;
+        }
         Side::Compensate => step.compensation = Some(StepStatus::CompensationRetrying),
     }
 }
@@ -438,7 +458,10 @@ fn retried(step: &mut StepState, side: Side, at: Timestamp) {
     progress.counted_from = None;
     issue(progress, at, at);
     match side {
-        Side::Execute => step.execution = StepStatus::Queued,
+        Side::Execute => {
+            step.execution = StepStatus::Queued;
+            step.child = None;
+        }
         Side::Compensate => step.compensation = Some(StepStatus::CompensationQueued),
     }
 }

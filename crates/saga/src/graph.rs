@@ -167,8 +167,13 @@ impl Plan {
 fn required_rules(definition: &Definition) -> RulesVersion {
     let is_new = |step: &Step| {
         step.action.is_wait()
+            || step.action.child().is_some()
+            || step.action.call().is_some()
             || !step.failure.is_default()
-            || step.compensate.as_ref().is_some_and(|compensation| compensation.when.is_some())
+            || step
+                .compensate
+                .as_ref()
+                .is_some_and(|undo| undo.when.is_some() || undo.action.call().is_some())
     };
     if !definition.rollback.is_default() || definition.steps.iter().any(is_new) {
         return RulesVersion::WITH_WAITS;

@@ -69,6 +69,8 @@ pub enum TimerKind {
     StepTotal(StepIndex),
     /// Ends a sleep, or the time limit of a wait for a signal.
     StepWake(StepIndex),
+    /// Starts, observes, cancels or rolls back the child workflow of a step.
+    StepChild(StepIndex),
 }
 
 /// The key of a row in the dispatch ledger, unique within its workflow.
@@ -91,6 +93,7 @@ impl fmt::Display for OwedKey {
             Self::Timer(TimerKind::StepQueue(step)) => write!(f, "{}/timer/queue", step.0),
             Self::Timer(TimerKind::StepTotal(step)) => write!(f, "{}/timer/total", step.0),
             Self::Timer(TimerKind::StepWake(step)) => write!(f, "{}/timer/wake", step.0),
+            Self::Timer(TimerKind::StepChild(step)) => write!(f, "{}/timer/child", step.0),
         }
     }
 }
@@ -98,7 +101,7 @@ impl fmt::Display for OwedKey {
 /// An error: the text is not the key of a ledger row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid ledger key: expected `<step>/execute`, `<step>/compensate`, `<step>/timer/queue`, `<step>/timer/total`, `<step>/timer/wake` or `timer/workflow`"
+    "invalid ledger key: expected `<step>/execute`, `<step>/compensate`, `<step>/timer/queue`, `<step>/timer/total`, `<step>/timer/wake`, `<step>/timer/child` or `timer/workflow`"
 )]
 pub struct ParseOwedKeyError;
 
@@ -116,6 +119,7 @@ impl FromStr for OwedKey {
             "timer/queue" => Ok(Self::Timer(TimerKind::StepQueue(step))),
             "timer/total" => Ok(Self::Timer(TimerKind::StepTotal(step))),
             "timer/wake" => Ok(Self::Timer(TimerKind::StepWake(step))),
+            "timer/child" => Ok(Self::Timer(TimerKind::StepChild(step))),
             _ => Err(ParseOwedKeyError),
         }
     }

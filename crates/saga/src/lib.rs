@@ -14,7 +14,8 @@
 //! Invariants:
 //!
 //! * Events are numbered from 1 without gaps.
-//! * No event follows a final status.
+//! * No event follows a final status. The only exception is the rollback of a completed workflow that has no completed
+//!   pivot, which an operator or the parent requests.
 //! * No execute command is issued once a rollback has begun.
 //! * A compensation is issued only when every step downstream of it has settled and, where necessary, has been
 //!   compensated.
@@ -23,6 +24,7 @@
 extern crate alloc;
 
 mod call;
+mod child;
 mod decide;
 mod definition;
 mod event;
@@ -51,7 +53,8 @@ mod transition;
 mod wait;
 
 pub use call::{CALL_OPERATION, CALLS_SERVICE, Call, HttpCall};
-pub use decide::{Input, Outcome, Refusal, StartWorkflow, decide, start, start_by};
+pub use child::{Child, ChildEnd, MAX_CHILD_DEPTH, OnParentClose, Parent, child_key};
+pub use decide::{Input, Outcome, Refusal, StartChild, StartWorkflow, decide, start, start_by, start_child};
 pub use definition::{
     Action, Compensation, Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step, Timeouts,
 };

@@ -10,6 +10,7 @@
 mod access_keys;
 mod audit;
 mod batches;
+mod children;
 mod claims;
 mod concurrency;
 mod config_entries;
@@ -131,6 +132,23 @@ pub const CASES: &[Case] = &[
     Case { name: "ledger_matches_state_after_cancellation", run: |f| Box::pin(lifecycle::cancelled(f)) },
     Case { name: "ledger_matches_state_while_paused", run: |f| Box::pin(lifecycle::paused(f)) },
     Case { name: "ledger_matches_state_with_timers", run: |f| Box::pin(lifecycle::timers(f)) },
+    Case {
+        name: "rollback_of_a_completed_workflow_corrects_lists_and_counts",
+        run: |f| Box::pin(children::completed_workflow_rolls_back(f)),
+    },
+    Case {
+        name: "rollback_without_compensations_ends_in_the_transition_that_begins_it",
+        run: |f| Box::pin(children::rollback_without_compensations(f)),
+    },
+    Case {
+        name: "retention_spares_a_completed_workflow_that_rolls_back",
+        run: |f| Box::pin(children::retention_spares_reopened(f)),
+    },
+    Case { name: "ledger_matches_state_with_a_child", run: |f| Box::pin(children::ledger_with_child(f)) },
+    Case {
+        name: "rollback_makes_the_row_of_a_running_child_due",
+        run: |f| Box::pin(children::rollback_makes_child_due(f)),
+    },
     Case { name: "failed_batch_writes_nothing", run: |f| Box::pin(lifecycle::all_or_nothing(f)) },
     Case { name: "history_pages_have_no_gaps", run: |f| Box::pin(lifecycle::history(f)) },
     Case { name: "claim_returns_only_due_rows", run: |f| Box::pin(claims::due_only(f)) },

@@ -36,6 +36,9 @@ pub struct EncodedTransition {
     pub ended_at: Option<Timestamp>,
     /// Whether this transition ends the workflow.
     pub ends: bool,
+    /// Whether this transition begins the rollback of a workflow that had completed. Such a transition can also end the
+    /// workflow, if there is nothing to compensate.
+    pub reopens: bool,
     /// The labels. Only a start contains them, because they never change.
     pub labels: BTreeMap<String, String>,
     /// The first error, as JSON.
@@ -55,7 +58,8 @@ impl EncodedTransition {
     /// Returns `Error::Corrupt` if a value has no JSON form.
     pub fn of(transition: &Transition) -> Result<Self, Error> {
         let Transition { id, from_seq, events, state, ledger } = transition;
-        let ends = events.iter().any(|event| event.kind.ends());
+        let ends = state.phase.is_final() && events.iter().any(|event| event.kind.ends());
+        let reopens = *from_seq > 0 && reopens(events);
         let events = events.iter().map(|event| Ok((event.seq, json("an event", event)?.into())));
         Ok(Self {
             id: *id,
@@ -69,6 +73,7 @@ impl EncodedTransition {
             created_at: state.created_at,
             ended_at: state.ended_at,
             ends,
+            reopens,
             labels: if *from_seq == 0 { state.labels.clone() } else { BTreeMap::new() },
             error: state.error.as_ref().map(|error| json("an error", error)).transpose()?,
             state: json("a state", state)?.into(),
@@ -98,6 +103,12 @@ impl EncodedTransition {
     pub fn decode_events(&self) -> Result<Vec<Event>, Error> {
         self.events.iter().map(|(_, event)| parsed("an event", event)).collect()
     }
+}
+
+/// Returns whether the workflow had completed before these events, and the first rollback among them reopens it.
+fn reopens(events: &[Event]) -> bool {
+    let mut decisive = events.iter().filter(|event| event.kind.ends() || event.kind.reopens());
+    decisive.next().is_some_and(|event| event.kind.reopens())
 }
 
 /// An encoded workflow.

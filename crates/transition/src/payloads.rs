@@ -220,6 +220,7 @@ fn value_of(kind: &mut EventKind) -> Option<&mut Arc<Json>> {
         | EventKind::CompensationUnneeded { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::AttemptStarted { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::AttemptFailed { .. }
         | EventKind::StepFailed { .. }
         | EventKind::StepUnknown { .. }
@@ -257,6 +258,7 @@ fn failure_of(kind: &mut EventKind) -> Option<&mut Failure> {
         | EventKind::CompensationUnneeded { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::AttemptStarted { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::StepCompleted { .. }
         | EventKind::StepWithdrawn { .. }
         | EventKind::RollbackRequested { .. }

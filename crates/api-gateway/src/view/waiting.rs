@@ -18,7 +18,7 @@ const CAPACITY_AFTER_MICROS: i64 = 500_000;
 /// A reason why a workflow makes no progress.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Waiting {
-    /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, `SIGNAL`, `TIMER`, `CAPACITY`, `OPERATOR`
+    /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, `SIGNAL`, `TIMER`, `CHILD`, `CAPACITY`, `OPERATOR`
     #[schema(value_type = String)]
     pub(crate) kind: WaitingKind,
     pub(crate) step: Option<String>,
@@ -43,6 +43,8 @@ pub(crate) enum WaitingKind {
     Signal,
     /// The step sleeps, or its compensation waits for the deadline of an attempt of unknown outcome.
     Timer,
+    /// The step waits for its child workflow.
+    Child,
     /// The service is busy.
     Capacity,
     /// An operator must act.
@@ -68,6 +70,8 @@ pub(crate) async fn waiting_on(
     for (definition, step) in plan.definition().steps.iter().zip(&state.steps) {
         if status == Status::Error && step.needs_operator(state.phase) {
             waiting.push(operator(definition, step));
+        } else if let Some(waits) = waiting_for_child(definition, step) {
+            waiting.push(waits);
         } else if let Some(waits) = waiting_of_wait(definition, step, state.paused) {
             waiting.push(waits);
         } else if let Some((side, step_status, progress)) = open_side(step) {
@@ -104,6 +108,35 @@ fn is_probed(side: Side, step: &StepState) -> bool {
     side == Side::Execute && step.probes.is_some()
 }
 
+/// Returns what a step with a child waits for.
+fn waiting_for_child(definition: &Step, step: &StepState) -> Option<Waiting> {
+    let (side, status, progress) = open_side(step)?;
+    let child = definition.action(side)?.child()?;
+    let detail = match (side, step.child) {
+        (Side::Execute, None) if status == StepStatus::Retrying => {
+            let error = step.error.as_ref();
+            let cause = error.map(|error| format!(" after {}: {}", error.code, error.message));
+            format!(
+                "the next child {} waits for its retry delay{}",
+                child.workflow,
+                cause.unwrap_or_default()
+            )
+        }
+        (Side::Execute, None) => format!("child {} is about to start", child.workflow),
+        (Side::Execute, Some(id)) => format!("child {} ({id}) has not ended", child.workflow),
+        (Side::Compensate, None) => format!("child {} is withdrawn", child.workflow),
+        (Side::Compensate, Some(id)) => format!("child {} ({id}) rolls back", child.workflow),
+    };
+    let until = progress.due_at.filter(|_| status == StepStatus::Retrying);
+    Some(Waiting {
+        kind: WaitingKind::Child,
+        step: Some(definition.name.clone()),
+        since: progress.started_at.or(since(progress)).map(Time),
+        until: until.map(Time),
+        detail,
+    })
+}
+
 /// Returns what a step without a service waits for.
 fn waiting_of_wait(definition: &Step, step: &StepState, paused: bool) -> Option<Waiting> {
     if !step.is_waiting() {
@@ -112,7 +145,7 @@ fn waiting_of_wait(definition: &Step, step: &StepState, paused: bool) -> Option<
     let (kind, detail) = match &definition.action {
         Action::Sleep { .. } => (WaitingKind::Timer, "the step sleeps".to_owned()),
         Action::Signal { name, .. } => (WaitingKind::Signal, format!("the step waits for the signal {name}")),
-        Action::Run { .. } => return None,
+        Action::Run { .. } | Action::Call(_) | Action::Child(_) => return None,
     };
     Some(Waiting {
         kind,

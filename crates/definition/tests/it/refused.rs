@@ -203,8 +203,26 @@ const CASES: &[Case] = &[
     ),
     // Features that are not supported yet.
     (
-        "workflow: a\nsteps:\n- {name: s, child: other}",
-        &[("GC1020", "/steps/0/child", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, child: {workflow: other, id: x}}",
+        &[("GC1020", "/steps/0/child/id", 3, "not supported yet")],
+    ),
+    // Children.
+    ("workflow: a\nsteps:\n- {name: s, child: Other}", &[("GC1006", "/steps/0/child", 3, "Other")]),
+    (
+        "workflow: a\nsteps:\n- {name: s, child: {workflow: b, version: 0}}",
+        &[("GC1006", "/steps/0/child/version", 3, "a whole number from 1")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, child: b, compensate: a/b}",
+        &[("GC1006", "/steps/0/compensate", 3, "not a setting of `child`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, child: {workflow: b, on_parent_close: compensate}, kind: pivot}",
+        &[("GC1012", "/steps/0/child/on_parent_close", 3, "never compensated")],
+    ),
+    (
+        "workflow: a\ncompensation: {required: true}\nsteps:\n- {name: s, child: {workflow: b, on_parent_close: cancel}}",
+        &[("GC1011", "/steps/0/child/on_parent_close", 4, "would stand")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: 'http://x', method: a/b}}, compensate: none}",

@@ -205,6 +205,7 @@ impl Coverage {
                 | EventKind::CompensationSkipped { .. }
                 | EventKind::StepRetried { .. }
                 | EventKind::StepWaiting { .. }
+                | EventKind::ChildStarted { .. }
                 | EventKind::SignalReceived { .. }
                 | EventKind::SignalDelivered { .. }
                 | EventKind::StepProbing { .. }

@@ -232,6 +232,7 @@ fn commands(case: &Case<'_>) -> BTreeMap<(usize, Side, u32), i64> {
             | EventKind::RollbackRefused { .. }
             | EventKind::RollbackStarted { .. }
             | EventKind::StepWaiting { .. }
+            | EventKind::ChildStarted { .. }
             | EventKind::SignalReceived { .. }
             | EventKind::SignalDelivered { .. }
             | EventKind::FailureTolerated { .. }

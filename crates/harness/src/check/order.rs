@@ -62,6 +62,7 @@ fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
         | EventKind::StepWaiting { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
         | EventKind::StepProbing { .. }

@@ -133,6 +133,7 @@ impl Replay {
             | EventKind::CompensationSkipped { .. }
             | EventKind::StepRetried { .. }
             | EventKind::StepWaiting { .. }
+            | EventKind::ChildStarted { .. }
             | EventKind::SignalReceived { .. }
             | EventKind::SignalDelivered { .. }
             | EventKind::StepProbing { .. }
@@ -206,6 +207,7 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
         }
         EventKind::AttemptStarted { .. }
         | EventKind::WorkflowStarted { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
         | EventKind::RollbackRequested { .. }
@@ -241,6 +243,7 @@ pub(super) fn attempt_of(kind: &EventKind) -> Option<(StepIndex, Side, u32)> {
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
         | EventKind::StepWaiting { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
         | EventKind::FailureTolerated { .. }

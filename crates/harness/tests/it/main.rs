@@ -16,6 +16,7 @@ mod batch;
 mod budgets;
 mod call;
 mod check;
+mod child;
 mod cluster;
 mod command_line;
 mod config;

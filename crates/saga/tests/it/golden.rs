@@ -5,8 +5,8 @@
 //! `GOCONDUCTOR_TEST_GOLDEN=write` creates missing files.
 
 use goconductor_saga::{
-    Event, EventKind, Failure, RollbackCause, RulesVersion, Side, State, StepIndex, Timestamp, TraceContext,
-    WorkflowId, evolve,
+    Event, EventKind, Failure, Parent, RollbackCause, RulesVersion, Side, State, StepIndex, Timestamp,
+    TraceContext, WorkflowId, evolve,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -43,6 +43,7 @@ fn kinds() -> Vec<EventKind> {
             labels: BTreeMap::from([("team".to_owned(), "shop".to_owned())]),
             deadline: some,
             trace: None,
+            parent: None,
         },
         EventKind::StepQueued { step, keeps_signals: false },
         EventKind::StepSkipped {
@@ -152,6 +153,8 @@ fn index_of(kind: &EventKind) -> usize {
         EventKind::StepProbing { .. } => 25,
         EventKind::FailureTolerated { .. } => 26,
         EventKind::CompensationUnneeded { .. } => 27,
+        // Its form is in a file of its own, because the first files never change.
+        EventKind::ChildStarted { .. } => 28,
     }
 }
 
@@ -286,5 +289,24 @@ fn stored_form_of_a_trace_does_not_change() {
     let mut lines: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
     lines.push(serde_json::to_string(&state).unwrap());
     golden("trace-1.jsonl", &(lines.join("\n") + "\n"));
+    assert_eq!(serde_json::from_str::<State>(&lines[3]).unwrap(), state);
+}
+
+#[test]
+fn stored_form_of_a_child_does_not_change() {
+    let mut kinds = [kinds()[0].clone(), kinds()[1].clone()];
+    if let EventKind::WorkflowStarted { parent, .. } = &mut kinds[0] {
+        let id = WorkflowId("018f0000-0000-7000-8000-000000000009".parse().unwrap());
+        *parent = Some(Parent { id, step: StepIndex(4), attempt: 1, depth: 2 });
+    }
+    let child = WorkflowId("018f0000-0000-7000-8000-000000000010".parse().unwrap());
+    let started = EventKind::ChildStarted { step: StepIndex(1), attempt: 1, child };
+    let event =
+        |(seq, kind)| Event { seq, time: Timestamp(1_700_000_000_000_000), actor: None, sealed: None, kind };
+    let events: Vec<Event> = (1..).zip(kinds.into_iter().chain([started])).map(event).collect();
+    let state = events.iter().fold(None, evolve).unwrap();
+    let mut lines: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    lines.push(serde_json::to_string(&state).unwrap());
+    golden("child-1.jsonl", &(lines.join("\n") + "\n"));
     assert_eq!(serde_json::from_str::<State>(&lines[3]).unwrap(), state);
 }

@@ -2,9 +2,9 @@
 
 use crate::noise::Noise;
 use goconductor_saga::{
-    Action, Compensation, Condition, DEFINITION_FORMAT, Definition, ExpressionError, Expressions,
-    FailurePolicy, Join, Json, Kind, OnError, OnTimeout, OnUnknown, Plan, Retry, RollbackOrder, Scope, Step,
-    StepIndex, Timeouts, WaitTime,
+    Action, Child, Compensation, Condition, DEFINITION_FORMAT, Definition, ExpressionError, Expressions,
+    FailurePolicy, Join, Json, Kind, OnError, OnParentClose, OnTimeout, OnUnknown, Plan, Retry,
+    RollbackOrder, Scope, Step, StepIndex, Timeouts, WaitTime,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -172,6 +172,10 @@ fn random_step(noise: &mut Noise, name: &str, on: &[u32], kind: Kind) -> Step {
     }
     step.timeout.attempt = Duration::from_millis(200 + number_of(noise.below(1500)));
     step.timeout.queue = noise.once_in(10).then(|| Duration::from_millis(300));
+    if noise.once_in(8) {
+        make_child(noise, &mut step);
+        return step;
+    }
     step.timeout.total = noise.once_in(10).then(|| Duration::from_millis(800));
     step
 }
@@ -209,6 +213,18 @@ fn random_policy(noise: &mut Noise, name: &str, kind: Kind) -> FailurePolicy {
         _ => {}
     }
     policy
+}
+
+fn make_child(noise: &mut Noise, step: &mut Step) {
+    let closes =
+        [OnParentClose::Compensate, OnParentClose::Compensate, OnParentClose::Cancel, OnParentClose::Abandon];
+    let child = Child { workflow: "child".to_owned(), version: None, on_parent_close: *noise.pick(&closes) };
+    step.timeout.queue = None;
+    step.failure = FailurePolicy { on_error: step.failure.on_error, ..FailurePolicy::default() };
+    step.compensate = (step.kind == Kind::Compensatable
+        && child.on_parent_close == OnParentClose::Compensate)
+        .then(|| Compensation { action: Action::Child(child.clone()), ..compensation(&step.name) });
+    step.action = Action::Child(child);
 }
 
 fn number(at: usize) -> u32 {

@@ -9,6 +9,7 @@
 )]
 
 mod checks;
+mod child;
 mod doubt;
 mod enumerated;
 mod golden;

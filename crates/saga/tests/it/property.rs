@@ -49,6 +49,7 @@ fn every_mutant_is_detected() {
         (Mutant::CompensatesEarly, &["T7", "T8", "T9", "T11"]),
         (Mutant::CompensatesInParallel, &["T9"]),
         (Mutant::GivesUpPivot, &["T8"]),
+        (Mutant::ForgetsWithdrawnChildren, &["T7", "T8", "T11"]),
     ] {
         let wrong = (0..MUTANT_WORLDS).find_map(|seed| run(seed, mutant).err());
         let wrong = wrong.unwrap_or_else(|| panic!("{mutant:?} was not detected"));

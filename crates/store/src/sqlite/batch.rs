@@ -1,6 +1,6 @@
 //! Writes starts and transitions.
 
-use super::maintenance::count_ended;
+use super::maintenance::{count_ended, uncount_completed};
 use super::rows::{id_bytes, load_one, text_of};
 use crate::json::json;
 use crate::ledger::queue_of;
@@ -99,6 +99,9 @@ fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteO
         ])?;
     if changed == 0 {
         return conflict(connection, record.id);
+    }
+    if record.reopens {
+        uncount_completed(connection, record)?;
     }
     if record.ends {
         count_ended(connection, record.id)?;

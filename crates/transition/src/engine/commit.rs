@@ -136,6 +136,9 @@ impl Engine {
         let Dispatch { mut commands, next_due, cause } = dispatch;
         self.states.put(state);
         record_progress(record);
+        if record.ends && state.parent.is_some() {
+            self.notify_parent(state);
+        }
         if let Some(at) = next_due {
             self.timer_notifier.notify_due(at);
         }
