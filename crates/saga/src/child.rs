@@ -177,5 +177,5 @@ impl State {
 /// Returns the idempotency key of the child of an attempt. The first attempt has the key of the step's execute side.
 #[must_use]
 pub fn child_key(execute_key: &str, attempt: u32) -> String {
-    if attempt <= 1 { execute_key.to_string() } else { format!("{execute_key}/{attempt}") }
+    if attempt <= 1 { execute_key.to_owned() } else { format!("{execute_key}/{attempt}") }
 }
