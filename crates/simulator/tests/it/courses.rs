@@ -1,0 +1,155 @@
+//! The courses of definitions.
+
+use goconductor_definition::{Format, Limits, parse};
+use goconductor_saga::Definition;
+use goconductor_simulator::{Error, Fault, Report, Request, simulate};
+
+const ORDER: &str = "
+workflow: order
+input:
+  type: object
+  required: [amount]
+  properties: { amount: { type: number, exclusiveMinimum: 0 } }
+steps:
+  - { name: reserve, run: stock/reserve, compensate: stock/release }
+  - { name: charge, run: bank/charge, compensate: bank/refund, input: { id: '${ steps.reserve.output.id }' } }
+  - { name: ship, run: post/ship, kind: pivot }
+  - { name: mail, run: post/mail, kind: retriable, retry: forever }
+";
+
+fn definition(text: &str) -> Definition {
+    parse(text.as_bytes(), Format::Yaml, &Limits::default()).unwrap().definition
+}
+
+fn report(text: &str) -> Report {
+    simulate(&definition(text), &Request::default()).unwrap()
+}
+
+/// Returns the courses as text: fault, forward, undo, end, remaining effects.
+fn rows(report: &Report) -> Vec<String> {
+    let names = |sides: &[goconductor_simulator::SideReport]| {
+        sides.iter().map(|side| side.step.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    let row = |course: &goconductor_simulator::CourseReport| {
+        let step = course.step.as_deref().unwrap_or("-");
+        let fault = course.fault.map_or("-", Fault::as_str);
+        format!(
+            "{step} {fault}: {} | {} | {} | {}",
+            names(&course.forward),
+            names(&course.undo),
+            course.end,
+            course.standing.join(" ")
+        )
+    };
+    report.courses.iter().map(row).collect()
+}
+
+#[test]
+fn every_step_with_every_fault_has_its_course() {
+    let report = report(ORDER);
+    let expected = [
+        "- -: reserve charge ship mail |  | COMPLETED | ",
+        "reserve refused: reserve |  | ROLLED_BACK | ",
+        "reserve unknown: reserve | reserve | ROLLED_BACK | ",
+        "reserve timeout: reserve | reserve | ROLLED_BACK | ",
+        "reserve compensation: reserve charge ship | charge reserve | ROLLED_BACK | ",
+        "charge refused: reserve charge | reserve | ROLLED_BACK | ",
+        "charge unknown: reserve charge | charge reserve | ROLLED_BACK | ",
+        "charge timeout: reserve charge | charge reserve | ROLLED_BACK | ",
+        "charge compensation: reserve charge ship | charge reserve | ROLLED_BACK | ",
+        "ship refused: reserve charge ship | charge reserve | ROLLED_BACK | ",
+        "ship unknown: reserve charge ship mail |  | COMPLETED | ",
+        "ship timeout: reserve charge ship mail |  | COMPLETED | ",
+        "mail refused: reserve charge ship mail |  | ERROR | reserve charge ship",
+        "mail unknown: reserve charge ship mail |  | COMPLETED | ",
+        "mail timeout: reserve charge ship mail |  | COMPLETED | ",
+    ];
+    assert_eq!(rows(&report), expected);
+    assert!(report.holds);
+    assert_eq!(report.input, serde_json::json!({"amount": 1}));
+    assert_eq!(report.outputs, [("reserve".to_owned(), serde_json::json!({"id": 1}))].into());
+}
+
+#[test]
+fn limited_compensation_leaves_its_effect() {
+    let text = "
+workflow: limited
+steps:
+  - { name: a, run: s/a, compensate: { run: s/undo_a, retry: 3 } }
+  - { name: b, run: s/b, compensate: none }
+";
+    let report = report(text);
+    assert!(!report.holds);
+    let failed: Vec<_> = report.courses.iter().filter(|course| !course.standing.is_empty()).collect();
+    let [course] = failed.as_slice() else { panic!("{:?}", rows(&report)) };
+    assert_eq!(
+        (course.step.as_deref(), course.fault, course.end, course.standing.as_slice()),
+        (Some("a"), Some(Fault::Compensation), "ERROR", &["a".to_owned()][..])
+    );
+    assert!(course.note.as_deref().unwrap().contains("3 attempts"), "{course:?}");
+}
+
+#[test]
+fn retriable_step_with_a_limit_leaves_the_effects_before_it() {
+    let text = "
+workflow: limited
+steps:
+  - { name: a, run: s/a, kind: pivot }
+  - { name: b, run: s/b, kind: retriable, retry: 2 }
+";
+    let report = report(text);
+    assert!(!report.holds);
+    let counted: Vec<_> =
+        report.courses.iter().filter(|each| !each.standing.is_empty() && !each.contradicts).collect();
+    assert_eq!(
+        counted.iter().map(|each| each.fault).collect::<Vec<_>>(),
+        [Some(Fault::Unknown), Some(Fault::Timeout)]
+    );
+}
+
+#[test]
+fn parallel_branches_and_skipped_steps() {
+    let text = "
+workflow: trip
+input: { type: object, required: [car], properties: { car: { type: boolean, default: false } } }
+steps:
+  - name: book
+    parallel:
+      flight: [{ name: flight, run: s/flight, compensate: s/no_flight }]
+      hotel: [{ name: hotel, run: s/hotel, compensate: s/no_hotel }]
+  - { name: car, run: s/car, when: input.car, compensate: s/no_car }
+  - { name: pay, run: s/pay, compensate: s/repay }
+";
+    let trip = definition(text);
+    let report = simulate(&trip, &Request::default()).unwrap();
+    assert!(report.holds);
+    assert_eq!(rows(&report)[0], "- -: flight hotel pay |  | COMPLETED | ");
+    assert!(report.courses.iter().all(|course| course.step.as_deref() != Some("car")));
+    let only = |step: &str, fault| {
+        simulate(&trip, &Request { only: Some((step.to_owned(), fault)), ..Request::default() })
+    };
+    assert!(matches!(only("car", Fault::Refused), Err(Error::NotApplicable { .. })));
+    assert!(matches!(only("bus", Fault::Refused), Err(Error::UnknownStep(..))));
+    let detailed = only("flight", Fault::Timeout).unwrap();
+    let timeline = &detailed.courses[0].timeline;
+    assert_eq!(timeline.first().map(|line| line.kind.as_str()), Some("WORKFLOW_STARTED"));
+    assert_eq!(timeline.last().map(|line| line.kind.as_str()), Some("WORKFLOW_ROLLED_BACK"));
+    // Ten attempts of 30 seconds each, and no compensation before the last deadline.
+    assert!(detailed.courses[0].duration_ms > 300_000, "{}", detailed.courses[0].duration_ms);
+}
+
+#[test]
+fn wrong_input_and_exceeded_limits_are_refused() {
+    let order = definition(ORDER);
+    let given = |input| Request { input: Some(input), ..Request::default() };
+    let error = simulate(&order, &given(serde_json::json!({}))).unwrap_err();
+    assert!(matches!(&error, Error::Input(text) if text.contains("amount")), "{error}");
+    let error = simulate(&order, &Request { total_events: Some(30), ..Request::default() }).unwrap_err();
+    assert!(matches!(error, Error::Limit { limit: 30, .. }), "{error}");
+}
+
+#[test]
+fn example_of_the_readme_leaves_no_effect() {
+    let report = report(include_str!("../../../../examples/order-processing.yaml"));
+    assert!(report.holds, "{:?}", rows(&report));
+}
