@@ -4,7 +4,7 @@ use crate::constructs::unblock;
 use crate::engine::{Call, Limits, Next, Response, Simulation, Start};
 use crate::error::Error;
 use crate::fault::Fault;
-use goconductor_saga::{Expressions, Failure, Json, Kind, Outcome, Plan, Side, Status, StepIndex};
+use goconductor_saga::{Expressions, Failure, Json, Outcome, Plan, Side, StepIndex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,22 +126,5 @@ impl Script {
                 Side::Execute | Side::Compensate,
             ) => None,
         }
-    }
-}
-
-impl Course {
-    /// Returns the steps that may have had an effect which remains, although the workflow did not complete.
-    pub(crate) fn standing(&self) -> Vec<StepIndex> {
-        let (plan, state) = (self.simulation.plan(), self.simulation.state());
-        if state.status() == Status::Completed {
-            return Vec::new();
-        }
-        let steps = (0u32..).map(StepIndex).zip(&plan.definition().steps).zip(&state.steps);
-        let stands = steps.filter(|((_, definition), step)| {
-            // A step with `compensate: none` declares that there is nothing to undo.
-            let has_effect = definition.compensate.is_some() || definition.kind != Kind::Compensatable;
-            has_effect && step.may_have_happened() && !step.is_compensated()
-        });
-        stands.map(|((index, _), _)| index).collect()
     }
 }

@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::ledger::{Ledger, REDELIVERY};
 use goconductor_saga::{
-    Due, Event, Expressions, Failure, Input, Json, Outcome, OwedKey, Plan, Side, StartWorkflow, State,
-    StepIndex, Timestamp, WorkflowId, decide, evolve, start, transition,
+    Due, Event, Expressions, Failure, Input, Json, Kind, Outcome, OwedKey, Plan, Side, StartWorkflow, State,
+    Status, StepIndex, Timestamp, WorkflowId, decide, evolve, start, transition,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -311,6 +311,21 @@ impl Simulation {
             return Err(Error::Recovery(self.state.seq));
         }
         Ok(())
+    }
+
+    /// Returns the steps that may have had an effect which remains, although the workflow did not complete.
+    #[must_use]
+    pub fn standing(&self) -> Vec<StepIndex> {
+        if self.state.status() == Status::Completed {
+            return Vec::new();
+        }
+        let steps = (0u32..).map(StepIndex).zip(&self.plan.definition().steps).zip(&self.state.steps);
+        let stands = steps.filter(|((_, definition), step)| {
+            // A step with `compensate: none` declares that there is nothing to undo.
+            let has_effect = definition.compensate.is_some() || definition.kind != Kind::Compensatable;
+            has_effect && step.may_have_happened() && !step.is_compensated()
+        });
+        stands.map(|((index, _), _)| index).collect()
     }
 
     /// Returns the attempt with the next event, and its time.

@@ -5,7 +5,6 @@ use goconductor_saga::GraphError;
 
 /// Why a simulation cannot continue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The definition is not a valid graph.
     #[error(transparent)]

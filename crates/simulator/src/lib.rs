@@ -28,6 +28,6 @@ pub use constructs::{NotSimulated, not_simulated};
 pub use engine::{Call, Limits, Next, Response, Simulation, Start};
 pub use error::Error;
 pub use fault::{Fault, ParseFaultError};
-pub use line::TimelineLine;
+pub use line::{TimelineLine, timeline};
 pub use report::{CourseReport, Report, Request, SideReport, simulate};
 pub use sample::{NoSample, sample};

@@ -1,5 +1,6 @@
 //! Events as lines of a timeline.
 
+use crate::engine::Simulation;
 use goconductor_saga::{Event, Json, Plan, Timestamp};
 use serde::Serialize;
 
@@ -21,8 +22,15 @@ pub struct TimelineLine {
     pub detail: String,
 }
 
+/// Returns the history of a simulation as lines.
+#[must_use]
+pub fn timeline(simulation: &Simulation) -> Vec<TimelineLine> {
+    let started = simulation.started_at();
+    simulation.history().iter().map(|event| line(simulation.plan(), started, event)).collect()
+}
+
 /// Returns the line of an event. Events of any type are formatted by their stored form.
-pub(crate) fn line(plan: &Plan, started: Timestamp, event: &Event) -> TimelineLine {
+fn line(plan: &Plan, started: Timestamp, event: &Event) -> TimelineLine {
     let stored = serde_json::to_value(event).unwrap_or(Json::Null);
     let text = |name: &str| stored.get(name).and_then(Json::as_str).filter(|text| !text.is_empty());
     let after = |name: &str| {

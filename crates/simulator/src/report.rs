@@ -5,7 +5,7 @@ use crate::course::{Conditions, Course, Script};
 use crate::engine::Limits;
 use crate::error::Error;
 use crate::fault::Fault;
-use crate::line::{TimelineLine, line};
+use crate::line::{TimelineLine, timeline};
 use crate::outputs;
 use crate::sample::sample;
 use goconductor_definition::{Cel, check_input};
@@ -246,13 +246,11 @@ impl Reporter {
             let attempts = step.map_or(0, |step| step.progress(side).ended);
             SideReport { step: name(*index), status, attempts }
         };
-        let started = course.simulation.started_at();
-        let history = if detailed { course.simulation.history() } else { &[] };
         let contradicts = script.is_some_and(|script| {
             let kind = plan.step(script.step).map(|step| step.kind);
             kind == Some(Kind::Retriable) && script.fault == Fault::Refused
         });
-        let standing: Vec<String> = course.standing().into_iter().map(name).collect();
+        let standing: Vec<String> = course.simulation.standing().into_iter().map(name).collect();
         CourseReport {
             step: script.map(|script| name(script.step)),
             fault: script.map(|script| script.fault),
@@ -264,7 +262,7 @@ impl Reporter {
             contradicts,
             events: state.seq,
             duration_ms: u64::try_from(course.simulation.elapsed().as_millis()).unwrap_or(u64::MAX),
-            timeline: history.iter().map(|event| line(plan, started, event)).collect(),
+            timeline: if detailed { timeline(&course.simulation) } else { Vec::new() },
         }
     }
 }

@@ -153,3 +153,19 @@ fn example_of_the_readme_leaves_no_effect() {
     let report = report(include_str!("../../../../examples/order-processing.yaml"));
     assert!(report.holds, "{:?}", rows(&report));
 }
+
+#[test]
+fn templates_of_the_command_line_leave_no_effect() {
+    for text in [
+        include_str!("../../../cli/templates/order.yaml"),
+        include_str!("../../../cli/templates/travel.yaml"),
+        include_str!("../../../cli/templates/money-transfer.yaml"),
+        include_str!("../../../cli/templates/subscription.yaml"),
+    ] {
+        let report = report(text);
+        assert!(report.holds, "{:#?}", rows(&report));
+        assert_eq!(report.courses[0].end, "COMPLETED");
+        let limits = Limits::default();
+        assert_eq!(goconductor_definition::format(text, &limits).unwrap(), text);
+    }
+}
