@@ -14,10 +14,12 @@
 
 mod cel;
 mod check;
+mod compare;
 mod digest;
 pub mod duration;
 mod expand;
 mod fields;
+mod format;
 mod input;
 mod json_text;
 mod node;
@@ -34,7 +36,9 @@ use fields::FieldReader;
 use goconductor_saga::{Definition, EncodingError, Json, decode_text, end_position, without_utf8_mark};
 
 pub use cel::Cel;
+pub use compare::{Difference, compare};
 pub use digest::of as digest;
+pub use format::{format, key_rank};
 pub use input::{InputProblem, InputSchema, check_input};
 pub use problem::{ERROR_CODES, Problem};
 pub use schema::{label_rule, schema};

@@ -11,6 +11,7 @@ mod accepted;
 mod expressions;
 mod hostile;
 mod refused;
+mod tools;
 
 use goconductor_definition::{Checked, Format, Limits, Problem, parse};
 
