@@ -19,6 +19,7 @@ pub(crate) mod processes;
 pub(crate) mod queues;
 pub(crate) mod secrets;
 pub(crate) mod services;
+pub(crate) mod simulate;
 pub(crate) mod watch;
 pub(crate) mod workflows;
 
