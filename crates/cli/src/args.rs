@@ -35,7 +35,9 @@ pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
 pub(crate) use certs::{AuthorityChange, CertsCommand, CertsCreateArgs, CertsRenewArgs};
 pub(crate) use config::{ConfigChangeArgs, ConfigCommand};
 pub(crate) use db::{DbCommand, MigrateArgs};
-pub(crate) use definition::{DefinitionCommand, DiffArgs, GraphArgs, GraphFormat, SimulateArgs, Template};
+pub(crate) use definition::{
+    DefinitionCommand, DefinitionTemplate, DiffArgs, GraphArgs, GraphFormat, SimulateArgs,
+};
 use lock::path_segment;
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;

@@ -112,7 +112,9 @@ pub fn format(text: &str, limits: &Limits) -> Result<String, Problem> {
     };
     let mut best = text.clone();
     // Each change is kept only if the content stays the same. A quoted text over several lines can look like keys.
-    for change in [without_trailing_space, |text: &str| reordered(text).unwrap_or_else(|| text.to_owned())] {
+    let reorder = |text: &str| reordered(text).unwrap_or_else(|| text.to_owned());
+    let changes: [&dyn Fn(&str) -> String; 3] = [&without_trailing_space, &reorder, &without_trailing_space];
+    for change in changes {
         let candidate = change(&best);
         if same(&candidate) {
             best = candidate;

@@ -4,7 +4,7 @@
 //! days ends at once. Each action runs as it would in a worker, with a [`Context`] and its idempotency key.
 //!
 //! ```
-//! use goconductor::testing::{At, Fault, TestSaga};
+//! use goconductor::testing::{Attempts, Fault, TestSaga};
 //! use goconductor::{ActionError, Status, Workflow, WorkflowStep};
 //! use serde_json::json;
 //!
@@ -38,7 +38,7 @@
 //! run.assert_compensated(["charge"]);
 //!
 //! // Back, because no response of the last step arrives. It may have taken effect, so it is compensated first.
-//! let saga = TestSaga::of(&order)?.inject(At::execute("reserve").every_attempt(), Fault::TimeOut);
+//! let saga = TestSaga::of(&order)?.inject(Attempts::execute("reserve").every(), Fault::TimeOut);
 //! let run = saga.run().await?;
 //! run.assert_status(Status::RolledBack);
 //! run.assert_compensated(["reserve", "charge"]);
@@ -55,7 +55,7 @@
 //! A definition in YAML runs with the services that it names:
 //!
 //! ```
-//! use goconductor::testing::{At, Fault, TestSaga};
+//! use goconductor::testing::{Attempts, Fault, TestSaga};
 //! use goconductor::{ActionError, Context, Service, Status};
 //! use serde_json::{Value, json};
 //! use std::time::Duration;
@@ -78,7 +78,7 @@
 //! let saga = TestSaga::new(BILLING)?
 //!     .service(Service::new("books").action("invoice", done).action("cancel", done))
 //!     .service(Service::new("bank").action("collect", done))
-//!     .inject(At::execute("collect").attempts(1..=30), Fault::Fail);
+//!     .inject(Attempts::execute("collect").numbers(1..=30), Fault::Fail);
 //! let run = saga.run().await?;
 //! run.assert_status(Status::Completed);
 //! assert!(run.elapsed() >= Duration::from_secs(30 * 86_400));
@@ -90,7 +90,7 @@ mod fault;
 mod participants;
 mod run;
 
-pub use fault::{At, Fault};
+pub use fault::{Attempts, Fault};
 pub use run::{ActionCall, TestRun};
 
 use crate::error::Error;
@@ -99,7 +99,9 @@ use crate::workflow::Workflow;
 use fault::Injection;
 use goconductor_definition::{Cel, Format, check_input, parse};
 use goconductor_saga::{Definition, Input, Json, Plan, Side};
-use goconductor_simulator::{Call, Limits, Next, Response, Simulation, Start, not_simulated};
+use goconductor_simulator::{
+    Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart, Simulation, not_simulated,
+};
 use participants::Participants;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -176,7 +178,7 @@ impl TestSaga {
 
     /// Injects a fault. Of several faults for one attempt, the one that was added last applies.
     #[must_use]
-    pub fn inject(mut self, at: At, fault: Fault) -> Self {
+    pub fn inject(mut self, at: Attempts, fault: Fault) -> Self {
         self.injections.push(Injection { at, fault });
         self
     }
@@ -211,11 +213,11 @@ impl TestSaga {
     pub async fn run(&self) -> Result<TestRun, Error> {
         self.check()?;
         let plan = Plan::new(self.definition.clone(), 1).map_err(goconductor_simulator::Error::from)?;
-        let start = Start { input: self.input.clone(), ..Start::default() };
+        let start = SimulatedStart { input: self.input.clone(), ..SimulatedStart::default() };
         let mut simulation = Simulation::start(Arc::new(plan), Arc::new(Cel::new()), start, self.limits);
         let mut participants = Participants::new(&self.services);
         let (mut crashes, mut cancel) = (self.crashes.clone(), self.cancel_after.clone());
-        while let Next::Call(call) = simulation.advance()? {
+        while let NextActivity::Call(call) = simulation.advance()? {
             if let Some(step) = cancel.take_if(|step| run::has_completed(&simulation, step)) {
                 let reason = Some(format!("the test cancels after {step}"));
                 simulation.submit(&Input::Cancel { actor: None, reason })?;
@@ -249,7 +251,7 @@ impl TestSaga {
         &self,
         simulation: &mut Simulation,
         participants: &mut Participants<'_>,
-        call: &Call,
+        call: &SimulatedCall,
     ) -> Result<(), Error> {
         let matching = |injection: &&Injection| injection.at.matches(call);
         let fault = self.injections.iter().rev().find(matching).map(|injection| injection.fault);
@@ -265,7 +267,8 @@ impl TestSaga {
             simulation.report_twice(call);
         }
         let latency = fault.and_then(Fault::latency).unwrap_or(LATENCY);
-        let response = fault.and_then(|fault| fault.after_action(call)).unwrap_or(Response::Outcome(outcome));
+        let response =
+            fault.and_then(|fault| fault.after_action(call)).unwrap_or(SimulatedResponse::Outcome(outcome));
         simulation.respond(call, response, latency);
         if fault == Some(Fault::Crash) {
             simulation.crash()?;

@@ -1,9 +1,9 @@
 //! One course of a workflow: the calls in order, and the end.
 
 use crate::constructs::unblock;
-use crate::engine::{Call, Limits, Next, Response, Simulation, Start};
+use crate::engine::{Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart, Simulation};
 use crate::error::Error;
-use crate::fault::Fault;
+use crate::fault::StepFault;
 use goconductor_saga::{Expressions, Failure, Json, Outcome, Plan, Side, StepIndex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ pub(crate) struct Conditions {
     pub(crate) limits: Limits,
 }
 
-/// A fault, and the step whose refusal starts the rollback of a course with [`Fault::Compensation`].
+/// A fault, and the step whose refusal starts the rollback of a course with [`StepFault::Compensation`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Script {
     pub(crate) step: StepIndex,
-    pub(crate) fault: Fault,
+    pub(crate) fault: StepFault,
     pub(crate) trigger: Option<StepIndex>,
 }
 
@@ -44,13 +44,13 @@ pub(crate) struct Course {
 impl Conditions {
     /// Runs a course to its end.
     pub(crate) fn run(&self, script: Option<Script>) -> Result<Course, Error> {
-        let start = Start { input: self.input.clone(), ..Start::default() };
+        let start = SimulatedStart { input: self.input.clone(), ..SimulatedStart::default() };
         let (plan, expressions) = (Arc::clone(&self.plan), Arc::clone(&self.expressions));
         let mut simulation = Simulation::start(plan, expressions, start, self.limits);
         let (mut forward, mut undo) = (Vec::new(), Vec::new());
         loop {
             match simulation.advance()? {
-                Next::Call(call) => {
+                NextActivity::Call(call) => {
                     let order = match call.side {
                         Side::Execute => &mut forward,
                         Side::Compensate => &mut undo,
@@ -61,35 +61,35 @@ impl Conditions {
                     let response = self.response(&call, script);
                     simulation.respond(&call, response, LATENCY);
                 }
-                Next::Idle => match unblock(&simulation) {
+                NextActivity::Idle => match unblock(&simulation) {
                     Some(input) if simulation.submit(&input)? => {}
                     Some(_) | None => break,
                 },
-                Next::Ended => break,
+                NextActivity::Ended => break,
             }
         }
         simulation.verify()?;
         Ok(Course { simulation, forward, undo })
     }
 
-    fn response(&self, call: &Call, script: Option<Script>) -> Response {
+    fn response(&self, call: &SimulatedCall, script: Option<Script>) -> SimulatedResponse {
         let fault = script.and_then(|script| script.at(&self.plan, call));
         let failure = |code: &str, message: &str| Failure::of(code, message);
         match fault {
             None => {
                 let output = self.outputs.get(&call.name).cloned().unwrap_or(Json::Null);
-                Response::Outcome(Outcome::Done { output })
+                SimulatedResponse::Outcome(Outcome::Done { output })
             }
-            Some(Fault::Refused) => {
-                Response::Outcome(Outcome::Refused { failure: failure("REFUSED", "the participant refused") })
-            }
-            Some(Fault::Unknown) => Response::Outcome(Outcome::Unknown {
+            Some(StepFault::Refused) => SimulatedResponse::Outcome(Outcome::Refused {
+                failure: failure("REFUSED", "the participant refused"),
+            }),
+            Some(StepFault::Unknown) => SimulatedResponse::Outcome(Outcome::Unknown {
                 failure: failure("CONNECTION_BROKEN", "the connection broke after the request was sent"),
                 not_before: None,
                 answered: false,
             }),
-            Some(Fault::Timeout) => Response::TimedOut,
-            Some(Fault::Compensation) => Response::Outcome(Outcome::Retryable {
+            Some(StepFault::Timeout) => SimulatedResponse::TimedOut,
+            Some(StepFault::Compensation) => SimulatedResponse::Outcome(Outcome::Retryable {
                 failure: failure("UNAVAILABLE", "the participant is not available"),
                 not_before: None,
             }),
@@ -99,7 +99,7 @@ impl Conditions {
 
 impl Script {
     /// Returns the fault of a call.
-    fn at(&self, plan: &Plan, call: &Call) -> Option<Fault> {
+    fn at(&self, plan: &Plan, call: &SimulatedCall) -> Option<StepFault> {
         let failing = plan.step(call.step).is_some_and(|step| {
             let retry = match (call.side, &step.compensate) {
                 (Side::Compensate, Some(compensation)) => &compensation.retry,
@@ -108,21 +108,25 @@ impl Script {
             call.attempt <= retry.max_attempts.unwrap_or(UNLIMITED_FAILURES)
         });
         match (self.fault, call.side) {
-            (Fault::Compensation, Side::Compensate) if call.step == self.step && failing => Some(self.fault),
-            (Fault::Compensation, Side::Execute) if Some(call.step) == self.trigger => Some(Fault::Refused),
+            (StepFault::Compensation, Side::Compensate) if call.step == self.step && failing => {
+                Some(self.fault)
+            }
+            (StepFault::Compensation, Side::Execute) if Some(call.step) == self.trigger => {
+                Some(StepFault::Refused)
+            }
             // Without a step that can start the rollback, the step itself ends in doubt.
-            (Fault::Compensation, Side::Execute)
+            (StepFault::Compensation, Side::Execute)
                 if self.trigger.is_none() && call.step == self.step && failing =>
             {
-                Some(Fault::Unknown)
+                Some(StepFault::Unknown)
             }
-            (Fault::Refused | Fault::Unknown | Fault::Timeout, Side::Execute)
+            (StepFault::Refused | StepFault::Unknown | StepFault::Timeout, Side::Execute)
                 if call.step == self.step && failing =>
             {
                 Some(self.fault)
             }
             (
-                Fault::Refused | Fault::Unknown | Fault::Timeout | Fault::Compensation,
+                StepFault::Refused | StepFault::Unknown | StepFault::Timeout | StepFault::Compensation,
                 Side::Execute | Side::Compensate,
             ) => None,
         }

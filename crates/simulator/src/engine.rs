@@ -39,7 +39,7 @@ impl Default for Limits {
 
 /// The start of a simulated workflow.
 #[derive(Debug, Clone, Default)]
-pub struct Start {
+pub struct SimulatedStart {
     /// The id. Delays of retries depend on it. `None` means a fixed id.
     pub id: Option<Uuid>,
     /// The input.
@@ -52,7 +52,7 @@ pub struct Start {
 
 /// A command that was delivered to a participant.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct SimulatedCall {
     /// The step.
     pub step: StepIndex,
     /// The name of the step.
@@ -75,7 +75,7 @@ pub struct Call {
 
 /// The response of a participant, or its absence.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Response {
+pub enum SimulatedResponse {
     /// The participant reports an outcome.
     Outcome(Outcome),
     /// The participant does not respond before the deadline.
@@ -86,9 +86,9 @@ pub enum Response {
 
 /// What happens next in a simulation.
 #[derive(Debug, Clone)]
-pub enum Next {
+pub enum NextActivity {
     /// A participant is called. Pass its response to [`Simulation::respond`].
-    Call(Box<Call>),
+    Call(Box<SimulatedCall>),
     /// Nothing happens without an input: the workflow is in error, is paused, or waits for a signal.
     Idle,
     /// The workflow has a final status.
@@ -97,7 +97,7 @@ pub enum Next {
 
 /// An attempt in flight.
 #[derive(Debug, Clone)]
-struct Attempt {
+struct SimulatedAttempt {
     step: StepIndex,
     side: Side,
     attempt: u32,
@@ -121,7 +121,7 @@ pub struct Simulation {
     state: State,
     history: Vec<Event>,
     ledger: Ledger,
-    attempts: Vec<Attempt>,
+    attempts: Vec<SimulatedAttempt>,
     transitions: u64,
     turns: u64,
 }
@@ -129,7 +129,12 @@ pub struct Simulation {
 impl Simulation {
     /// Starts a workflow.
     #[must_use]
-    pub fn start(plan: Arc<Plan>, expressions: Arc<dyn Expressions>, begin: Start, limits: Limits) -> Self {
+    pub fn start(
+        plan: Arc<Plan>,
+        expressions: Arc<dyn Expressions>,
+        begin: SimulatedStart,
+        limits: Limits,
+    ) -> Self {
         let now = begin.at.unwrap_or(STARTED_AT);
         let request = StartWorkflow {
             id: WorkflowId(begin.id.unwrap_or(WORKFLOW)),
@@ -222,17 +227,17 @@ impl Simulation {
     /// # Errors
     /// Returns [`Error::Limit`] if a limit was reached, and [`Error::DuplicateAccepted`] if a repeated outcome changed
     /// the workflow.
-    pub fn advance(&mut self) -> Result<Next, Error> {
+    pub fn advance(&mut self) -> Result<NextActivity, Error> {
         loop {
             self.turns = self.turns.saturating_add(1);
             check("deliveries", self.turns, self.limits.turns)?;
             if self.state.phase.is_final() {
-                return Ok(Next::Ended);
+                return Ok(NextActivity::Ended);
             }
             let row = self.ledger.first();
             let attempt = self.first_attempt();
             let (at, row) = match (attempt, row) {
-                (None, None) => return Ok(Next::Idle),
+                (None, None) => return Ok(NextActivity::Idle),
                 (Some((at, _)), Some((due, _))) if at <= due => (at, None),
                 (Some((at, _)), None) => (at, None),
                 (_, Some((due, key))) => (due, Some(key)),
@@ -243,17 +248,17 @@ impl Simulation {
             match (row, attempt) {
                 (Some(key), _) => {
                     if let Some(call) = self.deliver(key)? {
-                        return Ok(Next::Call(Box::new(call)));
+                        return Ok(NextActivity::Call(Box::new(call)));
                     }
                 }
                 (None, Some((_, position))) => self.advance_attempt(position)?,
-                (None, None) => return Ok(Next::Idle),
+                (None, None) => return Ok(NextActivity::Idle),
             }
         }
     }
 
     /// Records the response to a call. It arrives `after` the delivery, but not after the deadline.
-    pub fn respond(&mut self, call: &Call, response: Response, after: Duration) {
+    pub fn respond(&mut self, call: &SimulatedCall, response: SimulatedResponse, after: Duration) {
         let (step, side, number) = (call.step, call.side, call.attempt);
         let position = self
             .attempts
@@ -261,13 +266,13 @@ impl Simulation {
             .position(|each| each.step == step && each.side == side && each.attempt == number);
         let Some(position) = position else { return };
         match response {
-            Response::Lost => {
+            SimulatedResponse::Lost => {
                 self.attempts.remove(position);
                 self.ledger.delay(&OwedKey::Command(step, side), self.now.after(REDELIVERY));
             }
             // The attempt ends at its deadline anyway.
-            Response::TimedOut => {}
-            Response::Outcome(outcome) => {
+            SimulatedResponse::TimedOut => {}
+            SimulatedResponse::Outcome(outcome) => {
                 if let Some(attempt) = self.attempts.get_mut(position) {
                     let at = attempt.started_at.after(after);
                     if at < attempt.deadline {
@@ -280,8 +285,8 @@ impl Simulation {
     }
 
     /// Lets the outcome of a call be reported twice. The rules must ignore the second report.
-    pub fn report_twice(&mut self, call: &Call) {
-        let same = |each: &&mut Attempt| {
+    pub fn report_twice(&mut self, call: &SimulatedCall) {
+        let same = |each: &&mut SimulatedAttempt| {
             each.step == call.step && each.side == call.side && each.attempt == call.attempt
         };
         if let Some(attempt) = self.attempts.iter_mut().find(same) {
@@ -360,7 +365,7 @@ impl Simulation {
     }
 
     /// Delivers a row that is due. Returns the call if it is a command that is sent.
-    fn deliver(&mut self, key: OwedKey) -> Result<Option<Call>, Error> {
+    fn deliver(&mut self, key: OwedKey) -> Result<Option<SimulatedCall>, Error> {
         let OwedKey::Command(step, side) = key else {
             return self.fire(key).map(|()| None);
         };
@@ -389,7 +394,7 @@ impl Simulation {
         Ok(())
     }
 
-    fn send(&mut self, step: StepIndex, side: Side, number: u32) -> Result<Option<Call>, Error> {
+    fn send(&mut self, step: StepIndex, side: Side, number: u32) -> Result<Option<SimulatedCall>, Error> {
         let plan = Arc::clone(&self.plan);
         let definition = plan.step(step);
         let timeout = plan.attempt_timeout(&self.state, step, side, self.now).unwrap_or_default();
@@ -399,7 +404,7 @@ impl Simulation {
         };
         let started_at = self.now;
         let deadline = started_at.after(timeout);
-        let mut attempt = Attempt {
+        let mut attempt = SimulatedAttempt {
             step,
             side,
             attempt: number,
@@ -428,7 +433,7 @@ impl Simulation {
             }
         };
         self.attempts.push(attempt);
-        Ok(Some(Call {
+        Ok(Some(SimulatedCall {
             step,
             name: definition.name.clone(),
             side,
@@ -442,7 +447,7 @@ impl Simulation {
     }
 }
 
-impl Attempt {
+impl SimulatedAttempt {
     /// Returns when the attempt is recorded as started, or else when it reports.
     fn next_at(&self) -> Timestamp {
         let grace = self.started_at.after(START_GRACE);

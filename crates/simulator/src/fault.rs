@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// A fault of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fault {
+pub enum StepFault {
     /// The participant refuses, and nothing happened.
     Refused,
     /// The connection breaks after each request, so that the outcome of every attempt is unknown.
@@ -19,7 +19,7 @@ pub enum Fault {
     Compensation,
 }
 
-impl Fault {
+impl StepFault {
     /// All faults, in the order of the report.
     pub const ALL: [Self; 4] = [Self::Refused, Self::Unknown, Self::Timeout, Self::Compensation];
 
@@ -35,7 +35,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for StepFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -46,7 +46,7 @@ impl fmt::Display for Fault {
 #[error("`{0}` is not a fault: use refused, unknown, timeout or compensation")]
 pub struct ParseFaultError(String);
 
-impl FromStr for Fault {
+impl FromStr for StepFault {
     type Err = ParseFaultError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.into_iter().find(|fault| fault.as_str() == text);

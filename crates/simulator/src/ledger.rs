@@ -9,7 +9,7 @@ pub(crate) const REDELIVERY: Duration = Duration::from_secs(10);
 
 /// A row of the ledger.
 #[derive(Debug, Clone)]
-pub(crate) struct Row {
+pub(crate) struct SimulatedRow {
     pub(crate) owed: Owed,
     /// How often the command of the open attempt was delivered.
     pub(crate) deliveries: u32,
@@ -20,7 +20,7 @@ pub(crate) struct Row {
 /// The rows by their keys.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
-    rows: BTreeMap<OwedKey, Row>,
+    rows: BTreeMap<OwedKey, SimulatedRow>,
 }
 
 impl Ledger {
@@ -30,7 +30,7 @@ impl Ledger {
             match change {
                 LedgerChange::Issue(owed) => {
                     let due_at = due_time(&owed, 0, now);
-                    self.rows.insert(owed.key, Row { owed, deliveries: 0, due_at });
+                    self.rows.insert(owed.key, SimulatedRow { owed, deliveries: 0, due_at });
                 }
                 LedgerChange::Change(owed) => self.change(owed, now),
                 LedgerChange::Settle(key) => {
@@ -56,7 +56,7 @@ impl Ledger {
         due.min_by_key(|(at, key)| (*at, matches!(key, OwedKey::Command(..)), *key))
     }
 
-    pub(crate) fn get(&self, key: &OwedKey) -> Option<&Row> {
+    pub(crate) fn get(&self, key: &OwedKey) -> Option<&SimulatedRow> {
         self.rows.get(key)
     }
 
@@ -97,7 +97,7 @@ impl Ledger {
             } else {
                 Some(now.after(REDELIVERY))
             };
-            self.rows.insert(owed.key, Row { owed, deliveries, due_at });
+            self.rows.insert(owed.key, SimulatedRow { owed, deliveries, due_at });
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Simulation`] runs one workflow by the rules of `saga` with a virtual clock. It has a dispatch ledger, delivers
 //! commands and timers, and can lose, repeat and delay them. Whoever drives it plays the participants. [`simulate`]
-//! drives one simulation for each step and each [`Fault`], and reports which effects remain.
+//! drives one simulation for each step and each [`StepFault`], and reports which effects remain.
 //!
 //! The crate knows no store, no queue and no service, reads no clock and is deterministic: equal arguments have equal
 //! results. The work of a simulation is limited by [`Limits`].
@@ -25,9 +25,9 @@ mod report;
 mod sample;
 
 pub use constructs::{NotSimulated, not_simulated};
-pub use engine::{Call, Limits, Next, Response, Simulation, Start};
+pub use engine::{Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart, Simulation};
 pub use error::Error;
-pub use fault::{Fault, ParseFaultError};
+pub use fault::{ParseFaultError, StepFault};
 pub use line::{TimelineLine, timeline};
-pub use report::{CourseReport, Report, Request, SideReport, simulate};
+pub use report::{CourseReport, SideReport, SimulationReport, SimulationRequest, simulate};
 pub use sample::{NoSample, sample};

@@ -4,7 +4,7 @@ use crate::constructs::not_simulated;
 use crate::course::{Conditions, Course, Script};
 use crate::engine::Limits;
 use crate::error::Error;
-use crate::fault::Fault;
+use crate::fault::StepFault;
 use crate::line::{TimelineLine, timeline};
 use crate::outputs;
 use crate::sample::sample;
@@ -18,13 +18,13 @@ use std::sync::Arc;
 
 /// What to simulate.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub struct SimulationRequest {
     /// The input. `None` means a value that is generated from the schema.
     pub input: Option<Json>,
     /// Outputs by the names of the steps. Other outputs are generated from the expressions of the definition.
     pub outputs: BTreeMap<String, Json>,
     /// The step and the fault of the only course. `None` means all courses.
-    pub only: Option<(String, Fault)>,
+    pub only: Option<(String, StepFault)>,
     /// Limits of each course.
     pub limits: Limits,
     /// Maximum number of events of all courses together. `None` means no limit.
@@ -33,7 +33,7 @@ pub struct Request {
 
 /// The courses of a definition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct SimulationReport {
     /// The name of the definition.
     pub definition: String,
     /// The input.
@@ -52,7 +52,7 @@ pub struct CourseReport {
     /// The step of the fault, or `None` for the course without a fault.
     pub step: Option<String>,
     /// The fault.
-    pub fault: Option<Fault>,
+    pub fault: Option<StepFault>,
     /// The status of the workflow at the end.
     pub end: &'static str,
     /// The steps that were executed, in the order of their commands.
@@ -91,7 +91,7 @@ pub struct SideReport {
 /// # Errors
 /// Returns an [`Error`] if the definition uses a construct that is not simulated, the input does not match its schema,
 /// the only fault cannot occur, or a limit is reached.
-pub fn simulate(definition: &Definition, request: &Request) -> Result<Report, Error> {
+pub fn simulate(definition: &Definition, request: &SimulationRequest) -> Result<SimulationReport, Error> {
     let unknown = not_simulated(definition);
     if !unknown.is_empty() {
         return Err(Error::NotSimulated(unknown));
@@ -112,7 +112,13 @@ pub fn simulate(definition: &Definition, request: &Request) -> Result<Report, Er
     }
     let Conditions { input, outputs, .. } = reporter.conditions;
     let holds = reporter.courses.iter().all(|course| course.standing.is_empty() || course.contradicts);
-    Ok(Report { definition: definition.name.clone(), input, outputs, holds, courses: reporter.courses })
+    Ok(SimulationReport {
+        definition: definition.name.clone(),
+        input,
+        outputs,
+        holds,
+        courses: reporter.courses,
+    })
 }
 
 fn input(definition: &Definition, given: Option<&Json>) -> Result<Json, Error> {
@@ -174,7 +180,7 @@ impl Reporter {
         self.push(None, base, false)?;
         let steps = self.conditions.plan.definition().steps.len();
         for step in (0u32..).map(StepIndex).take(steps) {
-            for fault in Fault::ALL {
+            for fault in StepFault::ALL {
                 if let Ok(script) = self.script(step, fault, base) {
                     let course = self.conditions.run(Some(script))?;
                     self.push(Some(script), &course, false)?;
@@ -184,7 +190,7 @@ impl Reporter {
         Ok(())
     }
 
-    fn only(&mut self, name: &str, fault: Fault, base: &Course) -> Result<(), Error> {
+    fn only(&mut self, name: &str, fault: StepFault, base: &Course) -> Result<(), Error> {
         let step = index_of(&self.conditions.plan, name)?;
         let script = self.script(step, fault, base).map_err(|reason| Error::NotApplicable {
             step: name.to_owned(),
@@ -196,7 +202,7 @@ impl Reporter {
     }
 
     /// Returns the script of a fault, or the reason why the fault cannot occur.
-    fn script(&self, step: StepIndex, fault: Fault, base: &Course) -> Result<Script, &'static str> {
+    fn script(&self, step: StepIndex, fault: StepFault, base: &Course) -> Result<Script, &'static str> {
         let plan = &self.conditions.plan;
         let Some(definition) = plan.step(step) else { return Err("the step does not exist") };
         if definition.action.service().is_none() {
@@ -206,7 +212,7 @@ impl Reporter {
             return Err("the step is not reached with this input and these outputs");
         }
         let mut trigger = None;
-        if fault == Fault::Compensation {
+        if fault == StepFault::Compensation {
             if definition.compensate.is_none() {
                 return Err("the step has no compensation");
             }
@@ -248,7 +254,7 @@ impl Reporter {
         };
         let contradicts = script.is_some_and(|script| {
             let kind = plan.step(script.step).map(|step| step.kind);
-            kind == Some(Kind::Retriable) && script.fault == Fault::Refused
+            kind == Some(Kind::Retriable) && script.fault == StepFault::Refused
         });
         let standing: Vec<String> = course.simulation.standing().into_iter().map(name).collect();
         CourseReport {

@@ -20,7 +20,7 @@ pub struct NoSample(String);
 /// # Errors
 /// Returns [`NoSample`] if the generated value does not match the schema, for example because of a pattern.
 pub fn sample(schema: &Json) -> Result<Json, NoSample> {
-    let value = Sampler { root: schema }.value(schema, 0);
+    let value = SchemaSampler { root: schema }.value(schema, 0);
     let checked = InputSchema::new(schema).map_err(NoSample)?.check(&value);
     checked.map_err(|problems| {
         let first = problems.first().map_or_else(String::new, |problem| {
@@ -32,11 +32,11 @@ pub fn sample(schema: &Json) -> Result<Json, NoSample> {
     Ok(value)
 }
 
-struct Sampler<'a> {
+struct SchemaSampler<'a> {
     root: &'a Json,
 }
 
-impl Sampler<'_> {
+impl SchemaSampler<'_> {
     fn value(&self, schema: &Json, depth: usize) -> Json {
         let Some(object) = schema.as_object().filter(|_| depth < MAX_DEPTH) else { return Json::Null };
         for key in ["const", "default"] {

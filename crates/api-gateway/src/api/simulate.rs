@@ -6,8 +6,8 @@ use crate::error::{ApiResult, DEFINITION, INPUT, INTERNAL, NO_STEP, Problem, WRO
 use goconductor_definition::{Checked, Format, Limits};
 use goconductor_saga::{Definition, Json};
 use goconductor_simulator::{
-    CourseReport, Error, Fault, Limits as SimulationLimits, Report, Request, SideReport, TimelineLine,
-    simulate,
+    CourseReport, Error, Limits as SimulationLimits, SideReport, SimulationReport, SimulationRequest,
+    StepFault, TimelineLine, simulate,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -121,7 +121,8 @@ impl Api {
             return Err(Problem::new(WRONG_SHAPE, detail));
         }
         let limits = SimulationLimits { events: MAX_EVENTS, turns: MAX_TURNS, time: MAX_TIME };
-        let request = Request { input, outputs, only, limits, total_events: Some(MAX_TOTAL_EVENTS) };
+        let request =
+            SimulationRequest { input, outputs, only, limits, total_events: Some(MAX_TOTAL_EVENTS) };
         let report = self.schemas.run(move || simulate(&definition, &request)).await?;
         report.map(view).map_err(|error| problem(&error))
     }
@@ -149,9 +150,9 @@ impl Api {
 }
 
 /// Parses `STEP` or `STEP=FAULT`.
-fn parse_fault(text: &str) -> ApiResult<(String, Fault)> {
+fn parse_fault(text: &str) -> ApiResult<(String, StepFault)> {
     let (step, fault) = text.split_once('=').unwrap_or((text, "refused"));
-    let fault = fault.parse::<Fault>().map_err(|error| {
+    let fault = fault.parse::<StepFault>().map_err(|error| {
         let detail = error.to_string();
         Problem::new(WRONG_SHAPE, detail.clone()).at("/fail", detail)
     })?;
@@ -169,15 +170,15 @@ fn problem(error: &Error) -> Problem {
     }
 }
 
-fn view(report: Report) -> SimulationView {
-    let Report { definition, input, outputs, holds, courses } = report;
+fn view(report: SimulationReport) -> SimulationView {
+    let SimulationReport { definition, input, outputs, holds, courses } = report;
     SimulationView { definition, input, outputs, holds, courses: courses.into_iter().map(course).collect() }
 }
 
 fn course(course: CourseReport) -> CourseView {
     CourseView {
         step: course.step,
-        fault: course.fault.map(Fault::as_str),
+        fault: course.fault.map(StepFault::as_str),
         end: course.end,
         forward: course.forward.into_iter().map(side).collect(),
         undo: course.undo.into_iter().map(side).collect(),

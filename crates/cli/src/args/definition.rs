@@ -3,7 +3,7 @@
 use crate::complete;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
-use goconductor_simulator::Fault;
+use goconductor_simulator::StepFault;
 use std::path::PathBuf;
 
 /// Commands for definitions.
@@ -61,9 +61,9 @@ pub(crate) enum DefinitionCommand {
     },
     /// Print a commented definition to begin with
     Init {
-        /// Template to print (default: order)
+        /// DefinitionTemplate to print (default: order)
         #[arg(value_enum, default_value_t)]
-        template: Template,
+        template: DefinitionTemplate,
         /// Write to a file, which must not exist, instead of standard output
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
@@ -142,7 +142,7 @@ pub(crate) struct SimulateArgs {
     pub(crate) version: Option<u32>,
     /// Show one course in detail: refused (the default), unknown, timeout or compensation
     #[arg(long, value_name = "STEP[=FAULT]", value_parser = fault)]
-    pub(crate) fail: Option<(String, Fault)>,
+    pub(crate) fail: Option<(String, StepFault)>,
     /// Input as JSON, @FILE or - (default: generated from the input schema)
     #[arg(long, value_name = "JSON")]
     pub(crate) input: Option<String>,
@@ -152,9 +152,9 @@ pub(crate) struct SimulateArgs {
 }
 
 /// Parses `STEP` or `STEP=FAULT`.
-fn fault(text: &str) -> Result<(String, Fault), String> {
+fn fault(text: &str) -> Result<(String, StepFault), String> {
     let (step, fault) = text.split_once('=').unwrap_or((text, "refused"));
-    let fault = fault.parse::<Fault>().map_err(|error| error.to_string())?;
+    let fault = fault.parse::<StepFault>().map_err(|error| error.to_string())?;
     Ok((step.to_owned(), fault))
 }
 
@@ -168,7 +168,7 @@ fn step_output(text: &str) -> Result<(String, String), String> {
 
 /// A template of a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Template {
+pub(crate) enum DefinitionTemplate {
     /// An order: a payment, a reservation and a shipment
     #[default]
     Order,
@@ -186,8 +186,8 @@ mod tests {
 
     #[test]
     fn fault_is_a_refusal_unless_it_is_named() {
-        assert_eq!(fault("charge"), Ok(("charge".to_owned(), Fault::Refused)));
-        assert_eq!(fault("charge=timeout"), Ok(("charge".to_owned(), Fault::Timeout)));
+        assert_eq!(fault("charge"), Ok(("charge".to_owned(), StepFault::Refused)));
+        assert_eq!(fault("charge=timeout"), Ok(("charge".to_owned(), StepFault::Timeout)));
         assert!(fault("charge=late").unwrap_err().contains("refused, unknown, timeout or compensation"));
     }
 }

@@ -1,19 +1,19 @@
 //! Faults to inject, and where.
 
 use goconductor_saga::{Failure, Outcome, Side};
-use goconductor_simulator::{Call, Response};
+use goconductor_simulator::{SimulatedCall, SimulatedResponse};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The attempts of one side of a step at which a fault is injected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct At {
+pub struct Attempts {
     step: String,
     side: Side,
     attempts: RangeInclusive<u32>,
 }
 
-impl At {
+impl Attempts {
     /// The first attempt to execute a step.
     #[must_use]
     pub fn execute(step: impl Into<String>) -> Self {
@@ -28,21 +28,21 @@ impl At {
 
     /// Other attempts, counted from 1.
     #[must_use]
-    pub fn attempts(self, attempts: RangeInclusive<u32>) -> Self {
+    pub fn numbers(self, attempts: RangeInclusive<u32>) -> Self {
         Self { attempts, ..self }
     }
 
     /// Every attempt.
     #[must_use]
-    pub fn every_attempt(self) -> Self {
-        self.attempts(1..=u32::MAX)
+    pub fn every(self) -> Self {
+        self.numbers(1..=u32::MAX)
     }
 
     pub(super) fn step(&self) -> &str {
         &self.step
     }
 
-    pub(super) fn matches(&self, call: &Call) -> bool {
+    pub(super) fn matches(&self, call: &SimulatedCall) -> bool {
         self.step == call.name && self.side == call.side && self.attempts.contains(&call.attempt)
     }
 }
@@ -73,19 +73,21 @@ pub enum Fault {
 
 impl Fault {
     /// Returns the response of a fault that prevents the call of the action.
-    pub(super) fn without_action(self, call: &Call) -> Option<Response> {
+    pub(super) fn without_action(self, call: &SimulatedCall) -> Option<SimulatedResponse> {
         let failure = |text: &str| Failure {
             code: "INJECTED".to_owned(),
             message: format!("{text} at attempt {} of {}", call.attempt, call.name),
             detail: None,
         };
         match self {
-            Self::Refuse => Some(Response::Outcome(Outcome::Refused { failure: failure("refused") })),
+            Self::Refuse => {
+                Some(SimulatedResponse::Outcome(Outcome::Refused { failure: failure("refused") }))
+            }
             Self::Fail => {
                 let outcome = Outcome::Retryable { failure: failure("failed"), not_before: None };
-                Some(Response::Outcome(outcome))
+                Some(SimulatedResponse::Outcome(outcome))
             }
-            Self::LoseRequest => Some(Response::Lost),
+            Self::LoseRequest => Some(SimulatedResponse::Lost),
             Self::LoseResponse
             | Self::BreakConnection
             | Self::TimeOut
@@ -96,11 +98,11 @@ impl Fault {
     }
 
     /// Returns the response of a fault that replaces the outcome of the action.
-    pub(super) fn after_action(self, call: &Call) -> Option<Response> {
+    pub(super) fn after_action(self, call: &SimulatedCall) -> Option<SimulatedResponse> {
         match self {
-            Self::LoseResponse => Some(Response::Lost),
-            Self::TimeOut => Some(Response::TimedOut),
-            Self::BreakConnection => Some(Response::Outcome(Outcome::Unknown {
+            Self::LoseResponse => Some(SimulatedResponse::Lost),
+            Self::TimeOut => Some(SimulatedResponse::TimedOut),
+            Self::BreakConnection => Some(SimulatedResponse::Outcome(Outcome::Unknown {
                 failure: Failure {
                     code: "CONNECTION_BROKEN".to_owned(),
                     message: format!("the connection broke at attempt {} of {}", call.attempt, call.name),
@@ -137,6 +139,6 @@ impl Fault {
 /// A fault and its place.
 #[derive(Debug, Clone)]
 pub(super) struct Injection {
-    pub(super) at: At,
+    pub(super) at: Attempts,
     pub(super) fault: Fault,
 }

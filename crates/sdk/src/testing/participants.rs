@@ -6,7 +6,7 @@ use crate::error::{ActionError, Error};
 use crate::service::Service;
 use goconductor_inbox::Operation;
 use goconductor_saga::{Failure, Json, Outcome, Side, Timestamp};
-use goconductor_simulator::{Call, Simulation};
+use goconductor_simulator::{SimulatedCall, Simulation};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl<'a> Participants<'a> {
     pub(super) async fn run(
         &mut self,
         simulation: &Simulation,
-        call: &Call,
+        call: &SimulatedCall,
         now: Timestamp,
     ) -> Result<Outcome, Error> {
         let service = self.services.get(&call.service).ok_or_else(|| {
@@ -52,7 +52,7 @@ impl<'a> Participants<'a> {
     }
 }
 
-fn inner(simulation: &Simulation, call: &Call, operation: Operation) -> Inner {
+fn inner(simulation: &Simulation, call: &SimulatedCall, operation: Operation) -> Inner {
     Inner {
         key: call.key.clone(),
         workflow_id: simulation.state().id.to_string(),

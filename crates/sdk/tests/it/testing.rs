@@ -1,6 +1,6 @@
 //! The test kit: each fault at each side, with real actions.
 
-use goconductor::testing::{At, Fault, TestSaga};
+use goconductor::testing::{Attempts, Fault, TestSaga};
 use goconductor::{ActionError, Context, Operation, Service, Status, Workflow, WorkflowStep};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -46,14 +46,15 @@ async fn each_fault_at_each_step_ends_complete_or_rolled_back() {
             Fault::Crash,
             Fault::Delay(Duration::from_secs(20)),
         ] {
-            let run = TestSaga::of(&workflow).unwrap().inject(At::execute(name), fault).run().await.unwrap();
+            let run =
+                TestSaga::of(&workflow).unwrap().inject(Attempts::execute(name), fault).run().await.unwrap();
             let expected = if fault == Fault::Refuse { Status::RolledBack } else { Status::Completed };
             run.assert_status(expected);
             run.assert_nothing_stands();
             let compensation = TestSaga::of(&workflow)
                 .unwrap()
-                .inject(At::execute("c").every_attempt(), Fault::TimeOut)
-                .inject(At::compensate(name), fault)
+                .inject(Attempts::execute("c").every(), Fault::TimeOut)
+                .inject(Attempts::compensate(name), fault)
                 .run()
                 .await
                 .unwrap();
@@ -72,7 +73,7 @@ async fn each_fault_at_each_step_ends_complete_or_rolled_back() {
 #[tokio::test]
 async fn repeated_calls_have_the_same_key() {
     let effects = Effects::default();
-    let saga = TestSaga::of(&three(&effects)).unwrap().inject(At::execute("b"), Fault::Duplicate);
+    let saga = TestSaga::of(&three(&effects)).unwrap().inject(Attempts::execute("b"), Fault::Duplicate);
     let run = saga.run().await.unwrap();
     let calls: Vec<_> = run.calls().iter().filter(|call| call.step == "b").collect();
     let [first, second] = calls.as_slice() else { panic!("{calls:?}") };
@@ -83,7 +84,7 @@ async fn repeated_calls_have_the_same_key() {
 #[tokio::test]
 async fn crash_after_each_transition_of_a_rollback_changes_nothing() {
     let effects = Effects::default();
-    let saga = TestSaga::of(&three(&effects)).unwrap().inject(At::execute("c"), Fault::Refuse);
+    let saga = TestSaga::of(&three(&effects)).unwrap().inject(Attempts::execute("c").every(), Fault::Refuse);
     let runs = saga.crash_everywhere().await.unwrap();
     assert!(runs.len() > 5, "{}", runs.len());
     for run in runs {
@@ -114,7 +115,7 @@ steps:
     let saga = TestSaga::new(DEFINITION)
         .unwrap()
         .service(Service::new("s").action("wait", wait))
-        .inject(At::execute("wait").attempts(1..=31), Fault::Fail);
+        .inject(Attempts::execute("wait").numbers(1..=31), Fault::Fail);
     let run = saga.run().await.unwrap();
     run.assert_status(Status::Completed);
     assert!(run.elapsed() > Duration::from_secs(30 * 86_400), "{:?}", run.elapsed());
@@ -125,9 +126,10 @@ steps:
 async fn mistakes_of_a_test_are_reported() {
     let effects = Effects::default();
     assert!(TestSaga::new("workflow: w").is_err());
-    let unknown = TestSaga::of(&three(&effects)).unwrap().inject(At::execute("d"), Fault::Fail);
+    let unknown = TestSaga::of(&three(&effects)).unwrap().inject(Attempts::execute("d"), Fault::Fail);
     assert!(unknown.run().await.unwrap_err().to_string().contains("no step d"));
-    let definition = "{\"workflow\": \"w\", \"steps\": [{\"name\": \"a\", \"run\": \"s/a\", \"compensate\": \"none\"}]}";
+    let definition =
+        "{\"workflow\": \"w\", \"steps\": [{\"name\": \"a\", \"run\": \"s/a\", \"compensate\": \"none\"}]}";
     let error = TestSaga::new(definition).unwrap().run().await.unwrap_err();
     assert!(error.to_string().contains("s/a"), "{error}");
 }

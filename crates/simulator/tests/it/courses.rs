@@ -2,7 +2,7 @@
 
 use goconductor_definition::{Format, Limits, parse};
 use goconductor_saga::Definition;
-use goconductor_simulator::{Error, Fault, Report, Request, simulate};
+use goconductor_simulator::{Error, SimulationReport, SimulationRequest, StepFault, simulate};
 
 const ORDER: &str = "
 workflow: order
@@ -21,18 +21,18 @@ fn definition(text: &str) -> Definition {
     parse(text.as_bytes(), Format::Yaml, &Limits::default()).unwrap().definition
 }
 
-fn report(text: &str) -> Report {
-    simulate(&definition(text), &Request::default()).unwrap()
+fn report(text: &str) -> SimulationReport {
+    simulate(&definition(text), &SimulationRequest::default()).unwrap()
 }
 
 /// Returns the courses as text: fault, forward, undo, end, remaining effects.
-fn rows(report: &Report) -> Vec<String> {
+fn rows(report: &SimulationReport) -> Vec<String> {
     let names = |sides: &[goconductor_simulator::SideReport]| {
         sides.iter().map(|side| side.step.as_str()).collect::<Vec<_>>().join(" ")
     };
     let row = |course: &goconductor_simulator::CourseReport| {
         let step = course.step.as_deref().unwrap_or("-");
-        let fault = course.fault.map_or("-", Fault::as_str);
+        let fault = course.fault.map_or("-", StepFault::as_str);
         format!(
             "{step} {fault}: {} | {} | {} | {}",
             names(&course.forward),
@@ -84,7 +84,7 @@ steps:
     let [course] = failed.as_slice() else { panic!("{:?}", rows(&report)) };
     assert_eq!(
         (course.step.as_deref(), course.fault, course.end, course.standing.as_slice()),
-        (Some("a"), Some(Fault::Compensation), "ERROR", &["a".to_owned()][..])
+        (Some("a"), Some(StepFault::Compensation), "ERROR", &["a".to_owned()][..])
     );
     assert!(course.note.as_deref().unwrap().contains("3 attempts"), "{course:?}");
 }
@@ -103,7 +103,7 @@ steps:
         report.courses.iter().filter(|each| !each.standing.is_empty() && !each.contradicts).collect();
     assert_eq!(
         counted.iter().map(|each| each.fault).collect::<Vec<_>>(),
-        [Some(Fault::Unknown), Some(Fault::Timeout)]
+        [Some(StepFault::Unknown), Some(StepFault::Timeout)]
     );
 }
 
@@ -121,16 +121,19 @@ steps:
   - { name: pay, run: s/pay, compensate: s/repay }
 ";
     let trip = definition(text);
-    let report = simulate(&trip, &Request::default()).unwrap();
+    let report = simulate(&trip, &SimulationRequest::default()).unwrap();
     assert!(report.holds);
     assert_eq!(rows(&report)[0], "- -: flight hotel pay |  | COMPLETED | ");
     assert!(report.courses.iter().all(|course| course.step.as_deref() != Some("car")));
     let only = |step: &str, fault| {
-        simulate(&trip, &Request { only: Some((step.to_owned(), fault)), ..Request::default() })
+        simulate(
+            &trip,
+            &SimulationRequest { only: Some((step.to_owned(), fault)), ..SimulationRequest::default() },
+        )
     };
-    assert!(matches!(only("car", Fault::Refused), Err(Error::NotApplicable { .. })));
-    assert!(matches!(only("bus", Fault::Refused), Err(Error::UnknownStep(..))));
-    let detailed = only("flight", Fault::Timeout).unwrap();
+    assert!(matches!(only("car", StepFault::Refused), Err(Error::NotApplicable { .. })));
+    assert!(matches!(only("bus", StepFault::Refused), Err(Error::UnknownStep(..))));
+    let detailed = only("flight", StepFault::Timeout).unwrap();
     let timeline = &detailed.courses[0].timeline;
     assert_eq!(timeline.first().map(|line| line.kind.as_str()), Some("WORKFLOW_STARTED"));
     assert_eq!(timeline.last().map(|line| line.kind.as_str()), Some("WORKFLOW_ROLLED_BACK"));
@@ -141,10 +144,12 @@ steps:
 #[test]
 fn wrong_input_and_exceeded_limits_are_refused() {
     let order = definition(ORDER);
-    let given = |input| Request { input: Some(input), ..Request::default() };
+    let given = |input| SimulationRequest { input: Some(input), ..SimulationRequest::default() };
     let error = simulate(&order, &given(serde_json::json!({}))).unwrap_err();
     assert!(matches!(&error, Error::Input(text) if text.contains("amount")), "{error}");
-    let error = simulate(&order, &Request { total_events: Some(30), ..Request::default() }).unwrap_err();
+    let error =
+        simulate(&order, &SimulationRequest { total_events: Some(30), ..SimulationRequest::default() })
+            .unwrap_err();
     assert!(matches!(error, Error::Limit { limit: 30, .. }), "{error}");
 }
 

@@ -2,7 +2,9 @@
 
 use goconductor_definition::{Cel, Format, Limits as Text, parse};
 use goconductor_saga::{Failure, Input, Json, Outcome, Plan, Side, Status};
-use goconductor_simulator::{Call, Limits, Next, Response, Simulation, Start};
+use goconductor_simulator::{
+    Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart, Simulation,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +22,11 @@ steps:
 fn simulation() -> Simulation {
     let definition = parse(DEFINITION.as_bytes(), Format::Yaml, &Text::default()).unwrap().definition;
     let plan = Arc::new(Plan::new(definition, 1).unwrap());
-    Simulation::start(plan, Arc::new(Cel::new()), Start::default(), Limits::default())
+    Simulation::start(plan, Arc::new(Cel::new()), SimulatedStart::default(), Limits::default())
 }
 
-fn done() -> Response {
-    Response::Outcome(Outcome::Done { output: Json::Null })
+fn done() -> SimulatedResponse {
+    SimulatedResponse::Outcome(Outcome::Done { output: Json::Null })
 }
 
 fn failure() -> Failure {
@@ -34,10 +36,10 @@ fn failure() -> Failure {
 /// Runs to the end. Returns the keys of the calls in order.
 fn run(
     simulation: &mut Simulation,
-    mut respond: impl FnMut(&mut Simulation, &Call) -> Response,
+    mut respond: impl FnMut(&mut Simulation, &SimulatedCall) -> SimulatedResponse,
 ) -> Vec<String> {
     let mut calls = Vec::new();
-    while let Next::Call(call) = simulation.advance().unwrap() {
+    while let NextActivity::Call(call) = simulation.advance().unwrap() {
         calls.push(format!("{} {}", call.name, call.side.as_str()));
         let response = respond(simulation, &call);
         simulation.respond(&call, response, Duration::from_millis(500));
@@ -75,7 +77,9 @@ fn crash_during_a_rollback_compensates_every_step_once() {
                 simulation.crash().unwrap();
             }
             match (call.name.as_str(), call.side) {
-                ("last", Side::Execute) => Response::Outcome(Outcome::Refused { failure: failure() }),
+                ("last", Side::Execute) => {
+                    SimulatedResponse::Outcome(Outcome::Refused { failure: failure() })
+                }
                 (_, Side::Execute | Side::Compensate) => done(),
             }
         });
@@ -90,7 +94,7 @@ fn lost_and_repeated_commands_change_nothing() {
     let mut simulation = simulation();
     let calls = run(&mut simulation, |simulation, call| {
         if call.attempt == 1 && call.name != "last" {
-            return Response::Lost;
+            return SimulatedResponse::Lost;
         }
         simulation.report_twice(call);
         done()
@@ -103,7 +107,9 @@ fn lost_and_repeated_commands_change_nothing() {
 fn thirty_days_pass_in_virtual_time() {
     let mut simulation = simulation();
     run(&mut simulation, |_, call| match (call.name.as_str(), call.attempt) {
-        ("last", ..31) => Response::Outcome(Outcome::Retryable { failure: failure(), not_before: None }),
+        ("last", ..31) => {
+            SimulatedResponse::Outcome(Outcome::Retryable { failure: failure(), not_before: None })
+        }
         (_, _) => done(),
     });
     assert_eq!(simulation.state().status(), Status::Completed);
@@ -114,7 +120,7 @@ fn thirty_days_pass_in_virtual_time() {
 fn total_limit_ends_the_step_between_attempts() {
     let mut simulation = simulation();
     run(&mut simulation, |_, call| match call.name.as_str() {
-        "right" if call.side == Side::Execute => Response::TimedOut,
+        "right" if call.side == Side::Execute => SimulatedResponse::TimedOut,
         _ => done(),
     });
     assert_eq!(simulation.state().status(), Status::RolledBack);
@@ -124,10 +130,10 @@ fn total_limit_ends_the_step_between_attempts() {
 #[test]
 fn pause_holds_the_workflow_and_cancel_rolls_it_back() {
     let mut simulation = simulation();
-    let Next::Call(call) = simulation.advance().unwrap() else { panic!("no call") };
+    let NextActivity::Call(call) = simulation.advance().unwrap() else { panic!("no call") };
     assert!(simulation.submit(&Input::Pause { actor: None, reason: None }).unwrap());
     simulation.respond(&call, done(), Duration::from_millis(1));
-    assert!(matches!(simulation.advance().unwrap(), Next::Idle));
+    assert!(matches!(simulation.advance().unwrap(), NextActivity::Idle));
     simulation.crash().unwrap();
     assert!(simulation.submit(&Input::Cancel { actor: None, reason: None }).unwrap());
     let calls = run(&mut simulation, |_, _| done());

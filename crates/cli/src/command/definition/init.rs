@@ -1,6 +1,6 @@
 //! `goconductor definition init`
 
-use crate::args::Template;
+use crate::args::DefinitionTemplate;
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
 use std::fs::OpenOptions;
@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 /// Writes a template to standard output, or to a new file.
-pub(super) fn run(template: Template, file: Option<&Path>, out: &Output) -> Result {
+pub(super) fn run(template: DefinitionTemplate, file: Option<&Path>, out: &Output) -> Result {
     let text = text_of(template);
     let Some(file) = file else {
         out.raw(text)?;
@@ -30,11 +30,11 @@ pub(super) fn run(template: Template, file: Option<&Path>, out: &Output) -> Resu
     Ok(Exit::Success)
 }
 
-fn text_of(template: Template) -> &'static str {
+fn text_of(template: DefinitionTemplate) -> &'static str {
     match template {
-        Template::Order => include_str!("../../../templates/order.yaml"),
-        Template::Travel => include_str!("../../../templates/travel.yaml"),
-        Template::MoneyTransfer => include_str!("../../../templates/money-transfer.yaml"),
-        Template::Subscription => include_str!("../../../templates/subscription.yaml"),
+        DefinitionTemplate::Order => include_str!("../../../templates/order.yaml"),
+        DefinitionTemplate::Travel => include_str!("../../../templates/travel.yaml"),
+        DefinitionTemplate::MoneyTransfer => include_str!("../../../templates/money-transfer.yaml"),
+        DefinitionTemplate::Subscription => include_str!("../../../templates/subscription.yaml"),
     }
 }

@@ -8,7 +8,7 @@ use crate::json_argument::{parse, without_duplicates};
 use crate::output::{Output, Style};
 use crate::session::ServerSession;
 use crate::time::format_duration;
-use goconductor_simulator::{CourseReport, Error, Report, Request, SideReport, simulate};
+use goconductor_simulator::{CourseReport, Error, SideReport, SimulationReport, SimulationRequest, simulate};
 use std::collections::BTreeMap;
 
 /// Simulates a definition without a server, unless the definition itself is on one.
@@ -24,7 +24,7 @@ pub(super) async fn run(
         outputs.insert(step, parse("--step-output", &text)?);
     }
     let input = args.input.as_deref().map(|text| parse("--input", text)).transpose()?;
-    let request = Request { input, outputs, only: args.fail, ..Request::default() };
+    let request = SimulationRequest { input, outputs, only: args.fail, ..SimulationRequest::default() };
     let report = simulate(&definition, &request).map_err(refused)?;
     write(&report, out)?;
     if report.holds {
@@ -50,7 +50,7 @@ fn refused(error: Error) -> CliError {
     CliError::new(exit, error.to_string())
 }
 
-fn write(report: &Report, out: &Output) -> Result<()> {
+fn write(report: &SimulationReport, out: &Output) -> Result<()> {
     let text = serde_json::to_string(report)
         .map_err(|error| CliError::new(Exit::Other, format!("failed to write the report: {error}")))?;
     if out.structured_list(&text, "courses")? {
