@@ -130,7 +130,7 @@ fn mermaid_text(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '"' | '<' | '>' | '&' | '#' | '`' | '*' | '_' | '\\' | '~' | ';' => {
+            '"' | '<' | '>' | '&' | '#' | '`' | '\\' | ';' => {
                 escaped.push_str(&format!("#{};", u32::from(c)));
             }
             c if c.is_control() => escaped.push(' '),

@@ -205,7 +205,7 @@ fn every_key_of_the_schema_is_described() {
                 .iter()
                 .enumerate()
                 .for_each(|(at, value)| visit(&format!("{pointer}/{at}"), value, missing)),
-            _ => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
     fn is_condition(pointer: &str) -> bool {

@@ -33,6 +33,7 @@ mod rollback;
 mod sdk;
 mod secrets;
 mod shortage;
+mod simulate;
 mod stored;
 mod systemd;
 mod tls;
