@@ -19,13 +19,14 @@ pub(crate) mod processes;
 pub(crate) mod queues;
 pub(crate) mod secrets;
 pub(crate) mod services;
+mod signals;
 pub(crate) mod simulate;
 pub(crate) mod watch;
 pub(crate) mod workflows;
 
 pub(crate) use crate::single_header::{MAX_HEADER_BYTES, header_text};
 pub(crate) use context::{CallContext, admission_namespace};
-pub(crate) use operate::{MAX_REASON_CHARS, unsupported};
+pub(crate) use operate::MAX_REASON_CHARS;
 
 use crate::Limits;
 use crate::access::{Authorised, Gate};

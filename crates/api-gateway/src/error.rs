@@ -109,6 +109,10 @@ const TOO_MANY_CONNECTIONS: Kind =
 pub(crate) const TOO_MANY_HEADERS: Kind =
     kind(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "GC2097", "too many headers");
 
+pub(crate) const SIGNAL_LIMIT: Kind = kind(StatusCode::CONFLICT, "GC2100", "too many kept signals");
+pub(crate) const SIGNAL_PAYLOAD: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2101", "payload rejected by the signal's schema");
+
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
 /// Kinds that a repeat of the same request may resolve, besides all with status 429.
@@ -325,6 +329,7 @@ impl From<transition::Error> for Problem {
             transition::Error::NoSuchWorkflow => NO_WORKFLOW,
             transition::Error::NoSuchDefinition => NO_DEFINITION,
             transition::Error::Refused(goconductor_saga::Refusal::UnknownStep) => NO_STEP,
+            transition::Error::Refused(goconductor_saga::Refusal::SignalLimit(_)) => SIGNAL_LIMIT,
             transition::Error::Refused(_) => CONFLICT,
             transition::Error::KeyConflict(_) => KEY_CONFLICT,
             error if error.is_retryable() => UNAVAILABLE,
@@ -430,6 +435,8 @@ mod tests {
         CONFIG_UNREACHABLE,
         NO_CONFIG_VERSION,
         CONFIG_TOKENS,
+        SIGNAL_LIMIT,
+        SIGNAL_PAYLOAD,
     ];
 
     #[test]

@@ -59,7 +59,7 @@ impl Redaction {
         if self.paths.is_empty() {
             return view;
         }
-        for value in ["/input", "/output", "/failure/detail"] {
+        for value in ["/input", "/output", "/payload", "/failure/detail"] {
             if let Some(value) = view.detail.pointer_mut(value) {
                 self.mask(value);
             }

@@ -21,7 +21,6 @@ mod queues;
 mod secrets;
 mod services;
 mod shape;
-mod unsupported;
 mod watch;
 mod workflows;
 
@@ -85,7 +84,6 @@ pub(crate) fn router(api: Api) -> Router {
     let content_type = [(header::CONTENT_TYPE, "application/json")];
     router
         .route("/openapi.json", get(|| async move { (content_type, document) }))
-        .nest("/api/v1", unsupported::routes())
         .merge(operational::pages())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_path)

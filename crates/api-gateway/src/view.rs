@@ -222,10 +222,13 @@ pub(crate) fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// Returns `service/action`.
+/// Returns `service/action`, or what a step without a service waits for.
 pub(crate) fn action_name(action: &Action) -> String {
-    let Action::Run { service, action } = action;
-    format!("{service}/{action}")
+    match action {
+        Action::Run { service, action } => format!("{service}/{action}"),
+        Action::Sleep { .. } => "sleep".to_owned(),
+        Action::Signal { name, .. } => format!("signal {name}"),
+    }
 }
 
 /// Returns the side of a step that has an open command, with its status and progress.

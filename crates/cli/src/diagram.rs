@@ -223,14 +223,12 @@ fn title(step: &Step) -> &str {
     step.title.as_deref().unwrap_or(&step.name)
 }
 
-/// Returns `service/action`, or the stored name of an action that no service carries out.
 fn action_name(action: &Action) -> String {
-    if let (Some(service), Some(operation)) = (action.service(), action.operation()) {
-        return format!("{service}/{operation}");
+    match action {
+        Action::Run { service, action } => format!("{service}/{action}"),
+        Action::Sleep { .. } => "sleep".to_owned(),
+        Action::Signal { name, .. } => format!("signal {name}"),
     }
-    let stored = serde_json::to_value(action).unwrap_or_default();
-    let name = stored.as_object().and_then(|object| object.keys().next()).map(String::as_str);
-    name.or_else(|| stored.as_str()).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -176,12 +176,32 @@ impl Client {
         self.operate(&["workflows", id, "terminate"], Some(reason), None).await
     }
 
-    /// Sends a signal to a workflow.
+    /// Sends a signal to a workflow. It is kept until a step waits for it.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] if the workflow does not exist and [`Error::Conflict`] if it has ended.
+    /// Returns [`Error::NotFound`] if the workflow does not exist, [`Error::Conflict`] if it has ended, rolls back or
+    /// keeps too many signals, and [`Error::Invalid`] if the payload does not match the schema of the signal.
     pub async fn signal(&self, id: &str, name: &str, payload: &Value) -> Result<Reply<Workflow>, Error> {
-        self.call(self.api(Method::POST, &["workflows", id, "signals", name]).json(payload)).await
+        self.signal_with_key(id, name, payload, None).await
+    }
+
+    /// Sends a signal like [`signal`](Self::signal). A repeat with the same idempotency key changes nothing.
+    ///
+    /// # Errors
+    /// See [`Client::signal`].
+    pub async fn signal_with_key(
+        &self,
+        id: &str,
+        name: &str,
+        payload: &Value,
+        key: Option<&str>,
+    ) -> Result<Reply<Workflow>, Error> {
+        let request = self.api(Method::POST, &["workflows", id, "signals", name]).json(payload);
+        let request = match key {
+            Some(key) => request.header("Idempotency-Key", key),
+            None => request,
+        };
+        self.call(request).await
     }
 
     /// Pauses a workflow: it issues no new commands.

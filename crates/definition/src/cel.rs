@@ -154,6 +154,10 @@ impl Expressions for Cel {
         evaluate(&compiled, scope, cost).map_err(error)
     }
 
+    fn wait_time(&self, text: &str) -> Option<goconductor_saga::WaitTime> {
+        crate::step::sleep::wait_time(text)
+    }
+
     fn evaluate_within(
         &self,
         expression: &str,
@@ -214,6 +218,14 @@ fn variables(names: &CelNames, scope: &Scope<'_>) -> Vec<(&'static str, Value)> 
             steps.extend(scope.step(name).map(|view| (name.as_str(), step(&view, fields))));
         }
         variables.push(("steps", value::map(steps)));
+    }
+    if !names.signals.is_empty() {
+        let received = scope.signals();
+        let signals = names
+            .signals
+            .iter()
+            .filter_map(|(name, fields)| Some((name.as_str(), part(received.get(name)?, fields))));
+        variables.push(("signals", value::map(signals)));
     }
     if names.workflow {
         let workflow = scope.workflow();

@@ -3,13 +3,13 @@
 use crate::cel::{self, Compiled, Finding};
 use crate::expand::Expanded;
 use crate::fields::{At, FieldReader, nearest};
-use crate::problem::{CYCLE, PIVOT, REFERENCE};
+use crate::problem::{CYCLE, PIVOT, REFERENCE, WAIT};
 use crate::settings::CompensateKey;
 use crate::step::{ActionStep, Body, ParsedStep};
 use crate::template::{expressions, text_template};
 use crate::tree::Document;
-use goconductor_saga::{Kind, Plan, StepIndex, Template};
-use std::collections::BTreeSet;
+use goconductor_saga::{Action, Json, Kind, Plan, StepIndex, Template};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks the graph. Returns its plan if it is valid.
 pub(crate) fn rules(
@@ -34,7 +34,26 @@ pub(crate) fn rules(
     if expanded.broken.is_empty() {
         pivot_rule(reader, expanded, &plan);
     }
+    signal_schemas(reader, expanded);
     Some(plan)
+}
+
+/// Checks that the steps that wait for one signal agree on its payload, because a payload is checked on its arrival.
+fn signal_schemas(reader: &mut FieldReader, expanded: &Expanded<'_, '_>) {
+    let mut known: BTreeMap<&str, (&str, &Json)> = BTreeMap::new();
+    for (step, parsed) in expanded.definition.steps.iter().zip(&expanded.parsed) {
+        let Action::Signal { name, schema: Some(schema), .. } = &step.action else { continue };
+        match known.get(name.as_str()) {
+            Some((first, other)) if *other != schema => {
+                let detail = format!("the signal {name} has another `schema` in the step {first}");
+                reader.push(parsed.at.problem(WAIT, detail).hint("use the same schema, or another signal"));
+            }
+            Some(_) => {}
+            None => {
+                known.insert(name, (&step.name, schema));
+            }
+        }
+    }
 }
 
 fn pivot_rule(reader: &mut FieldReader, expanded: &Expanded<'_, '_>, plan: &Plan) {
@@ -67,7 +86,7 @@ fn pivot_rule(reader: &mut FieldReader, expanded: &Expanded<'_, '_>, plan: &Plan
                 let detail = format!("`{}` is neither before nor after the pivot `{name}`", step.name);
                 report(parsed, detail, "order it relative to the pivot with `depends_on`");
             }
-            Kind::Compensatable if after => {
+            Kind::Compensatable if after && !step.action.is_wait() => {
                 let detail = format!("`{}` is compensatable, and it is after the pivot `{name}`", step.name);
                 report(parsed, detail, "set `kind: retriable`, or move it before the pivot");
             }
@@ -127,10 +146,15 @@ impl Checker<'_, '_, '_> {
         if let Some(at) = &single.input {
             self.value(at, &View::Upstream(index));
         }
-        if let Some(CompensateKey::Action(compensation)) = &single.compensate
-            && let Some(at) = &compensation.input
-        {
+        for (expression, at) in &single.expressions {
+            self.expression(expression, at, &View::Upstream(index));
+        }
+        let Some(CompensateKey::Action(compensation)) = &single.compensate else { return };
+        if let Some(at) = &compensation.input {
             self.value(at, &View::Compensation(index));
+        }
+        if let Some((expression, at)) = &compensation.when {
+            self.expression(expression, at, &View::Compensation(index));
         }
     }
 

@@ -80,6 +80,7 @@ pub(crate) fn expand<'d, 'a>(
             input: document.input.clone(),
             output: document.output.as_ref().map(|at| template(reader, at)),
             timeout: document.timeout,
+            rollback: document.defaults.rollback,
             steps: Vec::new(),
         },
         parsed: Vec::new(),
@@ -318,6 +319,7 @@ fn step(
         compensate: single.compensate.as_ref().and_then(|key| compensation(reader, key, defaults)),
         retry: single.retry.clone(),
         timeout: single.timeout.clone(),
+        failure: single.failure.clone(),
     }
 }
 
@@ -331,6 +333,7 @@ fn compensation(
     let timeout = declared.timeout.or(defaults.compensation_timeout);
     Some(Compensation {
         action: declared.action.clone(),
+        when: declared.when.as_ref().map(|(expression, _)| expression.clone()),
         input: declared.input.as_ref().map(|at| template(reader, at)),
         retry: retry.unwrap_or_else(Retry::of_compensation),
         timeout: timeout.unwrap_or(Timeouts::default().attempt),

@@ -212,7 +212,7 @@ impl FieldReader {
 
 /// Parses a duration that a definition may contain: whole milliseconds, from 1 ms to ten years. Longer durations are
 /// certainly mistakes.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
     let duration = crate::duration::parse(text).map_err(|_| {
         format!("`{text}` is not a duration: write a number and a unit, such as 250ms, 30s, 1h30m or 2d")

@@ -55,6 +55,10 @@ pub(crate) const REFERENCE: &str = "GC1014";
 pub(crate) const NUMBER: &str = "GC1015";
 /// A `switch` has no default branch. This is a warning.
 pub(crate) const NO_DEFAULT_BRANCH: &str = "GC1016";
+/// A `sleep` or `wait_for_signal` is not valid.
+pub(crate) const WAIT: &str = "GC1021";
+/// A `probe` or `on_unknown` is not valid.
+pub(crate) const PROBE: &str = "GC1022";
 /// The language has the feature, and this release does not support it yet.
 pub(crate) const UNSUPPORTED: &str = "GC1020";
 
@@ -77,6 +81,8 @@ pub const ERROR_CODES: &[(&str, &str)] = &[
     (NUMBER, "Number that cannot be kept exactly"),
     (NO_DEFAULT_BRANCH, "Switch without a default branch"),
     (UNSUPPORTED, "Unsupported language feature"),
+    (WAIT, "Invalid sleep or wait for a signal"),
+    (PROBE, "Invalid probe"),
 ];
 
 impl Problem {

@@ -3,7 +3,9 @@
 use crate::fields::{At, FieldReader, Fields};
 use crate::node::Value;
 use crate::problem::{Problem, TYPE, UNSUPPORTED, VALUE};
-use goconductor_saga::{Action, Backoff, Json, NameKind, Retry, ServiceName, Timeouts};
+use goconductor_saga::{
+    Action, Backoff, Json, NameKind, Retry, RollbackOrder, RollbackPolicy, ServiceName, Timeouts,
+};
 use std::time::Duration;
 
 /// The keys of a timeout in its long form.
@@ -18,6 +20,7 @@ pub(crate) struct Defaults {
     pub(crate) compensation_retry: Option<Retry>,
     pub(crate) compensation_timeout: Option<Duration>,
     pub(crate) compensation_required: bool,
+    pub(crate) rollback: RollbackPolicy,
 }
 
 /// The `compensate` key of a step.
@@ -35,6 +38,8 @@ pub(crate) struct CompensateAction<'a> {
     pub(crate) input: Option<At<'a>>,
     pub(crate) retry: Option<Retry>,
     pub(crate) timeout: Option<Duration>,
+    /// The condition of the compensation.
+    pub(crate) when: Option<(String, At<'a>)>,
 }
 
 pub(crate) fn unsupported(at: &At<'_>, what: &str) -> Problem {
@@ -70,16 +75,14 @@ impl FieldReader {
         let Some(inner) = self.fields(at, &["order", "on_error", "retry", "timeout", "required"]) else {
             return;
         };
-        if let Some(order) = inner.get("order")
-            && self.choice(&order, &[("reverse", false), ("parallel", true)]) == Some(true)
-        {
-            self.push(unsupported(&order, "`order: parallel`"));
-        }
-        if let Some(on_error) = inner.get("on_error")
-            && self.choice(&on_error, &[("pause", false), ("continue", true)]) == Some(true)
-        {
-            self.push(unsupported(&on_error, "`on_error: continue`"));
-        }
+        let orders = [("reverse", RollbackOrder::Reverse), ("parallel", RollbackOrder::Parallel)];
+        let order = inner.get("order").and_then(|at| self.choice(&at, &orders));
+        let choices = [("pause", false), ("continue", true)];
+        let on_error = inner.get("on_error").and_then(|at| self.choice(&at, &choices));
+        defaults.rollback = RollbackPolicy {
+            order: order.unwrap_or_default(),
+            continue_on_error: on_error.unwrap_or_default(),
+        };
         defaults.compensation_retry =
             inner.get("retry").and_then(|at| self.retry(&at, &Retry::of_compensation()));
         defaults.compensation_timeout = inner.get("timeout").and_then(|at| self.duration(&at));
@@ -244,6 +247,7 @@ impl FieldReader {
                     input: None,
                     retry: None,
                     timeout: None,
+                    when: None,
                 })));
             }
             Value::Map(_) => {}
@@ -253,10 +257,8 @@ impl FieldReader {
             }
         }
         let fields = self.fields(at, &["run", "input", "retry", "timeout", "when", "call"])?;
-        for key in ["call", "when"] {
-            if let Some(found) = fields.get(key) {
-                self.push(unsupported(&found, &format!("`{key}` of a compensation")));
-            }
+        if let Some(found) = fields.get("call") {
+            self.push(unsupported(&found, "`call` of a compensation"));
         }
         if fields.get("call").is_some() && fields.get("run").is_none() {
             return None;
@@ -270,6 +272,7 @@ impl FieldReader {
             input: fields.get("input"),
             retry,
             timeout,
+            when: fields.get("when").and_then(|at| self.condition(&at)),
         })))
     }
 }

@@ -1,10 +1,14 @@
 //! Steps with their block structure, as parsed and not yet expanded.
 
+mod probe;
+mod signal;
+pub(crate) mod sleep;
+
 use crate::fields::{At, FieldReader, Fields};
 use crate::problem::{ACTION, COMPENSATION, EXPRESSION, NO_DEFAULT_BRANCH, PIVOT, VALUE};
 use crate::settings::{CompensateKey, Defaults, unsupported};
 use crate::template::condition;
-use goconductor_saga::{Action, Join, Kind, Retry, Timeouts};
+use goconductor_saga::{Action, FailurePolicy, Join, Kind, Retry, Timeouts};
 use std::collections::BTreeMap;
 
 /// The keys of a step.
@@ -74,6 +78,9 @@ pub(crate) struct ActionStep<'a> {
     pub(crate) compensate: Option<CompensateKey<'a>>,
     pub(crate) retry: Retry,
     pub(crate) timeout: Timeouts,
+    pub(crate) failure: FailurePolicy,
+    /// The expressions of the action, which refer to steps upstream.
+    pub(crate) expressions: Vec<(String, At<'a>)>,
 }
 
 /// A branch of a block.
@@ -160,6 +167,8 @@ impl FieldReader {
         let at = fields.get(action)?;
         match action {
             "run" => self.single(fields, &at, defaults),
+            "sleep" => self.sleep(fields, &at),
+            "wait_for_signal" => self.signal(fields, &at),
             "parallel" | "switch" => {
                 self.refuse_on_blocks(fields);
                 if depth >= MAX_BLOCK_DEPTH {
@@ -182,26 +191,26 @@ impl FieldReader {
     }
 
     fn refuse_unsupported_keys(&mut self, fields: &Fields<'_>) {
-        for key in ["for_each", "lock", "probe"] {
+        for key in ["for_each", "lock"] {
             if let Some(at) = fields.get(key) {
                 self.push(unsupported(&at, &format!("`{key}`")));
-            }
-        }
-        let choices: [(&str, &[(&str, bool)]); 2] = [
-            ("on_error", &[("compensate", true), ("continue", false), ("pause", false)]),
-            ("on_unknown", &[("compensate", true), ("probe", false), ("retry", false), ("park", false)]),
-        ];
-        for (key, choices) in choices {
-            if let Some(at) = fields.get(key)
-                && self.choice(&at, choices) == Some(false)
-            {
-                self.push(unsupported(&at, &format!("`{key}` other than `compensate`")));
             }
         }
     }
 
     fn refuse_on_blocks(&mut self, fields: &Fields<'_>) {
-        for key in ["kind", "input", "compensate", "retry", "timeout", "join", "labels"] {
+        for key in [
+            "kind",
+            "input",
+            "compensate",
+            "retry",
+            "timeout",
+            "join",
+            "labels",
+            "on_error",
+            "on_unknown",
+            "probe",
+        ] {
             if let Some(at) = fields.get(key) {
                 let problem = at
                     .problem(VALUE, format!("`{key}` is a setting of a step, and this is a block of steps"));
@@ -230,14 +239,17 @@ impl FieldReader {
         let timeout_base = defaults.timeout.clone().unwrap_or_default();
         let retry = fields.get("retry").and_then(|at| self.retry(&at, &retry_base));
         let timeout = fields.get("timeout").and_then(|at| self.timeouts(&at, &timeout_base));
+        let failure = self.failure_policy(fields, kind, action.as_ref(), service);
         Some(Body::Step(Box::new(ActionStep {
             action: action?,
+            failure,
             kind: kind.unwrap_or(Kind::Compensatable),
             join: join.unwrap_or_default(),
             input: fields.get("input"),
             compensate,
             retry: retry.unwrap_or(retry_base),
             timeout: timeout.unwrap_or(timeout_base),
+            expressions: Vec::new(),
         })))
     }
 

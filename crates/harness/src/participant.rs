@@ -5,7 +5,7 @@
 //! `retry-after:N` (503), `fail` (500), `gateway` (502), `hang` (no response), `reset` (takes effect, then breaks the
 //! connection in the body), `slow:MS` (then `ok`), `garbage` (200 without JSON), `text:WORDS` (200 with plain text),
 //! `stated:OUTCOME:STATUS` (with the outcome in a header) and `redirect`. Without a script the response is `ok`. A key
-//! that took effect before is a duplicate.
+//! that took effect before is a duplicate. A probe without a script answers whether its key took effect.
 
 use crate::check::{Effect, EffectKind};
 use crate::effect_log::wall_clock;
@@ -132,18 +132,25 @@ impl Participants {
         (1..).zip(self.calls()).map(|(number, call)| call.into_effect(number)).collect()
     }
 
-    /// Records a request. Returns its index and the number of earlier requests with the same key.
-    fn record(&self, mut call: Call) -> (usize, usize) {
+    /// Records a request. Returns its index, the number of earlier requests with the same key, and whether one of them
+    /// took effect.
+    fn record(&self, mut call: Call) -> (usize, usize, bool) {
         let mut log = self.log.lock();
         // Read the clock under the lock, so that the times have the order of the effects.
         call.wall_clock = wall_clock();
-        let count = log.counts.entry(call.key.clone()).or_default();
+        // A probe has the key of the execute, and turns of its own.
+        let is_probe = call.operation == "probe";
+        let counted = if is_probe { format!("{}/probe", call.key) } else { call.key.clone() };
+        let count = log.counts.entry(counted).or_default();
         let nth = *count;
         *count += 1;
         let script = self.script_of(&call, nth);
         let takes_effect = matches!(script.as_str(), "ok" | "reset" | "garbage" | "hang-applied")
             || ["slow:", "text:", "stated:done:"].iter().any(|prefix| script.starts_with(prefix));
-        call.effect = if script == "refuse" {
+        let took_effect = log.applied.contains(&call.key);
+        call.effect = if is_probe {
+            ""
+        } else if script == "refuse" {
             "refused"
         } else if !takes_effect {
             ""
@@ -159,7 +166,7 @@ impl Participants {
             "applied"
         };
         log.calls.push(call);
-        (log.calls.len() - 1, nth)
+        (log.calls.len() - 1, nth, took_effect)
     }
 
     fn script_of(&self, call: &Call, nth: usize) -> String {
@@ -236,10 +243,16 @@ async fn answer(
     };
     let output = json!({"action": action, "attempt": call.attempt, "step": call.step});
     let step = call.clone();
-    let (place, nth) = participants.record(call);
+    let (place, nth, took_effect) = participants.record(call);
     // The participant finishes its work even if the caller disconnects.
     let playing = tokio::spawn(async move {
-        let response = play(&participants.script_of(&step, nth), output).await;
+        let script = participants.script_of(&step, nth);
+        let response = if step.operation == "probe" && script == "ok" {
+            let outcome = if took_effect { "done" } else { "not_done" };
+            axum::Json(json!({"outcome": outcome, "output": output})).into_response()
+        } else {
+            play(&script, output).await
+        };
         participants.answered(place);
         response
     });

@@ -83,13 +83,13 @@ struct AttemptContext {
 impl AttemptContext {
     /// Returns the service of the command.
     fn service(&self, command: &Command) -> &str {
-        let action = self.plan.step(command.step).and_then(|step| step.action(command.side));
+        let action = self.plan.command_action(&self.state, command.step, command.side);
         action.and_then(Action::service).unwrap_or_default()
     }
 
     /// Returns the action that the service must perform.
     fn action(&self, command: &Command) -> Option<&str> {
-        self.plan.step(command.step)?.action(command.side)?.operation()
+        self.plan.command_action(&self.state, command.step, command.side)?.operation()
     }
 }
 
@@ -247,7 +247,7 @@ impl Runner {
     ) -> Option<Task> {
         let (plan, state) = (&context.plan, &context.state);
         let step = plan.step(command.step)?;
-        let action = step.action(command.side)?.operation()?;
+        let action = plan.command_action(state, command.step, command.side)?.operation()?;
         let timeout = plan.attempt_timeout(state, command.step, command.side, received.at)?;
         let deadline = received.at.after(timeout);
         // Without an answer, the process shuts down, and the command is delivered again.
@@ -270,6 +270,7 @@ impl Runner {
             rules: state.rules,
             step: step.name.clone(),
             side: command.side,
+            is_probe: command.side == Side::Execute && state.step(command.step)?.probes.is_some(),
             action: action.to_owned(),
             attempt: command.attempt,
             idempotency_key: plan.idempotency_key(command.id, command.step, command.side),

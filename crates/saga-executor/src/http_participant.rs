@@ -54,6 +54,7 @@ impl HttpParticipant {
 
     fn request(&self, task: &Task) -> Result<Request<RequestBody>, String> {
         let uri: Uri = format!("{}/{}", self.url, task.action).parse().map_err(|error| format!("{error}"))?;
+        let operation = if task.is_probe { "probe" } else { task.side.as_str() };
         let body = serde_json::to_vec(&task.input).map_err(|error| error.to_string())?;
         let mut request = Request::builder()
             .method(Method::POST)
@@ -63,7 +64,7 @@ impl HttpParticipant {
             .header(IDEMPOTENCY_KEY, &task.idempotency_key)
             .header(WORKFLOW_ID, task.workflow.to_string())
             .header(STEP, &task.step)
-            .header(OPERATION, HeaderValue::from_static(task.side.as_str()))
+            .header(OPERATION, HeaderValue::from_static(operation))
             .header(ATTEMPT, task.attempt)
             .header(DEADLINE, rfc3339(task.deadline))
             .header(TRACEPARENT, task.traceparent())
@@ -158,7 +159,7 @@ impl Participant for HttpParticipant {
         let without_body = Arc::clone(&head);
         task.at_deadline.set(move || without_body.without_body(timeout));
         let body = self.body(&head, body).await;
-        head.outcome(body)
+        if task.is_probe { head.probed(body) } else { head.outcome(body) }
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Task {
     pub step: String,
     /// The side of the step.
     pub side: Side,
+    /// Whether the attempt only asks whether the operation of the step happened.
+    pub is_probe: bool,
     /// The action to perform.
     pub action: String,
     /// The number of the attempt, from 1.

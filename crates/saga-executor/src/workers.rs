@@ -304,6 +304,7 @@ mod tests {
             rules: goconductor_saga::RulesVersion::CURRENT,
             step: "pay".to_owned(),
             side: Side::Execute,
+            is_probe: false,
             action: action.to_owned(),
             attempt: 1,
             idempotency_key: "k".to_owned(),

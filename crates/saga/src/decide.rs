@@ -3,6 +3,8 @@
 mod advance;
 mod attempt;
 mod operator;
+mod probe;
+mod wait;
 
 use crate::evolve::{apply, evolve};
 use crate::{
@@ -135,6 +137,17 @@ pub enum Input {
         /// The timer.
         timer: TimerKind,
     },
+    /// Sends a signal.
+    Signal {
+        /// The name of the signal.
+        name: String,
+        /// The payload.
+        payload: Arc<Json>,
+        /// The idempotency key. A signal whose key the workflow remembers changes nothing.
+        key: Option<String>,
+        /// The person who sends the signal.
+        actor: Option<String>,
+    },
     /// Requests a rollback.
     Cancel {
         /// The person who requests the change.
@@ -206,6 +219,9 @@ pub enum Refusal {
     /// The status of the workflow or the step does not allow the change.
     #[error("{0}")]
     Conflict(String),
+    /// The workflow keeps as many signals as it can.
+    #[error("{0}")]
+    SignalLimit(String),
     /// The definition has no such step.
     #[error("the definition has no such step")]
     UnknownStep,
@@ -304,6 +320,10 @@ impl Decision<'_> {
             }
             Input::WithdrawCommand { step, attempt } => self.withdraw(*step, *attempt),
             Input::FireTimer { timer } => self.fire(*timer),
+            Input::Signal { name, payload, key, actor } => {
+                self.actor.clone_from(actor);
+                self.signal(name, payload, key.as_ref())
+            }
             Input::Cancel { actor, reason } => {
                 self.actor.clone_from(actor);
                 self.request_rollback(RollbackCause::Cancelled, reason.clone())
@@ -405,7 +425,12 @@ impl Decision<'_> {
                     Some("the time limit of the workflow expired".to_owned()),
                 )
                 .map_err(|_| Refusal::Stale),
-            TimerKind::StepQueue(_) | TimerKind::StepTotal(_) if !self.is_due(timer) => Err(Refusal::Stale),
+            TimerKind::StepQueue(_) | TimerKind::StepTotal(_) | TimerKind::StepWake(_)
+                if !self.is_due(timer) =>
+            {
+                Err(Refusal::Stale)
+            }
+            TimerKind::StepWake(step) => self.wake(step),
             TimerKind::StepQueue(step) => {
                 self.limit_expired(step, "QUEUE_TIMEOUT", "did not start within its queue timeout")
             }

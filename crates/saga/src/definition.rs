@@ -1,6 +1,6 @@
 //! A definition in the form that the rules use, with blocks expanded to edges and conditions.
 
-use crate::{Json, Retry, StepIndex, Template};
+use crate::{FailurePolicy, Json, OnTimeout, Retry, RollbackPolicy, StepIndex, Template, WaitTime};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -35,6 +35,9 @@ pub struct Definition {
     /// The time limit of the forward part.
     #[serde(with = "crate::millis::option", default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// How a rollback proceeds.
+    #[serde(default, skip_serializing_if = "RollbackPolicy::is_default")]
+    pub rollback: RollbackPolicy,
     /// The steps in the order of the text. The branches of a block follow one another.
     pub steps: Vec<Step>,
 }
@@ -81,6 +84,9 @@ pub struct Step {
     pub retry: Retry,
     /// The time limits.
     pub timeout: Timeouts,
+    /// What follows when the step fails or its outcome is unknown.
+    #[serde(default, skip_serializing_if = "FailurePolicy::is_default")]
+    pub failure: FailurePolicy,
 }
 
 /// The compensate side of a step.
@@ -88,6 +94,9 @@ pub struct Step {
 pub struct Compensation {
     /// The action that undoes the step.
     pub action: Action,
+    /// A CEL expression. If it is false, there is nothing to undo. `None` means true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
     /// The input of the action, or `None` for `{"input": …, "output": …}` of the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Template>,
@@ -98,7 +107,7 @@ pub struct Compensation {
     pub timeout: Duration,
 }
 
-/// The action of a step or a compensation. Other kinds (sleep, signal, child, call) will be further variants.
+/// The action of a step or a compensation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -108,6 +117,25 @@ pub enum Action {
         service: String,
         /// The operation that the service performs.
         action: String,
+    },
+    /// Waits for a duration or until a time.
+    Sleep {
+        /// When the wait ends.
+        time: WaitTime,
+    },
+    /// Waits for a signal. Its payload is the output of the step.
+    Signal {
+        /// The name of the signal.
+        name: String,
+        /// When the wait ends without a signal, or `None` for no time limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<WaitTime>,
+        /// What follows when the time limit expires.
+        #[serde(default, skip_serializing_if = "OnTimeout::is_fail")]
+        on_timeout: OnTimeout,
+        /// The JSON Schema of the payload.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        schema: Option<Json>,
     },
 }
 
@@ -200,6 +228,7 @@ impl Action {
     pub fn service(&self) -> Option<&str> {
         match self {
             Self::Run { service, .. } => Some(service),
+            Self::Sleep { .. } | Self::Signal { .. } => None,
         }
     }
 
@@ -208,6 +237,16 @@ impl Action {
     pub fn operation(&self) -> Option<&str> {
         match self {
             Self::Run { action, .. } => Some(action),
+            Self::Sleep { .. } | Self::Signal { .. } => None,
+        }
+    }
+
+    /// Returns whether the step waits for a time or a signal, and has no effect.
+    #[must_use]
+    pub fn is_wait(&self) -> bool {
+        match self {
+            Self::Sleep { .. } | Self::Signal { .. } => true,
+            Self::Run { .. } => false,
         }
     }
 }

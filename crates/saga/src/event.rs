@@ -86,6 +86,37 @@ pub enum EventKind {
     StepQueued {
         /// The step.
         step: StepIndex,
+        /// Whether the step keeps the signals as they are now, because its input refers to them.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        keeps_signals: bool,
+    },
+    /// The step began to wait for a time or a signal.
+    StepWaiting {
+        /// The step.
+        step: StepIndex,
+        /// When the wait ends, or `None` if it has no time limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// Whether the end is a point in time, which a pause does not move.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        is_time: bool,
+    },
+    /// A signal arrived. It is kept until a step waits for it.
+    SignalReceived {
+        /// The name of the signal.
+        name: String,
+        /// The payload.
+        payload: Arc<Json>,
+        /// The idempotency key, if the sender chose one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    /// A kept signal was delivered to a step, which completes with it.
+    SignalDelivered {
+        /// The step.
+        step: StepIndex,
+        /// The name of the signal.
+        name: String,
     },
     /// A branch was not taken, or an operator skipped the step.
     StepSkipped {
@@ -187,6 +218,32 @@ pub enum EventKind {
         failure: Failure,
         /// The time until which the step can take effect.
         doubt_until: Timestamp,
+    },
+    /// The outcome of an attempt is unknown, and the participant is asked whether the operation happened.
+    StepProbing {
+        /// The step.
+        step: StepIndex,
+        /// The last attempt.
+        attempt: u32,
+        /// When that attempt started, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        started_at: Option<Timestamp>,
+        /// The failure.
+        failure: Failure,
+        /// The time until which an attempt can take effect.
+        doubt_until: Timestamp,
+        /// The earliest time to ask.
+        due_at: Timestamp,
+    },
+    /// The failure of a step or of its compensation is accepted, as the definition says. The workflow goes on.
+    FailureTolerated {
+        /// The step.
+        step: StepIndex,
+    },
+    /// The condition of a compensation is false, so there is nothing to undo.
+    CompensationUnneeded {
+        /// The step.
+        step: StepIndex,
     },
     /// A command that was never sent was withdrawn, because the workflow rolls back.
     StepWithdrawn {
@@ -309,7 +366,12 @@ impl EventKind {
     #[must_use]
     pub fn step(&self) -> Option<StepIndex> {
         match self {
-            Self::StepQueued { step }
+            Self::StepQueued { step, .. }
+            | Self::StepWaiting { step, .. }
+            | Self::SignalDelivered { step, .. }
+            | Self::StepProbing { step, .. }
+            | Self::FailureTolerated { step }
+            | Self::CompensationUnneeded { step }
             | Self::StepSkipped { step, .. }
             | Self::AttemptStarted { step, .. }
             | Self::AttemptFailed { step, .. }
@@ -324,6 +386,7 @@ impl EventKind {
             | Self::StepRetried { step, .. } => Some(*step),
             Self::RollbackStarted { step, .. } => *step,
             Self::WorkflowStarted { .. }
+            | Self::SignalReceived { .. }
             | Self::RollbackRequested { .. }
             | Self::RollbackRefused { .. }
             | Self::WorkflowPaused { .. }

@@ -56,6 +56,7 @@ fn started(event: &Event) -> Option<State> {
         output: None,
         error: None,
         labels: labels.clone(),
+        signals: crate::Signals::default(),
         created_at: event.time,
         ended_at: None,
         deadline: *deadline,
@@ -79,7 +80,26 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
     match &event.kind {
         EventKind::AttemptStarted { .. }
         | EventKind::AttemptFailed { .. }
+        | EventKind::StepProbing { .. }
+        | EventKind::StepWaiting { .. }
         | EventKind::StepCompleted { .. } => mark_in_progress(state),
+        EventKind::StepQueued { step, keeps_signals } => {
+            if *keeps_signals && let Some(step) = state.steps.get_mut(step.at()) {
+                step.signals = Some(state.signals.last.clone());
+            }
+        }
+        EventKind::FailureTolerated { .. } => {
+            // The failure of a compensation remains, because its effect does. Failures are not compared, because an
+            // encrypted one has no content.
+            let phase = state.phase;
+            if phase.is_forward() && !state.steps.iter().any(|step| step.needs_operator(phase)) {
+                state.error = None;
+            }
+        }
+        EventKind::SignalReceived { name, payload, key } => {
+            state.signals.receive(name, payload, key.as_ref());
+        }
+        EventKind::SignalDelivered { name, .. } => state.signals.deliver(name),
         EventKind::StepFailed { failure, .. } | EventKind::StepUnknown { failure, .. } => {
             mark_in_progress(state);
             record_error(state, failure);
@@ -112,10 +132,10 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
         EventKind::WorkflowRolledBack {} => end(state, Phase::RolledBack, event.time),
         EventKind::WorkflowTerminated { .. } => end(state, Phase::Terminated, event.time),
         EventKind::WorkflowStarted { .. }
-        | EventKind::StepQueued { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::StepWithdrawn { .. }
         | EventKind::CompensationQueued { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::StepCompensated { .. }
         | EventKind::CompensationSkipped { .. }
         | EventKind::StepRetried { .. } => {}
@@ -141,7 +161,15 @@ fn end_pause(state: &mut State, at: Timestamp) {
     let Some(since) = state.paused_at.take() else { return };
     state.deadline = state.deadline.map(|deadline| deadline.after(at.since(since)));
     for step in state.steps.iter_mut().filter(|step| step.execution.is_open()) {
+        let is_waiting = step.is_waiting();
         let progress = &mut step.execute;
+        if is_waiting {
+            // Only a wait for a duration has a clock.
+            if progress.counted_from.is_some() {
+                progress.due_at = progress.due_at.map(|due| due.after(at.since(since)));
+            }
+            continue;
+        }
         // An operator's retry during the pause restarted the limits.
         progress.counted_from = progress.limits_from().map(|from| from.after(at.since(since.max(from))));
     }
@@ -162,11 +190,6 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             step.execution = StepStatus::Queued;
             issue(&mut step.execute, at, at);
         }
-        EventKind::StepSkipped { why, doubt_until, .. } => {
-            step.skipped_by_operator = why == "OPERATOR";
-            extend_doubt(step, *doubt_until);
-            settle(step, Side::Execute, StepStatus::Skipped, None, at);
-        }
         EventKind::AttemptStarted { side, started_at, deadline, executor, trace, .. } => {
             let progress = step.progress_mut(*side);
             progress.started_at.get_or_insert(*started_at);
@@ -182,6 +205,92 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             }
         }
         EventKind::AttemptFailed { .. } => apply_failed_attempt(step, event),
+        EventKind::FailureTolerated { .. } => step.tolerated = true,
+        EventKind::StepWaiting { .. } | EventKind::StepProbing { .. } => apply_to_wait(step, event),
+        EventKind::StepSkipped { .. }
+        | EventKind::StepCompleted { .. }
+        | EventKind::StepFailed { .. }
+        | EventKind::StepUnknown { .. } => apply_end(step, event),
+        EventKind::StepWithdrawn { .. } => {
+            step.execution = StepStatus::Pending;
+            step.execute = Progress::default();
+        }
+        EventKind::CompensationQueued { .. }
+        | EventKind::CompensationUnneeded { .. }
+        | EventKind::StepCompensated { .. }
+        | EventKind::CompensationFailed { .. }
+        | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, event),
+        EventKind::StepRetried { side, .. } => retried(step, *side, at),
+        EventKind::WorkflowStarted { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
+        | EventKind::RollbackRequested { .. }
+        | EventKind::RollbackRefused { .. }
+        | EventKind::RollbackStarted { .. }
+        | EventKind::WorkflowPaused { .. }
+        | EventKind::WorkflowResumed { .. }
+        | EventKind::WorkflowCompleted { .. }
+        | EventKind::WorkflowRolledBack {}
+        | EventKind::WorkflowTerminated { .. } => {}
+    }
+}
+
+/// Applies the beginning of a wait: for a time, for a signal or for the answer to a probe.
+fn apply_to_wait(step: &mut StepState, event: &Event) {
+    let at = event.time;
+    match &event.kind {
+        EventKind::StepWaiting { until, is_time, .. } => {
+            let progress = &mut step.execute;
+            progress.queued_at.get_or_insert(at);
+            progress.started_at.get_or_insert(at);
+            progress.counted_from = (until.is_some() && !is_time).then_some(at);
+            progress.due_at = *until;
+            step.execution = StepStatus::InProgress;
+        }
+        EventKind::StepProbing { attempt, started_at, failure, doubt_until, due_at, .. } => {
+            retry(step, Side::Execute, *attempt, *started_at, *due_at);
+            extend_doubt(step, Some(*doubt_until));
+            step.error = Some(failure.clone());
+            step.probes = Some(0);
+        }
+        EventKind::WorkflowStarted { .. }
+        | EventKind::StepQueued { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
+        | EventKind::StepSkipped { .. }
+        | EventKind::AttemptStarted { .. }
+        | EventKind::AttemptFailed { .. }
+        | EventKind::StepCompleted { .. }
+        | EventKind::StepFailed { .. }
+        | EventKind::StepUnknown { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::StepWithdrawn { .. }
+        | EventKind::CompensationQueued { .. }
+        | EventKind::CompensationUnneeded { .. }
+        | EventKind::StepCompensated { .. }
+        | EventKind::CompensationFailed { .. }
+        | EventKind::CompensationSkipped { .. }
+        | EventKind::StepRetried { .. }
+        | EventKind::RollbackRequested { .. }
+        | EventKind::RollbackRefused { .. }
+        | EventKind::RollbackStarted { .. }
+        | EventKind::WorkflowPaused { .. }
+        | EventKind::WorkflowResumed { .. }
+        | EventKind::WorkflowCompleted { .. }
+        | EventKind::WorkflowRolledBack {}
+        | EventKind::WorkflowTerminated { .. } => {}
+    }
+}
+
+/// Applies the end of the execute side.
+fn apply_end(step: &mut StepState, event: &Event) {
+    let at = event.time;
+    match &event.kind {
+        EventKind::StepSkipped { why, doubt_until, .. } => {
+            step.skipped_by_operator = why == "OPERATOR";
+            extend_doubt(step, *doubt_until);
+            settle(step, Side::Execute, StepStatus::Skipped, None, at);
+        }
         EventKind::StepCompleted { attempt, started_at, output, doubt_until, .. } => {
             step.output = Some(output.clone());
             step.error = None;
@@ -202,16 +311,22 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             extend_doubt(step, Some(*doubt_until));
             settle(step, Side::Execute, StepStatus::Unknown, *started_at, at);
         }
-        EventKind::StepWithdrawn { .. } => {
-            step.execution = StepStatus::Pending;
-            step.execute = Progress::default();
-        }
-        EventKind::CompensationQueued { .. }
+        EventKind::WorkflowStarted { .. }
+        | EventKind::StepQueued { .. }
+        | EventKind::StepWaiting { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
+        | EventKind::AttemptStarted { .. }
+        | EventKind::AttemptFailed { .. }
+        | EventKind::StepProbing { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::StepWithdrawn { .. }
+        | EventKind::CompensationQueued { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::StepCompensated { .. }
         | EventKind::CompensationFailed { .. }
-        | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, event),
-        EventKind::StepRetried { side, .. } => retried(step, *side, at),
-        EventKind::WorkflowStarted { .. }
+        | EventKind::CompensationSkipped { .. }
+        | EventKind::StepRetried { .. }
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
@@ -232,6 +347,9 @@ fn apply_failed_attempt(step: &mut StepState, event: &Event) {
     };
     retry(step, *side, *attempt, *started_at, *retry_at);
     step.progress_mut(*side).reset_attempts += u32::from(*not_sent);
+    if let (Side::Execute, Some(probes)) = (side, &mut step.probes) {
+        *probes += u32::from(!*not_sent);
+    }
     extend_doubt(step, *doubt_until);
     step.error = Some(failure.clone());
 }
@@ -240,7 +358,9 @@ fn apply_failed_attempt(step: &mut StepState, event: &Event) {
 fn apply_to_compensation(step: &mut StepState, event: &Event) {
     let at = event.time;
     match &event.kind {
+        EventKind::CompensationUnneeded { .. } => step.compensation_unneeded = true,
         EventKind::CompensationQueued { due_at, .. } => {
+            step.tolerated = false;
             step.compensation = Some(StepStatus::CompensationQueued);
             issue(&mut step.compensate, at, *due_at);
         }
@@ -251,6 +371,7 @@ fn apply_to_compensation(step: &mut StepState, event: &Event) {
         EventKind::CompensationFailed { attempt, started_at, failure, .. } => {
             // A skip of the execute side does not cover its compensation.
             step.skipped_by_operator = false;
+            step.tolerated = false;
             step.error = Some(failure.clone());
             step.compensate.ended = (*attempt).max(step.compensate.ended);
             settle(step, Side::Compensate, StepStatus::CompensationFailed, *started_at, at);
@@ -261,12 +382,17 @@ fn apply_to_compensation(step: &mut StepState, event: &Event) {
         }
         EventKind::WorkflowStarted { .. }
         | EventKind::StepQueued { .. }
+        | EventKind::StepWaiting { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::AttemptStarted { .. }
         | EventKind::AttemptFailed { .. }
         | EventKind::StepCompleted { .. }
         | EventKind::StepFailed { .. }
         | EventKind::StepUnknown { .. }
+        | EventKind::StepProbing { .. }
+        | EventKind::FailureTolerated { .. }
         | EventKind::StepWithdrawn { .. }
         | EventKind::StepRetried { .. }
         | EventKind::RollbackRequested { .. }
@@ -300,6 +426,9 @@ fn retry(step: &mut StepState, side: Side, attempt: u32, started_at: Option<Time
 }
 
 fn retried(step: &mut StepState, side: Side, at: Timestamp) {
+    if side == Side::Execute {
+        step.probes = None;
+    }
     let progress = step.progress_mut(side);
     progress.reset_attempts = progress.ended;
     progress.running = None;
@@ -333,7 +462,10 @@ fn settle(
         progress.started_at = started_at;
     }
     match side {
-        Side::Execute => step.execution = status,
+        Side::Execute => {
+            step.execution = status;
+            step.probes = None;
+        }
         Side::Compensate => step.compensation = Some(status),
     }
 }

@@ -1,7 +1,8 @@
 //! Expressions. This crate defines the scope of an expression, and a trait evaluates it.
 
-use crate::{Failure, Json, Plan, State, StepIndex, StepStatus, Template, TextPart};
+use crate::{Failure, Json, Plan, State, StepIndex, StepStatus, Template, TextPart, WaitTime};
 use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 
@@ -27,6 +28,13 @@ pub trait Expressions: core::fmt::Debug + Send + Sync {
     /// Returns an [`ExpressionError`] if the expression does not compile, or has no value over this scope.
     fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError>;
 
+    /// Reads the text of a duration or of a time (RFC 3339). Returns `None` for other texts. An evaluator whose
+    /// expressions name no times need not implement it.
+    fn wait_time(&self, text: &str) -> Option<WaitTime> {
+        let _ = text;
+        None
+    }
+
     /// Evaluates an expression if that needs no more operations than `allowance`, and subtracts them. Otherwise returns
     /// `None`, quickly. An evaluator whose evaluations are all short need not implement it.
     fn evaluate_within(
@@ -45,6 +53,7 @@ pub trait Expressions: core::fmt::Debug + Send + Sync {
 pub struct Scope<'a> {
     plan: &'a Plan,
     state: &'a State,
+    signals: &'a BTreeMap<String, Arc<Json>>,
 }
 
 /// The part of a step that expressions may refer to.
@@ -63,7 +72,20 @@ impl<'a> Scope<'a> {
     /// Creates the scope of a workflow.
     #[must_use]
     pub fn new(plan: &'a Plan, state: &'a State) -> Self {
-        Self { plan, state }
+        Self { plan, state, signals: &state.signals.last }
+    }
+
+    /// Creates the scope of a step. If the step keeps the signals of the time when it was queued, the scope has those.
+    #[must_use]
+    pub fn of_step(plan: &'a Plan, state: &'a State, index: StepIndex) -> Self {
+        let kept = state.step(index).and_then(|step| step.signals.as_ref());
+        Self { plan, state, signals: kept.unwrap_or(&state.signals.last) }
+    }
+
+    /// Returns the values of `signals`: the last payload of each name.
+    #[must_use]
+    pub fn signals(&self) -> &'a BTreeMap<String, Arc<Json>> {
+        self.signals
     }
 
     /// Returns `input`.
@@ -180,10 +202,11 @@ impl Plan {
         side: crate::Side,
         expressions: &dyn Expressions,
     ) -> Result<Arc<Json>, ExpressionError> {
+        // No signal arrives during a rollback, so those of a compensation do not change.
         let scope = Scope::new(self, state);
         let Some(step) = self.step(index) else { return Ok(Arc::new(Json::Null)) };
         let execute_input = || match &step.input {
-            Some(template) => template.render(expressions, &scope).map(Arc::new),
+            Some(template) => template.render(expressions, &Scope::of_step(self, state, index)).map(Arc::new),
             None => Ok(Arc::clone(&state.input)),
         };
         match (side, &step.compensate) {

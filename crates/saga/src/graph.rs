@@ -1,6 +1,6 @@
 //! A definition with the lookups that the rules need often.
 
-use crate::{Definition, Kind, Step, StepIndex};
+use crate::{Action, Definition, Kind, RulesVersion, Side, State, Step, StepIndex, Template};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -30,6 +30,10 @@ pub struct Plan {
     /// For each step, the steps that depend on it, directly or indirectly.
     downstream: Vec<Vec<StepIndex>>,
     pivot: Option<StepIndex>,
+    has_waits: bool,
+    required_rules: RulesVersion,
+    /// The steps whose input may refer to signals.
+    reads_signals: Vec<StepIndex>,
 }
 
 impl Plan {
@@ -48,7 +52,22 @@ impl Plan {
         let topological = topological_order(&definition)?;
         let downstream = downstream(&definition, &topological);
         let pivot = indexed(&definition).find(|(_, step)| step.kind == Kind::Pivot).map(|(index, _)| index);
-        Ok(Self { definition, version, topological, names, downstream, pivot })
+        let has_waits = definition.steps.iter().any(|step| step.action.is_wait());
+        let required_rules = required_rules(&definition);
+        let names_signals = |step: &Step| step.input.as_ref().is_some_and(Template::may_name_signals);
+        let reads_signals =
+            indexed(&definition).filter(|(_, step)| names_signals(step)).map(|(index, _)| index).collect();
+        Ok(Self {
+            definition,
+            version,
+            topological,
+            names,
+            downstream,
+            pivot,
+            has_waits,
+            required_rules,
+            reads_signals,
+        })
     }
 
     /// Returns the definition.
@@ -93,6 +112,44 @@ impl Plan {
         self.pivot
     }
 
+    /// Returns whether the step follows the pivot, so that its failure causes no rollback.
+    #[must_use]
+    pub fn is_after_pivot(&self, index: StepIndex) -> bool {
+        self.pivot.is_some_and(|pivot| self.downstream(pivot).contains(&index))
+    }
+
+    /// Returns the first rules that have every part of the definition. Releases with earlier rules cannot read it.
+    #[must_use]
+    pub fn required_rules(&self) -> RulesVersion {
+        self.required_rules
+    }
+
+    /// Returns whether the input of the step may refer to signals, so that the step keeps them when it is queued.
+    #[must_use]
+    pub fn reads_signals(&self, index: StepIndex) -> bool {
+        self.reads_signals.contains(&index)
+    }
+
+    /// Returns whether any step waits for a time or a signal.
+    #[must_use]
+    pub fn has_waits(&self) -> bool {
+        self.has_waits
+    }
+
+    /// Returns whether the step waits for a time or a signal.
+    #[must_use]
+    pub fn is_wait(&self, index: StepIndex) -> bool {
+        self.has_waits && self.step(index).is_some_and(|step| step.action.is_wait())
+    }
+
+    /// Returns the action of the open command of one side of a step. It is the probe while the participant is asked.
+    #[must_use]
+    pub fn command_action(&self, state: &State, index: StepIndex, side: Side) -> Option<&Action> {
+        let step = self.step(index)?;
+        let is_probe = side == Side::Execute && state.step(index).is_some_and(|step| step.probes.is_some());
+        if is_probe { step.failure.probe.as_ref() } else { step.action(side) }
+    }
+
     /// Returns the idempotency key of one side of a step. It is the same for every attempt and every redelivery.
     #[must_use]
     pub fn idempotency_key(
@@ -104,6 +161,19 @@ impl Plan {
         let name = self.step(index).map_or("", |step| step.name.as_str());
         alloc::format!("{workflow}/{name}/{}", side.as_str())
     }
+}
+
+/// Returns the first rules that have every part of a definition.
+fn required_rules(definition: &Definition) -> RulesVersion {
+    let is_new = |step: &Step| {
+        step.action.is_wait()
+            || !step.failure.is_default()
+            || step.compensate.as_ref().is_some_and(|compensation| compensation.when.is_some())
+    };
+    if !definition.rollback.is_default() || definition.steps.iter().any(is_new) {
+        return RulesVersion::WITH_WAITS;
+    }
+    RulesVersion::FIRST
 }
 
 fn indexed(definition: &Definition) -> impl Iterator<Item = (StepIndex, &Step)> {

@@ -67,6 +67,8 @@ pub enum TimerKind {
     StepQueue(StepIndex),
     /// Ends the `timeout.total` of a step: the time for all of its attempts.
     StepTotal(StepIndex),
+    /// Ends a sleep, or the time limit of a wait for a signal.
+    StepWake(StepIndex),
 }
 
 /// The key of a row in the dispatch ledger, unique within its workflow.
@@ -88,6 +90,7 @@ impl fmt::Display for OwedKey {
             Self::Timer(TimerKind::Workflow) => f.write_str("timer/workflow"),
             Self::Timer(TimerKind::StepQueue(step)) => write!(f, "{}/timer/queue", step.0),
             Self::Timer(TimerKind::StepTotal(step)) => write!(f, "{}/timer/total", step.0),
+            Self::Timer(TimerKind::StepWake(step)) => write!(f, "{}/timer/wake", step.0),
         }
     }
 }
@@ -95,7 +98,7 @@ impl fmt::Display for OwedKey {
 /// An error: the text is not the key of a ledger row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid ledger key: expected `<step>/execute`, `<step>/compensate`, `<step>/timer/queue`, `<step>/timer/total` or `timer/workflow`"
+    "invalid ledger key: expected `<step>/execute`, `<step>/compensate`, `<step>/timer/queue`, `<step>/timer/total`, `<step>/timer/wake` or `timer/workflow`"
 )]
 pub struct ParseOwedKeyError;
 
@@ -112,6 +115,7 @@ impl FromStr for OwedKey {
             "compensate" => Ok(Self::Command(step, Side::Compensate)),
             "timer/queue" => Ok(Self::Timer(TimerKind::StepQueue(step))),
             "timer/total" => Ok(Self::Timer(TimerKind::StepTotal(step))),
+            "timer/wake" => Ok(Self::Timer(TimerKind::StepWake(step))),
             _ => Err(ParseOwedKeyError),
         }
     }

@@ -36,15 +36,18 @@ mod limits;
 mod name;
 mod number;
 mod owed;
+mod policy;
 mod present;
 mod retry;
 mod rules;
+mod signal;
 mod state;
 mod template;
 mod text;
 mod time;
 mod trace_context;
 mod transition;
+mod wait;
 
 pub use decide::{Input, Outcome, Refusal, StartWorkflow, decide, start, start_by};
 pub use definition::{
@@ -63,14 +66,17 @@ pub use name::{
 };
 pub use number::keeps_number;
 pub use owed::{Due, Owed, owed};
+pub use policy::{FailurePolicy, OnError, OnUnknown, RollbackOrder, RollbackPolicy};
 pub use retry::{Backoff, Retry};
 pub use rules::RulesVersion;
+pub use signal::{KeptSignal, MAX_KEPT_SIGNALS, MAX_SIGNAL_BYTES, Signals};
 pub use state::{Phase, Progress, Running, STATE_FORMAT, State, Status, StepState, StepStatus};
 pub use template::{Template, TextPart};
 pub use text::{EncodingError, decode_text, end_position, shortened, without_utf8_mark};
 pub use time::{Timestamp, millis};
 pub use trace_context::TraceContext;
 pub use transition::{LedgerChange, Transition, transition};
+pub use wait::{OnTimeout, WaitTime};
 
 /// A JSON value that a workflow carries: an input, an output or a mapped value.
 pub type Json = serde_json::Value;

@@ -69,8 +69,9 @@ impl Plan {
     ) -> Option<Duration> {
         let timeout = self.step(step)?.attempt_timeout(side);
         let doubt_until = state.step(step)?.doubt_until;
-        let last =
-            (side == Side::Execute).then(|| self.total_deadline(state, step, doubt_until, now)).flatten();
+        let last = (side == Side::Execute && state.step(step)?.probes.is_none())
+            .then(|| self.total_deadline(state, step, doubt_until, now))
+            .flatten();
         Some(last.map_or(timeout, |last| timeout.min(last.since(now))))
     }
 

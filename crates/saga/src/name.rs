@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Maximum bytes of a namespace, a service name and a definition name: one DNS label.
 pub const MAX_LABEL_BYTES: usize = 63;
-/// Maximum characters of the name of an action or a secret, which are ASCII.
+/// Maximum characters of the name of an action, a secret or a signal, which are ASCII.
 const MAX_ACTION_CHARS: usize = 128;
 /// Maximum characters of a lock key.
 pub const MAX_LOCK_KEY_CHARS: usize = 512;
@@ -43,6 +43,8 @@ pub enum NameKind {
     Candidate,
     /// The name of a secret.
     Secret,
+    /// The name of a signal.
+    Signal,
 }
 
 impl NameKind {
@@ -54,7 +56,7 @@ impl NameKind {
         let valid = match self {
             Self::Namespace => is_label(name),
             Self::Service | Self::Definition => is_label(name) && !name.ends_with('-'),
-            Self::Action | Self::Secret => is_action(name),
+            Self::Action | Self::Secret | Self::Signal => is_action(name),
             Self::LockKey => is_printable(name, MAX_LOCK_KEY_CHARS) && is_path_segment(name),
             Self::Election => is_printable(name, MAX_TEXT_CHARS) && is_path_segment(name),
             Self::LockOwner | Self::Candidate => is_printable(name, MAX_TEXT_CHARS),
@@ -72,7 +74,7 @@ impl NameKind {
             Self::Service | Self::Definition => {
                 "1 to 63 lower-case letters (a-z), digits and hyphens, with no hyphen at the start or the end"
             }
-            Self::Action | Self::Secret => {
+            Self::Action | Self::Secret | Self::Signal => {
                 "1 to 128 letters, digits, `_`, `.` and `-`, other than dots alone"
             }
             Self::LockKey => "1 to 512 characters, none of them a control character, and not `.` or `..`",
@@ -86,7 +88,7 @@ impl NameKind {
     pub fn max_chars(self) -> usize {
         match self {
             Self::Namespace | Self::Service | Self::Definition => MAX_LABEL_BYTES,
-            Self::Action | Self::Secret => MAX_ACTION_CHARS,
+            Self::Action | Self::Secret | Self::Signal => MAX_ACTION_CHARS,
             Self::LockKey => MAX_LOCK_KEY_CHARS,
             Self::LockOwner | Self::Election | Self::Candidate => MAX_TEXT_CHARS,
         }
@@ -99,7 +101,7 @@ impl NameKind {
         match self {
             Self::Namespace => "^[a-z0-9][a-z0-9-]*$",
             Self::Service | Self::Definition => "^[a-z0-9](?:[a-z0-9]|-+[a-z0-9])*$",
-            Self::Action | Self::Secret => r"^\.*[A-Za-z0-9_-][A-Za-z0-9_.-]*$",
+            Self::Action | Self::Secret | Self::Signal => r"^\.*[A-Za-z0-9_-][A-Za-z0-9_.-]*$",
             // The first three alternatives leave out `.` and `..`.
             Self::LockKey | Self::Election => {
                 r"^(?:[^.\u0000-\u001f\u007f-\u009f]|[^.\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]|\.[^.\u0000-\u001f\u007f-\u009f]|[^\u0000-\u001f\u007f-\u009f]{3,})$"
@@ -119,6 +121,7 @@ impl NameKind {
             Self::Election => "election name",
             Self::Candidate => "candidate name",
             Self::Secret => "secret name",
+            Self::Signal => "signal name",
         }
     }
 }

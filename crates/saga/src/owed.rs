@@ -60,6 +60,15 @@ fn timer(kind: TimerKind, at: Timestamp) -> Owed {
 
 fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed>) {
     let (Some(definition), Some(step)) = (plan.step(index), state.step(index)) else { return };
+    if definition.action.is_wait() {
+        if let Some(at) = step.execute.due_at.filter(|_| step.is_waiting())
+            && state.phase.is_forward()
+            && !state.paused
+        {
+            all.push(timer(TimerKind::StepWake(index), at));
+        }
+        return;
+    }
     for side in [Side::Execute, Side::Compensate] {
         let Some(status) = step.side_status(side).filter(|status| status.is_open()) else { continue };
         let progress = step.progress(side);
@@ -75,7 +84,8 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         } else {
             Due::At(due_at)
         };
-        let service = definition.action(side).and_then(Action::service).map(ToOwned::to_owned);
+        let service =
+            plan.command_action(state, index, side).and_then(Action::service).map(ToOwned::to_owned);
         all.push(Owed { key: OwedKey::Command(index, side), attempt: progress.attempt(), service, due });
         // A step's limits need timers only between attempts, because the deadline of an attempt is never later
         // than they are.
@@ -86,7 +96,7 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
             {
                 all.push(timer(TimerKind::StepQueue(index), from.after(limit)));
             }
-            if let Some(limit) = plan.total_timeout(index, step.doubt_until) {
+            if let (Some(limit), None) = (plan.total_timeout(index, step.doubt_until), step.probes) {
                 all.push(timer(TimerKind::StepTotal(index), from.after(limit)));
             }
         }

@@ -17,8 +17,10 @@ impl Default for RulesVersion {
 impl RulesVersion {
     /// The rules of releases that recorded no version.
     pub const FIRST: Self = Self(1);
+    /// The first rules with waits, probes and the policies of failures.
+    pub(crate) const WITH_WAITS: Self = Self(3);
     /// The rules of workflows that start now.
-    pub const CURRENT: Self = Self(2);
+    pub const CURRENT: Self = Self(3);
 
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
     pub(crate) fn is_first(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::present::present;
 use crate::{
-    Failure, Json, RollbackCause, RulesVersion, Side, StepIndex, Timestamp, TraceContext, WorkflowId,
+    Failure, Json, RollbackCause, RulesVersion, Side, Signals, StepIndex, Timestamp, TraceContext, WorkflowId,
 };
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -57,6 +57,9 @@ pub struct State {
     /// Labels, by which workflows can be searched.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// The signals that the workflow has received.
+    #[serde(default, skip_serializing_if = "Signals::is_empty")]
+    pub signals: Signals,
     /// When the start was accepted.
     pub created_at: Timestamp,
     /// When the workflow reached a final status.
@@ -277,6 +280,19 @@ pub struct StepState {
     /// the steps that depend on it.
     #[serde(rename = "waived", default, skip_serializing_if = "core::ops::Not::not")]
     pub skipped_by_operator: bool,
+    /// Whether the failure of the step, or of its compensation, is accepted, so that the workflow goes on.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub tolerated: bool,
+    /// Whether there is nothing to undo, by the condition of the compensation.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub compensation_unneeded: bool,
+    /// The number of probes that had no answer, while the participant is asked for the outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<u32>,
+    /// The last payload of each signal when the step was queued, if its input refers to signals. A later signal must not
+    /// change the input of a further attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signals: Option<BTreeMap<String, Arc<Json>>>,
 }
 
 /// The attempts at one side of a step.
@@ -390,6 +406,12 @@ impl StepState {
         }
     }
 
+    /// Returns whether the step waits for a time, a signal or another workflow: it is in progress without an attempt.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.execution == StepStatus::InProgress && self.execute.running.is_none()
+    }
+
     /// Returns whether the step may have had an effect: it completed, or the outcome of an attempt is unknown.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
@@ -400,18 +422,38 @@ impl StepState {
     #[must_use]
     pub fn is_compensated(&self) -> bool {
         self.compensation == Some(StepStatus::Compensated)
-            || (self.compensation == Some(StepStatus::CompensationFailed) && self.skipped_by_operator)
+            || (self.compensation == Some(StepStatus::CompensationFailed)
+                && (self.skipped_by_operator || self.tolerated))
     }
 
     /// Returns whether the step cannot continue in this phase without an operator.
     #[must_use]
     pub fn needs_operator(&self, phase: Phase) -> bool {
         if phase.is_forward() {
-            return matches!(self.execution, StepStatus::Failed | StepStatus::Unknown);
+            return matches!(self.execution, StepStatus::Failed | StepStatus::Unknown) && !self.tolerated;
         }
         phase == Phase::RollingBack
             && self.compensation == Some(StepStatus::CompensationFailed)
             && !self.skipped_by_operator
+            && !self.tolerated
+    }
+
+    /// Returns whether the steps that depend on this one need not wait for it any longer.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        match self.execution {
+            StepStatus::Completed | StepStatus::Skipped => true,
+            StepStatus::Failed | StepStatus::Unknown => self.tolerated,
+            StepStatus::Pending
+            | StepStatus::Queued
+            | StepStatus::InProgress
+            | StepStatus::Retrying
+            | StepStatus::CompensationQueued
+            | StepStatus::Compensating
+            | StepStatus::CompensationRetrying
+            | StepStatus::Compensated
+            | StepStatus::CompensationFailed => false,
+        }
     }
 }
 

@@ -31,3 +31,21 @@ pub enum TextPart {
     /// An expression. A string is inserted as it is, and any other value as JSON.
     Expression(String),
 }
+
+impl Template {
+    /// Returns whether an expression of the template may refer to signals. A text that only looks like a reference
+    /// counts as well, because that has no other effect than a copy of the signals.
+    pub(crate) fn may_name_signals(&self) -> bool {
+        let names = |expression: &String| expression.contains("signals");
+        match self {
+            Self::Value(_) => false,
+            Self::Expression(expression) => names(expression),
+            Self::Text(parts) => parts.iter().any(|part| match part {
+                TextPart::Literal(_) => false,
+                TextPart::Expression(expression) => names(expression),
+            }),
+            Self::List(items) => items.iter().any(Self::may_name_signals),
+            Self::Map(entries) => entries.values().any(Self::may_name_signals),
+        }
+    }
+}

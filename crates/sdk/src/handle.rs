@@ -97,8 +97,8 @@ impl Handle {
     /// Sends a signal to the workflow.
     ///
     /// # Errors
-    /// Returns [`Error::Call`] if the workflow has ended, or if the gateway does not support signals or cannot be
-    /// reached.
+    /// Returns [`Error::Call`] if the workflow has ended, rolls back or keeps too many signals, if the payload does not
+    /// match the schema of the signal, or if the gateway cannot be reached.
     pub async fn signal(&self, name: &str, payload: &Value) -> Result<(), Error> {
         self.client.signal(&self.id, name, payload).await?;
         Ok(())

@@ -85,7 +85,7 @@ pub use goconductor_inbox::{self as inbox, Operation};
 pub use goconductor_tls::TlsFiles;
 pub use handle::{Handle, WorkflowResult};
 pub use lock::LockGuard;
-pub use service::{CompensationInput, Service};
+pub use service::{CompensationInput, ProbeAnswer, Service};
 pub use start::Start;
 pub use worker::ServiceHandle;
 pub use workflow::{StepContext, Workflow, WorkflowStep};

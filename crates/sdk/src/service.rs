@@ -33,6 +33,18 @@ pub struct CompensationInput<I, O> {
     pub output: Option<O>,
 }
 
+/// The answer to a probe: whether the operation of a step happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", content = "output", rename_all = "snake_case")]
+pub enum ProbeAnswer<O> {
+    /// It happened, with this output.
+    Done(O),
+    /// It did not happen, and it will not.
+    NotDone,
+    /// The service does not know. The probe is repeated.
+    Unknown,
+}
+
 fn none<O>() -> Option<O> {
     None
 }
@@ -85,6 +97,22 @@ impl Service {
         F: Future<Output = Result<R, ActionError>> + Send + 'static,
     {
         self.action(name, compensation)
+    }
+
+    /// Adds the action of `probe: service/action`. It has the input and the idempotency key of the step, and answers
+    /// whether the operation of the step happened. It must have no effect.
+    #[must_use]
+    pub fn probe<I, O, F>(
+        self,
+        name: impl Into<String>,
+        probe: impl Fn(Context, I) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        I: DeserializeOwned,
+        O: Serialize,
+        F: Future<Output = Result<ProbeAnswer<O>, ActionError>> + Send + 'static,
+    {
+        self.action(name, probe)
     }
 
     /// Checks the names, which definitions must be able to refer to.

@@ -276,12 +276,14 @@ mod tests {
         assert_eq!(start_rules(None), RulesVersion::FIRST);
         assert_eq!(start_rules(Some(&json!({"version": "x"}))), RulesVersion::FIRST);
         assert_eq!(start_rules(Some(&json!({"version": 1}))), RulesVersion::FIRST);
-        assert_eq!(start_rules(Some(&json!({"version": 2}))), RulesVersion::CURRENT);
+        let second: RulesVersion = serde_json::from_value(json!(2)).unwrap();
+        assert_eq!(start_rules(Some(&json!({"version": 2}))), second);
+        assert_eq!(start_rules(Some(&json!({"version": 3}))), RulesVersion::CURRENT);
         assert_eq!(start_rules(Some(&json!({"version": 9}))), RulesVersion::CURRENT);
         let written = |text: String| start_rules(Some(&serde_json::from_str(&text).unwrap()));
         assert_eq!(written(current_start_rules()), RulesVersion::CURRENT);
         assert_eq!(written(first_start_rules(0, true, 10)), RulesVersion::CURRENT);
-        assert_eq!(written(first_start_rules(10, false, 10)), RulesVersion::CURRENT);
+        assert_eq!(written(first_start_rules(10, false, 10)), second);
         assert_eq!(written(first_start_rules(9, false, 10)), RulesVersion::FIRST);
     }
 

@@ -14,7 +14,7 @@ use crate::{Error, LongWork, PayloadKeys, TimerNotifier, clock, payloads, trace}
 use commit::Prepared;
 use goconductor_queue::Queue;
 use goconductor_saga::{
-    Event, Expressions, Input, Json, Plan, RulesVersion, StartWorkflow, State, WorkflowId, start_by,
+    Event, Expressions, Input, Json, Plan, Refusal, RulesVersion, StartWorkflow, State, WorkflowId, start_by,
     transition,
 };
 use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
@@ -29,6 +29,10 @@ use tokio_util::task::TaskTracker;
 use tracing::Span;
 
 pub use local_dispatch::LocalDispatch;
+
+/// Why a start is refused while an earlier release is in use.
+const NOT_UPGRADED: &str = "the definition uses a part of the language that the earlier release in use does not know; \
+                            upgrade every process, then run `goconductor db migrate --finish`";
 
 /// Settings of the engine.
 #[derive(Debug, Clone, Copy)]
@@ -210,8 +214,8 @@ impl Engine {
     /// Starts a workflow. The start is durable when this returns.
     ///
     /// # Errors
-    /// Returns [`Error::KeyConflict`] if the idempotency key belongs to another start, and [`Error::Store`] if the
-    /// store failed.
+    /// Returns [`Error::KeyConflict`] if the idempotency key belongs to another start, [`Error::Refused`] if an earlier
+    /// release in use cannot read the definition, and [`Error::Store`] if the store failed.
     #[tracing::instrument(
         level = "debug",
         skip_all,
@@ -235,6 +239,9 @@ impl Engine {
         let request_digest = request_digest(&request.plan.definition().name, &first.input);
         let plan = Arc::clone(&request.plan);
         let rules = *self.start_rules.lock();
+        if plan.required_rules() > rules {
+            return Err(Refusal::Conflict(NOT_UPGRADED.to_owned()).into());
+        }
         let decided =
             self.run_rules(move |expressions| start_by(rules, &plan, expressions, &first, now)).await?;
         let transition = transition(&request.plan, None, decided.0, decided.1);

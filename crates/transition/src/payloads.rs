@@ -42,6 +42,9 @@ struct StatePayload {
     output: Option<Arc<Json>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
+    /// The payloads of the last signals and of the kept ones, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    signals: Vec<Arc<Json>>,
     steps: Vec<StepPayload>,
 }
 
@@ -52,6 +55,9 @@ struct StepPayload {
     output: Option<Arc<Json>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
+    /// The payloads of the signals that the step keeps, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    signals: Vec<Arc<Json>>,
 }
 
 /// The payload of an event.
@@ -96,11 +102,19 @@ pub(crate) fn seal(key: &PayloadKey, transition: &Transition) -> Result<Transiti
 pub(crate) async fn open_state(keys: Option<&dyn PayloadKeys>, state: &mut State) -> Result<(), StoreError> {
     let Some(sealed) = state.sealed.take() else { return Ok(()) };
     let place = place(&state.namespace, state.id, "state", state.seq);
-    let StatePayload { input, output, error, steps } =
+    let StatePayload { input, output, error, signals, steps } =
         open_value(keys, &state.namespace, &place, &sealed).await?;
     (state.input, state.output, state.error) = (input, output, error);
+    for (place, payload) in signals_of(state).zip(signals) {
+        *place = payload;
+    }
     for (step, payload) in state.steps.iter_mut().zip(steps) {
         (step.output, step.error) = (payload.output, payload.error);
+        for (place, payload) in
+            step.signals.iter_mut().flat_map(|kept| kept.values_mut()).zip(payload.signals)
+        {
+            *place = payload;
+        }
     }
     Ok(())
 }
@@ -157,15 +171,23 @@ fn take_state(state: &mut State) -> StatePayload {
         input: std::mem::replace(&mut state.input, Arc::new(Json::Null)),
         output: state.output.as_mut().map(take_value),
         error: state.error.as_mut().map(take_failure),
+        signals: signals_of(state).map(take_value).collect(),
         steps: state
             .steps
             .iter_mut()
             .map(|step| StepPayload {
                 output: step.output.as_mut().map(take_value),
                 error: step.error.as_mut().map(take_failure),
+                signals: step.signals.iter_mut().flat_map(|kept| kept.values_mut()).map(take_value).collect(),
             })
             .collect(),
     }
+}
+
+/// Returns the payloads of the signals of a state.
+fn signals_of(state: &mut State) -> impl Iterator<Item = &mut Arc<Json>> {
+    let kept = state.signals.kept.iter_mut().map(|kept| &mut kept.payload);
+    state.signals.last.values_mut().chain(kept)
 }
 
 /// Returns `None` if events of the kind have no payload.
@@ -189,13 +211,19 @@ fn value_of(kind: &mut EventKind) -> Option<&mut Arc<Json>> {
     match kind {
         EventKind::WorkflowStarted { input: value, .. }
         | EventKind::StepCompleted { output: value, .. }
+        | EventKind::SignalReceived { payload: value, .. }
         | EventKind::WorkflowCompleted { output: value, .. } => Some(value),
         EventKind::StepQueued { .. }
+        | EventKind::StepWaiting { .. }
+        | EventKind::SignalDelivered { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::AttemptStarted { .. }
         | EventKind::AttemptFailed { .. }
         | EventKind::StepFailed { .. }
         | EventKind::StepUnknown { .. }
+        | EventKind::StepProbing { .. }
         | EventKind::StepWithdrawn { .. }
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
@@ -217,10 +245,16 @@ fn failure_of(kind: &mut EventKind) -> Option<&mut Failure> {
         EventKind::AttemptFailed { failure, .. }
         | EventKind::StepFailed { failure, .. }
         | EventKind::StepUnknown { failure, .. }
+        | EventKind::StepProbing { failure, .. }
         | EventKind::CompensationFailed { failure, .. } => Some(failure),
         EventKind::WorkflowCompleted { failure, .. } => failure.as_mut(),
         EventKind::WorkflowStarted { .. }
         | EventKind::StepQueued { .. }
+        | EventKind::StepWaiting { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::AttemptStarted { .. }
         | EventKind::StepCompleted { .. }

@@ -105,7 +105,7 @@ pub(super) const REST: &[(&str, &str, Rule)] = &[
     ("POST", "/api/v1/workflows/{id}/pause", change(P::WorkflowsOperate)),
     ("GET", "/api/v1/workflows/{id}/result", read(P::WorkflowsRead).waits()),
     ("POST", "/api/v1/workflows/{id}/resume", change(P::WorkflowsOperate)),
-    (ANY, "/api/v1/workflows/{id}/signals/{name}", change(P::WorkflowsOperate)),
+    ("POST", "/api/v1/workflows/{id}/signals/{name}", change(P::WorkflowsOperate)),
     ("POST", "/api/v1/workflows/{id}/steps/{step}/complete", change(P::WorkflowsOperate)),
     ("POST", "/api/v1/workflows/{id}/steps/{step}/retry", change(P::WorkflowsOperate)),
     ("POST", "/api/v1/workflows/{id}/steps/{step}/skip", change(P::WorkflowsOperate)),

@@ -3,7 +3,7 @@
 use super::workflows::parse_id;
 use super::{Api, CallContext};
 use crate::audit_notes;
-use crate::error::{ApiResult, NO_STEP, Problem, REASON, UNSUPPORTED};
+use crate::error::{ApiResult, NO_STEP, Problem, REASON};
 use crate::view::WorkflowView;
 use goconductor_saga::{Input, Json, StepIndex};
 
@@ -104,7 +104,7 @@ impl Api {
         self.submit(context, id, |actor| Input::CompleteStep { step, output, actor, reason }).await
     }
 
-    async fn submit(
+    pub(super) async fn submit(
         &self,
         context: &CallContext,
         id: &str,
@@ -140,11 +140,6 @@ fn note_reason(reason: Option<&str>) {
 
 fn note_step(step: &str, reason: Option<&str>) {
     audit_notes::after(&serde_json::json!({"step": step, "reason": reason}));
-}
-
-/// The problem of a request for a feature of the contract that this release does not implement.
-pub(crate) fn unsupported(feature: &str) -> Problem {
-    Problem::new(UNSUPPORTED, format!("{feature} are not supported by this release"))
 }
 
 pub(super) fn optional_reason(reason: Option<String>) -> ApiResult<Option<String>> {

@@ -395,7 +395,7 @@ fn not_found(id: &str) -> Problem {
     Problem::new(NO_WORKFLOW, format!("workflow {id} not found in this namespace"))
 }
 
-fn check_idempotency_key(outer: Option<&str>, field: Option<String>) -> ApiResult<Option<String>> {
+pub(super) fn check_idempotency_key(outer: Option<&str>, field: Option<String>) -> ApiResult<Option<String>> {
     let invalid = |detail: &str| Problem::new(WRONG_SHAPE, detail).at("/idempotency_key", detail);
     let key = match (outer, field) {
         (Some(outer), Some(field)) if outer != field => {

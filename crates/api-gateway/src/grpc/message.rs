@@ -126,6 +126,7 @@ fn waiting(waiting: Waiting) -> wire::Waiting {
         WaitingKind::NoWorker => wire::WaitingKind::NoWorker,
         WaitingKind::InFlight => wire::WaitingKind::InFlight,
         WaitingKind::Backoff => wire::WaitingKind::Backoff,
+        WaitingKind::Signal => wire::WaitingKind::Signal,
         WaitingKind::Timer => wire::WaitingKind::Timer,
         WaitingKind::Capacity => wire::WaitingKind::Capacity,
         WaitingKind::Operator => wire::WaitingKind::Operator,

@@ -40,6 +40,7 @@ operations! {
     TERMINATE_WORKFLOW: "POST" "/workflows/{id}/terminate";
     PAUSE_WORKFLOW: "POST" "/workflows/{id}/pause";
     RESUME_WORKFLOW: "POST" "/workflows/{id}/resume";
+    SIGNAL_WORKFLOW: "POST" "/workflows/{id}/signals/{name}";
     RETRY_STEP: "POST" "/workflows/{id}/steps/{step}/retry";
     SKIP_STEP: "POST" "/workflows/{id}/steps/{step}/skip";
     COMPLETE_STEP: "POST" "/workflows/{id}/steps/{step}/complete";
@@ -80,10 +81,6 @@ operations! {
     GET_QUEUE_SWITCH: "GET" "/queues/switch";
     SWITCH_QUEUE: "POST" "/queues/switch";
 }
-
-/// The OpenAPI document does not list signals, which this release does not support.
-pub(super) const SIGNAL_WORKFLOW: RestOperation =
-    RestOperation { method: "POST", route: "/api/v1/workflows/{id}/signals/{name}" };
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,6 @@
 use super::{
     GrpcServices, RpcResult, json_field, message, operation, optional, optional_number, page, path_name, wait,
 };
-use crate::api::unsupported;
 use crate::api::workflows::{AwaitedWorkflow, CountField, CountView, StartedWorkflow, WorkflowStart};
 use axum::http::StatusCode;
 use futures::stream::{BoxStream, StreamExt};
@@ -201,14 +200,17 @@ impl WorkflowService for GrpcServices {
     ) -> RpcResult<wire::SignalWorkflowResponse> {
         let workflow = self
             .serve(operation::SIGNAL_WORKFLOW, request, |api, call| async move {
-                let wire::SignalWorkflowRequest { id, name, payload_json } = call.message;
-                path_name("id", &id)?;
-                path_name("name", &name)?;
-                json_field(&api, "payload_json", &payload_json)?;
-                Err(unsupported("signals"))
+                let mut context = call.context()?.with_idempotency_key(&call.headers)?;
+                let wire::SignalWorkflowRequest { id, name, payload_json, idempotency_key } = call.message;
+                if let Some(key) = optional(idempotency_key) {
+                    context.idempotency_key = Some(key);
+                }
+                let (id, name) = (path_name("id", &id)?, path_name("name", &name)?);
+                let payload = json_field(&api, "payload_json", &payload_json)?.unwrap_or_default();
+                api.signal_workflow(&context, id, name, payload).await
             })
             .await?;
-        Ok(Response::new(wire::SignalWorkflowResponse { workflow: Some(workflow) }))
+        Ok(Response::new(wire::SignalWorkflowResponse { workflow: Some(message::workflow(workflow)) }))
     }
 
     async fn retry_step(

@@ -101,6 +101,26 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJsonBody<T> {
     }
 }
 
+/// A body of any JSON value. An empty body is `null`.
+#[derive(Debug)]
+pub(super) struct AnyJsonBody(pub(super) Json);
+
+impl FromRequest<Api> for AnyJsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> ApiResult<Self> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(body).await?;
+        if without_utf8_mark(&bytes).iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(Json::Null));
+        }
+        if !is_json(&parts.headers) {
+            return Err(not_json());
+        }
+        json(api, &bytes).map(Self)
+    }
+}
+
 /// A body `{"value": …}` with the value of a secret. No message about it repeats a part of it, and the buffer is
 /// overwritten if no other part of the process refers to it.
 #[derive(Debug)]

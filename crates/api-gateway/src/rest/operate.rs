@@ -1,11 +1,12 @@
 //! Interventions of an operator.
 
-use super::extract::{Caller, OptionalJsonBody, Path};
+use super::extract::{AnyJsonBody, Caller, OptionalJsonBody, Path};
 use crate::api::Api;
 use crate::error::{ApiResult, ProblemBody};
 use crate::view::WorkflowView;
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(retry))
         .routes(routes!(skip))
         .routes(routes!(complete))
+        .routes(routes!(signal))
 }
 
 /// The reason of an intervention.
@@ -104,6 +106,28 @@ async fn resume(
     OptionalJsonBody(body): OptionalJsonBody<ReasonBody>,
 ) -> OperateResult {
     api.resume_workflow(&context, &id, body.reason).await.map(Json)
+}
+
+/// Send a signal to a workflow
+///
+/// The body is the payload: any JSON, or nothing for null. A step that waits for the signal completes with it.
+/// Otherwise, the signal is kept until a step waits for it. A repeat with the same key changes nothing.
+#[utoipa::path(post, path = "/workflows/{id}/signals/{name}", tag = "operate",
+    params(("id" = String, Path), ("name" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "Recognizes a repeat of the same signal")),
+    request_body = Option<serde_json::Value>,
+    responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody, description = "The workflow has ended or rolls back, or keeps too many signals"),
+        (status = 422, body = ProblemBody, description = "The payload does not match the schema of the signal")))]
+async fn signal(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path((id, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    AnyJsonBody(payload): AnyJsonBody,
+) -> OperateResult {
+    let context = context.with_idempotency_key(&headers)?;
+    api.signal_workflow(&context, &id, &name, payload).await.map(Json)
 }
 
 /// Retry a step

@@ -17,7 +17,7 @@ const CAPACITY_AFTER_MICROS: i64 = 500_000;
 /// A reason why a workflow makes no progress.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Waiting {
-    /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, `TIMER`, `CAPACITY`, `OPERATOR`
+    /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, `SIGNAL`, `TIMER`, `CAPACITY`, `OPERATOR`
     #[schema(value_type = String)]
     pub(crate) kind: WaitingKind,
     pub(crate) step: Option<String>,
@@ -38,7 +38,9 @@ pub(crate) enum WaitingKind {
     InFlight,
     /// The step waits for its next attempt.
     Backoff,
-    /// The compensation waits for the deadline of an attempt of unknown outcome.
+    /// The step waits for a signal.
+    Signal,
+    /// The step sleeps, or its compensation waits for the deadline of an attempt of unknown outcome.
     Timer,
     /// The service is busy.
     Capacity,
@@ -65,8 +67,12 @@ pub(crate) async fn waiting_on(
     for (definition, step) in plan.definition().steps.iter().zip(&state.steps) {
         if status == Status::Error && step.needs_operator(state.phase) {
             waiting.push(operator(definition, step));
+        } else if let Some(waits) = waiting_of_wait(definition, step, state.paused) {
+            waiting.push(waits);
         } else if let Some((side, step_status, progress)) = open_side(step) {
-            let (Some(action), true) = (definition.action(side), progress.running.is_some() || !state.paused)
+            let probe = definition.failure.probe.as_ref().filter(|_| is_probed(side, step));
+            let (Some(action), true) =
+                (probe.or(definition.action(side)), progress.running.is_some() || !state.paused)
             else {
                 continue;
             };
@@ -75,12 +81,46 @@ pub(crate) async fn waiting_on(
             // A queue that does not respond is no evidence that a worker is missing.
             let is_served = queue.has_consumer(&topic).await.unwrap_or(true);
             let (status, failure) = (step_status, step.error.as_ref());
-            let command =
-                OpenCommand { step: definition, side, status, progress, action, failure, is_served };
+            let waits_for_doubt = side == Side::Execute && step.probes == Some(0);
+            let command = OpenCommand {
+                step: definition,
+                side,
+                status,
+                progress,
+                action,
+                failure,
+                is_served,
+                waits_for_doubt,
+            };
             waiting.push(waiting_for(&command, now));
         }
     }
     waiting
+}
+
+/// Returns whether the open command of a side is a probe.
+fn is_probed(side: Side, step: &StepState) -> bool {
+    side == Side::Execute && step.probes.is_some()
+}
+
+/// Returns what a step without a service waits for.
+fn waiting_of_wait(definition: &Step, step: &StepState, paused: bool) -> Option<Waiting> {
+    if !step.is_waiting() {
+        return None;
+    }
+    let (kind, detail) = match &definition.action {
+        Action::Sleep { .. } => (WaitingKind::Timer, "the step sleeps".to_owned()),
+        Action::Signal { name, .. } => (WaitingKind::Signal, format!("the step waits for the signal {name}")),
+        Action::Run { .. } => return None,
+    };
+    Some(Waiting {
+        kind,
+        step: Some(definition.name.clone()),
+        since: since(&step.execute).map(Time),
+        // The end of the pause moves the end of the wait.
+        until: step.execute.due_at.filter(|_| !paused).map(Time),
+        detail,
+    })
 }
 
 /// Corrects the waits for capacity of services that no executor serves. A broker does not know who consumes, but executors
@@ -118,17 +158,20 @@ struct OpenCommand<'a> {
     action: &'a Action,
     failure: Option<&'a Failure>,
     is_served: bool,
+    /// Whether the command is the first probe, which waits until no attempt can take effect any more.
+    waits_for_doubt: bool,
 }
 
 fn waiting_for(command: &OpenCommand<'_>, now: Timestamp) -> Waiting {
-    let OpenCommand { step, side, status, progress, action, failure, is_served } = command;
+    let OpenCommand { step, side, status, progress, action, failure, is_served, waits_for_doubt } = command;
     let attempt = progress.attempt();
     let operation = match side {
         Side::Execute => action_name(action),
         Side::Compensate => format!("compensation {}", action_name(action)),
     };
     let due = progress.due_at.filter(|due| *due > now);
-    let retrying = matches!(status, StepStatus::Retrying | StepStatus::CompensationRetrying);
+    let retrying =
+        matches!(status, StepStatus::Retrying | StepStatus::CompensationRetrying) && !waits_for_doubt;
     let (kind, since, until, detail) = match (&progress.running, due) {
         (Some(running), _) => {
             let detail = format!("attempt {attempt} of {operation} is running");

@@ -62,6 +62,20 @@ pub(crate) enum WorkflowCommand {
     Pause(CancelArgs),
     /// Resume paused workflows
     Resume(CancelArgs),
+    /// Send a signal to a workflow
+    Signal {
+        /// Id of the workflow
+        #[arg(add = ArgValueCandidates::new(complete::active_workflows))]
+        id: String,
+        /// Name of the signal
+        name: String,
+        /// Payload of the signal: JSON, @FILE, or - for standard input (default: null)
+        #[arg(long, value_name = "JSON")]
+        data: Option<String>,
+        /// Idempotency key; a repeated signal with the same key changes nothing
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
+    },
     /// Retry a step now; during a rollback, its compensation
     Retry {
         #[command(flatten)]

@@ -25,6 +25,7 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         | WorkflowCommand::Terminate(_)
         | WorkflowCommand::Pause(_)
         | WorkflowCommand::Resume(_)
+        | WorkflowCommand::Signal { .. }
         | WorkflowCommand::Retry { .. }
         | WorkflowCommand::Skip(_)
         | WorkflowCommand::Complete { .. }) => operate::run(command, session).await,

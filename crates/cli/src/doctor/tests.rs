@@ -39,6 +39,7 @@ fn definition() -> Definition {
         blocks: Vec::new(),
         action: Action::Run { service: "payments".to_owned(), action: "charge".to_owned() },
         kind: Kind::Compensatable,
+        failure: goconductor_saga::FailurePolicy::default(),
         input: None,
         compensate: None,
         retry: Retry::default(),
@@ -53,6 +54,7 @@ fn definition() -> Definition {
         input: None,
         output: None,
         timeout: None,
+        rollback: goconductor_saga::RollbackPolicy::default(),
         steps: vec![step],
     }
 }

@@ -67,10 +67,15 @@ impl StepTracks {
         let track = if is_compensation { &mut self.compensation } else { &mut self.execution };
         match event.kind.as_str() {
             "STEP_QUEUED" => self.execution.wait(at),
+            "STEP_WAITING" => self.execution.run(at),
             "ATTEMPT_STARTED" => track.run(started.unwrap_or(at)),
             "ATTEMPT_FAILED" => {
                 track.end(started, at);
                 track.wait(at);
+            }
+            "STEP_PROBING" => {
+                self.execution.end(started, at);
+                self.execution.wait(at);
             }
             "STEP_COMPLETED" | "STEP_FAILED" | "STEP_UNKNOWN" => self.execution.end(started, at),
             "STEP_SKIPPED" => self.execution.close(at),

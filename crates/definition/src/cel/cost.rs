@@ -188,6 +188,11 @@ impl<'e> Estimate<'e> {
             let output = self.scope.step(name).and_then(|step| step.output);
             parts.extend(output.filter(|_| fields.has("output")));
         }
+        for (name, fields) in &names.signals {
+            if let Some(payload) = self.scope.signals().get(name) {
+                select(payload, fields, &mut parts);
+            }
+        }
         for part in parts {
             let size = self.json(part);
             self.make(size);
@@ -257,6 +262,9 @@ impl<'e> Estimate<'e> {
         let (value, rest) = match (root, fields) {
             ("input", rest) => (Some(scope.input()), rest),
             ("steps", [step, "output", rest @ ..]) => (scope.step(step).and_then(|step| step.output), rest),
+            ("signals", [signal, rest @ ..]) => {
+                (scope.signals().get(*signal).map(|payload| &**payload), rest)
+            }
             ("steps", [step, "error", ..]) => {
                 let error = scope.step(step).and_then(|step| step.error);
                 let detail = error.and_then(|error| error.detail.as_ref()).map(|detail| self.json(detail));

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::fields::nearest;
-use crate::problem::{EXPRESSION, LIMIT, REFERENCE, UNSUPPORTED};
+use crate::problem::{EXPRESSION, LIMIT, REFERENCE};
 use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators,
 };
@@ -25,6 +25,7 @@ pub(super) struct CelNames {
     pub(super) input: Option<FieldNames>,
     pub(super) steps: BTreeMap<String, FieldNames>,
     pub(super) workflow: bool,
+    pub(super) signals: BTreeMap<String, FieldNames>,
 }
 
 /// The fields of an object that an expression refers to.
@@ -174,15 +175,25 @@ impl Walk {
                 self.unknown(field, "workflow", WORKFLOW);
             }
             ("workflow", _) => self.names.workflow = true,
-            ("signals", _) => {
-                self.findings.push(Finding::new(UNSUPPORTED, "`signals` are not supported yet"));
+            ("signals", []) => {
+                let finding = Finding::new(REFERENCE, "`signals` has no value of its own");
+                self.findings
+                    .push(finding.hint(
+                        "select a signal, such as `signals.<name>` or `signals[\"manager-approval\"]`",
+                    ));
+            }
+            ("signals", [signal, rest @ ..]) => {
+                let fields = self.names.signals.entry((*signal).to_owned());
+                fields.or_insert_with(|| FieldNames::Some(BTreeSet::new())).add(rest.first().copied());
             }
             (_, _) => {
-                let known = ["input", "steps", "workflow"];
+                let known = ["input", "steps", "workflow", "signals"];
                 let finding = Finding::new(REFERENCE, format!("unknown name `{root}`"));
                 self.findings.push(match nearest(root, &known) {
                     Some(near) => finding.hint(format!("did you mean `{near}`?")),
-                    None => finding.hint("known names are input, steps.<name>.output|status|error, workflow"),
+                    None => finding.hint(
+                        "known names are input, steps.<name>.output|status|error, signals.<name>, workflow",
+                    ),
                 });
             }
         }

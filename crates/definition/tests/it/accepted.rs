@@ -2,7 +2,11 @@
 
 use crate::yaml;
 use goconductor_definition::{Format, Limits, parse};
-use goconductor_saga::{Definition, Join, StepIndex};
+use goconductor_saga::{
+    Action, Definition, FailurePolicy, Join, OnError, OnTimeout, OnUnknown, RollbackOrder, RollbackPolicy,
+    StepIndex, Timestamp, WaitTime,
+};
+use std::time::Duration;
 
 fn definition(text: &str) -> Definition {
     yaml(text).unwrap_or_else(|problems| panic!("{text}\n{problems:#?}")).definition
@@ -247,4 +251,52 @@ fn examples_of_the_language_reference_are_accepted() {
     assert_eq!(definition(example).steps.len(), 2);
     let fragment = text.split("```yaml\n").nth(2).and_then(|rest| rest.split("```").next()).unwrap();
     assert_eq!(definition(&format!("workflow: a\nsteps:\n{fragment}")).steps.len(), 4);
+}
+
+#[test]
+fn waits_are_read() {
+    let text = "workflow: a\nsteps:\n\
+        - {name: a, sleep: 1h30m}\n\
+        - {name: b, sleep: '2030-01-31T12:00:00Z'}\n\
+        - {name: c, sleep: '${ input.at }'}\n\
+        - {name: d, wait_for_signal: manager-approval, timeout: 24h}\n\
+        - {name: e, wait_for_signal: {signal: go, until: input.at, on_timeout: continue, schema: {type: object}}}\n\
+        - {name: f, run: a/b, kind: pivot}\n\
+        - {name: g, sleep: 1s}\n";
+    let actions: Vec<Action> = definition(text).steps.into_iter().map(|step| step.action).collect();
+    let sleep = |time: WaitTime| Action::Sleep { time };
+    assert_eq!(actions[0], sleep(WaitTime::Duration(Duration::from_secs(5400))));
+    assert_eq!(actions[1], sleep(WaitTime::Time(Timestamp(1_896_091_200_000_000))));
+    assert_eq!(actions[2], sleep(WaitTime::Expression("input.at".to_owned())));
+    let limit = Some(WaitTime::Duration(Duration::from_secs(86_400)));
+    let name = "manager-approval".to_owned();
+    assert_eq!(actions[3], Action::Signal { name, limit, on_timeout: OnTimeout::Fail, schema: None });
+    let limit = Some(WaitTime::Expression("input.at".to_owned()));
+    let schema = Some(serde_json::json!({"type": "object"}));
+    let name = "go".to_owned();
+    assert_eq!(actions[4], Action::Signal { name, limit, on_timeout: OnTimeout::Continue, schema });
+}
+
+#[test]
+fn policies_of_failures_are_read() {
+    let text = "workflow: a\ncompensation: {order: parallel, on_error: continue}\nsteps:\n\
+        - {name: a, run: s/a, compensate: {run: s/b, when: steps.a.output.id != null}, probe: s/find}\n\
+        - {name: b, run: s/a, compensate: none, on_error: continue, on_unknown: park}\n\
+        - {name: c, run: s/a, compensate: none, on_error: pause, on_unknown: retry}\n";
+    let definition = definition(text);
+    let rollback = RollbackPolicy { order: RollbackOrder::Parallel, continue_on_error: true };
+    assert_eq!(definition.rollback, rollback);
+    let failures: Vec<FailurePolicy> = definition.steps.iter().map(|step| step.failure.clone()).collect();
+    let probe = Some(Action::Run { service: "s".to_owned(), action: "find".to_owned() });
+    let policy = |on_error, on_unknown, probe| FailurePolicy { on_error, on_unknown, probe };
+    assert_eq!(
+        failures,
+        [
+            policy(OnError::Compensate, OnUnknown::Probe, probe),
+            policy(OnError::Continue, OnUnknown::Park, None),
+            policy(OnError::Pause, OnUnknown::Retry, None),
+        ]
+    );
+    let when = definition.steps[0].compensate.as_ref().and_then(|compensation| compensation.when.as_deref());
+    assert_eq!(when, Some("steps.a.output.id != null"));
 }

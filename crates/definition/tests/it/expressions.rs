@@ -27,6 +27,8 @@ fn workflow(input: Json) -> (Plan, State) {
     let (_, mut state) = start(&plan, &Cel::new(), &begin, Timestamp(1_700_000_000_000_000));
     state.steps[0].execution = goconductor_saga::StepStatus::Completed;
     state.steps[0].output = Some(Arc::new(json!({"id": "pay-1", "amount": 12.5, "parts": [1, 2, 3]})));
+    state.signals.last.insert("go".to_owned(), Arc::new(json!({"by": "ada"})));
+    state.signals.last.insert("manager-approval".to_owned(), Arc::new(json!(7)));
     (plan, state)
 }
 
@@ -44,6 +46,10 @@ fn evaluate(expression: &str, input: Json) -> Result<Json, String> {
 fn value_keeps_its_type() {
     for (expression, expected) in [
         ("input.amount + 1", json!(43)),
+        ("signals.go", json!({"by": "ada"})),
+        ("signals.go.by", json!("ada")),
+        ("signals['manager-approval'] + 1", json!(8)),
+        ("has(signals.go) && !has(signals.other)", json!(true)),
         ("input.amount", json!(42)),
         ("input.rate * 2.0", json!(3.0)),
         ("input.big", json!(9_007_199_254_740_993_i64)),

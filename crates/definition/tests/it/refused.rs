@@ -144,12 +144,44 @@ const CASES: &[Case] = &[
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none}\n- {name: s, run: a/c, compensate: none}",
         &[("GC1007", "/steps/1/name", 4, "line 3")],
     ),
-    // Features that are not supported yet.
-    ("workflow: a\nsteps:\n- {name: s, sleep: 5s}", &[("GC1020", "/steps/0/sleep", 3, "not supported yet")]),
+    // Waits.
+    ("workflow: a\nsteps:\n- {name: s, sleep: soon}", &[("GC1021", "/steps/0/sleep", 3, "not a duration")]),
     (
-        "workflow: a\nsteps:\n- {name: s, wait_for_signal: go}",
-        &[("GC1020", "/steps/0/wait_for_signal", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, sleep: '${ steps.x.output }'}",
+        &[("GC1014", "/steps/0/sleep", 3, "unknown step `x`")],
     ),
+    (
+        "workflow: a\nsteps:\n- {name: s, sleep: 'in ${ input.days }d'}",
+        &[("GC1021", "/steps/0/sleep", 3, "not a duration")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, sleep: 5s, compensate: a/b, timeout: 1s}",
+        &[
+            ("GC1021", "/steps/0/compensate", 3, "not a setting of `sleep`"),
+            ("GC1021", "/steps/0/timeout", 3, "not a setting of `sleep`"),
+        ],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, wait_for_signal: 'a b'}",
+        &[("GC1021", "/steps/0/wait_for_signal", 3, "signal name")],
+    ),
+    (
+        "workflow: a\nsteps:\n- name: s\n  wait_for_signal: {signal: go, on_timeout: continue}",
+        &[("GC1021", "/steps/0/wait_for_signal/on_timeout", 4, "no time limit")],
+    ),
+    (
+        "workflow: a\nsteps:\n- name: s\n  timeout: 1h\n  wait_for_signal: {signal: go, until: 2h}",
+        &[("GC1021", "/steps/0/wait_for_signal/until", 5, "two time limits")],
+    ),
+    (
+        "workflow: a\nsteps:\n- name: s\n  wait_for_signal: {signal: go, schema: {type: 7}}",
+        &[("GC1021", "/steps/0/wait_for_signal/schema", 4, "not a valid JSON Schema")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, wait_for_signal: {signal: go, schema: {type: object}}}\n- {name: t, wait_for_signal: {signal: go, schema: {type: string}}}",
+        &[("GC1021", "/steps/1", 4, "another `schema`")],
+    ),
+    // Features that are not supported yet.
     (
         "workflow: a\nsteps:\n- {name: s, child: other}",
         &[("GC1020", "/steps/0/child", 3, "not supported yet")],
@@ -163,8 +195,32 @@ const CASES: &[Case] = &[
         &[("GC1020", "/steps/0/lock", 3, "not supported yet")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, probe: a/p}",
-        &[("GC1020", "/steps/0/probe", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, probe: other/p}",
+        &[("GC1022", "/steps/0/probe", 3, "the service of the step")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, on_unknown: probe}",
+        &[("GC1022", "/steps/0/on_unknown", 3, "no probe")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, probe: a/p, on_unknown: park}",
+        &[("GC1022", "/steps/0/on_unknown", 3, "never be used")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, kind: pivot, on_unknown: park}",
+        &[("GC1012", "/steps/0/on_unknown", 3, "until its outcome is known")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, kind: pivot, on_error: continue}",
+        &[("GC1012", "/steps/0/on_error", 3, "cannot be passed over")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, sleep: 1s, probe: a/p}",
+        &[("GC1022", "/steps/0/probe", 3, "not a setting of `sleep`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, when: steps.x.output}}",
+        &[("GC1014", "/steps/0/compensate/when", 3, "unknown step `x`")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: {in: 'x', as: i}}",
@@ -287,8 +343,8 @@ const CASES: &[Case] = &[
         &[("GC1014", "/steps/0/when", 3, "`steps` has no value")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: signals.go}",
-        &[("GC1020", "/steps/0/when", 3, "signals")],
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: size(signals) > 1}",
+        &[("GC1014", "/steps/0/when", 3, "`signals` has no value")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, when: workflow.time == 1}",

@@ -204,6 +204,12 @@ impl Coverage {
                 | EventKind::CompensationFailed { .. }
                 | EventKind::CompensationSkipped { .. }
                 | EventKind::StepRetried { .. }
+                | EventKind::StepWaiting { .. }
+                | EventKind::SignalReceived { .. }
+                | EventKind::SignalDelivered { .. }
+                | EventKind::StepProbing { .. }
+                | EventKind::FailureTolerated { .. }
+                | EventKind::CompensationUnneeded { .. }
                 | EventKind::WorkflowPaused { .. }
                 | EventKind::WorkflowResumed { .. }
                 | EventKind::WorkflowCompleted { .. }

@@ -214,6 +214,7 @@ fn commands(case: &Case<'_>) -> BTreeMap<(usize, Side, u32), i64> {
             EventKind::CompensationQueued { .. } => Some((Side::Compensate, 1)),
             EventKind::StepRetried { side, .. } => Some((*side, ended(*side).saturating_add(1))),
             EventKind::AttemptFailed { side, attempt, .. } => Some((*side, attempt.saturating_add(1))),
+            EventKind::StepProbing { attempt, .. } => Some((Side::Execute, attempt.saturating_add(1))),
             EventKind::StepWithdrawn { .. } => {
                 all.remove(&(index, Side::Execute, 1));
                 None
@@ -230,6 +231,11 @@ fn commands(case: &Case<'_>) -> BTreeMap<(usize, Side, u32), i64> {
             | EventKind::RollbackRequested { .. }
             | EventKind::RollbackRefused { .. }
             | EventKind::RollbackStarted { .. }
+            | EventKind::StepWaiting { .. }
+            | EventKind::SignalReceived { .. }
+            | EventKind::SignalDelivered { .. }
+            | EventKind::FailureTolerated { .. }
+            | EventKind::CompensationUnneeded { .. }
             | EventKind::WorkflowPaused { .. }
             | EventKind::WorkflowResumed { .. }
             | EventKind::WorkflowCompleted { .. }

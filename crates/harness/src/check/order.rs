@@ -61,6 +61,12 @@ fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
+        | EventKind::StepWaiting { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
+        | EventKind::StepProbing { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
@@ -74,9 +80,9 @@ fn waits_for(case: &Case<'_>, before: &Replay, index: usize) -> Option<usize> {
     let above = case.shape.above(index);
     let unsettled = |on: &usize| !before.step(*on).is_some_and(super::replay::Step::is_settled);
     let done = |on: &usize| {
-        before
-            .step(*on)
-            .is_some_and(|step| step.execution == Execution::Completed || step.skipped_by_operator)
+        before.step(*on).is_some_and(|step| {
+            step.execution == Execution::Completed || step.skipped_by_operator || step.tolerated
+        })
     };
     let join = case.shape.graph.nodes.get(index).map_or("all", |node| node.join.as_str());
     // `all` and `any` need one completed dependency; `settled` needs none.

@@ -72,6 +72,12 @@ fn is_of_an_attempt(kind: &EventKind) -> bool {
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
+        | EventKind::StepWaiting { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
+        | EventKind::StepProbing { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }

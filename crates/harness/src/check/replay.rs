@@ -33,6 +33,12 @@ pub(super) struct Step {
     pub(super) compensation: CompensationProgress,
     /// An operator skipped the step. Steps that depend on it may start.
     pub(super) skipped_by_operator: bool,
+    /// The step waits for a time or a signal, and has no effect.
+    pub(super) is_wait: bool,
+    /// The definition accepts the failure of the step, or of its compensation.
+    pub(super) tolerated: bool,
+    /// There is nothing to undo, by the condition of the compensation.
+    pub(super) compensation_unneeded: bool,
     /// An operator supplied the outcome of one side by hand.
     pub(super) by_hand: bool,
     /// The time until which an attempt of unknown outcome may still take effect.
@@ -43,15 +49,17 @@ pub(super) struct Step {
 
 impl Step {
     pub(super) fn may_have_happened(&self) -> bool {
-        self.execution == Execution::Completed || self.doubt_until.is_some()
+        (self.execution == Execution::Completed || self.doubt_until.is_some()) && !self.compensation_unneeded
     }
 
     pub(super) fn is_undone(&self) -> bool {
         matches!(self.compensation, CompensationProgress::Done | CompensationProgress::Skipped)
+            || (self.compensation == CompensationProgress::Failed && self.tolerated)
     }
 
     pub(super) fn is_settled(&self) -> bool {
         matches!(self.execution, Execution::Completed | Execution::Skipped)
+            || (self.tolerated && matches!(self.execution, Execution::Failed | Execution::Unknown))
     }
 
     fn doubt(&mut self, until: Option<i64>) {
@@ -124,6 +132,12 @@ impl Replay {
             | EventKind::CompensationFailed { .. }
             | EventKind::CompensationSkipped { .. }
             | EventKind::StepRetried { .. }
+            | EventKind::StepWaiting { .. }
+            | EventKind::SignalReceived { .. }
+            | EventKind::SignalDelivered { .. }
+            | EventKind::StepProbing { .. }
+            | EventKind::FailureTolerated { .. }
+            | EventKind::CompensationUnneeded { .. }
             | EventKind::WorkflowPaused { .. }
             | EventKind::WorkflowResumed { .. } => {}
         }
@@ -133,6 +147,10 @@ impl Replay {
 fn apply_to_step(step: &mut Step, kind: &EventKind) {
     match kind {
         EventKind::StepQueued { .. } => step.execution = Execution::Open,
+        EventKind::StepWaiting { .. } => {
+            step.execution = Execution::Open;
+            step.is_wait = true;
+        }
         EventKind::StepSkipped { why, doubt_until, .. } => {
             step.execution = Execution::Skipped;
             step.skipped_by_operator = why == "OPERATOR";
@@ -161,8 +179,15 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
             step.doubt(Some(doubt_until.0));
         }
         EventKind::StepWithdrawn { .. } => step.execution = Execution::Pending,
+        EventKind::StepProbing { attempt, doubt_until, .. } => {
+            step.doubt(Some(doubt_until.0));
+            step.ended(Side::Execute, *attempt);
+        }
+        EventKind::FailureTolerated { .. } => step.tolerated = true,
+        EventKind::CompensationUnneeded { .. } => step.compensation_unneeded = true,
         EventKind::StepRetried { side: Side::Execute, .. } => step.execution = Execution::Open,
         EventKind::StepRetried { side: Side::Compensate, .. } | EventKind::CompensationQueued { .. } => {
+            step.tolerated = false;
             step.compensation = CompensationProgress::Open;
         }
         EventKind::StepCompensated { attempt, reason, .. } => {
@@ -171,6 +196,7 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
             step.ended(Side::Compensate, *attempt);
         }
         EventKind::CompensationFailed { attempt, .. } => {
+            step.tolerated = false;
             step.compensation = CompensationProgress::Failed;
             step.ended(Side::Compensate, *attempt);
         }
@@ -180,6 +206,8 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
         }
         EventKind::AttemptStarted { .. }
         | EventKind::WorkflowStarted { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
@@ -196,6 +224,7 @@ pub(super) fn attempt_of(kind: &EventKind) -> Option<(StepIndex, Side, u32)> {
     match kind {
         EventKind::AttemptStarted { step, side, attempt, .. }
         | EventKind::AttemptFailed { step, side, attempt, .. } => Some((*step, *side, *attempt)),
+        EventKind::StepProbing { step, attempt, .. } => Some((*step, Side::Execute, *attempt)),
         EventKind::StepCompleted { step, attempt, .. }
         | EventKind::StepFailed { step, attempt, .. }
         | EventKind::StepUnknown { step, attempt, .. } => Some((*step, Side::Execute, *attempt)),
@@ -211,6 +240,11 @@ pub(super) fn attempt_of(kind: &EventKind) -> Option<(StepIndex, Side, u32)> {
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
+        | EventKind::StepWaiting { .. }
+        | EventKind::SignalReceived { .. }
+        | EventKind::SignalDelivered { .. }
+        | EventKind::FailureTolerated { .. }
+        | EventKind::CompensationUnneeded { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }

@@ -407,7 +407,9 @@ async fn operator_calls_require_reasons_and_a_suitable_status() {
     let step = server.post(&format!("/api/v1/workflows/{open}/steps/nope/retry"), json!({})).await;
     assert_eq!((step.status, &step.body["code"]), (404, &json!("GC2013")));
     let signal = server.post(&format!("/api/v1/workflows/{open}/signals/go"), json!({})).await;
-    assert_eq!((signal.status, &signal.body["code"]), (404, &json!("GC2019")));
+    assert_eq!((signal.status, &signal.body["id"]), (200, &json!(open)));
+    let signal = server.post(&format!("/api/v1/workflows/{done}/signals/go"), json!(7)).await;
+    assert_eq!((signal.status, &signal.body["code"]), (409, &json!("GC2015")));
 
     let kind = [("content-type", "application/json"), ("goconductor-actor", "ada")];
     let paused = server.call("POST", &format!("/api/v1/workflows/{open}/pause"), &kind, "{}").await;

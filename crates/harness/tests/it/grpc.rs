@@ -158,13 +158,13 @@ async fn grpc_refuses_with_the_codes_of_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unsupported_and_malformed_grpc_calls_are_refused() {
+async fn malformed_grpc_calls_are_refused() {
     let world = world().await;
     let mut workflows = WorkflowServiceClient::new(channel(&world).await);
     let signal =
         wire::SignalWorkflowRequest { id: "x".to_owned(), name: "s".to_owned(), ..Default::default() };
     let status = workflows.signal_workflow(signal).await.unwrap_err();
-    assert_eq!((status.code(), code_of(&status).as_str()), (Code::Unimplemented, "GC2019"));
+    assert_eq!((status.code(), code_of(&status).as_str()), (Code::NotFound, "GC2010"));
     let mut call = Request::new(wire::GetWorkflowRequest { id: "x".to_owned() });
     call.metadata_mut().insert("goconductor-namespace", "NOT-ONE".parse().unwrap());
     let status = workflows.get_workflow(call).await.unwrap_err();

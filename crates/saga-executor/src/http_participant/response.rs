@@ -1,5 +1,7 @@
 //! The outcome of a response. The meaning of each response is part of the contract with participants.
 
+mod probe;
+
 use crate::failure::{self, FieldScan};
 use goconductor_saga::{Failure, Json, Outcome, RulesVersion, Timestamp, parse_json, without_utf8_mark};
 use http::{HeaderMap, StatusCode, header};
@@ -23,6 +25,8 @@ const OUTCOME: &str = "goconductor-outcome";
 pub(super) struct ResponseHead {
     status: StatusCode,
     verdict: Verdict,
+    /// Whether the participant stated the outcome itself.
+    is_stated: bool,
     not_before: Option<Timestamp>,
     content_type: String,
     location: Option<String>,
@@ -96,6 +100,7 @@ impl ResponseHead {
         Self {
             status,
             verdict: verdict(rules, status, headers),
+            is_stated: rules.has_outcome_header() && stated(headers).is_some(),
             not_before: retry_after(headers, now),
             content_type: text(header::CONTENT_TYPE).unwrap_or_default().to_owned(),
             location: text(header::LOCATION).map(str::to_owned),

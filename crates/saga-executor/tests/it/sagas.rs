@@ -46,9 +46,11 @@ fn step(index: u32, name: &str) -> Step {
         blocks: Vec::new(),
         action: run(name),
         kind: Kind::Compensatable,
+        failure: goconductor_saga::FailurePolicy::default(),
         input: None,
         compensate: Some(Compensation {
             action: run(&format!("undo_{name}")),
+            when: None,
             input: None,
             retry: Retry::of_compensation(),
             timeout: Duration::from_secs(2),
@@ -91,6 +93,7 @@ async fn start_executor_with(
         input: None,
         output: None,
         timeout: None,
+        rollback: goconductor_saga::RollbackPolicy::default(),
         steps,
     };
     let new = NewDefinition {

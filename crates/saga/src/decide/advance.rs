@@ -1,7 +1,10 @@
 //! Progress that follows from the state alone: steps that became ready, compensations that became possible, the end.
 
 use super::Decision;
-use crate::{Condition, EventKind, Failure, Join, Json, Phase, Scope, Side, StepIndex, StepStatus};
+use crate::wait::WaitEnd;
+use crate::{
+    Condition, EventKind, Failure, Join, Json, Phase, RollbackOrder, Scope, Side, StepIndex, StepStatus,
+};
 use alloc::borrow::ToOwned;
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -12,6 +15,8 @@ enum StepReadiness {
     Wait,
     Skip(&'static str),
     Queue,
+    /// The step waits without a command, until the end if there is one.
+    Hold(Option<WaitEnd>),
     Fail(Failure),
 }
 
@@ -34,10 +39,16 @@ impl Decision<'_> {
         // One pass is enough, because topological order visits the dependencies of a step before the step.
         for at in 0..self.plan.topological().len() {
             let Some(&index) = self.plan.topological().get(at) else { break };
-            if self.state.step(index).is_none_or(|step| step.execution != StepStatus::Pending) {
+            let execution = self.state.step(index).map(|step| step.execution);
+            let readiness = if execution == Some(StepStatus::Pending) {
+                self.readiness(index)
+            } else if execution == Some(StepStatus::Queued) && self.plan.is_wait(index) {
+                // An operator retried the wait.
+                self.hold(index)
+            } else {
                 continue;
-            }
-            match self.readiness(index) {
+            };
+            match readiness {
                 StepReadiness::Wait => {}
                 StepReadiness::Skip(why) => self.emit(EventKind::StepSkipped {
                     step: index,
@@ -45,7 +56,11 @@ impl Decision<'_> {
                     reason: None,
                     doubt_until: None,
                 }),
-                StepReadiness::Queue => self.emit(EventKind::StepQueued { step: index }),
+                StepReadiness::Queue => {
+                    let keeps_signals = self.plan.reads_signals(index);
+                    self.emit(EventKind::StepQueued { step: index, keeps_signals });
+                }
+                StepReadiness::Hold(end) => self.begin_wait(index, end),
                 StepReadiness::Fail(failure) => {
                     self.end_in_failure(index, 0, None, failure);
                     self.step_failed(index);
@@ -55,8 +70,7 @@ impl Decision<'_> {
                 }
             }
         }
-        let settled = |status| matches!(status, StepStatus::Completed | StepStatus::Skipped);
-        if self.state.steps.iter().all(|step| settled(step.execution)) {
+        if self.state.steps.iter().all(crate::StepState::is_settled) {
             self.complete();
         }
     }
@@ -84,6 +98,7 @@ impl Decision<'_> {
                 StepStatus::Completed => completed = true,
                 // A skip by an operator counts as a completion.
                 StepStatus::Skipped => completed |= on.skipped_by_operator,
+                StepStatus::Failed | StepStatus::Unknown if on.tolerated => {}
                 StepStatus::Pending
                 | StepStatus::Queued
                 | StepStatus::InProgress
@@ -112,9 +127,19 @@ impl Decision<'_> {
             Ok(false) => return StepReadiness::Skip("CONDITION"),
             Ok(true) => {}
         }
+        if step.action.is_wait() {
+            return self.hold(index);
+        }
         match self.plan.command_input(&self.state, index, Side::Execute, self.expressions) {
             Ok(_) => StepReadiness::Queue,
             Err(error) => StepReadiness::Fail(Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())),
+        }
+    }
+
+    fn hold(&self, index: StepIndex) -> StepReadiness {
+        match self.wait_end(index) {
+            Ok(end) => StepReadiness::Hold(end),
+            Err(failure) => StepReadiness::Fail(failure),
         }
     }
 
@@ -162,10 +187,7 @@ impl Decision<'_> {
     /// so the pivot waits for every step before it, and every step after it waits for the pivot.
     fn pivot_allows(&self, index: StepIndex) -> bool {
         let Some(pivot) = self.plan.pivot() else { return true };
-        let settled = |index: StepIndex| {
-            let status = self.state.step(index).map(|step| step.execution);
-            matches!(status, Some(StepStatus::Completed | StepStatus::Skipped))
-        };
+        let settled = |index: StepIndex| self.state.step(index).is_some_and(crate::StepState::is_settled);
         let after = self.plan.downstream(pivot);
         if index != pivot {
             return !after.contains(&index) || settled(pivot);
@@ -175,7 +197,8 @@ impl Decision<'_> {
     }
 
     fn advance_rollback(&mut self) {
-        if !self.state.paused {
+        self.end_waits();
+        while !self.state.paused {
             let ready: Vec<StepIndex> = self
                 .plan
                 .topological()
@@ -184,8 +207,12 @@ impl Decision<'_> {
                 .copied()
                 .filter(|index| self.is_ready_to_compensate(*index))
                 .collect();
+            let mut settled = false;
             for index in ready {
-                self.issue_compensation(index);
+                settled |= self.issue_compensation(index);
+            }
+            if !settled {
+                break;
             }
         }
         let settled = |(index, step): (StepIndex, &crate::StepState)| {
@@ -198,7 +225,10 @@ impl Decision<'_> {
 
     fn needs_compensation(&self, index: StepIndex) -> bool {
         self.plan.step(index).is_some_and(|step| step.compensate.is_some())
-            && self.state.step(index).is_some_and(crate::StepState::may_have_happened)
+            && self
+                .state
+                .step(index)
+                .is_some_and(|step| step.may_have_happened() && !step.compensation_unneeded)
     }
 
     /// Returns whether the compensation is needed, was not issued, and no downstream step is left to wait for.
@@ -207,22 +237,38 @@ impl Decision<'_> {
         if step.compensation.is_some() || step.execution.is_open() || !self.needs_compensation(index) {
             return false;
         }
+        let in_parallel = self.plan.definition().rollback.order == RollbackOrder::Parallel;
         self.plan.downstream(index).iter().all(|below| {
             self.state.step(*below).is_some_and(|step| {
-                !step.execution.is_open() && (!self.needs_compensation(*below) || step.is_compensated())
+                !step.execution.is_open()
+                    && (in_parallel || !self.needs_compensation(*below) || step.is_compensated())
             })
         })
     }
 
-    fn issue_compensation(&mut self, step: StepIndex) {
-        if let Err(error) = self.plan.command_input(&self.state, step, Side::Compensate, self.expressions) {
-            let failure = Failure::of("INPUT_EXPRESSION_FAILED", error.to_string());
-            self.emit(EventKind::CompensationFailed { step, attempt: 0, started_at: None, failure });
-            return;
+    /// Issues a compensation. Returns whether the step needs no further wait, so that steps upstream may be ready.
+    fn issue_compensation(&mut self, step: StepIndex) -> bool {
+        let when = self.plan.step(step).and_then(|step| step.compensate.as_ref()?.when.clone());
+        let needed = when.map_or(Ok(true), |expression| self.holds(&[Condition { expression, holds: true }]));
+        let input = match needed {
+            Ok(false) => {
+                self.emit(EventKind::CompensationUnneeded { step });
+                return true;
+            }
+            Ok(true) => self
+                .plan
+                .command_input(&self.state, step, Side::Compensate, self.expressions)
+                .map_err(|error| Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = input {
+            self.compensation_failed(step, 0, None, failure);
+            return self.plan.definition().rollback.continue_on_error;
         }
         let doubt_until = self.state.step(step).and_then(|step| step.doubt_until);
         // An execute of unknown outcome must not take effect after its own compensation.
         let due_at = self.now.max(doubt_until.unwrap_or_default());
         self.emit(EventKind::CompensationQueued { step, due_at });
+        false
     }
 }

@@ -1,7 +1,10 @@
 //! Inputs about attempts: start, outcome, loss, withdrawal, expired limits.
 
 use super::{Decision, Input, Outcome, Refusal};
-use crate::{EventKind, Failure, Kind, Retry, RollbackCause, Side, StepIndex, StepStatus, Timestamp};
+use crate::{
+    EventKind, Failure, FailurePolicy, Kind, OnError, OnUnknown, Retry, RollbackCause, Side, StepIndex,
+    StepStatus, Timestamp,
+};
 use alloc::format;
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -26,9 +29,38 @@ pub(super) struct FailedOutcome {
 }
 
 impl FailedOutcome {
+    /// Creates the failure of a step between attempts.
+    fn of(attempt: u32, failure: Failure) -> Self {
+        Self {
+            attempt,
+            started_at: None,
+            failure,
+            doubt_until: None,
+            not_before: None,
+            refused: false,
+            not_sent: false,
+            immediate: false,
+        }
+    }
+
     /// Returns whether another attempt may follow, after `used` attempts that count.
     fn may_retry(&self, retry: &Retry, used: u32) -> bool {
         self.not_sent || (!self.refused && retry.allows(used, &self.failure.code))
+    }
+}
+
+impl Outcome {
+    /// Returns the failure of the outcome, and the earliest time of the next attempt.
+    fn failure(&self) -> (Failure, Option<Timestamp>) {
+        match self {
+            Self::Done { .. } => (Failure::of("DONE", ""), None),
+            Self::Retryable { failure, not_before } | Self::Unknown { failure, not_before, .. } => {
+                (failure.clone(), *not_before)
+            }
+            Self::Refused { failure } | Self::OutputRejected { failure } | Self::NotSent { failure } => {
+                (failure.clone(), None)
+            }
+        }
     }
 }
 
@@ -77,6 +109,11 @@ impl Decision<'_> {
             not_sent: false,
             immediate: false,
         };
+        if self.is_probing(step, side) {
+            let (failure, not_before) = outcome.failure();
+            self.report_probe(step, FailedOutcome { not_before, ..failed(&failure) }, outcome);
+            return Ok(());
+        }
         // A compensation in doubt is only retried. The participant's inbox prevents a second effect.
         let in_doubt_until = |at| (side == Side::Execute).then_some(at);
         match outcome {
@@ -148,6 +185,11 @@ impl Decision<'_> {
             not_sent: false,
             immediate: true,
         };
+        if self.is_probing(step, side) {
+            // A probe has no effect, so a lost one leaves no further doubt.
+            self.probe_failed(step, failed);
+            return Ok(());
+        }
         self.attempt_failed(step, side, failed);
         Ok(())
     }
@@ -178,6 +220,10 @@ impl Decision<'_> {
         let Some(state) = self.state.step(step) else { return Err(Refusal::UnknownStep) };
         let attempts = state.execute.ended;
         let failure = Failure::of(code, format!("the step {what}"));
+        if let (Some(doubt_until), true) = (state.doubt_until, self.may_probe(step)) {
+            self.begin_probe(step, FailedOutcome::of(attempts, failure), doubt_until);
+            return Ok(());
+        }
         self.end_in_failure(step, attempts, None, failure);
         self.step_failed(step);
         Ok(())
@@ -204,7 +250,10 @@ impl Decision<'_> {
         let used = state.execute.used().saturating_add(u32::from(!failed.not_sent));
         let wanted = self.state.phase.is_forward() && !self.state.rollback_pending;
         let allowed = wanted && failed.may_retry(&definition.retry, used);
-        if self.plan.is_pivot_in_doubt(step, doubt) || allowed {
+        let in_doubt = self.plan.is_pivot_in_doubt(step, doubt)
+            || (wanted && doubt.is_some() && definition.failure.on_unknown == OnUnknown::Retry);
+        let probed = !allowed && self.may_probe(step);
+        if (in_doubt && !probed) || allowed {
             let retry_at = self.retry_at(&definition.retry, step, Side::Execute, used, &failed);
             let last = self.plan.total_deadline(&self.state, step, doubt, self.now);
             if last.is_none_or(|last| retry_at < last) {
@@ -222,6 +271,10 @@ impl Decision<'_> {
             }
         }
         match doubt {
+            Some(doubt_until) if self.may_probe(step) => {
+                self.begin_probe(step, failed, doubt_until);
+                return;
+            }
             Some(doubt_until) => self.emit(EventKind::StepUnknown {
                 step,
                 attempt: failed.attempt,
@@ -256,12 +309,39 @@ impl Decision<'_> {
         }
     }
 
-    /// Begins the rollback after the failure of a step, unless the step follows the pivot.
+    /// Acts on the failure of a step: begins the rollback, unless the step follows the pivot or its definition says
+    /// otherwise.
     pub(super) fn step_failed(&mut self, step: StepIndex) {
-        let retriable = self.plan.step(step).is_some_and(|step| step.kind == Kind::Retriable);
+        let Some(definition) = self.plan.step(step) else { return };
+        if !self.state.phase.is_forward() {
+            return;
+        }
+        let FailurePolicy { on_error, on_unknown, .. } = definition.failure;
+        let is_unknown = self.state.step(step).is_some_and(|step| step.execution == StepStatus::Unknown);
+        let parked = is_unknown && on_unknown == OnUnknown::Park;
+        if on_error == OnError::Continue && !parked {
+            self.emit(EventKind::FailureTolerated { step });
+            return;
+        }
         // There is no rollback after the pivot. The workflow is in error until an operator continues it.
-        if self.state.phase.is_forward() && !retriable {
+        let retriable = definition.kind == Kind::Retriable || self.plan.is_after_pivot(step);
+        let waits = parked || on_error == OnError::Pause;
+        if !retriable && (!waits || self.state.rollback_pending) {
             self.begin_rollback(RollbackCause::StepFailed, Some(step), None);
+        }
+    }
+
+    /// Ends a compensation that failed. The rollback waits for an operator, unless the definition says otherwise.
+    pub(super) fn compensation_failed(
+        &mut self,
+        step: StepIndex,
+        attempt: u32,
+        started_at: Option<Timestamp>,
+        failure: Failure,
+    ) {
+        self.emit(EventKind::CompensationFailed { step, attempt, started_at, failure });
+        if self.plan.definition().rollback.continue_on_error {
+            self.emit(EventKind::FailureTolerated { step });
         }
     }
 
@@ -277,12 +357,7 @@ impl Decision<'_> {
         let Some(state) = self.state.step(step) else { return };
         let used = state.compensate.used().saturating_add(u32::from(!failed.not_sent));
         if !failed.may_retry(retry, used) {
-            self.emit(EventKind::CompensationFailed {
-                step,
-                attempt: failed.attempt,
-                started_at: failed.started_at,
-                failure: failed.failure,
-            });
+            self.compensation_failed(step, failed.attempt, failed.started_at, failed.failure);
             return;
         }
         let retry_at = self.retry_at(retry, step, Side::Compensate, used, &failed);
@@ -298,7 +373,7 @@ impl Decision<'_> {
         });
     }
 
-    fn retry_at(
+    pub(super) fn retry_at(
         &self,
         retry: &Retry,
         step: StepIndex,

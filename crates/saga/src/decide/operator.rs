@@ -78,12 +78,15 @@ impl Decision<'_> {
             (Side::Compensate, state.compensation)
         };
         let open = match status {
-            Some(StepStatus::Failed | StepStatus::Unknown | StepStatus::Retrying) => true,
+            // The steps that depend on a tolerated failure may have run.
+            Some(StepStatus::Failed | StepStatus::Unknown) => !state.tolerated,
+            Some(StepStatus::Retrying) => true,
             Some(StepStatus::CompensationRetrying) => true,
-            Some(StepStatus::CompensationFailed) => !state.skipped_by_operator,
+            Some(StepStatus::CompensationFailed) => !state.skipped_by_operator && !state.tolerated,
             Some(_) | None => false,
         };
-        if open {
+        // A wait has no attempt in flight that could contradict the operator.
+        if open || (side == Side::Execute && verb != "retried" && self.is_waiting(step)) {
             return Ok((side, state));
         }
         let what = match side {

@@ -1,6 +1,8 @@
 //! Checks of a finished world: of its history, and of the effects that its participants recorded.
 
-use goconductor_saga::{Event, EventKind, Join, Phase, Plan, Side, State, StepIndex, StepStatus, evolve};
+use goconductor_saga::{
+    Event, EventKind, Join, Phase, Plan, RollbackOrder, Side, State, StepIndex, StepStatus, evolve,
+};
 
 /// An operation that a participant performed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,26 +67,27 @@ fn nothing_follows_an_end(events: &[Event]) -> Result<(), String> {
 fn order_of_steps(plan: &Plan, events: &[Event]) -> Result<(), String> {
     let mut state = None;
     for event in events {
-        if let (EventKind::StepQueued { step }, Some(before)) = (&event.kind, &state) {
+        if let (EventKind::StepQueued { step, .. }, Some(before)) = (&event.kind, &state) {
             let before: &State = before;
             if before.phase == Phase::RollingBack || before.rollback_pending {
                 return Err(format!("T6: step {} was queued during a rollback", step.0));
             }
             let of = plan.step(*step).unwrap();
-            let settled = |on: &StepIndex| {
-                matches!(before.steps[on.at()].execution, StepStatus::Completed | StepStatus::Skipped)
-            };
+            let settled = |on: &StepIndex| before.steps[on.at()].is_settled();
             let completed = |on: &StepIndex| {
                 before.steps[on.at()].execution == StepStatus::Completed
                     || before.steps[on.at()].skipped_by_operator
             };
             let named = of.skipped_with.as_ref().unwrap_or(&of.depends_on);
             let not_skipped = named.is_empty() || named.iter().any(completed);
+            let not_skipped_or_tolerated =
+                not_skipped || named.iter().any(|on| before.steps[on.at()].tolerated);
             let ready = match of.join {
                 Join::Any => {
-                    not_skipped && (of.depends_on.iter().any(completed) || of.depends_on.iter().all(settled))
+                    not_skipped_or_tolerated
+                        && (of.depends_on.iter().any(completed) || of.depends_on.iter().all(settled))
                 }
-                Join::All => not_skipped && of.depends_on.iter().all(settled),
+                Join::All => not_skipped_or_tolerated && of.depends_on.iter().all(settled),
                 Join::Settled => of.depends_on.iter().all(settled),
             };
             if !ready {
@@ -113,7 +116,10 @@ fn compensations_in_history(plan: &Plan, events: &[Event]) -> Result<(), String>
             }
             for below in plan.downstream(*step) {
                 let status = &before.steps[below.at()];
-                let needs = plan.step(*below).unwrap().compensate.is_some() && status.may_have_happened();
+                let needs = plan.step(*below).unwrap().compensate.is_some()
+                    && status.may_have_happened()
+                    && !status.compensation_unneeded
+                    && plan.definition().rollback.order == RollbackOrder::Reverse;
                 if status.execution.is_open() || (needs && !status.is_compensated()) {
                     return Err(format!("T9: step {} is compensated before step {}", step.0, below.0));
                 }
@@ -156,9 +162,18 @@ fn compensations_in_effects(plan: &Plan, events: &[Event], effects: &[Effect]) -
                     let done = |side: Side| {
                         before.iter().any(|each| each.step == *below && each.side == side && each.applied)
                     };
+                    let accepted = events.iter().any(|event| {
+                        event.kind.step() == Some(*below)
+                            && matches!(
+                                event.kind,
+                                EventKind::CompensationUnneeded { .. } | EventKind::CompensationFailed { .. }
+                            )
+                    });
                     let changed_by_operator =
                         events.iter().any(|event| event.kind.step() == Some(*below) && event.actor.is_some());
-                    let compensatable = plan.step(*below).unwrap().compensate.is_some();
+                    let compensatable = plan.step(*below).unwrap().compensate.is_some()
+                        && plan.definition().rollback.order == RollbackOrder::Reverse
+                        && !accepted;
                     if compensatable && !changed_by_operator && done(Side::Execute) && !done(Side::Compensate)
                     {
                         return Err(format!(
@@ -183,8 +198,15 @@ fn outcome(evidence: &Evidence<'_>, events: &[Event]) -> Result<(), String> {
         let took = |side: Side| {
             evidence.effects.iter().any(|each| each.step == index && each.side == side && each.applied)
         };
-        let compensatable = evidence.plan.step(index).unwrap().compensate.is_some();
+        let definition = evidence.plan.step(index).unwrap();
+        if definition.action.is_wait() {
+            continue;
+        }
+        // The definition accepts that the effect stands, or that it is not known.
+        let accepted = step.tolerated || step.compensation_unneeded;
+        let compensatable = definition.compensate.is_some();
         match evidence.state.phase {
+            Phase::Completed | Phase::RolledBack if accepted => {}
             Phase::Completed if (step.execution == StepStatus::Completed) != took(Side::Execute) => {
                 return Err(format!(
                     "T11: completed, and step {} is {:?} but took effect: {}",

@@ -44,7 +44,7 @@ fn kinds() -> Vec<EventKind> {
             deadline: some,
             trace: None,
         },
-        EventKind::StepQueued { step },
+        EventKind::StepQueued { step, keeps_signals: false },
         EventKind::StepSkipped {
             step,
             why: "OPERATOR".to_owned(),
@@ -146,7 +146,85 @@ fn index_of(kind: &EventKind) -> usize {
         EventKind::WorkflowCompleted { .. } => 19,
         EventKind::WorkflowRolledBack {} => 20,
         EventKind::WorkflowTerminated { .. } => 21,
+        EventKind::StepWaiting { .. } => 22,
+        EventKind::SignalReceived { .. } => 23,
+        EventKind::SignalDelivered { .. } => 24,
+        EventKind::StepProbing { .. } => 25,
+        EventKind::FailureTolerated { .. } => 26,
+        EventKind::CompensationUnneeded { .. } => 27,
     }
+}
+
+/// Returns the events of waits, each with every field.
+fn kinds_of_waits() -> Vec<EventKind> {
+    let (step, some) = (StepIndex(1), Some(Timestamp(1_700_000_000_000_001)));
+    vec![
+        EventKind::StepQueued { step, keeps_signals: true },
+        EventKind::StepWaiting { step, until: some, is_time: true },
+        EventKind::SignalReceived {
+            name: "approval".to_owned(),
+            payload: json!({"by": "ada"}).into(),
+            key: Some("k-1".to_owned()),
+        },
+        EventKind::SignalDelivered { step, name: "approval".to_owned() },
+    ]
+}
+
+#[test]
+fn stored_form_of_doubt_does_not_change() {
+    let (step, time) = (StepIndex(1), Timestamp(1_700_000_000_000_001));
+    let failure = Failure::of("TIMED_OUT", "no response");
+    let events = [
+        kinds()[0].clone(),
+        EventKind::StepQueued { step, keeps_signals: false },
+        EventKind::StepProbing {
+            step,
+            attempt: 3,
+            started_at: Some(time),
+            failure,
+            doubt_until: time,
+            due_at: time,
+        },
+        EventKind::FailureTolerated { step },
+        EventKind::CompensationUnneeded { step },
+    ];
+    let events: Vec<Event> = (1..)
+        .zip(events)
+        .map(|(seq, kind)| Event {
+            seq,
+            time: Timestamp(1_700_000_000_000_000),
+            actor: None,
+            sealed: None,
+            kind,
+        })
+        .collect();
+    let state = events.iter().fold(None, evolve).unwrap();
+    let mut lines: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    lines.push(serde_json::to_string(&state).unwrap());
+    golden("doubt-1.jsonl", &(lines.join("\n") + "\n"));
+    assert_eq!(serde_json::from_str::<State>(&lines[5]).unwrap(), state);
+}
+
+#[test]
+fn stored_form_of_waits_does_not_change() {
+    let started = kinds().into_iter().next();
+    let events: Vec<Event> = (1..)
+        .zip(started.into_iter().chain(kinds_of_waits()))
+        .map(|(seq, kind)| Event {
+            seq,
+            time: Timestamp(1_700_000_000_000_000),
+            actor: None,
+            sealed: None,
+            kind,
+        })
+        .collect();
+    let state = events.iter().take(4).fold(None, evolve).unwrap();
+    let mut lines: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    lines.push(serde_json::to_string(&state).unwrap());
+    golden("waits-1.jsonl", &(lines.join("\n") + "\n"));
+    let read: Vec<Event> = lines[..5].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(read, events);
+    assert_eq!(serde_json::from_str::<State>(&lines[5]).unwrap(), state);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use crate::noise::Noise;
 use goconductor_saga::{
-    Action, Compensation, Condition, DEFINITION_FORMAT, Definition, ExpressionError, Expressions, Join, Json,
-    Kind, Plan, Retry, Scope, Step, StepIndex, Timeouts,
+    Action, Compensation, Condition, DEFINITION_FORMAT, Definition, ExpressionError, Expressions,
+    FailurePolicy, Join, Json, Kind, OnError, OnTimeout, OnUnknown, Plan, Retry, RollbackOrder, Scope, Step,
+    StepIndex, Timeouts, WaitTime,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub(crate) fn step(name: &str, on: &[u32]) -> Step {
         blocks: Vec::new(),
         action: action(name, "do"),
         kind: Kind::Compensatable,
+        failure: goconductor_saga::FailurePolicy::default(),
         input: None,
         compensate: Some(compensation(name)),
         retry: Retry { initial: Duration::from_millis(10), jitter: 0.0, ..Retry::default() },
@@ -52,6 +54,7 @@ pub(crate) fn step(name: &str, on: &[u32]) -> Step {
 fn compensation(name: &str) -> Compensation {
     Compensation {
         action: action(name, "undo"),
+        when: None,
         input: None,
         retry: Retry { initial: Duration::from_millis(10), jitter: 0.0, ..Retry::of_compensation() },
         timeout: Duration::from_secs(1),
@@ -87,6 +90,7 @@ pub(crate) fn definition(steps: Vec<Step>) -> Definition {
         input: None,
         output: None,
         timeout: None,
+        rollback: goconductor_saga::RollbackPolicy::default(),
         steps,
     }
 }
@@ -132,6 +136,10 @@ pub(crate) fn random(noise: &mut Noise) -> Plan {
         steps.push(random_step(noise, &format!("s{at}"), &on, kind));
     }
     let mut definition = definition(steps);
+    if noise.once_in(6) {
+        definition.rollback.order = RollbackOrder::Parallel;
+    }
+    definition.rollback.continue_on_error = noise.once_in(8);
     definition.timeout = noise.once_in(8).then(|| Duration::from_millis(500 + number_of(noise.below(5000))));
     Plan::new(definition, 1).unwrap()
 }
@@ -153,10 +161,54 @@ fn random_step(noise: &mut Noise, name: &str, on: &[u32], kind: Kind) -> Step {
     if let Some(compensation) = &mut step.compensate {
         compensation.retry.max_attempts = noise.once_in(4).then_some(2);
     }
+    if kind != Kind::Pivot && noise.once_in(5) {
+        return random_wait(noise, step);
+    }
+    step.failure = random_policy(noise, name, kind);
+    if let Some(compensation) = &mut step.compensate
+        && noise.once_in(8)
+    {
+        compensation.when = Some((*noise.pick(&["true", "false", "error"])).to_owned());
+    }
     step.timeout.attempt = Duration::from_millis(200 + number_of(noise.below(1500)));
     step.timeout.queue = noise.once_in(10).then(|| Duration::from_millis(300));
     step.timeout.total = noise.once_in(10).then(|| Duration::from_millis(800));
     step
+}
+
+/// Returns the step with a wait in place of its command.
+fn random_wait(noise: &mut Noise, mut step: Step) -> Step {
+    let time = WaitTime::Duration(Duration::from_millis(1 + number_of(noise.below(900))));
+    step.action = if noise.once_in(2) {
+        Action::Sleep { time }
+    } else {
+        let name = (*noise.pick(&["x", "y"])).to_owned();
+        let on_timeout = *noise.pick(&[OnTimeout::Fail, OnTimeout::Continue]);
+        Action::Signal { name, limit: noise.once_in(2).then_some(time), on_timeout, schema: None }
+    };
+    step.compensate = None;
+    step.kind = Kind::Compensatable;
+    step.failure.on_error = *noise.pick(&[OnError::Compensate, OnError::Continue, OnError::Pause]);
+    step
+}
+
+fn random_policy(noise: &mut Noise, name: &str, kind: Kind) -> FailurePolicy {
+    let is_pivot = kind == Kind::Pivot;
+    let mut policy = FailurePolicy::default();
+    if noise.once_in(4) {
+        policy.on_error =
+            if is_pivot { OnError::Pause } else { *noise.pick(&[OnError::Continue, OnError::Pause]) };
+    }
+    match noise.below(6) {
+        0 | 1 => {
+            policy.probe = Some(action(name, "find"));
+            policy.on_unknown = OnUnknown::Probe;
+        }
+        2 => policy.on_unknown = OnUnknown::Retry,
+        3 if !is_pivot => policy.on_unknown = OnUnknown::Park,
+        _ => {}
+    }
+    policy
 }
 
 fn number(at: usize) -> u32 {

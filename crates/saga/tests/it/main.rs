@@ -9,6 +9,7 @@
 )]
 
 mod checks;
+mod doubt;
 mod golden;
 mod graph;
 mod json;
@@ -17,4 +18,5 @@ mod name;
 mod noise;
 mod property;
 mod rules;
+mod waits;
 mod world;

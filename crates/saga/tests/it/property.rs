@@ -44,9 +44,9 @@ fn every_mutant_is_detected() {
         (Mutant::ForgetsLedgerRow, &["T15"][..]),
         (Mutant::IgnoresSeq, &["T2", "T15"]),
         (Mutant::LosesEvent, &["T2"]),
-        (Mutant::SwallowsDoubt, &["T7", "T8", "T11"]),
+        (Mutant::SwallowsDoubt, &["T7", "T8", "T9", "T11"]),
         (Mutant::ForgetsLostAttempts, &["T4", "T7", "T8", "T11"]),
-        (Mutant::CompensatesEarly, &["T7", "T9", "T11"]),
+        (Mutant::CompensatesEarly, &["T7", "T8", "T9", "T11"]),
         (Mutant::CompensatesInParallel, &["T9"]),
         (Mutant::GivesUpPivot, &["T8"]),
     ] {

@@ -7,9 +7,9 @@ use crate::checks::{self, Effect, Evidence};
 use crate::graph::{self, Literal};
 use crate::noise::Noise;
 use goconductor_saga::{
-    Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal, Side,
-    StartWorkflow, State, Status, StepIndex, StepStatus, Timestamp, WorkflowId, decide, owed, start,
-    transition,
+    Action, Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal,
+    Side, StartWorkflow, State, Status, StepIndex, StepStatus, Timestamp, WorkflowId, decide, evolve, owed,
+    start, transition,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -92,6 +92,8 @@ pub(crate) struct World {
     runs: Vec<Run>,
     effects: Vec<Effect>,
     faulty: bool,
+    /// The state that the stored events fold to.
+    recovered: Option<State>,
 }
 
 /// The end of a world.
@@ -148,6 +150,7 @@ impl World {
             runs: Vec::new(),
             effects: Vec::new(),
             faulty: true,
+            recovered: None,
         };
         world.write(None, events, state).unwrap();
         world
@@ -172,6 +175,9 @@ impl World {
                 self.submit(&Input::Resume { actor: None, reason: None }, false)?;
                 continue;
             }
+            if self.is_idle() && self.signal_waiting()? {
+                continue;
+            }
             if self.is_idle() {
                 if self.state.status() != Status::Error {
                     return Err(format!(
@@ -190,6 +196,19 @@ impl World {
 
     fn ended(&self, needed_operator: bool) -> Ended {
         Ended { status: self.state.status(), events: self.journal.len(), needed_operator }
+    }
+
+    /// Sends a signal that a step waits for. Returns whether there is one.
+    fn signal_waiting(&mut self) -> Result<bool, String> {
+        let waiting = self.plan.definition().steps.iter().zip(&self.state.steps);
+        let name = waiting.filter(|(_, step)| step.is_waiting()).find_map(|(step, _)| match &step.action {
+            Action::Signal { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        let Some(name) = name else { return Ok(false) };
+        let payload = std::sync::Arc::new(Json::Null);
+        self.submit(&Input::Signal { name, payload, key: None, actor: None }, false)?;
+        Ok(true)
     }
 
     /// Returns whether nothing can happen without an operator.
@@ -408,6 +427,9 @@ impl World {
     fn behaviour(&mut self, step: StepIndex, side: Side) -> (bool, Outcome) {
         let failure = Failure::of("AS_ASKED", "as asked");
         let done = Outcome::Done { output: Json::Null };
+        if side == Side::Execute && self.state.steps[step.at()].probes.is_some() {
+            return (false, self.probed(step));
+        }
         let before = self.effects.iter().any(|each| each.step == step && each.side == side && each.applied);
         if !self.faulty {
             return (true, done);
@@ -434,6 +456,23 @@ impl World {
             },
             _ => (true, done),
         }
+    }
+
+    /// Returns the answer of the participant to a probe.
+    fn probed(&mut self, step: StepIndex) -> Outcome {
+        let took =
+            self.effects.iter().any(|each| each.step == step && each.side == Side::Execute && each.applied);
+        let failure = Failure::of("AS_ASKED", "as asked");
+        if self.faulty && self.noise.once_in(3) {
+            return match self.noise.below(4) {
+                0 => Outcome::Unknown { failure, not_before: None, answered: true },
+                1 => Outcome::Refused { failure },
+                2 => Outcome::Done { output: serde_json::json!({"outcome": "unknown"}) },
+                _ => Outcome::Retryable { failure, not_before: None },
+            };
+        }
+        let outcome = if took { "done" } else { "not_done" };
+        Outcome::Done { output: serde_json::json!({"outcome": outcome, "output": null}) }
     }
 
     fn fault(&mut self) -> Result<(), String> {
@@ -480,7 +519,12 @@ impl World {
         let input = match self.noise.below(6) {
             0 | 1 => Input::Cancel { actor: None, reason: None },
             2 => Input::Pause { actor: None, reason: None },
-            3 | 4 => Input::Resume { actor: None, reason: None },
+            3 => Input::Resume { actor: None, reason: None },
+            4 => {
+                let name = (*self.noise.pick(&["x", "y"])).to_owned();
+                let payload = std::sync::Arc::new(Json::Null);
+                Input::Signal { name, payload, key: None, actor: None }
+            }
             _ if self.noise.once_in(6) => Input::Terminate { actor: None, reason: "test".to_owned() },
             _ => return self.help(),
         };
@@ -543,9 +587,13 @@ impl World {
                         return self.write(Some(&base), events, after);
                     }
                 }
-                Err(Refusal::Final(_) | Refusal::Stale | Refusal::Conflict(_) | Refusal::UnknownStep)
-                    if fresh =>
-                {
+                Err(
+                    Refusal::Final(_)
+                    | Refusal::Stale
+                    | Refusal::Conflict(_)
+                    | Refusal::SignalLimit(_)
+                    | Refusal::UnknownStep,
+                ) if fresh => {
                     return Ok(());
                 }
                 Err(_) => {}
@@ -560,7 +608,12 @@ impl World {
             if self.mutant == Mutant::LosesEvent && self.noise.once_in(20) {
                 continue;
             }
-            self.journal.push(serde_json::to_string(event).unwrap());
+            let line = serde_json::to_string(event).unwrap();
+            self.recovered = evolve(self.recovered.take(), &serde_json::from_str(&line).unwrap());
+            self.journal.push(line);
+        }
+        if self.mutant == Mutant::None && self.recovered.as_ref() != Some(&change.state) {
+            return Err("T2: recovery from the history so far does not give the live state".to_owned());
         }
         for change in &change.ledger {
             match change {

@@ -63,9 +63,11 @@ pub fn step(name: &str, service: &str, depends_on: &[u32]) -> Step {
         blocks: Vec::new(),
         action: run("do"),
         kind: Kind::Compensatable,
+        failure: goconductor_saga::FailurePolicy::default(),
         input: None,
         compensate: Some(Compensation {
             action: run("undo"),
+            when: None,
             input: None,
             retry: Retry::default(),
             timeout: Duration::from_secs(30),
@@ -87,6 +89,7 @@ pub fn definition(name: &str, steps: Vec<Step>) -> Definition {
         input: None,
         output: None,
         timeout: None,
+        rollback: goconductor_saga::RollbackPolicy::default(),
         steps,
     }
 }

@@ -47,6 +47,10 @@ const TABLE: &str = "
         applied_at      INTEGER NOT NULL
     )";
 
+/// Replaces the stored rules by later ones.
+const RAISE: &str = "DO UPDATE SET value = excluded.value, revision = revision + 1, since = excluded.since
+    WHERE json_extract(agreements.value, '$.version') < json_extract(excluded.value, '$.version')";
+
 /// Applies the pending migrations up to `to`, or all. Returns those that were applied.
 pub(super) fn run(connection: &mut Connection, to: Option<i64>) -> Result<Vec<Migration>, Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -75,8 +79,12 @@ pub(super) fn run(connection: &mut Connection, to: Option<i64>) -> Result<Vec<Mi
         tracing::info!(version = migration.version, name = migration.name, "migration was applied");
         applied.push(migration);
     }
-    let rules = first_start_rules(exact, is_new, LAST_EXACT);
-    set_start_rules(&transaction, &rules, "DO NOTHING")?;
+    if is_new || exact >= LAST_EXACT {
+        // One process uses the file, so no earlier release runs beside this one.
+        set_start_rules(&transaction, &current_start_rules(), RAISE)?;
+    } else {
+        set_start_rules(&transaction, &first_start_rules(exact, is_new, LAST_EXACT), "DO NOTHING")?;
+    }
     transaction.commit()?;
     Ok(applied)
 }

@@ -128,6 +128,7 @@ fn output_bytes(input: &Input) -> Option<usize> {
         | Input::LoseAttempt { .. }
         | Input::WithdrawCommand { .. }
         | Input::FireTimer { .. }
+        | Input::Signal { .. }
         | Input::Cancel { .. }
         | Input::Terminate { .. }
         | Input::Pause { .. }

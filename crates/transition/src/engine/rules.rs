@@ -60,6 +60,10 @@ struct QuickExpressions<'a> {
 }
 
 impl Expressions for QuickExpressions<'_> {
+    fn wait_time(&self, text: &str) -> Option<goconductor_saga::WaitTime> {
+        self.expressions.wait_time(text)
+    }
+
     fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
         let mut left = self.left.lock();
         if let Some(allowance) = left.as_mut()
@@ -112,6 +116,7 @@ mod tests {
                 input: None,
                 output: None,
                 timeout: None,
+                rollback: goconductor_saga::RollbackPolicy::default(),
                 steps: Vec::new(),
             },
             1,

@@ -51,6 +51,7 @@ impl Fixture {
             input: None,
             output: None,
             timeout: None,
+            rollback: goconductor_saga::RollbackPolicy::default(),
             steps: ["reserve", "charge", "ship"].map(step).to_vec(),
         };
         let new = NewDefinition {
@@ -172,6 +173,7 @@ fn step(name: &str) -> Step {
         blocks: Vec::new(),
         action: Action::Run { service: "shop".to_owned(), action: name.to_owned() },
         kind: Kind::Compensatable,
+        failure: goconductor_saga::FailurePolicy::default(),
         input: None,
         compensate: None,
         retry: Retry::default(),

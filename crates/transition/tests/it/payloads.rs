@@ -132,3 +132,26 @@ async fn workflow_of_before_is_sealed_with_its_next_transition() {
     let open = fixture.store.load(&[id]).await.unwrap().remove(0).unwrap().state;
     assert_eq!(open, *state, "without encryption, the next transition is open");
 }
+
+#[tokio::test]
+async fn payload_of_a_signal_is_sealed() {
+    let fixture = Fixture::new().await;
+    with_keys(&fixture.engine, 1);
+    let id = fixture.start(None, json!({})).await.unwrap().state.id;
+    let signal = |payload| Input::Signal {
+        name: "card".to_owned(),
+        payload: Arc::new(payload),
+        key: Some("k-1".to_owned()),
+        actor: None,
+    };
+    let state = fixture.engine.submit(id, signal(json!({"card": "4929-8841"}))).await.unwrap();
+    let text = stored(&fixture, &state).await;
+    assert!(text.contains("gcenc1:1:") && !text.contains("4929"), "{text}");
+    assert_eq!(fixture.engine.load(id).await.unwrap().state, *state);
+    let sealed = fixture.store.load(&[id]).await.unwrap().remove(0).unwrap().state;
+    let events = fixture.store.history(id, 0, 1000).await.unwrap();
+    let folded = events.iter().fold(None, evolve).unwrap();
+    assert_eq!(without_payload(folded), without_payload(sealed));
+    let repeated = fixture.engine.submit(id, signal(json!(1))).await.unwrap();
+    assert_eq!(repeated.seq, state.seq, "a repeat changes nothing");
+}

@@ -101,6 +101,7 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("name", "definitions") => name(NameKind::Definition, "order-processing"),
         ("name", "services") => name(NameKind::Service, "payments"),
         ("name", "secrets") => name(NameKind::Secret, "payments-token"),
+        ("name", "operate") => name(NameKind::Signal, "manager-approval"),
         ("name", "elections") => name(NameKind::Election, "reports"),
         ("key", _) => name(NameKind::LockKey, "account-7"),
         ("id", "access") => keywords(json!({"pattern": patterns::ACCESS_KEY_ID})),

@@ -57,6 +57,11 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         WorkflowCommand::Resume(args) => {
             return run_operation(&args.which, BulkOperation::Resume(args.reason.as_deref()), session).await;
         }
+        WorkflowCommand::Signal { id, name, data, idempotency_key } => {
+            let data = data.as_deref().map(|text| json_argument::parse("--data", text)).transpose()?;
+            let (id, data) = (parse_id(&id)?, data.unwrap_or_default());
+            client.signal_with_key(&id, &name, &data, idempotency_key.as_deref()).await?
+        }
         WorkflowCommand::Retry { step, reason } => {
             client.retry_step(&parse_id(&step.id)?, &step.step, reason.as_deref()).await?
         }

@@ -49,6 +49,7 @@ pub(crate) fn random(noise: &mut Noise, name: &str) -> Plan {
         input: None,
         output: None,
         timeout,
+        rollback: goconductor_saga::RollbackPolicy::default(),
         steps,
     };
     Plan::new(definition, 1).unwrap()
@@ -63,6 +64,7 @@ fn step(noise: &mut Noise, name: &str, on: &[usize], kind: Kind) -> Step {
     };
     let undo = Compensation {
         action: action(name, "undo"),
+        when: None,
         input: None,
         retry: Retry { max_attempts: noise.once_in(4).then_some(2), ..retry.clone() },
         timeout: Duration::from_secs(1),
@@ -81,6 +83,7 @@ fn step(noise: &mut Noise, name: &str, on: &[usize], kind: Kind) -> Step {
         blocks: Vec::new(),
         action: action(name, "do"),
         kind,
+        failure: goconductor_saga::FailurePolicy::default(),
         input: None,
         compensate: can_be_undone.then_some(undo),
         retry,

@@ -38,7 +38,7 @@ fn before_its_dependency(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
         )
     };
     let (at, nth) = draft.event(noise, |case, nth, kind| {
-        matches!(kind, EventKind::StepQueued { step }
+        matches!(kind, EventKind::StepQueued { step, .. }
             if case.plan.step(*step).unwrap().join != Join::Any && settled(case, nth, *step).is_some())
     })?;
     let case = &mut draft.cases[at];
@@ -58,7 +58,7 @@ fn pending(case: &Case, nth: usize) -> Option<StepIndex> {
 fn issue_after(draft: &mut Draft, at: usize, nth: usize) -> Option<()> {
     let case = &mut draft.cases[at];
     let step = pending(case, nth + 1)?;
-    case.insert(nth + 1, EventKind::StepQueued { step });
+    case.insert(nth + 1, EventKind::StepQueued { step, keeps_signals: false });
     case.insert(nth + 2, EventKind::StepWithdrawn { step });
     draft.show(at);
     Some(())
