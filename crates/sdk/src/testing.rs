@@ -122,6 +122,7 @@ pub struct TestSaga {
     injections: Vec<Injection>,
     crashes: Vec<u64>,
     cancel_after: Option<String>,
+    signals: Vec<(String, Json)>,
     limits: Limits,
 }
 
@@ -150,6 +151,7 @@ impl TestSaga {
             injections: Vec::new(),
             crashes: Vec::new(),
             cancel_after: None,
+            signals: Vec::new(),
             limits: Limits::default(),
         })
     }
@@ -198,6 +200,14 @@ impl TestSaga {
         self
     }
 
+    /// Sends a signal at the start. A signal that arrives before its step is kept. Without it, the step waits until its time
+    /// limit.
+    #[must_use]
+    pub fn signal(mut self, name: impl Into<String>, payload: Json) -> Self {
+        self.signals.push((name.into(), payload));
+        self
+    }
+
     /// Sets the limits of the run (default: 100,000 events and a hundred years of virtual time).
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -215,6 +225,10 @@ impl TestSaga {
         let plan = Plan::new(self.definition.clone(), 1).map_err(goconductor_simulator::Error::from)?;
         let start = SimulatedStart { input: self.input.clone(), ..SimulatedStart::default() };
         let mut simulation = Simulation::start(Arc::new(plan), Arc::new(Cel::new()), start, self.limits);
+        for (name, payload) in &self.signals {
+            let (name, payload) = (name.clone(), Arc::new(payload.clone()));
+            simulation.submit(&Input::Signal { name, payload, key: None, actor: None })?;
+        }
         let mut participants = Participants::new(&self.services);
         let (mut crashes, mut cancel) = (self.crashes.clone(), self.cancel_after.clone());
         while let NextActivity::Call(call) = simulation.advance()? {

@@ -2,14 +2,15 @@
 //!
 //! A construct is recognised by its stored name, and not by a variant of the model. A construct that this crate does
 //! not know is therefore reported, and never simulated wrongly. To simulate a new construct, add its stored name here,
-//! and the input that lets it continue to [`unblock`] if neither a command nor a timer does.
+//! and the input that it waits for to [`inputs`], if neither a command nor a timer provides it.
 
-use crate::engine::Simulation;
-use goconductor_saga::{Definition, Input};
+use crate::sample::sample;
+use goconductor_saga::{Action, Definition, Input, Json, Plan, Step, StepIndex};
 use std::fmt;
+use std::sync::Arc;
 
 /// The stored names of the actions that commands or timers of the ledger carry out.
-const ACTIONS: &[&str] = &["run", "sleep"];
+const ACTIONS: &[&str] = &["run", "sleep", "signal"];
 /// The stored keys of a step that the rules alone interpret.
 const STEP_KEYS: &[&str] = &[
     "name",
@@ -26,8 +27,7 @@ const STEP_KEYS: &[&str] = &[
     "compensate",
     "retry",
     "timeout",
-    "on_error",
-    "on_unknown",
+    "failure",
 ];
 /// The stored keys of a definition that the rules alone interpret, or that concern only the start of workflows.
 const DEFINITION_KEYS: &[&str] = &[
@@ -40,7 +40,7 @@ const DEFINITION_KEYS: &[&str] = &[
     "output",
     "timeout",
     "steps",
-    "compensation",
+    "rollback",
     "schedule",
 ];
 
@@ -87,7 +87,21 @@ fn unknown_keys<T: serde::Serialize>(value: &T, known: &[&str], step: Option<&st
     unknown.map(|construct| NotSimulated { step: step.map(str::to_owned), construct }).collect()
 }
 
-/// Returns the input that lets a workflow continue which waits for something that no command and no timer provides.
-pub(crate) fn unblock(_simulation: &Simulation) -> Option<Input> {
-    None
+/// Returns the inputs that no command and no timer provides: a signal for each step that waits for one, except for
+/// `silent`. They are sent at the start, because a signal that arrives early is kept. Payloads are generated from their
+/// schemas.
+pub(crate) fn inputs(plan: &Plan, silent: Option<StepIndex>) -> Vec<Input> {
+    let steps = (0u32..).map(StepIndex).zip(&plan.definition().steps);
+    let signal = |(index, step): (StepIndex, &Step)| {
+        let Action::Signal { name, schema, .. } = &step.action else { return None };
+        let payload = schema.as_ref().map_or(Ok(Json::Null), sample).unwrap_or_default();
+        let input = Input::Signal { name: name.clone(), payload: Arc::new(payload), key: None, actor: None };
+        (Some(index) != silent).then_some(input)
+    };
+    steps.filter_map(signal).collect()
+}
+
+/// Returns whether a step waits for a signal with a time limit.
+pub(crate) fn waits_with_limit(step: &Step) -> bool {
+    matches!(&step.action, Action::Signal { limit: Some(_), .. })
 }

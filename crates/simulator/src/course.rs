@@ -1,6 +1,6 @@
 //! One course of a workflow: the calls in order, and the end.
 
-use crate::constructs::unblock;
+use crate::constructs::inputs;
 use crate::engine::{Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart, Simulation};
 use crate::error::Error;
 use crate::fault::StepFault;
@@ -48,6 +48,11 @@ impl Conditions {
         let (plan, expressions) = (Arc::clone(&self.plan), Arc::clone(&self.expressions));
         let mut simulation = Simulation::start(plan, expressions, start, self.limits);
         let (mut forward, mut undo) = (Vec::new(), Vec::new());
+        // A signal that times out does not arrive.
+        let silent = script.filter(|script| script.fault == StepFault::Timeout).map(|script| script.step);
+        for input in inputs(&self.plan, silent) {
+            simulation.submit(&input)?;
+        }
         loop {
             match simulation.advance()? {
                 NextActivity::Call(call) => {
@@ -61,11 +66,7 @@ impl Conditions {
                     let response = self.response(&call, script);
                     simulation.respond(&call, response, LATENCY);
                 }
-                NextActivity::Idle => match unblock(&simulation) {
-                    Some(input) if simulation.submit(&input)? => {}
-                    Some(_) | None => break,
-                },
-                NextActivity::Ended => break,
+                NextActivity::Idle | NextActivity::Ended => break,
             }
         }
         simulation.verify()?;
@@ -74,6 +75,12 @@ impl Conditions {
 
     fn response(&self, call: &SimulatedCall, script: Option<Script>) -> SimulatedResponse {
         let fault = script.and_then(|script| script.at(&self.plan, call));
+        if call.is_probe {
+            // The worse of the two answers: the step has failed.
+            return SimulatedResponse::Outcome(Outcome::Done {
+                output: serde_json::json!({"outcome": "not_done"}),
+            });
+        }
         let failure = |code: &str, message: &str| Failure::of(code, message);
         match fault {
             None => {

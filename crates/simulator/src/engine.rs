@@ -71,6 +71,8 @@ pub struct SimulatedCall {
     pub input: Arc<Json>,
     /// How long the attempt may take.
     pub timeout: Duration,
+    /// Whether the call asks for the outcome of an earlier attempt, and does not act.
+    pub is_probe: bool,
 }
 
 /// The response of a participant, or its absence.
@@ -398,7 +400,7 @@ impl Simulation {
         let plan = Arc::clone(&self.plan);
         let definition = plan.step(step);
         let timeout = plan.attempt_timeout(&self.state, step, side, self.now).unwrap_or_default();
-        let (Some(definition), Some(action)) = (definition, definition.and_then(|step| step.action(side)))
+        let (Some(definition), Some(action)) = (definition, plan.command_action(&self.state, step, side))
         else {
             return Ok(None);
         };
@@ -443,6 +445,8 @@ impl Simulation {
             key: plan.idempotency_key(self.state.id, step, side),
             input,
             timeout,
+            is_probe: side == Side::Execute
+                && self.state.step(step).is_some_and(|step| step.probes.is_some()),
         }))
     }
 }

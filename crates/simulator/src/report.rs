@@ -1,6 +1,6 @@
 //! The courses of a definition: each step with each fault.
 
-use crate::constructs::not_simulated;
+use crate::constructs::{not_simulated, waits_with_limit};
 use crate::course::{Conditions, Course, Script};
 use crate::engine::Limits;
 use crate::error::Error;
@@ -205,6 +205,9 @@ impl Reporter {
     fn script(&self, step: StepIndex, fault: StepFault, base: &Course) -> Result<Script, &'static str> {
         let plan = &self.conditions.plan;
         let Some(definition) = plan.step(step) else { return Err("the step does not exist") };
+        if waits_with_limit(definition) && fault == StepFault::Timeout {
+            return Ok(Script { step, fault, trigger: None });
+        }
         if definition.action.service().is_none() {
             return Err("no participant carries out the step");
         }

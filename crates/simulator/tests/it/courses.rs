@@ -174,3 +174,27 @@ fn templates_of_the_command_line_leave_no_effect() {
         assert_eq!(goconductor_definition::format(text, &limits).unwrap(), text);
     }
 }
+
+#[test]
+fn waits_and_probes_have_their_courses() {
+    let text = "
+workflow: waits
+steps:
+  - { name: reserve, run: s/reserve, compensate: s/release, probe: s/check, on_unknown: probe }
+  - { name: pause, sleep: 30d }
+  - { name: approval, wait_for_signal: approved, timeout: 2d }
+  - { name: pay, run: s/pay, compensate: s/refund }
+";
+    let report = report(text);
+    assert!(report.holds, "{:#?}", rows(&report));
+    assert!(report.courses[0].duration_ms > 30 * 86_400_000);
+    let rows = rows(&report);
+    for expected in [
+        "- -: reserve pay |  | COMPLETED | ",
+        "reserve unknown: reserve |  | ROLLED_BACK | ",
+        "approval timeout: reserve | reserve | ROLLED_BACK | ",
+        "pay unknown: reserve pay | pay reserve | ROLLED_BACK | ",
+    ] {
+        assert!(rows.iter().any(|row| row == expected), "{expected}: {rows:#?}");
+    }
+}

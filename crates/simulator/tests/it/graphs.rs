@@ -36,12 +36,14 @@ fn graph(steps: u32, edges: u32) -> Definition {
             input: None,
             compensate: Some(Compensation {
                 action: action(format!("undo{index}")),
+                when: None,
                 input: None,
                 retry: Retry::of_compensation(),
                 timeout: Duration::from_secs(30),
             }),
             retry: Retry { max_attempts: Some(2), ..Retry::default() },
             timeout: Timeouts::default(),
+            failure: Default::default(),
         }
     };
     Definition {
@@ -53,6 +55,7 @@ fn graph(steps: u32, edges: u32) -> Definition {
         input: None,
         output: None,
         timeout: None,
+        rollback: Default::default(),
         steps: (0..steps).map(|index| step(index, &mut bit)).collect(),
     }
 }
