@@ -9,7 +9,7 @@ use goconductor_saga::{Definition, Input};
 use std::fmt;
 
 /// The stored names of the actions that commands or timers of the ledger carry out.
-const ACTIONS: &[&str] = &["run", "sleep"];
+const ACTIONS: &[&str] = &["run", "call", "sleep"];
 /// The stored keys of a step that the rules alone interpret.
 const STEP_KEYS: &[&str] = &[
     "name",
