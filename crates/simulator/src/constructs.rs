@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The stored names of the actions that commands or timers of the ledger carry out.
-const ACTIONS: &[&str] = &["run", "sleep", "signal"];
+const ACTIONS: &[&str] = &["run", "call", "sleep", "signal"];
 /// The stored keys of a step that the rules alone interpret.
 const STEP_KEYS: &[&str] = &[
     "name",
