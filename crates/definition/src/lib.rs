@@ -21,6 +21,8 @@ mod expand;
 mod fields;
 mod input;
 mod json_text;
+mod lock;
+mod lock_order;
 mod node;
 mod problem;
 mod schema;

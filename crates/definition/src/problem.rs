@@ -64,6 +64,9 @@ pub(crate) const CHILD: &str = "GC1023";
 /// The language has the feature, and this release does not support it yet.
 pub(crate) const UNSUPPORTED: &str = "GC1020";
 
+/// A lock may be requested out of order, so that workflows could deadlock.
+pub(crate) const LOCK_ORDER: &str = "GC1026";
+
 /// All error codes of this crate, with their titles.
 pub const ERROR_CODES: &[(&str, &str)] = &[
     (SYNTAX, "Malformed definition text"),
@@ -86,6 +89,7 @@ pub const ERROR_CODES: &[(&str, &str)] = &[
     (WAIT, "Invalid sleep or wait for a signal"),
     (PROBE, "Invalid probe"),
     (CHILD, "Unusable child definition"),
+    (LOCK_ORDER, "Lock out of order"),
 ];
 
 impl Problem {

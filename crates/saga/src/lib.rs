@@ -35,6 +35,8 @@ mod id;
 mod json;
 mod labels;
 mod limits;
+mod lock;
+mod lock_claims;
 mod name;
 mod number;
 mod owed;
@@ -64,6 +66,8 @@ pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};
 pub use json::{JsonError, JsonErrorKind, json_bytes, parse_json};
 pub use labels::{LabelsError, MAX_LABEL_CHARS, MAX_LABELS, check_labels};
+pub use lock::{KeyLock, LockScope, LockSpec, LockState};
+pub use lock_claims::{LockClaim, LockRelease, claims};
 pub use name::{
     LockKey, MAX_LABEL_BYTES, MAX_LOCK_KEY_CHARS, MAX_TEXT_CHARS, NameError, NameKind, Namespace, ServiceName,
 };

@@ -27,6 +27,7 @@ mod forward;
 mod garbage;
 mod grpc;
 mod locks;
+mod locks_of_workflows;
 mod overload;
 mod reflection;
 mod removal;

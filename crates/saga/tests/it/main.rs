@@ -11,11 +11,11 @@
 mod checks;
 mod child;
 mod doubt;
-//@@END@@
 mod golden;
 mod graph;
 mod json;
 mod labels;
+mod locks;
 mod name;
 mod noise;
 mod property;

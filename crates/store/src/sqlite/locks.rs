@@ -1,9 +1,11 @@
 //! Locks.
 
 use super::rows::number;
-use super::{SqliteStore, clock};
+use super::{SqliteStore, clock, workflow_locks};
 use crate::lock::KEEP_FREE;
-use crate::{Error, Lock, LockHold, LockOutcome, LockRequest, LockStore};
+use crate::{
+    Error, Lock, LockHold, LockOutcome, LockRequest, LockStore, WorkflowLockOutcome, WorkflowLockRequest,
+};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -26,7 +28,29 @@ impl LockStore for SqliteStore {
     }
 
     async fn release_lock(&self, hold: &LockHold) -> Result<LockOutcome, Error> {
-        self.renew_lock(hold, Duration::ZERO).await
+        let hold = hold.clone();
+        let release = move |connection: &Connection| {
+            let now = clock();
+            let outcome = set_expiry(connection, &hold, now, now)?;
+            if matches!(outcome, LockOutcome::Granted(_)) {
+                workflow_locks::wake(connection, &hold.namespace, &hold.key, now)?;
+            }
+            Ok(outcome)
+        };
+        self.write_job(release).await
+    }
+
+    async fn acquire_workflow_locks(
+        &self,
+        request: &WorkflowLockRequest,
+    ) -> Result<WorkflowLockOutcome, Error> {
+        let request = request.clone();
+        self.write_job(move |connection| workflow_locks::acquire_all(connection, &request, clock())).await
+    }
+
+    async fn lock_holder(&self, namespace: &str, key: &str) -> Result<Option<Lock>, Error> {
+        let (namespace, key) = (namespace.to_owned(), key.to_owned());
+        self.read(move |connection| current_hold(connection, &namespace, &key, clock())).await
     }
 
     async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
@@ -64,7 +88,11 @@ fn next_token(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
-fn acquire(connection: &Connection, request: &LockRequest, now: Timestamp) -> Result<LockOutcome, Error> {
+pub(super) fn acquire(
+    connection: &Connection,
+    request: &LockRequest,
+    now: Timestamp,
+) -> Result<LockOutcome, Error> {
     let LockRequest { namespace, key, owner, ttl } = request;
     let expires_at = now.after(*ttl);
     let (token, acquired_at) = match current_hold(connection, namespace, key, now)? {
