@@ -100,6 +100,26 @@ fn keys_that_may_be_out_of_order_are_refused() {
 }
 
 #[test]
+fn child_does_not_run_while_its_parent_holds_a_lock_to_the_end() {
+    let child = "- {name: c, child: other}\n";
+    let locked =
+        |hold: &str| format!("- {{name: s, run: a/b, compensate: none, lock: {{key: k, hold: {hold}}}}}\n");
+    let cases = [
+        (String::new(), format!("{}{child}", locked("step")), None),
+        (String::new(), format!("{}{child}", locked("workflow")), Some("/steps/1")),
+        (String::new(), format!("{child}{}", locked("workflow")), None),
+        ("lock: k\n".to_owned(), child.to_owned(), Some("/steps/0")),
+    ];
+    for (lock, steps, expected) in cases {
+        let text = format!("workflow: a\n{lock}steps:\n{steps}");
+        let refused = checked(&text).err().unwrap_or_default();
+        let expected: Vec<(&str, String)> =
+            expected.into_iter().map(|pointer| ("GC1026", pointer.to_owned())).collect();
+        assert_eq!(refused, expected, "{text}");
+    }
+}
+
+#[test]
 fn step_that_starts_at_the_first_dependency_does_not_wait_for_the_others() {
     let text = "workflow: a
 steps:
