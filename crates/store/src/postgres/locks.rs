@@ -1,7 +1,7 @@
 //! Locks.
 
 use super::rows::{escape_nul, number, unescape_nul};
-use super::{NOW, PostgresStore, retry_conflicts, unavailable, uncertain, workflow_locks};
+use super::{NOW, PostgresStore, retry_conflicts, unavailable, uncertain};
 use crate::lock::KEEP_FREE;
 use crate::{
     Error, Lock, LockHold, LockOutcome, LockRequest, LockStore, WorkflowLockOutcome, WorkflowLockRequest,
@@ -35,8 +35,7 @@ impl LockStore for PostgresStore {
         if let LockOutcome::Granted(lock) = &outcome {
             let (namespace, key) = (escape_nul(&hold.namespace), escape_nul(&hold.key));
             // The release is durable. Without the wake-up, workflows that wait find the lock at their next poll.
-            if let Err(error) = workflow_locks::wake(&mut connection, &namespace, &key, lock.expires_at).await
-            {
+            if let Err(error) = wake(&mut connection, &namespace, &key, lock.expires_at).await {
                 tracing::debug!(%error, "workflows that wait for a lock were not woken up");
             }
         }
@@ -187,5 +186,36 @@ pub(super) async fn remove_free(connection: &mut PgConnection, now: Timestamp) -
         .execute(connection)
         .await
         .map_err(uncertain)?;
+    Ok(())
+}
+
+/// Makes the first requests due that wait for a lock: those up to the first that does not share it. The names are as
+/// stored. A row that another transaction changes is left to its poll.
+pub(super) async fn wake(
+    connection: &mut PgConnection,
+    namespace: &str,
+    key: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(
+        "WITH first AS (
+             SELECT workflow_id, row_key FROM lock_claims
+             WHERE namespace = $1 AND key = $2 AND token IS NULL AND arrival <= coalesce(
+                 (SELECT min(arrival) FROM lock_claims
+                  WHERE namespace = $1 AND key = $2 AND token IS NULL AND NOT shared), arrival)
+         ), waiting AS (
+             SELECT dispatch.workflow_id, dispatch.key FROM dispatch
+             JOIN first ON dispatch.workflow_id = first.workflow_id AND dispatch.key = first.row_key
+             WHERE dispatch.kind = 'run' FOR UPDATE OF dispatch SKIP LOCKED
+         )
+         UPDATE dispatch SET due_at = $3, deliveries = 0 FROM waiting
+         WHERE dispatch.workflow_id = waiting.workflow_id AND dispatch.key = waiting.key",
+    )
+    .bind(namespace)
+    .bind(key)
+    .bind(now.0)
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! The queue of a key is changed by one transaction at a time, which holds the advisory lock of the key. A transaction
 //! acquires its advisory locks first and in the order of their numbers, so that no two wait for each other.
 
-use super::locks::acquire;
+use super::locks::{acquire, wake};
 use super::rows::{escape_nul, number};
 use super::{NOW, PostgresStore, commit, unavailable};
 use crate::lock::{SHARED_OWNER, WORKFLOW_LEASE};
@@ -242,36 +242,5 @@ async fn expire(connection: &mut PgConnection, namespace: &str, key: &str, token
         .execute(connection)
         .await
         .map_err(unavailable)?;
-    Ok(())
-}
-
-/// Makes the first requests due that wait for a lock: those up to the first that does not share it. The names are as
-/// stored. A row that another transaction changes is left to its poll.
-pub(super) async fn wake(
-    connection: &mut PgConnection,
-    namespace: &str,
-    key: &str,
-    now: Timestamp,
-) -> Result<(), Error> {
-    sqlx::query(
-        "WITH first AS (
-             SELECT workflow_id, row_key FROM lock_claims
-             WHERE namespace = $1 AND key = $2 AND token IS NULL AND arrival <= coalesce(
-                 (SELECT min(arrival) FROM lock_claims
-                  WHERE namespace = $1 AND key = $2 AND token IS NULL AND NOT shared), arrival)
-         ), waiting AS (
-             SELECT dispatch.workflow_id, dispatch.key FROM dispatch
-             JOIN first ON dispatch.workflow_id = first.workflow_id AND dispatch.key = first.row_key
-             WHERE dispatch.kind = 'run' FOR UPDATE OF dispatch SKIP LOCKED
-         )
-         UPDATE dispatch SET due_at = $3, deliveries = 0 FROM waiting
-         WHERE dispatch.workflow_id = waiting.workflow_id AND dispatch.key = waiting.key",
-    )
-    .bind(namespace)
-    .bind(key)
-    .bind(now.0)
-    .execute(connection)
-    .await
-    .map_err(unavailable)?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Locks.
 
 use super::rows::number;
-use super::{SqliteStore, clock, workflow_locks};
+use super::{SqliteStore, clock};
 use crate::lock::KEEP_FREE;
 use crate::{
     Error, Lock, LockHold, LockOutcome, LockRequest, LockStore, WorkflowLockOutcome, WorkflowLockRequest,
@@ -33,7 +33,7 @@ impl LockStore for SqliteStore {
             let now = clock();
             let outcome = set_expiry(connection, &hold, now, now)?;
             if matches!(outcome, LockOutcome::Granted(_)) {
-                workflow_locks::wake(connection, &hold.namespace, &hold.key, now)?;
+                wake(connection, &hold.namespace, &hold.key, now)?;
             }
             Ok(outcome)
         };
@@ -44,8 +44,7 @@ impl LockStore for SqliteStore {
         &self,
         request: &WorkflowLockRequest,
     ) -> Result<WorkflowLockOutcome, Error> {
-        let request = request.clone();
-        self.write_job(move |connection| workflow_locks::acquire_all(connection, &request, clock())).await
+        self.acquire_all(request.clone()).await
     }
 
     async fn lock_holder(&self, namespace: &str, key: &str) -> Result<Option<Lock>, Error> {
@@ -160,5 +159,20 @@ pub(super) fn has_free(connection: &Connection, now: Timestamp) -> Result<bool, 
 /// Removes the rows of locks that have been free for longer than [`KEEP_FREE`].
 pub(super) fn remove_free(connection: &Connection, now: Timestamp) -> Result<(), Error> {
     connection.prepare_cached("DELETE FROM locks WHERE expires_at < ?1")?.execute([free_before(now)])?;
+    Ok(())
+}
+
+/// Makes the first requests due that wait for a lock: those up to the first that does not share it.
+pub(super) fn wake(connection: &Connection, namespace: &str, key: &str, now: Timestamp) -> Result<(), Error> {
+    connection
+        .prepare_cached(
+            "UPDATE dispatch SET due_at = ?3, deliveries = 0
+             WHERE kind = 'run' AND (workflow_id, key) IN (
+                 SELECT workflow_id, row_key FROM lock_claims
+                 WHERE namespace = ?1 AND key = ?2 AND token IS NULL AND arrival <= coalesce(
+                     (SELECT min(arrival) FROM lock_claims
+                      WHERE namespace = ?1 AND key = ?2 AND token IS NULL AND NOT shared), arrival))",
+        )?
+        .execute(params![namespace, key, now.0])?;
     Ok(())
 }

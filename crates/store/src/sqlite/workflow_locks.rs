@@ -1,7 +1,8 @@
 //! The locks of workflows. A claim is a row of `lock_claims`, and a hold is also a row of `locks`.
 
-use super::locks::acquire;
+use super::locks::{acquire, wake};
 use super::rows::{id_bytes, number, text_of};
+use super::{SqliteStore, clock};
 use crate::lock::{SHARED_OWNER, WORKFLOW_LEASE};
 use crate::{
     Error, LockOutcome, LockRequest, TransitionWrite, WantedLock, WorkflowLockOutcome, WorkflowLockRequest,
@@ -9,14 +10,24 @@ use crate::{
 use goconductor_saga::{OwedKey, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-pub(super) fn acquire_all(
+impl SqliteStore {
+    pub(super) async fn acquire_all(
+        &self,
+        request: WorkflowLockRequest,
+    ) -> Result<WorkflowLockOutcome, Error> {
+        self.write_job(move |connection| acquire_all(connection, &request, clock())).await
+    }
+}
+
+fn acquire_all(
     connection: &Connection,
     request: &WorkflowLockRequest,
     now: Timestamp,
 ) -> Result<WorkflowLockOutcome, Error> {
-    let row = params![id_bytes(request.id), text_of(request.row)];
     let sql = "SELECT EXISTS (SELECT 1 FROM dispatch WHERE workflow_id = ?1 AND key = ?2 AND kind = 'run')";
-    let waits: bool = connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?;
+    let waits: bool = connection
+        .prepare_cached(sql)?
+        .query_row(params![id_bytes(request.id), text_of(request.row)], |row| row.get(0))?;
     if !waits {
         return Ok(WorkflowLockOutcome::Gone);
     }
@@ -42,10 +53,13 @@ fn acquire_one(
     lock: &WantedLock,
     now: Timestamp,
 ) -> Result<Option<i64>, Error> {
-    let claim = params![id_bytes(request.id), text_of(request.row), lock.key];
     let sql = "SELECT arrival, token FROM lock_claims WHERE workflow_id = ?1 AND row_key = ?2 AND key = ?3";
-    let found: Option<(i64, Option<i64>)> =
-        connection.prepare_cached(sql)?.query_row(claim, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let found: Option<(i64, Option<i64>)> = connection
+        .prepare_cached(sql)?
+        .query_row(params![id_bytes(request.id), text_of(request.row), lock.key], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
     let arrival = match found {
         Some((_, Some(token))) if is_held(connection, request, lock, token, now)? => return Ok(Some(token)),
         // An operator released the lock while the request waited for another one.
@@ -146,20 +160,5 @@ pub(super) fn release(connection: &Connection, write: &TransitionWrite, now: Tim
             wake(connection, &record.namespace, &key, write.now)?;
         }
     }
-    Ok(())
-}
-
-/// Makes the first requests due that wait for a lock: those up to the first that does not share it.
-pub(super) fn wake(connection: &Connection, namespace: &str, key: &str, now: Timestamp) -> Result<(), Error> {
-    connection
-        .prepare_cached(
-            "UPDATE dispatch SET due_at = ?3, deliveries = 0
-             WHERE kind = 'run' AND (workflow_id, key) IN (
-                 SELECT workflow_id, row_key FROM lock_claims
-                 WHERE namespace = ?1 AND key = ?2 AND token IS NULL AND arrival <= coalesce(
-                     (SELECT min(arrival) FROM lock_claims
-                      WHERE namespace = ?1 AND key = ?2 AND token IS NULL AND NOT shared), arrival))",
-        )?
-        .execute(params![namespace, key, now.0])?;
     Ok(())
 }
