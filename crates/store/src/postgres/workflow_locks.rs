@@ -11,7 +11,7 @@ use crate::{
     Error, LockOutcome, LockRequest, TransitionWrite, WantedLock, WorkflowLockOutcome, WorkflowLockRequest,
     Write,
 };
-use goconductor_saga::{OwedKey, Timestamp};
+use goconductor_saga::OwedKey;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 impl PostgresStore {

@@ -13,9 +13,11 @@ use goconductor_store::{WantedLock, WorkflowLockOutcome, WorkflowLockRequest};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The time until a request is made again that no release has woken up. A release wakes the requests of workflows, so
-/// this finds locks that expired and wake-ups that were lost.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time until a request is made again that no release has woken up. A release wakes the requests of
+/// workflows, so this finds locks that expired and wake-ups that were lost.
+const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest. The interval grows with the time that a request has waited, because many requests can wait for one lock.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Acquires the locks that a workflow waits for, or takes its place in the queue. Ends the wait if its time is over.
@@ -69,7 +71,8 @@ fn request(state: &State, timer: TimerKind, wait: &LockState, now: Timestamp) ->
 }
 
 fn poll_at(wait: &LockState, now: Timestamp) -> Timestamp {
-    let next = now.after(POLL_INTERVAL);
+    let waited = now.since(wait.requested_at);
+    let next = now.after((waited / 4).clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL));
     // A wait whose time is over is polled as well: the input that ends it may have been lost.
     wait.until.filter(|until| *until > now).map_or(next, |until| until.min(next))
 }
