@@ -74,7 +74,7 @@ impl Decision<'_> {
                 }
                 StepReadiness::Hold(end) => self.begin_wait(index, end),
                 StepReadiness::Lock(lock) => {
-                    let keeps_signals = self.keeps_signals(index);
+                    let keeps_signals = self.plan.reads_signals(index);
                     self.request_lock(index, lock, keeps_signals);
                 }
                 StepReadiness::Fail(failure) => {
